@@ -1,7 +1,7 @@
-r"""The text of one value for people: in the grid, in reports, in the command line's tables, and in reprs.
+r"""Format one value for people: in the grid, in reports, in the command line's tables, and in reprs.
 
-This module decides what the text is, where it is cut, and what its full text is. A renderer adds what is its own: HTML
-classes, colours, alignment, width. Its other needs are a ``CellStyle``:
+This module chooses the text of a value, where it is truncated, and its full text. A renderer adds HTML classes,
+colours, alignment and width. The other differences between renderers are a ``CellStyle``:
 
 ============  ===================================  ===================================  =========================
 value         GRID                                 REPORT                               ``value_line`` (reprs)
@@ -17,12 +17,13 @@ duration      two units; exact in the tooltip      two units                    
 bytes         UTF-8; other bytes as ``\xff``        as GRID                              as GRID
 list          JSON                                 the first three, and how many more   all
 dict          JSON                                 JSON                                 name: value
-text, id      200 characters; 1,000 in the         300; 2,000                           as long as asked for
+text, id      200 characters; 1,000 in the         300; 2,000                           the requested length
               tooltip
 ============  ===================================  ===================================  =========================
 
-A report is printed, and paper has no tooltips, so it rounds and summarizes. Text from a cluster is not trusted:
-``escape_invisible`` writes invisible characters as codes. pandas and numpy are not imported: a repr must not load them.
+A report can be printed, and paper has no tooltips, so reports round and summarize. Text from a cluster is not trusted,
+so ``escape_invisible`` writes invisible characters as codes. A repr must not load pandas and numpy, so this module does
+not import them.
 """
 
 from __future__ import annotations
@@ -67,14 +68,14 @@ MISSING = "–"
 """What a renderer draws for a missing value."""
 
 _MAY_BE_NAN = _EXACT_IN_MORE = frozenset({"float", "time", "duration"})
-_ITEMS = 3  # of a list in a report
+_ITEMS = 3  # shown of a list in a report
 _DEEP = "JSON, nested too deeply to be shown"
-_MOST_DIGITS = 4_300  # that Python converts between an integer and its text
+_MOST_DIGITS = 4_300  # Python's limit for converting between an integer and its text
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """The text of a value, None for a missing one; ``more`` is its longer text, None where there is no more to say."""
+    """The text of a value (None if it is missing), and ``more``, its longer text (None if there is no longer text)."""
 
     text: str | None
     more: str | None = None
@@ -82,11 +83,11 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class CellStyle:
-    """What differs between renderers.
+    """The differences between renderers.
 
-    ``longest`` and ``longest_more`` are the characters of the text and of its longer text. With ``keeps_lines`` line
-    ends stay; otherwise the text is one line. With ``is_summary`` numbers are rounded and have thousands separators,
-    and of a list the first items are written and the others are counted.
+    ``longest`` and ``longest_more`` are the maximum number of characters of the text and of its longer text. With
+    ``keeps_lines`` line ends are kept; otherwise the text is one line. With ``is_summary`` numbers are rounded and have
+    thousands separators, and a list has its first items and the number of the others.
     """
 
     longest: int = 200
@@ -100,7 +101,7 @@ REPORT = CellStyle(longest=300, longest_more=2_000, keeps_lines=True, is_summary
 
 
 def kind_of(name: str, column: pd.Series[Any]) -> Kind:
-    """Return how a column is aligned and drawn; a column named status has the colours of ``STATUSES``."""
+    """Return the kind of a column, for its alignment and style; a status column has the colours of ``STATUSES``."""
     with Shield():
         import pandas as pd  # noqa: PLC0415 - reprs use this module without pandas
 
@@ -128,9 +129,9 @@ def cell(value: Any, zone: tzinfo, style: CellStyle = GRID) -> Cell:
 
 
 def full_text(value: Any, zone: tzinfo) -> str:
-    """Return the whole text of a value with its line ends; above 65,536 characters it is cut and says so.
+    """Return the full text of a value with its line ends; above 65,536 characters it is truncated, with a note.
 
-    Missing is "". Timestamps with a zone are in UTC and exact.
+    The text of a missing value is "". Timestamps with a zone are in UTC and exact.
     """
     kind = _type_of(type(value))
     if _is_missing(value, kind):
@@ -144,7 +145,7 @@ def full_text(value: Any, zone: tzinfo) -> str:
 
 
 def value_line(value: Any, longest: int) -> str:
-    """Return a value in one line, at most ``longest`` characters long: names and values of a mapping, all of a list."""
+    """Return a value as one line of at most ``longest`` characters; a mapping or list has all its items."""
     kind = _type_of(type(value))
     if kind == "dict":
         parts = [
@@ -153,7 +154,7 @@ def value_line(value: Any, longest: int) -> str:
     elif kind == "list":
         parts = [value_line(each, longest) for each in value]
     elif kind == "bool":
-        parts = [str(bool(value))]  # as Python writes it in its own reprs
+        parts = [str(bool(value))]  # as in Python's own reprs
     else:
         parts = [MISSING if _is_missing(value, kind) else escape_invisible(full_text(value, UTC), lines=False) or "''"]
     text = ", ".join(parts) or "none"
@@ -161,7 +162,7 @@ def value_line(value: Any, longest: int) -> str:
 
 
 def _classify(kind: type) -> _Type:
-    """Return what the values of a class are; numpy registers its numbers with those of Python."""
+    """Return the type of a class's values; numpy's numbers are registered as Python numbers."""
     name, package = kind.__name__, kind.__module__.partition(".")[0]
     if kind is type(None) or (package == "pandas" and name in {"NAType", "NaTType"}):
         return "missing"
@@ -193,7 +194,7 @@ def _is_missing(value: Any, kind: _Type) -> bool:
 
 
 def _shorten(text: str, style: CellStyle, size: int | None = None) -> Cell:
-    """Return the cell of a text that was read up to one character more than the longer text may have."""
+    """Return the cell of a text, which has at most one character more than the longer text can have."""
     if len(text) <= style.longest and text.isprintable():  # nearly every text
         return Cell(text)
     short = escape_invisible(text[: style.longest], lines=style.keeps_lines)
@@ -255,7 +256,7 @@ def _float(value: Any, zone: tzinfo, style: CellStyle) -> Cell:  # noqa: ARG001
 
 
 def _list(value: Any, zone: tzinfo, style: CellStyle) -> Cell:
-    """Return a list as JSON, or in a summary its first items and the number of the others."""
+    """Return a list as JSON; in a summary, its first items and the number of the others."""
     if not style.is_summary:
         return _other(value, zone, style)
     items = list(value)
@@ -275,7 +276,7 @@ _CELLS: dict[_Type, Callable[[Any, tzinfo, CellStyle], Cell]] = {
 
 
 def _text(value: Any, kind: _Type, limit: int) -> str:
-    """Return about the first ``limit`` characters: the rest of a longer value is not written."""
+    """Return about the first ``limit`` characters; the rest of a longer value is not converted to text."""
     match kind:
         case "text":
             return str(value[:limit])
@@ -299,13 +300,13 @@ def _json(value: Any, limit: int) -> str:
                 break
     except RecursionError:
         return _DEEP
-    except (TypeError, ValueError):  # keys that are no text, or a value that holds itself
+    except (TypeError, ValueError):  # keys that are not text, or a value that contains itself
         return str(value)[:limit]
     return "".join(parts)[:limit]
 
 
 def _to_json_value(value: Any) -> Any:
-    """Return what JSON has for a value that it does not know: exact, or its text."""
+    """Return a JSON value for a value of another type: an exact one, or its text."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, set | frozenset):

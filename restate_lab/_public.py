@@ -1,4 +1,4 @@
-"""What public classes and functions share: the module that they report, and the answer to a misspelled name."""
+"""Common parts of public classes and functions: their reported module, and the error for a misspelled name."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ R = TypeVar("R")
 Class = TypeVar("Class", bound=type)
 
 _BY_KEYWORD = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-_CHECKED = "_checks_keywords"  # of a function: it need not be wrapped again for a subclass
-_SHORTEST_PART = 3  # characters of a name that another one contains by more than chance
+_CHECKED = "_checks_keywords"  # attribute of a wrapped function, so that it is not wrapped again for a subclass
+_SHORTEST_PART = 3  # characters; names often contain shorter texts by chance
 
 
 def public(kind: Class) -> Class:
-    """Return the class, which reports ``restate_lab`` as its module and checks the keywords of its public methods.
+    """Make a class report ``restate_lab`` as its module and check the keywords of its public methods; return it.
 
-    ``inspect.getsource`` finds no source of it: with its line number, Python 3.13 would show lines of another module.
+    ``inspect.getsource`` cannot find its source, because with a line number Python 3.13 would show another module.
     """
     check_methods(kind)
     kind.__module__ = "restate_lab"
@@ -34,18 +34,18 @@ def public(kind: Class) -> Class:
 
 
 def check_methods(kind: type) -> None:
-    """Let ``__init__`` and the public methods of a class that are defined in this package check their keywords."""
+    """Make ``__init__`` and the public methods of a class check their keywords, if this package defines them."""
     for name, method in inspect.getmembers_static(kind, inspect.isfunction):
         is_ours = method.__module__.startswith("restate_lab") and not hasattr(method, _CHECKED)
-        is_ours = is_ours and not hasattr(method, "__deprecated__")  # its warning names the line of its caller
+        is_ours = is_ours and not hasattr(method, "__deprecated__")  # its warning must have the line of the caller
         if is_ours and (name == "__init__" or not name.startswith("_")) and _options(method):
             setattr(kind, name, check_keywords(method))
 
 
 def check_keywords(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function refuse a keyword that it does not take with ArgumentError, which names the nearest one.
+    """Make a function refuse an unknown keyword with ArgumentError, which suggests the most similar one.
 
-    Python itself raises TypeError, which names no other keyword and which a notebook shows with a whole traceback.
+    Python's own TypeError has no suggestion, and a notebook shows it with a full traceback.
     """
     error_for = keyword_check(function)
 
@@ -53,7 +53,7 @@ def check_keywords(function: Callable[P, R]) -> Callable[P, R]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         error = error_for(kwargs)
         calls = [functools.partial(function, *args, **kwargs)] if error is None else []
-        del args, kwargs  # a verbose traceback shows the variables of each frame, and a token could be among these
+        del args, kwargs  # they can have a token, and a verbose traceback shows the variables of each frame
         if error is not None:
             raise error
         return calls.pop()()
@@ -63,7 +63,7 @@ def check_keywords(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def keyword_check(function: Callable[..., Any]) -> Callable[[Iterable[str]], ArgumentError | None]:
-    """Return a function that gives the error for keywords that ``function`` does not take, or None."""
+    """Return a function that returns the error for keywords that ``function`` does not have, or None."""
     parameters = inspect.signature(function).parameters.values()
     known = frozenset(each.name for each in parameters if each.kind in _BY_KEYWORD)
     options = _options(function)
@@ -74,7 +74,7 @@ def keyword_check(function: Callable[..., Any]) -> Callable[[Iterable[str]], Arg
         unknown = [] if takes_any else [each for each in keywords if each not in known]
         if not unknown:
             return None
-        hint = did_you_mean(nearest_names(unknown[0], options)) or f"It takes {', '.join(options) or 'none'}."
+        hint = did_you_mean(nearest_names(unknown[0], options)) or f"Choose from: {', '.join(options) or 'none'}."
         return ArgumentError(f"{name}() has no argument {unknown[0]!r}. {hint}")
 
     return error_for
@@ -86,12 +86,12 @@ def _options(function: Callable[..., Any]) -> list[str]:
 
 
 def nearest_names(name: str, known: Iterable[str], most: int = 3) -> tuple[str, ...]:
-    """Return the known names that are most like a name, best first; upper and lower case count as equal.
+    """Return the known names that are most similar to a name, best first; case is ignored.
 
-    Names that contain the whole of it come after those of similar spelling.
+    Names with similar spelling are first, followed by names that contain the whole name.
     """
     with Shield():
-        import difflib  # noqa: PLC0415 - only for a wrong name
+        import difflib  # noqa: PLC0415 - only needed for a wrong name
 
     spelled = {each.casefold(): each for each in sorted(known, reverse=True)}
     wanted = name.strip().casefold()
@@ -101,6 +101,6 @@ def nearest_names(name: str, known: Iterable[str], most: int = 3) -> tuple[str, 
 
 
 def did_you_mean(names: Iterable[str]) -> str:
-    """Return "Did you mean 'a' or 'b'?" for the names that are nearest to a wrong one; "" for none."""
+    """Return "Did you mean 'a' or 'b'?" for suggested names; "" if there are none."""
     quoted = [repr(name) for name in names]
     return f"Did you mean {' or '.join(quoted)}?" if quoted else ""

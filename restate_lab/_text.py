@@ -1,14 +1,14 @@
-"""Write durations, timestamps, counts, lists and long text for people, each in one spelling.
+"""Format durations, timestamps, counts, lists and long text for people, always in the same way.
 
-- A duration is written as Restate writes it, without a space before the unit: "1d 2h", "2h 13m". It is short enough for
-  a table, and ``parse_duration`` reads it again. People read the two largest units; below a minute they read one number
-  of three digits: "1.82s", "250ms". ``exact=True`` writes all units, as the server does.
+- A duration has Restate's format, without a space before the unit: "1d 2h", "2h 13m". It is short enough for a table,
+  and ``parse_duration`` can read it. It has the two largest units, or below a minute one number with three digits:
+  "1.82s", "250ms". ``exact=True`` writes all units, like the server.
 - A timestamp has its date, the time to the second, and its zone: "2026-11-25 03:00:00 UTC".
 - A list ends with the number of items that are not shown: "a, b, c and 4 more".
-- An id is long; where it can be copied as a whole, its beginning and its end are shown: "inv_1jZ…8Ep".
-- A character that cannot be seen, or that changes how other text is shown, is written as its code: ``‹U+202E›``.
+- A long id is shortened to its beginning and its end, if the reader can copy the full id: "inv_1jZ…8Ep".
+- An invisible character, or one that changes how other text is shown, is written as its code: ``‹U+202E›``.
 
-This module imports nothing of restate_lab, so that every module can use it.
+This module does not import other parts of restate_lab, so that every module can use it.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ __all__ = [
 _LARGE = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))  # seconds
 _SMALL = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))  # seconds
 _EXACT = (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1))
-_MINUTE = 59.95  # seconds; three digits of anything longer say "60s"
+_MINUTE = 59.95  # seconds; with three digits, a longer duration would be "60s"
 _MICROSECOND = timedelta(microseconds=1)
 _SECOND = timedelta(seconds=1)
 
-# Controls, format characters (which reorder text or have no width), halves of surrogate pairs, private and unassigned
-# characters, and the separators of lines and paragraphs.
+# Control characters, format characters (which reorder text or have no width), halves of surrogate pairs, private and
+# unassigned characters, and the separators of lines and paragraphs.
 _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-# Letters and marks that Unicode never draws. U+FE0E and U+FE0F are not among them: they decide whether a symbol is
+# Letters and marks that are never drawn. U+FE0E and U+FE0F are not included, because they select whether a symbol is
 # drawn in black or in color.
 _IGNORABLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]"
@@ -94,8 +94,8 @@ def format_timestamp(
 ) -> str:
     """Return a timestamp in ``zone`` as "2026-11-25 03:00:00 UTC".
 
-    The date is omitted if ``now`` is on the same day. ``exact`` adds milliseconds, as far as the server knows them. A
-    timestamp without a zone is written as it is. ``missing`` is returned for None and NaT.
+    The date is omitted if ``now`` is on the same day. ``exact`` adds milliseconds, the precision of the server. A
+    timestamp without a zone is not converted. ``missing`` is returned for None and NaT.
     """
     if value is None or value != value:  # noqa: PLR0124 (NaT is not equal to itself)
         return missing
@@ -112,20 +112,20 @@ def format_time(value: datetime | None, *, zone: tzinfo = UTC, show_zone: bool =
 
 
 def plural(number: float, singular: str, several: str | None = None) -> str:
-    """Return a count with its noun: "1 call", "1,200 calls"; ``several`` is the plural where it is irregular."""
+    """Return a count with its noun: "1 call", "1,200 calls"; ``several`` is the plural if it is irregular."""
     return f"{number:,.0f} {verb_form(number, singular, several or f'{singular}s')}"
 
 
 def verb_form(number: float, singular: str, several: str) -> str:
-    """Return the form of a word that agrees with a number, such as "is" or "are"."""
+    """Return the form of a verb or noun that agrees with a number, such as "is" or "are"."""
     return singular if number == 1 else several
 
 
 def join(items: Iterable[str], most: int = 3, *, total: int | None = None, separator: str = ", ") -> str:
     """Return different items as "a, b, c and 4 more".
 
-    ``most`` items are shown; one item more is shown, too, rather than counted. ``total`` is the number of all items
-    where ``items`` has only the first of them: the first ``most + 1`` are enough.
+    At most ``most`` items are shown, or ``most + 1`` if these are all. ``total`` is the number of all items if
+    ``items`` has only the first ones; ``most + 1`` of them are enough.
     """
     known = list(dict.fromkeys(items))
     count = len(known) if total is None else total
@@ -135,12 +135,12 @@ def join(items: Iterable[str], most: int = 3, *, total: int | None = None, separ
 
 
 def truncate(text: str, width: int = 120) -> str:
-    """Return a text in at most ``width`` characters; "…" is the last one of a text that was longer."""
+    """Return a text with at most ``width`` characters; a longer text ends with "…"."""
     return text if len(text) <= width else f"{text[: width - 1].rstrip()}…"
 
 
 def one_line(text: str, width: int = 120) -> str:
-    """Return a text on one line, in at most ``width`` characters."""
+    """Return a text as one line with at most ``width`` characters."""
     return truncate(" ".join(text.split()), width)
 
 
@@ -152,14 +152,14 @@ def escape_character(character: str) -> str:
 def escape_invisible(text: str, *, lines: bool = True, escape: Callable[[str], str] = escape_character) -> str:
     """Return a text in which every invisible character is written as its code, such as ``‹U+202E›``.
 
-    A joiner stays where emoji and scripts need it: between letters or symbols that are not ASCII. With ``lines`` the
-    text keeps its line ends and tabs. Without, it is one line: "↵" replaces a line end, and a space replaces a tab.
-    ``escape`` returns the code of a character in another syntax, such as JSON's.
+    A joiner is kept where emoji and scripts need it: between letters or symbols that are not ASCII. With ``lines`` the
+    text keeps its line ends and tabs. Otherwise it is one line: "↵" replaces a line end, and a space replaces a tab.
+    ``escape`` returns the code of a character; use it for another syntax, such as JSON.
     """
     text = text if lines else text.translate(_LINE_ENDS)
     plain = text.replace("\n", "").replace("\t", "") if lines else text
     if plain.isprintable() and (plain.isascii() or not _IGNORABLE.search(plain)):
-        return text  # as nearly every text, which is not read character by character
+        return text  # the fast path for nearly every text
     return "".join(
         each if each in "\n\t" or not is_invisible(each) or _is_joiner_in_place(text, at) else escape(each)
         for at, each in enumerate(text)
@@ -183,7 +183,7 @@ def shorten_id(text: str) -> str:
 
 
 def is_invisible(character: str) -> bool:
-    """Return whether a character cannot be seen, or changes how other text is shown, as a line end does."""
+    """Return whether a character is invisible, or changes how other text is shown, like a line end."""
     return unicodedata.category(character) in _INVISIBLE_CATEGORIES or _IGNORABLE.match(character) is not None
 
 
@@ -222,7 +222,7 @@ def _two_units(seconds: int) -> str:
 
 
 def _one_number(seconds: float) -> str:
-    # What is rounded to 1 of a unit is written in that unit, never as "1000ms".
+    # A value that is rounded to 1 of a unit is written in that unit, never as "1000ms".
     unit, size = next((each for each in _SMALL if seconds >= each[1] * 0.9995), _SMALL[-1])
     number = _three_digits(seconds / size)
     return "0s" if number == "0" else f"{number}{unit}"

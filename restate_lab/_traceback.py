@@ -1,6 +1,6 @@
-"""An error as one short block for a notebook: its message, its notes, and the line of the cell that it came from.
+"""Render an error as one short block for a notebook: its message, its notes, and the line of the cell that raised it.
 
-IPython shows what ``_render_traceback_`` of an exception returns in place of its traceback; ``errors`` defines it.
+If an exception has ``_render_traceback_``, IPython shows its result instead of the traceback; ``errors`` defines it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from restate_lab._text import escape_invisible, truncate
 
 __all__ = ["render_block"]
 
-_MOST_LINES = 5  # of a message: more push what is above it out of sight
-_WIDTH = 110  # characters of the user's own line
-_BOLD, _NORMAL = "\x1b[1m", "\x1b[22m"  # no color: those of JupyterLab on its red ground are hard to read
+_MOST_LINES = 5  # of a message: more lines would hide the output above it
+_WIDTH = 110  # characters of the user's line of code
+_BOLD, _NORMAL = "\x1b[1m", "\x1b[22m"  # no colors: on JupyterLab's red background they are hard to read
 _MAGIC = re.compile(r"\bget_ipython\(\)\.run_(?:line|cell)_magic\(")
-# A line with one of these words may have a token in it, and the output of a cell is passed on more often than its code.
+# A line with one of these terms can have a token, and users share the output of a cell more often than its code.
 _SECRET = re.compile(r"token|secret|passw|api[-_]?key|authoriz|credential|cookie|://[^/\s]*@", re.IGNORECASE)
 _LITERAL = re.compile(r"""(?P<quote>["'])(?:\\.|(?!(?P=quote)).)*(?P=quote)?""")
 
 
 def render_block(error: BaseException) -> list[str]:
-    """Return the lines of the block, the name of its class in bold.
+    """Return the lines of the block, with the name of the class in bold.
 
-    A note of the exception is such as the marked place in a statement.
+    A note of the exception is for example the marked place in a statement.
     """
     first, *more = _message_lines(str(error))
     block = [f"{_embolden(type(error).__name__)}: {first}", *more]
@@ -42,7 +42,7 @@ def _message_lines(message: str) -> list[str]:
     lines = [_escape(line) for line in message.splitlines()] or [""]
     hidden = len(lines) - _MOST_LINES
     if hidden > 1:
-        lines[_MOST_LINES:] = [f"… {hidden} more lines; to read them: import sys; print(sys.last_value)"]
+        lines[_MOST_LINES:] = [f"… {hidden} more lines; to see them: import sys; print(sys.last_value)"]
     return lines
 
 
@@ -51,19 +51,19 @@ def _escape(line: str) -> str:
 
 
 def _user_lines(traceback: TracebackType | None) -> list[str]:
-    """Return the user's line that the error came from, and before it the cell's own line where that is another one."""
+    """Return the user's line that raised the error, and before it the line of the cell if it is a different one."""
     places = list(_user_places(traceback))
     chosen = [places[0], places[-1]] if len(places) > 1 else places
     return [_format_place(code, number, text) for code, number, text in chosen]
 
 
 def _user_places(traceback: TracebackType | None) -> Iterator[tuple[CodeType, int, str]]:
-    """Yield the lines of cells that were running, outermost first: each kernel runs them in the module ``__main__``."""
+    """Yield the running lines of cells, outermost first; a kernel runs cells in the module ``__main__``."""
     for frame, number in walk_tb(traceback):
         if frame.f_globals.get("__name__") != "__main__":
             continue
         text = linecache.getline(frame.f_code.co_filename, number).strip()
-        if text and not _MAGIC.search(text):  # not what IPython makes of a magic
+        if text and not _MAGIC.search(text):  # skips the code that IPython generates for a magic
             yield frame.f_code, number, text
 
 
@@ -74,7 +74,7 @@ def _format_place(code: CodeType, number: int, text: str) -> str:
 
 
 def _embolden(text: str) -> str:
-    """Return the text in bold, unless NO_COLOR or ``%colors nocolor`` says that control sequences are not wanted."""
+    """Return the text in bold, unless NO_COLOR or ``%colors nocolor`` disables control sequences."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     is_plain = os.environ.get("NO_COLOR") or str(getattr(shell, "colors", "")).lower() == "nocolor"

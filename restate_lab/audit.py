@@ -1,7 +1,7 @@
 """The audit log: each change, with its intent before it is sent and its result afterwards.
 
-One file per process, in JSON lines, append-only, readable by its owner alone. If the intent cannot be written, the
-change is not sent. Bodies are not recorded: they may hold payloads and secrets.
+Each process appends to its own file of JSON lines, which only its owner can read. If the intent cannot be written, the
+change is not sent. Bodies are not recorded, because they can have payloads and secrets.
 """
 
 from __future__ import annotations
@@ -33,33 +33,33 @@ _COLUMNS = [
     "time", "action", "targets", "outcome", "counts", "reason", "error", "environment", "address", "request", "status",
     "ended", "user", "host", "pid", "change", "file",
 ]  # fmt: skip
-_MOST_SHOWN = 20  # places of unreadable lines that the warning names
+_MOST_SHOWN = 20  # unreadable lines that the warning names
 
 
 class TargetResult(Protocol):
-    """What came of one target of a change that has many."""
+    """The result for one target of a change with many targets."""
 
     @property
     def outcome(self) -> str:
-        """Return the outcome in one of the plan's words."""
+        """Return the outcome, as in the result of a plan."""
 
     @property
     def error(self) -> str | None:
-        """Return why."""
+        """Return the reason, or None."""
 
     @property
     def new_id(self) -> str | None:
-        """Return the id of what came into being."""
+        """Return the id of the new invocation, or None."""
 
     @property
     def other_new_ids(self) -> str | None:
-        """Return the ids beside ``new_id`` in one text with commas, if there are more than one."""
+        """Return the other new ids, separated by commas; None if there are no others."""
 
 
 def summarize(results: Sequence[TargetResult]) -> dict[str, Any]:
-    """Return what a result record says of many targets, in their order: short, and exact for each of them.
+    """Return the fields of a result record for many targets, in their order: short, and exact for each target.
 
-    Targets are named by their places in the intent, as spans from first to last: ``{"done": [[0, 998]], …}``.
+    Targets are identified by their positions in the intent, as spans from first to last: ``{"done": [[0, 998]], …}``.
     """
     outcomes = _spans([result.outcome for result in results])
     errors = _spans([result.error for result in results])
@@ -97,13 +97,13 @@ def _configured_folder() -> Path | None:
 
 def _state_folder() -> Path:
     with Shield():
-        import platformdirs  # noqa: PLC0415 - a connection that changes nothing needs no folder
+        import platformdirs  # noqa: PLC0415 - a connection without changes needs no folder
 
     return platformdirs.user_state_path("restate_lab") / "audit"
 
 
 class AuditLog:
-    """The audit file of one process in a folder; made on the first change, safe to use from several threads."""
+    """The audit file of one process in a folder; created at the first change, safe to use from several threads."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or _configured_folder()
@@ -118,14 +118,14 @@ class AuditLog:
 
     @property
     def path(self) -> Path | None:
-        """Return this process's file, or None as long as nothing was changed."""
+        """Return the file of this process; None before its first change."""
         return self._path if self._pid == os.getpid() else None
 
     def intent(self, action: str, targets: Sequence[str], **details: Any) -> str:
-        """Write down a change before it is sent and return the id that its result will carry.
+        """Record a change before it is sent, and return the id of the change, which its result will also have.
 
         Raises:
-            AuditFailed: the record cannot be written; nothing may be sent then.
+            AuditFailed: the record cannot be written, so the change must not be sent.
         """
         change = uuid.uuid4().hex
         record = {"kind": "intent", "change": change, "action": action, "targets": list(targets)}
@@ -133,18 +133,18 @@ class AuditLog:
         return change
 
     def result(self, change: str, outcome: str, **details: Any) -> None:
-        """Write down what came of a change: "done", "refused", "not sent" or "unknown".
+        """Record the outcome of a change: "done", "refused", "not sent" or "unknown".
 
-        It has happened by now, so a record that cannot be written is a warning (AuditIncomplete), not an error.
+        If the record cannot be written, this warns (AuditIncomplete) and does not raise: the change was already made.
         """
         try:
             self._write({"kind": "result", "change": change, "outcome": outcome, **details})
         except AuditFailed as error:
-            warnings.warn(f"the change came out as {outcome}, but {error}", AuditIncomplete, stacklevel=3)
+            warnings.warn(f"the outcome of the change is {outcome}, but {error}", AuditIncomplete, stacklevel=3)
 
     def _write(self, record: Mapping[str, Any]) -> None:
         line = json.dumps({"time": datetime.now(UTC).isoformat(), **record}, ensure_ascii=False, default=str) + "\n"
-        # One lock per process: a fork copies a lock that another thread holds, and nothing ever releases the copy.
+        # One lock per process: a fork copies a lock that another thread holds, and the copy is never released.
         with self._locks.setdefault(os.getpid(), threading.Lock()):
             try:
                 descriptor = os.open(self._file(), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -154,14 +154,14 @@ class AuditLog:
                 finally:
                     os.close(descriptor)
             except OSError as error:
-                self._path = None  # what was begun stays as a torn last line; the next record starts a new file
+                self._path = None  # the last line of the file may be incomplete; the next record starts a new file
                 raise AuditFailed(
                     f"the audit record cannot be written in {self.folder}: {error}. "
-                    f"Make the folder writable, or give another one: connect(audit=…) or RESTATE_LAB_AUDIT."
+                    f"Make the folder writable, or choose another one with connect(audit=…) or RESTATE_LAB_AUDIT."
                 ) from error
 
     def _file(self) -> Path:
-        if self._path is None or self._pid != os.getpid():  # a fork writes a file of its own
+        if self._path is None or self._pid != os.getpid():  # a forked process writes its own file
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             started = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
             self._pid = os.getpid()
@@ -180,25 +180,26 @@ def _process_info() -> dict[str, Any]:
 
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
+    except (KeyError, OSError):  # the user of a container can have no name
         user = str(os.getuid()) if hasattr(os, "getuid") else ""
     return {"user": user, "host": socket.gethostname(), "pid": os.getpid()}
 
 
 @check_keywords
 def audit_log(folder: str | os.PathLike[str] | None = None, /, *, change: str | None = None) -> pd.DataFrame:
-    """Return one row per change that this user's processes meant to make, oldest first.
+    """Return one row per change that this user's processes tried to make, oldest first.
 
     Columns: ``time`` and ``ended`` (UTC), ``action``, ``targets`` (a list), ``outcome`` ("done", "refused", "not sent",
-    "unknown", a plan's own words, "mixed" where they differ, with ``counts`` of each; None where the process ended
-    before it knew), ``reason``, ``error``, ``environment``, ``address``, ``request``, ``status`` (HTTP), ``user``,
-    ``host``, ``pid``, ``change`` (the id that joins intent and result) and ``file``. With ``change``, one of these ids,
-    there is one row per target of that change instead, in order: ``id, outcome, error, new_id, other_new_ids`` (the
-    ids beside ``new_id`` where there are more than one, in one text with commas; None elsewhere).
+    "unknown", or an outcome of a plan; "mixed" if the outcomes of the targets differ, with ``counts`` of each; None if
+    the process ended before the result was known), ``reason``, ``error``, ``environment``, ``address``, ``request``,
+    ``status`` (HTTP), ``user``, ``host``, ``pid``, ``change`` (the id of both intent and result) and ``file``.
 
-    ``folder`` None means ``default_folder()``. Lines and files that cannot be read are left out, counted in
-    ``attrs["truncated"]`` and reported in a Truncated warning: a process ended while it wrote, or another program wrote
-    there.
+    ``change`` is one of these ids. With it there is one row per target of that change instead, in order: ``id, outcome,
+    error, new_id, other_new_ids`` (further new ids, separated by commas; None if there are no others).
+
+    ``folder`` None means ``default_folder()``. Lines and files that cannot be read are omitted, counted in
+    ``attrs["truncated"]`` and reported in a Truncated warning. Such lines exist if a process ended while it wrote, or
+    if another program wrote to the folder.
 
     Raises:
         ArgumentError: there is no such change in this folder.
@@ -219,11 +220,11 @@ def audit_log(folder: str | os.PathLike[str] | None = None, /, *, change: str | 
 
 
 def _unreadable_text(places: Sequence[str]) -> str:
-    return f"{len(places):,} unreadable lines or files left out: {join(places, _MOST_SHOWN)}"
+    return f"{len(places):,} unreadable lines or files omitted: {join(places, _MOST_SHOWN)}"
 
 
 class _Records:
-    """The intents and results of a folder by their change, and the places of what cannot be read."""
+    """The intents and results of a folder by the id of their change, and the unreadable lines and files."""
 
     def __init__(self) -> None:
         self.intents: dict[str, dict[str, Any]] = {}
@@ -234,7 +235,7 @@ class _Records:
         """Read every file of the folder."""
         for file in sorted(folder.glob("*.jsonl")):
             name = _escape_surrogates(file.name)
-            try:  # of a folder or a pipe nothing is read: a pipe would never end
+            try:  # only files are read: reading a pipe would never end
                 lines = file.read_bytes().splitlines() if file.is_file() else None
             except OSError:
                 lines = None
@@ -244,7 +245,10 @@ class _Records:
                 self._read_line(line, name, f"{name}:{number}")
 
     def valid_results(self) -> dict[str, dict[str, Any]]:
-        """Return the results by their change; one whose places are not those of its intent's targets is unreadable."""
+        """Return the results by the id of their change.
+
+        A result with positions that its intent does not have is unreadable.
+        """
         results = {}
         for change, result in self._results.items():
             if change in self.intents and not _fits(result, len(self.intents[change]["targets"])):
@@ -260,7 +264,7 @@ class _Records:
                 record = _escape_surrogates(record)
             fields = _FIELDS[record["kind"]]
             checked = {name: check(record.get(name)) for name, check in fields.items()}
-        except (ValueError, KeyError, TypeError, RecursionError):  # RecursionError: a line of very many brackets
+        except (ValueError, KeyError, TypeError, RecursionError):  # RecursionError: a line with very many brackets
             self.unreadable.append(at)
         else:
             into = self.intents if record["kind"] == "intent" else self._results
@@ -279,7 +283,7 @@ def _optional_text(value: Any) -> str | None:
 
 def _optional_number(value: Any) -> int | None:
     if value is not None and (type(value) is not int or not 0 <= value < 2**63):
-        raise TypeError("not a number of this size")
+        raise TypeError("not a whole number from 0 to 2**63 - 1")
     return value
 
 
@@ -291,20 +295,20 @@ def _texts(value: Any) -> list[str]:
 
 def _time(value: Any) -> datetime:
     timestamp = datetime.fromisoformat(_text(value))
-    if timestamp.tzinfo is None or not 1970 <= timestamp.year <= 2200:  # pandas before 3 counts nanoseconds until 2262
+    if timestamp.tzinfo is None or not 1970 <= timestamp.year <= 2200:  # before pandas 3, timestamps end in 2262
         raise ValueError(f"not a time of a record: {value[:40]}")
     return timestamp.astimezone(UTC)
 
 
 def _optional_spans(value: Any) -> dict[str, list[list[int]]] | None:
-    """Return the spans of many targets: for each text a list of pairs of places."""
+    """Return the spans of many targets: for each text a list of pairs of positions."""
     if value is None:
         return None
     for pairs in value.values() if isinstance(value, dict) else (None,):
         if not isinstance(pairs, list):
             raise TypeError("not spans")
         if any(not isinstance(pair, list) or [type(place) for place in pair] != [int, int] for pair in pairs):
-            raise TypeError("not pairs of places")
+            raise TypeError("not pairs of positions")
     return dict(value)
 
 
@@ -341,7 +345,7 @@ def _fits(result: Mapping[str, Any], targets: int) -> bool:
 
 
 def _escape_surrogates(value: Any) -> Any:
-    """Return the value with halves of surrogate pairs as their codes: one in a reason would end every frame."""
+    """Return the value with lone surrogates written as codes: a frame cannot hold one."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, list):
@@ -352,11 +356,11 @@ def _escape_surrogates(value: Any) -> Any:
 
 
 def _load_pandas() -> Any:
-    """Return pandas, loaded completely: writing the log must not load it."""
+    """Return pandas, fully loaded. It is imported here so that writing the log does not load it."""
     with Shield():
         import pandas as pd  # noqa: PLC0415 - see above
 
-        pd.Series(["text"])  # loads what pandas and pyarrow load for their first text
+        pd.Series(["text"])  # loads the parts that pandas and pyarrow load at their first text
     return pd
 
 
@@ -372,11 +376,11 @@ def _changes(intents: Mapping[str, Mapping[str, Any]], results: Mapping[str, Map
 
 def _row(intent: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     ended = {"ended": result.get("time"), **{key: result.get(key) for key in ("outcome", "error", "status")}}
-    counts = {word: sum(b - a + 1 for a, b in spans) for word, spans in (result.get("outcomes") or {}).items()}
+    counts = {outcome: sum(b - a + 1 for a, b in spans) for outcome, spans in (result.get("outcomes") or {}).items()}
     return {
         **{key: intent.get(key) for key in _COLUMNS},
         **ended,
-        "counts": ", ".join(f"{n:,} {word}" for word, n in counts.items()) or None,
+        "counts": ", ".join(f"{n:,} {outcome}" for outcome, n in counts.items()) or None,
     }
 
 

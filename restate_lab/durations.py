@@ -1,4 +1,4 @@
-"""Durations: as people and the server write them ("1d 2h", "500ms", "PT2H"), and as timedeltas."""
+"""Convert durations between text ("1d 2h", "500ms", "PT2H") and timedeltas."""
 
 from __future__ import annotations
 
@@ -45,18 +45,19 @@ _ISO = re.compile(
 
 
 def parse_duration(text: str) -> timedelta:
-    """Return the timedelta of "1d", "2h 30min", "1day 2h", "500ms", "PT2H" and the like; what is below 1 µs is cut.
+    """Return the timedelta of a text such as "1d", "2h 30min", "1day 2h", "500ms" or "PT2H"; it is truncated to 1 µs.
 
-    A month or a year is not taken: it has no fixed length. What is longer than a timedelta can be becomes its maximum.
+    Months and years are not allowed, because they have no fixed length. A duration that is too long for a timedelta
+    becomes ``timedelta.max``.
 
     Raises:
-        ValueError: that is no duration, or a negative one.
+        ValueError: the text is not a duration, or it is negative.
     """
     clean = text.strip()
     microseconds = _iso_microseconds(clean) if clean[:1] in {"P", "p"} else _friendly_microseconds(clean)
     if microseconds is None:
         raise ValueError(
-            f"{truncate(text, 40)!r} is no duration: write it as '30s', '10m', '2h 30min', '1d', '500ms' or 'PT2H'"
+            f"invalid duration {truncate(text, 40)!r}; use for example '30s', '10m', '2h 30min', '1d', '500ms', 'PT2H'"
         )
     try:
         return timedelta(microseconds=int(microseconds))
@@ -67,7 +68,7 @@ def parse_duration(text: str) -> timedelta:
 def to_timedelta(value: DurationInput, *, name: str = "duration") -> timedelta:
     """Return a duration that a user passed: seconds, "30s", "2h 30min", "1.5 days", ISO 8601's "PT2H", or a timedelta.
 
-    ``name`` is the parameter's name, for messages. What is longer than a timedelta can be becomes its maximum.
+    ``name`` is the parameter's name, for messages. A duration that is too long becomes ``timedelta.max``.
 
     Raises:
         ArgumentError: the value is not a duration, or it is negative.
@@ -75,15 +76,15 @@ def to_timedelta(value: DurationInput, *, name: str = "duration") -> timedelta:
     duration = _to_timedelta(value)
     if duration is None:
         raise ArgumentError(
-            f"{name} is {value!r}: give seconds, a text such as '30s', '2h' or '1d 12h', or a timedelta."
+            f"{name} is {value!r}; use seconds, a text such as '30s', '2h' or '1d 12h', or a timedelta."
         )
     if duration < timedelta(0):
-        raise ArgumentError(f"{name} is {value!r}: a duration is not negative.")
+        raise ArgumentError(f"{name} is {value!r}; a duration must not be negative.")
     return duration
 
 
 def seconds_of(text: str, *, name: str) -> float:
-    """Return the seconds of a duration that was typed as text: "90" counts seconds, "90s" and "5m" name their unit.
+    """Return the seconds of a duration from the user as text: "90" is in seconds, "90s" and "5m" have a unit.
 
     Raises:
         ArgumentError: the text is not a duration, or it is negative.
@@ -121,7 +122,7 @@ def _seconds(value: float) -> timedelta | None:
 
 
 def to_iso8601(duration: timedelta) -> str:
-    """Return a duration in ISO 8601, exactly and in seconds ("PT5400.5S"): every server version takes it."""
+    """Return a duration in ISO 8601, exact and in seconds ("PT5400.5S"), which every server version accepts."""
     whole, rest = divmod(duration, timedelta(seconds=1))
     fraction = f".{rest.microseconds:06}".rstrip("0") if rest else ""
     return f"PT{whole}{fraction}S"
@@ -132,7 +133,7 @@ def _friendly_microseconds(text: str) -> Fraction | None:
     at = 0
     while at < len(text):
         part = _PART.match(text, at)
-        # A capital M means a month to the server, and would become a minute here.
+        # For the server a capital M is a month; here it would become a minute.
         unit = part["unit"].lower() if part and part["unit"] != "M" else ""
         if part is None or unit not in _UNITS:
             return None

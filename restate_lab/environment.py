@@ -1,6 +1,6 @@
-"""The environments of child processes: the variables that each kind of program needs, and nothing else.
+"""Make the environments of child processes: only the variables that each kind of program needs.
 
-A variable is passed because its name is listed here, so that a secret of another program is never inherited.
+A variable is passed only if its name is listed here, so that a child never inherits a secret of another program.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ _TOKEN = "RESTATE_AUTH_TOKEN"  # noqa: S105 - the name of a variable
 
 
 def clean_environment(**settings: str) -> dict[str, str]:
-    """Return what any program needs to run (Chromium, restate-server), and ``settings``."""
+    """Return the variables that any program needs to run (Chromium, restate-server), and ``settings``."""
     return _allowed_variables(_PROGRAM) | settings
 
 
 def python_environment(**settings: str) -> dict[str, str]:
-    """Return what a Python program needs to run with the packages of this one, and ``settings``."""
+    """Return the variables for a Python program with the packages of this one, and ``settings``."""
     return _allowed_variables((*_PROGRAM, *_PYTHON)) | settings
 
 
 def npm_environment() -> dict[str, str]:
-    """Return what npm needs to reach its registry; its own tokens are meant for it."""
+    """Return the variables for npm to reach its registry, including its own tokens."""
     return _allowed_variables((*_PROGRAM, *_NETWORK)) | _matching_variables(os.environ, _NPM)
 
 
 def kernel_environment(pass_env: Iterable[str] = (), **settings: str) -> dict[str, str]:
-    """Return what the kernel of a notebook needs, and ``settings``.
+    """Return the variables for the kernel of a notebook, and ``settings``.
 
-    These are the variables of Python, of proxies and certificates, of Jupyter and matplotlib, and RESTATE_*, with which
-    the notebook connects. Of the variables that are named like a secret only RESTATE_AUTH_TOKEN is passed. ``pass_env``
-    adds further ones by name, or by a pattern such as "AWS_*".
+    These are the variables for Python, proxies and certificates, Jupyter, matplotlib, and RESTATE_* for connections.
+    Variables with a secret name are not passed, except RESTATE_AUTH_TOKEN. ``pass_env`` adds more variables by name, or
+    by a pattern such as "AWS_*".
     """
     listed = _allowed_variables((*_PROGRAM, *_PYTHON, *_NETWORK, *_NOTEBOOK))
     return listed | _matching_variables(os.environ, (_TOKEN, *pass_env)) | settings

@@ -1,46 +1,46 @@
-"""Every exception and warning of restate_lab: one class for each next step of the caller.
+"""Every exception and warning of restate_lab: one class for each action that the caller can take next.
 
 The tree::
 
     RestateLabError
     ├── ArgumentError           an argument of a call is malformed; nothing was sent
-    ├── SettingsError           the environment does not exist, is contradicted, or its configuration is broken
-    ├── StatementError          this SQL is never sent: it changes something, or it would hurt the server
-    │   └── ParameterError      a :name parameter is missing, unused, or has a value SQL cannot hold
-    ├── Unreachable             no response: refused, reset, wrong address, a gateway that gives up
-    ├── TimedOut                the time limit of the call was over first
+    ├── SettingsError           the environment is unknown, or its configuration is invalid or contradictory
+    ├── StatementError          the SQL was not sent: it changes data, or it could crash or stall the server
+    │   └── ParameterError      a :name parameter is missing or unused, or SQL cannot represent its value
+    ├── Unreachable             no response: connection refused or reset, wrong address, or gateway timeout
+    ├── TimedOut                the call reached its time limit
     ├── AccessDenied            401 or 403: the token is missing, wrong or expired
-    ├── RateLimited             429 for longer than a read is repeated
-    ├── RequestRefused          the server understood the request and refused it
-    │   ├── NotFound            there is nothing of this id or name
-    │   ├── Conflict            it exists, in a state that does not allow this
-    │   │   └── StateConflict   the state of an object is not the one that was read
-    │   └── QueryRefused        the SQL does not parse, plan or run
-    │       └── UnknownName     a table, column or function that this server does not have
-    ├── ServerFailed            the server broke (5xx), or what answered is not a Restate server
-    ├── QueryInterrupted        the response broke off; a part of the rows is never returned as all
+    ├── RateLimited             429, also after the read was repeated
+    ├── RequestRefused          the server rejected the request
+    │   ├── NotFound            there is nothing with this id or name
+    │   ├── Conflict            the current state does not allow the request
+    │   │   └── StateConflict   the state of an object changed after it was read
+    │   └── QueryRefused        the server cannot parse, plan or run the SQL
+    │       └── UnknownName     this server does not have the table, column or function
+    ├── ServerFailed            the server failed (5xx), or the response is not from a Restate server
+    ├── QueryInterrupted        the response is incomplete; its rows are never returned as the full result
     ├── ResultTooLarge          the result is larger than ``max_bytes``
-    ├── NotOnThisServer         this server's version or kind does not have it
-    ├── InvocationFailed        the invocation ended in failure, which is its result
+    ├── NotOnThisServer         this version or kind of server does not support it
+    ├── InvocationFailed        the invocation ended with a failure
     ├── NotReady                the invocation has not ended, so it has no output yet
-    ├── PlanExpired             a plan was executed already, or is too old: make it again
+    ├── PlanExpired             the plan was already executed, or is too old: make it again
     ├── EvidenceBroken          the evidence is incomplete or was changed, or the folder is not evidence
     ├── MissingExtra            an optional part of restate_lab is not installed
-    ├── MissingProgram          a program that is needed, such as Chromium, is not installed
-    ├── ReadOnly                a change on a connection that may only read
+    ├── MissingProgram          a required program, such as Chromium, is not installed
+    ├── ReadOnly                the connection is read-only, so the change was not sent
     ├── AuditFailed             the audit record cannot be written, so nothing was sent
-    └── OutcomeUnknown          a change was sent and its response was lost: read before repeating it
+    └── OutcomeUnknown          a change was sent, but its response was lost: read the state before you repeat it
 
-``Interrupted`` is a KeyboardInterrupt outside of the tree: an execution was interrupted, and its outcome is complete.
+``Interrupted`` is a KeyboardInterrupt outside of the tree: you interrupted an execution. Its outcome is complete.
 
-Warnings: ``Truncated`` (rows of a result were cut off), ``SettingsWarning`` (a .env file that the CLI would
-read is not read), ``DuplicateColumns`` (two result columns had one name), ``AuditIncomplete`` (a change was sent, and
-its result could not be written down), ``EvidenceWarning`` (evidence is incomplete, or was not verified),
-``UntriedServer`` (a server older than any on which restate_lab was tried).
+Warnings: ``Truncated`` (rows or lines are missing), ``SettingsWarning`` (a .env file that the CLI would read is
+ignored), ``DuplicateColumns`` (two result columns had the same name), ``AuditIncomplete`` (a change was sent, but its
+result could not be written to the audit log), ``EvidenceWarning`` (evidence is incomplete or unverified),
+``UntriedServer`` (the server is older than every version that restate_lab was tested with).
 
-A message holds the request, the response, the Restate code where there is one, and what to do next.
+A message has the request, the response, the Restate code if there is one, and the action to take.
 
-A notebook shows an error of this tree as one short block in place of its traceback; ``tracebacks()`` changes that.
+A notebook shows an error of this tree as one short block instead of a traceback; ``tracebacks()`` changes that.
 """
 
 from __future__ import annotations
@@ -101,40 +101,43 @@ _LONGEST = 8_000  # characters of a message
 class _ShortTraceback:
     """Let IPython show an error as one short block: the message, its notes, and the user's own line."""
 
-    # The one setting of this package that is not an argument: IPython renders an error long after the call that raised
-    # it, and passes nothing. It is not a ContextVar, because each cell of a kernel may run in a context of its own.
+    # This is the only setting of the package that is not an argument: IPython renders an error after the call that
+    # raised it, and passes no arguments. It is not a ContextVar, because each cell can have its own context.
     mode: ClassVar[TracebackMode] = "short"
 
     @property
     def _render_traceback_(self: Any) -> Callable[[], list[str]]:
-        """Return what IPython calls in place of rendering a traceback; with full tracebacks there is no such method."""
+        """Return the function that IPython calls instead of rendering a traceback.
+
+        In the mode "full" the attribute does not exist, so IPython shows its usual traceback.
+        """
         if _ShortTraceback.mode == "full":
             raise AttributeError("full tracebacks are on")
         return lambda: render_block(self)
 
 
 def tracebacks(mode: TracebackMode | None = None, /) -> TracebackMode:
-    """Set how notebooks show an error of restate_lab, and return the mode in effect; None changes nothing.
+    """Set how notebooks show an error of restate_lab, and return the current mode; None does not change it.
 
-        rl.tracebacks("full")      # all frames, as of any other error: for developers of restate_lab
-        rl.tracebacks("short")     # the default: the message, the place in the statement, and your own line
+        rl.tracebacks("full")      # all frames, as for other errors: for developers of restate_lab
+        rl.tracebacks("short")     # the default: the message, the place in the statement, and your line of code
 
-    The mode is that of the whole process. In both modes an error has the same class, message and ``__traceback__``, and
-    programs outside of IPython print the usual traceback.
+    The mode applies to the whole process. An error has the same class, message and ``__traceback__`` in both modes.
+    Programs outside of IPython always print the usual traceback.
 
     Raises:
-        ArgumentError: it is another mode.
+        ArgumentError: the mode is unknown.
     """
     if mode is None:
         return _ShortTraceback.mode
     if mode not in get_args(TracebackMode):
-        raise ArgumentError(f"there is no traceback mode {mode!r}; choose 'short' or 'full'.")
+        raise ArgumentError(f"unknown traceback mode {mode!r}; choose 'short' or 'full'.")
     _ShortTraceback.mode = mode
     return mode
 
 
 class RestateLabError(_ShortTraceback, Exception):
-    """Catch whatever restate_lab raises on purpose."""
+    """Catch this class to catch every error that restate_lab raises on purpose."""
 
     def __str__(self) -> str:
         text = super().__str__()
@@ -159,11 +162,11 @@ class ParameterError(StatementError):
 
 
 class Unreachable(RestateLabError, ConnectionError):
-    """Check the address and the network; no answer came."""
+    """Check the address and the network; no response arrived."""
 
 
 class TimedOut(RestateLabError, TimeoutError):
-    """Allow more time (``timeout=``), or ask for less."""
+    """Allow more time (``timeout=``), or request less data."""
 
 
 class AccessDenied(RestateLabError):
@@ -171,9 +174,9 @@ class AccessDenied(RestateLabError):
 
 
 class RateLimited(RestateLabError):
-    """Wait as the server asks.
+    """Wait before you try again.
 
-    ``retry_after`` is in seconds, or None where the server did not say.
+    ``retry_after`` is the wait that the server asks for, in seconds; None if it sent none.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -182,9 +185,9 @@ class RateLimited(RestateLabError):
 
 
 class RequestRefused(RestateLabError):
-    """Change the request: the server understood it and said no.
+    """Change the request: the server rejected it.
 
-    ``status`` is the HTTP status, ``code`` the Restate code ("META0003") or None, ``reason`` the server's own words.
+    ``status`` is the HTTP status, ``code`` the Restate code ("META0003") or None, ``reason`` the server's message.
     """
 
     def __init__(self, message: str, *, status: int, code: str | None = None, reason: str = "") -> None:
@@ -195,18 +198,19 @@ class RequestRefused(RestateLabError):
 
 
 class NotFound(RequestRefused):
-    """Check the id or name: it does not exist here (any more)."""
+    """Check the id or name: it does not exist here, or was removed."""
 
 
 class Conflict(RequestRefused):
-    """Read the current state: it does not allow this."""
+    """Read the current state: it does not allow this request."""
 
 
 class StateConflict(Conflict):
     """Decide between two values: the state of an object changed after it was read.
 
-    Three whole states, by key: ``before`` was read, ``mine`` is what it should have become, ``theirs`` is there now.
-    ``sent`` tells whether the change went to the server, which leaves a state of another version alone.
+    There are three complete states, by key: ``before`` is the state that was read, ``mine`` the state to write, and
+    ``theirs`` the current state. ``sent`` is True if the change was sent; then the server did not apply it, because the
+    version of the state is a different one.
     """
 
     def __init__(
@@ -227,11 +231,11 @@ class StateConflict(Conflict):
 
 
 class QueryRefused(RequestRefused):
-    """Correct the SQL; ``reason`` holds the server's own words."""
+    """Correct the SQL; ``reason`` is the server's message."""
 
 
 class UnknownName(QueryRefused):
-    """Use a name the server has; ``suggestions`` holds the nearest, best first."""
+    """Use a name that the server has; ``suggestions`` has the most similar names, best first."""
 
     def __init__(
         self, message: str, *, status: int, code: str | None = None, reason: str = "", suggestions: tuple[str, ...] = ()
@@ -241,10 +245,10 @@ class UnknownName(QueryRefused):
 
 
 class ServerFailed(RestateLabError):
-    """Look at the server's log, or at what stands between you and it.
+    """Read the log of the server, or of the proxy or gateway in front of it.
 
-    ``status`` is the HTTP status, or 0 where the server closed the connection without one; ``code`` is the Restate code
-    or None, ``reason`` what was said.
+    ``status`` is the HTTP status, or 0 if the server closed the connection without one. ``code`` is the Restate code or
+    None, ``reason`` the message of the response.
     """
 
     def __init__(self, message: str, *, status: int, code: str | None = None, reason: str = "") -> None:
@@ -255,10 +259,10 @@ class ServerFailed(RestateLabError):
 
 
 class QueryInterrupted(RestateLabError):
-    """Run the query again; its answer broke off.
+    """Run the query again: its response ended early.
 
-    ``rows`` says how many rows had come; ``partial`` holds them as a pyarrow.Table, or None for a stream,
-    whose rows the caller has already seen.
+    ``rows`` is the number of rows that arrived. ``partial`` has them as a pyarrow.Table, or None for a stream, whose
+    rows the caller already has.
     """
 
     def __init__(self, message: str, *, rows: int, partial: pa.Table | None = None) -> None:
@@ -268,7 +272,7 @@ class QueryInterrupted(RestateLabError):
 
 
 class ResultTooLarge(RestateLabError):
-    """Ask for less, or stream it to a file; ``rows`` and ``size`` (bytes) say what had come."""
+    """Request less data, or stream it to a file; ``rows`` and ``size`` (bytes) count the data that arrived."""
 
     def __init__(self, message: str, *, rows: int, size: int) -> None:
         super().__init__(message)
@@ -277,13 +281,13 @@ class ResultTooLarge(RestateLabError):
 
 
 class NotOnThisServer(RestateLabError):
-    """Use a server whose version or kind has this; the message names both."""
+    """Use a server that supports this; the message names the required version or kind."""
 
 
 class InvocationFailed(RestateLabError):
-    """Look at what the handler says: the invocation ended in failure.
+    """Read the handler's message: the invocation ended with a failure.
 
-    ``status`` is the failure's code, ``reason`` its message.
+    ``status`` is the code of the failure, ``reason`` its message.
     """
 
     def __init__(self, message: str, *, status: int, reason: str = "") -> None:
@@ -293,15 +297,15 @@ class InvocationFailed(RestateLabError):
 
 
 class NotReady(RestateLabError):
-    """Ask again later, or attach: the invocation has not ended."""
+    """Try again later, or attach: the invocation has not ended."""
 
 
 class PlanExpired(RestateLabError):
-    """Make the plan again and look at it: it was executed already, or is older than 15 minutes; nothing was sent."""
+    """Make the plan again and review it: it was already executed, or is older than 15 minutes. Nothing was sent."""
 
 
 class EvidenceBroken(RestateLabError):
-    """Get the evidence again from where it was frozen: the file named in the message is not what was written then."""
+    """Copy the evidence again from its origin: the file named in the message is missing or was changed."""
 
 
 class MissingExtra(RestateLabError, ImportError):
@@ -309,14 +313,14 @@ class MissingExtra(RestateLabError, ImportError):
 
 
 class MissingProgram(RestateLabError):
-    """Install the program that the message names, or say where it is."""
+    """Install the program that the message names, or pass its location."""
 
 
 class ReadOnly(RestateLabError, PermissionError):
-    """Connect without ``read_only`` to change anything."""
+    """Connect without ``read_only`` to make changes."""
 
     def __str__(self) -> str:
-        return f"{super().__str__()} To change something, connect without read_only=True and RESTATE_LAB_READ_ONLY."
+        return f"{super().__str__()} To make changes, connect without read_only=True and unset RESTATE_LAB_READ_ONLY."
 
 
 class AuditFailed(RestateLabError):
@@ -324,9 +328,9 @@ class AuditFailed(RestateLabError):
 
 
 class OutcomeUnknown(RestateLabError):
-    """Read the present state before repeating: the change was sent and its answer was lost.
+    """Read the current state before you repeat the change: it was sent, but its response was lost.
 
-    ``never_forwarded``: a gateway says that it did not forward the request, which is likely and not certain.
+    ``never_forwarded`` is True if a gateway reports that it did not forward the request. That is likely, not certain.
     """
 
     def __init__(self, message: str, *, never_forwarded: bool = False) -> None:
@@ -335,9 +339,9 @@ class OutcomeUnknown(RestateLabError):
 
 
 class Interrupted(_ShortTraceback, KeyboardInterrupt):
-    """Read ``outcome``: you interrupted an execution, and what was done by then stays done.
+    """Read ``outcome``: you interrupted an execution, and the changes made before that remain.
 
-    It ends like any interrupt, so that cells that wait to run do not run on; ``outcome`` is the frame, complete.
+    It is a KeyboardInterrupt, so that Jupyter does not run the queued cells. ``outcome`` is the complete frame.
     """
 
     def __init__(self, message: str, outcome: pd.DataFrame) -> None:
@@ -346,11 +350,11 @@ class Interrupted(_ShortTraceback, KeyboardInterrupt):
 
 
 class Truncated(UserWarning):
-    """Something was cut; ``frame.attrs["truncated"]`` says what."""
+    """A result is incomplete; ``frame.attrs["truncated"]`` describes what is missing."""
 
 
 class SettingsWarning(UserWarning):
-    """A file that the restate CLI would obey is not obeyed, or a variable leads away from what was named."""
+    """A .env file that the restate CLI would read is ignored; the message has its variables."""
 
 
 class DuplicateColumns(UserWarning):
@@ -358,12 +362,12 @@ class DuplicateColumns(UserWarning):
 
 
 class AuditIncomplete(UserWarning):
-    """A change was sent, and its result could not be written to the audit log."""
+    """A change was sent, but its result could not be written to the audit log."""
 
 
 class EvidenceWarning(UserWarning):
-    """Evidence is less, or less sure, than was meant; the message and the manifest say in what."""
+    """The evidence is incomplete or unverified; the message and the manifest have the details."""
 
 
 class UntriedServer(UserWarning):
-    """The server is older than any on which restate_lab was tried; what explains or plans refuses to."""
+    """The server is older than every version that restate_lab was tested with; explanations and plans are refused."""

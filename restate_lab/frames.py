@@ -1,4 +1,4 @@
-"""Arrow to pandas without losing a digit: exact integers, UTC times, all columns of empty results; and cards."""
+"""Convert Arrow to pandas without loss: exact integers, UTC times, all columns of empty results; frames with cards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["CardFrame", "DtypeBackend", "number_duplicate_columns", "repeated_fi
 DtypeBackend: TypeAlias = Literal["numpy_nullable", "pyarrow"]
 Card: TypeAlias = Callable[[pd.DataFrame], str]
 
-# pandas would make floats of integers with nulls (2**53 + 1 loses its last digit) and objects of booleans.
+# pandas would convert integers with nulls to floats (2**53 + 1 loses its last digit), and booleans to objects.
 _NULLABLE: dict[pa.DataType, Any] = {
     pa.int8(): pd.Int8Dtype(),
     pa.int16(): pd.Int16Dtype(),
@@ -45,11 +45,11 @@ _MAPPERS: dict[DtypeBackend | None, Any] = {
     "numpy_nullable": _ALL_NULLABLE.get,
     "pyarrow": pd.ArrowDtype,
 }
-_WORTH_THREADS = 50_000  # rows; below, waking pyarrow's threads costs more than they save
+_WORTH_THREADS = 50_000  # rows; for fewer rows, starting pyarrow's threads costs more than it saves
 
 
 class CardFrame(pd.DataFrame):
-    """A DataFrame that a notebook shows as a card. Whatever is made from it (``head()``, a filter) is a plain frame."""
+    """A DataFrame that a notebook shows as a card. Frames made from it (``head()``, a filter) are plain frames."""
 
     _metadata: ClassVar[list[str]] = ["_card", "_card_columns"]  # pandas pickles these with the frame
 
@@ -64,17 +64,17 @@ class CardFrame(pd.DataFrame):
         return pd.DataFrame
 
     def _repr_html_(self) -> str | None:
-        """Return the card; the table of pandas where columns were added, renamed or removed since."""
+        """Return the card, or the table of pandas if columns were added, renamed or removed."""
         is_wanted = pd.get_option("display.notebook_repr_html") and list(self.columns) == self._card_columns
         # pandas-stubs do not know the method.
         return self._card(self) if is_wanted else super()._repr_html_()  # type: ignore[misc]
 
 
 def with_card(frame: pd.DataFrame, card: Card) -> pd.DataFrame:
-    """Return the frame, which a notebook shows as ``card(frame)``, a text of HTML.
+    """Return the frame, which a notebook shows as ``card(frame)``, an HTML text.
 
-    ``card`` is a function of a module, or a ``functools.partial`` of one, so that the frame can be pickled. It reads
-    nothing but the frame.
+    ``card`` must be a function of a module, or a ``functools.partial`` of one, so that the frame can be pickled. It
+    reads only the frame.
     """
     return CardFrame(frame, card)
 
@@ -86,7 +86,7 @@ def number_duplicate_columns(schema: pa.Schema) -> pa.Schema:
     doubles = [name for name, times in Counter(schema.names).items() if times > 1]
     names = _distinct_names(schema.names)
     warnings.warn(
-        f"columns {', '.join(doubles)} came more than once and were numbered: {', '.join(names)}. Use AS to name them.",
+        f"duplicate columns {', '.join(doubles)} were numbered: {', '.join(names)}. Use AS to name them.",
         DuplicateColumns,
         stacklevel=2,
     )
@@ -96,30 +96,30 @@ def number_duplicate_columns(schema: pa.Schema) -> pa.Schema:
 def to_frame(table: pa.Table, dtype_backend: DtypeBackend | None = None) -> pd.DataFrame:
     """Return a DataFrame with the table's columns and rows.
 
-    ``dtype_backend=None`` is exact and plain: numpy types, nullable integers and booleans where there are nulls,
-    pandas' default strings, UTC times, durations, Python objects for lists, bytes and JSON values.
-    ``"numpy_nullable"`` and ``"pyarrow"`` mean what pandas means by them.
+    ``dtype_backend=None`` gives exact, plain types: numpy types, nullable integers and booleans if there are nulls,
+    pandas' default strings, UTC times, durations, and Python objects for lists, bytes and JSON values.
+    ``"numpy_nullable"`` and ``"pyarrow"`` have the same meaning as in pandas.
 
-    A column of intervals without months is a column of timedeltas, in nanoseconds where they fit (292 years), for
-    every ``dtype_backend``. Where one interval of a column has months, all of the column are ``pd.DateOffset``.
+    Intervals without months become timedeltas, in nanoseconds if they fit (292 years), for every ``dtype_backend``. If
+    one interval of a column has months, the whole column has ``pd.DateOffset``.
 
-    Structs, maps and lists that hold times become Python dicts, lists of pairs (so that repeated keys of a map are
-    kept) and lists. Times in them are aware datetimes in UTC: ``pd.Timestamp`` (a datetime) where the server sent
-    nanoseconds, since a plain datetime holds microseconds. ``"pyarrow"`` keeps Arrow's own types.
+    Structs, maps and lists with times become Python dicts, lists of pairs (to keep repeated keys of a map) and lists.
+    Times in them are aware datetimes in UTC: ``pd.Timestamp`` (a datetime) if the server sent nanoseconds, because a
+    plain datetime only has microseconds. ``"pyarrow"`` keeps Arrow's own types.
 
     Raises:
-        QueryRefused: there are values that pandas or Python cannot hold, such as a date in the year 20,000, or a
-            struct with two fields of one name.
+        QueryRefused: there are values that pandas or Python cannot represent, such as a date in the year 20,000, or a
+            struct with two fields of the same name.
     """
     if dtype_backend not in _MAPPERS:
-        raise ValueError(f"dtype_backend is None, 'numpy_nullable' or 'pyarrow', not {dtype_backend!r}")
+        raise ValueError(f"unknown dtype_backend {dtype_backend!r}; choose None, 'numpy_nullable' or 'pyarrow'")
     _check_fields(table.schema)
     try:
         return _to_frame(table, dtype_backend)
     except (pa.ArrowException, ValueError, OverflowError) as error:
         raise QueryRefused(
-            f"the rows came, and cannot be made a frame: {error}. Cast what it is about in the statement, or take the "
-            f"rows as they are with arrow().",
+            f"the rows cannot be converted to a frame: {error}. Cast the column in the statement, or get the rows with "
+            f"arrow().",
             status=200,
             reason=str(error),
         ) from error
@@ -132,13 +132,13 @@ def _to_frame(table: pa.Table, dtype_backend: DtypeBackend | None) -> pd.DataFra
         at for at, kind in enumerate(table.schema.types) if _is_converted_alone(table, at, kind, dtype_backend, mapper)
     ]
     together = table.drop_columns([table.column_names[at] for at in apart]) if apart else table
-    # All at once: one column at a time takes twice as long and leaves arrays that cannot be written to.
+    # All columns at once: one at a time takes twice as long and results in read-only arrays.
     threads = table.num_rows > _WORTH_THREADS
     frame = _to_utc(together, dtype_backend).to_pandas(
         types_mapper=mapper,
         ignore_metadata=True,
         use_threads=threads,
-        integer_object_nulls=True,  # within lists, maps and structs, which no mapper reaches
+        integer_object_nulls=True,  # for lists, maps and structs, to which the mapper does not apply
     )
     for at in apart:
         frame.insert(at, table.column_names[at], _to_series(table.column(at)))
@@ -146,7 +146,7 @@ def _to_frame(table: pa.Table, dtype_backend: DtypeBackend | None) -> pd.DataFra
 
 
 def _nullable_types(table: pa.Table) -> dict[pa.DataType, Any]:
-    """Return pandas' nullable types for those of which every column has nulls: a mapper knows types, not columns."""
+    """Return pandas' nullable types for Arrow types whose columns all have nulls: a mapper only gets the type."""
     types = [(at, kind) for at, kind in enumerate(table.schema.types) if kind in _NULLABLE]
     without = {kind for at, kind in types if not table.column(at).null_count}
     return {kind: _NULLABLE[kind] for _, kind in types if kind not in without}
@@ -155,7 +155,7 @@ def _nullable_types(table: pa.Table) -> dict[pa.DataType, Any]:
 def _is_converted_alone(
     table: pa.Table, at: int, kind: pa.DataType, dtype_backend: DtypeBackend | None, mapper: Callable[..., Any]
 ) -> bool:
-    """Tell whether the column at a position, of this type, cannot be read together with the others."""
+    """Return whether the column at a position, of this type, must be converted separately."""
     if kind == INTERVAL:
         return True
     if pa.types.is_union(kind) or _holds_times(kind):
@@ -170,13 +170,13 @@ def _to_series(column: pa.ChunkedArray[Any]) -> pd.Series[Any]:
 
 
 def _holds_times(kind: pa.DataType) -> bool:
-    """Tell whether a nested type holds times, dates or durations: to_pandas() makes integers of some of them."""
+    """Return whether a nested type has times, dates or durations; to_pandas() converts some of them to integers."""
     parts = _parts(kind)
     return bool(parts) and any(pa.types.is_temporal(part) or _holds_times(part) for part in parts)
 
 
 def _parts(kind: pa.DataType) -> list[pa.DataType]:
-    """Return the types that a nested type is made of; most types have none."""
+    """Return the types within a nested type; most types have none."""
     parts = [kind.field(at).type for at in range(kind.num_fields)]
     return [kind.value_type, *parts] if pa.types.is_dictionary(kind) else parts
 
@@ -197,7 +197,7 @@ def _convert_value(value: Any) -> Any:
 def _convert_times(table: pa.Table, dtype_backend: DtypeBackend | None) -> pa.Table:
     """Return the table with intervals as durations, and dictionaries of times as times.
 
-    A column in which one interval has months stays as it is. ``"pyarrow"`` keeps dictionaries.
+    A column in which one interval has months is not converted. ``"pyarrow"`` keeps dictionaries.
     """
     for at, kind in enumerate(table.schema.types):
         converted: Any = None
@@ -211,7 +211,7 @@ def _convert_times(table: pa.Table, dtype_backend: DtypeBackend | None) -> pa.Ta
 
 
 def repeated_field(kind: pa.DataType) -> str | None:
-    """Return the name of a field that a struct within this type has twice, which no dict can hold; or None."""
+    """Return the name of a field that a struct in this type has twice, which a dict cannot represent; or None."""
     if pa.types.is_struct(kind):
         twice = [name for name, times in Counter(field.name for field in kind).items() if times > 1]
         if twice:
@@ -227,15 +227,15 @@ def _check_fields(schema: pa.Schema) -> None:
         name = repeated_field(kind)
         if name is not None:
             raise QueryRefused(
-                f"column {column!r} holds a struct with two fields named {name!r}, and a frame can hold only one "
-                f"of them. Give the fields different names in the statement, or take the rows with arrow().",
+                f"column {column!r} has a struct with two fields named {name!r}, but a frame can have only one of "
+                f"them. Give the fields different names in the statement, or get the rows with arrow().",
                 status=200,
                 reason=f"two fields named {name!r} in one struct",
             )
 
 
 def _to_utc(table: pa.Table, dtype_backend: DtypeBackend | None) -> pa.Table:
-    """Return the table with UTC for the times without a zone, now() and casts: that is the zone of the session."""
+    """Return the table with UTC for times without a zone, as from now() and casts: the session's zone is UTC."""
     if dtype_backend == "pyarrow" or not any(_is_naive(kind) for kind in table.schema.types):
         return table
     fields = [
@@ -250,7 +250,7 @@ def _is_naive(kind: pa.DataType) -> bool:
 
 
 def _warm_up() -> None:
-    """Use what pyarrow and pandas load at their first use, so that it is loaded with this module, under its Shield."""
+    """Load the parts that pyarrow and pandas load at their first use, so that the Shield of the import covers them."""
     frame = to_frame(pa.table({"text": ["a", None], "number": [1, None], "other": [1, 2]}))
     frame.to_dict("records")
     frame.set_index(["number", "other"])["text"].unstack()

@@ -1,4 +1,4 @@
-"""Ctrl-C and the stop button: held back while something must be finished, let through while a call waits.
+"""Handle Ctrl-C and the stop button: hold interrupts back while work must be completed, and raise them during waits.
 
 Python raises KeyboardInterrupt in the main thread between any two bytecodes, also between the end of a ``with`` block
 and the first line of ``__exit__``. Therefore ``try … finally`` cannot guarantee that a library is loaded completely or
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class _InterruptHandler:
-    """The handler of SIGINT while a Shield is used: it passes an interrupt on, or keeps it for later."""
+    """The handler of SIGINT while a Shield is used: it raises an interrupt, or holds it for later."""
 
     def __init__(self, previous: Callable[[int, FrameType | None], Any]) -> None:
         self.previous = previous
@@ -30,16 +30,16 @@ class _InterruptHandler:
         self.was_raised = False
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
-        if os.getpid() != self.pid:  # another thread forked this process, and the block does not go on here
+        if os.getpid() != self.pid:  # another thread forked this process, in which the block does not continue
             signal.signal(signal.SIGINT, self.previous)
             self.is_open = True
         self.is_held = True
         self.release()
 
     def release(self) -> None:
-        """Pass on an interrupt that is held, if that is allowed now."""
+        """Raise an interrupt that is held back, if that is allowed now."""
         if self.is_held and self.is_open:
-            # Closed first: a second interrupt must not be raised before the block itself can close it.
+            # Closed first: a second interrupt must not be raised before the block can close it.
             self.is_held = self.is_open = False
             try:
                 self.previous(signal.SIGINT, None)
@@ -51,12 +51,13 @@ class _InterruptHandler:
 class Shield:
     """Hold interrupts back during a ``with`` block; an interrupt that arrived is raised when the block has ended.
 
-    Two kinds of blocks need it. A library that is loaded: an interrupt would leave it half loaded in ``sys.modules``,
-    and every later call would fail. A record of the audit log: an interrupt would leave a change without its outcome.
+    Two kinds of blocks need it. While a library is loaded, an interrupt would leave it half loaded in ``sys.modules``,
+    and every later call would fail. While the audit log is written, an interrupt would leave a change without its
+    outcome.
 
-    ``let_through(act)`` calls ``act`` within the block and lets interrupts through for that time. Shields may be
-    nested. Threads other than the main thread get no KeyboardInterrupt, so a Shield does nothing there. It does nothing
-    either where SIGINT has no handler of Python.
+    ``let_through(act)`` calls ``act`` within the block, and interrupts are raised during that call. Shields can be
+    nested. Only the main thread gets a KeyboardInterrupt, so a Shield does nothing in other threads. It also does
+    nothing if SIGINT has no Python handler.
     """
 
     def __init__(self) -> None:
@@ -66,7 +67,7 @@ class Shield:
 
     @property
     def was_raised(self) -> bool:
-        """Whether an interrupt has been raised in the main thread; other threads learn of it only here."""
+        """Return whether an interrupt was raised in the main thread; other threads can see that only here."""
         return self._handler is not None and self._handler.was_raised
 
     def __enter__(self) -> Self:
@@ -88,13 +89,13 @@ class Shield:
             return
         if self._is_outermost and isinstance(
             signal.getsignal(signal.SIGINT), _InterruptHandler
-        ):  # else the block has set one
+        ):  # otherwise the block has set another handler
             signal.signal(signal.SIGINT, handler.previous)
         handler.is_open = self._is_outermost or self._was_open
         handler.release()
 
     def let_through(self, act: Callable[[], T]) -> T:
-        """Return ``act()``; an interrupt that arrives meanwhile, or has arrived before, is raised in it."""
+        """Return ``act()``; an interrupt that arrives during the call, or was held back before, is raised in it."""
         handler = self._handler
         if handler is None or not _is_main_thread():
             return act()
@@ -106,7 +107,7 @@ class Shield:
             handler.is_open = was_open
 
     def take(self) -> bool:
-        """Return whether an interrupt is held back, and forget it: the caller raises it in its own way."""
+        """Return whether an interrupt is held back, and clear it: the caller handles it."""
         if self._handler is None:
             return False
         is_held, self._handler.is_held = self._handler.is_held, False

@@ -1,7 +1,7 @@
-"""SQL intervals (months, days, nanoseconds) as durations, where that is exact.
+"""Convert SQL intervals (months, days, nanoseconds) to durations if that is exact.
 
-The server's clock and times are UTC, so a day is 24 hours. A month has no fixed length: an interval with months is
-never a duration.
+The server's clock and times are UTC, so a day has 24 hours. A month has no fixed length, so an interval with months is
+never converted.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _MOST = 2**63 - 1  # the smallest int64 is pandas' NaT
 
 
 def to_durations(column: Any, units: Sequence[Unit] = tuple(_PER_SECOND)) -> Any:
-    """Return a ChunkedArray of intervals as one of durations in the first of ``units`` that holds every value exactly.
+    """Return intervals (a ChunkedArray) as durations, in the first of ``units`` that is exact for every value.
 
-    None where an interval has months, or no unit holds all values. The default units hold every interval without
-    months whose nanoseconds fit: ``ns`` up to 292 years.
+    Return None if an interval has months, or no unit fits all values. With the default units, every interval without
+    months fits; ``ns`` fits up to 292 years.
     """
     chunks = [_chunk_seconds(chunk) for chunk in column.chunks]
     if any(chunk is None for chunk in chunks):
@@ -40,10 +40,10 @@ def to_durations(column: Any, units: Sequence[Unit] = tuple(_PER_SECOND)) -> Any
 
 
 def offset_or_timedelta(value: pa.MonthDayNano) -> pd.Timedelta | pd.DateOffset:
-    """Return one interval as a Timedelta (exact to the nanosecond), or as a DateOffset where it has months.
+    """Return one interval as a Timedelta (exact to the nanosecond), or as a DateOffset if it has months.
 
     Raises:
-        OverflowError: it has no months and is longer than 292 years, which a Timedelta in nanoseconds cannot hold.
+        OverflowError: it has no months and is longer than 292 years, the limit of a Timedelta in nanoseconds.
     """
     months, days, nanoseconds = value
     if months:
@@ -62,7 +62,7 @@ def to_iso8601(months: int, days: int, nanoseconds: int) -> str:
 
 
 def holds_intervals(kind: pa.DataType) -> bool:
-    """Tell whether this is the type of intervals, or a nested type that holds some."""
+    """Return whether this is the type of intervals, or a nested type with intervals."""
     return kind == INTERVAL or any(holds_intervals(kind.field(at).type) for at in range(kind.num_fields))
 
 
@@ -76,7 +76,7 @@ class _ChunkSeconds:
 
 
 def _chunk_seconds(chunk: Any) -> _ChunkSeconds | None:
-    """Return the parts of one chunk; None where an interval has months."""
+    """Return the parts of one chunk; None if an interval has months."""
     missing = chunk.is_null().to_numpy(zero_copy_only=False)
     data = chunk.buffers()[1]
     if data is None:
@@ -91,7 +91,7 @@ def _chunk_seconds(chunk: Any) -> _ChunkSeconds | None:
 
 
 def _fits(chunk: _ChunkSeconds, unit: Unit) -> bool:
-    """Tell whether a unit holds every value: without a rest, and within 64 bits."""
+    """Return whether a unit fits every value: without a remainder, and within 64 bits."""
     per_second = _PER_SECOND[unit]
     counts, beyond = np.divmod(chunk.rest, _BILLION // per_second)
     (low, low_rest), (high, high_rest) = divmod(-_MOST, per_second), divmod(_MOST, per_second)

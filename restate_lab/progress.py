@@ -1,10 +1,10 @@
-"""One interface for progress: a bar in a notebook, a line in a terminal, for whatever takes longer than a second.
+"""One interface for progress: a bar in a notebook or a line in a terminal, for calls that take longer than a second.
 
-A notebook is known by what its kernel leaves in Python's builtins, so that nothing here imports IPython. Where nobody
-looks (cron, a pipe, a log) nothing is shown. Panels hand in a bar of their own.
+A notebook is detected by objects of its kernel in Python's builtins, so that this module does not import IPython.
+Without a terminal or notebook (cron, a pipe, a log) nothing is shown. Panels pass their own bar.
 
-The bar in a notebook is not that of ``tqdm.auto``, which is a widget. A notebook file keeps a widget's first text only
-("1,000 of 5,000" also after the call has ended), and a report has a notice for it instead of the text.
+The bar in a notebook is not ``tqdm.auto``, because that is a widget. A notebook file only keeps a widget's first text
+(such as "1,000 of 5,000", also after the call has ended), and a report shows a notice instead of a widget.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ EVERY = 0.2  # seconds between two lines
 
 
 class Progress(Protocol):
-    """Told how far something has come; shows it or not."""
+    """An object that receives the progress of a call, and can show it."""
 
     def update(self, rows: int, size: int) -> None:
-        """Take how far it has come, also when nothing new has.
+        """Receive the progress; it can be the same as before.
 
-        A read gives the rows and bytes (``size``) that have come so far; a plan the invocations that it has dealt with,
-        and how many there are in all.
+        A read passes the rows and bytes (``size``) that have arrived so far. A plan passes the number of processed
+        invocations, and their total.
         """
 
     def close(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
 
 
 class NoProgress:
@@ -60,7 +60,7 @@ class NoProgress:
 
 
 class _ProgressLine:
-    """One line or bar, shown once what it tells of has taken longer than a second."""
+    """One line or bar; it is shown when the call has taken longer than a second."""
 
     def __init__(self, what: str, layout: str) -> None:
         self._what = what
@@ -70,7 +70,7 @@ class _ProgressLine:
         self._bar: _ProgressBar | None = None
 
     def update(self, rows: int, size: int) -> None:
-        """Show how far it has come."""
+        """Show the progress."""
         now = time.monotonic()
         if now < self._next:
             return
@@ -81,7 +81,7 @@ class _ProgressLine:
         self._bar.refresh()
 
     def close(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         if self._bar is not None:
             self._bar.close()
 
@@ -90,7 +90,7 @@ class _ProgressLine:
 
 
 class RowsLine(_ProgressLine):
-    """Rows and MB that a read has brought so far."""
+    """Shows the rows and MB that have arrived so far in a read."""
 
     def __init__(self, what: str = "reading") -> None:
         super().__init__(what, "{desc}: {n:,} rows{postfix}, {elapsed}")
@@ -101,7 +101,7 @@ class RowsLine(_ProgressLine):
 
 
 class InvocationsLine(_ProgressLine):
-    """How many invocations of how many a plan has dealt with."""
+    """Shows how many of its invocations a plan has processed."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what, "{desc}: {n:,} of {total:,}, {elapsed}")
@@ -111,7 +111,7 @@ class InvocationsLine(_ProgressLine):
 
 
 class StepsLine(_ProgressLine):
-    """Which of several named steps is being done: "chapter 3 of 8, waits"; it is shown from the first step on."""
+    """Shows the current one of several named steps: "chapter 3 of 8, waits"; it is shown from the first step on."""
 
     def __init__(self, what: str, names: Sequence[str]) -> None:
         super().__init__(what, "{desc} {n:,} of {total:,}{postfix}, {elapsed}")
@@ -124,7 +124,7 @@ class StepsLine(_ProgressLine):
 
 
 def progress_of(wanted: bool | Progress | None, line: Callable[[], Progress]) -> Progress:
-    """Return what shows a call's progress: a new ``line`` for None and True, nothing for False, else ``wanted``."""
+    """Return the progress object of a call: a new ``line`` for None and True, a silent one for False, or ``wanted``."""
     if wanted is False:
         return NoProgress()
     return line() if wanted is None or wanted is True else wanted
@@ -147,22 +147,22 @@ def _create_bar(what: str, layout: str, started: float) -> _ProgressBar:
         bar = _NotebookBar(what, layout, display)
     else:
         with Shield():
-            from tqdm.std import tqdm  # noqa: PLC0415 - only a slow read pays for it
+            from tqdm.std import tqdm  # noqa: PLC0415 - only slow calls need it
 
-            # Made here, because the first one loads multiprocessing. disable=None: unless this is a terminal.
+            # Made within the Shield, because the first one loads multiprocessing. disable=None: only in a terminal.
             bar = tqdm(desc=what, bar_format=layout, leave=False, file=sys.stderr, delay=1e-9, disable=None)
     bar.start_t = time.time() - (time.monotonic() - started)
     return bar
 
 
 def _display() -> Any:
-    """Return the ``display`` of the kernel that this runs in; None in a terminal's IPython and without IPython."""
+    """Return the ``display`` function of the current kernel; None in a terminal and without IPython."""
     shell = getattr(builtins, "get_ipython", lambda: None)()
     return getattr(builtins, "display", None) if getattr(shell, "kernel", None) is not None else None
 
 
 class _NotebookBar:
-    """A bar below the cell, gone when it is closed; it has as much of tqdm's as is needed here."""
+    """A bar below the cell, which is removed when it is closed; it has the required part of tqdm's interface."""
 
     def __init__(self, what: str, layout: str, display: Any) -> None:
         self.n: float = 0
@@ -204,7 +204,7 @@ _RECEIVER: ContextVar[Callable[[str], object] | None] = ContextVar("receiver", d
 
 
 def notify(text: str) -> None:
-    """Show one line to the user: on stderr, or by the receiver of ``redirect_messages``."""
+    """Show one line to the user: on stderr, or with the receiver of ``redirect_messages``."""
     receiver = _RECEIVER.get()
     if receiver is not None:
         receiver(text)
@@ -214,7 +214,7 @@ def notify(text: str) -> None:
 
 @contextmanager
 def redirect_messages(receiver: Callable[[str], object]) -> Iterator[None]:
-    """Send the messages of this block and thread to ``receiver``: what a panel's thread prints would land in a cell."""
+    """Send the messages of this block and thread to ``receiver``; the output of a panel's thread would go to a cell."""
     token = _RECEIVER.set(receiver)
     try:
         yield

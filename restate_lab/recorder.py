@@ -1,4 +1,4 @@
-"""A source that records the statements it sends, so that a result can show what it was read with."""
+"""A source that records the statements that it sends, so that a result can show its queries."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class QueryRecorder(SourceWrapper):
 
     @property
     def queries(self) -> list[dict[str, Any]]:
-        """Return ``sql, params, times`` of each statement, in the order in which it was sent first, with those values.
+        """Return ``sql, params, times`` of each statement, in the order of its first use, with the values of that use.
 
-        They are JSON values; of a list of values the number and the first few.
+        Values are JSON values; a list of values is summarized by its length and its first values.
         """
         with self._lock:
             return [dict(each) for each in self._queries.values()]

@@ -1,4 +1,4 @@
-"""What is never shown: our own credentials, and the values of headers that carry secrets."""
+"""Mask values that must never be shown: our own credentials, and the values of secret headers."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ __all__ = [
 MASK = "•••"
 HIDDEN_NAMES = (
     r"authoriz|authent|cookie|token|secret|passw|api[-_]?key|access[-_]?key|signature|credential"
-    r"|jaas|oauthbearer|\.pem$|keystore|private"  # as Kafka clients name theirs
-    r"|-organi[sz]ation|organi[sz]ation-|-project\b|-org\b"  # as LLM providers name headers of the account
+    r"|jaas|oauthbearer|\.pem$|keystore|private"  # names in Kafka clients
+    r"|-organi[sz]ation|organi[sz]ation-|-project\b|-org\b"  # account headers of LLM providers
 )
-"""A regular expression, whatever the case, of the names whose values are never shown."""
+"""A regular expression (ignore case) for names whose values are never shown."""
 
 USER_INFO = r"://[^/?#\s]+@"
-"""A regular expression of name and password in an address, up to the last @ of the host: a password may hold one."""
+"""A regular expression for name and password in an address, up to the last @: a password can also have an @."""
 
 _SHORTEST = 6  # characters of a secret header
-_DEEPEST = 5  # how often a text may have been escaped
+_DEEPEST = 5  # how many times a text can be escaped
 _JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([^\sux]))")
 _SECRET_NAME = re.compile(HIDDEN_NAMES, re.IGNORECASE)
 _SECRET_NAME_WITHIN = re.compile(HIDDEN_NAMES.replace("$", ""), re.IGNORECASE)
@@ -43,7 +43,7 @@ _SECRET_NAME_WITHIN = re.compile(HIDDEN_NAMES.replace("$", ""), re.IGNORECASE)
 class Secret:
     """A value that no repr, format, error, comparison or pickle shows.
 
-    ``reveal()`` gives it, in the one place that puts it on the wire.
+    ``reveal()`` returns it; only the code that sends it calls this.
     """
 
     __slots__ = ("__value",)
@@ -64,21 +64,21 @@ class Secret:
         return format(str(self), spec)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret is not pickled; connect again where it is needed")
+        raise TypeError("a secret cannot be pickled; connect again in the other process")
 
 
 def as_secret(value: str | Secret | None) -> Secret | None:
-    """Return what may hold a token or password as a Secret: a verbose traceback shows what stands in a frame."""
+    """Return a possible token or password as a Secret, because a verbose traceback shows local variables."""
     return value if value is None or isinstance(value, Secret) else Secret(value)
 
 
 def is_secret_name(name: str) -> bool:
-    """Tell whether a header or field of this name is never shown."""
+    """Return whether the value of a header or field with this name is never shown."""
     return _SECRET_NAME.search(name) is not None
 
 
 def has_secret_name(text: str) -> bool:
-    """Return whether the name of such a header or field occurs in a text."""
+    """Return whether the name of a secret header or field occurs in a text."""
     return _SECRET_NAME_WITHIN.search(text) is not None
 
 
@@ -88,14 +88,14 @@ def mask_user_info(address: str) -> str:
 
 
 def mask_header_values(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers in their order, the secret ones masked."""
+    """Return the headers in their order, with secret ones masked."""
     return {name: MASK if is_secret_name(name) else value for name, value in headers.items()}
 
 
 def secrets_in(headers: Mapping[str, str]) -> list[str]:
-    """Return the values of the secret headers, the longest first; of an authorization without its scheme.
+    """Return the values of the secret headers, the longest first; for an authorization, without its scheme.
 
-    Short values of other headers are omitted, because they are parts of too many words.
+    Short values of other headers are omitted, because they occur in many other texts.
     """
     values = {
         value.rpartition(" ")[2] if "authoriz" in name.lower() else value
@@ -108,7 +108,7 @@ def secrets_in(headers: Mapping[str, str]) -> list[str]:
 def mask_secrets(text: str, secrets: Iterable[str]) -> str:
     """Return the text with ``MASK`` for each secret.
 
-    A text that holds a secret in an escaped form (for JSON, a URL or HTML, also repeatedly) is returned unescaped.
+    If the text has a secret in escaped form (for JSON, a URL or HTML, also repeatedly), it is returned unescaped.
     """
     for secret in secrets:
         text = text.replace(secret, MASK)

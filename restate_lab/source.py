@@ -1,4 +1,4 @@
-"""A Source: anything that answers SQL over Restate's tables with frames; its base class, and a wrapper around one."""
+"""``Source``, an object that runs SQL on Restate's tables and returns frames; its base class, and a wrapper for one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ __all__ = [
 
 _FEW = 3
 OLDEST = "1.6.1"
-"""The oldest server that restate_lab is tried on, in every test run."""
+"""The oldest server version that restate_lab is tested with, in every test run."""
 TABLES = """
 SELECT table_name AS "table", column_name AS "column", data_type AS type, is_nullable = 'YES' AS nullable
 FROM information_schema.columns WHERE table_schema = 'public'
@@ -49,13 +49,13 @@ ORDER BY table_name, ordinal_position"""
 
 
 def record_query(frame: pd.DataFrame, statement: str, params: Mapping[str, Any]) -> pd.DataFrame:
-    """Put the statement and its parameters into the frame's ``attrs``, as JSON has them, and return the frame."""
+    """Put the statement and its parameters into the frame's ``attrs``, as JSON values, and return the frame."""
     frame.attrs = query_json(statement, params)
     return frame
 
 
 def query_json(statement: str, params: Mapping[str, Any]) -> dict[Any, Any]:
-    """Return ``sql`` and ``params`` of a statement as JSON values; of a list of values the number and the first few."""
+    """Return ``sql`` and ``params`` of a statement as JSON values; a list becomes its length and its first values."""
     values = {name: MASK if is_secret_name(name) else _json(value) for name, value in params.items()}
     return {"sql": statement.strip(), "params": values}
 
@@ -73,13 +73,13 @@ def _json(value: Any) -> Any:
 @public
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """What a source has of its cluster. The defaults describe a source that has everything, such as a live cluster.
+    """The data of a cluster that a source has. The defaults describe a complete source, such as a live cluster.
 
-    - ``part``: which part of the cluster it has, such as "service agent"; "" is the whole cluster.
-    - ``payloads``: whether it has what handlers received and returned, and the values of state.
-    - ``missing``: the reason, by table ("state") or column ("state.value"), why that is not there.
-    - ``masked``: the columns ("state.value") of which values are masked, whole or in part.
-    - ``incomplete``: ids of invocations of which it has only the row of ``sys_invocation_status``.
+    - ``part``: the part of the cluster that it has, such as "service agent"; "" is the whole cluster.
+    - ``payloads``: whether it has the inputs and results of handlers, and the values of state.
+    - ``missing``: the missing tables ("state") and columns ("state.value"), each with the reason.
+    - ``masked``: the columns ("state.value") with values that are masked, completely or in part.
+    - ``incomplete``: ids of invocations that only have a row in ``sys_invocation_status``.
     """
 
     part: str = ""
@@ -91,18 +91,18 @@ class Coverage:
 
 @runtime_checkable
 class Source(Protocol):
-    """What analyses, plots, panels and reports read from: a live Lab, frozen Evidence, or your own.
+    """The interface that analyses, plots, panels and reports read from: a live Lab, frozen Evidence, or your own class.
 
-    Derive your own from ``BaseSource``: it then needs only ``stream``, ``name``, ``version``, ``features`` and ``now``.
+    Derive your own class from ``BaseSource``, and define ``stream``, ``name``, ``version``, ``features`` and ``now``.
     """
 
     @property
     def name(self) -> str:
-        """Return what people call this cluster, for titles and messages."""
+        """Return the name of the cluster, for titles and messages."""
 
     @property
     def address(self) -> str:
-        """Return where it is, a URL or a path; "" where it has no address."""
+        """Return its address, a URL or a path; "" if it has none."""
 
     @property
     def version(self) -> str:
@@ -110,19 +110,19 @@ class Source(Protocol):
 
     @property
     def features(self) -> Mapping[str, bool]:
-        """Return the server's feature flags; empty where the version has none."""
+        """Return the server's feature flags; empty if the version has none."""
 
     @property
     def now(self) -> datetime:
-        """Return the moment that ages count from, UTC: the server's clock, or the moment of freezing."""
+        """Return the time from which ages count, UTC: the server's current time, or the time of freezing."""
 
     @property
     def live(self) -> bool:
-        """Return whether its rows change while they are read: True for a Lab, False for Evidence."""
+        """Return whether its rows can change between reads: True for a Lab, False for Evidence."""
 
     @property
     def coverage(self) -> Coverage:
-        """Return what it has of its cluster."""
+        """Return which data of the cluster it has."""
 
     def tables(self) -> pd.DataFrame:
         """Return one row per column of each table."""
@@ -152,7 +152,7 @@ class Source(Protocol):
         progress: bool | Progress | None = None,
         **named: Any,
     ) -> pa.Table:
-        """Return the rows of a statement as the server typed them."""
+        """Return the rows of a statement with the server's types."""
 
     def stream(
         self,
@@ -170,25 +170,25 @@ class Source(Protocol):
 
 @public
 class BaseSource(ABC):
-    """The base of every source: a subclass defines ``stream``, and ``sql``, ``arrow`` and ``tables`` follow from it.
+    """The base class of every source: a subclass defines ``stream``, which ``sql``, ``arrow`` and ``tables`` use.
 
-    A subclass also has ``name``, ``version``, ``features`` and ``now``; see ``Source``. By default it is not live, has
-    no address, and has all of its cluster.
+    A subclass must also define ``name``, ``version``, ``features`` and ``now``; see ``Source``. By default it is not
+    live, has no address, and has all data of its cluster.
     """
 
     @property
     def address(self) -> str:
-        """Return where it is, a URL or a path; "" where it has no address."""
+        """Return its address, a URL or a path; "" if it has none."""
         return ""
 
     @property
     def live(self) -> bool:
-        """Return whether its rows change while they are read."""
+        """Return whether its rows can change between reads."""
         return False
 
     @property
     def coverage(self) -> Coverage:
-        """Return what it has of its cluster."""
+        """Return which data of the cluster it has."""
         return Coverage()
 
     @abstractmethod
@@ -203,10 +203,10 @@ class BaseSource(ABC):
         progress: bool | Progress | None = False,
         **named: Any,
     ) -> AbstractContextManager[pa.RecordBatchReader]:
-        """Give a ``RecordBatchReader`` that holds some thousand rows at a time, of a result of any size.
+        """Return a ``RecordBatchReader`` for a result of any size; it holds some thousand rows at a time.
 
-        ``timeout`` counts to the end of the block, your own work on the rows included. The other options are those of
-        ``sql``, but without more said there is no limit of bytes and no line of progress.
+        ``timeout`` is the limit until the end of the block, including your own work on the rows. The other options are
+        those of ``sql``, but by default there is no byte limit and no progress line.
         """
 
     def arrow(
@@ -220,7 +220,7 @@ class BaseSource(ABC):
         progress: bool | Progress | None = None,
         **named: Any,
     ) -> pa.Table:
-        """Return the rows of one reading statement with the server's own types; the rest is as in ``sql``."""
+        """Return the rows of one read-only statement with the server's types; the options are those of ``sql``."""
         with self.stream(
             statement, params=params, timeout=timeout, max_bytes=max_bytes, progress=progress, **named
         ) as reader:
@@ -238,22 +238,22 @@ class BaseSource(ABC):
         progress: bool | Progress | None = None,
         **named: Any,
     ) -> pd.DataFrame:
-        """Return the rows of one reading statement.
+        """Return the rows of one read-only statement.
 
             lab.sql("SELECT id FROM sys_invocation WHERE status = :s AND id IN :ids", s="paused", ids=frame.id)
 
-        ``:name`` in the statement takes its value from ``params`` or from a keyword; ``IN :ids`` takes a list.
-        ``timeout`` (seconds, "2m" or a timedelta) is for the whole call, ``max_bytes`` in Arrow bytes; None means the
-        source's own limit. ``dtype_backend=None`` gives exact, plain types and UTC times; the other two are pandas'
-        own. ``progress``: None or True shows a line once the call takes longer than a second, False shows nothing, and
-        a ``Progress`` is updated instead. ``frame.attrs`` has ``sql`` and ``params``.
+        Pass the value of ``:name`` in ``params`` or as a keyword; ``IN :ids`` needs a list. ``timeout`` (seconds, "2m"
+        or a timedelta) limits the whole call, ``max_bytes`` is in Arrow bytes; None means the limit of the source.
+        ``dtype_backend=None`` gives exact, plain types and UTC times; the two others are those of pandas.
+        ``progress``: None or True shows a line once the call takes longer than a second, False shows nothing, and a
+        ``Progress`` is updated instead. ``frame.attrs`` has ``sql`` and ``params``.
 
         Raises:
-            StatementError, ParameterError: not sent.
-            QueryRefused, UnknownName: the server does not take it.
-            NotOnThisServer: frozen evidence lacks what the statement needs.
-            QueryInterrupted: the answer broke off; never a shorter frame.
-            EvidenceBroken: a file of frozen evidence is not there any more.
+            StatementError, ParameterError: the statement was not sent.
+            QueryRefused, UnknownName: the server rejected it.
+            NotOnThisServer: frozen evidence does not have the required data.
+            QueryInterrupted: the response ended early; an incomplete frame is never returned.
+            EvidenceBroken: a file of frozen evidence is missing.
             ResultTooLarge, TimedOut, Unreachable, AccessDenied, RateLimited
         """
         rows = self.arrow(statement, params=params, timeout=timeout, max_bytes=max_bytes, progress=progress, **named)
@@ -268,12 +268,12 @@ class BaseSource(ABC):
 
 
 class SourceWrapper(BaseSource):
-    """Another source, read in another way: a subclass defines ``stream``, and the rest is as in the source.
+    """A wrapper that reads another source differently: a subclass defines ``stream``, and the rest is from the source.
 
-    ``sql`` and ``arrow`` follow from ``stream``, also around a source that defines its own; ``tables`` is the source's.
+    ``sql`` and ``arrow`` always use ``stream`` of the wrapper; ``tables`` is the method of the source.
 
     Raises:
-        ArgumentError: the object has not all that a Source has.
+        ArgumentError: the object does not have all members of a Source.
     """
 
     def __init__(self, source: Source) -> None:
@@ -302,7 +302,7 @@ class SourceWrapper(BaseSource):
 
     @property
     def now(self) -> datetime:
-        """Return the source's moment."""
+        """Return the current time of the source."""
         return self._source.now
 
     @property
@@ -312,7 +312,7 @@ class SourceWrapper(BaseSource):
 
     @property
     def coverage(self) -> Coverage:
-        """Return what the source has of its cluster."""
+        """Return which data of the cluster the source has."""
         return self._source.coverage
 
     def tables(self) -> pd.DataFrame:
@@ -325,7 +325,7 @@ class SourceWrapper(BaseSource):
 
 
 def timeout_seconds(timeout: DurationInput | None) -> float | None:
-    """Return a ``timeout`` in seconds; None is the source's own.
+    """Return a ``timeout`` in seconds; None means the limit of the source.
 
     Raises:
         ArgumentError: it is not a duration, or it is negative.
@@ -334,7 +334,7 @@ def timeout_seconds(timeout: DurationInput | None) -> float | None:
 
 
 def read_table(reader: pa.RecordBatchReader) -> pa.Table:
-    """Return all rows; QueryInterrupted carries those that came as ``partial``."""
+    """Return all rows; a QueryInterrupted has the rows that arrived in ``partial``."""
     batches: list[pa.RecordBatch] = []
     try:
         batches.extend(reader)
@@ -345,27 +345,27 @@ def read_table(reader: pa.RecordBatchReader) -> pa.Table:
 
 
 def missing_members(value: object) -> list[str]:
-    """Return what a Source has and an object lacks; no property is read, which could send a query."""
+    """Return the members of a Source that an object does not have; properties are not read, they can send queries."""
     return [each for each in _MEMBERS if inspect.getattr_static(value, each, None) is None and not hasattr(value, each)]
 
 
 def check_supported(source: Source, what: str) -> None:
-    """Refuse to read a meaning into the tables of a server on which that was never tried.
+    """Refuse to interpret the tables of a server that is older than the tested versions.
 
     Raises:
-        ArgumentError: the object has not all that a Source has.
-        NotOnThisServer: the source is older than ``OLDEST``: what its tables lack could look like "nothing there".
+        ArgumentError: the object does not have all members of a Source.
+        NotOnThisServer: the source is older than ``OLDEST``; columns that it does not have could look like "no rows".
     """
     _check_members(source)
     if is_older(source.version):
         raise NotOnThisServer(
-            f"{what} was tried on restate {OLDEST} and newer; {source.name} has {source.version}. "
+            f"{what} needs restate {OLDEST} or newer; {source.name} has {source.version}. "
             f"lab.sql(), lab.tables(), lab.admin and lab.ingress still work there."
         )
 
 
 def is_older(version: str, than: str = OLDEST) -> bool:
-    """Tell whether a server's version is older than another; one that is no number is not known to be."""
+    """Return whether a server's version is older than another; False if a version is not a number."""
     ours, theirs = _number(version), _number(than)
     return ours is not None and theirs is not None and ours < theirs
 
@@ -377,8 +377,8 @@ def _check_members(source: object) -> None:
     missing = missing_members(source)
     if missing:
         raise ArgumentError(
-            f"{type(source).__name__} is not a Source: it has no {', '.join(missing)}. Give a Lab or Evidence, or "
-            f"derive the class from restate_lab.BaseSource and write stream, name, version, features and now."
+            f"{type(source).__name__} is not a Source: it has no {', '.join(missing)}. Pass a Lab or Evidence, or "
+            f"derive the class from restate_lab.BaseSource and define stream, name, version, features and now."
         )
 
 

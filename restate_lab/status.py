@@ -1,6 +1,6 @@
-"""The statuses of invocations that people see: their order, their colours, how they come from columns.
+"""The statuses of invocations for people: their order, their colours, and how to compute them from columns.
 
-The server has eight statuses; people tell the four ways to end apart, as the web UI does.
+The server has eight statuses. Here, as in the web UI, the status completed is split into four results.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["OUTCOMES", "STATUSES", "STATUS_SQL", "OutcomeStyle", "Status", "stat
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One status: its name, its colour on light and dark ground, and whether such an invocation has ended."""
+    """One status: its name, its colour on light and dark backgrounds, and whether the invocation has ended."""
 
     name: str
     colour: str
@@ -42,7 +42,7 @@ STATUSES: dict[str, Status] = {
 
 @dataclass(frozen=True, slots=True)
 class OutcomeStyle:
-    """How a journal entry stands: its label, its color (3:1 or more on white and on #111), and its sign."""
+    """The style of a journal entry: its label, its color (contrast of 3:1 or more on white and #111), and its sign."""
 
     label: str
     colour: str
@@ -56,9 +56,9 @@ OUTCOMES: dict[str, OutcomeStyle] = {
     "retrying": OutcomeStyle("failing", STATUSES["backing-off"].colour, "↻"),
     "failed": OutcomeStyle("failed", STATUSES["failed"].colour, "✖"),
 }
-"""How journal entries stand, in the order of urgency, the most urgent last."""
+"""The styles of journal entries by outcome, the most urgent last."""
 
-# "[409] killed", older servers "[409] Killed" and "[409 Aborted] killed"; "canceled" is older, too.
+# "[409] killed"; on older servers "[409] Killed" and "[409 Aborted] killed". "canceled" is also an older spelling.
 _KILLED = r"^\[409( Aborted)?\] [Kk]illed$"
 _CANCELLED = r"^\[409( Aborted)?\] [Cc]ancell?ed$"
 
@@ -72,7 +72,7 @@ STATUS_SQL = f"""CASE
 
 
 _STATUSES = f"SELECT id, {STATUS_SQL} AS word FROM sys_invocation"  # noqa: S608 - constants
-# With vqueues a long back-off shows as ready in sys_invocation; sys_vqueues has the truth.
+# With vqueues a long back-off has the status ready in sys_invocation; sys_vqueues has the correct status.
 _STATUSES_VQUEUES = f"""
 SELECT i.id, CASE WHEN v.entry_id IS NOT NULL AND i.word = 'ready' THEN 'backing-off' ELSE i.word END AS word
 FROM ({_STATUSES}) i
@@ -80,12 +80,12 @@ LEFT JOIN (SELECT DISTINCT entry_id FROM sys_vqueues WHERE status = 'backing-off
 
 
 def statuses_sql(*, has_vqueues: bool) -> str:
-    """Return the statement for every invocation's ``id`` and status (``word``) on this kind of server. A scan."""
+    """Return the statement for every invocation's ``id`` and status (``word``) on this kind of server; it is a scan."""
     return _STATUSES_VQUEUES if has_vqueues else _STATUSES
 
 
 def status_of(status: str, completion_result: str | None = None, completion_failure: str | None = None) -> str:
-    """Return the status that people see for the columns of ``sys_invocation``; an unknown one stays as it is."""
+    """Return the status for people from the columns of ``sys_invocation``; an unknown status does not change."""
     if status != "completed":
         return status
     if completion_result == "success":

@@ -1,7 +1,7 @@
-"""Fixtures of the whole suite: real servers, the real CLI, and a session that touches nothing of the developer's.
+"""Fixtures of the whole suite: real servers, the real CLI, and a session isolated from the developer's own files.
 
-A fixture that gives each kind of server makes long cases of all but the newest plain one, unless the test names the
-others with the marker ``also_on``: `support.kinds`.
+A fixture that gives each kind of server marks the cases of all kinds except the newest plain one as long, unless the
+test names the others with the marker ``also_on``: `support.kinds`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from support.isolation import allow_only_loopback, original_environment, private
 from support.kinds import mark_kinds
 from support.placement import GroupScheduling, place
 
-hypothesis.settings.register_profile("suite", deadline=None)  # no test judges by the clock
+hypothesis.settings.register_profile("suite", deadline=None)  # no test depends on the clock
 hypothesis.settings.load_profile("suite")
 
 NO_SKIP = "RESTATE_LAB_NO_SKIP"
@@ -44,7 +44,7 @@ def pytest_configure() -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Return three workers for two cores: a third of a test's time is waiting for servers, kernels and browsers.
 
-    Single files get none: they are done before workers have started.
+    Single files get no workers: they are done before workers have started.
     """
     return 0 if config.args and all(".py" in argument for argument in config.args) else 3
 
@@ -61,7 +61,7 @@ def isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_process_left(isolated: Path) -> Iterator[None]:
-    """Whatever the suite started has ended when the suite ends."""
+    """Every process that the suite started has ended when the suite ends."""
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     yield
     children = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
@@ -79,7 +79,7 @@ def no_figure_left() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def running(no_process_left: None) -> Iterator[Clusters]:
-    """Give the clusters that run, which modules share."""
+    """Give the running clusters, which modules share."""
     clusters = Clusters()
     yield clusters
     clusters.close()
@@ -87,14 +87,14 @@ def running(no_process_left: None) -> Iterator[Clusters]:
 
 @pytest.fixture(scope="module", autouse=True)
 def idle_clusters_end(running: Clusters) -> Iterator[None]:
-    """End with each module the clusters that it did not use: what retries on them takes the cores from the tests."""
+    """Stop the clusters that a module did not use: their retries take processor time from the tests."""
     yield
     running.close_unused()
 
 
 @pytest.fixture(scope="module")
 def clusters(running: Clusters) -> Clusters:
-    """Give every kind of server, started when it is asked for."""
+    """Give every kind of server, started on request."""
     return running
 
 
@@ -136,7 +136,7 @@ def healthy(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
 
 @pytest.fixture(scope="module", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS])
 def saturated(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
-    """Give each kind of server in turn, with more to run than it may run at a time (`support.demo.saturated`)."""
+    """Give each kind of server in turn, with more invocations than it may run at a time (`support.demo.saturated`)."""
     return cluster_of(clusters, request.param, "saturated")
 
 
@@ -154,7 +154,7 @@ def server(isolated: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def old_server(isolated: Path) -> Path:
-    """Give the binary of a server that is too old, which takes other settings (mark tests that use it `server`)."""
+    """Give the binary of a server that is too old and has other settings (mark tests that use it `server`)."""
     return binary_of(OLD)
 
 
@@ -169,17 +169,17 @@ def restate_cli(isolated: Path) -> Path:
 
 
 def _first_line(error: RestateLabError) -> str:
-    return str(error).partition("\n")[0].removesuffix("; it said:")
+    return str(error).partition("\n")[0].removesuffix("; its output:")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
-    """Return what gives the tests to the workers: modules that share a server go to the same one."""
+    """Return the scheduler of the workers: modules that share a server go to the same worker."""
     return GroupScheduling(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses a real server as such, also where the test forgot it, and decide when each test runs."""
+    """Mark each test that uses a real server, also if the test forgot it, and decide when each test runs."""
     mark_kinds(items)
     for item in items:
         if {"clusters", "server", "old_server", "restate_cli"} & set(getattr(item, "fixturenames", ())):
@@ -189,7 +189,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Turn a skip for a missing part into a failure where RESTATE_LAB_NO_SKIP is set: CI has every part."""
+    """Turn a skip for a missing part into a failure if RESTATE_LAB_NO_SKIP is set: CI has every part."""
     report = yield
     needs_a_part = item.get_closest_marker("server") or item.get_closest_marker("browser")
     if os.environ.get(NO_SKIP) and needs_a_part and report.skipped and not hasattr(report, "wasxfail"):

@@ -1,8 +1,8 @@
-"""HTML for notebooks and reports: templates in one jinja2 environment, with the macros that cards are made of.
+"""HTML for notebooks and reports: templates in one jinja2 environment, with macros for cards.
 
-A template lives beside the code that it renders; its name is its path in the package, such as
-``analysis/doctor/card.html.j2``. Whatever a template is given is text: it is escaped, and its invisible characters
-become codes. Only ``Markup`` is HTML, so nothing that came from a cluster may become one.
+A template is in the folder of the code that uses it; its name is its path in the package, such as
+``analysis/doctor/card.html.j2``. All values of a template are text: they are escaped, and invisible characters become
+codes. Only ``Markup`` is HTML, so a value from a cluster must never be ``Markup``.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ __all__ = ["render"]
 
 
 def render(template: str, **values: Any) -> str:
-    """Return a template as HTML; a value that the template names and is not given is an error."""
+    """Return a template as HTML; a missing value is an error."""
     return _environment().get_template(template).render(values)
 
 
 @cache
 def _environment() -> Environment:
     with Shield():
-        from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - the first card or report pays
+        from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - only cards and reports need it
 
     environment = Environment(
         loader=PackageLoader("restate_lab", ""),
@@ -43,5 +43,5 @@ def _environment() -> Environment:
 
 
 def _finalize(value: Any) -> Any:
-    """Return a value in which no character is hidden; ``Markup`` stays as it is."""
+    """Return a value with invisible characters as codes; ``Markup`` does not change."""
     return escape_invisible(value) if type(value) is str else value

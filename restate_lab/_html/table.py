@@ -1,4 +1,4 @@
-"""A frame as a static table: ``show()`` for notebooks, and the renderer of every grid that has no kernel."""
+"""Show a frame as a static table: ``show()`` for notebooks, and the renderer of grids without a kernel."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["ROWS", "ShownFrame", "TableColumn", "render_table", "show"]
 
 ROWS = 100
 _RIGHT: frozenset[Kind] = frozenset({"number", "duration"})
-_LONG = 45  # characters of a text that may not fit into its column
+_LONG = 45  # characters; a longer text may not fit into its column
 
 
 @dataclass(frozen=True, slots=True)
 class TableColumn:
-    """One column of a table: its heading, and how its values are drawn."""
+    """One column of a table: its heading, and the kind of its values."""
 
     name: str
     kind: Kind
@@ -58,17 +58,17 @@ class ShownFrame:
 
 @check_keywords
 def show(frame: pd.DataFrame, /, *, rows: int = ROWS) -> ShownFrame:
-    """Show a frame as a readable table: short ids, colours of statuses, times as ages, numbers at the right.
+    """Show a frame as a readable table: short ids, colored statuses, times as ages, right-aligned numbers.
 
-    An id is copied in full, and a tooltip has it, the exact time in UTC and the full text of what is cut. Ages count
-    from the time at which the frame was read; a frame that does not have this time has UTC times instead. ``rows`` is
-    the number of rows that are shown, the first ones. The frame itself does not change; ``.frame`` has it.
+    Copying a short id copies the full id. Tooltips show full ids, exact times in UTC, and the full text of truncated
+    values. Ages count from the time at which the frame was read; a frame without this time shows UTC times instead.
+    ``rows`` is the maximum number of rows, from the first. The frame itself does not change; ``.frame`` returns it.
 
     Raises:
         ArgumentError: this is not a DataFrame, or ``rows`` is not a positive number.
     """
     if not hasattr(frame, "columns"):
-        raise ArgumentError(f"show() takes a DataFrame; this is {type(frame).__name__!r}.")
+        raise ArgumentError(f"show() needs a DataFrame; got {type(frame).__name__!r}.")
     if rows < 1:
         raise ArgumentError(f"rows is {rows!r}; use a whole number, 1 or more.")
     return ShownFrame(frame, rows)
@@ -85,8 +85,8 @@ def render_table(
 ) -> str:
     """Return rows of values as an HTML table below lines of text.
 
-    With ``now``, timestamps are ages before it; otherwise they are in ``zone``. ``marks`` has a text that is put before
-    each row, in a column without a heading.
+    With ``now``, timestamps are shown as ages; otherwise they are in ``zone``. ``marks`` has a text for each row, shown
+    in a first column without a heading.
     """
     marked = list(marks)
     note = [f"Ages count from {format_timestamp(now)}."] if now and any(each.kind == "time" for each in columns) else []
@@ -108,7 +108,7 @@ def _heading(column: TableColumn, zone: tzinfo, *, is_age: bool) -> str:
 
 
 def _cell(value: Any, kind: Kind, zone: tzinfo, now: datetime | None) -> dict[str, Any]:
-    """Return what the template draws of a value: text, tooltip, side, colour of a status, and whether it is missing."""
+    """Return the fields of a value for the template: text, tooltip, side, colour of a status, whether it is missing."""
     side = "right" if kind in _RIGHT else "left"
     shown = cell(value, zone)
     text, title = shown.text, shown.more or ""
@@ -126,7 +126,7 @@ def _relative(value: datetime, now: datetime) -> str:
 
 
 def _read_at(frame: pd.DataFrame) -> datetime | None:
-    """Return when a frame was read, from its ``attrs``; None where they do not have it."""
+    """Return when a frame was read, from its ``attrs``, or None."""
     text = frame.attrs.get("now") or frame.attrs.get("read_at")
     try:
         moment = datetime.fromisoformat(text) if isinstance(text, str) else None
@@ -136,7 +136,7 @@ def _read_at(frame: pd.DataFrame) -> datetime | None:
 
 
 def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with an index that has a meaning as its first columns."""
+    """Return the frame with its index as first columns, unless the index only numbers the rows."""
     names = [name for name in frame.index.names if name is not None]
     is_plain = not names and all(isinstance(each, int) for each in islice(frame.index, 1))
     frame = frame if is_plain else frame.set_axis(frame.index.rename(_index_names(frame)), axis=0).reset_index()

@@ -1,1 +1,1 @@
-"""Change a cluster: plan, review, execute, and read back what came of it."""
+"""Change a cluster: plan, review, execute, and read the outcome."""

@@ -1,6 +1,7 @@
-"""Read invocations for plans and executions: their state, restarts, cancel signals, and where they can be moved.
+"""Read invocations for plans and executions: their state, restarts, cancel signals, and possible deployments.
 
-Most are point reads by id of the base tables, which cost a quarter of those of the view: a plan reads everything twice.
+Most are point reads by id from the base tables. These cost a quarter of the same reads from the view, and a plan and
+its execution read everything twice.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ __all__ = [
 
 T = TypeVar("T")
 
-IDS_PER_QUERY = 10_000  # a body of 2 MB has room for four times as many
+IDS_PER_QUERY = 10_000  # four times as many fit into a body of 2 MB
 _POINT_READS = 5000  # in one statement; more are not faster
-RETRY_WITHIN = 30.0  # seconds, beyond those for which every read is repeated
-SCAN_TIMEOUT = 10.0  # seconds, for what is no point read
+RETRY_WITHIN = 30.0  # seconds, in addition to the usual retries of every read
+SCAN_TIMEOUT = 10.0  # seconds, for scans
 _RETRY_PAUSE = 0.3
 _RAW_STATUSES = {"inboxed": "pending"}
 
@@ -51,16 +52,16 @@ _BASE = """
 SELECT id, status, completion_result, completion_failure, journal_size, pinned_deployment_id,
        pinned_service_protocol_version, target_service_name, created_at
 FROM sys_invocation_status WHERE id IN :ids"""
-# Whether one that is invoked runs, backs off, or waits for a slot.
+# Whether an invocation with status invoked is running, backs off, or waits for a slot.
 _INVOKED = "SELECT id, status, completion_result, completion_failure, created_at FROM sys_invocation WHERE id IN :ids"
 # With vqueues a long back-off shows as ready in sys_invocation.
 _BACKING_OFF = "SELECT entry_id AS id FROM sys_vqueue_entry_status WHERE entry_id IN :ids AND status = 'backing-off'"
-# A restart keeps no other trace of where it came from. A scan.
+# Only this column shows from which invocation a restart was made. This is a scan.
 _RESTARTS = """
 SELECT restarted_from, id, created_at FROM sys_invocation_status
 WHERE restarted_from IN :ids AND created_at >= :since ORDER BY created_at, id"""
 _ANY_RESTARTS = "SELECT restarted_from, id, created_at FROM sys_invocation_status WHERE restarted_from IN :ids"
-# Signal 1 asks an invocation to end; it is recorded before anything comes of it.
+# Signal 1 cancels an invocation; it is recorded before it has an effect.
 _CANCEL_SIGNALS = """
 SELECT DISTINCT id FROM sys_journal WHERE id IN :ids AND entry_type = 'Notification: Signal'
   AND json_get_int(json_get_json(json_get_json(entry_lite_json, 'Notification'), 'id'), 'SignalIndex') = 1"""
@@ -75,17 +76,17 @@ FROM sys_service s JOIN sys_deployment d ON d.id = s.deployment_id"""
 _NAMED = """
 SELECT id, services, min_service_protocol_version AS oldest, max_service_protocol_version AS newest
 FROM sys_deployment WHERE id = :id"""
-# Well-formed, and the id of no invocation: IN () is not SQL.
+# A valid id that no invocation has, for an empty list: IN () is not valid SQL.
 _UNKNOWN_ID = "inv_1" + "0" * 33
 _OTHER_TYPES = {"created_at", "modified_at", "completed_at", "protocol", "journal_size"}
 
 
 @dataclass(frozen=True, slots=True)
 class InvocationSnapshot:
-    """An invocation as it was read: its status word, and what tells whether an action has happened.
+    """An invocation as it was read: its status, and the values that show whether an action had its effect.
 
-    ``status`` None means that there is no row, which all the rest then follows. ``created_at`` tells which run of the
-    id it is.
+    ``status`` None means that there is no row; then all other values are empty too. ``created_at`` identifies the run
+    of the id.
     """
 
     status: str | None = None
@@ -101,7 +102,7 @@ NO_INVOCATION = InvocationSnapshot()
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A deployment, and the oldest and newest protocol that it speaks."""
+    """A deployment, and the oldest and newest protocol that it supports."""
 
     id: str
     oldest: int
@@ -116,23 +117,23 @@ class Destinations:
     by_service: Mapping[str, Destination]
 
     def is_reached_by(self, snapshot: InvocationSnapshot) -> bool:
-        """Tell whether an invocation is bound to its destination."""
+        """Return whether an invocation is pinned to its destination."""
         destination = self.by_service.get(snapshot.service or "")
         return destination is not None and snapshot.deployment == destination.id
 
     def reason_against(self, snapshot: InvocationSnapshot) -> str | None:
-        """Return why an invocation cannot or need not go there, or None where it can."""
+        """Return why an invocation cannot or need not be moved there; None if it can be moved."""
         if snapshot.deployment is None:
-            return "it is bound to no deployment yet: its next attempt goes to the latest"
+            return "it is not pinned to a deployment yet: its next attempt uses the latest one"
         destination = self.by_service.get(snapshot.service or "")
         if destination is None:
             subject = "no deployment has" if self.requested == "latest" else f"{self.requested} does not have"
             return f"{subject} the service {snapshot.service}"
         if snapshot.deployment == destination.id:
-            return f"it is on {destination.id} already"
+            return f"it is already on {destination.id}"
         if snapshot.protocol is not None and not destination.oldest <= snapshot.protocol <= destination.newest:
             spoken = f"{destination.oldest} to {destination.newest}"
-            return f"it speaks protocol {snapshot.protocol}, and {destination.id} {spoken}"
+            return f"it needs protocol {snapshot.protocol}, but {destination.id} supports {spoken}"
         return None
 
 
@@ -143,9 +144,9 @@ def read_snapshots(lab: Source, ids: Sequence[str]) -> dict[str, InvocationSnaps
     statuses = {id_: _status_of(row) for id_, row in rows.items()}
     invoked = [id_ for id_, status in statuses.items() if status == "invoked"]
     for id_ in invoked:
-        del statuses[id_]  # gone, unless the second statement still sees it
+        del statuses[id_]  # gone, unless the second statement still returns it
     for row in _read_rows(lab, _INVOKED, invoked):
-        if row["created_at"] == rows[row["id"]]["created_at"]:  # else a new run with the same id began in between
+        if row["created_at"] == rows[row["id"]]["created_at"]:  # otherwise a new run with the same id has started
             statuses[row["id"]] = _status_of(row)
     if lab.features.get("vqueues", False):
         ready = [id_ for id_ in invoked if statuses.get(id_) == "ready"]
@@ -157,7 +158,7 @@ def read_snapshots(lab: Source, ids: Sequence[str]) -> dict[str, InvocationSnaps
 def read_restarts(
     lab: Source, since: Mapping[str, datetime], *, timeout: float | None = None
 ) -> dict[str, tuple[str, ...]]:
-    """Return, oldest first, the restarts of each id that has any since its time (of the server's clock)."""
+    """Return the restarts of each id since its time (by the server's clock), oldest first."""
     if not since:
         return {}
     restarts: dict[str, tuple[str, ...]] = {}
@@ -170,10 +171,10 @@ def read_restarts(
 
 @translate_errors
 def read_any_restarts(lab: Source, ids: Iterable[str], created: Mapping[str, datetime]) -> dict[str, str]:
-    """Return a restart of each id that has one, whenever that was.
+    """Return a restart of each id that has one, at any time.
 
-    ``created`` has the creation times of the runs, where they are known: a restart that is older was one of an earlier
-    run with the same id.
+    ``created`` has the creation times of the runs, if they are known: an older restart belongs to an earlier run with
+    the same id.
     """
     rows = _read_rows(lab, _ANY_RESTARTS, ids, timeout=SCAN_TIMEOUT)
     return {
@@ -185,22 +186,22 @@ def read_any_restarts(lab: Source, ids: Iterable[str], created: Mapping[str, dat
 
 @translate_errors
 def read_cancel_signals(lab: Source, ids: Sequence[str]) -> set[str]:
-    """Return those that have been asked to end."""
+    """Return the ids of invocations that have a cancel signal."""
     return {row["id"] for row in _read_rows(lab, _CANCEL_SIGNALS, ids)}
 
 
 @translate_errors
 def read_invocations(lab: Source, ids: Sequence[str]) -> pd.DataFrame:
-    """Read what each of these invocations does now: one row per id, in the order of ``ids``, which is the index.
+    """Read the current state of each of these invocations: one row per id, in the order of ``ids``, the index.
 
-    Columns: ``status`` (a word of STATUSES, None where there is no such invocation), ``target, target_service_name,
+    Columns: ``status`` (a name of STATUSES, None if there is no such invocation), ``target, target_service_name,
     target_handler_name, target_service_key, service_type`` ("service", "virtual_object", "workflow"), ``created_at,
-    modified_at, completed_at`` (UTC), ``invoked_by_id, pinned_deployment_id, protocol`` (that it is bound to) and
-    ``journal_size`` (entries; None where it has not begun). Point reads in chunks of IDS_PER_QUERY ids, right on
-    servers with vqueues and without; the rows of one chunk are of one moment, and those of several are not.
+    modified_at, completed_at`` (UTC), ``invoked_by_id, pinned_deployment_id, protocol`` (to which it is pinned) and
+    ``journal_size`` (entries; None if it has not started). These are point reads in chunks of IDS_PER_QUERY ids, for
+    servers with vqueues and without. The rows of one chunk have the same read time; different chunks do not.
 
     Raises:
-        RestateLabError: what ``lab.sql`` raises; an id that is none is refused by the server.
+        RestateLabError: the errors of ``lab.sql``; the server refuses an invalid id.
     """
     tables = [
         check_columns(lab.arrow(_STATES, ids=chunk, progress=False), _STATES, lab)
@@ -218,7 +219,7 @@ def read_invocations(lab: Source, ids: Sequence[str]) -> pd.DataFrame:
 
 
 def read_destinations(lab: Source, deployment: str) -> Destinations:
-    """Return where each service would go; a deployment that does not exist has none."""
+    """Return the destination of each service; empty if the deployment does not exist."""
     if deployment == "latest":
         rows = check_columns(lab.arrow(_LATEST, progress=False), _LATEST, lab).to_pylist()
         return Destinations(
@@ -232,9 +233,9 @@ def read_destinations(lab: Source, deployment: str) -> Destinations:
 
 
 def with_retries(read: Callable[[], T], *, left: float | None = None) -> T:
-    """Read, and again when the response breaks off, as it does when a node dies: an execution is half-way through.
+    """Call ``read``, and repeat it if the response ends early, as when a node dies: an execution is in progress.
 
-    ``left`` has the seconds that are left, where the caller has a time limit.
+    ``left`` is the rest of the caller's time limit in seconds, or None.
     """
     give_up = time.monotonic() + (RETRY_WITHIN if left is None else min(left, RETRY_WITHIN))
     while True:
@@ -259,7 +260,7 @@ def _query(lab: Source, sql: str, **parameters: Any) -> list[dict[str, Any]]:
 
 
 def _rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    """Return what ``to_pylist`` does, which takes a multiple of the time because of the timestamps."""
+    """Return the same as ``to_pylist``, which is several times slower because of the timestamps."""
     names, columns = table.column_names, [_values_of(column) for column in table.columns]
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
@@ -298,7 +299,7 @@ def _to_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def _objects(texts: pa.ChunkedArray[Any]) -> Any:
-    """Return the texts as Python objects, one for each that differs: of statuses and services there are few."""
+    """Return the texts as Python objects; equal texts share one object, because many rows have the same status."""
     encoded: Any = texts.dictionary_encode().combine_chunks()
     objects = np.array([*encoded.dictionary.to_pylist(), None], dtype="object")
     return objects[encoded.indices.fill_null(-1).to_numpy()]

@@ -1,7 +1,7 @@
-"""The table of actions on invocations: what each does in which status, on which kind of server.
+"""The table of actions on invocations: the effect of each action in each status, on each kind of server.
 
-Plans, panels, documentation and the live test read it. Every row was seen on 1.6.1 and on 1.7.12, without vqueues and
-with them; the live test fails when a server behaves differently.
+Plans, panels, documentation and the live test read it. Every row was observed on 1.6.1 and 1.7.12, with vqueues and
+without; the live test fails if a server behaves differently.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from restate_lab.status import STATUSES
 __all__ = ["ACTIONS", "ENDED", "GONE", "NOT_BEGUN", "ActionRule", "Effect", "effects"]
 
 GONE = "gone"
-"""Stands among statuses for an invocation that has no row (any more)."""
+"""The status of an invocation without a row, in the lists of statuses here."""
 NOT_BEGUN = ("scheduled", "pending")
 ENDED = tuple(word for word, status in STATUSES.items() if status.ended)
 _GOING = ("ready", "backing-off", "running", "suspended", "paused")
@@ -28,11 +28,11 @@ _FEW, _MANY = 10, 100
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What an action does to an invocation in one status.
+    """The effect of an action on an invocation in one status.
 
-    ``accepted``: the server answers with success. ``acts``: something comes of it; False with ``accepted`` is a
-    success after which nothing has changed. ``then`` has the words of STATUSES in which it is seen a moment later
-    (GONE for no row), provided that its handler does not catch a cancellation.
+    ``accepted``: the server returns success. ``acts``: the action has an effect; False with ``accepted`` means that the
+    server returns success but changes nothing. ``then`` has the names of STATUSES that can be read shortly afterwards
+    (GONE for no row), if its handler does not catch a cancellation.
     """
 
     description: str
@@ -43,13 +43,13 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class ActionRule:
-    """What one action is.
+    """The properties of one action.
 
-    ``operation`` is the operationId, which is AdminClient's method; ``batch`` the last segment of the batch endpoint's
-    path; both None for ``move_to``, which is made of others. ``options`` are the arguments that it takes. ``since`` is
-    the oldest server on which all this was seen. ``destructive``: it takes away what nothing brings back.
-    ``expect_above``: of more targets than that the exact number has to be said. ``settles`` has the statuses that tell
-    that it has happened; empty where the status does not tell.
+    ``operation`` is the operationId, which is also the method of AdminClient. ``batch`` is the last segment of the
+    batch endpoint's path. Both are missing (None) for ``move_to``, which combines other actions. ``options`` are its
+    arguments. ``since`` is the oldest server version on which it was tested. ``destructive``: it permanently removes
+    data. ``expect_above``: for more targets, the user must confirm their exact number. ``settles`` has the statuses
+    that show that the action had its effect; empty if no status shows that.
     """
 
     operation: str | None
@@ -66,35 +66,35 @@ class ActionRule:
 
     @property
     def expect_above(self) -> int:
-        """Return how many targets may be acted on without saying their exact number."""
+        """Return how many targets the action can have without a confirmation of their exact number."""
         return _FEW if self.destructive else _MANY
 
     @property
     def statuses(self) -> tuple[str, ...]:
-        """Return the statuses in which it does something on some kind of server, in the order of STATUSES."""
+        """Return the statuses in which it has an effect on some kind of server, in the order of STATUSES."""
         variants = (self.effects, self.with_vqueues, self.moved, self.moved_with_vqueues)
         return tuple(word for word in STATUSES if any(word in each and each[word].acts for each in variants))
 
     def effect(self, status: str, *, has_vqueues: bool, deployment: str | None = None) -> Effect:
-        """Return what it does to an invocation in this status on this kind of server.
+        """Return the effect on an invocation in this status on this kind of server.
 
-        ``deployment`` is the option: resuming elsewhere is refused where resuming in place is not. A status that the
-        table does not know is treated as one that does not allow it.
+        ``deployment`` is the option of the action: some statuses allow resuming only on the same deployment. A status
+        that the table does not have counts as one that does not allow the action.
         """
         layers = [self.with_vqueues if has_vqueues else {}, self.effects]
         if deployment not in {None, "keep"}:
             layers = [self.moved_with_vqueues if has_vqueues else {}, self.moved, *layers]
         effect = next((layer[status] for layer in layers if status in layer), None)
-        return effect or _refusal(f"not known to be possible while it is {status}")
+        return effect or _refusal(f"not possible, because the status {status} is unknown")
 
 
 class ACTIONS(StrEnum):
-    """What can be done to invocations; ``.rule`` says in which status, and what it does there.
+    """The actions on invocations; ``.rule`` has the condition of each, and its effect in each status.
 
         rl.plan(lab, rl.ACTIONS.RESUME, ids)      # the same as "resume"
         rl.ACTIONS.RESUME.rule.needs
 
-    MOVE_TO is what ``rl.move_to`` does. The guide has all of it as a table: ``help("restate_lab.guide.actions")``.
+    MOVE_TO is the action of ``rl.move_to``. The guide has the complete table: ``help("restate_lab.guide.actions")``.
     """
 
     CANCEL = "cancel"
@@ -113,10 +113,10 @@ class ACTIONS(StrEnum):
 
 
 def effects() -> pd.DataFrame:
-    """Return the table: one row per action and status, in their orders.
+    """Return the table: one row per action and status, in the order of ``ACTIONS`` and of the statuses.
 
-    Columns: ``action, status, without_vqueues, with_vqueues`` (what it does, in words), ``acts_without, acts_with``
-    (whether anything comes of it).
+    Columns: ``action, status, without_vqueues, with_vqueues`` (a text about the effect), ``acts_without, acts_with``
+    (whether it has an effect).
     """
     rows = []
     for action in ACTIONS:
@@ -140,8 +140,8 @@ def _for_each(statuses: Iterable[str], effect: Effect) -> dict[str, Effect]:
 
 
 _HAS_ENDED = _for_each(ENDED, _refusal("it has ended"))
-_HAS_NOT_BEGUN = _for_each(NOT_BEGUN, _refusal("it has not begun"))
-_IS_REMOVED = _for_each(NOT_BEGUN, Effect("removed at once, without a completed record of it", (GONE,)))
+_HAS_NOT_BEGUN = _for_each(NOT_BEGUN, _refusal("it has not started"))
+_IS_REMOVED = _for_each(NOT_BEGUN, Effect("removed at once, without a completed row", (GONE,)))
 _GOES_ON = (*_GOING, *ENDED)
 
 _CANCEL = ActionRule(
@@ -151,15 +151,15 @@ _CANCEL = ActionRule(
     settles=frozenset({*ENDED, GONE}),
     effects={
         **_IS_REMOVED,
-        "ready": Effect("told at its first await, once it runs", ("ready", "running", "cancelled")),
+        "ready": Effect("cancelled at its first await, when it runs", ("ready", "running", "cancelled")),
         "backing-off": Effect(
-            "told at its next attempt and not before: resume it to bring that about",
+            "cancelled at its next attempt, not earlier; resume it to start the attempt now",
             ("backing-off", "running", "cancelled"),
         ),
-        "running": Effect("told at its next await; it may clean up before it ends", ("running", "cancelled")),
-        "suspended": Effect("woken and told; it may clean up before it ends", ("ready", "running", "cancelled")),
+        "running": Effect("cancelled at its next await; it can clean up before it ends", ("running", "cancelled")),
+        "suspended": Effect("woken and cancelled; it can clean up before it ends", ("ready", "running", "cancelled")),
         "paused": Effect(
-            "woken, tried again, and told at its next await; one that fails before is paused again",
+            "woken, retried, and cancelled at its next await; if it fails before that, it is paused again",
             ("ready", "running", "backing-off", "paused", "cancelled"),
         ),
         **_HAS_ENDED,
@@ -180,25 +180,21 @@ _KILL = ActionRule(
 _PAUSE = ActionRule(
     operation="pause_invocation",
     batch="pause",
-    needs="it runs or backs off; with vqueues also ready and suspended ones",
+    needs="it is running or backing off; with vqueues also ready or suspended",
     settles=frozenset({"paused"}),
     effects={
         **_HAS_NOT_BEGUN,
-        "ready": _no_effect("nothing: this server forgets it, and it starts all the same", "ready"),
+        "ready": _no_effect("no effect: this server ignores the pause, and the invocation starts", "ready"),
         "backing-off": Effect("paused", ("paused",)),
-        "running": Effect(
-            "paused when its attempt ends: at an await, or when the abort timeout fires", ("running", "paused")
-        ),
-        "suspended": _no_effect(
-            "nothing: this server leaves it suspended, and it goes on when it is woken", "suspended"
-        ),
-        "paused": _no_effect("nothing: it is paused already", "paused"),
+        "running": Effect("paused when its attempt ends: at an await, or at the abort timeout", ("running", "paused")),
+        "suspended": _no_effect("no effect: it stays suspended on this server and continues when woken", "suspended"),
+        "paused": _no_effect("no effect: it is already paused", "paused"),
         **_HAS_ENDED,
     },
     with_vqueues={
         "ready": Effect("paused", ("paused",)),
-        "running": Effect("paused at once; what a step under way gives is lost", ("paused",)),
-        "suspended": Effect("paused: not even what it waits for wakes it", ("paused",)),
+        "running": Effect("paused at once; the result of a running step is lost", ("paused",)),
+        "suspended": Effect("paused: it stays paused even if the result that it waits for arrives", ("paused",)),
     },
 )
 _RESUME = ActionRule(
@@ -209,26 +205,26 @@ _RESUME = ActionRule(
     options=frozenset({"deployment"}),
     effects={
         **_HAS_NOT_BEGUN,
-        "ready": _no_effect("nothing: it is about to start", "ready", "running"),
-        "backing-off": Effect("tried again now", _GOES_ON),
-        "running": _no_effect("nothing: it runs already", "running"),
-        "suspended": Effect("woken, and suspended again unless what it waits for is there", _GOES_ON),
-        "paused": Effect("tried again now", _GOES_ON),
+        "ready": _no_effect("no effect: it is about to start", "ready", "running"),
+        "backing-off": Effect("retried now", _GOES_ON),
+        "running": _no_effect("no effect: it is already running", "running"),
+        "suspended": Effect("woken; suspended again unless the result that it waits for has arrived", _GOES_ON),
+        "paused": Effect("retried now", _GOES_ON),
         **_HAS_ENDED,
     },
     moved={
-        "ready": _refusal("its deployment cannot be changed while it is ready: restate_lab.move_to() can"),
-        "backing-off": _refusal("its deployment cannot be changed while it backs off: restate_lab.move_to() can"),
-        "running": _refusal("its deployment cannot be changed while it runs: restate_lab.move_to() can"),
+        "ready": _refusal("resume cannot change its deployment while it is ready; use restate_lab.move_to()"),
+        "backing-off": _refusal("resume cannot change its deployment while it backs off; use restate_lab.move_to()"),
+        "running": _refusal("resume cannot change its deployment while it runs; use restate_lab.move_to()"),
         "suspended": Effect(
-            "woken on the other deployment, and suspended again unless what it waits for is there", _GOES_ON
+            "woken on the other deployment; suspended again unless the result that it waits for has arrived", _GOES_ON
         ),
-        "paused": Effect("tried again now, on the other deployment", _GOES_ON),
+        "paused": Effect("retried now, on the other deployment", _GOES_ON),
     },
     moved_with_vqueues={
         "ready": Effect("started on the other deployment", _GOES_ON),
         "backing-off": Effect(
-            "tried again now, on the other deployment; refused where it backs off for a second or so", _GOES_ON
+            "retried now, on the other deployment; refused if its back-off is only about a second", _GOES_ON
         ),
     },
 )
@@ -240,19 +236,19 @@ _PURGE = ActionRule(
     destructive=True,
     effects={
         **_for_each((*NOT_BEGUN, *_GOING), _refusal("it has not ended")),
-        **_for_each(ENDED, Effect("removed with its journal; of a workflow, its state and promises too", (GONE,))),
+        **_for_each(ENDED, Effect("removed with its journal; for a workflow, also its state and promises", (GONE,))),
     },
 )
 _PURGE_JOURNAL = ActionRule(
     operation="purge_journal",
     batch="purge-journal",
-    needs="it has ended, and its journal is there",
+    needs="it has ended and still has its journal",
     settles=frozenset(),
     destructive=True,
     effects={
         **_for_each((*NOT_BEGUN, *_GOING), _refusal("it has not ended")),
         **{
-            word: Effect("its journal is removed: it stays listed, and cannot be restarted any more", (word,))
+            word: Effect("its journal is removed: it stays listed, but can no longer be restarted", (word,))
             for word in ENDED
         },
     },
@@ -260,31 +256,30 @@ _PURGE_JOURNAL = ActionRule(
 _RESTART_AS_NEW = ActionRule(
     operation="restart_as_new_invocation",
     batch="restart-as-new",
-    needs="it has ended, its journal is there, and it is no workflow",
+    needs="it has ended, still has its journal, and is not a workflow",
     settles=frozenset(),
     options=frozenset({"deployment", "from_index"}),
     effects={
         **_HAS_NOT_BEGUN,
         **_for_each(_GOING, _refusal("it has not ended: cancel or kill it first")),
-        **{word: Effect("a new invocation begins with its input; this one stays as it is", (word,)) for word in ENDED},
+        **{word: Effect("a new invocation starts with its input; this one does not change", (word,)) for word in ENDED},
     },
 )
 _MOVE_TO = ActionRule(
     operation=None,
     batch=None,
-    needs="it has begun and not ended",
+    needs="it has started and not ended",
     settles=frozenset(),
     options=frozenset({"deployment"}),
     effects={
-        **_for_each(NOT_BEGUN, _refusal("it has not begun, and is bound to no deployment: it begins on the latest")),
-        "ready": _refusal("this server forgets to pause a ready one: try again once it runs"),
+        **_for_each(NOT_BEGUN, _refusal("it has not started, and will start on the latest deployment")),
+        "ready": _refusal("this server cannot pause a ready invocation: try again when it runs"),
         "backing-off": Effect("paused, then resumed on the other deployment", _GOES_ON),
         "running": Effect(
-            "paused when its attempt ends (at an await, or when the abort timeout fires), then resumed on the other "
-            "deployment",
+            "paused when its attempt ends (at an await, or at the abort timeout), then resumed on the other deployment",
             _GOES_ON,
         ),
-        "suspended": Effect("resumed on the other deployment, where it goes on waiting", _GOES_ON),
+        "suspended": Effect("resumed on the other deployment, where it continues to wait", _GOES_ON),
         "paused": Effect("resumed on the other deployment", _GOES_ON),
         **_HAS_ENDED,
     },

@@ -1,4 +1,4 @@
-"""The targets of an action: ids, and the runs that a frame means with its column ``created_at``."""
+"""The targets of an action: ids, and the runs that a frame selects with its column ``created_at``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _ID_COLUMNS = ("id", "invocation_id")
 
 
 def parse_ids(targets: Any) -> tuple[list[str], int]:
-    """Return what is meant, in order and each once, and how many were there more than once.
+    """Return the ids in order, without duplicates, and the number of duplicates.
 
-    ``targets``: one id, any list of them, a Series, an Arrow column, or a frame or table with a column ``id`` or
-    ``invocation_id``. What is no id stays in the list: a plan says so for each.
+    ``targets``: one id, a list of ids, a Series, an Arrow column, or a frame or table with a column ``id`` or
+    ``invocation_id``. Invalid ids stay in the list; a plan excludes them with a reason.
 
     Raises:
-        ArgumentError: it is none of these, or which column is meant cannot be told.
+        ArgumentError: ``targets`` has another type, or the column with the ids is ambiguous or missing.
     """
     values = list(_values_of(targets))
     unique = list(dict.fromkeys(value if isinstance(value, str) else repr(value) for value in values))
@@ -29,23 +29,23 @@ def parse_ids(targets: Any) -> tuple[list[str], int]:
 
 
 def parse_created(targets: Any) -> dict[str, frozenset[datetime]]:
-    """Return which runs are meant: for each id the ``created_at`` that a frame or table has beside it.
+    """Return the selected runs: for each id the values of ``created_at`` in its rows of a frame or table.
 
-    Empty where ``targets`` has no such column: the ids then mean the runs that exist now.
+    Empty if ``targets`` has no such column: then the ids select the runs that exist now.
 
     Raises:
-        ArgumentError: a value is not a timestamp, or the column is there more than once.
+        ArgumentError: a value is not a timestamp, or there is more than one such column.
     """
     names = _column_names(targets)
     if names is None or "created_at" not in names:
         return {}
     if names.count("created_at") > 1:
-        raise ArgumentError("the frame has more than one column created_at: keep the one that tells the runs apart.")
+        raise ArgumentError("the frame has more than one column created_at: keep only that of the invocations.")
     return creation_times_by_id(_values_of(targets), _column_values(targets["created_at"]), name="the frame")
 
 
 def is_invocation_id(value: Any) -> bool:
-    """Tell whether this is the id of an invocation, as far as can be told without asking."""
+    """Return whether a value has the form of an invocation id."""
     try:
         check_invocation_id(value)
     except ArgumentError:
@@ -61,7 +61,7 @@ def _values_of(targets: Any) -> Iterable[Any]:
         targets = targets[_id_column(names)]
     if isinstance(targets, Mapping | bytes) or not hasattr(targets, "__iter__"):
         raise ArgumentError(
-            f"targets is a {type(targets).__name__}: give one invocation id, a list or Series of them, or a frame with "
+            f"targets is a {type(targets).__name__}: pass one invocation id, a list or Series of ids, or a frame with "
             f"a column id."
         )
     return _column_values(targets)
@@ -73,7 +73,7 @@ def _column_values(column: Any) -> Iterable[Any]:
 
 
 def _column_names(targets: Any) -> list[str] | None:
-    """Return the names of a frame's or table's columns; None for what has no columns."""
+    """Return the names of a frame's or table's columns; None for other values."""
     if isinstance(targets, str):
         return None
     names = getattr(targets, "column_names", None) or getattr(targets, "columns", None)
@@ -81,7 +81,7 @@ def _column_names(targets: Any) -> list[str] | None:
 
 
 def _id_column(names: list[str]) -> str:
-    """Return which column of a frame has the ids."""
+    """Return the name of the column with the ids."""
     found = [name for name in names if name in _ID_COLUMNS]
     if len(found) == 1:
         return found[0]
@@ -89,9 +89,8 @@ def _id_column(names: list[str]) -> str:
         others = [name for name in names if name.endswith("id")] or names
         raise ArgumentError(
             f"the frame has no column id or invocation_id; it has {', '.join(names)}. "
-            f"Give the column that is meant, such as frame[{others[0] if others else 'id'!r}]."
+            f"Pass the column with the ids, such as frame[{others[0] if others else 'id'!r}]."
         )
     raise ArgumentError(
-        f"the frame has {' and '.join(found)}, and which is meant cannot be told: give frame[{found[0]!r}] or "
-        f"frame[{found[-1]!r}]."
+        f"the frame has both columns {' and '.join(found)}: pass either frame[{found[0]!r}] or frame[{found[-1]!r}]."
     )

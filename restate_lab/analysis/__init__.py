@@ -1,1 +1,1 @@
-"""Frames that answer questions: they know a Source, and not which kind."""
+"""Frames that answer questions about a cluster; they work with every kind of Source."""

@@ -1,4 +1,4 @@
-"""A source with a time limit: each statement gets the seconds that are left of it."""
+"""A source with a time limit: each statement may use the seconds that remain."""
 
 from __future__ import annotations
 
@@ -22,25 +22,24 @@ __all__ = ["Deadline", "SentStatement", "within"]
 
 Rows = TypeVar("Rows", pa.Table, pd.DataFrame)
 
-_TIMEOUT_MESSAGE = (
-    "{verb} did not end within the {timeout} that it was given; allow more with timeout=, or ask for less"
-)
+_TIMEOUT_MESSAGE = "{verb} did not finish within its timeout of {timeout}; pass a longer timeout=, or request less data"
 
 
 @dataclass(frozen=True, slots=True)
 class SentStatement:
-    """One statement that was sent: how long it took, and the rows that came."""
+    """One statement that was sent: its duration and its number of rows."""
 
     seconds: float
     rows: int
 
 
 class Deadline(SourceWrapper):
-    """Another source until ``seconds`` have passed.
+    """Wrap another source, and let it send statements for ``seconds`` only.
 
-    Its clock is read once, or stands at ``now``; the same statement is answered from memory, failures included, except
-    where the caller gave it less time than there is. With ``remembers=False`` both are read each time. What is asked
-    when the time is over is not sent, and raises TimedOut with ``timeout_message``.
+    The source's clock is read once, or fixed at ``now``. A repeated statement is answered from memory. Failures are
+    remembered too, except a timeout of a statement that had a shorter limit of its own. With ``remembers=False`` the
+    clock and each statement are read every time. After the deadline nothing is sent: each read raises TimedOut with
+    ``timeout_message``.
     """
 
     def __init__(
@@ -59,11 +58,11 @@ class Deadline(SourceWrapper):
         self._results: dict[str, Any] = {}
         self.timeout_message = timeout_message
         self.statements: list[SentStatement] = []
-        """What was sent and is remembered, in order."""
+        """The statements that were sent and whose results are remembered, in order."""
 
     @property
     def now(self) -> datetime:
-        """Return the moment given, or the source's as it was when it was first asked."""
+        """Return the fixed time, or the source's time at the first read."""
         if self._now is not None:
             return self._now
         with time_limit(self.seconds_left):
@@ -86,11 +85,11 @@ class Deadline(SourceWrapper):
 
     @property
     def seconds_left(self) -> float:
-        """Return the seconds that are left, zero when there are none."""
+        """Return the seconds until the deadline; zero after it."""
         return max(0.0, self._ends - time.monotonic())
 
     def tables(self) -> pd.DataFrame:
-        """Return the source's."""
+        """Return the source's tables."""
 
         def read() -> pd.DataFrame:
             with time_limit(self.seconds_left):
@@ -108,7 +107,7 @@ class Deadline(SourceWrapper):
         timeout: DurationInput | None = None,
         **options: Any,
     ) -> Iterator[pa.RecordBatchReader]:
-        """Give a reader for the time that is left; from memory where the same was asked before."""
+        """Yield a reader with the remaining time as its limit; a repeated statement is answered from memory."""
         limit = timeout_seconds(timeout)
         if not self._remembers:
             with self._source.stream(
@@ -165,10 +164,11 @@ def within(
     now: datetime | None = None,
     remembers: bool = False,
 ) -> Source:
-    """Return a source that raises TimedOut once ``timeout`` is over, counted from now; None returns the source itself.
+    """Return a source that raises TimedOut once ``timeout`` has passed, counted from now; for None, the source itself.
 
-    ``verb`` is the function that reads, for the message. ``spent`` are seconds of ``timeout`` that are over already.
-    ``now`` and ``remembers`` are those of ``Deadline``; by default each statement is sent as often as it is asked.
+    ``verb`` is the name of the function that reads; the message contains it. ``spent`` is the part of ``timeout``, in
+    seconds, that has already passed. ``now`` and ``remembers`` are passed to ``Deadline``; by default nothing is
+    remembered, so a repeated statement is sent again.
 
     Raises:
         ArgumentError: ``timeout`` is not a duration.

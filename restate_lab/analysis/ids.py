@@ -1,12 +1,12 @@
-"""Ids of invocations and of awakeables: an awakeable's id is made of its invocation's id and the index of a signal.
+"""Ids of invocations and awakeables: an awakeable's id contains its invocation's id and the index of a signal.
 
-``inv_1`` is followed by the partition key and the invocation's own number in base62, ``sign_1`` by the bytes of both
-and the index in base64. Compared with what ``ctx.awakeable()`` gives on 1.6.1 and 1.7.12.
+``inv_1`` is followed by the partition key and the invocation's own number in base62. ``sign_1`` is followed by the
+bytes of both and the index in base64. Checked against the ids that ``ctx.awakeable()`` returns on 1.6.1 and 1.7.12.
 
-A workflow, and a call with an idempotency key, get the same id again once the earlier run has expired or was purged. A
-run is (id, created_at). The server counts ``created_at`` in milliseconds, and pause, resume, cancel, kill, purge of the
-journal, restart as new, a retry and the start of a scheduled call leave it as it is (observed on 1.6.1 and on 1.7.12
-with and without vqueues).
+A workflow and a call with an idempotency key get the same id again after the earlier run has expired or was purged. A
+run is identified by (id, created_at). The server stores ``created_at`` in milliseconds. Pause, resume, cancel, kill,
+purge of the journal, restart as new, a retry and the start of a scheduled call do not change it (observed on 1.6.1 and
+on 1.7.12 with and without vqueues).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 FIRST_AWAKEABLE = 17
-"""The smallest signal index of an awakeable; those below are Restate's own, 1 is cancel."""
+"""The smallest signal index of an awakeable. Restate reserves the smaller ones; 1 is cancel."""
 
 _DIGITS = string.digits + string.ascii_lowercase + string.ascii_uppercase
 _VALUES = {character: value for value, character in enumerate(_DIGITS)}
@@ -48,20 +48,25 @@ NEW_RUN = "a new run with the same id"
 
 
 def check_invocation_id(value: object, *, name: str = "id") -> str:
-    """Return the id of an invocation, or raise ArgumentError, which says what is wrong with it; sends nothing."""
+    """Return the value if it is a well-formed invocation id; this sends no request.
+
+    Raises:
+        ArgumentError: the value is not a well-formed invocation id.
+    """
     if not isinstance(value, str):
         raise ArgumentError(
-            f"{name} is a {type(value).__name__}: give the id of one invocation as text (inv_1…), such as frame.id[0]."
+            f"{name} is a {type(value).__name__}: pass the id of one invocation as text (inv_1…), such as frame.id[0]."
         )
     if _decode_invocation_id(value) is None:
         raise ArgumentError(
-            f"{name} is {value!r}, which is no invocation id: inv_1 and 33 letters and digits, case-sensitive."
+            f"{name} is {value!r}, which is not an invocation id; an id is inv_1 followed by 33 letters and digits "
+            f"(case-sensitive)."
         )
     return value
 
 
 def awakeable_id(invocation_id: str, signal_index: int) -> str | None:
-    """Return the id under which an invocation's awakeable is resolved; None where the parts do not make one."""
+    """Return the id that resolves an invocation's awakeable; None if the arguments do not form a valid id."""
     body = _decode_invocation_id(invocation_id)
     if body is None or not FIRST_AWAKEABLE <= signal_index < 1 << 8 * _INDEX_BYTES:
         return None
@@ -70,7 +75,10 @@ def awakeable_id(invocation_id: str, signal_index: int) -> str | None:
 
 
 def invocation_of_awakeable(awakeable: str) -> str | None:
-    """Return the invocation that an awakeable belongs to; None for what is no awakeable's id (or an old ``prom_1``)."""
+    """Return the id of the invocation that an awakeable belongs to.
+
+    None if the text is not an awakeable's id, or has the old form ``prom_1…``.
+    """
     if not awakeable.startswith(_PREFIX):
         return None
     text = awakeable.removeprefix(_PREFIX)
@@ -85,10 +93,10 @@ def invocation_of_awakeable(awakeable: str) -> str | None:
 
 
 def creation_times_by_id(ids: Iterable[Any], created_at: Iterable[Any], *, name: str) -> dict[str, frozenset[datetime]]:
-    """Return for each id the times of creation that stand beside it, UTC, cut to milliseconds.
+    """Return id → the creation times in the same rows, in UTC, truncated to milliseconds.
 
-    An id with a missing time beside it means whichever run exists, and is left out. A time without a zone counts as
-    UTC: that is how spreadsheets hold it. ``name`` is for messages.
+    An id with a missing time in one of its rows is omitted: it matches any run. A time without a zone is read as UTC,
+    because spreadsheets store times without a zone. ``name`` is used in messages.
 
     Raises:
         ArgumentError: a value is not a timestamp.
@@ -106,13 +114,13 @@ def creation_times_by_id(ids: Iterable[Any], created_at: Iterable[Any], *, name:
 
 
 def is_other_run(created_at: datetime | None, of: Mapping[str, frozenset[datetime]], id_: str) -> bool:
-    """Tell whether the run created at ``created_at`` is none of those that ``of`` has for the id, if it has any."""
+    """Return whether ``of`` lists runs of this id, and the run created at ``created_at`` is not one of them."""
     return id_ in of and created_at not in of[id_]
 
 
 def describe_new_run(created_at: datetime | None, reviewed: datetime | None) -> str:
-    """Return a message: an id has another run than the reviewed one, with both times of creation."""
-    return f"{NEW_RUN}: created {_format_time(created_at)}, and the reviewed one {_format_time(reviewed)}"
+    """Return a message that an id now has another run than the reviewed one, with both creation times."""
+    return f"{NEW_RUN}: created {_format_time(created_at)}; the reviewed run was created {_format_time(reviewed)}"
 
 
 def _decode_invocation_id(invocation_id: str) -> bytes | None:
@@ -146,7 +154,7 @@ def _parse_times(values: Iterable[Any], name: str) -> pd.Series[Any]:
     column = pd.Series(list(values), dtype="object")
     numbers = [value for value in column if isinstance(value, int | float) and not pd.isna(value)]
     if numbers:
-        raise ArgumentError(_not_timestamps_message(name, f"it holds the number {numbers[0]!r}"))
+        raise ArgumentError(_not_timestamps_message(name, f"it contains the number {numbers[0]!r}"))
     try:
         return pd.to_datetime(column, utc=True, format="ISO8601").dt.floor("ms")
     except (ValueError, TypeError) as error:
@@ -155,8 +163,8 @@ def _parse_times(values: Iterable[Any], name: str) -> pd.Series[Any]:
 
 def _not_timestamps_message(name: str, why: str) -> str:
     return (
-        f"the column created_at of {name} is not a timestamp in every row ({why}). It tells which run of an id is "
-        f"meant: give timestamps, or the ids alone to mean the runs that exist now."
+        f"the column created_at of {name} is not a timestamp in every row ({why}). It identifies the run of each id: "
+        f"pass timestamps, or pass only the ids to select the runs that exist now."
     )
 
 

@@ -1,4 +1,4 @@
-"""Kinds of error messages, and patterns of step names, which differ only in the data that they contain.
+"""Group error messages and step names that differ only in the data that they contain.
 
 The steps ``get weather Denver`` and ``get weather Paris`` have the pattern ``get weather …``.
 """
@@ -26,8 +26,8 @@ __all__ = [
 ]
 
 CANDIDATES = 100_000
-"""Rows that are read and then summed up, at most."""
-_MOST_KINDS = 5  # messages of one pattern; where there are more, their words are data, too
+"""The maximum number of rows that are read and then aggregated."""
+_MOST_KINDS = 5  # different messages of one pattern; with more, they differ by data, and get a pattern too
 _CAUSE = ("target_service_name", "target_handler_name", "error_code")
 _SUMS: Mapping[str, Callable[[Sequence[Any]], Any]] = {
     **dict.fromkeys(("n", "attempts"), sum),
@@ -35,9 +35,9 @@ _SUMS: Mapping[str, Callable[[Sequence[Any]], Any]] = {
     **dict.fromkeys(("next_retry_at", "oldest_created_at"), min),
 }
 _LONGEST_MESSAGE = 200
-_KINDS_IN_TEXT = 2  # kinds of messages in a sentence
+_KINDS_IN_TEXT = 2  # kinds of messages that a sentence lists
 _CODE = re.compile(r"^\[\d[^\]]*\] ")
-# In this order: what is quoted without a space, ids, hexadecimal numbers, names made of digits, addresses, numbers.
+# In this order: quoted text without spaces, ids, hexadecimal numbers, names with many digits, addresses, numbers.
 _VARYING = re.compile(
     r"""(?P<quoted>(?<!\w)(?P<mark>["'`“‘«])[^\s"'`”’»]{1,80}["'`”’»](?!\w))"""
     r"|\b(?:inv|dp|sign|prom)_1\w{20,}"
@@ -45,19 +45,20 @@ _VARYING = re.compile(
     r"|(?=[a-fA-F]{0,64}\d)[0-9a-fA-F]{8,}"
     r"|\b(?=(?:[A-Za-z]*\d){4})[A-Za-z\d]{8,}\b"
     r"|\d+(?:[.,:]\d+)+"
-    # Three digits alone are mostly a code that tells kinds apart; behind a name they are a number like any other.
+    # Three separate digits are usually a code that distinguishes kinds; after a name they are an ordinary number.
     r"|(?<=\w[-_#/])\d+"
     r"|(?<![A-Za-z\d])(?!\d{3}(?!\d))\d+"
 )
-# The words that may contain something of the above: it is expensive to look for at each character of each word.
+# Only these parts can match the pattern above, which is too expensive to try at every character.
 _CANDIDATE = re.compile(r"""(?<!\S)[^\s\d"'`“‘«-]*+[\d"'`“‘«-]\S*""")
 ENOUGH = {1: 5, 2: 3}
-"""Words that names share → distinct values from which on the position behind them holds data; 2 is "two or more".
+"""Number of terms that names share → number of distinct next terms that makes this position data; 2 is "two or more".
 
-A handler may well have a few steps that begin with one verb ("send email", "send letter"): one word needs more values.
+A handler can have a few steps that begin with the same verb ("send email", "send letter"), so one shared term needs
+more distinct values.
 """
 _LONGEST_NAME = 400  # characters of a name that are read
-_SHORTEST_DATA = 3  # bytes of data that are looked for in a message: "in" is no city, "東京" is
+_SHORTEST_DATA = 3  # bytes; shorter data is not searched for in a message: "in" is not a city, "東京" is
 _MASKED = re.compile(
     r'"[^"\n]{1,200}"|“[^“”\n]{1,200}”|„[^„“”\n]{1,200}[“”]|«[^«»\n]{1,200}»|`[^`\n]{1,200}`'
     r"|(?<!\w)'[^'\n]{1,200}'(?!\w)"
@@ -65,7 +66,7 @@ _MASKED = re.compile(
     r"|\b[a-z]{2,10}://\S+"
     r"|\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d[\d:.Z+-]*)?"
 )
-# What separates a token from the one before it, and the token: a mask, letters, digits, or nothing at the end.
+# The separator before a token, and the token: a mask, letters, digits, or nothing at the end.
 _TOKEN = re.compile(r"((?:[^\w#]|_)*)(#|[^\W\d_]+|\d+|$)")
 _MASK = "#"
 _DATA = "…"
@@ -76,23 +77,23 @@ _Row = dict[Any, Any]
 
 
 def normalize(message: str) -> str:
-    """Return the first line of a message with "#" for numbers and ids and "…" for quoted words; cut at 200.
+    """Return the first line of a message with "#" for numbers and ids and "“…”" for quoted terms.
 
-    Numbers of three digits that stand alone stay, and digits that are part of a word, as most are codes (HTTP 503,
-    AC04).
+    At most 200 characters. Separate numbers of three digits and digits within a name are kept, because most of them
+    are codes (HTTP 503, AC04).
     """
     return _CANDIDATE.sub(_mask_word, _first_line(message))[:_LONGEST_MESSAGE].strip()
 
 
 def common_message(messages: Sequence[str]) -> str:
-    """Return one text for messages of one kind: as it is where all are the same, else normalised."""
+    """Return one text for messages of one kind: the message itself if all are equal, else its normalized form."""
     line = _first_line(messages[0])
     is_same = all(message == messages[0] or _first_line(message) == line for message in messages)
     return line[:_LONGEST_MESSAGE].strip() if is_same else normalize(messages[0])
 
 
 def summarize_messages(messages: Iterable[str]) -> str:
-    """Return the kinds of messages on a line, most frequent first, with how many there are of each."""
+    """Return the kinds of messages on one line, most frequent first, with the number of each."""
     counts = Counter(messages)
     by_kind: dict[str, list[str]] = defaultdict(list)
     for message in counts:
@@ -108,10 +109,10 @@ def summarize_messages(messages: Iterable[str]) -> str:
 def step_patterns(names: Iterable[str]) -> dict[str, str]:
     """Return name → pattern for the steps in which one handler fails with one code.
 
-    Numbers, ids, dates, addresses and quoted text become "#". Words become "…" at a position that has many distinct
-    values: names that share their first (or last) words and differ in the next word in ``ENOUGH`` values. The patterns
-    depend only on the set of names, not on their order or frequency. A name without data is its own pattern. The time
-    grows linearly with the total length of the names.
+    Numbers, ids, dates, addresses and quoted text become "#". A position with many distinct values becomes "…": names
+    that share their first (or last) terms and have at least ``ENOUGH`` different next terms. The patterns depend only
+    on the set of names, not on their order or frequency. A name without data is its own pattern. The running time grows
+    linearly with the total length of the names.
     """
     shapes = {name: _shape(name) for name in names}
     patterns = _templates(set(shapes.values()), is_reversed=False)
@@ -121,7 +122,7 @@ def step_patterns(names: Iterable[str]) -> dict[str, str]:
 
 
 def elide_data(message: str, step: str, pattern: str) -> str:
-    """Return the message with "…" in place of the data in its step's name, where the message repeats that data."""
+    """Return the message with "…" for the data of its step's name, if the message repeats that data."""
     front, has_data, back = pattern.partition(_DATA)
     if not has_data:
         return message
@@ -140,11 +141,11 @@ def elide_data(message: str, step: str, pattern: str) -> str:
 
 
 def merge_by_pattern(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return rows of ``retry_storm`` with one row where several steps of a handler and code have one pattern.
+    """Merge the rows of ``retry_storm`` whose steps have one pattern, per handler and code.
 
-    ``step`` is then the pattern ("get weather …"), ``message`` has "…" for the data in the step's name, ``steps``
-    counts the names, and the examples are those of the row with most invocations. All other rows, the columns and
-    their types stay as they are. Most invocations come first.
+    In a merged row, ``step`` is the pattern ("get weather …"), ``message`` has "…" for the data in the step's name,
+    ``steps`` is the number of names, and the examples are from the row with the most invocations. Other rows, the
+    columns and their types do not change. The row with the most invocations comes first.
     """
     causes: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
     for row in records(frame):
@@ -172,13 +173,13 @@ def _mask(match: re.Match[str]) -> str:
 
 
 def _shape(name: str) -> _Shape:
-    """Return the tokens of a name with masks for what always varies; a row of masks is one mask."""
+    """Return the tokens of a name, with masks for numbers, ids and quoted text; consecutive masks become one."""
     line = " ".join(name[:_LONGEST_NAME].replace(_DATA, "...").split())
     masked = normalize(_MASKED.sub(_MASK, line)).replace(f"“{_DATA}”", _MASK)
     tokens: list[_Token] = []
     for separator, text in _TOKEN.findall(masked):
         before = tokens[-1][1] if tokens else ""
-        # Digits that are glued to letters may name something: "s3", "step2".
+        # Digits directly after letters can be part of a name: "s3", "step2".
         is_mask = text == _MASK or (text.isdigit() and (separator != "" or not before.isalpha()))
         if is_mask and before != _MASK:
             tokens.append((separator, _MASK))
@@ -188,7 +189,7 @@ def _shape(name: str) -> _Shape:
 
 
 def _templates(shapes: Collection[_Shape], *, is_reversed: bool) -> dict[_Shape, str]:
-    """Return the patterns of the names that share their first tokens with enough others."""
+    """Return the patterns of the names that share their first tokens with enough other names."""
     patterns: dict[_Shape, str] = {}
     for members, start, end in _group_by_shared_tokens(shapes, 0):
         patterns |= dict.fromkeys(members, _pattern_text(members, start, end, is_reversed=is_reversed))
@@ -198,8 +199,8 @@ def _templates(shapes: Collection[_Shape], *, is_reversed: bool) -> dict[_Shape,
 def _group_by_shared_tokens(shapes: Collection[_Shape], start: int) -> Iterator[tuple[Collection[_Shape], int, int]]:
     """Yield groups that share their first ``start`` and last ``end`` tokens, with data between them.
 
-    The data begins at the first position with enough values. All that follows belongs to it: "New York" and "New
-    Orleans" are two of many cities, not a pattern of their own.
+    The data begins at the first position with enough values and includes everything after it: "New York" and "New
+    Orleans" are two of many cities, not a separate pattern.
     """
     longer = [shape for shape in shapes if len(shape) > start]
     values = _group_by_token(longer, start)
@@ -214,7 +215,7 @@ def _group_by_shared_tokens(shapes: Collection[_Shape], start: int) -> Iterator[
 def _split_by_shared_end(
     shapes: Sequence[_Shape], start: int, end: int
 ) -> Iterator[tuple[Collection[_Shape], int, int]]:
-    """Split off the names that also share what follows the data, where that has few values: "fetch … forecast"."""
+    """Split off the names that also share the tokens after the data, if those have few values: "fetch … forecast"."""
     one = shapes[0]
     shared = one[:start] + one[len(one) - end :]
     values, apart = _group_by_token(shapes, -1 - end), set[_Token]()
@@ -242,7 +243,7 @@ def _is_enough(values: int, shared: _Shape) -> bool:
 
 
 def _pattern_text(shapes: Collection[_Shape], start: int, end: int, *, is_reversed: bool) -> str:
-    """Return the pattern of a group: the tokens that its members share, with "…" for the others."""
+    """Return the pattern of a group: the tokens that its members share, and "…" for the other tokens."""
     one = next(iter(shapes))
     front, back, first = one[:start], one[len(one) - end :], {shape[start][0] for shape in shapes}
     if is_reversed:
@@ -256,7 +257,7 @@ def _join(shape: _Shape) -> str:
 
 
 def _merge_patterns(rows: Sequence[_Row]) -> list[_Row]:
-    """Return the rows of one handler and error code with those of one pattern summed up."""
+    """Return the rows of one handler and error code; rows with the same pattern are merged."""
     patterns = step_patterns({row["step"] for row in rows if none_if_missing(row["step"])})
     names = Counter(patterns.values())
     kinds: dict[str, list[_Row]] = defaultdict(list)
@@ -268,7 +269,7 @@ def _merge_patterns(rows: Sequence[_Row]) -> list[_Row]:
 
 
 def _merge_by_message(rows: Sequence[_Row], pattern: str) -> list[_Row]:
-    """Return one row per kind of message, of rows whose steps have one pattern."""
+    """Return one row per kind of message, for rows whose steps have one pattern."""
     messages = [normalize(elide_data(none_if_missing(row["message"]) or "", row["step"], pattern)) for row in rows]
     if len(set(messages)) > _MOST_KINDS:
         kinds = step_patterns(messages)
@@ -280,7 +281,7 @@ def _merge_by_message(rows: Sequence[_Row], pattern: str) -> list[_Row]:
 
 
 def _sum_rows(rows: Sequence[_Row]) -> _Row:
-    """Return the first row with the numbers and times of all; a step that has several rows counts once."""
+    """Return the first row with the aggregated numbers and times of all rows; a step with several rows counts once."""
     total = dict(rows[0])
     for name, add in _SUMS.items():
         known = [row[name] for row in rows if name in row and none_if_missing(row[name]) is not None]

@@ -1,4 +1,4 @@
-"""SQL files that are not named questions: ``<package>/sql/<name>.sql``, and ``<name>@vqueues.sql`` for such servers."""
+"""SQL files that are not named questions: ``<package>/sql/<name>.sql``; ``<name>@vqueues.sql`` is for such servers."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def run_sql_file(source: Source, package: str, name: str, **params: Any) -> pd.D
 
 
 def table_of_sql_file(source: Source, package: str, name: str, **params: Any) -> pa.Table:
-    """Return the same rows as an Arrow table: several times as fast where there are very many."""
+    """Return the rows of a SQL file as an Arrow table: several times as fast for very many rows."""
     statement = read_sql_file(source, package, name)
     rows = source.arrow(statement, params=_used_params(statement, params))
     return without_views(check_columns(rows, statement, source))
 
 
 def without_views(table: pa.Table) -> pa.Table:
-    """Return the same rows with plain texts: a server returns views for expressions, which Arrow cannot filter."""
+    """Return the same rows without string views: servers return them for expressions, and Arrow cannot filter them."""
     plain = [each.with_type(pa.large_string()) if each.type == pa.string_view() else each for each in table.schema]
     return table.cast(pa.schema(plain))
 
@@ -54,10 +54,10 @@ def _used_params(statement: str, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_together(source: Source, reads: Sequence[Callable[[Source], Any]]) -> list[Any]:
-    """Return what these read, all at the same time: a server uses few of its cores for one scan.
+    """Run all reads at the same time and return their results, because a server uses only a few cores for one scan.
 
-    The first one runs in this thread, so that an interrupt reaches it; it then ends the others within a second. The
-    first error of the sequence is raised when all have ended.
+    The first read runs in this thread, so that an interrupt reaches it. If it fails or is interrupted, the other reads
+    stop within a second. The first error in the order of ``reads`` is raised after all reads have ended.
     """
     stop = Event()
     other = _StoppableSource(source, stop)
@@ -72,30 +72,30 @@ def read_together(source: Source, reads: Sequence[Callable[[Source], Any]]) -> l
 
 
 class _StoppableSource(SourceWrapper):
-    """The same source for another thread: it shows no progress, and its reads end when ``stop`` is set."""
+    """The same source for another thread: it shows no progress, and its reads stop when ``stop`` is set."""
 
     def __init__(self, source: Source, stop: Event) -> None:
         super().__init__(source)
         self._progress = _UntilStopped(stop) if source.live else False
 
     def stream(self, statement: str, /, **options: Any) -> AbstractContextManager[pa.RecordBatchReader]:
-        """Return a reader that holds one batch at a time."""
+        """Return a reader that keeps one batch in memory at a time."""
         return super().stream(statement, **{**options, "progress": self._progress})
 
 
 class _Stopped(RestateLabError):
-    """End a read whose result nothing needs any more."""
+    """Stop a read whose result is no longer needed."""
 
 
 class _UntilStopped:
-    """Progress that shows nothing, and ends the read that reports to it."""
+    """Progress that shows nothing, and stops the read that reports to it."""
 
     def __init__(self, stop: Event) -> None:
         self._stop = stop
 
     def update(self, rows: int, size: int) -> None:  # noqa: ARG002 - Progress's signature
         if self._stop.is_set():
-            raise _Stopped("the read was ended.")
+            raise _Stopped("the read was stopped.")
 
     def close(self) -> None:
         return

@@ -1,7 +1,7 @@
-"""What is suggested to a person, as data: a call to make next, and a name for a misspelled one.
+"""Suggestions for users, as data: the next call to make, and the correct name for a misspelled one.
 
-The doctor and ``why`` suggest calls; each front end renders them in the language of its reader: Python is here, and the
-command line has the other renderer. ``unknown_names`` explains an empty answer by a name that does not exist.
+The doctor and ``why`` suggest calls. Each front end renders them in its own syntax: this module renders Python, and the
+command line has its own renderer. ``unknown_names`` explains an empty result by a name that does not exist.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ __all__ = [
     "why_call",
 ]
 
-_FEW = 3  # ids that still read well in a line
+_FEW = 3  # ids that fit on a line
 _MOST_NAMES = 8  # known names that a message lists
-_MOST_SECONDS = 5.0  # that looking for names may take
+_MOST_SECONDS = 5.0  # limit for reading the names
 _EXECUTE = '.execute(reason="…"), and then'
 
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """A value that only the reader knows, such as the answer that an awakeable waits for; code shows its name."""
+    """A value that the user must fill in, such as the result that an awakeable waits for; code shows its name."""
 
     name: str
 
@@ -55,9 +55,9 @@ Names: TypeAlias = Mapping[tuple[str, ...], str]
 class SuggestedCall:
     """One call: ``verb`` is a function of restate_lab ("plan") or, with a dot, a method ("lab.admin.get_deployment").
 
-    A function takes the connection before ``arguments``. ``result`` is the attribute of what is returned that matters
-    ("deadlocks", "frame()"), "" for all of it. ``comment`` is for the reader. ``total`` is how many ids there are
-    where ``arguments`` has only the first of them, else 0.
+    A function takes the connection before ``arguments``. ``result`` is the relevant attribute of the returned value
+    ("deadlocks", "frame()"), "" for the value itself. ``comment`` explains the call to the user. ``total`` is the
+    number of all ids if ``arguments`` has only the first ones, else 0.
     """
 
     verb: str
@@ -69,19 +69,19 @@ class SuggestedCall:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Return the ids that the call is about; () where it takes no list of them."""
+        """Return the ids that the call is about; () if it takes no list of ids."""
         return next((each for each in self.arguments if isinstance(each, tuple)), ())
 
     @property
     def note(self) -> str:
-        """Return the comment on one line; where not all ids are in the call, that is what it says."""
+        """Return the comment on one line; if the call does not contain all ids, a note about that instead."""
         if self.total > len(self.ids):
-            return f"the first {len(self.ids):,} of {self.total:,}: look again afterwards"
+            return f"the first {len(self.ids):,} of {self.total:,}; check again afterwards"
         return escape_invisible(" ".join(self.comment.split()))
 
 
 def ask_call(question: str, *, comment: str = "", **params: Value | None) -> SuggestedCall:
-    """Return the call that asks a named question; a parameter that is None is left out."""
+    """Return the call that asks a named question; a parameter with the value None is omitted."""
     options = {name: value for name, value in params.items() if value is not None}
     return SuggestedCall("ask", (question,), options, comment=comment)
 
@@ -102,9 +102,9 @@ def why_call(invocation: str) -> SuggestedCall:
 
 
 def python_code(calls: Iterable[SuggestedCall], names: Names = MappingProxyType({})) -> str:
-    """Return the calls as Python for ``rl`` and ``lab``, one a line; "" for none.
+    """Return the calls as Python code with ``rl`` and ``lab``, one per line; "" if there are no calls.
 
-    ``names`` has code that stands for a list of ids: it is used where the list has more than three.
+    ``names`` maps lists of ids to code, which replaces the list if it has more than three ids.
     """
     every_call = tuple(calls)
     return "\n".join(_code_line(call, names, is_last=call is every_call[-1]) for call in every_call)
@@ -117,7 +117,7 @@ def _code_line(call: SuggestedCall, names: Names, *, is_last: bool) -> str:
     arguments += [f"{name}={_literal(value, names)}" for name, value in call.options.items()]
     code = f"{call.verb if is_method else f'rl.{call.verb}'}({', '.join(arguments)})"
     code += f".{call.result}" if call.result else ""
-    # A plan sends nothing by itself, so that what follows it has to wait for more than this line.
+    # A plan sends nothing by itself: the next call needs the plan to be executed first.
     note = call.note or (_EXECUTE if call.verb == "plan" and not is_last else "")
     return f"{code}  # {note}" if note else code
 
@@ -133,7 +133,7 @@ def _literal(value: Value, names: Names) -> str:
 
 
 def _quote(text: str) -> str:
-    """Return a text in double quotes, as Python reads it again; what cannot be seen is escaped."""
+    """Return a text as a Python literal in double quotes; invisible characters are escaped."""
     return f'"{"".join(map(_escape, text))}"'
 
 
@@ -147,10 +147,10 @@ def _escape(character: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NameSuggestion:
-    """A name in a filter that does not exist, and the existing names that are most like it.
+    """A name in a filter that does not exist, and the most similar existing names.
 
-    ``argument`` is the filter's ("service"), ``value`` the name in it, and ``source`` the name of the cluster.
-    ``nearest`` has up to three names, best first; ``known`` has all, sorted.
+    ``argument`` is the name of the filter ("service"), ``value`` is the unknown name, ``source`` is the name of the
+    cluster. ``nearest`` has up to three names, best first; ``known`` has all names, sorted.
     """
 
     argument: str
@@ -161,13 +161,13 @@ class NameSuggestion:
 
     @property
     def best(self) -> str:
-        """Return the name to offer in place of ``value``; "" where none is near."""
+        """Return the best replacement for ``value``; "" if no name is similar."""
         return self.nearest[0] if self.nearest else ""
 
     @property
     def message(self) -> str:
-        """Return the sentence for people: "No service 'Paymets' on demo. Did you mean 'Payments'?"."""
-        there = f"There is {join(self.known, _MOST_NAMES)}." if self.known else "There is none."
+        """Return the message for users: "No service 'Paymets' on demo. Did you mean 'Payments'?"."""
+        there = f"Choose from {join(self.known, _MOST_NAMES)}." if self.known else f"No {self.argument} exists there."
         return f"No {self.argument} {self.value!r} on {self.source}. {did_you_mean(self.nearest) or there}"
 
 
@@ -179,11 +179,11 @@ def unknown_names(
     status: str | Iterable[str] | None = None,
     deployment: str | Iterable[str] | None = None,
 ) -> tuple[NameSuggestion, ...]:
-    """Return what explains an empty answer: the names in its filters that do not exist; () where all exist.
+    """Return the names in filters that do not exist, to explain an empty result; () if all names exist.
 
-    A service or handler exists if it is registered, or if there is an invocation of it. Give the connection itself
-    where there is one: only it knows the handlers that were never called. Nothing is raised: () is also the result
-    where the names cannot be read within five seconds.
+    A service or handler exists if it is registered or has an invocation. Pass the connection itself if possible: only
+    a connection can list handlers that were never called. No error is raised: the result is also () if the names cannot
+    be read within five seconds.
     """
     suggestions: list[NameSuggestion] = list(_suggestions("status", _as_list(status), STATUSES, source))
     try:
@@ -199,9 +199,9 @@ def unknown_names(
 
 
 def refuse_unknown_names(source: Source, *, service: str | None = None, handler: str | None = None) -> None:
-    """Raise ArgumentError where a filter has a service or handler that does not exist; it names the nearest ones.
+    """Raise ArgumentError if a filter has a service or handler that does not exist; the message lists similar names.
 
-    An error, and not a warning: an empty answer about a misspelled service reads as "nothing is wrong with it".
+    This is an error and not a warning, because an empty result for a misspelled service looks as if it had no problems.
     """
     unknown = unknown_names(source, service=service, handler=handler)
     if unknown:
@@ -220,7 +220,7 @@ def _suggestions(argument: str, names: Iterable[str], known: Iterable[str], sour
 
 
 def _unknown_targets(source: Source, services: list[str], handlers: list[str]) -> list[NameSuggestion]:
-    """Return the unknown services, or else the unknown handlers; invocations are scanned only where that decides."""
+    """Return the unknown services, or else the unknown handlers; invocations are scanned only if a name is missing."""
     known = _registered_handlers(source)
     if not (known.keys() >= set(services) and _handlers_of(known, services) >= set(handlers)):
         for service, handler in _invoked_handlers(source):
@@ -230,12 +230,12 @@ def _unknown_targets(source: Source, services: list[str], handlers: list[str]) -
 
 
 def _handlers_of(known: Mapping[str, set[str]], services: list[str]) -> set[str]:
-    """Return the handlers of these services, of all where none is named."""
+    """Return the handlers of these services, or of all services if the list is empty."""
     return set().union(*(known.get(service, set()) for service in services or known))
 
 
 def _registered_handlers(source: Source) -> dict[str, set[str]]:
-    """Return the registered services with their handlers; without the Admin API, which lists them, with none."""
+    """Return the registered services with their handlers; without the Admin API the handlers are empty."""
     if is_lab(source):
         services = source.admin.list_services()
         return {service.name: {handler.name for handler in service.handlers or ()} for service in services}

@@ -1,4 +1,4 @@
-"""The one parser of points in time: an age such as "2h", or a timestamp with its zone."""
+"""Parse points in time: an age such as "2h", or a timestamp with its zone."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["TimeInput", "to_datetime"]
 
 TimeInput: TypeAlias = str | datetime | timedelta
 
-_FORMATS = "a length such as '30s', '2h' or '1d 12h', or a moment with its zone, such as '2026-11-25T03:00:00Z'"
+_FORMATS = "a duration such as '30s', '2h' or '1d 12h', or a timestamp with its zone such as '2026-11-25T03:00:00Z'"
 
 
 def to_datetime(value: TimeInput, *, now: datetime, ahead: bool = False, name: str = "time") -> datetime:
     """Return a point in time in UTC.
 
-    A length is an age: so long before ``now``, or after it where ``ahead`` is set. A datetime or an ISO string is
-    that moment, and must say its zone. ``name`` is for messages.
+    A duration is subtracted from ``now``, or added to it if ``ahead`` is set. A datetime or an ISO string must have a
+    zone. ``name`` is used in messages.
 
     Raises:
-        ArgumentError: it is no time, has no zone, or lies outside of the years 1 to 9999.
+        ArgumentError: the value is not a time, has no zone, or is outside of the years 1 to 9999.
     """
     try:
         if isinstance(value, datetime):
@@ -37,11 +37,11 @@ def to_datetime(value: TimeInput, *, now: datetime, ahead: bool = False, name: s
     except (OverflowError, ValueError) as error:
         if isinstance(error, ArgumentError):
             raise
-        raise ArgumentError(f"{name} is {value!r}: give {_FORMATS}.") from error
+        raise ArgumentError(f"{name} is {value!r}: use {_FORMATS}.") from error
 
 
 def _distance(value: object) -> timedelta:
-    """Return a distance in time; a bare number is not one, as it could be a timestamp."""
+    """Return a duration; a number is refused, because it could be a timestamp."""
     try:
         if isinstance(value, str | timedelta):
             return to_timedelta(value)
@@ -56,9 +56,7 @@ def _is_timestamp_text(text: str) -> bool:
 
 def _to_utc(value: datetime, name: str) -> datetime:
     if pd.isna(value):
-        raise ArgumentError(f"{name} is a missing time: give {_FORMATS}.")
+        raise ArgumentError(f"{name} is a missing time: use {_FORMATS}.")
     if value.utcoffset() is None:
-        raise ArgumentError(
-            f"{name} is {value.isoformat()}, without a zone: end it with Z, or with +01:00 and the like."
-        )
+        raise ArgumentError(f"{name} is {value.isoformat()}, without a zone: append Z, or an offset such as +01:00.")
     return value.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""The commands, put together."""
+"""The ``restate-lab`` command line: the application and its subcommands."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     help="See, explain and repair what a Restate cluster is doing.",
-    epilog="Every command only reads, but the demo, and a report with --allow-changes. Exit codes: 0 done, 1 an error, "
-    "2 a mistake in what was typed; the doctor has more.",
+    epilog="All commands are read-only, except demo and report --allow-changes. Exit codes: 0 success, 1 error, "
+    "2 invalid usage; doctor and waits have more.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -1,4 +1,4 @@
-"""The end of a command: an error becomes one message and an exit code, a warning one line; a broken pipe is silent."""
+"""Error handling for commands: errors become a message and an exit code, warnings become one line."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ ERROR, USAGE, INTERRUPTED = 1, 2, 130
 
 @contextmanager
 def exit_on_error() -> Iterator[None]:
-    """Print an error of this block on stderr, and end with its exit code; a bug keeps its traceback.
+    """Print errors raised in this block on stderr and exit with their exit code; a bug keeps its traceback.
 
-    Below an error about a place in a statement is that place.
+    An error in a statement also shows the line with a marker under the position.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = _show_warning
         try:
             yield
-            sys.stdout.flush()  # while a broken pipe is still ours to pass over
+            sys.stdout.flush()  # so that a broken pipe is raised here
         except RestateLabError as error:
             _print_message("\n".join([_one_line(error), *getattr(error, "__notes__", ())]))
             raise typer.Exit(USAGE if isinstance(error, ArgumentError | StatementError) else ERROR) from error
-        except BrokenPipeError:  # whoever read has enough
+        except BrokenPipeError:  # the reader of the pipe has closed it
             raise
         except OSError as error:  # a file that cannot be read or written, a full disk
             _print_message(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
@@ -52,12 +52,12 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 
 
 def _one_line(error: BaseException) -> str:
-    """Return a message on one line, of any length; what a terminal would obey is made visible."""
+    """Return a message on one line of any length, with control characters made visible."""
     return escape_invisible(" ".join(str(error).split()), lines=False) or type(error).__name__
 
 
 def _print_message(text: str, *, style: str = "bold red") -> None:
-    """Print the first line as a paragraph, and the others as they are: they have a mark under a place."""
+    """Print the first line wrapped and the others unchanged, because they contain a position marker."""
     from restate_lab.cli._page import TextPage  # noqa: PLC0415 - as above
 
     page = TextPage(sys.stderr)

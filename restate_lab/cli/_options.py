@@ -1,4 +1,4 @@
-"""Options that several commands have, their completion, and the output format that they choose."""
+"""Options shared by several commands, their completion, and the output format that they choose."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ENDINGS = {"csv": (".csv", ".csv.gz"), "parquet": (".parquet",)}
 
 
 def examples(*lines: str) -> str:
-    """Return a command's epilog: its examples, one a line."""
+    """Return a command's epilog with its examples, one per line."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
@@ -48,7 +48,7 @@ def timeout_option(text: str, *, may_be_zero: bool = False) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class OutputFormat:
-    """The requested output: ``kind`` is table, json, csv or parquet; ``file`` is None for stdout."""
+    """The requested output: ``kind`` is table, json, csv or parquet; a ``file`` of None means stdout."""
 
     kind: str
     file: Path | None = None
@@ -56,7 +56,7 @@ class OutputFormat:
 
     @property
     def is_table(self) -> bool:
-        """Return whether a person reads it."""
+        """Return whether the output is for a person."""
         return self.kind == "table"
 
 
@@ -64,43 +64,43 @@ def output_format(*, as_json: bool, csv: Path | None, parquet: Path | None, over
     """Return the output format that the options choose.
 
     Raises:
-        ArgumentError: more than one is asked for, or the file cannot be written; before anything is read.
+        ArgumentError: if more than one format is requested or the file cannot be written; checked before reading data.
     """
     wanted = [("json", STDOUT)] * as_json + [
         (kind, file) for kind, file in (("csv", csv), ("parquet", parquet)) if file
     ]
     if len(wanted) > 1:
-        raise ArgumentError(f"{' and '.join(f'--{kind}' for kind, _ in wanted)} are both given: ask for one.")
+        raise ArgumentError(f"{' and '.join(f'--{kind}' for kind, _ in wanted)} cannot be combined; choose one.")
     if not wanted:
         return OutputFormat("table")
     kind, file = wanted[0]
     if file == STDOUT:
         if kind == "parquet" and sys.stdout.isatty():
-            raise ArgumentError("Parquet is nothing for a terminal: name a file, or pipe it to a program.")
+            raise ArgumentError("refusing to write Parquet to a terminal; name a file or pipe the output to a program.")
         return OutputFormat(kind)
     _check_file(file, kind, overwrite=overwrite)
     return OutputFormat(kind, file, overwrite)
 
 
 def question_names(incomplete: str) -> list[str]:
-    """Return the questions whose names begin so."""
+    """Return the questions whose names start with the incomplete text."""
     from restate_lab.analysis.questions.catalog import names  # noqa: PLC0415 - completion alone needs it
 
     return [name for name in names() if name.startswith(incomplete)]
 
 
 def parameter_names(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the parameters of the question on this line whose names begin so, each with its =."""
+    """Return the matching parameters of the question on the command line, each followed by ``=``."""
     from restate_lab.analysis.questions.parameters import parameters_of  # noqa: PLC0415 - completion alone needs it
 
-    # While an option has no value yet, the arguments before it are not taken apart.
+    # While an option has no value yet, Click has not parsed the arguments before it.
     question = ctx.params.get("question") or next(iter(ctx.args), "")
     names = [f"{each.name}=" for each in parameters_of(question)]
     return [name for name in names if name.startswith(incomplete)]
 
 
 def doctor_check_names(incomplete: str) -> list[str]:
-    """Return the doctor's checks whose names begin so."""
+    """Return the doctor's checks whose names start with the incomplete text."""
     from restate_lab.analysis.doctor.checks import CHECKS  # noqa: PLC0415 - completion alone needs it
 
     return [name for name in CHECKS if name.startswith(incomplete)]
@@ -113,27 +113,29 @@ def _environment_names(incomplete: str) -> list[str]:
 
 
 def parse_seconds(text: str) -> float:
-    """Return the seconds of an option such as 30s, 5m or 90."""
+    """Return the seconds of a duration such as 30s, 5m or 90."""
     try:
         return seconds_of(text, name="it")
     except ArgumentError as error:
-        raise typer.BadParameter("give a duration such as 30s or 5m, or seconds.") from error
+        raise typer.BadParameter("use a duration such as 30s or 5m, or a number of seconds.") from error
 
 
 def check_positive(seconds: float | None) -> float | None:
-    """Return the seconds of a time limit, which must be more than 0."""
+    """Return the seconds of a time limit, which must be greater than 0."""
     if seconds is not None and not seconds > 0:
-        raise typer.BadParameter("give a duration of more than 0.")
+        raise typer.BadParameter("the duration must be greater than 0.")
     return seconds
 
 
 def _check_file(file: Path, kind: str, *, overwrite: bool) -> None:
     if not file.name.lower().endswith(ENDINGS[kind]):
-        raise ArgumentError(f"--{kind} writes {' or '.join(ENDINGS[kind])}, and {file.name} is none.")
+        raise ArgumentError(
+            f"invalid file name {file.name} for --{kind}; it must end with {' or '.join(ENDINGS[kind])}."
+        )
     if not file.expanduser().parent.is_dir():
-        raise ArgumentError(f"the folder {file.parent} is not there: make it, or give another path.")
+        raise ArgumentError(f"the folder {file.parent} does not exist; create it or use another path.")
     if file.expanduser().exists() and not overwrite:
-        raise ArgumentError(f"{file} is there already: give another name, or --overwrite.")
+        raise ArgumentError(f"{file} already exists; use another name or --overwrite.")
 
 
 Cluster = Annotated[
@@ -142,33 +144,34 @@ Cluster = Annotated[
         "--cluster",
         "-e",
         metavar="NAME|URL",
-        help="An environment of the restate CLI, or an admin address (http://…). Without it: the one that the CLI "
-        "would take.",
+        help="An environment of the restate CLI, or an admin address (http://…). Default: the cluster that the restate "
+        "CLI would use.",
         autocompletion=_environment_names,
     ),
 ]
 EvidencePath = Annotated[
     Path | None,
-    typer.Option("--evidence", metavar="PATH", help="Ask what was frozen there, instead of a cluster."),
+    typer.Option("--evidence", metavar="PATH", help="Read this frozen evidence instead of a cluster."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON: nulls are kept, times are UTC.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON. Nulls are kept; times are in UTC.")]
 Csv = Annotated[
     Path | None,
     typer.Option(
         "--csv",
         metavar="FILE",
-        help="Write CSV to FILE (.csv, .csv.gz; - is stdout). A text that a spreadsheet would compute begins with '.",
+        help="Write CSV to FILE (.csv, .csv.gz; - is stdout). Text that a spreadsheet would run as a formula gets a "
+        "leading '.",
     ),
 ]
 Parquet = Annotated[
     Path | None, typer.Option("--parquet", metavar="FILE", help="Write Parquet to FILE (.parquet; - is stdout).")
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace FILE where it is there already.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it already exists.")]
 Timeout = Annotated[
     float | None,
-    timeout_option("The time limit of the command: 30s, 5m, or seconds. Without it: 120 s for each query."),
+    timeout_option("The time limit of the command: 30s, 5m, or seconds. Default: 120 s for each query."),
 ]
 Parameters = Annotated[
     list[str] | None,
-    typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; may be given several times."),
+    typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; repeatable."),
 ]

@@ -30,7 +30,7 @@ from restate_lab.export.files import json_rows
 __all__ = ["print_json", "rows_of", "table_lines", "write_frame"]
 
 GAP = "  "
-NARROWEST = 12  # characters that a column keeps at least, unless it has fewer
+NARROWEST = 12  # minimum width of a shortened column, in characters
 _KEPT = {"number", "time", "duration", "status"}
 HEADS: Mapping[str, str] = MappingProxyType(
     {
@@ -44,7 +44,7 @@ HEADS: Mapping[str, str] = MappingProxyType(
         "target_service_name": "service",
     }
 )
-"""Column of a question → its head at a terminal; the others are written with spaces."""
+"""Column of a question → its heading in a terminal; other headings are the column names with spaces."""
 _ID = re.compile(r"(?:inv|dp|sub|vq|prom|sign)_1\w+")
 
 
@@ -57,23 +57,23 @@ class _TextColumn:
     may_shrink: bool
 
     def rename(self, name: str) -> None:
-        """Write another name at the head."""
+        """Set the heading."""
         self.name = name
         self.width = max([cell_len(name), *map(cell_len, self.cells)])
 
     def fit(self, text: str) -> str:
-        """Return a text in this column: cut or filled to its width."""
+        """Return a text cut or padded to the width of this column."""
         text = _truncate(text, self.width)
         fill = " " * (self.width - cell_len(text))
         return fill + text if self.is_right else text + fill
 
 
 def table_lines(frame: pd.DataFrame, width: int | None, heads: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Yield the lines: a header, a rule, and one line a row; numbers are right-aligned, nulls empty.
+    """Yield the lines: a header, a rule, and one line per row; numbers are right-aligned and nulls are empty.
 
-    ``width`` is that of the terminal in characters: long texts are cut (…), and ids, numbers and times are not; where
-    that does not fit, each row becomes a block with a line a column. None means no limit, and nothing is cut. ``heads``
-    are texts for names of columns, all others are written with spaces; None keeps the names.
+    ``width`` is the terminal width in characters. Long texts are cut (…); ids, numbers and times are not. If the rows
+    still do not fit, each row becomes a block with one line per column. None means no limit, and nothing is cut.
+    ``heads`` maps column names to headings; other headings are the names with spaces. None keeps all names.
     """
     columns = [_text_column(str(name), frame.iloc[:, at], whole=width is None) for at, name in enumerate(frame.columns)]
     for column in columns if heads is not None else ():
@@ -104,7 +104,7 @@ def _text_column(name: str, values: pd.Series[Any], *, whole: bool) -> _TextColu
 
 
 def _shrink_to(columns: Sequence[_TextColumn], width: int) -> bool:
-    """Make the widest columns narrower until all fit; False where they cannot."""
+    """Make the widest columns narrower until all fit; return False if they cannot fit."""
     excess = sum(column.width for column in columns) + len(GAP) * (len(columns) - 1) - width
     shrinkable = [column for column in columns if column.may_shrink and column.width > NARROWEST]
     if excess > sum(column.width - NARROWEST for column in shrinkable):
@@ -138,9 +138,9 @@ def _truncate(text: str, width: int) -> str:
 
 
 def write_frame(frame: pd.DataFrame, form: OutputFormat, *, about: str = "", has_names: bool = False) -> None:
-    """Write the frame; a person at a terminal also reads how many rows there are, and ``about`` where they are from.
+    """Write the frame in the requested format; a terminal also shows the number of rows and ``about``, their source.
 
-    At a terminal the columns have readable heads; with ``has_names`` they keep the names that a statement gave them.
+    A terminal shows readable headings; with ``has_names`` it shows the column names of the statement.
     """
     if form.is_table:
         _print_table(frame, about, has_names=has_names)
@@ -158,7 +158,7 @@ def rows_of(frame: pd.DataFrame) -> list[Any]:
 
 
 def _print_json_rows(rows: Iterable[str]) -> None:
-    """Print JSON objects as one array, each on its line."""
+    """Print JSON objects as one array, one object per line."""
     out, separator = sys.stdout.buffer, b"[\n"
     for row in rows:
         out.write(separator + _escape_json(row).encode())
@@ -172,12 +172,12 @@ def print_json(value: Any) -> None:
 
 
 def _escape_json(text: str) -> str:
-    """Return JSON in which what a terminal would obey, or nobody sees, stands as its code: the value is the same."""
+    """Return the JSON with control characters and invisible characters as escape codes; the value stays the same."""
     return escape_invisible(text, escape=lambda character: json.dumps(character)[1:-1])
 
 
 def _print_table(frame: pd.DataFrame, about: str, *, has_names: bool) -> None:
-    """Print the rows; a terminal also shows their number, and only that where there are none."""
+    """Print the rows; a terminal also shows the number of rows, or only that there are none."""
     page = TextPage()
     if page.width is None or len(frame):
         heads = None if page.width is None or has_names else HEADS

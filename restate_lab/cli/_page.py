@@ -1,7 +1,7 @@
-"""A page of text for people: styled and wrapped at a terminal, one line for each paragraph in a pipe.
+"""A page of text for people: styled and wrapped in a terminal, one line per paragraph in a pipe.
 
-Text that comes from a cluster is never markup, and nothing in it reaches the terminal as a control character. Rich does
-not draw the tables of frames: 40,000 cells took it 14 s, and ``_output.table_lines`` less than 1 s.
+Text from a cluster is never interpreted as markup, and its control characters never reach the terminal. Rich does not
+draw the tables of frames because it is slow: 40,000 cells took 14 s, and ``_output.table_lines`` less than 1 s.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Part: TypeAlias = "str | tuple[str, str]"
 """A text, or a text and its style."""
 
 _COMMAND, _DIM = "cyan", "dim"
-_NARROWEST = 24  # columns that a paragraph gets beside its indent
-ORANGE, GRAY_BLUE = "color(166)", "color(67)"  # readable on light and on dark ground
+_NARROWEST = 24  # minimum width of a paragraph beside its indent
+ORANGE, GRAY_BLUE = "color(166)", "color(67)"  # readable on light and dark backgrounds
 STATUS_STYLES: Mapping[str, str] = MappingProxyType(
     {
         "scheduled": "dim",
@@ -45,14 +45,14 @@ STATUS_STYLES: Mapping[str, str] = MappingProxyType(
         "killed": "dim",
     }
 )
-"""Status → its style at a terminal, which has the colors of its owner's theme."""
+"""Status → its style in a terminal; the user's theme defines the colors."""
 _WORD = r"""(?:'[^']*'|"[^"]*"|\\.|[^\s'"\\])+"""
 _PART_OF_COMMAND = re.compile(rf"-\w {_WORD}|{_WORD}")
-"""A word of a shell command, or an option with its value."""
+"""One argument of a shell command, or a short option with its value."""
 
 
 class TextPage:
-    """Print paragraphs and commands on a stream; ``width`` is None where it is not a terminal.
+    """Print paragraphs and commands on a stream; a ``width`` of None means that the stream is not a terminal.
 
     Colors are off in a pipe, with NO_COLOR and with TERM=dumb; FORCE_COLOR turns them on in a pipe.
     """
@@ -69,7 +69,7 @@ class TextPage:
             highlight=False,
         )
         if isinstance(self._stream, io.TextIOWrapper):
-            self._stream.reconfigure(errors="replace")  # a terminal that cannot show a character
+            self._stream.reconfigure(errors="replace")  # for terminals that cannot show a character
 
     def blank(self) -> None:
         """Print an empty line."""
@@ -78,7 +78,7 @@ class TextPage:
     def paragraph(self, *parts: Part, first: str = "", style: str = _DIM) -> None:
         """Print texts, each with its style, as one paragraph.
 
-        ``first`` begins the first line, in ``style``, and the other lines are indented by its width.
+        ``first`` starts the first line, in ``style``; the other lines are indented by its width.
         """
         text = Text.assemble(*map(_escape_part, parts))
         margin = cell_len(first)
@@ -94,14 +94,14 @@ class TextPage:
             self.paragraph(line[indent:], first=line[:indent])
 
     def verbatim(self, lines: Iterable[str]) -> None:
-        """Print lines as they are, however long."""
+        """Print the lines unchanged, at any length."""
         for line in lines:
             self._stream.write(f"{escape_invisible(line)}\n")
 
     def commands(self, text: str, *, first: str = "") -> None:
-        """Print lines of a shell, comments dimmed; at a terminal a long line goes on after a backslash, as in a shell.
+        """Print the lines of a shell command with dimmed comments; a terminal continues long lines after a backslash.
 
-        A word is never broken: what is copied runs. So a word that is wider than the terminal stays whole.
+        An argument is never split, so the copied text runs. An argument that is wider than the terminal stays whole.
         """
         margin = cell_len(first)
         for at, line in enumerate(text.splitlines()):
@@ -119,7 +119,7 @@ class TextPage:
         lines = [""]
         for part in _PART_OF_COMMAND.findall(command):
             longer = f"{lines[-1]} {part}".strip()
-            # two columns for the indent of the lines that go on, and two for the backslash
+            # two columns for the indent of continuation lines, and two for the backslash
             if lines[-1] and cell_len(longer) > self.width - margin - 4:
                 lines.append(part)
             else:
@@ -131,7 +131,7 @@ class TextPage:
 
 
 def _with_prefix(prefix: str, style: str) -> Text:
-    """Return a line that begins with a text in this style; what is appended does not take the style."""
+    """Return a line that starts with a text in this style; appended text does not take the style."""
     return Text().append(escape_invisible(prefix, lines=False), style if prefix.strip() else None)
 
 

@@ -1,4 +1,4 @@
-"""The work of the commands ``doctor`` and ``why``."""
+"""The implementation of the commands ``doctor`` and ``why``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run_doctor(
     evidence: Path | None,
     form: OutputFormat,
 ) -> int:
-    """Print what the doctor finds, and return the exit code."""
+    """Print the findings of the doctor and return the exit code."""
     with open_source(cluster, evidence) as source:
         diagnosis = doctor(source, timeout=timeout, checks=checks)
     code = exit_code(diagnosis, strict=strict)
@@ -54,7 +54,7 @@ def run_doctor(
 
 
 def exit_code(diagnosis: Diagnosis, *, strict: bool) -> int:
-    """Return 3 for something critical, 4 where not everything was checked, and else 0."""
+    """Return 3 for a critical finding, 4 if some checks could not run, and otherwise 0."""
     bad = {"critical", "warning"} if strict else {"critical"}
     if set(diagnosis.findings["severity"]) & bad:
         return CRITICAL
@@ -62,7 +62,7 @@ def exit_code(diagnosis: Diagnosis, *, strict: bool) -> int:
 
 
 def run_why(invocation: str, *, timeout: float, cluster: str | None, evidence: Path | None, as_json: bool) -> int:
-    """Print why an invocation does not go on, and return the exit code."""
+    """Print why an invocation does not continue, and return the exit code."""
     with open_source(cluster, evidence) as source:
         explanation = why(source, invocation, timeout=timeout)
     if as_json:
@@ -75,7 +75,7 @@ def run_why(invocation: str, *, timeout: float, cluster: str | None, evidence: P
 
 
 def print_diagnosis(diagnosis: Diagnosis, target: SourceOptions, page: TextPage) -> None:
-    """Print a diagnosis, worst first, with its totals before and after the findings."""
+    """Print a diagnosis, worst finding first, with the totals before and after the findings."""
     page.paragraph(_totals(diagnosis))
     page.paragraph((f"{diagnosis.where}; {footer_of(diagnosis, ['-'])}", "dim"))
     for at, row in enumerate(diagnosis.findings.to_dict("records")):
@@ -125,16 +125,16 @@ def print_explanation(explanation: Explanation, target: SourceOptions, page: Tex
     chain = explanation.chain
     if len(chain) > 1:
         page.blank()
-        page.paragraph(("From this one to the root blocker:", "bold"))
+        page.paragraph(("From this invocation to the root blocker:", "bold"))
         for row in chain.to_dict("records"):
             _print_link(row, page)
     if explanation.suggested_calls:
         page.blank()
-        page.paragraph(("What you can do (the restate CLI asks before it changes something):", "bold"))
+        page.paragraph(("Possible actions (the restate CLI asks before each change):", "bold"))
         for row, calls in zip(explanation.options.to_dict("records"), explanation.suggested_calls, strict=True):
             _print_option(row, calls, explanation, target, page)
     for each in explanation.excluded:
-        page.paragraph((f"Not read: {each}.", "yellow"))
+        page.paragraph((f"Incomplete: {each}.", "yellow"))
 
 
 def _print_link(row: Mapping[Any, Any], page: TextPage) -> None:

@@ -1,4 +1,4 @@
-"""The work of the command ``journal``."""
+"""The implementation of the command ``journal``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from restate_lab.status import OUTCOMES
 
 __all__ = ["run_journal"]
 
-PIPE_WIDTH = 100  # columns of a line where there is no terminal
+PIPE_WIDTH = 100  # columns per line without a terminal
 LONGEST_BAR = 80
 OUTCOME_STYLES: Mapping[str, str] = MappingProxyType(
     {"done": "green", "pending": "dim", "waiting": GRAY_BLUE, "retrying": ORANGE, "failed": "red"}
@@ -37,7 +37,7 @@ OUTCOME_STYLES: Mapping[str, str] = MappingProxyType(
 FILLS: Mapping[str, str] = MappingProxyType(
     {"done": "█", "pending": "·", "waiting": "░", "retrying": "▓", "failed": "█"}
 )
-"""OutcomeStyle → what its bar is made of, so that it is clear without colors, too."""
+"""OutcomeStyle → the character that fills its bar, so that bars are distinct without colors."""
 INSTANT, ATTEMPT, NEXT = "▏", "╳", "○"
 
 
@@ -55,7 +55,7 @@ def run_journal(
 ) -> None:
     """Print the journal of an invocation, or write it in the requested format."""
     with open_source(cluster, evidence) as source, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Truncated)  # it is printed below
+        warnings.simplefilter("ignore", Truncated)  # the page prints it
         frame = journal(source, invocation, depth=depth, payloads=payloads, timeout=timeout)
     if form.is_table:
         JournalPage(frame, TextPage(), scale, top).print(SourceOptions(cluster, evidence))
@@ -70,7 +70,7 @@ def run_journal(
 
 @dataclass(frozen=True, slots=True)
 class Widths:
-    """The columns that each part of a line takes."""
+    """The widths of the parts of a line, in columns."""
 
     index: int
     label: int
@@ -80,7 +80,7 @@ class Widths:
 
     @classmethod
     def for_rows(cls, bars: JournalBars, width: int) -> Widths:
-        """Return the widths for these rows: labels take a third at most, and bars what is left."""
+        """Return the widths for these rows: labels get at most a third, and the bars get the rest."""
         labels = max((cell_len(_label(row)) for row in bars.rows), default=0)
         duration = max((len(row.duration(bars.now)) for row in bars.rows), default=0)
         index = max((len(_index(row)) for row in bars.rows), default=0)
@@ -91,12 +91,12 @@ class Widths:
 
     @property
     def before_bar(self) -> int:
-        """Return the columns left of the bar, gaps included."""
+        """Return the columns left of the bar, including gaps."""
         return self.index + self.label + self.state + self.duration + 8
 
 
 class JournalPage:
-    """Print a journal: a line with a bar for each entry, and its error or what it waits for below it."""
+    """Print a journal: one line with a bar per entry, and below it the error or the reason for waiting."""
 
     def __init__(self, frame: pd.DataFrame, page: TextPage, scale: ScaleName, top: int) -> None:
         self._attrs = frame.attrs
@@ -107,7 +107,7 @@ class JournalPage:
         self._widths = Widths.for_rows(self._bars, page.width or PIPE_WIDTH)
 
     def print(self, target: SourceOptions) -> None:
-        """Print the heading, the rows, and the totals with the next step."""
+        """Print the heading, the rows, the totals and the next command."""
         self._print_heading()
         if self._bars.rows:
             self._page.blank()
@@ -168,7 +168,7 @@ class JournalPage:
             self._page.paragraph((detail, style if is_error else "dim"), first=indent)
 
     def _bar(self, row: JournalRow) -> list[tuple[str, str]]:
-        """Return the bar as text: where it is, its attempts, and the next attempt right of now."""
+        """Return the bar as text, with its attempts and the next attempt."""
         width = self._widths.bar
         cells, style = [" "] * width, OUTCOME_STYLES[row.outcome]
         is_open = row.end is None and row.outcome in {"waiting", "retrying"}
@@ -192,7 +192,7 @@ class JournalPage:
         return max(0, min(int(position * self._widths.bar), self._widths.bar - 1))
 
     def _detail(self, row: JournalRow) -> str:
-        """Return what is below the line of a row: its attempts, its error, what it waits for, and its callee."""
+        """Return the text below a row: its full label if cut, attempts, error or reason for waiting, and callee."""
         parts = [row.attempts_text]
         if row.next_attempt is not None:
             parts.append(f"next in {format_duration(max(0.0, (row.next_attempt - self._bars.now).total_seconds()))}")
@@ -213,7 +213,7 @@ def _label(row: JournalRow) -> str:
 
 
 def _fit(text: str, width: int) -> str:
-    """Return a text cut or filled to a width."""
+    """Return a text cut or padded to a width."""
     return set_cell_size(text, width) if cell_len(text) <= width else f"{set_cell_size(text, width - 1)}…"
 
 

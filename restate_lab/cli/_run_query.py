@@ -1,4 +1,4 @@
-"""The work of the commands ``sql``, ``ask`` and ``questions``."""
+"""The implementation of the commands ``sql``, ``ask`` and ``questions``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run_sql(
     timeout: float | None,
     form: OutputFormat,
 ) -> None:
-    """Send a statement, and write the rows in the requested format."""
+    """Run a statement and write its rows in the requested format."""
     values = {name: parse_value(text) for name, text in parse_parameters(texts).items()}
     if statement == STDIN:
         statement = sys.stdin.read()
@@ -61,7 +61,7 @@ def run_ask(
     timeout: float | None,
     form: OutputFormat,
 ) -> None:
-    """Ask a named question, and write the rows in the requested format."""
+    """Run a named question and write its rows in the requested format."""
     values = parse_texts(question, parse_parameters(texts))
     with open_source(cluster, evidence) as source:
         frame = run_question(source, question, timeout=timeout, **values)
@@ -69,13 +69,13 @@ def run_ask(
     truncated = frame.attrs.get("truncated")
     if truncated:
         warn(truncated["message"])
-        if form.kind != "parquet":  # which alone can say it in the file
+        if form.kind != "parquet":  # only Parquet can store this note in the file
             del frame.attrs["truncated"]
     write_frame(frame, form, about=about)
 
 
 def run_questions(name: str, *, form: OutputFormat) -> None:
-    """List the questions, or show one."""
+    """List the questions, or show one of them."""
     question = get_question(name) if name else None
     page = TextPage()
     if question is not None and form.is_table:
@@ -91,24 +91,24 @@ def run_questions(name: str, *, form: OutputFormat) -> None:
 
 
 def parse_parameters(texts: Sequence[str]) -> dict[str, str]:
-    """Return the names and texts of options NAME=VALUE.
+    """Return the names and texts of NAME=VALUE options.
 
     Raises:
-        ArgumentError: one is none, or a name is there twice.
+        ArgumentError: if an option has no valid name and ``=``, or a name occurs twice.
     """
     values: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise ArgumentError(f"-p {text} is no parameter: write -p name=value.")
+            raise ArgumentError(f"invalid parameter -p {text}; write it as -p name=value.")
         if name in values:
-            raise ArgumentError(f"-p {name} is given twice: keep one.")
+            raise ArgumentError(f"duplicate parameter -p {name}; keep one of them.")
         values[name] = value
     return values
 
 
 def parse_value(text: str) -> Any:
-    """Return the JSON value that a text is, and otherwise the text."""
+    """Return the JSON value of a text, or the text itself if it is not JSON."""
     try:
         return json.loads(text)
     except ValueError:
@@ -122,20 +122,20 @@ def _source_line(source: Source, seconds: float) -> str:
 
 
 def _print_list(frame: pd.DataFrame, page: TextPage) -> None:
-    """Print each question in full, under its name; a table would cut it."""
+    """Print each question in full under its name, because a table would cut it."""
     for row in frame.to_dict("records"):
         page.paragraph((row["name"], "bold"), (f"  {row['cost']}", "dim"))
         page.paragraph(row["question"], first="  ")
         if row["parameters"]:
             page.paragraph((f"parameters: {row['parameters']}", "dim"), first="  ")
     page.blank()
-    page.paragraph((f"{plural(len(frame), 'question')}. Ask one: restate-lab ask NAME -p name=value", "dim"))
+    page.paragraph((f"{plural(len(frame), 'question')}. To run one: restate-lab ask NAME -p name=value", "dim"))
 
 
 def _print_question(question: Question, page: TextPage) -> None:
     first = question.variants[0]
     page.paragraph((question.name, "bold"), f": {first.text}")
-    page.paragraph(f"One row is {first.row}.")
+    page.paragraph(f"Each row is {first.row}.")
     page.blank()
     for each in first.parameters:
         page.paragraph((f"-p {each}", "cyan"), f"  ({each.kind}) {each.description}", first="")

@@ -1,4 +1,4 @@
-"""The work of the commands ``report`` and ``compare``."""
+"""The implementation of the commands ``report`` and ``compare``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run_report(
     overwrite: bool,
     pass_env: Sequence[str],
 ) -> int:
-    """Execute a notebook, write its report, print the path, and return the exit code: 1 where a cell failed."""
+    """Execute a notebook, write its report, print the path, and return the exit code: 1 if a cell failed."""
     report = notebook_report(
         notebook,
         output,
@@ -49,16 +49,16 @@ def run_report(
     TextPage().verbatim([str(report.path)])
     if report.failure is None:
         return 0
-    warn(f"cell {report.failure.number} failed: {report.failure.error}. The report begins with it.")
+    warn(f"cell {report.failure.number} failed: {report.failure.error}. The report starts with the error.")
     return ERROR
 
 
 def run_compare(
     before: Path, after: Path | None, *, part: str, cluster: str | None, timeout: float | None, form: OutputFormat
 ) -> None:
-    """Print what changed, or write it in the requested format."""
+    """Print the changes, or write them in the requested format."""
     if after is not None and cluster is not None:
-        raise ArgumentError("AFTER and --cluster are both given: compare with the one or with the other.")
+        raise ArgumentError("AFTER and --cluster cannot be combined; compare with one of them.")
     with ExitStack() as stack:
         first = stack.enter_context(open_source(None, before))
         second = stack.enter_context(open_source(cluster, after))

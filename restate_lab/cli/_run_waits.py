@@ -1,4 +1,4 @@
-"""The work of the command ``waits``."""
+"""The implementation of the command ``waits``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEADLOCK, INCOMPLETE = 3, 4
 def run_waits(
     *, top: int, part: str, timeout: float | None, cluster: str | None, evidence: Path | None, form: OutputFormat
 ) -> int:
-    """Print which invocations wait for which, and return the exit code."""
+    """Print which invocations wait for which others, and return the exit code."""
     with open_source(cluster, evidence) as source:
         waits = find_waits(within(source, timeout, verb="waits"))
     if form.is_table:
@@ -42,14 +42,14 @@ def run_waits(
 
 
 def exit_code(waits: Waits) -> int:
-    """Return 3 for a deadlock that cannot end by itself, 4 where not everything was read, and else 0."""
+    """Return 3 for a deadlock that cannot end by itself, 4 if not everything was read, and otherwise 0."""
     if waits.deadlocks["certain"].any():
         return DEADLOCK
     return INCOMPLETE if waits.excluded else 0
 
 
 class WaitsPage:
-    """Print the wait-for graph: each list has its first ``top`` rows, with a next step for each of them."""
+    """Print the wait-for graph: the first ``top`` rows of each list, each row with its next command."""
 
     def __init__(self, waits: Waits, target: SourceOptions, page: TextPage, top: int) -> None:
         self._waits = waits
@@ -63,7 +63,7 @@ class WaitsPage:
         page.paragraph((waits.verdict, self._style))
         page.paragraph((waits.where, "dim"))
         for each in waits.excluded:
-            page.paragraph((f"Not read: {each}", "yellow"))
+            page.paragraph((f"Incomplete: {each}", "yellow"))
         self._print_list("DEADLOCKS", waits.deadlocks, self._print_deadlock)
         self._print_list("ROOT BLOCKERS", waits.blockers, self._print_blocker)
         self._print_list("AWAKEABLES NOT RESOLVED", waits.open_awakeables, self._print_unresolved)

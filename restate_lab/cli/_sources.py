@@ -15,9 +15,9 @@ __all__ = ["open_source"]
 
 @contextmanager
 def open_source(cluster: str | None, evidence: Path | None) -> Iterator[Source]:
-    """Yield the source that the options name, and close it; a connection only reads."""
+    """Yield the source that the options name and close it afterwards; a cluster is opened read-only."""
     if cluster is not None and evidence is not None:
-        raise ArgumentError("--cluster and --evidence are both given: ask the one or the other.")
+        raise ArgumentError("--cluster and --evidence cannot be combined; choose one.")
     if evidence is None:
         with connect(cluster, read_only=True) as lab:
             yield lab

@@ -14,14 +14,14 @@ from restate_lab.cli._options import examples
 __all__ = ["add_demo_command"]
 
 NoBrowser = Annotated[
-    bool, typer.Option("--no-browser", help="Start JupyterLab and print its address, but open no browser.")
+    bool, typer.Option("--no-browser", help="Start JupyterLab and print its address, but do not open a browser.")
 ]
 Once = Annotated[
     bool,
     typer.Option(
         "--once",
-        help="Execute the notebook of the story read-only and without JupyterLab, print its results, and exit; "
-        "the exit code is 1 if it failed.",
+        help="Execute the notebook of the story read-only and without JupyterLab, print its results and exit. "
+        "The exit code is 1 if the notebook fails.",
     ),
 ]
 Keep = Annotated[
@@ -29,7 +29,7 @@ Keep = Annotated[
     typer.Option(
         metavar="DIR",
         file_okay=False,
-        help="Keep everything in this folder and continue with it the next time. Without it nothing is kept.",
+        help="Keep all data in this folder and continue with it next time. Default: keep nothing.",
     ),
 ]
 Vqueues = Annotated[bool, typer.Option("--vqueues", help="Start the server with vqueues.")]
@@ -38,14 +38,14 @@ ServerPath = Annotated[
     typer.Option(
         metavar="PATH",
         dir_okay=False,
-        help="Start this restate-server. Without it: the one in RESTATE_LAB_SERVER, the one on PATH, or one that "
+        help="Start this restate-server. Default: the one in RESTATE_LAB_SERVER, then the one on PATH, then one that "
         "is installed from npm into your cache.",
     ),
 ]
 
 
 class StoryName(StrEnum):
-    """The stories of the demo; listed here because importing them takes a second, which --help must not take."""
+    """The stories of the demo; they are listed here because importing them takes a second, too long for --help."""
 
     INCIDENT = "incident"
     FIRST_LOOK = "first-look"
@@ -54,8 +54,8 @@ class StoryName(StrEnum):
 Story = Annotated[
     StoryName,
     typer.Option(
-        help="The state of the cluster. incident: an order system with 17 faults, opened with the notebook “What is "
-        "wrong here?”; first-look: a few invocations in every status, opened with “Ask in SQL”."
+        help="The state of the cluster. incident: an order system with 17 faults, opens the notebook “What is "
+        "wrong here?”; first-look: a few invocations in every status, opens “Ask in SQL”."
     ),
 ]
 
@@ -69,11 +69,11 @@ def demo(
     server: ServerPath = None,
     story: Story = StoryName.INCIDENT,
 ) -> None:
-    """Start a Restate cluster with an incident on this machine, and open JupyterLab on it.
+    """Start a Restate cluster with an incident on this machine and open it in JupyterLab.
 
-    Ctrl-C stops everything that was started.
+    Ctrl-C stops everything that the demo started.
     """
-    from restate_lab.demo.run import run_demo  # noqa: PLC0415 - takes a second, which --help must not take
+    from restate_lab.demo.run import run_demo  # noqa: PLC0415 - takes a second, too long for --help
 
     with exit_on_error():
         code = run_demo(server=server, keep=keep, vqueues=vqueues, browser=not no_browser, once=once, story=story.value)

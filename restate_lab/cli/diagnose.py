@@ -29,24 +29,24 @@ Checks = Annotated[
     typer.Option(
         "--check",
         metavar="NAME",
-        help="Run this check alone; may be given several times.",
+        help="Run only this check; repeatable.",
         autocompletion=doctor_check_names,
     ),
 ]
 ChecksTimeout = Annotated[
     float,
     timeout_option(
-        "The time limit of all checks together: 60s, 5m, or seconds. When it is over, the result is incomplete.",
+        "The time limit of all checks together: 60s, 5m, or seconds. If it expires, the result is incomplete.",
         may_be_zero=True,
     ),
 ]
 WhyTimeout = Annotated[
     float,
-    timeout_option("The time limit: 30s, 5m, or seconds. When it is over, the explanation says what was not read."),
+    timeout_option("The time limit: 30s, 5m, or seconds. If it expires, the explanation lists the missing data."),
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Let warnings count as critical.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing where the exit code is 0.")]
-Invocation = Annotated[str, typer.Argument(metavar="ID", help="The id of an invocation (inv_…).")]
+Strict = Annotated[bool, typer.Option("--strict", help="Treat warnings as critical.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing if the exit code is 0.")]
+Invocation = Annotated[str, typer.Argument(metavar="ID", help="The ID of an invocation (inv_…).")]
 
 
 class FrameName(StrEnum):
@@ -61,7 +61,12 @@ Top = Annotated[int, typer.Option("--top", metavar="N", min=1, help="Show the fi
 Part = Annotated[FrameName, typer.Option("--part", help="Which frame --csv and --parquet write.")]
 Depth = Annotated[
     int,
-    typer.Option("--depth", metavar="N", min=1, help="2 also shows the journals of callees, 3 those of their callees."),
+    typer.Option(
+        "--depth",
+        metavar="N",
+        min=1,
+        help="1 shows only its own journal, 2 also those of its callees, 3 also those of their callees.",
+    ),
 ]
 
 
@@ -76,14 +81,13 @@ class ScaleChoice(StrEnum):
 Scale = Annotated[
     ScaleChoice,
     typer.Option(
-        "--scale", help="linear is true to time; log gives the first seconds more room; fit gives each entry some."
+        "--scale",
+        help="linear: proportional to time; log: more room for the first seconds; fit: some room for each entry.",
     ),
 ]
 MostEntries = Annotated[
     int,
-    typer.Option(
-        "--top", metavar="N", min=1, help="Show N entries: the first ones, those that did not succeed, and the latest."
-    ),
+    typer.Option("--top", metavar="N", min=1, help="Show N entries: the first, the unsuccessful and the latest ones."),
 ]
 Payloads = Annotated[
     bool, typer.Option("--payloads", help="Also read the payloads of entries; secret headers are masked.")
@@ -92,22 +96,22 @@ Payloads = Annotated[
 
 _EXIT_CODES = """\b
 Exit codes, for cron and CI:
-  0  everything was checked, and nothing critical was found; there may be
-     warnings, which --strict makes 3
-  1  an error: the cluster was not reached, or did not answer
-  2  a mistake in what was typed
-  3  something critical was found
-  4  nothing critical was found, but not everything could be checked
+  0  all checks ran and found nothing critical; there can be warnings,
+     which --strict treats as critical (3)
+  1  error: the cluster cannot be reached or did not respond
+  2  invalid usage
+  3  a critical finding
+  4  no critical finding, but some checks could not run
 
 """
 
 _WAITS_EXIT_CODES = """\b
 Exit codes:
-  0  there is no deadlock, and everything was read
-  1  an error: the cluster was not reached, or did not answer
-  2  a mistake in what was typed
-  3  there is a deadlock: none of its invocations can continue
-  4  no deadlock was found, but not everything was read
+  0  no deadlock; everything was read
+  1  error: the cluster cannot be reached or did not respond
+  2  invalid usage
+  3  a deadlock; none of its invocations can continue
+  4  no deadlock found, but not everything was read
 
 """
 
@@ -125,12 +129,12 @@ def doctor(
     parquet: Parquet = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Look for everything that is known to go wrong, and print it worst first.
+    """Check for all known problems and print the findings, worst first.
 
-    --csv and --parquet write the findings alone, --json also what was checked.
+    --csv and --parquet write only the findings; --json also lists the checks.
     """
     with exit_on_error():
-        from restate_lab.cli._run_diagnose import run_doctor  # noqa: PLC0415 - takes a second, which --help need not
+        from restate_lab.cli._run_diagnose import run_doctor  # noqa: PLC0415 - takes a second, too long for --help
 
         code = run_doctor(
             check or None,
@@ -152,9 +156,9 @@ def why(
     evidence: EvidencePath = None,
     as_json: Json = False,
 ) -> None:
-    """Explain one invocation: what it waits for, who waits for it, and what one can do.
+    """Explain one invocation: its dependencies, the invocations that it blocks, and the possible actions.
 
-    The exit code is 1 where there is no such invocation.
+    The exit code is 1 if the invocation does not exist.
     """
     with exit_on_error():
         from restate_lab.cli._run_diagnose import run_why  # noqa: PLC0415 - as above
@@ -175,9 +179,9 @@ def waits(
     parquet: Parquet = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Show which invocations block others: deadlocks, root blockers, and awakeables and promises without an answer.
+    """Show which invocations block others: deadlocks, root blockers, and unresolved awakeables and promises.
 
-    --json has all of it; --csv and --parquet write one --part.
+    --json contains all frames; --csv and --parquet write one --part.
     """
     with exit_on_error():
         from restate_lab.cli._run_waits import run_waits  # noqa: PLC0415 - as above
@@ -208,9 +212,9 @@ def journal(
     parquet: Parquet = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Show the journal of one invocation: its entries in order, with their times as bars and the error of each step.
+    """Show the journal of one invocation: its entries in order, their times as bars, and the error of each step.
 
-    The exit code is 1 if there is no such invocation.
+    The exit code is 1 if the invocation does not exist.
     """
     with exit_on_error():
         from restate_lab.cli._run_journal import run_journal  # noqa: PLC0415 - as above
@@ -234,7 +238,7 @@ def add_diagnose_commands(app: typer.Typer) -> None:
         epilog=_EXIT_CODES
         + examples(
             "restate-lab doctor -e prod",
-            "restate-lab doctor -e prod --quiet || page-somebody",
+            "restate-lab doctor -e prod --quiet || page-oncall",
             "restate-lab doctor --check deadlocks --json",
         )
     )(doctor)

@@ -11,18 +11,20 @@ from restate_lab.cli._options import Cluster, examples, timeout_option
 
 __all__ = ["add_freeze_command"]
 
-Target = Annotated[str, typer.Argument(metavar="PATH", help="The folder to write; it must not be there yet.")]
+Target = Annotated[str, typer.Argument(metavar="PATH", help="The folder to create; it must not exist.")]
 Services = Annotated[list[str] | None, typer.Option("--service", metavar="NAME", help="Only this service; repeatable.")]
 Handlers = Annotated[list[str] | None, typer.Option("--handler", metavar="NAME", help="Only this handler; repeatable.")]
 Ids = Annotated[list[str] | None, typer.Option("--id", metavar="ID", help="Only this invocation; repeatable.")]
 Since = Annotated[
     str | None,
-    typer.Option(metavar="TIME", help="Only what lived since then: an age such as 2h, or 2026-11-25T03:00:00Z."),
+    typer.Option(
+        metavar="TIME", help="Only invocations that existed at or after TIME: 2h (ago) or 2026-11-25T03:00:00Z."
+    ),
 ]
-Until = Annotated[str | None, typer.Option(metavar="TIME", help="Only what lived until then.")]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Only invocations that existed at or before TIME.")]
 Tables = Annotated[list[str] | None, typer.Option("--table", metavar="NAME", help="Only this table; repeatable.")]
 Payloads = Annotated[
-    bool, typer.Option("--payloads", help="Also what handlers were given and gave back, and the values of state.")
+    bool, typer.Option("--payloads", help="Also freeze the inputs and outputs of handlers and the values of state.")
 ]
 Redact = Annotated[
     list[str] | None,
@@ -50,12 +52,12 @@ def freeze(
     timeout: FreezeTimeout = 3600.0,
     cluster: Cluster = None,
 ) -> None:
-    """Freeze what a cluster shows into a new folder of Parquet files, and print its path.
+    """Save the data of a cluster in a new folder of Parquet files and print its path.
 
-    Other commands read it with --evidence PATH. Callers and callees of what was chosen come with it.
+    Other commands read it with --evidence PATH. The evidence includes callers and callees of the selected invocations.
     """
     with exit_on_error():
-        from restate_lab.cli._sources import open_source  # noqa: PLC0415 - takes a second, which --help need not
+        from restate_lab.cli._sources import open_source  # noqa: PLC0415 - takes a second, too long for --help
         from restate_lab.evidence.freeze import freeze as write  # noqa: PLC0415 - as above
 
         with open_source(cluster, None) as source:

@@ -26,7 +26,7 @@ from restate_lab.errors import ArgumentError
 __all__ = ["add_query_commands"]
 
 Statement = Annotated[
-    str, typer.Argument(metavar="STATEMENT", help="One reading SQL statement; - reads it from stdin.")
+    str, typer.Argument(metavar="STATEMENT", help="One read-only SQL statement; - reads it from stdin.")
 ]
 Question = Annotated[
     str,
@@ -37,7 +37,7 @@ Question = Annotated[
     ),
 ]
 OneQuestion = Annotated[
-    str, typer.Argument(metavar="QUESTION", help="Show all of this one.", autocompletion=question_names)
+    str, typer.Argument(metavar="QUESTION", help="Show the details of this question.", autocompletion=question_names)
 ]
 QuestionParameters = Annotated[
     list[str] | None,
@@ -45,7 +45,7 @@ QuestionParameters = Annotated[
         "--param",
         "-p",
         metavar="NAME=VALUE",
-        help="A parameter of the question; may be given several times. Several ids stand with commas between.",
+        help="A parameter of the question; repeatable. Separate several ids with commas.",
         autocompletion=parameter_names,
     ),
 ]
@@ -63,13 +63,13 @@ def sql(
     parquet: Parquet = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Ask in SQL and print the rows.
+    """Run a SQL statement and print the rows.
 
-    :name in the statement takes its value from -p name=value. A value is a number, true, false, null or a list where
-    it reads so in JSON, and text otherwise; -p 'key="42"' is the text 42.
+    -p name=value sets the value of :name in the statement. A number, true, false, null or a list in JSON syntax has
+    that JSON type; every other value is text. For example, -p 'key="42"' is the text 42.
     """
     with exit_on_error():
-        from restate_lab.cli._run_query import run_sql  # noqa: PLC0415 - takes a second, which --help need not
+        from restate_lab.cli._run_query import run_sql  # noqa: PLC0415 - takes a second, too long for --help
 
         run_sql(
             statement,
@@ -94,13 +94,13 @@ def ask(
     parquet: Parquet = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Ask a named question and print the rows.
+    """Run a named question and print the rows.
 
-    What a limit cut is said on stderr; -p limit=none gives all rows.
+    If a limit cuts the rows, a message on stderr reports it; -p limit=none returns all rows.
     """
     with exit_on_error():
         if context.args:
-            raise ArgumentError(f"{context.args[0]} is no part of the name: parameters are given as -p name=value.")
+            raise ArgumentError(f"unexpected argument {context.args[0]}; pass parameters as -p name=value.")
         from restate_lab.cli._run_query import run_ask  # noqa: PLC0415 - as above
 
         run_ask(
@@ -121,7 +121,7 @@ def questions(
     parquet: Parquet = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """List the named questions, or show all of one: its parameters, what it costs, and its SQL."""
+    """List the named questions, or show one of them with its parameters, cost and SQL."""
     with exit_on_error():
         from restate_lab.cli._run_query import run_questions  # noqa: PLC0415 - as above
 
@@ -141,6 +141,6 @@ def add_query_commands(app: typer.Typer) -> None:
         epilog=examples(
             "restate-lab ask wakes_next -p until=2h", "restate-lab ask retry_storm -e prod --csv storm.csv"
         ),
-        context_settings={"allow_extra_args": True},  # so that it is ask that says what to do with them
+        context_settings={"allow_extra_args": True},  # ask reports them itself, with a hint
     )(ask)
     app.command(epilog=examples("restate-lab questions", "restate-lab questions retry_storm"))(questions)

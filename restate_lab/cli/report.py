@@ -25,7 +25,7 @@ __all__ = ["add_report_commands"]
 
 
 class PaperName(StrEnum):
-    """The papers of a PDF."""
+    """The paper sizes of a PDF."""
 
     A4 = "A4"
     LETTER = "Letter"
@@ -47,7 +47,7 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="FILE",
-        help="The report to write, .html or .pdf. The executed notebook is saved beside it, as NAME.executed.ipynb.",
+        help="The report file, .html or .pdf. The executed notebook is saved beside it as NAME.executed.ipynb.",
     ),
 ]
 NotebookParameters = Annotated[
@@ -56,8 +56,8 @@ NotebookParameters = Annotated[
         "--param",
         "-p",
         metavar="NAME=VALUE",
-        help="A parameter of the notebook; may be given several times. Its defaults stand in the cell tagged "
-        "`parameters`, as for papermill. A value is a number, true, false, null or a list where it reads so in JSON.",
+        help="A parameter of the notebook; repeatable. The cell tagged `parameters` contains the defaults, as in "
+        "papermill. A number, true, false, null or a list in JSON syntax has that JSON type; other values are text.",
     ),
 ]
 NotebookEvidence = Annotated[
@@ -65,13 +65,13 @@ NotebookEvidence = Annotated[
     typer.Option(
         "--evidence",
         metavar="PATH",
-        help="Check the evidence that was frozen there, and give its path to the notebook as the parameter `evidence`.",
+        help="Verify this frozen evidence and pass its path to the notebook as the parameter `evidence`.",
     ),
 ]
 AllowChanges = Annotated[
     bool,
     typer.Option(
-        "--allow-changes", help="Let the notebook change the cluster. Without it every connection is read-only."
+        "--allow-changes", help="Allow the notebook to change the cluster. Default: every connection is read-only."
     ),
 ]
 CellTimeout = Annotated[
@@ -83,15 +83,15 @@ PassEnv = Annotated[
     typer.Option(
         "--pass-env",
         metavar="NAME",
-        help="An environment variable that the notebook needs, or a pattern such as `AWS_*`; may be given several "
-        "times. Without it the notebook sees RESTATE_*, and no other secrets of this process.",
+        help="An environment variable for the notebook, or a pattern such as `AWS_*`; repeatable. Default: the "
+        "notebook gets RESTATE_* and no other secrets of this process.",
     ),
 ]
-Paper = Annotated[PaperName, typer.Option("--paper", help="The paper of a PDF.")]
-Before = Annotated[Path, typer.Argument(metavar="BEFORE", help="The evidence that was frozen first.")]
+Paper = Annotated[PaperName, typer.Option("--paper", help="The paper size of a PDF.")]
+Before = Annotated[Path, typer.Argument(metavar="BEFORE", help="The earlier frozen evidence.")]
 After = Annotated[
     Path | None,
-    typer.Argument(metavar="AFTER", help="The evidence that was frozen later. Without it: the cluster, as it is."),
+    typer.Argument(metavar="AFTER", help="The later frozen evidence. Default: the cluster in its current state."),
 ]
 Part = Annotated[PartName, typer.Option("--part", help="Which frame --csv and --parquet write.")]
 
@@ -108,12 +108,13 @@ def report(
     pass_env: PassEnv = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Execute a notebook, read-only, and write it as one file that opens anywhere.
+    """Execute a notebook read-only and write a report, one file that you can open anywhere.
 
-    Where a cell fails, the report begins with that, and the exit code is 1. It says whether changes were allowed.
+    If a cell fails, the report starts with the error and the exit code is 1. The report states whether changes were
+    allowed.
     """
     with exit_on_error():
-        from restate_lab.cli._run_report import run_report  # noqa: PLC0415 - takes a second, which --help need not
+        from restate_lab.cli._run_report import run_report  # noqa: PLC0415 - takes a second, too long for --help
 
         code = run_report(
             notebook,
@@ -141,9 +142,9 @@ def compare(
     parquet: Parquet = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Tell what changed between what was frozen, and what was frozen later or the cluster is now.
+    """Show the changes between frozen evidence and later evidence, or the current state of the cluster.
 
-    --json has all of it; --csv and --parquet write one --part.
+    --json contains all frames; --csv and --parquet write one --part.
     """
     with exit_on_error():
         from restate_lab.cli._run_report import run_compare  # noqa: PLC0415 - as above

@@ -1,8 +1,8 @@
-"""Suggested calls as commands for a shell: ours for what reads, those of the ``restate`` CLI for what changes.
+"""Suggested calls as shell commands: ``restate-lab`` for reads and the ``restate`` CLI for changes.
 
-The CLI has no command for awakeables, and none that gives a deployment another address: these are requests with curl. A
-call has no command only where a terminal would not show one of its values as it is, or where ``-p`` cannot express it.
-Such a call is shown in Python. A change that is suggested by evidence is a command for the cluster that it came from.
+The CLI has no command that completes an awakeable or changes the address of a deployment, so these are curl requests. A
+call has no command if a terminal cannot show one of its values exactly or if ``-p`` cannot express it; it is then shown
+in Python. A change suggested from evidence is a command for the cluster of that evidence.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from restate_lab.errors import ArgumentError
 
 __all__ = ["COMMANDS", "SourceOptions", "code_for", "commands"]
 
-_MOST = 20  # ids in one line
+_MOST = 20  # ids per command
 _READS = frozenset({"ask", "journal", "journal_diff", "lab.sql", "waits", "why"})
-_ON_THE_CLUSTER = "# on the cluster that the evidence is from"
+_ON_THE_CLUSTER = "# run on the cluster of the evidence"
 
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """The options that choose the cluster or the evidence of a command, as they were typed."""
+    """The options that choose the cluster or the evidence of a command, as typed by the user."""
 
     cluster: str | None = None
     evidence: Path | None = None
 
     @property
     def options(self) -> list[str]:
-        """Return the options of our commands."""
+        """Return these options for a ``restate-lab`` command."""
         if self.evidence is not None:
             return ["--evidence", str(self.evidence)]
         return [] if self.cluster is None else ["-e", self.cluster]
 
     @property
     def admin_url(self) -> str:
-        """Return the admin address as a shell reads it: a variable where it was not typed."""
+        """Return the admin address in shell syntax; it is a variable if the user did not type an address."""
         address = self.cluster if self.cluster is not None and is_address(self.cluster) else None
         return shlex.quote(address.rstrip("/")) if address else '"${RESTATE_ADMIN_URL:?}"'
 
     def restate_command(self, *arguments: str) -> str:
-        """Return a command of the ``restate`` CLI, which takes the address of a cluster from a variable."""
+        """Return a command of the ``restate`` CLI for this cluster; an address is passed in a variable."""
         if self.cluster is None:
             return shlex.join(["restate", *arguments])
         if is_address(self.cluster):
@@ -61,7 +61,7 @@ Command: TypeAlias = Callable[[SuggestedCall, SourceOptions], str | None]
 
 
 def code_for(calls: Iterable[SuggestedCall], python: str, source: SourceOptions) -> str:
-    """Return the calls as shell commands where each of them has one; else the Python, labelled as such."""
+    """Return the calls as shell commands, or as labeled Python if one of them has no command."""
     lines = commands(calls, source)
     if lines is not None:
         return "\n".join(lines)
@@ -69,9 +69,9 @@ def code_for(calls: Iterable[SuggestedCall], python: str, source: SourceOptions)
 
 
 def commands(calls: Iterable[SuggestedCall], source: SourceOptions) -> list[str] | None:
-    """Return the lines of a shell that make these calls; None where one of them has no command.
+    """Return the shell lines that make these calls, or None if one of them has no command.
 
-    A comment has a line of its own before its command, as some shells take none behind one.
+    A comment has its own line before its command because some shells do not accept a comment after a command.
     """
     lines: list[str] = []
     is_change = False
@@ -123,22 +123,22 @@ def _plan(call: SuggestedCall, source: SourceOptions) -> str | None:
 
 
 def _move(call: SuggestedCall, source: SourceOptions) -> str | None:
-    """Return the commands of a move: the server only moves an invocation that is paused or suspended."""
+    """Return the commands of a move: the server moves only invocations that are paused or suspended."""
     deployment = call.options.get("deployment")
     if set(call.options) != {"deployment"} or not call.ids:
         return None
     lines = (
-        "# check that the code there fits the journal",
+        "# check that the new code matches the journal",
         shlex.join(["restate-lab", "journal", call.ids[0], *source.options]),
         _for_each(call.ids, source, "pause"),
-        "# when each is paused or suspended",
+        "# after each invocation is paused or suspended",
         _for_each(call.ids, source, "resume", "--deployment", str(deployment)),
     )
     return "\n".join(map(str, lines))
 
 
 def _for_each(ids: tuple[str, ...], source: SourceOptions, *action: str) -> str | None:
-    """Return one command for one id, and a loop for several: the CLI takes one id, and asks before it acts."""
+    """Return one command for one id and a loop for several: the CLI takes one id and asks before it acts."""
     if not ids:
         return None
     if len(ids) == 1:
@@ -149,7 +149,7 @@ def _for_each(ids: tuple[str, ...], source: SourceOptions, *action: str) -> str 
 def _answer_awakeable(end: str, kind: str, value: str) -> Command:
     """Return the command that resolves or rejects an awakeable at the ingress.
 
-    The first answer counts, so nothing is sent before the reader has set the variable with the ``value``.
+    The first result is final, so the command sends nothing until the user sets the variable in ``value``.
     """
 
     def command(call: SuggestedCall, source: SourceOptions) -> str | None:  # noqa: ARG001 - the ingress is not typed
@@ -170,7 +170,7 @@ def _update_deployment(call: SuggestedCall, source: SourceOptions) -> str | None
 
 
 def _restate_command(*arguments: str, flags: Mapping[str, str] = MappingProxyType({})) -> Command:
-    """Return the command whose arguments are the texts of a call; ``flags`` are its options that are on or off."""
+    """Return the command that takes the arguments of a call as text; ``flags`` maps boolean options to flags."""
 
     def command(call: SuggestedCall, source: SourceOptions) -> str | None:
         if set(call.options) - {"uri", "reason", *flags}:
@@ -188,7 +188,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "ask": _ask,
         "freeze": _freeze,
         "journal": _journal,
-        "journal_diff": _journal,  # whose failing row has the mismatch
+        "journal_diff": _journal,  # its failing row shows the mismatch
         "lab.admin.create_deployment": _restate_command("deployments", "register"),
         "lab.admin.delete_deployment": _restate_command("deployments", "remove", flags={"force": "--force"}),
         "lab.admin.get_deployment": _restate_command("deployments", "describe"),
@@ -207,7 +207,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "why": _why,
     }
 )
-"""Verb → its command, None where this call of it has none."""
+"""Verb → function that returns the command, or None if the call has no command."""
 
 
 def _cluster_options(source: SourceOptions) -> list[str]:
@@ -217,7 +217,7 @@ def _cluster_options(source: SourceOptions) -> list[str]:
 def _note(call: SuggestedCall) -> str:
     count = max(len(call.ids), call.total)
     if call.verb in {"plan", "move_to"} and count > _MOST:
-        return f"the first {_MOST} of {count:,}: look again afterwards"
+        return f"the first {_MOST} of {count:,}; check again afterwards"
     return call.note
 
 
@@ -230,13 +230,13 @@ def _format_value(value: Any) -> str:
 
 
 def _json_or_text(value: Any) -> str:
-    """Return the text that -p of ``sql`` reads as this value."""
+    """Return the text that -p of ``sql`` parses to this value."""
     is_read_so = isinstance(value, str) and parse_value(value) == value
     return value if is_read_so else json.dumps(value, ensure_ascii=False)
 
 
 def _reads_back(question: str, texts: Mapping[str, str], values: Mapping[str, Any]) -> bool:
-    """Return whether -p of ``ask`` reads the values from these texts; it takes "none" for no value."""
+    """Return whether -p of ``ask`` parses these texts to the values; it reads "none" as no value."""
     try:
         parsed = parse_texts(question, texts)
     except ArgumentError:
@@ -245,7 +245,7 @@ def _reads_back(question: str, texts: Mapping[str, str], values: Mapping[str, An
 
 
 def _is_printable(call: SuggestedCall) -> bool:
-    """Return whether a terminal shows every text of a call as it is, so that what is copied is the same."""
+    """Return whether a terminal shows every text of a call exactly, so that a copied command is the same."""
     values = [*call.arguments, *call.options.values()]
     texts = [text for value in values for text in (value if isinstance(value, tuple) else [value])]
     return all(text.isprintable() for text in texts if isinstance(text, str))

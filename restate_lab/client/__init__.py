@@ -1,1 +1,1 @@
-"""Talk to a cluster: settings, transport, statements, queries, and the Lab that joins them."""
+"""Talk to a cluster: settings, transport, statements, queries, and the ``Lab`` that combines them."""

@@ -1,7 +1,7 @@
-"""Response bodies: unpacked in small steps and bounded, so that no response can exhaust the memory.
+"""Decompress response bodies in small steps and limit their size, so that no response can exhaust the memory.
 
-httpx unpacks a received block whole, and reads a body to its end: 64 kB of zstd can become 4 GB, and an error page
-may never end.
+httpx decompresses each received block at once and reads a body to its end: 64 kB of zstd can become 4 GB, and an error
+page can be endless.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ __all__ = ["BODY_LIMIT", "ERROR_LIMIT", "BodyLimitTransport", "TooLarge"]
 
 BODY_LIMIT = 64 << 20  # bytes, of a successful response
 ERROR_LIMIT = 1 << 20  # bytes, of any other response; the rest is not read
-_STEP = 256  # bytes; four bytes of zstd can become 128 KiB, so that a step gives 8 MiB at most
+_STEP = 256  # bytes; four bytes of zstd can become 128 KiB, so a step returns at most 8 MiB
 _BLOCK = 256 << 10  # bytes
-_WINDOW = 8 << 20  # bytes; RFC 9659 allows no more where zstd is a content encoding
+_WINDOW = 8 << 20  # bytes; the maximum in RFC 9659 for zstd as a content encoding
 
 
 class TooLarge(httpx.DecodingError):
@@ -29,25 +29,25 @@ class TooLarge(httpx.DecodingError):
 
 
 class BodyLimitTransport(httpx.BaseTransport):
-    """Passes requests on to another transport, and bounds and unpacks the bodies of its responses.
+    """Forwards requests to another transport, and limits and decompresses the bodies of its responses.
 
     The request extension ``body_limit`` is the number of bytes that a successful response may have after
     decompression; None means no limit, and without the extension it is BODY_LIMIT. The extension ``deadline``
-    (time.monotonic seconds) holds while a body is read. No error shows the secrets among the request's headers.
+    (time.monotonic seconds) also applies while a body is read. No error shows the secret headers of the request.
     """
 
     def __init__(self, network: httpx.BaseTransport) -> None:
         self._network = network
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Return the response; its body is still to be read."""
+        """Return the response; the caller reads its body."""
         try:
             response = self._network.handle_request(request)
         except httpx.TransportError as error:
             masked = mask_secrets(str(error), secrets_in(request.headers))
             if masked == str(error):
                 raise
-            raise type(error)(masked) from None  # what caused it has the text, too
+            raise type(error)(masked) from None  # the cause also has the secret text
         headers = [(name, value) for name, value in response.headers.raw if name.lower() != b"content-encoding"]
         return httpx.Response(
             response.status_code,
@@ -62,10 +62,10 @@ class BodyLimitTransport(httpx.BaseTransport):
 
 
 class _DecodedBody(httpx.SyncByteStream):
-    """The unpacked body of one response.
+    """The decompressed body of one response.
 
-    Iterating raises httpx.DecodingError for the body of a successful response that cannot be read. The body of an
-    error says so instead: its status counts more than its text.
+    Iterating raises httpx.DecodingError if the body of a successful response cannot be read. For an error response,
+    the body has the reason as text instead, because the status is more important.
     """
 
     def __init__(self, request: httpx.Request, response: httpx.Response) -> None:
@@ -99,7 +99,7 @@ class _DecodedBody(httpx.SyncByteStream):
             yield block[:left]
             left -= len(block)
             if left < 0:
-                raise TooLarge(f"the response body has more than {self._limit >> 20} MiB, and the rest was not read")
+                raise TooLarge(f"the response body exceeds {self._limit >> 20} MiB, so the rest was not read")
 
     def _decode(self) -> Iterator[bytes]:
         if self._encoding == "identity":
@@ -107,24 +107,24 @@ class _DecodedBody(httpx.SyncByteStream):
         if self._encoding == "zstd" and self._requested == "zstd":
             return _decompress_zstd(self._receive())
         raise httpx.DecodingError(
-            f"the response body has the content-encoding {self._encoding[:40]!r}, and {self._requested!r} was requested"
+            f"the response body has the content-encoding {self._encoding[:40]!r}, but {self._requested!r} was requested"
         )
 
     def _receive(self) -> Iterator[bytes]:
         for block in self._stream:
             if self._deadline is not None and time.monotonic() > self._deadline:
-                raise httpx.ReadTimeout("the time for this call has passed")
+                raise httpx.ReadTimeout("the time limit of this call has passed")
             yield block
 
 
 def _decompress_zstd(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Unpack zstd frames in bounded steps, and give what each received block holds, in blocks of about _BLOCK bytes.
+    """Decompress zstd frames in limited steps, and yield the data of each block in parts of about _BLOCK bytes.
 
     Raises:
         httpx.DecodingError: the data is damaged, or ends within a frame.
     """
     with Shield():
-        import zstandard  # noqa: PLC0415 - only needed away from loopback
+        import zstandard  # noqa: PLC0415 - not needed on loopback
 
     frames = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
     frame = None
@@ -142,6 +142,6 @@ def _decompress_zstd(blocks: Iterator[bytes]) -> Iterator[bytes]:
                     joined = bytearray()
             yield bytes(joined)
     except zstandard.ZstdError as error:
-        raise httpx.DecodingError(f"the response body is not the zstd data that it says it is: {error}") from error
+        raise httpx.DecodingError(f"the response body is not valid zstd data, its content-encoding: {error}") from error
     if frame is not None and not frame.eof:
         raise httpx.DecodingError("the zstd data of the response body ends too early")

@@ -1,18 +1,18 @@
 """The route to an address (TLS, proxies, unix sockets), and an httpx transport over http.client for direct connections.
 
-The transport reads query responses at the speed at which the server sends them. httpx's own does not: the server
-leaves Nagle on and sends one small chunk for 127 rows, and a reused connection in delayed-ACK mode then waits 40 ms at
-the end of a response. TCP_QUICKACK before every recv ends that, and is not within reach of httpcore. Errors are
-httpx's, so that nothing above knows the difference.
+The transport reads query responses as fast as the server sends them. httpx's own transport does not: the server uses
+Nagle's algorithm and sends one small chunk per 127 rows, so a reused connection in delayed-ACK mode waits 40 ms at the
+end of a response. TCP_QUICKACK before every recv avoids this wait, but httpcore cannot set it. The transport raises the
+errors of httpx, so that its callers need no special cases.
 
-Three request extensions steer it: ``deadline`` (time.monotonic seconds, the end of the whole call), ``tick`` (called
-about four times a second while nothing arrives) and ``sending`` (called once, just before the first byte goes out).
+Three request extensions control it: ``deadline`` (time.monotonic seconds, the end of the whole call), ``tick`` (called
+about four times a second while no data arrives) and ``sending`` (called once, just before the first byte is sent).
 """
 
 from __future__ import annotations
 
 import contextlib
-import encodings.idna  # noqa: F401 - the first connection loads it, where an interrupt reaches it
+import encodings.idna  # noqa: F401 - otherwise the first connection loads it, and an interrupt could break that
 import http.client
 import importlib.util
 import io
@@ -42,16 +42,16 @@ from restate_lab.redaction import Secret
 __all__ = ["QuickAckTransport", "Route", "headers_for", "is_loopback", "route_to"]
 
 BLOCK = 256 * 1024
-CONNECT_LIMIT = 3.0  # seconds, as the restate CLI has it
-IDLE_LIMIT = 50.0  # seconds; load balancers drop idle lines after 60
+CONNECT_LIMIT = 3.0  # seconds, as in the restate CLI
+IDLE_LIMIT = 50.0  # seconds; load balancers close idle connections after 60
 _SLICE = 0.25
 _MOST_IDLE = 8
-_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux alone has it
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # exists on Linux only
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The base URL, the transport of its requests, and the text for a proxy in between ("" for none)."""
+    """The base URL, the transport for its requests, and the text about a proxy ("" without a proxy)."""
 
     base: str
     network: httpx.BaseTransport
@@ -59,10 +59,10 @@ class Route:
 
 
 def route_to(address: str, ca: str | Path | None) -> Route:
-    """Return the route to an address; httpx's own transports go through proxies and to unix sockets.
+    """Return the route to an address; httpx's own transports handle proxies and unix sockets.
 
     Raises:
-        SettingsError: the certificate authority cannot be read, or the environment's proxy is none.
+        SettingsError: the certificate authority cannot be read, or the proxy in the environment cannot be used.
     """
     if address.startswith("unix:"):
         return Route("http://localhost", httpx.HTTPTransport(uds=address.removeprefix("unix:")))
@@ -75,7 +75,7 @@ def route_to(address: str, ca: str | Path | None) -> Route:
 
 
 def headers_for(settings: Settings, *, is_loopback: bool) -> dict[str, str]:
-    """Return the headers of every request; without a network in between, compression only takes time."""
+    """Return the headers of every request; on loopback, without compression, which would only take time."""
     headers = {
         "user-agent": f"restate-lab/{metadata.version('restate-lab')} python/{platform.python_version()}",
         "accept-encoding": "identity" if is_loopback or importlib.util.find_spec("zstandard") is None else "zstd",
@@ -86,23 +86,23 @@ def headers_for(settings: Settings, *, is_loopback: bool) -> dict[str, str]:
 
 
 def is_loopback(address: str) -> bool:
-    """Tell whether an address is on this machine."""
+    """Return whether an address is on this machine."""
     return is_loopback_host(httpx.URL(address).host)
 
 
 class QuickAckTransport(httpx.BaseTransport):
-    """Plain and TLS connections, pooled; safe to use from several threads."""
+    """A pool of plain and TLS connections; safe to use from several threads."""
 
     def __init__(self, *, context: ssl.SSLContext | None = None) -> None:
         self._context = context
         self._lock = threading.Lock()
         self._idle: dict[_Origin, list[_Connection]] = {}
         self._closed = False
-        # A Lab that is dropped without close() leaves no socket to the garbage collector.
+        # Closes the sockets of a Lab that is deleted without close().
         weakref.finalize(self, _close_all, self._idle)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; the answer's body is still to be read."""
+        """Send a request; the caller reads the body of the response."""
         with _httpx_errors():
             connection = self._borrow(request.url)
             try:
@@ -116,7 +116,7 @@ class QuickAckTransport(httpx.BaseTransport):
         return httpx.Response(answer.status, headers=headers, stream=_ResponseBody(self, connection, answer))
 
     def give_back(self, connection: _Connection) -> None:
-        """Keep a connection whose answer was read to the end."""
+        """Keep a connection whose response was read to the end."""
         connection.idle_since = time.monotonic()
         with self._lock:
             idle = self._idle.setdefault(connection.origin, [])
@@ -126,7 +126,7 @@ class QuickAckTransport(httpx.BaseTransport):
         connection.close()
 
     def close(self) -> None:
-        """Close the idle connections; those in use close when their answers do."""
+        """Close the idle connections; a connection in use closes with its response."""
         with self._lock:
             self._closed = True
             _close_all(self._idle)
@@ -149,7 +149,7 @@ class QuickAckTransport(httpx.BaseTransport):
 
 
 class _Connection:
-    """One http.client connection, its socket set up for long scans."""
+    """One http.client connection with a socket that is configured for long scans."""
 
     def __init__(self, origin: _Origin, context: ssl.SSLContext | None) -> None:
         self.origin = origin
@@ -161,7 +161,7 @@ class _Connection:
             self._http: _OneWrite = _OneWriteTls(origin.host, origin.port, timeout=CONNECT_LIMIT, context=context)
         else:
             self._http = _OneWrite(origin.host, origin.port, timeout=CONNECT_LIMIT)
-        self._http.set_debuglevel(0)  # http.client prints headers, our token too, where it is on for all connections
+        self._http.set_debuglevel(0)  # with a global debug level, http.client would print headers, including our token
         self._http.response_class = cast("type[http.client.HTTPResponse]", self._create_response)
 
     def connect(self) -> None:
@@ -169,7 +169,7 @@ class _Connection:
         _set_options(self._http.sock)
 
     def send(self, request: httpx.Request) -> http.client.HTTPResponse:
-        """Send the request and return the answer, read as far as its headers."""
+        """Send the request and return the response; only its headers have been read."""
         self._deadline = request.extensions.get("deadline")
         self._tick = request.extensions.get("tick")
         self._http.sock.settimeout(max(0.01, self._deadline - time.monotonic()) if self._deadline else None)
@@ -187,9 +187,9 @@ class _Connection:
         return self._read_response()
 
     def _early_response(self, broken: OSError) -> http.client.HTTPResponse:
-        """Return the refusal with which a server hung up on a request before its end, or raise what broke it.
+        """Return the error response of a server that closed the connection early, or raise the connection's error.
 
-        Who lacks the end of a request has not acted on it. Success says that he has, so it cannot be its answer.
+        A server that did not receive the whole request did not act on it. So a success cannot be its response.
         """
         try:
             answer = self._read_response()
@@ -203,21 +203,21 @@ class _Connection:
 
     def _read_response(self) -> http.client.HTTPResponse:
         answer = self._http.getresponse()
-        if self._reader is not None and self._reader.ended:  # http.client takes cut headers for whole ones
+        if self._reader is not None and self._reader.ended:  # http.client accepts incomplete headers
             answer.close()
             raise http.client.IncompleteRead(b"")
-        if answer.status < 200:  # the answer itself follows, and the next request would be given it
+        if answer.status < 200:  # the final response follows, and the next request would read it as its own
             answer.close()
-            raise http.client.UnknownProtocol(f"an interim answer, {answer.status} {answer.reason}")
+            raise http.client.UnknownProtocol(f"an interim response, {answer.status} {answer.reason}")
         return answer
 
     def _put_headers(self, request: httpx.Request) -> None:
-        # On its own: a verbose traceback of what comes later shows the last value that a loop has had, our token.
+        # A separate method: the last value of the loop can be our token, and a verbose traceback shows local variables.
         for name, value in request.headers.raw:
             self._http.putheader(name, value)
 
     def is_stale(self) -> bool:
-        """Tell whether the server has hung up, or may have been cut off, while the connection lay idle."""
+        """Return whether the server closed the idle connection, or it was idle for too long."""
         if time.monotonic() - self.idle_since > IDLE_LIMIT:
             return True
         return _is_readable(self._http.sock)
@@ -225,7 +225,7 @@ class _Connection:
     def close(self) -> None:
         self._http.close()
         if self._reader is not None:
-            self._reader.close()  # without an answer nobody else ends it, and it holds the socket
+            self._reader.close()  # it holds the socket, and without a response nothing else closes it
 
     def _create_response(self, sock: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
         self._reader = _SliceReader(sock, self._deadline, self._tick)
@@ -233,7 +233,7 @@ class _Connection:
 
 
 class _OneWrite(http.client.HTTPConnection):
-    """Sends a request in one piece. http.client sends its body on its own, and the server would be woken twice."""
+    """Sends a request in one piece. http.client sends the body separately, which wakes the server twice."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -243,7 +243,7 @@ class _OneWrite(http.client.HTTPConnection):
         self._pieces.append(data)
 
     def flush(self) -> None:
-        """Send what was collected."""
+        """Send the collected pieces."""
         request = b"".join(self._pieces)
         self._pieces.clear()
         super().send(request)
@@ -254,7 +254,7 @@ class _OneWriteTls(_OneWrite, http.client.HTTPSConnection):
 
 
 class _SliceReader(io.RawIOBase):
-    """Reads a socket in slices of time, so that a deadline holds and a waiting reader is told that it waits."""
+    """Reads a socket in time slices, so that it keeps a deadline and calls ``tick`` while it waits."""
 
     def __init__(self, sock: socket.socket, deadline: float | None, tick: Callable[[], None] | None) -> None:
         self._sock = sock
@@ -262,8 +262,8 @@ class _SliceReader(io.RawIOBase):
         self._tick = tick
         self.ended = False
         self._pid = os.getpid()
-        # http.client closes the socket of a "Connection: close" answer before its body is read; an open
-        # makefile() keeps it alive until we are done.
+        # http.client closes the socket of a "Connection: close" response before its body is read. An open makefile()
+        # keeps it open until then.
         self._hold = sock.makefile("rb", buffering=0)
 
     def readable(self) -> bool:
@@ -271,7 +271,7 @@ class _SliceReader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         if self._pid != os.getpid():
-            raise httpx.ReadError("this answer is that of the process from which this one was forked; ask again here")
+            raise httpx.ReadError("this response belongs to the parent process; repeat the request in this process")
         while True:
             self._sock.settimeout(self._slice())
             if _QUICKACK is not None:
@@ -294,12 +294,12 @@ class _SliceReader(io.RawIOBase):
             return _SLICE
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise httpx.ReadTimeout("the time for this call has passed")
+            raise httpx.ReadTimeout("the time limit of this call has passed")
         return min(left, _SLICE)
 
 
 class _ReadableSocket:
-    """Stands in for the socket that HTTPResponse asks for a file."""
+    """Replaces the socket from which HTTPResponse makes a file."""
 
     def __init__(self, reader: _SliceReader) -> None:
         self._reader = reader
@@ -309,7 +309,7 @@ class _ReadableSocket:
 
 
 class _ResponseBody(httpx.SyncByteStream):
-    """An answer's body in blocks; its connection goes back to the pool only when it was read to its end."""
+    """The body of a response in blocks; its connection returns to the pool only if the body was read to its end."""
 
     def __init__(self, transport: QuickAckTransport, connection: _Connection, answer: http.client.HTTPResponse) -> None:
         self._transport = transport
@@ -317,12 +317,12 @@ class _ResponseBody(httpx.SyncByteStream):
         self._response = answer
 
     def __iter__(self) -> Iterator[bytes]:
-        # read1 gives what has come; read would keep it back until a block is full, and lose it when the line breaks.
+        # read1 returns the data that has arrived. read waits for a full block, and loses data if the connection breaks.
         read = self._response.read1 if self._response.chunked else self._response.read
         with _httpx_errors():
             while block := read(BLOCK):
                 yield block
-            if self._response.length:  # http.client ends a short body of known length without a word
+            if self._response.length:  # http.client does not report a body that is shorter than its length
                 raise http.client.IncompleteRead(b"", self._response.length)
 
     def close(self) -> None:
@@ -347,7 +347,7 @@ def _close_all(idle: dict[_Origin, list[_Connection]]) -> None:
 
 
 def _set_options(sock: socket.socket) -> None:
-    """Send at once, and keep the line alive: a filter without hits is silent during the whole scan."""
+    """Send at once, and keep the connection alive: a scan that finds no rows sends no data until it ends."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (("TCP_KEEPIDLE", 20), ("TCP_KEEPALIVE", 20), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
@@ -369,7 +369,7 @@ def _connect_errors() -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise httpx.ConnectTimeout(f"no connection within {format_duration(CONNECT_LIMIT)}") from error
-    except (OSError, UnicodeError) as error:  # ssl.SSLError and socket.gaierror are OSErrors; a name with odd dots
+    except (OSError, UnicodeError) as error:  # OSError includes TLS and DNS errors; UnicodeError: an invalid host name
         raise httpx.ConnectError(str(error)) from error
 
 
@@ -378,13 +378,13 @@ def _httpx_errors() -> Iterator[None]:
     try:
         yield
     except http.client.IncompleteRead as error:
-        raise httpx.RemoteProtocolError("the connection closed before the answer was complete") from error
+        raise httpx.RemoteProtocolError("the connection closed before the response was complete") from error
     except http.client.RemoteDisconnected as error:
-        raise httpx.RemoteProtocolError("the server closed the connection without an answer") from error
+        raise httpx.RemoteProtocolError("the server closed the connection without a response") from error
     except http.client.HTTPException as error:
-        raise httpx.RemoteProtocolError(f"not an HTTP answer: {error!r}") from error
+        raise httpx.RemoteProtocolError(f"not an HTTP response: {error!r}") from error
     except TimeoutError as error:
-        raise httpx.WriteTimeout("the time for this call has passed") from error
+        raise httpx.WriteTimeout("the time limit of this call has passed") from error
     except OSError as error:
         raise httpx.ReadError(str(error)) from error
 
@@ -396,12 +396,12 @@ def _context(ca: str | Path | None) -> ssl.SSLContext:
         context = httpx.create_ssl_context()
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(f"the certificate authority {ca} cannot be read: {error}") from error
-    context.load_default_certs()  # a company's own authority is usually installed on the system
+    context.load_default_certs()  # the authority of a company is usually installed on the system
     return context
 
 
 def _proxy_url(url: httpx.URL) -> Secret | None:
-    """Return the environment's proxy for a URL, which may hold a password; loopback has none."""
+    """Return the environment's proxy for a URL, which can have a password; loopback needs no proxy."""
     if is_loopback(str(url)) or urllib.request.proxy_bypass(url.host):
         return None
     proxies = urllib.request.getproxies()
@@ -411,21 +411,21 @@ def _proxy_url(url: httpx.URL) -> Secret | None:
 
 def _proxy_transport(proxy: Secret, context: ssl.SSLContext) -> tuple[httpx.BaseTransport, str]:
     network, description = _create_proxy_transport(proxy, context)
-    if network is None:  # not within the except: the frames of that error hold the address
+    if network is None:  # raised outside of the except, because the frames of that error have the address
         raise SettingsError(
             f"the proxy in the environment (http_proxy, https_proxy or all_proxy) cannot be used: {description}. Set "
-            f"it to http://host:port, or name this server in no_proxy."
+            f"it to http://host:port, or add this server to no_proxy."
         )
     return network, description
 
 
 def _create_proxy_transport(proxy: Secret, context: ssl.SSLContext) -> tuple[httpx.BaseTransport | None, str]:
-    """Return the transport through a proxy and the text for it, or None and the reason why there is none."""
+    """Return the transport through a proxy and the text about it; or None and the reason."""
     try:
         url = httpx.URL(proxy.reveal())
         description = f", through the environment's proxy {url.host}:{url.port or url.scheme}"
         return httpx.HTTPTransport(proxy=url, verify=context), description
     except ImportError:
-        return None, "for SOCKS, httpx[socks] is to be installed"
+        return None, "SOCKS needs httpx[socks]; install it"
     except (ValueError, httpx.InvalidURL):
-        return None, "it is no address of a proxy"
+        return None, "it is not a valid address"

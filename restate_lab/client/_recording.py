@@ -1,4 +1,4 @@
-"""One change in the audit log: the intent before its first request, the result after its last, also after Ctrl-C."""
+"""Record one change in the audit log: its intent before the first request, and its result even after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["Record", "interrupt_tick", "record_change"]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One change in the audit log, of one request or of many.
+    """One change in the audit log, with one request or many.
 
     ``change`` is its id there. ``send(method, path, *, success, timeout=None, **request)`` sends a request once and
-    raises as ``Transport.change`` does. ``result`` is what will be written when the block ends: what came of the last
-    request, unless the caller replaces it. Within the block an interrupt arrives only while a request is sent and in
-    what ``shield.let_through`` calls.
+    raises the errors of ``Transport.change``. ``result`` is written when the block ends: it has the outcome of the last
+    request, unless the caller replaces it. Within the block an interrupt is raised only while a request is sent, and in
+    functions called by ``shield.let_through``.
     """
 
     change: str
@@ -35,9 +35,9 @@ class Record:
 def record_change(
     audit: AuditLog, action: str, targets: Sequence[str], send: Callable[..., httpx.Response], **details: Any
 ) -> Iterator[Record]:
-    """Write the intent of a block, and its result whatever ends the block.
+    """Write the intent of a block, and its result when the block ends for any reason.
 
-    ``send`` is called as ``Record.send`` is, with ``result`` and ``shield`` too. An interrupt outside of a request is
+    ``send`` gets the arguments of ``Record.send``, and ``result`` and ``shield``. An interrupt outside of a request is
     held back until the result is written.
 
     Raises:
@@ -60,10 +60,10 @@ def record_change(
 
 
 def interrupt_tick(shield: Shield) -> Callable[[], None]:
-    """Return a tick that ends the wait for an answer in any thread once an interrupt has ended the main thread's."""
+    """Return a tick that stops waiting for a response, in any thread, after an interrupt in the main thread."""
 
     def tick() -> None:
         if shield.was_raised:
-            raise httpx.ReadError("the wait for the answer was interrupted")
+            raise httpx.ReadError("waiting for the response was interrupted")
 
     return tick

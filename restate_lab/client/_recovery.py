@@ -1,7 +1,7 @@
-"""A server that has just come back: for a moment it answers queries with fewer rows than there are.
+"""Track when a server has just come back: for some seconds, its responses to queries can lack rows.
 
-Seen on 1.7.12, killed and started again: between its last "shut down or removed" and the moment at which all partitions
-have caught up with their logs, it answers 200 with no rows, or with some of them, for up to two seconds.
+Observed on 1.7.12 after a kill and restart: until all partitions have caught up with their logs, after the last error
+"shut down or removed", it responds with status 200 and with no rows or only some of them, for up to two seconds.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from restate_lab.progress import notify
 
 __all__ = ["RecoveryTracker", "closed_without_response", "indicates_absence", "may_repeat_read", "report_wait", "wait"]
 
-_WITHOUT_RESPONSE = "without"  # "an answer", says our transport; "sending a response", says httpcore
-_SETTLES_WITHIN = 3.0  # seconds after the last sign that it was away
-_QUIET_WAIT = 2.0  # seconds; a longer one is shown
+_WITHOUT_RESPONSE = "without"  # "without a response" in our transport, "without sending a response" in httpcore
+_SETTLES_WITHIN = 3.0  # seconds after the last sign that it was unavailable
+_QUIET_WAIT = 2.0  # seconds; a longer wait is shown
 _SLICE = 0.25  # seconds between two ticks
 
 
 class RecoveryTracker:
-    """Remembers when a server was last away; safe to use from several threads."""
+    """Remembers when a server was last unavailable; safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._signs: dict[object, float] = {}
 
     def note(self) -> object:
-        """Note that it is away now; the returned sign is for ``withdraw``."""
+        """Record that the server is unavailable now, and return the sign of that, for ``withdraw``."""
         now, sign = time.monotonic(), object()
         with self._lock:
             self._signs = {each: until for each, until in self._signs.items() if until > now}
@@ -40,42 +40,46 @@ class RecoveryTracker:
         return sign
 
     def withdraw(self, signs: Iterable[object]) -> None:
-        """Forget signs that turned out to have another cause."""
+        """Remove signs that had another cause."""
         with self._lock:
             for sign in signs:
                 self._signs.pop(sign, None)
 
     def has_others(self, signs: Iterable[object]) -> bool:
-        """Return whether there are signs beside these that it was away a moment ago."""
+        """Return whether there are other recent signs that the server was unavailable."""
         now, known = time.monotonic(), set(signs)
         with self._lock:
             return any(until > now and sign not in known for sign, until in self._signs.items())
 
     @property
     def seconds_left(self) -> float:
-        """Return for how many seconds what it answers to a query may be less than there is."""
+        """Return for how many more seconds a response to a query can lack rows."""
         with self._lock:
             return max(0.0, max(self._signs.values(), default=0.0) - time.monotonic())
 
 
 def indicates_absence(problem: httpx.TransportError | ErrorResponse) -> bool:
-    """Return whether this is an error of a server that does not run, or has just started."""
+    """Return whether an error means that the server is not running, or has just started."""
     if isinstance(problem, ErrorResponse):
         return problem.status in {502, 503} or is_node_change(problem)
-    # Behind a tunnel or a load balancer nobody refuses: the line is reset, or closed without a word.
+    # Behind a tunnel or a load balancer a connection is not refused: it is reset, or closed without a response.
     return isinstance(problem, httpx.NetworkError | httpx.RemoteProtocolError)
 
 
 def closed_without_response(error: httpx.TransportError) -> bool:
-    """Tell whether the server closed the connection in order, without a byte of a response to the request.
+    """Return whether the server closed the connection normally, without any byte of a response.
 
-    A panic of the worker that has the request does this. A line that breaks mostly resets it, or cuts an answer.
+    This happens if the worker that handles the request panics. A network failure usually resets the connection, or
+    ends it within a response.
     """
     return isinstance(error, httpx.RemoteProtocolError) and _WITHOUT_RESPONSE in str(error)
 
 
 def may_repeat_read(error: httpx.TransportError) -> bool:
-    """Tell whether a read may be sent again: refused and reset lines pass, a wrong name or certificate does not."""
+    """Return whether a read may be repeated.
+
+    Refused and reset connections can be temporary; a wrong host name or certificate is permanent.
+    """
     if isinstance(error, httpx.TimeoutException):
         return False
     if isinstance(error, httpx.ConnectError):
@@ -84,15 +88,15 @@ def may_repeat_read(error: httpx.TransportError) -> bool:
 
 
 def report_wait(seconds: float, request_line: str, reason: str, *, waited: float) -> None:
-    """Tell the user why a call waits, once that takes long."""
+    """Report to the user why a call waits, if that takes long."""
     if seconds > _QUIET_WAIT:
         notify(f"{request_line}: waiting {format_duration(seconds)} ({reason})")
     elif waited <= _QUIET_WAIT < waited + seconds:
-        notify(f"{request_line}: no answer yet, and it is asked again ({reason})")
+        notify(f"{request_line}: no response yet; sending it again ({reason})")
 
 
 def wait(seconds: float, tick: Callable[[], None] | None) -> None:
-    """Let some seconds pass; ``tick`` raises where the caller has gone meanwhile."""
+    """Wait some seconds; ``tick`` raises if the caller no longer waits."""
     if tick is None:
         time.sleep(seconds)
         return

@@ -1,4 +1,4 @@
-"""What a server reports about itself: version, features and ingress; and the card with its counts by status."""
+"""The information that a server reports about itself (version, features, ingress), and the card with its counts."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from restate_lab.status import STATUSES, statuses_sql
 
 __all__ = ["COUNT_LIMIT", "INFO_LIFETIME", "ServerInfo", "ServerInfoCache", "StatusCard", "counts_sql"]
 
-INFO_LIFETIME = 30.0  # seconds; then the server is asked again what it is: notebooks outlive upgrades
-COUNT_LIMIT = 2.0  # seconds that counting for a card may take
+INFO_LIFETIME = 30.0  # seconds; then it is read again, because a server can be upgraded while a notebook is open
+COUNT_LIMIT = 2.0  # seconds; the time limit of counting for a card
 _ACCENT = "#8a8f98"
 _FRESH = 60.0  # seconds for which the same counts are shown again
 
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What a server reported at ``/version``, and when."""
+    """The response of a server at ``/version``, and when it was read."""
 
     version: str
     features: Mapping[str, bool]
@@ -37,17 +37,17 @@ class ServerInfo:
 
 
 class ServerInfoCache:
-    """The information of a transport's server, kept for a while; ``last`` is the latest, None before it was read."""
+    """Caches the information of a transport's server; ``last`` is the latest, None before the first read."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self.last: ServerInfo | None = None
 
     def info(self, *, retry_for: float = RETRY_FOR, within: float = 10.0) -> ServerInfo:
-        """Return the information; the server is asked where it is not known, or has been known for long.
+        """Return the information; it is read if it is unknown, or older than ``INFO_LIFETIME``.
 
         Raises:
-            Unreachable, AccessDenied, ServerFailed: it was never known, and does not say so now.
+            Unreachable, AccessDenied, ServerFailed: it cannot be read, and no earlier value is known.
         """
         known = self.last
         if known is not None and time.monotonic() - known.read_at <= INFO_LIFETIME:
@@ -57,43 +57,43 @@ class ServerInfoCache:
         except RestateLabError:
             if known is None:
                 raise
-            # Whoever asks goes on with what it was, and hears from the read that follows.
+            # Keep the cached value; the next read reports the failure.
             self.last = info = replace(known, read_at=time.monotonic())
         return info
 
     def ingress_address(self) -> str:
-        """Return the address of the ingress that the server names.
+        """Return the address of the ingress that the server reports.
 
-        Whoever answers for the Admin API chooses this address, so the token goes there only where it would go anyway:
-        to the same host, and never without the encryption that the Admin API has.
+        The server chooses this address, so the token is sent to it only if it is on the same host as the Admin API and
+        at least as well encrypted.
 
         Raises:
-            ServerFailed: the server does not name its ingress, or names none that can be used.
-            SettingsError: there is a token, and it would go to another host or over plain HTTP.
+            ServerFailed: the server does not report its ingress, or reports an invalid address.
+            SettingsError: there is a token, and it would be sent to another host or over plain HTTP.
         """
         settings = self._transport.settings
         named = self.info().ingress_endpoint
         if not named:
-            raise ServerFailed("the server does not name its ingress: connect(ingress_url=…)", status=200)
+            raise ServerFailed("the server does not report its ingress: use connect(ingress_url=…)", status=200)
         try:
             address = parse_address(
                 ConfigValue(Secret(str(named)), "the /version of the server"), "ingress_base_url", "argument"
             )
         except SettingsError as error:
-            raise ServerFailed(f"{error} Give it yourself: connect(ingress_url=…).", status=200) from None
+            raise ServerFailed(f"{error} Pass the address yourself: connect(ingress_url=…).", status=200) from None
         if settings.token is not None and not is_covered(address, by=settings.admin_url):
             raise SettingsError(
-                f"the token for {settings.environment} is not sent to {address}. The server itself named this ingress "
-                f"address; it is on another host than {settings.admin_url}, or not encrypted. If the address is right, "
-                f"give it yourself: connect(ingress_url=…)."
+                f"the token for {settings.environment} was not sent to {address}. The server reported this ingress "
+                f"address, but it is on another host than {settings.admin_url}, or not encrypted. If the address is "
+                f"correct, pass it yourself: connect(ingress_url=…)."
             )
         return address
 
 
 class StatusCard:
-    """Counts at most once a minute, and says so where it could not count.
+    """A card with the counts by status. It counts at most once a minute, and shows the error if counting fails.
 
-    ``count`` answers the counting query within ``COUNT_LIMIT``, or raises.
+    ``count`` returns the rows of the counting query within ``COUNT_LIMIT``, or raises.
     """
 
     def __init__(self, count: Callable[[], pa.Table]) -> None:
@@ -105,7 +105,7 @@ class StatusCard:
     def html(self, title: str, address: str, badge: tuple[str, str, str], origin: str) -> str:
         """Return the card as HTML: title, a badge (text, tooltip, colour), address, counts as a bar, and their time.
 
-        ``origin`` says how this cluster was chosen; it is the tooltip of the address.
+        ``origin`` is the tooltip of the address: a text about how this cluster was chosen.
         """
         if time.monotonic() - self._counted_at >= _FRESH:
             self._counted_at = time.monotonic()
@@ -134,11 +134,11 @@ class StatusCard:
             return
         self._counts = {row["word"]: row["n"] for row in rows}
         total = sum(self._counts.values())
-        self._note = f"{total:,} invocations with the retained completed ones, counted at {time_text}"
+        self._note = f"{total:,} invocations, including retained completed ones; counted at {time_text}"
 
 
 def counts_sql(*, has_vqueues: bool) -> str:
-    """Return the statement that counts invocations per status: columns ``word`` and ``n``. A scan."""
+    """Return the statement that counts invocations per status: columns ``word`` and ``n``. It scans the table."""
     return f"SELECT word, count(*) AS n FROM ({statuses_sql(has_vqueues=has_vqueues)}) GROUP BY 1"  # noqa: S608 - constants
 
 
@@ -149,7 +149,7 @@ def _read_info(transport: Transport, retry_for: float, within: float) -> ServerI
         return ServerInfo(str(body["version"]), body.get("features") or {}, body.get("ingress_endpoint"))
     except (RequestRefused, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ServerFailed(
-            f"{transport.address} answers, but not as a Restate Admin API does ({error}). "
-            f"The Admin API listens on port 9070 by default, the ingress on 8080.",
+            f"{transport.address} answers, but it is not a Restate Admin API ({error}). "
+            f"By default, the Admin API listens on port 9070 and the ingress on port 8080.",
             status=error.status if isinstance(error, RequestRefused) else 200,
         ) from error

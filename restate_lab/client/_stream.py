@@ -1,11 +1,11 @@
 """Send a query and read the Arrow stream of its response; an incomplete response is always an error.
 
-The server answers 200 before it has looked at all rows. When it fails later the body just ends, without Arrow's end
-marker, and pyarrow takes that for a shorter result. So the end marker decides here.
+The server sends status 200 before it has read all rows. If it fails later, the body ends without Arrow's end marker.
+pyarrow does not report that: it returns a shorter result. Therefore this module checks the end marker.
 
-pyarrow unpacks compressed record batches by itself, whatever their size: 49 kB can become 1.6 GB. A Restate server
-sends none, so they are refused as soon as their header has arrived. The layout is that of Arrow's IPC format: four
-bytes 0xFF, the length of the header (int32), the header (a flatbuffer), and a body whose length the header has.
+pyarrow decompresses record batches of any size: 49 kB can become 1.6 GB. A Restate server sends no compressed batches,
+so they are refused as soon as their header has arrived. The layout is Arrow's IPC format: four bytes 0xFF, the length
+of the header (int32), the header (a flatbuffer), and a body whose length is in the header.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ __all__ = ["ArrowResponse", "InvalidStream", "MessageChecker", "send_query"]
 LARGEST_MESSAGE = 2 << 30  # bytes
 _CONTINUES = 0xFFFFFFFF
 _DICTIONARY, _BATCH = 2, 3  # kinds of messages that hold data
-_KIND, _HEADER, _BODY_LENGTH = 1, 2, 3  # fields of a Message, by their numbers in Arrow's schema
+_KIND, _HEADER, _BODY_LENGTH = 1, 2, 3  # numbers of the fields of a Message in Arrow's schema
 _DATA = 1  # of a DictionaryBatch: its RecordBatch
 _COMPRESSION = 3  # of a RecordBatch
 ARROW = "application/vnd.apache.arrow.stream"
 _END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
-_VALUE = 8  # bytes; what pandas takes for a value at least
-_MERGE = 64  # the server's batches hold 128 rows; so small, they make every later pandas step slower
+_VALUE = 8  # bytes; pandas uses at least this much for a value
+_MERGE = 64  # the server's batches have 128 rows; such small batches slow down every later pandas step
 
 
 @contextmanager
@@ -55,11 +55,11 @@ def send_query(
 ) -> Iterator[ArrowResponse]:
     """Send a bound statement and yield its ArrowResponse; leaving the block ends the query on the server.
 
-    ``timeout`` is for the whole answer, ``max_bytes`` in Arrow bytes; None means no byte limit.
+    ``timeout`` is the limit of the whole response. ``max_bytes`` is in Arrow bytes; None means no limit.
 
     Raises:
-        QueryRefused: the server does not take the statement.
-        QueryInterrupted, TimedOut, ResultTooLarge: while reading.
+        QueryRefused: the server rejected the statement.
+        QueryInterrupted, TimedOut, ResultTooLarge: while the rows are read.
     """
     limit = transport.limit(timeout)
     limits = _QueryLimits(time.monotonic() + limit, limit, max_bytes, progress)
@@ -71,7 +71,7 @@ def send_query(
             tick=limits.show,
             is_query=True,
             headers={"accept": ARROW, "content-type": "application/json"},
-            # httpx before 0.28 escapes what is not ASCII, which would outgrow the size that bind() counted
+            # httpx before 0.28 escapes characters beyond ASCII, so the body would exceed the size that bind() checked
             content=json.dumps({"query": statement}, ensure_ascii=False).encode(),
         ) as response:
             yield ArrowResponse(response, limits)
@@ -80,14 +80,14 @@ def send_query(
 
 
 class ArrowResponse:
-    """The rows of one query while the server sends them: its response as an Arrow stream."""
+    """The rows of one query, read from its response as an Arrow stream while the server sends them."""
 
     def __init__(self, response: httpx.Response, limits: _QueryLimits) -> None:
         kind = response.headers.get("content-type", "nothing")
         if kind.split(";")[0].strip() != ARROW:
             raise ServerFailed(
-                f"the answer to the query is {mask_request_secrets(kind, response)}, not Arrow: this address is not a "
-                f"Restate Admin API, or something stands before it.",
+                f"the response to the query is {mask_request_secrets(kind, response)}, not Arrow: this address is not "
+                f"a Restate Admin API, or a proxy is in front of it.",
                 status=response.status_code,
             )
         self._limits = limits
@@ -101,9 +101,9 @@ class ArrowResponse:
         return pa.RecordBatchReader.from_batches(self._names, self.batches())
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield the rows as they come, in batches of some thousands.
+        """Yield the rows as they arrive, in batches of some thousands.
 
-        When the answer breaks off, the rows that came are given first and the error is raised after them.
+        If the response ends early, the rows that arrived are yielded first, and then the error is raised.
         """
         group: list[pa.RecordBatch] = []
         try:
@@ -126,14 +126,14 @@ class ArrowResponse:
         if not self._body.is_complete:
             raise self._interruption("the server stopped sending before the end")
         if self._body.drain():
-            raise ServerFailed("the answer is not a valid Arrow stream: it goes on behind its end.", status=200)
+            raise ServerFailed("the response is not a valid Arrow stream: data follows its end marker.", status=200)
 
     def _merge(self, group: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
         if not group:
             return []
         with self._translate_errors():
             if len(group) > 1:
-                # Arrow's default pool keeps some 12 MiB in reserve, which is half of a result of 100,000 rows.
+                # Arrow's default pool keeps about 12 MiB in reserve, half the size of a result of 100,000 rows.
                 merged = pa.Table.from_batches(group).combine_chunks(memory_pool=pa.system_memory_pool())
                 group = merged.to_batches()
             return [batch.rename_columns(self._names.names) for batch in group]
@@ -146,31 +146,31 @@ class ArrowResponse:
         except httpx.TimeoutException as error:
             raise TimedOut(
                 f"the query was stopped after {format_duration(limits.limit)}, with {limits.rows:,} rows read. "
-                f"Allow more with timeout=…, or filter by id, or take fewer columns."
+                f"Allow more time with timeout=…, filter by id, or select fewer columns."
             ) from error
         except httpx.TransportError as error:
             raise self._interruption(str(error)) from error
         except InvalidStream as error:
-            raise ServerFailed(f"the answer is not a valid Arrow stream: {error}.", status=200) from error
+            raise ServerFailed(f"the response is not a valid Arrow stream: {error}.", status=200) from error
         except (httpx.DecodingError, pa.ArrowException, OSError, UnicodeDecodeError) as error:
             if self._body.exhausted:
-                raise self._interruption("the last rows came incomplete") from error
-            raise ServerFailed(f"the answer is not a valid Arrow stream: {error}", status=200) from error
+                raise self._interruption("the last rows are incomplete") from error
+            raise ServerFailed(f"the response is not a valid Arrow stream: {error}", status=200) from error
 
     def _interruption(self, why: str) -> QueryInterrupted:
         return QueryInterrupted(
-            f"the query's answer broke off after {self._limits.rows:,} rows: {why}. A row further on may not compute "
-            f"(a cast, a division), or the server or the line went away; the server's log has the reason. "
-            f"Run it again, or narrow it with a filter.",
+            f"the response to the query ended early, after {self._limits.rows:,} rows: {why}. The server failed or the "
+            f"connection broke, or a later row cannot be computed (a cast, a division); the server's log has the "
+            f"reason. Run the query again, or filter it.",
             rows=self._limits.rows,
         )
 
 
 class _QueryLimits:
-    """Counts rows and bytes against the limits, and shows them.
+    """Counts rows and bytes, checks the limits, and shows progress.
 
-    ``max_bytes`` holds for the bytes that arrive and for those that the record batches take in memory: several columns
-    may share one buffer, and a column of nulls arrives without any.
+    ``max_bytes`` limits both the bytes that arrive and the bytes that the record batches take in memory: several
+    columns can share one buffer, and a column of nulls arrives without a buffer.
     """
 
     def __init__(self, deadline: float, limit: float, max_bytes: float | None, progress: Progress) -> None:
@@ -191,7 +191,7 @@ class _QueryLimits:
         self.bytes += size
         self.show()
         if time.monotonic() > self._deadline:
-            raise httpx.ReadTimeout("the time for this call has passed")
+            raise httpx.ReadTimeout("the time limit of this call has passed")
         self._check_size(self.bytes)
 
     def show(self) -> None:
@@ -200,8 +200,8 @@ class _QueryLimits:
     def _check_size(self, size: int) -> None:
         if self._max_bytes is not None and size > self._max_bytes:
             raise ResultTooLarge(
-                f"the result passed {self._max_bytes / 1e6:,.0f} MB after {self.rows:,} rows and was stopped. "
-                f"Take fewer columns or rows, write it with to_parquet(), read it in pieces with stream(), "
+                f"the result exceeded {self._max_bytes / 1e6:,.0f} MB after {self.rows:,} rows, so it was stopped. "
+                f"Select fewer columns or rows, write it with to_parquet(), read it in parts with stream(), "
                 f"or allow more with max_bytes=….",
                 rows=self.rows,
                 size=size,
@@ -209,19 +209,19 @@ class _QueryLimits:
 
 
 def _size(column: pa.Array[Any]) -> int:
-    """Return the bytes that a column takes once it is decoded, but for the values of its dictionary.
+    """Return the bytes that a decoded column takes, without the values of its dictionary.
 
-    Only the sizes of buffers are read: the values are not validated.
+    Only the sizes of buffers are read; the values are not validated.
     """
     if isinstance(column, pa.DictionaryArray):
-        column = column.indices  # the dictionary came once, and belongs to all batches
+        column = column.indices  # the dictionary is sent once, for all batches
     size = int(column.get_total_buffer_size())
     is_implied = pa.types.is_null(column.type) or pa.types.is_run_end_encoded(column.type)
     return max(size, _VALUE * len(column)) if is_implied else size
 
 
 class _ArrowBody(io.RawIOBase):
-    """The answer's body as the file that pyarrow reads."""
+    """The body of the response as the file that pyarrow reads."""
 
     def __init__(self, response: httpx.Response, limits: _QueryLimits) -> None:
         self._blocks = response.iter_raw()
@@ -234,7 +234,7 @@ class _ArrowBody(io.RawIOBase):
 
     @property
     def is_complete(self) -> bool:
-        # Values can look like the marker: when the reader asked for more after it, it was none.
+        # Values can look like the marker. If the reader asked for more data after it, it was not the marker.
         return self._tail == _END and not self.exhausted
 
     def read(self, size: int = -1, /) -> bytes:
@@ -250,9 +250,9 @@ class _ArrowBody(io.RawIOBase):
         return data
 
     def drain(self) -> bool:
-        """Read to the end of the answer, so that its connection can be used again; return whether more came.
+        """Read to the end of the response, so that its connection can be used again; return whether data followed.
 
-        When the line breaks after the end marker, the rows are all here.
+        If the connection breaks after the end marker, all rows have arrived.
         """
         try:
             while self._at == len(self._block):
@@ -275,7 +275,7 @@ class _ArrowBody(io.RawIOBase):
         return True
 
     def _piece(self, size: int) -> bytes:
-        """Return up to so many bytes of the present block, or of the next one; nothing at the end."""
+        """Return up to ``size`` bytes of the current block, or of the next one; nothing at the end."""
         while self._at == len(self._block):
             if not self._next_block():
                 return b""
@@ -284,22 +284,22 @@ class _ArrowBody(io.RawIOBase):
 
 
 class InvalidStream(ValueError):
-    """The stream is not to be read further; the message says why."""
+    """The stream must not be read further; the message has the reason."""
 
 
 class MessageChecker:
-    """Checks the messages of an Arrow stream piece by piece, wherever it is cut."""
+    """Checks the messages of an Arrow stream, which arrives in pieces of any size."""
 
     def __init__(self) -> None:
-        self._held = bytearray()  # of the frame's beginning, until it is complete
+        self._held = bytearray()  # the beginning of a message, until it is complete
         self._needed = 8
         self._body_left = 0
 
     def check(self, data: bytes) -> None:
-        """Take the next piece of the stream.
+        """Check the next piece of the stream.
 
         Raises:
-            Refused: a message is compressed, is too large, or has no readable header.
+            InvalidStream: a message is compressed, is too large, or has no readable header.
         """
         at = 0
         while at < len(data):
@@ -317,7 +317,7 @@ class MessageChecker:
         if self._needed == 8:
             mark, length = struct.unpack("<Ii", self._held)
             if mark != _CONTINUES or length < 0:
-                raise InvalidStream("a message does not begin as Arrow's messages do")
+                raise InvalidStream("a message does not begin like an Arrow message")
             self._needed += length
             if length:
                 return
@@ -328,7 +328,7 @@ class MessageChecker:
 
 
 def _body_length(header: bytes) -> int:
-    """Return the length of a message's body in bytes, or raise Refused."""
+    """Return the length of a message's body in bytes, or raise InvalidStream."""
     try:
         message = _reference(header, 0)
         kind = header[_field(header, message, _KIND)] if _field(header, message, _KIND) else 0
@@ -336,18 +336,18 @@ def _body_length(header: bytes) -> int:
             batch = _table(header, message, _HEADER)
             batch = _table(header, batch, _DATA) if kind == _DICTIONARY else batch
             if _field(header, batch, _COMPRESSION):
-                raise InvalidStream("its record batches are compressed, and a Restate server sends none that are")
+                raise InvalidStream("its record batches are compressed, but a Restate server does not compress them")
         at = _field(header, message, _BODY_LENGTH)
         length: int = _unpack("<q", header, at) if at else 0
     except (struct.error, IndexError) as error:
         raise InvalidStream("the header of a message cannot be read") from error
     if not 0 <= length <= LARGEST_MESSAGE:
-        raise InvalidStream(f"a message of {length:,} bytes is larger than any that is read ({LARGEST_MESSAGE:,})")
+        raise InvalidStream(f"a message of {length:,} bytes exceeds the limit of {LARGEST_MESSAGE:,} bytes")
     return length
 
 
 def _field(buffer: bytes, table: int, number: int) -> int:
-    """Return the position of a field of a flatbuffer's table, or 0 where the table does not have it."""
+    """Return the position of a field of a flatbuffer's table, or 0 if the table does not have it."""
     fields = table - _unpack("<i", buffer, table)
     slot = 4 + 2 * number
     if slot + 2 > _unpack("<H", buffer, fields):

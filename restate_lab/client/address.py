@@ -1,4 +1,4 @@
-"""Addresses: what may name a server, cleaned of what must not be sent or shown."""
+"""Check and normalize the addresses of servers, without parts that must not be sent or shown."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ __all__ = [
 ]  # fmt: skip
 
 ADMIN, INGRESS = "admin_base_url", "ingress_base_url"
-"""The two addresses of a cluster, by their names in config.toml."""
+"""The keys in config.toml of the two addresses of a cluster."""
 
 _PORTS = {ADMIN: 9070, INGRESS: 8080}
 _LABELS = {ADMIN: "admin", INGRESS: "ingress"}
 _VARIABLES = {ADMIN: ADMIN_URL, INGRESS: INGRESS_URL}
 
 Place = Literal["argument", "variable", "file"]
-# What the CLI takes without a scheme, by where it stands: config.toml may hold a bare host or port, a variable only
-# what a URL parser takes for a scheme and its rest.
+# Addresses that the CLI accepts without a scheme, by place: config.toml can have a bare host or port. A variable can
+# only have a text that a URL parser reads as a scheme and the rest.
 _BARE: dict[Place, re.Pattern[str]] = {
     "argument": re.compile(r"(?!)"),
     "variable": re.compile(r"[A-Za-z][A-Za-z0-9.+-]*:\d+"),
@@ -52,26 +52,26 @@ _BARE: dict[Place, re.Pattern[str]] = {
 
 
 def is_address(text: str) -> bool:
-    """Tell an address from the name of an environment."""
+    """Return whether a text is an address, not the name of an environment."""
     return "://" in text or text.lstrip().startswith("unix:")
 
 
 def parse_address(configured: ConfigValue, key: str, place: Place) -> str:
     """Return a configured address without its trailing slash: ``http(s)://host[:port][/path]`` or ``unix:<path>``.
 
-    ``key`` is the value's name in config.toml. Raises SettingsError, whose message never repeats the address.
+    ``key`` is the key in config.toml. Raises SettingsError; its message never has the address.
     """
     clean, problem = ("", "must be text") if configured.value is None else _parse(configured.value.reveal(), key, place)
     if problem:
         example = f"http://127.0.0.1:{_PORTS[key]}"
         raise SettingsError(
-            f"{configured.where}, the {_LABELS[key]} address, {problem}. A valid one looks like {example}."
+            f"{configured.where}, the {_LABELS[key]} address, {problem}. A valid address is for example {example}."
         )
     return clean
 
 
 def address_from_variable(key: str, variables: Variables) -> ConfigValue | None:
-    """Return the address that RESTATE_ADMIN_URL, RESTATE_INGRESS_URL or RESTATE_HOST sets; None where none is set."""
+    """Return the address that RESTATE_ADMIN_URL, RESTATE_INGRESS_URL or RESTATE_HOST sets; None without these."""
     variable = _VARIABLES[key]
     if variable in variables:
         return ConfigValue(variables[variable], variable)
@@ -84,20 +84,20 @@ def _host_url(variables: Variables, port: int) -> Secret:
         raise SettingsError(f"{HOST_SCHEME} must be http or https; unset it for http")
     if re.fullmatch(r"[\w.-]+|\[[0-9A-Fa-f:.]+\]", variables[HOST].reveal()) is None:
         raise SettingsError(
-            f"{HOST} must be a host name or an address and nothing else (IPv6 in brackets); it stands for the "
-            f"ports 9070 and 8080. For anything else set {ADMIN_URL} and {INGRESS_URL}, and unset {HOST}."
+            f"{HOST} must be only a host name or an IP address (IPv6 in brackets), for the ports 9070 and 8080. "
+            f"Otherwise set {ADMIN_URL} and {INGRESS_URL}, and unset {HOST}."
         )
     return Secret(f"{scheme.reveal()}://{variables[HOST].reveal()}:{port}")
 
 
 def address_from_layers(key: str, layers: Sequence[ConfigSection]) -> ConfigValue | None:
-    """Return the address that config.toml has for an environment; None where it has none."""
+    """Return the address that config.toml has for an environment, or None."""
     configured = last_value(layers, key)
     return configured and ConfigValue(configured.value, f"{key} of {configured.where}")
 
 
 def is_own(override: ConfigValue | None, key: str, layers: Sequence[ConfigSection]) -> bool:
-    """Tell whether a variable names the address that config.toml has for the environment anyway."""
+    """Return whether a variable has the same address as config.toml has for the environment."""
     own = address_from_layers(key, layers)
     if override is None or own is None:
         return False
@@ -110,7 +110,7 @@ def is_own(override: ConfigValue | None, key: str, layers: Sequence[ConfigSectio
 
 
 def _add_scheme_port(clean: str) -> str:
-    """Return a clean address with its port, also where that is the scheme's default."""
+    """Return a clean address with its port, also if it is the default port of the scheme."""
     parts = urlsplit(clean)
     if clean.startswith("unix:") or parts.port is not None:
         return clean
@@ -118,9 +118,9 @@ def _add_scheme_port(clean: str) -> str:
 
 
 def is_covered(other: str, *, by: str) -> bool:
-    """Tell whether what may be sent to the address ``by`` may be sent to the ``other`` one, too.
+    """Return whether data for the address ``by`` may also be sent to the address ``other``.
 
-    The port may differ. The host must be the same, or both must be this machine, as behind a unix socket. The scheme
+    The port may differ. The hosts must be the same, or both must be this machine (as with a unix socket). The scheme
     must be the same or https.
     """
     first, second = urlsplit(by), urlsplit(other)
@@ -131,7 +131,7 @@ def is_covered(other: str, *, by: str) -> bool:
 
 
 def is_loopback(host: str | None) -> bool:
-    """Tell whether a host is this machine."""
+    """Return whether a host is this machine."""
     try:
         return ipaddress.ip_address(host or "").is_loopback
     except ValueError:
@@ -139,15 +139,15 @@ def is_loopback(host: str | None) -> bool:
 
 
 def _parse(text: str, key: str, place: Place) -> tuple[str, str]:
-    """Return a clean address, or what is wrong with it: the text may hold a password, so nothing is raised here."""
+    """Return a clean address and the problem; nothing is raised here, because the text can have a password."""
     text = text.strip()
     if not text:
         return "", "is empty"
     if re.search(r"[\s\x00-\x1f\x7f]", text):
-        return "", "has a space or a control character in it"
+        return "", "has a space or a control character"
     if text.startswith("unix:"):
         path = re.sub(r"^/+", "/", text.removeprefix("unix:"))
-        return (f"unix:{path}", "") if path else ("", "names no socket after unix:")
+        return (f"unix:{path}", "") if path else ("", "has no path after unix:")
     if "://" not in text:
         if _BARE[place].fullmatch(text) is None:
             return "", "does not begin with http://, https:// or unix:"
@@ -169,10 +169,11 @@ def _parse_url(text: str) -> tuple[str, str]:
     if parts.scheme not in {"http", "https"}:
         return "", "has a scheme other than http, https and unix"
     if "@" in parts.netloc:
-        return "", f"has a user name or password in it, which is never sent; set {AUTH_TOKEN} instead"
+        return "", f"has a user name or password, which is never sent; set {AUTH_TOKEN} instead"
     if "?" in text or "#" in text:
         return "", "has a query or a fragment, which an address cannot have"
     if not parts.hostname:
-        return "", "names no host"
+        return "", "has no host"
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path.rstrip('/')}", ""
+    netloc = host if port is None else f"{host}:{port}"
+    return f"{parts.scheme}://{netloc}{parts.path.rstrip('/')}", ""

@@ -1,7 +1,7 @@
-"""Arguments of the Admin API and the ingress, checked before anything is sent.
+"""Check arguments of the Admin API and the ingress before anything is sent.
 
-Every check returns what goes on the wire, or raises ArgumentError, which names the argument, the value (cut) and what
-is allowed.
+Every check returns the value to send, or raises ArgumentError. The message has the argument, the value (shortened) and
+the allowed values.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _IDS = {"invocation": ("inv_", 38), "deployment": ("dp_", 26), "subscription": (
 _AWAKEABLE = re.compile(r"(sign|prom)_1[A-Za-z0-9_-]{20,}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _LONGEST = 60
-_MOST_SECONDS = 1_000_000_000  # more is no time that a socket can wait
+_MOST_SECONDS = 1_000_000_000  # a socket cannot wait much longer
 _ENDS: ContextVar[float | None] = ContextVar("ends", default=None)
 
 
 def format_value(value: Any) -> str:
-    """Return a value for a message: its repr, cut to a readable length; of text the end is kept, where typos sit."""
+    """Return the repr of a value for a message; a long one keeps its beginning and its end."""
     text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 15]}…{text[-12:]} ({len(text)} long)"
 
@@ -64,7 +64,7 @@ def check_id(argument: str, value: object, kind: str) -> str:
     elif len(value) != length:
         problem = f"has {len(value)} characters"
     elif re.fullmatch(r"[A-Za-z0-9]+", value.removeprefix(prefix)) is None:
-        problem = "has a character that no id has"
+        problem = "has a character that is not a letter or digit"
     else:
         return value
     raise ArgumentError(f"{argument} {format_value(value)} {problem}; it must be {allowed}.")
@@ -74,28 +74,28 @@ def check_awakeable(argument: str, value: object) -> str:
     """Return the id of an awakeable."""
     if not isinstance(value, str) or _AWAKEABLE.fullmatch(value) is None:
         raise ArgumentError(
-            f"{argument} {format_value(value)} is not the id of an awakeable: sign_1 (or prom_1) and letters, digits, "
-            f"- and _, as the handler got it."
+            f"{argument} {format_value(value)} is not the id of an awakeable; it must be sign_1 (or prom_1) and "
+            f"letters, digits, - and _, as in the handler."
         )
     return value
 
 
 def check_name(argument: str, value: object) -> str:
-    """Return a name or key: text that is not empty."""
+    """Return a name or key: non-empty text."""
     if not isinstance(value, str) or not value:
-        raise ArgumentError(f"{argument} must be text that is not empty; got {format_value(value)}.")
+        raise ArgumentError(f"{argument} must be non-empty text; got {format_value(value)}.")
     return value
 
 
 def path_segment(name: str) -> str:
-    """Return a name as one segment of a path, whatever is in it."""
+    """Return a name with any characters as one segment of a path."""
     quoted = quote(name, safe="")
-    # A client would take these two for steps in the path.
+    # A client would interpret these two as relative segments.
     return quoted.replace(".", "%2E") if quoted in {".", ".."} else quoted
 
 
 def check_uri(argument: str, value: object, example: str) -> str:
-    """Return a URI that has a scheme and something behind it."""
+    """Return a URI that has a scheme and an authority."""
     if not isinstance(value, str):
         raise ArgumentError(f"{argument} must be a URI such as {example}; got {format_value(value)}.")
     parts = urlsplit(value)
@@ -105,12 +105,12 @@ def check_uri(argument: str, value: object, example: str) -> str:
 
 
 def check_duration(argument: str, value: DurationInput) -> str:
-    """Return a duration for the wire, from seconds, a timedelta, or text such as "30s", "2h 30min", "PT2H"."""
+    """Return a duration in ISO 8601, from seconds, a timedelta, or text such as "30s", "2h 30min", "PT2H"."""
     return to_iso8601(to_timedelta(value, name=argument))
 
 
 def check_flag(argument: str, value: object) -> bool:
-    """Return True or False; nothing else counts as one, so that the text "false" does not mean yes."""
+    """Return True or False; other values are refused, because the text "false" would count as true."""
     if not isinstance(value, bool):
         raise ArgumentError(f"{argument} must be True or False; got {format_value(value)}.")
     return value
@@ -124,7 +124,7 @@ def check_count(argument: str, value: object, *, least: int = 0) -> int:
 
 
 def check_seconds(argument: str, value: DurationInput) -> float:
-    """Return a time limit in seconds, from what ``to_timedelta`` takes; infinity is not a time limit."""
+    """Return a time limit in seconds, from a value that ``to_timedelta`` accepts; infinity is not allowed."""
     seconds = to_timedelta(value, name=argument).total_seconds()
     if seconds > _MOST_SECONDS:
         raise ArgumentError(f"{argument} must be at most {_MOST_SECONDS:,} seconds; got {format_value(value)}.")
@@ -140,7 +140,7 @@ def check_size(argument: str, value: object) -> float:
 
 
 def _number(value: object) -> float:
-    """Return a real number as a float, and NaN for what is none."""
+    """Return a real number as a float; NaN for any other value."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return math.nan
     try:
@@ -150,7 +150,7 @@ def _number(value: object) -> float:
 
 
 def check_deployment_choice(argument: str, value: object) -> str:
-    """Return on which deployment to go on: "latest", "keep", or the id of one."""
+    """Return the deployment to continue on: "latest", "keep", or the id of a deployment."""
     if value in {"latest", "keep"}:
         return str(value)
     try:
@@ -160,7 +160,7 @@ def check_deployment_choice(argument: str, value: object) -> str:
 
 
 def check_strings(argument: str, value: object, *, as_headers: bool = False) -> dict[str, str]:
-    """Return a mapping of text to text; a value may be a Secret. No message repeats a value: it may be one."""
+    """Return a mapping of text to text; a value may be a Secret. No message has a value, because it can be secret."""
     if not isinstance(value, Mapping):
         raise ArgumentError(f"{argument} must be a mapping of text to text; got a {type(value).__name__}.")
     plain = {name: each.reveal() if isinstance(each, Secret) else each for name, each in value.items()}
@@ -177,14 +177,14 @@ def check_strings(argument: str, value: object, *, as_headers: bool = False) -> 
 def _check_headers(argument: str, headers: Iterable[tuple[str, str]]) -> None:
     for name, value in headers:
         if _HEADER_NAME.fullmatch(name) is None:
-            raise ArgumentError(f"{argument} has the name {format_value(name)}, which no HTTP header can have.")
+            raise ArgumentError(f"{argument} has the name {format_value(name)}, which is not a valid HTTP header name.")
         if not all(" " <= character <= "~" or character == "\t" for character in value):
-            raise ArgumentError(f"{argument}[{name!r}] has a character in it that no header takes: ASCII, one line.")
+            raise ArgumentError(f"{argument}[{name!r}] has an invalid character; a header is one line of ASCII.")
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Limit the requests of this block and thread to what is left of so many seconds, for all of them together."""
+    """Limit all requests of this block and thread to a total of so many seconds."""
     ends, outer = time.monotonic() + seconds, _ENDS.get()
     token = _ENDS.set(ends if outer is None else min(ends, outer))
     try:
@@ -194,6 +194,6 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 def seconds_left(limit: float) -> float:
-    """Return the seconds that a request may take: ``limit``, or what is left of the block's where that is less."""
+    """Return the time limit of a request in seconds: ``limit``, or the rest of the block's time if that is shorter."""
     ends = _ENDS.get()
     return limit if ends is None else max(0.0, min(limit, ends - time.monotonic()))

@@ -1,7 +1,7 @@
-"""What the restate CLI reads: its variables, its two files, and the .env that it would load.
+"""Read the configuration of the restate CLI: its variables, its two files, and the .env that it would load.
 
-Every text that may hold a token or a password is sealed into a Secret as soon as it is read, and nothing is raised
-while it is in plain sight: a notebook's verbose traceback prints the local variables of each frame.
+Each text that can hold a token or a password becomes a Secret as soon as it is read. Nothing is raised before that,
+because a notebook's verbose traceback prints the local variables of each frame.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ Variables = Mapping[str, Secret]
 
 @dataclass(frozen=True, slots=True)
 class ConfigValue:
-    """A value and the words for its place; ``value`` is None where the place holds something that is not text."""
+    """A value and a text for its place; without ``value`` (None), the configured value is not text."""
 
     value: Secret | None
     where: str
@@ -70,9 +70,9 @@ class ConfigValue:
 
 @dataclass(frozen=True, slots=True)
 class ConfigSection:
-    """One table of config.toml: an environment, or what [default] and [global] say for all of them.
+    """One table of config.toml: an environment, or the shared values of [default] and [global].
 
-    A value is None where it is not text, ``cloud`` where it is not a table, ``file`` for what the CLI has built in.
+    None means: for a value, that it is not text; for ``cloud``, not a table; for ``file``, the built-in table.
     """
 
     name: str
@@ -82,13 +82,13 @@ class ConfigSection:
 
     @property
     def where(self) -> str:
-        """Return the words for its place."""
+        """Return the text for its place."""
         return f"[{self.name}] in {self.file}" if self.file else f"the built-in environment {self.name!r}"
 
 
 @dataclass(frozen=True, slots=True)
 class CliConfig:
-    """The CLI's config.toml; ``sections`` goes by folded name, and is empty where there is no file."""
+    """The CLI's config.toml; ``sections`` has folded names as keys, and is empty if there is no file."""
 
     file: Path
     exists: bool
@@ -96,17 +96,17 @@ class CliConfig:
 
     @property
     def names(self) -> list[str]:
-        """Return the environments that can be chosen, as they are spelled."""
+        """Return the names of the available environments, as they are spelled."""
         names = {LOCAL: LOCAL} | {key: section.name for key, section in self.sections.items() if key not in _SHARED}
         return sorted(names.values())
 
     def layers(self, name: str) -> list[ConfigSection]:
-        """Return what holds values for an environment; a later one wins."""
+        """Return the sections with values for an environment; a later one takes precedence."""
         key = fold_case(name)
         default, own = self.sections.get("default"), self.sections.get(key)
         built_in = _BUILT_IN if key == LOCAL else None
         if default is not None and built_in is not None:
-            # the CLI's own `local` sets every value, an absent token too, so that [default] gives it the login only
+            # the CLI's built-in `local` sets every value, also "no token", so [default] can only add a login
             default = replace(default, values={})
         layers = (default, built_in, own, self.sections.get("global"))
         return [layer for layer in layers if layer is not None]
@@ -121,19 +121,19 @@ _BUILT_IN = ConfigSection(
 
 @dataclass(frozen=True, slots=True)
 class Dotenv:
-    """The .env that the CLI would load, and which of its variables stand there."""
+    """The .env file that the CLI would load, and the CLI's variables that it sets."""
 
     file: Path
     names: tuple[str, ...]
 
 
 def fold_case(name: str) -> str:
-    """Return a name as the CLI compares it: without case, in ASCII only."""
+    """Return a name as the CLI compares it: ASCII letters in lower case."""
     return name.translate(_ASCII_LOWER)
 
 
 def is_file(path: Path) -> bool:
-    """Tell whether a file is there; one that may not be looked at is none, as for the CLI."""
+    """Return whether a file exists; like for the CLI, a file without access does not exist."""
     try:
         return path.is_file()
     except OSError:
@@ -141,13 +141,13 @@ def is_file(path: Path) -> bool:
 
 
 def read_variables(env: Mapping[str, str] | None) -> Variables:
-    """Return the CLI's variables and the home folder, sealed; None reads the process's own."""
+    """Return the CLI's variables and the home folder as Secrets; ``env`` None means the variables of this process."""
     source = os.environ if env is None else env
     return {name: Secret(source[name]) for name in (*VARIABLES, "HOME", "LOCALAPPDATA") if name in source}
 
 
 def config_home(variables: Variables, cwd: Path) -> Path:
-    """Return the folder of the CLI's files; XDG_CONFIG_HOME plays no part in it."""
+    """Return the folder of the CLI's files; the CLI ignores XDG_CONFIG_HOME."""
     if CONFIG_HOME in variables:
         return cwd / variables[CONFIG_HOME].reveal()
     if sys.platform == "win32":
@@ -160,28 +160,31 @@ def _base_folder(variables: Variables, name: str, otherwise: Path) -> Path:
 
 
 def environment_file(variables: Variables, cwd: Path) -> Path:
-    """Return the path of the file that holds the name of the chosen environment."""
+    """Return the path of the file with the name of the chosen environment."""
     return config_home(variables, cwd) / "environment"
 
 
 def read_config(variables: Variables, cwd: Path) -> CliConfig:
     """Return the CLI's configuration.
 
-    Raises SettingsError for a file that cannot be read; its message gives the place, never the line.
+    Raises SettingsError for a file that cannot be read; the message has the position, never the text of the line.
     """
     path = cwd / variables[CONFIG].reveal() if CONFIG in variables else config_home(variables, cwd) / "config.toml"
     if not is_file(path):
         return CliConfig(path, exists=False, sections={})
     sections, problem = _parse_config(path)
     if problem:
-        raise SettingsError(f"{path} {problem}. Correct it (`restate config edit`), or name another file in {CONFIG}.")
+        raise SettingsError(f"{path} {problem}. Correct it (`restate config edit`), or set {CONFIG} to another file.")
     return CliConfig(path, exists=True, sections=sections)
 
 
 def _parse_config(path: Path) -> tuple[dict[str, ConfigSection], str]:
-    """Return the sections, or what is wrong: an exception would carry the text, with tokens in it, to a traceback."""
+    """Return the sections and the problem ("" if there is none).
+
+    The problem is not raised here: the exception would bring the text of the file, with its tokens, into a traceback.
+    """
     with Shield():
-        import tomllib  # noqa: PLC0415 - many have no configuration file
+        import tomllib  # noqa: PLC0415 - many users have no configuration file
 
     try:
         tables = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
@@ -194,8 +197,8 @@ def _parse_config(path: Path) -> tuple[dict[str, ConfigSection], str]:
         return {}, f"cannot be read: {error.strerror}"
     for name, table in tables.items():
         if not isinstance(table, dict):
-            return {}, f"holds {name!r} outside of any environment; each value belongs into a table such as [local]"
-    # of two names that differ in case only the CLI keeps the later table
+            return {}, f"has {name!r} outside of a table; each value must be in a table such as [local]"
+    # if two names differ only in case, the CLI keeps the later table
     return {fold_case(name): _section(name, table, path) for name, table in tables.items()}, ""
 
 
@@ -214,7 +217,7 @@ def _to_secret(value: object) -> Secret | None:
 
 
 def last_value(layers: Sequence[ConfigSection], key: str) -> ConfigValue | None:
-    """Return the value that wins, or None where no layer has the key."""
+    """Return the value that takes precedence, or None if no layer has the key."""
     for layer in reversed(layers):
         if key in layer.values:
             return ConfigValue(layer.values[key], layer.where)
@@ -222,7 +225,7 @@ def last_value(layers: Sequence[ConfigSection], key: str) -> ConfigValue | None:
 
 
 def find_dotenv(cwd: Path) -> Dotenv | None:
-    """Return the nearest .env, from ``cwd`` upwards; None where there is none, or it names no variable of the CLI."""
+    """Return the nearest .env from ``cwd`` upwards; None if there is none, or it sets no variable of the CLI."""
     for folder in _parent_folders(cwd):
         path = folder / ".env"
         if is_file(path):

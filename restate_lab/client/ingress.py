@@ -1,7 +1,7 @@
-"""IngressClient: call handlers, send to them, wait for outcomes, answer awakeables.
+"""IngressClient: call handlers, send requests to them, wait for results, and complete awakeables.
 
-The ingress is where a cluster's own users come in, so a call from a notebook is a change like any other: refused on a
-read-only connection, written to the audit log (service, key and handler; neither body nor headers).
+The ingress receives the requests of a cluster's users, so a call from a notebook is a change like any other. It is
+refused on a read-only connection and written to the audit log (service, key and handler, but not body or headers).
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ JSON = "application/json"
 BINARY = "application/octet-stream"
 _NO_SUCH_PATH = "bad path"
 _SECOND_RUN = "the workflow method was already invoked"
-# The ingress compares an idempotency key in a path as it stands, percent signs and all.
+# The ingress compares an idempotency key in a path without decoding it.
 _PATH_KEY = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class SentInvocation:
-    """An invocation that the server has taken down.
+    """An invocation that the server has accepted.
 
-    ``status`` is "Accepted", or "PreviouslyAccepted" where the idempotency key or the workflow's key was there before:
-    then nothing new was started, and ``invocation_id`` is the earlier one's. ``execution_time`` (UTC) is when a delayed
-    one begins, None for one that begins at once.
+    ``status`` is "Accepted", or "PreviouslyAccepted" if the idempotency key or the key of the workflow already existed:
+    then no new invocation was started, and ``invocation_id`` is the id of the earlier one. ``execution_time`` (UTC) is
+    when a delayed invocation starts; None if it starts at once.
     """
 
     invocation_id: str
@@ -65,10 +65,10 @@ class SentInvocation:
 
 
 class IngressTransport(Transport):
-    """A transport to the ingress, where an error status may be an invocation's own answer.
+    """A transport to the ingress, where an error status can be the result of an invocation.
 
-    Then it becomes InvocationFailed, whatever the number: a handler that fails with 503 is no broken gateway, and the
-    audit log has "done", because the invocation has run.
+    Such a status becomes InvocationFailed, whatever its number: a handler that fails with 503 is not a broken gateway.
+    The audit log has "done", because the invocation was executed.
     """
 
     def _evaluate(
@@ -86,22 +86,22 @@ class IngressTransport(Transport):
         if not _is_invocation_failure(response):
             if error_response.status == 470:
                 return NotReady(
-                    f"{request_line}: the invocation has not ended. Ask again later, or attach() to wait for it."
+                    f"{request_line}: the invocation has not ended. Try again later, or use attach() to wait for it."
                 )
             if error_response.status == 400 and error_response.reason.startswith(_NO_SUCH_PATH):
-                advice = "A virtual object and a workflow want a key=, and a service takes none."
+                advice = "A virtual object or workflow needs key=; a service must not have it."
                 message = f"{request_line}: 400 {error_response.reason}. {advice}"
                 return RequestRefused(message, status=400, reason=error_response.reason)
             return super()._response_error(response, request_line)
         id_ = mask_request_secrets(response.headers.get("x-restate-id", ""), response)
         if error_response.status == 409 and error_response.reason == _SECOND_RUN:
             return Conflict(
-                f"{request_line}: a workflow runs once per key, and this one has begun before as {id_}: attach to it.",
+                f"{request_line}: a workflow runs once per key, and this key was already used by {id_}: attach to it.",
                 status=409,
                 reason=error_response.reason,
             )
         return InvocationFailed(
-            f"{request_line}: the invocation {id_} ended in failure: [{error_response.status}] {error_response.reason}",
+            f"{request_line}: the invocation {id_} failed: [{error_response.status}] {error_response.reason}",
             status=error_response.status,
             reason=error_response.reason,
         )
@@ -109,14 +109,14 @@ class IngressTransport(Transport):
 
 @public
 class IngressClient:
-    """Talks to the handlers of a cluster, as ``lab.ingress``.
+    """A client for the handlers of a cluster; ``lab.ingress`` is one.
 
-    Bodies are JSON, sent and received. ``None`` is no body, which is what a handler without a parameter wants; bytes go
-    as they are, as application/octet-stream unless ``headers`` name another ``content-type``. An answer that is not
-    JSON comes as bytes, one without a body as None; ``raw=True`` gives every answer as bytes.
+    Bodies of requests and responses are JSON. ``None`` sends no body, for a handler without a parameter. Bytes are sent
+    unchanged, as application/octet-stream unless ``headers`` has another ``content-type``. A response that is not JSON
+    is returned as bytes, and one without a body as None; ``raw=True`` returns every response as bytes.
 
-    ``timeout`` is for the whole call; None is the connection's own limit. When it is over on a call, the invocation
-    goes on: with an idempotency key, attach to it.
+    ``timeout`` is the limit of the whole call; None means the limit of the connection. If a call times out, its
+    invocation continues: attach to it with its idempotency key.
     """
 
     def __init__(self, transport: IngressTransport) -> None:
@@ -124,7 +124,7 @@ class IngressClient:
 
     @property
     def address(self) -> str:
-        """Return the ingress's address."""
+        """Return the address of the ingress."""
         return self._transport.address
 
     def call(
@@ -141,14 +141,14 @@ class IngressClient:
         raw: bool = False,
         reason: str | None = None,
     ) -> Any:
-        """Invoke a handler, wait for it, and return its answer; ``key`` is that of a virtual object or workflow.
+        """Invoke a handler, wait for it, and return its result; ``key`` is the key of a virtual object or workflow.
 
         Raises:
-            InvocationFailed: the handler failed for good, or was killed or cancelled: see its ``status``, ``reason``.
+            InvocationFailed: the invocation failed, or was killed or cancelled; see ``status`` and ``reason``.
             NotFound: there is no such service or handler, or it is not public.
-            RequestRefused: the body is not what the handler takes; there is no ``key`` where one is needed.
-            Conflict: a workflow that has begun before under this key.
-            OutcomeUnknown: no response of the ingress came within the time; the invocation may go on.
+            RequestRefused: the handler does not accept the body, or a required ``key`` is missing.
+            Conflict: a workflow was already started with this key.
+            OutcomeUnknown: no response arrived within the time limit; the invocation may continue.
         """
         target = _handler_path(service, handler, key)
         request = _request(body, headers, idempotency_key)
@@ -169,12 +169,12 @@ class IngressClient:
         timeout: DurationInput | None = None,
         reason: str | None = None,
     ) -> SentInvocation:
-        """Invoke a handler and return at once; ``delay`` ("30s", seconds, a timedelta) has it begin later.
+        """Invoke a handler and return at once; with ``delay`` ("30s", seconds, a timedelta) it starts later.
 
         Raises:
             NotFound: there is no such service or handler, or it is not public.
-            RequestRefused: the body is not what the handler takes; there is no ``key`` where one is needed.
-            OutcomeUnknown: no response of the ingress came; the message may have been taken.
+            RequestRefused: the handler does not accept the body, or a required ``key`` is missing.
+            OutcomeUnknown: no response arrived; the server may have accepted the message.
         """
         target = _handler_path(service, handler, key)
         request = _request(body, headers, idempotency_key)
@@ -197,14 +197,14 @@ class IngressClient:
         timeout: DurationInput | None = None,
         raw: bool = False,
     ) -> Any:
-        """Wait for an invocation to end and return its answer; nothing is started.
+        """Wait for an invocation to end and return its result; this starts nothing.
 
-        Named by its id; by ``workflow`` and ``key``; or by ``service``, ``handler`` and ``idempotency_key`` (and
-        ``key``, where there is one).
+        Identify the invocation by its id; by ``workflow`` and ``key``; or by ``service``, ``handler`` and
+        ``idempotency_key`` (and ``key`` for a virtual object).
 
         Raises:
-            InvocationFailed: it ended in failure.
-            NotFound: there is none, or its answer is kept no longer.
+            InvocationFailed: it failed.
+            NotFound: it does not exist, or its result was removed.
             TimedOut: it has not ended within ``timeout``.
         """
         path = _invocation_path(invocation_id, workflow, service, handler, key, idempotency_key)
@@ -230,13 +230,13 @@ class IngressClient:
         timeout: DurationInput | None = None,
         raw: bool = False,
     ) -> Any:
-        """Return the answer of an invocation that has ended; named as in ``attach``.
+        """Return the result of an invocation that has ended; identify it as in ``attach``.
 
         Raises:
             NotReady: it has not ended.
-            InvocationFailed: it ended in failure.
-            NotFound: there is none, or its answer is kept no longer.
-            TimedOut: no response came within ``timeout``.
+            InvocationFailed: it failed.
+            NotFound: it does not exist, or its result was removed.
+            TimedOut: no response arrived within ``timeout``.
         """
         path = _invocation_path(invocation_id, workflow, service, handler, key, idempotency_key)
         return self._read("output", path, timeout, raw=raw)
@@ -246,16 +246,16 @@ class IngressClient:
         mismatch = SUCCESS[operation].mismatch(response)
         if mismatch is not None:
             raise ServerFailed(
-                f"the response to {operation} is not what a Restate ingress gives ({mismatch}). A login page or a "
-                f"proxy may have answered: check the ingress address {self.address}.",
+                f"the response to {operation} is not from a Restate ingress ({mismatch}). It may be from a login page "
+                f"or a proxy: check the ingress address {self.address}.",
                 status=response.status_code,
             )
         return _response_value(response, raw=raw)
 
     def resolve_awakeable(self, awakeable_id: str, value: Any = None, /, *, reason: str | None = None) -> None:
-        """Give the handler that waits for an awakeable its value.
+        """Resolve an awakeable with a value, which the waiting handler receives.
 
-        The server answers 202 also when it has one already, and then keeps the first.
+        If the awakeable is already completed, the server also returns 202 and keeps the first value.
 
         Raises:
             RequestRefused: no awakeable has this id.
@@ -266,9 +266,9 @@ class IngressClient:
         self._change("resolve_awakeable", path, id_, reason, **request)
 
     def reject_awakeable(self, awakeable_id: str, message: str, /, *, reason: str | None = None) -> None:
-        """Let what waits for an awakeable fail with this message (code 500); the first answer is kept.
+        """Reject an awakeable: the waiting handler gets an error with this message (code 500).
 
-        ``reason`` goes to the audit log alone.
+        If the awakeable is already completed, the server keeps the first result. ``reason`` is only for the audit log.
 
         Raises:
             RequestRefused: no awakeable has this id.
@@ -303,14 +303,14 @@ def _handler_path(service: str, handler: str, key: str | None) -> _HandlerPath:
 
 
 def _request(body: Any, headers: Headers | None, idempotency_key: str | None) -> dict[str, Any]:
-    """Return content and headers as httpx takes them."""
+    """Return content and headers as arguments for httpx."""
     content, kind = _content(body)
     fields = {} if kind is None else {"content-type": kind}
     for name, value in check_strings("headers", headers or {}, as_headers=True).items():
         fields[name.lower()] = value
     if idempotency_key is not None:
         if "idempotency-key" in fields:
-            raise ArgumentError("idempotency_key is given twice: by name and in headers.")
+            raise ArgumentError("idempotency_key is given twice, as an argument and in headers; keep one.")
         key = check_name("idempotency_key", idempotency_key)
         fields |= check_strings("idempotency_key", {"idempotency-key": key}, as_headers=True)
     return {"content": content, "headers": fields}
@@ -324,7 +324,7 @@ def _content(body: Any) -> tuple[bytes | None, str | None]:
     try:
         return json.dumps(body, ensure_ascii=False, allow_nan=False).encode(), JSON
     except (TypeError, ValueError) as error:
-        raise ArgumentError(f"body cannot be written as JSON ({error}): give JSON values, or bytes.") from error
+        raise ArgumentError(f"body cannot be written as JSON ({error}): pass JSON values, or bytes.") from error
 
 
 def _response_value(response: httpx.Response, *, raw: bool) -> Any:
@@ -338,7 +338,7 @@ def _response_value(response: httpx.Response, *, raw: bool) -> Any:
         return response.json()
     except ValueError as error:
         raise ServerFailed(
-            f"the handler's answer says that it is JSON and is not: {error}. raw=True gives its bytes.",
+            f"the handler's response is not JSON, although its content type is: {error}. Use raw=True for its bytes.",
             status=response.status_code,
         ) from error
 
@@ -351,7 +351,7 @@ def _sent_invocation(response: httpx.Response) -> SentInvocation:
         return SentInvocation(body["invocationId"], body["status"], begins)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ServerFailed(
-            f"the answer to send is not what a Restate ingress gives ({error!r}); the message may have been taken.",
+            f"the response to send is not from a Restate ingress ({error!r}); it may have accepted the message.",
             status=response.status_code,
         ) from error
 
@@ -364,7 +364,7 @@ def _invocation_path(
     key: str | None,
     idempotency_key: str | None,
 ) -> str:
-    """Return the path of an invocation by one of its three names."""
+    """Return the path of an invocation, which is identified in one of three ways."""
     by_request = {"service": service, "handler": handler, "idempotency_key": idempotency_key}
     has_request = any(value is not None for value in by_request.values())
     match invocation_id is not None, workflow is not None, has_request:
@@ -379,8 +379,8 @@ def _invocation_path(
             target = _handler_path(str(service), str(handler), key)
             return f"/restate/invocation/{target.path}/{_path_key(idempotency_key)}"
     raise ArgumentError(
-        "name one invocation: by invocation_id; by workflow and key; or by service, handler and idempotency_key (and "
-        "key, for a virtual object)."
+        "identify one invocation: by invocation_id; by workflow and key; or by service, handler and idempotency_key "
+        "(and key, for a virtual object)."
     )
 
 
@@ -388,16 +388,16 @@ def _path_key(idempotency_key: str | None) -> str:
     key = str(idempotency_key)
     if _PATH_KEY.fullmatch(key) is None or key in {".", ".."}:
         raise ArgumentError(
-            f"idempotency_key {format_value(key)} cannot stand in a path of the ingress, which takes letters, digits "
-            f"and -._~!$&'()*+,;=:@ there: use the invocation_id that send() returned."
+            f"idempotency_key {format_value(key)} cannot be part of a URL path; only letters, digits and "
+            f"-._~!$&'()*+,;=:@ are allowed. Use the invocation_id that send() returned."
         )
     return key
 
 
 def _is_invocation_failure(response: httpx.Response) -> bool:
-    """Tell an invocation's failure from a refusal of the ingress.
+    """Return whether an error is the failure of an invocation, not an error of the ingress itself.
 
-    Since 1.7 a header says so. Before, an answer of an invocation has its id, and a code in its body.
+    Since 1.7 a header shows that. Before 1.7, the response of an invocation has its id, and a code in its body.
     """
     source = response.headers.get("x-restate-error-source")
     if source is not None:

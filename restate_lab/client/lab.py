@@ -1,4 +1,4 @@
-"""A Lab: one live cluster as a Source, and ``connect()``, which finds it as the restate CLI does."""
+"""``Lab``, a live cluster as a Source, and ``connect()``, which finds the cluster like the restate CLI."""
 
 from __future__ import annotations
 
@@ -45,18 +45,19 @@ __all__ = ["Lab", "connect", "is_lab", "require_lab"]
 DEFAULT_TIMEOUT = 120.0
 _GREY, _ORANGE = "#8a8f98", "#e8710a"
 _UNTRIED = (
-    f"{{name}} has restate {{version}}, and restate_lab was tried on {OLDEST} and newer. lab.sql(), lab.tables(), "
-    f"lab.admin and lab.ingress work as far as this server has what they ask for; doctor() is incomplete, and all else "
-    f"that reads a meaning into its tables, plans or changes state refuses to."
+    f"{{name}} has restate {{version}}; restate_lab needs {OLDEST} or newer. lab.sql(), lab.tables(), "
+    f"lab.admin and lab.ingress work if the server supports their requests, and doctor() is incomplete. Functions that "
+    f"explain the tables, plan actions or change state raise NotOnThisServer."
 )
 _NOW = "SELECT now() AS now"
 _FUNCTIONS = "SELECT DISTINCT routine_name AS name FROM information_schema.routines"
 
 
 class Lab(BaseSource):
-    """One live cluster: SQL in, frames out; every change through one door. Made by ``connect()``.
+    """A connection to one live cluster, made by ``connect()``: run SQL, get frames, and make changes.
 
-    Safe to use from several threads. ``close()`` ends its connections; a Lab is also a context manager.
+    Every change takes one code path, which a read-only connection blocks. A Lab is safe to use from several threads.
+    ``close()`` closes its connections; a Lab is also a context manager.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class Lab(BaseSource):
 
     @property
     def name(self) -> str:
-        """Return the name of the environment at whose own address this is, as the CLI has it; else host and port."""
+        """Return the name of the CLI's environment if this is its own address; otherwise host and port."""
         return self.settings.environment
 
     @property
@@ -105,17 +106,17 @@ class Lab(BaseSource):
 
     @property
     def now(self) -> datetime:
-        """Return the server's clock, UTC."""
+        """Return the current time of the server, UTC."""
         rows = check_columns(self.arrow(_NOW, progress=False), _NOW, self)
         check_rows(rows, _NOW, self)
         moment = rows["now"][0]
-        # The server gives nanoseconds, with a zone or without (as UTC); a datetime holds microseconds.
+        # The server returns nanoseconds, with a zone or without (UTC); a datetime has microseconds.
         now: datetime = moment.cast(pa.timestamp("us", "UTC"), safe=False).as_py()
         return now.replace(tzinfo=UTC)
 
     @property
     def read_only(self) -> bool:
-        """Tell whether this connection refuses to change anything."""
+        """Return whether this connection refuses every change."""
         return self.transport.read_only
 
     @property
@@ -125,7 +126,7 @@ class Lab(BaseSource):
 
     @property
     def live(self) -> bool:
-        """Return True: its rows change while they are read."""
+        """Return True: its rows can change between reads."""
         return True
 
     def tables(self) -> pd.DataFrame:
@@ -147,11 +148,11 @@ class Lab(BaseSource):
         progress: bool | Progress | None = False,
         **named: Any,
     ) -> Iterator[pa.RecordBatchReader]:
-        """Give a ``RecordBatchReader`` that holds some thousand rows at a time, of a result of any size.
+        """Yield a ``RecordBatchReader`` for a result of any size; it holds some thousand rows at a time.
 
-        ``timeout`` counts to the end of the block, your own work on the rows included. Leaving the block ends the
-        query on the server. An answer that breaks off raises QueryInterrupted after the rows that came. The other
-        options are those of ``sql``, but without more said there is no limit of bytes and no line of progress.
+        ``timeout`` is the limit until the end of the block, including your own work on the rows. Leaving the block ends
+        the query on the server. If the response ends early, QueryInterrupted is raised after the rows that arrived. The
+        other options are those of ``sql``, but by default there is no byte limit and no progress line.
         """
         with mark_errors(statement, {**(params or {}), **named}):
             query = bind(statement, params, **named)
@@ -183,31 +184,31 @@ class Lab(BaseSource):
     ) -> Path | str:
         """Write the rows to a Parquet file in constant memory and return its path.
 
-        ``path`` is local, a URI that ``pyarrow.fs`` knows ("s3://bucket/x.parquet"), or a path on ``filesystem``.
-        The file appears when it is whole, and then replaces one of that name; after a failure nothing is left.
-        Intervals without months are written as durations. What Parquet has no exact type for raises QueryRefused.
+        ``path`` is local, a URI that ``pyarrow.fs`` supports ("s3://bucket/x.parquet"), or a path on ``filesystem``.
+        The file gets its name when it is complete, and then replaces an existing one; a failure leaves no file.
+        Intervals without months are written as durations. A column without an exact Parquet type raises QueryRefused.
         """
         with Shield():
-            from restate_lab.client.parquet import write_parquet  # noqa: PLC0415 - it loads all of pyarrow's file systems
+            from restate_lab.client.parquet import write_parquet  # noqa: PLC0415 - loads all of pyarrow's file systems
 
         with self.stream(statement, params=params, timeout=timeout, progress=progress, **named) as reader:
             return write_parquet(reader, reader.schema, path, filesystem)
 
     @functools.cached_property
     def admin(self) -> AdminClient:
-        """Return the whole Admin API, one method per operation."""
+        """Return the client of the Admin API: one method per operation."""
         with Shield():
-            from restate_lab.client.admin import AdminClient  # noqa: PLC0415 - pydantic is loaded when it is needed
+            from restate_lab.client.admin import AdminClient  # noqa: PLC0415 - loads pydantic only when needed
 
         return AdminClient(self.transport, arrow=self.arrow)
 
     @property
     def ingress(self) -> IngressClient:
-        """Return the client of the cluster's ingress: as configured, or where the server itself says that it is.
+        """Return the client of the ingress, at the configured address or the address that the server reports.
 
         Raises:
-            SettingsError: the server names another host than that of the Admin API, or one without encryption, and the
-                token would go there: give ``ingress_url`` yourself.
+            SettingsError: the server reports an address on another host than the Admin API, or without encryption, and
+                the token would be sent to it: pass ``ingress_url`` yourself.
         """
         with Shield():
             from restate_lab.client.ingress import IngressClient, IngressTransport  # noqa: PLC0415 - rarely needed
@@ -226,7 +227,7 @@ class Lab(BaseSource):
         return IngressClient(self._ingress)
 
     def check(self) -> Self:
-        """Ask the server once for its version, so that a wrong address fails here."""
+        """Read the server's version once, so that a wrong address fails here."""
         self._server.info(retry_for=0)
         return self
 
@@ -243,7 +244,7 @@ class Lab(BaseSource):
         self.close()
 
     def __repr__(self) -> str:
-        if "transport" not in vars(self):  # a traceback shows one that could not be made
+        if "transport" not in vars(self):  # a traceback can show a Lab whose creation failed
             return "<Lab, not connected>"
         mode = ", read-only" if self.read_only else ""
         return f"<Lab {self.name} at {self.settings.admin_url}{self._server_text()}{mode}>"
@@ -258,7 +259,7 @@ class Lab(BaseSource):
         info = self._server.last
         if info is None:
             return ""
-        age = f", older than {OLDEST}, the oldest that was tried" if is_older(info.version) else ""
+        age = f", older than {OLDEST}, the oldest tested version" if is_older(info.version) else ""
         return f", restate {info.version}{age}{', vqueues' if info.features.get('vqueues') else ''}"
 
     def _count_statuses(self) -> pa.Table:
@@ -290,23 +291,25 @@ def connect(
 ) -> Lab:
     """Connect to a cluster and return its Lab.
 
-        lab = rl.connect()                            # the cluster that `restate` would take
-        lab = rl.connect("prod", read_only=True)      # that of its environment "prod", and nothing can be changed
+        lab = rl.connect()                            # the cluster that `restate` would use
+        lab = rl.connect("prod", read_only=True)      # the CLI's environment "prod", without changes
         lab = rl.connect("http://127.0.0.1:9070")
 
-    ``cluster`` is an admin URL, the name of an environment of the restate CLI, or nothing: then the CLI's own
-    environment is taken, or the address in RESTATE_ADMIN_URL or RESTATE_HOST. An environment that is named here is used
-    with its own address and token: where RESTATE_ADMIN_URL, RESTATE_HOST, RESTATE_INGRESS_URL or RESTATE_AUTH_TOKEN has
-    another value, SettingsError is raised. ``token`` comes best from the environment or ``getpass.getpass()``, never
-    from a literal.
-    ``read_only=True`` refuses every change; ``RESTATE_LAB_READ_ONLY=1`` does so whatever is said here.
-    ``timeout`` is the total limit of a call ("120s"), ``max_bytes`` that of a result. ``audit`` is the folder
-    of the audit log, ``ca`` a PEM file of the authority that signed the server's certificate.
-    ``check=False`` sends nothing; otherwise one request tells at once when the address is wrong, and a server older
-    than 1.6.1, the oldest that restate_lab is tried on, is warned of (UntriedServer).
+    ``cluster`` is an admin URL or the name of an environment of the restate CLI. Without it, the CLI's current
+    environment is used, or the address in RESTATE_ADMIN_URL or RESTATE_HOST. If you name an environment, its own
+    address and token are used; SettingsError is raised if RESTATE_ADMIN_URL, RESTATE_HOST, RESTATE_INGRESS_URL or
+    RESTATE_AUTH_TOKEN has another value. Read ``token`` from the environment or ``getpass.getpass()``; do not write it
+    into a notebook.
+
+    ``read_only=True`` refuses every change; ``RESTATE_LAB_READ_ONLY=1`` also does, and this argument cannot override
+    it. ``timeout`` is the time limit of a whole call ("120s"), ``max_bytes`` the size limit of a result. ``audit`` is
+    the folder of the audit log, ``ca`` a PEM file of the authority that signed the server's certificate.
+
+    ``check=False`` sends nothing. Otherwise one request is sent, so that a wrong address fails at once. It also warns
+    (UntriedServer) if the server is older than 1.6.1, the oldest version that restate_lab was tested with.
 
     Raises:
-        SettingsError: the environment does not exist, a variable contradicts it, or a configuration file is broken.
+        SettingsError: the environment does not exist, a variable contradicts it, or a configuration file is invalid.
         Unreachable, AccessDenied, ServerFailed: there is no Restate Admin API at that address, for this token.
     """
     asked = (as_secret(cluster), as_secret(ingress_url), as_secret(token))
@@ -333,18 +336,18 @@ def connect(
 
 
 def is_lab(source: object) -> TypeGuard[Lab]:
-    """Return whether changes can be sent through a source: it is the connection itself, and not a wrapper of one."""
+    """Return whether changes can be sent through a source: it is a connection, not a wrapper of one."""
     return getattr(source, "live", False) is True and hasattr(source, "transport")
 
 
 def require_lab(source: object, what: str) -> Lab:
-    """Return the source if changes can be sent through it; ``what`` needs that.
+    """Return the source if changes can be sent through it; ``what`` is the operation that needs that.
 
     Raises:
-        ArgumentError: it can only be read.
+        ArgumentError: the source is read-only.
     """
     if not is_lab(source):
-        raise ArgumentError(f"{what} needs a live cluster, made by connect(); {format_value(source)} can only be read.")
+        raise ArgumentError(f"{what} needs a live cluster, from connect(); {format_value(source)} can only be read.")
     return source
 
 

@@ -1,4 +1,4 @@
-"""A query's rows into one Parquet file, in constant memory, whole or not at all."""
+"""Write the rows of a query to one Parquet file, in constant memory; an incomplete file is never left."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _WITHOUT_VIEWS: dict[pa.DataType, Any] = {pa.string_view(): pa.large_string(), p
 def write_parquet(
     batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: str | os.PathLike[str], filesystem: fs.FileSystem | None
 ) -> Path | str:
-    """Write the batches (zstd) and return the path, or the URI as it was given.
+    """Write the batches (zstd) and return the path, or the URI that was passed.
 
-    The file appears under its name only when it is whole; one that was there is replaced then. Intervals without
-    months are written as durations in nanoseconds.
+    The file gets its name only when it is complete, and then replaces an existing one. Intervals without months are
+    written as durations in nanoseconds.
 
     Raises:
         ArgumentError: the folder does not exist.
-        QueryRefused: Parquet has no exact type for a column; the message names it.
+        QueryRefused: Parquet has no exact type for a column; the message has its name.
     """
     location, target, name = locate(path, filesystem)
     if isinstance(location, fs.LocalFileSystem) and not Path(name).parent.is_dir():
-        raise ArgumentError(f"the folder {Path(name).parent} is not there: make it, or give another path.")
+        raise ArgumentError(f"the folder {Path(name).parent} does not exist: create it, or choose another path.")
     unfinished = f"{name}.{uuid.uuid4().hex[:8]}.unfinished"
     kept = writable_schema(schema)
     try:
@@ -61,7 +61,7 @@ def _remove(location: fs.FileSystem, name: str) -> None:
 
 
 def convert_table(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return the table with the types of ``schema``, which ``writable_schema`` made of its own.
+    """Return the table with the types of ``schema``, which is the result of ``writable_schema`` for this table.
 
     Raises:
         QueryRefused: a column has an interval that is not exact as a duration in nanoseconds.
@@ -72,7 +72,7 @@ def convert_table(table: pa.Table, schema: pa.Schema) -> pa.Table:
         exact = to_durations(table.column(at), units=("ns",))
         if exact is None:
             raise _unsupported_type_error(
-                f"column {field.name!r} has an interval with months, or one longer than 292 years, and Parquet has no "
+                f"column {field.name!r} has an interval with months, or one longer than 292 years. Parquet has no "
                 f"exact type for it. Cast it to text in the statement: CAST({field.name} AS VARCHAR)."
             )
         table = table.set_column(at, schema.field(at), exact)
@@ -80,7 +80,7 @@ def convert_table(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def locate(path: str | os.PathLike[str], filesystem: fs.FileSystem | None) -> tuple[fs.FileSystem, Path | str, str]:
-    """Return the file system that a path means, the path as people know it, and the path there."""
+    """Return the file system of a path, the path for the user, and the path on that file system."""
     if filesystem is not None:
         return filesystem, os.fspath(path), os.fspath(path)
     if isinstance(path, str) and "://" in path:
@@ -91,12 +91,12 @@ def locate(path: str | os.PathLike[str], filesystem: fs.FileSystem | None) -> tu
 
 
 def row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterable[pa.Table]:
-    """Give the batches in tables of some 24 MB."""
+    """Yield the batches in tables of about 24 MB."""
     group: list[pa.RecordBatch] = []
     size = 0
     for batch in batches:
         group.append(batch)
-        size += batch.get_total_buffer_size()  # what is held in memory
+        size += batch.get_total_buffer_size()  # the size in memory
         if size >= _GROUP_BYTES:
             yield pa.Table.from_batches(group, schema)
             group, size = [], 0
@@ -109,7 +109,7 @@ def arrow_bytes(batch: pa.RecordBatch) -> int:
     try:
         return int(batch.nbytes)
     except pa.ArrowTypeError:
-        # pyarrow before 24 counts no views, in which DataFusion gives text.
+        # pyarrow before 24 cannot count views, which DataFusion uses for text.
         return sum(_column_bytes(column) for column in batch.columns)
 
 
@@ -122,10 +122,10 @@ def _column_bytes(column: pa.Array[Any]) -> int:
 
 
 def writable_schema(schema: pa.Schema) -> pa.Schema:
-    """Return the schema with the types that Parquet writers lack replaced.
+    """Return the schema with types that Parquet writers support.
 
     Raises:
-        QueryRefused: Parquet has no exact type for a column; the message names it.
+        QueryRefused: Parquet has no exact type for a column; the message has its name.
     """
     for field in schema:
         _check_writable(field)
@@ -135,19 +135,19 @@ def writable_schema(schema: pa.Schema) -> pa.Schema:
 def _check_writable(field: pa.Field[Any]) -> None:
     if pa.types.is_union(field.type):
         raise _unsupported_type_error(
-            f"column {field.name!r} holds JSON values of several types, which Parquet cannot hold: "
+            f"column {field.name!r} has JSON values of several types, which Parquet does not support: "
             f"use ->> or json_get_str."
         )
     if field.type != INTERVAL and holds_intervals(field.type):
         raise _unsupported_type_error(
-            f"column {field.name!r} holds intervals within a nested value, which Parquet cannot hold: select their "
+            f"column {field.name!r} has intervals in a nested value, which Parquet does not support: select their "
             f"parts, or cast them to text in the statement."
         )
     name = repeated_field(field.type)
     if name is not None:
         raise _unsupported_type_error(
-            f"column {field.name!r} holds a struct with two fields named {name!r}, which Parquet readers cannot tell "
-            f"apart: give the fields different names in the statement."
+            f"column {field.name!r} has a struct with two fields named {name!r}, which Parquet readers cannot "
+            f"distinguish: give the fields different names in the statement."
         )
 
 

@@ -1,8 +1,8 @@
-"""What a response means: the error of one that is not a success, and whether a change was done, refused or lost.
+"""Classify responses: the exception for an error, and whether a change was done, refused or lost.
 
 A response is a success if it has a status and a body that the operation returns (``SUCCESS``). It is a refusal if its
-status says that the request was turned away (4xx), or if it is an error that Restate itself wrote. Every other response
-counts as lost: a gateway wrote it, possibly after the server acted.
+status is 4xx, or if Restate itself wrote the error. Every other response counts as lost: a gateway wrote it, possibly
+after the server made the change.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ __all__ = [
 ]
 
 _REFUSAL_CLASSES: dict[int, type[RequestRefused]] = {404: NotFound, 409: Conflict, 410: Conflict, 425: Conflict}
-# What nodes say for some seconds when one of them is lost or comes back; no other 500 passes by itself.
+# Nodes report these for some seconds after a node is lost or comes back. Every other 500 is permanent.
 _NODE_CHANGES = (
     "External error: connection closed",
     "External error: connect throttled",
     "External error: handshake failed",
     "External error: node lookup for partition",
-    "was shut down or removed",  # of the node's own former self, just after a restart
+    "was shut down or removed",  # just after a restart, about the node's previous process
     "Internal error: No such scanner",
     "doesn't exist on this node, this is benign",
     "expecting a partition store",
     "the peer dropped the reply port",
 )
-# What the node that was asked says when it has not passed a change on to the node that leads the partition.
+# A node reports these if it has not forwarded a change to the leader of the partition.
 _NOT_PASSED_ON = (
     "connect throttled",
     "handshake failed",
@@ -75,9 +75,9 @@ _REFUSED_QUERY = ("Datafusion error: ", "datafusion failed: ")  # the latter wit
 _TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
 _LONGEST_REASON = 600
 _LONGEST_TEXT = 64_000  # characters
-_MAY_HAVE_PASSED = frozenset({408, 420, 499})  # a gateway sends them after it has begun to forward a request
-# Envoy and Istio have these texts for requests that they did not forward. With "retried and the latest reset reason"
-# an earlier attempt was forwarded, and the first text may follow such an attempt too: it is a hint, not a proof.
+_MAY_HAVE_PASSED = frozenset({408, 420, 499})  # a gateway can send them after it started to forward a request
+# Envoy and Istio report these for requests that they did not forward. With "retried and the latest reset reason" an
+# earlier attempt was forwarded, and the first text can also follow such an attempt: it is a hint, not a proof.
 _NEVER_FORWARDED = (
     "no healthy upstream",
     "headers. reset reason: connection failure",
@@ -100,16 +100,16 @@ class ErrorResponse:
 
     @property
     def summary(self) -> str:
-        """Return it in one phrase: status, code and reason, cut to a readable length."""
+        """Return status, code and reason in one phrase of readable length."""
         code = f" [{self.code}]" if self.code and self.code not in self.reason else ""
         reason = truncate(self.reason, _LONGEST_REASON)
-        return f"{self.status}{code} {reason or 'without a word'}"
+        return f"{self.status}{code} {reason or '(no message)'}"
 
 
 def read_error_response(response: httpx.Response) -> ErrorResponse:
-    """Read an answer's reason: JSON with a message, plain text, an HTML page, or nothing.
+    """Read the reason from a response: JSON with a message, plain text, an HTML page, or an empty body.
 
-    Secrets of the request are masked in it: some gateways repeat the headers that they refuse.
+    Secrets of the request are masked in it, because some gateways repeat the headers that they refuse.
     """
     text = response.text.strip()
     kind = response.headers.get("content-type", "")
@@ -135,13 +135,13 @@ def _json_object(text: str) -> dict[str, Any] | None:
 
 
 def mask_request_secrets(text: str, response: httpx.Response) -> str:
-    """Return a text of a response for display: cut, and without the secrets among the headers of its request."""
-    # Masked before it is cut: the part of a secret that a cut leaves over would not be recognized.
+    """Return a text of a response for display: truncated, and without the secret headers of its request."""
+    # Mask before truncating: a truncated secret would not be recognized.
     return mask_secrets(text, secrets_in(response.request.headers))[:_LONGEST_TEXT]
 
 
 def retry_after(response: httpx.Response) -> float | None:
-    """Return the seconds that the server asks to wait, or None where it does not say (or names a date)."""
+    """Return the seconds that the server asks to wait; None if it does not, or sends a date."""
     try:
         return max(0.0, float(response.headers["retry-after"]))
     except (KeyError, ValueError):
@@ -149,19 +149,20 @@ def retry_after(response: httpx.Response) -> float | None:
 
 
 def is_temporary(error: ErrorResponse) -> bool:
-    """Tell whether a read may be sent again: limits, gateways, and a node that has just gone or come back."""
+    """Return whether a read may be repeated: a rate limit, a gateway error, or a node that was lost or came back."""
     return error.status in {429, 502, 503, 504} or is_node_change(error)
 
 
 def is_node_change(error: ErrorResponse) -> bool:
-    """Tell whether this is said because a node has just gone or come back."""
+    """Return whether the cause of an error is a node that was just lost or came back."""
     return error.status == 500 and any(sign in error.reason for sign in _NODE_CHANGES)
 
 
 def routing_outcome(reason: str) -> Literal["not taken", "lost"] | None:
-    """Tell what became of a change that one node passes on to another, by the words of the one that was asked.
+    """Return the outcome of a change that a node should forward to another node, from its error message.
 
-    "not taken": it never left, and may be sent again. "lost": it may have happened. None: this is about something else.
+    "not taken": the node did not forward it, so it may be sent again. "lost": the change may have happened. None: the
+    message has another cause.
     """
     if any(sign in reason for sign in _NOT_PASSED_ON):
         return "not taken"
@@ -171,9 +172,9 @@ def routing_outcome(reason: str) -> Literal["not taken", "lost"] | None:
 def error_from_response(
     response: httpx.Response, *, request_line: str, settings: Settings, address: str
 ) -> RestateLabError:
-    """Return the exception for an answer that is not success; its body must have been read.
+    """Return the exception for a response that is not a success; its body must have been read.
 
-    ``request_line`` is such as "POST /query".
+    ``request_line`` is for example "POST /query".
     """
     error = read_error_response(response)
     where = f"{request_line} on {settings.environment} ({address})"
@@ -185,28 +186,28 @@ def error_from_response(
     if 300 <= status < 400:
         target = mask_request_secrets(response.headers.get("location", "nowhere"), response)
         return ServerFailed(
-            f"{where}: redirected to {target}. A login page or a proxy stands before the Admin API; "
+            f"{where}: redirected to {target}. A login page or a proxy is in front of the Admin API; "
             f"use the API's own address and a token.",
             status=status,
         )
     if status in {502, 503, 504}:
         return Unreachable(f"{where}: {error.summary}. {_GATEWAY_ADVICE[status]}")
     if is_node_change(error):
-        return Unreachable(f"{where}: {error.summary}. A node has just gone or come back: try again shortly.")
+        return Unreachable(f"{where}: {error.summary}. A node was lost or came back: try again shortly.")
     return _request_error(error, where, is_query=request_line.endswith("/query"))
 
 
 _GATEWAY_ADVICE = {
-    502: "A gateway did not reach the server: check that it runs.",
-    503: "Nothing there can serve this at the moment: try again shortly, and check that all nodes run.",
-    504: "A gateway gave up waiting. Ask for less, or ask the server's own address: a scan without hits sends "
-    "nothing until it ends, and load balancers drop silent lines.",
+    502: "A gateway did not reach the server: check that the server runs.",
+    503: "No node can serve this request now: try again shortly, and check that all nodes run.",
+    504: "A gateway timed out. Request less data, or use the server's own address: a scan that finds no rows sends "
+    "no data until it ends, and load balancers close idle connections.",
 }
 
 
 def _rate_limit_error(error: ErrorResponse, where: str, wait: float | None) -> RateLimited:
-    advice = f"The server asks to wait {format_duration(wait)}" if wait else "Wait a little, or ask less often"
-    return RateLimited(f"{where}: {error.summary}. {advice}; the limits are the server's settings.", retry_after=wait)
+    advice = f"The server asks to wait {format_duration(wait)}" if wait else "Wait, or send requests less often"
+    return RateLimited(f"{where}: {error.summary}. {advice}; the limits are settings of the server.", retry_after=wait)
 
 
 def _request_error(error: ErrorResponse, where: str, *, is_query: bool) -> RestateLabError:
@@ -226,7 +227,7 @@ def _query_advice(reason: str) -> str:
     if "Resources exhausted" in reason or "Not enough memory" in reason:
         return ". All queries of a node share one memory pool: select fewer columns, filter, or sort in pandas."
     if "non valid invocation id" in reason:
-        return ". An id is compared with something that is no invocation id: ids are case-sensitive and 38 long."
+        return ". An id is compared with an invalid invocation id: ids have 38 characters and are case-sensitive."
     return ""
 
 
@@ -236,19 +237,19 @@ def _token_advice(settings: Settings) -> str:
             f"No token is configured for {settings.environment}: set RESTATE_AUTH_TOKEN, or bearer_token in the "
             f"CLI's config.toml, or pass connect(token=getpass.getpass())."
         )
-    return f"The token sent came from {settings.token_source}: it may be expired, or not meant for this environment."
+    return f"The token is from {settings.token_source}: it may have expired, or belong to another environment."
 
 
 def _connecting_advice(error: str, settings: Settings, *, is_ingress: bool) -> str:
     if "WRONG_VERSION_NUMBER" in error:
-        return "What is there does not speak TLS: does its address begin with http://?"
+        return "The server at this address does not use TLS: try http:// instead of https://."
     if is_ingress:
-        return "Check that the server runs and that this is its ingress address; connect(ingress_url=…) sets another."
+        return "Check that the server runs and that this is its ingress address; or use connect(ingress_url=…)."
     advice = "Check that the server runs and that this is its admin address."
     if settings.chosen_by == "the default":
         advice += (
-            ' For another one, connect("http://host:9070") or connect("an environment of the restate CLI"), or set '
-            "RESTATE_ADMIN_URL; `restate-lab demo` starts one to try."
+            ' For another cluster, use connect("http://host:9070") or connect("an environment of the restate CLI"), or '
+            "set RESTATE_ADMIN_URL; `restate-lab demo` starts a cluster to try."
         )
     return advice
 
@@ -256,11 +257,11 @@ def _connecting_advice(error: str, settings: Settings, *, is_ingress: bool) -> s
 def repeated_close_error(
     error: httpx.TransportError, *, request_line: str, settings: Settings, address: str
 ) -> ServerFailed:
-    """Return the exception for a request at which a server that answers others closed the connection, twice."""
+    """Return the exception for a request at which the server closed the connection twice while it answered others."""
     what = "this statement" if request_line.endswith("/query") else "this request"
     return ServerFailed(
         f"{request_line} on {settings.environment} ({address}): the server closed the connection twice while it worked "
-        f"on {what} ({error}), and it answers other requests. {what[0].upper()}{what[1:]} probably makes a worker of "
+        f"on {what} ({error}), but it answers other requests. {what[0].upper()}{what[1:]} probably makes a worker of "
         f"the server fail: do not send it again unchanged. The server's log has the reason.",
         status=0,
     )
@@ -269,30 +270,32 @@ def repeated_close_error(
 def error_from_transport(
     error: httpx.RequestError, *, request_line: str, settings: Settings, address: str
 ) -> RestateLabError:
-    """Return the exception for a call that ended without an answer, or with one that cannot be read."""
-    is_ingress = re.split(r"[ ,]", address)[0] != settings.admin_url  # how it is reached may follow
+    """Return the exception for a call that ended without a readable response."""
+    is_ingress = re.split(r"[ ,]", address)[0] != settings.admin_url  # a text about the proxy may follow
     about = "ingress of this cluster" if is_ingress else f"chosen by {settings.chosen_by}"
     where = f"{request_line} on {settings.environment} ({address}, {about})"
     if isinstance(error, httpx.ConnectTimeout):
         return Unreachable(f"{where}: {error}. Check the address, the network and its firewalls.")
     if isinstance(error, httpx.TimeoutException):
-        return TimedOut(f"{where}: no answer within the time allowed. Allow more with timeout=…, or ask for less.")
+        return TimedOut(
+            f"{where}: no response within the time limit. Allow more time with timeout=…, or request less data."
+        )
     if isinstance(error, httpx.ConnectError):
         return Unreachable(f"{where}: {error}. {_connecting_advice(str(error), settings, is_ingress=is_ingress)}")
     if isinstance(error, httpx.DecodingError):
         return ServerFailed(
-            f"{where}: {error}. A Restate server does not send this: check the address, and what stands before it.",
+            f"{where}: {error}. This is not from a Restate server: check the address, and the proxies in front of it.",
             status=200,
         )
-    return Unreachable(f"{where}: {error}. The connection broke before an answer came.")
+    return Unreachable(f"{where}: {error}. The connection broke before a response arrived.")
 
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """What a successful response to one operation looks like.
+    """The properties of a successful response to one operation.
 
-    ``body`` is a JSON "object" or "list", "nothing", or "any". ``fields`` are in the object. ``header`` is set.
-    ``new_id`` is the field with the id of an invocation that came into being.
+    ``body`` is a JSON "object" or "list", "nothing", or "any". ``fields`` must be in the object. ``header`` must be
+    set. ``new_id`` is the field with the id of the new invocation.
     """
 
     statuses: tuple[int, ...]
@@ -302,7 +305,7 @@ class Success:
     new_id: str | None = None
 
     def mismatch(self, response: httpx.Response) -> str | None:
-        """Return why a response is not this success, without our token; None if it is. Its body must have been read."""
+        """Return why a response is not a success, without our token; None if it is. Its body must have been read."""
         reason = self._mismatch(response)
         return None if reason is None else mask_request_secrets(reason, response)
 
@@ -323,7 +326,7 @@ class Success:
         return None
 
     def new_invocation_id(self, response: httpx.Response) -> str | None:
-        """Return the id of the invocation that came into being, or None where none did."""
+        """Return the id of the new invocation, or None if there is no new one."""
         return None if self.new_id is None else str(_parse_json(response)[self.new_id])
 
     def _fits(self, value: Any) -> bool:
@@ -338,7 +341,7 @@ _OF_AN_INVOCATION = Success((200,), "any", header=_INVOCATION_ID)
 
 SUCCESS: Mapping[str, Success] = MappingProxyType(
     {
-        # Admin API: the names are its operationIds; seen on 1.6.1 and 1.7.12
+        # Admin API: the names are its operationIds; observed on 1.6.1 and 1.7.12
         "health": _OK,
         "create_deployment": Success((200, 201), "object", ("id", "services")),
         "update_deployment": Success((200,), "object", ("id", "services")),
@@ -364,7 +367,7 @@ SUCCESS: Mapping[str, Success] = MappingProxyType(
         "resume_vqueue": _ACCEPTED,
         # the batch endpoint, which has no operationId
         "batch": Success((200,), "object", ("succeeded", "failed")),
-        # the ingress: it sets the header on every response of an invocation, whatever the handler returns
+        # ingress: it sets the header on every response of an invocation, independent of the handler's result
         "call": _OF_AN_INVOCATION,
         "attach": _OF_AN_INVOCATION,
         "output": _OF_AN_INVOCATION,
@@ -373,14 +376,14 @@ SUCCESS: Mapping[str, Success] = MappingProxyType(
         "reject_awakeable": _ACCEPTED,
     }
 )
-"""What success looks like, by operation: all changes, and the reads whose body nothing else checks."""
+"""The successful responses by operation: all changes, and the reads whose body is not checked elsewhere."""
 
 
 def is_lost(response: httpx.Response, error: ErrorResponse) -> bool:
     """Return whether a change may have happened although the response is not a success; its body must have been read.
 
-    A redirect counts as lost: it comes from a login page or a proxy, and some proxies redirect after a failure of the
-    server behind them. 429 does not: a limit turns a request away before it is forwarded.
+    A redirect counts as lost: it is from a login page or a proxy, and some proxies redirect after the server behind
+    them failed. 429 does not count as lost: a rate limit rejects a request before it is forwarded.
     """
     if error.status < 400:
         return True
@@ -389,20 +392,20 @@ def is_lost(response: httpx.Response, error: ErrorResponse) -> bool:
     if not _is_from_restate(response) or is_node_change(error):
         return True
     passed_on = routing_outcome(error.reason)
-    # The Admin API says 503 only where it passes a request on to another node.
+    # The Admin API returns 503 only for requests that it forwards to another node.
     return passed_on == "lost" or (error.status == 503 and passed_on is None)
 
 
 def says_never_forwarded(error: ErrorResponse) -> bool:
-    """Return whether a gateway says that it did not forward the request. It may be wrong: read before resending."""
+    """Return whether a gateway reports that it did not forward the request. It can be wrong: read before resending."""
     return error.status == 503 and any(text in error.reason for text in _NEVER_FORWARDED)
 
 
 def _is_from_restate(response: httpx.Response) -> bool:
-    """Return whether Restate wrote an error, and not a gateway.
+    """Return whether Restate wrote an error, rather than a gateway.
 
-    The Admin API writes ``message`` and ``restate_code``, null included, where Kubernetes, Envoy and AWS write
-    ``message`` alone or with other fields. An empty 501 is its answer to a removal without force.
+    The Admin API always writes ``message`` and ``restate_code`` (which can be null). Kubernetes, Envoy and AWS write
+    ``message`` alone or with other fields. An empty 501 is the Admin API's response to a removal without force.
     """
     if _ERROR_SOURCE in response.headers or (response.status_code == 501 and not response.content):
         return True

@@ -1,8 +1,8 @@
-"""Check that a response has the columns that our own SQL asked for, and report another shape as one clear error.
+"""Check that a response has the columns that our own SQL selects, and report another shape as one clear error.
 
-A proxy or a later server can drop, rename, retype or null a column. ``check_columns`` compares a response with the
-select list of its statement, right where it is read. ``translate_errors`` covers what no check foresees, at the public
-functions.
+A proxy or a newer server can drop a column, rename it, change its type, or replace its values with nulls.
+``check_columns`` compares a response with the select list of its statement as soon as it is read. ``translate_errors``
+handles all other cases, at the public functions.
 """
 
 from __future__ import annotations
@@ -86,24 +86,24 @@ def _families_by_name() -> dict[str, tuple[str, ...]]:
 
 
 FAMILIES: dict[str, tuple[str, ...]] = _families_by_name()
-"""What kind of values a column of our own statements has, by its name, which means the same in nearly all of them."""
+"""The kinds of values of a column of our own statements, by its name; nearly all statements use a name the same way."""
 
 _SKIPPED = re.compile(r"--[^\n]*|'(?:[^']|'')*'")
 _PIECE = re.compile(r'"(?:[^"]|"")*"|\w+|\s+|.', re.DOTALL)
 _NAME = re.compile(r'(?:^|[\s.])(?P<name>"(?:[^"]|"")+"|[A-Za-z_]\w*)$')
-# What the server never gives as null: an id as a table has it, a count, and a status that a CASE makes.
+# Columns that are never null: the id of a table, a count, and a status made by a CASE.
 _NEVER_NULL = re.compile(
     r"(?:\w\.)?(?:id|word)|now\(\) AS now|count\(.*\) AS \w+|CASE\b.*\bELSE .*END AS (?:status|word)", re.DOTALL
 )
 _ADVICE = (
-    "Look for a proxy that changes responses, or update restate_lab if the server is newer than it; lab.arrow() shows "
-    "a response as it came."
+    "Check for a proxy that changes responses, or update restate_lab if the server is newer; lab.arrow() shows "
+    "an unchanged response."
 )
 _UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, OverflowError, pa.ArrowException)
 
 
 class SelectedColumn(NamedTuple):
-    """One column that a statement selects; ``name`` is None where the server makes it up."""
+    """One column that a statement selects; ``name`` has None if the server chooses the name."""
 
     name: str | None
     is_never_null: bool
@@ -111,20 +111,20 @@ class SelectedColumn(NamedTuple):
 
 @functools.lru_cache(maxsize=512)
 def selected_columns(statement: str) -> tuple[SelectedColumn, ...]:
-    """Return the columns of a statement's outermost SELECT (of a UNION, the first), in order."""
+    """Return the columns of a statement's outermost SELECT (the first one of a UNION), in order."""
     return tuple(_parse_item(item) for item in _items(_SKIPPED.sub("''", statement)))
 
 
 def check_columns(answer: Result, statement: str, source: Source | None) -> Result:
-    """Return an answer to one of our own statements if it has the columns that the statement selects.
+    """Return the response to one of our own statements if it has the columns that the statement selects.
 
     Raises:
-        ServerFailed: a column is missing, has another kind of values, or is null where it never is.
+        ServerFailed: a column is missing, has another kind of values, or has an unexpected null.
     """
     checked = answer
     if isinstance(checked, pd.DataFrame):
         checked = checked.copy(deep=False)
-        checked.attrs = {}  # pandas copies them, with the statement and its values, for each column that is looked at
+        checked.attrs = {}  # pandas would copy them, with the statement and its values, for each column
     faults = [fault for column in selected_columns(statement) for fault in _faults(column, checked)]
     if faults:
         raise _shape_error(f"the response to `{_shorten(statement)}`", "; ".join(faults), source)
@@ -132,9 +132,9 @@ def check_columns(answer: Result, statement: str, source: Source | None) -> Resu
 
 
 def check_types(schema: pa.Schema, types: Mapping[str, str | None], statement: str, source: Source) -> pa.Schema:
-    """Return the schema of a whole table if its columns have the types that the server itself names for them.
+    """Return the schema of a whole table if its columns have the types that the server declares for them.
 
-    ``types`` has the server's type names by column, as in information_schema, such as "LargeUtf8"; None is not known.
+    ``types`` has the server's type names by column, as in information_schema, such as "LargeUtf8"; None is unknown.
 
     Raises:
         ServerFailed: a column is missing, or has another kind of values.
@@ -149,10 +149,10 @@ def check_types(schema: pa.Schema, types: Mapping[str, str | None], statement: s
 
 
 def check_rows(answer: pa.Table | pd.DataFrame, statement: str, source: Source, *, rows: int = 1) -> None:
-    """Refuse an answer that has not exactly as many rows as the statement always gives.
+    """Check that a response has exactly the number of rows that its statement always returns.
 
     Raises:
-        ServerFailed: it has more or fewer.
+        ServerFailed: it has more or fewer rows.
     """
     if len(answer) != rows:
         fault = f"it has {len(answer):,} rows instead of {rows}"
@@ -160,10 +160,10 @@ def check_rows(answer: pa.Table | pd.DataFrame, statement: str, source: Source, 
 
 
 def tables_of(source: Source) -> pd.DataFrame:
-    """Return ``source.tables()`` if it has the columns ``table`` and ``column`` with a text in every row.
+    """Return ``source.tables()`` if it has the columns ``table`` and ``column`` with text in every row.
 
     Raises:
-        ServerFailed: it has not.
+        ServerFailed: a column is missing, or has values that are not text.
     """
     tables = source.tables()
     columns = (SelectedColumn("table", is_never_null=True), SelectedColumn("column", is_never_null=True))
@@ -174,10 +174,10 @@ def tables_of(source: Source) -> pd.DataFrame:
 
 
 def translate_errors(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a public function, whose first argument is a source, report an unreadable response as ServerFailed.
+    """Make a public function, whose first argument is a source, report an unreadable response as ServerFailed.
 
-    The original error is its ``__cause__``: it may be a bug of restate_lab, and the message says so. An unknown keyword
-    is refused as by ``check_keywords``.
+    The original error is its ``__cause__``; the message says that it may be a bug of restate_lab. An unknown keyword is
+    refused as in ``check_keywords``.
     """
     error_for = keyword_check(function)
 
@@ -192,7 +192,7 @@ def translate_errors(function: Callable[P, R]) -> Callable[P, R]:
             raise
         except _UNREADABLE as error:
             if error.__traceback__ is None or error.__traceback__.tb_next is None:
-                raise  # the call itself is wrong: an argument is missing, or there is one too many
+                raise  # the call itself is wrong: an argument is missing or superfluous
             source: Any = args[0] if args else None
             raise _unreadable_response_error(function.__name__, error, source) from error
 
@@ -200,7 +200,7 @@ def translate_errors(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _items(statement: str) -> Iterator[str]:
-    """Give the expressions of the outermost select list."""
+    """Yield the expressions of the outermost select list."""
     depth, item, is_within = 0, "", False
     for piece in _PIECE.findall(statement):
         depth += (piece in "([") - (piece in ")]")
@@ -226,7 +226,7 @@ def _parse_item(item: str) -> SelectedColumn:
 
 
 def _faults(column: SelectedColumn, answer: pd.DataFrame | pa.Table | pa.Schema) -> Iterator[str]:
-    """Say what is wrong with one column of an answer."""
+    """Yield the problems of one column of a response."""
     if column.name is None:
         return
     yield from _type_faults(answer, column.name, FAMILIES.get(column.name, ()))
@@ -243,7 +243,7 @@ def _type_faults(answer: pd.DataFrame | pa.Table | pa.Schema, name: str, familie
     kind = _family(answer, name)
     if kind not in families and _has_values(answer, name):
         wanted = " or ".join(_FAMILY_LABELS[family] for family in families)
-        yield f"column {name!r} holds {_FAMILY_LABELS.get(kind, kind)} instead of {wanted}"
+        yield f"column {name!r} has {_FAMILY_LABELS.get(kind, kind)} instead of {wanted}"
 
 
 _FAMILY_LABELS = {
@@ -268,7 +268,10 @@ def _has_nulls(answer: Any, name: str) -> bool:
 
 
 def _has_values(answer: Any, name: str) -> bool:
-    """Tell whether a column holds anything: nulls are nulls of every type. A schema alone does not say."""
+    """Return whether a column has values that are not null; a column of nulls fits every type.
+
+    For a schema without rows, only the type of the column decides.
+    """
     if isinstance(answer, pd.DataFrame):
         return bool(answer[name].notna().any())
     if isinstance(answer, pa.Table):
@@ -284,7 +287,7 @@ def _family(answer: pd.DataFrame | pa.Table | pa.Schema, name: str) -> str:
 
 
 def _frame_family(column: pd.Series[Any]) -> str:
-    """Return the family of a frame's column; of Python objects that of the first that is there."""
+    """Return the family of a frame's column; for Python objects, the family of the first value that is not null."""
     for family, fits in _PANDAS:
         if fits(column.dtype):
             return family
@@ -332,15 +335,15 @@ _PANDAS: tuple[tuple[str, Callable[[Any], bool]], ...] = (
 
 def _shape_error(what: str, faults: str, source: Any) -> ServerFailed:
     return ServerFailed(
-        f"{what} has another shape: {faults}. {_server_text(source)} {_ADVICE}", status=200, reason=faults
+        f"{what} has an unexpected shape: {faults}. {_server_text(source)} {_ADVICE}", status=200, reason=faults
     )
 
 
 def _unreadable_response_error(function: str, error: Exception, source: Any) -> ServerFailed:
     message = f"{type(error).__name__}: {error}"
     return ServerFailed(
-        f"{function}() could not read a response: {message}. Either a response has another shape than expected, or "
-        f"this is a bug of restate_lab: the original error is the cause of this one. {_server_text(source)} {_ADVICE}",
+        f"{function}() could not read a response: {message}. Either the response has an unexpected shape, or this is a "
+        f"bug of restate_lab; the original error is the __cause__ of this one. {_server_text(source)} {_ADVICE}",
         status=200,
         reason=message,
     )
@@ -351,7 +354,7 @@ def _server_text(source: Any) -> str:
         name, version = getattr(source, "name", None), getattr(source, "version", None)
         if name and version:
             return f"{name} runs restate {version}."
-    return "The server's version is not known."
+    return "The server's version is unknown."
 
 
 def _shorten(statement: str) -> str:

@@ -1,20 +1,20 @@
-"""Which cluster is meant, and the token for it: found as the restate CLI finds them.
+"""Find the cluster and its token in the same places as the restate CLI.
 
-The order is that of the CLI 1.7.12, held by tests/integration/test_settings_cli.py against the CLI itself:
+The order is that of the CLI 1.7.12; tests/integration/test_settings_cli.py compares it with the CLI itself:
 
 - the environment: the argument, RESTATE_ENVIRONMENT, the file ``environment``, "local";
-- its values, later ones winning: [default], [<environment>], [global] of config.toml, RESTATE_HOST,
-  RESTATE_ADMIN_URL and RESTATE_INGRESS_URL, RESTATE_AUTH_TOKEN. The CLI's own "local" counts as written in [local]
-  and sets every value, so that for it [default] is good for a login token only.
+- its values, where a later one takes precedence: [default], [<environment>], [global] of config.toml, RESTATE_HOST,
+  RESTATE_ADMIN_URL and RESTATE_INGRESS_URL, RESTATE_AUTH_TOKEN. The CLI's built-in "local" acts like a table [local]
+  that sets every value, so [default] can only add a login token to it.
 
-Stricter than the CLI:
+This module is stricter than the CLI:
 
-- An address with a user name, a password, a query or a fragment is refused (the CLI drops the first two without a
-  word), and so is a token that no header can carry.
-- The name of an environment must exist: [default] and [global] give no address to a name that has no table.
-- An environment that the caller names is used, or SettingsError is raised: no variable replaces its values.
-- An address from RESTATE_ADMIN_URL or RESTATE_HOST that is not the environment's own is another cluster. It is named
-  by its host and port, and gets neither the token nor the ingress of the environment.
+- It refuses an address with a user name, a password, a query or a fragment (the CLI silently drops the first two), and
+  a token that an HTTP header cannot contain.
+- The name of an environment must exist: [default] and [global] give no address to a name without a table.
+- If the caller names an environment, its own values are used, or SettingsError is raised: no variable replaces them.
+- An address from RESTATE_ADMIN_URL or RESTATE_HOST that is not the environment's own is another cluster. Its name is
+  its host and port, and it gets neither the token nor the ingress of the environment.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ if TYPE_CHECKING:
 __all__ = ["Settings", "load_settings"]
 
 _LOGIN = "`restate cloud login`"
-_LATEST_TIME = 8_210_266_876_799  # seconds; the CLI calls a token invalid that ends after the year 262142
+_LATEST_TIME = 8_210_266_876_799  # seconds; for the CLI, a token that expires after the year 262142 is invalid
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where a cluster is and what opens it.
+    """The addresses of a cluster, and its token.
 
     ``admin_url`` and ``ingress_url`` have no trailing slash and keep a base path; ``unix:<path>`` is a socket.
-    ``ingress_url`` None means that nothing names it: the server itself may. ``environment`` is the name of the CLI's
-    environment where ``admin_url`` is that environment's own, and otherwise host and port of ``admin_url``.
-    ``token_source`` ("" without a token) and ``chosen_by`` are words for messages. ``token_for_ingress`` is False where
+    ``ingress_url`` None means that it is not configured; the server itself may report it. ``environment`` is the name
+    of the CLI's environment if ``admin_url`` is that environment's own, otherwise the host and port of ``admin_url``.
+    ``token_source`` ("" without a token) and ``chosen_by`` are texts for messages. ``token_for_ingress`` is False if
     the token belongs to an environment and ``ingress_url`` does not. No repr, pickle or error shows the token.
     """
 
@@ -76,13 +76,13 @@ class Settings:
 
     @property
     def of_ingress(self) -> Settings:
-        """Return the settings for requests to ``ingress_url``: without the token where it is not meant for it."""
+        """Return the settings for requests to ``ingress_url``; without the token if it is not for that address."""
         return self if self.token_for_ingress else replace(self, token=None, token_source="")
 
 
 @dataclass(frozen=True, slots=True)
 class _Arguments:
-    """The arguments, sealed where they may hold a password."""
+    """The arguments, as Secrets because they can hold a password."""
 
     cluster: Secret | None
     ingress_url: Secret | None
@@ -104,16 +104,16 @@ def load_settings(
     """Find the cluster as the restate CLI does.
 
     ``cluster`` is an admin URL (``http://…``, ``https://…``, ``unix:/path``), the name of an environment of the CLI, or
-    None for the environment that the CLI would take. ``ingress_url`` and ``token`` go before everything else. ``env``
+    None for the environment that the CLI would use. ``ingress_url`` and ``token`` override all other sources. ``env``
     None means the variables of this process, ``cwd`` None its working folder.
 
-    With a URL nothing is taken from the CLI's configuration: a token of one environment must not reach another's
-    address. RESTATE_AUTH_TOKEN does go along, for it is bound to no environment: whoever set it for this process
-    meant the cluster that the process is told to use, and the CLI sends it to any address, too.
+    With a URL, the CLI's configuration is not used: the token of one environment must not reach the address of another.
+    RESTATE_AUTH_TOKEN is sent, because it does not belong to an environment: it was set for this process, which uses
+    this cluster. The CLI also sends it to any address.
 
-    Warns SettingsWarning for a .env file that the CLI would obey. Raises SettingsError for an unknown environment, for
-    a variable that would replace a value of the environment named in ``cluster``, for a missing or unusable address, a
-    broken config.toml, and a login token that is missing, invalid or expired.
+    Warns SettingsWarning for a .env file that the CLI would read. Raises SettingsError for an unknown environment, for
+    a variable that would replace a value of the environment named in ``cluster``, for a missing or invalid address, an
+    invalid config.toml, and a login token that is missing, invalid or expired.
     """
     arguments = _Arguments(as_secret(cluster), as_secret(ingress_url), as_secret(token))
     variables = cli.read_variables(env)
@@ -129,11 +129,11 @@ def load_settings(
 
 
 def _check_text(arguments: _Arguments) -> None:
-    """Refuse what is no text, such as a token in bytes, without showing it."""
+    """Refuse an argument that is not text, such as a token in bytes, without showing its value."""
     for argument in ("cluster", "ingress_url", "token"):
         value: Secret | None = getattr(arguments, argument)
         if value is not None and not isinstance(value.reveal(), str):
-            raise SettingsError(f"the {argument} argument must be text, and is a {type(value.reveal()).__name__}")
+            raise SettingsError(f"the {argument} argument must be text, not {type(value.reveal()).__name__}")
 
 
 def _settings_for_address(arguments: _Arguments, variables: Variables) -> Settings:
@@ -152,7 +152,7 @@ def _settings_for_environment(arguments: _Arguments, variables: Variables, cwd: 
         return _settings_for_override(arguments, variables, override)
     admin_url = _own_admin_url(name, chosen_by, config)
     section = config.sections.get(cli.fold_case(name))
-    environment = section.name if section else name or "default"  # no name at all: [default] and [global] alone
+    environment = section.name if section else name or "default"  # without a name: only [default] and [global]
     if arguments.cluster is not None:
         _check_not_overridden(environment, arguments, variables, layers)
     token, source = _token(arguments, variables, layers)
@@ -168,7 +168,7 @@ def _settings_for_environment(arguments: _Arguments, variables: Variables, cwd: 
 
 
 def _settings_for_override(arguments: _Arguments, variables: Variables, override: ConfigValue) -> Settings:
-    """Return the settings for an address from a variable: like those for an address that is an argument."""
+    """Return the settings for an address from a variable, which are like those for an address argument."""
     admin_url = parse_address(override, ADMIN, "variable")
     token, source = _token(arguments, variables, [])
     ingress_url = _ingress_url(arguments, [], variables)
@@ -180,17 +180,17 @@ def _host_and_port(admin_url: str) -> str:
 
 
 def _choose_environment(arguments: _Arguments, variables: Variables, cwd: Path) -> tuple[str, str]:
-    """Return the name of the environment and what chose it."""
+    """Return the name of the environment and the source that chose it."""
     name, chosen_by = _find_environment(arguments, variables, cwd)
     if "@" in name.reveal() or is_address(name.reveal()):
-        raise SettingsError(f"{chosen_by} holds an address where the name of an environment belongs")
+        raise SettingsError(f"{chosen_by} has an address, but it must be the name of an environment")
     return name.reveal(), chosen_by
 
 
 def _find_environment(arguments: _Arguments, variables: Variables, cwd: Path) -> tuple[Secret, str]:
     if arguments.cluster is not None:
         if not arguments.cluster.reveal().strip():
-            raise SettingsError("the cluster argument is empty: give an admin URL, the name of an environment, or None")
+            raise SettingsError("the cluster argument is empty: pass an admin URL, the name of an environment, or None")
         return arguments.cluster, "the argument"
     if cli.ENVIRONMENT in variables:
         return variables[cli.ENVIRONMENT], cli.ENVIRONMENT
@@ -200,18 +200,18 @@ def _find_environment(arguments: _Arguments, variables: Variables, cwd: Path) ->
     try:
         return Secret(path.read_text(encoding="utf-8").strip()), f"the file {path}"
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}, which names the environment, cannot be read: {error}") from error
+        raise SettingsError(f"the file {path} with the name of the environment cannot be read: {error}") from error
 
 
 def _exists(name: str, config: CliConfig) -> bool:
-    """Tell whether an environment exists; without any name, [default] and [global] are one."""
+    """Return whether an environment exists; without a name, [default] and [global] form one."""
     return not name or cli.fold_case(name) == cli.LOCAL or cli.fold_case(name) in config.sections
 
 
 def _own_admin_url(name: str, chosen_by: str, config: CliConfig) -> str:
     """Return the address that the configuration has for an environment.
 
-    Raises SettingsError where there is no such environment, or it has no address.
+    Raises SettingsError if there is no such environment, or it has no address.
     """
     own = address_from_layers(ADMIN, config.layers(name)) if _exists(name, config) else None
     if own is None:
@@ -222,20 +222,20 @@ def _own_admin_url(name: str, chosen_by: str, config: CliConfig) -> str:
 def _check_not_overridden(
     environment: str, arguments: _Arguments, variables: Variables, layers: Sequence[ConfigSection]
 ) -> None:
-    """Raise SettingsError where a variable would replace a value of the environment that the caller named."""
+    """Raise SettingsError if a variable would replace a value of the environment that the caller named."""
     for key in (ADMIN, INGRESS):
         override = address_from_variable(key, variables)
         if override is None or (key == INGRESS and arguments.ingress_url is not None):
             continue
         if not is_own(override, key, layers):
             raise SettingsError(
-                f"{override.where} is set and points to {parse_address(override, key, 'variable')}; you asked for "
-                f"{environment!r}. Unset it, or connect to the address."
+                f"{override.where} is set to {parse_address(override, key, 'variable')}, which is not the address of "
+                f"the environment {environment!r} that you named. Unset it, or connect to the address."
             )
     own = _own_token(layers)
     if arguments.token is None and own is not None and not _is_same(variables.get(cli.AUTH_TOKEN, own), own):
         raise SettingsError(
-            f"{cli.AUTH_TOKEN} is set and differs from the token of {environment!r}; you asked for {environment!r}. "
+            f"{cli.AUTH_TOKEN} is set and differs from the token of the environment {environment!r} that you named. "
             f"Unset it, or connect to the address."
         )
 
@@ -245,7 +245,7 @@ def _is_same(one: Secret, other: Secret) -> bool:
 
 
 def _own_token(layers: Sequence[ConfigSection]) -> Secret | None:
-    """Return the token that the configuration has for an environment, of whatever kind; None where it has none."""
+    """Return the token of any kind that the configuration has for an environment, or None."""
     configured = cli.last_value(layers, "bearer_token")
     if configured is not None:
         return configured.value
@@ -269,7 +269,10 @@ def _ingress_url(arguments: _Arguments, layers: Sequence[ConfigSection], variabl
 
 
 def _reaches_ingress(source: str, arguments: _Arguments, layers: Sequence[ConfigSection], variables: Variables) -> bool:
-    """Tell whether the token may be sent to the ingress: one of config.toml goes to no address of a variable."""
+    """Return whether the token may be sent to the ingress.
+
+    A token of config.toml is not sent to an address from a variable.
+    """
     override = address_from_variable(INGRESS, variables)
     if override is None or arguments.ingress_url is not None or arguments.token is not None or source == cli.AUTH_TOKEN:
         return True
@@ -278,23 +281,23 @@ def _reaches_ingress(source: str, arguments: _Arguments, layers: Sequence[Config
 
 def _no_address_message(name: str, chosen_by: str, config: CliConfig) -> str:
     is_asked = chosen_by == "the argument"
-    other = "give an address (http://…)" if is_asked else f"set {cli.ADMIN_URL} or {cli.HOST}"
+    other = "pass an address (http://…)" if is_asked else f"set {cli.ADMIN_URL} or {cli.HOST}"
     remedy = f"with `restate config edit`, or {other}."
     if section := config.sections.get(cli.fold_case(name)):
         return f"The environment {section.name!r} has no address: add admin_base_url to {section.where} {remedy}"
     hint = f"{did_you_mean(nearest_names(name, config.names))} ".lstrip()
     if re.fullmatch(r"[\w.-]+:\d+(/.*)?", name):
         hint = "An address begins with http:// or https://. "
-    asked_by = "asked for" if is_asked else f"chosen by {chosen_by}"
-    seen = f"{config.file} has" if config.exists else f"{config.file} does not exist, so that there is only"
+    asked_by = "named by you" if is_asked else f"chosen by {chosen_by}"
+    seen = f"{config.file} has" if config.exists else f"{config.file} does not exist, so there is only"
     return (
-        f"There is no environment {name!r} ({asked_by}): {seen} {', '.join(config.names)}. {hint}"
+        f"Unknown environment {name!r} ({asked_by}): {seen} {', '.join(config.names)}. {hint}"
         f"Choose one of these, add it {remedy}"
     )
 
 
 def _token(arguments: _Arguments, variables: Variables, layers: Sequence[ConfigSection]) -> tuple[Secret | None, str]:
-    """Return the token and where it comes from; without layers nothing but the argument and the variable count."""
+    """Return the token and its source; without layers, only the argument and the variable are used."""
     is_cloud = _is_cloud(layers)
     configured = _configured_token(arguments, variables, layers)
     if configured is None:
@@ -303,9 +306,9 @@ def _token(arguments: _Arguments, variables: Variables, layers: Sequence[ConfigS
         raise SettingsError(f"{configured.where} must be text in quotes")
     token = _check_token(configured.value, configured.where)
     if token is None and arguments.token is not None:
-        raise SettingsError(f"{configured.where} is empty; leave it out to use what is configured")
+        raise SettingsError(f"{configured.where} is empty; omit it to use the configured token")
     if token is None and is_cloud:
-        raise SettingsError(f"{configured.where} is empty, and goes before the login token of Restate Cloud: remove it")
+        raise SettingsError(f"{configured.where} is empty and overrides the login token of Restate Cloud: remove it")
     return token, configured.where if token is not None else ""
 
 
@@ -321,14 +324,14 @@ def _configured_token(
 
 
 def _check_token(token: Secret, where: str) -> Secret | None:
-    """Return a token that a header can carry, None for an empty one."""
+    """Return a token that an HTTP header can contain; None if it is empty."""
     bare = Secret(token.reveal().strip())
     if not bare.reveal():
         return None
     if re.fullmatch(r"[\x21-\x7e]+", bare.reveal()) is None:
         raise SettingsError(
-            f"{where} has a space, a control character or a letter beyond ASCII in it, which no token has. "
-            "Give the token alone, without the word Bearer."
+            f"{where} has a space, a control character or a character beyond ASCII, which a token cannot have. "
+            "Pass only the token, without 'Bearer'."
         )
     return bare
 
@@ -345,20 +348,20 @@ def _is_cloud(layers: Sequence[ConfigSection]) -> bool:
 
 
 def _login(layers: Sequence[ConfigSection]) -> tuple[ConfigSection | None, Secret | None]:
-    """Return what `restate cloud login` stored, and the section that holds it."""
+    """Return the section that holds the token of `restate cloud login`, and the token."""
     holder = next((layer for layer in reversed(layers) if "access_token" in (layer.cloud or {})), None)
     return holder, holder.cloud["access_token"] if holder is not None and holder.cloud else None
 
 
 def _login_token(layers: Sequence[ConfigSection]) -> tuple[Secret | None, str]:
-    """Return what `restate cloud login` stored, unless it has expired."""
+    """Return the token of `restate cloud login` and its source; raise if it is missing, invalid or expired."""
     holder, token = _login(layers)
     if holder is None or not token:
         raise SettingsError(f"There is no login token for this Restate Cloud environment: run {_LOGIN} first.")
     where = f"the login token of [{holder.name}.cloud] in {holder.file}"
     expiry = _expiry(token)
     if expiry is None:
-        raise SettingsError(f"T{where[1:]} is invalid, it does not say when it expires: run {_LOGIN}.")
+        raise SettingsError(f"T{where[1:]} is invalid, because it has no expiry time: run {_LOGIN}.")
     if expiry <= datetime.now(UTC).timestamp():
         when = datetime.fromtimestamp(max(expiry, 0), UTC)
         raise SettingsError(f"T{where[1:]} expired at {format_timestamp(when)}: run {_LOGIN}.")
@@ -366,7 +369,7 @@ def _login_token(layers: Sequence[ConfigSection]) -> tuple[Secret | None, str]:
 
 
 def _expiry(token: Secret) -> int | None:
-    """Return when a JWT ends, in seconds since 1970, or None where it does not say; its signature is not checked."""
+    """Return when a JWT expires, in seconds since 1970; None if it has no expiry. Its signature is not checked."""
     try:
         claims = token.reveal().split(".")[1]
         padding = "=" * (-len(claims) % 4)
@@ -384,16 +387,16 @@ def _warn_about_dotenv(settings: Settings, arguments: _Arguments, variables: Var
     names = [name for name in dotenv.names if name not in variables and _matters(name, arguments, known)]
     if names:
         warnings.warn(
-            f"{dotenv.file} sets {', '.join(names)}, which the restate CLI would obey here and restate_lab does not. "
-            f"Taken: environment {settings.environment!r} at {settings.admin_url}. To follow the file, set its "
-            "variables in the environment of the kernel, or give the address and token as arguments.",
+            f"{dotenv.file} sets {', '.join(names)}. The restate CLI would use this file, but restate_lab ignores it "
+            f"and uses environment {settings.environment!r} at {settings.admin_url}. To use the values of the file, "
+            "set its variables in the environment of the kernel, or pass the address and token as arguments.",
             SettingsWarning,
-            stacklevel=5,  # the line that called connect()
+            stacklevel=5,  # the caller of connect()
         )
 
 
 def _matters(name: str, arguments: _Arguments, known: set[str]) -> bool:
-    """Tell whether a variable could have changed the answer, given the arguments and the other variables."""
+    """Return whether a variable could have changed the settings, with these arguments and other variables."""
     if name == cli.AUTH_TOKEN:
         return arguments.token is None
     if arguments.is_address:

@@ -1,4 +1,4 @@
-"""The version of a virtual object's state: what the server compares before it takes a change."""
+"""The version of a virtual object's state, which the server compares before it applies a change."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["state_version"]
 
 
 def state_version(state: Mapping[str, bytes]) -> str:
-    """Return the version of a whole state, key → value; the empty state has one too.
+    """Return the version of a complete state (key → value); the empty state also has a version.
 
-    A hash over all keys in their order and their values; the server computes the same (seen on 1.6.1 and 1.7.12).
+    It is a hash of all keys, in order, and their values. The server computes the same (observed on 1.6.1 and 1.7.12).
     """
     digest = hashlib.sha256()
     for position, key in enumerate(sorted(state, key=str.encode)):

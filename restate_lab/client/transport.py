@@ -1,7 +1,7 @@
-"""The only network I/O: one method for reads, one for changes.
+"""All network I/O: one method for reads, and one for changes.
 
-Reads are repeated for some seconds where the failure passes by itself. Changes are refused on a read-only
-connection, written to the audit log before they are sent, and never repeated here.
+Reads are repeated for some seconds if the failure is temporary. Changes are refused on a read-only connection, written
+to the audit log before they are sent, and never repeated here.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ __all__ = ["Record", "Transport"]
 
 RETRY_FOR = 10.0  # seconds, for reads
 _AT_ONCE = 2.0  # seconds
-_BROKEN = (httpx.TransportError, httpx.DecodingError)  # what reading an answer's body raises
+_BROKEN = (httpx.TransportError, httpx.DecodingError)  # raised while the body of a response is read
 
 
 class Transport:
-    """Talks to one address of a cluster, its Admin API or its ingress; safe to use from several threads.
+    """The connection to one address of a cluster, its Admin API or its ingress; safe to use from several threads.
 
-    ``timeout`` is the total limit for a call. ``transport`` replaces the network, for tests of error paths.
+    ``timeout`` is the time limit of a whole call. ``transport`` replaces the network, for tests of error paths.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Transport:
         self._recovery = RecoveryTracker()
         self.answered_at = -math.inf  # time.monotonic() of the last success of a read
         self.refused_batches: set[str] = set()
-        """The verbs whose batch endpoint this server refuses; kept so that each is tried once."""
+        """The verbs whose batch endpoint this server refuses, so that each is tried only once."""
         self._ca = ca
         self._replacement = transport
         self._pid = os.getpid()
@@ -88,7 +88,7 @@ class Transport:
         retry_for: float = RETRY_FOR,
         **request: Any,
     ) -> httpx.Response:
-        """Return the whole answer of a request that changes nothing; ``request`` is as httpx takes it.
+        """Return the complete response of a request that changes nothing; ``request`` has arguments for httpx.
 
         Raises:
             Unreachable, TimedOut, AccessDenied, RateLimited, RequestRefused, ServerFailed
@@ -110,9 +110,10 @@ class Transport:
         is_query: bool = False,
         **request: Any,
     ) -> Iterator[httpx.Response]:
-        """Give the answer with its body still to come; leaving the block ends it on the server too.
+        """Yield the response before its body is read; leaving the block also ends the request on the server.
 
-        With ``is_query`` a server that was just away is asked once more when it has had time to catch up.
+        With ``is_query`` the request is repeated once, after a wait, if the server has just come back: it may not have
+        all its rows yet.
         """
         deadline = time.monotonic() + self.limit(timeout)
         response = self._open(
@@ -135,49 +136,49 @@ class Transport:
         reason: str | None = None,
         **request: Any,
     ) -> httpx.Response:
-        """Send a change once and return its answer; ``action`` and ``targets`` go to the audit log.
+        """Send a change once and return its response; ``action`` and ``targets`` are written to the audit log.
 
-        ``success`` says which responses mean that it was done. No redirect is followed.
+        ``success`` describes the responses that confirm the change. Redirects are not followed.
 
         Raises:
-            ReadOnly: this connection may only read; nothing was sent.
+            ReadOnly: this connection is read-only; nothing was sent.
             AuditFailed: the intent could not be written; nothing was sent.
-            OutcomeUnknown: no response came, or none of Restate's own; read before repeating.
-            RequestRefused, AccessDenied, RateLimited, Unreachable, ServerFailed: the server did not take it.
+            OutcomeUnknown: no response arrived, or it is not from Restate; read the state before you repeat the change.
+            RequestRefused, AccessDenied, RateLimited, Unreachable, ServerFailed: the server did not accept it.
         """
         with self.record(action, targets, reason=reason, request=f"{method} {path}") as record:
             return record.send(method, path, success=success, timeout=timeout, **request)
 
     @contextmanager
     def record(self, action: str, targets: Sequence[str], *, reason: str | None, request: str) -> Iterator[Record]:
-        """Write one intent for all requests of a block, and one result when it ends, whatever ends it.
+        """Write one intent for all requests of a block, and one result when the block ends for any reason.
 
-        ``request`` says in a few words what is going to be sent. An interrupt outside of a request is held back until
-        the result is written.
+        ``request`` briefly describes the requests. An interrupt outside of a request is held back until the result is
+        written.
 
         Raises:
-            ReadOnly: this connection may only read; nothing was sent.
+            ReadOnly: this connection is read-only; nothing was sent.
             AuditFailed: the intent could not be written; nothing was sent.
         """
         if self.read_only:
-            raise ReadOnly(f"{action} was not sent: this connection to {self.settings.environment} may only read.")
+            raise ReadOnly(f"{action} was not sent: this connection to {self.settings.environment} is read-only.")
         where = {"environment": self.settings.environment, "address": self.address}
         send = partial(self._change, action)
         with record_change(self.audit, action, targets, send, reason=reason, **where, request=request) as record:
             yield record
 
     def limit(self, timeout: DurationInput | None) -> float:
-        """Return the seconds that a call may take; None means the connection's own limit."""
+        """Return the time limit of a call in seconds; None means the limit of the connection."""
         return seconds_left(self.timeout if timeout is None else check_seconds("timeout", timeout))
 
     def check_open(self) -> None:
-        """Raise ArgumentError when it was closed."""
+        """Raise ArgumentError if the connection was closed."""
         if self._client.is_closed:
             where = f"{self.settings.environment} ({self.address})"
-            raise ArgumentError(f"the connection to {where} was closed, and nothing was sent: connect() again.")
+            raise ArgumentError(f"the connection to {where} was closed, so nothing was sent: connect() again.")
 
     def note_return(self) -> None:
-        """Note that the server was away until now: queries let it catch up for some seconds."""
+        """Record that the server was unavailable until now: queries give it some seconds to recover all its rows."""
         self._recovery.note()
 
     def close(self) -> None:
@@ -196,11 +197,14 @@ class Transport:
             headers=headers_for(self.settings, is_loopback=is_loopback(route.base)),
             trust_env=False,
         )
-        self._urls = {"/query": client.build_request("POST", "/query").url}  # parsed once; other paths are many
+        self._urls = {"/query": client.build_request("POST", "/query").url}  # parsed once; other paths vary
         return client
 
     def _own_client(self) -> httpx.Client:
-        """Return the client of this process: on a line that a fork shares, each would read the other's answers."""
+        """Return the client of this process.
+
+        A forked process needs its own: if two processes share a connection, each can read the other's responses.
+        """
         self.check_open()
         if self._pid != os.getpid():
             self._client, self._pid = self._create_client(), os.getpid()
@@ -218,7 +222,7 @@ class Transport:
         timeout: DurationInput | None = None,
         **request: Any,
     ) -> httpx.Response:
-        """Send a change once; ``result`` has what is known of it by then, also when this raises."""
+        """Send a change once; ``result`` always has its current outcome, also if this raises."""
         request_line = f"{method} {path}"
         deadline = time.monotonic() + self.limit(timeout)
         result.clear()
@@ -235,7 +239,7 @@ class Transport:
         try:
             shield.let_through(exchange)
         except KeyboardInterrupt:
-            with suppress(RestateLabError, IndexError):  # the answer is there if the interrupt came at the very end
+            with suppress(RestateLabError, IndexError):  # the response exists if the interrupt arrived after it
                 self._evaluate(answers[0], action, request_line, success, result)
             raise
         except ArgumentError as error:
@@ -252,7 +256,7 @@ class Transport:
     def _evaluate(
         self, response: httpx.Response, action: str, request_line: str, success: Success, result: dict[str, Any]
     ) -> httpx.Response:
-        """Return the response of a change that was done, and raise what any other one means."""
+        """Return the response if it confirms the change; otherwise raise the error that it means."""
         result["status"] = response.status_code
         if response.is_success:
             if (mismatch := success.mismatch(response)) is not None:
@@ -273,8 +277,8 @@ class Transport:
 
     def _outcome_unknown(self, action: str, reason: str, *, never_forwarded: bool = False) -> OutcomeUnknown:
         return OutcomeUnknown(
-            f"{action} was sent to {self.settings.environment} ({self.address}), and no response of Restate's own came "
-            f"back: {reason.rstrip('.')}. It may have happened: read the present state before you repeat it.",
+            f"{action} was sent to {self.settings.environment} ({self.address}), but Restate did not confirm it: "
+            f"{reason.rstrip('.')}. The change may have happened: read the current state before you repeat it.",
             never_forwarded=never_forwarded,
         )
 
@@ -308,7 +312,7 @@ class Transport:
                 if response.is_success:
                     self.answered_at = time.monotonic()
                     wait = self._recovery.seconds_left
-                    reason = "it was away until now, and may not have all its rows yet"
+                    reason = "it has just come back and may not have all its rows yet"
                     if not may_settle or not 0 < wait < deadline - time.monotonic():
                         return response
                     response.close()
@@ -322,11 +326,11 @@ class Transport:
     def _check_break(
         self, error: httpx.TransportError, request_line: str, breaks: list[object], *, deadline: float, may_pass: bool
     ) -> None:
-        """Raise where a broken connection does not pass by repeating the request.
+        """Raise if a connection broke and repeating the request does not help.
 
-        ``breaks`` collects the signs of absence for connections that broke in succession, each while the server
-        answered another request at once. The second one has its cause in the request: the server is not away. While a
-        node of a cluster dies, other requests show that, and the breaks have their cause there.
+        ``breaks`` collects signs of absence: one for each consecutive connection that broke while the server answered
+        another request at once. At the second one, the request itself is the cause, because the server is available.
+        If other requests show signs of absence too, a node of the cluster is failing, and that is the cause.
         """
         sign = self._note_absence(error)
         if not may_pass:
@@ -342,7 +346,7 @@ class Transport:
             ) from error
 
     def _answers_others(self, deadline: float) -> bool:
-        """Tell whether the server answers a simple request at once."""
+        """Return whether the server answers a simple request at once."""
         within = min(deadline, time.monotonic() + _AT_ONCE)
         try:
             with closing(self._send("GET", "/health", deadline=within, tick=None, request={})) as response:
@@ -353,7 +357,7 @@ class Transport:
     def _retry_delay(
         self, response: httpx.Response, request_line: str, pause: float, give_up: float
     ) -> tuple[float, str]:
-        """Return in how many seconds to ask again after a refusal, and why; raise where that does not help."""
+        """Return after how many seconds to repeat a refused request, and why; raise if that does not help."""
         with closing(response), self._translate_errors(request_line):
             response.read()
         error_response, wait = read_error_response(response), retry_after(response) or pause
@@ -376,7 +380,7 @@ class Transport:
         body_limit: int | None = BODY_LIMIT,
         sending: Callable[[], None] | None = None,
     ) -> httpx.Response:
-        """Send a request; ``sending`` is called before the first byte goes out."""
+        """Send a request; ``sending`` is called before the first byte is sent."""
         client, left = self._own_client(), max(0.01, deadline - time.monotonic())
         try:
             built = client.build_request(
@@ -387,10 +391,12 @@ class Transport:
                 **request,
             )
         except httpx.InvalidURL as error:
-            raise ArgumentError(f"{method} {path[:60]}… was not sent: a name in it is no address ({error}).") from error
-        if sending is not None and not self._reports_sending:  # httpx's own transports do not tell when
+            raise ArgumentError(
+                f"{method} {path[:60]}… was not sent: a name in it cannot be part of a URL ({error})."
+            ) from error
+        if sending is not None and not self._reports_sending:  # httpx's own transports do not call it
             sending()
-        response = self._network.handle_request(built)  # client.send() would look for cookies in every response
+        response = self._network.handle_request(built)  # client.send() would search every response for cookies
         response.request = built
         if "set-cookie" in response.headers:
             client.cookies.extract_cookies(response)

@@ -1,4 +1,4 @@
-"""An embedded restate-server with sample services and a scripted story, for learning and for tests."""
+"""A local restate-server with sample services and a scripted story, for learning and for tests."""
 
 from restate_lab.demo.faults import break_again, fix
 

@@ -1,4 +1,4 @@
-"""What the demo asks of its cluster and does to it; the one place of the demo that sends requests."""
+"""The requests that the demo sends to its cluster; no other module of the demo sends requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from restate_lab.status import statuses_sql
 
 __all__ = ["Api"]
 
-# Only the events always have it: with vqueues a long back-off leaves last_failure empty.
+# Only the events always contain the code: with vqueues, last_failure is empty during a long back-off.
 FAILURE_CODES = """
 SELECT id, json_get_str(event_json, 'restate_doc_error_code') AS code FROM sys_journal_events
 WHERE id IN :ids AND event_type = 'TransientError' ORDER BY appended_at"""
@@ -27,10 +27,10 @@ class Api:
         self.lab = connect(admin_url, ingress_url=ingress_url, audit=audit, timeout=30, check=False)
 
     def is_ready(self) -> bool:
-        """Return whether the server says that it is healthy, and its partitions answer."""
+        """Return whether the server reports that it is healthy and its partitions respond."""
         try:
             self.lab.transport.read("GET", "/health", timeout=2, retry_for=0)
-            # After a restart it is healthy for a moment before "expecting a partition store" has passed.
+            # After a restart, /health succeeds while queries still fail with "expecting a partition store".
             count = {"query": "SELECT count(*) AS n FROM sys_invocation_status"}
             self.lab.transport.read("POST", "/query", json=count, timeout=5, retry_for=0)
         except RestateLabError:
@@ -42,19 +42,19 @@ class Api:
         return self.lab.admin.version()
 
     def register(self, uri: str, *, force: bool = False, headers: Mapping[str, str] | None = None) -> str:
-        """Make a deployment known and return its id; with ``force`` read again what a known one serves."""
+        """Register a deployment and return its id; ``force`` discovers a known deployment again."""
         return str(self.lab.admin.create_deployment(uri=uri, force=force, additional_headers=headers).id)
 
     def deployments(self) -> dict[str, str]:
-        """Return deployment id → address of every deployment."""
+        """Return the address of each deployment by id."""
         return {each.id: str(each.uri) for each in self.lab.admin.list_deployments()}
 
     def remove(self, deployment_id: str) -> None:
-        """Forget a deployment, whatever is still bound to it."""
+        """Remove a deployment, even if invocations are pinned to it."""
         self.lab.admin.delete_deployment(deployment_id, force=True)
 
     def move(self, deployment_id: str, uri: str) -> None:
-        """Say where a known deployment listens now."""
+        """Change the address of a registered deployment."""
         self.lab.admin.update_deployment(deployment_id, uri=uri)
 
     def send(self, handler: str, body: Any, *, delay: str | None = None, idempotency_key: str | None = None) -> str:
@@ -66,7 +66,7 @@ class Api:
         return sent.invocation_id
 
     def act(self, operation: str, id_: str) -> str:
-        """Kill, cancel, pause or restart as new an invocation; return its id, or that of the new one."""
+        """Kill, cancel, pause or restart an invocation as new; return its id, or the id of the new one."""
         admin = self.lab.admin
         if operation == "restart-as-new":
             return str(admin.restart_as_new_invocation(id_).new_invocation_id)
@@ -76,22 +76,22 @@ class Api:
 
     def statuses(self, ids: Iterable[str]) -> dict[str, str]:
         """Return the status of each of these invocations that exists, as in ``restate_lab.status``."""
-        words = statuses_sql(has_vqueues=self.lab.features.get("vqueues", False))
-        statement = f"SELECT id, word FROM ({words}) WHERE id IN :ids"  # noqa: S608 - constants
+        statuses = statuses_sql(has_vqueues=self.lab.features.get("vqueues", False))
+        statement = f"SELECT id, word FROM ({statuses}) WHERE id IN :ids"  # noqa: S608 - constants
         frame = self.lab.sql(statement, ids=list(ids), progress=False)
         return dict(zip(frame["id"], frame["word"], strict=True))
 
     def failure_codes(self, ids: Iterable[str]) -> dict[str, str]:
-        """Return the Restate error code, such as "RT0007", of the last failed attempt of each that had one."""
+        """Return the Restate error code of the last failed attempt, such as "RT0007", by id."""
         frame = self.lab.sql(FAILURE_CODES, ids=list(ids), progress=False)
         return dict(zip(frame["id"], frame["code"], strict=True))
 
     def children(self, id_: str) -> list[str]:
-        """Return what an invocation has called or sent so far, the oldest first."""
+        """Return the ids of the invocations that this invocation has called or sent so far, oldest first."""
         return list(self.lab.sql(CHILDREN, id=id_, progress=False)["id"])
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connection."""
         self.lab.close()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""The demo without a person in front of it: a server, the sample services, and a story played on them."""
+"""The demo without a user interface: a server, the sample services, and a story."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ DEMO_SERVICES = ("-m", "restate_lab.demo.services.deployments")
 
 
 class Embedded:
-    """A running demo in a folder; use it in a ``with``, or call ``stop()``.
+    """A running demo in a folder; use it in a ``with`` statement, or call ``stop()``.
 
-    ``folder`` holds everything: ``data`` (the server's), ``audit``, logs, ``roles.json``. One that was used before is
-    taken up where it was left. ``roles`` has role → id of the story (``steps.ids`` where several play one role).
-    ``env`` has more settings of the server. ``program`` is what Python runs to serve the services.
+    ``folder`` contains everything: ``data`` (of the server), ``audit``, logs, ``roles.json``. If the folder was used
+    before, the demo continues with its data. ``roles`` maps each role of the story to an id; use ``steps.ids`` for
+    roles with several invocations. ``env`` has more settings for the server. ``program`` has the arguments with which
+    Python serves the services.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Embedded:
         folder.mkdir(parents=True, exist_ok=True)
         self._stack = contextlib.ExitStack()
         with contextlib.ExitStack() as started:
-            # First started, last stopped: a server that outlives its services would write down failures.
+            # Started first, so stopped last: without services, a running server would record failures.
             self.services, address = start_services(folder, *program)
             started.enter_context(self.services)
             self.server = started.enter_context(
@@ -63,13 +64,13 @@ class Embedded:
             self._stack = started.pop_all()
 
     def check(self) -> None:
-        """Raise RestateLabError when the server or the services have ended by themselves."""
+        """Raise RestateLabError if the server or the services have exited unexpectedly."""
         for what, process in (("restate-server", self.server.process), ("the sample services", self.services)):
             if process.exit_code is not None:
-                raise RestateLabError(f"{what} ended with {process.exit_code}:\n{process.last_lines()}")
+                raise RestateLabError(f"{what} exited with code {process.exit_code}:\n{process.last_lines()}")
 
     def stop(self) -> None:
-        """End the services and the server; the folder stays."""
+        """Stop the services and the server; the folder is kept."""
         self._stack.close()
 
     def __enter__(self) -> Self:
@@ -90,19 +91,20 @@ class Embedded:
             raise
 
     def _move(self, first: str, address: str) -> None:
-        """Say where the services are now: invocations of the last time are bound to what listened on another port."""
+        """Update the address of the services: older invocations are pinned to deployments with the previous port."""
         deployments = self.api.deployments()
         before = deployments[first]
         for deployment_id, uri in deployments.items():
-            # The others are the user's own.
+            # The user registered the other deployments.
             if uri.startswith(before):
                 self.api.move(deployment_id, address + urlsplit(uri).path)
 
 
 def start_services(folder: Path, *program: str) -> tuple[Process, str]:
-    """Start services and return their process and address; ``program`` is what Python runs, by default the demo's.
+    """Start services and return their process and address.
 
-    Their socket listens already when they start, so that nobody can take the port or come early.
+    ``program`` has the arguments for Python; by default it serves the demo's services. The socket is already open when
+    the services start, so no other process can take the port, and early requests wait.
     """
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
         services = Process(

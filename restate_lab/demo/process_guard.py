@@ -1,8 +1,8 @@
-"""Run one command and end it when the process that started this has ended, however that happened.
+"""Run a command, and stop it when the parent process has ended for any reason.
 
-Started as a script (it needs the standard library only): ``python -I process_guard.py FD COMMAND…``, where FD is the
-read end of a pipe whose other end only the parent holds. The pipe closes when the parent ends, even by
-``kill -9``; the command's exit code is passed on.
+Start this as a script: ``python -I process_guard.py FD COMMAND…``. It needs only the standard library. FD is the read
+end of a pipe; only the parent has the other end. The pipe closes when the parent ends, even after ``kill -9``. The exit
+code is that of the command.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import subprocess
 import sys
 
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
-POLL_INTERVAL = 0.5  # seconds between two checks whether the command has ended
+POLL_INTERVAL = 0.5  # seconds; how often the guard checks whether the command has ended
 
 
 def main(pipe: int, command: list[str]) -> int:
-    """Return the exit code of the command, which is ended when the pipe closes."""
-    # A stop is sent to the whole process group: the command ends by it, and this process by the command's end.
+    """Run the command, stop it when the pipe closes, and return its exit code."""
+    # SIGTERM goes to the whole process group. It ends the command, and then this process ends, too.
     signal.signal(signal.SIGTERM, _wait_for_command)
     process = subprocess.Popen(command, pass_fds=_inherited_descriptors(command))
     while process.poll() is None:
@@ -30,7 +30,7 @@ def main(pipe: int, command: list[str]) -> int:
 
 
 def _wait_for_command(number: int, frame: object) -> None:
-    """Do nothing; a handler, because an ignored signal would be ignored by the command too."""
+    """Do nothing; this is a handler, because the command would inherit an ignored signal."""
 
 
 def _inherited_descriptors(command: list[str]) -> tuple[int, ...]:

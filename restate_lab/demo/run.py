@@ -1,4 +1,4 @@
-"""``restate-lab demo``: from nothing to a notebook on a real cluster, and back to nothing."""
+"""``restate-lab demo``: start a real cluster and a notebook, and remove everything at the end."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from restate_lab.reports.notebook.runner import run_notebook
 __all__ = ["NOTEBOOKS", "copy_notebooks", "notebook_environment", "run_demo", "working_folder"]
 
 NOTEBOOKS = MappingProxyType({"incident": "01_what_is_wrong.ipynb", "first-look": "02_ask_in_sql.ipynb"})
-"""Story → the notebook that is opened with it."""
-POLL_INTERVAL = 0.5  # seconds between two checks that everything still runs
+"""Story → the notebook to open."""
+POLL_INTERVAL = 0.5  # seconds; how often the demo checks that all programs run
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
@@ -42,16 +42,16 @@ def run_demo(
 ) -> int:
     """Start the demo, run it until it is stopped, and return the exit code.
 
-    ``server`` is the path of a restate-server; None finds or installs one. ``keep`` is a folder that is kept and used
-    again the next time; None uses a temporary one. ``once`` executes the notebook of the story without a browser and
-    exits. ``story`` is one of ``STORIES``; a folder that was kept continues with its own.
+    ``server`` is the path of a restate-server; None finds or installs one. ``keep`` is a folder for the data, which a
+    later demo can continue; None means a temporary folder. ``once`` executes the notebook of the story without a
+    browser and exits. ``story`` is one of ``STORIES``; a kept folder continues its own story.
 
     Raises:
-        RestateLabError: something did not start; the message has its last words.
+        RestateLabError: a program did not start; the message has the end of its log.
 
     """
     if os.name == "nt":
-        raise RestateLabError("the demo does not work on Windows; restate_lab.connect(url) does")
+        raise RestateLabError("the demo does not run on Windows; use restate_lab.connect(url) with an existing cluster")
     with exit_on_signals(), working_folder(keep) as folder:
         binary = server_at(server) if server else find_server()
         copy_notebooks(folder / "notebooks")
@@ -64,7 +64,7 @@ def run_demo(
 
 
 def copy_notebooks(folder: Path) -> None:
-    """Copy the notebooks into a folder; one that is there already may have been worked on, and stays."""
+    """Copy the notebooks into a folder; existing notebooks are kept, because the user may have changed them."""
     folder.mkdir(parents=True, exist_ok=True)
     for notebook in _notebook_sources():
         if not (folder / notebook.name).exists():
@@ -76,11 +76,11 @@ def _notebook_sources() -> list[Path]:
     for folder in (here.parent / "notebooks", here.parents[2] / "notebooks"):
         if found := sorted(folder.glob("*.ipynb")):
             return found
-    raise RestateLabError("this installation of restate_lab has no notebooks; install it again")
+    raise RestateLabError("the notebooks are missing from this installation of restate_lab; reinstall it")
 
 
 def notebook_environment(folder: Path, admin_url: str, ingress_url: str) -> dict[str, str]:
-    """Return the environment in which ``restate_lab.connect()`` finds the demo of a folder and nothing else."""
+    """Return an environment in which ``restate_lab.connect()`` finds only the demo of this folder."""
     config = folder / "restate"
     config.mkdir(exist_ok=True)
     (config / "config.toml").write_text(f'[demo]\nadmin_base_url = "{admin_url}"\ningress_base_url = "{ingress_url}"\n')
@@ -112,7 +112,8 @@ def _open(demo: Embedded, notebook: str, *, browser: bool) -> int:
         url = jupyter.url(notebook)
         opened = browser and webbrowser.open(_write_redirect(url, demo.folder))
         _print(
-            f"JupyterLab is {'open in your browser' if opened else 'ready'}:\n\n    {url}\n\nCtrl-C ends everything."
+            f"JupyterLab is {'open in your browser' if opened else 'ready'}:\n\n    {url}\n\n"
+            "Press Ctrl-C to stop the demo."
         )
         with contextlib.suppress(KeyboardInterrupt):
             _watch(demo, jupyter)
@@ -125,14 +126,17 @@ def _environment(demo: Embedded) -> dict[str, str]:
 
 
 def _watch(demo: Embedded, jupyter: JupyterLab) -> None:
-    """Return when the person has shut JupyterLab down; raise when something else has ended."""
+    """Return when the user has shut down JupyterLab; raise RestateLabError if another program has ended."""
     while jupyter.process.exit_code is None:
         demo.check()
         time.sleep(POLL_INTERVAL)
 
 
 def _write_redirect(url: str, folder: Path) -> str:
-    """Write a page for the browser to open: on its command line other users of the machine would read the token."""
+    """Write a page that redirects to JupyterLab.
+
+    The browser opens this page, because other users of the machine could read the token in its command line.
+    """
     page = folder / "open.html"
     with os.fdopen(os.open(page, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(f'<!doctype html><meta http-equiv="refresh" content="0; url={url}"><a href="{url}">JupyterLab</a>\n')
@@ -141,9 +145,9 @@ def _write_redirect(url: str, folder: Path) -> str:
 
 @contextlib.contextmanager
 def exit_on_signals() -> Iterator[None]:
-    """Turn the first signal into KeyboardInterrupt or SystemExit, so that every ``with`` inside cleans up.
+    """Turn the first signal into KeyboardInterrupt or SystemExit, so that every ``with`` block cleans up.
 
-    The signals after it are ignored until the block has ended: cleaning up is under way.
+    Later signals are ignored until the block has ended, because they would interrupt the cleanup.
     """
     before = {number: signal.signal(number, _exit) for number in SIGNALS}
     try:
@@ -153,7 +157,7 @@ def exit_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _exit(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signals come with both
+def _exit(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signature of a handler
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     if number == signal.SIGINT:
@@ -163,7 +167,7 @@ def _exit(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signa
 
 @contextlib.contextmanager
 def working_folder(keep: Path | None) -> Iterator[Path]:
-    """Give the demo's folder: that one, for one demo at a time, or a temporary one."""
+    """Yield the demo's folder: ``keep``, locked for one demo at a time, or a temporary folder."""
     if keep is None:
         with tempfile.TemporaryDirectory(prefix="restate-lab-", ignore_cleanup_errors=True) as temporary:
             yield Path(temporary)
@@ -176,18 +180,18 @@ def working_folder(keep: Path | None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    import fcntl  # noqa: PLC0415 - not on Windows, where this module can still be imported
+    import fcntl  # noqa: PLC0415 - Windows has no fcntl, but imports this module
 
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise RestateLabError(f"another demo is running in {folder}") from error
+            raise RestateLabError(f"another demo is running in {folder}; stop it, or use another folder") from error
         yield
 
 
 def _print(text: str) -> None:
-    # The terminal may be gone, and that must not keep anything from being cleaned up.
+    # The terminal may be closed; this must not prevent the cleanup.
     with contextlib.suppress(OSError):
         sys.stdout.write(text + "\n")
         sys.stdout.flush()

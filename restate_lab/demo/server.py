@@ -1,4 +1,4 @@
-"""A restate-server of one's own: free loopback ports, its own folder, gone when the block ends."""
+"""Start a private restate-server on free loopback ports, in its own folder."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from restate_lab.errors import RestateLabError, TimedOut
 __all__ = ["NODE_NAME", "NO_SETTINGS", "RestateServer", "free_ports", "server_settings"]
 
 NODE_NAME = "demo"
-READY_WITHIN = 60.0  # seconds; a second is usual
+READY_WITHIN = 60.0  # seconds; usually it takes one
 ATTEMPTS = 5
 NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
 class RestateServer:
-    """A running restate-server; use it in a ``with``, or call ``stop()``.
+    """A running restate-server; use it in a ``with`` statement, or call ``stop()``.
 
-    ``base_dir`` keeps the data (and ``restate-server.log``); None takes a temporary folder that ``stop()`` removes.
-    ``vqueues`` switches on the other kind of server. ``unix_sockets`` also makes it listen on
-    ``<base_dir>/<node>/admin.sock``, for which the path must be short. ``env`` adds or replaces settings of the
-    server; none of the caller's own environment reaches it. It has four partitions instead of 24: it starts in half
-    the time, and takes half of the processor when nothing happens.
+    ``base_dir`` is the folder for the data and ``restate-server.log``; None means a temporary folder that ``stop()``
+    removes. ``vqueues`` enables vqueues. ``unix_sockets`` also makes the server listen on
+    ``<base_dir>/<node>/admin.sock``; this path must be short. ``env`` adds or replaces settings of the server. The
+    server does not inherit the caller's environment. It has four partitions instead of 24, because it then starts in
+    half the time and uses half of the CPU time when idle.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class RestateServer:
             raise
 
     def stop(self) -> None:
-        """End the server, and remove its folder if it is a temporary one; does nothing the second time."""
+        """Stop the server and remove its folder if it is temporary; further calls do nothing."""
         self.process.stop()
         self._remove_temporary()
 
@@ -90,7 +90,9 @@ class RestateServer:
             process.stop()
             if "in use" not in process.last_lines():
                 break
-        raise RestateLabError(f"{self.binary} ended with {process.exit_code}; its last words:\n{process.last_lines()}")
+        raise RestateLabError(
+            f"{self.binary} exited with code {process.exit_code}; end of its log:\n{process.last_lines()}"
+        )
 
     def _launch(self) -> Process:
         node, ingress, admin = free_ports(3)
@@ -107,18 +109,18 @@ class RestateServer:
         )
 
     def _is_ready(self, process: Process, api: Api) -> bool:
-        """Wait until the server is ready, or has ended."""
+        """Wait until the server is ready (return True) or has ended (return False)."""
         deadline = time.monotonic() + READY_WITHIN
         while process.exit_code is None:
             if api.is_ready():
-                # Another server may have taken the port meanwhile; then this one is about to end.
+                # Another server may use the port now; then this one is about to exit.
                 info = api.version()
                 if (info.ingress_endpoint or "").rstrip("/") == self.ingress_url:
                     self.version = info.version
                     return True
             if time.monotonic() > deadline:
                 raise TimedOut(
-                    f"{self.binary} was not ready after {format_duration(READY_WITHIN)}:\n{process.last_lines()}"
+                    f"{self.binary} did not start within {format_duration(READY_WITHIN)}:\n{process.last_lines()}"
                 )
             time.sleep(0.05)
         return False
@@ -133,12 +135,12 @@ def _partitions(binary: Path) -> dict[str, str]:
     output = subprocess.run(
         [binary, "--version"], env=clean_environment(), capture_output=True, text=True, check=False
     ).stdout
-    # 1.6 plans filters on partition_key wrongly where partitions are few.
+    # With few partitions, version 1.6 plans filters on partition_key incorrectly.
     return {} if " 1.6." in output else {"RESTATE_DEFAULT_NUM_PARTITIONS": "4"}
 
 
 def free_ports(count: int) -> list[int]:
-    """Return loopback ports that nobody listens on at this moment, all different."""
+    """Return different loopback ports that are currently free."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -147,17 +149,17 @@ def free_ports(count: int) -> list[int]:
 
 
 def server_settings(base_dir: Path, *, vqueues: bool = False, unix_sockets: bool = False) -> dict[str, str]:
-    """Return the environment of a server that keeps its data in ``base_dir``, but for its ports."""
+    """Return the environment of a server with its data in ``base_dir``, without its ports."""
     settings = {
         "DO_NOT_TRACK": "1",
         "RESTATE_BASE_DIR": str(base_dir),
         "RESTATE_BIND_IP": "127.0.0.1",
         "RESTATE_DISABLE_TELEMETRY": "true",
-        # Kept data belongs to a node by name, and the default is the host's name, which may change.
+        # Data belongs to a node by name. The default is the host name, which can change.
         "RESTATE_NODE_NAME": NODE_NAME,
         "RESTATE_LISTEN_MODE": "all" if unix_sockets else "tcp",
         "RESTATE_LOG_DISABLE_ANSI_CODES": "true",
-        # It leaves folders there when it ends.
+        # The server does not remove its temporary folders.
         "TMPDIR": str(base_dir / "tmp"),
     }
     return settings | ({"RESTATE_EXPERIMENTAL_ENABLE_VQUEUES": "true"} if vqueues else {})

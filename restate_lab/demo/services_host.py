@@ -1,4 +1,4 @@
-"""Serve services over HTTP/2 on an inherited socket: a program of services ends with ``serve_inherited(app)``."""
+"""Serve services over HTTP/2 on an inherited socket; call ``serve_inherited(app)`` at the end of the program."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 __all__ = ["RELEASE_HEADER", "Deployments", "application", "serve_inherited"]
 
 RELEASE_HEADER = "x-release"
-"""The header that a deployment is registered with when its path serves several releases of the code.
+"""The header of a deployment whose path serves several releases of the code.
 
-Restate sends a deployment's headers with every request, so this one chooses the code, as in a service mesh.
+Restate sends a deployment's headers with every request, so this header selects the release, as in a service mesh.
 """
 Deployments: TypeAlias = "Mapping[tuple[str, str], tuple[Service | VirtualObject | Workflow, ...]]"
-"""(path, release) → the services there."""
+"""(path, release) → the services at that path."""
 
 
 def application(deployments: Deployments, unavailable: Mapping[str, tuple[int, bytes]]) -> Any:
     """Return the ASGI application that serves all deployments, each at its path and in its release.
 
-    A path that is not in ``deployments`` is served by those of "". ``unavailable`` has path → the response that
-    replaces each invocation there, as a proxy in front of the services sends it; discovery is answered.
+    The services at "" serve all paths that are not in ``deployments``. ``unavailable`` maps a path to the status and
+    body that replace the response to each invocation, like those of a proxy. Discovery still works at this path.
     """
     import restate  # noqa: PLC0415 - part of the extra "demo"
 
@@ -48,25 +48,25 @@ def application(deployments: Deployments, unavailable: Mapping[str, tuple[int, b
 
 async def _respond(status: int, body: bytes, receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
-    # A request that is not read to its end keeps others of the same HTTP/2 connection waiting.
+    # An unread request body would block other requests on the same HTTP/2 connection.
     while (await receive()).get("more_body"):
         pass
     await send({"type": "http.response.body", "body": body})
 
 
 def serve_inherited(app: Any) -> None:
-    """Serve an ASGI app on the listening socket of ``--fd`` until SIGTERM, which ends this process at once.
+    """Serve an ASGI app on the listening socket of ``--fd`` until SIGTERM, which ends this process immediately.
 
-    Restate tries again what is cut off.
+    Restate retries interrupted invocations.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fd", type=int, required=True, help="descriptor of a listening socket")
     fd = parser.parse_args().fd
-    # On the main thread the SDK would take SIGTERM over, and wait for requests that stay open for hours.
+    # On the main thread, the SDK would handle SIGTERM and wait for requests that stay open for hours.
     server = threading.Thread(target=_serve, args=(app, fd), daemon=True)
     server.start()
     server.join()
-    sys.exit("the services stopped by themselves")
+    sys.exit("the services stopped unexpectedly")
 
 
 def _serve(app: Any, fd: int) -> None:
@@ -75,8 +75,8 @@ def _serve(app: Any, fd: int) -> None:
 
     config = Config()
     config.bind = [f"fd://{fd}"]
-    # A line that is closed while the server uses it is an error of whatever runs on it. By default that comes after
-    # some seconds without a request, and after a thousand requests; and it carries no more than a hundred at a time.
+    # If a connection closes while the server uses it, its invocations fail. By default, Hypercorn closes a connection
+    # after some idle seconds and after 1,000 requests, and allows only 100 concurrent requests per connection.
     config.keep_alive_timeout = 3600
     config.keep_alive_max_requests = config.h2_max_concurrent_streams = 2**31 - 1
     never = asyncio.Event()

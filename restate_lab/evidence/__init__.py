@@ -1,1 +1,1 @@
-"""A cluster frozen at a moment: tables as Parquet files, and the Source that answers from them."""
+"""Freeze a cluster into evidence (tables as Parquet files), and open evidence as a Source."""

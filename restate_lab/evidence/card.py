@@ -29,7 +29,7 @@ def server_label(manifest: Manifest) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Return a name on one line with all of its characters visible: a manifest may come from an attacker."""
+    """Return a name on one line with all characters visible, because an attacker can have written the manifest."""
     return escape_invisible(" ".join(text[:_LONGEST].split()))
 
 
@@ -72,7 +72,7 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
     if manifest.redaction.patterns:
         yield "masked", ", ".join(f"{text} ({n:,})" for text, n in manifest.redaction.masked.items())
     if manifest.redaction.unread:
-        yield "masked as a whole", f"could not be read: {_describe_counts(manifest.redaction.unread)}"
+        yield "masked as a whole", f"not readable as JSON: {_describe_counts(manifest.redaction.unread)}"
     if manifest.redaction.not_json:
         yield "not masked", f"not JSON: {_describe_counts(manifest.redaction.not_json)}"
 

@@ -1,4 +1,4 @@
-"""DataFusion, the server's own query engine, over frozen tables: its session, its JSON functions, its errors.
+"""Query frozen tables with DataFusion, which is also the query engine of the server.
 
 ``now()`` and similar functions return the timestamp of the freeze, so that statements compute ages as of then.
 """
@@ -36,14 +36,14 @@ _JSON_GET = re.compile(r"Invalid function 'json_")
 _VIEW = re.compile(r"CREATE VIEW \S+ AS (SELECT .*)", re.DOTALL)
 _SETTINGS = {
     "datafusion.catalog.information_schema": "true",
-    # Texts come as the server sends them, and not as views, which some readers of Arrow lack.
+    # Return texts like the server, and not as string views, which some Arrow readers do not support.
     "datafusion.execution.parquet.schema_force_view_types": "false",
     "datafusion.sql_parser.map_string_types_to_utf8view": "false",
 }
 
 
 def session(now: datetime, *, batch_rows: int = MAX_BATCH_ROWS) -> SessionContext:
-    """Return an empty session in which ``now()`` is that moment, and which has the server's JSON functions.
+    """Return an empty session in which ``now()`` returns ``now``, with the server's JSON functions.
 
     Raises:
         MissingExtra: DataFusion is not installed.
@@ -64,12 +64,12 @@ def session(now: datetime, *, batch_rows: int = MAX_BATCH_ROWS) -> SessionContex
 
 
 def frozen_session(folder: EvidenceFolder, manifest: Manifest, *, batch_rows: int) -> SessionContext:
-    """Return a session with the tables of a checked folder, and its views made again.
+    """Return a session with the tables and views of a checked folder.
 
-    No more than ``batch_rows`` rows are decoded at a time.
+    At most ``batch_rows`` rows are decoded at a time.
 
     Raises:
-        EvidenceBroken: a file cannot be read, or a view cannot be made of the tables that are here.
+        EvidenceBroken: a file cannot be read, or a view cannot be created from the frozen tables.
         MissingExtra: DataFusion is not installed.
     """
     context = session(manifest.now, batch_rows=batch_rows)
@@ -80,33 +80,32 @@ def frozen_session(folder: EvidenceFolder, manifest: Manifest, *, batch_rows: in
                 context.register_parquet(quote_name(each.table), Path(path).as_uri())
             else:
                 context.register_dataset(quote_name(each.table), dataset.dataset(path, filesystem=folder.filesystem))
-        except Exception as error:  # DataFusion raises plain ones
+        except Exception as error:  # DataFusion raises plain Exception
             raise EvidenceBroken(f"{folder.display_path}: {each.file} cannot be read: {error}") from error
     for view in manifest.views:
         try:
             _create_view(context, view)
         except (StatementError, QueryRefused) as error:
-            raise EvidenceBroken(
-                f"{folder.display_path}: the view {view.name} cannot be made again: {error}"
-            ) from error
+            raise EvidenceBroken(f"{folder.display_path}: the view {view.name} cannot be created: {error}") from error
     return context
 
 
 def read(context: SessionContext, statement: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """Return the columns of a bound statement, and its rows as they are computed.
+    """Return the columns of a bound statement, and an iterator that computes its rows.
 
     Raises:
-        StatementError: it uses ``->`` or ``->>``.
-        QueryRefused: it does not parse, plan or run; the latter while the rows are read.
+        StatementError: the statement uses ``->`` or ``->>``.
+        QueryRefused: parsing, planning or running the statement failed; an error of running is raised by the iterator.
     """
     frame = _plan_query(context, statement)
     try:
         stream = frame.execute_stream()
-    except Exception as error:  # DataFusion raises plain ones, too
+    except Exception as error:  # DataFusion raises plain Exception
         raise _query_refused(error) from error
     first = _next_batch(stream)
-    # The planned types can differ from those that come (text of one size for text of another); these count. The
-    # stream of Arrow's C interface says the planned ones, and its batches are then misread: it is not used.
+    # The planned types can differ from the actual types of the batches (for example string and large_string), so the
+    # schema of the first batch is used. Arrow's C stream interface reports the planned types, so that its batches would
+    # be misread; it is not used.
     return (frame.schema() if first is None else first.schema), _batches(first, stream)
 
 
@@ -135,13 +134,13 @@ def _next_batch(stream: Any) -> pa.RecordBatch | None:
 
 
 def _create_view(context: SessionContext, view: StoredView) -> None:
-    """Create a view by the server's own statement, once it is known to do nothing but read."""
+    """Create a view with the server's own statement, after a check that the statement only reads."""
     match = _VIEW.fullmatch(view.definition.strip())
     if match is None:
         raise StatementError("it is not CREATE VIEW … AS SELECT …")
     select = bind(match[1])
     if _plan_query(context, select).schema().names != [column.name for column in view.columns]:
-        raise StatementError("it has other columns than the manifest says")
+        raise StatementError("its columns differ from the manifest")
     context.sql(f"CREATE VIEW {quote_name(view.name)} AS {select}")
 
 
@@ -151,13 +150,13 @@ def _datafusion() -> Any:
             return importlib.import_module("datafusion")
     except ImportError as error:
         raise MissingExtra(
-            "evidence is opened with DataFusion, which is not installed: pip install 'restate-lab[evidence]'. "
-            "The files are plain Parquet, which pandas, DuckDB and Spark read without it."
+            "opening evidence requires DataFusion, which is not installed: run pip install 'restate-lab[evidence]'. "
+            "Without it, you can read the Parquet files with pandas, DuckDB or Spark."
         ) from error
 
 
 def _clock(now: datetime) -> dict[str, pa.Array[Any]]:
-    """Return the functions of the clock with their values, in the types of a server."""
+    """Return the clock functions with their values, in the same types as on a server."""
     utc = now.astimezone(UTC)
     moment = pa.array([utc.replace(tzinfo=None)], pa.timestamp("ns"))
     day = pa.array([utc.date()], pa.date32())
@@ -173,8 +172,8 @@ def _check_operators(statement: str) -> None:
     for token in tokens(statement):
         if token.kind == "operator" and token.text in _JSON_OPERATORS:
             raise StatementError(
-                f"{token.text} at {place(statement, token.start)} is not there in frozen evidence. Write it with one "
-                f"key per call, which servers take as well: {_ONE_KEY}."
+                f"{token.text} at {place(statement, token.start)} is not supported by frozen evidence. Use functions "
+                f"with one key per call, which servers also support: {_ONE_KEY}."
             )
 
 
@@ -182,5 +181,5 @@ def _query_refused(error: Exception) -> QueryRefused:
     reason = str(error).removeprefix("DataFusion error: ").partition("\n\nThis was likely caused by a bug")[0]
     message = reason
     if "to satisfy a call to 'json_" in reason or _JSON_GET.search(reason):
-        message = f"{reason}\nFrozen evidence takes one key per call, as in {_ONE_KEY}."
+        message = f"{reason}\nIn frozen evidence, JSON functions take one key per call, for example {_ONE_KEY}."
     return QueryRefused(f"the frozen evidence refused the query: {message}", status=400, reason=reason)

@@ -1,7 +1,7 @@
-"""The folder of evidence, which appears complete or not at all, on a local disk or an object store.
+"""The folder of evidence on a local disk or an object store; it is complete or it does not exist.
 
-On a local disk everything is written beside the target and moved there at the end. Object stores cannot move a
-folder: there the manifest is written last, and a folder without one is not evidence.
+On a local disk, all files are written to a temporary folder, which is renamed at the end. Object stores cannot rename a
+folder, so the manifest is written last. A folder without a manifest is not evidence.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LONGEST_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class EvidenceFolder:
-    """One folder of a file system; ``display_path`` is its path as people gave it."""
+    """One folder of a file system; ``display_path`` is the path that the user passed."""
 
     filesystem: fs.FileSystem
     path: str
@@ -38,37 +38,37 @@ class EvidenceFolder:
 
     @property
     def is_local(self) -> bool:
-        """Return whether it is on this machine, where a folder can be moved."""
+        """Return whether the folder is on a local disk, where it can be renamed."""
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
     def path_of(self, name: str) -> str:
         """Return the path of a file in the folder.
 
         Raises:
-            EvidenceBroken: the name is not that of a plain file in this very folder, or it is a link.
+            EvidenceBroken: the name is not a plain file name, or the file is a link.
         """
         path = f"{self.path.rstrip('/')}/{name}"
         if not _PLAIN_NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
             raise EvidenceBroken(
-                f"{self.display_path}: {name[:_LONGEST_NAME]!r} is no plain file name; nothing outside of the folder "
-                f"is read."
+                f"{self.display_path}: {name[:_LONGEST_NAME]!r} is not a plain file name; only files in this folder "
+                f"are read."
             )
         if self.is_local and Path(path).is_symlink():
-            raise EvidenceBroken(f"{self.display_path}: {name} is a link; evidence is read from its own folder only.")
+            raise EvidenceBroken(f"{self.display_path}: {name} is a link; only files in this folder are read.")
         return path
 
     def size(self, name: str) -> int | None:
-        """Return a file's size in bytes; None where there is no such file."""
+        """Return a file's size in bytes; None if the file does not exist."""
         info = self.filesystem.get_file_info(self.path_of(name))
         return info.size if info.type == fs.FileType.File else None
 
     def read(self, name: str, most: int) -> bytes:
-        """Return a file's bytes, ``most`` at most."""
+        """Return at most ``most`` bytes of a file."""
         with self.filesystem.open_input_stream(self.path_of(name)) as stream:
             return bytes(stream.read(most))
 
     def digest(self, name: str) -> str:
-        """Return a file's sha256, read in pieces."""
+        """Return a file's sha256; the file is read in chunks."""
         with self.filesystem.open_input_stream(self.path_of(name)) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -79,13 +79,13 @@ class EvidenceFolder:
 
     @contextmanager
     def create_file(self, name: str) -> Iterator[HashingFile]:
-        """Yield a new file to write to, which counts and hashes its bytes."""
+        """Yield a new writable file that counts and hashes its bytes."""
         with self.filesystem.open_output_stream(self.path_of(name)) as stream:
             yield HashingFile(stream)
 
 
 class HashingFile(io.RawIOBase):
-    """A file that is written once from front to back, with its size and sha256."""
+    """A file that is written sequentially, with its size and sha256."""
 
     def __init__(self, stream: pa.NativeFile) -> None:
         self._stream = stream
@@ -98,7 +98,7 @@ class HashingFile(io.RawIOBase):
         return self._digest.hexdigest()
 
     def writable(self) -> bool:
-        """Return that it can be written to."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
@@ -114,17 +114,17 @@ class HashingFile(io.RawIOBase):
 
 
 def locate_folder(path: str | os.PathLike[str], filesystem: fs.FileSystem | None) -> EvidenceFolder:
-    """Return the folder that a path means: local, a URI that ``pyarrow.fs`` knows, or a path on ``filesystem``."""
+    """Return the folder of a path: a local path, a URI that ``pyarrow.fs`` supports, or a path on ``filesystem``."""
     location, display_path, name = locate(path, filesystem)
     return EvidenceFolder(location, name.rstrip("/"), display_path)
 
 
 @contextmanager
 def new_folder(target: EvidenceFolder) -> Iterator[EvidenceFolder]:
-    """Yield a folder to write to; it becomes ``target`` when the block succeeds, and is deleted when it fails.
+    """Yield a folder to write to; it becomes ``target`` if the block succeeds, and is deleted if the block fails.
 
     Raises:
-        ArgumentError: something is at that path already, or the folder that it should be in is not there.
+        ArgumentError: the path already exists, or its parent folder does not exist.
     """
     check_free(target)
     if target.is_local:
@@ -146,14 +146,14 @@ def new_folder(target: EvidenceFolder) -> Iterator[EvidenceFolder]:
 
 
 def check_free(target: EvidenceFolder) -> None:
-    """Check that a folder can be made at this path.
+    """Check that a folder can be created at this path.
 
     Raises:
-        ArgumentError: something is at that path already, or the folder that it should be in is not there.
+        ArgumentError: the path already exists, or its parent folder does not exist.
     """
     if target.filesystem.get_file_info(target.path).type != fs.FileType.NotFound or (
         target.is_local and Path(target.path).is_symlink()
     ):
-        raise ArgumentError(f"{target.display_path} is there already; evidence never overwrites. Give another path.")
+        raise ArgumentError(f"{target.display_path} already exists, and evidence never overwrites. Pass another path.")
     if target.is_local and not Path(target.path).parent.is_dir():
-        raise ArgumentError(f"{Path(target.path).parent} is no folder, so {target.display_path} cannot be made in it.")
+        raise ArgumentError(f"{Path(target.path).parent} is not a folder, so {target.display_path} cannot be created.")

@@ -1,7 +1,7 @@
 """Freeze a cluster: its tables as Parquet files and a manifest, in a folder that is complete or does not exist.
 
-The arguments select invocations and tables, ``plan`` decides what is written of each table, and ``writer`` writes it
-into the new folder, the manifest last.
+The arguments select invocations and tables. ``plan`` decides which rows and columns of each table are written.
+``writer`` writes them to the new folder, and the manifest last.
 """
 
 from __future__ import annotations
@@ -51,51 +51,52 @@ def freeze(
     filesystem: fs.FileSystem | None = None,
     progress: bool | Progress | None = None,
 ) -> Path | str:
-    """Freeze what a source shows into a new folder of Parquet files, and return its path.
+    """Freeze the tables of a source into a new folder of Parquet files, and return its path.
 
-    One file per table (zstd), and ``manifest.json``: when, which cluster, the SQL, schema, rows and sha256 of each
-    file, and what was left out and why. ``open_evidence`` makes a Source of it; DuckDB, Spark and pandas read the
-    files as they are (durations are milliseconds there). Tables are read one after another, not at one instant.
+    The folder has one file per table (zstd) and ``manifest.json`` with the time, the cluster, the SQL, schema, rows and
+    sha256 of each file, and all exclusions with their reasons. ``open_evidence`` opens it as a Source. DuckDB, Spark
+    and pandas can read the files directly (durations are in milliseconds). Tables are read one after another, so they
+    do not show one single time.
 
-    ``path`` is local, a URI that ``pyarrow.fs`` knows ("s3://bucket/inc-42.evidence"), or a path on ``filesystem``. It
-    must not be there yet. When the freeze fails or is stopped, nothing is there that looks complete.
+    ``path`` is local, a URI that ``pyarrow.fs`` supports ("s3://bucket/inc-42.evidence"), or a path on ``filesystem``.
+    It must not exist. If the freeze fails or is stopped, no folder that looks complete remains.
 
-    - ``service, handler, ids, since, until`` narrow it to the invocations for which all of them hold; ``ids`` as a
-      list, a Series or a frame with a column ``id``. ``since`` and ``until`` are those that lived between the two:
-      created before its end, and not completed before its beginning. Who called them comes with them, and what they
-      wait for: callees, and holders of the keys that they queue for; in tables of keys the rows of their keys.
-      A frame with a column ``created_at`` means the runs that were created then.
-    - ``tables``: only these. Asking for ``sys_invocation`` means the tables that it is a view of.
-    - ``payloads=True`` adds what handlers were given and gave back: ``entry_json`` and the values of state and
-      promises, with secret headers masked, also those of a response that a payload repeats. Without it failure texts,
-      keys and names are frozen all the same.
-    - ``redact``: columns, and paths into JSON values, that are masked: ``"failures"``, ``"idempotency_key"``,
-      ``"state.value"``, ``"$.card.number"``, ``"$..password"``, ``"event_json:$..error_message"`` (in that column).
-      A path replaces what it leads to, also in JSON within strings, and no other byte. A payload that is not JSON is
-      masked whole where it is binary, or a text in which the names of the path occur; any other text is left.
+    - ``service, handler, ids, since, until`` select the invocations that match all of these. ``ids`` is a list, a
+      Series or a frame with a column ``id``; if the frame also has a column ``created_at``, only runs with these
+      creation times match. ``since`` and ``until`` select invocations that existed between both times: created before
+      ``until``, and not completed before ``since``. The selection also includes the callers of the matches, their
+      callees, the holders of keys that they wait for, and the rows of their keys in tables of keys.
+    - ``tables``: freeze only these. ``sys_invocation`` is a view, and its name selects the tables that it reads.
+    - ``payloads=True`` adds the arguments, results and values of handlers: ``entry_json`` and the values of state and
+      promises. Secret headers are masked, also if a payload repeats them, for example in a response. Failure texts,
+      keys and names are always frozen.
+    - ``redact``: columns, and paths in JSON values, to mask: ``"failures"``, ``"idempotency_key"``, ``"state.value"``,
+      ``"$.card.number"``, ``"$..password"``, ``"event_json:$..error_message"`` (only in this column). A path masks the
+      values at that path, also in JSON within strings, and changes no other byte. A payload that is not JSON is masked
+      as a whole if it is binary, or a text that contains the names of the path; any other text is not changed.
 
-    Where an invocation is purged and called again meanwhile, the same id has a new run, and the rows of some tables
-    would be of the old one. Of such ids only the row in ``sys_invocation_status`` is kept, and the manifest's
-    ``new_runs`` names them.
+    If an invocation is purged and called again during the freeze, its id has a new run, and some tables would have rows
+    of the old run. For these ids, only the row in ``sys_invocation_status`` is kept, and the manifest lists them in
+    ``new_runs``.
 
     ``timeout`` is for the whole call. ``progress``: None or True shows a line once the call takes longer than a second,
-    False shows nothing, and a ``Progress`` is updated instead. Memory stays the same however large the tables are.
+    False shows nothing, and a ``Progress`` is updated instead. Memory use does not depend on the size of the tables.
 
     Warns:
-        EvidenceWarning: callers or callees were not followed to their end, an id is not there or has a new run, a path
-            of ``redact`` hit nothing, or values could not be read and were masked whole.
+        EvidenceWarning: not all callers or callees were followed, an id does not exist or has a new run, a path of
+            ``redact`` matched nothing, or values could not be read and were masked as a whole.
 
     Raises:
-        ArgumentError: the path is taken, an argument is malformed, or a pattern covers no column.
-        NotFound: there is no invocation of which this is true.
+        ArgumentError: the path exists, an argument is malformed, or a pattern covers no column.
+        NotFound: no invocation matches.
         NotOnThisServer: the source is too old.
         TimedOut: not everything was read within ``timeout``.
-        RestateLabError: what the source raises; a note on it says which table was read.
+        RestateLabError: any error of the source, with a note that names the table.
     """
     target = locate_folder(path, filesystem)
     check_free(target)
     reads = within(source, timeout, verb="freeze")
-    check_supported(source, "freeze(), which must know what to mask,")
+    check_supported(source, "freeze(), which must know the columns to mask,")
     started = reads.now
     wanted = parse_filter(ids=ids, service=service, handler=handler, since=since, until=until, now=started)
     schema = read_schema(reads)
@@ -103,7 +104,7 @@ def freeze(
     patterns = parse_patterns(redact, schema.columns)
     selection = select_invocations(reads, wanted, schema.columns)
     for note in () if selection is None else selection.notes:
-        warnings.warn(note, EvidenceWarning, stacklevel=3)  # of the caller of the decorated function
+        warnings.warn(note, EvidenceWarning, stacklevel=3)  # point to the caller of the decorated function
     plan = plan_freeze(schema, base_tables, selection=selection, patterns=patterns, payloads=payloads)
     with new_folder(target) as folder:
         line = progress_of(progress, lambda: RowsLine("freezing"))
@@ -114,7 +115,7 @@ def freeze(
 
 
 def _warning_messages(manifest: Manifest) -> Iterator[str]:
-    """Yield what a user must know of the evidence before sharing it."""
+    """Yield the warnings that a user must read before sharing the evidence."""
     yield from _masking_messages(manifest)
     yield from _run_messages(manifest)
 
@@ -123,24 +124,24 @@ def _masking_messages(manifest: Manifest) -> Iterator[str]:
     if unread := manifest.redaction.unread:
         columns = ", ".join(f"{count:,} of {column}" for column, count in unread.items())
         yield (
-            f"{sum(unread.values()):,} values could not be read as JSON and were masked whole, since they could hold "
-            f"what is to be masked: {columns}."
+            f"{sum(unread.values()):,} values could not be read as JSON. They were masked as a whole, because they "
+            f"could contain values that redact= masks: {columns}."
         )
     paths = [text for text in manifest.redaction.patterns if "$" in text and (manifest.payloads or text[0] != "$")]
     if unused := [text for text in paths if not manifest.redaction.masked[text]]:
-        yield f"redact: {', '.join(unused)} hit nothing in what was frozen. Look into it before you hand it on."
+        yield f"redact: {', '.join(unused)} matched no frozen value. Check the evidence before you share it."
 
 
 def _run_messages(manifest: Manifest) -> Iterator[str]:
     ids = manifest.new_runs
     if ids is None and any(file.table == STATUS_TABLE for file in manifest.files):
         yield (
-            "Whether an invocation was purged and called again while it was frozen is not known: the source did not "
-            "tell it. The rows of such an id would be of two runs."
+            "It is unknown whether invocations were purged and called again during the freeze, because this could not "
+            "be read from the source. The rows of such an id would belong to two runs."
         )
     if ids:
         yield (
-            f"{len(ids):,} invocations were purged and called again while they were frozen, so that the same id has a "
-            f"new run: {', '.join(ids[:3])}. Of these only the row in {STATUS_TABLE} is kept. Freeze them again to "
-            f"have all of the new run."
+            f"{len(ids):,} invocations were purged and called again during the freeze, so their ids have a new run: "
+            f"{', '.join(ids[:3])}. Only their rows in {STATUS_TABLE} were kept. Freeze them again to get all rows of "
+            f"the new run."
         )

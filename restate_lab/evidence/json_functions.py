@@ -1,8 +1,8 @@
 """The server's JSON functions for frozen evidence: ``json_get_str(j, 'key')`` and similar ones, one key per call.
 
-They answer as a server does (measured on 1.7.12): a value is looked up in the text itself, the first of equal keys
-counts, and what is no JSON is null. Of numbers they give those without a sign, and integers of up to 18 digits; texts
-that hold numbers and booleans (``{"a": "-1"}``) have been taken since 1.7, and are taken here whatever was frozen.
+The results are the same as on a server (measured on 1.7.12). The first of several equal keys is used. The result is
+null for a text that is not JSON, for numbers with a sign, and for integers of more than 18 digits. Texts that contain
+numbers and booleans (``{"a": "-1"}``) are supported by servers since 1.7, and here for evidence of any version.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["FUNCTIONS", "JsonFunction"]
 
 
 def _no_json(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 _decoder: Any = json.JSONDecoder(parse_constant=_no_json)
@@ -31,19 +31,19 @@ _INTEGER = re.compile(r"0|[1-9][0-9]{0,17}")
 _INTEGER_TEXT = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _NUMBER_TEXT = re.compile(r"[+-]?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|inf|infinity|nan)", re.IGNORECASE)
-_LONGEST = 100  # digits; Python takes its time for very long ones
+_LONGEST = 100  # digits; Python converts very long numbers slowly
 _BOOLEANS = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True)
 class JsonFunction:
-    """One function of a text and a key: its name, the type of its result, and what it makes of a value's text."""
+    """One function of a text and a key: its name, the type of its result, and the conversion of a value's text."""
 
     name: str
     result: pa.DataType
     make: Callable[[str], Any]
     missing: Any = None
-    """The result where there is no such value."""
+    """The result if the key does not exist."""
 
     def __call__(self, texts: Any, keys: Any) -> Any:
         """Return the results for a batch of texts and keys."""
@@ -65,7 +65,7 @@ class JsonFunction:
 
 
 def _may_have(texts: Any, key: str) -> Any:
-    """Return which texts may have the key: most rows of a journal are of another kind, and need no parser."""
+    """Return which texts can contain the key: most rows of a journal do not, and are not parsed."""
     if key.isdigit():
         return pc.is_valid(texts)
     named = pc.or_(pc.match_substring(texts, f'"{key}"'), pc.match_substring(texts, "\\"))
@@ -80,7 +80,7 @@ def _put(values: Any, where: Any, new: Any) -> Any:
 
 
 def _value_at(text: str, key: str) -> str | None:
-    """Return the text of the value at a key of an object, or at an index of an array; None where there is none."""
+    """Return the text of the value at a key of an object, or at an index of an array; None if it does not exist."""
     at = _after_blank(text, 0)
     try:
         if text.startswith("{", at):
@@ -201,4 +201,4 @@ FUNCTIONS: tuple[JsonFunction, ...] = (
     JsonFunction("json_contains", pa.bool_(), lambda _: True, missing=False),
     JsonFunction("json_object_keys", pa.list_(pa.string()), _keys),
 )
-"""Each takes a JSON text and one key."""
+"""The functions; each has two arguments, a JSON text and a key."""

@@ -1,4 +1,4 @@
-"""The manifest of evidence: what was frozen, when and how, what is excluded, and the sha256 of each file."""
+"""The manifest of evidence: the time and content of the freeze, its exclusions, and the sha256 of each file."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ MOST_BYTES = 64 << 20
 _FIRST, _LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 ONE_AFTER_ANOTHER = (
-    "The tables were read one after another, in the order of this list, and not at a single instant: what changed "
-    "meanwhile can stand in one table as it was before and in another as it was after. Ages count from `now`, the "
-    "server's clock right after the invocations were read; what was read later can be newer."
+    "The tables were read one after another, in the order of this list. If data changed during the freeze, one table "
+    "can have the old value and another table the new value. Ages are relative to `now`, the server's clock directly "
+    "after the invocations were read; tables that were read later can have newer data."
 )
 
 
@@ -51,7 +51,7 @@ class FrozenServer:
 
 @dataclass(frozen=True, slots=True)
 class StoredColumn:
-    """One column of a file: the server's name for its type, whether it may be null, and Arrow's name of the type."""
+    """One column of a file: the server's name of its type, whether it can be null, and Arrow's name of the type."""
 
     name: str
     type: str
@@ -61,7 +61,7 @@ class StoredColumn:
 
 @dataclass(frozen=True, slots=True)
 class TableFile:
-    """One table in one Parquet file; ``read_at`` is the server's clock when its reading began."""
+    """One table in one Parquet file; ``read_at`` is the server's clock at the start of the read."""
 
     table: str
     file: str
@@ -84,7 +84,7 @@ class ViewColumn:
 
 @dataclass(frozen=True, slots=True)
 class StoredView:
-    """A view, which is created again from the files by ``definition``, the server's own statement."""
+    """A view, which ``definition``, the server's own statement, creates from the files."""
 
     name: str
     definition: str
@@ -93,7 +93,7 @@ class StoredView:
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """A table, view or column that is not frozen, and why; ``column`` None means the whole table or view."""
+    """A table, view or column that is not frozen, with the reason; without ``column``, the whole table or view."""
 
     table: str
     column: str | None
@@ -102,9 +102,9 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """What was masked: the patterns, how often each hit, and values that could not be read, by column.
+    """The redaction: the patterns, the number of masked values per pattern, and unreadable values by column.
 
-    ``unread`` values were masked whole. ``not_json`` values, in evidence of earlier versions, were left as they were.
+    ``unread`` values were masked as a whole. ``not_json`` values, in evidence of earlier versions, were not changed.
     """
 
     patterns: tuple[str, ...]
@@ -115,10 +115,10 @@ class Redaction:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The description that evidence has of itself; timestamps are the server's clock, UTC.
+    """The description of evidence; timestamps are the server's clock, in UTC.
 
-    ``new_runs`` are the ids that got a new run while they were frozen: of these only the row of sys_invocation_status
-    is frozen. None means that it is not known which they are.
+    ``new_runs`` are the ids that got a new run during the freeze; only their rows of sys_invocation_status are frozen.
+    None means that these ids are unknown.
     """
 
     format: int
@@ -137,7 +137,7 @@ class Manifest:
     new_runs: tuple[str, ...] | None = None
 
     def to_json(self) -> bytes:
-        """Return the manifest as canonical JSON: keys sorted, UTF-8, one line feed at the end."""
+        """Return the manifest as canonical JSON: sorted keys, UTF-8, one line feed at the end."""
         plain = _ADAPTER.dump_python(self, mode="json")
         return (json.dumps(plain, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
 
@@ -146,39 +146,41 @@ class Manifest:
         """Read a manifest; ``where`` is the folder, for messages.
 
         Raises:
-            EvidenceBroken: it is none, or of a newer version of restate_lab.
+            EvidenceBroken: the content is not a manifest, or has another format version.
         """
         try:
             version = json.loads(content)["format"]
             if type(version) is not int or version != FORMAT:
                 raise EvidenceBroken(
-                    f"{where}: {NAME} has format {repr(version)[:40]}, and this restate_lab reads {FORMAT}: install "
-                    f"the version that froze it, or a newer one."
+                    f"{where}: {NAME} has format {repr(version)[:40]}, but this version of restate_lab reads only "
+                    f"format {FORMAT}: install the version that froze it, or a newer one."
                 )
             manifest = _ADAPTER.validate_json(content, strict=True)
         except (ValidationError, ValueError, KeyError, TypeError, RecursionError) as error:
             reason = str(error).partition("\n")[0]
-            raise EvidenceBroken(f"{where}: {NAME} is no manifest of restate_lab, or is cut off ({reason}).") from error
+            raise EvidenceBroken(
+                f"{where}: {NAME} is not a manifest of restate_lab, or is incomplete ({reason})."
+            ) from error
         for name in ("started_at", "now", "ended_at"):
             if not _is_plausible(getattr(manifest, name)):
                 raise EvidenceBroken(
-                    f"{where}: {NAME} has {name} {getattr(manifest, name)}, which no server's clock says."
+                    f"{where}: {NAME} has {name} {getattr(manifest, name)}, which is not a plausible time."
                 )
         return manifest
 
     @property
     def digest(self) -> str:
-        """Return the sha256 of the manifest, which stands for all of the evidence."""
+        """Return the sha256 of the manifest, which identifies all of the evidence."""
         return hashlib.sha256(self.to_json()).hexdigest()
 
 
 def _is_plausible(timestamp: datetime) -> bool:
-    """Return whether a timestamp has a zone, and lies where pandas can count nanoseconds."""
+    """Return whether a timestamp has a zone and is in a plausible range, which pandas can represent in nanoseconds."""
     return timestamp.tzinfo is not None and _FIRST < timestamp < _LAST
 
 
 def type_name(kind: pa.DataType) -> str:
-    """Return Arrow's name of a type, as it comes back from Parquet, which renames what lists hold."""
+    """Return Arrow's name of a type after a round trip through Parquet, which renames the items of lists."""
     return str(kind).replace("list<item:", "list<element:")
 
 

@@ -1,12 +1,11 @@
-"""Mask what must not be frozen, batch by batch: secret headers always, and what the patterns of ``redact=`` lead to.
+"""Mask values before they are frozen, batch by batch: secret headers always, and values that ``redact=`` selects.
 
-``column_masks`` decides how each column is masked, and ``mask_batch`` masks. A value in which nothing is masked stays
-as it was, to the byte, and so does everything around a mask. A value that cannot be read as JSON and may hold what a
-path leads to is masked whole, and counted.
+``column_masks`` decides how each column is masked, and ``mask_batch`` masks the values. Bytes outside of a mask never
+change. A value that cannot be read as JSON and could contain a selected value is masked as a whole and counted.
 
-Only entries that might hold something to mask are taken apart. A path leads nowhere where a name in it is not there,
-neither as text nor as the byte values of a payload, and a header is plain where no word of secrets is. In doubt an
-entry is taken apart.
+Only entries that could contain a value to mask are parsed. An entry is skipped for a path if it does not contain the
+path's longest name, neither as text nor as the byte values of a payload. It is skipped for headers if no header has a
+secret name. If this is uncertain, the entry is parsed.
 """
 
 from __future__ import annotations
@@ -44,11 +43,11 @@ _HAS_HEADERS = r'"headers"\s*:\s*[\[{]\s*[^\s\]}]'
 _HEADER = r'\{"name":"[^"\\]*","value":"[^"\\]*"\}'
 _PLAIN_FORM = rf'"headers":\[{_HEADER}(?:,{_HEADER})*\]'
 _SECRET_NAMES = f"(?i){HIDDEN_NAMES.replace('$', '')}"
-# How a name can be spelled in another way: by its code, as text or in bytes, or in bytes with spaces between them.
+# Other spellings of a name: with Unicode escapes, as text or in bytes, or as bytes with spaces between them.
 _SPELLED_OTHERWISE = r"\\u|92,117|\d\s*,\s+\d|\d\s+[,\]]|\[\s+\d"
 _PLAIN_NAME = re.compile(r"[\w -]+", re.ASCII)
 _QUOTES = "(?:34|39|92)"  # the bytes of " and ', and of the \\ before a quote within a string
-# Bytes that no text in ASCII has: such a payload may be binary, where a name can be spelled in any way.
+# Bytes that do not occur in ASCII text: such a payload can be binary, with any spelling of a name.
 _NOT_PLAIN_TEXT = r"[\[,](?:[0-8]|1[124-9]|2\d|3[01]|12[7-9]|1[3-9]\d|2\d\d)[,\]]"
 _HEADERS_BYTES = "|".join(r"\s*,\s*".join(map(str, name)) for name in (b"eaders", b"EADERS"))
 _HEADERS_TEXT = "(?i)eaders"
@@ -58,29 +57,29 @@ _BYTES = tuple(map(str, range(256)))
 
 
 def has_headers(payloads: Any) -> Any:
-    """Return which payloads, as text or bytes, may have headers in them."""
+    """Return which payloads, as text or bytes, can contain headers."""
     return _matches(payloads, _HEADERS_TEXT)
 
 
 def may_need_masking(entries: Any, patterns: Sequence[Pattern]) -> Any:
-    """Return which entries may have a secret header, or something that a pattern is about."""
+    """Return which entries can contain a secret header, or a value that a pattern selects."""
     headers = pc.or_(_may_have_secret_headers(entries), _matches(entries, _HEADERS_BYTES))
     if not patterns:
         return headers
     spellings = [_spellings(each) for each in patterns]
-    if "" in spellings:  # a path to any name, or to one that has several spellings
+    if "" in spellings:  # a path without a name, or with a name that has several spellings
         return pc.is_valid(entries)
     return pc.or_(headers, _matches(entries, "|".join([*sorted({*spellings}), _SPELLED_OTHERWISE])))
 
 
 def _spellings(pattern: Pattern) -> str:
-    """Return a regular expression for the longest plain name of a path; empty where there is none."""
+    """Return a regular expression for the longest plain name of a path; "" if the path has no plain name."""
     names = [step.key for step in pattern.path if isinstance(step.key, str) and _PLAIN_NAME.fullmatch(step.key)]
     name = max(names, key=len, default="")
     if not name:
         return ""
     in_bytes = ",".join(map(str, name.encode()))
-    if pattern.is_strict:  # also in payloads that are no JSON
+    if pattern.is_strict:  # also in payloads that are not JSON
         return f"{re.escape(name)}|{in_bytes}|{_NOT_PLAIN_TEXT}"
     return f'"{name}\\\\*"|{_QUOTES},{in_bytes},{_QUOTES}'
 
@@ -98,17 +97,17 @@ def _matches(entries: Any, regex: str) -> Any:
 
 @dataclass(slots=True)
 class MaskCounts:
-    """Counts what was masked.
+    """Counts masked values.
 
-    ``hits`` are the masked values by the text of the pattern. ``unread`` are the values that could not be read and were
-    masked whole, by column ("table.column").
+    ``hits`` counts the masked values by the text of the pattern. ``unread`` counts the values that could not be read
+    and were masked as a whole, by column ("table.column").
     """
 
     hits: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)
 
     def add(self, column: str, hits: Counter[str], unread: int) -> None:
-        """Add what was masked in one value."""
+        """Add the counts of one value."""
         if hits:
             self.hits.update(hits)
         if unread:
@@ -119,10 +118,10 @@ class MaskCounts:
 class ColumnMask:
     """How the values of one column ("table.column") are masked.
 
-    - ``whole``: every value is replaced, for the first of the patterns.
+    - ``whole``: every value is replaced, and counted for the first of the patterns.
     - ``user_info``: the user and password of an address are replaced.
-    - ``entry``: journal entries; what the patterns lead to, and secret headers, also within their payloads.
-    - ``json``: what the patterns lead to, and secret headers where ``has_payloads``.
+    - ``entry``: in journal entries, values that the patterns select and secret headers are masked, also in payloads.
+    - ``json``: values that the patterns select are masked, and secret headers if ``has_payloads``.
     """
 
     column: str
@@ -131,7 +130,7 @@ class ColumnMask:
     has_payloads: bool = False
 
     def apply(self, values: Any, counts: MaskCounts) -> Any:
-        """Return the values with masks in them, and count what was masked."""
+        """Return the masked values, and count them."""
         if self.method == "whole":
             counts.hits[self.patterns[0].text] += len(values) - values.null_count
             return _hide(values)
@@ -161,9 +160,9 @@ class ColumnMask:
 def column_masks(
     table: str, columns: Iterable[str], patterns: Sequence[Pattern], *, views: Iterable[str] = ()
 ) -> dict[str, ColumnMask]:
-    """Return how the columns of a table are masked; a column that is not in it stays as it is.
+    """Return how the columns of a table are masked; other columns are not changed.
 
-    ``views`` are the views that select from the table: a pattern about a view's column is about the table's, too.
+    ``views`` are the views that select from the table: a pattern for a view's column also applies to the table's.
     """
     names = (table, *views)
     masks: dict[str, ColumnMask] = {}
@@ -176,7 +175,7 @@ def column_masks(
 
 
 def mask_batch(batch: pa.RecordBatch, masks: Mapping[str, ColumnMask], counts: MaskCounts) -> pa.RecordBatch:
-    """Return the batch with its columns masked, and count what was masked."""
+    """Return the batch with its columns masked, and count the masked values."""
     columns = [
         masks[name].apply(values, counts) if name in masks else values
         for name, values in zip(batch.schema.names, batch.columns, strict=True)
@@ -198,9 +197,9 @@ def _column_mask(table: str, column: str, patterns: tuple[Pattern, ...]) -> Colu
 
 
 class _EntryMasker:
-    """Masks journal entries: what the patterns of their own column lead to, headers, and what is in their payloads.
+    """Masks journal entries: values that the patterns of their column select, headers, and values in payloads.
 
-    Payloads are arrays of byte values in an entry.
+    In an entry, a payload is an array of byte values.
     """
 
     def __init__(self, patterns: Sequence[Pattern], count: Callable[[Counter[str], int], None]) -> None:
@@ -209,7 +208,7 @@ class _EntryMasker:
         self._count = count
 
     def mask(self, text: str) -> str:
-        """Return an entry with masks in it; one that cannot be read is masked whole."""
+        """Return a masked entry; an entry that cannot be read is masked as a whole."""
         try:
             roots = scan(text)
         except Unreadable:
@@ -237,7 +236,7 @@ def _rules(patterns: Sequence[Pattern]) -> list[MaskRule]:
 
 
 def _payload(array: str) -> bytes | None:
-    """Return the bytes whose values an array has; None where it has other numbers."""
+    """Return the bytes of an array of byte values; None if it has other numbers."""
     try:
         return bytes(json.loads(array))
     except (TypeError, ValueError):
@@ -245,7 +244,7 @@ def _payload(array: str) -> bytes | None:
 
 
 def _replace(values: Any, replace: Callable[[Any], Any], *, where: Any) -> Any:
-    """Return the texts (or bytes) with those replaced for which ``where`` is true."""
+    """Return the texts (or bytes); those for which ``where`` is true are replaced."""
     some = pc.filter(values, where).to_pylist()
     if not some:
         return values
@@ -253,7 +252,7 @@ def _replace(values: Any, replace: Callable[[Any], Any], *, where: Any) -> Any:
 
 
 def _hide(values: Any) -> Any:
-    """Return masked text or bytes where there is a value; nulls of any other type."""
+    """Return a mask for each text or bytes value; for other types return nulls."""
     kind = values.type
     mask: Any = MASK.encode() if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) else MASK
     if mask is MASK and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):

@@ -1,7 +1,7 @@
-"""Find invocations whose run changed while they were frozen, and remove the rows that may be of either run.
+"""Find invocations whose run changed during the freeze, and remove rows that can belong to either run.
 
-Tables are read one after another, and most of them name a run by its id alone. Where an invocation was purged and
-called again in between, the rows of one table are of the old run and those of another of the new one. Only the row of
+Tables are read one after another, and most tables have only the id of a run. If an invocation was purged and called
+again during the freeze, one table has rows of the old run and another table has rows of the new run. Only the row of
 ``sys_invocation_status`` identifies its run, by ``created_at``, so the other rows are removed from the files.
 """
 
@@ -34,14 +34,14 @@ _ID_COLUMNS = {
 }
 _OF_A_WORKFLOW = ("state", "sys_promise")  # purged with its run
 _COLUMNS = ("id", "created_at", "target_service_ty", "target_service_name", "target_service_key")
-_CLOCKS = timedelta(seconds=1)  # by which the clocks of a cluster's nodes may differ
+_CLOCKS = timedelta(seconds=1)  # the maximum difference between the clocks of a cluster's nodes
 _RUNS_SINCE = 'SELECT {columns} FROM "sys_invocation_status" WHERE created_at >= :since'
-_BLOCK = 65_536  # rows of a file that are in memory
+_BLOCK = 65_536  # rows of a file that are in memory at a time
 
 
 @dataclass(frozen=True, slots=True)
 class _NewRuns:
-    """The ids whose run changed, and the (service, key) of the workflows among them."""
+    """The ids whose run changed, and the (service, key) pairs of workflows among them."""
 
     ids: frozenset[str] = frozenset()
     keys: frozenset[tuple[str, str]] = frozenset()
@@ -56,10 +56,10 @@ def without_new_runs(
     since: datetime,
     reads: Source,
 ) -> tuple[tuple[TableFile, ...], tuple[str, ...] | None]:
-    """Remove from all files but that of the statuses the rows of ids that got a new run since ``since``.
+    """Remove the rows of ids that got a new run after ``since``, from all files except the statuses.
 
-    ``reads`` is the source within the time that is left. Return the files as they are then, and these ids; None where
-    it is not known which they are.
+    ``reads`` is the source with the remaining time as its limit. Return the resulting files and these ids; None instead
+    of the ids if they are unknown.
     """
     new = _find_new_runs(reads, folder, files, selection, since=since)
     if new is None:
@@ -77,12 +77,12 @@ def _find_new_runs(
     *,
     since: datetime,
 ) -> _NewRuns | None:
-    """Return the ids of which a new run began after rows of the run before had been read; None where that is not known.
+    """Return the ids whose new run began after rows of their old run were read; None if this is unknown.
 
-    The source is read once more, for the runs that began since ``since``; the files show whether there was a run
-    before. Not found are a run that began and vanished again in between, and one that began while the table with the
-    run before was being read. It is not known where the scan takes too long, or the statuses were not frozen with
-    ``id`` and ``created_at``.
+    The source is read again for the runs that began after ``since``; the files show whether there was an earlier run.
+    This does not detect a run that began and disappeared between two reads, and a run that began while the table with
+    the old run was read. The result is unknown if the scan takes too long, or if the statuses were frozen without
+    ``id`` or ``created_at``.
     """
     places = {file.table: place for place, file in enumerate(files)}
     if STATUS_TABLE not in places or not {"id", "created_at"} <= _run_columns(files[places[STATUS_TABLE]]):
@@ -98,7 +98,7 @@ def _find_new_runs(
     frozen = _frozen_created_at(folder, files[places[STATUS_TABLE]], runs)
     changed = {id_ for id_, created_at in frozen.items() if created_at != runs[id_]["created_at"]}
     young = {id_: created_at for id_, created_at in frozen.items() if id_ not in changed}
-    if selection is not None:  # what was followed before the run began was another one
+    if selection is not None:  # the selection followed the callers and callees of an earlier run
         changed |= {id_ for id_, created_at in young.items() if id_ in selection.ids and created_at > files[0].read_at}
     for file, after in pairwise(files[: places[STATUS_TABLE] + 1]):
         if file.table in _ID_COLUMNS:
@@ -111,20 +111,20 @@ def _find_new_runs(
 
 
 def _incomplete_ids(source: Source, selection: InvocationSelection | None) -> set[str]:
-    """Return the ids of which a source that was frozen itself lacks the rows."""
+    """Return the ids whose rows are incomplete in a source that is itself frozen evidence."""
     known = source.coverage.incomplete
     return set(known if selection is None else known.intersection(selection.ids))
 
 
 def _run_columns(file: TableFile) -> set[str]:
-    """Return the columns of a file that identify a run, where they are not masked."""
+    """Return the columns of a file that can identify a run; masked ones are omitted."""
     return {column.name for column in file.columns if column.name == "id" or column.arrow.startswith("timestamp")}
 
 
 def _runs_since(
     source: Source, statement: str, selection: InvocationSelection | None, since: datetime
 ) -> dict[str, Mapping[str, Any]]:
-    """Return the runs that began since then, by id."""
+    """Return id → the run, for runs that began after ``since``."""
     parts: Iterator[tuple[str, dict[str, Any]]] = iter([(statement, {})])
     if selection is not None:
         parts = ((f"{statement} AND id IN :ids", {"ids": ids}) for ids in statement_chunks(selection.ids))
@@ -136,7 +136,7 @@ def _runs_since(
 
 
 def _frozen_created_at(folder: EvidenceFolder, file: TableFile, runs: Mapping[str, Any]) -> dict[str, datetime]:
-    """Return when the frozen run of each id was created, for ids that have a row."""
+    """Return id → the creation time of its frozen run, for ids that have a row."""
     frozen: dict[str, datetime] = {}
     with _open_file(folder, file) as parquet:
         for batch in parquet.iter_batches(_BLOCK, columns=["id", "created_at"]):
@@ -146,7 +146,7 @@ def _frozen_created_at(folder: EvidenceFolder, file: TableFile, runs: Mapping[st
 
 
 def _ids_in(folder: EvidenceFolder, file: TableFile, ids: Sequence[str]) -> set[str]:
-    """Return which of these ids have a row in a file."""
+    """Return the ids that have a row in a file."""
     column = _ID_COLUMNS[file.table]
     if not ids or column not in {each.name for each in file.columns}:
         return set()
@@ -176,7 +176,7 @@ def _without_rows(folder: EvidenceFolder, file: TableFile, new: _NewRuns) -> Tab
 
 
 def _of_either_run(batch: pa.RecordBatch, file: TableFile, new: _NewRuns) -> pa.Array[Any]:
-    """Return one flag per row: whether it may be of either run."""
+    """Return one flag per row: whether the row can belong to either run."""
     names = set(batch.schema.names)
     if file.table in _OF_A_WORKFLOW and {"service_name", "service_key"} <= names:
         pairs = zip(batch["service_name"].to_pylist(), batch["service_key"].to_pylist(), strict=True)

@@ -1,6 +1,6 @@
-"""The plan of a freeze: for each table what is read, which rows are kept, how columns are masked, and what is excluded.
+"""The plan of a freeze: for each table the statement, the kept rows, the masked columns and the exclusions.
 
-The plan is made before anything is written, and the writer follows it without a decision of its own.
+The plan is complete before anything is written; the writer only executes it.
 
 The rows of a table that belong to selected invocations are found by the invocations' ids, or by their keys, queues or
 locks. A table for which no such column is known is excluded.
@@ -27,7 +27,7 @@ _BY_ID = {
     **dict.fromkeys(("sys_vqueues", "sys_vqueue_entry_status"), "entry_id"),
     "sys_idempotency": "invocation_id",
 }
-# 1.6.1 returns rows of this one twice for `id IN`; it holds only current attempts, so all of it is read and filtered.
+# 1.6.1 returns rows of this table twice for `id IN`. It has only current attempts, so it is read fully and filtered.
 _ATTEMPTS = "sys_invocation_state"
 _BY_KEY = ("state", "sys_promise", "sys_inbox", "sys_keyed_service_status")
 _BY_QUEUE = {"sys_vqueue_meta": "id", "sys_scheduler": "id"}
@@ -36,29 +36,29 @@ _WHOLE = ("sys_deployment", "sys_service", "sys_rules", "sys_user_limits")
 _NO_ROWS = "1 = 0"
 
 _NOT_NAMED = "tables= does not name it"
-_RAW = "the entry as bytes, payloads and secret headers in the clear: never frozen"
-_PAYLOAD = "payloads are frozen with payloads=True only"
-_BINARY = "bytes that this version of restate_lab does not know may be payloads, frozen with payloads=True only"
-_UNKNOWN_ROWS = "this version of restate_lab does not know which of its rows belong to some invocations"
-_NO_VIEW = "a table that it is made of is left out"
+_RAW = "the raw entry contains payloads and secret headers in plain text, so it is never frozen"
+_PAYLOAD = "payloads are frozen only with payloads=True"
+_BINARY = "unknown binary column that could contain payloads; frozen only with payloads=True"
+_UNKNOWN_ROWS = "this version of restate_lab does not know which of its rows belong to the selected invocations"
+_NO_VIEW = "a table that the view needs is excluded"
 
 
 @dataclass(frozen=True, slots=True)
 class RowFilter:
-    """Keeps the rows whose values in ``columns`` are one of the ``allowed`` tuples."""
+    """Keeps the rows whose values of ``columns`` are in ``allowed``."""
 
     columns: tuple[str, ...]
     allowed: frozenset[tuple[str, ...]]
 
     def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the rows that are kept."""
+        """Return the kept rows."""
         rows = zip(*(batch[column].to_pylist() for column in self.columns), strict=True)
         return batch.filter(pa.array([row in self.allowed for row in rows], pa.bool_()))
 
 
 @dataclass(frozen=True, slots=True)
 class _TableRows:
-    """The rows of one table: a condition, the parameters it is sent with in turn, and a filter for the response."""
+    """The rows of one table: a condition, the parameters of each request, and a filter for the responses."""
 
     where: str = ""
     params: tuple[Mapping[str, Any], ...] = ({},)
@@ -67,12 +67,12 @@ class _TableRows:
 
 @dataclass(frozen=True, slots=True)
 class TablePlan:
-    """What is written of one table.
+    """The part of one table that is written.
 
-    - ``columns``: the columns that are frozen, in the order of the statement ``sql``.
-    - ``masks``: how values are masked, by column; a column without a mask is written as it is.
+    - ``columns``: the frozen columns, in the order of the statement ``sql``.
+    - ``masks``: how values are masked, by column; a column without a mask is not changed.
     - ``params``: the statement is sent once for each of these parameters, one after another.
-    - ``keep``: the filter for the rows of the response, None where all rows are kept.
+    - ``keep``: the filter for the rows of the responses, None to keep all rows.
     """
 
     name: str
@@ -85,12 +85,12 @@ class TablePlan:
 
 @dataclass(frozen=True, slots=True)
 class FreezePlan:
-    """All that a freeze writes, and what the manifest says of it.
+    """Everything that a freeze writes, with the information for the manifest.
 
-    - ``tables``: in the order in which they are read.
-    - ``views``: those that can be made again from these tables.
+    - ``tables``: the tables, in the order in which they are read.
+    - ``views``: the views that can be created from these tables.
     - ``excluded``: tables, columns and views that are not frozen, with the reasons.
-    - ``selection``: the invocations that it is narrowed to, None for the whole cluster.
+    - ``selection``: the selected invocations, None for the whole cluster.
     - ``patterns``: the texts of ``redact=``, each once.
     """
 
@@ -110,7 +110,7 @@ def plan_freeze(
     patterns: Sequence[Pattern],
     payloads: bool,
 ) -> FreezePlan:
-    """Return the plan of a freeze of ``tables``, which are some of the schema's, in their order."""
+    """Return the plan to freeze ``tables``, which are tables of the schema in the order of reading."""
     excluded = [Exclusion(name, None, _NOT_NAMED) for name, table in schema.tables.items() if table not in tables]
     unknown: list[Exclusion] = []
     plans: list[TablePlan] = []
@@ -135,7 +135,7 @@ def plan_freeze(
 
 
 def _exclusion_reason(table: str, column: SourceColumn, *, payloads: bool) -> str | None:
-    """Return why a column is excluded; None where it is frozen."""
+    """Return why a column is excluded; None if it is frozen."""
     if (table, column.name) == ("sys_journal", "raw"):
         return _RAW
     if payloads:
@@ -151,12 +151,12 @@ def _table_plan(
     selection: InvocationSelection | None,
     patterns: Sequence[Pattern],
 ) -> TablePlan | None:
-    """Return the plan of one table; None where it is not known which of its rows belong to the selection."""
+    """Return the plan of one table; None if it is unknown which of its rows belong to the selection."""
     rows = _rows_of(table.name, selection)
     if rows is None:
         return None
     names = [column.name for column in columns]
-    sql = f"SELECT {', '.join(map(quote_name, names))} FROM {quote_name(table.name)}"  # noqa: S608 - of the source itself
+    sql = f"SELECT {', '.join(map(quote_name, names))} FROM {quote_name(table.name)}"  # noqa: S608 - names from the source itself
     if rows.where:
         sql += f" WHERE {rows.where}"
     masks = column_masks(table.name, names, patterns, views=table.views)
@@ -164,7 +164,7 @@ def _table_plan(
 
 
 def _rows_of(table: str, selection: InvocationSelection | None) -> _TableRows | None:
-    """Return which rows of a table are frozen; None where it is not known which of them belong to the selection."""
+    """Return which rows of a table are frozen; None if it is unknown which of them belong to the selection."""
     if selection is None or table in _WHOLE:
         return _TableRows()
     if table == _ATTEMPTS:
@@ -172,7 +172,7 @@ def _rows_of(table: str, selection: InvocationSelection | None) -> _TableRows | 
     if table in _BY_KEY:
         services = sorted({service for service, _ in selection.keys})
         keys = statement_chunks(sorted({key for _, key in selection.keys}))
-        # A service of one pair may have the key of another pair, and the two together are not in the selection.
+        # The condition also matches the service of one pair with the key of another, so the rows are filtered again.
         keep = RowFilter(("service_name", "service_key"), selection.keys)
         params = [{"services": services, "keys": chunk} for chunk in keys]
         return _rows_where("service_name IN :services AND service_key IN :keys", params, keep)
@@ -188,7 +188,7 @@ def _rows_where(condition: str, params: list[dict[str, Any]], keep: RowFilter | 
 
 
 def _plan_views(schema: SourceSchema, tables: set[str]) -> tuple[tuple[StoredView, ...], list[Exclusion]]:
-    """Return the views that can be made again from these tables, and the others as exclusions."""
+    """Return the views that can be created from these tables, and the other views as exclusions."""
     whole = [view for view in schema.views.values() if tables.issuperset(view.base_tables)]
     missing = [name for name, view in schema.views.items() if not tables.issuperset(view.base_tables)]
     views = tuple(

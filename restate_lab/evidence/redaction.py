@@ -1,25 +1,25 @@
-"""What ``redact=`` of a freeze takes: patterns that say which columns, and which parts of JSON values, are masked.
+"""The patterns of ``redact=``: they select columns, and parts of JSON values, that a freeze masks.
 
 ======================================  =============================================================================
-``completion_failure``                  that column, in whatever table
-``state.value``                         that column of one table; ``*`` and ``?`` stand for any signs in both parts
-``$.card.number``                       that part of every payload that is JSON: in journals, state and promises
-``event_json:$..error_message``         that part of the JSON values of that column (``table.column:$…``, too)
+``completion_failure``                  this column in any table
+``state.value``                         this column of one table; ``*`` and ``?`` are wildcards in both parts
+``$.card.number``                       this part of every JSON payload: in journals, state and promises
+``event_json:$..error_message``         this part of the JSON values of this column (also ``table.column:$…``)
 ``failures``                            every failure text: of invocations, promises, attempts, events, and entries
 ======================================  =============================================================================
 
-Masked text and bytes become ``•••``; other types become null, as what is missing. ``value`` and ``value_utf8``, bytes
-and text of the same value, go together.
+Masked texts and bytes become ``•••``; other types become null. ``value`` and ``value_utf8`` are bytes and text of the
+same value, and a pattern for one of them also masks the other.
 
-A path replaces the values that it leads to, and no other byte. It also looks into JSON that stands in a string of
-JSON, such as the arguments of an LLM's tool calls, as if it were no string: ``$.arguments.city``.
+A path masks the values at that path and changes no other byte. It also applies to JSON within a JSON string, such as
+the arguments of an LLM's tool calls: ``$.arguments.city``.
 
-A value that cannot be read as JSON is masked whole where it could hold what the path means: binary data always, a text
-(damaged JSON, XML, a form) where all names of the path occur in it. Any other text is left as it is. How many values
-were masked whole stands in the manifest, and ``freeze`` warns of them.
+A value that cannot be read as JSON is masked as a whole if it could contain the path: binary data always, a text
+(damaged JSON, XML, a form) if it contains all names of the path. Any other text is not changed. The manifest has the
+number of values that were masked as a whole, and ``freeze`` warns about them.
 
-In a path ``.name`` is a field and ``..name`` one at any depth; ``[3]`` is an element, ``[*]`` and ``.*`` are all
-elements and fields; ``['odd name']`` is a field whose name has other signs than letters, digits, ``_`` and ``-``.
+In a path, ``.name`` is a field and ``..name`` is a field at any depth. ``[3]`` is an element; ``[*]`` and ``.*`` are
+all elements and fields. ``['odd name']`` is a field whose name has characters other than letters, digits, ``_``, ``-``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _STEP = re.compile(
     r"(?P<dots>\.\.?)(?P<name>[\w-]+|\*)|\[(?P<index>\d+|\*)\]|\[(?P<quote>['\"])(?P<quoted>.+?)(?P=quote)\]"
 )
 
-# A name that is always spelled by its own characters, or by their unicode escapes.
+# A name that can only be spelled with its own characters or with Unicode escapes.
 _PLAIN_NAME = re.compile(r"(?:(?![\U00010000-\U0010ffff])[\w .@-])+")
 PAYLOADS = frozenset(
     {
@@ -49,7 +49,7 @@ PAYLOADS = frozenset(
         ("sys_promise", "completion_success_value_utf8"),
     }
 )
-"""The columns that hold what handlers were given and gave back."""
+"""The columns with the arguments, results and values of handlers."""
 
 _SHORTHANDS = {
     "failures": (
@@ -67,18 +67,18 @@ _TWIN = "_utf8"
 
 @dataclass(frozen=True, slots=True)
 class PathStep:
-    """One step down: a field's name, an element's index, or None for all; ``deep`` looks below as well."""
+    """One step of a path: a field's name, an element's index, or None for all; ``deep`` matches at any depth."""
 
     key: str | int | None
     deep: bool = False
 
     def matches(self, key: str | int) -> bool:
-        """Return whether the step leads to this field or element."""
+        """Return whether the step matches this field or element."""
         return self.key is None or (self.key == key and isinstance(self.key, type(key)))
 
 
 class PathRule(MaskRule):
-    """Masks what a path leads to; ``label`` and ``strict`` as for every rule."""
+    """Masks the values at a path; ``label`` and ``strict`` are those of ``MaskRule``."""
 
     def __init__(self, steps: Sequence[PathStep], label: str, *, strict: bool) -> None:
         self.label = label
@@ -89,7 +89,7 @@ class PathRule(MaskRule):
         self._plain_names = [name for name in self._names if _PLAIN_NAME.fullmatch(name)]
 
     def descend(self, node: Node, text: str) -> Iterator[tuple[Node, MaskRule | None]]:
-        """Yield the values that the next step leads to, and all others with parts where it goes to any depth."""
+        """Yield the values that the next step matches; for a deep step, also all other values with parts."""
         step = self._step
         if node.kind == "numbers" and isinstance(step.key, str):
             return
@@ -101,8 +101,8 @@ class PathRule(MaskRule):
                 yield below, self
 
     def is_mentioned(self, text: str) -> bool:
-        """Return whether all names of the path occur in a text; without names, whether there are objects or arrays."""
-        for name in self._plain_names:  # many short texts are asked about: a loop is quicker than all()
+        """Return whether a text contains all names of the path; for a path without names, an object or an array."""
+        for name in self._plain_names:  # called for many short texts: a loop is faster than all()
             if name not in text:
                 return False
         return bool(self._names) or "{" in text or "[" in text
@@ -116,7 +116,7 @@ def parse_path(text: str) -> tuple[PathStep, ...]:
     """Return the steps of a path that begins with ``$``.
 
     Raises:
-        ArgumentError: it is no path, or it leads nowhere.
+        ArgumentError: the text is not a path, or has no steps.
     """
     steps, at = [], 1
     while text.startswith("$") and (match := _STEP.match(text, at)):
@@ -124,8 +124,8 @@ def parse_path(text: str) -> tuple[PathStep, ...]:
         at = match.end()
     if not steps or at != len(text):
         raise ArgumentError(
-            f"{text!r} is no path into JSON; these are: $.card.number, $..password (at any depth), $.items[*].iban, "
-            f"$['odd name']."
+            f"{text!r} is not a JSON path; valid paths are for example $.card.number, $..password (at any depth), "
+            f"$.items[*].iban, $['odd name']."
         )
     return tuple(steps)
 
@@ -140,9 +140,9 @@ def _parse_step(match: re.Match[str]) -> PathStep:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """One pattern; ``path`` is empty for a whole column, ``column`` None for the payloads of all tables.
+    """One pattern; ``path`` is empty for a whole column, and ``column`` has the value None for payloads of all tables.
 
-    ``text`` is the text of ``redact=`` that it comes from.
+    ``text`` is the original text in ``redact=``.
     """
 
     text: str
@@ -152,15 +152,15 @@ class Pattern:
 
     @property
     def is_strict(self) -> bool:
-        """Return whether values that cannot be read are masked whole; failure texts never are in binary payloads."""
+        """Return whether unreadable values are masked as a whole; failure texts never occur in such payloads."""
         return self.text not in _SHORTHANDS
 
     def rule(self) -> PathRule:
-        """Return the rule that masks what the path, which must not be empty, leads to."""
+        """Return the rule that masks the values at the path; the path must not be empty."""
         return PathRule(self.path, self.text, strict=self.is_strict)
 
     def covers(self, table: str, column: str) -> bool:
-        """Return whether the pattern is about this column."""
+        """Return whether the pattern applies to this column."""
         if self.column is None:
             return (table, column) in PAYLOADS
         names = {column, column.removesuffix(_TWIN), column + _TWIN}
@@ -168,10 +168,10 @@ class Pattern:
 
 
 def parse_patterns(redact: str | Iterable[str] | None, columns: Mapping[str, Sequence[str]]) -> tuple[Pattern, ...]:
-    """Return the patterns, each of which covers something of ``columns`` (table → columns, of the whole cluster).
+    """Return the patterns; each must apply to one of ``columns`` (table → columns, of the whole cluster).
 
     Raises:
-        ArgumentError: a text is no pattern, or covers no column: a typing error would show what is to be hidden.
+        ArgumentError: a text is not a pattern, or applies to no column, because a typing error would expose secrets.
     """
     texts = [redact] if isinstance(redact, str) else list(redact or ())
     parsed: list[Pattern] = []
@@ -179,8 +179,8 @@ def parse_patterns(redact: str | Iterable[str] | None, columns: Mapping[str, Seq
         patterns = [_parse_pattern(part, text) for part in _SHORTHANDS.get(text, (text,))]
         if not any(each.covers(table, name) for each in patterns for table, names in columns.items() for name in names):
             raise ArgumentError(
-                f"redact={text!r} covers no column of this cluster; source.tables() lists them. A part of JSON "
-                "payloads is written as a path: $.card.number, or $..password at any depth."
+                f"redact={text!r} matches no column of this cluster; source.tables() lists the columns. To mask a part "
+                "of JSON payloads, write a path: $.card.number, or $..password at any depth."
             )
         parsed += patterns
     return tuple(parsed)
@@ -192,8 +192,9 @@ def _parse_pattern(text: str, label: str) -> Pattern:
     parts = _COLUMN.fullmatch(text)
     if parts is None:
         raise ArgumentError(
-            f"redact={text!r} is no pattern; these are: a column (completion_failure), a column of one table "
-            f"(state.value), a part of JSON payloads ($.card.number), or of a column (event_json:$..error_message)."
+            f"redact={text!r} is not a valid pattern; use a column (completion_failure), a column of one table "
+            f"(state.value), a part of JSON payloads ($.card.number), or a part of a column "
+            f"(event_json:$..error_message)."
         )
     path = parse_path(parts["path"][1:]) if parts["path"] else ()
     return Pattern(label, parts["table"] or "*", parts["column"], path)

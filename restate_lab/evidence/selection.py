@@ -1,7 +1,7 @@
-"""Select the invocations that a freeze is narrowed to: those that match its arguments, their callers and callees.
+"""Select invocations for a freeze: the matches of its arguments, their callers and callees.
 
-Upward, callers are followed to the root. Downward, callees are followed, the invocations that are attached to, and the
-holders of the key of a call that waits in a queue, each to its end. The other callees of a caller are not selected.
+Upward, the selection follows callers to the root. Downward, it follows callees, attached invocations, and the holders
+of keys that a call waits for, to the end. Other callees of a caller are not selected.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ __all__ = [
 ]
 
 MAX_INVOCATIONS = 100_000
-"""The most invocations of one selection; to freeze more, freeze the whole cluster."""
+"""The maximum number of invocations of one selection; to freeze more, freeze the whole cluster."""
 
-_CHUNK_BYTES = 400_000  # of the values of one IN; a statement may have 2 MB
+_CHUNK_BYTES = 400_000  # of the values of one IN; a statement can have 2 MB
 _FILTERS = {
     "ids": "id IN :ids",
     "service": "target_service_name IN :service",
@@ -67,9 +67,9 @@ _KEYS = "SELECT DISTINCT target_service_name, target_service_key{queue} FROM sys
 
 @dataclass(frozen=True, slots=True)
 class InvocationFilter:
-    """The arguments of a freeze that narrow it to some invocations, parsed; all None for the whole cluster.
+    """The parsed arguments of a freeze that select invocations; all None for the whole cluster.
 
-    ``created`` has the creation times of the requested runs by id, for ids from a frame with ``created_at``.
+    ``created`` has id → creation times of the requested runs, for ids from a frame with ``created_at``.
     """
 
     ids: tuple[str, ...] | None = None
@@ -88,10 +88,11 @@ class InvocationFilter:
 
 @dataclass(frozen=True, slots=True)
 class InvocationSelection:
-    """The invocations that a freeze is narrowed to, and their keys and queues.
+    """The selected invocations of a freeze, with their keys and queues.
 
-    ``arguments`` are those of the freeze as JSON, and ``matches`` is how many invocations match them; ``ids`` has their
-    callers and callees as well. ``notes`` are sentences on what is missing or was not followed.
+    ``arguments`` are those of the freeze as JSON, and ``matches`` is the number of invocations that match them. ``ids``
+    also has their callers and callees. ``notes`` are sentences about missing ids and callers or callees that were not
+    followed.
     """
 
     arguments: Mapping[str, Any]
@@ -103,7 +104,7 @@ class InvocationSelection:
 
     @property
     def locks(self) -> list[str]:
-        """Return the names of the keys' locks."""
+        """Return the names of the locks of the keys."""
         return sorted(f"{service}/{key}" for service, key in self.keys)
 
 
@@ -116,10 +117,10 @@ def parse_filter(
     until: TimeInput | None = None,
     now: datetime,
 ) -> InvocationFilter:
-    """Return the filter that these arguments of a freeze make.
+    """Parse the arguments of a freeze to a filter.
 
     Raises:
-        ArgumentError: one of them is malformed or empty.
+        ArgumentError: an argument is malformed or empty.
     """
     parsed = InvocationFilter(
         None if ids is None else _parse_ids(ids),
@@ -137,13 +138,13 @@ def parse_filter(
 def select_invocations(
     source: Source, wanted: InvocationFilter, columns: Mapping[str, Sequence[str]]
 ) -> InvocationSelection | None:
-    """Find the invocations that match a filter, and follow them up and down; None for the whole cluster.
+    """Find the invocations that match a filter, with their callers and callees; None for the whole cluster.
 
     ``columns`` are those of the source's tables.
 
     Raises:
-        NotFound: there is no such invocation.
-        ArgumentError: there are more than ``MAX_INVOCATIONS``.
+        NotFound: no invocation matches.
+        ArgumentError: more than ``MAX_INVOCATIONS`` match.
     """
     if not wanted.arguments:
         return None
@@ -172,7 +173,7 @@ def select_invocations(
 
 
 def statement_chunks(values: Iterable[str]) -> Iterator[list[str]]:
-    """Yield the values in lists that fit into one statement."""
+    """Yield the values in lists that fit in one statement."""
     chunk: list[str] = []
     size = 0
     for value in values:
@@ -186,7 +187,7 @@ def statement_chunks(values: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _matches(source: Source, wanted: InvocationFilter) -> tuple[set[str], list[str]]:
-    """Return the ids that match, and the ids of which only another run than the requested one exists."""
+    """Return the matching ids, and the ids that have only another run than the requested one."""
     matches: set[str] = set()
     seen: set[str] = set()
     filters = " AND ".join(_FILTERS[name] for name in wanted.arguments)
@@ -209,31 +210,31 @@ def _matches(source: Source, wanted: InvocationFilter) -> tuple[set[str], list[s
         )
     if len(matches) > MAX_INVOCATIONS:
         raise ArgumentError(
-            f"there are more than {MAX_INVOCATIONS:,} invocations of which this is true: {_describe(wanted)}. Narrow "
-            f"it, or freeze the whole cluster. Nothing was frozen."
+            f"more than {MAX_INVOCATIONS:,} invocations match: {_describe(wanted)}. Select fewer invocations, or "
+            f"freeze the whole cluster. Nothing was frozen."
         )
     return matches, sorted(seen - matches)
 
 
 def _missing_notes(wanted: InvocationFilter, matches: set[str], other_runs: list[str]) -> Iterator[str]:
-    """Yield which of the requested ids have another run, and which do not exist."""
+    """Yield notes about requested ids that have another run or do not exist."""
     if wanted.ids is None:
         return
     if other_runs:
-        yield f"{len(other_runs):,} of {len(wanted.ids):,} ids have {NEW_RUN} by now: {', '.join(other_runs[:3])}"
+        yield f"{len(other_runs):,} of {len(wanted.ids):,} ids now have {NEW_RUN}: {', '.join(other_runs[:3])}"
     missing = sorted(set(wanted.ids) - matches - set(other_runs))
     if missing and len(wanted.arguments) == 1:
-        yield f"{len(missing)} of {len(wanted.ids)} ids are not there (any more): {', '.join(missing[:3])}"
+        yield f"{len(missing)} of {len(wanted.ids)} ids do not exist, or no longer exist: {', '.join(missing[:3])}"
 
 
 def _follow(source: Source, start: set[str], statements: Sequence[str], notes: list[str], what: str) -> set[str]:
-    """Return these invocations and all that the statements lead to, one step after another."""
+    """Return these invocations and all that the statements find from them, level by level."""
     seen, frontier = set(start), sorted(start)
     while frontier:
         ids = {row["id"] for statement in statements for row in _rows(source, statement, frontier)}
         frontier = sorted(ids - seen - {None})
         if len(seen) + len(frontier) > MAX_INVOCATIONS:
-            notes.append(f"{what} were followed up to {MAX_INVOCATIONS:,} invocations; there are more")
+            notes.append(f"{what} were followed only up to {MAX_INVOCATIONS:,} invocations; there are more")
             frontier = frontier[: MAX_INVOCATIONS - len(seen)]
             return seen | set(frontier)
         seen.update(frontier)
@@ -246,7 +247,7 @@ def _rows(source: Source, statement: str, ids: Iterable[str]) -> Iterator[dict[s
 
 
 def _created_by_id(ids: Any) -> dict[str, frozenset[datetime]]:
-    """Return the creation times of the runs that a frame of ids requests by its column created_at."""
+    """Return id → creation times of the requested runs, from the column created_at of a frame of ids."""
     if not isinstance(ids, pd.DataFrame) or "created_at" not in ids.columns:
         return {}
     return creation_times_by_id(ids["id"], ids["created_at"], name="ids")
@@ -259,7 +260,7 @@ def _parse_ids(ids: Any) -> tuple[str, ...]:
         ids = ids["id"]
     values = [ids] if isinstance(ids, str) else list(ids)
     if not values:
-        raise ArgumentError("ids is empty: there is nothing to freeze.")
+        raise ArgumentError("ids is empty: pass at least one invocation id.")
     return tuple(dict.fromkeys(check_invocation_id(value, name="ids") for value in values))
 
 
@@ -268,12 +269,12 @@ def _parse_names(value: str | Iterable[str] | None, argument: str) -> tuple[str,
         return None
     names = (value,) if isinstance(value, str) else tuple(value)
     if not names or not all(isinstance(name, str) for name in names):
-        raise ArgumentError(f"{argument} is {value!r}: give a name, or a list of names.")
+        raise ArgumentError(f"{argument} is {value!r}: pass a name, or a list of names.")
     return names
 
 
 def _as_json(wanted: InvocationFilter) -> dict[str, Any]:
-    """Return the arguments as JSON; of ids only their number, because the evidence itself has them."""
+    """Return the arguments as JSON; ids become their number, because the evidence contains the ids."""
     converters: dict[str, Callable[[Any], Any]] = {"ids": len, "service": list, "handler": list}
     return {name: converters.get(name, datetime.isoformat)(value) for name, value in wanted.arguments.items()}
 

@@ -1,4 +1,4 @@
-"""Evidence: a frozen cluster as a Source, and ``open_evidence()``, which checks it first."""
+"""Evidence: a frozen cluster as a Source, and ``open_evidence()``, which checks and opens it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _MISSING_COLUMN = re.compile(r"No field named (?:\S+\.)?\"?(\w+)\"?\.")
 
 
 def coverage_of(manifest: Manifest, tables: pd.DataFrame) -> Coverage:
-    """Return the coverage of evidence with these ``tables()``."""
+    """Return the coverage of evidence, from its manifest and its ``tables()``."""
     return Coverage(
         part="" if manifest.scope is None else _describe_scope(manifest.scope),
         payloads=manifest.payloads,
@@ -74,7 +74,7 @@ def coverage_of(manifest: Manifest, tables: pd.DataFrame) -> Coverage:
 
 
 def _masked_columns(manifest: Manifest, names: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Yield the columns that a pattern of ``redact=`` is about, also where it masks only a part of their values."""
+    """Yield the columns that a pattern of ``redact=`` applies to, also if it masks only a part of their values."""
     columns: dict[str, list[str]] = {}
     for table, column in names:
         columns.setdefault(table, []).append(column)
@@ -83,7 +83,7 @@ def _masked_columns(manifest: Manifest, names: Iterable[tuple[str, str]]) -> Ite
         try:
             patterns += parse_patterns(text, columns)
         except ArgumentError:
-            continue  # about a column that is not here
+            continue  # the pattern is for a column that was not frozen
     for table, own in columns.items():
         for column in own:
             tables = (table, _VIEW) if table in _VIEW_TABLES else (table,)
@@ -99,11 +99,11 @@ def _describe_scope(scope: Mapping[str, Any]) -> str:
 
 @public
 class Evidence(BaseSource):
-    """A cluster as it was at one moment: SQL in, frames out, and nothing to change. Made by ``open_evidence()``.
+    """Frozen evidence: the read-only state of a cluster at one time, to query with SQL. See ``open_evidence()``.
 
-    It answers what a live source answers, with ages counted from ``now``, the moment of freezing; ``now()`` in a
-    statement is that moment, too. JSON functions take one key per call; ``->`` is refused. Safe to use from several
-    threads. ``close()`` lets the files go; evidence is also a context manager.
+    It answers the same queries as a live source. Ages are relative to ``now``, the time of the freeze, and ``now()`` in
+    a statement also returns this time. JSON functions take one key per call; ``->`` is not supported. It is safe to use
+    from several threads. ``close()`` closes the files; evidence is also a context manager.
     """
 
     def __init__(
@@ -118,43 +118,43 @@ class Evidence(BaseSource):
 
     @property
     def path(self) -> Path | str:
-        """Return where it lies, as it was given to ``open_evidence``."""
+        """Return the path that was passed to ``open_evidence``."""
         return self._folder.display_path
 
     @property
     def name(self) -> str:
-        """Return the cluster's name with the moment of freezing, such as "prod @ 2026-11-25 04:22 UTC"."""
+        """Return the cluster's name with the time of the freeze, such as "prod @ 2026-11-25 04:22 UTC"."""
         return evidence_name(self.manifest)
 
     @property
     def address(self) -> str:
-        """Return where it lies, as a text."""
+        """Return the path as text."""
         return str(self.path)
 
     @functools.cached_property
     def coverage(self) -> Coverage:
-        """Return what it has of its cluster, as it was frozen."""
+        """Return which part of the cluster was frozen."""
         return coverage_of(self.manifest, self.tables())
 
     @property
     def version(self) -> str:
-        """Return the version of the server that was frozen."""
+        """Return the version of the frozen server."""
         return self.manifest.server.version
 
     @property
     def features(self) -> Mapping[str, bool]:
-        """Return the feature flags of the server that was frozen; empty before 1.7."""
+        """Return the feature flags of the frozen server; empty before 1.7."""
         return MappingProxyType(dict(self.manifest.server.features))
 
     @property
     def now(self) -> datetime:
-        """Return the moment of freezing, UTC: the server's clock right after the invocations were read."""
+        """Return the time of the freeze in UTC: the server's clock directly after the invocations were read."""
         return self.manifest.now.astimezone(UTC)
 
     def tables(self) -> pd.DataFrame:
-        """Return one row per column of each table that is here, as the live cluster described it.
+        """Return one row per column of each frozen table, as the live cluster described it.
 
-        Columns: ``table, column, type`` (as Arrow names it) and ``nullable``.
+        Columns: ``table, column, type`` (Arrow's name) and ``nullable``.
         """
         columns: dict[str, tuple[StoredColumn | ViewColumn, ...]] = {
             each.table: each.columns for each in self.manifest.files
@@ -179,17 +179,17 @@ class Evidence(BaseSource):
         progress: bool | Progress | None = False,  # noqa: ARG002 - one signature for all sources
         **named: Any,
     ) -> Iterator[pa.RecordBatchReader]:
-        """Give a ``RecordBatchReader`` that holds some thousand rows at a time, of a result of any size.
+        """Yield a ``RecordBatchReader`` that keeps some thousand rows in memory, for a result of any size.
 
-        ``timeout`` is looked at between batches of rows. ``progress`` is taken as a live source takes it, and shows
-        nothing: no network is waited for. Types are those of DataFusion.
+        ``timeout`` is checked between batches of rows. ``progress`` has no effect; it is an argument of all sources.
+        Types are those of DataFusion.
         """
         if self._context is None:
             raise StatementError(f"{self!r} is closed; open it again with open_evidence().")
         most = DEFAULT_MAX_BYTES if max_bytes is None else check_size("max_bytes", max_bytes)
         with mark_errors(statement, {**(params or {}), **named}):
             query = bind(statement, params, **named)
-            if self._folder.is_local:  # on an object store the engine's own listing, of when it was opened, is good
+            if self._folder.is_local:  # on an object store, the engine uses the list of files of when it was opened
                 check_sizes(self._folder, self.manifest)
             deadline = None if timeout is None else time.monotonic() + check_seconds("timeout", timeout)
             try:
@@ -200,7 +200,7 @@ class Evidence(BaseSource):
                 raise self._explain(error) from error.__cause__
 
     def close(self) -> None:
-        """Let the files go."""
+        """Close the files."""
         self._context = None
 
     def __enter__(self) -> Self:
@@ -221,7 +221,7 @@ class Evidence(BaseSource):
         )
 
     def _count_by_status(self) -> dict[str, int]:
-        """Count the invocations by status, for the card; the files do not change, so that once is enough."""
+        """Count the invocations by status for the card; the result is reused, because the files do not change."""
         statuses = statuses_sql(has_vqueues=self.features.get("vqueues", False))
         try:
             rows = self.arrow(f"SELECT word, count(*) AS n FROM ({statuses}) GROUP BY 1").to_pylist()  # noqa: S608
@@ -230,13 +230,13 @@ class Evidence(BaseSource):
         return {row["word"]: row["n"] for row in rows}
 
     def _explain(self, error: QueryRefused) -> RestateLabError:
-        """Return an error that names the exclusion where one is the cause, else one with similar names."""
+        """Return an error that names the exclusion if it is the cause, else one that suggests similar names."""
         for pattern, attribute in ((_MISSING_TABLE, "table"), (_MISSING_COLUMN, "column")):
             missing = pattern.search(error.reason)
             for each in self.manifest.excluded if missing else ():
                 if missing and getattr(each, attribute) == missing[1] and (attribute == "column" or not each.column):
                     what = f"{each.table}.{each.column}" if each.column else each.table
-                    return NotOnThisServer(f"{what} was left out of {self.name}: {each.reason}.")
+                    return NotOnThisServer(f"{what} is excluded from {self.name}: {each.reason}.")
         tables = list(dict.fromkeys(self.tables()["table"]))
         return add_suggestions(error, lambda: tables, lambda: [each.name for each in FUNCTIONS], version=self.version)
 
@@ -247,12 +247,12 @@ def _with_limits(
     size = rows = 0
     for batch in batches:
         if deadline is not None and time.monotonic() > deadline:
-            raise TimedOut(f"the query was stopped when its time was over, with {rows:,} rows read.")
+            raise TimedOut(f"the query was stopped at its timeout after {rows:,} rows; pass a longer timeout=.")
         size, rows = size + max(arrow_bytes(batch), batch.num_rows), rows + batch.num_rows
         if size > max_bytes:
             raise ResultTooLarge(
-                f"the result passed {max_bytes / 1e6:,.0f} MB after {rows:,} rows and was stopped. Take fewer "
-                f"columns or rows, read it in pieces with stream(), or allow more with max_bytes=….",
+                f"the result exceeded {max_bytes / 1e6:,.0f} MB after {rows:,} rows and was stopped. Select fewer "
+                f"columns or rows, read it in batches with stream(), or pass a higher max_bytes=….",
                 rows=rows,
                 size=size,
             )
@@ -265,14 +265,14 @@ def open_evidence(
 ) -> Evidence:
     """Open a folder that ``freeze`` wrote, and return it as a Source.
 
-    Everything is compared with the manifest first: names, sizes, rows, schemas, and the sha256 of each file, for which
-    all of it is read once. ``verify=False`` leaves the sha256 out, and warns. ``path`` is local, a URI that
-    ``pyarrow.fs`` knows, or a path on ``filesystem``. Whoever could write both files and manifest can change both:
-    ``evidence.digest``, the manifest's sha256, tells when it was noted elsewhere.
+    First, the files are compared with the manifest: names, sizes, rows, schemas, and the sha256 of each file, which
+    requires reading all files once. ``verify=False`` skips the sha256 and warns about it. ``path`` is local, a URI that
+    ``pyarrow.fs`` supports, or a path on ``filesystem``. A person with write access can change the files together with
+    the manifest. To detect this, record ``evidence.digest``, the manifest's sha256, in another place and compare it.
 
     Raises:
-        ArgumentError: there is no such folder.
-        EvidenceBroken: it is no evidence, is incomplete, or was changed; the message names the file.
+        ArgumentError: the folder does not exist.
+        EvidenceBroken: the folder is not evidence, is incomplete, or was changed; the message names the file.
         MissingExtra: DataFusion is not installed (``pip install 'restate-lab[evidence]'``).
     """
     folder = locate_folder(path, filesystem)
@@ -280,9 +280,9 @@ def open_evidence(
     batch_rows = check_files(folder, manifest, digests=verify)
     if not verify:
         warnings.warn(
-            f"{folder.display_path} was opened without comparing its files with their sha256: it may have been "
+            f"{folder.display_path} was opened without a check of the sha256 of its files: the files may have been "
             f"changed.",
             EvidenceWarning,
-            stacklevel=3,  # of the caller of the decorated function
+            stacklevel=3,  # point to the caller of the decorated function
         )
     return Evidence(folder, manifest, digest=digest, verified=verify, batch_rows=batch_rows)

@@ -1,9 +1,9 @@
 """The tables, columns and views of a source, and the order in which its tables are frozen.
 
-Tables are read one after another, so the order decides which joins hold. Tables that refer to invocations are read
-before the invocations, so that the invocations they name are there. The state of an invocation is read before its
-status, which wins where both have changed. What belongs to an invocation (journal, promises, its deployment) is read
-after it, so that what it waits for is there.
+Tables are read one after another, so the order decides which joins find their rows. Tables that refer to invocations
+are read before the invocations, so that these invocations are found. The state of an invocation is read before its
+status, because the status is used if both have changed. Data of an invocation (journal, promises, its deployment) is
+read after it, so that the entries that it waits for are found.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _FIRST = (
     *("sys_scheduler", "sys_vqueue_meta", "sys_vqueues", "sys_vqueue_entry_status", "sys_locks", "sys_user_limits"),
     *("sys_inbox", "sys_keyed_service_status", "sys_idempotency", "sys_invocation_state", "sys_invocation_status"),
 )
-"""Tables up to the invocations themselves, in the order in which they are read; the others come after them."""
+"""The first tables in the order of reading, up to the invocations; all other tables are read after them."""
 _LAST = ("sys_service", "sys_deployment")
 _VIEWS = "SELECT table_name, definition FROM information_schema.views WHERE definition IS NOT NULL"
 
 
 @dataclass(frozen=True, slots=True)
 class SourceColumn:
-    """One column; ``type`` as the server names it, None where a source does not report it."""
+    """One column; ``type`` is the server's name of its type, None if the source does not report it."""
 
     name: str
     type: str | None = None
@@ -60,7 +60,7 @@ class SourceView:
 
 @dataclass(frozen=True, slots=True)
 class SourceSchema:
-    """What a source has: its tables, without the views, and its views."""
+    """The tables of a source, without views, and its views."""
 
     tables: Mapping[str, SourceTable]
     views: Mapping[str, SourceView]
@@ -79,7 +79,7 @@ class SourceSchema:
         The name of a view means the tables that it selects from.
 
         Raises:
-            ArgumentError: there is no such table, or there are no names.
+            ArgumentError: a table does not exist, or there are no names.
         """
         tables: set[str] = set(self.tables) if names is None else set()
         for name in [names] if isinstance(names, str) else names or ():
@@ -89,16 +89,14 @@ class SourceSchema:
                 tables.add(name)
             else:
                 nearest = difflib.get_close_matches(name, [*self.tables, *self.views], n=3)
-                raise ArgumentError(
-                    f"tables= names {name!r}, which is not there; the nearest: {', '.join(nearest) or '–'}."
-                )
+                raise ArgumentError(f"unknown table {name!r} in tables=; similar names: {', '.join(nearest) or '–'}.")
         if not tables:
-            raise ArgumentError("tables= is empty: there is nothing to freeze.")
+            raise ArgumentError("tables= is empty: pass at least one table.")
         return [self.tables[name] for name in sorted(tables, key=_rank)]
 
 
 def read_schema(source: Source) -> SourceSchema:
-    """Read the schema of a source; a view whose definition it does not report is a table like any other."""
+    """Read the schema of a source; a view without a reported definition is handled like a table."""
     columns: dict[str, list[SourceColumn]] = {}
     for row in tables_of(source).to_dict("records"):
         column = SourceColumn(row["column"], _text_or_none(row.get("type")), bool(row.get("nullable", True)))
@@ -126,7 +124,7 @@ def read_schema(source: Source) -> SourceSchema:
 
 
 def _rank(table: str) -> tuple[int, int, str]:
-    """Return the sort key by which tables are frozen."""
+    """Return the sort key for the order of freezing."""
     for rank, names in ((0, _FIRST), (2, _LAST)):
         if table in names:
             return rank, names.index(table), table
@@ -134,7 +132,7 @@ def _rank(table: str) -> tuple[int, int, str]:
 
 
 def quote_name(name: str) -> str:
-    """Return a name as SQL takes it, whatever characters it has."""
+    """Return a name in quotes for SQL; it can have any characters."""
     return '"' + name.replace('"', '""') + '"'
 
 

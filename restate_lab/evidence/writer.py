@@ -1,4 +1,4 @@
-"""Write a plan: each table into one Parquet file, masked on the way, and the manifest last.
+"""Execute the plan of a freeze: write each table, masked, to one Parquet file, and the manifest last.
 
 Tables are read one after another, some thousand rows at a time.
 """
@@ -50,9 +50,10 @@ def write_evidence(
     started: datetime,
     progress: Progress,
 ) -> Manifest:
-    """Write the tables of a plan and the manifest into a folder, and return the manifest.
+    """Write the tables of a plan and the manifest to a folder, and return the manifest.
 
-    ``reads`` is the source within the time that is left, and ``started`` the server's clock at the start of the freeze.
+    ``reads`` is the source with the remaining time as its limit. ``started`` is the server's clock at the start of the
+    freeze.
     """
     writer = _TableWriter(reads, folder, progress)
     written, now = writer.write(plan.tables)
@@ -102,7 +103,7 @@ class _TableWriter:
     size: int = 0
 
     def write(self, tables: Iterable[TablePlan]) -> tuple[list[TableFile], datetime | None]:
-        """Write the tables; return their files, and the server's clock right after the invocations were read."""
+        """Write the tables; return their files, and the server's clock directly after the invocations were read."""
         files: list[TableFile] = []
         now: datetime | None = None
         try:
@@ -120,7 +121,7 @@ class _TableWriter:
         rows_before = self.rows
         try:
             with closing(self._batches(table)) as batches:
-                first = next(batches)  # nothing is written before the source responds
+                first = next(batches)  # wait for the source before the file is created
                 schema = writable_schema(first.schema)
                 columns = tuple(
                     StoredColumn(stored.name, column.type or str(stored.type), column.nullable, type_name(stored.type))
@@ -133,13 +134,13 @@ class _TableWriter:
                     for group in row_groups(chain([first], batches), first.schema):
                         out.write_table(convert_table(group, schema))
         except RestateLabError as error:
-            error.add_note(f"while {table.name} was read to be frozen; nothing was kept")
+            error.add_note(f"while reading {table.name} for the freeze; no file was kept")
             raise
         rows = self.rows - rows_before
         return TableFile(table.name, name, table.sql, read_at, rows, file.size, file.sha256, columns)
 
     def _batches(self, table: TablePlan) -> Generator[pa.RecordBatch]:
-        """Yield an empty batch, which has the schema, and then the rows that are kept, masked."""
+        """Yield an empty batch with the schema, and then the kept rows, masked."""
         schema: pa.Schema | None = None
         for params in table.params:
             with self.source.stream(table.sql, params=params) as reader:

@@ -1,4 +1,4 @@
-"""Frames into files that others open: CSV, Parquet, JSON lines, xlsx."""
+"""Write frames to files for other programs: CSV, Parquet, JSON lines, xlsx."""
 
 from __future__ import annotations
 

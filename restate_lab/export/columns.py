@@ -1,4 +1,4 @@
-"""A frame as exact Arrow columns: no value becomes a float, and what Arrow cannot hold is JSON."""
+"""Convert a frame to exact Arrow columns: no integer becomes a float, and values without an Arrow type become JSON."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ __all__ = [
 ]
 
 ArrowColumn: TypeAlias = Any
-"""A pyarrow.ChunkedArray: its stubs know fewer of its types than it does."""
+"""A pyarrow.ChunkedArray; the type stubs of pyarrow do not include all of its types."""
 
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-ATTRS = b"PANDAS_ATTRS"  # where pandas' own reader looks for a frame's attrs
+ATTRS = b"PANDAS_ATTRS"  # the key from which pandas reads a frame's attrs
 _JSON = {b"encoding": b"json"}
 _ONE_KIND = (str, bytes, bool, int, float)
 _PLAIN: dict[pa.DataType, pa.DataType] = {
@@ -50,12 +50,12 @@ _PLAIN: dict[pa.DataType, pa.DataType] = {
 
 
 def to_table(frame: pd.DataFrame | pa.Table) -> pa.Table:
-    """Return the columns as Arrow ones, under distinct names; what is JSON is marked (``is_json``).
+    """Return the frame as Arrow columns with distinct names; columns of JSON texts are marked (see ``is_json``).
 
-    A DataFrame's dtypes and attrs are in the metadata, where pandas looks for them.
+    The dtypes and attrs of a DataFrame are in the metadata, in the form that pandas reads.
 
     Raises:
-        ArgumentError: names come twice, there are no columns, or a value is no text though it is a str.
+        ArgumentError: two columns have the same name, there are no columns, or a str is not valid Unicode.
     """
     whole = frame if isinstance(frame, pa.Table) else _move_index_to_columns(frame)
     names = _column_names(whole)
@@ -78,14 +78,14 @@ def is_json(field: pa.Field[Any]) -> bool:
 
 
 def to_json_text(name: str, values: Iterable[Any]) -> ArrowColumn:
-    """Return values as JSON texts, the missing ones as nulls."""
+    """Return values as JSON texts; missing values become nulls."""
     try:
         texts = [None if is_missing(each) else json.dumps(to_json_value(each), ensure_ascii=False) for each in values]
         return pa.array(texts, pa.string())
     except UnicodeEncodeError as error:
         raise _surrogate_error(name) from error
     except RecursionError as error:
-        raise ArgumentError(f"the column {name!r} has a value that is nested too deeply to be written.") from error
+        raise ArgumentError(f"the column {name!r} has a value that is nested too deeply to write.") from error
 
 
 def is_nested(kind: pa.DataType) -> bool:
@@ -94,7 +94,7 @@ def is_nested(kind: pa.DataType) -> bool:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Return whether this is a type of texts."""
+    """Return whether this is a text type."""
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
@@ -116,21 +116,21 @@ def flatten(column: ArrowColumn) -> ArrowColumn:
 
 
 def to_iso8601(column: ArrowColumn) -> ArrowColumn:
-    """Return times as ISO texts in the column's own precision: with a zone in UTC with Z, without one as they are."""
-    # The cast to no zone keeps the moment in UTC, and needs no database of zones.
+    """Return times as ISO texts in the column's precision: in UTC with Z if they have a zone, else unchanged."""
+    # Removing the zone by a cast keeps the time in UTC and needs no time zone database.
     texts = pc.replace_substring(column.cast(pa.timestamp(column.type.unit)).cast(pa.string()), " ", "T")
     return texts if column.type.tz is None else pc.binary_join_element_wise(texts, "Z", "")
 
 
 def to_seconds(column: ArrowColumn) -> ArrowColumn:
-    """Return durations in seconds, as the floats nearest to them."""
+    """Return durations in seconds, as the nearest floats."""
     per_second = _PER_SECOND[column.type.unit]
     counts = column.cast(pa.int64()).to_pylist()
     return pa.chunked_array([pa.array([None if n is None else n / per_second for n in counts], pa.float64())])
 
 
 def to_json_value(value: Any) -> Any:
-    """Return a value as ``json.dumps`` takes it, exactly; what JSON has no number for is text."""
+    """Return a value in a form that ``json.dumps`` writes exactly; numbers that JSON does not have become text."""
     if value is None or value is pd.NA or value is pd.NaT:
         return None
     for kinds, ready in _JSON_VALUES:
@@ -151,14 +151,14 @@ def format_interval(value: pa.MonthDayNano | pd.DateOffset) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _OutputColumn:
-    """A column as it is written; ``is_json`` means that its texts are JSON."""
+    """A column to write; ``is_json`` means that its texts are JSON."""
 
     column: ArrowColumn
     is_json: bool = False
 
 
 def _move_index_to_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with an index that says something as its first columns."""
+    """Return the frame with its index as the first columns, if the index has a name or is not of integers."""
     index = frame.index
     is_numbered = index.empty or pd.api.types.is_integer_dtype(index.dtype)
     if is_numbered and all(name is None for name in index.names):
@@ -167,7 +167,7 @@ def _move_index_to_columns(frame: pd.DataFrame) -> pd.DataFrame:
         return frame.reset_index()
     except ValueError as error:
         raise ArgumentError(
-            f"the index cannot become a column: {error}. Rename it, or reset_index(drop=True)."
+            f"the index cannot become a column: {error}. Rename it, or remove it with reset_index(drop=True)."
         ) from error
 
 
@@ -176,7 +176,7 @@ def _column_names(frame: pd.DataFrame | pa.Table) -> list[str]:
     names = [" ".join(map(str, label)) if isinstance(label, tuple) else str(label) for label in labels]
     doubles = [name for name, times in Counter(names).items() if times > 1]
     if doubles:
-        raise ArgumentError(f"the column {doubles[0]!r} is there twice: rename one.")
+        raise ArgumentError(f"two columns are named {doubles[0]!r}: rename one of them.")
     if not names:
         raise ArgumentError("the frame has no columns, so there is nothing to write.")
     return names
@@ -195,10 +195,10 @@ def _convert_series(name: str, series: pd.Series[Any]) -> _OutputColumn:
 
 
 def _to_array(series: pd.Series[Any]) -> Any:
-    """Return a column as Arrow has it, or None where it has no one type for it."""
+    """Return a column as an Arrow array; None if its values do not have a common type."""
     if series.dtype != object:
         array: Any = pa.array(series, from_pandas=True)
-        is_pandas_own = isinstance(array.type, pa.ExtensionType)  # periods and intervals
+        is_pandas_own = isinstance(array.type, pa.ExtensionType)  # pandas' periods and intervals
         return pa.array(series.astype(str), pa.string()) if is_pandas_own else array
     values = list(series)
     present = [each for each in values if not is_missing(each)]
@@ -210,7 +210,7 @@ def _to_array(series: pd.Series[Any]) -> Any:
 
 
 def _is_of_one_kind(values: list[Any]) -> bool:
-    """Return whether Arrow has one plain type for these objects: texts, bytes, numbers, or lists of such."""
+    """Return whether Arrow has one plain type for these objects: texts, bytes, numbers, or lists of these."""
     present = [each for each in values if not is_missing(each)]
     if present and all(isinstance(each, list | tuple | np.ndarray) for each in present):
         return _is_of_one_kind([item for each in present for item in each])
@@ -219,7 +219,7 @@ def _is_of_one_kind(values: list[Any]) -> bool:
 
 
 def _simplify(name: str, column: ArrowColumn) -> _OutputColumn:
-    """Return a column without the types that few readers have."""
+    """Return a column without types that most readers do not support."""
     kind = column.type
     if kind == INTERVAL:
         exact = to_durations(column)
@@ -230,8 +230,8 @@ def _simplify(name: str, column: ArrowColumn) -> _OutputColumn:
     repeated = repeated_field(kind)
     if repeated is not None:
         raise ArgumentError(
-            f"the column {name!r} holds a struct with two fields named {repeated!r}, and a file can hold only one of "
-            f"them: give the fields different names."
+            f"the column {name!r} contains a struct with two fields named {repeated!r}, but a file can store only one "
+            f"field of a name: rename one of them."
         )
     if isinstance(kind, pa.BaseExtensionType):
         storage: Any = kind.storage_type
@@ -250,7 +250,7 @@ def _has_mappings(kind: pa.DataType) -> bool:
 
 
 def _dtype_metadata(frame: pd.DataFrame, names: list[str]) -> dict[bytes, bytes]:
-    """Return pandas' own note of the dtypes, by which it reads nullable integers as such."""
+    """Return pandas' metadata about the dtypes, so that it reads nullable integers as such."""
     columns = {at: pd.Series(dtype=dtype if _is_kept(dtype) else object) for at, dtype in enumerate(frame.dtypes)}
     empty = pd.DataFrame(columns).set_axis(names, axis=1)
     return dict(pa.Schema.from_pandas(empty, preserve_index=False).metadata or {})
@@ -272,13 +272,13 @@ def _attrs_metadata(frame: pd.DataFrame) -> dict[bytes, bytes]:
     try:
         return {ATTRS: json.dumps(frame.attrs).encode()}
     except TypeError as error:
-        raise ArgumentError(f"frame.attrs must hold JSON values: {error}.") from error
+        raise ArgumentError(f"frame.attrs must contain only JSON values: {error}.") from error
 
 
 def _surrogate_error(name: str) -> ArgumentError:
     return ArgumentError(
-        f"the column {name!r} has half a character (a lone surrogate), which is no text: "
-        f"frame[{name!r}].map(lambda s: s.encode(errors='replace').decode()) takes it out."
+        f"the column {name!r} contains half a character (a lone surrogate), which is not valid text: "
+        f"replace it with frame[{name!r}].map(lambda s: s.encode(errors='replace').decode())."
     )
 
 
@@ -287,7 +287,7 @@ def _interval_value(value: pa.MonthDayNano) -> str | float:
 
 
 def _numpy_value(value: np.generic) -> Any:
-    """Return numpy's scalar as Python has it; its times in nanoseconds would be integers there."""
+    """Return a numpy scalar as a Python value; ``item`` would return times in nanoseconds as integers."""
     if isinstance(value, np.datetime64):
         return to_json_value(pd.Timestamp(value))
     return to_json_value(pd.Timedelta(value) if isinstance(value, np.timedelta64) else value.item())
@@ -305,12 +305,12 @@ def _item_values(values: Iterable[Any]) -> list[Any]:
     return [to_json_value(each) for each in values]
 
 
-# The first that fits: a datetime is a date, too.
+# The first match is used, and the order matters: a datetime is also a date.
 _JSON_VALUES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     ((bool, int, str), lambda value: value),
     (float, _number_value),
     ((bytes, bytearray, memoryview), lambda value: base64.b64encode(value).decode()),
-    (pa.MonthDayNano, _interval_value),  # a tuple, too
+    (pa.MonthDayNano, _interval_value),  # before list and tuple, because it is a tuple
     (pd.DateOffset, format_interval),
     (Mapping, lambda value: {str(name): to_json_value(each) for name, each in value.items()}),
     ((list, tuple, np.ndarray), _item_values),

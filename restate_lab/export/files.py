@@ -1,4 +1,4 @@
-"""A frame into one file, whole or not at all, in the format that its name says."""
+"""Write a frame to one file in the format of its suffix; the file is complete or does not exist."""
 
 from __future__ import annotations
 
@@ -34,39 +34,42 @@ from restate_lab.export.xlsx import write_xlsx
 
 __all__ = ["json_rows", "publish", "save", "write_csv"]
 
-# Wide forms too: some spreadsheets take them for the narrow ones.
+# With the full-width forms, because some spreadsheets treat them like the normal ones.
 _FORMULA = "^[=+\\-@\t\r\n＝＋－＠]"
-_ROWS = 10_000  # at a time
+_ROWS = 10_000  # per batch
 
 
 @check_keywords
 def save(frame: pd.DataFrame | pa.Table, path: str | os.PathLike[str], /, *, overwrite: bool = False) -> Path:
-    """Write a frame to a file and return its path; the file appears when it is whole.
+    """Write a frame to a file and return its path; the file appears only when it is complete.
 
-    ``path`` is local and says the format: ``.csv``, ``.csv.gz``, ``.parquet``, ``.jsonl`` (``.ndjson``), ``.xlsx``. A
-    file that is there is kept unless ``overwrite=True``. An index that has a name, or is not of integers, is written
-    as the first columns.
+    ``path`` is local, and its suffix is the format: ``.csv``, ``.csv.gz``, ``.parquet``, ``.jsonl`` (``.ndjson``),
+    ``.xlsx``. An existing file is kept unless ``overwrite=True``. An index that has a name or is not of integers is
+    written as the first columns.
 
-    - All: 64-bit integers and UTC times are exact. What Parquet keeps as it is (lists, bytes, durations) is JSON,
-      base64 and seconds in the others. A column of mappings or of mixed values is JSON, as text but in JSON lines.
-    - CSV: UTF-8. Missing is empty, an empty text is ``""``. Times are ISO, UTC ones with Z. A text, or a column's name,
-      that a spreadsheet would take for a formula (it begins with ``= + - @``, tab or line end) begins with ``'``;
-      numbers stay numbers.
-    - JSON lines: one object per row, null where missing; what JSON has no number for (Infinity) is text.
-    - Parquet: zstd, with the frame's ``attrs``, which ``pandas.read_parquet`` gives back.
-    - xlsx (needs the extra ``xlsx``): one sheet, no formulas and no links. Excel knows no zones: UTC stands in the
-      header. Text stays text; integers above 2**53, and times finer than a millisecond or before 1900, are text, too.
-      Other numbers have 16 digits, and are text where Excel has none so large or small. Missing is an empty cell.
+    - All formats: 64-bit integers and UTC times are exact. Parquet stores lists, bytes and durations; the other formats
+      have them as JSON, base64 and seconds. A column of mappings or mixed values is JSON text (in JSON lines: JSON).
+    - CSV: UTF-8. A missing value is empty, an empty text is ``""``. Times are ISO, in UTC with Z. Texts and column
+      names that a spreadsheet would read as a formula (they begin with ``= + - @``, tab or line end) get a ``'`` in
+      front. Numbers are not changed.
+    - JSON lines: one object per row; missing values are null; numbers that JSON does not have (Infinity) are text.
+    - Parquet: zstd, with the frame's ``attrs``, which ``pandas.read_parquet`` restores.
+    - xlsx (needs the extra ``xlsx``): one sheet without formulas and links. Excel has no time zones, so the header
+      contains "UTC". Texts stay texts. Integers above 2**53, and times finer than a millisecond or before 1900, also
+      become texts. Other numbers have 16 digits; numbers that are too large or too small for Excel become texts. A
+      missing value is an empty cell.
 
     Warns:
-        Truncated: the frame is cut, and the format cannot say so (all but Parquet).
+        Truncated: the frame is incomplete, and the format cannot record this (all formats except Parquet).
 
     Raises:
-        ArgumentError: not a frame, an unknown format, a file that is there, what the format cannot hold. Nothing is
-            written then.
+        ArgumentError: the value is not a frame, the format is unknown, the file exists, or the format cannot store a
+            value. Nothing is written then.
     """
     if not isinstance(frame, pd.DataFrame | pa.Table):
-        raise ArgumentError(f"save takes a DataFrame or a pyarrow.Table, not a {type(frame).__name__}{_advice(frame)}.")
+        raise ArgumentError(
+            f"save requires a DataFrame or a pyarrow.Table, not a {type(frame).__name__}{_advice(frame)}."
+        )
     target = _resolve_target(path)
     write = _writer_for(target)
     if target.exists() and not overwrite:
@@ -83,7 +86,7 @@ def save(frame: pd.DataFrame | pa.Table, path: str | os.PathLike[str], /, *, ove
 
 
 def publish(unfinished: Path, target: Path, *, overwrite: bool) -> None:
-    """Give the file its name; where nothing may be overwritten a link tells, which fails if one is there by now."""
+    """Rename the unfinished file; without ``overwrite`` a hard link is used, because it fails if the target exists."""
     if overwrite:
         unfinished.replace(target)
         return
@@ -98,13 +101,13 @@ def publish(unfinished: Path, target: Path, *, overwrite: bool) -> None:
 
 
 def write_csv(table: pa.Table, path: Path) -> None:
-    """Write CSV in UTF-8, every text quoted."""
+    """Write CSV in UTF-8, with every text in quotes."""
     with path.open("xb") as file:
         _write_csv_rows(table, file)
 
 
 def write_csv_gz(table: pa.Table, path: Path) -> None:
-    """Write the same, compressed."""
+    """Write CSV, compressed with gzip."""
     with path.open("xb") as file, gzip.GzipFile("", "wb", fileobj=file) as packed:
         _write_csv_rows(table, packed)
 
@@ -116,11 +119,11 @@ def write_json_lines(table: pa.Table, path: Path) -> None:
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
-    """Write the table, zstd, with its metadata."""
+    """Write the table with its metadata, compressed with zstd."""
     try:
         pq.write_table(table, path, compression="zstd")
     except pa.ArrowNotImplementedError as error:
-        raise ArgumentError(f"Parquet cannot hold this frame: {error}. Cast the column, or save as .csv.") from error
+        raise ArgumentError(f"Parquet cannot store this frame: {error}. Cast the column, or save as .csv.") from error
 
 
 def json_rows(table: pa.Table) -> Iterator[str]:
@@ -136,12 +139,14 @@ def _resolve_target(path: str | os.PathLike[str]) -> Path:
     if not isinstance(text, str):
         raise ArgumentError(f"path must be text or a Path; got {path!r}.")
     if "://" in text:
-        raise ArgumentError(f"{text} is no local file: lab.to_parquet(statement, {text!r}) writes to object stores.")
+        raise ArgumentError(
+            f"{text} is not a local file: to write to an object store, use lab.to_parquet(statement, {text!r})."
+        )
     target = Path(text).expanduser()
     if not target.parent.is_dir():
-        raise ArgumentError(f"the folder {target.parent} is not there: make it, or give another path.")
+        raise ArgumentError(f"the folder {target.parent} does not exist: create it, or pass another path.")
     if target.is_dir():
-        raise ArgumentError(f"{target} is a folder: give the path of a file.")
+        raise ArgumentError(f"{target} is a folder: pass the path of a file.")
     return target
 
 
@@ -150,18 +155,20 @@ def _writer_for(target: Path) -> Callable[[pa.Table, Path], None]:
     for suffix in sorted(_WRITERS, key=len, reverse=True):
         if name.endswith(suffix) and name != suffix:
             return _WRITERS[suffix]
-    raise ArgumentError(f"{target.name!r} does not say a format that save writes: end it with {', '.join(_WRITERS)}.")
+    raise ArgumentError(f"unknown format of {target.name!r}: the name must end with one of {', '.join(_WRITERS)}.")
 
 
 def _exists_error(target: Path) -> ArgumentError:
-    return ArgumentError(f"{target} is there already and was not touched: give another name, or overwrite=True.")
+    return ArgumentError(f"{target} already exists and was not changed: pass another name, or overwrite=True.")
 
 
 def _warn_if_truncated(frame: pd.DataFrame | pa.Table, target: Path) -> None:
     attrs = frame.attrs if isinstance(frame, pd.DataFrame) else {}
     if attrs.get("truncated") and _WRITERS[".parquet"] is not _writer_for(target):
         warnings.warn(
-            f"{target.name} has what the frame has, and that was cut: {attrs['truncated']}", Truncated, stacklevel=4
+            f"{target.name} is incomplete, because the frame was truncated: {attrs['truncated']}",
+            Truncated,
+            stacklevel=4,
         )
 
 
@@ -170,7 +177,7 @@ def _advice(value: object) -> str:
         with contextlib.suppress(AttributeError):
             if isinstance(getattr(value, name), pd.DataFrame):
                 return f": save its .{name}"
-    return ": to_frame() makes one of it" if isinstance(value, pd.Series) else ""
+    return ": convert it with to_frame()" if isinstance(value, pd.Series) else ""
 
 
 def _write_csv_rows(table: pa.Table, file: Any) -> None:
@@ -178,7 +185,7 @@ def _write_csv_rows(table: pa.Table, file: Any) -> None:
     file.write((",".join('"' + name.replace('"', '""') + '"' for name in header) + "\n").encode())
     for part in _batches(table):
         columns = [_csv_column(name, column) for name, column in zip(part.column_names, part.columns, strict=True)]
-        if len(columns) == 1:  # a row of nothing would be an empty line, which readers pass over
+        if len(columns) == 1:  # a row with one missing value would be an empty line, which readers skip
             columns = [pc.fill_null(columns[0].cast(pa.string()), "")]
         batch = pa.Table.from_arrays(columns, part.column_names)
         csv.write_csv(batch, file, csv.WriteOptions(include_header=False))
@@ -192,7 +199,7 @@ def _csv_column(name: str, column: ArrowColumn) -> ArrowColumn:
 
 
 def _escape_formulas(texts: ArrowColumn) -> ArrowColumn:
-    """Return texts with a ' before those that a spreadsheet would compute."""
+    """Return texts with a ' before those that a spreadsheet would read as a formula."""
     quoted = pc.binary_join_element_wise(pa.scalar("'", texts.type), texts, pa.scalar("", texts.type))
     return pc.if_else(pc.match_substring_regex(texts, _FORMULA), quoted, texts)
 

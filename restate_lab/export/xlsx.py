@@ -1,4 +1,4 @@
-"""Columns into one sheet of an xlsx file, in which nothing is computed and nothing is a link."""
+"""Write columns to one sheet of an xlsx file, without formulas and links."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ __all__ = ["write_xlsx"]
 
 MOST_ROWS, MOST_COLUMNS, MOST_CHARACTERS = 1_048_575, 16_384, 32_767  # of data; Excel's own limits
 _EXACT = 2**53
-_LEAST, _MOST = 2.2251e-308, 9.99999999999999e307  # numbers that Excel has
-# Milliseconds from 1900-03-01, before which Excel counts a day that there was not, to the end of 9999.
+_LEAST, _MOST = 2.2251e-308, 9.99999999999999e307  # the range of numbers in Excel
+# Milliseconds from 1900-03-01 to the end of 9999; before that, Excel counts 1900-02-29, which did not exist.
 _FIRST_MS, _LAST_MS = -2_203_891_200_000, 253_402_300_799_999
 _OPTIONS = {
     "constant_memory": True,
@@ -30,31 +30,38 @@ _OPTIONS = {
     "strings_to_numbers": False,
 }
 _NARROWEST, _WIDEST, _SAMPLED_ROWS = 8, 60, 200  # characters, and rows
-# What xlsxwriter 3.3 would write as something else: its own rich text, and two escapes that share a "_".
+# Texts that xlsxwriter 3.3 would not write unchanged: two escapes that share a "_" (and rich text, see _check_texts).
 _TWO_ESCAPES = re.compile(r"_x[0-9a-fA-F]{4}_x[0-9a-fA-F]{4}_")
 
 
 def write_xlsx(table: pa.Table, path: Path) -> None:
-    """Write the sheet; too many rows or columns, and too long texts, are refused before anything is written."""
+    """Write the sheet; before that, check the number of rows and columns and the length of texts.
+
+    Raises:
+        ArgumentError: the table does not fit in a sheet, or xlsxwriter is not installed.
+    """
     xlsxwriter = _import_xlsxwriter()
     if table.num_rows > MOST_ROWS:
         raise ArgumentError(
-            f"the frame has {table.num_rows:,} rows, and a sheet has room for {MOST_ROWS:,}: save as .parquet or .csv, "
-            f"or a part, such as frame.head({MOST_ROWS})."
+            f"the frame has {table.num_rows:,} rows, but a sheet holds at most {MOST_ROWS:,}: save it as .parquet or "
+            f".csv, or save a part of it, such as frame.head({MOST_ROWS})."
         )
     if table.num_columns > MOST_COLUMNS:
-        raise ArgumentError(f"the frame has {table.num_columns:,} columns; a sheet has room for {MOST_COLUMNS:,}.")
+        raise ArgumentError(
+            f"the frame has {table.num_columns:,} columns, but a sheet holds at most {MOST_COLUMNS:,}: save it as "
+            f".parquet or .csv."
+        )
     columns = [_sheet_column(name, table.column(name)) for name in table.column_names]
     for column in columns:
         _check_texts(column)
-    # Opened here: xlsxwriter would leave a broken file where it cannot write.
+    # The file is opened here, because xlsxwriter would leave a broken file after a failed write.
     with path.open("xb") as file, xlsxwriter.Workbook(file, _OPTIONS) as book:
         _Sheet(book).fill(columns)
 
 
 @dataclass(frozen=True, slots=True)
 class _SheetColumn:
-    """What one column shows: its header, its values for Python, and whether those are times."""
+    """One column of the sheet: its header, its values, and whether these are times."""
 
     header: str
     values: ArrowColumn
@@ -62,7 +69,7 @@ class _SheetColumn:
 
 
 class _Sheet:
-    """One sheet: a header that stays in sight, and rows."""
+    """One sheet: a header that stays visible, and rows."""
 
     def __init__(self, book: Any) -> None:
         self._book = book
@@ -72,7 +79,7 @@ class _Sheet:
         self._time = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss.000"})
 
     def fill(self, columns: list[_SheetColumn]) -> None:
-        """Write header and rows, in their order: what is written is not kept."""
+        """Write the header and then the rows in order, because xlsxwriter does not keep written rows in memory."""
         self._sheet.freeze_panes(1, 0)
         self._sheet.ignore_errors({"number_stored_as_text": "A1:XFD1048576"})
         for at, column in enumerate(columns):
@@ -84,7 +91,7 @@ class _Sheet:
             for at, (write, value) in enumerate(zip(writers, row, strict=True)):
                 if value is not None:
                     write(number, at, value)
-                elif at == 0:  # a row of nothing is a row, also at the end
+                elif at == 0:  # keep rows without values, also at the end
                     self._sheet.write_blank(number, at, None, self._plain)
 
     def _writer(self, column: _SheetColumn) -> Callable[[int, int, Any], object]:
@@ -114,7 +121,7 @@ def _import_xlsxwriter() -> Any:
             return importlib.import_module("xlsxwriter")
     except ImportError as error:
         raise ArgumentError(
-            "xlsx files need xlsxwriter: pip install 'restate-lab[xlsx]', or save as .csv or .parquet."
+            "xlsx files require xlsxwriter: run pip install 'restate-lab[xlsx]', or save as .csv or .parquet."
         ) from error
 
 
@@ -136,7 +143,7 @@ def _sheet_column(name: str, column: ArrowColumn) -> _SheetColumn:
 
 
 def _fits_excel(times: ArrowColumn) -> bool:
-    """Return whether all times are ones that Excel has, to the last digit."""
+    """Return whether Excel can store all times exactly."""
     naive = times.cast(pa.timestamp(times.type.unit))
     try:
         exact = naive.cast(pa.timestamp("ms"))
@@ -156,11 +163,11 @@ def _check_texts(column: _SheetColumn) -> None:
     for row, text in enumerate(texts):
         if not text:
             continue
-        # Excel counts in UTF-16, in which a character is one or two.
+        # Excel counts UTF-16 units; a character has one or two of these.
         if len(text) > MOST_CHARACTERS // 2 and len(text.encode("utf-16-le")) // 2 > MOST_CHARACTERS:
-            why = f"has {len(text):,} characters, and a cell has room for {MOST_CHARACTERS:,}"
+            why = f"has {len(text):,} characters, but a cell holds at most {MOST_CHARACTERS:,}"
         elif (text.startswith("<r>") and text.endswith("</r>")) or _TWO_ESCAPES.search(text):
-            why = "has a text that xlsx takes for markup of its own (<r>…</r>, or _x0041_x0042_)"
+            why = "has a text that xlsx would read as markup (<r>…</r>, or _x0041_x0042_)"
         else:
             continue
         where = (
@@ -168,7 +175,7 @@ def _check_texts(column: _SheetColumn) -> None:
             if row
             else f"the name of the column {column.header[:40]!r}"
         )
-        raise ArgumentError(f"{where} {why}: save as .parquet or .csv, or leave the column out.")
+        raise ArgumentError(f"{where} {why}: save as .parquet or .csv, or remove the column.")
 
 
 def _values(column: _SheetColumn) -> list[Any]:

@@ -1,6 +1,6 @@
-"""Completion behind ``%restate``, in ``%%restate`` cells, and of a question's name in ``rl.ask(lab, "``.
+"""Completion after ``%restate``, in ``%%restate`` cells, and for the question name in ``rl.ask(lab, "``.
 
-Everything else is left to IPython. A catalog of the source's tables, read in a thread, has the names.
+IPython completes everything else. Table and column names come from a catalog of the source, read in a thread.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from restate_lab.source import Source
 __all__ = ["CompletionItem", "MagicCompleter", "TableCatalog", "TableColumns", "environments"]
 
 TableColumns = Mapping[str, tuple[str, ...]]
-"""table → its columns, in the table's own order."""
+"""table → its columns, in the order of the table."""
 
-MAX_WAIT = 0.5  # seconds that typing may wait
-RETRY_AFTER = 30.0  # seconds until a source that failed is asked again
+MAX_WAIT = 0.5  # maximum delay of a completion in seconds
+RETRY_AFTER = 30.0  # seconds before a failed read is repeated
 _NOTHING: TableColumns = MappingProxyType({})
 _ASK = re.compile(r"\bask\(\s*[\w.]+\s*,\s*(?:name\s*=\s*)?([\"'])(?P<typed>\w*)\Z")
 _LINE = re.compile(r"\s*+(?:[^%\"'#]*=\s*+)?%restate\s")
@@ -46,7 +46,7 @@ _FUNCTIONS = (
 
 
 class MagicCompleter:
-    """The completions of one shell; ``catalog`` is that of the source at hand, None before there is one."""
+    """The completions of one shell; ``catalog`` belongs to the current source and may be None."""
 
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
@@ -54,7 +54,7 @@ class MagicCompleter:
 
     @context_matcher(identifier="restate_lab")  # type: ignore[untyped-decorator]
     def matcher(self, context: CompletionContext) -> SimpleMatcherResult:
-        """Return what may stand at the cursor; nothing where it is not ours."""
+        """Return the completions at the cursor; empty outside of the text for ``restate_lab``."""
         lines = context.full_text.split("\n")
         at = sum(len(line) + 1 for line in lines[: context.cursor_line]) + context.cursor_position
         typed, items = self.complete(context.full_text, at)
@@ -68,7 +68,7 @@ class MagicCompleter:
         )
 
     def complete(self, text: str, at: int) -> tuple[str, list[CompletionItem]]:
-        """Return what was typed of a word at the position, and what it may become, likeliest first."""
+        """Return the incomplete text before the position and its possible completions, most likely first."""
         if call := _ASK.search(text, 0, at):
             return call["typed"], _items(question_names(), "question")
         begins, ends = _argument_span(text, at)
@@ -97,7 +97,7 @@ class MagicCompleter:
         if context.expects == "parameter":
             return context.typed, _items(self.variables(), "parameter")
         columns = self.catalog.columns() if self.catalog else {}
-        # What is being typed is no alias yet.
+        # The text at the cursor is incomplete, so it does not count as an alias.
         named = tables_in(f"{statement[: at - len(context.typed)]} {statement[at:]}")
         if context.expects == "table":
             return context.typed, _items([*(name for name, table in named.items() if not table), *columns], "table")
@@ -106,7 +106,7 @@ class MagicCompleter:
         return context.typed, list(_sql_items(context.typed, columns, named))
 
     def variables(self) -> list[str]:
-        """Return the names of what the user holds."""
+        """Return the names of the user's variables."""
         hidden = self._shell.user_ns_hidden
         return sorted(
             name
@@ -118,7 +118,7 @@ class MagicCompleter:
 
 
 class TableCatalog:
-    """What one source has; read once, in a thread that ends when it has read."""
+    """The tables and columns of one source, read once in a thread."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -128,7 +128,7 @@ class TableCatalog:
         self._refresh()
 
     def columns(self) -> TableColumns:
-        """Return the columns of each table; nothing when they do not come at once, or cannot be read."""
+        """Return the columns of each table; empty if they cannot be read or are not available in time."""
         if not self._columns:
             self._refresh()
             if self._thread is not None:
@@ -140,7 +140,7 @@ class TableCatalog:
         if is_reading or (self._thread is not None and time.monotonic() - self._started < RETRY_AFTER):
             return
         self._started = time.monotonic()
-        # daemon: a kernel that ends does not wait for a server that does not answer.
+        # A daemon thread, so that the kernel can exit while the server does not respond.
         self._thread = threading.Thread(target=self._load, name="restate-lab-catalog", daemon=True)
         self._thread.start()
 
@@ -154,14 +154,14 @@ class TableCatalog:
 
 
 class CompletionItem(NamedTuple):
-    """One completion, and what it is: a table, a column, a keyword, a function, an option."""
+    """A completion and its kind: table, column, keyword, function, option and so on."""
 
     text: str
     kind: str
 
 
 def environments() -> list[str]:
-    """Return the environments that the restate CLI knows here; none where its configuration is broken."""
+    """Return the environments in the configuration of the restate CLI; empty if the configuration is invalid."""
     try:
         return read_config(read_variables(None), Path()).names
     except SettingsError:
@@ -170,7 +170,7 @@ def environments() -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _ArgumentPattern:
-    """An argument that is not SQL, by the text before it; ``is_for_lines``: a cell's SQL could look like it."""
+    """An argument that is not SQL, found by the text before it; with ``is_for_lines`` only in line magics."""
 
     pattern: re.Pattern[str]
     kind: str
@@ -199,7 +199,7 @@ _ARGUMENT_PATTERNS = (
 
 
 def _argument_span(text: str, at: int) -> tuple[int | None, int]:
-    """Return where the text behind the magic begins and ends; None where the position is in no magic of ours."""
+    """Return the start and end of the text after the magic; the start is absent if the position is outside."""
     if cell := _CELL.match(text):
         return (cell.end() if at >= cell.end() else None), len(text)
     begins = text.rfind("\n", 0, at) + 1
@@ -210,11 +210,11 @@ def _argument_span(text: str, at: int) -> tuple[int | None, int]:
 
 
 def _sql_items(typed: str, columns: TableColumns, named: dict[str, str]) -> Iterator[CompletionItem]:
-    """Yield columns first, of the tables in the statement or of all where it names none; then the rest."""
+    """Yield the columns of the tables in the statement (of all tables if it names none), then all other items."""
     tables = [table for table in named.values() if table in columns] or list(columns)
     yield from _items([column for table in tables for column in columns[table]], "column")
     yield from _items(named, "table")
-    # An editor drops what does not begin as typed.
+    # Editors drop completions that differ in case from the typed text.
     keywords = KEYWORDS if typed != typed.lower() or not typed else [word.lower() for word in KEYWORDS]
     yield from _items(keywords, "keyword")
     yield from _items(_FUNCTIONS, "function")

@@ -1,4 +1,4 @@
-"""The magic: it parses its line, calls one function, and returns the result."""
+"""The magic: it parses its line, calls one function and returns the result."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from restate_lab.source import Source, missing_members
 __all__ = ["RestateMagics", "register", "unregister"]
 
 _NAME = "restate"
-_FIRST_ROWS = 5  # of a frame that goes into a variable
+_FIRST_ROWS = 5  # rows shown of a frame that is assigned to a variable
 
 
 @magics_class
 class RestateMagics(Magics):
-    """The magics of one shell, and the source that they ask."""
+    """The magics of one shell and their current source."""
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
@@ -42,22 +42,22 @@ class RestateMagics(Magics):
     @needs_local_scope
     @line_cell_magic
     def restate(self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None) -> Any:
-        """Ask a Restate cluster in SQL, or by the name of a question.
+        """Query a Restate cluster in SQL or with a named question.
 
         ::
 
-            %restate                             the cluster: its card, and its Lab as the value
-            %restate connect                     the cluster of the restate CLI
-            %restate connect prod --read-only    an environment of the CLI, or an address (http://…)
-            %restate use old                     what a variable of yours holds: a Lab, or Evidence
+            %restate                             show the current cluster and return its Lab
+            %restate connect                     connect to the cluster of the restate CLI
+            %restate connect prod --read-only    connect to an environment of the CLI or an address (http://…)
+            %restate use old                     use the Lab or Evidence in the variable `old`
             stuck = %restate SELECT id FROM sys_invocation WHERE target_service_name = :service
-            %restate --ask wakes_next until=2h   a named question; rl.questions() lists them
-            %restate --ask callers ids=:stuck    with a variable of yours as a parameter
+            %restate --ask wakes_next until=2h   run a named question; rl.questions() lists them
+            %restate --ask callers ids=:stuck    pass the variable `stuck` as a parameter
 
             %%restate -o frame --timeout 300
-            SELECT …                             the frame goes into a variable, and the first 5 rows are shown
+            SELECT …                             assign the result to `frame` and show its first 5 rows
 
-        ``:name`` in SQL is the variable of that name. Nothing else is put in: ``{x}`` and ``$x`` stay as they are.
+        In SQL, ``:name`` is the value of the variable with that name. ``{x}`` and ``$x`` are not replaced.
         """
         names = {**self._ip.user_ns, **(local_ns or {})}
         request = parse(line, cell)
@@ -78,12 +78,12 @@ class RestateMagics(Magics):
         return source
 
     def current_source(self) -> Source:
-        """Return the current source; without one, connect to the cluster that the restate CLI would take."""
+        """Return the current source; if there is none, connect to the cluster that the restate CLI would use."""
         return self.source or self.use_source(connect())
 
 
 def register(ip: InteractiveShell) -> None:
-    """Register the magics and their completion; what an earlier load had added is taken away first."""
+    """Register the magics and their completion; this first removes those of an earlier load."""
     unregister(ip)
     magics = RestateMagics(ip)
     ip.register_magics(magics)
@@ -91,7 +91,7 @@ def register(ip: InteractiveShell) -> None:
 
 
 def unregister(ip: InteractiveShell) -> None:
-    """Take the magics and their completion away; a Lab that the user holds stays open."""
+    """Remove the magics and their completion; a Lab in a variable of the user stays open."""
     magics = ip.magics_manager.registry.pop(RestateMagics.__name__, None)
     if magics is None:
         return

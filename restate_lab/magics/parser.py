@@ -1,4 +1,4 @@
-"""The text behind ``%restate`` or in a ``%%restate`` cell, parsed into a request."""
+"""Parse the text after ``%restate`` or in a ``%%restate`` cell into a request."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["OPTIONS", "MagicRequest", "parse"]
 
 OPTIONS = {"-o": "out", "--out": "out", "--ask": "ask", "--timeout": "timeout"}
 _OPTION = re.compile(r"\s*(?P<name>-{1,2}[A-Za-z][\w-]*)(?:(?:=|\s+)(?P<value>[^\s-]\S*))?(?=\s|$)")
-_HELP = "`%restate?` lists what it takes"
+_HELP = "`%restate?` lists the options"
 
 
 @dataclass(frozen=True, slots=True)
 class MagicRequest:
-    """A parsed request: ``verb`` is status, connect, use, ask or sql, ``text`` what it is about.
+    """A parsed request: ``verb`` is status, connect, use, ask or sql, and ``text`` is its argument.
 
-    ``text`` is the cluster ("" for the CLI's own), the variable that holds a source, the question, or the SQL. ``out``
-    is the variable to put the frame into, "" for none; ``timeout`` is in seconds, None the connection's; ``parameters``
-    are a question's, as they were written.
+    ``text`` is the cluster ("" for the default of the CLI), the variable that holds a source, the question, or the SQL.
+    ``out`` is the variable for the frame, or "". ``timeout`` is in seconds; None means the default of the connection.
+    ``parameters`` are those of a question, as typed.
     """
 
     verb: str
@@ -37,10 +37,10 @@ class MagicRequest:
 
 
 def parse(line: str, cell: str | None = None) -> MagicRequest:
-    """Parse the line, and the cell below it where it is a cell magic.
+    """Parse the line of a line magic, or the line and the cell of a cell magic.
 
     Raises:
-        ArgumentError: an option is unknown or lacks its value, or something is too much.
+        ArgumentError: an option is unknown or has no value, or there are too many arguments.
     """
     options, rest = _parse_options(line)
     first, _, others = rest.partition(" ")
@@ -53,12 +53,12 @@ def parse(line: str, cell: str | None = None) -> MagicRequest:
     if not whole.strip():
         if cell is None and not options:
             return MagicRequest("status")
-        raise ArgumentError(f"there is no SQL: write a SELECT; {_HELP}.")
+        raise ArgumentError(f"the SQL statement is missing; write a SELECT; {_HELP}.")
     return MagicRequest("sql", whole, out=out, timeout=timeout)
 
 
 def _parse_options(line: str) -> tuple[dict[str, str], str]:
-    """Return the options at the beginning, and the rest as it stands: SQL has quotes of its own."""
+    """Return the options at the start, and the rest unchanged because SQL has its own quotes."""
     options: dict[str, str] = {}
     at = 0
     while (match := _OPTION.match(line, at)) and match["name"] in OPTIONS:
@@ -66,7 +66,7 @@ def _parse_options(line: str) -> tuple[dict[str, str], str]:
         at = match.end()
     if match:
         hint = did_you_mean(nearest_names(match["name"], OPTIONS)) or f"{_HELP[0].upper()}{_HELP[1:]}."
-        raise ArgumentError(f"there is no option {match['name']}. {hint}")
+        raise ArgumentError(f"unknown option {match['name']}. {hint}")
     return options, line[at:].strip()
 
 
@@ -77,19 +77,19 @@ def _set_option(options: dict[str, str], name: str, value: str | None) -> None:
 
 
 def _parse_question(options: dict[str, str], text: str) -> MagicRequest:
-    """Read the parameters of a question, and options that stand among them."""
+    """Parse the parameters of a question and the options between them."""
     words = _split(text)
     parameters: dict[str, str] = {}
     while words:
-        word = words.pop(0)
-        if word in OPTIONS:
-            _set_option(options, word, words.pop(0) if words else None)
+        text = words.pop(0)
+        if text in OPTIONS:
+            _set_option(options, text, words.pop(0) if words else None)
             continue
-        name, equals, value = word.partition("=")
+        name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise ArgumentError(f"{word!r} is not a parameter; write name=value, or name=:variable.")
+            raise ArgumentError(f"invalid parameter {text!r}; write name=value or name=:variable.")
         if name in parameters:
-            raise ArgumentError(f"{name} is given twice: keep one.")
+            raise ArgumentError(f"duplicate parameter {name}; keep one of them.")
         parameters[name] = value
     return MagicRequest(
         "ask", options["ask"], out=_output_variable(options), timeout=_timeout_seconds(options), parameters=parameters
@@ -100,7 +100,7 @@ def _split(text: str) -> list[str]:
     try:
         return shlex.split(text, comments=True)
     except ValueError as error:
-        raise ArgumentError(f"the parameters cannot be read: {error}. Close the quotation mark.") from error
+        raise ArgumentError(f"cannot parse the parameters: {error}. Close the quotation mark.") from error
 
 
 def _parse_status(options: Mapping[str, str], words: list[str]) -> MagicRequest:
@@ -117,7 +117,9 @@ def _parse_connect(options: Mapping[str, str], words: list[str]) -> MagicRequest
 def _parse_use(options: Mapping[str, str], words: list[str]) -> MagicRequest:
     _check_no_more("use", options, words[1:])
     if not words or not words[0].isidentifier():
-        raise ArgumentError("use takes the name of a variable that holds a Lab or Evidence: %restate use lab.")
+        raise ArgumentError(
+            "use needs the name of a variable that holds a Lab or Evidence, for example: %restate use lab."
+        )
     return MagicRequest("use", words[0])
 
 
@@ -127,13 +129,13 @@ _VERBS = {"status": _parse_status, "connect": _parse_connect, "use": _parse_use}
 def _check_no_more(verb: str, options: Mapping[str, str], words: list[str]) -> None:
     more = [f"--{name}" for name in options] + words
     if more:
-        raise ArgumentError(f"{verb} takes no {more[0]}; {_HELP}.")
+        raise ArgumentError(f"unexpected argument {more[0]} for {verb}; {_HELP}.")
 
 
 def _output_variable(options: Mapping[str, str]) -> str:
     name = options.get("out", "")
     if name and (not name.isidentifier() or keyword.iskeyword(name)):
-        raise ArgumentError(f"-o takes the name of a variable; {name!r} is not one.")
+        raise ArgumentError(f"-o needs a variable name; {name!r} is not a valid name.")
     return name
 
 
@@ -142,5 +144,5 @@ def _timeout_seconds(options: Mapping[str, str]) -> float | None:
         return None
     seconds = seconds_of(options["timeout"], name="--timeout")
     if not seconds:
-        raise ArgumentError(f"--timeout is {options['timeout']!r}: give a duration of more than 0, such as 30s.")
+        raise ArgumentError(f"--timeout is {options['timeout']!r}, but must be greater than 0; use for example 30s.")
     return seconds

@@ -1,4 +1,4 @@
-"""The context of a cursor in SQL: what may follow there, read from the statement around it, even an unfinished one."""
+"""The context of a cursor in SQL: the syntax that can follow it, also in an unfinished statement."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _NO_ALIAS = {word for keyword in KEYWORDS for word in keyword.split()} | {
 _QUIET = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 _ALIAS = rf"(?P<alias>(?!(?:{'|'.join(sorted(_NO_ALIAS - {'COUNT(*)'}))})\b)[^\W\d]\w*)"
 _ITEM = rf'"?(?:\w+"?\."?)*(?P<table>\w+)"?(?:\s+(?:AS\s+)?{_ALIAS})?'
-_TABLE = re.compile(rf"(?:\b(?P<word>FROM|JOIN)\s+|(?P<comma>,)\s*){_ITEM}", re.IGNORECASE)
+_TABLE = re.compile(rf"(?:\b(?P<clause>FROM|JOIN)\s+|(?P<comma>,)\s*){_ITEM}", re.IGNORECASE)
 _CTE = re.compile(r"(?:\bWITH\s+(?:RECURSIVE\s+)?|,\s*)(\w+)\s+AS\s*\(", re.IGNORECASE)
 _TYPED = re.compile(r"(?<!\w)\w*\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class SqlContext:
-    """What may follow: "table", "column" (of ``qualifier``, where there is one), "parameter", or "anything"."""
+    """The possible next items: "table", "column" (of ``qualifier`` if set), "parameter" or "anything"."""
 
     expects: Literal["table", "column", "parameter", "anything"]
     typed: str
@@ -42,13 +42,13 @@ class SqlContext:
 
 
 def context_at(statement: str, at: int) -> SqlContext | None:
-    """Return what may stand at a position; None within a text, a comment, a quoted name or a number."""
+    """Return the context of a position; None inside a string, a comment, a quoted name or a number."""
     match = _TYPED.search(statement, 0, at)
     typed = statement[match.start() : at] if match else ""
     head = statement[: at - len(typed)]
     try:
         before = list(tokens(head))
-    except StatementError:  # something is open
+    except StatementError:  # a string, a quoted name or a comment is unterminated
         return None
     if typed[:1].isdigit() or "--" in head[before[-1].end if before else 0 :].rpartition("\n")[2]:
         return None
@@ -62,7 +62,7 @@ def context_at(statement: str, at: int) -> SqlContext | None:
 
 
 def tables_in(statement: str) -> dict[str, str]:
-    """Return the tables of a statement by the names that its columns may carry: alias → table, table → table."""
+    """Return the tables of a statement by the qualifiers of their columns: alias → table, table → table."""
     text = _QUIET.sub(" ", statement)
     tables: dict[str, str] = {}
     in_from = False
@@ -75,7 +75,7 @@ def tables_in(statement: str) -> dict[str, str]:
 
 
 def _is_in_from(text: str, at: int) -> bool:
-    """Return whether a comma separates tables: the last clause before it is FROM or JOIN."""
+    """Return whether a comma separates tables, so that the last clause before it is FROM or JOIN."""
     words = [word for word in re.findall(r"\w+", text[:at].upper()) if word in _CLAUSES]
     return bool(words) and words[-1] in _BEFORE_TABLE
 
@@ -91,7 +91,7 @@ def _expects_table(before: Sequence[Token]) -> bool:
 
 
 def _enclosing_clauses(before: Sequence[Token]) -> Iterator[str]:
-    """Yield the clauses that the end of these tokens stands in, the innermost first."""
+    """Yield the clauses that enclose the end of these tokens, innermost first."""
     depth = 0
     for token in reversed(before):
         if token.kind == "close":

@@ -1,1 +1,1 @@
-"""Panels: browse, open and act in a notebook, on one grid of rows that stay in the kernel."""
+"""Panels: browse, inspect and change a cluster in a notebook; the grid keeps its rows in the kernel."""

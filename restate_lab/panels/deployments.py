@@ -1,4 +1,4 @@
-"""The deployments: their revisions, the invocations that are pinned to each, and which ones can be removed."""
+"""The deployments: their revisions, their pinned invocations, and which deployments can be removed."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _PINNED = {
     "pinned_paused": "paused",
 }
 _COLUMNS = ("verdict", "services", "pinned", "oldest", "created", "id")
-"""The columns that are shown at first: those that fit beside each other in 900 pixels."""
+"""The initial columns; together they fit into 900 pixels."""
 _HEADS = {
     "oldest": "oldest pinned",
     "would_land": "will start here",
 }
-_REMOVE = """pins = rl.ask(lab, "deployment_pins", limit=None).set_index("deployment_id")  # read again, just before
+_REMOVE = """pins = rl.ask(lab, "deployment_pins", limit=None).set_index("deployment_id")  # check again first
 assert pins.loc[{id!r}, "can_be_removed"], pins.loc[{id!r}]
 lab.admin.delete_deployment({id!r}, force=True, reason="…")"""
 
@@ -47,8 +47,8 @@ def deployment_table(
 ) -> pd.DataFrame:
     """Return one row per deployment, worst first.
 
-    ``served`` has the registered deployments, ``removed`` the services of invocations that are pinned to one that was
-    removed.
+    ``served`` has the services of registered deployments. ``removed`` has the services of invocations that are pinned
+    to removed deployments.
     """
     rows = sorted(pins.to_dict("records"), key=lambda row: (_rank(row), -row["pinned"]))
     ids = [row["deployment_id"] for row in rows]
@@ -58,7 +58,7 @@ def deployment_table(
             "verdict": [_verdict(row) for row in rows],
             "services": [each.services or None for each in of],
             "pinned": [row["pinned"] for row in rows],
-            **{word: [row[name] for row in rows] for name, word in _PINNED.items()},
+            **{status: [row[name] for row in rows] for name, status in _PINNED.items()},
             "oldest": _times(rows, pins["oldest_created_at"]),
             "would_land": [row["would_land"] for row in rows],
             "endpoint": [None if pd.isna(row["endpoint"]) else _address(row["endpoint"]) for row in rows],
@@ -73,7 +73,7 @@ def deployment_table(
 
 
 def summary(pins: pd.DataFrame) -> str:
-    """Return in one line how many deployments there are, can be removed, and were removed too early."""
+    """Return one line: how many deployments are registered, can be removed, and were removed too early."""
     removed = pins[~pins["is_known"]]
     can_be_removed = int(pins["can_be_removed"].sum())
     text = f"{plural(len(pins) - len(removed), 'registered deployment')} · {can_be_removed:,} can be removed"
@@ -85,7 +85,7 @@ def summary(pins: pd.DataFrame) -> str:
 def deployment_blocks(
     row: Mapping[Any, Any], served: ServedServices | None, removed: Sequence[str] | None, *, is_live: bool
 ) -> Iterator[Block]:
-    """Yield the facts about one deployment, and the code that removes it where that is possible."""
+    """Yield the facts about one deployment, and the code that removes it if it can be removed."""
     tone: Tone = "good" if row["can_be_removed"] else "plain" if row["is_known"] else "bad"
     text = "\n".join(_facts(row, served, removed))
     yield Block(f"{row['deployment_id']} · {_verdict(row)}", text, tone)
@@ -97,7 +97,7 @@ def deployment_blocks(
 
 @dataclass(frozen=True)
 class _DeploymentsData:
-    """What was read. ``pinned`` are the ids pinned to the deployment ``opened``, where they can be moved."""
+    """The data of one read; ``pinned`` are the ids pinned to the deployment ``opened`` if they can be moved."""
 
     pins: pd.DataFrame = field(default_factory=pd.DataFrame)
     served: Mapping[str, ServedServices] = field(default_factory=dict)
@@ -107,12 +107,12 @@ class _DeploymentsData:
 
 
 class DeploymentsView(View):
-    """Each deployment with its services' revisions and what is pinned to it, worst first; a click shows one of them.
+    """Each deployment with its service revisions and pinned invocations, worst first; a click opens one.
 
-    The host's functions: ``opened`` is called with the id of a row that a person opens, ``show`` with ``deployment=``
-    to list what is pinned to it, ``plan`` with an action and the ids that it is for. The attribute ``opened`` is the id
-    of the open deployment, or None; it may be set from any thread, and the next read makes a plan possible. ``frame``
-    is the answer to ``deployment_pins``, ``selected`` has the ids of the selected rows.
+    Callbacks of the host: ``opened`` gets the id of the row that the user opens; ``show`` gets ``deployment=`` and
+    lists the pinned invocations; ``plan`` gets an action and ids. The attribute ``opened`` is the id of the open
+    deployment or None. You can set it from any thread; a plan is possible after the next read. ``frame`` is the result
+    of ``deployment_pins``, and ``selected`` has the ids of the selected rows.
     """
 
     title = "Deployments"
@@ -192,7 +192,7 @@ class DeploymentsView(View):
         return self._detail.text
 
     def read(self) -> _DeploymentsData:
-        """Read the deployments, and the ids of what is pinned to the open one if they can be moved."""
+        """Read the deployments, and the ids pinned to the open one if they can be moved."""
         opened = self.opened
         pins = run_question(self.reads, "deployment_pins")
         served = read_served_services(self.reads, self.source)
@@ -230,7 +230,7 @@ class DeploymentsView(View):
         """Return the services of invocations whose deployment was removed, by the id of the deployment."""
         try:
             rows = run_question(self.reads, "pinned_to_missing")
-        except NotOnThisServer:  # the rest can be shown without the names
+        except NotOnThisServer:  # show the other data without the names
             return {}
         services = rows.groupby("pinned_deployment_id")["target_service_name"].unique()
         return {str(id_): sorted(names) for id_, names in services.items()}
@@ -242,7 +242,7 @@ class DeploymentsView(View):
         if opened is None or content.pins.empty:
             self._detail.show()
         elif row is None:
-            text = "There is no such deployment: it is not registered, and no invocation is pinned to it."
+            text = "This deployment does not exist: it is not registered, and no invocation is pinned to it."
             self._detail.show(Block(opened, text, "warning"))
         else:
             served, removed = content.served.get(opened), content.removed.get(opened)
@@ -256,7 +256,7 @@ class DeploymentsView(View):
         ids = self._pinned
         first = f"first {MOST:,} of " if pinned > MOST else ""
         self.plan_button.description = f"Plan move of {first}{pinned:,}…"
-        self.plan_button.disabled = not ids  # the next read has them
+        self.plan_button.disabled = not ids  # they come with the next read
         self.plan_button.layout.display = "" if is_movable else "none"
 
     @property
@@ -274,7 +274,7 @@ def _row_of(pins: pd.DataFrame, deployment: str | None) -> Mapping[Any, Any] | N
 
 
 def _times(rows: Sequence[Mapping[Any, Any]], column: pd.Series[Any]) -> pd.Series[Any]:
-    """Return the column in the order of the rows, with its own type also where all values are missing."""
+    """Return the column in the order of the rows; it keeps its dtype even if all values are missing."""
     return pd.Series([row[column.name] for row in rows], dtype=column.dtype)
 
 
@@ -283,7 +283,7 @@ def _removed_services(names: Sequence[str]) -> str:
 
 
 def _address(endpoint: object) -> str:
-    """Return the address without a user's name and password, which some put into it."""
+    """Return the address without a user name and password."""
     return mask_user_info(str(endpoint))
 
 
@@ -297,7 +297,7 @@ def _can_be_moved(row: Mapping[Any, Any]) -> bool:
 
 
 def _rank(row: Mapping[Any, Any]) -> int:
-    """Return the place of a row in the table: removed too early, old, latest, and last what can be removed."""
+    """Return the sort rank of a row: removed too early, old, latest, can be removed."""
     if not row["is_known"]:
         return 0
     if row["can_be_removed"]:
@@ -318,13 +318,14 @@ def _facts(row: Mapping[Any, Any], served: ServedServices | None, removed: Seque
     if row["is_known"]:
         yield _address(row["endpoint"])
     else:
-        yield f"It was removed, so its address is not known. It served {', '.join(removed or ['unknown services'])}."
+        removed_services = ", ".join(removed or ["unknown services"])
+        yield f"This deployment was removed, so its address is unknown. It served {removed_services}."
     if served is not None and served.services:
         sdk = f", {served.sdk}" if served.sdk else ""
         yield f"Serves {served.services}; service protocol {served.protocol}{sdk}."
     latest = _latest_of(row)
     if latest:
-        yield f"It has the latest revision of {', '.join(latest)}: new invocations go to it."
+        yield f"It has the latest revision of {', '.join(latest)}, so new invocations go to it."
     if row["would_land"]:
         yield f"{plural(row['would_land'], 'invocation')} without a pinned deployment will start on it."
     yield _pins(row)
@@ -335,18 +336,18 @@ def _advice(row: Mapping[Any, Any]) -> Iterator[str]:
     if row["can_be_removed"]:
         yield "It does not have the latest revision of any service, so no new invocation goes to it."
     elif not row["is_known"]:
-        yield "They fail until they are moved to a deployment that serves them. If none does, register one first."
+        yield "They fail until you move them to a deployment that serves them. If none does, register one first."
     elif _can_be_moved(row):
         yield (
-            "It can be removed when they have ended, or after they were moved. A move works where the newer code does "
-            "the same steps in the same order."
+            "You can remove it after these invocations end or you move them. A move works if the newer code runs the "
+            "same steps in the same order."
         )
 
 
 def _pins(row: Mapping[Any, Any]) -> str:
     if not row["pinned"]:
         return "No invocation in flight is pinned to it."
-    words = ", ".join(f"{row[name]:,} {word}" for name, word in _PINNED.items() if row[name])
+    counts = ", ".join(f"{row[name]:,} {status}" for name, status in _PINNED.items() if row[name])
     oldest = "" if pd.isna(row["oldest_age"]) else f"; oldest: {format_duration(pd.Timedelta(row['oldest_age']))}"
     verb = verb_form(row["pinned"], "is", "are")
-    return f"{plural(row['pinned'], 'invocation')} in flight {verb} pinned to it: {words}{oldest}."
+    return f"{plural(row['pinned'], 'invocation')} in flight {verb} pinned to it: {counts}{oldest}."

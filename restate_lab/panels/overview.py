@@ -1,4 +1,4 @@
-"""The overview: how many invocations each handler has in each status, and on which keys calls wait."""
+"""The overview: the number of invocations per handler and status, and the keys that block calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from restate_lab.status import STATUSES
 __all__ = ["OverviewView"]
 
 ROW = "row"
-"""The column with the grid's ids: what a row is about, as JSON."""
+"""The column with the grid's ids: the service, handler, status, key and scope of a row as JSON."""
 
 Columns = Mapping[str, tuple[str, str]]
 
@@ -35,7 +35,7 @@ HANDLERS: Columns = {
     "n": ("count", "int64"),
     "oldest_age": ("oldest", "timedelta64[ms]"),
 }
-"""Column of the question → its name in the table, and its type where there are no rows."""
+"""Column of the question → its name in the table, and its dtype without rows."""
 
 BACKLOG: Columns = {
     "target_service_name": ("service", "str"),
@@ -50,7 +50,7 @@ _NOTHING = pd.DataFrame()
 
 
 def table(answer: pd.DataFrame, columns: Columns) -> pd.DataFrame:
-    """Return the rows of an answer as a grid shows them, with their ids in front."""
+    """Return the rows of a result for a grid, with their ids as the first column."""
     names = {name: shown for name, (shown, _) in columns.items()}
     if answer.empty:
         empty = {shown: pd.Series([], dtype=kind) for shown, kind in columns.values()}
@@ -72,7 +72,7 @@ def worst_first(answer: pd.DataFrame) -> pd.DataFrame:
 
 
 def rows(shown: pd.DataFrame) -> list[str]:
-    """Return the id of each row: the same row has the same one after every read."""
+    """Return the id of each row; it stays the same in every read."""
     names = [name for name in _ABOUT if name in shown]
     return [
         json.dumps({name: None if pd.isna(value) else value for name, value in row.items()})
@@ -81,17 +81,17 @@ def rows(shown: pd.DataFrame) -> list[str]:
 
 
 def about(row: str) -> dict[str, str]:
-    """Return what a row with this id is about: service, handler and status, or service, key and scope."""
+    """Return the values in a row id: service, handler and status, or service, key and scope."""
     values: dict[str, str | None] = json.loads(row)
     return {name: value for name, value in values.items() if value is not None}
 
 
 def status_bar(answer: pd.DataFrame) -> str:
-    """Return a bar of how many are in each status, as escaped HTML."""
+    """Return a bar with the number of invocations in each status, as escaped HTML."""
     counts: dict[Any, int] = {} if answer.empty else answer.groupby("status", sort=False)["n"].sum().to_dict()
-    known = [word for word in STATUSES if word in counts]
-    parts = [(word, int(counts[word]), STATUSES[word].colour) for word in known]
-    parts += [(str(word), int(n), STATUSES["suspended"].colour) for word, n in counts.items() if word not in STATUSES]
+    known = [status for status in STATUSES if status in counts]
+    parts = [(status, int(counts[status]), STATUSES[status].colour) for status in known]
+    parts += [(str(name), int(n), STATUSES["suspended"].colour) for name, n in counts.items() if name not in STATUSES]
     return render("_html/bar.html.j2", parts=parts)
 
 
@@ -103,10 +103,10 @@ class _OverviewData:
 
 
 class OverviewView(View):
-    """What is in flight, per handler and status, worst first, and the keys on which calls wait.
+    """The invocations in flight per handler and status, worst first, and the keys that block calls.
 
-    A click shows the invocations: ``open_list`` is called with their filters. ``frame`` is the answer to ``overview``,
-    ``backlog`` that to ``backlog_by_key``.
+    A click shows the invocations: ``open_list`` is called with their filters. ``frame`` is the result of ``overview``,
+    and ``backlog`` the result of ``backlog_by_key``.
     """
 
     title = "Overview"
@@ -141,7 +141,7 @@ class OverviewView(View):
 
     @property
     def backlog(self) -> pd.DataFrame:
-        """Return one row per key on which calls wait, as ``rl.ask(lab, "backlog_by_key")`` does."""
+        """Return one row per key that blocks calls, as ``rl.ask(lab, "backlog_by_key")`` does."""
         return self._content.backlog
 
     def read(self) -> _OverviewData:

@@ -1,4 +1,4 @@
-"""The one reader and writer of payloads that are JSON: values, their places in the text, and masks put into it."""
+"""Read, write and mask JSON payloads; all other modules use these functions."""
 
 from restate_lab.payload_json.masking import MASKED, Edit, MaskResult, MaskRule, MaskWalk, mask, mask_bytes, splice
 from restate_lab.payload_json.rules import HEADERS, SECRETS, mask_headers, mask_secrets

@@ -1,7 +1,7 @@
-"""Put masks into a JSON text in place of single values; every other character stays as it is.
+"""Replace single values of a JSON text by masks; all other characters stay unchanged.
 
-JSON within the strings of JSON, such as the arguments of an LLM's tool calls, is looked into as if it stood there
-itself, at any depth. A text that cannot be read is masked whole where a rule could mean something in it.
+JSON within JSON strings, such as the arguments of an LLM's tool calls, is masked in the same way, at any depth. A text
+that cannot be parsed is masked as a whole if it could contain a value that a rule masks.
 """
 
 from __future__ import annotations
@@ -21,51 +21,51 @@ __all__ = ["MASKED", "Edit", "MaskResult", "MaskRule", "MaskWalk", "mask", "mask
 
 MASKED = f'"{MASK}"'
 Edit = tuple[int, int, str]
-"""A place in a text, ``text[start:end]``, and what replaces it."""
+"""A range of a text (start, end) and its replacement."""
 
 _ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-_MOST_LEVELS = 8  # of escapes within escapes, in a text that cannot be read
+_MOST_LEVELS = 8  # maximum depth of nested escapes in a text that cannot be parsed
 _NOT_IN_TEXT = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-# A field in JSON or code that stands in the middle of a text: "name": or 'name':
+# A field of JSON or code in the middle of a text: "name": or 'name':
 _FIELD = re.compile(r"""["']([\w .$@/-]{1,100}+)\\*+["']\s*+:""")
 
 
 class MaskRule:
-    """Says which values are masked. A rule is walked down from value to value: each yields the rules of those below.
+    """Decides which values are masked. A rule starts at the root and yields the rules for the values below.
 
-    ``label`` names it in counts. A ``strict`` rule also masks payloads that are not JSON: binary ones, which cannot be
-    looked into, and texts in which its names occur.
+    ``label`` is its name in counts. A ``strict`` rule also masks payloads that are not JSON: binary payloads, which
+    cannot be parsed, and texts that contain its names.
     """
 
     label = ""
     strict = False
 
     def descend(self, node: Node, text: str) -> Iterator[tuple[Node, MaskRule | None]]:
-        """Yield values right below ``node`` with the rule that goes on there, or None for a value that is masked."""
+        """Yield the values directly below ``node``, each with the rule for it, or None if the value is masked."""
         raise NotImplementedError
 
     def is_mentioned(self, text: str) -> bool:
-        """Return whether a text without unicode escapes could hold something that is masked; in doubt True."""
+        """Return whether a text without Unicode escapes could contain a masked value; True if uncertain."""
         raise NotImplementedError
 
     def is_among(self, names: Sequence[str]) -> bool:
-        """Return whether fields of these names in the middle of a text could be meant."""
+        """Return whether the rule could mask fields with these names in the middle of a text."""
         raise NotImplementedError
 
     def is_within(self, text: str) -> bool:
-        """Return whether a text that does not begin like JSON has such fields all the same, as code in prose has."""
+        """Return whether a text that does not begin like JSON contains such fields, like code within prose."""
         names = _FIELD.findall(text)
         return bool(names) and self.is_among(names)
 
     def is_possible(self, text: str) -> bool:
-        """Return whether a text, as it is, could hold something that is masked; in doubt True."""
+        """Return whether a text, possibly with Unicode escapes, could contain a masked value; True if uncertain."""
         return "\\u" in text or self.is_mentioned(text)
 
 
 @dataclass(slots=True)
 class MaskResult:
-    """A masked value, how often each rule matched (by label), and how much could not be read."""
+    """A masked text, the number of matches per rule label, and the number of parts that could not be parsed."""
 
     value: str
     hits: Counter[str] = field(default_factory=Counter)
@@ -73,10 +73,10 @@ class MaskResult:
 
 
 def mask(text: str, rules: Iterable[MaskRule]) -> MaskResult:
-    """Return a JSON text with the values that rules mean masked.
+    """Return a JSON text with the values masked that the rules select.
 
-    A text that is not JSON and could hold such a value is masked whole, and counted in ``unread``; every other text
-    that is not JSON is returned as it is.
+    A text that is not JSON and could contain such a value is masked as a whole and counted in ``unread``. Any other
+    text that is not JSON is returned unchanged.
     """
     likely = [rule for rule in rules if rule.is_possible(text) or (rule.strict and _NOT_IN_TEXT.search(text))]
     if not likely:
@@ -92,14 +92,14 @@ def mask(text: str, rules: Iterable[MaskRule]) -> MaskResult:
 
 
 def mask_bytes(value: bytes, rules: Iterable[MaskRule]) -> tuple[bytes, MaskResult]:
-    """Return the bytes of a JSON text with the values that rules mean masked, and the counts, as ``mask`` does."""
+    """Mask the bytes of a JSON text like ``mask``, and return the new bytes and the result with its counts."""
     text, encoding, errors = _decode(value)
     result = mask(text, rules)
     return (value if result.value is text else result.value.encode(encoding, errors)), result
 
 
 def splice(text: str, edits: Iterable[Edit]) -> str:
-    """Return the text with the edits made; of two that overlap the outer one counts."""
+    """Return the text with the edits applied; of two overlapping edits the outer one is applied."""
     parts, at = [], 0
     for start, end, new in sorted(edits, key=lambda edit: (edit[0], -edit[1])):
         if start >= at:
@@ -110,13 +110,13 @@ def splice(text: str, edits: Iterable[Edit]) -> str:
 
 @dataclass(slots=True)
 class MaskWalk:
-    """Walks rules down a text and the texts in its strings, and counts."""
+    """Applies rules to a text and to the JSON in its strings, and counts the matches."""
 
     hits: Counter[str] = field(default_factory=Counter)
     unread: int = 0
 
     def edits(self, text: str, roots: Iterable[Node], rules: Sequence[MaskRule]) -> list[Edit]:
-        """Return the masks to put into a text whose values are ``roots``."""
+        """Return the edits that mask a text with the values ``roots``."""
         pending = [(root, rule) for root in roots for rule in rules]
         seen: set[tuple[Node, MaskRule | None]] = {*pending}
         strings, hits = dict[Node, list[MaskRule]](), set[tuple[Node, str]]()
@@ -139,7 +139,7 @@ class MaskWalk:
         return edits
 
     def _nested_edits(self, text: str, node: Node, rules: Sequence[MaskRule]) -> Iterable[Edit]:
-        """Return the edits of the JSON that a string holds, as edits of the text in which the string stands."""
+        """Return the edits of the JSON within a string, as edits of the text that contains the string."""
         raw = text[node.start + 1 : node.end - 1]
         likely = [rule for rule in rules if rule.is_possible(raw)]
         if not likely:
@@ -163,7 +163,7 @@ class MaskWalk:
 
 
 def _outer_edits(edits: Sequence[Edit], raw: str, offset: int) -> Iterator[Edit]:
-    """Yield edits of a string's content as edits of the text that holds it, at ``offset``, in escapes."""
+    """Convert edits of a string's content to edits of the text that contains it, at ``offset``, with escapes."""
     if not edits:
         return
     escapes = [each.span() for each in _ESCAPE.finditer(raw)]
@@ -178,14 +178,14 @@ def _outer_edits(edits: Sequence[Edit], raw: str, offset: int) -> Iterator[Edit]
 
 
 def _may_hold(rule: MaskRule, text: str) -> bool:
-    """Return whether a text that is not JSON could hold what a rule means."""
+    """Return whether a text that is not JSON could contain a value that the rule masks."""
     if rule.strict and _NOT_IN_TEXT.search(text):
         return True
     return _is_mentioned(rule, text) if rule.strict or begins_like_json(text) else rule.is_within(text)
 
 
 def _is_mentioned(rule: MaskRule, text: str) -> bool:
-    """Return whether a text could hold what a rule means, however its characters are escaped; in doubt True."""
+    """Return whether a text, with any escaping, could contain a value that the rule masks; True if uncertain."""
     for _ in range(_MOST_LEVELS):
         if rule.is_mentioned(text):
             return True
@@ -205,7 +205,7 @@ def _unescape(escape: re.Match[str]) -> str:
 
 
 def _decode(value: bytes) -> tuple[str, str, str]:
-    """Return bytes as text with the encoding and error handler that turn it into the same bytes again."""
+    """Return bytes as text, with the encoding and error handler that convert it back to the same bytes."""
     encoding = json.detect_encoding(value)
     if encoding.startswith(("utf-16", "utf-32")):  # or UTF-8 with NULs around the value
         try:

@@ -1,4 +1,4 @@
-"""What is masked in every payload that is shown or stored: secret headers, and fields of a secret name."""
+"""The rules that mask every displayed or stored payload: secret headers, and fields with a secret name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BELOW = frozenset({"object", "array"})
 
 
 class _HeadersRule(MaskRule):
-    """Secret headers, wherever a field is named "headers", "responseHeaders", "response_headers" and the like."""
+    """Masks secret headers below any field named "headers", "responseHeaders", "response_headers" or similar."""
 
     label = "headers"
 
@@ -33,16 +33,17 @@ class _HeadersRule(MaskRule):
         return (_IN_NAME in text or "EADERS" in text) and has_secret_name(text)
 
     def is_possible(self, text: str) -> bool:
-        return self.is_mentioned(text)  # no serializer escapes the letters of its field names
+        return self.is_mentioned(text)  # serializers do not escape the letters of field names
 
     def is_among(self, names: Sequence[str]) -> bool:
         return any(map(_HEADERS_NAME.search, names)) and any(map(is_secret_name, names))
 
 
 class _HeaderFieldsRule(MaskRule):
-    """Headers themselves, in each form that libraries give them.
+    """Masks headers in each form that libraries use.
 
-    An object of names and values, objects with a name and a value, pairs, names and values in turn, or a text.
+    The forms are an object of names and values, objects with a name and a value, pairs, alternating names and values,
+    and a text.
     """
 
     label = "headers"
@@ -66,11 +67,11 @@ class _HeaderFieldsRule(MaskRule):
         return has_secret_name(text)
 
     def is_within(self, text: str) -> bool:
-        return has_secret_name(text)  # headers as they are on the wire
+        return has_secret_name(text)  # headers as text, in the form of an HTTP message
 
 
 class _SecretsRule(MaskRule):
-    """Every field of a secret name, and secret headers."""
+    """Masks every field with a secret name."""
 
     label = "secrets"
 
@@ -89,10 +90,10 @@ class _SecretsRule(MaskRule):
 
 
 HEADERS: MaskRule = _HeadersRule()
-"""Masks the secret headers in a payload, such as those of a provider's response that an agent journals."""
+"""Masks the secret headers in a payload, such as those of a provider's response that an agent records."""
 _HEADER_FIELDS: MaskRule = _HeaderFieldsRule()
 SECRETS: MaskRule = _SecretsRule()
-"""Masks the fields of a secret name in a payload."""
+"""Masks the fields with a secret name in a payload."""
 
 
 def mask_headers(value: bytes) -> bytes:
@@ -101,7 +102,7 @@ def mask_headers(value: bytes) -> bytes:
 
 
 def mask_secrets(value: bytes) -> bytes:
-    """Return a payload, as it may be shown to a person, with secret headers and fields of a secret name masked."""
+    """Return a payload for display, with secret headers and fields with a secret name masked."""
     return mask_bytes(value, [HEADERS, SECRETS])[0]
 
 
@@ -110,7 +111,7 @@ def _fields(node: Node) -> Iterator[tuple[str, Node]]:
 
 
 def _is_secret(node: Node, text: str) -> bool:
-    """Return whether a value is the name of a secret header; one that cannot be read is."""
+    """Return whether a value is the name of a secret header; True for a string that cannot be parsed."""
     if node.kind != "string":
         return False
     try:

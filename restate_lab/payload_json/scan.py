@@ -1,8 +1,8 @@
-"""Find the values of a JSON text and their places in it, without changing or converting any of them.
+"""Find the values of a JSON text and their positions, without converting them.
 
-More is read than the standard allows, because SDKs write it: NaN and infinities, numbers of any length, control
-characters within strings, lone surrogates, a field that stands twice, any depth of nesting, several values one after
-another (JSON lines), and a byte order mark, blanks, NULs and commas before, between and after them.
+This parser accepts more than the JSON standard, because SDKs write it: NaN and infinities, numbers of any length,
+control characters within strings, lone surrogates, repeated fields, any depth of nesting, several values in sequence
+(JSON lines), and a byte order mark, blanks, NULs and commas before, between and after values.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NEXT_ELEMENT = re.compile(rf"{_BLANK}(?:,|(?P<end>\]))")
 _BETWEEN_VALUES = re.compile(r"[\s,\0\ufeff\x1e]*+")
 _ELEMENT = re.compile(r"[^\s,\[\]]++")
 _CONTAINERS = ("object", "array")
-_NONE: list[Any] = []  # of values without parts, never added to
+_NONE: list[Any] = []  # shared by all values without parts; never changed
 
 
 class Unreadable(ValueError):
@@ -36,10 +36,10 @@ class Unreadable(ValueError):
 
 
 class Node:
-    """A value of a text: its place ``text[start:end]`` and the values below it.
+    """A value of a text: its range ``text[start:end]`` and the values below it.
 
-    ``kind`` is "string", "scalar", "object", "array", or "numbers": an array without strings, objects and arrays,
-    such as the bytes of a payload or an embedding, which is not taken apart until ``pairs`` is called.
+    ``kind`` is "string", "scalar", "object", "array", or "numbers". "numbers" is an array without strings, objects and
+    arrays, such as the bytes of a payload or an embedding; its elements are parsed only when ``pairs`` is called.
     """
 
     __slots__ = ("end", "kind", "names", "parts", "start")
@@ -62,10 +62,10 @@ class Node:
 
 
 def scan(text: str) -> list[Node]:
-    """Return the values of a text in their order: one for JSON, several for JSON lines, none for an empty text.
+    """Return the values of a text in order: one for JSON, several for JSON lines, none for an empty text.
 
     Raises:
-        Unreadable: the text has anything else than JSON values.
+        Unreadable: the text is not a sequence of JSON values.
     """
     roots: list[Node] = []
     at = _skip(_BETWEEN_VALUES, text, 0)
@@ -76,7 +76,7 @@ def scan(text: str) -> list[Node]:
 
 
 def begins_like_json(text: str) -> bool:
-    """Return whether a text could be JSON with parts, whole or damaged, by its first character."""
+    """Return whether the first character of a text can begin an object, array or string, valid or damaged."""
     return text[_skip(_BETWEEN_VALUES, text, 0) :][:1] in {"{", "[", '"'}
 
 
@@ -84,7 +84,7 @@ def string_at(text: str, start: int) -> str:
     """Return the content of the string whose opening quote is at ``start``.
 
     Raises:
-        Unreadable: it has an escape that JSON does not have.
+        Unreadable: the string has an escape that is not valid in JSON.
     """
     try:
         content: str = scanstring(text, start + 1, False)[0]  # noqa: FBT003 - the parser takes no keyword
@@ -94,7 +94,7 @@ def string_at(text: str, start: int) -> str:
 
 
 def _value(text: str, at: int) -> Node:
-    """Return the value that begins at a place; a stack of its own stands in for recursion, for any depth."""
+    """Return the value that begins at ``at``; a list replaces recursion, so that any depth works."""
     root: Node | None = None
     is_open: list[Node] = []
     match = _VALUE.match
@@ -114,7 +114,7 @@ def _value(text: str, at: int) -> Node:
 
 
 def _close(text: str, at: int, is_open: list[Node]) -> int:
-    """Close what ends at a place, and return where the next value begins."""
+    """Close the containers that end at ``at``, and return the position of the next value."""
     while is_open:
         top = is_open[-1]
         if top.kind == "object":
@@ -122,7 +122,7 @@ def _close(text: str, at: int, is_open: list[Node]) -> int:
         elif top.parts:
             found = _NEXT_ELEMENT.match(text, at)
         else:
-            return at  # an empty array is of the kind "numbers"
+            return at  # the first element follows: an empty array has the kind "numbers"
         if found is None:
             raise _syntax_error(at)
         at = found.end()
@@ -141,7 +141,7 @@ def _name(text: str, match: re.Match[str]) -> str:
 
 
 def _syntax_error(at: int) -> Unreadable:
-    return Unreadable(f"no JSON at character {at:,}")
+    return Unreadable(f"invalid JSON at character {at:,}")
 
 
 def _skip(pattern: re.Pattern[str], text: str, at: int) -> int:

@@ -1,4 +1,4 @@
-"""Payloads as Python's values, and such values as JSON again."""
+"""Convert payloads to Python values, and these values to JSON."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _MARKED = re.compile(r'"([0-9a-f]{32})(-?[0-9]+)"')
 
 
 def read(value: str | bytes) -> Any:
-    """Return what Python's ``json.loads`` returns, for all that it takes, NaN and a byte order mark in bytes included.
+    """Parse JSON like Python's ``json.loads``, including NaN and, in bytes, a byte order mark.
 
-    An integer of more digits than Python converts (4,300) becomes a ``Decimal``, which has them all.
+    An integer with more digits than Python converts (4,300) becomes a ``Decimal`` with all digits.
 
     Raises:
         ValueError: the text is not JSON.
-        RecursionError: it is nested too deeply.
+        RecursionError: the text is nested too deeply.
     """
     try:
         return json.loads(value)
@@ -32,9 +32,9 @@ def read(value: str | bytes) -> Any:
 
 
 def write(value: Any, *, indent: int | None = None) -> str:
-    """Return a value that ``read`` gave as JSON text; lone surrogates, which no encoding takes, stay escaped.
+    """Return a value of ``read`` as JSON text; lone surrogates stay escaped, because they cannot be encoded.
 
-    What JSON does not have becomes text.
+    Values that JSON does not have become text.
     """
     mark = uuid4().hex
 
@@ -48,11 +48,11 @@ def write(value: Any, *, indent: int | None = None) -> str:
 
 
 def write_for_display(value: Any, *, indent: int | None = None) -> str:
-    """Return what ``write`` returns, or that the value is nested too deeply."""
+    """Return the text of ``write``, or a note that the value is nested too deeply."""
     try:
         return write(value, indent=indent)
     except RecursionError:
-        return "JSON, nested too deeply to be shown"
+        return "JSON, nested too deeply to display"
 
 
 def _integer(digits: str) -> int | Decimal:

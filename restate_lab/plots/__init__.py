@@ -1,9 +1,9 @@
-"""Pictures of frames: a frame in, matplotlib Axes out; nothing here asks a source for anything.
+"""Draw frames with matplotlib: each function takes a frame and returns Axes; no function reads from a source.
 
-Every plot takes ``ax=`` and draws there without touching pyplot; without it pyplot makes a figure, which a notebook
-shows by itself. Pictures stand on a ground of their own, the one of the style sheet in force, so that they are as
-legible on a dark page as on a light one and in a report as in a chat; ``plt.style.use("dark_background")`` makes them
-dark. Statuses have the colours of ``restate_lab.status`` and a hatch each, so that they tell apart in grey.
+With ``ax=``, a plot draws on these Axes and does not use pyplot. Without it, pyplot creates a figure, which a notebook
+shows automatically. Figures always have an opaque background from the current style sheet, so they are readable on
+light and dark pages, in reports and in chats. ``plt.style.use("dark_background")`` makes them dark. Each status has its
+color from ``restate_lab.status`` and a hatch that distinguishes it in grayscale.
 """
 
 from __future__ import annotations

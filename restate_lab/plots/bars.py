@@ -1,4 +1,4 @@
-"""Horizontal bars: one row each with its name, its values one after the other, and a note at the end."""
+"""Horizontal stacked bars: each row has a name, a bar with its parts, and a note at the end."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from restate_lab.plots.style import REST, Canvas, FillStyle, ink_on, mix_colours
 
 __all__ = ["MOST", "Bar", "draw_bars", "height_for", "name_rows"]
 
-MOST = 30  # rows; what is beyond is taken together and said
-_LETTER = 0.62  # of the font size: the width of a digit with room
+MOST = 30  # rows; further rows are combined into one
+_LETTER = 0.62  # width of a digit with spacing, relative to the font size
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One row: its name, its parts by the name of their style, and what stands at its end."""
+    """One row: ``parts`` maps names of styles to values, ``note`` is the text after the bar."""
 
     name: str
     parts: Mapping[str, float]
     note: str = ""
     below: str = ""
-    """What stands below the bar, in a line of its own."""
+    """Text on a separate line below the bar."""
     is_rest: bool = False
-    """Whether it is the others, taken together."""
+    """Whether the row combines all remaining rows."""
 
 
 def height_for(rows: int, *, lines: int = 1) -> float:
-    """Return the height in inches of a figure with so many rows, each with names of so many lines."""
+    """Return the figure height in inches for a number of rows whose names have ``lines`` lines each."""
     return max(1.9, 1.35 + rows * (0.16 + 0.15 * lines))
 
 
@@ -40,9 +40,9 @@ def draw_bars(
     *,
     inside: Callable[[float], str] | None = None,
 ) -> float:
-    """Draw the bars from top to bottom; ``inside`` writes each part's value into it, where it has room.
+    """Draw the bars from top to bottom and return the width of the names, in points.
 
-    Return how wide the names are, in points.
+    ``inside`` formats the value of a part; it is written inside the part if there is room.
     """
     ax = canvas.ax
     names = name_rows(canvas, [bar.name for bar in bars])
@@ -69,7 +69,7 @@ def draw_bars(
 
 
 def name_rows(canvas: Canvas, names: Sequence[str]) -> float:
-    """Name the rows from top to bottom; return how wide the names are, in points."""
+    """Write the names of the rows from top to bottom and return their width, in points."""
     canvas.ax.set_yticks(range(len(names)), names, **canvas.margin_options)
     canvas.ax.tick_params(axis="y", length=0)
     canvas.ax.set_ylim(len(names) - 0.4, -0.6)
@@ -78,7 +78,7 @@ def name_rows(canvas: Canvas, names: Sequence[str]) -> float:
 
 
 def _axis_end(canvas: Canvas, bars: Sequence[Bar], points: float) -> float:
-    """Return where the axis has to end, so that each bar has its note behind it."""
+    """Return the end of the axis that leaves room for the note after each bar."""
     ends = [1e-9]
     for bar in bars:
         free = points - 8 - canvas.typeface.width(bar.note, canvas.font_size)
@@ -88,24 +88,24 @@ def _axis_end(canvas: Canvas, bars: Sequence[Bar], points: float) -> float:
 
 def _write_note(canvas: Canvas, text: str, x: float, y: float, aside: float) -> None:
     if text:
-        # Its room is made already; a layout that made it again would press the bars together.
+        # _axis_end already reserves the room; if the layout reserved it again, the bars would shrink.
         options = canvas.text_options | {"va": "center", "in_layout": False}
         canvas.ax.annotate(text, (x, y), (aside, 0), "data", "offset points", **options)
 
 
 def _axes_width(canvas: Canvas, names: float) -> float:
-    """Return how wide the Axes will be beside names of that width, in points; about, as their layout is not made."""
+    """Estimate the width of the Axes next to names of this width, in points, before the layout exists."""
     return max(60.0, canvas.width * 72 - names - 30)
 
 
 def _value_width(canvas: Canvas, text: str) -> float:
-    """Return how many points a number needs inside of a bar."""
+    """Return the width of a number inside a bar, in points."""
     return len(text) * canvas.font_size * _LETTER + 4
 
 
 def _write_value(canvas: Canvas, x: float, y: float, text: str, background: str) -> None:
     ink = ink_on(background)
-    halo = [withStroke(linewidth=2.4, foreground=ink_on(ink))]  # over the hatch
+    halo = [withStroke(linewidth=2.4, foreground=ink_on(ink))]  # keeps the text readable on a hatch
     canvas.ax.text(
         *(x, y, text),
         ha="center",

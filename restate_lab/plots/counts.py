@@ -1,4 +1,4 @@
-"""Counts as bars: invocations by status, retries by step, the backlog and the state of keys."""
+"""Bar charts of counts: invocations by status, retries by step, backlog by key, and state sizes by key."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ _STATE_SIZE_FRAME = RequiredColumns(
     'rl.ask(lab, "state_sizes")',
     ("service_name", "service_key", "scope", "bytes", "entries", "largest_value_bytes", "largest_value_name"),
 )
-_NEAR = 0.2  # between colours, of 1.73 between black and white
+_NEAR = 0.2  # distance of similar colors; black and white have 1.73
 _STYLES = {"its largest value": FillStyle(NEUTRAL.colour, "///"), "all others": NEUTRAL}
 
 
 @check_keywords
 def plot_status(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
-    """Draw how many invocations stand in which status, one bar per service, the longest first.
+    """Draw the number of invocations by status, one bar per service, the longest bar first.
 
-    ``frame`` is the answer to ``rl.ask(lab, "overview")``, which has no completed ones; of a single service the bars
-    are its handlers. Reads ``target_service_name, target_handler_name, status, n``; other words of
-    ``restate_lab.status`` are drawn, too. A number stands in its part where that has room, the sum at the end, and the
-    sum of each status in the legend. Beyond 30 bars the rest is one, "others". ``tz`` is the zone of the moment in the
-    title.
+    ``frame`` is the result of ``rl.ask(lab, "overview")``, which excludes completed invocations. If there is only one
+    service, there is one bar per handler. The plot reads ``target_service_name, target_handler_name, status, n``.
+    Statuses that ``restate_lab.status`` does not know are drawn, too. Each part shows its number if there is room. The
+    sum is at the end of the bar, and the legend has the sum of each status. After 30 bars, all others are combined into
+    one bar, "others". ``tz`` is the time zone of the time in the title.
 
     Raises:
-        ArgumentError: the frame lacks a column, ``ax`` is no Axes, or ``tz`` no zone.
+        ArgumentError: a required column is missing, ``ax`` is not Axes, or ``tz`` is not a time zone.
     """
     rows, where = _STATUS_FRAME.check(frame), zone(tz)
     face = typeface()
@@ -66,7 +66,7 @@ def plot_status(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzi
     canvas = canvas_on(ax, height=height_for(min(len(counts), MOST + 1)))
     if counts.empty:
         canvas.set_title("Invocations", rows.attrs, where)
-        return canvas.show_empty("No invocation is in any status that this frame counts.")
+        return canvas.show_empty("No invocations in this frame.")
     styles = _distinct_styles(counts.columns)
     left = draw_bars(canvas, _status_bars(canvas, counts), styles, inside=_format_number)
     canvas.set_title(f"Invocations by {of}", rows.attrs, where, left=left)
@@ -83,17 +83,17 @@ def plot_status(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzi
 
 @check_keywords
 def plot_retries(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
-    """Draw how many invocations are being tried again, one bar per step and kind of failure, most first.
+    """Draw the number of retrying invocations, one bar per step and error, the longest bar first.
 
-    Behind each bar stand all attempts together, the most of one invocation, and when the next one is due. Steps whose
-    names differ only in data ("get weather Denver", "get weather Paris") have one bar.
+    The note after each bar has the sum of all attempts, the maximum for one invocation, and the time of the next
+    attempt. Steps whose names differ only in data ("get weather Denver", "get weather Paris") share one bar.
 
-    ``frame`` is the answer to ``rl.ask(lab, "retry_storm")``. Reads ``target_service_name, target_handler_name,
-    error_code, step, message, n, attempts, worst, next_retry_at``. Beyond 30 kinds the rest is one bar, "others".
-    ``tz`` is the zone of the times.
+    ``frame`` is the result of ``rl.ask(lab, "retry_storm")``. The plot reads ``target_service_name,
+    target_handler_name, error_code, step, message, n, attempts, worst, next_retry_at``. After 30 bars, all others are
+    combined into one bar, "others". ``tz`` is the time zone of the times.
 
     Raises:
-        ArgumentError: the frame lacks a column, ``ax`` is no Axes, or ``tz`` no zone.
+        ArgumentError: a required column is missing, ``ax`` is not Axes, or ``tz`` is not a time zone.
     """
     rows, where = _RETRY_FRAME.check(frame), zone(tz)
     rows = rows.assign(
@@ -105,7 +105,7 @@ def plot_retries(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     canvas = canvas_on(ax, height=height_for(min(len(rows), MOST + 1), lines=2))
     if rows.empty:
         canvas.set_title("Retries by step", rows.attrs, where)
-        return canvas.show_empty("No invocation is being tried again.")
+        return canvas.show_empty("No invocations are retrying.")
     now = parse_timestamp(rows.attrs.get("now"))
     bars = [_retry_bar(canvas, row, where, now) for row in rows[:MOST].to_dict("records")]
     rest = rows[MOST:]
@@ -115,20 +115,20 @@ def plot_retries(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     left = draw_bars(canvas, bars, {"backing-off": status_style("backing-off")})
     canvas.set_title("Retries by step", rows.attrs, where, [f"times in {where}"], left=left)
     format_number_axis(canvas.ax.xaxis)
-    canvas.ax.set_xlabel("invocations that are being tried again")
+    canvas.ax.set_xlabel("retrying invocations")
     return canvas.ax
 
 
 @check_keywords
 def plot_backlog(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
-    """Draw how many calls wait for each key, most waiting first, and for how long the first of them has waited.
+    """Draw the number of calls that wait for each key, the longest bar first, with the longest wait of each key.
 
-    ``frame`` is the answer to ``rl.ask(lab, "backlog_by_key")``. Reads ``target_service_name, target_service_key,
-    scope, waiting, oldest_wait``. Beyond 30 keys the rest is one bar, "others". ``tz`` is the zone of the moment in the
-    title.
+    ``frame`` is the result of ``rl.ask(lab, "backlog_by_key")``. The plot reads ``target_service_name,
+    target_service_key, scope, waiting, oldest_wait``. After 30 keys, all others are combined into one bar, "others".
+    ``tz`` is the time zone of the time in the title.
 
     Raises:
-        ArgumentError: the frame lacks a column, ``ax`` is no Axes, or ``tz`` no zone.
+        ArgumentError: a required column is missing, ``ax`` is not Axes, or ``tz`` is not a time zone.
     """
     rows, where = _BACKLOG_FRAME.check(frame), zone(tz)
     rows = rows.assign(
@@ -137,7 +137,7 @@ def plot_backlog(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     canvas = canvas_on(ax, height=height_for(min(len(rows), MOST + 1)))
     if rows.empty:
         canvas.set_title("Calls that wait for a key", rows.attrs, where)
-        return canvas.show_empty("No call waits for a key.")
+        return canvas.show_empty("No calls wait for a key.")
     bars = [
         Bar(_key_name(canvas, row), {"pending": row["waiting"]}, _wait_note(row["waiting"], row["oldest_wait"]))
         for row in rows[:MOST].to_dict("records")
@@ -155,14 +155,15 @@ def plot_backlog(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
 
 @check_keywords
 def plot_state_sizes(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
-    """Draw how many bytes of state each key of a virtual object or workflow has, most first.
+    """Draw the size of the state of each key of a virtual object or workflow, the largest first.
 
-    The hatched part is its largest single value, whose name is written behind. ``frame`` is the answer to
-    ``rl.ask(lab, "state_sizes")``. Reads ``service_name, service_key, scope, bytes, entries, largest_value_bytes,
-    largest_value_name``. Beyond 30 keys the rest is one bar, "others". ``tz`` is the zone of a moment in the title.
+    The hatched part is the largest value; the note has its name. ``frame`` is the result of
+    ``rl.ask(lab, "state_sizes")``. The plot reads ``service_name, service_key, scope, bytes, entries,
+    largest_value_bytes, largest_value_name``. After 30 keys, all others are combined into one bar, "others". ``tz`` is
+    the time zone of the time in the title.
 
     Raises:
-        ArgumentError: the frame lacks a column, ``ax`` is no Axes, or ``tz`` no zone.
+        ArgumentError: a required column is missing, ``ax`` is not Axes, or ``tz`` is not a time zone.
     """
     rows, where = _STATE_SIZE_FRAME.check(frame), zone(tz)
     rows = rows.assign(**{name: numbers(rows, name) for name in ("bytes", "entries", "largest_value_bytes")})
@@ -170,7 +171,7 @@ def plot_state_sizes(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str 
     canvas = canvas_on(ax, height=height_for(min(len(rows), MOST + 1)) + 0.2)
     if rows.empty:
         canvas.set_title("State by key", rows.attrs, where)
-        return canvas.show_empty("No key has state.")
+        return canvas.show_empty("No keys have state.")
     bars = [_size_bar(canvas, row) for row in rows[:MOST].to_dict("records")]
     rest = rows[MOST:]
     if len(rest):
@@ -179,13 +180,13 @@ def plot_state_sizes(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str 
     left = draw_bars(canvas, bars, _STYLES)
     canvas.set_title("State by key", rows.attrs, where, left=left)
     format_size_axis(canvas.ax.xaxis, max(sum(bar.parts.values()) for bar in bars), few=canvas.is_narrow)
-    canvas.ax.set_xlabel("bytes of names and values")
+    canvas.ax.set_xlabel("size of names and values")
     canvas.add_legend([canvas.proxy(each, name) for name, each in _STYLES.items()], below=16, left=left)
     return canvas.ax
 
 
 def _distinct_styles(statuses: Iterable[str]) -> dict[str, FillStyle]:
-    """Return the style of each status: hatched only if the colour is near that of one before it."""
+    """Return the style of each status, with a hatch only if an earlier status has a similar color."""
     styles: dict[str, FillStyle] = {}
     for status in statuses:
         style = status_style(status)
@@ -199,7 +200,10 @@ def _are_near(colour: str, other: str) -> bool:
 
 
 def _count_by_status(frame: pd.DataFrame, face: Typeface) -> tuple[pd.DataFrame, str]:
-    """Return one row per service or handler, most invocations first, and one column per status, in their order."""
+    """Return the counts, and the unit of the rows, "service" or "handler of …".
+
+    There is one row per service or handler, most invocations first, and one column per status.
+    """
     counts = frame.assign(n=numbers(frame, "n"), status=frame["status"].astype("object").fillna("unknown"))
     services = counts["target_service_name"].drop_duplicates()
     by, of = ("target_service_name", "service")

@@ -1,4 +1,4 @@
-"""The arguments of plots, checked: a frame with the required columns, its numbers, and a time zone."""
+"""Check the arguments of plots: the columns of the frame, its numbers, and the time zone."""
 
 from __future__ import annotations
 
@@ -17,59 +17,59 @@ __all__ = ["RequiredColumns", "numbers", "zone"]
 
 @dataclass(frozen=True, slots=True)
 class RequiredColumns:
-    """The columns that a plot reads, with its name and the call whose frame it takes."""
+    """The columns that a plot needs, with the name of the plot and the call that returns such a frame."""
 
     plot: str
     call: str
     columns: tuple[str, ...]
 
     def check(self, frame: object) -> pd.DataFrame:
-        """Return the rows, numbered anew, or say which call gives such a frame.
+        """Return the rows with a new index.
 
         Raises:
-            ArgumentError: it is no frame, or lacks columns.
+            ArgumentError: the argument is not a frame, or columns are missing or not unique.
         """
         if not isinstance(frame, pd.DataFrame):
-            raise ArgumentError(f"{self.plot} takes the frame that {self.call} gives; this is {_describe_type(frame)}.")
+            raise ArgumentError(f"{self.plot} needs the frame from {self.call}, not {_describe_type(frame)}.")
         lacking = [name for name in self.columns if name not in frame.columns]
         if lacking:
-            origin = f" (the answer to {frame.attrs['question']!r})" if frame.attrs.get("question") else ""
+            origin = f" (the result of {frame.attrs['question']!r})" if frame.attrs.get("question") else ""
             raise ArgumentError(
-                f"{self.plot} reads {', '.join(self.columns)}, and this frame{origin} lacks {', '.join(lacking)}: "
-                f"{self.call} gives one that has them."
+                f"{self.plot} needs the columns {', '.join(self.columns)}; not in this frame{origin}: "
+                f"{', '.join(lacking)}. Use the frame from {self.call}."
             )
         double = [name for name in self.columns if list(frame.columns).count(name) > 1]
         if double:
-            raise ArgumentError(f"{self.plot} cannot tell which column is meant: this frame has {double[0]!r} twice.")
+            raise ArgumentError(f"{self.plot} needs unique column names; this frame has {double[0]!r} more than once.")
         kept = frame.reset_index(drop=True)
         kept.attrs = dict(frame.attrs)
         return kept
 
 
 def numbers(frame: pd.DataFrame, column: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return a column as floats, NaN for what is missing.
+    """Return a column as floats, with NaN for missing values.
 
     Raises:
-        ArgumentError: there is something else than numbers in it.
+        ArgumentError: the column has values that are not numbers.
     """
     try:
         return pd.to_numeric(frame[column]).to_numpy(dtype="float64", na_value=np.nan)
     except (TypeError, ValueError) as error:
-        raise ArgumentError(f"the column {column!r} has to hold numbers: {error}.") from error
+        raise ArgumentError(f"column {column!r} must contain only numbers: {error}.") from error
 
 
 def zone(tz: str | tzinfo) -> tzinfo:
-    """Return the time zone that is meant.
+    """Return the time zone with this name.
 
     Raises:
-        ArgumentError: there is no such zone.
+        ArgumentError: the time zone is unknown.
     """
     if isinstance(tz, tzinfo):
         return tz
     try:
         return ZoneInfo(tz)
     except (KeyError, OSError, TypeError, ValueError) as error:
-        raise ArgumentError(f"tz is {tz!r}: give a zone such as 'UTC' or 'Europe/Paris', or a tzinfo.") from error
+        raise ArgumentError(f"unknown time zone {tz!r}; use for example 'UTC', 'Europe/Paris' or a tzinfo.") from error
 
 
 def _describe_type(value: object) -> str:

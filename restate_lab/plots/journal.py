@@ -1,4 +1,4 @@
-"""An invocation's journal as a timeline: a bar per entry, callees below the calls that made them."""
+"""Draw an invocation's journal as a timeline: one bar per entry, with callees below their calls."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ STYLES = {
     "failing": FillStyle(OUTCOMES["retrying"].colour),
     "failed": FillStyle(OUTCOMES["failed"].colour, status_style("failed").hatch),
 }
-"""How an entry is drawn, by how it stands; the most urgent last and so on top."""
+"""Outcome of an entry → its style; the most urgent outcome is last, so it is drawn on top."""
 _OPEN = {"waiting", "failing"}
 _DAY = 86_400_000.0
-_LEAST = 20 / _DAY  # of an axis, in days: below that matplotlib has no marks for it
-_VISIBLE = 0.004  # of the axis: the least width of a bar
+_LEAST = 20 / _DAY  # shortest axis, in days; matplotlib has no ticks for a shorter one
+_VISIBLE = 0.004  # minimum width of a bar, as a share of the axis
 _ATTEMPT: dict[str, Any] = {"marker": "|", "linestyle": "none", "markersize": 5, "markeredgewidth": 1.5}
 _NEXT: dict[str, Any] = {"marker": "o", "linestyle": "none", "markersize": 6, "markerfacecolor": "none"}
-_BELOW = 0.26  # rows that ticks are below the middle, where the error stands
-_ROOM_FOR_NEXT = 0.03  # of the axis, right of now
+_BELOW = 0.26  # rows between the middle, which has the error text, and the marks of failed attempts
+_ROOM_FOR_NEXT = 0.03  # share of the axis between now and the mark of the next attempt
 _RETRIED: dict[str, Any] = {"marker": "x", "linestyle": "none", "markersize": 5, "markeredgewidth": 1.5}
 _UNKNOWN_START: dict[str, Any] = {"marker": "<", "linestyle": "none", "markersize": 6}
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -56,28 +56,29 @@ _FRAME = RequiredColumns(
     ),
 )
 _NAMES = ("name", "callee_target", "promise", "awakeable_id", "state_key")
-_ALL = 60  # rows that are all named; of more, these are named
-_NAMED = 45
-_LEAST_LETTERS, _MOST_LETTERS = 14, 90  # of an error
+_ALL = 60  # up to this many rows, all rows are named
+_NAMED = 45  # with more rows, about this many are named
+_LEAST_LETTERS, _MOST_LETTERS = 14, 90  # length of an error text
 
 
 @check_keywords
 def plot_journal(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw a journal as a timeline, one bar per entry from top to bottom, in the frame's order.
 
-    A bar reaches from the start of an entry to its completion, and is always wide enough to be seen. An open entry
-    reaches to the time of reading: gray-blue and hatched while it waits, orange with its error while its attempts fail.
-    If its start is not known, it has only a mark. An abandoned entry reaches to the last entry of its invocation. Ticks
-    are failed attempts, a circle right of now is the next one; a cross marks an entry whose attempts have no times.
-    Callees are indented and thinner. Beyond 60 entries only some are named: first those that failed, are open or were
-    tried again. An invocation whose code fails between two entries has one row more, "Handler".
+    A bar extends from the start of an entry to its completion and is always wide enough to be visible. The bar of an
+    open entry ends at the read time: it is gray-blue and hatched while the entry waits, and orange with the error while
+    its attempts fail. If the start of an entry is not known, there is only a mark. The bar of an abandoned entry ends
+    with the last entry of its invocation. Small vertical marks show failed attempts. A circle to the right of the read
+    time shows the next attempt. A cross marks an entry whose attempts have no times. Callees are indented and have
+    thinner bars. With more than 60 entries only some are named, first the failed, open and retried entries. If the code
+    of an invocation fails between two entries, there is one more row, "Handler".
 
-    ``frame`` is what ``rl.journal(lab, id)`` gives, with ``depth=2`` also the callees. Reads ``invocation_id, depth,
-    index, entry_type, name, status, open, started, completed, callee_target, wakes_at, promise, awakeable_id,
-    state_key, retries, retries_at_least``, and what it is from ``attrs``. ``tz`` is the zone of the axis.
+    ``frame`` is the result of ``rl.journal(lab, id)``; ``depth=2`` adds the callees. The plot reads ``invocation_id,
+    depth, index, entry_type, name, status, open, started, completed, callee_target, wakes_at, promise, awakeable_id,
+    state_key, retries, retries_at_least`` and, for the title, ``attrs``. ``tz`` is the time zone of the axis.
 
     Raises:
-        ArgumentError: the frame lacks a column, ``ax`` is no Axes, or ``tz`` no zone.
+        ArgumentError: a required column is missing, ``ax`` is not Axes, or ``tz`` is not a time zone.
     """
     rows, where = _with_outcomes(_FRAME.check(frame)), zone(tz)
     attrs = rows.attrs
@@ -96,7 +97,7 @@ def plot_journal(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
         note = attrs.get("note")
         return canvas.show_empty("There is no journal" + (f":\n{text(note, 120)}." if note else "."))
     if not times.has_place.any():
-        return canvas.show_empty(f"None of the {len(rows):,} entries says when it was.")
+        return canvas.show_empty(f"None of the {len(rows):,} entries has a time.")
     tries = np.nan_to_num(numbers(rows, "retries"))
     positions = _rows_to_name(rows, tries)
     _draw_entries(canvas, rows, times, tries, is_long=len(rows) > _ALL)
@@ -112,7 +113,7 @@ def plot_journal(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
 def _with_outcomes(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with ``outcome``, a key of STYLES, ``error``, ``attempts`` and ``next_attempt``.
 
-    Handlers that fail between two entries are rows, too.
+    A handler that fails between two entries adds a row.
     """
     bars = journal_bars(rows)
     numbers_of_rows = iter(range(len(rows)))
@@ -140,13 +141,13 @@ def _style_name(row: JournalRow) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EntryTimes:
-    """Where each bar begins and ends, in days; NaN for what is not known."""
+    """The start and end of each bar, in days since 1970; NaN if not known."""
 
     start: Floats
     end: Floats
     is_open: Flags
     has_length: Flags
-    """Whether the frame says how long it took, or has taken so far."""
+    """Whether the duration of an entry, or its duration so far, is known."""
     now: float | None
 
     @classmethod
@@ -157,7 +158,7 @@ class EntryTimes:
         both = np.concatenate([start, end])
         latest = float(np.nanmax(both)) if np.isfinite(both).any() else None
         now = float(to_axis_days(pd.Series([pd.Timestamp(read_at)]))[0]) if read_at else latest
-        # the clock of reading may be behind that of the entries
+        # the clock of the reader can be behind the clock of the server
         now = max(now, latest) if now is not None and latest is not None else now
         has_length = np.isfinite(start) & (np.isfinite(end) | is_open)
         last = pd.Series(np.fmax(start, end)).groupby(frame["invocation_id"].to_numpy()).transform("max").to_numpy()
@@ -169,17 +170,17 @@ class EntryTimes:
 
     @property
     def has_place(self) -> Flags:
-        """Tell which entries have a place on the axis."""
+        """Return which entries have a position on the axis."""
         return np.isfinite(self.start) & np.isfinite(self.end)
 
     @property
     def milliseconds(self) -> Floats:
-        """Return how long each took, or has taken so far, in milliseconds."""
+        """Return the duration of each entry, or its duration so far, in milliseconds."""
         return np.round((self.end - self.start) * _DAY)
 
     @property
     def span(self) -> tuple[float, float]:
-        """Return the first and last moment of the axis, with room for what is short."""
+        """Return the start and end of the axis, with a margin and a minimum length."""
         first, last = float(np.nanmin(self.start)), float(np.nanmax(self.end))
         room = max(0.0, _LEAST - (last - first)) / 2 + (last - first) * 0.02
         return first - room, last + room
@@ -195,7 +196,7 @@ def _time_notes(times: EntryTimes) -> list[str]:
 
 
 def _rows_to_name(rows: pd.DataFrame, tries: Any) -> list[int]:
-    """Return which rows are named: all, or those to look at and others between them, far enough apart to be read."""
+    """Return the rows to name: all, or the important ones first and then others, far enough apart to be readable."""
     count = len(rows)
     if count <= _ALL:
         return list(range(count))
@@ -211,7 +212,7 @@ def _rows_to_name(rows: pd.DataFrame, tries: Any) -> list[int]:
 
 
 def _draw_entries(canvas: Canvas, frame: pd.DataFrame, times: EntryTimes, tries: Floats, *, is_long: bool) -> None:
-    """Draw the bars, a collection per status, and the marks of what was tried again."""
+    """Draw the bars, one collection per outcome, and the marks of attempts."""
     ax = canvas.ax
     first, last = times.span
     has_next = frame["next_attempt"].to_numpy(dtype=bool)
@@ -221,7 +222,7 @@ def _draw_entries(canvas: Canvas, frame: pd.DataFrame, times: EntryTimes, tries:
         of = STYLES[status]
         corners = _corners(times, rows, half, (last - first) * _VISIBLE * (2 if is_long else 1))
         face = canvas.tint(of.colour, 0.45) if status == "waiting" else of.colour
-        # Of very many rows a bar is thinner than a pixel: an edge keeps what matters visible.
+        # With many rows, a bar is thinner than a pixel: an edge keeps the important ones visible.
         edge = of.colour if is_long else canvas.edge_colour(of.colour)
         width = 0.0 if is_long and status == "done" else 0.6 if not is_long else 1.0
         ax.add_collection(
@@ -248,7 +249,7 @@ def _rows_by_status(frame: pd.DataFrame, times: EntryTimes) -> Iterator[tuple[st
 
 
 def _marks(frame: pd.DataFrame, times: EntryTimes, tries: Floats) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
-    """Yield the places and the options of the marks: failed attempts, the next ones, and what has no times."""
+    """Yield positions and options of marks: failed attempts, next attempts, and entries without known times."""
     counts = frame["attempts"].map(len).to_numpy()
     if counts.any():
         attempts = pd.Series([time for each in frame["attempts"] for time in each])
@@ -269,7 +270,7 @@ def _unknown_starts(times: EntryTimes) -> Any:
 
 
 def _corners(times: EntryTimes, rows: Any, half: Floats, least: float) -> Any:
-    """Return four corners for each of these rows; what is too short to be seen is widened around its middle."""
+    """Return four corners for the bar of each row; a bar that is too short to see is widened around its middle."""
     start, end, half = times.start[rows], times.end[rows], half[rows]
     short = np.maximum(0, least - (end - start)) / 2
     left, right = start - short, end + short
@@ -283,12 +284,12 @@ def _corners(times: EntryTimes, rows: Any, half: Floats, least: float) -> Any:
 
 
 def _name_rows(canvas: Canvas, rows: pd.DataFrame, positions: Sequence[int], tz: tzinfo) -> float:
-    """Name rows at the left, flush left, so that indentation is seen; return how wide the names are, in points."""
+    """Write the names of the rows, left-aligned to show the indentation; return their width in points."""
     now = parse_timestamp(rows.attrs.get("read_at"))
     names = [_entry_name(canvas, row, tz, now) for row in rows.iloc[list(positions)].to_dict("records")]
     ax = canvas.ax
     ax.set_yticks(list(positions), names, ha="left", **canvas.margin_options)
-    # a little more than measured: letters are set on whole pixels
+    # a little more than measured, because letters are aligned to whole pixels
     widest = 1.03 * max(canvas.typeface.width(name, canvas.font_size) for name in names) + 8
     ax.tick_params(axis="y", length=0, pad=widest)
     ax.set_ylim(len(rows) - 0.4, -0.6)
@@ -309,7 +310,7 @@ def _entry_name(canvas: Canvas, row: dict[Any, Any], tz: tzinfo, now: datetime |
 
 
 def _annotate_rows(canvas: Canvas, rows: pd.DataFrame, positions: Sequence[int], times: EntryTimes, tries: Any) -> None:
-    """Write at the right how long the named ones took, how they ended, and how often they were tried again."""
+    """Write the duration, the outcome and the number of retries of each named row at the right."""
     for position in positions:
         row = rows.iloc[position]
         notes = [format_duration(times.milliseconds[position] / 1_000)] if times.has_length[position] else []
@@ -322,9 +323,9 @@ def _annotate_rows(canvas: Canvas, rows: pd.DataFrame, positions: Sequence[int],
 
 
 def _write_errors(canvas: Canvas, rows: pd.DataFrame, positions: Sequence[int], times: EntryTimes) -> None:
-    """Write the errors of the named rows on their bars, or beside those that are too short for that."""
+    """Write the errors of the named rows on their bars, or next to bars that are too short."""
     left, right = canvas.ax.get_xlim()
-    letters = canvas.width * 72 * 1.6 / canvas.font_size / (right - left)  # that fit into one day of the axis
+    letters = canvas.width * 72 * 1.6 / canvas.font_size / (right - left)  # per day of the axis
     for position in (each for each in positions if rows["error"].iloc[each] and times.has_place[each]):
         start, end = times.start[position], times.end[position]
         on_bar, before, after = ((end - start) * letters, (start - left) * letters, (right - end) * letters)
@@ -347,14 +348,14 @@ def _write_errors(canvas: Canvas, rows: pd.DataFrame, positions: Sequence[int], 
 
 
 def _proxies(canvas: Canvas, frame: pd.DataFrame, times: EntryTimes, tries: Floats) -> list[Artist]:
-    """Return what explains the bars and marks that are there."""
+    """Return legend entries for the bars and marks in the plot."""
     handles: list[Artist] = [
         canvas.proxy(STYLES[status], f"{status}  {len(rows):,}") for status, rows in _rows_by_status(frame, times)
     ]
-    labels = {"|": "failed attempt", "o": "next attempt", "x": "tried again", "<": "open, start not known"}
+    labels = {"|": "failed attempt", "o": "next attempt", "x": "retried", "<": "open, start not known"}
     for _, _, options in _marks(frame, times, tries):
         colour = STYLES["failing"].colour if options is _NEXT else canvas.margin_ink
         handles.append(Line2D([], [], color=colour, label=labels[options["marker"]], **options))
     if times.is_open.any():
-        handles.append(Line2D([], [], color=canvas.margin_ink, linestyle=":", linewidth=0.9, label="time of reading"))
+        handles.append(Line2D([], [], color=canvas.margin_ink, linestyle=":", linewidth=0.9, label="read time"))
     return handles

@@ -1,4 +1,4 @@
-"""How long invocations take: percentiles per handler, and the distribution of durations, on a logarithmic axis."""
+"""Draw durations of invocations on a logarithmic axis: percentiles per handler, and distributions."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ __all__ = ["plot_latency", "plot_latency_distribution"]
 
 _HANDLER = ("target_service_name", "target_handler_name", "n")
 _MARKERS = {"p50": ("|", 13), "p90": ("o", 6), "p99": ("D", 5)}
-"""With their sizes: where all three are the same, the first still shows behind the last."""
+"""Percentile → its marker and size; if all three are equal, the p50 marker is still visible behind the others."""
 _DISTRIBUTION_FRAME = RequiredColumns(
     "plot_latency_distribution",
     "the statement in its docstring",
     ("target_service_name", "target_handler_name", "ms"),
 )
-_MOST_LINES = 6  # lines
-_POINTS = 2_000  # of a line; more cannot be seen
+_MOST_LINES = 6
+_POINTS = 2_000  # points per line; more are not visible
 _STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 
 
 @dataclass(frozen=True, slots=True)
 class _MeasuredDuration:
-    """One duration that a frame has percentiles of: its columns' prefix, its name, colour, filling, place in a row."""
+    """A duration with percentiles in the frame: the prefix of its columns, and how it is drawn."""
 
     prefix: str
     name: str
@@ -52,25 +52,25 @@ class _MeasuredDuration:
         return tuple(f"{self.prefix}{name}_ms" for name in _MARKERS)
 
 
-_WHOLE = (_MeasuredDuration("", "from creation to the end", PALETTE[0].colour, filled=True, offset=0),)
+_WHOLE = (_MeasuredDuration("", "from creation to end", PALETTE[0].colour, filled=True, offset=0),)
 _PARTS = (
-    _MeasuredDuration("queued_", "queued, before it first ran", PALETTE[1].colour, filled=False, offset=-0.2),
-    _MeasuredDuration("running_", "running, with its sleeps and waits", PALETTE[0].colour, filled=True, offset=0.2),
+    _MeasuredDuration("queued_", "queued, before the first start", PALETTE[1].colour, filled=False, offset=-0.2),
+    _MeasuredDuration("running_", "running, including sleeps and waits", PALETTE[0].colour, filled=True, offset=0.2),
 )
 
 
 @check_keywords
 def plot_latency(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
-    """Draw p50, p90 and p99 of how long invocations took, one row per handler, the slowest first.
+    """Draw the p50, p90 and p99 of the durations of invocations, one row per handler, the slowest first.
 
-    ``frame`` is the answer to ``rl.ask(lab, "latency")``; of ``rl.ask(lab, "latency_parts")`` each handler has two
-    lines, the time in Restate's queue and the time since then. Reads ``target_service_name, target_handler_name, n``
-    and ``p50_ms, p90_ms, p99_ms``, or the same with ``queued_`` and ``running_`` before them. The percentiles stand in
-    words at the right, where the Axes are wide enough. Only the 30 slowest handlers are drawn. ``tz`` is the zone of
-    the moment in the title.
+    ``frame`` is the result of ``rl.ask(lab, "latency")`` or ``rl.ask(lab, "latency_parts")``. With the second, each
+    handler has two lines: the time in Restate's queue, and the time after it. The plot reads ``target_service_name,
+    target_handler_name, n`` and ``p50_ms, p90_ms, p99_ms``, or these three with the prefixes ``queued_`` and
+    ``running_``. Wide Axes also show the percentiles as text at the right. Only the 30 slowest handlers are drawn.
+    ``tz`` is the time zone of the time in the title.
 
     Raises:
-        ArgumentError: the frame lacks a column, ``ax`` is no Axes, or ``tz`` no zone.
+        ArgumentError: a required column is missing, ``ax`` is not Axes, or ``tz`` is not a time zone.
     """
     is_split = "queued_p50_ms" in getattr(frame, "columns", ())
     parts = _PARTS if is_split else _WHOLE
@@ -82,25 +82,25 @@ def plot_latency(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     rows = rows.loc[slowness.sort_values(ascending=False, kind="stable").index]
     canvas = canvas_on(ax, height=height_for(min(len(rows), MOST), lines=len(parts)) + 0.2)
     notes_on_rows = [f"{len(rows) - MOST:,} faster handlers are not shown"] if len(rows) > MOST else []
-    notes = [*notes_on_rows, "completed and retained ones"]
+    notes = [*notes_on_rows, "completed and retained invocations only"]
     if rows.empty:
-        canvas.set_title("How long invocations take", rows.attrs, where, notes)
-        return canvas.show_empty("No invocation has completed in this time.")
+        canvas.set_title("Duration of invocations", rows.attrs, where, notes)
+        return canvas.show_empty("No invocations completed in this time.")
     rows = rows[:MOST]
     highest = _draw_percentiles(canvas, rows, parts)
     _set_log_scale(canvas, highest)
     left = name_rows(canvas, [_handler_name(canvas, row) for row in rows.to_dict("records")])
-    canvas.set_title("How long invocations take", rows.attrs, where, notes, left=left)
+    canvas.set_title("Duration of invocations", rows.attrs, where, notes, left=left)
     canvas.add_legend(_proxies(canvas, parts), below=4, left=left, columns=5)
     return canvas.ax
 
 
 @check_keywords
 def plot_latency_distribution(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
-    """Draw which share of invocations took at most how long, one line per handler, those with most invocations first.
+    """Draw the cumulative distribution of durations, one line per handler, most invocations first.
 
-    ``frame`` has one row per invocation with ``target_service_name, target_handler_name`` and ``ms``, milliseconds;
-    for those that were completed in the last hour it is what this gives, on every kind of server::
+    ``frame`` has one row per invocation with ``target_service_name, target_handler_name`` and ``ms``, the duration in
+    milliseconds. On every kind of server, this statement returns the invocations completed in the last hour::
 
         lab.sql('''
             SELECT target_service_name, target_handler_name,
@@ -110,22 +110,23 @@ def plot_latency_distribution(frame: pd.DataFrame, /, *, ax: Axes | None = None,
             WHERE status = 'completed' AND completed_at >= :since
         ''', since=lab.now - timedelta(hours=1))
 
-    Rows without ``ms`` are left out, and said. Beyond 6 handlers the rest is one line, "others". ``tz`` is the zone of
-    a moment in the title.
+    Rows without ``ms`` are excluded, and the title has their number. After 6 handlers, all others are combined into one
+    line, "others". ``tz`` is the time zone of the time in the title.
 
     Raises:
-        ArgumentError: the frame lacks a column, ``ax`` is no Axes, or ``tz`` no zone; or a duration is negative.
+        ArgumentError: a required column is missing, ``ax`` is not Axes, ``tz`` is not a time zone, or a duration is
+            negative.
     """
     rows, where = _DISTRIBUTION_FRAME.check(frame), zone(tz)
     rows = rows.assign(ms=numbers(rows, "ms"))
     known = rows.dropna(subset=["ms"])
     if (known["ms"] < 0).any():
-        raise ArgumentError(f"ms has {known['ms'].min():g}: a duration in milliseconds is not negative.")
+        raise ArgumentError(f"invalid value {known['ms'].min():g} in column ms; a duration cannot be negative.")
     canvas = canvas_on(ax, height=4.4)
     notes_on_rows = [f"{len(rows) - len(known):,} rows have no duration"] if len(known) < len(rows) else []
-    canvas.set_title("How durations are distributed", rows.attrs, where, notes_on_rows)
+    canvas.set_title("Distribution of durations", rows.attrs, where, notes_on_rows)
     if known.empty:
-        return canvas.show_empty("There is no duration to draw.")
+        return canvas.show_empty("No durations to draw.")
     _set_log_scale(canvas, float(known["ms"].max()))
     canvas.add_legend(
         [_draw_distribution(canvas, *line) for line in _distribution_lines(canvas, known)], below=16, columns=2
@@ -170,7 +171,7 @@ def _marker_options(canvas: Canvas, part: _MeasuredDuration, marker: tuple[str, 
 
 
 def _proxies(canvas: Canvas, parts: Sequence[_MeasuredDuration]) -> list[Artist]:
-    """Return what explains the markers, and where there are two durations, these."""
+    """Return legend entries for the markers and the durations."""
     marks: list[Artist] = [
         Line2D([], [], label=name, **_marker_options(canvas, parts[-1], marker)) for name, marker in _MARKERS.items()
     ]
@@ -192,7 +193,7 @@ def _handler_name(canvas: Canvas, row: dict[Any, Any]) -> str:
 
 
 def _distribution_lines(canvas: Canvas, frame: pd.DataFrame) -> Iterator[tuple[str, Any, str, Any]]:
-    """Yield each line's name, sorted durations, colour and style."""
+    """Yield the name, the sorted durations, the color and the style of each line."""
     columns = ["target_service_name", "target_handler_name"]
     groups = list(frame.groupby(columns, sort=True, dropna=False)["ms"])
     groups.sort(key=lambda group: -len(group[1]))
@@ -215,7 +216,7 @@ def _draw_distribution(canvas: Canvas, name: str, values: Any, colour: str, styl
 
 
 def _set_log_scale(canvas: Canvas, highest: float) -> None:
-    """Make the horizontal axis one of durations: logarithmic above 1 ms, down to 0 below."""
+    """Set a duration axis that is logarithmic above 1 ms and linear from 0 to 1 ms."""
     canvas.ax.set_xscale("symlog", linthresh=1, linscale=0.5)
     canvas.ax.set_xlim(0, max(highest, 1) * 1.3)
     format_duration_axis(canvas.ax.xaxis, max(highest, 1), few=canvas.is_narrow)

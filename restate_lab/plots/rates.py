@@ -1,4 +1,4 @@
-"""Numbers over time: invocations that ended, and what ``rl.watch`` saw."""
+"""Draw numbers over time: ended invocations, and the values that ``rl.watch`` recorded."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ __all__ = ["plot_throughput", "plot_watch"]
 _ENDS = tuple(word for word, status in STATUSES.items() if status.ended)
 _THROUGHPUT_FRAME = RequiredColumns("plot_throughput", 'rl.ask(lab, "throughput")', ("span_start", *_ENDS))
 _MARK: dict[str, Any] = {"marker": "v", "markersize": 5, "color": status_style("failed").colour, "linestyle": "none"}
-_MOST_SPANS = 720  # spans of a picture
-_EDGED = 120  # of these have an edge each
+_MOST_SPANS = 720  # spans in one picture
+_EDGED = 120  # with fewer bar edges than this, the bars have outlines
 _FALLBACK = timedelta(minutes=1)
 WatchKind: TypeAlias = Literal["status", "retries", "backlog", "deployment"]
 
@@ -37,24 +37,25 @@ _WATCH_FRAME = RequiredColumns(
     "rl.watch(lab)",
     ("at", "what", "target_service_name", "name", "scope", "n", "per_minute", "eta"),
 )
-_MOST_LINES = 6  # lines
+_MOST_LINES = 6
 _MARKERS = ("o", "s", "^", "D", "v", "P", "x")
-_MARKED = 60  # looks that have a marker each
-_WHOLE = 5  # from here on an axis of rates is marked with whole numbers
+_MARKED = 60  # up to this many polls, each has a marker
+_WHOLE = 5  # if the axis of rates ends here or higher, its ticks are whole numbers
 
 
 @check_keywords
 def plot_throughput(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
-    """Draw how many invocations ended per span of time: what succeeded upwards, what did not downwards.
+    """Draw the number of invocations that ended per time span: succeeded ones upwards, all others downwards.
 
-    A span in which anything failed has a mark at the top, however many succeeded. A span without a row is one in which
-    nothing ended. Where there are more than 720, several are taken together, and that is said.
+    A span with at least one failure has a mark at the top. In a span without a row, no invocation ended. If there are
+    more than 720 spans, several are combined into one, and the title reports it.
 
-    ``frame`` is the answer to ``rl.ask(lab, "throughput")``; its services are added up. Reads ``span_start`` (UTC),
-    ``succeeded, failed, cancelled, killed``, and from ``attrs`` how long a span is. ``tz`` is the zone of the axis.
+    ``frame`` is the result of ``rl.ask(lab, "throughput")``; the plot adds up its services. It reads ``span_start``
+    (UTC), ``succeeded, failed, cancelled, killed``, and the length of a span from ``attrs``. ``tz`` is the time zone of
+    the axis.
 
     Raises:
-        ArgumentError: the frame lacks a column, ``ax`` is no Axes, or ``tz`` no zone.
+        ArgumentError: a required column is missing, ``ax`` is not Axes, or ``tz`` is not a time zone.
     """
     rows, where = _THROUGHPUT_FRAME.check(frame), zone(tz)
     rows = rows.assign(**{name: numbers(rows, name) for name in _ENDS}).dropna(subset=["span_start"])
@@ -63,14 +64,12 @@ def plot_throughput(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str |
     bin_length = _span_length(rows, spans.index)
     spans, long = _combine_spans(spans, bin_length)
     notes = (
-        [f"spans of {format_duration(bin_length, exact=True)} taken together"]
-        if bin_length and bin_length != long
-        else []
+        [f"spans of {format_duration(bin_length, exact=True)} combined"] if bin_length and bin_length != long else []
     )
     notes += _partial_span_notes(rows.attrs, spans.index, long)
     canvas.set_title("Invocations that ended", rows.attrs, where, notes)
     if spans.empty:
-        return canvas.show_empty("No invocation ended in this time.")
+        return canvas.show_empty("No invocations ended in this time.")
     _draw_spans(canvas, spans, long)
     format_time_axis(canvas.ax.xaxis, where, few=canvas.is_narrow)
     canvas.ax.set_ylabel(f"invocations per {format_duration(long, exact=True)}" if long else "invocations per span")
@@ -79,7 +78,7 @@ def plot_throughput(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str |
         canvas.proxy(status_style(end), f"{end}  {totals[end]:,.0f}") for end in _ENDS if totals[end]
     ]
     canvas.add_legend(
-        [*proxies, *([Line2D([], [], label="something failed", **_MARK)] if totals["failed"] else [])], below=14
+        [*proxies, *([Line2D([], [], label="at least one failed", **_MARK)] if totals["failed"] else [])], below=14
     )
     return canvas.ax
 
@@ -88,16 +87,17 @@ def plot_throughput(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str |
 def plot_watch(
     frame: pd.DataFrame, /, *, what: WatchKind | None = None, ax: Axes | None = None, tz: str | tzinfo = "UTC"
 ) -> Axes:
-    """Draw what ``rl.watch(lab)`` saw over time, of one kind.
+    """Draw one kind of value over time from the frame of ``rl.watch(lab)``.
 
-    ``what`` is the kind: "status" (areas on top of each other, in the colours of the statuses), "retries" (attempts
-    per minute, a line per handler), "backlog" (calls that wait, a line per key) or "deployment" (what is pinned to
-    each, with the time in which it drains). None takes the only kind that the frame has, or else the status, so that
-    a part of the frame can be drawn. Beyond 6 lines the rest is one, "others". Reads ``at, what, target_service_name,
-    name, scope, n, per_minute, eta``. ``tz`` is the zone of the axis.
+    ``what`` is the kind: "status" (stacked areas, one per status), "retries" (attempts per minute, one line per
+    handler), "backlog" (waiting calls, one line per key) or "deployment" (pinned invocations, one line per deployment,
+    with the estimated drain time). None means the only kind in the frame, or "status" if there are several. After 6
+    lines, all others are combined into one line, "others". The plot reads ``at, what, target_service_name, name,
+    scope, n, per_minute, eta``. ``tz`` is the time zone of the axis.
 
     Raises:
-        ArgumentError: the frame lacks a column, there is no such kind, ``ax`` is no Axes, or ``tz`` no zone.
+        ArgumentError: a required column is missing, ``what`` is unknown, ``ax`` is not Axes, or ``tz`` is not a time
+            zone.
     """
     rows, where = _WATCH_FRAME.check(frame), zone(tz)
     kind = _choose_kind(rows, what)
@@ -107,7 +107,7 @@ def plot_watch(
     if rows.empty:
         return canvas.show_empty(_KINDS[kind].nothing)
     if rows["at"].nunique() < 2:
-        return canvas.show_empty("There is no second look yet.")
+        return canvas.show_empty("Waiting for the second poll.")
     handles = list(_draw_areas(canvas, rows) if kind == "status" else _draw_lines(canvas, rows, kind))
     canvas.ax.set_ylim(bottom=0)
     canvas.ax.grid(axis="y", color=mix_colours(canvas.background, canvas.ink, 0.13), linewidth=0.7)
@@ -120,7 +120,7 @@ def plot_watch(
 
 
 def _span_length(frame: pd.DataFrame, starts: pd.Index) -> timedelta | None:
-    """Return how long a span is: as it was asked for, or the least distance of two; None where neither says."""
+    """Return the length of a span: the parameter ``bin``, or the smallest distance of two spans; None if not known."""
     length = _question_parameter(frame.attrs, "bin")
     if isinstance(length, str):
         try:
@@ -132,13 +132,13 @@ def _span_length(frame: pd.DataFrame, starts: pd.Index) -> timedelta | None:
 
 
 def _question_parameter(attrs: Mapping[Any, Any], parameter: str) -> Any:
-    """Return what the question was asked with, None where the frame does not say."""
+    """Return a parameter of the question, or None if the frame's attrs do not contain it."""
     params = attrs.get("params")
     return params.get(parameter) if isinstance(params, Mapping) else None
 
 
 def _combine_spans(spans: pd.DataFrame, long: timedelta | None) -> tuple[pd.DataFrame, timedelta | None]:
-    """Return the spans, several of them taken together where they are more than can be seen; and how long one is."""
+    """Return the spans and their length; if there are too many spans to see, several are combined into one."""
     if spans.empty or long is None:
         return spans, long
     first, last = spans.index[0], spans.index[-1]
@@ -150,13 +150,15 @@ def _combine_spans(spans: pd.DataFrame, long: timedelta | None) -> tuple[pd.Data
 
 
 def _partial_span_notes(attrs: Mapping[Any, Any], starts: pd.Index, long: timedelta | None) -> list[str]:
-    """Say which spans are not whole, so that they are not taken for a drop."""
+    """Return a note about incomplete spans, because a reader could mistake them for a drop."""
     now, since = parse_timestamp(attrs.get("now")), parse_timestamp(_question_parameter(attrs, "since"))
     if not len(starts) or long is None:
         return []
     partial = ["first"] if since and starts[0] < pd.Timestamp(since) else []
     partial += ["last"] if now and starts[-1] + long > pd.Timestamp(now) else []
-    return [f"the {' and the '.join(partial)} span {'is' if len(partial) == 1 else 'are'} not whole"] if partial else []
+    return (
+        [f"the {' and the '.join(partial)} span {'is' if len(partial) == 1 else 'are'} incomplete"] if partial else []
+    )
 
 
 def _draw_spans(canvas: Canvas, spans: pd.DataFrame, long: timedelta | None) -> None:
@@ -184,8 +186,8 @@ def _draw_spans(canvas: Canvas, spans: pd.DataFrame, long: timedelta | None) -> 
 
 
 def _edges(starts: Any, days: float) -> tuple[Any, Any]:
-    """Return the edges of spans and of the gaps between them, and which of them are the spans."""
-    edges = np.unique(np.round(np.concatenate([starts, starts + days]), 9))  # to 0.1 ms: equal edges are one
+    """Return the edges of the spans and of the gaps between them, and the indexes of the spans."""
+    edges = np.unique(np.round(np.concatenate([starts, starts + days]), 9))  # rounded to 0.1 ms, to merge equal edges
     return edges, np.searchsorted(edges, np.round(starts, 9))
 
 
@@ -194,36 +196,37 @@ def _choose_kind(rows: pd.DataFrame, what: str | None) -> str:
         there = list(rows["what"].unique())
         what = there[0] if len(there) == 1 else "status"
     if what not in _KINDS:
-        raise ArgumentError(f"what is {what!r}: give one of {', '.join(_KINDS)}.")
+        raise ArgumentError(f"unknown what={what!r}; choose from {', '.join(_KINDS)}.")
     return what
 
 
 def _watch_notes(attrs: Any) -> list[str]:
     looks, every = attrs.get("looks"), attrs.get("every")
-    notes = [f"{looks:,} looks, every {every}"] if isinstance(looks, int) and isinstance(every, str) else []
+    notes = [f"{looks:,} polls, every {every}"] if isinstance(looks, int) and isinstance(every, str) else []
     failed = attrs.get("failed")
     return notes + ([f"{len(failed):,} more failed"] if isinstance(failed, list) and failed else [])
 
 
 def _draw_areas(canvas: Canvas, rows: pd.DataFrame) -> Iterator[Artist]:
-    """Draw a status on top of the other, in the order of ``STATUSES``; give the legend, the top one first."""
+    """Draw stacked areas in the order of ``STATUSES``, and yield the legend entries, the top one first."""
     heights = rows.groupby(["at", "name"])["height"].sum(min_count=1).unstack().fillna(0)
     names = [str(word) for word in heights]
     order = [word for word in STATUSES if word in names] + sorted(set(names) - set(STATUSES))
     at = to_axis_days(heights.index.to_series())
     below = np.zeros(len(at))
     handles = []
-    for word in order:
-        top = below + heights[word].to_numpy()
-        canvas.ax.fill_between(at, below, top, label=word, **canvas.patch_options(status_style(word)))
-        handles.append(canvas.proxy(status_style(word), f"{canvas.text(word, 24)}  {heights[word].iloc[-1]:,.0f}"))
+    for status in order:
+        style, height = status_style(status), heights[status].to_numpy()
+        top = below + height
+        canvas.ax.fill_between(at, below, top, label=status, **canvas.patch_options(style))
+        handles.append(canvas.proxy(style, f"{canvas.text(status, 24)}  {height[-1]:,.0f}"))
         below = top
     canvas.ax.set_xlim(at[0], at[-1])
     yield from reversed(handles)
 
 
 def _draw_lines(canvas: Canvas, rows: pd.DataFrame, kind: str) -> Iterator[Artist]:
-    """Draw the highest lines, and the rest as one; give the legend."""
+    """Draw the highest lines and combine the rest into one; yield the legend entries."""
     which = ["target_service_name", "name", "scope"]
     groups = [group.sort_values("at", kind="stable") for _, group in rows.groupby(which, dropna=False)]
     groups.sort(key=lambda group: -np.nan_to_num(group["height"].max()))
@@ -255,7 +258,7 @@ def _last_value(rows: pd.DataFrame, kind: str) -> str:
     if pd.isna(last["height"]):
         return "?"
     if kind == "retries":
-        return f"{last['height']:,.1f} a minute"
+        return f"{last['height']:,.1f} per minute"
     eta = last["eta"]
     drained = pd.isna(eta) or not eta
     return f"{last['height']:,.0f}" + ("" if drained else f", drains in {format_duration(eta)}")
@@ -263,7 +266,7 @@ def _last_value(rows: pd.DataFrame, kind: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _WatchPlot:
-    """How one kind is drawn: its title, the column that is its height, and what that is."""
+    """How one kind is drawn: its title, the column to draw, the label of the axis, and the text for an empty plot."""
 
     title: str
     column: str
@@ -272,10 +275,13 @@ class _WatchPlot:
 
 
 _KINDS = {
-    "status": _WatchPlot("What is not completed", "n", "invocations", "No invocation was there that is not completed."),
-    "retries": _WatchPlot("Retries", "per_minute", "attempts per minute", "No invocation was tried again."),
-    "backlog": _WatchPlot("Calls that wait for a key", "n", "calls waiting (pending)", "No call waited for a key."),
+    "status": _WatchPlot("Invocations in flight", "n", "invocations", "No invocations were in flight."),
+    "retries": _WatchPlot("Retries", "per_minute", "attempts per minute", "No invocations were retrying."),
+    "backlog": _WatchPlot("Calls that wait for a key", "n", "calls waiting (pending)", "No calls waited for a key."),
     "deployment": _WatchPlot(
-        "What is pinned to a deployment", "n", "invocations not completed", "No invocation was pinned to a deployment."
+        "Invocations pinned to a deployment",
+        "n",
+        "invocations in flight",
+        "No invocations were pinned to a deployment.",
     ),
 }

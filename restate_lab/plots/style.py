@@ -1,4 +1,4 @@
-"""Colours, hatches, backgrounds and fonts: every plot begins with a canvas and ends with a title."""
+"""Colors, hatches, backgrounds and fonts: every plot begins with a canvas and ends with a title."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from restate_lab.status import STATUSES
 
 __all__ = ["NEUTRAL", "PALETTE", "Canvas", "FillStyle", "Typeface", "canvas_on", "status_style", "typeface"]
 
-# Tried in this order after the fonts of the style sheet; the last one comes with matplotlib.
+# Fonts to try after those of the style sheet, in this order; the last one is part of matplotlib.
 _MORE = (
     *("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans JP", "Noto Sans SC", "Source Han Sans", "Hiragino Sans"),
     *("PingFang SC", "Yu Gothic", "Microsoft YaHei", "Malgun Gothic", "WenQuanYi Zen Hei", "Droid Sans Fallback"),
@@ -36,31 +36,31 @@ _MORE = (
 _FROM_RIGHT = {"R", "AL", "AN"}
 _MARK = "\N{LEFT-TO-RIGHT MARK}"
 NOTHING = "–"
-_LARGE, _SMALL, _LEAST = 11.0, 8.0, 6.0  # points: of titles, of other text, and of that on small Axes
-_FULL = 8.0  # inches, of Axes on which names are not cut more than elsewhere
+_LARGE, _SMALL, _LEAST = 11.0, 8.0, 6.0  # points: titles, other text, other text on small Axes
+_FULL = 8.0  # inches; on narrower Axes, text is shortened more
 _NARROW = 5.0  # inches
-_SHARE = 0.775  # of a figure's width that matplotlib gives to its only Axes, before the layout
-_LINE = 125  # characters
+_SHARE = 0.775  # matplotlib's default width of the only Axes, as a share of the figure
+_LINE = 125  # characters in a line below the title
 _DARK_INK, _LIGHT_INK = "#1b1e23", "#f1f3f5"
 
 
 @dataclass(frozen=True, slots=True)
 class Typeface:
-    """The fonts of one picture: ``families`` are their names, in the order in which a character is looked for."""
+    """The fonts of one picture; ``families`` are their names, in the order of the search for a character."""
 
     families: tuple[str, ...]
     _fonts: tuple[Any, ...]
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """Return what a matplotlib Text needs to draw these fonts and take "$" for a dollar."""
+        """Return the options of a matplotlib Text that uses these fonts and does not parse "$" as math."""
         return {"fontfamily": list(self.families), "parse_math": False, "usetex": False}
 
     def text(self, value: object, width: int = 40) -> str:
-        """Return a value in at most ``width`` characters, cut in the middle; a dash for what is missing.
+        """Return a value as text of at most ``width`` characters, shortened in the middle; a missing value is a dash.
 
-        What is invisible or in no font is written as its code, which counts with its characters. Text that is written
-        from the right keeps to its own place in a line.
+        Invisible characters and characters without a glyph are written as escapes, whose characters count. Text
+        written from right to left is isolated, so that it does not reorder the text around it.
         """
         if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
             return NOTHING
@@ -70,12 +70,12 @@ class Typeface:
         return self._isolate_direction(self._truncate(text, width))
 
     def width(self, text: str, size: float) -> float:
-        """Return how wide a line is, in points."""
+        """Return the width of a line, in points."""
         return float(text_to_path.get_text_width_height_descent(text, self._properties(size), ismath=False)[0])
 
     def _truncate(self, text: str, width: int) -> str:
         whole = len(text) <= width
-        # A megabyte is not looked at: only its ends can show.
+        # Escape only both ends: the value can be very long.
         head = [self._escape(each) for each in text[: width + 1]]
         if whole and sum(map(len, head)) <= width:
             return "".join(head)
@@ -84,7 +84,7 @@ class Typeface:
         return "".join([*front, "…", *back])
 
     def _isolate_direction(self, text: str) -> str:
-        """Put marks around what is written from the right, or its neighbours in the line would change places."""
+        """Put direction marks around right-to-left text, or it would reorder the text around it."""
         if self._has_glyph(_MARK) and any(unicodedata.bidirectional(each) in _FROM_RIGHT for each in text):
             return f"{_MARK}{text}{_MARK}"
         return text
@@ -103,26 +103,26 @@ class Typeface:
 
 @dataclass(frozen=True, slots=True)
 class FillStyle:
-    """The colour of an area or a line, and the hatch that distinguishes it in grey."""
+    """The color of an area or a line, and the hatch that distinguishes it in grayscale."""
 
     colour: str
     hatch: str = ""
 
 
 NEUTRAL = FillStyle("#5b8db8")
-"""What has no status: sizes, durations."""
+"""The style of values without a status, such as sizes."""
 REST = FillStyle("#9aa0a8", "..")
-"""Others, taken together."""
+"""The style of combined others."""
 PALETTE = (
     *(FillStyle("#0072b2"), FillStyle("#e69f00"), FillStyle("#009e73"), FillStyle("#cc79a7")),
     *(FillStyle("#56b4e9"), FillStyle("#8c7a3d"), FillStyle("#7a5195")),
 )
-"""For lines that are told apart by name: Okabe and Ito's colours without the red, which means failed."""
+"""Colors of lines with names: the palette of Okabe and Ito without its red, which means failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """The Axes of one plot, with the inks that can be read on its ground, and its fonts."""
+    """The Axes of one plot with its fonts, and text colors that are readable on its background."""
 
     ax: Axes
     typeface: Typeface
@@ -132,45 +132,45 @@ class Canvas:
 
     @property
     def width(self) -> float:
-        """Return how wide the Axes are in inches, with their margins, before the layout is made."""
+        """Return the width of the Axes in inches, with margins, before the layout is computed."""
         figure = self.ax.figure
         return float(self.ax.get_position().width * figure.bbox.width / figure.dpi / _SHARE)
 
     def text(self, value: object, width: int) -> str:
-        """Return a value in at most so many characters, fewer on small Axes; ``Typeface.text`` says how."""
+        """Return a value as text of at most ``width`` characters, fewer on small Axes; see ``Typeface.text``."""
         return self.typeface.text(value, max(8, int(width * self._text_share)))
 
     @property
     def font_size(self) -> float:
-        """Return the size of all text but the title."""
+        """Return the size of all text except the title, in points."""
         return max(_LEAST, _SMALL * min(1.0, self.width / _FULL))
 
     @property
     def is_narrow(self) -> bool:
-        """Tell whether there is little room beside and below the Axes."""
+        """Return whether there is little room next to the Axes and below them."""
         return self.width < _NARROW
 
     @property
     def _text_share(self) -> float:
-        """Return how many letters have room, as a share of what has on full Axes."""
+        """Return the number of letters that fit, as a share of those on full-size Axes."""
         return min(1.0, self.width / _FULL * _SMALL / self.font_size)
 
     @property
     def text_options(self) -> dict[str, Any]:
-        """Return what all text inside of the Axes has."""
+        """Return the options of all text inside the Axes."""
         return {"color": self.ink, "fontsize": self.font_size, **self.typeface.options}
 
     @property
     def margin_options(self) -> dict[str, Any]:
-        """Return what all text beside of the Axes has."""
+        """Return the options of all text outside the Axes."""
         return {**self.text_options, "color": self.margin_ink}
 
     def edge_colour(self, colour: str) -> str:
-        """Return the colour of the edge and the hatch of something: itself, nearer to the ink."""
+        """Return the color of edges and hatches: the given color, mixed with the text color."""
         return mix_colours(colour, self.ink, 0.4)
 
     def tint(self, colour: str, share: float = 0.25) -> str:
-        """Return a colour paled towards the ground; ``share`` is what is left of it."""
+        """Return a lighter color, mixed with the background; ``share`` is the share of the original color."""
         return mix_colours(self.background, colour, share)
 
     def patch_options(self, of: FillStyle) -> dict[str, Any]:
@@ -178,11 +178,11 @@ class Canvas:
         return {"facecolor": of.colour, "edgecolor": self.edge_colour(of.colour), "hatch": of.hatch, "linewidth": 0.6}
 
     def proxy(self, of: FillStyle, label: str) -> Patch:
-        """Return what stands for an area in the legend."""
+        """Return the legend entry of an area."""
         return Patch(label=label, **self.patch_options(of))
 
     def add_legend(self, handles: Sequence[Artist], *, below: float = 0.0, left: float = 0.0, columns: int = 6) -> None:
-        """Put a legend below the Axes, ``below`` points further down for what is there, from ``left`` points before."""
+        """Add a legend below the Axes, moved down by ``below`` points and to the left by ``left`` points."""
         if not handles:
             return
         apart = 18 + below
@@ -215,17 +215,16 @@ class Canvas:
         of: Iterable[str] = (),
         left: float = 0.0,
     ) -> None:
-        """Write what this is, and below it of which source and moment, and what is not in it.
+        """Write the title, then lines with details (``of``), the source and its time, the notes, and missing rows.
 
-        ``of`` says what it is more exactly. It begins ``left`` points before the Axes, where the names of their rows
-        begin.
+        The text begins ``left`` points left of the Axes, where the names of the rows begin.
         """
         lines = _join_into_lines(
             int(_LINE * self._text_share),
             [*of, *_source_notes(self.typeface, attrs, tz), *notes, *_truncation_notes(attrs)],
         )
         options = self.margin_options | {"fontsize": self.font_size / _SMALL * _LARGE}
-        # Without a y matplotlib measures all labels of the Axes at each draw, to see whether they push the title up.
+        # Without y, matplotlib measures all labels at each draw to compute the position of the title.
         title = self.ax.set_title(text, loc="left", y=1.0, pad=10 + 11 * len(lines), **options)
         title.set_transform(title.get_transform() + ScaledTranslation(-left / 72, 0, self.ax.figure.dpi_scale_trans))
         for number, line in enumerate(reversed(lines)):
@@ -233,13 +232,13 @@ class Canvas:
             self.ax.annotate(line, (0, 1), place, "axes fraction", "offset points", **self._muted_options())
 
     def write_beside(self, text: str, row: float, *, up: float = 0.0) -> None:
-        """Write something at the right of the Axes, beside a row, or ``up`` points above it."""
+        """Write a text to the right of the Axes, next to a row, or ``up`` points above the row."""
         coordinates = ("axes fraction", "data")
         options = {**self.margin_options, "va": "bottom" if up else "center"}
         self.ax.annotate(text, (1, row), (10, up), coordinates, "offset points", **options)
 
     def show_empty(self, text: str) -> Axes:
-        """Say in words that there is nothing to draw, instead of an empty box."""
+        """Show a text instead of empty Axes."""
         self.ax.set_axis_off()
         self.ax.text(0.5, 0.5, text, transform=self.ax.transAxes, ha="center", va="center", **self._muted_options())
         return self.ax
@@ -252,33 +251,35 @@ _UNKNOWN = FillStyle("#b0a8c0", "**")
 
 
 def typeface() -> Typeface:
-    """Return the fonts of the style sheet in force, and of what is installed those that know more scripts."""
+    """Return the fonts of the current style sheet, and installed fonts that cover more scripts."""
     installed = {font.name for font in fontManager.ttflist}
     families = tuple(dict.fromkeys([*FontProperties().get_family(), *(name for name in _MORE if name in installed)]))
     return Typeface(families, tuple(get_font(findfont(FontProperties(family=[name]))) for name in families))
 
 
 def status_style(status: str) -> FillStyle:
-    """Return how a status is drawn; one of a newer server has a style of its own, too."""
+    """Return the style of a status; all unknown statuses of newer servers share one style."""
     return FillStyle(STATUSES[status].colour, _HATCHES[status]) if status in STATUSES else _UNKNOWN
 
 
 def canvas_on(ax: Axes | None, *, width: float = 9.0, height: float = 4.0) -> Canvas:
-    """Return where to draw: ``ax``, or new Axes of that size in inches, which a notebook shows by itself.
+    """Return a canvas on ``ax``, or on new Axes of this size in inches, which a notebook shows automatically.
 
     Raises:
-        ArgumentError: ``ax`` is no Axes.
+        ArgumentError: ``ax`` is not Axes.
     """
     if ax is None:
-        # Late, and only here: pyplot keeps figures and chooses a backend, which panels must not touch.
+        # Imported late and only here: pyplot keeps figures and chooses a backend, and panels must not cause that.
         with Shield():
             from matplotlib import pyplot as plt  # noqa: PLC0415
 
-            figure, ax = plt.subplots(figsize=(width, height), layout="constrained")  # the first one loads the backend
-        # An own ground, whatever page it comes to stand on.
+            figure, ax = plt.subplots(figsize=(width, height), layout="constrained")  # the first call loads the backend
+        # An opaque background, so the figure is readable on every page.
         figure.set_facecolor(_background(figure))
     elif not isinstance(ax, Axes):
-        raise ArgumentError(f"ax is {type(ax).__name__!r}: give one matplotlib Axes, as of plt.subplots()[1].")
+        raise ArgumentError(
+            f"ax must be matplotlib Axes, not {type(ax).__name__!r}; use for example plt.subplots()[1]."
+        )
     around = _background(ax.figure)
     inside = _composite(ax.get_facecolor(), around)
     canvas = Canvas(ax, typeface(), background=inside, ink=ink_on(inside), margin_ink=ink_on(around))
@@ -287,24 +288,24 @@ def canvas_on(ax: Axes | None, *, width: float = 9.0, height: float = 4.0) -> Ca
 
 
 def mix_colours(colour: str, other: str, share: float) -> str:
-    """Return a colour with that share of another one in it."""
+    """Mix two colors; ``share`` is the share of the second one."""
     red, green, blue = ((1 - share) * a + share * b for a, b in zip(to_rgb(colour), to_rgb(other), strict=True))
     return to_hex((red, green, blue))
 
 
 def is_light(colour: str) -> bool:
-    """Tell whether dark text is the one to read on this colour."""
+    """Return whether dark text is easier to read on this color than light text."""
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.179
 
 
 def ink_on(colour: str) -> str:
-    """Return the colour of text that is read best on this colour."""
+    """Return the text color that is easiest to read on this color."""
     return _DARK_INK if is_light(colour) else _LIGHT_INK
 
 
 def _take_within(pieces: list[str], width: int) -> list[str]:
-    """Return as many of the first pieces as are that wide together."""
+    """Return the first pieces whose total length is at most ``width``."""
     taken = 0
     for number, piece in enumerate(pieces):
         taken += len(piece)
@@ -330,9 +331,9 @@ _HATCHES = {
 
 
 def _background(figure: Any) -> str:
-    """Return the colour that is behind a figure; of a transparent one, what the style sheet's text is meant for."""
+    """Return the background color of a figure; behind a transparent one, the color that fits the style sheet's text."""
     behind = "#111111" if is_light(to_hex(rcParams["text.color"])) else "#ffffff"
-    # of a subfigure the figure, too
+    # for a subfigure, first the figure that contains it
     for each in (figure.figure, figure):
         behind = _composite(each.get_facecolor(), behind)
     return behind
@@ -344,7 +345,7 @@ def _composite(colour: Any, below: str) -> str:
 
 
 def _legend_columns(widths: Sequence[float], room: float, *, most: int) -> int:
-    """Return how many columns of a legend fit into a width, where its entries are that wide; all in points."""
+    """Return how many legend columns fit into ``room``, for entries of these widths; all values are in points."""
     for columns in range(min(most, len(widths)), 1, -1):
         rows = -(-len(widths) // columns)
         if sum(max(widths[first : first + rows]) for first in range(0, len(widths), rows)) <= room:
@@ -372,7 +373,7 @@ def _source_notes(face: Typeface, attrs: Mapping[Any, Any], tz: tzinfo) -> list[
 
 
 def _join_into_lines(width: int, parts: Iterable[str]) -> list[str]:
-    """Return the parts in lines of so many characters, about."""
+    """Join the parts into lines of about ``width`` characters."""
     lines: list[str] = []
     for part in parts:
         if lines and len(lines[-1]) + len(part) < width:
@@ -387,7 +388,5 @@ def _truncation_notes(attrs: Mapping[Any, Any]) -> list[str]:
     if not isinstance(truncated, Mapping):
         return []
     return (
-        [f"only the first {truncated['limit']:,} rows"]
-        if isinstance(truncated.get("limit"), int)
-        else ["not everything"]
+        [f"only the first {truncated['limit']:,} rows"] if isinstance(truncated.get("limit"), int) else ["incomplete"]
     )

@@ -1,4 +1,4 @@
-"""Numbers as people read them, and axes that are marked with them: durations, bytes, counts, moments."""
+"""Format numbers and axes for readers: durations, sizes, counts and times."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ _BETWEEN = (2, 5, 20, 50, 200, 500, 2 * _SECOND, 5 * _SECOND, 30 * _SECOND, 2 * 
 
 
 def parse_timestamp(text: Any) -> datetime | None:
-    """Return the timestamp in an attribute of a frame, None where it has none."""
+    """Return the timestamp in an attribute of a frame, or None if it is not a timestamp with a zone."""
     try:
-        # with nanoseconds, which datetime.fromisoformat() does not read
+        # pandas, because datetime.fromisoformat() does not read nanoseconds
         timestamp = pd.to_datetime(text).floor("us").to_pydatetime() if isinstance(text, str) else None
     except ValueError:
         return None
@@ -44,14 +44,14 @@ def parse_timestamp(text: Any) -> datetime | None:
 
 
 def to_axis_days(times: pd.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return moments as matplotlib counts them, in days since 1970; NaN for what is missing."""
+    """Return times in matplotlib's unit, days since 1970; NaN for missing values."""
     utc = pd.to_datetime(times, utc=True).dt.as_unit("us")
     days = utc.dt.tz_localize(None).to_numpy(dtype="datetime64[us]").astype("int64") / (_DAY * 1_000)
     return np.where(utc.isna().to_numpy(), np.nan, days)
 
 
 def format_size(count: float) -> str:
-    """Return bytes in the largest binary unit that they have one of, with three digits at most."""
+    """Return a number of bytes in a fitting binary unit, with at most three digits, such as "1.5 MiB"."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(count) < 1023.5:
             return f"{_three_digits(count)} {unit}"
@@ -60,8 +60,8 @@ def format_size(count: float) -> str:
 
 
 def format_time_axis(axis: Axis, tz: tzinfo, *, few: bool = False) -> None:
-    """Mark an axis with moments in the zone, and say which zone it is; with ``few`` marks where there is no room."""
-    # Its widest step is 30 of a unit: where those do not reach the fewest marks of the next unit, it warns of a gap.
+    """Format a time axis in the zone, with the zone in its label; ``few`` means fewer ticks."""
+    # The widest step of the locator is 30 of a unit. If that gives fewer ticks than minticks, matplotlib warns.
     least, most = (2, 5) if few else (4, 9)
     locator = AutoDateLocator(tz=tz, minticks=least, maxticks=most)  # type: ignore[no-untyped-call] # without types
     axis.set_major_locator(locator)
@@ -71,7 +71,7 @@ def format_time_axis(axis: Axis, tz: tzinfo, *, few: bool = False) -> None:
 
 
 def format_duration_axis(axis: Axis, highest: float, *, few: bool = False) -> None:
-    """Mark a logarithmic axis of milliseconds; ``highest`` is the largest value on it, ``few`` means fewer marks."""
+    """Format a logarithmic axis of milliseconds; ``highest`` is its largest value, ``few`` means fewer ticks."""
     shown: list[float] = []
     for steps in (sorted([*_STEPS, *_BETWEEN]), list(_STEPS), [0.0, *_STEPS[1::3]]):
         shown = [step for step in steps if step <= highest * 1.3]
@@ -83,7 +83,7 @@ def format_duration_axis(axis: Axis, highest: float, *, few: bool = False) -> No
 
 
 def format_size_axis(axis: Axis, highest: float, *, few: bool = False) -> None:
-    """Mark an axis of bytes at round numbers of KiB, MiB and so on; ``few`` means fewer marks."""
+    """Format an axis of bytes, with ticks at round numbers of KiB, MiB and so on; ``few`` means fewer ticks."""
     unit = 1024.0 ** max(0, math.floor(math.log(max(highest, 1), 1024)))
     ticks = MaxNLocator(nbins=3 if few else 6, steps=[1, 2, 5, 10], integer=unit == 1).tick_values(0, highest / unit)
     axis.set_major_locator(FixedLocator([tick * unit for tick in ticks if 0 <= tick * unit <= highest * 1.05]))
@@ -91,13 +91,13 @@ def format_size_axis(axis: Axis, highest: float, *, few: bool = False) -> None:
 
 
 def format_number_axis(axis: Axis) -> None:
-    """Mark an axis of counts at whole numbers, without a sign."""
+    """Format an axis of counts, with ticks at whole numbers and without a minus sign."""
     axis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):,.0f}"))
 
 
 def _three_digits(value: float) -> str:
-    """Return a number with three digits, more only before the point."""
+    """Return a number with three digits, or with more if its integer part is longer."""
     digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
     text = f"{value:,.{digits}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,4 +1,4 @@
-"""Who waits for whom, as a picture: from the left to whom everybody waits for, and circles as circles."""
+"""Draw the wait-for graph: waiting invocations at the left, root blockers at the right, and deadlocks as cycles."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ from restate_lab.plots.style import Canvas, canvas_on, mix_colours, status_style
 
 __all__ = ["plot_waits"]
 
-_WIDE, _HIGH = 0.8, 0.74  # of a box, in columns and rows
+_WIDE, _HIGH = 0.8, 0.74  # size of a box, in columns and rows
 _MOST = 36  # boxes
 _LEAST_ROW = 0.3  # inches
-_TEXT_COLUMNS = 0.75  # columns, for what root blockers wait for
+_TEXT_COLUMNS = 0.75  # columns, for the text about a root blocker
 _COLUMN, _ROW = 2.6, 0.56  # inches
-_FEWEST = 6  # letters of a target
+_FEWEST = 6  # minimum number of letters of a target
 _STYLES: dict[str, Any] = {"call": "-", "key": (0, (4, 2)), "attach": (0, (1, 1.5))}
 _OTHER = "other"
 
 
 @check_keywords
 def plot_waits(waits: Waits, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
-    """Draw who waits for whom: an arrow leads from who waits to the right, to who is waited for.
+    """Draw the wait-for graph: an arrow points from a waiting invocation to the one that blocks it, at its right.
 
-    ``waits`` is what ``rl.waits(lab)`` gives. At the right stand the root blockers, with what they wait for in words
-    and how many wait for them; deadlocks are circles in the colour of failure. A box has the target, the id and the
-    status of an invocation. What would be too much is folded with its number, "+8 waiting", the long way behind it
-    included. Who waits for no invocation (awakeables, promises, sleeps) is not drawn, and counted. ``tz`` is the zone
-    of the moment in the title.
+    ``waits`` is the result of ``rl.waits(lab)``. The root blockers are at the right, with the reason why they wait and
+    the number of invocations that wait for them. Deadlocks are cycles in red. A box has the target, the ID and the
+    status of an invocation. If there are too many boxes, some are folded into one with their number, such as "+8
+    waiting", which includes all invocations that wait behind them. Invocations that wait for something else (an
+    awakeable, a promise, a sleep) are counted but not drawn. ``tz`` is the time zone of the time in the title.
 
     Raises:
-        ArgumentError: ``waits`` is no Waits, ``ax`` is no Axes, or ``tz`` no zone.
+        ArgumentError: ``waits`` is not Waits, ``ax`` is not Axes, or ``tz`` is not a time zone.
     """
     if not isinstance(waits, Waits):
-        raise ArgumentError(f"plot_waits takes what rl.waits(lab) gives; this is {type(waits).__name__!r}.")
+        raise ArgumentError(f"plot_waits needs the result of rl.waits(lab), not {type(waits).__name__!r}.")
     where = zone(tz)
     graph = grouped_graph(waits.graph(), waits.blockers)
     layout = layout_of(graph, waits.deadlocks, most=_max_boxes(ax))
@@ -60,9 +60,9 @@ def plot_waits(waits: Waits, /, *, ax: Axes | None = None, tz: str | tzinfo = "U
         ax, width=0.5 + _COLUMN * (max(layout.columns, 3) + _TEXT_COLUMNS), height=1.3 + _ROW * max(layout.rows, 1)
     )
     attrs = {"source": waits.source, "version": waits.version, "now": waits.at.isoformat()}
-    canvas.set_title("Who waits for whom", attrs, where, _exclusion_notes(canvas, waits, layout), of=[waits.verdict])
+    canvas.set_title("Wait-for graph", attrs, where, _exclusion_notes(canvas, waits, layout), of=[waits.verdict])
     if not layout.boxes:
-        return canvas.show_empty("No invocation waits for another one.")
+        return canvas.show_empty("No invocation waits for another invocation.")
     drawing = _Drawing.create(canvas, layout, graph, waits)
     for cycle in layout.cycles:
         drawing.draw_cycle(cycle)
@@ -77,7 +77,7 @@ def plot_waits(waits: Waits, /, *, ax: Axes | None = None, tz: str | tzinfo = "U
 
 
 def _max_boxes(ax: Axes | None) -> int:
-    """Return how many boxes are shown: as many as are readable on Axes of that height."""
+    """Return the maximum number of boxes that are readable on Axes of this height."""
     if not isinstance(ax, Axes):
         return _MOST
     return min(_MOST, max(6, int(ax.get_position().height * ax.figure.bbox.height / ax.figure.dpi / _LEAST_ROW)))
@@ -86,7 +86,7 @@ def _max_boxes(ax: Axes | None) -> int:
 def _exclusion_notes(canvas: Canvas, waits: Waits, layout: Layout) -> list[str]:
     notes = [canvas.text(reason, 110) for reason in waits.excluded]
     if layout.isolated:
-        notes.append(f"{layout.isolated:,} more wait for no invocation")
+        notes.append(f"{layout.isolated:,} more wait for something else")
     if layout.excluded_trees:
         notes.append(
             f"{layout.excluded_trees:,} more root blockers with {layout.excluded_invocations:,} invocations "
@@ -97,7 +97,7 @@ def _exclusion_notes(canvas: Canvas, waits: Waits, layout: Layout) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Drawing:
-    """What boxes, arrows and circles are drawn with."""
+    """Draws the boxes, arrows and cycles of one graph."""
 
     canvas: Canvas
     boxes: Mapping[str, Box]
@@ -106,14 +106,14 @@ class _Drawing:
     in_cycle: Mapping[str, CycleBox]
     font_size: float
     text_width: float
-    """How wide a line in a box may be, in points."""
+    """Maximum width of a line in a box, in points."""
 
     @classmethod
     def create(cls, canvas: Canvas, layout: Layout, graph: nx.DiGraph, waits: Waits) -> _Drawing:
         figure, box = canvas.ax.figure, canvas.ax.get_position()
         wide = _axes_inches(canvas) / (layout.columns + _text_columns(canvas))
         high = box.height * figure.bbox.height / figure.dpi / max(layout.rows, 1)
-        # three lines in a box, and an id with its status in a line
+        # Three lines must fit into a box, and an ID with its status into a line.
         font_size = min(7.5, max(3.5, min(high * _HIGH * 72 / 3.9, wide * _WIDE * 72 / (30 * 0.6))))
         return cls(
             canvas,
@@ -143,7 +143,7 @@ class _Drawing:
         )
         label = "DEADLOCK" if cycle.certain else "POSSIBLE DEADLOCK"
         label += f", {cycle.hidden:,} more in it" if cycle.hidden else ""
-        # The style's own fonts: those for other scripts seldom have a bold face, which matplotlib then tells the log.
+        # Use the fonts of the style sheet: fonts for other scripts often have no bold face, and matplotlib logs that.
         bold = self._text_options(weight="bold", fontfamily=rcParams["font.family"])
         canvas.ax.text(cycle.left + 0.06, cycle.top + 0.2, label, va="center", **bold)
         keys = [*cycle.members, cycle.members[0]]
@@ -151,7 +151,7 @@ class _Drawing:
             self._draw_cycle_arrow(self.boxes[waiter], self.boxes[blocker], of=len(cycle.members))
 
     def _draw_cycle_arrow(self, waiter: Box, blocker: Box, *, of: int) -> None:
-        """Draw an arrow from member to member of a circle."""
+        """Draw an arrow from one member of a cycle to the next."""
         bend = "arc3"
         if waiter is blocker:
             begin, end = ((waiter.x + _WIDE / 2, waiter.y + aside) for aside in (-0.2, 0.2))
@@ -161,7 +161,7 @@ class _Drawing:
             begin, end = (waiter.x, waiter.y + down * _HIGH / 2), (blocker.x, blocker.y - down * _HIGH / 2)
         else:
             right = 1 if blocker.x > waiter.x else -1
-            # of two the arrows there and back run side by side
+            # in a cycle of two, the two arrows are next to each other
             aside = 0.15 * right if of == 2 else 0.0
             begin = (waiter.x + right * _WIDE / 2, waiter.y + aside)
             end = (blocker.x - right * _WIDE / 2, blocker.y + aside)
@@ -169,7 +169,7 @@ class _Drawing:
         self._add_arrow(begin, end, edge, status_style("failed").colour, 1.8, bend)
 
     def draw_arrow(self, waiter: str, blocker: str, edge: Mapping[str, Any]) -> None:
-        """Draw who waits for whom, where both are shown and not in one circle."""
+        """Draw the arrow of one wait, unless an end is not shown or both are in the same cycle."""
         begin, end = self.boxes.get(waiter), self.boxes.get(blocker)
         if begin is None or end is None or self.in_cycle.get(waiter, 0) is self.in_cycle.get(blocker, 1):
             return
@@ -201,7 +201,7 @@ class _Drawing:
         )
 
     def draw_box(self, box: Box) -> None:
-        """Draw an invocation, or how many are folded here."""
+        """Draw an invocation, or the number of folded invocations."""
         if box.folded:
             self._draw_folded(box)
             return
@@ -229,7 +229,7 @@ class _Drawing:
         ax.text(left + 0.07, box.y, "\n".join(lines), va="center", zorder=4, linespacing=1.15, **self._text_options())
 
     def _id_and_status(self, id_: str, status: str) -> str:
-        """Return an id and a status; of the id only its end, or nothing, where there is no room."""
+        """Return an ID and a status; if there is no room, only the end of the ID, or no ID."""
         shown_status = self.canvas.typeface.text(status, 20)
         for text in (f"{_shorten_id(id_)}  {shown_status}", f"…{id_[-6:]}  {shown_status}"):
             if self.canvas.typeface.width(text, self.font_size) <= self.text_width:
@@ -237,7 +237,7 @@ class _Drawing:
         return self._fit(status)
 
     def _fit(self, value: object) -> str:
-        """Return a value cut so that it fits into a box."""
+        """Return a value as text, shortened to fit into a box."""
         face, letters = self.canvas.typeface, int(self.text_width / (self.font_size * 0.4)) + 1
         text = face.text(value, letters)
         while face.width(text, self.font_size) > self.text_width and letters > _FEWEST:
@@ -247,7 +247,7 @@ class _Drawing:
 
     def _draw_folded(self, box: Box) -> None:
         around = box.blocker is None
-        label = f"… {box.folded:,} more around …" if around else f"+{box.folded:,} waiting"
+        label = f"… {box.folded:,} more in the cycle …" if around else f"+{box.folded:,} waiting"
         left, wide = box.x - _WIDE / 2, _WIDE
         line = self._line_colour
         self.canvas.ax.add_patch(
@@ -270,7 +270,7 @@ class _Drawing:
         return {**self.canvas.text_options, "fontsize": self.font_size, "in_layout": False, **more}
 
     def legend_proxies(self) -> list[Artist]:
-        """Return what explains the lines and the statuses that are there."""
+        """Return legend entries for the lines and the statuses in the graph."""
         ids = [key for key, box in self.boxes.items() if not box.folded]
         pairs = [(a, b) for a, b in self.graph.edges if a in self.boxes and b in self.boxes]
         kinds = sorted({self.graph.edges[pair]["kind"] for pair in pairs})
@@ -283,19 +283,19 @@ class _Drawing:
 
 
 def _axes_inches(canvas: Canvas) -> float:
-    """Return how wide the Axes will be; about, where a layout is still to be made."""
+    """Return the width of the Axes in inches, estimated if there is no layout yet."""
     figure = canvas.ax.figure.figure
     if figure.get_layout_engine() is None:
         return float(canvas.ax.get_position().width * figure.bbox.width / figure.dpi)
-    # beside other Axes some of it goes to their names
+    # next to other Axes, their labels need some of the width
     return canvas.width * (0.7 if canvas.is_narrow else 0.95)
 
 
 def _text_columns(canvas: Canvas) -> float:
-    """Return how many columns there are for text beside root blockers."""
+    """Return the number of columns for text next to root blockers."""
     return 0.0 if canvas.is_narrow else _TEXT_COLUMNS
 
 
 def _shorten_id(id_: str) -> str:
-    """Return an id that can still be found: its beginning and its end."""
+    """Return a shortened ID: its beginning and its end, so that it can still be found."""
     return id_ if len(id_) <= 20 else f"{id_[:9]}…{id_[-6:]}"

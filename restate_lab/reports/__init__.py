@@ -1,1 +1,1 @@
-"""What is handed over: executed notebooks, and reports that open anywhere."""
+"""Reports as single files that open anywhere, and executed notebooks."""

@@ -1,4 +1,7 @@
-"""The chapters of an incident report, one function each; they name what is missing, and raise where all of it is."""
+"""The chapters of an incident report, one function each.
+
+A chapter names the parts that could not be read. It raises RestateLabError if nothing could be read.
+"""
 
 from __future__ import annotations
 
@@ -52,12 +55,12 @@ __all__ = ["CHAPTERS", "first_page"]
 _WORST = 3
 _EVENTS = 120
 _EVERY_EVENT = 400
-_GAPS = 100  # routine events that are closer than this part of the time are one row
+_GAPS = 100  # routine events are grouped if the gap between them is less than 1/100 of the time span
 _LEAST_GAP = pd.Timedelta("2s")
 
 
 def diagnosis_chapter(context: ReportContext) -> Section:
-    """Return the findings of the doctor, with the verdict for the first page."""
+    """Return the doctor's findings, with the verdict for the first page."""
     section = section_of(context.diagnosis, context.builder, title="What is wrong", rows=1)
     error = first_error(context.diagnosis, context.try_to_ask("retry_storm"))
     targets = context.blocked_targets()
@@ -66,7 +69,7 @@ def diagnosis_chapter(context: ReportContext) -> Section:
 
 
 def timeline_chapter(context: ReportContext) -> Section:
-    """Return the timeline: routine events in groups, and all events folded below."""
+    """Return the timeline: routine events in groups, then all events in a folded table."""
     events, frames = timeline_events(context)
     every = timeline_frame(events)
     span = every["time"].max() - every["time"].min() if len(every) else pd.Timedelta(0)
@@ -74,16 +77,16 @@ def timeline_chapter(context: ReportContext) -> Section:
     parts = [context.builder.table(groups, rows=_EVENTS, file="timeline", drop_empty=True)]
     if len(groups) < len(every):
         table = context.builder.table(every, rows=_EVERY_EVENT, file="timeline_events", drop_empty=True)
-        parts.append(replace(table, folded=f"All {len(every):,} events, one by one"))
+        parts.append(replace(table, folded=f"All {len(every):,} events, one per row"))
     caption = (
-        "Deployments, new errors, failures, pauses, restarts, the beginning of each critical finding, and the actions "
-        "taken from here. Routine events that follow each other closely are one row. Earlier events may have expired."
+        "Deployments, new errors, failures, pauses, restarts, the start of each critical finding, and the actions "
+        "taken with restate_lab. One row can combine several routine events. Earlier events may have expired."
     )
     return context.section("Timeline", *parts, *_gap_notices(context), of=frames, caption=caption)
 
 
 def timeline_events(context: ReportContext) -> tuple[list[TimelineEvent], list[pd.DataFrame]]:
-    """Return the events since the report's start, and the frames that they were read from."""
+    """Return the events since ``report.since``, and the frames that contain them."""
     since = context.report.since
     events = list(finding_events(context.diagnosis))
     events_of = {
@@ -108,7 +111,7 @@ def timeline_events(context: ReportContext) -> tuple[list[TimelineEvent], list[p
 
 
 def first_page(context: ReportContext) -> FirstPage:
-    """Return the numbers, the drawn timeline and the statuses of the first page; a part that was not read is absent."""
+    """Return the numbers, the timeline and the status counts of the first page, without parts that were not read."""
     since, diagnosis = context.report.since, context.diagnosis
     events, _ = timeline_events(context)
     began = diagnosis.by_severity("critical")["since"].min()
@@ -132,10 +135,10 @@ def first_page(context: ReportContext) -> FirstPage:
 
 
 def worst_chapter(context: ReportContext) -> Section:
-    """Return why the worst three invocations are stuck, with their journals."""
+    """Return an explanation and the journal for one invocation of each of the three worst findings."""
     chosen = list(_worst_invocations(context.diagnosis.findings))
     if not chosen:
-        return Section("The worst in detail", (Prose(("No critical finding is about an invocation.",)),))
+        return Section("The worst findings in detail", (Prose(("No critical finding is about an invocation.",)),))
     parts: list[Part] = []
     results: list[Any] = []
     for what, id_ in chosen:
@@ -144,11 +147,8 @@ def worst_chapter(context: ReportContext) -> Section:
             parts += _explanation_parts(context, id_, results)
         except RestateLabError as error:
             parts.append(Notice(f"{id_} could not be explained: {context.builder.masker.text(str(error))}"))
-    caption = (
-        f"One invocation of each of the {len(chosen)} findings that affect most: why it does not go on, and its "
-        "journal."
-    )
-    return context.section("The worst in detail", *parts, of=results, caption=caption)
+    caption = f"One invocation for each of the {len(chosen)} worst findings: why it makes no progress, and its journal."
+    return context.section("The worst findings in detail", *parts, of=results, caption=caption)
 
 
 def statuses_chapter(context: ReportContext) -> Section:
@@ -158,9 +158,10 @@ def statuses_chapter(context: ReportContext) -> Section:
     table = None
     if oldest is not None:
         columns = ("id", "target", "status", "idle_for", "created_at")
-        table = context.builder.table(oldest, title="Longest unmoved", columns=columns, rows=15, file="oldest_unmoved")
+        title = "Longest without progress"
+        table = context.builder.table(oldest, title=title, columns=columns, rows=15, file="oldest_unmoved")
     picture = render_figure(
-        plot_status, frame, context.builder.zone, "Invocations by service and status, completed ones left out"
+        plot_status, frame, context.builder.zone, "Invocations by service and status, without completed ones"
     )
     return context.section("Invocations", picture, table, *_gap_notices(context), of=(frame, oldest))
 
@@ -168,7 +169,7 @@ def statuses_chapter(context: ReportContext) -> Section:
 def waits_chapter(context: ReportContext) -> Section:
     """Return the wait-for graph."""
     waits, builder = context.waits, context.builder
-    picture = render_figure(plot_waits, waits, builder.zone, f"Who waits for whom: {waits.verdict}")
+    picture = render_figure(plot_waits, waits, builder.zone, f"Wait-for graph: {waits.verdict}")
     deadlocks = builder.table(
         waits.deadlocks.rename(columns={"waiting": "others_behind"}),
         title="Deadlocks",
@@ -182,17 +183,15 @@ def waits_chapter(context: ReportContext) -> Section:
         rows=20,
         file="root_blockers",
     )
-    gaps = [Notice(f"Not read: {each}.") for each in waits.excluded]
-    title, caption = "Who waits for whom", f"{waits.verdict}."
+    gaps = [Notice(f"This could not be read: {each}.") for each in waits.excluded]
+    title, caption = "Wait-for graph", f"{waits.verdict}."
     return context.section(title, picture, deadlocks, blockers, *gaps, of=(waits,), caption=caption)
 
 
 def retries_chapter(context: ReportContext) -> Section:
-    """Return the retries with their errors."""
+    """Return the retrying invocations by step and error."""
     frame = context.ask("retry_storm")
-    picture = render_figure(
-        plot_retries, frame, context.builder.zone, "Invocations that are being tried again, by step and error"
-    )
+    picture = render_figure(plot_retries, frame, context.builder.zone, "Retrying invocations, by step and error")
     columns = ("handler", "step", "error_code", "message", "n", "attempts", "worst", "next_retry_at", "example_id")
     table = (
         context.builder.table(_add_handler_column(frame), columns=columns, rows=25, file="retries")
@@ -203,11 +202,11 @@ def retries_chapter(context: ReportContext) -> Section:
 
 
 def failures_chapter(context: ReportContext) -> Section:
-    """Return final failures and paused invocations."""
+    """Return invocations that failed, were cancelled or killed, or are paused."""
     frame = context.ask("terminal_failures", since=context.report.since)
     columns = ("handler", "status", "code", "message", "n", "first_at", "last_at", "example_id")
     ended = context.builder.table(
-        _add_handler_column(frame), title="Ended in failure", columns=columns, rows=30, file="failures"
+        _add_handler_column(frame), title="Failed, cancelled or killed", columns=columns, rows=30, file="failures"
     )
     paused = context.try_to_ask("paused")
     table = None
@@ -218,21 +217,21 @@ def failures_chapter(context: ReportContext) -> Section:
 
 
 def latency_chapter(context: ReportContext) -> Section:
-    """Return how long invocations took, and how many ended."""
+    """Return how long invocations took, and how many ended, by handler."""
     frame = context.ask("latency", since=context.report.since)
     rate = context.try_to_ask("throughput", since=context.report.since)
-    picture = render_figure(plot_latency, frame, context.builder.zone, "How long invocations took, by handler")
+    picture = render_figure(plot_latency, frame, context.builder.zone, "Duration of invocations, by handler")
     rates = None
     if rate is not None:
-        rates = render_figure(plot_throughput, rate, context.builder.zone, "Invocations that ended, by how they ended")
-    caption = "Of completed invocations that are still retained; what has expired is not counted."
+        rates = render_figure(plot_throughput, rate, context.builder.zone, "Ended invocations, by outcome")
+    caption = "Only completed invocations that are still retained. Expired invocations are not counted."
     return context.section(
         "Latency and throughput", picture, rates, *_gap_notices(context), of=(frame, rate), caption=caption
     )
 
 
 def deployments_chapter(context: ReportContext) -> Section:
-    """Return the deployments, what is pinned to them, and which of them fail."""
+    """Return the deployments, the invocations pinned to them, and the failing deployments."""
     frame = context.ask("deployment_pins")
     columns = (
         "deployment_id",
@@ -256,7 +255,7 @@ def deployments_chapter(context: ReportContext) -> Section:
 
 
 def method_chapter(context: ReportContext) -> Section:
-    """Return how the report was read, and which records expire soon."""
+    """Return how the report's data was read, and which records expire soon."""
     checked = context.builder.table(
         context.diagnosis.checked.round({"seconds": 3}),
         title="Checks of the doctor",
@@ -273,14 +272,14 @@ def method_chapter(context: ReportContext) -> Section:
     soon = None
     if expiring is not None and len(expiring):
         columns = ("target", "status", "completed_at", "expires_at", "id")
-        title = "Failures whose record expires within a day"
+        title = "Failures with records that expire within a day"
         soon = context.builder.table(expiring, title=title, columns=columns, rows=20, file="expiring")
     explanation = (
-        "The tables of a cluster are read one after another, not at one instant; on a busy one a number in one chapter "
-        "may differ from that in another. Counts are of what is retained. Identifiers are complete, and can be pasted."
+        "The tables of the cluster are read one after another, not at the same time. On a busy cluster, numbers in two "
+        "chapters can differ. Counts include only retained invocations. IDs are complete: you can copy them."
     )
     section = context.section(
-        "Appendix: how this was read",
+        "Appendix: how the data was read",
         Prose((explanation,)),
         checked,
         not_checked,
@@ -295,21 +294,21 @@ CHAPTERS: Mapping[str, Callable[[ReportContext], Section]] = MappingProxyType(
     {
         "What is wrong": diagnosis_chapter,
         "Timeline": timeline_chapter,
-        "The worst in detail": worst_chapter,
+        "The worst findings in detail": worst_chapter,
         "Invocations": statuses_chapter,
-        "Who waits for whom": waits_chapter,
+        "Wait-for graph": waits_chapter,
         "Retries": retries_chapter,
         "Failures and pauses": failures_chapter,
         "Latency and throughput": latency_chapter,
         "Deployments": deployments_chapter,
-        "Appendix: how this was read": method_chapter,
+        "Appendix: how the data was read": method_chapter,
     }
 )
 """Title → the function that builds the chapter, in the order of the report."""
 
 
 def _worst_invocations(findings: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Yield the summary of a finding and one id of it: the worst of each check first, and then the others."""
+    """Yield a summary and an invocation ID for each of the worst findings: first the worst finding of each check."""
     rows = [row for row in findings.to_dict("records") if row["severity"] == "critical" and _invocation_ids(row)]
     first = {row["check"]: row for row in reversed(rows)}
     ordered = [row for row in rows if first[row["check"]] is row] + [
@@ -324,11 +323,11 @@ def _invocation_ids(row: Mapping[Any, Any]) -> list[str]:
 
 
 def _explanation_parts(context: ReportContext, id_: str, results: list[Any]) -> Iterator[Part]:
-    """Yield the parts about one invocation, and put what was read for them into ``results``."""
+    """Yield the parts about one invocation, and append the values that they show to ``results``."""
     builder = context.builder
     explanation = why(context.limited, id_)
     results.append(explanation)
-    yield Card(Markup(builder.masker.text(explanation._repr_html_())))  # noqa: S704 - escaped where it was made
+    yield Card(Markup(builder.masker.text(explanation._repr_html_())))  # noqa: S704 - already escaped
     frame, _ = read_journal(context.limit_source("journal"), id_)
     results.append(frame)
     if frame.empty:

@@ -1,4 +1,4 @@
-"""A matplotlib figure as a picture in the page: SVG where there are few marks, PNG where there are many."""
+"""Embed matplotlib figures in the page: as SVG if they have few marks, as PNG if they have many."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.backends.backend_agg
-import matplotlib.backends.backend_svg  # these two are loaded by the first picture, where an interrupt reaches them
+import matplotlib.backends.backend_svg  # import both now: an interrupt could break the import during the first picture
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -22,25 +22,25 @@ from restate_lab.reports.parts import Picture
 
 __all__ = ["figure_of", "picture", "render_figure"]
 
-_MARKS = 200  # above that lines weigh more than dots
-_HATCH = 50  # marks that one hatched area is worth: printed as lines, six of them made a PDF of 1.2 MB
-_LARGEST = 400_000  # bytes of a drawing in lines; letters weigh, too
-_DOTS = 192  # per inch: two on a common screen's one, and enough for paper
+_MARKS = 200  # with more marks, an SVG is larger than a PNG
+_HATCH = 50  # one hatched area counts as this many marks: six hatched areas as SVG made a PDF of 1.2 MB
+_LARGEST = 400_000  # bytes of an SVG; its text is large, too
+_DOTS = 192  # pixels per inch: twice the resolution of a common screen, and enough for paper
 _PIXELS = 96  # CSS pixels per inch
 _MARGIN = 0.1  # inches
 _OPTIONS: dict[str, dict[str, Any]] = {
     "svg": {"metadata": {"Date": None, "Creator": None}},
-    "png": {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 3}},  # 6 takes a third longer for a tenth
+    "png": {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 3}},  # 6: 1/3 slower, 1/10 smaller
 }
 _SETTINGS: dict[Any, str] = {
-    "svg.fonttype": "path",  # letters as outlines: the reader's machine need not have the fonts
+    "svg.fonttype": "path",  # text as outlines: the reader's machine may not have the fonts
     "svg.hashsalt": "restate_lab",
-    "text.hinting": "none",  # as in an SVG: fitting letters to dots takes time, and is not seen at this resolution
+    "text.hinting": "none",  # as in an SVG: hinting takes time and is not visible at this resolution
 }
 
 
 def render_figure(plot: Callable[..., Axes], of: Any, zone: tzinfo, alt: str) -> Picture:
-    """Return the picture that a ``plot_…`` function draws, in the size that it chooses itself, on a light ground."""
+    """Call a ``plot_…`` function and return its picture, in its default size, on a light background."""
     with plt.style.context("default"), plt.ioff():
         figure = figure_of(plot(of, tz=zone))
         try:
@@ -50,12 +50,12 @@ def render_figure(plot: Callable[..., Axes], of: Any, zone: tzinfo, alt: str) ->
 
 
 def picture(drawing: Axes | Figure, alt: str) -> Picture:
-    """Return the whole figure; ``alt`` is what it shows, in words."""
+    """Return the whole figure as a picture; ``alt`` describes it in a sentence."""
     return _picture(figure_of(drawing), alt, None)
 
 
 def figure_of(drawing: Axes | Figure) -> Figure:
-    """Return the whole figure of Axes, or the Figure itself."""
+    """Return the top-level figure of Axes, or the Figure itself."""
     if isinstance(drawing, Figure):
         return drawing
     figure = drawing.figure
@@ -67,17 +67,17 @@ def _picture(figure: Figure, alt: str, box: BboxBase | None) -> Picture:
     if sum(1 for _ in _marks(figure)) <= _MARKS:
         content = _save_figure(figure, "svg", box)
         if len(content) <= _LARGEST:
-            # In an image nothing of an SVG can act, and its names are its own.
+            # In an <img>, an SVG cannot run scripts, and its ids cannot conflict with others.
             return Picture(_data_uri("image/svg+xml", content), alt, width)
     return Picture(_data_uri("image/png", _save_figure(figure, "png", box)), alt, width)
 
 
 def _lay_out(figure: Figure) -> BboxBase:
-    """Lay a figure out for good, and return the box of what is in it, in inches.
+    """Fix the layout of a figure and return the bounding box of its content, in inches.
 
-    ``savefig`` draws a whole figure twice to find that out by itself.
+    Without this box, ``savefig`` draws the whole figure twice to compute it.
     """
-    FigureCanvasAgg(figure)  # it becomes the figure's own
+    FigureCanvasAgg(figure)  # this sets figure.canvas
     figure.set_dpi(_DOTS)
     layout = figure.get_layout_engine()
     with mpl.rc_context(_SETTINGS):
@@ -88,7 +88,7 @@ def _lay_out(figure: Figure) -> BboxBase:
 
 
 def _save_figure(figure: Figure, kind: str, box: BboxBase | None) -> bytes:
-    """Return the part of a figure that is in the box, None for all that is drawn."""
+    """Return the part of a figure that is in the box; None means everything."""
     file = io.BytesIO()
     with mpl.rc_context(_SETTINGS):
         figure.savefig(file, format=kind, dpi=_DOTS, bbox_inches=box or "tight", pad_inches=_MARGIN, **_OPTIONS[kind])

@@ -1,4 +1,4 @@
-"""The first page of a report: the verdict in one sentence, four numbers, the drawn timeline, and what is in flight."""
+"""The first page of a report: the verdict in one sentence, four numbers, a timeline, and the invocations in flight."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _PHRASES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "retry_storms": ("{n} {where} {fail}", "{where} is failing"),
         "removed_deployments": ("{n} {handler} {fail} because their deployment was removed", "{handler} is failing"),
-        "unreachable_deployments": ("{invocations} {fail} because {where} does not answer", "A deployment is down"),
+        "unreachable_deployments": ("{invocations} {fail} because {where} does not respond", "A deployment is down"),
         "journal_mismatches": ("{n} {handler} {fail} because their code changed", "{handler} is failing"),
         "blocked_keys": ("{where} is blocked", "{where} is blocked"),
         "deadlocks": ("{invocations} {are} deadlocked at {where}", "Deadlock at {where}"),
         "paused": ("{n} {where} {are} paused", "{where} is paused"),
-        "terminal_failures": ("{n} {where} failed for good", "{where} fails for good"),
+        "terminal_failures": ("{n} {where} failed permanently", "{where} fails permanently"),
     }
 )
 """Check → the finding as a clause, and as a title."""
@@ -54,10 +54,10 @@ _DAY = timedelta(days=1)
 _BINS = 60
 _TICKS = 6
 _LEAST_SPAN = timedelta(seconds=10)
-_BEFORE = 3  # times the length of the incident that the picture shows before it, at most
-_CLOSE = 5.0  # percent of the width within which marks are one
+_BEFORE = 3  # the picture begins at most this many incident lengths before the incident
+_CLOSE = 5.0  # percent of the width; marks that are closer are merged
 _FINDINGS = 4
-_TEXTS = 6  # events that the text of a mark names
+_TEXTS = 6  # events listed in the tooltip of a mark
 _LONGEST = 90  # characters of a clause or of a name in it
 _LONGEST_ERROR = 60
 _HTTP = re.compile(r"\bHTTP \d{3}\b")
@@ -65,18 +65,18 @@ _EXCEPTION = re.compile(r"^\w+\(['\"](.*)['\"]\)$")
 
 _LANES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "new errors": ("error first met", "failed"),
+        "new errors": ("new error", "failed"),
         "paused": ("paused",),
-        "ended by hand": ("cancelled", "killed"),
+        "cancelled or killed": ("cancelled", "killed"),
         "deployments": ("deployment registered",),
         "restarts": ("restarted as new",),
         "actions": ("action taken",),
     }
 )
-"""The lanes of marks → the kinds of events in them."""
+"""Name of a lane → the kinds of events that it shows as marks."""
 _COLOURS = MappingProxyType(
     {
-        "error first met": STATUSES["backing-off"].colour,
+        "new error": STATUSES["backing-off"].colour,
         "failed": STATUSES["failed"].colour,
         "paused": STATUSES["paused"].colour,
         "action taken": STATUSES["succeeded"].colour,
@@ -86,9 +86,9 @@ _COLOURS = MappingProxyType(
 
 
 def verdict_of(diagnosis: Diagnosis, zone: tzinfo, *, targets: Mapping[str, str] | None = None, error: str = "") -> str:
-    """Return what is wrong in one sentence; an incomplete diagnosis is called incomplete before anything else.
+    """Return the problem in one sentence; for an incomplete diagnosis, the text begins with that fact.
 
-    ``targets`` has the targets of blocked invocations by id, ``error`` is the message of the first finding.
+    ``targets`` maps ids of blocked invocations to their targets. ``error`` is the message of the first finding.
     """
     sentence = _first_sentence(diagnosis, zone, targets or {}, error)
     if diagnosis.verdict != "incomplete":
@@ -97,8 +97,8 @@ def verdict_of(diagnosis: Diagnosis, zone: tzinfo, *, targets: Mapping[str, str]
 
 
 def diagnosis_title(diagnosis: Diagnosis) -> str:
-    """Return a title: what the first finding is about and the cluster, such as "Payments/charge is failing on prod"."""
-    row, cluster = _first_row(diagnosis), diagnosis.source.partition(" @ ")[0]  # evidence is named with its time
+    """Return a title with the first finding and the cluster, such as "Payments/charge is failing on prod"."""
+    row, cluster = _first_row(diagnosis), diagnosis.source.partition(" @ ")[0]  # evidence has its time in the name
     if row is not None:
         return escape_invisible(f"{_phrases(row)[1]} on {cluster}")
     kind = "Incomplete diagnosis" if diagnosis.verdict == "incomplete" else "No problem found"
@@ -113,16 +113,16 @@ def lead_of(
     targets: Mapping[str, str] | None = None,
     error: str = "",
 ) -> tuple[str, ...]:
-    """Return the lines of the first page: the verdict, how many findings there are, and what was not checked."""
+    """Return the lines of the first page: the verdict, the number of findings, and the checks that did not run."""
     verdict = verdict_of(diagnosis, zone, targets=targets, error=error)
     totals = count_findings(diagnosis.findings["severity"])
-    lines = (verdict, *([f"In all: {totals}"] if totals else []))
+    lines = (verdict, *([f"Findings: {totals}"] if totals else []))
     gaps = (f"Not checked: {each}" for each in gap_reasons(diagnosis))
     return tuple(masker.text(escape_invisible(each)) for each in (*lines, *gaps))
 
 
 def first_error(diagnosis: Diagnosis, retries: pd.DataFrame | None) -> str:
-    """Return the most frequent message of the handler of the first finding; "" where it is not known."""
+    """Return the most frequent error message of the first finding's handler, or "" if it is not known."""
     row = _first_row(diagnosis)
     if row is None or retries is None or retries.empty:
         return ""
@@ -132,7 +132,7 @@ def first_error(diagnosis: Diagnosis, retries: pd.DataFrame | None) -> str:
 
 
 def count_findings(severities: Iterable[str]) -> str:
-    """Return how many findings there are by severity: "3 critical, 6 warnings, 8 notes"; "" for none."""
+    """Return the number of findings by severity, such as "3 critical, 6 warnings, 8 notes"; "" if there are none."""
     counts = Counter(severities)
     parts = [
         f"{counts['critical']:,} critical" if counts["critical"] else "",
@@ -145,7 +145,10 @@ def count_findings(severities: Iterable[str]) -> str:
 def first_numbers(
     diagnosis: Diagnosis, failures: pd.DataFrame | None, zone: tzinfo, since: datetime
 ) -> tuple[BigNumber, ...]:
-    """Return the four numbers: affected, since, blocked, and failed since ``since``; None was not read."""
+    """Return the four numbers: affected, since, blocked, and failed since ``since``.
+
+    ``failures`` None means that the failures could not be read.
+    """
     rows = _worst_rows(diagnosis)
     began = min((row["since"] for row in rows if pd.notna(row["since"])), default=None)
     affected, blocked = _distinct(rows, "ids", "blocked"), _distinct(rows, "blocked")
@@ -156,15 +159,15 @@ def first_numbers(
         BigNumber(
             _clock(began, diagnosis.at, zone) or "–",
             "since",
-            f"{format_age(began, diagnosis.at)} before this report" if began is not None else "no finding has a start",
+            f"{format_age(began, diagnosis.at)} before this report" if began is not None else "start time not known",
         ),
-        BigNumber(blocked, "blocked", "wait for one of them"),
-        BigNumber(failed, "failed", f"for good since {_clock(since, diagnosis.at, zone)}"),
+        BigNumber(blocked, "blocked", "wait for an affected invocation"),
+        BigNumber(failed, "failed", f"terminal failures since {_clock(since, diagnosis.at, zone)}"),
     )
 
 
 def status_counts(overview: pd.DataFrame) -> tuple[tuple[str, int, str], ...]:
-    """Return (status, count, colour) of the invocations in flight, in the order of the statuses."""
+    """Return (status, count, color) of the invocations in flight, in the order of ``STATUSES``."""
     counts = overview.groupby("status")["n"].sum()
     known = [name for name in STATUSES if name in counts]
     others = [name for name in counts.index if name not in STATUSES]
@@ -176,23 +179,23 @@ def status_counts(overview: pd.DataFrame) -> tuple[tuple[str, int, str], ...]:
 
 @dataclass(frozen=True, slots=True)
 class TimeWindow:
-    """The time that the picture shows."""
+    """The time range that the timeline shows."""
 
     start: datetime
     end: datetime
 
     @property
     def bin(self) -> timedelta:
-        """Return the length of one bar: a round time, so that there are about 60."""
+        """Return the time that one bar covers: a round value that gives about 60 bars."""
         return _round_up((self.end - self.start) / _BINS)
 
     def place(self, at: datetime) -> float:
-        """Return the place of a time in percent of the width."""
+        """Return the position of a time, in percent of the width."""
         share = (at - self.start) / (self.end - self.start)
         return round(100 * min(max(share, 0.0), 1.0), 2)
 
     def ticks(self, zone: tzinfo) -> tuple[AxisLabel, ...]:
-        """Return about six round times of the zone; none is near an end, where the times of the ends are."""
+        """Return about six round times in the zone; both ends stay free, because they have labels of their own."""
         step = _round_up((self.end - self.start) / _TICKS)
         layout = "%d %b" if step >= _DAY else "%H:%M" if step >= timedelta(minutes=1) else "%H:%M:%S"
         local = self.start.astimezone(zone)
@@ -206,7 +209,7 @@ class TimeWindow:
 def time_window(
     events: Sequence[TimelineEvent], began: datetime | None, *, since: datetime, now: datetime
 ) -> TimeWindow:
-    """Return the time to show: all events, or, where the incident is short, three times as much before as it lasts."""
+    """Return the time range to show: all events, or for a short incident three times its length before it."""
     first = min((each.at for each in events if since <= each.at <= now), default=since)
     if began is not None and began > first:
         first = max(first, began - _BEFORE * max(now - began, _LEAST_SPAN))
@@ -224,7 +227,7 @@ def draw_timeline(
     zone: tzinfo,
     masker: Masker,
 ) -> Timeline:
-    """Return the timeline as lanes: findings as bars until now, invocations created and ended, and marks for events."""
+    """Return the timeline: lanes with bars for findings, counts of created and ended invocations, and event marks."""
     lanes = [*_finding_lanes(window, diagnosis)]
     if created is not None and len(created):
         lanes.append(_histogram("created", window, created, {"n": STATUSES["running"].colour}))
@@ -244,7 +247,7 @@ def _first_row(diagnosis: Diagnosis) -> dict[Any, Any] | None:
 
 
 def _worst_rows(diagnosis: Diagnosis) -> list[dict[Any, Any]]:
-    """Return the critical findings, or the warnings where none is critical."""
+    """Return the critical findings, or the warnings if there are no critical ones."""
     rows: list[dict[Any, Any]] = diagnosis.findings.to_dict("records")
     for severity in ("critical", "warning"):
         if found := [row for row in rows if row["severity"] == severity]:
@@ -271,7 +274,7 @@ def _first_sentence(diagnosis: Diagnosis, zone: tzinfo, targets: Mapping[str, st
 
 
 def _phrases(row: Mapping[Any, Any]) -> tuple[str, str]:
-    """Return a finding as a clause and as a title; one of a check without phrases is its summary."""
+    """Return a finding as a clause and as a title, from ``_PHRASES`` or else from its summary."""
     phrases = _PHRASES.get(row["check"])
     where = one_line(str(row["where"]), _LONGEST)
     if phrases is None:
@@ -289,13 +292,13 @@ def _phrases(row: Mapping[Any, Any]) -> tuple[str, str]:
 
 
 def _step(diagnosis: Diagnosis) -> str:
-    """Return the step that fails in the first finding: "at “charge card”"; "" where it is not known."""
+    """Return the step that fails in the first finding, such as "at “charge card”"; "" if it is not known."""
     step = diagnosis.evidence_calls[0].options.get("step") if diagnosis.evidence_calls else None
     return f"at “{one_line(str(step), _LONGEST_ERROR)}”" if step else ""
 
 
 def _short_error(error: str) -> str:
-    """Return the part of a message that says most: "HTTP 503", or its text without the exception around it."""
+    """Return the essential part of a message: "HTTP 503", or the text without the exception class around it."""
     if found := _HTTP.search(error):
         return found[0]
     first = error.partition("\n")[0]
@@ -304,12 +307,12 @@ def _short_error(error: str) -> str:
 
 
 def _handlers(row: Mapping[Any, Any]) -> str:
-    """Return what a finding is about, without the deployment."""
+    """Return ``where`` of a finding without the deployment."""
     return one_line(str(row["where"]), _LONGEST).partition(" on ")[0]
 
 
 def _blocked_text(row: Mapping[Any, Any], targets: Mapping[str, str]) -> str:
-    """Return whom a finding blocks: "12 Account/debit, 2 Orders/place"; "" where it blocks none."""
+    """Return the invocations that a finding blocks, such as "12 Account/debit, 2 Orders/place"; "" if none."""
     total = int(row["affected"]) - int(row["count"])
     if total <= 0:
         return ""
@@ -320,13 +323,13 @@ def _blocked_text(row: Mapping[Any, Any], targets: Mapping[str, str]) -> str:
 
 
 def _handler_of(target: str) -> str:
-    """Return a target without its key: "Account/acme-retail/debit" is "Account/debit"."""
+    """Return a target without its key: "Account/acme-retail/debit" becomes "Account/debit"."""
     service, _, rest = target.partition("/")
     return f"{service}/{rest.rpartition('/')[2]}"
 
 
 def _distinct(rows: Iterable[Mapping[Any, Any]], *columns: str) -> str:
-    """Return how many invocations these columns name; "up to" where the findings do not hold all ids."""
+    """Return how many invocations these columns name; the text begins with "up to" if some ids are missing."""
     about = [row for row in rows if str(next(iter(row["ids"]), "")).startswith("inv_")]
     if all(len(row["ids"]) + len(row["blocked"]) >= row["affected"] for row in about):
         return f"{len({id_ for row in about for column in columns for id_ in row[column]}):,}"
@@ -335,7 +338,7 @@ def _distinct(rows: Iterable[Mapping[Any, Any]], *columns: str) -> str:
 
 
 def _clock(value: datetime | None, now: datetime, zone: tzinfo) -> str:
-    """Return a time as "02:51", with its day where that is another than today; "" where it is missing."""
+    """Return a time as "02:51", with its day unless it is today; "" if it is missing."""
     if value is None or pd.isna(value):
         return ""
     local = value.astimezone(zone)
@@ -343,7 +346,7 @@ def _clock(value: datetime | None, now: datetime, zone: tzinfo) -> str:
 
 
 def _finding_lanes(window: TimeWindow, diagnosis: Diagnosis) -> Iterator[Lane]:
-    """Yield the worst findings that have a start, each as a bar from then until now."""
+    """Yield a lane for each of the worst findings that has a start time: a bar from then until now."""
     rows = [row for row in _worst_rows(diagnosis) if pd.notna(row["since"]) and row["since"] <= window.end]
     for row in rows[:_FINDINGS]:
         left = window.place(row["since"])
@@ -353,7 +356,7 @@ def _finding_lanes(window: TimeWindow, diagnosis: Diagnosis) -> Iterator[Lane]:
 
 
 def _histogram(name: str, window: TimeWindow, frame: pd.DataFrame, colours: Mapping[str, str]) -> Lane:
-    """Return the bars of ``span_start`` and the columns in ``colours``, one upon the other."""
+    """Return a lane with one stacked bar per ``span_start``, from the columns in ``colours``."""
     sums = frame[frame["span_start"] >= window.start - window.bin].groupby("span_start")[list(colours)].sum()
     highest = max(int(sums.sum(axis="columns").max()), 1) if len(sums) else 1
     width = 100 * (window.bin / (window.end - window.start))
@@ -373,7 +376,7 @@ def _histogram(name: str, window: TimeWindow, frame: pd.DataFrame, colours: Mapp
 def _mark_lane(
     name: str, kinds: Sequence[str], window: TimeWindow, events: Sequence[TimelineEvent], zone: tzinfo
 ) -> Lane:
-    """Return the lane of these events; those that are close to each other are one mark with their number."""
+    """Return the lane for events of these kinds; events that are close together become one mark with a count."""
     own = sorted((each for each in events if each.event in kinds and each.at <= window.end), key=lambda each: each.at)
     shown = [each for each in own if each.at >= window.start]
     groups: list[list[TimelineEvent]] = []
@@ -397,7 +400,7 @@ def _mark(group: Sequence[TimelineEvent], window: TimeWindow, zone: tzinfo) -> M
 
 
 def _mask_lane(lane: Lane, masker: Masker) -> Lane:
-    """Return the lane without secrets; its texts come from the cluster."""
+    """Return the lane with secrets masked, because its texts come from the cluster."""
     return replace(
         lane,
         name=masker.text(escape_invisible(lane.name)),
@@ -413,12 +416,12 @@ def _clean(text: str, masker: Masker) -> str:
 
 
 def _round_up(length: timedelta) -> timedelta:
-    """Return the next longer round length of time: seconds, minutes and hours as on a clock, else whole days."""
+    """Round a length of time up to the next value in ``_STEPS``, or to whole days."""
     return next((each for each in _STEPS if each >= length), _DAY * math.ceil(length / _DAY))
 
 
 def _clock_seconds(value: datetime, window: TimeWindow, zone: tzinfo) -> str:
-    """Return a time with its seconds, and with its day where the picture shows several days."""
+    """Return a time with seconds, and with its day if the timeline covers several days."""
     local = value.astimezone(zone)
     is_one_day = window.start.astimezone(zone).date() == window.end.astimezone(zone).date()
     return f"{local:%H:%M:%S}" if is_one_day else f"{local:%d %b %H:%M:%S}"

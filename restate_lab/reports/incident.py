@@ -1,4 +1,4 @@
-"""The report of an incident: all chapters in their order, each with its reason where it could not be read."""
+"""The incident report: all chapters in order; a chapter that could not be read gives the reason."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from restate_lab.source import Source
 
 __all__ = ["incident_report"]
 
-_LEAST = 60.0  # seconds for what one chapter reads
+_LEAST = 60.0  # seconds that one chapter may take to read its data
 
 
 @check_keywords
@@ -45,24 +45,25 @@ def incident_report(
     paper: Paper = "A4",
     progress: bool | Progress | None = None,
 ) -> Path:
-    """Write the report of an incident to ``path``, ``.html`` or ``.pdf``, and return it.
+    """Write an incident report to ``path`` (``.html`` or ``.pdf``) and return the path.
 
-    The first page has the verdict in one sentence, four numbers, a drawn timeline and the statuses. The chapters are
-    the doctor's findings, the timeline, the worst three in detail, invocations by status, who waits for whom, retries,
-    failures, latency and throughput, deployments, the actions taken from here, and how all of it was read. ``title``
-    None names the first finding and the cluster. ``summary`` is your own text for the first page.
+    The first page has the verdict in one sentence, four numbers, a timeline and the status counts. The chapters are
+    the doctor's findings, the timeline, the worst three findings in detail, invocations by status, the wait-for graph,
+    retries, failures, latency and throughput, deployments, the actions taken with restate_lab, and how the data was
+    read. ``title`` None names the first finding and the cluster. ``summary`` is your own text for the first page.
 
-    ``since`` is how far back the timeline, the failures and the actions reach. ``timeout`` limits everything that is
-    read; one chapter may take 60 seconds, or a tenth of ``timeout`` if that is more. After the timeout the report is
-    written all the same and is marked incomplete: it names what was not read in its place and on the first page. Some
-    chapters read a lot on big clusters: freeze first, and report on the evidence. The line
-    of progress has the chapter that is being read. ``progress``: None or True shows a line once the call takes longer
-    than a second, False shows nothing, and a ``Progress`` is updated instead.
+    ``since`` is the start of the timeline, the failures and the actions. ``timeout`` limits all reads together. Each
+    chapter may take 60 seconds, or a tenth of ``timeout`` if that is longer. After the timeout the report is still
+    written, but it is marked incomplete: each gap is named in its chapter and on the first page. On large clusters
+    some chapters read a lot of data: freeze the cluster first and write the report from the evidence.
 
-    The other arguments are those of ``Report`` and its ``write``.
+    ``progress``: None or True shows a line once the call takes longer than a second, False shows nothing, and a
+    ``Progress`` is updated instead. The line has the current chapter.
+
+    The other arguments are the same as for ``Report`` and ``Report.write``.
 
     Raises:
-        As ``Report`` and ``Report.write``.
+        The same errors as ``Report`` and ``Report.write``.
     """
     resolve_output(path, overwrite=overwrite)
     seconds = check_seconds("timeout", timeout)
@@ -70,7 +71,7 @@ def incident_report(
     with time_limit(seconds):
         name = title or f"Incident on {source.name}"
         report = Report(name, source=source, summary=summary, tz=tz, since=since, audit=audit)
-    # The chapters share what they read: one state of the cluster, and no statement sent for each of them.
+    # The chapters share their results: they show one state of the cluster, and no query is sent twice.
     reads = within(
         source,
         timeout,
@@ -80,7 +81,7 @@ def incident_report(
         remembers=True,
     )
     context = ReportContext(source, report, limited=reads, seconds=max(_LEAST, seconds / 10))
-    # The line of progress is about all chapters; questions that take long have no line of their own.
+    # One progress line covers all chapters, so slow questions do not show their own.
     line = progress_of(progress, lambda: StepsLine("report: chapter", tuple(CHAPTERS)))
     with contextlib.closing(line), redirect_messages(_ignore):
         for number, (chapter, make) in enumerate(CHAPTERS.items(), 1):
@@ -91,11 +92,11 @@ def incident_report(
 
 
 def _add_first_page(report: Report, context: ReportContext, title: str | None) -> Report:
-    """Return the report with its first page, titled by what is wrong; without a diagnosis it stays as it is."""
+    """Return the report with its title and first page, or the unchanged report if there is no diagnosis."""
     try:
         name = title or diagnosis_title(context.diagnosis)
         return with_values(report, title=heading(context.builder.masker.text(name)), first_page=first_page(context))
-    except RestateLabError:  # the first chapter says why there is no diagnosis
+    except RestateLabError:  # the first chapter shows why there is no diagnosis
         return report
 
 
@@ -104,7 +105,7 @@ def _ignore(_: str) -> None:
 
 
 def _build_chapter(chapter: str, make: Callable[[ReportContext], Section], context: ReportContext) -> Section:
-    """Return the chapter, or one with the reason why it could not be read: a visible gap is better than no report."""
+    """Return the chapter, or a chapter that gives the reason why it could not be read."""
     try:
         return make(context)
     except RestateLabError as error:

@@ -1,6 +1,6 @@
-"""Take secrets out of text before it is handed over: values that are known, and what looks like a token.
+"""Mask secrets in the text of a report: known values, and text that looks like a token.
 
-A picture is not looked into. To hide more than this, freeze with ``redact=`` and report on the evidence.
+Pictures are not checked. To hide more, freeze with ``redact=`` and write the report from the evidence.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from restate_lab.redaction import MASK, Secret, is_secret_name
 
 __all__ = ["Masker", "masker_for"]
 
-_SHORTEST = 6  # characters; what is shorter stands in too many other words
+_SHORTEST = 6  # characters; a shorter secret would also match inside other text
 _QUOTE = r"""(?:\\?["']|&quot;|&#34;|&#x27;|&#39;)"""
 _NOT_QUOTE = r"""(?:(?!&quot;|&#34;|&#x27;|&#39;)[^"'\\]|\\(?!["'])[^"'])"""
 # "authorization": "…" in JSON and Python, token='…' in code, and the {"name": …, "value": …} of Restate's headers
-# A name begins where a word does: else a word of a thousand letters is tried a thousand times.
+# The lookbehind prevents a retry at each letter of a long name.
 _NAMED = re.compile(rf"(?<![\w.-])(?P<name>[\w.-]+)(?P<between>{_QUOTE}?\s*[:=]\s*{_QUOTE})(?P<value>{_NOT_QUOTE}+)")
 _PAIR = re.compile(
     rf"(?P<before>{_QUOTE}name{_QUOTE}\s*:\s*{_QUOTE}(?P<name>[\w.-]+){_QUOTE}\s*,\s*{_QUOTE}value{_QUOTE}\s*:\s*{_QUOTE})"
@@ -37,7 +37,7 @@ _LOOKS_SECRET = (
 
 
 class Masker:
-    """Masks text; ``known`` are secret values that are masked wherever they stand."""
+    """Masks secrets in text; each value in ``known`` is masked everywhere."""
 
     __slots__ = ("__known",)
 
@@ -45,11 +45,11 @@ class Masker:
         self.__known = sorted({each for each in known if len(each) >= _SHORTEST}, key=len, reverse=True)
 
     def text(self, text: str) -> str:
-        """Return the text without secrets."""
+        """Return the text with secrets masked."""
         for secret in self.__known:
             text = text.replace(secret, MASK)
         payload = mask(text, [HEADERS])
-        text = text if payload.unread else payload.value  # code and prose are for the patterns
+        text = text if payload.unread else payload.value  # text that is not JSON is left to the patterns
         text = _PAIR.sub(_mask_match, text)
         text = _NAMED.sub(_mask_match, text)
         text = _HEADER.sub(rf"\g<before>{MASK}", text)
@@ -58,7 +58,7 @@ class Masker:
         return text
 
     def value(self, value: Any, name: str = "") -> Any:
-        """Return a value without secrets, with its parts; those of a secret name are masked whole."""
+        """Return a value with secrets masked, also in nested values; a value with a secret name is masked whole."""
         if name and is_secret_name(name) and isinstance(value, str | bytes) and value:
             return MASK
         if isinstance(value, str):
@@ -72,7 +72,7 @@ class Masker:
         return value
 
     def _bytes(self, value: bytes) -> bytes:
-        """Return bytes masked where they are text."""
+        """Mask secrets in bytes that are UTF-8; other bytes are returned unchanged."""
         try:
             return self.text(value.decode()).encode()
         except UnicodeDecodeError:
@@ -83,9 +83,9 @@ class Masker:
 
 
 def masker_for(source: object = None, *, env: Mapping[str, str] | None = None, more: Sequence[str] = ()) -> Masker:
-    """Return a masker that knows the source's token and the secrets among the environment's variables.
+    """Return a masker that knows the source's token and the secrets in the environment variables.
 
-    ``env`` None means the variables of this process.
+    ``env`` None means the variables of this process. ``more`` has further secret values.
     """
     variables = os.environ if env is None else env
     known = [value for name, value in variables.items() if is_secret_name(name)]

@@ -1,4 +1,4 @@
-"""The metadata of a report: its source, and the statements behind its sections."""
+"""The metadata of a report: its source, and the SQL statements behind its sections."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ _LONGEST = 300  # characters of a parameter
 
 @dataclass(frozen=True, slots=True)
 class SourceMetadata:
-    """``address`` is "" where there is none, ``evidence`` the sha256 of its manifest or "", ``mode`` a text."""
+    """The source of a report.
+
+    ``address`` is "" if the source has none. ``evidence`` is the sha256 of the manifest, or "" for a live cluster.
+    ``mode`` is a sentence about whether changes were possible.
+    """
 
     name: str
     version: str
@@ -33,12 +37,12 @@ class SourceMetadata:
 
     @property
     def is_evidence(self) -> bool:
-        """Return whether it was frozen."""
+        """Return whether the source is frozen evidence."""
         return bool(self.evidence)
 
 
 def source_metadata(source: Source) -> SourceMetadata:
-    """Return the metadata of a source, now."""
+    """Read the metadata of a source; ``now`` is the current time of the source, in UTC."""
     digest = str(getattr(source, "digest", "") or "")
     vqueues = ", vqueues" if source.features.get("vqueues") else ""
     return SourceMetadata(
@@ -53,16 +57,16 @@ def source_metadata(source: Source) -> SourceMetadata:
 
 def _mode(source: Source, *, is_frozen: bool) -> str:
     if is_frozen:
-        return "frozen evidence: nothing can be changed through it"
+        return "not possible: frozen evidence is read-only"
     if not is_lab(source):
         return "not known"
     if source.read_only:
-        return "read-only: this connection could change nothing"
-    return "changes were allowed on this connection"
+        return "not possible: this connection was read-only"
+    return "allowed on this connection"
 
 
 def statement_of(attrs: Mapping[Any, Any], masker: Masker, *, printed: bool = True) -> Statement | None:
-    """Return the statement that a frame came from; None where its attrs say nothing of it."""
+    """Return the SQL statement of a frame, or None if its attrs do not contain one."""
     sql = attrs.get("sql")
     if not isinstance(sql, str) or not sql.strip():
         return None
@@ -74,7 +78,7 @@ def statement_of(attrs: Mapping[Any, Any], masker: Masker, *, printed: bool = Tr
 
 
 def statements_of(contents: Iterable[Any], masker: Masker) -> tuple[Statement, ...]:
-    """Return the statements behind these frames, judgements and panels; one behind several is counted."""
+    """Return the SQL statements behind these frames, results and panels, each once with a count."""
     queries_by_key: dict[tuple[str, str], dict[Any, Any]] = {}
     for content in contents:
         attrs = getattr(content, "attrs", None) or {}
@@ -101,8 +105,8 @@ def _question_call(attrs: Mapping[Any, Any]) -> str:
 def _query_notes(attrs: Mapping[Any, Any]) -> str:
     parts = [
         f"from {attrs['variant']}" if attrs.get("variant") else "",
-        f"asked at {str(attrs['asked_at'])[:19].replace('T', ' ')} UTC" if attrs.get("asked_at") else "",
-        f"answered in {format_duration(attrs['seconds'])}" if attrs.get("seconds") is not None else "",
-        f"asked {attrs['times']:,} times, the first time with these values" if attrs.get("times", 1) > 1 else "",
+        f"sent at {str(attrs['asked_at'])[:19].replace('T', ' ')} UTC" if attrs.get("asked_at") else "",
+        f"took {format_duration(attrs['seconds'])}" if attrs.get("seconds") is not None else "",
+        f"sent {attrs['times']:,} times, first with these parameters" if attrs.get("times", 1) > 1 else "",
     ]
     return ", ".join(each for each in parts if each)

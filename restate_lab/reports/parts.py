@@ -1,4 +1,4 @@
-"""The content of a report: sections and the parts in them, ready to be written; all of it immutable."""
+"""The content of a report: immutable sections and parts that are ready to be written."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ __all__ = [
     "Timeline",
 ]
 
-ColumnKind: TypeAlias = Literal["text", "id", "number", "time", "status", "words"]
+ColumnKind: TypeAlias = Literal["text", "id", "number", "time", "status", "long"]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table: its heading and what its cells are."""
+    """A column of a table: its heading and the kind of its cells."""
 
     name: str
     kind: ColumnKind
@@ -46,7 +46,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class TableCell:
-    """One value as text; ``more`` is the whole of what was cut, ``colour`` that of a status. Missing is a dash."""
+    """One value as text; a missing value is a dash. ``more`` is the full text if ``text`` is shortened.
+
+    ``colour`` is the color of a status.
+    """
 
     text: str
     more: str = ""
@@ -55,7 +58,7 @@ class TableCell:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A file inside of the report; ``size`` is that of the file in bytes, ``uri`` a data URI."""
+    """A file embedded in the report; ``size`` is in bytes, ``uri`` is a data URI."""
 
     name: str
     size: int
@@ -64,9 +67,9 @@ class Download:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A frame to read: its first rows, and a note about what is not shown; ``download`` is the file with all rows.
+    """The first rows of a frame, with a note about the rows that are not shown.
 
-    ``folded`` is the line that opens the table, "" shows it at once.
+    ``download`` is the file with all rows. ``folded`` is the label that unfolds the table; "" shows the table at once.
     """
 
     part: ClassVar[str] = "table"
@@ -80,7 +83,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture as a data URI; ``alt`` says what it shows, ``width`` is in CSS pixels, None for its own."""
+    """A picture as a data URI; ``alt`` describes it. ``width`` is in CSS pixels; None means its own width."""
 
     part: ClassVar[str] = "picture"
     uri: str
@@ -98,7 +101,7 @@ class Prose:
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """The heading of what follows in a section."""
+    """A heading inside a section."""
 
     part: ClassVar[str] = "heading"
     text: str
@@ -106,7 +109,7 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A line that must not be overlooked: what is missing, or what failed."""
+    """A highlighted line about missing data or a failure."""
 
     part: ClassVar[str] = "notice"
     text: str
@@ -114,7 +117,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """HTML that was made and escaped by restate_lab, or cleaned of everything that acts; ``is_text`` is to be read."""
+    """HTML that restate_lab has escaped or sanitized; ``is_text`` marks running text."""
 
     part: ClassVar[str] = "card"
     html: Markup
@@ -123,7 +126,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Something to read as it was written; ``folded`` is the line to open it with, "" shows it at once."""
+    """Preformatted text; ``folded`` is the label that unfolds it, "" shows it at once."""
 
     part: ClassVar[str] = "code"
     text: str
@@ -148,9 +151,10 @@ class FindingPart:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The findings of the doctor, worst first, and what was not checked; ``without`` is shown if nothing was found.
+    """The doctor's findings, worst first, and the checks that did not run.
 
-    The findings after the first ``shown`` are folded below the line ``more``.
+    ``without`` is the text for an empty list. The findings after the first ``shown`` are folded under the label
+    ``more``.
     """
 
     part: ClassVar[str] = "findings"
@@ -166,7 +170,7 @@ class Findings:
 class Statement:
     """A statement behind a section: the call, the SQL, its parameters, when it was sent, and how long it took.
 
-    Where it is not ``printed``, it stands on the screen only: paper has no room for what nobody looks up.
+    If ``printed`` is False, it appears only in the HTML page on the screen, not in print or PDF.
     """
 
     call: str
@@ -189,7 +193,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """An event in a lane, or several that are close to each other: ``at`` is its place in percent of the width."""
+    """One event in a lane, or several close events; ``at`` is the position in percent of the width."""
 
     at: float
     count: int
@@ -212,7 +216,10 @@ class LaneBar:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One row of a timeline; ``note`` is a number beside its name, ``earlier`` counts the events before its start."""
+    """One row of a timeline; ``note`` is the number after its name.
+
+    ``earlier`` is the number of events before the start of the timeline.
+    """
 
     name: str
     note: str = ""
@@ -222,13 +229,13 @@ class Lane:
 
     @property
     def is_used(self) -> bool:
-        """Return whether there is anything in it."""
+        """Return whether the lane has content."""
         return bool(self.bars or self.marks or self.earlier)
 
 
 @dataclass(frozen=True, slots=True)
 class AxisLabel:
-    """A time on the axis of a timeline, in percent of the width."""
+    """A time label on the axis of a timeline; ``at`` is in percent of the width."""
 
     at: float
     label: str
@@ -236,7 +243,7 @@ class AxisLabel:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """A drawn timeline; ``alt`` says in a sentence what it shows."""
+    """A timeline; ``alt`` describes it in a sentence."""
 
     lanes: tuple[Lane, ...]
     ticks: tuple[AxisLabel, ...]
@@ -256,7 +263,7 @@ class BigNumber:
 
 @dataclass(frozen=True, slots=True)
 class FirstPage:
-    """What the first page shows below the verdict; ``statuses`` are (name, count, colour) of what is in flight."""
+    """The content below the verdict; ``statuses`` has (name, count, color) of the invocations in flight."""
 
     numbers: tuple[BigNumber, ...]
     timeline: Timeline | None
@@ -266,7 +273,10 @@ class FirstPage:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading with its parts. ``lead`` are lines for the first page, ``accent`` is the colour of the verdict."""
+    """A heading with its parts; ``lead`` has lines for the first page, ``accent`` is the color of the verdict.
+
+    ``embedded`` is the size of its downloads in bytes.
+    """
 
     title: str
     parts: tuple[Part, ...]

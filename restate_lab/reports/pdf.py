@@ -1,4 +1,4 @@
-"""A page as PDF, printed by the Chromium that is installed; it gets a folder of its own, and is gone afterwards."""
+"""Print a page to PDF with the installed Chromium, in a temporary profile folder."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ _SECONDS = 180.0
 
 
 def find_chromium() -> str:
-    """Return the Chromium of this machine: the one that the variable CHROMIUM names, or the first that is installed.
+    """Return the path of Chromium: the value of the variable CHROMIUM, or else the first installed browser.
 
     Raises:
-        MissingProgram: there is none.
+        MissingProgram: there is no Chromium on this machine.
     """
     named = os.environ.get(VARIABLE)
     program = shutil.which(named) if named else next(filter(None, map(shutil.which, _NAMES)), None)
     if program is None:
-        reason = f"{VARIABLE} names {named!r}, which is no program" if named else "there is none on PATH"
+        reason = f"{VARIABLE}={named!r} is not a program" if named else "none was found on PATH"
         raise MissingProgram(
-            f"a PDF takes Chromium or Chrome, and {reason}. Install it (Debian: apt-get install chromium; macOS: brew "
-            f"install --cask chromium), or name it in the variable {VARIABLE}; or write an .html, and print that."
+            f"a PDF needs Chromium or Chrome, but {reason}. Install it (Debian: apt-get install chromium; macOS: brew "
+            f"install --cask chromium), or set the variable {VARIABLE} to its path. Or write an .html and print it."
         )
     return program
 
@@ -55,26 +55,26 @@ def write_pdf(html: str, path: Path) -> None:
     """Print a page to a PDF file.
 
     Raises:
-        MissingProgram: there is no Chromium.
-        TimedOut: it took longer than three minutes.
-        RestateLabError: it printed nothing; the message has what it said.
+        MissingProgram: there is no Chromium on this machine.
+        TimedOut: printing took longer than three minutes.
+        RestateLabError: Chromium wrote no PDF; the message has its output.
     """
     program = find_chromium()
     with tempfile.TemporaryDirectory(prefix="restate-lab-", ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
         page, pdf = folder / "page.html", folder / "page.pdf"
         page.write_text(html, encoding="utf-8", errors="backslashreplace")
-        # As root Chromium runs only without its sandbox; the page has no scripts, and loads nothing.
+        # As root, Chromium runs only without its sandbox. The page has no scripts and loads nothing.
         sandbox = ["--no-sandbox"] if sys.platform == "linux" and os.geteuid() == 0 else []
         options = [f"--user-data-dir={folder / 'profile'}", f"--print-to-pdf={pdf}"]
         output = _run([program, *_FLAGS, *sandbox, *options, page.as_uri()], folder / "output.txt")
         if not _is_whole(pdf):
-            raise RestateLabError(f"{program} printed no PDF; it said: {output.strip()[-600:] or 'nothing'}")
+            raise RestateLabError(f"{program} wrote no PDF; its output: {output.strip()[-600:] or 'none'}")
         shutil.copyfile(pdf, path)
 
 
 def _run(command: list[str], log: Path) -> str:
-    """Run it in a process group of its own, which is gone when this returns, also when it is interrupted."""
+    """Run the command and return its output; its whole process group is killed on return or interrupt."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,

@@ -1,4 +1,4 @@
-"""What an incident report reads of its source: each query once, within the time that is left."""
+"""Read the data for an incident report: each query once, within the remaining time."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _DEPLOYMENTS = "SELECT id, endpoint, created_at FROM sys_deployment"
 
 @dataclass(frozen=True)
 class ReportContext:
-    """What the chapters read, each query once; ``excluded`` collects the reasons for what could not be read.
+    """Reads data for the chapters and keeps the results; ``excluded`` collects the reasons for failed reads.
 
-    ``limited`` is the source until the time of the report is over, ``seconds`` the limit of one reading.
+    ``limited`` is the source with the time limit of the whole report. ``seconds`` is the limit of one read.
     """
 
     source: Source
@@ -53,16 +53,16 @@ class ReportContext:
         object.__setattr__(self, "builder", self.report.maker)
 
     def with_report(self, report: Report) -> ReportContext:
-        """Return the same for the report as it is now, with its room for downloads; results are kept."""
+        """Return a context for the updated report, with the same results and an empty ``excluded``."""
         return replace(self, report=report, _results=self._results, excluded=[])
 
     def limit_source(self, verb: str) -> Source:
-        """Return the source for one reading."""
+        """Return the source with the time limit of one read."""
         return within(self.limited, self.seconds, verb=verb)
 
     @property
     def diagnosis(self) -> Diagnosis:
-        """Return the diagnosis of the doctor."""
+        """Return the doctor's diagnosis."""
         if "doctor" not in self._results:
             self._results["doctor"] = doctor(self.limited, timeout=self.seconds)
         diagnosis: Diagnosis = self._results["doctor"]
@@ -77,10 +77,10 @@ class ReportContext:
         return waits
 
     def ask(self, name: str, **params: Any) -> pd.DataFrame:
-        """Return the answer to a named question, asked once.
+        """Return the result of a named question; each question is sent once.
 
         Raises:
-            RestateLabError: it cannot be answered here, or not in the time for one reading.
+            RestateLabError: the source does not support the question, or the read took too long.
         """
         key = f"{name} {sorted(params.items(), key=str)}"
         if key not in self._results:
@@ -89,7 +89,7 @@ class ReportContext:
         return frame
 
     def try_to_ask(self, name: str, **params: Any) -> pd.DataFrame | None:
-        """Return the answer, or None after noting in ``excluded`` why there is none."""
+        """Return the result of a named question; on failure, add the reason to ``excluded`` and return None."""
         try:
             return self.ask(name, **params)
         except RestateLabError as error:
@@ -97,14 +97,17 @@ class ReportContext:
             return None
 
     def section(self, title: str, *parts: Any, of: Sequence[Any] = (), caption: str = "") -> Section:
-        """Return a section with these parts (None is left out) and the statements behind it, those of ``of``."""
+        """Return a section with these parts (None is skipped) and the statements of the values in ``of``."""
         kept = tuple(each for each in parts if each is not None)
         embedded = sum(each.download.size for each in kept if isinstance(each, Table) and each.download)
         statements = statements_of((each for each in of if each is not None), self.builder.masker)
         return Section(title, kept, caption, statements, embedded=embedded)
 
     def try_to_read_deployments(self) -> pd.DataFrame | None:
-        """Return ``id, endpoint, created_at`` of each deployment, or None after noting in ``excluded`` why not."""
+        """Return ``id, endpoint, created_at``, one row per deployment.
+
+        On failure, add the reason to ``excluded`` and return None.
+        """
         try:
             return check_columns(self.limit_source("deployments").sql(_DEPLOYMENTS), _DEPLOYMENTS, self.source)
         except RestateLabError as error:
@@ -112,7 +115,10 @@ class ReportContext:
             return None
 
     def try_to_count_created(self, start: datetime, length: timedelta) -> pd.DataFrame | None:
-        """Return how many invocations were created since ``start``: ``span_start, n`` per ``length``, or None."""
+        """Return the number of invocations created since ``start``: ``span_start, n``, one row per ``length``.
+
+        On failure, add the reason to ``excluded`` and return None.
+        """
         try:
             return self.limit_source("created").sql(_CREATED, start=start, bin=length)
         except RestateLabError as error:
@@ -120,9 +126,9 @@ class ReportContext:
             return None
 
     def blocked_targets(self) -> dict[str, str]:
-        """Return the targets of the invocations that wait, by id; {} where they could not be read."""
+        """Return the targets of the waiting invocations by id, or {} if they could not be read."""
         try:
             edges = self.waits.edges
-        except RestateLabError:  # the chapter of the waits says why
+        except RestateLabError:  # the wait-for chapter shows why
             return {}
         return dict(zip(edges["waiter"], edges["waiter_target"], strict=True))

@@ -1,4 +1,4 @@
-"""A report: sections in, one file out that opens anywhere and loads nothing."""
+"""A report: write sections to one file that opens anywhere and loads nothing."""
 
 from __future__ import annotations
 
@@ -40,19 +40,20 @@ Paper = Literal["A4", "Letter"]
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
 class Report:
-    """Sections under a title; each ``add`` gives a new Report, ``write`` makes one file of it.
+    """Sections under a title; ``add`` returns a new Report with one more section, ``write`` writes one file.
 
-    ``source`` is what it is about: its name, version and time, whether it could be changed, and what was changed from
-    here since ``since`` (a length before now, or a moment) stand in the report; None is for frames of no one source.
-    ``summary`` is text that stands first. Times are in ``tz``. ``audit`` is the folder of the audit log, None that of
-    the source, or the user's.
+    ``source`` is the cluster or the frozen evidence that the report is about. The report shows its name, version and
+    time, whether changes were possible, and the actions taken with restate_lab since ``since`` (a duration before now,
+    or a time). None is for frames that do not come from a single source. ``summary`` is text for the top of the report.
+    Times are in ``tz``. ``audit`` is the folder of the audit log; None means the source's folder, or else the user's
+    default folder.
 
-    Secrets that are known, and what looks like a token or a secret header, are masked; pictures are not looked into.
-    To hide more, freeze with ``redact=`` and report on the evidence.
+    Known secrets and text that looks like a token or a secret header are masked. Pictures are not checked. To hide
+    more, freeze with ``redact=`` and write the report from the evidence.
 
     Raises:
-        ArgumentError: ``title`` is empty, or ``tz`` or ``since`` is none.
-        RestateLabError: the source does not tell its time or version.
+        ArgumentError: ``title`` is empty, or ``tz`` or ``since`` is not valid.
+        RestateLabError: the source does not report its time or version.
     """
 
     title: str
@@ -101,40 +102,41 @@ class Report:
 
     @property
     def maker(self) -> TableBuilder:
-        """Return what makes the tables of this report: its zone, its mask, and how many bytes are left to embed."""
+        """Return the table builder of this report: its zone, its masker, and the bytes left for downloads."""
         return TableBuilder(self.zone, self._masker, MOST_BYTES - sum(each.embedded for each in self.sections))
 
     def add(
         self, content: Any, /, *, title: str | None = None, caption: str = "", sql: str = "", rows: int = ROWS
     ) -> Report:
-        """Return the report with one section more.
+        """Return the report with one more section.
 
-        ``content`` is a frame (its SQL comes along where ``sql`` or ``ask`` made it), a Series, a pyarrow.Table,
-        matplotlib Axes or a Figure, text, what ``doctor``, ``why``, ``waits``, ``journal``, ``plan``, ``execute`` and
-        the like give, or a panel, of which what it holds now is shown. It is taken as it is now. ``title`` None takes
-        what it says of itself; ``caption`` stands below that; ``sql`` is the statement behind it, where the frame does
-        not know it, as a frame that pandas has made of others. A frame shows its first ``rows`` rows and says how many
-        there are; the whole is embedded as CSV, up to 5 MB in a report.
+        ``content`` is a frame, a Series, a pyarrow.Table, matplotlib Axes or a Figure, text, a panel, or the result of
+        ``doctor``, ``why``, ``waits``, ``journal``, ``plan``, ``execute``, ``compare`` or ``state``. The section shows
+        its current content; later changes do not appear. ``title`` None takes the title of the content. ``caption`` is
+        a line below the title. A frame from ``sql`` or ``ask`` already has its statement. For another frame, pass the
+        statement as ``sql``. A frame shows its first ``rows`` rows and the total number of rows. The whole frame is
+        embedded as CSV; all downloads of a report together can have up to 5 MB.
 
         Raises:
-            ArgumentError: it is nothing that a report can show, or ``rows`` is less than one.
+            ArgumentError: a report cannot show ``content``, or ``rows`` is less than one.
         """
         check_count("rows", rows, least=1)
         section = section_of(content, self.maker, title=title, caption=caption, sql=sql, rows=rows)
         return self._with_sections((*self.sections, section))
 
     def write(self, path: str | os.PathLike[str], /, *, overwrite: bool = False, paper: Paper = "A4") -> Path:
-        """Write the report to ``path``, ``.html`` or ``.pdf``, and return it; the file appears when it is whole.
+        """Write the report to ``path`` (``.html`` or ``.pdf``) and return the path.
 
-        It loads nothing and runs nothing. A file that is there is kept unless ``overwrite=True``. ``paper`` is that of
-        the PDF, "A4" or "Letter"; a PDF has no downloads, and the statements at its end.
+        The file appears only when it is complete. It loads nothing and runs nothing. An existing file is kept unless
+        ``overwrite=True``. ``paper`` is the size of the PDF pages, "A4" or "Letter". A PDF has no downloads; its SQL
+        statements are at the end.
 
         Raises:
-            ArgumentError: the path says no format, its folder is not there, or the file is.
+            ArgumentError: the path has an unknown suffix, its folder does not exist, or the file already exists.
             MissingProgram: there is no Chromium to make a PDF.
         """
         if paper not in {"A4", "Letter"}:
-            raise ArgumentError(f"paper is {paper!r}: give 'A4' or 'Letter'.")
+            raise ArgumentError(f"unknown paper {paper!r}; choose 'A4' or 'Letter'.")
         target = resolve_output(path, overwrite=overwrite)
         is_pdf = target.suffix.lower() == ".pdf"
         chapters = [each for each in self.sections if not each.is_appendix]
@@ -151,7 +153,7 @@ class Report:
 
     def __repr__(self) -> str:
         of = f" of {self.about.name}" if self.about else ""
-        return f"<Report {self.title!r}{of}, {len(self.sections)} sections; .write('x.html') makes the file>"
+        return f"<Report {self.title!r}{of}, {len(self.sections)} sections; .write('x.html') writes the file>"
 
     def _with_sections(self, sections: tuple[Section, ...]) -> Report:
         return with_values(self, sections=sections)
@@ -163,7 +165,7 @@ class Report:
 
 
 def with_values(report: Report, **values: Any) -> Report:
-    """Return a report with other values of these attributes."""
+    """Return a copy of the report with these attributes replaced."""
     changed: Report = object.__new__(Report)
     for name, value in {**vars(report), **values}.items():
         object.__setattr__(changed, name, value)
@@ -172,7 +174,7 @@ def with_values(report: Report, **values: Any) -> Report:
 
 @dataclass(frozen=True, slots=True)
 class FrontMatter:
-    """The frame around the sections: the title and the facts above, the summary, and the facts at the foot."""
+    """The content around the sections: the title and facts at the top, the summary, and the facts in the footer."""
 
     title: str
     facts: tuple[Fact, ...]
@@ -182,7 +184,7 @@ class FrontMatter:
 
 
 def render_page(front: FrontMatter, sections: Sequence[Section], *, paper: Literal["A4", "Letter"] | None) -> str:
-    """Return the report as one HTML document; ``paper`` is that of a PDF, None leaves it to the reader's printer."""
+    """Return the report as one HTML document; ``paper`` is the page size of a PDF, None for an HTML report."""
     lead = [line for section in sections for line in section.lead]
     return render(
         "reports/templates/report.html.j2",
@@ -200,29 +202,29 @@ def render_page(front: FrontMatter, sections: Sequence[Section], *, paper: Liter
 
 
 def resolve_output(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
-    """Return the path of the report to write.
+    """Check the path of a report and return it.
 
     Raises:
-        ArgumentError: it is no HTML or PDF file, its folder is not there, or it is there itself.
+        ArgumentError: the path is not an HTML or PDF file, its folder does not exist, or the file already exists.
     """
     text = os.fspath(path)
     if "://" in text:
-        raise ArgumentError(f"{path!r} is no local file: a report is written to one, and copied from there.")
+        raise ArgumentError(f"cannot write to {path!r}; use a local path and copy the file from there.")
     target = Path(text).expanduser()
     if target.suffix.lower() not in FORMATS:
-        raise ArgumentError(f"{target.name!r} does not say what to write: end it with {' or '.join(FORMATS)}.")
+        raise ArgumentError(f"unknown format of {target.name!r}; use a name that ends with {' or '.join(FORMATS)}.")
     if not target.parent.is_dir():
-        raise ArgumentError(f"the folder {target.parent} is not there: make it, or give another path.")
+        raise ArgumentError(f"folder {target.parent} does not exist; create it, or use another path.")
     if target.is_dir():
-        raise ArgumentError(f"{target} is a folder: give the path of a file.")
+        raise ArgumentError(f"{target} is a folder; use the path of a file.")
     if target.exists() and not overwrite:
-        raise ArgumentError(f"{target} is there already and was not touched: give another name, or overwrite=True.")
+        raise ArgumentError(f"{target} already exists and was not changed; use another name, or set overwrite=True.")
     return target
 
 
 @contextmanager
 def write_atomically(target: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Yield the path to write to; when the block ends well, the file gets its name, otherwise it is removed."""
+    """Yield a temporary path; if the block succeeds, the file is renamed to ``target``, else it is removed."""
     unfinished = target.with_name(f".{uuid.uuid4().hex[:12]}.unfinished")
     try:
         yield unfinished
@@ -232,7 +234,7 @@ def write_atomically(target: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def front_matter_of(report: Report) -> FrontMatter:
-    """Return the frame around the sections of a report."""
+    """Return the title, the facts, the summary and the first page of a report."""
     return FrontMatter(report.title, tuple(_facts(report)), tuple(_footer(report)), report.summary, report.first_page)
 
 
@@ -263,21 +265,21 @@ def _footer(report: Report) -> list[Fact]:
         Fact("As of", format_timestamp(about.now, zone=report.zone)),
         written,
         ours,
-        Fact("Evidence, sha256", about.evidence or "none: read from the live cluster"),
+        Fact("Evidence, sha256", about.evidence or "none (read from the live cluster)"),
         Fact("Changes", about.mode),
     ]
 
 
 def _stylesheet(title: str, paper: str | None) -> Markup:
-    """Return the style sheet, with the paper's size and the title at the foot of each page."""
+    """Return the style sheet, with the page size, and the title in the footer of each page."""
     css = files("restate_lab.reports").joinpath("templates", "report.css").read_text("utf-8")
     size = f"@page {{ size: {paper}; }}\n" if paper else ""
     foot = f'@page {{ @bottom-left {{ content: "{_css_string(title)}"; }} }}\n'
-    return Markup(css + size + foot)  # noqa: S704 - ours; the title is letters and escapes
+    return Markup(css + size + foot)  # noqa: S704 - our own CSS; the title is escaped
 
 
 def _css_string(text: str) -> str:
-    """Return text for a CSS string: what is no plain letter is written as its code."""
+    """Return text for a CSS string; characters other than letters, digits and " .,-:" are escaped."""
     shown = truncate(text, 80)
     return "".join(
         each if each.isascii() and (each.isalnum() or each in " .,-:") else f"\\{ord(each):x} " for each in shown

@@ -1,4 +1,4 @@
-"""Values as sections of a report: the type of a value decides how it is shown."""
+"""Convert values to sections of a report, depending on their type."""
 
 from __future__ import annotations
 
@@ -49,24 +49,24 @@ COLOURS = {
     "warning": STATUSES["paused"].colour,
     "incomplete": STATUSES["paused"].colour,
     "healthy": STATUSES["succeeded"].colour,
-    "note": "#6b7280",  # white letters stand on it
+    "note": "#6b7280",  # dark enough for white text
 }
 _JOURNAL = (
     "index", "entry_type", "name", "status", "started", "duration", "callee_target", "retries", "last_error", "failure",
 )  # fmt: skip
 _TAKES = (
-    "a frame, a Series, a pyarrow.Table, matplotlib Axes or a Figure, text, what doctor, why, waits, journal, plan, "
-    "execute, compare or state give, or a panel"
+    "a frame, a Series, a pyarrow.Table, matplotlib Axes or a Figure, text, the result of doctor, why, waits, journal, "
+    "plan, execute, compare or state, or a panel"
 )
 
 
 def section_of(
     content: Any, builder: TableBuilder, *, title: str | None = None, caption: str = "", sql: str = "", rows: int
 ) -> Section:
-    """Return a section that shows a value; ``title`` None and ``sql`` "" take the value's own.
+    """Return a section that shows a value; ``title`` None and ``sql`` "" use the title and SQL of the value.
 
     Raises:
-        ArgumentError: it is nothing that a report can show.
+        ArgumentError: a report cannot show the value.
     """
     if isinstance(content, Section):
         return content
@@ -92,7 +92,7 @@ def section_of(
 
 
 def comparison_parts(comparison: Comparison, builder: TableBuilder, *, rows: int) -> tuple[Part, ...]:
-    """Return the summary, what could not be compared, and the frames that have rows."""
+    """Return the summary, the parts that could not be compared, and the frames that have rows."""
     parts: list[Part] = [Prose((builder.masker.text(escape_invisible(comparison.summary)),))]
     parts += [
         Notice(builder.masker.text(escape_invisible(f"Not compared, {row['part']}: {row['reason']}")))
@@ -108,30 +108,30 @@ def comparison_parts(comparison: Comparison, builder: TableBuilder, *, rows: int
 
 
 def findings_of(diagnosis: Diagnosis, zone: tzinfo, masker: Masker) -> Findings:
-    """Return all findings in words, worst first, with what was not checked."""
+    """Return all findings as text, worst first, with the checks that did not run."""
     rows = diagnosis.findings.to_dict("records")
     return Findings(
         tuple(_finding_part(row, diagnosis, zone, masker) for row in rows),
         tuple(masker.text(escape_invisible(each)) for each in gap_reasons(diagnosis)),
         footer_of(diagnosis),
-        "Nothing was found." if len(diagnosis.checked) else "Nothing was checked.",
+        "No problem found." if len(diagnosis.checked) else "No check could run.",
         _SHOWN,
         _more_findings(diagnosis),
     )
 
 
 def accent_of(diagnosis: Diagnosis) -> str:
-    """Return the colour of the verdict: that of the worst finding, also where something was not checked."""
+    """Return the color of the verdict: red if any finding is critical, even in an incomplete diagnosis."""
     return COLOURS["critical" if diagnosis.worst == "critical" else diagnosis.verdict]
 
 
 def paragraphs(text: str) -> tuple[str, ...]:
-    """Return the paragraphs of a text; empty lines part them."""
+    """Split a text into paragraphs at empty lines."""
     return tuple(each.strip("\n") for each in text.replace("\r\n", "\n").split("\n\n") if each.strip())
 
 
 def _more_findings(diagnosis: Diagnosis) -> str:
-    """Return the line above the folded findings: "17 more: 3 critical, 6 warnings, 8 notes"; "" for none."""
+    """Return the label of the folded findings, such as "17 more: 3 critical, 6 warnings, 8 notes"; "" for none."""
     severities = diagnosis.findings["severity"].tolist()[_SHOWN:]
     return f"{len(severities):,} more: {count_findings(severities)}" if severities else ""
 
@@ -145,8 +145,8 @@ def _frame_parts(frame: pd.DataFrame, builder: TableBuilder, rows: int) -> tuple
 
 
 def journal_parts(frame: pd.DataFrame, builder: TableBuilder, *, file: str, rows: int = ROWS) -> tuple[Part, ...]:
-    """Return a journal with a bar for the time of each entry, and folded below it the entries as a table."""
-    card = Markup(builder.masker.text(journal_html(frame, zone=builder.zone)))  # noqa: S704 - escaped where it was made
+    """Return a journal: a card with a time bar for each entry, then the entries in a folded table."""
+    card = Markup(builder.masker.text(journal_html(frame, zone=builder.zone)))  # noqa: S704 - already escaped
     table = builder.table(frame, columns=_JOURNAL, rows=rows, file=file, drop_empty=True)
     return Card(card), replace(table, folded="The entries as a table")
 
@@ -159,7 +159,7 @@ def _journal_section(frame: pd.DataFrame, builder: TableBuilder, rows: int) -> t
 
 
 def _frame_title(attrs: Mapping[Any, Any]) -> str:
-    return f"What came of {attrs['action']}" if "action" in attrs and "counts" in attrs else "Table"
+    return f"Result of {attrs['action']}" if "action" in attrs and "counts" in attrs else "Table"
 
 
 def _other_parts(content: Any, builder: TableBuilder) -> tuple[str, tuple[Part, ...]]:
@@ -167,28 +167,28 @@ def _other_parts(content: Any, builder: TableBuilder) -> tuple[str, tuple[Part, 
         default_title = _figure_title(content)
         return default_title, (picture(content, default_title),)
     if isinstance(content, Explanation):
-        return f"Why {content.target or content.id} is {content.status or 'not there'}", (_card(content, builder),)
+        return f"Why {content.target or content.id} is {content.status or 'not found'}", (_card(content, builder),)
     if isinstance(content, str):
         return "Notes", (Prose(tuple(builder.masker.text(each) for each in paragraphs(content))),)
     if isinstance(content, Waits):
-        return "Who waits for whom", (
+        return "Wait-for graph", (
             render_figure(plot_waits, content, builder.zone, content.verdict),
             _card(content, builder),
         )
     if type(content).__module__.partition(".")[0] == "restate_lab":
         return _card_parts(content, builder)
-    raise ArgumentError(f"a report cannot show this ({type(content).__name__}): give {_TAKES}.")
+    raise ArgumentError(f"a report cannot show {type(content).__name__}; add {_TAKES}.")
 
 
 def _card_parts(content: Any, builder: TableBuilder) -> tuple[str, tuple[Part, ...]]:
-    """Return what has a card, or a static page for where there is no widget; both are made and escaped here."""
+    """Return the title and the parts of a restate_lab object that has a card or a static page."""
     default_title = _type_title(type(content))
     if not hasattr(content, "_repr_html_") and not hasattr(content, "_repr_mimebundle_"):
-        raise ArgumentError(f"a report cannot show this ({type(content).__name__}): give {_TAKES}.")
+        raise ArgumentError(f"a report cannot show {type(content).__name__}; add {_TAKES}.")
     parts: tuple[Part, ...] = (_card(content, builder),)
     outcome = getattr(content, "outcome", None)
     if isinstance(outcome, pd.DataFrame):
-        parts += (builder.table(outcome, title="What came of it", file="outcome"),)
+        parts += (builder.table(outcome, title="Result", file="outcome"),)
     return default_title, parts
 
 
@@ -198,12 +198,12 @@ def _card(content: Any, builder: TableBuilder) -> Card:
         bundle = content._repr_mimebundle_()
         html = (bundle[0] if isinstance(bundle, tuple) else bundle).get("text/html")
     if not html:
-        raise ArgumentError(f"this {type(content).__name__} has nothing that stands without a kernel.")
-    return Card(Markup(builder.masker.text(html)))  # noqa: S704 - escaped where it was made
+        raise ArgumentError(f"a report cannot show this {type(content).__name__}: it has no static form.")
+    return Card(Markup(builder.masker.text(html)))  # noqa: S704 - already escaped
 
 
 def _type_title(kind: type) -> str:
-    """Return a panel's name without the word, and that of anything else."""
+    """Return the name of a type without the suffix "Panel"."""
     name = kind.__name__
     return name.removesuffix("Panel") or name
 

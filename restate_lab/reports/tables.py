@@ -1,4 +1,4 @@
-"""A frame as a table of a report: its first rows, formatted by the kind of column, and all of it as a download."""
+"""Show a frame as a table of a report: its first rows, formatted by column kind, and all rows as a download."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _LONGEST_NAME = 80  # characters of a column's name
 _DASH = TableCell(MISSING)
 _IDS = ("inv_1", "dp_1", "sub_1", "vq_1", "prom_1", "sign_1")
 ROWS = 50
-MOST_BYTES = 5_000_000  # of the downloads of a report, together
-_HEAVY = 30_000_000  # bytes of a frame in memory, which no CSV of five megabytes comes from
+MOST_BYTES = 5_000_000  # limit for all downloads of a report together
+_HEAVY = 30_000_000  # bytes in memory; the CSV of a larger frame is always above the limit
 
 
 @dataclass(frozen=True, slots=True)
 class TableBuilder:
-    """Builds the tables of one report: in its zone, without its secrets, with ``bytes_left`` for downloads."""
+    """Builds the tables of one report, with times in ``zone``, secrets masked, and ``bytes_left`` for downloads."""
 
     zone: tzinfo
     masker: Masker
@@ -54,12 +54,12 @@ class TableBuilder:
     ) -> Table:
         """Return a frame as a table.
 
-        ``columns`` are those shown, in this order; the download has all. ``file`` is the download's name without its
-        suffix, None for no download; only what is cut, in rows or in columns, has one. ``drop_empty`` leaves columns
-        out in which nothing stands.
+        ``columns`` are the shown columns, in this order; the download has all columns. ``file`` is the name of the
+        download without suffix; None means no download. There is a download only if some rows or columns are not shown.
+        ``drop_empty`` hides columns without any value.
         """
         whole = _move_index_to_columns(frame).copy(deep=False)
-        whole.attrs = {}  # pandas copies them, with the statement and its values, for each column that is taken
+        whole.attrs = {}  # pandas would copy the attrs for each column
         shown = whole if columns is None else whole[[name for name in columns if name in whole.columns]]
         if drop_empty:
             shown = shown.dropna(axis="columns", how="all")
@@ -75,7 +75,7 @@ class TableBuilder:
         return Table(heads, cells, title=title, note=" ".join(each for each in notes if each), download=download)
 
     def _mask(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return the frame without secrets; columns that hold numbers and times are as they were."""
+        """Return the frame with secrets masked; columns of numbers and times are not changed."""
         columns = {}
         for at, name in enumerate(frame.columns):
             values = frame.iloc[:, at]
@@ -83,24 +83,24 @@ class TableBuilder:
         return pd.DataFrame(columns, index=frame.index).set_axis(frame.columns, axis=1)
 
     def _download(self, frame: pd.DataFrame, file: str) -> tuple[Download | None, str]:
-        advice = f"rl.save(frame, {file + '.csv'!r}) writes it."
+        advice = f"rl.save(frame, {file + '.csv'!r}) writes all rows."
         if int(frame.memory_usage(index=False, deep=True).sum()) > _HEAVY:
-            return None, f"The whole is too large to be embedded ({MOST_BYTES / 1e6:g} MB in a report): {advice}"
+            return None, f"All rows are too large to embed (limit: {MOST_BYTES / 1e6:g} MB in a report); {advice}"
         try:
             content = _csv_bytes(self._mask(frame))
         except ArgumentError as error:
-            return None, f"The whole is not embedded: {error}"
+            return None, f"All rows could not be embedded: {error}"
         if len(content) > self.bytes_left:
             return None, (
-                f"The whole ({len(content) / 1e6:,.1f} MB) is not embedded: {MOST_BYTES / 1e6:g} MB are the most for "
-                f"all downloads of a report; {advice}"
+                f"All rows ({len(content) / 1e6:,.1f} MB) are not embedded: the limit for all downloads of a report is "
+                f"{MOST_BYTES / 1e6:g} MB; {advice}"
             )
         uri = f"data:text/csv;charset=utf-8;base64,{base64.b64encode(content).decode()}"
         return Download(f"{_file_name(file)}.csv", len(content), uri), ""
 
 
 def table_column(name: str, values: pd.Series[Any], zone: tzinfo) -> Column:
-    """Return how a column is shown, judged by its type, its name and its first value."""
+    """Return the heading and the kind of a column, from its type, its name and its values."""
     label = heading(name.replace("_", " "), _LONGEST_NAME)
     kind = _column_kind(name, values)
     if kind == "time" and getattr(values.dtype, "tz", None) is not None:
@@ -109,7 +109,7 @@ def table_column(name: str, values: pd.Series[Any], zone: tzinfo) -> Column:
 
 
 def table_cell(value: Any, zone: tzinfo, *, kind: ColumnKind = "text") -> TableCell:
-    """Return one value as text; a status has its colour."""
+    """Return one value as text; a status also has its color."""
     shown = text_cell(value, zone, REPORT)
     if shown.text is None:
         return _DASH
@@ -118,7 +118,7 @@ def table_cell(value: Any, zone: tzinfo, *, kind: ColumnKind = "text") -> TableC
 
 
 def heading(text: str, longest: int = 200) -> str:
-    """Return a text that stands above others, cut to some lines: what is below it is to be found."""
+    """Return a text for a heading, shortened to ``longest`` characters."""
     shown = escape_invisible(text[: longest + 1])
     return shown if len(shown) <= longest else f"{shown[:longest]}…"
 
@@ -136,7 +136,7 @@ def _text_kind(values: pd.Series[Any]) -> ColumnKind:
     if isinstance(first, str) and first.startswith(_IDS):
         return "id"
     longest = max((len(each) for each in present.head(100) if isinstance(each, str)), default=0)
-    return "words" if longest > 40 else "text"
+    return "long" if longest > 40 else "text"
 
 
 def _csv_bytes(frame: pd.DataFrame) -> bytes:
@@ -147,7 +147,7 @@ def _csv_bytes(frame: pd.DataFrame) -> bytes:
 
 
 def _move_index_to_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with an index that says something as its first columns."""
+    """Return the frame with its index as the first columns; an unnamed integer index is dropped."""
     if all(name is None for name in frame.index.names) and pd.api.types.is_integer_dtype(frame.index.dtype):
         return frame.reset_index(drop=True)
     return frame.reset_index() if len(frame.index) else frame
@@ -176,7 +176,7 @@ def _truncation_notes(frame: pd.DataFrame) -> list[str]:
     if not truncated:
         return []
     message = truncated.get("message", truncated) if isinstance(truncated, dict) else truncated
-    return [f"Cut: {message}"]
+    return [f"Incomplete: {message}"]
 
 
 def _file_name(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The timeline of an incident: its events, as a frame and as a picture, and the actions taken, from the audit log."""
+"""The timeline of an incident: its events as a frame, and the actions taken, from the audit log."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ TITLE = "Actions taken"
 _COLUMNS = ("time", "action", "what", "outcome", "reason", "user", "error")
 _ALONE = ("finding begins", "action taken")
 _LONG = 220  # characters of a row
-_ELSEWHERE = "What others changed, or was changed with the web UI, the CLI or by programs, is not in this log."
-_FROZEN = "Evidence has no audit log: what was done to the cluster is not known here."
-_NO_ADDRESS = "This source has no address, so no record of the audit log can be told to be about it."
+_ELSEWHERE = "Changes by other users, with the web UI, with the Restate CLI or by programs are not in this log."
+_FROZEN = "Frozen evidence has no audit log, so the actions taken on the cluster are not known here."
+_NO_ADDRESS = "This source has no address, so its records in the audit log cannot be found."
 
 
 @dataclass(frozen=True, slots=True)
 class TimelineEvent:
-    """One event: its time (UTC), its kind, its text, and an id to continue with."""
+    """One event: its time (UTC), its kind, its text, and an invocation or deployment ID for further analysis."""
 
     at: datetime
     event: str
@@ -57,7 +57,7 @@ class TimelineEvent:
 
 
 def timeline_frame(events: Iterable[TimelineEvent]) -> pd.DataFrame:
-    """Return the events, oldest first, each with its time, kind, text and id."""
+    """Return the events as a frame, one row per event, oldest first: ``time, event, what, id``."""
     kept = sorted(events, key=lambda each: (each.at, each.event, each.what))
     return pd.DataFrame(
         {
@@ -70,10 +70,10 @@ def timeline_frame(events: Iterable[TimelineEvent]) -> pd.DataFrame:
 
 
 def grouped_frame(frame: pd.DataFrame, *, gap: pd.Timedelta) -> pd.DataFrame:
-    """Return the events of ``timeline_frame`` with routine ones in groups, in short: ``time, n, event, what``.
+    """Group the routine events of ``timeline_frame``; the columns are ``time, n, event, what``.
 
-    Events of one kind are a group while each follows the one before within ``gap``. The beginning of a finding and an
-    action are never in a group: a reader looks for them.
+    Events of one kind are in one group if each gap between them is at most ``gap``. The start of a finding and an
+    action always have a row of their own, because readers look for them.
     """
     columns = ["time", "n", "event", "what"]
     if frame.empty:
@@ -93,26 +93,26 @@ def _group_row(group: pd.DataFrame) -> dict[str, Any]:
 
 
 def deployment_events(frame: pd.DataFrame) -> Iterator[TimelineEvent]:
-    """Yield the registrations of deployments (``id, endpoint, created_at``)."""
+    """Yield an event for each registration of a deployment, from ``id, endpoint, created_at``."""
     for row in _rows(frame, "created_at"):
         yield TimelineEvent(row["created_at"], "deployment registered", str(row["endpoint"]), row["id"])
 
 
 def error_events(frame: pd.DataFrame) -> Iterator[TimelineEvent]:
-    """Yield, from the answer to ``error_onset``, when each error was met first, and by how many in all."""
+    """Yield an event for the first time of each error, with the number of invocations, from ``error_onset``."""
     keys = ["target_service_name", "target_handler_name", "error_code", "step", "message"]
     for _, each in frame.sort_values("first_at").groupby(keys, sort=False, dropna=False):
         row = each.iloc[0]
         step = f", in “{row['step']}”" if _is_present(row["step"]) else ""
         n = int(each["new_invocations"].sum())
-        met = f"; met by {n:,} since" if n > 1 else ""
+        met = f"; {n:,} invocations since then" if n > 1 else ""
         yield TimelineEvent(
-            row["first_at"], "error first met", f"{_handler(row)}{step}: {row['message']}{met}", row["example_id"]
+            row["first_at"], "new error", f"{_handler(row)}{step}: {row['message']}{met}", row["example_id"]
         )
 
 
 def failure_events(frame: pd.DataFrame) -> Iterator[TimelineEvent]:
-    """Yield, from the answer to ``terminal_failures``, when each kind of end was first seen."""
+    """Yield an event for the first time of each kind of failure, from ``terminal_failures``."""
     for row in _rows(frame, "first_at"):
         n = f" ({row['n']:,} until {format_time(row['last_at'])})" if row["n"] > 1 else ""
         yield TimelineEvent(
@@ -121,14 +121,14 @@ def failure_events(frame: pd.DataFrame) -> Iterator[TimelineEvent]:
 
 
 def pause_events(frame: pd.DataFrame) -> Iterator[TimelineEvent]:
-    """Yield, from the answer to ``paused``, when each invocation was paused."""
+    """Yield an event for each paused invocation, from ``paused``."""
     for row in _rows(frame, "paused_at"):
         because = f": {row['message']}" if _is_present(row["message"]) else ""
         yield TimelineEvent(row["paused_at"], "paused", f"{row['target']}{because}", row["id"])
 
 
 def restart_events(frame: pd.DataFrame) -> Iterator[TimelineEvent]:
-    """Yield, from the answer to ``restarts``, when each invocation was restarted as new."""
+    """Yield an event for each invocation that was restarted as new, from ``restarts``."""
     for row in _rows(frame, "created_at"):
         yield TimelineEvent(
             row["created_at"], "restarted as new", f"{row['target']}, from {row['restarted_from']}", row["id"]
@@ -136,14 +136,14 @@ def restart_events(frame: pd.DataFrame) -> Iterator[TimelineEvent]:
 
 
 def action_events(frame: pd.DataFrame) -> Iterator[TimelineEvent]:
-    """Yield the changes of the audit log (``time, action, what, outcome, reason``)."""
+    """Yield an event for each change in the audit log, from ``time, action, what, outcome, reason``."""
     for row in _rows(frame, "time"):
         reason = f" ({row['reason']})" if _is_present(row["reason"]) else ""
-        yield TimelineEvent(row["time"], "action taken", f"{row['action']} of {row['what']}: {row['outcome']}{reason}")
+        yield TimelineEvent(row["time"], "action taken", f"{row['action']} {row['what']}: {row['outcome']}{reason}")
 
 
 def finding_events(diagnosis: Diagnosis) -> Iterator[TimelineEvent]:
-    """Yield when what the doctor found critical began, where there is a trace of it."""
+    """Yield an event for the start of each critical finding that has a start time."""
     for row in _rows(diagnosis.by_severity("critical"), "since"):
         first = next(iter(row["ids"]), None)
         yield TimelineEvent(row["since"], "finding begins", str(row["summary"]), first)
@@ -152,7 +152,7 @@ def finding_events(diagnosis: Diagnosis) -> Iterator[TimelineEvent]:
 def source_changes_section(
     source: Source, about: SourceMetadata, builder: TableBuilder, *, since: datetime, folder: Path | None
 ) -> Section:
-    """Return the section of the actions taken; it also says that there were none, and what it does not know."""
+    """Return the section with the actions taken; it also reports if there were none, and the limits of the log."""
     if about.is_evidence:
         return Section(TITLE, (Prose((_FROZEN,)),))
     addresses = addresses_of(source)
@@ -164,37 +164,37 @@ def source_changes_section(
         changes,
         unreadable,
         builder,
-        without=f"Nothing was changed on {about.name} with restate_lab by this user of this machine {span}.",
-        caption=f"With restate_lab, by this user of this machine, {span}, oldest first.",
+        without=f"This user made no changes to {about.name} with restate_lab on this machine {span}.",
+        caption=f"Changes that this user made with restate_lab on this machine {span}, oldest first.",
     )
 
 
 def process_changes_section(pid: int, builder: TableBuilder, *, since: datetime, folders: Sequence[Path]) -> Section:
-    """Return the section of what one process changed."""
+    """Return the section with the changes of one process."""
     logs = [_read_log(folder) for folder in folders]
     unreadable = "; ".join(text for _, text in logs if text)
     changes = pd.concat([log for log, _ in logs]) if logs else _read_log(None)[0].head(0)
     changes = _describe_changes(changes[(changes["pid"] == pid) & (changes["time"] >= since)].sort_values("time"))
-    without = "This notebook changed nothing with restate_lab."
+    without = "This notebook made no changes with restate_lab."
     return _changes_section(
-        changes, unreadable, builder, without=without, caption="By this notebook, with restate_lab, oldest first."
+        changes, unreadable, builder, without=without, caption="Changes that this notebook made, oldest first."
     )
 
 
 def read_changes(source: Source, *, since: datetime, folder: Path | None) -> tuple[pd.DataFrame, str]:
-    """Return the audit log's rows about a source, oldest first, and a text for what of the log could not be read."""
+    """Return the audit log's rows about a source, oldest first, and a text about unreadable parts ("" if none)."""
     log, unreadable = _read_log(folder or _audit_folder(source))
     return _describe_changes(log[log["address"].isin(addresses_of(source)) & (log["time"] >= since)]), unreadable
 
 
 def addresses_of(source: Source) -> list[str]:
-    """Return the addresses under which a live cluster is changed: of its Admin API, and of its ingress."""
+    """Return the addresses that receive changes to a live cluster: its Admin API and its ingress."""
     if not is_lab(source):
         return []
     addresses: list[str | None] = [source.address]
     try:
         addresses.append(source.ingress.address)
-    except RestateLabError:  # no ingress is known, so nothing went there from here
+    except RestateLabError:  # the ingress is not known, so no request was sent to it
         addresses.append(source.settings.ingress_url)
     return [str(each) for each in addresses if each]
 
@@ -225,9 +225,9 @@ def _changes_section(
 
 
 def _read_log(folder: Path | None) -> tuple[pd.DataFrame, str]:
-    """Return the audit log, and a text for what of it could not be read."""
+    """Return the audit log, and a text about its unreadable parts ("" if none)."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Truncated)  # it is said in the report
+        warnings.simplefilter("ignore", Truncated)  # the report contains this message
         log = audit_log(folder)
     return log, str(log.attrs.get("truncated", ""))
 
@@ -236,7 +236,7 @@ def _describe_changes(log: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with their targets and their outcome as text."""
     changes = log.reset_index(drop=True)
     changes["what"] = [_format_targets(each) for each in changes["targets"]]
-    changes["outcome"] = changes["outcome"].fillna("not known: the process ended before it knew")
+    changes["outcome"] = changes["outcome"].fillna("not known: the process ended before the result")
     changes["outcome"] = changes["counts"].where(changes["counts"].notna(), changes["outcome"])
     return changes
 

@@ -1,9 +1,9 @@
-"""What acting on thousands costs, against httpx one by one and the restate CLI: ``bulk.py --at-once 50000``.
+"""The cost of acting on thousands, against httpx one by one and the restate CLI: ``bulk.py --at-once 50000``.
 
-A plan's time is the whole: planning, both readings of execute, the audit, and the frame of outcomes. ``cancel`` is of
-scheduled invocations, which are gone at once; ``kill`` and ``resume`` are of suspended ones (``--suspended``). The
-seconds are those of one invocation, so that methods may take different numbers of them. Memory, of ``cancel`` alone, is
-the growth of a fresh process, of two sizes: their difference is what one more target takes (Linux only).
+A plan's time is the whole: planning, both readings of execute, the audit, and the frame of outcomes. ``cancel`` acts on
+scheduled invocations, which are gone at once; ``kill`` and ``resume`` act on suspended ones (``--suspended``). The
+seconds are per invocation, so that methods may act on different numbers of them. Memory, of ``cancel`` alone, is the
+growth of a fresh process, for two sizes: their difference is the cost of one more target (Linux only).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MIB = 1 << 20
 
 
 def main() -> None:
-    """Run the benchmark, or the plan of one size in a process of its own."""
+    """Run the benchmark, or the plan of one size in its own process."""
     parser = arguments(__doc__)
     parser.add_argument("--at-once", type=int, default=50_000, help="invocations of one plan (50000)")
     parser.add_argument("--action", choices=ACTIONS, default="cancel", help="what is done to them (cancel)")
@@ -56,7 +56,7 @@ def main() -> None:
     alone = min(AT_ALONE, options.at_once)
     if options.action == "cancel":
         needed = (options.rounds + 1) * (options.at_once + alone + FEW + 2500) + options.at_once + 2 * SMALL
-        needed = round(needed * 1.4)  # one in four is of another service
+        needed = round(needed * 1.4)  # one in four belongs to another service
         options.executed = 0.0
         options.rows = max(options.rows, needed)
     with populated(options) as population, tempfile.TemporaryDirectory(prefix="restate-lab-") as folder:
@@ -101,7 +101,7 @@ def _whole(lab: Lab, action: str, ids: list[str]) -> float:
 
 def _execute(planned: Plan) -> None:
     frame = planned.execute(reason="a benchmark", expect=len(planned.targets), progress=NoProgress())
-    # A killed caller takes along those that it called, which may be targets too.
+    # A killed caller ends its callees, which may be targets too.
     allowed = {"done", "refused", "skipped"} if planned.action == "kill" else {"done"}
     if not set(frame["outcome"]) <= allowed:
         sys.exit(f"not all of it was done: {frame.attrs}")
@@ -119,13 +119,13 @@ def _singly(client: httpx.Client, action: str, ids: list[str]) -> float:
     started = time.perf_counter()
     for id_ in ids:
         response = client.patch(f"/invocations/{id_}/{action}")
-        if not (action == "kill" and response.status_code == 409):  # it went with its caller
+        if not (action == "kill" and response.status_code == 409):  # it ended with its caller
             response.raise_for_status()
     return (time.perf_counter() - started) / len(ids)
 
 
 def _cli(lab: Lab, limit: int) -> float:
-    """Cancel so many that the CLI chooses itself, its start and its listing included."""
+    """Cancel as many as the CLI selects itself, including its start and its listing."""
     command = [str(install_cli()), "invocations", "cancel", "--yes", "--limit", str(limit), "Orders"]
     environment = clean_environment(RESTATE_ADMIN_URL=lab.settings.admin_url, DO_NOT_TRACK="1")
     before = _count(lab)
@@ -141,7 +141,7 @@ def _count(lab: Lab) -> int:
 
 
 def _memories(population: Population, at_once: int) -> dict[int, dict[str, int]]:
-    """Return the bytes of a small plan and of a large one, each of a process of its own."""
+    """Return the bytes of a small plan and of a large one, each in its own process."""
     command = [sys.executable, __file__, "--admin-url", population.admin_url]
     return {
         size: json.loads(

@@ -1,8 +1,8 @@
-"""What the doctor, ``waits`` and ``why`` cost beside the server's own count over the status table.
+"""The cost of the doctor, ``waits`` and ``why`` relative to the server's own count over the status table.
 
 ``doctor.py --rows 0 --trouble small``: the count and each verb in turn, and the median of the ratios within each round;
-below it what each check of the doctor took of its own, and the peak of memory. ``--incident`` plays the demo's incident
-on the same server first, and tells whether each of its faults is still found.
+below it the time of each check of the doctor, and the peak of memory. ``--incident`` plays the demo's incident on the
+same server first, and reports whether each of its faults is still found.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _whole(times: dict[str, list[float]]) -> str:
 
 
 def _checks(diagnoses: list[rl.Diagnosis], count: float) -> str:
-    """Return the median of what each check took; what several read counts for the first of them."""
+    """Return the median time of each check; a shared read counts for the first check that needs it."""
     seconds = [diagnosis.checked.set_index("check")["seconds"] for diagnosis in diagnoses]
     rows = []
     for name in seconds[0].index:
@@ -134,7 +134,7 @@ def _faults(population: Population, lab: rl.Lab) -> str:
 
 
 class _IncidentApi(Api):
-    """Sees the deployments of the incident alone, as its steps register releases beside the first one at "/"."""
+    """Sees only the deployments of the incident, as its steps register releases beside the first one at "/"."""
 
     address = ""
 

@@ -1,8 +1,8 @@
-"""What freezing and opening cost: ``freeze.py --rows 100000 --executed 0.3``.
+"""The cost of freezing and opening: ``freeze.py --rows 100000 --executed 0.3``.
 
-Each freeze runs in a fresh process, after a small one that loads what is loaded once; what counts is the growth of the
-process's peak of memory (VmHWM) over what it had before, and the time. Then the questions that read most are asked of
-the server and of the evidence. Linux only.
+Each freeze runs in a fresh process, after a small one that loads everything that is loaded once. The figures are the
+time and the growth of the process's peak of memory (VmHWM) over its peak before. Then the questions that read most are
+asked of the server and of the evidence. Linux only.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ RESET_PEAK = "5"
 
 
 def main() -> None:
-    """Run the benchmark, or one freeze of it in a process of its own."""
+    """Run the benchmark, or one freeze of it in its own process."""
     parser = arguments(__doc__)
     parser.add_argument("--way", choices=WAYS, help="freeze in this way here and print what it took")
     options = parser.parse_args()

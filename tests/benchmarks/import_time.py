@@ -1,7 +1,7 @@
-"""What ``import restate_lab`` costs beside the packages that every notebook imports anyway: ``import_time.py``.
+"""The cost of ``import restate_lab`` beyond the packages that every notebook imports anyway: ``import_time.py``.
 
-Each import runs in a fresh process; the time of an empty one is taken off. All of them read compiled modules, as those
-of an installed package are: the first round, which is not counted, compiles them.
+Each import runs in a fresh process; the time of an empty one is subtracted. All of them read compiled modules, like
+those of an installed package: the first round, which is not counted, compiles them.
 """
 
 from __future__ import annotations

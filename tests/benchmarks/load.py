@@ -1,10 +1,9 @@
-"""What each verb costs on a large server: ``load.py --rows 1000000 --suspended 3000``.
+"""The cost of each verb on a large server: ``load.py --rows 1000000 --suspended 3000``.
 
-Every verb runs in a fresh process, after the same verb on very little; what counts is the time beside curl's for the
-standard columns of all rows (the floor), and the growth of the process's peak of memory. Linux only.
-
-Below it the longest journal, where the population has one (``--trouble large``), and ``why`` of a suspended invocation,
-each beside what it cannot do without: a read of the journal's rows, and the time of ``/version``.
+Every verb runs in a fresh process, after the same verb on very little data; the figures are the time relative to curl's
+for the standard columns of all rows (the floor), and the growth of the process's peak of memory. Linux only. Below it
+the longest journal, if the population has one (``--trouble large``), and ``why`` of a suspended invocation, each
+relative to its minimum: a read of the journal's rows, and the time of ``/version``.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ WHY_AT_MOST = 150.0  # ms more than /version takes
 
 
 def main() -> None:
-    """Run the benchmark, or one verb of it in a process of its own."""
+    """Run the benchmark, or one verb of it in its own process."""
     parser = arguments(__doc__)
     parser.add_argument("--verb", choices=VERBS, help="do this one here and print what it took")
     options = parser.parse_args()
@@ -74,7 +73,7 @@ def _compare(population: Population, rounds: int) -> None:
 
 
 def _examine(population: Population, rounds: int) -> None:
-    """Show what one journal and one explanation cost, on a warm connection."""
+    """Print the cost of one journal and one explanation, on a warm connection."""
     figures = []
     with rl.connect(population.admin_url, read_only=True) as lab:
         for id_, size in lab.sql(LONGEST).itertuples(index=False):

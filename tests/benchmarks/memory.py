@@ -1,7 +1,8 @@
-"""The memory a result takes at its peak: ``memory.py --rows 100000``.
+"""The peak memory of a result: ``memory.py --rows 100000``.
 
-Each method runs in a fresh process, after a small query that loads what is loaded once. What counts is the growth of
-the process's peak (VmHWM) over what it had before, in MiB and as a multiple of the result's Arrow bytes. Linux only.
+Each method runs in a fresh process, after a small query that loads everything that is loaded once. The figure is the
+growth of the process's peak (VmHWM) over its peak before, in MiB and as a multiple of the result's Arrow bytes. Linux
+only.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ SMALL = 1000  # rows
 
 
 def main() -> None:
-    """Run the benchmark, or one method of it in a process of its own."""
+    """Run the benchmark, or one method of it in its own process."""
     parser = arguments(__doc__)
     parser.add_argument("--query", choices=QUERIES, default="std")
     parser.add_argument("--method", choices=MEASURED, help="measure this one here and print the bytes")

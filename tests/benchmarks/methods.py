@@ -1,4 +1,4 @@
-"""The ways to get rows from a server, side by side: from curl, which is the floor, to code written by hand."""
+"""The ways to get rows from a server, side by side: from curl, which is the floor, to handwritten code."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ QUERIES = {
 ARROW = "application/vnd.apache.arrow.stream"
 JSON = "application/json"
 CLI = "restate sql --json"
-GZIP = "gzip, deflate"  # what httpx asks for by itself, where neither zstd nor brotli is installed
+GZIP = "gzip, deflate"  # httpx requests it by itself, if neither zstd nor brotli is installed
 
 
 class Floor:
-    """curl in a new process, the answer thrown away: what server and transfer cost; no client can be faster."""
+    """curl in a new process, the response discarded: the cost of server and transfer; no client can be faster."""
 
     def __init__(self, admin_url: str) -> None:
         curl = shutil.which("curl")
@@ -53,7 +53,7 @@ class Floor:
         self._command = [curl, "-s", "-S", "--fail", "-o", os.devnull, *headers, *said, f"{admin_url}/query"]
 
     def __call__(self, query: str) -> float:
-        """Return the seconds of the request alone, as curl tells them: its start as a process is not counted."""
+        """Return the seconds of the request alone, as curl reports them, without the start of its process."""
         done = subprocess.run(
             [*self._command, "-d", json.dumps({"query": query})], check=True, capture_output=True, text=True
         )
@@ -64,7 +64,7 @@ class Floor:
 
 @functools.cache
 def ways(admin_url: str) -> Mapping[str, Callable[[str], Any]]:
-    """Return the methods by name, on connections that this process keeps; each takes a query and gives the rows."""
+    """Return the methods by name, on connections that this process keeps; each takes a query and returns the rows."""
     lab = connect(admin_url)
     client = httpx.Client(base_url=admin_url, timeout=600, trust_env=False)
     return {
@@ -80,7 +80,7 @@ def ways(admin_url: str) -> Mapping[str, Callable[[str], Any]]:
 
 
 class Worker:
-    """A method in a process of its own, so that no method lives on the memory, or in the ruins, of another."""
+    """A method in its own process, so that no method uses the memory of another."""
 
     def __init__(self, admin_url: str, name: str) -> None:
         self._task = functools.partial(_timed, admin_url, name)
@@ -103,7 +103,7 @@ def _timed(admin_url: str, name: str, query: str) -> float:
     started = time.perf_counter()
     kept = method(query)
     seconds = time.perf_counter() - started
-    del kept  # giving the memory back is not part of the answer
+    del kept  # freeing the memory is not part of the response
     return seconds
 
 
@@ -134,7 +134,7 @@ def cli_json(admin_url: str, query: str) -> bytes:
 
 
 class _Blocks(io.RawIOBase):
-    """An iterator of blocks as the file that pyarrow wants."""
+    """An iterator of blocks as the file that pyarrow needs."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         self._blocks = blocks

@@ -1,9 +1,10 @@
-"""How long until the first row is in the page, of few invocations and of many: ``panels.py --rows 100000``.
+"""The time until the first row is in the page, for few invocations and for many: ``panels.py --rows 100000``.
 
-Two servers, one with 1,000 invocations and one with ``--rows``, a real JupyterLab and a real Chromium. A cell is run
-that makes a panel, which reads its default of at most 10,000 rows, or that shows a table of all rows, read before; the
-clock of the page stops when it has drawn a row. The cells run in turn, and the ratio is that within each round. Of many
-invocations the first row may take 1.3 times what it takes of few, and twice the server's own ``count(*)``.
+Two servers, one with 1,000 invocations and one with ``--rows``, a real JupyterLab and a real Chromium. A cell runs that
+makes a panel, which reads its default of at most 10,000 rows, or that shows a table of all rows, read before; the clock
+of the page stops when it has drawn a row. The cells run in turn, and the ratio is calculated within each round. With
+many invocations the first row may take 1.3 times as long as with few, and twice as long as the server's own
+``count(*)``.
 """
 
 from __future__ import annotations
@@ -103,13 +104,13 @@ def _count(lab: rl.Lab) -> float:
 
 def _first_row(page: LabPage, index: int) -> float:
     seconds = page.page.evaluate(RUN, index)
-    page.value("0")  # the kernel has nothing left to do
+    page.value("0")  # the kernel is idle
     return float(seconds)
 
 
 @contextmanager
 def _opened(few: Population, many: Population) -> Iterator[LabPage]:
-    """Give a page of JupyterLab with the cells to be run."""
+    """Give a page of JupyterLab with the cells of the benchmark."""
     executable = find_chromium()
     if executable is None:
         sys.exit("no Chromium: install it, or name it in CHROMIUM")

@@ -1,4 +1,4 @@
-"""What this process takes of memory, read from Linux."""
+"""The memory of this process, read from Linux."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ __all__ = ["growth_since", "resident", "start_anew"]
 
 
 def start_anew() -> int:
-    """Forget the highest peak so far, and return the bytes that are resident now."""
+    """Reset the highest peak, and return the resident bytes."""
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")
     return resident()
 
 
 def growth_since(before: int) -> int:
-    """Return the bytes of the peak since `start_anew` above what was resident then."""
+    """Return the bytes of the peak since `start_anew` above the resident memory at that time."""
     return _status("VmHWM") - before
 
 
 def resident() -> int:
-    """Return the bytes that are resident."""
+    """Return the resident bytes."""
     return _status("VmRSS")
 
 

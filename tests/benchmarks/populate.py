@@ -1,10 +1,11 @@
 """Fill a server through its public ingress: ``populate.py --rows 100000 --admin-url … --ingress-url …``.
 
-``--rows`` counts invocations without trouble: most are ``scheduled`` calls, appended 500 at a time by one invocation
-(6 to 9 thousand a second on two cores); a share is executed and leaves journals, some with failures. ``--trouble``
-adds a cluster in trouble: invocations that are suspended, back off, have failed, and queue for keys, old deployments,
-states, and one long journal; ``small`` (26,000 invocations) is ready within a minute. ``large`` (126,000) takes several
-minutes, and most of half an hour for its 2,000 deployments, of which each takes the server longer than the one before.
+``--rows`` counts invocations without trouble: most are ``scheduled`` calls, appended 500 at a time by one invocation (6
+to 9 thousand a second on two cores); a share is executed and leaves journals, some with failures. ``--trouble`` adds a
+cluster in trouble: invocations that are suspended, back off, have failed, and queue for keys, old deployments, states,
+and one long journal; ``small`` (26,000 invocations) is ready within a minute. ``large`` (126,000) takes several
+minutes, and almost half an hour for its 2,000 deployments, each of which takes the server longer than the one before.
+
 Only deployments are registered through the Admin API. Without addresses a temporary server is filled and kept until
 Enter is pressed. The other benchmarks call ``populated()``.
 """
@@ -46,7 +47,7 @@ TROUBLE = {
         "journal": 2_000,
     },
     "large": {
-        "suspended": 99_980,  # with those that hold a key, and the long journal
+        "suspended": 99_980,  # including those that hold a key, and the long journal
         "retrying": 5_000,
         "failed": 20_000,
         "queued": 1_000,
@@ -55,7 +56,7 @@ TROUBLE = {
         "journal": 100_000,
     },
 }
-"""How many of each kind a population has; options of the same names add to it."""
+"""The number of each kind in a population; options of the same names add to it."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,11 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
 
 @contextmanager
 def populated(options: argparse.Namespace) -> Iterator[Population]:
-    """Give a server with at least ``options.rows`` invocations: the running one that is named, or a temporary one."""
+    """Give a server with at least ``options.rows`` invocations: the running one that was named, or a temporary one."""
     if options.admin_url:
         yield _filled(options.admin_url, options.ingress_url, options)
         return
-    binary, env = install_server(options.server_version), {"RESTATE_DEFAULT_NUM_PARTITIONS": "24"}  # as it comes
+    binary, env = install_server(options.server_version), {"RESTATE_DEFAULT_NUM_PARTITIONS": "24"}  # without settings
     with RestateServer(binary, vqueues=options.vqueues, env=env) as server:
         yield _filled(server.admin_url, server.ingress_url, options)
 
@@ -150,7 +151,7 @@ def _append(ingress: httpx.Client, handler: str, numbers: range) -> None:
 
 
 def _settle(admin: httpx.Client, retrying: int) -> None:
-    """Wait until nothing runs but what backs off: what a benchmark reads must not change under it."""
+    """Wait until only invocations that back off are active: the data must not change during a benchmark."""
     deadline = time.monotonic() + SETTLED_WITHIN
     while busy := _statuses(admin).get("invoked", 0) - retrying or _running(admin):
         if time.monotonic() > deadline:

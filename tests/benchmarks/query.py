@@ -1,6 +1,6 @@
-"""The cost of a query, against curl and against other ways to ask: ``query.py --rows 100000``.
+"""The cost of a query, relative to curl and to other ways to query: ``query.py --rows 100000``.
 
-Prints one table for each set of columns, one for a small query that is repeated, and the figures to reach.
+Prints one table for each set of columns, one for a small query that is repeated, and the target figures.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HAND = "httpx JSON by hand, gzip"
 SMALL = 1000  # rows
 REPEATED = 100  # times
 STALL = 0.035  # seconds; a stall is 40 ms of waiting
-LARGE = 500_000  # rows from which the figures for large results hold
+LARGE = 500_000  # the figures for large results hold from this number of rows
 
 Times = dict[str, list[float]]
 
@@ -66,7 +66,7 @@ def _row(name: str, seconds: list[float], floor: list[float]) -> tuple[str, ...]
 
 
 def _repeat(floor: Floor, workers: Mapping[str, Worker]) -> list[Figure]:
-    """Ask for a few rows again and again on one connection, where a stall of 40 ms would be most of the time."""
+    """Query a few rows repeatedly on one connection, where a stall of 40 ms would be most of the time."""
     statement = f"{QUERIES['std']} LIMIT {SMALL}"
     ours, stock = f"{SQL}, one Lab", f"{STREAM}, one client"
     methods = {"a new curl": floor, ours: workers[SQL], stock: workers[STREAM]}

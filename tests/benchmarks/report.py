@@ -1,8 +1,8 @@
-"""What an incident report costs beside the doctor and the waits that it contains: ``report.py``.
+"""The cost of an incident report beyond the doctor and the waits that it contains: ``report.py``.
 
 The demo's incident on a temporary server, and in turn: the doctor with the waits, the report as HTML, and as PDF, each
-in a process that stays; below it what each chapter took. ``--against FOLDER`` measures the package of another checkout
-on the same server, for the ratio of two versions. With ``--trouble`` or ``--admin-url`` the server is that of
+in a process that stays; below it the time of each chapter. ``--against FOLDER`` measures the package of another
+checkout on the same server, for the ratio of two versions. With ``--trouble`` or ``--admin-url`` the server is that of
 ``populate.py``, and the report is limited by ``--timeout``.
 """
 
@@ -122,7 +122,7 @@ class Worker:
         self.results: dict[str, list[dict[str, Any]]] = {}
 
     def __call__(self, task: str) -> float:
-        """Return the seconds that a task takes there."""
+        """Return the seconds of a task in that process."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{task}\n")
@@ -152,7 +152,7 @@ def _whole(times: dict[str, list[float]], workers: dict[str, Worker]) -> str:
 
 
 def _chapters(workers: dict[str, Worker]) -> str:
-    """Return the median of what each chapter took, as HTML."""
+    """Return the median time of each chapter, as HTML."""
     columns = [[each["chapters"] for each in worker.results[HTML][1:]] for worker in workers.values()]
     rows = [
         (chapter, *(f"{statistics.median(each[chapter] for each in column) * 1000:,.0f}" for column in columns))

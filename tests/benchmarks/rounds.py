@@ -1,4 +1,4 @@
-"""Methods in turn, A B C A B C, and what their times say: ratios within a round, and the median of those."""
+"""Methods in turn, A B C A B C, and the evaluation of their times: ratios within a round, and their median."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("restate-lab", "httpx", "pyarrow", "pandas")
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value, and the highest or lowest that it should have."""
+    """A measured value, and its maximum or minimum."""
 
     what: str
     value: float
@@ -25,19 +25,19 @@ class Figure:
 
     @property
     def is_reached(self) -> bool:
-        """Tell whether the value is as wanted."""
+        """Return True if the value is within the limit."""
         return self.at_least <= self.value <= self.at_most
 
     @property
     def wanted(self) -> str:
-        """Return the limit in words."""
+        """Return the limit as text."""
         return f"≤ {self.at_most:g}" if self.at_most < math.inf else f"≥ {self.at_least:g}"
 
 
 def in_turn(methods: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
     """Return the seconds of every method, one for each round; each method measures itself.
 
-    A first round is run and thrown away: connections, caches of the server, imports.
+    A first round is run and discarded: connections, caches of the server, imports.
     """
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     for number in range(-1, rounds):
@@ -68,7 +68,7 @@ def versions(server: str) -> str:
 
 
 def show(figures: Sequence[Figure]) -> str:
-    """Return what was measured beside what it should be."""
+    """Return a table with each figure and its limit."""
     rows = [(each.what, f"{each.value:.2f}", each.wanted, "yes" if each.is_reached else "NO") for each in figures]
     return table(("figure", "measured", "wanted", "reached"), rows)
 

@@ -11,11 +11,11 @@ from restate_lab.demo.services_host import application, serve_inherited
 
 __all__ = ["SERVICES"]
 
-SPLIT = 4  # of so many calls one goes to a virtual object
+SPLIT = 4  # one of this many calls goes to a virtual object
 LATER = dt.timedelta(days=30)
 AT_ONCE = dt.timedelta(milliseconds=100)
 CUSTOMERS = 50_000
-REFUSED = 10  # one executed order of so many fails
+REFUSED = 10  # one of this many executed orders fails
 ACCOUNTS = 10
 VALUES_OF_ONE = 100
 LONG_NAME = 1_000  # characters
@@ -23,11 +23,11 @@ WORDS = (
     *("card", "address", "parcel", "voucher", "discount", "invoice", "seat", "refund", "coupon", "signature"),
     *("insurance", "delivery", "warranty", "deposit", "permit", "passport", "ticket", "contract", "license", "receipt"),
 )
-FAMILIES = 300  # of messages, at most the square of the words
+FAMILIES = 300  # of messages, at most the square of the vocabulary
 HOURLY = InvocationRetryPolicy(
     initial_interval=dt.timedelta(seconds=1), exponentiation_factor=3600, max_interval=dt.timedelta(hours=1)
 )
-"""Attempts after one second, and then after an hour: a benchmark reads what does not move."""
+"""Attempts after one second, and then after an hour: the data of a benchmark must not move."""
 
 # The filler's own journals hold hundreds of calls and would be most of the server's disk.
 filler = Service("Filler", journal_retention=dt.timedelta(0))
@@ -36,7 +36,7 @@ baskets = VirtualObject("Baskets")
 trouble = Service("Trouble", inactivity_timeout=AT_ONCE)
 accounts = VirtualObject("Accounts", inactivity_timeout=AT_ONCE)
 shelves = VirtualObject("Shelves")
-# A suspended invocation is sent its whole journal when it goes on, so this one waits only at its end.
+# A suspended invocation receives its whole journal when it continues, so this one waits only at its end.
 journals = VirtualObject("Journals", inactivity_timeout=dt.timedelta(seconds=5))
 
 
@@ -64,7 +64,7 @@ async def execute(ctx: Context, span: tuple[int, int]) -> int:
 
 @filler.handler()
 async def suspended(ctx: Context, span: tuple[int, int]) -> int:
-    """Append so many calls that end suspended: of four, one sleeps, one asks, and one calls another that sleeps."""
+    """Append so many calls that end suspended: of four, one sleeps, one waits for an awakeable, one calls a sleeper."""
     for number in range(*span):
         if number % 4 < 3:
             ctx.service_send((rest, ask, follow)[number % 4], number)
@@ -81,7 +81,7 @@ async def retrying(ctx: Context, span: tuple[int, int]) -> int:
 
 @filler.handler()
 async def failed(ctx: Context, span: tuple[int, int]) -> int:
-    """Append calls that fail for good."""
+    """Append calls that fail with a terminal error."""
     for number in range(*span):
         ctx.service_send(refuse, number)
     return span[1] - span[0]
@@ -98,7 +98,7 @@ async def queued(ctx: Context, span: tuple[int, int]) -> int:
 
 @filler.handler()
 async def states(ctx: Context, span: tuple[int, int]) -> int:
-    """Append calls that write so many values, a hundred for each object."""
+    """Append calls that write this many values, a hundred for each object."""
     for number in range(span[0], span[1], VALUES_OF_ONE):
         ctx.object_send(keep, f"shelf-{number // VALUES_OF_ONE}", min(VALUES_OF_ONE, span[1] - number))
     return span[1] - span[0]
@@ -113,7 +113,7 @@ async def rest(ctx: Context, number: int) -> int:
 
 @trouble.handler()
 async def ask(ctx: Context, number: int) -> str:
-    """Wait for an awakeable that nobody resolves."""
+    """Wait for an awakeable that is never resolved."""
     await ctx.run_typed("write a letter", lambda: f"letter {number}")
     _, answer = ctx.awakeable(type_hint=str)
     return await answer
@@ -140,7 +140,7 @@ async def charge(ctx: Context, number: int) -> int:
 
 @trouble.handler()
 async def refuse(ctx: Context, number: int) -> None:
-    """Fail for good, with one of `FAMILIES` kinds of message."""
+    """Fail with a terminal error, with one of `FAMILIES` kinds of message."""
     await ctx.run_typed("reserve", lambda: f"shelf {number % 97}")
     first, second = divmod(number % FAMILIES, len(WORDS))
     msg = f"the {WORDS[first]} {WORDS[second]} of order {number} was refused"
@@ -156,14 +156,14 @@ async def lock(ctx: ObjectContext, number: int) -> str:
 
 @shelves.handler()
 async def keep(ctx: ObjectContext, count: int) -> None:
-    """Write so many values."""
+    """Write this many values."""
     for number in range(count):
         ctx.set(f"item-{number}", number)
 
 
 @journals.handler()
 async def write(ctx: ObjectContext, entries: int) -> None:
-    """Write a journal of so many entries, a fifth of them runs with their results, and wait."""
+    """Write a journal of this many entries, a fifth of them runs with their results, and wait."""
     for _ in range(0, entries, 100):
         await restate.gather(*(ctx.run_typed(f"step {number}", lambda: 1) for number in range(10)))
         for number in range(80):

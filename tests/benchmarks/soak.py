@@ -1,8 +1,8 @@
-"""What stays behind after very many calls: ``soak.py --rows 2000 --times 10000``.
+"""Finds leaks after very many calls: ``soak.py --rows 2000 --times 10000``.
 
-So many queries, and then as many refreshes of an open panel, in one process; after each tenth the memory,
-threads, sockets, open files, live widgets and comms are counted. The first tenth warms up; what is there at the end
-should be what was there then. Linux only.
+So many queries, and then as many refreshes of an open panel, in one process; after each tenth the memory, threads,
+sockets, open files, live widgets and comms are counted. The first tenth warms up; the counts at the end should equal
+the counts after the first tenth. Linux only.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROWS = "SELECT id, target, status, created_at, journal_size FROM sys_invocation 
 
 
 def main() -> None:
-    """Run the script; it fails where something grew."""
+    """Run the script; it fails if something grew."""
     parser = arguments(__doc__)
     parser.add_argument("--times", type=int, default=10_000, help="calls of each kind (10000)")
     options = parser.parse_args()
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _soaked(what: str, call: Callable[[], object], times: int) -> list[str]:
-    """Return in words what grew."""
+    """Return the names of the counts that grew, as text."""
     counts: list[dict[str, float]] = []
     for _ in range(TENTHS):
         started = time.perf_counter()

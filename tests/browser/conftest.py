@@ -1,4 +1,4 @@
-"""JupyterLab on the demo's cluster, in Chromium; nothing that it asks for may be elsewhere."""
+"""JupyterLab on the demo's cluster, in Chromium; all of its requests must stay on this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from restate_lab.demo.run import copy_notebooks, notebook_environment
 from support.clusters import NEWEST, Cluster, Clusters
 from support.jupyter import LabPage, chromium, find_chromium
 
-expect.set_options(timeout=90_000)  # a busy machine is no fault of what is tested
+expect.set_options(timeout=90_000)  # a busy machine is not a failure of the test
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,7 +41,7 @@ def jupyterlab(
     env = notebook_environment(newest.folder, newest.admin_url, newest.ingress_url)
     options = ("--LabApp.expose_app_in_browser=True",)
     folder = tmp_path_factory.mktemp("jupyterlab")
-    # By itself JupyterLab drops a completion that takes a busy kernel longer than a second.
+    # JupyterLab discards a completion that takes a busy kernel longer than a second.
     completer = folder / "settings/@jupyterlab/completer-extension/manager.jupyterlab-settings"
     completer.parent.mkdir(parents=True)
     completer.write_text('{"providerTimeout": 30000}\n')
@@ -49,7 +49,7 @@ def jupyterlab(
         yield lab
 
 
-# One browser a module, not a session: playwright's loop would be in the way of every later test with a loop.
+# One browser per module, not per session: playwright's loop would disturb every later test with a loop.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Give a headless Chromium."""
@@ -62,7 +62,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, newest: Cluster, jupyterlab: JupyterLab) -> Iterator[LabPage]:
-    """Give a page of JupyterLab; when the test is over, it has asked 127.0.0.1 only."""
+    """Give a page of JupyterLab; at the end of the test, all of its requests must have gone to 127.0.0.1."""
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     opened = LabPage(context.new_page(), jupyterlab)
     yield opened

@@ -19,7 +19,7 @@ from support.panels import PanelOnPage, panel_cell
 
 @pytest.fixture(scope="module")
 def own(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    """Give a server of this module's own, with the incident on it: the tests change it."""
+    """Give a server for this module, with the incident on it: the tests change it."""
     with Embedded(server, tmp_path_factory.mktemp("own"), story=STORIES["incident"]) as running:
         yield running
 
@@ -45,7 +45,7 @@ rl.Panel(lab)
 def test_from_the_finding_to_the_report_in_four_clicks(
     page: LabPage, own: Embedded, lab: Lab, notebooks: Path, screenshots: Path
 ) -> None:
-    """Payments is failing: the cause and what it blocks are shown; four clicks and a reason resume it and report."""
+    """Payments is failing: the panel shows cause and blocked handlers; four clicks and a reason resume and report."""
     write_notebook(
         notebooks / "incident.ipynb", IN_THE_README.strip().replace("rl.Panel", "panel = rl.Panel") + "\npanel"
     )
@@ -57,13 +57,13 @@ def test_from_the_finding_to_the_report_in_four_clicks(
     panel = PanelOnPage(page.page)
     finding = panel.findings.locator(".rl-finding").first
     expect(finding).to_contain_text("15 invocations of Payments/charge retry the step “charge card”", timeout=60_000)
-    expect(finding).to_contain_text("Orders/place")  # what it blocks
+    expect(finding).to_contain_text("Orders/place")  # the blocked handler
     panel.root.evaluate("e => { e.closest('.jp-WindowedPanel-outer').scrollTop = 0; }")
     panel.picture(screenshots / "panels.png")
     panel.click(panel.button(re.compile("^Show 15"), within=finding))
     panel.expect_text("15 selected")
     panel.click(panel.button("Resume 15"))
-    # One that is in an attempt at this moment is excluded: it is being tried.
+    # An invocation with a running attempt is excluded: it is being tried.
     panel.expect_text(re.compile(r"^Resume \d+ of 15 · Payments/charge · on "))
     confirm = panel.button(re.compile(r"^Resume \d+ invocations$"))
     expect(confirm).to_be_disabled()
@@ -85,7 +85,7 @@ def test_from_the_finding_to_the_report_in_four_clicks(
 
 
 def test_many_with_a_conflict(page: LabPage, own: Embedded, lab: Lab, notebooks: Path, screenshots: Path) -> None:
-    """A kill of many wants the exact number; who changed since the plan is skipped and said to be."""
+    """A kill of many requires the exact number; an invocation that changed since the plan is skipped and reported."""
     write_notebook(notebooks / "many.ipynb", panel_cell(own.server.admin_url, options=", service='Payments'"))
     page.open("many.ipynb")
     page.run_all()
@@ -113,7 +113,7 @@ def test_many_with_a_conflict(page: LabPage, own: Embedded, lab: Lab, notebooks:
 
 
 def test_the_keyboard_alone(page: LabPage, own: Embedded, lab: Lab, notebooks: Path) -> None:
-    """Filter, open, plan, give the reason and confirm without a mouse; the notebook takes none of the keys."""
+    """Filter, open, plan, enter the reason and confirm without a mouse; the notebook reacts to none of the keys."""
     write_notebook(notebooks / "keys.ipynb", panel_cell(own.server.admin_url))
     page.open("keys.ipynb")
     page.run_all()

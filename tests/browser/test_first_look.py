@@ -1,4 +1,4 @@
-"""What a newcomer sees first: the notebook that the demo opens."""
+"""The first view of a new user: the notebook that the demo opens."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_an_id_is_copied_whole(browser: Browser) -> None:
 
 
 def copy(page: Page) -> str:
-    """Return what the clipboard has after a person copied what is selected."""
+    """Return the clipboard after a person copied the selection."""
     page.keyboard.press("Control+c")
     page.locator("textarea").fill("")
     page.locator("textarea").press("Control+v")

@@ -75,7 +75,7 @@ second
 
 
 def test_a_million_rows(page: LabPage, notebooks: Path, screenshots: Path) -> None:
-    """A million rows are scrolled to the end, sorted, filtered and selected; the kernel knows what was meant."""
+    """A million rows are scrolled to the end, sorted, filtered and selected; the kernel knows the selection."""
     write_notebook(notebooks / "grid.ipynb", MILLION, GROUPS)
     page.open("grid.ipynb")
     page.run_all()
@@ -102,7 +102,7 @@ def test_a_million_rows(page: LabPage, notebooks: Path, screenshots: Path) -> No
 
 
 def _chooses_columns(page: LabPage, grid: GridOnPage) -> None:
-    """Untick a column: it goes, and comes back where it was."""
+    """Clear the box of a column: the column is hidden, and returns to its place."""
     shown = page.value("grid.columns")
     chooser = grid.root.locator(".rl-chooser")
     chooser.locator("summary").click()
@@ -116,7 +116,7 @@ def _chooses_columns(page: LabPage, grid: GridOnPage) -> None:
 
 
 def _widens_a_column(page: LabPage, grid: GridOnPage) -> None:
-    """Drag the edge of a header: its column gets as much wider."""
+    """Drag the edge of a header: its column gets wider by the same amount."""
     header = grid.header("target")
     before = header.bounding_box()
     header.locator(".rl-handle").hover()
@@ -126,7 +126,7 @@ def _widens_a_column(page: LabPage, grid: GridOnPage) -> None:
     page.page.mouse.down()
     page.page.mouse.move(edge["x"] + edge["width"] / 2 + 60, edge["y"] + 5, steps=4)
     page.page.mouse.up()
-    page.page.wait_for_timeout(500)  # until the kernel has said so, too
+    page.page.wait_for_timeout(500)  # until the kernel has reported it, too
     after = header.bounding_box()
     assert after
     assert abs(after["width"] - before["width"] - 60) <= 2
@@ -142,12 +142,12 @@ def _scrolls(grid: GridOnPage) -> None:
     assert last["y"] + last["height"] <= frame["y"] + frame["height"]
     grid.scroll_to(0.5)
     assert grid.text(500_000, "id") == "inv_0500000"
-    # A notebook takes cells out of the page that are far from view; what comes back has lost its scroll position.
+    # A notebook removes cells far from view from the page; a cell that returns has lost its scroll position.
     grid.root.evaluate("e => { const home = e.parentNode; e.remove(); setTimeout(() => home.append(e), 300); }")
     expect(grid.line(500_000)).to_be_in_viewport(timeout=90_000)
     first = int(grid.root.locator(".rl-body .rl-row").first.get_attribute("aria-rowindex") or 0) - 2
     grid.scroller.hover()
-    grid.page.mouse.wheel(0, 260)  # ten rows, though the scroll bar is scaled
+    grid.page.mouse.wheel(0, 260)  # ten rows, although the scroll bar is scaled
     expect(grid.root.locator(".rl-body .rl-row").first).to_have_attribute("aria-rowindex", str(first + 12))
     assert grid.text(first + 10, "id") == f"inv_{first + 10:07}"
     grid.scroll_to(0)
@@ -173,7 +173,7 @@ def _sorts_and_filters(page: LabPage, grid: GridOnPage) -> None:
 
 
 def _selects_only_what_was_seen(page: LabPage, grid: GridOnPage) -> None:
-    """Choose a range among rows that are about to go: what lies between them in the new order is not selected."""
+    """Choose a range among rows that are about to go: the rows between them in the new order are not selected."""
     grid.search.press_sequentially("weather")
     expect(grid.cell(1, "id")).to_have_text("inv_0001007")
     talk = "grid._controller"
@@ -248,7 +248,7 @@ def _selects_with_the_keyboard(page: LabPage, grid: GridOnPage) -> None:
 def _keeps_the_selection(page: LabPage, grid: GridOnPage) -> None:
     grid.search.press_sequentially("weather")
     keys = page.page.keyboard
-    # The filter has not been sent yet: all that match it are meant, not the million that it will leave out.
+    # The filter has not been sent yet: the selection is all rows that match it, not the million that it excludes.
     grid.header("status").focus()
     keys.press("Control+a")
     grid.expect_text("chosen", "1,000 selected")
@@ -259,14 +259,14 @@ def _keeps_the_selection(page: LabPage, grid: GridOnPage) -> None:
     grid.expect_text("chosen", "1,000 selected, 999 hidden by the filter")
     assert page.value("grid.refresh(frame[::-1].iloc[:-8], total=3_000_000)") is None
     grid.wait("2 of 999,992 invocations match")
-    grid.expect_text("chosen", "999 selected, 999 hidden by the filter, 1 gone from the table and left out")
-    grid.expect_text("note", "999,992 of 3,000,000 invocations on the server were read.")
+    grid.expect_text("chosen", "999 selected, 999 hidden by the filter, 1 no longer in the table and excluded")
+    grid.expect_text("note", "999,992 of 3,000,000 invocations on the server are loaded.")
     assert page.value("sorted(grid.selected) == list(frame.id[frame.last_failure.notna()][1:])")
     grid.line(1).hover()
     expect(grid.cell(0, "id")).to_have_text("inv_0000009")
     assert page.value("grid.refresh(frame)") is None
     grid.expect_text("chosen", "1,000 selected, 999 hidden by the filter")
-    expect(grid.cell(0, "id")).to_have_text("inv_0000009")  # what is under the pointer does not move
+    expect(grid.cell(0, "id")).to_have_text("inv_0000009")  # the row under the pointer does not move
     grid.root.get_by_role("button", name="Sort again").click()
     expect(grid.line(7)).to_have_attribute("aria-selected", "true")
     grid.search.fill("")
@@ -307,7 +307,7 @@ def _works_with_groups(page: LabPage, grid: GridOnPage) -> None:
 
 
 def _closes_one_thing_at_a_time(page: LabPage, grid: GridOnPage) -> None:
-    """Press Escape: it closes the list of keys, then what is opened, and then deselects, which can be undone."""
+    """Press Escape: it closes the list of keys, then the opened row, and then deselects, which can be undone."""
     keys = page.page.keyboard
     keys.press("?")
     expect(grid.root.get_by_role("dialog", name="Keys")).to_be_focused()
@@ -327,7 +327,7 @@ def _closes_one_thing_at_a_time(page: LabPage, grid: GridOnPage) -> None:
 
 
 def _searches(page: LabPage, grid: GridOnPage) -> None:
-    """Read all of a cell that is cut off below the table, kept current; search the server from the filter."""
+    """Read the full text of a shortened cell below the table, kept current; search the server from the filter."""
     keys = page.page.keyboard
     for _ in range(2):
         keys.press("ArrowRight")
@@ -346,7 +346,7 @@ def _searches(page: LabPage, grid: GridOnPage) -> None:
 
 
 def _stays_small(page: LabPage, grid: GridOnPage) -> None:
-    """Expect no bar and no boxes in a compact table, and gray rows in a stale one."""
+    """Expect neither bar nor boxes in a compact table, and gray rows in a stale one."""
     grid.root.scroll_into_view_if_needed()
     expect(grid.search).to_be_hidden()
     expect(grid.box(0)).to_be_hidden()
@@ -370,7 +370,7 @@ def _pictures(page: LabPage, grid: GridOnPage, title: str, screenshots: Path) ->
 
 
 def test_hostile_text_and_two_grids(page: LabPage, notebooks: Path, screenshots: Path) -> None:
-    """Text from a cluster stays text; two grids do not disturb each other; a reloaded page has its grids again."""
+    """Text from a cluster stays text; two grids do not affect each other; a reloaded page has its grids again."""
     write_notebook(notebooks / "hostile.ipynb", HOSTILE, SECOND, "second")
     page.open("hostile.ipynb")
     page.run_all()
@@ -401,7 +401,7 @@ def test_hostile_text_and_two_grids(page: LabPage, notebooks: Path, screenshots:
 
 
 def _reloads(page: LabPage, second: GridOnPage) -> None:
-    """Expect the grids again, with what was selected; and one whose output is cleared to know that nobody sees it."""
+    """Expect the grids again, with their selection; a grid whose output is cleared must know that it is not visible."""
     page.command("docmanager:save")
     page.page.reload(wait_until="domcontentloaded")
     second.wait("3 invocations")
@@ -429,7 +429,7 @@ def _clear(page: LabPage, cell: int) -> None:
 
 
 def test_exported_without_a_kernel(browser: Browser, tmp_path: Path, screenshots: Path) -> None:
-    """A page exported from a notebook shows the table as text, with no kernel, no script and nothing from outside."""
+    """A page exported from a notebook shows the table as text, without kernel, script or external content."""
     cells = [nbformat.v4.new_code_cell(HOSTILE), nbformat.v4.new_code_cell(SECOND)]
     cells[0].outputs, cells[1].outputs = _outputs()
     html = _export(nbformat.v4.new_notebook(cells=cells))

@@ -1,4 +1,4 @@
-"""The panel in JupyterLab: found, sorted, selected, opened, exported, and lost and found again."""
+"""The panel in JupyterLab: finding, sorting, selecting, opening and exporting rows, and a lost connection."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ WORD = "w" * 10_000
 
 @pytest.fixture(scope="module")
 def own(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    """Give a server of this module's own, with the incident on it."""
+    """Give a server for this module, with the incident on it."""
     with Embedded(server, tmp_path_factory.mktemp("own"), story=STORIES["incident"]) as running:
         yield running
 
 
 def test_find_read_and_come_back(page: LabPage, own: Embedded, notebooks: Path, screenshots: Path) -> None:
-    """Filters go to the server, the selection stays over a refresh, and an opened row says why it hangs."""
+    """Filters go to the server, the selection survives a refresh, and an opened row gives the reason of its wait."""
     write_notebook(notebooks / "panel.ipynb", panel_cell(own.server.admin_url))
     page.open("panel.ipynb")
     page.run_all()
@@ -63,7 +63,7 @@ def _filters(page: LabPage, panel: PanelOnPage) -> None:
     panel.button("SQL").click()
     panel.expect_text(re.compile(r"s\.target_service_name IN :service"), within=panel.root.locator(".rl-sql"))
     panel.button("SQL").click()
-    panel.filter("error contains", "TIMED out")  # a capital minds the case
+    panel.filter("error contains", "TIMED out")  # a capital makes the case count
     page.wait_for_value("len(panel.frame)", 0)
     panel.filter("error contains", "timed out")
     page.wait_for_value("bool(len(panel.frame) and panel.frame.failure.str.contains('timed out').all())", expected=True)
@@ -72,7 +72,7 @@ def _filters(page: LabPage, panel: PanelOnPage) -> None:
     panel.clear_filters()
     page.wait_for_value("panel.code", "rl.Panel(lab)")
     expect(panel.root.locator(".rl-panelhead .rl-error").first).to_be_empty()
-    _group(panel, on=False)  # how many fail in the same way changes with time, and the box of a group selects them all
+    _group(panel, on=False)  # the number of similar failures changes with time, and the box of a group selects them all
     panel.button("More filters").click()
 
 
@@ -111,10 +111,10 @@ def _opens(page: LabPage, panel: PanelOnPage, own: Embedded, screenshots: Path) 
     panel.expect_text(
         re.compile("no answer from the weather service for Denver"), within=panel.detail.locator(".rl-first")
     )
-    panel.detail.get_by_role("button", name="Why, in words").click()
-    panel.detail.get_by_text("In words", exact=True).click()
+    panel.detail.get_by_role("button", name="Explanation").click()
+    panel.detail.get_by_text("As text", exact=True).click()
     panel.expect_text(re.compile("Every attempt fails"), within=panel.detail)
-    link = panel.detail.get_by_role("link", name="in the web UI")
+    link = panel.detail.get_by_role("link", name="Open in web UI")
     assert link.get_attribute("href") == f"{own.server.admin_url}/ui/invocations/{own.roles['agent_denver']}"
     row = panel.detail.locator('.rl-jrow[data-outcome="retrying"]')
     expect(row).to_contain_text("get weather")
@@ -158,7 +158,7 @@ def _walks_the_journal(page: LabPage, panel: PanelOnPage, own: Embedded, screens
     expect(failing).to_contain_text("charge card", timeout=90_000)
     expect(failing).to_have_attribute("aria-level", "2")
     panel.detail.get_by_role("button", name="Fit").click()
-    page.page.wait_for_function(  # every entry that took time can be read; a bar grows within a second
+    page.page.wait_for_function(  # the time of every entry is readable; a bar grows within a second
         "[...document.querySelectorAll('.rl-jbar-of-time')].slice(3).every(e => e.getBoundingClientRect().width > 3)"
     )
     panel.picture(screenshots / "invocations-callee.png")
@@ -172,7 +172,7 @@ def _walks_the_journal(page: LabPage, panel: PanelOnPage, own: Embedded, screens
 
 @pytest.fixture
 def echoes(own: Embedded, tmp_path: Path) -> Iterator[None]:
-    """Have invocations whose key, target, failure and payload are hostile, and one with a megabyte."""
+    """Send invocations whose key, target, failure and payload are hostile, and one with a megabyte."""
     services, uri = start_services(tmp_path, echo_services.__file__)
     with services, rl.connect(own.server.admin_url, audit=tmp_path / "audit") as lab:
         lab.admin.create_deployment(uri=uri)
@@ -186,7 +186,7 @@ def echoes(own: Embedded, tmp_path: Path) -> Iterator[None]:
 
 
 def _is_known(lab: rl.Lab) -> bool:
-    """Tell whether the ingress knows the service yet."""
+    """Return True once the ingress knows the service."""
     with contextlib.suppress(rl.errors.NotFound):
         lab.ingress.send("Echo", "fail", ATTACKS[0], key=ATTACKS[0])
         return True
@@ -195,7 +195,7 @@ def _is_known(lab: rl.Lab) -> bool:
 
 @pytest.mark.usefixtures("echoes")
 def test_hostile_text_and_two_panels(page: LabPage, own: Embedded, notebooks: Path, screenshots: Path) -> None:
-    """Keys, targets, failures and payloads stay text, also a megabyte; two panels do not disturb each other."""
+    """Keys, targets, failures and payloads stay text, also a megabyte; two panels do not affect each other."""
     cells = panel_cell(own.server.admin_url, "first", ", service='Echo'"), panel_cell(own.server.admin_url, "second")
     write_notebook(notebooks / "hostile-panel.ipynb", *cells)
     page.open("hostile-panel.ipynb")
@@ -230,7 +230,7 @@ def test_hostile_text_and_two_panels(page: LabPage, own: Embedded, notebooks: Pa
 
 
 def _holds_a_long_word(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
-    """Hold a key and a failure of ten thousand letters without a space, in the table, opened, and in a plan."""
+    """Show a key and a failure of ten thousand letters without a space, in the table, opened, and in a plan."""
     panel.filter("key", WORD)
     page.wait_for_value("[first.error, list(first.frame.target_service_key)]", ["", [WORD]])
     expect(panel.grid.cell(0, "target")).to_contain_text(WORD[:100])
@@ -257,7 +257,7 @@ def _ends(page: LabPage) -> None:
 
 
 def test_exported_without_a_kernel(browser: Browser, own: Embedded, tmp_path: Path, screenshots: Path) -> None:
-    """A page exported from a notebook shows what the panels held, with no kernel and nothing from outside."""
+    """A page exported from a notebook shows the panels' rows, without kernel or external content."""
     with rl.connect(own.server.admin_url) as lab:
         panel = rl.Panel(lab, open=own.roles["agent_denver"], refresh=None)
         data = panel._repr_mimebundle_()

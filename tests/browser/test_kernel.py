@@ -48,7 +48,7 @@ def show(page: LabPage, notebooks: Path, name: str, newest: Cluster, ids: list[s
 
 @contextlib.contextmanager
 def busy(page: LabPage) -> Iterator[None]:
-    """Have the kernel answer nothing meanwhile; a cell that runs is not enough where widgets have a subshell."""
+    """Keep the kernel from answering in the meantime; a running cell is not enough if widgets have a subshell."""
     kernel = psutil.Process(page.value("__import__('os').getpid()"))
     kernel.suspend()
     try:
@@ -60,7 +60,7 @@ def busy(page: LabPage) -> Iterator[None]:
 def test_clicks_wait_for_a_busy_kernel(
     page: LabPage, later: list[str], newest: Cluster, notebooks: Path, screenshots: Path
 ) -> None:
-    """It is said that the kernel is busy; each click is carried out once, and for the plan that stood there."""
+    """The panel shows that the kernel is busy; each click is carried out once, and for the plan that was in view."""
     panel = show(page, notebooks, "busy", newest, later)
     panel.grid.box(0).click()
     panel.expect_text("1 selected")
@@ -76,7 +76,7 @@ def test_clicks_wait_for_a_busy_kernel(
     expect(panel.button("Cancel 1 invocation")).to_be_enabled()
     with busy(page):
         panel.button("Kill 1").click()
-        panel.button("Cancel 1 invocation").click()  # in sight of the plan to cancel
+        panel.button("Cancel 1 invocation").click()  # while the plan to cancel is in view
     panel.expect_text(re.compile("^Kill 1 of 1 · "))
     assert page.value("[panel.plan.action.value, panel.plan.is_executed]") == ["kill", False]
     panel.button("Cancel 1").click()
@@ -96,7 +96,7 @@ def test_clicks_wait_for_a_busy_kernel(
 def test_a_reload_and_a_restart(
     page: LabPage, later: list[str], newest: Cluster, notebooks: Path, screenshots: Path
 ) -> None:
-    """A reload finds panel and plan again; after a restart it is said that nothing works any more."""
+    """A reload finds panel and plan again; after a restart the panel shows that nothing works any more."""
     panel = show(page, notebooks, "again", newest, later)
     panel.grid.box(0).click()
     panel.button("Kill 1").click()
@@ -120,7 +120,7 @@ def test_a_reload_and_a_restart(
 
 @pytest.mark.long
 def test_twenty_panels_and_one_twice(page: LabPage, newest: Cluster, notebooks: Path, screenshots: Path) -> None:
-    """Twenty panels are there soon, those out of sight read nothing, and one that is shown twice is one panel."""
+    """Twenty panels appear quickly, hidden ones read nothing, and one that is shown twice is one panel."""
     write_notebook(notebooks / "many.ipynb", TWENTY.format(url=newest.admin_url, many=MANY), "many[-1]")
     page.open("many.ipynb")
     page.run_all()

@@ -1,4 +1,4 @@
-"""The magics in JupyterLab: what a person sees of them, and the completion pop-up."""
+"""The magics in JupyterLab: their output for a person, and the completion pop-up."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CELLS = (
 
 
 def test_magics_in_jupyterlab(page: LabPage, notebooks: Path, newest: Cluster, screenshots: Path) -> None:
-    """The card, a frame in a variable, one line for an error, a bar while it takes long, and completion by Tab."""
+    """The card, a frame in a variable, one line for an error, a bar for a long query, and completion by Tab."""
     write_notebook(notebooks / "magics.ipynb", *CELLS)
     page.open("magics.ipynb")
     for number in range(4):
@@ -54,7 +54,7 @@ def _shows_a_bar(page: LabPage, screenshots: Path) -> None:
 
 
 def _completes(page: LabPage, screenshots: Path) -> None:
-    """Expect the tables in a pop-up, and the one column that fits, of a table with an alias."""
+    """Expect the tables in a pop-up, and the one matching column of a table with an alias."""
     page.page.evaluate("() => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = 5; }")
     page.command("notebook:enter-edit-mode")
     editor = page.page.locator(".jp-CodeCell").nth(5).locator(".cm-content")
@@ -68,7 +68,7 @@ def _completes(page: LabPage, screenshots: Path) -> None:
     expect(editor).to_contain_text("FROM sys_invocation_status")
     page.page.keyboard.type(" s WHERE s.target_han")
     page.page.keyboard.press("Tab")
-    name = "target_handler_name"  # JupyterLab writes the only one at once, or offers it as others, by what came first
+    name = "target_handler_name"  # JupyterLab writes the only match at once, or offers it with others
     expect(offered.filter(has_text=name).or_(editor.filter(has_text=f"s.{name}"))).to_have_count(1)
     if offered.count():
         page.page.keyboard.press("Enter")
@@ -76,7 +76,7 @@ def _completes(page: LabPage, screenshots: Path) -> None:
 
 
 def _completes_questions(page: LabPage, screenshots: Path) -> None:
-    """Expect the names of the questions that fit inside of the quotes of rl.ask."""
+    """Expect the names of the matching questions within the quotes of rl.ask."""
     page.command("notebook:enter-command-mode")
     page.page.evaluate("() => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = 6; }")
     page.command("notebook:enter-edit-mode")

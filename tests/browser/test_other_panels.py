@@ -37,7 +37,7 @@ panel
 
 
 def test_overview_and_deployments(page: LabPage, newest: Cluster, notebooks: Path, screenshots: Path) -> None:
-    """A click shows what pins a deployment and what can be done, or the invocations of a handler; the state follows."""
+    """A click shows the pins of a deployment and the next steps, or the invocations of a handler; the state follows."""
     write_notebook(notebooks / "deployments.ipynb", DEPLOYMENTS)
     page.open("deployments.ipynb")
     page.run_all()
@@ -61,7 +61,7 @@ def test_overview_and_deployments(page: LabPage, newest: Cluster, notebooks: Pat
 
 @pytest.fixture
 def drawers(server: Path, tmp_path: Path) -> Iterator[rl.Lab]:
-    """Give a server of its own, whose object has state that is hostile, long, and no JSON."""
+    """Give a separate server, whose object has state that is hostile, long, and not JSON."""
     with contextlib.ExitStack() as stack:
         running = stack.enter_context(RestateServer(server))
         services, uri = start_services(tmp_path, state_services.__file__)
@@ -83,7 +83,7 @@ def _put(lab: rl.Lab, values: dict[str, object]) -> bool:
 
 
 def test_state_is_changed_with_care(page: LabPage, drawers: rl.Lab, notebooks: Path, screenshots: Path) -> None:
-    """Found, looked at, edited, a race lost in view, and set from there, by the keyboard; hostile text stays text."""
+    """A key is found, read, edited, lost in a race, and set again from the keyboard; hostile text stays text."""
     source = STATE.format(url=drawers.settings.admin_url, audit=str(drawers.transport.audit.folder))
     write_notebook(notebooks / "state.ipynb", source)
     page.open("state.ipynb")
@@ -106,7 +106,7 @@ def test_state_is_changed_with_care(page: LabPage, drawers: rl.Lab, notebooks: P
 def _shows_values(page: LabPage, keys: GridOnPage) -> None:
     panel = page.page.locator(".rl-panel")
     keys.cell(1, "value").click()  # by the keys' order: the attack, api_token, items, long
-    expect(panel.get_by_text("It cannot be edited here")).to_be_visible()
+    expect(panel.get_by_text("This value cannot be edited here")).to_be_visible()
     expect(panel.get_by_text("hush")).to_have_count(0)
     keys.cell(0, "key").click()
     field = page.page.get_by_label("New value")
@@ -116,7 +116,7 @@ def _shows_values(page: LabPage, keys: GridOnPage) -> None:
 
 
 def _holds_a_long_word(page: LabPage, keys: GridOnPage, screenshots: Path) -> None:
-    """Hold a name and a value of ten thousand letters without a space, in the table, the editor and the review."""
+    """Show a name and a value of ten thousand letters without a space, in the table, the editor and the review."""
     keys.cell(4, "key").click()
     page.page.get_by_label("New value").fill(f'"{WORD}w"')
     page.page.get_by_role("button", name="Review").click()
@@ -144,12 +144,12 @@ def _loses_a_race(page: LabPage, drawers: rl.Lab, keys: GridOnPage, screenshots:
     button = page.page.get_by_role("button", name="Set it on")
     expect(button).to_be_visible()
     button.click()
-    expect(page.page.locator(".rl-error").first).to_contain_text("Reason is empty")
+    expect(page.page.locator(".rl-error").first).to_contain_text("the reason is empty")
     assert state(drawers, "Drawer", ATTACK)["items"] == {"mug": 1}
     page.page.get_by_label("Reason").fill("INC-7")
     set_state(drawers, "Drawer", ATTACK, {"items": {"mug": 9}}, reason="somebody else")
     button.click()
-    expect(page.page.get_by_text("The state changed meanwhile")).to_be_visible(timeout=90_000)
+    expect(page.page.get_by_text("The state has changed since you read it")).to_be_visible(timeout=90_000)
     blocks = page.page.locator(".rl-block[data-value=true] pre")
     expect(blocks).to_have_text(['{\n  "mug": 1\n}', '{\n  "mug": 2\n}', '{\n  "mug": 9\n}'])
     assert state(drawers, "Drawer", ATTACK)["items"] == {"mug": 9}
@@ -157,10 +157,10 @@ def _loses_a_race(page: LabPage, drawers: rl.Lab, keys: GridOnPage, screenshots:
 
 
 def _sets_from_there(page: LabPage, drawers: rl.Lab) -> None:
-    """Go on from the other's value, with the keyboard alone."""
+    """Continue from the other value, with the keyboard alone."""
     cells = page.page.locator(".jp-CodeCell").count()
     keys = page.page.keyboard
-    page.page.get_by_role("button", name="Continue on the present state").focus()
+    page.page.get_by_role("button", name="Continue with the current state").focus()
     keys.press("Enter")
     expect(page.page.get_by_label("New value")).to_be_visible()
     expect(page.page.get_by_label("New value")).to_have_value('{"mug": 2}')

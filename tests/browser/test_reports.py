@@ -1,4 +1,4 @@
-"""Reports as whoever gets them sees them: a file in a browser without a network."""
+"""Reports as their readers see them: a file in a browser without a network."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SEEN = "[...document.images].every(each => each.complete && each.naturalWidth > 
 
 @contextlib.contextmanager
 def opened(browser: Browser, path: Path, *, width: int = WIDE, scheme: str = "light") -> Iterator[Page]:
-    """Open a file without a network; in the end nothing but the file was asked for, and nothing complained."""
+    """Open a file without a network; at the end only the file was requested, and the console has no errors."""
     context = browser.new_context(
         viewport={"width": width, "height": 900},
         color_scheme=scheme,  # type: ignore[arg-type]
@@ -59,14 +59,14 @@ def opened(browser: Browser, path: Path, *, width: int = WIDE, scheme: str = "li
 
 @pytest.fixture(scope="module")
 def report(clusters: Clusters, newest: Cluster, server: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the ready report of the demo's incident; JupyterLab's own cluster is kept for those behind this module."""
+    """Give the ready report of the demo's incident; JupyterLab's own cluster is kept for later modules."""
     with rl.connect(clusters.get(NEWEST, "incident").admin_url, read_only=True) as lab:
         return rl.incident_report(lab, tmp_path_factory.mktemp("report") / "incident.html", summary="Payments fail.")
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])
 def test_light_and_dark_wide_and_narrow(browser: Browser, report: Path, width: int, screenshots: Path) -> None:
-    """The page follows the reader's colours, is never wider than the window, and every picture is seen."""
+    """The page uses the reader's color scheme, is never wider than the window, and every picture is visible."""
     grounds = {}
     for scheme in ("light", "dark"):
         with opened(browser, report, width=width, scheme=scheme) as page:
@@ -80,7 +80,7 @@ def test_light_and_dark_wide_and_narrow(browser: Browser, report: Path, width: i
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])
 def test_words_of_ten_thousand_letters_fit(browser: Browser, tmp_path: Path, width: int) -> None:
-    """Wherever such a word stands, the page stays as wide as the window, and no heading fills the screen."""
+    """Wherever such a long string is, the page stays as wide as the window, and no heading fills the screen."""
     long, accents = "k" * 10_000, "a" + "\u0301" * 3_000
     frame = pd.DataFrame({"id": [f"inv_1{'a' * 33}"] * 2, "key": [long, accents], "n": [1, 2]})
     frame.attrs = {"sql": f"SELECT '{long}'", "params": {"x": long}}
@@ -114,7 +114,7 @@ def test_contents_are_a_rail_that_stays_in_sight(browser: Browser, report: Path)
 
 
 def test_wide_tables_scroll_by_themselves(browser: Browser, report: Path) -> None:
-    """In a narrow window a table moves below its heading, with the keyboard as well; ids are not broken."""
+    """In a narrow window a table scrolls below its heading, also with the keyboard; ids are not broken."""
     with opened(browser, report, width=NARROW) as page:
         table = page.locator(".scroll").first
         assert table.evaluate("each => each.scrollWidth > each.clientWidth")
@@ -124,7 +124,7 @@ def test_wide_tables_scroll_by_themselves(browser: Browser, report: Path) -> Non
 
 
 def test_all_of_a_table_can_be_saved_and_its_sql_unfolded(browser: Browser, report: Path, tmp_path: Path) -> None:
-    """A link in the page gives the whole frame as CSV, and a click shows what was asked."""
+    """A link in the page saves the whole frame as CSV, and a click shows the statement."""
     with opened(browser, report) as page:
         with page.expect_download() as download:
             page.get_by_role("link", name="oldest_unmoved.csv").click()
@@ -150,7 +150,7 @@ print(hostile)
 
 
 def test_hostile_html_does_nothing(browser: Browser) -> None:
-    """Clean HTML runs and loads nothing and covers nothing, also in a page that forbids nothing, unlike a report."""
+    """Cleaned HTML runs, loads and covers nothing, also in a page without restrictions, unlike a report."""
     page = browser.new_context().new_page()
     events: list[str] = []
     page.on("request", lambda request: events.append(request.url))
@@ -169,7 +169,7 @@ def test_hostile_html_does_nothing(browser: Browser) -> None:
 
 
 def test_hostile_text_does_nothing(browser: Browser, tmp_path: Path) -> None:
-    """What came from a cluster, and what a notebook gave, is read and not run."""
+    """Text from a cluster, and the output of a notebook, is read and not run."""
     frame = pd.DataFrame({HOSTILE: [HOSTILE]})
     path = rl.Report("safe", summary=HOSTILE).add(frame, caption=HOSTILE).add(HOSTILE).write(tmp_path / "r.html")
     made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# safe\n\n{HOSTILE}")])
@@ -188,7 +188,7 @@ def test_hostile_text_does_nothing(browser: Browser, tmp_path: Path) -> None:
 def test_the_fifth_notebook_as_a_report(
     browser: Browser, server: Path, tmp_path: Path, screenshots: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Freeze, purge, ask, compare, report: the page of the notebook and both that it writes open without a network."""
+    """Freeze, purge, ask, compare, report: the notebook's page and both pages that it writes open without a network."""
     notebook = tmp_path / NOTEBOOK.name
     shutil.copy(NOTEBOOK, notebook)
     with Embedded(server, tmp_path / "demo", story=INCIDENT) as demo:
@@ -207,6 +207,6 @@ def test_the_fifth_notebook_as_a_report(
         assert not code.is_visible()
         page.locator("details.code", has_text="rl.freeze(lab").first.locator("summary").click()
         assert code.is_visible()
-        for text in ("Ask the frozen copy", "Changes", "were allowed", "7 removed"):
+        for text in ("Ask the frozen copy", "Changes", "allowed", "7 removed"):
             assert page.get_by_text(text).first.is_visible(), text
     assert os.fspath(done.executed).endswith("notebook.executed.ipynb")

@@ -44,7 +44,7 @@ OPACITY = "e => getComputedStyle(e).opacity"
 
 
 def test_a_lost_server_comes_back(page: LabPage, newest: Cluster, notebooks: Path, screenshots: Path) -> None:
-    """One banner says what is wrong, counts down and has a button that works; it goes when the server is back."""
+    """One banner names the problem, counts down and has a button that works; it disappears when the server is back."""
     with TcpSwitch(newest.admin_url) as line:
         write_notebook(notebooks / "lost.ipynb", panel_cell(line.address, options=", refresh=1"))
         page.open("lost.ipynb")
@@ -70,7 +70,7 @@ def test_a_lost_server_comes_back(page: LabPage, newest: Cluster, notebooks: Pat
 
 
 def _says_one_thing(page: LabPage, panel: PanelOnPage, rows: int) -> None:
-    """Expect one banner over grayed data that is all still there."""
+    """Expect one banner over gray data, all of it still there."""
     banner = panel.root.locator(".rl-problem").first
     expect(banner).to_contain_text("Cannot reach ", timeout=60_000)
     expect(panel.root.locator(".rl-banner:visible")).to_have_count(1)
@@ -83,7 +83,7 @@ def _says_one_thing(page: LabPage, panel: PanelOnPage, rows: int) -> None:
 
 
 def _counts_down(panel: PanelOnPage) -> None:
-    """Expect the seconds to change in view, and a screen reader not to be told of each."""
+    """Expect the seconds to change in view, and no announcement of each to a screen reader."""
     lead, head = panel.root.locator(".rl-lead").first, panel.root.locator(".rl-panelhead").first
     before, spoken = lead.inner_text(), head.evaluate(SPOKEN)
     assert re.search(r"Cannot reach \S+, since \d\d:\d\d:\d\d UTC\. Showing", spoken)
@@ -92,7 +92,7 @@ def _counts_down(panel: PanelOnPage) -> None:
 
 
 def _tries_by_the_keyboard(page: LabPage, panel: PanelOnPage) -> None:
-    """Expect "Try now" to be reached with Tab, to try, and to keep the focus while the server stays away."""
+    """Expect Tab to reach "Try now", which tries, and keeps the focus while the server is away."""
     failures = page.value("panel._refresher.pace.failures")
     button = panel.root.get_by_role("button", name="Try now").first
     panel.root.locator(".rl-views button").last.focus()
@@ -107,7 +107,7 @@ def _tries_by_the_keyboard(page: LabPage, panel: PanelOnPage) -> None:
 def test_a_server_restarts_under_an_open_plan(
     page: LabPage, node: tuple[Node, Lab], notebooks: Path, screenshots: Path
 ) -> None:
-    """Rows, the opened invocation and its plan stay in view with their age; then all goes on, and the plan is good."""
+    """Rows, the opened invocation and its plan stay in view with their age; then all continues with a valid plan."""
     server, lab = node
     write_notebook(notebooks / "restart.ipynb", panel_cell(server.admin_url, options=", refresh=1"))
     page.open("restart.ipynb")
@@ -124,7 +124,7 @@ def test_a_server_restarts_under_an_open_plan(
     expect(banner).to_contain_text("Showing ")
     panel.button("Kill 1", within=panel.detail).click()
     assert page.value("1 + 1") == 2
-    panel.expect_text("No plan to kill was made; nothing has been sent.", within=panel.detail)
+    panel.expect_text("The plan to kill was not created; nothing has been sent.", within=panel.detail)
     _pictures(page, panel, screenshots, "away")
     server.start()
     wait_until_ready(server)

@@ -1,4 +1,4 @@
-"""The ground on which faults are tried: one real server, with something of everything on it."""
+"""The world of the fault tests: one real server, with data of every kind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.clusters import NEWEST
 from support.fault_verbs import FaultWorld, find_depot_call, learn
 
 KIND = os.environ.get("RESTATE_LAB_FAULTS_ON", NEWEST)
-"""The kind of server: "1.7.12-vqueues" is tried every night."""
+"""The kind of server: "1.7.12-vqueues" is tested every night."""
 FAILURES = "SELECT count(*) AS n FROM sys_journal_events WHERE id = :id"
 ENDED = 400
 LATER = 300

@@ -1,7 +1,7 @@
 """A thousand random interrupts of all verbs: ``python tests/faults/interrupts.py --fresh 300 --warm 700``.
 
 A fresh session is interrupted at its first use of a verb, while libraries are loaded; a warm one has used all verbs.
-After each interrupt the session must give the right results, leave no thread, socket or file, and at the end the audit
+After each interrupt the session must give the right results, and leave no thread, socket or file; at the end the audit
 log must have a result for each change that agrees with the server. Run by hand; the suite has a short version.
 """
 

@@ -1,6 +1,7 @@
-"""Every byte at which a real answer can be cut, by closing and by resetting: ``python tests/faults/long_cuts.py``.
+"""Every byte at which a real response can be cut, by closing and by resetting: ``python tests/faults/long_cuts.py``.
 
-And twenty thousand streams with flipped bits. Run by hand and nightly; the suite tries the boundaries.
+The script also reads twenty thousand streams with flipped bits. Run by hand and nightly; the suite tests the
+boundaries.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ FLIPS = 20_000
 
 
 def main() -> None:
-    """Try them all; end with an error at the first shorter answer."""
+    """Test them all; end with an error at the first incomplete result."""
     fault = Fault(where=b"/query", armed=False)
     with tempfile.TemporaryDirectory() as folder, RestateServer(server_binary(NEWEST)) as server:
         with tcp_relay(server.admin_url, fault=fault) as line, rl.connect(line.url, audit=folder) as lab:
@@ -42,7 +43,7 @@ def main() -> None:
 
 
 def cuts(lab: rl.Lab, fault: Fault, answer: bytes, whole: object) -> Counter[str]:
-    """Cut at every byte; return how often what came of it."""
+    """Cut at every byte; return each outcome with its count."""
     counts: Counter[str] = Counter()
     body, last = answer.index(b"\r\n\r\n") + 4, len(answer) - len(END_OF_ANSWER) + 8
     for place in range(1, len(answer) + 1):

@@ -1,4 +1,4 @@
-"""Answers that are cut: at every boundary of one of them, and every answer of a verb in turn."""
+"""Responses that are cut: at every boundary of one of them, and every response of a verb in turn."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ ALLOWED = {
     "execute": {"done"},
     "set_state": {"QueryInterrupted", "OutcomeUnknown"},
 }
-"""What may come of a verb when one of its answers lacks its end: never less than there is, without a word."""
+"""The allowed outcomes of a verb when one of its responses lacks its end: never an incomplete result in silence."""
 
 
 @pytest.fixture(autouse=True)
 def _nobody_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have an answer trusted soon after a broken line: there are hundreds of them here, and one server all the time."""
+    """Trust responses soon after a broken connection: the tests break hundreds of them, and the server stays up."""
     monkeypatch.setattr(_recovery, "_SETTLES_WITHIN", 0.1)
 
 
 @contextmanager
 def cut_line(ground: FaultWorld) -> Iterator[tuple[Fault, str, bytes]]:
-    """Give a fault to set at will, the address of the line that has it, and a whole answer of that line."""
+    """Give a fault that can be set, the address of its connection, and a whole response over this connection."""
     fault = Fault(where=b"/query", armed=False)
     with tcp_relay(ground.lab.settings.admin_url, fault=fault) as line:
         with rl.connect(line.url, check=False) as lab:
@@ -56,7 +56,7 @@ def cut_line(ground: FaultWorld) -> Iterator[tuple[Fault, str, bytes]]:
 
 @pytest.mark.parametrize("verb", OF_ONE_ANSWER)
 def test_an_answer_cut_at_every_boundary(ground: FaultWorld, tmp_path: Path, verb: str) -> None:
-    """Cut before Arrow's end it is an error, cut behind it nothing is missing, and without a head it is asked again."""
+    """A cut before Arrow's end is an error, a cut after it loses nothing, and a response without a head is repeated."""
     with cut_line(ground) as (fault, url, answer):
         body, end = answer.index(b"\r\n\r\n") + 4, len(answer) - len(END_OF_ANSWER) + 8
         fault.armed = True
@@ -71,7 +71,7 @@ def test_an_answer_cut_at_every_boundary(ground: FaultWorld, tmp_path: Path, ver
 
 @pytest.mark.parametrize("verb", ["arrow", pytest.param("to_parquet", marks=pytest.mark.long)])
 def test_a_line_reset_at_every_boundary(ground: FaultWorld, tmp_path: Path, verb: str) -> None:
-    """A reset may take with it what had come; what is left is asked again, is an error, or is all there is."""
+    """A reset may lose bytes that had arrived; the rest is read again, is an error, or is the whole result."""
     with cut_line(ground) as (fault, url, answer):
         fault.armed, fault.end = True, "reset"
         for number, place in enumerate(boundaries(answer)):
@@ -83,7 +83,7 @@ def test_a_line_reset_at_every_boundary(ground: FaultWorld, tmp_path: Path, verb
 
 @pytest.mark.parametrize("verb", ALLOWED)
 def test_every_answer_of_a_verb_lacks_its_end_in_turn(ground: FaultWorld, verb: str) -> None:
-    """Whichever answer breaks off, the verb says so."""
+    """Whichever response breaks off, the verb reports it."""
     count = Fault(where=b"/query", number=1 << 30)
     assert outcome(ground, verb, count, PASSES) in {"right", "done"}
 
@@ -93,7 +93,7 @@ def test_every_answer_of_a_verb_lacks_its_end_in_turn(ground: FaultWorld, verb: 
 
     with ThreadPoolExecutor(1 if verb in {"execute", "set_state"} else AT_ONCE) as pool:
         words = list(pool.map(lose, range(count.seen)))
-    # Who waits until a change shows asks more or less often, so that the last ones may not happen.
+    # Waiting until a change is visible takes more or fewer reads, so that the last ones may not happen.
     assert {word for word, happened in words if happened} <= ALLOWED[verb], words
     assert {word for word, happened in words if not happened} <= {"right", "done"}, words
     assert all(happened == 1 for _, happened in itertools.islice(words, 3))

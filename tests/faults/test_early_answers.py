@@ -1,4 +1,4 @@
-"""A server that answers before it has read the request: its refusal counts, and nothing else does."""
+"""A server that responds before it has read the request: only its refusal counts."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from support.fault_verbs import FaultWorld
 
 pytestmark = pytest.mark.server
 
-LARGE = "x" * 20_000_000  # more than the buffers on the way hold
+LARGE = "x" * 20_000_000  # more than the buffers on the way can hold
 
 
 def test_a_refusal_before_the_end_of_a_large_body(ground: FaultWorld) -> None:
-    """An ingress that knows no such service hangs up on the body; its answer is the one that a small body gets."""
+    """An ingress without this service closes during the body; its response is the same as for a small body."""
     before = len(rl.audit_log(ground.bulk.audit))
     for invoke in (ground.lab.ingress.send, ground.lab.ingress.call):
         for body in ("x", LARGE):
@@ -31,7 +31,7 @@ def test_a_refusal_before_the_end_of_a_large_body(ground: FaultWorld) -> None:
 
 
 def test_a_read_with_a_large_body(ground: FaultWorld) -> None:
-    """The Admin API takes two megabytes and hangs up on more: that is its answer, and it is not asked again."""
+    """The Admin API accepts two megabytes and closes above that: this is its response, and it is not repeated."""
     with pytest.raises(errors.RequestRefused) as caught:
         ground.lab.transport.read("POST", "/query", json={"query": LARGE})
     assert caught.value.status == 413
@@ -50,7 +50,7 @@ EARLY = {
 
 @contextlib.contextmanager
 def hangs_up(answer: bytes) -> Iterator[str]:
-    """Give the address of what reads a request's head, says this, and closes the line with the body unread."""
+    """Give the address of a server that reads a request's head, responds, and closes with the body unread."""
 
     def serve() -> None:
         with contextlib.suppress(OSError):
@@ -70,7 +70,7 @@ def hangs_up(answer: bytes) -> Iterator[str]:
 
 @pytest.mark.parametrize("case", EARLY)
 def test_what_counts_of_an_early_answer(ground: FaultWorld, tmp_path: Path, case: str) -> None:
-    """A whole refusal counts; success of what was not read, half an answer and none say that nobody can tell."""
+    """A whole refusal counts; success before the request was read, half a response and none are an unknown outcome."""
     answer, error, outcome = EARLY[case]
     with (
         hangs_up(answer) as address,

@@ -1,4 +1,4 @@
-"""Every changing call behind every gateway, on both kinds of real server: nothing happens twice or unseen."""
+"""Every changing call behind every gateway, on both kinds of real server: nothing happens twice or unnoticed."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ KINDS = (NEWEST, VQUEUES)
 BOTH_KINDS = pytest.mark.also_on(VQUEUES, reason="with vqueues what came of a change is read from other tables")
 AT_ONCE = 12
 HANGS = 240.0
-"""Seconds after which a cell counts as hung; the slowest takes a hundredth of it."""
+"""Seconds after which a cell counts as hung; the slowest needs a hundredth of it."""
 ENOUGH = 400
-"""Invocations of each sort; every cell acts on two at most."""
+"""Invocations of each kind; every cell acts on two at most."""
 QUICK = {
     "no healthy upstream", "connection termination", "Cloudflare 520", "nginx 499", "API Gateway", "Kubernetes",
     "a login page", "a redirect", "429",
 }  # fmt: skip
-"""One gateway of each sort of answer, restarts and states on both kinds of server; the others are tried at night."""
+"""One gateway of each kind of response, restarts and states on both kinds of server; the others are tested at night."""
 
 
 def _params() -> Iterator[object]:
@@ -68,7 +68,7 @@ def servers(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module")
 def outcomes(servers: dict[str, Gateways], request: pytest.FixtureRequest) -> Iterator[dict[Cell, Future[str]]]:
-    """Try all cells that were collected, some at a time: most of them wait."""
+    """Run all collected cells, some at a time: most of them wait."""
     chosen = [
         item.callspec.params  # type: ignore[attr-defined]
         for item in request.session.items
@@ -76,7 +76,7 @@ def outcomes(servers: dict[str, Gateways], request: pytest.FixtureRequest) -> It
     ]
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(AT_ONCE) as pool:
         patch.setattr(runner, "SEEN_WITHIN", 1.0)
-        patch.setattr(_recovery, "_SETTLES_WITHIN", 0.5)  # the servers are never away, gateways say so
+        patch.setattr(_recovery, "_SETTLES_WITHIN", 0.5)  # the servers are never away, only gateways claim it
         tried = {
             (each["kind"], each["call"], each["gateway"], each["acted"]): pool.submit(
                 outcome, servers[each["kind"]], each["call"], each["gateway"], acted=each["acted"]
@@ -94,12 +94,12 @@ def outcomes(servers: dict[str, Gateways], request: pytest.FixtureRequest) -> It
 def test_every_changing_call_behind_every_gateway(
     outcomes: dict[Cell, Future[str]], kind: str, call: str, gateway: str, acted: bool, word: str
 ) -> None:
-    """The outcome is the one that the guide gives, and the server shows the same."""
+    """The outcome is the one in the guide, and the server shows the same."""
     assert outcomes[kind, call, gateway, acted].result() == word
 
 
 def test_the_gateways_are_whole() -> None:
-    """Every row is tried and is on the page; every change that has a success is a method that is tried."""
+    """Every row is tested and is on the page; every change in the table of successes is a method that is tested."""
     assert list(RESPONSES) == [gateway.name for gateway in GATEWAYS]
     assert set(RESPONSES) >= QUICK
     assert set(METHODS) == set(SUCCESS) - {"batch", "health", "attach", "output"}
@@ -140,7 +140,7 @@ def is_batch_path(change: tuple[str, str]) -> bool:
 
 @pytest.mark.server
 def test_a_single_restart_behind_envoy_is_unknown(servers: dict[str, Gateways], tmp_path: Path) -> None:
-    """The method of AdminClient sends it once and says that it may have happened; it has."""
+    """The method of AdminClient sends it once and reports that it may have happened; it has."""
     id_ = next(servers[NEWEST].ended)
     proxy = Proxy(after=lambda request: httpx.Response(503, text=TERMINATED) if is_change(request) else None)
     with connect_through(proxy, servers[NEWEST].bulk.url, tmp_path) as lab:
@@ -152,7 +152,7 @@ def test_a_single_restart_behind_envoy_is_unknown(servers: dict[str, Gateways], 
 
 @pytest.mark.server
 def test_a_gateway_that_repeats_requests_is_reported(servers: dict[str, Gateways], tmp_path: Path) -> None:
-    """It restarts an invocation twice and passes the second response on: both new ids are in frame and audit log."""
+    """It restarts an invocation twice and passes the second response on: frame and audit log have both new ids."""
     bulk, id_ = servers[NEWEST].bulk, next(servers[NEWEST].ended)
     first = []
 

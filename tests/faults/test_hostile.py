@@ -1,7 +1,7 @@
 """Hostile names, keys, values and failures on a real server, through everything that shows them.
 
-What came from outside is text: never a tag in HTML, never a formula in a sheet, never a command to a terminal.
-Panels, reports and evidence have tests of their own.
+External content is text: never a tag in HTML, never a formula in a sheet, never a command to a terminal. Panels,
+reports and evidence have tests of their own.
 """
 
 from __future__ import annotations
@@ -61,15 +61,15 @@ COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 NO_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 ALL_STATE = "SELECT service_key, key, value_utf8 FROM state"
 SHOW_NOTHING_OF_A_CLUSTER = {"_ProgressDisplay", "ShownFrame"}
-"""A line of progress, which has numbers alone, and a frame of the user's own, which test_html.py tries."""
+"""A line of progress, which has only numbers, and a frame of the user, which test_html.py tests."""
 OPENED = ("img", "attribute", "ansi", "turned")
-"""The names of which a panel opens the invocations and the object."""
+"""The hostile names whose invocations and object a panel opens."""
 SHOWN = "target_service_key, target, completion_failure, status"
 
 
 @dataclass(frozen=True)
 class Vandalised:
-    """A server on which all of these stand wherever a server takes them."""
+    """A server with all of these texts in every place where a server accepts them."""
 
     lab: Lab
     holders: dict[str, str]
@@ -119,7 +119,7 @@ def _settled(lab: Lab, made: list[dict[str, str]]) -> bool:
 
 
 class _Tags(html.parser.HTMLParser):
-    """Collects what a browser would run or load, and every attribute that is an event."""
+    """Collects everything that a browser would run or load, and every event attribute."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class _Tags(html.parser.HTMLParser):
 def check_html(page: str) -> None:
     tags = _Tags()
     tags.feed(page)
-    # <b> and <i> are ours where they are; those of the hostile text come escaped.
+    # <b> and <i> are ours; those of the hostile text are escaped.
     assert [bad for bad in tags.bad if bad not in {"b", "i"}] == []
 
 
@@ -143,7 +143,7 @@ def check_text(text: str) -> None:
 
 
 def objects(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
-    """Give everything of ours that has a card, or is a panel."""
+    """Give every object of ours that has a card, or is a panel."""
     with rl.open_evidence(vandalised.frozen) as frozen:
         yield frozen
         yield rl.compare(frozen, source)
@@ -189,12 +189,12 @@ def grids(widget: Any) -> Iterator[Grid]:
 
 
 def test_cards_and_reprs_show_text(vandalised: Vandalised) -> None:
-    """No card has a tag or an event of theirs, and no line a command to the terminal; no card is forgotten."""
+    """No card has one of its tags or events, and no line a command to the terminal; every card is tested."""
     seen: set[type] = set()
     for each in objects(vandalised.lab, vandalised):
         seen.update(type(each).__mro__)
         check_html(page_of(each))
-        if not isinstance(each, pd.DataFrame):  # a frame has what is there
+        if not isinstance(each, pd.DataFrame):  # a frame has the values themselves
             check_text(repr(each))
             check_text(str(each))
     assert {each.__name__ for each in with_a_card() - seen} == SHOW_NOTHING_OF_A_CLUSTER
@@ -208,7 +208,7 @@ def page_of(thing: Any) -> str:
 
 
 def with_a_card() -> set[type]:
-    """Return every class of ours that Jupyter would ask for HTML."""
+    """Return every class of ours that has HTML for Jupyter."""
     modules = [
         importlib.import_module(each.name)
         for each in pkgutil.walk_packages(rl.__path__, "restate_lab.")
@@ -240,7 +240,7 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
 def test_every_command_prints_text(
     vandalised: Vandalised, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """On a terminal nothing is obeyed that came from a cluster, an argument or a file, in JSON neither."""
+    """A terminal obeys no text from a cluster, an argument or a file, not in JSON either."""
     monkeypatch.setenv("RESTATE_ADMIN_URL", vandalised.lab.settings.admin_url)
     assert set(typer.main.get_group(app).commands) - set(COMMAND_LINES) == {"demo"}, "has no words but its own"
     for lines in COMMAND_LINES.values():
@@ -251,15 +251,15 @@ def test_every_command_prints_text(
             assert out or err, line
             for text in (out, err):
                 check_text(text)
-                # A journal has the whole error of an entry, and this may be a traceback of the service.
+                # A journal has the whole error of an entry, which may be a traceback of the service.
                 assert line[0] == "journal" or "Traceback" not in text, text[-2000:]
-            if line[0] == "sql" and "--json" in line:  # what stands as its code is read back as it was
+            if line[0] == "sql" and "--json" in line:  # a text shown as its code is read back unchanged
                 keys = {each["service_key"] for each in json.loads(out)}
                 assert keys == {words[:300] for words in HOSTILE.values()}
 
 
 def test_errors_show_text(vandalised: Vandalised) -> None:
-    """What was asked for comes back in a message as text."""
+    """A hostile argument appears in a message as text."""
     calls: list[Callable[[str], object]] = [
         lambda words: rl.state(vandalised.lab, words, "x"),
         vandalised.lab.admin.get_service,
@@ -278,7 +278,7 @@ def test_errors_show_text(vandalised: Vandalised) -> None:
 
 
 def test_frames_have_what_is_there(vandalised: Vandalised) -> None:
-    """In a frame the text is what it is, to the last character: nothing is lost, and nothing is masked."""
+    """In a frame the text is exact, to the last character: nothing is lost, and nothing is masked."""
     frame = vandalised.lab.sql(
         f"SELECT id, {SHOWN} FROM sys_invocation WHERE id IN :ids", ids=[*vandalised.failed.values()]
     )
@@ -290,7 +290,7 @@ def test_frames_have_what_is_there(vandalised: Vandalised) -> None:
 
 
 def test_journals_and_plots(vandalised: Vandalised) -> None:
-    """Steps of hostile names are rows, and are drawn as plain text: no formula, no missing glyph is an error."""
+    """Steps with hostile names are rows, and are drawn as plain text: no formula; a missing glyph is allowed."""
     for name, words in HOSTILE.items():
         frame = rl.journal(vandalised.lab, vandalised.holders[name])
         assert words[:200] in set(frame["name"])
@@ -308,7 +308,7 @@ def draw(axes: Any) -> None:
 
 
 def test_saved_files(vandalised: Vandalised, tmp_path: Path) -> None:
-    """CSV, JSON lines, xlsx and Parquet hold the text; a sheet takes none of it for a formula."""
+    """CSV, JSON lines, xlsx and Parquet have the text; a sheet takes none of it as a formula."""
     ids = list(vandalised.failed.values())
     frame = vandalised.lab.sql(f"SELECT id, {SHOWN} FROM sys_invocation WHERE id IN :ids ORDER BY id", ids=ids)
     for kind in ("csv", "jsonl", "parquet"):
@@ -324,7 +324,7 @@ def test_saved_files(vandalised: Vandalised, tmp_path: Path) -> None:
 
 
 def test_a_sheet_of_hostile_text(vandalised: Vandalised, tmp_path: Path) -> None:
-    """An xlsx file opens, and has text where a formula or a link could be."""
+    """An xlsx file opens, and has text in place of a formula or a link."""
     ids = [id_ for name, id_ in vandalised.failed.items() if name != "long"]
     frame = vandalised.lab.sql(f"SELECT id, {SHOWN} FROM sys_invocation WHERE id IN :ids", ids=ids)
     rl.save(frame, tmp_path / "x.xlsx")

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.server
 WARM = ("sql", "set_state", "execute", "doctor", "plot_status")
 LIBRARIES = {"pandas", "numpy", "pyarrow", "matplotlib", "networkx", "datafusion", "jinja2", "nbconvert", "nh3",
              "ipywidgets", "anywidget", "pydantic", "httpx", "tqdm", "restate_lab"}  # fmt: skip
-OURS = {"restate_lab.interrupts"}  # what holds interrupts back has to be loaded first; it is one small module
+OURS = {"restate_lab.interrupts"}  # the module that holds interrupts back must be loaded first; it is a small module
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_interrupts_of_a_warm_session_leave_it_usable_and_the_audit_log_complete
 
 
 def test_no_verb_loads_a_library_where_an_interrupt_reaches_it(place: InterruptField) -> None:
-    """All verbs at their first use, one after the other: what they load of our libraries is loaded under a Shield."""
+    """All verbs at their first use, one after the other: they load our libraries under a Shield."""
     rl.freeze(rl.connect(place.ground.url), place.ground.evidence, service="Depot", progress=False)
     verbs = [verb for verb in VERBS if verb not in {"watch", "plot_watch"}]
     report = place.session(place.order("trace", verbs, 0, 0))

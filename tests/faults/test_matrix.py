@@ -25,13 +25,13 @@ pytestmark = pytest.mark.server
 
 AT_ONCE = 20
 HANGS = 240.0
-"""Seconds after which a cell counts as hung; the slowest takes a hundredth of it."""
+"""Seconds after which a cell counts as hung; the slowest needs a hundredth of it."""
 CELLS = [pytest.param(verb, fault, word, id=f"{verb}-{fault}") for verb, fault, word in cells()]
 
 
 @pytest.fixture(scope="module")
 def outcomes(ground: FaultWorld, request: pytest.FixtureRequest) -> Iterator[dict[tuple[str, str], Future[str]]]:
-    """Try all cells that were collected, some at a time: most of them wait."""
+    """Run all collected cells, some at a time: most of them wait."""
     chosen = [
         item.callspec.params  # type: ignore[attr-defined]
         for item in request.session.items
@@ -43,11 +43,11 @@ def outcomes(ground: FaultWorld, request: pytest.FixtureRequest) -> Iterator[dic
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(AT_ONCE) as pool:
         reads_give_up_after(4.9, patch)
         patch.setattr(reader, "RETRY_WITHIN", 5.0)
-        patch.setattr(_recovery, "_SETTLES_WITHIN", 0.5)  # nobody is away, lines are
+        patch.setattr(_recovery, "_SETTLES_WITHIN", 0.5)  # the server stays up, only connections break
         patch.setattr(sender, "CALL_TIMEOUT", 2.0)
         patch.setattr(admin_state, "_SEEN_WITHIN", 1.0)
         tried = {}
-        for is_changing in (False, True):  # what changes is seen by those that read
+        for is_changing in (False, True):  # reads see the effect of changes
             now = [each for each in chosen if (each["verb"] in CHANGING) is is_changing]
             tried |= {
                 (each["verb"], each["fault"]): pool.submit(
@@ -68,13 +68,13 @@ def outcomes(ground: FaultWorld, request: pytest.FixtureRequest) -> Iterator[dic
 def test_every_verb_under_every_fault(
     outcomes: dict[tuple[str, str], Future[str]], verb: str, fault: str, word: str
 ) -> None:
-    """What the matrix says is what comes of it."""
+    """The outcome of each verb is the one in the matrix."""
     assert outcomes[verb, fault].result() == word
 
 
 @pytest.mark.parametrize("damage", EVIDENCE)
 def test_opening_damaged_evidence(ground: FaultWorld, tmp_path: Path, damage: str) -> None:
-    """Evidence is opened as it was frozen, or not at all."""
+    """Evidence opens as it was frozen, or not at all."""
     folder = tmp_path / "x.evidence"
     shutil.copytree(ground.folder / "good-freeze" / "x.evidence", folder)
     DAMAGES[damage](folder)
@@ -86,7 +86,7 @@ def test_opening_damaged_evidence(ground: FaultWorld, tmp_path: Path, damage: st
 
 
 def test_the_matrix_is_whole() -> None:
-    """Every fault of the guide is tried with every verb that it befalls, and stands in one of its groups."""
+    """Every fault of the guide is tried with every verb that it can affect, and is in one of its groups."""
     assert list(MATRIX) == [fault.name for fault in FAULTS]
     assert set(MATRIX) == set(FAULT_CASES)
     assert {fault.group for fault in FAULTS} == set(GROUPS)

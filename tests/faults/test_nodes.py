@@ -1,4 +1,4 @@
-"""Three nodes, of which one is killed while another of them is asked or told something."""
+"""Three nodes, of which one is killed while another one handles a query or a change."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ALL = "SELECT id, target, status, created_at FROM sys_invocation_status WHERE id
 
 @dataclass
 class Ground:
-    """Three nodes with invocations in all partitions; the first one is asked, and one of the others is killed."""
+    """Three nodes with invocations in all partitions; the first one is read, and one of the others is killed."""
 
     nodes: Nodes
     lab: Lab
@@ -38,7 +38,7 @@ class Ground:
 
     @contextlib.contextmanager
     def losing(self, victim: int, where: bytes, *, number: int, passes: float) -> Iterator[tuple[Lab, Fault]]:
-        """Give a line on which a node dies once so much of that answer has come; it is back when the block ends."""
+        """Give a connection on which a node dies after a part of the response; the node is back when the block ends."""
         fault = Fault(where, number, passes=passes, end="go on", meanwhile=self.nodes.nodes[victim].kill)
         first = self.nodes.nodes[0]
         try:
@@ -48,7 +48,7 @@ class Ground:
         finally:
             self.nodes.nodes[victim].start()
             self.nodes.wait_until_ready()
-            # partitions move for a moment still
+            # partitions still move for a short time
             wait_for(lambda: self.lab.arrow(ALL, ids=self.later).num_rows == len(self.later))
 
 
@@ -67,14 +67,14 @@ def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[G
 def whole_or_interrupted(look: Callable[[], object], expected: object) -> str:
     try:
         got = look()
-    except (errors.QueryInterrupted, errors.Unreachable):  # the second, where nobody takes its partitions over in time
+    except (errors.QueryInterrupted, errors.Unreachable):  # the second, if its partitions are not taken over in time
         return "interrupted"
     assert got == expected
     return "whole"
 
 
 def test_a_node_dies_during_queries(ground: Ground, tmp_path: Path) -> None:
-    """Whatever is read while a node dies is whole, or an error that says that it is not; then it is whole again."""
+    """A read while a node dies is complete, or a clear error; afterwards it is complete again."""
     expected = ground.lab.arrow(ALL, ids=ground.later).to_pylist()
     with ground.losing(1, b"/query", number=1, passes=3000) as (lab, _):
 
@@ -88,7 +88,7 @@ def test_a_node_dies_during_queries(ground: Ground, tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_a_node_dies_during_a_doctor(ground: Ground) -> None:
-    """The diagnosis is the one from before, or says that it is incomplete."""
+    """The diagnosis equals the one from before, or is marked as incomplete."""
     before = rl.doctor(ground.lab, timeout="60s")
     with ground.losing(2, b"/query", number=4, passes=10) as (lab, _):
         after = rl.doctor(lab, timeout="60s")
@@ -98,7 +98,7 @@ def test_a_node_dies_during_a_doctor(ground: Ground) -> None:
 
 
 def test_a_node_dies_during_a_plan(ground: Ground) -> None:
-    """The plan is whole or an error, and nothing was sent; made again it is whole (its execution: test_nodes_plan)."""
+    """The plan is complete or an error, and nothing was sent; a new one is complete (executed in test_nodes_plan)."""
     ids = ground.ended[:40]
     with ground.losing(1, b"/query", number=0, passes=10) as (lab, _):
 
@@ -112,7 +112,7 @@ def test_a_node_dies_during_a_plan(ground: Ground) -> None:
 
 @pytest.mark.long
 def test_a_node_dies_during_a_freeze(ground: Ground, tmp_path: Path) -> None:
-    """Evidence is whole, or an error and nothing; the next one is whole."""
+    """Evidence is complete, or there is an error and no file; the next one is complete."""
     expected = ground.lab.arrow(ALL, ids=ground.later).to_pylist()
     with ground.losing(1, b"/query", number=8, passes=10) as (lab, _):
 
@@ -130,7 +130,7 @@ def test_a_node_dies_during_a_freeze(ground: Ground, tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_a_node_dies_under_an_open_panel(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At every moment the panel shows all of its rows, or says that something is wrong; then it is right by itself."""
+    """At any time the panel shows all of its rows, or reports a problem; then it is right by itself."""
     ids = sorted(ground.later[:200])
     monkeypatch.setattr(rl.Panel, "run_doctor", lambda _: None)  # so that only the list reads
     with ground.losing(1, b"/query", number=3, passes=10) as (lab, fault):

@@ -1,4 +1,4 @@
-"""Panels on a server that is killed and comes back: they say so, keep what they had, and are right again."""
+"""Panels on a server that is killed and comes back: they report it, keep their rows, and are right again."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _has_state(lab: Lab) -> bool:
 
 @pytest.fixture(autouse=True)
 def _sooner(ground: Killable, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have reads and plans give up, and panels read again, after seconds, without the doctor; restart the server."""
+    """Let reads and plans give up, and panels read again, after seconds, without the doctor; restart the server."""
     monkeypatch.setattr(Panel, "run_doctor", lambda _: None)
     reads_give_up_after(3.0, monkeypatch)
     monkeypatch.setattr(runner, "PATIENCE", 0.5)
@@ -89,12 +89,12 @@ def actions_of(panel: Panel) -> ActionBar:
 
 
 def ids(frame: pd.DataFrame) -> list[object]:
-    """Return the first column, which tells rows apart."""
+    """Return the first column, which identifies the rows."""
     return sorted(frame.iloc[:, 0].astype(str))
 
 
 def test_every_view_outlives_a_restart(ground: Killable) -> None:
-    """While the server is away each says so, keeps its rows and says how old they are; then all is right by itself."""
+    """While the server is away each view reports it, and keeps its rows with their age; then all is right by itself."""
     panels = make_panels(ground)
     with closing(*panels):
         before = [panel.frame for panel in panels]
@@ -119,7 +119,7 @@ def test_every_view_outlives_a_restart(ground: Killable) -> None:
 
 
 def test_panels_made_while_nobody_is_there(ground: Killable, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table that was never read does not look empty; one refresh makes it right, and then the doctor runs."""
+    """A table that was never read does not look empty; one refresh corrects it, and then the doctor runs."""
     monkeypatch.setattr(Panel, "run_doctor", RUN_DOCTOR)
     ground.server.kill()
     panel = Panel(ground.lab, refresh=None)
@@ -142,7 +142,7 @@ def test_panels_made_while_nobody_is_there(ground: Killable, monkeypatch: pytest
 
 
 def test_closing_does_not_wait_for_the_server(ground: Killable, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A panel that asks again and again ends at once when it is closed."""
+    """A panel that polls repeatedly ends at once when it is closed."""
     reads_give_up_after(25.0, monkeypatch)
     panel = Panel(ground.lab, refresh=None)
     with closing(panel):
@@ -161,7 +161,7 @@ LOST = {
 
 @pytest.mark.parametrize("kind", LOST)
 def test_a_hiccup_is_over_when_the_server_answers(ground: Killable, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever stands between panel and server: it says what, tries within seconds, and is right when that has gone."""
+    """Any failure between panel and server: the panel names it, retries within seconds, and recovers afterwards."""
     reads_give_up_after(0.0, monkeypatch)
     fault, message = LOST[kind]
     fault.times, fault.armed = math.inf, False
@@ -180,7 +180,7 @@ def test_a_hiccup_is_over_when_the_server_answers(ground: Killable, kind: str, m
 
 
 def test_closing_does_not_wait_for_the_cheap_request(ground: Killable) -> None:
-    """A panel that asks whether a silent server is back ends when it is closed, before that request's limit."""
+    """A panel that checks a silent server ends when it is closed, before the limit of that request."""
     fault = Fault(response=b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n", times=math.inf, armed=False)
     with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url) as lab:
         panel = Panel(lab, refresh=None)
@@ -194,7 +194,7 @@ def test_closing_does_not_wait_for_the_cheap_request(ground: Killable) -> None:
 
 
 def test_nothing_is_done_by_a_click_while_nobody_is_there(ground: Killable) -> None:
-    """Neither a plan nor its execution says "done", nothing was sent, and the kernel's own thread does not wait."""
+    """Neither a plan nor its execution reports "done", nothing was sent, and the kernel's own thread does not wait."""
     panel = Panel(ground.lab, refresh=None)
     overview = Panel(ground.lab, view="overview", refresh=None)
     with closing(panel, overview):
@@ -208,13 +208,13 @@ def test_nothing_is_done_by_a_click_while_nobody_is_there(ground: Killable) -> N
         bar.buttons[rl.ACTIONS.KILL].click()
         assert bar.wait()
         assert "Unreachable" in panel.error
-        assert panel._head.said == "No plan to kill was made; nothing has been sent."
+        assert panel._head.event == "The plan to kill was not created; nothing has been sent."
         assert panel.plan is plan
         bar.form.why.value = REASON
         bar.form.confirm.click()
         assert bar.wait()
-        assert panel._head.said.startswith("cancel ended early (")
-        assert panel._head.said.endswith(": 3 not sent.")
+        assert panel._head.event.startswith("cancel ended early (")
+        assert panel._head.event.endswith(": 3 not sent.")
         assert bar.outcome.grid.frame["outcome"].tolist() == ["not sent"] * 3
         RUN_DOCTOR(overview)
         assert overview.wait(doctor=True)
@@ -223,7 +223,7 @@ def test_nothing_is_done_by_a_click_while_nobody_is_there(ground: Killable) -> N
         overview.show_invocations(service="Bulk")
         view = overview.view
         assert isinstance(view, InvocationsView)
-        assert "not read yet" in repr(view.grid)  # it did not wait for that
+        assert "not read yet" in repr(view.grid)  # it did not wait for the rows
         ground.server.start()
         ground.wait_until_whole()
         assert overview.wait()
@@ -233,7 +233,7 @@ def test_nothing_is_done_by_a_click_while_nobody_is_there(ground: Killable) -> N
 
 
 def test_a_state_is_set_once_the_server_is_back(ground: Killable) -> None:
-    """What could not be sent stays in the editor, with its reason, and can be sent again."""
+    """A change that could not be sent stays in the editor, with its reason, and can be sent again."""
     panel = Panel(ground.lab, view="state", service="Drawer", key="first", refresh=None)
     with closing(panel):
         view = panel.view
@@ -248,7 +248,7 @@ def test_a_state_is_set_once_the_server_is_back(ground: Killable) -> None:
         assert view._sender.wait(60)
         assert (editor.stage, editor.text.value) == ("reviewing", "42")
         assert "Unreachable" in panel.error
-        assert "set" not in panel._head.said
+        assert "set" not in panel._head.event
         ground.server.start()
         ground.wait_until_whole()
         assert dict(rl.state(ground.lab, "Drawer", "first")) == {"n": 0}
@@ -260,7 +260,7 @@ def test_a_state_is_set_once_the_server_is_back(ground: Killable) -> None:
 
 @pytest.mark.parametrize("comes_back", [True, False])
 def test_killed_while_a_panel_executes(ground: Killable, tmp_path: Path, *, comes_back: bool) -> None:
-    """Each row of the outcome is done or unknown, and what is said to be done is there, once."""
+    """Each row of the outcome is done or unknown, and every row that is done is on the server, once."""
     chosen = list(ground.ended[:20] if comes_back else ground.ended[20:])
     fault = Fault(where=CHANGES, passes=0, meanwhile=ground.restart if comes_back else ground.server.kill)
     with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, audit=tmp_path) as lab:

@@ -1,4 +1,4 @@
-"""A server that is killed, and comes back or not, while something is asked of it or done to it."""
+"""A server that is killed, and comes back or not, during a read or a change."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _is_ready_again(ground: Killable) -> Iterator[None]:
 
 
 def test_killed_while_it_answers(ground: Killable) -> None:
-    """What came is no result; as soon as the server is back the same connection gets the whole."""
+    """A partial response is not a result; as soon as the server is back the same connection gets the whole."""
     fault = Fault(where=b"/query", passes=200_000, end="go on", meanwhile=ground.restart)
     with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False) as lab:
         with pytest.raises(errors.QueryInterrupted) as caught:
@@ -51,14 +51,14 @@ def test_killed_while_it_answers(ground: Killable) -> None:
 
 
 def test_killed_and_back_while_a_read_waits(ground: Killable) -> None:
-    """A read that finds nobody there is asked again until the server is back."""
+    """A read that finds the server down is repeated until the server is back."""
     ground.restart()
     assert ground.lab.sql(COUNT, ids=ground.later)["n"][0] == len(ground.later)
 
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_killed_during_a_plan(ground: Killable, number: int) -> None:
-    """A plan is whole, or an error."""
+    """A plan is complete, or an error."""
     fault = Fault(where=b"/query", number=number, passes=0, meanwhile=ground.restart)
     with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False) as lab:
         made = rl.plan(lab, "cancel", list(ground.later[:10]))
@@ -67,7 +67,7 @@ def test_killed_during_a_plan(ground: Killable, number: int) -> None:
 
 
 def test_killed_during_an_execution(ground: Killable, tmp_path: Path) -> None:
-    """Killed when it has just been told: nothing is done twice, and what is said is what is there."""
+    """Killed right after a request: nothing is done twice, and every row that is done is on the server."""
     ids = list(ground.ended[:20])
     fault = Fault(where=CHANGES, passes=0, meanwhile=ground.restart)
     with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, audit=tmp_path) as lab:
@@ -83,7 +83,7 @@ def test_killed_during_an_execution(ground: Killable, tmp_path: Path) -> None:
 
 
 def test_killed_during_a_freeze(ground: Killable, tmp_path: Path) -> None:
-    """Whole evidence, or an error and nothing."""
+    """Complete evidence, or an error and no file."""
     fault = Fault(where=b"/query", number=8, passes=600, meanwhile=ground.restart)
     with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False) as lab:
         with pytest.raises(errors.QueryInterrupted):
@@ -95,7 +95,7 @@ def test_killed_during_a_freeze(ground: Killable, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [0, 3])
 def test_killed_for_good_during_a_doctor(ground: Killable, number: int) -> None:
-    """A doctor who cannot look does not say healthy."""
+    """A doctor that cannot read does not report healthy."""
     fault = Fault(where=b"/query", number=number, passes=0, meanwhile=ground.server.kill)
     with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False, timeout=5) as lab:
         try:
@@ -113,7 +113,7 @@ def test_killed_for_good_during_a_doctor(ground: Killable, number: int) -> None:
 def test_vqueues_are_switched_on_under_an_open_lab(
     server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that comes back as one of the other kind is asked in its own way; with the old one nobody would wait."""
+    """A server that comes back as the other kind is read with its own SQL; the old SQL would find no waits."""
     monkeypatch.setattr(_server_info, "INFO_LIFETIME", 0.0)
     services, uri = start_services(tmp_path, str(wait_services.__file__))
     with services, restartable(server, tmp_path / "data") as node:
@@ -121,7 +121,7 @@ def test_vqueues_are_switched_on_under_an_open_lab(
             assert not lab.features["vqueues"]
             lab.admin.create_deployment(uri=uri)
             node.stop()
-            assert not lab.features["vqueues"]  # what it was is the best guess while it is away
+            assert not lab.features["vqueues"]  # the last known value is the best guess while it is away
             node.environment["RESTATE_EXPERIMENTAL_ENABLE_VQUEUES"] = "true"
             node.start()
             wait_until_ready(node)

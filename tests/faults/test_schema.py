@@ -1,4 +1,4 @@
-"""Responses of another shape, from a proxy or a later server: the right answer or one clear error, at every verb."""
+"""Responses of another shape, from a proxy or a later server: the right result or one clear error, for every verb."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from support.reshaped import KINDS, VERBS, Case, ReshapingProxy, format_result, 
 pytestmark = [pytest.mark.server, pytest.mark.filterwarnings("ignore")]
 
 FEW = ("ask: deployment_pins", "ask: overview", "ask: retry_storm")
-"""Questions: all of them are read by one function."""
+"""Questions: one function reads all of them."""
 STATUSES = "SELECT id, status, journal_size FROM sys_invocation_status ORDER BY created_at, id"
 OBJECTS = "SELECT service_name, service_key FROM state ORDER BY service_name, service_key LIMIT 1"
 
 
 @dataclass
 class Try:
-    """A server behind a proxy, and whom the verbs are asked about."""
+    """A server behind a proxy, and the invocations that the verbs read."""
 
     cluster: Cluster
     folder: Path
@@ -33,7 +33,7 @@ class Try:
     ids: dict[str, Any]
 
     def cases(self, name: str) -> tuple[Callable[[], Any], str, list[Case]]:
-        """Return a verb to be run, its good answer, and what can befall it."""
+        """Return a verb to be run, its good response, and the possible faults."""
 
         def run() -> Any:
             with warnings.catch_warnings(), self.proxy.lab(self.cluster.admin_url, self.folder) as lab:
@@ -71,14 +71,14 @@ def newest_try(newest: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Try
 
 
 def one_of_each_way(cases: list[Case]) -> list[Case]:
-    """Return for each way one case, each of another statement or column."""
+    """Return one case for each way, each of another statement or column."""
     ways = [[case for case in cases if case.way == way] for way in KINDS]
     return [some[at * len(some) // len(KINDS)] for at, some in enumerate(ways) if some]
 
 
 @pytest.mark.parametrize("name", [name for name in VERBS if not name.startswith("ask") or name in FEW])
 def test_a_response_of_another_shape_is_one_clear_error(newest_try: Try, name: str) -> None:
-    """A column dropped, renamed, of another type or null, and no rows: never a raw error, never a wrong answer."""
+    """A column dropped, renamed, of another type or null, and no rows: never a raw error, never a wrong result."""
     assert newest_try.problems(name, each=one_of_each_way) == []
 
 
@@ -90,12 +90,12 @@ def incident_try(incident: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.mark.long
 @pytest.mark.parametrize("name", VERBS)
 def test_every_column_of_every_response_in_every_way(incident_try: Try, name: str) -> None:
-    """The same for each column of each response, on every kind of server; the kind of each column is known."""
+    """The same for each column of each response, on every kind of server; the type of each column is known."""
     try:
         assert incident_try.problems(name, each=list) == []
     except rl.errors.NotOnThisServer:
         return
-    # A freeze reads whole tables, whose columns have the types that the server names.
+    # A freeze reads whole tables, whose columns have the server's types.
     statements = [each for each in incident_try.proxy.seen if not each.startswith('SELECT "')]
     names = {column.name for each in statements for column in selected_columns(each)}
     assert {each for each in names if each not in FAMILIES} == set()

@@ -17,7 +17,7 @@ from support.every_status import InvocationStatuses, every_status
 
 pytestmark = [pytest.mark.server, pytest.mark.also_on(VQUEUES, reason="with vqueues some actions do something else")]
 
-WATCHED = 1.5  # seconds that every invocation is looked at after it was acted on
+WATCHED = 1.5  # seconds that every invocation is polled after the action
 ATTEMPTS = "SELECT id, retry_count AS attempts FROM sys_invocation_state WHERE id IN :ids"
 ATTEMPTS_VQUEUES = (
     "SELECT entry_id AS id, retry_attempts AS attempts FROM sys_vqueue_entry_status WHERE entry_id IN :ids"
@@ -56,7 +56,7 @@ TRIES = (
 
 @dataclass
 class Came:
-    """What came of one action on one invocation: the server's answer, and the statuses seen, first to last."""
+    """The result of one action on one invocation: the server's response, and the statuses seen, first to last."""
 
     id: str
     accepted: bool
@@ -66,7 +66,7 @@ class Came:
 
 @dataclass(frozen=True)
 class Tried:
-    """One server on which everything was tried: (name of the try, status) → what came of it."""
+    """One server on which every action was tried: (name of the try, status) → its result."""
 
     has_vqueues: bool
     came: Mapping[tuple[str, str], Came]
@@ -91,7 +91,7 @@ def tried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def try_all(statuses: InvocationStatuses, names: list[str]) -> dict[tuple[str, str], Came]:
-    """Act on one invocation of each of these statuses in each way, then watch them all."""
+    """Act on one invocation of each of these statuses in each way, then poll them all."""
     came = {
         (each.name, status): act(statuses.lab, each, id_)
         for status in names
@@ -122,7 +122,7 @@ def attempts(statuses: InvocationStatuses) -> dict[str, int]:
 
 
 def agrees(effect: Effect, status: str, came: Came) -> bool:
-    """Tell whether the server did what the table says."""
+    """Return True if the server behaved as the table states."""
     if came.accepted != effect.accepted:
         return False
     return came.seen[-1] in effect.then if effect.accepted else came.seen == [status]
@@ -130,7 +130,7 @@ def agrees(effect: Effect, status: str, came: Came) -> bool:
 
 @pytest.mark.parametrize("what", TRIES, ids=lambda each: each.name)
 def test_the_table_tells_the_truth(tried: Tried, what: Try) -> None:
-    """In each status the server takes or refuses what the table says, and the status afterwards is as it says."""
+    """In each status the server accepts or refuses as the table states, and the status afterwards matches it."""
     lies = {}
     for status in STATUSES:
         effect = what.action.rule.effect(status, has_vqueues=tried.has_vqueues, deployment=what.deployment)
@@ -141,7 +141,7 @@ def test_the_table_tells_the_truth(tried: Tried, what: Try) -> None:
 
 
 def test_what_acts_has_acted(tried: Tried) -> None:
-    """What the status does not tell has happened, too: an attempt was made, a journal removed, a new one begun."""
+    """Effects that the status does not show have happened, too: an attempt, a removed journal, a new invocation."""
     before, after = tried.attempts
     resumed = tried.came["resume", "backing-off"].id
     assert after[resumed] == before[resumed] + 1
@@ -153,6 +153,6 @@ def test_what_acts_has_acted(tried: Tried) -> None:
 
 
 def test_every_status_was_there(tried: Tried) -> None:
-    """The matrix has no hole: every word that a server of today shows, for every action."""
+    """The matrix is complete: every status that a current server shows, for every action."""
     assert set(tried.came) == {(what.name, status) for what in TRIES for status in STATUSES}
     assert {what.action for what in TRIES} == set(ACTIONS) - {ACTIONS.MOVE_TO}

@@ -48,19 +48,19 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a look back wait for longer than people would: all that is looked for here comes."""
+    """Extend the wait for a visible effect: every effect that these tests wait for happens."""
     monkeypatch.setattr("restate_lab.client.admin.invocations._SEEN_WITHIN", 20.0)
 
 
 @pytest.fixture
 def other_uri(bench: Bench) -> str:
-    """Give the same services by another address: for the server, another deployment."""
+    """Give the same services by another address: for the server it is another deployment."""
     return bench.uri.replace("127.0.0.1", "localhost")
 
 
 @pytest.fixture
 def other(bench: Bench, other_uri: str) -> Iterator[str]:
-    """Give the id of a second deployment, gone afterwards."""
+    """Give the id of a second deployment, which is removed afterwards."""
     id_ = bench.admin.create_deployment(uri=other_uri, metadata={"team": "tests"}).id
     yield id_
     if id_ in [each.id for each in bench.admin.list_deployments()]:
@@ -69,7 +69,7 @@ def other(bench: Bench, other_uri: str) -> Iterator[str]:
 
 @OTHER_FEATURES
 def test_the_server_says_what_it_is(bench: Bench) -> None:
-    """Version, flags, health and members are the server's own, and a dead member would stand among the members."""
+    """Version, flags, health and members come from the server, and a dead member would be among the members."""
     about = bench.admin.version()
     assert about.version == bench.lab.version
     assert (about.features is None) is bench.is_old
@@ -77,11 +77,11 @@ def test_the_server_says_what_it_is(bench: Bench) -> None:
     assert bench.admin.health() is None
     cluster = bench.admin.cluster_health()
     assert cluster.members == (1,)
-    assert "dead ones included" in repr(cluster)
+    assert "including dead ones" in repr(cluster)
 
 
 def test_deployments_are_listed_oldest_first(bench: Bench, other: str) -> None:
-    """The list's order is that of registration; one deployment by id has its services in full."""
+    """The list is in the order of registration; one deployment by id has its services in full."""
     listed = bench.admin.list_deployments()
     assert [each.id for each in listed] == [bench.deployment, other]
     assert [service.name for service in listed[0].services or ()] == ["Counter", "Echo", "Signup"]
@@ -98,7 +98,7 @@ def test_deployments_are_listed_oldest_first(bench: Bench, other: str) -> None:
 
 
 def test_registering_again_changes_nothing_unless_forced(bench: Bench) -> None:
-    """The same address is not new; only force discovers it again and makes a new revision."""
+    """The same address is not new; only force discovers it again and creates a new revision."""
     before = bench.admin.get_service("Echo").revision or 0
     again = bench.admin.create_deployment(uri=bench.uri)
     assert (again.id, again.is_new) == (bench.deployment, False)
@@ -110,17 +110,17 @@ def test_registering_again_changes_nothing_unless_forced(bench: Bench) -> None:
 
 
 def test_a_dry_run_stores_nothing_and_says_so(bench: Bench, other_uri: str) -> None:
-    """The id that a dry run answers with belongs to nothing."""
+    """The id in the response to a dry run does not exist afterwards."""
     made_up = bench.admin.create_deployment(uri=other_uri, dry_run=True)
     assert made_up.is_dry_run
-    assert "made up" in repr(made_up)
-    assert "made up" in made_up._repr_html_()
+    assert "invented" in repr(made_up)
+    assert "invented" in made_up._repr_html_()
     with pytest.raises(errors.NotFound):
         bench.admin.get_deployment(made_up.id)
 
 
 def test_a_deployment_that_does_not_answer(bench: Bench) -> None:
-    """Nobody at the address, or somebody who is no SDK, is the server's META0003."""
+    """An address where no server listens, or a server that is not an SDK, gives the server's META0003."""
     with pytest.raises(errors.ServerFailed) as nobody:
         bench.admin.create_deployment(uri="http://127.0.0.1:1")
     assert nobody.value.code == "META0003"
@@ -131,9 +131,9 @@ def test_a_deployment_that_does_not_answer(bench: Bench) -> None:
 
 @NOT_ON_OLDEST
 def test_an_option_that_the_server_would_ignore_is_not_sent(bench: Bench, other_uri: str) -> None:
-    """`auth` is refused before a server that would pass over it.
+    """`auth` is refused before it reaches a server that would ignore it.
 
-    One that has it would ask Google for a token, so there only its presence is looked up.
+    A server that has it would ask Google for a token, so there the test only checks that it exists.
     """
     if bench.is_old:
         with pytest.raises(errors.NotOnThisServer, match=r"auth=….*1\.6\.1"):
@@ -142,7 +142,7 @@ def test_an_option_that_the_server_would_ignore_is_not_sent(bench: Bench, other_
 
 
 def test_a_deployment_is_moved_and_its_headers_replaced(bench: Bench, other: str, other_uri: str) -> None:
-    """What is not named stays; headers are replaced as a whole; a dry run leaves all as it was."""
+    """Settings that are not named stay; headers are replaced as a whole; a dry run changes nothing."""
     changed = bench.admin.update_deployment(other, additional_headers={"x-one": "1"})
     assert changed.additional_headers == {"x-one": "1"}
     assert changed.uri == f"{other_uri}/"
@@ -156,7 +156,7 @@ def test_a_deployment_is_moved_and_its_headers_replaced(bench: Bench, other: str
 
 
 def test_what_a_deployment_cannot_become(bench: Bench, other: str) -> None:
-    """An unknown id and an address that does not answer are errors of their own, and nothing is changed."""
+    """An unknown id and an address that does not respond are different errors, and nothing is changed."""
     with pytest.raises(errors.NotFound):
         bench.admin.update_deployment(NO_DEPLOYMENT, uri=bench.uri)
     with pytest.raises(errors.ServerFailed, match="META0003"):
@@ -165,7 +165,7 @@ def test_what_a_deployment_cannot_become(bench: Bench, other: str) -> None:
 
 
 def test_a_deployment_is_removed_by_force_only(bench: Bench, other: str) -> None:
-    """Without force the server knows no removal; with it the services fall back at once."""
+    """Without force the server refuses the removal; with force the services fall back at once."""
     with pytest.raises(errors.NotOnThisServer, match="force=True"):
         bench.admin.delete_deployment(other)
     assert bench.admin.get_service("Echo").deployment_id == other
@@ -176,7 +176,7 @@ def test_a_deployment_is_removed_by_force_only(bench: Bench, other: str) -> None
 
 
 def test_a_secret_header_is_seen_nowhere(bench: Bench, other_uri: str) -> None:
-    """A canary in a header reaches the server, and is in no repr, page, frame, dump, record or error."""
+    """A canary in a header reaches the server, and is not in any repr, page, frame, dump, record or error."""
     admin = bench.admin
     headers = {"authorization": f"Bearer {CANARY}", "x-api-key": Secret(CANARY), "x-plain": "shown"}
     made = admin.create_deployment(uri=other_uri, additional_headers=headers)
@@ -202,7 +202,7 @@ def test_a_secret_header_is_seen_nowhere(bench: Bench, other_uri: str) -> None:
 
 
 def test_services_and_handlers_have_a_fixed_order_and_real_types(bench: Bench) -> None:
-    """Names order them, whatever order the server's answer has; durations are timedeltas, schemas are dicts."""
+    """They are sorted by name, whatever the order of the response; durations are timedeltas, schemas are dicts."""
     admin = bench.admin
     assert [each.name for each in admin.list_services()] == ["Counter", "Echo", "Signup"]
     echo = admin.get_service("Echo")
@@ -229,7 +229,7 @@ def test_services_and_handlers_have_a_fixed_order_and_real_types(bench: Bench) -
 
 @pytest.mark.parametrize("name", ["Nope", "échö/with ?#%2F and more", ".."])
 def test_names_that_do_not_exist(bench: Bench, name: str) -> None:
-    """Any text is one name, whatever is in it, and an unknown one is NotFound that repeats it."""
+    """Any text is one name, whatever it contains, and an unknown one is NotFound with the name."""
     for ask in (
         lambda: bench.admin.get_service(name),
         lambda: bench.admin.list_service_handlers(name),
@@ -243,7 +243,7 @@ def test_names_that_do_not_exist(bench: Bench, name: str) -> None:
 
 
 def test_a_service_is_configured(bench: Bench) -> None:
-    """Durations go there as timedelta or text and come back as timedelta; a wrong one never leaves."""
+    """Durations are sent as timedelta or text and come back as timedelta; an invalid one is never sent."""
     admin = bench.admin
     wanted = timedelta(days=1, hours=12, seconds=15, milliseconds=2)
     changed = admin.modify_service("Echo", journal_retention=wanted, idempotency_retention="1day 2h", public=False)
@@ -273,7 +273,7 @@ def state_of(bench: Bench, service: str, key: str) -> dict[str, bytes]:
 
 @QUEUED_CHANGES
 def test_state_is_replaced_as_a_whole(bench: Bench) -> None:
-    """After the call the state is the given one, read back; the empty one clears it."""
+    """After the call the state equals the new one, read back; an empty one clears it."""
     key = 'it\'s/50% "odd" _é'
     bench.ingress.call("Counter", "add", 5, key=key)
     assert state_of(bench, "Counter", key) == {"total": b"5"}
@@ -286,7 +286,7 @@ def test_state_is_replaced_as_a_whole(bench: Bench) -> None:
 
 
 def test_state_of_another_version_is_left_alone(bench: Bench) -> None:
-    """The version of what was read lets the change through, also that of no state; an older one is a Conflict."""
+    """A change passes with the version of the state that was read, also of an empty one; an older one is a Conflict."""
     admin, empty = bench.admin, state_version({})
     assert admin.modify_service_state("Counter", "versions", new_state={"b": b"2", "a": b"1"}, version=empty).applied
     read = state_version({"a": b"1", "b": b"2"})
@@ -300,17 +300,17 @@ def test_state_of_another_version_is_left_alone(bench: Bench) -> None:
 def test_a_stale_change_that_the_server_drops_in_silence_is_found_out(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A state that changes between our look and the server's is a Conflict, though the server says 202."""
+    """A state that changes between our read and the server's is a Conflict, although the server responds with 202."""
     bench.admin.modify_service_state("Counter", "race", new_state={"a": b"1"})
     monkeypatch.setattr(bench.admin, "_check_version", lambda *_: None)
-    with pytest.raises(errors.Conflict, match="on its way"):
+    with pytest.raises(errors.Conflict, match="while this change was sent"):
         bench.admin.modify_service_state("Counter", "race", new_state={"a": b"2"}, version=state_version({}))
     assert state_of(bench, "Counter", "race") == {"a": b"1"}
 
 
 @QUEUED_CHANGES
 def test_a_change_of_state_waits_behind_who_holds_the_object(bench: Bench) -> None:
-    """A held object takes the change when its holder ends; until then the outcome names the holder."""
+    """A change to a held object is applied when its holder ends; until then the outcome names the holder."""
     holder = bench.ingress.send("Counter", "hold", key="held").invocation_id
     bench.until(holder, "suspended")
     change = bench.admin.modify_service_state("Counter", "held", new_state={"x": b"1"}, version=state_version({}))
@@ -332,7 +332,7 @@ def test_state_where_there_can_be_none(bench: Bench) -> None:
 
 @NOT_ON_OLDEST
 def test_a_scope_never_changes_the_object_without(bench: Bench) -> None:
-    """With a scope the scoped object changes; a server that would ignore it is not asked."""
+    """With a scope the scoped object changes; a server that would ignore it gets no request."""
     change = {"new_state": {"a": b"1"}, "scope": "blue"}
     if bench.is_old:
         with pytest.raises(errors.NotOnThisServer, match=r"scope=….*1\.6\.1"):
@@ -343,7 +343,7 @@ def test_a_scope_never_changes_the_object_without(bench: Bench) -> None:
 
 
 def test_cancel(bench: Bench) -> None:
-    """A suspended one is told and ends; one that had not begun is gone; a completed one is a Conflict."""
+    """A suspended invocation gets the signal and ends; a scheduled one is gone; a completed one is a Conflict."""
     waiting = bench.ingress.send("Echo", "wait").invocation_id
     bench.until(waiting, "suspended")
     told = bench.admin.cancel_invocation(waiting, reason="a test")
@@ -352,7 +352,7 @@ def test_cancel(bench: Bench) -> None:
     later = bench.ingress.send("Echo", "say", "hi", delay="1h").invocation_id
     gone = bench.admin.cancel_invocation(later)
     assert (gone.status, gone.took_effect, gone.state) == (200, True, None)
-    assert "had not begun" in gone.note
+    assert "had not started" in gone.note
     with pytest.raises(errors.Conflict, match="already completed"):
         bench.admin.cancel_invocation(waiting)
     with pytest.raises(errors.NotFound):
@@ -361,7 +361,7 @@ def test_cancel(bench: Bench) -> None:
 
 @OTHER_EFFECTS
 def test_cancel_of_a_paused_one_says_what_was_seen(bench: Bench) -> None:
-    """Whether it stays paused or is woken, the outcome's note and status are the row's own."""
+    """Whether it stays paused or is woken, the outcome's note and status are those of its row."""
     id_ = bench.ingress.send("Echo", "storm").invocation_id
     bench.until(id_, "backing-off")
     bench.admin.pause_invocation(id_)
@@ -369,12 +369,12 @@ def test_cancel_of_a_paused_one_says_what_was_seen(bench: Bench) -> None:
     answer = bench.admin.cancel_invocation(id_)
     assert answer.status == 202
     assert answer.took_effect is None
-    assert ("paused still" in answer.note) is (answer.state == "paused")
+    assert ("it is paused;" in answer.note) is (answer.state == "paused")
     bench.admin.kill_invocation(id_)
 
 
 def test_kill(bench: Bench) -> None:
-    """A running one is completed as killed, one that had not begun is gone, a completed one is a Conflict."""
+    """A running invocation is completed as killed, a scheduled one is gone, a completed one is a Conflict."""
     busy = bench.ingress.send("Echo", "busy", 60).invocation_id
     bench.until(busy, "running")
     killed = bench.admin.kill_invocation(busy)
@@ -394,7 +394,7 @@ def test_kill(bench: Bench) -> None:
 
 @OTHER_EFFECTS
 def test_pause_and_resume(bench: Bench) -> None:
-    """A backing-off one is paused, stays so, and goes on when resumed; a second pause finds it paused."""
+    """A backing-off invocation is paused, stays so, and continues when resumed; a second pause changes nothing."""
     id_ = bench.ingress.send("Echo", "storm").invocation_id
     bench.until(id_, "backing-off")
     answer = bench.admin.pause_invocation(id_)
@@ -414,7 +414,7 @@ def test_pause_and_resume(bench: Bench) -> None:
 
 @OTHER_EFFECTS
 def test_pause_of_a_suspended_one(bench: Bench) -> None:
-    """Without vqueues the server says 200 and does nothing, which the outcome says; with them it is paused."""
+    """Without vqueues the server responds 200 and does nothing, which the outcome reports; with vqueues it pauses."""
     id_ = bench.ingress.send("Echo", "wait").invocation_id
     bench.until(id_, "suspended")
     answer = bench.admin.pause_invocation(id_)
@@ -422,12 +422,12 @@ def test_pause_of_a_suspended_one(bench: Bench) -> None:
         assert (answer.status, bench.until(id_, "paused")) == (202, "paused")
     else:
         assert (answer.status, answer.took_effect, answer.state) == (200, False, "suspended")
-        assert "nothing happened" in repr(answer)
+        assert "nothing changed" in repr(answer)
     bench.admin.kill_invocation(id_)
 
 
 def test_resume_elsewhere(bench: Bench) -> None:
-    """A paused one is moved by resuming it on a deployment; a running or scheduled one and an unknown one refuse."""
+    """A resume on a deployment moves a paused invocation; a running, scheduled or unknown one is refused."""
     id_ = bench.ingress.send("Echo", "storm").invocation_id
     bench.until(id_, "backing-off")
     bench.admin.pause_invocation(id_)
@@ -444,7 +444,7 @@ def test_resume_elsewhere(bench: Bench) -> None:
 
 
 def test_purge(bench: Bench) -> None:
-    """The journal goes first and the row stays; then the row goes. What is not completed is a Conflict."""
+    """The journal is purged first and the row stays; then the row goes. One that is not completed is a Conflict."""
     id_ = bench.ingress.send("Echo", "say", "x").invocation_id
     bench.until(id_, "completed")
     journal = "SELECT count(*) AS n FROM sys_journal WHERE id = :id"
@@ -464,7 +464,7 @@ def test_purge(bench: Bench) -> None:
 
 
 def test_restart_as_new(bench: Bench) -> None:
-    """A completed one starts again with its input; what cannot be restarted says why by its class and status."""
+    """A completed invocation starts again with its input; otherwise the error's class and status give the reason."""
     admin = bench.admin
     id_ = bench.ingress.send("Echo", "say", "again").invocation_id
     bench.until(id_, "completed")
@@ -500,7 +500,7 @@ def test_restart_as_new(bench: Bench) -> None:
 
 
 def test_the_deprecated_delete_is_marked(bench: Bench) -> None:
-    """It works, warns, and does not pretend to know what came of it: unknown ids are accepted too."""
+    """It works, warns, and does not claim to know the outcome: unknown ids are accepted too."""
     id_ = bench.ingress.send("Echo", "wait").invocation_id
     bench.until(id_, "suspended")
     with pytest.warns(DeprecationWarning, match="cancel_invocation"):
@@ -517,7 +517,7 @@ def test_the_deprecated_delete_is_marked(bench: Bench) -> None:
 
 
 def test_subscriptions(bench: Bench) -> None:
-    """Made, found by source and by sink, listed in order, removed; the broker is not asked for any of it."""
+    """Created, found by source and by sink, listed in order, removed; none of this contacts the broker."""
     admin, source = bench.admin, "kafka://settings/orders"
     secret = {"auto.offset.reset": "earliest", "sasl.password": CANARY}
     say = admin.create_subscription(source=source, sink="service://Echo/say", options=secret)
@@ -545,7 +545,7 @@ def test_subscriptions(bench: Bench) -> None:
 
 @NOT_ON_OLDEST
 def test_kafka_clusters(bench: Bench) -> None:
-    """Made, changed, listed and removed with their subscriptions in view; passwords are not shown."""
+    """Created, changed, listed and removed, with their subscriptions visible; passwords are not shown."""
     admin, properties = bench.admin, {"bootstrap.servers": "127.0.0.1:1", "oauth.token": Secret(CANARY)}
     if bench.is_old:
         with pytest.raises(errors.NotOnThisServer):
@@ -581,7 +581,7 @@ def test_kafka_clusters(bench: Bench) -> None:
 
 @NOT_ON_OLDEST
 def test_limit_rules(bench: Bench) -> None:
-    """Rules are made and replaced as a whole, all or none, under preconditions; removing says what was there."""
+    """Rules are made and replaced as a whole, all or none, under preconditions; removing returns the removed rules."""
     admin = bench.admin
     if bench.is_old:
         with pytest.raises(errors.NotOnThisServer):
@@ -615,7 +615,7 @@ def test_limit_rules(bench: Bench) -> None:
 
 @OTHER_EFFECTS
 def test_vqueues(bench: Bench) -> None:
-    """A queue is paused and resumed, which its row says; an unknown one is NotFound, though the server says 202."""
+    """A queue is paused and resumed, which its row shows; an unknown one is NotFound, although the server sends 202."""
     if not bench.has_vqueues:
         with pytest.raises(errors.NotOnThisServer):
             bench.admin.pause_vqueue(NO_VQUEUE)
@@ -636,7 +636,7 @@ def test_vqueues(bench: Bench) -> None:
 
 @OTHER_FEATURES
 def test_what_a_server_lacks_is_named(bench: Bench) -> None:
-    """An operation that came later is NotOnThisServer, with its name and the server's version."""
+    """An operation that the server does not have is NotOnThisServer, with its name and the server's version."""
     admin, properties = bench.admin, {"bootstrap.servers": "127.0.0.1:1"}
     since_1_7: dict[str, Callable[[], Any]] = {
         "list_kafka_clusters": admin.list_kafka_clusters,
@@ -658,7 +658,7 @@ def test_what_a_server_lacks_is_named(bench: Bench) -> None:
 
 
 def test_changes_are_written_down_by_operation(bench: Bench) -> None:
-    """The audit log names the operation, the ids and the reason, and never what was in a body."""
+    """The audit log names the operation, the ids and the reason, and never the contents of a body."""
     id_ = bench.ingress.send("Echo", "wait").invocation_id
     bench.admin.kill_invocation(id_, reason="INC-42")
     bench.admin.modify_service_state("Counter", "audited", new_state={"a": CANARY.encode()})
@@ -671,7 +671,7 @@ def test_changes_are_written_down_by_operation(bench: Bench) -> None:
 
 
 def test_a_read_only_connection_reads_only(bench: Bench) -> None:
-    """Every operation that changes something is refused before it is sent, and every other one answers."""
+    """Every operation that changes something is refused before it is sent, and every other one works."""
     with rl.connect(bench.lab.settings.admin_url, read_only=True, audit=bench.audit / "none") as lab:
         assert lab.admin.get_service("Echo").name == "Echo"
         changes: list[Callable[[], Any]] = [
@@ -693,11 +693,11 @@ def test_a_read_only_connection_reads_only(bench: Bench) -> None:
 
 
 def test_outcomes_print_in_one_line(bench: Bench) -> None:
-    """What comes back from a change is one line in a terminal."""
+    """The result of a change is one line in a terminal."""
     id_ = bench.ingress.send("Echo", "say", "x", delay="1h").invocation_id
     answer = bench.admin.kill_invocation(id_)
     assert isinstance(answer, ChangeResult)
     assert repr(answer).startswith(
-        f"<ChangeResult kill_invocation target={id_} status=200 took_effect=True · it is gone"
+        f"<ChangeResult kill_invocation target={id_} status=200 took_effect=True · it was removed"
     )
     assert "\n" not in repr(answer)

@@ -1,4 +1,4 @@
-"""The commands that ask, against real servers of every kind."""
+"""The commands that read, against real servers of every kind."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def call(cluster: Cluster, *arguments: str, text: str | None = None) -> Any:
 
 
 def test_rows_for_programs_are_exact(cluster: Cluster, tmp_path: Path) -> None:
-    """JSON, CSV and Parquet hold what the server sent: every row, nulls, and times in UTC to the millisecond."""
+    """JSON, CSV and Parquet have all data from the server: every row, nulls, and times in UTC to the millisecond."""
     with rl.connect(cluster.admin_url, read_only=True) as lab:
         frame = lab.sql(f"{ROWS} ORDER BY id", s="agent")
     asked = ("sql", f"{ROWS} ORDER BY id", "-p", "s=agent")
@@ -74,7 +74,7 @@ def test_a_number_compares_as_a_number(cluster: Cluster) -> None:
 
 
 def test_what_the_server_refuses_is_marked(cluster: Cluster) -> None:
-    """The mark stands in the statement as it was written, though the value before it is long."""
+    """The mark is in the statement as it was written, even if the value before it is long."""
     told = call(
         cluster, "sql", "-", "-p", f"s={'x' * 500}", text="SELECT id FROM sys_invocation\nWHERE target = :s ORDR BY 1"
     )
@@ -90,7 +90,7 @@ def test_what_the_server_refuses_is_marked(cluster: Cluster) -> None:
 
 
 def test_a_question_says_what_its_limit_cut(cluster: Cluster, tmp_path: Path) -> None:
-    """Rows go to stdout and what was cut to stderr; the Parquet file says it, too."""
+    """Rows go to stdout and a note about the limit goes to stderr; the Parquet file has the note too."""
     asked = ("ask", "overview", "-p", "limit=1")
     cut = call(cluster, *asked, "--json")
     assert len(json.loads(cut.stdout)) == 1
@@ -103,7 +103,7 @@ def test_a_question_says_what_its_limit_cut(cluster: Cluster, tmp_path: Path) ->
 
 
 def test_the_doctor_on_an_incident(incident: Cluster) -> None:
-    """A cluster in trouble is code 3, as text and as JSON, with all that was not checked."""
+    """A cluster with problems is code 3, as text and as JSON, with all checks that did not run."""
     told = call(incident, "doctor")
     assert told.exit_code == 3
     assert f"RESTATE_ADMIN_URL={incident.admin_url} restate invocations cancel " in told.stdout
@@ -120,7 +120,7 @@ def test_the_doctor_on_an_incident(incident: Cluster) -> None:
 
 
 def test_the_doctor_on_a_healthy_cluster(healthy: Cluster) -> None:
-    """Nothing critical is code 0, and --quiet then prints nothing; what had no time to be checked is code 4."""
+    """Nothing critical is code 0, and --quiet then prints nothing; checks that ran out of time are code 4."""
     checks = ("doctor", "--quiet", "--check", "paused", "--check", "retry_storms")
     quiet = call(healthy, *checks)
     assert (quiet.exit_code, quiet.output) == (0, "")
@@ -130,7 +130,7 @@ def test_the_doctor_on_a_healthy_cluster(healthy: Cluster) -> None:
 
 
 def test_why(incident: Cluster) -> None:
-    """One invocation is explained as text and as JSON; one that is not there is code 1."""
+    """One invocation is explained as text and as JSON; an unknown one is code 1."""
     id_ = incident.ids("hot_key_holder")[0]
     told = call(incident, "why", id_)
     assert told.exit_code == 0
@@ -180,7 +180,7 @@ def test_journal(incident: Cluster) -> None:
 
 @pytest.mark.server
 def test_no_line_is_wider_than_the_terminal(clusters: Clusters, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At 80, 120 and 200 columns paragraphs and bars fit; only a word of a command may be wider, to stay whole."""
+    """At 80, 120 and 200 columns paragraphs and bars fit; only one argument of a command may be wider."""
     monkeypatch.setenv("NO_COLOR", "1")
     played = clusters.get(NEWEST, "incident")
     target = SourceOptions(played.admin_url)
@@ -201,14 +201,14 @@ def test_no_line_is_wider_than_the_terminal(clusters: Clusters, monkeypatch: pyt
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that reports to be a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
 def test_what_was_frozen_answers_the_same(newest: Cluster, tmp_path: Path) -> None:
-    """Every command that asks takes --evidence, and there is then no cluster to be asked."""
+    """Every reading command takes --evidence, and then works without a cluster."""
     path = str(tmp_path / "frozen")
     assert call(newest, "freeze", path, "--service", "agent").stdout.strip() == path
     runner = CliRunner()
@@ -221,7 +221,7 @@ def test_what_was_frozen_answers_the_same(newest: Cluster, tmp_path: Path) -> No
 
 
 def test_what_changed_between_two_moments(cluster: Cluster, tmp_path: Path) -> None:
-    """`compare` tells in lines, as JSON and as CSV what changed since then, in the cluster or in later evidence."""
+    """`compare` reports as text, JSON and CSV the changes since a freeze, in the cluster or in later evidence."""
     before, after = str(tmp_path / "before"), str(tmp_path / "after")
     call(cluster, "freeze", before)
     with rl.connect(cluster.admin_url) as lab:
@@ -247,7 +247,7 @@ def test_what_changed_between_two_moments(cluster: Cluster, tmp_path: Path) -> N
 
 @pytest.mark.server
 def test_no_traceback_for_what_is_not_there_or_not_allowed(newest: Cluster, tmp_path: Path) -> None:
-    """A cluster that is down, a folder that is none, a full disk: one line on stderr, and 1 or 2."""
+    """A cluster that is down, a folder without evidence, a full disk: one line on stderr, and 1 or 2."""
     mistakes: list[tuple[list[str], int]] = [
         (["sql", "SELECT 1", "-e", "http://127.0.0.1:9"], 1),
         (["doctor", "-e", "http://127.0.0.1:9"], 1),
@@ -266,14 +266,14 @@ def test_no_traceback_for_what_is_not_there_or_not_allowed(newest: Cluster, tmp_
     for arguments, code in mistakes:
         done = CliRunner().invoke(app, arguments)
         assert done.exit_code == code, (arguments, done.stderr, done.exception)
-        assert isinstance(done.exception, SystemExit), arguments  # whatever else is a traceback
+        assert isinstance(done.exception, SystemExit), arguments  # any other exception is a traceback
         assert done.stdout == "", arguments
         assert done.stderr.startswith("restate-lab: "), (arguments, done.stderr)
 
 
 @pytest.mark.server
 def test_a_terminal_gets_a_table_that_fits(newest: Cluster) -> None:
-    """At a terminal of 90 columns no line is wider, ids are whole, and the only control codes are our own colors."""
+    """At a terminal of 90 columns no output line is wider, ids are whole, and the only control codes are our colors."""
     statement = "SELECT id, target, 'x' || chr(27) || '[31m' || repeat('long ', 30) AS text FROM sys_invocation LIMIT 2"
     shown = at_a_terminal(90, "sql", statement, "-e", newest.admin_url)
     lines = shown.splitlines()
@@ -285,7 +285,7 @@ def test_a_terminal_gets_a_table_that_fits(newest: Cluster) -> None:
 
 @pytest.mark.server
 def test_a_pipe_that_closes_is_no_error(newest: Cluster) -> None:
-    """`restate-lab … | head` says nothing on stderr; for a pipe nothing is cut to a width."""
+    """`restate-lab … | head` writes nothing to stderr; in a pipe nothing is cut to a width."""
     statement = "SELECT repeat('x', 300) AS text FROM generate_series(1, 20000)"
     command = [*RESTATE_LAB, "sql", statement, "-e", newest.admin_url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
@@ -299,7 +299,7 @@ def test_a_pipe_that_closes_is_no_error(newest: Cluster) -> None:
 
 
 def at_a_terminal(width: int, *arguments: str) -> str:
-    """Return what a terminal of that width shows of a command; stderr is that terminal, too."""
+    """Return the output of a command at a terminal of that width; stderr is that terminal, too."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     env = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES", "NO_COLOR"}}
@@ -310,7 +310,7 @@ def at_a_terminal(width: int, *arguments: str) -> str:
         try:
             while part := os.read(ours, 65536):
                 shown += part
-        except OSError:  # how Linux says that the other side is closed
+        except OSError:  # Linux reports this when the other side is closed
             pass
         finally:
             os.close(ours)

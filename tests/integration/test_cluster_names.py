@@ -21,7 +21,7 @@ ELSEWHERE = "http://127.0.0.1:9"
 
 @pytest.fixture
 def newest_and_prod(newest: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    """Give a cluster to which RESTATE_ADMIN_URL points; [prod] is at another address, [same] at this one."""
+    """Give a cluster that RESTATE_ADMIN_URL points to; [prod] is at another address, [same] at this one."""
     (tmp_path / "config.toml").write_text(
         f'[prod]\nadmin_base_url = "{ELSEWHERE}"\n[same]\nadmin_base_url = "{newest.admin_url}"\n'
     )
@@ -33,15 +33,15 @@ def newest_and_prod(newest: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyP
     return newest
 
 
-UNKNOWN = "There is no environment 'prodd' (asked for)"
-CONFLICT = "RESTATE_ADMIN_URL is set and points to {url}; you asked for 'prod'. Unset it, or connect to the address."
+UNKNOWN = "Unknown environment 'prodd' (named by you)"
+CONFLICT = "{url}, which is not the address of the environment 'prod' that you named. Unset it, or connect"
 
 
 @pytest.mark.parametrize(("name", "said"), [("prodd", UNKNOWN), ("prod", CONFLICT)])
 def test_a_name_is_used_or_an_error(
     newest_and_prod: Cluster, capsys: pytest.CaptureFixture[str], name: str, said: str
 ) -> None:
-    """connect(), the magic and -e refuse a name that is unknown or at another address, and say the same."""
+    """connect(), the magic and -e refuse a name that is unknown or at another address, with the same message."""
     said = said.format(url=newest_and_prod.admin_url)
     with pytest.raises(SettingsError) as caught:
         rl.connect(name)

@@ -1,4 +1,4 @@
-"""Comparing real clusters at two moments: what was done in between is what is found, frozen or live."""
+"""Comparing real clusters at two times: the differences are the changes in between, frozen or live."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.server
 
 @dataclass(frozen=True)
 class Story:
-    """A bench on which something was frozen, done, and frozen again."""
+    """A bench that is frozen, changed, and frozen again."""
 
     bench: Bench
     before: Path
@@ -95,7 +95,7 @@ def _attempts(bench: Bench, invocation_id: str) -> int:
 
 
 def changes(frame: pd.DataFrame, ids: dict[str, str]) -> dict[str, tuple[object, ...]]:
-    """Return change and statuses by role."""
+    """Return the change and both statuses of each role."""
     known = frame.set_index("id")[["change", "status_before", "status_after"]].astype(object)
     known = known.where(known.notna(), None)
     return {role: tuple(known.loc[id_]) for role, id_ in ids.items() if id_ in known.index}
@@ -105,7 +105,7 @@ def changes(frame: pd.DataFrame, ids: dict[str, str]) -> dict[str, tuple[object,
 @pytest.mark.also_on(VQUEUES, reason="with vqueues what fails and who waits is in other tables")
 @pytest.mark.parametrize("live", [False, True], ids=["two frozen", "frozen and live"])
 def test_what_was_done_is_found(story: Story, live: bool) -> None:
-    """A cancel, a resume, a purge, new calls, retries, a changed state of equal length, a deployment: each is told."""
+    """A cancel, a resume, a purge, new calls, retries, a changed state of equal length, a deployment: all reported."""
     with open_evidence(story.before) as before, open_evidence(story.after) as frozen:
         found = compare(before, story.bench.lab if live else frozen)
     told = changes(found.invocations, story.ids)
@@ -135,7 +135,7 @@ def test_what_was_done_is_found(story: Story, live: bool) -> None:
 
 
 def test_two_frozen_and_frozen_and_live_say_the_same(story: Story) -> None:
-    """Nothing but what tries again differs between a comparison with evidence and one with the cluster itself."""
+    """A comparison with evidence and one with the live cluster differ only in invocations that are being retried."""
     with open_evidence(story.before) as before, open_evidence(story.after) as frozen:
         one, other = compare(before, frozen), compare(before, story.bench.lab)
     moving = {story.ids[role] for role in ("storm", "resumed")}
@@ -148,18 +148,18 @@ def test_two_frozen_and_frozen_and_live_say_the_same(story: Story) -> None:
 
 
 def test_a_part_against_the_cluster(story: Story, tmp_path: Path) -> None:
-    """A scoped freeze tells of its invocations only; what was created elsewhere is not called new."""
+    """A scoped freeze reports only its own invocations; invocations created elsewhere are not reported as new."""
     with open_evidence(story.before) as whole:
         freeze(whole, tmp_path / "part", ids=[story.ids["cancelled"]])
     with open_evidence(tmp_path / "part") as part:
         found = compare(part, story.bench.lab)
     assert changes(found.invocations, story.ids) == {"cancelled": ("status", "suspended", "cancelled")}
     assert found.backlog.empty
-    assert "backlog: not compared, before holds only a part" in found.summary
+    assert "backlog: not compared: before contains only a part" in found.summary
 
 
 def test_the_incident_against_itself(incident: Cluster, tmp_path: Path) -> None:
-    """A cluster compared with what was just frozen of it has no difference but of those that are being tried again."""
+    """A cluster compared with a fresh freeze of itself differs only in the invocations that are being retried."""
     with rl.connect(incident.admin_url, read_only=True) as lab:
         freeze(lab, tmp_path / "incident", payloads=True)
         with open_evidence(tmp_path / "incident") as evidence:

@@ -1,4 +1,4 @@
-"""AdminClient and the server's own description of its API: nothing of it is missing."""
+"""AdminClient against the server's own description of its API: it has every part."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def operations(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def asked_for(document: Mapping[str, Any], operation: Mapping[str, Any]) -> set[str]:
-    """Return the names of everything that a caller can give to an operation."""
+    """Return the names of all parameters of an operation."""
     names = {parameter["name"] for parameter in operation.get("parameters", ())}
     for content in operation.get("requestBody", {}).get("content", {}).values():
         names |= properties(document, content["schema"])
@@ -55,7 +55,7 @@ def properties(document: Mapping[str, Any], schema: Mapping[str, Any]) -> set[st
 
 
 def missing(document: Mapping[str, Any], client: type) -> list[str]:
-    """Return what the API has and the client has not."""
+    """Return the parts of the API that the client does not have."""
     found = []
     for operation in operations(document):
         name = operation["operationId"]
@@ -75,14 +75,14 @@ def missing(document: Mapping[str, Any], client: type) -> list[str]:
 
 @OWN_DOCUMENT
 def test_every_operation_and_parameter_has_its_place(document: dict[str, Any], cluster: Cluster) -> None:
-    """Each operation of the running server is a method of its name, each parameter and body property a parameter."""
+    """Each operation of the running server is a method with its name, each parameter and body property a parameter."""
     assert document["info"]["version"] == cluster.version
     assert len(list(operations(document))) >= 28
     assert missing(document, AdminClient) == []
 
 
 def test_what_is_missing_is_found(document: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check sees an operation, a parameter of a path, of a query and of a body that are not there."""
+    """The check finds a missing operation, and a missing parameter of a path, of a query and of a body."""
 
     class Short(AdminClient):
         purge_journal = None  # type: ignore[assignment]
@@ -111,7 +111,7 @@ def test_every_operation_is_tried_on_a_server(document: dict[str, Any]) -> None:
 
 @OWN_DOCUMENT
 def test_success_is_what_the_document_says(document: dict[str, Any]) -> None:
-    """Each changing operation has its statuses and its kind of body in the table of successes."""
+    """The table of successes has the statuses and the kind of body of each changing operation."""
     changes = {
         operation["operationId"]: operation["responses"]
         for path in document["paths"].values()

@@ -1,4 +1,4 @@
-"""The doctor on real servers of each kind: every planted fault by its ids, nobody else, and health where there is."""
+"""The doctor on real servers of each kind: every planted fault by its ids, no others, and health where it applies."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ LOOK_AHEAD = timedelta(hours=2)
 
 @dataclass(frozen=True)
 class Story:
-    """What was planted: the check that tells each fault, and who suffers.
+    """The planted faults: the check that reports each fault, and the affected invocations.
 
-    ``needs_time`` are faults that are notes before two hours have passed; ``noted`` are notes that are then told by
-    their own ids (deployments are told by theirs).
+    ``needs_time`` are faults that are notes until two hours have passed; ``noted`` are notes that are reported by their
+    own ids (deployments have their own ids).
     """
 
     checks: Mapping[str, str]
@@ -73,7 +73,7 @@ INCIDENT = Story(
     victims=incident_story.VICTIMS,
     notes=incident_story.NOTES,
     noted=frozenset(incident_story.NOTES) - {"on_old_deployment"},
-    # An awakeable is forgotten when nobody has answered for an hour, which no test waits for.
+    # An awakeable counts as forgotten after an hour without a response, and no test waits that long.
     needs_time=frozenset({"forgotten_awakeable"}),
 )
 HOSPITAL = Story(
@@ -98,7 +98,7 @@ HOSPITAL = Story(
     },
     victims=hospital.VICTIMS,
     notes=hospital.NOTES,
-    # Who recovered, or waits for somebody who sleeps, is well.
+    # An invocation that recovered, or that waits for one that sleeps, is fine.
     noted=frozenset({"sequencing", "wrong_number"}),
 )
 
@@ -116,7 +116,7 @@ def players(cluster: Cluster, *roles: str) -> set[str]:
 
 
 class Planted:
-    """What holds of every story; the classes below say which, and on which server."""
+    """The rules for every story; the classes below choose the story and the server."""
 
     story: ClassVar[Story]
 
@@ -129,7 +129,7 @@ class Planted:
     @pytest.fixture(scope="class")
     @classmethod
     def now(cls, played: Cluster, lab: rl.Lab) -> Diagnosis:
-        """Diagnose until every storm is old enough to be one, and nothing fails for want of time on this machine."""
+        """Diagnose until every storm is old enough to be one, and no check runs out of time on this machine."""
         wanted = {role: check for role, check in cls.story.checks.items() if role not in cls.story.needs_time}
 
         def is_told(seen: Diagnosis) -> bool:
@@ -142,11 +142,11 @@ class Planted:
     @pytest.fixture(scope="class")
     @classmethod
     def ahead(cls, now: Diagnosis, lab: rl.Lab) -> Diagnosis:
-        """Diagnose what would be if nothing moved."""
+        """Diagnose the cluster as it would be if nothing moved."""
         return doctor(lab, now=now.at + LOOK_AHEAD)
 
     def test_every_fault_is_named_at_once(self, played: Cluster, now: Diagnosis) -> None:
-        """Each fault stands as critical or as a warning of its check with all its ids; what needs time is a note."""
+        """Each fault is critical or a warning of its check, with all its ids; faults that need time are notes."""
         causes, notes = of(now, "critical", "warning"), of(now, "note")
         for role, check in self.story.checks.items():
             frame = notes if role in self.story.needs_time else causes
@@ -155,7 +155,7 @@ class Planted:
         assert not now.not_checked["applies"].any(), now.not_checked.to_dict("records")
 
     def test_every_fault_is_named_in_two_hours(self, played: Cluster, ahead: Diagnosis) -> None:
-        """If nothing moved until then, everything planted is a cause, and every note still is one."""
+        """If nothing moves until then, every planted fault is a cause, and every note is still a note."""
         causes, notes = of(ahead, "critical", "warning"), of(ahead, "note")
         for role, check in self.story.checks.items():
             assert players(played, role) <= named(causes[causes["check"] == check]), role
@@ -163,7 +163,7 @@ class Planted:
         assert players(played, *self.story.noted) <= named(notes)
 
     def test_nobody_else_is_blamed(self, played: Cluster, now: Diagnosis) -> None:
-        """Critical findings and warnings hold faults and their victims alone, and each fault once."""
+        """Critical findings and warnings contain only faults and their victims, and each fault once."""
         causes = of(now, "critical", "warning")
         assert named(causes) <= players(played, *self.story.checks, *self.story.victims)
         assert named(causes, "blocked") <= players(played, *self.story.victims)
@@ -171,12 +171,12 @@ class Planted:
         assert (causes["count"] == causes["ids"].map(len)).all()
 
     def test_notes_are_only_notes(self, played: Cluster, now: Diagnosis) -> None:
-        """What was planted as worth knowing stands in no cause, neither as one nor behind one."""
+        """Roles planted as notes are in no cause, neither as a cause nor as affected."""
         causes = of(now, "critical", "warning")
         assert not (named(causes) | named(causes, "blocked")) & players(played, *self.story.notes)
 
     def test_a_next_step_reaches_exactly_its_finding(self, lab: rl.Lab, now: Diagnosis) -> None:
-        """Whatever a line would change are the finding's ids, no more and no fewer; of a deadlock, one of its ids."""
+        """A next step changes exactly the finding's ids; for a deadlock, one of its ids."""
         told = Reached()
         for row in now.findings.to_dict("records"):
             before = len(told.selections)
@@ -189,7 +189,7 @@ class Planted:
         assert len(told.selections) >= FEW_CHANGES
 
     def test_why_shows_the_rows_behind_it(self, lab: rl.Lab, ahead: Diagnosis) -> None:
-        """Every line under why is run as it stands, and has rows; about invocations, these are among them."""
+        """Every statement under why runs unchanged and has rows; for invocations, the finding's ids are among them."""
         for row in ahead.findings.to_dict("records"):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Truncated)
@@ -202,8 +202,8 @@ class Planted:
     def test_every_next_step_runs(
         self, lab: rl.Lab, now: Diagnosis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Each line is a call on ``rl`` or ``lab`` that runs as it stands; what would change something asks to."""
-        monkeypatch.chdir(tmp_path)  # for what is frozen
+        """Each next step is a call on ``rl`` or ``lab`` that runs unchanged; a change asks first."""
+        monkeypatch.chdir(tmp_path)  # for the frozen evidence
         names = {"rl": rl, "lab": lab, "diagnosis": now, "answer": "yes"}
         for code, calls in zip(now.findings["suggested_code"], now.suggested_calls, strict=True):
             assert len(code.splitlines()) == len(calls) > 0, code
@@ -225,7 +225,7 @@ CHANGES = {
 
 
 class Reached:
-    """Stands for ``rl``, and keeps whom a plan would be about."""
+    """Replaces ``rl``, and keeps the ids that a plan would act on."""
 
     def __init__(self) -> None:
         self.selections: list[list[str]] = []
@@ -237,7 +237,7 @@ class Reached:
         self.selections.append(ids)
 
 
-FEW_CHANGES = 5  # next steps that change something, at least: those of deadlocks, paused and removed ones
+FEW_CHANGES = 5  # the minimum of next steps that change something: those of deadlocks, paused and removed ones
 
 
 @pytest.mark.also_on(OLDEST, VQUEUES, reason="each kind has SQL of its own")
@@ -256,7 +256,7 @@ class TestIncident(Planted):
         assert set(INCIDENT.checks) == set(incident_story.FAULTS)
 
     def test_victims_stand_with_their_cause(self, played: Cluster, now: Diagnosis) -> None:
-        """The storm has its callers behind it, the key its queue, its callers and who opened it; ranks follow."""
+        """The storm lists its callers, and the key lists its queue, its callers and its opener; the ranks follow."""
         causes = of(now, "critical", "warning")
         storm = causes[causes["summary"].str.contains("charge card")].iloc[0]
         assert set(storm["ids"]) == players(played, "storm_503", "storm_timeout")
@@ -269,7 +269,7 @@ class TestIncident(Planted):
         assert set(causes.iloc[:2]["check"]) == {"retry_storms", "blocked_keys"}
 
     def test_numbers_and_causes_in_words(self, played: Cluster, now: Diagnosis) -> None:
-        """What is said names handler, step, code, message, deployment and share."""
+        """The summary names handler, step, code, message, deployment and share."""
         told = "\n".join(now.findings["summary"])
         for part in (
             "15 invocations of Payments/charge retry the step “charge card”",
@@ -279,17 +279,17 @@ class TestIncident(Planted):
             played.roles["loyalty_deployment"],
             played.roles["courier_deployment"],
             "“scan label”",
-            "7 invocations of Payments/charge failed for good: [402] card declined: insufficient_funds (order ord-#",
+            "7 invocations of Payments/charge failed permanently: [402] card declined: insufficient_funds (order ord-#",
             "of it in the step “render pdf”",
         ):
             assert part in told, part
 
     @pytest.mark.usefixtures("now")
     def test_deaf_waits_do_not_hide_a_storm(self, played: Cluster, lab: rl.Lab) -> None:
-        """Where nobody can say who waits, what fails is told all the same, and the verdict says that not all was."""
+        """If the waits are unknown, failures are still reported, and the verdict is incomplete."""
         diagnosis = doctor(Deaf(lab, "sys_journal"))
         storms = diagnosis.findings[diagnosis.findings["check"] == "retry_storms"]
-        # With vqueues the reason of a retry is only in the journal's events, so that storms cannot be told either.
+        # With vqueues the reason of a retry is only in the journal's events, so that storms are unknown too.
         if played.vqueues:
             assert "retry_storms" in set(diagnosis.not_checked["check"])
         else:
@@ -313,7 +313,7 @@ class TestHospital(Planted):
         assert set(HOSPITAL.checks) == set(hospital.FAULTS)
 
     def test_one_storm_of_many_messages_is_one_cause(self, played: Cluster, now: Diagnosis) -> None:
-        """Sixty messages with their own numbers are one finding; kinds of failures that differ in a word are two."""
+        """Sixty messages with their own numbers are one finding; failures that differ in one term are two findings."""
         causes = of(now, "critical", "warning")
         storms = causes[causes["check"] == "retry_storms"]
         assert [set(ids) for ids in storms["ids"]] == [players(played, "unacknowledged")]
@@ -323,14 +323,14 @@ class TestHospital(Planted):
         }
 
     def test_paused_for_different_reasons_are_different_causes(self, played: Cluster, now: Diagnosis) -> None:
-        """In one handler and one step, too; what only one of them says is shown as it is."""
+        """It holds within one handler and one step, too; details of only one of them are shown unchanged."""
         paused = now.findings.query("check == 'paused'")
         roles = ("register_closed", "insurer_silent", "insurer_refused", "rate_missing")
         assert {frozenset(ids) for ids in paused["ids"]} == {frozenset(players(played, role)) for role in roles}
         assert paused["summary"].str.contains("KeyError('K99')", regex=False).sum() == 1
 
     def test_causes_behind_causes(self, played: Cluster, now: Diagnosis) -> None:
-        """A queue whose holder waits for a deployment is that deployment's; callers stand behind the paused one."""
+        """A queue whose holder waits for a deployment belongs to it; callers are listed with the paused invocation."""
         causes = of(now, "critical", "warning").set_index("check")
         down = causes.loc["unreachable_deployments"]
         assert set(down["blocked"]) == players(played, "shelf_holder", "shelf_queue", "shelf_caller")
@@ -343,7 +343,7 @@ class TestHospital(Planted):
         assert "holds the key operating-theatre/OP 1 and waits for Surgery/case 77/B/operate, which waits for a" in told
 
     def test_a_promise_that_a_key_waits_for_is_told_once(self, played: Cluster, now: Diagnosis) -> None:
-        """The workflow and who asks it stand with the queue, and in no other finding."""
+        """The workflow and its caller are listed with the queue, and in no other finding."""
         findings = now.findings
         both = players(played, "bed_question", "consent_unsigned")
         assert list(findings.loc[[bool(both & set(ids)) for ids in findings["ids"]], "check"]) == ["blocked_keys"]
@@ -372,9 +372,9 @@ def test_every_command_runs(clusters: Clusters, restate_cli: Path, story: str) -
 
 
 def in_a_shell(line: str, cli: Path) -> subprocess.CompletedProcess[str]:
-    """Run a line with nobody there to answer."""
+    """Run a statement without a person to answer."""
     env = {**os.environ, "PATH": f"{cli.parent}:{os.environ['PATH']}"}
-    env.pop("CI", None)  # with which the CLI takes every answer for yes
+    env.pop("CI", None)  # with it the CLI takes every answer for yes
     return subprocess.run(
         ["/bin/sh", "-c", line], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
@@ -382,7 +382,7 @@ def in_a_shell(line: str, cli: Path) -> subprocess.CompletedProcess[str]:
 
 @OTHER_TABLES
 def test_healthy(healthy: Cluster) -> None:
-    """On the good day nothing is critical or a warning, now and in two hours; it says what was checked."""
+    """On the good day nothing is critical or a warning, now and in two hours; the checks that ran are listed."""
     with rl.connect(healthy.admin_url, read_only=True) as lab:
         for now in (None, lab.now + LOOK_AHEAD):
             diagnosis = doctor(lab, now=now)
@@ -394,7 +394,7 @@ def test_healthy(healthy: Cluster) -> None:
 
 @OTHER_TABLES
 def test_saturated(saturated: Cluster) -> None:
-    """Who waits for a slot is told as that: a note at first, a warning after a minute, critical after ten."""
+    """Invocations that wait for a slot are a note at first, a warning after a minute, and critical after ten."""
     waiting = players(saturated, "waiting")
     with rl.connect(saturated.admin_url, read_only=True) as lab:
         started = lab.now
@@ -424,7 +424,7 @@ class Deaf(SourceWrapper):
 
 @pytest.mark.parametrize("table", ["sys_invocation_state", "sys_deployment", "FROM state"])
 def test_one_deaf_table_is_no_health(healthy: Cluster, table: str) -> None:
-    """The same good day with one table that does not answer is incomplete, and says which checks lack it."""
+    """The same good day with one table that does not respond is incomplete, and names the affected checks."""
     with rl.connect(healthy.admin_url, read_only=True) as lab:
         diagnosis = doctor(Deaf(lab, table))
     assert diagnosis.verdict == "incomplete"
@@ -434,9 +434,9 @@ def test_one_deaf_table_is_no_health(healthy: Cluster, table: str) -> None:
 
 
 def test_a_short_timeout_is_kept_and_said(healthy: Cluster) -> None:
-    """What no longer fits is not checked, and the time is not overrun by much."""
+    """Checks without enough time left do not run, and the timeout is exceeded only slightly."""
     with rl.connect(healthy.admin_url, read_only=True) as lab:
         diagnosis = doctor(lab, timeout="1ms")
     assert diagnosis.verdict == "incomplete"
     missing = diagnosis.not_checked[diagnosis.not_checked["applies"]]
-    assert (missing["reason"] == "the timeout of 1ms was used up").any()
+    assert (missing["reason"] == "the timeout of 1ms is over").any()

@@ -35,7 +35,7 @@ ERRORS = (
     ),
     ("rl.Panel(lab, servce='agent')", "ArgumentError", "Did you mean 'service'?"),
     ("def look(name):\n    return lab.admin.get_service(name)\n\nlook('agnt')", "NotFound", "Did you mean 'agent'?"),
-    ("lab.admin.kill_invocation('inv_1' + 33 * 'a')", "ReadOnly", "may only read"),
+    ("lab.admin.kill_invocation('inv_1' + 33 * 'a')", "ReadOnly", "is read-only"),
     (f"rl.connect('{NOBODY}', token='s3cret')", "Unreachable", "this is its admin address"),
     (
         "rl.connect('{url}', ingress_url='" + NOBODY + "').ingress.send('agent', 'run')",
@@ -64,7 +64,7 @@ def cells(newest: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Sequence
 
 
 def test_an_error_is_a_short_block(cells: Sequence[nbformat.NotebookNode], newest: Cluster) -> None:
-    """Each kind of error has at most eight lines, the last of which is the user's own, and shows no secret."""
+    """Each kind of error has at most eight lines, the last of which is the user's own code, and shows no secret."""
     name = newest.admin_url.removeprefix("http://")
     for cell, (_, kind, message) in zip(cells[1:], ERRORS, strict=False):
         lines = "\n".join(cell.outputs[-1].traceback).replace("\x1b[1m", "").replace("\x1b[22m", "").splitlines()
@@ -76,7 +76,7 @@ def test_an_error_is_a_short_block(cells: Sequence[nbformat.NotebookNode], newes
 
 
 def test_full_tracebacks_are_ipythons_own(cells: Sequence[nbformat.NotebookNode]) -> None:
-    """On demand an error of restate_lab has all frames, as any other."""
+    """On request an error of restate_lab has all frames, as any other."""
     shown = "\n".join(cells[-1].outputs[-1].traceback)
     assert "Traceback" in shown
     assert "restate_lab/analysis/questions" in shown

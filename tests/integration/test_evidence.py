@@ -1,4 +1,4 @@
-"""Frozen evidence of the incident answers what the live cluster answered at that moment, on every kind of server."""
+"""Frozen evidence of the incident gives the same results as the live cluster at that time, on every kind of server."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ VQUEUE_TABLES = pytest.mark.also_on(VQUEUES, reason="with vqueues other tables s
 
 REQUIRED = {"callers": {"ids": "paused"}, "ids_by_status": {"status": "paused"}}
 AHEAD = {"wakes_next": {"until": "700d"}, "expiring": {"until": "700d"}}
-# What the cluster changes all the time, because it tries again: these lie between two live answers.
+# The cluster changes these values all the time, because it retries: they lie between two live results.
 MOVING = {"attempts", "worst", "next_retry_at", "retry_count", "wakes_at", "wakes_in", "lock_block_duration", "retries"}
 MOVING |= {"last_start_at", "scheduled_at", "waiting_since"}
 ATTEMPTS = 60
 
 
 class At:
-    """A live source at a moment of one's choice, so that ages can be compared."""
+    """A live source at a chosen time, so that ages can be compared."""
 
     def __init__(self, lab: Lab, now: datetime) -> None:
         self._lab = lab
@@ -54,9 +54,9 @@ def lab(incident: Cluster, tmp_path: Path) -> Iterator[Lab]:
 
 
 def difference(before: pd.DataFrame, frozen: pd.DataFrame, after: pd.DataFrame) -> str | None:
-    """Return how the frozen answer differs from the live ones around it; None where it does not.
+    """Return how the frozen result differs from the live ones around it; None if it does not.
 
-    All cells of all rows must be equal, in whatever order of the rows; what moves must lie between the two.
+    All cells of all rows must be equal, in any order of the rows; values that change must lie between the two.
     """
     assert list(frozen.columns) == list(before.columns)
     assert frozen.dtypes.to_dict() == before.dtypes.to_dict()
@@ -86,10 +86,10 @@ def _rows(frame: pd.DataFrame) -> list[str]:
 def until_equal(
     lab: Lab, path: Path, asked: dict[str, Callable[[Any], pd.DataFrame]], **options: Any
 ) -> dict[str, str | None]:
-    """Freeze between two live answers until every question's three answers are the same; return what differed last.
+    """Freeze between two live reads until the three results of every question are equal; return the last differences.
 
-    An attempt that happens to run at one of the three moments is no difference of theirs; a frozen answer that is wrong
-    never is the same.
+    An attempt that happens to run at one of the three times goes away with a repetition; a wrong frozen result never
+    does.
     """
     last: dict[str, str | None] = dict.fromkeys(asked, "not asked")
     for number in range(ATTEMPTS):
@@ -123,10 +123,10 @@ def is_answered(lab: Lab, ask: Callable[[Any], pd.DataFrame]) -> bool:
 
 @VQUEUE_TABLES
 def test_every_question_is_answered_as_it_was(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
-    """Each named question's frozen answer is the live one: columns, types and every cell, ages counted from then."""
+    """The frozen result of each named question equals the live one: columns, types, every cell, and the same ages."""
     asked = {name: question(name, incident) for name in names()}
     there = {name: ask for name, ask in asked.items() if is_answered(lab, ask)}
-    # Before 1.7 this one counts the bytes of sys_journal.raw, which is never frozen.
+    # Before 1.7 this question counts the bytes of sys_journal.raw, which is never frozen.
     without_raw = {"largest_payloads"} if incident.version == "1.6.1" else set()
     assert until_equal(lab, tmp_path, {name: there[name] for name in there.keys() - without_raw}, payloads=True) == {}
     freeze(lab, tmp_path / "evidence")
@@ -137,7 +137,7 @@ def test_every_question_is_answered_as_it_was(lab: Lab, incident: Cluster, tmp_p
 
 
 def test_journals_and_waits_are_as_they_were(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
-    """Journals with payloads and callees, and who waits for whom, are the same frozen and live."""
+    """Journals with payloads and callees, and the graph of waits, are the same frozen and live."""
     roles = ("big_journal", "declined_1", "mismatch_1", "hot_key_opener", "storm_caller_1", "restarted_3", "paused_1")
     roles += ("forgotten_promise", "forgotten_awakeable", "killed_1", "deadlock_pair_1", "cancelled")
     ids = {role: incident.roles[role] for role in roles if role in incident.roles}
@@ -152,7 +152,7 @@ def test_journals_and_waits_are_as_they_were(lab: Lab, incident: Cluster, tmp_pa
 
 
 def test_what_is_wrong_and_why_is_as_it_was(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
-    """The doctor finds the same, and what cannot be checked is not health; why says the same words."""
+    """The doctor finds the same, and a check that cannot run does not count as health; why gives the same text."""
     ids = [incident.roles[role] for role in ("hot_key_holder", "deadlock_pair_1", "declined_1", "restock_tomorrow")]
     found: dict[str, Callable[[Any], pd.DataFrame]] = {
         "doctor": lambda source: doctor(source).findings.drop(columns=["summary", "ids", "suggested_code"]),
@@ -169,10 +169,10 @@ def test_what_is_wrong_and_why_is_as_it_was(lab: Lab, incident: Cluster, tmp_pat
 
 @OTHER_COLUMNS
 def test_tables_and_views_hold_what_the_cluster_held(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
-    """Every row that did not change around the freeze is in it, to the last cell; the view is made anew from them.
+    """Every row that did not change around the freeze is in it, to the last cell; the view is rebuilt from them.
 
-    With vqueues an attempt leaves nothing behind that these tables show, and one that runs during the freeze alone is
-    such a row: it is frozen again then. A row that is read or made wrong is missing every time.
+    With vqueues an attempt leaves no trace in these tables, and an attempt that runs only during the freeze changes
+    such a row: then the freeze is repeated. A row that is read or built wrong is missing every time.
     """
     live = lab.tables()
     kept = live[~((live["table"] == "sys_journal") & (live["column"] == "raw"))].reset_index(drop=True)
@@ -203,7 +203,7 @@ def _by_table(source: Source, statements: dict[str, str]) -> dict[str, Counter[s
 
 
 def test_duckdb_and_pandas_read_the_files(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
-    """The files are plain Parquet: joins, times, lists and numbers in DuckDB are what restate_lab reads."""
+    """The files are plain Parquet: joins, times, lists and numbers in DuckDB equal those that restate_lab reads."""
     path = tmp_path / "evidence"
     freeze(lab, path)
     statement = """
@@ -221,7 +221,7 @@ def test_duckdb_and_pandas_read_the_files(lab: Lab, incident: Cluster, tmp_path:
 
 @VQUEUE_TABLES
 def test_a_part_of_the_incident(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
-    """A scoped freeze has whom it names, their callers, and what they wait for; tables of keys only their keys."""
+    """A scoped freeze has the named invocations, their callers and their waits; tables of keys have only their keys."""
     queued = incident.ids("deadlock_ring_blocked")[0]
     freeze(lab, tmp_path / "part", ids=queued)
     with open_evidence(tmp_path / "part") as evidence:
@@ -240,7 +240,7 @@ def test_a_part_of_the_incident(lab: Lab, incident: Cluster, tmp_path: Path) -> 
 
 @pytest.mark.also_on(OLDEST, reason="1.6 gives them twice")
 def test_retrying_ones_are_there_once(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
-    """1.6.1 gives a retrying invocation twice when it is asked for by many ids; evidence has it once."""
+    """1.6.1 returns a retrying invocation twice if it is selected by many ids; evidence has it once."""
     freeze(lab, tmp_path / "part", service="Payments")
     with open_evidence(tmp_path / "part") as evidence:
         ids = evidence.sql("SELECT id FROM sys_invocation")["id"]
@@ -252,7 +252,7 @@ def test_retrying_ones_are_there_once(lab: Lab, incident: Cluster, tmp_path: Pat
 
 @VQUEUE_TABLES
 def test_evidence_says_what_it_is(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
-    """Its line and its card name the cluster, the moment and the server; an existing path is refused."""
+    """Its line and its card name the cluster, the time and the server; an existing path is refused."""
     freeze(lab, tmp_path / "evidence")
     with pytest.raises(ArgumentError, match="never overwrites"):
         freeze(lab, tmp_path / "evidence")

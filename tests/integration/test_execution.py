@@ -1,4 +1,4 @@
-"""Executions on real servers: thousands at a time, cut lines, closed endpoints, stops, and what the audit log says."""
+"""Executions on real servers: thousands at a time, broken connections, closed endpoints, stops, and the audit log."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def bulk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not wait long for what is not going to be seen."""
+    """Shorten the wait for effects that these tests never see."""
     monkeypatch.setattr("restate_lab.actions.execution.runner.SEEN_WITHIN", 1.0)
 
 
@@ -68,7 +68,7 @@ def check_audit(bulk: Bulk, frame: pd.DataFrame) -> None:
 
 
 def test_thousands_are_cancelled_although_the_line_is_cut(bulk: Bulk) -> None:
-    """An answer that is lost after the server has acted is resolved by reading: all done, each asked for once."""
+    """A response that is lost after the server has acted is resolved by reading: all done, each requested once."""
     many = MANY[bulk.kind]
     ids = bulk.fill("later", many)
     cut = Cut(b"/cancel ", number=many // 2000, when="after")
@@ -86,7 +86,7 @@ def test_thousands_are_cancelled_although_the_line_is_cut(bulk: Bulk) -> None:
 
 @pytest.mark.parametrize("when", ["before", "within"])
 def test_thousands_are_purged_although_the_line_is_cut(bulk: Bulk, when: str) -> None:
-    """What was lost before the server acted is unknown, and is not sent again; a second plan purges just these."""
+    """If a request is lost before the server acts, it is unknown and not sent again; a second plan purges the rest."""
     many = MANY[bulk.kind] if when == "before" else 300
     ids = bulk.fill("answer", many)
     cut = Cut(b"/purge ", number=many // 2000, when=when)  # type: ignore[arg-type]
@@ -99,7 +99,7 @@ def test_thousands_are_purged_although_the_line_is_cut(bulk: Bulk, when: str) ->
             assert len(lost) == bulk.count(ids)
             if when == "before":
                 assert lost["id"].tolist() == list(ids[many // 2000 * 1000 :][:1000])
-                assert lost["error"].str.contains("succeeded afterwards").all()
+                assert lost["error"].str.contains("afterwards it is succeeded").all()
             check_audit(bulk, frame)
             assert sum(b"/purge " in head for head in relay.heads) == math.ceil(many / 1000)
             again = plan(lab, "purge", frame).execute(reason="again", expect=len(lost))
@@ -109,7 +109,7 @@ def test_thousands_are_purged_although_the_line_is_cut(bulk: Bulk, when: str) ->
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_restart_whose_answer_is_lost_happens_once(bulk: Bulk, in_haste: None, when: str) -> None:
-    """It is found by restarted_from, not by one of an earlier restart, and never sent again."""
+    """It is found by restarted_from, not confused with an earlier restart, and never sent again."""
     ids = bulk.fill("answer", 20)
     earlier = execute(bulk.lab, order(ACTIONS.RESTART_AS_NEW, ids[:5]))
     cut = Cut(b"/restart-as-new ", when=when)  # type: ignore[arg-type]
@@ -128,13 +128,13 @@ def test_a_restart_whose_answer_is_lost_happens_once(bulk: Bulk, in_haste: None,
         assert dict(zip(ours["restarted_from"], ours["id"], strict=True)) == dict(
             zip(frame["id"], frame["new_id"], strict=True)
         )
-        # they may wait for their turn, and an attempt may meet a line that is closed and be tried again
+        # they may wait for their turn, and an attempt may meet a closed connection and be retried
         assert set(frame["status"]) <= {"pending", "ready", "running", "backing-off", "succeeded"}
     check_audit(bulk, frame)
 
 
 def test_a_closed_endpoint_is_tried_once_and_single_calls_give_the_same(bulk: Bulk) -> None:
-    """Where a gateway has the batch endpoint closed, the same frame comes from single calls."""
+    """If a gateway blocks the batch endpoint, single calls give the same frame."""
     ids = bulk.fill("wait", 30)
     proxy = Proxy(before=lambda request: httpx.Response(403) if is_batch(request) else None)
     with connect_through(proxy, bulk.url, bulk.audit) as lab:
@@ -150,7 +150,7 @@ def test_a_closed_endpoint_is_tried_once_and_single_calls_give_the_same(bulk: Bu
 
 @OTHER_EFFECTS
 def test_every_word_of_an_outcome(bulk: Bulk, in_haste: None) -> None:
-    """Skipped, refused, accepted and done are told apart, and refusals have the server's words."""
+    """Skipped, refused, accepted and done are distinct, and refusals have the server's message."""
     later, ended = bulk.fill("later", 1), bulk.fill("answer", 2)
     running = bulk.send("busy", 30)
     wait_for(lambda: bulk.status(running) == "running")
@@ -163,8 +163,8 @@ def test_every_word_of_an_outcome(bulk: Bulk, in_haste: None) -> None:
         later[0]: "done",
     }
     assert frame["status"].tolist() == ["succeeded", "running", None, None]
-    assert frame["error"].tolist()[0] == "it is succeeded now: it has ended"
-    assert "told at its next await" in frame["error"][running]
+    assert frame["error"].tolist()[0] == "it is now succeeded: it has ended"
+    assert "gets the cancellation at its next await" in frame["error"][running]
     assert frame["error"][nobody] == "it is gone"
 
     execute(bulk.lab, order(ACTIONS.PURGE_JOURNAL, ended))
@@ -175,7 +175,7 @@ def test_every_word_of_an_outcome(bulk: Bulk, in_haste: None) -> None:
 
 
 def test_a_cancellation_whose_answer_is_lost_is_read_from_the_journal(bulk: Bulk, in_haste: None) -> None:
-    """Where an invocation goes on running, its journal tells whether it was asked to end."""
+    """If an invocation continues to run, its journal shows whether it was cancelled."""
     running = [bulk.send("busy", 30) for _ in range(2)]
     wait_for(lambda: [bulk.status(id_) for id_ in running] == ["running"] * 2)
     outcomes = []
@@ -189,7 +189,7 @@ def test_a_cancellation_whose_answer_is_lost_is_read_from_the_journal(bulk: Bulk
 
 @OTHER_EFFECTS
 def test_pause_resume_and_a_restart_from_the_middle(bulk: Bulk, in_haste: None) -> None:
-    """Pause says when nothing came of it, resume is seen, and `from_index` goes by single calls."""
+    """Pause reports that it had no effect, resume is seen, and `from_index` uses single calls."""
     storm, waiting = bulk.send("busy", 30), bulk.fill("wait", 1)[0]
     wait_for(lambda: bulk.status(storm) == "running")
     paused = execute(bulk.lab, order(ACTIONS.PAUSE, (storm, waiting)))
@@ -210,7 +210,7 @@ def test_pause_resume_and_a_restart_from_the_middle(bulk: Bulk, in_haste: None) 
 
 @pytest.mark.parametrize("closed", [False, True], ids=["batch", "single"])
 def test_a_busy_server_is_waited_for(bulk: Bulk, closed: bool) -> None:
-    """429 and Restate's own 503 are waited out, by batches and by single calls; nothing is done twice."""
+    """429 and Restate's own 503 are waited out, in batches and in single calls; nothing is done twice."""
     ids = bulk.fill("later", 20)
     busy = iter([httpx.Response(429, headers={"retry-after": "0.1"}), not_leader_response(), httpx.Response(429)])
 
@@ -226,7 +226,7 @@ def test_a_busy_server_is_waited_for(bulk: Bulk, closed: bool) -> None:
 
 
 def test_what_changes_while_a_server_is_waited_for_is_read_again(bulk: Bulk) -> None:
-    """Before each round the statuses are read: one that has ended meanwhile is left alone."""
+    """Before each round the statuses are read: an invocation that has ended in the meantime is not acted on."""
     ids = bulk.fill("wait", 3)
 
     def answer(request: httpx.Request) -> httpx.Response | None:
@@ -242,7 +242,7 @@ def test_what_changes_while_a_server_is_waited_for_is_read_again(bulk: Bulk) -> 
 
 
 def test_a_stop_leaves_a_correct_partial_outcome(bulk: Bulk) -> None:
-    """After a stop between two requests what was done is told, and the rest was not sent."""
+    """After a stop between two requests the finished part is reported, and the rest was not sent."""
     ids = bulk.fill("later", 3000)
     seen: list[tuple[int, int]] = []
 
@@ -262,7 +262,7 @@ def test_a_stop_leaves_a_correct_partial_outcome(bulk: Bulk) -> None:
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("closed", [False, True], ids=["batch", "single"])
 def test_an_interrupt_leaves_a_complete_outcome(bulk: Bulk, in_haste: None, moment: str, closed: bool) -> None:
-    """Whatever was on its way when the stop button came is resolved by reading; the audit log has all of it."""
+    """Every request in flight at the interrupt is resolved by reading; the audit log has all of it."""
     ids = bulk.fill("later", 40)
     passed = []
 
@@ -291,7 +291,7 @@ def test_an_interrupt_leaves_a_complete_outcome(bulk: Bulk, in_haste: None, mome
 
 
 def test_an_interrupt_while_reading_what_came_of_it_leaves_an_outcome(bulk: Bulk, in_haste: None) -> None:
-    """All was sent and taken: the outcome says no more than that, and is there, in the audit log, too."""
+    """All requests were sent and accepted: the outcome reports only that, and is in the audit log too."""
     ids = bulk.fill("later", 20)
     interrupts = iter([KeyboardInterrupt])
 
@@ -304,13 +304,13 @@ def test_an_interrupt_while_reading_what_came_of_it_leaves_an_outcome(bulk: Bulk
     with connect_through(proxy, bulk.url, bulk.audit) as lab, pytest.raises(errors.Interrupted) as caught:
         execute(lab, order(ACTIONS.KILL, ids))
     assert counts(caught.value.outcome) == {"accepted": 20}
-    assert set(caught.value.outcome["error"]) == {"the server took it; it could not be read afterwards"}
+    assert set(caught.value.outcome["error"]) == {"accepted, but it could not be read afterwards"}
     assert bulk.count(ids) == 0
     check_audit(bulk, caught.value.outcome)
 
 
 def test_nothing_is_sent_that_cannot_be_answered_for(bulk: Bulk, tmp_path: Path) -> None:
-    """Read-only connections, and those whose intent cannot be written, send nothing."""
+    """Read-only connections, and connections that cannot write their intent, send nothing."""
     ids = bulk.fill("later", 2)
     (tmp_path / "file").write_text("")
     with rl.connect(bulk.url, read_only=True, audit=bulk.audit) as lab, pytest.raises(errors.ReadOnly):
@@ -335,7 +335,7 @@ execute(connect_through(proxy, url, Path(audit)), ExecutionRequest(ACTIONS.KILL,
 
 
 def test_a_killed_kernel_leaves_its_intent(bulk: Bulk, tmp_path: Path) -> None:
-    """Where the process dies between the request and its answer, the log has the ids and no outcome."""
+    """If the process dies between the request and its response, the log has the ids and no outcome."""
     ids = bulk.fill("later", 3)
     command = [sys.executable, "-c", KILLED, bulk.url, str(tmp_path), *ids]
     tests = Path(__file__).parents[1]

@@ -1,4 +1,4 @@
-"""What a real server answers, saved in every format and read back."""
+"""Results of a real server, saved in every format and read back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FROM sys_invocation_status s ORDER BY s.created_at, s.id"""
 
 
 def test_invocations_come_back_from_every_format(cluster: Cluster, tmp_path: Path) -> None:
-    """Ids, 64-bit numbers and times are those that the server sent."""
+    """Ids, 64-bit numbers and times equal those that the server sent."""
     with rl.connect(cluster.admin_url, read_only=True) as lab:
         frame = lab.sql(ALL)
     assert len(frame) > 5
@@ -41,7 +41,7 @@ def test_invocations_come_back_from_every_format(cluster: Cluster, tmp_path: Pat
 
 
 def test_what_analyses_give_can_be_saved(newest: Cluster, tmp_path: Path) -> None:
-    """Every frame that the toolkit makes goes into every format; what has frames inside says which to save."""
+    """Every frame of the toolkit can be saved in every format; a result with several frames lists them in the error."""
     with rl.connect(newest.admin_url, read_only=True) as lab:
         waits = rl.waits(lab)
         one = lab.sql("SELECT id FROM sys_invocation WHERE status = 'completed' LIMIT 1")["id"][0]

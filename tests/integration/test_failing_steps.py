@@ -31,7 +31,7 @@ SELDOM = 24
 
 @pytest.fixture(scope="module", params=KINDS[1:])
 def sent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[rl.Lab, Any]]:
-    """Start a server on which the steps fail, and give it with the ids by handler."""
+    """Start a server on which the steps fail, and give its connection and the ids by handler."""
     with contextlib.ExitStack() as stack:
         folder, vqueues = tmp_path_factory.mktemp("steps"), request.param.endswith("vqueues")
         server = stack.enter_context(RestateServer(server_binary(request.param), vqueues=vqueues))
@@ -76,7 +76,7 @@ def findings(sent: tuple[rl.Lab, Any]) -> dict[str, list[dict[str, Any]]]:
 
 @pytest.mark.parametrize("handler", ["weather", "forecast", "pauses"])
 def test_six_cities_are_one_finding(sent: tuple[rl.Lab, Any], findings: Any, handler: str) -> None:
-    """The invocations of one handler are one finding that says the pattern, six steps and one message."""
+    """The invocations of one handler are one finding with the pattern, six steps and one message."""
     (row,) = findings[handler]
     assert (row["severity"], set(row["ids"])) == ("critical", sent[1][handler])
     assert "the steps “get weather …” (6 steps: “get weather " in row["summary"]
@@ -84,14 +84,14 @@ def test_six_cities_are_one_finding(sent: tuple[rl.Lab, Any], findings: Any, han
 
 
 def test_four_different_steps_are_one_finding(sent: tuple[rl.Lab, Any], findings: Any) -> None:
-    """One code in four steps that share nothing is the handler's."""
+    """One code in four unrelated steps belongs to the handler."""
     (row,) = findings["step"]
     assert set(row["ids"]) == sent[1]["step"]
     assert "retry 4 different steps (“book flight”, “charge card”, “pay”, “send email”)" in row["summary"]
 
 
 def test_one_failure_and_half_a_day_to_wait(sent: tuple[rl.Lab, Any], findings: Any) -> None:
-    """Those that failed once and are tried again in twelve hours are critical, as many as they are."""
+    """Invocations that failed once and are retried in twelve hours are critical because they are many."""
     (row,) = findings["seldom"]
     assert (row["check"], row["severity"], row["count"]) == ("retry_storms", "critical", SELDOM)
     assert set(row["ids"]) == sent[1]["seldom"]
@@ -99,7 +99,7 @@ def test_one_failure_and_half_a_day_to_wait(sent: tuple[rl.Lab, Any], findings: 
 
 
 def test_next_step_and_why_work(sent: tuple[rl.Lab, Any], findings: Any) -> None:
-    """The lines of these findings run as they stand, and the rows behind them are those of the finding."""
+    """The next steps of these findings run unchanged, and their statements return the rows of the finding."""
     for rows in findings.values():
         for row in rows:
             frame = eval(row["evidence_code"], {"rl": rl, "lab": sent[0]})  # noqa: S307 - the line is what is tested

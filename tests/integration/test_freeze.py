@@ -1,4 +1,4 @@
-"""Freezing real servers: secrets stay behind, and a process that is killed leaves nothing that opens."""
+"""Freezing real servers: secrets are not written, and a killed process leaves nothing that opens."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FAILING = "SELECT id FROM sys_journal_events"
 
 @dataclass(frozen=True)
 class Vault:
-    """A server that holds secrets wherever a server can."""
+    """A server that has secrets in every place where a server can have them."""
 
     kind: str
     lab: Lab
@@ -73,7 +73,7 @@ def _fill(lab: Lab) -> str:
     send("Till", "refuse", idempotency_key="plain")
     send("Till", "stumble")
     send("Order", "run", "w1")
-    # With vqueues all four are kept; otherwise nothing of what has ended and had no key.
+    # With vqueues all four are kept; otherwise ended invocations without a key are not kept.
     ended = 4 if lab.features.get("vqueues") else 3
     wait_for(lambda: lab.arrow(ENDED).num_rows, lambda rows: rows >= ended)
     wait_for(lambda: lab.arrow(FAILING).num_rows, lambda rows: rows >= 1)
@@ -81,7 +81,7 @@ def _fill(lab: Lab) -> str:
 
 
 def _sent(send: Any) -> str | None:
-    """Send, once the ingress has heard of the services."""
+    """Send, once the ingress knows the services."""
     try:
         return str(send())
     except RestateLabError:
@@ -89,7 +89,7 @@ def _sent(send: Any) -> str | None:
 
 
 def words(folder: Path) -> str:
-    """Return everything that the files hold as one text, byte arrays of journals decoded."""
+    """Return the contents of all files as one text, with the byte arrays of journals decoded."""
     texts = [each.read_bytes().decode("latin-1") for each in folder.iterdir()]
     for file in folder.glob("*.parquet"):
         texts += [repr(value) for column in pq.read_table(file).columns for value in column.to_pylist()]
@@ -100,7 +100,7 @@ def words(folder: Path) -> str:
 
 @MOST_TABLES
 def test_what_is_planted_can_be_found(vault: Vault, tmp_path: Path) -> None:
-    """With payloads all but the secret headers is there: so the tests below find what they look for."""
+    """With payloads everything except the secret headers is there, so that the tests below would find it."""
     freeze(vault.lab, tmp_path / "all", payloads=True)
     text = words(tmp_path / "all")
     assert all(canary in text for canary in (TOKEN, CARD, FAILURE, KEY, "acme"))
@@ -120,7 +120,7 @@ def test_what_is_planted_can_be_found(vault: Vault, tmp_path: Path) -> None:
 
 @MOST_TABLES
 def test_without_payloads_none_are_there(vault: Vault, tmp_path: Path) -> None:
-    """By default nothing of what handlers got and gave is in any byte of it; failures and keys are."""
+    """By default no byte has the input or the output of a handler; failures and keys are there."""
     freeze(vault.lab, tmp_path / "plain")
     text = words(tmp_path / "plain")
     assert not [canary for canary in (HEADER, TOKEN, CARD, "acme") if canary in text]
@@ -129,7 +129,7 @@ def test_without_payloads_none_are_there(vault: Vault, tmp_path: Path) -> None:
 
 @MOST_TABLES
 def test_what_is_redacted_is_nowhere(vault: Vault, tmp_path: Path) -> None:
-    """Paths reach journals, state and promises; failures and keys are gone from every column; the rest stays."""
+    """Paths cover journals, state and promises; failures and keys are gone from every column; the rest stays."""
     redact = ["$.card.number", "$..token", "$.failure", "failures", "idempotency_key"]
     freeze(vault.lab, tmp_path / "redacted", payloads=True, redact=redact)
     text = words(tmp_path / "redacted")
@@ -161,7 +161,7 @@ RESPONSE = json.dumps({"json": {"response": {"headers": PROVIDER}}, "score": flo
 
 @MOST_TABLES
 def test_no_form_of_a_payload_keeps_a_secret(vault: Vault, tmp_path: Path) -> None:
-    """In journals, state and promises, with every odd form of JSON: masked and nothing beside it, or masked whole."""
+    """In journals, state and promises, with every odd form of JSON: only the value is masked, or the whole payload."""
     payloads = {f"p{at}": value for at, value in enumerate([*READABLE, *DAMAGED, RESPONSE])}
     for key, value in payloads.items():
         vault.lab.ingress.send("Parcel", "pack", value, key=key)
@@ -169,7 +169,7 @@ def test_no_form_of_a_payload_keeps_a_secret(vault: Vault, tmp_path: Path) -> No
     wait_for(lambda: vault.lab.arrow(ended).num_rows, lambda rows: rows == len(payloads))
     freeze(vault.lab, tmp_path / "all", payloads=True, service="Parcel")
     assert HUNTER in words(tmp_path / "all")
-    with pytest.warns(EvidenceWarning, match="could not be read as JSON and were masked whole"):
+    with pytest.warns(EvidenceWarning, match="could not be read as JSON. They were masked as a whole"):
         freeze(vault.lab, tmp_path / "redacted", payloads=True, redact="$..password")
     text = words(tmp_path / "redacted")
     assert HUNTER not in text
@@ -201,7 +201,7 @@ for number in itertools.count():
 
 @contextlib.contextmanager
 def freezing(cluster: Cluster, folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run a process that freezes one time after another."""
+    """Run a process that freezes repeatedly."""
     command = [sys.executable, "-c", FREEZES, cluster.admin_url, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -215,7 +215,7 @@ def freezing(cluster: Cluster, folder: Path) -> Iterator[subprocess.Popen[str]]:
 @pytest.mark.server
 @pytest.mark.parametrize("delay", [0.05, 0.21, 0.43])
 def test_a_killed_freeze_leaves_nothing_that_opens(newest: Cluster, tmp_path: Path, delay: float) -> None:
-    """Killed at any moment: every path that is there is whole, and what was under way has no manifest."""
+    """A freeze that is killed at any time leaves only complete paths, and an unfinished one has no manifest."""
     with freezing(newest, tmp_path) as process:
         time.sleep(delay)
         process.kill()
@@ -224,14 +224,14 @@ def test_a_killed_freeze_leaves_nothing_that_opens(newest: Cluster, tmp_path: Pa
     unfinished = [each for each in there if each.name.endswith(".unfinished")]
     assert len(unfinished) <= 1
     for each in there:
-        # Between its last file and its name it is whole; before that it must not open.
+        # Between its last file and its final name it is complete; before that it must not open.
         with contextlib.suppress(EvidenceBroken) if each in unfinished else contextlib.nullcontext():
             open_evidence(each).close()
 
 
 @pytest.mark.server
 def test_an_interrupted_freeze_leaves_nothing(newest: Cluster, tmp_path: Path) -> None:
-    """The stop button, or Ctrl-C: what was under way is gone, and what was done is whole."""
+    """The stop button, or Ctrl-C: unfinished files are gone, and finished ones are complete."""
     with freezing(newest, tmp_path) as process:
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)

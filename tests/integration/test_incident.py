@@ -1,4 +1,4 @@
-"""The incident and the healthy day: whoever has a role is where the story says, seen through plain SQL."""
+"""The incident and the healthy day: every role is where the story puts it, seen through plain SQL."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def lab(incident: Cluster) -> Iterator[rl.Lab]:
 
 @OTHER_STATUSES
 def test_everybody_is_where_the_story_says(incident: Cluster, lab: rl.Lab) -> None:
-    """Every role has its status, and whoever retries does so between attempts or in one."""
+    """Every role has its status, and every retrying invocation is between attempts or in one."""
     now = statuses(lab)
     for id_, told in expected_statuses(INCIDENT, incident.roles).items():
         assert has_status(now[id_], told), (id_, now[id_], told)
 
 
 def test_shows_every_status(lab: rl.Lab) -> None:
-    """Every status is there that a server has without a limit on concurrency."""
+    """Every status that a server without a concurrency limit has is there."""
     without_limits = set(STATUSES) - {"ready", "yielded"}
     for _ in range(50):
         missing = without_limits - set(statuses(lab).values())
-        # With vqueues a long wait shows as ready; short ones are between attempts most of the time.
+        # With vqueues a long wait is shown as ready; short ones are between attempts most of the time.
         if not missing:
             return
         time.sleep(0.1)
@@ -63,12 +63,12 @@ def test_shows_every_status(lab: rl.Lab) -> None:
 
 
 def test_nothing_else_is_wrong(incident: Cluster, lab: rl.Lab) -> None:
-    """Whoever retries, is paused, waits for a key or has failed has a role among the faults and their victims."""
+    """Every invocation that retries, is paused, waits for a key or has failed has a role as a fault or a victim."""
     assert unexpected_invocations(incident, lab, FAULTS | VICTIMS) == {incident.roles["rendering"]}
 
 
 def test_storm(incident: Cluster, lab: rl.Lab) -> None:
-    """Fifteen charges fail in one step, with two messages, again and again."""
+    """Fifteen charges fail in one step, with two messages, repeatedly."""
     assert [len(incident.ids(role)) for role in ("storm_503", "storm_timeout")] == [9, 6]
     assert failures(lab, incident.ids("storm_503")) == {
         (
@@ -85,7 +85,7 @@ def test_storm(incident: Cluster, lab: rl.Lab) -> None:
 
 
 def test_storm_goes_on(incident: Cluster, lab: rl.Lab) -> None:
-    """Attempts are still being made, on every kind of server."""
+    """Attempts continue, on every kind of server."""
     storm = [*incident.ids("storm_503"), *incident.ids("storm_timeout")]
     before = attempts(incident, lab, storm)
     for _ in range(150):
@@ -96,7 +96,7 @@ def test_storm_goes_on(incident: Cluster, lab: rl.Lab) -> None:
 
 
 def test_hot_key(incident: Cluster, lab: rl.Lab) -> None:
-    """Twelve wait for a key whose holder was called by someone and waits for an awakeable."""
+    """Twelve wait for a key; its holder has a caller and waits for an awakeable."""
     holder, opener = incident.roles["hot_key_holder"], incident.roles["hot_key_opener"]
     assert holders(incident, lab)["Account/acme-retail"] == holder
     waiting = incident.ids("hot_key_queue")
@@ -111,7 +111,7 @@ def test_hot_key(incident: Cluster, lab: rl.Lab) -> None:
 
 @pytest.mark.parametrize("role", ["deadlock_pair", "deadlock_ring", "deadlock_self"])
 def test_deadlock(role: str, incident: Cluster, lab: rl.Lab) -> None:
-    """Each holds its key and waits for a call that waits for the next one's key, the last one's for the first's."""
+    """Each holds its key and waits for a call that waits for the next one's key; the last waits for the first."""
     queues = check_cycle(incident, lab, incident.ids(role), incident.ids(f"{role}_blocked"))
     assert [len(each) for each in queues] == [1] * len(queues)
 
@@ -137,7 +137,7 @@ def test_forgotten(incident: Cluster, lab: rl.Lab) -> None:
 
 
 def test_removed(incident: Cluster, lab: rl.Lab) -> None:
-    """Five are bound to a deployment that is not there: three retry with RT0011, two sleep."""
+    """Five are pinned to a removed deployment: three retry with RT0011, two sleep."""
     removed = incident.roles["loyalty_deployment"]
     retrying, asleep = incident.ids("pinned_to_removed"), incident.ids("asleep_on_removed")
     pinned = lab.sql("SELECT id FROM sys_invocation_status WHERE pinned_deployment_id = :id", id=removed)
@@ -147,7 +147,7 @@ def test_removed(incident: Cluster, lab: rl.Lab) -> None:
 
 
 def test_unreachable(incident: Cluster, lab: rl.Lab) -> None:
-    """Two retry because nobody answers for their deployment (RT0010)."""
+    """Two retry because their deployment does not respond (RT0010)."""
     assert failures(lab, incident.ids("unreachable")) == {
         ("RT0010", None, "service is temporary unavailable '502 Bad Gateway'")
     }
@@ -156,7 +156,7 @@ def test_unreachable(incident: Cluster, lab: rl.Lab) -> None:
 
 
 def test_mismatch(incident: Cluster, lab: rl.Lab) -> None:
-    """Three have begun with the first release, whose first step the second one does not know (RT0016)."""
+    """Three have begun with the first release; its first step does not exist in the second one (RT0016)."""
     ids = incident.ids("mismatch")
     assert {code for code, _, _ in failures(lab, ids)} == {"RT0016"}
     steps = lab.sql("SELECT id, index, name FROM sys_journal WHERE id IN :ids AND entry_type = 'Command: Run'", ids=ids)
@@ -169,7 +169,7 @@ def test_mismatch(incident: Cluster, lab: rl.Lab) -> None:
 
 
 def test_failures(incident: Cluster, lab: rl.Lab) -> None:
-    """Eleven have failed for good, with messages that are all different and of two families."""
+    """Eleven have failed with terminal errors, with messages that are all different and of two families."""
     declined = invocations(lab, incident.ids("declined"), "completion_failure").iloc[:, 0]
     assert declined.str.fullmatch(
         r"\[402\] card declined: insufficient_funds \(order ord-17\d\d, request req_\w+\)"
@@ -182,7 +182,7 @@ def test_failures(incident: Cluster, lab: rl.Lab) -> None:
 
 
 def test_slow(incident: Cluster, lab: rl.Lab) -> None:
-    """One handler takes seconds, where others that wait for nobody take less than half of that."""
+    """One handler takes seconds, and others that wait for nothing take less than half of that."""
     took = lab.sql(
         """SELECT id, arrow_cast(completed_at, 'Int64') - arrow_cast(running_at, 'Int64') AS ms FROM sys_invocation
         WHERE completion_result = 'success'"""
@@ -194,7 +194,7 @@ def test_slow(incident: Cluster, lab: rl.Lab) -> None:
 
 
 def test_ends_and_restarts(incident: Cluster, lab: rl.Lab) -> None:
-    """A killed, a cancelled, and a line of three of which each was restarted from the one before."""
+    """A killed invocation, a cancelled one, and a chain of three, each restarted from the one before."""
     now = statuses(lab)
     assert [now[incident.roles[role]] for role in ("killed", "cancelled")] == ["killed", "cancelled"]
     line = incident.ids("restarted")
@@ -217,7 +217,7 @@ def test_notes(incident: Cluster, lab: rl.Lab) -> None:
 
 
 def test_healthy(healthy: Cluster) -> None:
-    """On the good day everybody is where the story says; nothing retries, is paused, or waits for a key."""
+    """On the good day every role is where the story puts it; nothing retries, is paused, or waits for a key."""
     with rl.connect(healthy.admin_url) as lab:
         now = statuses(lab)
         assert all(now[id_] == told for id_, told in expected_statuses(HEALTHY, healthy.roles).items())
@@ -231,7 +231,7 @@ def test_healthy(healthy: Cluster) -> None:
 
 
 def test_healthy_has_had_hiccups(healthy: Cluster) -> None:
-    """Three orders of the good day lost a first attempt and succeeded with the next: nothing to report."""
+    """Three orders of the good day lost a first attempt and succeeded with the next: this is not a finding."""
     with rl.connect(healthy.admin_url) as lab:
         erred = lab.sql("SELECT DISTINCT id FROM sys_journal_events WHERE event_type = 'TransientError'")
         callers = invocations(lab, list(erred["id"]), "invoked_by_id")["invoked_by_id"]
@@ -240,19 +240,19 @@ def test_healthy_has_had_hiccups(healthy: Cluster) -> None:
 
 @OTHER_STATUSES
 def test_saturated(saturated: Cluster) -> None:
-    """Three wait until the server may run them: ready, or with vqueues pending and blocked on its concurrency."""
+    """Three wait until the server may run them: ready or, with vqueues, pending and blocked on its concurrency."""
     waiting = saturated.ids("waiting")
     with rl.connect(saturated.admin_url) as lab:
         assert set(invocations(lab, saturated.ids("busy"))["status"]) == {"running"}
         assert set(invocations(lab, waiting)["status"]) == {"pending" if saturated.vqueues else "ready"}
         if saturated.vqueues:
             blocked = "SELECT head_entry_id AS id FROM sys_scheduler WHERE blocked_on = 'invoker-concurrency'"
-            # The scheduler looks at its queues again and again, and one that it looks at is not blocked meanwhile.
+            # The scheduler checks its queues repeatedly, and a queue that it checks is not blocked during the check.
             wait_for(lambda: set(lab.sql(blocked)["id"]), lambda ids: ids == set(waiting))
 
 
 def test_incident_is_kept(server: Path, tmp_path: Path) -> None:
-    """A kept folder has the same incident the next time: every deployment is found again, the removed one stays so."""
+    """A kept folder has the same incident the next time: deployments are found again, the removed one stays removed."""
     with Embedded(server, tmp_path, story=INCIDENT) as demo:
         roles, deployments = demo.roles, demo.api.deployments()
     with Embedded(server, tmp_path, story=INCIDENT) as demo:

@@ -36,7 +36,7 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def awakeable_of(bench: Bench, invocation_id: str) -> str:
-    """Return the id of the awakeable that Echo/wait or Counter/hold waits for."""
+    """Return the id of the awakeable that blocks Echo/wait or Counter/hold."""
     found: str = wait_for(lambda: bench.ingress.call("Counter", "value", key=invocation_id))
     return found
 
@@ -47,7 +47,7 @@ def records(bench: Bench) -> list[dict[str, Any]]:
 
 
 def test_a_call_sends_and_returns_json(bench: Bench) -> None:
-    """JSON goes there and comes back, text outside ASCII too; nothing goes and comes as None."""
+    """JSON is sent and returned unchanged, text outside ASCII too; an empty body becomes None."""
     assert bench.ingress.call("Echo", "say", "grüße ✓") == "grüße ✓"
     assert bench.ingress.call("Echo", "nothing") is None
     assert bench.ingress.call("Echo", "say", "x", raw=True) == b'"x"'
@@ -55,7 +55,7 @@ def test_a_call_sends_and_returns_json(bench: Bench) -> None:
 
 @UNNAMED_ERRORS
 def test_a_handler_may_return_a_page(bench: Bench) -> None:
-    """A page of a handler is its answer: the ingress sets the invocation's id on it, as no login page has it."""
+    """A handler may return an HTML page: the ingress adds the invocation's id, which a login page does not have."""
     page = b"<html><title>Sign in</title></html>"
     assert bench.ingress.call("Echo", "page", idempotency_key="a page") == page
     sent = bench.ingress.send("Echo", "page")
@@ -65,7 +65,7 @@ def test_a_handler_may_return_a_page(bench: Bench) -> None:
 
 @pytest.mark.parametrize("key", ["plain", "a/b", "50% off?#", "..", "é ü", "send"])
 def test_a_key_is_any_text(bench: Bench, key: str) -> None:
-    """Whatever stands in a key, it is that key, and no other path."""
+    """Any text in a key addresses that key, and no other path."""
     before = bench.ingress.call("Counter", "add", 0, key=key)
     assert bench.ingress.call("Counter", "add", 2, key=key) == before + 2
     sql = "SELECT service_key FROM state WHERE service_name = 'Counter' AND service_key = :key"
@@ -73,14 +73,14 @@ def test_a_key_is_any_text(bench: Bench, key: str) -> None:
 
 
 def test_bytes_go_as_they_are(bench: Bench) -> None:
-    """Bytes are sent as bytes and an answer that is not JSON is bytes; a content type of one's own is kept."""
+    """Bytes are sent as bytes and a response that is not JSON is bytes; a custom content type is kept."""
     body = bytes(range(256))
     assert bench.ingress.call("Echo", "raw", body) == body[::-1]
     assert bench.ingress.call("Echo", "say", b'"x"', headers={"Content-Type": "application/json"}) == "x"
 
 
 def test_headers_reach_the_handler_and_no_record(bench: Bench) -> None:
-    """A header arrives, a Secret one too; neither it nor the body stands in the audit log."""
+    """A header arrives, a Secret one too; neither it nor the body is in the audit log."""
     assert bench.ingress.call("Echo", "header", "x-team", headers={"x-team": "tests"}) == "tests"
     assert bench.ingress.call("Echo", "header", "x-api-key", headers={"x-api-key": Secret(CANARY)}) == CANARY
     bench.ingress.call("Echo", "say", CANARY)
@@ -91,7 +91,7 @@ def test_headers_reach_the_handler_and_no_record(bench: Bench) -> None:
 
 @UNNAMED_ERRORS
 def test_a_failure_of_the_handler_is_its_answer(bench: Bench) -> None:
-    """A terminal failure is InvocationFailed with the handler's code and words; for the audit log the call was done."""
+    """A terminal failure is InvocationFailed with the handler's code and message; the audit log has "done"."""
     with pytest.raises(errors.InvocationFailed, match=r"inv_.*\[418\] no coffee") as caught:
         bench.ingress.call("Echo", "fail", "no coffee", reason="tea")
     assert (caught.value.status, caught.value.reason) == (418, "no coffee")
@@ -103,7 +103,7 @@ def test_a_failure_of_the_handler_is_its_answer(bench: Bench) -> None:
 @UNNAMED_ERRORS
 @pytest.mark.parametrize("code", [401, 404, 429, 470, 502, 503, 504])
 def test_the_code_of_a_failure_is_the_handlers_own(bench: Bench, code: int) -> None:
-    """A handler that fails with a gateway's, a limit's or a login's status is InvocationFailed all the same."""
+    """A handler that fails with the status of a gateway, a limit or a login is still InvocationFailed."""
     with pytest.raises(errors.InvocationFailed) as caught:
         bench.ingress.call("Echo", "fail_with", code)
     assert caught.value.status == code
@@ -114,7 +114,7 @@ def test_the_code_of_a_failure_is_the_handlers_own(bench: Bench, code: int) -> N
         with pytest.raises(errors.InvocationFailed) as kept:
             ask(id_)
         assert (kept.value.status, kept.value.reason) == (code, "not found")
-    assert time.monotonic() - started < 9  # asked again, each would take ten
+    assert time.monotonic() - started < 9  # repeated, each would take ten
 
 
 @UNNAMED_ERRORS
@@ -123,8 +123,8 @@ def test_what_the_ingress_refuses_is_not_the_handlers(bench: Bench) -> None:
     refused: list[tuple[type[errors.RequestRefused], str, Callable[[], Any]]] = [
         (errors.NotFound, "Nope", lambda: bench.ingress.call("Nope", "say", "x")),
         (errors.NotFound, "nope", lambda: bench.ingress.send("Echo", "nope")),
-        (errors.RequestRefused, "want a key=", lambda: bench.ingress.call("Counter", "add", 1)),
-        (errors.RequestRefused, "a service takes none", lambda: bench.ingress.send("Echo", "say", "x", key="k")),
+        (errors.RequestRefused, "needs key=", lambda: bench.ingress.call("Counter", "add", 1)),
+        (errors.RequestRefused, "a service must not have it", lambda: bench.ingress.send("Echo", "say", "x", key="k")),
         (errors.RequestRefused, "400", lambda: bench.ingress.call("Echo", "say", b"x")),
         (errors.RequestRefused, "400", lambda: bench.ingress.call("Echo", "nothing", "x")),
     ]
@@ -134,7 +134,7 @@ def test_what_the_ingress_refuses_is_not_the_handlers(bench: Bench) -> None:
 
 
 def test_a_private_service_is_not_called(bench: Bench) -> None:
-    """A service that is not public is refused by the ingress."""
+    """The ingress refuses a service that is not public."""
     bench.admin.modify_service("Echo", public=False)
     try:
 
@@ -151,7 +151,7 @@ def test_a_private_service_is_not_called(bench: Bench) -> None:
 
 
 def test_a_send_is_taken_once_per_idempotency_key(bench: Bench) -> None:
-    """The first is accepted; the second, and a call with the same key, are the first one again."""
+    """The first is accepted; the second, and a call with the same key, return the first one."""
     first = bench.ingress.send("Echo", "say", "x", idempotency_key="once")
     again = bench.ingress.send("Echo", "say", "y", idempotency_key="once")
     assert first == SentInvocation(first.invocation_id, "Accepted", None)
@@ -161,7 +161,7 @@ def test_a_send_is_taken_once_per_idempotency_key(bench: Bench) -> None:
 
 @pytest.mark.parametrize("delay", [timedelta(hours=1, milliseconds=500), "1h 500ms", "PT1H0.5S"])
 def test_a_send_is_delayed(bench: Bench, delay: timedelta | str) -> None:
-    """A delay of any spelling is a time at which it begins, and until then it is scheduled."""
+    """A delay in any spelling becomes a start time, and until then the invocation is scheduled."""
     sent = bench.ingress.send("Echo", "say", "x", delay=delay)
     assert sent.execution_time is not None
     wait = sent.execution_time - datetime.now(UTC)
@@ -188,7 +188,7 @@ def test_output_and_attach_by_each_name(bench: Bench) -> None:
 
 
 def test_a_workflow_runs_once_per_key(bench: Bench) -> None:
-    """A second send gives the first invocation, a second call is a Conflict that names it."""
+    """A second send returns the first invocation, a second call is a Conflict that names it."""
     first = bench.ingress.send("Signup", "run", "ann", key="twice")
     assert bench.ingress.send("Signup", "run", "eve", key="twice").status == "PreviouslyAccepted"
     with pytest.raises(errors.Conflict, match=first.invocation_id):
@@ -197,7 +197,7 @@ def test_a_workflow_runs_once_per_key(bench: Bench) -> None:
 
 
 def test_what_has_not_ended_is_not_ready(bench: Bench) -> None:
-    """output() of one that waits is NotReady, attach() waits for it within its limit."""
+    """output() of a waiting invocation is NotReady, attach() waits for it within its limit."""
     id_ = bench.ingress.send("Echo", "wait").invocation_id
     awakeable = awakeable_of(bench, id_)
     with pytest.raises(errors.NotReady):
@@ -213,7 +213,7 @@ def test_what_has_not_ended_is_not_ready(bench: Bench) -> None:
 
 @UNNAMED_ERRORS
 def test_what_does_not_exist_is_not_found(bench: Bench) -> None:
-    """An unknown id, key or workflow is NotFound for output and attach alike, and no failure of a handler."""
+    """An unknown id, key or workflow is NotFound for output and attach alike, not a failure of a handler."""
     for ask in (bench.ingress.output, bench.ingress.attach):
         with pytest.raises(errors.NotFound):
             ask(NO_INVOCATION)
@@ -226,7 +226,7 @@ def test_what_does_not_exist_is_not_found(bench: Bench) -> None:
 
 
 def test_awakeables(bench: Bench) -> None:
-    """The first answer counts: JSON, or a failure with a message; a malformed or foreign id is refused."""
+    """The first result counts: JSON, or a failure with a message; a malformed or foreign id is refused."""
     waiting = bench.ingress.send("Echo", "wait").invocation_id
     awakeable = awakeable_of(bench, waiting)
     bench.ingress.resolve_awakeable(awakeable, "yes", reason="a test")
@@ -242,7 +242,7 @@ def test_awakeables(bench: Bench) -> None:
 
 
 def test_a_killed_one_fails_its_caller(bench: Bench) -> None:
-    """Who waits for an invocation that is killed gets InvocationFailed, "[409] killed"."""
+    """The caller of an invocation that is killed gets InvocationFailed, "[409] killed"."""
     id_ = bench.ingress.send("Echo", "wait").invocation_id
     bench.until(id_, "suspended")
     bench.admin.kill_invocation(id_)
@@ -252,14 +252,14 @@ def test_a_killed_one_fails_its_caller(bench: Bench) -> None:
 
 
 def test_a_call_that_takes_too_long_has_an_unknown_outcome(bench: Bench) -> None:
-    """After its limit a call is OutcomeUnknown, the invocation goes on, and its key leads to it."""
+    """After its limit a call is OutcomeUnknown, the invocation continues, and its key leads to it."""
     with pytest.raises(errors.OutcomeUnknown):
         bench.ingress.call("Echo", "busy", 1.5, idempotency_key="slow", timeout=0.4)
     assert bench.ingress.attach(service="Echo", handler="busy", idempotency_key="slow", timeout=20) == "done"
 
 
 def test_a_read_only_connection_calls_nothing(bench: Bench) -> None:
-    """Calls, sends and answers to awakeables are refused, outcomes are still read."""
+    """Calls, sends and results of awakeables are refused, outcomes are still read."""
     done = bench.ingress.send("Echo", "say", "x").invocation_id
     bench.until(done, "completed")
     settings = bench.lab.settings

@@ -1,4 +1,4 @@
-"""Journals of real servers: every type of entry, what is open, what was tried again, callees, and two side by side."""
+"""Journals of real servers: every type of entry, open entries, retried ones, callees, and two side by side."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def of(stage: Stage, role: str, **options: object) -> pd.DataFrame:
 
 
 def shown(frame: pd.DataFrame, *columns: str) -> list[tuple[object, ...]]:
-    """Return rows as tuples, with None for what is missing."""
+    """Return rows as tuples, with None for missing values."""
     objects = frame[list(columns)].astype(object)
     return [tuple(row) for row in objects.where(objects.notna(), None).itertuples(index=False)]
 
@@ -76,7 +76,7 @@ def test_every_type_of_entry_is_one_row_paired_with_its_notifications(stage: Sta
 
 @OTHER_COLUMNS
 def test_an_entry_names_what_it_touches(stage: Stage) -> None:
-    """Callees exist under their target; state keys, wake-up times, awakeables and failures stand in their columns."""
+    """Callees exist under their target; state keys, wake-up times, awakeables and failures are in their columns."""
     frame = of(stage, "every")
     by_type = frame.groupby("entry_type")
     called = pd.concat([by_type.get_group("Call"), by_type.get_group("OneWayCall")])
@@ -97,7 +97,7 @@ def test_an_entry_names_what_it_touches(stage: Stage) -> None:
 
 @OTHER_COLUMNS
 def test_sizes_add_up_to_what_the_server_stores(stage: Stage) -> None:
-    """The size of an entry is that of its command and notifications; nothing is counted twice or left out."""
+    """The size of an entry is that of its command and notifications; nothing is counted twice or missed."""
     sizes = of(stage, "every")["size"]
     if stage.is_old:
         assert sizes.isna().all()
@@ -107,7 +107,7 @@ def test_sizes_add_up_to_what_the_server_stores(stage: Stage) -> None:
 
 
 def test_times_are_those_of_the_journal(stage: Stage) -> None:
-    """A command starts when it is written down and is completed when its notification is."""
+    """A command starts when it is appended and is completed when its notification arrives."""
     frame = of(stage, "every")
     rows = stage.lab.sql("SELECT index, appended_at FROM sys_journal WHERE id = :id", id=stage.roles["every"])
     written = dict(zip(rows["index"], rows["appended_at"], strict=True))
@@ -118,7 +118,7 @@ def test_times_are_those_of_the_journal(stage: Stage) -> None:
 
 @OTHER_COLUMNS
 def test_lazy_state_promises_and_signals_are_paired(stage: Stage) -> None:
-    """State that is fetched, promises on both sides, and signals that came are rows like all others."""
+    """Fetched state, promises on both sides, and received signals are rows like all others."""
     assert shown(of(stage, "lazily"), "entry_type", "state_key", "result", "status")[1:4] == [
         ("SetState", "other", None, "done"),
         ("GetLazyState", "kept", "success", "done"),
@@ -137,7 +137,7 @@ def test_lazy_state_promises_and_signals_are_paired(stage: Stage) -> None:
 
 @OTHER_COLUMNS
 def test_what_is_open_is_marked(stage: Stage) -> None:
-    """The open entry is what a suspended invocation waits for, with when, whom or which."""
+    """The open entry is the wait of a suspended invocation, with the time, the callee or the name."""
     nap = of(stage, "napping").query("open").iloc[0]
     assert (nap["entry_type"], nap["name"], nap["status"]) == ("Sleep", "siesta", "open")
     assert timedelta(minutes=30) < nap["wakes_at"] - datetime.now(UTC) < timedelta(hours=1)
@@ -150,7 +150,7 @@ def test_what_is_open_is_marked(stage: Stage) -> None:
 
 @OTHER_COLUMNS
 def test_an_awaited_awakeable_is_open_under_the_id_that_resolves_it(stage: Stage) -> None:
-    """The id made of invocation and signal is the one that the SDK gave, and the ingress takes it."""
+    """The id made of invocation and signal equals the SDK's, and the ingress accepts it."""
     frame = of(stage, "wait_for_two")
     _first, second = published_output(stage, "wait_for_two")
     assert frame.query("open")["awakeable_id"].tolist() == [second]
@@ -164,7 +164,7 @@ def test_an_awaited_awakeable_is_open_under_the_id_that_resolves_it(stage: Stage
 
 @OTHER_COLUMNS
 def test_a_named_signal_is_open_where_the_server_tells_of_it(stage: Stage) -> None:
-    """Since 1.7 the name of an awaited signal is known before it comes; 1.6 says nothing, and nothing is made up."""
+    """Since 1.7 the name of an awaited signal is known before it arrives; on 1.6 it is unknown, and not invented."""
     stage.send("listening", "Helper/listen")
     stage.until("listening", "suspended")
     expected = [] if stage.is_old else [("Signal", "bell")]
@@ -172,7 +172,7 @@ def test_a_named_signal_is_open_where_the_server_tells_of_it(stage: Stage) -> No
 
 
 def test_what_an_invocation_left_undone_is_abandoned(stage: Stage) -> None:
-    """A command without a completion is not open when its invocation has ended: it never will be completed."""
+    """A command without a completion is not open if its invocation has ended: it will never be completed."""
     frame = of(stage, "nap")
     assert shown(frame, "entry_type", "name", "status", "open") == [
         ("Input", None, "done", False),
@@ -185,7 +185,7 @@ def test_what_an_invocation_left_undone_is_abandoned(stage: Stage) -> None:
 
 
 def test_the_reason_of_a_failed_step_is_read_without_payloads(stage: Stage) -> None:
-    """Step and output say why they failed, although structure alone is read."""
+    """Step and output have the reason of the failure, although only the structure is read."""
     frame = of(stage, "fails")
     assert "payload" not in frame
     assert shown(frame.tail(2), "entry_type", "failure", "failure_code") == [
@@ -196,7 +196,7 @@ def test_the_reason_of_a_failed_step_is_read_without_payloads(stage: Stage) -> N
 
 @OTHER_COLUMNS
 def test_payloads_are_values_and_secret_headers_are_masked(stage: Stage) -> None:
-    """With payloads, JSON is parsed, what is no text stays bytes, calls have their argument, and secrets are masked."""
+    """With payloads, JSON is parsed, other bytes stay bytes, calls have their argument, and secrets are masked."""
     frame = of(stage, "every", payloads=True).set_index("entry_type", append=True)
     values = {(row, type_): payload for (row, type_), payload in frame["payload"].items() if payload is not None}
     assert values[1, "SetState"] == values[2, "GetEagerState"] == {"n": 1}
@@ -214,7 +214,7 @@ def test_payloads_are_values_and_secret_headers_are_masked(stage: Stage) -> None
 
 @OTHER_COUNTS
 def test_retries_come_from_the_servers_counter_or_are_a_least_number(stage: Stage) -> None:
-    """What is tried at present has the server's count; of the past, equal errors are known once."""
+    """A current retry has the server's count; for past ones, equal errors count once."""
     seen = int(wait_for(lambda: of(stage, "always").query("open")["retries"].iloc[0], lambda n: n > 2))
     row = of(stage, "always").query("open").iloc[0]
     assert row["retries"] >= seen > stage.errors("always")
@@ -228,7 +228,7 @@ def test_retries_come_from_the_servers_counter_or_are_a_least_number(stage: Stag
 
 @OTHER_COUNTS
 def test_the_counter_of_an_invocation_is_not_given_to_one_of_two_steps(stage: Stage) -> None:
-    """The counter goes on from a step that failed and succeeded to the next: each then has a least number only."""
+    """The counter continues from a step that failed and succeeded to the next: each then has only a minimum."""
     wait_for(lambda: of(stage, "two_steps")["last_error"].notna().sum() == 2)
     frame = of(stage, "two_steps")
     assert shown(frame.tail(2), "name", "status", "retries", "retries_at_least") == [
@@ -240,7 +240,7 @@ def test_the_counter_of_an_invocation_is_not_given_to_one_of_two_steps(stage: St
 
 @OTHER_COUNTS
 def test_an_error_outside_of_a_step_stands_at_the_entry_before(stage: Stage) -> None:
-    """An error that names no command belongs behind the last entry that was written down."""
+    """An error that names no command belongs after the last entry that was appended."""
     frame = of(stage, "between_steps")
     assert frame["last_error"].notna().tolist() == [False, True]
     assert frame["retries"].iloc[1] >= 1
@@ -255,11 +255,11 @@ def test_a_long_back_off_has_its_count_on_both_kinds(stage: Stage) -> None:
     )
     assert not frame["retries_at_least"].iloc[-1]
     if stage.has_vqueues:
-        assert stage.errors("slowly") >= 2  # of long back-offs every error is kept there
+        assert stage.errors("slowly") >= 2  # every error of a long back-off is kept there
 
 
 def test_callees_come_in_below_their_calls_down_to_the_depth(stage: Stage) -> None:
-    """Depth 2 brings in callees, more depth theirs; each journal stands right below the call that made it."""
+    """Depth 2 includes callees, more depth theirs; each journal is right below the call that made it."""
     assert of(stage, "down")["depth"].tolist() == [1, 1]
     assert of(stage, "down", depth=2)["depth"].tolist() == [1, 1, 2, 2]
     whole = of(stage, "down", depth=9)
@@ -270,7 +270,7 @@ def test_callees_come_in_below_their_calls_down_to_the_depth(stage: Stage) -> No
 
 
 def test_callees_that_are_left_out_are_said(stage: Stage) -> None:
-    """A limit per level that cuts warns, and says how many callees of which level are missing."""
+    """A limit per level that cuts warns, and reports the number of missing callees of each level."""
     with pytest.warns(Truncated, match="3 callees at depth 2"):
         frame = of(stage, "fan", depth=2, limit=2)
     assert frame.attrs["truncated"]["excluded"] == {"depth 2": 3}
@@ -280,7 +280,7 @@ def test_callees_that_are_left_out_are_said(stage: Stage) -> None:
 
 @OTHER_COLUMNS
 def test_a_missing_journal_says_why(stage: Stage) -> None:
-    """Never there, not retained, purged: each has its own words, and an empty frame keeps its columns and types."""
+    """Never there, not retained, purged: each has its own text, and an empty frame keeps its columns and types."""
     with pytest.raises(NotFound, match="has no invocation"):
         journal(stage.lab, stage.roles["every"][:-5] + "aaaaa")
     full, empty = of(stage, "every"), of(stage, "forgets")
@@ -297,7 +297,7 @@ def test_a_missing_journal_says_why(stage: Stage) -> None:
     ("how", "now"), [("name", ("Run", "new step")), ("type", ("Call", None)), ("end", ("Output", None))]
 )
 def test_a_mismatch_is_explained_by_its_journal_and_its_error(stage: Stage, how: str, now: tuple[str, str]) -> None:
-    """RT0016: what the journal has, what the code did instead, what it replayed before, and what it never reached."""
+    """RT0016: the journal's entry, the code's command instead, the replayed entries, and the entries never reached."""
     frame = journal_diff(stage.lab, stage.roles[f"changes_{how}"])
     assert shown(frame.head(4), "entry_type", "name", "status_b", "difference", "divergence") == [
         ("Input", None, "replayed", None, False),
@@ -323,7 +323,7 @@ def test_a_good_and_a_bad_run_part_at_the_open_step(stage: Stage) -> None:
             False,
         ),
     ]
-    assert "They part after 1 entry: a has Run 'limited', b has Run 'bad step'." in frame.attrs["summary"]
+    assert "They differ after 1 entry: a has Run 'limited', b has Run 'bad step'." in frame.attrs["summary"]
     good = journal_diff(stage.lab, stage.roles["workflow"], stage.roles["asked"])
     at = good.attrs["divergence"]
     assert shown(good.iloc[[at]], "entry_type", "name", "difference") == [
@@ -332,7 +332,7 @@ def test_a_good_and_a_bad_run_part_at_the_open_step(stage: Stage) -> None:
 
 
 def test_a_restart_begins_with_the_entries_it_copied(stage: Stage) -> None:
-    """What a restart as new copied is equal to the old journal, times included; then it goes its own way."""
+    """The entries that a restart copied equal the old journal, times included; the later ones differ."""
     new = stage.lab.admin.restart_as_new_invocation(stage.roles["third_time"], from_index=2)
     stage.roles["restarted"] = new.new_invocation_id
     stage.until("restarted", "completed")
@@ -341,11 +341,11 @@ def test_a_restart_begins_with_the_entries_it_copied(stage: Stage) -> None:
     assert before["started"].iloc[2] < after["started"].iloc[2]
     frame = journal_diff(stage.lab, stage.roles["third_time"], stage.roles["restarted"], payloads=True)
     assert frame.attrs["divergence"] is None
-    assert "the same in all of their 4 entries" in frame.attrs["summary"]
+    assert "All 4 entries are equal." in frame.attrs["summary"]
 
 
 def test_the_incidents_mismatch_is_explained(incident: Cluster) -> None:
-    """The demo's replaced handler is found to do something else than the journals of its old release say."""
+    """The demo's replaced handler does something other than the journals of its old release, and this is found."""
     import restate_lab as rl
 
     with rl.connect(incident.admin_url, read_only=True) as lab:

@@ -23,7 +23,7 @@ def ip(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
 
 
 def test_asking_in_sql_and_by_name(ip: Shell, cluster: Cluster) -> None:
-    """The connection is held by the shell; SQL takes variables, a question takes words and variables."""
+    """The connection is held by the shell; SQL takes variables, a question takes text and variables."""
     lab = ip.run("%restate").value
     assert isinstance(lab, Lab)
     assert (lab.settings.admin_url, lab.read_only) == (cluster.admin_url, True)
@@ -38,7 +38,7 @@ def test_asking_in_sql_and_by_name(ip: Shell, cluster: Cluster) -> None:
 
 
 def test_what_the_server_refuses_is_marked(ip: Shell) -> None:
-    """The server's own line and column lead to the place in what was written, behind a value of any length."""
+    """The server's own line and column lead to the place in the cell, behind a value of any length."""
     ip.run("names = ['agent'] * 50")
     cell = ip.run("%%restate\nSELECT id FROM sys_invocation\nWHERE target_service_name IN :names ORDR BY id")
     assert isinstance(cell.error, errors.QueryRefused)
@@ -51,7 +51,7 @@ def test_what_the_server_refuses_is_marked(ip: Shell) -> None:
 
 
 def test_tables_and_columns_are_the_servers_own(ip: Shell, cluster: Cluster) -> None:
-    """What is completed is there on this server, and what only others have is not offered."""
+    """Completions are names of this server, and names that exist only on others are not offered."""
     assert "sys_invocation table" in ip.complete("%restate SELECT id FROM sys_inv|")
     assert ip.complete("%%restate\nSELECT i.target_service_n| FROM sys_invocation i") == ["target_service_name column"]
     offered = ip.complete("%restate SELECT * FROM sys_sched|")

@@ -21,7 +21,7 @@ BREAKS_HALF_WAY = (
 
 
 def test_tls_with_a_companys_own_authority(newest: Cluster, tmp_path: Path) -> None:
-    """TLS goes through the fast transport; an unknown authority is refused, a given one trusted."""
+    """TLS uses the fast transport; an unknown authority is refused, a given one trusted."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -39,7 +39,7 @@ def test_tls_with_a_companys_own_authority(newest: Cluster, tmp_path: Path) -> N
 
 
 def test_a_proxy_and_compression_across_a_network(newest: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Away from loopback requests go through the environment's proxy and ask for zstd; a cut is an error there too."""
+    """Away from loopback requests use the environment's proxy and ask for zstd; a cut is an error there too."""
     with tcp_relay(newest.admin_url, is_proxy=True) as proxy:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
         with rl.connect("http://restate.example:9070") as lab:
@@ -52,7 +52,7 @@ def test_a_proxy_and_compression_across_a_network(newest: Cluster, monkeypatch: 
 
 @pytest.mark.server
 def test_limits_of_the_server_are_waited_out_or_said() -> None:
-    """A rate limit says how long to wait; a concurrency limit, which says nothing, is waited out."""
+    """A rate limit has its own waiting time; a concurrency limit, which has none, is waited out."""
     limits = {
         "RESTATE_ADMIN__QUERY_ENGINE__RATE_LIMITING__RATE": "1/min",
         "RESTATE_ADMIN__QUERY_ENGINE__RATE_LIMITING__CAPACITY": "100",

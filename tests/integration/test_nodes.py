@@ -1,4 +1,4 @@
-"""Three nodes: what a cluster answers, and what it answers when one of them is killed and comes back."""
+"""Three nodes: the cluster's results, and its results when one node is killed and comes back."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read(node: Node) -> list[int]:
 
 
 def test_every_node_answers_for_all(nodes: Nodes) -> None:
-    """Any node answers SQL over all partitions, and names itself as the ingress."""
+    """Any node answers SQL over all partitions, and reports itself as the ingress."""
     assert [read(node) for node in nodes.nodes] == [[KEYS, KEYS]] * 3
     for node in nodes.nodes:
         with rl.connect(node.admin_url) as lab:
@@ -51,7 +51,7 @@ def test_every_node_answers_for_all(nodes: Nodes) -> None:
     "victim", [pytest.param(0, id="the founder"), pytest.param(2, id="another", marks=pytest.mark.long)]
 )
 def test_reads_survive_the_death_and_the_return_of_a_node(victim: int, nodes: Nodes) -> None:
-    """After kill -9 of a node a read through the others is right within half a minute, and stays so when it returns."""
+    """After kill -9 of a node a read through the others is right within 30 seconds, and stays right when it returns."""
     one, other = (node for number, node in enumerate(nodes.nodes) if number != victim)
     with rl.connect(one.admin_url) as lab:
         assert lab.sql(COUNT)["n"][0] == KEYS
@@ -63,9 +63,9 @@ def test_reads_survive_the_death_and_the_return_of_a_node(victim: int, nodes: No
 
         nodes.nodes[victim].start()
         started = time.monotonic()
-        # Partitions move for some seconds after the return, and whoever reads meanwhile gets a right answer late.
+        # Partitions move for some seconds after the return, and reads in this time get a correct result late.
         while time.monotonic() - started < 8:
             assert lab.sql(COUNT)["n"][0] == KEYS
     nodes.wait_until_ready()
-    # whoever connects to it now knows nothing of its return
+    # a new connection knows nothing about the node's return
     wait_for(lambda: read(nodes.nodes[victim]), lambda seen: seen == [KEYS, KEYS])

@@ -1,4 +1,4 @@
-"""Three nodes with ten thousand invocations, one of which is killed: each answer is right, or one clear error."""
+"""Three nodes with ten thousand invocations, one node is killed: each result is right, or one clear error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ AT_ONCE = 500  # calls that one invocation sends
 SENT = {"later": 5000, "answer": 3000, "wait": 1500}
 WAITERS, FAILING = 480, 20
 RIGHT_WITHIN = 60.0  # seconds from the death of a node; a few are usual
-STAYS_RIGHT = 5.0  # seconds in which each answer is read again and again
+STAYS_RIGHT = 5.0  # seconds in which each result is read repeatedly
 COUNT = "SELECT status, count(*) AS n FROM sys_invocation GROUP BY status ORDER BY status"
 SELECTED = """SELECT id FROM sys_invocation
 WHERE status = :status AND target_service_name = :service AND target_handler_name = :handler ORDER BY id"""
@@ -38,10 +38,10 @@ Ask = Callable[[Lab], Any]
 
 @dataclass
 class Answers:
-    """What was answered to one question after a node died or came back: when, and what was wrong with it."""
+    """The results of one question after a node died or came back: when they came, and their errors."""
 
     right_after: float | None = None
-    quickest: float = math.inf  # seconds of a right answer
+    quickest: float = math.inf  # seconds of a right result
     errors: dict[str, float] = field(default_factory=dict)
     wrong: list[tuple[float, str]] = field(default_factory=list)
 
@@ -64,7 +64,7 @@ def nodes(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 def test_answers_after_the_death_and_the_return_of_a_node_are_right_or_one_clear_error(
     nodes: Nodes, record_property: Callable[[str, object], None]
 ) -> None:
-    """The doctor, waits, why, a count and a plan never tell less than there is, through any node that answers."""
+    """The doctor, waits, why, a count and a plan never report less than there is, through any node that responds."""
     victim = nodes.nodes[1]
     with _connect(nodes.nodes[0]) as lab:
         questions = _questions(lab)
@@ -115,7 +115,7 @@ def _populate(lab: Lab) -> None:
 
 
 def _questions(lab: Lab) -> Mapping[str, Ask]:
-    """Return what is asked, each with an answer that does not change by itself."""
+    """Return the questions, each with a result that does not change by itself."""
     suspended = lab.sql(SELECTED, status="suspended", service="Bulk", handler="wait")["id"]
     waiters = lab.sql(SELECTED, status="pending", service="Depot", handler="take")["id"]
     ids = [*suspended, *waiters]
@@ -129,13 +129,13 @@ def _questions(lab: Lab) -> Mapping[str, Ask]:
 
 
 def _count(lab: Lab) -> dict[str, int]:
-    """Return how many there are in each status; a new leader tries those that back off again at once."""
+    """Return the number of invocations in each status; a new leader retries those that back off at once."""
     statuses = lab.sql(COUNT, progress=False).replace({"status": {"ready": "backing-off", "running": "backing-off"}})
     return {str(status): int(n) for status, n in statuses.groupby("status")["n"].sum().items()}
 
 
 def _diagnose(diagnosis: rl.Diagnosis) -> Any:
-    """Return what was found, except the retries: a new leader counts the attempts anew."""
+    """Return the findings, except the retries: a new leader counts the attempts anew."""
     _check_complete(diagnosis.not_checked.query("applies")["reason"])
     findings = diagnosis.findings.query("check != 'retry_storms'")
     return sorted(zip(findings["check"], findings["where"], findings["count"], strict=True))
@@ -152,15 +152,15 @@ def _describe_chain(explanation: rl.Explanation) -> Any:
 
 
 def _check_complete(gaps: Iterable[str]) -> None:
-    """Raise where an answer itself tells that a part of it is missing."""
+    """Raise if a result reports that a part of it is missing."""
     if texts := list(gaps):
         raise RestateLabError(f"incomplete: {'; '.join(texts)}")
 
 
 def _ask_again(node: Node, ask: Ask, right: Any, changed: float) -> Answers:
-    """Ask until the answer has been right for some seconds; keep what else came, by the seconds since the change.
+    """Ask until the result has been right for some seconds; keep other results, by the seconds since the change.
 
-    Each time through a connection that was just made: it does not know that a node was away.
+    Each time with a new connection, which does not know that a node was away.
     """
     answers = Answers()
     ends = changed + RIGHT_WITHIN

@@ -1,4 +1,4 @@
-"""A plan on three nodes, one of which is killed while it is executed."""
+"""A plan on three nodes, one of which is killed during the execution."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def nodes(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
 def test_plans_account_for_every_id_although_a_node_is_killed(
     nodes: tuple[Nodes, Bulk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the dead node led is waited for and done through the others; a restart is not done twice over it."""
+    """Requests to the dead node are repeated through the others; this does not restart an invocation twice."""
     running, bulk = nodes
-    monkeypatch.setattr(runner, "SEEN_WITHIN", 30.0)  # a new leader may show for some seconds what has gone
+    monkeypatch.setattr(runner, "SEEN_WITHIN", 30.0)  # a new leader may show ended invocations for some seconds
     later, ended = bulk.fill("later", MANY), bulk.fill("answer", 200)
     plans = plan(bulk.lab, "cancel", later), plan(bulk.lab, "restart_as_new", ended)
 
@@ -53,7 +53,7 @@ def test_plans_account_for_every_id_although_a_node_is_killed(
 
         class Killer(NoProgress):
             def update(self, rows: int, size: int) -> None:
-                """Kill a node after the first thousand; another plan begins at this moment."""
+                """Kill a node after the first thousand, and start another plan at the same time."""
                 if rows == 1000:
                     running.nodes[1].kill()
                     started.append(pool.submit(plans[1].execute, reason="a test", expect=200, progress=NoProgress()))
@@ -69,7 +69,7 @@ def test_plans_account_for_every_id_although_a_node_is_killed(
     done = restarted[restarted["outcome"] == "done"]
     assert dict(zip(done["id"], done["new_id"], strict=True)).items() <= dict(found.to_numpy()).items()
     for frame in (cancelled, restarted):
-        # Who asks a leader while it loses its place is told that nobody knows; that happens, and to few.
+        # A leader that loses its place reports an unknown outcome; that happens, but rarely.
         assert set(frame["outcome"]) <= {"done", "unknown"}
         assert (frame["outcome"] == "done").mean() > 0.5
         written = audit_log(bulk.audit, change=frame.attrs["change"])

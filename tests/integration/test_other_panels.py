@@ -1,4 +1,4 @@
-"""The panels on real servers of each kind, and on what was frozen of them; clicked from Python."""
+"""The panels on real servers of each kind, and on evidence frozen from them; clicked from Python."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def sources(incident: Cluster, tmp_path: Path) -> Iterator[dict[str, Source]]:
 
 @pytest.mark.also_on(VQUEUES, reason="with vqueues it has SQL of its own")
 def test_the_incident_in_panels(incident: Cluster, sources: dict[str, Source]) -> None:
-    """Live and frozen show the same: counts, the hot key, which deployments are needed, and the state of an object."""
+    """Live and frozen show the same: counts, the hot key, the needed deployments, and the state of an object."""
     for name, source in sources.items():
         with contextlib.closing(Panel(source, view="overview", refresh=None)) as panel:
             _overview(incident, panel)
@@ -54,7 +54,7 @@ def test_the_incident_in_panels(incident: Cluster, sources: dict[str, Source]) -
 
 @pytest.mark.also_on(OLDEST, VQUEUES, reason="each kind has SQL of its own")
 def test_the_filters_of_the_panel_and_one_invocation(incident: Cluster, sources: dict[str, Source]) -> None:
-    """Live and frozen, on servers of each kind, every filter finds its players, and one of them is explained."""
+    """Live and frozen, on servers of each kind, every filter finds its invocations, and one of them is explained."""
     both = set(incident.ids("paused") + incident.ids("paused_by_hand"))
     parts: list[tuple[dict[str, Any], set[str]]] = [
         ({"status": "paused"}, both),
@@ -191,7 +191,7 @@ def _review(view: StateView, name: str, text: str) -> None:
 
 
 def test_a_key_is_set_and_a_race_is_lost_in_view(drawers: rl.Lab) -> None:
-    """What the panel sets is in the cluster, other keys stay; what somebody else set in between stays, and is shown."""
+    """A value that the panel sets is in the cluster, other keys stay; a change in between stays, and is shown."""
     _put(drawers, "k", items={"mug": 1}, total=5)
     panel, view = _open(drawers, "k")
     _review(view, "items", '{"mug": 2}')
@@ -212,7 +212,7 @@ def test_a_key_is_set_and_a_race_is_lost_in_view(drawers: rl.Lab) -> None:
 
 
 def test_a_held_object_takes_the_change_later(drawers: rl.Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a handler holds the object the panel says who it is, and when the change is applied it says that."""
+    """While a handler holds the object the panel names the holder, and it reports when the change is applied."""
     monkeypatch.setattr("restate_lab.panels.state._TIMEOUT", "1500ms")
     _put(drawers, "held", n=1)
     holder = drawers.ingress.send("Drawer", "hold", key="held").invocation_id
@@ -227,5 +227,5 @@ def test_a_held_object_takes_the_change_later(drawers: rl.Lab, monkeypatch: pyte
     drawers.ingress.resolve_awakeable(str(awakeable_id(holder, FIRST_AWAKEABLE)), "go on")
     wait_for(lambda: dict(state(drawers, "Drawer", "held")) == {"n": 2})
     panel.refresh()
-    assert "It is applied" in view._editor.compare.text
+    assert "The change is applied" in view._editor.compare.text
     panel.close()

@@ -1,4 +1,4 @@
-"""Plans on real servers of each kind: what they show is so, and what they do is what they showed."""
+"""Plans on real servers of each kind: the plan is correct, and the execution does exactly that."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def outcomes(frame: pd.DataFrame | None) -> dict[str, str]:
 
 
 def family(lab: Lab) -> tuple[str, dict[str, str]]:
-    """Start a caller and return its id with those of everybody below it: target → id, sent ones marked."""
+    """Start a caller and return its id and the ids of all invocations below it: target → id, sent ones marked."""
     caller = send(lab, "Caller/calls", "suspended")
     statement = "SELECT id, target, invoked_by_id FROM sys_invocation_status"
 
@@ -92,7 +92,7 @@ def test_a_plan_shows_what_is_and_changes_nothing(incident: Cluster) -> None:
             truth = words(lab)
             return truth, read_invocations(lab, list(truth))
 
-        # between two attempts of those that are tried again
+        # between two attempts of the retrying ones
         truth, states = wait_for(look, lambda both: both[1]["status"].to_dict() == both[0])
         assert set(states["status"]) >= {"backing-off", "suspended", "paused"}
         made = plan(lab, "kill", states.reset_index())
@@ -106,7 +106,7 @@ def test_a_plan_shows_what_is_and_changes_nothing(incident: Cluster) -> None:
 
 
 def test_why_some_are_left_out(lab: Lab) -> None:
-    """Wrong status, gone, malformed, a workflow, a journal that was purged: each says so, and duplicates are joined."""
+    """Wrong status, gone, malformed, a workflow, a purged journal: each has its reason, and duplicates are merged."""
     ended = send(lab, "Every/greet", "succeeded")
     purged = send(lab, "Every/greet", "succeeded")
     lab.admin.purge_journal(purged)
@@ -120,7 +120,7 @@ def test_why_some_are_left_out(lab: Lab) -> None:
     assert why["inv_short"].startswith("malformed")
     assert why["None"].startswith("malformed")
     assert why[flow] == "a workflow cannot be restarted"
-    assert why[purged] == "its journal was purged, or not kept"
+    assert why[purged] == "its journal was purged or not retained"
     assert made.frame.attrs["duplicates"] == 1
     assert plan(lab, "purge_journal", [purged]).targets == ()
     # the server agrees
@@ -131,7 +131,7 @@ def test_why_some_are_left_out(lab: Lab) -> None:
 
 @OTHER_TABLES
 def test_a_kill_takes_along_what_the_plan_says(lab: Lab) -> None:
-    """Calls and one-way calls, also below and for later, go with a kill: these and no others."""
+    """A kill also ends calls and one-way calls, also below and for later: these and no others."""
     caller, below = family(lab)
     bystander = send(lab, "Every/waits", "suspended")
     made = plan(lab, "kill", caller)
@@ -140,9 +140,9 @@ def test_a_kill_takes_along_what_the_plan_says(lab: Lab) -> None:
     assert sorted(kinds.values()) == ["call", "call", "call", "one-way call", "one-way call"]
     assert kinds[below["below"]] == "call"
     assert set(made.impact["caused_by"]) == {caller}
-    assert "5 more are killed with them, 2 of which were sent one-way: see impact." in made.warnings
+    assert "5 callees are also killed, 2 of them one-way calls: see plan.impact." in made.warnings
     few = find_callees(lab, [caller], {caller}, follow_sent=True, most=2)
-    assert (len(few.caused_by), few.limitations) == (2, ["only the first 2 invocations that they called were followed"])
+    assert (len(few.caused_by), few.limitations) == (2, ["only the first 2 callees were followed"])
     assert outcomes(made.execute(reason=WHY)) == {caller: "done"}
     expected = dict.fromkeys(below.values(), "killed")
     expected |= {id_: GONE for name, id_ in below.items() if "greet" in name}
@@ -151,13 +151,13 @@ def test_a_kill_takes_along_what_the_plan_says(lab: Lab) -> None:
 
 
 def test_a_cancel_takes_along_calls_alone(lab: Lab) -> None:
-    """What was sent one-way is neither in the plan nor touched, and what was called is both."""
+    """A one-way send is neither in the plan nor touched, and a callee is both."""
     caller, below = family(lab)
     made = plan(lab, "cancel", [caller])
     called = set(made.impact["id"])
     assert len(called) == 3
     assert below["below"] in called
-    assert any("one-way calls are not touched" in said for said in made.limitations)
+    assert any("one-way calls are not cancelled" in said for said in made.limitations)
     made.execute(reason=WHY)
     wait_for(lambda: {words(lab)[id_] for id_ in called}, lambda seen: seen == {"cancelled"})
     sent = {id_: words(lab)[id_] for id_ in below.values() if id_ not in called}
@@ -166,7 +166,7 @@ def test_a_cancel_takes_along_calls_alone(lab: Lab) -> None:
 
 @OTHER_TABLES
 def test_callees_can_be_targets(lab: Lab) -> None:
-    """With include_callees whoever was called is a target, with who called it; what was sent is not."""
+    """With include_callees every callee is a target, with its caller; invocations that were sent are not."""
     caller, below = family(lab)
     made = plan(lab, "pause" if lab.features.get("vqueues") else "cancel", [caller], include_callees=True)
     assert made.targets[0] == caller
@@ -181,7 +181,7 @@ def test_callees_can_be_targets(lab: Lab) -> None:
 
 @OTHER_TABLES
 def test_keys_become_free(lab: Lab) -> None:
-    """A holder's key is listed with how many wait, and these by id; after the kill they had their turn."""
+    """A holder's key is listed with the number of waiting calls and their ids; after the kill they had their turn."""
     key = "a/\"b'é✓"
     holder = send(lab, "Held/hold_and_call", "suspended", key=key)
     waiters = [send(lab, "Held/take", "pending", key=key) for _ in range(3)]
@@ -191,7 +191,7 @@ def test_keys_become_free(lab: Lab) -> None:
     assert (freed["target"], freed["caused_by"], freed["what"]) == (
         f"Held/{key}",
         holder,
-        "becomes free, and 2 wait for it",
+        "becomes free; 2 wait for it",
     )
     assert set(rows["waiter"]) == set(waiters[:2])
     assert len(rows["call"]) == 1
@@ -219,7 +219,7 @@ def test_the_prefixes_are_those_that_the_server_takes(lab: Lab) -> None:
 
 
 def test_what_changed_meanwhile_is_skipped(lab: Lab) -> None:
-    """A status is read again just before: who was killed after the plan is left alone, and said."""
+    """A status is read again just before the action: an invocation killed after the plan is skipped and reported."""
     ids = [send(lab, "Every/pauses", "paused") for _ in range(2)]
     made = plan(lab, "resume", pd.DataFrame({"invocation_id": ids}))
     lab.admin.kill_invocation(ids[0])
@@ -231,7 +231,7 @@ def test_what_changed_meanwhile_is_skipped(lab: Lab) -> None:
 
 
 def test_a_smaller_plan_and_its_parent_act_once(lab: Lab) -> None:
-    """What was restarted through first() is not restarted again by the whole, nor by another part; once each."""
+    """Invocations restarted through first() are not restarted again by the whole plan, nor by another part."""
     ids = [send(lab, "Every/fail", "failed") for _ in range(3)]
     whole = plan(lab, "restart_as_new", ids)
     part, other = whole.first(1), whole.only(ids[:2])
@@ -245,24 +245,24 @@ def test_a_smaller_plan_and_its_parent_act_once(lab: Lab) -> None:
             done.execute(reason=WHY)
     again = plan(lab, "restart_as_new", ids[:2])
     assert again.restarted == set(ids[:2])
-    assert "2 were restarted before" in again.warnings[0]
+    assert "2 were already restarted" in again.warnings[0]
     rows = lab.sql("SELECT restarted_from FROM sys_invocation_status WHERE restarted_from IN :ids", ids=ids)
     assert sorted(rows["restarted_from"]) == sorted(ids)
 
 
 def test_two_plans_restart_once(lab: Lab) -> None:
-    """Whom another plan has restarted meanwhile is left out; whom one was told of before is restarted once more."""
+    """An invocation that another plan restarted in the meantime is skipped; a new plan restarts it once more."""
     ids = [send(lab, "Every/fail", "failed") for _ in range(2)]
     mine, theirs = plan(lab, "restart_as_new", ids), plan(lab, "restart_as_new", ids[:1])
     theirs.execute(reason=WHY)
     found = mine.execute(reason=WHY)
     assert outcomes(found) == {ids[0]: "skipped", ids[1]: "done"}
-    assert "restarted meanwhile, as inv_1" in found["error"][0]
+    assert "restarted after the plan was made, as inv_1" in found["error"][0]
     assert outcomes(plan(lab, "restart_as_new", ids).execute(reason=WHY)) == dict.fromkeys(ids, "done")
 
 
 def test_a_connection_that_is_closed_meanwhile(lab: Lab) -> None:
-    """Nothing is sent, which the outcome and the audit log say, and the next plan knows."""
+    """Nothing is sent, the outcome and the audit log state that, and the next plan works."""
     ids = [lab.ingress.send("Every", "greet", "x", delay="1h").invocation_id for _ in range(2)]
     wait_for(lambda: set(ids) <= set(words(lab)))
     folder = lab.transport.audit.folder
@@ -304,16 +304,16 @@ def test_nothing_is_sent_without_what_it_needs(lab: Lab) -> None:
 
 
 def test_a_plan_of_nothing(lab: Lab) -> None:
-    """No targets, or none that can be acted on: a plan that does nothing, and says so."""
+    """No targets, or none that can be acted on: a plan that does nothing and states that."""
     for targets in ([], pd.DataFrame({"id": []}), ["nope"]):
         made = plan(lab, "cancel", targets)
-        assert "nothing to be done" in str(made)
+        assert "nothing to do" in str(made)
         assert list(made.execute(reason=WHY).columns) == list(COLUMNS)
         assert made._repr_html_()
 
 
 def test_a_deployment_has_to_exist(lab: Lab) -> None:
-    """An id that no deployment has is found out before, and a move needs one at all."""
+    """An unknown deployment id is detected before the execution, and a move requires an id."""
     paused = send(lab, "Every/pauses", "paused")
     (deployment,) = (each.id for each in lab.admin.list_deployments())
     with pytest.raises(errors.ArgumentError, match="no deployment"):

@@ -1,4 +1,4 @@
-"""Pictures of the incident on every kind of server: what is drawn are the numbers of the frames."""
+"""Pictures of the incident on every kind of server: they show the numbers of the frames."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def no_screen(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def take_pictures(folder: Path, test: str) -> None:
-    """Keep what a test drew, for the guide's tour."""
+    """Keep the pictures of a test, for the guide's tour."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in plt.get_fignums():
         path = folder / f"plots-{test.removeprefix('test_')}-{number}.png"
@@ -48,7 +48,7 @@ def lab(incident: Cluster, tmp_path: Path) -> Iterator[Lab]:
 
 
 def test_status_of_the_incident(lab: Lab) -> None:
-    """Each service's bar has the counts of its statuses, in their colours, and the cluster's name stands above."""
+    """Each service's bar has the counts of its statuses, in their colours, and the cluster's name is above."""
     frame = rl.ask(lab, "overview")
     ax = draw(plots.plot_status(frame))
     counts = frame.groupby("status")["n"].sum().to_dict()
@@ -60,7 +60,7 @@ def test_status_of_the_incident(lab: Lab) -> None:
 
 
 def test_what_the_questions_answer_is_drawn(lab: Lab) -> None:
-    """Every question that a plot names gives a frame that it takes, and the picture has the frame's numbers."""
+    """Every question that a plot names gives a frame that it accepts, and the picture has the frame's numbers."""
     throughput = rl.ask(lab, "throughput")
     ax = draw(plots.plot_throughput(throughput, tz="Europe/Paris"))
     drawn = {patch.get_label(): abs(patch.get_data().values - patch.get_data().baseline).sum() for patch in ax.patches}
@@ -84,7 +84,7 @@ def test_what_the_questions_answer_is_drawn(lab: Lab) -> None:
 
 
 def test_retries_of_the_incident(incident: Cluster, lab: Lab) -> None:
-    """The storm's step stands at its bar, with its error code, its message and its attempts."""
+    """The storm's step is at its bar, with its error code, its message and its attempts."""
     frame = rl.ask(lab, "retry_storm")
     ax = draw(plots.plot_retries(frame))
     assert bars(ax) == {"backing-off": frame["n"].tolist()}
@@ -96,7 +96,7 @@ def test_retries_of_the_incident(incident: Cluster, lab: Lab) -> None:
 
 @pytest.mark.also_on(OLDEST, reason="its statement is sent as it stands, and 1.6 has another SQL engine")
 def test_the_distribution_comes_from_the_docstring(lab: Lab) -> None:
-    """The statement in the docstring runs on every kind of server and gives what the question latency counts."""
+    """The statement in the docstring runs on every kind of server and gives the same counts as the question latency."""
     statement = re.search(r"'''(.*?)'''", inspect.getdoc(plots.plot_latency_distribution) or "", re.DOTALL)
     assert statement
     frame = lab.sql(textwrap.dedent(statement[1]), since=lab.now - timedelta(hours=24))
@@ -109,7 +109,7 @@ def test_the_distribution_comes_from_the_docstring(lab: Lab) -> None:
 
 
 def test_journals_of_the_incident(incident: Cluster, lab: Lab) -> None:
-    """Callees, retries, open and killed ones are drawn as they are in the frames; the long journal in few artists."""
+    """Callees, retries, open and killed ones are drawn as in the frames; the long journal in few artists."""
     frame = rl.journal(lab, incident.ids("storm_caller")[0], depth=2)
     ax = draw(plots.plot_journal(frame))
     assert len(ax.get_yticklabels()) == len(frame)
@@ -134,7 +134,7 @@ def test_journals_of_the_incident(incident: Cluster, lab: Lab) -> None:
 
 
 def test_waits_of_the_incident(incident: Cluster, lab: Lab) -> None:
-    """The three deadlocks are circles; the hot key's holder stands at the right with how many wait for it."""
+    """The three deadlocks are circles; the hot key's holder is at the right with its number of waiting invocations."""
     found = rl.waits(lab)
     ax = draw(plots.plot_waits(found))
     rings = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]

@@ -82,7 +82,7 @@ def test_real_invocations_come_as_a_frame(lab: Lab, cluster: Cluster) -> None:
 
 @OTHER_FEATURES
 def test_tables_lists_what_the_server_has(lab: Lab, cluster: Cluster) -> None:
-    """Tables and columns come from the server itself; what only newer ones have is there on them alone."""
+    """Tables and columns come from the server itself; those of newer servers are only there."""
     tables = lab.tables()
     assert list(tables.columns) == ["table", "column", "type", "nullable"]
     assert {"sys_invocation", "sys_journal", "state"} <= set(tables["table"])
@@ -94,8 +94,8 @@ def test_tables_lists_what_the_server_has(lab: Lab, cluster: Cluster) -> None:
 
 @OTHER_ENGINE
 def test_an_answer_that_breaks_off_is_an_error(lab: Lab) -> None:
-    """A row that does not compute ends the answer under status 200; that is QueryInterrupted, with the rows it gave."""
-    with pytest.raises(errors.QueryInterrupted, match="broke off after") as caught:
+    """A row that cannot be computed ends the response under status 200: QueryInterrupted, with the rows so far."""
+    with pytest.raises(errors.QueryInterrupted, match="ended early, after") as caught:
         lab.sql(BREAKS_HALF_WAY)
     assert 0 < caught.value.rows < 40_000
     assert caught.value.partial is not None
@@ -103,7 +103,7 @@ def test_an_answer_that_breaks_off_is_an_error(lab: Lab) -> None:
 
 
 def test_a_broken_stream_and_file_are_errors_too(lab: Lab, tmp_path: Path) -> None:
-    """stream() raises after the rows that came, and to_parquet() leaves nothing behind."""
+    """stream() raises after the rows that arrived, and to_parquet() leaves nothing behind."""
     rows = 0
     with lab.stream(BREAKS_HALF_WAY) as reader, pytest.raises(errors.QueryInterrupted) as caught:
         for batch in reader:
@@ -116,7 +116,7 @@ def test_a_broken_stream_and_file_are_errors_too(lab: Lab, tmp_path: Path) -> No
 
 @OTHER_ENGINE
 def test_types_are_exact(lab: Lab) -> None:
-    """Integers, times, durations, lists and bytes come back as they are, beside nulls."""
+    """Integers, times, durations, lists and bytes come back unchanged, beside nulls."""
     row = (
         "SELECT arrow_cast('18446744073709551615', 'UInt64') AS u, 9007199254740993 AS i, true AS b, "
         "arrow_cast('2026-11-25T03:00:00.123Z', 'Timestamp(Millisecond, Some(\"+00:00\"))') AS t, "
@@ -134,7 +134,7 @@ def test_types_are_exact(lab: Lab) -> None:
 
 @OTHER_ENGINE
 def test_a_timedelta_comes_back_as_a_timedelta(lab: Lab, tmp_path: Path) -> None:
-    """Of every kind of server and of evidence's engine: as a frame, within nested values, and as Parquet."""
+    """It holds for every kind of server and for evidence's engine: as a frame, in nested values, and as Parquet."""
     day = timedelta(days=1, microseconds=5)
     exact = pd.Timedelta(day) + pd.Timedelta(7, "ns")
     statement = "SELECT :d AS d, :e AS e, INTERVAL '1 month' AS m, make_array(:d) AS l, CAST(:d AS VARCHAR) AS t"
@@ -189,7 +189,7 @@ def test_names_that_come_twice_are_told_apart(lab: Lab) -> None:
     ],
 )
 def test_unknown_names_suggest_the_nearest(lab: Lab, statement: str, best: str) -> None:
-    """A misspelled table, column or function is answered with the real one."""
+    """The error for a misspelled table, column or function suggests the real one."""
     with pytest.raises(errors.UnknownName) as caught:
         lab.sql(statement)
     assert caught.value.suggestions[0] == best
@@ -198,7 +198,7 @@ def test_unknown_names_suggest_the_nearest(lab: Lab, statement: str, best: str) 
 @OTHER_ENGINE
 @pytest.mark.parametrize("statement", ["SELECT 1 +", "SELECT 1/0", "SELECT id FROM sys_invocation WHERE id = 'nope'"])
 def test_refusals_have_the_servers_words(lab: Lab, statement: str) -> None:
-    """Whether the server says 400 or 500, a statement it cannot run is QueryRefused."""
+    """Whether the server responds 400 or 500, a statement that it cannot run is QueryRefused."""
     with pytest.raises(errors.QueryRefused, match="refused the query") as caught:
         lab.sql(statement)
     assert caught.value.status in {400, 500}
@@ -206,7 +206,7 @@ def test_refusals_have_the_servers_words(lab: Lab, statement: str) -> None:
 
 @OTHER_ENGINE
 def test_limits_stop_runaway_queries(lab: Lab) -> None:
-    """Too many bytes, too much time with rows, and too much time in silence each have their error."""
+    """Too many bytes, too much time with rows, and too much time without any each have their error."""
     with pytest.raises(errors.ResultTooLarge):
         lab.sql(ENDLESS, max_bytes=1_000_000, progress=False)
     for statement in (ENDLESS, SILENT):
@@ -215,7 +215,7 @@ def test_limits_stop_runaway_queries(lab: Lab) -> None:
 
 
 def cpu_seconds(admin_url: str) -> float:
-    """Return the processor time of the server that listens there."""
+    """Return the processor time of the server that listens on this port."""
     port = int(admin_url.rsplit(":", 1)[1])
     for process in psutil.Process().children(recursive=True):
         if any(c.laddr.port == port and c.status == psutil.CONN_LISTEN for c in process.net_connections("tcp4")):
@@ -243,7 +243,7 @@ def test_the_stop_button_ends_the_query_on_the_server(newest_lab: Lab, newest: C
 def test_progress_appears_only_for_what_takes_long(
     newest_lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A quick query shows nothing; one of more than a second shows rows and MB, also while nothing comes."""
+    """A quick query shows nothing; one of more than a second shows rows and MB, also while no rows arrive."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     newest_lab.sql("SELECT 1 AS one")
     assert capsys.readouterr().err == ""
@@ -257,7 +257,7 @@ def test_progress_appears_only_for_what_takes_long(
 
 
 def test_streams_hold_one_piece_at_a_time(lab: Lab) -> None:
-    """A large result passes through a reader in pieces; leaving early is fine."""
+    """A large result passes through a reader in pieces; a reader may stop early."""
     with lab.stream("SELECT value FROM generate_series(1, :n)", n=300_000) as reader:
         assert isinstance(reader, pa.RecordBatchReader)
         sizes = [batch.num_rows for batch in reader]
@@ -272,14 +272,14 @@ def test_to_parquet_equals_the_table(lab: Lab, tmp_path: Path) -> None:
     """The file holds what arrow() gives."""
     columns = "id, status, created_at, completed_at, journal_size, retry_count"
     statement = f"SELECT {columns} FROM sys_invocation WHERE id IN :ids ORDER BY id"
-    # Those that try again may do so between the two.
+    # Retrying invocations may change between the two.
     ids = lab.sql("SELECT id FROM sys_invocation_status WHERE status IN ('completed', 'suspended')").id
     path = lab.to_parquet(statement, tmp_path / "x.parquet", ids=ids)
     assert pq.read_table(path).equals(lab.arrow(statement, ids=ids))
 
 
 def test_other_libraries_take_the_tables(newest_lab: Lab) -> None:
-    """Polars and DuckDB read arrow() and stream() as they are."""
+    """Polars and DuckDB read arrow() and stream() directly."""
     table = newest_lab.arrow("SELECT target_service_name AS service, status FROM sys_invocation")
     assert pl.from_arrow(table).height == table.num_rows > 0  # type: ignore[union-attr]
     invocations = table  # DuckDB finds it by its name
@@ -289,7 +289,7 @@ def test_other_libraries_take_the_tables(newest_lab: Lab) -> None:
 
 
 def test_one_lab_serves_many_threads(newest_lab: Lab) -> None:
-    """Answers asked for at once by several threads do not mix."""
+    """Results requested at the same time by several threads do not mix."""
     with ThreadPoolExecutor(8) as pool:
         answers = pool.map(
             lambda n: newest_lab.sql("SELECT :n AS n, value FROM generate_series(1, 3000)", n=n), range(40)
@@ -299,7 +299,7 @@ def test_one_lab_serves_many_threads(newest_lab: Lab) -> None:
             assert set(frame["n"]) == {n}
 
 
-# In a process of its own: a fork of the one that runs the tests would take their threads' locks along.
+# In its own process: a fork of the test process would inherit the locks of its threads.
 FORKED = """
 import os, sys
 import restate_lab as rl
@@ -323,17 +323,17 @@ with lab.stream("SELECT value FROM generate_series(1, 500000)") as reader:
 
 
 def test_a_fork_shares_no_line(newest: Cluster) -> None:
-    """Parent and child each get their own answers, whether a line was idle or in the middle of an answer."""
+    """Parent and child each get their own responses, whether a connection was idle or in the middle of a response."""
     command = [sys.executable, "-c", FORKED, newest.admin_url]
     told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert told.stdout.splitlines() == ["child {'child'} 0", "parent {'parent'} 500000"], told.stderr
 
 
 def test_a_wrong_address_fails_on_the_line_that_connects(newest: Cluster) -> None:
-    """Nobody there, the ingress instead of the admin port: connect() says so."""
+    """No server at the address, or the ingress instead of the admin port: connect() reports it."""
     with pytest.raises(errors.Unreachable, match="refused"):
         rl.connect("http://127.0.0.1:1")
-    with pytest.raises(errors.ServerFailed, match="not as a Restate Admin API"):
+    with pytest.raises(errors.ServerFailed, match="not a Restate Admin API"):
         rl.connect(newest.ingress_url)
     assert repr(rl.connect("http://127.0.0.1:1", check=False)) == "<Lab 127.0.0.1:1 at http://127.0.0.1:1>"
 
@@ -374,7 +374,7 @@ def test_the_card_names_the_cluster_and_counts(lab: Lab, cluster: Cluster) -> No
 
 
 def test_a_card_of_a_lost_server_says_so() -> None:
-    """A card that could not count says that, and why, within its limit."""
+    """A card that could not count reports that, and the reason, within its limit."""
     lab = rl.connect("http://127.0.0.1:1", check=False)
     started = time.monotonic()
     assert "not counted" in lab._repr_html_()
@@ -382,7 +382,7 @@ def test_a_card_of_a_lost_server_says_so() -> None:
 
 
 def test_nothing_warns(newest_lab: Lab) -> None:
-    """Plain use raises no warning of pandas, pyarrow or our own."""
+    """Normal use raises no warning of pandas, pyarrow or our own."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for backend in (None, "numpy_nullable", "pyarrow"):
@@ -391,9 +391,9 @@ def test_nothing_warns(newest_lab: Lab) -> None:
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_a_wrapper_gives_what_the_lab_gives(newest_lab: Lab, wrapper: str) -> None:
-    """By sql, arrow, stream and tables; its limits hold, its errors are the Lab's, and it is as live."""
+    """It holds for sql, arrow, stream and tables; its limits apply, its errors are the Lab's, and it is as live."""
     wrapped = WRAPPERS[wrapper](newest_lab)
-    # Of an invocation these do not change.
+    # These columns of an invocation do not change.
     columns = "id, partition_key, target, created_at, scheduled_start_at"
     statement = f"SELECT {columns} FROM sys_invocation_status WHERE id IN :ids ORDER BY id"
     ids = newest_lab.sql("SELECT id FROM sys_invocation_status")["id"].tolist()

@@ -1,4 +1,4 @@
-"""Every named question, asked of the incident on every kind of server: who, what and how many, as it was planted."""
+"""Every named question about the incident on every kind of server: the ids, values and counts, as planted."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def rows(frame: pd.DataFrame, *columns: str) -> list[tuple[Any, ...]]:
 
 
 def settled(question: Callable[[], pd.DataFrame], is_settled: Callable[[pd.DataFrame], bool]) -> pd.DataFrame:
-    """Ask until it holds: an attempt that runs at this moment is not backing off."""
+    """Ask until the condition holds: an invocation with a running attempt is not backing off."""
     frame = question()
     for _ in range(100):
         if is_settled(frame):
@@ -64,13 +64,13 @@ def settled(question: Callable[[], pd.DataFrame], is_settled: Callable[[pd.DataF
 
 @pytest.mark.parametrize("name", sorted(set(names()) - {"blocked_heads"}))
 def test_every_question_runs(lab: Lab, incident: Cluster, name: str) -> None:
-    """Every question is answered, by the variant for its kind, and says so."""
+    """Every question is answered, by the variant for its kind, which its attrs name."""
     params = {key: incident.ids(value) if key == "ids" else value for key, value in REQUIRED.get(name, {}).items()}
     frame = ask(lab, name, limit=None, **params)
     tag = frame.attrs["variant"].removesuffix(".sql").partition("@")[2]
     assert tag in ({"vqueues", ""} if incident.vqueues else {"", "1.6"} if incident.version == "1.6.1" else {""})
     assert (frame.attrs["source"], frame.attrs["version"]) == (lab.name, incident.version)
-    # An empty answer has the same columns; a service that does not exist is an error.
+    # An empty result has the same columns; a service that does not exist is an error.
     if name in {"overview", "oldest_unmoved", "waiting_on", "paused", "wakes_next"}:
         nothing = ask(lab, name, service="Inventory" if name != "overview" else "agent")
         assert list(nothing.columns) == list(frame.columns)
@@ -120,7 +120,7 @@ def test_overview(lab: Lab, incident: Cluster) -> None:
 
 
 def test_oldest_unmoved(lab: Lab, incident: Cluster) -> None:
-    """What does not move, the longest first; neither completed ones nor those scheduled for later."""
+    """Invocations that do not move, the longest first; neither completed ones nor those scheduled for later."""
     frame = ask(lab, "oldest_unmoved")
     assert frame["modified_at"].is_monotonic_increasing
     assert not {"succeeded", "failed", "scheduled"} & set(frame["status"])
@@ -133,7 +133,7 @@ def test_oldest_unmoved(lab: Lab, incident: Cluster) -> None:
 
 
 def test_blocked_keys(lab: Lab, incident: Cluster) -> None:
-    """Who holds each key, how many wait, and who called the holder: the hot key first, then the deadlocks."""
+    """The holder of each key, its number of waiting calls, and its caller: the hot key first, then the deadlocks."""
     frame = ask(lab, "blocked_keys")
     who = incident.roles
     assert rows(frame.iloc[:1], "target_service_name", "target_service_key", "waiting", "holder_id") == [
@@ -155,19 +155,19 @@ def test_blocked_keys(lab: Lab, incident: Cluster) -> None:
 
 
 def test_backlog_by_key(lab: Lab, incident: Cluster) -> None:
-    """How many wait on each key and since when, the hottest first; keys that are merely held are not in it."""
+    """The number of calls waiting on each key and since when, the hottest first; keys that are only held are not in."""
     frame = ask(lab, "backlog_by_key")
     assert list(frame["waiting"]) == [12, 1, 1, 1, 1, 1, 1]
     assert frame["target_service_key"][0] == "acme-retail"
     queue = "SELECT id, inboxed_at FROM sys_invocation_status WHERE id IN :ids"
     since = lab.sql(queue, ids=incident.ids("hot_key_queue")).set_index("id")["inboxed_at"]
-    # two may have come within one millisecond
+    # two may have arrived within one millisecond
     assert since[frame["oldest_id"][0]] == since[incident.ids("hot_key_queue")[0]] == frame["oldest_inboxed_at"][0]
     assert list(ask(lab, "backlog_by_key", service="Account")["waiting"]) == [12]
 
 
 def test_blocked_heads(lab: Lab, incident: Cluster) -> None:
-    """Heads that wait for a key name its holder, heads that back off say so; without vqueues it is refused."""
+    """Heads that wait for a key name its holder, heads that back off are marked; without vqueues it is refused."""
     if not incident.vqueues:
         with pytest.raises(NotOnThisServer, match=rf"blocked_heads .*{incident.version}.* needs feature vqueues"):
             ask(lab, "blocked_heads")
@@ -183,9 +183,9 @@ def test_blocked_heads(lab: Lab, incident: Cluster) -> None:
 
 
 def test_a_paused_queue_is_a_blocked_head(lab: Lab, incident: Cluster) -> None:
-    """A queue that somebody paused has no scheduler any more, and is found all the same, with its first in line."""
+    """A queue that was paused has no scheduler any more, and is still found, with its first in line."""
     if not incident.vqueues:
-        return  # that there are no queues is tested above
+        return  # a test above covers that there are no queues
     queue = lab.sql("SELECT id FROM sys_vqueue_meta WHERE lock_name = 'Account/acme-retail'")["id"][0]
     lab.admin.pause_vqueue(queue)
     try:
@@ -223,7 +223,7 @@ def test_retry_storm(lab: Lab, incident: Cluster) -> None:
 
 
 def test_retry_storm_ids(lab: Lab, incident: Cluster) -> None:
-    """Exactly those that are tried again, whatever the length of their back-off; filters narrow them."""
+    """Exactly the retrying invocations, whatever the length of their back-off; filters narrow them."""
     everyone = ids(incident, *RETRYING)
     frame = settled(lambda: ask(lab, "retry_storm_ids"), lambda frame: len(frame) == len(everyone))
     assert set(frame["id"]) == everyone
@@ -237,12 +237,12 @@ def test_retry_storm_ids(lab: Lab, incident: Cluster) -> None:
 
 
 def test_the_doctor_reads_the_same_attempts(lab: Lab, incident: Cluster) -> None:
-    """What the doctor reads of invocations that are tried again is what the question tells of them."""
+    """The doctor and the question read the same data about retrying invocations."""
     columns = ["id", "error_code", "step", "message", "deployment_id"]
 
     def compare() -> pd.DataFrame:
         read = run_sql_file(lab, "analysis.doctor", "attempts", limit=1_000)
-        # The attempts of a paused one are kept, and the doctor leaves it out.
+        # The attempts of a paused one are kept, and the doctor excludes it.
         read = read[read["id"].isin(lab.sql("SELECT id, status FROM sys_invocation WHERE status <> 'paused'")["id"])]
         asked = ask(lab, "retry_storm_ids")
         assert read["retry_count"].is_monotonic_decreasing
@@ -253,7 +253,7 @@ def test_the_doctor_reads_the_same_attempts(lab: Lab, incident: Cluster) -> None
 
 
 def test_failing_deployments(lab: Lab, incident: Cluster) -> None:
-    """Which deployment fails with which code; the removed one is told as unknown."""
+    """Each failing deployment has its code; the removed one is reported as unknown."""
     frame = settled(lambda: ask(lab, "failing_deployments"), lambda frame: frame["n"].sum() == 24)
     found = {(deployment, code): n for deployment, code, n in rows(frame, "deployment_id", "error_code", "n")}
     who = incident.roles
@@ -300,12 +300,12 @@ def test_waiting_on(lab: Lab, incident: Cluster) -> None:
 
 
 def test_suspended_on_run_finds_nobody_here(lab: Lab) -> None:
-    """Nobody in the incident is suspended on a Run of its own; no other wait is taken for one."""
+    """No invocation in the incident is suspended on its own Run; no other wait is mistaken for one."""
     assert len(ask(lab, "suspended_on_run")) == 0
 
 
 def test_open_awakeables_and_promises(lab: Lab, incident: Cluster) -> None:
-    """The awakeables that somebody waits for, and the promise that nobody has completed, are found; no others."""
+    """The awakeables with a waiting invocation, and the promise that is not completed, are found; no others."""
     awakeables = ask(lab, "open_awakeables")
     assert set(awakeables["id"]) == ids(incident, "forgotten_awakeable", "hot_key_holder")
     assert set(awakeables["signal"]) == {17}
@@ -317,7 +317,7 @@ def test_open_awakeables_and_promises(lab: Lab, incident: Cluster) -> None:
 
 
 def test_callers(lab: Lab, incident: Cluster) -> None:
-    """From a blocked call up to whoever called it, with the number of steps; those without callers stand alone."""
+    """From a blocked call up to its first caller, with the number of steps; those without callers are alone."""
     who = incident.roles
     frame = ask(lab, "callers", ids=[who["hot_key_holder"], who["storm_503_7"], who["declined_1"]])
     assert set(rows(frame, "of_id", "depth", "id")) == {
@@ -332,7 +332,7 @@ def test_callers(lab: Lab, incident: Cluster) -> None:
 
 
 def test_terminal_failures(lab: Lab, incident: Cluster) -> None:
-    """Failures with orders and requests of their own become one row per family; killed and cancelled are told apart."""
+    """Failures with different orders and requests become one row per family; killed and cancelled are distinct."""
     frame = ask(lab, "terminal_failures")
     assert rows(frame, "target_service_name", "status", "code", "message", "n") == [
         ("Payments", "failed", "402", "card declined: insufficient_funds (order ord-#, request req_#)", 7),
@@ -347,7 +347,7 @@ def test_terminal_failures(lab: Lab, incident: Cluster) -> None:
 
 
 def test_error_onset(lab: Lab, incident: Cluster) -> None:
-    """Each error with the invocations that met it, each counted once however often it was tried."""
+    """Each error with its invocations, each counted once however often it was retried."""
     frame = ask(lab, "error_onset", bin="1d")
     found = {
         (handler, code, step): n
@@ -372,7 +372,7 @@ def test_error_onset(lab: Lab, incident: Cluster) -> None:
 
 
 def test_deployments(lab: Lab, incident: Cluster) -> None:
-    """What is pinned to a removed deployment, what pins the others, and which could go."""
+    """The invocations pinned to a removed deployment, the pins of the others, and the deployments that could go."""
     missing = ask(lab, "pinned_to_missing")
     assert set(missing["id"]) == ids(incident, "pinned_to_removed", "asleep_on_removed")
     assert set(missing["pinned_deployment_id"]) == {incident.roles["loyalty_deployment"]}
@@ -392,7 +392,7 @@ def test_deployments(lab: Lab, incident: Cluster) -> None:
 
 
 def test_sdks(lab: Lab, incident: Cluster) -> None:
-    """Every registered deployment with its protocols; the SDK where something of it is being attempted."""
+    """Every registered deployment with its protocols; the SDK if an attempt is running there."""
     frame = ask(lab, "sdks")
     assert set(frame["deployment_id"]) == set(lab.sql("SELECT id FROM sys_deployment")["id"])
     seen = frame.set_index("deployment_id").loc[incident.roles["orders_deployment"]]
@@ -443,7 +443,7 @@ def test_sizes(lab: Lab, incident: Cluster) -> None:
 
 
 def test_wakes_next(lab: Lab, incident: Cluster) -> None:
-    """Within the hour retries alone; within two years sleeps and delayed starts, too, with their moments."""
+    """Within the hour only retries; within two years sleeps and delayed starts, too, with their timestamps."""
     everyone = ids(incident, *RETRYING)
     soon = ask(lab, "wakes_next")
     assert set(soon["what"]) == {"retry"}
@@ -463,7 +463,7 @@ def test_wakes_next(lab: Lab, incident: Cluster) -> None:
 
 
 def test_lineage(lab: Lab, incident: Cluster) -> None:
-    """Restarts name what they came from; one idempotency key with two targets is found, generated keys are not."""
+    """Restarts name their origin; one idempotency key with two targets is found, generated keys are not."""
     who = incident.roles
     restarts = ask(lab, "restarts")
     assert rows(restarts, "id", "restarted_from", "status", "before_completion_failure", "before_restarted_from") == [
@@ -488,7 +488,7 @@ def test_paused(lab: Lab, incident: Cluster) -> None:
 
 
 def test_expiring(lab: Lab, incident: Cluster) -> None:
-    """Nothing goes within the hour; within two days every end does, and by default those that are not successes."""
+    """Nothing expires within the hour; within two days every ended one does, and by default failures are listed."""
     assert len(ask(lab, "expiring")) == 0
     frame = ask(lab, "expiring", until="2d")
     assert set(frame["id"]) == ids(incident, *ENDED_BADLY)
@@ -508,7 +508,7 @@ def test_nothing_is_found_where_nothing_is_wrong(healthy: Cluster, tmp_path: Pat
 
 
 def test_cuts_are_said(lab: Lab) -> None:
-    """A limit that cuts warns and stands in attrs; one that just fits does not."""
+    """A limit that cuts rows warns and is in attrs; one that just fits does not warn."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         whole = ask(lab, "terminal_failures", limit=4)
@@ -520,14 +520,14 @@ def test_cuts_are_said(lab: Lab) -> None:
 
 
 def test_the_statement_in_attrs_can_be_sent_by_hand(lab: Lab) -> None:
-    """The attrs hold the statement with its parameters unbound, which ``lab.sql`` takes with values of one's own."""
+    """The attrs hold the statement with its parameters unbound, which ``lab.sql`` accepts with new values."""
     answer = ask(lab, "terminal_failures")
     by_hand = lab.sql(answer.attrs["sql"], service=None, since=lab.now - pd.Timedelta(days=1), limit=10)
     assert rows(by_hand, "message", "n") == rows(answer, "message", "n")
 
 
 def test_ids_are_ordered_by_the_column_that_is_meant(lab: rl.Lab) -> None:
-    """No filter drops a column below ORDER BY … LIMIT: 1.6.1 then holds the threshold against another column."""
+    """No filter drops a column below ORDER BY … LIMIT: 1.6.1 then applies the threshold to another column."""
     asked = rl.ask(lab, "ids_by_status", status="suspended").attrs
     plan = lab.sql("EXPLAIN " + asked["sql"], status="suspended", service=None, limit=3)["plan"].iloc[-1]
     assert "TopK" in plan

@@ -1,4 +1,4 @@
-"""Reports on real servers of every kind: the ready one, everything that one can add, and notebooks as reports."""
+"""Reports on real servers of every kind: the ready one, every addition, and notebooks as reports."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from support.sample_reports import Page
 CHAPTERS = (
     "What is wrong",
     "Timeline",
-    "The worst in detail",
+    "The worst findings in detail",
     "Invocations",
-    "Who waits for whom",
+    "Wait-for graph",
     "Retries",
     "Failures and pauses",
     "Latency and throughput",
     "Deployments",
     "Actions taken",
-    "Appendix: how this was read",
+    "Appendix: how the data was read",
 )
 
 
@@ -53,7 +53,7 @@ def lab(incident: Cluster, tmp_path: Path) -> Iterator[rl.Lab]:
 
 
 def test_the_ready_report_tells_the_incident(lab: rl.Lab, incident: Cluster, tmp_path: Path) -> None:
-    """Every chapter is there and could be read, with the causes, their ids, pictures, and the SQL behind them."""
+    """Every chapter is there and could be read, with the causes, their ids, pictures, and their SQL."""
     path = rl.incident_report(lab, tmp_path / "inc.html", summary="The provider is down.")
     page = Page(path.read_text("utf-8"))
     numbered = re.findall(r"(\d+)</span> ([^<]+)</h2>", page.html)
@@ -68,7 +68,7 @@ def test_the_ready_report_tells_the_incident(lab: rl.Lab, incident: Cluster, tmp
     order = ("Payments/charge is failing on", verdict[1], "The provider is down.", "affected", "in flight", "Contents")
     places = [page.text.index(each) for each in (*order, "1 What is wrong")]
     assert places == sorted(places)
-    assert page.text.count("15 invocations of Payments/charge") <= 5  # not on the first page: its words are its own
+    assert page.text.count("15 invocations of Payments/charge") <= 5  # not on the first page: its text is its own
     lanes = re.findall(r'<div class="lane-name" title="([^"]+)">', page.html)
     assert {"Payments/charge", "created", "ended", "new errors", "paused", "deployments", "restarts"} <= set(lanes)
     classes = [each.get("class") for tag, each in page.tags if tag == "details"]
@@ -90,7 +90,7 @@ ASKED = {"frame", "doctor", "why", "waits", "journal", "panel", "overview"}
 
 
 def test_each_thing_can_be_added(lab: rl.Lab, incident: Cluster, tmp_path: Path) -> None:
-    """What the toolkit gives is shown as what it is; a plan that was executed comes with what came of it."""
+    """Results of the toolkit are shown as they are; an executed plan is shown with its outcome."""
     storm, overview = rl.ask(lab, "retry_storm_ids"), rl.ask(lab, "overview")
     plan = rl.plan(lab, "resume", storm.head(5))
     holder = incident.ids("hot_key_holder")[0]
@@ -124,10 +124,10 @@ def test_each_thing_can_be_added(lab: rl.Lab, incident: Cluster, tmp_path: Path)
     page = Page(path.read_text("utf-8"))
     assert not list(page.loaded_addresses())
     assert not list(page.active_parts())
-    for text in (holder, "What came of resume", "INC-42: the gateway is back", "under_audit", storm["id"][0], "a note"):
+    for text in (holder, "Result of resume", "INC-42: the gateway is back", "under_audit", storm["id"][0], "a note"):
         assert text in page.text
     assert all(f"caption of {name}" in page.text for name in things)
-    assert "changes were allowed on this connection" in page.text
+    assert "allowed on this connection" in page.text
     frozen.close()
 
 
@@ -144,7 +144,7 @@ class _Counting(SourceWrapper):
 
 
 def test_a_judgement_carries_what_was_sent_for_it(lab: rl.Lab, incident: Cluster) -> None:
-    """Exactly that, as often as it was sent, as JSON; and a report of it shows it."""
+    """It has exactly the requests that were sent, as often as they were sent, as JSON; a report of it shows them."""
     holder, other = incident.ids("hot_key_holder")[0], rl.ask(lab, "retry_storm_ids")["id"][0]
     calls: list[Callable[[Any], Any]] = [
         rl.doctor,
@@ -164,13 +164,13 @@ def test_a_judgement_carries_what_was_sent_for_it(lab: rl.Lab, incident: Cluster
 
 
 def test_evidence_is_reported_on_as_a_cluster_is(lab: rl.Lab, incident: Cluster, tmp_path: Path) -> None:
-    """The report of a frozen cluster has the same findings, its sha256, and says that nothing could be changed."""
+    """The report of a frozen cluster has the same findings, its sha256, and states that it is read-only."""
     with rl.open_evidence(rl.freeze(lab, tmp_path / "frozen")) as frozen:
         page = Page(rl.incident_report(frozen, tmp_path / "frozen.html").read_text("utf-8"))
         live = rl.doctor(frozen)
         assert frozen.digest in page.text
-        assert "frozen evidence: nothing can be changed through it" in page.text
-        assert "Evidence has no audit log" in page.text
+        assert "not possible: frozen evidence is read-only" in page.text
+        assert "Frozen evidence has no audit log" in page.text
         assert f"{len(live.by_severity('critical'))} critical" in page.text
 
 
@@ -194,7 +194,7 @@ class _CountingValues(_Counting):
 
 @pytest.mark.parametrize("incident", [NEWEST], indirect=True)
 def test_no_statement_is_sent_twice_for_a_report(lab: rl.Lab, tmp_path: Path) -> None:
-    """All chapters share what was read for one of them: the clock, the tables, and each statement with its values."""
+    """All chapters share the data that one of them read: the clock, the tables, and each statement with its values."""
     source = _CountingValues(lab)
     rl.incident_report(source, tmp_path / "once.html")
     assert len(source.sent) > 40
@@ -203,7 +203,7 @@ def test_no_statement_is_sent_twice_for_a_report(lab: rl.Lab, tmp_path: Path) ->
 
 @pytest.mark.parametrize("incident", [NEWEST], indirect=True)
 def test_what_was_redacted_in_the_freeze_is_in_no_report(lab: rl.Lab, tmp_path: Path) -> None:
-    """Failure texts that `freeze(redact=…)` took out stand nowhere in the report of the evidence, nor in its files."""
+    """Failure texts that `freeze(redact=…)` removed are nowhere in the report of the evidence, nor in its files."""
     path = rl.freeze(lab, tmp_path / "masked", redact=["failures"])
     with rl.open_evidence(path) as frozen:
         page = Page(rl.incident_report(frozen, tmp_path / "masked.html").read_text("utf-8"))
@@ -217,7 +217,7 @@ def test_what_was_redacted_in_the_freeze_is_in_no_report(lab: rl.Lab, tmp_path: 
 
 @pytest.mark.parametrize("incident", [NEWEST], indirect=True)
 def test_a_table_that_is_not_there_leaves_a_gap_that_is_seen(lab: rl.Lab, tmp_path: Path) -> None:
-    """Evidence without journals gives a report all the same; what could not be told is said in its place."""
+    """Evidence without journals still gives a report; each missing part is named in its place."""
     tables = ["sys_invocation_status", "sys_invocation_state", "sys_deployment", "sys_service"]
     with rl.open_evidence(rl.freeze(lab, tmp_path / "part", tables=tables)) as part:
         page = Page(rl.incident_report(part, tmp_path / "part.html").read_text("utf-8"))
@@ -240,7 +240,7 @@ SIZES = {"A4": (594.96, 841.92), "Letter": (612.0, 792.0)}
 
 @pytest.mark.server
 def test_the_report_as_pdf(newest: Cluster, program: str, tmp_path: Path) -> None:
-    """A PDF is whole, on the paper that was asked for, with numbered pages, and its text can be searched."""
+    """A PDF is complete, on the requested paper, with numbered pages, and its text can be searched."""
     with rl.connect(newest.admin_url, read_only=True) as lab:
         for paper, size in SIZES.items():
             path = rl.incident_report(lab, tmp_path / f"{paper}.pdf", title="INC-42", paper=paper, progress=False)  # type: ignore[arg-type]
@@ -257,7 +257,7 @@ def test_the_report_as_pdf(newest: Cluster, program: str, tmp_path: Path) -> Non
         text = " ".join(done.stdout.split())
         for each in (*CHAPTERS, "Statements", "1 / "):
             assert each in text
-        assert "All of it:" not in text
+        assert "All rows:" not in text
     assert [each.name for each in tmp_path.iterdir() if "unfinished" in each.name] == []
 
 
@@ -278,7 +278,7 @@ rl.Report("r").add("text").write(sys.argv[1], overwrite=True)
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda each: each.name)
 def test_an_end_in_the_middle_leaves_no_broken_pdf(number: signal.Signals, program: str, tmp_path: Path) -> None:
-    """Killed or interrupted, the PDF that was there stays, and half of the new one has no name that is taken for it."""
+    """Killed or interrupted, the old PDF stays, and half of the new one has a name that marks it as unfinished."""
     path = tmp_path / "r.pdf"
     path.write_text("before")
     command = [sys.executable, "-c", SLOW, str(path)]
@@ -344,12 +344,12 @@ def test_a_notebook_as_a_report(newest: Cluster, tmp_path: Path) -> None:
     assert "a-token-of-this-test" not in page.html + (tmp_path / "out.executed.ipynb").read_text()
     again = report(newest, source, "-o", out)
     assert again.exit_code == 2
-    assert "is there already" in again.stderr
+    assert "already exists" in again.stderr
 
 
 @pytest.mark.server
 def test_a_notebook_may_act_only_when_told(newest: Cluster, tmp_path: Path) -> None:
-    """Without --allow-changes the first change fails, is shown and is exit code 1; with it, the audit log is in it."""
+    """Without --allow-changes the first change fails, is shown and is exit code 1; with it, the audit log is shown."""
     source = notebook(tmp_path, *NOTEBOOK[:3], ACTS)
     audit = {"RESTATE_LAB_AUDIT": str(tmp_path / "audit")}
     refused = report(newest, source, "-o", tmp_path / "refused.html", **audit)
@@ -362,13 +362,13 @@ def test_a_notebook_may_act_only_when_told(newest: Cluster, tmp_path: Path) -> N
     allowed = report(newest, source, "-o", tmp_path / "allowed.html", "--allow-changes", **audit)
     assert allowed.exit_code == 0, allowed.output
     page = Page((tmp_path / "allowed.html").read_text("utf-8"))
-    assert "Changes were allowed" in page.text
+    assert "Changes allowed" in page.text
     assert page.text.rindex("Actions taken") < page.text.rindex("from a notebook")
 
 
 @pytest.mark.server
 def test_a_notebook_on_evidence(newest: Cluster, tmp_path: Path) -> None:
-    """--evidence checks it, hands it to the notebook, and its sha256 stands in the report; no cluster is asked."""
+    """--evidence checks it, hands it to the notebook, and its sha256 is in the report; no cluster is read."""
     with rl.connect(newest.admin_url) as lab:
         path = rl.freeze(lab, tmp_path / "inc.evidence")
     source = notebook(tmp_path, *NOTEBOOK)
@@ -382,13 +382,13 @@ def test_a_notebook_on_evidence(newest: Cluster, tmp_path: Path) -> None:
     (path / "sys_service.parquet").write_bytes(b"x")
     broken = report(newest, source, "-o", tmp_path / "b.html", *options)
     assert broken.exit_code == 1
-    assert "sys_service.parquet is not what was frozen" in broken.stderr
+    assert "sys_service.parquet was changed or damaged" in broken.stderr
     assert not (tmp_path / "b.html").exists()
 
 
 @pytest.mark.server
 def test_what_a_report_writes_stays_in_its_folder(newest: Cluster, tmp_path: Path, monkeypatch: Any) -> None:
-    """No temporary file or process is left of a report, in HTML or of a notebook."""
+    """A report leaves no temporary file or process behind, in HTML or of a notebook."""
     own = tmp_path / "tmp"
     own.mkdir()
     monkeypatch.setenv("TMPDIR", str(own))

@@ -52,7 +52,7 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def run_of(lab: Lab, id_: str) -> dict[str, Any]:
-    """Return the row of an id's run; empty where there is none."""
+    """Return the row of an id's run; empty if there is no row."""
     rows = lab.arrow(SELECT, id=id_, progress=False).to_pylist()
     return dict(rows[0]) if rows else {}
 
@@ -112,7 +112,7 @@ def test_a_new_run_with_the_same_id_is_not_acted_on(lab: Lab) -> None:
 
 @pytest.mark.parametrize("is_lost", [False, True], ids=["answered", "lost"])
 def test_a_new_run_is_not_taken_for_the_purged_one(lab: Lab, tmp_path: Path, is_lost: bool) -> None:
-    """A purged workflow that runs again before the result is read was purged, and the outcome names the new run."""
+    """A purged workflow that runs again before the result is read is purged, and the outcome names the new run."""
     key = f"purged again {is_lost}"
     id_ = begin(lab, "Flow/run", "completed", key=key)
 
@@ -131,7 +131,7 @@ def test_a_new_run_is_not_taken_for_the_purged_one(lab: Lab, tmp_path: Path, is_
 
 
 def test_a_frame_means_its_runs(lab: Lab) -> None:
-    """Rows with created_at mean those runs at planning, ids the runs that exist; a plan's frame is such rows."""
+    """Rows with created_at select those runs at planning, ids the current runs; a plan's frame has such rows."""
     options = {"idempotency_key": "framed"}
     id_ = begin(lab, "Every/greet", "completed", **options)
     rows = lab.sql(SELECT, id=id_)
@@ -154,7 +154,7 @@ def test_a_frame_means_its_runs(lab: Lab) -> None:
 
 @pytest.mark.also_on(VQUEUES, reason="with vqueues restarts has SQL of its own")
 def test_a_restart_of_an_earlier_run_is_not_one_of_this_run(lab: Lab) -> None:
-    """A run whose id was restarted in an earlier run was not restarted itself: no warning, and it is restarted."""
+    """If an earlier run of the id was restarted, the current run was not: no warning, and it is restarted."""
     options = {"idempotency_key": "twice"}
     id_ = begin(lab, "Every/greet", "completed", **options)
     restart = lab.admin.restart_as_new_invocation(id_).new_invocation_id
@@ -171,7 +171,7 @@ def test_a_restart_of_an_earlier_run_is_not_one_of_this_run(lab: Lab) -> None:
 
 
 def test_a_comparison_tells_runs_apart(lab: Lab, tmp_path: Path) -> None:
-    """A workflow that was purged and called again is removed and created, and did not move on."""
+    """A workflow that was purged and called again is reported as removed and created, not as moved on."""
     id_ = begin(lab, "Flow/run", "completed", key="compared")
     freeze(lab, tmp_path / "before", progress=False)
     run_again(lab, id_, "Flow/run", "completed", key="compared")
@@ -195,7 +195,7 @@ def open_detail(panel: Panel, id_: str) -> str:
 
 
 def test_a_panel_tells_runs_apart(lab: Lab) -> None:
-    """A selected run that came again is deselected, the opened detail says so, and a plan made before is skipped."""
+    """A selected run that was replaced is deselected, the open detail reports it, and an earlier plan is skipped."""
     options = {"idempotency_key": "in a panel"}
     id_ = begin(lab, "Every/waits", "suspended", **options)
     first = run_of(lab, id_)["created_at"]
@@ -227,7 +227,7 @@ def test_a_panel_tells_runs_apart(lab: Lab) -> None:
 
 
 def test_a_freeze_does_not_mix_two_runs(lab: Lab, tmp_path: Path) -> None:
-    """A workflow that is called again while it is frozen has no journal of the other run in the evidence."""
+    """A workflow that is called again during the freeze has no journal of the other run in the evidence."""
     id_, stays = (begin(lab, "Flow/run", "completed", key=f"frozen {n}") for n in range(2))
     first = run_of(lab, id_)
     left = [id_]
@@ -249,7 +249,7 @@ def test_a_freeze_does_not_mix_two_runs(lab: Lab, tmp_path: Path) -> None:
 
 
 def add_rows(folder: Path, other: Path, table: str) -> None:
-    """Add to a table of evidence the rows of other evidence, as a source has them that keeps ended runs."""
+    """Add the rows of other evidence to a table of evidence, as in a source that keeps ended runs."""
     file = folder / f"{table}.parquet"
     parts = [pq.read_table(each) for each in (other / file.name, file)]
     pq.write_table(pa.concat_tables(parts), file)
@@ -261,7 +261,7 @@ def add_rows(folder: Path, other: Path, table: str) -> None:
 
 
 def test_a_source_that_holds_both_runs(lab: Lab, tmp_path: Path) -> None:
-    """Of an id with two runs, comparisons have both, and explanation, journal and panel the newest."""
+    """For an id with two runs, comparisons have both, and explanation, journal and panel the newest."""
     options = {"idempotency_key": "both"}
     id_ = begin(lab, "Every/waits", "suspended", **options)
     lab.admin.kill_invocation(id_)
@@ -272,7 +272,7 @@ def test_a_source_that_holds_both_runs(lab: Lab, tmp_path: Path) -> None:
         freeze(lab, tmp_path / name, ids=[id_], progress=False)
     freeze(lab, tmp_path / "second", ids=[id_], progress=False)
     add_rows(tmp_path / "both", tmp_path / "first", "sys_invocation_status")
-    add_rows(tmp_path / "first", tmp_path / "reversed", "sys_invocation_status")  # the newest row stands first
+    add_rows(tmp_path / "first", tmp_path / "reversed", "sys_invocation_status")  # the newest row is first
     with open_evidence(tmp_path / "both") as source, open_evidence(tmp_path / "first") as turned:
         assert len(source.sql("SELECT id FROM sys_invocation_status")) == 2
         found = compare(source, lab).invocations

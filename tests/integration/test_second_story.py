@@ -1,4 +1,4 @@
-"""The hospital: whoever has a role is where the story says, seen through plain SQL."""
+"""The hospital: every role is where the story puts it, seen through plain SQL."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def called_by(lab: rl.Lab, ids: list[str]) -> list[str]:
 
 
 def test_everybody_is_where_the_story_says(second: Cluster, lab: rl.Lab) -> None:
-    """Every role has its status, and whoever retries does so between attempts or in one."""
+    """Every role has its status, and every retrying invocation is between attempts or in one."""
     now = statuses(lab)
     off = {
         id_: (now[id_], told)
@@ -50,7 +50,7 @@ def test_everybody_is_where_the_story_says(second: Cluster, lab: rl.Lab) -> None
 
 
 def test_nothing_else_is_wrong(second: Cluster, lab: rl.Lab) -> None:
-    """Whoever retries, is paused, waits for a key or has failed is a fault, a victim, or one of two known notes."""
+    """Every invocation that retries, is paused, waits for a key or has failed is a fault, a victim, or a known note."""
     assert unexpected_invocations(second, lab, FAULTS | VICTIMS) == {
         second.roles["sequencing"],
         second.roles["wrong_number"],
@@ -58,7 +58,7 @@ def test_nothing_else_is_wrong(second: Cluster, lab: rl.Lab) -> None:
 
 
 def test_one_fault_drowns_the_others(second: Cluster, lab: rl.Lab) -> None:
-    """Sixty fail in one step, most of all that retry, and no two messages are alike even in their beginnings."""
+    """Sixty fail in one step, more than all other retries, and no two messages are alike even at their beginning."""
     flood = second.ids("unacknowledged")
     found = failures(lab, flood)
     assert {(code, step) for code, step, _ in found} == {("RT0007", "Befund übermitteln")}
@@ -71,7 +71,7 @@ def test_one_fault_drowns_the_others(second: Cluster, lab: rl.Lab) -> None:
 
 
 def test_retries_go_on(second: Cluster, lab: rl.Lab) -> None:
-    """Attempts are still being made, on every kind of server; the sixty make several each."""
+    """Attempts continue, on every kind of server; the sixty make several each."""
     quick = [*second.ids("wholesale_down"), *second.ids("reordered"), *second.ids("porter_fetch")]
     before = attempts(second, lab, quick)
     for _ in range(150):
@@ -82,7 +82,7 @@ def test_retries_go_on(second: Cluster, lab: rl.Lab) -> None:
 
 
 def test_a_cause_behind_a_cause(second: Cluster, lab: rl.Lab) -> None:
-    """Forty wait for a shelf, whose holder waits for a call, which retries because nobody answers for a deployment."""
+    """Forty wait for a shelf; its holder waits for a call, which retries because a deployment does not respond."""
     holder, waiting = second.roles["shelf_holder"], second.ids("shelf_queue")
     assert holders(second, lab)[f"Pharmacy/{SHELF}"] == holder
     assert queue(second, lab, "Pharmacy", SHELF) == set(waiting)
@@ -116,7 +116,7 @@ def test_a_theatre_and_a_workflow_wait_for_each_other(second: Cluster, lab: rl.L
 
 
 def test_chain_of_callers(second: Cluster, lab: rl.Lab) -> None:
-    """Five callers stand above one that the policy has paused."""
+    """Five callers are above one invocation that the policy has paused."""
     chain = [*second.ids("admission"), second.roles["register_closed"]]
     assert called_by(lab, chain[1:]) == chain[:-1]
     assert len(chain) == 6
@@ -125,7 +125,7 @@ def test_chain_of_callers(second: Cluster, lab: rl.Lab) -> None:
 
 
 def test_awakeable_behind_a_key(second: Cluster, lab: rl.Lab) -> None:
-    """Nine wait for a scanner whose holder waits for an awakeable."""
+    """Nine wait for a scanner; its holder waits for an awakeable."""
     holder = second.roles["technician"]
     assert holders(second, lab)[f"scanner_pool/{SCANNER}"] == holder
     assert queue(second, lab, "scanner_pool", SCANNER) == set(second.ids("scanner_queue"))
@@ -135,7 +135,7 @@ def test_awakeable_behind_a_key(second: Cluster, lab: rl.Lab) -> None:
 
 
 def test_promise_behind_a_key(second: Cluster, lab: rl.Lab) -> None:
-    """Five wait for a ward whose holder asks for a promise that its workflow waits for, too."""
+    """Five wait for a ward; its holder asks for a promise that its workflow waits for, too."""
     promises = lab.sql("SELECT service_name, service_key, key FROM sys_promise WHERE NOT completed")
     assert promises.values.tolist() == [["Consent", PATIENT, "Unterschrift"]]
     holder, question = second.roles["bed_holder"], second.roles["bed_question"]
@@ -162,7 +162,7 @@ def test_mismatch_by_another_order(second: Cluster, lab: rl.Lab) -> None:
 
 
 def test_removed(second: Cluster, lab: rl.Lab) -> None:
-    """Seven in three handlers are bound to a deployment that is not there: six retry with RT0011, one sleeps."""
+    """Seven in three handlers are pinned to a removed deployment: six retry with RT0011, one sleeps."""
     removed = second.roles["porters_deployment"]
     retrying = [*second.ids("porter_fetch"), *second.ids("porter_back")]
     pinned = lab.sql(
@@ -193,7 +193,7 @@ def test_paused(role: str, count: int, step: str, message: str, second: Cluster,
 
 
 def test_failures_that_differ_in_one_word(second: Cluster, lab: rl.Lab) -> None:
-    """Twenty have failed for good: each message has its own numbers, and one word tells two sorts of them apart."""
+    """Twenty have failed with terminal errors: each message has its own numbers, and one term separates two kinds."""
     for role, count, word in (("card_expired", 14, "abgelaufen"), ("card_blocked", 6, "gesperrt")):
         messages = invocations(lab, second.ids(role), "completion_failure").iloc[:, 0]
         assert messages.nunique() == count
@@ -203,7 +203,7 @@ def test_failures_that_differ_in_one_word(second: Cluster, lab: rl.Lab) -> None:
 
 
 def test_everyday_work_is_there_and_fine(second: Cluster, lab: rl.Lab) -> None:
-    """Most of what has ended is well, eight with a second attempt; who follows up waits for somebody who sleeps."""
+    """Most ended invocations are fine, eight with a second attempt; a follow-up waits for one that sleeps."""
     words = list(statuses(lab).values())
     assert words.count("succeeded") > 100 > 4 * words.count("failed")
     recovered = second.ids("recovered")

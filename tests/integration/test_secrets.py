@@ -1,4 +1,4 @@
-"""A canary token and canary headers: what restate_lab writes, shows, raises, logs or keeps holds none of them."""
+"""A canary token and canary headers: no output, error, log or file of restate_lab has any of them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ HEADERS = {
     "x-api-key": "canary-header-77e2",
     "x-hub-signature": "canary-header-51aa",
 }
-"""Headers that a caller sends to a handler, and that we are told to send to a deployment."""
+"""Headers that a caller sends to a handler, and headers that we send to a deployment on request."""
 CANARIES = (TOKEN, *(value.rpartition(" ")[2].rpartition("=")[2] for value in HEADERS.values()))
 
 
@@ -92,14 +92,14 @@ def _status(lab: Lab, id_: str) -> str:
 
 
 def check(text: str, where: object) -> None:
-    """Fail where a canary stands in a text, also as numbers, as the server writes payloads and headers."""
+    """Fail if a canary is in a text, also as numbers, as the server writes payloads and headers."""
     for canary in CANARIES:
         assert canary not in text, f"{canary} in {where}"
         assert ",".join(str(byte) for byte in canary.encode()) not in text.replace(" ", ""), f"{canary} in {where}"
 
 
 def check_object(value: Any) -> None:
-    """Look into every form in which an object shows itself or can be kept."""
+    """Check every form in which an object can be shown or saved."""
     where = type(value)
     for form in (repr, str):
         check(form(value), where)
@@ -115,7 +115,7 @@ def check_object(value: Any) -> None:
 
 
 def test_the_canaries_are_there(guarded: Guarded) -> None:
-    """What the tests below look for is on the wire and on the server, so that they can find it."""
+    """The canaries are on the wire and on the server, so that the tests below can find them."""
     with tcp_relay(guarded.url) as line, rl.connect(line.url, token=TOKEN):
         assert any(TOKEN.encode() in head for head in line.heads)
     raw = guarded.lab.sql("SELECT entry_json FROM sys_journal WHERE id = :id", id=guarded.held)["entry_json"].str.cat()
@@ -148,7 +148,7 @@ READS: dict[str, Callable[[Guarded], Any]] = {
 
 @pytest.mark.parametrize("what", READS)
 def test_what_is_shown(guarded: Guarded, what: str) -> None:
-    """Reprs, cards, mime bundles and pickles of what reading gives."""
+    """Reprs, cards, mime bundles and pickles of the results of reads."""
     value = READS[what](guarded)
     check_object(value)
     for each in value if isinstance(value, list | tuple) else []:
@@ -159,15 +159,15 @@ def test_what_is_shown(guarded: Guarded, what: str) -> None:
 
 
 def test_every_question(guarded: Guarded) -> None:
-    """No named question's answer has them."""
+    """No result of a named question has them."""
     for name in rl.questions()["name"]:
         with contextlib.suppress(rl.errors.RestateLabError), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # heavy ones say so
+            warnings.simplefilter("ignore")  # expensive questions warn
             check_object(rl.ask(guarded.lab, name))
 
 
 def test_pickles_refuse_a_token(guarded: Guarded) -> None:
-    """A connection, its settings and a copy of them give no token away."""
+    """A connection, its settings and a copy of them do not reveal a token."""
     for value in (guarded.lab.settings, guarded.lab):
         with pytest.raises(TypeError):
             pickle.dumps(value)
@@ -228,7 +228,7 @@ def test_errors(
 
 
 def _all_of(error: BaseException) -> str:
-    """Return what a verbose traceback shows: also local variables, but for those of this test."""
+    """Return a verbose traceback with local variables, except those of this test."""
     seen: list[str] = []
     each: BaseException | None = error
     while each is not None:
@@ -255,7 +255,7 @@ def test_changes_and_the_audit_log(guarded: Guarded) -> None:
 
 
 def test_saved_files(guarded: Guarded, tmp_path: Path) -> None:
-    """Frames that were saved, of what we read for a person; a statement of one's own gives what the server has."""
+    """Saved frames of data that we read for a person; a user's own statement returns the server's data."""
     lab = guarded.lab
     frames = (rl.journal(lab, guarded.held, payloads=True), rl.doctor(lab).findings, rl.ask(lab, "sdks"))
     for number, frame in enumerate(frames):
@@ -265,7 +265,7 @@ def test_saved_files(guarded: Guarded, tmp_path: Path) -> None:
 
 
 def test_evidence(guarded: Guarded, tmp_path: Path) -> None:
-    """Evidence without payloads and with them, and all that is read from it."""
+    """Evidence without payloads and with them, and all data read from it."""
     for payloads in (False, True):
         path = Path(rl.freeze(guarded.lab, tmp_path / f"{payloads}.evidence", payloads=payloads, progress=False))
         check_folder(path)
@@ -277,7 +277,7 @@ def test_evidence(guarded: Guarded, tmp_path: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Look into every byte of every file, those of packed ones unpacked."""
+    """Check every byte of every file, packed files unpacked."""
     for file in folder.rglob("*"):
         if file.is_file():
             check(file.read_bytes().decode("latin-1"), file)
@@ -291,7 +291,7 @@ def check_folder(folder: Path) -> None:
 
 
 def test_a_report(guarded: Guarded, tmp_path: Path) -> None:
-    """An incident's report, with the journal of who has them."""
+    """An incident's report, with the journal of an invocation that has the secrets."""
     check_folder(Path(rl.incident_report(guarded.lab, tmp_path / "x.html")).parent)
 
 
@@ -320,7 +320,7 @@ rl.connect("http://127.0.0.1:1", token=TOKEN_FROM_ENVIRONMENT)
 
 
 def test_notebook_outputs(guarded: Guarded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a notebook keeps of all this when it is saved, the traceback of a failed connection included."""
+    """The saved outputs of a notebook with all this, including the traceback of a failed connection."""
     from nbclient import NotebookClient
 
     monkeypatch.setenv("RESTATE_AUTH_TOKEN", TOKEN)
@@ -338,7 +338,7 @@ def test_notebook_outputs(guarded: Guarded, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_warnings_and_what_is_printed(guarded: Guarded, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """Warnings of all kinds, and what goes to the terminal."""
+    """Warnings of all kinds, and the output to the terminal."""
     (tmp_path / ".env").write_text(f"RESTATE_AUTH_TOKEN={TOKEN}\n")
     with contextlib.chdir(tmp_path), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

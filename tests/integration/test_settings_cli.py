@@ -1,6 +1,6 @@
 """load_settings() beside the real restate CLI: same files, same variables, one recording server.
 
-Each case runs `restate whoami`, which prints the addresses it took and asks GET /version of the admin address.
+Each case runs `restate whoami`, which prints its addresses and requests GET /version of the admin address.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ EXPIRED = jwt({"exp": int(time.time()) - 3600})
 
 
 class Request(NamedTuple):
-    """What reached the server."""
+    """A request that reached the server."""
 
     host: str
     path: str
@@ -62,7 +62,7 @@ class Request(NamedTuple):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answer GET /version as a Restate server does, and note every request."""
+    """Answer GET /version as a Restate server does, and record every request."""
 
     server: Any
 
@@ -76,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *arguments: object) -> None:
-        """Stay quiet."""
+        """Log nothing."""
 
     def address_string(self) -> str:
         return "client"  # a unix socket's client has no address
@@ -108,9 +108,9 @@ def recorder() -> Iterator[Recorder]:
 
 @dataclass(frozen=True)
 class World:
-    """What both sides find: files below a folder, variables, and the argument or -e.
+    """The settings that both sides read: files below a folder, variables, and the argument or -e.
 
-    ``{url}``, ``{port}`` and ``{root}`` stand for the recorder's address, its port and the folder.
+    ``{url}``, ``{port}`` and ``{root}`` are replaced with the recorder's address, its port and the folder.
     """
 
     env: Mapping[str, str] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class World:
 
 
 class Outcome(NamedTuple):
-    """What one side did; only ``error`` is set where it gave up before it would have sent anything."""
+    """The actions of one side; only ``error`` is set if it gave up before it would have sent anything."""
 
     admin: str = ""
     ingress: str = ""
@@ -146,7 +146,7 @@ def build(world: World, root: Path, server: Any) -> World:
 
 
 def ask_cli(cli: Path, world: World, server: Any) -> tuple[Outcome, str]:
-    """Run the CLI and tell what it took, and from where the name of its environment came."""
+    """Run the CLI and return its settings, and the origin of its environment's name."""
     server.requests.clear()
     chosen = [] if world.name is None else [f"--environment={world.name}"]
     command = [str(cli), "--connect-timeout", "500", *chosen, "whoami"]
@@ -183,7 +183,7 @@ def section(name: str, **values: object) -> str:
 
 
 def at(name: str, path: str | None = None, **values: object) -> str:
-    """Return a section whose admin address is the recorder's, with a path that tells it from others."""
+    """Return a section with the recorder's admin address and a path of its own."""
     return section(name, admin_base_url=f"{{url}}/{name if path is None else path}", **values)
 
 
@@ -355,7 +355,7 @@ SAME: dict[str, World] = {
         {"RESTATE_ADMIN_URL": "{url}"}, {CONFIG: section("local", admin_base_url="a b")}
     ),
     "address is a number": World({}, {CONFIG: section("local", admin_base_url=5)}),
-    # .env: what the real environment sets is not changed by it
+    # .env: it does not change variables of the real environment
     ".env behind a variable": World({"RESTATE_ADMIN_URL": "{url}/real"}, {DOTENV: "RESTATE_ADMIN_URL={url}/dot"}),
     ".env behind -e": World({}, {CONFIG: at("prod"), DOTENV: "RESTATE_ENVIRONMENT=x"}, "prod"),
     ".env without RESTATE_": World({}, {**LOCAL, DOTENV: "HOME=/nowhere\nrestate_admin_url={url}/dot"}),
@@ -376,7 +376,7 @@ for address in ADDRESSES:
 
 @pytest.mark.parametrize("case", SAME)
 def test_takes_what_the_cli_takes(case: str, tmp_path: Path, recorder: Recorder, restate_cli: Path) -> None:
-    """Address, ingress, token and source are the CLI's, and where it gives up, so do we."""
+    """Address, ingress, token and source equal the CLI's, and if the CLI gives up, we do too."""
     world = build(SAME[case], tmp_path, recorder)
     with warnings.catch_warnings():
         warnings.simplefilter("error", SettingsWarning)
@@ -398,7 +398,7 @@ def _host_and_port(address: str) -> str:
 
 
 def _comparable(outcome: Outcome) -> Outcome:
-    """Spell an address in one way: the CLI prints what was configured, without scheme, host or port of its own."""
+    """Return an address in one spelling: the CLI prints the configured one, without adding scheme, host or port."""
     admin = outcome.admin
     if not admin.startswith("unix:"):
         parts = urlsplit(admin if "://" in admin else f"http://{admin if ':' in admin else f'{admin}:9070'}")
@@ -408,7 +408,7 @@ def _comparable(outcome: Outcome) -> Outcome:
 
 @dataclass(frozen=True)
 class Different:
-    """What the CLI sends where we refuse or send less, and a word of our message."""
+    """A request that the CLI sends where we refuse or send less, and a part of our message."""
 
     world: World
     sent: Request | None
@@ -432,40 +432,40 @@ DIFFERENT: dict[str, Different] = {
     "an unknown name, and [default] has an address": Different(
         World({"RESTATE_ENVIRONMENT": "x"}, {CONFIG: at("default")}),
         Request("127.0.0.1:{port}", "/default/version", None),
-        "no environment 'x' (chosen by RESTATE_ENVIRONMENT)",
+        "Unknown environment 'x' (chosen by RESTATE_ENVIRONMENT)",
     ),
     "an unknown argument, and RESTATE_ADMIN_URL": Different(
         World({"RESTATE_ADMIN_URL": "{url}/v"}, {CONFIG: at("prod")}, "prodd"),
         Request("127.0.0.1:{port}", "/v/version", None),
-        "no environment 'prodd' (asked for)",
+        "Unknown environment 'prodd' (named by you)",
     ),
     "an argument, and RESTATE_ADMIN_URL": Different(
         World({"RESTATE_ADMIN_URL": "{url}/v"}, {CONFIG: at("prod", bearer_token="t")}, "prod"),
         Request("127.0.0.1:{port}", "/v/version", "Bearer t"),
-        "/v; you asked for 'prod'. Unset it, or connect to the address.",
+        "/v, which is not the address of the environment 'prod' that you named. Unset it, or connect to the address.",
     ),
     "an argument, and RESTATE_AUTH_TOKEN": Different(
         World({"RESTATE_AUTH_TOKEN": "v"}, {CONFIG: at("prod", bearer_token="t")}, "prod"),
         Request("127.0.0.1:{port}", "/prod/version", "Bearer v"),
-        "RESTATE_AUTH_TOKEN is set and differs from the token of 'prod'",
+        "RESTATE_AUTH_TOKEN is set and differs from the token of the environment 'prod'",
     ),
     "an argument, and RESTATE_AUTH_TOKEN before its login": Different(
         World({"RESTATE_AUTH_TOKEN": "v"}, cloud(token=VALID), "prod"),
         Request("127.0.0.1:{port}", "/prod/version", "Bearer v"),
-        "RESTATE_AUTH_TOKEN is set and differs from the token of 'prod'",
+        "RESTATE_AUTH_TOKEN is set and differs from the token of the environment 'prod'",
     ),
     "line end in the token": Different(World({"RESTATE_AUTH_TOKEN": "a\nb"}, LOCAL), None, "control character"),
     "the word Bearer in the token": Different(
         World({"RESTATE_AUTH_TOKEN": "Bearer t"}, LOCAL),
         Request("127.0.0.1:{port}", "/local/version", "Bearer Bearer t"),
-        "without the word Bearer",
+        "without 'Bearer'",
     ),
 }
 
 
 @pytest.mark.parametrize("case", DIFFERENT)
 def test_is_stricter_than_the_cli(case: str, tmp_path: Path, recorder: Recorder, restate_cli: Path) -> None:
-    """Where the CLI sends something that cannot be meant, we say so before anything is sent."""
+    """If the CLI sends something that cannot be right, we report an error before anything is sent."""
     different = DIFFERENT[case]
     world = build(different.world, tmp_path, recorder)
     ask_cli(restate_cli, world, recorder)
@@ -514,7 +514,7 @@ READ_BY_THE_CLI = {
 
 @pytest.mark.parametrize("case", READ_BY_THE_CLI)
 def test_warns_of_a_dotenv_that_the_cli_obeys(case: str, tmp_path: Path, recorder: Recorder, restate_cli: Path) -> None:
-    """A .env that changes what the CLI does changes nothing here, and the warning names file, variable and cluster."""
+    """A .env that changes the CLI's behavior changes nothing here, and the warning names file, variable and cluster."""
     world = build(READ_BY_THE_CLI[case], tmp_path, recorder)
     theirs, _ = ask_cli(restate_cli, world, recorder)
     with pytest.warns(SettingsWarning) as caught:

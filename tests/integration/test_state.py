@@ -1,4 +1,4 @@
-"""State read and changed on real servers of each kind, with handlers that write, hold, and come in between."""
+"""State read and changed on real servers of each kind, with handlers that write, hold, and interfere."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Drawers:
 
     @contextlib.contextmanager
     def held(self, key: str) -> Iterator[str]:
-        """Let a handler hold the key within the block, and end regularly after it."""
+        """Let a handler hold the key within the block, and end normally after it."""
         id_ = self.lab.ingress.send("Drawer", "hold", key=key).invocation_id
         wait_for(lambda: self.status(id_) == "suspended")
         yield id_
@@ -83,7 +83,7 @@ class Drawers:
 
 
 def in_the_background(call: Callable[[], Any]) -> Callable[[], Any]:
-    """Start a call, and return what waits for its end and gives its result or its error."""
+    """Start a call, and return a function that waits for its end and returns its result or raises its error."""
     ended: list[Any] = []
 
     def run() -> None:
@@ -130,7 +130,7 @@ def _is_ready(lab: rl.Lab) -> bool:
 
 
 def test_a_state_is_a_mapping_of_what_its_bytes_say(drawers: Drawers) -> None:
-    """JSON is decoded, other text is text, the rest stays bytes; the version is that of the server."""
+    """JSON is decoded, other text is text, the rest stays bytes; the version equals the server's."""
     drawers.put(ODD, total=5, cart={"mug": 2}, gone=None)
     drawers.lab.ingress.call("Drawer", "put_hex", {"text": b"not json".hex(), "raw": BINARY.hex()}, key=ODD)
     read = state(drawers.lab, "Drawer", ODD)
@@ -142,11 +142,11 @@ def test_a_state_is_a_mapping_of_what_its_bytes_say(drawers: Drawers) -> None:
 
 
 def test_where_no_state_can_be(drawers: Drawers) -> None:
-    """An unused key has an empty state, a plain service none, an unknown one is not found; near names are named."""
+    """An unused key has an empty state, a plain service has none, an unknown one raises NotFound with near names."""
     assert len(state(drawers.lab, "Drawer", "never used")) == 0
     with pytest.raises(errors.ArgumentError, match="plain service"):
         state(drawers.lab, "Plain", "k")
-    with pytest.raises(errors.NotFound, match="Is it Drawer"):
+    with pytest.raises(errors.NotFound, match="Similar: Drawer"):
         state(drawers.lab, "Drawers", "k")
     with pytest.raises(errors.ArgumentError, match="plain service"):
         set_state(drawers.lab, "Plain", "k", {"a": 1}, reason=WHY)
@@ -165,7 +165,7 @@ def test_untouched_keys_stay_byte_for_byte(drawers: Drawers) -> None:
 
 
 def test_an_encoding_is_kept(drawers: Drawers) -> None:
-    """A text replaces a text as text, bytes go as they are, and another encoding is refused unless it is meant."""
+    """A text replaces a text as text, bytes stay bytes, and another encoding is refused unless it is explicit."""
     drawers.lab.ingress.call("Drawer", "put_hex", {"text": b"old words".hex(), "raw": BINARY.hex()}, key="kept")
     assert dict(drawers.set("kept", {"text": "new words", "raw": b"\xfe"}).raw) == {
         "text": b"new words",
@@ -179,7 +179,7 @@ def test_an_encoding_is_kept(drawers: Drawers) -> None:
 
 
 def test_deleting_and_clearing_are_said(drawers: Drawers) -> None:
-    """Only what delete names goes; clear lets all go but what is set with it."""
+    """Only the keys in delete are removed; clear removes all keys except those set with it."""
     drawers.put("less", a=1, b=2, c=3)
     assert dict(drawers.set("less", {"b": 4}, delete=["a"])) == {"b": 4, "c": 3}
     assert dict(drawers.set("less", {"d": 5}, clear=True)) == {"d": 5}
@@ -190,11 +190,11 @@ def test_deleting_and_clearing_are_said(drawers: Drawers) -> None:
 
 @QUEUED_CHANGES
 def test_a_change_since_it_was_read_is_a_conflict_with_both_values(drawers: Drawers) -> None:
-    """The State that one decided on guards the change: what a handler wrote since then stays, also in other keys."""
+    """The State that was read guards the change: a handler's later write stays, also in other keys."""
     drawers.put("since", total=5, token="old")
     read = state(drawers.lab, "Drawer", "since")
     drawers.put("since", total=6, token="hush")
-    with pytest.raises(errors.StateConflict, match="'total' was 5, 7 was to be, and is 6") as caught:
+    with pytest.raises(errors.StateConflict, match="'total' was 5, your value is 7, now it is 6") as caught:
         drawers.set("since", {"total": 7}, state=read)
     lost = caught.value
     assert (lost.before["total"], lost.mine["total"], lost.theirs["total"], lost.sent) == (5, 7, 6, False)
@@ -207,7 +207,7 @@ def test_a_change_since_it_was_read_is_a_conflict_with_both_values(drawers: Draw
 
 @QUEUED_CHANGES
 def test_a_handler_that_writes_while_the_change_waits_wins(drawers: Drawers) -> None:
-    """A change that is queued behind a handler that writes is dropped by the server, and said to be lost."""
+    """A change that is queued behind a handler that writes is dropped by the server, and reported as lost."""
     drawers.put("race", total=5)
     with drawers.held("race"):
         drawers.queue("race", total=6)
@@ -221,7 +221,7 @@ def test_a_handler_that_writes_while_the_change_waits_wins(drawers: Drawers) -> 
 
 @QUEUED_CHANGES
 def test_a_held_object_is_waited_for(drawers: Drawers) -> None:
-    """The change is applied when the holder ends, and returns then."""
+    """The change is applied when the holder ends, and the call returns then."""
     drawers.put("held", total=5)
     with drawers.held("held"):
         outcome = in_the_background(lambda: drawers.set("held", {"total": 7}))
@@ -232,7 +232,7 @@ def test_a_held_object_is_waited_for(drawers: Drawers) -> None:
 
 @QUEUED_CHANGES
 def test_a_state_that_is_put_back_before_the_turn_comes_is_no_conflict(drawers: Drawers) -> None:
-    """Another state that is seen while somebody is still in front decides nothing: the server looks when it is due."""
+    """A different state seen while another invocation is ahead decides nothing: the server compares when it is due."""
     drawers.put("back", total=5, status="idle")
     with drawers.held("back"):
         drawers.queue("back", status="busy")
@@ -257,16 +257,16 @@ def test_what_comes_behind_the_change_does_not_hide_that_it_was_applied(drawers:
 
 @QUEUED_CHANGES
 def test_a_limit_that_passes_says_behind_whom_the_change_waits(drawers: Drawers) -> None:
-    """It is not known then what comes of it, and it is applied when the holder ends."""
+    """The outcome is not known then, and the change is applied when the holder ends."""
     with drawers.held("late") as holder:
-        with pytest.raises(errors.OutcomeUnknown, match=f"{holder} holds the object.*cannot be taken back"):
+        with pytest.raises(errors.OutcomeUnknown, match=f"{holder} holds the object.*cannot be undone"):
             drawers.set("late", {"x": 1}, timeout="1.2s")
         assert drawers.raw("late") == {}
     wait_for(lambda: drawers.raw("late") == {"x": b"1"})
 
 
 def test_a_workflow_has_state_like_an_object(drawers: Drawers) -> None:
-    """Its run does not hold it."""
+    """Its run handler does not hold its key."""
     id_ = drawers.lab.ingress.send("Errand", "run", {"a": 1}, key="w").invocation_id
     wait_for(lambda: drawers.status(id_) == "suspended")
     assert dict(set_state(drawers.lab, "Errand", "w", {"b": 2}, reason=WHY)) == {"a": 1, "b": 2}
@@ -275,7 +275,7 @@ def test_a_workflow_has_state_like_an_object(drawers: Drawers) -> None:
 
 @pytest.mark.also_on(OLDEST, reason="1.6 has no scopes")
 def test_a_scope_is_another_object(drawers: Drawers) -> None:
-    """With a scope the scoped object is read and changed; a server without scopes is not asked."""
+    """With a scope the scoped object is read and changed; a server without scopes gets no request."""
     if drawers.kind == "1.6.1":
         with pytest.raises(errors.NotOnThisServer, match=r"1\.6\.1"):
             drawers.set("scoped", {"a": 1}, scope="blue")
@@ -287,7 +287,7 @@ def test_a_scope_is_another_object(drawers: Drawers) -> None:
 
 
 def test_every_change_is_in_the_audit_log_and_what_changes_nothing_is_not_sent(drawers: Drawers) -> None:
-    """The record has object and reason, and no value; a state that is as it should be already makes none."""
+    """The record has object and reason, and no value; a state that already has the new values creates no record."""
     canary = "canary-55d1"
     drawers.set("audited", {"a": canary})
     assert dict(drawers.set("audited", {"a": canary})) == {"a": canary}
@@ -297,7 +297,7 @@ def test_every_change_is_in_the_audit_log_and_what_changes_nothing_is_not_sent(d
 
 
 def test_a_read_only_connection_reads_and_does_not_change(drawers: Drawers) -> None:
-    """Nothing is sent, and nothing is written to the audit log, also where nothing would change."""
+    """Nothing is sent, and nothing is written to the audit log, even for a change without effect."""
     drawers.put("closed", a=1)
     address, before = drawers.lab.settings.admin_url, len(rl.audit_log(drawers.audit))
     with rl.connect(address, read_only=True, audit=drawers.audit) as lab:
@@ -310,7 +310,7 @@ def test_a_read_only_connection_reads_and_does_not_change(drawers: Drawers) -> N
 
 
 def test_a_state_too_large_for_the_admin_api_is_refused_before_it_is_sent(drawers: Drawers) -> None:
-    """The limit is the server's own: what is just below goes through, the rest is not sent."""
+    """The limit is the server's own: a state just below it is accepted, a larger one is not sent."""
     drawers.set("large", {"b": b"\xff" * 520_000})
     with pytest.raises(errors.ArgumentError, match="2,097,152"):
         drawers.set("large", {"c": b"\xff" * 10_000})
@@ -320,7 +320,7 @@ def test_a_state_too_large_for_the_admin_api_is_refused_before_it_is_sent(drawer
 def test_the_stop_button_says_that_the_change_is_still_coming(
     drawers: Drawers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever stops waiting is told that this does not take the change back."""
+    """The message after a stop states that the change is not taken back."""
 
     def stop(_: float) -> None:
         raise KeyboardInterrupt
@@ -335,7 +335,7 @@ def test_the_stop_button_says_that_the_change_is_still_coming(
 
 
 class Frozen(RowSource):
-    """Tables of a live source as they were at a moment, answered by DataFusion, the server's own engine."""
+    """Tables of a live source as they were at a certain time, queried with DataFusion, the server's own engine."""
 
     def __init__(self, lab: rl.Lab) -> None:
         self.name, self.version, self.now = f"{lab.name}, frozen", lab.version, lab.now
@@ -366,12 +366,12 @@ def test_a_frozen_source_gives_the_same_state_and_takes_no_change(drawers: Drawe
         state(frozen, "Plain", "k")
     with pytest.raises(errors.ArgumentError, match="live cluster"):
         set_state(frozen, "Drawer", ODD + "3", {"total": 7}, reason=WHY)
-    with pytest.raises(errors.ArgumentError, match="read it from here"):
+    with pytest.raises(errors.ArgumentError, match="read the state here"):
         drawers.set(ODD + "3", {"total": 7}, state=read)
 
 
 def test_state_of_the_demo(healthy: Cluster) -> None:
-    """The demo's stock is read from a cluster that is only looked at."""
+    """The demo's stock is read from a cluster that is only read."""
     with rl.connect(healthy.admin_url, read_only=True) as lab:
         read = state(lab, "Inventory", "mug")
         assert read

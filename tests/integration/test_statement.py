@@ -1,4 +1,4 @@
-"""Literals, names and limits against real servers of every kind: what goes in comes back equal."""
+"""Literals, names and limits against real servers of every kind: values come back equal."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def lab(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def returned(lab: Lab, values: list[Any]) -> list[Any]:
-    """Send values as parameters of one statement and return what comes back."""
+    """Send values as parameters of one statement and return the values of its row."""
     names = [f"v{position}" for position in range(len(values))]
     columns = ", ".join(f":{name} AS {name}" for name in names)
     table = lab.arrow(f"SELECT {columns}", params=dict(zip(names, values, strict=True)))
@@ -63,7 +63,7 @@ def many(elements: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
 @given(values=many(TEXT))
 @example(values=["", "'", "''", "\\", "\\'", "\0", ":x", "--", "/*", "*/", ";", "$$", "\r\n", "\U0010ffff", "\ufeff"])
 def test_strings(lab: Lab, values: list[str]) -> None:
-    """Every string comes back equal, whatever stands in it."""
+    """Every string comes back equal, whatever it contains."""
     assert returned(lab, values) == values
 
 
@@ -71,7 +71,7 @@ def test_strings(lab: Lab, values: list[str]) -> None:
 @given(values=many(st.integers(-(2**63), 2**64 - 1) | st.booleans() | st.none() | st.binary()))
 @example(values=[-(2**63), INT_MAX, INT_MAX + 1, 2**64 - 1, 0, -1, True, False, None, b"", b"'\0\xff"])
 def test_integers_booleans_bytes(lab: Lab, values: list[Any]) -> None:
-    """Integers of 64 bits with or without sign, booleans, NULL and bytes come back equal and of their type."""
+    """Signed and unsigned 64-bit integers, booleans, NULL and bytes come back equal and with their type."""
     came = returned(lab, values)
     assert [(type(value), value) for value in came] == [(type(value), value) for value in values]
 
@@ -87,7 +87,7 @@ def test_floats(lab: Lab, values: list[float]) -> None:
 @on_server
 @given(values=many(st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=ZONES)))  # noqa: DTZ001
 def test_datetimes(lab: Lab, values: list[datetime]) -> None:
-    """Aware datetimes of any year and zone come back as the same moment, with microseconds and a zone."""
+    """Aware datetimes of any year and zone come back as the same time, with microseconds and a zone."""
     came = returned(lab, values)
     assert came == values
     assert all(value.utcoffset() == timedelta(0) for value in came)
@@ -179,14 +179,14 @@ def test_big_keys_optional_filters_limit_and_offset(lab: Lab) -> None:
 
 
 def test_tens_of_thousands_of_ids(lab: Lab) -> None:
-    """A list that fills the request selects what it names."""
+    """A list that fills the request selects exactly its ids."""
     ids = lab.arrow("SELECT id FROM sys_invocation")["id"].to_pylist()
     wanted = [*ids, *(ids[0][:-8] + f"{number:08}" for number in range(45_000))]
     assert one(lab, "SELECT count(*) AS n FROM sys_invocation WHERE id IN :ids", ids=wanted) >= len(ids) - 5
 
 
 def test_the_body_limit_is_the_servers(lab: Lab, cluster: Cluster) -> None:
-    """The largest statement that is bound is taken; a body one byte beyond the limit is not."""
+    """The largest statement that can be bound is accepted; a body one byte above the limit is not."""
     room = BODY_LIMIT - len(json.dumps({"query": "SELECT length('') AS n"}))
     assert one(lab, "SELECT length(:text) AS n", text="x" * room) == room
     start = '{"query":"SELECT 1 --'
@@ -238,7 +238,7 @@ BIGGEST: dict[str, Callable[[], str]] = {
 @OTHER_ENGINE
 @pytest.mark.parametrize("shape", BIGGEST)
 def test_the_biggest_shapes_are_answered(lab: Lab, shape: str) -> None:
-    """The largest statement of each dangerous shape that is let through is answered, and the server lives on."""
+    """The largest allowed statement of each dangerous shape is answered, and the server survives."""
     statement = BIGGEST[shape]()
     assert lab.arrow(statement, timeout=20).num_columns == 1
     assert one(lab, "SELECT 1 AS still_there") == 1
@@ -248,7 +248,7 @@ def test_the_biggest_shapes_are_answered(lab: Lab, shape: str) -> None:
 @on_server
 @given(text=st.text(alphabet="'\"$a\\ \n/*-eExX1,;", max_size=30))
 def test_strings_and_comments_end_where_the_server_ends_them(cluster: Cluster, text: str) -> None:
-    """What has no end for the server has none here, and the other way round."""
+    """A text without an end for the server has no end here, and the other way round."""
     statement = f"SELECT 1 AS {text}"
     try:
         list(tokens(statement))
@@ -261,13 +261,13 @@ def test_strings_and_comments_end_where_the_server_ends_them(cluster: Cluster, t
 
 
 def test_a_bound_statement_means_the_same_when_bound_again(lab: Lab) -> None:
-    """Binding is done once: what it returns is a statement without parameters."""
+    """Binding is done once: its result is a statement without parameters."""
     sent = bind("SELECT :a AS a", a="it's :b -- ; /*")
     assert one(lab, sent) == "it's :b -- ; /*"
 
 
 def test_what_is_refused_here_never_reaches_the_server(lab: Lab) -> None:
-    """A SET leaves the session that all share as it was."""
+    """A SET does not change the session that all clients share."""
     size = "SHOW datafusion.execution.batch_size"
     before = lab.arrow(size).to_pylist()
     for statement in ("SET datafusion.execution.batch_size = 77", "EXPLAIN SET datafusion.execution.batch_size = 77"):

@@ -1,4 +1,4 @@
-"""Waits on real servers of each kind: planted deadlocks, queues, chains, and what nobody resolves."""
+"""Waits on real servers of each kind: planted deadlocks, queues, chains, and waits that are never resolved."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ SUSPENDED = {
 
 @dataclass(frozen=True)
 class Planted:
-    """A server with everything planted, who is who, and what waits() found."""
+    """A server with everything planted, the roles, and the result of waits()."""
 
     lab: rl.Lab
     ids: Mapping[str, str]
     found: Waits
 
     def names(self, ids: list[str]) -> list[str]:
-        """Return the names of these ids; called ones, which have none, as "·"."""
+        """Return the names of these ids; called ones, which have no name, as "·"."""
         known = {id_: name for name, id_ in self.ids.items()}
         return [known.get(id_, "·") for id_ in ids]
 
@@ -106,12 +106,12 @@ def _statuses(lab: rl.Lab, ids: list[str]) -> list[str]:
 
 
 def _unsettled(lab: rl.Lab, ids: Mapping[str, str]) -> list[str]:
-    """Return who does not wait yet as planted."""
+    """Return the invocations that do not wait yet as planted."""
     frame = lab.sql("SELECT id, status, invoked_by_id FROM sys_invocation_status WHERE status <> 'completed'")
     suspended = set(frame.loc[frame["status"] == "suspended", "id"])
     callers = set(frame.loc[frame["status"] == "inboxed", "invoked_by_id"])
     called = {ids[name] for name in ("a1", "b1", "r1", "r2", "r3", "self", "any", "both", "e1", "e2")}
-    # Who visits is suspended in the sleep before, too: wait until its call queues.
+    # A visitor is suspended in the sleep before, too: wait until its call queues.
     return [name for name in SUSPENDED if ids[name] not in suspended] + sorted(called - callers)
 
 
@@ -139,14 +139,14 @@ def test_a_circle_of_keys_is_a_deadlock(world: Planted, names: list[str], keys: 
 
 
 def test_a_circle_may_lead_through_a_service(world: Planted) -> None:
-    """Who has somebody else call its own key is in a deadlock with them."""
+    """An invocation that has a service call its own key is in a deadlock with it."""
     row = world.deadlock("through")
     assert row["certain"]
     assert row["targets"] == ["Depot/through/visit_through_office", "Office/fetch", "Depot/through/take"]
 
 
 def test_who_may_go_on_is_not_stuck_for_certain(world: Planted) -> None:
-    """A time-out beside the call, and callers that run, make it a question: this SDK does not say what it needs."""
+    """A time-out beside the call, or a running caller, makes it uncertain: this SDK does not report its waits."""
     assert not world.deadlock("any")["certain"]
     assert "Depot/any/visit_or_give_up also waits for a sleep until" in world.deadlock("any")["reason"]
     assert not world.deadlock("both")["certain"]
@@ -156,9 +156,9 @@ def test_who_may_go_on_is_not_stuck_for_certain(world: Planted) -> None:
 
 
 def test_the_holder_of_a_key_is_the_root(world: Planted) -> None:
-    """Its queue, their callers up to the top, and who follows it wait for the holder; it waits for an awakeable."""
+    """Its queue, their callers up to the top, and the followers wait for the holder; it waits for an awakeable."""
     row = world.blocker("held")
-    # directly: four in the queue, three calls in it, one that follows; then look, fetch, delegate, fetch_all
+    # directly: four in the queue, three calls in it, one follower; then look, fetch, delegate, fetch_all
     assert (row["status"], row["direct_waiting"], row["total_waiting"]) == ("suspended", 8, 12)
     assert row["waits_for"].startswith("the awakeable sign_1")
     assert set(row["examples"]) <= set(world.found.edges["waiter"])
@@ -173,7 +173,7 @@ def test_a_root_that_fails_says_with_what(world: Planted) -> None:
 
 
 def test_each_thing_awaited_is_an_edge(world: Planted) -> None:
-    """Calls, keys, handles, awakeables, promises and sleeps have what is awaited, and since when."""
+    """Calls, keys, handles, awakeables, promises and sleeps have the awaited thing, and the begin of the wait."""
     (follow,) = world.edges("follow")
     assert (follow["kind"], follow["blocker"]) == ("attach", world.ids["held"])
     (queued,) = world.edges("queue0")
@@ -192,7 +192,7 @@ def test_each_thing_awaited_is_an_edge(world: Planted) -> None:
 
 
 def test_what_nobody_resolves_is_listed(world: Planted) -> None:
-    """Awakeables have the id to resolve them by, promises their key; sleeps stand with the next to wake first."""
+    """Awakeables have the id that resolves them, promises their key; sleeps are listed with the next wake-up first."""
     found = world.found
     assert set(found.open_awakeables["waiter"]) == {world.ids["held"], world.ids["ask"]}
     assert list(found.open_promises["waiter"]) == [world.ids["consent"]]
@@ -201,7 +201,7 @@ def test_what_nobody_resolves_is_listed(world: Planted) -> None:
 
 
 def test_the_card_and_the_line_say_it(world: Planted) -> None:
-    """The repr counts, the card names: the key with quotes is escaped, and nothing was left out."""
+    """The repr counts, the card names: the key with quotes is escaped, and nothing is excluded."""
     assert "4 deadlocks · 3 possible deadlocks · 2 root blockers · 2 awakeables · 1 promise" in repr(world.found)
     html = world.found._repr_html_()
     assert "a/&#34;b&#39;é✓" in html
@@ -225,7 +225,7 @@ def test_a_scan_reads_the_commands_that_are_read_by_id(world: Planted) -> None:
 
 
 def test_a_small_limit_still_counts_the_queues(world: Planted) -> None:
-    """With few rows read, those in the edges come with what the server counts behind each key, and it is said."""
+    """With few rows read, the counts behind each key come from the server, and the result states that."""
     with pytest.warns(errors.Truncated, match="suspended for longest"):
         found = waits(world.lab, limit=10)
     (row,) = found.blockers[found.blockers["id"] == world.ids["held"]].to_dict("records")
@@ -235,7 +235,7 @@ def test_a_small_limit_still_counts_the_queues(world: Planted) -> None:
 
 
 def test_the_way_out_leads_out(world: Planted) -> None:
-    """Cancelling the one that is named ends each certain deadlock, and nobody in it waits any more; the last test."""
+    """Cancelling the named invocation ends each certain deadlock, and none of its members waits; the last test."""
     certain = world.found.deadlocks[world.found.deadlocks["certain"]]
     for id_ in certain["cancel"]:
         world.lab.admin.cancel_invocation(id_)

@@ -1,4 +1,4 @@
-"""Waits of random worlds, whose deadlocks, roots and queues are computed here from what was planted."""
+"""Waits of random worlds; this file computes their deadlocks, roots and queues from the planted calls."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from support.wait_services import running_waits
 pytestmark = pytest.mark.server
 
 KEYS = 40
-SEED = 452  # of a world with four deadlocks, one possible one, and some in them who want several keys
+SEED = 452  # of a world with four deadlocks, one possible one, and members that wait for several keys
 Orders = Mapping[str, list[str]]
 Node = str | tuple[str, int, str]
 
 
 @dataclass(frozen=True)
 class World:
-    """What was planted, who holds which key, and what waits() found."""
+    """The planted world, the holder of each key, and the result of waits()."""
 
     orders: Orders
     holders: Mapping[str, str]
@@ -34,7 +34,7 @@ class World:
 
     @property
     def graph(self) -> nx.DiGraph:
-        """Return who waits for whom: holders by id, whom they called by a tuple."""
+        """Return the graph of waits: holders by id, their calls by a tuple."""
         graph = nx.DiGraph()
         for key, wanted in self.orders.items():
             for number, each in enumerate(wanted):
@@ -48,7 +48,7 @@ class World:
 
     @property
     def stuck(self) -> set[Node]:
-        """Return who can never go on, however each of them chooses, and the calls that wait for one of these."""
+        """Return the holders that can never go on, whatever each of them chooses, and the calls that wait for these."""
         goes = {key for key, wanted in self.orders.items() if not wanted}
         while more := {
             key
@@ -66,7 +66,7 @@ class World:
 
 @pytest.fixture(scope="module", params=KINDS[1:])
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Give a world in which everybody holds a key and then, on a sign, wants those of others."""
+    """Give a world in which every holder has a key and then, on a sign, waits for keys of others."""
     binary = server_binary(request.param)
     with running_waits(binary, tmp_path_factory.mktemp("random"), vqueues=request.param.endswith("vqueues")) as lab:
         orders = _orders(random.Random(SEED))  # noqa: S311 - no secret
@@ -95,7 +95,7 @@ def _fetches(orders: Orders) -> int:
 
 
 def _settled(lab: rl.Lab) -> tuple[int, int]:
-    """Return how many queue, and how many are suspended without having been told to go on."""
+    """Return how many are queued, and how many are suspended without a signal to go on."""
     seen = lab.sql("SELECT status, suspended_waiting_for_signals AS signals FROM sys_invocation_status")
     first_sign = [17 in (signals if signals is not None else []) for signals in seen["signals"]]
     suspended = seen["status"].eq("suspended") & ~pd.Series(first_sign, dtype=bool)
@@ -103,7 +103,7 @@ def _settled(lab: rl.Lab) -> tuple[int, int]:
 
 
 def test_every_deadlock_is_found_and_no_other(world: World) -> None:
-    """Certain ones are those that nobody can leave, possible ones all other circles; each is named once."""
+    """A deadlock is certain if none of its members can leave it, otherwise possible; each is named once."""
     graph = world.graph
     certain = _circles(graph.subgraph(world.stuck))
     possible = [each for each in _circles(graph) if not any(each & circle for circle in certain)]
@@ -118,7 +118,7 @@ def test_every_deadlock_is_found_and_no_other(world: World) -> None:
 
 
 def test_roots_and_their_waiters_are_counted(world: World) -> None:
-    """Everybody behind a root counts once, whichever ways lead there; the same for who is behind a deadlock."""
+    """Every invocation behind a root counts once, whichever paths lead there; the same holds behind a deadlock."""
     graph = world.graph
     roots = {node for node in graph if not graph.out_degree(node)}
     expected = {node: (graph.in_degree(node), len(nx.ancestors(graph, node))) for node in roots}

@@ -1,4 +1,4 @@
-"""Explanations on real servers of each kind: every planted fault and victim, what is not wrong, and what one can do."""
+"""Explanations on real servers of each kind: every planted fault and victim, healthy invocations, and next steps."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ OTHER_ENGINE = pytest.mark.also_on(OLDEST, reason="1.6 has an older SQL engine, 
 
 NOBODY = "inv_1" + "0" * 33
 TRYING = {"backing-off", "running", "ready"}
-# role → the role at the end of its chain, what that one waits for, and what the summary names
+# role → the role at the end of its chain, its wait, and the terms that the summary has
 CHAINS = {
     "storm_caller_1": ("storm_503_7", "step", "charge card", ["RT0007", "“charge card”", "HTTP 503"]),
     "storm_503_1": ("storm_503_1", "step", "charge card", ["RT0007", "“charge card”", "HTTP 503"]),
     "storm_timeout_1": ("storm_timeout_1", "step", "charge card", ["RT0007", "mc-gateway.paystream.example"]),
     "agent_denver": ("agent_denver", "step", "get weather", ["RT0007", "“get weather”", "Denver"]),
-    "hot_key_holder": ("hot_key_holder", "awakeable", None, ["nobody has resolved"]),
-    "hot_key_opener": ("hot_key_holder", "awakeable", None, ["which is suspended", "nobody has resolved"]),
-    "hot_key_queue_1": ("hot_key_holder", "awakeable", None, ["key Account/acme-retail", "nobody has resolved"]),
-    "hot_key_caller_1": ("hot_key_holder", "awakeable", None, ["key Account/acme-retail", "nobody has resolved"]),
+    "hot_key_holder": ("hot_key_holder", "awakeable", None, ["which is not resolved"]),
+    "hot_key_opener": ("hot_key_holder", "awakeable", None, ["which is suspended", "which is not resolved"]),
+    "hot_key_queue_1": ("hot_key_holder", "awakeable", None, ["key Account/acme-retail", "which is not resolved"]),
+    "hot_key_caller_1": ("hot_key_holder", "awakeable", None, ["key Account/acme-retail", "which is not resolved"]),
     "paused_1": (
         "paused_1",
         "resume",
@@ -42,8 +42,8 @@ CHAINS = {
         ["RT0007", "“send transfer”", "returned AC04", "until it is resumed"],
     ),
     "paused_by_hand": ("paused_by_hand", "resume", None, ["“print label”", "PrinterOffline", "until it is resumed"]),
-    "forgotten_awakeable": ("forgotten_awakeable", "awakeable", None, ["nobody has resolved"]),
-    "forgotten_promise": ("forgotten_promise", "promise", "payment", ["“payment”", "nobody has completed"]),
+    "forgotten_awakeable": ("forgotten_awakeable", "awakeable", None, ["which is not resolved"]),
+    "forgotten_promise": ("forgotten_promise", "promise", "payment", ["“payment”", "which is not completed"]),
     "pinned_to_removed_1": ("pinned_to_removed_1", "step", None, ["RT0011", "was removed", "service Loyalty"]),
     "asleep_on_removed_1": ("asleep_on_removed_1", "sleep", None, ["“a year”", "no longer registered", "RT0011"]),
     "unreachable_1": ("unreachable_1", "step", None, ["RT0010", "do not reach its code", "502 Bad Gateway"]),
@@ -57,7 +57,7 @@ ENDS = {
     "killed": ("killed", ["was killed"]),
     "cancelled": ("cancelled", ["was cancelled"]),
 }
-# what each role is offered, about its root and itself, at least; and what would do nothing or be refused
+# the actions offered for each role, about its root and itself, at least; and actions without effect or refused
 OFFERS = {
     "storm_caller_1": ({"repair", "resume", "pause", "cancel", "kill"}, {"purge", "restart_as_new"}),
     "hot_key_queue_1": ({"resolve_awakeable", "reject_awakeable", "cancel", "kill"}, {"resume", "pause"}),
@@ -72,7 +72,7 @@ OFFERS = {
 
 
 class Watched(SourceWrapper):
-    """A source that remembers what it was asked."""
+    """A source that records its statements."""
 
     def __init__(self, lab: Lab) -> None:
         super().__init__(lab)
@@ -85,7 +85,7 @@ class Watched(SourceWrapper):
 
 @pytest.fixture(scope="module")
 def told(incident: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Explanation]]:
-    """Explain one player of each role on a kind of server."""
+    """Explain one invocation of each role on a kind of server."""
     with rl.connect(incident.admin_url, audit=tmp_path_factory.mktemp("why"), read_only=True) as lab:
         roles = [*CHAINS, *ENDS, "restarted_2", "restarted_3", "restock_tomorrow", "cooling_off"]
         yield {role: why(lab, incident.roles[role]) for role in roles}
@@ -95,7 +95,7 @@ def told(incident: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @VQUEUE_TABLES
 @pytest.mark.parametrize("role", CHAINS)
 def test_each_fault_and_victim_has_its_cause(told: dict[str, Explanation], incident: Cluster, role: str) -> None:
-    """The chain ends at the true root blocker and what that waits for; the summary names step, code, key, failure."""
+    """The chain ends at the true root blocker and its wait; the summary names step, code, key, failure."""
     root, waits_for, what, named = CHAINS[role]
     found = told[role]
     last = found.chain.iloc[-1]
@@ -123,7 +123,7 @@ def test_the_chain_goes_link_by_link(told: dict[str, Explanation], incident: Clu
 
 
 def test_the_awakeable_is_the_one_to_resolve(told: dict[str, Explanation], incident: Cluster) -> None:
-    """Its id stands in the summary, in the chain and in the line of code, and belongs to the root blocker."""
+    """Its id is in the summary, in the chain and in the suggested code, and belongs to the root blocker."""
     found = told["hot_key_queue_1"]
     options = found.options.set_index("action")
     awakeable = found.chain["what"].iloc[-1]
@@ -134,7 +134,7 @@ def test_the_awakeable_is_the_one_to_resolve(told: dict[str, Explanation], incid
 
 @VQUEUE_TABLES
 def test_where_attempts_go_is_said(told: dict[str, Explanation], incident: Cluster, lab: Lab) -> None:
-    """A deployment that is gone or not reached is named, the latter with its address; with what to do about it."""
+    """A deployment that is gone or unreachable is named, the latter with its address; with the next step."""
     removed, unreachable = told["pinned_to_removed_1"], told["unreachable_1"]
     assert incident.roles["loyalty_deployment"] in removed.summary
     assert incident.roles["courier_deployment"] in unreachable.summary
@@ -158,17 +158,17 @@ def test_a_deadlock_is_named_with_its_circle(lab: Lab, incident: Cluster, name: 
         assert len(chain) == 2 * length
         assert list(chain["blocker"]) == [*chain["id"][1:], id_]
         assert sorted(set(chain["waits_for"])) == ["call", "key"]
-        assert "besides those in the deadlock" in found.summary
+        assert "No other invocation waits for those in the deadlock" in found.summary
         assert list(found.options["action"]) == ["cancel", "kill"]
         assert set(found.options["id"]) == {by_waits[0]["cancel"]} <= holders
 
 
 @VQUEUE_TABLES
 def test_who_waits_is_counted(told: dict[str, Explanation], incident: Cluster) -> None:
-    """Callers by name, the queue by number, and who stands behind these; nobody is nobody."""
+    """Callers are listed by name, the queue and those behind it by number; an empty set is stated as such."""
     holder = told["hot_key_holder"].summary
     assert f"17 invocations wait for it: its caller Orders/close_quarter ({incident.roles['hot_key_opener']})" in holder
-    assert "12 calls in the queue of its key Account/acme-retail, 4 behind these." in holder
+    assert "12 calls in the queue of its key Account/acme-retail, 4 that wait for these." in holder
     assert "No invocation waits for it." in told["storm_503_1"].summary
 
 
@@ -182,27 +182,27 @@ def test_who_called_waits_too(lab: Lab, incident: Cluster) -> None:
 
 @VQUEUE_TABLES
 def test_retries_are_counted_on_each_kind(told: dict[str, Explanation]) -> None:
-    """A back-off is one with vqueues, too, where it shows as ready: with attempts, their begin, and the next."""
+    """A back-off counts with vqueues, too, where it is shown as ready: with attempts, their begin, and the next."""
     for role in ("storm_503_1", "agent_denver", "unreachable_1"):
         found = told[role]
         assert found.status in TRYING
         attempts = re.search(r"Every attempt fails: ([\d,]+) attempts? since 20\d\d-", found.summary)
         assert attempts, found.summary
         assert int(attempts[1].replace(",", "")) >= 1
-        assert "and the next one" in found.summary
+        assert "and the next attempt" in found.summary
 
 
 @VQUEUE_TABLES
 def test_a_pause_by_hand_is_told_where_the_server_tells_it(told: dict[str, Explanation], incident: Cluster) -> None:
-    """With vqueues a pause by hand has no failure; elsewhere nothing tells it apart, and that is said."""
-    assert ("by hand: no failure is written down" in told["paused_by_hand"].summary) == incident.vqueues
+    """With vqueues a pause by hand has no failure; elsewhere the server does not show it, and the text states that."""
+    assert ("by hand: the pause has no failure" in told["paused_by_hand"].summary) == incident.vqueues
     assert ("It ran out of attempts." in told["paused_1"].summary) == incident.vqueues
     assert ("Restate does not record whether it ran out of attempts" in told["paused_1"].summary) != incident.vqueues
 
 
 @pytest.mark.parametrize("role", ENDS)
 def test_what_has_ended_is_told_with_its_end(told: dict[str, Explanation], role: str) -> None:
-    """How and when it ended, how long it took, with what failure, and until when the evidence is kept."""
+    """How and when it ended, how long it took, its failure, and until when its record is kept."""
     status, named = ENDS[role]
     found = told[role]
     assert found.status == status
@@ -214,7 +214,7 @@ def test_what_has_ended_is_told_with_its_end(told: dict[str, Explanation], role:
 
 @VQUEUE_TABLES
 def test_restarts_are_told_in_both_directions(told: dict[str, Explanation], incident: Cluster) -> None:
-    """Where it came from, all the way, and what it was restarted as."""
+    """The whole chain of its origins, and its restarts."""
     first, second, third = incident.ids("restarted")
     assert f"restarted from {second}, before that {first}." in told["restarted_3"].summary
     assert f"restarted from {first}. It was restarted as {third}." in told["restarted_2"].summary
@@ -223,11 +223,11 @@ def test_restarts_are_told_in_both_directions(told: dict[str, Explanation], inci
 @VQUEUE_TABLES
 @pytest.mark.parametrize("role", OFFERS)
 def test_only_what_helps_is_offered(told: dict[str, Explanation], role: str) -> None:
-    """What the server would refuse in that status, or take without effect, is not offered; code names the ids."""
+    """Actions that the server would refuse, or accept without effect, are not offered; code names the ids."""
     wanted, unwanted = OFFERS[role]
     options = told[role].options
     own = set(options["action"])
-    # for the moment of an attempt it runs, and there is nothing to resume; with vqueues it is ready before and after it
+    # during an attempt it runs, and there is nothing to resume; with vqueues it is ready before and after it
     moment = {"running": {"resume"}, "ready": {"resume", "pause"}}
     assert wanted - moment.get(told[role].chain["status"].iloc[-1], set()) <= own
     assert not unwanted & own
@@ -236,7 +236,7 @@ def test_only_what_helps_is_offered(told: dict[str, Explanation], role: str) -> 
 
 
 def test_the_root_blocker_comes_first(told: dict[str, Explanation], incident: Cluster) -> None:
-    """What helps the root stands before giving up on the one that was asked about."""
+    """An action on the root comes before an action that gives up on the invocation itself."""
     options = told["storm_caller_1"].options
     ids = list(dict.fromkeys(options["id"]))
     assert ids == [incident.roles["storm_503_7"], incident.roles["storm_caller_1"]]
@@ -245,7 +245,7 @@ def test_the_root_blocker_comes_first(told: dict[str, Explanation], incident: Cl
 
 @VQUEUE_TABLES
 def test_what_is_not_wrong_is_told_as_such(healthy: Cluster, tmp_path: Path) -> None:
-    """A sleep of two weeks, a start tomorrow, and a success need nobody; an unpaid workflow waits for its promise."""
+    """A two-week sleep, a start tomorrow, and a success need no action; an unpaid workflow waits for its promise."""
     with rl.connect(healthy.admin_url, audit=tmp_path / "audit", read_only=True) as lab:
         asleep, later, done, unpaid, cancelled = (
             why(lab, healthy.roles[role])
@@ -253,7 +253,7 @@ def test_what_is_not_wrong_is_told_as_such(healthy: Cluster, tmp_path: Path) -> 
         )
         wakes = asleep.chain["what"].iloc[0].removeprefix("until ")
     assert f"its sleep “cooling-off period”, which ends at {wakes} (in 13d" in asleep.summary
-    assert "It wakes by itself then: nothing is wrong with it." in asleep.summary
+    assert "It then wakes by itself; nothing is wrong with it." in asleep.summary
     assert "(in 23h" in later.summary
     assert "nothing is wrong with it" in later.summary
     assert asleep.options["action"].iloc[0] == later.options["action"].iloc[0] == "wait"
@@ -267,8 +267,8 @@ def test_who_is_not_there_is_said_to_be_so(lab: Lab) -> None:
     found = why(lab, NOBODY)
     assert f"has no invocation {NOBODY}" in found
     assert (found.target, found.status, len(found.chain), len(found.options)) == (None, None, 0, 0)
-    assert "not there" in repr(found)
-    assert "There is no such invocation" in found._repr_html_()
+    assert "not found" in repr(found)
+    assert "Invocation not found" in found._repr_html_()
     with pytest.raises(rl.errors.ArgumentError, match="id is 'inv_1x'"):
         why(lab, "inv_1x")
 
@@ -276,7 +276,7 @@ def test_who_is_not_there_is_said_to_be_so(lab: Lab) -> None:
 @OTHER_ENGINE
 @VQUEUE_TABLES
 def test_only_points_are_read(lab: Lab, incident: Cluster) -> None:
-    """Whatever is asked is asked by ids, keys or partitions, and about one invocation not more than thirty times."""
+    """Every statement selects by ids, keys or partitions, and one invocation takes at most thirty."""
     for role in ("hot_key_caller_1", "hot_key_holder", "deadlock_ring_1", "restarted_2", "mismatch_1"):
         source: Any = Watched(lab)
         why(source, incident.roles[role])
@@ -291,12 +291,12 @@ def test_only_points_are_read(lab: Lab, incident: Cluster) -> None:
 
 
 def test_it_looks_like_a_card(told: dict[str, Explanation]) -> None:
-    """The text is a str with the options below it, the repr a line, and the card shows what came from the cluster."""
+    """The text is a str with the options below it, the repr a line, and the card shows text from the cluster."""
     found = told["hot_key_caller_1"]
     assert isinstance(found, str)
     assert found.startswith(found.summary)
     assert "rl.plan(lab" in found
-    assert re.fullmatch(rf"<Explanation of {found.id}: Orders/bill is suspended; print\(\) it>", repr(found))
+    assert re.fullmatch(rf"<Explanation of {found.id}: Orders/bill is suspended; print\(\) shows it>", repr(found))
     html = found._repr_html_()
     assert html.count(found.id) >= 3
     assert "BankRejected(&#39;SEPA" in told["paused_1"]._repr_html_()
@@ -310,7 +310,7 @@ def lab(incident: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_the_server_takes_what_is_offered(kind: str, tmp_path: Path) -> None:
-    """Each action that is offered for a status is taken there by a server, each time on another invocation."""
+    """A server accepts each action that is offered for a status, each time on another invocation."""
     with running_waits(server_binary(kind), tmp_path, vqueues=kind.endswith("vqueues")) as lab:
         taken: set[tuple[str, str]] = set()
         for name, ids in _crowd(lab).items():
@@ -325,7 +325,7 @@ def test_the_server_takes_what_is_offered(kind: str, tmp_path: Path) -> None:
 
 
 def _own(lab: rl.Lab, id_: str) -> dict[str, Any]:
-    """Return what is offered about an invocation itself, by action."""
+    """Return the actions offered for an invocation itself."""
     rows = why(lab, id_).options.to_dict("records")
     return {row["action"]: row for row in rows if row["id"] == id_}
 
@@ -355,7 +355,7 @@ WANTED = {
 
 
 def _crowd(lab: rl.Lab) -> dict[str, list[str]]:
-    """Send invocations for every status, as many as there are actions, and wait until they are there."""
+    """Send invocations for every status, as many as there are actions, and wait until each has its status."""
 
     def office(handler: str, count: int, **more: Any) -> list[str]:
         return [lab.ingress.send("Office", handler, **more).invocation_id for _ in range(count)]

@@ -44,7 +44,7 @@ def test_sizes(module: Path) -> None:
 
 
 def test_below_the_panels_progress_is_plain() -> None:
-    """Only panels hand in a notebook's bar: nothing else imports tqdm.auto or tqdm.notebook."""
+    """Only panels pass a notebook's bar: nothing else imports tqdm.auto or tqdm.notebook."""
     for module in MODULES:
         if PACKAGE / "panels" not in module.parents:
             source = module.read_text(encoding="utf-8")
@@ -69,7 +69,7 @@ def test_late_imports_stand_in_a_shield() -> None:
 
 
 def _loading(tree: ast.AST) -> set[int]:
-    """Return the lines that import something, but for our own Shield."""
+    """Return the lines that import something, except our own Shield."""
     loading = set()
     for node in ast.walk(tree):
         is_import = isinstance(node, ast.Import | ast.ImportFrom)
@@ -86,20 +86,20 @@ def _shielded(tree: ast.AST) -> set[int]:
 
 
 def test_every_module_says_its_job() -> None:
-    """The first line of every module is its docstring."""
+    """Every module begins with its docstring."""
     assert [str(module) for module in MODULES if not ast.get_docstring(ast.parse(module.read_text("utf-8")))] == []
 
 
 def test_no_rooms_without_a_name() -> None:
-    """No ``utils``, no ``helpers``."""
+    """There is no ``utils`` and no ``helpers``."""
     assert [str(module) for module in MODULES if module.stem in {"utils", "helpers", "common", "misc"}] == []
 
 
-KNOWS_SOURCES = {"client", "evidence"}  # where the classes are, and is_lab(), which decides what can be changed
+KNOWS_SOURCES = {"client", "evidence"}  # it has the classes, and is_lab(), which decides whether changes are possible
 
 
 def test_no_verb_asks_which_source_it_has() -> None:
-    """A source says what it is by ``live`` and ``coverage``; a change asks ``require_lab()``."""
+    """A source describes itself with ``live`` and ``coverage``; a change calls ``require_lab()``."""
     asking = []
     for module in MODULES:
         if module.relative_to(PACKAGE).parts[0] not in KNOWS_SOURCES:
@@ -109,7 +109,7 @@ def test_no_verb_asks_which_source_it_has() -> None:
 
 
 def _asks_which_source(node: ast.AST) -> bool:
-    """Return whether a node is isinstance(…, Lab), type(source) is …, hasattr(source, …) or the like."""
+    """Return True if a node is isinstance(…, Lab), type(source) is …, hasattr(source, …) or similar."""
     if isinstance(node, ast.Compare):
         return any(ast.unparse(each) in {"type(source)", "type(lab)"} for each in (node.left, *node.comparators))
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or len(node.args) < 2:
@@ -121,7 +121,7 @@ def _asks_which_source(node: ast.AST) -> bool:
 
 
 def test_the_readme_shows_the_layers_that_are_checked() -> None:
-    """The README's picture of the layers is the one that import-linter holds."""
+    """The README's picture of the layers is the one that import-linter checks."""
     config = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     contract = next(c for c in config["tool"]["importlinter"]["contracts"] if c["id"] == "layers")
     order = " → ".join(layer.replace("(", "").replace(")", "") for layer in contract["layers"])
@@ -136,7 +136,7 @@ def test_notebooks_have_no_outputs() -> None:
 
 
 def test_no_machine_paths_and_no_lock_files() -> None:
-    """No path of anybody's machine and no lock file is in the repository."""
+    """The repository has no path of a developer's machine and no lock file."""
     forbidden = [str(Path.home()) + "/", str(ROOT) + "/"]
     for file in tracked():
         assert not file.name.endswith((".lock", "package-lock.json")), file

@@ -1,1 +1,1 @@
-"""What tests share: clusters, a browser, isolation from the developer's own machine."""
+"""Shared parts of the tests: clusters, a browser, isolation from the developer's own machine."""

@@ -1,4 +1,4 @@
-"""What a page looks like to those who see little, and to those who hear it: names, contrast, and what sticks out."""
+"""Checks a page for people with low vision and for screen readers: names, contrast and overflow."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ ROLES = (
     "searchbox", "spinbutton", "tab", "textbox",
 )  # fmt: skip
 MARK = "data-reviewed"
-# Each text in sight with the contrast to the ground that it stands on, as WCAG 2 counts it. What cannot be used may be
-# faint. Grounds are blended up to the first one that nothing shines through.
+# Each visible text with its contrast to the background behind it, as WCAG 2 defines it. Disabled controls may be faint.
+# Backgrounds are blended up to the first opaque one.
 FAINT = r"""(root, least) => {
     const rgba = text => {
         const parts = text.match(/[\d.]+(e-\d+)?/g).map(Number);
@@ -53,7 +53,7 @@ FAINT = r"""(root, least) => {
         if (contrast < least) found.push(`${contrast.toFixed(2)}: ${text.slice(0, 60)} (.${element.className})`);
     }
     return [...new Set(found)]; }"""
-# What reaches over the right edge of the part, unless something around it scrolls or cuts it off on purpose.
+# The elements that extend beyond the right edge of the part, unless an ancestor scrolls or cuts on purpose.
 OUTSIDE = """root => {
     const edge = root.getBoundingClientRect().right + 2;
     const isCut = e => { for (let p = e.parentElement; p && p !== root.parentElement; p = p.parentElement)
@@ -64,7 +64,7 @@ OUTSIDE = """root => {
 
 
 def unnamed_roles(part: Locator) -> list[str]:
-    """Return the roles of what a screen reader would call by its role alone, in this part of the page."""
+    """Return the roles of elements in this part that have no name for a screen reader."""
     part.evaluate("(e, mark) => e.setAttribute(mark, '')", MARK)
     session = part.page.context.new_cdp_session(part.page)
     try:
@@ -79,13 +79,13 @@ def unnamed_roles(part: Locator) -> list[str]:
 
 
 def faint_texts(part: Locator, least: float = 4.5) -> list[str]:
-    """Return the texts whose contrast to their ground is less than this."""
+    """Return the texts with less contrast to their background than this."""
     found: list[str] = part.evaluate(FAINT, least)
     return found
 
 
 def overflowing_parts(part: Locator) -> list[str]:
-    """Return what reaches over the right edge of this part, and cannot be scrolled to."""
+    """Return the elements that extend beyond the right edge of this part, and cannot be scrolled to."""
     found: list[str] = part.evaluate(OUTSIDE)
     return found
 

@@ -1,4 +1,4 @@
-"""A server of a test module's own, with small services on it: what its tests break disturbs nobody."""
+"""A server with small services for one test module: a test that breaks something affects no other module."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Bench:
         return self.kind.startswith("1.6")
 
     def status(self, invocation_id: str) -> str | None:
-        """Return an invocation's status, None where it has no row."""
+        """Return an invocation's status, None if it has no row."""
         rows = self.lab.arrow("SELECT status FROM sys_invocation WHERE id = :id", id=invocation_id).to_pylist()
         return rows[0]["status"] if rows else None
 
@@ -61,7 +61,7 @@ class Bench:
 
 
 def wait_for(look: Callable[[], Any], holds: Callable[[Any], bool] = bool, *, within: float = 60) -> Any:
-    """Return what ``look`` shows once it holds; fail with the last look otherwise."""
+    """Return the result of ``look`` once it is true; fail with the last result otherwise."""
     deadline = time.monotonic() + within
     while not holds(seen := look()):
         assert time.monotonic() < deadline, f"not within {within} s; last seen: {seen!r}"
@@ -86,7 +86,7 @@ def running_bench(kind: str, folder: Path) -> Iterator[Bench]:
 
 
 def _is_ready(lab: Lab) -> bool:
-    """Tell whether the ingress has heard of the services, a moment after the Admin API."""
+    """Return True once the ingress knows the services, which is shortly after the Admin API does."""
     try:
         return bool(lab.ingress.call("Echo", "say", "ready") == "ready")
     except rl.errors.RestateLabError:

@@ -1,4 +1,4 @@
-"""What made-up invocations await: as the rows in which a server reports it, and as the wait-for graph."""
+"""The waits of made-up invocations: as the rows in which a server reports them, and as the wait-for graph."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OF_SIGNALS = {"Awakeable", "Signal"}
 
 
 def suspended_rows(waits: Iterable[WaitRow]) -> list[dict[str, Any]]:
-    """Return a row of ``suspended.sql`` for each invocation in these waits, which are awaited in their order."""
+    """Return a row of ``suspended.sql`` for each invocation in these waits, in their order."""
     rows: dict[str, dict[str, Any]] = {}
     for number, wait in enumerate(waits, start=1):
         since = wait.get("waiting_since")

@@ -1,6 +1,6 @@
-"""Reads responses that are small, or endless, and would fill the memory, in a process of its own: ``python bombs.py``.
+"""Reads small or endless responses that would fill the memory, in its own process: ``python bombs.py``.
 
-Prints the outcome of each, and by how many bytes the process grew at its peak.
+Prints the outcome of each, and the growth of the process at its peak in bytes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ KILLED = SUCCESS["kill_invocation"]
 
 class Endless(httpx.SyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
-        for _ in range(1 << 10):  # endless enough for a machine that has no more than this to spare
+        for _ in range(1 << 10):  # effectively endless on a machine with at most this much memory to spare
             yield bytes(1 << 20)
 
 
@@ -83,7 +83,7 @@ def change(transport: Transport) -> object:
 
 
 def cases() -> dict[str, tuple[Callable[[Transport], object], Callable[[], httpx.Response]]]:
-    """Return what is asked, and what answers."""
+    """Return the call and the response of each case, by name."""
     packed = gigabyte_in_gzip()
     arrow, zstd = {"content-type": ARROW}, {"content-encoding": "zstd"}
     return {
@@ -123,7 +123,7 @@ def peak() -> int:
 
 
 if __name__ == "__main__":
-    # In this order: making the first two takes some memory, which is none of the readers'.
+    # In this order: the first two take some memory to create, and that memory must not count for the readers.
     table = cases()
     made = [compressed_batch(), compressed_dictionary()]
     before = peak()

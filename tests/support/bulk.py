@@ -1,4 +1,4 @@
-"""A server with many invocations that are there to be acted on."""
+"""A server with many invocations for the tests of actions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Bulk:
         return self.kind.endswith("vqueues")
 
     def fill(self, what: str, count: int) -> tuple[str, ...]:
-        """Return the ids of so many new invocations: "later", "answer" (completed) or "wait" (suspended)."""
+        """Return the ids of this many new invocations: "later", "answer" (completed) or "wait" (suspended)."""
         handler, status = _KINDS[what]
         before = set(self._ids(handler, status))
         for start in range(0, count, AT_ONCE):
@@ -55,7 +55,7 @@ class Bulk:
         return rows[0]["status"] if rows else None
 
     def count(self, ids: tuple[str, ...]) -> int:
-        """Return how many of these have a row."""
+        """Return how many of these invocations have a row."""
         if not ids:
             return 0
         return int(self.lab.sql("SELECT count(*) AS n FROM sys_invocation_status WHERE id IN :ids", ids=ids)["n"][0])
@@ -80,7 +80,7 @@ def running_bulk(kind: str, folder: Path, services: str = "good") -> Iterator[Bu
 
 
 def _is_ready(lab: Lab) -> bool:
-    """Tell whether the ingress has heard of the services, a moment after the Admin API."""
+    """Return True once the ingress knows the services, which is shortly after the Admin API does."""
     try:
         return bool(lab.ingress.call("Bulk", "answer", 1) == 1)
     except rl.errors.RestateLabError:

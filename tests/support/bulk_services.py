@@ -21,7 +21,7 @@ bulk = restate.Service("Bulk", inactivity_timeout=SOON, abort_timeout=timedelta(
 
 @bulk.handler(journal_retention=timedelta(0))
 async def send(ctx: Context, order: tuple[str, int]) -> int:
-    """Send many calls at once: to "answer" at this moment or, for "later", in an hour; to "wait" at this moment."""
+    """Send many calls at once: "answer" runs now, "later" runs in an hour, and "wait" runs now and waits."""
     what, count = order
     for number in range(count):
         if what == "later":
@@ -33,20 +33,20 @@ async def send(ctx: Context, order: tuple[str, int]) -> int:
 
 @bulk.handler()
 async def answer(ctx: Context, number: int) -> int:
-    """Answer at once."""
+    """Return at once."""
     return number
 
 
 @bulk.handler()
 async def wait(ctx: Context, number: int) -> str:
-    """Take a step, which binds it to its deployment, and wait for an awakeable that nobody resolves."""
+    """Take a step, which binds the invocation to its deployment, and wait for an awakeable that is never resolved."""
     await ctx.run_typed("step", lambda: number)
     return str(await ctx.awakeable()[1])
 
 
 @bulk.handler(inactivity_timeout=timedelta(hours=1), abort_timeout=timedelta(seconds=6))
 async def busy(ctx: Context, seconds: float) -> str:
-    """Take a step that lasts; when it is cancelled, clean up for as long."""
+    """Take a long step; when it is cancelled, clean up for the same time."""
 
     async def step() -> str:
         await asyncio.sleep(seconds)
@@ -60,7 +60,7 @@ async def busy(ctx: Context, seconds: float) -> str:
 
 @bulk.handler(invocation_retry_policy=OFTEN)
 async def storm(ctx: Context, name: str) -> str:
-    """Take a step, and fail again and again where this deployment is the bad one."""
+    """Take a step, and fail repeatedly if this deployment is the bad one."""
     await ctx.run_typed("step", lambda: name)
     if Path(os.environ[FOLDER_VARIABLE]).name == "bad":
         msg = "the code of this deployment is wrong"

@@ -30,7 +30,7 @@ signup = restate.Workflow("Signup", description="Waits until someone approves", 
 
 @echo.handler(metadata={"team": "tests"})
 async def say(ctx: Context, words: str) -> str:
-    """Say it back."""
+    """Return the input."""
     return words
 
 
@@ -48,7 +48,7 @@ async def page(ctx: Context) -> bytes:
 
 @echo.handler()
 async def nothing(ctx: Context) -> None:
-    """Take nothing and return nothing."""
+    """Take no input and return nothing."""
 
 
 @echo.handler()
@@ -59,20 +59,20 @@ async def header(ctx: Context, name: str) -> str | None:
 
 @echo.handler()
 async def fail(ctx: Context, words: str) -> None:
-    """End in a failure."""
+    """Fail with a terminal error."""
     raise TerminalError(words, status_code=418)
 
 
 @echo.handler()
 async def fail_with(ctx: Context, code: int) -> None:
-    """End in a failure of this code, whose message is one that servers use too."""
+    """Fail with a terminal error of this code, with a message that servers use too."""
     msg = "not found"
     raise TerminalError(msg, status_code=code)
 
 
 @echo.handler(invocation_retry_policy=OFTEN)
 async def storm(ctx: Context) -> None:
-    """Take a step, and fail again and again."""
+    """Take a step, and fail repeatedly."""
     await ctx.run_typed("step", lambda: 1)
     msg = "not yet"
     raise ValueError(msg)
@@ -88,7 +88,7 @@ async def wait(ctx: Context) -> str:
 
 @echo.handler()
 async def busy(ctx: Context, seconds: float) -> str:
-    """Take a step that lasts."""
+    """Take a long step."""
 
     async def step() -> str:
         await asyncio.sleep(seconds)

@@ -24,7 +24,7 @@ VQUEUES = "1.7.12-vqueues"
 KINDS = (OLDEST, NEWEST, VQUEUES)
 """The kinds of server; ``support.kinds`` has which of them a test runs on."""
 OLD = "1.5.3"
-"""What is older than any that is supported; npm has no other."""
+"""A version older than any supported one; npm has no other."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Cluster:
     roles: dict[str, str]
 
     def ids(self, role: str) -> list[str]:
-        """Return the ids of everyone who plays a role."""
+        """Return the ids of all invocations with a role."""
         return ids(self.roles, role)
 
 
@@ -54,7 +54,7 @@ def server_binary(kind: str) -> Path:
 
 
 class Clusters:
-    """Starts a kind of server for a story when it is asked for; whoever is not used any more can be ended."""
+    """Starts a kind of server for a story on request; servers that are not used any more can be stopped."""
 
     def __init__(self) -> None:
         self._running: dict[tuple[str, str], tuple[Cluster, contextlib.ExitStack]] = {}
@@ -70,14 +70,14 @@ class Clusters:
         return self._running[kind, story][0]
 
     def close_unused(self) -> None:
-        """Stop those that nobody has asked for since this was called last."""
+        """Stop the servers that were not requested since the last call."""
         ending = [self._running.pop(name)[1] for name in self._running.keys() - self._used]
         with ThreadPoolExecutor() as pool:  # each of them takes a second to end
             list(pool.map(contextlib.ExitStack.close, ending))
         self._used.clear()
 
     def close(self) -> None:
-        """Stop them all."""
+        """Stop all servers."""
         self._used.clear()
         self.close_unused()
 

@@ -1,6 +1,6 @@
 """Opens evidence with flipped bits and an adapted sha256: ``python corrupted_evidence.py FOLDER FIRST LAST``.
 
-In a process of its own, for the case that a reader of Parquet ends it. Prints how often what came of it.
+Runs in its own process, because a Parquet reader may crash it. Prints each outcome with its count.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def freeze_sample(folder: Path) -> Path:
 
 
 def rewrite(folder: Path, name: str, content: bytes, **more: int) -> None:
-    """Replace a file, and lie about it in the manifest."""
+    """Replace a file, and adapt the manifest to it."""
     (folder / name).write_bytes(content)
     manifest = json.loads((folder / "manifest.json").read_text())
     entry = next(each for each in manifest["files"] if each["file"] == name)

@@ -1,8 +1,7 @@
-"""Reads Arrow answers with flipped bits, in a process of its own: ``python corrupted_streams.py FIRST LAST``.
+"""Reads Arrow responses with flipped bits, in its own process: ``python corrupted_streams.py FIRST LAST``.
 
-pyarrow believes what a stream says of itself, and some of these streams end the interpreter when their values are
-looked at. What ``table()`` gives is therefore validated here before it is used: reading itself must not end it.
-Prints how often what came of them.
+pyarrow trusts a stream, and some of these streams crash the interpreter when their values are accessed. The result of
+``table()`` is therefore validated here before use: reading itself must not crash. Prints each outcome with its count.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def read(body: bytes) -> pa.Table:
 
 
 def outcome(body: bytes, whole: pa.Table) -> str:
-    """Return "right", the name of one of our errors, or "other values": a bit flipped within a value is one."""
+    """Return "right", the name of one of our errors, or "other values": a flipped bit within a value is one."""
     try:
         table = read(body)
     except RestateLabError as error:
@@ -64,13 +63,13 @@ def outcome(body: bytes, whole: pa.Table) -> str:
     try:
         table.validate(full=True)
         to_frame(table)
-    except (pa.ArrowException, KeyError, UnicodeDecodeError, QueryRefused):  # also for a zone that nobody knows
+    except (pa.ArrowException, KeyError, UnicodeDecodeError, QueryRefused):  # also for an unknown time zone
         return "not valid"
     return "right" if table.equals(whole) else "other values"
 
 
 def main(first: int, last: int) -> None:
-    warnings.simplefilter("ignore")  # a flipped name may come twice
+    warnings.simplefilter("ignore")  # a flipped name may be a duplicate
     whole = columns()
     body = stream_of(whole)
     counts: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""A virtual object that says what it is told, whatever that is: ``python echo_services.py --fd N`` serves it."""
+"""A virtual object that echoes any input: ``python echo_services.py --fd N`` serves it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ echo = restate.VirtualObject("Echo", inactivity_timeout=timedelta(milliseconds=2
 
 @echo.handler(invocation_retry_policy=RARELY)
 async def fail(ctx: ObjectContext, text: str) -> None:
-    """Fail with this text, and be tried again much later."""
+    """Fail with this text, and be retried much later."""
     raise EchoedError(text)
 
 
 @echo.handler()
 async def wait(ctx: ObjectContext, text: str) -> None:
-    """Wait for what never comes, with this text as the argument."""
+    """Wait forever, with this text as the argument."""
     await ctx.awakeable(type_hint=str)[1]
 
 

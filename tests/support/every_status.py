@@ -1,4 +1,4 @@
-"""Invocations in every status on a server of one's own, as many of each as asked, all made at once."""
+"""Invocations in every status on a separate server, as many of each as requested, all made at once."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from support.bench import wait_for
 from support.clusters import server_binary
 
 SERVICES = Path(__file__).with_name("status_services.py")
-# What is sent at once, by the status that it comes to; the rest needs more than one step.
+# The invocations that are sent at once, by their final status; the others need more than one step.
 HANDLERS = {"succeeded": "greet", "failed": "fail", "suspended": "waits", "paused": "pauses"}
-# What some are before they are acted on.
+# The statuses of some invocations before they are acted on.
 FIRST = {"ready": "paused", "to cancel": "suspended", "to kill": "suspended"}
-SLOTS = 3  # for what has to run a moment again
+SLOTS = 3  # for invocations that must run again for a short time
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class InvocationStatuses:
         return self.kind.endswith("vqueues")
 
     def by_id(self) -> dict[str, str]:
-        """Return id → status word of everyone, by the statement that all else is held against."""
+        """Return id → status of every invocation, from the reference statement for all other reads."""
         rows = self.lab.arrow(statuses_sql(has_vqueues=self.has_vqueues), progress=False).to_pylist()
         return {row["id"]: row["word"] for row in rows}
 
     def make_room(self) -> None:
-        """End those who take the slots, and the ready ones: whoever is woken from now on runs at once."""
+        """End the invocations that hold the slots, and the ready ones: whatever wakes up later runs at once."""
         for id_ in (*self.fillers, *self.ids["ready"]):
             with contextlib.suppress(RestateLabError):
                 self.lab.admin.kill_invocation(id_, verify=False)
@@ -52,7 +52,7 @@ class InvocationStatuses:
 
 @contextlib.contextmanager
 def status_server(kind: str, folder: Path, *, slots: int | None = None) -> Iterator[Lab]:
-    """Start a server and the services, and give a connection; ``slots`` is how many may run at a time."""
+    """Start a server and the services, and give a connection; ``slots`` is the number that may run at a time."""
     env = {}
     if slots is not None:
         # The limit counts for each partition.
@@ -74,7 +74,7 @@ def status_server(kind: str, folder: Path, *, slots: int | None = None) -> Itera
 @contextlib.contextmanager
 def every_status(kind: str, folder: Path, *, each: int) -> Iterator[InvocationStatuses]:
     """Start a server with ``each`` invocations in every status, and give them."""
-    # Without vqueues those who back off keep their slot, with them they do not.
+    # Without vqueues, invocations that back off keep their slot; with vqueues they do not.
     backing_off = 0 if kind.endswith("vqueues") else each
     with status_server(kind, folder, slots=each + backing_off + SLOTS) as lab:
         made = _StatusMaker(lab, kind, each)
@@ -132,7 +132,7 @@ def _differing(wanted: Mapping[str, str], seen: Mapping[str, str]) -> dict[str, 
 
 
 def _is_ready(lab: Lab) -> bool:
-    """Tell whether the ingress has heard of the services, a moment after the Admin API."""
+    """Return True once the ingress knows the services, which is shortly after the Admin API does."""
     try:
         return bool(lab.ingress.call("Every", "greet", "you") == "hello you")
     except RestateLabError:

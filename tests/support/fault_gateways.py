@@ -1,6 +1,6 @@
-"""What gateways answer to changes, byte for byte, and every changing call that is tried behind them.
+"""Responses of gateways to changes, byte for byte, and every changing call that is tested behind them.
 
-`restate_lab.guide.faults.GATEWAYS` has the words and the outcomes; the names are the same.
+`restate_lab.guide.faults.GATEWAYS` has the texts and the outcomes; the names are the same.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Gateways:
 
 @dataclass(frozen=True)
 class GatewayCall:
-    """One call behind one gateway; ``acted``: the server acts before the gateway answers."""
+    """One call behind one gateway; ``acted``: the server acts before the gateway responds."""
 
     server: Gateways
     response: bytes
@@ -129,7 +129,7 @@ def _plan(action: str, call: GatewayCall, ids: list[str], *, singly: bool) -> rl
 
 
 def restart(call: GatewayCall, *, singly: bool = False) -> str:
-    """Restart ended invocations: as often as is said, and under the ids that are named."""
+    """Restart ended invocations: the number of restarts and the new ids must match the server."""
     ids = [next(call.server.ended) for _ in range(1 if singly else 2)]
     frame = _plan("restart_as_new", call, ids, singly=singly)
     time.sleep(0.1)
@@ -140,7 +140,7 @@ def restart(call: GatewayCall, *, singly: bool = False) -> str:
 
 
 def kill(call: GatewayCall, *, singly: bool = False) -> str:
-    """Kill scheduled invocations: those that are done are gone, the others are there."""
+    """Kill scheduled invocations: the done ones are gone, the others are there."""
     ids = [next(call.server.later) for _ in range(1 if singly else 2)]
     frame = _plan("kill", call, ids, singly=singly)
     assert call.server.bulk.count(tuple(ids)) == (frame["outcome"] != "done").sum()
@@ -159,7 +159,7 @@ def set_state(call: GatewayCall) -> str:
 
 
 def methods(call: GatewayCall) -> str:
-    """Call each changing method of AdminClient and IngressClient: one request each, and one word for all."""
+    """Call each changing method of AdminClient and IngressClient, one request each; return one outcome for all."""
     bulk, fault = call.server.bulk, call.fault(float("inf"))
     with (
         tcp_relay(bulk.url, fault=fault) as admin,
@@ -240,7 +240,7 @@ CALLS: Mapping[str, Callable[[GatewayCall], str]] = {
 
 
 def cells() -> Iterator[tuple[str, str, bool, str]]:
-    """Give call, gateway, whether the server acts first, and the outcome of every cell."""
+    """Yield call, gateway, whether the server acts first, and the outcome of every cell."""
     for gateway in GATEWAYS:
         for acted, word in ((False, gateway.unsent), (True, gateway.acted)):
             if word:
@@ -249,7 +249,7 @@ def cells() -> Iterator[tuple[str, str, bool, str]]:
 
 
 def outcome(server: Gateways, call: str, gateway: str, *, acted: bool) -> str:
-    """Return in a word what comes of a call behind a gateway."""
+    """Return the outcome of a call behind a gateway, as a short text."""
     folder = server.folder / f"cell-{next(server.numbers)}"
     folder.mkdir()
     return CALLS[call](GatewayCall(server, RESPONSES[gateway], acted, folder))

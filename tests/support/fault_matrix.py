@@ -1,7 +1,7 @@
-"""The fault matrix: what comes of each verb under each fault, from the guide's table; tests are made from it.
+"""The fault matrix: the outcome of each verb under each fault, from the guide's table; tests are made from it.
 
-`restate_lab.guide.faults` says what the words mean. Whatever is said of a change is compared with what the server
-shows. In no case is there a shorter answer, a file that is not whole, or an action that happened twice.
+`restate_lab.guide.faults` explains the outcomes. Every report of a change is compared with the data on the server. In
+no case is a response shorter, a file incomplete, or an action done twice.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ DAMAGES: Mapping[str, Callable[[Path], object]] = {
     "the manifest is missing": lambda folder: (folder / "manifest.json").unlink(),
     "there is no folder": lambda folder: folder.rename(folder.with_name("elsewhere")),
 }
-"""What happens to the folder of evidence, by the words of the guide."""
+"""The effect on the evidence folder, by the outcome in the guide."""
 
 
 def cells() -> Iterator[tuple[str, str, str]]:
-    """Give verb, fault and outcome of every cell."""
+    """Yield verb, fault and outcome of every cell."""
     for fault, row in MATRIX.items():
         for verb, outcome in row.items():
             yield verb, fault, outcome

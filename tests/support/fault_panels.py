@@ -12,7 +12,7 @@ __all__ = ["closing", "mark_visible", "panel_threads"]
 
 
 def mark_visible(*panels: Panel) -> None:
-    """Send what a visible view sends every ten seconds."""
+    """Send the message that a visible view sends every ten seconds."""
     for panel in panels:
         panel._head._handle_custom_msg({"type": "alive", "view": "reader", "in_sight": True}, [])
 
@@ -30,5 +30,5 @@ def closing(*panels: Panel) -> Iterator[None]:
 
 
 def panel_threads() -> list[str]:
-    """Return the names of the threads that panels have."""
+    """Return the names of the threads that belong to panels."""
     return [each.name for each in threading.enumerate() if each.name.startswith("restate-lab")]

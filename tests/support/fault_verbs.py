@@ -1,7 +1,8 @@
-"""The verbs of the fault matrix: each does one thing through a faulty line and tells in a word what came of it.
+"""The verbs of the fault matrix: each does one thing over a faulty connection and returns a short outcome.
 
-A verb of reading compares what it got with what the same call gives on a good line, to the last cell, and leaves no
-half file. A verb of changing compares what it says with what the server shows afterwards, on a good line.
+A reading verb compares its result with the result of the same call over a good connection, to the last cell, and leaves
+no incomplete file. A changing verb compares its report with the data that the server shows afterwards, over a good
+connection.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ AT_ONCE = 3
 
 @dataclass
 class FaultWorld:
-    """A real server with something of everything on it; ``lab`` is a good line to it."""
+    """A real server with data of every kind; ``lab`` is a good connection to it."""
 
     bulk: Bulk
     folder: Path
@@ -53,7 +54,7 @@ class FaultWorld:
 
 
 def find_depot_call(lab: Lab, handler: str, key: str) -> str | None:
-    """Send, once the ingress has heard of the services, and return the id; None before."""
+    """Send, once the ingress knows the services, and return the id; None before."""
     with contextlib.suppress(rl.errors.RestateLabError):
         return str(lab.ingress.send("Depot", handler, key=key).invocation_id)
     return None
@@ -61,7 +62,7 @@ def find_depot_call(lab: Lab, handler: str, key: str) -> str | None:
 
 @dataclass
 class Call:
-    """One call of a verb through a line with a fault, within so many seconds, with a folder of its own."""
+    """One call of a verb over a connection with a fault, within this many seconds, with its own folder."""
 
     ground: FaultWorld
     url: str
@@ -121,11 +122,11 @@ def why(call: Call) -> Any:
 
 
 def doctor(call: Call) -> Any:
-    """Return what was found; None for what says itself that it is not complete, and finds nothing that is not there."""
+    """Return the findings; None if they are marked as incomplete and contain only real findings."""
     with call.lab() as lab:
         found = rl.doctor(lab, now=call.ground.at + timedelta(hours=3), timeout=call.seconds)
     findings = found.findings
-    # The cells that act restart invocations, which is seen by one check, rightly.
+    # The cells that act restart invocations, and one check correctly reports that.
     told = [each for each in findings.to_dict("records") if each["check"] != "restarts"]
     seen = {(each["check"], each["severity"], *sorted(each["ids"])) for each in told}
     if found.verdict == "incomplete":
@@ -143,14 +144,14 @@ def plan(call: Call) -> Any:
 
 
 def freeze(call: Call) -> Any:
-    """Return what was frozen, as it can be opened and asked."""
+    """Return the frozen evidence, opened and queried."""
     with call.lab() as lab, whole_or_nothing(call.folder, "x.evidence"):
         path = rl.freeze(lab, call.folder / "x.evidence", service="Depot", timeout=call.seconds, progress=False)
     return open_frozen(Path(path))
 
 
 def open_frozen(path: Path) -> Any:
-    """Return what evidence holds: every table's number of rows, and the invocations."""
+    """Return the contents of evidence: the number of rows of every table, and the invocations."""
     with rl.open_evidence(path) as evidence:
         held = {each.table: each.rows for each in evidence.manifest.files}
         found = evidence.sql("SELECT id, status, target, created_at FROM sys_invocation ORDER BY id")
@@ -158,7 +159,7 @@ def open_frozen(path: Path) -> Any:
 
 
 def execute(call: Call) -> Any:
-    """Restart ended invocations, which twice would show for ever; return the words of the outcome, all alike."""
+    """Restart ended invocations, where a second restart would stay visible; return the outcome, the same for all."""
     ids = [next(call.ground.ended) for _ in range(AT_ONCE)]
     with call.lab() as lab, disarmed(call.fault):
         lab.transport.timeout = PASSES
@@ -166,7 +167,7 @@ def execute(call: Call) -> Any:
         lab.transport.timeout = call.seconds
         arm(call.fault)
         outcome = made.execute(reason="a test", progress=NoProgress())
-    time.sleep(0.1)  # what was taken by the server shows within some milliseconds
+    time.sleep(0.1)  # a request that the server accepted is visible within milliseconds
     happened = call.ground.lab.sql(RESTARTS, ids=ids, progress=False)["restarted_from"].tolist()
     assert len(happened) == len(set(happened)), f"acted twice: {happened}"
     for row in outcome.to_dict("records"):
@@ -181,7 +182,7 @@ def execute(call: Call) -> Any:
 
 
 def set_state(call: Call) -> Any:
-    """Set a key of an object's state; what is said must be what is there."""
+    """Set a key of an object's state; the reported result must match the state on the server."""
     key = f"key-{next(call.ground.numbers)}"
     happened: bool | None = None
     try:
@@ -212,7 +213,7 @@ CHANGING = ("execute", "set_state")
 
 
 def outcome(ground: FaultWorld, verb: str, fault: Fault | None, seconds: float) -> str:
-    """Return in a word what comes of a verb on a line with a fault: "right", a change's own words, or an error."""
+    """Return the outcome of a verb over a faulty connection: "right", an outcome of a change, or an error."""
     folder = ground.folder / f"{verb}-{next(ground.numbers)}"
     folder.mkdir()
     with tcp_relay(ground.lab.settings.admin_url, fault=fault) as line:
@@ -220,25 +221,25 @@ def outcome(ground: FaultWorld, verb: str, fault: Fault | None, seconds: float) 
 
 
 def describe_response(call: Call, verb: str) -> str:
-    """Return in a word what comes of a verb."""
+    """Return the outcome of a verb, as a short text."""
     try:
         got = VERBS[verb](call)
     except rl.errors.RestateLabError as error:
         return type(error).__name__ if _is_clear(str(error)) else f"an unclear error: {error!r}"
     if verb in CHANGING:
         return str(got)
-    if got is None:  # it says itself that it could not look at everything
+    if got is None:  # it reports itself that it could not read everything
         return "incomplete"
     return "right" if got == call.ground.good[verb] else f"something else than on a good line: {got}"
 
 
 def _is_clear(message: str) -> bool:
-    """Tell whether a message is one, and says more than a name."""
+    """Return True if a message is not empty, and has more than a name."""
     return len(message) > 20 and "\n" not in message.strip()
 
 
 def learn(ground: FaultWorld) -> None:
-    """Find out what every verb of reading gives on a good line."""
+    """Record the result of every reading verb over a good connection."""
     for verb in VERBS:
         if verb not in CHANGING:
             folder = ground.folder / f"good-{verb}"
@@ -247,7 +248,7 @@ def learn(ground: FaultWorld) -> None:
 
 
 def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a frame's rows without what goes on with time."""
+    """Return a frame's rows without the durations, which change with time."""
     kept = frame[[name for name in frame.columns if not pd.api.types.is_timedelta64_dtype(frame[name])]]
     plain = pa.Table.from_pandas(kept.astype(object).where(kept.notna(), None).map(_text), preserve_index=False)
     return plain.to_pylist()
@@ -259,7 +260,7 @@ def _text(value: Any) -> str | None:
 
 @contextlib.contextmanager
 def whole_or_nothing(folder: Path, name: str) -> Iterator[None]:
-    """Check that what is written is there when the block ends well, and nothing is when it does not."""
+    """Check that the written file is there if the block ends well, and is not there otherwise."""
     try:
         yield
     except BaseException:

@@ -1,4 +1,4 @@
-"""A whole Source over rows that a test makes: to freeze, and to fail while it is read."""
+"""A whole Source over rows of a test: to freeze, and to fail during a read."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ FROM sys_invocation_state sis RIGHT JOIN sys_invocation_status ss ON ss.id = sis
 
 
 class Freezable(BaseSource):
-    """Tables with the rows given, all others empty; ``fails`` has, by table, what reading it raises after its rows.
+    """Tables with the rows given, all others empty; ``fails`` has, by table, the error raised after its rows.
 
-    Its clock goes on by a second whenever it is asked for the time.
+    Its clock advances by a second whenever it is read.
     """
 
     name, version = "made", "1.7.12"

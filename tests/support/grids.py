@@ -19,7 +19,7 @@ class GridOnPage:
         self.scroller = self.root.locator(".rl-scroll")
 
     def wait(self, count: str | None = None) -> None:
-        """Wait until rows are there, and until the line above them says this."""
+        """Wait until rows are there, and until the line above them has this text."""
         expect(self.root.locator(".rl-body .rl-row:not(.rl-loading)").first).to_be_visible(timeout=60_000)
         if count is not None:
             expect(self.root.locator(".rl-count")).to_have_text(count, timeout=90_000)
@@ -39,7 +39,7 @@ class GridOnPage:
         return self.line(line).locator(f"[aria-colindex='{column}']")
 
     def text(self, line: int, label: str) -> str:
-        """Return what stands in a cell, once it is there."""
+        """Return the text of a cell, once the cell exists."""
         return self.cell(line, label).inner_text()
 
     def box(self, line: int) -> Locator:
@@ -47,7 +47,7 @@ class GridOnPage:
         return self.line(line).locator(".rl-box")
 
     def expect_text(self, name: str, text: str | re.Pattern[str]) -> None:
-        """Wait until the part "count", "chosen", "note", "error", "full", "empty" or "busy" says this."""
+        """Wait until the part "count", "chosen", "note", "error", "full", "empty" or "busy" has this text."""
         expect(self.root.locator(f".rl-{name}")).to_have_text(text, timeout=90_000)
 
     def scroll_to(self, fraction: float) -> None:

@@ -1,6 +1,6 @@
-"""HTML that tries to run a script, to load something, to cover the page, or to leave the place where it is written.
+"""HTML that tries to run a script, to load something, to cover the page, or to leave its own place.
 
-A script calls ``hit()``, and everything that is loaded is at the host ``e.example``.
+A script calls ``hit()``, and every loaded address is at the host ``e.example``.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ signing = restate.Workflow("Signing", inactivity_timeout=MOMENT)
 
 @victim.handler()
 async def hold(ctx: ObjectContext, words: str) -> str:
-    """Set state, take a step of a hostile name, and hold the key."""
+    """Set state, take a step with a hostile name, and hold the key."""
     ctx.set(words[:200], words)
     await ctx.run_typed(words[:200], lambda: words)
     return str(await ctx.awakeable(type_hint=str)[1])
@@ -32,19 +32,19 @@ async def take(ctx: ObjectContext, words: str) -> str:
 
 @victim.handler(kind="shared")
 async def fail(ctx: restate.ObjectSharedContext, words: str) -> str:
-    """End in a failure of hostile words."""
+    """Fail with a hostile message."""
     raise TerminalError(words)
 
 
 @victim.handler(kind="shared", invocation_retry_policy=SELDOM)
 async def retry(ctx: restate.ObjectSharedContext, words: str) -> str:
-    """Fail in hostile words, and wait for the next attempt."""
+    """Fail with a hostile message, and wait for the next attempt."""
     raise ValueError(words)
 
 
 @signing.main()
 async def run(ctx: WorkflowContext, words: str) -> str:
-    """Wait for a promise of a hostile name."""
+    """Wait for a promise with a hostile name."""
     return str(await ctx.promise(words[:200], type_hint=str).value())
 
 

@@ -32,7 +32,7 @@ SESSION_LIMIT = 300.0  # seconds, for a session of one interrupt; only detects a
 
 @dataclass
 class InterruptField:
-    """A server for sessions, and the ids that are still to be restarted."""
+    """A server for sessions, and the ids that can still be restarted."""
 
     ground: InterruptWorld
     ended: list[str]
@@ -44,14 +44,14 @@ class InterruptField:
         return tuple(taken)
 
     def order(self, kind: str, verbs: Sequence[str], interrupts: int, seed: int, **known: object) -> SessionOrder:
-        """Return an order with ids enough for each time that it may restart some."""
-        times = 3 * interrupts // len(verbs) + 5  # that a warm session chooses one verb, at most
+        """Return an order with enough ids for all restarts."""
+        times = 3 * interrupts // len(verbs) + 5  # the most that a warm session chooses one verb
         restarts = {"learn": 1, "trace": 1, "fresh": 2, "warm": 2 + 2 * times}[kind]
         ids = self.take(2 * restarts) if "execute" in verbs else ()
         return SessionOrder(self.ground, kind, tuple(verbs), interrupts, seed, ids, **known)  # type: ignore[arg-type]
 
     def session(self, order: SessionOrder) -> SessionReport:
-        """Run a session in a process of its own."""
+        """Run a session in its own process."""
         limit = SESSION_LIMIT + 10 * order.interrupts
         done = subprocess.run(
             [sys.executable, "-m", "support.interrupts"],
@@ -73,7 +73,7 @@ class InterruptField:
             yield from pool.map(self.session, orders)
 
     def learn(self) -> tuple[dict[str, float], dict[str, object]]:
-        """Return what the first use of each verb takes, and what it gives."""
+        """Return the duration and the result of the first use of each verb."""
         orders = [self.order("learn", [verb], 0, 0) for verb in VERBS]
         reports = list(self.sessions(orders, at_once=2))
         failures = [failure for report in reports for failure in report.failures]
@@ -82,9 +82,9 @@ class InterruptField:
         return seconds, {verb: each for report in reports for verb, each in report.right.items()}
 
     def fresh(self, count: int, *, seed: int = 0, at_once: int = 2) -> Iterator[tuple[str, SessionReport]]:
-        """Interrupt so many fresh sessions at the first use of each verb in turn.
+        """Interrupt this many fresh sessions at the first use of each verb in turn.
 
-        A session whose call ended before its interrupt is reported too, and another one takes its place.
+        A session whose call ended before its interrupt is reported too, and another one replaces it.
         """
         seconds, right = self.learn()
         verbs, number = itertools.cycle(VERBS), 0
@@ -100,12 +100,12 @@ class InterruptField:
                 yield verb, report
 
     def warm(self, count: int, *, seed: int = 0, verbs: Sequence[str] = tuple(VERBS)) -> SessionReport:
-        """Interrupt one session so many times, after it has used every verb."""
+        """Interrupt one session this many times, after it has used every verb."""
         return self.session(self.order("warm", verbs, count, seed))
 
     def audit_failures(self) -> tuple[int, list[str]]:
         """Return how many changes the audit log has, and where it is incomplete or differs from the server."""
-        time.sleep(1)  # what the server has accepted shows within milliseconds
+        time.sleep(1)  # a request that the server accepted is visible within milliseconds
         log = rl.audit_log(self.ground.audit)
         ours = log[log["reason"].eq(WHY)]
         failures = [f"no result: {row}" for row in log[log["outcome"].isna()].to_dict("records")]
@@ -162,7 +162,7 @@ def interrupted_ground(folder: Path, *, ended: int) -> Iterator[InterruptField]:
 
 
 def main(fresh: int, warm: int, *, seed: int, at_once: int) -> None:
-    """Send so many interrupts, write what came of them, and end with an error where something failed."""
+    """Send this many interrupts, write the results, and exit with an error if something failed."""
     failures: list[str] = []
     with tempfile.TemporaryDirectory() as name, interrupted_ground(Path(name), ended=600 + warm) as place:
         total = SessionReport()

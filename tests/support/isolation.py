@@ -16,7 +16,7 @@ OURS = ("RESTATE_LAB_NO_SKIP", "RESTATE_LAB_SCREENSHOTS")
 
 
 def private_environment(patch: pytest.MonkeyPatch, home: Path) -> None:
-    """Point every folder that programs look into at an empty one, and forget the caller's Restate settings."""
+    """Point every folder that programs read to an empty one, and remove the caller's Restate settings."""
     for name in os.environ:
         if name.startswith(("RESTATE_", "JUPYTER", "IPYTHON")) and name not in OURS:
             patch.delenv(name)
@@ -28,7 +28,7 @@ def private_environment(patch: pytest.MonkeyPatch, home: Path) -> None:
 
 @contextlib.contextmanager
 def original_environment() -> Iterator[None]:
-    """Give the developer's own environment back for a moment: npm and its cache need it."""
+    """Restore the developer's own environment temporarily: npm and its cache need it."""
     with pytest.MonkeyPatch.context() as patch:
         for name in set(os.environ) - set(ORIGINAL):
             patch.delenv(name)

@@ -54,13 +54,13 @@ class Stage:
         wait_for(lambda: self.status(role), lambda status: status in statuses)
 
     def errors(self, role: str) -> int:
-        """Return how many errors were kept of an invocation."""
+        """Return the number of errors kept for an invocation."""
         return self.lab.arrow("SELECT id FROM sys_journal_events WHERE id = :id", id=self.roles[role]).num_rows
 
 
 @contextlib.contextmanager
 def running_stage(kind: str, folder: Path) -> Iterator[Stage]:
-    """Start a server of a kind and the services, and make what the tests look at."""
+    """Start a server of a kind and the services, and make the data of the tests."""
     _, _, flavour = kind.partition("-")
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(RestateServer(server_binary(kind), vqueues=flavour == "vqueues"))
@@ -75,7 +75,7 @@ def running_stage(kind: str, folder: Path) -> Iterator[Stage]:
 
 
 def _is_ready(lab: Lab) -> bool:
-    """Tell whether the ingress has heard of the services, a moment after the Admin API."""
+    """Return True once the ingress knows the services, which is shortly after the Admin API does."""
     try:
         return bool(lab.ingress.call("Helper", "answer", "you") == "answer to you")
     except rl.errors.RestateLabError:
@@ -127,6 +127,6 @@ def _play(stage: Stage) -> None:
 
 
 def published_output(stage: Stage, role: str) -> Any:
-    """Return what a handler published in a step: the ids of its awakeables, as its SDK made them."""
+    """Return the output of a step that a handler published: the ids of its awakeables, as its SDK made them."""
     frame = journal(stage.lab, stage.roles[role], payloads=True)
     return frame.loc[frame["name"] == "publish", "payload"].iloc[0]

@@ -38,7 +38,7 @@ ATTEMPTS: Counter[str] = Counter()
 
 
 class Guests(TypedDict):
-    """Invocations that a tour talks to."""
+    """Invocations that a tour calls or signals."""
 
     awakeable: str
     listener: str
@@ -46,18 +46,18 @@ class Guests(TypedDict):
     finished: str
 
 
-# --- what a tour calls
+# --- the callees of a tour
 
 
 @helper.handler()
 async def answer(ctx: Context, words: str) -> str:
-    """Say it back."""
+    """Return the input."""
     return f"answer to {words}"
 
 
 @helper.handler()
 async def refuse(ctx: Context, words: str) -> None:
-    """End in a failure."""
+    """Fail with a terminal error."""
     raise TerminalError(words, status_code=418)
 
 
@@ -94,13 +94,13 @@ async def nap(ctx: Context) -> None:
     accept="*/*", content_type="application/octet-stream", input_serde=BytesSerde(), output_serde=BytesSerde()
 )
 async def raw(ctx: Context, body: bytes) -> bytes:
-    """Send the bytes back behind two that are no text."""
+    """Send the bytes back after two bytes that are not valid text."""
     return b"\x00\xff" + body
 
 
 @helper.handler()
 async def down(ctx: Context, levels: int) -> int:
-    """Call itself so many levels down; the last one sleeps."""
+    """Call itself this many levels down; the last one sleeps."""
     if levels == 0:
         await ctx.sleep(LATER)
     return await ctx.service_call(down, levels - 1)
@@ -114,13 +114,13 @@ async def forgets(ctx: Context) -> str:
 
 @helper.handler()
 async def fails(ctx: Context) -> None:
-    """Fail in a step for good, and so as a whole."""
+    """Fail in a step with a terminal error, which ends the invocation."""
     await ctx.run_typed("bad step", _fail)
 
 
 @helper.handler()
 async def fan(ctx: Context, width: int) -> int:
-    """Call so many at once."""
+    """Make this many calls at once."""
     calls = [ctx.service_call(answer, str(n)) for n in range(width)]
     await restate.gather(*calls)
     return width
@@ -161,7 +161,7 @@ async def every(ctx: ObjectContext, guests: Guests) -> str:
 
 @lazy_tour.handler()
 async def lazily(ctx: ObjectContext) -> list[str]:
-    """Read state that is not sent along."""
+    """Read state that is not sent with the request."""
     ctx.set("other", 1)
     await ctx.get("kept")
     return await ctx.state_keys()
@@ -169,7 +169,7 @@ async def lazily(ctx: ObjectContext) -> list[str]:
 
 @lazy_tour.handler()
 async def keep(ctx: ObjectContext) -> None:
-    """Keep something."""
+    """Set a state."""
     ctx.set("kept", "kept value")
 
 
@@ -186,7 +186,7 @@ async def grant(ctx: WorkflowSharedContext, by: str) -> None:
     await ctx.promise("granted", type_hint=str).resolve(by)
 
 
-# --- what is tried again
+# --- handlers that are retried
 
 
 @retries.handler(invocation_retry_policy=OFTEN)
@@ -202,13 +202,13 @@ async def third_time(ctx: Context) -> str:
 
 @retries.handler(invocation_retry_policy=OFTEN)
 async def always(ctx: Context) -> str:
-    """Fail in a step, for ever and with one message."""
+    """Fail in a step, forever and with one message."""
     return await ctx.run_typed("get weather", _raise)
 
 
 @retries.handler(invocation_retry_policy=OFTEN)
 async def two_steps(ctx: Context) -> str:
-    """Fail twice in a first step, and for ever in a second one."""
+    """Fail twice in a first step, and forever in a second one."""
 
     async def first() -> str:
         return _fails_until(3, ctx, "the first is down")
@@ -219,7 +219,7 @@ async def two_steps(ctx: Context) -> str:
 
 @retries.handler(invocation_retry_policy=OFTEN)
 async def between_steps(ctx: Context) -> None:
-    """Fail outside of any step, for ever, each time in other words."""
+    """Fail outside of any step, forever, each time with another message."""
     ATTEMPTS[ctx.request().id] += 1
     await ctx.run_typed("before", _nothing)
     msg = f"attempt {ATTEMPTS[ctx.request().id]}"
@@ -240,13 +240,13 @@ async def pauses(ctx: Context) -> None:
 
 @retries.handler(invocation_retry_policy=OFTEN)
 async def own_policy(ctx: Context) -> str:
-    """Fail in a step that has a retry policy of its own, which ends it."""
+    """Fail in a step whose own retry policy ends it."""
     return await ctx.run_typed("limited", _raise, RunOptions(max_attempts=3, initial_retry_interval=SOON))
 
 
 @retries.handler(invocation_retry_policy=SLOWLY)
 async def changes(ctx: Context, kind: str) -> str:
-    """Do something else in the second attempt than what the first wrote down: RT0016."""
+    """Do something in the second attempt that differs from the journal of the first: RT0016."""
     id_ = ctx.request().id
     await ctx.run_typed("common", _nothing)
     if not ATTEMPTS[id_]:
@@ -256,7 +256,7 @@ async def changes(ctx: Context, kind: str) -> str:
             return 1
 
         await ctx.run_typed("old step", old)
-        # much longer than the inactivity timeout: it is suspended, and comes back as another attempt
+        # much longer than the inactivity timeout: it is suspended, and continues in another attempt
         await ctx.sleep(10 * SOON)
         return "unchanged"
     if kind == "name":

@@ -1,4 +1,4 @@
-"""A real JupyterLab in a real, headless Chromium, driven as a person would, and asked through its kernel."""
+"""A real JupyterLab in a real, headless Chromium, used as a person would, and read through its kernel."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ FLAGS = (
     "--disable-sync",
     "--no-first-run",
 )
-# The page says "idle" before the kernel is connected, and running then opens a dialog that waits for ever.
+# The page shows "idle" before the kernel is connected, and a run at that time opens a dialog that waits forever.
 CONNECTED = """() => {
     const kernel = window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel;
     return kernel?.status === 'idle' && kernel.connectionStatus === 'connected'; }"""
-# With nothing left to run: every cell with code has its number, unless an error stopped the run.
+# When nothing runs any more, every cell with code has its number, unless an error stopped the run.
 ENDED = """() => {
     const panel = window.jupyterapp.shell.currentWidget;
     const code = panel.content.widgets.filter(c => c.model.type === 'code' && c.model.sharedModel.source.trim());
@@ -66,7 +66,7 @@ def chromium(executable: str) -> Iterator[Browser]:
 def write_notebook(path: Path, *sources: str) -> Path:
     """Write a notebook with these code cells."""
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    # Without it JupyterLab asks which kernel is meant, and waits for ever.
+    # Without it JupyterLab asks for the kernel, and waits forever.
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
     return path
@@ -94,13 +94,13 @@ class LabPage:
         self.page.wait_for_function(CONNECTED, timeout=90_000)
 
     def command(self, name: str, **arguments: Any) -> None:
-        """Execute a command of JupyterLab, such as "notebook:run-cell", and wait until it has."""
+        """Execute a command of JupyterLab, such as "notebook:run-cell", and wait until it is done."""
         self.page.evaluate(
             "async ([name, args]) => { await window.jupyterapp.commands.execute(name, args); }", [name, arguments]
         )
 
     def run_all(self) -> None:
-        """Run all cells, and fail with the error of one."""
+        """Run all cells, and fail with the error of a failed one."""
         self.command("notebook:run-all-cells")
         self.page.wait_for_function(ENDED, timeout=120_000)
         assert self.page.evaluate(ERRORS) == []
@@ -118,7 +118,7 @@ class LabPage:
         return json.loads(ast.literal_eval(reply["data"]["text/plain"]))
 
     def wait_for_value(self, expression: str, expected: Any) -> None:
-        """Wait until the expression has this value in the kernel; after a minute fail with the one it has."""
+        """Wait until the expression has this value in the kernel; after a minute fail with its actual value."""
         deadline = time.monotonic() + 60
         while (value := self.value(expression)) != expected and time.monotonic() < deadline:
             self.page.wait_for_timeout(100)

@@ -38,7 +38,7 @@ class PanelOnPage:
         self.clicks = 0
 
     def wait(self, count: str | None = None) -> None:
-        """Wait until rows are there, and until the line above them says this."""
+        """Wait until rows are there, and until the line above them has this text."""
         self.grid.wait(count)
 
     def click(self, target: Locator) -> None:
@@ -78,7 +78,7 @@ class PanelOnPage:
         self.expect_text(target, within=self.detail)
 
     def back(self) -> None:
-        """Close what is open."""
+        """Close the open detail view."""
         self.root.locator(".rl-crumbs button").first.click()
         expect(self.detail).to_be_hidden()
 
@@ -94,10 +94,10 @@ class PanelOnPage:
         return (within or self.root).get_by_role("button", name=name, exact=isinstance(name, str))
 
     def expect_text(self, text: str | re.Pattern[str], *, within: Locator | None = None) -> None:
-        """Wait until a text is there to be seen."""
+        """Wait until a text is visible."""
         expect((within or self.root).get_by_text(text).first).to_be_visible(timeout=90_000)
 
     def picture(self, path: Path) -> None:
-        """Take a picture of the page, at rest."""
+        """Take a picture of the page, without motion."""
         self.page.wait_for_timeout(600)
         self.page.screenshot(path=path)

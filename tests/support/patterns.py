@@ -21,7 +21,7 @@ CANDIDATES = "a1 -_.<\n'\"\x00é"
 
 @dataclass(frozen=True)
 class Use:
-    """A pattern, and the method with which the code applies it; ``where`` is "module:line"."""
+    """A pattern, and the method that the code applies to it; ``where`` is "module:line"."""
 
     module: str
     line: int
@@ -41,7 +41,7 @@ class Use:
 
 
 def uses() -> tuple[list[Use], list[str]]:
-    """Return the patterns of the package, and the places of those that cannot be told without running the code."""
+    """Return the patterns of the package, and the places of those that are unknown until the code runs."""
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
     methods = _methods_by_name(trees.values())
     found: list[Use] = []
@@ -103,7 +103,7 @@ def _methods_by_name(trees: Iterable[ast.AST]) -> dict[str, set[str]]:
 
 
 def hard_texts(pattern: re.Pattern[str], size: int) -> Iterator[str]:
-    """Give texts of about a size that begin again and again what the pattern is looking for, or almost end it."""
+    """Yield texts of about a size that repeatedly begin a match of the pattern, or almost end it."""
     tree = parser.parse(pattern.pattern, pattern.flags)
     pumps: dict[tuple[str, str], None] = {}
     for lead, pump in _pumps(tree, ""):
@@ -119,7 +119,7 @@ def hard_texts(pattern: re.Pattern[str], size: int) -> Iterator[str]:
 
 
 def _pumps(nodes: Any, lead: str) -> Iterator[tuple[str, str]]:
-    """Give pairs of what leads to a part of a pattern, and a text that fits that part."""
+    """Yield pairs of a prefix that leads to a part of a pattern, and a text that matches that part."""
     for kind, value in nodes:
         for inner in _inner(kind, value):
             yield from _pumps(inner, lead)
@@ -141,7 +141,7 @@ def _inner(kind: Any, value: Any) -> list[Any]:
 
 
 def _sample(kind: Any, value: Any) -> str:
-    """Return a text that fits a part of a pattern."""
+    """Return a text that matches a part of a pattern."""
     if kind in {code.LITERAL, code.NOT_LITERAL, code.ANY, code.IN}:
         return _letter(kind, value)
     if kind in {code.MAX_REPEAT, code.MIN_REPEAT, code.POSSESSIVE_REPEAT}:

@@ -1,4 +1,4 @@
-"""Frames to draw, and what can be read from a picture without looking at it."""
+"""Frames to draw, and checks of a picture without a person."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def journal(names: Sequence[str], **columns: Any) -> pd.DataFrame:
 def waits(
     edges: Sequence[tuple[str, str]], targets: Sequence[str] = ("Cart/do",), *, deadlocks: Sequence[Any] = ()
 ) -> Waits:
-    """Return the waits of a graph; who waits for nobody is a root blocker. ``deadlocks`` are (members, certain)."""
+    """Return the waits of a graph; root blockers wait for nothing. ``deadlocks`` are (members, certain)."""
     ids = sorted({id_ for edge in edges for id_ in edge})
     links = wait_graph(edges, {id_: targets[number % len(targets)] for number, id_ in enumerate(ids)})
     graph = links.to_networkx()
@@ -167,7 +167,7 @@ def waits(
 
 
 def watch_frame(names: Sequence[str], what: str = "status") -> pd.DataFrame:
-    """Return three looks, a minute apart, at as many things as there are names."""
+    """Return three polls, a minute apart, of as many things as there are names."""
     looks = range(3)
     count = len(names)
     return frame(
@@ -199,7 +199,7 @@ def watch_deployments(names: Sequence[str]) -> pd.DataFrame:
 
 
 def queue(names: Sequence[str]) -> Waits:
-    """Return waits in which everybody waits for the first one."""
+    """Return waits in which all invocations wait for the first one."""
     return waits([(f"inv_{at}", "inv_0") for at in range(1, len(names))], names)
 
 
@@ -219,7 +219,7 @@ PLOTS: dict[str, tuple[Callable[..., Axes], Callable[[Sequence[str]], Any]]] = {
     "watch backlog": (plots.plot_watch, watch_backlog),
     "watch deployments": (plots.plot_watch, watch_deployments),
 }
-"""Each plot with what makes something to draw from names."""
+"""Each plot with a function that makes its data from names."""
 
 
 def draw(ax: Axes) -> Axes:
@@ -254,5 +254,5 @@ def _luminance(colour: Any) -> float:
 
 
 def is_visible(text: str) -> bool:
-    """Tell whether there is nothing in a text that cannot be seen, but the mark that keeps directions apart."""
+    """Return True if a text has no invisible character, except the mark that separates directions."""
     return not any(unicodedata.category(each)[0] == "C" for each in text.replace("\u200e", "").replace("\n", ""))

@@ -1,8 +1,8 @@
 """Which modules of the suite share a worker, and in which order they run.
 
-A module runs on one worker. Modules that share what is slow to start, and takes a part of a core while it runs, are a
-group: a JupyterLab serves half of the modules that need one, and the clusters with the incident run once. Groups
-and modules that take longest begin, so that no worker is busy long after the others.
+A module runs on one worker. Modules that share something that is slow to start, and takes a part of a core while it
+runs, are a group: a JupyterLab serves half of the modules that need one, and the clusters with the incident run once.
+The slowest groups and modules begin, so that no worker is busy long after the others.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ GROUPS = {
         "integration/test_cli.py",
     ),
 }
-"""The modules of each group in their order, the group that takes longest first."""
+"""The modules of each group in their order, the slowest group first."""
 STORIES = ("newest", "cluster", "saturated", "healthy", "second")  # by how long they take to play
 LONG_WITHOUT_SERVER = ("test_every_plot.py", "test_guide.py", "test_patterns.py", "test_suite.py")
 
@@ -78,7 +78,7 @@ def place(items: list[pytest.Item]) -> None:
 
 
 def _turn(path: Path, fixtures: set[str], *, has_server: bool) -> tuple[int, int, int]:
-    """Return when a module has its turn, the lowest first."""
+    """Return the position of a module in the order, the lowest first."""
     name = f"tests/{path.relative_to(_TESTS).as_posix()}" if path.is_relative_to(_TESTS) else path.name
     if name in _PLACES:
         group, at = _PLACES[name]

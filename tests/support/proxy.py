@@ -1,4 +1,4 @@
-"""A gateway in front of a real server, for what gateways and busy servers say: it answers some requests by itself."""
+"""A gateway in front of a real server, for responses of gateways and busy servers: it answers some requests itself."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Interceptor = Callable[[httpx.Request], httpx.Response | None]
 
 
 class Proxy(httpx.BaseTransport):
-    """Passes requests on; ``before`` may answer one itself, ``after`` may replace the answer that the server gave.
+    """Passes requests on; ``before`` may answer one itself, ``after`` may replace the server's response.
 
-    Both may raise. ``changes`` has method and path of every change that came.
+    Both may raise. ``changes`` has method and path of every change that arrived.
     """
 
     def __init__(self, *, before: Interceptor | None = None, after: Interceptor | None = None) -> None:
@@ -54,16 +54,16 @@ def connect_through(proxy: Proxy, admin_url: str, audit: Path) -> Lab:
 
 
 def not_leader_response() -> httpx.Response:
-    """Return what a node says that could not pass a request on to the node that leads the partition."""
+    """Return the response of a node that could not pass a request on to the leader of the partition."""
     words = "Error when routing the request internally. Reason: rpc for partition 1 at node N1:1 failed: not leader"
     return httpx.Response(503, json={"message": words, "restate_code": None})
 
 
 def is_batch(request: httpx.Request) -> bool:
-    """Tell whether a request goes to the batch endpoint."""
+    """Return True if a request goes to the batch endpoint."""
     return request.url.path.startswith("/internal/")
 
 
 def is_change(request: httpx.Request) -> bool:
-    """Tell whether a request acts on invocations."""
+    """Return True if a request acts on invocations."""
     return is_batch(request) or request.method == "PATCH"

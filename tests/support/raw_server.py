@@ -1,4 +1,4 @@
-"""A TCP server that says exactly the bytes it is told to, for what no well-behaved server does."""
+"""A TCP server that sends exact bytes, for behavior that no well-behaved server shows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class RawServer:
-    """Its address, the requests (head and body) that came, per connection, and how many of those it has closed."""
+    """Its address, the requests (head and body) that arrived, per connection, and the number of closed connections."""
 
     address: str
     connections: list[list[bytes]] = field(default_factory=list)
@@ -27,7 +27,7 @@ Talk = Callable[[socket.socket, int], bool]
 
 
 def respond_with(*answers: bytes, then_close: bool = False) -> Talk:
-    """Answer the nth request with the nth of these bytes (the last one for all that follow)."""
+    """Answer the nth request with the nth of these bytes (the last one for all later requests)."""
 
     def talk(connection: socket.socket, number: int) -> bool:
         connection.sendall(answers[min(number, len(answers) - 1)])
@@ -37,7 +37,7 @@ def respond_with(*answers: bytes, then_close: bool = False) -> Talk:
 
 
 def chunked_response(*chunks: bytes, end: bool = True, headers: str = "") -> bytes:
-    """Return a 200 answer with a chunked body; without ``end`` its last chunk is missing."""
+    """Return a 200 response with a chunked body; without ``end`` its last chunk is missing."""
     head = (
         f"HTTP/1.1 200 OK\r\ncontent-type: application/vnd.apache.arrow.stream\r\n{headers}transfer-encoding: chunked"
     )

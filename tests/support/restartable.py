@@ -24,7 +24,7 @@ IDS = "SELECT id FROM sys_invocation_status WHERE id IN :ids"
 
 @dataclass
 class Killable:
-    """A server that can be killed, with ended and delayed invocations on it; ``lab`` is a good line to it."""
+    """A server that can be killed, with ended and delayed invocations on it; ``lab`` is a good connection to it."""
 
     server: Node
     lab: Lab
@@ -32,7 +32,7 @@ class Killable:
     later: tuple[str, ...]
 
     def wait_until_whole(self) -> None:
-        """Return when it answers, with all of its invocations."""
+        """Return when it responds, with all of its invocations."""
         wait_until_ready(self.server)
         ids = [*self.ended, *self.later]
         wait_for(lambda: self.lab.arrow(IDS, ids=ids).num_rows == len(ids))
@@ -44,7 +44,7 @@ class Killable:
 
 @contextlib.contextmanager
 def killable(binary: Path, folder: Path, *more: str, ended: int, later: int) -> Iterator[Killable]:
-    """Give a server with so many invocations; ``more`` are files of further services."""
+    """Give a server with this many invocations; ``more`` are files of further services."""
     with contextlib.ExitStack() as stack:
         node = stack.enter_context(restartable(binary, folder / "data"))
         lab = stack.enter_context(rl.connect(node.admin_url, ingress_url=node.ingress_url, audit=folder / "audit"))
@@ -60,7 +60,7 @@ def killable(binary: Path, folder: Path, *more: str, ended: int, later: int) -> 
 
 
 def is_served(lab: Lab) -> bool:
-    """Tell whether the ingress has heard of the bulk services."""
+    """Return True once the ingress knows the bulk services."""
     with contextlib.suppress(errors.RestateLabError):
         return bool(lab.ingress.call("Bulk", "answer", 1) == 1)
     return False
@@ -68,7 +68,7 @@ def is_served(lab: Lab) -> bool:
 
 @contextlib.contextmanager
 def restartable(binary: Path, folder: Path) -> Iterator[Node]:
-    """Give a running server; ``kill()`` ends it as a power cut does, and ``start()`` brings it back."""
+    """Give a running server; ``kill()`` ends it as a power cut does, and ``start()`` starts it again."""
     node, ingress, admin = free_ports(3)
     settings = server_settings(folder) | {
         "RESTATE_DEFAULT_NUM_PARTITIONS": "4",
@@ -93,7 +93,7 @@ def restartable(binary: Path, folder: Path) -> Iterator[Node]:
 
 
 def wait_until_ready(server: Node) -> None:
-    """Return when it answers."""
+    """Return when it responds."""
     deadline = time.monotonic() + READY_WITHIN
     while not server.is_ready():
         assert time.monotonic() < deadline, "the server is not ready"

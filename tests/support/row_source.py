@@ -1,4 +1,4 @@
-"""A source whose rows a test makes: it writes one method, and every way of reading follows from it."""
+"""A source with the rows of a test: it writes one method, and every way of reading follows from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["RowSource"]
 
 
 class RowSource(BaseSource):
-    """A source that a subclass gives ``rows``: a frame or a table for a statement with its parameters."""
+    """A source whose subclass has ``rows``: a frame or a table for a statement with its parameters."""
 
     def rows(self, statement: str, params: Mapping[str, Any], *, timeout: Any = None) -> pd.DataFrame | pa.Table:
         """Return the rows of a statement."""

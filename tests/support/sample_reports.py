@@ -1,4 +1,4 @@
-"""A source for reports that no server stands behind, and a page read as a browser would read it."""
+"""A source for reports without a server, and a page read as a browser would read it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOADS = ("src", "srcset", "href", "action", "data", "poster", "background", "fo
 
 
 def report_source(**more: Any) -> Any:
-    """Return a source with a name, a version and a time; a live one, unless it says otherwise."""
+    """Return a source with a name, a version and a time; live by default."""
     settings = SimpleNamespace(admin_url="http://127.0.0.1:1", ingress_url=None, token=Secret("s3cret-of-made"))
     facts = {"name": "made", "version": "1.7.12", "features": {}, "now": NOW, "settings": settings, "read_only": False}
     facts |= {"address": settings.admin_url, "live": True}
@@ -42,11 +42,11 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        """Return what a person reads, with single spaces."""
+        """Return the text that a person reads, with single spaces."""
         return re.sub(r"\s+", " ", " ".join(self._texts))
 
     def loaded_addresses(self) -> Iterator[str]:
-        """Give every address that is no link to follow, no place in the page and no data."""
+        """Return every address that is neither a link to follow, nor a place in the page, nor data."""
         for tag, attributes in self.tags:
             for name, value in attributes.items():
                 if name in _LOADS and not (tag == "a" and name == "href") and not value.startswith("data:"):
@@ -56,7 +56,7 @@ class Page(HTMLParser):
         yield from re.findall(r"url\([^)]*\)|@import[^;]*", self.styles)
 
     def active_parts(self) -> Iterator[str]:
-        """Give every tag and attribute that would run something, or lead away by itself."""
+        """Yield every tag and attribute that would run something, or navigate away by itself."""
         for tag, attributes in self.tags:
             if tag in {"script", "iframe", "object", "embed", "link", "base", "form", "frame", "applet"}:
                 yield tag

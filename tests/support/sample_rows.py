@@ -1,4 +1,4 @@
-"""A source over rows that a test makes, answered by DataFusion, the server's engine: for what no server will show."""
+"""A source over rows of a test, answered by DataFusion, the server's engine: for data that no server will show."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _COLUMNS = {
 
 
 class SampleRows(RowSource):
-    """Tables with the rows given; those that are not named are empty, those in ``without`` are not there."""
+    """Tables with the rows given; others are empty, those in ``without`` do not exist."""
 
     name, version, now = "made rows", "1.7.12", NOW
     features: Mapping[str, bool] = {}
@@ -83,7 +83,7 @@ def invocation(id_: str, status: str = "suspended", *, handler: str = "run", **c
 
 
 def waiting_columns(*completions: int, signals: tuple[int, ...] = ()) -> dict[str, list[int]]:
-    """Return the columns of who waits for these; signal 1, cancellation, is always among them."""
+    """Return the columns of the invocations that wait for these; signal 1, cancellation, is always among them."""
     return {
         "suspended_waiting_for_completions": list(completions),
         "suspended_waiting_for_signals": [1, *signals],

@@ -1,4 +1,4 @@
-"""A source made for tests: it answers panels from frames that a test sets, slowly or with an error if it says so."""
+"""A source for tests: it answers panels from frames that a test sets, slowly or with an error if asked to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EMPTY = {
 
 
 def invocations(*rows: Mapping[str, Any]) -> pd.DataFrame:
-    """Return rows as a selection gives them; ``id`` may be a number, and what is not given is null."""
+    """Return rows as a selection returns them; ``id`` may be a number, and missing columns are null."""
     full = [
         {
             "target": "agent/run",
@@ -92,7 +92,7 @@ class SampleSource(RowSource):
 
 
 class LiveSource(SampleSource):
-    """One that panels take for a live connection: it has a transport, which nobody here uses."""
+    """A source that panels accept as a live connection: it has a transport, which is never used here."""
 
     transport = object()
     address = "http://127.0.0.1:1"

@@ -1,4 +1,4 @@
-"""A source over tables that a test makes, answered by DataFusion, the server's engine: for panels without a server."""
+"""A source over tables of a test, answered by DataFusion, the server's engine: for panels without a server."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _SCHEMAS = {
 class SampleTables(RowSource):
     """Tables with the rows given, the rest empty; ``fails`` is raised by a read.
 
-    Those in ``without`` are not there, tables ("state") and columns ("state.scope").
+    Tables ("state") and columns ("state.scope") in ``without`` do not exist.
     """
 
     version = "1.7.12"
@@ -66,7 +66,7 @@ class SampleTables(RowSource):
             self.put(table, tables.get(table, []))
 
     def put(self, table: str, rows: list[dict[str, Any]]) -> None:
-        """Let a table have these rows and no others."""
+        """Replace the rows of a table."""
         schema = pa.schema(list(self._schemas[table].items()))
         full = [{name: row.get(name) for name in schema.names} for row in rows]
         made = pa.Table.from_pylist(full, schema=schema)
@@ -86,7 +86,7 @@ class SampleTables(RowSource):
 
 
 class LiveTables(SampleTables):
-    """Tables that panels take for a live connection; nothing is sent anywhere."""
+    """Tables that panels accept as a live connection; nothing is sent anywhere."""
 
     transport = object()
     address = "http://127.0.0.1:1"

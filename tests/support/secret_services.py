@@ -1,4 +1,4 @@
-"""Services that carry secrets in every place a cluster keeps: ``python secret_services.py --fd N`` serves them."""
+"""Services with secrets in every place that a cluster keeps: ``python secret_services.py --fd N`` serves them."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ parcel = restate.Workflow("Parcel", inactivity_timeout=SOON)
 
 @vault.handler()
 async def keep(ctx: ObjectContext, secret: dict[str, Any]) -> dict[str, Any]:
-    """Write it to state, and hand it on with a header."""
+    """Write it to state, and pass it on with a header."""
     ctx.set("kept", secret)
     return await ctx.object_call(echo, key=ctx.key(), arg=secret, headers={"x-api-key": secret["token"]})
 
 
 @vault.handler(kind="shared")
 async def echo(ctx: ObjectContext, secret: dict[str, Any]) -> dict[str, Any]:
-    """Say it back, out of a step."""
+    """Return it from a step."""
     return await ctx.run_typed("say", lambda: secret)
 
 
 @till.handler()
 async def refuse(ctx: Context, secret: dict[str, Any]) -> None:
-    """End in a failure that tells."""
+    """Fail with a terminal error whose message has a secret."""
     raise TerminalError(f"declined {secret['failure']}", status_code=402)
 
 
 @till.handler(invocation_retry_policy=RARELY)
 async def stumble(ctx: Context, secret: dict[str, Any]) -> None:
-    """Fail with a message that tells, and be tried again much later."""
+    """Fail with a message that has a secret, and be retried much later."""
     raise RuntimeError(f"cannot reach {secret['failure']}")
 
 
 @order.main()
 async def run(ctx: WorkflowContext, secret: dict[str, Any]) -> None:
-    """Keep it in a promise."""
+    """Store it in a promise."""
     await ctx.promise("paid").resolve(secret)
 
 
 @parcel.main(accept="*/*", content_type="application/octet-stream", input_serde=BytesSerde(), output_serde=BytesSerde())
 async def pack(ctx: WorkflowContext, content: bytes) -> bytes:
-    """Keep bytes, whatever they are, in state, in a promise, in a step, and in the output."""
+    """Store bytes, whatever they are, in state, in a promise, in a step, and in the output."""
     ctx.set("content", content, serde=BytesSerde())
     await ctx.promise("content", serde=BytesSerde()).resolve(content)
     return await ctx.run_typed("wrap", lambda: content, restate.RunOptions(serde=BytesSerde()))

@@ -1,4 +1,4 @@
-"""Answers of sources made for tests, in the shape that a server gives them."""
+"""Results of sources for tests, in the shape that a server gives them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["reshape"]
 
 
 def reshape(answer: Any, statement: str) -> Any:
-    """Return a frame or table with every column that the statement selects; those that were not made are null.
+    """Return a frame or table with every column that the statement selects; missing columns are null.
 
-    What a server never gives as null is 0, or "made".
+    A value that is never null on a server is 0, or "made".
     """
     for name, is_never_null in selected_columns(statement):
         if name is None:

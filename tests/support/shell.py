@@ -1,4 +1,4 @@
-"""An IPython shell in this process, with what it changes of the process put back afterwards."""
+"""An IPython shell in this process, which restores its changes to the process afterwards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from traitlets.config import Config
 
 @dataclass(frozen=True)
 class Cell:
-    """What one cell gave: its value, the error that ended it, and what was shown."""
+    """The result of one cell: its value, the error that ended it, and its output."""
 
     value: Any
     error: BaseException | None
@@ -33,14 +33,14 @@ class Shell:
         self._capsys = capsys
 
     def run(self, cell: str) -> Cell:
-        """Run a cell, and return what came of it."""
+        """Run a cell, and return its result."""
         self._capsys.readouterr()
         ran = self.ip.run_cell(cell)
         shown = self._capsys.readouterr()
         return Cell(ran.result, ran.error_before_exec or ran.error_in_exec, shown.out + shown.err)
 
     def complete(self, text: str) -> list[str]:
-        """Return what may stand at the | in the text, in the order in which it is offered, with its type."""
+        """Return the completions at the | in the text, in the order of the menu, each with its type."""
         at = text.index("|")
         with provisionalcompleter():
             found = list(self.ip.Completer.completions(text.replace("|", "", 1), at))

@@ -30,14 +30,14 @@ async def greet(ctx: Context, name: str) -> str:
 
 @every.handler()
 async def fail(ctx: Context, name: str) -> str:
-    """Fail for good, after a step."""
+    """Fail with a terminal error, after a step."""
     await ctx.run_typed("look up", lambda: name)
     raise TerminalError(f"no such user {name}", status_code=404)
 
 
 @every.handler(inactivity_timeout=LONG, abort_timeout=LONG)
 async def busy(ctx: Context, name: str) -> str:
-    """Run a step that lasts."""
+    """Run a long step."""
 
     async def work() -> str:
         await asyncio.sleep(3600)
@@ -48,7 +48,7 @@ async def busy(ctx: Context, name: str) -> str:
 
 @every.handler(invocation_retry_policy=SELDOM)
 async def flaky(ctx: Context, name: str) -> str:
-    """Fail after a step, and be tried again in an hour."""
+    """Fail after a step, and be retried in an hour."""
     await ctx.run_typed("first", lambda: name)
     msg = f"not yet, {name}"
     raise ValueError(msg)
@@ -97,13 +97,13 @@ async def run(ctx: WorkflowContext, name: str) -> str:
 
 @held.handler()
 async def hold_and_call(ctx: ObjectContext, name: str) -> str:
-    """Hold the key, and call one that waits."""
+    """Hold the key, and call a handler that waits."""
     return await ctx.service_call(waits, name)
 
 
 @caller.handler()
 async def calls(ctx: Context, name: str) -> str:
-    """Send two away, one of them for later, and call two that wait, one of them through another call."""
+    """Send two, one of them for later, and call two that wait, one of them through another call."""
     ctx.service_send(waits, f"{name}, sent")
     ctx.service_send(greet, f"{name}, for later", send_delay=LONG)
     parts = await restate.gather(ctx.service_call(waits, name), ctx.service_call(passes_on, name))
@@ -112,7 +112,7 @@ async def calls(ctx: Context, name: str) -> str:
 
 @caller.handler()
 async def passes_on(ctx: Context, name: str) -> str:
-    """Call one that waits."""
+    """Call a handler that waits."""
     return await ctx.service_call(waits, name)
 
 

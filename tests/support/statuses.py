@@ -1,4 +1,4 @@
-"""Where everybody stands on a cluster, read with plain SQL that is right for its kind of server."""
+"""The status of every invocation on a cluster, read with plain SQL that is correct for its kind of server."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def failures(lab: rl.Lab, ids: list[str]) -> set[tuple[str | None, str | None, s
 
 
 def attempts(cluster: Cluster, lab: rl.Lab, ids: list[str]) -> int:
-    """Return how many attempts these have made; with vqueues, those before short waits and before long ones."""
+    """Return the number of attempts; with vqueues, those before short waits and before long ones."""
     made = [lab.sql("SELECT coalesce(sum(retry_count), 0) AS n FROM sys_invocation_state WHERE id IN :ids", ids=ids)]
     if cluster.vqueues:
         long = "SELECT coalesce(sum(retry_attempts), 0) AS n FROM sys_vqueue_entry_status WHERE entry_id IN :ids"
@@ -67,7 +67,7 @@ def holders(cluster: Cluster, lab: rl.Lab) -> dict[str, str]:
 
 
 def queue(cluster: Cluster, lab: rl.Lab, service: str, key: str) -> set[str]:
-    """Return who waits for a key."""
+    """Return the invocations that wait for a key."""
     if cluster.vqueues:
         statement = """SELECT v.entry_id AS id FROM sys_vqueues v JOIN sys_vqueue_meta m ON m.id = v.id
             WHERE m.lock_name = :service || '/' || :key AND v.stage = 'inbox'"""
@@ -77,7 +77,7 @@ def queue(cluster: Cluster, lab: rl.Lab, service: str, key: str) -> set[str]:
 
 
 def expected_statuses(story: tuple[StoryStep, ...], roles: dict[str, str]) -> dict[str, str]:
-    """Return invocation → the status in which the story leaves it."""
+    """Return invocation → its final status in the story."""
     return {roles[step.role]: step.reaches for step in story if step.reaches}
 
 
@@ -86,7 +86,7 @@ def has_status(status: str, told: str) -> bool:
 
 
 def unexpected_invocations(cluster: Cluster, lab: rl.Lab, planted: Iterable[str]) -> set[str]:
-    """Return who retries, is paused, waits for a key or has failed, and plays none of the planted roles."""
+    """Return the invocations that retry, are paused, wait for a key or have failed, and have no planted role."""
     known = {id_ for role in planted for id_ in cluster.ids(role)}
     suspicious = {id_ for id_, word in statuses(lab).items() if word in {*RETRYING, "pending", "paused", "failed"}}
     return suspicious - known

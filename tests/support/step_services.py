@@ -51,7 +51,7 @@ async def pauses(ctx: Context, city: str) -> str:
 
 @trips.handler(invocation_retry_policy=SELDOM)
 async def seldom(ctx: Context, city: str) -> str:
-    """Fail, and be tried again in twelve hours."""
+    """Fail, and be retried in twelve hours."""
     return await _fail(ctx, f"get weather {city}", city)
 
 

@@ -1,4 +1,4 @@
-"""The structure of the package in figures: its modules, what imports what, and how long functions are.
+"""The structure of the package in figures: its modules, their imports, and the length of functions.
 
 ``python tests/support/structure.py`` prints them. They are read from the source, so nothing is imported; an import
 under ``TYPE_CHECKING`` or within a function counts like any other.
@@ -98,7 +98,7 @@ class Structure:
 
     @cached_property
     def figures(self) -> dict[str, int | float]:
-        """Return what the thresholds are for."""
+        """Return the figures that have a threshold."""
         lines, count = sorted(self.lines.values()), len(self.files)
         return {
             "modules": count,

@@ -1,4 +1,4 @@
-"""A small TCP relay to a real server: TLS in front of it, a forward proxy before it, a cut line, or a worse fault."""
+"""A small TCP relay to a real server: TLS in front of it, a forward proxy, a cut connection, or a worse fault."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from typing import Literal
 
 @dataclass
 class Cut:
-    """Cuts the line once, at the ``number``th request (from 0) whose first line has ``where`` in it.
+    """Cuts the connection once, at request ``number`` (from 0) of those with ``where`` in their first line.
 
-    "before" the server gets a byte of it; "within": it got the whole request, and then nobody listens any more;
-    "after" it has answered, and nothing of the answer reaches the caller.
+    "before": the server gets one byte of the request; "within": it gets the whole request, and then the connection is
+    closed; "after": it has answered, and the caller gets no byte of the response.
     """
 
     where: bytes
@@ -30,7 +30,7 @@ class Cut:
     happened: bool = False
 
     def applies_to(self, request: bytes) -> bool:
-        """Count a request, and tell whether the line is cut at it."""
+        """Count a request, and return True if the connection is cut at it."""
         if self.happened or self.where not in request.partition(b"\r\n")[0]:
             return False
         self.seen += 1
@@ -40,14 +40,14 @@ class Cut:
 
 @dataclass
 class Fault:
-    """What befalls the answers to some requests: those whose first line ``where`` fits, from the ``number``th (0) on.
+    """A fault in the responses to some requests: first line matches ``where``, from request ``number`` (0) on.
 
-    It befalls ``times`` of them, once it is ``armed`` and a request that ``begins`` fits has passed. ``response`` is
-    answered instead of what the server says: without asking it or, where ``acted`` is true, after it has done what it
-    was asked to. ``edit`` changes the head of a real answer. Of a real answer only so many bytes pass as ``passes``
-    says, or all but ``loses``, which ends it, and in whose place ``gets`` comes; in pieces of ``piece`` bytes with a
-    ``pause`` (seconds) between them. Then comes the ``end``: the line is closed in order, reset, or silent for good,
-    or goes on as if nothing had been. ``meanwhile`` is called when the answer has come that far, before the end.
+    The fault occurs ``times`` times, once it is ``armed`` and a request that matches ``begins`` has passed.
+    ``response`` replaces the server's response: the server does not get the request or, if ``acted`` is true, it acts
+    first. ``edit`` changes the head of a real response. Of a real response only the first ``passes`` bytes pass, or
+    everything up to ``loses``, which ends it and is replaced by ``gets``; in pieces of ``piece`` bytes with a ``pause``
+    (seconds) between them. Then comes the ``end``: the connection is closed in order, reset, silent forever, or
+    continues normally. ``meanwhile`` is called at that point, before the end.
     """
 
     where: bytes = b" "
@@ -70,7 +70,7 @@ class Fault:
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def applies_to(self, request: bytes) -> bool:
-        """Count a request, and tell whether the fault befalls it."""
+        """Count a request, and return True if the fault applies to it."""
         line = request.partition(b"\r\n")[0]
         with self.lock:
             if self.begins and re.search(self.begins, line):
@@ -86,7 +86,7 @@ class Fault:
 
 @dataclass
 class TcpRelay:
-    """Where it listens, the heads of the requests that passed, and what was answered, byte for byte."""
+    """The port that it listens on, the heads of the requests that passed, and the responses, byte for byte."""
 
     port: int
     heads: list[bytes] = field(default_factory=list)
@@ -99,7 +99,7 @@ class TcpRelay:
 
 @dataclass
 class _Connection:
-    """A caller's connection, the one to the server, and what befalls the answer that is on its way."""
+    """A caller's connection, the connection to the server, and the fault in the current response."""
 
     caller: socket.socket
     server: socket.socket
@@ -121,8 +121,8 @@ def tcp_relay(
 ) -> Iterator[TcpRelay]:
     """Pass connections on to ``target`` ("http://127.0.0.1:port").
 
-    With ``tls`` it speaks TLS to its callers. As a proxy it takes absolute request targets, whatever their host.
-    ``cut`` cuts the line of one request; those on other lines go on. ``fault`` does worse.
+    With ``tls`` it speaks TLS to its callers. As a proxy it accepts absolute request targets, whatever their host.
+    ``cut`` cuts the connection of one request; other connections continue. ``fault`` is for any other fault.
     """
     listener = socket.create_server(("127.0.0.1", 0), backlog=100)
     state = TcpRelay(listener.getsockname()[1])
@@ -144,7 +144,7 @@ def tcp_relay(
 
 @dataclass
 class _RelayWorker:
-    """What every line of a relay needs."""
+    """The shared data of all connections of a relay."""
 
     upstream: int
     state: TcpRelay
@@ -161,7 +161,7 @@ class _RelayWorker:
             self.open_sockets.append(caller)
             try:
                 server = socket.create_connection(("127.0.0.1", self.upstream))
-            except OSError:  # nobody listens there: the caller gets to feel it
+            except OSError:  # the server does not listen: the caller gets the failure
                 reset(caller)
                 return
             self.open_sockets.append(server)
@@ -183,7 +183,7 @@ class _RelayWorker:
                     if line.is_cut:
                         forward(data, line.caller, line.server)
                     if self.cut.when == "after":
-                        return  # pump() ends the caller's line when the answer comes
+                        return  # pump() ends the caller's connection when the response arrives
                     break
                 if line.fault is not None and line.fault.response is not None and not line.fault.acted:
                     answer_instead(line, line.fault.response, data)
@@ -193,7 +193,7 @@ class _RelayWorker:
             line.server.shutdown(socket.SHUT_RDWR)
 
     def _begin(self, line: _Connection, data: bytes) -> None:
-        """Write down a new request, and decide whether the fault befalls it."""
+        """Record a new request, and decide whether the fault applies to it."""
         self.state.heads.append(data.split(b"\r\n\r\n")[0])
         line.answer = bytearray()
         self.state.answers.append(line.answer)
@@ -202,7 +202,7 @@ class _RelayWorker:
 
 
 def close_all(open_sockets: list[socket.socket]) -> None:
-    """Close them, whatever still waits for them."""
+    """Close all connections, also those that still wait."""
     for each in open_sockets:
         with contextlib.suppress(OSError):
             each.shutdown(socket.SHUT_RDWR)
@@ -210,10 +210,10 @@ def close_all(open_sockets: list[socket.socket]) -> None:
 
 
 def reset(caller: socket.socket) -> None:
-    """End a line as a power cut or a firewall does: with a reset instead of a farewell."""
+    """End a connection as a power cut or a firewall does: with a reset instead of an orderly close."""
     caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     with contextlib.suppress(OSError):
-        caller.shutdown(socket.SHUT_RD)  # wakes who reads it, so that closing takes effect
+        caller.shutdown(socket.SHUT_RD)  # wakes its reader, so that closing takes effect
     caller.close()
 
 
@@ -225,7 +225,7 @@ def forward(data: bytes, caller: socket.socket, server: socket.socket) -> None:
 
 
 def rest_of(data: bytes, caller: socket.socket) -> Iterator[bytes]:
-    """Give what is still to come of a request that begins with ``data``."""
+    """Yield the remaining bytes of a request that begins with ``data``."""
     head, _, body = data.partition(b"\r\n\r\n")
     length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
     missing = (int(length[1]) if length else 0) - len(body)
@@ -235,14 +235,14 @@ def rest_of(data: bytes, caller: socket.socket) -> Iterator[bytes]:
 
 
 def answer_instead(line: _Connection, response: bytes, data: bytes) -> None:
-    """Take a whole request, and answer it oneself."""
+    """Receive a whole request, and answer it here."""
     for _ in rest_of(data, line.caller):
         pass
     line.caller.sendall(response)
 
 
 def pump(line: _Connection) -> None:
-    """Pass answers on until one side ends, or the line is cut or ended by a fault: then the next bytes are lost."""
+    """Pass responses on until one side ends, or a cut or a fault ends the connection: then the next bytes are lost."""
     with contextlib.suppress(OSError):
         while data := line.server.recv(65536):
             if line.is_cut:
@@ -257,7 +257,7 @@ def pump(line: _Connection) -> None:
 
 
 def pass_with(line: _Connection, fault: Fault, data: bytes) -> bool:
-    """Pass a part of an answer on as a fault has it; return whether the line goes on."""
+    """Pass a part of a response on as the fault defines; return whether the connection continues."""
     if line.is_silent:
         return True
     if fault.response is not None:
@@ -279,7 +279,7 @@ def pass_with(line: _Connection, fault: Fault, data: bytes) -> bool:
 
 
 def finish(line: _Connection, fault: Fault, rest: bytes) -> bool:
-    """Do what a fault has in store once so much of an answer has passed; return whether the line goes on."""
+    """Apply the fault once the right part of a response has passed; return whether the connection continues."""
     if fault.meanwhile is not None:
         fault.meanwhile()
     line.is_silent = fault.end == "silence"

@@ -1,4 +1,4 @@
-"""A line to a server that can be down and up again, at one address."""
+"""A connection to a server that can be down and up again, at one address."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class TcpSwitch:
 
     @property
     def address(self) -> str:
-        """Return what a client connects to."""
+        """Return the address for clients."""
         return f"http://127.0.0.1:{self.port}"
 
     def up(self) -> None:
-        """Take connections, at the same address as before."""
+        """Accept connections, at the same address as before."""
         self._listener = socket.create_server(("127.0.0.1", self.port))
         self.port = self._listener.getsockname()[1]
         self._start(self._accept, self._listener)
 
     def down(self) -> None:
-        """Take no connection any more, and end those that there are."""
+        """Accept no connections any more, and end the open ones."""
         for each in (self._listener, *self._sockets):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""What a verbose traceback shows: which of its files are the toolkit's, wherever the checkout lies."""
+"""The contents of a verbose traceback: which of its files belong to the toolkit, wherever the checkout is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PACKAGE = Path(restate_lab.__file__).parent
 
 
 def is_ours(file: str) -> bool:
-    """Tell whether a file of a traceback is one of the toolkit's own."""
+    """Return True if a file of a traceback belongs to the toolkit."""
     return Path(file).is_relative_to(PACKAGE)
 
 

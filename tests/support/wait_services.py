@@ -64,7 +64,7 @@ async def visit_and_rest(ctx: ObjectContext, key: str) -> str:
 
 @depot.handler()
 async def visit_through_office(ctx: ObjectContext, key: str) -> str:
-    """Hold the own key, and have somebody else take a key."""
+    """Hold the own key, and have a service take a key."""
     return await ctx.service_call(fetch, key)
 
 
@@ -77,7 +77,7 @@ async def hold(ctx: ObjectContext) -> str:
 
 @depot.handler()
 async def obey(ctx: ObjectContext, keys: list[str]) -> str:
-    """Hold the own key, wait for a sign, and take these keys: one, through somebody else ("~key"), or any of several.
+    """Hold the own key, wait for a sign, and take these keys: one, through a service ("~key"), or any of several.
 
     Without keys, wait for a second sign that never comes.
     """
@@ -96,7 +96,7 @@ async def obey(ctx: ObjectContext, keys: list[str]) -> str:
 
 @depot.handler(invocation_retry_policy=SELDOM)
 async def spoil(ctx: ObjectContext) -> str:
-    """Hold the key, and fail again and again in a step."""
+    """Hold the key, and fail repeatedly in a step."""
     return await ctx.run_typed("count crates", _raise)
 
 
@@ -106,7 +106,7 @@ async def look(ctx: ObjectSharedContext) -> str:
     return await ctx.object_call(take, key=ctx.key(), arg=None)
 
 
-# --- the same, not suspended while it waits
+# --- the same, without suspending during the wait
 
 
 @eager.handler(name="take")
@@ -122,7 +122,7 @@ async def eager_visit(ctx: ObjectContext, key: str) -> str:
     return await ctx.object_call(eager_take, key=key, arg=None)
 
 
-# --- a service: holds nothing
+# --- a service, which holds nothing
 
 
 @office.handler()
@@ -133,7 +133,7 @@ async def fetch(ctx: Context, key: str) -> str:
 
 @office.handler()
 async def delegate(ctx: Context, key: str) -> str:
-    """Have it fetched."""
+    """Have a key taken by ``fetch``."""
     return await ctx.service_call(fetch, key)
 
 
@@ -145,7 +145,7 @@ async def fetch_all(ctx: Context, keys: list[str]) -> int:
 
 @office.handler()
 async def follow(ctx: Context, invocation_id: str) -> str:
-    """Wait for the outcome of an invocation that somebody else began."""
+    """Wait for the outcome of an invocation with another caller."""
     return str(await ctx.attach_invocation(invocation_id))
 
 

@@ -1,4 +1,4 @@
-"""Every wrapper around a source, and what each of them has to give as the source itself does."""
+"""Every wrapper around a source, and the results that it must return like the source itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WRAPPERS: dict[str, Callable[[Any], SourceWrapper]] = {
 
 
 def check_same_answers(wrapper: Source, source: Source, statement: str, **values: Any) -> None:
-    """Compare all that a wrapper gives with what its source gives, for a statement with these parameters."""
+    """Compare all results of a wrapper with those of its source, for a statement with these parameters."""
     for each in ("name", "address", "version", "features", "live", "coverage"):
         assert getattr(wrapper, each) == getattr(source, each)
     pd.testing.assert_frame_equal(wrapper.tables(), source.tables())

@@ -1,4 +1,4 @@
-"""Unit tests start no server and no process that could outlive them: they need no session for either."""
+"""Unit tests start no server and no process that could outlive them: they need no session fixture for either."""
 
 from __future__ import annotations
 

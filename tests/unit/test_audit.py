@@ -24,7 +24,7 @@ def lines(folder: Path) -> list[dict[str, str]]:
 
 
 def test_intent_and_result_carry_one_id(tmp_path: Path) -> None:
-    """A result names the intent that it belongs to; both have a UTC time, the intent says who."""
+    """A result names the intent that it belongs to; both have a UTC time, the intent has the user."""
     log = AuditLog(tmp_path)
     change = log.intent("kill", ["inv_1"], reason="INC-1")
     log.result(change, "done", status=200)
@@ -66,14 +66,14 @@ def test_a_forked_process_writes_a_file_of_its_own(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    """A folder that cannot be made raises AuditFailed with what to do."""
+    """A folder that cannot be created raises AuditFailed with the next step."""
     (tmp_path / "file").write_text("")
     with pytest.raises(AuditFailed, match="RESTATE_LAB_AUDIT"):
         AuditLog(tmp_path / "file" / "below").intent("kill", [])
 
 
 def test_a_result_that_cannot_be_written_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The change has happened, so its outcome is still reported; the next record starts a file of its own."""
+    """The change has happened, so its outcome is still reported; the next record starts a new file."""
     log = AuditLog(tmp_path)
     change = log.intent("kill", ["inv_1"])
 
@@ -89,7 +89,7 @@ def test_a_result_that_cannot_be_written_is_a_warning(tmp_path: Path, monkeypatc
 
 
 def test_the_folder_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """RESTATE_LAB_AUDIT names the folder; without it it is the user's state folder."""
+    """RESTATE_LAB_AUDIT names the folder; the default is the user's state folder."""
     monkeypatch.setenv("RESTATE_LAB_AUDIT", str(tmp_path))
     assert default_folder() == tmp_path
     monkeypatch.delenv("RESTATE_LAB_AUDIT")
@@ -97,7 +97,7 @@ def test_the_folder_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_the_log_is_a_frame_of_changes(tmp_path: Path) -> None:
-    """One row per change joins intent and result; a change whose process ended before it knew has no outcome."""
+    """One row per change joins intent and result; a change whose process ended before its result has no outcome."""
     one, two = AuditLog(tmp_path), AuditLog(tmp_path)
     change = one.intent("kill", ["inv_1", "inv_2"], reason="INC-1")
     two.intent("pause", ["inv_3"])
@@ -112,7 +112,7 @@ def test_the_log_is_a_frame_of_changes(tmp_path: Path) -> None:
 
 
 def test_an_empty_log_is_an_empty_frame(tmp_path: Path) -> None:
-    """Where nothing was changed the frame has its columns and no rows."""
+    """Without changes the frame has its columns and no rows."""
     frame = audit_log(tmp_path / "nothing")
     assert len(frame) == 0
     assert "targets" in frame
@@ -120,7 +120,7 @@ def test_an_empty_log_is_an_empty_frame(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("torn", [b'{"kind": "intent", "chan', b"[1, 2]\n", b"\xff\xfe\n", b'{"kind": "intent"}\n'])
 def test_a_torn_line_is_left_out_and_said(tmp_path: Path, torn: bytes) -> None:
-    """A line that a dying process left half-written costs nothing else, and is reported."""
+    """A line that a dying process left half-written loses nothing else, and is reported."""
     log = AuditLog(tmp_path)
     log.intent("kill", ["inv_1"])
     assert log.path is not None
@@ -155,7 +155,7 @@ def test_a_change_of_many_keeps_what_came_of_each(tmp_path: Path) -> None:
 
 
 def test_one_change_by_its_id(tmp_path: Path) -> None:
-    """A change of one target has its outcome for that one; without a result there is none; another id is an error."""
+    """A change of one target has its outcome; without a result there is none; another id is an error."""
     log = AuditLog(tmp_path)
     done, open_ = log.intent("kill", ["inv_1"]), log.intent("kill", ["inv_2"])
     log.result(done, "refused", error="409 no")
@@ -180,7 +180,7 @@ def test_half_a_character_does_not_end_the_log(tmp_path: Path) -> None:
 def test_a_process_forked_while_the_log_is_written_writes_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The child must not wait for a lock that a thread of its parent held at the fork: there nothing releases it."""
+    """The child must not wait for a lock that a thread of its parent held at the fork: it is never released there."""
     log = AuditLog(tmp_path)
     writing, go_on = threading.Event(), threading.Event()
     fsync = os.fsync
@@ -235,7 +235,7 @@ def written(folder: Path, *records: dict[str, Any] | bytes) -> Path:
 
 @pytest.mark.parametrize("odd", ODD_INTENTS, ids=str)
 def test_an_intent_of_another_shape_is_left_out(tmp_path: Path, odd: dict[str, Any]) -> None:
-    """A field of another type or out of range costs its own line only, which the warning names."""
+    """A field of another type or out of range loses only its own line, which the warning names."""
     folder = written(tmp_path, {**INTENT, **odd}, {**INTENT, "change": "d"}, {**RESULT, "change": "d"})
     with pytest.warns(Truncated, match=r"1 unreadable .*x\.jsonl:1"):
         frame = audit_log(folder)
@@ -254,7 +254,7 @@ def test_a_result_of_another_shape_is_left_out(tmp_path: Path, odd: dict[str, An
 
 
 def test_what_is_no_file_of_records_is_left_out(tmp_path: Path) -> None:
-    """A folder, a pipe and a broken link of such a name, deep nesting, and bytes that are no text."""
+    """A folder, a pipe and a broken link with such a name, deep nesting, and bytes that are not text."""
     written(tmp_path, INTENT, b"[" * 100_000, b'{"kind": ' * 50_000, b"\xff\xfe", b"9" * 10_000)
     (tmp_path / "folder.jsonl").mkdir()
     os.mkfifo(tmp_path / "pipe.jsonl")
@@ -284,7 +284,7 @@ CHANGED = st.tuples(
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.binary(max_size=30) | CHANGED, max_size=5))
 def test_any_bytes_give_a_frame(tmp_path: Path, records: list[dict[str, Any] | bytes]) -> None:
-    """Whatever is in the files, the log is read: no other error than an unknown change, and only the one warning."""
+    """Whatever is in the files, the log is read: the only error is an unknown change, with a single warning."""
     folder = written(tmp_path, *records)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Truncated)

@@ -1,4 +1,4 @@
-"""The text of a value is decided in one place: for the grid, reports, the command line and reprs."""
+"""The text of a value comes from one place: for the grid, reports, the command line and reprs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ TIME_IN_UTC = "2026-11-25T04:22:10.123000Z"
     ],
 )
 def test_cells(value: Any, expected: Cell) -> None:
-    """Values are short text; what cannot be seen can be seen; a tooltip has what the cell leaves out."""
+    """Values are short text; invisible characters become visible; a tooltip has the full value of a shortened cell."""
     assert cell(value, EAST) == expected
 
 
@@ -93,7 +93,7 @@ def test_cells(value: Any, expected: Cell) -> None:
     ],
 )
 def test_every_type_in_every_style(value: Any, grid: str | None, report: str | None, line: str) -> None:
-    """A report rounds, separates thousands and summarizes lists; a repr is exact; all else is equal."""
+    """A report rounds, separates thousands and summarizes lists; a repr is exact; the rest is equal."""
     assert cell(value, EAST).text == grid
     assert cell(value, EAST, REPORT).text == report
     assert value_line(value, 60).startswith(line)
@@ -101,7 +101,7 @@ def test_every_type_in_every_style(value: Any, grid: str | None, report: str | N
 
 
 def test_a_cell_is_never_more_than_its_limits() -> None:
-    """A nested value is written as far as it is shown; one that holds itself, or is too deep, says so."""
+    """A nested value is written only as far as it is shown; a recursive or too deep one has a note."""
     circular: list[Any] = []
     circular.append(circular)
     assert cell(circular, UTC).text == "[[...]]"
@@ -141,6 +141,6 @@ def test_kinds_of_columns(values: Any, name: str, kind: str) -> None:
 
 
 def test_it_loads_without_pandas() -> None:
-    """A repr does not pay for pandas or numpy."""
+    """A repr loads neither pandas nor numpy."""
     script = "import sys, restate_lab._cells; print([m for m in ('pandas', 'numpy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -88,7 +88,7 @@ def test_errors_are_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_the_machine_refuses_is_one_line(error: OSError, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file that may not be written, or a full disk, is no traceback."""
+    """A file that may not be written, or a full disk, gives an error without a traceback."""
     with pytest.raises(typer.Exit) as ended, exit_on_error():
         raise error
     assert ended.value.exit_code == 1
@@ -109,7 +109,7 @@ def test_there_are_these_commands() -> None:
 
 
 def test_completion_knows_what_there_is() -> None:
-    """A shell is told the commands, the questions, their parameters, the checks, and the frames of a comparison."""
+    """A shell completes the commands, the questions, their parameters, the checks, and the frames of a comparison."""
     for line, word in {
         "restate-lab re": "report",
         "restate-lab ask retry": "retry_storm",
@@ -143,7 +143,7 @@ FRAME = pd.DataFrame(
 
 
 def test_a_table_fits_the_terminal() -> None:
-    """Texts give way, the longest first; ids, numbers and times do not; nothing is obeyed by the terminal."""
+    """Texts are shortened, the longest first; ids, numbers and times are not; the terminal obeys nothing."""
     lines = list(table_lines(FRAME, 120))
     assert max(len(line) + sum(each in "日本語" for each in line) for line in lines) == 120
     assert lines[2].startswith("inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9  12345  2026-11-25 04:34:50  1m 30s  a failure")
@@ -159,7 +159,7 @@ def test_numbers_are_right_aligned_and_texts_left() -> None:
 
 
 def test_what_does_not_fit_is_shown_in_blocks() -> None:
-    """Too many columns for the width become one line a column; what is longer is wrapped."""
+    """Too many columns for the width become one line a column; longer texts are wrapped."""
     lines = list(table_lines(FRAME, 60))
     assert lines[0].startswith("── 1 ──")
     assert lines[1] == "id     inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9"
@@ -179,7 +179,7 @@ def test_what_does_not_fit_is_shown_in_blocks() -> None:
     ],
 )
 def test_wide_and_combined_characters_do_not_move_the_next_column(text: str, shown: str) -> None:
-    """A character may take two cells of a terminal, or consist of several codes; and markup is text."""
+    """A character may need two cells of a terminal, or consist of several codes; and markup is text."""
     assert list(table_lines(pd.DataFrame({"text": [text], "n": [7]}), 15))[2] == f"{shown}  7"
 
 
@@ -192,19 +192,19 @@ def test_for_a_program_nothing_is_cut() -> None:
 
 
 def test_heads_of_a_question_are_readable() -> None:
-    """At a terminal a column has a head in words; a statement's own names stay."""
+    """At a terminal a column has a readable head; a statement's own names stay."""
     frame = pd.DataFrame({"target_service_name": ["A"], "oldest_created_at": [1]})
     assert next(iter(table_lines(frame, 80, HEADS))) == "service  oldest created at"
     assert next(iter(table_lines(frame, 80))) == "target_service_name  oldest_created_at"
 
 
 def test_an_empty_table_has_its_header() -> None:
-    """No rows is not nothing."""
+    """A table without rows prints its header."""
     assert list(table_lines(FRAME.iloc[:0][["n", "text"]], 80)) == ["n  text", "─  ────"]
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that reports to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -240,7 +240,7 @@ def test_where_there_are_colours(
 
 @pytest.mark.parametrize("width", [40, 80, 120, 200])
 def test_paragraphs_are_wrapped_with_a_hanging_indent(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No line is wider than the terminal, the others begin below the first, and in a pipe there is one line."""
+    """No line is wider than the terminal, later lines are indented below the first, and in a pipe there is one line."""
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("NO_COLOR", "1")
     text = "15 invocations of Payments/charge retry the step “charge card” 漢字漢字 " * 5
@@ -252,7 +252,7 @@ def test_paragraphs_are_wrapped_with_a_hanging_indent(width: int, monkeypatch: p
 
 
 def test_text_of_a_cluster_is_neither_markup_nor_a_control(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Markup, emoji codes, links, escapes and turned text are shown as they are or as codes."""
+    """Markup, emoji codes, links, escapes and right-to-left text are shown unchanged or as codes."""
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "200")
     hostile = "[bold red]x[/] :boom: http://a \x1b[31mred\x1b]0;title\x07 \u202egnp \nnext"
@@ -268,7 +268,7 @@ COMMAND = """for id in inv_1 inv_2 inv_3; do RESTATE_ADMIN_URL=http://127.0.0.1:
 
 @pytest.mark.parametrize("width", [30, 60, 200])
 def test_a_long_command_can_be_copied(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At a terminal a command goes on after a backslash between two words, and a shell reads the same words."""
+    """At a terminal a long command is split with a backslash between arguments, and a shell reads the same command."""
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("NO_COLOR", "1")
     stream = Terminal()
@@ -284,16 +284,16 @@ def test_a_long_command_can_be_copied(width: int, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("options", "told_"),
     [
-        ({"as_json": True, "csv": Path("-")}, "--json and --csv are both given"),
-        ({"csv": Path("a.txt")}, "--csv writes .csv or .csv.gz"),
-        ({"parquet": Path("nowhere/a.parquet")}, "the folder nowhere is not there"),
+        ({"as_json": True, "csv": Path("-")}, "--json and --csv cannot be combined"),
+        ({"csv": Path("a.txt")}, "--csv; it must end with .csv or .csv.gz"),
+        ({"parquet": Path("nowhere/a.parquet")}, "the folder nowhere does not exist"),
         ({"csv": Path("there.csv")}, "--overwrite"),
     ],
 )
 def test_a_form_that_cannot_be_is_told_before_anything_is_read(
     options: dict[str, Any], told_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two forms, a wrong ending, a missing folder and a file that is there are mistakes in what was typed."""
+    """Two forms, a wrong ending, a missing folder and an existing file are usage errors."""
     monkeypatch.chdir(tmp_path)
     Path("there.csv").touch()
     with pytest.raises(ArgumentError, match=told_):
@@ -312,7 +312,7 @@ def test_a_form_that_cannot_be_is_told_before_anything_is_read(
     ],
 )
 def test_the_doctors_exit_codes(severities: list[str], missing: list[bool], plain: int, strict: int) -> None:
-    """3 is critical, 4 is not checked as it should have been, and 0 nothing of both; --strict takes warnings for 3."""
+    """3 is critical, 4 is incomplete, and 0 is neither; with --strict warnings are 3."""
     diagnosis: Any = SimpleNamespace(
         findings=pd.DataFrame({"severity": pd.Series(severities, dtype=object)}),
         not_checked=pd.DataFrame({"applies": pd.Series(missing, dtype=bool)}),
@@ -324,7 +324,7 @@ def test_the_doctors_exit_codes(severities: list[str], missing: list[bool], plai
     ("certain", "excluded", "code"), [([], (), 0), ([False], (), 0), ([], ("x",), 4), ([False, True], ("x",), 3)]
 )
 def test_the_exit_codes_of_waits(certain: list[bool], excluded: tuple[str, ...], code: int) -> None:
-    """3 is a deadlock, 4 is not everything read, and 0 neither."""
+    """3 is a deadlock, 4 is incomplete, and 0 is neither."""
     waits: Any = SimpleNamespace(deadlocks=pd.DataFrame({"certain": pd.Series(certain, dtype=bool)}), excluded=excluded)
     assert waits_exit_code(waits) == code
 
@@ -335,7 +335,7 @@ def test_the_exit_codes_of_waits(certain: list[bool], excluded: tuple[str, ...],
      ("agent", "agent"), ("", ""), ("2h", "2h"), ("it's", "it's"), ("9007199254740993", 9007199254740993)],
 )  # fmt: skip
 def test_parameters_of_sql_are_json_or_text(text: str, value: Any) -> None:
-    """What reads as JSON is that; everything else is text, and so is a number with a zero in front."""
+    """A value that parses as JSON is JSON; everything else is text, and so is a number with a leading zero."""
     assert parse_value(text) == value
 
 
@@ -347,7 +347,7 @@ def test_a_warning_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_mistake_in_typing_is_code_2() -> None:
-    """An unknown option, command, question or parameter ends with 2, before any cluster is asked."""
+    """An unknown option, command, question or parameter ends with 2, before any request."""
     for arguments in (
         ["sql"],
         ["nope"],
@@ -360,7 +360,7 @@ def test_a_mistake_in_typing_is_code_2() -> None:
 
 
 def test_a_timeout_is_a_duration_everywhere() -> None:
-    """Every --timeout takes seconds and durations, and refuses what is neither before any cluster is asked."""
+    """Every --timeout takes seconds and durations, and refuses other values before any request."""
     commands = typer.main.get_group(app).commands
     options = {
         name: parameter
@@ -381,13 +381,13 @@ def test_a_timeout_is_a_duration_everywhere() -> None:
     ):
         for wrong in ("soon", "-1s", "nan"):
             answer = call(*arguments, "--timeout", wrong)
-            assert (answer.exit_code, "give a duration" in answer.output) == (2, True), (arguments, wrong)
-    assert "more than 0" in call("sql", "SELECT 1", "--timeout", "0").output
+            assert (answer.exit_code, "use a duration" in answer.output) == (2, True), (arguments, wrong)
+    assert "greater than 0" in call("sql", "SELECT 1", "--timeout", "0").output
 
 
 def test_questions_need_no_cluster() -> None:
     """The list, and all of one question, are there without a server."""
     assert "wakes_next" in call("questions").output
     shown = call("questions", "wakes_next").output
-    assert "-p until=1h  (time ahead) up to then" in shown
+    assert "-p until=1h  (time ahead) only times before this time" in shown
     assert "FROM sys_invocation_status" in shown

@@ -1,4 +1,4 @@
-"""Child processes get the variables that they need, and no secrets that are not meant for them."""
+"""Child processes get the variables that they need, and no other secrets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECRETS = {
     "RESTATE_OTHER_SECRET": "canary-restate",
     "RESTATE_AUTH_TOKEN": "canary-own",
 }
-INHERITS_A_CLEAN_ONE = {"process_guard.py"}  # it is started with a clean environment by demo/process.py
+INHERITS_A_CLEAN_ONE = {"process_guard.py"}  # demo/process.py starts it with a clean environment
 STARTS = {"Popen", "run", "call", "check_call", "check_output", "npm", "Process"}
 
 
@@ -35,7 +35,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_only_a_kernel_gets_the_token() -> None:
-    """No program gets a secret; a kernel gets the token with which its notebook connects."""
+    """No program gets a secret; a kernel gets the token that its notebook connects with."""
     for env in (clean_environment(), python_environment(), npm_environment()):
         assert "canary" not in json.dumps(env)
         assert "PATH" in env
@@ -47,7 +47,7 @@ def test_only_a_kernel_gets_the_token() -> None:
 
 
 def test_every_process_is_started_with_an_environment_of_its_own() -> None:
-    """No call that starts a program leaves ``env`` out, which would inherit everything."""
+    """No call that starts a program omits ``env``, which would inherit everything."""
     found = [
         (path.name, any(word.arg == "env" for word in node.keywords))
         for path in sorted(PACKAGE.rglob("*.py"))
@@ -70,7 +70,7 @@ def _starts_a_process(call: ast.Call) -> bool:
 
 
 def test_chromium_gets_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What prints the PDF sees none of them."""
+    """The program that prints the PDF gets none of them."""
     program = tmp_path / "chromium"
     pdf = "for a in $*; do case $a in --print-to-pdf=*) printf '%%PDF-1.4 %%%%EOF' > ${a#*=};; esac; done"
     program.write_text(f"#!/bin/sh\nenv > {tmp_path}/seen\n{pdf}\n")
@@ -83,7 +83,7 @@ def test_chromium_gets_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_kernel_of_a_report_gets_what_was_named(tmp_path: Path) -> None:
-    """The notebook sees the token that it connects with and what ``pass_env`` names, and no other secret."""
+    """The notebook gets its connection's token and the variables in ``pass_env``, and no other secret."""
     code = f"import json, os; open({str(tmp_path / 'seen')!r}, 'w').write(json.dumps(dict(os.environ)))"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
     nbformat.write(notebook, tmp_path / "n.ipynb")

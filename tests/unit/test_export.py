@@ -1,4 +1,4 @@
-"""Frames into files and back: nothing is lost, nothing is computed, and what a format cannot hold is refused."""
+"""Frames into files and back: nothing is lost or computed, and values that a format cannot hold are refused."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ a_folder_is_shared = settings(suppress_health_check=[HealthCheck.function_scoped
 
 
 def text_of(path: Path) -> io.StringIO:
-    """Return a text file as it is, its line ends, too."""
+    """Return a text file unchanged, with its line ends."""
     return io.StringIO(path.read_bytes().decode(), newline="")
 
 
 def sheet(path: Path) -> list[dict[str, Any]]:
-    """Return the cells of a sheet by header, as Excel reads them; what is empty is not there."""
+    """Return the cells of a sheet by header, as Excel reads them, without empty cells."""
     with zipfile.ZipFile(path) as archive:
         assert not [name for name in archive.namelist() if "externalLink" in name]
         tree = ET.fromstring(archive.read("xl/worksheets/sheet1.xml"))  # noqa: S314 - our own file
@@ -111,7 +111,7 @@ def test_json_lines_come_back(tmp_path: Path, rows: list[dict[str, Any]]) -> Non
 @a_folder_is_shared
 @given(TABLES)
 def test_csv_comes_back(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    """A strict reader gets every value back; texts lose only the ' before what looks like a formula."""
+    """A strict reader gets every value back; texts lose only the ' before a likely formula."""
     path = save(pa.Table.from_pylist(rows, SCHEMA), tmp_path / "rows.csv", overwrite=True)
     types = {field.name: pa.string() if field.name == "at" else field.type for field in SCHEMA}
     convert = pyarrow.csv.ConvertOptions(
@@ -140,7 +140,7 @@ def test_parquet_comes_back(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
 @a_folder_is_shared
 @given(TABLES)
 def test_xlsx_comes_back_or_is_refused(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    """Texts and large integers are exact, times are to the millisecond or texts; the file is always sound."""
+    """Texts and large integers are exact, times are to the millisecond or texts; the file is always valid."""
     try:
         path = save(pa.Table.from_pylist(rows, SCHEMA), tmp_path / "rows.xlsx", overwrite=True)
     except errors.ArgumentError:
@@ -160,13 +160,13 @@ def test_xlsx_comes_back_or_is_refused(tmp_path: Path, rows: list[dict[str, Any]
 
 @pytest.fixture
 def mixed() -> pd.DataFrame:
-    """Give a frame with every sort of column that analyses make."""
+    """Give a frame with every kind of column that analyses make."""
     frame = pd.DataFrame(
         {
             "id": ["inv_1", "inv_2", None],
             "partition_key": pd.array([2**64 - 1, None, 0], dtype="UInt64"),
             "n": [2**53 + 1, -5, 0],
-            "at": pd.to_datetime([NOON, pd.NaT, NOON]).as_unit("us"),  # of a list pandas 2 makes nanoseconds
+            "at": pd.to_datetime([NOON, pd.NaT, NOON]).as_unit("us"),  # pandas 2 makes nanoseconds of a list
             "took": pd.to_timedelta([1500, None, 0], unit="ms"),
             "waits": [[1, 17], None, []],
             "payload": [{"a": 1}, None, {"b": [float("inf"), "é"]}],
@@ -184,7 +184,7 @@ def mixed() -> pd.DataFrame:
 
 
 def test_every_sort_of_column_in_json_lines(mixed: pd.DataFrame, tmp_path: Path) -> None:
-    """The nested stays nested, also where a column's values have nothing in common."""
+    """Nested values stay nested, also if a column's values have nothing in common."""
     with pytest.warns(errors.Truncated, match="at 3 rows"):
         path = save(mixed, tmp_path / "a.jsonl")
     first, second, third = map(json.loads, path.read_text("utf-8").splitlines())
@@ -198,7 +198,7 @@ def test_every_sort_of_column_in_json_lines(mixed: pd.DataFrame, tmp_path: Path)
 
 
 def test_every_sort_of_column_in_csv(mixed: pd.DataFrame, tmp_path: Path) -> None:
-    """The nested is JSON; numbers are not quoted, so that they stay numbers."""
+    """Nested values are JSON; numbers are not quoted, so that they stay numbers."""
     with pytest.warns(errors.Truncated):
         lines = list(csv.DictReader(text_of(save(mixed, tmp_path / "a.csv"))))
     assert (lines[0]["payload"], lines[0]["waits"], lines[0]["value"]) == ('{"a": 1}', "[1, 17]", "1")
@@ -209,7 +209,7 @@ def test_every_sort_of_column_in_csv(mixed: pd.DataFrame, tmp_path: Path) -> Non
 
 
 def test_every_sort_of_column_in_parquet(mixed: pd.DataFrame, tmp_path: Path) -> None:
-    """What pandas reads has the attrs and the exact integers; what Parquet has types for keeps them."""
+    """The attrs and integers that pandas reads are exact; types that Parquet supports are kept."""
     back = pd.read_parquet(save(mixed, tmp_path / "a.parquet"))
     assert back.attrs == mixed.attrs
     for name in ("id", "partition_key", "n", "at", "took", "ok"):
@@ -220,7 +220,7 @@ def test_every_sort_of_column_in_parquet(mixed: pd.DataFrame, tmp_path: Path) ->
 
 
 def test_every_sort_of_column_in_xlsx(mixed: pd.DataFrame, tmp_path: Path) -> None:
-    """Ids and large integers are text, UTC stands in the header, durations are seconds."""
+    """Ids and large integers are text, UTC is in the header, durations are seconds."""
     with pytest.warns(errors.Truncated):
         first, second, _ = sheet(save(mixed, tmp_path / "a.xlsx"))
     assert first["at (UTC)"] == pytest.approx(excel_day(NOON), abs=1e-9)
@@ -230,7 +230,7 @@ def test_every_sort_of_column_in_xlsx(mixed: pd.DataFrame, tmp_path: Path) -> No
 
 
 def test_numbers_that_excel_does_not_have_are_text(tmp_path: Path) -> None:
-    """Excel ends before 1e308, and 16 digits would round the largest floats to infinity."""
+    """Excel's range ends before 1e308, and 16 digits would round the largest floats to infinity."""
     numbers = [sys.float_info.max, 5e-324, float("inf"), 9e307, 0.0, -1.5]
     read = [row["x"] for row in sheet(save(pa.table({"x": numbers}), tmp_path / "a.xlsx"))]
     assert [float(each) for each in read] == numbers
@@ -264,7 +264,7 @@ def test_a_row_of_nothing_is_a_row(suffix: str, tmp_path: Path) -> None:
 
 
 def test_an_index_that_says_something_is_written(tmp_path: Path) -> None:
-    """A name or texts say something, row numbers do not."""
+    """A named or a text index is written, row numbers are not."""
     frame = pd.DataFrame({"service": ["a", "a", "b"], "n": [1, 2, 3]})
 
     def columns(each: pd.DataFrame) -> list[str]:
@@ -280,7 +280,7 @@ def test_an_index_that_says_something_is_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_a_file_is_whole_or_not_there(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is there is kept unless it is said, and a failure leaves nothing, not even something unfinished."""
+    """An existing file is kept unless overwrite is set, and a failure leaves nothing, not even an unfinished file."""
     target, frame = tmp_path / f"a{suffix.upper()}", pd.DataFrame({"a": [1]})
     target.write_text("mine")
     with pytest.raises(errors.ArgumentError, match="overwrite=True"):
@@ -300,12 +300,12 @@ def test_a_file_is_whole_or_not_there(suffix: str, tmp_path: Path, monkeypatch: 
 
 
 def test_a_file_that_comes_up_meanwhile_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever was first keeps the name."""
+    """The file that was written first stays."""
     target = tmp_path / "a.csv"
     monkeypatch.setattr(
         "restate_lab.export.files.to_table", lambda _: target.write_text("theirs") and pa.table({"a": [1]})
     )
-    with pytest.raises(errors.ArgumentError, match="there already"):
+    with pytest.raises(errors.ArgumentError, match="already exists"):
         save(pd.DataFrame({"a": [1]}), target)
     assert target.read_text() == "theirs"
     assert list(tmp_path.iterdir()) == [target]
@@ -316,52 +316,52 @@ def test_a_file_that_comes_up_meanwhile_is_not_overwritten(tmp_path: Path, monke
     [
         ([1, 2], "a.csv", "a DataFrame or a pyarrow.Table, not a list"),
         (pd.Series([1]), "a.csv", "to_frame"),
-        (pd.DataFrame({"a": [1]}), "a.xls", "does not say a format"),
-        (pd.DataFrame({"a": [1]}), ".csv", "does not say a format"),
-        (pd.DataFrame({"a": [1]}), "missing/a.csv", "is not there: make it"),
+        (pd.DataFrame({"a": [1]}), "a.xls", "unknown format"),
+        (pd.DataFrame({"a": [1]}), ".csv", "unknown format"),
+        (pd.DataFrame({"a": [1]}), "missing/a.csv", "does not exist: create it"),
         (pd.DataFrame({"a": [1]}), "", "is a folder"),
         (pd.DataFrame(), "a.csv", "no columns"),
-        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "a.csv", "'a' is there twice"),
-        (pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"]), "a.csv", "'a' is there twice"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "a.csv", "two columns are named 'a'"),
+        (pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"]), "a.csv", "two columns are named 'a'"),
         (pd.DataFrame({"a": [1]}, index=pd.Index([1], name="a")), "a.csv", "index cannot become a column"),
         (pd.DataFrame({"a": ["x" * 32_768]}), "a.xlsx", r"row 0 .* 32,768 characters.*\.parquet"),
         (pd.DataFrame({"a": ["😀" * 16_384]}), "a.xlsx", "characters"),
-        (pd.DataFrame({"a": ["<r>&</r>"]}), "a.xlsx", "markup of its own"),
-        (pd.DataFrame({"a": ["_x0041_x0042_"]}), "a.xlsx", "markup of its own"),
+        (pd.DataFrame({"a": ["<r>&</r>"]}), "a.xlsx", "as markup"),
+        (pd.DataFrame({"a": ["_x0041_x0042_"]}), "a.xlsx", "as markup"),
     ],
 )
 def test_what_cannot_be_saved_is_refused(frame: Any, name: str, words: str, tmp_path: Path) -> None:
-    """The message says what to do instead, and nothing is written."""
+    """The message has an alternative, and nothing is written."""
     with pytest.raises(errors.ArgumentError, match=words):
         save(frame, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_address_is_no_file() -> None:
-    """Object stores are for to_parquet."""
+    """An object store needs to_parquet."""
     with pytest.raises(errors.ArgumentError, match="to_parquet"):
         save(pd.DataFrame({"a": [1]}), "s3://bucket/a.csv")
 
 
 def test_attrs_that_are_no_json_are_refused(tmp_path: Path) -> None:
-    """They are not dropped in silence."""
+    """They are not dropped silently."""
     frame = pd.DataFrame({"a": [1]})
     frame.attrs["at"] = NOON
-    with pytest.raises(errors.ArgumentError, match="attrs must hold JSON"):
+    with pytest.raises(errors.ArgumentError, match="attrs must contain only JSON"):
         save(frame, tmp_path / "a.parquet")
 
 
 def test_too_many_rows_for_a_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are refused, with what to do; the last one that fits is written."""
+    """They are refused, with an alternative; the largest frame that fits is written."""
     monkeypatch.setattr(xlsx, "MOST_ROWS", 3)
     frame = pd.DataFrame({"a": range(4)})
-    with pytest.raises(errors.ArgumentError, match=r"4 rows.*room for 3: save as \.parquet or \.csv"):
+    with pytest.raises(errors.ArgumentError, match=r"4 rows.*at most 3: save it as \.parquet or \.csv"):
         save(frame, tmp_path / "a.xlsx")
     assert len(sheet(save(frame.head(3), tmp_path / "a.xlsx"))) == 3
 
 
 def test_a_large_text_goes_everywhere_else(tmp_path: Path) -> None:
-    """A payload of 1 MB with control characters and turned writing survives."""
+    """A payload of 1 MB with control characters and right-to-left text survives."""
     text = "\u202e\x00\x1b\ufeff<script>\r\n" + "x" * 1_000_000
     frame = pd.DataFrame({"a": [text]})
     assert pd.read_parquet(save(frame, tmp_path / "a.parquet"))["a"][0] == text

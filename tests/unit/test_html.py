@@ -1,4 +1,4 @@
-"""The templates of cards: what they are given is text, nothing in it acts, and nothing of it is hidden."""
+"""The templates of cards: their values are text, nothing in them runs, and nothing is hidden."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ CARDS: dict[str, dict[str, Any]] = {
     "client/models/model.html.j2": CARD | TABLE | {"remark": HOSTILE},
     "evidence/compare/card.html.j2": CARD | {"parts": [TABLE | {"more": 1_200}, TABLE | {"rows": [], "more": -1}]},
 }
-"""Each template of a card with all that it can show, and all of it hostile."""
+"""Each template of a card with all its values, all of them hostile."""
 TAGS = {"div", "span", "b", "br", "code", "details", "summary", "table", "thead", "tbody", "tr", "th", "td"}
 DRAWN = {"svg", "rect", "path", "polygon", "text", "foreignobject", "a"}
 SHAPES = {
@@ -145,7 +145,7 @@ class Page(HTMLParser):
 
 
 def test_every_template_is_tried() -> None:
-    """A new template of a card gets hostile values here; those of a report and of the panel are tried with these."""
+    """A new template of a card gets hostile values here; reports and the panel are tested with these values."""
     there = {str(each.relative_to(PACKAGE)) for each in PACKAGE.rglob("*.j2")}
     reports = {f"reports/templates/{name}.html.j2" for name in ("report", "parts", "first_page")}
     others = {"_html/macros.html.j2", "panels/invocation/head.html.j2", *reports}
@@ -154,7 +154,7 @@ def test_every_template_is_tried() -> None:
 
 @pytest.mark.parametrize("template", CARDS)
 def test_what_is_given_is_text(template: str) -> None:
-    """Markup, quotes and code of a template are shown as they are, and invisible characters as codes."""
+    """Markup, quotes and code of a template are shown unchanged, and invisible characters as codes."""
     page = Page(render(template, **CARDS[template]))
     assert page.open == []
     assert {tag for tag, _ in page.tags} <= TAGS | DRAWN
@@ -168,7 +168,7 @@ def test_what_is_given_is_text(template: str) -> None:
 
 
 def test_a_missing_value_is_an_error() -> None:
-    """A template does not leave out in silence what it was not given."""
+    """A template does not silently omit a missing value."""
     with pytest.raises(jinja2.UndefinedError, match="'title' is undefined"):
         render(
             "_html/card.html.j2", **{name: value for name, value in (CARD | PARTS | BADGES).items() if name != "title"}
@@ -176,7 +176,7 @@ def test_a_missing_value_is_an_error() -> None:
 
 
 def test_a_bar_without_counts_is_nothing() -> None:
-    """Nothing to show is no element, and each count has its share of the width."""
+    """Nothing to show gives no element, and each count has its share of the width."""
     assert render("_html/bar.html.j2", parts=[]).strip() == ""
     page = Page(render("_html/bar.html.j2", parts=[("a", 1, "red"), ("b", 3, "blue")]))
     styles = [attributes.get("style") or "" for _, attributes in page.tags]
@@ -184,14 +184,14 @@ def test_a_bar_without_counts_is_nothing() -> None:
 
 
 def test_only_markup_is_html() -> None:
-    """HTML that was made and escaped here passes as it is."""
+    """HTML that was made and escaped here passes unchanged."""
     made = render("_html/card.html.j2", **CARD | PARTS | BADGES | {"lines": [Markup("<i>a</i>"), "<i>b</i>"]})
     assert "<i>a</i>" in made
     assert "&lt;i&gt;b&lt;/i&gt;" in made
 
 
 def test_ids_are_short_and_whole() -> None:
-    """Of an id the beginning and the end are drawn, and all of it is in the text, in one piece for a click."""
+    """The beginning and the end of an id are drawn, and the text has all of it, in one piece for a click."""
     id_ = "inv_10VxIBLqnLEz12xdlk263JMVdBOdv5dZJ2"
     html = render("_html/card.html.j2", **CARD | PARTS | BADGES | {"lines": [f"waits for {id_}, which failed"]})
     assert re.search(rf'user-select:all" title="{id_}">', html)
@@ -201,7 +201,7 @@ def test_ids_are_short_and_whole() -> None:
 
 
 def test_any_frame_is_a_readable_table() -> None:
-    """Ids are short, times are ages with UTC in the tooltip, statuses have dots, numbers are right."""
+    """Ids are short, times are ages with UTC in the tooltip, statuses have dots, numbers are right-aligned."""
     read_at = pd.Timestamp("2026-11-25T03:00:00Z")
     frame = pd.DataFrame(
         {
@@ -221,14 +221,14 @@ def test_any_frame_is_a_readable_table() -> None:
     frame.attrs.clear()
     assert ">at (UTC)<" in show(frame)._repr_html_()
     assert repr(show(frame)) == repr(frame)
-    with pytest.raises(ArgumentError, match="takes a DataFrame; this is 'list'"):
+    with pytest.raises(ArgumentError, match="needs a DataFrame; got 'list'"):
         show([1])  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="rows is 0"):
         show(frame, rows=0)
 
 
 def test_jinja_loads_with_the_first_card() -> None:
-    """Importing restate_lab, a Lab, the verbs and their results costs no template engine."""
+    """Importing restate_lab, a Lab, the verbs and their results loads no template engine."""
     code = (
         "import sys, restate_lab, restate_lab.client.lab, restate_lab.analysis.doctor, restate_lab.analysis.why, "
         "restate_lab.analysis.waits, restate_lab.actions.plan, restate_lab._html as html; "

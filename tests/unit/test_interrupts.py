@@ -35,14 +35,14 @@ def interrupt() -> None:
 
 @pytest.fixture(autouse=True)
 def the_handler_is_put_back() -> Iterator[None]:
-    """After each test SIGINT has the handler that it had before."""
+    """After each test SIGINT has its earlier handler."""
     before = signal.getsignal(signal.SIGINT)
     yield
     assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_shield_holds_an_interrupt_until_its_block_has_ended() -> None:
-    """The block ends as if nothing had happened, and then the interrupt is raised; also over another error."""
+    """The block ends normally, and then the interrupt is raised; also over another error."""
     done = []
     with pytest.raises(KeyboardInterrupt), Shield():
         interrupt()
@@ -56,7 +56,7 @@ def test_a_shield_holds_an_interrupt_until_its_block_has_ended() -> None:
 
 
 def test_a_shield_lets_interrupts_through_where_a_call_waits() -> None:
-    """In ``let_through`` an interrupt is raised at once; one that came before is raised as it begins."""
+    """In ``let_through`` an interrupt is raised at once; an earlier one is raised at its beginning."""
     steps = []
 
     def act() -> None:
@@ -76,7 +76,7 @@ def test_a_shield_lets_interrupts_through_where_a_call_waits() -> None:
 
 
 def test_shields_may_be_nested() -> None:
-    """An inner one holds also where the outer one lets through, and an interrupt leaves at the first place that may."""
+    """An inner one also works inside an outer let_through, and an interrupt is raised at the first allowed place."""
     steps = []
 
     def act() -> None:
@@ -97,7 +97,7 @@ def test_shields_may_be_nested() -> None:
 
 
 def test_a_shield_does_nothing_where_no_interrupt_arrives() -> None:
-    """Not in other threads, and not where SIGINT is ignored: both keep the handler as it is."""
+    """In other threads, and if SIGINT is ignored, it keeps the handler unchanged."""
 
     def handler_in_a_shield() -> Any:
         with Shield() as shield:
@@ -114,7 +114,7 @@ def test_a_shield_does_nothing_where_no_interrupt_arrives() -> None:
 
 
 def test_a_handler_that_the_block_sets_stays() -> None:
-    """A library that sets a handler of its own while it loads keeps it."""
+    """A library that sets its own handler while it loads keeps it."""
     before = signal.getsignal(signal.SIGINT)
     try:
         with Shield():
@@ -125,7 +125,7 @@ def test_a_handler_that_the_block_sets_stays() -> None:
 
 
 def test_a_process_forked_by_another_thread_can_be_interrupted() -> None:
-    """The block goes on in the parent only, so the child must not hold its interrupts back for it."""
+    """The block continues only in the parent, so the child must not hold its interrupts back for it."""
 
     def child() -> None:
         code = 1
@@ -167,14 +167,14 @@ USED = "import matplotlib.figure, matplotlib.font_manager; matplotlib.get_data_p
 
 
 def test_an_interrupt_while_a_library_loads_leaves_it_usable() -> None:
-    """What is loading at that moment is loaded to its end; the same name and the library work afterwards."""
+    """An import in progress is completed; the same name and the library work afterwards."""
     command = [sys.executable, "-W", "ignore", "-c", LOADED + USED, "plot_status", "matplotlib.rcsetup"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
 class Server:
-    """An HTTP server on this machine that takes every change; ``paths`` are those that it was sent."""
+    """An HTTP server on this machine that accepts every change; ``paths`` has the paths of its requests."""
 
     def __init__(self) -> None:
         self.paths: list[str] = []
@@ -196,7 +196,7 @@ class Server:
 
         class Quiet(http.server.ThreadingHTTPServer):
             def handle_error(self, *_: Any) -> None:
-                pass  # the client has gone, as it should
+                pass  # the client has gone, as expected
 
         self._server = Quiet(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -212,12 +212,12 @@ class Server:
 
 
 DONE = Success((200,), "any")
-EVERY = 37  # bytecodes; a prime, and below the length of what must be whole
+EVERY = 37  # bytecodes; a prime, and below the length of the critical part
 OURS = ("recording.py", "transport.py", "audit.py", "interrupts.py", "_http.py", "contextlib.py")
 
 
 def interrupted_at(step: int, act: Callable[[], object]) -> bool:
-    """Interrupt ``act`` at its ``step``-th bytecode within the modules that change and record; tell whether it came."""
+    """Interrupt ``act`` at its ``step``-th bytecode in the modules that change and record; return whether it came."""
     left = step
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
@@ -245,7 +245,7 @@ def interrupted_at(step: int, act: Callable[[], object]) -> bool:
 
 
 def interrupted_everywhere(audit: Path) -> list[str]:
-    """Interrupt one change after the other, each later than the one before; return the paths that the server got."""
+    """Interrupt one change after the other, each later than the one before; return the paths on the server."""
     with Server() as server, rl.connect(server.url, audit=audit, check=False) as lab:
         for step in range(1, 20_000, EVERY):
             path = f"/step-{step}"
@@ -257,12 +257,12 @@ def interrupted_everywhere(audit: Path) -> list[str]:
 
 
 def test_an_interrupt_at_any_bytecode_leaves_a_complete_audit_log(tmp_path: Path) -> None:
-    """Every intent has a result, which says "not sent" or "done" only where the server was sent nothing, or the change.
+    """Every intent has a result, which is "not sent" or "done" only if the server got nothing, or the change.
 
-    Between these bytecodes lies everything: before the intent, in its write, while sending, reading and judging, in
-    the write of the result and in the end of the ``with`` blocks.
+    Every phase is between these bytecodes: before the intent, in its write, while sending, reading and judging, in the
+    write of the result and in the end of the ``with`` blocks.
     """
-    # In a process of its own: a socket whose owner was interrupted between two bytecodes is closed whenever the garbage
+    # In its own process: a socket whose owner was interrupted between two bytecodes is closed whenever the garbage
     # collector finds it, and warns then.
     done = subprocess.run(
         [sys.executable, __file__, tmp_path], capture_output=True, text=True, timeout=240, check=False
@@ -279,7 +279,7 @@ def test_an_interrupt_at_any_bytecode_leaves_a_complete_audit_log(tmp_path: Path
 
 @contextlib.contextmanager
 def silent_server() -> Iterator[str]:
-    """Give the address of a server that takes requests and never answers."""
+    """Give the address of a server that accepts requests and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
@@ -295,7 +295,7 @@ def interrupt_soon() -> None:
 
 
 def test_the_stop_button_ends_a_change_that_waits(waiting_lab: Lab, tmp_path: Path) -> None:
-    """It ends long before its time limit, and the audit log says that its outcome is not known."""
+    """It ends long before its time limit, and the audit log has an unknown outcome."""
     started = time.monotonic()
     interrupt_soon()
     with pytest.raises(KeyboardInterrupt):
@@ -305,7 +305,7 @@ def test_the_stop_button_ends_a_change_that_waits(waiting_lab: Lab, tmp_path: Pa
 
 
 def test_the_stop_button_ends_the_requests_of_other_threads(waiting_lab: Lab, tmp_path: Path) -> None:
-    """The main thread alone gets the interrupt; requests that it waits for end soon after, and count as lost."""
+    """Only the main thread gets the interrupt; requests that it waits for end soon after, and count as lost."""
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         with waiting_lab.transport.record("kill", ["inv_1"], reason=None, request="x") as record:

@@ -1,4 +1,4 @@
-"""Which kinds of server the suite runs on: the newest plain one, others for a reason, and all of them at night."""
+"""The kinds of server in the suite: the newest plain one, others for a reason, and all of them at night."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_parameter(kind): ...
 
 
 class Collected:
-    """A plugin that marks cases as the suite's conftest does, and keeps the names of those that are left."""
+    """A plugin that marks cases as the suite's conftest does, and keeps the names of the remaining ones."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()
@@ -52,8 +52,8 @@ class Collected:
 
 
 def collect(folder: Path, source: str, marker: str) -> Collected:
-    """Collect a module's cases with these markers, in a pytest of their own."""
-    module = folder / f"{folder.name}_test.py"  # a name of its own: imported modules are kept
+    """Collect a module's cases with these markers, in a separate pytest."""
+    module = folder / f"{folder.name}_test.py"  # a unique name: imported modules are kept
     module.write_text(source, "utf-8")
     collected = Collected()
     options = ["-s", "--collect-only", "--import-mode=importlib", "-p", "no:cacheprovider", "-p", "no:terminal"]
@@ -63,7 +63,7 @@ def collect(folder: Path, source: str, marker: str) -> Collected:
 
 
 def test_another_kind_is_for_the_night_unless_the_test_names_it(tmp_path: Path) -> None:
-    """The newest plain server is always tried; another kind where also_on names it, and otherwise as a long case."""
+    """The newest plain server is always tested; another kind if also_on names it, and otherwise as a long case."""
     always = {f"test_plain[{NEWEST}]"} | {f"test_tables[{kind}]" for kind in KINDS[1:]}
     always |= {f"test_sql[{kind}]" for kind in KINDS}
     long = {f"test_plain[{OLDEST}]", f"test_plain[{VQUEUES}]", f"test_tables[{OLDEST}]", f"test_parameter[{VQUEUES}]"}
@@ -80,13 +80,13 @@ def test_another_kind_is_for_the_night_unless_the_test_names_it(tmp_path: Path) 
     ],
 )
 def test_a_marker_has_kinds_and_a_reason(tmp_path: Path, marker: str, message: str) -> None:
-    """A marker that does not say where and why ends the run at once."""
+    """A marker without a kind or a reason ends the run at once."""
     source = f"{CASES}\n@pytest.mark.{marker}\ndef test_more(cluster): ..."
     assert message in collect(tmp_path, source, "not long").error
 
 
 def test_no_case_of_this_run_is_on_another_kind_without_a_reason(request: pytest.FixtureRequest) -> None:
-    """Whatever this run collected beside the newest plain server is long, or named with a reason."""
+    """Every collected case on another server than the newest plain one is long, or named with a reason."""
     for item in request.session.items:
         reasons = [marker.kwargs["reason"] for marker in item.iter_markers("also_on")]
         assert kinds_of(item) <= {NEWEST} or reasons or item.get_closest_marker("long"), item.nodeid

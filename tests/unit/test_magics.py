@@ -1,4 +1,4 @@
-"""The magics without a server: what they take, what they show, what they leave behind, and what they complete."""
+"""The magics without a server: their arguments, their output, their cleanup, and their completions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COLUMNS = {"sys_invocation": ("id", "target", "status"), "sys_inbox": ("service_
 
 
 class Known:
-    """A source of three tables, that answers every statement with its parameters."""
+    """A source of three tables, which answers every statement with its parameters."""
 
     name, address, version, features = "known", "", "1.7.12", {}
     live, coverage = False, Coverage()
@@ -64,7 +64,7 @@ def source() -> Known:
 
 @pytest.fixture
 def ip(capsys: pytest.CaptureFixture[str], source: Known) -> Iterator[Shell]:
-    """Give a shell with the extension, that asks ``source``."""
+    """Give a shell with the extension, which reads from ``source``."""
     assert isinstance(source, Source)
     with shell(capsys) as running:
         running.ip.user_ns["known"] = source
@@ -95,30 +95,30 @@ def ip(capsys: pytest.CaptureFixture[str], source: Known) -> Iterator[Shell]:
     ],
 )
 def test_what_the_magic_takes(line: str, cell: str | None, expected: MagicRequest) -> None:
-    """Options come first, SQL keeps its quotes, a question's parameters are words in the line or the cell."""
+    """Options come first, SQL keeps its quotes, a question's parameters are arguments in the line or the cell."""
     assert parse(line, cell) == expected
 
 
 @pytest.mark.parametrize(
     ("line", "cell", "told"),
     [
-        ("-x SELECT 1", None, "no option -x"),
+        ("-x SELECT 1", None, "unknown option -x"),
         ("-o", None, "-o needs a value"),
-        ("-o class SELECT 1", None, "the name of a variable"),
-        ("-o df", None, "no SQL"),
-        ("", " \n", "no SQL"),
-        ("--timeout soon SELECT 1", None, "give seconds"),
-        ("--timeout 0 SELECT 1", None, "more than 0"),
-        ("connect a b", None, "connect takes no b"),
-        ("connect --readonly", None, "connect takes no --readonly"),
-        ("use", None, "use takes the name"),
-        ("--ask q a", None, "'a' is not a parameter"),
-        ("--ask q a=1 a=2", None, "given twice"),
+        ("-o class SELECT 1", None, "needs a variable name"),
+        ("-o df", None, "the SQL statement is missing"),
+        ("", " \n", "the SQL statement is missing"),
+        ("--timeout soon SELECT 1", None, "use seconds"),
+        ("--timeout 0 SELECT 1", None, "greater than 0"),
+        ("connect a b", None, "unexpected argument b for connect"),
+        ("connect --readonly", None, "unexpected argument --readonly for connect"),
+        ("use", None, "use needs the name"),
+        ("--ask q a", None, "invalid parameter 'a'"),
+        ("--ask q a=1 a=2", None, "duplicate parameter a"),
         ("--ask q a='1", None, "Close the quotation mark"),
     ],
 )
 def test_what_the_magic_does_not_take(line: str, cell: str | None, told: str) -> None:
-    """A mistake in the line is told, with what to write."""
+    """A mistake in the line is reported, with the correct form."""
     with pytest.raises(errors.ArgumentError, match=told):
         parse(line, cell)
 
@@ -134,7 +134,7 @@ def test_values_come_from_variables(ip: Shell) -> None:
 
 
 def test_the_frame_is_the_value_or_goes_into_a_variable(ip: Shell) -> None:
-    """Without -o a cell has the frame as its value, also when the SQL ends in a semicolon; with it, five rows show."""
+    """Without -o a cell has the frame as its value, also if the SQL ends in a semicolon; with -o it shows five rows."""
     assert len(ip.run("%%restate\nSELECT 1;\n").value) == 1
     cell = ip.run("%%restate -o df --timeout 7\nSELECT 1")
     assert (cell.value, cell.shown.splitlines()[0]) == (None, "df: 1 row × 2 columns")
@@ -143,7 +143,7 @@ def test_the_frame_is_the_value_or_goes_into_a_variable(ip: Shell) -> None:
 
 
 def test_an_error_is_one_line_with_a_mark(ip: Shell, source: Known) -> None:
-    """An error of ours has no traceback; the mark stands where the statement as it was written is wrong."""
+    """An error of ours has no traceback; the mark is at the wrong place of the statement as it was written."""
     ip.run("s = 'a long value'")
     source.column = len("SELECT 'a long value' ") + 1
     cell = ip.run("%restate SELECT :s ORDR BY 1")
@@ -166,11 +166,11 @@ def test_a_bug_keeps_its_traceback(ip: Shell) -> None:
 
 
 def test_a_mistake_in_the_shell_is_told(ip: Shell) -> None:
-    """A variable that is not there, or holds something else, is named."""
+    """A missing variable, or one of another type, is named."""
     assert "no variable nothing" in ip.run("%restate use nothing").shown
     ip.run("df = 1")
     assert ip.run("%restate use df").shown == "ArgumentError: df is of type int; use takes a Lab or Evidence.\n"
-    assert "no question 'overvew'. Did you mean 'overview'?" in ip.run("%restate --ask overvew").shown
+    assert "unknown question 'overvew'. Did you mean 'overview'?" in ip.run("%restate --ask overvew").shown
     assert "no variable ids" in ip.run("%restate --ask callers ids=:ids").shown
 
 
@@ -212,7 +212,7 @@ def test_unloading_takes_everything_away(ip: Shell) -> None:
     ],
 )
 def test_what_is_completed(ip: Shell, text: str, expected: list[str]) -> None:
-    """Tables, columns (also behind an alias), keywords as they are typed, questions, parameters, environments."""
+    """Tables, columns (also after an alias), keywords in the typed case, questions, parameters, environments."""
     ip.run("mine = 1")
     kinds = ("table", "column", "keyword", "function", "question", "parameter", "environment", "option", "variable")
     assert [each for each in ip.complete(text) if each.endswith(kinds)] == expected
@@ -239,7 +239,7 @@ PIECES = st.sampled_from(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(pieces=st.lists(PIECES, max_size=12), data=st.data())
 def test_completion_has_an_answer_for_everything(ip: Shell, pieces: list[str], data: st.DataObject) -> None:
-    """However unfinished the text is, completion fails nowhere, and what it replaces was typed."""
+    """However unfinished the text is, completion never fails, and it replaces only typed text."""
     text = "".join(pieces)
     at = data.draw(st.integers(0, len(text)))
     completion = ip.ip.magics_manager.registry["RestateMagics"].completion
@@ -250,7 +250,7 @@ def test_completion_has_an_answer_for_everything(ip: Shell, pieces: list[str], d
 def test_typing_does_not_wait_for_the_server(
     ip: Shell, source: Known, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """While the tables have not come there are keywords only; they are read once, and again with a new connection."""
+    """Before the tables have arrived there are only keywords; they are read once, and again with a new connection."""
     monkeypatch.setattr(completion_module, "MAX_WAIT", 0.01)
     source.wait.clear()
     ip.run("%restate use known")

@@ -1,4 +1,4 @@
-"""What a newcomer's mistakes are answered with: each message says what to do next."""
+"""The messages for a new user's mistakes: each has the next step."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ MISTAKES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "a folder that is not there": (
         lambda: write_parquet(ROWS.to_batches(), ROWS.schema, Path("nowhere/rows.parquet"), None),
         ArgumentError,
-        "nowhere is not there: make it",
+        "nowhere does not exist: create it",
     ),
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_told_with_its_remedy(mistake: str) -> None:
-    """The message names what is meant, and shows no more of a frame than that it is one."""
+    """The message names the right value, and shows a frame only as its type."""
     call, error, words = MISTAKES[mistake]
     with pytest.raises(error, match=words) as raised:
         call()
@@ -51,7 +51,7 @@ def test_a_mistake_is_told_with_its_remedy(mistake: str) -> None:
 
 
 def test_nobody_there_is_told_with_how_to_name_another() -> None:
-    """Whoever named no cluster reads how one is named; who speaks TLS to what does not, which address is meant."""
+    """If no cluster was named, the message explains how to name one; after a TLS error it asks about http."""
     settings = Settings("local", "http://127.0.0.1:9070", None, None, "", "the default")
     said = {
         reason: str(
@@ -61,11 +61,11 @@ def test_nobody_there_is_told_with_how_to_name_another() -> None:
         )
         for reason in ("[Errno 111] Connection refused", "[SSL: WRONG_VERSION_NUMBER] wrong version number")
     }
-    assert [("connect(" in each, "http://?" in each) for each in said.values()] == [(True, False), (False, True)]
+    assert [("connect(" in each, "http:// instead" in each) for each in said.values()] == [(True, False), (False, True)]
 
 
 def test_a_text_in_double_quotes_is_told_from_a_typo() -> None:
-    """A column that is like none there is most often a text; a typo has its nearest column alone."""
+    """A column unlike any existing one is most often a text; a typo has only its nearest column."""
     said = {
         name: str(
             add_suggestions(
@@ -79,7 +79,7 @@ def test_a_text_in_double_quotes_is_told_from_a_typo() -> None:
 
 
 def test_read_only_says_how_to_change_something() -> None:
-    """The remedy is there, and once, after a journey to another process, too."""
-    error = ReadOnly("resume was not sent: this connection to prod may only read.")
+    """The remedy is there once, also after pickling into another process."""
+    error = ReadOnly("resume was not sent: this connection to prod is read-only.")
     assert str(error).count("RESTATE_LAB_READ_ONLY") == 1
     assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - our own bytes

@@ -14,12 +14,12 @@ import pytest
 from support.patterns import Use, hard_texts, uses
 
 SIZE = 6_000  # characters
-STEP = 4  # between the two sizes that are compared
+STEP = 4  # between the two sizes
 LARGEST_RATIO = 9.0  # linear is STEP, quadratic STEP squared
-WORTH_MEASURING = 0.001  # seconds; of less, the ratio is noise, and a superlinear one takes more
-LONGEST = 2.0  # seconds of processor time for one text: only what never ends takes them
+WORTH_MEASURING = 0.001  # seconds; below it the ratio is noise, and a superlinear pattern takes more
+LONGEST = 2.0  # seconds of processor time for one text: only endless ones reach it
 APPLIED_BY = {
-    # the method of patterns that are not applied by name, but out of a table or a dataclass
+    # the method of patterns that are not applied by name, but from a table or a dataclass
     "restate_lab.client.address": "fullmatch",
     "restate_lab.magics.completion": "match",
 }
@@ -41,7 +41,7 @@ def alarm() -> Iterator[None]:
 
 
 def seconds(use: Use, text: str) -> float:
-    """Return the processor time that one application takes; infinity where it is ended."""
+    """Return the processor time of one application; infinity if it was stopped."""
     signal.setitimer(signal.ITIMER_VIRTUAL, LONGEST)
     started = time.thread_time()
     try:
@@ -54,9 +54,9 @@ def seconds(use: Use, text: str) -> float:
 
 
 def is_superlinear(use: Use, text: str) -> bool:
-    """Tell whether the time grows faster than the text, from a quarter of it to all of it, and on to four of it.
+    """Return True if the time grows faster than the text, from a quarter of it to all of it, and on to four of it.
 
-    Both steps have to show it: the caches of a processor make one step of a linear pattern look like more.
+    Both steps must show it: the caches of a processor can make one step of a linear pattern look superlinear.
     """
     first = seconds(use, text)
     if first < WORTH_MEASURING or first == float("inf"):
@@ -65,7 +65,7 @@ def is_superlinear(use: Use, text: str) -> bool:
 
 
 def grows(use: Use, small: str, large: str) -> bool:
-    """Tell whether the large text, STEP times the small one, takes far more than STEP times as long."""
+    """Return True if the large text, STEP times the small one, takes far more than STEP times as long."""
     return fastest(use, large, 3) > LARGEST_RATIO * fastest(use, small, 5)
 
 
@@ -103,5 +103,5 @@ def test_every_pattern_is_linear() -> None:
     ],
 )
 def test_the_texts_are_hard_enough(pattern: Any, method: str) -> None:
-    """Patterns that are known to be superlinear are found."""
+    """Known superlinear patterns are found."""
     assert hard_for(Use("a test", 1, re.compile(pattern, re.MULTILINE), method))

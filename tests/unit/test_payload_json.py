@@ -1,4 +1,4 @@
-"""The reader and writer of payloads: masks go where rules say, and every other byte of any JSON stays."""
+"""The reader and writer of payloads: masks are where rules require them, and every other byte of any JSON stays."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ SCALARS = (
 SPACES = ("", "", " ", "\n", "\t \r\n")
 SIGNS = ["a", "é", "\N{GRINNING FACE}", '"', "\\", "/", "[", "{", "\n", "\x01", "\x7f", "\ud83d", "\udc00", "•", "u"]
 Piece = tuple[str, str]
-"""A part of a text as it is, and as it is when masked."""
+"""A part of a text unmasked and masked."""
 
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """A value of a document that is yet to be written: a scalar's text, a string, its parts, or JSON in a string."""
+    """A value of a document that is not written yet: a scalar's text, a string, its parts, or JSON in a string."""
 
     scalar: str = ""
     string: str | None = None
@@ -76,7 +76,7 @@ VALUES = values(st.lists(st.sampled_from(SIGNS), max_size=5).map("".join))
 
 
 def meant(value: Value, steps: Sequence[PathStep]) -> Iterator[Value]:
-    """Yield what a path leads to."""
+    """Yield the values that a path leads to."""
     if value.nested is not None:
         yield from meant(value.nested, steps)
     step, rest = steps[0], steps[1:]
@@ -88,7 +88,7 @@ def meant(value: Value, steps: Sequence[PathStep]) -> Iterator[Value]:
 
 
 class Writer:
-    """Writes a document in one of the many ways in which it can be written."""
+    """Writes a document in one of its many possible spellings."""
 
     def __init__(self, choice: random.Random, hidden: set[Value]) -> None:
         self.choice = choice
@@ -144,7 +144,7 @@ class Writer:
 
 
 def written(roots: Sequence[Value], steps: Sequence[PathStep], choice: random.Random) -> Piece:
-    """Return a text with these values, and the same text with what a path leads to masked."""
+    """Return a text with these values, and the same text with the values of a path masked."""
     writer = Writer(choice, {each for root in roots for each in meant(root, steps)})
     pieces = [writer.same(choice.choice(["", "\ufeff", " \n", "\0", ",", "\ufeff\n"]))]
     for root in roots:
@@ -155,7 +155,7 @@ def written(roots: Sequence[Value], steps: Sequence[PathStep], choice: random.Ra
 @settings(max_examples=120)
 @given(st.lists(VALUES, min_size=1, max_size=3), st.sampled_from(PATHS), SEEDS)
 def test_only_what_a_path_means_changes(roots: list[Value], path: str, seed: int) -> None:
-    """Whatever JSON it is and however it is written: masks stand where the path leads, all other bytes are the same."""
+    """Whatever the JSON and its spelling: masks are at the places of the path, all other bytes are the same."""
     before, after = written(roots, parse_path(path), random.Random(seed))  # noqa: S311 - repeatable
     masked, counts = mask_bytes(before.encode(), [PathRule(parse_path(path), path, strict=True)])
     assert masked.decode() == after
@@ -166,7 +166,7 @@ def test_only_what_a_path_means_changes(roots: list[Value], path: str, seed: int
 @settings(max_examples=50)
 @given(VALUES, st.sampled_from(PATHS), SEEDS)
 def test_journals_are_masked_like_state(value: Value, path: str, seed: int) -> None:
-    """A payload comes out of an entry's byte array as it comes out of state, whatever the quick look thinks of it."""
+    """A payload in an entry's byte array is masked as in state, whatever the quick check decides."""
     before, after = written([value], parse_path(path), random.Random(seed))  # noqa: S311 - repeatable
     entry = json.dumps({"Command": {"Output": {"result": {"Success": list(before.encode())}}}}, separators=(",", ":"))
     masks = column_masks("sys_journal", ["entry_json"], parse_patterns([path], {"sys_journal": ["entry_json"]}))
@@ -176,7 +176,7 @@ def test_journals_are_masked_like_state(value: Value, path: str, seed: int) -> N
 
 
 def shown(text: str) -> Iterator[str]:
-    """Yield a text as it is, and with the escapes read at each level of strings in strings."""
+    """Yield a text unchanged, and with the escapes read at each level of strings in strings."""
     for _ in range(6):
         yield text
         text = re.sub(
@@ -202,7 +202,7 @@ def test_a_secret_does_not_survive_a_cut(value: Value, seed: int, levels: int) -
 
 @given(st.binary() | st.text().map(lambda text: text.encode("utf-8", "surrogatepass")), st.sampled_from(PATHS))
 def test_no_payload_breaks_it(value: bytes, path: str) -> None:
-    """Whatever the bytes are, there is an answer, and what is not masked is the same."""
+    """Whatever the bytes are, there is a result, and all bytes outside of masks are the same."""
     masked, counts = mask_bytes(value, [HEADERS, PathRule(parse_path(path), path, strict=True)])
     assert counts.unread or counts.hits or masked == value
 
@@ -212,7 +212,7 @@ DAMAGED = ('{"a" 1}', '{"a":1', "{'a':1}", '{"a":1,}', "[1 2", '["a" "b"]', '"a'
 
 @pytest.mark.parametrize("text", DAMAGED)
 def test_damaged_json_is_unreadable(text: str) -> None:
-    """What no JSON parser reads, and what is read in several ways, is not guessed at."""
+    """Text that no JSON parser reads, or that parsers read differently, is not guessed at."""
     with pytest.raises(Unreadable):
         scan(text)
 
@@ -237,7 +237,7 @@ SLOW: tuple[Callable[[int], str], ...] = (
 
 @pytest.mark.parametrize("make", SLOW)
 def test_no_text_takes_more_than_its_length(make: Callable[[int], str]) -> None:
-    """A long text of any shape is read in passing: one that took the square of its length would take hours."""
+    """A long text of any shape takes linear time: quadratic time would be hours."""
     rules = [PathRule(parse_path("$..password"), "", strict=True), HEADERS, SECRETS]
     mask(make(200_000), rules)
 
@@ -247,13 +247,13 @@ def test_no_text_takes_more_than_its_length(make: Callable[[int], str]) -> None:
     ["[1, 2.5, true, null]", '{"a": NaN, "b": [Infinity, -Infinity]}', f'{{"n": {"9" * 5000}, "m": [-{"8" * 4301}]}}'],
 )
 def test_what_is_read_is_written_back(text: str) -> None:
-    """Values that Python's json has no exact form for keep their text."""
+    """Values without an exact form in Python's json keep their text."""
     assert write(read(text)) == text
     assert read(text.encode()) is not None
 
 
 def test_what_cannot_be_encoded_stays_escaped() -> None:
-    """A lone surrogate is written as its escape; other characters as they are; what is not JSON as text."""
+    """A lone surrogate is written as its escape; other characters unchanged; values outside JSON as text."""
     assert write({"a": "\ud83d", "b": "é"}) == '{"a": "\\ud83d", "b": "\\u00e9"}'
     assert write({"b": "é"}, indent=1) == '{\n "b": "é"\n}'
     odd: Any = {"a": Decimal("1.5"), "b": b"x"}

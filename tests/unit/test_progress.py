@@ -1,4 +1,4 @@
-"""Where progress is shown: a bar in a notebook, a line in a terminal, nothing where nobody looks."""
+"""The place of the progress: a bar in a notebook, a line in a terminal, and nothing without a reader."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 
 class Shown:
-    """What a kernel was given to display, in order."""
+    """The displayed objects of a kernel, in order."""
 
     def __init__(self) -> None:
         self.html: list[str] = []
@@ -33,7 +33,7 @@ class Shown:
 
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let two seconds pass between the first look at the clock and the others."""
+    """Let two seconds pass between the first reading of the clock and the others."""
     moments = iter([time.monotonic()])
     passed = time.monotonic() + 2
     monkeypatch.setattr(time, "monotonic", lambda: next(moments, passed))
@@ -48,7 +48,7 @@ def in_a_shell(patch: pytest.MonkeyPatch, kernel: object) -> Shown:
 
 @pytest.mark.usefixtures("later")
 def test_a_notebook_has_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """In a kernel a plan is a bar with its share, that says how many of how many, and is gone at the end."""
+    """In a kernel a plan has a bar with its share and its counts, which is removed at the end."""
     shown = in_a_shell(monkeypatch, kernel=object())
     line = InvocationsLine(HOSTILE)
     line.update(1_000, 5_000)
@@ -61,7 +61,7 @@ def test_a_notebook_has_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 @pytest.mark.usefixtures("later")
 def test_a_read_has_no_end_to_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many rows will come is not known: the bar only says that they do."""
+    """The number of rows is not known in advance: the bar only shows that they arrive."""
     shown = in_a_shell(monkeypatch, kernel=object())
     RowsLine("query").update(12_345, 3_100_000)
     assert shown.html[-1] == "<progress></progress> query: 12,345 rows, 3.1 MB, 00:02"
@@ -69,7 +69,7 @@ def test_a_read_has_no_end_to_show(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("later")
 def test_the_shell_of_a_terminal_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
-    """IPython in a terminal has no kernel: there it is a line."""
+    """IPython in a terminal has no kernel: it shows a line there."""
     shown = in_a_shell(monkeypatch, kernel=None)
     RowsLine("query").update(1, 1)
     assert shown.html == []
@@ -85,7 +85,7 @@ def test_where_nobody_looks_there_is_nothing(capsys: pytest.CaptureFixture[str])
 
 
 def test_progress_means_the_same_in_every_call() -> None:
-    """None and True make a line, False shows nothing, and an object of one's own is taken as it is."""
+    """None and True show a line, False shows nothing, and a custom object is used directly."""
     own = RowsLine("own")
     assert [type(progress_of(wanted, lambda: InvocationsLine("kill"))) for wanted in (None, True, False)] == [
         InvocationsLine,
@@ -96,7 +96,7 @@ def test_progress_means_the_same_in_every_call() -> None:
 
 
 def test_a_step_has_its_name_from_the_first_one_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line of steps does not wait a second: each step may take long."""
+    """A line of steps appears without waiting a second: each step may take long."""
     shown = in_a_shell(monkeypatch, kernel=object())
     line = StepsLine("report: chapter", ("Timeline", HOSTILE))
     line.update(1, 2)

@@ -1,4 +1,4 @@
-"""What a frame remembers of what it was asked with."""
+"""The origin that a frame records: its question and its parameters."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from restate_lab.source import record_query
     ],
 )
 def test_what_is_kept_is_json(value: Any, kept: Any) -> None:
-    """Parameters stand as JSON has them; of a list its length and its beginning."""
+    """Parameters are in JSON form; of a list its length and its beginning."""
     frame = record_query(pd.DataFrame(), " SELECT :x\n", {"x": value})
     assert json.loads(json.dumps(frame.attrs)) == {"sql": "SELECT :x", "params": {"x": kept}}
 
@@ -51,5 +51,5 @@ def test_it_goes_into_files(tmp_path: Path) -> None:
 
 
 def test_a_secret_stays_one() -> None:
-    """A masked value is kept masked."""
+    """A masked value stays masked."""
     assert "canary" not in str(record_query(pd.DataFrame(), "SELECT :x", {"x": Secret("canary")}).attrs)

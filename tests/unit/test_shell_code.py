@@ -1,4 +1,4 @@
-"""Suggested calls as commands for a shell: they parse back to the same words, and say so where there is none."""
+"""Suggested calls as shell commands: they parse back to the same arguments, and a call without one is marked."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NAMES = (
 
 
 def one(call: SuggestedCall, target: SourceOptions = HERE) -> list[str]:
-    """Return the words of the only line."""
+    """Return the arguments of the only line."""
     lines = commands([call], target)
     assert lines is not None
     (line,) = lines
@@ -72,13 +72,13 @@ def one(call: SuggestedCall, target: SourceOptions = HERE) -> list[str]:
     ids=lambda each: each.verb if isinstance(each, SuggestedCall) else "",
 )
 def test_a_call_has_its_command(call: SuggestedCall, words: list[str]) -> None:
-    """What reads is ours, what changes is of the restate CLI."""
+    """A reading call is our command, a changing one is a command of the restate CLI."""
     assert one(call) == words
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_hostile_names_stay_texts(name: str) -> None:
-    """Quoting is exact: the shell hands over the text that came from the cluster."""
+    """Quoting is exact: the shell passes the cluster's text unchanged."""
     words = one(ask_call("retry_storm_ids", service=name, step=name))
     assert parse_parameters(words[4::2]) == {"service": name, "step": name}
     words = one(SuggestedCall("lab.sql", ("SELECT :x",), {"x": name}))
@@ -88,13 +88,13 @@ def test_hostile_names_stay_texts(name: str) -> None:
 
 @pytest.mark.parametrize("text", ["42", "true", "null", '"quoted"', "[1]", "NaN"])
 def test_a_text_that_reads_as_json_stays_a_text(text: str) -> None:
-    """-p of sql takes JSON, so a text that looks like it is quoted."""
+    """-p of sql takes JSON, so a text that looks like JSON is quoted."""
     words = one(SuggestedCall("lab.sql", ("SELECT :x",), {"x": text}))
     assert parse_value(parse_parameters(words[4::2])["x"]) == text
 
 
 def test_values_of_a_question_are_read_back() -> None:
-    """Numbers, flags and ids are written as -p of ask reads them."""
+    """Numbers, flags and ids have the form that -p of ask reads."""
     assert one(ask_call("retry_storm", limit=5))[-1] == "limit=5"
     assert one(ask_call("paused", ids=("inv_1", "inv_2")))[-1] == "ids=inv_1,inv_2"
 
@@ -106,13 +106,13 @@ def test_values_of_a_question_are_read_back() -> None:
         SuggestedCall("plan", ("restart_as_new", ("inv_1",)), {"from_index": 3}),
         SuggestedCall("lab.admin.create_deployment", (), {"uri": "http://a", "use_http_11": True}),
         plan_call("resume", []),
-        ask_call("retry_storm_ids", step="none"),  # -p reads "none" as no value
+        ask_call("retry_storm_ids", step="none"),  # -p reads "none" as a missing value
         *(ask_call("retry_storm_ids", step=f"a{character}b") for character in "\n\r\t\x1b\u202e\u200b"),
     ],
     ids=lambda call: f"{call.verb} {call.options}",
 )
 def test_what_has_no_command_is_python(call: SuggestedCall) -> None:
-    """Where no program makes the call, or a terminal would change its text, the Python is shown and says that it is."""
+    """If no program can make the call, or a terminal would change its text, the Python is shown and marked."""
     assert commands([call], HERE) is None
     assert commands([why_call("inv_1"), call], HERE) is None
     assert code_for([call], "rl.x(lab)", HERE) == "in Python: rl.x(lab)"
@@ -120,7 +120,7 @@ def test_what_has_no_command_is_python(call: SuggestedCall) -> None:
 
 
 def test_every_verb_has_a_command() -> None:
-    """Nothing that the doctor or why suggest is Python in a shell."""
+    """None of the suggestions of the doctor and why needs Python in a shell."""
     package = Path(restate_lab.__file__).parent / "analysis"
     texts = [path.read_text("utf-8") for path in package.rglob("*.py")]
     verbs = {verb for text in texts for verb in re.findall(r'SuggestedCall\(\s*"([\w.]+)"', text)}
@@ -129,19 +129,19 @@ def test_every_verb_has_a_command() -> None:
 
 
 def test_a_move_pauses_and_resumes() -> None:
-    """The server moves only what is paused or suspended, and the code there must fit the journal."""
+    """The server moves only paused or suspended invocations, and the code there must match the journal."""
     assert commands([move_call(["inv_1"])], SourceOptions("prod")) == [
-        "# check that the code there fits the journal",
+        "# check that the new code matches the journal",
         "restate-lab journal inv_1 -e prod",
         "restate invocations pause inv_1 -e prod",
-        "# when each is paused or suspended",
+        "# after each invocation is paused or suspended",
         "restate invocations resume --deployment latest inv_1 -e prod",
     ]
 
 
 @pytest.mark.parametrize("value", ["sign_1", "sign_1$(id)", "`id`", "'; id; '"])
 def test_requests_quote_what_comes_from_a_cluster(value: str) -> None:
-    """What has no command of the CLI is a request with curl; a hostile id stays a text."""
+    """A call without a CLI command is a request with curl; a hostile id stays a text."""
     resolve = one(SuggestedCall("lab.ingress.resolve_awakeable", (value, Placeholder("answer")), {"reason": "…"}))
     assert resolve[-1] == f"${{RESTATE_INGRESS_URL:?}}/restate/awakeables/{value}/resolve"
     assert resolve[-3:-1] == ["-d", "${ANSWER:?the answer as JSON}"]  # without an answer nothing is sent
@@ -154,22 +154,22 @@ def test_requests_quote_what_comes_from_a_cluster(value: str) -> None:
 
 
 def test_several_ids_are_a_loop() -> None:
-    """The restate CLI takes one id and asks before it acts; of very many the first are told as such."""
+    """The restate CLI takes one id and asks before it acts; of very many ids only the first are listed, with a note."""
     (line,) = commands([plan_call("cancel", IDS[:3])], SourceOptions("prod")) or []
     assert line == 'for id in inv_0 inv_1 inv_2; do restate invocations cancel -e prod "$id"; done'
     note, line = commands([plan_call("cancel", IDS, total=2_000)], HERE) or []
-    assert note == "# the first 20 of 2,000: look again afterwards"
+    assert note == "# the first 20 of 2,000; check again afterwards"
     assert len(shlex.split(line.partition(";")[0])) == len(["for", "id", "in", *IDS[:20]])
 
 
 def test_comments_have_their_own_line() -> None:
-    """Not every shell takes a comment behind a command."""
+    """Not every shell accepts a comment after a command."""
     call = plan_call("resume", ["inv_1"], comment="once its\ncause is gone")
     assert commands([call], HERE) == ["# once its cause is gone", "restate invocations resume inv_1"]
 
 
 def test_a_command_goes_to_the_source_that_was_read() -> None:
-    """The environment or address that was typed is in each command; a change never goes to evidence."""
+    """Each command has the environment or address that the user typed; a change never goes to evidence."""
     url, path = "http://127.0.0.1:9070", Path("my evidence")
     assert one(why_call("inv_1"), SourceOptions("prod"))[-2:] == ["-e", "prod"]
     assert one(why_call("inv_1"), SourceOptions(url))[-2:] == ["-e", url]
@@ -178,4 +178,4 @@ def test_a_command_goes_to_the_source_that_was_read() -> None:
     assert one(resume, SourceOptions("prod"))[-3:] == ["inv_1", "-e", "prod"]
     assert one(resume, SourceOptions(url)) == [f"RESTATE_ADMIN_URL={url}", "restate", "invocations", "resume", "inv_1"]
     note, command = commands([resume], SourceOptions(evidence=path)) or []
-    assert (note, command) == ("# on the cluster that the evidence is from", "restate invocations resume inv_1")
+    assert (note, command) == ("# run on the cluster of the evidence", "restate invocations resume inv_1")

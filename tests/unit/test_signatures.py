@@ -1,8 +1,8 @@
-"""One signature convention for everything public: what is read comes by position, all else by keyword.
+"""One signature convention for everything public: the source is positional, and the rest are keyword arguments.
 
 The rules hold for every callable that ``restate_lab.__all__`` names, for the public methods of its classes, and for
-those of the types that they return. A verb that is added later is held to them without being listed here. What a rule
-cannot hold for stands in ``EXCEPTIONS``, with the reason.
+those of the types that they return. A verb that is added later is checked without being listed here. Exceptions are in
+``EXCEPTIONS``, with the reason.
 """
 
 from __future__ import annotations
@@ -81,14 +81,14 @@ def public() -> dict[str, Callable[..., Any]]:
 
 
 def methods(kind: type) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Give the public methods that are written in this package, inherited ones included."""
+    """Yield the public methods that are written in this package, inherited ones included."""
     for name, member in inspect.getmembers_static(kind, inspect.isfunction):
         if not name.startswith("_") and str(member.__module__).startswith("restate_lab"):
             yield name, member
 
 
 def returned(thing: Callable[..., Any]) -> Iterator[type]:
-    """Give the classes of this package that a callable returns, and that the properties of a class return."""
+    """Yield the classes of this package that a callable returns, and that the properties of a class return."""
     members = inspect.getmembers_static(thing, lambda each: isinstance(each, property | cached_property))
     properties = [each for name, each in members if not name.startswith("_")]
     for function in (thing, *(each.fget if isinstance(each, property) else each.func for each in properties)):
@@ -101,7 +101,7 @@ def returned(thing: Callable[..., Any]) -> Iterator[type]:
 
 @cache
 def imported(module: str) -> dict[str, Any]:
-    """Return what a module imports from this package, for types alone or late, too."""
+    """Return the names that a module imports from this package, also for types only or late."""
     tree = ast.parse(Path(inspect.getfile(importlib.import_module(module))).read_text(encoding="utf-8"))
     found = [each for each in ast.walk(tree) if isinstance(each, ast.ImportFrom)]
     ours = [each for each in found if str(each.module).startswith("restate_lab.")]
@@ -113,7 +113,7 @@ def imported(module: str) -> dict[str, Any]:
 
 
 def parameters(thing: Callable[..., Any]) -> list[inspect.Parameter]:
-    """Return the parameters that a caller gives."""
+    """Return the parameters of a caller."""
     try:
         found = list(inspect.signature(thing).parameters.values())
     except ValueError:  # of a protocol or an exception
@@ -126,21 +126,21 @@ VERBS = {name: each for name, each in PUBLIC.items() if inspect.isfunction(each)
 
 
 def positional(_: str, thing: Callable[..., Any]) -> Iterator[str]:
-    """Give the parameters that could be given by position and by name."""
+    """Yield the parameters that could be passed by position and by name."""
     for each in parameters(thing):
         if each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
             yield f"{each.name} is taken by position and by name: choose one"
 
 
 def names(_: str, thing: Callable[..., Any]) -> Iterator[str]:
-    """Give the parameters with a name that another one has everywhere else."""
+    """Yield the parameters with a name that differs from the usual one."""
     for each in parameters(thing):
         if each.name in NOT_PARAMETERS:
             yield f"{each.name}: a time limit is timeout, an index in a journal is from_index"
 
 
 def durations(_: str, thing: Callable[..., Any]) -> Iterator[str]:
-    """Give the durations that do not take seconds, text and a timedelta."""
+    """Yield the durations that do not take seconds, text and a timedelta."""
     for each in parameters(thing):
         is_duration = DURATIONS.fullmatch(each.name) or re.fullmatch(r".*\btimedelta\b.*", str(each.annotation))
         is_time = "datetime" in str(each.annotation)
@@ -149,7 +149,7 @@ def durations(_: str, thing: Callable[..., Any]) -> Iterator[str]:
 
 
 def has_a_timeout(name: str, thing: Callable[..., Any]) -> Iterator[str]:
-    """Give the verbs that read from a source, or from a path, and have no timeout."""
+    """Yield the verbs that read from a source, or from a path, and have no timeout."""
     given = parameters(thing)
     is_verb = inspect.isfunction(thing) and "." not in name
     reads = bool(given) and re.search(r"\b(Source|Lab|PathLike)\b", str(given[0].annotation))
@@ -158,14 +158,14 @@ def has_a_timeout(name: str, thing: Callable[..., Any]) -> Iterator[str]:
 
 
 def says_how_it_ends(_: str, thing: Callable[..., Any]) -> Iterator[str]:
-    """Give what has a timeout and does not say what comes of it when it is over."""
+    """Report a callable with a timeout whose docstring does not state the effect of the timeout."""
     has_timeout = "timeout" in {each.name for each in parameters(thing)}
     if has_timeout and not re.search(r"TimedOut|incomplete|OutcomeUnknown", inspect.getdoc(thing) or ""):
         yield "its docstring says neither TimedOut, nor incomplete, nor OutcomeUnknown"
 
 
 def progress(_: str, thing: Callable[..., Any]) -> Iterator[str]:
-    """Give what takes progress in another way than all others."""
+    """Yield the callables whose progress parameter differs from all others."""
     for each in parameters(thing):
         if each.name != "progress":
             continue
@@ -180,7 +180,7 @@ RULES = (positional, names, durations, has_a_timeout, says_how_it_ends, progress
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_every_public_callable_follows_the_rule(rule: Callable[..., Iterator[str]]) -> None:
-    """Each rule holds for all but its exceptions, and each exception is one."""
+    """Each rule holds for all callables except its exceptions, and each exception is needed."""
     title = rule.__name__.replace("_", " ")
     found = {name: list(rule(name, thing)) for name, thing in PUBLIC.items()}
     broken = {name: faults for name, faults in found.items() if faults}
@@ -190,7 +190,7 @@ def test_every_public_callable_follows_the_rule(rule: Callable[..., Iterator[str
 
 
 def test_the_rules_see_the_result_types() -> None:
-    """What verbs return is held to the rules, too; and a verb is known by its first parameter."""
+    """The results of verbs follow the rules, too; and a verb is recognized by its first parameter."""
     methods_of_results = {"Plan.execute", "Diagnosis.by_severity", "State.frame", "Waits.graph", "Evidence.sql"}
     methods_of_a_lab = {"Lab.sql", "AdminClient.modify_service", "IngressClient.call"}
     assert methods_of_results | methods_of_a_lab | {"Report.add", "Panel.open_invocation"} <= PUBLIC.keys()
@@ -199,7 +199,7 @@ def test_the_rules_see_the_result_types() -> None:
 
 
 def test_each_rule_finds_what_breaks_it() -> None:
-    """Verbs as they must not be break every rule."""
+    """The bad example verbs break every rule."""
     for rule in RULES:
         assert list(rule("reading", _reading)) or list(rule("waiting", _waiting)), rule.__name__
 
@@ -234,6 +234,6 @@ def _has_checked_methods(owner: object) -> bool:
 
 
 def test_no_module_has_the_name_of_a_function() -> None:
-    """A submodule, once it is imported, would be bound over the function that loads lazily."""
+    """A submodule, once imported, would replace the function that loads lazily."""
     modules = {module.name for module in pkgutil.iter_modules(rl.__path__)}
     assert modules.isdisjoint(name for name, thing in PUBLIC.items() if not inspect.ismodule(thing))

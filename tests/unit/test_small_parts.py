@@ -1,4 +1,4 @@
-"""Status words, masking, the progress line, and the public names."""
+"""Status names, masking, the progress line, and the public names."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_ends_are_told_apart(columns: tuple[str, ...], expected: str) -> Non
 
 
 def test_every_status_has_a_colour_and_only_ends_have_ended() -> None:
-    """The table is complete: twelve words and the one that newer servers have."""
+    """The table is complete: twelve statuses, and the one of newer servers."""
     assert len(STATUSES) == 12
     assert [status.name for status in STATUSES.values() if status.ended] == [
         "succeeded",
@@ -55,7 +55,7 @@ def test_every_status_has_a_colour_and_only_ends_have_ended() -> None:
 
 
 def test_a_secret_is_never_shown() -> None:
-    """No repr, str, format, comparison or pickle gives a secret away."""
+    """No repr, str, format, comparison or pickle reveals a secret."""
     secret = Secret("canary")
     assert "canary" not in f"{secret} {secret!r} {secret:>20} {[secret]} {vars(type(secret))}"
     assert secret != "canary"
@@ -86,7 +86,7 @@ def test_the_progress_line_waits_a_second(capsys: pytest.CaptureFixture[str], mo
 
 
 def test_a_plan_tells_how_many_of_how_many(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The line of a plan has what is dealt with, and how many there are."""
+    """The line of a plan has the number of finished targets, and the total."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     line = InvocationsLine("cancel")
     later = time.monotonic() + 2
@@ -112,7 +112,7 @@ def test_a_plan_tells_how_many_of_how_many(capsys: pytest.CaptureFixture[str], m
     ],
 )
 def test_which_servers_are_too_old(version: str, expected: bool) -> None:
-    """Versions are compared as numbers; what is none, as of a Source of one's own, is not taken for old."""
+    """Versions are compared as numbers; an invalid one, as of a user's own Source, does not count as old."""
     assert is_older(version) is expected
 
 

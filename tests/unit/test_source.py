@@ -1,4 +1,4 @@
-"""What a Source is: its base class, the wrappers around one, and what changes go through."""
+"""A Source: its base class, the wrappers around one, and the path of changes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ READS: dict[str, Callable[..., Any]] = {
 
 
 class Own:
-    """A source of a user's own, which is derived from nothing; ``seen`` has the options of each ``stream``."""
+    """A user's own source without a base class; ``seen`` has the options of each ``stream``."""
 
     name, address, version, features, now = "own", "", "1.7.12", {}, NOW
     live, coverage = False, Coverage(part="a half", masked=frozenset({"t.n"}))
@@ -65,7 +65,7 @@ class Own:
 
 
 class Broken(RowSource):
-    """A source whose answers break off after two rows."""
+    """A source whose results break off after two rows."""
 
     name, version, features, now = "broken", "1.7.12", {}, NOW
 
@@ -92,7 +92,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_a_wrapper_gives_what_its_source_gives(wrapper: str, tmp_path: Path) -> None:
-    """By sql, arrow, stream and tables, around evidence and around a source of a user's own."""
+    """It holds for sql, arrow, stream and tables, around evidence and around a user's own source."""
     rl.freeze(Freezable(sys_invocation_status=[invocation(1), invocation(2)]), tmp_path / "made")
     statement = "SELECT id, status, created_at, waits_for, kept FROM sys_invocation_status WHERE status = :status"
     with rl.open_evidence(tmp_path / "made") as evidence:
@@ -105,7 +105,7 @@ def test_a_wrapper_gives_what_its_source_gives(wrapper: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("read", READS)
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_a_wrapper_passes_every_option_on(wrapper: str, read: str) -> None:
-    """Parameters, limits and progress arrive as they were given, whatever form a timeout has."""
+    """Parameters, limits and progress arrive unchanged, whatever form a timeout has."""
     for timeout in (5, "5s", timedelta(seconds=5)):
         own: Any = Own()
         options = {"params": {"id": "a"}, "max_bytes": 7, "progress": False, "more": [1]}
@@ -156,7 +156,7 @@ def test_stream_is_all_that_a_source_needs() -> None:
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_an_interrupted_result_keeps_the_rows_that_came(wrapper: str) -> None:
-    """Around it as well; and a stream gives them before it raises."""
+    """Wrappers keep them as well; and a stream yields them before it raises."""
     source = WRAPPERS[wrapper](Broken())
     for read in ("sql", "arrow"):
         with pytest.raises(QueryInterrupted) as caught:
@@ -170,7 +170,7 @@ def test_an_interrupted_result_keeps_the_rows_that_came(wrapper: str) -> None:
 
 
 def test_a_recorder_records_each_statement_once() -> None:
-    """However it is read, with its parameters and how often it was sent."""
+    """It does so for every way of reading, with its parameters and the number of requests."""
     for read in READS.values():
         recorder = QueryRecorder(QueryRecorder(Own()))  # type: ignore[arg-type]
         read(recorder, params={"id": "a"}, timeout=5, max_bytes=7, progress=False, more=1)
@@ -181,7 +181,7 @@ def test_a_recorder_records_each_statement_once() -> None:
 
 
 def test_a_deadline_gives_what_is_left_and_sends_the_same_once() -> None:
-    """Each statement gets at most the rest; the same one comes from memory, also through a source around it."""
+    """Each statement gets at most the remaining time; a repeated one comes from memory, also through a wrapper."""
     own: Any = Own()
     deadline = Deadline(own, 5, timeout_message="over")
     for options in ({"id": "a"}, {"params": {"id": "a"}, "progress": False, "timeout": "1h"}, {"id": "b"}):
@@ -197,7 +197,7 @@ def test_a_deadline_gives_what_is_left_and_sends_the_same_once() -> None:
 
 
 def test_a_deadline_remembers_failures() -> None:
-    """A statement that failed fails again without being sent, also through a source around it."""
+    """A statement that failed fails again without a request, also through a wrapper."""
     broken: Any = Broken()
     deadline = Deadline(broken, 5, timeout_message="over")
     for source in (deadline, QueryRecorder(deadline)):
@@ -207,7 +207,7 @@ def test_a_deadline_remembers_failures() -> None:
 
 
 def test_a_quiet_source_shows_no_progress_and_ends_when_it_is_closed() -> None:
-    """Of a live source each way of reading is told of the end; what the caller says of progress does not count."""
+    """Each way of reading a live source stops at the end; the caller's own progress argument is ignored."""
     own: Any = Own()
     own.live = True
     closed = threading.Event()
@@ -221,7 +221,7 @@ def test_a_quiet_source_shows_no_progress_and_ends_when_it_is_closed() -> None:
 
 
 def test_an_object_that_is_not_a_source_is_named_with_what_it_lacks() -> None:
-    """Before anything is asked, by verbs, panels and wrappers."""
+    """Verbs, panels and wrappers refuse it before any request."""
 
     class Old:
         name, version, features, now, tables, sql, arrow, stream = "old", "1.7.12", {}, NOW, None, None, None, None
@@ -233,13 +233,13 @@ def test_an_object_that_is_not_a_source_is_named_with_what_it_lacks() -> None:
 
 
 def test_no_property_is_read_to_know_a_source(lab: Lab) -> None:
-    """A Lab's version and clock are queries; to wrap it sends none."""
+    """A Lab's version and clock are queries; wrapping it sends none."""
     assert missing_members(lab) == []
     assert SourceWrapper(lab).address == "http://127.0.0.1:1"
 
 
 def test_changes_go_through_the_connection_itself(lab: Lab) -> None:
-    """Neither a wrapper of one nor evidence takes a change, and a panel on it says why; one message says so."""
+    """Neither a wrapper nor evidence accepts a change, and a panel on it gives the reason, with the same message."""
     wrapper: Any = SourceWrapper(lab)
     own: Any = Own()
     assert (is_lab(lab), is_lab(wrapper), is_lab(own)) == (True, False, False)
@@ -251,10 +251,10 @@ def test_changes_go_through_the_connection_itself(lab: Lab) -> None:
     ]
     for change in changes:
         for source in (wrapper, own):
-            with pytest.raises(ArgumentError, match=r"needs a live cluster, made by connect\(\); .* can only be read"):
+            with pytest.raises(ArgumentError, match=r"needs a live cluster, from connect\(\); .* can only be read"):
                 change(source)
     assert why_read_only(lab) is None
-    assert "give the panel the Lab" in str(why_read_only(wrapper))
+    assert "pass the Lab of connect() to the panel" in str(why_read_only(wrapper))
     assert "not a live cluster" in str(why_read_only(own))
 
 

@@ -16,7 +16,7 @@ INTERRUPTED = (
     "tests/unit/evidence/test_watch.py::test_the_stop_button_gives_what_was_seen",
     "tests/unit/reports/test_runner.py::test_a_cancellation_that_is_lost_is_repeated",
 )
-ENDS_WITHIN = 240  # seconds; a run takes about ten, and hung for as long as anyone waited
+ENDS_WITHIN = 240  # seconds; a run takes about ten, and used to hang forever
 
 
 @pytest.mark.parametrize("workers", [pytest.param("0", marks=pytest.mark.long), "1"])
@@ -46,9 +46,9 @@ def test_every_test_has_a_time_limit(request: pytest.FixtureRequest) -> None:
 
 
 def run(command: list[str], folder: Path) -> tuple[int, str]:
-    """Run a command without what this run's own workers were told; return its exit code and its output.
+    """Run a command without the pytest variables of this run; return its exit code and its output.
 
-    Whatever it started ends with it, also when it hangs.
+    All of its child processes end with it, also when it hangs.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     process = subprocess.Popen(

@@ -73,13 +73,13 @@ def test_an_exact_duration_is_read_again_as_it_was(duration: timedelta) -> None:
     ],
 )
 def test_an_age_has_whole_seconds(since: timedelta, shown: str) -> None:
-    """An age counts only what has passed."""
+    """An age counts only complete seconds."""
     assert text.format_age(NOW - since, NOW) == shown
     assert text.format_age(pd.Timestamp(NOW - since), NOW) == shown
 
 
 def test_what_has_no_time_has_no_age() -> None:
-    """None and NaT are the text that the caller chooses."""
+    """None and NaT become the text that the caller chooses."""
     assert text.format_age(None, NOW) == ""
     assert text.format_age(pd.NaT, NOW, missing="–") == "–"  # type: ignore[arg-type] # NaT is a datetime when it runs
     assert text.format_timestamp(None, missing="an unknown time") == "an unknown time"
@@ -100,7 +100,7 @@ def test_a_timestamp_has_its_date_and_its_zone() -> None:
 
 
 def test_the_date_of_the_present_day_is_omitted() -> None:
-    """The day is judged in the zone in which the timestamp is written."""
+    """The day depends on the zone in which the timestamp is written."""
     evening = NOW + timedelta(hours=20, minutes=30)
     assert text.format_timestamp(evening, now=NOW) == "23:30:00 UTC"
     assert text.format_timestamp(evening, now=NOW, zone=PARIS) == "2026-11-26 00:30:00 Europe/Paris"
@@ -138,7 +138,7 @@ def test_a_list_ends_with_the_number_of_the_others(count: int, shown: str) -> No
     [("abc", 3, "abc"), ("abcd", 3, "ab…"), ("ab cd", 4, "ab…"), ("a\n b", 9, "a\n b"), ("", 1, "")],
 )
 def test_a_long_text_is_cut_within_its_width(long: str, width: int, shown: str) -> None:
-    """The ellipsis counts, and no space stands before it."""
+    """The ellipsis counts, and there is no space before it."""
     assert text.truncate(long, width) == shown
 
 
@@ -176,7 +176,7 @@ def test_a_text_can_be_made_one_line() -> None:
 
 @given(st.text(st.characters()), st.booleans())
 def test_no_invisible_character_remains(hostile: str, lines: bool) -> None:
-    """What is seen stays as it was, in its order; nothing else is left."""
+    """Visible characters stay unchanged, in their order; all others are replaced."""
     shown = text.escape_invisible(hostile, lines=lines)
     assert not [each for each in shown if each not in KEPT + JOINERS and unicodedata.category(each)[0] == "C"]
     assert not re.search(f"[{JOINERS}]", shown) or re.search(f"[{JOINERS}]", hostile)

@@ -1,4 +1,4 @@
-"""Act on many invocations: read each again, act, resolve lost answers by reading, read afterwards, one audit record."""
+"""Act on many invocations: read each again, act, resolve lost responses by reading, verify, write one audit record."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ def execute(
     progress: bool | Progress | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> pd.DataFrame:
-    """Carry out a request and return one row per id, in its order.
+    """Execute a request and return one row per id, in its order.
 
-    Columns: ``id``; ``outcome`` (``execution.outcomes`` has the words); ``error``; ``new_id`` (of a restart);
-    ``status`` (the word seen afterwards, of a restart that of the new invocation; None where there is no row);
-    ``milliseconds`` from sending to the answer of the request that carried it; ``other_new_ids`` (ids of a restart
-    that happened more than once, beside ``new_id``, in one text with commas; None elsewhere).
+    Columns: ``id``; ``outcome`` (described in ``execution.outcomes``); ``error``; ``new_id`` (of a restart); ``status``
+    (read afterwards; for a restart, the status of the new invocation; None if there is no row); ``milliseconds`` from
+    sending the request to its response; ``other_new_ids`` (the other ids of a restart that happened more than once,
+    separated by commas; otherwise None).
 
-    ``stop`` is asked between requests; when it says True, the frame tells what was done by then. Interrupting does the
-    same and then raises Interrupted, which has the frame. ``progress`` gets how many of how many ids are dealt with.
+    ``stop`` is called between requests; if it returns True, the execution ends and the frame has the results so far. An
+    interrupt does the same and then raises Interrupted, which has the frame. ``progress`` gets the number of processed
+    ids and their total.
 
     Raises:
         ReadOnly, AuditFailed: nothing was sent.
@@ -54,7 +55,7 @@ def execute(
         runner = (MoveRunner if request.action is ACTIONS.MOVE_TO else SingleCallRunner)(lab, request, record)
         try:
             interrupt = _run(runner, line, stop, record.shield)
-        finally:  # also after a defect: what is known of each id goes into the audit log
+        finally:  # also after an unexpected error: the known result of each id is written to the audit log
             outcomes = runner.outcomes()
             record.result.clear()
             record.result.update(summarize(outcomes))
@@ -72,15 +73,15 @@ def execute(
         "halt": runner.halt,
     }
     if runner.halt:
-        counts = ", ".join(f"{n:,} {word}" for word, n in table.attrs["counts"].items())
+        counts = ", ".join(f"{n:,} {outcome}" for outcome, n in table.attrs["counts"].items())
         notify(f"{action} ended early ({runner.halt}): {counts}.")
     if interrupt is not None:
-        raise Interrupted(f"{description} was interrupted; outcome has what was done by then.", table) from interrupt
+        raise Interrupted(f"{description} was interrupted; outcome has the results so far.", table) from interrupt
     return table
 
 
 def _run(runner: Runner, line: Progress, stop: Callable[[], bool] | None, shield: Shield) -> KeyboardInterrupt | None:
-    """Act and read what came of it; the first interrupt ends what it meets and is returned, a second one ends all."""
+    """Act and read the outcome. The first interrupt ends the current phase and is returned; a second one is raised."""
     interrupt = None
     try:
         shield.let_through(lambda: runner.act(line, stop))
@@ -92,5 +93,5 @@ def _run(runner: Runner, line: Progress, stop: Callable[[], bool] | None, shield
     except KeyboardInterrupt as error:
         if interrupt is not None:
             raise
-        interrupt = error  # all was sent; of whom was not read yet, the outcome says so
+        interrupt = error  # everything was sent; the outcome shows which invocations were not read
     return interrupt

@@ -1,7 +1,7 @@
-"""Carry out a move: pause what runs, wait until it is paused, resume it on the other deployment, verify.
+"""Execute a move: pause running invocations, wait until they are paused, resume them on the other deployment, verify.
 
-What is paused or suspended is resumed there at once. Whatever ends it half-way, the same move again goes on from what
-it finds: those already there are left out, those paused are resumed.
+Paused and suspended invocations are resumed there at once. If a move ends early, repeating it continues: it excludes
+invocations that are already there, and resumes the paused ones.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from restate_lab.progress import Progress
 
 __all__ = ["MoveRunner"]
 
-PAUSED_WITHIN = 90.0  # seconds; a step that lasts is cut off by the abort timeout, and that is often a minute
-_POLL_INTERVAL = 0.3  # seconds between two looks at those that are not paused yet
+PAUSED_WITHIN = 90.0  # seconds; the abort timeout, often a minute, ends a long step
+_POLL_INTERVAL = 0.3  # seconds between two polls of invocations that are not paused yet
 _SHORT_PAUSE = 0.05
 _PAUSE = ActionCall("pause")
 _READY_TO_GO = ("paused", "suspended")
@@ -39,7 +39,7 @@ class MoveRunner(Runner):
         self._resume = ActionCall("resume", request.deployment)
         self._destinations = Destinations(str(request.deployment), {})
         self._waiting: dict[str, None] = {}  # to be paused, in order
-        self._paused: set[str] = set()  # those that were asked to pause
+        self._paused: set[str] = set()  # a pause was sent for these
         self._resumed: set[str] = set()
 
     def _act(self, progress: Progress) -> None:
@@ -60,7 +60,7 @@ class MoveRunner(Runner):
                 self._sleep(_POLL_INTERVAL)
 
     def _start(self, chunk: Sequence[str]) -> None:
-        """Resume at once what can be, and pause the others."""
+        """Resume paused and suspended invocations, and pause the others."""
         snapshots = self._read_movable(chunk)
         self._send_resume([id_ for id_ in snapshots if snapshots[id_].status in _READY_TO_GO])
         to_pause = [id_ for id_ in snapshots if snapshots[id_].status not in _READY_TO_GO]
@@ -69,10 +69,10 @@ class MoveRunner(Runner):
         self._waiting.update(dict.fromkeys(id_ for id_ in to_pause if self._may_become_paused(id_)))
 
     def _resume_paused(self, chunk: Sequence[str]) -> None:
-        """Resume those that are paused by now."""
+        """Resume the invocations that are now paused."""
         snapshots = self._read_movable(chunk)
         ready = [id_ for id_, snapshot in snapshots.items() if snapshot.status in _READY_TO_GO]
-        for id_ in {*chunk} - {*snapshots} | {*ready}:  # others have ended, or somebody else has moved them
+        for id_ in {*chunk} - {*snapshots} | {*ready}:  # the missing ones have ended, or were moved by another user
             del self._waiting[id_]
         self._send_resume(ready)
 
@@ -89,12 +89,12 @@ class MoveRunner(Runner):
 
     def _may_become_paused(self, id_: str) -> bool:
         result = self._sender.results.get(id_)
-        if result is None:  # a second look found it ready before anything was sent
+        if result is None:  # it was read again as paused or suspended before the request
             return id_ not in self._skipped and self._before[id_].status in _READY_TO_GO
         return result.kind in {"taken", "lost"}
 
     def _read_movable(self, ids: Sequence[str]) -> dict[str, InvocationSnapshot]:
-        """Read these again and return those that are still to be moved, and can be."""
+        """Read these again and return those that still can and must be moved."""
         for id_, snapshot in self._read(ids).items():
             self._check(id_, snapshot)
             why = self._destinations.reason_against(snapshot)
@@ -103,13 +103,13 @@ class MoveRunner(Runner):
         return {id_: self._before[id_] for id_ in ids if id_ not in self._skipped}
 
     def _check(self, id_: str, snapshot: InvocationSnapshot) -> None:
-        # One that was asked to pause may be ready for a moment between two attempts.
+        # After a pause was sent, an invocation can briefly be ready between two attempts.
         is_new = self._is_new_run(snapshot, self._request.created.get(id_))
         if is_new or id_ not in self._paused or snapshot.status not in _ON_THE_WAY:
             super()._check(id_, snapshot)
 
     def verify(self) -> None:
-        """Read until those that were resumed are seen on the other deployment, and the others paused."""
+        """Read until the resumed invocations are on the other deployment, and the others are paused."""
         pending = list(self._sender.results)
         ends = time.monotonic() + SEEN_WITHIN
         while pending and self._try_to_read(pending) and time.monotonic() < ends:
@@ -126,7 +126,7 @@ class MoveRunner(Runner):
     def _outcome(self, id_: str) -> Outcome:
         outcome = super()._outcome(id_)
         if outcome.outcome == "skipped" and id_ in self._paused:
-            return replace(outcome, error=f"it was asked to pause, and then {outcome.error}")
+            return replace(outcome, error=f"a pause was sent, and then {outcome.error}")
         after = self._after.get(id_)
         if after is None or outcome.outcome in {"skipped", "not sent"}:
             return outcome
@@ -136,10 +136,10 @@ class MoveRunner(Runner):
         if outcome.outcome in {"refused", "unknown"}:
             return replace(outcome, error=f"{outcome.error}; {where}")
         if id_ in self._resumed:
-            return replace(outcome, outcome="accepted", error=f"resumed, and not seen there yet: {where}")
+            return replace(outcome, outcome="accepted", error=f"resumed, but not on the new deployment yet: {where}")
         return replace(outcome, outcome="accepted", error=f"{where}: {self._describe_next(after)}")
 
     def _describe_next(self, after: InvocationSnapshot) -> str:
         if after.status == "paused":
-            return "the same move again resumes it there"
-        return "it is paused when its attempt ends; the same move again then goes on"
+            return "repeat the move to resume it there"
+        return "it will pause when its attempt ends; then repeat the move to continue"

@@ -1,13 +1,13 @@
-"""The outcome of each invocation of a plan, determined from the response and from what is read afterwards.
+"""The outcome of each invocation of a plan, determined from the response and from later reads.
 
 The outcomes:
 
-done      seen by reading: it has happened
-accepted  the server took it, and reading does not show it yet (``error`` says what it waits for)
-refused   the server said no, or could not take it for as long as it was asked
-skipped   nothing was sent: its status, read just before, does not allow it any more
-unknown   the answer was lost, and reading does not show that it has happened
-not sent  nothing was sent: the execution was stopped, or gave up, before its turn
+done      the effect was confirmed by reading
+accepted  the server accepted it, but the effect is not visible yet (``error`` has the reason)
+refused   the server rejected it, or could not accept it during all retries
+skipped   nothing was sent, because its status, read just before, no longer allowed it
+unknown   the response was lost, and no effect is visible
+not sent  nothing was sent, because the execution stopped or gave up before its turn
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ COLUMNS = ("id", "outcome", "error", "new_id", "status", "milliseconds", "other_
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One row: ``status`` is what was seen afterwards, of a restart that of the new invocation.
+    """The outcome of one invocation.
 
-    None: there is no row (any more), or it was not read. ``other_new_ids`` are further restarts of the same invocation
-    since the first request for it, in one text with commas; None if there are none, as there should be.
+    ``status`` was read afterwards; for a restart, it is the status of the new invocation. None means that there is no
+    row, or that it was not read. ``other_new_ids`` are other restarts of the same invocation since the first request,
+    separated by commas; normally None.
     """
 
     id: str
@@ -48,10 +49,11 @@ class Outcome:
 
 
 def has_happened(action: ACTIONS, before: InvocationSnapshot, after: InvocationSnapshot, *, taken: bool) -> bool:
-    """Tell whether reading shows that an action has happened; ``taken`` says that the server took it.
+    """Return whether the snapshots show that an action had its effect; ``taken`` means that the server accepted it.
 
-    A resumed invocation may back off or be suspended again at once: where the server took it, that it is not paused is
-    enough; where the answer was lost, something must have changed. A restart is seen by its new invocation.
+    A resumed invocation can back off or suspend again at once. If the server accepted the resume, it is enough that the
+    invocation is not paused. If the response was lost, the snapshots must differ. A restart is confirmed by its new
+    invocation, not here.
     """
     if action is ACTIONS.PURGE_JOURNAL:
         return after.journal_size == 0
@@ -63,7 +65,7 @@ def has_happened(action: ACTIONS, before: InvocationSnapshot, after: InvocationS
 def determine_outcome(
     action: ACTIONS, id_: str, result: CallResult | None, before: InvocationSnapshot, after: InvocationSnapshot | None
 ) -> Outcome:
-    """Return what came of one invocation of a request.
+    """Return the outcome of one invocation of a request.
 
     ``result`` None means that nothing was sent, ``after`` None that it could not be read afterwards.
     """
@@ -86,9 +88,9 @@ def determine_outcome(
     if result.new_id or (after and has_happened(action, before, after, taken=taken)):
         return Outcome(id_, "done", None, result.new_id, status, took)
     if not taken:
-        seen = f"it is {status or GONE} afterwards" if after else "it could not be read afterwards"
+        seen = f"afterwards it is {status or GONE}" if after else "it could not be read afterwards"
         return Outcome(id_, "unknown", f"{result.error}; {seen}", None, status, took)
-    note = _explain_pending(action, after.status) if after else "the server took it; it could not be read afterwards"
+    note = _explain_pending(action, after.status) if after else "accepted, but it could not be read afterwards"
     return Outcome(id_, "accepted", note, None, status, took)
 
 
@@ -103,13 +105,13 @@ def outcome_frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
 def _describe_repeated_restart(result: CallResult) -> str:
     others = ", ".join(result.other_new_ids)
     return (
-        f"it was restarted more than once: as {result.new_id} and as {others}. A gateway may have sent the request "
-        f"again, or another person restarted it: cancel or kill what is not wanted"
+        f"it was restarted more than once: as {result.new_id} and as {others}. A gateway may have repeated the "
+        f"request, or another person restarted it: cancel or kill the invocations that you do not need"
     )
 
 
 def _explain_pending(action: ACTIONS, status: str | None) -> str:
-    """Say why what the server took is not seen yet."""
+    """Return why the effect of an accepted action is not visible yet."""
     if action is ACTIONS.CANCEL:
         return notes.cancel_accepted(status)[1]
     if action is ACTIONS.KILL:

@@ -1,4 +1,4 @@
-"""An execution request: what is to be done to which invocations, and why."""
+"""An execution request: an action, its targets, and the reason."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ __all__ = ["ExecutionRequest"]
 
 @dataclass(frozen=True, slots=True)
 class ExecutionRequest:
-    """What is to be done to which invocations, and why; ``deployment`` and ``from_index`` are as the action takes them.
+    """An action, its targets, and the reason; ``deployment`` and ``from_index`` are options of the action.
 
-    ``unrestarted`` are those of which it was read, when this was planned, that nobody had restarted them.
-    ``created`` has the creation time of each run that was reviewed, where it is known: another run of the id is not
-    acted on.
+    ``unrestarted`` are the ids for which the plan found no restart. ``created`` has the creation time of each reviewed
+    run, if it is known: another run of the id is not acted on.
 
     Raises:
-        ArgumentError: an id is malformed or there twice (a restart would happen twice), or there is no reason.
+        ArgumentError: an id is malformed or occurs twice (a restart would happen twice), or ``reason`` is empty.
     """
 
     action: ACTIONS
@@ -37,11 +36,11 @@ class ExecutionRequest:
     def __post_init__(self) -> None:
         twice = [id_ for id_, n in Counter(self.ids).items() if n > 1]
         if twice:
-            raise ArgumentError(f"{len(twice):,} ids are there more than once, such as {twice[0]}: name each once.")
+            raise ArgumentError(f"{len(twice):,} ids occur more than once, such as {twice[0]}: pass each id once.")
         for id_ in self.ids:
             check_id("ids", id_, "invocation")
         if not self.reason.strip():
-            raise ArgumentError("reason is empty: say in a few words why, for whoever reads the audit log.")
+            raise ArgumentError("reason is empty: pass a short reason for the audit log.")
         if self.deployment is not None:
             check_deployment_choice("deployment", self.deployment)
         if self.from_index is not None:

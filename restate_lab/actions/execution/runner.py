@@ -1,4 +1,4 @@
-"""Runners carry out a request: read, send, wait out temporary refusals, stop when asked to, and read again."""
+"""Runners execute a request: read, send, retry temporary refusals, stop on request, and read again."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from restate_lab.progress import Progress, notify
 
 __all__ = ["Runner", "SingleCallRunner"]
 
-PATIENCE = 30.0  # seconds in which the server may say that it cannot take something now
-FRESH = 0.5  # seconds; what was read longer ago is read again before it is acted on
-SEEN_WITHIN = 3.0  # seconds; most is seen within 50 ms, a cancelled back-off after 600
-MOST_LOST = 3  # requests in a row whose answers are lost, before no more are sent
-_QUIET_WAIT = 2.0  # seconds; a longer one is shown
+PATIENCE = 30.0  # seconds for which a request is repeated if the server cannot accept it
+FRESH = 0.5  # seconds; an older snapshot is read again before its invocation is acted on
+SEEN_WITHIN = 3.0  # seconds; most effects are visible within 50 ms, a cancelled back-off after 600
+MOST_LOST = 3  # consecutive requests with a lost response, after which the execution ends
+_QUIET_WAIT = 2.0  # seconds; a longer wait is shown
 _SLICE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class _LostCall:
-    """An earlier request whose response was lost, and what was read before it."""
+    """An earlier request whose response was lost, and the snapshot that was read before it."""
 
     result: CallResult
     before: InvocationSnapshot
@@ -51,17 +51,17 @@ class _LostCall:
 
 @dataclass(frozen=True, slots=True)
 class _Prefetch:
-    """What was read, and when it was asked for."""
+    """Snapshots, and when they were requested."""
 
     snapshots: dict[str, InvocationSnapshot]
     at: float
 
 
 class Runner(ABC):
-    """What is known of each id of a request while it is carried out.
+    """Executes a request, and keeps the known results of each id.
 
-    ``halt`` says why it ended early, None as long as it did not. ``outcomes()`` tells what is known at any moment, also
-    after an exception.
+    ``halt`` is the reason why it ended early, otherwise None. ``outcomes()`` returns the results so far at any time,
+    also after an exception.
     """
 
     def __init__(self, lab: Lab, request: ExecutionRequest, record: Record) -> None:
@@ -72,7 +72,7 @@ class Runner(ABC):
         self._skipped: dict[str, str] = {}
         self._before: dict[str, InvocationSnapshot] = {}
         self._after: dict[str, InvocationSnapshot] = {}
-        # Of ids whose run ended and that have another one afterwards.
+        # For ids whose run ended and that have a new run afterwards.
         self._new_runs: dict[str, InvocationSnapshot] = {}
         self._stop: Callable[[], bool] = _never_stop
         self._sender = BatchSender(record, lab.transport.refused_batches, self._should_stop)
@@ -81,11 +81,11 @@ class Runner(ABC):
         self._prefetched: _Prefetch | None = None
 
     def act(self, progress: Progress, stop: Callable[[], bool] | None) -> None:
-        """Send what is to be sent, until all is, ``stop`` says True, or there is no use in going on."""
+        """Send all calls, until all are sent, ``stop`` returns True, or continuing makes no sense."""
         self._stop = stop or _never_stop
         try:
             self._act(progress)
-        except RestateLabError as error:  # a read that failed for longer than reads are repeated
+        except RestateLabError as error:  # a read that failed after all retries
             self.halt = str(error)
 
     @abstractmethod
@@ -93,7 +93,7 @@ class Runner(ABC):
 
     @abstractmethod
     def verify(self) -> None:
-        """Read what came of all that was sent."""
+        """Read the outcomes of all sent calls."""
 
     def outcomes(self) -> list[Outcome]:
         """Return one outcome per id, in the request's order."""
@@ -114,11 +114,11 @@ class Runner(ABC):
         return replace(outcome, error="; ".join(filter(None, (outcome.error, message))))
 
     def _try_to_read(self, ids: Sequence[str]) -> bool:
-        """Read these afterwards; return whether that was possible."""
+        """Read these after the action; return whether that was possible."""
         try:
             self._read_after(ids)
         except RestateLabError as error:
-            notify(f"what came of {self._request} could not be read: {error}")
+            notify(f"the outcome of {self._request} could not be read: {error}")
             return False
         return True
 
@@ -130,11 +130,11 @@ class Runner(ABC):
                 self._new_runs[id_] = snapshot
 
     def _is_new_run(self, snapshot: InvocationSnapshot, created_at: datetime | None) -> bool:
-        """Tell whether there is a run of the id, and not the one that was created then (None: which one is meant)."""
+        """Return whether the id now has another run than the one created at this time; False if that is unknown."""
         return snapshot.status is not None and created_at is not None and snapshot.created_at != created_at
 
     def _read(self, ids: Sequence[str]) -> dict[str, InvocationSnapshot]:
-        """Read these just before acting, or take what was read ahead of them a moment ago."""
+        """Read these just before acting, or use snapshots that were prefetched just before."""
         ahead, self._prefetched = self._prefetched, None
         is_fresh = ahead is not None and time.monotonic() - ahead.at < FRESH and ahead.snapshots.keys() >= set(ids)
         snapshots = ahead.snapshots if ahead is not None and is_fresh else read_snapshots(self._lab, ids)
@@ -142,7 +142,7 @@ class Runner(ABC):
         return snapshots
 
     def _skip(self, id_: str, why: str) -> None:
-        """Send nothing for this id; one with a lost response keeps it, because that may be why its status changed."""
+        """Send nothing for this id; a lost response is kept, because its request may have changed the status."""
         self._skipped[id_] = why
         if id_ in self._lost:
             self._before[id_] = self._lost[id_].before
@@ -150,7 +150,7 @@ class Runner(ABC):
             self._sender.results.pop(id_, None)
 
     def _check(self, id_: str, snapshot: InvocationSnapshot) -> None:
-        """Leave out one that is gone, is not the run that was reviewed, or whose status does not allow the action."""
+        """Skip an invocation that is gone, is not the reviewed run, or has a status that does not allow the action."""
         reviewed = self._request.created.get(id_)
         if snapshot.status is None:
             self._skip(id_, "it is gone")
@@ -160,10 +160,10 @@ class Runner(ABC):
             return
         effect = self._effect(snapshot.status)
         if not effect.acts:
-            self._skip(id_, f"it is {snapshot.status} now: {effect.description}")
+            self._skip(id_, f"it is now {snapshot.status}: {effect.description}")
 
     def _effect(self, status: str) -> Effect:
-        """Return what the action does in a status; looked up once, because many ids have the same."""
+        """Return the effect of the action in a status; cached, because many ids have the same status."""
         if status not in self._effects:
             has_vqueues = self._lab.features.get("vqueues", False)
             self._effects[status] = self._request.action.rule.effect(
@@ -172,10 +172,10 @@ class Runner(ABC):
         return self._effects[status]
 
     def _send(self, call: ActionCall, ids: Sequence[str], select: Callable[[Sequence[str]], list[str]]) -> None:
-        """Send a call for each id that ``select`` leaves, and again for those that the server could not take.
+        """Send a call for each id that ``select`` returns, and repeat calls that the server could not accept.
 
-        ``select`` is called, and so reads, just before each round. What a gateway says that it never forwarded goes out
-        again as well, once reading shows nothing of it.
+        ``select`` is called, and reads, just before each round. A call that a gateway reports as not forwarded is also
+        repeated, if reading shows no effect.
         """
         give_up, pause = time.monotonic() + PATIENCE, 0.1
         pending: Sequence[str] = ids
@@ -193,14 +193,14 @@ class Runner(ABC):
             pause = min(pause * 2, 2.0)
 
     def _drop_settled(self, ids: Sequence[str]) -> list[str]:
-        """Read what came of earlier requests whose responses were lost; return the ids of which nothing is seen."""
+        """Read the effects of earlier requests whose responses were lost; return the ids without an effect."""
         lost = [id_ for id_ in ids if id_ in self._lost]
         if lost:
             self._read_after(lost)
         return [id_ for id_ in ids if id_ not in self._lost or not self._is_settled(id_)]
 
     def _keep_lost(self, sent: Iterable[str]) -> None:
-        """Keep what was lost: a later refusal, or a stop before the next request, does not say that it never came."""
+        """Keep lost results: a later refusal or stop does not prove that the earlier request had no effect."""
         results = self._sender.results
         for id_ in sent:
             result, lost = results.get(id_), self._lost.get(id_)
@@ -234,7 +234,7 @@ class Runner(ABC):
     def _wait(self, result: CallResult, pause: float, give_up: float) -> None:
         seconds = result.wait or pause
         if time.monotonic() + seconds > give_up:
-            self.halt = f"the server could not take it for {format_duration(PATIENCE)}: {result.error}"
+            self.halt = f"the server could not accept it for {format_duration(PATIENCE)}: {result.error}"
             return
         if seconds > _QUIET_WAIT:
             notify(f"{self._request.action.value}: waiting {format_duration(seconds)} ({result.error})")
@@ -251,11 +251,11 @@ class Runner(ABC):
         if results:
             self._lost_in_a_row = self._lost_in_a_row + 1 if are_lost == {True} else 0
         if self._lost_in_a_row >= MOST_LOST:
-            self.halt = f"the answers of {MOST_LOST} requests in a row were lost"
+            self.halt = f"the responses of {MOST_LOST} consecutive requests were lost"
 
 
 class SingleCallRunner(Runner):
-    """An action that is one call for each invocation."""
+    """The runner for an action with one call per invocation."""
 
     def __init__(self, lab: Lab, request: ExecutionRequest, record: Record) -> None:
         super().__init__(lab, request, record)
@@ -267,7 +267,7 @@ class SingleCallRunner(Runner):
         if not parts:
             return
         self._skip_restarted()
-        # While the server works on one part, the next one is read.
+        # The next part is read while the server works on the current one.
         with ThreadPoolExecutor(1, thread_name_prefix="restate-lab") as reader:
             ahead = reader.submit(self._prefetch, parts[0])
             for number, part in enumerate(parts):
@@ -281,14 +281,14 @@ class SingleCallRunner(Runner):
                 progress.update(done, len(self._request.ids))
 
     def _skip_restarted(self) -> None:
-        """Leave out whom somebody else has restarted since the plan was made: their status tells nothing of it."""
+        """Skip invocations that were restarted after the plan was made; their status does not show that."""
         try:
             restarts = read_any_restarts(self._lab, sorted(self._request.unrestarted), self._request.created)
         except TimedOut:
-            notify(f"{self._request}: whether somebody has restarted them meanwhile could not be read in time.")
+            notify(f"{self._request}: restarts since the plan was made were not checked, because that took too long.")
             return
         for id_, new_id in restarts.items():
-            self._skip(id_, f"it was restarted meanwhile, as {new_id}")
+            self._skip(id_, f"it was restarted after the plan was made, as {new_id}")
 
     def _prefetch(self, ids: Sequence[str]) -> _Prefetch:
         at = time.monotonic()
@@ -299,14 +299,14 @@ class SingleCallRunner(Runner):
         if self._request.action is ACTIONS.RESTART_AS_NEW:
             now = with_retries(lambda: self._lab.now)  # created_at counts milliseconds
             since = now.replace(microsecond=now.microsecond // 1000 * 1000)
-            for id_ in ids:  # the first attempt counts, whatever came of it
+            for id_ in ids:  # the time of the first attempt, whatever its outcome
                 self._restarted_since.setdefault(id_, since)
         for id_, snapshot in self._read(ids).items():
             self._check(id_, snapshot)
         return [id_ for id_ in ids if id_ not in self._skipped]
 
     def verify(self) -> None:
-        """Read until everything is seen that can be seen soon."""
+        """Read until all effects are visible, for at most ``SEEN_WITHIN`` seconds."""
         pending = list(self._sender.results)
         ends, pause = time.monotonic() + SEEN_WITHIN, 0.02
         while pending and self._try_to_read(pending):
@@ -342,13 +342,13 @@ class SingleCallRunner(Runner):
             self._mark_taken(id_, *new_ids)
 
     def _find_repeated_restarts(self) -> None:
-        """Look for restarts beside those that the answers name: a gateway may have sent a request twice."""
+        """Find restarts that are not in the responses: a gateway may have sent a request twice."""
         results = self._sender.results
         since = {id_: self._restarted_since[id_] for id_, result in results.items() if result.new_id}
         try:
             restarts = read_restarts(self._lab, since, timeout=SCAN_TIMEOUT)
         except RestateLabError as error:
-            notify(f"{self._request}: whether any was restarted more than once could not be read: {error}")
+            notify(f"{self._request}: could not check whether an invocation was restarted more than once: {error}")
             return
         for id_, new_ids in restarts.items():
             others = tuple(new_id for new_id in new_ids if new_id != results[id_].new_id)

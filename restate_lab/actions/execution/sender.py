@@ -1,8 +1,9 @@
-"""Send one lifecycle call for many invocations: through the batch endpoint where there is one, else one by one.
+"""Send one lifecycle call for many invocations: through the batch endpoint if it exists, otherwise one by one.
 
-The batch endpoint is the web UI's own and in no document of the API (seen on 1.6.1 and 1.7.12): at most 1000 ids a
-call, one malformed id refuses them all with 422, what failed is listed under status 200. A gateway may have it closed.
-Nothing is sent twice here: what the server did not take is said to be so, and the caller decides.
+The batch endpoint belongs to the web UI and is not documented (observed on 1.6.1 and 1.7.12). It accepts at most 1000
+ids per call. One malformed id makes it refuse all of them with 422. With status 200, its response lists the failed ids.
+A gateway can block it. This module sends nothing twice: it reports the requests that the server did not accept, and the
+caller decides.
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ from restate_lab.errors import (
 
 __all__ = ["MAX_BATCH", "ActionCall", "BatchSender", "CallResult"]
 
-MAX_BATCH = 1000  # ids that the batch endpoint takes
-PARALLEL_CALLS = 6  # single calls on their way; the wire keeps eight idle connections
+MAX_BATCH = 1000  # ids that the batch endpoint accepts
+PARALLEL_CALLS = 6  # concurrent single calls; the transport keeps up to eight idle connections
 CALL_TIMEOUT = 60.0  # seconds for one request
 _BATCH = "/internal/invocations_batch_operations/"
-# What a server without the endpoint, or a gateway before it, says; and 422: one id of the list is malformed.
+# The responses of a server without the endpoint, or of a gateway; and 422: one id of the list is malformed.
 _SINGLE_CALL_STATUSES = {404, 405, 422, 501}
 _OPERATIONS = {action.rule.batch: str(action.rule.operation) for action in ACTIONS if action.rule.batch}
 
 
 @dataclass(frozen=True, slots=True)
 class ActionCall:
-    """The call that is sent for each invocation: ``verb`` is the last part of the path, such as "restart-as-new"."""
+    """The call to send for each invocation: ``verb`` is the last part of the path, such as "restart-as-new"."""
 
     verb: str
     deployment: str | None = None
@@ -58,13 +59,13 @@ class ActionCall:
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """The result of the call for one invocation, as far as it is known.
+    """The known result of the call for one invocation.
 
-    "taken": the server took it, which is not yet that it has happened. "refused": it said no. "not taken": it said that
-    it could not take it now, so it may be sent again after ``wait`` seconds. "lost": nobody knows, so read.
-    ``never_forwarded``: a gateway says that what was lost never reached the server; it may be sent again once reading
-    shows nothing of it. ``other_new_ids`` are restarts beside ``new_id``, which a gateway that repeats requests causes.
-    ``milliseconds`` is the time from sending to the answer of the request that carried it.
+    "taken": the server accepted it; its effect may be pending. "refused": the server rejected it. "not taken": it
+    cannot accept it now, so it may be sent again after ``wait`` seconds. "lost": unknown, so read the invocation.
+    ``never_forwarded``: a gateway reports that a lost request did not reach the server; it may be sent again if reading
+    shows no effect. ``other_new_ids`` are restarts other than ``new_id``; a gateway that repeats requests causes them.
+    ``milliseconds`` is the time from sending the request to its response.
     """
 
     kind: Literal["taken", "refused", "not taken", "lost"]
@@ -77,15 +78,15 @@ class CallResult:
 
     @property
     def may_be_resent(self) -> bool:
-        """Return whether the request may be sent again; after "lost" only if reading shows nothing of it."""
+        """Return whether the request may be sent again; after "lost" only if reading shows no effect."""
         return self.kind == "not taken" or (self.kind == "lost" and self.never_forwarded)
 
 
 class BatchSender:
-    """Sends calls under one audit record and keeps the last answer for each invocation, also when it is interrupted.
+    """Sends calls under one audit record and keeps the last result of each invocation, also if it is interrupted.
 
-    ``closed`` has the verbs whose batch endpoint this connection has found closed, and gets more. ``stop`` is asked
-    between single calls.
+    ``closed`` has the verbs whose batch endpoint is closed for this connection; this class adds to it. ``stop`` is
+    called between single calls.
     """
 
     def __init__(self, record: Record, closed: set[str], stop: Callable[[], bool]) -> None:
@@ -95,9 +96,9 @@ class BatchSender:
         self._stop = stop
 
     def send(self, call: ActionCall, ids: Sequence[str]) -> None:
-        """Send a call for each of at most ``MAX_BATCH`` ids; ``results`` has what came of it.
+        """Send a call for each of at most ``MAX_BATCH`` ids, and put the results into ``results``.
 
-        It has nothing for those that were not sent: after a stop, or because the server could not take those before.
+        There is no result for a call that was not sent: after a stop, or if the server could not accept earlier calls.
         """
         for id_ in ids:
             self.results.pop(id_, None)
@@ -107,9 +108,9 @@ class BatchSender:
             self._send_singly(call, ids)
 
     def _send_batch(self, call: ActionCall, ids: Sequence[str]) -> bool:
-        """Return whether the endpoint is there and has taken the list."""
+        """Return whether the endpoint exists and has accepted the list."""
         body = {"invocation_ids": list(ids), **call.params}
-        # Until the answer is there nobody knows; so it also stands if the wait for it is interrupted.
+        # The result is unknown until the response arrives, or if waiting for it is interrupted.
         self.results.update(dict.fromkeys(ids, _INTERRUPTED))
         started = time.monotonic()
         try:
@@ -136,7 +137,7 @@ class BatchSender:
                 self.results[id_] = _INTERRUPTED
                 self.results[id_] = self._send_one(call, id_)
                 if self.results[id_].may_be_resent:
-                    ended.set()  # the others would hear the same: they stay without an answer, for the next round
+                    ended.set()  # the other calls would get the same response; they are sent in the next round
 
         with ThreadPoolExecutor(PARALLEL_CALLS, thread_name_prefix="restate-lab") as pool:
             try:
@@ -157,11 +158,11 @@ class BatchSender:
         return CallResult("taken", new_id=success.new_invocation_id(response), milliseconds=took)
 
 
-_INTERRUPTED = CallResult("lost", "the wait for the answer was interrupted")
+_INTERRUPTED = CallResult("lost", "waiting for the response was interrupted")
 
 
 def _is_for_single_calls(error: RestateLabError) -> bool:
-    """Tell whether a batch was refused as such, so that nothing of it was done and single calls may do better."""
+    """Return whether a batch was refused as a whole, so that nothing was done and single calls may work."""
     if isinstance(error, RequestRefused | ServerFailed):
         return error.status in _SINGLE_CALL_STATUSES
     return isinstance(error, AccessDenied)
@@ -170,10 +171,10 @@ def _is_for_single_calls(error: RestateLabError) -> bool:
 def _result_from_error(error: RestateLabError) -> CallResult:
     match error:
         case OutcomeUnknown():
-            message = f"the answer was lost ({error.__cause__ or error})"
+            message = f"the response was lost ({error.__cause__ or error})"
             return CallResult("lost", message, never_forwarded=error.never_forwarded)
-        case ServerFailed():  # a server that breaks may have done it before
-            return CallResult("lost", f"the answer was lost ({error})")
+        case ServerFailed():  # the server may have made the change before it failed
+            return CallResult("lost", f"the response was lost ({error})")
         case RateLimited():
             return CallResult("not taken", str(error), wait=error.retry_after)
         case Unreachable():
@@ -193,19 +194,19 @@ def _body_of(response: httpx.Response) -> Mapping[str, Any]:
 
 
 def _batch_results(response: httpx.Response, ids: Iterable[str], took: float) -> dict[str, CallResult]:
-    """Return what a batch's answer, that took so many milliseconds, says of each id; one that it does not name is lost.
+    """Return the result of each id from a batch's response; an id that it does not list is lost.
 
-    Equal results are one object: of a thousand ids most have the same.
+    ``took`` is the time of the request in milliseconds. Equal results share one object, because most are the same.
     """
-    results = dict.fromkeys(ids, CallResult("lost", "the answer does not name it", milliseconds=took))
-    with contextlib.suppress(TypeError, KeyError, AttributeError):  # of another shape: what it does not name is lost
+    results = dict.fromkeys(ids, CallResult("lost", "the response does not list it", milliseconds=took))
+    with contextlib.suppress(TypeError, KeyError, AttributeError):  # another shape: ids that are not listed are lost
         named = _parse_results(_body_of(response), took)
         results.update({id_: result for id_, result in named.items() if id_ in results})
     return results
 
 
 def _parse_results(body: Mapping[str, Any], took: float) -> dict[str, CallResult]:
-    """Return what a batch's answer says of each id that it names."""
+    """Return the result of each id that a batch's response lists."""
     results: dict[str, CallResult] = {}
     taken = CallResult("taken", milliseconds=took)
     for each in body.get("succeeded", ()):
@@ -215,7 +216,7 @@ def _parse_results(body: Mapping[str, Any], took: float) -> dict[str, CallResult
             results[each] = taken
     for each in body.get("failed", ()):
         id_, error = each["invocation_id"], str(each.get("error"))
-        # "Invocation 'inv_…' not found": the row has the id already.
+        # "Invocation 'inv_…' not found": the row already has the id.
         kind, message = routing_outcome(error) or "refused", error.replace(f" '{id_}'", "")
         results[id_] = CallResult(kind, message, milliseconds=took)
     return results

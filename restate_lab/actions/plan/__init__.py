@@ -1,4 +1,4 @@
-"""Plan an action: check the arguments, read each target, and describe what would happen to it; nothing is sent."""
+"""Plan an action: check the arguments, read each target, and describe what would happen to it; this sends nothing."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from restate_lab.source import Source, is_older
 
 __all__ = ["Plan", "make_plan", "move_to", "plan"]
 
-_PREFIXES = 20  # journals whose beginnings are listed
+_PREFIXES = 20  # journals for which the entries to keep are listed
 _MOST_CALLEES = 100_000
 _WITH_CALLEES = {ACTIONS.CANCEL, ACTIONS.KILL, ACTIONS.PAUSE, ACTIONS.RESUME}
-_RESTARTS = 10_000  # targets that are looked for
+_RESTARTS = 10_000  # targets that are checked for earlier restarts
 
 
 @translate_errors
@@ -46,53 +46,56 @@ def plan(
     include_callees: bool = False,
     timeout: DurationInput | None = None,
 ) -> Plan:
-    """Plan an action on invocations: read each of them now, say what would happen to it, and send nothing.
+    """Plan an action on invocations: read each of them now, describe what would happen to it, and send nothing.
 
         plan = rl.plan(lab, "resume", rl.ask(lab, "retry_storm_ids", service="Payments"))
-        plan                                      # look at it: who, what will happen, who is left out and why
+        plan                                      # review it: targets, effects, and excluded invocations
         plan.execute(reason="INC-42: the API is back")
 
-    ``action`` is one of ``ACTIONS``, and who does not meet what it needs is left out:
+    ``action`` is one of ``ACTIONS``. Invocations that do not meet its condition are excluded:
 
     - ``cancel``: it has not ended
     - ``kill``: it has not ended
-    - ``pause``: it runs or backs off; with vqueues also ready and suspended ones
+    - ``pause``: it is running or backing off; with vqueues also ready or suspended
     - ``resume``: it is paused, suspended or backing off
     - ``purge``: it has ended
-    - ``purge_journal``: it has ended, and its journal is there
-    - ``restart_as_new``: it has ended, its journal is there, and it is no workflow
+    - ``purge_journal``: it has ended and still has its journal
+    - ``restart_as_new``: it has ended, still has its journal, and is not a workflow
 
-    ``help("restate_lab.guide.actions")`` says what each does in each status, on servers with vqueues and without.
-    ``targets``: one id, a list or Series of ids, or a frame with a column ``id`` or ``invocation_id``; what is there
-    twice is joined, and ``frame.attrs["duplicates"]`` counts these. A frame with a column ``created_at`` means the runs
-    that were created then: where a workflow, or a call with an idempotency key, has a new run with the same id, it is
-    left out. Ids alone mean the runs that exist now; so does ``frame["id"]``.
-    ``deployment`` ("latest", "keep" or an id; resume and restart_as_new) says where it goes on. ``from_index``
-    (restart_as_new) is the index in sys_journal of the last entry that is kept. ``include_callees`` (cancel, kill,
-    pause, resume) makes whoever they have called and who has not ended a target, too. ``timeout`` is for all that is
-    read here, and does not limit ``execute``; None leaves each statement to the connection's own limit.
+    ``help("restate_lab.guide.actions")`` describes the effect in each status, on servers with vqueues and without.
+
+    ``targets``: one id, a list or Series of ids, or a frame with a column ``id`` or ``invocation_id``. Duplicates are
+    merged; ``frame.attrs["duplicates"]`` is their number. A frame with a column ``created_at`` selects the runs that
+    were created at these times: if a workflow, or a call with an idempotency key, has a new run with the same id, that
+    is excluded. Ids without ``created_at`` (also ``frame["id"]``) select the runs that exist now.
+
+    ``deployment`` ("latest", "keep" or an id; resume and restart_as_new) is the deployment to continue on.
+    ``from_index`` (restart_as_new) is the index in sys_journal of the last entry to keep. ``include_callees`` (cancel,
+    kill, pause, resume) also makes the invocations that they called a target, if these have not ended. ``timeout``
+    limits all reads of this call, but not ``execute``; None means that only the connection's limit for each statement
+    applies.
 
     The plan has:
 
     - ``frame``: one row per target, in order: ``id, target, service, status, created_at, age, idle_for``; ``effect``
-      (what will happen) or ``excluded`` (why nothing will), one of them None; ``callee_of`` (the target that called it)
-    - ``targets, counts, excluded``: who would be acted on, how many by service and status, and who would not
-    - ``impact``: for kill and cancel what goes with them: ``kind`` ("call", "one-way call", "key", "waiter"), ``id,
-      target, status, caused_by`` (the target that it goes with), ``what``; ``limitations`` says what this does not
-      show. A kill takes along what they have called or sent one-way and has not ended, all the way down; a cancel what
-      they called
-    - ``prefixes``: for restart_as_new, of up to 20 targets, the entries that ``from_index`` may name; ``restarted``:
-      the targets that were restarted before, which is warned of
+      (what will happen) or ``excluded`` (the reason), one of them None; ``callee_of`` (the target that called it)
+    - ``targets, counts, excluded``: the targets, their number by service and status, and the excluded invocations
+    - ``impact``: for kill and cancel, the other invocations and keys that are affected: ``kind`` ("call", "one-way
+      call", "key", "waiter"), ``id, target, status, caused_by`` (the target that affects it), ``what``;
+      ``limitations`` lists the effects that this does not show. A kill also kills all direct and indirect callees that
+      have not ended, including one-way calls; a cancel only cancels callees of calls
+    - ``prefixes``: for restart_as_new, for up to 20 targets, the entries that ``from_index`` can select; ``restarted``:
+      the targets that were already restarted before (a warning shows them)
     - ``execute(reason=…)``, ``only(ids)``, ``first(n)``, ``outcome``
 
     Raises:
-        ArgumentError: there is no such action, it does not take the option, or what is meant cannot be told.
-        NotOnThisServer: the server is older than any on which this was tried.
+        ArgumentError: the action is unknown or does not have the option, or the targets are ambiguous.
+        NotOnThisServer: the server is older than the oldest version on which this action was tested.
         TimedOut: not everything was read within ``timeout``.
-        RestateLabError: what reading raises.
+        RestateLabError: reading failed.
     """
     if action == ACTIONS.MOVE_TO:
-        raise ArgumentError("move_to has a function of its own: restate_lab.move_to(lab, targets, deployment=…).")
+        raise ArgumentError("move_to is a separate function: use restate_lab.move_to(lab, targets, deployment=…).")
     return make_plan(
         lab,
         action,
@@ -114,7 +117,7 @@ def make_plan(
     include_callees: bool = False,
     timeout: DurationInput | None = None,
 ) -> Plan:
-    """Plan any action, ``move_to`` included; ``plan()`` describes the arguments."""
+    """Plan any action, including ``move_to``; ``plan()`` describes the arguments."""
     reads = within(lab, timeout, verb="move_to" if action == ACTIONS.MOVE_TO else "plan")
     chosen = _check_action(lab, reads, action, deployment, from_index, include_callees=include_callees)
     made_at, shared = datetime.now(UTC), SharedExecution()
@@ -161,44 +164,48 @@ def _attrs(lab: Source, action: ACTIONS, made_at: datetime, duplicates: int) -> 
 def _check_action(
     lab: Lab, reads: Source, action: str, deployment: str | None, from_index: int | None, *, include_callees: bool
 ) -> ACTIONS:
-    """Return the action, if it is one and takes these options on this source."""
+    """Return the action, or raise if it is unknown or does not have these options on this source."""
     require_lab(lab, "a plan")
     if action not in set(ACTIONS):
         hint = did_you_mean(nearest_names(str(action), ACTIONS)) or f"Choose from {', '.join(ACTIONS)}."
-        raise ArgumentError(f"no action {action!r}. {hint}")
+        raise ArgumentError(f"unknown action {action!r}. {hint}")
     chosen = ACTIONS(action)
     for name, value in (("deployment", deployment), ("from_index", from_index)):
         if value is not None and name not in chosen.rule.options:
             takers = [each.value for each in ACTIONS if name in each.rule.options]
-            raise ArgumentError(f"{chosen} takes no {name}; it is for {', '.join(takers)}.")
+            raise ArgumentError(f"{chosen} has no option {name}; it is only for {', '.join(takers)}.")
     if include_callees and chosen not in _WITH_CALLEES:
-        raise ArgumentError(f"{chosen} takes no include_callees; it is for {', '.join(sorted(_WITH_CALLEES))}.")
+        takers = sorted(_WITH_CALLEES)
+        raise ArgumentError(f"{chosen} has no option include_callees; it is only for {', '.join(takers)}.")
     if from_index is not None:
         check_count("from_index", from_index)
     _check_deployment(reads, chosen, deployment)
     if is_older(reads.version, chosen.rule.since):
         since = chosen.rule.since
-        raise NotOnThisServer(f"{chosen} was tried on restate {since} and newer; {lab.name} has {lab.version}.")
+        raise NotOnThisServer(f"{chosen} needs restate {since} or newer; {lab.name} has {lab.version}.")
     return chosen
 
 
 def _check_deployment(lab: Source, action: ACTIONS, deployment: str | None) -> None:
     if action is ACTIONS.MOVE_TO and deployment in {None, "keep"}:
-        raise ArgumentError("move_to needs deployment=: 'latest', or the id of one.")
+        raise ArgumentError("move_to needs deployment=: 'latest', or the id of a deployment.")
     if deployment is None or check_deployment_choice("deployment", deployment) in {"latest", "keep"}:
         return
     if not has_deployment(lab, deployment):
         known = unknown_names(lab, deployment=deployment)
         hint = did_you_mean(known[0].nearest) if known else ""
-        raise ArgumentError(f"no deployment {deployment!r} on {lab.name}. {hint or 'list_deployments() lists them.'}")
+        known_text = hint or "lab.admin.list_deployments() lists them."
+        raise ArgumentError(f"unknown deployment {deployment!r} on {lab.name}. {known_text}")
 
 
 def _add_callees(lab: Source, action: ACTIONS, rows: pd.DataFrame, deployment: str | None) -> pd.DataFrame:
-    """Return the rows with one for each invocation that a target has called and that has not ended."""
+    """Return the rows, and a row for each invocation that a target called and that has not ended."""
     kept = rows[rows["excluded"].isna() & ~rows["status"].isin(NOT_BEGUN)]
     callees = find_callees(lab, list(kept["id"]), set(rows["id"]), follow_sent=False, most=_MOST_CALLEES)
     if callees.limitations:
-        raise ArgumentError(f"include_callees finds too many: {'; '.join(callees.limitations)}. Plan fewer at a time.")
+        raise ArgumentError(
+            f"include_callees finds too many invocations: {'; '.join(callees.limitations)}. Plan fewer targets at once."
+        )
     if not callees.caused_by:
         return rows
     caused_by = callees.caused_by
@@ -209,39 +216,40 @@ def _add_callees(lab: Source, action: ACTIONS, rows: pd.DataFrame, deployment: s
 def _read_restarted(
     lab: Source, ids: list[str], created: Mapping[str, datetime]
 ) -> tuple[frozenset[str], frozenset[str], tuple[str, ...]]:
-    """Return those that were restarted before, of whom it was read, and what could not be read: it takes a scan."""
+    """Return the ids that were already restarted, the ids that were checked, and the limitations; this needs a scan."""
     first = ids[:_RESTARTS]
     if not first:
         return frozenset(), frozenset(), ()
     try:
         restarts = read_any_restarts(lab, first, created)
     except TimedOut:
-        unread = f"whether they were restarted before was not read: it takes over {format_duration(SCAN_TIMEOUT)} here"
+        unread = f"earlier restarts of the targets were not checked: that takes over {format_duration(SCAN_TIMEOUT)}"
         return frozenset(), frozenset(), (unread,)
-    limitation = (f"of the first {len(first):,} alone it was read whether they were restarted before",)
+    limitation = (f"only the first {len(first):,} targets were checked for earlier restarts",)
     return frozenset(restarts), frozenset(first), limitation if len(ids) > len(first) else ()
 
 
 @translate_errors
 def move_to(lab: Lab, targets: Any, /, *, deployment: str, timeout: DurationInput | None = None) -> Plan:
-    """Plan to move invocations to another deployment; look at the plan, then ``execute`` it.
+    """Plan to move invocations to another deployment; review the plan, then ``execute`` it.
 
-    ``targets`` is what ``plan()`` takes, such as ``ask(lab, "pinned_to_missing")``. ``deployment`` is "latest", the
-    newest of each invocation's service, or the id of one. It works from a deployment that is down, wrong or removed.
-    ``timeout`` is for all that is read here, and does not limit ``execute``; None leaves each statement to the
-    connection's own limit.
+    ``targets`` has the same form as in ``plan()``, for example ``ask(lab, "pinned_to_missing")``. ``deployment`` is
+    "latest", the newest deployment of each invocation's service, or a deployment id. The current deployment can be
+    down, wrong or removed. ``timeout`` limits all reads of this call, but not ``execute``; None means that only the
+    connection's limit for each statement applies.
 
-    Those that are paused or suspended are resumed on the other deployment; those that run or back off are paused first
-    and waited for, up to 90 seconds in all, because a step that lasts ends with the abort timeout. "done" in the
-    outcome was seen by reading: bound to the other deployment. Left out are those that are there already, that have not
-    begun or have ended, whose service is not there, or whose protocol it does not speak.
+    Paused and suspended invocations are resumed on the other deployment. Running and backing-off ones are paused first.
+    This waits up to 90 seconds in total, because a long step only ends at the abort timeout. The outcome "done" means
+    that the invocation was read afterwards and is pinned to the other deployment. An invocation is excluded if it is
+    already on that deployment, has not started, or has ended, or if the deployment does not have its service or does
+    not support its protocol.
 
-    Whatever ends it half-way leaves some paused: the same call again goes on from there. It also resumes what somebody
-    else has paused.
+    If the execution ends early, some invocations remain paused: make and execute the same plan again to continue. This
+    also resumes invocations that were paused for other reasons.
 
     Raises:
-        ArgumentError: there is no such deployment, or what is meant cannot be told.
+        ArgumentError: there is no such deployment, or the targets are ambiguous.
         TimedOut: not everything was read within ``timeout``.
-        RestateLabError: what reading raises.
+        RestateLabError: reading failed.
     """
     return make_plan(lab, ACTIONS.MOVE_TO, targets, deployment=deployment, timeout=timeout)

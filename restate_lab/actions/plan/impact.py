@@ -1,7 +1,7 @@
-"""What goes with a kill or a cancel: invocations that it takes along, keys that become free, and who waits for these.
+"""Find the other effects of a kill or cancel: callees that also end, keys that become free, and their waiters.
 
-Measured on 1.6.1 and 1.7.12: a kill takes along whatever its target, and these in turn, have called or sent one-way
-and has not ended, also what is scheduled for later. A cancel is passed on to calls, and not to what was sent one-way.
+Observed on 1.6.1 and 1.7.12: a kill also kills all direct and indirect callees of its target that have not ended,
+including one-way calls and scheduled ones. A cancel also cancels callees of calls, but not of one-way calls.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ WAITERS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Impact:
-    """One row per thing that goes with the targets, and what was not looked at, in words.
+    """One row per invocation or key that is also affected, and the limitations as texts.
 
-    Columns: ``kind`` ("call" or "one-way call": an invocation that is taken along; "key": it becomes free; "waiter":
-    it then gets the key), ``id`` (None for keys), ``target`` (of a key its name), ``status``, ``caused_by`` (the
-    target that it goes with) and ``what`` (in words).
+    Columns: ``kind`` ("call" or "one-way call": a callee that also ends; "key": it becomes free; "waiter": an
+    invocation that then gets the key), ``id`` (None for keys), ``target`` (for a key, its name), ``status``,
+    ``caused_by`` (the target that affects it) and ``what`` (a text).
     """
 
     frame: pd.DataFrame
@@ -40,7 +40,7 @@ class Impact:
 
 @dataclass(slots=True)
 class Callees:
-    """Invocations that go with the targets: which target each comes with, which were sent one-way, and their rows."""
+    """Callees of the targets: the target that affects each, which are one-way calls, and their rows."""
 
     caused_by: dict[str, str] = field(default_factory=dict)
     one_way: set[str] = field(default_factory=set)
@@ -48,15 +48,15 @@ class Callees:
     limitations: list[str] = field(default_factory=list)
 
     def frame(self) -> pd.DataFrame:
-        """Return the rows of all callees, as ``read_invocations`` has them."""
+        """Return the rows of all callees, with the columns of ``read_invocations``."""
         return pd.concat(self.states) if self.states else pd.DataFrame(columns=["status", "target"], dtype="object")
 
 
 def find_impact(lab: Source, action: ACTIONS, targets: pd.DataFrame) -> Impact:
-    """Find what goes with these targets; ``targets`` are the rows of a plan that are acted on.
+    """Find the invocations and keys that are also affected; ``targets`` are the rows of a plan that are acted on.
 
-    The journals of at most JOURNALS targets are read; what was left out is said. Only kill and cancel take something
-    along.
+    The journals of at most JOURNALS targets are read; the limitations show if there are more. Only kill and cancel
+    affect other invocations.
     """
     if action not in {ACTIONS.KILL, ACTIONS.CANCEL}:
         return Impact(_to_frame([]))
@@ -86,9 +86,9 @@ def find_impact(lab: Source, action: ACTIONS, targets: pd.DataFrame) -> Impact:
 def find_callees(
     lab: Source, ids: Sequence[str], targets: set[str], *, follow_sent: bool, most: int = CALLEES
 ) -> Callees:
-    """Follow the journals from these invocations down, and return everyone called who has not ended.
+    """Follow the journals from these invocations, and return all direct and indirect callees that have not ended.
 
-    ``follow_sent`` follows one-way calls, too. Whoever is a target is followed as such, and not returned.
+    ``follow_sent`` also follows one-way calls. A callee that is itself a target is not returned.
     """
     callees = Callees()
     roots = {id_: id_ for id_ in ids}
@@ -102,7 +102,7 @@ def find_callees(
             if is_sent:
                 callees.one_way.add(callee)
         if len(callees.caused_by) + len(new) > most:
-            callees.limitations = [f"only the first {most:,} invocations that they called were followed"]
+            callees.limitations = [f"only the first {most:,} callees were followed"]
             new = dict(list(new.items())[: most - len(callees.caused_by)])
         if not new:
             break
@@ -123,7 +123,7 @@ def _find_calls(lab: Source, ids: Sequence[str], most: int, callees: Callees) ->
 
 
 def _find_keys(lab: Source, holders: dict[str, str], callees: set[str]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return a row for each key that becomes free, and one for each of the first who wait for them."""
+    """Return a row for each key that becomes free and for each of the first waiters, and the limitations."""
     keys = read_keys(lab, list(holders))
     if not keys:
         return [], []
@@ -149,22 +149,22 @@ def _find_keys(lab: Source, holders: dict[str, str], callees: set[str]) -> tuple
             "target": states[row["id"]]["target"],
             "status": states[row["id"]]["status"],
             "caused_by": holders[row["holder"]],
-            "what": f"gets {row['key']} in its turn",
+            "what": f"gets {row['key']} when its turn comes",
         }
         for row in shown
     ]
     more = len(waiters) - len(shown)
-    return rows, [f"{more:,} more calls that wait for these keys are counted and not listed"] if more else []
+    return rows, [f"{more:,} more calls that wait for these keys are counted, but not listed"] if more else []
 
 
 def _describe_key(waiting: int) -> str:
-    return f"becomes free, and {waiting:,} wait for it" if waiting else "becomes free; nobody else waits for it"
+    return f"becomes free; {waiting:,} wait for it" if waiting else "becomes free; no other invocation waits for it"
 
 
 def _describe_callee(action: ACTIONS, status: str) -> str:
     if status in NOT_BEGUN:
-        return "removed with it"
-    return "killed with it" if action is ACTIONS.KILL else "cancelled with it, once it is told"
+        return "also removed"
+    return "also killed" if action is ACTIONS.KILL else "also cancelled, at its next await or attempt"
 
 
 def _limitations(action: ACTIONS, begun: int) -> list[str]:
@@ -172,10 +172,11 @@ def _limitations(action: ACTIONS, begun: int) -> list[str]:
     if begun > JOURNALS:
         limitations.append(f"only the journals of the first {JOURNALS:,} of {begun:,} targets were read")
     limitations.append(
-        "not seen: what they call from now on; what their services do outside of Restate; callers, who get the failure"
+        "not shown: later calls of the targets; effects of their services outside of Restate; callers, which get the "
+        "failure"
     )
     if action is ACTIONS.CANCEL:
-        limitations.append("one-way calls are not touched; a handler may catch the cancellation and go on")
+        limitations.append("one-way calls are not cancelled; a handler can catch the cancellation and continue")
     return limitations
 
 

@@ -1,4 +1,4 @@
-"""The plan of an action on invocations: it is reviewed, made smaller, and executed once within 15 minutes."""
+"""The plan of an action on invocations: review it, make it smaller, and execute it once within 15 minutes."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ LIFETIME = timedelta(minutes=15)
 
 @dataclass(slots=True)
 class SharedExecution:
-    """What a plan and the smaller ones made from it share: when they were made, and who was acted on by one of them."""
+    """The shared data of related plans: when they were made, and which invocations one of them acted on."""
 
     acted: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
     started: float = field(default_factory=time.monotonic)
 
     def age(self, made_at: datetime) -> timedelta:
-        """Return the time since they were made: by the clock that a sleeping laptop stops, or by the other one."""
+        """Return the time since they were made, the longer one of two clocks: one may stop while a laptop sleeps."""
         return max(timedelta(seconds=time.monotonic() - self.started), datetime.now(UTC) - made_at)
 
 
 @dataclass(slots=True)
 class _Execution:
-    """On whom one plan was executed (None: it was not), and what came of it."""
+    """The targets and the outcome of one plan's execution; None before it."""
 
     targets: tuple[str, ...] | None = None
     outcome: pd.DataFrame | None = None
@@ -55,10 +55,10 @@ class _Execution:
 @public
 @dataclass(frozen=True, repr=False, eq=False)
 class Plan:
-    """What an action would do to which invocations; ``plan()`` makes it, and says what is in it; it sends nothing.
+    """What an action would do to which invocations; ``plan()`` makes it and describes its attributes.
 
-    ``only()`` and ``first()`` give smaller plans. All of them together act on an invocation once: what was acted on
-    through one of them is no target of the others any more. A plan that is made anew knows nothing of that.
+    ``only()`` and ``first()`` return smaller, related plans. Across related plans, each invocation is acted on at most
+    once: after one plan acted on it, it is no longer a target of the others. A new plan is not related to earlier ones.
     """
 
     action: ACTIONS
@@ -82,14 +82,14 @@ class Plan:
 
     @property
     def where(self) -> str:
-        """Return the environment's name and address, and what the server is."""
+        """Return the environment's name and address, and the server's version."""
         return f"{self.environment} at {self.address} ({self.server})"
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """Return the ids that would be acted on, in order: not left out, and not acted on through a related plan.
+        """Return the ids that would be acted on, in order: not excluded, and not acted on through a related plan.
 
-        Of a plan that was executed: the ids that it acted on.
+        After execution: the ids that the plan acted on.
         """
         if self._execution.targets is not None:
             return self._execution.targets
@@ -97,47 +97,51 @@ class Plan:
 
     @property
     def is_executed(self) -> bool:
-        """Tell whether it was executed; it is then of no further use."""
+        """Return whether it was executed; a plan can be executed only once."""
         return self._execution.targets is not None
 
     @property
     def rows(self) -> pd.DataFrame:
-        """Return the rows of ``frame`` that are of ``targets``."""
+        """Return the rows of ``frame`` for ``targets``."""
         return _select_rows(self.frame, "id", set(self.targets))
 
     @property
     def counts(self) -> pd.DataFrame:
-        """Return how many would be acted on: one row per service and status, most first (``service, status, n``)."""
+        """Return how many invocations would be acted on: one row per service and status, highest number first.
+
+        Columns: ``service, status, n``.
+        """
         return _count(self.rows)
 
     @property
     def excluded(self) -> pd.DataFrame:
-        """Return who is left out and why: one row each (``id, target, status, why``)."""
+        """Return the excluded invocations with the reason: one row each (``id, target, status, why``)."""
         rows = self.frame.loc[self.frame["excluded"].notna(), ["id", "target", "status", "excluded"]]
         return rows.rename(columns={"excluded": "why"}).reset_index(drop=True)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return what should be read before executing."""
+        """Return the warnings to read before executing."""
         return warnings_for(self._summary())
 
     @property
     def outcome(self) -> pd.DataFrame | None:
-        """Return what ``execute`` returned, also when it was interrupted; None before."""
+        """Return the result of ``execute``, also if it was interrupted; None before execution."""
         return self._execution.outcome
 
     @property
     def expires_at(self) -> datetime:
-        """Return until when it may be executed, UTC."""
+        """Return the time until which it can be executed, UTC."""
         return self.made_at + LIFETIME
 
     def only(self, ids: Any, /) -> Plan:
-        """Return a smaller plan, of these ids alone (given as ``plan()`` takes them); nothing is read again.
+        """Return a smaller plan with only these ids; nothing is read again.
 
-        A frame with a column ``created_at`` means the runs that were created then.
+        ``ids`` has the same form as ``targets`` of ``plan()``. A frame with a column ``created_at`` selects the runs
+        that were created at these times.
 
         Raises:
-            ArgumentError: some are not in this plan, or another run of the id is.
+            ArgumentError: some ids are not in this plan, or the plan has another run of the id.
         """
         (wanted, _), created = parse_ids(ids), parse_created(ids)
         strange = [id_ for id_ in wanted if id_ not in set(self.frame["id"])]
@@ -146,13 +150,13 @@ class Plan:
         others = [id_ for id_ in wanted if id_ in self._created and is_other_run(self._created[id_], created, id_)]
         if others:
             raise ArgumentError(
-                f"{len(others):,} of these rows are another run of the id than the plan's, such as {others[0]!r}: "
-                f"their created_at differs. Make a plan of the rows that are meant."
+                f"{len(others):,} of these rows are other runs of their id than in the plan, such as {others[0]!r}: "
+                f"created_at differs. Make a new plan from these rows."
             )
         return self._restrict(wanted)
 
     def first(self, n: int, /) -> Plan:
-        """Return a smaller plan, of the first ``n`` that would be acted on."""
+        """Return a smaller plan with the first ``n`` targets."""
         return self._restrict(self.targets[: check_count("n", n)])
 
     def execute(
@@ -163,33 +167,37 @@ class Plan:
         progress: bool | Progress | None = None,
         stop: Callable[[], bool] | None = None,
     ) -> pd.DataFrame:
-        """Do it, and return one row per target with what came of it.
+        """Act on the targets and return one row per target with its outcome.
 
-        Each status is read again just before, and who changed meanwhile is skipped. So is a new run with the same id: a
-        workflow, or a call with an idempotency key, that was purged and called again since the plan was made. The API
-        takes no precondition: a run that begins between that read and the request is acted on. That time is half a
-        second and the request; where the batch endpoint is closed, it includes the requests for up to 1,000 others.
-        ``reason`` goes to the audit log.
-        ``expect`` is the exact number of targets: needed above 100, and above 10 for kill and purge. A plan without
-        targets does nothing and returns no row. ``progress``: None or True shows a line once the call takes longer than
-        a second, False shows nothing, and a ``Progress`` is updated instead: with how many of how many are dealt with.
-        When ``stop`` says True, the rest is not sent. Columns: ``id``; ``outcome`` ("done": it was seen to have
-        happened; "accepted": the server took it, and it was not seen yet; "refused": the server did not take it;
-        "skipped": its status did not allow it any more; "unknown": the answer was lost, and it was not seen;
-        "not sent"); ``error, new_id, status, milliseconds, other_new_ids``.
+        ``reason`` is written to the audit log. ``expect`` is the exact number of targets: required above 100, and above
+        10 for kill and purge. A plan without targets does nothing and returns no row. ``progress``: None or True shows
+        a line once the call takes longer than a second, False shows nothing, and a ``Progress`` is updated instead with
+        the number of processed targets and their total. If ``stop`` returns True, the rest is not sent.
+
+        Each status is read again just before its request, and an invocation whose status no longer allows the action is
+        skipped. A new run with the same id is also skipped: a workflow, or a call with an idempotency key, that was
+        purged and called again after the plan was made. The API has no preconditions, so a run that starts between that
+        read and the request is acted on. This gap is half a second plus the request; if the batch endpoint is closed,
+        it includes the requests for up to 1,000 others.
+
+        Columns: ``id``; ``outcome`` ("done": the effect was confirmed by reading; "accepted": the server accepted it,
+        but the effect is not visible yet; "refused": the server did not accept it; "skipped": its status no longer
+        allowed it; "unknown": the response was lost, and no effect is visible; "not sent"); ``error, new_id, status,
+        milliseconds, other_new_ids``.
 
         Raises:
-            ReadOnly: the connection may only read.
-            ArgumentError: ``reason`` is empty, ``expect`` is missing or not the number, or ``frame`` was changed.
-            PlanExpired: it was executed already, or was made more than 15 minutes ago.
-            AuditFailed: the intent could not be written. After none of these four was anything sent.
-            Interrupted: you interrupted it; ``outcome`` has what was done by then.
+            ReadOnly: the connection is read-only; nothing was sent.
+            ArgumentError: ``reason`` is empty, ``expect`` is missing or wrong, or ``frame`` was changed; nothing was
+                sent.
+            PlanExpired: the plan was already executed, or is older than 15 minutes; nothing was sent.
+            AuditFailed: the intent could not be written; nothing was sent.
+            Interrupted: you interrupted it; ``outcome`` has the changes made before that.
         """
         if self._lab.read_only:
-            raise ReadOnly(f"{self.action} was not sent: this connection to {self.environment} may only read.")
+            raise ReadOnly(f"{self.action} was not sent: this connection to {self.environment} is read-only.")
         _check_reason(reason)
         self._check_frame()
-        with Shield() as shield:  # what was done is never without an outcome
+        with Shield() as shield:  # after a change, there is always an outcome
             targets = self._claim_targets(expect)
             try:
                 outcome = self._run(targets, reason, progress, stop)
@@ -198,11 +206,11 @@ class Plan:
                 raise
             except Interrupted as error:
                 self._execution.outcome = error.outcome
-                shield.take()  # a second interrupt tells nothing new
+                shield.take()  # a second interrupt has no further effect
                 raise
             self._execution.outcome = outcome
             if shield.take():
-                raise Interrupted(f"{self.action} was interrupted at its end; outcome has what was done.", outcome)
+                raise Interrupted(f"{self.action} was interrupted at its end; outcome is complete.", outcome)
             return outcome
 
     def __repr__(self) -> str:
@@ -249,23 +257,27 @@ class Plan:
         )
 
     def _check_frame(self) -> None:
-        """Refuse a plan whose frame was edited: who drops a row there means to leave somebody out."""
+        """Refuse a plan whose frame was edited: the user probably wants to exclude the dropped rows."""
         rows = self.frame
         shown = set(rows["id"][rows["excluded"].isna()]) if {"id", "excluded"} <= set(rows) else set()
         if shown != set(self._ids):
             raise ArgumentError(
-                "plan.frame was changed, which does not change the plan, and nothing was sent: plan.only(ids) gives a "
-                "smaller one, and rl.plan(…) another."
+                "plan.frame was changed, which does not change the plan, so nothing was sent: use plan.only(ids) for a "
+                "smaller plan, or rl.plan(…) for another."
             )
 
     def _claim_targets(self, expect: int | None) -> tuple[str, ...]:
-        """Return the targets, which from now on are no other plan's; once, and not too late."""
+        """Return the targets and reserve them, so that no related plan acts on them.
+
+        Raises PlanExpired if the plan was already executed, or is too old.
+        """
         with self._shared.lock:
             if self.is_executed:
-                raise PlanExpired("this plan was executed already: its outcome stands in plan.outcome. Make it again.")
+                raise PlanExpired("this plan was already executed: plan.outcome has the result. Make a new plan.")
             if self._shared.age(self.made_at) > LIFETIME:
                 raise PlanExpired(
-                    f"this plan is of {format_time(self.made_at)}, more than 15 minutes ago: make it again, and look."
+                    f"this plan was made at {format_time(self.made_at)}, more than 15 minutes ago: make a new plan and "
+                    f"review it."
                 )
             targets = self.targets
             _check_expect(self.action, len(targets), expect)
@@ -294,7 +306,7 @@ class Plan:
 
 
 def _select_rows(frame: pd.DataFrame, column: str, ids: set[str]) -> pd.DataFrame:
-    # Of texts, isin() is slow.
+    # isin() is slow for texts.
     wanted = pd.Series([each in ids for each in frame[column]], index=frame.index, dtype=bool)
     return frame[wanted].reset_index(drop=True)
 
@@ -306,17 +318,17 @@ def _count(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _check_reason(reason: object) -> None:
     if not isinstance(reason, str) or not reason.strip():
-        raise ArgumentError('reason is empty: say why, as in reason="INC-42: the weather API is back".')
+        raise ArgumentError('reason is empty: pass a reason, for example reason="INC-42: the weather API is back".')
 
 
 def _check_expect(action: ACTIONS, number: int, expect: int | None) -> None:
     if expect is None and number > action.rule.expect_above:
         raise ArgumentError(
-            f"this would {action} {number:,} invocations, and nothing was sent: above {action.rule.expect_above} say "
-            f"that this is meant, with expect={number}."
+            f"this would {action} {number:,} invocations, so nothing was sent: above {action.rule.expect_above}, "
+            f"confirm the number with expect={number}."
         )
     if expect is not None and (isinstance(expect, bool) or expect != number):
         raise ArgumentError(
-            f"expect is {expect!r}, and this would {action} {number:,} invocations; nothing was sent. Look at the plan "
-            f"again; if all of them are meant, write expect={number}."
+            f"expect is {expect!r}, but this would {action} {number:,} invocations; nothing was sent. Review the plan "
+            f"again; if it is correct, pass expect={number}."
         )

@@ -1,8 +1,8 @@
-"""Read each target of a plan and tell what the action would do to it, or why it is excluded.
+"""Read each target of a plan and describe what the action would do to it, or why it is excluded.
 
-A restart may keep a beginning of the journal in which every command has its completion. ``from_index`` names the last
-entry that is kept, by its index in sys_journal. The server refuses one that would keep a command without its
-completion, or that is behind the end.
+A restart can keep the beginning of the journal, if every command in it has its completion. ``from_index`` is the index
+in sys_journal of the last entry to keep. The server refuses an index that keeps a command without its completion, or
+that is after the end of the journal.
 """
 
 from __future__ import annotations
@@ -36,17 +36,18 @@ __all__ = ["COLUMNS", "prefix_frame", "preview_targets", "read_prefixes"]
 COLUMNS = (
     "id", "target", "service", "status", "created_at", "age", "idle_for", "effect", "excluded", "callee_of",
 )  # fmt: skip
-_MALFORMED = "malformed: no invocation has such an id"
-_GONE = "gone: there is no such invocation (any more)"
+_MALFORMED = "malformed: this is not an invocation id"
+_GONE = "gone: there is no such invocation, or it was removed"
 _WORKFLOW = "a workflow cannot be restarted"
-_NO_JOURNAL = "its journal was purged, or not kept"
+_NO_JOURNAL = "its journal was purged or not retained"
 
 
 @dataclass(frozen=True, slots=True)
 class JournalPrefix:
-    """How much of one journal may be kept: ``from_index`` below ``ends``, of ``length`` entries in all.
+    """The part of one journal that a restart can keep: ``from_index`` below ``ends``, of ``length`` entries in total.
 
-    ``entries`` are the commands that may be named; ``stopped_by`` is the first that has no completion, or "".
+    ``entries`` are the commands that ``from_index`` can select; ``stopped_by`` is the first command without a
+    completion, or "".
     """
 
     ends: int
@@ -65,15 +66,15 @@ def preview_targets(
     callee_of: Mapping[str, str] | None = None,
     created: Mapping[str, frozenset[datetime]] | None = None,
 ) -> pd.DataFrame:
-    """Read each target and return one row per id, in order, with ``effect`` or ``excluded``; sends nothing.
+    """Read each target and return one row per id, in order, with ``effect`` or ``excluded``; this sends nothing.
 
-    ``callee_of`` has, for targets that come with others, the id that they come with. ``created`` has the creation times
-    of the runs that are meant, for ids where that is known: another run of the id is left out.
+    ``callee_of`` maps a target that was added as a callee to its caller. ``created`` has the creation times of the
+    selected runs, for ids where they are known: another run of the id is excluded.
     """
     is_id = {id_: is_invocation_id(id_) for id_ in ids}
     states = read_invocations(lab, [id_ for id_ in ids if is_id[id_]]).reindex(pd.Index(list(ids), name="id"))
     others = _other_runs(states, created or {})
-    states.loc[others.index, ["status", "created_at", "modified_at"]] = None  # the run that is meant is gone
+    states.loc[others.index, ["status", "created_at", "modified_at"]] = None  # the selected run is gone
     effects = _effects(action.rule, states["status"], lab, deployment)
     descriptions = states["status"].map({status: effect.description for status, effect in effects.items()})
     descriptions = descriptions.astype("object")
@@ -104,7 +105,7 @@ def preview_targets(
 
 
 def read_prefixes(lab: Source, ids: Sequence[str]) -> dict[str, JournalPrefix]:
-    """Return what may be kept of the journals of these ended invocations; without payloads, as point reads."""
+    """Return the parts that a restart can keep of the journals of these ended invocations; payloads are not read."""
     journals = read_journals(lab, ids)
     rows = pa.Table.from_pylist([row for journal in journals.values() for row in journal], ROW_TYPES)
     entries = pair_entries(rows, ended=ids)
@@ -115,7 +116,7 @@ def read_prefixes(lab: Source, ids: Sequence[str]) -> dict[str, JournalPrefix]:
 
 
 def prefix_of(entries: Sequence[Entry], length: int) -> JournalPrefix:
-    """Return what may be kept of one journal of ``length`` rows, from its entries."""
+    """Return the part that a restart can keep of one journal with ``length`` rows, from its entries."""
     commands = [entry for entry in entries if entry.index is not None and _is_command(entry)]
     stops = next((entry for entry in commands if entry.status in {OPEN, ABANDONED, None}), None)
     ends = length if stops is None or stops.index is None else stops.index
@@ -124,7 +125,7 @@ def prefix_of(entries: Sequence[Entry], length: int) -> JournalPrefix:
 
 
 def prefix_frame(prefixes: Mapping[str, JournalPrefix]) -> pd.DataFrame:
-    """Return one row per entry that ``from_index`` may name: ``id, from_index, entry`` (type and name), ``result``."""
+    """Return one row per possible ``from_index``: ``id, from_index, entry`` (type and name), ``result``."""
     rows = [
         (id_, entry.index, describe_entry(entry), entry.result)
         for id_, prefix in prefixes.items()
@@ -139,7 +140,7 @@ def describe_entry(entry: Entry) -> str:
 
 
 def _other_runs(states: pd.DataFrame, created: Mapping[str, frozenset[datetime]]) -> pd.DataFrame:
-    """Return one row per id that has another run than the one that is meant: its ``created_at``, and ``why``."""
+    """Return one row per id that now has another run than the selected one: its ``created_at``, and ``why``."""
     exist = states[states["status"].notna() & states.index.isin(list(created))]
     created_now = {str(id_): time for id_, time in exist["created_at"].items()}
     planned = {id_: max(created[id_]) for id_, time in created_now.items() if is_other_run(time, created, id_)}
@@ -159,7 +160,7 @@ def _effects(rule: ActionRule, statuses: pd.Series[Any], lab: Source, deployment
 def _other_reasons(
     lab: Source, action: ACTIONS, states: pd.DataFrame, deployment: str | None, from_index: int | None
 ) -> pd.Series[Any]:
-    """Return why each is left out by something else than its status."""
+    """Return the reason of each invocation that is excluded for another reason than its status."""
     reasons = pd.Series(None, index=states.index, dtype="object")
     if action is ACTIONS.MOVE_TO:
         destinations = read_destinations(lab, str(deployment))
@@ -181,8 +182,8 @@ def _reason_against(from_index: int, prefix: JournalPrefix) -> str | None:
     if from_index < prefix.ends:
         return None
     if from_index >= prefix.length:
-        return f"its journal has no entry {from_index}: it ends with {prefix.length - 1}"
-    return f"entry {prefix.ends} ({prefix.stopped_by}) has no completion: from_index may be {prefix.ends - 1} at most"
+        return f"its journal has no entry {from_index}: the last one is {prefix.length - 1}"
+    return f"entry {prefix.ends} ({prefix.stopped_by}) has no completion: from_index can be at most {prefix.ends - 1}"
 
 
 def _snapshot_of(row: Mapping[Any, Any]) -> InvocationSnapshot:
@@ -196,5 +197,5 @@ def _snapshot_of(row: Mapping[Any, Any]) -> InvocationSnapshot:
 
 
 def _is_command(entry: Entry) -> bool:
-    # Signals stand among the entries with themselves as their completion.
+    # A signal is an entry that is its own completion.
     return entry.completion_index is None or entry.completion_index != entry.index

@@ -1,4 +1,4 @@
-"""Read what a plan shows beside its targets: journals, calls, keys, callers that wait for them, and deployments."""
+"""Read the other data of a plan: journals, calls, keys, callers that wait for keys, and deployments."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SELECT i.id, k.invocation_id AS holder, k.service_name || '/' || k.service_key A
 FROM sys_keyed_service_status k
 JOIN sys_inbox i ON i.service_name = k.service_name AND i.service_key = k.service_key
 WHERE k.invocation_id IN :ids"""
-# A holder that backs off stands in the inbox, too, and has the lock.
+# A holder that backs off is also in the inbox, and has the lock.
 _WAITERS_VQUEUES = """
 SELECT q.entry_id AS id, l.acquired_by AS holder, l.lock_name AS key
 FROM sys_locks l
@@ -65,7 +65,7 @@ LIMIT :limit"""
 
 @dataclass(frozen=True, slots=True)
 class ServedServices:
-    """The services of one deployment, with their revisions where these are known, its protocol, and its SDK."""
+    """The services of one deployment (with their revisions if known), its protocol, and its SDK."""
 
     services: str
     protocol: str
@@ -83,7 +83,7 @@ def read_journals(lab: Source, ids: Sequence[str]) -> Mapping[str, Sequence[Mapp
 def read_calls(lab: Source, ids: Sequence[str], limit: int) -> Iterator[list[dict[str, Any]]]:
     """Yield the calls in the journals of these invocations, at most ``limit`` at a time: ``id, sent, callee_id``.
 
-    ``sent`` is true for one-way calls. A list with ``limit`` rows may not be complete.
+    ``sent`` is true for one-way calls. A list with ``limit`` rows can be incomplete.
     """
     for chunk in chunks(ids, IDS_PER_QUERY):
         table = lab.arrow(_CALLS, ids=chunk, limit=limit, progress=False)
@@ -107,17 +107,17 @@ def has_deployment(lab: Source, id_: str) -> bool:
 
 @translate_errors
 def read_pinned_ids(source: Source, deployment: str, *, limit: int) -> list[str]:
-    """Return the ids of the invocations that are pinned to a deployment and have not ended, oldest first. A scan."""
+    """Scan for invocations that are pinned to a deployment and have not ended; return their ids, oldest first."""
     table = source.arrow(_PINNED, deployment=deployment, limit=limit, progress=False)
     return list(map(str, check_columns(table, _PINNED, source)["id"].to_pylist()))
 
 
 @translate_errors
 def read_served_services(reads: Source, source: Source) -> dict[str, ServedServices]:
-    """Return what each deployment serves, by its id: from the Admin API of a live cluster, else from the tables.
+    """Return the services of each deployment by its id: from the Admin API of a live cluster, otherwise from tables.
 
-    ``reads`` is the source to query, and ``source`` the one whose Admin API is used. The tables have the revision of a
-    service only for the deployment that has its latest one, and no SDK.
+    ``reads`` is the source to query, and ``source`` the one whose Admin API is used. The tables have no SDK, and the
+    revision of a service only for the deployment with its latest revision.
     """
     if is_lab(source):
         return {each.id: _served_of_model(each) for each in source.admin.list_deployments()}

@@ -20,15 +20,15 @@ __all__ = ["PlanSummary", "plan_card", "plan_text", "warnings_for"]
 _MAX_ROWS, _MAX_CARD_ROWS = 10, 8  # of each list in the text and in the card; the frames have all
 _LOSSES = {
     ACTIONS.KILL: (
-        "Kill ends them without clean-up: what they have done stays done, and no compensation runs. Where that "
-        "matters, cancel instead."
+        "Kill ends them without clean-up: completed steps are not undone, and no compensation runs. Use cancel if the "
+        "handlers must clean up."
     ),
     ACTIONS.PURGE: (
-        "Purge removes them for good, with journal and output, and of a workflow its state: whatever is still to be "
-        "found out about them, find it out before."
+        "Purge permanently removes them, with journal and output, and for a workflow also its state. Finish your "
+        "investigation first."
     ),
     ACTIONS.PURGE_JOURNAL: (
-        "The journals are removed for good: these invocations can then not be explained or restarted any more."
+        "The journals are permanently removed: after that, these invocations cannot be explained or restarted."
     ),
 }
 _RED, _ORANGE, _GREY = STATUSES["failed"].colour, STATUSES["backing-off"].colour, STATUSES["ready"].colour
@@ -36,11 +36,11 @@ _RED, _ORANGE, _GREY = STATUSES["failed"].colour, STATUSES["backing-off"].colour
 
 @dataclass(frozen=True, slots=True)
 class PlanSummary:
-    """What the text and the card of a plan show.
+    """The content of a plan's text and card.
 
-    ``options`` are those of the action that were chosen, ``number`` is how many targets would be acted on. ``frame``
-    has one row per invocation, ``rows`` those of it that would be acted on, ``counts`` their numbers by service and
-    status. ``restarted`` is how many of the targets were restarted before.
+    ``options`` are the chosen options of the action, and ``number`` is the number of targets. ``frame`` has one row per
+    invocation, ``rows`` only the rows of targets, ``counts`` their number by service and status. ``restarted`` is the
+    number of targets that were already restarted.
     """
 
     action: ACTIONS
@@ -61,12 +61,12 @@ class PlanSummary:
 
 
 def plan_text(plan: PlanSummary) -> str:
-    """Return the whole plan as text; its first line says where."""
+    """Return the whole plan as text; its first line has the cluster."""
     return "\n".join(_lines(plan))
 
 
 def plan_card(plan: PlanSummary) -> str:
-    """Return the card as HTML; whatever came from the cluster is text."""
+    """Return the card as HTML; values from the cluster are escaped."""
     rows = plan.rows
     effects, excluded = _group_rows(rows, "effect"), _group_rows(plan.frame, "excluded")
     return render(
@@ -81,7 +81,7 @@ def plan_card(plan: PlanSummary) -> str:
         parts=_parts(plan),
         tables=[
             _table("What will happen", [(f"{n:,}", status, text) for n, status, text in effects], len(effects)),
-            _table("Left out", [(f"{n:,}", status, text) for n, status, text in excluded], len(excluded)),
+            _table("Excluded", [(f"{n:,}", status, text) for n, status, text in excluded], len(excluded)),
             _table(
                 "By service",
                 [(f"{row['n']:,}", row["status"], row["service"]) for row in _first(plan.counts)],
@@ -93,12 +93,12 @@ def plan_card(plan: PlanSummary) -> str:
                 len(rows),
             ),
             _table(
-                "Goes with them",
+                "Also affected",
                 [(row["kind"], _invocation_cell(row), row["what"]) for row in _first(plan.impact)],
                 len(plan.impact),
             ),
             _table(
-                "May be kept in a restart",
+                "Can be kept in a restart",
                 [(row["id"], f"from_index={row['from_index']}", row["entry"]) for row in _first(plan.prefixes)],
                 len(plan.prefixes),
             ),
@@ -107,31 +107,31 @@ def plan_card(plan: PlanSummary) -> str:
 
 
 def warnings_for(plan: PlanSummary) -> tuple[str, ...]:
-    """Return what should be read before a plan is executed."""
+    """Return the warnings to read before a plan is executed."""
     action, counts = plan.action, plan.counts
     warnings = [_LOSSES[action]] if action in _LOSSES and len(counts) else []
     kinds = plan.impact["kind"].value_counts()
     one_way, calls = int(kinds.get("one-way call", 0)), int(kinds.get("call", 0))
     if action is ACTIONS.KILL and one_way + calls:
         warnings.append(
-            f"{one_way + calls:,} more are killed with them, {one_way:,} of which were sent one-way: see impact."
+            f"{one_way + calls:,} callees are also killed, {one_way:,} of them one-way calls: see plan.impact."
         )
     if action is ACTIONS.CANCEL and calls:
-        warnings.append(f"{calls:,} more that they have called are cancelled with them: see impact.")
+        warnings.append(f"{calls:,} callees are also cancelled: see plan.impact.")
     vanish = int(counts.loc[counts["status"].isin(NOT_BEGUN), "n"].sum())
     if vanish and action in {ACTIONS.CANCEL, ACTIONS.KILL}:
-        warnings.append(f"{vanish:,} have not begun: these vanish, and no completed record of them stays.")
+        warnings.append(f"{vanish:,} have not started: they are removed and leave no completed row.")
     if plan.restarted:
-        warnings.append(f"{plan.restarted:,} were restarted before: what they do would be done once more.")
+        warnings.append(f"{plan.restarted:,} were already restarted: their work would be done again.")
     return tuple(warnings)
 
 
 def _title(plan: PlanSummary) -> str:
-    """Return what would be done to how many."""
+    """Return the action and the number of its targets."""
     number, excluded = plan.number, int(plan.frame["excluded"].notna().sum())
     options = "".join(f", {name}={value}" for name, value in plan.options.items())
     acted = len(plan.frame) - excluded - number
-    rest = [f"{excluded:,} left out"] if excluded else []
+    rest = [f"{excluded:,} excluded"] if excluded else []
     rest += [f"{acted:,} acted on through a related plan"] if acted else []
     return f"{plan.action} {number:,} of {len(plan.frame):,} invocations{options}" + (
         f" ({', '.join(rest)})" if rest else ""
@@ -139,24 +139,24 @@ def _title(plan: PlanSummary) -> str:
 
 
 def _notes(plan: PlanSummary) -> list[str]:
-    """Return what else is to be known: duplicates, what was not looked at, how long the plan lasts."""
+    """Return the number of merged duplicates, and the limitations of the plan."""
     duplicates = plan.frame.attrs.get("duplicates", 0)
-    notes = [f"ids that were there more than once are joined: {duplicates:,} fewer"] if duplicates else []
+    notes = [f"{duplicates:,} duplicate ids were merged"] if duplicates else []
     return [*notes, *plan.limitations]
 
 
 def _next_step(plan: PlanSummary) -> str:
-    """Return what to write next, or that there is nothing to be done."""
+    """Return the next step of the user."""
     if plan.is_executed:
-        return "It was executed; plan.outcome has what came of it."
+        return "The plan was executed; plan.outcome has the result."
     if not plan.number:
-        return "There is nothing to be done."
+        return "There is nothing to do."
     expect = f", expect={plan.number}" if plan.number > plan.action.rule.expect_above else ""
-    return f'Nothing has been sent. Until {format_time(plan.expires_at)}: plan.execute(reason="…"{expect})'
+    return f'Nothing was sent. To execute before {format_time(plan.expires_at)}: plan.execute(reason="…"{expect})'
 
 
 def _group_rows(rows: pd.DataFrame, column: str) -> list[tuple[int, str, str]]:
-    """Return how many rows share a status and the text of a column: number, status, text; most first."""
+    """Return the number of rows for each status and text of a column: number, status, text; highest number first."""
     counts = Counter(
         (status or "–", text) for status, text in zip(rows["status"], rows[column], strict=True) if text is not None
     )
@@ -170,14 +170,14 @@ def _lines(plan: PlanSummary) -> Iterator[str]:
     rows = plan.rows
     for title, groups in (
         ("What will happen", _group_rows(rows, "effect")),
-        ("Left out", _group_rows(plan.frame, "excluded")),
+        ("Excluded", _group_rows(plan.frame, "excluded")),
     ):
         yield from _section(title, [f"{n:>9,}  {status:<11}  {text}" for n, status, text in groups], len(groups))
     for title, frame, layout in (
         ("By service", plan.counts, "{n:>9,}  {status:<11}  {service}"),
         ("Invocations", rows, "  {id}  {status:<11}  {age:>9}  {target}"),
-        ("Goes with them", plan.impact, "  {kind:<12}  {target}  {what}"),
-        ("May be kept in a restart", plan.prefixes, "  {id}  from_index={from_index}  {entry}"),
+        ("Also affected", plan.impact, "  {kind:<12}  {target}  {what}"),
+        ("Can be kept in a restart", plan.prefixes, "  {id}  from_index={from_index}  {entry}"),
     ):
         yield from _section(
             title, [_format_row(layout, row) for row in frame.head(_MAX_ROWS).to_dict("records")], len(frame)
@@ -196,7 +196,7 @@ def _section(title: str, lines: list[str], total: int) -> Iterator[str]:
 
 
 def _format_row(layout: str, row: dict[Any, Any]) -> str:
-    """Return a row in a layout, on one line."""
+    """Return a row as one line in a layout."""
     values = {str(name): format_duration(value) if name == "age" else value for name, value in row.items()}
     return escape_invisible(layout.format(**values), lines=False)
 

@@ -1,4 +1,4 @@
-"""Read the state of a virtual object or workflow, and change some of its keys without losing anybody's write."""
+"""Read the state of a virtual object or workflow, and change some of its keys without losing concurrent changes."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def state(
     scope: str | None = None,
     timeout: DurationInput | None = None,
 ) -> State:
-    """Return the state of one virtual object or workflow as a mapping, from a live cluster or a frozen one.
+    """Return the state of one virtual object or workflow as a mapping, from a live cluster or frozen evidence.
 
-    An object that has no state yet, or whose ``key`` nobody ever used, has an empty one. ``scope`` (since 1.7) means
-    the object of that scope, None the one without. ``timeout`` is for the whole call; None leaves each statement to the
-    connection's own limit.
+    It is empty if the object has no state, or if ``key`` was never used. ``scope`` (since 1.7) selects the object of
+    that scope; None selects the one without. ``timeout`` limits the whole call; None means that only the connection's
+    limit for each statement applies.
 
     Raises:
-        ArgumentError: a plain service, which has no state.
-        NotFound: neither a service nor a state of this name.
-        NotOnThisServer: ``scope`` on a server that has none, or the source is too old.
+        ArgumentError: it is a plain service, which has no state.
+        NotFound: there is neither a service nor a state with this name.
+        NotOnThisServer: ``scope`` was passed, but the server has no scopes; or the server is too old.
         TimedOut: not everything was read within ``timeout``.
     """
     return StateReader(within(source, timeout, verb="state"), service, key, scope).read()
@@ -62,30 +62,32 @@ def set_state(
     timeout: DurationInput = "30s",
     recode: bool = False,
 ) -> State:
-    """Change keys of one object's state, wait until that is seen, and return the state as it was read back then.
+    """Change keys of one object's state, wait until the change is visible, and return the new state.
 
         read = rl.state(lab, "Inventory", "mug")
         rl.set_state(lab, "Inventory", "mug", {"on_hand": 7}, state=read, reason="INC-42: counted by hand")
 
-    ``values`` are set, keys in ``delete`` go, ``clear=True`` lets all go that ``values`` does not set; every other key
-    stays byte for byte. A value is written as JSON, as the SDKs do (None is JSON's null and deletes nothing), a text
-    over a text that is no JSON as text, and bytes as they are. A value that would change the encoding of its key is
-    refused unless ``recode=True``.
+    ``values`` are set, keys in ``delete`` are removed, and ``clear=True`` removes all keys that ``values`` does not
+    set. All other keys keep their exact bytes. A value is written as JSON, like in the SDKs (None is JSON's null and
+    deletes nothing). Text that replaces text that is not JSON is written as text, and bytes are written unchanged. A
+    value that would change the encoding of its key is refused unless ``recode=True``.
 
-    ``state`` is the State you decided on: what has changed since then is never overwritten. Without it the state is
-    read at the start of this call, which guards against a race with this call only, not against what happened since
-    you last looked. The server is told its version, and leaves a state of another version alone. Of two who make the
-    same state of it at the same moment one is dropped, and both see what they wanted: counters need a mark of each.
+    ``state`` is the State that your change is based on: later changes are never overwritten. Without it, the state is
+    read at the start of this call. Then only changes during this call are detected, not changes since you last read
+    the state. The change is sent with the version of the state, and the server does not change another version. If two
+    users write the same new state at the same time, one change is dropped, but both calls succeed: if you increment a
+    counter, add a value that is unique to each change.
 
-    An object that a handler holds takes the change when its turn comes: that is awaited until ``timeout`` is over,
-    which also limits what is read before. What is as it should be already is not sent. ``reason`` goes to the audit
-    log, values do not.
+    If a handler holds the object, the change is applied when its turn comes. This call waits for that until ``timeout``
+    is over, which also limits the reads before. If the state already has the values, nothing is sent. ``reason`` is
+    written to the audit log, values are not.
 
     Raises:
-        StateConflict: the state changed after it was read; has both. A Conflict.
-        OutcomeUnknown: accepted and not seen within ``timeout``: it may still come, the message says behind whom.
-            Or no response of Restate's own came back: read the state before you repeat the change.
-        TimedOut: the state was not read within ``timeout``, and nothing was sent.
+        StateConflict: the state changed after it was read; the error has all versions. It is a Conflict.
+        OutcomeUnknown: the change was accepted, but was not visible within ``timeout``; it can still be applied, and
+            the message has the invocation that holds the object. Or Restate did not confirm it: read the state before
+            you repeat the change.
+        TimedOut: the state was not read within ``timeout``; nothing was sent.
         ArgumentError, ReadOnly, NotFound, NotOnThisServer, AuditFailed: nothing was sent.
     """
     _check_request(values, delete, reason, clear=clear)
@@ -94,7 +96,7 @@ def set_state(
     if state is not None:
         _check_same(state, lab, service, key, scope)
     if lab.read_only:
-        raise ReadOnly(f"set_state on {service}/{key} was not sent: this connection to {lab.name} may only read.")
+        raise ReadOnly(f"set_state on {service}/{key} was not sent: this connection to {lab.name} is read-only.")
     reader = StateReader(within(lab, timeout, verb="set_state"), service, key, scope)
     before = reader.read() if state is None else state
     change = _build_change(before, values or {}, delete, clear=clear, recode=recode)
@@ -112,14 +114,14 @@ def _build_change(
     missing = [name for name in delete if name not in before.raw]
     if missing:
         has = ", ".join(map(repr, list(before)[:10])) or "none"
-        raise ArgumentError(f"delete names {missing[0]!r}, which {before.where} does not have; its keys: {has}.")
+        raise ArgumentError(f"delete has {missing[0]!r}, which {before.where} does not have; its keys: {has}.")
     new = {name: encode(name, value, before=before.raw.get(name), recode=recode) for name, value in values.items()}
     return StateUpdate(before, new, frozenset(before if clear else delete) - frozenset(new))
 
 
 def _check_request(values: object, delete: object, reason: object, *, clear: object) -> None:
     if not isinstance(reason, str) or not reason.strip():
-        raise ArgumentError(f"reason must say why, for the audit log; got {format_value(reason)}.")
+        raise ArgumentError(f"reason must be non-empty text for the audit log; got {format_value(reason)}.")
     if values is not None and not isinstance(values, Mapping):
         raise ArgumentError(f"values must be a mapping of keys to values; got a {type(values).__name__}.")
     if isinstance(delete, str | bytes) or not isinstance(delete, Collection):
@@ -128,25 +130,25 @@ def _check_request(values: object, delete: object, reason: object, *, clear: obj
         raise ArgumentError(f"clear must be True or False; got {format_value(clear)}.")
     odd = [name for name in (*(values or ()), *delete) if not isinstance(name, str)]
     if odd:
-        raise ArgumentError(f"keys are text; got {format_value(odd[0])}.")
+        raise ArgumentError(f"keys must be text; got {format_value(odd[0])}.")
     if not values and not delete and not clear:
-        raise ArgumentError("nothing to change: give values, delete=[…] or clear=True.")
+        raise ArgumentError("nothing to change: pass values, delete=[…] or clear=True.")
     if clear and delete:
-        raise ArgumentError("clear=True lets every key go that values does not set: leave delete out.")
+        raise ArgumentError("clear=True already removes every key that values does not set: omit delete.")
     both = sorted(set(values or ()) & set(delete))
     if both:
-        raise ArgumentError(f"{both[0]!r} is in values and in delete: say one of them.")
+        raise ArgumentError(f"{both[0]!r} is in both values and delete: keep it in one of them.")
 
 
 def _check_same(state: State, lab: Lab, service: str, key: str, scope: str | None) -> None:
     if not isinstance(state, State):
-        raise ArgumentError(f"state must be what rl.state gave; got a {type(state).__name__}.")
+        raise ArgumentError(f"state must be a State from rl.state(); got a {type(state).__name__}.")
     if (state.service, state.key, state.scope) != (service, key, scope):
         raise ArgumentError(
-            f"state is that of {state.where}, not of {service}/{key}{_scope_suffix(scope)}: read the right one."
+            f"state belongs to {state.where}, not to {service}/{key}{_scope_suffix(scope)}: read the right state."
         )
     if state.source != lab.name:
-        raise ArgumentError(f"state was read from {state.source}, and this is {lab.name}: read it from here.")
+        raise ArgumentError(f"state was read from {state.source}, but this is {lab.name}: read the state here.")
 
 
 def _scope_suffix(scope: str | None) -> str:

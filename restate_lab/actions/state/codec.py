@@ -1,4 +1,4 @@
-"""Values of keys: their encoding, how they are shown, and how a new one is written in the encoding of the old."""
+"""Values of keys: detect their encoding, format them for display, and write a new value in the encoding of the old."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["Encoding", "encode", "encoding_of", "format_preview", "format_value"
 Encoding = Literal["json", "text", "bytes", "empty"]
 _LONGEST_PREVIEW, _LONGEST_NAME, _LONGEST_VALUE = 200, 40, 80  # characters
 _BYTES_TYPES = (bytes, bytearray, memoryview)
-_DESCRIPTIONS = {"json": "JSON", "text": "text that is no JSON", "bytes": "bytes that are no text", "empty": "nothing"}
+_DESCRIPTIONS = {"json": "JSON", "text": "text that is not JSON", "bytes": "binary data", "empty": "empty"}
 
 
 def encode(key: str, value: Any, *, before: bytes | None, recode: bool) -> bytes:
-    """Return the bytes of a new value: bytes as they are, a text over a text as text, all else as JSON.
+    """Return the bytes of a new value: bytes unchanged, text that replaces text as text, and other values as JSON.
 
-    ``before`` is the value that is replaced, None where there is none. Another encoding than that one's is refused
-    unless ``recode`` is set: the handlers that read the key could not.
+    ``before`` is the value to replace, or None. A different encoding is refused unless ``recode`` is set, because the
+    handlers that read the key could not decode it.
 
     Raises:
-        ArgumentError: it is no JSON value, or its encoding would be another one. The value itself is never repeated.
+        ArgumentError: it is not a JSON value, or its encoding differs. The message never has the value itself.
     """
     old = encoding_of(before or b"")
     if isinstance(value, _BYTES_TYPES):
@@ -38,15 +38,15 @@ def encode(key: str, value: Any, *, before: bytes | None, recode: bool) -> bytes
         new = _to_json(key, value)
     if not recode and not _is_compatible(old, new, given_as_bytes=isinstance(value, _BYTES_TYPES)):
         raise ArgumentError(
-            f"the value of {key!r} is {_DESCRIPTIONS[old]} now, and a {type(value).__name__} would make it "
-            f"{_DESCRIPTIONS[encoding_of(new)]}: its handlers could not read it. Give bytes as they write them, or say "
-            f"recode=True if that is meant."
+            f"the value of {key!r} is {_DESCRIPTIONS[old]}, but with a {type(value).__name__} it would be "
+            f"{_DESCRIPTIONS[encoding_of(new)]}, which its handlers could not read. Pass bytes in the format of the "
+            f"handlers, or recode=True to change the encoding."
         )
     return new
 
 
 def encoding_of(value: bytes) -> Encoding:
-    """Return what a value is; SDKs write no bytes at all ("empty") for their None."""
+    """Return the encoding of a value; SDKs write None as zero bytes ("empty")."""
     if not value:
         return "empty"
     if is_json(value):
@@ -55,15 +55,16 @@ def encoding_of(value: bytes) -> Encoding:
 
 
 def mask_value(key: str, value: bytes) -> Any:
-    """Return a value, decoded, with ••• for each field of a secret name, at any depth, and for all of it under such.
+    """Return a decoded value, with ••• for each field with a secret name at any depth.
 
-    JSON in strings is looked into as well; what begins like JSON, cannot be read and names a secret is all •••.
+    If ``key`` is a secret name, the whole value is •••. JSON in strings is also masked. A text that begins like JSON,
+    cannot be parsed and has a secret name is completely •••.
     """
     return MASK if is_secret_name(key) else decode(mask_secrets(value))
 
 
 def format_value(key: str, value: bytes | None, longest: int) -> str:
-    """Return a value in one line, cut and masked; None means that the key is not there."""
+    """Return a value as one line, truncated and masked; None means that the key does not exist."""
     if value is None:
         return "absent"
     if is_secret_name(key):
@@ -81,10 +82,10 @@ def format_value(key: str, value: bytes | None, longest: int) -> str:
 
 
 def format_preview(starts: Mapping[str, str | None], *, is_partial: bool = False) -> str:
-    """Return the start of a state in one line, cut and masked: ``{balance: 9900, owner: "Ada"}``.
+    """Return the start of a state as one line, truncated and masked: ``{balance: 9900, owner: "Ada"}``.
 
-    ``starts`` has the first characters of the value of each key, None for bytes that are no text. With ``is_partial``
-    the state may have more keys.
+    ``starts`` has the first characters of the value of each key, None for binary data. With ``is_partial`` the state
+    can have more keys.
     """
     parts, length = [], 0
     for name, start in sorted(starts.items()):
@@ -102,7 +103,7 @@ def _format_start(key: str, start: str | None) -> str:
     value = start.encode()
     if is_secret_name(key) or is_json(value) or not begins_like_json(start):
         return format_value(key, value, _LONGEST_VALUE)
-    return one_line(mask_secrets(value).decode(), _LONGEST_VALUE)  # JSON that is cut
+    return one_line(mask_secrets(value).decode(), _LONGEST_VALUE)  # truncated JSON
 
 
 def _is_compatible(old: Encoding, new: bytes, *, given_as_bytes: bool) -> bool:
@@ -114,14 +115,14 @@ def _is_compatible(old: Encoding, new: bytes, *, given_as_bytes: bool) -> bool:
 
 
 def _to_json(key: str, value: Any) -> bytes:
-    """Return a value as the SDKs' default serializer writes it; what JSON would change in silence is refused."""
+    """Return a value in the SDKs' default format; a value that JSON would silently change is refused."""
     try:
         text = json.dumps(value, allow_nan=False)
         odd = [name for name in _names_in(value) if not isinstance(name, str)]
     except (TypeError, ValueError, RecursionError) as error:
         raise ArgumentError(f"the value of {key!r} cannot be written as JSON: {error}.") from error
     if odd:
-        raise ArgumentError(f"the value of {key!r} has {odd[0]!r} as a name: JSON's names are text, and only that.")
+        raise ArgumentError(f"the value of {key!r} has {odd[0]!r} as a name, but in JSON a name must be text.")
     _to_utf8(key, json.dumps(value, ensure_ascii=False))
     return text.encode()
 
@@ -141,5 +142,5 @@ def _to_utf8(key: str, text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError as error:
         raise ArgumentError(
-            f"the value of {key!r} has half a character (a lone surrogate), which is no text: {error.reason}."
+            f"the value of {key!r} has a lone surrogate (half a character), which is not valid text: {error.reason}."
         ) from None

@@ -32,11 +32,11 @@ _MAX_REPR_LENGTH = 60
 @public
 @dataclass(frozen=True, repr=False, eq=False)
 class State(Mapping[str, Any]):
-    """The state of one virtual object or workflow at a moment, by key, in the keys' order; ``state()`` reads it.
+    """The state of one virtual object or workflow at one time, by key, sorted by key; ``state()`` reads it.
 
-    A value is what its bytes say: parsed as JSON, else text, else the bytes; None where they are empty. Each look
-    gives a value of its own, so changing one changes neither this State nor the cluster. ``scope`` is None for the
-    object without a scope; ``read_at`` (UTC) is the source's moment, ``source`` its name.
+    A value is parsed as JSON if possible, otherwise it is text or bytes; None if its bytes are empty. Each access
+    returns a new value, so changing it changes neither this State nor the cluster. ``scope`` has the value None for an
+    object without a scope; ``read_at`` (UTC) is the time of the source, ``source`` its name.
     """
 
     service: str
@@ -53,21 +53,21 @@ class State(Mapping[str, Any]):
 
     @property
     def version(self) -> str:
-        """Return the version of the whole: what the server compares before it takes a change."""
+        """Return the version of the complete state, which the server compares before it applies a change."""
         return state_version(self._raw)
 
     @property
     def where(self) -> str:
-        """Return whose state this is."""
+        """Return the object: service, key, and scope if there is one."""
         return f"{self.service}/{self.key}{f' of scope {self.scope}' if self.scope else ''}"
 
     def frame(self) -> pd.DataFrame:
-        """Return one row per key, for the eye: what has a secret name is ••• here (the State itself has it).
+        """Return one row per key for display: values with a secret name are ••• here, but not in the State itself.
 
         Columns: ``key``, ``value`` (decoded), ``encoding`` ("json", "text", "bytes", or "empty") and ``size`` (bytes).
         """
         with Shield():
-            import pandas as pd  # noqa: PLC0415 - a State is made without it
+            import pandas as pd  # noqa: PLC0415 - only this method needs it
 
         rows = [(key, mask_value(key, value), encoding_of(value), len(value)) for key, value in self._raw.items()]
         frame = pd.DataFrame(rows, columns=["key", "value", "encoding", "size"])
@@ -93,9 +93,9 @@ class State(Mapping[str, Any]):
 
 
 def state_card(title: str, where: str, raw: Mapping[str, bytes]) -> str:
-    """Return the card as HTML; whatever came from the cluster is text."""
+    """Return the card as HTML; values from the cluster are escaped."""
     total = f"{len(raw):,} key{'s' if len(raw) > 1 else ''}, {sum(map(len, raw.values())):,} bytes"
-    more = [f"… and {len(raw) - _MAX_ROWS:,} more keys; frame() has all"] if len(raw) > _MAX_ROWS else []
+    more = [f"… and {len(raw) - _MAX_ROWS:,} more keys; frame() has all of them"] if len(raw) > _MAX_ROWS else []
     return render(
         "actions/state/card.html.j2",
         title=title,

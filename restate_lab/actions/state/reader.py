@@ -23,7 +23,7 @@ _STATE = "SELECT key, value FROM state WHERE service_name = :service AND service
 _SCOPED, _UNSCOPED = " AND scope = :scope", " AND scope IS NULL"
 _SERVICES = "SELECT name, ty FROM sys_service"
 _STATEFUL_SERVICES = "SELECT name FROM sys_service WHERE ty <> 'service'"
-# A text that is cut on the server: values can have megabytes. It is null where the bytes are no UTF-8.
+# The server truncates the text, because values can have megabytes. It is null if the bytes are not UTF-8.
 _ENTRIES = "SELECT service_name, service_key, {scope}, key, substr(value_utf8, 1, 200) AS value_start\nFROM state"
 _OBJECTS = "SELECT DISTINCT service_name, service_key, {scope}\nFROM state"
 _BY_SERVICE = "service_name = :service"
@@ -31,9 +31,9 @@ _BY_KEY = "strpos(service_key, :key) > 0"  # not LIKE: a key may contain its wil
 _OBJECT = ["service_name", "service_key", "scope"]
 _MOST_ENTRIES = 4_000
 _MOST_OBJECTS = 1_000
-# Who holds the object, and who waits for it. Without vqueues a change of state is not among them, so everyone who was
-# there with it has to be gone; with vqueues it is.
-# In brackets: what follows IS NOT DISTINCT FROM would be taken together with the AND behind it.
+# The invocation that holds the object, and the invocations that wait for it. With vqueues the rows include a pending
+# change of state. Without vqueues they do not, so the change is over when all invocations before it are gone.
+# The brackets are necessary: otherwise the server parses AND as a part of IS NOT DISTINCT FROM.
 _QUEUE = """
 SELECT invocation_id AS id, true AS holds FROM sys_keyed_service_status
 WHERE service_name = :service AND service_key = :key
@@ -49,7 +49,7 @@ WHERE m.lock_name = :lock AND (m.scope IS NOT DISTINCT FROM :scope)
 
 
 class StateReader:
-    """Reads the state of one object or workflow, as often as one likes; what is named is checked first."""
+    """Reads the state of one object or workflow, any number of times; its arguments are checked first."""
 
     def __init__(self, source: Source, service: str, key: str, scope: str | None) -> None:
         self._source = source
@@ -62,13 +62,13 @@ class StateReader:
         has_scope = _has_scope(source)
         if scope is not None and not has_scope:
             raise NotOnThisServer(
-                f"state(scope={format_value(scope)}) is not on {source.name}: Restate {source.version} has no scopes ("
-                f"they came with 1.7)."
+                f"state(scope={format_value(scope)}) is not supported by {source.name}, Restate {source.version}: "
+                f"scopes need 1.7 or newer."
             )
         self._statement = _STATE + (_SCOPED if scope is not None else _UNSCOPED if has_scope else "")
 
     def read(self) -> State:
-        """Return the state, or say that there is no such service."""
+        """Return the state; raise if there is no such service."""
         now = self._source.now
         raw = self.read_raw()
         if not raw:
@@ -84,10 +84,10 @@ class StateReader:
 
 @dataclass(frozen=True)
 class StatefulObjects:
-    """The objects that were found, sorted, and the statement that found them.
+    """The objects that have state, sorted, and the statement that was used.
 
     ``frame`` has one row per object: ``service_name, service_key, scope, preview`` (the start of its state in one line,
-    secrets masked; null where it was not read). ``is_cut`` is set if there are more objects.
+    secrets masked; null if it was not read). ``is_cut`` is set if there are more objects.
     """
 
     frame: pd.DataFrame = field(default_factory=lambda: _object_frame({}))
@@ -112,15 +112,15 @@ def find_objects(
     most_entries: int = _MOST_ENTRIES,
     most_objects: int = _MOST_OBJECTS,
 ) -> StatefulObjects:
-    """Find the objects of a service (None: of all) that have state, and this text in their key ("": any).
+    """Find objects that have state, of a service (None: all services), with a text in their key ("": all keys).
 
-    Above ``most_entries`` keys of state the objects are read without values, ``most_objects`` of them at most, and only
-    some of them have a preview. Each of the two scans ends as soon as it has enough rows.
+    If there are more than ``most_entries`` keys of state, at most ``most_objects`` objects are read without values, and
+    only some of them have a preview. Each of the two scans ends as soon as it has enough rows.
     """
     where, params = _condition(service, key)
     scope = "scope" if _has_scope(source) else "CAST(NULL AS VARCHAR) AS scope"
     sql = f"{_ENTRIES.format(scope=scope)}{where}\nLIMIT :limit"
-    params["limit"] = most_entries + 1  # one more row shows that the result is cut
+    params["limit"] = most_entries + 1  # one more row shows that the result is truncated
     entries = _read_rows(source, sql, params)
     if len(entries) <= most_entries:
         return StatefulObjects(_object_frame(_previews(entries)), sql, params)
@@ -161,7 +161,7 @@ def _object_frame(objects: Mapping[tuple[Any, ...], str | None]) -> pd.DataFrame
 
 
 def read_queue(source: Source, service: str, key: str, scope: str | None) -> list[dict[str, Any]]:
-    """Return the invocations that hold an object (``holds``) or wait for it, with vqueues also changes of its state."""
+    """Return the invocations that hold an object (``holds``) or wait for it; with vqueues also changes of its state."""
     if source.features.get("vqueues", False):
         return _read_rows(source, _QUEUE_VQUEUES, {"lock": f"{service}/{key}", "scope": scope})
     return _read_rows(source, _QUEUE, {"service": service, "key": key})
@@ -179,19 +179,19 @@ def _read_rows(source: Source, statement: str, params: Mapping[str, Any]) -> lis
 
 
 def _check_service(source: Source, service: str) -> None:
-    """Tell an object that has no state from a service that cannot have any, or that is not there."""
+    """Raise if a service cannot have state, or does not exist."""
     services = check_columns(source.arrow(_SERVICES, progress=False), _SERVICES, source)
     kinds = {row["name"]: row["ty"] for row in services.to_pylist()}
     if kinds.get(service) == "service":
         raise ArgumentError(
-            f"service {format_value(service)} is a plain service, which has no state: virtual objects and workflows "
-            f"have it."
+            f"service {format_value(service)} is a plain service, which has no state; only virtual objects and "
+            f"workflows have state."
         )
     if service not in kinds:
         near = difflib.get_close_matches(service, kinds, n=3) or sorted(set(kinds) - {"service"})[:5]
         raise NotFound(
-            f"there is no service {format_value(service)} on {source.name}, and no state of that name. "
-            f"{'Is it ' + ', '.join(near) + '?' if near else 'No service is registered.'} Names are case-sensitive.",
+            f"there is no service and no state named {format_value(service)} on {source.name}. "
+            f"{'Similar: ' + ', '.join(near) + '.' if near else 'No service is registered.'} Names are case-sensitive.",
             status=404,
             reason="not among the registered services",
         )

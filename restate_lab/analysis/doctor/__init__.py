@@ -1,4 +1,4 @@
-"""``doctor()``: what is wrong with a cluster, ranked by how much is affected, with the next step."""
+"""``doctor()``: find what is wrong with a cluster, most important first, with the next step for each finding."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from restate_lab.source import Source, check_supported
 
 __all__ = ["Diagnosis", "doctor"]
 
-_CLOCK_WITHIN = 10.0  # seconds, where ``timeout`` is less: a diagnosis without a time is none
+_CLOCK_WITHIN = 10.0  # seconds to read the time even if ``timeout`` is shorter: a diagnosis needs a time
 
 
 @translate_errors
@@ -41,33 +41,37 @@ def doctor(
     now: str | datetime | timedelta | None = None,
     thresholds: Mapping[str, Any] | None = None,
 ) -> Diagnosis:
-    """Look for everything that is known to go wrong, and return it worst first.
+    """Check a cluster for all known problems and return the findings, worst first.
 
-    Each finding is one cause; the invocations that it blocks are listed with it. Its severity is "critical" (work is
-    affected now, and does not recover by itself), "warning" (a person has to decide) or "note" (worth knowing, nothing
-    wrong).
+    Each finding is one cause; the invocations that it blocks are listed with it. The severity is "critical" (work is
+    affected now and does not recover by itself), "warning" (a person must decide) or "note" (useful to know, but not a
+    problem).
 
-    ``timeout`` is for all checks together; they run cheapest first. When it is over, the checks that did not run stand
-    in ``.not_checked``, and the result is marked incomplete. ``checks`` names the ones to run, None means all. ``now``
-    is the moment that ages count from: the source's own clock, or another one to look ahead (what would this say in two
-    hours if nothing moved: ``now=lab.now + timedelta(hours=2)``). ``thresholds`` says what is normal here, such as
-    ``{"awakeable": "10m", "failure_rate": 0.3}``; ``Thresholds`` has all, with their reasons.
+    ``timeout`` is for all checks together. The cheapest check runs first. When the timeout is over, ``.not_checked``
+    lists the checks that did not run, and the result is marked incomplete. ``checks`` names the checks to run; None
+    runs all. ``now`` is the time from which ages are counted. The default is the clock of the source; a later time
+    looks ahead (``now=lab.now + timedelta(hours=2)`` shows the findings in two hours if nothing changes).
+    ``thresholds`` sets what is normal on this cluster, for example ``{"awakeable": "10m", "failure_rate": 0.3}``;
+    ``Thresholds`` lists all of them.
 
-    - ``.findings``: ``severity, check, summary, since`` (UTC; None where there is no trace), ``count, affected`` (those
-      that are stuck, and those that they block), ``where, ids`` (lists of 1,000 at most; deployments for what is about
-      them), ``blocks`` (how many invocations of which handlers it blocks, "3 Orders/place"), ``blocked`` (their ids),
-      ``suggested_code, evidence_code`` (lines of Python for ``lab``: the next step, and the rows behind the finding).
-    - ``.not_checked``: ``check, description, reason, applies``; False where a check makes no sense on such a server.
-    - ``.checked``: ``check, description, findings, queries, seconds, rows``; what several read counts for the first.
-    - ``.verdict``: "incomplete" where something that applies was not checked, or not all of it was read, whatever was
-      found; else "critical" or "warning" as the worst finding is, or "healthy".
+    - ``.findings``: ``severity, check, summary, since`` (UTC; None if unknown), ``count, affected`` (the stuck
+      invocations, and these plus the invocations that they block), ``where, ids`` (at most 1,000 per row; deployment
+      ids for findings about deployments), ``blocks`` (how many invocations of which handlers are blocked, for example
+      "3 Orders/place"), ``blocked`` (their ids), ``suggested_code, evidence_code`` (Python code for ``lab``: the next
+      step, and the rows behind the finding).
+    - ``.not_checked``: ``check, description, reason, applies``; ``applies`` is False if the check does not apply to
+      this kind of server.
+    - ``.checked``: ``check, description, findings, queries, seconds, rows``. Data that several checks share counts for
+      the check that read it first.
+    - ``.verdict``: "incomplete" if a check that applies did not run or did not read everything; otherwise "critical" or
+      "warning", as the worst finding; otherwise "healthy".
     - ``.worst``: the worst severity found, "critical", "warning" or "note"; None without findings.
     - ``.suggested_calls, .evidence_calls``: the same next steps and evidence as data, one for each row of ``findings``.
     - ``.queries``: the statements that were sent, each as a dict of ``sql, params, times``.
 
     Raises:
-        ArgumentError: there is no such check or threshold, or a value does not fit.
-        RestateLabError: the source does not even tell its time. What a check raises stands in ``.not_checked``.
+        ArgumentError: a check or threshold is unknown, or a value is invalid.
+        RestateLabError: the time of the source could not be read. Errors of single checks are in ``.not_checked``.
     """
     limits, chosen = thresholds_of(thresholds), _choose_checks(checks)
     seconds = check_seconds("timeout", timeout)
@@ -75,7 +79,7 @@ def doctor(
     with time_limit(max(seconds, _CLOCK_WITHIN)):
         clock = _to_microseconds(source.now)
     at = clock if now is None else _to_microseconds(to_datetime(now, now=clock, name="now"))
-    used_up = f"the timeout of {format_duration(to_timedelta(timeout), exact=True)} was used up"
+    used_up = f"the timeout of {format_duration(to_timedelta(timeout), exact=True)} is over"
     recorder = QueryRecorder(source)
     within = Deadline(recorder, seconds - (time.monotonic() - started), timeout_message=used_up, now=at)
     context = CheckContext(within, limits, clock=clock)
@@ -94,7 +98,7 @@ def doctor(
 
 
 def _to_microseconds(value: datetime) -> datetime:
-    """Return a timestamp without nanoseconds: servers report them, and pandas warns where they get lost."""
+    """Return a timestamp without nanoseconds: servers report them, and pandas warns when it drops them."""
     rounded: datetime = pd.Timestamp(value).floor("us").to_pydatetime()
     return rounded
 
@@ -107,9 +111,9 @@ class _CheckOutcome:
 
 
 def _run_check(check: Check, context: CheckContext, within: Deadline) -> _CheckOutcome:
-    """Run one check, and return its findings, its figures, and what it did not check."""
+    """Run one check and return its findings, its statistics, and its gap if it did not check everything."""
     if check.is_for_vqueues and not context.has_vqueues:
-        return _CheckOutcome(gap=_gap(check, "there are no vqueues on this server", applies=False))
+        return _CheckOutcome(gap=_gap(check, "this server has no vqueues", applies=False))
     context.excluded.clear()
     before, started = len(within.statements), time.monotonic()
     try:
@@ -127,7 +131,7 @@ def _run_check(check: Check, context: CheckContext, within: Deadline) -> _CheckO
         sum(read_question.rows for read_question in reads),
     )
     excluded = "; ".join(dict.fromkeys(context.excluded))
-    return _CheckOutcome(findings, run, _gap(check, f"in part: {excluded}") if excluded else None)
+    return _CheckOutcome(findings, run, _gap(check, f"incomplete: {excluded}") if excluded else None)
 
 
 def _gap(check: Check, reason: str, *, applies: bool = True) -> CheckGap:
@@ -145,9 +149,9 @@ def _choose_checks(checks: str | Iterable[str] | None) -> list[Check]:
         return list(CHECKS.values())
     names = [checks] if isinstance(checks, str) else list(checks)
     if not names:
-        raise ArgumentError(f"checks is empty: name some of {', '.join(CHECKS)}, or give None for all.")
+        raise ArgumentError(f"checks is empty; choose from {', '.join(CHECKS)}, or use None to run all.")
     for name in names:
         if name not in CHECKS:
             nearest = difflib.get_close_matches(str(name), CHECKS, n=3, cutoff=0.4) or list(CHECKS)
-            raise ArgumentError(f"there is no check {name!r}; the nearest: {', '.join(nearest)}.")
+            raise ArgumentError(f"unknown check {name!r}; the closest names are {', '.join(nearest)}.")
     return [check for name, check in CHECKS.items() if name in names]

@@ -1,4 +1,4 @@
-"""Counts of all invocations from one scan, and the invocations that a second scan reads one by one."""
+"""The counts of all invocations from one scan, and the single invocations from a second scan."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from restate_lab.analysis.records import none_if_missing, records
 
 __all__ = ["Census", "Handler", "HandlerOutcomes", "SampleRequest", "Samples", "handler_of_target", "sample_request"]
 
-_SLOWEST = 5  # handlers that are examined
+_SLOWEST = 5  # slow handlers to examine
 
 Row = Mapping[Any, Any]
 Handler = tuple[str, str]
 MAX_ROWS = 10_000  # of one kind
 MAX_FAILED = 50_000
-MAX_PAUSED = 1_000  # more are asked for by their own question
-NO_HANDLER = "/"  # IN () is not SQL
+MAX_PAUSED = 1_000  # if there are more, the question ``paused`` reads them
+NO_HANDLER = "/"  # for an empty list: IN () is not valid SQL
 _UNKNOWN: Handler = ("unknown", "unknown")
 DETAILS = [
     *("id", "target", "target_service_name", "target_handler_name"),
@@ -33,23 +33,23 @@ DETAILS = [
 """The columns of ``doctor/sql/invocations.sql``."""
 SUSPENDED = ["id", "target", "modified_at", "created_at", "invoked_by_id", "completions", "signals"]
 FAILURE = ["id", "target_service_name", "target_handler_name", "completed_at", "invoked_by_id", "failure"]
-_SURPLUS = 1_000  # rows that may have come since the census
+_SURPLUS = 1_000  # rows that may be new since the census
 
 
 @dataclass(frozen=True, slots=True)
 class HandlerOutcomes:
-    """How a handler's retained invocations ended, all of them and recently; without cancelled and killed ones."""
+    """How the retained invocations of a handler ended, in total and recently; excludes cancelled and killed ones."""
 
     succeeded: int = 0
     failed: int = 0
     recently_succeeded: int = 0
     recently_failed: int = 0
     median_ms: float | None = None
-    """Of the succeeded ones, counted from when they first ran."""
+    """The median duration of the succeeded ones in milliseconds, from their first attempt."""
 
     @property
     def failure_rate(self) -> float:
-        """Return the share that failed, of all or recently, whichever is higher."""
+        """Return the share of failures in total or recently, the higher of both."""
         return max(
             _share(self.failed, self.succeeded + self.failed),
             _share(self.recently_failed, self.recently_succeeded + self.recently_failed),
@@ -63,23 +63,23 @@ class Census:
     rows: tuple[Row, ...]
 
     def count_open(self, *statuses: str) -> int:
-        """Return how many invocations have one of these raw statuses."""
+        """Return how many invocations have one of these statuses of the server."""
         return sum(row["n"] for row in self.rows if row["status"] in statuses)
 
     def count_completed(self, *endings: str) -> int:
-        """Return how many completed invocations ended like this ("succeeded", "failed"; "ended" by a person)."""
+        """Return how many completed invocations have one of these endings; "ended" means cancelled or killed."""
         return sum(row["n"] for row in self.rows if row["ending"] in endings)
 
     def pinned_rows(self) -> Iterator[Row]:
-        """Return the rows of invocations that are not completed and pinned to a deployment."""
+        """Return the rows of open invocations that are pinned to a deployment."""
         return (row for row in self.rows if none_if_missing(row["deployment_id"]) is not None)
 
     def total(self, column: str, *, ending: str | None = None) -> int:
-        """Return the sum of a column, of all invocations or of those with this ending."""
+        """Return the sum of a column over all invocations or over those with this ending."""
         return sum(n for _, n in self.totals_by_handler(column, ending=ending))
 
     def totals_by_handler(self, column: str, *, ending: str | None = None) -> list[tuple[Handler, int]]:
-        """Return the handlers with a sum of a column above zero, the largest first."""
+        """Return the handlers for which the sum of a column is above zero, largest first."""
         sums: dict[Handler, int] = defaultdict(int)
         for row in self.rows:
             if ending is None or row["ending"] == ending:
@@ -87,11 +87,11 @@ class Census:
         return sorted(((each, n) for each, n in sums.items() if n), key=lambda pair: (-pair[1], pair[0]))
 
     def count_slow(self, handler: Handler) -> int:
-        """Return how many invocations of a handler took long."""
+        """Return how many invocations of a handler were slow."""
         return sum(int(row["slow"]) for row in self.rows if _handler_of(row) == handler)
 
     def longest_journals(self) -> list[tuple[Handler, int]]:
-        """Return each handler's longest journal, the longest first."""
+        """Return the longest journal of each handler in entries, longest first."""
         longest: dict[Handler, int] = defaultdict(int)
         for row in self.rows:
             longest[_handler_of(row)] = max(
@@ -108,12 +108,12 @@ class Census:
         return {handler: _outcomes_of(by_ending) for handler, by_ending in rows.items()}
 
     def fails_often(self, limits: Thresholds) -> bool:
-        """Return whether a handler fails for good more often than it should."""
+        """Return whether a handler fails permanently more often than the thresholds allow."""
         outcomes = self.outcomes().values()
         return any(each.failed >= limits.failures and each.failure_rate >= limits.failure_rate for each in outcomes)
 
     def slow_handlers(self, limits: Thresholds) -> dict[Handler, float]:
-        """Return the slowest handlers that are far slower than the others, with the others' usual milliseconds."""
+        """Return the handlers that are much slower than the others, with the median of the others in milliseconds."""
         medians = {handler: each for handler, each in self.outcomes().items() if each.median_ms is not None}
         slow = {}
         for handler, outcomes in sorted(medians.items(), key=lambda pair: -(pair[1].median_ms or 0.0))[:_SLOWEST]:
@@ -125,7 +125,7 @@ class Census:
 
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
-    """The kinds of invocations that a scan should read: those that exist, and are not too many."""
+    """The kinds of invocations that one scan should read; kinds with too many invocations are excluded."""
 
     statuses: tuple[str, ...]
     failed: bool
@@ -148,14 +148,14 @@ class SampleRequest:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """The invocations that a scan has read."""
+    """The invocations that one scan has read."""
 
     table: pa.Table
     request: SampleRequest
 
     @property
     def suspended(self) -> pa.Table | None:
-        """Return the suspended ones, longest first, with the columns of ``waits/sql/suspended.sql``; None if unread."""
+        """Return the rows of suspended ones as ``waits/sql/suspended.sql`` does, longest first; None if not read."""
         if "suspended" not in self.request.statuses:
             return None
         rows = self.table.select(SUSPENDED).filter(self._is("status", "suspended"))
@@ -163,18 +163,18 @@ class Samples:
 
     @property
     def paused(self) -> list[str] | None:
-        """Return the ids of the paused ones; None if unread."""
+        """Return the ids of the paused ones; None if not read."""
         if "paused" not in self.request.statuses:
             return None
         return [str(id_) for id_ in self.table["id"].filter(self._is("status", "paused")).to_pylist()]
 
     @property
     def failed(self) -> list[dict[Any, Any]] | None:
-        """Return the failed ones; None if unread."""
+        """Return the failed ones; None if not read."""
         return records(self._with_result("failure", FAILURE)) if self.request.failed else None
 
     def slow_invocations(self, handler: Handler) -> pd.DataFrame | None:
-        """Return those of a handler that took long, the most recent first; None if unread."""
+        """Return the slow invocations of a handler, most recent first; None if not read."""
         service, name = handler
         if f"{service}/{name}" not in self.request.slow:
             return None
@@ -182,7 +182,7 @@ class Samples:
         return rows[(rows["target_service_name"] == service) & (rows["target_handler_name"] == name)].iloc[::-1]
 
     def details_of(self, ids: Sequence[str]) -> pd.DataFrame:
-        """Return id, handler, status, deployment and last progress of these invocations, as far as they were read."""
+        """Return id, handler, status, deployment and last progress of those of these invocations that were read."""
         rows = self.table.filter(pc.is_in(self.table["id"].cast(pa.large_string()), pa.array(ids, pa.large_string())))
         return rows.select(DETAILS).to_pandas()
 
@@ -195,14 +195,14 @@ class Samples:
 
 
 def handler_of_target(target: str | None) -> Handler:
-    """Return the service and the handler of a target: their names have no slash, while a key may have several."""
+    """Return the service and the handler of a target; these names have no slash, but a key may have several."""
     if not target:
         return _UNKNOWN
     return target.partition("/")[0], target.rpartition("/")[2]
 
 
 def sample_request(census: Census, slow: Sequence[Handler], *, failed: bool, suspended: int) -> SampleRequest:
-    """Return what one scan reads: ``slow`` handlers, failures where they matter, at most ``suspended`` suspended."""
+    """Return the request for one scan; ``failed`` adds failures, and ``suspended`` limits suspended invocations."""
     most = {"suspended": suspended, "invoked": MAX_ROWS, "paused": MAX_PAUSED}
     counts = {status: census.count_open(status) for status in most}
     statuses = tuple(status for status, count in counts.items() if 0 < count <= most[status])

@@ -1,4 +1,4 @@
-"""What the checks work on: one source at one time, with the reads that they share."""
+"""The context of the checks: one source at one time, with the reads that the checks share."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from restate_lab.errors import RestateLabError
 __all__ = ["Check", "CheckContext"]
 
 _DAY = timedelta(days=1)
-_HANDLERS = 3  # handlers of blocked invocations that are named
+_HANDLERS = 3  # handlers of blocked invocations to name
 T = TypeVar("T")
 _NO_SAMPLES = Samples(
     pa.table({name: pa.nulls(0, pa.large_string()) for name in DETAILS}),
@@ -56,10 +56,10 @@ _NO_SAMPLES = Samples(
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check of the doctor.
+    """One check of ``doctor``.
 
-    ``cost`` orders the checks, cheapest first: it takes about as long as so many counts over the status table, where
-    nothing is found. ``is_for_vqueues`` is set where it makes no sense on other servers.
+    ``cost`` orders the checks, cheapest first: if nothing is wrong, the check takes about as long as this many counts
+    over the status table. ``is_for_vqueues`` is set if the check applies only to servers with vqueues.
     """
 
     name: str
@@ -70,23 +70,23 @@ class Check:
 
 
 class CheckContext(DoctorReader):
-    """One source at one time, with the reads that the checks share: each is made by the first check that needs it."""
+    """One source at one time, with the reads that the checks share; the first check that needs a read makes it."""
 
     def __init__(self, source: Deadline, thresholds: Thresholds, *, clock: datetime) -> None:
         super().__init__(source)
         self.thresholds = thresholds
         self.clock = clock
-        """The source's own time, also where ``now`` looks ahead."""
+        """The current time of the source, even if ``now`` looks ahead."""
         self._edges: dict[str, pd.DataFrame] = {}
         self._computed: dict[Any, Any] = {}
 
     def age(self, since: datetime | None) -> timedelta:
-        """Return how long ago that was; zero where it is not known."""
+        """Return the age of a timestamp; zero if it is unknown."""
         return max(self.now - since, timedelta(0)) if since is not None else timedelta(0)
 
     @functools.cached_property
     def census(self) -> Census:
-        """Return the counts of all invocations: the one scan that most checks share."""
+        """Return the counts of all invocations, from the one scan that most checks share."""
         limits = self.thresholds
         rows = self.rows(
             "census",
@@ -99,7 +99,7 @@ class CheckContext(DoctorReader):
 
     @functools.cached_property
     def samples(self) -> Samples:
-        """Return the invocations that are examined one by one, as far as one scan can read them all."""
+        """Return the single invocations to examine, if one scan can read all of them."""
         limits, census = self.thresholds, self.census
         request = sample_request(
             census, list(census.slow_handlers(limits)), failed=census.fails_often(limits), suspended=limits.waits
@@ -107,16 +107,16 @@ class CheckContext(DoctorReader):
         if not request:
             return _NO_SAMPLES
         rows = self.table("samples", since=self.now - _DAY, slow_ms=limits.slow_ms, **request.params())
-        # There are far more than the census counted: then each kind is read on its own.
+        # If there are many more than the census counted, each kind is read separately.
         return Samples(rows, request) if len(rows) < request.limit else _NO_SAMPLES
 
     def failed_invocations(self) -> list[Row]:
-        """Return the invocations that failed for good within a day; a limit that cut off rows is noted."""
+        """Return the invocations that failed permanently in the last day; a limit adds a message to ``excluded``."""
         rows = self.samples.failed
         if rows is None:
             rows = self.rows("failed", since=self.now - _DAY, limit=MAX_FAILED + 1)
         if len(rows) > MAX_FAILED:
-            self.excluded.append(f"of the terminal failures of a day, only {MAX_FAILED:,} were read")
+            self.excluded.append(f"only {MAX_FAILED:,} of the failed invocations of the last day were read")
         return rows[:MAX_FAILED]
 
     def paused_invocations(self) -> list[Row]:
@@ -125,7 +125,7 @@ class CheckContext(DoctorReader):
         return self.ask("paused", limit=MAX_ROWS) if ids is None else self.ask("paused", ids=ids, limit=MAX_ROWS)
 
     def slow_invocations(self, handler: Handler) -> pd.DataFrame:
-        """Return ids and times of a handler's invocations that took long, the most recent first."""
+        """Return ids and times of the slow invocations of a handler, most recent first."""
         rows = self.samples.slow_invocations(handler)
         if rows is not None:
             return rows
@@ -133,7 +133,7 @@ class CheckContext(DoctorReader):
         return self.frame("slow_invocations", service=service, handler=name, ms=self.thresholds.slow_ms, limit=MAX_IDS)
 
     def details_of(self, ids: Iterable[str]) -> Mapping[str, Row]:
-        """Return the rows of ``invocations.sql`` by id, as far as these invocations exist."""
+        """Return the rows of ``invocations.sql`` by id, for those of these invocations that exist."""
         wanted = sorted(set(ids))
         try:
             known = {row["id"]: row for row in records(self.samples.details_of(wanted))}
@@ -166,7 +166,7 @@ class CheckContext(DoctorReader):
         }
 
     def latest_deployment(self, service: str) -> DeploymentInfo | None:
-        """Return the deployment of a service's latest revision; None where no deployment has the service any more."""
+        """Return the deployment of a service's latest revision; None if no deployment has the service now."""
         return next((each for each in self.deployments.values() if service in each.latest_of), None)
 
     @functools.cached_property
@@ -176,7 +176,7 @@ class CheckContext(DoctorReader):
             return ()
         rows = self.rows("attempts", limit=MAX_ROWS)
         if rows:
-            # What waits for them is needed in any case, and is read together with the samples.
+            # The waits are needed in any case, and reading them here reads the samples, too.
             _ = self._waits
         details = self.details_of(row["id"] for row in rows)
         known = ((row, details.get(row["id"])) for row in rows)
@@ -184,15 +184,15 @@ class CheckContext(DoctorReader):
 
     @functools.cached_property
     def storm_rows(self) -> list[Row]:
-        """Return the rows of ``retry_storm``: how many invocations fail, by handler, code and step."""
+        """Return the rows of ``retry_storm``: the number of failing invocations by handler, code and step."""
         return self.ask("retry_storm", limit=None)
 
     @property
     def waits(self) -> WaitAnalysis | None:
-        """Return which invocations wait for which; None where none is suspended or pending.
+        """Return which invocations wait for which; None if no invocation is suspended or pending.
 
         Raises:
-            RestateLabError: they cannot be read; the first attempt counts.
+            RestateLabError: the first read failed; it is not repeated.
         """
         if isinstance(self._waits, RestateLabError):
             raise self._waits
@@ -215,7 +215,7 @@ class CheckContext(DoctorReader):
             return error
 
     def edges(self, kind: str) -> pd.DataFrame:
-        """Return the edges of a kind, oldest first; what was not read is noted."""
+        """Return the edges of a kind, oldest first; ``excluded`` gets messages about data that was not read."""
         if self.waits is not None:
             self.excluded += self.waits.snapshot.excluded
         if kind not in self._edges:
@@ -227,40 +227,40 @@ class CheckContext(DoctorReader):
         return self._edges[kind]
 
     def once(self, compute: Callable[[CheckContext], T]) -> T:
-        """Return what a function of several checks computes, which is computed by the first one."""
+        """Return the result of a function that several checks share; it is called only once."""
         if compute not in self._computed:
             self._computed[compute] = compute(self)
         result: T = self._computed[compute]
         return result
 
     def _has_no_attempts(self) -> bool:
-        """Return whether the census has no running invocation; with vqueues, reading the failing ones is a scan."""
+        """Return whether no invocation is invoked: then a scan for failing ones (with vqueues) is not needed."""
         try:
             return not self.census.count_open("invoked")
         except RestateLabError:
             return False
 
     def blocked_by(self, ids: Iterable[str], *, at_least: int = 0) -> Blocked:
-        """Return the invocations that wait for these, directly or through others, as far as they were read.
+        """Return the invocations that were read and wait for these, directly or through others.
 
-        ``at_least`` is how many they are known to be.
+        ``at_least`` is the smallest possible number of them.
         """
         try:
             waits = self.waits
         except RestateLabError:
-            # The checks of waits report this error; a failure is worth a finding without what it blocks.
+            # The checks of waits report this error; the finding is useful even without the blocked invocations.
             return NONE_BLOCKED
         if waits is None:
             return NONE_BLOCKED
         start = set(ids)
         waiting = waits.graph.waiters_of(start)
-        # A deadlock or a blocker may have calls in its queues that were counted and not read.
+        # The queues of a deadlock or a blocker may have calls that were counted but not read.
         unread = sum(waits.snapshot.unread.get(id_, 0) for id_ in (*start, *waiting))
         blocked, count = tuple(sorted(waiting))[:MAX_IDS], max(len(waiting) + unread, at_least)
         return Blocked(blocked, count, self._label_of(blocked, count) if count else "")
 
     def most_blocking(self, ids: Sequence[str]) -> str:
-        """Return the one of these invocations for which most others wait, the first of equals: a good example."""
+        """Return the invocation for which most others wait, as an example; of several, the first one."""
         try:
             waits = self.waits
         except RestateLabError:

@@ -1,4 +1,4 @@
-"""The result of the doctor: its frames, and its text and its card."""
+"""The result of ``doctor``: its frames, its text and its card."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
     "title_of",
 ]
 
-_MAX_CAUSES = 25  # on the card; the frame has all
+_MAX_CAUSES = 25  # on the card; the frame has all of them
 _MAX_NOTES = 25
 _MAX_SHOWN_IDS = 12
 _NOTICEABLE = 0.01  # seconds
@@ -47,31 +47,31 @@ _COLOURS = {
 @public
 @dataclass(frozen=True, repr=False, eq=False)
 class Diagnosis:
-    """What is wrong with a source at a moment; ``doctor()`` makes it, and says what is in the frames."""
+    """The problems of a source at one time; ``doctor()`` returns it, and its docstring describes the frames."""
 
     findings: pd.DataFrame
     not_checked: pd.DataFrame
     checked: pd.DataFrame
     verdict: str
-    """"incomplete" where something was not checked, whatever was found; else "critical", "warning" or "healthy"."""
+    """"incomplete" if a check did not run or did not read everything; else "critical", "warning" or "healthy"."""
     worst: str | None
-    """The worst severity that was found; None without findings."""
+    """The worst severity of the findings; None without findings."""
     source: str
     version: str
     at: datetime
     seconds: float
     skipped: int
-    """Checks that were not selected."""
+    """The number of checks that were not selected."""
     queries: tuple[Mapping[str, Any], ...] = ()
-    """Each statement that was sent: ``sql``, ``params`` as JSON has them, ``times``."""
+    """Each statement that was sent: ``sql``, ``params`` as JSON values, ``times``."""
     suggested_calls: tuple[tuple[SuggestedCall, ...], ...] = ()
-    """The next step of each finding as data, in the order of ``findings``; ``suggested_code`` is the same as Python."""
+    """The next step of each finding as data, in the order of ``findings``; ``suggested_code`` is the same as code."""
     evidence_calls: tuple[SuggestedCall, ...] = ()
-    """The call that shows the rows behind each finding; ``evidence_code`` is the same as Python."""
+    """The call that shows the rows behind each finding; ``evidence_code`` is the same as code."""
 
     @property
     def where(self) -> str:
-        """Return on what this was read, and when."""
+        """Return the source, its version, and the time of the diagnosis."""
         return f"{self.source}, restate {self.version}, {format_timestamp(self.at)}"
 
     def by_severity(self, severity: str, /) -> pd.DataFrame:
@@ -93,7 +93,7 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class CheckRun:
-    """One check that ran: the number of its findings, and what it read itself."""
+    """One check that ran: the number of its findings, and the queries, seconds and rows that it needed."""
 
     check: str
     description: str
@@ -105,7 +105,7 @@ class CheckRun:
 
 @dataclass(frozen=True, slots=True)
 class CheckGap:
-    """One check that did not run, or not on everything; ``applies`` is False where it makes no sense here."""
+    """One check that did not run or did not read everything; ``applies`` is whether the server needs this check."""
 
     check: str
     description: str
@@ -125,7 +125,7 @@ def build_diagnosis(
     skipped: int,
     queries: Iterable[Mapping[str, Any]] = (),
 ) -> Diagnosis:
-    """Build the diagnosis from what the checks found, in this order, with its verdict."""
+    """Build the diagnosis and its verdict from the findings, which stay in this order."""
     worst = next((each.value for each in Severity if each in {finding.severity for finding in findings}), None)
     verdict = _verdict(worst, not_checked)
     frames = {
@@ -185,7 +185,7 @@ def _frame(rows: Sequence[Any], kind: type[Any]) -> pd.DataFrame:
 
 
 def title_of(diagnosis: Diagnosis) -> str:
-    """Return the numbers, worst first: "12 critical · 8 notes"; before them "incomplete" or "healthy" if it is so."""
+    """Return the counts, worst first: "12 critical · 8 notes", after the verdict if it is "incomplete" or "healthy"."""
     counts = diagnosis.findings["severity"].value_counts()
     parts = [
         diagnosis.verdict if diagnosis.verdict in {"healthy", "incomplete"} else "",
@@ -198,7 +198,7 @@ def title_of(diagnosis: Diagnosis) -> str:
 
 
 def footer_of(diagnosis: Diagnosis, suggested: Iterable[str] | None = None) -> str:
-    """Return what was checked, and how long it took; ``suggested`` is the code that is shown, None for Python."""
+    """Return the number of checks and their duration; ``suggested`` is the displayed code, None for Python."""
     skipped = f", {plural(diagnosis.skipped, 'other')} not selected" if diagnosis.skipped else ""
     needs_name = any("diagnosis." in code for code in suggested or diagnosis.findings["suggested_code"])
     note = "; in the code, diagnosis is this result" if needs_name else ""
@@ -206,7 +206,7 @@ def footer_of(diagnosis: Diagnosis, suggested: Iterable[str] | None = None) -> s
 
 
 def gap_reasons(diagnosis: Diagnosis) -> list[str]:
-    """Return why something was not checked, each reason once: "deadlocks, paused: the timeout of 60s was used up"."""
+    """Return each reason why checks did not run, with their names: "deadlocks, paused: the timeout of 60s is over"."""
     names: dict[str, list[str]] = defaultdict(list)
     for row in _gaps(diagnosis).to_dict("records"):
         names[row["reason"]].append(row["check"])
@@ -214,7 +214,7 @@ def gap_reasons(diagnosis: Diagnosis) -> list[str]:
 
 
 def _gaps(diagnosis: Diagnosis) -> pd.DataFrame:
-    """Return what was not checked and should have been."""
+    """Return the gaps of the checks that apply to this server."""
     return diagnosis.not_checked[diagnosis.not_checked["applies"].astype(bool)]
 
 
@@ -242,13 +242,13 @@ def _indent(code: str) -> str:
 
 
 def _duration(row: dict[Any, Any], diagnosis: Diagnosis) -> str:
-    """Return how long a finding has lasted: "for 2h 13m"; "" where it is not known."""
+    """Return the age of a finding: "for 2h 13m"; "" if unknown."""
     age = format_age(row["since"], diagnosis.at)
     return f"for {age}" if age else ""
 
 
 def card_of(diagnosis: Diagnosis) -> str:
-    """Return the card as HTML; whatever came from the cluster is text."""
+    """Return the card as HTML; all text from the cluster is escaped."""
     rows = diagnosis.findings.to_dict("records")
     causes = [row for row in rows if row["severity"] != "note"]
     notes = [row for row in rows if row["severity"] == "note"]
@@ -270,7 +270,7 @@ def card_of(diagnosis: Diagnosis) -> str:
 
 
 def _accent(diagnosis: Diagnosis) -> str:
-    """Return the colour of the worst: a gap does not make a critical finding look better."""
+    """Return the color of the card: a critical finding stays red even if the verdict is "incomplete"."""
     return _COLOURS["critical" if diagnosis.worst == "critical" else diagnosis.verdict]
 
 
@@ -298,12 +298,12 @@ def _finding_context(row: dict[Any, Any], now: datetime) -> dict[str, Any]:
         "since": format_timestamp(row["since"]) and f"since {format_timestamp(row['since'])}",
         "suggested_code": row["suggested_code"],
         "evidence_code": row["evidence_code"],
-        "more": f"{plural(row['count'], 'id')} and the rows" if len(row["ids"]) else "the rows",
+        "more": f"{plural(row['count'], 'ID')} and the query" if len(row["ids"]) else "the query",
         "ids": row["ids"][:_MAX_SHOWN_IDS],
         "more_ids": len(row["ids"]) and row["count"] - _MAX_SHOWN_IDS,
     }
 
 
 def _seconds(seconds: float) -> str:
-    """Return how long a check took; "" for what another check had already read."""
+    """Return how long a check took; "" if another check had already read its data."""
     return format_duration(seconds) if seconds >= _NOTICEABLE else ""

@@ -1,4 +1,4 @@
-"""Group what checks find: by a key, and by the pattern of the step in which it fails."""
+"""Group the rows of a check by a key and by the pattern of the step that fails."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from restate_lab.analysis.patterns import elide_data, step_patterns
 
 __all__ = ["MAX_PATTERNS", "StepGroup", "group_by", "group_by_step"]
 
-MAX_PATTERNS = 3  # of one handler and code; more of them have one cause outside of the steps
+MAX_PATTERNS = 3  # of one handler and code; more patterns have one common cause outside of the steps
 _SHOWN = 3
 _WIDTH = 40
 _T = TypeVar("_T")
 
 
 def group_by(members: Iterable[_T], key: Callable[[_T], Hashable]) -> list[list[_T]]:
-    """Return the members grouped by a key, in the order in which the keys first come."""
+    """Return the members grouped by a key; the groups are in the order of their first members."""
     groups: dict[Hashable, list[_T]] = defaultdict(list)
     for member in members:
         groups[key(member)].append(member)
@@ -34,11 +34,11 @@ class StepGroup(Generic[_T]):
     steps: Sequence[str | None]
     """The name of each member's step; None outside of any step."""
     labels: Sequence[str | None]
-    """For each member the pattern of its step; the name where no other step of the group has this pattern."""
+    """The pattern of each member's step; the name of the step if no other step in the group has the same pattern."""
 
     @property
     def only_step(self) -> str | None:
-        """Return the name of the step where it is the same for all members; None otherwise."""
+        """Return the name of the step if it is the same for all members, otherwise None."""
         return self.steps[0] if len(set(self.steps)) == 1 else None
 
     def text(self) -> str:
@@ -62,7 +62,7 @@ class StepGroup(Generic[_T]):
         )
 
     def messages(self, message: Callable[[_T], str]) -> list[str]:
-        """Return the message of each member, without the data that also stands in the name of its step."""
+        """Return the message of each member, without the data that is also in the name of its step."""
         return [
             message(member) if step is None or label is None else elide_data(message(member), step, label)
             for member, step, label in zip(self.members, self.steps, self.labels, strict=True)
@@ -78,8 +78,8 @@ def group_by_step(
 ) -> list[StepGroup[_T]]:
     """Return the members grouped by key (a handler and an error code) and by the pattern of their step.
 
-    Where more than ``most`` patterns have the same key, all of them are one group; None means no limit. Groups are in
-    the order in which their first members are.
+    If more than ``most`` patterns have the same key, they are one group; None means no limit. The groups are in the
+    order of their first members.
     """
     return [group for each in group_by(members, key) for group in _group_by_pattern(each, step, most)]
 

@@ -1,4 +1,4 @@
-"""The values of a diagnosis: findings with their severity, and the deployments and invocations they are about."""
+"""The values of a diagnosis: findings with their severity, and the deployments and invocations that they describe."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ __all__ = [
     "retrying_invocation",
 ]
 
-MAX_IDS = 1_000  # ids that a finding holds; its count has all
+MAX_IDS = 1_000  # ids in a finding; its count includes the others
 
 
 class Severity(StrEnum):
-    """How much a finding matters: from work that is blocked now and does not recover, to what is worth knowing."""
+    """The severity of a finding: ``critical`` work does not recover by itself, a ``note`` is only useful to know."""
 
     CRITICAL = "critical"
     WARNING = "warning"
@@ -44,7 +44,7 @@ _SEVERITIES = tuple(Severity)
 class Blocked:
     """The invocations that a cause blocks, directly or through others; ``count`` may exceed the ids that were read.
 
-    ``label`` is their number with their handlers, "3 Orders/place"; "" where a check describes them in its summary.
+    ``label`` is their number with their handlers, "3 Orders/place"; "" if the summary already describes them.
     """
 
     ids: tuple[str, ...] = ()
@@ -60,10 +60,11 @@ NONE_BLOCKED = Blocked()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One cause. ``ids`` are the invocations that are wrong (deployments for some checks), ``MAX_IDS`` at most.
+    """One cause. ``ids`` are the affected invocations (deployments for some checks), at most ``MAX_IDS``.
 
-    ``count`` is their number, ``since`` (UTC) the earliest trace of it, None where none is known. ``evidence`` is the
-    call that shows the rows behind it, ``suggested`` the next step: one call or several, one after another.
+    ``count`` is the number of all of them. ``since`` (UTC) is the earliest known time of the problem; None if unknown.
+    ``evidence`` is the call that shows the rows behind the finding. ``suggested`` is the next step: one or more calls
+    in order.
     """
 
     severity: Severity
@@ -79,17 +80,17 @@ class Finding:
 
     @property
     def text(self) -> str:
-        """Return the summary, followed by what it blocks."""
+        """Return the summary, followed by the blocked invocations."""
         return f"{self.summary}; blocks {self.blocked.label}" if self.blocked.label else self.summary
 
     @property
     def affected(self) -> int:
-        """Return how many invocations are affected: those that are stuck, and those that they block."""
+        """Return the number of affected invocations: the stuck ones, and the ones that they block."""
         return self.count + self.blocked.count
 
 
 def rank_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return the findings, worst first: by severity, then by how many are affected, then the oldest."""
+    """Return the findings, worst first: by severity, then by affected invocations, then oldest first."""
     return tuple(
         sorted(
             findings,
@@ -106,7 +107,7 @@ def rank_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentInfo:
-    """One registered deployment: its address, its creation time, and the services whose latest revision it has."""
+    """One registered deployment; ``latest_of`` are the services whose latest revision it has."""
 
     id: str
     endpoint: str
@@ -115,15 +116,15 @@ class DeploymentInfo:
 
 
 class FailureReason(Enum):
-    """Why attempts fail, as far as that decides what to do."""
+    """Why attempts fail; each reason needs a different action."""
 
     REMOVED = "its deployment was removed"
-    UNREACHABLE = "its deployment does not answer"
-    MISMATCH = "its code does not fit its journal"
+    UNREACHABLE = "its deployment does not respond"
+    MISMATCH = "its code does not match its journal"
     HANDLER = "its handler fails"
 
 
-# RT0023: the deployment answers 429 or 503, RT0012: with another status, or not as an SDK does.
+# RT0023: the deployment responds with 429 or 503. RT0012: with another status, or not as an SDK does.
 _REASONS = {
     "RT0010": FailureReason.UNREACHABLE,
     "RT0012": FailureReason.UNREACHABLE,
@@ -134,7 +135,7 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class RetryingInvocation:
-    """One invocation whose attempts fail; ``since`` is its last progress, ``next_at`` its next attempt."""
+    """One invocation whose attempts fail, with the time of its last progress and of its next attempt."""
 
     id: str
     service: str
@@ -154,7 +155,7 @@ class RetryingInvocation:
 
 
 def retrying_invocation(row: Mapping[Any, Any], details: Mapping[Any, Any]) -> RetryingInvocation:
-    """Return the invocation of a row of ``attempts.sql``, with its row of ``invocations.sql``."""
+    """Return the invocation of one row of ``attempts.sql`` and its row of ``invocations.sql``."""
     return RetryingInvocation(
         id=row["id"],
         service=details["target_service_name"],
@@ -170,7 +171,7 @@ def retrying_invocation(row: Mapping[Any, Any], details: Mapping[Any, Any]) -> R
 
 
 def failure_reason(code: str | None, *, is_deployed: bool) -> FailureReason:
-    """Return why attempts fail with that error code, on a deployment that is registered or not."""
+    """Return why attempts fail with this error code; ``is_deployed`` is whether the deployment is registered."""
     if not is_deployed:
         return FailureReason.REMOVED
     return _REASONS.get(code or "", FailureReason.HANDLER)

@@ -1,4 +1,4 @@
-"""Read the rows that the checks work on: named questions, and the statements of ``doctor/sql``."""
+"""Read the rows for the checks: from named questions and from the statements in ``doctor/sql``."""
 
 from __future__ import annotations
 
@@ -26,41 +26,41 @@ PINNED_INVOCATIONS = (
     "SELECT id, target, status FROM sys_invocation_status "
     "WHERE pinned_deployment_id = :deployment AND status <> 'completed'"
 )
-"""The statement that a finding suggests to list what is pinned to a deployment."""
+"""The statement that a finding suggests, to list the open invocations pinned to a deployment."""
 _IDS_PER_STATEMENT = 5_000
 Row = dict[Any, Any]
 
 
 class DoctorReader:
-    """Reads from one source at one time, and notes in ``excluded`` what a limit cut off."""
+    """Read from one source at one time; ``excluded`` collects messages about rows that a limit cut off."""
 
     def __init__(self, source: Deadline) -> None:
         self.source = source
         self.now = source.now
         self.excluded: list[str] = []
-        """What the current check did not read, as text."""
+        """Messages about the data that the current check did not read."""
 
     @property
     def has_vqueues(self) -> bool:
-        """Return whether the source is a server with vqueues."""
+        """Return whether the server has vqueues."""
         return bool(self.source.features.get("vqueues", False))
 
     def ask(self, name: str, **params: Any) -> list[Row]:
-        """Return the rows of a named question; a limit that cut off rows is noted."""
+        """Return the rows of a named question; ``excluded`` gets a message if a limit cut off rows."""
         frame = run_question(self.source, name, now=self.now, **params)
         if "truncated" in frame.attrs:
             self.excluded.append(str(frame.attrs["truncated"]["message"]))
         return records(frame)
 
     def ask_first(self, name: str, **params: Any) -> list[Row]:
-        """Return the first rows of a named question, where no more are needed."""
+        """Return the first rows of a named question when these are enough."""
         return records(run_question(self.source, name, now=self.now, **params))
 
     def rows(self, name: str, **params: Any) -> list[Row]:
         """Return the rows of a statement of ``doctor/sql``, in its variant for this source.
 
         Raises:
-            NotOnThisServer: the source lacks what it needs.
+            NotOnThisServer: the source does not have a required table, column or feature.
         """
         return records(self.frame(name, **params))
 
@@ -87,8 +87,8 @@ class DoctorReader:
                 return variant
             missing += needs
         raise NotOnThisServer(
-            f"{self.source.name} (restate {self.source.version}) lacks {', '.join(dict.fromkeys(missing))}, "
-            f"which this is read from."
+            f"{self.source.name} (restate {self.source.version}) does not have "
+            f"{', '.join(dict.fromkeys(missing))}, which this check needs."
         )
 
     def _has(self, need: str) -> bool:
@@ -103,7 +103,7 @@ class DoctorReader:
 
 
 def timestamp_of(value: Any) -> datetime | None:
-    """Return a timestamp as a plain datetime, to the microsecond; None where it is missing."""
+    """Return a timestamp as a plain datetime, to the microsecond; None if it is missing."""
     known = none_if_missing(value)
     if isinstance(known, pd.Timestamp):
         return known.to_pydatetime(warn=False)

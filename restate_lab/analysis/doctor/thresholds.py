@@ -1,4 +1,4 @@
-"""Every number that a check judges by, with its reason."""
+"""The thresholds of the checks, each with its reason."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ __all__ = ["Thresholds", "thresholds_of"]
 @public
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What is normal where no operator has set other values; ages count from the last progress."""
+    """The limits from which the checks of ``doctor`` report a problem; ages are counted from the last progress."""
 
-    # A connection that is lost for a moment costs two or three attempts within seconds, and mends itself.
+    # A short network failure causes two or three failed attempts within seconds and then recovers.
     attempts: int = 3
     failing_for: timedelta = timedelta(seconds=5)
-    # Back-offs of Restate's own policy end at one minute. An invocation that is tried again later than in ten has a
-    # policy of its own and is stuck until then, however seldom it has failed.
+    # The default retry policy of Restate waits at most one minute. An invocation that waits more than ten minutes has a
+    # policy of its own and is stuck until its next attempt, even if it has failed only once.
     next_attempt: timedelta = timedelta(minutes=10)
-    # So many at the same step are not bad luck of one of them.
+    # So many failures in the same step have a common cause.
     storm: int = 5
-    # A few calls behind a key are its everyday life; ten are people waiting for people.
+    # A few queued calls for a key are normal; ten are not.
     queue: int = 3
     long_queue: int = 10
-    # As the restate CLI marks ages: a minute is unusual; after ten somebody has noticed.
+    # The restate CLI uses the same limits: one minute is unusual, and after ten minutes users notice.
     waiting: timedelta = timedelta(minutes=1)
     waiting_long: timedelta = timedelta(minutes=10)
-    # Machines answer within seconds and people within the hour; whoever lost an awakeable's id can never answer.
+    # Programs resolve an awakeable within seconds and people within an hour; if its ID is lost, it is never resolved.
     awakeable: timedelta = timedelta(hours=1)
-    # Where so many of a handler have ended, so many times what they take is out of all proportion.
+    # If enough invocations of a handler succeeded, an awakeable is too old after this many times their median duration.
     answered: int = 20
     proportion: float = 100.0
-    # The web UI's threshold; with fewer than three alike a share says nothing.
+    # The rate is that of the web UI. A rate of fewer than three failures of the same kind is not meaningful.
     failures: int = 3
     failure_rate: float = 0.1
-    # A burst drowns in what a day retains.
+    # The failures of one hour are counted separately: a short burst is hidden in the totals of a day.
     recent: timedelta = timedelta(hours=1)
-    # Two seconds are what somebody in front of a screen notices.
+    # A user notices a delay of two seconds.
     slow: timedelta = timedelta(seconds=2)
     slower_than_others: float = 3.0
     slow_samples: int = 5
-    # Longer than any time limit that services use between themselves.
+    # This is longer than any timeout between services.
     attempt: timedelta = timedelta(hours=1)
-    # Every attempt reads the whole journal and is sent the whole state of its key.
+    # Every attempt reads the whole journal and receives the whole state of its key.
     journal_entries: int = 250
     journal_outlier: float = 10.0
     state_bytes: int = 64 * 1024
-    # The time that it takes to look at it, or to freeze it.
+    # The time that a person needs to examine or freeze the data.
     expires_within: timedelta = timedelta(hours=1)
-    # What SDKs since 2025 speak at least.
+    # SDKs released since 2025 support at least this version.
     protocol: int = 5
-    # Suspended and pending invocations whose waits are read, each; what is left out is said.
+    # At most this many suspended and this many pending invocations are read; the diagnosis reports how many are not.
     waits: int = 150_000
 
     @property
@@ -68,17 +68,17 @@ class Thresholds:
 
 
 def thresholds_of(overrides: Mapping[str, Any] | None) -> Thresholds:
-    """Return the thresholds with these overrides; durations as "30s", "2h" or a timedelta.
+    """Return the thresholds with these overrides; a duration is text such as "30s" or "2h", or a timedelta.
 
     Raises:
-        ArgumentError: there is no such threshold, or a value does not fit.
+        ArgumentError: a threshold is unknown, or a value is invalid.
     """
     defaults = Thresholds()
     known = [each.name for each in fields(Thresholds)]
     for name in overrides or {}:
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
-            raise ArgumentError(f"there is no threshold {name!r}; the nearest: {', '.join(nearest)}.")
+            raise ArgumentError(f"unknown threshold {name!r}; the closest names are {', '.join(nearest)}.")
     values = {name: _value(name, value, getattr(defaults, name)) for name, value in (overrides or {}).items()}
     return replace(defaults, **values)
 
@@ -88,5 +88,5 @@ def _value(name: str, value: Any, default: Any) -> Any:
         return to_timedelta(value, name=name)
     kinds = (int,) if isinstance(default, int) else (int, float)
     if not isinstance(value, kinds) or isinstance(value, bool) or not value >= 0:
-        raise ArgumentError(f"{name} is {value!r}: give a number such as {default!r}, zero or more.")
+        raise ArgumentError(f"invalid {name} {value!r}; use a number of 0 or more, for example {default!r}.")
     return type(default)(value)

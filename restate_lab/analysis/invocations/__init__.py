@@ -1,1 +1,1 @@
-"""Invocations for a list: the ones that filters leave, with equal failures grouped, counts of all, and histograms."""
+"""Invocations for a list: the filtered rows with equal failures grouped, counts by status, and histograms."""

@@ -1,6 +1,6 @@
-"""The filters of a list of invocations: what they take, and the conditions that they become.
+"""The filters of a list of invocations: their allowed values, and the SQL conditions that they become.
 
-Values enter a statement by ``:name`` alone. ``reader.py`` has the statement around the conditions.
+Values enter a statement only as ``:name``. ``reader.py`` has the statement around the conditions.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ __all__ = ["ALL", "MOST", "PRESETS", "RETRYING", "SORTS", "Conditions", "Filters
 
 ALL = "all"
 RETRYING = "retrying"
-"""Backing off, or running in an attempt after the first: rows that alternate between the two stay in the list."""
-MOST = 10_000  # rows; more is for SQL
+"""Backing off, or running in an attempt after the first, so that rows that alternate between both stay in the list."""
+MOST = 10_000  # rows; for more, use SQL
 SORTS = ("trouble", "newest", "oldest")
 _ENDED = tuple(name for name, status in STATUSES.items() if status.ended)
 _IN_FLIGHT = tuple(name for name in STATUSES if name not in _ENDED)
@@ -54,7 +54,7 @@ _ANY_TIME = datetime.fromisoformat("2026-01-01T00:00:00Z")
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What a statement is to meet: ``inner`` over the tables, ``outer`` over the columns that come out."""
+    """The conditions of a statement: ``inner`` is on the tables, ``outer`` is on the resulting columns."""
 
     inner: tuple[str, ...]
     outer: tuple[str, ...]
@@ -63,18 +63,20 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which invocations a list shows; a filter that is None hides nothing.
+    """Which invocations a list shows; a filter with the value None hides nothing.
 
-    ``status``: names of STATUSES, "retrying", or one of PRESETS; none is "in-flight". ``service``: a name, or several.
-    ``handler, key``: as in the target. ``deployment``: of the last attempt, or the pinned one. ``since, until`` and
-    ``ended_since, ended_until``: created or ended then (an age such as "2h", or a time with its zone). ``age``: created
-    at least so long ago. ``error_code``: such as "RT0007". ``retries``: the server's ``retry_count`` is at least this.
-    ``text``: the failure contains it; without a capital letter in it, case is ignored. ``id``: only these. ``limit``:
-    rows, at most. ``sort`` decides which rows come first, and so which ones ``limit`` keeps: "trouble" (paused, then
-    retrying with most attempts, pending, suspended, running, scheduled, failed, others), "newest" or "oldest".
+    ``status``: names of STATUSES, "retrying", or one of PRESETS; empty means "in-flight". ``service``: one name or
+    several. ``handler, key``: as in the target. ``deployment``: of the last attempt, or the pinned one.
+    ``since, until, ended_since, ended_until``: limits of the creation or end time (an age such as "2h", or a time with
+    its zone).
+    ``age``: minimum age. ``error_code``: such as "RT0007". ``retries``: minimum of the server's ``retry_count``.
+    ``text``: the failure contains this text; case is ignored if the text has no capital letter. ``id``: only these ids.
+    ``limit``: maximum number of rows. ``sort`` sets the order, and therefore which rows ``limit`` keeps: "trouble"
+    (paused, then retrying with most attempts, pending, suspended, running, scheduled, failed, others), "newest" or
+    "oldest".
 
     Raises:
-        ArgumentError: a value does not fit.
+        ArgumentError: a value is invalid.
     """
 
     status: tuple[str, ...] = ()
@@ -101,7 +103,7 @@ class Filters:
         for name in (*_TEXTS, "error_code", "text"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
-                raise ArgumentError(f"{name} is {value!r}: give a text.")
+                raise ArgumentError(f"{name} is {value!r}: it must be a text.")
         _check_whole("retries", self.retries, least=0, most=2**63 - 1)
         _check_whole("limit", self.limit, least=1, most=MOST)
         if self.sort not in SORTS:
@@ -114,28 +116,28 @@ class Filters:
 
     @property
     def changed(self) -> dict[str, Any]:
-        """Return the filters that differ from their defaults, as keyword arguments; a single name is a text."""
+        """Return the filters that differ from their defaults, as keyword arguments; a single name as plain text."""
         current = {field.name: getattr(self, field.name) for field in fields(self)}
         defaults = {field.name: field.default for field in fields(self)}
         return {name: _plain(value) for name, value in current.items() if value != defaults[name]}
 
     @property
     def narrowing(self) -> dict[str, Any]:
-        """Return the filters that may hide rows: all but the order and the limit."""
+        """Return the filters that can hide rows: all except the order and the limit."""
         return {name: value for name, value in self.changed.items() if name not in {"sort", "limit"}}
 
     @property
     def needs_now(self) -> bool:
-        """Tell whether the statement depends on the source's clock."""
+        """Return whether the statement depends on the source's clock."""
         return self.age is not None or bool(self._times())
 
     @property
     def needs_events(self) -> bool:
-        """Tell whether failures must be read from the journals' events, which costs a scan of these."""
+        """Return whether failures must be read from the journals' events, which requires a scan of all events."""
         return self.error_code is not None or bool(self.text)
 
     def without(self, *names: str) -> Filters:
-        """Return the same filters with these at their defaults."""
+        """Return the same filters with the named ones reset to their defaults."""
         defaults: dict[str, Any] = {field.name: field.default for field in fields(self) if field.name in names}
         return replace(self, **defaults)
 
@@ -144,9 +146,9 @@ class Filters:
         return replace(self, status=(ALL,))
 
     def conditions(self, now: datetime) -> Conditions:
-        """Return the conditions; ``now`` is the time that ages count from.
+        """Return the SQL conditions; ages are relative to ``now``.
 
-        The predicate on the raw status is first: it is the one that the server's scan takes in.
+        The condition on the raw status comes first, because the server applies it during the scan.
         """
         params: dict[str, Any] = {}
         inner = [self._raw_status(params)]
@@ -197,7 +199,7 @@ class Filters:
             conditions.append("error_code = :error_code")
             params["error_code"] = self.error_code
         if self.text:
-            # Not LIKE: in it, % and _ of a text would stand for others.
+            # Not LIKE: it would treat % and _ in the text as wildcards.
             is_plain = self.text == self.text.lower()
             conditions.append(f"strpos({'lower(failure)' if is_plain else 'failure'}, :text) > 0")
             params["text"] = self.text
@@ -205,7 +207,7 @@ class Filters:
 
 
 def statuses_of(status: Iterable[str]) -> tuple[str, ...]:
-    """Return the statuses that these names stand for; none is what has not ended."""
+    """Return the statuses of these names and presets; no name means the statuses of "in-flight"."""
     names = tuple(status) or ("in-flight",)
     return tuple(dict.fromkeys(word for name in names for word in PRESETS.get(name, (name,))))
 
@@ -226,10 +228,10 @@ def _check_status(status: object) -> tuple[str, ...]:
         if name not in known:
             nearest = nearest_names(str(name).replace("_", "-"), known, 1)
             hint = f"; did you mean {nearest[0]!r}?" if nearest else f"; choose from {', '.join(known)}."
-            raise ArgumentError(f"no status {name!r}{hint}")
+            raise ArgumentError(f"unknown status {name!r}{hint}")
     presets = [name for name in names if name in PRESETS]
     if presets and len(names) > 1:
-        raise ArgumentError(f"status has {presets[0]!r} and others: give it alone, or statuses only.")
+        raise ArgumentError(f"status has {presets[0]!r} and other names: pass the preset alone, or only statuses.")
     return () if names == ("in-flight",) else names
 
 
@@ -237,7 +239,7 @@ def _check_services(service: object) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(_as_list(service)))
     wrong = [name for name in names if not isinstance(name, str)]
     if wrong:
-        raise ArgumentError(f"service is {wrong[0]!r}: give a name, or a list of names.")
+        raise ArgumentError(f"service is {wrong[0]!r}: pass a name, or a list of names.")
     return names
 
 
@@ -251,7 +253,7 @@ def _check_whole(name: str, value: object, *, least: int, most: int) -> None:
     if value is None and name != "limit":
         return
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ArgumentError(f"{name} is {value!r}: give a whole number from {least:,} to {most:,}.")
+        raise ArgumentError(f"{name} is {value!r}: pass a whole number from {least:,} to {most:,}.")
 
 
 def _plain(value: Any) -> Any:

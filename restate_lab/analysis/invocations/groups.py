@@ -1,4 +1,4 @@
-"""Group invocations that fail in the same way, or that queue for the same key, so that a list shows each cause once."""
+"""Group invocations that fail in the same way or wait for the same key, so that a list shows each cause once."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _Row = Mapping[str, Any]
 
 
 def group_invocations(frame: pd.DataFrame, *, is_sorted: bool = False) -> pd.DataFrame:
-    """Return the rows of a list with ``group``, an id that equal rows share, and ``group_label``, what they share.
+    """Return the rows of a list with two more columns: ``group`` (an id per group) and ``group_label`` (its reason).
 
-    Two failures are equal where handler, pattern of the step and normalized message are. Both columns are null for a
-    row that equals no other. By default the worst status comes first, and in it the largest group; ``is_sorted`` keeps
-    the order of the frame.
+    Two failures are equal if their handler, step pattern and normalized message are equal. Both columns are null for a
+    row without an equal row. By default the worst status comes first, and within it the largest group; ``is_sorted``
+    keeps the order of the frame.
     """
     rows = [{name: none_if_missing(value) for name, value in row.items()} for row in records(frame[list(_COLUMNS)])]
     keys = _group_keys(rows)
@@ -67,7 +67,7 @@ def _order(
 
 
 def status_rank(status: str, retry_count: int | None = None) -> int:
-    """Return the place of a status in an order with the worst first, as the statement of the list has it."""
+    """Return the position of a status in the order "worst first", which the statement of the list also uses."""
     if status == "running" and (retry_count or 0) > 1:
         return _RANKS["backing-off"]
     if status in _RANKS:
@@ -97,7 +97,7 @@ def _group_keys(rows: Sequence[_Row]) -> list[tuple[Any, ...] | None]:
 
 
 def _kind(row: _Row) -> str:
-    """Return the status of a failing row, the same for all that alternate between two attempts."""
+    """Return the status of a failing row; rows that alternate between attempts and back-offs are all "retrying"."""
     status = str(row["status"])
     return RETRYING if status in {"backing-off", "running", "ready"} else status
 

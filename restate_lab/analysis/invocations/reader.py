@@ -1,8 +1,8 @@
-"""Read a list of invocations, the counts for its filters, and the histograms of when they were created and ended.
+"""Read a list of invocations, the counts for its filters, and histograms of creation and end times.
 
-The SQL is made of constant fragments, and is right with vqueues and without, on servers and on evidence. What is joined
-first is what the server holds in memory, so the small tables stand first. With vqueues a long back-off shows in
-sys_vqueue_entry_status alone, and its reason in the journal's events, as does that of a paused one.
+The SQL consists of constant fragments. It is correct with and without vqueues, on servers and on evidence. The server
+keeps the first table of a join in memory, so the small tables come first. With vqueues, a long back-off is visible only
+in sys_vqueue_entry_status, and its reason only in the journal's events. The reason of a pause is also only there.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ __all__ = [
 ]
 
 FIRST = 300  # rows of a first page
-_COUNT_WITHIN = 5.0  # seconds; a count is worth no more
-_PREFIX = r"^\[\d[^\]]*\] "  # of a failure that is tried again: "[500 Internal] "
+_COUNT_WITHIN = 5.0  # seconds; the list works without a count
+_PREFIX = r"^\[\d[^\]]*\] "  # of the failure of an invocation that is retried: "[500 Internal] "
 _BINS = 60
-# Servers give scheduled_start_at only where scheduled_at is read, too.
-# All that is filtered stands here, too: servers of 1.6 compare another column otherwise.
+# Servers return scheduled_start_at only if scheduled_at is also selected.
+# Every filtered column must also be selected: otherwise servers of version 1.6 compare another column.
 _COLUMNS = """
   id, target, target_service_name, target_handler_name, target_service_key, target_service_ty, status,
   created_at, modified_at, scheduled_start_at, completed_at, retry_count, next_retry_at, error_code,
@@ -76,7 +76,7 @@ _JOINED = """
       s.invoked_by_id, CAST(s.journal_size AS BIGINT) AS journal_size
     FROM {tables}
     WHERE {where}"""
-# Others have gone on since their last event, and it tells nothing about them any more.
+# Other invocations have made progress since their last event, so it does not describe their current state.
 _EVENT = """
         WHEN s.status = 'paused'{or_queued} THEN e.{name}"""
 _STATE = "sys_invocation_state r RIGHT JOIN sys_invocation_status s ON r.id = s.id"
@@ -143,28 +143,28 @@ _HISTOGRAM_FILTERS = {
 
 @dataclass(frozen=True, slots=True)
 class InvocationQuery:
-    """A statement and the values of its parameters; ``lab.sql(it.sql, params=it.params)`` runs it as it stands."""
+    """A statement and the values of its parameters; ``lab.sql(query.sql, params=query.params)`` runs it."""
 
     sql: str
     params: Mapping[str, Any]
 
     @property
     def counting(self) -> InvocationQuery:
-        """Return the statement that counts what this one would find without its limit."""
+        """Return the statement that counts the rows of this one without its limit."""
         inner = self.sql.replace(_BEGIN, _COUNT_BEGIN, 1).rpartition("\nORDER BY ")[0]
         return InvocationQuery(inner, {name: value for name, value in self.params.items() if name != "limit"})
 
     @property
     def for_ids(self) -> InvocationQuery:
-        """Return the statement that finds the ids alone: a scan of the few columns that filters and order need."""
+        """Return the statement that reads only the ids: it scans only the columns of the filters and the order."""
         return InvocationQuery(self.sql.replace(_BEGIN, _IDS_BEGIN, 1), {**self.params, "limit": FIRST})
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What was read: ``total`` is how many the source has, None if not counted; ``note`` is shown above the list.
+    """The result of a read: ``total`` is the number of matching rows in the source, None if they were not counted.
 
-    ``is_first_page`` tells that there are more rows, which ``read_rows`` reads.
+    ``note`` is shown above the list. ``is_first_page`` means that there are more rows; ``read_rows`` reads all of them.
     """
 
     frame: pd.DataFrame
@@ -177,11 +177,11 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How many invocations were created and ended in each span of time.
+    """How many invocations were created and ended in each time span.
 
-    ``counts`` has ``kind`` ("created", "ended"), ``start`` (UTC, of a span), ``result`` ("created", or how they
-    ended: "succeeded", "failed", "cancelled", "killed") and ``n``; spans without any have no row. ``start`` and ``end``
-    are the window.
+    ``counts`` has the columns ``kind`` ("created", "ended"), ``start`` (of the span, UTC), ``result`` ("created", or
+    for ended ones "succeeded", "failed", "cancelled", "killed") and ``n``. Spans without invocations have no row. The
+    window is from ``start`` to ``end``.
     """
 
     counts: pd.DataFrame
@@ -191,10 +191,10 @@ class Histogram:
 
 
 def statement_of(filters: Filters, *, now: datetime, has_vqueues: bool) -> InvocationQuery:
-    """Return the statement that finds the invocations, in the order of ``filters.sort``.
+    """Return the statement that reads the invocations, in the order of ``filters.sort``.
 
-    A text or an error code joins the journals' events, which cost a scan of these; without them the failures that only
-    events have are null, and ``errors_sql`` gives them for the rows that were found.
+    A filter by text or error code joins the journals' events, which requires a scan of all events. Without such a
+    filter, failures that are recorded only in events are null; ``errors_sql`` reads them for the resulting rows.
     """
     conditions = filters.conditions(now)
     before, body = _body(conditions, has_vqueues=has_vqueues, events=filters.needs_events)
@@ -221,7 +221,7 @@ def _body(conditions: Conditions, *, has_vqueues: bool, events: bool) -> tuple[s
 
 
 def errors_sql() -> str:
-    """Return the statement that gives the last error of each of ``:ids`` that its journal's events have: point reads.
+    """Return the statement that reads the last error of each of ``:ids`` from its journal's events, by point reads.
 
     Columns: ``id, error_code, failure`` (the first line), ``step``.
     """
@@ -235,9 +235,10 @@ def _tables(*, has_vqueues: bool, events: bool) -> str:
 
 @translate_errors
 def read_first_rows(source: Source, filters: Filters) -> Rows:
-    """Read the first 300 of the rows that the filters leave, or all where there are fewer.
+    """Read the first 300 matching rows, or all rows if there are fewer.
 
-    Their ids come first, then the rows by id, which costs a large server about half of what all columns do.
+    The ids are read first, and then the rows by id. On a large server this takes about half the time of one read with
+    all columns.
     """
     if filters.limit <= FIRST or filters.id or filters.needs_events:
         return read_rows(source, filters)
@@ -249,7 +250,7 @@ def read_first_rows(source: Source, filters: Filters) -> Rows:
     rows = replace(read_rows(source, replace(filters, id=tuple(ids))), filters=filters, statement=statement)
     if len(ids) < FIRST:
         return rows
-    return replace(rows, total=None, note=f"{rows.note} The rest is being read.".strip(), is_first_page=True)
+    return replace(rows, total=None, note=f"{rows.note} Loading the other rows.".strip(), is_first_page=True)
 
 
 def _statement_for(source: Source, filters: Filters) -> InvocationQuery:
@@ -259,7 +260,7 @@ def _statement_for(source: Source, filters: Filters) -> InvocationQuery:
 
 @translate_errors
 def read_rows(source: Source, filters: Filters) -> Rows:
-    """Read what the filters leave; an invocation that changes between two statements is as the first one saw it."""
+    """Read the matching rows; an invocation that changes between two statements is shown as the first one read it."""
     statement = _statement_for(source, filters)
     frame = check_columns(source.sql(statement.sql, params=statement.params), statement.sql, source)
     total, note = len(frame), ""
@@ -276,11 +277,13 @@ def read_rows(source: Source, filters: Filters) -> Rows:
 
 @translate_errors
 def count_by_status(source: Source, filters: Filters) -> pd.DataFrame:
-    """Count invocations by service and status, whatever the filters say of these two, of failures and of attempts.
+    """Count invocations by service and status; the filters on service, status, failures and attempts are ignored.
+
+    This scans the status of every invocation.
 
     Returns:
         One row per ``target_service_name``, ``status`` and ``is_retried`` (running in an attempt after the first), with
-        ``n``. A scan of every invocation's status.
+        the count ``n``.
     """
     conditions = _for_counting(filters).conditions(source.now if filters.needs_now else datetime.now(UTC))
     _, body = _body(conditions, has_vqueues=source.features.get("vqueues", False), events=False)
@@ -294,7 +297,7 @@ def _for_counting(filters: Filters) -> Filters:
 
 @translate_errors
 def read_histogram(source: Source, filters: Filters, *, window: timedelta) -> Histogram:
-    """Count what was created and what ended in the last ``window``, of the filters' services, handler and key."""
+    """Count invocations created or ended in the last ``window``, for the filters' services, handler and key."""
     span = max(timedelta(seconds=1), timedelta(seconds=round(window.total_seconds() / _BINS)))
     end = source.now
     start = _floor(end - window, span)
@@ -307,13 +310,13 @@ def read_histogram(source: Source, filters: Filters, *, window: timedelta) -> Hi
 
 
 def _floor(moment: datetime, span: timedelta) -> datetime:
-    """Return the start of the span that a time is in, as the server's date_bin has it."""
+    """Return the start of the span that contains a time, computed like the server's date_bin."""
     seconds = int(moment.timestamp() // span.total_seconds()) * span.total_seconds()
     return datetime.fromtimestamp(seconds, UTC)
 
 
 def _newest_runs(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Return the newest run of each id, and a note on the others: some sources keep several runs of one id."""
+    """Return the newest run of each id and a note about the older ones; some sources keep several runs of one id."""
     older = frame.sort_values("created_at", ascending=False, kind="stable")["id"].duplicated().reindex(frame.index)
     if not older.any():
         return frame, ""
@@ -322,7 +325,7 @@ def _newest_runs(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 
 def without_prefix(failure: str) -> str:
-    """Return the failure of one that is tried again without what the server puts before it."""
+    """Return the failure of a retrying invocation without the server's prefix, such as "[500 Internal] "."""
     return re.sub(_PREFIX, "", failure)
 
 
@@ -334,13 +337,13 @@ def _count(source: Source, statement: InvocationQuery) -> tuple[int | None, str]
         )
     except TimedOut:
         limit, within = statement.params["limit"], format_duration(_COUNT_WITHIN)
-        return None, f"These are the first {limit:,}; how many there are was not counted within {within}."
+        return None, f"Showing the first {limit:,} rows; the total could not be counted within {within}."
     check_rows(rows, counting.sql, source)
     return int(rows["n"].iloc[0]), ""
 
 
 def _add_reasons(source: Source, frame: pd.DataFrame) -> str:
-    """Fill in the failures of the paused ones and of long back-offs, which stand in their journals' events alone."""
+    """Add the failures of paused invocations and of long back-offs, which only their journals' events have."""
     lacking = frame["failure"].isna() & frame["status"].isin(["paused", "backing-off"])
     if not lacking.any():
         return ""

@@ -1,4 +1,4 @@
-"""The journal of an invocation as a frame: one row per entry, callees' journals below the calls that made them."""
+"""The journal of an invocation as a frame: one row per entry, with the journals of callees below their calls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from restate_lab.source import Source, check_supported
 
 __all__ = ["journal", "read_journal"]
 
-_MOST_ENTRIES = 100_000  # of one level's callees, by what sys_invocation says
+_MOST_ENTRIES = 100_000  # of all callees of one level, counted by sys_invocation.journal_size
 
 
 @translate_errors
@@ -39,66 +39,69 @@ def journal(
     limit: int = 500,
     timeout: DurationInput | None = None,
 ) -> pd.DataFrame:
-    """Return the journal of one invocation, one row per entry in the order of their index.
+    """Return the journal of one invocation: one row per entry, ordered by index.
 
-    A row is a command together with the notifications that answer it, or a signal. ``depth=2`` brings the journals of
-    its callees in, below the calls that made them, ``depth=3`` those of theirs; ``limit`` invocations per level at
-    most. ``payloads=True`` also reads what the entries carry, which is heavy where that is large. ``timeout`` is for
-    the whole call; None leaves each statement to the connection's own limit.
+    A row is a command with the notifications that complete it, or a signal. ``depth=2`` also reads the journals of its
+    callees and inserts them below their calls, ``depth=3`` also those of their callees; at most ``limit`` invocations
+    per level. ``payloads=True`` also reads the entries' payloads, which is slow for large payloads. ``timeout`` is for
+    the whole call; with None, each statement has the connection's own limit.
 
-    A notebook shows the journal as a card, with a bar of time in each row; ``head()`` and filters give plain tables.
+    A notebook shows the journal as a card with a time bar in each row; ``head()`` and filters return plain tables.
 
-    Columns, None where an entry has no such thing:
+    Columns, None where an entry has no such value:
 
-    - ``invocation_id, depth`` (1 is the one asked for), ``index`` (None for a wait that is not written down yet)
-    - ``entry_type`` as Restate names it ("Run", "Call", "Sleep", "Signal", …; awaited awakeables are "Signal"),
+    - ``invocation_id, depth`` (1 is the requested invocation), ``index`` (None for a wait that is not in the journal
+      yet)
+    - ``entry_type`` with Restate's name ("Run", "Call", "Sleep", "Signal", …; awaited awakeables are "Signal"),
       ``name`` (of a step, or of a signal; signal 1 is "cancel")
-    - ``status``: "done", "failed", "open", or "abandoned" when the invocation ended first; None if it cannot be told
-    - ``open``: whether it is what the invocation still does or waits for
-    - ``started, completed`` (UTC), ``duration``. Restate writes a command down when the handler gets there; what comes
-      with a result is completed at once. A restart as new keeps the times of the entries that it copies. When a handler
-      began to wait for a signal is not known.
-    - ``result``: "success", "failure" or "void" (nothing there); of SendSignal and CompleteAwakeable what they send
-    - ``failure, failure_code``: how it failed for good; None in journals above 32 MB, unless payloads are read
-    - ``callee, callee_target``: the invocation that was called, sent to, attached to, signalled, or waits for the
-      awakeable; ``wakes_at`` (UTC): when a sleep ends or a delayed send starts; ``promise, awakeable_id, state_key``
-    - ``retries``: how often it failed and was tried again. ``retries_at_least`` says that there may have been more:
-      equal errors in a row are kept once, and only what is tried at present has a counter. None where the source
-      has no events. An error between two entries stands at the one before.
+    - ``status``: "done", "failed", "open", or "abandoned" if the invocation ended first; None if it is unknown
+    - ``open``: whether the invocation still executes this entry or waits for it
+    - ``started, completed`` (UTC), ``duration``. Restate records a command when the handler reaches it; a command that
+      needs no result is completed at the same time. A restart as new keeps the times of the entries that it copies.
+      The time at which a handler began to wait for a signal is unknown.
+    - ``result``: "success", "failure" or "void" (empty); for SendSignal and CompleteAwakeable the result that they send
+    - ``failure, failure_code``: the final failure; None in journals above 32 MB, unless payloads are read
+    - ``callee, callee_target``: the invocation that was called, sent to, attached to or signalled, or that waits for
+      the awakeable; ``wakes_at`` (UTC): when a sleep ends or a delayed send starts
+    - ``promise, awakeable_id, state_key``: the names or ids that the entry uses
+    - ``retries``: the number of failed attempts. If ``retries_at_least`` is true, there may have been more: the server
+      records consecutive equal errors once, and counts only the attempts of the current entry. None if the source has
+      no events. An error between two entries is assigned to the earlier entry.
     - ``last_error, last_error_code``: the last of these errors
     - ``size`` (bytes, of command and notifications; None before 1.7)
-    - ``command_index`` (counts commands only, as in ``last_failure_related_command_index``), ``completion_index`` (of
-      the notification; ``from`` of a restart as new counts these, too)
-    - ``caller`` (the invocation a callee's row belongs below), ``children`` (rows brought in below; None if not asked)
-    - with ``payloads``: ``payload`` (what came of it, or what was written), ``argument`` (of a call), each parsed as
-      JSON (as Python's ``json.loads`` does), else as text, else bytes, None where empty; ``headers`` (a dict). Secret
-      headers are masked, also those of a response that a payload repeats; other parts of payloads are not.
+    - ``command_index`` (counts commands only, like ``last_failure_related_command_index``), ``completion_index`` (of
+      the notification; ``from`` of a restart as new also counts notifications)
+    - ``caller`` (the invocation that made the call above a callee's rows), ``children`` (number of rows inserted below;
+      None if ``depth`` excludes them)
+    - with ``payloads``: ``payload`` (the result, or the value that was written), ``argument`` (of a call), each parsed
+      as JSON (like Python's ``json.loads``), else text, else bytes, None if empty; ``headers`` (a dict). Secret headers
+      are masked, also if a payload repeats them, for example in a response; other parts of payloads are not masked.
 
     ``frame.attrs`` has ``id, target, status, source, version, read_at, depth``, ``failed_attempts`` (since the
-    invocation last made progress; None where the server does not say), ``invocations`` (id → the attempts of each
+    invocation last made progress; None if the server does not report it), ``invocations`` (id → the attempts of each
     invocation that is in flight or had errors), ``queries`` (the statements that were sent, with ``sql, params,
     times``), ``note`` if there is no journal, and ``truncated`` if callees were not read, with a warning
     (Truncated).
 
-    An awakeable that is awaited shows once the invocation is suspended, a named signal also only since 1.7: before
-    that, nothing on the server tells of it.
+    An awaited awakeable is visible only while the invocation is suspended; a named signal also needs version 1.7 or
+    later. Otherwise the server has no record of it.
 
     Raises:
-        ArgumentError: this is no invocation id, or depth or limit is below 1.
-        NotFound: there is no such invocation (any more).
+        ArgumentError: the value is not an invocation id, or depth or limit is below 1.
+        NotFound: the invocation does not exist, or no longer exists.
         NotOnThisServer: the source is too old.
         TimedOut: not everything was read within ``timeout``.
-        RestateLabError: what ``source.arrow`` raises.
+        RestateLabError: any error of ``source.arrow``.
     """
     for name, value in (("depth", depth), ("limit", limit)):
         if value < 1:
-            raise ArgumentError(f"{name} is {value!r}: give a whole number, 1 or more.")
+            raise ArgumentError(f"{name} is {value!r}: pass a whole number, 1 or more.")
     limited = within(source, timeout, verb="journal")
     frame, _ = read_journal(limited, invocation_id, depth=depth, payloads=payloads, limit=limit)
     if "truncated" in frame.attrs:
         warnings.warn(
             frame.attrs["truncated"]["message"], Truncated, stacklevel=3
-        )  # of the caller of the decorated function
+        )  # point to the caller of the decorated function
     return with_card(frame, journal_html)
 
 
@@ -112,9 +115,9 @@ def read_journal(
     name: str = "id",
     expand: Collection[str] | None = None,
 ) -> tuple[pd.DataFrame, Invocation]:
-    """Return the frame that ``journal`` gives, without its warning, and what it was made of.
+    """Return the frame of ``journal`` without its warning, and the invocation that it was built from.
 
-    With ``expand`` the journals of these callees are brought in, at any depth, and no others.
+    With ``expand``, only the journals of these callees are inserted, at any depth.
     """
     check_invocation_id(invocation_id, name=name)
     check_supported(source, "journal()")
@@ -148,13 +151,13 @@ def read_journal(
 def _read_tree(
     reader: JournalReader, root: str, *, depth: int, limit: int, only: Collection[str] | None = None
 ) -> JournalTree:
-    """Read an invocation's journal, and level by level those of its callees, each invocation once."""
+    """Read an invocation's journal and, level by level, the journals of its callees; each invocation once."""
     tree = JournalTree(root, depth)
     rows = reader.rows([root])
     if not rows:
         raise NotFound(
-            f"{reader.source.name} has no invocation {root}. It may never have been there, have been purged, have "
-            f"outlived its retention, or have been cancelled or killed before it started, which leaves no row.",
+            f"{reader.source.name} has no invocation {root}. Possible reasons: it never existed, it was purged, its "
+            f"retention has passed, or it was cancelled or killed before it started, which leaves no row.",
             status=404,
         )
     for level in range(1, depth + 1):
@@ -178,7 +181,7 @@ def _callees(invocation: Invocation) -> list[str]:
 
 
 def _take_within_bounds(rows: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Mapping[str, Any]], int]:
-    """Return the first of these invocations whose journals are not too long together, and how many are left out."""
+    """Return the first invocations whose journals together are within the limit, and the number of excluded ones."""
     kept: dict[str, Mapping[str, Any]] = {}
     entries = 0
     for id_, row in rows.items():
@@ -189,21 +192,21 @@ def _take_within_bounds(rows: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str
 
 
 def _reason_for_no_entries(invocation: Invocation, now: datetime) -> str:
-    """Return why there are no entries."""
+    """Return the reason why there are no entries."""
     row = invocation.row
     if not row["ended"]:
-        return f"it is {invocation.status}, and has no journal before it starts"
+        return f"it is {invocation.status} and has not started yet"
     kept, completed = row["journal_retention"], row["completed_at"]
     if kept == timedelta(0):
         return "its journal was not retained: the journal retention of its handler is 0"
     if kept and completed and completed + kept < now:
-        return f"its journal was kept for {kept} after it completed, which is over"
+        return f"its journal was retained for {kept} after completion, and this time has passed"
     return "its journal was purged"
 
 
 def _truncation_message(tree: JournalTree) -> str:
     parts = ", ".join(f"{count:,} callees at {level}" for level, count in tree.excluded.items())
     return (
-        f"{parts} were left out of the journal of {tree.root}; read more with limit=, up to {_MOST_ENTRIES:,} entries "
-        f"per level, or read the journal of one of them."
+        f"The journal of {tree.root} excludes {parts}. Pass a higher limit= (at most {_MOST_ENTRIES:,} entries are "
+        f"read per level), or read the journal of a single callee."
     )

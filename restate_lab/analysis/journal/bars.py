@@ -1,7 +1,7 @@
-"""The rows of a journal as they are drawn: what each entry is, how it stands, and from when to when.
+"""The rows of a journal for drawing: the label, outcome, start and end of each entry.
 
-``journal_bars`` reads the frame of ``rl.journal``. Everything here is pure: cards, panels and plots draw these rows, so
-that an entry looks the same everywhere. ``card.py`` puts them on an axis of time.
+``journal_bars`` reads the frame of ``rl.journal``. Cards, panels and plots draw these rows, so that an entry looks the
+same everywhere. ``card.py`` places them on a time axis.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ OutcomeName: TypeAlias = Literal["done", "pending", "waiting", "retrying", "fail
 """A key of ``status.OUTCOMES``."""
 
 HANDLER = "Handler"
-"""The entry type of a row for code that fails between two entries."""
+"""The entry type of a row for handler code that fails between two entries."""
 
 _NAMES = ("name", "callee_target", "promise", "state_key", "awakeable_id")
 _FAILING = frozenset({"backing-off", "paused", "ready", "running"})
-_PREFIX = r"^\[\d[^\]]*\] "  # the server's, of a failure that is tried again: "[500 Internal] "
+_PREFIX = r"^\[\d[^\]]*\] "  # the server's prefix of a failure that is retried: "[500 Internal] "
 _UNKNOWN = Status("", "")
-_FIRST = 20  # rows at the top that are kept in a journal that is cut
+_FIRST = 20  # rows at the top that a shortened journal keeps
 
 
 @dataclass(frozen=True, slots=True)
 class JournalRow:
     """One entry of a journal, or the handler's code that fails between two entries.
 
-    ``key`` identifies the row over several reads, ``parent`` is the key of the call that it hangs below. ``start`` and
-    ``end`` are UTC; ``end`` is None while the entry is open, ``start`` is None where it is not known. ``value`` is the
-    result, the error, or what the entry waits for. ``attempts`` are the times at which errors were recorded: Restate
-    records equal errors in a row once, so there may be fewer than ``failed_attempts``.
+    ``key`` identifies the row across reads; ``parent`` is the key of the call above a callee's row. ``start`` and
+    ``end`` are UTC: an open entry has no ``end``, and an unknown ``start`` has the value None. ``value`` is the result,
+    the error, or the awaited event. ``attempts`` are the times at which errors were recorded: Restate records
+    consecutive equal errors once, so there may be fewer times than ``failed_attempts``.
     """
 
     key: str
@@ -64,22 +64,22 @@ class JournalRow:
     wakes_at: datetime | None = None
     callee: str | None = None
     can_expand: bool = False
-    """Whether it called an invocation whose journal was not read."""
+    """Whether the entry called an invocation whose journal was not read."""
 
     @property
     def error(self) -> str:
-        """Return the error that it failed or fails with; "" without one."""
+        """Return the error of a failed or failing entry; "" without an error."""
         return self.value if self.outcome in {"failed", "retrying"} else ""
 
     @property
     def attempts_text(self) -> str:
-        """Return how many attempts failed, as "372 failed attempts"; "" if none did."""
+        """Return the number of failed attempts as text ("372 failed attempts"); "" for zero."""
         if not self.failed_attempts:
             return ""
         return f"{'at least ' if self.at_least else ''}{plural(self.failed_attempts, 'failed attempt')}"
 
     def duration(self, now: datetime) -> str:
-        """Return how long it took, or has taken until ``now``; "" where that is not known, and for no time at all."""
+        """Return the duration, up to ``now`` for an open entry; "" if it is unknown or zero."""
         if self.start is None or self.start == self.end or (self.end is None and self.outcome == "pending"):
             return ""
         return format_duration(max(0.0, ((self.end or now) - self.start).total_seconds()))
@@ -87,9 +87,9 @@ class JournalRow:
 
 @dataclass(frozen=True, slots=True)
 class JournalBars:
-    """The rows of a journal in the frame's order, and the time until which open ones reach.
+    """The rows of a journal in the frame's order; the bars of open rows end at ``now``.
 
-    ``hidden`` is the number of rows that ``limit`` removed; ``note`` gives the reason when there are no rows.
+    ``hidden`` is the number of rows that ``limit`` removed; ``note`` is the reason if there are no rows.
     """
 
     rows: tuple[JournalRow, ...]
@@ -99,7 +99,7 @@ class JournalBars:
     note: str = ""
 
     def limit(self, most: int) -> JournalBars:
-        """Return at most so many rows: the first ones, those that did not succeed, and then the latest."""
+        """Return at most ``most`` rows: the first rows, then rows that did not succeed, then the latest rows."""
         excess = len(self.rows) - most
         if excess <= 0:
             return self
@@ -116,7 +116,7 @@ class JournalBars:
 
 
 def journal_bars(frame: pd.DataFrame) -> JournalBars:
-    """Return the rows to draw of a frame of ``rl.journal``, of any depth."""
+    """Return the rows to draw for a frame of ``rl.journal`` with any depth."""
     attrs = frame.attrs
     now = _time(attrs.get("read_at")) or _latest(frame)
     attempts = {id_: _Attempts.from_attrs(facts) for id_, facts in attrs.get("invocations", {}).items()}
@@ -131,7 +131,7 @@ def journal_bars(frame: pd.DataFrame) -> JournalBars:
 
 @dataclass(frozen=True, slots=True)
 class _Attempts:
-    """How the attempts of one invocation went, from ``attrs`` of the frame."""
+    """The state of one invocation's attempts, from ``attrs`` of the frame."""
 
     status: str
     failed: int | None
@@ -156,7 +156,7 @@ class _Attempts:
 
     @property
     def is_failing(self) -> bool:
-        """Whether the last attempt failed, and the next one has not made progress since."""
+        """Whether the last attempt failed and the invocation has made no progress since."""
         return self.status in _FAILING and bool(self.failed or self.last_failure or self._is_paused_by_error)
 
     @property
@@ -178,7 +178,7 @@ def _rows(frame: pd.DataFrame, attempts: Mapping[str, _Attempts], now: datetime)
         id_ = entry["invocation_id"]
         parent = parents.setdefault(id_, before if entry["depth"] > 1 else None)
         unnumbered += entry["index"] is None
-        key = f"{id_}/{f'signal {unnumbered}' if entry['index'] is None else entry['index']}"
+        key = f"{id_}/signal {unnumbered}" if entry["index"] is None else f"{id_}/{entry['index']}"
         yield _row(entry, key, parent, attempts.get(id_), now)
         before = key
 
@@ -220,7 +220,7 @@ def _outcome(entry: Mapping[str, Any], attempts: _Attempts | None) -> OutcomeNam
 
 
 def _is_failing_at(entry: Mapping[str, Any], attempts: _Attempts) -> bool:
-    """Return whether it is this open entry at which the attempts fail."""
+    """Return whether the attempts fail at this open entry."""
     if not attempts.is_failing:
         return False
     if attempts.command_index is not None:
@@ -229,7 +229,7 @@ def _is_failing_at(entry: Mapping[str, Any], attempts: _Attempts) -> bool:
 
 
 def _value(entry: Mapping[str, Any], outcome: str, attempts: _Attempts | None, now: datetime) -> str:
-    """Return the error, what the entry waits for, or its result, on one line."""
+    """Return the error, the awaited event or the result, on one line."""
     if outcome == "failed":
         return entry.get("failure") or "failed; its error was not read"
     if outcome == "retrying":
@@ -241,28 +241,28 @@ def _value(entry: Mapping[str, Any], outcome: str, attempts: _Attempts | None, n
         if wakes_at:
             return f"until {format_timestamp(wakes_at, now=now)}"
         is_between_attempts = attempts is not None and attempts.is_failing and entry["entry_type"] == "Run"
-        return "waits for the next attempt" if is_between_attempts else _WAITS.get(entry["entry_type"], "")
+        return "waiting for the next attempt" if is_between_attempts else _WAITS.get(entry["entry_type"], "")
     return payload_line(entry)
 
 
 _WAITS = {
-    "Call": "waits for the callee",
-    "Run": "under way",
-    "Signal": "waits for a signal",
-    "GetPromise": "waits for the promise",
-    "AttachInvocation": "waits for the invocation",
+    "Call": "waiting for the callee",
+    "Run": "in progress",
+    "Signal": "waiting for a signal",
+    "GetPromise": "waiting for the promise",
+    "AttachInvocation": "waiting for the invocation",
 }
 
 
 def _attempt_times(index: int | None, attempts: _Attempts | None, failing: _Attempts | None) -> tuple[datetime, ...]:
-    """Return when errors were recorded at an entry, and when the last attempt began if it fails there."""
+    """Return the times of the errors at an entry, and the start of the last attempt if it fails there."""
     times = attempts.errors.get(index, ()) if attempts and index is not None else ()
     last = failing.last_start_at if failing else None
     return times if last is None or any(time >= last for time in times) else (*times, last)
 
 
 def _mark_expandable(rows: Sequence[JournalRow]) -> list[JournalRow]:
-    """Mark the calls below which no journal was read."""
+    """Mark the calls whose callee's journal was not read."""
     parents = {row.parent for row in rows}
     return [
         replace(row, can_expand=True) if row.callee and row.entry_type in CALLS and row.key not in parents else row
@@ -271,7 +271,7 @@ def _mark_expandable(rows: Sequence[JournalRow]) -> list[JournalRow]:
 
 
 def _add_failing_handlers(rows: Sequence[JournalRow], attempts: Mapping[str, _Attempts]) -> Iterator[JournalRow]:
-    """Yield the rows, and below those of an invocation that fails outside of its open entries one that says so."""
+    """Yield the rows; an invocation that fails outside of its open entries gets one more row for its handler."""
     shown = {row.invocation_id for row in rows if row.outcome == "retrying"}
     last = {row.invocation_id: at for at, row in enumerate(rows)}
     failing = {last[id_]: id_ for id_, each in attempts.items() if each.is_failing and id_ in last and id_ not in shown}
@@ -283,7 +283,7 @@ def _add_failing_handlers(rows: Sequence[JournalRow], attempts: Mapping[str, _At
 
 
 def _handler_row(rows: Sequence[JournalRow], attempts: _Attempts) -> JournalRow:
-    """Return a row for code that fails after, or at the replay of, an entry that is done."""
+    """Return a row for handler code that fails after a completed entry, or while it is replayed."""
     last = rows[-1]
     progress = max((time for row in rows if (time := row.end or row.start) is not None), default=None)
     errors = sorted(time for row in rows for time in row.attempts if progress is None or time >= progress)
@@ -307,7 +307,7 @@ def _handler_row(rows: Sequence[JournalRow], attempts: _Attempts) -> JournalRow:
 
 
 def _time(value: object) -> datetime | None:
-    """Return a timestamp of a frame or of attrs as a datetime in UTC."""
+    """Return a timestamp from the frame or its attrs as a datetime in UTC."""
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
     if value is None or value is pd.NaT or not isinstance(value, datetime):

@@ -1,10 +1,10 @@
-"""Draw a journal: its times as positions on an axis from 0 to 1, and its rows as HTML with bars inside.
+"""Draw a journal: times become positions on an axis from 0 to 1, and rows become HTML with bars.
 
-``linear`` is true to time. ``log`` gives the first second as much room as the next minutes. ``fit`` gives each stretch
-between two starts or ends a width that grows with the logarithm of its length, so that every entry can be read.
-``panels/invocation/journal.js`` computes the same positions with the browser's clock.
+``linear`` is proportional to time. ``log`` gives the first second as much space as the next minutes. ``fit`` gives each
+interval between two starts or ends a width that grows with the logarithm of its duration, so that every entry is
+readable. ``panels/invocation/journal.js`` computes the same positions with the browser's clock.
 
-``journal_html`` is the card of a frame in a notebook and in reports. It has inline styles only, and no script.
+``journal_html`` returns the card of a frame for notebooks and reports. It has inline styles only and no script.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
 ScaleName: TypeAlias = Literal["linear", "log", "fit"]
 SCALES: tuple[ScaleName, ...] = get_args(ScaleName)
 FUTURE = 0.08
-"""The share of the axis right of now, where something is known to happen later."""
+"""The part of the axis right of now, for known future events."""
 
 _LOG_UNIT, _FIT_UNIT = 0.01, 0.001  # seconds
 _STEPS = (
@@ -49,8 +49,8 @@ _STEPS = (
 )
 _DECADES = (0.01, 0.1, 1, 10, 60, 600, 3600, 21600, 86400, 604800, 2592000, 31536000)
 _MOST_STEPS = 5
-_LEAST_GAP, _LEAST_GAP_AT_ENDS = 0.13, 0.2  # of the axis, between two ticks; those at the ends have longer labels
-_CLOCK_FROM = 60.0  # seconds; a longer linear axis has times of day
+_LEAST_GAP, _LEAST_GAP_AT_ENDS = 0.13, 0.2  # of the axis, between two ticks; labels at the ends are longer
+_CLOCK_FROM = 60.0  # seconds; a longer linear axis shows times of day
 _ROWS = 200  # of a card
 _VALUE, _FULL_VALUE = 160, 2_000  # characters of a value, and of its tooltip
 _GREY = STATUSES["suspended"].colour
@@ -58,7 +58,7 @@ _GREY = STATUSES["suspended"].colour
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One label of the axis, at the position where it begins."""
+    """One label of the axis and the position where it begins."""
 
     position: float
     label: str
@@ -70,8 +70,8 @@ class Tick:
 class TimeScale:
     """The axis of a journal; times are seconds since 1970.
 
-    ``last`` is now for an invocation in flight, else the last time that is known. ``future`` is the latest time after
-    it at which something will happen, None without one. ``knots`` are times with the width up to them, for ``fit``.
+    ``last`` is now for an invocation in flight, else the last known time. ``future`` is the time of the latest known
+    future event, None without one. ``knots`` are times with the width up to them, for ``fit``.
     """
 
     kind: ScaleName
@@ -86,7 +86,7 @@ class TimeScale:
         return 1.0 if self.future is None else 1 - FUTURE
 
     def position(self, time: datetime) -> float:
-        """Return where a time is, from 0 to 1."""
+        """Return the position of a time, from 0 to 1."""
         return self._position(time.timestamp())
 
     def _position(self, time: float) -> float:
@@ -113,7 +113,7 @@ class TimeScale:
         return (before + (after - before) * (time - start) / (end - start)) / total if total else 0.0
 
     def ticks(self, zone: tzinfo = UTC) -> tuple[Tick, ...]:
-        """Return the ticks from left to right: the start, some between, and now or the end."""
+        """Return the ticks from left to right: the start, some times in between, and now or the end."""
         span = self.last - self.first
         ticks = [Tick(0.0, _clock(self.first, zone, self.last), self.first)]
         end = Tick(self.past, "now" if self.future is not None else f"+{format_duration(span)}", self.last)
@@ -130,7 +130,7 @@ class TimeScale:
             return
         step = next((each for each in _STEPS if span / each <= _MOST_STEPS), _STEPS[-1])
         is_clock = span >= _CLOCK_FROM
-        # times of day are round themselves, others are counted from the start
+        # times of day are rounded to the step; other ticks are counted from the start
         number, start = (int(self.first // step) + 1, 0.0) if is_clock else (1, self.first)
         while (time := start + number * step) < self.last:
             yield time, _clock(time, zone, self.last, self.first) if is_clock else f"+{format_duration(number * step)}"
@@ -138,7 +138,7 @@ class TimeScale:
 
 
 def time_scale(bars: JournalBars, kind: ScaleName = "linear") -> TimeScale:
-    """Return the scale on which all rows have their place.
+    """Return the scale that places all rows of a journal.
 
     Raises:
         ArgumentError: the scale is unknown.
@@ -155,7 +155,7 @@ def time_scale(bars: JournalBars, kind: ScaleName = "linear") -> TimeScale:
 
 
 def _knots(times: Sequence[float]) -> tuple[tuple[float, float], ...]:
-    """Return each time with the width of all stretches before it."""
+    """Return each time with the total width of the intervals before it."""
     width, knots = 0.0, [(times[0], 0.0)]
     for before, time in pairwise(times):
         if time > before:
@@ -165,16 +165,16 @@ def _knots(times: Sequence[float]) -> tuple[tuple[float, float], ...]:
 
 
 def _clock(time: float, zone: tzinfo, now: float, since: float | None = None) -> str:
-    """Return the time of day, with its date if it is not the day of ``now``; without one from the tick before."""
+    """Return the time of day, with the date if it is not the day of ``now``; full minutes have no seconds."""
     moment = datetime.fromtimestamp(time, UTC)
     text = format_timestamp(moment, zone=zone, now=datetime.fromtimestamp(now, UTC), show_zone=False)
     return text if since is None else text.removesuffix(":00")
 
 
 def journal_html(frame: pd.DataFrame, /, *, scale: ScaleName = "linear", zone: tzinfo = UTC, rows: int = _ROWS) -> str:
-    """Return the card of a frame of ``rl.journal`` as HTML: a row per entry, with its bar on one axis of time.
+    """Return the card of a frame of ``rl.journal`` as HTML: one row per entry, with its bar on a common time axis.
 
-    At most so many ``rows`` are drawn; the card says how many are not. Everything from the cluster is escaped.
+    At most ``rows`` entries are drawn; the card shows the number of the others. Text from the cluster is escaped.
 
     Raises:
         ArgumentError: the scale is unknown.
@@ -195,7 +195,7 @@ def journal_html(frame: pd.DataFrame, /, *, scale: ScaleName = "linear", zone: t
 
 
 def rows_html(bars: JournalBars, *, scale: ScaleName = "linear", zone: tzinfo = UTC) -> str:
-    """Return the axis, the rows and the legend alone."""
+    """Return only the axis, the rows and the legend."""
     return render("analysis/journal/rows.html.j2", **_table(bars, scale, zone))
 
 
@@ -222,7 +222,7 @@ def _next_positions(ticks: Sequence[Tick]) -> list[float]:
 
 
 def _tree(bars: JournalBars, scale: TimeScale, zone: tzinfo) -> list[dict[str, Any]]:
-    """Return the rows as dicts, those of a callee as ``children`` of the call."""
+    """Return the rows as dicts; the rows of a callee are ``children`` of the call."""
     nodes = {row.key: _node(row, bars.now, scale, zone) for row in bars.rows}
     for row in reversed(bars.rows):
         if row.parent is not None and row.parent in nodes:
@@ -233,7 +233,7 @@ def _tree(bars: JournalBars, scale: TimeScale, zone: tzinfo) -> list[dict[str, A
 
 
 def _node(row: JournalRow, now: datetime, scale: TimeScale, zone: tzinfo) -> dict[str, Any]:
-    """Return what the template shows of one row; positions are percentages."""
+    """Return the template values of one row; positions are percentages."""
     value = one_line(row.value, _FULL_VALUE)
     left, right = _ends(row, scale)
     later = row.next_attempt or row.wakes_at
@@ -255,7 +255,7 @@ def _node(row: JournalRow, now: datetime, scale: TimeScale, zone: tzinfo) -> dic
 
 
 def _ends(row: JournalRow, scale: TimeScale) -> tuple[float, float]:
-    """Return where the bar begins and ends; a row without a start has a mark where it ends."""
+    """Return the start and end of the bar; a row without a start has a mark at its end."""
     is_open = row.end is None and row.outcome in {"waiting", "retrying"}
     if row.start is None:
         end = scale.past if is_open or row.end is None else scale.position(row.end)
@@ -265,7 +265,7 @@ def _ends(row: JournalRow, scale: TimeScale) -> tuple[float, float]:
 
 
 def describe_times(row: JournalRow, now: datetime, zone: tzinfo) -> str:
-    """Return the times of a row in words, for the tooltip of its bar and for screen readers."""
+    """Return the times of a row as text, for the tooltip of its bar and for screen readers."""
     parts = [OUTCOMES[row.outcome].label]
     if row.start is not None:
         parts.append(f"from {format_timestamp(row.start, zone=zone, exact=True)}")

@@ -1,8 +1,8 @@
-"""Compare two journals entry by entry, or one journal with what its code does now (RT0016), and describe it.
+"""Compare two journals entry by entry, or one journal with the current behavior of its code (RT0016).
 
-A mismatch (RT0016) means that the code of a handler does something else than what the journal of a running invocation
-has, which is read from the journal. What the code did instead comes from the event's own fields, and where those are
-empty from the text of its message, which differs between SDKs and is taken as it is.
+A mismatch (RT0016) means that the code of a handler issues another command than the journal of a running invocation
+has at that position. The recorded command is read from the journal. The new command is read from the fields of the
+error event or, if those are empty, from its message. The message differs between SDKs and is not translated.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from restate_lab.source import Source
 __all__ = ["Mismatch", "explain_mismatch", "journal_diff", "mismatch_of"]
 
 _CODE = "RT0016"
-# Messages come from handlers: each pattern reads a line once, however long it is.
+# Messages come from handlers, so each pattern must run in linear time even for very long lines.
 _RECORDED = re.compile(r"recorded(?:(?!recorded)[^\n'])*+'(?P<what>[^'\n]+)'")
 _ATTEMPTED = re.compile(r"attempts to perform(?:(?!attempts to perform)[^\n'])*+'(?P<what>[^'\n]+)'")
 _INDEX = re.compile(r"\(index '?(?P<index>\d{1,9})'?\)")
 _DIFFERS = re.compile(r"^[^\S\n]*+(?P<field>[\w .]++): (?P<was>.*) != (?P<now>.*)$", re.MULTILINE)
-# what messages call commands, where that is not their type in small letters
+# the names of commands in messages that are not the entry type in lower case
 _ENTRY_TYPES = {"handler return": "Output", "one way call": "OneWayCall", "send": "OneWayCall", "awakeable": "Signal"}
 _NOTICEABLE = pd.Timedelta(milliseconds=500)
 _TYPES: dict[str, pa.DataType] = {
@@ -66,7 +66,11 @@ _Record: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """Where code and journal differ: ``command_index`` counts commands only; None where the event does not have it."""
+    """The command at which code and journal differ.
+
+    ``command_index`` counts commands only; None if the event does not have it. ``entry_type`` and ``name`` are those
+    of the code's new command, ``recorded`` is the entry type in the journal.
+    """
 
     command_index: int | None
     recorded: str | None
@@ -86,25 +90,25 @@ def journal_diff(
     payloads: bool = False,
     timeout: DurationInput | None = None,
 ) -> pd.DataFrame:
-    """Compare the journals of two invocations, or one journal with what its code does now (RT0016).
+    """Compare the journals of two invocations, or one journal with the current behavior of its code (RT0016).
 
-    Entries are aligned by type and name; those of calls by service and handler, whatever the key. With ``b`` a row is
-    an entry of both, or of one of them. Without, ``a`` has run into a journal mismatch: the rows are what it wrote
-    down, and what its code did instead when it was last tried. ``payloads=True`` also compares what entries carry.
-    ``timeout`` is for the whole call; None leaves each statement to the connection's own limit.
+    Entries are aligned by type and name; calls by service and handler, regardless of the key. With ``b``, a row is an
+    entry of one journal or of both. Without ``b``, invocation ``a`` must have a journal mismatch: the rows are its
+    recorded entries and the command that its code issued instead in the last attempt. ``payloads=True`` also compares
+    payloads. ``timeout`` is for the whole call; with None, each statement has the connection's own limit.
 
-    Columns: ``index_a, index_b`` (None where it is not there), ``entry_type, name`` (of a call the callee's target, of
-    a promise or state its key), ``status_a, status_b`` (without ``b``: "replayed", "now", "not reached"),
-    ``duration_a, duration_b, slower_by`` (of b, minus that of a), ``retries_a, retries_b``, ``difference`` (words; None
-    where there is none), ``divergence`` (True in the first row that differs in more than time), and with payloads
-    ``payload_a, payload_b``.
+    Columns: ``index_a, index_b`` (None if that journal does not have the entry), ``entry_type, name`` (the callee's
+    target for a call, the key for a promise or state), ``status_a, status_b`` (without ``b``: "replayed", "now",
+    "not reached"), ``duration_a, duration_b, slower_by`` (``duration_b`` minus ``duration_a``),
+    ``retries_a, retries_b``, ``difference`` (a text, or None), ``divergence`` (True in the first row that differs in
+    more than time), and with payloads ``payload_a, payload_b``.
 
-    ``frame.attrs`` has ``summary`` (one paragraph), ``a`` and ``b`` (as ``attrs`` of ``journal``), ``divergence`` (the
+    ``frame.attrs`` has ``summary`` (one paragraph), ``a`` and ``b`` (the ``attrs`` of ``journal``), ``divergence`` (the
     position of that row, or None), and ``queries`` (the statements that were sent).
 
     Raises:
-        ArgumentError: this is no invocation id, or b is missing and a has not run into a mismatch.
-        NotFound: there is no such invocation (any more).
+        ArgumentError: a value is not an invocation id, or b is missing and a has no mismatch.
+        NotFound: an invocation does not exist, or no longer exists.
         TimedOut: not everything was read within ``timeout``.
     """
     recorder = QueryRecorder(within(source, timeout, verb="journal_diff"))
@@ -112,7 +116,7 @@ def journal_diff(
     if b is None:
         mismatch = mismatch_of(invocation_a)
         if mismatch is None:
-            raise ArgumentError(f"{a} has not run into a journal mismatch (RT0016); name another invocation as b.")
+            raise ArgumentError(f"{a} has no journal mismatch (RT0016); pass a second invocation to compare it with.")
         frame = _to_frame(list(_diff_rows_with_code(_records(frame_a), mismatch)), payloads=payloads)
         summary = explain_mismatch(invocation_a, mismatch)
         frame.attrs["a"] = _journal_attrs(frame_a)
@@ -135,13 +139,13 @@ def journal_diff(
 
 
 def mismatch_of(invocation: Invocation) -> Mismatch | None:
-    """Return the last journal mismatch that an invocation ran into; None where it has not."""
+    """Return the last journal mismatch of an invocation; None if it had no mismatch."""
     events = [event for event in invocation.events or () if event.code == _CODE]
     return _parse_mismatch(events[-1]) if events else None
 
 
 def explain_mismatch(invocation: Invocation, mismatch: Mismatch) -> str:
-    """Return what a journal mismatch (RT0016) of an invocation means, and what there is to do."""
+    """Return a text that explains a journal mismatch (RT0016) of an invocation, with the possible actions."""
     entries, number = invocation.entries, pa.scalar(mismatch.command_index, pa.int64())
     entry = next(iter(entries_of(entries.filter(pc.equal(entries["command_index"], number)))), None)
     recorded = entry.entry_type if entry else mismatch.recorded
@@ -151,24 +155,25 @@ def explain_mismatch(invocation: Invocation, mismatch: Mismatch) -> str:
     differs = f" ({'; '.join(mismatch.differs)})" if mismatch.differs else ""
     deployment = invocation.row["pinned_deployment_id"]
     return (
-        f"{invocation.row['target']} ({invocation.id}) ran into RT0016: its journal has {before}{place}, and the code "
-        f"does {now} there now{differs}. The code behind {deployment or 'its deployment'} changed under a running "
-        f"invocation, or does not do the same each time; while that stays so, trying again does not help. Put the code "
-        f"that wrote the journal back, resume it on a deployment that has it, or kill it and restart it as new."
+        f"{invocation.row['target']} ({invocation.id}) has a journal mismatch (RT0016): its journal has "
+        f"{before}{place}, but the code now issues {now}{differs}. Either the code of "
+        f"{deployment or 'its deployment'} changed while the invocation was in flight, or the code is not "
+        f"deterministic. Retries do not help. Restore the code that wrote the journal, resume the invocation on a "
+        f"deployment with that code, or kill it and restart it as new."
     )
 
 
 def _describe_diff(frame: pd.DataFrame) -> str:
-    """Return a description of a frame of ``journal_diff`` that compares two invocations."""
+    """Return a summary of a frame of ``journal_diff`` that compares two invocations."""
     a, b = frame.attrs["a"], frame.attrs["b"]
     sentences = [f"{_describe_invocation('a', a)}; {_describe_invocation('b', b)}."]
     sentences += [f"{name} has no journal: {each['note']}." for name, each in (("a", a), ("b", b)) if "note" in each]
     diverging = frame.index[frame["divergence"]]
     if not len(diverging):
-        sentences.append(f"They did the same in all of their {len(frame):,} entries." if len(frame) else "")
+        sentences.append(f"All {len(frame):,} entries are equal." if len(frame) else "")
     else:
         at = int(diverging[0])
-        sentences.append(f"They part after {plural(at, 'entry', 'entries')}: {_describe_divergence(frame, at)}.")
+        sentences.append(f"They differ after {plural(at, 'entry', 'entries')}: {_describe_divergence(frame, at)}.")
     sentences.append(_describe_timing(frame))
     return " ".join(filter(None, sentences))
 
@@ -193,12 +198,12 @@ def _to_frame(rows: Sequence[_Record], *, payloads: bool) -> pd.DataFrame:
 
 
 def _diverges(row: _Record) -> bool:
-    """Return whether a row differs; that two invocations were given different inputs is no divergence."""
+    """Return whether a row differs; different inputs of the two invocations do not count."""
     return row["difference"] is not None and not (row["entry_type"] == "Input" and row["index_a"] == row["index_b"])
 
 
 def _diff_rows(a: Sequence[_Record], b: Sequence[_Record]) -> Iterator[dict[str, Any]]:
-    """Yield the aligned rows; where the two differ, those of a come first."""
+    """Yield the aligned rows; where the journals differ, the rows of a come first."""
     for of_a, of_b in _align([_alignment_key(each) for each in a], [_alignment_key(each) for each in b]):
         if len(of_a) == len(of_b) and of_a and _alignment_key(a[of_a[0]]) == _alignment_key(b[of_b[0]]):
             yield from (_diff_row(a[at_a], b[at_b]) for at_a, at_b in zip(of_a, of_b, strict=True))
@@ -208,7 +213,7 @@ def _diff_rows(a: Sequence[_Record], b: Sequence[_Record]) -> Iterator[dict[str,
 
 
 def _align(a: Sequence[Any], b: Sequence[Any]) -> Iterator[tuple[range, range]]:
-    """Yield ranges of both that belong together, in order; equal ones have equal lengths and first keys."""
+    """Yield pairs of corresponding ranges, in order; a pair is equal if its lengths and first keys are equal."""
     start = 0
     while start < min(len(a), len(b)) and a[start] == b[start]:
         start += 1
@@ -236,7 +241,7 @@ def _label(record: _Record) -> str | None:
 def _diff_row(a: _Record | None, b: _Record | None) -> dict[str, Any]:
     either = a or b or {}
     of_a, of_b = a or {}, b or {}
-    # Of pandas 2, pyarrow takes a Timedelta of milliseconds for one of nanoseconds.
+    # With pandas 2, pyarrow reads a Timedelta in milliseconds as if it were in nanoseconds.
     lengths = [each and each.to_pytimedelta() for each in (of_a.get("duration"), of_b.get("duration"))]
     return {
         "index_a": of_a.get("index"),
@@ -265,12 +270,12 @@ def _difference(a: _Record | None, b: _Record | None) -> str | None:
     if a["failure"] != b["failure"]:
         return f"failed in a with {a['failure']!r}, in b with {b['failure']!r}"
     if a.get("argument") != b.get("argument"):
-        return "called with something else"
-    return "carries something else" if a.get("payload") != b.get("payload") else None
+        return "different arguments"
+    return "different payloads" if a.get("payload") != b.get("payload") else None
 
 
 def _diff_rows_with_code(journal: Sequence[_Record], mismatch: Mismatch) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a journal with the outcome of each in the last attempt, and what the code did instead."""
+    """Yield the rows of a journal with their outcome in the last attempt, and the command that the code issued."""
     part = mismatch.command_index
     for record in journal:
         row = _diff_row(record, record) | {
@@ -322,19 +327,19 @@ def _describe_invocation(name: str, attrs: dict[str, Any]) -> str:
 
 
 def _describe_entry(entry_type: str | None, name: str | None) -> str:
-    return f"{entry_type or 'something'} {name!r}" if name else entry_type or "something else"
+    return f"{entry_type or 'a command'} {name!r}" if name else entry_type or "an unknown command"
 
 
 def _describe_divergence(frame: pd.DataFrame, at: int) -> str:
     row = frame.iloc[at]
     if not str(row["difference"]).startswith("only in"):
-        return f"{_describe_row(row)} (entry {row['index_a']}) is {row['difference']}"
+        return f"{_describe_row(row)} (entry {row['index_a']}): {row['difference']}"
     differences = frame["difference"].iloc[at:].fillna("").tolist()
     gap = list(takewhile(lambda difference: difference.startswith("only in"), differences))
     sides = []
     for side in "ab":
         first = gap.index(f"only in {side}") if f"only in {side}" in gap else None
-        what = "nothing there" if first is None else _describe_row(frame.iloc[at + first])
+        what = "no entry there" if first is None else _describe_row(frame.iloc[at + first])
         sides.append(f"{side} has {what}")
     return ", ".join(sides)
 
@@ -344,10 +349,10 @@ def _describe_row(row: Any) -> str:
 
 
 def _describe_timing(frame: pd.DataFrame) -> str:
-    """Return the one entry whose duration differs most, if it is noticeable."""
+    """Return a sentence about the entry whose duration differs most; "" if the difference is small."""
     differences = frame["slower_by"].abs()
     if differences.isna().all() or differences.max() < _NOTICEABLE:
         return ""
     row = frame.iloc[int(differences.argmax())]
     took = [f"{format_duration(row[f'duration_{side}'])} in {side}" for side in "ab"]
-    return f"The largest difference in time is {_describe_row(row)}: {took[0]}, {took[1]}."
+    return f"The largest difference in duration is at {_describe_row(row)}: {took[0]}, {took[1]}."

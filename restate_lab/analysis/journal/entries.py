@@ -1,11 +1,11 @@
-"""Convert rows of ``sys_journal`` to entries: each command is paired with the notifications that answer it.
+"""Convert rows of ``sys_journal`` to entries: each command is paired with its notifications.
 
-Nothing here depends on the list of types. A command names the ids of its completions in fields that end in
-``completion_id``, a notification names the one it is; so entries of newer servers come through, and what cannot be
-read is left empty.
+This works without a list of entry types. A command has the ids of its completions in fields whose names end in
+``completion_id``, and a notification has its own id. So entries of newer servers are read too; unreadable fields are
+empty.
 
-A journal may have 100,000 entries, so all rows are converted together, column by column. Each text of
-``entry_lite_json`` is parsed once, however many rows have it.
+A journal can have 100,000 entries, so all rows are converted together, column by column. Each distinct text of
+``entry_lite_json`` is parsed once.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ _RESULTS = {
 }
 _STATUSES = [DONE, FAILED, OPEN, ABANDONED, None]
 _CANCEL = 1
-# These have nothing in their JSON.
+# The JSON of these types is empty.
 _TYPES_WITHOUT_BODY = {"Input", "ClearAllState", "GetEagerStateKeys"}
-# Of what else a command holds, only its completions and its result are read.
+# The fields that are read from a command, besides its completions and its result.
 _DESCRIBING_FIELDS = frozenset(
     ["key", "id", "signal_id", "target", "invocation_target", "invocation_id", "target_invocation_id"]
 ) | {"wake_up_time", "invoke_time"}
@@ -99,7 +99,7 @@ _Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One command with what answered it, or a signal that came or is waited for."""
+    """One command with its notifications, or a signal that arrived or is awaited."""
 
     entry_type: str
     index: int | None = None
@@ -120,10 +120,10 @@ class Entry:
 
 
 class _Content(NamedTuple):
-    """What the type and the JSON of a row say; ``kind`` is "Command", "Notification", or "" for what says neither.
+    """The type and JSON of a row, parsed; ``kind`` is "Command", "Notification", or "" if it is unknown.
 
-    ``completions`` are the ids of the notifications that answer a command, ``completion`` is the one that ends it; of a
-    notification, ``completion`` is the id of what it answers. ``signal_index`` is that of a notification.
+    For a command, ``completions`` are the ids of all its notifications, and ``completion`` is the id of the final one.
+    For a notification, ``completion`` is its own completion id, and ``signal_index`` the index of its signal.
     """
 
     kind: str
@@ -145,7 +145,11 @@ class _Content(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Rows by journal and index: for each row the positions of its journal in ``ids`` and of its content."""
+    """Rows ordered by journal and index.
+
+    ``journals`` has for each row the position of its journal in ``ids``, ``codes`` the position of its content in
+    ``contents``.
+    """
 
     ids: Sequence[str]
     contents: Sequence[_Content]
@@ -154,11 +158,11 @@ class _Rows:
     codes: _Numbers
 
     def flags(self, values: Iterable[bool]) -> _Flags:
-        """Return for each row the value of its content, of one value per content."""
+        """Return the flag of each row, from one flag per content."""
         return np.fromiter(values, bool, len(self.contents))[self.codes]
 
     def column(self, name: str, positions: _Numbers) -> pa.Array[Any]:
-        """Return a column of entries for the rows at these positions, from what their contents say."""
+        """Return a column of entries for the rows at these positions, from their contents."""
         values = pa.array([getattr(content, name) for content in self.contents], _ENTRY_TYPES[name])
         return values.take(self.codes[positions])
 
@@ -169,9 +173,9 @@ class _Rows:
 
 
 def pair_entries(rows: pa.Table, *, ended: Collection[str]) -> dict[str, pa.Table]:
-    """Return id → the entries of its journal, in the order of their index, for rows with the columns ``ROW_TYPES``.
+    """Return id → the entries of its journal, ordered by index, for rows with the columns ``ROW_TYPES``.
 
-    ``ended`` has the ids of completed invocations: what has no completion then will never have one.
+    ``ended`` has the ids of completed invocations: their open entries will never complete.
     """
     if not rows.num_rows:
         return {}
@@ -189,12 +193,12 @@ def pair_entries(rows: pa.Table, *, ended: Collection[str]) -> dict[str, pa.Tabl
 
 
 def entries_of(table: pa.Table) -> list[Entry]:
-    """Return the entries of a table one by one: for a few of them."""
+    """Return the rows of a table as entries; use it for a few rows only."""
     return [Entry(**row) for row in table.to_pylist()]
 
 
 def table_of(entries: Iterable[Entry]) -> pa.Table:
-    """Return the table of some entries."""
+    """Return the entries as a table."""
     return pa.Table.from_pylist([asdict(entry) for entry in entries], ENTRY_TYPES)
 
 
@@ -203,20 +207,20 @@ def open_signals(
 ) -> list[Entry]:
     """Return an open entry for each awakeable and named signal that a suspended invocation waits for.
 
-    The journal knows of these only when they arrive. ``signals`` are the indexes that the invocation waits for,
-    ``future_json`` what it awaits in all, with the names (since 1.7), ``awakeables_here`` the ids that have come.
+    The journal has these only after they arrive. ``signals`` are the indexes of awaited signals, ``future_json`` is
+    everything that the invocation awaits, with names (since 1.7), and ``awakeables_here`` are the ids that arrived.
     """
     indexes = [id_ for id_ in signals if isinstance(id_, int)]
     indexes += [id_ for key, id_ in _leaves(parse_object(future_json)) if key == "SignalIndex" and isinstance(id_, int)]
     names = [id_ for key, id_ in _leaves(parse_object(future_json)) if key == "SignalName" and isinstance(id_, str)]
-    # an awakeable comes once; a name may come, be taken, and be waited for again
+    # an awakeable arrives once; a named signal can arrive several times
     ids = dict.fromkeys(awakeable_id(invocation_id, index) for index in sorted(indexes))
     awakeables = [Entry("Signal", status=OPEN, awakeable_id=id_) for id_ in ids if id_ and id_ not in awakeables_here]
     return awakeables + [Entry("Signal", status=OPEN, name=_text_or_none(name)) for name in dict.fromkeys(names)]
 
 
 def parse_object(text: object) -> dict[str, Any]:
-    """Return the object that a JSON text holds; an empty one for everything else."""
+    """Return the object in a JSON text; an empty object for anything else."""
     if not isinstance(text, str):
         return {}
     try:
@@ -269,9 +273,9 @@ def _parse_content(entry_type: str | None, text: str | None) -> _Content:
 
 
 def _describe_command(command: _Content, body: Mapping[str, Any]) -> _Content:
-    """Return what a command says, with what it is about."""
+    """Return the content of a command with its target, name, keys and times."""
     type_, key, awakeable = command.entry_type, _text_or_none(body.get("key")), _text_or_none(body.get("id"))
-    # 1.6 writes a request for all keys down as one for the key ""; only its notification has the right name
+    # 1.6 records a request for all keys as a request for the key ""; only its notification has the right name
     is_for_all_keys = type_ == "GetLazyState" and body.get("key") == ""
     return command._replace(
         entry_type="GetLazyStateKeys" if is_for_all_keys else type_,
@@ -286,7 +290,7 @@ def _describe_command(command: _Content, body: Mapping[str, Any]) -> _Content:
 
 
 def _find_replies(rows: _Rows) -> tuple[list[int], list[int], _Numbers]:
-    """Return the positions of commands and of what answers each, and for each row the one that ends it, or -1."""
+    """Return the positions of commands and of their notifications, and for each row the position of its end, or -1."""
     contents = rows.contents
     is_notification = rows.flags(content.kind == "Notification" for content in contents)
     notifications: defaultdict[tuple[int, int | None], list[int]] = defaultdict(list)
@@ -309,14 +313,14 @@ def _find_replies(rows: _Rows) -> tuple[list[int], list[int], _Numbers]:
 
 
 def _each(rows: _Rows, chosen: _Flags) -> Iterator[tuple[int, int, int]]:
-    """Return position, journal and code of the rows that are chosen."""
+    """Return position, journal and code of the chosen rows."""
     positions = np.flatnonzero(chosen)
     columns = (positions, rows.journals[positions], rows.codes[positions])
     return zip(*(column.tolist() for column in columns), strict=True)
 
 
 def _entry_table(rows: _Rows, kept: _Numbers, last: _Numbers, ended: Collection[str]) -> pa.Table:
-    """Return the entries of the rows ``kept``, each ended by the row ``last``, without their sizes."""
+    """Return the entries of the rows ``kept`` without sizes; ``last`` has the position of the row that ends each."""
     contents = rows.contents
     is_command = rows.flags(content.kind != "Notification" for content in contents)
     is_answered, is_signal = last >= 0, ~is_command[kept]
@@ -348,7 +352,7 @@ def _entry_table(rows: _Rows, kept: _Numbers, last: _Numbers, ended: Collection[
 def _statuses(
     rows: _Rows, kept: _Numbers, ends: _Numbers, is_answered: _Flags, ended: Collection[str]
 ) -> pa.Array[Any]:
-    """Return the word for each entry; null where its rows do not say enough."""
+    """Return the status of each entry; null if its rows do not have enough information."""
     contents, completed = rows.contents, rows.take("completed", kept)
     is_notification = rows.flags(each.kind == "Notification" for each in contents)[kept]
     is_output = rows.flags(each.entry_type == "Output" for each in contents)[kept]
@@ -359,9 +363,7 @@ def _statuses(
     numbers = np.select(
         [is_answered | is_notification, is_open & has_ended, is_open, is_unknown],
         [outcome, _STATUSES.index(ABANDONED), _STATUSES.index(OPEN), _STATUSES.index(None)],
-        default=np.where(
-            is_output, outcome, 0
-        ),  # what SendSignal and CompleteAwakeable name as result is what they send
+        default=np.where(is_output, outcome, 0),  # the result of SendSignal and CompleteAwakeable is the sent one
     )
     return pa.array(_STATUSES).take(numbers)
 
@@ -375,7 +377,7 @@ def _is_true(column: Any) -> _Flags:
 
 
 def _numbers(journals: _Numbers, is_command: _Flags) -> _Numbers:
-    """Return for each row how many commands of its journal are before it."""
+    """Return for each row the number of earlier commands in its journal."""
     before: _Numbers = np.cumsum(is_command) - is_command
     starts = np.searchsorted(journals, journals)
     numbers: _Numbers = before - before[starts]
@@ -383,7 +385,7 @@ def _numbers(journals: _Numbers, is_command: _Flags) -> _Numbers:
 
 
 def _awakeables(rows: _Rows, kept: _Numbers) -> pa.Array[Any]:
-    """Return the ids of awakeables: those that commands name, and those of signals, made of the invocation's."""
+    """Return the ids of awakeables: from commands, and for signals built from the invocation's id."""
     of_signals = np.full(len(rows.codes), None)
     for at, journal, code in _each(rows, rows.flags(each.signal_index is not None for each in rows.contents)):
         of_signals[at] = awakeable_id(rows.ids[journal], rows.contents[code].signal_index or 0)
@@ -392,7 +394,7 @@ def _awakeables(rows: _Rows, kept: _Numbers) -> pa.Array[Any]:
 
 
 def _total_sizes(rows: _Rows, owners: Sequence[int], replies: Sequence[int]) -> pa.Array[Any]:
-    """Return the size of each row with what answers it; null where none of these is known."""
+    """Return the total size of each row and its notifications; null if no size is known."""
     column: Any = rows.table["size"]
     sizes, known = np.asarray(pc.fill_null(column, 0)), np.asarray(column.is_valid())
     totals, is_known = sizes.copy(), known.copy()
@@ -411,7 +413,7 @@ def _completion_ids(body: Mapping[str, Any]) -> list[int]:
 
 
 def _result_completion_id(body: Mapping[str, Any], completions: Sequence[int]) -> int | None:
-    """Return the id of the completion that ends a command: of a call its result, not that it was taken."""
+    """Return the id of the completion that ends a command: for a call its result, not its acceptance."""
     for field in ("result_completion_id", "completion_id"):
         if (id_ := _int_or_none(body.get(field))) is not None:
             return id_
@@ -428,7 +430,7 @@ def _callee(body: Mapping[str, Any]) -> str | None:
 
 
 def _target(body: Mapping[str, Any]) -> str | None:
-    """Return "service/handler" or "service/key/handler", as the column ``target`` has it."""
+    """Return "service/handler" or "service/key/handler", as in the column ``target``."""
     target = _object_or_empty(next(iter(_object_or_empty(body.get("invocation_target")).values()), None))
     parts = [_text_or_none(target.get(part)) for part in ("name", "key", "handler")]
     return "/".join(part for part in parts if part is not None) or None
@@ -448,7 +450,7 @@ def _signal_name(id_: Mapping[str, Any], name: str, index: str) -> str | None:
 
 
 def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield every key with a plain value, at any depth: how futures are combined does not matter here."""
+    """Yield every key with a plain value, at any depth: the way in which futures are combined is not relevant here."""
     pending = [value]
     while pending:
         each = pending.pop()
@@ -460,25 +462,25 @@ def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _object_or_empty(value: Any) -> Mapping[str, Any]:
-    """Return an object, an empty one for everything else."""
+    """Return the value if it is an object, else an empty object."""
     return value if isinstance(value, dict) else {}
 
 
 def _text_or_none(value: Any) -> str | None:
-    """Return a text that is not empty, as Arrow can hold it."""
+    """Return a text that is not empty, in a form that Arrow can store; else None."""
     if not isinstance(value, str) or not value:
         return None
     return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def _int_or_none(value: Any) -> int | None:
-    """Return a whole number that 64 bits can hold."""
+    """Return a whole number that fits in 64 bits; else None."""
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     return value if is_whole and abs(value) < 1 << 63 else None
 
 
 def _time_or_none(milliseconds: Any) -> datetime | None:
-    """Return the time so many milliseconds after 1970; None for 0."""
+    """Return the time that is ``milliseconds`` after 1970; None for 0."""
     if not (number := _int_or_none(milliseconds)):
         return None
     try:

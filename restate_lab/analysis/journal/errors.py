@@ -1,7 +1,7 @@
-"""Errors of attempts: the events of a journal, assigned to the entries that they belong to, and Restate's codes.
+"""Errors of attempts: the events of a journal, assigned to their entries, and Restate's error codes.
 
-The codes of Restate that an attempt met are in ``last_failure_error_code`` and in the journal's events; seen on 1.6.1
-and 1.7.12.
+The error codes of attempts are in ``last_failure_error_code`` and in the journal's events; observed on 1.6.1 and
+1.7.12.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _MEANINGS = MappingProxyType(
         "RT0007": "the handler raised an error",
         "RT0010": "the deployment cannot be reached",
         REMOVED: "its deployment was removed",
-        "RT0012": "what answers is no Restate endpoint",
-        MISMATCH: "journal mismatch: the code changed under it",
+        "RT0012": "the response is not from a Restate endpoint",
+        MISMATCH: "journal mismatch: the code changed while it was in flight",
         "RT0018": "not found",
         "RT0023": "the deployment is overloaded or out of service",
         "META0003": "discovery failed",
@@ -67,7 +67,7 @@ class JournalEvent:
 
 @dataclass(frozen=True, slots=True)
 class AttemptErrors:
-    """How often an entry failed and was tried again, the last error, and when the errors were recorded."""
+    """The number of failed attempts of an entry, the last error, and the times at which errors were recorded."""
 
     retries: int | None = None
     at_least: bool = False
@@ -85,11 +85,12 @@ NO_ERRORS = AttemptErrors(retries=0)
 def attempt_errors(
     entries: pa.Table, events: Iterable[JournalEvent], attempts: int | None
 ) -> Mapping[int, AttemptErrors]:
-    """Return position in ``entries`` → the errors there; entries without an error are left out.
+    """Return position in ``entries`` → the errors there; entries without an error are omitted.
 
-    ``attempts`` is how often the server has tried in vain since the invocation last went on; None where it does not
-    say. Its counter goes on when one entry succeeds and the next fails, and starts again after a pause, so it is that
-    of an entry only where no other one failed. Equal errors in a row are kept once: events alone give a least number.
+    ``attempts`` is the server's number of failed attempts since the invocation last made progress; None if the server
+    does not report it. This counter is not reset when one entry succeeds and the next one fails, but it is reset by a
+    pause. So it is used for an entry only if no other entry failed. The server records consecutive equal errors once,
+    so the number of events is only a minimum.
     """
     by_position = _group_by_position(entries, [event for event in events if event.message])
     was_paused = any(event.type == _PAUSED for group in by_position.values() for event in group)
@@ -98,7 +99,7 @@ def attempt_errors(
 
 
 def parse_event(row: Mapping[str, Any]) -> JournalEvent:
-    """Return the event of a row as it is read."""
+    """Return a row of the events' statement as an event."""
     return JournalEvent(
         type=str(row["event_type"] or ""),
         at=row["appended_at"],
@@ -112,7 +113,7 @@ def parse_event(row: Mapping[str, Any]) -> JournalEvent:
 
 
 def describe_code(code: str | None) -> str:
-    """Return the code with its meaning, as "RT0010: the deployment cannot be reached"; "" without a code."""
+    """Return the code with its meaning ("RT0010: the deployment cannot be reached"); "" without a code."""
     if not code:
         return ""
     return f"{code}: {_MEANINGS[code]}" if code in _MEANINGS else code
@@ -136,13 +137,13 @@ def _group_by_position(entries: pa.Table, events: Sequence[JournalEvent]) -> dic
     commands = np.flatnonzero(entries["command_index"].is_valid())
     indexes = [index or 0 for index in entries["index"].take(commands).to_pylist()]
     groups: defaultdict[int, list[JournalEvent]] = defaultdict(list)
-    # a missing time goes first; none has been observed
+    # events without a time come first; no such event has been observed
     for event in sorted(events, key=lambda event: (event.at is not None, event.at)):
         if not len(commands):
             break
         number = event.command_index
         if number is None or not 0 <= number < len(commands):
-            # raised between two entries: it belongs to the one before
+            # an error between two entries is assigned to the earlier entry
             number = max(0, bisect_right(indexes, event.after_index or 0) - 1)
         groups[int(commands[number])].append(event)
     return dict(groups)

@@ -1,4 +1,4 @@
-"""Convert the journals of invocations to a frame, those of callees below the calls that made them."""
+"""Convert the journals of invocations to a frame, with the journals of callees below their calls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from restate_lab.analysis.journal.reader import Invocation
 __all__ = ["CALLS", "JournalTree", "to_frame"]
 
 CALLS = {"Call", "OneWayCall"}
-"""What has a callee whose journal belongs below."""
+"""The entry types whose callee's journal is shown below them."""
 
 _TIME, _LENGTH = pa.timestamp("ms", "UTC"), pa.duration("ms")
 _TYPES: dict[str, pa.DataType] = {
@@ -63,7 +63,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class JournalTree:
-    """The invocations that were read, and of each level's callees how many were not."""
+    """The invocations that were read, and per level the number of callees that were not read."""
 
     root: str
     depth: int
@@ -74,7 +74,7 @@ class JournalTree:
 def to_frame(tree: JournalTree, *, payloads: bool) -> pd.DataFrame:
     """Return one row per entry; ``payloads`` adds the columns of payloads.
 
-    ``attrs["invocations"]`` has id → what the rows do not say of each invocation that is in flight or had errors.
+    ``attrs["invocations"]`` has id → the attempts of each invocation that is in flight or had errors.
     """
     parts = list(_arrange(tree))
     journals = {part.journal.invocation.id: part.journal for part in parts}
@@ -92,10 +92,10 @@ def to_frame(tree: JournalTree, *, payloads: bool) -> pd.DataFrame:
 
 @dataclass
 class _Journal:
-    """A journal at its place in the tree, and the position up to which its rows are arranged.
+    """A journal in the tree; its rows before ``start`` are already arranged.
 
-    ``calls`` are the positions and callees of the entries whose callees' journals belong below; ``children`` counts the
-    rows that are brought in there.
+    ``calls`` are the positions and callees of the calls whose journals are inserted; ``children`` is the number of rows
+    inserted at each position.
     """
 
     invocation: Invocation
@@ -116,7 +116,7 @@ class _Journal:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The rows of a journal from one position to another, without it."""
+    """The rows of a journal from ``start`` to before ``end``."""
 
     journal: _Journal
     start: int
@@ -127,7 +127,7 @@ class _Part:
 
 
 def _arrange(tree: JournalTree) -> Iterator[_Part]:
-    """Yield the parts of the journals, a callee's right below the call that made it; each invocation appears once."""
+    """Yield the parts of the journals, a callee's journal directly below its call; each invocation appears once."""
     root = tree.invocations[tree.root]
     seen = {tree.root}
     stack = [_Journal(root, 1, None, _calls(root) if tree.depth > 1 else iter(()))]
@@ -184,7 +184,7 @@ def _table(journal: _Journal) -> pa.Table:
 
 
 def _attempts(journal: _Journal) -> dict[str, Any]:
-    """Return how the attempts of an invocation went, as JSON holds it; {} if it ended without an error."""
+    """Return the state of an invocation's attempts as JSON values; {} if it ended without an error."""
     invocation, row = journal.invocation, journal.invocation.row
     if row["ended"] and not journal.errors:
         return {}
@@ -207,7 +207,7 @@ def _iso(time: datetime | None) -> str | None:
 
 
 def _spread(values: Mapping[int, T], default: T, count: int) -> tuple[list[T], npt.NDArray[np.int64]]:
-    """Return the default and the values, and for each of so many positions the number of its value among these."""
+    """Return a list of the default and the values, and for each of ``count`` positions the index into that list."""
     numbers = np.zeros(count, np.int64)
     numbers[list(values)] = range(1, len(values) + 1)
     return [default, *values.values()], numbers
@@ -232,6 +232,6 @@ def _payloads(invocation: Invocation) -> Iterator[tuple[Any, Any, dict[str, str]
 
 
 def _payload_pairs(invocation: Invocation, entries: pa.Table) -> Iterator[tuple[Payloads, Payloads]]:
-    """Yield what each entry carries, and what answered it."""
+    """Yield the payloads of each entry and of its completion."""
     for index, completion in zip(*(entries[name].to_pylist() for name in ("index", "completion_index")), strict=True):
         yield invocation.payloads.get(index, _NOTHING), invocation.payloads.get(completion or -1, _NOTHING)

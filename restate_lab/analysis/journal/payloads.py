@@ -1,8 +1,8 @@
 """The payloads of an entry: values as Python objects, headers with their secrets masked, and the text of a failure.
 
-The server renders payloads in ``entry_json`` as arrays of byte values. Python SDKs and most others write JSON; what is
-no JSON is text, and what is no text stays bytes. Headers that a payload repeats, such as those of a provider's
-response, are masked like the entry's own.
+The server renders payloads in ``entry_json`` as arrays of byte values. Python SDKs and most others write JSON. Other
+payloads are read as text, or else stay bytes. Headers within a payload, such as those of a provider's response, are
+masked like the entry's own headers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LINE = 200  # characters of a value on one line
 
 @dataclass(frozen=True, slots=True)
 class Payloads:
-    """The payloads of one entry; None for each that it does not have."""
+    """The payloads of one entry; a missing one has the value None."""
 
     payload: Any = None
     argument: Any = None
@@ -37,10 +37,10 @@ class Payloads:
 
 
 def decode(value: bytes) -> Any:
-    """Return a payload as Python has it: parsed as JSON, else as text, else the bytes; None where it is empty.
+    """Return a payload as a Python value: parsed as JSON, else as text, else the bytes; None if it is empty.
 
-    JSON is what Python's ``json.loads`` takes, NaN and a byte order mark included. A text that happens to be JSON,
-    such as ``12``, becomes what it says. An integer of more digits than Python converts becomes a ``Decimal``.
+    JSON is anything that Python's ``json.loads`` accepts, including NaN and a byte order mark. A text that is also
+    JSON, such as ``12``, is parsed. An integer with more digits than Python converts becomes a ``Decimal``.
     """
     if not value:
         return None
@@ -64,12 +64,12 @@ def is_json(value: bytes) -> bool:
 
 
 def payload_texts(entry: Mapping[Any, Any]) -> list[tuple[str, str]]:
-    """Return the payloads of one row of a journal as (name, text), with secret fields masked; those that it has."""
+    """Return the existing payloads of one journal row as (name, text), with secret fields masked."""
     return [(name, _payload_text(entry[name])) for name in _PARTS if not _is_empty(entry.get(name))]
 
 
 def payload_line(entry: Mapping[Any, Any]) -> str:
-    """Return the result of a row, or its argument, on one line, with secret fields masked; "" without payloads."""
+    """Return the result of a row, or else its argument, on one line with secret fields masked; "" without payloads."""
     values = (entry.get(name) for name in ("payload", "argument"))
     return next((one_line(_payload_text(value, None), _LINE) for value in values if not _is_empty(value)), "")
 
@@ -88,7 +88,7 @@ def _is_empty(value: Any) -> bool:
 
 
 def payloads_of(entry_json: object) -> Payloads:
-    """Return the payloads of an entry, from its ``entry_json``; parts that are not understood are left out."""
+    """Return the payloads of an entry from its ``entry_json``; parts in an unknown form are omitted."""
     body = _body(parse_object(entry_json))
     failure = next(_failures(body), {})
     request = body.get("request")
@@ -105,7 +105,7 @@ def payloads_of(entry_json: object) -> Payloads:
 
 
 def _body(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is below ``Command: <type>``, ``Notification: Completion: <type>`` or ``Notification: Signal``."""
+    """Return the object below ``Command: <type>``, ``Notification: Completion: <type>`` or ``Notification: Signal``."""
     inner: Any = entry
     for level in ("Command", "Notification", "Completion"):
         if isinstance(inner, dict) and isinstance(inner.get(level), dict):

@@ -1,8 +1,9 @@
-"""Read journals from a source: some point reads for any number of invocations, whatever the server's kind and version.
+"""Read journals from a source with a few point reads, for any number of invocations and any kind of server.
 
-Only ``entry_lite_json`` is read for the structure. ``entry_json``, which holds each payload as an array of numbers and
-is four times its size, comes with ``payloads``, and for steps that failed for good: their reason stands nowhere else.
-The server makes it for the whole journal even then, so of very large journals it is not read.
+The structure is read from ``entry_lite_json``. The column ``entry_json`` has each payload as an array of numbers, which
+is four times as large as the payload. It is read only with ``payloads`` and for steps that failed finally, because no
+other column has their reason. The server builds this column for the whole journal even for a few entries, so it is not
+read for very large journals.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ FROM (
   SELECT id, after_journal_entry_index, appended_at, event_type,
     coalesce(json_get_json(event_json, 'last_failure'), event_json) AS error
   FROM sys_journal_events WHERE id IN :ids) e"""
-# what a source may lack, and what stands in for it; the first that is there is taken
+# (column, expression) for columns that a source may not have; the first available one is used
 _FUTURES = (("sys_invocation.suspended_waiting_future_json", "suspended_waiting_future_json"), ("", "NULL"))
 _SIZES = (("sys_journal.raw_length", "raw_length"), ("", "CAST(NULL AS BIGINT)"))
 _MOST_BYTES = 32 << 20
@@ -56,7 +57,7 @@ _MOST_BYTES = 32 << 20
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One invocation: its row, its entries, their payloads by index, and its events in their order of time.
+    """One invocation: its row, its entries, their payloads by index, and its events in the order of their times.
 
     ``entries`` is a table with the columns ``ENTRY_TYPES``, one row per entry.
     """
@@ -66,34 +67,34 @@ class Invocation:
     entries: pa.Table
     payloads: Mapping[int, Payloads]
     events: Sequence[JournalEvent] | None
-    """None where the source has no events."""
+    """None if the source has no events."""
     attempts: int | None
-    """How many attempts have failed since the invocation last made progress; None where the server does not say."""
+    """The number of failed attempts since the invocation last made progress; None if the server does not report it."""
     next_retry_at: datetime | None = None
 
     @property
     def status(self) -> str:
-        """Return the status as people see it; with vqueues, other columns have "ready" during a long back-off."""
+        """Return the status for display; with vqueues, the server reports "ready" during a long back-off."""
         is_backing_off = self.row["status"] == "ready" and self.attempts is not None
         return "backing-off" if is_backing_off else str(self.row["status"])
 
 
 @dataclass(frozen=True, slots=True)
 class JournalReader:
-    """Reads journals from one source, whose tables are read once."""
+    """Reads journals from one source; its list of columns is read once."""
 
     source: Source
     payloads: bool = False
     _columns: set[str] = field(default_factory=set)
 
     def rows(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-        """Return id → what ``sys_invocation`` says, for those that exist, in the order of ``ids``."""
+        """Return id → its row of ``sys_invocation``, for existing invocations, in the order of ``ids``."""
         statement = _INVOCATIONS.format(future=self._first_available(_FUTURES))
-        by_id = {row["id"]: row for row in self._read(statement, ids)}  # of several runs of an id the newest
+        by_id = {row["id"]: row for row in self._read(statement, ids)}  # the newest run of each id
         return {id_: by_id[id_] for id_ in ids if id_ in by_id}
 
     def journals(self, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Invocation]:
-        """Return id → the invocation with its journal, for rows as ``rows`` gives them."""
+        """Return id → the invocation with its journal, for rows that ``rows`` returned."""
         ids = list(rows)
         payload = ", entry_json" if self.payloads else ""
         table = self._read_table(_ENTRIES.format(size=self._first_available(_SIZES), payload=payload), ids)
@@ -200,5 +201,5 @@ def _failed_attempts(row: Mapping[str, Any], queue_attempts: int | None) -> int 
     tried: int | None = row["retry_count"]
     if tried is None:
         return queue_attempts
-    # the attempt that is under way has not failed, and counts from 1
+    # the server counts the current attempt, which has not failed
     return max(0, tried - 1 if row["status"] == "running" else tried)

@@ -1,7 +1,7 @@
-"""The named questions: ``questions()`` lists them, ``ask()`` runs one and records in ``attrs`` what it ran.
+"""The named questions: ``questions()`` lists them, ``ask()`` runs one and records the statement in ``attrs``.
 
-``run_question()`` is ``ask()`` without its warning, for callers that report truncated rows in another way: warnings
-belong to the process and not to a thread, so only the caller's own thread should have to silence one.
+``run_question()`` is ``ask()`` without its warning, for callers that report truncated rows in another way. Warning
+filters belong to the whole process and not to one thread, so these callers cannot safely silence a warning.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from restate_lab.source import Source, check_supported
 
 __all__ = ["ask", "get_question", "questions", "run_question"]
 
-ALL_ROWS = 2**62  # rows; LIMIT NULL makes the server refuse a statement that orders in a subquery
+ALL_ROWS = 2**62  # used as no limit: with LIMIT NULL the server rejects a statement that orders in a subquery
 AGGREGATIONS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {"retry_storm": merge_by_pattern}
-"""Functions for questions whose rows are aggregated after reading, by a rule that SQL cannot express."""
-NO_INVOCATION = "inv_1" + "0" * 33  # well-formed, and no invocation's: IN () is not SQL
+"""Functions that aggregate the rows of a question after reading, by a rule that SQL cannot express."""
+NO_INVOCATION = "inv_1" + "0" * 33  # a well-formed id that no invocation has, for an empty list: IN () is invalid SQL
 
 
 @translate_errors
@@ -46,37 +46,37 @@ def ask(source: Source, name: str, /, *, timeout: DurationInput | None = None, *
         rl.ask(lab, "retry_storm", service="Payments")
         rl.ask(lab, "wakes_next", until="2h", limit=None)
 
-    ``questions()`` says which there are, what a row of each is, and which parameters it takes. Times are given as an
-    age ("2h", a timedelta), as an aware datetime or as an ISO string with its zone; ids as one id, a list, a Series, or
-    a frame with a column ``id``. None as ``limit`` means all rows. ``now=`` moves the moment that ages count from.
-    ``timeout`` is for the whole call; None leaves each statement to the connection's own limit. A heavy question says
-    so on stderr before it runs.
+    ``questions(full=True)`` lists the questions, their rows and their parameters. A time is an age ("2h", a timedelta),
+    an aware datetime, or an ISO string with its zone. Ids are one id, a list, a Series, or a frame with a column
+    ``id``. ``limit=None`` reads all rows. ``now=`` sets the time that ages are relative to. ``timeout`` is for the
+    whole call; with None, each statement has the connection's own limit. A heavy question prints a note on stderr
+    before it runs.
 
-    ``frame.attrs`` says what was asked: ``question, variant`` (the file), ``sql`` (with its parameters unbound),
-    ``params, source, version, asked_at, now, seconds``, and ``truncated`` where the limit cut rows off, which is also
-    warned of (Truncated).
+    ``frame.attrs`` records the request: ``question, variant`` (the file), ``sql`` (with its parameters unbound),
+    ``params, source, version, asked_at, now, seconds``, and ``truncated`` if the limit removed rows. In this case there
+    is also a warning (Truncated).
 
     Raises:
-        ArgumentError: there is no such question or parameter, a value does not fit, or nothing was found for a service
-            or handler that does not exist.
-        NotOnThisServer: the source lacks the tables, columns or features that the question needs, or is too old.
+        ArgumentError: the question or a parameter is unknown, a value is invalid, or the result is empty and its
+            service or handler does not exist.
+        NotOnThisServer: the source does not have the tables, columns or features of the question, or is too old.
         TimedOut: not everything was read within ``timeout``.
-        RestateLabError: what ``source.sql`` raises.
+        RestateLabError: any error of ``source.sql``.
     """
     frame = run_question(source, name, timeout=timeout, **params)
     if "truncated" in frame.attrs:
         warnings.warn(
             frame.attrs["truncated"]["message"], Truncated, stacklevel=3
-        )  # of the caller of the decorated function
+        )  # point to the caller of the decorated function
     return frame
 
 
 @translate_errors
 def run_question(source: Source, name: str, /, *, timeout: DurationInput | None = None, **params: Any) -> pd.DataFrame:
-    """Return what ``ask`` returns, without its warning: ``attrs["truncated"]`` is set where rows were cut off.
+    """Return the frame of ``ask`` without its warning: ``attrs["truncated"]`` is set if the limit removed rows.
 
     Raises:
-        As ``ask``.
+        The same errors as ``ask``.
     """
     question = get_question(name)
     whole_source, source = source, within(source, timeout, verb="ask")
@@ -115,9 +115,9 @@ def run_question(source: Source, name: str, /, *, timeout: DurationInput | None 
 def questions(*, full: bool = False) -> pd.DataFrame:
     """Return one row per named question, sorted by name; a notebook shows them as a card.
 
-    Columns: ``name, question, parameters`` (with defaults), ``cost`` (point, scan or heavy, of the most expensive
-    variant). ``full`` adds ``row`` (what a row of the answer is), ``variants`` (the files, in the order in which they
-    are tried) and ``needs`` (the tables, columns and features that each variant needs).
+    Columns: ``name, question, parameters`` (with defaults), ``cost`` (point, scan or heavy; of the most expensive
+    variant). ``full`` adds ``row`` (the content of a row), ``variants`` (the files, in the order in which they are
+    tried) and ``needs`` (the tables, columns and features that each variant needs).
     """
     rows = pd.DataFrame([_summary_row(get_question(name)) for name in names()])
     return with_card(rows if full else rows[["name", "question", "parameters", "cost"]], questions_card)
@@ -133,16 +133,16 @@ def get_question(name: str) -> Question:
     """Return a question.
 
     Raises:
-        ArgumentError: there is no question of this name; the message names the nearest ones.
+        ArgumentError: the name is unknown; the message suggests similar names.
     """
     if not isinstance(name, str):
         raise ArgumentError(
-            f'a question is named by text, and this is a {type(name).__name__}: ask(lab, "retry_storm").'
+            f'the name of a question must be text, not a {type(name).__name__}: for example ask(lab, "retry_storm").'
         )
     question = read_question(name)
     if question is None:
         hint = did_you_mean(_nearest_questions(name, names()))
-        raise ArgumentError(f"no question {name!r}. {hint or 'restate_lab.questions() lists them.'}")
+        raise ArgumentError(f"unknown question {name!r}. {hint or 'restate_lab.questions() lists all questions.'}")
     return question
 
 
@@ -155,9 +155,9 @@ def _variant_for(question: Question, source: Source) -> Variant:
             return variant
         reasons.append(f"{variant.file} needs {', '.join(missing)}")
     raise NotOnThisServer(
-        f"{question.name} cannot be asked of {source.name} "
+        f"the question {question.name} is not available on {source.name} "
         f"(restate {source.version}{_describe_features(source.features)}): "
-        f"{'; '.join(reasons)}, which is not there."
+        f"{'; '.join(reasons)}, which this source does not have."
     )
 
 
@@ -185,7 +185,7 @@ def _describe_features(features: Mapping[str, bool]) -> str:
 
 
 def _resolve_ids(source: Source, variant: Variant, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read the ids that another question returns; return how they were truncated, and all parameters."""
+    """Read the ids that are the result of another question; return their truncation and all parameters."""
     truncated: dict[str, Any] = {}
     values = dict(params)
     for parameter in variant.parameters:
@@ -201,7 +201,7 @@ def _resolve_ids(source: Source, variant: Variant, params: Mapping[str, Any]) ->
 def _read_rows(
     source: Source, variant: Variant, values: Mapping[str, Any], *, name: str
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the rows up to the limit, and how they were truncated; a limit counts rows after they were aggregated."""
+    """Return the rows up to the limit and their truncation; the limit applies to the aggregated rows."""
     aggregate = AGGREGATIONS.get(name)
     if aggregate is None:
         frame = check_columns(source.sql(variant.sql, params=_with_one_more_row(values)), variant.sql, source)
@@ -210,12 +210,12 @@ def _read_rows(
     frame = check_columns(source.sql(variant.sql, params=more), variant.sql, source)
     frame, unread = _truncate(frame, CANDIDATES, name)
     frame, truncated = _truncate(aggregate(frame), values["limit"], name)
-    message = f"{name} sums up {CANDIDATES:,} rows at most, and there are more; ask for one service=."
+    message = f"{name} aggregates at most {CANDIDATES:,} rows, and there are more; select one service with service=."
     return frame, {"limit": CANDIDATES, "message": message} if unread else truncated
 
 
 def _with_one_more_row(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask for one row above the limit: if it comes, the rows are truncated."""
+    """Request one row more than the limit, to find out whether the rows are truncated."""
     if "limit" not in values:
         return dict(values)
     return {**values, "limit": ALL_ROWS if values["limit"] is None else values["limit"] + 1}
@@ -224,16 +224,16 @@ def _with_one_more_row(values: Mapping[str, Any]) -> dict[str, Any]:
 def _truncate(frame: pd.DataFrame, limit: int | None, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     if limit is None or len(frame) <= limit:
         return frame, {}
-    message = f"{name} has more than {limit:,} rows, and these are the first; ask with a higher limit=, or limit=None."
+    message = f"{name} has more than {limit:,} rows, and only the first were read; pass a higher limit=, or limit=None."
     return frame.iloc[:limit].reset_index(drop=True), {"limit": limit, "message": message}
 
 
 def _merge_truncations(ids: dict[str, Any], rows: dict[str, Any]) -> dict[str, Any]:
-    """Return what ``attrs`` reports as truncated: the invocations that were read, the rows, or both."""
+    """Return the value of ``attrs["truncated"]``: truncated invocations, truncated rows, or both."""
     if not ids:
         return rows
-    message = f"only the first {ids['limit']:,} invocations were looked at; give ids= for others."
-    return {"limit": ids["limit"], "message": f"{rows['message']} And {message}" if rows else message}
+    message = f"only the first {ids['limit']:,} invocations were checked; pass ids= to check others."
+    return {"limit": ids["limit"], "message": f"{rows['message']} Also, {message}" if rows else message}
 
 
 def _summary_row(question: Question) -> dict[str, str]:
@@ -251,7 +251,7 @@ def _summary_row(question: Question) -> dict[str, str]:
 
 
 def _nearest_questions(name: str, known: list[str]) -> list[str]:
-    """Return up to three names, best first; a word in common counts when the spelling is far off."""
+    """Return up to three names, best first: names with similar spelling, then names that share a part."""
     close = nearest_names(name, known)
     words = {word for word in re.split(r"\W|_", name.lower()) if len(word) > 2}
     related = [other for other in known if any(word in other for word in words) and other not in close]

@@ -1,9 +1,9 @@
--- Which keys are hot: how many calls wait on each, and since when?
--- row: one key on which calls wait, most waiting first
--- cost: scan (the inbox; where calls wait, the status of every invocation)
+-- Which keys have the most waiting calls, and since when do they wait?
+-- row: one key with waiting calls, the most waiting calls first
+-- cost: scan (the inbox; if calls wait, also the status of every invocation)
 -- needs: sys_inbox, sys_invocation_status
 -- :service = none (text) only this service
--- :limit = 1000 (number) this many rows at most
+-- :limit = 1000 (number) maximum number of rows
 SELECT
   i.service_name AS target_service_name,
   i.service_key AS target_service_key,

@@ -1,11 +1,11 @@
--- Which keys are hot: how many calls wait on each, and since when?
--- row: one key on which calls wait, most waiting first
--- cost: scan (the vqueues; where calls wait, their entries and the status of every invocation)
+-- Which keys have the most waiting calls, and since when do they wait?
+-- row: one key with waiting calls, the most waiting calls first
+-- cost: scan (the vqueues; if calls wait, also their entries and the status of every invocation)
 -- needs: feature vqueues, sys_vqueue_meta, sys_vqueues, sys_invocation_status
 -- :service = none (text) only this service
--- :limit = 1000 (number) this many rows at most
+-- :limit = 1000 (number) maximum number of rows
 --
--- num_inbox of sys_vqueue_meta counts a holder that backs off and calls scheduled for later, too: neither waits for
+-- num_inbox of sys_vqueue_meta also counts a holder that backs off and calls scheduled for later: neither waits for
 -- the key.
 SELECT
   s.target_service_name,

@@ -1,12 +1,12 @@
 -- Why is the head of this queue not running?
--- row: one vqueue whose first entry waits for a resource, is backing off, or is held by a pause; longest first
+-- row: one vqueue whose first entry waits for a resource, is backing off, or is paused; the longest wait first
 -- cost: scan (the scheduler's queues)
 -- needs: feature vqueues, sys_scheduler, sys_vqueue_meta, sys_vqueues, sys_locks, sys_invocation_status
 -- :service = none (text) only queues of this service
--- :limit = 1000 (number) this many rows at most
+-- :limit = 1000 (number) maximum number of rows
 --
--- Heads that are scheduled for later are as they should be, and left out; so are those that began just now.
--- A queue that is paused has no scheduler.
+-- Heads that are scheduled for later are normal and excluded, and so are heads that started very recently.
+-- A paused queue has no scheduler.
 WITH heads AS (
   SELECT id, status, head_entry_id, scheduled_at, blocked_on, blocked_on_json, num_inbox,
     lock_block_duration,

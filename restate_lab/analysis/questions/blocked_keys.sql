@@ -1,9 +1,9 @@
--- Which keys are blocked, by whom, since when, and who called the holder?
--- row: one key of a virtual object on which calls wait, most waiting first
--- cost: scan (the inbox; where calls wait, the status of every invocation)
+-- Which keys are blocked, by which invocation, since when, and which invocation called the holder?
+-- row: one key of a virtual object with waiting calls, the most waiting calls first
+-- cost: scan (the inbox; if calls wait, also the status of every invocation)
 -- needs: sys_inbox, sys_keyed_service_status, sys_invocation_status, sys_invocation_state
 -- :service = none (text) only keys of this service
--- :limit = 1000 (number) this many rows at most
+-- :limit = 1000 (number) maximum number of rows
 SELECT
   w.target_service_name,
   w.target_service_key,

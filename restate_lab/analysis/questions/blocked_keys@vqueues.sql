@@ -1,12 +1,12 @@
--- Which keys are blocked, by whom, since when, and who called the holder?
--- row: one key of a virtual object on which calls wait, most waiting first
--- cost: scan (the entries of vqueues with a lock; where calls wait, the status of every invocation)
+-- Which keys are blocked, by which invocation, since when, and which invocation called the holder?
+-- row: one key of a virtual object with waiting calls, the most waiting calls first
+-- cost: scan (the entries of vqueues with a lock; if calls wait, also the status of every invocation)
 -- needs: feature vqueues, sys_vqueue_meta, sys_vqueues, sys_locks, sys_invocation_status, sys_invocation_state
 -- needs: sys_vqueue_entry_status
 -- :service = none (text) only keys of this service
--- :limit = 1000 (number) this many rows at most
+-- :limit = 1000 (number) maximum number of rows
 --
--- num_inbox of sys_vqueue_meta counts a holder that backs off and calls scheduled for later, too: neither waits for
+-- num_inbox of sys_vqueue_meta also counts a holder that backs off and calls scheduled for later: neither waits for
 -- the key. A key can have several vqueues (one per limit key), and one lock.
 WITH waiting AS (
   SELECT m.lock_name, m.scope, m.service_name, count(*) AS waiting, min(s.inboxed_at) AS waiting_since,

@@ -1,15 +1,15 @@
--- Who is affected by these (their callers, upward)?
--- row: one of the invocations, or one that called it, directly or through others
--- cost: heavy (the status of every invocation, once for each step upward)
+-- Which invocations called these, directly or through others?
+-- row: one of the invocations, or one of its direct or indirect callers
+-- cost: heavy (the status of every invocation, once per level of callers)
 -- needs: feature vqueues, sys_invocation_status, sys_invocation_state, sys_vqueue_entry_status
--- :ids = required (ids) the invocations whose callers are wanted
--- :depth = 20 (number) this many steps upward at most
--- :limit = 10000 (number) this many rows at most
+-- :ids = required (ids) the invocations whose callers to read
+-- :depth = 20 (number) maximum number of levels of callers
+-- :limit = 10000 (number) maximum number of rows
 --
--- depth is 0 for the invocations themselves; of_id is the one of them that a caller's row belongs to.
--- A caller that began later than the call is a new run with the same id, and not the caller; clocks may differ a second.
--- The few that were found stand first in the join, and bring all columns along: so each step upward is one scan, and
--- none where nobody has a caller.
+-- depth is 0 for the invocations themselves. of_id is the invocation that a caller's row belongs to.
+-- A caller that was created after the call is a new run with the same id and not the caller; clocks may differ by a
+-- second. The few known invocations come first in the join with all their columns, so that each level of callers takes
+-- one scan, and no scan if there are no callers.
 WITH RECURSIVE up AS (
   SELECT id AS of_id, id, CAST(0 AS BIGINT) AS depth, target, target_service_name, target_handler_name,
     target_service_key, status, completion_result, completion_failure, created_at, modified_at, invoked_by_id, invoked_by

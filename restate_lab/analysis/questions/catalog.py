@@ -1,18 +1,18 @@
-"""The files behind the named questions: ``sql/<name>.sql``, and ``sql/<name>@<tag>.sql`` where servers differ.
+"""The files of the named questions: ``<name>.sql``, and ``<name>@<tag>.sql`` for servers that need another statement.
 
-A file begins with comments in this order, and one statement follows::
+A file begins with comments in this order, followed by one statement::
 
-    -- Which keys are blocked, and by whom?                   the question, one line
-    -- row: one key on which calls wait                       what a row of the answer is
-    -- cost: scan (the status of every invocation)            point, scan or heavy, and what is read
-    -- needs: feature vqueues, sys_locks, sys_journal.raw     features, tables and columns, on one line or more
-    -- :since = 24h (time) completed since then               a parameter: default, kind, meaning
-    --                                                        the rest is for whoever reads the SQL
+    -- Which keys are blocked, and by which invocation?       the question, on one line
+    -- row: one key with waiting calls                        the content of a row
+    -- cost: scan (the status of every invocation)            point, scan or heavy, and the data that it reads
+    -- needs: feature vqueues, sys_locks, sys_journal.raw     features, tables and columns, on one or more lines
+    -- :since = 24h (time) completed since this time          a parameter: default, kind, meaning
+    --                                                        after this line: notes for readers of the SQL
 
-Defaults are written as a caller would: ``none`` is None, ``required`` has none, and ``other(status=paused)`` are the
-ids that another question gives: reading details by id is cheap, and by a scan of the journals dear. Kinds stand in
-``KINDS``. ``:now`` and ``:limit`` are known to ``ask``. Variants of a question share everything but cost, needs and
-the statement.
+Defaults are written as a caller would write them. ``none`` means None, and ``required`` means that there is no default.
+``other(status=paused)`` means the ids that the question ``other`` returns, because reading details by id is cheap and
+scanning all journals is expensive. ``KINDS`` lists the kinds. ``ask`` handles ``:now`` and ``:limit`` itself. Variants
+of a question differ only in cost, needs and the statement.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Parameter:
 
     @property
     def default_question(self) -> tuple[str, dict[str, str]] | None:
-        """Return the question whose ids are the default, with its parameters; None for every other default."""
+        """Return the question whose ids are the default, with its parameters; None for any other default."""
         match = _ASKS.fullmatch(self.default) if self.kind == "ids" else None
         return (match["name"], {match["parameter"]: match["value"]}) if match else None
 
@@ -60,7 +60,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One file: the statement for the sources that have what it needs."""
+    """One file: the statement for the sources that have everything in ``needs``."""
 
     file: str
     text: str
@@ -73,13 +73,13 @@ class Variant:
 
     @property
     def tag(self) -> str:
-        """Return what stands after the @ in the file's name; "" for the plain one."""
+        """Return the part after the @ in the file's name; "" for the plain file."""
         return self.file.removesuffix(".sql").partition("@")[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A named question; its variants stand in the order in which they are tried."""
+    """A named question with its variants, in the order in which they are tried."""
 
     name: str
     variants: tuple[Variant, ...]
@@ -91,10 +91,10 @@ def names() -> list[str]:
 
 
 def read_question(name: str) -> Question | None:
-    """Return the question of that name, or None.
+    """Return the question with this name, or None.
 
-    Variants for a feature come first, then the plain one, then those for older versions, the newest first: a variant
-    is only reached where the more special ones before it lack something.
+    Variants for a feature come first, then the plain variant, then variants for older versions, the newest version
+    first. The first variant whose needs are met is used.
     """
     variants = [
         parse_variant(file.name, file.read_text("utf-8")) for file in _sql_files() if _belongs_to(file.name, name)
@@ -106,14 +106,14 @@ def parse_variant(file: str, text: str) -> Variant:
     """Read one file.
 
     Raises:
-        ValueError: a line of its head is missing or not understood.
+        ValueError: a header line is missing or malformed.
     """
     lines = text.splitlines()
     head = [line.removeprefix("--").strip() for line in lines[: _head_length(lines)]]
     fields = {key: [line.removeprefix(f"{key}: ") for line in head if line.startswith(f"{key}: ")] for key in _FIELDS}
     cost = _COST.fullmatch("".join(fields["cost"]))
     if not all(fields.values()) or cost is None or cost["cost"] not in COSTS:
-        raise ValueError(f"{file} begins with the question, then row:, cost: {'|'.join(COSTS)} (what is read), needs:")
+        raise ValueError(f"{file} must begin with the question, then row:, cost: {'|'.join(COSTS)} (data), needs:")
     return Variant(
         file=file,
         text=head[0],

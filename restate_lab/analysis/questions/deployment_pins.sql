@@ -1,11 +1,12 @@
 -- Can this deployment be removed, and what pins it?
--- row: one deployment, or one that is gone and still pinned; those that nothing holds first
+-- row: one deployment, registered or removed but still pinned; those without pinned invocations first
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status, sys_invocation_state, sys_deployment, sys_service
--- :limit = 10000 (number) this many rows at most
+-- :limit = 10000 (number) maximum number of rows
 --
--- can_be_removed: nothing that is not completed is pinned to it, and it is no service's latest revision. would_land
--- counts work without a pin of the services whose latest revision it is: that goes wherever the service then is.
+-- can_be_removed: no open invocation is pinned to it, and it is not the latest revision of a service. would_land is the
+-- number of open invocations without a pin of the services whose latest revision it is: they run on the deployment that
+-- is then the latest.
 WITH open_work AS (
   SELECT s.id, s.target_service_name, s.pinned_deployment_id, s.created_at,
     CASE

@@ -1,13 +1,13 @@
--- When does the evidence disappear?
--- row: one completed invocation whose journal or record expires soon, soonest first
+-- Which journals and records expire soon?
+-- row: one completed invocation whose journal or record expires soon; the soonest first
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status
 -- :service = none (text) only this service
--- :until = 1h (time ahead) up to then
--- :failures_only = yes (flag) only what did not succeed
--- :limit = 10000 (number) this many rows at most
+-- :until = 1h (time ahead) only times before this time
+-- :failures_only = yes (flag) only invocations that did not succeed
+-- :limit = 10000 (number) maximum number of rows
 --
--- journal_expires_at is null where no journal is kept; at expires_at the whole record goes.
+-- journal_expires_at is null if no journal is kept; at expires_at the whole record is deleted.
 WITH ended AS (
   SELECT s.id, s.target, s.target_service_name, s.target_handler_name, s.target_service_key,
   CASE

@@ -1,10 +1,10 @@
 -- Which deployment is failing?
 -- row: one deployment and error code, with the invocations whose last attempt failed there
--- cost: scan (what is being tried again; where there is any, the status of every invocation)
+-- cost: scan (the invocations that are being retried; if any, also the status of every invocation)
 -- needs: sys_invocation_state, sys_invocation_status, sys_deployment
--- :limit = 1000 (number) this many rows at most
+-- :limit = 1000 (number) maximum number of rows
 --
--- is_known is false where the deployment has been removed.
+-- is_known is false if the deployment was removed.
 WITH failing AS (
   SELECT coalesce(r.last_attempt_deployment_id, s.pinned_deployment_id) AS deployment_id,
     r.last_failure_error_code AS error_code, r.id, r.retry_count, s.target_service_name,

@@ -1,12 +1,12 @@
 -- Which deployment is failing?
 -- row: one deployment and error code, with the invocations whose last attempt failed there
--- cost: scan (the vqueues' entries; where any is tried again, journal events and every status)
+-- cost: scan (the vqueues' entries; if any is being retried, also journal events and every status)
 -- needs: feature vqueues, sys_invocation_state, sys_vqueue_entry_status, sys_journal_events, sys_invocation_status
 -- needs: sys_deployment
--- :limit = 1000 (number) this many rows at most
+-- :limit = 1000 (number) maximum number of rows
 --
--- is_known is false where the deployment has been removed.
--- Short back-offs stand in sys_invocation_state, long ones in the vqueues alone; the reason of both is the last event.
+-- is_known is false if the deployment was removed.
+-- Short back-offs are in sys_invocation_state, long ones only in the vqueues; the reason of both is in the last event.
 WITH retrying AS (
   SELECT coalesce(e.entry_id, r.id) AS id,
     CASE WHEN e.retry_attempts > coalesce(r.retry_count, 0) THEN e.retry_attempts ELSE r.retry_count END AS retry_count,

@@ -1,13 +1,13 @@
 -- Which invocations are in this raw status, longest first?
--- row: one invocation, the one unmoved for longest first
+-- row: one invocation, the one without progress for the longest time first
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status
 -- :status = required (text) inboxed, scheduled, invoked, suspended, paused or completed
 -- :service = none (text) only this service
--- :limit = 10000 (number) this many rows at most
+-- :limit = 10000 (number) maximum number of rows
 --
--- The first step of questions whose details come cheaply by id, and dearly by a scan. What is filtered is selected too:
--- 1.6.1 holds the threshold of ORDER BY … LIMIT against the wrong column where a filtered one is dropped before.
+-- The first read of questions whose details are cheap to read by id and expensive to scan. Filtered columns are also
+-- selected: otherwise 1.6.1 applies the threshold of ORDER BY … LIMIT to the wrong column.
 SELECT id, status AS raw_status, modified_at
 FROM sys_invocation_status
 WHERE status = :status AND (:service IS NULL OR target_service_name = :service)

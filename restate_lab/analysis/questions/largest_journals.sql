@@ -3,7 +3,7 @@
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status, sys_invocation_state
 -- :service = none (text) only this service
--- :limit = 100 (number) this many rows at most
+-- :limit = 100 (number) maximum number of rows
 SELECT
   s.id,
   s.target,

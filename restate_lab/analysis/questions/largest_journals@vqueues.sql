@@ -3,9 +3,9 @@
 -- cost: scan (the status of every invocation, and every entry of the vqueues)
 -- needs: feature vqueues, sys_invocation_status, sys_invocation_state, sys_vqueue_entry_status
 -- :service = none (text) only this service
--- :limit = 100 (number) this many rows at most
+-- :limit = 100 (number) maximum number of rows
 --
--- The join begins with the few entries that back off: what stands first is what the server holds in memory.
+-- The join begins with the few entries that back off, because the server keeps the first table in memory.
 SELECT
   s.id,
   s.target,

@@ -2,7 +2,7 @@
 -- row: one invocation, completed ones included, most bytes first
 -- cost: heavy (the size of every entry of every journal, and the status of every invocation)
 -- needs: sys_journal.raw_length, sys_invocation_status
--- :limit = 100 (number) this many rows at most
+-- :limit = 100 (number) maximum number of rows
 --
 -- raw_status: inboxed, scheduled, invoked, suspended, paused or completed.
 WITH entries AS (

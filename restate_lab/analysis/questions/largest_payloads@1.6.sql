@@ -2,10 +2,10 @@
 -- row: one invocation, completed ones included, most bytes first
 -- cost: heavy (every byte of every journal, and the status of every invocation)
 -- needs: sys_journal.entry_json, sys_journal.raw, sys_invocation_status
--- :limit = 100 (number) this many rows at most
+-- :limit = 100 (number) maximum number of rows
 --
--- raw_status: inboxed, scheduled, invoked, suspended, paused or completed. This server does not tell the size of an
--- entry: bytes are counted by the commas between them in entry_json, some too many for each entry.
+-- raw_status: inboxed, scheduled, invoked, suspended, paused or completed. This server does not report the size of
+-- an entry: bytes are estimated from the number of commas in entry_json, which is slightly too high for each entry.
 WITH entries AS (
   SELECT id, coalesce(
     octet_length(CAST(entry_json AS VARCHAR)) - octet_length(replace(CAST(entry_json AS VARCHAR), ',', '')),

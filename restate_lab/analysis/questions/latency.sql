@@ -3,12 +3,12 @@
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status
 -- :service = none (text) only this service
--- :since = 24h (time) completed since then
--- :limit = 1000 (number) this many rows at most
+-- :since = 24h (time) only invocations completed since this time
+-- :limit = 1000 (number) maximum number of rows
 --
--- From creation, or the planned start of a delayed one, to the end, however it ended. Only what is still retained;
--- percentiles are approximate.
--- Servers give scheduled_start_at only where scheduled_at is read, too.
+-- From creation (or the planned start of a delayed invocation) to the end, with any result. Only invocations that are
+-- still retained are counted. Percentiles are approximate.
+-- Servers return scheduled_start_at only if scheduled_at is also selected.
 WITH ended AS (
   SELECT target_service_name, target_handler_name, completed_at,
     CAST(arrow_cast(completed_at, 'Int64') - arrow_cast(coalesce(

@@ -1,14 +1,15 @@
--- Is Restate slow, or my service?
--- row: one handler, with the time before it ran and the time since then, in milliseconds; the longest wait first
--- cost: heavy (the status of every invocation beside every entry of the vqueues)
+-- Is Restate slow, or is my service slow?
+-- row: one handler, with the time before it ran and the time after that, in milliseconds; the longest wait first
+-- cost: heavy (the status of every invocation and every entry of the vqueues)
 -- needs: feature vqueues, sys_invocation_status, sys_vqueue_entry_status
 -- :service = none (text) only this service
--- :since = 24h (time) completed since then
--- :limit = 1000 (number) this many rows at most
+-- :since = 24h (time) only invocations completed since this time
+-- :limit = 1000 (number) maximum number of rows
 --
--- queued: from creation (or the planned start) until it first ran; running: from then to the end, with its sleeps and
--- waits. blocked_on_…: averages, on servers with vqueues only. Only what is still retained.
--- Servers give scheduled_start_at only where scheduled_at is read, too.
+-- queued: from creation (or the planned start) to the first attempt; running: from the first attempt to the end, with
+-- sleeps and waits. blocked_on_…: averages, only on servers with vqueues. Only invocations that are still retained are
+-- counted.
+-- Servers return scheduled_start_at only if scheduled_at is also selected.
 WITH ended AS (
   SELECT s.target_service_name, s.target_handler_name,
     CAST(arrow_cast(s.running_at, 'Int64') - arrow_cast(coalesce(

@@ -1,13 +1,13 @@
--- What is the oldest work that does not move?
--- row: one invocation that is not completed and not scheduled for later, longest unmoved first
+-- Which invocations have made no progress for the longest time?
+-- row: one invocation that is not completed and not scheduled for later, the longest time without progress first
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status, sys_invocation_state
 -- :service = none (text) only this service
--- :older_than = 0s (duration) only what has not moved for so long
--- :limit = 100 (number) this many rows at most
+-- :older_than = 0s (duration) only invocations without progress for at least this time
+-- :limit = 100 (number) maximum number of rows
 --
--- A retry moves nothing: modified_at is when the journal or the status last changed.
--- Servers give scheduled_start_at only where scheduled_at is read, too.
+-- A retry is not progress: modified_at is the time of the last change of the journal or the status.
+-- Servers return scheduled_start_at only if scheduled_at is also selected.
 SELECT
   s.id,
   s.target,

@@ -1,13 +1,13 @@
--- Which awakeables does somebody wait for?
+-- Which awakeables are invocations waiting for?
 -- row: one awakeable that a suspended invocation waits for, longest first
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status
 -- :service = none (text) only this service
--- :older_than = 0s (duration) only what has been awaited for so long
--- :limit = 10000 (number) this many rows at most
+-- :older_than = 0s (duration) only awakeables awaited for at least this time
+-- :limit = 10000 (number) maximum number of rows
 --
--- signal is the awakeable's number in the invocation: 17 is its first. Awakeables that nobody waits for yet leave no
--- trace in the tables.
+-- signal is the awakeable's number in the invocation; the first one is 17. The tables have no record of an awakeable
+-- before the invocation waits for it.
 SELECT
   id,
   target,

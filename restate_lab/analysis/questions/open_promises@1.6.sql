@@ -1,12 +1,12 @@
 -- Which promises of workflows are not completed?
--- row: one promise that was asked for and has no value yet, with the oldest open invocation of its workflow
--- cost: scan (the promises; where one is open, the status of every invocation)
+-- row: one promise that is awaited and has no value yet, with the oldest open invocation of its workflow
+-- cost: scan (the promises; if one is open, also the status of every invocation)
 -- needs: sys_promise, sys_invocation_status
 -- :service = none (text) only this service
--- :limit = 10000 (number) this many rows at most
+-- :limit = 10000 (number) maximum number of rows
 --
--- The oldest open invocation is usually the workflow's run, and may be a handler that came before it. Without any, the
--- workflow has ended or never began.
+-- The oldest open invocation is usually the workflow's run, but it can be an earlier call of another handler. If there
+-- is none, the workflow has ended or was never started.
 SELECT
   p.service_name,
   p.service_key,

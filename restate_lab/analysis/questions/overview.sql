@@ -1,9 +1,9 @@
 -- What is wrong right now, per handler?
--- row: one handler and status, with how many invocations stand there; without completed ones
+-- row: one handler and status, with the number of invocations; without completed ones
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status, sys_invocation_state
 -- :service = none (text) only this service
--- :limit = 1000 (number) this many rows at most
+-- :limit = 1000 (number) maximum number of rows
 SELECT
   s.target_service_name,
   s.target_handler_name,

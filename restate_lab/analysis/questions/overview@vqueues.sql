@@ -1,12 +1,12 @@
 -- What is wrong right now, per handler?
--- row: one handler and status, with how many invocations stand there; without completed ones
+-- row: one handler and status, with the number of invocations; without completed ones
 -- cost: scan (the status of every invocation, and every entry of the vqueues)
 -- needs: feature vqueues, sys_invocation_status, sys_invocation_state, sys_vqueue_entry_status
 -- :service = none (text) only this service
--- :limit = 1000 (number) this many rows at most
+-- :limit = 1000 (number) maximum number of rows
 --
--- Long back-offs stand in sys_vqueues alone, short ones in sys_invocation_state.
--- The join begins with the few entries that back off: what stands first is what the server holds in memory.
+-- Long back-offs are only in sys_vqueues, short ones in sys_invocation_state.
+-- The join begins with the few entries that back off, because the server keeps the first table in memory.
 SELECT
   s.target_service_name,
   s.target_handler_name,

@@ -1,4 +1,4 @@
-"""The values of a question's parameters: checked, converted to what SQL takes, and parsed from texts."""
+"""The values of a question's parameters: check them, convert them for SQL, and parse them from texts."""
 
 from __future__ import annotations
 
@@ -20,60 +20,64 @@ __all__ = ["check_names", "json_values", "parameters_of", "parse_texts", "values
 
 RAW_STATUSES = ("inboxed", "scheduled", "invoked", "suspended", "paused", "completed")
 """The statuses of ``sys_invocation_status``."""
-_MANY = 1000  # values of a list that stand in attrs, which pandas copies with every frame
+_MANY = 1000  # longer lists are not stored in attrs, because pandas copies attrs with every frame
 _FEW = 10
 _FLAGS = {"yes": True, "true": True, "no": False, "false": False}
 
 
 def check_names(variant: Variant, given: Mapping[str, Any], *, question: str) -> None:
-    """Raise ArgumentError where a parameter is given that the question does not take, or one that it needs is not."""
+    """Raise ArgumentError if a parameter is unknown, or a required one is missing."""
     known = {parameter.name: parameter for parameter in variant.parameters}
     for name in given:
         if name not in {*known, "now"}:
             hint = did_you_mean(nearest_names(name, known))
             takes = ", ".join(map(str, known.values()))
-            raise ArgumentError(f"{question} has no parameter {name!r}. {hint} It takes: {takes}.".replace("  ", " "))
+            raise ArgumentError(
+                f"{question} has no parameter {name!r}. {hint} Its parameters are: {takes}.".replace("  ", " ")
+            )
     for name, parameter in known.items():
         if parameter.is_required and name not in given:
-            raise ArgumentError(f"{question} needs {name}=: {parameter.description}.")
+            raise ArgumentError(f"{question} requires {name}= ({parameter.description}).")
 
 
 def values_for(variant: Variant, given: Mapping[str, Any], *, now: datetime, question: str) -> dict[str, Any]:
-    """Return a value for each parameter of a statement: the one given, or the default; and ``now`` where it is used.
+    """Return a value for each parameter of a statement: the argument or the default, and ``now`` if it is used.
 
     Raises:
-        ArgumentError: a parameter is unknown or missing, or a value does not fit.
+        ArgumentError: a value is invalid.
     """
     values: dict[str, Any] = {"now": now} if re.search(r":now\b", variant.sql) else {}
     for parameter in variant.parameters:
         value = given.get(parameter.name, _default_value(parameter))
         if value is None and parameter.default != "none" and parameter.name != "limit":
-            raise ArgumentError(f"{question} takes no None for {parameter.name} ({parameter.description}).")
+            raise ArgumentError(f"{parameter.name} of {question} must not be None ({parameter.description}).")
         if parameter.name == "status" and value not in RAW_STATUSES:
             hint = did_you_mean(nearest_names(str(value), RAW_STATUSES))
-            raise ArgumentError(f"no raw status {value!r}. {hint} There is {join(RAW_STATUSES, 9)}.".replace("  ", " "))
+            raise ArgumentError(
+                f"unknown raw status {value!r}. {hint} Choose from {join(RAW_STATUSES, 9)}.".replace("  ", " ")
+            )
         values[parameter.name] = None if value is None else _CONVERTERS[parameter.kind](value, parameter.name, now)
     return values
 
 
 def json_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values as JSON has them, in forms that are taken again; of long lists the first and the count."""
+    """Return the values as JSON values that can be passed again; a long list becomes its first values and its count."""
     return {name: _json_value(value) for name, value in values.items()}
 
 
 def parameters_of(name: str) -> tuple[Parameter, ...]:
-    """Return the parameters of a question in its own order; nothing where there is no such question."""
+    """Return the parameters of a question in the order of its file; () for an unknown question."""
     question = read_question(name)
     return question.variants[0].parameters if question else ()
 
 
 def parse_texts(name: str, texts: Mapping[str, str]) -> dict[str, Any]:
-    """Return what ``ask(source, name, …)`` takes: numbers, yes or no, and lists of ids (with commas between).
+    """Parse texts to the arguments of ``ask(source, name, …)``: numbers, yes or no, and ids separated by commas.
 
-    ``none`` is None. Names that the question does not have stay as they are, for ``ask`` to refuse.
+    The text ``none`` becomes None. Unknown parameter names are kept, and ``ask`` rejects them.
 
     Raises:
-        ArgumentError: a text is no number, or neither yes nor no.
+        ArgumentError: a text is not a number, or neither yes nor no.
     """
     kinds = {parameter.name: parameter.kind for parameter in parameters_of(name)}
     return {key: _parse_text(kinds.get(key, "text"), key, text) for key, text in texts.items()}
@@ -91,20 +95,20 @@ def _default_value(parameter: Parameter) -> Any:
 
 def _to_text(value: Any, name: str, now: datetime) -> str:  # noqa: ARG001 - one signature for all kinds
     if not isinstance(value, str):
-        raise ArgumentError(f"{name} is {value!r}: give a text.")
+        raise ArgumentError(f"{name} is {value!r}: it must be a text.")
     return value
 
 
 def _to_number(value: Any, name: str, now: datetime) -> int:  # noqa: ARG001
     whole = value.item() if hasattr(value, "item") else value
     if not isinstance(whole, int) or isinstance(whole, bool) or not 0 <= whole < 2**62:
-        raise ArgumentError(f"{name} is {value!r}: give a whole number, zero or more.")
+        raise ArgumentError(f"{name} is {value!r}: pass a whole number, zero or more.")
     return whole
 
 
 def _to_flag(value: Any, name: str, now: datetime) -> bool:  # noqa: ARG001
     if not isinstance(value, bool):
-        raise ArgumentError(f"{name} is {value!r}: give True or False.")
+        raise ArgumentError(f"{name} is {value!r}: pass True or False.")
     return value
 
 
@@ -127,10 +131,10 @@ def _to_ids(value: Any, name: str, now: datetime) -> list[str]:  # noqa: ARG001
         value = value["id"]
     ids = [value] if isinstance(value, str) else list(value)
     if not ids:
-        raise ArgumentError(f"{name} is empty: there is nothing to ask about.")
+        raise ArgumentError(f"{name} is empty: pass at least one invocation id.")
     odd = next((each for each in ids if not isinstance(each, str)), None)
     if odd is not None:
-        raise ArgumentError(f"{name} has {odd!r} in it: give invocation ids (inv_…).")
+        raise ArgumentError(f"{name} contains {odd!r}: pass only invocation ids (inv_…).")
     return ids
 
 
@@ -160,11 +164,11 @@ def _parse_text(kind: str, name: str, text: str) -> Any:
         return None
     if kind == "number":
         if not re.fullmatch(r"\d[\d_]*", text):
-            raise ArgumentError(f"{name} is {text!r}: give a whole number, or none.")
+            raise ArgumentError(f"{name} is {text!r}: use a whole number, or none.")
         return int(text)
     if kind == "flag":
         if text.lower() not in _FLAGS:
-            raise ArgumentError(f"{name} is {text!r}: give yes or no.")
+            raise ArgumentError(f"{name} is {text!r}: use yes or no.")
         return _FLAGS[text.lower()]
     if kind == "ids":
         return [each for each in re.split(r"[\s,]+", text) if each]

@@ -1,13 +1,13 @@
 -- Which invocations are paused, and why?
 -- row: one paused invocation, longest paused first
--- cost: scan (the status of every invocation, then the events of the paused ones)
+-- cost: scan (the status of every invocation, then the events of paused ones)
 -- needs: sys_invocation_status, sys_journal_events
 -- :service = none (text) only this service
--- :ids = ids_by_status(status=paused) (ids) these invocations; by default the 10,000 paused for longest
--- :limit = 10000 (number) this many rows at most
+-- :ids = ids_by_status(status=paused) (ids) only these invocations; default: the 10,000 paused longest
+-- :limit = 10000 (number) maximum number of rows
 --
--- The reason stands in the last Paused event. One paused by hand while nothing failed has none: error_code, step and
--- message are null then. message is the first line.
+-- The reason is in the last Paused event. An invocation that was paused manually without a failure has no reason: its
+-- error_code, step and message are null. message is the first line.
 WITH events AS (
   SELECT id, last_value(event_json ORDER BY appended_at, after_journal_entry_index) AS event_json,
     max(appended_at) AS paused_at

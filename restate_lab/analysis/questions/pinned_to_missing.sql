@@ -1,9 +1,9 @@
 -- Which invocations are pinned to a deployment that is gone?
--- row: one invocation that is not completed and whose deployment is not registered any more, oldest first
+-- row: one invocation that is not completed and whose deployment is no longer registered, oldest first
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status, sys_invocation_state, sys_deployment
 -- :service = none (text) only this service
--- :limit = 10000 (number) this many rows at most
+-- :limit = 10000 (number) maximum number of rows
 SELECT
   s.id,
   s.target,

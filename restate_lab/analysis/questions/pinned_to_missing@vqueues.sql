@@ -1,11 +1,11 @@
 -- Which invocations are pinned to a deployment that is gone?
--- row: one invocation that is not completed and whose deployment is not registered any more, oldest first
+-- row: one invocation that is not completed and whose deployment is no longer registered, oldest first
 -- cost: scan (the status of every invocation, and every entry of the vqueues)
 -- needs: feature vqueues, sys_invocation_status, sys_invocation_state, sys_deployment, sys_vqueue_entry_status
 -- :service = none (text) only this service
--- :limit = 10000 (number) this many rows at most
+-- :limit = 10000 (number) maximum number of rows
 --
--- The join begins with the few entries that back off: what stands first is what the server holds in memory.
+-- The join begins with the few entries that back off, because the server keeps the first table in memory.
 SELECT
   s.id,
   s.target,

@@ -1,12 +1,12 @@
 -- Which idempotency keys were used by several invocations?
--- row: one idempotency key that several retained invocations have, most invocations first
+-- row: one idempotency key of several retained invocations, the most invocations first
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status
 -- :service = none (text) only this service
--- :limit = 1000 (number) this many rows at most
+-- :limit = 1000 (number) maximum number of rows
 --
--- A key counts per handler and object key: sent again to the same target it finds the first invocation, and to another
--- target it starts a second one, which is seldom meant.
+-- An idempotency key is valid per handler and object key. The same key sent to the same target returns the first
+-- invocation; sent to another target, it starts a second invocation, which is usually unintended.
 WITH repeated AS (
   SELECT idempotency_key
   FROM sys_invocation_status

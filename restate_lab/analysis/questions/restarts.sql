@@ -1,11 +1,12 @@
 -- Which invocations were restarted as new ones?
--- row: one invocation that was restarted, the newest first
+-- row: one invocation that a restart created, the newest first
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status, sys_invocation_state
 -- :service = none (text) only this service
--- :limit = 10000 (number) this many rows at most
+-- :limit = 10000 (number) maximum number of rows
 --
--- restarted_from is the one before, which may have expired, or have a new run with the same id: then its columns are null. Chains are read by following it.
+-- restarted_from is the previous invocation. Its columns are null if it has expired or if its id has a new run. Follow
+-- this column to read a chain of restarts.
 SELECT
   s.id,
   s.restarted_from,

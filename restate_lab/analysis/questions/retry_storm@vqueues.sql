@@ -1,15 +1,16 @@
--- Where is the retry storm: by service, handler, error code, step and message?
--- row: one kind of failure that invocations are being tried again for, most invocations first
--- cost: scan (the vqueues' entries; where any is tried again, journal events and every status)
+-- Which failures cause retries, by service, handler, error code, step and message?
+-- row: one kind of failure that causes retries, the most invocations first
+-- cost: scan (the vqueues' entries; if any is being retried, also journal events and every status)
 -- needs: feature vqueues, sys_invocation_state, sys_vqueue_entry_status, sys_journal_events, sys_invocation_status
 -- :service = none (text) only this service
--- :limit = 1000 (number) this many rows at most
+-- :limit = 1000 (number) maximum number of rows
 --
--- message is the first line, with ids and numbers as #; those of three digits and within words stay, as most are codes.
--- step is a name, or a pattern where several steps fail in the same way: this statement replaces ids and numbers
--- ("charge order #"); ask then replaces words that vary ("get weather …") and sums up the rows of each pattern.
--- steps counts the names; example_step is one of them.
--- Short back-offs stand in sys_invocation_state, long ones in the vqueues alone; the reason of both is the last event.
+-- message is the first line with ids and numbers as #; numbers of three digits and digits within names are kept,
+-- because most of them are codes.
+-- step is a name, or a pattern if several steps fail in the same way: this statement replaces ids and numbers
+-- ("charge order #"); ask then replaces varying terms ("get weather …") and merges the rows of each pattern.
+-- steps is the number of different names; example_step is one of the names.
+-- Short back-offs are in sys_invocation_state, long ones only in the vqueues; the reason of both is in the last event.
 WITH retrying AS (
   SELECT coalesce(e.entry_id, r.id) AS id,
     CASE WHEN e.retry_attempts > coalesce(r.retry_count, 0) THEN e.retry_attempts ELSE r.retry_count END AS retry_count,
@@ -39,7 +40,7 @@ read AS (
   LEFT JOIN last_error e ON e.id = f.id
   JOIN sys_invocation_status s ON s.id = f.id
   WHERE s.status = 'invoked' AND (:service IS NULL OR s.target_service_name = :service)),
-told AS (
+messages AS (
   SELECT *, substr(regexp_replace(line,
     '\b(inv|dp|sign|prom)_1[0-9A-Za-z]{20,}|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-fA-F]{8,}'
       || '|\b[0-9]+\.[0-9.]+|\b[0-9]{4,}\b|\b[0-9]{1,2}\b', '#', 'g'), 1, 200) AS message,
@@ -61,7 +62,7 @@ SELECT
   min(line) AS example_message,
   count(DISTINCT step) AS steps,
   min(step) AS example_step
-FROM told
+FROM messages
 GROUP BY target_service_name, target_handler_name, error_code, pattern, message
 ORDER BY n DESC, attempts DESC, 1, 2, 3, 4, 5
 LIMIT :limit

@@ -1,12 +1,12 @@
 -- Which invocations are in the retry storm?
--- row: one invocation that is being tried again, most attempts first
--- cost: scan (what is being tried again; where there is any, the status of every invocation)
+-- row: one invocation that is being retried, the most attempts first
+-- cost: scan (the invocations that are being retried; if any, also the status of every invocation)
 -- needs: sys_invocation_state, sys_invocation_status
 -- :service = none (text) only this service
 -- :handler = none (text) only this handler
--- :error_code = none (text) only this code, such as RT0007
--- :step = none (text) only where this step fails
--- :limit = 10000 (number) this many rows at most
+-- :error_code = none (text) only this error code, such as RT0007
+-- :step = none (text) only failures in this step
+-- :limit = 10000 (number) maximum number of rows
 --
 -- message is the first line.
 SELECT

@@ -1,15 +1,15 @@
 -- Which invocations are in the retry storm?
--- row: one invocation that is being tried again, most attempts first
--- cost: scan (the vqueues' entries; where any is tried again, journal events and every status)
+-- row: one invocation that is being retried, the most attempts first
+-- cost: scan (the vqueues' entries; if any is being retried, also journal events and every status)
 -- needs: feature vqueues, sys_invocation_state, sys_vqueue_entry_status, sys_journal_events, sys_invocation_status
 -- :service = none (text) only this service
 -- :handler = none (text) only this handler
--- :error_code = none (text) only this code, such as RT0007
--- :step = none (text) only where this step fails
--- :limit = 10000 (number) this many rows at most
+-- :error_code = none (text) only this error code, such as RT0007
+-- :step = none (text) only failures in this step
+-- :limit = 10000 (number) maximum number of rows
 --
 -- message is the first line.
--- Short back-offs stand in sys_invocation_state, long ones in the vqueues alone; the reason of both is the last event.
+-- Short back-offs are in sys_invocation_state, long ones only in the vqueues; the reason of both is in the last event.
 WITH retrying AS (
   SELECT coalesce(e.entry_id, r.id) AS id,
     CASE WHEN e.retry_attempts > coalesce(r.retry_count, 0) THEN e.retry_attempts ELSE r.retry_count END AS retry_count,

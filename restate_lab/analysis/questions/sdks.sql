@@ -1,11 +1,11 @@
 -- Which SDKs and protocols are in use?
--- row: one deployment and one SDK seen at the last attempt of something that runs or is tried again
--- cost: scan (the deployments, what the invokers hold)
+-- row: one deployment and one SDK that was used by the last attempt of a running or retrying invocation
+-- cost: scan (the deployments, and the attempts in the invokers)
 -- needs: sys_deployment, sys_invocation_state
--- :limit = 10000 (number) this many rows at most
+-- :limit = 10000 (number) maximum number of rows
 --
--- The tables have no SDK version of a deployment at rest: sdk is null where nothing of it is being attempted now. The
--- Admin API has it (sdk_version).
+-- The tables have the SDK version only for current attempts: sdk is null if the deployment has no attempt now. The
+-- Admin API always has it (sdk_version).
 SELECT
   d.id AS deployment_id,
   d.endpoint,

@@ -3,9 +3,9 @@
 -- cost: heavy (every value of every state)
 -- needs: state
 -- :service = none (text) only this service
--- :limit = 1000 (number) this many rows at most
+-- :limit = 1000 (number) maximum number of rows
 --
--- bytes are those of the values and of the names under which they stand; service_bytes those of all keys of a service.
+-- bytes is the size of the values and their names; service_bytes is the total of all keys of a service.
 WITH sizes AS (
   SELECT service_name, service_key, CAST(NULL AS VARCHAR) AS scope, count(*) AS entries,
     sum(value_length + key_length) AS bytes, max(value_length) AS largest_value_bytes,

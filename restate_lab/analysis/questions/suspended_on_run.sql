@@ -1,13 +1,14 @@
--- Which invocations are suspended on their own Run, so that nothing will wake them?
+-- Which invocations are suspended on their own Run, so that nothing resumes them?
 -- row: one Run that a suspended invocation waits for, longest first
--- cost: scan (the status of every invocation, then the journals of these)
+-- cost: scan (the status of every invocation, then the journals of suspended ones)
 -- needs: sys_invocation_status, sys_journal
 -- :service = none (text) only this service
--- :ids = ids_by_status(status=suspended) (ids) these invocations; by default the 10,000 suspended for longest
--- :older_than = 0s (duration) only what has been suspended for so long
--- :limit = 1000 (number) this many rows at most
+-- :ids = ids_by_status(status=suspended) (ids) only these invocations; default: the 10,000 suspended longest
+-- :older_than = 0s (duration) only invocations suspended for at least this time
+-- :limit = 1000 (number) maximum number of rows
 --
--- A Run is worked off by the service itself: the server has nothing to wait for (server issue 5196). Resuming helps.
+-- The service itself executes a Run, so the server has no event that resumes the invocation (server issue 5196). To fix
+-- it, resume the invocation.
 WITH runs AS (
   SELECT id, index AS entry_index, name,
     json_get_int(json_get_json(json_get_json(entry_lite_json, 'Command'), 'Run'), 'completion_id') AS completion_id

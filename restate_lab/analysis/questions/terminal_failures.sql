@@ -1,13 +1,14 @@
--- Which terminal failures are there, grouped by message?
--- row: one kind of end: handler, status (failed, cancelled, killed), code and message, most frequent first
+-- Which terminal failures occurred, grouped by message?
+-- row: one handler, status (failed, cancelled, killed), code and message; the most frequent first
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status
 -- :service = none (text) only this service
--- :since = 24h (time) completed since then
--- :limit = 1000 (number) this many rows at most
+-- :since = 24h (time) only invocations completed since this time
+-- :limit = 1000 (number) maximum number of rows
 --
--- message is the first line, with ids and numbers as #; those of three digits and within words stay, as most are codes.
--- Only what is still retained: what was purged, or killed before it began, left no row.
+-- message is the first line with ids and numbers as #; numbers of three digits and digits within names are kept,
+-- because most of them are codes.
+-- Only invocations that are still retained: those that were purged, or killed before they started, have no row.
 WITH ended AS (
   SELECT s.id, s.target_service_name, s.target_handler_name, s.completed_at,
   CASE
@@ -20,7 +21,7 @@ WITH ended AS (
   FROM sys_invocation_status s
   WHERE s.status = 'completed' AND s.completion_result = 'failure' AND s.completed_at >= :since
     AND (:service IS NULL OR s.target_service_name = :service)),
-told AS (
+messages AS (
   SELECT *, substr(regexp_replace(line,
     '\b(inv|dp|sign|prom)_1[0-9A-Za-z]{20,}|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-fA-F]{8,}'
       || '|\b[0-9]+\.[0-9.]+|\b[0-9]{4,}\b|\b[0-9]{1,2}\b', '#', 'g'), 1, 200) AS message
@@ -36,7 +37,7 @@ SELECT
   max(completed_at) AS last_at,
   last_value(id ORDER BY completed_at, id) AS example_id,
   last_value(line ORDER BY completed_at, id) AS example_message
-FROM told
+FROM messages
 GROUP BY target_service_name, target_handler_name, status, code, message
 ORDER BY n DESC, last_at DESC, 1, 2, 3, 4, 5
 LIMIT :limit

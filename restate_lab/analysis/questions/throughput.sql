@@ -1,13 +1,13 @@
--- How much is completed, and how does it end?
--- row: one service in one span of time, oldest first; spans in which nothing ended have no row
+-- How many invocations are completed, and with which result?
+-- row: one service in one time span, oldest first; spans without a completed invocation have no row
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status
 -- :service = none (text) only this service
--- :since = 24h (time) completed since then
--- :bin = 5m (duration) how long a span is
--- :limit = 100000 (number) this many rows at most
+-- :since = 24h (time) only invocations completed since this time
+-- :bin = 5m (duration) length of a time span
+-- :limit = 100000 (number) maximum number of rows
 --
--- Only what is still retained: earlier spans shrink as their invocations expire.
+-- Only invocations that are still retained: the counts of earlier spans decrease as their invocations expire.
 WITH ended AS (
   SELECT date_bin(:bin, s.completed_at) AS span_start, s.target_service_name,
   CASE

@@ -1,16 +1,17 @@
 -- What is each suspended invocation waiting for?
--- row: one thing that a suspended invocation waits for: a call, a promise, an awakeable, a sleep or a run
--- cost: scan (the status of every invocation, then the journals of these)
+-- row: one call, promise, awakeable, sleep or run that a suspended invocation waits for
+-- cost: scan (the status of every invocation, then the journals of suspended ones)
 -- needs: sys_invocation_status, sys_journal
 -- :service = none (text) only this service
--- :ids = ids_by_status(status=suspended) (ids) these invocations; by default the 10,000 suspended for longest
--- :limit = 100000 (number) this many rows at most
+-- :ids = ids_by_status(status=suspended) (ids) only these invocations; default: the 10,000 suspended longest
+-- :limit = 100000 (number) maximum number of rows
 --
 -- waits_for is the command's name (Call, Sleep, GetPromise, Run, ...), Awakeable for signals from 17 on, Signal for
--- others, which have no number where they have a name; Unknown where the journal has no such command any more. Signal
--- 1, cancellation, is always awaited and left out. Who waits for several things, or their first, has a row for each.
--- Long lists of ids are dear to plan: each table stands here once, and so does the list. Hence the things awaited are
--- one text ("c2 s17": completion 2, signal 17), taken apart again; "s" is what has no number.
+-- others (a named signal has no number), or Unknown if the journal no longer has the command. Signal 1 (cancel) is
+-- always awaited and is excluded. An invocation that waits for several results, or for the first of them, has one row
+-- per result. Planning is slow for long lists of ids, so each table and the list occur only once in this statement. For
+-- this, the awaited results are combined to one text ("c2 s17": completion 2, signal 17) and split again; "s" is a
+-- signal without a number.
 WITH waiting AS (
   SELECT id, target, target_service_name, target_handler_name, target_service_key, modified_at, created_at,
     invoked_by_id, unnest(string_to_array(coalesce(nullif(ltrim(

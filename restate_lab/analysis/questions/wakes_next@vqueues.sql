@@ -1,14 +1,14 @@
--- What wakes in the next hour?
--- row: one moment at which an invocation goes on by itself: a sleep ends, a delayed one starts, one is tried again
--- cost: scan (the status of every invocation, every entry of the vqueues, then the journals of the suspended ones)
+-- Which invocations continue by themselves in the next hour?
+-- row: one time at which an invocation continues by itself: a sleep ends, or a delayed invocation or a retry starts
+-- cost: scan (the status of every invocation, every entry of the vqueues, then the journals of suspended ones)
 -- needs: feature vqueues, sys_invocation_status, sys_invocation_state, sys_journal, sys_vqueues
 -- :service = none (text) only this service
--- :until = 1h (time ahead) up to then
--- :ids = ids_by_status(status=suspended) (ids) sleeps of these; by default of the 10,000 suspended for longest
--- :limit = 10000 (number) this many rows at most
+-- :until = 1h (time ahead) only times before this time
+-- :ids = ids_by_status(status=suspended) (ids) only sleeps of these invocations; default: the 10,000 suspended longest
+-- :limit = 10000 (number) maximum number of rows
 --
--- what is sleep, start or retry. Moments that have passed are in it: those are late.
--- Servers give scheduled_start_at only where scheduled_at is read, too.
+-- what is sleep, start or retry. Times in the past are included: these wake-ups are late.
+-- Servers return scheduled_start_at only if scheduled_at is also selected.
 WITH commands AS (
   SELECT id, name, json_get_int(json_get_json(json_get_json(entry_lite_json, 'Command'), 'Sleep'),
     'completion_id') AS completion_id,

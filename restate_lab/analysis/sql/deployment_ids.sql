@@ -1,4 +1,4 @@
--- The deployments that are registered.
+-- The registered deployments.
 --
 -- needs: sys_deployment
 SELECT id FROM sys_deployment

@@ -1,4 +1,4 @@
--- The services that are registered.
+-- The registered services.
 --
 -- needs: sys_service
 SELECT DISTINCT name FROM sys_service

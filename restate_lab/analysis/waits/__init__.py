@@ -1,7 +1,7 @@
-"""Find out which invocations wait for which: root blockers, deadlocks, and awaited things that are not resolved.
+"""Find which invocations wait for which: root blockers, deadlocks, and unresolved awakeables and promises.
 
-The verb and the frames of its result. ``reader`` reads the rows, ``graph`` finds cycles and root blockers, ``text``
-describes them, and ``result`` is what the verb returns.
+This module has the verb and builds its frames. ``reader`` reads the rows, ``graph`` finds cycles and root blockers,
+``text`` describes them, and ``result`` is the type of the result.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = [
     "waits",
 ]
 
-_ERRORS = 1_000  # root blockers whose last error is read
+_ERRORS = 1_000  # maximum number of root blockers whose last error is read
 _MAY_HAVE_FAILED = {"backing-off", "paused", "ready", "running"}
 _BLOCKER_TYPES = {"direct_waiting": "int64", "total_waiting": "Int64"}
 _DEADLOCK_TYPES = {"certain": "bool", "length": "int64", "waiting": "Int64"}
@@ -53,48 +53,49 @@ _DEADLOCK_TYPES = {"certain": "bool", "length": "int64", "waiting": "Int64"}
 
 @translate_errors
 def waits(source: Source, /, *, limit: int = 150_000, timeout: DurationInput | None = None) -> Waits:
-    """Find out which invocations wait for which, the root blockers, and the deadlocks.
+    """Find which invocations wait for which, the root blockers, and the deadlocks.
 
-    ``limit`` bounds how many suspended and how many pending invocations are read, those that wait for longest first;
-    pending ones that an invocation called come before others, and with them always who called them or holds their
-    key, so that sleepers hide no deadlock. Queues beyond it are counted on the server. What was left out stands in
-    ``excluded``, in the repr, and is warned of (Truncated). The tables are read one after the other, so on a busy
-    cluster an edge may be over by the time that another is read. ``timeout`` is for the whole call; None leaves each
-    statement to the connection's own limit.
+    ``limit`` is the maximum number of suspended invocations that are read, and of pending ones; the longest waits come
+    first. Pending invocations with a caller come before other pending ones. Callers and holders of keys are always
+    read, so sleeping invocations hide no deadlock. The server counts the calls in queues that exceed the limit. If
+    data was not read, ``excluded`` and the repr report it, and a Truncated warning is issued. The tables are read one
+    after the other, so on a busy cluster an edge may end while another one is read. ``timeout`` is for the whole call;
+    None applies only the timeout of the connection to each statement.
 
-    - ``edges``: one row per thing awaited. ``waiter, waiter_target``; ``kind`` (call, attach, key, awakeable,
-      promise, sleep, run, signal, state, unknown, and "open call": of a running invocation, which may not have come
-      to waiting for it yet; the inactivity timeout suspends it, by default after a minute); ``blocker,
-      blocker_target`` (an invocation, or None); ``what`` (service/key, promise, awakeable's id, wake-up time, step);
-      ``wakes_at`` (UTC, of sleeps); ``alternative`` (it may go on without this one); ``since`` (UTC).
-    - ``blockers``: one row per invocation that waits for no other while others wait for it, most waited for first.
-      ``id, target, status, waits_for`` (in words, with its last error), ``direct_waiting`` (waiting for it, or for
-      the key that it holds), ``total_waiting`` (with those who wait for these; at least so many where something was
-      left out, None past a bound on the work), ``since`` (UTC, its last movement), ``examples`` (ids). Who is in a
-      circle, or behind one alone, stands with the deadlocks.
-    - ``deadlocks``: one row per circle, certain ones first. ``certain, length`` (keys, or invocations where there is
-      no key), ``members`` (ids in order, each waits for the next), ``targets, keys``, ``waiting`` (others behind it;
-      None as ``total_waiting``), ``since`` (UTC), ``description``, ``cancel`` (the id whose end breaks it),
-      ``reason`` (why this one, and how to prevent the deadlock), ``resolution_code`` (a line to paste; it is not run
-      here).
+    - ``edges``: one row per wait. ``waiter, waiter_target``; ``kind`` (call, attach, key, awakeable, promise, sleep,
+      run, signal, state, unknown, or "open call": the call of a running invocation, which may not wait for it yet and
+      is suspended after the inactivity timeout, by default a minute); ``blocker, blocker_target`` (an invocation, or
+      None); ``what`` (service/key, promise, id of the awakeable, wake-up time, step); ``wakes_at`` (UTC, for sleeps);
+      ``alternative`` (the waiter may continue without it); ``since`` (UTC).
+    - ``blockers``: one row per root blocker, an invocation that waits for no other one while others wait for it; most
+      waiters first. ``id, target, status, waits_for`` (text, with its last error), ``direct_waiting`` (how many wait
+      for it or for the key that it holds), ``total_waiting`` (direct and indirect waiters; a minimum if data was not
+      read, None if counting takes too long), ``since`` (UTC, its last progress), ``examples`` (ids). Members of a
+      deadlock, and invocations blocked only by a deadlock, are in ``deadlocks`` instead.
+    - ``deadlocks``: one row per cycle, certain ones first. ``certain, length`` (number of keys, or of invocations if
+      there is no key), ``members`` (ids in order; each waits for the next), ``targets, keys``, ``waiting`` (how many
+      others it blocks; None as for ``total_waiting``), ``since`` (UTC), ``description``, ``cancel`` (the id whose
+      cancellation breaks it), ``reason`` (why this id, and how to prevent the deadlock), ``resolution_code`` (Python
+      code to break it; it is not executed here).
 
-    A deadlock is certain when nobody in it can go on. Who awaits several things at once may need only one of them:
-    SDKs before protocol 7 do not tell, so a circle through such a one is certain only where all that it awaits is
-    stuck, or where it says that it needs all. Awakeables, promises and sleeps may always end.
+    A deadlock is certain if none of its members can continue. An invocation that waits for several things may need only
+    one of them. SDKs before protocol 7 do not report this. A cycle through such an invocation is certain only if all
+    things that it waits for are stuck, or if its SDK reports that it needs all. Awakeables, promises and sleeps may
+    always end.
 
     Raises:
         ArgumentError: ``limit`` is not a positive number, or ``timeout`` is not a duration.
-        NotOnThisServer: the source lacks tables that it takes, or is too old.
+        NotOnThisServer: the source does not have the required tables, or is too old.
         TimedOut: not everything was read within ``timeout``.
     """
     found = find_waits(within(source, timeout, verb="waits"), limit=limit)
     if found.excluded:
-        warnings.warn("; ".join(found.excluded), Truncated, stacklevel=3)  # of the caller of the decorated function
+        warnings.warn("; ".join(found.excluded), Truncated, stacklevel=3)  # the caller of the decorated function
     return found
 
 
 def find_waits(source: Source, *, limit: int = 150_000) -> Waits:
-    """Return what ``waits`` returns, without its warning: ``excluded`` lists what was not read.
+    """Return the result of ``waits`` without its warning; ``excluded`` lists the unread data.
 
     Raises:
         As ``waits``.
@@ -105,7 +106,7 @@ def find_waits(source: Source, *, limit: int = 150_000) -> Waits:
 
 @dataclass(frozen=True, slots=True)
 class WaitAnalysis:
-    """What was read of a source at one time, and the cycles in its graph; nothing is described yet."""
+    """The waits that were read from a source at one time, and the cycles in their graph, without descriptions."""
 
     snapshot: WaitSnapshot
     graph: WaitGraph
@@ -113,7 +114,7 @@ class WaitAnalysis:
     at: datetime
 
     def root_blockers(self, ends: Collection[str] | None = None) -> list[RootBlocker]:
-        """Return the root blockers, all of them or those among ``ends``, most waiters first."""
+        """Return all root blockers, or those among ``ends``; most waiters first."""
         in_cycles = {id_ for cycle in self.cycles for id_ in cycle.members}
         unread = self.snapshot.unread
         holders = [id_ for id_ in self.snapshot.nodes.select(unread) if id_ not in self.graph.successors]
@@ -123,13 +124,13 @@ class WaitAnalysis:
 
 
 def analyze_waits(source: Source, *, limit: int, known: KnownInvocations | None = None) -> WaitAnalysis:
-    """Read which invocations wait for which, and find the cycles; ``known`` has what is known already.
+    """Read which invocations wait for which and find the cycles; ``known`` has counts and rows already read.
 
     Raises:
         As ``waits``.
     """
     if limit < 1:
-        raise ArgumentError(f"limit is {limit!r}: give a whole number, one or more.")
+        raise ArgumentError(f"limit is {limit!r}; use a whole number of 1 or more.")
     check_supported(source, "waits()")
     at = source.now
     snapshot = read_waits(source, limit=limit, now=at, known=known)
@@ -146,7 +147,7 @@ def _describe(source: QueryRecorder, analysis: WaitAnalysis) -> Waits:
         "deadlocks": deadlock_frame(analysis),
     }
     if uncounted := int(frames["blockers"]["total_waiting"].isna().sum() + frames["deadlocks"]["waiting"].isna().sum()):
-        excluded.append(f"for {uncounted:,} root blockers or deadlocks not everybody behind them was counted")
+        excluded.append(f"for {uncounted:,} root blockers or deadlocks, not all waiting invocations were counted")
     for frame in frames.values():
         attrs = {"source": source.name, "version": source.version, "now": analysis.at.isoformat()}
         frame.attrs = attrs | {"excluded": excluded}
@@ -162,7 +163,7 @@ def _describe(source: QueryRecorder, analysis: WaitAnalysis) -> Waits:
 
 
 def blocker_frame(source: Source, analysis: WaitAnalysis, blockers: list[RootBlocker]) -> pd.DataFrame:
-    """Return root blockers as a frame, described with their last errors, which are read."""
+    """Read the last errors of root blockers, and return the root blockers as a frame with descriptions."""
     nodes = analysis.snapshot.nodes.select(blocker.id for blocker in blockers)
     failed = [id_ for id_, node in nodes.items() if node.status in _MAY_HAVE_FAILED]
     errors = read_errors(source, failed[:_ERRORS])
@@ -185,7 +186,7 @@ def blocker_frame(source: Source, analysis: WaitAnalysis, blockers: list[RootBlo
 
 
 def deadlock_frame(analysis: WaitAnalysis) -> pd.DataFrame:
-    """Return the cycles as a frame, described."""
+    """Return the cycles as a frame with descriptions."""
     snapshot, graph = analysis.snapshot, analysis.graph
     members = {id_ for cycle in analysis.cycles for id_ in cycle.path}
     nodes, steps = snapshot.nodes.select(members), STEPS

@@ -1,6 +1,6 @@
-"""What suspended invocations wait for: the numbers in their status, matched with the commands in their journals.
+"""The waits of suspended invocations: the numbers in their status, matched with the commands in their journals.
 
-Everything is done with whole columns: a cluster in trouble has 100,000 suspended invocations, and many more commands.
+All operations use whole columns: a cluster with problems may have 100,000 suspended invocations and many more commands.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from restate_lab.analysis.waits.model import edge_table
 
 __all__ = ["AwaitedNumbers", "awaited_numbers", "edges_of_suspended", "match_commands", "texts"]
 
-# The stubs do not know that functions of Arrow take plain values, and return chunked columns.
+# The type stubs do not allow plain values as arguments, or chunked columns as results.
 pc: Any = pyarrow.compute
-CANCEL = 1  # the signal that all await
+CANCEL = 1  # the signal that every invocation waits for
 _NAMED_SIGNAL = "a signal with a name"
 _COMMAND = "Command: "
-# Only a key of JSON is followed by a plain quotation mark: within texts JSON writes a backslash first.
+# Only a JSON key ends with a plain quotation mark: in a JSON text, a backslash comes before the mark.
 _NUMBER = r'"(?:result_)?completion_id":\s*(?P<value>\d+)'
 _CALLEE = r'"(?:invocation_id|InvocationId)":\s*"(?P<value>[^"\\]+)"'
 _WAKES_AT = r'"wake_up_time":\s*(?P<value>\d+)'
@@ -54,15 +54,15 @@ _WAITER = {
     "created_at": "created_at",
     "invoked_by_id": "caller",
 }
-"""The columns of ``suspended.sql`` that edges have, with their names there."""
+"""Column of ``suspended.sql`` → column of an edge."""
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitedNumbers:
-    """The numbers that suspended invocations wait for: ``row`` of the invocation and ``number``, one pair for each."""
+    """The numbers that suspended invocations wait for, as pairs of the row of the invocation and a number."""
 
     count: int
-    """How many invocations there are."""
+    """The number of invocations."""
     ids: pa.Array[Any]
     completion_rows: np.ndarray
     completions: np.ndarray
@@ -71,17 +71,17 @@ class AwaitedNumbers:
 
     @property
     def completion_keys(self) -> np.ndarray:
-        """Return one number for each pair of invocation and completion."""
+        """Return one key for each pair of invocation and completion."""
         return _key(self.completion_rows, self.completions)
 
     @property
     def awaited_counts(self) -> np.ndarray:
-        """Return how many completions and signals each waits for."""
+        """Return the number of completions and signals that each invocation waits for."""
         rows = np.concatenate([self.completion_rows, self.signal_rows])
         return np.bincount(rows, minlength=self.count)
 
     def ids_without(self, matched: Sequence[pa.Table]) -> list[str]:
-        """Return the ids of those that wait for a completion whose command is not among these."""
+        """Return the ids of invocations that wait for a completion whose command is not in these tables."""
         known = np.concatenate([np.zeros(0, "int64"), *(each["key"].to_numpy() for each in matched)])
         rows = self.completion_rows[~np.isin(self.completion_keys, known)]
         return texts(self.ids.take(pa.array(np.unique(rows))))
@@ -103,7 +103,7 @@ def awaited_numbers(suspended: pa.Table) -> AwaitedNumbers:
 
 
 def match_commands(commands: pa.Table, numbers: AwaitedNumbers) -> pa.Table:
-    """Return those of the rows of ``commands.sql`` that are awaited: ``key, entry_index, kind, name, body``."""
+    """Return the awaited rows of ``commands.sql`` with the columns ``key, entry_index, kind, name, body``."""
     rows = _numbers_of(pc.index_in(commands["id"].cast(pa.large_string()), numbers.ids), -1)
     bodies = commands["body"].cast(pa.large_string())
     keys = _key(rows, _numbers_of(_extract(bodies, _NUMBER).cast(pa.int64()), -1))
@@ -124,10 +124,10 @@ def match_commands(commands: pa.Table, numbers: AwaitedNumbers) -> pa.Table:
 def edges_of_suspended(
     suspended: pa.Table, numbers: AwaitedNumbers, matched: Sequence[pa.Table], needing_one: np.ndarray
 ) -> pa.Table:
-    """Return a table with an edge for each thing that suspended invocations wait for.
+    """Return a table with one edge for each wait of suspended invocations.
 
-    It is in the order of the invocations, and for each in the order of its journal, signals last. ``needing_one`` tells
-    for each invocation whether one of the things may be enough.
+    The edges are in the order of the invocations, then of the journal; signals come last. ``needing_one`` has for each
+    invocation whether one of its waits may be enough.
     """
     commands = _by_number(numbers, matched)
     named = np.flatnonzero(numbers.awaited_counts == 0)
@@ -143,7 +143,7 @@ def edges_of_suspended(
 
 
 def _edges_of_signals(signals: np.ndarray) -> pa.Table:
-    """Return what is awaited for signals; 0 is one that only has a name."""
+    """Return the columns of edges for signals; 0 is a signal that has only a name."""
     is_awakeable = signals >= FIRST_AWAKEABLE
     what = [None if awakeable else _signal_text(n) for n, awakeable in zip(signals.tolist(), is_awakeable, strict=True)]
     columns: dict[str, Any] = {
@@ -157,11 +157,11 @@ def _edges_of_signals(signals: np.ndarray) -> pa.Table:
 
 
 def _by_number(numbers: AwaitedNumbers, matched: Sequence[pa.Table]) -> pa.Table:
-    """Return one row for each awaited completion: ``entry_index`` (-1 if unknown), and columns of the edges."""
+    """Return one row per awaited completion, with ``entry_index`` (-1 if unknown) and the columns of edges."""
     commands = pa.concat_tables([_MATCHED.empty_table(), *matched])
     keys = commands["key"].to_numpy()
     order = np.argsort(keys, kind="stable")
-    # Of several runs of one id the last one counts.
+    # If there are several runs of one id, the last one counts.
     at = np.searchsorted(keys[order], numbers.completion_keys, side="right") - 1
     is_known = (at >= 0) & (keys[order][at] == numbers.completion_keys) if len(keys) else np.zeros(len(at), bool)
     found: Any = pa.array(order[at] if len(keys) else at, mask=~is_known)
@@ -194,7 +194,7 @@ def _signal_text(signal: int) -> str:
 
 
 def texts(column: pa.Array[Any] | pa.ChunkedArray[Any]) -> list[str]:
-    """Return the values of a column of texts without nulls."""
+    """Return the values of a text column without nulls."""
     return [str(value) for value in column.to_pylist()]
 
 
@@ -204,7 +204,7 @@ def _key(rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
 
 
 def _extract(column: Any, pattern: str) -> Any:
-    """Return the text of the pattern's group in each value, null where the pattern does not match."""
+    """Return the text of the group ``value`` of the pattern; null if the pattern does not match."""
     return pc.struct_field(pc.extract_regex(column, pattern), "value")
 
 
@@ -214,7 +214,7 @@ def _numbers_of(column: Any, value: int) -> np.ndarray:
 
 
 def _flatten(column: pa.ChunkedArray[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the values of a column of lists, each with the number of its row."""
+    """Return the row numbers and the values of a column of lists."""
     lists = column.combine_chunks()
     if pa.types.is_null(lists.type) or not len(lists):
         return np.zeros(0, "int64"), np.zeros(0, "int64")

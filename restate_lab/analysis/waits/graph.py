@@ -1,9 +1,9 @@
 """The wait-for graph: the blocked invocations, the cycles, and the root blockers that others wait for.
 
-Strongly connected components, never all simple cycles, of which there may be exponentially many. Everything is linear
-in the edges but one thing: each root's waiters are counted by walking backwards from it, so that an invocation that
-waits for two roots counts once for each, and once only. Where none does that, it is one pass over the graph; the steps
-of all walks together are bounded, and a root beyond that has no count.
+Cycles are found by strongly connected components, because the number of simple cycles can be exponential. Everything
+except the counts of waiters is linear in the number of edges. The waiters of each root are counted by a walk backwards
+from it, so an invocation that waits for two roots counts once for each. The total number of steps of all walks is
+limited; a root beyond the limit has no count.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# No type information is published in the package.
+# The package has no type information.
 import networkx as nx
 import numpy as np
 import pyarrow as pa
@@ -23,14 +23,14 @@ from restate_lab.analysis.waits.model import Edge, Nodes, single_edges
 
 __all__ = ["Cycle", "RootBlocker", "WaitGraph", "count_waiters", "cycles", "root_blockers"]
 
-STEPS = 5_000_000  # of all walks that count waiters; a few seconds
+STEPS = 5_000_000  # of all walks that count waiters; they take a few seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
     """Invocations that wait for each other: a shortest cycle in order, and all members of the component.
 
-    ``certain`` is False where a member may go on without the others.
+    ``certain`` is False if a member may continue without the others.
     """
 
     path: tuple[str, ...]
@@ -40,7 +40,7 @@ class Cycle:
 
 @dataclass(frozen=True, slots=True)
 class RootBlocker:
-    """An invocation that waits for no other one while others wait for it; ``total_waiting`` is None if not counted."""
+    """An invocation that waits for no other one while others wait for it; ``total_waiting`` may be unknown (None)."""
 
     id: str
     direct_waiting: int
@@ -49,19 +49,19 @@ class RootBlocker:
 
 
 class WaitGraph:
-    """Who waits for whom, by id: only invocations that wait for another one, and those that they wait for.
+    """The waits between invocations, by id; invocations without a waiter or a blocker are not in the graph.
 
-    Completed invocations block no other. Of several edges between the same two, the first counts that the waiter
-    cannot go on without.
+    Completed invocations block no other one. If several edges connect the same two invocations, the first edge counts
+    without which the waiter cannot continue.
     """
 
     def __init__(self, edges: pa.Table, nodes: Nodes) -> None:
         self.edges = edges
         self.nodes = nodes
         self.successors: dict[str, dict[str, int]] = {}
-        """For each waiter its blockers, with the position of the edge in the table."""
+        """Waiter → blocker → position of their edge in the table."""
         self.predecessors: dict[str, list[str]] = {}
-        """For each blocker its waiters."""
+        """Blocker → its waiters."""
         linked = np.flatnonzero(pc.is_valid(edges["blocker"]))
         rows: Any = edges.select(["waiter", "blocker"]).take(linked)
         alternatives = edges["alternative"].to_numpy()
@@ -81,7 +81,7 @@ class WaitGraph:
         return single_edges(self.edges.slice(at, 1))[0]
 
     def ends(self) -> list[str]:
-        """Return the invocations that others wait for, and that wait for none."""
+        """Return the invocations that block others and wait for no other one."""
         return [id_ for id_ in self.predecessors if id_ not in self.successors]
 
     def waiters_of(self, targets: Iterable[str]) -> set[str]:
@@ -107,7 +107,7 @@ class WaitGraph:
         return {id_ for id_ in seen if id_ not in self.successors}
 
     def to_networkx(self) -> nx.DiGraph:
-        """Return the graph for networkx, with all that wait as nodes."""
+        """Return the graph for networkx; every waiting invocation is a node."""
         graph = nx.DiGraph()
         for id_, node in self.nodes.select(self.nodes).items():
             graph.add_node(id_, target=node.target, status=node.status)
@@ -120,7 +120,7 @@ class WaitGraph:
 
 
 def cycles(graph: WaitGraph) -> list[Cycle]:
-    """Return the deadlocks, and after them the cycles that a member may still leave."""
+    """Return the certain deadlocks, then the cycles in which a member may still continue."""
     endless = _remaining(graph, any_one=frozenset(), going=frozenset())
     if not endless:
         return []
@@ -133,7 +133,7 @@ def cycles(graph: WaitGraph) -> list[Cycle]:
 def count_waiters(
     graph: WaitGraph, targets: Iterable[str], unread: Mapping[str, int], steps: int
 ) -> tuple[int | None, int]:
-    """Return how many others wait for these, directly or not, and the steps that are left; None when there are none."""
+    """Return how many others wait for these (``None`` if there were not enough steps), and the remaining steps."""
     start = set(targets)
     seen, queue, total = set(start), deque(start), 0
     while queue:
@@ -163,10 +163,10 @@ def root_blockers(
 
 
 def _blocked_ids(graph: WaitGraph) -> set[str]:
-    """Return the invocations that can never go on by themselves: those that remain once all others have gone on.
+    """Return the invocations that can never continue by themselves: those that remain after all others continued.
 
-    An invocation that needs all that it awaits goes on when all of these can; one that may need only one of them, when
-    one can. What is not an invocation (an awakeable, a sleep) may always come.
+    An invocation that needs all of its waits continues when all of these end. An invocation that may need only one of
+    them continues when one ends. A wait for something other than an invocation (an awakeable, a sleep) may always end.
     """
     loose: Any = graph.edges.filter(graph.edges["alternative"]).select(["waiter", "blocker", "kind"])
     waiters, blockers, kinds = (column.to_pylist() for column in loose.columns)
@@ -179,9 +179,9 @@ def _blocked_ids(graph: WaitGraph) -> set[str]:
 
 
 def _remaining(graph: WaitGraph, *, any_one: Collection[str], going: Collection[str]) -> set[str]:
-    """Return the waiters that remain when those go on, step by step, all of whose blockers have gone on.
+    """Return the waiters that remain if, step by step, each waiter continues after all of its blockers.
 
-    Those in ``any_one`` go on after one of their blockers; the ends, and those in ``going``, go on first.
+    Waiters in ``any_one`` continue after one of their blockers. The ends and the waiters in ``going`` continue first.
     """
     open_ = {id_: len(blockers) for id_, blockers in graph.successors.items()}
     queue = deque([*graph.ends(), *(id_ for id_ in going if id_ in open_)])
@@ -196,7 +196,7 @@ def _remaining(graph: WaitGraph, *, any_one: Collection[str], going: Collection[
 
 
 def _components(graph: WaitGraph, members: Collection[str]) -> list[set[str]]:
-    """Return the strongly connected components among these that have a cycle."""
+    """Return those strongly connected components of these invocations that have a cycle."""
     inner = nx.DiGraph(
         (waiter, blocker) for waiter in members for blocker in graph.successors[waiter] if blocker in members
     )
@@ -205,7 +205,7 @@ def _components(graph: WaitGraph, members: Collection[str]) -> list[set[str]]:
 
 
 def _shortest_cycle(graph: WaitGraph, members: set[str], *, certain: bool) -> Cycle:
-    """Return a shortest cycle through the smallest id that holds a key, or the smallest of all."""
+    """Return a shortest cycle through the smallest id that holds a key, or through the smallest id if none does."""
     kinds = graph.edges["kind"]
     inner = {id_: {there: at for there, at in graph.successors[id_].items() if there in members} for id_ in members}
     holders = [there for blockers in inner.values() for there, at in blockers.items() if kinds[at].as_py() == "key"]

@@ -1,8 +1,8 @@
-"""The layout of a wait-for graph: waiting invocations at the left, root blockers at the right.
+"""The layout of a wait-for graph: waiting invocations on the left, root blockers on the right.
 
-A cycle becomes one component, so that the rest is a forest: an invocation stands left of the furthest one it waits for.
-Equal parts of the graph are one box with a count. What would be too much is folded into a box with an exact count. The
-same graph is always laid out the same way.
+A cycle becomes one component, so the rest is a forest: an invocation is to the left of its furthest blocker. Equal
+parts of the graph become one box with a count. Invocations that do not fit are folded into a box with an exact count.
+The same graph always has the same layout.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-# No type information is published in the package.
+# The package has no type information.
 import networkx as nx
 
 __all__ = ["Box", "CycleBox", "Layout", "arrange", "group_equal"]
 
-_FEWEST = 3  # roots and circles that are always shown, the worst
+_FEWEST = 3  # roots and cycles that are always shown, worst first
 _COLUMNS = 5
-_AROUND = 12  # members of a circle that are shown
+_AROUND = 12  # members of a cycle that are shown
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One box: an invocation, or where ``folded`` is set so many that are not shown, before ``blocker``.
+    """One box: an invocation, or ``folded`` hidden invocations that wait for ``blocker``.
 
-    ``times`` is how many equal invocations an invocation stands for, itself included.
+    ``times`` is the number of equal invocations in the box.
     """
 
     key: str
@@ -39,7 +39,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class CycleBox:
-    """A cycle's box: its members in order, whether it is a certain deadlock, its corners, and how many it hides."""
+    """The box of a cycle: members in order, whether it is a certain deadlock, corners, number of hidden members."""
 
     members: tuple[str, ...]
     certain: bool
@@ -52,7 +52,7 @@ class CycleBox:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The whole layout: boxes, cycles, the size in columns and rows, and how much is excluded."""
+    """The whole layout: boxes, cycles, the size in columns and rows, and the number of excluded invocations."""
 
     boxes: tuple[Box, ...]
     cycles: tuple[CycleBox, ...]
@@ -61,12 +61,12 @@ class Layout:
     excluded_trees: int
     excluded_invocations: int
     isolated: int
-    """Invocations that wait for no invocation and block none."""
+    """The number of invocations that neither wait for an invocation nor block one."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Component:
-    """A cycle, or one invocation."""
+    """A cycle or one invocation."""
 
     key: str
     members: tuple[str, ...]
@@ -89,7 +89,7 @@ class _Component:
 
 @dataclass(frozen=True, slots=True)
 class _Forest:
-    """Components by key, their waiters, how many invocations each has with those behind it, and its column."""
+    """Components by key, their waiters, the number of invocations in and behind each, and its column."""
 
     components: dict[str, _Component]
     waiters: dict[str, list[str]]
@@ -99,10 +99,10 @@ class _Forest:
 
 
 def group_equal(graph: nx.DiGraph, labels: Mapping[str, Hashable]) -> nx.DiGraph:
-    """Return the graph with one of several equal invocations, whose attribute ``times`` is their number.
+    """Return the graph with equal invocations merged into one, whose attribute ``times`` is their number.
 
-    Invocations are equal if they have the same label, wait for the same one (or for equal ones) in the same way, and
-    have equal waiters. One that is in a cycle or waits for several is equal to no other one.
+    Invocations are equal if they have the same label, wait for the same invocation (or for equal ones) in the same way,
+    and have equal waiters. An invocation in a cycle, or with several blockers, is never merged.
     """
     plain = _plain_nodes(graph)
     kinds = _kinds_of(graph, plain, labels)
@@ -124,14 +124,14 @@ def group_equal(graph: nx.DiGraph, labels: Mapping[str, Hashable]) -> nx.DiGraph
 
 
 def _plain_nodes(graph: nx.DiGraph) -> set[str]:
-    """Return the invocations of the graph that wait for one at most, and are in no cycle."""
+    """Return the invocations that wait for at most one other one and are in no cycle."""
     in_cycle = {node for each in nx.strongly_connected_components(graph) if len(each) > 1 for node in each}
     in_cycle |= {node for node in graph if graph.has_edge(node, node)}
     return {node for node in graph if graph.degree(node) and graph.out_degree(node) <= 1 and node not in in_cycle}
 
 
 def _kinds_of(graph: nx.DiGraph, plain: Collection[str], labels: Mapping[str, Hashable]) -> dict[str, int]:
-    """Return a number for each of these invocations, the same for those that are equal with all that wait for them."""
+    """Return a number for each of these invocations; equal ones with equal waiters have the same number."""
     numbers: dict[Hashable, int] = {}
     kinds: dict[str, int] = {}
     for node in nx.topological_sort(graph.subgraph(plain)):
@@ -144,8 +144,8 @@ def _kinds_of(graph: nx.DiGraph, plain: Collection[str], labels: Mapping[str, Ha
 def arrange(graph: nx.DiGraph, cycles: Sequence[tuple[Sequence[str], bool]], *, most: int = 36) -> Layout:
     """Return the layout of all invocations that wait for another one or block one.
 
-    ``cycles`` are the known cycles: their members in order, and whether they are certain deadlocks. ``most``
-    boxes are shown, about. A node stands for as many invocations as its attribute ``times`` has, else for one.
+    ``cycles`` are the known cycles: their members in order, and whether they are certain deadlocks. About ``most``
+    boxes are shown. The attribute ``times`` of a node is the number of its invocations, by default 1.
     """
     ordered = nx.DiGraph()
     ordered.add_nodes_from((node, {"times": graph.nodes[node].get("times", 1)}) for node in sorted(graph))
@@ -182,7 +182,7 @@ def arrange(graph: nx.DiGraph, cycles: Sequence[tuple[Sequence[str], bool]], *, 
 
 
 def _separate_trees(graph: nx.DiGraph, trees: Sequence[str]) -> set[str]:
-    """Return the trees that no edge connects with another tree: such a tree begins at the left."""
+    """Return the trees that no edge connects with another tree; such a tree starts at the left."""
     known = set(trees)
     groups = (known & members for members in nx.weakly_connected_components(graph))
     return {tree for group in groups if len(group) == 1 for tree in group}
@@ -214,7 +214,7 @@ def _build_forest(graph: nx.DiGraph, cycles: Sequence[tuple[Sequence[str], bool]
         component = by_key[key]
         return (not (component.is_cycle and component.certain), not component.is_cycle, -weights[key], key)
 
-    # also one whose waiters all stand with another one that they wait for
+    # An end may have no waiters here, if all of them are in the tree of another blocker.
     ends = [node for node in small if node not in parent and (small.degree(node) or components[node].is_cycle)]
     return _Forest(
         by_key,
@@ -244,7 +244,7 @@ def _find_cycle(graph: nx.DiGraph, members: set[str]) -> tuple[str, ...]:
 
 
 def _visible_waiters(forest: _Forest, trees: Sequence[str], each: int) -> dict[str, list[str]]:
-    """Return the components that are shown, with those of their waiters that are: ``each`` at most, or one more."""
+    """Return the visible components with their visible waiters: at most ``each``, or one more if these are all."""
     visible: dict[str, list[str]] = {}
     queue = list(trees)
     while queue:
@@ -260,7 +260,7 @@ def _visible_waiters(forest: _Forest, trees: Sequence[str], each: int) -> dict[s
 def _place_component(
     forest: _Forest, visible: dict[str, list[str]], key: str, top: float, boxes: list[Box], cycles: list[CycleBox]
 ) -> float:
-    """Place a component and all behind it below ``top``; return how many rows that took."""
+    """Place a component and its waiters below ``top``; return the number of rows used."""
     component, kept = forest.components[key], visible[key]
     column = forest.column[key]
     folded = sum(forest.weight[one] for one in set(forest.waiters.get(key, [])) - set(kept))
@@ -280,7 +280,7 @@ def _place_component(
 
 
 def _place_cycle(component: _Component, column: int, middle: float, boxes: list[Box], cycles: list[CycleBox]) -> None:
-    """Place a cycle's members around: down its left column, and up its right one."""
+    """Place the members of a cycle: down the first column, then up the second one."""
     visible = component.visible
     keys = [*visible, *([f"{component.key} around"] if len(visible) < len(component.members) else [])]
     half = -(-len(keys) // 2)

@@ -1,4 +1,4 @@
-"""The edges and the nodes of the wait-for graph: an Arrow table of edges, and single edges for descriptions."""
+"""The edges and nodes of the wait-for graph: an Arrow table of edges, and single edges for descriptions."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ _TYPES: Mapping[str, Any] = {
     "caller": _TEXT,
 }
 _EDGES = pa.schema([pa.field(name, kind) for name, kind in _TYPES.items()])
-"""The columns of a table of edges: those of `Edge`, where ``what`` is not yet set for sleeps and for awakeables.
+"""The columns of a table of edges, as in `Edge`; ``what`` is not yet set for sleeps and awakeables.
 
-``signal`` is the number of an awakeable, 0 elsewhere.
+``signal`` is the number of an awakeable, 0 for other kinds.
 """
 _FRAME = ("waiter", "waiter_target", "kind", "blocker", "blocker_target", "what", "wakes_at", "alternative", "since")
 _STATUSES = {"key": "pending", "open call": "running"}
-"""The statuses of waiters by the kind of their edge; all others are suspended."""
+"""The status of a waiter by the kind of its edge; waiters with other kinds are suspended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """One thing that an invocation waits for; ``blocker`` is None where it is not an invocation.
+    """One wait of an invocation; ``blocker`` is ``None`` if it does not wait for an invocation.
 
-    ``alternative`` tells that it may go on without: it waits for several things of which one may be enough, or it
-    runs and may not have come to waiting yet.
+    ``alternative`` means that the waiter may continue without it: the waiter waits for several things and one may be
+    enough, or it runs and may not wait yet.
     """
 
     waiter: str
@@ -74,7 +74,7 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class InvocationNode:
-    """One invocation, as far as it was read: None for what was not, or where there is no such invocation any more."""
+    """One invocation; a value is ``None`` if it was not read or if the invocation no longer exists."""
 
     id: str
     target: str | None = None
@@ -86,7 +86,7 @@ class InvocationNode:
 
 
 class Nodes(Mapping[str, InvocationNode]):
-    """The nodes by id: those that wait, from the table of edges, and those that only block others."""
+    """The nodes by id: the waiters from the table of edges, and the invocations that only block others."""
 
     def __init__(self, edges: pa.Table, blockers: Mapping[str, InvocationNode]) -> None:
         self._edges = edges
@@ -96,7 +96,7 @@ class Nodes(Mapping[str, InvocationNode]):
         return self.select([id_])[id_]
 
     def select(self, ids: Iterable[str]) -> dict[str, InvocationNode]:
-        """Return the nodes of those of these ids that are in the graph."""
+        """Return the nodes for these ids, as far as they are in the graph."""
         wanted = list(ids)
         rows = self._edges.filter(pc.is_in(self._edges["waiter"], pa.array(wanted, _TEXT)))
         columns = [_values(rows, name) for name in ("waiter", "waiter_target", "kind", "since", "created_at")]
@@ -113,7 +113,7 @@ class Nodes(Mapping[str, InvocationNode]):
         return sum(1 for _ in self)
 
     def has_ended(self, id_: str) -> bool:
-        """Return whether an invocation has ended: then it blocks no other."""
+        """Return whether an invocation has ended; then it blocks no other one."""
         return id_ in self._blockers and self._blockers[id_].status == "completed"
 
     def targets(self) -> dict[str, str | None]:
@@ -123,12 +123,12 @@ class Nodes(Mapping[str, InvocationNode]):
 
 
 def edges_of_keys(rows: pa.Table) -> pa.Table:
-    """Return the edges of calls that wait for a key, of rows of ``key_waiters.sql``."""
+    """Return the edges of calls that wait for a key, from rows of ``key_waiters.sql``."""
     return _edges_of(rows, "key", blocker=rows["holder_id"], what=rows["key"], alternative=False)
 
 
 def edges_of_calls(rows: pa.Table) -> pa.Table:
-    """Return the edges of running invocations to those that they have called, of rows of ``open_calls.sql``."""
+    """Return the edges from running invocations to their callees, from rows of ``open_calls.sql``."""
     return _edges_of(rows, "open call", blocker=rows["callee_id"], what=pa.nulls(len(rows)), alternative=True)
 
 
@@ -151,7 +151,7 @@ def _edges_of(rows: pa.Table, kind: str, *, blocker: Any, what: Any, alternative
 
 
 def edge_table(columns: Mapping[str, Any]) -> pa.Table:
-    """Return a table of edges of these columns."""
+    """Return a table of edges with these columns."""
     return pa.table({name: columns[name] for name in _EDGES.names}).cast(_EDGES).combine_chunks()
 
 
@@ -161,7 +161,7 @@ def table_of_edges(edges: Sequence[Edge]) -> pa.Table:
 
 
 def single_edges(edges: pa.Table) -> list[Edge]:
-    """Return the edges of a table one by one, described."""
+    """Return the edges of a table as single edges with descriptions."""
     columns = {name: _values(edges, name) for name in _EDGES.names} | {"what": _describe(edges)}
     return [Edge(*values) for values in zip(*columns.values(), strict=True)]
 
@@ -175,7 +175,7 @@ def edges_by_waiter(edges: pa.Table, waiters: Collection[str]) -> dict[str, list
 
 
 def edge_frame(edges: pa.Table, nodes: Nodes) -> pd.DataFrame:
-    """Return the edges as ``waits`` returns them, described, with the targets of both sides."""
+    """Return the frame ``edges`` of ``waits``, with descriptions and the targets of both sides."""
     targets = nodes.targets()
     texts = {name: _values(edges, name) for name in ("waiter", "waiter_target", "kind", "blocker")}
     columns = {
@@ -190,7 +190,7 @@ def edge_frame(edges: pa.Table, nodes: Nodes) -> pd.DataFrame:
 
 
 def _describe(edges: pa.Table) -> list[str | None]:
-    """Return what is awaited: "until …" for sleeps, the id of awakeables, and the table's own texts for the others."""
+    """Return the text of each wait: "until …" for sleeps, the id of awakeables, the text in the table for others."""
     what: list[str | None] = edges["what"].to_pylist()
     sleeps = np.flatnonzero(pc.is_valid(edges["wakes_at"]))
     for at, text in zip(sleeps.tolist(), _wake_up_texts(edges["wakes_at"].drop_null()), strict=True):
@@ -203,14 +203,14 @@ def _describe(edges: pa.Table) -> list[str | None]:
 
 
 def _wake_up_texts(times: Any) -> list[str]:
-    """Return "until …" for timestamps, as `format_timestamp` writes them; that takes 20 times as long for very many."""
+    """Return "until …" for timestamps in the format of `format_timestamp`, which would take 20 times as long."""
     seconds: Any = pc.floor_temporal(times, unit="second")
     column = pc.strftime(seconds.cast(pa.timestamp("s", "UTC")), format="until %Y-%m-%d %H:%M:%S UTC")
     return [str(text) for text in column.to_pylist()]
 
 
 def _values(rows: pa.Table, name: str) -> list[Any]:
-    """Return the values of a column, None for missing ones, and timestamps as pandas has them."""
+    """Return the values of a column; a missing value is ``None``, and timestamps are pandas timestamps."""
     column = rows[name]
     if not pa.types.is_timestamp(column.type):
         return list(column.to_pylist())
@@ -218,10 +218,11 @@ def _values(rows: pa.Table, name: str) -> list[Any]:
 
 
 def needs_all(future_json: str) -> bool:
-    """Return whether an awaited future is over only when each of its parts is.
+    """Return whether an awaited future completes only when all of its parts are complete.
 
-    Since 1.7.12 an SDK of protocol 7 says how it combines futures; older ones say "Unknown". Cancellation, which
-    all await, does not count. AllSucceededOrFirstFailed is over when one part fails, so it does not need all.
+    Since 1.7.12 an SDK with protocol 7 reports how it combines futures; older SDKs report "Unknown". Cancellation is
+    part of every future and does not count. AllSucceededOrFirstFailed completes when one part fails, so it does not
+    need all.
     """
     try:
         return _needs_all(json.loads(future_json))
@@ -238,7 +239,7 @@ def _needs_all(future: dict[str, Any]) -> bool:
 
 
 def describe_error(row: Mapping[Any, Any]) -> str:
-    """Return an attempt's error on one line: code, step, and the first line of its message."""
+    """Return the error of an attempt on one line: code, step, and the first line of the message."""
     code, step, message = none_if_missing(row["code"]), none_if_missing(row["step"]), none_if_missing(row["message"])
     first = (message or "").splitlines()[:1]
     parts = [f"[{code}]" if code else "", f"in step “{step}”:" if step else "", *first]

@@ -20,8 +20,8 @@ __all__ = ["WaitPicture", "draw_picture", "grouped_graph", "layout_of"]
 
 _COLUMN, _ROW = 246.0, 56.0  # pixels
 _WIDE, _HIGH = 206.0, 42.0  # of a box
-_TEXT_WIDTH = 290.0  # for what root blockers wait for
-_LETTERS = 40  # in a line of that
+_TEXT_WIDTH = 290.0  # for the waits of root blockers
+_LETTERS = 40  # in a line of this text
 _LETTERS_IN_BOX = 26
 _MOST = 30  # boxes
 _TIP = 5.0  # of an arrow
@@ -31,7 +31,7 @@ _GREY = STATUSES["suspended"].colour
 
 @dataclass(frozen=True, slots=True)
 class WaitPicture:
-    """What the template draws; coordinates are pixels, and texts are not escaped yet."""
+    """The data for the template; coordinates are pixels, and texts are not escaped yet."""
 
     width: float
     height: float
@@ -40,11 +40,11 @@ class WaitPicture:
     cycles: tuple[dict[str, Any], ...]
     notes: tuple[str, ...]
     kinds: tuple[tuple[str, str], ...]
-    """The kinds of waits that are drawn, each with the dashes of its line."""
+    """The kinds of waits in the picture, each with the dashes of its arrow."""
 
 
 def grouped_graph(graph: nx.DiGraph, blockers: pd.DataFrame) -> nx.DiGraph:
-    """Return the graph with one of several equal invocations, whose attribute ``times`` is their number.
+    """Return the graph with equal invocations merged into one, whose attribute ``times`` is their number.
 
     ``graph`` and ``blockers`` are those of ``Waits``.
     """
@@ -56,7 +56,7 @@ def grouped_graph(graph: nx.DiGraph, blockers: pd.DataFrame) -> nx.DiGraph:
 
 
 def layout_of(graph: nx.DiGraph, deadlocks: pd.DataFrame, *, most: int) -> Layout:
-    """Return the layout of a grouped graph with about so many boxes; ``deadlocks`` are those of ``Waits``."""
+    """Return the layout of a grouped graph with about ``most`` boxes; ``deadlocks`` are those of ``Waits``."""
     rows = deadlocks[["members", "certain"]].to_dict("records")
     return arrange(graph, [(row["members"], bool(row["certain"])) for row in rows], most=most)
 
@@ -64,9 +64,9 @@ def layout_of(graph: nx.DiGraph, deadlocks: pd.DataFrame, *, most: int) -> Layou
 def draw_picture(
     waits: nx.DiGraph, root_blockers: pd.DataFrame, deadlocks: pd.DataFrame, *, anchors: Mapping[str, str]
 ) -> WaitPicture | None:
-    """Return the picture of a wait-for graph; None where no invocation waits for another one.
+    """Return the picture of a wait-for graph; None if no invocation waits for another one.
 
-    ``anchors`` has for ids the place on the page with more about them.
+    ``anchors`` maps ids to the element id of their details on the page.
     """
     graph = grouped_graph(waits, root_blockers)
     layout = layout_of(graph, deadlocks, most=_MOST)
@@ -96,7 +96,7 @@ def _notes(layout: Layout) -> Iterator[str]:
             f"{layout.excluded_invocations:,} invocations."
         )
     if layout.isolated:
-        yield f"Not drawn: {layout.isolated:,} that wait for something else than an invocation, and block none."
+        yield f"Not drawn: {layout.isolated:,} that wait for something other than an invocation and block none."
 
 
 def _draw_box(box: Box, graph: nx.DiGraph, blocker: Mapping[Any, Any] | None) -> dict[str, Any]:
@@ -119,13 +119,13 @@ def _draw_box(box: Box, graph: nx.DiGraph, blocker: Mapping[Any, Any] | None) ->
 
 
 def _shorten_target(target: str, letters: int) -> str:
-    """Return a target with its key cut, so that its service and its handler can be read."""
+    """Return a target with a shortened key, so its service and its handler stay visible."""
     half = (letters - 1) // 2
     return target if len(target) <= letters else f"{target[:half]}…{target[-half:]}"
 
 
 def _blocker_lines(blocker: Mapping[Any, Any], box: Box) -> list[str]:
-    """Return how many wait for a root blocker and what it waits for, in at most three lines."""
+    """Return at most three lines: how many wait for a root blocker, and its own wait."""
     total, each = blocker["total_waiting"], " each" if box.times > 1 else ""
     count = f"{blocker['direct_waiting']:,} or more wait" if pd.isna(total) else f"{total:,} waiting"
     lines = wrap(f"waits for {shorten_id(one_line(blocker['waits_for'], 400))}", _LETTERS)
@@ -146,7 +146,7 @@ def _draw_cycle(cycle: CycleBox) -> dict[str, Any]:
 
 
 def _arrows(graph: nx.DiGraph, layout: Layout, boxes: Mapping[str, Box]) -> Iterator[dict[str, Any]]:
-    """Yield the arrows to the right, between invocations that are not in the same cycle."""
+    """Yield the arrows between invocations that are not in the same cycle."""
     in_cycle = {key: cycle for cycle in layout.cycles for key in cycle.members}
     for waiter, blocker, edge in graph.edges(data=True):
         if waiter not in boxes or blocker not in boxes or in_cycle.get(waiter, 0) is in_cycle.get(blocker, 1):
@@ -183,7 +183,7 @@ def _around(waiter: Box, blocker: Box, count: int, kind: str) -> dict[str, Any]:
         path = f"M {middle:.0f} {begin:.0f} V {end - down * _TIP:.0f}"
         return _arrow(path, (middle, end), (0, down), kind, is_red=True)
     right = 1 if blocker.x > waiter.x else -1
-    aside = 9.0 * right if count == 2 else 0.0  # of two, the arrows there and back run side by side
+    aside = 9.0 * right if count == 2 else 0.0  # with two members, the two arrows are side by side
     begin, end = (_left_edge(box) + (_WIDE if side > 0 else 0) for box, side in ((waiter, right), (blocker, -right)))
     y, there = _middle(waiter) + aside, _middle(blocker) + aside
     path = f"M {begin:.0f} {y:.0f} L {end - right * _TIP:.0f} {there:.0f}"
@@ -200,7 +200,7 @@ def _curve(begin: tuple[float, float], end: tuple[float, float], kind: str | Non
 
 
 def _arrow(path: str, end: tuple[float, float], way: tuple[int, int], kind: str, *, is_red: bool) -> dict[str, Any]:
-    """Return an arrow whose tip is at ``end``, pointing into the direction ``way``."""
+    """Return an arrow with its tip at ``end`` that points in the direction ``way``."""
     (x, y), (right, down) = end, way
     back = (x - right * 2 * _TIP, y - down * 2 * _TIP)
     corners: Sequence[tuple[float, float]] = (

@@ -1,7 +1,7 @@
-"""Read who waits for what: suspended invocations, calls that queue for a key, and open calls of running ones.
+"""Read the waits: of suspended invocations, of calls that queue for a key, and of running invocations with open calls.
 
-Ids come first, each kind bounded; details then by id, in chunks, so that no journal is scanned as a whole unless that
-costs the server less.
+The ids are read first, with a limit for each kind. The details are then read by id, in chunks. All journals are scanned
+only if that costs the server less.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from restate_lab.source import Source
 
 __all__ = ["KnownInvocations", "WaitSnapshot", "read_edges_of", "read_errors", "read_open_calls", "read_waits"]
 
-CHUNK = 1_000  # ids in a statement: what a server takes to plan grows faster than a longer list
-ROWS = 500_000  # commands of one statement
-AROUND = 3  # times the limit: so many suspended ones are read where keys are blocked
+CHUNK = 1_000  # ids in a statement: the planning time of a server grows faster than the list
+ROWS = 500_000  # commands that one statement reads
+AROUND = 3  # if keys are blocked, about this many times the limit of suspended invocations are read
 KEYS = 1_000  # keys whose unread queues are counted
-ENTRIES_FOR_AN_ID = 25  # a server scans so many journal entries while it looks up one journal by its id (1.7.12)
+ENTRIES_FOR_AN_ID = 25  # journal entries that a server scans in the time of one lookup by id (1.7.12)
 _PENDING = ("id", "target", "key", "since", "created_at", "invoked_by_id", "holder_id")
 
 Row = dict[Any, Any]
@@ -53,10 +53,10 @@ Row = dict[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class WaitSnapshot:
-    """What was read: the table of edges, and the nodes in it.
+    """The data that was read: the table of edges, and its nodes.
 
-    ``unread`` has, by holder, how many calls queue for its key beyond those in the edges; ``excluded`` has messages on
-    what was not read.
+    ``unread`` has by holder the number of calls in the queue of its key that are not in the edges; ``excluded`` has
+    messages about unread data.
     """
 
     edges: pa.Table
@@ -67,9 +67,9 @@ class WaitSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class KnownInvocations:
-    """How many invocations are suspended and pending, and how long all journals are together.
+    """The number of suspended and of pending invocations, and the total length of all journals.
 
-    ``read_suspended`` returns the suspended invocations (rows of ``suspended.sql``) where they need not be read.
+    ``read_suspended`` returns the suspended invocations (rows of ``suspended.sql``) if they are already known.
     """
 
     suspended: int
@@ -79,12 +79,12 @@ class KnownInvocations:
 
     @property
     def is_scan_cheaper(self) -> bool:
-        """Return whether reading the journals of all suspended invocations costs less than looking each of them up."""
+        """Return whether a scan of all journals costs less than one lookup for each suspended invocation."""
         return self.suspended > CHUNK and self.suspended * ENTRIES_FOR_AN_ID > self.journal_entries
 
 
 def read_waits(source: Source, *, limit: int, now: datetime, known: KnownInvocations | None) -> WaitSnapshot:
-    """Read up to ``limit`` suspended and up to ``limit`` pending invocations, and what they wait for."""
+    """Read up to ``limit`` suspended and up to ``limit`` pending invocations, and their waits."""
     reader = _WaitsReader(source, limit, now, known or _count(source))
     suspended, pending, commands = reader.read_tables()
     queued = reader.edges_of_pending(pending)
@@ -97,18 +97,18 @@ def read_waits(source: Source, *, limit: int, now: datetime, known: KnownInvocat
 
 
 def read_errors(source: Source, ids: Sequence[str]) -> dict[str, str]:
-    """Return the last error of each of these invocations that had one, as a line."""
+    """Return id → last error, as one line, for those of these invocations that have one."""
     return {row["id"]: describe_error(row) for row in _read_rows(source, "last_errors", ids)}
 
 
 def read_edges_of(source: Source, ids: Sequence[str]) -> list[Edge]:
-    """Return what those of these invocations wait for that are suspended."""
+    """Return the edges of the suspended ones of these invocations."""
     edges, _ = _edges_of(source, _suspended_of(source, ids), None)
     return single_edges(edges)
 
 
 def read_open_calls(source: Source, ids: Sequence[str]) -> list[Edge]:
-    """Return the edges of those of these invocations that run, to what they have called and have no answer of."""
+    """Return the edges from the running ones of these invocations to callees without a response."""
     return single_edges(_read_calls(source, ids))
 
 
@@ -123,14 +123,14 @@ def _suspended_of(source: Source, ids: Sequence[str]) -> pa.Table:
 
 
 def _edges_of(source: Source, suspended: pa.Table, commands: pa.Table | None) -> tuple[pa.Table, bool]:
-    """Return what these wait for, and whether not all of their commands were read.
+    """Return the edges of these invocations, and whether some of their commands were not read.
 
-    ``commands`` are those of all suspended invocations; what is not among them is read. An invocation that awaits
-    several things may go on with one, unless its SDK reports that it needs all.
+    ``commands`` has the commands of all suspended invocations; missing ones are read. An invocation that waits for
+    several things may continue with one of them, unless its SDK reports that it needs all.
     """
     numbers = awaited_numbers(suspended)
     matched, is_truncated = [match_commands(commands, numbers)] if commands is not None else [], False
-    # Between the scan and the reading of the statuses some were suspended, and a scan has a limit.
+    # Commands may be missing: a scan has a limit, and invocations may be suspended after it.
     for table in _commands_of(source, numbers.ids_without(matched)):
         is_truncated = is_truncated or len(table) > ROWS
         matched.append(match_commands(table, numbers))
@@ -143,7 +143,7 @@ def _commands_of(source: Source, ids: Sequence[str]) -> Iterator[pa.Table]:
 
 
 def _needing_one(source: Source, numbers: AwaitedNumbers) -> np.ndarray:
-    """Return for each invocation whether it awaits several things of which one may be enough."""
+    """Return for each invocation whether one of its several waits may be enough."""
     several = numbers.awaited_counts > 1
     ids = texts(numbers.ids.filter(pa.array(several)))
     if ids:
@@ -153,7 +153,7 @@ def _needing_one(source: Source, numbers: AwaitedNumbers) -> np.ndarray:
 
 
 def _ids_needing_all(source: Source, several: list[str]) -> set[str]:
-    """Return the invocations whose SDK reports that they need all that they wait for."""
+    """Return the invocations whose SDK reports that they need all of their waits."""
     tables = tables_of(source)
     known = tables.loc[tables["table"] == "sys_invocation_status", "column"]
     if "suspended_waiting_future_json" not in set(known):
@@ -174,7 +174,7 @@ def _known_ids(column: pa.ChunkedArray[Any]) -> set[str]:
 
 
 class _WaitsReader:
-    """Reads one source, and records what it excluded."""
+    """Read the waits of one source; ``excluded`` collects messages about unread data."""
 
     def __init__(self, source: Source, limit: int, now: datetime, known: KnownInvocations) -> None:
         self._source = source
@@ -185,19 +185,19 @@ class _WaitsReader:
         self.excluded: list[str] = []
 
     def read_tables(self) -> tuple[pa.Table, pa.Table, pa.Table | None]:
-        """Return suspended invocations, those that wait for a key, and the commands of all, None where unread."""
+        """Return the suspended invocations, the calls that wait for a key, and all commands (``None`` if not read)."""
         suspended, pending, commands = read_together(
             self._source, [self._read_suspended, self._read_pending, self._read_commands]
         )
         return suspended, pending, commands
 
     def edges_of_suspended(self, rows: pa.Table, commands: pa.Table | None, around: set[str]) -> pa.Table:
-        """Return the edges of those suspended for longest; where these are not all, also of any ``around`` keys."""
+        """Return the edges of the longest suspended ones; if these are not all, also of those ``around`` keys."""
         suspended = rows.slice(0, self._limit)
         if len(rows) > self._limit:
             self.excluded.append(
-                f"only the {self._limit:,} invocations that are suspended for longest were read, and those who hold a "
-                "key or call somebody that queues for one"
+                f"only the {self._limit:,} invocations that are suspended for longest were read, and those that hold a "
+                "key or have called an invocation that queues for one"
             )
             ids = texts(suspended["id"])
             callers = dict(zip(ids, suspended["invoked_by_id"].to_pylist(), strict=True))
@@ -206,11 +206,11 @@ class _WaitsReader:
             suspended = pa.concat_tables([suspended, *more], promote_options="permissive")
         edges, is_truncated = _edges_of(self._source, suspended, commands)
         if is_truncated:
-            self.excluded.append(f"of the journals of suspended invocations, only {ROWS:,} commands were read")
+            self.excluded.append(f"only {ROWS:,} commands in the journals of suspended invocations were read")
         return edges
 
     def edges_of_pending(self, rows: pa.Table) -> pa.Table:
-        """Return the edges of the calls that queue for keys; those that were not read are counted in ``unread``."""
+        """Return the edges of the calls that queue for keys; ``unread`` counts the calls that were not read."""
         edges = edges_of_keys(rows.slice(0, self._limit))
         if len(rows) > self._limit:
             self.unread = self._count_unread(edges)
@@ -242,22 +242,22 @@ class _WaitsReader:
         return tables
 
     def read_nodes(self, edges: pa.Table) -> Nodes:
-        """Return all nodes; the states of those that only block others are read."""
+        """Return all nodes; reads the states of the invocations that only block others."""
         blockers = _known_ids(edges["blocker"]).difference(_known_ids(edges["waiter"]))
         nodes = {row["id"]: _blocker_node(row) for row in _read_rows(self._source, "states", sorted(blockers))}
         return Nodes(edges, {id_: nodes.get(id_) or InvocationNode(id_) for id_ in sorted(blockers)})
 
     def _count_unread(self, edges: pa.Table) -> dict[str, int]:
-        """Count on the server the queues of which not every call was read."""
-        # What is truncated is reported once, for the whole.
+        """Let the server count the calls in the queues that were not read completely."""
+        # The message below reports a truncated result, once for all queues.
         keys = run_question(self._source, "blocked_keys", now=self._now, limit=KEYS)
         read = Counter(edges["blocker"].to_pylist())
         waiting = {row["holder_id"]: row["waiting"] for row in records(keys) if none_if_missing(row["holder_id"])}
         unread = {id_: n for id_, count in waiting.items() if (n := int(count) - read[id_]) > 0}
         scope = f" of the {KEYS:,} longest queues" if "truncated" in keys.attrs else ""
         self.excluded.append(
-            f"only {self._limit:,} calls that queue for a key were read, first those that somebody waits for; "
-            f"{sum(unread.values()):,} more{scope} are counted and not in the edges"
+            f"only {self._limit:,} calls that queue for a key were read, those with a waiting caller first; "
+            f"{sum(unread.values()):,} more{scope} are counted but not in the edges"
         )
         return unread
 
@@ -268,7 +268,7 @@ def _read_rows(source: Source, name: str, ids: Sequence[str]) -> Iterator[Row]:
 
 
 def _blocker_node(row: Row) -> InvocationNode:
-    """Return the node of an invocation that blocks others and waits for none, as far as is known."""
+    """Return the node of an invocation that blocks others but has no edges of its own."""
     attempts, retry, start = (
         none_if_missing(row["attempts"]),
         none_if_missing(row["next_retry_at"]),

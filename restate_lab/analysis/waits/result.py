@@ -19,8 +19,8 @@ from restate_lab.status import STATUSES
 
 __all__ = ["Waits"]
 
-_MOST_DRAWN = 3_000  # waiting invocations in the picture, whose layout takes some tenths of a second
-_MOST = 8  # rows of each list; the frames have all
+_MOST_DRAWN = 3_000  # waiting invocations in the picture; its layout then takes some tenths of a second
+_MOST = 8  # rows of each list; the frames have all of them
 _RED, _AMBER, _GREEN = STATUSES["failed"].colour, STATUSES["pending"].colour, STATUSES["succeeded"].colour
 
 
@@ -38,21 +38,21 @@ class Waits:
     excluded: tuple[str, ...]
     _graph: WaitGraph
     queries: tuple[Mapping[str, Any], ...] = ()
-    """Each statement that was sent: ``sql``, ``params`` as JSON has them, ``times``."""
+    """Each statement that was sent: ``sql``, ``params`` as JSON values, ``times``."""
 
     @property
     def open_awakeables(self) -> pd.DataFrame:
-        """Return the edges that are awakeables nobody has resolved, longest awaited first."""
+        """Return the edges to unresolved awakeables, longest wait first."""
         return self._edges_of("awakeable")
 
     @property
     def open_promises(self) -> pd.DataFrame:
-        """Return the edges that are promises nobody has completed, longest awaited first."""
+        """Return the edges to uncompleted promises, longest wait first."""
         return self._edges_of("promise")
 
     @property
     def sleeps(self) -> pd.DataFrame:
-        """Return the edges that are sleeps, the next to wake first."""
+        """Return the edges that are sleeps, next wake-up first."""
         return self._edges_of("sleep", "wakes_at")
 
     @property
@@ -76,14 +76,14 @@ class Waits:
         return f"{self.source}, restate {self.version}, {format_timestamp(self.at)}"
 
     def graph(self) -> nx.DiGraph:
-        """Return the graph for networkx: an edge leads from the waiting invocation to its blocker, both by id.
+        """Return the graph for networkx; an edge points from the id of the waiter to the id of its blocker.
 
         Nodes have ``target, status``; edges ``kind, what, since, alternative`` as in ``edges``.
         """
         return self._graph.to_networkx()
 
     def waiters(self) -> dict[str, list[str]]:
-        """Return which invocations wait for each blocker directly: their ids by the id of the blocker."""
+        """Return blocker id → ids of the invocations that wait for it directly."""
         return {id_: list(waiters) for id_, waiters in self._graph.predecessors.items()}
 
     def __repr__(self) -> str:
@@ -97,12 +97,12 @@ class Waits:
 
 
 def _card(waits: Waits, *, waiting: int) -> str:
-    """Return the card as HTML; all values of the cluster are escaped."""
+    """Return the card as HTML; all text from the cluster is escaped."""
     deadlocks, blockers = waits.deadlocks, waits.blockers
     unresolved = (("Awakeables", waits.open_awakeables), ("Promises", waits.open_promises))
     anchors = _anchors(waits)
     is_drawn = waiting <= _MOST_DRAWN
-    note = f"{waiting:,} invocations wait, too many for a picture here: rl.plot_waits(waits) draws the worst."
+    note = f"{waiting:,} invocations wait, too many for a picture here; rl.plot_waits(waits) draws the worst ones."
     return render(
         "analysis/waits/card.html.j2",
         title=waits.verdict,
@@ -120,7 +120,7 @@ def _card(waits: Waits, *, waiting: int) -> str:
 
 
 def _anchors(waits: Waits) -> dict[str, str]:
-    """Return the id of the element of the card about each member of a deadlock and each root blocker."""
+    """Return the element id on the card for each root blocker and each member of a deadlock."""
     groups = [row["members"] for row in _first_rows(waits.deadlocks)]
     groups += [[row["id"]] for row in _first_rows(waits.blockers)]
     return {id_: f"rl-waits-{waits.at.timestamp():.6f}-{ids[0]}" for ids in groups for id_ in ids}

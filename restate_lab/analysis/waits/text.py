@@ -1,4 +1,4 @@
-"""Descriptions of the wait-for graph: what a root blocker waits for, and each deadlock with its resolution."""
+"""Descriptions for the wait-for graph: the waits of root blockers, and each deadlock with its resolution."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from restate_lab.analysis.waits.model import Edge, InvocationNode
 
 __all__ = ["Deadlock", "describe_blocker", "describe_deadlock"]
 
-_NOT_WOKEN = "its own step{what} (Run), for which nothing wakes it: resume it"
+_NOT_WOKEN = "its own step{what} (Run), which does not wake it: resume it"
 _EDGE_TEXTS = {
-    "awakeable": "the awakeable {what}, which nobody has resolved",
-    "promise": "the promise “{what}”, which nobody has completed",
+    "awakeable": "the awakeable {what}, which is not resolved",
+    "promise": "the promise “{what}”, which is not completed",
     "sleep": "a sleep {what}",
     "signal": "{what}",
     "state": "its state",
-    "attach": "the outcome of another invocation",
+    "attach": "the result of another invocation",
     "call": "another call",
-    "unknown": "something that is not in its journal any more",
+    "unknown": "something that is no longer in its journal",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Deadlock:
-    """A described cycle; ``holders`` hold the ``keys``, in order; ``cancel`` is the one to end, for ``why``."""
+    """A cycle with its description; ``holders`` hold the ``keys``, in order; ``why`` is the reason for ``cancel``."""
 
     holders: tuple[str, ...]
     keys: tuple[str, ...]
@@ -42,9 +42,9 @@ class Deadlock:
 def describe_deadlock(
     cycle: Cycle, graph: WaitGraph, nodes: Mapping[str, InvocationNode], awaited: Mapping[str, Sequence[Edge]]
 ) -> Deadlock:
-    """Describe who holds what and waits for what, and which one to end: the newest has the least work to lose.
+    """Describe which invocation holds and waits for which key, and which one to cancel: the newest loses least work.
 
-    ``awaited`` has the edges of all, by waiter.
+    ``awaited`` has the edges of all members, by waiter.
     """
     steps = [(here, there, graph.edge(here, there)) for here, there in _successive_pairs(cycle.path)]
     held = {there: edge.what or "" for _, there, edge in steps if edge.kind == "key"}
@@ -64,7 +64,7 @@ def describe_deadlock(
 
 
 def describe_blocker(blocker: InvocationNode, awaited: Sequence[Edge], error: str | None) -> str:
-    """Return what a root blocker waits for; ``awaited`` are its own edges."""
+    """Return the text for the waits of a root blocker; ``awaited`` are its own edges."""
     if awaited:
         parts = list(dict.fromkeys(_describe_edge(edge) for edge in awaited))
         shown = parts if len(parts) <= 3 else [*parts[:2], f"{len(parts) - 2:,} other things"]
@@ -73,15 +73,15 @@ def describe_blocker(blocker: InvocationNode, awaited: Sequence[Edge], error: st
     if blocker.status == "backing-off":
         tried = f" after {blocker.attempts:,} failed attempts" if blocker.attempts and blocker.attempts > 1 else ""
         return f"its next attempt{_format_at(blocker.next_at)}{tried}{because}"
-    before = f"; an attempt before failed: {error}" if error else ""
+    before = f"; an earlier attempt failed: {error}" if error else ""
     return {
         "running": f"nothing: it runs{before}",
         "ready": f"a free slot of the invoker{before}",
-        "paused": f"somebody to resume it: it is paused{because}",
+        "paused": f"a manual resume: it is paused{because}",
         "scheduled": f"its start{_format_at(blocker.next_at)}",
-        "pending": "its turn at a key that nobody holds",
-        "suspended": "nothing that was read",
-        None: "nothing: there is no such invocation any more",
+        "pending": "its turn at a key that no invocation holds",
+        "suspended": "something that was not read",
+        None: "nothing: the invocation no longer exists",
     }.get(blocker.status, f"nothing: it is {blocker.status}")
 
 
@@ -90,7 +90,7 @@ def _successive_pairs(path: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _describe_holders(path: Sequence[str], held: Mapping[str, str], nodes: Mapping[str, InvocationNode]) -> str:
-    """Return who holds what and waits for what; ``held`` has the keys by holder."""
+    """Return which invocation holds and waits for which key; ``held`` has the keys by holder."""
     holders = [id_ for id_ in path if id_ in held]
     if len(holders) == 1:
         rest = f"and waits for {_describe_between(path, holders[0], held, nodes)}a call that needs it"
@@ -122,19 +122,19 @@ def _reason_to_cancel(chosen: InvocationNode, holders: Sequence[str]) -> str:
     if len(holders) == 1:
         return (
             f"{chosen.target} waits for itself, and only its end frees the key. Kill it if the cancel has no effect. "
-            "A handler must not wait for an exclusive call of its own key: every such call ends in a deadlock"
+            "A handler must not wait for an exclusive call to its own key: each such call is a deadlock"
         )
     rest = "then the others continue" if holders else "then its waiter gets the failure"
     return (
-        f"{chosen.target} began last and loses the least work; {rest}. Kill it if the cancel has no effect. "
-        "To prevent it, let all handlers take keys in the same order"
+        f"{chosen.target} started last and loses the least work; {rest}. Kill it if the cancel has no effect. "
+        "To prevent this deadlock, lock keys in the same order in all handlers"
     )
 
 
 def _describe_alternatives(
     cycle: Cycle, nodes: Mapping[str, InvocationNode], awaited: Mapping[str, Sequence[Edge]]
 ) -> str:
-    """Return which members of a cycle may leave it, and by what."""
+    """Return which members of a cycle may continue without it, and why."""
     loose = [
         (edge, nodes[id_].target)
         for id_ in cycle.path
@@ -142,16 +142,16 @@ def _describe_alternatives(
         if edge.alternative and (edge.kind == "open call" or edge.blocker not in cycle.members)
     ]
     reasons = [
-        f"{target} runs, and may not wait yet"
+        f"{target} runs and may not wait yet"
         if edge.kind == "open call"
         else f"{target} also waits for {_describe_edge(edge)}, which may be enough"
         for edge, target in loose[:3]
     ]
-    return f"run waits() again first: {'; '.join(reasons) or 'one of them may continue without the others'}"
+    return f"first run waits() again: {'; '.join(reasons) or 'one of them may continue without the others'}"
 
 
 def _one_line(text: str) -> str:
-    """Return a text on one line, so that a key with line breaks cannot end the comment."""
+    """Return a text on one line, so a key with line breaks cannot end the comment."""
     return " ".join(text.split())
 
 
@@ -159,7 +159,7 @@ def _describe_edge(edge: Edge) -> str:
     if edge.kind == "run":
         return _NOT_WOKEN.format(what=f" “{edge.what}”" if edge.what else "")
     if edge.kind == "key":
-        return f"the key {edge.what}, which nobody holds: it is next"
+        return f"the key {edge.what}, which no invocation holds: it is next in the queue"
     return _EDGE_TEXTS[edge.kind].format(what=edge.what or "of unknown length")
 
 

@@ -1,4 +1,4 @@
-"""Explain one invocation: what it waits for, up to the root blocker and down to its open step, and what one can do."""
+"""Explain why an invocation does not continue: the chain to its root blocker, and the possible actions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["why"]
 Facts: TypeAlias = tuple[tuple[str, str], ...]
 _NOT_THERE = (
     "{source} has no invocation {id}. Possible reasons: it never existed, it was purged, its retention is over, or "
-    "it was cancelled or killed before it began, which leaves no row."
+    "it was cancelled or killed before it started, which leaves no row."
 )
 _HEAD = "What you can do (a plan sends nothing before its .execute(reason=…)):"
 _OVER = "the timeout of {limit} is over; set a longer one with timeout="
@@ -36,38 +36,40 @@ _OVER = "the timeout of {limit} is over; set a longer one with timeout="
 
 @translate_errors
 def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "10s") -> Explanation:
-    """Explain one invocation: what it is, why it does not go on, who waits for it, and what one can do.
+    """Explain one invocation: its state, why it does not continue, its waiters, and the possible actions.
 
-    The answer is a str: ``summary``, a paragraph, and below it the chain and the options. It has
+    The result is a str: the paragraph ``summary``, then the chain and the options. It has
 
-    - ``facts``: the paragraph as pairs of a label and a value: "now" (the state, since when, failed attempts, the next
-      attempt), "failing step", "error", "waits for", "root blocker", "called by", "blocks", "created" and more.
-    - ``chain``: one row per link, from this invocation to the root blocker, whose own rows say what it waits for:
-      ``step`` (1, 2, …; all that the root waits for has the same), ``id, target, status, waits_for`` (as ``kind`` in
-      ``waits``: call, attach, key, awakeable, promise, sleep, …; or of a root "step" where one is tried or at work,
-      "resume", "start", "slot", "turn"; None for what has ended), ``what`` (key, promise, awakeable's id, step's name),
-      ``blocker`` (the id of the next, None at the end), ``since`` (UTC). In a deadlock the last ``blocker`` is one of
-      those before.
-    - ``options``: one row per thing to do, what helps most first: ``action, id, target, what`` (what comes of it),
-      ``code`` (a line to paste, which sends nothing before its ``execute(reason=…)``; "" where there is nothing to
-      do). First about the root blocker, then about this invocation alone. ``suggested_calls`` has the code as data.
-    - ``excluded``: what could not be looked up, and why; ``queries``: the statements that were sent.
+    - ``facts``: the paragraph as (label, value) pairs: "now" (the state, its start, failed attempts, the next attempt),
+      "failing step", "error", "waits for", "root blocker", "called by", "blocks", "created" and more.
+    - ``chain``: one row per link from this invocation to the root blocker; the last rows show what the root blocker
+      waits for. ``step`` (1, 2, …; the same for all waits of the root blocker), ``id, target, status, waits_for`` (as
+      ``kind`` in ``waits``: call, attach, key, awakeable, promise, sleep, …; for a root blocker also "step" for a step
+      that runs or is retried, "resume", "start", "slot", "turn"; None if it has ended), ``what`` (key, promise, id of
+      the awakeable, name of the step), ``blocker`` (the id of the next link; None at the end), ``since`` (UTC). In a
+      deadlock the last ``blocker`` is an earlier link.
+    - ``options``: one row per possible action, the most helpful first: ``action, id, target, what`` (the effect),
+      ``code`` (Python code; a plan sends nothing before its ``execute(reason=…)``; "" if no call is needed). Options
+      for the root blocker come first, then options for this invocation alone. ``suggested_calls`` has the calls as
+      data.
+    - ``excluded``: messages about data that could not be read; ``queries``: the statements that were sent.
 
-    Everything is read by ids and keys, hop by hop, within ``timeout`` (when it is over, what was not read stands in
-    ``excluded``, and the result is marked incomplete). Of several things awaited the chain follows the worst: a
-    deadlock, then who needs help, then who goes on alone. Those who wait are its callers upward and the queues of the
-    keys that these hold; who attached to it shows only in ``waits``. An invocation that is not there is said to be so.
+    Everything is read by ids and keys, hop by hop, within ``timeout``. When the timeout is over, ``excluded`` names the
+    unread data, and the result is incomplete. If an invocation waits for several things, the chain follows the worst: a
+    deadlock, then an invocation that needs help, then one that continues by itself. Waiting invocations are its callers
+    (also indirect ones) and the queues of the keys that these hold. Invocations attached to it appear only in
+    ``waits``. If the invocation does not exist, the summary reports that.
 
     Raises:
-        ArgumentError: this is no invocation id, or ``timeout`` is not positive.
+        ArgumentError: the argument is not an invocation id, or ``timeout`` is not positive.
         NotOnThisServer: the source is too old.
         TimedOut: the invocation itself was not read within ``timeout``.
-        RestateLabError: what ``source.sql`` raises when the invocation itself is read.
+        RestateLabError: the invocation itself could not be read.
     """
     id_ = check_invocation_id(invocation_id)
     seconds = check_seconds("timeout", timeout)
     if not seconds:
-        raise ArgumentError(f"timeout is {timeout!r}: give a duration of more than 0, such as '10s'.")
+        raise ArgumentError(f"timeout is {timeout!r}; use a duration of more than 0, for example '10s'.")
     check_supported(source, "why()")
     recorder = QueryRecorder(source)
     explorer = Explorer(
@@ -75,7 +77,7 @@ def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "10s"
         queries=lambda: recorder.queries,
     )
     rows = explorer.rows([id_])
-    _ = explorer.source.now  # read while there is time
+    _ = explorer.source.now  # read the time before the timeout is over
     if id_ not in rows:
         text = _NOT_THERE.format(source=source.name, id=id_)
         return _build(explorer, id_, None, text, (), link_frame((), {}, None), ())
@@ -102,7 +104,7 @@ def _explain(explorer: Explorer, row: Row) -> Explanation:
 
 
 def _root_text(chain: Chain, rows: Mapping[str, Row]) -> str:
-    """Return the root blocker, "Payments/charge inv_…, backing-off"; "" where it is the invocation itself."""
+    """Return the root blocker, "Payments/charge inv_…, backing-off"; "" if the invocation is its own root."""
     if chain.deadlock:
         return "a deadlock" if chain.is_certain else "a possible deadlock"
     if not chain.edges:

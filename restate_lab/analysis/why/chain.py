@@ -1,4 +1,4 @@
-"""The chain from one invocation to its root blocker, chosen from all that it waits for."""
+"""The chain from one invocation to its root blocker; if it waits for several things, it follows the worst."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from restate_lab.analysis.why.reader import Blockers, Row, has_ended
 
 __all__ = ["Chain", "find_chain", "link_frame"]
 
-# An invocation that needs help comes before one that goes on by itself: of several ends the worst is the root.
+# An invocation that needs help comes before one that continues by itself; the worst end is the root blocker.
 _RANKS = {"paused": 0, "backing-off": 1, "suspended": 2, "pending": 3, "ready": 3, "running": 4, "scheduled": 5}
 _ASLEEP, _GONE = 5, 6
 _COLUMNS = ("step", "id", "target", "status", "waits_for", "what", "blocker", "since")
@@ -28,10 +28,11 @@ _WAITS = {"paused": "resume", "scheduled": "start", "ready": "slot", "pending": 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The path from an invocation to its root blocker; ``edges`` has one item less than ``path``, except in a deadlock.
+    """The path from an invocation to its root blocker; without a deadlock, ``path`` has one item more than ``edges``.
 
-    In a deadlock ``path`` ends with the last member of the cycle, ``edges`` with the edge that closes it, and
-    ``cycle_start`` is the position in ``path`` where the cycle begins. ``other_ends`` counts the ends not followed.
+    In a deadlock ``path`` ends with the last member of the cycle, ``edges`` ends with the edge that closes it, and
+    ``cycle_start`` is the position in ``path`` where the cycle starts. ``other_ends`` counts the ends that the chain
+    does not follow.
     """
 
     path: tuple[str, ...]
@@ -43,17 +44,17 @@ class Chain:
 
     @property
     def is_in_deadlock(self) -> bool:
-        """Return whether the first invocation is in the deadlock itself."""
+        """Return whether the first invocation is a member of the deadlock."""
         return self.deadlock is not None and self.cycle_start == 0
 
     @property
     def root(self) -> str:
-        """Return the id of the root blocker; in a deadlock, of the member whose cancellation breaks it."""
+        """Return the id of the root blocker; in a deadlock, the id of the member whose cancellation breaks it."""
         return self.deadlock.cancel if self.deadlock else self.path[-1]
 
 
 def find_chain(blockers: Blockers, start: str) -> Chain:
-    """Return the path to the worst end: a deadlock, then the one that needs help most, the nearest of equals."""
+    """Return the path to the worst end: a deadlock, then the end that needs help most, then the nearest."""
     table = table_of_edges(blockers.edges)
     graph = WaitGraph(table, Nodes(table, blockers.nodes()))
     if start not in graph.successors:
@@ -69,7 +70,7 @@ def find_chain(blockers: Blockers, start: str) -> Chain:
 
 
 def _predecessors(graph: WaitGraph, start: str) -> dict[str, str | None]:
-    """Return the ids that can be reached, nearest first, each with the one before it on its path."""
+    """Return the reachable ids, nearest first, each with the id before it on its path."""
     before: dict[str, str | None] = {start: None}
     queue = deque([start])
     while queue:
@@ -114,7 +115,7 @@ def _path_edges(edges: Sequence[Edge], path: Sequence[str]) -> tuple[Edge, ...]:
 
 
 def _rank(blockers: Blockers, id_: str) -> int:
-    """Return how urgently an invocation at the end of a path needs help, 0 the most."""
+    """Return how urgently an invocation at the end of a path needs help; 0 is the most urgent."""
     if id_ not in blockers.rows:
         return _GONE
     status = blockers.rows[id_]["status"]
@@ -123,7 +124,7 @@ def _rank(blockers: Blockers, id_: str) -> int:
 
 
 def link_frame(edges: Sequence[Edge], rows: Mapping[str, Row], root: InvocationDetails | None) -> pd.DataFrame:
-    """Return the links as a frame; ``root`` is None where the chain has no end, as in a deadlock."""
+    """Return the links as a frame; ``root`` is ``None`` if the chain has no end, as in a deadlock."""
     links = [_edge_row(step, edge, rows) for step, edge in enumerate(edges, 1)]
     if root is not None:
         links += [_invocation_row(len(edges) + 1, root.row) | wait for wait in _root_rows(root)]
@@ -145,7 +146,7 @@ def _invocation_row(step: int, row: Row) -> dict[str, Any]:
 
 
 def _root_rows(root: InvocationDetails) -> Iterator[dict[str, Any]]:
-    """Yield the columns of what a root waits for, at least once."""
+    """Yield the columns for each wait of a root blocker, at least one."""
     if root.status == "suspended" and root.edges:
         for edge in root.edges:
             yield {"waits_for": edge.kind, "what": edge.what, "since": edge.since, "blocker": edge.blocker}

@@ -21,18 +21,19 @@ from restate_lab.analysis.why.reader import Explorer, Row, has_ended
 
 __all__ = ["InvocationDetails", "details_of", "summary_of"]
 
-MAX_ENTRIES = 20_000  # of a journal that is read
-MAX_RESTARTS = 20  # steps of a lineage
+MAX_ENTRIES = 20_000  # longer journals are not read
+MAX_RESTARTS = 20  # earlier invocations to read
 _IN_ATTEMPTS = frozenset({"backing-off", "ready", "running", "yielded"})
 
 
 @dataclass(frozen=True, slots=True)
 class InvocationDetails:
-    """What is known about one invocation; ``edges`` lead to what it waits for.
+    """The known data of one invocation; ``edges`` are its waits.
 
-    ``journal`` and ``invocation`` are None where the journal was not read, ``vqueue`` where there is none.
-    ``deployments`` has the registered ones that matter, id → endpoint; ``latest`` is that of the service, None where
-    no deployment has the service. ``restarted_from`` goes back, nearest first; ``restarted_as`` has what came of it.
+    ``journal`` and ``invocation`` are ``None`` if the journal was not read, ``vqueue`` if it is in no vqueue.
+    ``deployments`` has its registered deployments, id → endpoint. ``latest`` is the latest deployment of the service,
+    None if no deployment has the service. ``restarted_from`` has the earlier invocations, nearest first;
+    ``restarted_as`` has the later ones.
     """
 
     row: Row
@@ -53,13 +54,13 @@ class InvocationDetails:
 
     @property
     def failures(self) -> int:
-        """Return how many attempts failed since its last progress, as far as the server reports it; 0 otherwise."""
+        """Return how many attempts failed since its last progress; 0 if the server does not report it."""
         read_question = (self.invocation.attempts if self.invocation else None) or 0
         return max(read_question, int(self.row["failed_attempts"] or 0))
 
     @property
     def is_failing(self) -> bool:
-        """Return whether its attempts fail; between two attempts its status may be ready or running."""
+        """Return whether its attempts fail; the status may also be ready or running."""
         return self.status == "backing-off" or (self.status in _IN_ATTEMPTS and self.failures > 0)
 
     @property
@@ -74,24 +75,24 @@ class InvocationDetails:
 
     @property
     def mismatch(self) -> Mismatch | None:
-        """Return the journal mismatch that it fails with at present."""
+        """Return the journal mismatch that causes its last error; None if another error is the last."""
         is_last = self.invocation and self.error and self.error.code == "RT0016"
         return mismatch_of(self.invocation) if self.invocation and is_last else None
 
     @property
     def deployment(self) -> str | None:
-        """Return the deployment that it is pinned to, or else that of its last attempt."""
+        """Return the deployment that it is pinned to, or the deployment of its last attempt if it is not pinned."""
         return self.pinned_deployment or self.row["last_attempt_deployment_id"]
 
     @property
     def pinned_deployment(self) -> str | None:
-        """Return the only deployment that can continue it; None before its first entry."""
+        """Return the deployment that it is pinned to, which alone can continue it; None before its first entry."""
         deployment: str | None = self.row["pinned_deployment_id"]
         return deployment
 
     @property
     def is_removed(self) -> bool:
-        """Return whether the deployment that it is pinned to is not registered any more."""
+        """Return whether the deployment that it is pinned to was removed."""
         if self.pinned_deployment is None or has_ended(self.row):
             return False
         is_unknown = self.deployments is not None and self.pinned_deployment not in self.deployments
@@ -99,12 +100,12 @@ class InvocationDetails:
 
     @property
     def open_entries(self) -> list[dict[Any, Any]]:
-        """Return the entries of its journal that have no end yet, as rows of ``journal``."""
+        """Return the open entries of its journal, as rows of ``journal``."""
         return [] if self.journal is None else self.journal[self.journal["open"]].to_dict("records")
 
     @property
     def failed_entry(self) -> dict[Any, Any] | None:
-        """Return the last entry that failed for good, other than its end."""
+        """Return the last entry that failed permanently, except Output."""
         if self.journal is None:
             return None
         failed = self.journal[(self.journal["status"] == "failed") & (self.journal["entry_type"] != "Output")]
@@ -116,7 +117,7 @@ class InvocationDetails:
 
 
 def summary_of(explorer: Explorer, row: Row, edges: Sequence[Edge]) -> InvocationDetails:
-    """Return one invocation as it was read, with what it was restarted from."""
+    """Return the details of an invocation without reading its journal; reads only its restarts."""
     own = tuple(edge for edge in edges if edge.waiter == row["id"])
     before, _ = explorer.try_read("its restarts", partial(_restarts, explorer, row)) or ((), ())
     return InvocationDetails(row=row, now=explorer.source.now, edges=own, restarted_from=before)
@@ -174,12 +175,12 @@ def _restarts(explorer: Explorer, row: Row) -> tuple[tuple[str, ...], tuple[str,
     while here and here["restarted_from"] and len(before) < MAX_RESTARTS:
         before.append(here["restarted_from"])
         earlier = explorer.rows([before[-1]]).get(before[-1])
-        # else it has a new run with the same id by now, which was not restarted as this one
+        # A later row is a new run of the same id, from which this invocation was not restarted.
         here = earlier if earlier and earlier["created_at"] <= here["created_at"] else None
     if not has_ended(row):
         return tuple(before), ()
     frame = run_sql_file(explorer.source, "analysis.why", "restarts", id=row["id"], partition=int(row["partition_key"]))
-    mine = frame[frame["created_at"] >= row["created_at"]]  # older ones are of a run before with the same id
+    mine = frame[frame["created_at"] >= row["created_at"]]  # older rows belong to an earlier run of the same id
     return tuple(before), tuple(mine.sort_values("created_at")["id"])
 
 

@@ -1,4 +1,4 @@
-"""The explanation of one invocation: text that has its frames, its calls and its card."""
+"""The explanation of one invocation: a text with frames, calls and a card."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GREY = STATUSES["suspended"].colour
 
 @dataclass(frozen=True, slots=True)
 class ExplanationParts:
-    """The data of an explanation: what its text, its frames and its card are built from."""
+    """The data of an explanation, from which its text, its frames and its card are built."""
 
     id: str
     target: str | None
@@ -42,7 +42,7 @@ class ExplanationParts:
 
 @public
 class Explanation(str):
-    """Why an invocation does not go on, as text; ``why()`` makes it, and says what is in the frames."""
+    """Why an invocation does not continue, as text; ``why()`` returns it, and its docstring describes the frames."""
 
     __slots__ = ("_parts",)
     _parts: ExplanationParts
@@ -63,17 +63,17 @@ class Explanation(str):
 
     @property
     def target(self) -> str | None:
-        """Return its target; None where there is no such invocation."""
+        """Return its target; None if the invocation does not exist."""
         return self._parts.target
 
     @property
     def status(self) -> str | None:
-        """Return the word for its status; None where there is no such invocation."""
+        """Return its status; None if the invocation does not exist."""
         return self._parts.status
 
     @property
     def summary(self) -> str:
-        """Return the paragraph alone."""
+        """Return only the paragraph."""
         return self._parts.summary
 
     @property
@@ -83,7 +83,7 @@ class Explanation(str):
 
     @property
     def chain(self) -> pd.DataFrame:
-        """Return a copy of the links from it to its root blocker and what that one waits for."""
+        """Return a copy of the links from it to its root blocker, and the waits of the root blocker."""
         return self._parts.chain.copy()
 
     @property
@@ -98,12 +98,12 @@ class Explanation(str):
 
     @property
     def waiters(self) -> tuple[tuple[str, str], ...]:
-        """Return id and target of the invocations that wait for it directly; of a long queue only the first ones."""
+        """Return id and target of the invocations that wait for it directly; a long queue has only its first ones."""
         return self._parts.waiters
 
     @property
     def excluded(self) -> tuple[str, ...]:
-        """Return descriptions of what could not be read."""
+        """Return messages about data that could not be read."""
         return self._parts.excluded
 
     @property
@@ -113,17 +113,17 @@ class Explanation(str):
 
     @property
     def queries(self) -> tuple[Mapping[str, Any], ...]:
-        """Return each statement that was sent: ``sql``, ``params`` as JSON has them, ``times``."""
+        """Return each statement that was sent: ``sql``, ``params`` as JSON values, ``times``."""
         return self._parts.queries
 
     @property
     def at(self) -> datetime:
-        """Return when this was read, UTC."""
+        """Return the time of the explanation, UTC."""
         return self._parts.at
 
     def __repr__(self) -> str:
-        state = escape_invisible(f"{self.target} is {self.status}") if self.target else "not there"
-        return f"<Explanation of {self.id}: {state}; print() it>"
+        state = escape_invisible(f"{self.target} is {self.status}") if self.target else "not found"
+        return f"<Explanation of {self.id}: {state}; print() shows it>"
 
     def _repr_pretty_(self, printer: Any, _: bool) -> None:
         printer.text(str(self))
@@ -133,17 +133,17 @@ class Explanation(str):
 
 
 def text_of(parts: ExplanationParts, codes: Sequence[str], head: str) -> str:
-    """Return the summary, the chain and the options under the headline ``head``, with this code for the options."""
+    """Return the summary, the chain, and the options under the heading ``head``, with their code ``codes``."""
     lines = [parts.summary]
     if len(parts.chain) > 1:
-        lines += ["", "From this one to the root blocker:", *map(_chain_line, parts.chain.to_dict("records"))]
+        lines += ["", "From this invocation to the root blocker:", *map(_chain_line, parts.chain.to_dict("records"))]
     if parts.choices:
         lines += ["", head]
     for option, code in zip(parts.choices, codes, strict=True):
         about = "" if option.id == parts.id else f" {option.target}"
         lines.append(f"- {option.action}{about}: {option.what}")
         lines += [f"      {line}" for line in code.splitlines()]
-    lines += ["", *(f"Not looked up: {each}." for each in parts.excluded)] if parts.excluded else []
+    lines += ["", *(f"Incomplete: {each}." for each in parts.excluded)] if parts.excluded else []
     return "\n".join(lines)
 
 
@@ -153,15 +153,15 @@ def _chain_line(row: Mapping[Any, Any]) -> str:
 
 
 def card_of(explanation: Explanation) -> str:
-    """Return the card as HTML; whatever came from the cluster is text."""
+    """Return the card as HTML; all text from the cluster is escaped."""
     status = STATUSES.get(explanation.status or "")
-    title = explanation.target or "There is no such invocation"
+    title = explanation.target or "Invocation not found"
     chain = explanation.chain
     return render(
         "analysis/why/card.html.j2",
         title=title,
         place=explanation.id,
-        lines=[*(f"Not looked up: {each}." for each in explanation.excluded), explanation.where],
+        lines=[*(f"Incomplete: {each}." for each in explanation.excluded), explanation.where],
         accent=status.colour if status else _GREY,
         badges=[(explanation.status, "status", status.colour if status else _GREY)] if explanation.status else [],
         facts=explanation.facts,

@@ -1,4 +1,4 @@
-"""What one can do about an invocation: the rules that apply to it or to its root blocker, as calls to paste."""
+"""The possible actions for an invocation: the rules that apply to it or to its root blocker, with their calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Option", "list_options", "option_frame"]
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One thing to do: ``calls`` do it, one after another; () where there is nothing to call."""
+    """One possible action; ``calls`` perform it in order, and () means that no call is needed."""
 
     action: str
     id: str
@@ -34,7 +34,7 @@ class Option:
 def list_options(details: InvocationDetails, root: InvocationDetails | None, chain: Chain) -> tuple[Option, ...]:
     """Return the options, most helpful first: those for the root blocker, then those for this invocation alone.
 
-    ``root`` is None where it is not there any more.
+    ``root`` is ``None`` if it no longer exists.
     """
     if chain.deadlock:
         return tuple(_deadlock_options(chain, details, root))
@@ -63,7 +63,7 @@ def _deadlock_options(chain: Chain, details: InvocationDetails, root: Invocation
         return []
     id_ = deadlock.cancel
     target = root.row["target"] if root else details.row["target"]
-    kill = "if the cancel has no effect: ends it at once, without clean-up"
+    kill = "if the cancel has no effect: ends it at once without clean-up"
     return [
         Option("cancel", id_, target, f"breaks the deadlock: {deadlock.why}", plan_calls("cancel", id_)),
         Option("kill", id_, target, kill, plan_calls("kill", id_)),

@@ -1,7 +1,7 @@
-"""Read the invocations that one waits for, and the ones that wait for it, hop by hop.
+"""Read the invocations that an invocation waits for, and those that wait for it, hop by hop.
 
-Every hop is a few point reads by id or key for all of its invocations together, so that a large cluster costs no more
-than a small one. Hops, invocations and seconds are bounded, and what could not be read is noted.
+Each hop is a few point reads by id or key for all of its invocations together, so the cost does not depend on the size
+of the cluster. Hops, invocations and seconds are limited; ``Explorer.excluded`` has messages about unread data.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Blockers:
-    """The invocations that one waits for, directly or through others."""
+    """The invocations that an invocation waits for, directly or through others."""
 
     edges: tuple[Edge, ...]
     rows: Mapping[str, Row]
 
     def nodes(self) -> dict[str, InvocationNode]:
-        """Return every invocation of the edges; only the id of one that does not exist any more."""
+        """Return every invocation of the edges; a node has only the id if the invocation no longer exists."""
         ids = {id_ for edge in self.edges for id_ in (edge.waiter, edge.blocker) if id_} | set(self.rows)
         return {id_: node_of(self.rows[id_]) if id_ in self.rows else InvocationNode(id_) for id_ in ids}
 
 
 @dataclass(frozen=True, slots=True)
 class Waiters:
-    """The invocations that wait for one, directly or through others.
+    """The invocations that wait for an invocation, directly or through others.
 
-    ``callers`` wait for its response; ``waiting`` is how many wait for its ``key``; ``direct`` are both, as far as they
-    were read. ``ids`` are all of these and the
-    ones that wait for them in turn; ``unread`` more are in queues. There may be others where ``is_truncated`` is set.
+    ``callers`` wait for its response; ``waiting`` is the number of calls that wait for its ``key``; ``direct`` has both
+    if they were read. ``ids`` has these and the ones that wait for them; ``unread`` counts more in the queues. If
+    ``is_truncated`` is set, there may be others.
     """
 
     callers: tuple[Row, ...] = ()
@@ -64,13 +64,13 @@ class Waiters:
 
     @property
     def total_waiting(self) -> int:
-        """Return how many wait, directly or through others."""
+        """Return the number of waiting invocations, direct or through others."""
         return len(self.ids) + self.unread
 
 
 @dataclass(slots=True)
 class Explorer:
-    """Reads the surroundings of an invocation from one source, and notes what it could not read."""
+    """Read the blockers and waiters of an invocation; ``excluded`` collects messages about unread data."""
 
     source: Source
     queries: Callable[[], Iterable[Mapping[str, Any]]] = tuple
@@ -79,7 +79,7 @@ class Explorer:
     _edges: dict[str, list[Edge]] = field(default_factory=dict)
 
     def rows(self, ids: Iterable[str]) -> dict[str, Row]:
-        """Return id → row for the invocations that exist; each is read once."""
+        """Return id → row for the invocations that exist; each is read only once."""
         wanted = dict.fromkeys(ids)
         if unread := sorted(wanted.keys() - self._rows.keys()):
             frame = run_sql_file(self.source, "analysis.why", "invocations", ids=unread)
@@ -88,40 +88,42 @@ class Explorer:
         return {id_: self._rows[id_] for id_ in wanted if id_ in self._rows}
 
     def try_read(self, what: str, read_question: Callable[[], T]) -> T | None:
-        """Return what ``read`` returns; None, with a note in ``excluded``, where the source refuses it."""
+        """Return the result of a read; if the source fails, add a message to ``excluded`` and return None."""
         try:
             return read_question()
         except (TimedOut, NotFound, NotOnThisServer, QueryRefused, ResultTooLarge) as error:
-            reason = "the time was over" if isinstance(error, TimedOut) else str(error).partition("\n")[0]
-            self.excluded.append(f"{what} could not be looked up: {reason}")
+            reason = "the timeout is over" if isinstance(error, TimedOut) else str(error).partition("\n")[0]
+            self.excluded.append(f"{what} could not be read: {reason}")
             return None
 
     def find_blockers(self, start: Row) -> Blockers:
-        """Follow what an invocation waits for to its ends."""
+        """Follow the waits of an invocation to their ends."""
         rows: dict[str, Row] = {start["id"]: start}
         edges: list[Edge] = []
         frontier = [start]
         for _ in range(MAX_HOPS):
-            new_edges = self.try_read("whom the next ones wait for", partial(self._outgoing_edges, frontier)) or []
+            new_edges = (
+                self.try_read("the waits of the next invocations", partial(self._outgoing_edges, frontier)) or []
+            )
             edges += new_edges
             wanted = list(
                 dict.fromkeys(edge.blocker for edge in new_edges if edge.blocker and edge.blocker not in rows)
             )
             new = wanted[: max(MAX_INVOCATIONS - len(rows), 0)]
             if len(new) < len(wanted):
-                self.excluded.append(f"only {MAX_INVOCATIONS:,} of those it waits for were looked at")
-            read_question = self.try_read("the next ones that it waits for", partial(self.rows, new)) or {}
+                self.excluded.append(f"only {MAX_INVOCATIONS:,} of the invocations that it waits for were read")
+            read_question = self.try_read("the next invocations that it waits for", partial(self.rows, new)) or {}
             rows |= read_question
             frontier = list(read_question.values())
             if not frontier:
                 return Blockers(tuple(edges), rows)
-        self.excluded.append(f"only {MAX_HOPS:,} steps were followed")
+        self.excluded.append(f"only the first {MAX_HOPS:,} links of the chain were followed")
         return Blockers(tuple(edges), rows)
 
     def find_waiters(self, start: Row) -> Waiters:
-        """Find the invocations that wait for one, and the ones that wait for these.
+        """Find the invocations that wait for an invocation, directly or through others.
 
-        Nothing waits for an invocation that has ended or not begun.
+        No invocation waits for one that has ended or has not started.
         """
         direct = self._direct_waiters([start])
         queue = [edge for edge in direct.edges if edge.kind == "key"]
@@ -146,7 +148,7 @@ class Explorer:
         )
 
     def _outgoing_edges(self, rows: Iterable[Row]) -> list[Edge]:
-        """Return the edges from these to what they wait for; each invocation is read once."""
+        """Return the edges from these invocations to their waits; each invocation is read only once."""
         wanted = {row["id"]: row for row in rows}
         unread = [row for id_, row in wanted.items() if id_ not in self._edges]
         for edge in self._read_edges(unread) if unread else ():
@@ -169,16 +171,16 @@ class Explorer:
         return edges + [_pending_edge(row, holders.get(_lock_of(row))) for row in pending]
 
     def _direct_waiters(self, rows: list[Row]) -> _DirectWaiters:
-        """Return what waits for these directly: callers that wait for them, and the queues of the keys they hold."""
+        """Return the direct waiters of these invocations: callers, and the queues of the keys that they hold."""
         open_rows = {row["id"]: row for row in rows if row["status"] in {*HOLDING, "pending"}}
         ids = [row["invoked_by_id"] for row in open_rows.values() if row["invoked_by_id"]]
         callers = self.try_read("the callers", partial(self.rows, ids)) or {}
-        caller_edges = self.try_read("what the callers wait for", partial(self._outgoing_edges, callers.values())) or []
+        caller_edges = self.try_read("the waits of the callers", partial(self._outgoing_edges, callers.values())) or []
         edges = [edge for edge in caller_edges if edge.blocker in open_rows]
         rows_by_id = {edge.waiter: callers[edge.waiter] for edge in edges}
         keyed = [row for row in open_rows.values() if row["status"] in HOLDING and key_of(row)]
         queue, unread = self.try_read("the queues of their keys", partial(self._queues, keyed)) or ([], 0)
-        queuing = self.try_read("who queues", partial(self.rows, [edge.waiter for edge in queue])) or {}
+        queuing = self.try_read("the queued calls", partial(self.rows, [edge.waiter for edge in queue])) or {}
         return _DirectWaiters((*edges, *queue), rows_by_id | queuing, unread)
 
     def _holders(self, rows: list[Row]) -> dict[tuple[str, str | None], str]:
@@ -188,7 +190,7 @@ class Explorer:
         return {(row["key"], none_if_missing(row["scope"])): row["holder_id"] for row in records(frame)}
 
     def _queues(self, rows: list[Row]) -> tuple[list[Edge], int]:
-        """Return the calls that wait for the keys that these hold, and how many more there are."""
+        """Return the calls that wait for the keys of these invocations, and the number of unread calls."""
         holders = self._holders(rows)
         held = {lock: row for row in rows if holders.get(lock := _lock_of(row)) == row["id"]}
         if not held:
@@ -205,7 +207,7 @@ class Explorer:
 
 @dataclass(frozen=True, slots=True)
 class _DirectWaiters:
-    """The invocations that wait directly; ``unread`` more are in the queue of a key."""
+    """The invocations that wait directly; ``unread`` counts more in the queues of keys."""
 
     edges: tuple[Edge, ...]
     rows: Mapping[str, Row]
@@ -213,7 +215,7 @@ class _DirectWaiters:
 
 
 def key_of(row: Row) -> str | None:
-    """Return "service/key" of a call on a virtual object, None for any other."""
+    """Return "service/key" of a call to a virtual object, None for other calls."""
     if row["target_service_ty"] != "virtual_object" or row["target_service_key"] is None:
         return None
     return f"{row['target_service_name']}/{row['target_service_key']}"
@@ -225,7 +227,7 @@ def has_ended(row: Row) -> bool:
 
 
 def node_of(row: Row) -> InvocationNode:
-    """Return an invocation as a node of the wait-for graph, which needs to know only whether it has ended."""
+    """Return an invocation as a node of the wait-for graph; all statuses of ended ones become "completed"."""
     return InvocationNode(
         id=row["id"],
         target=row["target"],
@@ -240,7 +242,7 @@ def _lock_of(row: Row) -> tuple[str, str | None]:
 
 
 def _key_params(rows: list[Row]) -> dict[str, list[Any]]:
-    """Return the parameters by which both kinds of server find keys."""
+    """Return the parameters with which servers with and without vqueues find keys."""
     return {
         "services": sorted({row["target_service_name"] for row in rows}),
         "keys": sorted({row["target_service_key"] for row in rows}),

@@ -1,4 +1,4 @@
-"""Why an invocation does not go on, by its status, and the phrases for times, failures and journal entries."""
+"""Why an invocation does not continue, by its status; also the phrases for times, failures and journal entries."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ _LONGEST = 300  # characters of a failure
 _FEW = 3  # items of a list in a sentence
 _WAITS = MappingProxyType(
     {
-        "awakeable": "the awakeable {what}, which nobody has resolved",
-        "promise": "the promise “{what}”, which nobody has completed",
-        "signal": "{what}, which has not come",
+        "awakeable": "the awakeable {what}, which is not resolved",
+        "promise": "the promise “{what}”, which is not completed",
+        "signal": "{what}, which has not arrived",
         "state": "a value of its state",
-        "run": "its own step “{what}” (Run), for which nothing wakes it",
-        "attach": "the outcome of an invocation that is over or gone",
-        "call": "the answer of a call that is over or gone",
-        "unknown": "something that its journal does not have any more",
+        "run": "its own step “{what}” (Run), which does not wake it",
+        "attach": "the result of an invocation that has ended or no longer exists",
+        "call": "the response to a call that has ended or no longer exists",
+        "unknown": "something that is no longer in its journal",
     }
 )
 
 
 def describe_reason(details: InvocationDetails) -> str:
-    """Return why an invocation does not go on, as one or more sentences."""
+    """Return why an invocation does not continue, as one or more sentences."""
     if details.is_failing:
         return _failing_reason(details)
     reason = _REASONS.get(details.status)
     if reason is None:
-        return f"What it waits for is not known: this version does not know the status {details.status}."
+        return f"The reason is unknown: this version of restate_lab does not know the status {details.status}."
     return reason(details)
 
 
@@ -65,14 +65,14 @@ def _failing_reason(details: InvocationDetails) -> str:
             f"It is pinned to the deployment {details.pinned_deployment}, which was removed: {_replacement(details)}."
         )
     elif error and error.code in UNREACHABLE:
-        sentences.append(f"They do not reach its code{_address(details)}.")
+        sentences.append(f"The attempts do not reach its code{_address(details)}.")
     if error and not details.mismatch:
         sentences.append(f"Last failure{_failed_step(error)}: {describe_error(error)}.")
     return " ".join(sentences)
 
 
 def _failing_since(details: InvocationDetails) -> str:
-    """Return since when its attempts fail: since the failing entry began, or else since it first ran."""
+    """Return the time since which its attempts fail: the start of the failing entry, or else its first attempt."""
     error = details.error
     failing = [row for row in details.open_entries if error and row["name"] == error.command_name and row["name"]]
     began = failing[0]["started"] if failing else details.row["running_at"]
@@ -84,8 +84,8 @@ def _failing_since(details: InvocationDetails) -> str:
 def _next_attempt(details: InvocationDetails) -> str:
     again = details.row["next_retry_at"]
     if again is None or again <= pd.Timestamp(details.now):
-        return "and the next one is due"
-    return f"and the next one comes at {format_time(again)}"
+        return "and the next attempt is due"
+    return f"and the next attempt starts at {format_time(again)}"
 
 
 def _failed_step(error: JournalEvent) -> str:
@@ -93,7 +93,7 @@ def _failed_step(error: JournalEvent) -> str:
 
 
 def step_of(error: JournalEvent) -> str:
-    """Return the entry in which an attempt failed, "“charge card” (Run)"; "" outside of entries."""
+    """Return the entry in which an attempt failed, "“charge card” (Run)"; "" if it failed outside of entries."""
     if not error.command_type and not error.command_name:
         return ""
     return f"{f'“{error.command_name}” ' if error.command_name else ''}({error.command_type or 'Run'})"
@@ -102,9 +102,9 @@ def step_of(error: JournalEvent) -> str:
 def _replacement(details: InvocationDetails) -> str:
     service = details.row["target_service_name"]
     if details.latest is None:
-        return f"no attempt can reach its code, and no registered deployment has the service {service} either"
+        return f"no attempt can reach its code, and no registered deployment has the service {service}"
     latest = f"{details.latest}{_endpoint(details, details.latest)}"
-    return f"no attempt can reach its code; the latest one of {service} is {latest}"
+    return f"no attempt can reach its code; the latest deployment of {service} is {latest}"
 
 
 def _address(details: InvocationDetails) -> str:
@@ -121,24 +121,24 @@ def _endpoint(details: InvocationDetails, deployment: str) -> str:
 def _paused_reason(details: InvocationDetails) -> str:
     pause, error = details.pause, details.error
     at = pause.at if pause else details.row["modified_at"]
-    paused = f"It does not run until it is resumed: it was paused at {_time_and_age(at, details, ' ago')}"
+    paused = f"It does not run until it is resumed. It was paused at {_time_and_age(at, details, ' ago')}"
     if pause and pause.message:
-        # with vqueues a pause by hand names no failure; without, it names the last one
+        # With vqueues, a pause by hand has no failure; without vqueues, it has the last failure.
         cause = (
             "It ran out of attempts."
             if details.row["vqueue_id"]
             else "Restate does not record whether it ran out of attempts or was paused by hand."
         )
-        return f"{paused}, while it failed{_failed_step(pause)}: {describe_error(pause)}. {cause}"
+        return f"{paused}, after it failed{_failed_step(pause)}: {describe_error(pause)}. {cause}"
     if pause is None and details.invocation and details.invocation.events is None:
-        return f"{paused}; this source has no events that tell why."
-    before = f" Before, it had failed{_failed_step(error)}: {describe_error(error)}." if error else ""
-    return f"{paused}, by hand: no failure is written down with the pause.{before}"
+        return f"{paused}; this source has no events that show the reason."
+    before = f" Before that, it failed{_failed_step(error)}: {describe_error(error)}." if error else ""
+    return f"{paused} by hand: the pause has no failure.{before}"
 
 
 def _suspended_reason(details: InvocationDetails) -> str:
     if not details.edges:
-        return "What it waits for was not found: it may have gone on just now."
+        return "None of its waits was found; it may have just continued."
     since = details.edges[0].since
     sentence = f"It has waited since {_time_and_age(since, details)} for {describe_waits(details)}."
     if details.is_removed:
@@ -147,11 +147,11 @@ def _suspended_reason(details: InvocationDetails) -> str:
             f"when it wakes, its attempts will fail (RT0011)."
         )
     is_asleep = {edge.kind for edge in details.edges} == {"sleep"}
-    return f"{sentence} It wakes by itself then: nothing is wrong with it." if is_asleep else sentence
+    return f"{sentence} It then wakes by itself; nothing is wrong with it." if is_asleep else sentence
 
 
 def describe_waits(details: InvocationDetails) -> str:
-    """Return what it waits for: "the awakeable sign_1…, which nobody has resolved"; "" where that is not known."""
+    """Return the things it waits for: "the awakeable sign_1…, which is not resolved"; "" if unknown."""
     if not details.edges:
         return ""
     waits = list(dict.fromkeys(_describe_wait(edge, details) for edge in details.edges))
@@ -170,16 +170,16 @@ def _describe_wait(edge: Edge, details: InvocationDetails) -> str:
 
 
 def format_until(value: datetime, details: InvocationDetails) -> str:
-    """Return how long it is until then, "4s"; "0s" where it is over."""
+    """Return the time until ``value``, "4s"; "0s" if it is in the past."""
     return format_age(details.now, value)
 
 
 def _running_reason(details: InvocationDetails) -> str:
     started = [row for row in details.open_entries[:_FEW] if pd.notna(row["started"])]
     if not started:
-        return "It runs its handler's own code: no entry of its journal is open."
+        return "It is running code of its handler: no entry of its journal is open."
     entries = [f"{describe_entry(row)} since {_time_and_age(row['started'], details)}" for row in started]
-    return f"It runs. Open in its journal: {', '.join(entries)}."
+    return f"It is running. Open journal entries: {', '.join(entries)}."
 
 
 def _ready_reason(details: InvocationDetails) -> str:
@@ -189,7 +189,7 @@ def _ready_reason(details: InvocationDetails) -> str:
 def _pending_reason(details: InvocationDetails) -> str:
     vqueue = details.vqueue or {}
     if vqueue.get("is_paused"):
-        return f"It waits in the vqueue {vqueue['id']}, which somebody has paused."
+        return f"It waits in the vqueue {vqueue['id']}, which is paused."
     since = details.row["inboxed_at"] or details.row["created_at"]
     return f"It has waited since {_time_and_age(since, details)} for its turn{_vqueue_block(details)}."
 
@@ -202,11 +202,11 @@ def _vqueue_block(details: InvocationDetails) -> str:
 def _scheduled_reason(details: InvocationDetails) -> str:
     start = details.row["scheduled_start_at"]
     if start is None:
-        return "It starts later, as it was sent."
+        return "It is scheduled to start later."
     if start <= pd.Timestamp(details.now):
-        return f"It was to start at {format_time(start)}, which is over: the server starts it as soon as it gets to it."
+        return f"It was scheduled to start at {format_time(start)}; the server starts it as soon as possible."
     time = f"{format_time(start)} (in {format_until(start, details)})"
-    return f"It starts at {time}, as it was sent: nothing is wrong with it."
+    return f"It is scheduled to start at {time}; nothing is wrong with it."
 
 
 _REASONS: Mapping[str, Callable[[InvocationDetails], str]] = MappingProxyType(
@@ -222,7 +222,7 @@ _REASONS: Mapping[str, Callable[[InvocationDetails], str]] = MappingProxyType(
 
 
 def describe_error(error: JournalEvent) -> str:
-    """Return an attempt's error: its code with the code's meaning, and the first line of its message."""
+    """Return the error of an attempt: its code, the meaning of the code, and the first line of the message."""
     code = describe_code(error.code)
     return f"[{code}] {first_line(error.message)}" if code else first_line(error.message)
 
@@ -250,7 +250,7 @@ def format_time(value: datetime | None) -> str:
 
 
 def format_elapsed(value: datetime | None, now: datetime) -> str:
-    """Return how long before ``now`` that is, "2h 13m"."""
+    """Return the time from ``value`` to ``now``, "2h 13m"."""
     return format_age(value, now, missing="an unknown time")
 
 

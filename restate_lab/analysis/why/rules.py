@@ -1,7 +1,7 @@
-"""The rules of the options: each action with the statuses in which the server takes it, and its effect.
+"""The rules of the options: each action, its effect, and the statuses in which the server accepts it.
 
-That the server takes an action is not enough: where it would do nothing (a cancellation that no attempt delivers), it
-is not offered.
+An action that the server accepts but that has no effect is not offered, for example a cancellation that no attempt can
+deliver.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _OPEN_STATUSES = frozenset(word for word, status in STATUSES.items() if not stat
 _COMPLETED_STATUSES = frozenset(word for word, status in STATUSES.items() if status.ended)
 _RETRYING_STATUSES = frozenset({"backing-off", "ready", "running"})
 _CANCEL_TEXT = (
-    "at its next step or attempt the handler can clean up, and then it ends; calls that it awaits are cancelled, too, "
+    "the handler can clean up at its next step or attempt and then ends; the calls that it awaits are also cancelled, "
     "and its caller gets the failure"
 )
 _KILL_TEXT = (
-    "ends it at once without clean-up, and the calls that it awaits; completed steps are not undone, and its caller "
-    "gets the failure"
+    "ends it at once without clean-up, together with the calls that it awaits; completed steps are not undone, and its "
+    "caller gets the failure"
 )
-_NOT_STARTED_TEXT = "it has not started: nothing is undone, and no row of it remains"
+_NOT_STARTED_TEXT = "it has not started, so there is nothing to undo; the server keeps no row of it"
 
 
 @dataclass(frozen=True, slots=True)
 class OptionRule:
-    """An action, the statuses in which it is offered, when it makes sense, what it does, and its calls."""
+    """An action, the statuses and the condition for which it is offered, its effect, and its calls."""
 
     action: str
     statuses: frozenset[str]
@@ -81,7 +81,7 @@ def _continues_by_itself(details: InvocationDetails) -> bool:
 
 
 def _is_cut_off(details: InvocationDetails) -> bool:
-    """Return whether no attempt reaches its handler, which alone could obey a cancellation."""
+    """Return whether no attempt reaches its handler; without an attempt, a cancellation has no effect."""
     has_no_code = details.is_failing and details.error is not None and details.error.code in UNREACHABLE
     return has_no_code or details.is_removed or details.mismatch is not None
 
@@ -101,7 +101,7 @@ def _can_be_repaired(details: InvocationDetails) -> bool:
 
 
 def _can_restart(details: InvocationDetails) -> bool:
-    """Return whether its input is still there after its end; a workflow is never restarted."""
+    """Return whether its input is still kept after its end; a workflow is never restarted."""
     kept = details.row["journal_retention"]
     is_kept = kept is None or pd.Timedelta(kept) > pd.Timedelta(0)
     return details.row["target_service_ty"] != "workflow" and is_kept and bool(details.row["journal_size"])
@@ -110,16 +110,16 @@ def _can_restart(details: InvocationDetails) -> bool:
 def _wait_text(details: InvocationDetails) -> str:
     if details.status == "scheduled":
         return "it starts by itself"
-    return "it wakes by itself" if details.status == "suspended" else "it goes on by itself"
+    return "it wakes by itself" if details.status == "suspended" else "it continues by itself"
 
 
 def _restore_code_text(details: InvocationDetails) -> str:
     service = details.row["target_service_name"]
     if details.is_removed:
-        return f"register a deployment that has the service {service}, and then move it there"
+        return f"register a deployment that has the service {service}, then move the invocation there"
     if details.pinned_deployment:
         deployment = details.pinned_deployment
-        return f"start the deployment {deployment} again, or update its address: its attempts continue there"
+        return f"start the deployment {deployment} again, or update its address; its attempts then continue there"
     return f"start the deployment {details.deployment} again, or register a deployment of {service} that responds"
 
 
@@ -136,7 +136,7 @@ def _move_calls(details: InvocationDetails) -> Calls:
 
 
 def _compare_calls(details: InvocationDetails) -> Calls:
-    return (SuggestedCall("journal_diff", (details.row["id"],), comment="where journal and code differ"),)
+    return (SuggestedCall("journal_diff", (details.row["id"],), comment="shows where journal and code differ"),)
 
 
 def _resolve_calls(details: InvocationDetails) -> Calls:
@@ -201,14 +201,16 @@ RULES: tuple[OptionRule, ...] = (
         "repair",
         _RETRYING_STATUSES,
         _can_be_repaired,
-        _constant("remove the cause: the retries continue by themselves"),
+        _constant("fix the cause; the retries continue by themselves"),
         _no_calls,
     ),
     OptionRule(
         "bring the code back",
         _RETRYING_STATUSES,
         lambda details: details.mismatch is not None,
-        lambda details: f"deploy the code that wrote its journal at {details.deployment} again: its attempts continue",
+        lambda details: (
+            f"deploy the code that wrote its journal at {details.deployment} again; its attempts then continue"
+        ),
         _compare_calls,
     ),
     OptionRule(
@@ -284,4 +286,4 @@ RULES: tuple[OptionRule, ...] = (
         "purge", _COMPLETED_STATUSES, _always, _constant("removes it and its journal permanently"), _plan_for("purge")
     ),
 )
-"""In the order in which they are offered; the statuses are those in which servers take them (1.6.1 and 1.7.12)."""
+"""The rules in the order of the options; servers 1.6.1 and 1.7.12 accept the actions in these statuses."""

@@ -1,4 +1,4 @@
-"""An explanation in sentences: what an invocation is, the path to its root blocker, what waits for it, how it ended."""
+"""An explanation in sentences: the invocation, the path to its root blocker, its waiters, and how it ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab._text import format_duration, plural
+from restate_lab._text import format_duration, plural, verb_form
 from restate_lab.analysis.journal.errors import JournalEvent
 from restate_lab.analysis.waits.model import Edge
 from restate_lab.analysis.why.chain import Chain
@@ -28,14 +28,14 @@ from restate_lab.analysis.why.reasons import (
 __all__ = ["describe_completed", "describe_open", "describe_waiters", "list_facts"]
 
 _FEW = 3  # items of a list in a sentence
-_LONGEST_PATH = 6  # links in a sentence; the chain has all
+_LONGEST_PATH = 6  # links in a sentence; the chain has all of them
 _ENDS = {"cancelled": "was cancelled", "killed": "was killed"}
 
 
 def list_facts(details: InvocationDetails, waiters: Waiters, root: str = "") -> tuple[tuple[str, str], ...]:
-    """Return what matters about an invocation as (label, value), the most urgent first; ``root`` is its root blocker.
+    """Return the facts about an invocation as (label, value), most urgent first; ``root`` is its root blocker.
 
-    Labels are unique. A value that is not known has no row.
+    Labels are unique. An unknown value has no row.
     """
     row, error = details.row, _failure_of(details)
     facts = [
@@ -62,7 +62,7 @@ def _failure_of(details: InvocationDetails) -> JournalEvent | None:
 
 
 def _state_of(details: InvocationDetails) -> Iterator[str]:
-    """Yield the state, since when, the number of attempts and the time of the next one."""
+    """Yield the state and its age, the number of failed attempts, and the time of the next attempt."""
     row = details.row
     if has_ended(row):
         yield f"{details.status} {format_elapsed(row['completed_at'], details.now)} ago"
@@ -72,7 +72,7 @@ def _state_of(details: InvocationDetails) -> Iterator[str]:
     if details.is_failing:
         yield plural(details.failures, "failed attempt")
         again = row["next_retry_at"]
-        yield f"next in {format_until(again, details)}" if again else "the next one is due"
+        yield f"next attempt in {format_until(again, details)}" if again else "the next attempt is due"
 
 
 def _since(details: InvocationDetails) -> Any:
@@ -91,7 +91,7 @@ def _completion_failure(details: InvocationDetails) -> str:
 
 
 def _blocked_of(waiters: Waiters) -> str:
-    """Return how many wait for it and which: "18: 12 in the queue of Account/acme, Orders/place inv_…"."""
+    """Return how many wait for it, and which: "18: Orders/place inv_…, 12 in the queue of Account/acme"."""
     if not waiters.total_waiting:
         return ""
     groups = [f"{row['target']} {row['id']}" for row in waiters.callers[:_FEW]]
@@ -103,7 +103,7 @@ def _blocked_of(waiters: Waiters) -> str:
 def describe_open(
     details: InvocationDetails, root: InvocationDetails | None, chain: Chain, rows: Mapping[str, Row]
 ) -> str:
-    """Return what it is and why it does not go on; ``root`` is the end of its chain, None where that is gone."""
+    """Return its state and why it does not continue; ``root`` is the end of its chain, None if that does not exist."""
     row = details.row
     caller = f", called by {row['invoked_by_target']} ({row['invoked_by_id']})" if row["invoked_by_id"] else ""
     created = (
@@ -115,7 +115,7 @@ def describe_open(
     if chain.deadlock:
         sentences.append(_describe_deadlock(chain))
     elif chain.edges:
-        sentences.append(f"That is the root blocker. {describe_reason(root) if root else 'It is not there any more.'}")
+        sentences.append(f"That is the root blocker. {describe_reason(root) if root else 'It no longer exists.'}")
         sentences += [_other_ends(chain)] if chain.other_ends else []
     else:
         sentences.append(describe_reason(details))
@@ -131,12 +131,12 @@ def describe_completed(details: InvocationDetails) -> str:
     if details.status == "failed":
         sentences.append(f"Its failure: {first_line(row['completion_failure'])}.")
     if details.status != "succeeded" and (entry := details.failed_entry):
-        sentences.append(f"What failed for good: {describe_entry(entry)}.")
+        sentences.append(f"The failed entry: {describe_entry(entry)}.")
     return " ".join([*sentences, _retention(details), _lineage(details)]).strip()
 
 
 def describe_waiters(waiters: Waiters, chain: Chain) -> str:
-    """Return which invocations wait for it; in a deadlock, which wait besides its members."""
+    """Return which invocations wait for it; in a deadlock, which wait in addition to its members."""
     if chain.is_in_deadlock:
         return _describe_other_waiters(waiters, chain)
     if not waiters.total_waiting:
@@ -145,7 +145,7 @@ def describe_waiters(waiters: Waiters, chain: Chain) -> str:
     if waiters.waiting:
         groups.append(f"{plural(waiters.waiting, 'call')} in the queue of its key {waiters.key}")
     rest = len(waiters.ids) + waiters.unread - len(waiters.callers[:_FEW]) - waiters.waiting
-    groups += [f"{rest:,} behind these"] if rest > 0 else []
+    groups += [f"{rest:,} that {verb_form(rest, 'waits', 'wait')} for these"] if rest > 0 else []
     wait = "invocation waits" if waiters.total_waiting == 1 else "invocations wait"
     return f"{'At least ' if waiters.is_truncated else ''}{waiters.total_waiting:,} {wait} for it: {', '.join(groups)}."
 
@@ -154,12 +154,14 @@ def _describe_other_waiters(waiters: Waiters, chain: Chain) -> str:
     others = len(waiters.ids - set(chain.path)) + waiters.unread
     least = "At least " if waiters.is_truncated else ""
     if not others:
-        return "No invocation waits for it besides those in the deadlock."
-    return f"{least}{plural(others, 'other invocation')} wait for it or for others in the deadlock."
+        return "No other invocation waits for those in the deadlock."
+    return (
+        f"{least}{plural(others, 'other invocation')} {verb_form(others, 'waits', 'wait')} for those in the deadlock."
+    )
 
 
 def _describe_path(chain: Chain, rows: Mapping[str, Row]) -> str:
-    """Return a sentence of the links, up to the deadlock if there is one; an id is named once."""
+    """Return the links as a sentence, up to the deadlock if there is one; each id appears once."""
     known = {chain.path[0]}
     steps = []
     for edge in chain.edges[: chain.cycle_start] if chain.deadlock else chain.edges:
@@ -167,14 +169,14 @@ def _describe_path(chain: Chain, rows: Mapping[str, Row]) -> str:
         known.add(edge.blocker or "")
     if len(steps) > _LONGEST_PATH:
         more = len(steps) - _LONGEST_PATH
-        steps = [*steps[: _LONGEST_PATH - 1], f"and so on over {more:,} more", steps[-1]]
+        steps = [*steps[: _LONGEST_PATH - 1], f"waits through {more:,} more invocations", steps[-1]]
     return f"It {'; that one '.join(steps)}."
 
 
 def _describe_link(edge: Edge, rows: Mapping[str, Row], known: set[str]) -> str:
     blocker = rows.get(edge.blocker or "")
     if blocker is None:
-        target = f"{edge.blocker}, which is not there any more"
+        target = f"{edge.blocker}, which no longer exists"
     elif edge.blocker in known:
         target = str(blocker["target"])
     else:
@@ -183,14 +185,16 @@ def _describe_link(edge: Edge, rows: Mapping[str, Row], known: set[str]) -> str:
     if edge.kind == "key":
         return f"has queued{since} for the key {edge.what}, held by {target}"
     if edge.kind == "open call":
-        return f"runs, and has had no answer{since} of its call of {target}"
-    return f"has waited{since} for {'the outcome' if edge.kind == 'attach' else 'its call'} of {target}"
+        return f"is running and has had no response{since} from {target}"
+    return f"has waited{since} for {'the result of' if edge.kind == 'attach' else 'its call to'} {target}"
 
 
 def _other_ends(chain: Chain) -> str:
-    enough = ", which may be enough for it to go on" if any(edge.alternative for edge in chain.edges) else ""
-    others = plural(chain.other_ends, "other end")
-    return f"What it waits for has {others} besides this worst one{enough}; `waits` lists all of them."
+    is_alternative = any(edge.alternative for edge in chain.edges)
+    enough = " The end of one of them may be enough to continue." if is_alternative else ""
+    others = plural(chain.other_ends, "other root blocker")
+    there = verb_form(chain.other_ends, "There is", "There are")
+    return f"{there} {others}; this one is the worst.{enough} `waits` lists all of them."
 
 
 def _describe_deadlock(chain: Chain) -> str:
@@ -198,7 +202,7 @@ def _describe_deadlock(chain: Chain) -> str:
     position = "It is in" if chain.is_in_deadlock else "It is blocked by"
     if chain.is_certain:
         return f"{position} a deadlock: {members}. No invocation in it can continue by itself."
-    return f"{position} what may be a deadlock: {members}. An invocation in it may still continue without the others."
+    return f"{position} a possible deadlock: {members}. An invocation in it may still continue without the others."
 
 
 def _retention(details: InvocationDetails) -> str:
@@ -208,7 +212,7 @@ def _retention(details: InvocationDetails) -> str:
     record = row["completed_at"] + row["completion_retention"]
     sentence = f"Its record is kept until {format_time(record)}"
     if not row["journal_size"]:
-        return f"{sentence}; it has no journal (any more)."
+        return f"{sentence}; it has no journal now."
     kept = row["journal_retention"]
     journal = record if kept is None else row["completed_at"] + min(pd.Timedelta(kept), row["completion_retention"])
     return (

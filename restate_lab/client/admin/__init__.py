@@ -15,12 +15,13 @@ __all__ = ["AdminClient"]
 
 @public
 class AdminClient(Cluster, Deployments, Services, States, Invocations, Kafka, Limits, Vqueues):
-    """Every operation of a cluster's Admin API, as ``lab.admin``; ``query`` alone is ``lab.sql``.
+    """All operations of a cluster's Admin API, as ``lab.admin``; only ``query`` is elsewhere, as ``lab.sql``.
 
-    Ids and names come first, the rest by keyword, spelled as in the API (``from`` is ``from_index``). Arguments are
-    checked before anything is sent: ArgumentError. What the server lacks is NotOnThisServer. Changes are refused on a
-    read-only connection and written to the audit log, with ``reason`` if you give one; headers, payloads and properties
-    are not.
+    Ids and names are the first arguments; pass the others by keyword, with the names of the API (``from`` is
+    ``from_index``). Arguments are checked before anything is sent, and an invalid one raises ArgumentError. Methods
+    raise NotOnThisServer if the server does not support them. Changes are refused on a read-only connection and
+    written to the audit log, with ``reason`` if you pass it; headers, payloads and properties are not written.
 
-    ``transport`` is the door to the Admin API, ``arrow`` answers SQL: with it, methods look up what came of a change.
+    ``transport`` is the connection to the Admin API. ``arrow`` runs SQL, with which methods read the outcome of a
+    change.
     """

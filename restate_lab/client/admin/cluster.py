@@ -1,4 +1,4 @@
-"""Operations on the cluster: its version, health and members, its vqueues, and its limit rules."""
+"""Operations on the cluster: version, health, members, vqueues, and limit rules."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ class Cluster(Operations):
     """Operations on the server itself."""
 
     def version(self) -> VersionInformation:
-        """Return the server's version, the Admin API versions it speaks, its ingress and its feature flags.
+        """Return the server's version, its Admin API versions, its ingress and its feature flags.
 
-        ``features`` is None before 1.7.
+        Before 1.7, ``features`` has the value None.
         """
         return self._model(VersionInformation, "version", self._read("version", "/version"))
 
     def health(self) -> None:
-        """Return when the Admin API says that it is healthy, and raise otherwise.
+        """Check that the Admin API reports that it is healthy.
 
         Raises:
-            Unreachable: it is not, or nobody answers.
-            ServerFailed: it is not, or a login page or another server answers in its place.
+            Unreachable: it is not healthy, or there is no response.
+            ServerFailed: it is not healthy, or the response is from a login page or another server.
         """
         response = self._transport.read("GET", "/health")
         mismatch = SUCCESS["health"].mismatch(response)
@@ -55,31 +55,31 @@ class Cluster(Operations):
             raise ServerFailed(invalid_response_message("health", mismatch), status=response.status_code)
 
     def cluster_health(self) -> ClusterHealth:
-        """Return the cluster's name and its configured members; a member that died is among them.
+        """Return the cluster's name and its configured members, including dead ones.
 
-        Deprecated by the server, which names no replacement. It is not a check of health.
+        The server deprecates this operation without a replacement. It does not check health.
         """
         return self._model(ClusterHealth, "cluster_health", self._read("cluster_health", "/cluster-health"))
 
 
 class Vqueues(Operations):
-    """Operations on vqueues. The server answers 202 to any id, so what came of it is read from sys_vqueue_meta."""
+    """Operations on vqueues. The server returns 202 for any id, so the outcome is read from sys_vqueue_meta."""
 
     def pause_vqueue(self, vqueue_id: str, /, *, reason: str | None = None) -> ChangeResult:
-        """Let no more invocations of a queue begin; those that run go on.
+        """Pause a queue: its invocations no longer start, but running ones continue.
 
         Raises:
             NotFound: there is no such queue.
-            NotOnThisServer: before 1.7, or vqueues are not switched on.
+            NotOnThisServer: before 1.7, or vqueues are not enabled.
         """
         return self._set_paused("pause_vqueue", vqueue_id, "pause", reason, is_paused=True)
 
     def resume_vqueue(self, vqueue_id: str, /, *, reason: str | None = None) -> ChangeResult:
-        """Let the invocations of a queue begin again.
+        """Resume a queue: its invocations can start again.
 
         Raises:
             NotFound: there is no such queue.
-            NotOnThisServer: before 1.7, or vqueues are not switched on.
+            NotOnThisServer: before 1.7, or vqueues are not enabled.
         """
         return self._set_paused("resume_vqueue", vqueue_id, "resume", reason, is_paused=False)
 
@@ -89,7 +89,7 @@ class Vqueues(Operations):
         id_ = check_id("vqueue_id", vqueue_id, "vqueue")
         if self._catalog.has(operation) and not self._catalog.features.get("vqueues"):
             raise NotOnThisServer(
-                f"{operation} was not sent: this server, Restate {self._catalog.version}, has vqueues switched off."
+                f"{operation} was not sent: vqueues are disabled on this server, Restate {self._catalog.version}."
             )
         path = f"/vqueues/{id_}/{verb}"
         answer = self._change(operation, "POST", path, targets=[id_], reason=reason)
@@ -101,26 +101,26 @@ class Vqueues(Operations):
         with verification_errors(f"{operation} of {id_}"):
             paused = poll_until(read_is_paused, lambda each: each is None or each is is_paused, within=_SEEN_WITHIN)
         if paused is None:
-            raise NotFound(f"{operation}: there is no queue {id_} (the server said 202 all the same).", status=202)
+            raise NotFound(f"{operation}: there is no queue {id_}, although the server returned 202.", status=202)
         state = "paused" if paused else "not paused"
         took_effect = True if paused is is_paused else None
-        note = f"the queue is {state}" if took_effect else f"accepted; the queue is {state} still"
+        note = f"the queue is {state}" if took_effect else f"accepted; the queue is still {state}"
         return ChangeResult(
             verb=operation, target=id_, status=answer.status_code, note=note, took_effect=took_effect, state=state
         )
 
 
 class Limits(Operations):
-    """Operations on limit rules (since 1.7). There is none that reads them: ``lab.sql("SELECT * FROM sys_rules")``."""
+    """Operations on limit rules (since 1.7). To read the rules, use ``lab.sql("SELECT * FROM sys_rules")``."""
 
     def upsert_rules(self, rules: Iterable[UpsertRule], /, *, reason: str | None = None) -> ModelList[LimitRule]:
-        """Make or replace rules, all or none, and return them by pattern.
+        """Create or replace rules, all or none, and return them sorted by pattern.
 
-        A rule is replaced as a whole: one that is sent again without its description has none.
+        A rule is replaced completely: if you omit its description, the description is removed.
 
         Raises:
             Conflict: a ``precondition`` does not hold; no rule was changed.
-            RequestRefused: a pattern is none.
+            RequestRefused: a pattern is invalid.
             NotOnThisServer: before 1.7.
         """
         upserts = _check_rules(rules, UpsertRule, "rules")
@@ -136,7 +136,7 @@ class Limits(Operations):
         return ModelList(LimitRule, models, by=lambda each: each.pattern)
 
     def bulk_delete_rules(self, rules: Iterable[DeleteRule | str], /, *, reason: str | None = None) -> DeletedRules:
-        """Remove rules, given as ``DeleteRule`` or by pattern, all or none; say which were there.
+        """Remove rules, all or none, and return which of them existed; pass ``DeleteRule`` or patterns.
 
         Raises:
             Conflict: an ``expected_version`` does not hold; no rule was removed.
@@ -173,5 +173,5 @@ def _check_rules(rules: Any, kind: type, argument: str) -> list[Any]:
     listed = _rule_list(rules, argument)
     for rule in listed:
         if not isinstance(rule, kind):
-            raise ArgumentError(f"{argument} must hold {kind.__name__}(…) only; got {format_value(rule)}.")
+            raise ArgumentError(f"{argument} must only have {kind.__name__}(…); got {format_value(rule)}.")
     return listed

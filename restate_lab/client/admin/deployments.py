@@ -22,16 +22,16 @@ class Deployments(Operations):
     """Operations on deployments."""
 
     def list_deployments(self) -> ModelList[Deployment]:
-        """Return all deployments, oldest first; their services have name and revision only."""
+        """Return all deployments, oldest first; their services only have name and revision."""
         answer = self._read("list_deployments", "/deployments")
         models = self._models(Deployment, "list_deployments", answer, "deployments")
         return ModelList(Deployment, models, by=lambda each: (str(each.created_at or ""), each.id))
 
     def get_deployment(self, deployment: str, /) -> Deployment:
-        """Return one deployment with its services in full.
+        """Return one deployment with complete services.
 
         Raises:
-            NotFound: there is none with this id.
+            NotFound: there is no deployment with this id.
         """
         path = f"/deployments/{check_id('deployment', deployment, 'deployment')}"
         return self._model(Deployment, "get_deployment", self._read("get_deployment", path))
@@ -51,23 +51,23 @@ class Deployments(Operations):
         use_http_11: bool = False,
         reason: str | None = None,
     ) -> RegisteredDeployment:
-        """Register an HTTP deployment by ``uri``, or a Lambda one by ``arn``: the server asks it for its services.
+        """Register an HTTP deployment by ``uri``, or a Lambda deployment by ``arn``; the server discovers its services.
 
-        An address that is known already answers as before and changes nothing; ``force=True`` discovers it again, which
-        may break invocations in flight. (The server's own document gives ``force`` as true by default; 1.6 and 1.7
-        behave as if it were false, and so does this.) ``breaking`` allows services that do not fit their earlier
-        revision. ``dry_run`` stores nothing, and answers with an id that the server makes up. ``additional_headers`` go
-        with every request to the deployment; their values may be ``Secret``. ``auth`` (since 1.7), ``use_http_11``
-        are for HTTP, ``assume_role_arn`` is for Lambda.
+        If the address is already registered, nothing changes; ``force=True`` discovers it again, which can break
+        invocations that have not ended. (In the server's API document ``force`` is true by default, but 1.6 and 1.7
+        behave as if it is false. So does this method.) ``breaking`` allows services that are incompatible with their
+        earlier revision. ``dry_run`` stores nothing; the returned id is invented. ``additional_headers`` are sent with
+        every request to the deployment; their values may be ``Secret``. ``auth`` (since 1.7) and ``use_http_11`` are
+        for HTTP, ``assume_role_arn`` is for Lambda.
 
         Raises:
-            ServerFailed: the deployment does not answer, or not as an SDK does (META0003).
-            Conflict: its services do not fit what is registered.
-            NotOnThisServer: ``auth`` on a server that would ignore it.
+            ServerFailed: the deployment does not respond, or is not a Restate SDK (META0003).
+            Conflict: its services are incompatible with the registered ones.
+            NotOnThisServer: ``auth`` was passed, but the server would ignore it.
         """
         address = _address(uri, arn)
         if address is None:
-            raise ArgumentError("uri or arn must be given: uri for an HTTP deployment, arn for one on AWS Lambda.")
+            raise ArgumentError("uri or arn is required: pass uri for an HTTP deployment, or arn for AWS Lambda.")
         _check_kind(arn is not None, assume_role_arn=assume_role_arn, auth=auth, use_http_11=use_http_11 or None)
         if auth is not None:
             self._catalog.require("create_deployment", "auth")
@@ -96,15 +96,15 @@ class Deployments(Operations):
         dry_run: bool = False,
         reason: str | None = None,
     ) -> Deployment:
-        """Change a deployment's address or headers in place: invocations bound to it go on at the new address.
+        """Change the address or headers of a deployment; invocations pinned to it continue at the new address.
 
-        What is None stays. ``additional_headers`` replaces all headers. The server asks the deployment for its
-        services, which must be the registered ones; ``overwrite=True`` takes over what differs, breaking or not.
+        An argument of None changes nothing. ``additional_headers`` replaces all headers. The server discovers the
+        services, which must be the registered ones; ``overwrite=True`` accepts all differences, even breaking ones.
         ``dry_run`` stores nothing.
 
         Raises:
-            NotFound: there is none with this id.
-            ServerFailed: the deployment does not answer, or not as an SDK does (META0003).
+            NotFound: there is no deployment with this id.
+            ServerFailed: the deployment does not respond, or is not a Restate SDK (META0003).
         """
         id_ = check_id("deployment", deployment, "deployment")
         address = _address(uri, arn) or {}
@@ -120,14 +120,14 @@ class Deployments(Operations):
         return self._model(Deployment, "update_deployment", answer, is_dry_run=dry_run)
 
     def delete_deployment(self, deployment: str, /, *, force: bool = False, reason: str | None = None) -> None:
-        """Remove a deployment at once; its services fall back to their earlier revision, or vanish.
+        """Remove a deployment at once; each of its services returns to its earlier revision, or is removed.
 
-        Servers up to 1.7 do this by force only. Invocations bound to it go on failing with RT0011: look first for those
-        whose ``pinned_deployment_id`` in sys_invocation_status is this one.
+        Servers up to 1.7 require ``force=True``. Invocations pinned to the deployment then fail with RT0011 again and
+        again, so first check sys_invocation_status for rows with this id in ``pinned_deployment_id``.
 
         Raises:
-            NotFound: there is none with this id.
-            NotOnThisServer: without ``force``, on a server that knows only removal by force.
+            NotFound: there is no deployment with this id.
+            NotOnThisServer: without ``force``, on a server that requires it.
         """
         id_ = check_id("deployment", deployment, "deployment")
         params = {"force": "true"} if check_flag("force", force) else None
@@ -139,14 +139,14 @@ class Deployments(Operations):
             if error.status != 501:
                 raise
             raise NotOnThisServer(
-                f"delete_deployment({id_!r}) without force is not on this server, Restate {self._catalog.version}. "
-                f"Nothing was changed. force=True removes it even while invocations are bound to it."
+                f"delete_deployment({id_!r}) without force is not supported by this server, Restate "
+                f"{self._catalog.version}. Nothing was changed. force=True removes it even if invocations use it."
             ) from error
 
 
 def _address(uri: str | None, arn: str | None) -> dict[str, str] | None:
     if uri is not None and arn is not None:
-        raise ArgumentError("uri and arn exclude each other: uri is for an HTTP deployment, arn for one on AWS Lambda.")
+        raise ArgumentError("uri and arn cannot be combined: pass uri for an HTTP deployment, or arn for AWS Lambda.")
     if uri is not None:
         checked = check_uri("uri", uri, _URI)
         if not checked.startswith(("http://", "https://")):
@@ -154,16 +154,16 @@ def _address(uri: str | None, arn: str | None) -> dict[str, str] | None:
         return {"uri": checked}
     if arn is not None:
         if not check_name("arn", arn).startswith("arn:") or ":lambda:" not in arn:
-            raise ArgumentError(f"arn must be that of a Lambda function, such as {_ARN}; got {arn[:60]!r}.")
+            raise ArgumentError(f"arn must be the ARN of a Lambda function, such as {_ARN}; got {arn[:60]!r}.")
         return {"arn": arn}
     return None
 
 
 def _check_kind(is_lambda: bool, **arguments: Any) -> None:
-    """Refuse what is for the other kind of deployment."""
+    """Refuse arguments for the other kind of deployment."""
     for name, value in arguments.items():
         if value is not None and (name == "assume_role_arn") is not is_lambda:
-            raise ArgumentError(f"{name} goes with {'uri' if is_lambda else 'arn'}, not with the other.")
+            raise ArgumentError(f"{name} can only be combined with {'uri' if is_lambda else 'arn'}.")
 
 
 def _common(additional_headers: Headers | None, assume_role_arn: str | None) -> dict[str, Any]:

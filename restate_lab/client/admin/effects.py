@@ -1,4 +1,4 @@
-"""What a lifecycle call's HTTP status means, together with the invocation's status read afterwards."""
+"""Interpret the HTTP status of a lifecycle call together with the invocation's status that was read afterwards."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ __all__ = [
 ]
 
 NOT_READ = ""
-RESUMED = "tried again now; nothing happens to one that runs already"
-JOURNAL_PURGED = "its journal is removed, its row stays"
-DELETED = "202 says nothing: it is also the answer for unknown ids and wrong states"
+RESUMED = "it is retried now; if it was already running, nothing changed"
+JOURNAL_PURGED = "its journal was removed, its row remains"
+DELETED = "202 does not confirm the change: the server also returns it for unknown ids and wrong states"
 
 
 class EffectCheck(Protocol):
-    """Returns whether a call took effect (None: yet to come, or not known), and a note."""
+    """A function that returns whether a call took effect (None: still pending, or unknown), and a note."""
 
     def __call__(self, state: str | None) -> tuple[bool | None, str]:
-        """Return the effect by the invocation's status: None where it has no row, NOT_READ where it was not read."""
+        """Return the effect for an invocation's status: None if it has no row, NOT_READ if it was not read."""
 
 
 def cancel_finished(state: str | None) -> tuple[bool | None, str]:
     """Return the effect of a cancel with status 200."""
     if state:
-        return None, f"ended before it began, says the server; its row still says {state}"
-    return (True if state is None else None), "it had not begun: its row is gone, without a completed one"
+        return None, f"the server reports that it ended before it started; its row still has status {state}"
+    return (True if state is None else None), "it had not started: its row was removed and it has no completed row"
 
 
 def cancel_accepted(state: str | None) -> tuple[bool | None, str]:
@@ -43,39 +43,39 @@ def cancel_accepted(state: str | None) -> tuple[bool | None, str]:
     if state in {None, "completed"}:
         return True, "it has ended"
     if state == "paused":
-        return None, "accepted: it is paused still, or again: it is woken, and told if it reaches an await"
-    return None, "accepted: it is told at its next await or attempt, and may clean up before it ends"
+        return None, "accepted: it is paused; it is woken and gets the cancellation if it reaches an await"
+    return None, "accepted: it gets the cancellation at its next await or attempt, and can clean up before it ends"
 
 
 def kill_effect(state: str | None) -> tuple[bool | None, str]:
     """Return the effect of a kill."""
     if state == NOT_READ:
-        return None, "killed; one that had not begun is gone without a completed row"
+        return None, "killed; if it had not started, it has no completed row"
     if state is None:
-        return True, "it is gone, without a completed row: it had not begun"
+        return True, "it was removed without a completed row, because it had not started"
     if state == "completed":
         return True, "it is completed, as failed with [409] killed"
-    return None, f"accepted; its row still says {state}"
+    return None, f"accepted; its row still has status {state}"
 
 
 def pause_finished(state: str | None) -> tuple[bool | None, str]:
     """Return the effect of a pause with status 200."""
     if state == "suspended":
-        return False, "nothing happened: this server leaves a suspended one as it is, and it goes on when it is woken"
+        return False, "nothing changed: this server does not pause a suspended invocation; it continues when woken"
     if state == "paused":
         return True, "it is paused"
-    return None, "paused already, or suspended and left as it is"
+    return None, "it was already paused, or it is suspended and did not change"
 
 
 def pause_accepted(state: str | None) -> tuple[bool | None, str]:
     """Return the effect of a pause with status 202."""
     if state == "paused":
         return True, "it is paused"
-    return None, "accepted: paused when its attempt ends, at an await or when the abort timeout fires"
+    return None, "accepted: it pauses when its attempt ends, at an await or at the abort timeout"
 
 
 def purge_effect(state: str | None) -> tuple[bool | None, str]:
     """Return the effect of a purge."""
     if state:
-        return None, f"accepted; its row still says {state}"
-    return (True if state is None else None), "it is removed, with its journal"
+        return None, f"accepted; its row still has status {state}"
+    return (True if state is None else None), "it was removed, with its journal"

@@ -1,4 +1,4 @@
-"""The life of an invocation: cancel, kill, pause, resume, purge, restart."""
+"""The lifecycle of an invocation: cancel, kill, pause, resume, purge, restart."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from restate_lab.errors import ArgumentError
 
 __all__ = ["Invocations"]
 
-_SEEN_WITHIN = 0.5  # seconds; most is seen within 50 ms
+_SEEN_WITHIN = 0.5  # seconds; most effects are visible within 50 ms
 _STATUS = "SELECT status FROM sys_invocation WHERE id = :id"
 _MODES = ("Cancel", "Kill", "Purge")
 
@@ -23,22 +23,22 @@ _MODES = ("Cancel", "Kill", "Purge")
 class Invocations(Operations):
     """Operations on one invocation each.
 
-    With ``verify=True`` the invocation's row is read after the change (a point read by id, repeated for at most half a
-    second), and ``took_effect`` and ``note`` say what was seen; without, they rest on the HTTP status alone.
+    With ``verify=True`` the invocation's row is read after the change (by id, repeated for at most half a second), and
+    ``took_effect`` and ``note`` report the result. Without it they only depend on the HTTP status.
     """
 
     def cancel_invocation(
         self, invocation_id: str, /, *, verify: bool = True, reason: str | None = None
     ) -> ChangeResult:
-        """Ask an invocation to end; it may clean up first, and its children are asked too.
+        """Ask an invocation to end; it can clean up first, and its children are cancelled too.
 
-        202: it is told at its next await or attempt. 200: it had not begun (pending, scheduled) and its row is gone,
-        without a completed one. One that is paused is woken and told at its next await; one that fails before it is
-        paused again.
+        202: it gets the cancellation at its next await or attempt. 200: it had not started (pending, scheduled), so its
+        row was removed and there is no completed row. A paused invocation is woken and gets the cancellation at its
+        next await; if it fails before that, it is paused again.
 
         Raises:
-            Conflict: it was completed already.
-            NotFound: there is none with this id.
+            Conflict: it was already completed.
+            NotFound: there is no invocation with this id.
         """
         answer = self._change_lifecycle("cancel_invocation", invocation_id, "cancel", reason)
         if answer.status == 200:
@@ -46,13 +46,13 @@ class Invocations(Operations):
         return self._verify_effect(answer, verify, lambda state: state != "paused", effects.cancel_accepted)
 
     def kill_invocation(self, invocation_id: str, /, *, verify: bool = True, reason: str | None = None) -> ChangeResult:
-        """End an invocation at once, without clean-up; its children too. What it has done so far stays done.
+        """End an invocation and its children at once, without clean-up. Effects of earlier steps remain.
 
-        It is completed as failed with "[409] killed"; one that had not begun is gone without a completed row.
+        It is completed as failed with "[409] killed". If it had not started, it is removed without a completed row.
 
         Raises:
-            Conflict: it was completed already.
-            NotFound: there is none with this id.
+            Conflict: it was already completed.
+            NotFound: there is no invocation with this id.
         """
         answer = self._change_lifecycle("kill_invocation", invocation_id, "kill", reason)
         return self._verify_effect(answer, verify, lambda state: state in {None, "completed"}, effects.kill_effect)
@@ -60,15 +60,15 @@ class Invocations(Operations):
     def pause_invocation(
         self, invocation_id: str, /, *, verify: bool = True, reason: str | None = None
     ) -> ChangeResult:
-        """Stop trying an invocation until it is resumed.
+        """Stop the attempts of an invocation until it is resumed.
 
-        202: it is paused when its attempt ends, at the next await or, within a step that lasts, when the abort timeout
-        fires. 200: it is paused already, or suspended, which servers without vqueues leave as it is: ``took_effect`` is
-        False then.
+        202: it pauses when its attempt ends: at the next await or, during a long step, at the abort timeout. 200: it is
+        already paused, or it is suspended. Servers without vqueues do not pause a suspended invocation; then
+        ``took_effect`` is False.
 
         Raises:
             Conflict: it is completed, pending or scheduled.
-            NotFound: there is none with this id.
+            NotFound: there is no invocation with this id.
         """
         answer = self._change_lifecycle("pause_invocation", invocation_id, "pause", reason)
         if answer.status == 200:
@@ -80,15 +80,15 @@ class Invocations(Operations):
     def resume_invocation(
         self, invocation_id: str, /, *, deployment: str | None = None, reason: str | None = None
     ) -> ChangeResult:
-        """Let a paused, suspended or backing-off invocation try again now.
+        """Retry a paused, suspended or backing-off invocation now.
 
-        ``deployment``: "latest" or the id of one moves it there, "keep" or None leaves it. 200 is also the answer for
-        one that runs already, for which nothing happens.
+        ``deployment``: "latest" or a deployment id moves it there; "keep" or None does not. The server also returns 200
+        for a running invocation, which does not change.
 
         Raises:
-            Conflict: it is completed; pending or scheduled (425); or its deployment cannot be changed, because it is
-                not paused (``rl.move_to`` pauses it first), or has taken no step yet that would have bound it to one.
-            NotFound: there is none with this id.
+            Conflict: it is completed; it is pending or scheduled (425); or its deployment cannot be changed, because it
+                is not paused (``rl.move_to`` pauses it first), or is not yet pinned to a deployment.
+            NotFound: there is no invocation with this id.
             RequestRefused: there is no such deployment.
         """
         params = drop_none(deployment=None if deployment is None else check_deployment_choice("deployment", deployment))
@@ -98,21 +98,21 @@ class Invocations(Operations):
     def purge_invocation(
         self, invocation_id: str, /, *, verify: bool = True, reason: str | None = None
     ) -> ChangeResult:
-        """Remove a completed invocation and its journal; of a workflow, its state and promises too.
+        """Remove a completed invocation and its journal; for a workflow, also its state and promises.
 
         Raises:
             Conflict: it is not completed.
-            NotFound: there is none with this id.
+            NotFound: there is no invocation with this id.
         """
         answer = self._change_lifecycle("purge_invocation", invocation_id, "purge", reason)
         return self._verify_effect(answer, verify, _is_removed, effects.purge_effect)
 
     def purge_journal(self, invocation_id: str, /, *, reason: str | None = None) -> ChangeResult:
-        """Remove the journal of a completed invocation; its row stays, but it cannot be restarted from it any more.
+        """Remove the journal of a completed invocation; its row remains, but it can no longer be restarted from it.
 
         Raises:
             Conflict: it is not completed.
-            NotFound: there is none with this id.
+            NotFound: there is no invocation with this id.
         """
         answer = self._change_lifecycle("purge_journal", invocation_id, "purge-journal", reason)
         return answer.model_copy(update={"note": effects.JOURNAL_PURGED})
@@ -126,17 +126,17 @@ class Invocations(Operations):
         deployment: str | None = None,
         reason: str | None = None,
     ) -> RestartedInvocation:
-        """Start a new invocation with the input of a completed one, which stays as it is.
+        """Start a new invocation with the input of a completed one, which does not change.
 
-        ``from_index`` keeps the journal's entries up to and including this index of sys_journal (0, the input, by
-        default); each command among them must have its completion among them or behind. ``deployment``: "latest",
-        "keep" or the id of one; None is the server's choice.
+        ``from_index`` is an index of sys_journal: the new invocation keeps the journal entries up to and including it
+        (by default 0, the input). It must not separate a command from its completion. ``deployment`` is "latest",
+        "keep" or a deployment id; None means the server's default.
 
         Raises:
-            Conflict: it is not completed (409), has not begun (425), or its journal is not there any more (410).
-            RequestRefused: it is a workflow (422); ``from_index`` cuts a command from its completion, or there is no
-                such deployment (400).
-            NotFound: there is none with this id.
+            Conflict: it is not completed (409), has not started (425), or its journal was removed (410).
+            RequestRefused: it is a workflow (422); ``from_index`` separates a command from its completion, or there is
+                no such deployment (400).
+            NotFound: there is no invocation with this id.
         """
         id_ = check_id("invocation_id", invocation_id, "invocation")
         chosen = None if deployment is None else check_deployment_choice("deployment", deployment)
@@ -153,9 +153,9 @@ class Invocations(Operations):
     def delete_invocation(
         self, invocation_id: str, /, *, mode: Literal["Cancel", "Kill", "Purge"] = "Cancel", reason: str | None = None
     ) -> ChangeResult:
-        """Cancel, kill or purge by the deprecated operation, which answers 202 to everything.
+        """Cancel, kill or purge an invocation with a deprecated operation; use the three other methods instead.
 
-        Deprecated: it answers 202 for ids that do not exist and for states that do not allow it. Use the three others.
+        The server also returns 202 for ids that do not exist, and for states that do not allow the change.
         """
         if mode not in _MODES:
             raise ArgumentError(f"mode must be one of {', '.join(_MODES)}; got {format_value(mode)}.")
@@ -176,7 +176,7 @@ class Invocations(Operations):
     def _verify_effect(
         self, answer: ChangeResult, verify: bool, is_settled: Callable[[str | None], bool], check: effects.EffectCheck
     ) -> ChangeResult:
-        """Return the answer with the status of the invocation that was read afterwards."""
+        """Return the result with the status of the invocation that is read afterwards."""
         if not verify:
             return answer.model_copy(update={"note": check(effects.NOT_READ)[1]})
 

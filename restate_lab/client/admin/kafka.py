@@ -16,10 +16,10 @@ _SINK = "service://Service/handler"
 
 
 class Kafka(Operations):
-    """Operations on subscriptions, and on Kafka clusters (since 1.7; before, they stand in the server's settings)."""
+    """Operations on subscriptions and, since 1.7, on Kafka clusters (before, they are in the server's settings)."""
 
     def list_subscriptions(self, *, source: str | None = None, sink: str | None = None) -> ModelList[Subscription]:
-        """Return the subscriptions, by source, sink and id; ``source`` and ``sink`` select those that are equal."""
+        """Return the subscriptions, sorted by source, sink and id; ``source`` and ``sink`` filter them."""
         params = drop_none(
             source=None if source is None else check_uri("source", source, _SOURCE),
             sink=None if sink is None else check_uri("sink", sink, _SINK),
@@ -32,7 +32,7 @@ class Kafka(Operations):
         """Return one subscription.
 
         Raises:
-            NotFound: there is none with this id.
+            NotFound: there is no subscription with this id.
         """
         path = f"/subscriptions/{check_id('subscription', subscription, 'subscription')}"
         return self._model(Subscription, "get_subscription", self._read("get_subscription", path))
@@ -45,10 +45,10 @@ class Kafka(Operations):
         options: Mapping[str, str | Secret] | None = None,
         reason: str | None = None,
     ) -> Subscription:
-        """Have the messages of a topic ("kafka://cluster/topic") sent to a handler ("service://Service/handler").
+        """Subscribe a handler ("service://Service/handler") to the messages of a topic ("kafka://cluster/topic").
 
-        ``options`` are those of the Kafka consumer, such as ``auto.offset.reset``; None leaves them to the server. The
-        same source and sink may be subscribed twice. The server does not ask the broker whether the topic is there.
+        ``options`` are options of the Kafka consumer, such as ``auto.offset.reset``; None means the server's defaults.
+        The same source and sink can be subscribed twice. The server does not check whether the topic exists.
 
         Raises:
             RequestRefused: there is no such Kafka cluster, service or handler.
@@ -64,16 +64,16 @@ class Kafka(Operations):
         return self._model(Subscription, "create_subscription", answer)
 
     def delete_subscription(self, subscription: str, /, *, reason: str | None = None) -> None:
-        """End a subscription; what it has sent already goes on.
+        """Remove a subscription; invocations that it has already started continue.
 
         Raises:
-            NotFound: there is none with this id.
+            NotFound: there is no subscription with this id.
         """
         id_ = check_id("subscription", subscription, "subscription")
         self._change("delete_subscription", "DELETE", f"/subscriptions/{id_}", targets=[id_], reason=reason)
 
     def list_kafka_clusters(self) -> ModelList[KafkaCluster]:
-        """Return the Kafka clusters, by name, without their subscriptions.
+        """Return the Kafka clusters, sorted by name, without their subscriptions.
 
         Raises:
             NotOnThisServer: before 1.7.
@@ -85,28 +85,28 @@ class Kafka(Operations):
     def get_kafka_cluster(self, cluster_name: str, /, *, include_subscriptions: bool = True) -> KafkaCluster:
         """Return one Kafka cluster.
 
-        The server gives an empty list of subscriptions to whom does not ask for them; then they are None here.
+        Without ``include_subscriptions``, ``subscriptions`` has the value None.
 
         Raises:
-            NotFound: there is none of this name.
+            NotFound: there is no cluster with this name.
             NotOnThisServer: before 1.7.
         """
         wanted = check_flag("include_subscriptions", include_subscriptions)
         params = {"include_subscriptions": str(wanted).lower()}
         answer = self._read("get_kafka_cluster", _path(cluster_name), params)
-        known = {} if wanted else {"subscriptions": None}
+        known = {} if wanted else {"subscriptions": None}  # the server sends an empty list if they are not requested
         return self._model(KafkaCluster, "get_kafka_cluster", answer, **known)
 
     def create_kafka_cluster(
         self, name: str, /, *, properties: Mapping[str, str | Secret], reason: str | None = None
     ) -> KafkaCluster:
-        """Make a Kafka cluster known; ``properties`` are those of its client and need "bootstrap.servers".
+        """Register a Kafka cluster; ``properties`` are properties of its client, "bootstrap.servers" is required.
 
-        The server does not connect to it before there is a subscription.
+        The server connects to it only when there is a subscription.
 
         Raises:
-            Conflict: there is one of this name.
-            RequestRefused: a property is missing, or the name is none that a host could have.
+            Conflict: there is already a cluster with this name.
+            RequestRefused: a property is missing, or the name is not a valid host name.
             NotOnThisServer: before 1.7.
         """
         body = {"name": check_name("name", name), "properties": check_strings("properties", properties)}
@@ -118,10 +118,10 @@ class Kafka(Operations):
     def update_kafka_cluster(
         self, cluster_name: str, /, *, properties: Mapping[str, str | Secret], reason: str | None = None
     ) -> KafkaCluster:
-        """Replace all properties of a Kafka cluster; those not named are gone.
+        """Replace all properties of a Kafka cluster; properties that you omit are removed.
 
         Raises:
-            NotFound: there is none of this name.
+            NotFound: there is no cluster with this name.
             NotOnThisServer: before 1.7.
         """
         body = {"properties": check_strings("properties", properties)}
@@ -130,11 +130,11 @@ class Kafka(Operations):
         return self._model(KafkaCluster, "update_kafka_cluster", answer)
 
     def delete_kafka_cluster(self, cluster_name: str, /, *, force: bool = False, reason: str | None = None) -> None:
-        """Remove a Kafka cluster; ``force=True`` also when subscriptions use it, which then stay behind without it.
+        """Remove a Kafka cluster; ``force=True`` removes it even if subscriptions use it, and they remain without it.
 
         Raises:
             Conflict: subscriptions use it.
-            NotFound: there is none of this name.
+            NotFound: there is no cluster with this name.
             NotOnThisServer: before 1.7.
         """
         params = {"force": "true"} if check_flag("force", force) else None

@@ -1,4 +1,4 @@
-"""The base of all operations: read, change, parse the responses; and what operations the server has."""
+"""The base of all operations: read, change, parse responses, and check which operations the server has."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ V = TypeVar("V")
 
 
 class Operations:
-    """The base of the classes that have the operations of the Admin API.
+    """The base of the classes with the operations of the Admin API.
 
-    ``arrow`` answers ``arrow(sql, progress=False, **parameters)`` with a pyarrow.Table.
+    ``arrow(sql, progress=False, **parameters)`` must return a pyarrow.Table.
     """
 
     def __init__(self, transport: Transport, *, arrow: Callable[..., pa.Table]) -> None:
@@ -63,7 +63,7 @@ class Operations:
         return rows
 
     def _model(self, model: type[M], operation: str, answer: Any, **known: Any) -> M:
-        """Return a model of an answer, parsed JSON or a response; ``known`` adds what its body does not say."""
+        """Return a model of a response, or of parsed JSON; ``known`` adds fields that its body does not have."""
         body = parse_json(operation, answer) if isinstance(answer, httpx.Response) else answer
         try:
             return model.model_validate({**body, **known} if isinstance(body, dict) else body)
@@ -75,12 +75,12 @@ class Operations:
         try:
             bodies = answer[within]
         except (KeyError, TypeError):
-            raise ServerFailed(invalid_response_message(operation, f"there is no {within} in it"), status=200) from None
+            raise ServerFailed(invalid_response_message(operation, f"{within} is missing"), status=200) from None
         return [self._model(model, operation, body) for body in bodies]
 
 
 class OperationCatalog:
-    """The operations and parameters that the server has, read when they are needed, and again when they are old."""
+    """The operations and parameters that the server has; read when they are needed, and again after a while."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -100,9 +100,10 @@ class OperationCatalog:
 
     @contextmanager
     def expect(self, operation: str) -> Iterator[None]:
-        """Turn the empty 404 or 405 of a server that does not know the operation into NotOnThisServer.
+        """Convert the empty 404 or 405 of a server that does not have the operation into NotOnThisServer.
 
-        An empty answer alone does not say so (a gateway gives it too), nor does a version: both must agree.
+        An empty response alone is not enough, because a gateway can also send it. The server's version or API document
+        must confirm that the operation is missing.
         """
         try:
             yield
@@ -110,20 +111,20 @@ class OperationCatalog:
             if error.status not in {404, 405} or error.reason or self.has(operation):
                 raise
             raise NotOnThisServer(
-                f"{operation} is not on this server: it has Restate {self.version}, which lacks it (it came with 1.7). "
+                f"{operation} is not supported by this server, Restate {self.version}; it needs 1.7 or newer. "
                 f"Nothing was changed."
             ) from error
 
     def require(self, operation: str, parameter: str) -> None:
-        """Raise NotOnThisServer where the server would pass over a parameter in silence."""
+        """Raise NotOnThisServer if the server would silently ignore a parameter."""
         if not self.has(operation, parameter):
             raise NotOnThisServer(
-                f"{operation}({parameter}=…) is not on this server: Restate {self.version} would ignore it (it came "
-                f"with 1.7). Nothing was sent."
+                f"{operation}({parameter}=…) is not supported by this server, Restate {self.version}, which would "
+                f"ignore it; it needs 1.7 or newer. Nothing was sent."
             )
 
     def has(self, operation: str, parameter: str | None = None) -> bool:
-        """Tell whether the server has an operation, or a parameter of one."""
+        """Return whether the server has an operation, or a parameter of an operation."""
         if self._operations is None or time.monotonic() - self._since > INFO_LIFETIME:
             self._operations, self._since = self._read(), time.monotonic()
         if self._operations:
@@ -141,11 +142,11 @@ class OperationCatalog:
                 for operation in methods.values()
             }
         except (RestateLabError, ValueError, KeyError, TypeError, AttributeError):
-            return {}  # not every gateway passes it on
+            return {}  # not every gateway forwards this path
 
 
 def drop_none(**arguments: Any) -> dict[str, Any]:
-    """Return the arguments that are not None: what is left out keeps the server's default."""
+    """Return the arguments that are not None; for the others, the server uses its defaults."""
     return {name: value for name, value in arguments.items() if value is not None}
 
 
@@ -163,17 +164,17 @@ def poll_until(poll: Callable[[], V], is_done: Callable[[V], bool], *, within: f
 
 @contextmanager
 def verification_errors(what: str) -> Iterator[None]:
-    """Report that a change was accepted where it cannot be read back: the read's error sounds as if it was not sent.
+    """Report that a change was accepted if its outcome cannot be read; the error of the read does not show that.
 
     Raises:
-        OutcomeUnknown: reading raised.
+        OutcomeUnknown: reading failed.
     """
     try:
         yield
     except RestateLabError as error:
         raise OutcomeUnknown(
-            f"{what} was accepted, and what came of it could not be read ({error}) "
-            f"Read the present state before you repeat it."
+            f"{what} was accepted, but its outcome could not be read ({error}) "
+            f"Read the current state before you repeat it."
         ) from error
 
 
@@ -186,10 +187,10 @@ def parse_json(operation: str, response: httpx.Response) -> Any:
 
 
 def invalid_response_message(operation: str, why: str) -> str:
-    """Return the message for a response that a Restate Admin API does not give."""
+    """Return the message for a response that is not from a Restate Admin API."""
     return (
-        f"the answer to {operation} is not what a Restate Admin API gives ({why}). A proxy may have answered, or the "
-        f"server is newer than this restate_lab knows."
+        f"the response to {operation} is not a valid response of a Restate Admin API ({why}). It may be from a proxy, "
+        f"or the server is newer than this version of restate_lab."
     )
 
 

@@ -1,4 +1,4 @@
-"""Services and handlers: list, look at, configure."""
+"""Services and handlers: list, read, configure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Services(Operations):
     """Operations on services and handlers. Names are case-sensitive."""
 
     def list_services(self) -> ModelList[Service]:
-        """Return all services, each in its newest revision, by name."""
+        """Return all services in their newest revision, sorted by name."""
         models = self._models(Service, "list_services", self._read("list_services", "/services"), "services")
         return ModelList(Service, models, by=lambda each: each.name)
 
@@ -28,7 +28,7 @@ class Services(Operations):
         """Return one service in its newest revision.
 
         Raises:
-            NotFound: there is none of this name.
+            NotFound: there is no service with this name.
         """
         with self._suggesting(service):
             return self._model(Service, "get_service", self._read("get_service", _path(service)))
@@ -37,17 +37,17 @@ class Services(Operations):
         """Return the OpenAPI document of a service's handlers at the ingress.
 
         Raises:
-            NotFound: there is none of this name.
+            NotFound: there is no service with this name.
         """
         with self._suggesting(service):
             document: dict[str, Any] = self._read("get_service_openapi", f"{_path(service)}/openapi")
         return document
 
     def list_service_handlers(self, service: str, /) -> ModelList[Handler]:
-        """Return a service's handlers, by name.
+        """Return a service's handlers, sorted by name.
 
         Raises:
-            NotFound: there is no service of this name.
+            NotFound: there is no service with this name.
         """
         with self._suggesting(service):
             answer = self._read("list_service_handlers", f"{_path(service)}/handlers")
@@ -58,7 +58,7 @@ class Services(Operations):
         """Return one handler.
 
         Raises:
-            NotFound: there is no service, or no handler, of this name.
+            NotFound: there is no service or handler with this name.
         """
         path = f"{_path(service)}/handlers/{path_segment(check_name('handler', handler))}"
         with self._suggesting(service, handler):
@@ -77,14 +77,14 @@ class Services(Operations):
         abort_timeout: DurationInput | None = None,
         reason: str | None = None,
     ) -> Service:
-        """Change a service's configuration and return it; what is None stays.
+        """Change a service's configuration and return the service; an argument of None changes nothing.
 
-        Durations are seconds, text ("30s", "2h 30min", "PT2H") or timedeltas. The next revision of the service, which a
-        deployment brings, has its own configuration again.
+        Durations are seconds, text ("30s", "2h 30min", "PT2H") or timedeltas. The next deployment of the service brings
+        a new revision with its own configuration, which replaces these changes.
 
         Raises:
-            NotFound: there is none of this name.
-            RequestRefused: ``workflow_completion_retention`` on what is no workflow.
+            NotFound: there is no service with this name.
+            RequestRefused: ``workflow_completion_retention`` was passed, but the service is not a workflow.
         """
         values = {
             "journal_retention": journal_retention,
@@ -96,7 +96,7 @@ class Services(Operations):
         body: dict[str, Any] = {name: check_duration(name, value) for name, value in drop_none(**values).items()}
         body |= {} if public is None else {"public": check_flag("public", public)}
         if not body:
-            raise ArgumentError(f"modify_service needs something to change: public, {', '.join(values)}.")
+            raise ArgumentError(f"modify_service needs at least one of: public, {', '.join(values)}.")
         with self._suggesting(service):
             answer = self._change(
                 "modify_service", "PATCH", _path(service), targets=[service, *body], reason=reason, json=body
@@ -105,11 +105,11 @@ class Services(Operations):
 
     @contextmanager
     def _suggesting(self, service: str, handler: str = "") -> Iterator[None]:
-        """Let NotFound of this block name the nearest service, or handler of the service."""
+        """Add the most similar service, or handler of the service, to a NotFound of this block."""
         try:
             yield
         except NotFound as error:
-            with suppress(RestateLabError):  # the names cannot be read: the first error says enough
+            with suppress(RestateLabError):  # if the names cannot be read, the first error is enough
                 handlers = {each.name: each.handlers or () for each in self.list_services()}
                 if service in handlers:
                     near = nearest_names(handler, (each.name for each in handlers[service]))

@@ -1,4 +1,4 @@
-"""The state of a virtual object or workflow: replace it, and see whether that happened."""
+"""Replace the state of a virtual object or workflow, and check the result."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ class States(Operations):
         scope: str | None = None,
         reason: str | None = None,
     ) -> StateChange:
-        """Replace the whole state of one virtual object or workflow: keys that ``new_state`` lacks are gone.
+        """Replace the complete state of one virtual object or workflow; keys missing in ``new_state`` are removed.
 
-        Values are bytes, as the service's own serializer writes them (``json.dumps(value).encode()`` for the SDKs'
-        default). ``version`` is that of the state you have read (``state_version``): a state that has changed since is
-        left alone. ``scope`` (since 1.7) means the object of that scope, None the one without.
+        Values are bytes in the format of the service's serializer (``json.dumps(value).encode()`` for the default of
+        the SDKs). ``version`` is the version of the state that you read (``state_version``): a state that changed since
+        then is not replaced. ``scope`` (since 1.7) selects the object of that scope; None selects the one without.
 
-        The server answers 202 whatever comes of it, so the state is read back. An object that an exclusive handler
-        holds takes the change when that one ends: then ``applied`` is None and ``queued_behind`` names it, and a
-        ``version`` that no longer fits at that moment drops the change without a word.
+        The server always returns 202, so the state is read back. If an exclusive handler holds the object, the change
+        is applied when that invocation ends: then ``applied`` has the value None, and ``queued_behind`` is the id of
+        the invocation. If ``version`` no longer matches at that time, the server silently drops the change.
 
         Raises:
-            NotFound: there is no service of this name.
+            NotFound: there is no service with this name.
             RequestRefused: it is a plain service, which has no state.
             Conflict: the state has another version; it was not changed.
-            NotOnThisServer: ``scope`` on a server that would change the object without scope instead.
-            OutcomeUnknown: the new state was not seen within 2 seconds; a handler may have changed it again.
+            NotOnThisServer: ``scope`` was passed, but the server would change the object without scope instead.
+            OutcomeUnknown: the new state was not visible within 2 seconds; a handler may have changed it again.
         """
         check_name("service", service)
         check_name("object_key", object_key)
@@ -79,38 +79,38 @@ class States(Operations):
         return self._read_back(known, {key: bytes(value) for key, value in new_state.items()}, version)
 
     def _read_back(self, known: Mapping[str, Any], wanted: Mapping[str, bytes], version: str | None) -> StateChange:
-        """Read until the new state is there, or an invocation holds the object."""
+        """Read until the state is the new one, or an invocation holds the object."""
         where = (known["service"], known["object_key"], known["scope"])
 
         def read_state() -> tuple[bool, str | None]:
-            holder = self._holder(*where)  # first: one that lets go in between has let the change in
+            holder = self._holder(*where)  # first: if it ends between the two reads, the change is applied
             return self._state(*where) == wanted, holder
 
         with verification_errors(f"modify_service_state on {where[0]}/{where[1]}"):
             is_there, holder = poll_until(read_state, lambda read: read[0] or read[1] is not None, within=_SEEN_WITHIN)
         if is_there:
-            return StateChange(**known, applied=True, note="read back: the state is the new one")
+            return StateChange(**known, applied=True, note="applied: the new state was read back")
         if holder is not None:
-            dropped = "; dropped in silence if the version no longer fits then" if version else ""
-            note = f"202 means taken down: {holder} holds the object, the change comes when it ends{dropped}"
+            dropped = ", or is silently dropped if the version no longer matches then" if version else ""
+            note = f"accepted (202): {holder} holds the object; the change is applied when it ends{dropped}"
             return StateChange(**known, queued_behind=holder, note=note)
         if version is not None:
-            raise self._conflict(*where, version, "it changed while the change was on its way")
+            raise self._conflict(*where, version, "it changed while this change was sent")
         raise OutcomeUnknown(
-            f"modify_service_state on {where[0]}/{where[1]} was accepted (202), but the new state was not seen within "
-            f"{format_duration(_SEEN_WITHIN)}: read the state before you repeat it."
+            f"modify_service_state on {where[0]}/{where[1]} was accepted (202), but the new state was not visible "
+            f"within {format_duration(_SEEN_WITHIN)}: read the state before you repeat it."
         )
 
     def _check_version(self, service: str, key: str, scope: str | None, version: str) -> None:
         now = state_version(self._state(service, key, scope))
         if now != version:
-            raise self._conflict(service, key, scope, version, f"it has version {now} now; nothing was sent")
+            raise self._conflict(service, key, scope, version, f"the current version is {now}; nothing was sent")
 
     def _conflict(self, service: str, key: str, scope: str | None, version: str, why: str) -> Conflict:
         where = f"{service}/{key}{f' of scope {scope}' if scope else ''}"
         return Conflict(
-            f"the state of {where} was not changed: it is not version {format_value(version)}, {why}. Read it again, "
-            f"and decide on what you see.",
+            f"the state of {where} was not changed: it is not version {format_value(version)}; {why}. Read it again "
+            f"before you change it.",
             status=409,
             reason=why,
         )
@@ -130,15 +130,15 @@ class States(Operations):
 
 
 def _byte_numbers(state: object) -> dict[str, list[int]]:
-    """Return a state as the server takes it: each value as the list of its bytes."""
+    """Return a state for the request: each value as the list of its bytes."""
     if not isinstance(state, Mapping):
         raise ArgumentError(f"new_state must be a mapping of keys to bytes; got {format_value(state)}.")
     for key, value in state.items():
-        if not isinstance(key, str):  # an empty one is a key like any other
+        if not isinstance(key, str):  # an empty key is allowed
             raise ArgumentError(f"a key of new_state must be text; got {format_value(key)}.")
         if not isinstance(value, bytes | bytearray):
             raise ArgumentError(
-                f"new_state[{format_value(key)}] must be bytes, not {type(value).__name__}: json.dumps(value).encode() "
-                f"is what the SDKs' default reads."
+                f"new_state[{format_value(key)}] must be bytes, not {type(value).__name__}: use for example "
+                f"json.dumps(value).encode(), the default format of the SDKs."
             )
     return {key: list(value) for key, value in state.items()}

@@ -1,4 +1,4 @@
-"""What the Admin API answers, as frozen values with real types."""
+"""The responses of the Admin API, as frozen values with real types."""
 
 from restate_lab.client.models._base import Model, ModelList, SafeMap
 from restate_lab.client.models.cluster import (

@@ -1,7 +1,7 @@
-"""What all models share: frozen, one line in a terminal, a small table in a notebook, unknown fields kept.
+"""The base of all models: frozen, one line in a terminal, a small table in a notebook, and unknown fields are kept.
 
-Parsed by pydantic: of the well-kept parsers it is the one that keeps unknown fields on the value and names the field
-that is wrong without quoting it. It loads with the Admin API, not before.
+Pydantic parses them, because it keeps unknown fields on the value, and its errors have the name of a wrong field but
+not its value. It is loaded with the Admin API, not before.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ _DTYPES: dict[Any, str] = {
 
 
 class SafeMap(Mapping[str, str]):
-    """A read-only mapping of text to text, by name, with ••• in place of what is secret.
+    """A read-only mapping of text to text, by name, with ••• instead of secret values.
 
-    ``reveal()`` gives the values themselves; a pickle and a JSON dump have only what is shown.
+    ``reveal()`` returns the values themselves; a pickle and a JSON dump have ••• too.
     """
 
     __slots__ = ("__values",)
@@ -52,7 +52,7 @@ class SafeMap(Mapping[str, str]):
         self.__values = {name: values[name] for name in sorted(values)}
 
     def reveal(self) -> dict[str, str]:
-        """Return the values as the server sent them, secret ones too."""
+        """Return the values as the server sent them, including secret values."""
         return dict(self.__values)
 
     def __getitem__(self, name: str) -> str:
@@ -76,7 +76,7 @@ class SafeMap(Mapping[str, str]):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
-        """Tell pydantic how it is made from JSON and written back."""
+        """Return how pydantic reads it from JSON and writes it."""
         strings = core_schema.dict_schema(core_schema.str_schema(), core_schema.str_schema())
         return core_schema.union_schema(
             [core_schema.is_instance_schema(cls), core_schema.no_info_after_validator_function(cls, strings)],
@@ -98,31 +98,31 @@ Timestamp = Annotated[datetime, AfterValidator(lambda value: value.astimezone(UT
 
 
 class Model(BaseModel):
-    """A value of the Admin API: frozen. What the server did not send is None, what is unknown here is in ``extra``."""
+    """A frozen value of the Admin API. Fields that the server omitted have None; unknown fields are in ``extra``."""
 
     model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True, populate_by_name=True)
 
     line: ClassVar[tuple[str, ...]] = ()
-    """The fields that a repr shows; the first stands without its name."""
+    """The fields that a repr shows; the first one without its name."""
 
     @property
     def extra(self) -> dict[str, Any]:
-        """Return the fields that this restate_lab does not know, as the server sent them."""
+        """Return the fields that this version of restate_lab does not know, as the server sent them."""
         return dict(self.model_extra or {})
 
     @property
     def remark(self) -> str:
-        """Return what must be known about this value and is in none of its fields; empty where nothing must."""
+        """Return important information that is not in a field; "" if there is none."""
         return ""
 
     def __repr__(self) -> str:
         values = [(name, getattr(self, name)) for name in self.line]
-        words = [
+        parts = [
             text_of(value, _LONGEST_WORD) if name == self.line[0] else f"{name}={text_of(value, _LONGEST_WORD)}"
             for name, value in values
             if value is not None
         ]
-        return f"<{' '.join([type(self).__name__, *words])}{f' · {self.remark}' if self.remark else ''}>"
+        return f"<{' '.join([type(self).__name__, *parts])}{f' · {self.remark}' if self.remark else ''}>"
 
     __str__ = __repr__
 
@@ -140,12 +140,12 @@ def render_models(title: str, rows: list[list[str]], *, heads: list[str] | None 
 
 
 def text_of(value: Any, longest: int) -> str:
-    """Return a field's value in one line of text, cut to a length."""
+    """Return a field's value as one line of text with a maximum length."""
     return value_line(_to_plain_value(value), longest)
 
 
 def _to_plain_value(value: Any) -> Any:
-    """Return a value without models: the fields of one as a mapping, those in a list by what they are called."""
+    """Return a value without models: a model becomes a mapping of its fields, and in a list its label."""
     if isinstance(value, Model):
         fields = {name: getattr(value, name) for name in value.line}
         return {name: _to_plain_value(each) for name, each in fields.items() if each is not None}
@@ -155,13 +155,13 @@ def _to_plain_value(value: Any) -> Any:
 
 
 def label(value: Any) -> str:
-    """Return what a value in a list is called: a model by its name, id or message."""
+    """Return the label of a value in a list; the label of a model is its name, id or message."""
     named = getattr(value, value.line[0]) if isinstance(value, Model) else value
     return text_of(named, _LONGEST_WORD)
 
 
 class ModelList(list[M], Generic[M]):
-    """Models, sorted when the list was made; ``frame()`` makes them a DataFrame."""
+    """A list of models, sorted when it was made; ``frame()`` returns them as a DataFrame."""
 
     def __init__(self, model: type[M], models: Iterable[M], *, by: Callable[[M], Any]) -> None:
         super().__init__(sorted(models, key=by))
@@ -170,8 +170,8 @@ class ModelList(list[M], Generic[M]):
     def frame(self) -> pd.DataFrame:
         """Return one row per model in this order, one column per field; ``a.b`` is field b of the model in field a.
 
-        Durations are timedelta64, times UTC; a list of models within is the list of their names. Secret values are
-        masked. Unknown fields are left out: they are in each model's ``extra``.
+        Durations are timedelta64 and times are UTC; a list of models becomes the list of their names. Secret values are
+        masked. Unknown fields are omitted; the ``extra`` of each model has them.
         """
         with Shield():
             import pandas as pd  # noqa: PLC0415 - printing a model must not load it
@@ -194,7 +194,7 @@ def _cell(value: Any) -> str:
 
 
 def _columns(model: type[Model], prefix: str = "") -> dict[str, Any]:
-    """Return column name → type of a model's fields, those of a model within it included."""
+    """Return column name → type of a model's fields, including the fields of a model within it."""
     columns: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         kind = _kind(field.annotation)
@@ -206,7 +206,7 @@ def _columns(model: type[Model], prefix: str = "") -> dict[str, Any]:
 
 
 def _kind(annotation: Any) -> Any:
-    """Return the type that a field has when it is not None."""
+    """Return the type of a field without None."""
     if get_origin(annotation) in {Union, UnionType}:
         kinds = [each for each in get_args(annotation) if each is not type(None)]
         return _kind(kinds[0]) if len(kinds) == 1 else object

@@ -10,7 +10,7 @@ __all__ = ["ClusterHealth", "KafkaCluster", "MetadataClusterHealth", "SchemaInfo
 
 
 class VersionInformation(Model):
-    """A server's version, the Admin API versions it speaks, the ingress it names, and its feature flags (since 1.7)."""
+    """A server's version, its Admin API versions, the ingress that it reports, and its feature flags (since 1.7)."""
 
     line: ClassVar[tuple[str, ...]] = ("version", "ingress_endpoint", "on")
 
@@ -22,12 +22,12 @@ class VersionInformation(Model):
 
     @property
     def on(self) -> tuple[str, ...] | None:
-        """Return the names of the flags that are on; None where the server has no flags."""
+        """Return the names of the flags that are on; None if the server has no flags."""
         return None if self.features is None else tuple(sorted(name for name, is_on in self.features.items() if is_on))
 
 
 class MetadataClusterHealth(Model):
-    """The members that the metadata cluster is configured with, by node id."""
+    """The configured members of the metadata cluster, by node id."""
 
     line: ClassVar[tuple[str, ...]] = ("members",)
 
@@ -35,7 +35,7 @@ class MetadataClusterHealth(Model):
 
 
 class ClusterHealth(Model):
-    """The cluster's name and its configured members. A member that has died stands here like all others."""
+    """The cluster's name and its configured members, including dead ones."""
 
     line: ClassVar[tuple[str, ...]] = ("cluster_name", "members")
 
@@ -44,13 +44,13 @@ class ClusterHealth(Model):
 
     @property
     def members(self) -> tuple[int, ...] | None:
-        """Return the node ids of the configured members, dead ones included; None where the server does not say."""
+        """Return the node ids of the configured members, including dead ones; None if the server sends none."""
         return self.metadata_cluster_health.members if self.metadata_cluster_health else None
 
     @property
     def remark(self) -> str:
-        """Say what the members are not."""
-        return "configured members, dead ones included"
+        """Return that dead members are included."""
+        return "configured members, including dead ones"
 
 
 class SchemaInfo(Model):
@@ -63,7 +63,7 @@ class SchemaInfo(Model):
 
 
 class Subscription(Model):
-    """Messages of ``source`` ("kafka://cluster/topic") go to ``sink`` ("service://Service/handler")."""
+    """A subscription: messages of ``source`` ("kafka://cluster/topic") go to ``sink`` ("service://Service/handler")."""
 
     line: ClassVar[tuple[str, ...]] = ("id", "source", "sink")
 
@@ -74,9 +74,9 @@ class Subscription(Model):
 
 
 class KafkaCluster(Model):
-    """A Kafka cluster. The server itself hides some passwords in ``properties``, for good; others are masked here.
+    """A Kafka cluster. The server never returns some passwords in ``properties``; other secrets are masked here.
 
-    ``subscriptions`` is None where they were not asked for.
+    ``subscriptions`` has None if they were not requested.
     """
 
     line: ClassVar[tuple[str, ...]] = ("name", "properties", "subscriptions", "created_at")

@@ -1,4 +1,4 @@
-"""Deployments: where the services run, and what registering one answered."""
+"""Deployments, where the services run, and the results of registering them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DRY_RUN = "dry run: nothing was stored"
 
 
 class GoogleIdTokenAuth(Model):
-    """A Google-signed identity token per request. ``audience`` None means the deployment's own address."""
+    """Authentication with a Google-signed identity token; ``audience`` None means the deployment's own address."""
 
     line: ClassVar[tuple[str, ...]] = ("audience", "impersonate_service_account")
 
@@ -25,7 +25,7 @@ class GoogleIdTokenAuth(Model):
 
 
 class HttpAuth(Model):
-    """How the server signs in at an HTTP deployment (since 1.7)."""
+    """How the server authenticates to an HTTP deployment (since 1.7)."""
 
     line: ClassVar[tuple[str, ...]] = ("google_id_token",)
 
@@ -33,10 +33,10 @@ class HttpAuth(Model):
 
 
 class Deployment(Model):
-    """A deployment: an HTTP one has ``uri``, a Lambda one ``arn``.
+    """A deployment: an HTTP deployment has ``uri``, a Lambda deployment has ``arn``.
 
-    ``additional_headers`` shows secret values as •••; ``additional_headers.reveal()`` gives them. Services stand in the
-    order of their names; in a list of deployments they have name and revision only.
+    ``additional_headers`` shows secret values as •••; ``additional_headers.reveal()`` returns them. Services are sorted
+    by name; in a list of deployments they only have name and revision.
     """
 
     line: ClassVar[tuple[str, ...]] = ("id", "uri", "arn", "services", "sdk_version", "created_at")
@@ -61,15 +61,15 @@ class Deployment(Model):
 
     @property
     def remark(self) -> str:
-        """Say that nothing was stored, where that is so."""
+        """Return that nothing was stored, after a dry run."""
         return _DRY_RUN if self.is_dry_run else ""
 
 
 class RegisteredDeployment(Model):
-    """What registering a deployment answered.
+    """The result of registering a deployment.
 
-    ``is_new`` is False when the server knew this address already; then nothing changed unless it was forced. In a dry
-    run nothing was stored and ``id`` is one that the server made up: asking for it gives NotFound.
+    ``is_new`` is False if the address was already registered; then nothing changed unless ``force`` was set. In a dry
+    run nothing was stored, and ``id`` is an invented id: reading it raises NotFound.
     """
 
     line: ClassVar[tuple[str, ...]] = ("id", "services", "sdk_version")
@@ -86,9 +86,11 @@ class RegisteredDeployment(Model):
 
     @property
     def remark(self) -> str:
-        """Say what the id and the status do not."""
+        """Return whether something was stored, unless the deployment is new."""
         if self.is_dry_run:
-            return f"{_DRY_RUN}, the id is made up"
+            return f"{_DRY_RUN}, the id is invented"
         if self.is_new:
             return ""
-        return "was known, discovered again" if self.is_forced else "was known, nothing changed (force=True discovers)"
+        if self.is_forced:
+            return "already registered, discovered again"
+        return "already registered, nothing changed (force=True discovers it again)"

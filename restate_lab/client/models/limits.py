@@ -1,4 +1,4 @@
-"""Rules that limit how many invocations of a scope run at once: as the server has them, and as they are asked for."""
+"""Rules that limit how many invocations of a scope run at once: the server's rules, and requested changes of rules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["DeleteRule", "DeletedRules", "LimitRule", "UpsertRule", "UserLimits"
 
 
 class UserLimits(Model):
-    """The limits of a rule; ``concurrency`` None means that there is none."""
+    """The limits of a rule; ``concurrency`` None means no limit."""
 
     line: ClassVar[tuple[str, ...]] = ("concurrency",)
 
@@ -24,7 +24,7 @@ class UserLimits(Model):
 
 
 class LimitRule(Model):
-    """A rule as the server has it. ``version`` grows with every change and serves as a precondition for the next."""
+    """A rule of the server. ``version`` grows with every change and can be the precondition of the next change."""
 
     line: ClassVar[tuple[str, ...]] = ("pattern", "limits", "disabled", "version", "last_modified")
 
@@ -37,7 +37,7 @@ class LimitRule(Model):
 
 
 class DeletedRules(Model):
-    """Which rules were removed, and which of those asked for did not exist: the server passes over them in silence."""
+    """The removed rules, and the requested rules that did not exist, which the server silently ignores."""
 
     line: ClassVar[tuple[str, ...]] = ("removed", "absent")
 
@@ -47,10 +47,10 @@ class DeletedRules(Model):
 
 @dataclass(frozen=True, slots=True)
 class UpsertRule:
-    """A rule to be made or replaced as a whole: what is left out here is gone from it afterwards.
+    """A rule to create or to replace completely: fields that you omit are removed from an existing rule.
 
     ``limits`` is ``{"concurrency": 5}``, or None for no limit. ``precondition`` is the version that the rule must have,
-    or "does_not_exist"; None means that nothing is checked.
+    or "does_not_exist"; None means no check.
     """
 
     pattern: str
@@ -65,14 +65,14 @@ class UpsertRule:
         unknown = set(self.limits or {}) - set(UserLimits.model_fields)
         if unknown:
             allowed = ", ".join(UserLimits.model_fields)
-            raise ArgumentError(f"limits has {format_value(min(unknown))}; the limits there are: {allowed}.")
+            raise ArgumentError(f"unknown limit {format_value(min(unknown))} in limits; choose from: {allowed}.")
         for name, value in (self.limits or {}).items():
             check_count(f"limits[{name!r}]", value, least=1)
         if self.precondition not in {None, "does_not_exist"}:
             check_count("precondition", self.precondition)
 
     def body(self) -> dict[str, Any]:
-        """Return it as the server takes it."""
+        """Return the rule as JSON for the request."""
         body: dict[str, Any] = {"pattern": self.pattern, "limits": dict(self.limits or {}), "disabled": self.disabled}
         if self.description is not None:
             body["description"] = self.description
@@ -85,7 +85,7 @@ class UpsertRule:
 
 @dataclass(frozen=True, slots=True)
 class DeleteRule:
-    """A rule to be removed; ``expected_version`` is the version it must have, None checks nothing."""
+    """A rule to remove; ``expected_version`` is the version that it must have, None means no check."""
 
     pattern: str
     expected_version: int | None = None
@@ -96,6 +96,6 @@ class DeleteRule:
             check_count("expected_version", self.expected_version)
 
     def body(self) -> dict[str, Any]:
-        """Return it as the server takes it."""
+        """Return the removal as JSON for the request."""
         version = {} if self.expected_version is None else {"expected_version": self.expected_version}
         return {"pattern": self.pattern, **version}

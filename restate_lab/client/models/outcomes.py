@@ -1,4 +1,4 @@
-"""Results of changes: the status, what it means, and what was read afterwards."""
+"""Results of changes: the HTTP status, its meaning, and the state that was read afterwards."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["ChangeResult", "RestartedInvocation", "StateChange"]
 class ChangeResult(Model):
     """The result of a change whose response has no body.
 
-    ``verb`` is the operation, ``target`` the id it went to, ``status`` the HTTP status and ``note`` what that means.
-    ``took_effect``: True was seen by reading afterwards, False was seen not to be so; None means that it is yet to
-    come, or that nothing was read. ``state`` is the status that was read, None where the row is gone or none was read.
+    ``verb`` is the operation, ``target`` the id, ``status`` the HTTP status, and ``note`` its meaning. ``took_effect``
+    is True or False if that was read afterwards; None means that the effect is still pending, or was not read.
+    ``state`` is the status that was read; None if the row does not exist or was not read.
     """
 
     line: ClassVar[tuple[str, ...]] = ("verb", "target", "status", "took_effect", "state")
@@ -33,7 +33,7 @@ class ChangeResult(Model):
 
 
 class RestartedInvocation(Model):
-    """The new invocation, which has the old one's input and, with ``from_index``, the beginning of its journal."""
+    """The new invocation; it has the old one's input and, with ``from_index``, the beginning of its journal."""
 
     line: ClassVar[tuple[str, ...]] = ("new_invocation_id", "restarted_from")
 
@@ -42,10 +42,10 @@ class RestartedInvocation(Model):
 
 
 class StateChange(Model):
-    """What came of a change of state.
+    """The result of a change of state.
 
-    ``applied`` True means that the state was read back and is the new one. None means that the change waits behind
-    ``queued_behind``, the invocation that holds the object at this moment.
+    ``applied`` True means that the new state was read back. None means that the change waits for ``queued_behind``, the
+    invocation that holds the object now.
     """
 
     line: ClassVar[tuple[str, ...]] = ("service", "object_key", "scope", "applied", "queued_behind")

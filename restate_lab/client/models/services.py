@@ -1,4 +1,4 @@
-"""Services and their handlers, with the configuration they run under."""
+"""Services and their handlers, with their configuration."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["Handler", "Handlers", "RetryPolicy", "Service", "Services"]
 
 
 class RetryPolicy(Model):
-    """How an attempt that failed is repeated.
+    """How a failed attempt is retried.
 
-    On a handler None means "as the service has it"; on a service, None in ``max_attempts`` means without end.
+    In a handler, None means the value of the service. In a service, ``max_attempts`` None means no limit.
     """
 
     line: ClassVar[tuple[str, ...]] = ("initial_interval", "exponentiation_factor", "max_interval", "max_attempts")
@@ -28,9 +28,9 @@ class RetryPolicy(Model):
 
 
 class Handler(Model):
-    """A handler. ``ty`` is "Exclusive", "Shared" or "Workflow", None on a plain service.
+    """A handler. ``ty`` is "Exclusive", "Shared" or "Workflow"; None for a handler of a plain service.
 
-    Timeouts and retentions are None where the service's own are in force. The two schemas are JSON schemas.
+    For a timeout or retention, None means the value of the service. The two schemas are JSON schemas.
     """
 
     line: ClassVar[tuple[str, ...]] = ("name", "ty", "public", "input_description", "output_description")
@@ -53,14 +53,14 @@ class Handler(Model):
     info: tuple[SchemaInfo, ...] | None = None
 
 
-# The server gives handlers and services in another order with every call.
+# The server returns handlers and services in a different order at every call.
 Handlers = Annotated[tuple[Handler, ...], AfterValidator(lambda all_: tuple(sorted(all_, key=lambda each: each.name)))]
 
 
 class Service(Model):
     """A service in its newest revision. ``ty`` is "Service", "VirtualObject" or "Workflow".
 
-    Within a list of deployments only ``name`` and ``revision`` are there; all else is None.
+    In a list of deployments only ``name`` and ``revision`` have values; all other fields have None.
     """
 
     line: ClassVar[tuple[str, ...]] = ("name", "ty", "revision", "deployment_id", "public", "handlers")

@@ -1,1 +1,1 @@
-"""Statements: parameters put into the text, tokens, limits on the shape, and suggestions for unknown names."""
+"""SQL statements: bind parameters, split into tokens, limit the shape, and suggest names."""

@@ -1,7 +1,7 @@
-"""Bind ``:name`` parameters, and let only single, reading, harmless statements out.
+"""Bind ``:name`` parameters, and accept only single, read-only, harmless statements.
 
-Every SQL text that goes to a server passes ``bind``. All users of a node share one SQL session, so a SET of one is felt
-by all; and some shapes of statement end the server's process (see ``sqlshape``).
+Every SQL text that is sent to a server passes ``bind``. All users of a node share one SQL session, so a SET affects all
+of them. Some shapes of statement crash the server process (see ``limits``).
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ from restate_lab.errors import ParameterError, StatementError
 
 __all__ = ["BODY_LIMIT", "bind", "chunks", "parameter_names"]
 
-BODY_LIMIT = 2 * 1024 * 1024  # bytes of the JSON body; one more is answered with 413
+BODY_LIMIT = 2 * 1024 * 1024  # bytes of the JSON body; the server refuses a larger one with 413
 
 _QUERIES = {"SELECT", "WITH", "VALUES"}
-# what may come after each other first word; "body" is anything
+# the kind of text that may follow each of the other first keywords; "body" is any text
 _FOLLOWED_BY = {"EXPLAIN": "explained", "DESCRIBE": "table", "DESC": "table", "SHOW": "body"}
 _READING = ("SELECT", "WITH", "VALUES", "SHOW", "DESCRIBE", "EXPLAIN")
 _EXPLAIN_OPTIONS = {"ANALYZE", "VERBOSE"}
-_SHARED = "all users of a node share one SQL session, so it would change the answers of everybody."
-_CHANGES = "only reading statements are sent; change a cluster with restate_lab's actions."
+_SHARED = "all users of a node share one SQL session, so it would change the results of other users."
+_CHANGES = "only read-only statements are sent; change a cluster with restate_lab's actions."
 _REFUSED = {
     **dict.fromkeys(["SET", "RESET", "PREPARE", "DEALLOCATE", "EXECUTE", "DISCARD", "USE"], _SHARED),
     **dict.fromkeys(["INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "REPLACE", "COPY", "LOAD", "UNLOAD"], _CHANGES),
     **dict.fromkeys(["CREATE", "DROP", "ALTER", "GRANT", "REVOKE", "COMMENT", "ATTACH", "DETACH", "CALL"], _CHANGES),
     **dict.fromkeys(["BEGIN", "START", "COMMIT", "ROLLBACK", "SAVEPOINT"], "the server has no transactions."),
-    **dict.fromkeys(["TABLE", "FROM"], "the server does not take it; write SELECT * FROM …"),
+    **dict.fromkeys(["TABLE", "FROM"], "the server does not support it; write SELECT * FROM …"),
 }
 _DATA_CHANGES = {"INSERT", "UPDATE", "DELETE", "MERGE"}
-_SHORT = 10_000  # characters; the checks of a statement of up to so many are remembered
-_GLUES = set("'\"$.")  # after a literal these would become a part of it
+_SHORT = 10_000  # characters; the checks of shorter statements are cached
+_GLUES = set("'\"$.")  # directly after a literal, these would become a part of it
 
 
 def bind(statement: str, params: Mapping[str, Any] | None = None, /, **named: Any) -> str:
-    """Return the SQL to send: checked to be one reading statement, every ``:name`` replaced by a literal.
+    """Return the SQL to send: one read-only statement, with a literal for every ``:name``.
 
-    Values come from ``params`` or by keyword, each from one of them; ``literal`` says which are taken. Lists stand
-    after IN, as ``IN :ids`` or ``IN (:ids)``. A closing ``;`` is left out. Strings, quoted names, comments, ``::``
-    and a colon that follows a name or bracket directly (``a[1:n]``) are left alone.
+    Each value is passed in ``params`` or by keyword, not in both; ``literal`` lists the supported types. Use a list
+    after IN, as ``IN :ids`` or ``IN (:ids)``. A closing ``;`` is removed. A colon is not a parameter in strings, quoted
+    names, comments and ``::``, and directly after a name or bracket (``a[1:n]``).
 
     Raises:
-        StatementError: it is not one reading statement, or its shape would hurt the server.
+        StatementError: it is not one read-only statement, or its shape could crash or stall the server.
         ParameterError: a name has no value or two, a value has no name, or a value has no exact literal.
     """
     values = _values(params, named)
@@ -66,7 +66,7 @@ def bind(statement: str, params: Mapping[str, Any] | None = None, /, **named: An
 
 
 def parameter_names(statement: str) -> tuple[str, ...]:
-    """Return the names a statement takes values for, in order of first use; the statement is checked as in ``bind``."""
+    """Return the names of a statement's parameters, in order of first use; the statement is checked as in ``bind``."""
     return tuple(dict.fromkeys(each.name for each in _parse(statement).parameters))
 
 
@@ -89,7 +89,7 @@ class _Placeholder:
 
 @dataclass(slots=True)
 class _PlaceholderScanner:
-    """Finds the parameters, and for each whether a list may stand there."""
+    """Finds the parameters, and for each whether it can be a list."""
 
     parameters: list[_Placeholder] = field(default_factory=list)
     _lists: list[bool] = field(default_factory=lambda: [False])
@@ -113,7 +113,7 @@ class _PlaceholderScanner:
         self._previous = token
 
     def _settle(self, following: Token) -> None:
-        """Take back that a list may stand where an operator follows: ``IN (:ids || 'x')``."""
+        """Allow only a value if an operator follows the parameter: ``IN (:ids || 'x')``."""
         if self.parameters[-1].takes == "either" and following.kind not in {"comma", "close"}:
             self.parameters[-1].takes = "value"
 
@@ -125,7 +125,7 @@ class _ParsedStatement:
 
 
 def _parse(statement: str) -> _ParsedStatement:
-    """Return a checked statement and its parameters; panels and notebooks send the same ones again and again."""
+    """Return a checked statement and its parameters; short ones are cached, because panels repeat them."""
     return _split_short(statement) if len(statement) <= _SHORT else _split(statement)
 
 
@@ -140,7 +140,7 @@ def _split(statement: str) -> _ParsedStatement:
             continue
         if end is not None:
             raise StatementError(
-                f"a second statement begins at {place(statement, token.start)}; the server takes one at a time."
+                f"a second statement begins at {place(statement, token.start)}; send one statement at a time."
             )
         reading.feed(token)
         shape.feed(token)
@@ -153,7 +153,7 @@ _split_short = functools.lru_cache(maxsize=128)(_split)
 
 
 class _ReadOnlyCheck:
-    """Reads the words that say what a statement does, and refuses what does more than read."""
+    """Reads the keywords of a statement, and refuses a statement that does more than read."""
 
     def __init__(self, statement: str) -> None:
         self._statement = statement
@@ -165,7 +165,7 @@ class _ReadOnlyCheck:
         return bool(self._previous.kind)
 
     def feed(self, token: Token) -> None:
-        """Check one token; once the first words are passed, only what could still change something is looked for."""
+        """Check one token; after the first keywords, only keywords that change data are refused."""
         if self._expected == "body":
             self._check_body(token)
         elif token.kind == "open" and self._expected != "table":
@@ -179,19 +179,21 @@ class _ReadOnlyCheck:
         self._previous = token
 
     def close(self) -> None:
-        """Refuse what ended before it began."""
+        """Refuse an empty statement."""
         if not self.has_begun:
             raise StatementError("the statement is empty; write a SELECT.")
 
     def _check_keyword(self, token: Token) -> None:
-        word = token.text
-        if self._previous.text == "FORMAT" or (self._expected == "explained" and word in _EXPLAIN_OPTIONS | {"FORMAT"}):
+        keyword, options = token.text, _EXPLAIN_OPTIONS | {"FORMAT"}
+        if self._previous.text == "FORMAT" or (self._expected == "explained" and keyword in options):
             return
-        if word in _REFUSED:
-            raise StatementError(f"{word} at {place(self._statement, token.start)} is not sent: {_REFUSED[word]}")
-        if word in _FOLLOWED_BY and self._expected == "statement":
-            self._expected = _FOLLOWED_BY[word]
-        elif word in _QUERIES or (self._expected == "table" and word not in _FOLLOWED_BY):
+        if keyword in _REFUSED:
+            raise StatementError(
+                f"{keyword} at {place(self._statement, token.start)} was not sent: {_REFUSED[keyword]}"
+            )
+        if keyword in _FOLLOWED_BY and self._expected == "statement":
+            self._expected = _FOLLOWED_BY[keyword]
+        elif keyword in _QUERIES or (self._expected == "table" and keyword not in _FOLLOWED_BY):
             self._expected = "body"
         else:
             raise self._unknown_statement(token)
@@ -200,16 +202,16 @@ class _ReadOnlyCheck:
         if token.kind != "word":
             return
         if token.text == "INTO":
-            raise StatementError(f"INTO at {place(self._statement, token.start)} is not sent: {_CHANGES}")
+            raise StatementError(f"INTO at {place(self._statement, token.start)} was not sent: {_CHANGES}")
         if token.text in _DATA_CHANGES and self._previous.kind in {"open", "close"}:
-            raise StatementError(f"{token.text} at {place(self._statement, token.start)} is not sent: {_CHANGES}")
+            raise StatementError(f"{token.text} at {place(self._statement, token.start)} was not sent: {_CHANGES}")
 
     def _unknown_statement(self, token: Token) -> StatementError:
         text = self._statement[token.start : min(token.end, token.start + 40)]
         is_misspelled = token.kind == "word" and token.text not in _READING
         hint = did_you_mean(nearest_names(text, _READING, 1)) if is_misspelled else ""
         return StatementError(
-            f"only SELECT, WITH, VALUES, SHOW, DESCRIBE, and EXPLAIN of a SELECT are sent; "
+            f"a statement must begin with SELECT, WITH, VALUES, SHOW, DESCRIBE, or EXPLAIN with a SELECT; "
             f"{place(self._statement, token.start)} has {text!r}. {hint}".rstrip()
         )
 
@@ -222,7 +224,7 @@ def chunks(values: Sequence[str], size: int) -> Iterator[list[str]]:
 def _values(params: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dict[str, Any]:
     both = sorted(set(params or ()) & set(named))
     if both:
-        raise ParameterError(f"{_join_names(both)} given twice, in params and by keyword: keep one.")
+        raise ParameterError(f"{_join_names(both)} passed twice, in params and by keyword: keep one.")
     return {**(params or {}), **named}
 
 
@@ -234,13 +236,13 @@ def _check_names(statement: str, parameters: Iterable[_Placeholder], values: Map
         instead = f"There is a value for {_join_names(unused)}. " if unused else ""
         verb = "has" if len(missing) == 1 else "have"
         raise ParameterError(
-            f"{_join_names(missing)} {verb} no value. {instead}Pass {missing[0]}=…, in a shell -p {missing[0]}=…."
+            f"{_join_names(missing)} {verb} no value. {instead}Pass {missing[0]}=… (in a shell: -p {missing[0]}=…)."
         )
     unused = [name for name in values if name not in used]
     if unused:
         hint = ""
         if any(f":{name}" in statement for name in unused):
-            hint = " In strings, quoted names and comments, and right after a name or bracket, a colon stays as it is."
+            hint = " A colon in a string, quoted name or comment, or right after a name or bracket, is not a parameter."
         raise ParameterError(
             f"the statement has no parameter {_join_names(unused)}; its parameters are: {_join_names(used)}.{hint}"
         )
@@ -255,17 +257,17 @@ def _check_size(query: str, values: Mapping[str, Any]) -> None:
         size = len(json.dumps({"query": query}, ensure_ascii=False).encode())
     except UnicodeEncodeError as error:
         raise StatementError(
-            f"the statement holds half of a surrogate pair, which UTF-8 cannot carry: {error}"
+            f"the statement has half of a surrogate pair, which UTF-8 cannot encode: {error}"
         ) from error
     if size <= BODY_LIMIT:
         return
     counts = {name: len(value) for name, value in values.items() if is_list(value)}
-    size_text = f"the request would be {size:,} bytes, and the server takes {BODY_LIMIT:,}."
+    size_text = f"the request would have {size:,} bytes, but the server accepts at most {BODY_LIMIT:,}."
     if not counts:
         raise StatementError(f"{size_text} Make the statement or its values shorter.")
     name = max(counts, key=counts.__getitem__)
     part = max(1, counts[name] * BODY_LIMIT * 9 // (size * 10))
     raise ParameterError(
-        f":{name} holds {counts[name]:,} values: {size_text} Ask for about {part:,} at a time and join the frames with "
-        f"pd.concat, or put a condition in place of the list."
+        f":{name} has {counts[name]:,} values: {size_text} Request about {part:,} at a time and join the frames with "
+        f"pd.concat, or use a condition instead of the list."
     )

@@ -1,4 +1,4 @@
-"""Mark the place in a statement that an error is about: the line of SQL, and below it a caret."""
+"""Mark the place of an error in a statement: show the line of SQL with a caret below it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ _PLACE = re.compile(r"\bline:? (\d+), column:? (\d+)", re.IGNORECASE)
 _SENT_PLACE = re.compile(r" at Line: \d+, Column: \d+")
 _UNKNOWN = re.compile(r"there is no (?:table|column|function) (\S+) on this server")
 _NAMED_PARAMETER = re.compile(r":([^\W\d]\w*)")
-_WIDTH = 110  # characters of a line of SQL that are shown
+_WIDTH = 110  # characters shown of a line of SQL
 
 
 @contextmanager
 def mark_errors(statement: str, values: Mapping[str, Any]) -> Iterator[None]:
-    """Let an error of this block that is about a place in the statement show the place, in a note.
+    """Add a note with the place in the statement to an error of this block.
 
-    ``values`` are those of the statement's parameters: the server counts in what it was sent.
+    ``values`` are the values of the statement's parameters. They are needed because the server reports positions in
+    the text that was sent.
     """
     try:
         yield
     except RestateLabError as error:
-        # A statement within the block, of a stream's reader, has marked its own place.
+        # A nested statement, sent while a stream is read, has already marked its own place.
         at = None if hasattr(error, "__notes__") else _error_position(error, statement, values)
         if at is not None:
             here = f" at {place(statement, min(at, len(statement)))}"
@@ -41,7 +42,7 @@ def mark_errors(statement: str, values: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _error_position(error: RestateLabError, statement: str, values: Mapping[str, Any]) -> int | None:
-    """Return the position in the statement as it was written, or None."""
+    """Return the position in the statement as the user wrote it, or None."""
     if isinstance(error, UnknownName):
         found = _UNKNOWN.search(str(error))
         return _name_position(found[1], statement) if found else None
@@ -74,7 +75,7 @@ def _offset(text: str, found: re.Match[str] | None) -> int | None:
 
 
 def _name_position(name: str, statement: str) -> int | None:
-    """Return where a name stands first, as a name and not within a text or a comment."""
+    """Return the first position of a name, outside of strings and comments."""
     wanted = [part.strip('"').lower() for part in name.split(".")]
     for at, spelled in _names_in(statement):
         if spelled == wanted[-1]:
@@ -92,7 +93,7 @@ def _names_in(statement: str) -> Iterable[tuple[int, str]]:
 
 
 def _statement_position(statement: str, sent: str, values: Mapping[str, Any], at: int) -> int:
-    """Return the position in the statement for one in what was sent, where each ``:name`` has become a literal."""
+    """Return the position in the statement for a position in the sent text, where each ``:name`` is a literal."""
     shift = 0
     for parameter in (token for token in tokens(statement) if token.kind == "param"):
         start = parameter.start + shift
@@ -106,7 +107,7 @@ def _statement_position(statement: str, sent: str, values: Mapping[str, Any], at
 
 
 def _literal_length(sent: str, start: int, parameter: Token, value: Any) -> int:
-    """Return how long the literal of a value is in what was sent."""
+    """Return the length of the literal of a value in the sent text."""
     if not is_list(value):
         return len(literal(value, name=parameter.text))
     joined = ",".join(literals(value, name=parameter.text))
@@ -114,7 +115,7 @@ def _literal_length(sent: str, start: int, parameter: Token, value: Any) -> int:
 
 
 def _excerpt(statement: str, at: int) -> tuple[str, str]:
-    """Return the line with the place, and a line with the mark; of a long line the part around it."""
+    """Return the line with the place (a long line only in part), and a line with the mark."""
     begins = statement.rfind("\n", 0, at) + 1
     ends = statement.find("\n", at)
     line, column = statement[begins : ends if ends >= 0 else None], at - begins

@@ -1,6 +1,6 @@
-"""Refuse statements whose shape ends or stalls a server, though each part of them is harmless.
+"""Refuse statements whose shape crashes or stalls a server, although each of their parts is harmless.
 
-A server reads and plans by recursion. On 1.6.1 and 1.7.12 its stack overflows, and the whole process ends, at
+A server parses and plans recursively. On 1.6.1 and 1.7.12 its stack overflows, and the whole process ends, at
 
     ===============================================  =====  ======
     shape                                            1.6.1  1.7.12
@@ -12,8 +12,8 @@ A server reads and plans by recursion. On 1.6.1 and 1.7.12 its stack overflows, 
     ===============================================  =====  ======
 
 Planning takes twice as long for each function, CASE or JSON arrow inside another, and for each column of a CUBE: 7 s
-at 22 functions, and nothing stops it. The limits here lie a factor of four below, in nesting six levels. Lists after
-IN are flat and pass at any length.
+at 22 functions, and it cannot be stopped. The limits here are four times lower, and six levels lower for nesting. Lists
+after IN are flat, so their length is not limited.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["ShapeCheck"]
 MAX_OPERATORS = 200
 MAX_NESTING = 16
 MAX_TABLES = 50
-MAX_QUERIES = 100  # SELECTs, and windows; 7 s of planning at 1,500 and 600
+MAX_QUERIES = 100  # of SELECT, and of OVER; planning takes 7 s at 1,500 and 600
 
 _TERMS = {"AND", "OR"}
 _OPERATORS = {
@@ -54,19 +54,19 @@ _OPERATOR_KINDS = {"operator", "cast"}
 
 @dataclass(slots=True)
 class _Level:
-    """What is inside one bracket or CASE: bounds on how deep the server's tree gets, never too low."""
+    """The content of one bracket or CASE: upper bounds for the depth of the server's expression tree."""
 
     is_case: bool = False
     is_cube: bool = False
     in_from: bool = False
-    # of the expression that is being read
+    # for the current expression
     terms: int = 0
     tight: int = 0
     tightest: int = 0
     inner: int = 0
     arrows: int = 0
     inner_nesting: int = 0
-    # of the expressions before it
+    # for the expressions before it
     deepest: int = 0
     nested: int = 0
 
@@ -86,7 +86,7 @@ class _Level:
 
 
 class ShapeCheck:
-    """Takes the tokens of a statement one by one, and raises StatementError at the one that is too much."""
+    """Checks the tokens of a statement one by one, and raises StatementError at the token that exceeds a limit."""
 
     def __init__(self, statement: str) -> None:
         self._statement = statement
@@ -103,7 +103,7 @@ class ShapeCheck:
         elif kind in {"comma", "items"}:
             self._count_comma(token, level)
         elif kind in _OPERATOR_KINDS:
-            level.tight += max(1, len(token.text) - 2)  # a run such as +-+- may be several operators
+            level.tight += max(1, len(token.text) - 2)  # a sequence such as +-+- can be several operators
             level.arrows += token.text in {"->", "->>"}
             self._check(level, token)
         elif kind == "open":
@@ -124,7 +124,7 @@ class ShapeCheck:
             level.tight += 1
             self._check(level, token)
         elif word == self._previous == "INTERVAL":
-            level.arrows += 1  # the parser descends without a guard, and overflows at 360 in a row
+            level.arrows += 1  # the parser has no recursion limit here and overflows at 360 in a row
             self._check(level, token)
         elif word == "CASE":
             self._open(token, _Level(is_case=True))
@@ -139,7 +139,7 @@ class ShapeCheck:
         if self._queries[token.text] > MAX_QUERIES:
             raise StatementError(
                 f"at {place(self._statement, token.start)} the statement has more than {MAX_QUERIES} {token.text}s, "
-                f"which a server takes many seconds to plan. Ask for all with one IN :values and GROUP BY."
+                f"which a server needs many seconds to plan. Use one SELECT with IN :values and GROUP BY."
             )
 
     def _start_clause(self, token: Token, level: _Level) -> None:
@@ -161,8 +161,8 @@ class ShapeCheck:
         if self._tables > MAX_TABLES:
             raise StatementError(
                 f"at {place(self._statement, token.start)} the statement combines more than {MAX_TABLES} tables "
-                f"(JOIN, commas after FROM, UNION, EXCEPT, INTERSECT). A few hundred overflow the server's stack and "
-                f"end its process. Ask for all with one IN :values and group the rows, or combine frames in pandas."
+                f"(JOIN, commas after FROM, UNION, EXCEPT, INTERSECT). A few hundred crash the server, because its "
+                f"stack overflows. Use one SELECT with IN :values and group the rows, or combine frames in pandas."
             )
 
     def _open(self, token: Token, level: _Level) -> None:
@@ -186,15 +186,15 @@ class ShapeCheck:
         if level.depth() > MAX_OPERATORS:
             raise StatementError(
                 f"at {place(self._statement, token.start)} an expression has more than {MAX_OPERATORS} operators "
-                f"(OR, AND, +, ||, :: and such). Some hundreds more overflow the server's stack and end its process. "
-                f"In place of many OR write `column IN :values`, in place of many AND `column NOT IN :values`."
+                f"(OR, AND, +, ||, :: and similar). Some hundreds more crash the server, because its stack overflows. "
+                f"Replace many OR with `column IN :values`, and many AND with `column NOT IN :values`."
             )
         if len(self._levels) - 1 + level.nesting() > MAX_NESTING:
             raise self._nesting_error(token)
 
     def _nesting_error(self, token: Token) -> StatementError:
         return StatementError(
-            f"at {place(self._statement, token.start)} the statement is nested more than {MAX_NESTING} deep (brackets, "
-            f"CASE, and chains of ->). The server plans twice as long for each level and cannot be stopped. "
-            f"Flatten it: one CASE with more WHEN, IN :values, fewer functions inside each other, or pandas afterwards."
+            f"at {place(self._statement, token.start)} the statement has more than {MAX_NESTING} nested levels "
+            f"(brackets, CASE, and chains of ->). Each level doubles the planning time, which cannot be interrupted. "
+            f"Flatten it: one CASE with more WHEN, IN :values, fewer nested functions, or do a part in pandas."
         )

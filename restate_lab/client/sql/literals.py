@@ -1,6 +1,6 @@
-"""One Python value becomes one SQL literal: exact on the server, or refused.
+"""Convert one Python value to one SQL literal, which is exact on the server; other values are refused.
 
-Whatever is more than one token stands in parentheses or is a call, so that a minus, a cast or a word beside the
+A literal of more than one token is a call or has parentheses, so that a minus, a cast or a keyword next to the
 parameter cannot change its meaning.
 """
 
@@ -17,7 +17,7 @@ from restate_lab.errors import ParameterError
 
 __all__ = ["is_list", "literal", "literals"]
 
-_SHOWN = 60  # characters of a value in a message
+_SHOWN = 60  # characters shown of a value in a message
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
 _MISSING = {"NaTType", "NAType"}
@@ -26,8 +26,9 @@ _MISSING = {"NaTType", "NAType"}
 def literal(value: object, *, name: str = "value") -> str:
     """Return the SQL literal of one value.
 
-    Takes str, int, float, bool, None, aware datetime, timedelta, bytes, enums of these, and the scalars of numpy,
-    pandas and pyarrow. Times are UTC with microseconds; what has nanoseconds keeps them. ``name`` is for messages.
+    The value is a str, int, float, bool, None, aware datetime, timedelta, bytes, an enum of these, or a scalar of
+    numpy, pandas or pyarrow. Times are UTC with microseconds, or with nanoseconds if the value has them. ``name`` is
+    for messages.
 
     Raises:
         ParameterError: SQL has no exact literal for the value.
@@ -39,10 +40,10 @@ def literal(value: object, *, name: str = "value") -> str:
 
 
 def literals(values: Any, *, name: str = "values") -> list[str]:
-    """Return the literals of a list, each once, in the order given; those of a set sorted.
+    """Return the literals of a list without duplicates, in its order; the literals of a set are sorted.
 
     Raises:
-        ParameterError: the list is empty, mixes kinds, or holds what SQL has no exact literal for.
+        ParameterError: the list is empty, mixes kinds, or has a value without an exact SQL literal.
     """
     kinds: dict[str, int] = {}
     texts: dict[str, None] = {}
@@ -55,16 +56,16 @@ def literals(values: Any, *, name: str = "values") -> list[str]:
         texts[text] = None
     if not texts:
         raise ParameterError(
-            f":{name} is an empty list, and IN () is not SQL: do not ask when there is nothing to find."
+            f":{name} is an empty list, and IN () is not valid SQL: skip the query if the list is empty."
         )
     if len(kinds) > 1:
         seen = ", ".join(f"{kind} at {position}" for kind, position in kinds.items())
-        raise ParameterError(f":{name} mixes kinds ({seen}): one column is compared with one kind of value.")
+        raise ParameterError(f":{name} mixes kinds of values ({seen}): use one kind, that of the compared column.")
     return sorted(texts) if isinstance(values, AbstractSet) else list(texts)
 
 
 def is_list(value: object) -> bool:
-    """Tell whether a value stands for several: a list, tuple, set, range, Series, Index or array."""
+    """Return whether a value is a collection of values: a list, tuple, set, range, Series, Index or array."""
     if isinstance(value, str | bytes | bytearray | memoryview):
         return False
     if isinstance(value, list | tuple | range | AbstractSet):
@@ -73,12 +74,12 @@ def is_list(value: object) -> bool:
 
 
 class _NoLiteral(Exception):
-    """Say why a value is no literal, and what to give instead."""
+    """The reason why a value has no literal, and what to pass instead."""
 
 
 def _render(value: Any) -> tuple[str, str]:
-    """Return the kind of a value, as it is called in messages, and its literal."""
-    if type(value) is str:  # as in the long lists of ids: nothing to unwrap
+    """Return the kind of a value, for messages, and its literal."""
+    if type(value) is str:  # fast path for long lists of ids
         return "str", _string(value)
     value = _unwrap(value)
     if value is None:
@@ -90,37 +91,37 @@ def _render(value: Any) -> tuple[str, str]:
 
 
 def _unwrap(value: Any) -> Any:
-    """Unwrap the scalars of numpy and pyarrow; those of pandas are subclasses of Python's own."""
+    """Return a scalar of numpy or pyarrow as a Python value; pandas' scalars are subclasses of Python's types."""
     if type(value).__name__ in _MISSING:
-        raise _NoLiteral("a missing value; give None where NULL is meant.")
+        raise _NoLiteral("a missing value; pass None for NULL.")
     if hasattr(value, "as_py"):
         return _check_present(value.as_py())
     dtype = getattr(value, "dtype", None)
     if dtype is not None and hasattr(value, "item") and not getattr(value, "ndim", 0):
         if dtype.kind in "mM":
-            raise _NoLiteral("numpy's times know no zone; give an aware datetime or pd.Timestamp, or a timedelta.")
+            raise _NoLiteral("numpy's times have no zone; pass an aware datetime or pd.Timestamp, or a timedelta.")
         return value.item()
     return value
 
 
 def _check_present(value: Any) -> Any:
     if value is None or type(value).__name__ in _MISSING:
-        raise _NoLiteral("a missing value, which equals nothing; leave it out (Series.dropna()).")
+        raise _NoLiteral("a missing value, which equals nothing; remove it (Series.dropna()).")
     return value
 
 
 def _advice(value: object) -> str:
     if is_list(value) or isinstance(value, Mapping):
-        return "a collection where one value is meant; a list stands only after IN, as in `id IN :ids`."
+        return "a collection, but one value is needed here; use a list only after IN, as in `id IN :ids`."
     return (
-        f"a {type(value).__name__} has no SQL literal here; give a str, int, float, bool, None, aware datetime, "
-        f"timedelta or bytes, such as str(value)."
+        f"a {type(value).__name__} has no SQL literal here; pass a str, int, float, bool, None, aware datetime, "
+        f"timedelta or bytes, for example str(value)."
     )
 
 
 def _string(value: str) -> str:
     if _SURROGATE.search(value):
-        raise _NoLiteral("it holds half of a surrogate pair, which UTF-8 cannot carry.")
+        raise _NoLiteral("it has half of a surrogate pair, which UTF-8 cannot encode.")
     return "'" + str.__str__(value).replace("'", "''") + "'"
 
 
@@ -130,35 +131,34 @@ def _bool(value: bool) -> str:
 
 def _int(value: int) -> str:
     if not _INT_MIN <= value <= _INT_MAX:
-        raise _NoLiteral(
-            "outside of what the server holds exactly (-2^63 to 2^64-1); beyond, it would round to a float."
-        )
+        raise _NoLiteral("outside of the server's exact range (-2^63 to 2^64-1); it would be rounded to a float.")
     return _parenthesize_negative(int.__repr__(value))
 
 
 def _float(value: float) -> str:
     if math.isnan(value):
-        raise _NoLiteral(
-            "NaN equals nothing, so nothing would be found; leave it out, or give None where NULL is meant."
-        )
+        raise _NoLiteral("NaN equals nothing, so no row would match; remove it, or pass None for NULL.")
     if math.isinf(value):
         return f"CAST('{float.__repr__(value)}' AS DOUBLE)"
     return _parenthesize_negative(float.__repr__(value))
 
 
 def _parenthesize_negative(number: str) -> str:
-    # x -:n must not become the comment x --5, x<:n not the operator <-, and :n::bigint must cast the whole number.
+    # Otherwise x -:n becomes the comment x --5, x<:n has the operator <-, and :n::bigint casts only the digits.
     return f"({number})" if number.startswith("-") else number
 
 
 def _datetime(value: datetime) -> str:
-    """Return a literal of the tables' own zone; the year range of Python fits microseconds, not nanoseconds."""
+    """Return a literal in UTC, as in the tables.
+
+    Microseconds hold all years of a datetime, but nanoseconds do not, so they are used only if necessary.
+    """
     if value.utcoffset() is None:
-        raise _NoLiteral("a datetime without a zone; say which, for instance value.replace(tzinfo=timezone.utc).")
+        raise _NoLiteral("a datetime without a zone; add one, for example value.replace(tzinfo=timezone.utc).")
     try:
         text = value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
     except (OverflowError, ValueError) as error:
-        raise _NoLiteral("its moment in UTC lies outside of the years 1 to 9999.") from error
+        raise _NoLiteral("in UTC it is outside of the years 1 to 9999.") from error
     nanoseconds = getattr(value, "nanosecond", 0)
     unit, digits = ("Nanosecond", f"{nanoseconds:03}") if nanoseconds else ("Microsecond", "")
     return f"arrow_cast('{text}{digits}Z', 'Timestamp({unit}, Some(\"+00:00\"))')"
@@ -167,12 +167,12 @@ def _datetime(value: datetime) -> str:
 def _timedelta(value: timedelta) -> str:
     """Return an interval in its smallest unit only.
 
-    Servers of 1.6 subtract no Duration from a time, and an interval of 1 day is not equal to one of 24 hours.
+    Servers of 1.6 cannot subtract a Duration from a time, and an interval of 1 day is not equal to one of 24 hours.
     """
     microseconds = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
     nanoseconds = microseconds * 1000 + getattr(value, "nanoseconds", 0)
     if not _INT_MIN <= nanoseconds < 2**63:
-        raise _NoLiteral("the server holds intervals of up to 292 years.")
+        raise _NoLiteral("too long; the server supports intervals of up to 292 years.")
     for size, unit in ((1_000_000_000, "seconds"), (1000, "microseconds")):
         if nanoseconds % size == 0:
             return f"(INTERVAL '{nanoseconds // size} {unit}')"
@@ -183,7 +183,7 @@ def _bytes(value: bytes | bytearray | memoryview) -> str:
     return f"X'{bytes(value).hex()}'"
 
 
-# bool before int, whose subclass it is
+# bool before int, because it is a subclass of int
 _KINDS: tuple[tuple[Any, str, Callable[[Any], str]], ...] = (
     (str, "str", _string),
     (bool, "bool", _bool),
@@ -197,11 +197,11 @@ _KINDS: tuple[tuple[Any, str, Callable[[Any], str]], ...] = (
 
 def _elements(values: Any, name: str) -> list[Any]:
     if not is_list(values):
-        raise ParameterError(f":{name} is {_shorten(values)}, and IN takes a list: give [value].")
+        raise ParameterError(f":{name} is {_shorten(values)}, but IN needs a list: pass [value].")
     if getattr(values, "ndim", 1) != 1:
-        raise ParameterError(f":{name} has {values.ndim} dimensions; give one column, such as frame['id'].")
+        raise ParameterError(f":{name} has {values.ndim} dimensions; pass one column, such as frame['id'].")
     for method in ("to_pylist", "to_list", "tolist"):
-        # numpy's own lists of times are bare integers
+        # numpy would convert times to plain integers
         if hasattr(values, method) and getattr(getattr(values, "dtype", None), "kind", "") not in "mM":
             return list(getattr(values, method)())
     return list(values)

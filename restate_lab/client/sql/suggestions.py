@@ -1,4 +1,4 @@
-"""The nearest real name for a table, column or function that the server does not know."""
+"""Suggest similar names for a table, column or function that the server does not have."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def add_suggestions(
     *,
     version: str,
 ) -> QueryRefused:
-    """Return UnknownName with the nearest names where a name is unknown, else the error as it is.
+    """Return UnknownName with the most similar names if a name is unknown, otherwise the unchanged error.
 
-    ``tables`` and ``functions`` give the names that the server has; they are called only when needed. ``version`` is
-    the server's, for the message.
+    ``tables`` and ``functions`` return the names that the server has; they are called only when needed. ``version`` is
+    the server's version, for the message.
     """
     if found := _TABLE.search(error.reason):
         return _unknown_name("table", found[1], tables(), error, version)
@@ -44,9 +44,9 @@ def add_suggestions(
 
 def _unknown_name(kind: str, name: str, known: Iterable[str], error: QueryRefused, version: str) -> UnknownName:
     nearest = _nearest_names(name, [candidate.strip() for candidate in known if candidate.strip()])
-    advice = f"nearest: {', '.join(nearest)}" if nearest else "lab.tables() lists what there is"
+    advice = f"nearest: {', '.join(nearest)}" if nearest else "lab.tables() lists all tables and columns"
     far = not any(difflib.get_close_matches(_last_part(name), [_last_part(each)], cutoff=_CLOSE) for each in nearest)
-    text = " A text stands in single quotes." if kind == "column" and far else ""
+    text = " Write a text in single quotes." if kind == "column" and far else ""
     quoted = ' Names in double quotes are case-sensitive; "ID" is not id.' if '"' in name else ""
     return UnknownName(
         f"there is no {kind} {name} on this server, restate {version} ({advice}).{quoted or text}",
@@ -58,7 +58,7 @@ def _unknown_name(kind: str, name: str, known: Iterable[str], error: QueryRefuse
 
 
 def _nearest_names(name: str, known: list[str]) -> list[str]:
-    """Return up to three names, best first: compared without their table, shown with their own spelling."""
+    """Return up to three names, best first; they are compared without their table and returned unchanged."""
     wanted = _last_part(name)
     spelled = {_last_part(candidate): candidate for candidate in reversed(known)}
     close = difflib.get_close_matches(wanted, list(spelled), n=3, cutoff=_CLOSE)

@@ -1,7 +1,7 @@
-"""Split SQL into tokens the way a Restate server does.
+"""Split SQL into tokens as a Restate server does, as far as the checks and ``:name`` parameters need.
 
-Only as finely as the checks and ``:name`` parameters need. Each token is found by one compiled pattern whose
-repetitions are possessive, so the time grows with the length of the statement, whatever stands in it.
+One compiled pattern finds each token. Its repetitions are possessive, so the time is linear in the length of the
+statement, for any content.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from restate_lab.errors import StatementError
 
 __all__ = ["Token", "place", "tokens"]
 
-MAX_TOKENS = 100_000  # bounds the time of all checks; a list of plain literals is one token
+MAX_TOKENS = 100_000  # limits the time of all checks; a list of plain literals is one token
 
 
 class Token(NamedTuple):
-    """A piece of a statement that means something; blanks and comments are left out.
+    """A piece of a statement; blanks and comments are omitted.
 
-    ``kind`` is one of word, param, string, name (a quoted identifier), number, items, open, close, comma, semicolon
-    operator and other. Items are a run of plain literals and words, each with the comma after it, as long lists have
-    them.
-    ``text`` is empty for strings and items, which may be long; upper case for words; without the colon for parameters.
+    ``kind`` is one of ``word`` (a keyword or plain name), param, string, name (a quoted identifier), number, items,
+    open, close, comma, semicolon, cast, operator and other. Items are a sequence of plain literals and names, each with
+    the comma after it, as in a long list. ``text`` is empty for strings and items, which can be long. It is in upper
+    case for keywords and plain names, and without the colon for parameters.
     """
 
     kind: str
@@ -32,7 +32,7 @@ class Token(NamedTuple):
     end: int
 
 
-# The server takes every character beyond ASCII for a letter. Such a class is compiled fast by what is not in it.
+# For the server, every character beyond ASCII is a letter. A negated class for that compiles fast.
 _LETTER = r"[^\x00-@\[-^`{-\x7f]"
 _WORD = rf"{_LETTER}[^\x00-\#%-/:-@\[-^`{{-\x7f]*+"  # digits and $ too
 _PATTERN = re.compile(
@@ -61,18 +61,18 @@ _PATTERN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
-# Any other operator takes the signs of a comment after it as its own, on some servers or on all.
+# On some servers or on all, every other operator absorbs the characters of a comment directly after it.
 _ENDS_BEFORE_COMMENT = re.compile(r"[=+*/^]+|!=")
 _SKIPPED = {"blank", "line"}
 _SILENT = {"string", "items"}
 
 
 def tokens(statement: str) -> Iterator[Token]:
-    """Give the tokens of a statement in order.
+    """Yield the tokens of a statement in order.
 
     Raises:
-        StatementError: a string, quoted name or comment has no end (the message says where it begins), or there are
-            more than ``MAX_TOKENS``.
+        StatementError: a string, quoted name or comment has no end (the message has its beginning), or there are more
+            than ``MAX_TOKENS`` tokens.
     """
     at, end, match_at, left = 0, len(statement), _PATTERN.match, MAX_TOKENS
     while at < end:
@@ -97,7 +97,7 @@ def tokens(statement: str) -> Iterator[Token]:
 
 
 def place(statement: str, at: int) -> str:
-    """Return where a position is, for messages: "line 2, column 14"."""
+    """Return a position for messages, such as "line 2, column 14"."""
     line = statement.count("\n", 0, at) + 1
     return f"line {line}, column {at - statement.rfind(chr(10), 0, at)}"
 
@@ -131,8 +131,8 @@ def _check_glue(statement: str, start: int, end: int) -> None:
     comment = statement[end : end + 2]
     if comment in {"--", "/*"} and not _ENDS_BEFORE_COMMENT.fullmatch(statement, start, end):
         raise StatementError(
-            f"the comment at {place(statement, end)} directly follows an operator, and a server may take it for a "
-            f"part of that. Put a blank before {comment}."
+            f"the comment at {place(statement, end)} directly follows an operator, so a server may read it as a part "
+            f"of the operator. Put a blank before {comment}."
         )
 
 
@@ -144,6 +144,6 @@ def _unclosed_error(statement: str, start: int, what: str) -> StatementError:
 
 def _size_error(statement: str, start: int) -> StatementError:
     return StatementError(
-        f"the statement has more than {MAX_TOKENS:,} words and signs (at {place(statement, start)}); "
-        f"give long lists as a parameter: IN :values."
+        f"the statement has more than {MAX_TOKENS:,} tokens (at {place(statement, start)}); "
+        f"pass a long list as a parameter: IN :values."
     )

@@ -1,1 +1,1 @@
-"""The sample services of the demo, written as a user would write them."""
+"""The sample services of the demo, written like the services of a user."""

@@ -1,7 +1,7 @@
 """The weather agent, the language model that it calls, and the weather service that is its tool.
 
-Model and weather are stand-ins: they work offline and give the same response every time. The weather service fails for
-Denver until someone repairs it (``demo.fix``).
+Model and weather service are simulated: they work offline and always give the same response. The weather service fails
+for Denver until the user repairs it with ``demo.fix``.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ __all__ = ["Message", "Reply", "WeatherDown", "agent", "complete", "current_weat
 THINKING = 0.1  # seconds
 SKIES = ("sunny", "cloudy", "light rain", "windy", "clear")
 
-# Short waits and many of them: whoever looks sees it retrying, also hours later, and a fix shows within seconds.
+# Many attempts with short waits: the invocation keeps retrying for hours, and a fix takes effect within seconds.
 PATIENT = InvocationRetryPolicy(
     initial_interval=timedelta(milliseconds=400),
     exponentiation_factor=1.2,
@@ -33,7 +33,7 @@ agent = Service("agent", description="Answers questions about the weather", invo
 
 @agent.handler()
 async def run(ctx: Context, prompt: str) -> str:
-    """Ask the model, call the tool it wants, and ask again until it answers."""
+    """Call the model, then the tool that it requests, and repeat until the model returns an answer."""
     messages: list[Message] = [{"role": "user", "content": prompt}]
     while True:
         reply: Reply = await ctx.run_typed("Call LLM", complete, messages=messages)
@@ -51,14 +51,14 @@ class Message(TypedDict):
 
 
 class Reply(TypedDict):
-    """What the model says: an answer, or the city whose weather it wants to know first."""
+    """A reply of the model: an answer, or the city whose weather it needs first."""
 
     answer: str | None
     wants_weather_of: str | None
 
 
 async def complete(messages: list[Message]) -> Reply:
-    """Return the model's next words."""
+    """Return the model's next reply."""
     await asyncio.sleep(THINKING)
     city = _city(messages[0]["content"])
     if city is None:
@@ -74,14 +74,14 @@ def _city(prompt: str) -> str | None:
 
 
 class WeatherDown(Exception):
-    """The weather service does not answer."""
+    """The weather service does not respond."""
 
 
 def current_weather(city: str) -> str:
-    """Return the weather of a city: made up, but always the same.
+    """Return the invented weather of a city; it is always the same.
 
     Raises:
-        WeatherDown: for Denver, as long as the problem "weather" is not fixed.
+        WeatherDown: the city is Denver, and the problem "weather" is not fixed.
 
     """
     if city == "Denver" and not is_fixed("weather"):

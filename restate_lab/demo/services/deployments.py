@@ -1,4 +1,4 @@
-"""The deployments of the demo: ``python -m restate_lab.demo.services.deployments --fd N`` serves them."""
+"""The deployments of the demo; start them with ``python -m restate_lab.demo.services.deployments --fd N``."""
 
 from restate_lab.demo.services.agent import agent
 from restate_lab.demo.services.orders.orders import orders
@@ -22,7 +22,7 @@ DEPLOYMENTS: Deployments = {
     ("returns", "2"): (returns_2,),
 }
 UNAVAILABLE = {"courier": (502, b"no healthy upstream")}
-"""Path → the response of the proxy in front of services that are gone."""
+"""Path → the response of the simulated proxy in front of services that do not run."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A small shop: the stock of each product (a virtual object), and each order from basket to payment (a workflow)."""
+"""A small shop: the stock of each product is a virtual object, and each order until its payment is a workflow."""
 
 from datetime import timedelta
 from typing import TypedDict
@@ -15,12 +15,12 @@ from restate import (
 
 __all__ = ["checkout", "inventory", "reserve"]
 
-inventory = VirtualObject("Inventory", description="What is on hand of one product")
+inventory = VirtualObject("Inventory", description="The stock of one product")
 
 
 @inventory.handler()
 async def restock(ctx: ObjectContext, pieces: int) -> int:
-    """Add pieces; return how many are on hand."""
+    """Add pieces; return the number in stock."""
     on_hand = await _on_hand(ctx) + pieces
     ctx.set("on_hand", on_hand)
     return on_hand
@@ -28,7 +28,7 @@ async def restock(ctx: ObjectContext, pieces: int) -> int:
 
 @inventory.handler()
 async def reserve(ctx: ObjectContext, pieces: int) -> int:
-    """Take pieces for an order; return how many are left, or fail for good when there are too few."""
+    """Take pieces for an order and return the remaining number; fail with a TerminalError if there are too few."""
     on_hand = await _on_hand(ctx)
     if pieces > on_hand:
         raise TerminalError(f"only {on_hand} of {ctx.key()} on hand, {pieces} wanted", status_code=409)
@@ -38,7 +38,7 @@ async def reserve(ctx: ObjectContext, pieces: int) -> int:
 
 @inventory.handler(kind="shared")
 async def on_hand(ctx: ObjectSharedContext) -> int:
-    """Return how many pieces are on hand."""
+    """Return the number of pieces in stock."""
     return await _on_hand(ctx)
 
 
@@ -46,12 +46,12 @@ async def _on_hand(ctx: ObjectContext | ObjectSharedContext) -> int:
     return await ctx.get("on_hand", type_hint=int) or 0
 
 
-# Whoever waits for a customer is suspended after a second, and costs nothing while it waits.
+# A workflow that waits for a customer is suspended after a second and then uses no resources.
 checkout = Workflow("Checkout", description="One order, until it is paid", inactivity_timeout=timedelta(seconds=1))
 
 
 class Basket(TypedDict):
-    """What a customer wants."""
+    """A product and the number of pieces that a customer orders."""
 
     product: str
     pieces: int
@@ -77,7 +77,7 @@ async def pay(ctx: WorkflowSharedContext, payment: str) -> None:
 
 @checkout.handler()
 async def stage(ctx: WorkflowSharedContext) -> str:
-    """Return how far the order is."""
+    """Return the current stage of the order."""
     return await ctx.get("stage", type_hint=str) or "unknown"
 
 

@@ -1,4 +1,4 @@
-"""The stories by name."""
+"""The demo's stories by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The story of a first look: agents, a stock and orders, of which one retries, one failed and one waits."""
+"""A short story for a first look: agents, stock and orders; one invocation retries, one failed, and one waits."""
 
 from __future__ import annotations
 

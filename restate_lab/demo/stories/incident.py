@@ -1,7 +1,7 @@
-"""The full incident: an order system on a bad day, with every fault that the doctor should find.
+"""The full incident: an order system with every fault that the doctor should find.
 
-Each part below is one fault. The tables say which roles are faults and what was planted; ``steps.ids`` says who plays
-them. Everything stays as it is for hours, and retries go on.
+Each part below plants one fault. The tables describe the fault of each role. ``steps.ids`` returns the ids of a role.
+The faults remain for hours, and retries continue.
 """
 
 from __future__ import annotations
@@ -16,53 +16,53 @@ Part = tuple[StoryStep, ...]
 
 FAULTS = MappingProxyType(
     {
-        "storm_503": "a retry storm in the step “charge card”: the provider answers 503",
+        "storm_503": "a retry storm in the step “charge card”: the provider responds with 503",
         "storm_timeout": "the same storm with another message: a gateway of the provider times out",
-        "agent_denver": "the weather agent retries one step, alone and quickly",
-        "hot_key_holder": "holds the key Account/acme-retail and waits for an auditor who never signs",
+        "agent_denver": "one invocation of the weather agent that retries one step at short intervals",
+        "hot_key_holder": "holds the key Account/acme-retail and waits for a signature that never arrives",
         "deadlock_pair": "two warehouses that hold their keys and wait for each other",
         "deadlock_ring": "three warehouses, each waiting for the next",
         "deadlock_self": "a warehouse that waits for itself",
         "paused": "paused after three attempts: the bank has closed the account",
         "paused_by_hand": "paused by an operator while it was retrying",
-        "forgotten_awakeable": "suspended on an awakeable that nobody resolves",
+        "forgotten_awakeable": "suspended on an awakeable that is never resolved",
         "pinned_to_removed": "retrying on a deployment that was removed (RT0011)",
-        "asleep_on_removed": "asleep and bound to the removed deployment: fails when it wakes",
-        "unreachable": "retrying on a deployment that nobody answers for (RT0010)",
-        "mismatch": "has a journal that the code, replaced below it, cannot follow (RT0016)",
-        "declined": "failed for good: cards declined, each message with its own order and request",
-        "bad_address": "failed for good: postal codes without a carrier, each its own",
-        "slow": "took seconds in a handler whose work should take moments",
+        "asleep_on_removed": "asleep and pinned to the removed deployment: will fail when it wakes up",
+        "unreachable": "retrying on a deployment that does not respond (RT0010)",
+        "mismatch": "has a journal that does not match the replaced code (RT0016)",
+        "declined": "failed permanently: cards declined; each message has a different order and request",
+        "bad_address": "failed permanently: no carrier for the postal code; each postal code is different",
+        "slow": "took seconds in a handler that should take milliseconds",
     }
 )
-"""Role → what was planted: every cause that a person on call wants to be told."""
+"""Role → the planted fault: every cause that the doctor must report to the person on call."""
 
 VICTIMS = MappingProxyType(
     {
         "storm_caller": "orders that wait for a charge of the storm",
         "hot_key_opener": "called the holder of the hot key",
-        "hot_key_queue": "the queue behind the holder of the hot key",
-        "hot_key_caller": "bills that wait for a place in that queue",
-        "deadlock_pair_blocked": "the calls that the pair waits for",
-        "deadlock_ring_blocked": "the calls that the ring waits for",
-        "deadlock_self_blocked": "the call that the one waits for",
+        "hot_key_queue": "wait for the hot key",
+        "hot_key_caller": "bills that wait for a call in that queue",
+        "deadlock_pair_blocked": "the calls that the deadlocked pair waits for",
+        "deadlock_ring_blocked": "the calls that the deadlocked ring waits for",
+        "deadlock_self_blocked": "the call that the deadlocked warehouse waits for",
     }
 )
-"""Role → how it suffers from a fault: not a cause, but rightly named with one."""
+"""Role → how a fault blocks it; these are not causes, but the doctor can list them with one."""
 
 NOTES = MappingProxyType(
     {
-        "forgotten_promise": "a workflow whose customer has not paid yet: like any other, only older every hour",
+        "forgotten_promise": "a workflow whose customer has not paid yet",
         "rendering": "runs one step for days",
-        "drained_deployment": "an old release that nothing needs any more",
-        "pinning_deployment": "an old release that is still needed",
-        "on_old_deployment": "needs it",
-        "big_journal": "a long journal, and a large state under its key",
+        "drained_deployment": "an old release without pinned invocations",
+        "pinning_deployment": "an old release that still has a pinned invocation",
+        "on_old_deployment": "is pinned to this old release",
+        "big_journal": "a long journal, and a large state of its key",
         "booked_twice": "one idempotency key, two targets",
         "restarted": "killed and restarted as new, twice",
     }
 )
-"""Role → what is worth knowing and not wrong. A role that is in none of the tables is everyday work."""
+"""Role → a fact worth knowing that is not a fault. A role that is not in the three tables is normal work."""
 
 
 def _charge(role: str, number: int, card: str, reaches: str, fails_with: str | None = None) -> Send:
@@ -102,7 +102,7 @@ EVERYDAY: Part = (
     Send("restock_tomorrow", "Inventory/lamp/restock", 20, "scheduled", delay="1day"),
     *repeat(6, lambda n: _place(f"order_{n}", 1000 + n, "tok_visa", "succeeded")),
     Send("cooling_off", "Orders/cool_off", "ord-1001", "suspended"),
-    # The client tried again with another spelling of the account: same key, booked twice.
+    # The client retried with another spelling of the account: the same idempotency key was booked twice.
     Send("booked_twice_1", "Account/globex/debit", 9900, "succeeded", idempotency_key="transfer-2026-11-0042"),
     Send("booked_twice_2", "Account/globex-eu/debit", 9900, "succeeded", idempotency_key="transfer-2026-11-0042"),
     Send("big_journal", "Account/initech/import_history", 150, "succeeded"),
@@ -134,7 +134,7 @@ DEADLOCKS: Part = (
     _transfer("deadlock_ring_3", "tallinn", "oslo"),
     _transfer("deadlock_self", "porto", "porto"),
 )
-# They are called when the trucks are loaded, two seconds later.
+# These calls start when the trucks are loaded, two seconds later.
 BLOCKED: Part = (
     *repeat(2, lambda n: Child(f"deadlock_pair_blocked_{n}", f"deadlock_pair_{n}", "pending")),
     *repeat(3, lambda n: Child(f"deadlock_ring_blocked_{n}", f"deadlock_ring_{n}", "pending")),
@@ -207,7 +207,7 @@ ENDING: Part = (
 )
 
 INCIDENT: Part = (
-    # First all that needs time, then what waits for it.
+    # First the steps that take time, then the steps that depend on them.
     *(*DEPLOYMENTS, *DEADLOCKS, *EVERYDAY, *SLOW, *STORM, *HOT_KEY, *PAUSED, *FORGOTTEN, *REMOVED, *UNREACHABLE),
     *(*MISMATCH, *FAILURES, *ENDS, *OLD_RELEASE, *BLOCKED, *PAUSE, *REPLACE, *REMOVE, *ENDING),
 )

@@ -1,4 +1,4 @@
-"""Play a story on a cluster, wait until everything stands as it should, and remember who is who."""
+"""Play a story on a cluster, wait until all invocations have the expected status, and save the ids of the roles."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from restate_lab.errors import TimedOut
 __all__ = ["play", "read_roles"]
 
 ROLES = "roles.json"
-SETTLED_WITHIN = 60.0  # seconds; three are usual
+SETTLED_WITHIN = 60.0  # seconds; usually it takes three
 
 
 def play(api: Api, story: Sequence[StoryStep], folder: Path) -> dict[str, str]:
-    """Play a story and return role → id, which is also written to ``roles.json`` in ``folder``.
+    """Play a story and return role → id; write the same to ``roles.json`` in ``folder``.
 
-    A folder that was kept has been played on: its roles come back, and nothing is sent.
+    If ``folder`` already has roles, return them and send nothing.
 
     Raises:
         TimedOut: an invocation did not reach its status within a minute.
@@ -39,7 +39,7 @@ def play(api: Api, story: Sequence[StoryStep], folder: Path) -> dict[str, str]:
 
 
 def read_roles(folder: Path) -> dict[str, str]:
-    """Return the roles that were played in a folder; empty where none were."""
+    """Return role → id from a folder, or an empty dict if no story was played there."""
     path = folder / ROLES
     return dict(json.loads(path.read_text())) if path.is_file() else {}
 
@@ -55,13 +55,13 @@ def _wait_until_settled(api: Api, steps: dict[str, StoryStep]) -> None:
                 f"{step.role} is {now.get(id_, 'unknown')}, not {_expected_status(step)}"
                 for id_, step in waiting.items()
             )
-            raise TimedOut(f"the demo's story did not settle within {format_duration(SETTLED_WITHIN)}: {late}")
+            raise TimedOut(f"the demo's invocations were not ready within {format_duration(SETTLED_WITHIN)}: {late}")
         if waiting:
             time.sleep(0.1)
 
 
 def _statuses(api: Api, steps: dict[str, StoryStep]) -> dict[str, str]:
-    """Return the status of each, with the code it fails with for those where that matters."""
+    """Return the status of each invocation; for steps with ``fails_with``, also the error code."""
     codes = api.failure_codes(failing) if (failing := [id_ for id_, step in steps.items() if step.fails_with]) else {}
     return {id_: f"{status} {codes.get(id_, '')}".rstrip() for id_, status in api.statuses(steps).items()}
 

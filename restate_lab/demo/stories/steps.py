@@ -1,8 +1,7 @@
-"""The steps of which a story consists: each does one thing to the cluster, and its result gets a role.
+"""The steps of a story: each step changes the cluster, and its result gets a role.
 
-A story is data. Another one, or a longer one, is another tuple of steps; a new kind of step is another class with
-``act``. ``after`` says for roles (also for those that several play) in which status they must be before the step is
-taken.
+A story is a tuple of steps. For a new kind of step, add a class with the method ``act``. ``after`` maps roles to the
+status that their invocations must have before the step begins.
 """
 
 from __future__ import annotations
@@ -21,30 +20,30 @@ from restate_lab.errors import TimedOut
 
 __all__ = ["Act", "Child", "Deploy", "Remove", "Send", "StoryStep", "ids", "repeat"]
 
-WITHIN = 30.0  # seconds; two are usual
+WITHIN = 30.0  # seconds; usually it takes two
 _NUMBERED = re.compile(r"(.+)_(\d+)")
 
 
 class StoryStep(Protocol):
-    """Something that is done to the cluster; what it makes (mostly an invocation) gets a role.
+    """A change to the cluster; its result (usually an invocation) gets a role.
 
-    A later step of the same role takes the place of the earlier one: the invocation is to stay where that one says.
+    A later step with the same role replaces the earlier one, and its ``reaches`` is the final status.
     """
 
     @property
     def role(self) -> str:
-        """Return the name under which the story knows what the step makes."""
+        """Return the role of the result."""
 
     @property
     def reaches(self) -> str | None:
-        """Return the status in which the invocation stays; None where it is not an invocation."""
+        """Return the final status of the invocation, or None if the result is not an invocation."""
 
     @property
     def fails_with(self) -> str | None:
-        """Return the Restate error code that its attempts end with, where that is worth waiting for."""
+        """Return the Restate error code to wait for, or None."""
 
     def act(self, api: Api, roles: Mapping[str, str]) -> str:
-        """Do it and return the id of what it made; ``roles`` has the ids of the steps before."""
+        """Do the step and return the id of its result; ``roles`` has the ids of earlier steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +58,21 @@ class Send:
     idempotency_key: str | None = None
     fails_with: str | None = None
 
-    def act(self, api: Api, roles: Mapping[str, str]) -> str:  # noqa: ARG002 - a send needs no step before it
-        """Send it."""
+    def act(self, api: Api, roles: Mapping[str, str]) -> str:  # noqa: ARG002 - does not use earlier steps
+        """Send the request."""
         return api.send(self.handler, self.body, delay=self.delay, idempotency_key=self.idempotency_key)
 
 
 def repeat(count: int, member: Callable[[int], StoryStep]) -> tuple[StoryStep, ...]:
-    """Return several steps of one sort, made from their numbers 1, 2, …; ``ids`` finds "role_1", … again."""
+    """Return ``count`` steps, created from the numbers 1, 2, …; ``ids`` finds their roles "role_1", …."""
     return tuple(member(number) for number in range(1, count + 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Deploy:
-    """Register the services at ``path``, beside the sample services, in a release; the role is the deployment's.
+    """Register one release of the services at ``path`` as a deployment, which gets the role.
 
-    Another release at a path that is known replaces the code below invocations that have begun with the other.
+    Another release at the same path replaces the code of invocations that are already in progress.
     """
 
     role: str
@@ -84,7 +83,7 @@ class Deploy:
     fails_with: None = None
 
     def act(self, api: Api, roles: Mapping[str, str]) -> str:
-        """Register it."""
+        """Register the deployment."""
         _wait_for_statuses(api, roles, self.after)
         home = next(uri for uri in api.deployments().values() if urlsplit(uri).path == "/")
         return api.register(urljoin(home, self.path), force=True, headers={RELEASE_HEADER: self.release})
@@ -92,7 +91,7 @@ class Deploy:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Remove the deployment of a role, whatever is bound to it; the role stays that of the removed one."""
+    """Remove the deployment of a role, even if invocations are pinned to it; the role keeps its id."""
 
     role: str
     after: Mapping[str, str] = field(default_factory=dict)
@@ -100,7 +99,7 @@ class Remove:
     fails_with: None = None
 
     def act(self, api: Api, roles: Mapping[str, str]) -> str:
-        """Remove it."""
+        """Remove the deployment."""
         _wait_for_statuses(api, roles, self.after)
         api.remove(roles[self.role])
         return roles[self.role]
@@ -108,9 +107,9 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Do something to the invocation ``of`` a role: "kill", "cancel", "pause", "resume" or "restart-as-new".
+    """Change the invocation with the role ``of``; ``operation`` is "kill", "cancel", "pause" or "restart-as-new".
 
-    The role is that invocation's again, or the new one's after "restart-as-new".
+    The result is the same invocation, or the new invocation after "restart-as-new".
     """
 
     role: str
@@ -121,14 +120,14 @@ class Act:
     fails_with: str | None = None
 
     def act(self, api: Api, roles: Mapping[str, str]) -> str:
-        """Do it."""
+        """Do the operation."""
         _wait_for_statuses(api, roles, self.after)
         return api.act(self.operation, roles[self.of])
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """Wait for the first invocation that the one ``of`` another role calls, and give it a role of its own."""
+    """Wait for the first invocation that the invocation with the role ``of`` calls; it gets a role."""
 
     role: str
     of: str
@@ -136,23 +135,23 @@ class Child:
     fails_with: str | None = None
 
     def act(self, api: Api, roles: Mapping[str, str]) -> str:
-        """Look for it until it is there."""
-        _wait_until(lambda: bool(api.children(roles[self.of])), f"{self.of} called nobody")
+        """Wait for the called invocation."""
+        _wait_until(lambda: bool(api.children(roles[self.of])), f"{self.of} did not call another invocation")
         return api.children(roles[self.of])[0]
 
 
 def ids(roles: Mapping[str, str], role: str) -> list[str]:
-    """Return the ids of everyone who plays a role: that of ``role``, or those of ``role_1``, ``role_2``, … in order.
+    """Return all ids of a role: the id of ``role``, or the ids of ``role_1``, ``role_2``, … in order.
 
     Raises:
-        KeyError: nobody does; the message has the roles that are played.
+        KeyError: the role is unknown; the message lists the known roles.
 
     """
     if role in roles:
         return [roles[role]]
     players = {int(match[2]): id_ for each, id_ in roles.items() if (match := _match(each, role))}
     if not players:
-        raise KeyError(f"nobody plays {role!r}; there are {', '.join(sorted({_role(each) for each in roles}))}")
+        raise KeyError(f"unknown role {role!r}; choose from {', '.join(sorted({_role(each) for each in roles}))}")
     return [players[number] for number in sorted(players)]
 
 
@@ -169,12 +168,12 @@ def _role(name: str) -> str:
 def _wait_for_statuses(api: Api, roles: Mapping[str, str], after: Mapping[str, str]) -> None:
     wanted = {id_: status for role, status in after.items() for id_ in ids(roles, role)}
     if wanted:
-        _wait_until(lambda: api.statuses(wanted) == wanted, f"{dict(after)} did not come true")
+        _wait_until(lambda: api.statuses(wanted) == wanted, f"{dict(after)} was not reached")
 
 
 def _wait_until(is_true: Callable[[], bool], otherwise: str) -> None:
     deadline = time.monotonic() + WITHIN
     while not is_true():
         if time.monotonic() > deadline:
-            raise TimedOut(f"the demo's story did not go on: {otherwise} within {format_duration(WITHIN)}")
+            raise TimedOut(f"the demo's story stopped: {otherwise} within {format_duration(WITHIN)}")
         time.sleep(0.1)

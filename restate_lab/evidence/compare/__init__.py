@@ -1,4 +1,4 @@
-"""Compare two sources: what was created, removed or changed between two moments of one cluster."""
+"""Compare two sources: find everything that was created, removed or changed in a cluster between two times."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ __all__ = ["Comparison", "compare"]
 
 PARTS = ("invocations", "state", "deployments", "backlog")
 _FEW = 3
-_NAME_LENGTH = 48  # characters of a name in a line
-_REASON_LENGTH = 160  # characters of a reason in a line
+_NAME_LENGTH = 48  # characters of a name on a line
+_REASON_LENGTH = 160  # characters of a reason on a line
 _ACCENT = "#3c7d8c"
-_CARD_ROWS = 12  # rows of each frame that are shown; the frame has all
+_CARD_ROWS = 12  # rows of each frame that the card shows
 _CELL_WIDTH = 60
 _CARD_COLUMNS = {
     "invocations": ("id", "target", "change", "status_before", "status_after", "more_retries", "more_entries"),
@@ -36,32 +36,36 @@ _CARD_COLUMNS = {
     "backlog": ("target_service_name", "target_service_key", "waiting_before", "waiting_after", "oldest_wait_after"),
 }
 LIMIT = 200_000
-_CLOCKS = timedelta(seconds=1)  # by which the clocks of a cluster's nodes may differ
-_NO_SHARED_INVOCATION = Limitation("no invocation is in both: these may be two clusters, or all that was there is gone")
+_CLOCKS = timedelta(seconds=1)  # the maximum difference between the clocks of a cluster's nodes
+_NO_SHARED_INVOCATION = Limitation(
+    "no invocation is in both sources; they may be different clusters, or all earlier invocations were removed"
+)
 _NOT_COMPARED = ("part", "reason", "whole", "cut")
 Part = tuple[pd.DataFrame | None, list[Limitation]]
 
 
 def describe_sources(comparison: Comparison) -> str:
-    """Return which sources these are, and how far apart."""
+    """Return the names of the sources and the time between them."""
     later = format_age(comparison.before_at, comparison.after_at)
     names = [one_line(name, _NAME_LENGTH) for name in (comparison.before, comparison.after)]
     return f"{names[0]} → {names[1]}, {later} later, {format_timestamp(comparison.after_at)}"
 
 
 def verdict_of(comparison: Comparison) -> str:
-    """Return how much changed, in a line."""
+    """Return the number of changes on one line."""
     rows = comparison.invocations["change"].value_counts()
     changed = int(rows.sum()) - int(rows.get("created", 0)) - int(rows.get("removed", 0))
     parts = [
         f"{rows['created']:,} created" if "created" in rows else "",
         f"{rows['removed']:,} removed" if "removed" in rows else "",
-        f"{changed:,} moved on" if changed else "",
+        f"{changed:,} changed" if changed else "",
         plural(len(comparison.state), "value of state", "values of state") if len(comparison.state) else "",
         plural(comparison.deployments["name"].nunique(), "deployment or service", "deployments and services")
         if len(comparison.deployments)
         else "",
-        plural(int((comparison.backlog["more"] != 0).sum()), "key with another backlog", "keys with another backlog")
+        plural(
+            int((comparison.backlog["more"] != 0).sum()), "key with a changed backlog", "keys with a changed backlog"
+        )
         if _has_more(comparison.backlog)
         else "",
     ]
@@ -70,15 +74,15 @@ def verdict_of(comparison: Comparison) -> str:
 
 
 def summary_lines(comparison: Comparison) -> list[str]:
-    """Return the five lines: which sources, and one for each frame."""
+    """Return the five lines of the summary: the sources, and one line per frame."""
     return [describe_sources(comparison), *(f"{part}: {describe_part(comparison, part)}" for part in PARTS)]
 
 
 def describe_part(comparison: Comparison, part: str) -> str:
-    """Return what changed of one frame, in a line."""
+    """Return the changes of one frame on one line."""
     notes = comparison.not_compared[comparison.not_compared["part"] == part]
     if notes["whole"].any():
-        return f"not compared, {one_line(str(notes['reason'].iloc[0]), _REASON_LENGTH)}"
+        return f"not compared: {one_line(str(notes['reason'].iloc[0]), _REASON_LENGTH)}"
     text = _SUMMARIES[part](getattr(comparison, part))
     return f"{text} (not everything was compared)" if len(notes) else text
 
@@ -102,10 +106,10 @@ def _invocation_changes(frame: pd.DataFrame) -> Iterator[str]:
     retried = stayed[stayed["more_retries"].gt(0).fillna(value=False)]
     if len(retried):
         least = "at least " if retried["retries_at_least"].any() else ""
-        yield f"{len(retried):,} tried again, {least}{int(retried['more_retries'].sum()):,} times"
+        yield f"{len(retried):,} retried, {least}{int(retried['more_retries'].sum()):,} times"
     progressed = stayed[stayed["more_entries"].ne(0).fillna(value=False)]
     if len(progressed):
-        yield f"{len(progressed):,} with other journals ({int(progressed['more_entries'].sum()):+,} entries)"
+        yield f"{len(progressed):,} with a changed journal ({int(progressed['more_entries'].sum()):+,} entries)"
     if n := int((stayed["change"] == "deployment").sum()):
         yield f"{n:,} on another deployment"
 
@@ -139,7 +143,7 @@ def _describe_changed(kind: str, name: str, rows: pd.DataFrame) -> str:
 def _describe_backlog(frame: pd.DataFrame) -> str:
     before, after = (frame[name].sum() for name in ("waiting_before", "waiting_after"))
     if not _has_more(frame):
-        return f"nothing changed ({plural(int(after), 'call')} waiting)" if after else "nobody waits for a key"
+        return f"nothing changed ({plural(int(after), 'call')} waiting)" if after else "no call waits for a key"
     changed = frame[frame["more"].fillna(0) != 0]
     texts = (
         f"{one_line(f'{row.target_service_name}/{row.target_service_key}', _NAME_LENGTH)} {row.waiting_before:,} → "
@@ -168,12 +172,12 @@ def _most_frequent(values: pd.Series) -> str:
 
 
 def comparison_card(comparison: Comparison) -> str:
-    """Return the card as HTML; whatever came from a cluster is text."""
+    """Return the card as HTML; text from the clusters is escaped."""
     return render(
         "evidence/compare/card.html.j2",
         title=verdict_of(comparison),
         place=describe_sources(comparison),
-        lines=[f"not compared, {row['part']}: {row['reason']}" for row in comparison.not_compared.to_dict("records")],
+        lines=[f"not compared in {row['part']}: {row['reason']}" for row in comparison.not_compared.to_dict("records")],
         accent=_ACCENT,
         parts=[_card_part(comparison, part) for part in PARTS],
     )
@@ -200,7 +204,7 @@ def _cell_text(value: Any) -> str:
 @public
 @dataclass(frozen=True, repr=False, eq=False)
 class Comparison:
-    """What changed between two sources; ``compare()`` makes it, and says what is in the frames."""
+    """The changes between two sources; ``compare()`` returns it and documents the frames."""
 
     invocations: pd.DataFrame
     state: pd.DataFrame
@@ -214,17 +218,17 @@ class Comparison:
 
     @property
     def summary(self) -> str:
-        """Return what changed in five lines: of which sources, invocations, state, deployments, backlog."""
+        """Return the changes on five lines: sources, invocations, state, deployments, backlog."""
         return "\n".join(summary_lines(self))
 
     @property
     def verdict(self) -> str:
-        """Return all of it in a line."""
+        """Return the number of changes on one line."""
         return verdict_of(self)
 
     @property
     def where(self) -> str:
-        """Return which sources these are, and how far apart."""
+        """Return the names of the sources and the time between them."""
         return describe_sources(self)
 
     def __repr__(self) -> str:
@@ -242,44 +246,44 @@ class Comparison:
 def compare(
     before: Source, after: Source, /, *, limit: int | None = LIMIT, timeout: DurationInput | None = None
 ) -> Comparison:
-    """Compare two sources of one cluster, two frozen ones or a frozen and a live one, the earlier one first.
+    """Compare two sources of one cluster, the earlier one first: two frozen ones, or a frozen and a live one.
 
-    - ``invocations``: one row per run of an invocation that differs. A workflow, or a call with an idempotency key,
-      gets the same id again after a purge or expiry: the run before is then removed and the new one created, in
-      two rows with one id, and ``created_at`` tells them apart. ``id, target``; ``change``, the first that is true of:
-      created, removed, status (it has another), retries (more attempts), journal (more or fewer entries), deployment
-      (pinned to another); ``status_before, status_after, retry_count_before, retry_count_after``; ``more_retries``,
-      a lower bound where ``retries_at_least`` says so; ``journal_size_before, journal_size_after, more_entries,
-      pinned_deployment_id_before, pinned_deployment_id_after, created_at``; ``past_retention`` (of those that were
-      removed: whether their time was over, None where that is not known). ``attrs`` has how many are ``in_before``,
+    - ``invocations``: one row per run that differs. A workflow or a call with an idempotency key gets the same id again
+      after a purge or expiry. In this case there are two rows with one id, one for the removed run and one for the
+      created run, with different values of ``created_at``. Columns: ``id, target``; ``change``, the first that applies
+      of created, removed, status (changed), retries (more attempts), journal (more or fewer entries), deployment
+      (pinned to another one); ``status_before, status_after, retry_count_before, retry_count_after``; ``more_retries``
+      (a lower bound if ``retries_at_least`` is true); ``journal_size_before, journal_size_after, more_entries,
+      pinned_deployment_id_before, pinned_deployment_id_after, created_at``; ``past_retention`` (for removed ones:
+      whether their retention had passed, None if unknown). ``attrs`` has the number of runs ``in_before``,
       ``in_after`` and ``in_both``.
     - ``state``: one row per value of a virtual object or workflow that differs. ``service_name, service_key, scope,
-      key``; ``change`` (added, removed, changed); ``bytes_before, bytes_after, sha256_before, sha256_after``. Values
-      themselves are not read. Evidence without payloads has lengths alone.
-    - ``deployments``: one row per thing that differs of a deployment or service. ``kind`` (deployment, service),
+      key``; ``change`` (added, removed, changed); ``bytes_before, bytes_after, sha256_before, sha256_after``. The
+      values themselves are not read. Evidence without payloads has only lengths.
+    - ``deployments``: one row per changed field of a deployment or service. ``kind`` (deployment, service),
       ``name, change`` (added, removed, changed), ``what`` (the column), ``before, after``.
-    - ``backlog``: one row per key for which calls wait on either side, most change first. ``target_service_name,
+    - ``backlog``: one row per key with waiting calls on either side, the largest change first. ``target_service_name,
       target_service_key, scope, waiting_before, waiting_after, more, oldest_wait_before, oldest_wait_after``.
-    - ``not_compared``: one row per thing that could not be compared. ``part`` (the frame), ``reason``, ``whole``
-      (nothing of that frame was compared: it is empty for that reason alone), ``cut`` (by ``limit``).
+    - ``not_compared``: one row per limitation of the comparison. ``part`` (the frame), ``reason``, ``whole`` (true if
+      nothing of this frame was compared, so that it is empty), ``cut`` (caused by ``limit``).
 
-    ``summary`` says it in five lines, ``print()`` adds what was not compared. ``limit`` bounds how many rows are read
-    of one table of each source, None reads all; beyond it invocations that are completed on both sides are left out
-    first. What it cut is warned of (Truncated). ``timeout`` is for the whole call; None leaves each
-    statement to the connection's own limit.
+    ``summary`` has five lines, and ``print()`` adds the limitations. ``limit`` is the maximum number of rows that are
+    read from one table of each source; None reads all. If it is exceeded, invocations that are completed on both sides
+    are excluded first, with a warning (Truncated). ``timeout`` is for the whole call; with None, each statement has the
+    connection's own limit.
 
     Raises:
-        ArgumentError: ``before`` is later than ``after``, or ``limit`` is no number of rows.
+        ArgumentError: ``before`` is later than ``after``, or ``limit`` is not a number of rows.
         NotOnThisServer: a source is too old.
         TimedOut: not everything was read within ``timeout``.
-        RestateLabError: what the sources raise.
+        RestateLabError: any error of the sources.
     """
     for side in (before, after):
         check_supported(side, "compare()")
     sides = sides_of(before, after, limit=limit, timeout=timeout)
     if sides.before.now - sides.after.now > _CLOCKS:
         raise ArgumentError(
-            f"before is {sides.before.where}, which is later than after, {sides.after.where}: give the earlier one "
+            f"before is {sides.before.where}, which is later than after, {sides.after.where}: pass the earlier source "
             f"first, rl.compare(before, after)."
         )
     parts = {name: _compare_part(sides, *how) for name, how in _PARTS.items()}
@@ -289,8 +293,8 @@ def compare(
     cut = comparison.not_compared[comparison.not_compared["cut"]]
     if len(cut):
         warnings.warn(
-            "; ".join(f"{row.part}: not {row.reason}" for row in cut.itertuples()), Truncated, stacklevel=3
-        )  # of the caller of the decorated function
+            "; ".join(f"{row.part}: {row.reason}" for row in cut.itertuples()), Truncated, stacklevel=3
+        )  # point to the caller of the decorated function
     return comparison
 
 
@@ -308,13 +312,13 @@ _PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[[Sides], Any]
     ),
     "backlog": (objects.BACKLOG_NEEDS, objects.BACKLOG_COLUMNS, objects.compare_backlog),
 }
-"""Each frame with the columns that it needs on both sides, its own columns, and the function that makes it."""
+"""Each frame with the columns that it needs on both sides, its own columns, and the function that builds it."""
 
 
 def _compare_part(
     sides: Sides, needs: tuple[str, ...], columns: tuple[str, ...], compare_frames: Callable[[Sides], Part]
 ) -> tuple[pd.DataFrame, list[Limitation], bool]:
-    """Return a frame, what was not compared for it, and whether that is all of it."""
+    """Return a frame, its limitations, and whether nothing of it was compared."""
     frame: pd.DataFrame | None = None
     if missing := sides.missing(*needs):
         notes = [Limitation(missing)]

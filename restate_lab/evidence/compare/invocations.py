@@ -1,8 +1,7 @@
-"""Which invocations were created, were removed, or moved on between two sources.
+"""Compare the invocations of two sources: created, removed and changed ones.
 
-Workflows and calls with an idempotency key get the same id again after a purge or expiry, so what is compared is a run:
-(id, created_at). Another run of the same id is not the one before that moved on: that one is removed, and this one
-created.
+Workflows and calls with an idempotency key get the same id again after a purge or expiry, so the comparison is by run:
+(id, created_at). If an id has another run, the old run counts as removed, and the new run as created.
 """
 
 from __future__ import annotations
@@ -40,13 +39,13 @@ _OPTIONAL = {
 _RETRYING = (f"{_R}.id", f"{_R}.in_flight", f"{_R}.retry_count")
 _QUEUED = (f"{_Q}.entry_id", f"{_Q}.status", f"{_Q}.retry_attempts")
 _FAILURE = f"{_S}.completion_failure"
-# Where completion_failure cannot be read on both sides, the kinds of failure are not told apart on either.
+# If completion_failure cannot be read on both sides, the kinds of failure are not distinguished on either side.
 _ENDS = "CASE WHEN completion_result = 'success' THEN 'succeeded' ELSE 'failed' END"
-# The join begins with the few entries that are tried again: what stands first is what the server holds in memory.
+# The join begins with the few retrying entries, because the server keeps the first table in memory.
 _QUEUES = f"""(SELECT entry_id, CAST(retry_attempts AS BIGINT) AS retry_attempts, status = 'backing-off' AS waits
   FROM {_Q} WHERE status = 'backing-off' OR retry_attempts > 0) q RIGHT JOIN {_S} s ON s.id = q.entry_id"""  # noqa: S608
 _COUNT = f"SELECT count(*) AS n, count(*) FILTER (WHERE status <> 'completed') AS open FROM {_S}"  # noqa: S608
-# status is selected because it is filtered: 1.6.1 compares with another column otherwise.
+# status is selected because it is filtered: otherwise 1.6.1 compares another column.
 _FIRST = f"SELECT id, status FROM {_S} WHERE status <> 'completed' ORDER BY id LIMIT :limit"  # noqa: S608
 _PASSED = f"SELECT count(*) AS n FROM {_S} WHERE status = 'completed' AND created_at > :then"  # noqa: S608
 _OPEN, _SLICE, _IDS = "s.status <> 'completed'", "s.status <> 'completed' AND s.id <= :last", "s.id IN :ids"
@@ -54,7 +53,7 @@ _NOT_BEGUN = ("pending", "scheduled")
 
 
 def compare_invocations(sides: Sides) -> tuple[pd.DataFrame, list[Limitation]]:
-    """Return one row per invocation that differs, and what was not compared; needs ``NEEDS`` on both sides."""
+    """Return one row per invocation that differs, and the limitations; needs ``NEEDS`` on both sides."""
     before, after, notes = _read(sides)
     frame = _differences(before, after, sides.after)
     frame.attrs = {
@@ -85,7 +84,7 @@ def _read(sides: Sides) -> tuple[pd.DataFrame, pd.DataFrame, list[Limitation]]:
 
 
 def _read_parts(sides: Sides) -> tuple[pd.DataFrame, pd.DataFrame, list[Limitation]]:
-    """Compare what a part of a cluster has with the same invocations of the other side."""
+    """Read the invocations of a part of a cluster, and the same invocations from the other side."""
     first, other = (sides.before, sides.after) if sides.before.part else (sides.after, sides.before)
     mine = _read_all(sides, first)
     theirs = _with_runs_of(sides, other, mine.iloc[:0], mine)
@@ -93,18 +92,16 @@ def _read_parts(sides: Sides) -> tuple[pd.DataFrame, pd.DataFrame, list[Limitati
         everything, mine = len(mine), mine[mine["id"].isin(theirs["id"])]
         only = everything - len(mine)
         reason = (
-            f"both sides hold only a part ({first.part}; {other.part}): what was created or removed; "
-            f"{plural(only, 'invocation')}"
+            f"both sides contain only a part of the cluster ({first.part}; {other.part}), so created and removed "
+            f"invocations are unknown"
         )
-        return mine, theirs, [Limitation(f"{reason} in before's part alone")]
-    if first is sides.before:
-        limitation = Limitation(f"before holds only a part ({first.part}): what was created, and all that is not in it")
-        return mine, theirs, [limitation]
-    return (
-        theirs,
-        mine,
-        [Limitation(f"after holds only a part ({first.part}): what was removed, and all that is not in it")],
+        return mine, theirs, [Limitation(f"{reason}; {plural(only, 'invocation')} only in before's part excluded")]
+    role, change = ("before", "created") if first is sides.before else ("after", "removed")
+    limitation = Limitation(
+        f"{role} contains only a part of the cluster ({first.part}), so {change} invocations, and invocations outside "
+        f"of this part, are excluded"
     )
+    return (mine, theirs, [limitation]) if first is sides.before else (theirs, mine, [limitation])
 
 
 def _read_all(sides: Sides, side: ComparedSource) -> pd.DataFrame:
@@ -114,19 +111,19 @@ def _read_all(sides: Sides, side: ComparedSource) -> pd.DataFrame:
 def _runs(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with the column ``run``, which is unique: the id, and the milliseconds of ``created_at``.
 
-    Where ``created_at`` is not known, an id is one run.
+    If ``created_at`` is unknown, each id counts as one run.
     """
     created = _times(rows["created_at"])
     run = rows["id"].astype("object") + "@" + created.astype("int64").astype(str).astype("object")
     runs = rows.assign(created_at=created, run=run).drop_duplicates("run", keep="last", ignore_index=True)
-    if runs["id"].duplicated().any():  # attempts stand by id alone, and are those of the newest run
+    if runs["id"].duplicated().any():  # attempts have only an id, and belong to its newest run
         newest = runs.sort_values("created_at", kind="stable").drop_duplicates("id", keep="last").index
         runs["retry_count"] = runs["retry_count"].where(runs.index.isin(newest))
     return runs
 
 
 def _with_runs_of(sides: Sides, side: ComparedSource, frame: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows, and those of the runs of ``others``; of a run that is not there, the newest one of its id."""
+    """Return the rows with the rows of the runs in ``others``; if a run does not exist, the newest run of its id."""
     missing = others[~others["run"].isin(frame["run"])]
     parts = list(side.rows_of(_statement(sides, side, _IDS), missing["id"].unique()))
     if not parts:
@@ -159,33 +156,36 @@ FROM {source}{f" LEFT JOIN {_R} r ON r.id = s.id" if retrying else ""} WHERE {wh
 
 
 def _without_completed(sides: Sides, totals: Sequence[int]) -> Limitation:
-    text = f"of {max(totals):,} invocations, those that are completed on both sides (more than limit={sides.limit:,})"
+    text = (
+        f"{max(totals):,} invocations are more than limit={sides.limit:,}, so those that are completed on both sides "
+        f"are excluded"
+    )
     if not sides.has(f"{_S}.created_at"):
         return Limitation(text, cut=True)
     passed = sides.after.rows(_PASSED, then=sides.before.now)["n"].iloc[0]
-    return Limitation(f"{text}; {passed:,} of them were created and ended in between", cut=True)
+    return Limitation(f"{text}; {passed:,} excluded ones were created and completed between the two times", cut=True)
 
 
 def _only_first(count: int, limit: int | None) -> Limitation:
     return Limitation(
-        f"of {count:,} invocations that are not completed, all but the {limit:,} with the first ids, an even sample of "
-        "keys: allow more with limit=",
+        f"of {count:,} invocations that are not completed, only the {limit:,} with the first ids are compared (an even "
+        f"sample of keys); pass a higher limit=",
         cut=True,
     )
 
 
 def _limitations(sides: Sides) -> list[Limitation]:
-    """Return what is not distinguished or not compared because columns are missing."""
+    """Return the limitations that missing columns cause."""
     needed = (
-        ((_FAILURE,), "failed, cancelled and killed are not told apart"),
-        (_RETRYING, "retries; running, backing-off and ready are not told apart"),
-        ((f"{_S}.journal_size",), "journals"),
-        ((f"{_S}.pinned_deployment_id",), "pinned deployments"),
-        ((f"{_S}.created_at",), "runs with the same id are not told apart"),
+        ((_FAILURE,), "failed, cancelled and killed are not distinguished"),
+        (_RETRYING, "retries are not compared; running, backing-off and ready are not distinguished"),
+        ((f"{_S}.journal_size",), "journal sizes are not compared"),
+        ((f"{_S}.pinned_deployment_id",), "pinned deployments are not compared"),
+        ((f"{_S}.created_at",), "runs with the same id are not distinguished"),
     )
     notes = [Limitation(f"{what}: {lacking}") for needs, what in needed if (lacking := sides.missing(*needs))]
     return notes + [
-        Limitation(f"long back-offs of {side.role} show as ready: {_Q} is not there")
+        Limitation(f"long back-offs of {side.role} are shown as ready, because it has no {_Q}")
         for side in sides
         if side.has_vqueues and not side.columns.issuperset(_QUEUED)
     ]
@@ -221,7 +221,7 @@ def _differences(before: pd.DataFrame, after: pd.DataFrame, later: ComparedSourc
 
 
 def _more_entries(both: pd.DataFrame, is_created: pd.Series) -> pd.Series:
-    """Return how many entries came to each journal; what has not begun has none."""
+    """Return the number of new entries of each journal; an invocation that has not started has no entries."""
     begun = {side: ~both[f"status_{side}"].isin(_NOT_BEGUN) for side in ("before", "after")}
     sizes = {
         side: both[f"journal_size_{side}"].mask(both[f"journal_size_{side}"].isna() & ~begun[side], 0) for side in begun
@@ -230,10 +230,10 @@ def _more_entries(both: pd.DataFrame, is_created: pd.Series) -> pd.Series:
 
 
 def _more_retries(both: pd.DataFrame, is_created: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """Return how often each was tried again, as far as it shows, and whether that is a lower bound.
+    """Return the number of new attempts of each invocation, and whether this is a lower bound.
 
-    The first attempt counts as one. The server counts anew after progress, a suspension, or a move of the partition,
-    and forgets the count where nothing is tried.
+    The first attempt counts as one. The server restarts its count after progress, a suspension, or a move of the
+    partition, and deletes the count when there is no attempt.
     """
     count_before, count_after = both["retry_count_before"], both["retry_count_after"]
     fresh = (is_created | both["status_before"].isin(_NOT_BEGUN)) & count_before.isna()

@@ -1,6 +1,6 @@
-"""Which state, deployments and backlog differ between two sources.
+"""Compare the state, deployments and backlog of two sources.
 
-Values of state are compared by sha256, or by length alone where values cannot be read on both sides.
+Values of state are compared by sha256, or only by length if values cannot be read on both sides.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = [
 
 STATE_NEEDS = ("state.service_name", "state.service_key", "state.key", "state.value_length")
 MOST_BYTES = 256 << 20
-"""Bytes of values that are read for their sha256, on each side."""
+"""The maximum number of bytes of values per side that are compared by sha256."""
 STATE_COLUMNS = (
     *("service_name", "service_key", "scope", "key", "change"),
     *("bytes_before", "bytes_after", "sha256_before", "sha256_after"),
@@ -60,7 +60,7 @@ _QUEUE_KEY = ["target_service_name", "target_service_key", "scope"]
 
 
 def compare_state(sides: Sides) -> tuple[pd.DataFrame | None, list[Limitation]]:
-    """Return one row per value that differs, and what was not compared; None where there are too many values.
+    """Return one row per value that differs, and the limitations; None if there are too many values.
 
     Needs ``STATE_NEEDS`` on both sides.
     """
@@ -70,18 +70,23 @@ def compare_state(sides: Sides) -> tuple[pd.DataFrame | None, list[Limitation]]:
     lacking = sides.missing(_VALUE)
     most = max(int(total["bytes"]) for total in totals)
     if not lacking and most > MOST_BYTES:
-        lacking = f"{most:,} bytes of state are more than are read"
+        lacking = f"{most:,} bytes of state are more than the maximum of {MOST_BYTES:,}"
     before, after = (_rows(sides, side, by_value=not lacking) for side in sides)
     notes = list(_scope_limitations(sides))
     for side, mine in ((sides.before, before), (sides.after, after)):
         if side.part:
             before, after = _restrict_to(before, mine), _restrict_to(after, mine)
-            notes.append(Limitation(f"{side.role} holds only a part ({side.part}): objects without state in it"))
+            notes.append(
+                Limitation(
+                    f"{side.role} contains only a part of the cluster ({side.part}), so objects without state in this "
+                    f"part are excluded"
+                )
+            )
     both = merge(before, after, _VALUE_KEY)
     both["change"] = both["found"].astype(str).map(_CHANGES)
     changed = both[~_same(both)].sort_values(_VALUE_KEY)[list(STATE_COLUMNS)].reset_index(drop=True)
     if lacking and (alike := len(both) - len(changed)):
-        notes.append(Limitation(f"{plural(alike, 'value')} of equal length, which may differ all the same: {lacking}"))
+        notes.append(Limitation(f"{plural(alike, 'value')} of equal length, whose content may differ: {lacking}"))
     return changed, notes
 
 
@@ -91,28 +96,28 @@ def _rows(sides: Sides, side: ComparedSource, *, by_value: bool) -> pd.DataFrame
     if sides.has(_SCOPE):
         scope = "scope"
     elif _knows_scopes(side):
-        where = " WHERE scope IS NULL"  # of several scopes the same key would be there several times
+        where = " WHERE scope IS NULL"  # with several scopes, the same key would occur several times
     statement = (
         f"SELECT service_name, service_key, {scope}, key, CAST(value_length AS BIGINT) AS bytes, {value} AS sha256 "  # noqa: S608 - constants
         f"FROM state{where}"
     )
-    # one type on both sides, also where a column is null throughout
+    # the same type on both sides, also if all values of a column are null
     return side.rows(statement).astype({"sha256": "string", "bytes": "Int64"})
 
 
 def _scope_limitations(sides: Sides) -> Iterator[Limitation]:
-    """Yield how many values are in a scope, where one side does not know of scopes."""
+    """Yield the number of values in a scope, if one side does not support scopes."""
     for side in sides:
         if not sides.has(_SCOPE) and _knows_scopes(side):
             count = int(side.rows(_IN_SCOPES)["n"].iloc[0])
             if count:
                 yield Limitation(
-                    f"{plural(count, 'value')} of {side.role} that are in a scope: {sides.missing(_SCOPE)}"
+                    f"{plural(count, 'value')} of {side.role} in a scope cannot be compared: {sides.missing(_SCOPE)}"
                 )
 
 
 def _knows_scopes(side: ComparedSource) -> bool:
-    """Return whether the column exists; masked, it is still null for what is in no scope."""
+    """Return whether the column exists, also if it is masked: it is still null for values outside of scopes."""
     return _SCOPE in side.columns or _SCOPE in side.reasons
 
 
@@ -121,23 +126,23 @@ def _restrict_to(frame: pd.DataFrame, objects: pd.DataFrame) -> pd.DataFrame:
 
 
 def _same(both: pd.DataFrame) -> pd.Series:
-    """Return which values are the same as before; where both have no sha256, only lengths can differ."""
+    """Return which values are the same on both sides; without sha256 on both sides, only lengths are compared."""
     same = (both["found"] == "both") & (both["bytes_before"] == both["bytes_after"]).fillna(value=False)
     return same & (both["sha256_before"] == both["sha256_after"]).fillna(value=True)
 
 
 def _totals_by_service(sides: Sides, count: int) -> str:
-    """Return which services have more or less state than before, where single values are too many."""
+    """Return the changes of state per service, for sources with too many values to compare."""
     before, after = (side.rows(_SERVICES).set_index("service_name") for side in sides)
     more = after.sub(before, fill_value=0).fillna(0).astype("int64")
     more = more[(more["n"] != 0) | (more["bytes"] != 0)].sort_values("bytes", key=abs, ascending=False)
     changes = [f"{name} {row['n']:+,} values, {row['bytes']:+,} bytes" for name, row in more.head(3).iterrows()]
     total = "; ".join(changes) if changes else "equal numbers and bytes in every service"
-    return f"single values: {count:,} are more than limit={sides.limit:,}. By service: {total}"
+    return f"{count:,} values are more than limit={sides.limit:,}. Changes by service: {total}"
 
 
 def compare_deployments(sides: Sides) -> tuple[pd.DataFrame, list[Limitation]]:
-    """Return one row per thing that differs of a deployment or service, and what was not compared."""
+    """Return one row per changed field of a deployment or service, and the limitations."""
     rows: list[dict[str, Any]] = []
     notes: list[Limitation] = []
     for kind, (table, key, fields) in _KINDS.items():
@@ -167,18 +172,22 @@ def _changed_fields(
 
 
 def _text(value: Any) -> str:
-    # as evidence has it: what a user gave as user and password of an address is shown nowhere
+    # as in evidence: the user and password of an address are always masked
     return "" if pd.isna(value) else mask_user_info(str(value))
 
 
 def compare_backlog(sides: Sides) -> tuple[pd.DataFrame | None, list[Limitation]]:
-    """Return one row per key on which calls wait on either side, most change first; None where it is not known.
+    """Return one row per key with waiting calls on either side, the largest change first; None if it is unknown.
 
-    Where a side has more keys than ``limit``, how many wait for one that it does not show is unknown (null).
+    If a side has more keys than ``limit``, the number of waiting calls of the other keys is unknown (null).
     """
     for side in sides:
         if side.part:
-            return None, [Limitation(f"{side.role} holds only a part ({side.part}), so not all who wait for a key")]
+            return None, [
+                Limitation(
+                    f"{side.role} contains only a part of the cluster ({side.part}), so it has not all waiting calls"
+                )
+            ]
         if lacking := _masked_key_column(side):
             return None, [Limitation(f"{side.role} has no {lacking} (masked when it was frozen)")]
     frames, notes = [], []
@@ -186,14 +195,18 @@ def compare_backlog(sides: Sides) -> tuple[pd.DataFrame | None, list[Limitation]
         frame = run_question(side.source, "backlog_by_key", limit=sides.limit, now=side.now)
         if "truncated" in frame.attrs:
             notes.append(
-                Limitation(f"keys of {side.role} beyond the {sides.limit:,} on which most calls wait", cut=True)
+                Limitation(
+                    f"{side.role} has more than {sides.limit:,} keys with waiting calls, so only those with the most "
+                    f"are compared",
+                    cut=True,
+                )
             )
         frames.append((frame, "truncated" in frame.attrs))
     return _differences(*frames), notes
 
 
 def _masked_key_column(side: ComparedSource) -> str:
-    """Return a column of a key that is masked, where all keys would look like one; "" where none is."""
+    """Return a masked column of keys, because all of its keys would look equal; "" if no column is masked."""
     names = ("sys_inbox.service_name", "sys_inbox.service_key", "sys_vqueue_meta.lock_name")
     return next((name for name in names if name in side.reasons and name not in side.columns), "")
 

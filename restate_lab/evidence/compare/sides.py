@@ -1,4 +1,4 @@
-"""The two sources of a comparison: which columns each has, and why it lacks others."""
+"""The two sources of a comparison, with their columns and the reasons for missing columns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NOWHERE = "this server has no such column"
 
 @dataclass(frozen=True, slots=True)
 class Limitation:
-    """What was not compared, and why; ``cut`` where a higher ``limit`` would have compared it."""
+    """Something that was not compared, with the reason; ``cut`` means that a higher ``limit`` would include it."""
 
     text: str
     cut: bool = False
@@ -32,10 +32,10 @@ class Limitation:
 
 @dataclass(frozen=True, slots=True)
 class ComparedSource:
-    """One source and its timestamp; ``columns`` ("table.column") are those that exist and are not masked.
+    """One source and its timestamp; ``columns`` ("table.column") are the columns that exist and are not masked.
 
-    ``reasons`` has why other columns and tables are missing. ``part`` describes the part of a cluster that evidence
-    holds, "" for the whole.
+    ``reasons`` has the reasons why other columns and tables are missing. ``part`` describes which part of the cluster
+    the source contains, "" for all of it.
     """
 
     role: str
@@ -52,7 +52,7 @@ class ComparedSource:
 
     @property
     def where(self) -> str:
-        """Return which source this is, and its timestamp."""
+        """Return the name, version and timestamp of the source."""
         return f"{self.source.name} (restate {self.source.version}, {format_timestamp(self.now)})"
 
     def rows(self, statement: str, **values: Any) -> pd.DataFrame:
@@ -61,14 +61,14 @@ class ComparedSource:
         return check_columns(rows, statement, self.source)
 
     def rows_of(self, statement: str, ids: Iterable[str]) -> Iterator[pd.DataFrame]:
-        """Yield the rows of a statement with ``:ids``, in as many reads as they need."""
+        """Yield the rows of a statement with ``:ids``, in several reads if there are many ids."""
         for chunk in statement_chunks(ids):
             yield self.rows(statement, ids=chunk)
 
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """Both sources; ``limit`` (None for no limit) is how many rows of one table are read of each."""
+    """Both sources; ``limit`` is the maximum number of rows of one table per source, None for no limit."""
 
     before: ComparedSource
     after: ComparedSource
@@ -82,7 +82,7 @@ class Sides:
         return not self.missing(*names)
 
     def missing(self, *names: str) -> str:
-        """Return which side lacks which of these columns, and why; "" where both have all."""
+        """Return a text about the first missing column, with the side and the reason; "" if both have all."""
         for side in self:
             for name in names:
                 if name not in side.columns:
@@ -91,15 +91,15 @@ class Sides:
         return ""
 
     def exceeds_limit(self, count: int) -> bool:
-        """Return whether that many rows are more than may be read."""
+        """Return whether the number of rows exceeds the limit."""
         return self.limit is not None and count > self.limit
 
 
 def sides_of(before: Source, after: Source, *, limit: int | None, timeout: DurationInput | None) -> Sides:
-    """Read which columns both sources have; both are read within one ``timeout``, counted from now.
+    """Read the columns of both sources, within one ``timeout`` that starts now.
 
     Raises:
-        ArgumentError: ``limit`` is no number of rows.
+        ArgumentError: ``limit`` is not a number of rows.
     """
     if limit is not None:
         check_count("limit", limit, least=1)
@@ -108,8 +108,8 @@ def sides_of(before: Source, after: Source, *, limit: int | None, timeout: Durat
 
 
 def merge(before: pd.DataFrame, after: pd.DataFrame, on: list[str]) -> pd.DataFrame:
-    """Return both by their keys, which are unique on each side; the column ``found`` says on which side each was."""
-    # pandas 3 cannot merge texts from Arrow where both sides are empty, and two forms of null have to meet.
+    """Join both frames by their keys, which must be unique; the column ``found`` has the side that each key is on."""
+    # pandas 3 cannot merge texts from Arrow if both sides are empty, and different kinds of null must be equal.
     sides = [frame.astype(dict.fromkeys(on, "object")) for frame in (before, after)]
     return sides[0].merge(
         sides[1], on=on, how="outer", suffixes=("_before", "_after"), indicator="found", validate="1:1"

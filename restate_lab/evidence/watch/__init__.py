@@ -1,4 +1,4 @@
-"""Watch a cluster: poll it again and again, and return the rates that the server does not keep."""
+"""Watch a cluster: poll it repeatedly, and return rates that the server does not record."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = ["Until", "watch"]
 Until: TypeAlias = TimeInput | Callable[[pd.DataFrame], Any] | None
 
 _PASSING = (Unreachable, TimedOut, RateLimited, ServerFailed, QueryInterrupted)
-_SHARE = 10  # a poll takes a tenth of the time at most
+_SHARE = 10  # polls take at most a tenth of the time
 
 
 @translate_errors
@@ -52,45 +52,50 @@ def watch(
     timeout: DurationInput | None = None,
     progress: bool | Progress | None = None,
 ) -> pd.DataFrame:
-    """Look at a live source every so often, and return what was counted and how fast it changed.
+    """Poll a live source at regular intervals, and return the counts and their rates of change.
 
-    ``every`` and ``until`` are durations ("30s", "2h", a timedelta); ``until`` is also a moment (an aware datetime, an
-    ISO string with its zone), a function that is given the frame after each look and ends the watch by a true answer,
-    or None: until it is stopped. The stop button (Ctrl-C) ends it at any time, and what was seen comes back.
-    ``service`` narrows it to one. A look is three counts that read no journal; where it takes long, the next one waits
-    ten times as long, so that watching is never a tenth of a cluster's load. ``timeout`` is for the three counts of one
-    look together; None leaves each to the connection's own limit. ``progress``: None or True shows a line once the call
-    takes longer than a second, False shows nothing, and a ``Progress`` is updated instead.
+    ``every`` is a duration ("30s", "2h", a timedelta). ``until`` is a duration, a time (an aware datetime, an ISO
+    string with its zone), a function, or None. A function gets the frame after each poll and ends the watch by
+    returning a true value; None means until it is stopped. The stop button (Ctrl-C) ends the watch at any time, and the
+    frame is returned. ``service`` selects one service. A poll is three counts that read no journal. After a slow poll,
+    the next one waits ten times as long as it took, so that the watch causes at most a tenth of the load. ``timeout``
+    is for the three counts of one poll together; with None, each count has the connection's own limit. ``progress``:
+    None or True shows a line once the call takes longer than a second, False shows nothing, and a ``Progress`` is
+    updated instead.
 
-    One row per look and thing, looks in their order. Columns:
+    The frame has one row per poll and series, in the order of the polls. Columns:
 
-    - ``at`` (UTC, the server's clock), ``what``, and which: ``target_service_name, name, scope``.
-      ``status``: what is not completed, ``name`` is the status. ``retries``: what is being tried again, ``name`` is
-      the handler. ``backlog``: calls that wait for a key, ``name`` is the key. ``deployment``: what is not completed
-      and pinned to it, ``name`` is its id.
-    - ``n``: how many; null for a key that was not among those read.
-    - ``per_minute``: for retries, the attempts that began since the look before, a minute; for all others by how much
-      ``n`` grew. Null at the first look. Retries of what has ended since, or made progress, are not all seen.
-    - ``eta``: of backlog and deployments, until nothing is left, at the rate of the last five looks; null where
-      it does not shrink.
+    - ``at`` (UTC, the server's clock), ``what`` and ``target_service_name, name, scope`` (these identify the series).
+      ``status``: open invocations, ``name`` is the status. ``retries``: retrying invocations, ``name`` is the handler.
+      ``backlog``: calls that wait for a key, ``name`` is the key. ``deployment``: open invocations that are pinned to a
+      deployment, ``name`` is its id.
+    - ``n``: the count; null for a key that was not read because of ``limit``.
+    - ``per_minute``: for retries, the attempts per minute that began since the previous poll; for other series, the
+      growth of ``n`` per minute. Null for the first poll. Retries of invocations that have since ended or made progress
+      are only partly counted.
+    - ``eta``: for backlog and deployments, the time until ``n`` is 0 at the rate of the last five polls; null if ``n``
+      does not decrease.
 
-    ``limit`` bounds the invocations whose retries are followed and the keys; what it cut is warned of (Truncated). A
-    look that fails because no answer came is left out, and stands in ``attrs["failed"]``; rates go over the gap.
-    ``attrs`` has ``looks`` (how many), ``every, until, service``, ``slowest_look`` (seconds), and ``ended``: "until",
-    "stopped", or "failed", which is warned of as well.
+    ``limit`` is the maximum number of keys, and of invocations whose retries are counted; if it is exceeded, there is a
+    warning (Truncated). A poll without a response is skipped and recorded in ``attrs["failed"]``; the next rates are
+    computed over the gap. ``attrs`` has ``looks`` (the number of polls), ``every, until, service``, ``slowest_look``
+    (the duration of the slowest poll, in seconds), and ``ended``: "until", "stopped", or "failed" (with a warning).
 
     Raises:
-        ArgumentError: an argument is malformed, ``until`` lies in the past, or the source is frozen evidence.
+        ArgumentError: an argument is malformed, ``until`` is in the past, or the source is frozen evidence.
         NotOnThisServer: the source is too old.
-        TimedOut: the first look was not over within ``timeout``.
-        RestateLabError: what the first look raises.
+        TimedOut: the first poll did not finish within ``timeout``.
+        RestateLabError: any error of the first poll.
     """
     if not source.live:
-        raise ArgumentError(f"{source!r} is frozen and never changes: watch a live source, or rl.compare() two.")
+        raise ArgumentError(
+            f"{source!r} is frozen evidence, which never changes: watch a live source, or use rl.compare() on two "
+            f"sources."
+        )
     interval, max_rows = to_timedelta(every, name="every"), check_count("limit", limit, least=1)
     seconds = None if timeout is None else check_seconds("timeout", timeout)
     if not interval:
-        raise ArgumentError(f"every is {every!r}: give the time between two looks, such as '30s'.")
+        raise ArgumentError(f"every is {every!r}: pass the time between two polls, for example '30s'.")
     check_supported(source, "watch()")
     refuse_unknown_names(source, service=service)
     end = _end(until, within(source, seconds, verb="watch").now)
@@ -98,7 +103,7 @@ def watch(
     if "truncated" in frame.attrs:
         warnings.warn(
             frame.attrs["truncated"]["message"], Truncated, stacklevel=3
-        )  # of the caller of the decorated function
+        )  # point to the caller of the decorated function
     return frame
 
 
@@ -117,12 +122,12 @@ class _PollLoop:
     samples: list[Sample] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
     last: PollResult | None = None
-    took: float = 0.0  # seconds, of the last poll that had a response
+    took: float = 0.0  # seconds; duration of the last poll with a response
     slowest: float = 0.0
     started: float = field(default_factory=time.monotonic)
 
     def run(self) -> pd.DataFrame:
-        """Poll until the end, or until it is stopped; return the frame."""
+        """Poll until the end or until the watch is stopped; return the frame."""
         try:
             ended = self._run()
         except KeyboardInterrupt:
@@ -138,7 +143,7 @@ class _PollLoop:
             started = time.monotonic()
             if not self._poll():
                 return "failed"
-            # a poll without a response takes long as well, and is no load
+            # polls without a response can also be slow, but they cause no load, so ``took`` does not include them
             pause = max(self.every.total_seconds(), self.took * _SHARE) - (time.monotonic() - started)
             if self._is_over(pause):
                 return "until"
@@ -146,11 +151,11 @@ class _PollLoop:
             time.sleep(max(pause, 0.0))
 
     def _poll(self) -> bool:
-        """Poll once; False where another poll would fail as well."""
+        """Poll once; return False if another poll would also fail."""
         begun = time.monotonic()
         try:
             result = poll(
-                within(self.source, self.timeout, verb="a look of watch"), service=self.service, limit=self.limit
+                within(self.source, self.timeout, verb="a poll of watch"), service=self.service, limit=self.limit
             )
         except RestateLabError as error:
             if not self.samples:
@@ -171,7 +176,7 @@ class _PollLoop:
         return self.end is not None and self.samples[0].at + passed > self.end
 
     def _update_progress(self) -> None:
-        """Show how many polls of how many are done; without an end, how many counts were read."""
+        """Show the number of polls and the planned total; without an end, the number of counts."""
         if self.end is None:
             self.progress.update(sum(len(sample.counts) for sample in self.samples), 0)
             return
@@ -199,16 +204,18 @@ class _PollLoop:
         return frame
 
     def _limitations(self, ended: str) -> Iterator[str]:
-        """Yield what the frame lacks."""
+        """Yield the reasons why the frame is incomplete."""
         cut = frozenset[str]().union(*(sample.cut for sample in self.samples))
         if "retries" in cut:
-            yield f"more than {self.limit:,} were tried again: retries per minute are those of the first ones, by id"
+            yield (
+                f"more than {self.limit:,} invocations were retried, so retries per minute include only the first by id"
+            )
         if "backlog" in cut:
-            yield f"calls waited for more than {self.limit:,} keys: only those with most of them were counted"
+            yield f"more than {self.limit:,} keys had waiting calls, so only those with the most were counted"
         if ended == "failed":
             yield f"the watch ended early: {self.failed[-1]['error']}"
         elif self.failed:
-            yield f"{plural(len(self.failed), 'look')} failed and are left out: {self.failed[-1]['error']}"
+            yield f"{plural(len(self.failed), 'failed poll')} excluded: {self.failed[-1]['error']}"
 
 
 def _end(until: Until, now: datetime) -> datetime | None:
@@ -216,10 +223,10 @@ def _end(until: Until, now: datetime) -> datetime | None:
         return None
     end = to_datetime(until, now=now, ahead=True, name="until")
     if end < now:
-        raise ArgumentError(f"until is {end.isoformat()}, which is over: it is {now.isoformat()}.")
+        raise ArgumentError(f"until is {end.isoformat()}, which is in the past: it is now {now.isoformat()}.")
     return end
 
 
 def _progress(progress: bool | Progress | None, until: Until) -> Progress:
     has_end = until is not None and not callable(until)
-    return progress_of(progress, lambda: InvocationsLine("watching, looks") if has_end else RowsLine("watching"))
+    return progress_of(progress, lambda: InvocationsLine("watching, polls") if has_end else RowsLine("watching"))

@@ -1,4 +1,4 @@
-"""Poll a cluster for a few cheap counts, and make the frame with the rates of all polls together."""
+"""Poll a cluster for a few cheap counts, and build the frame with the counts and rates of all polls."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["COLUMNS", "WHAT", "PollResult", "Sample", "Series", "frame_of", "pol
 COLUMNS = ("at", "what", "target_service_name", "name", "scope", "n", "per_minute", "eta")
 WHAT = ("status", "retries", "backlog", "deployment")
 _DRAINING = ("backlog", "deployment")
-_WINDOW = 5  # samples back from which the rate of a drain is computed
+_WINDOW = 5  # the number of earlier samples for the rate of an eta
 _MINUTE = timedelta(minutes=1)
 
 
 class Series(NamedTuple):
-    """What is counted at each poll: the kind (one of ``WHAT``), and which of its kind."""
+    """One series of counts: its kind (one of ``WHAT``), and the service, name and scope that identify it."""
 
     what: str
     service: str | None
@@ -43,7 +43,7 @@ class Attempt(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
-    """The counts and attempts of one poll; ``cut`` has the kinds of which only the first ``limit`` were read."""
+    """The counts and attempts of one poll; ``cut`` has the kinds for which only the first ``limit`` rows were read."""
 
     at: datetime
     counts: Mapping[Series, int]
@@ -53,7 +53,7 @@ class PollResult:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The counts of one poll, and the retries of each handler since the poll before; None for the first."""
+    """The counts of one poll, and the retries of each handler since the previous poll (None for the first poll)."""
 
     at: datetime
     counts: Mapping[Series, int]
@@ -62,7 +62,7 @@ class Sample:
 
     @classmethod
     def of(cls, result: PollResult, before: PollResult | None) -> Sample:
-        """Return the sample of a poll that follows another one."""
+        """Return the sample of a poll; ``before`` is the previous poll."""
         return cls(result.at, result.counts, None if before is None else _retries(before, result), result.cut)
 
 
@@ -125,7 +125,7 @@ def _per_minute(before: Sample, sample: Sample, series: Series) -> float | None:
 
 
 def _eta(samples: Sequence[Sample], at: int, series: Series) -> timedelta | None:
-    """Return how long it takes until nothing is left, if it goes on as it did in the last samples; None if never."""
+    """Return the time until the count is 0 at the rate of the last samples; None if it does not decrease."""
     n = _count(samples[at], series)
     if not n:
         return None if n is None else timedelta(0)
@@ -140,7 +140,7 @@ def _growth(before: Sample, sample: Sample, series: Series) -> int | None:
 
 
 def _count(sample: Sample, series: Series) -> int | None:
-    """Return how many there were; None where it was not among those that were read."""
+    """Return the count of a series; None if it was not read because of the limit."""
     return sample.counts.get(series, None if series.what in sample.cut else 0)
 
 
@@ -149,15 +149,15 @@ def _series_of(sample: Sample) -> set[Series]:
 
 
 def _retries(before: PollResult, result: PollResult) -> dict[Series, int]:
-    """Count the attempts that began between two polls, as far as the server's own counts show them.
+    """Count the attempts that began between two polls, from the server's attempt numbers.
 
-    The server counts anew after progress, and forgets what has ended: these are lower bounds.
+    These are lower bounds: the server restarts its count after progress and deletes it when an invocation ends.
     """
     retries: Counter[Series] = Counter()
     for id_, now in result.attempts.items():
         was = before.attempts.get(id_)
         if was is None and "retries" in before.cut:
-            continue  # it may have been there, beyond the limit
+            continue  # the previous poll may have excluded it because of the limit
         anew = was is None or now.created_at != was.created_at or now.number < was.number
         retries[_series_of_handler(now)] += now.number - (1 if anew or was is None else was.number)
     return dict(retries)

@@ -1,4 +1,4 @@
-"""The scripts and styles that panels send to the browser; each is one text, joined from files by subject."""
+"""The scripts and styles that panels send to the browser; several files are joined into one text."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ __all__ = ["read_assets"]
 
 
 def read_assets(*names: str) -> str:
-    """Return these files of this folder as one text; what stands in one is known in those after it."""
+    """Return these files of the folder ``panels`` as one text; later files can use the functions of earlier ones."""
     folder = files("restate_lab.panels")
     return "\n".join(folder.joinpath(name).read_text("utf-8") for name in names)

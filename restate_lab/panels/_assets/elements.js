@@ -1,4 +1,4 @@
-// What all views share. Texts are appended as text, never as HTML.
+// Functions shared by all views. Texts are appended as text, never as HTML.
 
 function make(tag, name, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -8,29 +8,29 @@ function make(tag, name, attributes = {}, ...children) {
   return element;
 }
 
-/** Return a name for one view: a model may be shown in several. */
+/** Return a unique name for a view, because a model can have several views. */
 function newName() {
   return Array.from(crypto.getRandomValues(new Uint32Array(3)), (n) => n.toString(36)).join("");
 }
 
-const SLOW = 1_500; // ms after which waiting is said
-const LOST = 12_000; // ms after which the kernel is called silent
+const SLOW = 1_500; // ms after which the wait is shown
+const LOST = 12_000; // ms after which the kernel counts as not responding
 
-/** Return what there is to say of a kernel that has not answered since a moment; null where nothing is asked. */
+/** Return the message about a kernel that has not responded since a time; `since` is null without an open request. */
 function waitingWords(since) {
   const waited = since === null ? 0 : performance.now() - since;
-  if (waited > LOST) return "The kernel does not answer: it is busy, or it was restarted; then run the cell again.";
+  if (waited > LOST) return "The kernel does not respond. It is busy or was restarted; if it was restarted, run the cell again.";
   return waited > SLOW ? "waiting for the kernel…" : "";
 }
 
 const clamp = (value, least, most) => Math.max(least, Math.min(value, most));
 
-/** Copy a text; tell whether the page may. */
+/** Copy a text; return whether the browser allowed it. */
 async function copyText(text) {
   return (await navigator.clipboard?.writeText(text).then(() => true, () => false)) || copyWithoutClipboard(text);
 }
 
-/** Copy where a page is not served over https: there is no clipboard API then. */
+/** Copy on a page that is not served over https, which has no clipboard API. */
 function copyWithoutClipboard(text) {
   const area = make("textarea", "", { "aria-hidden": "true", style: "position:fixed;opacity:0" });
   const before = document.activeElement;

@@ -1,1 +1,1 @@
-"""The base of the panel: its frame and toolbar, the refresher, the panel's source, and actions in the background."""
+"""The base of all panels: the frame and toolbar, the refresher, the source, and actions in the background."""

@@ -1,6 +1,6 @@
-// Blocks of text, each under its title. Texts are set as text, never as HTML; blocks.py says what a block is.
+// Blocks of text, each under its title. Texts are set as text, never as HTML; blocks.py describes the fields.
 
-/** Copy a block's text; where that is not allowed, select it, so that the reader's own keys copy it. */
+/** Copy the text of a block; if copying is not allowed, select it, so that the user can copy it with the keyboard. */
 async function copy(button, pre) {
   const isCopied = await navigator.clipboard?.writeText(pre.textContent).then(() => true, () => false);
   if (!isCopied) getSelection().selectAllChildren(pre);
@@ -13,7 +13,7 @@ function draw(block) {
   head.append(make("span", "rl-block-title", {}, block.title));
   const isMono = block.code || block.value;
   const body = make(isMono ? "pre" : "div", isMono ? "rl-block-mono" : "rl-block-text", {}, block.text);
-  if (isMono) body.tabIndex = 0; // so that the keyboard can scroll it
+  if (isMono) body.tabIndex = 0; // so that the keyboard can scroll the text
   if (block.code) {
     const label = `Copy: ${block.title}`;
     const button = make("button", "rl-block-copy", { type: "button", "aria-label": label }, "Copy");

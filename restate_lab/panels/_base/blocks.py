@@ -1,4 +1,4 @@
-"""Texts and code below each other or side by side, each under a title; all of it text, code with a button to copy."""
+"""Blocks of text and code under titles, shown as plain text; code has a copy button."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Tone = Literal["plain", "good", "warning", "bad"]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One text: ``is_code`` is set in code's letters and can be copied, ``is_value`` is set so and cannot."""
+    """One text: ``is_code`` uses the code font with a copy button, ``is_value`` uses the code font without one."""
 
     title: str
     text: str
@@ -33,7 +33,7 @@ class Block:
 
 
 class Blocks(anywidget.AnyWidget):
-    """Show blocks of text; from any thread. ``side_by_side`` sets values beside each other where there is room."""
+    """Show blocks of text; safe from any thread. ``side_by_side`` shows values next to each other if there is room."""
 
     _esm = read_assets("_assets/elements.js", "_base/blocks.js")
     _css = read_assets("_base/blocks.css")
@@ -46,7 +46,7 @@ class Blocks(anywidget.AnyWidget):
         self.show(*blocks)
 
     def show(self, *blocks: Block) -> None:
-        """Show these blocks instead of the last ones; what cannot be seen in a text is made visible."""
+        """Show these blocks instead of the previous ones; invisible characters are made visible."""
         self.blocks = [
             {
                 "title": escape_invisible(block.title[:200], lines=False),
@@ -60,15 +60,15 @@ class Blocks(anywidget.AnyWidget):
 
     @property
     def text(self) -> str:
-        """Return all that is shown, as one text."""
+        """Return all blocks as one text."""
         return "\n".join(f"{block['title']}\n{block['text']}".strip() for block in self.blocks)
 
     def static_html(self) -> str:
-        """Return the blocks as escaped HTML, for where there is no widget."""
+        """Return the blocks as escaped HTML, for pages without widgets."""
         return "".join(_static(block) for block in self.blocks)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Refuse: a view shows the blocks, and sets nothing."""
+        """Ignore the data: a view only shows the blocks."""
 
     def __repr__(self) -> str:
         return f"<Blocks: {', '.join(block['title'] for block in self.blocks) or 'none'}>"

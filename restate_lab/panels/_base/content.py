@@ -1,4 +1,4 @@
-"""The views of a widget, and the base of small widgets: the kernel sets ``content``, the view sends few messages."""
+"""Views of a widget, and the base of small widgets: the kernel sets ``content`` and the view sends messages."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from restate_lab._text import escape_invisible
 
 __all__ = ["SILENCE", "ContentWidget", "ViewMessage", "Views"]
 
-SILENCE = 35.0  # seconds; a view in sight sends a message every 10, and a busy kernel receives it later
+SILENCE = 35.0  # seconds; a visible view sends a message every 10 s, and a busy kernel receives it later
 _MOST_VIEWS = 100
 
 
 class ViewMessage(BaseModel):
-    """A message of a view; a subclass has ``type`` and the fields."""
+    """A message of a view; a subclass adds ``type`` and the fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -37,14 +37,14 @@ class ContentWidget(anywidget.AnyWidget):
         self.on_msg(self._receive)
 
     def show(self, content: dict[str, Any]) -> None:
-        """Show this; characters that cannot be seen are made visible. From any thread."""
+        """Show the content with invisible characters made visible; safe from any thread."""
         shown = _visible(content)
         if shown != self.content:
             self.content = shown
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Refuse: a view sends messages, and sets nothing."""
-        self.error = f"A view tried to set {', '.join(map(str, sync_data))[:200]}: nothing was set."
+        """Ignore the data: a view can only send messages."""
+        self.error = f"A view tried to set {', '.join(map(str, sync_data))[:200]}. Nothing was set."
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
@@ -53,14 +53,14 @@ class ContentWidget(anywidget.AnyWidget):
         try:
             message = self.messages.validate_python(content)
         except ValidationError as error:
-            self.error = f"the view sent a message that is not allowed ({error.error_count()} fields)."
+            self.error = f"the view sent an invalid message ({error.error_count()} invalid fields)."
             return
         self.error = ""
         self._deliver(message)
 
 
 class Views:
-    """The views of one widget, by the id that each view chose; ``clock`` returns seconds."""
+    """The open views of one widget, each with an id that it chose itself; ``clock`` returns seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -69,7 +69,7 @@ class Views:
         self._holding: set[str] = set()
 
     def hear(self, view: str, *, in_sight: bool) -> None:
-        """Note that a view is there, and whether a person can see it now."""
+        """Record that a view is open, and whether the user can see it now."""
         self._heard.pop(view, None)
         self._heard[view] = self._clock()
         self._in_sight[view] = in_sight
@@ -77,21 +77,21 @@ class Views:
             self.forget(oldest)
 
     def forget(self, view: str) -> None:
-        """Note that a view was closed."""
+        """Record that a view was closed."""
         self._heard.pop(view, None)
         self._in_sight.pop(view, None)
         self._holding.discard(view)
 
     def hold(self, view: str, *, on: bool) -> None:
-        """Note whether the pointer or the focus is in the table of a view."""
+        """Record whether the pointer or the focus is in the table of a view."""
         (self._holding.add if on else self._holding.discard)(view)
 
     def any_holding(self) -> bool:
-        """Return whether rows must not move: the pointer or the focus is in the table of a view in sight."""
+        """Return whether rows must not move: the pointer or the focus is in the table of a visible view."""
         return self.any_in_sight() and any(self._in_sight.get(view) for view in self._holding)
 
     def any_in_sight(self) -> bool:
-        """Return whether a person can see one; a view that was silent for too long counts as closed."""
+        """Return whether the user can see any view; a view without messages for too long counts as closed."""
         for view, heard in list(self._heard.items()):
             if self._in_sight.get(view) and self._clock() - heard > SILENCE:
                 self.forget(view)

@@ -1,9 +1,9 @@
 // The toolbar of a panel. It shows texts as text, reports whether the panel is visible, and keeps the notebook's
-// shortcuts away from the panel's keys. head.py has the messages that may be sent.
+// shortcuts away from the panel's keys. head.py defines the allowed messages.
 
-const BEAT = 10_000; // ms between two signs of life
-const LONG = 2_000; // ms after which a read is said to be under way
-const ENDED = ".jupyter-widgets-disconnected"; // JupyterLab marks with it what has no kernel any more
+const BEAT = 10_000; // ms between two "alive" messages
+const LONG = 2_000; // ms after which a read in progress is shown
+const ENDED = ".jupyter-widgets-disconnected"; // JupyterLab sets this class on outputs that have lost their kernel
 const PANEL = ".rl-panel";
 const TYPED = "input:not([type=checkbox]):not([type=radio]), textarea, select";
 
@@ -16,10 +16,10 @@ class HeadView {
     this.inSight = null;
     this.inWindow = false;
     this.busySince = null;
-    this.askedSince = null; // when the kernel was asked what it has not answered
-    this.saidLast = null; // what the kernel said last
-    this.skew = 0; // seconds by which the clock of this browser is ahead of the kernel's
-    this.isTrying = false; // "Try now" was clicked, and nothing was heard of it yet
+    this.askedSince = null; // time of the oldest message without a response from the kernel
+    this.eventShown = null; // last event text from the kernel
+    this.skew = 0; // seconds by which the browser clock is ahead of the kernel clock
+    this.isTrying = false; // "Try now" was clicked, and the kernel has not responded yet
     this.build();
     this.listen();
     this.draw();
@@ -31,8 +31,8 @@ class HeadView {
     this.place = make("span", "rl-place");
     this.age = make("span", "rl-age");
     this.liveBox = make("input", "", { type: "checkbox" });
-    this.live = make("label", "rl-live", { title: "Read again by itself while the panel is visible" }, this.liveBox, "live");
-    this.report = button("Report", "Write an incident report of the cluster as it is now");
+    this.live = make("label", "rl-live", { title: "Refresh automatically while the panel is visible" }, this.liveBox, "live");
+    this.report = button("Report", "Write an incident report of the current state of the cluster");
     this.showSql = button("SQL", "Show the statement", { "aria-expanded": "false" });
     this.copy = button("Copy as code", "");
     this.refresh = button("⟳", "Read again now", { "aria-label": "Refresh" });
@@ -45,13 +45,13 @@ class HeadView {
     this.banner = make("div", "rl-banner", { role: "status" });
     this.buildTrouble();
     this.error = make("div", "rl-error", { role: "alert" });
-    this.said = make("div", "rl-happened", { role: "status", "aria-live": "polite" });
+    this.eventLine = make("div", "rl-happened", { role: "status", "aria-live": "polite" });
     this.sql = make("pre", "rl-sql", { hidden: "", tabindex: "0", "aria-label": "The statement" });
-    this.root = make("div", "rl-panelhead", {}, bar, way, this.kernel, this.problem, this.spoken, this.banner, this.error, this.said, this.sql);
+    this.root = make("div", "rl-panelhead", {}, bar, way, this.kernel, this.problem, this.spoken, this.banner, this.error, this.eventLine, this.sql);
     this.el.append(this.root);
   }
 
-  /** Make the banner for a server that does not answer. What counts is seen; a screen reader is told once, in `spoken`. */
+  /** Build the banner for a server that does not respond; a screen reader gets one message without the countdown, in `spoken`. */
   buildTrouble() {
     this.lead = make("span", "rl-lead", { "aria-hidden": "true" });
     this.next = make("span", "rl-next", { "aria-hidden": "true" });
@@ -135,14 +135,14 @@ class HeadView {
     this.sayKernel();
   }
 
-  /** Say that the kernel is busy, or that it is gone and nothing here does anything. */
+  /** Show that the kernel is busy, or that it has ended and the panel no longer works. */
   sayKernel() {
     const hasEnded = this.el.closest(ENDED) !== null;
     this.panel?.toggleAttribute("data-ended", hasEnded);
-    const words = hasEnded
-      ? "The kernel of this panel has ended or was restarted: what is shown is old, and nothing can be done here. Run the cell again."
+    const text = hasEnded
+      ? "The kernel of this panel has ended or was restarted. The data is old, and the panel does not work any more. Run the cell again."
       : waitingWords(this.askedSince);
-    if (this.kernel.textContent !== words) this.kernel.textContent = words;
+    if (this.kernel.textContent !== text) this.kernel.textContent = text;
   }
 
   draw() {
@@ -150,15 +150,15 @@ class HeadView {
     this.setText(this.heading, get("heading"));
     this.setText(this.place, get("place"));
     this.setText(this.access, get("access"));
-    this.access.title = get("access") === "writable" ? "Plans made here can change the cluster" : "Nothing can be changed here";
+    this.access.title = get("access") === "writable" ? "Plans in this panel can change the cluster" : "This panel cannot change anything";
     this.access.toggleAttribute("data-writable", get("access") === "writable");
     for (const name of ["banner", "error"]) this.setText(this[name], get(name));
     if (!get("busy")) this.isTrying = false;
     this.drawProblem();
     this.drawLinks(this.views, get("views"), "");
     this.drawLinks(this.crumbs, get("crumbs"), "›");
-    // What the view reports by itself ("Copied …") stays until the kernel reports something else.
-    if (this.saidLast !== get("said")) this.said.textContent = this.saidLast = get("said");
+    // A message of the view itself ("Copied …") stays until the kernel reports an event.
+    if (this.eventShown !== get("event")) this.eventLine.textContent = this.eventShown = get("event");
     this.live.hidden = get("live") === null;
     this.liveBox.checked = get("live") === true;
     this.report.hidden = !get("report");
@@ -174,7 +174,7 @@ class HeadView {
     this.sayAge();
   }
 
-  /** Draw the views or the breadcrumb anew where they have changed; the focus stays where it is. */
+  /** Redraw the views or the breadcrumb if they have changed; the focus stays where it is. */
   drawLinks(nav, links, separator) {
     const text = JSON.stringify(links);
     if (nav.drawn === text) return;
@@ -198,7 +198,7 @@ class HeadView {
     this.showSql.setAttribute("aria-expanded", String(!this.sql.hidden));
   }
 
-  /** Write how old the data is, or for how long a read has been under way. */
+  /** Show the age of the data, or the duration of a read in progress. */
   sayAge() {
     const waited = this.busySince === null ? 0 : performance.now() - this.busySince;
     const readAt = this.model.get("read_at");
@@ -209,7 +209,7 @@ class HeadView {
     this.age.title = this.model.get("cost");
   }
 
-  /** Show why the panel cannot read, or take that away. */
+  /** Show why the panel cannot read, or hide the message. */
   drawProblem() {
     const problem = this.model.get("problem");
     const isLost = Boolean(problem.kind);
@@ -230,7 +230,7 @@ class HeadView {
     this.countDown();
   }
 
-  /** Write how long the server has been away, and in how many seconds it is asked again. */
+  /** Show how long the server has been unreachable, and the seconds until the next attempt. */
   countDown() {
     const problem = this.model.get("problem");
     if (!problem.kind) return;
@@ -248,7 +248,7 @@ class HeadView {
     this.send({ type: "refresh" });
   }
 
-  /** Tell a screen reader something, once. */
+  /** Send a text to a screen reader, once. */
   speak(text) {
     this.setText(this.spoken, text);
   }
@@ -260,13 +260,13 @@ class HeadView {
   async copyCode() {
     const code = this.model.get("code");
     const isCopied = await copyText(code);
-    if (!isCopied) return this.setText(this.said, `Copying is not allowed here. The code: ${code}`);
+    if (!isCopied) return this.setText(this.eventLine, `The browser does not allow copying. The code: ${code}`);
     this.copy.textContent = "Copied";
     this.speak("Copied.");
     setTimeout(() => { this.copy.textContent = "Copy as code"; }, 2_000);
   }
 
-  /** Tell whether a key is meant for the panel and not for the notebook around it. */
+  /** Return whether a key is for the panel and not for the notebook around it. */
   isOurs(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return event.target.matches(TYPED);
     return event.key !== "Enter" || !event.shiftKey;
@@ -277,13 +277,13 @@ class HeadView {
     if (this.isOurs(event)) event.stopPropagation();
   }
 
-  /** Close what is open: go back to the view before it. */
+  /** Close the open item: go back to the previous view. */
   close() {
     const [view] = this.model.get("crumbs");
     if (view) this.send({ type: "go", to: "back" });
   }
 
-  /** Keep the notebook from keys of the panel where it listens before the panel does. */
+  /** Keep the notebook from handling keys of the panel if it listens before the panel does. */
   keepShortcuts(event) {
     if (!this.panel?.contains(event.target) || event.target.closest(".rl-grid")) return;
     event.target.toggleAttribute("data-lm-suppress-shortcuts", this.isOurs(event));

@@ -1,7 +1,7 @@
-"""The toolbar of a panel: the cluster, the views, the age of the data, errors, the statement and the line of code.
+"""The toolbar of a panel: the cluster, the views, the age of the data, errors, the statement and the code.
 
-``head.js`` also reports whether a person can see the panel, notes when the kernel does not answer, keeps the notebook's
-shortcuts away from the panel's keys, and shows every text as text.
+``head.js`` also reports whether the panel is visible, warns when the kernel does not respond, keeps the shortcuts of
+the notebook away from the keys of the panel, and shows every text as text.
 """
 
 from __future__ import annotations
@@ -63,15 +63,15 @@ _ADAPTER: TypeAdapter[_Said] = TypeAdapter(Annotated[_Said, Field(discriminator=
 
 
 class Head(anywidget.AnyWidget):
-    """The toolbar, and the messages below it; texts are shown as text, and may be set from any thread.
+    """The toolbar and the messages below it; texts are shown as text and can be set from any thread.
 
-    ``access`` is "writable" or "read-only". ``views`` are the views to choose from and ``crumbs`` the way to what is
-    shown, each a dict of ``name`` (what ``on_go`` is called with), ``label`` and ``current``. ``read_at`` is when the
-    data was read, in seconds since 1970 (0: never). ``problem`` is why the panel cannot read, as
-    ``ReadFailure.for_view`` has it ({} while it can), ``banner`` what a read reports while it waits, ``error`` the last
-    error, ``said`` the last event, ``cost`` what reading costs, ``sql`` the statement, ``code`` the line that "Copy as
+    ``access`` is "writable" or "read-only". ``views`` are the available views and ``crumbs`` the path to the current
+    one, each a dict with ``name`` (the argument of ``on_go``), ``label`` and ``current``. ``read_at`` is the time of
+    the last read in seconds since 1970 (0: never). ``problem`` is the reason why the panel cannot read, from
+    ``ReadFailure.for_view`` ({} if it can). ``banner`` is a message of the read in progress, ``error`` the last error,
+    ``event`` the last event, ``cost`` the cost of reading, ``sql`` the statement, and ``code`` the code that "Copy as
     code" copies. ``on_refresh``, ``on_live`` (with a bool), ``on_shown`` (with a bool), ``on_go`` (with a name) and
-    ``on_report`` are called in the kernel's main thread and must not raise.
+    ``on_report`` are called in the main thread of the kernel and must not raise.
     """
 
     _esm = read_assets("_assets/elements.js", "_base/head.js")
@@ -87,7 +87,7 @@ class Head(anywidget.AnyWidget):
     problem = traitlets.Dict().tag(sync=True)
     banner = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
-    said = traitlets.Unicode("").tag(sync=True)
+    event = traitlets.Unicode("").tag(sync=True)
     cost = traitlets.Unicode("").tag(sync=True)
     sql = traitlets.Unicode("").tag(sync=True)
     code = traitlets.Unicode("").tag(sync=True)
@@ -113,7 +113,7 @@ class Head(anywidget.AnyWidget):
 
     @property
     def is_shown(self) -> bool:
-        """Whether a reader can see the panel now: laid out, in the window, in a page that spoke in the last 35 s."""
+        """Whether the user can see the panel: rendered, in the window, and with a message in the last 35 s."""
         with self._lock:
             now = self._views.any_in_sight()
             changed, self._was_in_sight = now != self._was_in_sight, now
@@ -122,29 +122,29 @@ class Head(anywidget.AnyWidget):
         return now
 
     def show(self, name: str, text: str) -> None:
-        """Set one of the texts; what cannot be seen in it is made visible."""
+        """Set one of the texts; invisible characters are made visible."""
         setattr(self, name, escape_invisible(text[:FULL]))
 
     def show_cost(self, read_at: datetime | None, cost: str) -> None:
-        """Show when the data was read, and what reading costs."""
+        """Show the time of the last read and the cost of reading."""
         self.cost = cost
         self.read_at = read_at.timestamp() if read_at else 0.0
 
     def show_way(self, views: Iterable[tuple[str, str, bool]], crumbs: Iterable[tuple[str, str, bool]]) -> None:
-        """Show the views and the way to what is shown; each is (name, label, whether it is shown now)."""
+        """Show the views and the breadcrumb; each item is (name, label, whether it is the current one)."""
         self.views = [_link(*each) for each in views]
         self.crumbs = [_link(*each) for each in crumbs]
 
     def show_problem(self, problem: ReadFailure | None) -> None:
-        """Show why the panel cannot read, with a countdown to the next try; None takes it away."""
+        """Show why the panel cannot read, with a countdown to the next attempt; None removes the message."""
         fields = {} if problem is None else problem.for_view()
         self.problem = {
             name: escape_invisible(value[:FULL]) if isinstance(value, str) else value for name, value in fields.items()
         }
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Refuse: a view says in messages what it wants, and sets nothing."""
-        self.error = f"A view tried to set {', '.join(map(str, sync_data))[:200]}: nothing was set. Reload the page."
+        """Ignore the data: a view can only send messages."""
+        self.error = f"A view tried to set {', '.join(map(str, sync_data))[:200]}. Nothing was set. Reload the page."
 
     def __repr__(self) -> str:
         return f"<Head of {self.heading} on {self.place}>"
@@ -153,7 +153,9 @@ class Head(anywidget.AnyWidget):
         try:
             message = _ADAPTER.validate_python(content)
         except ValidationError as error:
-            self.error = f"the panel's view sent what it may not send ({error.error_count()} fields). Reload the page."
+            self.error = (
+                f"the panel view sent an invalid message ({error.error_count()} invalid fields). Reload the page."
+            )
             return
         if isinstance(message, _Refresh):
             self.on_refresh()

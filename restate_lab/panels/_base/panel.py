@@ -1,8 +1,8 @@
-"""The base of the panel: it reads in a thread, shows errors, reports what reading costs, and ends with close().
+"""The base of the panel: it reads in a thread, shows errors, reports the cost of reading, and ends with close().
 
-A subclass has ``_read`` (returns the content), ``_show`` (shows it) and ``code``; the rest is here. ``_read`` runs in
-the panel's thread or in the caller's, one at a time, and touches no widget. ``_show`` runs right after it, in the same
-thread: traits may be set from any thread, and nothing may print.
+A subclass implements ``_read`` (returns the content), ``_show`` (shows it) and ``code``. ``_read`` runs in the thread
+of the panel or of the caller, one at a time, and must not touch widgets. ``_show`` runs right after it in the same
+thread. It can set traits, because they can be set from any thread, but must not print.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ _DRAWING = 0.3  # seconds
 
 
 class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
-    """One panel over a source; use a subclass.
+    """The base of one panel over a source; use a subclass.
 
-    ``refresh`` is how often it reads again while somebody sees it: a duration such
-    as "10s", or None for only when asked. It never reads more often than ten times what the last read took. A query may
-    take 30 s, or less where ``connect(timeout=…)`` of the source says so.
+    ``refresh`` is the time between two reads while the panel is visible, for example "10s"; None reads only on request.
+    The panel never reads more often than ten times the duration of the last read. A query has a time limit of 30 s, or
+    less if ``connect(timeout=…)`` of the source sets less.
 
-    A read that fails is tried again after 2 s, 4 s, 8 s … up to 30 s. Each try begins with a request that costs the
-    server nothing, and the panel reads at once when that is answered, or when another read on the same connection is.
+    After a failed read, the panel tries again after 2 s, 4 s, 8 s … up to 30 s. Each attempt starts with a cheap
+    request. The panel reads as soon as the server responds to it or to another read on the same connection.
 
-    A subclass makes its widgets, calls ``super().__init__``, sets ``self.body`` and then calls ``self.refresh()``.
-    Handlers go through ``self.guard(…)``; those that want another read call ``self.ask()``, which does not block.
+    A subclass creates its widgets, calls ``super().__init__``, sets ``self.body`` and then calls ``self.refresh()``.
+    Handlers use ``self.guard(…)``. A handler that needs another read calls ``self.ask()``, which does not block.
     """
 
     sql = traitlets.Unicode("", help="The statement of the last read, which runs with ``params``.")
@@ -76,7 +76,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._every = _seconds(refresh)
         frozen = not source.live
         live = None if frozen else self._every is not None
-        self._head = Head(source.name, _place(source), access=_access(source), live=live)  # its version costs a request
+        self._head = Head(source.name, _place(source), access=_access(source), live=live)  # the version needs a request
         pace = Pace(None if frozen else self._every)
         self._refresher = Refresher(
             self._round, pace=pace, is_wanted=lambda: self._head.is_shown, is_back=self._is_back
@@ -92,19 +92,19 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     @abstractmethod
     def _read(self) -> Any:
-        """Ask ``self.reads`` for all that is shown, and return it; touch no widget."""
+        """Read all content from ``self.reads`` and return it; must not touch widgets."""
 
     @abstractmethod
     def _show(self, found: Any) -> None:
-        """Put what was read into the widgets."""
+        """Show the content in the widgets."""
 
     @property
     @abstractmethod
     def code(self) -> str:
-        """Return the line that makes this panel, or the frame that it shows."""
+        """Return the code that creates this panel or its frame."""
 
     def _static(self) -> Iterable[str]:
-        """Give HTML, made and escaped here, of what the panel holds: it stands where there is no widget."""
+        """Return escaped HTML of the content, for pages without widgets."""
         return ()
 
     # For code
@@ -116,17 +116,17 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     @property
     def frame(self) -> pd.DataFrame:
-        """Return what the panel shows."""
+        """Return the rows that the panel shows."""
         return pd.DataFrame()
 
     @property
     def error(self) -> str:
-        """Return what the panel says is wrong; "" where nothing is."""
+        """Return the error that the panel shows, or "" if there is no error."""
         return "\n".join(filter(None, (self._problem_text(), self._head.banner, self._head.error)))
 
     @property
     def body(self) -> tuple[widgets.Widget, ...]:
-        """Return the widgets below the head; set it to any of them."""
+        """Return the widgets below the head; you can also set them."""
         return tuple(self.children[1:])
 
     @body.setter
@@ -136,40 +136,40 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     # Reading
 
     def refresh(self) -> None:
-        """Read now, and return when that is shown; an error stands in the panel, and in ``error``."""
+        """Read now and return after the result is shown; an error appears in the panel and in ``error``."""
         self._round()
 
     def ask(self, *_: object) -> None:
-        """Read soon, in the panel's thread; what is being read at this moment is not shown any more."""
+        """Read soon, in the thread of the panel; the result of a read in progress is discarded."""
         self._generation += 1
         self._refresher.ask()
 
     def wait(self, *, timeout: DurationInput = "60s") -> bool:
-        """Wait until what was asked for is shown, ``timeout`` at most; return whether it is."""
+        """Wait at most ``timeout`` until the requested reads are shown; return whether they are."""
         return self._refresher.wait(check_seconds("timeout", timeout))
 
     def close(self) -> None:
-        """End the panel's threads and take its widgets away, and what ``ends_with`` was told of."""
-        if self._finalizer is not None:  # ipywidgets also closes what was never finished
+        """End the threads of the panel and close its widgets and the parts registered with ``ends_with``."""
+        if self._finalizer is not None:  # ipywidgets also closes incomplete widgets
             self._finalizer()
         for part in (*self._parts, *self.children):
             part.close()
         super().close()
 
     def let_draw(self) -> None:
-        """Wait a moment in a thread of the panel, so that the page draws its rows before the server is busy again."""
+        """Wait briefly in a thread of the panel, so that the page draws its rows before the next requests."""
         self.closed.wait(_DRAWING)
 
     def ends_with(self, part: Any, /) -> None:
-        """Have this closed when the panel is."""
+        """Register a part that is closed together with the panel."""
         self._parts = (*self._parts, part)
 
-    # Talking to the reader
+    # Messages to the user
 
     def guard(self, act: Callable[..., object], /, *, by_reader: bool = True) -> Callable[..., None]:
-        """Return a handler that does ``act`` and shows what goes wrong: nobody else would.
+        """Return a handler that calls ``act`` and shows its errors, which would otherwise be lost.
 
-        What went wrong before is taken away by the next thing that a reader does, and not by a refresh.
+        The next action of the user removes the shown error; a refresh does not.
         """
 
         def handle(*arguments: Any) -> None:
@@ -184,11 +184,11 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         return handle
 
     def say(self, text: str, /) -> None:
-        """Show one line about what happened; from any thread."""
-        self._head.show("said", text)
+        """Show one line of text about an event; safe from any thread."""
+        self._head.show("event", text)
 
     def fail(self, error: Exception, /) -> None:
-        """Show what went wrong, in words; from any thread."""
+        """Show the error as text; safe from any thread."""
         if not isinstance(error, Closed):
             self._tell_error("handler", error)
 
@@ -200,7 +200,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         return f"<{type(self).__name__} on {self._head.place or self.source.name}>"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        """Return the widget and, for where there is none, what it holds now as a static page."""
+        """Return the widget, and its current content as static HTML for pages without widgets."""
         data = dict(super()._repr_mimebundle_(**kwargs) or {})
         head = f"<b>{escape(self._head.heading)}</b> {escape(self._head.access)} {escape(self._head.place)}"
         texts = (self._head.cost, escape_invisible(self._problem_text()), self._head.banner, self._head.error)
@@ -227,7 +227,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
                 self._head.busy = False
 
     def _try_to_read(self, started: float) -> None:
-        """Read, but not while a server that was lost does not answer a cheap request either."""
+        """Read; if the server was lost, first check with a cheap request that it responds."""
         if self._problem is not None:
             unreached = self.reads.probe_error(was_away=self._problem.kind == "away")
             if unreached is not None:
@@ -254,19 +254,19 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.show_code()
 
     def show_code(self) -> None:
-        """Show the statement and the line of code of what is shown now."""
+        """Show the statement and the code of the current content."""
         self._head.show("sql", _with_values(self.sql, self.params))
         self._head.code = self.code
 
     def _note_failure(self, error: Exception, took: float) -> None:
-        """Show an error that does not pass by itself."""
+        """Show an error that does not resolve by itself."""
         self._refresher.pace.record_failure(error, took)
         if not isinstance(error, Closed):
             self._set_problem(None)
             self._tell_error("read", error)
 
     def _note_problem(self, error: RestateLabError, unreached: RestateLabError | None, took: float) -> None:
-        """Show that the panel cannot read at present, and when it tries again."""
+        """Show that the panel cannot read at present, and the time of the next attempt."""
         kind = kind_of(error, unreached)
         pace = self._refresher.pace
         pace.record_failure(unreached if isinstance(unreached, LOST) else error, took, is_slow=kind == "slow")
@@ -294,11 +294,11 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         return "" if problem is None else problem.text(datetime.now(UTC))
 
     def _is_back(self) -> bool:
-        """Tell whether the server has answered another read of the connection since this panel lost it."""
+        """Return whether the server responded to another read of the connection since this panel lost it."""
         return self._problem is not None and self._problem.kind == "away" and self.reads.answered_since(self._failed_at)
 
     def _say_while_reading(self, text: str) -> None:
-        """Show what a read says while it waits, until it has ended."""
+        """Show the message of a read while it waits, until the read ends."""
         if self._problem is None:
             self._head.show("banner", f"{text}.{self._age()}")
 
@@ -321,13 +321,13 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
 
 def why_read_only(source: Source) -> str | None:
-    """Return why nothing can be changed through this source, in words; None where it can."""
+    """Return the reason why nothing can be changed through this source, or None if changes are possible."""
     if not source.live:
         return f"{source.name} is frozen evidence, not a live cluster, so it is read-only."
     if not is_lab(source):
-        return f"A {type(source).__name__} is read-only: give the panel the Lab of connect() to change anything."
+        return f"A {type(source).__name__} is read-only; pass the Lab of connect() to the panel to make changes."
     if source.read_only:
-        return "This connection is read-only: connect() without read_only=True to change anything."
+        return "This connection is read-only; to make changes, connect without read_only=True."
     return None
 
 
@@ -349,7 +349,9 @@ def _seconds(refresh: DurationInput | None) -> float | None:
         return None
     seconds = to_timedelta(refresh, name="refresh").total_seconds()
     if not seconds:
-        raise ArgumentError(f"refresh is {refresh!r}: give more than 0 seconds, or None to read only when asked.")
+        raise ArgumentError(
+            f"refresh is {refresh!r}, but must be greater than 0 seconds, or None to read only on request."
+        )
     return seconds
 
 

@@ -1,4 +1,4 @@
-"""Why a panel cannot read at present: what kind of problem it is, and the sentences that say so."""
+"""Why a panel cannot read at present: the kind of problem and its description."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _LEADS: dict[Kind, str] = {
     "slow": "The query took longer than {limit}",
     "denied": "{name} denied access",
     "limited": "{name} limits the number of requests",
-    "failed": "{name} answers, but the last read failed",
+    "failed": "{name} responds, but the last read failed",
 }
 _SLOW_ADVICE = (
-    "{name} answers other requests. Use narrower filters, or run the statement once with more time: "
+    "{name} responds to other requests. Use narrower filters, or run the statement once with a longer time limit: "
     "lab.sql(panel.sql, params=panel.params, timeout=300)."
 )
 _SHORT_ADVICE = (
-    "{name} answers other requests. Use narrower filters, or allow more time with connect(timeout=…); this connection "
-    "allows {limit}."
+    "{name} responds to other requests. Use narrower filters, or set a longer time limit with connect(timeout=…). The "
+    "limit of this connection is {limit}."
 )
 
 
 def kind_of(error: RestateLabError, unreached: RestateLabError | None) -> Kind:
     """Return the kind of problem that made a read fail with ``error``.
 
-    ``unreached`` is what a cheap request raised just after that; None where the server answered it.
+    ``unreached`` is the error of a cheap request right after it, or None if the server responded to that request.
     """
     latest = unreached or error
     if isinstance(latest, AccessDenied):
@@ -48,10 +48,10 @@ def kind_of(error: RestateLabError, unreached: RestateLabError | None) -> Kind:
 
 @dataclass(frozen=True, slots=True)
 class ReadFailure:
-    """What keeps a panel from reading: ``since`` when, and ``next_at`` when it reads again by itself.
+    """A problem that keeps a panel from reading, ``since`` when, and the time ``next_at`` of the next attempt.
 
-    ``name`` is the source's name, ``shown_at`` when the data that is still shown was read (None: nothing was read yet).
-    ``limit`` is the time that the last read was allowed, in seconds, ``detail`` the error in words. Times are UTC.
+    ``name`` is the name of the source. ``shown_at`` is the time of the data still shown, or None without data.
+    ``limit`` is the time limit of the last read in seconds, and ``detail`` the error as text. Times are UTC.
     """
 
     kind: Kind
@@ -64,31 +64,31 @@ class ReadFailure:
 
     @property
     def lead(self) -> str:
-        """Return the first words of the sentence, without a length of time and without a full stop."""
+        """Return the start of the sentence, without a duration and a period."""
         return _LEADS[self.kind].format(name=self.name, limit=format_duration(self.limit))
 
     @property
     def showing(self) -> str:
         """Return the sentence about the data that is still shown."""
-        return f"Showing {format_time(self.shown_at, show_zone=False)}." if self.shown_at else "Nothing was read yet."
+        return f"Showing {format_time(self.shown_at, show_zone=False)}." if self.shown_at else "There is no data yet."
 
     @property
     def advice(self) -> str:
-        """Return what to do or to know; "" where the first sentence says all."""
+        """Return advice or details for the user; "" if the first sentence is enough."""
         if self.kind == "slow":
             advice = _SLOW_ADVICE if self.limit >= LIMIT else _SHORT_ADVICE
             return advice.format(name=self.name, limit=format_duration(self.limit))
         return "" if self.kind == "away" else self.detail
 
     def text(self, now: datetime) -> str:
-        """Return all of it as text, with lengths of time that count from ``now``."""
+        """Return the whole message as text, with durations relative to ``now``."""
         gone = f" for {format_age(self.since, now)}" if self.kind == "away" else ""
         left = max(0.0, (self.next_at - now).total_seconds())
         first = f"{self.lead}{gone}. {self.showing} Next try in {format_duration(round(left))}."
         return "\n".join(filter(None, (first, self.advice or self.detail)))
 
     def for_view(self) -> dict[str, Any]:
-        """Return what ``head.js`` needs to show it and to count down; times are in seconds since 1970."""
+        """Return the fields that ``head.js`` needs for the message and its countdown; times are seconds since 1970."""
         return {
             "kind": self.kind,
             "lead": self.lead,

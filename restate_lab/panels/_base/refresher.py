@@ -1,4 +1,4 @@
-"""When a panel reads again: no more often than is fair to the server, only while somebody looks, one at a time."""
+"""When a panel reads: at a rate that the server can afford, only while the panel is visible, one read at a time."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from restate_lab.errors import (
 
 __all__ = ["LOST", "Pace", "Refresher"]
 
-SHARE = 10  # a refresh may cost a tenth of the time
+SHARE = 10  # reading takes at most about a tenth of the time
 _FIRST_RETRY, _LONGEST = 2.0, 30.0  # seconds
 _LONGEST_LIMITED = 300.0
-_LOOK = 1.0  # seconds between two looks at whether anybody still looks
+_LOOK = 1.0  # seconds between two visibility checks
 _END_WITHIN = 1.0  # seconds that close() waits for a thread
 
 LOST: tuple[type[RestateLabError], ...] = (
     Unreachable, TimedOut, ServerFailed, RateLimited, QueryInterrupted, AccessDenied,
 )  # fmt: skip
-"""What passes by itself, or with a look at the server: a panel tries again."""
+"""Errors that can resolve by themselves; the panel tries again."""
 
 
 @dataclass(slots=True)
 class Pace:
-    """How long to wait between two reads; ``every`` is in seconds, None reads only when asked."""
+    """The time between two reads; ``every`` is in seconds, and None reads only on request."""
 
     every: float | None = 5.0
     took: float = 0.0
@@ -41,15 +41,15 @@ class Pace:
     wait: float | None = None
 
     def record_success(self, took: float) -> None:
-        """Take what a read cost, in seconds."""
+        """Record the duration of a successful read, in seconds."""
         self.took, self.failures = took, 0
         self.wait = None if self.every is None else max(self.every, SHARE * took)
 
     def record_failure(self, error: Exception, took: float, *, is_slow: bool = False) -> None:
-        """Take that a read failed; what passes by itself is tried again, after 2 s, 4 s, 8 s … up to 30 s.
+        """Record a failed read; errors in ``LOST`` are retried after 2 s, 4 s, 8 s … up to 30 s.
 
-        ``is_slow`` says that the server answers, and that the query alone took too long. Such a query costs the server
-        its whole limit each time, so that its wait goes on growing up to ten times of what it took.
+        ``is_slow`` means that the server responds but the query took too long. Each such query costs the server its
+        full time limit, so the wait grows up to ten times the duration of the read.
         """
         self.took = took
         if not isinstance(error, LOST):
@@ -68,11 +68,11 @@ class Pace:
 
 
 class Refresher:
-    """Calls ``work`` in a thread of its own when asked to, and at its pace while ``is_wanted`` says so.
+    """Call ``work`` in a thread on request, and at its pace while ``is_wanted`` returns True.
 
-    There is a thread only while there is something to do; ``work`` must not raise. ``is_wanted`` is asked at each
-    look: whether the panel is in sight. ``is_back`` is asked at each look after a failure: whether the server answers
-    others again, so that the next read is due at once.
+    The thread exists only while there is work; ``work`` must not raise. Each check calls ``is_wanted``: whether the
+    panel is visible. Each check after a failure calls ``is_back``: whether the server responds to other reads again, so
+    that the next read is due at once.
     """
 
     def __init__(
@@ -94,11 +94,11 @@ class Refresher:
         self._answered = 0
         self._due: float | None = None
         self._thread: threading.Thread | None = None
-        self._last: threading.Thread | None = None  # the one that ran last, which may be just about to end
+        self._last: threading.Thread | None = None  # the last thread, which can be about to end
         self._ended = False
 
     def ask(self) -> None:
-        """Read soon, in the thread; what is asked while a read is under way is one more read."""
+        """Read soon, in the thread; a request during a read causes one more read."""
         with self._changed:
             self._asked += 1
             self._go_on()
@@ -113,24 +113,24 @@ class Refresher:
             self._go_on()
 
     def wake(self) -> None:
-        """Go on reading by itself, where that is wanted: the panel came in sight, or was set to live."""
+        """Continue automatic reads: the panel became visible, or was set to live."""
         with self._changed:
             self._go_on()
 
     def done(self) -> None:
-        """Note that a read has ended, whoever made it: the next one is due after the pace's wait."""
+        """Record that a read has ended in any thread; the next one is due after the wait of the pace."""
         with self._changed:
             self._due = None if self.pace.wait is None else time.monotonic() + self.pace.wait
             self._changed.notify_all()
 
     def wait(self, timeout: float) -> bool:
-        """Wait until all that was asked for so far has been read; return whether it was, in so many seconds."""
+        """Wait at most ``timeout`` seconds until all requested reads are done; return whether they are."""
         with self._changed:
             target = self._asked
             return self._changed.wait_for(lambda: self._answered >= target or self._ended, timeout)
 
     def stop(self) -> None:
-        """End the thread, and wait for that some seconds at most."""
+        """End the thread; wait a few seconds at most."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -140,7 +140,7 @@ class Refresher:
 
     @property
     def is_running(self) -> bool:
-        """Tell whether there is a thread."""
+        """Return whether the thread exists."""
         return self._thread is not None
 
     def _go_on(self) -> None:
@@ -165,7 +165,7 @@ class Refresher:
                 self._changed.notify_all()
 
     def _next(self) -> int | None:
-        """Wait until a read is due and return what it answers, or None where there is nothing more to do."""
+        """Wait until a read is due and return the number of the request it serves, or None if there is no work."""
         while not self._ended:
             if self._asked > self._answered:
                 return self._asked

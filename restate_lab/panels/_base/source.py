@@ -1,4 +1,4 @@
-"""A panel's own way to its source: no line of progress, a limit in time, and an end when the panel is closed."""
+"""The source of a panel: it reads without progress output, with a time limit, and stops when the panel is closed."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from restate_lab.source import Source, SourceWrapper, timeout_seconds
 
 __all__ = ["Closed", "PanelSource", "params_of", "query_of"]
 
-LIMIT = 30.0  # seconds for one read of a panel, where the connection allows more
-_REACH_WITHIN = 5.0  # seconds for the cheap request that tells whether the server answers at all
+LIMIT = 30.0  # seconds for one read of a panel, unless the connection allows less
+_REACH_WITHIN = 5.0  # seconds for the cheap request that checks whether the server responds
 
 
 class Closed(RestateLabError):
-    """Do nothing: the panel was closed while it read."""
+    """The panel was closed during a read; ignore the error."""
 
 
 class PanelSource(SourceWrapper):
-    """The same source, for a panel's threads: what it reads shows no progress and ends when ``closed`` is set.
+    """The same source for the threads of a panel: reads show no progress and end when ``closed`` is set.
 
-    A read may take ``LIMIT`` seconds, or what its caller allows, and never longer than ``connect(timeout=…)`` of the
+    The time limit of a read is ``LIMIT`` seconds or the limit of the caller, and at most ``connect(timeout=…)`` of the
     source. ``allowed`` is the limit of the last read, in seconds. A read ends within a second when ``closed`` is set.
     """
 
@@ -43,13 +43,14 @@ class PanelSource(SourceWrapper):
         self.allowed = self._within(None)
 
     def probe_error(self, error: RestateLabError | None = None, *, was_away: bool = False) -> RestateLabError | None:
-        """Return what a cheap request (GET /version, sent once) raises, or None where the server answers it.
+        """Return the error of a cheap request (GET /version, sent once), or None if the server responds.
 
-        ``error`` is what a read raised; it decides alone for a source that has no connection of its own. With
-        ``was_away`` the server has just come back: the connection then lets it catch up before it trusts its rows.
+        ``error`` is the error of the read; for a source without a connection, it is the only evidence. ``was_away``
+        means that the server was unreachable before; the connection then waits for the server to catch up before it
+        trusts rows.
 
         Raises:
-            Closed: the panel was closed meanwhile.
+            Closed: the panel was closed during the request.
             ArgumentError: the connection was closed.
         """
         if self._transport is None:
@@ -60,14 +61,14 @@ class PanelSource(SourceWrapper):
                 pass
         except LOST as refused:
             return refused
-        except RequestRefused as refused:  # something else answers at this address
+        except RequestRefused as refused:  # another service responds at this address
             return Unreachable(str(refused))
         if was_away:
             self._transport.note_return()
         return None
 
     def answered_since(self, moment: float) -> bool:
-        """Tell whether the server has answered any request of this connection since a time.monotonic()."""
+        """Return whether the server has responded to any request of this connection since a time.monotonic()."""
         return self._transport is not None and self._transport.answered_at > moment
 
     def _within(self, timeout: float | None) -> float:
@@ -84,7 +85,7 @@ class PanelSource(SourceWrapper):
 
 
 class _UntilClosed:
-    """Progress that shows nothing, and breaks off what it is told of once its panel is closed."""
+    """Progress that shows nothing and stops the read when its panel is closed."""
 
     def __init__(self, closed: Event) -> None:
         self._closed = closed
@@ -94,18 +95,18 @@ class _UntilClosed:
 
     def check(self) -> None:
         if self._closed.is_set():
-            raise Closed("the panel was closed while it read.")
+            raise Closed("the panel was closed during a read.")
 
     def close(self) -> None:
         return
 
 
 def query_of(answer: pd.DataFrame) -> str:
-    """Return the statement that an answer came from; "" where there is none."""
+    """Return the SQL statement of a result, or "" if it has none."""
     return str(answer.attrs.get("sql", ""))
 
 
 def params_of(answer: pd.DataFrame) -> Mapping[str, Any]:
-    """Return the values of its parameters, as a source takes them: ``attrs`` has moments as text."""
+    """Return the parameter values of a statement as a source takes them; ``attrs`` has timestamps as text."""
     params = dict(answer.attrs.get("params", {}))
     return {**params, "now": datetime.fromisoformat(params["now"])} if "now" in params else params

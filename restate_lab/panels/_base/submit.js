@@ -1,4 +1,4 @@
-// A button that sends what stands in its fields along with the click; submit.py says why.
+// A button that sends the values of its fields along with the click; submit.py explains why.
 
 function render({ model, el }) {
   const button = document.createElement("button");
@@ -12,7 +12,7 @@ function render({ model, el }) {
     button.className = `jupyter-button widget-button${style ? ` mod-${style}` : ""}`;
     button.textContent = model.get("description");
     button.title = model.get("tooltip");
-    // Not "disabled": Tab would pass it by while the kernel has yet to hear of the last letter.
+    // Not "disabled": Tab would skip the button while the kernel has not yet received the last letter.
     button.setAttribute("aria-disabled", model.get("disabled"));
     error.textContent = model.get("error");
   };

@@ -1,8 +1,8 @@
-"""A button that takes along what a reader saw: the click of another one can overtake, or be overtaken.
+"""A button that sends the visible field values with its click, because messages can arrive in a different order.
 
-ipywidgets holds a typed text back until the kernel has taken the text before, and sends a click at once. Who types fast
-would give half a reason, or half a value. And while the kernel is busy clicks wait: what is pressed last in sight of
-one plan would confirm the plan that a click before it makes.
+ipywidgets delays a typed text until the kernel has processed the text before it, but sends a click at once. After fast
+typing, the kernel would use an incomplete reason or value. While the kernel is busy, clicks wait in a queue: without
+this button, a click on the visible plan could confirm the plan that an earlier click creates.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class _Press(ViewMessage):
 
 
 class Submit(anywidget.AnyWidget):
-    """A button; ``act`` is called without an argument once its ``fields`` have what a reader saw in them.
+    """A button; ``act`` is called without arguments after its ``fields`` have the values that the user saw.
 
-    A field is a Text, a Textarea, a Combobox or a Dropdown. Where ``disabled`` is set it looks so, and can be pressed
-    all the same, so that it is reached by Tab and ``act`` can say what is lacking. ``changed`` are the fields that the
-    last press has changed. ``renew()`` says that it stands for something else now: a press of before does nothing.
+    A field is a Text, a Textarea, a Combobox or a Dropdown. With ``disabled`` the button looks disabled but can still
+    be pressed, so that Tab reaches it and ``act`` can report the missing input. ``changed`` has the fields changed by
+    the last press. ``renew()`` gives the button a new meaning: a press sent before it does nothing.
     """
 
     _esm = read_assets("_base/submit.js")
@@ -66,18 +66,18 @@ class Submit(anywidget.AnyWidget):
         self.on_msg(self._receive)
 
     def click(self) -> None:
-        """Press it."""
+        """Press the button."""
         self.changed = ()
         self._act()
 
     def renew(self) -> None:
-        """Stand for something else: whoever presses has to have seen it."""
+        """Give the button a new meaning; a press is valid only if the user has seen it."""
         self.error = ""
         self.shown += 1
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Refuse: a view says in messages what it wants, and sets nothing."""
-        self.error = f"A view tried to set {', '.join(map(str, sync_data))[:200]}: nothing was set. Reload the page."
+        """Ignore the data: a view can only send messages."""
+        self.error = f"A view tried to set {', '.join(map(str, sync_data))[:200]}. Nothing was set. Reload the page."
 
     def __repr__(self) -> str:
         return f"<Submit: {self.description}>"
@@ -87,13 +87,15 @@ class Submit(anywidget.AnyWidget):
             press = _Press.model_validate(content)
             new = [(field, _name(field), value) for field, value in zip(self._widgets, press.values, strict=True)]
             if press.seen != self.shown:
-                self.error = "What you pressed it for has changed meanwhile, and nothing was done. Look at it again."
+                self.error = (
+                    "The content changed before your click arrived, so nothing was done. Check it and click again."
+                )
                 return
             self.changed = tuple(field for field, name, value in new if getattr(field, name) != value)
             for field, name, value in new:
                 setattr(field, name, value)
         except (ValidationError, traitlets.TraitError, ValueError):
-            self.error = "The button sent what it may not send, and nothing was done. Reload the page."
+            self.error = "The button sent invalid data, so nothing was done. Reload the page."
             return
         self.error = ""
         self._act()

@@ -1,4 +1,4 @@
-"""One view of a panel: what it reads and how it shows that; the panel around it has the toolbar, threads and errors."""
+"""One view of a panel: it reads and shows its content; the panel around it has the toolbar, threads and errors."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["View"]
 class View(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     """The base of the views; a panel shows one at a time.
 
-    ``read`` runs in the panel's thread or in the caller's, one at a time, and touches no widget. ``show`` runs right
-    after it, in the same thread: traits may be set from any thread, and nothing may print.
+    ``read`` runs in the thread of the panel or of the caller, one at a time, and must not touch widgets. ``show`` runs
+    right after it in the same thread. It can set traits, because they can be set from any thread, but must not print.
     """
 
     title = ""
@@ -33,11 +33,11 @@ class View(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     @abstractmethod
     def read(self) -> Any:
-        """Return what the view shows; it reads from ``self.reads``."""
+        """Read the content of the view from ``self.reads`` and return it."""
 
     @abstractmethod
     def show(self, content: Any, /) -> None:
-        """Show what ``read`` returned."""
+        """Show the result of ``read``."""
 
     @property
     def sql(self) -> str:
@@ -61,29 +61,29 @@ class View(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     @selected.setter
     def selected(self, ids: Iterable[Any]) -> None:
-        """Select rows by their ids, where the view has a selection."""
+        """Select rows by their ids, if the view has a selection."""
 
     def static(self) -> Iterable[str]:
         """Yield escaped HTML of the content, for pages without widgets."""
         return ()
 
     def close_parts(self) -> None:
-        """Close the widgets and threads that the view made."""
+        """Close the widgets and threads that the view created."""
 
-    # What the panel does for its views
+    # Functions of the panel for its views
 
     def guard(self, act: Callable[..., object], /, *, by_reader: bool = True) -> Callable[..., None]:
         """Return a handler that calls ``act`` and shows its errors in the panel."""
         return self.host.guard(act, by_reader=by_reader)
 
     def say(self, text: str, /) -> None:
-        """Show one line about what happened; from any thread."""
+        """Show one line of text about an event; safe from any thread."""
         self.host.say(text)
 
     def fail(self, error: Exception, /) -> None:
-        """Show an error in the panel; from any thread."""
+        """Show an error in the panel; safe from any thread."""
         self.host.fail(error)
 
     def ask(self, *_: object) -> None:
-        """Read soon, in the panel's thread."""
+        """Read soon, in the thread of the panel."""
         self.host.ask()

@@ -1,4 +1,4 @@
-"""A thread for actions that a click starts and that take long: one at a time, ended by ``close()``."""
+"""A thread for slow actions that a click starts: one action at a time, ended by ``close()``."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from restate_lab.errors import RestateLabError
 
 __all__ = ["BackgroundAction", "Busy"]
 
-_END_WITHIN = 15.0  # seconds; a running action ends between two requests, and records its results
+_END_WITHIN = 15.0  # seconds; a running action ends between two requests and records its results
 
 
 class Busy(RestateLabError):
-    """Wait until the running action has ended, or stop it."""
+    """Another action is running; wait until it ends, or stop it."""
 
 
 class BackgroundAction:
-    """Runs one action at a time in a thread; ``stop`` is set when the action should end."""
+    """Run one action at a time in a thread; ``stop`` is set when the action must end."""
 
     def __init__(self) -> None:
         self.stop = threading.Event()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._closed = False
-        # Also when the interpreter exits: an action has to record its results.
+        # Also runs when the interpreter exits, because an action must record its results.
         self._finalizer = weakref.finalize(self, _end, self.stop, self._threads)
 
     def run(self, work: Callable[[], object]) -> None:
-        """Start an action, and return at once; ``work`` must not raise.
+        """Start an action and return at once; ``work`` must not raise.
 
         Raises:
             Busy: another action is running.
@@ -38,7 +38,7 @@ class BackgroundAction:
             if self._closed:
                 return
             if any(thread.is_alive() for thread in self._threads):
-                raise Busy("another action is running here: wait until it has ended, or stop it.")
+                raise Busy("another action is running in this panel; wait until it ends, or stop it.")
             self.stop.clear()
             self._threads[:] = [threading.Thread(target=work, name="restate-lab action", daemon=True)]
             self._threads[0].start()
@@ -50,7 +50,7 @@ class BackgroundAction:
         return not any(thread.is_alive() for thread in self._threads)
 
     def close(self) -> None:
-        """Ask the action to end, and wait for that for at most 15 seconds."""
+        """Request the end of the action and wait at most 15 seconds for it."""
         self._closed = True
         self._finalizer()
 

@@ -1,1 +1,1 @@
-"""Actions in a panel: the bar with its buttons, and the form that confirms a plan."""
+"""Actions in a panel: the action bar with its buttons, and the form that confirms a plan."""

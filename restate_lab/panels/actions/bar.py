@@ -1,6 +1,6 @@
-"""Act on invocations from a panel: a button makes a plan, a person confirms it with a reason, and only then it is sent.
+"""Change invocations from a panel: a button creates a plan, and the user confirms it with a reason before it is sent.
 
-Nothing acts on one click. What a button does in which status comes from ``ACTIONS``; the plan is shown as its own card.
+A single click never changes anything. ``ACTIONS`` defines the effect of a button in each status.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ Guard = Callable[[Callable[..., object]], Callable[..., None]]
 
 
 class OutcomeView(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
-    """The outcome of one execution; ``summary`` is its first line, ``grid`` its rows.
+    """The outcome of one execution; ``summary`` is its first line and ``grid`` shows its rows.
 
-    ``back`` closes it, and ``open_targets`` shows the invocations that it is about.
+    ``back`` closes the view, and ``open_targets`` shows the affected invocations in the list.
     """
 
     def __init__(self, *, back: Callable[[], object], open_targets: Callable[[Sequence[str]], object] | None) -> None:
@@ -57,7 +57,7 @@ class OutcomeView(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.add_class("rl-outcome")
 
     def show(self, plan: Plan, outcome: pd.DataFrame) -> None:
-        """Show what ``plan.execute`` returned."""
+        """Show the result of ``plan.execute``."""
         self._done_text = self.summary = done_text(plan, outcome)
         self._ids = tuple(outcome["new_id"].dropna()) or tuple(outcome["id"])
         targets = dict(zip(plan.frame["id"], plan.frame["target"], strict=True))
@@ -66,11 +66,11 @@ class OutcomeView(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.grid.refresh(rows.assign(now=None))
         names = [name for name in _COLUMNS if name == "id" or (name in rows and not rows[name].isna().all())]
         self.grid.columns = names
-        self.children = (self._top, self.grid)  # no table is in the page before there is something in it
+        self.children = (self._top, self.grid)  # the page has no table before there are rows
         self.done.focus()
 
     def report(self, follow_up: FollowUp) -> None:
-        """Show what the targets do some seconds later."""
+        """Show the status of the targets some seconds later."""
         self.summary = f"{self._done_text} {follow_up.text}"
         self._text.show(Block("", self.summary))
         rows = self.grid.frame
@@ -90,11 +90,11 @@ class OutcomeView(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
 
 class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
-    """Buttons for the invocations that are offered; below them the plan, then its outcome.
+    """Buttons for the offered invocations; below them the plan, then its outcome.
 
-    ``guard`` wraps every handler so that errors are shown, ``say`` shows a line, ``acted`` is called after an action,
-    ``label`` returns the text before the buttons for a number of invocations, ``open_targets`` shows invocations by
-    their ids. A read-only source has no buttons, and a line gives the reason. ``plan`` is the last plan.
+    ``guard`` wraps every handler so that errors are shown, ``say`` shows a line of text, ``acted`` is called after an
+    action. ``label`` returns the text before the buttons for a number of invocations, and ``open_targets`` shows
+    invocations by their ids. A read-only source has no buttons; a line states the reason. ``plan`` is the last plan.
     """
 
     def __init__(
@@ -137,10 +137,10 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.offer([], [])
 
     def offer(self, targets: Sequence[str] | pd.DataFrame, statuses: Sequence[str]) -> None:
-        """Offer what can be done to these invocations; ``statuses`` has the status of each.
+        """Offer the actions that apply to these invocations; ``statuses`` has the status of each.
 
-        ``targets`` are ids, or rows with ``id`` and ``created_at``: a plan then leaves out a new run with the same id.
-        With a column ``failure`` a later failure is compared with it.
+        ``targets`` are ids, or rows with ``id`` and ``created_at``; with rows, a plan excludes newer runs of an id.
+        The follow-up compares later failures with the column ``failure`` if the rows have it.
         """
         if self.is_absent:
             return
@@ -155,10 +155,10 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             number = self._number_of(action, counts)
             button.disabled, button.layout.display = not number, "" if number else "none"
             button.description = f"{name_of(action)} {number:,}"
-            button.tooltip = f"Plan it; nothing is sent yet. For invocations of which {action.rule.needs}."
+            button.tooltip = f"Create a plan; nothing is sent yet. Requirement: {action.rule.needs}."
 
     def _number_of(self, action: ACTIONS, counts: Counter[str]) -> int:
-        """Return how many of the offered invocations an action applies to."""
+        """Return the number of offered invocations that an action applies to."""
         has_vqueues = self._source.features.get("vqueues", False)
         where = "latest" if action is ACTIONS.MOVE_TO else None
         return sum(
@@ -168,38 +168,38 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         )
 
     def make_plan(self, action: ACTIONS | str, targets: Sequence[str] | pd.DataFrame | None = None) -> None:
-        """Make the plan of an action in the background, and show it; ``targets`` are those offered by default."""
+        """Create the plan of an action in the background and show it; ``targets`` default to those offered."""
         self._plan(ACTIONS(action), self._targets if targets is None else targets)
 
     def reset(self) -> None:
-        """Close the plan or the outcome that is shown: what follows is about other invocations."""
+        """Close the open plan or outcome, because other invocations are shown next."""
         self._follower.stop.set()
         self.plan = None
         self._show(None)
 
     def wait(self, *, timeout: DurationInput = "60s") -> bool:
-        """Wait until the plan is made, or done, ``timeout`` at most; return whether it is."""
+        """Wait at most ``timeout`` for the current operation (planning or executing); return whether it is done."""
         return self._background.wait(check_seconds("timeout", timeout))
 
     def close(self) -> None:
-        """End what is under way."""
+        """Stop all operations and close the widgets."""
         self._background.close()
         self._follower.close()
         super().close()
 
     @property
     def is_open(self) -> bool:
-        """Tell whether a plan or an outcome is shown."""
+        """Return whether a plan or an outcome is shown."""
         return any(part.layout.display != "none" for part in (self._form, self._outcome))
 
     @property
     def form(self) -> PlanForm:
-        """Return the plan's form: its reason, its number, its buttons."""
+        """Return the form of the plan with its fields and buttons."""
         return self._form
 
     @property
     def outcome(self) -> OutcomeView:
-        """Return the view of what came of it."""
+        """Return the view of the outcome."""
         return self._outcome
 
     def _button(self, action: ACTIONS) -> Any:
@@ -216,13 +216,13 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
         def work() -> None:
             try:
-                made = make_plan(self._source, action, targets, **options)  # type: ignore[arg-type] # checked by make_plan
+                made = make_plan(self._source, action, targets, **options)  # type: ignore[arg-type] # make_plan checks
                 self.plan = made
                 self._show(self._form)
                 self._form.show(made)
                 self._say(f"The plan to {name_of(action).lower()} is below; nothing has been sent.")
             except BaseException:
-                self._say(f"No plan to {name_of(action).lower()} was made; nothing has been sent.")
+                self._say(f"The plan to {name_of(action).lower()} was not created; nothing has been sent.")
                 raise
             finally:
                 self._tell("")
@@ -282,7 +282,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.focus_first()
 
     def focus_first(self) -> None:
-        """Put the keyboard on the first button that can be pressed."""
+        """Move the keyboard focus to the first enabled button."""
         first = next((button for button in self.buttons.values() if not button.disabled), None)
         if first is not None and not self.is_absent:
             first.focus()

@@ -1,4 +1,4 @@
-"""Follow the targets of a plan for some seconds after it was executed, and report what came of them."""
+"""Follow the targets of an executed plan for some seconds and report their status."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _FAILING = "failing again"
 
 @dataclass(frozen=True, slots=True)
 class FollowUp:
-    """What the targets do some seconds after an action: ``counts`` by what they do, ``statuses`` by id."""
+    """The status of the targets some seconds after an action: ``counts`` per state, ``statuses`` by id."""
 
     seconds: float
     counts: Mapping[str, int]
@@ -55,7 +55,7 @@ class FollowUp:
 
 
 def done_text(plan: Plan, outcome: Any) -> str:
-    """Return what was done: "Resumed 15 invocations." with the numbers of all that was not done."""
+    """Return the result as one line, for example "Resumed 15; 2 rejected."."""
     counts = outcome["outcome"].value_counts().to_dict()
     done = int(counts.pop("done", 0))
     text = f"{_DONE[plan.action]} {done:,}"
@@ -73,9 +73,9 @@ def follow(
     is_stopped: Callable[[], bool],
     report: Callable[[FollowUp], object],
 ) -> None:
-    """Read the targets once a second for ten seconds, and ``report`` each time; it ends when all of them have ended.
+    """Read the targets once a second for ten seconds and call ``report`` each time; stop when all of them have ended.
 
-    ``failures`` are the failures of the targets before the action, by id. Nothing is followed after a purge.
+    ``failures`` has the failures of the targets before the action, by id. There is no follow-up after a purge.
     """
     ids = _ids_to_follow(plan, outcome)
     if not ids or len(ids) > FOLLOWED:
@@ -113,12 +113,12 @@ def _summarize(
             failing += 1
             same += row["id"] in failures and normalize(failure) == normalize(failures[row["id"]])
     if len(rows) < len(ids):
-        states["not there any more"] = len(ids) - len(rows)
+        states["not found"] = len(ids) - len(rows)
     return FollowUp(seconds, dict(states), {row["id"]: row["status"] for row in rows}, 0 < failing == same)
 
 
 def _state_of(row: Mapping[Any, Any]) -> str:
-    """Return what one that was tried again does now; a failure that is tried again is the one that matters."""
+    """Return the state of a retried invocation; a failure counts even while it is being retried."""
     status = str(row["status"])
     has_failed = none_if_missing(row["failure"]) is not None
     if status in {"backing-off", "paused"} or (status in {"running", "ready"} and has_failed):

@@ -1,4 +1,4 @@
-"""The plan in a panel: one sentence with cluster, action and number, the reason, the button, and the card below."""
+"""The form of a plan: one sentence with action, number and cluster, the reason, the button, and the card below."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from restate_lab.progress import Progress
 
 __all__ = ["PlanForm", "name_of"]
 
-_STAYS = "keep"  # the deployment that an invocation is bound to
-_WHOLE = "from its beginning"
+_STAYS = "keep"  # keep the deployment that an invocation is pinned to
+_WHOLE = "none: start from the beginning"
 
 
 def name_of(action: ACTIONS) -> str:
-    """Return what an action is called on a button."""
+    """Return the label of an action on a button."""
     return action.value.replace("_", " ").capitalize()
 
 
 class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
-    """One plan to be reviewed, and the bar of its execution.
+    """One plan for review, and the progress bar of its execution.
 
-    ``confirm``, ``back``, ``again`` (other options) and ``stop`` are the handlers.
+    The handlers are ``confirm``, ``back``, ``again`` (other options) and ``stop``.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._card = widgets.HTML()
         self._details = widgets.Accordion([self._card], titles=("Everything in this plan",), selected_index=None)
         self.deployment = widgets.Combobox(
-            description="run on", options=("latest", _STAYS), continuous_update=False, style=auto,
-            placeholder="as before, latest, or dp_…",
+            description="deployment", options=("latest", _STAYS), continuous_update=False, style=auto,
+            placeholder="same as before, latest, or dp_…",
         )  # fmt: skip
-        self.from_index = widgets.Dropdown(description="keep its journal", options=[(_WHOLE, None)], style=auto)
+        self.from_index = widgets.Dropdown(description="keep journal entries", options=[(_WHOLE, None)], style=auto)
         self.why = widgets.Text(description="reason", placeholder="INC-42: the weather API is back", style=auto)
         self.number = widgets.Text(description="number", style=auto)
         self.confirm = Submit(
@@ -58,7 +58,7 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         )
         self.back = widgets.Button(description="Back", tooltip="Close the plan; nothing is sent")
         self.bar = widgets.IntProgress(description="", bar_style="info")
-        self.stop = widgets.Button(description="Stop", tooltip="Send nothing more; what was sent stays sent")
+        self.stop = widgets.Button(description="Stop", tooltip="Stop sending; requests already sent stay in effect")
         self._options = _row([self.deployment, self.from_index])
         self._asked = _row([self.why, self.number, self.confirm, self.back])
         self._doing = _row([self.bar, self.stop])
@@ -73,44 +73,44 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     @property
     def sentence(self) -> str:
-        """Return what the plan would do, in one sentence: "Resume 15 of 15 · Payments/charge · on demo (…)"."""
+        """Return the effect of the plan as one sentence: "Resume 15 of 15 · Payments/charge · on demo (…)"."""
         return "" if self._plan is None else _sentence(self._plan)
 
     @property
     def reason(self) -> str:
-        """Return the reason that was written."""
+        """Return the reason in the field."""
         return str(self.why.value).strip()
 
     @property
     def expect(self) -> int | None:
-        """Return the number that was typed; None where none was, or is wanted."""
+        """Return the number in the field, or None if the field is empty or hidden."""
         text = str(self.number.value).replace(",", "").strip()
         return int(text) if text.isdecimal() else None
 
     @property
     def lacking(self) -> str:
-        """Return what has to be written before the plan can be executed; "" where nothing has."""
+        """Return the input that is missing before the plan can be executed; "" if it is complete."""
         if self._plan is None or not self._plan.targets:
-            return "There is nothing to do."
+            return "The plan has no targets."
         number = len(self._plan.targets)
         if not self.reason:
-            return "Write a reason first."
+            return "Enter a reason first."
         return "" if number <= self._plan.action.rule.expect_above or self.expect == number else f"Type {number} first."
 
     @property
     def options(self) -> dict[str, Any]:
-        """Return the options that the plan's action takes and that were chosen."""
+        """Return the chosen options that the action of the plan accepts."""
         chosen = {"deployment": str(self.deployment.value).strip() or None, "from_index": self.from_index.value}
         takes = self._plan.action.rule.options if self._plan else frozenset()
         return {name: value for name, value in chosen.items() if value is not None and name in takes}
 
     def show(self, plan: Plan) -> None:
-        """Show a plan, and ask for the reason."""
+        """Show a plan and ask for the reason."""
         renewed = _is_renewed(self._plan, plan)
         self._plan = plan
         self.confirm.renew()
         if not renewed:
-            self.why.value = ""  # a reason is given for one plan
+            self.why.value = ""  # a reason applies to one plan only
         self._sentence.show(Block(_sentence(plan), _effects(plan), "bad" if plan.action.rule.destructive else "plain"))
         self._card.value = plan._repr_html_()
         self._details.selected_index = None
@@ -132,14 +132,14 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.why.focus()
 
     def begin(self) -> Progress:
-        """Show that it is being done, and the button that stops it; return what moves the bar."""
+        """Show the progress bar and the Stop button; return the progress that moves the bar."""
         moves = _Moves(self.bar)
         moves.update(0, len(self._plan.targets) if self._plan else 1)
         self._asked.layout.display, self._doing.layout.display = "none", ""
         return moves
 
     def end(self) -> None:
-        """Show that it is not being done any more."""
+        """Hide the progress bar and the Stop button."""
         self._asked.layout.display, self._doing.layout.display = "", "none"
 
     def _show_options(self, plan: Plan, *, renewed: bool) -> None:
@@ -156,7 +156,7 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.from_index.layout.display = "" if prefixes else "none"
 
     def _submit(self, confirm: Callable[[], object]) -> None:
-        """Confirm what is reviewed: other options make another plan first, and that one is to be reviewed."""
+        """Confirm the plan; if the options changed with this click, create a new plan for review instead."""
         if self.deployment not in self.confirm.changed and self.from_index not in self.confirm.changed:
             confirm()
 
@@ -164,11 +164,11 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         if self._plan is None:
             return
         self.confirm.disabled = bool(self.lacking)
-        self.confirm.tooltip = self.lacking or "Do it now"
+        self.confirm.tooltip = self.lacking or "Send now"
 
 
 class _Moves:
-    """The Progress of an execution, as a bar."""
+    """The Progress of an execution, shown as a bar."""
 
     def __init__(self, bar: Any) -> None:
         self._bar = bar
@@ -192,20 +192,20 @@ def _sentence(plan: Plan) -> str:
 
 
 def _handler_of(target: str) -> str:
-    """Return service and handler of a target; the key of a virtual object is left out."""
+    """Return the service and handler of a target, without the key of a virtual object."""
     parts = target.split("/")
     return f"{parts[0]}/{parts[-1]}" if len(parts) > 1 else target
 
 
 def _effects(plan: Plan) -> str:
-    """Return what happens to the targets, how many are excluded, and how many others are affected."""
+    """Return the effects on the targets, the number of excluded invocations, and the number of others affected."""
     counts = plan.rows["effect"].dropna().value_counts()
     effects = "; ".join(f"{text} ({int(n):,})" if len(counts) > 1 else str(text) for text, n in counts.items())
     excluded = len(plan.frame) - len(plan.targets)
     others = plural(len(plan.impact), "other invocation") if len(plan.impact) else ""
     parts = [
         f"Effect: {effects}." if effects else "",
-        f"{excluded:,} excluded, see below." if excluded else "",
+        f"{excluded:,} excluded; see below." if excluded else "",
         f"Also affects {others}." if others else "",
         *plan.warnings[:1],
     ]
@@ -213,14 +213,14 @@ def _effects(plan: Plan) -> str:
 
 
 def _is_renewed(before: Plan | None, plan: Plan) -> bool:
-    """Tell whether it is the plan before with other options."""
+    """Return whether the plan is the previous plan with other options."""
     if before is None or before.is_executed or before.action is not plan.action:
         return False
     return _runs(before) == _runs(plan)
 
 
 def _runs(plan: Plan) -> set[tuple[str, str]]:
-    """Return of which runs a plan is; where it does not tell them, of which ids."""
+    """Return the runs in a plan as (id, created_at), or only the ids if it has no creation times."""
     created = plan.frame.get("created_at", plan.frame["id"])
     return set(zip(plan.frame["id"], created.astype(str), strict=True))
 

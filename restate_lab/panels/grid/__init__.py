@@ -1,7 +1,7 @@
-"""The grid of every panel: rows in the kernel, in the browser only what is in view; selection by id.
+"""The grid of every panel: it keeps all rows in the kernel and sends only the visible rows to the browser.
 
-A click or Enter opens a row; the box in front, Space, Ctrl-click, Shift-click and Ctrl-A select, so that neither is in
-the way of the other. ``grid.js`` is the view, ``messages.py`` defines the messages between the two.
+A click or Enter opens a row. The check box, Space, Ctrl-click, Shift-click and Ctrl-A select rows by id, so opening and
+selecting do not conflict. ``grid.js`` is the view, and ``messages.py`` defines its messages.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ __all__ = ["Grid"]
 
 
 class Grid(anywidget.AnyWidget):
-    """Show a frame with an id in every row, one line for each row; a million rows are usable.
+    """Show a frame with an id in every row, one line per row; it can handle a million rows.
 
-    ``key`` names the column with the ids: texts or integers, without nulls and duplicates. ``noun`` is what the rows
-    are, ``one`` what one of them is where that is not the noun without its s. ``columns`` are those that are shown.
-    ``height`` is the greatest height in pixels, by default 60 % of the window. ``tz`` is the zone of the times; their
-    tooltips have UTC. With ``is_read=False`` gray bars are shown until the first ``refresh``. ``run`` names a column
-    that tells the runs of a reused id apart: a selected row is deselected when a refresh brings another run of its id.
+    ``key`` is the column with the ids: texts or integers, without nulls and duplicates. ``noun`` names the rows in the
+    plural; ``one`` is the singular if it is not the noun without its s. ``columns`` are the visible columns. ``height``
+    is the maximum height in pixels, by default 60 % of the window. ``tz`` is the time zone of the timestamps; their
+    tooltips show UTC. With ``is_read=False`` gray bars are shown until the first ``refresh``. ``run`` is a column that
+    distinguishes the runs of a reused id: a selected row is deselected when a refresh has another run of its id.
 
-    ``heads`` are the texts of the header by column. ``ages`` and ``countdowns`` are columns with timestamps that are
-    shown as "36m" and "in 4s", the exact UTC in the tooltip; the browser keeps them current. ``ids`` are columns that
-    are shown short ("inv_…k8Ep") with a button that copies. ``widths`` are in pixels; ``flex`` is the column that takes
-    the remaining width.
+    ``heads`` maps columns to header texts. ``ages`` and ``countdowns`` are timestamp columns that are shown as "36m"
+    and "in 4s" with the exact UTC time in the tooltip; the browser keeps them current. ``ids`` are columns that are
+    shown shortened ("inv_…k8Ep") with a copy button. ``widths`` are in pixels; ``flex`` is the column that takes the
+    remaining width.
 
-    ``group`` is a column whose equal values make a group: of three rows or more the first one is shown, and a line
-    "14 more like it" that expands and selects them. ``group_label`` is a column with a text for that line, such as
-    "same step, same error". Rows without a value are not grouped.
+    ``group`` is a column whose equal values form a group. Of three rows or more, only the first is shown, with a line
+    "14 more like it" that expands and selects the others. ``group_label`` is a column with a text for that line, such
+    as "same step, same error". Rows without a value are not grouped.
 
-    ``empty`` is the text of a table without rows, by default "No invocations."; ``placeholder`` the text in the empty
-    filter. ``bar=False`` leaves out the bar with the filter and the list of columns, for an owner that has its own.
-    ``compact=True`` is for a short table within a panel: it has no bar and no check boxes.
+    ``empty`` is the text of a table without rows, by default "No invocations."; ``placeholder`` is the text in the
+    empty filter. ``bar=False`` hides the bar with the filter and the list of columns, for an owner that has its own
+    bar. ``compact=True`` is for a short table within a panel: it has no bar and no check boxes.
 
-    A grid may be used from any thread. A frame is shown as it is: mask secrets before.
+    You can use a grid from any thread. It shows the frame unchanged, so mask secrets first.
 
     Raises:
-        ArgumentError: the frame has no such column, a null or a repeated id in it, or a column without a usable name.
+        ArgumentError: the key column is missing or has nulls or repeated ids, or a column name is not usable.
     """
 
     _esm = read_assets(
@@ -106,11 +106,11 @@ class Grid(anywidget.AnyWidget):
         super().__init__()
         self.on_msg(self._receive)
 
-    # What it holds
+    # Content
 
     @property
     def frame(self) -> pd.DataFrame:
-        """The frame it was given last; setting it is a ``refresh``."""
+        """The current frame; setting it is the same as ``refresh``."""
         return self._controller.model.table.frame.copy(deep=False)
 
     @frame.setter
@@ -129,18 +129,18 @@ class Grid(anywidget.AnyWidget):
     ) -> None:
         """Show another frame; order, filter, columns and selection stay.
 
-        ``total`` is how many rows the server has, None where nobody counted. ``note`` is a line above the table; where
-        it is None, what the frame's ``attrs["truncated"]`` says. A selected id that the frame lacks is out of
-        ``selected`` and said to be gone, until it is back or the selection is cleared.
+        ``total`` is the number of rows on the server, or None if it is unknown. ``note`` is a line above the table;
+        None uses the message in ``attrs["truncated"]`` of the frame. A selected id that the frame does not have is not
+        in ``selected`` and is reported as missing, until it is back or the selection is cleared.
 
         While the pointer or the focus is in a table, rows keep their places and new rows come last; the grid then
-        offers to sort again. ``sort=True`` sorts at once: pass it for the answer to another query.
+        offers to sort again. ``sort=True`` sorts at once: use it for the result of another query.
 
-        ``now`` is the time to which ages relate, such as the server's; by default the kernel's clock. They keep growing
-        from there; ``ticks=False`` freezes them at ``now``, as for recorded data.
+        ``now`` is the reference time of ages, such as the time of the server; by default it is the clock of the kernel.
+        Ages keep growing from there; ``ticks=False`` freezes them at ``now``, for example for recorded data.
 
         Raises:
-            ArgumentError: as for a new grid; the grid then shows what it showed.
+            ArgumentError: as for a new grid; the grid then keeps its previous content.
         """
 
         def act() -> None:
@@ -158,13 +158,13 @@ class Grid(anywidget.AnyWidget):
 
     @property
     def visible(self) -> pd.DataFrame:
-        """The rows that the filter leaves, in the order shown, with all columns."""
+        """The rows that match the filter, in the order shown, with all columns."""
         with self._controller.lock:
             return self._controller.model.table.frame.iloc[self._controller.model.order]
 
     @property
     def selected(self) -> list[Any]:
-        """The selected ids, in the order of the frame, whether the filter hides them or not; set it to select."""
+        """The selected ids in the order of the frame, including rows hidden by the filter; set it to select rows."""
         with self._controller.lock:
             return self._controller.model.selection.ids()
 
@@ -181,7 +181,7 @@ class Grid(anywidget.AnyWidget):
 
     @property
     def total(self) -> int | None:
-        """How many rows the server has; None where nobody has counted."""
+        """The number of rows on the server, or None if it is unknown."""
         return self._controller.options.total
 
     @property
@@ -191,14 +191,14 @@ class Grid(anywidget.AnyWidget):
 
     @property
     def error(self) -> str:
-        """What went wrong last, in a callback or in a message of a view; "" after the reader's next action."""
+        """The last error of a callback or of a view message; "" after the next action of the user."""
         return self._controller.error
 
-    # How it is shown
+    # Presentation
 
     @property
     def columns(self) -> list[str]:
-        """The columns that are shown, from left to right; set it to choose them."""
+        """The visible columns, from left to right; set it to choose them."""
         return self._controller.model.shown
 
     @columns.setter
@@ -206,19 +206,19 @@ class Grid(anywidget.AnyWidget):
         self._controller.change(lambda: self._controller.model.choose(names))
 
     def sort(self, column: str | None, *, descending: bool = False) -> None:
-        """Sort by a column, nulls last; None is the frame's own order. A status sorts by its place in a life."""
+        """Sort by a column, nulls last; None restores the order of the frame. Statuses sort by life cycle."""
         self._arrange(lambda now: replace(now, sort=column, descending=descending))
 
     def filter(self, text: str, *, column: str | None = None) -> None:
-        """Show the rows that have the text in a text column that is shown, or in ``column``; "" shows all.
+        """Show only rows that contain the text in a visible text column, or in ``column``; "" shows all rows.
 
-        It is looked for as it stands, anywhere in a value; without a capital letter in it, the case is ignored.
+        The text can be anywhere in a value. If it has no capital letter, the case is ignored.
         """
         self._arrange(lambda now: replace(now, text=text, within=column))
 
     @property
     def grouped(self) -> bool:
-        """Whether rows of one group share a line; False shows each row, True needs the argument ``group``."""
+        """Whether the rows of a group share one line; False shows each row, and True needs the argument ``group``."""
         return self._controller.model.is_grouped
 
     @grouped.setter
@@ -230,7 +230,7 @@ class Grid(anywidget.AnyWidget):
 
     @property
     def stale(self) -> bool:
-        """Whether the rows are grayed out, because newer ones could not be read; the owner sets it."""
+        """Whether the rows are grayed out because newer ones could not be read; the owner sets it."""
         return self._controller.options.is_stale
 
     @stale.setter
@@ -238,9 +238,9 @@ class Grid(anywidget.AnyWidget):
         self._controller.change(lambda: self._controller.set_options(is_stale=on))
 
     def set_empty(self, text: str, *, action: str = "", on_action: Callable[[], object] | None = None) -> None:
-        """Set the text of a table without rows, and a button there that calls ``on_action``.
+        """Set the text of a table without rows, and a button below it that calls ``on_action``.
 
-        Say which filter hides what, and let the button clear it. With "" the text is "No invocations." again.
+        State which filter hides the rows and let the button clear it. "" restores the text "No invocations.".
         """
 
         def act() -> None:
@@ -250,28 +250,29 @@ class Grid(anywidget.AnyWidget):
 
         self._controller.change(act)
 
-    # Who looks, and what they do
+    # Visibility and actions of the user
 
     @property
     def is_shown(self) -> bool:
-        """Whether a reader can see a view now: laid out, in a visible page that spoke in the last 35 s.
+        """Whether the user can see a view: it is on a visible page and sent a message in the last 35 s.
 
-        Ask it before each refresh: that is when a closed tab is noticed. While a cell runs, views are not heard.
+        Check it before each refresh, because only this check notices a closed tab. While a cell runs, no message
+        arrives.
         """
         return self._controller.in_sight()
 
     def on_select(self, callback: Callable[[Grid], object]) -> Callable[[], None]:
-        """Call it with the grid when the selection has changed; return what takes the callback away."""
+        """Call ``callback`` with the grid after the selection changes; return a function that removes the callback."""
         return _add(self._controller.on_select, lambda _: callback(self))
 
     def on_open(self, callback: Callable[[Any], object]) -> Callable[[], None]:
-        """Call it with a row's id when the row is opened; return what takes the callback away."""
+        """Call ``callback`` with the id of a row when it is opened; return a function that removes the callback."""
         return _add(self._controller.on_open, callback)
 
     def on_close(self, callback: Callable[[Any], object]) -> Callable[[], None]:
-        """Call it with the id of the opened row when Escape is pressed; return what takes the callback away.
+        """Call ``callback`` with the id of the open row when Escape is pressed; return a function that removes it.
 
-        Without a callback, Escape does not close anything. The row is not marked as opened any more.
+        Without a callback, Escape closes nothing. The row is no longer marked as open.
         """
         remove = _add(self._controller.on_close, callback)
         self._controller.broadcast()
@@ -279,7 +280,7 @@ class Grid(anywidget.AnyWidget):
 
     @property
     def opened(self) -> Any:
-        """The id of the row that is marked as opened, None where none is; set it when a detail opens or closes."""
+        """The id of the row that is marked as open, or None; set it when a detail view opens or closes."""
         with self._controller.lock:
             number = self._controller.opened
             return None if number is None else self._controller.model.id_at(number)
@@ -289,33 +290,33 @@ class Grid(anywidget.AnyWidget):
         self._controller.change(lambda: self._controller.mark_opened(row))
 
     def on_search(self, callback: Callable[[str], object]) -> Callable[[], None]:
-        """Call it with the text of the filter when Enter is pressed there; return what takes the callback away.
+        """Call ``callback`` with the filter text when Enter is pressed there; return a function that removes it.
 
-        The filter then says that Enter also searches the server.
+        The filter then shows that Enter also searches the server.
         """
         remove = _add(self._controller.on_search, callback)
         self._controller.broadcast()
         return remove
 
     def on_shown(self, callback: Callable[[bool], object]) -> Callable[[], None]:
-        """Call it with True when a view comes in sight, with False when none is; return what takes it away."""
+        """Call ``callback`` with True when a view becomes visible and with False when none is; return its remover."""
         return _add(self._controller.on_shown, callback)
 
     def static_html(self) -> str:
-        """Return the first 100 rows as an escaped HTML table, for where there is no kernel or no widget."""
+        """Return the first 100 rows as an escaped HTML table, for pages without a kernel or widgets."""
         with self._controller.lock:
             return static_table(self._controller.model, self._lines())
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Refuse: a view says in messages what it wants, and sets nothing."""
+        """Ignore the data: a view can only send messages."""
         names = ", ".join(sorted(map(str, sync_data)))
-        self._controller.fail(f"A view tried to set {names[:200]}: nothing was set. Reload the page.")
+        self._controller.fail(f"A view tried to set {names[:200]}. Nothing was set. Reload the page.")
 
     def __repr__(self) -> str:
         return f"<Grid: {'; '.join(self._lines())}>"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """Return the widget and, for where there is none, a table of what it holds now."""
+        """Return the widget, and its current rows as a static table for pages without widgets."""
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         return {**data, "text/html": self.static_html()}, metadata
 
@@ -336,7 +337,7 @@ def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ArgumentError(f"tz is {name!r}: give a zone such as 'UTC' or 'Europe/Zurich'.") from error
+        raise ArgumentError(f"unknown time zone {name!r}; use for example 'UTC' or 'Europe/Zurich'.") from error
 
 
 def _add(callbacks: list[Callable[[Any], object]], callback: Callable[[Any], object]) -> Callable[[], None]:

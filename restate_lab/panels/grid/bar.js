@@ -1,9 +1,9 @@
-// The bar above the table: the filter, how many rows there are and are selected, what happened, and the columns.
+// The bar above the table: the filter, the counts of rows and selected rows, messages, and the columns.
 
 const MESSAGE = 4_000; // ms that a message stays
 
 class Bar {
-  /** `acts` are what its buttons do; listeners end with `signal`. */
+  /** `acts` are the handlers of its buttons; listeners end with `signal`. */
   constructor(filter, chooser, acts, signal) {
     const button = (text, act) => {
       const element = make("button", "rl-button", { type: "button" }, text);
@@ -22,7 +22,7 @@ class Bar {
     this.help = button("?", acts.help);
     this.help.setAttribute("aria-label", "Keys");
     this.help.title = "Keys (?)";
-    const status = make("span", "rl-said", { role: "status", "aria-live": "polite" });
+    const status = make("span", "rl-gridstatus", { role: "status", "aria-live": "polite" });
     status.append(this.count, this.chosen, this.clear, this.cleared, this.order, this.message);
     this.tools = make("span", "rl-bartools", {}, chooser, this.help);
     this.root = make("div", "rl-bar", {}, filter.search, filter.hint, status, this.busy, this.tools);
@@ -47,7 +47,7 @@ class Bar {
   }
 }
 
-/** Set a text where it is another one: a screen reader reads what is set. */
+/** Set a text only if it has changed, because a screen reader reads every text that is set. */
 function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

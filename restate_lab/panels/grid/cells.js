@@ -1,6 +1,6 @@
-// The content of a cell: null, a text, [text, tooltip], or of an age or a countdown [text, tooltip, milliseconds].
+// The content of a cell: null, a text, [text, tooltip], or for an age or a countdown [text, tooltip, milliseconds].
 
-/** Return a duration in at most two units, without those that a person does not need: "42s", "36m", "2h 13m", "12d". */
+/** Return a duration in at most two units, only as exact as a person needs: "42s", "36m", "2h 13m", "12d". */
 function shortDuration(milliseconds) {
   const seconds = Math.floor(milliseconds / 1000);
   const [minutes, hours, days] = [60, 3_600, 86_400].map((size) => Math.floor(seconds / size));
@@ -31,7 +31,7 @@ function fillCell(element, column, cell, colours, now) {
   if (column?.form === "status") addDot(element, Object.hasOwn(colours, text ?? "") && colours[text]);
 }
 
-/** Write the age or the countdown of a cell anew. */
+/** Update the age or the countdown of a cell. */
 function tickCell(element, column, now) {
   const text = relativeText(element.time, now, column.form);
   if (element.textContent !== text) element.textContent = text;

@@ -1,17 +1,17 @@
 // The header of the table, and the list that shows and hides columns.
 
-const BOX = 30; // pixels of the column with the boxes
-const FLEX = 0.35; // of the width to be shared that the flexible column gets at least
+const BOX = 30; // width of the check box column in pixels
+const FLEX = 0.35; // minimum fraction of the shared width for the flexible column
 const NARROWEST = 40;
 const WIDEST = 2_000;
 
 class Columns {
-  /** `send` tells the kernel, `table` is laid out by these columns; listeners end with `signal`. */
+  /** `send` sends a message to the kernel, `table` is the element to lay out; listeners end with `signal`. */
   constructor(send, table, signal) {
     this.send = send;
     this.table = table;
     this.shown = [];
-    this.box = BOX; // 0 without boxes
+    this.box = BOX; // 0 without check boxes
     this.head = make("div", "rl-row rl-head", { role: "row", "aria-rowindex": "1" });
     this.choice = make("div", "rl-choice", { role: "group", "aria-label": "Columns shown" });
     this.chooser = make("details", "rl-chooser", {}, make("summary", "rl-button", {}, "Columns"), this.choice);
@@ -20,7 +20,7 @@ class Columns {
     document.addEventListener("pointerdown", (event) => this.leave(event), { signal });
   }
 
-  /** Take what a state says of columns; tell whether anything of it is new. */
+  /** Apply the columns of a state; return whether they have changed. */
   set(state) {
     const { columns, sort, descending, checked, zone, is_compact: isCompact } = state;
     const description = JSON.stringify([columns, sort, descending, checked, zone, isCompact]);
@@ -29,7 +29,7 @@ class Columns {
     this.state = state;
     this.box = isCompact ? 0 : BOX;
     this.shown = columns.filter((column) => column.shown);
-    /** What the cells of a row hold; where it changes, rows are drawn anew. */
+    /** The columns that determine the cells of a row; if they change, all rows are redrawn. */
     this.cells = JSON.stringify(this.shown.map(({ name, form, key }) => [name, form, key]));
     this.lay();
     this.head.replaceChildren(this.headBox(), ...this.shown.map((column, i) => this.headCell(column, i + 1)));
@@ -37,7 +37,7 @@ class Columns {
     return true;
   }
 
-  /** Lay the columns out in the width of the scroller; `changed` is the width of one whose edge is dragged. */
+  /** Lay out the columns in the width of the scroller; `changed` is the width of a column whose edge is dragged. */
   lay(index = -1, changed = 0) {
     const columns = this.shown.map((column, i) => (i === index ? { width: changed, least: changed } : column));
     const fitted = fit(columns, this.table.parentElement.clientWidth - this.box);
@@ -116,7 +116,7 @@ class Columns {
   }
 }
 
-/** Return the widths of columns: those that can shrink and the flexible one share what the least widths leave. */
+/** Return the widths of columns: shrinkable columns and the flexible one share the width above the minimum widths. */
 function fit(columns, room) {
   const sum = (values) => values.reduce((total, value) => total + value, 0);
   const flex = columns.findIndex((column) => column.flex);
@@ -129,7 +129,7 @@ function fit(columns, room) {
   return widths;
 }
 
-/** Tell whether a column is shown in the opposite order of its values: the lowest age is the latest timestamp. */
+/** Return whether a column sorts opposite to its values: the lowest age is the latest timestamp. */
 function isReversed(column) {
   return column.form === "age";
 }

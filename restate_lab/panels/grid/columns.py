@@ -1,4 +1,4 @@
-"""How the columns of a grid look: their heads, their widths, and which show ages, countdowns and short ids."""
+"""The layout of grid columns: headers, widths, ages, countdowns and short ids."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ __all__ = ["ColumnLayout", "ColumnStyles", "Form", "short_id"]
 
 Form: TypeAlias = Kind | Literal["age", "countdown", "id"]
 
-_SAMPLE = 50  # rows that decide how wide a column starts
+_SAMPLE = 50  # rows that determine the initial width of a column
 _PER_CHARACTER, _PER_HEAD_CHARACTER, _AROUND, _DOT, _COPY = 7.6, 8.2, 15, 16, 18  # pixels
 _NARROWEST, _WIDEST = 48, 460
 _RELATIVE = {"age": 58, "countdown": 74}  # pixels of "2h 13m" and of "in 2h 13m"
-_FLEX = 120  # pixels that the flexible column has at least
-_LEAST_SHARE = 0.5  # of its width that a text column keeps in a narrow page
-_SHORT = 12  # characters of an id that is shown whole
-_LAST = 4  # characters that a short id ends with
+_FLEX = 120  # minimum width of the flexible column in pixels
+_LEAST_SHARE = 0.5  # minimum fraction of its width that a text column keeps on a narrow page
+_SHORT = 12  # maximum length of an id that is shown in full
+_LAST = 4  # characters at the end of a short id
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnStyles:
-    """What the owner of a grid sets for its columns, by the name of a column.
+    """The settings of a grid owner for columns, by column name.
 
-    ``heads`` are the texts of the header. ``ages`` and ``countdowns`` have timestamps: an age is the time since one
-    ("36m"), a countdown the time until one ("in 4s"). ``ids`` are shown short. ``widths`` are in pixels. ``flex`` is
-    the column that takes the remaining width; the other text columns then shrink in a narrow page.
+    ``heads`` are the header texts. ``ages`` and ``countdowns`` contain timestamps: an age is the time since the
+    timestamp ("36m"), a countdown the time until it ("in 4s"). ``ids`` are shown shortened. ``widths`` are in pixels.
+    ``flex`` is the column that takes the remaining width; the other text columns then shrink on a narrow page.
 
     Raises:
         ArgumentError: a column is in more than one of ages, countdowns and ids.
@@ -48,18 +48,18 @@ class ColumnStyles:
     flex: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a column that is to be shown in two ways."""
+        """Reject a column with two display forms."""
         names = [*self.ages, *self.countdowns, *self.ids]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ArgumentError(f"{', '.join(repeated)}: list a column in only one of ages, countdowns and ids.")
 
     def head(self, name: str) -> str:
-        """Return the text of a column's header."""
+        """Return the header text of a column."""
         return escape_invisible(self.heads.get(name, name), lines=False)
 
     def form(self, name: str, kind: Kind) -> Form:
-        """Return how the values of a column are drawn."""
+        """Return the display form of the values of a column."""
         if name in self.ids:
             return "id"
         if kind == "time" and name in self.ages:
@@ -67,10 +67,10 @@ class ColumnStyles:
         return "countdown" if kind == "time" and name in self.countdowns else kind
 
     def for_view(self, value: Any, form: Form, zone: tzinfo) -> Any:
-        """Return a cell as a view takes it.
+        """Return a cell in the format of the view.
 
-        That is null, a text, or a list: the text, its tooltip, and for an age or a countdown the milliseconds since
-        1970, of which the view makes the text.
+        The cell is null, a text, or a list: the text, its tooltip and, for an age or a countdown, the timestamp in
+        milliseconds since 1970, from which the view creates the text.
         """
         shown = cell(value, zone)
         if form == "id" and shown.text is not None:
@@ -91,7 +91,7 @@ def short_id(text: str) -> str:
 
 
 class ColumnLayout:
-    """The widths of the columns, as they started and as a reader set them."""
+    """The widths of the columns: initial widths and widths set by the user."""
 
     def __init__(self, styles: ColumnStyles, zone: tzinfo) -> None:
         self.styles = styles
@@ -100,11 +100,11 @@ class ColumnLayout:
         self._started: dict[str, int] = {}
 
     def widen(self, name: str, pixels: int) -> None:
-        """Set the width of a column, which then neither grows nor shrinks."""
+        """Set the width of a column, which then no longer grows or shrinks."""
         self._set[name] = pixels
 
     def describe(self, table: GridTable, names: Sequence[str], shown: Sequence[str], key: str) -> list[dict[str, Any]]:
-        """Return what a view needs to know of each of the columns ``names``."""
+        """Return the description of each column in ``names`` for the view."""
         return [
             {
                 "name": name,
@@ -118,7 +118,7 @@ class ColumnLayout:
         ]
 
     def _widths(self, table: GridTable, name: str, shown: Sequence[str]) -> dict[str, Any]:
-        """Return the width of a column, its least one, and whether it takes the rest of the width."""
+        """Return the width and the minimum width of a column, and whether it takes the remaining width."""
         if name in self._set:
             return {"width": self._set[name], "least": self._set[name], "flex": False}
         width = self.styles.widths.get(name) or self._start(table, name)
@@ -130,7 +130,7 @@ class ColumnLayout:
         return {"width": width, "least": least, "flex": False}
 
     def _start(self, table: GridTable, name: str) -> int:
-        """Return the width a column starts with; it stays, so that a refresh does not move what a person reads."""
+        """Return the initial width of a column; it stays the same, so that a refresh does not move the text."""
         if name in self._started:
             return self._started[name]
         form = self.styles.form(name, table.kinds[name])

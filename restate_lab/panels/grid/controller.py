@@ -1,4 +1,4 @@
-"""How a grid and its views talk: what a view asks is done and answered, what went wrong stands in the grid."""
+"""The messages between a grid and its views: the grid handles requests of the views and shows errors."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ Callbacks: TypeAlias = list[Callable[[Any], object]]
 
 _COLOURS = {status.name: status.colour for status in STATUSES.values()}
 _SELECTING = messages.Clear | messages.Extend | messages.Restore | messages.Select | messages.SelectAll
-# These leave the error line as it is.
+# These messages keep the error line.
 _READING = messages.Heartbeat | messages.Close | messages.Detail | messages.Hold | messages.Page
 
 
 @dataclass(frozen=True, slots=True)
 class GridOptions:
-    """How a grid looks; what its owner sets is text, and shown as text.
+    """The appearance of a grid; all texts from its owner are shown as text.
 
-    ``noun`` is what the rows are and ``one`` what one of them is; ``height`` is in pixels, None for 60 % of the window;
-    ``tz`` is the zone's name. ``placeholder`` is the text in the empty filter, ``has_bar`` shows the bar with it.
-    ``total`` and ``note`` are above the table. Before ``is_read``, how many rows there are is not known. ``is_stale``
-    grays them out. ``empty`` and ``empty_action`` are the text and the button of a table without rows. Ages relate to a
-    clock that is ``ahead`` of the kernel's by so many seconds, or to ``frozen_at``.
+    ``noun`` names the rows in the plural and ``one`` in the singular. ``height`` is in pixels; None means 60 % of the
+    window. ``tz`` is the name of the time zone. ``placeholder`` is the text in the empty filter, and ``has_bar`` shows
+    the bar with the filter. ``total`` and ``note`` appear above the table. Before ``is_read``, the number of rows is
+    unknown. ``is_stale`` grays out the rows. ``empty`` and ``empty_action`` are the text and the button of a table
+    without rows. Ages relate to a clock that is ``ahead`` seconds ahead of the kernel clock, or to ``frozen_at``.
     """
 
     noun: str
@@ -67,7 +67,7 @@ class GridOptions:
 
 @dataclass
 class GridController:
-    """One grid's side of the talk. Its methods may be called from any thread; callbacks run without the lock."""
+    """The kernel side of a grid. You can call its methods from any thread; callbacks run without the lock."""
 
     model: GridModel
     options: GridOptions
@@ -86,7 +86,7 @@ class GridController:
     _was_in_sight: bool = False
 
     def receive(self, content: object) -> None:
-        """Do what a view says, or say in the grid why not. It never raises: nothing would show that."""
+        """Handle a message of a view and show errors in the grid; never raises, because that error would be lost."""
         try:
             with self.lock:
                 message = messages.parse(content)
@@ -98,13 +98,13 @@ class GridController:
             self.fail(str(error) or type(error).__name__)
 
     def fail(self, text: str) -> None:
-        """Show what went wrong."""
+        """Show an error."""
         with self.lock:
             self.error = escape_invisible(text[:1000], lines=False)
             self.broadcast(force=True)
 
     def broadcast(self, *, force: bool = False) -> None:
-        """Send all views the state, if it is another one or ``force`` is set."""
+        """Send the state to all views if it has changed or ``force`` is set."""
         with self.lock:
             state = self.state()
             if len(self.views) and (force or state != self._sent):
@@ -112,7 +112,7 @@ class GridController:
                 self.send(state | {"clock": self.options.clock()})
 
     def change(self, act: Callable[[], object]) -> None:
-        """Change the model by ``act``, tell the views, and call back if another selection is the outcome."""
+        """Change the model with ``act``, update the views, and call back if the selection has changed."""
         with self.lock:
             before = self.model.selection.revision
             act()
@@ -122,22 +122,22 @@ class GridController:
             self.call(self.on_select, None)
 
     def set_options(self, **options: Any) -> None:
-        """Replace some of the options; ``broadcast`` then tells the views."""
+        """Replace some options; ``broadcast`` then updates the views."""
         with self.lock:
             self.options = replace(self.options, **options)
 
     def mark_opened(self, row: Any) -> None:
-        """Mark the row with this id as opened, or with None no row."""
+        """Mark the row with this id as open; None marks no row."""
         if row is None:
             self.opened = None
             return
         position = int(self.model.table.positions([row])[0])
         if position < 0:
-            raise ArgumentError(f"{str(row)[:80]!r} is not in the table: set opened to the id of a row, or to None.")
+            raise ArgumentError(f"{str(row)[:80]!r} is not in the table; set opened to the id of a row or to None.")
         self.opened = self.model.number(position)
 
     def in_sight(self) -> bool:
-        """Tell whether a reader can see a view, and call back if that has changed."""
+        """Return whether the user can see a view, and call back if that has changed."""
         with self.lock:
             now = self.views.any_in_sight()
             changed, self._was_in_sight = now != self._was_in_sight, now
@@ -146,7 +146,7 @@ class GridController:
         return now
 
     def call(self, callbacks: Callbacks, value: Any) -> None:
-        """Call them all; what one of them raises stands in the grid."""
+        """Call all callbacks; their errors are shown in the grid."""
         for callback in list(callbacks):
             try:
                 callback(value)
@@ -154,7 +154,7 @@ class GridController:
                 self.fail(f"{type(error).__name__}: {error}")
 
     def state(self) -> dict[str, Any]:
-        """Return all that a view shows but the cells."""
+        """Return the complete state of a view except the cells."""
         with self.lock:
             model, chosen = self.model, self.model.selection.within(self.model.order)
             rows = len(model.order)
@@ -202,7 +202,7 @@ class GridController:
         }
 
     def count(self) -> str:
-        """Return how many rows there are, and how many of them match the filter."""
+        """Return the number of rows, or the number of rows that match the filter."""
         every, lines = len(self.model.table), len(self.model.order)
         if not self.options.is_read:
             return "not read yet"
@@ -211,22 +211,22 @@ class GridController:
         return f"{every:,} {self.options.one if every == 1 else self.options.noun}"
 
     def chosen(self) -> str:
-        """Return how many are selected, and how many of those cannot be seen; "" where none is."""
+        """Return the number of selected rows and of those that are not visible; "" without a selection."""
         selection = self.model.selection
         number = len(selection)
         hidden = number - selection.within(self.model.order)
         if not number and not selection.missing and not selection.replaced:
             return ""
-        words = [f"{number:,} selected"]
-        words += [f"{hidden:,} hidden by the filter"] if hidden else []
-        words += [f"{selection.missing:,} gone from the table and left out"] if selection.missing else []
-        words += [f"{selection.replaced:,} deselected: {NEW_RUN}"] if selection.replaced else []
-        return ", ".join(words)
+        parts = [f"{number:,} selected"]
+        parts += [f"{hidden:,} hidden by the filter"] if hidden else []
+        parts += [f"{selection.missing:,} no longer in the table and excluded"] if selection.missing else []
+        parts += [f"{selection.replaced:,} deselected: {NEW_RUN}"] if selection.replaced else []
+        return ", ".join(parts)
 
     def above(self) -> str:
-        """Return what stands above the table: that the server has more, and the note."""
+        """Return the text above the table: the number of rows on the server if not all were read, and the note."""
         every, total = len(self.model.table), self.options.total
-        more = f"{every:,} of {total:,} {self.options.noun} on the server were read." if (total or 0) > every else ""
+        more = f"{every:,} of {total:,} {self.options.noun} on the server are loaded." if (total or 0) > every else ""
         return " ".join(filter(None, (more, escape_invisible(self.options.note, lines=False))))
 
     def _after(self, message: messages.Message) -> None:
@@ -358,6 +358,6 @@ class GridController:
 
 
 def cut_off(frame: pd.DataFrame) -> str:
-    """Return what a frame says of rows that it lacks."""
+    """Return the message of a frame about rows cut by a limit, or ""."""
     cut = frame.attrs.get("truncated", "")
     return str(cut.get("message", cut) if isinstance(cut, dict) else cut)

@@ -1,9 +1,9 @@
-// The line below the table: all of a focused cell that is cut off, or a hint.
+// The line below the table: the full text of a focused cell that is cut off, or a hint.
 
-const PAUSE = 150; // ms on a cell before all of it is asked for
+const PAUSE = 150; // ms on a cell before its full text is requested
 
 class Detail {
-  /** `send` tells the kernel; listeners end with `signal`. */
+  /** `send` sends a message to the kernel; listeners end with `signal`. */
   constructor(send, signal) {
     this.question = new Question(({ act, ...what }) => send({ type: "detail", ...what }));
     this.more = make("button", "rl-button rl-more", { type: "button", "aria-expanded": "false" }, "All of it");
@@ -13,7 +13,7 @@ class Detail {
     signal.addEventListener("abort", () => clearTimeout(this.asking));
   }
 
-  /** Show a cell if it is cut off, or has more to say to who came by keyboard; ask for the rest where there is more. */
+  /** Show a cell that is cut off or, with keyboard focus, has a longer text; request the rest of the text. */
   show(element, row, column, cell) {
     const isLong = Array.isArray(cell);
     const isText = column?.form === "text" || column?.form === "status";
@@ -28,7 +28,7 @@ class Detail {
     this.asking = setTimeout(() => this.question.put({ row: row.number, column: column.name }), PAUSE);
   }
 
-  /** Do something with all of one cell. */
+  /** Call `act` with the full text of one cell. */
   fetch(row, column, act) {
     clearTimeout(this.asking);
     this.question.put({ row: row.number, column, act });
@@ -41,7 +41,7 @@ class Detail {
     else if (!this.root.hidden) this.set(message.text);
   }
 
-  /** Show a text, or with null nothing. */
+  /** Show a text; null hides the line. */
   set(text) {
     this.root.hidden = text === null;
     this.full.classList.remove("rl-hint");
@@ -62,7 +62,7 @@ class Detail {
     this.showState();
   }
 
-  /** Show all of the text in one line again; tell whether it was expanded. */
+  /** Show the text on one line again; return whether it was expanded. */
   collapse() {
     if (this.root.hidden || !this.root.classList.contains("rl-expanded")) return false;
     this.expand();

@@ -1,16 +1,16 @@
-// The field that filters, and what may wait for the kernel to have taken it.
+// The filter field, and an action that can wait until the kernel has applied the filter.
 
 const TYPING = 250; // ms without a key before a filter is sent
 
 class Filter {
-  /** `send` tells the kernel, `down` moves on into the table; listeners end with `signal`. */
+  /** `send` sends a message to the kernel, `down` moves the focus to the table; listeners end with `signal`. */
   constructor(send, down, signal) {
     this.send = send;
     this.down = down;
     this.typed = null; // a filter that the kernel has not confirmed
     this.typing = 0;
     this.sentAt = null;
-    this.waiting = null; // what is done once the filter holds
+    this.waiting = null; // an action to run after the filter is applied
     this.search = make("input", "rl-search", { type: "search", maxlength: "1000", "aria-label": "Filter" });
     this.hint = make("span", "rl-searchhint", { hidden: "" });
     this.search.addEventListener("input", () => this.type(), { signal });
@@ -43,7 +43,7 @@ class Filter {
     this.search.focus();
   }
 
-  /** Send the filter as it stands, unless the last one is still on its way. */
+  /** Send the current filter, unless the previous one has no response yet. */
   flush() {
     clearTimeout(this.typing);
     this.typed = this.search.value;
@@ -57,7 +57,7 @@ class Filter {
     this.send({ type: "filter", text: this.typed });
   }
 
-  /** Take the filter that holds, unless a reader is about to change it. */
+  /** Show the applied filter, unless the user is changing it. */
   set(state) {
     this.state = state;
     this.search.placeholder = state.placeholder;
@@ -79,7 +79,7 @@ class Filter {
     this.hint.textContent = `${(this.state?.rows ?? 0).toLocaleString("en")} read; also search the server ⏎`;
   }
 
-  /** Do something once the filter that stands there is the filter that holds. */
+  /** Run an action after the filter in the field is applied. */
   whenItHolds(act) {
     this.waiting = this.search.value === this.state.filter ? null : act;
     if (this.waiting) this.flush();

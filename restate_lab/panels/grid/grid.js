@@ -1,11 +1,11 @@
-// The view of a grid. It holds the rows in sight and a margin; the kernel sorts, filters, selects and formats.
-// What comes from the kernel is set as text. messages.py defines what may be sent, controller.py answers.
+// The view of a grid. It holds the visible rows and a margin; the kernel sorts, filters, selects and formats.
+// Texts from the kernel are set as text. messages.py defines the allowed messages, and controller.py handles them.
 
-const MARGIN = 30; // rows asked for above and below what is in sight
-const MOST = 200; // rows of one page
+const MARGIN = 30; // extra rows requested above and below the visible ones
+const MOST = 200; // rows in one page
 const SKELETON = 8; // gray bars before the first read
-const BEAT = 10_000; // ms between two signs of life
-const SILENT = ["alive", "close", "hold"]; // messages that are not answered
+const BEAT = 10_000; // ms between two "alive" messages
+const SILENT = ["alive", "close", "hold"]; // messages without a response
 const TYPED = "input:not([type=checkbox]), textarea, select";
 
 class GridView {
@@ -15,11 +15,11 @@ class GridView {
     this.state = null;
     this.rows = new Rows();
     this.at = { line: 0, column: 1 }; // the focused cell: line -1 is the header, column 0 the box
-    this.number = null; // of the focused row
-    this.after = null; // what waits for a line to come: [line, action]
+    this.number = null; // number of the focused row
+    this.after = null; // an action that waits for a line: [line, action]
     this.waitingSince = null;
     this.inSight = null;
-    this.heardAt = 0; // when the clock of the kernel was heard
+    this.heardAt = 0; // time of the last clock message from the kernel
     this.abort = new AbortController();
     this.page = new Question((what) => this.send({ type: "page", ...what }));
     this.build(el);
@@ -58,7 +58,7 @@ class GridView {
     el.append(this.root);
   }
 
-  /** Return what is there instead of rows: gray bars before the first read, later the reason why there are none. */
+  /** Return the placeholders for rows: gray bars before the first read, later the reason for the empty table. */
   buildPlaceholders() {
     this.emptyText = make("span");
     this.emptyAction = make("button", "rl-button", { type: "button" });
@@ -96,7 +96,7 @@ class GridView {
     this.send({ type: "close" });
   }
 
-  // ---- Messages to and from the kernel: what a reader does is answered by a state
+  // ---- Messages to and from the kernel: the kernel responds to an action with a new state
 
   send(message) {
     if (!SILENT.includes(message.type)) this.waitingSince ??= performance.now();
@@ -117,7 +117,7 @@ class GridView {
     if (message.type === "detail") this.detail.receive(message);
   }
 
-  /** Tell the kernel whether a reader can see the grid, when that has changed. */
+  /** Tell the kernel whether the user can see the grid, if that has changed. */
   look() {
     const inSight = this.viewport.isLaidOut && document.visibilityState === "visible";
     if (inSight === this.inSight) return;
@@ -130,7 +130,7 @@ class GridView {
   live() {
     this.look();
     if (this.inSight) this.send({ type: "alive", in_sight: true, state: this.state === null });
-    this.want(); // what was lost on its way
+    this.want(); // in case a response was lost
   }
 
   showWaiting() {
@@ -194,7 +194,7 @@ class GridView {
     if (hadFocus) this.placeFocus();
   }
 
-  /** Forget the rows: their cells are those of other columns now. */
+  /** Drop the rows, because their cells belong to other columns. */
   dropRows() {
     this.lines.keep(0, 0, (row) => this.leave(row));
     this.rows = new Rows();
@@ -209,7 +209,7 @@ class GridView {
     this.want();
   }
 
-  /** Move the focus with its row, which stands in another line now. */
+  /** Move the focus with its row, which is on another line now. */
   follow(line) {
     const hadFocus = this.table.contains(document.activeElement);
     if (this.at.line >= 0) this.at.line = line;
@@ -241,12 +241,12 @@ class GridView {
   resized() {
     this.look();
     if (this.state && this.viewport.isLaidOut) this.columns.lay();
-    // What was out of the page has lost its scroll position.
+    // An element outside of the page has lost its scroll position.
     if (this.state && this.viewport.isLaidOut) this.setTop(this.viewport.top);
     this.want();
   }
 
-  /** Ask for rows in view that are missing or old. */
+  /** Request visible rows that are missing or outdated. */
   want() {
     if (!this.state || !this.viewport.isLaidOut) return;
     const [first, end] = this.viewport.inView();
@@ -279,7 +279,7 @@ class GridView {
     }
   }
 
-  /** Return the time to which ages relate, in milliseconds. */
+  /** Return the reference time of ages, in milliseconds. */
   now() {
     return this.state.clock + (this.state.ticks ? performance.now() - this.heardAt : 0);
   }
@@ -295,7 +295,7 @@ class GridView {
     return row?.children[row.isGroup ? Math.min(column, 1) : column];
   }
 
-  /** Give the one cell that Tab reaches its place, or the table where the cell is out of sight. */
+  /** Make one cell reachable by Tab, or the table if that cell is not visible. */
   markFocus() {
     this.at.line = clamp(this.at.line, -1, Math.max(-1, this.state.lines - 1));
     const cell = this.cellAt(this.at);
@@ -307,7 +307,7 @@ class GridView {
     if (cell && document.activeElement === this.table) cell.focus({ preventScroll: true });
   }
 
-  /** Keep the focus within the table when the row that has it goes. */
+  /** Keep the focus in the table when the focused row is removed. */
   leave(row) {
     if (!row.contains(document.activeElement)) return;
     this.table.setAttribute("tabindex", "-1");
@@ -318,7 +318,7 @@ class GridView {
     (this.cellAt(this.at) ?? this.table).focus({ preventScroll: true });
   }
 
-  /** Move the focus to a cell and bring it into view; a column that a reader clicked is in view already. */
+  /** Move the focus to a cell and scroll it into view; after a click, its column is visible already. */
   focus(line, column, isClick = false) {
     if (!this.state) return;
     this.at = { line: clamp(line, -1, this.state.lines - 1), column: clamp(column, this.columns.box ? 0 : 1, this.columns.shown.length) };
@@ -329,13 +329,13 @@ class GridView {
     if (!isClick) this.bringColumn();
   }
 
-  /** Select what was selected before it was cleared; the button that may have the focus goes. */
+  /** Restore the selection from before it was cleared; its button disappears and may have the focus. */
   restore() {
     this.send({ type: "restore" });
     if (this.bar.cleared.contains(document.activeElement)) this.placeFocus();
   }
 
-  /** Close what is expanded or opened, or else clear the selection: one thing for each press of Escape. */
+  /** Close one item per press of Escape: the expanded text, then the open row, then the selection. */
   escape() {
     if (this.detail.collapse()) return;
     if (this.state.can_close) this.send({ type: "close_row" });
@@ -371,7 +371,7 @@ class GridView {
     if (this.detail.full.classList.contains("rl-hint")) this.detail.set(null);
   }
 
-  /** Show all of the focused cell below the table where it is cut off; it stays current while rows are read again. */
+  /** Show the full text of the focused cell below the table if it is cut off, and keep it current. */
   showDetail() {
     const element = this.isFocused && this.cellAt(this.at);
     if (!element) return;
@@ -380,7 +380,7 @@ class GridView {
     this.detail.show(element, row, column, row?.cells[this.at.column - 1] ?? null);
   }
 
-  /** Copy the id of a row: that of a column with ids or of the key column, shown or not. */
+  /** Copy the id of a row, from the key column or from a column with ids, even if it is hidden. */
   copyId(line) {
     if (this.rows.get(line)?.isGroup) return;
     const { shown } = this.columns;
@@ -396,10 +396,10 @@ class GridView {
 
   async copy(text) {
     const isCopied = await copyText(text);
-    this.bar.say(isCopied ? `Copied ${text.length > 60 ? `${text.slice(0, 60)}…` : text}` : "This page is not allowed to copy.");
+    this.bar.say(isCopied ? `Copied ${text.length > 60 ? `${text.slice(0, 60)}…` : text}` : "The browser does not allow copying.");
   }
 
-  /** Do something with a row of a line, now or when the kernel has sent it. */
+  /** Run an action on the row of a line, now or after the kernel has sent the row. */
   withRow(line, action) {
     const row = this.rows.get(line);
     if (row && this.rows.members === this.state.members) action(row);
@@ -409,23 +409,23 @@ class GridView {
     }
   }
 
-  /** Keep keys from the notebook, and act on those that hold in all of the grid. */
+  /** Handle keys that work everywhere in the grid, and keep them away from the notebook. */
   press(event) {
     const isCommand = !event.target.matches(TYPED) && !event.ctrlKey && !event.metaKey && !event.altKey;
-    if (isCommand && event.key === "/" && !this.state?.has_bar) return; // an owner with its own search has it
+    if (isCommand && event.key === "/" && !this.state?.has_bar) return; // the owner has its own search
     if (isCommand && event.key === "/") this.filter.search.focus();
     if (isCommand && event.key === "?") this.keys.toggle();
     if (isCommand && ["/", "?"].includes(event.key)) event.preventDefault();
     if (this.isOurs(event)) event.stopPropagation();
   }
 
-  /** Tell whether the grid uses a key; the notebook has all others: Ctrl+S still saves, Shift+Enter still runs. */
+  /** Return whether the grid uses a key; the notebook gets all others, such as Ctrl+S and Shift+Enter. */
   isOurs(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return ["a", "Home", "End"].includes(event.key) || (event.key === "z" && Boolean(this.state?.cleared));
     return event.key !== "Enter" || !event.shiftKey;
   }
 
-  /** Keep the notebook from keys of the grid where it listens before the grid does, as older JupyterLabs do. */
+  /** Keep the notebook from handling keys of the grid if it listens first, as older versions of JupyterLab do. */
   keepShortcuts(event) {
     if (!this.root.contains(event.target)) return;
     event.target.toggleAttribute("data-lm-suppress-shortcuts", this.isOurs(event));

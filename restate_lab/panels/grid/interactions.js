@@ -1,10 +1,10 @@
-// What a reader does with the mouse and the keys.
+// Actions of the user with the mouse and the keyboard.
 
 class Interactions {
-  /** Work on a view's table; listeners end with `signal`. */
+  /** Handle the events of a view's table; listeners end with `signal`. */
   constructor(view, signal) {
     this.view = view;
-    this.anchor = null; // number of the row from which a range reaches
+    this.anchor = null; // number of the row where a range starts
     const on = (name, act) => view.table.addEventListener(name, act.bind(this), { signal });
     on("mousedown", (event) => event.shiftKey && event.preventDefault());
     on("click", this.clicked);
@@ -17,7 +17,7 @@ class Interactions {
     on("focusout", (event) => view.table.contains(event.relatedTarget) || this.hold({ isFocused: false }));
   }
 
-  /** Tell the kernel when the pointer or the focus enters the table, or both have left it: meanwhile rows do not move. */
+  /** Tell the kernel when the pointer or the focus enters the table, or both left it; rows do not move in between. */
   hold(change) {
     Object.assign(this, change);
     const isHolding = this.isPointed || this.isFocused;
@@ -80,7 +80,7 @@ class Interactions {
     if (row.expanded !== on) this.view.send({ type: "expand", row: row.number, on });
   }
 
-  /** Select all that match, but not before the filter that stands there is the filter that holds. */
+  /** Select all matching rows, but only after the filter in the field is applied. */
   selectAll(on) {
     const act = () => this.view.send({ type: "select_all", on, members: this.view.state.members });
     if (on) return this.view.filter.whenItHolds(act);

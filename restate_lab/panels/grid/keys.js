@@ -1,4 +1,4 @@
-// The keys of the table, shown on request; a short hint when the table has the focus for the first time.
+// The keys of the table, shown on request, and a short hint when the table gets the focus for the first time.
 
 const HINT = "Enter opens a row, Space selects it, / filters, ? shows all keys.";
 const HINTED = "restate_lab.grid.hinted"; // in the browser's storage
@@ -8,7 +8,7 @@ const KEYS = [
   ["Enter", "open the row; expand a group"],
   ["c", "copy the id of the row"],
   ["/", "filter"],
-  ["Esc", "close what is open; then deselect all"],
+  ["Esc", "close the open row; then deselect all"],
 ];
 const SELECTING = [
   ["Space", "select the row or the group"],
@@ -19,7 +19,7 @@ const SELECTING = [
 const HEADER = [["In the header", "Enter sorts, Shift+← → changes the width"]];
 
 class Keys {
-  /** `button` opens it, too; listeners end with `signal`. */
+  /** `button` also opens the list; listeners end with `signal`. */
   constructor(button, signal) {
     this.button = button;
     this.list = make("dl");
@@ -60,13 +60,13 @@ class Keys {
   }
 }
 
-/** Tell whether the hint was not shown in this browser yet, and note that it is shown now. */
+/** Return whether the hint is new in this browser, and record that it was shown. */
 function takeHint() {
   try {
     if (localStorage.getItem(HINTED)) return false;
     localStorage.setItem(HINTED, "1");
   } catch {
-    return false; // a page without storage would show it again and again
+    return false; // without storage, the page would show it every time
   }
   return true;
 }

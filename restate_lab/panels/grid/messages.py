@@ -1,7 +1,7 @@
-"""What a view may say to its grid: one frozen value for each message, checked before anything is done.
+"""The messages of a view to its grid: one frozen value per message, validated before it is handled.
 
-Rows are named by the number that the grid gave to their id, so that a message never means another row than the one
-that was seen. ``members`` is the number of the view that the reader saw: which rows there were, in which order.
+A message identifies a row by the number that the grid assigned to its id, so it never means another row than the user
+saw. ``members`` is the version of the rows and their order that the user saw.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = [
     "parse",
 ]
 
-MOST_ROWS = 200  # of one page
+MOST_ROWS = 200  # in one page
 
 _View = Annotated[str, Field(min_length=1, max_length=40)]
 _Row = Annotated[int, Field(ge=0, lt=2**53)]
@@ -52,7 +52,7 @@ class _GridMessage(ViewMessage):
 
 
 class Heartbeat(_GridMessage):
-    """The view is open; ``in_sight`` is whether a reader can see it. ``state`` asks for the state."""
+    """The view is open; ``in_sight`` is whether the user can see it. ``state`` requests the state."""
 
     type: Literal["alive"]
     in_sight: bool
@@ -66,7 +66,7 @@ class Close(_GridMessage):
 
 
 class Page(_GridMessage):
-    """It wants the cells of these rows; ``find`` is a row whose place it wants to know."""
+    """Request the cells of these rows; ``find`` is a row whose place is also requested."""
 
     type: Literal["page"]
     seq: int
@@ -76,7 +76,7 @@ class Page(_GridMessage):
 
 
 class Detail(_GridMessage):
-    """It wants all of one cell."""
+    """Request the full text of one cell."""
 
     type: Literal["detail"]
     seq: int
@@ -85,7 +85,7 @@ class Detail(_GridMessage):
 
 
 class Select(_GridMessage):
-    """A row was selected, or taken out."""
+    """Select or deselect a row."""
 
     type: Literal["select"]
     row: _Row
@@ -93,7 +93,7 @@ class Select(_GridMessage):
 
 
 class Extend(_GridMessage):
-    """The rows between two were selected."""
+    """Select the rows between two rows."""
 
     type: Literal["extend"]
     start: _Row
@@ -102,7 +102,7 @@ class Extend(_GridMessage):
 
 
 class SelectAll(_GridMessage):
-    """All rows that the filter leaves were selected, or taken out."""
+    """Select or deselect all rows that match the filter."""
 
     type: Literal["select_all"]
     on: bool
@@ -110,51 +110,51 @@ class SelectAll(_GridMessage):
 
 
 class Clear(_GridMessage):
-    """Nothing is to be selected."""
+    """Clear the selection."""
 
     type: Literal["clear"]
 
 
 class Hold(_GridMessage):
-    """The pointer or the focus has entered the table, or both have left it: meanwhile rows do not move."""
+    """The pointer or the focus entered the table, or both left it; rows do not move in between."""
 
     type: Literal["hold"]
     on: bool
 
 
 class SortAgain(_GridMessage):
-    """The rows are to be sorted, although the pointer or the focus is in the table."""
+    """Sort the rows even if the pointer or the focus is in the table."""
 
     type: Literal["sort_again"]
 
 
 class Restore(_GridMessage):
-    """What was selected before it was cleared is to be selected again."""
+    """Restore the selection from before it was cleared."""
 
     type: Literal["restore"]
 
 
 class CloseRow(_GridMessage):
-    """What was opened for a row is to be closed."""
+    """Close the detail of the open row."""
 
     type: Literal["close_row"]
 
 
 class OpenRow(_GridMessage):
-    """A row was opened."""
+    """Open a row."""
 
     type: Literal["open_row"]
     row: _Row
 
 
 class EmptyAction(_GridMessage):
-    """The button that the owner put into the empty table was clicked."""
+    """The button in the empty table was clicked."""
 
     type: Literal["empty_action"]
 
 
 class Expand(_GridMessage):
-    """The rows of a group are to be shown below its line, or its line alone."""
+    """Expand or collapse the rows of a group."""
 
     type: Literal["expand"]
     row: _Row
@@ -162,7 +162,7 @@ class Expand(_GridMessage):
 
 
 class SortBy(_GridMessage):
-    """The order was chosen; ``column`` None is the frame's own."""
+    """Sort the rows; a ``column`` of None restores the order of the frame."""
 
     type: Literal["sort"]
     column: _Name | None
@@ -170,7 +170,7 @@ class SortBy(_GridMessage):
 
 
 class FilterBy(_GridMessage):
-    """A filter was typed; ``within`` is a column, or None for all."""
+    """Filter the rows; ``within`` is a column, or None for all columns."""
 
     type: Literal["filter"]
     text: Annotated[str, Field(max_length=1000)]
@@ -178,14 +178,14 @@ class FilterBy(_GridMessage):
 
 
 class SearchServer(_GridMessage):
-    """Enter was pressed in the filter: the owner may search the server for the text."""
+    """Enter was pressed in the filter; the owner can search the server for the text."""
 
     type: Literal["search"]
     text: Annotated[str, Field(max_length=1000)]
 
 
 class ShowColumn(_GridMessage):
-    """A column was taken in or out."""
+    """Show or hide a column."""
 
     type: Literal["column"]
     column: _Name
@@ -193,7 +193,7 @@ class ShowColumn(_GridMessage):
 
 
 class Width(_GridMessage):
-    """A column was made wider or narrower, in pixels."""
+    """Set the width of a column, in pixels."""
 
     type: Literal["width"]
     column: _Name
@@ -230,7 +230,7 @@ def parse(content: object) -> Message:
     """Return the message that a view sent.
 
     Raises:
-        ArgumentError: it is none of them; the text names the fields that are wrong, and not what stood in them.
+        ArgumentError: the message is invalid; the text names the invalid fields but not their values.
     """
     try:
         return _ADAPTER.validate_python(content)
@@ -239,4 +239,4 @@ def parse(content: object) -> Message:
             f"{'.'.join(map(str, each['loc'])) or 'message'}: {each['msg'][:200]}"
             for each in error.errors(include_input=False, include_url=False, include_context=False)[:3]
         )
-        raise ArgumentError(f"the table's view sent what it may not send ({wrong}). Reload the page.") from error
+        raise ArgumentError(f"the table view sent an invalid message ({wrong}). Reload the page.") from error

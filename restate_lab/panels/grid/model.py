@@ -1,4 +1,4 @@
-"""What a grid holds, without a widget: a frame, how it is arranged, what is selected, and the pages that views see."""
+"""The data of a grid, without a widget: a frame, its order and filter, the selection, and the pages for views."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ __all__ = ["GridModel"]
 
 _Line: TypeAlias = tuple[str, Any, Any]  # "row", its id and its run; or "group" and its value
 
-_VIEWS = 4  # that a message which was on its way may rely on
+_VIEWS = 4  # earlier views that a delayed message can refer to
 _CHANGED = (
     "Rows were added, removed or moved just before this click, so nothing was selected. Check the rows and repeat."
 )
 
 
 class GridModel:
-    """One frame, arranged.
+    """One frame with its order, filter and selection.
 
-    ``values`` is another number after every change of what the cells show, ``members`` after every change of which rows
-    are shown in which order: a live table has new values every few seconds, and mostly the same members.
+    ``values`` changes after every change of the cells. ``members`` changes only when other rows are shown or their
+    order changes: a live table has new values every few seconds, but mostly the same members.
 
     Raises:
-        ArgumentError: a frame without usable ids, or a column or id that is not there; nothing has changed then.
+        ArgumentError: the frame has no usable ids, or a column or id does not exist; nothing has changed then.
     """
 
     def __init__(
@@ -54,35 +54,35 @@ class GridModel:
         self.table = GridTable(frame, key, run)
         self.arrangement = Arrangement()
         self.selection = Selection(self.table)
-        self._cleared: Selection | None = None  # what `restore` selects again
+        self._cleared: Selection | None = None  # the selection that `restore` restores
         self.values = 0
         self.members = 0
         self._chosen: list[str] | None = None
         self.layout = ColumnLayout(styles or ColumnStyles(), zone)
-        # A view names a row by a number given here: ids can be long, and a view can only name what it was shown. Each
-        # run of an id has a number of its own.
+        # A view identifies a row by a number assigned here, because ids can be long, and because a view can then only
+        # name rows that it has received. Each run of an id has its own number.
         self._numbers: dict[_Line, int] = {}
         self._numbered: list[_Line] = []
         self._is_grouped = group is not None
-        self._expanded: set[Any] = set()  # the values of groups
+        self._expanded: set[Any] = set()  # values of the expanded groups
         self.order, self.lines = self._gather(self.table.order(self.arrangement, self.shown))
         self._sorted_order = self.order
         self._views = {0: self.table.index(self.order)}  # the ids of the last orders, by ``members``
 
     @property
     def is_out_of_order(self) -> bool:
-        """Whether the rows were kept in an order that sorting would not give."""
+        """Whether the rows were kept in an order that differs from the sort order."""
         return self.order is not self._sorted_order
 
     @property
     def shown(self) -> list[str]:
-        """The columns that are shown, from left to right."""
+        """The visible columns, from left to right."""
         return self._present(self._chosen, self.table)
 
     def replace(self, frame: pd.DataFrame, *, keeps_order: bool = False) -> None:
-        """Take another frame; sorting, filter, columns and selection stay, as far as it has their columns and ids.
+        """Replace the frame; sort order, filter, columns and selection stay if the new frame has their columns and ids.
 
-        With ``keeps_order`` rows do not move: those that were shown stay in their order, and new ones come last.
+        With ``keeps_order`` rows do not move: the current rows stay in their order, and new ones come last.
         """
         table = GridTable(frame, self.key, self.run)
         selection = self.selection.over(table)
@@ -96,7 +96,7 @@ class GridModel:
         by_sorting = table.order(arrangement, self._present(self._chosen, table))
         has_new_runs = self._has_new_runs(table)
         order = _keep_order(by_sorting, table.positions(self._views[self.members])) if keeps_order else by_sorting
-        # All that takes long is done: the stop button finds either the old frame or the new one.
+        # All slow work is done, so an interrupt finds either the old frame or the new one.
         self.table, self.selection, self.arrangement = table, selection, arrangement
         self._cleared = cleared
         if has_new_runs:
@@ -104,30 +104,33 @@ class GridModel:
         self._reorder(order, by_sorting)
 
     def sort_again(self) -> None:
-        """Show the rows in the order that sorting gives."""
+        """Sort the rows again."""
         self._reorder(self._sorted_order)
 
     def arrange(self, arrangement: Arrangement) -> None:
         """Sort and filter."""
         self._check_names([name for name in (arrangement.sort, arrangement.within) if name is not None])
         if arrangement.within is not None and arrangement.within not in self.table.text_columns():
-            raise ArgumentError(f"{arrangement.within} has no text: filter {', '.join(self.table.text_columns())}.")
+            raise ArgumentError(
+                f"cannot filter {arrangement.within}, which has no text; "
+                f"choose from {', '.join(self.table.text_columns())}."
+            )
         order = self.table.order(arrangement, self.shown)
         self.arrangement = arrangement
         self._reorder(order)
 
     def choose(self, names: Sequence[str]) -> None:
-        """Show these columns, in this order."""
+        """Show these columns in this order."""
         self._check_names(names)
         if not names:
-            raise ArgumentError("no column is left: at least one stays.")
+            raise ArgumentError("at least one column must stay visible.")
         chosen = list(dict.fromkeys(names))
         order = self.table.order(self.arrangement, chosen)
         self._chosen = chosen
         self._reorder(order)
 
     def toggle(self, name: str, *, shown: bool) -> None:
-        """Show a column or not; one that comes back takes its place in the frame's order, where that is in use."""
+        """Show or hide a column; if the columns are in frame order, a shown column takes its place in that order."""
         self._check_names([name])
         names = [each for each in self.shown if each != name]
         in_frame_order = names == [each for each in self.table.names if each in names]
@@ -141,44 +144,46 @@ class GridModel:
         self.layout.widen(name, pixels)
 
     def select(self, ids: Sequence[Any]) -> None:
-        """Select these ids and no others."""
+        """Select only these ids."""
         positions = self.table.positions(ids)
         absent = [str(each)[:80] for each, position in zip(ids, positions, strict=True) if position < 0]
         if absent:
-            raise ArgumentError(f"{len(absent):,} ids are not in the table, as {absent[0]!r}: nothing was selected.")
+            raise ArgumentError(
+                f"{len(absent):,} ids are not in the table, for example {absent[0]!r}; nothing was selected."
+            )
         self._change_selection().replace(positions)
 
     @property
     def cleared(self) -> int:
-        """How many rows ``restore`` would select again."""
+        """The number of rows that ``restore`` would select again."""
         return 0 if self._cleared is None else len(self._cleared)
 
     def clear(self) -> None:
-        """Select nothing; ``restore`` takes it back, until something else is selected."""
+        """Clear the selection; ``restore`` undoes this until another row is selected."""
         before = self.selection
         self.selection = Selection(self.table, revision=before.revision + 1)
         self._cleared = before if len(before) else None
 
     def restore(self) -> None:
-        """Select what was selected before it was cleared, as far as the frame still has it."""
+        """Restore the selection from before it was cleared, for rows that the frame still has."""
         if self._cleared is not None:
             self._cleared.revision = self.selection.revision + 1
             self.selection, self._cleared = self._cleared, None
 
     def mark(self, number: int, *, on: bool) -> None:
-        """Select one row or all rows of one group by its number, or take them out."""
+        """Select or deselect one row, or all rows of a group, by its number."""
         line = self._line(number) if self._is_group(number) else None
         rows = np.array([self.position(number)]) if line is None else self.order[self.lines.members(line)]
         self._change_selection().set(rows.astype(np.int64), on=on)
 
     def mark_all(self, members: int, *, on: bool) -> None:
-        """Select all rows that the filter leaves, or take them out; ``members`` is the view that the reader saw."""
+        """Select or deselect all rows that match the filter; ``members`` is the version that the user saw."""
         if members != self.members and not self._has_same_rows(members):
             raise ArgumentError(_CHANGED)
         self._change_selection().set(self.order, on=on)
 
     def extend(self, start: int, end: int, members: int) -> None:
-        """Select the lines between two rows or groups, in place of the last range from the same start."""
+        """Select the lines between two rows or groups; this replaces the last range from the same start."""
         origin = self._line(start)
         first, last = sorted((origin, self._line(end)))
         places = slice(self.lines.place(first), self.lines.end(last))
@@ -188,7 +193,7 @@ class GridModel:
 
     @property
     def is_grouped(self) -> bool:
-        """Whether the rows of one group are gathered in one line; set it to show each row for itself."""
+        """Whether the rows of a group share one line; set it to False to show each row."""
         return self._is_grouped
 
     @is_grouped.setter
@@ -197,25 +202,25 @@ class GridModel:
         self._reorder(self.table.order(self.arrangement, self.shown))
 
     def expand(self, number: int, *, on: bool) -> None:
-        """Show the rows of a group below its line, or its line alone."""
+        """Expand or collapse the rows of a group."""
         self._line(number)
         (self._expanded.add if on else self._expanded.discard)(self._numbered[number][1])
         self._reorder(self.order, self._sorted_order)
 
     def number(self, position: int) -> int:
-        """Return the number by which views name the row."""
+        """Return the number that views use for the row."""
         return self._number(("row", self.table.id_at(position), self.table.run_at(position)))
 
     def position(self, number: int) -> int:
-        """Return where the row with this number stands in the frame."""
+        """Return the position in the frame of the row with this number."""
         if number >= len(self._numbered) or self._is_group(number):
-            raise ArgumentError("the view names a row that it was never shown. Reload the page.")
+            raise ArgumentError("the view sent an unknown row number. Reload the page.")
         _, id_, run = self._numbered[number]
         position = int(self.table.positions([id_])[0])
         if position < 0:
-            raise ArgumentError(f"{str(id_)[:80]} is not in the table any more.")
+            raise ArgumentError(f"{str(id_)[:80]} is no longer in the table.")
         if self.table.run_at(position) != run:
-            raise ArgumentError(f"{str(id_)[:80]} has {NEW_RUN} in the table by now: look at it and repeat.")
+            raise ArgumentError(f"{str(id_)[:80]} now has {NEW_RUN} in the table; check it and repeat.")
         return position
 
     def id_of(self, number: int) -> Any:
@@ -224,21 +229,21 @@ class GridModel:
         return self._numbered[number][1]
 
     def id_at(self, number: int) -> Any:
-        """Return the id that has this number, whether the frame still has it or not."""
+        """Return the id with this number, even if the frame no longer has it."""
         return self._numbered[number][1]
 
     def place(self, number: int) -> int | None:
-        """Return in which line a row stands now, None where it is filtered out or gone."""
+        """Return the current line of a row, or None if it is filtered out or gone."""
         try:
             return self._line(number)
         except ArgumentError:
             return None
 
     def page(self, start: int, count: int) -> list[Any]:
-        """Return the lines as a view takes them.
+        """Return the lines in the format of the view.
 
-        A row is ``[number, selected, cells]``, with a further true below the line of its group;
-        ``ColumnStyles.for_view`` makes the cells. The line of a group is a mapping.
+        A row is ``[number, selected, cells]``, plus true if it is below the line of its group;
+        ``ColumnStyles.for_view`` creates the cells. The line of a group is a mapping.
         """
         forms = {name: self.layout.styles.form(name, self.table.kinds[name]) for name in self.shown}
         return [self._row_for_view(line, forms) for line in range(start, min(start + count, len(self.lines)))]
@@ -266,12 +271,12 @@ class GridModel:
         }
 
     def detail(self, number: int, name: str) -> str:
-        """Return all of one cell, as far as a page can bear it."""
+        """Return the full text of one cell, up to the limit of a page."""
         self._check_names([name])
         return full_text(self.table.value(self.position(number), name), self.zone)
 
     def columns(self) -> list[dict[str, Any]]:
-        """Return what a view needs to know of each column, those that are shown first."""
+        """Return the description of each column for the view, visible columns first."""
         names = [*self.shown, *(name for name in self._present(None, self.table) if name not in self.shown)]
         return self.layout.describe(self.table, names, self.shown, self.key)
 
@@ -288,7 +293,7 @@ class GridModel:
         code = int(values.get_indexer(pd.Index([self._numbered[number][1]]))[0])
         line = self.lines.line_of_group(code) if code >= 0 else None
         if line is None:
-            raise ArgumentError("this group is not in the table any more.")
+            raise ArgumentError("this group is no longer in the table.")
         return line
 
     def _number(self, line: _Line) -> int:
@@ -305,7 +310,7 @@ class GridModel:
         return values[codes[position]]
 
     def _gather(self, order: Positions) -> tuple[Positions, Lines]:
-        """Return the order with the rows of each group together, and its lines."""
+        """Return the order with the rows of each group together, and the lines."""
         if not self._is_grouped:
             return order, Lines(len(order))
         codes, values = self.table.groups(self._group)
@@ -313,7 +318,7 @@ class GridModel:
         return gathered, Lines(len(order), codes, values.get_indexer(pd.Index(list(self._expanded))).tolist())
 
     def _reorder(self, order: Positions, by_sorting: Positions | None = None) -> None:
-        """Show the rows in an order; ``by_sorting`` is what sorting would give, where that is another one."""
+        """Show the rows in an order; ``by_sorting`` is the sort order if it differs."""
         lines = self.lines
         self.order, self.lines = self._gather(order)
         self._sorted_order = self.order if by_sorting is None else self._gather(by_sorting)[0]
@@ -334,19 +339,19 @@ class GridModel:
         return self.selection
 
     def _has_new_runs(self, table: GridTable) -> bool:
-        """Return whether a row that is shown is another run of its id in another table."""
+        """Return whether another table has another run of a visible row."""
         if self.run is None:
             return False
         theirs = table.positions(self._views[self.members])
         return bool(self.table.has_other_runs(self.order, table, theirs).any())
 
     def _has_same_rows(self, members: int) -> bool:
-        """Return whether an earlier view had the rows that are shown now, in any order."""
+        """Return whether an earlier view had the current rows, in any order."""
         before, now = self._views.get(members), self._views[self.members]
         return before is not None and len(before) == len(now) and bool(now.isin(before).all())
 
     def _has_same_range(self, members: int, places: slice) -> bool:
-        """Return whether an earlier view had the same rows in the same order as there are now at these places."""
+        """Return whether an earlier view had the same rows in the same order as the current ones at these places."""
         before, now = self._views.get(members), self._views[self.members][places]
         if before is None or not len(now):
             return False
@@ -354,7 +359,7 @@ class GridModel:
         return start >= 0 and bool(before[start : start + len(now)].equals(now))
 
     def _present(self, chosen: Sequence[str] | None, table: GridTable) -> list[str]:
-        """Return the columns of a table that are shown: those chosen, or all but those that only make groups."""
+        """Return the visible columns of a table: the chosen ones, or all except those that only form groups."""
         names = [name for name in table.names if name not in {self._group, self._group_label}] or table.names
         return [name for name in chosen or names if name in table.names] or names
 
@@ -367,7 +372,7 @@ class GridModel:
 
 
 def _keep_order(by_sorting: Positions, before: Positions) -> Positions:
-    """Return the rows of ``by_sorting`` with those of ``before`` first, in the order that they had."""
+    """Return the rows of ``by_sorting``: first those of ``before`` in their order, then the others."""
     is_wanted = np.zeros(int(max(by_sorting.max(initial=-1), before.max(initial=-1))) + 1, dtype=np.bool_)
     is_wanted[by_sorting] = True
     kept = before[before >= 0]

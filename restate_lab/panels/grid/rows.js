@@ -1,9 +1,9 @@
-// What has come from the kernel, and what was asked of it.
+// The rows from the kernel, and the requests to the kernel.
 
 const KEPT = 2_000; // rows kept in the browser
-const AGAIN = 10_000; // ms after which an unanswered question may be asked again
+const AGAIN = 10_000; // ms after which a request without a response can be repeated
 
-/** Rows by their line, as the kernel sent them last: {number, selected, cells}, or of a group what the kernel says. */
+/** The latest rows from the kernel by line: {number, selected, cells}, or the description of a group. */
 class Rows {
   constructor() {
     this.byLine = new Map();
@@ -37,7 +37,7 @@ function groupOf(group) {
   return { ...group, selected: group.checked === "all", cells: [], isMember: false, isGroup: true };
 }
 
-/** One question at a time: the newest waits until the last is answered, or has been lost. */
+/** One request at a time: the newest waits until the last one has a response or was lost. */
 class Question {
   constructor(ask) {
     this.ask = ask;
@@ -57,7 +57,7 @@ class Question {
     this.ask({ ...what, seq: ++this.seq });
   }
 
-  /** Tell whether this answers the last question; an older answer is dropped. */
+  /** Return whether this is the response to the last request; older responses are dropped. */
   answered(seq) {
     if (seq !== this.seq) return false;
     this.askedAt = null;

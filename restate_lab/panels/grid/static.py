@@ -1,4 +1,4 @@
-"""The table without a kernel: the first rows of a grid as a static table, which says how many there are."""
+"""A grid without a kernel: its first rows as a static table with the number of rows."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["static_table"]
 
 
 def static_table(model: GridModel, notes: Sequence[str]) -> str:
-    """Return the first 100 rows in their present order as HTML, below lines of text; selected rows have a ✓."""
+    """Return the first 100 rows in their current order as HTML, below lines of text; selected rows have a ✓."""
     positions = model.order[:ROWS].tolist()
-    more = [f"The first {ROWS} of {len(model.order):,} are below."] if len(model.order) > ROWS else []
+    more = [f"Showing the first {ROWS} of {len(model.order):,} rows."] if len(model.order) > ROWS else []
     return render_table(
         [TableColumn(name, model.table.kinds[name]) for name in model.shown],
         ([model.table.value(position, name) for name in model.shown] for position in positions),

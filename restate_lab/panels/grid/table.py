@@ -1,4 +1,4 @@
-"""One frame in the grid: its ids, its columns, and in which order which of its rows are shown."""
+"""One frame in the grid: its ids, its columns, and the order of its visible rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LONGEST_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """What a reader set: ``sort`` is a column or None for the frame's order; ``within`` a column or None for all."""
+    """The sort column and the filter; None is the frame's order for ``sort``, and all columns for ``within``."""
 
     sort: str | None = None
     descending: bool = False
@@ -37,12 +37,12 @@ class Arrangement:
 
 
 class GridTable:
-    """A frame with an id in every row; the frame itself is never changed.
+    """A frame with an id in every row; it never changes the frame.
 
-    ``run`` names a column that tells which run of its id a row is, where an id can be given again.
+    ``run`` is a column that distinguishes the runs of an id, if an id can be reused.
 
     Raises:
-        ArgumentError: the key column is missing, has nulls or repeats an id, or a column has no usable name.
+        ArgumentError: the key column is missing, has nulls or repeats an id, or a column name is not usable.
     """
 
     def __init__(self, frame: pd.DataFrame, key: str, run: str | None = None) -> None:
@@ -62,20 +62,20 @@ class GridTable:
         return len(self.frame)
 
     def value(self, position: int, name: str) -> Any:
-        """Return one value, without touching another."""
+        """Return one value."""
         return self._values[name][position]
 
     def id_at(self, position: int) -> Any:
-        """Return the id of a row as it stands in the frame."""
+        """Return the id of a row, as in the frame."""
         return _plain(self._values[self.key][position])
 
     def run_at(self, position: int) -> Any:
-        """Return which run of its id a row is; None where that is not told."""
+        """Return the run of a row, or None if it is unknown."""
         value = None if self.run is None else self.value(position, self.run)
         return None if pd.isna(value) else _plain(value)
 
     def has_other_runs(self, positions: Positions, table: GridTable, theirs: Positions) -> Flags:
-        """Tell of which rows another table has another run of the id; ``theirs`` are the places there, -1 for none."""
+        """Return for which rows another table has another run; ``theirs`` are the positions there, -1 if missing."""
         if self.run is None or table.run is None:
             return np.zeros(len(positions), dtype=np.bool_)
         here = pd.Series(self._values[self.run].take(positions))
@@ -92,14 +92,14 @@ class GridTable:
         return self._ids.take(positions)
 
     def positions(self, ids: Iterable[Any]) -> Positions:
-        """Return where the ids stand in the frame, -1 for what is not in it."""
+        """Return the positions of ids in the frame, -1 for ids that it does not have."""
         wanted = ids if isinstance(ids, pd.Index) else pd.Index(list(ids))
         return self._ids.get_indexer(wanted).astype(np.int64)
 
     def order(self, arrangement: Arrangement, shown: Sequence[str]) -> Positions:
-        """Return the positions of the rows that match, sorted: nulls last, equal rows in the frame's order.
+        """Return the positions of the matching rows, sorted: nulls last, equal rows in the order of the frame.
 
-        The filter looks into the text columns among ``shown``. It minds the case where the text has a capital.
+        The filter searches the text columns in ``shown``. It is case-sensitive if the text has a capital letter.
         """
         order = self._sorted_by(arrangement.sort, arrangement.descending)
         if not arrangement.text:
@@ -108,13 +108,13 @@ class GridTable:
         return order[self._matching(arrangement.text, names)[order]]
 
     def text_columns(self) -> list[str]:
-        """Return the columns that the filter can look into."""
+        """Return the columns that the filter can search."""
         return [
             name for name in self.names if self.kinds[name] in {"text", "status"} and _is_text(self.arrow(name).type)
         ]
 
     def groups(self, name: str | None) -> tuple[Positions, pd.Index[Any]]:
-        """Return the code of each row's group, -1 where the column is null or missing, and the values by code."""
+        """Return the group code of each row, -1 if the column is null or missing, and the group values by code."""
         if self._groups is None or self._groups[0] != name:
             column = self.frame[name] if name in self.names else pd.Series(np.full(len(self), None), dtype=object)
             codes, values = pd.factorize(column)
@@ -122,7 +122,7 @@ class GridTable:
         return self._groups[1:]
 
     def arrow(self, name: str) -> _Column:
-        """Return a column as Arrow; what Arrow has no type for is there as the text it is shown as."""
+        """Return a column as Arrow; values without an Arrow type are converted to their display text."""
         if name not in self._arrow:
             self._arrow[name] = _arrow(self.frame[name])
         return self._arrow[name]
@@ -138,7 +138,7 @@ class GridTable:
         return self._sorted[2]
 
     def _matching(self, text: str, names: Sequence[str]) -> Flags:
-        """Return one flag a row. A million rows of text take about 0.1 s a column, with the case or without it."""
+        """Return one flag per row; a million rows of text take about 0.1 s per column."""
         found = np.zeros(len(self), dtype=np.bool_)
         for name in names:
             column = self.arrow(name)
@@ -151,24 +151,32 @@ class GridTable:
 def _check_names(names: pd.Index[Any], key: str) -> None:
     for name in names:
         if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME:
-            raise ArgumentError(f"a column is named {str(name)[:80]!r}: give it a text of at most {_LONGEST_NAME}.")
+            raise ArgumentError(
+                f"invalid column name {str(name)[:80]!r}; use a text of 1 to {_LONGEST_NAME} characters."
+            )
         if any("\ud800" <= mark <= "\udfff" for mark in name):
-            raise ArgumentError(f"the column {name!r} cannot be written as Unicode: name it otherwise.")
+            raise ArgumentError(f"the column name {name!r} is not valid Unicode; rename the column.")
     if not names.is_unique:
         twice = ", ".join(names[names.duplicated()].unique())
-        raise ArgumentError(f"columns are there more than once: {twice}. Name them apart.")
+        raise ArgumentError(f"duplicate column names: {twice}. Use unique names.")
     if key not in names:
-        raise ArgumentError(f"the frame has no column {key!r} to tell rows apart; it has {', '.join(names)}. Set key=.")
+        raise ArgumentError(
+            f"the frame has no key column {key!r}; it has {', '.join(names)}. Set key= to a column with unique values."
+        )
 
 
 def _checked_ids(column: pd.Series[Any]) -> pd.Index[Any]:
     ids: pd.Index[Any] = pd.Index(column)
     if ids.hasnans:
-        raise ArgumentError(f"{int(column.isna().sum()):,} rows have no {column.name}: a row is chosen by it.")
+        raise ArgumentError(
+            f"{int(column.isna().sum()):,} rows have no value in {column.name}; every row needs one because it is "
+            "the key."
+        )
     if not ids.is_unique:
         twice = ids[ids.duplicated()]
         raise ArgumentError(
-            f"{len(twice):,} rows repeat a value of {column.name}, as {str(twice[0])[:80]!r}: rows are chosen by it."
+            f"{len(twice):,} rows repeat a value of {column.name}, for example {str(twice[0])[:80]!r}; "
+            "the key must be unique."
         )
     return ids
 
@@ -198,7 +206,7 @@ def _as_text(column: pd.Series[Any]) -> pa.Array[Any]:
 
 
 def _ranks(column: _Column, kind: Kind) -> _Column:
-    """Return what a column is sorted by: a status by its place in a life, lists and such by their text."""
+    """Return the sort keys of a column: statuses sort by life cycle, nested values by their text."""
     if kind == "status" and _is_text(column.type):
         places = pc.index_in(column, value_set=pa.array(list(STATUSES), column.type)).fill_null(len(STATUSES))
         ranks: _Column = pc.if_else(column.is_valid(), places, None)
@@ -208,13 +216,13 @@ def _ranks(column: _Column, kind: Kind) -> _Column:
     return column
 
 
-_SMALLEST_GROUP = 3  # rows: the first one and a line for the others would save nothing for two
+_SMALLEST_GROUP = 3  # rows; for two rows, a group line would save no space
 
 
 def gather(order: Positions, codes: Positions) -> tuple[Positions, Positions]:
-    """Return the rows of an order with each group behind the first row of it, and the code of each, -1 for no group.
+    """Return the order with the rows of each group after its first row, and the group code of each row (-1: none).
 
-    ``codes`` has the group of each row of the table. Groups of fewer than three rows are no groups.
+    ``codes`` has the group of each row of the table. Groups with fewer than three rows are ignored.
     """
     of = codes[order]
     number = int(codes.max(initial=-1)) + 1
@@ -228,15 +236,15 @@ def gather(order: Positions, codes: Positions) -> tuple[Positions, Positions]:
 
 
 class Lines:
-    """The lines of a table: one for each row, and after the first row of a group one for the others.
+    """The lines of a table: one per row, plus one after the first row of each group for its other rows.
 
-    ``codes`` has the group of each row in the order shown, as ``gather`` returns it, or None without groups. The rows
-    of a group are shown below its line where ``expanded`` has its code; else the line stands for them.
+    ``codes`` has the group of each row in the order shown, as returned by ``gather``, or None without groups. The rows
+    of a group are shown below its line if ``expanded`` has its code; otherwise only the line is shown.
     """
 
     def __init__(self, rows: int, codes: Positions | None = None, expanded: Collection[int] = ()) -> None:
         self.rows = rows
-        self.starts: Positions | None = None  # by line, where its rows start; None where each row is a line
+        self.starts: Positions | None = None  # for each line, the start of its rows; None if each row is a line
         if codes is None or codes.max(initial=-1) < 0:
             return
         is_first = (codes >= 0) & (codes != np.append(-1, codes[:-1]))
@@ -259,43 +267,43 @@ class Lines:
         return np.array_equal(self.starts, other.starts) and np.array_equal(self._groups, other._groups)
 
     def group(self, line: int) -> int | None:
-        """Return the code of the group whose other rows are in a line, None for the line of a row."""
+        """Return the code of the group of a group line, or None for the line of a row."""
         code = -1 if self.starts is None else int(self._groups[line])
         return None if code < 0 else code
 
     def place(self, line: int) -> int:
-        """Return the place of a line's first row in the order."""
+        """Return the place in the order of the first row of a line."""
         return line if self.starts is None else int(self.starts[line])
 
     def end(self, line: int) -> int:
-        """Return the place after a line's last row: a collapsed group has all its other rows in its line."""
+        """Return the place after the last row of a line; a collapsed group has all its other rows in its line."""
         return self.place(line + 1) if line + 1 < len(self) else self.rows
 
     def members(self, line: int) -> slice:
-        """Return the places of all rows of the group that a line belongs to."""
+        """Return the places of all rows in the group of a line."""
         code = self.group(line)
         first = self.place(line) - (code is not None)
         return slice(first, first + (1 if code is None else int(self._sizes[code])))
 
     def is_member(self, line: int) -> bool:
-        """Return whether a line is a row of an expanded group, below the line of the group."""
+        """Return whether a line is a row of an expanded group, below the group line."""
         return self.starts is not None and self.group(line) is None and bool(self._is_member[self.starts[line]])
 
     def line_of(self, place: int) -> int:
-        """Return the line that has the row at a place."""
+        """Return the line of the row at a place."""
         return place if self.starts is None else int(np.searchsorted(self.starts, place, side="right")) - 1
 
     def line_of_group(self, code: int) -> int | None:
-        """Return the line of a group, None where it has too few rows for one."""
+        """Return the line of a group, or None if it has too few rows."""
         lines = None if self.starts is None else np.flatnonzero(self._groups == code)
         return int(lines[0]) if lines is not None and len(lines) else None
 
 
 class Selection:
-    """The selected ids of one table, one flag a row.
+    """The selected ids of one table, one flag per row.
 
-    An id that a new frame no longer has stays selected, without counting: it is ``missing`` until its row is back.
-    An id that has another run in a new frame is deselected, and counted in ``replaced`` until the selection is changed.
+    An id that a new frame does not have stays selected but is not counted: it is ``missing`` until its row is back. An
+    id with another run in a new frame is deselected and counted in ``replaced`` until the selection changes.
     """
 
     def __init__(
@@ -312,10 +320,10 @@ class Selection:
         self._flags: Flags = np.zeros(len(table), dtype=np.bool_)
         if positions is not None:
             self._flags[positions] = True
-        self._gone = dict(gone or {})  # with the run that was selected
+        self._gone = dict(gone or {})  # id → selected run
         self.replaced = replaced
-        self._range = extended  # the first row of the last range, and what was selected before it
-        self.revision = revision  # another number after every change
+        self._range = extended  # the first row of the last range, and the selection before it
+        self.revision = revision  # changes with every change of the selection
 
     def over(self, table: GridTable) -> Self:
         """Return the same selection over another frame."""
@@ -336,7 +344,7 @@ class Selection:
         return renewed
 
     def _range_over(self, table: GridTable) -> tuple[int, Flags] | None:
-        """Return the range that Shift extends, over another frame; None where its first row is missing there."""
+        """Return the range that Shift extends, for another frame; None if its first row is missing there."""
         if self._range is None:
             return None
         origin, before = self._range
@@ -352,33 +360,33 @@ class Selection:
 
     @property
     def missing(self) -> int:
-        """How many selected ids the frame no longer has."""
+        """The number of selected ids that the frame no longer has."""
         return len(self._gone)
 
     def ids(self) -> list[Any]:
-        """Return the selected ids that the frame has, in its order."""
+        """Return the selected ids of the frame, in its order."""
         return self._table.ids(self.positions())
 
     def positions(self) -> Positions:
-        """Return where the selected rows stand in the frame."""
+        """Return the positions of the selected rows in the frame."""
         return np.flatnonzero(self._flags).astype(np.int64)
 
     def has(self, position: int) -> bool:
-        """Tell whether a row is selected."""
+        """Return whether a row is selected."""
         return bool(self._flags[position])
 
     def within(self, order: Positions) -> int:
-        """Return how many of these rows are selected."""
+        """Return the number of these rows that are selected."""
         return int(self._flags[order].sum())
 
     def set(self, positions: Positions, *, on: bool) -> None:
-        """Select these rows, or take them out; the others stay as they are."""
+        """Select or deselect these rows; the others stay unchanged."""
         self._range = None
         self._flags[positions] = on
         self._new_revision()
 
     def extend(self, positions: Positions, origin: int) -> None:
-        """Select rows that reach from a row, in place of the last range from the same row."""
+        """Select rows that extend from a row; this replaces the last range from the same row."""
         if self._range is None or self._range[0] != origin:
             self._range = (origin, self._flags.copy())
         self._flags = self._range[1].copy()
@@ -386,11 +394,11 @@ class Selection:
         self._new_revision()
 
     def end_range(self) -> None:
-        """Let the next range add to what is selected now."""
+        """Let the next range add to the current selection."""
         self._range = None
 
     def replace(self, positions: Positions) -> None:
-        """Select these rows and no others; what is gone is forgotten."""
+        """Select only these rows and forget missing ids."""
         self._gone = {}
         self._flags[:] = False
         self.set(positions, on=True)

@@ -1,17 +1,17 @@
-// The lines of the table: which of them are in sight, and the elements that show them.
+// The lines of the table: which of them are visible, and their elements.
 
-const ROW = 26; // pixels; grid.css has the same
+const ROW = 26; // pixels; same value in grid.css
 const HEAD = 28;
-const TALLEST = 15_000_000; // browsers cut off elements that are higher
+const TALLEST = 15_000_000; // browsers cut off taller elements
 
-/** Which lines are in sight of a scroller, whose bar is scaled where an element cannot be as high as all lines. */
+/** The visible lines of a scroller; its scroll bar is scaled if no element can be as tall as all lines. */
 class Viewport {
   constructor(scroller, body) {
     this.scroller = scroller;
     this.body = body;
     this.lines = 0;
-    this.top = 0; // pixels above the first line in sight, as if no element were too high
-    this.setTo = 0; // the scroll position that belongs to it
+    this.top = 0; // pixels above the first visible line, without scaling
+    this.setTo = 0; // the matching scroll position
   }
 
   get isLaidOut() {
@@ -22,13 +22,13 @@ class Viewport {
     return Math.max(0, this.scroller.clientHeight - HEAD);
   }
 
-  /** How many pixels of rows one pixel of the scroll bar stands for. */
+  /** The number of row pixels per pixel of the scroll bar. */
   get scale() {
     const shown = this.physical - this.room;
     return shown > 0 ? (this.lines * ROW - this.room) / shown : 1;
   }
 
-  /** Make room for so many lines, or `least` where there are fewer, at most so many pixels high. */
+  /** Set the number of lines; the height fits at least `least` lines and is at most `height` pixels. */
   size(lines, least, height) {
     this.lines = lines;
     this.physical = Math.min(lines * ROW, TALLEST);
@@ -46,14 +46,14 @@ class Viewport {
     this.setTo = this.scroller.scrollTop;
   }
 
-  /** Take over where the scroll bar was moved to. */
+  /** Use the new position of the scroll bar. */
   follow() {
     if (Math.abs(this.scroller.scrollTop - this.setTo) < 1) return;
     this.setTo = this.scroller.scrollTop;
     this.top = this.setTo * this.scale;
   }
 
-  /** With a scaled scroll bar a turn of the wheel still moves by rows, not by screens; tell whether it has moved. */
+  /** With a scaled scroll bar, scroll by rows instead of screens; return whether the position has changed. */
   wheel(event) {
     if (this.scale <= 1.001 || event.ctrlKey || event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) return false;
     const before = this.top;
@@ -61,26 +61,26 @@ class Viewport {
     return this.top !== before;
   }
 
-  /** Bring a line into sight. */
+  /** Scroll a line into view. */
   reveal(line) {
     const above = line * ROW;
     if (above < this.top) this.setTop(above);
     else if (above + ROW > this.top + this.room) this.setTop(above + ROW - this.room);
   }
 
-  /** Return the first line in sight and the one after the last. */
+  /** Return the first visible line and the one after the last visible line. */
   inView() {
     const first = clamp(Math.floor(this.top / ROW), 0, Math.max(0, this.lines - 1));
     return [first, Math.min(this.lines, Math.ceil((this.top + this.room) / ROW))];
   }
 
-  /** Return where in the body a line stands, in pixels. */
+  /** Return the position of a line in the body, in pixels. */
   place(line) {
     return Math.round(line * ROW - this.top + this.top / this.scale);
   }
 }
 
-/** The elements of the lines in sight, by line. */
+/** The elements of the visible lines, by line. */
 class Lines {
   constructor(body) {
     this.body = body;
@@ -91,7 +91,7 @@ class Lines {
     return this.drawn.get(line);
   }
 
-  /** Take away all lines but those from `first` to before `end`, `leaving` each. */
+  /** Remove all lines except those from `first` to before `end`; call `leaving` for each. */
   keep(first, end, leaving) {
     for (const [line, row] of this.drawn) {
       if (line >= first && line < end) continue;
@@ -101,7 +101,7 @@ class Lines {
     }
   }
 
-  /** Show a row's data in a line at a place, `leaving` an element of the other kind; without data the line waits. */
+  /** Show the data of a row on a line; `leaving` is called for a replaced element. Without data, the line is empty. */
   show(line, place, columns, data, { state, now, leaving }) {
     let row = this.drawn.get(line);
     if (row && data && row.isGroup !== data.isGroup) {
@@ -128,7 +128,7 @@ class Lines {
     data.cells.forEach((cell, i) => fillCell(row.children[i + 1], columns[i], cell, state.colours, now));
   }
 
-  /** Write the ages and countdowns in sight anew. */
+  /** Update the visible ages and countdowns. */
   tick(columns, now) {
     for (const row of this.drawn.values()) {
       columns.forEach((column, i) => row.children[i + 1]?.time !== undefined && tickCell(row.children[i + 1], column, now));
@@ -155,7 +155,7 @@ function emptyCell(column, i) {
   return make("div", name, { role: "gridcell", "aria-colindex": i + 2, tabindex: "-1" });
 }
 
-/** Return the cell of a group's line; the keys of its buttons are the arrows and Space. */
+/** Return the cell of a group line; the keyboard uses the arrows and Space instead of its buttons. */
 function groupCell(columns) {
   const text = make("span", "rl-alike");
   const expand = make("button", "rl-link rl-expand", { type: "button", tabindex: "-1" });

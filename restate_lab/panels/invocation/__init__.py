@@ -1,4 +1,4 @@
-"""One invocation in a panel: its failure, the actions, the live journal, links, and folded sections below them."""
+"""One invocation in a panel: its failure, the actions, the live journal, links, and collapsed sections below them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ __all__ = ["InvocationView"]
 
 
 class InvocationView(View):
-    """Show one invocation; callers, callees, and what it waits for or blocks open in its place.
+    """Show one invocation; links to related invocations open them in its place.
 
-    The journal has live bars in its rows, and the journals of callees below their calls when they are expanded.
-    Payloads are read when their section is opened, with secret fields masked. ``opened`` is called with the id of a
-    link. ``frame`` is the journal, ``why`` the explanation, ``id`` the invocation. A workflow, or a call with an
-    idempotency key, that was purged and called again has a new run with the same id: the view shows it, and says that
-    it is not the one before.
+    The journal has live bars in its rows; expanded calls show the journals of their callees below. Payloads are read
+    when their section is opened, with secret fields masked. ``opened`` is called with the id of a link. ``frame`` is
+    the journal, ``why`` the explanation, and ``id`` the invocation ID. If a workflow, or a call with an idempotency
+    key, is purged and called again, the id has a new run: the view shows that run and reports that it is another one.
     """
 
     def __init__(self, host: LivePanel, *, tz: str, opened: Callable[[str], object]) -> None:
@@ -53,7 +52,7 @@ class InvocationView(View):
         self.children = (top, self.detail)
 
     def show_invocation(self, invocation_id: str, /, *, created_at: datetime | None = None) -> None:
-        """Show another invocation with the next read; ``created_at`` is the run to show, None the one that exists."""
+        """Show another invocation with the next read; ``created_at`` selects the run, None the current one."""
         if check_invocation_id(invocation_id) != self.id:
             if self.id:
                 self._before.append((self.id, self._created))
@@ -64,7 +63,7 @@ class InvocationView(View):
             self._created = created_at
 
     def back(self) -> bool:
-        """Return to the invocation before this one; False where there is none."""
+        """Return to the previous invocation; return False if there is none."""
         if not self._before:
             self.id = ""
             self.actions.reset()
@@ -74,29 +73,29 @@ class InvocationView(View):
         return True
 
     @property
-    def title(self) -> str:  # type: ignore[override] # of the invocation that is open
-        """Return the target of the invocation; "" before it was read."""
+    def title(self) -> str:  # type: ignore[override] # depends on the open invocation
+        """Return the target of the invocation; "" before the first read."""
         return str(self.content.row["target"]) if self.content else ""
 
     @property
     def content(self) -> InvocationContent | None:
-        """Return what was read of the invocation; None before."""
+        """Return the data of the invocation, or None before the first read."""
         content = self.detail.content
         return content if content and content.row["id"] == self.id else None
 
     @property
     def frame(self) -> pd.DataFrame:
-        """Return the journal, as ``rl.journal`` does; empty before it was read."""
+        """Return the journal, as ``rl.journal`` does; empty before the first read."""
         return self.content.journal if self.content else pd.DataFrame()
 
     @property
     def why(self) -> Any:
-        """Return the Explanation that is shown; None before it was read."""
+        """Return the shown Explanation, or None before the first read."""
         return self.content.why if self.content else None
 
     @property
     def status(self) -> str | None:
-        """Return the status; None before it was read."""
+        """Return the status, or None before the first read."""
         return str(self.content.row["status"]) if self.content else None
 
     @property
@@ -106,7 +105,7 @@ class InvocationView(View):
 
     @property
     def selected(self) -> list[str]:
-        """Return the id as a list: the buttons act on it."""
+        """Return the id as a list, for the action buttons."""
         return [self.id] if self.id else []
 
     @selected.setter
@@ -115,7 +114,7 @@ class InvocationView(View):
 
     @property
     def sql(self) -> str:
-        """Return the statement that gave the facts."""
+        """Return the statement that reads the facts."""
         return read_sql_file(self.source, "analysis.journal", "facts")
 
     @property
@@ -128,7 +127,7 @@ class InvocationView(View):
         try:
             return self.detail.read(self.reads, self.id)
         except NotFound:
-            self.actions.offer([], [])  # nothing can be done with one that no longer exists
+            self.actions.offer([], [])  # no action applies to an invocation that no longer exists
             raise
 
     def show(self, content: InvocationContent) -> None:
@@ -144,6 +143,6 @@ class InvocationView(View):
         yield from self.detail.static_html()
 
     def close_parts(self) -> None:
-        """Close the widgets, and end what is under way."""
+        """Close the widgets and stop all operations."""
         self.actions.close()
         self.detail.close()

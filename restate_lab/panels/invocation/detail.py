@@ -1,4 +1,4 @@
-"""What a panel shows of one invocation: failure, actions, the live journal, links, and folded sections below them."""
+"""The detail of one invocation in a panel: failure, actions, the live journal, links, and collapsed sections."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from restate_lab.status import STATUSES, Status
 
 __all__ = ["InvocationDetail"]
 
-_ROWS = 500  # of the journal, and as many more with each click
+_ROWS = 500  # journal rows shown first, and added with each click
 _LONGEST = 60_000  # characters of a failure
 _LINE = 400  # characters of its first line
 _MOST_PAYLOADS = 100
 _TEMPLATE = "panels/invocation/head.html.j2"
 _UNKNOWN = Status("", "#8a8f98")
 _TITLES = {
-    "why": "Why, in words",
+    "why": "Explanation",
     "facts": "All facts",
     "payloads": "Payloads (masked)",
     "errors": "Errors over time",
@@ -85,10 +85,10 @@ class _Fact:
 
 
 class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
-    """Show one invocation: ``read`` reads it and touches no widget, ``show`` puts what was read into the widgets.
+    """Show one invocation: ``read`` reads it without touching widgets, ``show`` updates the widgets.
 
-    ``guard`` wraps the handlers, ``open_invocation`` is called with the id of a link, ``ask`` asks for another read.
-    ``actions`` stands below the failure. ``content`` is what is shown, None before the first ``show``.
+    ``guard`` wraps the handlers, ``open_invocation`` is called with the id of a link, and ``ask`` requests another
+    read. ``actions`` appears below the failure. ``content`` is the shown data, or None before the first ``show``.
     """
 
     def __init__(
@@ -133,10 +133,10 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
     # Reading and showing
 
     def read(self, reads: Source, id_: str) -> InvocationContent:
-        """Read an invocation, with the payloads and the callees' journals that were asked for.
+        """Read an invocation with the requested payloads and journals of callees.
 
         Raises:
-            NotFound: there is no such invocation (any more).
+            NotFound: the invocation does not exist (any more).
         """
         if id_ != self._id:
             self._id, self._limit, self._wants_payloads = id_, _ROWS, "payloads" in self.folds.opened
@@ -144,11 +144,11 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         try:
             return read_invocation(reads, id_, payloads=self._wants_payloads, expand=tuple(self._expanded))
         except NotOnThisServer:
-            self._wants_payloads = False  # evidence may lack them; all else is read the next time
+            self._wants_payloads = False  # evidence may have no payloads; the next read gets the other data
             raise
 
     def show(self, content: InvocationContent, *, reviewed: datetime | None) -> None:
-        """Show what was read; ``reviewed`` is the creation time of the run that was opened."""
+        """Show the data; ``reviewed`` is the creation time of the run that was opened."""
         self.content = content
         bars = journal_bars(content.journal)
         address = self._source.address if self._source.live else None
@@ -178,7 +178,7 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         )
 
     def static_html(self) -> Iterator[str]:
-        """Yield what is shown as HTML for pages without widgets."""
+        """Yield the content as HTML for pages without widgets."""
         content = self.content
         if content is None:
             return
@@ -196,10 +196,10 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         yield from parts
         yield "</div>"
 
-    # What a reader does
+    # Actions of the user
 
     def read_payloads(self) -> None:
-        """Open the section of the payloads, and read them."""
+        """Open the payloads section and read the payloads."""
         if "payloads" not in self.folds.opened:
             self.folds.toggle("payloads")
 
@@ -225,7 +225,7 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
             self._open(str(self.content.journal["callee"].iloc[entry]))
 
     def close(self) -> None:
-        """Close the widgets inside, too."""
+        """Close the widgets, including the inner ones."""
         for part in (self.title, *self.children):
             part.close()
         super().close()
@@ -236,7 +236,7 @@ def _part(part: str, styles: Mapping[str, str], **values: Any) -> str:
 
 
 def _title_html(content: InvocationContent, address: str | None, styles: Mapping[str, str]) -> str:
-    """Return the target, the status, the id, and a link to the page of the web UI where there is one."""
+    """Return the target, the status, the id, and a link to the web UI if its address is known."""
     status, id_ = str(content.row["status"]), str(content.row["id"])
     has_page = address is not None and address.startswith(("http://", "https://"))
     return _part(
@@ -251,14 +251,14 @@ def _title_html(content: InvocationContent, address: str | None, styles: Mapping
 
 
 def _run_html(created_at: datetime | None, reviewed: datetime | None, styles: Mapping[str, str]) -> str:
-    """Return that this is another run of the id than the one that was opened; "" where it is that one."""
+    """Return a message if this is another run of the id than the one that was opened; otherwise ""."""
     if created_at == reviewed:
         return ""
     return _part("run", styles, text=f"This is {describe_new_run(created_at, reviewed)}. That run no longer exists.")
 
 
 def _failure_html(content: InvocationContent, styles: Mapping[str, str]) -> str:
-    """Return the failure with its traceback folded; "" where nothing failed."""
+    """Return the failure with its traceback collapsed; "" without a failure."""
     failure = content.failure
     if failure is None:
         return ""
@@ -295,7 +295,7 @@ def _payload_head(entry: Mapping[Any, Any]) -> str:
 
 
 def _main_facts(content: InvocationContent, bars: JournalBars, zone: ZoneInfo) -> list[_Fact]:
-    """Return the facts to see first: how it goes on, where it is, what it blocks, who called it, where it runs."""
+    """Return the most important facts: progress, creation, caller, blocked invocations, and deployment."""
     facts = {**content.facts, **content.row}
     own = [row for row in bars.rows if row.depth == 1]
     blocked = [each for each in content.related if each.how == "blocks"]
@@ -311,7 +311,7 @@ def _main_facts(content: InvocationContent, bars: JournalBars, zone: ZoneInfo) -
 
 
 def _progress_facts(rows: Sequence[JournalRow], now: datetime) -> Iterator[_Fact]:
-    """Yield at which step the attempts fail, or what the invocation waits for."""
+    """Yield the step at which the attempts fail, or the reason for waiting."""
     for row in (row for row in rows if row.outcome in {"retrying", "waiting"}):
         name = f"{row.entry_type} {row.label}".strip()
         place = "" if row.index is None else f", entry {row.index}"
@@ -346,7 +346,7 @@ def _all_facts(content: InvocationContent, zone: ZoneInfo) -> list[_Fact]:
 
 
 def _describe(value: Any, now: datetime, zone: ZoneInfo) -> str:
-    """Return a value as text; of a timestamp also how long ago it is."""
+    """Return a value as text; for a timestamp also its distance from now."""
     text = cell(value, zone).text or MISSING
     if not isinstance(value, datetime) or value.tzinfo is None:
         return text
@@ -358,7 +358,7 @@ def _describe(value: Any, now: datetime, zone: ZoneInfo) -> str:
 
 
 def _calls(journal: pd.DataFrame) -> pd.DataFrame:
-    """Return the entries of the invocation itself that called another one; ``entry`` is their position."""
+    """Return the entries of the invocation itself that call another one; ``entry`` is their position."""
     calls = journal.reset_index(drop=True).drop(columns=["payload", "argument", "headers"], errors="ignore")
     calls = calls.assign(entry=calls.index)
     return calls[(calls["depth"] == 1) & calls["entry_type"].isin(["Call", "OneWayCall"]) & calls["callee"].notna()]

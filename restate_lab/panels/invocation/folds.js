@@ -1,4 +1,4 @@
-// A row of buttons that show and hide sections of the panel; the sections are widgets of their own below it.
+// A row of buttons that show and hide sections of the panel; the sections are separate widgets below it.
 
 function render({ model, el }) {
   const root = make("div", "rl-folds", { role: "group", "aria-label": "More about this invocation" });

@@ -1,17 +1,17 @@
-// The journal of an invocation: a tree grid with a bar of time in each row, which grows with the browser's clock.
-// Whatever comes from the kernel is set as text. view.py says what a row holds, card.py has the same scales.
+// The journal of an invocation: a tree grid with a time bar in each row, which grows with the clock of the browser.
+// Texts from the kernel are set as text. view.py defines the fields of a row; card.py has the same scales.
 
 const LOG_UNIT = 10, FIT_UNIT = 1; // ms
-const BEAT = 1_000; // ms between two drawings of what is open
+const BEAT = 1_000; // ms between two updates of open entries
 const SCALES = { linear: "Linear", log: "Log", fit: "Fit" };
 const HINTS = {
-  linear: "True to time",
-  log: "The first second gets as much room as the next minutes",
-  fit: "Every entry gets room",
+  linear: "Proportional to time",
+  log: "More room for the first seconds",
+  fit: "Some room for every entry",
 };
-const HELP = "Arrow keys move, right and left expand and collapse, Enter opens the called invocation or shows the whole text, C copies the error or the id";
+const HELP = "Arrow keys move, right and left expand and collapse, Enter opens the called invocation or shows the full text, C copies the error or the id";
 
-/** Where times are on the axis, from 0 to 1. */
+/** The positions of times on the axis, from 0 to 1. */
 class Scale {
   constructor(content, kind, now) {
     this.kind = kind;
@@ -49,9 +49,9 @@ class JournalPage {
     this.model = model;
     this.kind = "linear";
     this.collapsed = new Set();
-    this.wanted = new Set(); // calls whose callee's journal was asked for
-    this.whole = new Set(); // rows with their whole text
-    this.rows = new Map(); // key → its element and what it shows
+    this.wanted = new Set(); // calls whose callee journal was requested
+    this.whole = new Set(); // rows that show their full text
+    this.rows = new Map(); // key → its element and its data
     this.focused = null;
     this.abort = new AbortController();
     this.build(el);
@@ -111,7 +111,7 @@ class JournalPage {
     return button;
   }
 
-  /** Return the time of the server, whose clock is ahead of the browser's by so many milliseconds. */
+  /** Return the current time of the server; `skew` is the difference from the browser clock in milliseconds. */
   now() {
     const { live, last, skew } = this.content;
     return live ? Math.max(last, Date.now() + skew) : last;
@@ -138,7 +138,7 @@ class JournalPage {
     if (hadFocus) this.focus(this.focused);
   }
 
-  /** Return a row's element: the one that is there if it shows the same. */
+  /** Return the element of a row: the existing one if its data is the same. */
   keep(known, row) {
     const text = JSON.stringify({ ...row, duration: row.open ? "" : row.duration, about: "" }) + this.parents.has(row.key);
     if (known?.text !== text) return { row, text, ...this.makeRow(row) };
@@ -178,7 +178,7 @@ class JournalPage {
     return button;
   }
 
-  /** Show the rows that are not below a collapsed one. */
+  /** Show all rows except those below a collapsed row. */
   fold() {
     const hidden = new Set();
     for (const [key, each] of this.rows) {
@@ -234,7 +234,7 @@ class JournalPage {
     this.hideCollisions([...this.axis.children]);
   }
 
-  /** Hide the labels between the ends for which there is no room. */
+  /** Hide inner labels that have no room. */
   hideCollisions(labels) {
     const boxes = labels.map((label) => label.getBoundingClientRect());
     let right = boxes[0]?.right ?? 0;
@@ -283,9 +283,9 @@ class JournalPage {
     if (this.model.get("problem")) this.spoken.textContent = this.model.get("problem");
   }
 
-  // ---- What a reader does
+  // ---- Actions of the user
 
-  /** Expand or collapse a call; the journal of its callee is asked for if it was not read. */
+  /** Expand or collapse a call; the journal of its callee is requested if it was not read yet. */
   toggle(key, wanted = null) {
     const each = this.rows.get(key);
     if (!each?.canExpand) return;
@@ -318,7 +318,7 @@ class JournalPage {
     this.rows.get(key)?.element.focus({ preventScroll: false });
   }
 
-  /** Move among the rows in sight, as a tree grid does. */
+  /** Move between the visible rows, as in a tree grid. */
   press(event) {
     const isModified = event.ctrlKey || event.metaKey || event.altKey || event.shiftKey;
     const key = event.target.closest(".rl-jrow")?.dataset.key;
@@ -347,17 +347,17 @@ class JournalPage {
   async copy(text) {
     const isCopied = await copyText(text);
     const what = text.length > 60 ? `${text.slice(0, 60)}…` : text;
-    this.state.textContent = this.spoken.textContent = isCopied ? `Copied: ${what}` : "Copying is not allowed on this page.";
+    this.state.textContent = this.spoken.textContent = isCopied ? `Copied: ${what}` : "The browser does not allow copying.";
   }
 }
 
-/** Return milliseconds as format_duration of _text.py does: "2h 13m", "4s"; below a second in ms. */
+/** Format milliseconds like format_duration of _text.py: "2h 13m", "4s"; below a second in ms. */
 function duration(milliseconds) {
   if (milliseconds < 1_000) return `${Math.max(0, Math.round(milliseconds))}ms`;
   return formatDuration(Math.floor(milliseconds / 1_000));
 }
 
-/** Return how long it is until something happens: "next in 4s"; "due" once the time has come. */
+/** Return the time until an event: "next in 4s", or "due" if it has passed. */
 function remaining(milliseconds, what) {
   return `${what} ${milliseconds < 1_000 ? "due" : `in ${duration(milliseconds)}`}`.trim();
 }

@@ -1,4 +1,4 @@
-"""Read one invocation for its panel: its status, why it does not go on, its journal, errors, callers and callees."""
+"""Read one invocation for its panel: its status, explanation, journal, errors, callers and callees."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from restate_lab.source import Source
 
 __all__ = ["Errors", "InvocationContent", "Related", "read_invocation"]
 
-_PACKAGE = "analysis.journal"  # of its SQL files
+_PACKAGE = "analysis.journal"  # package with the SQL files
 _MOST_EVENTS = 50
 _WITHIN = 8.0  # seconds for the explanation
 
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """The recorded errors, newest first (``at, code, message, step, journal_entry``); ``whole`` is its full text."""
+    """The recorded errors, newest first (``at, code, message, step, journal_entry``); ``whole`` is the latest error."""
 
     frame: pd.DataFrame
     whole: str | None = None
@@ -36,7 +36,7 @@ class Errors:
 
 @dataclass(frozen=True, slots=True)
 class Related:
-    """Another invocation; ``how`` this one is related to it: "blocks", "called by", "calls", "waits for", …."""
+    """Another invocation; ``how`` is the relation to it: "blocks", "called by", "calls", "waits for" and so on."""
 
     how: str
     id: str
@@ -45,7 +45,7 @@ class Related:
 
 @dataclass(frozen=True, slots=True)
 class InvocationContent:
-    """What was read of one invocation; ``journal`` has the payloads where ``has_payloads`` is set."""
+    """The data of one invocation; ``journal`` has the payloads if ``has_payloads`` is set."""
 
     row: Mapping[str, Any]
     facts: Mapping[str, Any]
@@ -57,7 +57,7 @@ class InvocationContent:
 
     @property
     def failure(self) -> str | None:
-        """Return the failure that it has now or ended with, in full; None where there is none."""
+        """Return the full text of the current or final failure, or None without a failure."""
         status = self.row["status"]
         if status in {"failed", "cancelled", "killed"}:
             return _text(self.facts["completion_failure"])
@@ -71,10 +71,10 @@ class InvocationContent:
 def read_invocation(
     source: Source, invocation_id: str, *, payloads: bool = False, expand: Collection[str] = ()
 ) -> InvocationContent:
-    """Read one invocation by its id, with the journals of the callees in ``expand``: point reads alone.
+    """Read one invocation by its id, with the journals of the callees in ``expand``; uses only point reads.
 
     Raises:
-        NotFound: there is no such invocation (any more).
+        NotFound: the invocation does not exist (any more).
     """
     rows = read_rows(source, Filters(status=(ALL,), id=(invocation_id,), limit=1)).frame.to_dict("records")
     facts = run_sql_file(source, _PACKAGE, "facts", id=invocation_id).to_dict("records")

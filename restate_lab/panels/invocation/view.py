@@ -1,6 +1,6 @@
-"""The live journal of an invocation, and the row of buttons that fold what stands below it; two widgets without data.
+"""The live journal of an invocation, and the buttons that collapse the sections below it.
 
-Both show texts as text. A view sends messages and sets nothing; an id that it may open is one that it was given.
+Both show texts as text. A view only sends messages; it can only open ids that it has received.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ _FOLDS: TypeAdapter[_Toggle] = TypeAdapter(_Toggle)
 class JournalView(anywidget.AnyWidget):
     """Show the rows of a journal with live bars, and links to related invocations.
 
-    ``on_open`` and ``on_expand`` are called with the id of an invocation, ``on_more`` without arguments, in the main
-    thread of the kernel; they must not raise. ``shown`` are the bars.
+    ``on_open`` and ``on_expand`` are called with the id of an invocation and ``on_more`` without arguments, in the main
+    thread of the kernel; they must not raise. ``shown`` has the bars.
     """
 
     _esm = read_assets("_assets/elements.js", "invocation/journal.js")
@@ -78,7 +78,7 @@ class JournalView(anywidget.AnyWidget):
         self.on_msg(self._receive)
 
     def show(self, id_: str, bars: JournalBars, related: Sequence[Related], *, zone: tzinfo, is_live: bool) -> None:
-        """Show these rows, and links to the related invocations that are not among them; from any thread."""
+        """Show these rows and links to related invocations that are not in the rows; safe from any thread."""
         self.shown = bars
         self.content = _content(id_, bars, zone, is_live=is_live)
         callees = {row.callee for row in bars.rows}
@@ -88,7 +88,7 @@ class JournalView(anywidget.AnyWidget):
         ]
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Refuse: a view says in messages what it wants, and sets nothing."""
+        """Ignore the data: a view can only send messages."""
 
     def __repr__(self) -> str:
         return f"<JournalView of {len(self.content.get('rows', ())):,} rows>"
@@ -97,7 +97,7 @@ class JournalView(anywidget.AnyWidget):
         try:
             message = _JOURNAL.validate_python(content)
         except ValidationError:
-            self.problem = "The page sent a message that is not known. Reload the page."
+            self.problem = "The page sent an unknown message. Reload the page."
             return
         if isinstance(message, _More):
             self.on_more()
@@ -119,7 +119,7 @@ class Folds(anywidget.AnyWidget):
 
     def __init__(self, titles: Mapping[str, str], on_toggle: Callable[[str, bool], object]) -> None:
         self.on_toggle = on_toggle
-        self._changing = threading.Lock()  # titles come from the reading thread, clicks from the kernel's
+        self._changing = threading.Lock()  # titles come from the reading thread, clicks from the kernel's thread
         super().__init__(sections=[{"key": key, "title": title, "open": False} for key, title in titles.items()])
         self.on_msg(self._receive)
 
@@ -129,18 +129,18 @@ class Folds(anywidget.AnyWidget):
         return {section["key"] for section in self.sections if section["open"]}
 
     def name(self, **titles: str) -> None:
-        """Give these sections other titles."""
+        """Change the titles of these sections."""
         with self._changing:
             self.sections = [{**each, "title": titles.get(each["key"], each["title"])} for each in self.sections]
 
     def toggle(self, key: str) -> None:
-        """Open a section, or close it."""
+        """Open or close a section."""
         with self._changing:
             self.sections = [{**each, "open": each["open"] ^ (each["key"] == key)} for each in self.sections]
         self.on_toggle(key, key in self.opened)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Refuse: a view says in messages what it wants, and sets nothing."""
+        """Ignore the data: a view can only send messages."""
 
     def __repr__(self) -> str:
         return f"<Folds: {', '.join(sorted(self.opened)) or 'all closed'}>"
@@ -155,7 +155,7 @@ class Folds(anywidget.AnyWidget):
 
 
 def _content(id_: str, bars: JournalBars, zone: tzinfo, *, is_live: bool) -> dict[str, Any]:
-    """Return what the view draws; times are milliseconds since 1970."""
+    """Return the data that the view draws; times are milliseconds since 1970."""
     scales = {kind: time_scale(bars, kind) for kind in SCALES}
     scale = scales["fit"]
     return {
@@ -199,8 +199,8 @@ def _row(row: JournalRow, now: datetime, zone: tzinfo) -> dict[str, Any]:
     }
 
 
-def _milliseconds(moment: datetime | None) -> float | None:
-    return None if moment is None else 1000 * moment.timestamp()
+def _milliseconds(at: datetime | None) -> float | None:
+    return None if at is None else 1000 * at.timestamp()
 
 
 def _visible_text(text: str, most: int, *, lines: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""The list of invocations: filters with counts, a table with equal failures grouped, actions on a selection."""
+"""The list of invocations: filters with counts, a table with groups of equal failures, and actions on a selection."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _HEADS = {
     "target_service_ty": "service type",
 }
 _WIDTHS = {"status": 108, "target": 176, "retry_count": 84, "step": 120, "age": 54, "next_retry_at": 72, "id": 98}
-_COUNTS_EVERY = 15.0  # seconds, and never more often than twenty times what counting takes
+_COUNTS_EVERY = 15.0  # seconds between two counts, and at least twenty times the duration of a count
 _SHARE = 20
 
 
@@ -63,10 +63,10 @@ class _ListContent:
 
 
 class InvocationsView(View):
-    """The invocations that the filters leave, worst first.
+    """The invocations that match the filters, worst first.
 
-    ``frame`` has what is shown, ``selected`` the selected ids, ``sql`` and ``params`` the statement, ``filters`` the
-    filters. ``counts`` and ``histogram`` are None until they were read.
+    ``frame`` has the rows shown, ``selected`` the selected ids, ``sql`` and ``params`` the statement, and ``filters``
+    the filters. Before the first read, ``counts`` and ``histogram`` have the value None.
     """
 
     title = "Invocations"
@@ -102,11 +102,11 @@ class InvocationsView(View):
         self.children = (self.strip, self.grid, self.actions)
         self._draw()
 
-    # What it shows
+    # Content
 
     @property
     def filters(self) -> Filters:
-        """Return the filters; set them to show others."""
+        """Return the filters; set them to change the list."""
         return self._filters
 
     @filters.setter
@@ -118,7 +118,7 @@ class InvocationsView(View):
 
     @property
     def is_first_page(self) -> bool:
-        """Return whether more rows are being read than are shown."""
+        """Return whether only the first page is shown and more rows are being read."""
         return self._rows is not None and self._rows.is_first_page
 
     @property
@@ -133,19 +133,19 @@ class InvocationsView(View):
 
     @property
     def frame(self) -> pd.DataFrame:
-        """Return what is shown, one row per invocation.
+        """Return the rows shown, one row per invocation.
 
         Columns: ``id, target, target_service_name, target_handler_name, target_service_key, target_service_ty, status``
-        (of STATUSES), ``created_at, modified_at, scheduled_start_at, completed_at`` (UTC), ``retry_count,
-        next_retry_at, error_code, failure`` (its first line), ``step`` (that fails), ``deployment_id, invoked_by_id,
-        journal_size, group, group_label`` (rows with the same group fail in the same way). Failures of paused
-        invocations and of long back-offs on servers with vqueues are read from the journals' events.
+        (from STATUSES), ``created_at, modified_at, scheduled_start_at, completed_at`` (UTC), ``retry_count,
+        next_retry_at, error_code, failure`` (its first line), ``step`` (the failing one), ``deployment_id,
+        invoked_by_id, journal_size, group, group_label`` (rows in the same group fail in the same way). On servers with
+        vqueues, failures of paused invocations and of long back-offs are read from the journal events.
         """
         return self.grid.frame.drop(columns="age", errors="ignore")
 
     @property
     def selected(self) -> list[str]:
-        """Return the selected ids; a row is deselected when a read brings a new run with its id."""
+        """Return the selected ids; a row is deselected when a read has a new run of its id."""
         return self.grid.selected
 
     @selected.setter
@@ -154,7 +154,7 @@ class InvocationsView(View):
 
     @property
     def sql(self) -> str:
-        """Return the statement of the last read; failures that only events have are added by another one."""
+        """Return the statement of the last read; another statement adds failures that only events contain."""
         return self._statement.sql
 
     @property
@@ -167,18 +167,18 @@ class InvocationsView(View):
         return self._rows.statement if self._rows else InvocationQuery("", {})
 
     def created_at(self, invocation_id: str) -> Any:
-        """Return when the run that the list shows was created; None where the list does not have it."""
+        """Return the creation time of the run in the list, or None if the list does not have the invocation."""
         if self._rows is None:
             return None
         rows = self.grid.frame
         return next(iter(rows.loc[rows["id"] == invocation_id, "created_at"].dropna()), None)
 
     def show_ids(self, ids: Sequence[str]) -> None:
-        """Show only these invocations, whatever their status is."""
+        """Show only these invocations, in any status."""
         self._filter(Filters(status=(ALL,), id=tuple(ids)))
 
     def plan(self, action: ACTIONS | str, ids: Sequence[str]) -> None:
-        """Select these invocations, and make a plan for them."""
+        """Select these invocations and create a plan for them."""
         rows = self.grid.frame
         rows = rows[rows["id"].isin(list(ids))]
         self.actions.make_plan(action, rows[["id", "created_at"]] if len(rows) == len(ids) else list(ids))
@@ -186,7 +186,7 @@ class InvocationsView(View):
     # Reading
 
     def read(self) -> _ListContent:
-        """Read the list, at first its first page; where it is empty, read which names in the filters do not exist."""
+        """Read the list, first only its first page; if it is empty, check which filter names do not exist."""
         filters = self._filters
         is_known = self._shown_filters == filters
         if is_known and self.is_first_page:
@@ -220,7 +220,7 @@ class InvocationsView(View):
         self._draw()
 
     def _show_empty(self, unknown: Sequence[NameSuggestion]) -> None:
-        """Say what an empty table means, with the way out of it: a name that exists, or fewer filters."""
+        """Explain an empty table and offer a solution: an existing name, or fewer filters."""
         best = next((each for each in unknown if each.best), None)
         if best is not None:
             action = self.guard(lambda: self._filter(_with_name(self._filters, best)))
@@ -243,27 +243,27 @@ class InvocationsView(View):
         self.guard(lambda: self._filter(replace(self._filters, status=(ALL,))))()
 
     def read_counts(self) -> bool:
-        """Read the counts and the histograms if they are due, and show them; return whether they were due."""
+        """Read and show the counts and the histograms if they are due; return whether they were due."""
         filters, window = self._filters, self._window
         wanted = filters.without("status", "service", "text", "sort", "limit"), filters.service, window
         started = time.monotonic()
         pause = max(_COUNTS_EVERY, _SHARE * self._counting_took)
         if wanted == self._counted_for and started - self._counted_at < pause:
             return False
-        self._counted_for = wanted  # before they are read: forget_counts() may come meanwhile
+        self._counted_for = wanted  # set before the read, because forget_counts() can be called during it
         try:
             self.counts = count_by_status(self.reads, filters)
             self._draw()
             span: timedelta = to_timedelta(window, name="window")
             self.histogram = read_histogram(self.reads, filters, window=span)
             self._draw()
-        finally:  # what fails costs the server as much
+        finally:  # a failed read costs the server as much
             self._counted_at = time.monotonic()
             self._counting_took = self._counted_at - started
         return True
 
     def forget_counts(self) -> None:
-        """Have the counts read again at the next read."""
+        """Read the counts again with the next read."""
         self._counted_for = None
 
     def static(self) -> Iterator[str]:
@@ -271,7 +271,7 @@ class InvocationsView(View):
         yield self.grid.static_html()
 
     def close_parts(self) -> None:
-        """Close the widgets, and end what is under way."""
+        """Close the widgets and stop all operations."""
         for part in (self.actions, self.grid, self.strip):
             part.close()
 
@@ -310,7 +310,7 @@ def _columns_for(filters: Filters) -> tuple[str, ...]:
 
 
 def _with_name(filters: Filters, suggestion: NameSuggestion) -> Filters:
-    """Return the filters with the suggested name in place of the unknown one."""
+    """Return the filters with the suggested name instead of the unknown one."""
     changed: dict[str, Any] = {suggestion.argument: suggestion.best}
     return Filters(**{**filters.changed, **changed})
 

@@ -1,8 +1,8 @@
-// The strip above the list of invocations; strip.py has the messages. All texts are set as text.
+// The strip above the list of invocations; strip.py defines the messages. All texts are set as text.
 
 const KINDS = { created: ["created"], ended: ["succeeded", "failed", "cancelled"] };
 const HEIGHT = 34; // pixels of a histogram
-const FEW = 8; // services that are shown before "more"
+const FEW = 8; // services shown without "more"
 
 class StripView {
   constructor(model, el) {
@@ -94,7 +94,7 @@ class StripView {
     this.services.replaceChildren(...tabs);
   }
 
-  /** Return a button that filters by one name; with Ctrl it adds to the others. */
+  /** Return a button that filters by one name; Ctrl-click adds the name to the others. */
   toggle({ name, count, colour, pressed }, message, content, label) {
     const button = make("button", "rl-chip", { type: "button", "aria-pressed": String(pressed), "data-focus": `${message.type}-${name}`, title: "Click to filter; Ctrl-click to add" });
     if (colour) {
@@ -165,7 +165,7 @@ class StripView {
   }
 }
 
-/** The bars of one kind of time, and a brush over them: drag to choose a span, click to remove it. */
+/** The bars of one kind of time, and a brush over them: drag to select a time span, click to remove it. */
 class Histogram {
   constructor(kind, choose) {
     this.kind = kind;
@@ -255,7 +255,7 @@ class Histogram {
     this.choose(null, null);
   }
 
-  /** Choose with the keyboard: Shift with an arrow widens the span from the newest on, Delete removes it. */
+  /** Select with the keyboard: Shift with an arrow extends the span from the newest bin, Delete removes it. */
   step(event) {
     if (!this.data) return;
     if (event.key === "Delete" || event.key === "Backspace") return this.clear();
@@ -274,7 +274,7 @@ function rect(x, y, width, height, name) {
   return element;
 }
 
-/** Redraw, and give the focus back to what had it. */
+/** Redraw, and restore the focus. */
 function keepFocus(root, draw) {
   const focused = root.contains(document.activeElement) ? document.activeElement.dataset.focus : undefined;
   draw();

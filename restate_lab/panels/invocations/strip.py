@@ -1,4 +1,4 @@
-"""The strip above the list: presets, statuses and services with counts, histograms of time, and the other filters."""
+"""The strip above the list: presets, statuses and services with counts, time histograms, and the other filters."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _FIELDS: Mapping[str, tuple[str, str]] = {
     "until": ("created before", "1h, or 2026-11-25T04:00Z"),
     "ended_since": ("ended after", "2h"),
     "ended_until": ("ended before", "1h"),
-    "id": ("id", "inv_…, several with spaces"),
+    "id": ("id", "inv_…, separate several with spaces"),
     "limit": ("limit", "10000"),
 }
-"""Filter → its label, and an example."""
+"""Filter → its label and an example."""
 _TIMES = {"created": ("since", "until"), "ended": ("ended_since", "ended_until")}
 _CHIPS = tuple(RETRYING if name == "backing-off" else name for name in STATUSES if name != "yielded")
 _COLOURS = {RETRYING: STATUSES["backing-off"].colour} | {name: status.colour for name, status in STATUSES.items()}
@@ -90,10 +90,10 @@ _Message: TypeAlias = _Status | _Service | _Time | _Window | _FieldValue | _Clea
 
 
 class FilterStrip(ContentWidget):
-    """Show the filters with counts; ``change`` is called with other filters when a person has chosen them.
+    """Show the filters with counts; ``change`` is called with the new filters after the user changes them.
 
-    ``regroup`` is called with a bool, ``set_window`` with one of WINDOWS. A filter that does not fit raises
-    ArgumentError in the handler.
+    ``regroup`` is called with a bool, ``set_window`` with one of WINDOWS. An invalid filter raises ArgumentError in the
+    handler.
     """
 
     _esm = read_assets("_assets/elements.js", "invocations/strip.js")
@@ -116,7 +116,7 @@ class FilterStrip(ContentWidget):
     def draw(
         self, filters: Filters, *, counts: pd.DataFrame | None, histogram: Histogram | None, window: str, group: bool
     ) -> None:
-        """Show these filters; without ``counts`` or ``histogram`` (not read yet) there are no numbers or bars."""
+        """Show these filters; without ``counts`` or ``histogram`` (not read yet), there are no numbers or bars."""
         self.filters = filters
         table = [] if counts is None else records(counts)
         self.show(
@@ -173,7 +173,7 @@ def _with(filters: Filters, **values: Any) -> Filters:
 
 
 def _toggle(names: Sequence[str], name: str, *, add: bool) -> tuple[str, ...]:
-    """Return the names with this one alone, or, with ``add``, with it put in or taken out; alone and again is none."""
+    """Return only this name, or none if it was the only one; with ``add``, add the name or remove it."""
     if not name:
         return ()
     if not add:
@@ -191,7 +191,7 @@ def _toggle_status(names: Sequence[str], name: str, *, add: bool) -> tuple[str, 
 def _time_filters(message: _Time) -> dict[str, Any]:
     since, until = _TIMES[message.kind]
     values = {since: _from_seconds(message.start), until: _from_seconds(message.end)}
-    # What has ended is hidden by default: a span of ends shows what ended in it.
+    # Ended invocations are hidden by default, so a span of end times selects the ended ones.
     return values if message.kind == "created" or message.start is None else {**values, "status": ("ended",)}
 
 
@@ -201,13 +201,13 @@ def _from_seconds(seconds: float | None) -> datetime | None:
 
 def _field_value(name: str, value: str) -> Any:
     if name not in _FIELDS:
-        raise ArgumentError(f"there is no filter {name!r}; choose from {', '.join(_FIELDS)}.")
+        raise ArgumentError(f"unknown filter {name!r}; choose from {', '.join(_FIELDS)}.")
     text = value.strip()
     if not text:
         return None
     if name in {"retries", "limit"}:
         if not text.replace(",", "").isdecimal():
-            raise ArgumentError(f"{_FIELDS[name][0]} is {text!r}: give a whole number.")
+            raise ArgumentError(f"{_FIELDS[name][0]} is {text!r}, but must be a whole number.")
         return int(text.replace(",", ""))
     if name == "age":
         to_timedelta(text, name=_FIELDS[name][0])
@@ -224,7 +224,7 @@ def _preset(name: str, filters: Filters, table: Sequence[Mapping[Any, Any]]) -> 
 
 
 def _chips_for(filters: Filters) -> tuple[str, ...]:
-    """Return the statuses to choose from: those in flight or those that ended, both where both are shown."""
+    """Return the statuses to choose from: in flight, ended, or both, depending on the filters."""
     words = statuses_of(filters.status)
     ended = any(STATUSES[word].ended for word in words if word in STATUSES)
     in_flight = any(word == RETRYING or not STATUSES[word].ended for word in words)
@@ -241,7 +241,7 @@ def _chip(name: str, filters: Filters, table: Sequence[Mapping[Any, Any]]) -> di
 
 
 def _bar(filters: Filters, table: Sequence[Mapping[Any, Any]]) -> list[dict[str, Any]]:
-    """Return the parts of the bar: what the preset shows, so that a million ended ones do not hide three paused."""
+    """Return the parts of the bar for the current preset: a million ended invocations must not hide three paused."""
     names = statuses_of(filters.status) if filters.status in {("ended",), (ALL,)} else PRESETS["in-flight"]
     parts = []
     for name in _CHIPS:
@@ -263,7 +263,7 @@ def _services(filters: Filters, table: Sequence[Mapping[Any, Any]]) -> list[dict
 def _sum(
     table: Sequence[Mapping[Any, Any]], names: Sequence[str], services: Sequence[str], *, is_split: bool = False
 ) -> int:
-    """Return how many there are in these statuses; with ``is_split`` a retried one is not among the running ones."""
+    """Return the number of invocations in these statuses; ``is_split`` excludes retried ones from the running ones."""
     total = 0
     for row in table:
         if services and row["target_service_name"] not in services:

@@ -1,4 +1,4 @@
-"""``Panel``: a cluster to browse and to act on: findings, invocations, one of them, state, deployments."""
+"""``Panel``: browse and change a cluster: findings, invocations, one invocation, state, and deployments."""
 
 from __future__ import annotations
 
@@ -43,42 +43,43 @@ if TYPE_CHECKING:
 __all__ = ["Panel"]
 
 _DOCTOR_TIMEOUT = "5s"
-_DOCTOR_EVERY = 60.0  # seconds, and never more often than thirty times what it takes
+_DOCTOR_EVERY = 60.0  # seconds between two runs, and at least thirty times the duration of a run
 _DOCTOR_SHARE = 30
-_DETAIL = "open"  # the crumb of what is open
+_DETAIL = "open"  # the breadcrumb of the open item
 
 
 @public
 class Panel(LivePanel):
-    """Show a cluster: what the doctor finds, the invocations, one of them with its journal, state and deployments.
+    """Show a cluster: the findings of the doctor, invocations, one invocation with its journal, state and deployments.
 
         panel = rl.Panel(lab, service="Payments", status="attention")
-        panel                                     # as a cell's last line: it is shown there
+        panel                                     # the last line of a cell shows it
 
-    ``view`` is "overview", "invocations", "state" or "deployments". ``open`` opens an invocation by its id (in "state"
-    an object is opened by ``service`` and ``key``, in "deployments" a deployment by its id). By default the list has
-    what is in flight, worst first, at most 10,000 rows, of which the first 300 are shown before the others are read.
-    The server applies the filters: ``status`` (Restate's statuses, "retrying", or "attention", "in-flight", "ended",
+    ``view`` is "overview", "invocations", "state" or "deployments". ``open`` opens an invocation by its id. In "state",
+    ``service`` and ``key`` open an object; in "deployments", ``open`` is the id of a deployment. By default, the list
+    has the invocations in flight, worst first, at most 10,000 rows; the first 300 are shown while the others are read.
+
+    The server applies the filters: ``status`` (a status of Restate, "retrying", "attention", "in-flight", "ended" or
     "all"), ``service`` (one or several), ``handler, key``, ``deployment``, ``since, until, ended_since, ended_until``
-    (an age such as "2h", or a time with its zone), ``age`` (created at least so long ago), ``error_code``, ``retries``
-    (``retry_count`` is at least this), ``text`` (the failure contains it), ``id``, ``limit``, and ``sort`` ("trouble",
-    "newest", "oldest"). ``group=False`` shows equal failures one by one.
+    (an age such as "2h", or a time with its time zone), ``age`` (minimum age), ``error_code``, ``retries`` (minimum of
+    ``retry_count``), ``text`` (contained in the failure), ``id``, ``limit``, and ``sort`` ("trouble", "newest" or
+    "oldest"). ``group=False`` shows equal failures one by one.
 
-    ``refresh`` is how often it reads again while it is visible: seconds, "10s", or None; never more often than ten
-    times what the last read took. The doctor runs for at most 5 s, at first and then about once a minute. ``tz`` is the
-    time zone of the times. ``wait=False`` reads in the background.
+    ``refresh`` is the time between two reads while the panel is visible: seconds, "10s", or None. The panel never reads
+    more often than ten times the duration of the last read. The doctor runs for at most 5 s, first at the start and
+    then about once a minute. ``tz`` is the time zone of the timestamps. ``wait=False`` reads in the background.
 
-    Three traits can be observed and linked: ``state`` (the keyword arguments that show this again; set it to show
-    something else), ``selected`` (ids; set it to select) and ``sql`` (the statement, which runs with ``params``).
-    ``frame`` has all rows of the list, ``diagnosis`` what the doctor found (None before), ``plan`` the last plan,
-    ``code`` the line of "Copy as code", ``view`` the view that is shown. Errors are shown in the panel, and in
-    ``error``.
+    You can observe and link three traits: ``state`` (the keyword arguments that show the current content; set it to
+    show other content), ``selected`` (ids; set it to select rows) and ``sql`` (the statement, which runs with
+    ``params``). ``frame`` has all rows of the list, ``diagnosis`` the findings of the doctor (None before the first
+    run), ``plan`` the last plan, ``code`` the code of "Copy as code", and ``view`` the current view. Errors appear in
+    the panel and in ``error``.
 
     Raises:
-        ArgumentError: a keyword is unknown, or a value does not fit.
+        ArgumentError: a keyword is unknown or a value is invalid.
     """
 
-    state = traitlets.Dict(help="The keyword arguments of rl.Panel that show this again.")
+    state = traitlets.Dict(help="The keyword arguments of rl.Panel for the current content.")
     selected: traitlets.List[Any] = traitlets.List(help="The ids of the selected rows.")
 
     def __init__(
@@ -87,7 +88,7 @@ class Panel(LivePanel):
         /,
         *,
         view: str | None = None,
-        open: str | None = None,  # noqa: A002 - what it does
+        open: str | None = None,  # noqa: A002 - describes its effect
         status: str | Sequence[str] | None = None,
         service: str | Sequence[str] | None = None,
         handler: str | None = None,
@@ -122,7 +123,7 @@ class Panel(LivePanel):
         self._state = state
         self._tz = tz
         self._views: dict[str, View] = {}
-        # Held while the state and its view are changed: the reading thread sees both of before, or both of after.
+        # Held while the state and its view change, so that the reading thread sees both old or both new.
         self._switching = threading.RLock()
         self._applying = False
         self.diagnosis: Diagnosis | None = None
@@ -144,16 +145,16 @@ class Panel(LivePanel):
         else:
             self.ask()
 
-    # What is shown
+    # Content
 
     @property
     def view(self) -> View:
-        """Return the view that is shown."""
+        """Return the current view."""
         return self._view_of(self._shown_name)
 
     @property
     def frame(self) -> pd.DataFrame:
-        """Return the rows that are shown; of an open invocation its journal. It waits while only the first page is."""
+        """Return the rows shown, or the journal of an open invocation; waits until all rows are read."""
         self._wait_for_all()
         return self.view.frame
 
@@ -169,12 +170,12 @@ class Panel(LivePanel):
 
     @property
     def code(self) -> str:
-        """Return the line of code that shows this panel as it is now."""
+        """Return the code that creates this panel with its current content."""
         return self._state.code
 
     @property
     def plan(self) -> Plan | None:
-        """Return the plan that was made last, in the list or of the open invocation; None before."""
+        """Return the last plan of the list or of the open invocation, or None."""
         actions: ActionBar | None = getattr(self.view, "actions", None)
         return actions.plan if actions else None
 
@@ -189,7 +190,7 @@ class Panel(LivePanel):
         self._apply(state)
 
     def back(self) -> None:
-        """Close what is open."""
+        """Close the open item."""
         detail = self._views.get(_DETAIL)
         if isinstance(detail, InvocationView) and self._shown_name == _DETAIL and detail.back():
             self._apply(self._state.with_(open=detail.id))
@@ -199,19 +200,19 @@ class Panel(LivePanel):
     # The doctor
 
     def run_doctor(self) -> None:
-        """Run the doctor in the background, and show what it finds."""
+        """Run the doctor in the background and show its findings."""
         try:
             self._doctor.run(self.guard(self._diagnose, by_reader=False))
         except Busy:
-            return  # it is running: what it finds is about to be shown
+            return  # it is running, and its findings will be shown
 
     def wait(self, *, timeout: DurationInput = "60s", doctor: bool = False) -> bool:
-        """Wait until what was asked for is shown, and with ``doctor`` until the doctor has ended; return whether."""
+        """Wait for the requested reads and, with ``doctor``, for the doctor; return whether all are done."""
         ended = super().wait(timeout=timeout) and self._wait_for_all() and self._counter.wait(60.0)
         return self._doctor.wait(60.0) and ended if doctor else ended
 
     def refresh(self) -> None:
-        """Read now, and return when that is shown; an error stands in the panel, and in ``error``."""
+        """Read now and return after the result is shown; an error appears in the panel and in ``error``."""
         super().refresh()
         self.wait()
 
@@ -249,7 +250,7 @@ class Panel(LivePanel):
             self._plan_finding(at)
 
     def _show_selected(self, ids: Sequence[str]) -> InvocationsView:
-        """Show these invocations alone, and select them once they were read."""
+        """Show only these invocations and select them after they are read."""
         self.show_invocations(status="all", id=list(ids))
         super().wait()
         view = self._list
@@ -267,7 +268,7 @@ class Panel(LivePanel):
     # The report
 
     def write_report(self) -> None:
-        """Write an incident report of the cluster as it is now, in the background, into the working folder."""
+        """Write an incident report of the current cluster to the working folder, in the background."""
         self._head.report = "busy"
         self.say("Writing the incident report …")
         self._reporter.run(self.guard(self._write_report, by_reader=False))
@@ -315,7 +316,7 @@ class Panel(LivePanel):
             self._applying = False
 
     def _take_from_list(self) -> None:
-        """Take over what a person chose in the list's own controls."""
+        """Apply the choices made in the controls of the list."""
         view = self._list
         self._apply(self._state.with_(filters=view.filters, group=view.group, view="invocations", open=None))
 
@@ -361,7 +362,7 @@ class Panel(LivePanel):
         return view
 
     def _show_view(self) -> None:
-        """Bring the state to its view, and the view into the panel."""
+        """Apply the state to its view, and show that view in the panel."""
         state, view = self._state, self.view
         if isinstance(view, InvocationsView):
             view.filters, view.group = state.filters, state.group
@@ -396,7 +397,7 @@ class Panel(LivePanel):
         return view.created_at(invocation_id) if isinstance(view, InvocationsView) else None
 
     def _note_open(self, opened: str | None) -> None:
-        """Take over what was opened in a view."""
+        """Record the item that was opened in a view."""
         self._apply(self._state.with_(open=opened))
 
     def _note_object(self, service: str | None, key: str | None, scope: str | None) -> None:
@@ -424,28 +425,29 @@ class Panel(LivePanel):
         try:
             super()._read_and_show(started)
         except LOST:
-            raise  # the doctor would not reach the server either
+            raise  # the doctor could not reach the server either
         except Exception:
             self._run_doctor_when_due()
             raise
         self._run_doctor_when_due()
         if isinstance(self.view, InvocationsView):
-            with contextlib.suppress(Busy):  # what is counting takes changed filters into account
+            with contextlib.suppress(Busy):  # a count in progress picks up changed filters
                 self._counter.run(self._count)
 
     def _count(self) -> None:
         view = self._views["invocations"]
         self.let_draw()
         try:
-            while view.read_counts():  # again where the filters have changed meanwhile
+            while view.read_counts():  # repeat if the filters have changed
                 pass
             self._tell_error("counts", None)
         except Exception as error:  # noqa: BLE001 - a panel's thread: it is shown in the panel
-            if isinstance(error, TimedOut) or not isinstance(error, (Closed, *LOST)):  # the rows' next read says those
+            # The next read of the rows reports the errors in LOST.
+            if isinstance(error, TimedOut) or not isinstance(error, (Closed, *LOST)):
                 self._tell_error("counts", error)
 
     def show_code(self) -> None:
-        """Show the statement and the line of code of what is shown now."""
+        """Show the statement and the code of the current content."""
         self.sql = self.view.sql
         super().show_code()
 
@@ -455,8 +457,8 @@ class Panel(LivePanel):
         yield from self.view.static()
 
     def close(self) -> None:
-        """End the panel's threads and close its widgets."""
-        views: dict[str, View] = getattr(self, "_views", {})  # ipywidgets also closes what was never finished
+        """End the threads of the panel and close its widgets."""
+        views: dict[str, View] = getattr(self, "_views", {})  # ipywidgets also closes incomplete widgets
         for view in views.values():
             view.close_parts()
             view.close()

@@ -1,6 +1,6 @@
-// The doctor's findings; findings.py has the messages. All texts are set as text.
+// The findings of the doctor; findings.py defines the messages. All texts are set as text.
 
-const FIRST = 3; // findings that are shown before "more"
+const FIRST = 3; // findings shown without "more"
 const SYMBOLS = { critical: "✖", warning: "▲", note: "●" };
 const VERDICTS = { healthy: "No problem found", incomplete: "Incomplete: not everything was checked" };
 

@@ -1,4 +1,4 @@
-"""The doctor's findings on top of a panel, each with buttons that show, explain or plan."""
+"""The findings of the doctor at the top of a panel, with buttons to show, explain or plan."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _Message: TypeAlias = _Run | _Act
 
 
 class FindingsView(ContentWidget):
-    """Show a diagnosis. ``act`` is called with "show", "why" or "plan" and the number of the finding, ``run`` with
-    nothing when another diagnosis is wanted.
+    """Show a diagnosis. ``act`` is called with "show", "why" or "plan" and the index of the finding. ``run`` is called
+    without arguments to run the doctor again.
     """
 
     _esm = read_assets("_assets/elements.js", "panel/findings.js")
@@ -57,19 +57,19 @@ class FindingsView(ContentWidget):
         self.show({"state": "none", "revision": 0, "folded": False})
 
     def fold(self, *, on: bool) -> None:
-        """Show the numbers alone, or the findings, too."""
+        """Show only the counts, or also the findings."""
         self.show({**self.content, "folded": on})
 
     def begin(self) -> None:
-        """Show that the doctor is running; what it found before stays."""
+        """Show that the doctor is running; the previous findings stay."""
         self.show({**self.content, "state": "running"})
 
     def fail(self, reason: str) -> None:
-        """Show why there is no diagnosis."""
+        """Show why the doctor failed."""
         self.show({**self.content, "state": "failed", "reason": reason})
 
     def show_diagnosis(self, diagnosis: Diagnosis, *, can_plan: bool) -> None:
-        """Show what the doctor found."""
+        """Show the findings of the doctor."""
         self._revision += 1
         rows = records(diagnosis.findings)[:_SHOWN]
         gaps = gap_reasons(diagnosis)
@@ -92,7 +92,7 @@ class FindingsView(ContentWidget):
     def _act(self, message: _Message) -> None:
         if isinstance(message, _Run):
             self._run()
-        elif message.revision == self._revision:  # else it was pressed on findings that are no longer there
+        elif message.revision == self._revision:  # otherwise the click was on outdated findings
             self._act_on(message.act, message.finding)
 
 
@@ -103,9 +103,10 @@ _RESUMED = {"retry_storms", "unreachable_deployments"}
 
 
 def planned_call(diagnosis: Diagnosis, at: int) -> SuggestedCall | None:
-    """Return the call that makes a plan for a finding; None where there is none.
+    """Return the call that creates a plan for a finding, or None.
 
-    It is the first such call among the next steps. Invocations that are retried can be tried again now.
+    It is the first such call among the suggested calls. For retrying invocations it is "resume", which retries them
+    now.
     """
     call = next((call for call in diagnosis.suggested_calls[at] if call.verb in {"plan", "move_to"}), None)
     if call is None and diagnosis.findings["check"].iloc[at] in _RESUMED:

@@ -1,4 +1,4 @@
-"""What a panel shows, as one value: it can be read, set, compared, and written as the line of code that shows it."""
+"""The state of a panel as one value: you can read, set and compare it, and convert it to code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VIEWS: Mapping[str, str] = {
     "state": "State",
     "deployments": "Deployments",
 }
-"""Name of a view → what it is called in the panel."""
+"""Name of a view → its label in the panel."""
 _DEFAULT_VIEW = "invocations"
 _FILTERS = frozenset(each.name for each in fields(Filters))
 _ALL_FILTERS = frozenset({"overview", "invocations"})
@@ -29,10 +29,10 @@ _ALL_FILTERS = frozenset({"overview", "invocations"})
 
 @dataclass(frozen=True, slots=True)
 class PanelState:
-    """A view with its filters, and what is open in it.
+    """A view with its filters and its open item.
 
-    ``open`` is an invocation's id (in "overview" and "invocations") or a deployment's id. In "state" the filters
-    ``service`` and ``key`` name an object, with ``scope`` where it has one.
+    ``open`` is the id of an invocation (in "overview" and "invocations") or of a deployment. In "state", the filters
+    ``service`` and ``key`` and, if needed, ``scope`` identify an object.
     """
 
     view: str = _DEFAULT_VIEW
@@ -43,10 +43,10 @@ class PanelState:
 
     @classmethod
     def of(cls, keywords: Mapping[str, Any]) -> PanelState:
-        """Return the state for keyword arguments of ``rl.Panel``; None is the default of each.
+        """Return the state for keyword arguments of ``rl.Panel``; None means the default of an argument.
 
         Raises:
-            ArgumentError: a name is unknown, or a value does not fit.
+            ArgumentError: a keyword is unknown or a value is invalid.
         """
         values = {name: value for name, value in keywords.items() if value is not None}
         known = {*_FILTERS, "view", "group", "open", "scope"}
@@ -54,10 +54,10 @@ class PanelState:
             if name not in known:
                 nearest = nearest_names(name, known, 1)
                 hint = f"did you mean {nearest[0]!r}?" if nearest else f"choose from {', '.join(sorted(known))}."
-                raise ArgumentError(f"unknown keyword {name!r} of the panel's state: {hint}")
+                raise ArgumentError(f"unknown keyword {name!r} for the panel state; {hint}")
         view = values.get("view", _DEFAULT_VIEW)
         if view not in VIEWS:
-            raise ArgumentError(f"view is {view!r}: choose from {', '.join(VIEWS)}.")
+            raise ArgumentError(f"unknown view {view!r}; choose from {', '.join(VIEWS)}.")
         opened = values.get("open")
         if opened is not None and view in _ALL_FILTERS:
             check_invocation_id(opened)
@@ -81,11 +81,11 @@ class PanelState:
 
     @property
     def code(self) -> str:
-        """Return the line of code that shows this."""
+        """Return the code that creates a panel with this state."""
         return f"rl.Panel(lab{''.join(f', {name}={_literal(value)}' for name, value in self.keywords.items())})"
 
     def with_(self, **changes: Any) -> PanelState:
-        """Return another state with these fields."""
+        """Return a copy with these fields changed."""
         return replace(self, **changes)
 
 

@@ -1,4 +1,4 @@
-"""State: find a virtual object or workflow, look at its state, and change one key with care."""
+"""State: find a virtual object or workflow, view its state, and safely change one key."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from restate_lab.panels.state.search import Search, SearchBar
 __all__ = ["StateView"]
 
 ROW = "row"
-"""The column with the ids of the list: which object a row is, as JSON."""
-_TIMEOUT = "4s"  # shorter than close() waits for a thread; what comes later is seen by the next reads
-_CHEAP, _SHARE = 0.25, 20  # seconds; a list that takes longer is read for a twentieth of the time, at most
+"""The column with the ids of the list: the service, key and scope of a row as JSON."""
+_TIMEOUT = "4s"  # shorter than the wait of close() for a thread; the next reads show later results
+_CHEAP, _SHARE = 0.25, 20  # seconds; reading a slower list takes at most a twentieth of the time
 _HEADS = {"service_name": "service", "service_key": "key", "scope": "scope", "preview": "state"}
 """Column of the list → its header."""
 
@@ -45,7 +45,7 @@ class OpenObject:
 
 @dataclass(frozen=True)
 class _ObjectList:
-    """The objects that a search found, and the services to choose from; ``note`` says what is missing."""
+    """The objects that match a search, and the available services; ``note`` describes missing objects."""
 
     search: Search
     objects: StatefulObjects
@@ -55,7 +55,7 @@ class _ObjectList:
 
 @dataclass(frozen=True)
 class _StateData:
-    """What was read; ``listing`` is None where the list was not due."""
+    """The data of one read; a ``listing`` of None means that the list was not due."""
 
     opened: OpenObject | None
     state: State | None = None
@@ -64,7 +64,7 @@ class _StateData:
 
 
 def object_rows(frame: pd.DataFrame) -> list[str]:
-    """Return the id of each object in the list: the same object has the same one after every read."""
+    """Return the id of each object in the list; it stays the same in every read."""
     return [
         json.dumps({"service": service, "key": key, "scope": None if pd.isna(scope) else scope})
         for service, key, scope in frame[["service_name", "service_key", "scope"]].itertuples(index=False)
@@ -72,14 +72,14 @@ def object_rows(frame: pd.DataFrame) -> list[str]:
 
 
 def object_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the objects as the list shows them, with their ids in front."""
+    """Return the objects for the list, with their ids as the first column."""
     table = frame.copy()
     table.insert(0, ROW, pd.Series(object_rows(frame), dtype="str"))
     return table
 
 
 def value_table(state: State | None) -> pd.DataFrame:
-    """Return one row per key of a state, secrets masked; none where no object is open."""
+    """Return one row per key of a state, with secrets masked; empty if no object is open."""
     if state is None:
         empty = {"key": "str", "value": "str", "encoding": "str", "size": "int64"}
         return pd.DataFrame({name: pd.Series([], dtype=kind) for name, kind in empty.items()})
@@ -87,7 +87,7 @@ def value_table(state: State | None) -> pd.DataFrame:
 
 
 def heading(state: State | None) -> Block:
-    """Return whose state it is, and when it was read."""
+    """Return the owner of the state and the time of the read."""
     if state is None:
         return Block("No object is open", "Click an object in the list to see its state.")
     empty = "" if state else "It has no state. "
@@ -97,14 +97,14 @@ def heading(state: State | None) -> Block:
 class StateView(View):
     """The objects that have state, and the state of one; a click on a key shows its value and starts an edit.
 
-    The host calls ``open_object`` before a read; ``changed`` is called with a service, a key and a scope when a person
-    opens an object, and with a service alone when a person chooses another one to search. The open object is read with
-    every read, and so is the list, unless that would take more than a twentieth of the time. To change a value takes a
-    text, a comparison of both values and a reason; if the state changed meanwhile it is a conflict, with all three
-    values in view.
+    The host calls ``open_object`` before a read. ``changed`` is called with a service, a key and a scope when the user
+    opens an object, and with only a service when the user selects another service. Every read includes the open object,
+    and also the list, unless that would take more than a twentieth of the time. A change needs the new text, a
+    comparison of both values, and a reason. If the state has changed in the meantime, the change is a conflict, and all
+    three values are shown.
 
-    ``frame`` is the list of objects (``service_name, service_key, scope, preview``), ``state`` the State of the open
-    object, None if none is open.
+    ``frame`` is the list of objects (``service_name, service_key, scope, preview``); ``state`` is the State of the open
+    object, or None if none is open.
     """
 
     title = "State"
@@ -146,18 +146,18 @@ class StateView(View):
 
     @property
     def frame(self) -> pd.DataFrame:
-        """Return one row per object that was found."""
+        """Return one row per object in the list."""
         return self._objects.frame
 
     @property
     def state(self) -> State | None:
-        """Return the state of the open object as it was read last; None if none is open."""
+        """Return the last read state of the open object; None if none is open."""
         return self._state
 
     def open_object(self, service: str | None, key: str | None, scope: str | None) -> None:
-        """Show an object with the next read, or the list alone (``key`` None); of all services for ``service`` None.
+        """Show an object with the next read, or only the list (``key`` None); ``service`` None lists all services.
 
-        While an edit is not finished the open object stays: the panel says so, and ``changed`` is called with it.
+        While an edit is not finished, the open object stays: the panel reports this, and ``changed`` is called with it.
         Without a service, ``key`` is a text that the keys in the list contain.
         """
         wanted = None if service is None or key is None else OpenObject(service, key, scope)
@@ -170,13 +170,13 @@ class StateView(View):
             self._changed(self._opened.service, self._opened.key, self._opened.scope)
 
     def edit(self, name: str, /) -> None:
-        """Start to edit a key of the open object, in the panel.
+        """Start editing a key of the open object in the panel.
 
         Raises:
             ArgumentError: no object is open, the source is read-only, or the value cannot be edited as text.
         """
         if self._state is None:
-            raise ArgumentError("no object is open: click one in the list first.")
+            raise ArgumentError("no object is open; click one in the list first.")
         if self._why_not:
             raise ArgumentError(self._why_not)
         self._editor.begin(self._state, name)
@@ -218,20 +218,20 @@ class StateView(View):
         _flex(self._list, "1 1 420px")
         _flex(self._right, "1 1 420px")
 
-    # What a person does
+    # Actions of the user
 
     def _search_by_hand(self, search: Search) -> None:
         is_other_service = search.service != self._search.service
         if is_other_service:
             self._check_free_to_search()
         self._search = search
-        self._listing_took = 0.0  # the list is due, whatever it costs
+        self._listing_took = 0.0  # the list is due, even if it is slow
         if is_other_service:
             self._changed(search.service, None, None)
         self.ask()
 
     def _check_free_to_search(self) -> None:
-        """Raise ArgumentError if an edit would get lost, and put the last search back into the fields."""
+        """Raise ArgumentError if an edit would be lost; then also restore the last search in the fields."""
         try:
             self._editor.check_free()
         except ArgumentError:
@@ -240,7 +240,7 @@ class StateView(View):
 
     def _open_exact_key(self, search: Search) -> None:
         if search.service is None or not search.key:
-            raise ArgumentError("choose a service and enter the whole key, to open the object with exactly this key.")
+            raise ArgumentError("to open an object by its exact key, choose a service and enter the complete key.")
         self._open_row(search.service, search.key, None)
 
     def _open_row(self, service: str, key: str, scope: str | None) -> None:
@@ -248,7 +248,7 @@ class StateView(View):
         self._changed(service, key, scope)
 
     def _open_key(self, name: str) -> None:
-        """Show one value whole, and open the editor where it can be edited."""
+        """Show one full value, and open the editor if the value can be edited."""
         self._editor.check_free()
         self._editor.cancel()
         self._whole_key = name
@@ -258,14 +258,14 @@ class StateView(View):
             self._editor.begin(state, name)
             self._whole.show()
 
-    # What is shown
+    # Content
 
     @property
     def _objects(self) -> StatefulObjects:
         return StatefulObjects() if self._listing is None else self._listing.objects
 
     def _search_for(self, service: str | None, text: str | None) -> None:
-        """Search this service; a text that a person entered stays if the service is the same."""
+        """Search this service; a text entered by the user stays if the service is the same."""
         if service != self._search.service or text is not None:
             self._bar.search = self._search = Search(service, text or "")
 
@@ -284,7 +284,7 @@ class StateView(View):
         before = edit.before
         try:
             now = set_state(
-                self.source,  # type: ignore[arg-type] # checked there, with words
+                self.source,  # type: ignore[arg-type] # checked there, with an error message
                 before.service,
                 before.key,
                 edit.values,
@@ -310,7 +310,7 @@ class StateView(View):
     # Reading
 
     def read(self) -> _StateData:
-        """Read the open object, and the list where it is due."""
+        """Read the open object, and the list if it is due."""
         opened, search = self._opened, self._search
         state, problem = self._read_state(opened)
         return _StateData(opened, state, problem, self._read_list(search, is_open=opened is not None))
@@ -362,7 +362,7 @@ class StateView(View):
         if problem is not None:
             self.fail(problem)
         elif self._problem is not None:
-            self.guard(lambda: None)()  # takes the error away
+            self.guard(lambda: None)()  # removes the error
         self._state, self._problem = state, problem
         self._of.show(heading(state))
         self._values.refresh(value_table(state))
@@ -375,17 +375,17 @@ class StateView(View):
     def _show_whole(self) -> None:
         state, name = self._state, self._whole_key
         if state is None or name is None or self._editor.stage != "closed":
-            self._whole.show()  # the editor shows the value, too
+            self._whole.show()  # the editor also shows the value
             return
         why = why_not_here(state, name) if name in state and not self._why_not else ""
         in_code = f"rl.set_state(lab, {state.service!r}, {state.key!r}, {{{name!r}: …}}, reason=…, state=…)"
         self._whole.show(
             Block(f"{name or '(empty)'} of {state.where}", readable_value(state.raw, name), is_value=True),
-            *([Block("It cannot be edited here", f"{why}. In code: {in_code}", "warning")] if why else []),
+            *([Block("This value cannot be edited here", f"{why}. In code: {in_code}", "warning")] if why else []),
         )
 
     def static(self) -> Iterable[str]:
-        """Yield the list, and the state of the open object."""
+        """Yield the list and the state of the open object."""
         if self._why_not:
             yield self._why.static_html()
         yield self._list.static_html()
@@ -395,16 +395,19 @@ class StateView(View):
             yield self._whole.static_html()
 
     def close_parts(self) -> None:
-        """Close the widgets, and end a change that is under way."""
+        """Close the widgets and stop a change in progress."""
         for part in (self._sender, self._editor, self._bar, self._list, self._values, self._of, self._why, self._whole):
             part.close()
 
 
 def _note(objects: StatefulObjects) -> str:
-    """Return what a person must know of objects that are not in the list."""
+    """Return a note about objects that are not in the list, or ""."""
     if not objects.is_cut:
         return ""
-    return f"{len(objects.frame):,} of more objects, in no particular order: choose a service or enter a part of a key."
+    return (
+        f"The list shows only {len(objects.frame):,} objects, in no particular order; choose a service or enter part "
+        "of a key."
+    )
 
 
 def _flex(part: widgets.Widget, flex: str) -> None:

@@ -1,4 +1,4 @@
-"""One key's edit, without a widget: what can be edited as text, what the text means, and how values are shown."""
+"""The edit of one key, without a widget: which values can be edited as text, parsing the text, and display."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _IN_CODE = "In code: rl.set_state(lab, {service!r}, {key!r}, {{{name!r}: …}}, 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A key that is edited: the State that was read, the key's name, and the text that its new value is made from.
+    """The edit of a key: the State that was read, the name of the key, and the text of its new value.
 
-    ``text`` None means that the key is to be deleted.
+    A ``text`` of None deletes the key.
     """
 
     before: State
@@ -33,12 +33,12 @@ class Edit:
 
     @property
     def encoding(self) -> Encoding:
-        """Return what the value is now."""
+        """Return the encoding of the current value."""
         return encoding_of(self.before.raw.get(self.name, b""))
 
     @property
     def is_changed(self) -> bool:
-        """Tell whether the text means another value than the one that was read."""
+        """Return whether the text means another value than the one that was read."""
         if self.text is None:
             return True
         raw, value = self.before.raw[self.name], self.value
@@ -52,26 +52,26 @@ class Edit:
 
     @property
     def value(self) -> Any:
-        """Return the new value, as ``set_state`` takes it.
+        """Return the new value in the form that ``set_state`` takes.
 
         Raises:
-            ArgumentError: the value is JSON, and this text is not.
+            ArgumentError: the current value is JSON, and the text is not.
         """
         text = self.text or ""
         return text if self.encoding == "text" else _parse(text, self.before.raw.get(self.name, b""))
 
     @property
     def values(self) -> Mapping[str, Any] | None:
-        """Return the values that ``set_state`` is given; None where the key is to be deleted."""
+        """Return the values for ``set_state``, or None if the key is deleted."""
         return None if self.text is None else {self.name: self.value}
 
     @property
     def delete(self) -> list[str]:
-        """Return the keys that ``set_state`` is to delete."""
+        """Return the keys that ``set_state`` must delete."""
         return [self.name] if self.text is None else []
 
     def is_in(self, now: State) -> bool:
-        """Tell whether a state has this change, whatever its other keys are."""
+        """Return whether a state contains this change; its other keys do not matter."""
         if self.text is None:
             return self.name not in now
         if self.name not in now:
@@ -83,7 +83,7 @@ class Edit:
 
     @property
     def new(self) -> str:
-        """Return the new value as it is shown beside the old one."""
+        """Return the new value for display beside the old one."""
         if self.text is None:
             return "(deleted)"
         value = self.value
@@ -93,19 +93,19 @@ class Edit:
 
     @property
     def code(self) -> str:
-        """Return the call that makes this change, from the state as it is read then."""
+        """Return the code that reads the current state and makes this change."""
         before = self.before
         scope = "" if before.scope is None else f", scope={before.scope!r}"
         of = f"lab, {before.service!r}, {before.key!r}"
-        what = f"delete=[{self.name!r}]" if self.text is None else f"{{{self.name!r}: {self.value!r}}}"
-        return f'read = rl.state({of}{scope})\nrl.set_state({of}, {what}, state=read{scope}, reason="…")'
+        change = f"delete=[{self.name!r}]" if self.text is None else f"{{{self.name!r}: {self.value!r}}}"
+        return f'read = rl.state({of}{scope})\nrl.set_state({of}, {change}, state=read{scope}, reason="…")'
 
 
 def begin_edit(state: State, name: str) -> Edit:
-    """Return the edit of a key with its present value as text.
+    """Return the edit of a key with its current value as text.
 
     Raises:
-        ArgumentError: it cannot be edited as text; the message says why, and what to do in code.
+        ArgumentError: the value cannot be edited as text; the message gives the reason and the code to use instead.
     """
     if name not in state:
         raise ArgumentError(f"{state.where} no longer has a key {name!r}.")
@@ -116,7 +116,7 @@ def begin_edit(state: State, name: str) -> Edit:
 
 
 def why_not_here(state: State, name: str) -> str:
-    """Return why a value cannot be edited as text; "" where it can."""
+    """Return why a value cannot be edited as text, or "" if it can."""
     raw = state.raw[name]
     if len(raw) > _MOST:
         return f"it has {len(raw):,} bytes"
@@ -127,12 +127,12 @@ def why_not_here(state: State, name: str) -> str:
     if encoding_of(raw) == "text" and b"\r" in raw:
         return "it has line endings that a text field would change"
     if is_secret_name(name) or mask_secrets(raw) != raw:
-        return f"it has secrets, which are never shown ({MASK})"
+        return f"it contains secrets, which are never shown ({MASK})"
     return ""
 
 
 def readable_value(state: Mapping[str, bytes], name: str) -> str:
-    """Return a value as it is shown beside another: JSON over several lines, secrets masked, None as absent."""
+    """Return a value for display beside another: JSON on several lines, secrets masked; "(absent)" if missing."""
     raw = state.get(name)
     if raw is None:
         return "(absent)"
@@ -149,7 +149,7 @@ def _in_code(state: State, name: str) -> str:
 
 
 def _text(raw: bytes) -> str:
-    """Return a value as text to edit: JSON over several lines where nothing of it would get lost by that."""
+    """Return a value as text to edit; JSON is formatted on several lines if that loses nothing."""
     text = raw.decode()
     if encoding_of(raw) != "json":
         return text
@@ -173,9 +173,9 @@ def _canonical(value: Any) -> str:
 
 
 def _parse(text: str, before: bytes) -> Any:
-    """Return the JSON value of a text: its bytes, as they were typed, where Python would write a number otherwise.
+    """Return the JSON value of a text, or its bytes as typed if Python would write a number differently.
 
-    NaN and infinities, which only some handlers read, are taken where the value ``before`` has them.
+    NaN and infinities, which only some handlers can read, are allowed if the value ``before`` contains them.
     """
     constants: list[_Number] = []
 
@@ -191,14 +191,14 @@ def _parse(text: str, before: bytes) -> Any:
         value = read(whole)
         again = None if constants else _written_again(value)
     except RecursionError as error:
-        raise ArgumentError("this is JSON that is nested too deeply.") from error
+        raise ArgumentError("this JSON is nested too deeply.") from error
     except ValueError as error:
-        raise ArgumentError(f"this is not JSON, but the present value is: {error}.") from error
+        raise ArgumentError(f"invalid JSON: {error}. The new value must be JSON because the current one is.") from error
     return value if literal == again else text.strip().encode()
 
 
 def _written_again(value: Any) -> Any:
-    """Return a value as ``set_state`` would write it, its numbers as text; None where it could not."""
+    """Return a value as ``set_state`` would write it, with numbers as text; None if it cannot be written."""
     try:
         return json.loads(json.dumps(value, allow_nan=False), **_LITERAL)
     except (TypeError, ValueError):  # an integer that Python cannot write, or a number beyond its floats
@@ -206,7 +206,7 @@ def _written_again(value: Any) -> Any:
 
 
 class _Number(str):
-    """A number as it was written: as a text of its own kind, so that it equals no text that looks the same."""
+    """The text of a JSON number; a separate type, so that it never equals a string with the same text."""
 
     __slots__ = ()
 

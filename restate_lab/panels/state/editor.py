@@ -28,10 +28,10 @@ _SHOWN: Mapping[str, set[Stage]] = {
 
 
 class StateEditor:
-    """Edits one key of a state; ``box`` is its widget.
+    """Edit one key of a state; ``box`` is its widget.
 
-    ``guard`` wraps its handlers, ``send`` is called with an Edit and a reason after a person has compared both values
-    and given the reason, ``closed`` when the editor closes; ``where`` names the cluster.
+    ``guard`` wraps its handlers. ``send`` is called with an Edit and a reason after the user has reviewed the change,
+    ``closed`` when the editor closes. ``where`` is the name of the cluster.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class StateEditor:
         self._enter("closed")
 
     def close(self) -> None:
-        """Take its widgets away."""
+        """Close its widgets."""
         for row in (self.edit_buttons, self.send_row, self.conflict_buttons, self.done_buttons, self.box):
             for part in row.children:
                 part.close()
         self.box.close()
 
     def begin(self, state: State, name: str, text: str | None = None) -> None:
-        """Start to edit a key, with the text of its value or with ``text``.
+        """Start editing a key with the text of its value, or with ``text``.
 
         Raises:
             ArgumentError: the value cannot be edited as text, or another edit is not finished.
@@ -85,26 +85,26 @@ class StateEditor:
         self._enter("editing")
 
     def review(self, *_: object) -> None:
-        """Show the value that was read beside the new one, and ask for the reason."""
+        """Show the old value beside the new one, and ask for the reason."""
         self._review(self._edit_of(self.text.value))
 
     def review_deletion(self, *_: object) -> None:
-        """Show what would be deleted, and ask for the reason."""
+        """Show the value to delete, and ask for the reason."""
         self._review(self._edit_of(None))
 
     def set(self, *_: object) -> None:
-        """Send the change that was reviewed; its result is ``cancel``, ``failed``, ``conflict`` or ``unknown``."""
+        """Send the reviewed change; the caller reports its result with ``cancel``, ``conflict`` or ``unknown``."""
         if self.stage == "sending":
             self.check_free()
         if self.stage != "reviewing" or self.edit is None:
-            raise ArgumentError("press Review first, to compare both values.")
+            raise ArgumentError("press Review first to compare both values.")
         if not self.reason.value.strip():
-            raise ArgumentError("Reason is empty: enter why you change this, for the audit log. Nothing was sent.")
+            raise ArgumentError("the reason is empty; enter a reason for the audit log. Nothing was sent.")
         self._enter("sending")
         self._send(self.edit, self.reason.value.strip())
 
     def cancel(self, *_: object) -> None:
-        """Close the editor; a change that was sent is not undone."""
+        """Close the editor; this does not undo a change that was sent."""
         self.edit = None
         self._enter("closed")
         self._closed()
@@ -115,36 +115,38 @@ class StateEditor:
         self._enter("editing")
 
     def return_to_review(self) -> None:
-        """Show the review again: nothing was changed."""
+        """Show the review again after a change that failed."""
         self._enter("reviewing")
 
     def conflict(self, error: StateConflict) -> None:
-        """Show the value that was read, the new one, and the present one."""
+        """Show the value that was read, the new value, and the current one."""
         edit, before = self._present(), error.before
         self._theirs = theirs = cast("State", error.theirs)
         others = sorted(key for key in {*before, *theirs} if _differs(before, theirs, key))
-        mine = "was sent, and the server did not apply it" if error.sent else "was not sent"
+        mine = "was sent, but the server did not apply it" if error.sent else "was not sent"
         self.compare.show(
-            Block("The state changed meanwhile", f"Changed: {', '.join(others)}. Your change {mine}.", "bad"),
-            Block("as you read it", readable_value(edit.before.raw, edit.name), is_value=True),
-            Block("yours", edit.new, "warning", is_value=True),
-            Block("as it is now", readable_value(theirs.raw, edit.name), "good", is_value=True),
+            Block(
+                "The state has changed since you read it", f"Changed: {', '.join(others)}. Your change {mine}.", "bad"
+            ),
+            Block("value you read", readable_value(edit.before.raw, edit.name), is_value=True),
+            Block("your value", edit.new, "warning", is_value=True),
+            Block("current value", readable_value(theirs.raw, edit.name), "good", is_value=True),
         )
         self._enter("conflict")
 
     def take_theirs_as_base(self, *_: object) -> None:
-        """Go on with the new text, on the present state."""
+        """Continue with the new text, based on the current state."""
         edit = self._present()
         self.cancel()
         self.begin(self._theirs, edit.name, edit.text)
 
     def unknown(self, error: OutcomeUnknown) -> None:
-        """Show that the change was accepted, but is not visible yet."""
+        """Show that the change was accepted but is not visible yet."""
         self.compare.show(Block("Accepted, but not applied yet", str(error), "warning"))
         self._enter("unknown")
 
     def watch(self, state: State) -> None:
-        """Compare with the present state: say if it changed since the edit began, or has the change."""
+        """Compare with the current state: report whether it changed since the edit began, or contains the change."""
         edit = self.edit
         if edit is None or state.version == edit.before.version:
             return
@@ -155,7 +157,7 @@ class StateEditor:
 
     def _review(self, edit: Edit) -> None:
         if not edit.is_changed:
-            raise ArgumentError(f"the value of {edit.name!r} has not changed: there is nothing to set.")
+            raise ArgumentError(f"the value of {edit.name!r} has not changed; edit it first.")
         self.edit = edit
         self.set_button.renew()
         code = edit.code
@@ -172,18 +174,18 @@ class StateEditor:
 
     def _present(self) -> Edit:
         if self.edit is None:
-            raise ArgumentError("no key is being edited: click one first.")
+            raise ArgumentError("no key is being edited; click one first.")
         return self.edit
 
     def check_free(self) -> None:
-        """Raise ArgumentError if an edit would get lost, or a change is being sent."""
+        """Raise ArgumentError if an edit would be lost or a change is being sent."""
         if self.stage == "sending":
-            raise ArgumentError("a change is being sent: wait for its result.")
+            raise ArgumentError("a change is in progress; wait for its result.")
         edit = self.edit
         if edit is None or self.stage in {"closed", "unknown"}:
             return
         if edit.text is None or self.stage == "conflict" or self.text.value != self._text_before:
-            raise ArgumentError(f"your edit of {edit.name!r} is not finished: set it, or close it first.")
+            raise ArgumentError(f"your edit of {edit.name!r} is not finished; set it or close it first.")
 
     def _heads(self, edit: Edit, now: State | None = None) -> list[Block]:
         kind = "empty; the new value is JSON" if edit.encoding == "empty" else edit.encoding
@@ -192,7 +194,7 @@ class StateEditor:
         if now is not None:
             same = now.raw.get(edit.name) == edit.before.raw.get(edit.name)
             which = "other keys of this state" if same else "this key"
-            text = f"Since then {which} changed: setting the value now ends in a conflict."
+            text = f"Since then, {which} changed, so setting the value now causes a conflict."
             heads.append(Block("", text, "warning"))
         return heads
 
@@ -229,7 +231,7 @@ class StateEditor:
         )
         self.send_row = _row(self.reason, self.set_button, self.back_button)
         self.conflict_buttons = _row(
-            self._button("Continue on the present state", self.take_theirs_as_base, style="primary"),
+            self._button("Continue with the current state", self.take_theirs_as_base, style="primary"),
             self._button("Discard my change", self.cancel),
         )
         self.done_buttons = _row(self._button("Close", self.cancel))
@@ -243,10 +245,10 @@ class StateEditor:
 def _came_of(edit: Edit, now: State) -> Block:
     is_there = edit.is_in(now)
     if is_there:
-        return Block("It is applied", f"The state read at {format_time(now.read_at)} has your change.", "good")
+        return Block("The change is applied", f"The state read at {format_time(now.read_at)} has your change.", "good")
     return Block(
-        "It was dropped",
-        f"The state read at {format_time(now.read_at)} is a different one, without your change: Restate drops a change "
+        "The change was dropped",
+        f"The state read at {format_time(now.read_at)} is newer and does not have your change: Restate drops a change "
         f"that was made for an older state. Click the key to see its value.",
         "bad",
     )

@@ -1,4 +1,4 @@
-"""The row that searches for objects with state: a service, and a text that their key contains."""
+"""The search bar for objects with state: a service, and a text that the key contains."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from restate_lab.panels._base.submit import Submit
 
 __all__ = ["Search", "SearchBar"]
 
-_ALL = ("all", "")  # a Dropdown takes None for no choice
+_ALL = ("all", "")  # a Dropdown treats None as no choice
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Objects of a service (None: of all) whose key contains a text ("": any)."""
+    """Objects of a service (None: all services) whose key contains a text ("": any key)."""
 
     service: str | None = None
     key: str = ""
 
 
 class SearchBar(widgets.Box):  # type: ignore[misc] # ipywidgets has no types
-    """The row; ``on_search`` and ``on_open`` are called with the Search in it.
+    """The search bar; ``on_search`` and ``on_open`` are called with its Search.
 
-    A service that is chosen and a text that is entered search at once; "Search" searches again, "Open exact key" takes
-    the text as the whole key. ``guard`` wraps the handlers.
+    Choosing a service or entering a text searches at once; "Search" searches again, and "Open exact key" uses the text
+    as the complete key. ``guard`` wraps the handlers.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class SearchBar(widgets.Box):  # type: ignore[misc] # ipywidgets has no types
 
     @property
     def search(self) -> Search:
-        """Return the search in the fields; setting it fills them, and calls nothing."""
+        """Return the search in the fields; setting it fills the fields without a callback."""
         return Search(self.service.value or None, self.key.value)
 
     @search.setter
@@ -69,7 +69,7 @@ class SearchBar(widgets.Box):  # type: ignore[misc] # ipywidgets has no types
         self._fill([] if search.service is None else [search.service], search.service or "", search.key)
 
     def offer(self, services: Sequence[str]) -> None:
-        """Offer these services too; the fields stay as they are."""
+        """Also offer these services; the fields stay unchanged."""
         self._fill(services, self.service.value, self.key.value)
 
     def _fill(self, services: Sequence[str], chosen: str, key: str) -> None:
@@ -83,7 +83,7 @@ class SearchBar(widgets.Box):  # type: ignore[misc] # ipywidgets has no types
             self._is_filling = False
 
     def _search_if_changed(self) -> None:
-        # A text is searched once: pressing "Search" leaves the field, which searches already.
+        # A text is searched once, because pressing "Search" leaves the field, which already searches.
         if not self._is_filling and self.search != self._last:
             self._search()
 

@@ -1,4 +1,4 @@
-"""A notebook as a report: executed, read-only unless told otherwise, and written as one page that opens anywhere."""
+"""Execute a notebook, read-only by default, and write it as a report: one file that opens anywhere."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ __all__ = ["NotebookReport", "notebook_report"]
 
 EVIDENCE = "evidence"
 _KERNEL = (f"--IPKernelApp.exec_lines={START}", "--InlineBackend.figure_formats=retina")
-_ALLOWED = "were allowed"
+_ALLOWED = "allowed"
 _NOT_ALLOWED = "not allowed: the kernel was read-only"
 
 
 @dataclass(frozen=True, slots=True)
 class NotebookReport:
-    """The written report, and the executed notebook beside it; ``failure`` is what stopped the notebook."""
+    """The paths of the report and of the executed notebook; ``failure`` is the failed cell, None if all cells ran."""
 
     path: Path
     executed: Path
@@ -54,7 +54,7 @@ class NotebookReport:
 
 @dataclass(frozen=True, slots=True)
 class _RunRecord:
-    """A run with its sources, parameters and the process id of its kernel."""
+    """An execution of the notebook with its sources, its parameters and the process ID of its kernel."""
 
     run: NotebookRun
     started_at: datetime
@@ -77,30 +77,31 @@ def notebook_report(
     pass_env: Sequence[str] = (),
     progress: bool | Progress | None = None,
 ) -> NotebookReport:
-    """Execute a notebook and write it as a report to ``path``, ``.html`` or ``.pdf``.
+    """Execute a notebook and write it as a report to ``path`` (``.html`` or ``.pdf``).
 
-    The executed notebook is saved beside it, as ``<name>.executed.ipynb``, also when a cell fails; the report then
-    begins with the failure. Every connection of the notebook refuses changes unless ``allow_changes=True``.
-    ``parameters`` go into a new cell after the one tagged ``parameters``. ``evidence`` is the path of frozen evidence:
-    it is checked, and becomes the notebook's parameter ``evidence``, which its tagged cell must have. ``timeout`` is
-    for each cell, None sets no limit. ``progress`` None or True shows a line with the cell that is running, False none.
+    The executed notebook is saved in the same folder as ``<name>.executed.ipynb``. If a cell fails, both files are
+    still written, and the report begins with the failure. The notebook's connections block all changes unless
+    ``allow_changes=True``. ``parameters`` are set in a new cell after the cell tagged ``parameters``. ``evidence`` is
+    the path of frozen evidence. The evidence is verified and passed as the parameter ``evidence``, which the tagged
+    cell must define. ``timeout`` applies to each cell; None means no limit. ``progress`` None or True shows a line with
+    the number of the current cell; False shows nothing.
 
-    The notebook sees the environment variables of Python, Jupyter, proxies and certificates, and RESTATE_*, but no
-    other secrets of this process. ``pass_env`` names further variables that it needs, such as "AWS_*".
+    The notebook gets the environment variables of Python, Jupyter, proxies and certificates, and RESTATE_*. It does
+    not get other variables of this process. ``pass_env`` names further variables, such as "AWS_*".
 
-    Secrets that are known here (variables named like one, the token of the cluster that ``connect()`` would take,
-    parameters named like one), and what looks like a token, are masked in both files; pictures are not looked into.
+    Known secrets and text that looks like a token are masked in both files. Known secrets are the values of variables
+    and parameters with a secret name, and the token that ``connect()`` would use. Pictures are not checked.
 
     Raises:
-        ArgumentError: the notebook, the path, a parameter or the evidence is not what it should be; nothing was run.
-        EvidenceBroken: the evidence is not what was frozen.
+        ArgumentError: the notebook, the path, a parameter or the evidence is not valid; no cell was executed.
+        EvidenceBroken: the evidence was damaged or changed after it was frozen.
         MissingProgram: there is no Chromium to make a PDF.
     """
     source, limit = _check_notebook(Path(notebook)), None if timeout is None else check_seconds("timeout", timeout)
     target = resolve_output(path, overwrite=overwrite)
     executed = target.with_name(f"{target.stem}.executed.ipynb")
     if executed.exists() and not overwrite:
-        raise ArgumentError(f"{executed} is there already: give another name, or overwrite=True.")
+        raise ArgumentError(f"{executed} already exists; use another name, or set overwrite=True.")
     values = {**(parameters or {}), **({EVIDENCE: _check_evidence(source, evidence)} if evidence is not None else {})}
     masker = _notebook_masker(values)
     line = progress_of(progress, lambda: InvocationsLine("report: cell"))
@@ -126,16 +127,16 @@ def _check_notebook(notebook: Path) -> Path:
     try:
         content = nbformat.read(notebook, as_version=4)
     except FileNotFoundError as error:
-        raise ArgumentError(f"there is no notebook {notebook}.") from error
+        raise ArgumentError(f"notebook not found: {notebook}.") from error
     except (OSError, ValueError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
-        raise ArgumentError(f"{notebook} is no notebook that can be read: {truncate(str(error), 200)}") from error
+        raise ArgumentError(f"cannot read {notebook} as a notebook: {truncate(str(error), 200)}") from error
     if not any(cell.cell_type == "code" for cell in content.cells):
-        raise ArgumentError(f"{notebook} has no code, so there is nothing to execute.")
+        raise ArgumentError(f"{notebook} has no code cells; there is nothing to execute.")
     return notebook
 
 
 def _check_evidence(notebook: Path, path: str | os.PathLike[str]) -> str:
-    """Return the evidence's whole path after checking it, and that the notebook takes it."""
+    """Verify the evidence, check that the notebook accepts it, and return its absolute path."""
     with Shield():
         from restate_lab.evidence.store import open_evidence  # noqa: PLC0415 - DataFusion is an extra
 
@@ -143,8 +144,8 @@ def _check_evidence(notebook: Path, path: str | os.PathLike[str]) -> str:
     tagged = [each.source for each in cells if "parameters" in each.metadata.get("tags", ())]
     if not any(line.split("=")[0].split(":")[0].strip() == EVIDENCE for each in tagged for line in each.splitlines()):
         raise ArgumentError(
-            f"{notebook.name} does not take evidence: give it a cell tagged `parameters` with `{EVIDENCE} = None`, and "
-            f"let it say `source = rl.open_evidence({EVIDENCE}) if {EVIDENCE} else rl.connect()`."
+            f"{notebook.name} does not accept evidence; add a cell tagged `parameters` with `{EVIDENCE} = None`, and "
+            f"use `source = rl.open_evidence({EVIDENCE}) if {EVIDENCE} else rl.connect()`."
         )
     with open_evidence(Path(path)) as frozen:
         return str(Path(frozen.path).absolute())
@@ -153,7 +154,7 @@ def _check_evidence(notebook: Path, path: str | os.PathLike[str]) -> str:
 def _notebook_masker(values: Mapping[str, Any]) -> Masker:
     secret = [str(value) for name, value in values.items() if is_secret_name(name)]
     with contextlib.suppress(SettingsError), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the notebook's connect() says it
+        warnings.simplefilter("ignore")  # the notebook's connect() shows the same warnings
         settings = load_settings()
         secret += [settings.token.reveal()] if settings.token else []
     return masker_for(more=secret)
@@ -196,7 +197,7 @@ def _failure_sections(failure: CellFailure | None, masker: Masker) -> tuple[Sect
         return ()
     where = f"Cell {failure.number} failed" if failure.number else "The kernel did not start"
     message = escape_invisible(masker.text(f"{where}: {failure.error}"))
-    parts = [Notice(f"{message}. What comes after it was not run, and is missing below.")]
+    parts = [Notice(f"{message}. The cells after it were not executed, so their outputs are missing below.")]
     details = failure.details.strip()
     parts_of_code = [
         *([Code(escape_invisible(masker.text(failure.source)))] if failure.source else []),
@@ -215,7 +216,7 @@ def _change_sections(record: _RunRecord, masker: Masker) -> Iterator[Section]:
 
 
 def _front_matter(record: _RunRecord, title: str, masker: Masker) -> FrontMatter:
-    names = ", ".join(dict.fromkeys(str(each["name"]) for each in record.sources)) or "none that is known"
+    names = ", ".join(dict.fromkeys(str(each["name"]) for each in record.sources)) or "unknown"
     changes = _NOT_ALLOWED if record.run.read_only else _ALLOWED
     executed = Fact("Executed", f"{format_timestamp(record.started_at)}, in {format_duration(record.run.seconds)}")
     facts = (Fact("Notebook", record.run.notebook.name), Fact("Cluster", names), executed, Fact("Changes", changes))

@@ -1,4 +1,4 @@
-"""Take secrets out of an executed notebook (outputs, widgets, parameters), and render text as a terminal shows it."""
+"""Mask secrets in an executed notebook (outputs, widgets, parameters), and render text as a terminal shows it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from restate_lab.reports.masking import Masker
 
 __all__ = ["join_streams", "mask_notebook", "render_terminal_text"]
 
-# CSI … (colours and the like), OSC … (titles, links), and escapes of two characters
+# CSI … (such as colors), OSC … (titles, links), and escapes of two characters
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 
 
 def mask_notebook(content: NotebookNode, masker: Masker) -> None:
-    """Mask a notebook in place; the cells that a person wrote stay as they are."""
+    """Mask a notebook in place; the source of its own cells is not changed."""
     for cell in content.cells:
         if "injected-parameters" in cell.metadata.get("tags", ()):
             cell.source = masker.text(cell.source)
@@ -28,13 +28,13 @@ def mask_notebook(content: NotebookNode, masker: Masker) -> None:
 
 
 def render_terminal_text(text: str) -> str:
-    """Return the text as a terminal shows it: without escapes, and of an overwritten line the last state."""
+    """Return the text as a terminal shows it: without escapes, and with only the last state of an overwritten line."""
     plain = _ESCAPES.sub("", text).replace("\r\n", "\n")
     return "\n".join(_last_state(line) for line in plain.split("\n"))
 
 
 def join_streams(outputs: Sequence[Any]) -> list[Any]:
-    """Return the outputs with consecutive pieces of a stream joined: a secret may lie across the border."""
+    """Join consecutive outputs of the same stream, because a secret can be split between two of them."""
     merged: list[Any] = []
     for output in outputs:
         last = merged[-1] if merged else None
@@ -54,7 +54,7 @@ def _mask_output(output: Any, masker: Masker) -> Any:
     if output.output_type == "stream":
         masked.text = masker.text(str(output.text))
     elif output.output_type == "error":
-        # Colours would stand between a name and its value.
+        # Color escapes between a name and its value would prevent a match.
         masked.traceback = [masker.text(render_terminal_text(line)) for line in output.traceback]
         masked.evalue = masker.text(str(output.evalue))
     else:
@@ -67,7 +67,7 @@ def _mask_data(kind: str, value: Any, masker: Masker) -> Any:
 
 
 def _to_node(value: Any) -> Any:
-    """Return what nbformat writes: its own mappings."""
+    """Convert dicts to NotebookNode, which nbformat needs."""
     if isinstance(value, dict):
         return NotebookNode({key: _to_node(each) for key, each in value.items()})
     return [_to_node(each) for each in value] if isinstance(value, list) else value

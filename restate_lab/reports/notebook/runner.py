@@ -1,4 +1,4 @@
-"""Execute a notebook without a person in front of it; read-only by default, because running acts."""
+"""Execute a notebook unattended; read-only by default, because its code can change the cluster."""
 
 from __future__ import annotations
 
@@ -33,14 +33,15 @@ __all__ = ["CellFailure", "NotebookRun", "run_notebook"]
 
 READ_ONLY_VARIABLE = "RESTATE_LAB_READ_ONLY"
 _SLICE = 0.5  # seconds
-_CLEANS_UP_WITHIN = 8.0  # seconds; a kernel that does not listen is killed after five
+_CLEANS_UP_WITHIN = 8.0  # seconds; a kernel that does not respond is killed after five
 
 
 @dataclass(frozen=True, slots=True)
 class CellFailure:
     """The cell that stopped a notebook.
 
-    ``number`` counts code cells from 1 (0: the kernel did not start), ``error`` is one line, ``details`` the traceback.
+    ``number`` counts code cells from 1; 0 means that the kernel did not start. ``error`` is one line. ``details`` is
+    the traceback.
     """
 
     number: int
@@ -49,13 +50,13 @@ class CellFailure:
     details: str
 
     def __str__(self) -> str:
-        """Return what a person needs to find and repair the cell."""
+        """Return the number, the source and the error of the cell."""
         return f"cell {self.number} failed:\n\n{_indent(self.source)}\n\n{self.details.strip() or self.error}"
 
 
 @dataclass(frozen=True, slots=True)
 class NotebookRun:
-    """The result of a run: the executed copy, what its cells printed, and the failure that stopped it, if any."""
+    """The result of an execution: the executed copy, the printed text, and the failure that stopped it, if any."""
 
     notebook: Path
     executed: Path
@@ -70,11 +71,11 @@ class NotebookRun:
         return self.failure is None
 
     def __str__(self) -> str:
-        """Return one line."""
+        """Return a summary in one line."""
         outcome = (
             "executed" if self.failure is None else f"stopped at cell {self.failure.number} by {self.failure.error}"
         )
-        mode = "read-only" if self.read_only else "allowed to change things"
+        mode = "read-only" if self.read_only else "changes allowed"
         return f"{self.notebook.name}: {outcome} in {format_duration(self.seconds)}, {mode}"
 
 
@@ -90,17 +91,17 @@ def run_notebook(
     masker: Masker | None = None,
     progress: Progress | None = None,
 ) -> NotebookRun:
-    """Execute a notebook with this Python and write the executed copy, also when a cell fails.
+    """Execute a notebook with this Python interpreter and write the executed copy, even if a cell fails.
 
-    ``parameters`` are set in a new cell after the one tagged ``parameters``, or at the top. ``read_only`` makes every
-    connection of the notebook refuse changes. ``env`` is its whole environment; None means ``kernel_environment()``.
-    ``timeout`` is in seconds, for each cell; None sets no limit. The notebook's folder is its working directory.
-    ``masker`` takes secrets out of what the cells gave, before anything is written. ``progress`` gets the number of the
-    code cell that is running and how many there are; None shows nothing.
+    ``parameters`` are set in a new cell after the cell tagged ``parameters``, or at the top. ``read_only`` makes every
+    connection of the notebook block changes. ``env`` is the complete environment; None means
+    ``kernel_environment()``. ``timeout`` applies to each cell, in seconds; None means no limit. The working directory
+    is the notebook's folder. ``masker`` masks secrets in the outputs before they are written. ``progress`` gets the
+    number of the current code cell and the total; None shows nothing.
 
     Raises:
-        ValueError: a parameter's name is no identifier, or its value no literal.
-        FileNotFoundError: there is no such notebook.
+        ValueError: a parameter's name is not an identifier, or its value is not a literal.
+        FileNotFoundError: the notebook does not exist.
 
     """
     content = nbformat.read(notebook, as_version=4)
@@ -127,7 +128,7 @@ def run_notebook(
 
 
 def _save(content: NotebookNode, path: Path) -> None:
-    """Write the notebook; whoever is there keeps it until the new one is whole."""
+    """Write the notebook; an existing file is replaced only after the new one is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{uuid.uuid4().hex[:12]}.unfinished")
     try:
@@ -138,7 +139,7 @@ def _save(content: NotebookNode, path: Path) -> None:
 
 
 class _CurrentPythonManager(AsyncKernelManager):
-    """Starts kernels with the running interpreter, whatever kernels are installed on the machine."""
+    """Starts kernels with the current interpreter and ignores the kernels installed on the machine."""
 
     @default("kernel_spec_manager")
     def _current_python_specs(self) -> KernelSpecManager:
@@ -152,7 +153,7 @@ class _CurrentPythonSpecs(KernelSpecManager):
 
 
 def _kernel_variables(env: Mapping[str, str], *, read_only: bool) -> dict[str, str]:
-    # A script's backend would leave the notebook without pictures.
+    # With the backend of a script, the notebook would show no pictures.
     kernel = {name: value for name, value in env.items() if name != "MPLBACKEND"}
     return kernel | ({READ_ONLY_VARIABLE: "1"} if read_only else {})
 
@@ -166,11 +167,11 @@ def _inject(content: NotebookNode, parameters: Mapping[str, Any]) -> None:
 
 def _assignment(name: str, value: object) -> str:
     if not name.isidentifier():
-        raise ValueError(f"a parameter's name must be a Python identifier, not {name!r}")
+        raise ValueError(f"invalid parameter name {name!r}; use a Python identifier")
     try:
         ast.literal_eval(repr(value))
     except (ValueError, SyntaxError) as error:
-        raise ValueError(f"the parameter {name} must be a literal, such as a str or a list, not {value!r}") from error
+        raise ValueError(f"invalid parameter {name}: {value!r}; use a literal, such as a str or a list") from error
     return f"{name} = {value!r}"
 
 
@@ -182,25 +183,26 @@ def _execute(client: NotebookClient, env: Mapping[str, str], progress: Progress)
         if started_cells:
             progress.update(_cell_number(client.nb, started_cells), cells)
 
-    client.on_cell_start = lambda cell, cell_index: started_cells.append(cell_index)  # noqa: ARG005 - called by these names
+    client.on_cell_start = lambda cell, cell_index: started_cells.append(cell_index)  # noqa: ARG005 - nbclient passes these names
     with tempfile.TemporaryFile() as log, contextlib.closing(progress):
         try:
             _run_in_thread(client.async_execute(env=env, stdout=log, stderr=log), show_progress)
         except CellExecutionError as error:
             return _cell_failure(client.nb, started_cells, f"{error.ename}: {error.evalue}")
-        except CellControlSignal as error:  # the time was up
+        except CellControlSignal as error:  # timeout
             return _cell_failure(client.nb, started_cells, str(error))
-        except RuntimeError as error:  # the kernel died, and what it left in its log is all there is
+        except RuntimeError as error:  # the kernel died; only its log can show why
             log.seek(0)
             return _cell_failure(client.nb, started_cells, str(error), log.read().decode(errors="replace"))
     return None
 
 
 def _run_in_thread(work: Coroutine[Any, Any, Any], show_progress: Callable[[], object] = lambda: None) -> None:
-    """Run it in another thread, and show the progress from this one.
+    """Run the work in another thread, and show the progress from this one.
 
-    The caller may be a notebook, whose thread has a loop already; and in the main thread nbclient takes the signals
-    over. When the caller is interrupted, the work is cancelled and its kernel shut down before this returns.
+    The caller may be a notebook, whose thread already has an event loop. In the main thread, nbclient would also
+    replace the signal handlers. If the caller is interrupted, the work is cancelled and its kernel is shut down before
+    this function returns.
     """
     started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None] | None]] = Future()
 
@@ -211,13 +213,13 @@ def _run_in_thread(work: Coroutine[Any, Any, Any], show_progress: Callable[[], o
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(asyncio.run, run())
         try:
-            while not running.done():  # in slices: a signal that another thread has taken wakes nobody
+            while not running.done():  # short waits: a signal that another thread receives does not end a wait
                 wait([running], _SLICE)
                 show_progress()
             running.result()
         except BaseException:
             loop, task = started.result()
-            while not running.done():  # asyncio may lose a cancellation that comes together with what was waited for
+            while not running.done():  # asyncio can lose a cancellation that arrives together with the awaited result
                 with contextlib.suppress(RuntimeError):  # the loop is closed
                     loop.call_soon_threadsafe(task.cancel) if task else None
                 wait([running], _CLEANS_UP_WITHIN)
@@ -235,12 +237,12 @@ def _cell_failure(content: NotebookNode, started_cells: list[int], error: str, l
 
 
 def _cell_number(content: NotebookNode, started_cells: Sequence[int]) -> int:
-    """Return the number of the code cell that was started last, counted from 1."""
+    """Return the number of the last started code cell, counted from 1."""
     return sum(cell.cell_type == "code" for cell in content.cells[: started_cells[-1] + 1])
 
 
 def _visible_texts(content: NotebookNode) -> Iterator[str]:
-    """Yield what a person would read on the page: headings, and what the cells gave, pictures aside."""
+    """Yield the visible text of the notebook: headings and cell outputs, with a placeholder for each picture."""
     for cell in content.cells:
         if cell.cell_type == "markdown":
             yield from (line for line in cell.source.splitlines() if line.startswith("#"))

@@ -1,8 +1,8 @@
-"""Remove from HTML that others wrote everything that acts or loads: a notebook's Markdown, and outputs of its cells.
+"""Sanitize untrusted HTML from a notebook's Markdown and cell outputs: remove everything that runs or loads something.
 
-nh3 parses and writes the HTML as browsers do. Inline styles are checked here, because the style filter of nh3 0.3.8
-checks only the names of properties, decodes escapes after ``_filter_attribute`` has seen the value, and loses arguments
-of nested functions: ``calc(1px + max(2px, 3px))`` becomes ``calc(1px + max()``.
+nh3 parses and writes the HTML like a browser. Inline styles are checked here, because the style filter of nh3 0.3.8
+checks only the names of properties. It also decodes escapes after ``_filter_attribute`` has seen the value, and loses
+arguments of nested functions: ``calc(1px + max(2px, 3px))`` becomes ``calc(1px + max()``.
 """
 
 from __future__ import annotations
@@ -43,32 +43,32 @@ _STYLES = {
     ),
     *("vertical-align", "white-space", "width", "word-break"),
 }
-# A value may call nothing else: ``url``, ``image-set``, ``src`` and other functions load something.
+# A value may call only these functions: ``url``, ``image-set``, ``src`` and some others load something.
 _FUNCTIONS = {
     *("", "calc", "clamp", "color", "color-mix", "conic-gradient", "fit-content", "hsl", "hsla", "hwb", "lab", "lch"),
     *("light-dark", "linear-gradient", "max", "min", "minmax", "oklab", "oklch", "radial-gradient", "repeat"),
     *("repeating-conic-gradient", "repeating-linear-gradient", "repeating-radial-gradient", "rgb", "rgba", "var"),
 }
 _COMMENT = re.compile(r"(?s)/\*.*?(?:\*/|\Z)")
-# Without a backslash, a colon, an at sign and braces a value has no escapes, addresses, rules or blocks.
+# The pattern excludes backslash, colon, at sign and braces, so a value has no escapes, URLs, rules or blocks.
 _VALUE = re.compile(r"""(?:[A-Za-z0-9_\s.,%#/+*()!-]|"[\w ,.-]*"|'[\w ,.-]*')+""")
 _CALL = re.compile(r"(?<![\w-])([\w-]*)\(")
-# The content of these elements is not text for readers; without this it would be visible on the page.
+# The content of these elements is not text for readers; otherwise it would be visible on the page.
 _UNREAD = {"iframe", "noscript", "object", "script", "style", "svg", "template"}
 _TAG = re.compile(r"""<[a-z][^<>"]*(?:"[^"]*"[^<>"]*)*>""")
-_MISSING_PICTURE = '<span class="quiet">[a picture that is not in this file]</span>'
+_MISSING_PICTURE = '<span class="quiet">[picture not included in this file]</span>'
 _PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=\s]+")
 _LINK = re.compile(r"(?i)(?:https?://|mailto:|#)")
 
 
 def sanitize(html: str) -> Markup:
-    """Return HTML that runs nothing and loads nothing: pictures are data in it, and links lead away when followed."""
-    clean = _CLEANER.clean(html.encode(errors="replace").decode())  # half of a surrogate pair is no text for nh3
-    return Markup(_TAG.sub(_replace_missing_picture, clean))  # noqa: S704 - that is what the cleaner is for
+    """Return HTML that runs nothing and loads nothing; pictures must be data URIs, and links are kept."""
+    clean = _CLEANER.clean(html.encode(errors="replace").decode())  # nh3 rejects unpaired surrogates
+    return Markup(_TAG.sub(_replace_missing_picture, clean))  # noqa: S704 - sanitized
 
 
 def render_markdown(source: str, attachments: Mapping[str, Mapping[str, str]] | None = None) -> Markup:
-    """Return Markdown as clean HTML, with the cell's attached pictures in it."""
+    """Render Markdown as sanitized HTML, with the cell's attached pictures embedded."""
     for name, bundle in (attachments or {}).items():
         for kind, content in bundle.items():
             source = source.replace(f"attachment:{name}", f"data:{kind};base64,{''.join(content.split())}")
@@ -76,7 +76,7 @@ def render_markdown(source: str, attachments: Mapping[str, Mapping[str, str]] | 
 
 
 def _filter_attribute(tag: str, name: str, value: str) -> str | None:
-    """Return an attribute's value as far as it is allowed, None to remove the attribute."""
+    """Return the allowed part of an attribute's value, or None to remove the attribute."""
     if name == "src":
         return value if tag == "img" and _PICTURE.fullmatch(value) else None
     if name == "href":
@@ -87,7 +87,7 @@ def _filter_attribute(tag: str, name: str, value: str) -> str | None:
 
 
 def _declarations(style: str) -> Iterator[str]:
-    """Yield what is allowed of an inline style."""
+    """Yield the allowed declarations of an inline style."""
     for each in _COMMENT.sub(" ", style).split(";"):
         name, _, value = (part.strip() for part in each.partition(":"))
         calls = {call.lower() for call in _CALL.findall(value)}
@@ -96,7 +96,7 @@ def _declarations(style: str) -> Iterator[str]:
 
 
 def _replace_missing_picture(tag: re.Match[str]) -> str:
-    """Return a tag of clean HTML; instead of a picture that would be loaded, a text that says so."""
+    """Return the tag, or a placeholder text for a picture that a browser would have to load."""
     is_missing = tag[0].startswith("<img") and ' src="data:' not in tag[0]
     return _MISSING_PICTURE if is_missing else tag[0]
 
@@ -106,5 +106,5 @@ _CLEANER = nh3.Cleaner(
     clean_content_tags=_UNREAD,
     attributes={"*": _ATTRIBUTES, "a": {"href"}, "img": {"src"}},
     attribute_filter=_filter_attribute,
-    url_schemes={"http", "https", "mailto", "data"},  # where each of them is allowed is decided in _filter_attribute
+    url_schemes={"http", "https", "mailto", "data"},  # _filter_attribute restricts each of them further
 )

@@ -1,4 +1,4 @@
-"""An executed notebook as sections of a report: its text, the outputs of its cells, and their code, folded."""
+"""Convert an executed notebook to sections of a report: its text, the outputs of its cells, and their folded code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["sections_of", "title_of"]
 _HEADING = re.compile(r"\s*#{1,2}[ \t]+(?P<title>[^\n]+)(?:\n|\Z)")
 _MARKS = re.compile(r"[`*]|(?<!\w)_|_(?!\w)|\[([^\[\]]*)\]\([^)\[]*\)")
 _PREFERRED = ("text/html", "image/svg+xml", "image/png", "image/jpeg", "text/markdown", "text/latex", "text/plain")
-_ALT_TEXT = "a picture that a cell of the notebook drew"
+_ALT_TEXT = "a picture from a notebook cell"
 
 
 @dataclass
@@ -32,7 +32,7 @@ class _Chapter:
 
 
 def title_of(content: NotebookNode) -> str:
-    """Return the first heading of a notebook, "" where there is none."""
+    """Return the first heading of a notebook, or "" if it has none."""
     for cell in content.cells:
         if cell.cell_type == "markdown" and (match := _HEADING.match(cell.source)):
             return _plain_heading(match["title"])
@@ -40,7 +40,7 @@ def title_of(content: NotebookNode) -> str:
 
 
 def sections_of(content: NotebookNode, masker: Masker) -> tuple[Section, ...]:
-    """Return one section for each heading of the first and second level, and one for what stands before them."""
+    """Return one section for each heading of level 1 or 2, and one for the cells before the first heading."""
     chapters = [_Chapter("")]
     number = 0
     for cell in content.cells:
@@ -66,7 +66,7 @@ def sections_of(content: NotebookNode, masker: Masker) -> tuple[Section, ...]:
 def _code_parts(cell: NotebookNode, number: int, masker: Masker) -> Iterator[Part]:
     label = f"Code of cell {number}"
     if "injected-parameters" in cell.metadata.get("tags", ()):
-        label += ", the parameters of this run"
+        label += " (parameters of this report)"
     yield Code(escape_invisible(masker.text(cell.source)), folded=label)
     for output in join_streams(cell.outputs):
         yield from _output_parts(output, masker)
@@ -89,7 +89,7 @@ def _data_parts(data: Mapping[str, Any], metadata: Mapping[str, Any], masker: Ma
     value = data.get(kind, "")
     text = "".join(value) if isinstance(value, list) else str(value)
     if "application/vnd.jupyter.widget-view+json" in data and kind in {"", "text/plain"}:
-        yield Notice("Here is a widget that has no static form.")
+        yield Notice("An interactive widget was here; a report cannot show it.")
     elif kind == "text/html":
         html = sanitize(masker.text(text))
         yield Card(html) if html.strip() else _unsupported_notice(data)
@@ -104,11 +104,11 @@ def _data_parts(data: Mapping[str, Any], metadata: Mapping[str, Any], masker: Ma
 
 
 def _unsupported_notice(data: Mapping[str, Any]) -> Notice:
-    return Notice(f"Here is something that no page without scripts can show ({', '.join(sorted(data))}).")
+    return Notice(f"An output was here that needs scripts, so a report cannot show it ({', '.join(sorted(data))}).")
 
 
 def _picture(kind: str, text: str, size: Mapping[str, Any], masker: Masker) -> Picture:
-    if kind == "image/svg+xml":  # in an image nothing of it can act
+    if kind == "image/svg+xml":  # in an <img>, an SVG cannot run scripts
         content = base64.b64encode(masker.text(text).encode()).decode()
         return Picture(f"data:{kind};base64,{content}", _ALT_TEXT, None)
     content = "".join(text.split())
@@ -122,6 +122,6 @@ def _png_width(content: str) -> int | None:
 
 
 def _plain_heading(heading: str) -> str:
-    """Return a heading without its marks, such as the "#" with which it may end."""
+    """Return a heading without Markdown marks, such as a closing "#"."""
     heading = heading.rstrip(" \t#") or heading
     return escape_invisible(_MARKS.sub(r"\1", heading).strip())

@@ -1,4 +1,4 @@
-"""In the kernel of a notebook that becomes a report: record which clusters and evidence the notebook reads."""
+"""Record which clusters and evidence a notebook reads; this runs in the kernel of a notebook report."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["START", "VARIABLE", "install", "read_sources"]
 
 VARIABLE = "RESTATE_LAB_SOURCES_FILE"
 START = "__import__('restate_lab.reports.notebook.source_tracker', fromlist=['install']).install(get_ipython())"
-"""What a kernel runs first; it leaves no name behind."""
+"""The first line that the kernel runs; it defines no name."""
 
 
 def install(shell: Any) -> None:
-    """Write the sources among the notebook's names to the file that the variable names, after each cell."""
+    """After each cell, write the sources among the notebook's variables to the file named in ``VARIABLE``."""
     path = Path(os.environ.pop(VARIABLE))
     sources: dict[str, dict[str, Any]] = {}
 
@@ -35,7 +35,7 @@ def install(shell: Any) -> None:
 
 
 def read_sources(path: Path) -> tuple[int, list[dict[str, Any]]]:
-    """Return the kernel's process id (0: no cell ran) and the facts of each source, in the order of their use."""
+    """Return the kernel's process ID (0 if no cell ran) and the facts of each source, in order of first use."""
     if not path.is_file():
         return 0, []
     record = json.loads(path.read_text("utf-8"))
@@ -43,7 +43,7 @@ def read_sources(path: Path) -> tuple[int, list[dict[str, Any]]]:
 
 
 def _sources(values: list[Any]) -> Iterator[dict[str, Any]]:
-    """Yield the facts of connections and evidence, without asking them anything that they do not know by now."""
+    """Yield the facts of connections and evidence."""
     base = getattr(sys.modules.get("restate_lab.source"), "BaseSource", None)
     for value in values:
         if base is None or not isinstance(value, base):
@@ -57,6 +57,6 @@ def _sources(values: list[Any]) -> Iterator[dict[str, Any]]:
 
 def _source_facts(source: Any, *, audit: str = "", evidence: str = "") -> dict[str, Any]:
     version = ""
-    with contextlib.suppress(RestateLabError):  # it could not be asked, or is closed
+    with contextlib.suppress(RestateLabError):  # the source did not respond, or is closed
         version = f"{source.version}{', vqueues' if source.features.get('vqueues') else ''}"
     return {"name": source.name, "version": version, "address": source.address, "audit": audit, "evidence": evidence}

@@ -1,1 +1,1 @@
-"""The stories that only tests play, on the services of the demo and on their own, and a cluster of three nodes."""
+"""The stories of the tests, on the services of the demo and on their own, and a cluster of three nodes."""

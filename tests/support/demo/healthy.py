@@ -1,7 +1,7 @@
-"""A good day of the order system: much that may look suspicious, and nothing that is wrong.
+"""A good day of the order system: a lot looks suspicious, but nothing is wrong.
 
-Customers who have not paid yet, timers that run for days, work for tomorrow, attempts that failed and then did not,
-and one order that could not be filled.
+Customers have not paid yet, timers run for days, work is scheduled for tomorrow, some attempts failed before one
+succeeded, and one order could not be fulfilled.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""A second incident: a hospital on a bad night, with other names, numbers and proportions than the order system's.
+"""A second incident: a hospital on a bad night, with other names, numbers and proportions than the order system.
 
-Whatever finds the faults of the one by its names does not find these. One fault drowns the others, causes lie behind
-other causes, keys and messages have characters that break careless code, and most of what happens is fine. The tables
-say which roles are faults and what was planted; ``steps.ids`` says who plays them. Everything stays as it is for
-hours, and retries go on.
+Code that finds the faults of the order system by their names does not find these. One fault dominates the others,
+causes lie behind other causes, keys and messages have characters that break careless code, and most of the work is
+fine. The tables state which roles are faults and describe each planted fault; ``steps.ids`` lists the invocations of
+each role. Everything stays as it is for hours, and retries continue.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FAULTS = MappingProxyType(
         "card_blocked": "failed for good: cards that are blocked, told from those by one word",
     }
 )
-"""Role → what was planted: every cause that a person on call wants to be told."""
+"""Role → the planted fault: every cause that a person on call must learn about."""
 
 VICTIMS = MappingProxyType(
     {
@@ -55,7 +55,7 @@ VICTIMS = MappingProxyType(
         "bed_queue": "the queue behind the holder of the ward",
     }
 )
-"""Role → how it suffers from a fault: not a cause, but rightly named with one."""
+"""Role → how a fault affects it: not a cause, but correctly named together with one."""
 
 NOTES = MappingProxyType(
     {
@@ -65,12 +65,12 @@ NOTES = MappingProxyType(
         "follow_up": "waits for a call that sleeps for a quarter",
     }
 )
-"""Role → what is worth knowing and not wrong. A role that is in none of the tables is everyday work."""
+"""Role → a detail worth knowing that is not wrong. A role that is in none of the tables is everyday work."""
 
 # A slash, quotes, wildcards of LIKE, a letter outside ASCII, a character outside the basic plane.
 WARDS = ("Intensiv/Süd", '"3 West"', "🫀 Kardio", "100%_Nord")
 SHELF = 'Haus B/"5%_Glukose" 500 ml'
-# Where "%" and "_" are taken for wildcards, this is the other shelf too.
+# With "%" and "_" as wildcards, this pattern also matches the other shelf.
 SHELF_ALIKE = 'Haus B/"55 Glukose" 500 ml'
 SCANNER = "O'Neill-MRT/2"
 PATIENT = "Çelik, Zoë <0042>"
@@ -211,7 +211,7 @@ EVERYDAY: Part = (
 CHANGED_MIND: Part = (Act("changed_mind", "cancel", "changed_mind", {"changed_mind": "suspended"}, "cancelled"),)
 
 HOSPITAL: Part = (
-    # First all that needs time, then what waits for it.
+    # First everything that takes time, then the invocations that wait for it.
     *(*DEPLOYMENTS, *CIRCLE, *FLOOD, *DISCHARGE, *PORTERS, *BILLS, *SCANNERS, *CONSENT, *THEATRE, *SHELVES, *CHAIN),
     *(*EVERYDAY, *CIRCLE_BLOCKED, *REPLACE, *REMOVE, *CHANGED_MIND),
 )

@@ -1,4 +1,4 @@
-"""Three restate-servers that are one cluster on loopback: any of them answers for all, and one may die."""
+"""Three restate-servers that form one cluster on loopback: any of them answers for all, and one may fail."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class Node:
     process: Process | None = field(default=None, repr=False)
 
     def start(self) -> None:
-        """Start it; whether it is ready is another question."""
+        """Start it, without waiting until it is ready."""
         self.stop()
         (self.base_dir / "tmp").mkdir(parents=True, exist_ok=True)
         log = self.base_dir / "restate-server.log"
         self.process = Process([str(self.binary), "--no-logo"], env=self.environment, log=log)
 
     def kill(self) -> None:
-        """End it as a power cut does: nothing is said to the others."""
+        """Kill the process as a power cut does: the other nodes are not notified."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -57,12 +57,12 @@ class Node:
             self._wait_until_gone()
 
     def stop(self) -> None:
-        """End it in order; does nothing when it does not run."""
+        """Stop it in order; does nothing if it does not run."""
         if self.process is not None:
             self.process.stop()
 
     def _wait_until_gone(self) -> None:
-        """Return once nobody listens: until its last write is done, a killed server has its ports and its data."""
+        """Return once the ports are closed: a killed server keeps its ports and data until its last write is done."""
         address = urlsplit(self.admin_url)
         deadline = time.monotonic() + GONE_WITHIN
         while time.monotonic() < deadline:
@@ -73,7 +73,7 @@ class Node:
             time.sleep(0.01)
 
     def is_ready(self) -> bool:
-        """Return whether it answers for all partitions; raise when it has ended by itself."""
+        """Return True if it answers for all partitions; raise if it has ended by itself."""
         if self.process is None or self.process.exit_code is not None:
             raise RestateLabError(f"{self.name} ended:\n{self.process.last_lines() if self.process else ''}")
         with Api(self.admin_url, self.ingress_url, audit=self.base_dir) as api:
@@ -83,7 +83,7 @@ class Node:
 class Nodes:
     """Three running nodes that share all partitions, each kept twice; use it in a ``with``, or call ``stop()``.
 
-    ``folder`` takes their data and logs; their settings are in ``nodes[i].environment``. The cluster goes on answering
+    ``folder`` has their data and logs; their settings are in ``nodes[i].environment``. The cluster continues to answer
     while one of them is dead.
     """
 
@@ -96,7 +96,7 @@ class Nodes:
                 self.wait_until_ready()
             except RestateLabError:
                 self.stop()
-                # Somebody took one of the ports meanwhile.
+                # Another process took one of the ports in the meantime.
                 if attempt == ATTEMPTS or not any("in use" in _log_end(node) for node in self.nodes):
                     raise
             except BaseException:

@@ -1,4 +1,4 @@
-"""A server that runs no more than two invocations at a time: what "ready" looks like."""
+"""A server that runs at most two invocations at a time, which shows the status "ready"."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ TWO_AT_A_TIME = MappingProxyType(
 def saturated_story(*, vqueues: bool) -> tuple[StoryStep, ...]:
     """Return a story of two invocations that run for days, and three that wait until one of them ends.
 
-    Without vqueues those are ready. With them they are pending, and ``sys_scheduler`` says that they are blocked on
-    "invoker-concurrency".
+    Without vqueues the three are ready. With vqueues they are pending, and ``sys_scheduler`` shows that they are
+    blocked on "invoker-concurrency".
     """
     waiting = "pending" if vqueues else "ready"
     return (

@@ -1,4 +1,4 @@
-"""Orders, verdicts and the loop around sending, without a server."""
+"""Requests, verdicts and the loop around sending, without a server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from restate_lab.errors import ArgumentError, Unreachable
 
 IDS = tuple(f"inv_1{number:033d}" for number in range(5000))
 A = IDS[0]
-TAKEN, LOST = CallResult("taken"), CallResult("lost", "the answer was lost (cut)")
+TAKEN, LOST = CallResult("taken"), CallResult("lost", "the response was lost (cut)")
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ TAKEN, LOST = CallResult("taken"), CallResult("lost", "the answer was lost (cut)
     ],
 )
 def test_an_order_is_checked(options: dict[str, Any], words: str) -> None:
-    """An id twice would restart twice; nothing malformed reaches a server."""
+    """A duplicate id would restart twice; a malformed id never reaches a server."""
     with pytest.raises(ArgumentError, match=words):
         ExecutionRequest(**{"action": ACTIONS.KILL, "ids": (A,), "reason": "a test", **options})
 
@@ -69,7 +69,7 @@ def test_an_order_is_checked(options: dict[str, Any], words: str) -> None:
 def test_a_verdict_rests_on_what_was_seen(
     action: str, answer: CallResult | None, before: str, after: str | None, outcome: str
 ) -> None:
-    """Only a reading that shows it makes it done; what the server merely took is accepted, what was lost unknown."""
+    """An id is done only if a read shows the effect; an accepted one stays accepted, and a lost one unknown."""
     verdict = determine_outcome(ACTIONS(action), A, answer, InvocationSnapshot(before), InvocationSnapshot(after))
     assert verdict.outcome == outcome
     assert outcome in OUTCOMES
@@ -77,7 +77,7 @@ def test_a_verdict_rests_on_what_was_seen(
 
 
 def test_a_journal_is_purged_when_it_is_empty() -> None:
-    """The status does not tell; the journal's size does."""
+    """The journal's size decides, not the status."""
     before = InvocationSnapshot("succeeded", journal_size=3)
     for size, outcome in ((0, "done"), (3, "accepted")):
         after = InvocationSnapshot("succeeded", journal_size=size)
@@ -85,24 +85,24 @@ def test_a_journal_is_purged_when_it_is_empty() -> None:
 
 
 def test_nothing_read_afterwards_is_never_done() -> None:
-    """Where reading fails the words say so."""
+    """If the read fails, the text states that."""
     assert determine_outcome(ACTIONS.KILL, A, TAKEN, NO_INVOCATION, None).outcome == "accepted"
     unknown = determine_outcome(ACTIONS.KILL, A, LOST, NO_INVOCATION, None)
     assert (unknown.outcome, unknown.error) == (
         "unknown",
-        "the answer was lost (cut); it could not be read afterwards",
+        "the response was lost (cut); it could not be read afterwards",
     )
 
 
 def test_an_empty_frame_has_its_columns() -> None:
-    """A plan of nothing has a frame like any other."""
+    """A plan without targets has a frame like any other."""
     empty = outcome_frame([])
     assert list(empty) == ["id", "outcome", "error", "new_id", "status", "milliseconds", "other_new_ids"]
     assert empty["milliseconds"].dtype == "float64"
 
 
 class FakeLab(SimpleNamespace):
-    """What an execution needs of a Lab; every invocation is running, whatever was done to it."""
+    """The parts of a Lab that an execution needs; every invocation is running, whatever was done to it."""
 
 
 @pytest.fixture
@@ -132,17 +132,17 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeLab:
 
 
 def test_a_server_that_stays_busy_is_given_up(lab: FakeLab, capsys: pytest.CaptureFixture[str]) -> None:
-    """After a while of 429 the rest is not sent, and the frame says why."""
+    """After repeated 429 responses the rest is not sent, and the frame has the reason."""
     lab.answer = lambda request: httpx.Response(429)
     table = execute(lab, ExecutionRequest(ACTIONS.KILL, IDS[:1500], "a test"))  # type: ignore[arg-type]
     assert table["outcome"].tolist() == ["refused"] * 1000 + ["not sent"] * 500
-    assert "could not take it" in table["error"][1499]
+    assert "could not accept it" in table["error"][1499]
     assert "ended early" in capsys.readouterr().err
     assert len(lab.sent) >= 2
 
 
 def test_answers_that_are_lost_again_and_again_end_it(lab: FakeLab) -> None:
-    """Three lost answers in a row, and no more is sent: nobody knows what is done."""
+    """After three lost responses in a row nothing more is sent: the outcome is unknown."""
     lab.answer = lambda request: httpx.ReadError("cut")
     table = execute(lab, ExecutionRequest(ACTIONS.KILL, IDS, "a test"))  # type: ignore[arg-type]
     assert table["outcome"].tolist() == ["unknown"] * 3000 + ["not sent"] * 2000
@@ -152,7 +152,7 @@ def test_answers_that_are_lost_again_and_again_end_it(lab: FakeLab) -> None:
 def test_a_read_that_fails_ends_it_in_order(
     lab: FakeLab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where the statuses cannot be read nothing is sent, and what was sent is accepted, not done."""
+    """If the statuses cannot be read, nothing more is sent, and ids already sent are accepted, not done."""
     lab.answer = lambda request: httpx.Response(200, json={"succeeded": lab.sent[-1], "failed": []})
     reads = iter([dict.fromkeys(IDS[:1000], InvocationSnapshot("running"))])
 
@@ -165,12 +165,12 @@ def test_a_read_that_fails_ends_it_in_order(
     monkeypatch.setattr(runner, "read_snapshots", read_snapshots)
     table = execute(lab, ExecutionRequest(ACTIONS.KILL, IDS[:2000], "a test"))  # type: ignore[arg-type]
     assert table["outcome"].tolist() == ["accepted"] * 1000 + ["not sent"] * 1000
-    assert set(table["error"]) == {"the server took it; it could not be read afterwards", "nobody answers"}
+    assert set(table["error"]) == {"accepted, but it could not be read afterwards", "nobody answers"}
     assert "could not be read" in capsys.readouterr().err
 
 
 def test_a_defect_leaves_a_result_for_every_id(lab: FakeLab, tmp_path: Path) -> None:
-    """Whatever ends an execution, the audit log has what is known of each id."""
+    """Whatever ends an execution, the audit log has the known result of each id."""
 
     def break_down(request: httpx.Request) -> httpx.Response:
         if len(lab.sent) == 2:
@@ -187,7 +187,7 @@ def test_a_defect_leaves_a_result_for_every_id(lab: FakeLab, tmp_path: Path) -> 
 
 
 def test_why_an_invocation_cannot_or_need_not_move() -> None:
-    """Unbound, there already, not served there, or of another protocol; else it can."""
+    """Unbound, there already, not served there, or of another protocol; otherwise it can move."""
     there = Destinations("dp_new", {"Bulk": Destination("dp_new", 5, 7)})
     reasons = [
         there.reason_against(InvocationSnapshot("running", deployment=deployment, protocol=protocol, service=service))
@@ -200,9 +200,9 @@ def test_why_an_invocation_cannot_or_need_not_move() -> None:
         )
     ]
     assert reasons == [
-        "it is bound to no deployment yet: its next attempt goes to the latest",
-        "it is on dp_new already",
+        "it is not pinned to a deployment yet: its next attempt uses the latest one",
+        "it is already on dp_new",
         "dp_new does not have the service Other",
-        "it speaks protocol 4, and dp_new 5 to 7",
+        "it needs protocol 4, but dp_new supports 5 to 7",
         None,
     ]

@@ -1,4 +1,4 @@
-"""What a batch's answer may hold: whatever comes, every invocation has an answer, and no other has one."""
+"""Any response to a batch: every invocation has a result, and no other one has."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_any_answer_accounts_for_every_id(body: Any) -> None:
-    """An answer of another shape leaves them lost, to be resolved by reading; nobody unknown comes in by it."""
+    """A response of another shape leaves the ids lost, to be resolved by reading; it adds no unknown ids."""
     answers = _batch_results(httpx.Response(200, content=json.dumps(body).encode()), IDS, 1.0)
     assert tuple(answers) == IDS
     named = json.dumps(body)

@@ -1,4 +1,4 @@
-"""A plan without a server: executed once, in time, by one, and shown as text."""
+"""A plan without a server: executed once, in time, by one thread, and shown as text."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def an_id(number: int) -> str:
 def made(
     number: int = 3, action: ACTIONS = ACTIONS.CANCEL, *, read_only: bool = False, target: str = "Cart/a/add"
 ) -> Plan:
-    """Return a plan of so many running invocations, and one that is left out."""
+    """Return a plan of this many running invocations, and one that is excluded."""
     ids = [an_id(each) for each in range(number + 1)]
     rows = pd.DataFrame({"id": ids, "target": target, "service": "Cart", "status": "running"})
     rows["age"] = rows["idle_for"] = pd.Timedelta(hours=2, minutes=13)
@@ -59,7 +59,7 @@ def made(
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[ExecutionRequest]:
-    """Take orders in the server's place."""
+    """Receive requests in place of the server."""
     orders: list[ExecutionRequest] = []
 
     def execute(lab: Any, order: ExecutionRequest, *, progress: Any = None, stop: Any = None) -> pd.DataFrame:
@@ -79,7 +79,7 @@ def failing(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_exactly_the_reviewed_ones_are_acted_on(sent: list[ExecutionRequest]) -> None:
-    """The order has the targets, the reason and nobody left out; with a frame changed by hand there is none."""
+    """The request has the targets, the reason and no excluded invocation; a plan with an edited frame sends none."""
     plan_ = made()
     targets = plan_.targets
     for column, value in (("excluded", "edited"), ("id", an_id(9))):
@@ -96,7 +96,7 @@ def test_exactly_the_reviewed_ones_are_acted_on(sent: list[ExecutionRequest]) ->
 
 
 def test_once_also_from_several_threads(sent: list[ExecutionRequest]) -> None:
-    """Of many who execute a plan at the same moment, one does."""
+    """Of many threads that execute a plan at the same time, one does."""
     plan_, refused = made(), []
 
     def run() -> None:
@@ -115,7 +115,7 @@ def test_once_also_from_several_threads(sent: list[ExecutionRequest]) -> None:
 
 @pytest.mark.parametrize("clock", ["wall", "monotonic"])
 def test_a_plan_expires_by_either_clock(sent: list[ExecutionRequest], clock: str) -> None:
-    """The monotonic clock stands still while a laptop sleeps, and the other can be set back: the larger age counts."""
+    """The monotonic clock stops while a laptop sleeps, and the other can be set back: the larger age counts."""
     plan_ = made()
     old = LIFETIME + timedelta(seconds=1)
     if clock == "wall":
@@ -148,7 +148,7 @@ def test_a_plan_expires_by_either_clock(sent: list[ExecutionRequest], clock: str
 def test_large_ones_need_the_exact_number(
     sent: list[ExecutionRequest], action: ACTIONS, number: int, expect: int | None, says: str | None
 ) -> None:
-    """Above the limit the number has to be said; a wrong one is refused always, and the message has the right one."""
+    """Above the limit the number is required; a wrong one is always refused, and the message has the right one."""
     plan_ = made(number, action)
     if says is None:
         plan_.execute(reason=WHY, expect=expect)
@@ -159,7 +159,7 @@ def test_large_ones_need_the_exact_number(
 
 
 def test_read_only_comes_before_anything(sent: list[ExecutionRequest]) -> None:
-    """On a read-only connection nothing else is looked at, not even the reason."""
+    """On a read-only connection nothing else is checked, not even the reason."""
     with pytest.raises(ReadOnly):
         made(read_only=True).execute(reason="")
     assert sent == []
@@ -167,7 +167,7 @@ def test_read_only_comes_before_anything(sent: list[ExecutionRequest]) -> None:
 
 @pytest.mark.parametrize("reason", ["", "  \n", None])
 def test_a_reason_is_needed(sent: list[ExecutionRequest], reason: Any) -> None:
-    """Without one nothing is sent, and the plan can still be executed."""
+    """Without a reason nothing is sent, and the plan can still be executed."""
     plan_ = made()
     with pytest.raises(ArgumentError, match="reason"):
         plan_.execute(reason=reason)
@@ -176,7 +176,7 @@ def test_a_reason_is_needed(sent: list[ExecutionRequest], reason: Any) -> None:
 
 
 def test_what_was_not_sent_can_be_tried_again(monkeypatch: pytest.MonkeyPatch, sent: list[ExecutionRequest]) -> None:
-    """After AuditFailed the plan is as before; after an error that came later it is used up, and so are its targets."""
+    """After AuditFailed the plan is unchanged; after a later error it is used up, and so are its targets."""
     plan_ = made()
     with monkeypatch.context() as patch:
         failing(AuditFailed("disk full"), patch)
@@ -195,7 +195,7 @@ def test_what_was_not_sent_can_be_tried_again(monkeypatch: pytest.MonkeyPatch, s
 
 
 def test_an_interrupted_plan_keeps_its_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was done by then stands in the plan."""
+    """The results up to the interrupt are in the plan."""
     plan_ = made()
     failing(Interrupted("you", outcome_frame([Outcome(an_id(0), "done")])), monkeypatch)
     with pytest.raises(Interrupted):
@@ -205,7 +205,7 @@ def test_an_interrupted_plan_keeps_its_outcome(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_an_interrupt_after_the_last_read_keeps_the_outcome_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything was done when the interrupt arrived: it is raised as Interrupted, with the whole outcome."""
+    """Everything was done before the interrupt: it is raised as Interrupted, with the whole outcome."""
     plan_ = made()
     outcome = outcome_frame([Outcome(an_id(0), "done")])
 
@@ -221,7 +221,7 @@ def test_an_interrupt_after_the_last_read_keeps_the_outcome_too(monkeypatch: pyt
 
 
 def test_smaller_plans() -> None:
-    """only() takes what plan() takes and refuses strangers; first() counts those that would be acted on."""
+    """only() accepts the same ids as plan() and refuses other ones; first() counts those that would be acted on."""
     plan_ = made()
     assert plan_.only(pd.DataFrame({"id": [an_id(1)]})).targets == (an_id(1),)
     assert plan_.only([an_id(3)]).targets == ()
@@ -236,7 +236,7 @@ def test_smaller_plans() -> None:
 
 
 def test_where_it_acts_comes_first() -> None:
-    """Text and card begin with environment and address; the line is one line; what comes from a cluster is text."""
+    """Text and card begin with environment and address; the line is one line; text from a cluster stays text."""
     plan_ = made(3, ACTIONS.KILL, target=HOSTILE)
     text, card = str(plan_), plan_._repr_html_()
     assert text.splitlines()[0] == "prod at http://admin:9070 (restate 1.7.12, without vqueues)"
@@ -255,7 +255,7 @@ def test_where_it_acts_comes_first() -> None:
 
 
 def test_a_plan_needs_a_live_cluster() -> None:
-    """Evidence can only be read; a wrong action and an option of another one are named with what there is."""
+    """Evidence can only be read; the error for a wrong action, or another action's option, lists the valid ones."""
     evidence = SimpleNamespace(name="inc-42.evidence", version="1.7.12", features={})
     with pytest.raises(ArgumentError, match=r"live cluster.*inc-42\.evidence"):
         plan(evidence, "kill", [])  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Rows and frames of what is read about many invocations: exact, and without an object for each equal value."""
+"""Rows and frames read about many invocations: exact, and without an object for each equal value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SERVER_TIME = pa.timestamp("ms", tz="+00:00")
 
 
 def test_rows_are_those_that_pyarrow_makes() -> None:
-    """Rows of an answer are equal to ``to_pylist``, whose timestamps take ten times as long: UTC, nulls are None."""
+    """Rows of a result equal ``to_pylist``, which needs ten times as long for timestamps: UTC, nulls become None."""
     table = pa.table(
         {
             "id": pa.array(["inv_1a", "inv_1b", "inv_1c"], pa.large_string()),
@@ -32,7 +32,7 @@ def test_times_keep_what_is_below_a_millisecond() -> None:
 
 
 def test_equal_texts_are_one_object() -> None:
-    """Of 50,000 invocations most have the same service and status: each text is kept once, also across chunks."""
+    """Most of 50,000 invocations have the same service and status: each text is kept once, also across chunks."""
     parts = [pa.array([letter * 3, None, "Orders"], pa.large_string()) for letter in "ab"]
     texts = list(_objects(pa.chunked_array(parts)))
     assert texts == ["aaa", None, "Orders", "bbb", None, "Orders"]

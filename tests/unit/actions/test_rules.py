@@ -1,4 +1,4 @@
-"""The table of actions holds together, and hangs together with AdminClient and the documentation."""
+"""The table of actions is consistent, and agrees with AdminClient and the documentation."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from restate_lab.client.admin import AdminClient
 from restate_lab.status import STATUSES
 
 KNOWN = set(STATUSES) - {"yielded"}
-"""No server of today shows "yielded"."""
+"""No current server shows "yielded"."""
 
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_each_action_is_an_operation_with_its_options(action: ACTIONS) -> None:
-    """The operation is a method of AdminClient, and takes the options, and no others that change what it does."""
+    """The operation is a method of AdminClient, and has these options, and no others that change its effect."""
     operation = action.rule.operation
     if operation is None:
         assert action is ACTIONS.MOVE_TO
@@ -31,7 +31,7 @@ def test_each_action_is_an_operation_with_its_options(action: ACTIONS) -> None:
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_each_status_has_an_effect_on_either_kind(action: ACTIONS) -> None:
-    """No status is forgotten; where something comes of it, it says what is seen, in words that exist."""
+    """Every status has an entry; an accepted action lists the statuses that follow, by their known names."""
     for status in KNOWN:
         assert status in action.rule.effects, status
         for has_vqueues in (False, True):
@@ -46,7 +46,7 @@ def test_each_status_has_an_effect_on_either_kind(action: ACTIONS) -> None:
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_what_settles_it_is_what_can_be_seen(action: ACTIONS) -> None:
-    """Where a status tells that it has happened, each effect can come to it, and a refused status tells nothing."""
+    """If a status shows the effect, each effect can reach it, and a refused status shows nothing."""
     rule = action.rule
     assert rule.settles <= KNOWN | {GONE}
     for status in rule.statuses if rule.settles else ():
@@ -56,21 +56,21 @@ def test_what_settles_it_is_what_can_be_seen(action: ACTIONS) -> None:
 
 
 def test_what_is_lost_needs_more_care() -> None:
-    """Kill and both purges are destructive, and ask for the exact number sooner."""
+    """Kill and both purges are destructive, and require the exact number sooner."""
     assert {action for action in ACTIONS if action.rule.destructive} == {"kill", "purge", "purge_journal"}
     assert {action.rule.expect_above for action in ACTIONS if action.rule.destructive} == {10}
     assert {action.rule.expect_above for action in ACTIONS if not action.rule.destructive} == {100}
 
 
 def test_an_unknown_status_is_not_acted_on() -> None:
-    """What a newer server shows, and the table does not know, is left alone."""
+    """A status of a newer server that the table does not have is not acted on."""
     for action in ACTIONS:
         assert not action.rule.effect("hibernating", has_vqueues=True).acts
         assert not action.rule.effect("yielded", has_vqueues=False).acts
 
 
 def test_resuming_elsewhere_is_not_resuming_in_place() -> None:
-    """Without vqueues one that backs off cannot be moved by a resume, and "keep" is no move."""
+    """Without vqueues a resume cannot move one that backs off, and "keep" does not count as a move."""
     rule = ACTIONS.RESUME.rule
     assert rule.effect("backing-off", has_vqueues=False).acts
     assert rule.effect("backing-off", has_vqueues=False, deployment="keep").acts
@@ -79,7 +79,7 @@ def test_resuming_elsewhere_is_not_resuming_in_place() -> None:
 
 
 def test_the_documentation_is_the_table() -> None:
-    """effects() has every action and status, and the docstring of plan() names each action with what it needs."""
+    """effects() has every action and status, and the docstring of plan() names each action with its requirements."""
     frame = effects()
     assert len(frame) == len(ACTIONS) * len(KNOWN)
     assert list(frame["action"].unique()) == list(ACTIONS)

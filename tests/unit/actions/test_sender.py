@@ -1,4 +1,4 @@
-"""Sending: what each answer, of the batch endpoint and of single calls, says of each id; and what is never sent."""
+"""Sending: the result of each id for each response, of the batch endpoint and of single calls; and calls never sent."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def listed(succeeded: list[Any], failed: list[tuple[str, str]] = []) -> httpx.Re
 
 
 def test_a_batch_says_for_each_id_what_came_of_it(sender: Callable[..., BatchSender], sent: list[str]) -> None:
-    """Refusals, what did not reach its partition, what may have, and what is not named at all are told apart."""
+    """Refused, not forwarded to the partition, possibly forwarded, and not named at all are distinct results."""
     failed = [
         (B, f"Invocation '{B}' not found"),
         (C, "rpc for partition 6 at node N2:1 failed: connect throttled; 290ms left in throttling window"),
@@ -80,7 +80,7 @@ def test_a_batch_says_for_each_id_what_came_of_it(sender: Callable[..., BatchSen
 
 
 def test_a_restart_brings_the_new_ids_and_options_go_along(sender: Callable[..., BatchSender]) -> None:
-    """The batch of restarts names pairs; the deployment stands in the body."""
+    """The batch of restarts names pairs; the deployment is in the body."""
     bodies = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -114,7 +114,7 @@ def test_a_restart_brings_the_new_ids_and_options_go_along(sender: Callable[...,
 def test_an_answer_for_all_is_one_for_each(
     sender: Callable[..., BatchSender], sent: list[str], answer: httpx.Response | Exception, kind: str
 ) -> None:
-    """Only what certainly did not happen may be sent again, and none of these asks for single calls."""
+    """Only requests that certainly had no effect may be sent again, and none of these leads to single calls."""
 
     def handle(request: httpx.Request) -> httpx.Response:
         if isinstance(answer, Exception):
@@ -130,7 +130,7 @@ def test_an_answer_for_all_is_one_for_each(
 
 @pytest.mark.parametrize("status", [403, 404, 405, 501])
 def test_a_closed_endpoint_is_asked_once(sender: Callable[..., BatchSender], sent: list[str], status: int) -> None:
-    """What a gateway or an older server says of an endpoint leads to single calls, and is remembered."""
+    """A response of a gateway or an older server about the endpoint leads to single calls, and is remembered."""
     one = sender(lambda request: httpx.Response(status if "internal" in request.url.path else 200))
     for _ in range(2):
         one.send(ActionCall("kill"), IDS)
@@ -155,7 +155,7 @@ def test_one_malformed_id_does_not_keep_the_others(sender: Callable[..., BatchSe
 
 
 def test_single_calls_end_with_the_first_that_is_not_taken(sender: Callable[..., BatchSender], sent: list[str]) -> None:
-    """A server that is busy is not asked hundreds of times; those not sent have no answer."""
+    """A busy server does not get hundreds of requests; ids that were not sent have no result."""
     one = sender(lambda request: httpx.Response(429), closed={"kill"})
     one.send(ActionCall("kill"), [f"inv_1{number:033d}" for number in range(200)])
     assert set(kinds(one).values()) == {"not taken"}
@@ -171,7 +171,7 @@ def test_single_calls_stop_when_asked_to(sender: Callable[..., BatchSender], sen
 
 @pytest.mark.parametrize("closed", [set(), {"kill"}], ids=["batch", "single"])
 def test_an_interrupt_leaves_what_was_on_its_way_as_lost(sender: Callable[..., BatchSender], closed: set[str]) -> None:
-    """After a stop button nobody takes a request that was sent for one that was not."""
+    """After an interrupt a request that was sent is not reported as not sent."""
 
     def interrupt(request: httpx.Request) -> httpx.Response:
         raise KeyboardInterrupt
@@ -183,7 +183,7 @@ def test_an_interrupt_leaves_what_was_on_its_way_as_lost(sender: Callable[..., B
 
 
 def test_a_restart_without_a_new_id_is_lost(sender: Callable[..., BatchSender]) -> None:
-    """A single restart whose answer names no invocation is not taken for done."""
+    """A single restart whose response names no invocation does not count as done."""
     one = sender(lambda request: httpx.Response(200, json={}))
     one.send(ActionCall("restart-as-new", from_index=2), [A])
     assert kinds(one) == {A: "lost"}
@@ -204,7 +204,7 @@ def test_from_goes_into_the_query(sender: Callable[..., BatchSender]) -> None:
 
 
 def test_an_error_of_another_kind_is_not_taken_for_success(sender: Callable[..., BatchSender]) -> None:
-    """A token that has expired refuses every id in words."""
+    """An expired token refuses every id, with a message."""
     one = sender(lambda request: httpx.Response(401))
     one.send(ActionCall("kill"), IDS)
     assert set(kinds(one).values()) == {"refused"}
@@ -212,7 +212,7 @@ def test_an_error_of_another_kind_is_not_taken_for_success(sender: Callable[...,
 
 
 def test_equal_results_of_a_batch_are_one_object(sender: Callable[..., BatchSender]) -> None:
-    """What is kept of a batch does not grow with its ids: those that were taken share a result, with its time."""
+    """The memory for a batch does not grow with its ids: accepted ids share one result, with its time."""
     answer = {"succeeded": [A, B, C], "failed": [{"invocation_id": D, "error": "409 no"}]}
     sending = sender(lambda _: httpx.Response(200, json=answer))
     sending.send(ActionCall("kill"), IDS)

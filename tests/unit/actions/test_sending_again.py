@@ -1,4 +1,4 @@
-"""Which requests a plan sends again after a lost response, and which new ids it names."""
+"""The requests that a plan sends again after a lost response, and the new ids that it names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REFUSED = httpx.Response(409, json={"message": "no", "restate_code": None})
 
 
 class FakeServer:
-    """What an execution needs of a Lab: statuses, restarts, and a clock that moves each time it is read."""
+    """The parts of a Lab that an execution needs: statuses, restarts, and a clock that advances with each read."""
 
     def __init__(self, folder: Path, status: str) -> None:
         settings = load_settings("http://127.0.0.1:9070")
@@ -54,7 +54,7 @@ class FakeServer:
         return STARTED + timedelta(seconds=next(self._ticks))
 
     def restart(self, *ids: str) -> list[dict[str, str]]:
-        """Restart these at this moment, and return what a batch says of it."""
+        """Restart these ids now, and return the part of a batch response that names them."""
         for id_ in ids:
             self.restarts.append((id_, f"new_{len(self.restarts)}", self.now))
         return [{"old_invocation_id": old, "new_invocation_id": new} for old, new, _ in self.restarts[-len(ids) :]]
@@ -104,7 +104,7 @@ def says(answer: httpx.Response) -> Callable[[list[str]], httpx.Response]:
 
 
 def test_what_was_never_forwarded_goes_out_again(server: Callable[..., FakeServer]) -> None:
-    """Reading shows nothing of the first request, so the second one is sent, and there are no more restarts."""
+    """A read shows that the first request had no effect, so the second one is sent, and it is the only restart."""
     made = server("failed")
     frame = run(made, ACTIONS.RESTART_AS_NEW, says(NEVER), lambda ids: accepted(made.restart(*ids)))
     assert frame["outcome"].tolist() == ["done", "done"]
@@ -119,7 +119,7 @@ def accepted(succeeded: Sequence[Any]) -> httpx.Response:
 
 @pytest.mark.parametrize("text", [NEVER, LOST], ids=["a hint", "no hint"])
 def test_a_restart_that_happened_is_not_sent_again(server: Callable[..., FakeServer], text: httpx.Response) -> None:
-    """The server restarted one of two, whatever the gateway says: that one is found, and not sent again."""
+    """The server restarted one of two, whatever the gateway reports: that one is found, and not sent again."""
     made = server("failed")
 
     def act(ids: list[str]) -> httpx.Response:
@@ -149,7 +149,7 @@ def test_the_first_attempt_counts(server: Callable[..., FakeServer]) -> None:
 
 
 def test_every_new_id_is_named(server: Callable[..., FakeServer]) -> None:
-    """A gateway that sends a request twice makes two invocations: both are in the frame and in the audit log."""
+    """A gateway that sends a request twice creates two invocations: both are in the frame and in the audit log."""
     made = server("failed")
 
     def twice(ids: list[str]) -> httpx.Response:
@@ -189,7 +189,7 @@ def test_a_refusal_after_a_lost_response_is_no_answer_to_it(server: Callable[...
 def test_a_gateway_that_never_forwards_is_unknown_in_the_end(
     server: Callable[..., FakeServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is not refused, because nobody but the gateway says so."""
+    """It is not refused, because only the gateway claims so."""
     monkeypatch.setattr(runner, "PATIENCE", 1.0)
     made = server("running")
     frame = run(made, ACTIONS.KILL, *[says(NEVER)] * 20)
@@ -199,7 +199,7 @@ def test_a_gateway_that_never_forwards_is_unknown_in_the_end(
 
 
 def test_what_was_sent_is_not_skipped(server: Callable[..., FakeServer]) -> None:
-    """An invocation that ends after a pause was lost is unknown: something was sent, and nothing shows its effect."""
+    """An invocation that ends after a lost pause is unknown: a request was sent, and nothing shows its effect."""
     made = server("running")
 
     def end(ids: list[str]) -> httpx.Response:
@@ -208,5 +208,5 @@ def test_what_was_sent_is_not_skipped(server: Callable[..., FakeServer]) -> None
 
     frame = run(made, ACTIONS.PAUSE, end, accepted)
     assert frame["outcome"].tolist() == ["unknown", "accepted"]
-    assert "it is succeeded afterwards" in frame["error"][0]
+    assert "afterwards it is succeeded" in frame["error"][0]
     assert made.sent == [[A, B], [B]]

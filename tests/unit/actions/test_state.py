@@ -31,7 +31,7 @@ def made(**raw: bytes) -> State:
 
 @given(JSON)
 def test_a_json_value_comes_back_as_it_went_in(value: Any) -> None:
-    """What set_state writes is what State reads, and what any JSON reader reads."""
+    """State and any JSON reader read the value that set_state writes."""
     written = encode("a", value, before=None, recode=False)
     assert json.loads(written) == value
     assert made(a=written)["a"] == value
@@ -40,7 +40,7 @@ def test_a_json_value_comes_back_as_it_went_in(value: Any) -> None:
 
 @given(st.binary(), st.none() | st.binary())
 def test_bytes_go_as_they_are(value: bytes, before: bytes | None) -> None:
-    """Bytes are never encoded again, and the kind of what is replaced is kept or refused."""
+    """Bytes are never encoded again, and the encoding of the replaced value is kept or refused."""
     assert encode("a", value, before=before, recode=True) == value
     if encoding_of(value) == encoding_of(before or b""):
         assert encode("a", value, before=before, recode=False) == value
@@ -59,7 +59,7 @@ def test_bytes_go_as_they_are(value: bytes, before: bytes | None) -> None:
     ],
 )
 def test_what_json_cannot_hold_is_refused(value: Any, words: str) -> None:
-    """Nothing is turned into something else in silence."""
+    """A value is never silently changed into another one."""
     with pytest.raises(errors.ArgumentError, match=words):
         encode("a", value, before=None, recode=True)
 
@@ -85,7 +85,7 @@ def test_what_json_cannot_hold_is_refused(value: Any, words: str) -> None:
     ],
 )
 def test_the_encoding_of_a_key_is_kept(before: bytes, value: Any, written: bytes | None) -> None:
-    """A value that the key's handlers could not read is refused, unless that is said to be meant."""
+    """A value that the key's handlers could not read is refused, unless the caller asks for it."""
     if written is not None:
         assert encode("a", value, before=before, recode=False) == written
         return
@@ -95,7 +95,7 @@ def test_the_encoding_of_a_key_is_kept(before: bytes, value: Any, written: bytes
 
 
 def test_a_state_is_frozen_and_small_in_a_repr() -> None:
-    """What a look gave can be changed without changing the State; the repr has keys and no values."""
+    """A returned value can be changed without changing the State; the repr has keys and no values."""
     state = made(cart=b'{"mug": 1}', token=b'"hush"')
     state["cart"]["mug"] = 2
     assert state["cart"] == {"mug": 1}
@@ -108,7 +108,7 @@ def test_a_state_is_frozen_and_small_in_a_repr() -> None:
 
 
 def test_what_is_shown_is_text_cut_and_masked() -> None:
-    """Card and frame show no value of a secret name, at any depth, and no HTML of the cluster's."""
+    """Card and frame show no value with a secret name, at any depth, and no HTML from the cluster."""
     state = made(
         **{"<b>": b'"<script>"', "api_token": b'"hush"', "deep": b'[{"password": "hush", "user": "ann"}]'},
         long=b'"' + b"x" * 5_000 + b'"',
@@ -143,7 +143,7 @@ def test_what_is_shown_is_text_cut_and_masked() -> None:
     ids=lambda raw: str(raw[:40]),
 )
 def test_no_form_of_json_shows_a_secret(raw: bytes) -> None:
-    """Cards, frames and messages mask a secret field, whatever stands beside it."""
+    """Cards, frames and messages mask a secret field, whatever is beside it."""
     state = made(k=raw)
     assert "hush" not in state._repr_html_()
     assert "hush" not in str(state.frame().to_dict("records"))
@@ -153,7 +153,7 @@ def test_no_form_of_json_shows_a_secret(raw: bytes) -> None:
 
 @given(st.text(), st.none() | st.binary(max_size=400), st.integers(10, 80))
 def test_words_of_a_value_fit(key: str, value: bytes | None, longest: int) -> None:
-    """A value in a message is one line and not longer than allowed, whatever it is."""
+    """A value in a message is one line within the limit, whatever it is."""
     words = format_value(key, value, longest)
     assert len(words) <= max(longest, len(MASK))
     assert "\n" not in words
@@ -161,7 +161,7 @@ def test_words_of_a_value_fit(key: str, value: bytes | None, longest: int) -> No
 
 @pytest.mark.parametrize("depth", [600, 100_000])
 def test_json_that_is_nested_without_end_breaks_nothing(depth: int) -> None:
-    """A value that no walk comes to the end of is shown, cut or in words."""
+    """A value too deep to walk is shown, cut or described."""
     state = made(a=b"[" * depth + b"]" * depth)
     assert len(state._repr_html_()) < 3_000
     assert len(state.frame()) == 1
@@ -175,25 +175,25 @@ def lab() -> rl.Lab:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"reason": " "}, "reason must say why"),
-        ({"reason": None}, "reason must say why"),
+        ({"reason": " "}, "reason must be non-empty text"),
+        ({"reason": None}, "reason must be non-empty text"),
         ({"values": [("a", 1)]}, "values must be a mapping"),
-        ({"values": {1: 1}}, "keys are text; got 1"),
+        ({"values": {1: 1}}, "keys must be text; got 1"),
         ({"values": {}}, "nothing to change"),
         ({"delete": "total"}, "delete must be a list"),
-        ({"delete": ["a"]}, "'a' is in values and in delete"),
-        ({"delete": ["b"], "clear": True}, "leave delete out"),
+        ({"delete": ["a"]}, "'a' is in both values and delete"),
+        ({"delete": ["b"], "clear": True}, "omit delete"),
         ({"clear": 1}, "clear must be True or False"),
         ({"timeout": "soon"}, "timeout is 'soon'"),
         ({"timeout": "-1s"}, "timeout is '-1s'"),
-        ({"state": {"a": 1}}, "state must be what rl.state gave"),
-        ({"state": made()}, "state is that of Drawer/k/1, not of Drawer/other"),
-        ({"key": "k/1", "state": made()}, "state was read from prod, and this is 127.0.0.1:1"),
-        ({"key": "k/1", "scope": "blue", "state": made()}, "not of Drawer/k/1 of scope blue"),
+        ({"state": {"a": 1}}, "state must be a State from rl.state()"),
+        ({"state": made()}, "state belongs to Drawer/k/1, not to Drawer/other"),
+        ({"key": "k/1", "state": made()}, "state was read from prod, but this is 127.0.0.1:1"),
+        ({"key": "k/1", "scope": "blue", "state": made()}, "not to Drawer/k/1 of scope blue"),
     ],
 )
 def test_what_is_never_sent(lab: rl.Lab, arguments: dict[str, Any], words: str) -> None:
-    """Arguments are checked before the cluster is asked anything."""
+    """Arguments are checked before any request."""
     call = {"service": "Drawer", "key": "other", "values": {"a": 1}, "reason": "INC-7"} | arguments
     with lab, pytest.raises(errors.ArgumentError, match=words):
         set_state(lab, call.pop("service"), call.pop("key"), call.pop("values"), **call)

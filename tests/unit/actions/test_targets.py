@@ -1,4 +1,4 @@
-"""Which ids are meant: whatever a notebook holds them in, each once, and never by guessing."""
+"""The target ids: from any type that a notebook holds them in, each once, and never by guessing."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ def test_ids_come_in_many_forms(targets: Any) -> None:
 
 
 def test_one_id_and_none() -> None:
-    """A single id is one target; an empty list or frame is none."""
+    """A single id is one target; an empty list or frame has no target."""
     assert parse_ids(A) == ([A], 0)
     assert parse_ids([]) == ([], 0)
     assert parse_ids(pd.DataFrame({"id": []})) == ([], 0)
 
 
 def test_duplicates_are_joined_and_counted() -> None:
-    """What is there twice is one target, where it came first."""
+    """A duplicate is one target, at the place of its first occurrence."""
     assert parse_ids([B, A, B, A, B]) == ([B, A], 3)
 
 
 def test_what_is_no_id_stays_to_be_told() -> None:
-    """Missing values and numbers are kept as text: a plan leaves each out and says so."""
+    """Missing values and numbers are kept as text: a plan excludes each of them with a reason."""
     found, _ = parse_ids(pd.Series([A, None, 7, "nope"]))
     assert found[0] == A
     assert len(found) == 4
@@ -74,13 +74,13 @@ def test_what_is_no_id_stays_to_be_told() -> None:
     ],
 )
 def test_what_is_not_told_is_asked(targets: Any, says: str) -> None:
-    """Two id columns, none, or something else: the message says what there is and what to give."""
+    """Two id columns, none, or another type: the message lists the columns and the valid argument."""
     with pytest.raises(ArgumentError, match=says):
         parse_ids(targets)
 
 
 def test_a_lower_case_id_is_another_id_and_a_too_large_one_is_none() -> None:
-    """Ids are case-sensitive numbers of a fixed size: what is past the size would be refused by the server."""
+    """Ids are case-sensitive numbers of a fixed size: the server would refuse larger ones."""
     assert is_invocation_id("inv_1" + "0" * 33)
     assert not is_invocation_id("inv_1" + "Z" * 33)
     assert not is_invocation_id("INV_1" + "0" * 33)
@@ -100,14 +100,14 @@ EARLY, LATE = (datetime(2026, 11, 26, hour, 0, 0, 518_000, tzinfo=UTC) for hour 
     ids=["UTC", "text", "another zone", "no zone and finer"],
 )
 def test_created_at_tells_the_runs(times: Any) -> None:
-    """A frame's created_at says which runs are meant, in whatever form a frame or table has it."""
+    """A frame's created_at selects the runs, in whatever form a frame or table has it."""
     frame = pd.DataFrame({"id": [A, B], "created_at": times})
     for rows in (frame, pa.Table.from_pandas(frame), pl.from_pandas(frame)):
         assert parse_created(rows) == {A: frozenset({EARLY}), B: frozenset({LATE})}
 
 
 def test_ids_without_times_mean_the_runs_that_exist() -> None:
-    """Ids alone name no run, nor does an id with a missing time beside it; an id with two times means both runs."""
+    """Ids alone name no run, nor does an id with a missing time beside it; an id with two times selects both runs."""
     assert parse_created([A]) == parse_created(A) == parse_created(pd.DataFrame({"id": [A]})) == {}
     rows = pd.DataFrame({"id": [A, A, B, B, None], "created_at": [EARLY, LATE, EARLY, None, EARLY]})
     assert parse_created(rows) == {A: frozenset({EARLY, LATE})}

@@ -1,4 +1,4 @@
-"""A source with a time limit: what it passes on, and that the limit is for everything that is asked of it."""
+"""A source with a time limit: it passes reads on, and the limit covers all of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.row_source import RowSource
 
 
 class Counting(RowSource):
-    """A source that tells how many seconds a request without a timeout may take, and counts what it is asked."""
+    """A source that records the seconds that a request without a timeout may take, and counts requests."""
 
     name = "counting"
 
@@ -61,7 +61,7 @@ class TooSlow(Counting):
 
 
 def test_what_takes_no_timeout_is_limited_all_the_same() -> None:
-    """The clock, the version, the features and the list of tables may take what is left of the time, and no more."""
+    """The clock, the version, the features and the list of tables may take the rest of the time, and not longer."""
     source = Counting()
     limited = within(source, "10s", verb="waits")
     _ = (limited.now, limited.version, limited.features, limited.tables())
@@ -72,7 +72,7 @@ def test_what_takes_no_timeout_is_limited_all_the_same() -> None:
 
 
 def test_without_a_memory_everything_is_read_each_time() -> None:
-    """A verb that polls gets fresh answers; the doctor, whose checks ask the same, gets them from memory."""
+    """A verb that polls gets fresh results; the doctor, whose checks share statements, gets them from memory."""
     source = Counting()
     for remembers, reads in ((True, 2), (False, 4)):
         before = source.asked
@@ -83,7 +83,7 @@ def test_without_a_memory_everything_is_read_each_time() -> None:
 
 
 def test_a_failure_for_lack_of_time_is_remembered_where_there_was_no_more() -> None:
-    """What one caller had no time for is sent again for the next; what took all the time that there is, is not."""
+    """A read that failed with less than the whole time is sent again for the next caller; otherwise it is not."""
     source = TooSlow()
     limited = Deadline(source, 10, timeout_message="over")
     for timeout, asked in ((1, 1), (1, 2), (None, 3), (None, 3), (1, 3)):
@@ -93,14 +93,14 @@ def test_a_failure_for_lack_of_time_is_remembered_where_there_was_no_more() -> N
 
 
 def test_a_timeout_of_none_leaves_the_source_alone() -> None:
-    """Without a timeout there is nothing between the verb and its source."""
+    """Without a timeout a verb uses its source directly."""
     source = Counting()
     assert within(source, None, verb="waits") is source
 
 
 @pytest.mark.parametrize("wrong", ["soon", -1, float("nan"), float("inf"), True])
 def test_what_is_no_time_limit_is_refused(wrong: Any) -> None:
-    """The error names the parameter, and nothing is asked."""
+    """The error names the parameter, and nothing is sent."""
     source = Counting()
     with pytest.raises(ArgumentError, match="timeout"):
         within(source, wrong, verb="waits")
@@ -110,13 +110,13 @@ def test_what_is_no_time_limit_is_refused(wrong: Any) -> None:
 def test_the_error_says_which_verb_and_what_to_do() -> None:
     """Once the time is over nothing is sent, and the message has the verb, its timeout and the parameter."""
     source = Counting()
-    with pytest.raises(TimedOut, match=r"waits did not end within the 0s that it was given; allow more with timeout="):
+    with pytest.raises(TimedOut, match=r"waits did not finish within its timeout of 0s; pass a longer timeout="):
         within(source, 0, verb="waits").sql("SELECT 1")
     assert source.asked == 0
 
 
 def test_an_inner_limit_is_never_longer_than_the_outer_one() -> None:
-    """A verb that calls another one keeps to its own time."""
+    """A verb that calls another one keeps its own time limit."""
     with time_limit(5), time_limit(60):
         assert seconds_left(120) <= 5
     with time_limit(60), time_limit(5):

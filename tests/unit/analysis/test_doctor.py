@@ -1,4 +1,4 @@
-"""The parts of the doctor that need no rows: messages, ranks, words, the card."""
+"""The parts of the doctor that need no rows: messages, ranks, text, the card."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def made(*findings: Finding, not_checked: tuple[CheckGap, ...] = ()) -> Diagnosi
     ],
 )
 def test_messages_of_one_kind_become_equal(message: str, kind: str) -> None:
-    """Ids, numbers and quoted words go, codes and words stay."""
+    """Ids, numbers and quoted text are removed, codes and other text stay."""
     assert normalize(message) == kind
 
 
 def test_one_word_more_is_another_kind() -> None:
-    """What differs in a word stays apart, and is counted."""
+    """Messages that differ in one term stay apart, and are counted."""
     assert (
         summarize_messages(["no bed 4 free", "no bed 5 free", "no cot 4 free"])
         == "2 × no bed # free; 1 × no cot 4 free"
@@ -78,13 +78,13 @@ def test_one_word_more_is_another_kind() -> None:
 
 
 def test_what_all_of_them_say_is_shown_as_it_is() -> None:
-    """Only where messages differ do "#" and "…" stand for what differs."""
+    """Only if messages differ do "#" and "…" replace the different parts."""
     assert summarize_messages(["KeyError('K99')"] * 3) == "KeyError('K99')"
     assert summarize_messages(["KeyError('K99')", "KeyError('K17')"]) == "KeyError(“…”)"
 
 
 def test_long_lists_of_ids_are_those_of_the_finding() -> None:
-    """A few stand in the line; more are taken from the row that the finding has got."""
+    """A few ids are in the suggested code; more are taken from the finding's row."""
     many = tuple(f"inv_{n}" for n in range(4))
     told = made(finding(summary="few"), finding(summary="many", ids=many, suggested=(plan_call("resume", many),)))
     (row,) = told.findings[told.findings["summary"] == "many"].to_dict("records")
@@ -94,7 +94,7 @@ def test_long_lists_of_ids_are_those_of_the_finding() -> None:
 
 
 def test_rank_is_severity_then_who_suffers_then_age() -> None:
-    """The worst comes first."""
+    """The worst is first."""
     old, new = NOW - timedelta(hours=1), NOW
     order = (
         finding(Severity.CRITICAL, summary="many", count=2, blocked=Blocked(("a",), 7)),
@@ -108,7 +108,7 @@ def test_rank_is_severity_then_who_suffers_then_age() -> None:
 
 
 def test_verdict() -> None:
-    """What was not checked decides, unless it does not apply; else the worst finding, which always stands beside it."""
+    """A gap in the checks decides, unless it does not apply; otherwise the worst finding, which is always shown too."""
     gone = CheckGap("paused", "paused ones", "took too long", applies=True)
     alien = replace(gone, applies=False)
     worst, bad, known = finding(Severity.CRITICAL), finding(), finding(Severity.NOTE)
@@ -128,7 +128,7 @@ def test_verdict() -> None:
 
 
 def test_headline_says_both() -> None:
-    """An incomplete diagnosis names what it found beside the verdict, in repr, text and card."""
+    """An incomplete diagnosis has its worst finding beside the verdict, in repr, text and card."""
     gone = CheckGap("paused", "paused ones", "took too long", applies=True)
     told = made(finding(Severity.CRITICAL), finding(Severity.CRITICAL), not_checked=(gone,))
     for text in (repr(told), str(told), told._repr_html_()):
@@ -136,7 +136,7 @@ def test_headline_says_both() -> None:
 
 
 def test_card_and_text_hold_everything_and_escape_it() -> None:
-    """What came from the cluster is text; the code to paste is there; what was not checked is said, too."""
+    """Text from the cluster is escaped; the code to paste is there; checks that did not run are listed, too."""
     gone = CheckGap("deadlocks", "circles", HOSTILE, applies=True)
     worst = finding(Severity.CRITICAL, summary=HOSTILE, suggested=(why_call(HOSTILE),))
     told = made(worst, not_checked=(gone,))
@@ -153,17 +153,17 @@ def test_card_and_text_hold_everything_and_escape_it() -> None:
 
 
 def test_repr_is_one_line() -> None:
-    """A repr says where, and what was found."""
+    """A repr names the cluster and the findings."""
     assert repr(made(finding())) == ("<Diagnosis of prod, restate 1.7.12, 2026-11-25 03:00:00 UTC: 1 warning>")
 
 
 def test_a_terminal_shows_the_findings() -> None:
-    """IPython, and a notebook that is executed in a terminal, print what print() does."""
+    """IPython, and a notebook that is executed in a terminal, print the same as print()."""
     assert pretty(made(finding())) == str(made(finding()))
 
 
 def test_frames_keep_their_columns_without_rows() -> None:
-    """Who filters an empty diagnosis gets no KeyError."""
+    """Filtering an empty diagnosis raises no KeyError."""
     frame = made().findings
     assert list(frame.columns)[:4] == ["severity", "check", "summary", "since"]
     assert str(frame["since"].dtype) == "datetime64[ms, UTC]"
@@ -177,7 +177,7 @@ def test_every_check_says_what_it_looks_at() -> None:
 
 
 def test_every_statement_of_a_check_says_what_it_needs() -> None:
-    """The files of the checks have the heads of the named questions."""
+    """The files of the checks have the same heads as the named questions."""
     folder = files("restate_lab.analysis").joinpath("doctor", "sql")
     variants = [parse_variant(each.name, each.read_text("utf-8")) for each in folder.iterdir()]
     assert len(variants) > 10
@@ -188,7 +188,7 @@ def test_every_statement_of_a_check_says_what_it_needs() -> None:
 
 
 def test_every_threshold_can_be_given() -> None:
-    """Each takes a value of its kind."""
+    """Each threshold takes a value of its type."""
     for each in fields(Thresholds):
         usual = getattr(Thresholds(), each.name)
         value = "5m" if isinstance(usual, timedelta) else type(usual)(7)

@@ -1,4 +1,4 @@
-"""The doctor on rows made for it: what no demo plants, and what no server shows on demand."""
+"""The doctor on made rows: faults that no demo has, and that no server shows on demand."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from restate_lab.analysis.doctor import census as census_module, doctor
+from restate_lab.analysis.doctor.checks import CHECKS
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.doctor.thresholds import Thresholds
 from restate_lab.errors import ArgumentError, QueryRefused, TimedOut
@@ -54,7 +55,7 @@ def ended(id_: str, seconds: float, *, handler: str = "run", failure: str | None
 
 
 def test_a_step_without_a_name_is_reported() -> None:
-    """A step needs no name, and a key may be empty: both are reported as they are."""
+    """A step needs no name, and a key may be empty: both are reported unchanged."""
     source = SampleRows(
         sys_invocation_status=[invocation(A, **waiting_columns(1)), invocation(B, **waiting_columns(1))],
         sys_journal=[
@@ -68,7 +69,7 @@ def test_a_step_without_a_name_is_reported() -> None:
 
 
 def test_suspended_on_its_own_run_on_rows_made_for_it() -> None:
-    """No server shows it on demand (server issue 5196): of made rows only who waits for a Run is told, as critical."""
+    """No server shows it on demand (server issue 5196): of made rows only a wait for a Run is reported, as critical."""
     source = SampleRows(
         sys_invocation_status=[
             invocation(A, **waiting_columns(2)),
@@ -85,23 +86,23 @@ def test_suspended_on_its_own_run_on_rows_made_for_it() -> None:
     rows = {row["severity"]: row for row in found(diagnosis, "suspended_on_run")}
     assert rows["critical"]["ids"] == [A]
     assert rows["critical"]["suggested_code"].startswith('rl.plan(lab, "resume"')
-    # Who also sleeps may still be woken.
+    # An invocation that also sleeps may still wake up.
     assert rows["warning"]["ids"] == [C]
     assert set(diagnosis.findings["check"]) == {"suspended_on_run"}
 
 
 def test_an_empty_source_is_healthy_and_says_what_was_checked() -> None:
-    """Nothing found, everything checked."""
+    """No findings, and every check ran."""
     diagnosis = diagnose(SampleRows())
     assert diagnosis.verdict == "healthy"
     assert "deadlocks" in set(diagnosis.checked["check"])
-    assert "invocations that wait for each other in a circle" in str(diagnosis)
+    assert "invocations that wait for each other in a cycle" in str(diagnosis)
     assert list(diagnosis.not_checked["check"]) == ["blocked_queues"]
     assert not diagnosis.not_checked["applies"].any()
 
 
 def test_a_missing_table_is_no_health() -> None:
-    """What lacks a table is not checked, and the verdict is incomplete."""
+    """A check without its table does not run, and the verdict is incomplete."""
     diagnosis = diagnose(SampleRows(without=("sys_deployment",)))
     assert diagnosis.verdict == "incomplete"
     missing = diagnosis.not_checked.set_index("check")["reason"]
@@ -110,7 +111,7 @@ def test_a_missing_table_is_no_health() -> None:
 
 
 class Failing(SampleRows):
-    """Raises an error for statements that hold a text."""
+    """Raises an error for statements that contain a text."""
 
     def __init__(self, text: str, error: Exception, **tables: Any) -> None:
         super().__init__(**tables)
@@ -125,7 +126,7 @@ class Failing(SampleRows):
 
 @pytest.mark.parametrize("error", [TimedOut("took too long"), QueryRefused("no memory", status=500)])
 def test_a_failing_read_is_no_health_and_is_not_repeated(error: Exception) -> None:
-    """Every check that needs the census stands as not checked, with its reason; it was sent once."""
+    """Every check that needs the census is listed as not checked, with its reason; it was sent once."""
     source = Failing("longest_journal", error)
     diagnosis = diagnose(source)
     assert diagnosis.verdict == "incomplete"
@@ -137,23 +138,23 @@ def test_a_failing_read_is_no_health_and_is_not_repeated(error: Exception) -> No
 
 
 def test_a_mistake_in_a_check_surfaces() -> None:
-    """Only what restate_lab raises on purpose becomes a reason."""
+    """Only deliberate errors of restate_lab become a reason."""
     with pytest.raises(ZeroDivisionError):
         diagnose(Failing("longest_journal", ZeroDivisionError()))
 
 
 def test_a_timeout_that_is_over_is_no_health() -> None:
-    """Nothing is sent any more, and every check says so."""
+    """Nothing more is sent, and every check reports that."""
     source = SampleRows()
     diagnosis = diagnose(source, timeout="0s")
     assert diagnosis.verdict == "incomplete"
     reasons = diagnosis.not_checked[diagnosis.not_checked["applies"]]["reason"]
-    assert set(reasons) == {"the timeout of 0s was used up"}
+    assert set(reasons) == {"the timeout of 0s is over"}
     assert source.asked == []
 
 
 def test_not_all_of_it_is_no_health() -> None:
-    """Where a limit left something out, that is said, and the verdict is incomplete."""
+    """If a limit excluded rows, the reason states that, and the verdict is incomplete."""
     source = SampleRows(
         sys_invocation_status=[invocation(sample_id(number), **waiting_columns(1)) for number in range(3)],
         sys_journal=[
@@ -164,18 +165,18 @@ def test_not_all_of_it_is_no_health() -> None:
     assert diagnose(source).verdict == "healthy"
     diagnosis = diagnose(source, thresholds={"waits": 2})
     assert diagnosis.verdict == "incomplete"
-    assert "in part" in diagnosis.not_checked.set_index("check")["reason"]["deadlocks"]
+    assert "incomplete: " in diagnosis.not_checked.set_index("check")["reason"]["deadlocks"]
 
 
 def test_the_same_statement_is_sent_once() -> None:
-    """Checks share what they read."""
+    """Checks share their reads."""
     source = SampleRows(sys_invocation_status=[invocation(A, **waiting_columns(signals=(17,)))])
     diagnose(source)
     assert len(source.asked) == len(set(source.asked))
 
 
 def many_kinds() -> dict[str, list[dict[str, Any]]]:
-    """Return rows of every kind that is looked at one by one: suspended, paused, failed, and slow ones."""
+    """Return rows of every kind that is read one by one: suspended, paused, failed, and slow ones."""
     failed = [ended(sample_id(number), 1, failure="[402] declined") for number in range(10, 14)]
     slow = [ended(sample_id(number), 8, handler="slow") for number in range(20, 26)]
     quick = [ended(sample_id(number), 0.1, handler=f"quick{number}") for number in range(30, 33)]
@@ -195,7 +196,7 @@ def causes(diagnosis: Diagnosis) -> dict[str, set[str]]:
 
 
 def test_what_is_looked_at_one_by_one_costs_one_scan() -> None:
-    """Beside the census one scan of the status table brings all kinds; the rest is read by id."""
+    """Besides the census, one scan of the status table returns all kinds; the rest is read by id."""
     source = SampleRows(**many_kinds())
     assert set(causes(diagnose(source))) == {"terminal_failures", "slow_handlers", "paused", "suspended_on_run"}
     scans = [each for each in source.asked if "FROM sys_invocation_status" in each and "id IN" not in each]
@@ -203,7 +204,7 @@ def test_what_is_looked_at_one_by_one_costs_one_scan() -> None:
 
 
 def test_many_of_a_kind_are_read_on_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there are too many for one scan, or suddenly more than counted, the same is found by single ones."""
+    """If there are too many for one scan, or suddenly more than counted, single reads find the same."""
     expected = causes(diagnose(SampleRows(**many_kinds())))
     assert expected["suspended_on_run"] == {sample_id(number) for number in range(50, 53)}
     for name, value in (("MAX_ROWS", 2), ("MAX_PAUSED", 2), ("_SURPLUS", -4)):
@@ -213,7 +214,7 @@ def test_many_of_a_kind_are_read_on_their_own(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_paused_ones_are_told_apart_by_what_they_say() -> None:
-    """Two reasons in one step are two findings; more kinds of words than anybody reads are one."""
+    """Two reasons in one step are two findings; more kinds of messages than a person reads are one finding."""
 
     def paused(*messages: str) -> list[set[str]]:
         ids = [sample_id(number) for number in range(len(messages))]
@@ -238,7 +239,7 @@ def test_paused_ones_are_told_apart_by_what_they_say() -> None:
 
 
 def test_what_was_ended_by_hand_leaves_no_evidence_to_keep() -> None:
-    """Only failures are counted among what expires soon, not those that somebody cancelled."""
+    """Only failures count among the invocations that expire soon, not cancelled ones."""
     soon = {"completion_retention": timedelta(minutes=20), "journal_retention": timedelta(minutes=20)}
     rows = [
         {**ended(A, 1, failure="[402] declined"), **soon},
@@ -251,7 +252,7 @@ def test_what_was_ended_by_hand_leaves_no_evidence_to_keep() -> None:
 
 
 def test_first_attempts_are_no_storm() -> None:
-    """A few attempts within seconds, or two of them, are a note; the same after a while is told."""
+    """A few attempts within seconds, or two of them, are a note; the same after a while is a finding."""
     young = {"modified_at": NOW - timedelta(seconds=2)}
     state = [retrying(A, 4, "RT0007", "down")]
     blip = diagnose(SampleRows(sys_invocation_status=[invocation(A, "invoked", **young)], sys_invocation_state=state))
@@ -264,7 +265,7 @@ def test_first_attempts_are_no_storm() -> None:
 
 
 def test_messages_that_differ_in_ids_are_one_storm() -> None:
-    """Sixty messages with their own numbers are one finding that says one message, with all sixty ids."""
+    """Sixty messages with their own numbers are one finding that shows one message, with all sixty ids."""
     ids = [sample_id(number) for number in range(60)]
     source = SampleRows(
         sys_invocation_status=[invocation(id_, "invoked") for id_ in ids],
@@ -279,7 +280,7 @@ def test_messages_that_differ_in_ids_are_one_storm() -> None:
 
 
 def test_a_caller_makes_it_critical_and_is_not_blamed() -> None:
-    """Who waits for the one that retries stands behind it, and is no cause of its own."""
+    """The callers of a retrying invocation are listed as blocked by it, and are not causes themselves."""
     source = SampleRows(
         sys_invocation_status=[
             invocation(A, "invoked", invoked_by_id=B),
@@ -300,7 +301,7 @@ def test_a_caller_makes_it_critical_and_is_not_blamed() -> None:
 
 
 def test_a_finding_names_what_it_blocks_and_its_example_blocks_something() -> None:
-    """The next step explains the invocation for which others wait, and the text has their number and handlers."""
+    """The next step explains an invocation that blocks others, and the text has their number and handlers."""
     source = SampleRows(
         sys_invocation_status=[
             *(invocation(each, "invoked") for each in (C, A)),
@@ -318,7 +319,7 @@ def test_a_finding_names_what_it_blocks_and_its_example_blocks_something() -> No
 
 
 def test_a_queue_behind_somebody_who_retries_is_the_retriers() -> None:
-    """A holder waits for a callee that nobody answers: the deployment is the cause, not the key."""
+    """A holder waits for a callee whose deployment does not respond: the deployment is the cause, not the key."""
     queue = [sample_id(number) for number in range(10, 50)]
     source = SampleRows(
         sys_invocation_status=[
@@ -337,7 +338,7 @@ def test_a_queue_behind_somebody_who_retries_is_the_retriers() -> None:
     (cause,) = causes.to_dict("records")
     assert (cause["check"], cause["ids"], cause["affected"]) == ("unreachable_deployments", [A], 42)
     assert "http://gone" in cause["summary"]
-    # It is no service's latest revision any more.
+    # It is not the latest revision of any service any more.
     assert cause["suggested_code"] == f'rl.move_to(lab, ["{A}"], deployment="latest")'
 
 
@@ -357,7 +358,7 @@ def test_a_queue_behind_somebody_who_retries_is_the_retriers() -> None:
 def test_a_key_is_judged_by_its_queue_and_whether_its_holder_moves(
     waited: timedelta, queue: int, status: str, severity: str
 ) -> None:
-    """A queue behind somebody who only waits is bad sooner than one behind somebody who works."""
+    """A queue behind a holder that only waits is bad sooner than one behind a holder that works."""
     ids = [sample_id(number) for number in range(10, 10 + queue)]
     raw = "invoked" if status == "running" else status
     source = SampleRows(
@@ -375,7 +376,7 @@ def test_a_key_is_judged_by_its_queue_and_whether_its_holder_moves(
 
 
 def test_who_waits_for_the_same_promise_is_the_same_cause() -> None:
-    """A queue behind a question to a workflow is told with the workflow's own run, not with others of that promise."""
+    """A queue behind a question to a workflow is reported with the workflow's own run, not with other workflows."""
     queue = [sample_id(number) for number in range(10, 14)]
     promise = {"target_service_name": "Flow", **waiting_columns(1)}
     source = SampleRows(
@@ -400,7 +401,7 @@ def test_who_waits_for_the_same_promise_is_the_same_cause() -> None:
 
 
 def test_an_awakeable_is_forgotten_by_age_or_by_proportion() -> None:
-    """An hour is long for everybody; minutes are where twenty others took moments; a timeout ends the wait."""
+    """An hour is always too long; minutes are if twenty others took seconds; a timeout ends the wait."""
 
     def severity(age: timedelta, *others: dict[str, Any], **columns: Any) -> str:
         one = invocation(A, **{**waiting_columns(signals=(17,)), **columns, "modified_at": NOW - age})
@@ -417,7 +418,7 @@ def test_an_awakeable_is_forgotten_by_age_or_by_proportion() -> None:
 
 
 def test_each_handler_s_awakeables_have_their_own_limit() -> None:
-    """One finding for those of a handler that are forgotten, one for the others, each judged by its own handler."""
+    """One finding for a handler's forgotten awakeables, one for the others, each judged by its own handler."""
     limits, took = Thresholds(), {"quick": (20, 0.5), "slow": (20, 4.0), "rare": (19, 0.5)}
     ends = [
         ended(sample_id(100 * at + number), seconds, handler=handler)
@@ -453,7 +454,7 @@ def test_paused_by_hand_is_somebody_s_decision() -> None:
 
 
 def test_failures_are_told_by_kind_rate_and_cause() -> None:
-    """Three alike at a tenth of the ends are a warning; a caller that passes one on stands behind it."""
+    """Three alike at a tenth of the ends are a warning; a caller that passes one on is listed as blocked by it."""
     failed = [
         {**ended(sample_id(number), 1, failure=f"[402] card of order ord-{number} declined"), "invoked_by_id": caller}
         for number, caller in ((10, sample_id(20)), (11, None), (12, None))
@@ -470,7 +471,7 @@ def test_failures_are_told_by_kind_rate_and_cause() -> None:
 
 
 def test_killed_and_cancelled_ones_did_not_fail() -> None:
-    """Whoever ended them meant it: alone they are nothing, and they are in no share."""
+    """They were ended on purpose: alone they are not a finding, and they are not part of any share."""
     rows = [
         ended(sample_id(number), 1, failure=f"[409] {'killed' if number % 2 else 'cancelled'}") for number in range(30)
     ]
@@ -482,7 +483,7 @@ def test_killed_and_cancelled_ones_did_not_fail() -> None:
 
 
 def test_a_sleeping_handler_is_not_slow() -> None:
-    """Time that is not spent in steps of its own (sleeps, waits for others) says nothing about a handler."""
+    """Time outside of a handler's own steps (sleeps, waits for others) does not make it slow."""
     status = [
         *(ended(sample_id(number), 8, handler="sleeps") for number in range(5)),
         *(ended(sample_id(number), 8, handler="renders") for number in range(10, 15)),
@@ -498,7 +499,7 @@ def test_a_sleeping_handler_is_not_slow() -> None:
 
 
 def ran(number: int, seconds: float) -> list[dict[str, Any]]:
-    """Return the journal of an invocation with one step that took so long."""
+    """Return the journal of an invocation with one step of this duration."""
     begun = NOW - timedelta(minutes=5)
     lite = json.dumps({"Notification": {"id": {"CompletionId": 1}}})
     done = {"id": sample_id(number), "index": 2, "entry_type": "Notification: Run", "entry_lite_json": lite}
@@ -509,7 +510,7 @@ def ran(number: int, seconds: float) -> list[dict[str, Any]]:
 
 
 def test_old_protocols_and_older_sdks_are_notes() -> None:
-    """A deployment is behind by its protocol, or by an SDK that others have a newer one of."""
+    """A deployment is behind by its protocol, or by an SDK that is older than another one's."""
     deployments = [
         {"id": "dp_1", "endpoint": "http://old", "max_service_protocol_version": 3},
         {"id": "dp_2", "endpoint": "http://older-sdk", "max_service_protocol_version": 6},
@@ -555,7 +556,7 @@ def test_wrong_names_say_the_nearest() -> None:
 
 
 def test_checks_can_be_chosen() -> None:
-    """Only those run, and the text says how many did not."""
+    """Only the chosen checks run, and the text has the number of the others."""
     diagnosis = diagnose(SampleRows(), checks="deadlocks")
     assert list(diagnosis.checked["check"]) == ["deadlocks"]
-    assert "22 others not selected" in str(diagnosis)
+    assert f"{len(CHECKS) - 1} others not selected" in str(diagnosis)

@@ -1,4 +1,4 @@
-"""The doctor and ``retry_storm`` on rows whose steps have data in their names, and on ones that failed once."""
+"""The doctor and ``retry_storm`` on rows with data in the names of steps, and on rows that failed once."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def storms(made: SampleRows, check: str = "retry_storms") -> list[dict[Any, Any]
 
 
 def test_a_thousand_cities_are_one_storm() -> None:
-    """Steps that differ in data are one finding with all ids, that lists steps and says one message."""
+    """Steps that differ in data are one finding with all ids, the steps and one message."""
     (storm,) = storms(failing(*(f"get weather City{chr(97 + n % 26)}{n}" for n in range(1_000))))
     assert (storm["severity"], storm["count"], len(set(storm["ids"]))) == ("critical", 1_000, 1_000)
     assert "retry the steps “get weather …” (1,000 steps: “get weather Citya0”, " in storm["summary"]
@@ -65,7 +65,7 @@ def test_a_thousand_cities_are_one_storm() -> None:
 
 
 def test_handlers_codes_and_different_steps_stay_apart() -> None:
-    """Two handlers, two codes and three different steps of one handler are findings of their own."""
+    """Two handlers, two codes and three different steps of one handler are separate findings."""
     cities = ("Denver", "Paris", "Oslo")
     rows = [one(f"get weather {city}", n, handler="a") for n, city in enumerate(cities)]
     rows += [one(f"get weather {city}", 10 + n, handler="b") for n, city in enumerate(cities)]
@@ -77,7 +77,7 @@ def test_handlers_codes_and_different_steps_stay_apart() -> None:
 
 
 def test_more_than_three_different_steps_are_the_handlers() -> None:
-    """One code in four steps that share nothing is one finding; the most frequent step comes first."""
+    """One code in four unrelated steps is one finding; the most frequent step comes first."""
     (row,) = storms(failing("charge card", "send email", "book flight", "pay", "pay", None))
     assert len(row["ids"]) == 6
     assert "retry 5 different steps (“pay”, outside of any step, “book flight” and 2 more)" in row["summary"]
@@ -85,7 +85,7 @@ def test_more_than_three_different_steps_are_the_handlers() -> None:
 
 
 def test_paused_ones_are_grouped_by_pattern() -> None:
-    """Paused in the steps of one pattern is one finding; another message in it is a finding of its own."""
+    """Pauses in the steps of one pattern are one finding; another message is a separate finding."""
     cities = ("Denver", "Paris", "Oslo", "Rome", "Bern", "Kyiv")
     rows = [(sample_id(n), f"get weather {city}", f"no station in {city}") for n, city in enumerate(cities)]
     rows.append((sample_id(9), "get weather Lima", "quota used up"))
@@ -108,7 +108,7 @@ def paused_event(step: str, message: str) -> str:
 
 
 def test_a_slow_step_is_the_sum_of_its_names() -> None:
-    """Time spent in the steps of one pattern counts together."""
+    """Time spent in the steps of one pattern is added up."""
     ids, begun = [sample_id(n) for n in range(10)], NOW - timedelta(minutes=5)
     ended = {"running_at": begun, "completion_result": "success"}
     status = [
@@ -150,7 +150,7 @@ def test_one_failure_before_a_long_wait_is_a_finding(count: int, wait: timedelta
 
 
 def test_a_first_short_back_off_is_no_finding() -> None:
-    """One failure a moment ago with a near attempt is nothing; without progress for a minute it is a note."""
+    """One recent failure with an attempt soon is not a finding; without progress for a minute it is a note."""
     young = [one("first", 1, retry_count=1, next_retry_at=NOW + timedelta(seconds=30))]
     young[0][0]["modified_at"] = NOW - timedelta(seconds=20)
     assert doctor(source(young)).findings.empty
@@ -159,7 +159,7 @@ def test_a_first_short_back_off_is_no_finding() -> None:
 
 
 def test_the_threshold_of_the_wait_can_be_given() -> None:
-    """An operator whose policies wait for long says so."""
+    """An operator with long retry intervals can raise it."""
     made = failing(*["first"] * 9, retry_count=1, next_retry_at=NOW + HALF_A_DAY)
     assert list(doctor(made, thresholds={"next_attempt": "1day"}).findings["severity"]) == ["note"]
 
@@ -183,7 +183,7 @@ def test_retry_storm_sums_up_patterns() -> None:
 
 
 def test_rows_that_differ_in_fixed_steps_are_left_as_they_are() -> None:
-    """Without data in the names the frame itself comes back."""
+    """Without data in the names the same frame is returned."""
     frame = pd.DataFrame(
         {
             **dict.fromkeys(("target_service_name", "target_handler_name", "error_code"), "a"),
@@ -197,7 +197,7 @@ def test_rows_that_differ_in_fixed_steps_are_left_as_they_are() -> None:
 
 
 def test_a_plot_has_one_bar_for_a_pattern() -> None:
-    """Of the question's rows and of rows that nobody has summed up."""
+    """It holds for the question's rows and for rows that are not summed up."""
     made = failing(*(f"get weather {city}" for city in ("Denver", "Paris", "Oslo", "Rome", "Bern", "Kyiv")))
     frame = ask(made, "retry_storm")
     (label,) = draw(plot_retries(frame)).get_yticklabels()
@@ -208,7 +208,7 @@ def test_a_plot_has_one_bar_for_a_pattern() -> None:
 
 
 def test_more_than_are_read_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the invocations that are read one by one, the finding has the count of all, and says what was read."""
+    """Beyond the invocations that are read one by one, the finding has the count of all, and states the limit."""
     for module in (context_module, retries_module):
         monkeypatch.setattr(module, "MAX_ROWS", 20)
     made = failing(*(f"get weather City{chr(97 + n % 26)}{n}" for n in range(200)))

@@ -1,4 +1,4 @@
-"""Filters: what they take, the SQL they make, and that no value ever stands in it."""
+"""Filters: their arguments, their SQL, and the rule that no value is ever part of the SQL."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ EVERY: dict[str, Any] = {
 
 @pytest.mark.parametrize("has_vqueues", [False, True])
 def test_values_enter_by_name_alone(has_vqueues: bool) -> None:
-    """With every filter at once, no value stands in the statement, and it binds as it stands."""
+    """With every filter at once, no value is in the statement, and it binds unchanged."""
     made = statement_of(Filters(**EVERY), now=NOW, has_vqueues=has_vqueues)
     assert "DROP" not in made.sql
     assert bind(made.sql, made.params).count("'''; DROP TABLE x; -- :limit %_'") == 6
@@ -50,7 +50,7 @@ def test_values_enter_by_name_alone(has_vqueues: bool) -> None:
 
 
 def test_the_raw_status_stands_first() -> None:
-    """What the server's scan takes in is the first condition, and by default leaves out what has ended."""
+    """The condition that the server's scan uses is the first one, and by default it excludes ended invocations."""
     assert "WHERE s.status <> 'completed')" in statement_of(Filters(), now=NOW, has_vqueues=False).sql
     made = statement_of(Filters(status=("running", "killed")), now=NOW, has_vqueues=False)
     assert "WHERE s.status IN :raw_status" in made.sql
@@ -60,7 +60,7 @@ def test_the_raw_status_stands_first() -> None:
 
 
 def test_events_are_read_only_where_a_failure_is_asked_for() -> None:
-    """The journal's events, which cost a scan, are joined for a text or an error code, and else not."""
+    """The journal's events, which require a scan, are joined only for a text or an error code."""
     assert "sys_journal_events" not in statement_of(Filters(retries=3), now=NOW, has_vqueues=True).sql
     assert "sys_journal_events" in statement_of(Filters(text="x"), now=NOW, has_vqueues=True).sql
 
@@ -68,9 +68,9 @@ def test_events_are_read_only_where_a_failure_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"status": "completed"}, "no status 'completed'"),
-        ({"status": ["all", "paused"]}, "and others"),
-        ({"id": "inv_1"}, "no invocation id"),
+        ({"status": "completed"}, "unknown status 'completed'"),
+        ({"status": ["all", "paused"]}, "and other names"),
+        ({"id": "inv_1"}, "not an invocation id"),
         ({"age": "soon"}, "age is 'soon'"),
         ({"since": "2026-11-25T03:00:00"}, "without a zone"),
         ({"retries": "10"}, "retries is '10'"),
@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_said(wrong: dict[str, Any], said: str) -> None:
 
 
 def test_changed_gives_the_same_filters() -> None:
-    """``changed`` has what differs from the defaults, as keyword arguments that give the same filters."""
+    """``changed`` has the differences to the defaults, as keyword arguments that give the same filters."""
     filters = Filters(**EVERY)
     assert Filters(**filters.changed) == filters
     assert Filters().changed == {}

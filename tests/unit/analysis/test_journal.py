@@ -1,4 +1,4 @@
-"""Journals from a source that is made up: bounds, circles, what a source lacks, and how two journals are aligned."""
+"""Journals from a made source: bounds, circles, missing tables, and the alignment of two journals."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def call(index: int, callee: int) -> dict[str, Any]:
 
 
 class Made(RowSource):
-    """A source of rows as they are given: journals by number, events, and how the invocations are."""
+    """A source of given rows: journals by number, events, and the statuses of the invocations."""
 
     name, version, features, now = "made", "9.9.9", {}, NOON
 
@@ -84,7 +84,7 @@ def event(**more: Any) -> dict[str, Any]:
 
 
 def test_calls_in_a_circle_end() -> None:
-    """Each invocation appears once, however deep the reading, also when it calls itself or its caller."""
+    """Each invocation appears once, however deep the reading, also if it calls itself or its caller."""
     source = Made({1: [call(0, 2), call(1, 1)], 2: [call(0, 1), call(1, 3)], 3: [call(0, 2)]})
     frame = journal(source, id_of(1), depth=50)
     assert frame["invocation_id"].tolist() == [id_of(number) for number in (1, 2, 2, 3, 1)]
@@ -93,7 +93,7 @@ def test_calls_in_a_circle_end() -> None:
 
 
 def test_a_level_of_large_journals_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Callees whose journals are too long together are left out, which is said."""
+    """Callees whose journals are too long in total are excluded, and a warning reports this."""
     monkeypatch.setattr("restate_lab.analysis.journal._MOST_ENTRIES", 4)
     source = Made(
         {1: [call(0, 2), call(1, 3), call(2, 4)]} | {n: [command(i, "Run") for i in range(3)] for n in (2, 3, 4)}
@@ -111,7 +111,7 @@ def test_callees_without_a_row_are_no_error() -> None:
 
 
 def test_what_a_source_lacks_is_not_known() -> None:
-    """Without events retries are unknown and not 0; without a length sizes are; neither is asked for."""
+    """Without events retries are unknown and not 0; without a length sizes are; neither is read."""
     source = Made({1: [command(0, "Input"), command(1, "Run", completion_id=1)]}, columns=["sys_journal.id"])
     frame = journal(source, id_of(1))
     assert frame["retries"].isna().all()
@@ -119,7 +119,7 @@ def test_what_a_source_lacks_is_not_known() -> None:
 
 
 def test_payloads_are_not_read_unless_asked_for() -> None:
-    """Structure comes from entry_lite_json alone; failures of a very large journal stay unread."""
+    """Structure comes from entry_lite_json alone; failures of a very large journal are not read."""
     reply = {"Notification": {"ty": {"Completion": "Run"}, "id": {"CompletionId": 1}, "result": "Failure"}}
     failed = [command(0, "Run", completion_id=1), row(1, "Notification: Run", reply)]
     for rows, reads in (([command(0, "Input")], 0), (failed, 1), ([failed[0] | {"size": 1 << 30}, failed[1]], 0)):
@@ -136,7 +136,7 @@ def test_payloads_are_not_read_unless_asked_for() -> None:
 
 
 def test_attrs_hold_json_and_the_frame_can_be_stored(tmp_path: Any) -> None:
-    """A frame goes to Parquet with its attrs; so do those of an empty journal and of a comparison."""
+    """A frame can be saved as Parquet with its attrs; so can those of an empty journal and of a comparison."""
     source = Made({1: [command(0, "Input"), command(1, "Run", "a", completion_id=1)], 2: []})
     for frame in (journal(source, id_of(1)), journal(source, id_of(2)), journal_diff(source, id_of(1), id_of(2))):
         json.dumps(frame.attrs)
@@ -153,7 +153,7 @@ def test_columns_and_types_do_not_depend_on_the_rows() -> None:
 
 
 def test_wrong_arguments_send_nothing() -> None:
-    """A malformed id, depth or limit is refused before anything is asked; an unknown id is not found."""
+    """A malformed id, depth or limit is refused before anything is sent; an unknown id is not found."""
     source = Made({})
     for wrong in ("inv_1short", "dp_1" + "0" * 33, id_of(1).upper(), "inv_1" + "z" * 33, None):
         with pytest.raises(ArgumentError):
@@ -172,12 +172,12 @@ def test_wrong_arguments_send_nothing() -> None:
     [
         ({"status": "pending"}, "it is pending"),
         ({"ended": True, "status": "succeeded", "journal_retention": timedelta(0)}, "not retained"),
-        ({"ended": True, "journal_retention": timedelta(hours=1), "completed_at": NOON - timedelta(days=1)}, "is over"),
+        ({"ended": True, "journal_retention": timedelta(hours=1), "completed_at": NOON - timedelta(days=1)}, "passed"),
         ({"ended": True, "journal_retention": timedelta(days=7), "completed_at": NOON - timedelta(days=1)}, "purged"),
     ],
 )
 def test_an_empty_journal_says_why(head: dict[str, Any], said: str) -> None:
-    """Not begun, not retained, retention over, purged: attrs has the words."""
+    """Not begun, not retained, retention over, purged: attrs has the text."""
     assert said in journal(Made({1: []}, **head), id_of(1)).attrs["note"]
 
 
@@ -203,7 +203,7 @@ def records(names: list[str]) -> list[dict[str, Any]]:
 
 
 def test_calls_are_aligned_by_handler_whatever_the_key() -> None:
-    """Two orders of different products do the same; what is carried counts only with payloads."""
+    """Two orders of different products are aligned; their data is compared only with payloads."""
     a, b = records([""]), records([""])
     a[0] |= {"callee_target": "Stock/mug/reserve"}
     b[0] |= {"callee_target": "Stock/a/b/reserve"}
@@ -212,14 +212,14 @@ def test_calls_are_aligned_by_handler_whatever_the_key() -> None:
     a[0] |= {"payload": 1}
     b[0] |= {"payload": 2}
     (row,) = _diff_rows(a, b)
-    assert row["difference"] == "carries something else"
+    assert row["difference"] == "different payloads"
 
 
 def test_different_inputs_are_no_divergence() -> None:
-    """A good and a bad run have their own inputs, as a rule; where they part is behind."""
+    """A good and a bad run usually have their own inputs; the divergence is later."""
     rows = {1: [input_("1"), command(1, "Run", "x")], 2: [input_("2"), command(1, "Sleep")]}
     frame = journal_diff(Made(rows), id_of(1), id_of(2), payloads=True)
-    assert frame["difference"].tolist() == ["carries something else", "only in a", "only in b"]
+    assert frame["difference"].tolist() == ["different payloads", "only in a", "only in b"]
     assert frame["divergence"].tolist() == [False, True, False]
 
 
@@ -229,16 +229,16 @@ def input_(payload: str) -> dict[str, Any]:
 
 
 def test_the_largest_difference_in_time_is_named() -> None:
-    """The summary says which entry took how long in either, if anybody would notice."""
+    """The summary names the entry and both durations, if the difference is noticeable."""
     quick = {"Notification": {"ty": {"Completion": "Run"}, "id": {"CompletionId": 1}, "result": "Success"}}
     rows = {n: [command(0, "Run", "x", completion_id=1), row(n, "Notification: Run", quick)] for n in (1, 9)}
     summary = journal_diff(Made(rows), id_of(1), id_of(9)).attrs["summary"]
-    assert "The largest difference in time is Run 'x': 1s in a, 9s in b." in summary
+    assert "The largest difference in duration is at Run 'x': 1s in a, 9s in b." in summary
 
 
 def test_without_a_mismatch_a_second_invocation_is_needed() -> None:
-    """Alone, a journal can only be compared with what its own error says."""
-    with pytest.raises(ArgumentError, match="name another invocation as b"):
+    """A single journal can only be compared with its own error."""
+    with pytest.raises(ArgumentError, match="pass a second invocation"):
         journal_diff(Made({1: [command(0, "Input")]}), id_of(1))
 
 
@@ -250,7 +250,7 @@ def mismatch(message: str, **more: Any) -> Any:
 
 
 def test_a_mismatch_is_read_from_fields_first_and_words_second() -> None:
-    """Where an event has no fields, the words of its message tell where, what was and what is."""
+    """If an event has no fields, the text of its message gives the index, the recorded entry and the new one."""
     words = (
         "recorded the following: 'run' (index '2')\n - The execution attempts to perform the following: 'one way call'"
     )
@@ -264,6 +264,6 @@ def test_a_mismatch_is_read_from_fields_first_and_words_second() -> None:
 
 @given(st.text() | st.lists(st.sampled_from([*"'\n(): !=", "recorded", "attempts to perform", "index"])).map("".join))
 def test_no_message_breaks_the_explanation(message: str) -> None:
-    """A mismatch in other words is still explained, with less in it."""
+    """A mismatch with another text is still explained, in less detail."""
     source = Made({1: [command(0, "Input")]}, events=[event(message=message or "?", code="RT0016")])
     assert "RT0016" in journal_diff(source, id_of(1)).attrs["summary"]

@@ -1,4 +1,4 @@
-"""The rows of a journal as they are drawn: how each entry stands, where its bar is, and what the card shows of it."""
+"""The rows of a journal as they are drawn: the state of each entry, the place of its bar, and its text in the card."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def attempts(status: str = "backing-off", **more: Any) -> dict[str, Any]:
 
 
 def failing_journal(status: str = "backing-off", **more: Any) -> pd.DataFrame:
-    """Return two entries that are done and an open one, at which the attempts fail."""
+    """Return two entries that are done and an open one with failing attempts."""
     frame = journal(list("abc"), retries=pd.array([0, 0, 1], dtype="Int64"), last_error=[None, None, "boom <b>"])
     frame.attrs |= {"read_at": READ.isoformat(), "status": status, "invocations": {ID: attempts(status, **more)}}
     return frame
@@ -50,7 +50,7 @@ def test_an_open_entry_whose_attempts_fail_is_failing(status: str) -> None:
 
 
 def test_code_that_fails_between_entries_has_a_row() -> None:
-    """Where every entry is done, or the server names another command, the failure is a row of its own."""
+    """If every entry is done, or the server names another command, the failure is a separate row."""
     done = failing_journal().assign(status="done", open=False)
     (*_, row) = journal_bars(done).rows
     assert (row.entry_type, row.label, row.outcome) == ("Handler", "code after entry 2", "retrying")
@@ -60,7 +60,7 @@ def test_code_that_fails_between_entries_has_a_row() -> None:
 
 
 def test_outcomes_of_entries_that_have_ended() -> None:
-    """What failed has its error; what was abandoned has no result; a call without its callee's journal can expand."""
+    """A failed entry has its error; an abandoned one has no result; a call without its callee's journal can expand."""
     frame = journal(list("abcd"), status=["failed", "abandoned", None, "done"], open=False, entry_type="Call")
     bars = journal_bars(frame.assign(failure=["no", None, None, None], callee=[None, None, None, "inv_b"]))
     assert outcomes(bars) == ["failed", "pending", "pending", "done"]
@@ -70,7 +70,7 @@ def test_outcomes_of_entries_that_have_ended() -> None:
 
 @pytest.mark.parametrize("kind", SCALES)
 def test_every_scale_keeps_the_order_of_time(kind: str) -> None:
-    """Positions grow from 0 to now, and what is still to come is right of now."""
+    """Positions grow from 0 to now, and future times are right of now."""
     bars = journal_bars(failing_journal())
     scale = time_scale(bars, kind)  # type: ignore[arg-type]
     places = [scale.position(START + timedelta(milliseconds=ms)) for ms in (0, 1, 900, 1_000, 1_900, 2_000, 100_000)]
@@ -127,7 +127,7 @@ def test_the_card_draws_the_failing_entry() -> None:
 
 
 def test_rows_of_a_callee_are_folded_below_the_call() -> None:
-    """They are open where one of them did not succeed."""
+    """They are open if one of them did not succeed."""
     frame = journal(
         list("abc"), depth=[1, 2, 2], invocation_id=[ID, "inv_b", "inv_b"], entry_type=["Call", "Run", "Run"]
     )
@@ -141,14 +141,14 @@ def test_rows_of_a_callee_are_folded_below_the_call() -> None:
 
 @pytest.mark.parametrize("ground", ["#ffffff", "#111111"])
 def test_outcomes_are_visible_on_light_and_dark(ground: str) -> None:
-    """Each color has the contrast that WCAG asks of graphics."""
+    """Each color has the contrast that WCAG requires for graphics."""
     assert {name: contrast(each.colour, ground) >= 3 for name, each in OUTCOMES.items()} == dict.fromkeys(
         OUTCOMES, True
     )
 
 
 def test_an_empty_journal_says_why() -> None:
-    """The card has the reason that the frame has."""
+    """The card has the same reason as the frame."""
     frame = journal([])
     frame.attrs["note"] = "its journal was purged"
     assert "There is no journal: its journal was purged." in journal_html(frame)

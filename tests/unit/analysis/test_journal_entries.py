@@ -1,4 +1,4 @@
-"""Decoding and pairing: whatever a server writes down becomes rows, and nothing is lost or made up."""
+"""Decoding and pairing: every record of a server becomes a row, and nothing is lost or invented."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def told(entries: list[Entry], *fields: str) -> list[tuple[object, ...]]:
 
 
 def test_commands_find_their_notifications_in_any_order() -> None:
-    """Steps that ran side by side are each paired by the id of their completion, not by their place."""
+    """Parallel steps are each paired by the id of their completion, not by their place."""
     rows = [command(0, "Input"), command(1, "Run", completion_id=1), command(2, "Run", completion_id=2)]
     rows += [completion(3, "Run", 2, "Failure"), completion(4, "Run", 1)]
     entries = paired(reversed(rows), ended=False)
@@ -77,7 +77,7 @@ def test_commands_find_their_notifications_in_any_order() -> None:
 
 
 def test_a_call_is_open_until_its_result_is_there() -> None:
-    """That a callee has its id does not complete a call; it does complete a send."""
+    """The callee's id does not complete a call; it does complete a send."""
     call = {"invocation_id": ID, "invocation_id_completion_id": 1, "result_completion_id": 2}
     send = {"invocation_id": ID, "invocation_id_completion_id": 3, "invoke_time": 0}
     rows = [command(0, "Call", **call), completion(1, "CallInvocationId", 1, "InvocationId")]
@@ -87,7 +87,7 @@ def test_a_call_is_open_until_its_result_is_there() -> None:
 
 
 def test_journals_that_are_read_together_stay_apart() -> None:
-    """Completions, numbers of commands, and the end of an invocation count within its own journal only."""
+    """Completions, numbers of commands, and the end of an invocation count only within its own journal."""
     other = "inv_11kyK9VJZLMt2xVIaCc5l5NRH7F85bEmL7"
     run, reply = command(1, "Run", completion_id=1), completion(2, "Run", 1)
     rows = [{"id": other} | run, {"id": ID} | command(0, "Input"), {"id": ID} | run, {"id": ID} | reply]
@@ -98,7 +98,7 @@ def test_journals_that_are_read_together_stay_apart() -> None:
 
 
 def test_what_is_sent_as_a_failure_has_not_failed() -> None:
-    """Rejecting somebody's awakeable or signal is done when it is written down; an output that fails has failed."""
+    """An entry that rejects an awakeable or sends a failing signal is done; an output that fails has failed."""
     rows = [command(0, "SendSignal", signal_id={"Name": "bell"}, target_invocation_id=ID, result="Failure")]
     rows += [command(1, "CompleteAwakeable", id=AWAKEABLE, result="Failure"), command(2, "Output", result="Failure")]
     entries = paired(rows, ended=True)
@@ -119,7 +119,7 @@ def test_types_of_newer_servers_come_through() -> None:
 
 
 def test_what_cannot_be_read_has_no_status() -> None:
-    """A step whose JSON is missing or broken claims nothing; entries of the first version have columns instead."""
+    """A step whose JSON is missing or broken has no status; entries of the first version have columns instead."""
     rows = [row(0, "Command: Run", None), row(1, "Command: Run", "{"), row(2, "Notification: Run", None)]
     rows += [row(3, "Input", None, appended_at=None), row(4, "Sleep", None, completed=False)]
     assert told(paired(rows, ended=False), "entry_type", "status", "started") == [
@@ -132,7 +132,7 @@ def test_what_cannot_be_read_has_no_status() -> None:
 
 
 def test_values_that_arrow_cannot_hold_are_left_out() -> None:
-    """Half a surrogate pair is replaced; a number or a time beyond what fits is not there."""
+    """Half a surrogate pair is replaced; a number or a time out of range is missing."""
     rows = [command(0, "Sleep", wake_up_time=2**62, completion_id=2**70), command(1, "SetState", key="\ud800")]
     assert told(paired(rows, ended=False), "wakes_at", "state_key", "status") == [
         (None, None, "done"),
@@ -141,14 +141,14 @@ def test_values_that_arrow_cannot_hold_are_left_out() -> None:
 
 
 def test_a_request_for_all_keys_is_not_one_for_a_nameless_key() -> None:
-    """1.6 writes GetLazyStateKeys down as GetLazyState of the key ""."""
+    """1.6 writes GetLazyStateKeys as GetLazyState of the key ""."""
     rows = [command(0, "GetLazyState", key="", completion_id=1), command(1, "GetLazyState", key="k", completion_id=2)]
     assert told(paired(rows, ended=False), "entry_type") == [("GetLazyStateKeys",), ("GetLazyState",)]
 
 
 @given(st.lists(st.tuples(TYPES, JSON | st.text(), st.booleans()), max_size=8), st.booleans())
 def test_no_json_breaks_the_decoder(written: list[tuple[str, Any, bool]], ended: bool) -> None:
-    """Whatever stands in entry_lite_json, there is a row for each command, and never an error."""
+    """Whatever is in entry_lite_json, there is a row for each command, and never an error."""
     rows = []
     for index, (entry_type, value, is_wrapped) in enumerate(written):
         kind, _, type_ = entry_type.partition(": ")
@@ -165,12 +165,12 @@ def test_no_json_breaks_the_decoder(written: list[tuple[str, Any, bool]], ended:
 
 @given(JSON, st.lists(st.integers() | st.none() | st.text()))
 def test_no_future_breaks_the_waits(future: Any, signals: list[Any]) -> None:
-    """Whatever a suspended invocation is said to wait for, what is understood is open, and there is never an error."""
+    """Whatever a suspended invocation waits for, the parts that are understood are open, and it never raises."""
     assert all(entry.status == "open" for entry in open_signals(ID, signals, json.dumps(future), []))
 
 
 def test_waits_are_awakeables_that_have_not_come_and_names() -> None:
-    """Signals below 17 are Restate's own; a name that came may be waited for again; futures are looked through."""
+    """Signals below 17 are Restate's own; a received name may be awaited again; nested futures are included."""
     future = json.dumps({"All": [{"Single": {"SignalIndex": 18}}, {"First": [{"Single": {"SignalName": "bell"}}]}]})
     assert told(open_signals(ID, [17, 1, 18], future, {AWAKEABLE, None}), "awakeable_id", "name") == [
         (awakeable_id(ID, 18), None),
@@ -179,7 +179,7 @@ def test_waits_are_awakeables_that_have_not_come_and_names() -> None:
 
 
 def test_an_awakeables_id_is_made_of_invocation_and_signal() -> None:
-    """The id that an SDK gave on a real server comes out of the invocation's, and goes back into it."""
+    """The id that an SDK created on a real server follows from the invocation's id, and leads back to it."""
     assert awakeable_id(ID, 17) == AWAKEABLE
     assert invocation_of_awakeable(AWAKEABLE) == ID
     assert awakeable_id(ID, 1) is None
@@ -190,7 +190,7 @@ def test_an_awakeables_id_is_made_of_invocation_and_signal() -> None:
     st.text(st.sampled_from("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"), min_size=33, max_size=33)
 )
 def test_ids_survive_the_way_there_and_back(text: str) -> None:
-    """Every invocation id has one awakeable id per signal, from which it comes back; no other text is taken for one."""
+    """Every invocation id has one awakeable id per signal, which leads back to it; no other text is accepted as one."""
     made = awakeable_id(f"inv_1{text}", 17)
     if made is None:
         with pytest.raises(ArgumentError):
@@ -201,7 +201,7 @@ def test_ids_survive_the_way_there_and_back(text: str) -> None:
 
 @given(st.text())
 def test_no_text_breaks_the_reading_of_ids(text: str) -> None:
-    """What is no id is refused in our words, or is nobody's awakeable."""
+    """A text that is not an id is refused with an ArgumentError, or has no awakeable."""
     assert invocation_of_awakeable("sign_1" + text) is None or len(text) == 38
     with pytest.raises(ArgumentError):
         check_invocation_id(text)
@@ -216,14 +216,14 @@ def error(after: int, message: str = "boom", **more: Any) -> JournalEvent:
 
 
 def test_errors_stand_at_their_command_or_at_the_entry_before() -> None:
-    """An event belongs to the command it names, and to the last one before where it names none that is there."""
+    """An event belongs to the command that it names, or to the last one before if that command does not exist."""
     entries = commands_of("Input", "Run", "Run")
     found = attempt_errors(table_of(entries), [error(4, command_index=1), error(3), error(4, command_index=9)], None)
     assert {position: trouble.retries for position, trouble in found.items()} == {1: 2, 2: 1}
 
 
 def test_the_servers_counter_counts_where_it_can_only_mean_one_entry() -> None:
-    """With one failing entry the counter is exact; with two, or after a pause, the events are a least number."""
+    """With one failing entry the counter is exact; with two, or after a pause, the events are a minimum."""
     entries = commands_of("Input", "Run", "Run")
     one, two = [error(2, command_index=1)], [error(2, command_index=1), error(4, command_index=2)]
     paused = [*one, JournalEvent("Paused", NOON, after_index=2, message="boom", command_index=1)]

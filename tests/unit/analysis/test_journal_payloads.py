@@ -1,4 +1,4 @@
-"""Payloads: JSON, text or bytes, whatever comes, and no secret header."""
+"""Payloads: JSON, text or bytes, whatever arrives, and no secret header."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_json_comes_back_as_it_was_sent(value: Any) -> None:
-    """A payload that is JSON is what the handler wrote."""
+    """A payload that is JSON equals the handler's value."""
     assert decode(json.dumps(value).encode()) == value
 
 
@@ -37,12 +37,12 @@ def test_json_comes_back_as_it_was_sent(value: Any) -> None:
     ],
 )
 def test_what_is_no_json_is_text_or_bytes(value: bytes, expected: object) -> None:
-    """Text stays text, bytes stay bytes, and what Python's parser refuses is text."""
+    """Text stays text, bytes stay bytes, and JSON that Python's parser refuses is text."""
     assert decode(value) == expected
 
 
 def test_what_python_takes_for_json_is_a_value() -> None:
-    """NaN, infinities, a byte order mark, half a character, and integers of any length are values and no text."""
+    """NaN, infinities, a byte order mark, half a character, and integers of any length are values, not text."""
     assert str(decode(b"NaN")) == "nan"
     assert decode(b'{"a": Infinity, "b": -Infinity}') == {"a": float("inf"), "b": float("-inf")}
     assert decode(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
@@ -51,7 +51,7 @@ def test_what_python_takes_for_json_is_a_value() -> None:
 
 
 def test_headers_in_a_payload_are_masked() -> None:
-    """What a provider's response had in its headers is masked in a journal's values; all else is as it was."""
+    """The headers of a provider's response are masked in a journal's values; everything else is unchanged."""
     headers = {"set-cookie": "swordfish", "openai-organization": "swordfish", "x-request-id": "req_1"}
     payload = json.dumps({"json": {"response": {"headers": headers, "id": "resp_1"}, "score": float("nan")}})
     shapes = [
@@ -74,12 +74,12 @@ def test_no_payload_breaks_the_decoder(value: bytes) -> None:
 
 @given(st.text() | JSON.map(json.dumps) | st.none())
 def test_no_entry_breaks_the_decoder(entry: str | None) -> None:
-    """Whatever stands in entry_json, what is understood comes out, and there is never an error."""
+    """Whatever is in entry_json, the parts that are understood come out, and there is never an error."""
     assert isinstance(payloads_of(entry), Payloads)
 
 
 def test_each_shape_of_entry_gives_its_value() -> None:
-    """Results, written values, states, keys, and the arguments of calls are found where the server puts them."""
+    """Results, written values, states, keys, and the arguments of calls are found in their places."""
     array = list(b'{"n": 1}')
     shapes = [
         {"Command": {"Input": {"headers": [], "payload": array, "name": ""}}},
@@ -97,14 +97,14 @@ def test_each_shape_of_entry_gives_its_value() -> None:
 
 
 def test_a_failure_has_its_code_and_message_and_no_payload() -> None:
-    """What failed for good says why."""
+    """An entry with a terminal failure has the reason."""
     failed = {"Notification": {"Completion": {"Run": {"result": {"Failure": {"code": 422, "message": "spilled"}}}}}}
     assert payloads_of(json.dumps(failed)) == Payloads(failure="spilled", failure_code=422)
 
 
 @pytest.mark.parametrize("name", ["Authorization", "cookie", "X-Api-Key", "x-signature", "my-token"])
 def test_secret_headers_are_masked(name: str) -> None:
-    """The value of a header that carries a secret is not in what comes out, the others are."""
+    """The value of a header that carries a secret is not in the result, the others are."""
     headers = [{"name": name, "value": "swordfish"}, {"name": "x-tenant", "value": "acme"}, "odd"]
     found = payloads_of(json.dumps({"Command": {"Input": {"headers": headers, "payload": []}}}))
     assert found.headers == {name: MASK, "x-tenant": "acme"}

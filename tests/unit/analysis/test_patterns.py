@@ -42,7 +42,7 @@ def groups(names: list[str]) -> set[frozenset[str]]:
     ],
 )
 def test_data_at_any_place_is_one_pattern(template: str, pattern: str) -> None:
-    """Words with many values become "…", whatever the language and the separators."""
+    """Parts with many values become "…", whatever the language and the separators."""
     assert set(step_patterns(template.format(city) for city in CITIES).values()) == {pattern}
 
 
@@ -65,7 +65,7 @@ def test_data_at_any_place_is_one_pattern(template: str, pattern: str) -> None:
     ],
 )
 def test_what_always_varies_is_masked_in_a_single_name(name: str, pattern: str) -> None:
-    """Numbers, ids, dates, addresses and quoted text vary; digits that belong to a word do not."""
+    """Numbers, ids, dates, addresses and quoted text vary; digits that belong to a name do not."""
     assert step_patterns([name]) == {name: pattern}
 
 
@@ -81,12 +81,12 @@ def test_what_always_varies_is_masked_in_a_single_name(name: str, pattern: str) 
     ],
 )
 def test_different_steps_stay_apart(names: tuple[str, ...]) -> None:
-    """Names whose words differ are different steps, and are their own patterns."""
+    """Names with different fixed parts are different steps, and are their own patterns."""
     assert step_patterns(names) == {name: name for name in names}
 
 
 def test_patterns_of_one_handler_do_not_swallow_each_other() -> None:
-    """Several templates and fixed steps that share a first word keep a pattern each."""
+    """Several templates and fixed steps with the same beginning keep a pattern each."""
     names = [f"get {what} {city}" for what in ("weather", "forecast") for city in CITIES]
     fixed = ["get user", "get weather", "book flight"]
     found = step_patterns([*names, *fixed])
@@ -97,7 +97,7 @@ def test_patterns_of_one_handler_do_not_swallow_each_other() -> None:
 
 @given(st.lists(NAMES, max_size=30), st.randoms(use_true_random=False))
 def test_order_and_frequency_do_not_matter(names: list[str], chance: random.Random) -> None:
-    """Every name is in exactly one group; a permutation or a further invocation of a name changes no group."""
+    """Every name is in exactly one group; a permutation or another invocation of a name changes no group."""
     once = groups(names)
     assert sorted(name for group in once for name in group) == sorted(set(names))
     mixed = [*names, *names[:7]]
@@ -108,13 +108,13 @@ def test_order_and_frequency_do_not_matter(names: list[str], chance: random.Rand
 
 @pytest.mark.parametrize("text", ["a", '"', "“", "'", "a.", "@", "-", "1", "a ", "#", "1-", "…"])
 def test_hostile_names_take_no_longer_than_others(text: str) -> None:
-    """Names of 20,000 equal characters are read at once: their length is bounded, and so is each expression."""
+    """Names of 20,000 equal characters are processed at once: their length is bounded, and so is each expression."""
     found = step_patterns([text * 20_000, *(f"{text * 20_000}{number}" for number in range(300))])
     assert len(found) == 301
 
 
 def test_messages_lose_the_data_of_their_step() -> None:
-    """The city of a step's name is replaced in the message, too, but not within a word."""
+    """The city of a step's name is replaced in the message, too, but not within a longer name."""
     assert elide_data("no station in Denver", "get weather Denver", "get weather …") == "no station in …"
     assert elide_data("Denverton, Denver", "get weather Denver", "get weather …") == "Denverton, …"
     assert elide_data("keine Station in 東京", "get weather 東京", "get weather …") == "keine Station in …"
@@ -123,7 +123,7 @@ def test_messages_lose_the_data_of_their_step() -> None:
 
 
 def test_words_that_are_skipped_contain_no_data() -> None:
-    """A message is normalized as if the expression for data were applied to all of it, not only to some words."""
+    """A message is normalized as if the expression for data were applied to all of it, not only to parts."""
     chance = random.Random(7)  # noqa: S311 - messages, no secrets
     for _ in range(8_000):
         message = "- " + "".join(chance.choices(PIECES, k=chance.randrange(12)))
@@ -132,6 +132,6 @@ def test_words_that_are_skipped_contain_no_data() -> None:
 
 
 def test_equal_messages_are_counted() -> None:
-    """A message counts as often as it comes, and is shown as it is where its kind has only this one."""
+    """Messages are counted by kind, and a kind with a single message shows it unchanged."""
     messages = ["no bed 4 free"] * 3 + ["no cot 1 free", "no cot 2 free"]
     assert summarize_messages(messages) == "3 × no bed 4 free; 2 × no cot # free"

@@ -1,4 +1,4 @@
-"""The questions' files: each says what it gives, costs and needs, and all hold the same rules."""
+"""The questions' files: each states its result, cost and needs, and all follow the same rules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VARIANTS = [parse_variant(name, text) for name, text in sorted(FILES.items())]
 ASKED = """overview oldest_unmoved blocked_keys blocked_heads retry_storm retry_storm_ids failing_deployments
 waiting_on callers suspended_on_run terminal_failures error_onset pinned_to_missing deployment_pins backlog_by_key
 throughput latency latency_parts largest_journals largest_payloads state_sizes wakes_next open_awakeables open_promises
-restarts repeated_idempotency_keys paused sdks expiring""".split()  # noqa: SIM905 - a column of thirty is no easier to read
+restarts repeated_idempotency_keys paused sdks expiring""".split()  # noqa: SIM905 - a column of thirty reads no better
 each_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.file)
 
 FILE = """-- What is it?
@@ -37,7 +37,7 @@ def test_every_question_of_the_runbook_has_a_file() -> None:
 
 
 def test_a_file_is_read() -> None:
-    """The head gives question, row, cost, needs and parameters; the statement follows."""
+    """The head has question, row, cost, needs and parameters; the statement follows."""
     variant = parse_variant("thing@vqueues.sql", FILE)
     assert (variant.text, variant.row, variant.cost, variant.reads) == ("What is it?", "one thing", "scan", "all of it")
     assert (variant.tag, variant.needs) == ("vqueues", ("feature vqueues", "state.scope"))
@@ -57,7 +57,7 @@ def test_a_file_is_read() -> None:
     ],
 )
 def test_a_file_that_says_too_little_is_refused(good: str, bad: str) -> None:
-    """A head with a missing or unknown part names the file."""
+    """The error for a head with a missing or unknown part names the file."""
     with pytest.raises(ValueError, match=r"thing\.sql"):
         parse_variant("thing.sql", FILE.replace(good, bad))
 
@@ -78,7 +78,7 @@ def test_variants_of_a_question_answer_the_same(name: str) -> None:
 
 @each_variant
 def test_columns_are_listed_and_rows_are_bounded(variant: Variant) -> None:
-    """No ``SELECT *`` from a table, an order where there is a limit, and a limit everywhere."""
+    """No ``SELECT *`` from a table, an order if there is a limit, and a limit everywhere."""
     assert not re.search(r"\*\s+FROM (sys_|state)", variant.sql)
     assert "ORDER BY" in variant.sql
     assert "LIMIT :limit" in variant.sql
@@ -87,14 +87,14 @@ def test_columns_are_listed_and_rows_are_bounded(variant: Variant) -> None:
 
 @each_variant
 def test_parameters_are_those_of_the_statement(variant: Variant) -> None:
-    """Each parameter is used, and each ``:name`` is one, or now."""
+    """Each parameter is used, and each ``:name`` is a parameter, or now."""
     used = set(re.findall(r"(?<![\w:]):(\w+)", re.sub(r"'[^']*'", "", variant.sql)))
     assert used - {"now"} == {parameter.name for parameter in variant.parameters}
 
 
 @each_variant
 def test_needs_name_every_table_that_is_read(variant: Variant) -> None:
-    """What a source must have to answer is what the statement reads, no more and no less."""
+    """The required tables and columns of a question are exactly those that its statement reads."""
     tables = set(re.findall(r"(?:FROM|JOIN)\s+(sys_\w+|state)\b", variant.sql))
     assert {need.partition(".")[0] for need in variant.needs if not need.startswith("feature ")} == tables
     assert ("feature vqueues" in variant.needs) is bool(tables & VQUEUE_TABLES)
@@ -105,7 +105,7 @@ VQUEUE_TABLES = {"sys_vqueues", "sys_vqueue_meta", "sys_vqueue_entry_status", "s
 
 @each_variant
 def test_json_is_read_one_key_at_a_time(variant: Variant) -> None:
-    """No arrows, and no json_get of several keys: frozen evidence has functions of two arguments."""
+    """No arrows, and no json_get of several keys: frozen evidence only has functions of two arguments."""
     assert "->" not in variant.sql
     for call in re.findall(r"json_get_\w+\(", variant.sql):
         assert call in {"json_get_str(", "json_get_json(", "json_get_int("}
@@ -114,13 +114,13 @@ def test_json_is_read_one_key_at_a_time(variant: Variant) -> None:
 
 @each_variant
 def test_payloads_are_not_read_into_answers(variant: Variant) -> None:
-    """Values, payloads and raw bytes appear in no answer."""
+    """No result has values, payloads or raw bytes."""
     assert not {"value", "value_utf8", "raw", "entry_json"} & set(columns(variant))
 
 
 @each_variant
 def test_ends_are_told_apart_as_everywhere(variant: Variant) -> None:
-    """A statement that says killed or cancelled recognises them as ``restate_lab.status`` does."""
+    """A statement that selects killed or cancelled recognizes them as ``restate_lab.status`` does."""
     assert ("THEN 'cancelled'" in variant.sql) is (f"~ '{_CANCELLED}' THEN 'cancelled'" in variant.sql)
     assert ("THEN 'killed'" in variant.sql) is (f"~ '{_KILLED}' THEN 'killed'" in variant.sql)
 
@@ -132,7 +132,7 @@ def question(name: str) -> Question:
 
 
 def columns(variant: Variant) -> list[str]:
-    """Return the names of the outermost SELECT's columns, which stand one a line."""
+    """Return the names of the outermost SELECT's columns, which are one a line."""
     start = [match.end() for match in re.finditer(r"^SELECT\s", variant.sql, re.MULTILINE)][-1]
     body, depth, found, at = variant.sql[start:], 0, [], 0
     for position, letter in enumerate(body):

@@ -26,7 +26,7 @@ from restate_lab.errors import ArgumentError
     ],
 )
 def test_texts_become_what_the_question_takes(name: str, texts: dict[str, str], expected: dict[str, Any]) -> None:
-    """A parameter's kind decides: a service named 42 stays text; what is unknown is left for ask to refuse."""
+    """A parameter's type decides: a service named 42 stays text; ask refuses unknown parameters."""
     assert parse_texts(name, texts) == expected
 
 
@@ -34,6 +34,6 @@ def test_texts_become_what_the_question_takes(name: str, texts: dict[str, str], 
     ("name", "texts"), [("wakes_next", {"limit": "-1"}), ("expiring", {"failures_only": "perhaps"})]
 )
 def test_what_does_not_fit_is_told(name: str, texts: dict[str, str]) -> None:
-    """A text that is no number, or neither yes nor no, is named."""
+    """A text that is not a number, or neither yes nor no, is named."""
     with pytest.raises(ArgumentError, match=next(iter(texts.values()))):
         parse_texts(name, texts)

@@ -1,4 +1,4 @@
-"""SQL files that are read together, and the types that a server gives texts."""
+"""SQL files that are read together, and the types of texts on a server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATIENCE = 20  # seconds
 
 
 class Endless(BaseSource):
-    """A live source: ``SELECT endless`` goes on until its progress ends it, ``SELECT refused`` is refused."""
+    """A live source: ``SELECT endless`` runs until its progress ends it, ``SELECT refused`` is refused."""
 
     name, version, now, live = "prod", "1.7.12", NOW, True
     features: Mapping[str, bool] = {}
@@ -52,7 +52,7 @@ def read(statement: str) -> Callable[[Source], Any]:
 
 
 def test_results_come_in_the_order_of_the_reads() -> None:
-    """However long each takes, the results stand in the order in which the reads were given."""
+    """However long each takes, the results have the order of the reads."""
     gates = [threading.Event() for _ in range(3)]
 
     def wait_for(at: int) -> Callable[[Source], int]:
@@ -70,7 +70,7 @@ def test_results_come_in_the_order_of_the_reads() -> None:
 
 @pytest.mark.parametrize("first_fails", [True, False])
 def test_the_first_error_of_the_sequence_is_raised(first_fails: bool) -> None:
-    """It is raised when all have ended, also where a later one failed sooner; what was ended for it is not raised."""
+    """It is raised when all have ended, also if a later one failed sooner; errors of stopped reads are not raised."""
     source, has_failed = Endless(), threading.Event()
 
     def fail_late(_: Source) -> None:
@@ -105,7 +105,7 @@ def test_an_interrupt_ends_the_other_reads() -> None:
 
 
 def test_context_variables_reach_all_reads() -> None:
-    """A time limit or a redirected message holds in the other threads too, and what these set stays there."""
+    """A time limit or a redirected message applies in the other threads too, and their own settings stay there."""
     threads = set()
 
     def ask(_: Source) -> str:

@@ -1,4 +1,4 @@
-"""Suggested calls as Python: what is rendered reads back as the same call, whatever its texts are."""
+"""Suggested calls as Python: the code parses back to the same call, whatever its texts are."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_python_reads_back_as_the_call(call: SuggestedCall) -> None:
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_hostile_names_stay_texts(name: str) -> None:
-    """A name from the cluster is a text as it is, in every position, on one line in which all can be seen."""
+    """A name from the cluster stays an exact text, in every position, on one line, with all characters visible."""
     values: tuple[Value, ...] = (name, (name, "b"))
     call = SuggestedCall("ask", values, {"service": name}, comment=f"about {name}")
     line = python_code([call])
@@ -97,7 +97,7 @@ def test_hostile_names_stay_texts(name: str) -> None:
 
 
 def test_a_name_stands_for_more_than_three_ids() -> None:
-    """A few ids are in the line; for more of them stands the name that the caller gives, for no other list."""
+    """A few ids are in the code; more ids are replaced with the caller's name for exactly this list."""
     three, four = ("a", "b", "c"), ("a", "b", "c", "d")
     names = {three: "NEVER", four: "diagnosis.findings.ids[3]"}
     assert python_code([plan_call("resume", three)], names) == 'rl.plan(lab, "resume", ["a", "b", "c"])'
@@ -106,27 +106,27 @@ def test_a_name_stands_for_more_than_three_ids() -> None:
 
 
 def test_comments_stand_behind_their_call() -> None:
-    """Several calls are several lines; ids that are not all of them say so instead of the comment."""
+    """Several calls are several lines; a shortened list of ids has a comment about that instead."""
     first = SuggestedCall("lab.admin.create_deployment", (), {"uri": "http://…"}, comment="that serves A; then")
     assert python_code([first, move_call(["i"])]).splitlines() == [
         'lab.admin.create_deployment(uri="http://…")  # that serves A; then',
         'rl.move_to(lab, ["i"], deployment="latest")',
     ]
     cut = plan_call("resume", ["a", "b"], total=1_200, comment="once its cause is gone")
-    assert python_code([cut]).endswith("  # the first 2 of 1,200: look again afterwards")
+    assert python_code([cut]).endswith("  # the first 2 of 1,200; check again afterwards")
     assert python_code([plan_call("resume", ["a"], total=1)]) == 'rl.plan(lab, "resume", ["a"])'
     assert python_code([]) == ""
 
 
 def test_a_plan_before_another_call_has_to_be_executed() -> None:
-    """A plan sends nothing by itself; the data does not say so, because other languages act at once."""
+    """A plan alone sends nothing; the data has no execute step, because other languages act at once."""
     kill, again = python_code([plan_call("kill", ["i"]), plan_call("restart_as_new", ["i"])]).splitlines()
     assert kill == 'rl.plan(lab, "kill", ["i"])  # .execute(reason="…"), and then'
     assert again == 'rl.plan(lab, "restart_as_new", ["i"])'
 
 
 def test_functions_are_public() -> None:
-    """A verb without a dot is a name of restate_lab, so that the line runs."""
+    """A verb without a dot is a name of restate_lab, so that the code runs."""
     assert {call.verb for call in CALLS if "." not in call.verb and call.verb != "x"} <= set(rl.__all__)
 
 
@@ -147,17 +147,17 @@ def test_functions_are_public() -> None:
     ],
 )
 def test_names_that_do_not_exist(filters: dict[str, Any], expected: list[tuple[str, str, str]]) -> None:
-    """A service exists if it is registered or was called; a handler is looked for in the chosen services."""
+    """A service exists if it is registered or was called; a handler must be in one of the chosen services."""
     found = unknown_names(payments(), **filters)
     assert [(each.argument, each.value, each.best) for each in found] == expected
 
 
 def test_an_unknown_service_is_a_sentence() -> None:
-    """The message names the cluster, and the nearest name or what there is; names that cannot be read are no error."""
+    """The message names the cluster, and the nearest name or all names; if names cannot be read, it is not an error."""
     source = payments()
     assert [each.message for each in unknown_names(source, service=["Paymets", "zzz"])] == [
         "No service 'Paymets' on made. Did you mean 'Payments'?",
-        "No service 'zzz' on made. There is Old, Orders, Payments.",
+        "No service 'zzz' on made. Choose from Old, Orders, Payments.",
     ]
     assert rl.ask(source, "ids_by_status", status="paused", service="Orders").empty
     with pytest.raises(errors.ArgumentError, match="Did you mean 'Orders'"):

@@ -1,4 +1,4 @@
-"""Questions about what no demo makes, asked of rows made for them and answered by DataFusion, the server's engine."""
+"""Questions about data that no demo has: made rows, answered by DataFusion, the server's engine."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ DURATIONS = tuple(
 
 
 def table(columns: str, *values: tuple[Any, ...]) -> pa.Table:
-    """Return rows of these columns; those that FLAGS does not know are texts."""
+    """Return rows of these columns; columns that are not in FLAGS are texts."""
     names = columns.split()
     schema = pa.schema([pa.field(name, FLAGS.get(name, pa.large_string())) for name in names])
     return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in values], schema=schema)
 
 
 class Rows(RowSource):
-    """A source over rows: the statements that servers answer, without a server."""
+    """A source over rows: the statements of servers, without a server."""
 
     name, version, now = "rows", "1.7.12", NOW
 
@@ -103,7 +103,7 @@ def waiting(*completions: int, signals: tuple[int, ...] = (1,)) -> dict[str, lis
 
 
 def test_suspended_on_its_own_run() -> None:
-    """Only who is suspended and waits for the completion of a Run is found, not who waits for anything else."""
+    """Only an invocation suspended on the completion of a Run is found, and no other wait."""
     source: Any = Rows(
         [
             invocation("inv_stuck", **waiting(2)),
@@ -128,7 +128,7 @@ def test_suspended_on_its_own_run() -> None:
 
 
 def test_waiting_for_several_things_is_several_rows() -> None:
-    """The first of several is a row each; signal 1 is left out; what the journal does not explain is Unknown."""
+    """Each alternative has a row; signal 1 is excluded; a wait that the journal does not explain is Unknown."""
     wake_up_time = int(NOW.timestamp() * 1000)
     source: Any = Rows(
         [invocation("inv_race", **waiting(1, 9, signals=(1, 17, 3))), invocation("inv_over", status="completed")],
@@ -143,7 +143,7 @@ def test_waiting_for_several_things_is_several_rows() -> None:
 
 
 def test_whoever_is_suspended_has_a_row() -> None:
-    """A signal by name stands in no column, so waiting for nothing else is waiting for one; attaching has a callee."""
+    """A signal by name has no column, so a wait without any other cause is one for a signal; attaching has a callee."""
     source: Any = Rows(
         [invocation("inv_bell", **waiting()), invocation("inv_guest", **waiting(1))],
         [command("inv_guest", 1, "AttachInvocation", completion_id=1, target={"InvocationId": "inv_host"})],
@@ -154,7 +154,7 @@ def test_whoever_is_suspended_has_a_row() -> None:
 
 
 def test_a_planned_delay_is_no_latency() -> None:
-    """What was sent with a delay counts from its planned start, what was not from its creation."""
+    """Waits of a delayed call count from its planned start, waits of others from their creation."""
     made, planned, done = (NOW - timedelta(minutes=minutes) for minutes in (60, 10, 9))
     at = {"created_at": made, "running_at": planned, "completed_at": done}
     delayed = {"target_handler_name": "delayed", "scheduled_at": made, "scheduled_start_at": planned}
@@ -170,7 +170,7 @@ def test_a_planned_delay_is_no_latency() -> None:
 
 
 def test_a_holder_that_backs_off_does_not_wait_for_its_own_key() -> None:
-    """With vqueues the inbox counts the holder and a call for tomorrow, too, and neither of them waits."""
+    """With vqueues the inbox also counts the holder and a call for tomorrow, and neither of them waits."""
     waits = {"status": "inboxed", "target_service_key": "k", "inboxed_at": NOW - timedelta(minutes=1)}
     source: Any = Rows(
         [
@@ -197,9 +197,9 @@ def test_a_holder_that_backs_off_does_not_wait_for_its_own_key() -> None:
 
 
 def test_what_began_while_it_was_read_does_not_wait() -> None:
-    """The scheduler's heads and the queues are read at two moments: who has begun between them is no blocked head.
+    """The scheduler's heads and the queues are read at two times: one that began in between is not a blocked head.
 
-    Nor is an attempt a wait for a slot while its queue knows of it, and the invoker not yet or no more.
+    An attempt is not a wait for a slot either while its queue knows of it, and the invoker does not.
     """
     source: Any = Rows(
         [invocation(f"inv_{name}", status="invoked") for name in ("began", "waits", "first")],

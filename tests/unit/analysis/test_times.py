@@ -1,4 +1,4 @@
-"""Times that people give, in all their forms."""
+"""Times in all forms that people write."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_durations(given: DurationInput, seconds: float) -> None:
 
 @pytest.mark.parametrize("huge", [math.inf, 1e300, "9000000000000 days"])
 def test_what_is_longer_than_a_timedelta_is_its_maximum(huge: DurationInput) -> None:
-    """Infinity and what does not fit become the longest timedelta."""
+    """Infinity and too large durations become the longest timedelta."""
     assert to_timedelta(huge) == timedelta.max
 
 
@@ -51,13 +51,13 @@ def test_what_is_longer_than_a_timedelta_is_its_maximum(huge: DurationInput) -> 
     "odd", ["", "h", "30", "1M", "2 fortnights", "-5m", "5m ago", "P", "PT", "1e400s", -1, True, math.nan, pd.NaT, None]
 )
 def test_what_is_no_duration_is_refused(odd: object) -> None:
-    """A text without unit, a capital M, a negative or unknown duration is an error that shows how to write one."""
+    """A text without unit, a capital M, a negative or unknown duration is an error with valid examples."""
     with pytest.raises(ArgumentError, match=r"timeout is .*(30s|2h|negative)"):
         to_timedelta(odd, name="timeout")  # type: ignore[arg-type]
 
 
 def test_ages_count_back_or_ahead_from_now() -> None:
-    """A length stands for a moment before now, or after it where the parameter looks ahead."""
+    """A duration is a time before now, or after it if the parameter looks ahead."""
     assert to_datetime("2h", now=NOW) == NOW - timedelta(hours=2)
     assert to_datetime(timedelta(hours=2), now=NOW, ahead=True) == NOW + timedelta(hours=2)
 
@@ -73,7 +73,7 @@ def test_ages_count_back_or_ahead_from_now() -> None:
     ],
 )
 def test_moments_keep_their_meaning_in_every_zone(given: str | datetime) -> None:
-    """A moment with a zone is that moment, in UTC, whichever direction the parameter looks in."""
+    """A timestamp with a zone is that time, in UTC, whichever direction the parameter looks in."""
     for ahead in (False, True):
         found = to_datetime(given, now=NOW, ahead=ahead)
         assert (found, found.utcoffset()) == (datetime(2026, 11, 25, 2, 0, tzinfo=UTC), timedelta(0))
@@ -81,13 +81,13 @@ def test_moments_keep_their_meaning_in_every_zone(given: str | datetime) -> None
 
 @pytest.mark.parametrize("naive", ["2026-11-25", "2026-11-25T02:00:00", datetime(2026, 11, 25), pd.Timestamp("2026")])  # noqa: DTZ001
 def test_a_moment_without_zone_is_refused(naive: str | datetime) -> None:
-    """What could mean two moments is not guessed."""
+    """An ambiguous time is not guessed."""
     with pytest.raises(ArgumentError, match=r"since is .* without a zone"):
         to_datetime(naive, now=NOW, name="since")
 
 
 @pytest.mark.parametrize("odd", ["2026-13-01T00:00:00Z", "yesterday", pd.NaT, "9000000 days", 30, "-5m"])
 def test_what_is_no_time_is_refused(odd: object) -> None:
-    """A month 13, a word, a missing value and a moment before the year 1 are errors that name the parameter."""
+    """A month 13, a text, a missing value and a time before the year 1 are errors that name the parameter."""
     with pytest.raises(ArgumentError, match="since is"):
         to_datetime(odd, now=NOW, name="since")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What suspended invocations wait for: numbers matched with commands, in one scan or by id, whatever texts hold."""
+"""The waits of suspended invocations: numbers matched with commands, in one scan or by id, whatever texts contain."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def summary(edges: Sequence[Edge]) -> list[tuple[str, str, str | None, str | Non
 
 
 def test_a_number_in_a_text_is_no_completion() -> None:
-    """Names, keys and other texts may hold what a command's number looks like: JSON escapes it there."""
+    """Names, keys and other texts may look like a command's number: JSON escapes it there."""
     fake = '"completion_id":7,"result_completion_id":7,"InvocationId":"inv_1","wake_up_time":7'
     rows = commands(
         {**command(A, 1, "Run", completion_id=6), "name": fake},
@@ -71,7 +71,7 @@ def test_a_number_in_a_text_is_no_completion() -> None:
 
 
 def test_the_number_of_a_called_id_is_not_that_of_a_result() -> None:
-    """A call has two numbers: waiting for its result is waiting for the callee, waiting for its id is not."""
+    """A call has two numbers: a wait for its result is a wait for the callee, a wait for its id is not."""
     row = command(A, 1, "Call", invocation_id=B, invocation_id_completion_id=1, result_completion_id=2)
     assert summary(edges_of(suspended((A, [2], [])), commands(row))) == [(A, "call", B, "a step")]
     assert summary(edges_of(suspended((A, [1], [])), commands(row))) == [(A, "unknown", None, None)]
@@ -94,7 +94,7 @@ def test_a_command_counts_for_its_own_invocation() -> None:
 
 
 def test_of_several_runs_of_one_id_the_last_counts() -> None:
-    """A frozen source may have the journals of several runs: the last of them is the one that is suspended."""
+    """A frozen source may have the journals of several runs: the last of them is suspended."""
     first = command(A, 1, "Call", invocation_id=B, result_completion_id=1)
     last = command(A, 1, "Call", invocation_id=C, result_completion_id=1)
     assert summary(edges_of(suspended((A, [1], [])), commands(first, last))) == [(A, "call", C, "a step")]
@@ -185,7 +185,7 @@ KINDS = {
 
 
 def test_a_scan_and_a_reading_by_id_give_the_same_edges() -> None:
-    """However the journals are read, the edges are those that each command gives on its own."""
+    """However the journals are read, the edges equal those that each command gives on its own."""
     asked: set[str] = set()
     for seed in range(15):
         source = random_world(seed)
@@ -203,7 +203,7 @@ def test_a_scan_and_a_reading_by_id_give_the_same_edges() -> None:
 
 
 def test_a_scan_that_has_not_all_is_completed_by_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A scan has a limit, and is over before the last one is suspended: what it lacks is looked up."""
+    """A scan has a limit, and ends before the last invocation is suspended: missing rows are read by id."""
     monkeypatch.setattr(reader, "ROWS", 3)
     monkeypatch.setattr(reader, "CHUNK", 1)
     rows = [command(sample_id(n), 1, "Call", invocation_id=sample_id(n + 1), result_completion_id=1) for n in range(9)]
@@ -214,7 +214,7 @@ def test_a_scan_that_has_not_all_is_completed_by_id(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_scan_is_made_where_journals_of_suspended_ones_are_most() -> None:
-    """Few suspended invocations beside long journals of others are looked up by id."""
+    """Few suspended invocations beside long journals of others are read by id."""
     assert SCAN.is_scan_cheaper
     assert not LOOK_UP.is_scan_cheaper
     assert not KnownInvocations(1_000, 0, journal_entries=1_000).is_scan_cheaper

@@ -49,11 +49,11 @@ def inv(name: str) -> str:
 
 @dataclass
 class World(RowSource):
-    """A source with rows made by hand; names stand for invocations."""
+    """A source with rows made by hand; invocations are referred to by names."""
 
     made: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {name: [] for name in QUESTION_COLUMNS})
     entries: int = 1_000_000_000
-    """How long all journals are together: so long that those of suspended invocations are looked up by id."""
+    """The total length of all journals: so large that those of suspended invocations are read by id."""
     things: list[dict[str, Any]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     name: str = "prod"
@@ -62,7 +62,7 @@ class World(RowSource):
     now: datetime = NOW
 
     def suspend(self, waiter: str, kind: str, callee: str | None = None, *, minute: int = 0, **more: Any) -> World:
-        """Let somebody wait for one more thing; ``minute`` is when it began, in minutes after an hour ago."""
+        """Add one more wait to an invocation; ``minute`` is its beginning, in minutes after an hour ago."""
         began = HOUR_AGO + timedelta(minutes=minute)
         row = {"id": inv(waiter), "target": more.pop("target", f"Svc/{waiter}/go"), "waits_for": kind}
         row |= {"callee_id": inv(callee) if callee else None, "waiting_since": began, "created_at": began}
@@ -89,7 +89,7 @@ class World(RowSource):
         return self
 
     def ring(self, *names: str) -> World:
-        """Let each hold its key and call the key of the next."""
+        """Make each hold its key and call the key of the next."""
         for minute, (here, there) in enumerate(zip(names, [*names[1:], names[0]], strict=True)):
             call = f"{here}>{there}"
             self.suspend(here, "Call", call, minute=minute).queue(call, f"Svc/{there}", there, caller=here)
@@ -144,7 +144,7 @@ def the_deadlock(found: Waits) -> dict[Any, Any]:
 
 
 def test_nobody_waits() -> None:
-    """An idle cluster gives empty frames with their columns, an empty graph, and says that nobody waits."""
+    """An idle cluster gives empty frames with their columns, an empty graph, and the text that there are no waits."""
     found = waits(World())
     assert repr(found) == "<Waits of prod, restate 1.7.12, 2026-11-25 03:00:00 UTC: no invocation waits>"
     assert found.edges.empty
@@ -157,7 +157,7 @@ def test_nobody_waits() -> None:
 
 @pytest.mark.parametrize("length", [1, 2, 3, 5])
 def test_a_ring_of_keys_is_one_deadlock(length: int) -> None:
-    """However long, it is named once, in order, and the one who began last is to be cancelled."""
+    """However long, it is named once, in order, and its suggestion is to cancel the member that began last."""
     names = [f"n{number}" for number in range(length)]
     found = waits(World().ring(*names))
     row = the_deadlock(found)
@@ -178,7 +178,7 @@ def test_a_ring_of_keys_is_one_deadlock(length: int) -> None:
 
 
 def test_those_behind_a_deadlock_are_counted_with_it() -> None:
-    """Who waits for a member, also through others, counts for the deadlock and makes no root blocker."""
+    """Invocations that wait for a member, also indirectly, count for the deadlock and are not root blockers."""
     world = World().ring("a", "b").queue("q1", "Svc/a", "a").queue("q2", "Svc/b", "b", caller="outer")
     found = waits(world.suspend("outer", "Call", "q2"))
     assert the_deadlock(found)["waiting"] == 3
@@ -186,13 +186,13 @@ def test_those_behind_a_deadlock_are_counted_with_it() -> None:
 
 
 def test_two_rings_are_two_deadlocks() -> None:
-    """Circles that have nothing in common stand apart."""
+    """Circles without a common member are separate deadlocks."""
     found = waits(World().ring("a", "b").ring("c", "d", "e"))
     assert sorted(found.deadlocks["length"]) == [2, 3]
 
 
 def test_following_each_other_is_a_deadlock_without_keys() -> None:
-    """Two that attach to each other wait for ever, and so does one that attaches to itself."""
+    """Two that attach to each other wait forever, and so does one that attaches to itself."""
     world = World().suspend("a", "AttachInvocation", "b").suspend("b", "AttachInvocation", "a")
     world.suspend("c", "GetInvocationOutput", "c")
     found = waits(world).deadlocks
@@ -203,7 +203,7 @@ def test_following_each_other_is_a_deadlock_without_keys() -> None:
 
 
 def test_a_diamond_counts_each_waiter_once() -> None:
-    """Who waits for a root on two ways is one waiter; the root has two directly and three in all."""
+    """An invocation that waits for a root on two paths is one waiter; the root has two directly and three in total."""
     world = World().suspend("top", "Call", "left").suspend("top", "Call", "right")
     world.suspend("left", "Call", "root").suspend("right", "Call", "root").be("root", "running")
     (row,) = waits(world).blockers.to_dict("records")
@@ -212,7 +212,7 @@ def test_a_diamond_counts_each_waiter_once() -> None:
 
 
 def test_who_waits_for_two_roots_counts_for_each() -> None:
-    """Roots are ranked by how many wait for them in all; one waiter may count for several."""
+    """Roots are ranked by the total number of their waiters; one waiter may count for several."""
     world = World().suspend("both", "Call", "busy").suspend("both", "Call", "idle")
     world.suspend("one", "Call", "busy").be("busy", "running").be("idle", "running")
     blockers = waits(world).blockers
@@ -221,7 +221,7 @@ def test_who_waits_for_two_roots_counts_for_each() -> None:
 
 
 def test_one_of_several_may_be_enough() -> None:
-    """Who also waits for a sleep may go on: no deadlock for certain, and the way out says what may come."""
+    """A member that also waits for a sleep may go on: the deadlock is not certain, and the reason names the sleep."""
     world = World().ring("a", "b").suspend("a", "Sleep", wakes_at=pd.Timestamp(NOW))
     row = the_deadlock(waits(world))
     assert not row["certain"]
@@ -229,7 +229,7 @@ def test_one_of_several_may_be_enough() -> None:
 
 
 def test_who_needs_all_is_stuck_with_one() -> None:
-    """Where the SDK says that all are needed, a sleep beside the circle helps nobody."""
+    """If the SDK reports that all are needed, a sleep beside the circle does not make it uncertain."""
     world = World().ring("a", "b").suspend("a", "Sleep", wakes_at=pd.Timestamp(NOW))
     both = {"AllCompleted": [{"Single": {"CompletionId": 1}}, {"Single": {"CompletionId": 2}}]}
     future = {"FirstCompleted": [both, {"Single": {"SignalIndex": 1}}]}
@@ -238,7 +238,7 @@ def test_who_needs_all_is_stuck_with_one() -> None:
 
 
 def test_who_needs_all_waits_for_the_one_that_is_stuck() -> None:
-    """Where all are needed, another call that runs does not free the cycle."""
+    """If all are needed, another call that runs does not free the cycle."""
     world = World().ring("a", "b").suspend("a", "Call", "other").be("other", "running")
     both = {"AllCompleted": [{"Single": {"CompletionId": 1}}, {"Single": {"CompletionId": 2}}]}
     world.made["combinations"] = [{"id": inv("a"), "future_json": json.dumps(both)}]
@@ -246,14 +246,14 @@ def test_who_needs_all_waits_for_the_one_that_is_stuck() -> None:
 
 
 def test_alternatives_that_are_all_stuck_help_nobody() -> None:
-    """One of two would be enough, and both are in a deadlock: it is one for certain."""
+    """One of two would be enough, but both are in a deadlock: it is certain."""
     world = World().ring("a", "b").ring("c", "d").suspend("a", "Call", "a>c").queue("a>c", "Svc/c", "c", caller="a")
     found = waits(world).deadlocks
     assert list(found["certain"]) == [True, True]
 
 
 def test_a_way_out_elsewhere_frees_the_circle() -> None:
-    """One of two is enough, and the other one runs: its circle may end, and those who need it may go on."""
+    """One of two calls is enough, and its callee runs: the circle may end, and its members may go on."""
     world = World().ring("a", "b").suspend("a", "Call", "other").be("other", "running")
     found = waits(world)
     assert not the_deadlock(found)["certain"]
@@ -275,12 +275,12 @@ def test_a_way_out_elsewhere_frees_the_circle() -> None:
     ],
 )
 def test_only_all_completed_needs_all(future: Any, needs: bool) -> None:
-    """Every other combination, and what is not understood, may be over with one part; cancellation does not count."""
+    """Every other combination, and an unknown one, may end with one part; cancellation does not count."""
     assert needs_all(json.dumps(future)) is needs
 
 
 def test_a_running_caller_may_not_wait_yet() -> None:
-    """A circle through open calls of running invocations is not certain, and says that they run."""
+    """A circle through open calls of running invocations is not certain, and the reason states that they run."""
     world = World().queue("b-take", "Svc/b", "b", caller="a").queue("a-take", "Svc/a", "a", caller="b")
     world.made["open_calls"] = [
         {"id": inv(here), "target": f"Svc/{here}/go", "callee_id": inv(f"{there}-take"), "since": HOUR_AGO}
@@ -289,12 +289,12 @@ def test_a_running_caller_may_not_wait_yet() -> None:
     found = waits(world)
     row = the_deadlock(found)
     assert not row["certain"]
-    assert "Svc/a/go runs, and may not wait yet" in row["reason"]
+    assert "Svc/a/go runs and may not wait yet" in row["reason"]
     assert repr(found).endswith(": 1 possible deadlock>")
 
 
 def test_open_calls_are_asked_of_callers_that_are_not_suspended() -> None:
-    """Journals are read of those alone who called somebody that waits."""
+    """Journals are read only for callers of an invocation that waits."""
     world = World().suspend("a", "Call", "q").queue("q", "Svc/k", "h", caller="a").be("h", "running")
     waits(world)
     assert "open_calls" not in world.asked
@@ -304,7 +304,7 @@ def test_open_calls_are_asked_of_callers_that_are_not_suspended() -> None:
 
 
 def test_what_is_over_blocks_nobody() -> None:
-    """An edge to a completed invocation is shown, and makes no blocker: the waiter wakes in a moment."""
+    """An edge to a completed invocation is shown, and makes no blocker: the waiter will wake up soon."""
     found = waits(World().suspend("a", "Call", "done").be("done", "completed"))
     assert list(found.edges["blocker"]) == ids("done")
     assert found.blockers.empty
@@ -326,25 +326,25 @@ def test_what_is_over_blocks_nobody() -> None:
             "paused",
             {},
             {"code": "RT0007", "message": "no", "step": None},
-            "somebody to resume it: it is paused: [RT0007] no",
+            "a manual resume: it is paused: [RT0007] no",
         ),
         (
             "running",
             {"attempts": 2},
             {"code": None, "message": "no", "step": None},
-            "nothing: it runs; an attempt before failed: no",
+            "nothing: it runs; an earlier attempt failed: no",
         ),
         ("running", {"attempts": 1}, None, "nothing: it runs"),
         ("ready", {}, None, "a free slot of the invoker"),
         ("scheduled", {"scheduled_start_at": pd.Timestamp(NOW)}, None, "its start at 2026-11-25 03:00:00 UTC"),
         ("yielded", {}, None, "nothing: it is yielded"),
-        (None, {}, None, "nothing: there is no such invocation any more"),
+        (None, {}, None, "nothing: the invocation no longer exists"),
     ],
 )
 def test_a_root_says_what_it_waits_for(
     status: str | None, more: dict[str, Any], error: dict[str, Any] | None, said: str
 ) -> None:
-    """Each status has its words, with the last error where there was one."""
+    """Each status has its text, with the last error if there was one."""
     world = World().queue("q", "Svc/h", "h")
     if status:
         world.be("h", status, **more)
@@ -358,16 +358,16 @@ def test_a_root_says_what_it_waits_for(
     ("kind", "more", "said"),
     [
         ("Awakeable", {"signal": 17}, "the awakeable sign_1"),
-        ("GetPromise", {"promise": "a/b"}, "the promise “a/b”, which nobody has completed"),
+        ("GetPromise", {"promise": "a/b"}, "the promise “a/b”, which is not completed"),
         ("Sleep", {"wakes_at": pd.Timestamp(NOW)}, "a sleep until 2026-11-25 03:00:00 UTC"),
-        ("Run", {"name": "charge"}, "its own step “charge” (Run), for which nothing wakes it: resume it"),
+        ("Run", {"name": "charge"}, "its own step “charge” (Run), which does not wake it: resume it"),
         ("Signal", {"signal": 5}, "signal 5"),
         ("GetLazyState", {}, "its state"),
-        ("Unknown", {}, "something that is not in its journal any more"),
+        ("Unknown", {}, "something that is no longer in its journal"),
     ],
 )
 def test_a_suspended_root_says_what_nobody_gives(kind: str, more: dict[str, Any], said: str) -> None:
-    """What is no invocation is named: awakeable, promise, wake-up time, step, signal."""
+    """A wait for something other than an invocation is named: awakeable, promise, wake-up time, step, signal."""
     found = waits(World().suspend("h", kind, **more).queue("q", "Svc/h", "h"))
     assert found.blockers["waits_for"][0].startswith(said)
     assert found.edges["blocker"].isna()[0]
@@ -405,8 +405,9 @@ class _Tags(HTMLParser):
 
 @pytest.mark.parametrize("key", ["a/b", 'it\'s "q"', "<img src=x onerror=alert(1)>", "é✓\n'; DROP", "{what}", ""])
 def test_keys_are_any_text(key: str) -> None:
-    """Slashes, quotes, markup, braces, line ends and other scripts come through: as text in frames, escaped in the
-    card, and within the line of the way out.
+    """Slashes, quotes, markup, braces, line ends and other scripts are preserved in every place.
+
+    They are text in frames, escaped in the card, and within one line of the suggested code.
     """
     world = World().suspend("a", "Call", "q", target=f"Svc/{key}/go").queue("q", f"Svc/{key}", "a", caller="a")
     world.suspend("p", "GetPromise", promise=key, target=key).suspend("x", "Call", "p").suspend(
@@ -423,7 +424,7 @@ def test_keys_are_any_text(key: str) -> None:
 
 
 def test_the_card_has_the_worst_first() -> None:
-    """Deadlocks come before roots, roots before what nobody resolves, and long lists say how many more there are."""
+    """Deadlocks come before roots, roots before open awakeables and promises, and long lists count the hidden rows."""
     world = World().ring("a", "b").suspend("p", "GetPromise", promise="x").queue("q", "Svc/h", "h").be("h", "running")
     for number in range(20):
         world.suspend(f"w{number}", "Awakeable", signal=17)
@@ -434,7 +435,7 @@ def test_the_card_has_the_worst_first() -> None:
 
 
 def test_what_is_left_out_is_said() -> None:
-    """A cut of either kind warns once, stands in excluded, repr, card and attrs; queues are counted in full."""
+    """A cut of either kind warns once, and is in excluded, repr, card and attrs; queues are counted in full."""
     world = World().suspend("a", "Call", "q0").suspend("b", "Awakeable", signal=17).be("h", "running")
     for number in range(5):
         world.queue(f"q{number}", "Svc/h", "h", caller="a" if not number else None)
@@ -453,9 +454,7 @@ def test_what_is_left_out_is_said() -> None:
 
 
 def test_sleepers_hide_no_deadlock() -> None:
-    """However many sleep for longer than may be read, who holds a key or calls into a queue is read, and so are their
-    callers.
-    """
+    """However many sleepers exceed the limit, holders of keys, calls into a queue, and their callers are still read."""
     world = World()
     for number in range(9):
         world.suspend(f"s{number}", "Sleep", wakes_at=pd.Timestamp(NOW))
@@ -469,7 +468,7 @@ def test_sleepers_hide_no_deadlock() -> None:
 
 
 def test_exactly_the_limit_is_not_cut() -> None:
-    """Nothing is left out where as many wait as may be read."""
+    """Nothing is excluded if the number of waiting invocations equals the limit."""
     world = World().suspend("a", "Call", "q").queue("q", "Svc/h", "h").be("h", "running")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -477,7 +476,7 @@ def test_exactly_the_limit_is_not_cut() -> None:
 
 
 def test_ids_go_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No statement gets more ids than fit into one, and nothing is lost between two."""
+    """No statement gets more ids than its limit, and no id is lost between two."""
     monkeypatch.setattr("restate_lab.analysis.waits.reader.CHUNK", 2)
     world = World()
     for number in range(5):
@@ -487,7 +486,7 @@ def test_ids_go_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_counting_is_bounded() -> None:
-    """Past the bound on steps a root has its direct count alone; the others are exact."""
+    """Above the bound on steps a root has only its direct count; the others are exact."""
     graph = wait_graph([*((f"w{number}", "big") for number in range(9)), ("w0", "small")])
     big, small = root_blockers(graph, graph.ends(), {}, steps=9)
     assert (big.id, big.direct_waiting, big.total_waiting) == ("big", 9, 9)
@@ -495,10 +494,10 @@ def test_counting_is_bounded() -> None:
 
 
 def test_what_was_not_counted_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the bound was met, the counts are missing, the number of such rows is told, and the card stays whole."""
+    """If the bound is reached, the counts are missing, the number of such rows is reported, and the card is whole."""
     monkeypatch.setattr("restate_lab.analysis.waits.STEPS", 0)
     world = World().queue("q", "Svc/h", "h").be("h", "running").ring("a", "b")
-    with pytest.warns(Truncated, match="for 2 root blockers or deadlocks not everybody"):
+    with pytest.warns(Truncated, match="for 2 root blockers or deadlocks, not all"):
         found = waits(world)
     assert found.blockers["total_waiting"].isna().all()
     assert found.deadlocks["waiting"].isna().all()
@@ -506,7 +505,7 @@ def test_what_was_not_counted_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_large_graphs_give_exact_counts() -> None:
-    """20,000 edges in chains, fans and rings are counted exactly, and depth is no limit."""
+    """20,000 edges in chains, fans and rings are counted exactly, and depth is not a limit."""
     world = World()
     world.be("end", "running").suspend("c0", "Call", "end")
     for number in range(1, 10_000):
@@ -524,7 +523,7 @@ def test_large_graphs_give_exact_counts() -> None:
 
 
 def test_a_deadlock_in_a_thicket_has_a_short_way_around() -> None:
-    """In a component of many circles the shortest one through a holder is told, not the whole."""
+    """In a component of many circles the path is the shortest one through a holder, not the whole."""
     graph = wait_graph((f"n{here}", f"n{there}") for here in range(6) for there in range(6) if here != there)
     (cycle,) = cycles(graph)
     assert len(cycle.members) == 6
@@ -532,7 +531,7 @@ def test_a_deadlock_in_a_thicket_has_a_short_way_around() -> None:
 
 
 def test_the_graph_is_a_copy_and_attrs_are_json() -> None:
-    """Changing what was handed out changes nothing, and frames can be written as they are."""
+    """Changing a returned graph or frame changes nothing else, and frames can be written unchanged."""
     found = waits(World().ring("a", "b"))
     found.graph().clear()
     assert len(found.graph()) == 4
@@ -543,7 +542,7 @@ def test_the_graph_is_a_copy_and_attrs_are_json() -> None:
 
 
 def test_a_limit_is_a_positive_number() -> None:
-    """Nothing is asked for a limit below one."""
+    """Nothing is sent for a limit below one."""
     world = World()
     with pytest.raises(ArgumentError, match="limit is 0"):
         waits(world, limit=0)
@@ -551,6 +550,6 @@ def test_a_limit_is_a_positive_number() -> None:
 
 
 def test_an_empty_reading_is_whole() -> None:
-    """A reading has nothing left out unless it says so."""
+    """A reading has nothing excluded unless it lists it."""
     edges = table_of_edges([])
     assert WaitSnapshot(edges, Nodes(edges, {})).excluded == ()

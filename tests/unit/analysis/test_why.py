@@ -1,4 +1,4 @@
-"""Explanations of rows made by hand: chains, bounds, what no demo makes, hostile texts, sources that fail."""
+"""Explanations of rows made by hand: chains, bounds, cases without a demo, hostile texts, failing sources."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def inv(name: str) -> str:
 
 @dataclass
 class World(RowSource):
-    """A source with rows made by hand; names stand for invocations."""
+    """A source with rows made by hand; invocations are referred to by names."""
 
     made: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     things: list[dict[str, Any]] = field(default_factory=list)
@@ -151,26 +151,26 @@ def explained(world: World, name: str, **more: Any) -> Any:
 
 
 def test_suspended_on_its_own_step_wakes_by_a_resume() -> None:
-    """Rows made for it, since no demo makes it: who is suspended on a Run is told so, and resume comes first."""
+    """Made rows, since no demo has it: a wait for a Run is named, and resume comes first."""
     found = explained(World().suspend("stuck", "Run", name="charge"), "stuck")
-    assert "its own step “charge” (Run), for which nothing wakes it" in found.summary
+    assert "its own step “charge” (Run), which does not wake it" in found.summary
     assert found.options["action"].iloc[0] == "resume"
 
 
 def test_a_paused_vqueue_is_the_cause() -> None:
-    """Who waits in a vqueue that was paused by hand waits for nobody's key, and its resumption is offered."""
+    """A wait in a vqueue that was paused by hand is not a wait for a key, and resuming the queue is offered."""
     world = World(features={"vqueues": True}).be("p", "pending", vqueue_id="vq_1x", inboxed_at=HOUR_AGO)
     world.made["vqueue"] = [
         {"id": "vq_1x", "is_paused": True, "lock_name": "Svc/p", "limit_key": None, "status": None, "blocked_on": None}
     ]
     found = explained(world, "p")
-    assert "in the vqueue vq_1x, which somebody has paused" in found.summary
+    assert "in the vqueue vq_1x, which is paused" in found.summary
     assert 'lab.admin.resume_vqueue("vq_1x"' in found.options["code"].iloc[0]
     assert found.chain["waits_for"].iloc[-1] == "turn"
 
 
 def test_a_queue_head_that_is_blocked_says_on_what() -> None:
-    """With vqueues the scheduler's reason stands beside the free slot that is waited for."""
+    """With vqueues the scheduler's reason is shown beside the wait for a free slot."""
     world = World(features={"vqueues": True}).be("r", "ready", vqueue_id="vq_1x")
     world.made["vqueue"] = [
         {"id": "vq_1x", "is_paused": False, "lock_name": None, "limit_key": None, "status": "blocked"}
@@ -180,13 +180,15 @@ def test_a_queue_head_that_is_blocked_says_on_what() -> None:
 
 
 def test_of_several_ends_the_worst_is_the_root() -> None:
-    """Who needs somebody comes before who works, and who works before who sleeps; how many others, is said."""
+    """A stuck blocker comes before a running one, and that before a sleeping one; the text counts the others."""
     world = World().suspend("top", "Call", "works").suspend("top", "Call", "sleeps").suspend("top", "Call", "stopped")
     world.be("works", "running").be("stopped", "paused")
     world.suspend("sleeps", "Sleep", wakes_at=HOUR_AGO + 2 * DAY)
     found = explained(world, "top")
     assert list(found.chain["id"]) == [inv("top"), inv("stopped")]
-    assert "2 other ends besides this worst one, which may be enough" in found.summary
+    assert (
+        "There are 2 other root blockers; this one is the worst. The end of one of them may be enough" in found.summary
+    )
 
 
 def test_a_long_chain_is_followed_to_its_end() -> None:
@@ -197,41 +199,41 @@ def test_a_long_chain_is_followed_to_its_end() -> None:
     world.be("c20", "paused")
     found = explained(world, "c0", timeout=60)
     assert list(found.chain["id"]) == [inv(f"c{number}") for number in range(21)]
-    assert "over 14 more" in found.summary
+    assert "waits through 14 more invocations" in found.summary
     assert inv("c20") in found.summary
 
 
 def test_a_chain_beyond_the_bounds_is_cut_and_said() -> None:
-    """No chain is followed for ever."""
+    """The number of links in a chain is bounded."""
     world = World()
     for number in range(why_reader.MAX_HOPS + 5):
         world.suspend(f"c{number}", "Call", f"c{number + 1}")
     found = explained(world, "c0", timeout="5m")
-    assert f"only {why_reader.MAX_HOPS} steps were followed" in found.excluded
-    assert "Not looked up: only" in found
+    assert f"only the first {why_reader.MAX_HOPS} links of the chain were followed" in found.excluded
+    assert "Incomplete: only" in found
 
 
 def test_waiting_for_itself_through_others_is_a_deadlock() -> None:
-    """A circle ends the chain, wherever one enters it; who stands before it is behind it."""
+    """A circle ends the chain, wherever you enter it; an invocation outside it is behind it."""
     world = World().suspend("out", "Call", "a").suspend("a", "Call", "b").suspend("b", "AttachInvocation", "a")
     found = explained(world, "out")
     assert "It is blocked by a deadlock: " in found.summary
     assert list(found.chain["blocker"]) == [inv("a"), inv("b"), inv("a")]
     inside = explained(world, "b")
     assert "It is in a deadlock: " in inside.summary
-    assert "1 other invocation wait for it or for others in the deadlock" not in inside.summary
+    assert "1 other invocation waits for those in the deadlock" not in inside.summary
 
 
 def test_who_waits_for_somebody_who_is_gone_is_told_so() -> None:
-    """A callee without a row ends the chain, and nothing is offered about it."""
+    """A callee without a row ends the chain, and no action is offered for it."""
     found = explained(World().suspend("alone", "Call", "gone"), "alone")
-    assert f"{inv('gone')}, which is not there any more" in found.summary
+    assert f"{inv('gone')}, which no longer exists" in found.summary
     assert found.chain["blocker"].iloc[-1] == inv("gone")
     assert set(found.options["id"]) == {inv("alone")}
 
 
 def test_a_long_queue_is_counted_beyond_what_is_read() -> None:
-    """The server's count stands where not every call was read, with those behind them as at least so many."""
+    """If not every call was read, the server's count is used, and the total is "at least" this many."""
     world = World().suspend("holder", "Sleep").hold("holder", "holder")
     world.queue("first", "holder", "holder", waiting=900)
     found = explained(world, "holder")
@@ -239,36 +241,36 @@ def test_a_long_queue_is_counted_beyond_what_is_read() -> None:
 
 
 def test_a_call_that_nobody_awaits_has_no_waiter() -> None:
-    """Who was called by somebody that waits for something else is waited for by nobody."""
+    """An invocation whose caller waits for something else has no waiter."""
     world = World().be("sent", "running", invoked_by_id=inv("sender"), invoked_by_target="Svc/sender/go")
     world.suspend("sender", "Sleep", wakes_at=HOUR_AGO + DAY)
     assert "No invocation waits for it." in explained(world, "sent").summary
 
 
 def test_what_cannot_be_looked_up_is_left_out_and_said() -> None:
-    """A time limit or a missing table costs its part alone; without the invocation itself there is no answer."""
+    """A time limit or a missing table loses only its part; without the invocation itself there is no result."""
     world = World().suspend("a", "Awakeable", signal=17).hold("a", "a")
     world.fail("queues", TimedOut("too slow")).fail("deployments", NotOnThisServer("no sys_deployment"))
     found = explained(world, "a")
-    assert "nobody has resolved" in found.summary
+    assert "which is not resolved" in found.summary
     assert found.excluded == (
-        "its deployment could not be looked up: no sys_deployment",
-        "the queues of their keys could not be looked up: the time was over",
+        "its deployment could not be read: no sys_deployment",
+        "the queues of their keys could not be read: the timeout is over",
     )
-    assert "could not be looked up" in found._repr_html_()
+    assert "could not be read" in found._repr_html_()
     with pytest.raises(TimedOut):
         explained(World().be("b", "running").fail("invocations", TimedOut("too slow")), "b")
 
 
 def test_a_program_error_is_not_swallowed() -> None:
-    """Only what a source refuses is left out; another error is told as unreadable, with itself as the cause."""
+    """Only data that a source refuses is excluded; another error is reported as ServerFailed, with its cause."""
     with pytest.raises(ServerFailed, match="or this is a bug of restate_lab") as told:
         explained(World().suspend("a", "Sleep").fail("deployments", KeyError("x")), "a")
     assert isinstance(told.value.__cause__, KeyError)
 
 
 def test_all_together_has_the_time_given() -> None:
-    """Every statement gets what is left of the time; a time that is not positive is refused."""
+    """Every statement gets the rest of the time; a time that is not positive is refused."""
     world = World().suspend("a", "Sleep")
     explained(world, "a", timeout=5)
     assert all(timeout is not None and 0 < timeout <= 5 for timeout in world.timeouts)
@@ -279,7 +281,7 @@ def test_all_together_has_the_time_given() -> None:
 
 
 def test_a_deadline_that_is_over_sends_nothing() -> None:
-    """Past the deadline nothing is asked, and TimedOut says of which time."""
+    """After the deadline nothing is sent, and TimedOut names the timeout."""
     world: Any = World()
     late = Deadline(world, 0, timeout_message="the 0 s for all of it are over")
     with pytest.raises(TimedOut, match="the 0 s for all of it are over"):
@@ -289,7 +291,7 @@ def test_a_deadline_that_is_over_sends_nothing() -> None:
 
 
 def test_a_workflow_is_never_restarted() -> None:
-    """Restarting is offered for what has ended with its journal, and not for workflows or without a journal."""
+    """Restarting is offered for ended invocations with a journal, and not for workflows or without a journal."""
     ended = {"completed_at": HOUR_AGO, "completion_retention": DAY, "target_service_ty": "service"}
     plain = explained(World().be("a", "failed", **ended), "a")
     assert list(plain.options["action"]) == ["restart_as_new", "purge"]
@@ -298,7 +300,7 @@ def test_a_workflow_is_never_restarted() -> None:
 
 
 def test_what_came_from_the_cluster_is_text() -> None:
-    """Markup in a target, a failure and a promise is escaped; a quote in a service's name does not leave its code."""
+    """Markup in a target, a failure and a promise is escaped; a quote in a service's name stays within its text."""
     nasty = "<script>alert('x')</script>"
     world = World().suspend("a", "GetPromise", promise=nasty, target_service_name='a"b', target=nasty)
     html = explained(world, "a")._repr_html_()
@@ -308,7 +310,7 @@ def test_what_came_from_the_cluster_is_text() -> None:
 
 
 def test_an_explanation_is_a_value() -> None:
-    """It compares as the text that it is, and comes through pickle with its frames."""
+    """It compares as its text, and survives pickle with its frames."""
     found = explained(World().be("a", "paused"), "a")
     again = pickle.loads(pickle.dumps(found))  # noqa: S301 - our own
     assert again == found == str(found)
@@ -319,14 +321,14 @@ def test_an_explanation_is_a_value() -> None:
 
 
 def test_the_rules_know_every_status() -> None:
-    """Something is offered in every status, and only in statuses that there are."""
+    """Every status has an action, and all statuses in the rules exist."""
     assert set().union(*(rule.statuses for rule in RULES)) <= set(STATUSES)
     ways_out = {status for rule in RULES if rule.action in {"cancel", "kill", "purge"} for status in rule.statuses}
     assert ways_out == set(STATUSES) - {"yielded"}
 
 
 def test_the_rules_agree_with_the_table_of_actions() -> None:
-    """What is offered in a status does something there by the table that the live test holds against servers."""
+    """An action offered in a status has an effect there by the table that the live test compares with servers."""
     rules = [(rule, ACTIONS(rule.action)) for rule in RULES if rule.action in set(ACTIONS)]
     assert {action for _, action in rules} == set(ACTIONS) - {ACTIONS.PURGE_JOURNAL}
     for rule, action in rules:
@@ -334,13 +336,13 @@ def test_the_rules_agree_with_the_table_of_actions() -> None:
 
 
 def test_codes_have_their_meaning() -> None:
-    """A known code comes with its words, an unknown one as it is, none as nothing."""
+    """A known code comes with its meaning, an unknown one unchanged, a missing one as nothing."""
     assert describe_code("RT0011") == "RT0011: its deployment was removed"
     assert (describe_code("RT9999"), describe_code(None)) == ("RT9999", "")
 
 
 def test_a_statement_takes_of_the_parameters_what_it_names() -> None:
-    """Both kinds of server find keys in their own way; what a variant does not name is not sent."""
+    """Both kinds of server find keys in their own way; a parameter that a variant does not name is not sent."""
     seen: list[set[str]] = []
 
     @dataclass

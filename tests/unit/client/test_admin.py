@@ -1,7 +1,7 @@
-"""AdminClient without a server: arguments that are never sent, odd answers, and recorded shapes.
+"""AdminClient without a server: arguments that are never sent, odd responses, and recorded shapes.
 
-What no test can reach here is held against shapes from the server's own description and its public documentation:
-deployments on AWS Lambda, tokens minted by Google, and a gateway (as before Restate Cloud) that passes on neither
+Features that no test can reach are compared with shapes from the server's own description and its public documentation:
+deployments on AWS Lambda, tokens minted by Google, and a gateway (like the one of Restate Cloud) that passes on neither
 `/openapi` nor an empty 404.
 """
 
@@ -35,7 +35,7 @@ VERSION = {"version": "1.7.12", "min_admin_api_version": 2, "max_admin_api_versi
 
 
 class Server:
-    """Answers by method and path, and remembers what it was asked."""
+    """Answers by method and path, and records its requests."""
 
     def __init__(self, answers: Mapping[str, Any], audit: Path, rows: list[list[dict[str, Any]]] | None = None) -> None:
         self.requests: list[httpx.Request] = []
@@ -86,7 +86,7 @@ def serve(tmp_path: Path) -> Callable[..., Server]:
     [
         (lambda a: a.kill_invocation("nope"), "invocation_id 'nope' does not begin with inv_"),
         (lambda a: a.kill_invocation(INV[:-1]), "has 37 characters"),
-        (lambda a: a.kill_invocation(INV[:-1] + "-"), "a character that no id has"),
+        (lambda a: a.kill_invocation(INV[:-1] + "-"), "a character that is not a letter or digit"),
         (lambda a: a.cancel_invocation(None), "invocation_id must be the id of one invocation"),
         (lambda a: a.pause_invocation(DP), "does not begin with inv_"),
         (lambda a: a.purge_invocation(f"{INV} "), "has 39 characters"),
@@ -100,28 +100,28 @@ def serve(tmp_path: Path) -> Callable[..., Server]:
         (lambda a: a.restart_as_new_invocation(INV, from_index=True), "from_index"),
         (lambda a: a.get_deployment(INV), "deployment"),
         (lambda a: a.delete_deployment(DP, force="yes"), "force must be True or False; got 'yes'"),
-        (lambda a: a.create_deployment(), "uri or arn must be given"),
-        (lambda a: a.create_deployment(uri="http://h", arn=ARN), "exclude each other"),
+        (lambda a: a.create_deployment(), "uri or arn is required"),
+        (lambda a: a.create_deployment(uri="http://h", arn=ARN), "cannot be combined"),
         (lambda a: a.create_deployment(uri="localhost:9080"), "is not a URI with a scheme"),
         (lambda a: a.create_deployment(uri="ftp://host/x"), "uri must begin with http:// or https://"),
-        (lambda a: a.create_deployment(arn="greeter"), "arn must be that of a Lambda function"),
-        (lambda a: a.create_deployment(arn=ARN, use_http_11=True), "use_http_11 goes with uri"),
-        (lambda a: a.create_deployment(arn=ARN, auth=GoogleIdTokenAuth()), "auth goes with uri"),
-        (lambda a: a.create_deployment(uri="http://h", assume_role_arn="arn:x"), "assume_role_arn goes with arn"),
+        (lambda a: a.create_deployment(arn="greeter"), "arn must be the ARN of a Lambda function"),
+        (lambda a: a.create_deployment(arn=ARN, use_http_11=True), "use_http_11 can only be combined with uri"),
+        (lambda a: a.create_deployment(arn=ARN, auth=GoogleIdTokenAuth()), "auth can only be combined with uri"),
+        (lambda a: a.create_deployment(uri="http://h", assume_role_arn="arn:x"), "can only be combined with arn"),
         (lambda a: a.create_deployment(uri="http://h", metadata={"a": 1}), r"metadata\['a'\] must be text, not a int"),
         (lambda a: a.create_deployment(uri="http://h", additional_headers=[("a", "b")]), "must be a mapping"),
-        (lambda a: a.create_deployment(uri="http://h", additional_headers={"a b": "c"}), "no HTTP header can have"),
+        (lambda a: a.create_deployment(uri="http://h", additional_headers={"a b": "c"}), "not a valid HTTP header"),
         (lambda a: a.create_deployment(uri="http://h", dry_run="false"), "dry_run must be True or False"),
-        (lambda a: a.get_service(""), "service must be text that is not empty"),
-        (lambda a: a.get_service_handler("s", None), "handler must be text"),
-        (lambda a: a.modify_service("s"), "needs something to change"),
-        (lambda a: a.modify_service("s", abort_timeout=timedelta(seconds=-1)), "a duration is not negative"),
-        (lambda a: a.modify_service("s", abort_timeout=True), "abort_timeout is True: give seconds"),
+        (lambda a: a.get_service(""), "service must be non-empty text"),
+        (lambda a: a.get_service_handler("s", None), "handler must be non-empty text"),
+        (lambda a: a.modify_service("s"), "needs at least one of"),
+        (lambda a: a.modify_service("s", abort_timeout=timedelta(seconds=-1)), "a duration must not be negative"),
+        (lambda a: a.modify_service("s", abort_timeout=True), "abort_timeout is True; use seconds"),
         (
             lambda a: a.modify_service("s", journal_retention="tomorrow"),
-            "journal_retention is 'tomorrow': give seconds",
+            "journal_retention is 'tomorrow'; use seconds",
         ),
-        (lambda a: a.modify_service_state("s", "", new_state={}), "object_key must be text"),
+        (lambda a: a.modify_service_state("s", "", new_state={}), "object_key must be non-empty text"),
         (
             lambda a: a.modify_service_state("s", "k", new_state={"a": "text"}),
             r"new_state\['a'\] must be bytes, not str",
@@ -130,22 +130,22 @@ def serve(tmp_path: Path) -> Callable[..., Server]:
         (lambda a: a.get_subscription("sub_1"), "has 5 characters"),
         (lambda a: a.create_subscription(source="topic", sink="service://S/h"), "source 'topic' is not a URI"),
         (lambda a: a.list_subscriptions(sink="S/h"), "sink 'S/h' is not a URI"),
-        (lambda a: a.create_kafka_cluster("", properties={}), "name must be text"),
+        (lambda a: a.create_kafka_cluster("", properties={}), "name must be non-empty text"),
         (lambda a: a.get_kafka_cluster("k", include_subscriptions=1), "include_subscriptions must be True or False"),
         (lambda a: a.upsert_rules([]), "rules is empty"),
         (lambda a: a.upsert_rules("a"), "rules must be a list"),
-        (lambda a: a.upsert_rules([{"pattern": "a"}]), r"must hold UpsertRule\(…\) only"),
-        (lambda a: UpsertRule("a", limits={"memory": 1}), "limits has 'memory'; the limits there are: concurrency"),
+        (lambda a: a.upsert_rules([{"pattern": "a"}]), r"must only have UpsertRule\(…\)"),
+        (lambda a: UpsertRule("a", limits={"memory": 1}), "unknown limit 'memory' in limits; choose from: concurrency"),
         (lambda a: UpsertRule("a", limits={"concurrency": 0}), "a whole number from 1"),
         (lambda a: UpsertRule("a", precondition="exists"), "precondition"),  # type: ignore[arg-type]
-        (lambda a: DeleteRule(""), "pattern must be text"),
+        (lambda a: DeleteRule(""), "pattern must be non-empty text"),
         (lambda a: a.pause_vqueue(INV), "does not begin with vq_"),
     ],
 )
 def test_a_wrong_argument_is_named_and_nothing_is_sent(
     serve: Callable[..., Server], call: Callable[[Any], Any], words: str, tmp_path: Path
 ) -> None:
-    """The error says which argument, what it was and what is allowed, before any request and any record."""
+    """The error has the argument, its value and the allowed values, before any request and any record."""
     server = serve()
     with pytest.raises(errors.ArgumentError, match=words):
         call(server.admin)
@@ -154,14 +154,14 @@ def test_a_wrong_argument_is_named_and_nothing_is_sent(
 
 
 def test_a_long_wrong_value_is_cut(serve: Callable[..., Server]) -> None:
-    """A value pasted by mistake does not fill the screen."""
+    """A long value pasted by mistake is shortened in the message."""
     with pytest.raises(errors.ArgumentError) as caught:
         serve().admin.kill_invocation("x" * 10_000)
     assert len(str(caught.value)) < 300
 
 
 def test_a_secret_is_not_quoted_by_the_check(serve: Callable[..., Server]) -> None:
-    """The error about a header's value names the header alone."""
+    """The error about a header's value names only the header."""
     for value in (f"{CANARY}\r\nx: y", f"{CANARY}ü", [CANARY]):
         with pytest.raises(errors.ArgumentError, match="authorization") as caught:
             serve().admin.create_deployment(uri="http://h", additional_headers={"authorization": value})
@@ -188,7 +188,7 @@ def test_a_lambda_deployment_is_registered(serve: Callable[..., Server], tmp_pat
 
 
 def test_a_lambda_deployment_is_moved(serve: Callable[..., Server]) -> None:
-    """A new ARN is sent, and the answer is a deployment with an ARN in place of a URI (recorded shape)."""
+    """A new ARN is sent, and the response is a deployment with an ARN in place of a URI (recorded shape)."""
     answer = {
         "id": DP,
         "arn": ARN,
@@ -231,7 +231,7 @@ def test_durations_leave_in_one_spelling(serve: Callable[..., Server]) -> None:
 
 
 def test_rules_are_sent_in_the_apis_shape(serve: Callable[..., Server]) -> None:
-    """Preconditions and expected versions are written as the API has them."""
+    """Preconditions and expected versions have the API's form."""
     server = serve({"PUT /limits/rules": [], "POST /limits/rules/bulk-delete": []})
     server.admin.upsert_rules([UpsertRule("a", {"concurrency": 2}, precondition=3), UpsertRule("b", description="why")])
     assert server.body == [
@@ -265,7 +265,7 @@ def document(*operations: str) -> dict[str, Any]:
 def test_what_a_server_lacks_is_told_by_two_signs(
     serve: Callable[..., Server], answers: Mapping[str, Any], kind: type[Exception]
 ) -> None:
-    """An empty 404 or 405 is NotOnThisServer only if the server's description, or else its version, says so too."""
+    """An empty 404 or 405 is NotOnThisServer only if the server's description, or its version, confirms it."""
     with pytest.raises(kind, match="kafka"):
         serve(answers).admin.list_kafka_clusters()
 
@@ -280,7 +280,7 @@ def test_what_a_server_lacks_is_told_by_two_signs(
     ],
 )
 def test_an_answer_that_is_none_of_the_apis(serve: Callable[..., Server], answer: httpx.Response) -> None:
-    """A page, another JSON or a field of another type is ServerFailed, which names the operation and quotes nothing."""
+    """A page, other JSON or a field of another type is ServerFailed, which names the operation and quotes nothing."""
     with pytest.raises(errors.ServerFailed, match="list_services") as caught:
         serve({"GET /services": answer}).admin.list_services()
     assert CANARY not in str(caught.value)
@@ -296,7 +296,7 @@ def test_other_failures_of_delete_pass(serve: Callable[..., Server]) -> None:
 
 
 def test_verify_false_reads_nothing(serve: Callable[..., Server]) -> None:
-    """Without verification one request is sent, and the outcome claims nothing that was not seen."""
+    """Without verification one request is sent, and the outcome claims only facts that were seen."""
     for verb in ("cancel", "kill", "pause", "purge"):
         server = serve({f"PATCH /invocations/{INV}/{verb}": httpx.Response(200)})
         answer = getattr(server.admin, f"{verb}_invocation")(INV, verify=False)
@@ -311,15 +311,15 @@ def test_verify_false_reads_nothing(serve: Callable[..., Server]) -> None:
         ("cancel", 202, [{"status": "paused"}], None, "it is woken"),
         ("cancel", 202, [{"status": "running"}], None, "at its next await"),
         ("cancel", 202, [{"status": "completed"}], True, "has ended"),
-        ("cancel", 200, [], True, "had not begun"),
-        ("kill", 200, [], True, "had not begun"),
+        ("cancel", 200, [], True, "had not started"),
+        ("kill", 200, [], True, "had not started"),
         ("kill", 200, [{"status": "completed"}], True, "killed"),
-        ("kill", 200, [{"status": "running"}], None, "still says running"),
-        ("pause", 200, [{"status": "suspended"}], False, "nothing happened"),
+        ("kill", 200, [{"status": "running"}], None, "still has status running"),
+        ("pause", 200, [{"status": "suspended"}], False, "nothing changed"),
         ("pause", 202, [{"status": "running"}], None, "when its attempt ends"),
         ("pause", 202, [{"status": "paused"}], True, "is paused"),
         ("purge", 200, [], True, "removed"),
-        ("purge", 200, [{"status": "completed"}], None, "still says completed"),
+        ("purge", 200, [{"status": "completed"}], None, "still has status completed"),
     ],
 )
 def test_an_outcome_says_what_was_seen(
@@ -330,7 +330,7 @@ def test_an_outcome_says_what_was_seen(
     took_effect: bool | None,
     words: str,
 ) -> None:
-    """Status and row together decide whether it took effect, and the note says so in words."""
+    """Status and row decide whether it took effect, and the note states that."""
     server = serve({f"PATCH /invocations/{INV}/{verb}": httpx.Response(status)}, rows)
     answer = getattr(server.admin, f"{verb}_invocation")(INV)
     assert answer.took_effect is took_effect
@@ -340,7 +340,7 @@ def test_an_outcome_says_what_was_seen(
 
 
 def test_notes_judge_what_was_not_read() -> None:
-    """Without a look no judge says True or False."""
+    """Without a read the result is neither True nor False."""
     judges = [
         effects.cancel_finished,
         effects.cancel_accepted,
@@ -364,9 +364,9 @@ def test_a_state_that_is_not_seen_is_an_unknown_outcome(
 def test_a_queue_that_is_not_there(serve: Callable[..., Server]) -> None:
     """The 202 for an unknown queue becomes NotFound; without vqueues the change is not sent at all."""
     answers = {f"POST /vqueues/{VQ}/pause": httpx.Response(202), "GET /openapi": document("pause_vqueue")}
-    with pytest.raises(errors.NotFound, match="202 all the same"):
+    with pytest.raises(errors.NotFound, match="although the server returned 202"):
         serve(answers, []).admin.pause_vqueue(VQ)
     without = serve({**answers, "GET /version": {"version": "1.7.12", "features": {"vqueues": False}}}, [])
-    with pytest.raises(errors.NotOnThisServer, match="switched off"):
+    with pytest.raises(errors.NotOnThisServer, match="vqueues are disabled"):
         without.admin.pause_vqueue(VQ)
     assert [request.method for request in without.requests] == ["GET", "GET"]

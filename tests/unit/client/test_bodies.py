@@ -1,4 +1,4 @@
-"""Bodies of responses: no size, no compression and no slowness of one exhausts memory or time."""
+"""Bodies of responses: neither size nor compression nor slowness exhausts memory or time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CALLS = {"query": bombs.query, "read": bombs.read, "change": bombs.change}
 
 
 class Slow(httpx.SyncByteStream):
-    """A body that trickles and does not end."""
+    """A body that arrives slowly and does not end."""
 
     def __iter__(self) -> Iterator[bytes]:
         while True:
@@ -59,7 +59,7 @@ def rows_of(tmp_path: Path, body: bytes, encoding: str, max_bytes: int | None = 
 
 
 def test_small_and_endless_bodies_do_not_fill_the_memory() -> None:
-    """Each is stopped with an error of ours, and the process grows by the limits at most, not by what was sent."""
+    """Each is stopped with one of our errors, and the process grows by the limits at most, not by the body's size."""
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*Path(__file__).parents[2:4]]))}
     program = [sys.executable, str(bombs.__file__)]
     done = subprocess.run(program, env=env, capture_output=True, text=True, check=False, timeout=120)
@@ -86,7 +86,7 @@ def test_small_and_endless_bodies_do_not_fill_the_memory() -> None:
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("status", [200, 400])
 def test_the_time_limit_holds_while_a_body_is_read(tmp_path: Path, call: str, status: int) -> None:
-    """Also on a network that does not keep the deadline itself, such as a proxy's."""
+    """It also holds on a network that does not apply the deadline itself, such as a proxy's."""
     headers = {"content-type": ARROW} if call == "query" and status == 200 else bombs.JSON
     transport = transport_to(tmp_path, bombs.answer(status, headers, Slow()), timeout=0.3)
     kind = errors.OutcomeUnknown if call == "change" else errors.TimedOut
@@ -99,7 +99,7 @@ def test_the_time_limit_holds_while_a_body_is_read(tmp_path: Path, call: str, st
 
 
 def test_zstd_is_unpacked_wherever_it_is_cut_into_frames(tmp_path: Path) -> None:
-    """The rows are those that were packed, in one frame or in several."""
+    """The rows equal the packed ones, in one frame or in several."""
     body = bombs.stream_of(TABLE)
     pack = zstandard.ZstdCompressor().compress
     for packed in (pack(body), b"".join(pack(body[at : at + 1000]) for at in range(0, len(body), 1000))):
@@ -110,7 +110,7 @@ def test_zstd_is_unpacked_wherever_it_is_cut_into_frames(tmp_path: Path) -> None
 
 
 def test_the_byte_limit_counts_what_was_unpacked(tmp_path: Path) -> None:
-    """A result that fits is returned, and one that does not is refused, however small it was on the way."""
+    """A result that fits is returned, and one that does not is refused, however small its compressed form was."""
     body = bombs.stream_of(TABLE)
     packed = zstandard.ZstdCompressor().compress(body)
     assert len(packed) < len(body) // 2
@@ -121,7 +121,7 @@ def test_the_byte_limit_counts_what_was_unpacked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "zstd, gzip", "gzip, zstd", "x-unknown"])
 def test_an_encoding_that_was_not_requested_is_refused(tmp_path: Path, encoding: str) -> None:
-    """A successful response is not unpacked; of an error the status counts, and the text says what is wrong."""
+    """A successful response is not unpacked; for an error the status counts, and the message names the problem."""
     packed = gzip.compress(b'{"message": "no"}')
     headers = {"content-type": "application/json", "content-encoding": encoding}
     with pytest.raises(errors.ServerFailed, match="content-encoding"):
@@ -136,7 +136,7 @@ def test_an_encoding_that_was_not_requested_is_refused(tmp_path: Path, encoding:
 
 
 def test_frames_are_followed_wherever_the_stream_is_cut() -> None:
-    """Pieces of any size give the same judgement as the whole."""
+    """Pieces of any size give the same result as the whole."""
     good = bombs.stream_of(TABLE)
     bad = bombs.stream_of(TABLE, compression="lz4")
     for size in (1, 3, 7, 8, 64, len(good)):

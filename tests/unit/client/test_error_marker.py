@@ -55,7 +55,7 @@ def mark(error: errors.RestateLabError, statement: str, values: dict[str, Any] |
 def test_the_place_is_marked(
     error: errors.RestateLabError, statement: str, values: dict[str, Any], expected: list[str]
 ) -> None:
-    """The server counts in what it was sent; the mark stands in what was written."""
+    """The server counts in the statement that it received; the mark is in the statement that the user wrote."""
     assert mark(error, statement, values) == expected
 
 

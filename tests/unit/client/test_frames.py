@@ -1,4 +1,4 @@
-"""Arrow to pandas: not a digit lost, and columns kept."""
+"""Arrow to pandas: every digit and every column is kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BIG = 2**53 + 1
 
 
 def test_integers_with_nulls_stay_exact() -> None:
-    """A null beside 2**53 + 1 costs no digit."""
+    """A null beside 2**53 + 1 changes no digit."""
     for kind in (pa.int64(), pa.uint64()):
         frame = to_frame(pa.table({"n": pa.array([BIG, None], kind)}))
         assert int(frame["n"][0]) == BIG
@@ -27,7 +27,7 @@ def test_integers_with_nulls_stay_exact() -> None:
 
 
 def test_types_are_plain_without_nulls_and_nullable_with() -> None:
-    """Integers and booleans become nullable only where there are nulls."""
+    """Integers and booleans become nullable only if there are nulls."""
     plain = to_frame(pa.table({"n": pa.array([1, 2], pa.uint32()), "b": [True, False]}))
     nullable = to_frame(pa.table({"n": pa.array([1, None], pa.uint32()), "b": [True, None]}))
     assert [str(kind) for kind in plain.dtypes] == ["uint32", "bool"]
@@ -35,7 +35,7 @@ def test_types_are_plain_without_nulls_and_nullable_with() -> None:
 
 
 def test_times_are_utc_and_durations_are_durations() -> None:
-    """Times with and without a zone come out in UTC; durations as timedeltas; both may be missing."""
+    """Times with and without a zone become UTC; durations become timedeltas; both may be missing."""
     moment = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
     table = pa.table(
         {
@@ -53,7 +53,7 @@ def test_times_are_utc_and_durations_are_durations() -> None:
 
 
 def test_empty_and_all_null_results_keep_their_columns_and_types() -> None:
-    """No rows, and nothing but nulls, still have every column with its type."""
+    """A result without rows, or with only nulls, has every column with its type."""
     schema = pa.schema({"id": pa.large_string(), "n": pa.uint64(), "at": pa.timestamp("ms", "+00:00")})
     empty = to_frame(schema.empty_table())
     assert list(empty.columns) == ["id", "n", "at"]
@@ -76,7 +76,7 @@ def test_lists_bytes_and_json_values_are_python_objects() -> None:
 
 
 def test_integers_within_lists_maps_and_structs_stay_exact() -> None:
-    """A null beside them makes no float of them: the last digit of 2**53 + 1 and of 2**64 - 1 would be lost."""
+    """A null beside them does not make them floats: the last digit of 2**53 + 1 and of 2**64 - 1 would be lost."""
     nested = {
         "l": pa.array([[2**53 + 1, None]]),
         "u": pa.array([[[2**64 - 1, None], None]], pa.list_(pa.list_(pa.uint64()))),
@@ -92,7 +92,7 @@ def test_integers_within_lists_maps_and_structs_stay_exact() -> None:
 
 
 def test_pandas_own_backends_mean_what_pandas_means() -> None:
-    """``numpy_nullable`` and ``pyarrow`` give pandas' types of those names, and another word is an error."""
+    """``numpy_nullable`` and ``pyarrow`` give pandas' types of those names, and another name is an error."""
     table = pa.table({"n": [1, 2], "x": [0.5, None], "s": ["a", None], "b": [True, None]})
     assert [str(kind) for kind in to_frame(table, "numpy_nullable").dtypes] == ["Int64", "Float64", "string", "boolean"]
     assert all(isinstance(kind, pd.ArrowDtype) for kind in to_frame(table, "pyarrow").dtypes)
@@ -108,7 +108,7 @@ def test_a_frame_can_be_written_to() -> None:
 
 
 def test_text_without_any_value_is_text() -> None:
-    """A text column of nothing but nulls has the type that it has with values."""
+    """A text column with only nulls has the same type as one with values."""
     texts = pa.table({"some": pa.array(["a", None], pa.large_string()), "none": pa.nulls(2, pa.large_string())})
     assert len(set(to_frame(texts).dtypes)) == 1
 
@@ -155,7 +155,7 @@ def expected(value: Any) -> dict[str, list[Any]]:
 @pytest.mark.parametrize("zone", [None, "UTC", "+00:00", "Europe/Berlin"])
 @pytest.mark.parametrize("unit", PER_UNIT)
 def test_times_within_nested_values_are_exact_and_utc(backend: Backend, zone: str | None, unit: str) -> None:
-    """A time in a struct, map or list is the same moment to its last digit, in UTC, in every unit and zone."""
+    """A time in a struct, map or list is the same time to its last digit, in UTC, in every unit and zone."""
     count = MOMENT // PER_UNIT[unit]
     frame = to_frame(pa.table(nested(count, pa.timestamp(unit, zone))), backend)
     value = frame["struct"][0]["t"]
@@ -194,7 +194,7 @@ DAYS, NANOSECONDS = st.integers(-(2**31), 2**31 - 1), st.integers(-(2**63), 2**6
 
 @given(st.lists(st.none() | st.tuples(st.just(0), DAYS, NANOSECONDS), max_size=5), st.integers(0, 3))
 def test_intervals_without_months_are_timedeltas_of_the_same_length(rows: list[Any], skipped: int) -> None:
-    """Days of 24 hours and nanoseconds add up exactly; the unit is nanoseconds where they fit, else a coarser one."""
+    """Days of 24 hours and nanoseconds add up exactly; the unit is nanoseconds if they fit, or a coarser one."""
     column = pa.chunked_array([pa.array([(9, 9, 9)] * skipped + rows, INTERVAL).slice(skipped)], INTERVAL)
     made = to_frame(pa.table({"d": column}))["d"]
     lengths = [row and row[1] * DAY + row[2] for row in rows]
@@ -206,7 +206,7 @@ def test_intervals_without_months_are_timedeltas_of_the_same_length(rows: list[A
 
 
 def fits(length: int | None, unit: str) -> bool:
-    """Tell whether a length in nanoseconds is a whole number of units within 64 bits, the NaT left out."""
+    """Return True if a length in nanoseconds is a whole number of units within 64 bits, excluding the NaT."""
     return length is None or (length % PER_UNIT[unit] == 0 and abs(length // PER_UNIT[unit]) < 2**63)
 
 
@@ -224,14 +224,14 @@ def test_one_interval_with_months_makes_offsets_of_its_column(backend: Backend) 
 
 @pytest.mark.parametrize("backend", [None, "numpy_nullable", "pyarrow"])
 def test_an_interval_column_without_values_is_one_of_timedeltas(backend: Backend) -> None:
-    """No rows, and nothing but nulls, have the type that values have."""
+    """Without rows, or with only nulls, the type is the same as with values."""
     for values in ([], [None]):
         dtype = to_frame(pa.table({"d": pa.array(values, INTERVAL)}), backend)["d"].dtype
         assert str(dtype) in {"timedelta64[ns]", "duration[ns][pyarrow]"}
 
 
 def test_intervals_within_nested_values() -> None:
-    """In lists and structs each interval is a timedelta, or a DateOffset where it has months."""
+    """In lists and structs each interval is a timedelta, or a DateOffset if it has months."""
     frame = to_frame(pa.table({"d": pa.array([[(0, 1, 5), (1, 0, 0), None]], pa.list_(INTERVAL))}))
     assert frame["d"][0] == [pd.Timedelta(DAY + 5, "ns"), pd.DateOffset(months=1, days=0, nanoseconds=0), None]
     with pytest.raises(QueryRefused, match="292 years"):
@@ -247,12 +247,12 @@ def test_dictionaries_of_times_are_times_in_utc() -> None:
 
 
 def card(frame: pd.DataFrame) -> str:
-    """Return what a notebook should show."""
+    """Return the expected HTML of a notebook."""
     return f"<b>{len(frame)} rows</b>"
 
 
 def test_a_frame_with_a_card_is_a_frame() -> None:
-    """It keeps its card and its attrs in a pickle; what is made from it, or has other columns, has the plain table."""
+    """A pickle keeps its card and its attrs; a derived frame, or one with other columns, has the plain table."""
     frame = pd.DataFrame({"n": [1, 2, 3]})
     frame.attrs = {"source": "demo"}
     carded = with_card(frame, card)

@@ -1,4 +1,4 @@
-"""Configuration of any kind: read or refused in words, and never with what is secret in them."""
+"""Configuration of any kind: read, or refused with a message that never contains a secret."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ NUMBERS = itertools.count()
 
 
 def toml(value: Any) -> str:
-    """Return a value as TOML writes it."""
+    """Return a value in TOML's form."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):
@@ -59,7 +59,7 @@ def toml(value: Any) -> str:
 
 
 def load(home: Path, config: bytes, cluster: str | None, env: dict[str, str], dotenv: bytes = b"") -> Settings | None:
-    """Return what is read of this configuration; None where it is refused in words that hold no secret."""
+    """Return the parsed configuration; None if it is refused with a message that has no secret."""
     place = home / str(next(NUMBERS))
     (place / ".config" / "restate").mkdir(parents=True)
     (place / ".config" / "restate" / "config.toml").write_bytes(config)
@@ -87,7 +87,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_any_configuration_is_read_or_refused(
     home: Path, tables: dict[str, Any], cluster: str | None, env: dict[str, str]
 ) -> None:
-    """Whatever the tables hold, there is a Settings whose repr has no secret, or one SettingsError without it."""
+    """Whatever the tables contain, the result is a Settings or one SettingsError, and neither shows a secret."""
     config = "".join(f"{json.dumps(name, ensure_ascii=False)} = {toml(table)}\n" for name, table in tables.items())
     made = load(home, config.encode(), cluster, env)
     if made is not None:
@@ -98,11 +98,11 @@ def test_any_configuration_is_read_or_refused(
 @settings(max_examples=80)
 @given(config=st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "replace")))
 def test_any_bytes_as_a_configuration(home: Path, config: bytes) -> None:
-    """A file that is no TOML, or no text, is refused by its name; one that happens to be TOML is read."""
+    """A file that is not TOML, or not text, is refused by its name; one that happens to be TOML is read."""
     load(home, config, None, {}, dotenv=config)
 
 
 def test_dates_are_no_addresses(home: Path) -> None:
-    """TOML knows dates and times; none of them is an address."""
+    """TOML has dates and times; none of them is accepted as an address."""
     for value in (date(2026, 1, 1), time(1, 2), datetime(2026, 1, 1, 1, 2)):  # noqa: DTZ001 - TOML's own
         assert load(home, f"[local]\nadmin_base_url = {value.isoformat()}\n".encode(), None, {}) is None

@@ -1,4 +1,4 @@
-"""Bytes that no server should send: the reader answers with an error or with a table, and never ends the kernel."""
+"""Bytes that no server should send: the reader returns an error or a table, and never crashes the kernel."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ JSON = st.recursive(
 
 
 def test_flipped_bits_end_no_kernel() -> None:
-    """Reading a stream with flipped bits is one of two errors, or a table: what is in values nobody can tell.
+    """Reading a stream with flipped bits is one of two errors, or a table, in which values may be wrong.
 
-    pyarrow may end the interpreter when it looks at values of such a table without validating it first, which costs
-    about a tenth of a query and is not done: TCP and TLS guard against flipped bits. Hence a process of its own.
+    pyarrow may crash the interpreter when values of such a table are accessed without validation. Validation costs
+    about a tenth of a query and is not done: TCP and TLS guard against flipped bits. The test therefore runs in its own
+    process.
     """
     program = [sys.executable, str(corrupted_streams.__file__), "0", str(FLIPS)]
     tests = Path(__file__).parents[2]
@@ -47,14 +48,14 @@ def test_flipped_bits_end_no_kernel() -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_an_error(body: bytes) -> None:
-    """What is no Arrow stream is ServerFailed, or QueryInterrupted where more was announced than came."""
+    """Anything but an Arrow stream is ServerFailed, or QueryInterrupted if more was announced than arrived."""
     with pytest.raises((ServerFailed, QueryInterrupted)):
         read(body)
 
 
 @given(st.integers(0, 4000), st.integers(0, 400))
 def test_a_piece_that_is_missing_is_an_error(place: int, size: int) -> None:
-    """A stream with a hole in it is never a shorter table."""
+    """A stream with a missing piece is never a shorter table."""
     whole = columns()
     body = stream_of(whole)
     holed = body[:place] + body[place + size :]
@@ -78,7 +79,7 @@ KINDS = st.sampled_from(["application/json", "text/html", "text/plain; charset=n
 def test_any_answer_is_an_error_of_ours(
     tmp_path_factory: pytest.TempPathFactory, status: int, body: bytes, kind: str
 ) -> None:
-    """Whatever comes back, of whatever kind, is one of our errors, in one message, for a query and for a change."""
+    """Any response, of any kind, is one of our errors, in one message, for a query and for a change."""
     headers = [(b"content-type", kind.encode("latin-1"))]
     folder = tmp_path_factory.getbasetemp()
     for ask in (lambda lab: lab.sql("SELECT 1"), lambda lab: lab.version, lambda lab: lab.admin.list_services()):
@@ -106,9 +107,9 @@ def test_any_version_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory
 
 
 def test_nothing_follows_the_end() -> None:
-    """An answer that goes on behind its end is damaged, and is not taken for a whole one."""
+    """A response that continues after its end is damaged, and does not count as complete."""
     body = stream_of(columns())
     assert read(body).num_rows == columns().num_rows
     for more in (b"\0", body):
-        with pytest.raises(ServerFailed, match="goes on behind its end"):
+        with pytest.raises(ServerFailed, match="data follows its end marker"):
             read(body + more)

@@ -1,4 +1,4 @@
-"""Statements and values of any kind: bound so that they stay what they are, or refused in words."""
+"""Statements and values of any kind: bound without a change of meaning, or refused with a message."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ VALUES = st.recursive(
 @example("a" * 1_000_000)
 @example(["'", ":a"] * 500)
 def test_any_value_is_bound_or_refused(value: Any) -> None:
-    """A value of any kind becomes literals that hold no name and end where they should, or is a ParameterError."""
+    """A value of any kind becomes literals without names and with a correct end, or is a ParameterError."""
     for statement in ("SELECT :a AS a, ':a' AS b", "SELECT x FROM t WHERE x IN :a"):
         try:
             sent = bind(statement, a=value)
@@ -58,7 +58,7 @@ def test_any_value_is_bound_or_refused(value: Any) -> None:
 @settings(max_examples=150)
 @given(WORDS, SCALARS)
 def test_any_statement_is_bound_or_refused(words: list[str], value: Any) -> None:
-    """A statement of any pieces is refused in words, or comes out with no name left and no second statement in it."""
+    """A statement of any pieces is refused with a message, or comes out with no name and no second statement in it."""
     for joint in ("", " "):
         statement = joint.join(words)
         try:
@@ -70,7 +70,7 @@ def test_any_statement_is_bound_or_refused(words: list[str], value: Any) -> None
 
 
 def test_what_json_can_not_carry_is_refused_before_it_is_sent() -> None:
-    """Half of a surrogate pair is no text that goes over a wire."""
+    """Half of a surrogate pair is not a valid text for a request."""
     for value in ("\ud800", ["\udfff"]):
         try:
             bind("SELECT x FROM t WHERE x IN :a" if isinstance(value, list) else "SELECT :a AS a", a=value)

@@ -1,4 +1,4 @@
-"""The wire: what it does with servers that behave badly, and when it uses a connection again."""
+"""The HTTP transport: its behavior with faulty servers, and its reuse of connections."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def client_of(server: RawServer) -> httpx.Client:
 
 
 def test_a_connection_is_used_again_after_its_answer_was_read() -> None:
-    """Two answers read to their ends need one connection."""
+    """Two responses read to their ends need one connection."""
     with (
         raw_server(respond_with(chunked_response(b"one"), chunked_response(b"two"))) as server,
         client_of(server) as client,
@@ -37,7 +37,7 @@ def test_a_connection_is_used_again_after_its_answer_was_read() -> None:
 
 
 def test_a_request_is_sent_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server is woken once, with the head and the body of the request."""
+    """The server receives the head and the body of the request together."""
     sent: list[bytes] = []
     send = socket.socket.sendall
 
@@ -54,7 +54,7 @@ def test_a_request_is_sent_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_connection_left_half_way_is_closed() -> None:
-    """An answer abandoned half-way takes its connection with it, so that the server stops the query."""
+    """A response that is not read to its end closes its connection, so that the server stops the query."""
     heard = threading.Event()
 
     def talk(connection: socket.socket, number: int) -> bool:
@@ -71,7 +71,7 @@ def test_a_connection_left_half_way_is_closed() -> None:
 
 
 def test_a_connection_the_server_hung_up_on_is_not_used() -> None:
-    """An idle connection that the server closed is noticed before a request is risked on it."""
+    """An idle connection that the server closed is noticed before a request is sent on it."""
     with raw_server(respond_with(chunked_response(b"a"), then_close=True)) as server, client_of(server) as client:
         for number in range(1, 4):
             assert client.get("/").text == "a"
@@ -80,7 +80,7 @@ def test_a_connection_the_server_hung_up_on_is_not_used() -> None:
 
 
 def test_a_connection_idle_for_long_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load balancers drop idle lines without a word, so an old line is not trusted."""
+    """Load balancers drop idle connections silently, so an old connection is not trusted."""
     monkeypatch.setattr(_http, "IDLE_LIMIT", 0.05)
     with raw_server(respond_with(chunked_response(b"a"))) as server, client_of(server) as client:
         client.get("/")
@@ -91,7 +91,7 @@ def test_a_connection_idle_for_long_is_not_used(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("interim", ["102 Processing", "103 Early Hints", "101 Switching Protocols"])
 def test_an_interim_answer_is_not_taken_for_the_answer(interim: str) -> None:
-    """What comes after it would be read as the answer to the next request: its connection is not used again."""
+    """The final response would be read as the response to the next request: the connection is not used again."""
     asked: list[int] = []
 
     def talk(connection: socket.socket, number: int) -> bool:
@@ -111,7 +111,7 @@ def test_an_interim_answer_is_not_taken_for_the_answer(interim: str) -> None:
 
 
 def test_connection_close_is_read_to_its_end() -> None:
-    """A body that only the end of the connection ends is read whole."""
+    """A body that only the end of the connection delimits is read whole."""
     answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n" + b"x" * 300_000
     with raw_server(respond_with(answer, then_close=True)) as server, client_of(server) as client:
         assert len(client.get("/").content) == 300_000
@@ -129,13 +129,13 @@ def test_connection_close_is_read_to_its_end() -> None:
     ],
 )
 def test_an_incomplete_answer_is_a_protocol_error(answer: bytes) -> None:
-    """Whatever ends early is an httpx.RemoteProtocolError, never a shorter body."""
+    """A response that ends early is an httpx.RemoteProtocolError, never a shorter body."""
     with raw_server(respond_with(answer, then_close=True)) as server, pytest.raises(httpx.RemoteProtocolError):
         get(QuickAckTransport(), server)
 
 
 def test_the_deadline_ends_a_silent_and_a_trickling_answer() -> None:
-    """The limit is for the whole call: bytes that trickle do not prolong it."""
+    """The limit is for the whole call: slowly arriving bytes do not extend it."""
 
     def trickle(connection: socket.socket, number: int) -> bool:
         connection.sendall(chunked_response(b"x", end=False))
@@ -150,7 +150,7 @@ def test_the_deadline_ends_a_silent_and_a_trickling_answer() -> None:
 
 
 def test_a_waiting_reader_is_ticked() -> None:
-    """While nothing arrives the tick is called, so that a person sees that it waits."""
+    """While nothing arrives the tick is called, so that the user sees the wait."""
     ticks: list[float] = []
     twice = threading.Event()
 
@@ -170,7 +170,7 @@ def test_a_waiting_reader_is_ticked() -> None:
 
 
 def test_a_dropped_wire_closes_its_connections() -> None:
-    """Whoever forgets close() leaves no open socket behind."""
+    """A client without a call of close() leaves no open socket behind."""
     with raw_server(respond_with(chunked_response(b"a"))) as server:
         client = client_of(server)
         client.get("/")
@@ -192,7 +192,7 @@ def test_refused_and_unknown_hosts_are_connect_errors() -> None:
 
 
 def test_threads_share_one_wire() -> None:
-    """Answers asked for by several threads at once reach the right thread."""
+    """Responses requested by several threads at once reach the right thread."""
 
     def echo(connection: socket.socket, number: int) -> bool:
         time.sleep(0.01)

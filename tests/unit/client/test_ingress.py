@@ -1,4 +1,4 @@
-"""IngressClient without a server: arguments that are never sent, and answers that no real ingress gives on demand."""
+"""IngressClient without a server: arguments that are never sent, and responses that no real ingress gives on demand."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INGRESS = {"x-restate-error-source": "ingress"}
 
 
 class Ingress:
-    """Gives its answers in turn, the last one for all that follow, and remembers what it was asked."""
+    """Gives its responses in turn, the last one for all later requests, and records its requests."""
 
     def __init__(self, folder: Path, *answers: httpx.Response) -> None:
         self.requests: list[httpx.Request] = []
@@ -67,35 +67,35 @@ def serve(tmp_path: Path) -> Callable[..., Ingress]:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda i: i.call("", "h"), "service must be text that is not empty"),
-        (lambda i: i.call("S", None), "handler must be text"),
-        (lambda i: i.call("S", "h", key=""), "key must be text"),
-        (lambda i: i.call("S", "h", key=5), "key must be text"),
+        (lambda i: i.call("", "h"), "service must be non-empty text"),
+        (lambda i: i.call("S", None), "handler must be non-empty text"),
+        (lambda i: i.call("S", "h", key=""), "key must be non-empty text"),
+        (lambda i: i.call("S", "h", key=5), "key must be non-empty text"),
         (lambda i: i.call("S", "h", {1, 2}), "body cannot be written as JSON"),
         (lambda i: i.call("S", "h", float("nan")), "body cannot be written as JSON"),
-        (lambda i: i.call("S", "h", headers={"x": "a\nb"}), "no header takes"),
+        (lambda i: i.call("S", "h", headers={"x": "a\nb"}), "invalid character"),
         (lambda i: i.call("S", "h", idempotency_key="a\nb"), "idempotency_key"),
         (lambda i: i.call("S", "h", idempotency_key="a", headers={"Idempotency-Key": "b"}), "given twice"),
-        (lambda i: i.send("S", "h", delay="later"), "delay is 'later': give seconds"),
-        (lambda i: i.send("S", "h", delay=timedelta(seconds=-5)), "a duration is not negative"),
-        (lambda i: i.send("S", "h", delay=True), "delay is True: give seconds"),
-        (lambda i: i.attach(), "name one invocation"),
-        (lambda i: i.attach(INV, workflow="W", key="k"), "name one invocation"),
-        (lambda i: i.attach(INV, key="k"), "name one invocation"),
+        (lambda i: i.send("S", "h", delay="later"), "delay is 'later'; use seconds"),
+        (lambda i: i.send("S", "h", delay=timedelta(seconds=-5)), "a duration must not be negative"),
+        (lambda i: i.send("S", "h", delay=True), "delay is True; use seconds"),
+        (lambda i: i.attach(), "identify one invocation"),
+        (lambda i: i.attach(INV, workflow="W", key="k"), "identify one invocation"),
+        (lambda i: i.attach(INV, key="k"), "identify one invocation"),
         (lambda i: i.attach("nope"), "does not begin with inv_"),
-        (lambda i: i.attach(workflow="W"), "key must be text"),
-        (lambda i: i.output(service="S", handler="h"), "idempotency_key must be text"),
-        (lambda i: i.output(idempotency_key="k"), "service must be text"),
-        (lambda i: i.output(service="S", handler="h", idempotency_key="a/b"), "cannot stand in a path"),
+        (lambda i: i.attach(workflow="W"), "key must be non-empty text"),
+        (lambda i: i.output(service="S", handler="h"), "idempotency_key must be non-empty text"),
+        (lambda i: i.output(idempotency_key="k"), "service must be non-empty text"),
+        (lambda i: i.output(service="S", handler="h", idempotency_key="a/b"), "cannot be part of a URL path"),
         (lambda i: i.resolve_awakeable("sign_1"), "is not the id of an awakeable"),
         (lambda i: i.resolve_awakeable(INV, 1), "is not the id of an awakeable"),
-        (lambda i: i.reject_awakeable(AWAKEABLE, ""), "message must be text"),
+        (lambda i: i.reject_awakeable(AWAKEABLE, ""), "message must be non-empty text"),
     ],
 )
 def test_a_wrong_argument_is_named_and_nothing_is_sent(
     serve: Callable[..., Ingress], call: Callable[[Any], Any], words: str
 ) -> None:
-    """The error says which argument and what is allowed, before any request and any record."""
+    """The error has the argument and the allowed values, before any request and any record."""
     ingress = serve()
     with pytest.raises(errors.ArgumentError, match=words):
         call(ingress.client)
@@ -104,7 +104,7 @@ def test_a_wrong_argument_is_named_and_nothing_is_sent(
 
 
 def test_what_is_sent(serve: Callable[..., Ingress]) -> None:
-    """Path, body, content type, key and delay stand where the ingress wants them, under the base path."""
+    """Path, body, content type, key and delay are in the places that the ingress expects, under the base path."""
     ingress = serve(httpx.Response(202, json={"invocationId": INV, "status": "Accepted"}))
     ingress.client.send(
         "S", "h", {"a": 1}, key="k/1", delay="90s", idempotency_key="i", headers={"X-Token": Secret("s")}
@@ -154,7 +154,7 @@ def test_whose_answer_it_is(
     kind: type[Exception],
     outcome: str,
 ) -> None:
-    """A handler's failure, the ingress's refusal and a gateway's page are told apart, also by the audit log."""
+    """A handler's failure, the ingress's refusal and a gateway's page are distinct errors, also in the audit log."""
     ingress = serve(httpx.Response(status, headers=headers, json=body))
     with pytest.raises(kind) as caught:
         ingress.client.call("S", "h")
@@ -163,7 +163,7 @@ def test_whose_answer_it_is(
 
 
 def test_a_read_of_an_outcome_is_not_repeated(serve: Callable[..., Ingress]) -> None:
-    """Attach and output ask once, whatever status the answer has: it may be the handler's own."""
+    """Attach and output send one request, whatever the status of the response: it may be the handler's own."""
     for status, headers in [(503, NEW), (503, {}), (429, {})]:
         ingress = serve(httpx.Response(status, headers=headers, json={"code": status, "message": "no"}))
         with pytest.raises(errors.RestateLabError):
@@ -172,7 +172,7 @@ def test_a_read_of_an_outcome_is_not_repeated(serve: Callable[..., Ingress]) -> 
 
 
 def test_an_unknown_id_is_not_a_failure(serve: Callable[..., Ingress]) -> None:
-    """An attach asks /output when "not found" may be the handler's word or the server's."""
+    """An attach reads /output if "not found" may come from the handler or from the server."""
     words = {"code": 404, "message": "not found"}
     unknown = serve(httpx.Response(404, headers=NEW, json=words), httpx.Response(404, headers=INGRESS, json=words))
     with pytest.raises(errors.NotFound):
@@ -196,7 +196,7 @@ def test_an_unknown_id_is_not_a_failure(serve: Callable[..., Ingress]) -> None:
     ],
 )
 def test_what_comes_back(serve: Callable[..., Ingress], answer: httpx.Response, raw: bool, expected: Any) -> None:
-    """JSON is decoded, all else is bytes, nothing is None, and raw is always bytes."""
+    """JSON is decoded, other content is bytes, an empty body becomes None, and raw is always bytes."""
     assert serve(answer).client.call("S", "h", raw=raw) == expected
 
 
@@ -219,7 +219,7 @@ LOGIN = httpx.Response(200, html="<html><title>Sign in</title></html>")
 def test_a_change_that_is_answered_by_something_else(
     serve: Callable[..., Ingress], call: Callable[[Any], Any], answer: httpx.Response
 ) -> None:
-    """What the ingress would not answer is no success: the change is unknown, in the audit log too."""
+    """A response that the ingress never sends is not a success: the change is unknown, in the audit log too."""
     ingress = serve(answer)
     with pytest.raises(errors.OutcomeUnknown):
         call(ingress.client)
@@ -230,12 +230,12 @@ def test_an_outcome_that_is_answered_by_something_else(serve: Callable[..., Ingr
     """A login page is not the outcome of an invocation."""
     for answer in (LOGIN, httpx.Response(200, json={"ok": 1})):
         for read in (serve(answer).client.attach, serve(answer).client.output):
-            with pytest.raises(errors.ServerFailed, match="not what a Restate ingress gives"):
+            with pytest.raises(errors.ServerFailed, match="not from a Restate ingress"):
                 read(INV)
 
 
 def test_json_that_is_none(serve: Callable[..., Ingress]) -> None:
-    """An answer that only claims to be JSON is ServerFailed, and says how to get its bytes."""
+    """A response that only claims to be JSON is ServerFailed, and the message explains how to get its bytes."""
     answer = httpx.Response(200, content=b"{", headers={**OLD, "content-type": "application/json"})
     with pytest.raises(errors.ServerFailed, match="raw=True"):
         serve(answer).client.call("S", "h")

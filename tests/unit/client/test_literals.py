@@ -1,4 +1,4 @@
-"""Literals: what is refused and why, and the forms; that they come back equal is tested on real servers."""
+"""Literals: refused values with their reasons, and the forms; real servers test that they come back equal."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Level(enum.IntEnum):
     ],
 )
 def test_forms(value: object, sql: str) -> None:
-    """Each kind of value has one form, and more than one token never stands bare."""
+    """Each kind of value has one form, and more than one token is always in parentheses."""
     assert literal(value) == sql
 
 
@@ -75,7 +75,7 @@ def test_forms(value: object, sql: str) -> None:
     [
         (datetime(2026, 1, 2), "without a zone"),  # noqa: DTZ001
         (pd.Timestamp("2026-01-02"), "without a zone"),
-        (np.datetime64("2026-01-02"), "know no zone"),
+        (np.datetime64("2026-01-02"), "have no zone"),
         (np.timedelta64(1, "s"), "timedelta"),
         (datetime(1, 1, 1, tzinfo=CET), "years 1 to 9999"),
         (timedelta.max, "292 years"),
@@ -97,7 +97,7 @@ def test_forms(value: object, sql: str) -> None:
     ],
 )
 def test_refused_values(value: object, reason: str) -> None:
-    """What SQL cannot hold exactly is refused, with the parameter's name and the reason."""
+    """Values that SQL cannot represent exactly are refused, with the parameter's name and the reason."""
     with pytest.raises(ParameterError, match=re.escape(reason)) as raised:
         literal(value, name="since")
     assert ":since" in str(raised.value)
@@ -145,19 +145,19 @@ def test_lists(values: Any, expected: list[str]) -> None:
         (pd.Series(["a", None]), "element 1 of :ids"),
         (pd.Series([1, None], dtype="Int64"), "element 1 of :ids"),
         (pa.array(["a", None]), "element 1 of :ids"),
-        (["a", 1], "mixes kinds (str at 0, number at 1)"),
+        (["a", 1], "mixes kinds of values (str at 0, number at 1)"),
         ([1, True], "mixes kinds"),
         ([["a"]], "element 0 of :ids is ['a']"),
         (np.array([["a"]]), "2 dimensions"),
         (pd.DataFrame({"id": ["a"]}), "frame['id']"),
         (pd.Series(pd.to_datetime(["2026-01-02"])), "without a zone"),
-        (np.array(["2026-01-02"], dtype="datetime64[ns]"), "know no zone"),
-        ("inv_1", "give [value]"),
-        (None, "give [value]"),
+        (np.array(["2026-01-02"], dtype="datetime64[ns]"), "have no zone"),
+        ("inv_1", "pass [value]"),
+        (None, "pass [value]"),
     ],
 )
 def test_refused_lists(values: Any, reason: str) -> None:
-    """A list that would silently match nothing, or not what was meant, is refused."""
+    """A list that would silently match nothing, or the wrong rows, is refused."""
     with pytest.raises(ParameterError, match=re.escape(reason)):
         literals(values, name="ids")
 
@@ -172,6 +172,6 @@ def test_literals_cost_no_pandas() -> None:
 
 
 def test_utc_is_utc() -> None:
-    """Two datetimes of one moment in different zones have one literal."""
+    """Two datetimes of the same time in different zones have one literal."""
     moment = datetime(2026, 3, 29, 0, 59, 59, 999999, UTC)
     assert literal(moment) == literal(moment.astimezone(CET))

@@ -1,4 +1,4 @@
-"""The Admin API's values: real types, one line, a small table, a frame, and nothing secret in any of them."""
+"""The Admin API's values: real types, one line, a small table, a frame, and no secret in any of them."""
 
 from __future__ import annotations
 
@@ -76,20 +76,20 @@ LAMBDA: dict[str, Any] = {
     ],
 )
 def test_durations_are_read(text: str, expected: timedelta) -> None:
-    """The friendly spellings and ISO 8601 become timedeltas."""
+    """Human spellings and ISO 8601 become timedeltas."""
     assert abs(parse_duration(text) - expected) <= timedelta(microseconds=1)
 
 
 @pytest.mark.parametrize("text", ["", "soon", "5", "1month", "1y", "-1s", "1d1", "P", "PT", "P1M", "1s -2s", "1h1h x"])
 def test_what_is_no_duration(text: str) -> None:
-    """Everything else is refused, with examples of what is one."""
+    """Everything else is refused, with examples of valid durations."""
     with pytest.raises(ValueError, match="30s"):
         parse_duration(text)
 
 
 @given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=100_000)))
 def test_durations_survive_both_spellings(duration: timedelta) -> None:
-    """Written for the wire or for people, a duration reads back as itself."""
+    """Written for a request or for people, a duration reads back as itself."""
     assert parse_duration(to_iso8601(duration)) == duration
     assert parse_duration(format_duration(duration, exact=True)) == duration
 
@@ -108,7 +108,7 @@ def test_real_types() -> None:
 
 
 def test_unknown_fields_are_kept_and_missing_ones_none() -> None:
-    """What a newer server adds is in `extra`; what an older one leaves out is None."""
+    """A field added by a newer server is in `extra`; a field missing on an older one becomes None."""
     service = Service.model_validate({"name": "a", "colour": "blue", "nested": {"x": [1]}})
     assert service.extra == {"colour": "blue", "nested": {"x": [1]}}
     assert (service.ty, service.journal_retention, service.handlers, service.retry_policy) == (None,) * 4
@@ -117,7 +117,7 @@ def test_unknown_fields_are_kept_and_missing_ones_none() -> None:
 
 
 def test_models_are_frozen() -> None:
-    """Neither a field nor a header changes afterwards."""
+    """Neither a field nor a header can be changed later."""
     deployment = Deployment.model_validate(HTTP)
     with pytest.raises(pydantic.ValidationError):
         deployment.uri = "x"  # type: ignore[misc]
@@ -144,7 +144,7 @@ def test_one_line() -> None:
 
 
 def test_a_table_is_escaped() -> None:
-    """What came from a server is text in the page, never HTML."""
+    """Text from a server is text in the page, never HTML."""
     service = Service.model_validate({"name": "<script>", "documentation": "<b>", "<i>": 1})
     for html in (service._repr_html_(), ModelList(Service, [service], by=lambda each: each.name)._repr_html_()):
         assert "&lt;script&gt;" in html
@@ -172,7 +172,7 @@ def test_a_list_is_a_frame() -> None:
 
 
 def test_secrets_are_shown_nowhere() -> None:
-    """A secret header or property is masked in every rendering, and comes out by `reveal()` alone."""
+    """A secret header or property is masked in every rendering, and only `reveal()` returns it."""
     deployment = Deployment.model_validate(HTTP)
     cluster = KafkaCluster.model_validate(
         {"name": "k", "properties": {"sasl.jaas.config": CANARY, "sasl.password": CANARY, "ssl.key.pem": CANARY}}
@@ -192,14 +192,14 @@ def test_secrets_are_shown_nowhere() -> None:
 
 
 def test_a_secret_of_the_wrong_type_is_not_quoted() -> None:
-    """The error about a field that cannot be read does not quote what stood there."""
+    """The error about a field that cannot be read does not quote its value."""
     with pytest.raises(pydantic.ValidationError) as caught:
         Deployment.model_validate({**HTTP, "additional_headers": [CANARY]})
     assert CANARY not in str(caught.value)
 
 
 def test_a_safe_map_is_a_mapping() -> None:
-    """It compares with a dict by what it shows, in the order of its names."""
+    """It compares with a dict by its visible values, in the order of its names."""
     values = SafeMap({"b": "2", "a": "1"})
     assert values == {"a": "1", "b": "2"}
     assert list(values) == ["a", "b"]
@@ -207,7 +207,7 @@ def test_a_safe_map_is_a_mapping() -> None:
 
 
 def test_the_version_of_a_state() -> None:
-    """The empty state's version is the one that servers give it; order of insertion does not matter, all else does."""
+    """The empty state's version is the one that servers use; the order of insertion does not matter, all values do."""
     assert state_version({}) == "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"
     assert state_version({"a": b"1", "b": b"2"}) == state_version({"b": b"2", "a": b"1"})
     assert len({state_version(each) for each in ({"a": b"1"}, {"a": b"2"}, {"b": b"1"}, {"a": b"1", "b": b""})}) == 4

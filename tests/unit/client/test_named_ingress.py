@@ -1,4 +1,4 @@
-"""The ingress address that a server names by itself, and whether the token goes there."""
+"""The ingress address that a server reports, and whether the token is sent there."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def sent_to(
     ],
 )
 def test_the_token_goes_to_the_same_host(tmp_path: Path, admin: str, named: str) -> None:
-    """Whatever its port, with the same scheme or a better one."""
+    """Any port is allowed, with the same scheme or a more secure one."""
     (request,) = sent_to(tmp_path, admin, named)
     assert request.headers["authorization"] == f"Bearer {TOKEN}"
 
@@ -67,7 +67,7 @@ def test_the_token_goes_to_the_same_host(tmp_path: Path, admin: str, named: str)
     ],
 )
 def test_the_token_goes_nowhere_else(tmp_path: Path, admin: str, named: str) -> None:
-    """An address that only the server named is refused; the user's own, and one without a token, are used."""
+    """An address that only the server reported is refused; the user's own, and one without a token, are used."""
     with pytest.raises(SettingsError, match=r"connect\(ingress_url=") as caught:
         sent_to(tmp_path, admin, named)
     assert TOKEN not in str(caught.value)
@@ -78,6 +78,6 @@ def test_the_token_goes_nowhere_else(tmp_path: Path, admin: str, named: str) -> 
 
 @pytest.mark.parametrize("named", [None, "", "http://u:p@restate.example", "ftp://x", "http://[::1", "not an address"])
 def test_an_address_that_cannot_be_used_is_said_to_be_one(tmp_path: Path, named: str | None) -> None:
-    """It is an error of the server's, with the way out."""
+    """It is an error of the server, with a workaround."""
     with pytest.raises(ServerFailed, match=r"connect\(ingress_url="):
         sent_to(tmp_path, "http://restate.example:9070", named)

@@ -1,4 +1,4 @@
-"""Rows to a Parquet file: whole or not there."""
+"""Rows to a Parquet file: complete, or no file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TABLE = pa.table({"id": ["a", "b"], "n": [1, 2]})
 
 
 def test_the_rows_are_in_the_file(tmp_path: Path) -> None:
-    """What is read back equals what was written, and no unfinished file stays."""
+    """The rows read back equal the rows written, and no unfinished file stays."""
     path = write_parquet(TABLE.to_batches(), TABLE.schema, tmp_path / "x.parquet", None)
     assert path == tmp_path / "x.parquet"
     assert pq.read_table(path).equals(TABLE)
@@ -26,14 +26,14 @@ def test_the_rows_are_in_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [pa.string_view(), pa.binary_view(), pa.large_string(), pa.list_(pa.string_view())])
 def test_bytes_are_counted_of_every_type(kind: pa.DataType) -> None:
-    """Also of views, for which an older pyarrow has no count."""
+    """Views are included, for which an older pyarrow has no count."""
     texts = ["v" * 1000, None, "w" * 1000, "x" * 1000]
     rows = [[text] for text in texts] if pa.types.is_list(kind) else texts
     assert 3000 <= arrow_bytes(pa.record_batch({"value": pa.array(rows, kind)})) < 4000
 
 
 def test_a_uri_and_a_filesystem_are_places_too(tmp_path: Path) -> None:
-    """Any location of pyarrow.fs can be written to."""
+    """Any location of pyarrow.fs is accepted."""
     write_parquet(TABLE.to_batches(), TABLE.schema, (tmp_path / "uri.parquet").as_uri(), None)
     write_parquet(
         TABLE.to_batches(), TABLE.schema, "sub.parquet", fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
@@ -42,7 +42,7 @@ def test_a_uri_and_a_filesystem_are_places_too(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    """A stream that breaks off leaves what was there before."""
+    """A stream that breaks off leaves the earlier file."""
 
     def broken() -> Iterator[pa.RecordBatch]:
         yield from TABLE.to_batches()
@@ -98,7 +98,7 @@ def test_intervals_without_months_are_written_as_durations(tmp_path: Path) -> No
 def test_what_parquet_cannot_hold_is_one_error_that_names_the_column(
     tmp_path: Path, values: pa.Array, advice: str
 ) -> None:
-    """A type without an exact form in Parquet is refused with advice, and no file is left."""
+    """A type without an exact form in Parquet is refused with advice, and no file remains."""
     table = pa.table({"d": values})
     with pytest.raises(QueryRefused, match=advice):
         write_parquet(table.to_batches(), table.schema, tmp_path / "d.parquet", None)

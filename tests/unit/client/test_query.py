@@ -1,4 +1,4 @@
-"""Reading an answer: a stream cut anywhere is an error, never a shorter table."""
+"""Reading a response: a stream cut anywhere is an error, never a shorter table."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def answered(body: bytes, tmp_path: Path, kind: str = ARROW, max_bytes: int | No
 
 
 def test_a_whole_stream_is_the_table(tmp_path: Path) -> None:
-    """What the server sent is what comes out."""
+    """The result has the rows that the server sent."""
     assert answered(stream_of(TABLE), tmp_path).equals(TABLE)
 
 
 def test_a_stream_cut_anywhere_is_an_error(tmp_path: Path) -> None:
-    """At whatever byte a well-framed answer ends early, it raises QueryInterrupted with the rows that came whole."""
+    """At whatever byte a response ends early, it raises QueryInterrupted with the complete rows so far."""
     body = stream_of(TABLE)
     seen = set()
     for cut in range(len(body)):
@@ -73,7 +73,7 @@ def test_a_stream_cut_anywhere_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_value_that_looks_like_the_end_is_none(tmp_path: Path) -> None:
-    """A stream cut behind a value with the bytes of the end marker is an error, too."""
+    """A stream cut after a value with the bytes of the end marker is an error, too."""
     table = pa.table({"n": pa.array([0x00000000FFFFFFFF] * 8, pa.uint64())})
     body = stream_of(table)[:-8]
     assert body.endswith(b"\xff\xff\xff\xff\x00\x00\x00\x00")
@@ -83,7 +83,7 @@ def test_a_value_that_looks_like_the_end_is_none(tmp_path: Path) -> None:
 
 
 def test_a_connection_cut_anywhere_is_an_error(tmp_path: Path) -> None:
-    """The same for a connection that breaks: the rows that came are carried by the error."""
+    """The same for a connection that breaks: the error has the rows so far."""
     body = stream_of(TABLE)
     for cut in range(0, len(body), 37):
         talk = respond_with(chunked_response(body[:cut], end=False), then_close=True)
@@ -94,7 +94,7 @@ def test_a_connection_cut_anywhere_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_end_marker_decides_even_when_the_last_chunk_is_missing(tmp_path: Path) -> None:
-    """Once Arrow's own end has come all rows are here, and a line that breaks after it takes nothing away."""
+    """After Arrow's own end all rows are there, and a connection that breaks later loses nothing."""
     talk = respond_with(chunked_response(stream_of(TABLE), end=False), then_close=True)
     with raw_server(talk) as server, asking(tmp_path, server.address) as answer:
         assert read_table(answer.reader()).equals(TABLE)
@@ -102,19 +102,19 @@ def test_the_end_marker_decides_even_when_the_last_chunk_is_missing(tmp_path: Pa
 
 @pytest.mark.parametrize("kind", ["text/html", "application/json", "text/plain; charset=utf-8"])
 def test_an_answer_of_another_type_is_not_read(tmp_path: Path, kind: str) -> None:
-    """A page under status 200 is said to be one, not parsed."""
+    """A page under status 200 is reported as such, not parsed."""
     with pytest.raises(ServerFailed, match=r"not Arrow"):
         answered(b"<html>", tmp_path, kind)
 
 
 def test_garbage_is_an_error(tmp_path: Path) -> None:
-    """Bytes that are no Arrow stream are an error that says so."""
+    """Bytes other than an Arrow stream are an error with a clear message."""
     with pytest.raises(ServerFailed, match="not a valid Arrow stream"):
         answered(b"\xff\xff\xff\xff\x10\x00\x00\x00" + b"garbage " * 100, tmp_path)
 
 
 def test_a_runaway_result_is_stopped(tmp_path: Path) -> None:
-    """Past ``max_bytes`` reading stops, with advice."""
+    """Above ``max_bytes`` reading stops, with advice."""
     large = pa.table({"x": pa.array(range(200_000))})
     with pytest.raises(ResultTooLarge, match="to_parquet") as caught:
         answered(stream_of(large, 1000), tmp_path, max_bytes=300_000)
@@ -123,7 +123,7 @@ def test_a_runaway_result_is_stopped(tmp_path: Path) -> None:
 
 
 def test_a_trickling_answer_is_stopped_by_its_deadline(tmp_path: Path) -> None:
-    """The time limit counts for the whole answer, and the error says how far it came."""
+    """The time limit applies to the whole response, and the error states how much arrived."""
     body = stream_of(TABLE)
 
     def trickle(connection: object, number: int) -> bool:
@@ -149,12 +149,12 @@ def test_a_refusal_has_the_servers_words_without_its_prefix(tmp_path: Path) -> N
 def test_names_that_come_twice_are_numbered(tmp_path: Path) -> None:
     """Columns of one name are made distinct, with a warning that names them."""
     twice = pa.Table.from_arrays([pa.array([1]), pa.array([2]), pa.array([3])], names=["id", "id", "id_2"])
-    with pytest.warns(match="columns id came more than once"):
+    with pytest.warns(match="duplicate columns id were numbered"):
         assert answered(stream_of(twice), tmp_path).column_names == ["id", "id_3", "id_2"]
 
 
 def test_small_batches_are_merged(tmp_path: Path) -> None:
-    """The server's small batches come out in far fewer pieces, in order."""
+    """The server's small batches become far fewer pieces, in order."""
     many = pa.table({"x": pa.array(range(1000))})
     table = answered(stream_of(many, 1), tmp_path)
     assert table.equals(many)

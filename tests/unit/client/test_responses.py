@@ -1,4 +1,4 @@
-"""What a response to a change means: what a gateway says, what success looks like, and what the audit log has."""
+"""The meaning of a response to a change: errors of gateways, the form of a success, and the audit log."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Make = Callable[[httpx.Response], Transport]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """Give a transport that gets one answer; a second request fails the test."""
+    """Give a transport that gets one response; a second request fails the test."""
 
     def make(answer: httpx.Response) -> Transport:
         answers = iter([answer])
@@ -62,10 +62,10 @@ def records(folder: Path) -> list[dict[str, Any]]:
     ids=["page", "envoy", "aws", "kubernetes", "list", "broken", "blank"],
 )
 def test_what_a_gateway_says_of_a_change_is_lost(make: Make, tmp_path: Path, body: dict[str, Any]) -> None:
-    """An error that Restate did not write says nothing of the change: it is unknown, never refused, and sent once."""
+    """An error that Restate did not write does not decide: the change is unknown, never refused, and sent once."""
     for status in STATUSES:
         transport = make(httpx.Response(status, **body))
-        with pytest.raises(errors.OutcomeUnknown, match="read the present state"):
+        with pytest.raises(errors.OutcomeUnknown, match="read the current state"):
             transport.change("PATCH", "/x", action="kill", targets=["inv_1"], success=KILLED)
     outcomes = [record["outcome"] for record in records(tmp_path) if record["kind"] == "result"]
     assert outcomes == ["unknown"] * len(STATUSES)
@@ -89,7 +89,7 @@ ENVOY = "upstream connect error or disconnect/reset before headers. "
     ],
 )
 def test_a_hint_that_nothing_was_forwarded(make: Make, status: int, text: str, never: bool) -> None:
-    """It is passed on with the error, which says all the same that nobody knows."""
+    """It is passed on with the error, which still reports an unknown outcome."""
     with pytest.raises(errors.OutcomeUnknown) as caught:
         make(httpx.Response(status, text=text)).change("PATCH", "/x", action="k", targets=["i"], success=KILLED)
     assert caught.value.never_forwarded is never
@@ -122,7 +122,7 @@ PAGE = "<html><title>Sign in</title></html>"
 def test_success_is_what_the_operation_returns(
     make: Make, tmp_path: Path, operation: str, answer: httpx.Response
 ) -> None:
-    """Another status or body under 2xx comes from something else: unknown, in the audit log too."""
+    """Another status or body under 2xx comes from another server: unknown, in the audit log too."""
     with pytest.raises(errors.OutcomeUnknown, match="success "):
         make(answer).change("POST", "/x", action=operation, targets=["x"], success=SUCCESS[operation])
     assert records(tmp_path)[-1]["outcome"] == "unknown"
@@ -130,9 +130,9 @@ def test_success_is_what_the_operation_returns(
 
 
 def test_a_redirect_says_where_it_led(make: Make, tmp_path: Path) -> None:
-    """It is not followed, its target is named, and the reader is told what to look at."""
+    """It is not followed, its target is named, and the message suggests a check."""
     login = httpx.Response(307, headers={"location": f"https://login.example/?token={TOKEN}"})
-    with pytest.raises(errors.OutcomeUnknown, match=r"not followed.*login\.example.*present state") as caught:
+    with pytest.raises(errors.OutcomeUnknown, match=r"not followed.*login\.example.*current state") as caught:
         make(login).change("PATCH", "/x", action="k", targets=["i"], success=KILLED)
     assert TOKEN not in str(caught.value)
 
@@ -170,11 +170,11 @@ READS: dict[str, Callable[[AdminClient], object]] = {
 def test_no_read_takes_a_page_for_success(make: Make, read: str, kind: str) -> None:
     """A login page under 200 is ServerFailed for each read of AdminClient, whatever its content type."""
     page = httpx.Response(200, content=PAGE.encode(), headers={"content-type": kind})
-    with pytest.raises(errors.ServerFailed, match="A proxy may have answered"):
+    with pytest.raises(errors.ServerFailed, match="It may be from a proxy"):
         READS[read](AdminClient(make(page), arrow=lambda *_, **__: None))
 
 
 def test_every_read_is_tried() -> None:
-    """The methods of AdminClient that read are those that have no success of a change."""
+    """The reading methods of AdminClient are those that are not in the table of successes."""
     methods = {name for name, value in inspect.getmembers(AdminClient, callable) if not name.startswith("_")}
     assert set(READS) == (methods - set(SUCCESS)) | {"health"}

@@ -1,4 +1,4 @@
-"""Responses compared with what our own SQL selects."""
+"""Responses compared with the columns of our own SQL."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OTHER = {"id": 1, "n": "1", "name": 5, "created_at": "x", "status": 1.5, "idle_f
 
 
 class Source:
-    """What a check says of a source."""
+    """The parts of a source that a check reads."""
 
     name, version = "prod", "1.9.0"
 
@@ -70,7 +70,7 @@ def test_the_select_list_is_read() -> None:
 
 
 def test_the_kind_of_every_column_of_our_statements_is_known() -> None:
-    """Each file of SQL names all its columns, and each of them has a kind."""
+    """Each SQL file names all its columns, and each of them has a type."""
     found = sql_files(files("restate_lab"))
     assert len(found) > 80
     columns = {(file.name, column.name) for file in found for column in selected_columns(file.read_text("utf-8"))}
@@ -78,7 +78,7 @@ def test_the_kind_of_every_column_of_our_statements_is_known() -> None:
 
 
 def test_the_shape_that_was_asked_for_passes() -> None:
-    """Also with more columns, without rows, and with nulls where they may be."""
+    """More columns, no rows, and nulls in nullable columns pass as well."""
     for answer in (*both(GOOD), *both(GOOD.slice(0, 0)), *both(GOOD.append_column("more", [[1]]))):
         assert check_columns(answer, STATEMENT, SOURCE) is answer
     nulls = GOOD.set_column(2, "name", pa.nulls(1))
@@ -92,26 +92,26 @@ def test_a_column_that_is_missing_or_renamed_is_named(name: str) -> None:
     renamed = GOOD.rename_columns([f"{each}_2" if each == name else each for each in GOOD.column_names])
     for answer in (*both(GOOD.drop_columns([name])), *both(renamed), GOOD.drop_columns([name]).schema):
         with pytest.raises(
-            ServerFailed, match=f"column '{name}' is missing. prod runs restate 1.9.0. Look for a proxy"
+            ServerFailed, match=f"column '{name}' is missing. prod runs restate 1.9.0. Check for a proxy"
         ):
             check_columns(answer, STATEMENT, SOURCE)
 
 
 @pytest.mark.parametrize("name", OTHER)
 def test_a_column_of_another_type_is_named(name: str) -> None:
-    """Numbers for texts and texts for all others, as tables and as frames; a dictionary is no text."""
+    """Numbers for texts and texts for all others, as tables and as frames; a dictionary does not count as text."""
     at = GOOD.column_names.index(name)
     for answer in both(GOOD.set_column(at, name, [[OTHER[name]]])):
-        with pytest.raises(ServerFailed, match=f"column '{name}' holds .* instead of "):
+        with pytest.raises(ServerFailed, match=f"column '{name}' has .* instead of "):
             check_columns(answer, STATEMENT, SOURCE)
     for answer in both(GOOD.set_column(0, "id", GOOD["id"].dictionary_encode())):
-        with pytest.raises(ServerFailed, match=r"column 'id' holds (dictionary|categories)"):
+        with pytest.raises(ServerFailed, match=r"column 'id' has (dictionary|categories)"):
             check_columns(answer, STATEMENT, SOURCE)
 
 
 @pytest.mark.parametrize("name", ["id", "n", "status"])
 def test_a_null_where_there_never_is_one_is_named(name: str) -> None:
-    """An id, a count and a status that is not there would be shown as another invocation, zero or nothing."""
+    """A missing id, count or status would be shown as another invocation, zero or nothing."""
     at = GOOD.column_names.index(name)
     for answer in both(GOOD.set_column(at, name, pa.nulls(1, GOOD.schema.field(name).type))):
         with pytest.raises(ServerFailed, match=f"column '{name}' has nulls"):
@@ -119,14 +119,14 @@ def test_a_null_where_there_never_is_one_is_named(name: str) -> None:
 
 
 def test_the_number_of_rows_can_be_checked() -> None:
-    """A statement that always gives one row has an error of its own where none came."""
+    """A statement that always gives one row has its own error if none arrives."""
     check_rows(GOOD, STATEMENT, SOURCE)
     with pytest.raises(ServerFailed, match="0 rows instead of 1"):
         check_rows(GOOD.slice(0, 0), STATEMENT, SOURCE)
 
 
 def test_a_table_has_the_types_that_the_server_names() -> None:
-    """What is frozen is compared with the server's own list of columns."""
+    """Frozen tables are compared with the server's own list of columns."""
     statement, types = 'SELECT "id", "n" FROM "t"', {"id": "LargeUtf8", "n": "UInt64"}
     assert check_types(GOOD.schema, types, statement, SOURCE) == GOOD.schema
     for wrong in ({"id": "UInt64"}, {"n": 'Timestamp(Millisecond, Some("+00:00"))'}, {"gone": None}):
@@ -139,13 +139,13 @@ def test_the_list_of_tables_is_checked() -> None:
     good = pd.DataFrame({"table": ["t"], "column": ["c"]})
     assert tables_of(Source(good)) is good  # type: ignore[arg-type]
     for bad in (good[["table"]], good.assign(column=[None]), good.assign(table=[1])):
-        with pytest.raises(ServerFailed, match="the list of tables and columns has another shape"):
+        with pytest.raises(ServerFailed, match="the list of tables and columns has an unexpected shape"):
             tables_of(Source(bad))  # type: ignore[arg-type]
 
 
 @translate_errors
 def verb(source: Any, error: Exception | None = None) -> str:
-    """Do what it says."""
+    """Return, or raise the error."""
     if error is not None:
         raise error
     return "done"
@@ -155,7 +155,7 @@ def verb(source: Any, error: Exception | None = None) -> str:
     "error", [KeyError("id"), TypeError("x"), IndexError("x"), AttributeError("x"), pa.ArrowInvalid("x")]
 )
 def test_what_slips_through_is_translated_and_not_hidden(error: Exception) -> None:
-    """The error says that it may be a bug of restate_lab, names the server, and has the original as its cause."""
+    """The error states that it may be a bug of restate_lab, names the server, and has the original as its cause."""
     with pytest.raises(
         ServerFailed, match=r"verb\(\) could not read.*bug of restate_lab.*prod runs restate 1\.9"
     ) as told:
@@ -164,7 +164,7 @@ def test_what_slips_through_is_translated_and_not_hidden(error: Exception) -> No
 
 
 def test_errors_that_say_what_they_mean_pass() -> None:
-    """Our own errors, defects of another kind, interrupts, and wrong calls are as they were."""
+    """Our own errors, other defects, interrupts, and wrong calls stay unchanged."""
     for error in (ArgumentError("x"), ZeroDivisionError("x"), OSError("x"), RuntimeError("x")):
         with pytest.raises(type(error)) as told:
             verb(SOURCE, error)
@@ -173,4 +173,4 @@ def test_errors_that_say_what_they_mean_pass() -> None:
         verb(SOURCE, unknown=1)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="missing 1 required"):
         verb()  # type: ignore[call-arg]
-    assert (verb(SOURCE), verb.__name__, verb.__doc__) == ("done", "verb", "Do what it says.")
+    assert (verb(SOURCE), verb.__name__, verb.__doc__) == ("done", "verb", "Return, or raise the error.")

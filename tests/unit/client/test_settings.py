@@ -1,4 +1,4 @@
-"""Which cluster is meant: what the messages say, and that no token or password is ever shown."""
+"""The choice of the cluster: its error messages, and the rule that no token or password is ever shown."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PROD = "[prod]\nadmin_base_url='http://p:9070'\ningress_base_url='http://p'\nbea
 
 @pytest.fixture
 def load(tmp_path: Path) -> Callable[..., Settings]:
-    """Give load_settings() with an empty home and nothing but the variables of the call; `config` is config.toml."""
+    """Give load_settings() with an empty home and only the variables of the call; `config` is config.toml."""
 
     def load_with(cluster: str | None = None, *, config: str = "", dotenv: str = "", **options: Any) -> Settings:
         home = tmp_path / "home" / ".config" / "restate"
@@ -54,7 +54,7 @@ def jwt(exp: int) -> str:
 
 
 def shown(error: BaseException) -> str:
-    """Return what a verbose traceback shows of an error: messages, notes, causes, and our frames' local variables."""
+    """Return a verbose traceback of an error: messages, notes, causes, and our frames' local variables."""
     lines = []
     seen: BaseException | None = error
     while seen is not None:
@@ -67,7 +67,7 @@ def shown(error: BaseException) -> str:
 
 class TestArguments:
     def test_a_url_is_taken_as_it_is(self, load: Callable[..., Settings]) -> None:
-        """A URL needs no CLI: its base path stays, its trailing slash goes, host and port name the cluster."""
+        """A URL needs no CLI: its base path is kept, its trailing slash is removed, host and port name the cluster."""
         settings = load("https://Restate.example:9070/base/", ingress_url="https://restate.example:8080/")
         assert settings == Settings(
             environment="restate.example:9070",
@@ -95,7 +95,7 @@ class TestArguments:
         assert (settings.environment, settings.token_source) == ("unix:/run/admin.sock", "RESTATE_AUTH_TOKEN")
 
     def test_arguments_win(self, load: Callable[..., Settings]) -> None:
-        """A token and an ingress given by argument go before every variable and file, also before an expired login."""
+        """A token and an ingress given by argument win over every variable and file, also over an expired login."""
         settings = load(
             "prod",
             ingress_url="http://i:8080",
@@ -114,28 +114,28 @@ class TestArguments:
             ("http://x", {"token": ""}, "the token argument is empty"),
             ("ftp://x", {}, "scheme other than http"),
             ("http://x#y", {}, "query or a fragment"),
-            ("http://", {}, "names no host"),
+            ("http://", {}, "has no host"),
             ("http://x:y", {}, "not a valid URL"),
             (
                 "http://x",
                 {"ingress_url": "x:8080"},
                 "the ingress_url argument, the ingress address, does not begin with",
             ),
-            ("unix:", {}, "names no socket"),
+            ("unix:", {}, "has no path after unix:"),
             ("localhost:9070", {}, "An address begins with http://"),
         ],
     )
     def test_says_what_is_wrong(
         self, load: Callable[..., Settings], cluster: str, options: dict[str, Any], said: str
     ) -> None:
-        """An argument that cannot be meant is named, with the reason."""
+        """An argument that cannot be right is named, with the reason."""
         with pytest.raises(SettingsError, match=said):
             load(cluster, **options)
 
 
 class TestEnvironments:
     def test_the_default_is_the_local_server(self, load: Callable[..., Settings]) -> None:
-        """With nothing configured the CLI's `local` is taken."""
+        """Without configuration the CLI's `local` is used."""
         settings = load()
         assert (settings.environment, settings.admin_url, settings.ingress_url, settings.chosen_by) == (
             "local",
@@ -145,28 +145,28 @@ class TestEnvironments:
         )
 
     def test_a_name_is_spelled_as_configured(self, load: Callable[..., Settings]) -> None:
-        """Whatever the case in which it was asked for, one environment has one name."""
+        """In any spelling of upper and lower case, one environment has one name."""
         assert load("PROD", config="[Prod]\nadmin_base_url = 'http://p'").environment == "Prod"
 
     @pytest.mark.parametrize(
         ("env", "said"),
         [
-            ({"RESTATE_ADMIN_URL": "http://v:1"}, "RESTATE_ADMIN_URL is set and points to http://v:1; you asked for"),
-            ({"RESTATE_HOST": "v"}, "RESTATE_HOST is set and points to http://v:9070; you asked for"),
-            ({"RESTATE_INGRESS_URL": "http://v:2"}, "RESTATE_INGRESS_URL is set and points to http://v:2; you asked"),
-            ({"RESTATE_HOST": "p"}, "RESTATE_HOST is set and points to http://p:8080; you asked for"),
-            ({"RESTATE_AUTH_TOKEN": HIDDEN}, "RESTATE_AUTH_TOKEN is set and differs from the token of"),
-            ({"RESTATE_AUTH_TOKEN": ""}, "RESTATE_AUTH_TOKEN is set and differs from the token of"),
+            ({"RESTATE_ADMIN_URL": "http://v:1"}, "RESTATE_ADMIN_URL is set to http://v:1, which is not the"),
+            ({"RESTATE_HOST": "v"}, "RESTATE_HOST is set to http://v:9070, which is not the address of"),
+            ({"RESTATE_INGRESS_URL": "http://v:2"}, "RESTATE_INGRESS_URL is set to http://v:2, which is not"),
+            ({"RESTATE_HOST": "p"}, "RESTATE_HOST is set to http://p:8080, which is not the address of"),
+            ({"RESTATE_AUTH_TOKEN": HIDDEN}, "RESTATE_AUTH_TOKEN is set and differs from the token of the environment"),
+            ({"RESTATE_AUTH_TOKEN": ""}, "RESTATE_AUTH_TOKEN is set and differs from the token of the environment"),
         ],
     )
     def test_a_variable_does_not_replace_what_was_asked_for(
         self, load: Callable[..., Settings], env: dict[str, str], said: str
     ) -> None:
-        """An environment named by the caller is used with its own values, or it is an error that says what to do."""
+        """An environment named by the caller is used with its own values, or it is an error with the next step."""
         with pytest.raises(SettingsError) as caught:
             load("PROD", config=PROD, env=env)
         assert said in str(caught.value)
-        assert str(caught.value).endswith("you asked for 'prod'. Unset it, or connect to the address.")
+        assert str(caught.value).endswith("the environment 'prod' that you named. Unset it, or connect to the address.")
         assert HIDDEN not in shown(caught.value)
 
     @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ class TestEnvironments:
     def test_a_variable_with_the_same_value_is_no_conflict(
         self, load: Callable[..., Settings], env: dict[str, str], arguments: dict[str, str]
     ) -> None:
-        """The same address in another spelling, the same token, or an argument that decides anyway: all is as asked."""
+        """An equal address in another spelling, the same token, or an argument that decides anyway is accepted."""
         settings = load("prod", config=PROD, env=env, **arguments)
         assert (settings.environment, settings.admin_url, settings.ingress_url) == ("prod", "http://p:9070", "http://p")
         assert settings.token is not None
@@ -201,7 +201,7 @@ class TestEnvironments:
     def test_an_address_from_a_variable_is_its_own_name(
         self, load: Callable[..., Settings], choice: dict[str, str], variable: str, value: str, name: str, ingress: str
     ) -> None:
-        """Another address than the environment's is another cluster: it gets neither name, token nor ingress of it."""
+        """An address other than the environment's is another cluster: it gets neither name, token nor ingress of it."""
         config = f"{PROD}[local]\nbearer_token='t'\n[global]\nbearer_token='g'\n"
         settings = load(config=config, env={**choice, variable: value})
         assert (settings.environment, settings.chosen_by, settings.token) == (name, variable, None)
@@ -233,7 +233,7 @@ class TestEnvironments:
     def test_a_configured_token_reaches_no_ingress_of_a_variable(
         self, load: Callable[..., Settings], env: dict[str, str], arguments: dict[str, str], token: str | None
     ) -> None:
-        """The token of an environment is sent to its own ingress and to one given by argument, to no other."""
+        """The token of an environment is sent only to its own ingress and to one given by argument."""
         settings = load(config=PROD, env={"RESTATE_ENVIRONMENT": "prod", **env}, **arguments)
         assert settings.token is not None
         sent = settings.of_ingress.token
@@ -256,32 +256,32 @@ class TestEnvironments:
     def test_an_unknown_name_is_an_error_always(self, load: Callable[..., Settings], env: dict[str, str]) -> None:
         """Neither a variable nor [default] nor [global] gives an address to a name that does not exist."""
         config = f"{PROD}[default]\nadmin_base_url='http://d'\n[global]\nbearer_token='t'\n"
-        with pytest.raises(SettingsError, match=r"no environment 'prodd' \(asked for\): .* Did you mean 'prod'\?"):
+        with pytest.raises(SettingsError, match=r"environment 'prodd' \(named by you\): .* Did you mean 'prod'\?"):
             load("prodd", config=config, env=env)
 
     def test_an_unknown_choice_is_an_error(self, load: Callable[..., Settings]) -> None:
         """The same for a name in RESTATE_ENVIRONMENT, unless a variable gives the address and the name is not used."""
         config = "[default]\nadmin_base_url='http://d'\n"
-        with pytest.raises(SettingsError, match=r"no environment 'prod' \(chosen by RESTATE_ENV"):
+        with pytest.raises(SettingsError, match=r"Unknown environment 'prod' \(chosen by RESTATE_ENV"):
             load(config=config, env={"RESTATE_ENVIRONMENT": "prod"})
 
     def test_an_unknown_name_lists_the_known(self, load: Callable[..., Settings], tmp_path: Path) -> None:
-        """The message names the file, the environments in it, the nearest one and what to do."""
+        """The message has the file, its environments, the nearest one and the next step."""
         config = "[Staging]\nadmin_base_url='http://s'\n[prod]\nadmin_base_url='http://p'\n[global]\n[default]\n"
         with pytest.raises(SettingsError) as caught:
             load("stagin", config=config)
         said = str(caught.value)
-        assert "no environment 'stagin' (asked for)" in said
+        assert "Unknown environment 'stagin' (named by you)" in said
         assert f"{tmp_path}/home/.config/restate/config.toml has Staging, local, prod. Did you mean 'Staging'?" in said
         assert "restate config edit" in said
 
     def test_an_unknown_name_without_a_file(self, load: Callable[..., Settings]) -> None:
-        """The message says what chose the name, and that no configuration exists where it was looked for."""
+        """The message names the origin of the name, and the place without a configuration."""
         with pytest.raises(SettingsError, match=r"chosen by RESTATE_ENVIRONMENT\): .*config\.toml does not exist"):
             load(env={"RESTATE_ENVIRONMENT": "prod"})
 
     def test_an_environment_without_address(self, load: Callable[..., Settings]) -> None:
-        """A known name that lacks its address is told from an unknown one."""
+        """A known name without an address has another message than an unknown name."""
         with pytest.raises(SettingsError, match=r"'prod' has no address: add admin_base_url to \[prod\] in .*config"):
             load("prod", config="[prod]\n")
 
@@ -289,13 +289,13 @@ class TestEnvironments:
         """A broken `environment` file is an error that names the file."""
         load()
         (tmp_path / "home" / ".config" / "restate" / "environment").write_bytes(b"\xff\xfe")
-        with pytest.raises(SettingsError, match=r"restate/environment, which names the environment, cannot be read"):
+        with pytest.raises(SettingsError, match=r"restate/environment with the name of the environment cannot be read"):
             load()
 
 
 class TestTokens:
     def test_the_login_token_has_a_source(self, load: Callable[..., Settings], tmp_path: Path) -> None:
-        """A login token is taken for a cloud environment, and the words tell where it stands."""
+        """A login token is used for a cloud environment, and the text names its source."""
         config = (
             f"[c]\nenvironment_type='cloud'\nadmin_base_url='http://c'\n[global.cloud]\naccess_token='{jwt(9**11)}'"
         )
@@ -304,7 +304,7 @@ class TestTokens:
         assert settings.token_source == f"the login token of [global.cloud] in {file}"
 
     def test_an_expired_login_says_when(self, load: Callable[..., Settings]) -> None:
-        """An expired login token is an error that tells the time and the command."""
+        """An expired login token is an error with the time and the command."""
         config = (
             f"[c]\nenvironment_type='cloud'\nadmin_base_url='http://c'\n[global.cloud]\naccess_token='{jwt(10**9)}'"
         )
@@ -324,9 +324,9 @@ class TestTokens:
             ({"config": f"[local]\nbearer_token = '{HIDDEN}"}, "is not valid TOML at"),
             ({"config": f"[local]\nbearer_token = '{HIDDEN}'\nbearer_token = '{HIDDEN}'"}, "is not valid TOML at"),
             ({"config": f"[local]\nbearer_token = {HIDDEN}"}, "is not valid TOML at"),
-            ({"config": f"bearer_token = '{HIDDEN}'"}, "'bearer_token' outside of any environment"),
+            ({"config": f"bearer_token = '{HIDDEN}'"}, "'bearer_token' outside of a table"),
             ({"config": f"[local]\nbearer_token = ['{HIDDEN}']"}, r"bearer_token of \[local\] in .* must be text"),
-            ({"config": f"[local]\nbearer_token = '{HIDDEN} x'"}, "without the word Bearer"),
+            ({"config": f"[local]\nbearer_token = '{HIDDEN} x'"}, "without 'Bearer'"),
             ({"config": f"[local]\nadmin_base_url = 'http://u:{HIDDEN}@h'"}, "user name or password"),
             ({"config": f"[local]\nadmin_base_url = 'http://u:{HIDDEN}@h:x'"}, "not a valid URL"),
             ({"config": f"[local]\nadmin_base_url = 'u:{HIDDEN}@h:1'"}, "does not begin with"),
@@ -340,16 +340,16 @@ class TestTokens:
             ({"env": {"RESTATE_ADMIN_URL": f"http://h?token={HIDDEN}"}}, "query"),
             ({"env": {"RESTATE_HOST": f"u:{HIDDEN}@h"}}, "host name"),
             ({"env": {"RESTATE_HOST": "h", "RESTATE_HOST_SCHEME": HIDDEN}}, "must be http or https"),
-            ({"env": {"RESTATE_ENVIRONMENT": f"http://u:{HIDDEN}@h"}}, "holds an address"),
-            ({"env": {"RESTATE_ENVIRONMENT": "x", "RESTATE_AUTH_TOKEN": HIDDEN}}, "no environment 'x'"),
+            ({"env": {"RESTATE_ENVIRONMENT": f"http://u:{HIDDEN}@h"}}, "has an address"),
+            ({"env": {"RESTATE_ENVIRONMENT": "x", "RESTATE_AUTH_TOKEN": HIDDEN}}, "Unknown environment 'x'"),
             ({"cluster": f"http://u:{HIDDEN}@h"}, "user name or password"),
-            ({"cluster": f"u:{HIDDEN}@h:9070"}, "holds an address"),
+            ({"cluster": f"u:{HIDDEN}@h:9070"}, "has an address"),
             ({"ingress_url": f"http://u:{HIDDEN}@h"}, "user name or password"),
-            ({"token": f"{HIDDEN} x"}, "without the word Bearer"),
+            ({"token": f"{HIDDEN} x"}, "without 'Bearer'"),
         ],
     )
     def test_no_error_shows_a_secret(self, load: Callable[..., Settings], options: dict[str, Any], said: str) -> None:
-        """Whatever is broken around a token or password, neither message, cause nor local variable holds it."""
+        """Whatever is broken around a token or password, no message, cause or local variable has it."""
         with pytest.raises(SettingsError, match=said) as caught:
             load(**options)
         assert HIDDEN not in shown(caught.value)
@@ -367,7 +367,7 @@ class TestDotenv:
         ],
     )
     def test_warns(self, load: Callable[..., Settings], tmp_path: Path, dotenv: str, options: dict[str, Any]) -> None:
-        """A .env that the CLI would obey is named with the cluster that was taken, and without its values."""
+        """A .env that the CLI would read is named with the chosen cluster, and without its values."""
         with pytest.raises(SettingsWarning) as caught:
             load(dotenv=dotenv, **options)
         said = str(caught.value)
@@ -390,11 +390,11 @@ class TestDotenv:
     def test_is_quiet_where_it_changes_nothing(
         self, load: Callable[..., Settings], dotenv: str, options: dict[str, Any]
     ) -> None:
-        """No warning for what the CLI does not read, or what a variable or an argument decides anyway."""
+        """No warning for settings that the CLI does not read, or that a variable or an argument decides anyway."""
         load(dotenv=dotenv, **options)
 
     def test_points_at_the_line_that_connected(self, tmp_path: Path) -> None:
-        """The warning stands at the caller of connect(), which calls load_settings()."""
+        """The warning points at the caller of connect(), which calls load_settings()."""
         (tmp_path / ".env").write_text("RESTATE_HOST=d")
 
         @check_keywords
@@ -418,9 +418,9 @@ def test_a_password_in_an_address_is_in_no_frame(argument: str) -> None:
 
 @pytest.mark.parametrize("argument", ["cluster", "ingress_url", "token"])
 def test_what_is_no_text_is_refused_and_not_shown(argument: str) -> None:
-    """A token in bytes, say: neither the message nor a verbose traceback has it."""
+    """A token in bytes, for example: neither the message nor a verbose traceback has it."""
     given: dict[str, Any] = {"cluster": "http://127.0.0.1:1", argument: HIDDEN.encode()}
-    with pytest.raises(SettingsError, match=f"the {argument} argument must be text, and is a bytes") as caught:
+    with pytest.raises(SettingsError, match=f"the {argument} argument must be text, not bytes") as caught:
         rl.connect(given.pop("cluster"), check=False, **given)
     _check_frames(caught.value)
 

@@ -1,4 +1,4 @@
-"""Nearest names: the wording of both server versions, recorded from them."""
+"""Nearest names: the messages of both server versions, recorded from them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def suggested(reason: str) -> QueryRefused:
     ],
 )
 def test_the_nearest_name_comes_first(reason: str, best: str) -> None:
-    """An unknown table, function or column is answered with the nearest real one."""
+    """The error for an unknown table, function or column suggests the nearest real one."""
     error = suggested(reason)
     assert isinstance(error, UnknownName)
     assert error.suggestions[0] == best
@@ -35,12 +35,12 @@ def test_the_nearest_name_comes_first(reason: str, best: str) -> None:
 
 
 def test_nothing_near_points_to_the_list() -> None:
-    """Where nothing is near, the message says where the names stand."""
+    """If no name is near, the message states where the names are listed."""
     error = suggested("Error during planning: table 'restate.public.xyzzy' not found")
     assert isinstance(error, UnknownName)
     assert "lab.tables()" in str(error)
 
 
 def test_other_refusals_stay_as_they_are() -> None:
-    """An error that is not about a name is left alone."""
+    """An error that is not about a name stays unchanged."""
     assert type(suggested("Arrow error: Divide by zero error")) is QueryRefused

@@ -1,4 +1,4 @@
-"""Which statements are sent, where parameters stand, and which shapes are refused."""
+"""The statements that are sent, the places of parameters, and the shapes that are refused."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ ID = "inv_1aBcDeFgHiJ0000000000000000000000000"
     ],
 )
 def test_left_alone(statement: str) -> None:
-    """Reading statements pass unchanged; strings, quoted names, comments, casts, arrows and slices hold no names."""
+    """Reading statements pass unchanged; strings, quoted names, comments, casts, arrows and slices contain no names."""
     assert bind(statement) == statement
     assert parameter_names(statement) == ()
 
@@ -76,7 +76,7 @@ def test_left_alone(statement: str) -> None:
     ],
 )
 def test_places(statement: str, sent: str) -> None:
-    """A name is replaced where a value may stand, and its neighbours keep their meaning."""
+    """A name is replaced where a value is allowed, and its neighbours keep their meaning."""
     given = {"a": "x", "n": -5, "ids": ["a", "b"], "größe": 7}
     assert bind(statement, {name: given[name] for name in parameter_names(statement)}) == sent
 
@@ -94,21 +94,21 @@ def test_places(statement: str, sent: str) -> None:
     ],
 )
 def test_a_list_stands_only_after_in(statement: str) -> None:
-    """A list where one value is meant is an error that shows the form."""
+    """A list in place of one value is an error that shows the correct form."""
     with pytest.raises(ParameterError, match="IN :ids"):
         bind(statement, ids=["a", "b"])
 
 
 def test_in_takes_no_single_value() -> None:
     """`IN :x` with one value is an error, not broken SQL; so is a NULL inside IN."""
-    with pytest.raises(ParameterError, match=re.escape("give [value]")):
+    with pytest.raises(ParameterError, match=re.escape("pass [value]")):
         bind("SELECT id IN :id", id="a")
     with pytest.raises(ParameterError, match="missing"):
         bind("SELECT id IN (:id)", id=None)
 
 
 def test_a_repeated_statement_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What panels and notebooks send again and again is not split again; long statements are not kept."""
+    """A statement that panels and notebooks repeat is not split again; long statements are not cached."""
     read: list[str] = []
 
     def note(statement: str) -> Iterator[Token]:
@@ -129,16 +129,16 @@ def test_a_repeated_statement_is_checked_once(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_names() -> None:
-    """Names come from a mapping or by keyword, each once, none missing, none left over."""
+    """Names come from a mapping or by keyword, each once, none missing, none left."""
     assert bind("SELECT :statement, :params", {"statement": 1}, params=2) == "SELECT 1, 2"
     assert parameter_names("SELECT :b, :a, :b") == ("b", "a")
     with pytest.raises(ParameterError, match=r":b has no value\. Pass b="):
         bind("SELECT :a, :b", a=1)
     with pytest.raises(ParameterError, match="no parameter :b; its parameters are: :a"):
         bind("SELECT :a", a=1, b=2)
-    with pytest.raises(ParameterError, match="In strings"):
+    with pytest.raises(ParameterError, match="A colon in a string"):
         bind("SELECT ':a'", a=1)
-    with pytest.raises(ParameterError, match=":a given twice"):
+    with pytest.raises(ParameterError, match=":a passed twice"):
         bind("SELECT :a", {"a": 1}, a=1)
     with pytest.raises(ParameterError, match=r":since is .*without a zone"):
         bind("SELECT :since", since=datetime(2026, 1, 2))  # noqa: DTZ001
@@ -157,21 +157,21 @@ def test_names() -> None:
         ("EXPLAIN SET a = 1", "share one SQL session"),
         ("EXPLAIN ANALYZE PREPARE p AS SELECT 1", "share one SQL session"),
         ("DESCRIBE SET a = 1", "share one SQL session"),
-        ("INSERT INTO t VALUES (1)", "only reading"),
-        ("EXPLAIN ANALYZE INSERT INTO t VALUES (1)", "only reading"),
-        ("DELETE FROM t", "only reading"),
-        ("CREATE TABLE t AS SELECT 1", "only reading"),
-        ("COPY (SELECT 1) TO 'x'", "only reading"),
-        ("SELECT 1 INTO t", "INTO at .*only reading"),
-        ("WITH a AS (SELECT 1) SELECT * INTO t FROM a", "only reading"),
-        ("WITH a AS (INSERT INTO t VALUES (1)) SELECT 1", "only reading"),
-        ("WITH a AS (SELECT 1) DELETE FROM t", "only reading"),
+        ("INSERT INTO t VALUES (1)", "only read-only statements"),
+        ("EXPLAIN ANALYZE INSERT INTO t VALUES (1)", "only read-only statements"),
+        ("DELETE FROM t", "only read-only statements"),
+        ("CREATE TABLE t AS SELECT 1", "only read-only statements"),
+        ("COPY (SELECT 1) TO 'x'", "only read-only statements"),
+        ("SELECT 1 INTO t", "INTO at .*only read-only"),
+        ("WITH a AS (SELECT 1) SELECT * INTO t FROM a", "only read-only statements"),
+        ("WITH a AS (INSERT INTO t VALUES (1)) SELECT 1", "only read-only statements"),
+        ("WITH a AS (SELECT 1) DELETE FROM t", "only read-only statements"),
         ("BEGIN", "no transactions"),
         ("TABLE state", "SELECT \\* FROM"),
-        ("EXPLAIN EXPLAIN SELECT 1", "only SELECT, WITH, VALUES"),
-        ("DESCRIBE EXPLAIN SELECT 1", "only SELECT, WITH, VALUES"),
+        ("EXPLAIN EXPLAIN SELECT 1", "must begin with SELECT, WITH, VALUES"),
+        ("DESCRIBE EXPLAIN SELECT 1", "must begin with SELECT, WITH, VALUES"),
         ("selec 1", r"line 1, column 1 has 'selec'\. Did you mean 'SELECT'\?"),
-        ("'SELECT 1'", "only SELECT, WITH, VALUES"),
+        ("'SELECT 1'", "must begin with SELECT, WITH, VALUES"),
         ("", "empty"),
         (" ; -- nothing\n", "empty"),
         ("SELECT 1; SELECT 2", "second statement begins at line 1, column 11"),
@@ -187,14 +187,14 @@ def test_names() -> None:
     ],
 )
 def test_refused_statements(statement: str, reason: str) -> None:
-    """What is not one reading statement is refused with its own reason, before anything is sent."""
+    """Anything but one reading statement is refused with its own reason, before anything is sent."""
     with pytest.raises(StatementError, match=reason):
         bind(statement)
 
 
 @pytest.mark.parametrize("end", [";", " ; ", ";;", "; -- done", ";/* ' */\n"])
 def test_one_closing_semicolon(end: str) -> None:
-    """A closing semicolon and comments after it are left out."""
+    """A closing semicolon and comments after it are removed."""
     assert bind("SELECT 1" + end).rstrip() == "SELECT 1"
 
 
@@ -239,11 +239,11 @@ def nested(before: str, opening: str, inner: str, closing: str) -> Callable[[int
         (repeated("SELECT 1 FROM a", " JOIN a b ON a.x = b.x"), 50, "pandas"),
         (repeated("WITH a AS (SELECT 1)", ", a AS (SELECT 1)", " SELECT 1"), 98, "GROUP BY"),
         (repeated("SELECT 1", ", sum(a) OVER ()"), 100, "GROUP BY"),
-        (repeated("SELECT 1", " f()"), 33_332, "words and signs"),
+        (repeated("SELECT 1", " f()"), 33_332, "tokens"),
     ],
 )
 def test_refused_shapes(shape: Callable[[int], str], most: int, instead: str) -> None:
-    """Shapes that end or stall a server are refused from a size far below, and the message names another way."""
+    """Shapes that crash or stall a server are refused far below that size, and the message names an alternative."""
     assert bind(shape(most))
     for size in (most + 1, 3000 if most < 3000 else 2 * most):
         with pytest.raises(StatementError, match=instead):
@@ -251,7 +251,7 @@ def test_refused_shapes(shape: Callable[[int], str], most: int, instead: str) ->
 
 
 def test_depth_adds_up_through_brackets() -> None:
-    """A chain inside a chain counts as one longer chain; chains beside each other do not."""
+    """A chain inside a chain counts as one longer chain; parallel chains do not."""
     chain = " OR a" * 120
     with pytest.raises(StatementError, match="operators"):
         bind(f"SELECT a{chain} OR (a{chain})")
@@ -282,9 +282,9 @@ def test_the_body_limit_is_exact() -> None:
 
 
 def test_a_list_too_long_for_one_request_says_how_to_part_it() -> None:
-    """A list beyond the limit is never split silently; the part named in the message fits."""
+    """A list beyond the limit is never split silently; a part of the size in the message fits."""
     ids = [f"inv_{number:034}" for number in range(60_000)]
-    with pytest.raises(ParameterError, match=r":ids holds 60,000 values: .* 2,[0-9,]+ bytes.*pd\.concat") as raised:
+    with pytest.raises(ParameterError, match=r":ids has 60,000 values: .* 2,[0-9,]+ bytes.*pd\.concat") as raised:
         bind("SELECT 1 FROM t WHERE id IN :ids", ids=ids)
     part = int(re.findall(r"about ([0-9,]+) at a time", str(raised.value))[0].replace(",", ""))
     assert 30_000 < part < 60_000
@@ -293,14 +293,14 @@ def test_a_list_too_long_for_one_request_says_how_to_part_it() -> None:
 
 @given(st.text(), st.text())
 def test_a_value_never_leaves_its_literal(first: str, second: str) -> None:
-    """Whatever a value holds, the bound statement has no parameters left and is bound to itself."""
+    """Whatever a value contains, the bound statement has no parameters left and binds to itself."""
     sent = bind("SELECT :a AS a, ':b' AS b, :c AS c", a=first, c=second)
     assert bind(sent) == sent
 
 
 @given(st.text(alphabet="'\"`$ax:;-/*\\eE \n(),1[]|<>=", max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    """No text makes the reader fail in another way than by a StatementError."""
+    """No text makes the reader fail with anything other than a StatementError."""
     try:
         names = parameter_names("SELECT " + text)
     except StatementError:

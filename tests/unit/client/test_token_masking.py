@@ -114,7 +114,7 @@ def all_forms(text: str) -> str:
 
 
 def shown_by(call: Callable[[], Any]) -> str:
-    """Return everything that a person may be shown of a call that raises, or nothing."""
+    """Return all output for a person of a call that raises, or nothing."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -144,7 +144,7 @@ def test_no_form_of_the_token_is_shown(
 
 @pytest.mark.parametrize("answer", ["Bearer {0}\r\n\r\n", "HTTP/1.1 103 {0}\r\n\r\n", "HTTP/1.1 {0}\r\n\r\n"])
 def test_what_is_no_response_is_masked(tmp_path: Path, answer: str) -> None:
-    """A status line that repeats the token is in no error, nor in what caused it."""
+    """A status line that repeats the token is in no error, nor in its cause."""
     token = "abc+def/ghi=12"
     with raw_server(respond_with(answer.format(token).encode(), then_close=True)) as server:
         for name, call in calls(tmp_path, server.address, token, None).items():
@@ -163,6 +163,6 @@ def test_other_text_is_left_alone(text: str, token: str) -> None:
 
 
 def test_the_text_around_the_token_stays() -> None:
-    """The message is readable, and the token alone is masked."""
+    """The message is readable, and only the token is masked."""
     for form in ("ab+cd/ef=", r"ab\u002bcd\/ef=", "ab&#43;cd/ef&#61;", "ab%2Bcd%2Fef%3D"):
         assert mask_secrets(f"bad header {form} (431)", ["ab+cd/ef="]) == f"bad header {MASK} (431)"

@@ -1,4 +1,4 @@
-"""The transport's two doors: what is repeated, what is refused, and which error each answer becomes."""
+"""The two ways of the transport: the repeated requests, the refused ones, and the error for each response."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def make(tmp_path: Path) -> Callable[..., Transport]:
         left = list(answers)
 
         def handle(request: httpx.Request) -> httpx.Response:
-            if request.url.path.endswith("/health") and not handles_health:  # whether it is away: it is
+            if request.url.path.endswith("/health") and not handles_health:  # the server is away
                 raise httpx.ConnectError("[Errno 111] Connection refused")
             answer = left.pop(0) if len(left) > 1 else left[0]
             if isinstance(answer, Exception):
@@ -98,7 +98,7 @@ def json_error(status: int, message: str, code: str | None = None) -> httpx.Resp
         (httpx.Response(410), errors.Conflict, "410"),
         (json_error(425, "still scheduled"), errors.Conflict, "still scheduled"),
         (httpx.Response(400, text="Invalid URL: bad format"), errors.RequestRefused, "bad format"),
-        (httpx.Response(405), errors.RequestRefused, "without a word"),
+        (httpx.Response(405), errors.RequestRefused, "(no message)"),
         (json_error(500, "it broke", "META0003"), errors.ServerFailed, "META0003"),
         (httpx.Response(501), errors.ServerFailed, "501"),
         (httpx.Response(302, headers={"location": "https://login.example/"}), errors.ServerFailed, "login.example"),
@@ -113,14 +113,14 @@ def json_error(status: int, message: str, code: str | None = None) -> httpx.Resp
 def test_each_answer_becomes_its_error(
     make: Callable[..., Transport], answer: httpx.Response, kind: type[Exception], words: str
 ) -> None:
-    """Every shape of a refusal becomes one class, whose message says where and why."""
+    """Every shape of a refusal becomes one class, whose message has the place and the reason."""
     with pytest.raises(kind, match=r"GET /x on prod \(http://127.0.0.1:9070/base\)") as caught:
         make(answer).read("GET", "/x")
     assert words in str(caught.value)
 
 
 def test_a_missing_token_is_named(make: Callable[..., Transport]) -> None:
-    """A 401 without a token says how to give one."""
+    """The message for a 401 without a token explains how to provide one."""
     with pytest.raises(errors.AccessDenied, match="No token is configured for prod"):
         make(httpx.Response(401), token=None, token_source="").read("GET", "/x")
 
@@ -150,7 +150,7 @@ def test_a_missing_token_is_named(make: Callable[..., Transport]) -> None:
 def test_a_read_outlives_what_passes_by_itself(
     make: Callable[..., Transport], no_waiting: list[float], trouble: httpx.Response | Exception
 ) -> None:
-    """A read is sent again after limits, gateways, broken lines and a lost node."""
+    """A read is repeated after limits, gateways, broken connections and a lost node."""
     transport = make(trouble, trouble, httpx.Response(200, text="fine"))
     assert transport.read("POST", "/query").text == "fine"
     assert len(no_waiting) == 2
@@ -169,7 +169,7 @@ def test_a_read_outlives_what_passes_by_itself(
 def test_a_server_that_was_just_away_is_asked_once_more(
     make: Callable[..., Transport], monkeypatch: pytest.MonkeyPatch, away: httpx.Response | Exception
 ) -> None:
-    """A server that has just started answers queries with fewer rows for a moment: that answer is not taken."""
+    """A server that has just started answers queries with fewer rows for a short time: that result is discarded."""
     moment = [0.0]
     clock = SimpleNamespace(monotonic=lambda: moment[0], sleep=lambda seconds: moment.append(moment.pop() + seconds))
     for module in (bodies, comeback, repeating, transport_module):
@@ -190,7 +190,7 @@ def closes_at(path: str, *, times: float = math.inf, away: float = 0) -> tuple[H
     def handle(request: httpx.Request) -> httpx.Response:
         asked.append(request.url.path.removeprefix("/base"))
         if len(asked) <= away or (asked[-1] == path and asked.count(path) <= times):
-            raise httpx.RemoteProtocolError("the server closed the connection without an answer")
+            raise httpx.RemoteProtocolError("the server closed the connection without a response")
         return httpx.Response(200)
 
     return handle, asked
@@ -199,7 +199,7 @@ def closes_at(path: str, *, times: float = math.inf, away: float = 0) -> tuple[H
 def test_a_request_that_breaks_its_connection_is_not_repeated_for_long(
     make: Callable[..., Transport], no_waiting: list[float]
 ) -> None:
-    """A server that closes the connection twice, and answers others, is not away: later queries do not wait."""
+    """A server that closes the connection twice, but answers others, is not away: later queries do not wait."""
     handle, asked = closes_at("/query")
     transport = make(handle, handles_health=True)
     with pytest.raises(errors.ServerFailed, match="closed the connection twice while it worked on this statement"):
@@ -213,7 +213,7 @@ def test_a_request_that_breaks_its_connection_is_not_repeated_for_long(
 def test_a_server_that_is_away_is_not_taken_for_one_that_breaks(
     make: Callable[..., Transport], no_waiting: list[float]
 ) -> None:
-    """While nothing is answered the request is repeated, and its answer is not trusted for a moment."""
+    """While the server does not respond the request is repeated, and its response is not trusted for a short time."""
     for away, times in ((6, 0), (5, 3)):
         handle, asked = closes_at("/query", times=times, away=away)
         transport = make(handle, handles_health=True)
@@ -225,7 +225,7 @@ def test_a_server_that_is_away_is_not_taken_for_one_that_breaks(
 def test_breaks_while_a_node_dies_are_not_the_statements_fault(
     make: Callable[..., Transport], no_waiting: list[float]
 ) -> None:
-    """Where other requests have just shown that the server was away, a statement is repeated that breaks twice."""
+    """If other requests have just shown that the server was away, a statement that breaks twice is repeated."""
     handle, asked = closes_at("/query", times=3)
     transport = make(handle, handles_health=True)
     transport.note_return()
@@ -249,18 +249,18 @@ def test_breaks_while_a_node_dies_are_not_the_statements_fault(
 def test_what_does_not_pass_is_said_at_once(
     make: Callable[..., Transport], no_waiting: list[float], trouble: httpx.Response | Exception
 ) -> None:
-    """A read is not sent again where waiting cannot help."""
+    """A read is not repeated if waiting cannot help."""
     with pytest.raises(errors.RestateLabError):
         make(trouble).read("POST", "/query")
     assert no_waiting == []
 
 
 def test_retries_end(make: Callable[..., Transport], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trouble that stays is reported once the time for repeating has passed."""
+    """A lasting failure is reported once the time for repeating has passed."""
     with pytest.raises(errors.Unreachable, match="503"):
         make(httpx.Response(503)).read("GET", "/x", retry_for=0.3)
     lookup = json_error(500, "Datafusion error: External error: node lookup for partition 1 failed")
-    with pytest.raises(errors.Unreachable, match="has just gone or come back"):
+    with pytest.raises(errors.Unreachable, match="was lost or came back"):
         make(lookup).read("POST", "/query", retry_for=0.3)
 
 
@@ -279,7 +279,7 @@ def test_a_long_wait_is_shown_and_a_longer_one_is_not_waited_for(
 
 
 def test_a_change_is_written_down_before_and_after(make: Callable[..., Transport], tmp_path: Path) -> None:
-    """The intent is in the audit log before the request goes out, the result after its answer."""
+    """The intent is in the audit log before the request is sent, the result after its response."""
 
     def handle(request: httpx.Request) -> httpx.Response:
         assert [record["kind"] for record in records(tmp_path)] == ["intent"]
@@ -327,7 +327,7 @@ def test_a_change_is_never_sent_twice(
     kind: type[Exception],
     outcome: str,
 ) -> None:
-    """Whatever comes back, a change goes out once, and the audit log says what is known of it."""
+    """Whatever comes back, a change is sent once, and the audit log has the known outcome."""
     transport = make(answer, AssertionError("sent twice"))
     with pytest.raises(kind):
         transport.change("PATCH", "/x", action="kill", targets=["inv_1"], success=KILLED)
@@ -335,7 +335,7 @@ def test_a_change_is_never_sent_twice(
 
 
 def test_many_requests_are_one_record(make: Callable[..., Transport], tmp_path: Path) -> None:
-    """A block with several requests has one intent and one result: what its user says, or of the last request."""
+    """A block with several requests has one intent and one result: the caller's, or the one of the last request."""
     transport = make(httpx.Response(200), json_error(409, "no"))
     with transport.record("kill", ["inv_1", "inv_2"], reason="INC-1", request="two") as record:
         record.send("PATCH", "/1", success=KILLED)
@@ -350,7 +350,7 @@ def test_many_requests_are_one_record(make: Callable[..., Transport], tmp_path: 
 
 
 def test_an_interrupted_change_is_written_down_as_unknown(make: Callable[..., Transport], tmp_path: Path) -> None:
-    """The stop button during a change leaves a record that says that its outcome is not known."""
+    """The stop button during a change leaves a record with an unknown outcome."""
 
     def stop(request: httpx.Request) -> httpx.Response:
         raise KeyboardInterrupt
@@ -361,7 +361,7 @@ def test_an_interrupted_change_is_written_down_as_unknown(make: Callable[..., Tr
 
 
 def test_read_only_refuses_before_anything_is_sent(make: Callable[..., Transport], tmp_path: Path) -> None:
-    """A read-only connection sends no change, and reads as ever."""
+    """A read-only connection sends no change, and reads as usual."""
     transport = make(httpx.Response(200), read_only=True)
     with pytest.raises(errors.ReadOnly, match="kill was not sent"):
         transport.change("PATCH", "/x", action="kill", targets=["inv_1"], success=KILLED)
@@ -370,14 +370,14 @@ def test_read_only_refuses_before_anything_is_sent(make: Callable[..., Transport
 
 
 def test_without_an_audit_record_nothing_is_sent(make: Callable[..., Transport], tmp_path: Path) -> None:
-    """When the intent cannot be written the change is not sent."""
+    """If the intent cannot be written the change is not sent."""
     (tmp_path / "audit").write_text("a file where the folder should be")
     with pytest.raises(errors.AuditFailed):
         make(AssertionError("sent")).change("PATCH", "/x", action="kill", targets=["inv_1"], success=KILLED)
 
 
 def test_the_token_is_sent_and_never_shown(make: Callable[..., Transport]) -> None:
-    """The token goes out as a bearer header; no repr, error, traceback or pickle holds it."""
+    """The token is sent as a bearer header; no repr, error, traceback or pickle has it."""
 
     def handle(request: httpx.Request) -> httpx.Response:
         assert request.headers["authorization"] == f"Bearer {TOKEN}"
@@ -393,7 +393,7 @@ def test_the_token_is_sent_and_never_shown(make: Callable[..., Transport]) -> No
 
 
 def test_our_own_headers(make: Callable[..., Transport]) -> None:
-    """Requests carry our user agent, and on loopback ask for no compression."""
+    """Requests have our user agent, and on loopback request no compression."""
 
     def handle(request: httpx.Request) -> httpx.Response:
         assert request.headers["user-agent"].startswith("restate-lab/")
@@ -404,7 +404,7 @@ def test_our_own_headers(make: Callable[..., Transport]) -> None:
 
 
 def test_a_cookie_is_sent_back(make: Callable[..., Transport]) -> None:
-    """A load balancer that names its server in a cookie is given it with the next request."""
+    """A cookie that names a load balancer's server is sent with the next request."""
     asked: list[str | None] = []
 
     def handle(request: httpx.Request) -> httpx.Response:
@@ -444,7 +444,7 @@ def test_the_address_of_queries_is_that_of_any_path(make: Callable[..., Transpor
 def test_proxies_come_from_the_environment_except_for_loopback(
     monkeypatch: pytest.MonkeyPatch, address: str, proxy: str | None
 ) -> None:
-    """HTTP_PROXY and NO_PROXY count, but never for loopback."""
+    """HTTP_PROXY and NO_PROXY apply, but never for loopback."""
     monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
     monkeypatch.setenv("no_proxy", ".internal")
     found = network._proxy_url(httpx.URL(address))
@@ -455,15 +455,15 @@ def test_proxies_come_from_the_environment_except_for_loopback(
     ("proxy", "message"),
     [
         ("ann:hunter2@127.0.0.1:1", "through the environment's proxy 127.0.0.1:1"),
-        ("http://ann:hunter2@127.0.0.1:x", "no address of a proxy"),
-        ("ftp://ann:hunter2@127.0.0.1:1", "no address of a proxy"),
+        ("http://ann:hunter2@127.0.0.1:x", "not a valid address"),
+        ("ftp://ann:hunter2@127.0.0.1:1", "not a valid address"),
         ("socks5://ann:hunter2@127.0.0.1:1", "httpx.socks"),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_named_and_its_password_not_shown(
     monkeypatch: pytest.MonkeyPatch, proxy: str, message: str
 ) -> None:
-    """Without a scheme it is one for HTTP, as for other programs; what is wrong is said without the address."""
+    """Without a scheme it is one for HTTP, as for other programs; an error does not include the address."""
     monkeypatch.setenv("http_proxy", proxy)
     monkeypatch.delenv("no_proxy", raising=False)
     with pytest.raises((errors.SettingsError, errors.Unreachable), match=message) as caught:
@@ -475,7 +475,7 @@ def test_a_proxy_that_cannot_be_used_is_named_and_its_password_not_shown(
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), "soon", True, 10**20])
 def test_a_limit_that_is_none_is_refused_before_anything_is_sent(make: Callable[..., Transport], timeout: Any) -> None:
-    """Of a read and of a change; the audit log has nothing that is unknown."""
+    """It is refused for a read and for a change; the audit log has no unknown outcome."""
     transport = make(httpx.Response(200))
     with pytest.raises(errors.ArgumentError, match=r"timeout (is|must be at most)"):
         transport.read("GET", "/version", timeout=timeout)
@@ -485,7 +485,7 @@ def test_a_limit_that_is_none_is_refused_before_anything_is_sent(make: Callable[
 
 
 def test_a_closed_connection_says_so(make: Callable[..., Transport]) -> None:
-    """And the audit log says that nothing was sent."""
+    """The error states it, and the audit log has "not sent"."""
     transport = make(httpx.Response(200))
     transport.close()
     with pytest.raises(errors.ArgumentError, match="was closed"):

@@ -1,4 +1,4 @@
-"""The hospital as data: its tables, and that nothing in it goes by a name of the order system."""
+"""The hospital as data: its tables, and no name from the order system."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_tables_name_every_role_once() -> None:
 
 
 def test_shares_no_name_with_the_order_system() -> None:
-    """No service, handler, step, key or role is called as in the other stories."""
+    """No service, handler, step, key or role has a name of the other stories."""
     others = {path for path, _ in DEPLOYMENTS} - OURS
     assert not served(OURS) & served(others)
     mine, everybodys = (durable_steps(Path(package.__file__).parent) for package in (hospital, services))
@@ -58,13 +58,13 @@ def test_shares_no_name_with_the_order_system() -> None:
 
 
 def test_a_careless_pattern_finds_two_shelves() -> None:
-    """The key of the hot shelf, taken for a pattern of LIKE, also matches a shelf at which nobody waits."""
+    """The key of the hot shelf, used as a LIKE pattern, also matches a shelf without any waiting call."""
     pattern = re.escape(SHELF).replace("%", ".*").replace("_", ".")
     assert re.fullmatch(pattern, SHELF_ALIKE)
 
 
 def test_text_messages() -> None:
-    """The first one to a Polish number is lost, the second arrives; what is no number fails for good."""
+    """The first one to a Polish number is lost, the second arrives; an invalid number is a terminal failure."""
     confirmations = Confirmations()
     with pytest.raises(MessageLost, match="bramka SMS nie odpowiada"):
         confirmations.send("P-1", "+48 22 1")

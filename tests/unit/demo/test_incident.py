@@ -29,7 +29,7 @@ EVERY_STORY = {**STORIES, "healthy": HEALTHY, "hospital": HOSPITAL, "saturated":
 
 
 class FakeApi:
-    """Writes down what is asked of it; statuses and codes come from lists of answers, of which the last one stays."""
+    """Records its requests; statuses and codes come from lists of responses, of which the last one stays."""
 
     def __init__(self, statuses: Sequence[str] = ("running",), codes: Sequence[str] = ("RT0007",)) -> None:
         self.done: list[tuple[Any, ...]] = []
@@ -74,23 +74,23 @@ def take(step: StoryStep, api: FakeApi, roles: Mapping[str, str]) -> str:
 
 
 def test_the_command_line_knows_every_story() -> None:
-    """`restate-lab demo --story` offers the stories that there are."""
+    """`restate-lab demo --story` offers all stories."""
     assert [name.value for name in StoryName] == list(STORIES)
 
 
 def test_ids_of_one_and_of_many() -> None:
-    """A role gives its id, or the ids of those who are numbered, in order; no role swallows a longer name."""
+    """A role gives its id, or the ids of its numbered invocations, in order; no role matches a longer name."""
     roles = {"storm_2": "b", "storm_10": "c", "storm_1": "a", "storm_caller_1": "x", "paused": "p"}
     assert ids(roles, "storm") == ["a", "b", "c"]
     assert ids(roles, "storm_caller") == ["x"]
     assert ids(roles, "paused") == ["p"]
-    with pytest.raises(KeyError, match="nobody plays 'strom'; there are paused, storm, storm_caller"):
+    with pytest.raises(KeyError, match="unknown role 'strom'; choose from paused, storm, storm_caller"):
         ids(roles, "strom")
 
 
 @pytest.mark.parametrize("story", EVERY_STORY.values(), ids=EVERY_STORY)
 def test_stories_are_coherent(story: tuple[StoryStep, ...]) -> None:
-    """Steps speak of roles that were there before, of statuses that exist, and of deployments that are served."""
+    """Steps refer to earlier roles, to statuses that exist, and to deployments that are served."""
     played: dict[str, str] = {}
     for step in story:
         assert step.reaches in {*STATUSES, None}
@@ -124,14 +124,14 @@ def test_tables_name_every_role_once() -> None:
 
 
 def test_deploy_registers_beside_the_sample_services() -> None:
-    """The address is that of the sample services, whatever else is registered, and the release goes as a header."""
+    """The address is that of the sample services, whatever else is registered, and the release is sent as a header."""
     api = FakeApi()
     assert take(Deploy("new", "returns", release="2"), api, {}) == "dp_new"
     assert api.done == [("register", "http://127.0.0.1:1234/returns", True, {RELEASE_HEADER: "2"})]
 
 
 def test_steps_wait_for_what_must_be_before() -> None:
-    """A step that comes after a status is taken when everyone who plays the role is there."""
+    """A step that comes after a status runs when every invocation of the role has it."""
     api = FakeApi(statuses=["running", "running", "suspended"])
     roles = {"dp": "dp_1", "asleep_1": "inv_1", "asleep_2": "inv_2"}
     assert take(Remove("dp", after={"asleep": "suspended"}), api, roles) == "dp_1"
@@ -140,16 +140,16 @@ def test_steps_wait_for_what_must_be_before() -> None:
 
 
 def test_a_step_that_cannot_be_taken_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the status before it does not come, the step names it, and does nothing."""
+    """If the status before it does not come, the error names the step, which does nothing."""
     monkeypatch.setattr(steps, "WITHIN", 0.0)
     api = FakeApi()
-    with pytest.raises(TimedOut, match=r"did not go on: \{'killed': 'suspended'\} did not come true"):
+    with pytest.raises(TimedOut, match=r"story stopped: \{'killed': 'suspended'\} was not reached"):
         take(Act("killed", "kill", "killed", {"killed": "suspended"}, "killed"), api, {"killed": "inv_1"})
     assert not api.done
 
 
 def test_restart_gives_the_new_one_and_child_the_first_that_is_called() -> None:
-    """A restart's role is the new invocation's; a child is waited for."""
+    """A restart's role belongs to the new invocation; a child is waited for."""
     roles = {"first": "inv_1"}
     assert (
         take(Act("again", "restart-as-new", "first", {"first": "running"}, "running"), FakeApi(), roles) == "inv_again"
@@ -158,7 +158,7 @@ def test_restart_gives_the_new_one_and_child_the_first_that_is_called() -> None:
 
 
 def test_play_waits_for_the_code_of_a_failure(tmp_path: Path) -> None:
-    """Whoever is to fail with a code has not settled while another code is the last."""
+    """An invocation that must fail with a code has not settled while another code is the last."""
     api = FakeApi(statuses=["backing-off"], codes=["RT0007", "RT0016"])
     story = (Send("a", "Returns/take_back", "1", "backing-off", fails_with="RT0016"), Deploy("dp", "returns"))
     assert play(api, story, tmp_path) == {"a": "inv_Returns/take_back", "dp": "dp_new"}  # type: ignore[arg-type]
@@ -166,7 +166,7 @@ def test_play_waits_for_the_code_of_a_failure(tmp_path: Path) -> None:
 
 
 def test_play_names_the_code_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who does not fail as meant is named with both codes."""
+    """An invocation that does not fail as planned is named with both codes."""
     monkeypatch.setattr("restate_lab.demo.stories.player.SETTLED_WITHIN", 0.0)
     story = repeat(1, lambda n: Send(f"a_{n}", "x", n, "backing-off", fails_with="RT0016"))
     with pytest.raises(TimedOut, match="a_1 is backing-off RT0007, not backing-off RT0016"):
@@ -174,7 +174,7 @@ def test_play_names_the_code_that_is_missing(tmp_path: Path, monkeypatch: pytest
 
 
 def ask(path: str, release: str | None = None) -> tuple[int, bytes]:
-    """Return status and body of what the services answer at a path."""
+    """Return status and body of the services' response at a path."""
     sent: list[dict[str, Any]] = []
     headers = [(b"accept", b"application/vnd.restate.endpointmanifest.v4+json")]
     headers += [(RELEASE_HEADER.encode(), release.encode())] if release else []
@@ -193,12 +193,12 @@ def ask(path: str, release: str | None = None) -> tuple[int, bytes]:
 
 
 def test_deployments_are_told_apart_by_path_and_release() -> None:
-    """Each path serves its own services, a release its own code, and what has no path is the sample services."""
+    """Each path serves its own services, a release its own code, and any other path the sample services."""
     assert b'"Payments"' in ask("/orders/discover")[1]
     assert b'"agent"' in ask("/discover")[1]
     first, second = ask("/returns/discover", "1")[1], ask("/returns/discover", "2")[1]
-    assert b"Look at the parcel" in first
-    assert b"Scan the label first" in second
+    assert b"Inspect the parcel" in first
+    assert b"Scan the label, " in second
 
 
 @pytest.mark.parametrize(
@@ -209,13 +209,13 @@ def test_deployments_are_told_apart_by_path_and_release() -> None:
     ],
 )
 def test_some_are_known_and_gone(path: str, call: str, answer: tuple[int, bytes]) -> None:
-    """Discovery answers for them, and calls meet the proxy in front, which reads them to the end."""
+    """Discovery answers for them, and calls reach the proxy in front, which reads them to the end."""
     assert ask(f"/{path}/discover")[0] == 200
     assert ask(f"/{path}/invoke/{call}") == answer
 
 
 def test_gateway_answers_by_card() -> None:
-    """A flaky card fails once for an order, a declined one for good, and others as their network does."""
+    """A flaky card fails once for an order, a declined one always, and others as their network does."""
     gateway = PaymentGateway()
     with pytest.raises(ProviderDown, match="reset by peer"):
         gateway.charge_card("ord-1", 100, "tok_flaky")

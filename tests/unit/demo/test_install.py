@@ -52,7 +52,7 @@ def working_npm(calls: list[tuple[str, ...]]) -> Npm:
 
 
 def test_named_server_goes_first(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """RESTATE_LAB_SERVER goes before PATH, and PATH before an installation."""
+    """RESTATE_LAB_SERVER wins over PATH, and PATH over an installation."""
     on_path, named = make(tmp_path / "bin" / "restate-server"), make(tmp_path / "mine")
     assert install.find_server() == on_path
     monkeypatch.setenv(install.SERVER_VARIABLE, str(named))
@@ -69,7 +69,7 @@ def test_named_server_must_exist(cache: Path, tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("place", ["lib", "lib/node_modules/@restatedev/restate-server"], ids=["beside", "inside"])
 def test_launcher_is_resolved_to_what_it_starts(cache: Path, tmp_path: Path, place: str) -> None:
-    """Npm's launcher on PATH leads to the real binary, wherever npm put that: a launcher would outlive a kill."""
+    """Npm's launcher on PATH leads to the real binary, wherever npm put it: a launcher would survive a kill."""
     binary = make(tmp_path / place / BINARY)
     launcher = make(tmp_path / "lib/node_modules/@restatedev/restate-server/lib/index.js", "#!/usr/bin/env node\n")
     (tmp_path / "bin").mkdir()
@@ -78,13 +78,13 @@ def test_launcher_is_resolved_to_what_it_starts(cache: Path, tmp_path: Path, pla
 
 
 def test_unknown_script_is_started_as_it_is(cache: Path, tmp_path: Path) -> None:
-    """A wrapper script of one's own is taken as the server."""
+    """A user's own wrapper script is used as the server."""
     script = make(tmp_path / "bin" / "restate-server", "#!/bin/sh\nexec something\n")
     assert install.find_server() == script
 
 
 def test_installs_once_without_running_anything(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pinned package is installed without its scripts; the second time nothing is asked of npm."""
+    """The pinned package is installed without its scripts; the second time npm is not run."""
     calls: list[tuple[str, ...]] = []
     use_npm(monkeypatch, working_npm(calls))
     assert install.find_server() == install.find_server() == cache / "restate-server-1.7.12" / BINARY
@@ -98,7 +98,7 @@ def test_installs_once_without_running_anything(cache: Path, monkeypatch: pytest
 def test_interrupted_installation_leaves_nothing(
     cache: Path, monkeypatch: pytest.MonkeyPatch, interruption: type[BaseException]
 ) -> None:
-    """Whatever ends an installation half-way, the cache is as before, and the next one starts afresh."""
+    """Whatever ends an installation half-way, the cache is unchanged, and the next one starts afresh."""
 
     def npm(arguments: tuple[str, ...], **_: object) -> subprocess.CompletedProcess[str]:
         make(Path(arguments[arguments.index("--prefix") + 1]) / BINARY)
@@ -111,7 +111,7 @@ def test_interrupted_installation_leaves_nothing(
 
 
 def test_abandoned_installation_is_removed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a killed installation left is removed by a later one, but a young one may be under way."""
+    """Files of a killed installation are removed by a later one, but a recent one may still be running."""
     use_npm(monkeypatch, working_npm([]))
     old, young = cache / ".restate-server-1.7.12-old", cache / ".restate-server-1.7.12-young"
     for folder in (old, young):
@@ -150,7 +150,7 @@ def test_two_at_once_agree(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_failed_installation_shows_what_npm_said(
     cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Npm's words come with the error and nowhere else, with the way around."""
+    """Npm's output comes with the error and nowhere else, with the workaround."""
     use_npm(monkeypatch, lambda arguments, **_: subprocess.CompletedProcess(arguments, 1, "", "npm error ENOTFOUND"))
     with pytest.raises(RestateLabError, match=r"(?s)npm error ENOTFOUND.*RESTATE_LAB_SERVER"):
         install.install_server()
@@ -167,7 +167,7 @@ def test_missing_extra_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(("system", "machine"), [("Windows", "AMD64"), ("Linux", "riscv64")])
 def test_unknown_machine_is_told(cache: Path, monkeypatch: pytest.MonkeyPatch, system: str, machine: str) -> None:
-    """Where no server exists, the error says for what there is one."""
+    """If no server exists for a machine, the error lists the supported ones."""
     monkeypatch.setattr("platform.system", lambda: system)
     monkeypatch.setattr("platform.machine", lambda: machine)
     with pytest.raises(RestateLabError, match=f"{system} on {machine}.*Linux and macOS"):

@@ -1,4 +1,4 @@
-"""Programs in the background: they end when they are told to, and when nobody is left to tell them."""
+"""Programs in the background: they end on request, and when their parent process has gone."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def wait_for(log: Path, word: str) -> None:
 
 @pytest.mark.parametrize("code", [SLEEP, STUBBORN], ids=["obedient", "stubborn"])
 def test_stop_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """`stop()` ends the guard and the program, also one that does not listen, and may be repeated."""
+    """`stop()` ends the guard and the program, also one that ignores signals, and may be repeated."""
     monkeypatch.setattr(process, "GRACE", 0.5)
     running = start(tmp_path, code)
     both = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]
@@ -44,7 +44,7 @@ def test_stop_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
 
 
 def test_exit_code_and_last_words(tmp_path: Path) -> None:
-    """A program that ends by itself leaves its exit code and its last lines."""
+    """A program that ends by itself leaves its exit code and its last output."""
     code = "print('one'); print('two'); print('three'); raise SystemExit(7)"
     with Process([sys.executable, "-c", code], env=clean_environment(), log=tmp_path / "log") as running:
         assert running.wait(20) == 7
@@ -53,7 +53,7 @@ def test_exit_code_and_last_words(tmp_path: Path) -> None:
 
 
 def test_killed_guard_takes_the_program_along(tmp_path: Path) -> None:
-    """When the guard alone is killed, `stop()` still ends the program."""
+    """If only the guard is killed, `stop()` still ends the program."""
     running = start(tmp_path, SLEEP)
     (program,) = psutil.Process(running.pid).children()
     psutil.Process(running.pid).kill()
@@ -78,7 +78,7 @@ def test_ends_with_its_parent(tmp_path: Path) -> None:
 
 
 def test_environment_is_clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server sees neither the caller's Restate settings nor its secrets, only what it is given."""
+    """A server gets neither the caller's Restate settings nor its secrets, only the given variables."""
     monkeypatch.setenv("RESTATE_ADMIN__BIND_PORT", "1")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
     environment = clean_environment(RESTATE_NODE_NAME="demo")

@@ -1,4 +1,4 @@
-"""The sample services' HTTP/2: one line carries all requests of a server's partition, for as long as the demo runs."""
+"""The sample services' HTTP/2: one connection carries all requests of a server's partition, for the whole demo."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import httpx
 
 from restate_lab.demo.embedded import start_services
 
-MANY = 1100  # more than after which hypercorn closes a line by itself
+MANY = 1100  # hypercorn closes a connection by itself after fewer requests
 
 
 def test_a_line_stays_however_many_requests_it_carries(tmp_path: Path) -> None:
-    """A line that is closed is an error of each attempt on it, and there are thousands of attempts in a storm."""
+    """A closed connection is an error of each attempt on it, and there are thousands of attempts in a storm."""
     services, uri = start_services(tmp_path)
     with services, httpx.Client(base_url=uri, http1=False, http2=True, trust_env=False, timeout=60) as client:
         numbers = [client.get("/discover").extensions["stream_id"] for _ in range(MANY)]

@@ -1,4 +1,4 @@
-"""The story, how it is played, and the services in it."""
+"""The story, its execution, and its services."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from restate_lab.status import STATUSES
 
 
 class FakeApi:
-    """Takes sends and lets every invocation reach its status at the second look."""
+    """Accepts sends and gives every invocation its status at the second poll."""
 
     def __init__(self, reaches: dict[str, str]) -> None:
         self.sent: list[tuple[str, Any, str | None]] = []
@@ -43,7 +43,7 @@ STORY = (Send("first", "agent/run", "hi", "succeeded"), Send("later", "Inventory
 
 
 def test_play_sends_waits_and_remembers(tmp_path: Path) -> None:
-    """A story is sent in order, waited for, and its roles are returned and written down."""
+    """A story is sent in order, waited for, and its roles are returned and written to a file."""
     api = FakeApi({"inv_agent/run": "succeeded", "inv_Inventory/a/restock": "scheduled"})
     roles = play(api, STORY, tmp_path)  # type: ignore[arg-type]
     assert api.sent == [("agent/run", "hi", None), ("Inventory/a/restock", 1, "1h")]
@@ -53,7 +53,7 @@ def test_play_sends_waits_and_remembers(tmp_path: Path) -> None:
 
 
 def test_play_does_not_repeat(tmp_path: Path) -> None:
-    """A folder on which the story was played gives its roles back, and nothing is sent."""
+    """A folder in which the story was played returns its roles, and nothing is sent."""
     (tmp_path / "roles.json").write_text('{"first": "inv_1"}')
     api = FakeApi({})
     assert play(api, STORY, tmp_path) == {"first": "inv_1"}  # type: ignore[arg-type]
@@ -61,7 +61,7 @@ def test_play_does_not_repeat(tmp_path: Path) -> None:
 
 
 def test_play_names_who_is_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A role that does not get where it should is named with where it is, and nothing is written down."""
+    """A role that does not reach its status is named with its actual status, and nothing is written."""
     monkeypatch.setattr(player, "SETTLED_WITHIN", 0.0)
     api = FakeApi({"inv_agent/run": "backing-off", "inv_Inventory/a/restock": "scheduled"})
     api.looks = 1
@@ -71,13 +71,13 @@ def test_play_names_who_is_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_roles_are_unique_and_statuses_known() -> None:
-    """Each role of the first story stands once, and waits for a status that exists."""
+    """Each role of the first story is there once, and waits for a status that exists."""
     assert len({step.role for step in FIRST_LOOK}) == len(FIRST_LOOK)
     assert {step.reaches for step in FIRST_LOOK} <= set(STATUSES)
 
 
 def test_weather_fails_for_denver_until_it_is_fixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Denver alone fails, `fix` repairs it while everything runs, and the weather is the same each time."""
+    """Only Denver fails, `fix` repairs it while everything runs, and the weather is the same each time."""
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     assert current_weather("Detroit") == current_weather("Detroit") != current_weather("Lisbon")
     with pytest.raises(WeatherDown, match="Denver"):
@@ -88,9 +88,9 @@ def test_weather_fails_for_denver_until_it_is_fixed(tmp_path: Path, monkeypatch:
 
 
 def test_fix_needs_a_demo_and_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`fix` outside a demo, or of something that is not broken, says so."""
+    """`fix` outside a demo, or of something that is not broken, reports that."""
     monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
-    with pytest.raises(SettingsError, match="no demo"):
+    with pytest.raises(SettingsError, match="demo folder not known"):
         fix()
     with pytest.raises(ValueError, match=r"wether.*weather"):
         fix("wether", folder=tmp_path)
@@ -101,7 +101,7 @@ def test_fix_needs_a_demo_and_a_problem(tmp_path: Path, monkeypatch: pytest.Monk
     ("prompt", "city"), [("What is the weather in New York?", "New York"), ("Weather in Denver, please", "Denver")]
 )
 def test_model_asks_for_the_tool_and_then_answers(prompt: str, city: str) -> None:
-    """The stand-in for the model wants the weather of the city first, and answers with what the tool said."""
+    """The replacement for the model asks for the weather of the city first, and answers with the tool's result."""
     question: Any = {"role": "user", "content": prompt}
     result: Any = {"role": "tool", "content": "sunny, 20 °C"}
     assert asyncio.run(complete([question]))["wants_weather_of"] == city
@@ -110,12 +110,12 @@ def test_model_asks_for_the_tool_and_then_answers(prompt: str, city: str) -> Non
 
 
 def test_model_without_a_city() -> None:
-    """A prompt without a city gets an answer at once, so that the agent never runs in circles."""
+    """A prompt without a city gets an answer at once, so that the agent never loops."""
     assert asyncio.run(complete([{"role": "user", "content": "How are you?"}]))["answer"]
 
 
 def test_notebooks_are_copied_but_never_over_work(tmp_path: Path) -> None:
-    """The notebooks come along; one that is there already stays as it is."""
+    """The notebooks are copied; an existing one stays unchanged."""
     copy_notebooks(tmp_path / "new")
     assert all((tmp_path / "new" / name).is_file() for name in NOTEBOOKS.values())
     assert set(NOTEBOOKS) == set(STORIES)

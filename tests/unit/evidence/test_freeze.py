@@ -1,4 +1,4 @@
-"""What a freeze writes, in which order, and what is left when it does not come to its end."""
+"""The files of a freeze, their order, and the files that remain if it does not finish."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_manifest_says_what_was_frozen(tmp_path: Path) -> None:
 
 
 def test_the_order_in_which_tables_are_read(tmp_path: Path) -> None:
-    """What names invocations comes before them, their state before their status, what belongs to them after."""
+    """Tables that name invocations come first, then their state, their status, and the rows that belong to them."""
     source = Freezable()
     manifest = frozen(tmp_path / "a", source)
     assert source.read == [
@@ -72,7 +72,7 @@ def test_the_order_in_which_tables_are_read(tmp_path: Path) -> None:
 
 
 def test_payloads_only_on_request_and_raw_never(tmp_path: Path) -> None:
-    """Without payloads their columns are not even read; raw is not in either case; the manifest says why."""
+    """Without payloads their columns are not even read; raw is never read; the manifest has the reason."""
     for payloads, missing in ((False, {"entry_json", "value", "value_utf8", "raw"}), (True, {"raw"})):
         source = Freezable()
         manifest = frozen(tmp_path / str(payloads), source, payloads=payloads)
@@ -84,13 +84,13 @@ def test_payloads_only_on_request_and_raw_never(tmp_path: Path) -> None:
 
 
 def test_only_some_tables(tmp_path: Path) -> None:
-    """A view stands for what it is made of; one that cannot be made again is left out; typing errors are errors."""
+    """A view selects its tables; one that cannot be rebuilt is excluded; typing errors are errors."""
     manifest = frozen(tmp_path / "view", Freezable(), tables="sys_invocation")
     assert {each.table for each in manifest.files} == {"sys_invocation_state", "sys_invocation_status"}
     manifest = frozen(tmp_path / "half", Freezable(), tables=["sys_invocation_status", "state"])
     assert manifest.views == ()
     assert "sys_invocation" in {each.table for each in manifest.excluded if each.column is None}
-    with pytest.raises(ArgumentError, match="'sys_jurnal', which is not there; the nearest: sys_journal"):
+    with pytest.raises(ArgumentError, match="unknown table 'sys_jurnal' in tables=; similar names: sys_journal"):
         freeze(Freezable(), tmp_path / "c", tables=["sys_jurnal"])
     assert not (tmp_path / "c").exists()
 
@@ -102,7 +102,7 @@ def test_only_some_tables(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_nothing_is_left_of_a_freeze_that_ends_early(tmp_path: Path, failure: BaseException, elsewhere: bool) -> None:
-    """Whatever stops it, on a local disk and on a store that cannot move folders, nothing stays."""
+    """Whatever stops it, on a local disk and on a store that cannot move folders, no file remains."""
     source = Freezable(fails={"sys_journal": failure}, sys_invocation_status=[invocation(1)])
     target: Any = "made" if elsewhere else tmp_path / "made"
     store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()) if elsewhere else None
@@ -114,7 +114,7 @@ def test_nothing_is_left_of_a_freeze_that_ends_early(tmp_path: Path, failure: Ba
 
 
 def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
-    """Neither a folder, nor a file, nor a link to nowhere; and not what came while the freeze was under way."""
+    """A folder, a file and a link to nowhere stay, and so does a path that appears during the freeze."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
@@ -123,7 +123,7 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
         with pytest.raises(ArgumentError, match="never overwrites"):
             freeze(source, tmp_path / name)
         assert source.read == []
-    with pytest.raises(ArgumentError, match="no folder"):
+    with pytest.raises(ArgumentError, match="not a folder"):
         freeze(Freezable(), tmp_path / "missing" / "made")
 
     class Slow(Freezable):
@@ -139,7 +139,7 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
 
 
 def test_other_places_have_the_manifest_last(tmp_path: Path) -> None:
-    """Where a folder cannot be moved, nothing is evidence before the manifest is there; then it opens from there."""
+    """If a folder cannot be moved, it is not evidence until the manifest is there; then it opens from there."""
     store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
     seen: list[bool] = []
 
@@ -158,7 +158,7 @@ def test_other_places_have_the_manifest_last(tmp_path: Path) -> None:
 
 
 class CalledAgain(Freezable):
-    """Invocations 1 and 2, of which the first has a new run from the reading of a table on."""
+    """Invocations 1 and 2; the first one gets a new run when a certain table is read."""
 
     def __init__(self, table: str, **options: Any) -> None:
         self._table = table
@@ -193,7 +193,7 @@ def schema_of(table: str) -> pa.Schema:
 @pytest.mark.parametrize("options", [{}, {"ids": [sample_id(1), sample_id(2)]}], ids=["whole", "by ids"])
 @pytest.mark.parametrize("table", ["sys_invocation_state", "sys_invocation_status", "state", "sys_journal"])
 def test_rows_of_two_runs_are_not_mixed(tmp_path: Path, table: str, options: dict[str, Any]) -> None:
-    """An id that is given again meanwhile keeps the row of its status alone, with a warning and in the manifest."""
+    """An id that is reused in the meantime keeps only the row of its status, with a warning and in the manifest."""
     with pytest.warns(EvidenceWarning, match=f"1 invocations were purged and called again.*{sample_id(1)}"):
         freeze(CalledAgain(table), tmp_path / "a", progress=False, **options)
     with open_evidence(tmp_path / "a") as evidence:
@@ -214,7 +214,7 @@ def test_rows_of_two_runs_are_not_mixed(tmp_path: Path, table: str, options: dic
 
 
 def test_new_invocations_are_no_new_runs(tmp_path: Path) -> None:
-    """What begins while it is frozen, and had no run before, stays whole; what cannot be read is not called none."""
+    """An invocation that begins during the freeze is not a new run of its id; after a failed read, this is unknown."""
     young = {"created_at": START + timedelta(hours=1)}
     source = Freezable(
         sys_invocation_status=[invocation(1, **young), invocation(2)],
@@ -228,16 +228,16 @@ def test_new_invocations_are_no_new_runs(tmp_path: Path) -> None:
                 raise TimedOut("too long")
             return super().stream(statement, **options)
 
-    with pytest.warns(EvidenceWarning, match="is not known"):
+    with pytest.warns(EvidenceWarning, match="It is unknown whether"):
         assert frozen(tmp_path / "b", Fails(sys_invocation_status=[invocation(1)])).new_runs is None
 
 
 def test_a_frame_of_ids_means_its_runs(tmp_path: Path) -> None:
-    """Rows with created_at are of those runs: an id that has a new run by now is left out, and that is said."""
+    """Rows with created_at select those runs: an id that has a new run by now is excluded, with a warning."""
     source = Freezable(sys_invocation_status=[invocation(1), invocation(2, created_at=START)])
     times = [START - timedelta(hours=1)] * 2
     rows = pd.DataFrame({"id": [sample_id(1), sample_id(2)], "created_at": times})
-    with pytest.warns(EvidenceWarning, match="1 of 2 ids have a new run with the same id by now"):
+    with pytest.warns(EvidenceWarning, match="1 of 2 ids now have a new run with the same id"):
         freeze(source, tmp_path / "a", ids=rows, progress=False)
     with open_evidence(tmp_path / "a") as evidence:
         assert evidence.sql("SELECT id FROM sys_invocation_status")["id"].tolist() == [sample_id(1)]
@@ -282,7 +282,7 @@ FAMILY = {
 
 
 def test_a_part_follows_callers_callees_and_holders(tmp_path: Path) -> None:
-    """Up to the root, down to callees and to who holds the key that is waited for; a caller's other calls stay out."""
+    """Up to the root, down to callees and to the holder of the awaited key; a caller's other calls are not included."""
     manifest = frozen(tmp_path / "a", Freezable(**FAMILY), ids=sample_id(2))
     assert ids(tmp_path / "a") == numbers(1, 2, 3, 5, 6, 8)
     assert ids(tmp_path / "a", "sys_journal") == numbers(1, 2, 6)
@@ -297,7 +297,7 @@ def test_a_part_follows_callers_callees_and_holders(tmp_path: Path) -> None:
 
 
 def test_a_table_of_a_newer_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table that nobody knows yet is frozen whole; of a part it is left out, with the reason, and not taken whole."""
+    """A table that is not known yet is frozen whole; a scoped freeze excludes it, with the reason."""
     monkeypatch.setitem(TABLES, "sys_tomorrow", {"id": TEXT})
     rows: dict[str, Any] = {**FAMILY, "sys_tomorrow": [{"id": sample_id(7)}]}
     frozen(tmp_path / "all", Freezable(**rows))
@@ -309,7 +309,7 @@ def test_a_table_of_a_newer_server(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_a_part_is_named_by(tmp_path: Path) -> None:
-    """Services, handlers, ids in every form, and those that lived in a time; all that is given must hold."""
+    """Services, handlers, ids in every form, and a time range; all given conditions must hold."""
     hour, ended = timedelta(hours=1), {"status": "completed"}
     rows = [
         invocation(1, created_at=START - 9 * hour, completed_at=START - 8 * hour, **ended),
@@ -339,12 +339,12 @@ def test_what_a_part_is_named_by(tmp_path: Path) -> None:
 
 
 def test_what_a_part_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ids that are gone, and callers or callees that were too many, are warned of and stand in the manifest."""
-    with pytest.warns(EvidenceWarning, match="1 of 2 ids are not there"):
+    """Ids that are gone, and too many callers or callees, give a warning and are in the manifest."""
+    with pytest.warns(EvidenceWarning, match="1 of 2 ids do not exist"):
         manifest = frozen(tmp_path / "a", Freezable(**FAMILY), ids=[sample_id(5), sample_id(99)])
     assert "1 of 2 ids" in str(manifest.scope)
     monkeypatch.setattr("restate_lab.evidence.selection.MAX_INVOCATIONS", 3)
-    with pytest.warns(EvidenceWarning, match="callees were followed up to 3 invocations; there are more"):
+    with pytest.warns(EvidenceWarning, match="callees were followed only up to 3 invocations; there are more"):
         frozen(tmp_path / "b", Freezable(**FAMILY), ids=sample_id(2))
     assert sample_id(2) in ids(tmp_path / "b")
     with pytest.raises(ArgumentError, match="more than 3 invocations"):
@@ -352,16 +352,16 @@ def test_what_a_part_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_path_that_hits_nothing_is_warned_of(tmp_path: Path) -> None:
-    """A typing error in a path is seen before the evidence is handed on; counts stand in the manifest."""
+    """A typing error in a path is noticed before the evidence is shared; counts are in the manifest."""
     state = [{"service_name": "Svc", "key": "x", "value": b'{"card":1}', "value_utf8": '{"card":1}'}]
     source = Freezable(state=state)
-    with pytest.warns(EvidenceWarning, match=r"\$\.crad hit nothing"):
+    with pytest.warns(EvidenceWarning, match=r"\$\.crad matched no frozen value"):
         manifest = frozen(tmp_path / "a", source, payloads=True, redact=["$.card", "$.crad"])
     assert manifest.redaction.masked == {"$.card": 2, "$.crad": 0}
 
 
 def test_values_that_could_not_be_read_are_warned_of(tmp_path: Path) -> None:
-    """What was masked whole is counted by column in the manifest and on the card, also beside what was masked well."""
+    """Values masked whole are counted by column in the manifest and on the card, also beside values masked by path."""
     lone = rb'{"card":1,"text":"cut \ud83d"}'
     state = [
         {"service_name": "Svc", "key": "x", "value": lone, "value_utf8": lone.decode()},
@@ -371,19 +371,19 @@ def test_values_that_could_not_be_read_are_warned_of(tmp_path: Path) -> None:
     payload = ",".join(map(str, b'{"card":2,'))
     entry = f'{{"Command":{{"Input":{{"headers":[],"payload":[{payload}],"name":""}}}}}}'
     journal = [{"id": sample_id(1), "index": 0, "entry_json": entry}]
-    with pytest.warns(EvidenceWarning, match=r"4 values could not be read as JSON and were masked whole.*sys_journal"):
+    with pytest.warns(EvidenceWarning, match=r"4 values could not be read as JSON.*masked as a whole.*sys_journal"):
         manifest = frozen(tmp_path / "a", Freezable(state=state, sys_journal=journal), payloads=True, redact=["$.card"])
     unread = {"state.value": 2, "state.value_utf8": 1, "sys_journal.entry_json": 1}
     assert (manifest.redaction.unread, manifest.redaction.masked) == (unread, {"$.card": 2})
     with open_evidence(tmp_path / "a") as evidence:
-        assert "could not be read: state.value (2)" in evidence._repr_html_()
+        assert "not readable as JSON: state.value (2)" in evidence._repr_html_()
         assert "".join(evidence.sql("SELECT value_utf8 FROM state ORDER BY key")["value_utf8"].dropna()) == (
             '{"card":"•••","text":"cut \\ud83d"}"•••"'
         )
 
 
 def test_evidence_of_earlier_versions_opens(tmp_path: Path) -> None:
-    """A manifest without the count of values that could not be read is one in which they were left as they were."""
+    """A manifest without the count of unreadable values opens, and such values count as unmasked."""
     manifest = frozen(tmp_path / "a", Freezable())
     plain = json.loads(manifest.to_json())
     plain["redaction"] = {"patterns": ["$.card"], "masked": {"$.card": 0}, "not_json": {"state.value": 3}}
@@ -392,7 +392,7 @@ def test_evidence_of_earlier_versions_opens(tmp_path: Path) -> None:
 
 
 def test_evidence_can_be_frozen_again(tmp_path: Path) -> None:
-    """Evidence is a source like any other: a part of it, or all of it with more masked, for somebody else."""
+    """Evidence is a source like any other: freeze a part of it, or all of it with more masked, for other readers."""
     freeze(Freezable(**FAMILY), tmp_path / "all")
     with open_evidence(tmp_path / "all") as evidence:
         manifest = frozen(tmp_path / "part", evidence, ids=sample_id(2), redact="sys_deployment.endpoint")

@@ -1,4 +1,4 @@
-"""The JSON functions of frozen evidence: the answers were read off a server, 1.7.12."""
+"""The JSON functions of frozen evidence: the expected results were read from a server, 1.7.12."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def answers(statement: str, **tables: pa.Table) -> list[Any]:
 
 @pytest.mark.parametrize("name", sorted({name for name, *_ in ASKED}))
 def test_as_a_server_answers(name: str) -> None:
-    """One value or a million: each text has its answer in its own row, also where a neighbour has none."""
+    """One value or a million: each text has its result in its own row, also if a neighbour has none."""
     asked = [each for each in ASKED if each[0] == name]
     for key in {key for _, _, key, _ in asked}:
         some = [(text, answer) for _, text, at, answer in asked if at == key]
@@ -106,18 +106,18 @@ def test_elements_and_keys_that_are_columns() -> None:
     ],
 )
 def test_other_forms_are_told_the_one_that_works(statement: str, error: type[Exception]) -> None:
-    """Arrows, several keys and json_get are refused, with the form that both live and frozen clusters take."""
+    """Arrows, several keys and json_get are refused, with the form that both live and frozen clusters accept."""
     with pytest.raises(error, match=r"json_get_str\(json_get_json\(entry_lite_json, 'Command'\), 'name'\)"):
         answers(statement)
 
 
 def test_an_arrow_in_a_string_is_none() -> None:
-    """Only operators count."""
+    """Only operators count, not arrows within strings."""
     assert answers("SELECT 'a -> b' -- and ->> here") == ["a -> b"]
 
 
 def test_batches_have_the_types_they_say() -> None:
-    """Where the planner expects text of one size and another comes, the columns say what came."""
+    """If the planner expects text of one size and another comes, the schema has the real type."""
     statement = "SELECT w, count(*) FROM (SELECT CASE WHEN x THEN 'ready' ELSE y END AS w FROM t) GROUP BY 1"
     rows = pa.table({"x": [True, False], "y": pa.array(["a", "b"], pa.large_string())})
     context = session(START)
@@ -129,7 +129,7 @@ def test_batches_have_the_types_they_say() -> None:
 
 
 def test_now_is_the_moment_of_freezing() -> None:
-    """A user's own now() counts ages as they were then; so do its other names."""
+    """A user's own now() counts ages at the time of the freeze; so do its other names."""
     moment = START.replace(tzinfo=None)
     assert [value.to_pydatetime() for value in answers("SELECT now() FROM (VALUES (1), (2))")] == [moment] * 2
     assert answers("SELECT current_date") == answers("SELECT today()") == [moment.date()]

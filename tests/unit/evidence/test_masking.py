@@ -1,4 +1,4 @@
-"""The quick look at a column of entries passes over nothing that the close look would mask."""
+"""The quick check of a column of entries misses nothing that the full check would mask."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def value(choice: random.Random, depth: int = 0) -> Any:
 
 
 def spelled(choice: random.Random, what: Any) -> str:
-    """Write JSON in one of the ways in which it can be written."""
+    """Write JSON in one of its possible spellings."""
     separators = choice.choice([(",", ":"), (", ", ": "), (" ,\n", " :\t"), (",", ":")])
     text = json.dumps(what, ensure_ascii=choice.random() < 0.3, separators=separators)
     return text.replace("card", "\\u0063ard") if choice.random() < 0.5 else text
@@ -67,7 +67,7 @@ def entry(choice: random.Random) -> str | None:
 
 @pytest.mark.parametrize("patterns", PATTERNS, ids=str)
 def test_it_is_the_same_as_a_close_look_at_all(patterns: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Entries of many forms come out to the byte as if each had been taken apart, and are counted alike."""
+    """Entries of many forms equal, to the byte, the result of a full check, with the same counts."""
     choice = random.Random(42)  # noqa: S311 - the same forms in every run
     entries = pa.RecordBatch.from_arrays([pa.array([entry(choice) for _ in range(700)])], names=["entry_json"])
     masks = column_masks("sys_journal", ["entry_json"], parse_patterns(patterns, COLUMNS))
@@ -81,7 +81,7 @@ def test_it_is_the_same_as_a_close_look_at_all(patterns: list[str], monkeypatch:
 
 
 def test_most_entries_are_not_suspect() -> None:
-    """What servers write most often is not taken apart: it would be slow, and nothing else would fail."""
+    """The most frequent entries of servers skip the full check: it would be slow, and no other test would notice."""
     headers = [{"name": "traceparent", "value": "00-1-2-01"}]
     call = json.dumps({"Command": {"Call": {"headers": headers, "parameter": list(b'{"a":1}')}}}, separators=(",", ":"))
     run = '{"Command":{"Run":{"completion_id":1,"name":"pay"}}}'

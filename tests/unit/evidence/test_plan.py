@@ -1,4 +1,4 @@
-"""The plan of a freeze: it is complete before anything is written, and it is what is written."""
+"""The plan of a freeze: it is complete before anything is written, and the files match it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def table(of: FreezePlan, name: str) -> TablePlan:
 
 
 def test_which_rows_are_read_and_kept() -> None:
-    """A selection reads a table by ids or by keys; where the server cannot, its rows are filtered; some are whole."""
+    """A selection reads a table by ids or by keys; if the server cannot, its rows are filtered; some are complete."""
     ids = {"values": [sample_id(1), sample_id(2)]}
     planned = plan(selection=SELECTION)
     status = table(planned, "sys_invocation_status")
@@ -64,7 +64,7 @@ def test_a_filter_keeps_pairs_and_not_combinations() -> None:
 
 
 def test_how_columns_are_masked() -> None:
-    """Each column with what is masked in it; a pattern about a view is about its tables; the others have no mask."""
+    """Each column has the method for its masked parts; a pattern about a view applies to its tables and no others."""
 
     def methods(planned: FreezePlan) -> dict[str, str]:
         return {mask.column: mask.method for each in planned.tables for mask in each.masks.values()}
@@ -85,8 +85,8 @@ def test_what_is_excluded_and_why() -> None:
     planned = plan(tables=["state", "sys_invocation_status"])
     excluded = {(each.table, each.column): each.reason for each in planned.excluded}
     assert excluded["sys_journal", None] == "tables= does not name it"
-    assert excluded["state", "value"] == "payloads are frozen with payloads=True only"
-    assert excluded["sys_invocation", None] == "a table that it is made of is left out"
+    assert excluded["state", "value"] == "payloads are frozen only with payloads=True"
+    assert excluded["sys_invocation", None] == "a table that the view needs is excluded"
     assert [each.name for each in planned.tables] == ["sys_invocation_status", "state"]
     assert '"value"' not in table(planned, "state").sql
     assert planned.views == ()

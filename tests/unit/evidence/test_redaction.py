@@ -1,4 +1,4 @@
-"""What redact= masks, and what it leaves to the byte."""
+"""The values that redact= masks, and the bytes that it keeps."""
 
 from __future__ import annotations
 
@@ -61,21 +61,21 @@ def entry(payload: bytes, **more: Any) -> str:
     ],
 )
 def test_paths(path: str, value: Any, after: Any) -> None:
-    """Each form of a path masks what it leads to, and nothing else."""
+    """Each form of a path masks exactly its targets."""
     rule = PathRule(parse_path(path), path, strict=True)
     assert json.loads(mask_text(json.dumps(value), [rule]).value) == after
 
 
 @pytest.mark.parametrize("text", ["$", "$.", "$x", "$.a[", "$.a[x]", "a.b", "$.a b", "$['x]"])
 def test_no_paths(text: str) -> None:
-    """What is no path is an error, for it would hide nothing."""
-    with pytest.raises(ArgumentError, match="no path into JSON"):
+    """A text that is not a path is an error, because it would hide nothing."""
+    with pytest.raises(ArgumentError, match="not a JSON path"):
         parse_path(text)
 
 
 @pytest.mark.parametrize("text", ["completion_falure", "stat.value", "sys_journal.entry-json", "state.value:.a", ""])
 def test_a_pattern_that_covers_nothing_is_an_error(text: str) -> None:
-    """A typing error in what is to be hidden must not show it."""
+    """A typing error in a pattern must not reveal the data."""
     with pytest.raises(ArgumentError, match="redact="):
         parse_patterns([text], COLUMNS)
 
@@ -91,7 +91,7 @@ def test_whole_columns() -> None:
 
 
 def test_parts_of_payloads() -> None:
-    """A path masks in state, as bytes and as text, and in the byte arrays of journals; all else stays to the byte."""
+    """A path masks in state, as bytes and as text, and in the byte arrays of journals; all other bytes stay."""
     card = '{ "card": {"number": "4111"}, "amount": 1.50 }'
     kept = '{ "amount": 1.50 }'
     hidden = f'{{ "card": {{"number": "{MASK}"}}, "amount": 1.50 }}'
@@ -111,7 +111,7 @@ def test_parts_of_payloads() -> None:
 
 
 def test_payloads_anywhere_in_an_entry() -> None:
-    """Also in lists of entries that hold several, a path reaches each payload."""
+    """A path reaches each payload, also in lists of entries with several."""
     values = [{"key": "a", "value": list(b'{"card":"4111"}')}, {"key": "b", "value": list(b"plain")}]
     text = json.dumps({"Command": {"GetEagerState": {"values": [[each] for each in values]}}})
     after = json.loads(mask(["$.card"], "sys_journal", "entry_json", text)[0])
@@ -121,7 +121,7 @@ def test_payloads_anywhere_in_an_entry() -> None:
 
 
 def test_failures_everywhere() -> None:
-    """The short word covers failure texts in columns, in events and in entries."""
+    """The short name covers failure texts in columns, in events and in entries."""
     event = '{"ty":"TransientError","error_message":"card 4111","error_stacktrace":"at 4111","error_code":500}'
     failed = '{"Command":{"Output":{"result":{"Failure":{"code":402,"message":"card 4111"}},"name":""}}}'
     paused = '{"ty":"Paused","last_failure":{"error_message":"card 4111"}}'
@@ -138,7 +138,7 @@ def test_failures_everywhere() -> None:
 
 
 def test_secret_headers_are_always_masked() -> None:
-    """In every form that headers could have; others stay, and what cannot be read is masked whole."""
+    """In every form of headers; others stay, and unreadable ones are masked whole."""
     headers = [{"name": "Authorization", "value": "Bearer 4111"}, {"name": "x-tenant", "value": "acme"}]
     after = json.loads(mask([], "sys_journal", "entry_json", entry(b"{}", headers=headers))[0])
     assert after["Command"]["Input"]["headers"] == [headers[0] | {"value": MASK}, headers[1]]
@@ -194,7 +194,7 @@ def test_secret_headers_are_always_masked() -> None:
     ids=lambda value: None if value is None else str(value[:40]),
 )
 def test_odd_json_is_masked_and_nothing_else_of_it(value: bytes, after: bytes | None) -> None:
-    """What SDKs write beyond the standard is read, and every byte around what is masked stays."""
+    """Non-standard JSON of SDKs is read, and every byte around a masked value stays."""
     expected = (after or value.replace(b'"4111"', b'"***"')).replace(b"***", MASK.encode())
     assert mask(["$..password"], "state", "value", value, kind=pa.large_binary()) == [expected]
     journal = json.loads(mask(["$..password"], "sys_journal", "entry_json", entry(value))[0])
@@ -240,7 +240,7 @@ def test_what_cannot_be_read_and_could_hold_it_is_masked_whole(value: bytes) -> 
     [b"plain text", b"", b"[INFO] 4111", b'"please reset my password"', b'{"a": "no password: 4111"}', "é".encode()],
 )
 def test_text_that_cannot_hold_it_is_left(value: bytes) -> None:
-    """A text without the name, and a string of JSON that only speaks of it, is not what the path means."""
+    """A text without the name, and a string of JSON that only mentions it, does not match the path."""
     counts = MaskCounts()
     batch = pa.RecordBatch.from_arrays([pa.array([value], pa.large_binary())], names=["value"])
     assert mask_with(["$..password"], "state", batch, counts).column(0).to_pylist() == [value]
@@ -248,7 +248,7 @@ def test_text_that_cannot_hold_it_is_left(value: bytes) -> None:
 
 
 def test_failures_leave_payloads_that_are_not_json() -> None:
-    """A short word for failure texts is not about binary payloads."""
+    """The short name for failure texts does not cover binary payloads."""
     binary = entry(b"\x00\xff\x01")
     assert mask(["failures"], "sys_journal", "entry_json", binary) == [binary]
 
@@ -266,7 +266,7 @@ HEADERS: tuple[Any, ...] = (
 @pytest.mark.parametrize("name", ["headers", "responseHeaders", "response_headers", "HEADERS"])
 @pytest.mark.parametrize("headers", HEADERS, ids=lambda value: str(value)[:30])
 def test_headers_that_a_payload_repeats_are_masked(name: str, headers: Any) -> None:
-    """A provider's response headers lose what is secret without any pattern, in journals, state and promises."""
+    """Secret response headers of a provider are masked without any pattern, in journals, state and promises."""
     payload = json.dumps(
         {"json": {"response": {name: headers}, "headers_seen": 4111, "nested": json.dumps({name: headers})}}
     )
@@ -279,7 +279,7 @@ def test_headers_that_a_payload_repeats_are_masked(name: str, headers: Any) -> N
 
 
 def test_all_of_the_user_info_is_masked() -> None:
-    """A password may hold an @: what stands before the last one is hidden."""
+    """A password may contain an @: everything before the last one is hidden."""
     urls = ["http://u:p@ss@host", "https://u:p%40@ss@@host:8080/x@y?z=@", "http://host/a@b"]
     assert mask([], "sys_deployment", "endpoint", *urls) == [
         f"http://{MASK}@host",
@@ -290,7 +290,7 @@ def test_all_of_the_user_info_is_masked() -> None:
 
 
 def test_it_counts_what_it_masks() -> None:
-    """The numbers tell a path that hit nothing, and how much could not be looked into."""
+    """The counts show a path without a hit, and the number of unreadable values."""
     counts = MaskCounts()
     values = pa.array(['{"card":1}', "plain", None, '{"card":'], pa.large_string())
     batch = pa.RecordBatch.from_arrays([values, pa.array(["k", "l", "m", "n"])], names=["value_utf8", "key"])

@@ -1,4 +1,4 @@
-"""Opening evidence: nothing that was changed is believed, and what is there answers like a live source."""
+"""Opening evidence: changed files are rejected, and the rest answers like a live source."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def evidence(folder: Path) -> Iterator[Evidence]:
 
 
 def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
-    """Return what writes the manifest anew after a change."""
+    """Return a function that rewrites the manifest with a change."""
 
     def edit(folder: Path) -> None:
         manifest = json.loads((folder / "manifest.json").read_text())
@@ -84,30 +84,30 @@ def replace_by_a_link(folder: Path) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a byte": (flip_a_byte, r"state\.parquet is not what was frozen: its sha256"),
+    "a byte": (flip_a_byte, r"state\.parquet was changed or damaged after the freeze: its sha256"),
     "cut off": (lambda folder: (folder / "state.parquet").write_bytes(b"PAR1"), r"state\.parquet .* 4 bytes"),
     "missing": (lambda folder: (folder / "state.parquet").unlink(), r"state\.parquet is missing"),
-    "no manifest": (lambda folder: (folder / "manifest.json").unlink(), "did not come to its end"),
+    "no manifest": (lambda folder: (folder / "manifest.json").unlink(), "the freeze did not finish"),
     "half a manifest": (
         lambda folder: (folder / "manifest.json").write_bytes((folder / "manifest.json").read_bytes()[:500]),
-        "no manifest of restate_lab, or is cut off",
+        "not a manifest of restate_lab, or is incomplete",
     ),
-    "not a manifest": (lambda folder: (folder / "manifest.json").write_text("[]"), "no manifest of restate_lab"),
-    "newer": (edited(lambda manifest: manifest.update(format=3)), r"format 3, and this restate_lab reads 2"),
+    "not a manifest": (lambda folder: (folder / "manifest.json").write_text("[]"), "not a manifest of restate_lab"),
+    "newer": (edited(lambda manifest: manifest.update(format=3)), r"format 3, but .* only format 2"),
     "a format that is no number": (edited(lambda manifest: manifest.update(format=True)), r"format True"),
-    "a long format": (edited(lambda manifest: manifest.update(format="x" * 10**6)), r"format 'x{39}, and"),
+    "a long format": (edited(lambda manifest: manifest.update(format="x" * 10**6)), r"format 'x{39}, but"),
     "a moment that no clock says": (
         edited(lambda manifest: manifest.update(now="9999-12-31T23:59:59-14:00")),
-        r"now 9999-.*which no server's clock says",
+        r"now 9999-.*which is not a plausible time",
     ),
     "a moment without a zone": (edited(lambda manifest: manifest.update(ended_at="2026-11-25T03:00:00")), "ended_at"),
     "text for a number": (
         edited(lambda manifest: of(manifest, "state").update(rows="1")),
-        "no manifest of restate_lab",
+        "not a manifest of restate_lab",
     ),
     "a name of 5,000 letters": (
         edited(lambda manifest: of(manifest, "state").update(file=f"{'a' * 5000}.parquet")),
-        r"'a{200}' is no plain file name",
+        r"'a{200}' is not a plain file name",
     ),
     "one file for two tables": (
         edited(lambda manifest: of(manifest, "state").update(file="sys_journal.parquet")),
@@ -115,44 +115,44 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a pipe": (lambda folder: pipe(folder / "state.parquet"), r"state\.parquet is missing"),
     "a folder": (lambda folder: directory(folder / "state.parquet"), r"state\.parquet is missing"),
-    "a pipe for a manifest": (lambda folder: pipe(folder / "manifest.json"), "did not come to its end"),
+    "a pipe for a manifest": (lambda folder: pipe(folder / "manifest.json"), "the freeze did not finish"),
     "lies about rows": (
         edited(lambda manifest: of(manifest, "state").update(rows=7)),
-        r"state\.parquet .* 1 rows, and the manifest says 7",
+        r"state\.parquet .* 1 rows instead of 7",
     ),
     "lies about columns": (
         edited(lambda manifest: of(manifest, "state")["columns"].pop()),
-        r"state\.parquet .* its columns are others",
+        r"state\.parquet .* its columns differ from the manifest",
     ),
     "lies about a type": (
         edited(lambda manifest: of(manifest, "state")["columns"][0].update(arrow="int64")),
-        r"state\.parquet .* its columns are others",
+        r"state\.parquet .* its columns differ from the manifest",
     ),
     "escapes": (
         edited(lambda manifest: of(manifest, "state").update(file="../state.parquet")),
-        r"'../state\.parquet' is no plain file name",
+        r"'../state\.parquet' is not a plain file name",
     ),
     "absolute": (
         edited(lambda manifest: of(manifest, "state").update(file="/etc/hostname")),
-        "'/etc/hostname' is no plain file name",
+        "'/etc/hostname' is not a plain file name",
     ),
     "a link": (replace_by_a_link, r"state\.parquet is a link"),
     "twice": (edited(lambda manifest: of(manifest, "state").update(table="sys_journal")), "'sys_journal' twice"),
-    "an odd name": (edited(lambda manifest: of(manifest, "state").update(table='a"; b')), "a name that no table has"),
+    "an odd name": (edited(lambda manifest: of(manifest, "state").update(table='a"; b')), "or it is invalid"),
     "a view that writes": (
         edited(lambda manifest: manifest["views"][0].update(definition="CREATE VIEW x AS DROP TABLE state")),
-        "the view sys_invocation cannot be made again",
+        "the view sys_invocation cannot be created",
     ),
     "a view of another shape": (
         edited(lambda manifest: manifest["views"][0].update(definition="CREATE VIEW x AS SELECT 1 AS id")),
-        "the view sys_invocation cannot be made again: it has other columns",
+        "the view sys_invocation cannot be created: its columns differ",
     ),
 }
 
 
 @pytest.mark.parametrize("how", BROKEN)
 def test_what_was_changed_is_not_opened(folder: Path, how: str) -> None:
-    """A changed, missing or lying file, and a name that leads elsewhere, are errors that name it."""
+    """A changed, missing or inconsistent file, and a name that leads elsewhere, are errors that name it."""
     change, message = BROKEN[how]
     open_evidence(folder).close()
     change(folder)
@@ -178,12 +178,12 @@ def test_what_is_taken_away_while_it_is_open_is_no_empty_table(folder: Path) -> 
 
 
 def test_unverified_evidence_says_so(folder: Path) -> None:
-    """Without verifying it warns, and its line and card say so; what is free to check is checked all the same."""
+    """Without verification it warns, and its line and card state that; cheap checks are still made."""
     content = (folder / "manifest.json").read_text()
     (folder / "manifest.json").write_text(content.replace('"sha256": "', '"sha256": "0'))
     with pytest.raises(EvidenceBroken, match="sha256"):
         open_evidence(folder)
-    with pytest.warns(EvidenceWarning, match="without comparing"):
+    with pytest.warns(EvidenceWarning, match="without a check of the sha256"):
         evidence = open_evidence(folder, verify=False)
     assert evidence.sql("SELECT count(*) AS n FROM state")["n"].tolist() == [1]
     assert "not verified" in repr(evidence)
@@ -194,7 +194,7 @@ def test_unverified_evidence_says_so(folder: Path) -> None:
 
 
 def test_a_name_that_means_ill_is_text_on_one_line(folder: Path) -> None:
-    """What the manifest says of the cluster reaches a terminal as text, and cannot fill it."""
+    """The manifest's text about the cluster reaches a terminal as text, and cannot fill it."""
     evil = "\x1b]52;c;AAAA\x07\u202e\n</script><img src=x onerror=alert(1)>" + "x" * 10**6
     edited(lambda manifest: manifest["server"].update(name=evil, version=evil))(folder)
     with open_evidence(folder) as evidence:
@@ -207,15 +207,15 @@ def test_a_name_that_means_ill_is_text_on_one_line(folder: Path) -> None:
 
 
 def test_there_is_no_such_folder(tmp_path: Path) -> None:
-    """A path that is not there, or is a file, is a mistake of the caller's."""
+    """A path that does not exist, or is a file, is an error of the caller."""
     (tmp_path / "file").touch()
     for name in ("nothing", "file"):
-        with pytest.raises(ArgumentError, match="there is no folder"):
+        with pytest.raises(ArgumentError, match="does not exist"):
             open_evidence(tmp_path / name)
 
 
 def test_it_is_a_source(evidence: Evidence) -> None:
-    """What a live source tells of itself, it tells as it was then; the cluster's name carries the moment."""
+    """It reports about itself as the live source did at that time; the cluster's name includes the timestamp."""
     assert isinstance(evidence, Source)
     assert (evidence.version, dict(evidence.features)) == ("1.7.12", {"vqueues": False})
     assert evidence.now == evidence.manifest.now > START
@@ -227,7 +227,7 @@ def test_it_is_a_source(evidence: Evidence) -> None:
 
 
 def test_it_says_what_it_has_of_its_cluster(evidence: Evidence, tmp_path: Path) -> None:
-    """Which part, whether payloads are there, what is missing and why, what is masked, and which runs are cut off."""
+    """Its scope, whether payloads are there, the missing parts with reasons, the masks, and the runs cut off."""
     assert not evidence.live
     assert evidence.address == str(evidence.path)
     assert (evidence.coverage.part, evidence.coverage.payloads, evidence.coverage.masked) == ("", False, frozenset())
@@ -262,12 +262,12 @@ def test_questions_in_sql(evidence: Evidence) -> None:
         assert sum(batch.num_rows for batch in reader) == 100_000
     with pytest.raises(ResultTooLarge, match="was stopped"):
         evidence.sql("SELECT * FROM generate_series(1, 1000000)", max_bytes=100_000)
-    with pytest.raises(TimedOut, match="its time was over"):
+    with pytest.raises(TimedOut, match="stopped at its timeout"):
         evidence.sql("SELECT * FROM generate_series(1, 100000)", timeout=0)
 
 
 def test_what_it_refuses(evidence: Evidence, folder: Path) -> None:
-    """Nothing writes, nothing reads other files, and what was left out is told from what never was."""
+    """No statement writes or reads other files, and an excluded column is distinct from one that never existed."""
     before = sorted(each.name for each in folder.parent.iterdir())
     for statement in ("DROP TABLE state", "CREATE TABLE x AS SELECT 1", "SELECT 1; SELECT 2", "SET a = 1"):
         with pytest.raises(StatementError):
@@ -278,7 +278,7 @@ def test_what_it_refuses(evidence: Evidence, folder: Path) -> None:
     with pytest.raises(QueryRefused):
         evidence.sql(f"SELECT * FROM '{folder}/state.parquet'")
     assert sorted(each.name for each in folder.parent.iterdir()) == before
-    with pytest.raises(NotOnThisServer, match=r"state\.value was left out of made .*payloads=True"):
+    with pytest.raises(NotOnThisServer, match=r"state\.value is excluded from made .*payloads=True"):
         evidence.sql("SELECT s.value FROM state s")
     with pytest.raises(UnknownName, match="nearest: sys_journal"):
         evidence.sql("SELECT * FROM sys_jurnal")
@@ -290,17 +290,17 @@ def test_what_it_refuses(evidence: Evidence, folder: Path) -> None:
 
 
 def test_a_table_that_was_left_out(tmp_path: Path) -> None:
-    """It is not among the tables, and asking for it says that it was left out."""
+    """It is not among the tables, and a query about it reports that it was excluded."""
     freeze(Freezable(), tmp_path / "part", tables=["state"])
     with open_evidence(tmp_path / "part") as evidence:
         assert set(evidence.tables()["table"]) == {"state"}
         for name in ("sys_journal", "sys_invocation"):
-            with pytest.raises(NotOnThisServer, match=f"{name} was left out"):
+            with pytest.raises(NotOnThisServer, match=f"{name} is excluded"):
                 evidence.sql(f"SELECT * FROM {name}")
 
 
 def test_its_line_and_card(tmp_path: Path) -> None:
-    """One line; the card has the moment, the counts and what is missing; names are text, never HTML."""
+    """One line; the card has the timestamp, the counts and the missing parts; names are text, never HTML."""
 
     class Evil(Freezable):
         name = "<b>prod</b>"
@@ -325,7 +325,7 @@ def test_its_line_and_card(tmp_path: Path) -> None:
 
 
 def test_freezing_needs_no_engine_and_opening_says_what_it_needs(folder: Path) -> None:
-    """Without DataFusion freezing works; opening names the extra; pandas and pyarrow read the files as they are."""
+    """Without DataFusion freezing works; opening names the extra; pandas and pyarrow read the files directly."""
     program = f"""
 import sys
 sys.modules["datafusion"] = None

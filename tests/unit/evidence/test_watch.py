@@ -1,4 +1,4 @@
-"""Watching a source: rates between two looks, what a cut hides, gaps, and every way to end."""
+"""Watching a source: rates between two polls, the effect of a limit, gaps, and every way to end."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Step = Callable[[MutableSource], object]
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Let nobody wait; the list has how long they would have."""
+    """Remove all pauses; the list has the length that each would have had."""
     waited: list[float] = []
     monkeypatch.setattr(time, "sleep", waited.append)
     return waited
 
 
 def looks(source: MutableSource, *steps: Step, **options: Any) -> pd.DataFrame:
-    """Watch with a minute and a step between two looks."""
+    """Watch with a minute and a step between two polls."""
     left = list(steps)
 
     def until(frame: pd.DataFrame) -> bool:
@@ -56,7 +56,7 @@ def of(frame: pd.DataFrame, what: str, name: str, column: str) -> list[Any]:
 
 
 def trying(*attempts: tuple[int, int], handler: str = "do") -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of invocations that are being tried again, by number and attempt."""
+    """Return the rows of retrying invocations, by number and attempt."""
     return {
         "sys_invocation_status": [invocation(n, "invoked", target_handler_name=handler) for n, _ in attempts],
         "sys_invocation_state": [{"id": id_of(n), "in_flight": False, "retry_count": count} for n, count in attempts],
@@ -76,7 +76,7 @@ def pinned(count: int, deployment: str = "dp_1") -> list[dict[str, Any]]:
 
 
 def test_statuses_and_how_they_change(pauses: list[float]) -> None:
-    """Each look counts what is not completed by status; one that is gone counts as none."""
+    """Each poll counts invocations that are not completed, by status; one that is gone is not counted."""
     source = MutableSource(sys_invocation_status=[invocation(1), invocation(2), invocation(3, "succeeded")])
     frame = looks(source, lambda s: s.put(sys_invocation_status=[invocation(1, "paused")]), lambda s: None)
     assert of(frame, "status", "suspended", "n") == [2, 0, 0]
@@ -88,7 +88,7 @@ def test_statuses_and_how_they_change(pauses: list[float]) -> None:
 
 
 def test_retries_per_minute(pauses: list[float]) -> None:
-    """Attempts that began between two looks, by handler: of old ones, new ones, and of those that were counted anew."""
+    """Attempts that began between two polls, by handler: of old ones, of new ones, and of reset counters."""
     source = MutableSource(**trying((1, 3), (2, 1)))
     frame = looks(
         source,
@@ -102,7 +102,7 @@ def test_retries_per_minute(pauses: list[float]) -> None:
 
 
 def test_a_new_run_of_an_id_is_counted_anew(pauses: list[float]) -> None:
-    """An id that is given again between two looks is a new invocation: all its retries began since."""
+    """An id that is reused between two polls is a new invocation: all its retries began since."""
     source = MutableSource(**trying((1, 5)))
     again = trying((1, 6))
     again["sys_invocation_status"][0]["created_at"] = START + MINUTE / 2
@@ -110,7 +110,7 @@ def test_a_new_run_of_an_id_is_counted_anew(pauses: list[float]) -> None:
 
 
 def test_rates_are_per_minute_whatever_passed(pauses: list[float]) -> None:
-    """Between looks that are further apart the rate is a minute's all the same."""
+    """Between polls that are further apart the rate is still per minute."""
     source = MutableSource(**trying((1, 1)))
 
     def later(source: MutableSource) -> None:
@@ -121,7 +121,7 @@ def test_rates_are_per_minute_whatever_passed(pauses: list[float]) -> None:
 
 
 def test_backlog_and_when_it_is_gone(pauses: list[float]) -> None:
-    """Calls that wait for a key; how long until nobody does, at the rate of the last looks; never, if it grows."""
+    """Calls that wait for a key; the time until none waits, at the rate of the last polls; never, if it grows."""
     source = MutableSource(sys_inbox=queue(hot=12, slow=1))
     frame = looks(
         source,
@@ -136,7 +136,7 @@ def test_backlog_and_when_it_is_gone(pauses: list[float]) -> None:
 
 
 def test_backlog_with_vqueues(pauses: list[float]) -> None:
-    """With vqueues those who wait stand in them; a key may have slashes, and a holder does not wait for itself."""
+    """With vqueues the waiting calls are in them; a key may have slashes, and a holder does not wait for itself."""
     meta = {"id": "vq_1", "service_name": "Cart", "lock_name": "Cart/a/b", "scope": None, "num_inbox": 3}
     entries = [
         {"id": "vq_1", "entry_id": id_of(n), "stage": "inbox", "status": status, "has_lock": holds}
@@ -149,7 +149,7 @@ def test_backlog_with_vqueues(pauses: list[float]) -> None:
 
 
 def test_long_back_offs_with_vqueues(pauses: list[float]) -> None:
-    """With vqueues the attempts of long back-offs stand in the vqueues, those of short ones do not."""
+    """With vqueues the attempts of long back-offs are in the vqueues, those of short ones are not."""
     short, long = trying((1, 2)), [invocation(2, "invoked")]
 
     def entry(attempts: int) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def test_long_back_offs_with_vqueues(pauses: list[float]) -> None:
 
 
 def test_a_deployment_drains(pauses: list[float]) -> None:
-    """What is pinned to a deployment and not completed; the rate is that of the last five looks."""
+    """Invocations pinned to a deployment and not completed; the rate is that of the last five polls."""
     source = MutableSource(sys_invocation_status=pinned(20))
     left = [20, 20, 19, 18, 17, 16, 15]
     frame = looks(source, *(lambda s, n=n: s.put(sys_invocation_status=pinned(n)) for n in left))
@@ -173,7 +173,7 @@ def test_a_deployment_drains(pauses: list[float]) -> None:
 
 
 def test_one_service(pauses: list[float]) -> None:
-    """Narrowed to a service, nothing of another one is counted."""
+    """With a service filter no other service is counted."""
     other = {"target_service_name": "Other", "pinned_deployment_id": "dp_2"}
     source = MutableSource(sys_invocation_status=[*pinned(2), invocation(9, "paused", **other)], sys_inbox=queue(hot=2))
     frame = looks(source, service="Other")
@@ -181,9 +181,9 @@ def test_one_service(pauses: list[float]) -> None:
 
 
 def test_what_the_limit_cuts(pauses: list[float]) -> None:
-    """Beyond the limit: keys that were not read are unknown, how many are tried again is exact, rates are of a part."""
+    """Beyond the limit, unread keys are unknown, the count of retries is exact, and rates cover only a part."""
     source = MutableSource(**trying(*((n, 1) for n in range(1, 6))), sys_inbox=queue(a=5, b=2, c=1))
-    with pytest.warns(Truncated, match="more than 2 were tried again.*more than 2 keys") as warned:
+    with pytest.warns(Truncated, match="more than 2 invocations were retried.*more than 2 keys") as warned:
         frame = looks(source, lambda s: s.put(**trying(*((n, 2) for n in range(1, 6))), sys_inbox=queue(a=5, c=3, b=2)),
                       limit=2)  # fmt: skip
     assert warned[0].filename == __file__
@@ -196,7 +196,7 @@ def test_what_the_limit_cuts(pauses: list[float]) -> None:
 
 
 def test_who_comes_into_sight_has_not_been_tried_again_since(pauses: list[float]) -> None:
-    """Where the look before was cut, one that is seen first now may have been there: its attempts are not counted."""
+    """If the earlier poll was cut, an invocation seen first now may have been there: its attempts are not counted."""
     source = MutableSource(**trying((1, 1), (2, 1), (3, 9)))
     with pytest.warns(Truncated):
         frame = looks(source, lambda s: s.put(**trying((2, 2), (3, 9))), limit=2)
@@ -204,14 +204,14 @@ def test_who_comes_into_sight_has_not_been_tried_again_since(pauses: list[float]
 
 
 def test_it_ends_when_its_time_is_over(pauses: list[float]) -> None:
-    """A length counts from the first look; the pauses between two looks are as long as asked."""
+    """A duration counts from the first poll; the pauses between two polls have the requested length."""
     frame = watch(MutableSource(), every="20s", until="0s", progress=False)
     assert (frame.empty, frame.attrs["looks"], frame.attrs["ended"]) == (True, 1, "until")
     assert pauses == []
 
 
 def test_a_function_ends_it(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A function gets the frame after each look; how the source and the looks were stands in attrs, as JSON."""
+    """A function gets the frame after each poll; attrs describes the source and the polls, as JSON."""
     monkeypatch.setattr(time, "monotonic", lambda: 0.0)
     source = MutableSource(sys_invocation_status=[invocation(1)])
     seen: list[int] = []
@@ -225,8 +225,8 @@ def test_a_function_ends_it(pauses: list[float], monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_slow_look_makes_the_pause_longer(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A look is a tenth of the time at most, however short the time that was asked for."""
-    clock = iter(range(0, 10_000, 4))  # seconds; a look lasts four
+    """A poll takes a tenth of the time at most, however short the requested pause is."""
+    clock = iter(range(0, 10_000, 4))  # seconds; a poll takes four
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
     source, seen = MutableSource(), [0]
 
@@ -237,13 +237,14 @@ def test_a_slow_look_makes_the_pause_longer(pauses: list[float], monkeypatch: py
 
     with pytest.warns(Truncated):
         frame = watch(source, every="1s", until=until, progress=False)
-    # Whoever asks for the time takes four seconds: so long lasts a look, and it is asked three times before the pause.
+    # Each call of the clock takes four seconds: a poll lasts that long, and the clock is read three times before the
+    # pause.
     assert pauses == [40 - 12, 40 - 8], "what got no answer is not waited for tenfold"
     assert frame.attrs["slowest_look"] == 4
 
 
 def test_a_look_that_gets_no_answer_is_a_gap(pauses: list[float]) -> None:
-    """A server that is away for a while makes a gap: the watch goes on, says so, and rates go over the gap."""
+    """A server that is away for a while makes a gap: the watch continues, reports it, and rates span the gap."""
     source = MutableSource(**trying((1, 1)))
 
     def away(source: MutableSource) -> None:
@@ -253,14 +254,14 @@ def test_a_look_that_gets_no_answer_is_a_gap(pauses: list[float]) -> None:
         source.fails = None
         source.put(**trying((1, 5)))
 
-    with pytest.warns(Truncated, match="1 look failed and are left out: connection refused"):
+    with pytest.warns(Truncated, match="1 failed poll excluded: connection refused"):
         frame = looks(source, away, back)
     assert of(frame, "retries", "do", "per_minute") == [None, 2.0]
     assert [each["error"] for each in frame.attrs["failed"]] == ["connection refused"]
 
 
 def test_what_cannot_be_repaired_ends_it(pauses: list[float]) -> None:
-    """Where looking again would fail as well, what was seen comes back, with a warning; a first look raises."""
+    """If another poll would fail as well, the rows so far are returned, with a warning; a first poll raises."""
     source = MutableSource(sys_invocation_status=[invocation(1)])
 
     def refuse(source: MutableSource) -> None:
@@ -277,10 +278,10 @@ def test_what_cannot_be_repaired_ends_it(pauses: list[float]) -> None:
 
 @pytest.mark.parametrize("while_looking", [False, True])
 def test_the_stop_button_gives_what_was_seen(while_looking: bool) -> None:
-    """Ctrl-C in a pause or within a look: every look that was whole comes back, and nothing is raised."""
+    """Ctrl-C in a pause or during a poll: every complete poll is returned, and nothing is raised."""
 
     class Stopping:
-        """Stops the watch a moment after its first look, which is when it is told of something first."""
+        """Stops the watch shortly after its first poll, which is when ``update`` is first called."""
 
         timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
 
@@ -299,7 +300,7 @@ def test_the_stop_button_gives_what_was_seen(while_looking: bool) -> None:
 
 
 def test_stopped_before_anything_was_seen() -> None:
-    """Who stops it before the first look has ended gets the interrupt: there is nothing to return."""
+    """An interrupt before the end of the first poll is raised: there is nothing to return."""
     source = MutableSource()
     source.fails = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
@@ -307,7 +308,7 @@ def test_stopped_before_anything_was_seen() -> None:
 
 
 def test_the_first_interrupt_within_a_look_keeps_the_others(pauses: list[float]) -> None:
-    """A look that was interrupted is not in the frame; those before it are."""
+    """A poll that was interrupted is not in the frame; earlier ones are."""
     source = MutableSource(sys_invocation_status=[invocation(1)])
 
     def interrupt(source: MutableSource) -> None:
@@ -322,13 +323,13 @@ def test_the_first_interrupt_within_a_look_keeps_the_others(pauses: list[float])
     [
         ({"every": "0s"}, "every is '0s'"),
         ({"every": "soon"}, "every is 'soon'"),
-        ({"until": "2026-11-25T02:00:00Z"}, "which is over"),
+        ({"until": "2026-11-25T02:00:00Z"}, "in the past"),
         ({"until": "whenever"}, "until is 'whenever'"),
         ({"limit": 0}, "limit must be"),
     ],
 )
 def test_wrong_arguments(options: dict[str, Any], message: str) -> None:
-    """What is malformed, or over already, is said before anything is asked."""
+    """A malformed argument, or an end that is already over, is reported before any request."""
     source = MutableSource()
     with pytest.raises(ArgumentError, match=message):
         watch(source, **options)
@@ -336,14 +337,14 @@ def test_wrong_arguments(options: dict[str, Any], message: str) -> None:
 
 
 def test_frozen_evidence_is_not_watched(tmp_path: Path) -> None:
-    """Evidence never changes: that is said, with what to do instead."""
+    """Evidence never changes: the error states that, and the alternative."""
     freeze(MutableSource(), tmp_path / "a", progress=False)
     with open_evidence(tmp_path / "a") as evidence, pytest.raises(ArgumentError, match="never changes"):
         watch(evidence, until="0s")
 
 
 def test_progress_is_told(pauses: list[float]) -> None:
-    """Who hands in a progress is told how many looks there were of how many, and when it is over."""
+    """A progress passed by the caller gets the number of polls and their total, and is closed at the end."""
 
     class Told:
         def __init__(self) -> None:

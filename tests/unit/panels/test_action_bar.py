@@ -1,4 +1,4 @@
-"""Acting from a panel, clicked without a browser: nothing acts on one click, and what goes wrong is shown."""
+"""Acting from a panel, clicked without a browser: nothing acts on one click, and errors are shown."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROWS = invocations(*({"id": n, "status": "backing-off"} for n in range(12)), {"i
 
 @dataclass
 class Plans:
-    """Makes plans that send nothing, and notes what they were asked to do."""
+    """Makes plans that send nothing, and records their calls."""
 
     made: list[Plan] = field(default_factory=list)
     executed: list[dict[str, Any]] = field(default_factory=list)
@@ -106,7 +106,7 @@ def offered(panel: Panel) -> set[str]:
 
 
 def test_buttons_come_from_the_table(panel: Panel) -> None:
-    """Of the actions those are offered that do something in the statuses selected, on this kind of server."""
+    """The offered actions are those with an effect in the selected statuses, on this kind of server."""
     assert offered(panel) == set()
     panel.selected = list(ROWS["id"][:3])
     assert offered(panel) == {"cancel", "kill", "pause", "resume", "move_to"}
@@ -143,7 +143,7 @@ def test_nothing_acts_on_one_click(panel: Panel, plans: Plans) -> None:
 
 
 def test_the_outcome_says_what_came_of_it(panel: Panel, plans: Plans) -> None:
-    """Some seconds after an action the panel reports what the targets do then, and whether the error is the same."""
+    """Some seconds after an action the panel reports the new statuses, and whether the error is the same."""
     panel.source.frame = ROWS.assign(failure="HTTP 503 for order 17", step="charge")  # type: ignore[attr-defined]
     panel.refresh()
     form = press(panel, "resume", 2)
@@ -159,7 +159,7 @@ def test_the_outcome_says_what_came_of_it(panel: Panel, plans: Plans) -> None:
 
 
 def test_a_plan_is_of_the_runs_that_were_selected(panel: Panel, plans: Plans) -> None:
-    """A plan names the runs; a selected row with another run after a refresh is deselected, and the table says so."""
+    """A plan names the runs; a selected row with another run after a refresh is deselected, with a note."""
     form = press(panel, "resume", 3)
     assert list(plans.made[0].frame["created_at"]) == list(ROWS["created_at"][:3])
     form.why.value = "INC-42"
@@ -183,7 +183,7 @@ def test_a_plan_is_of_the_runs_that_were_selected(panel: Panel, plans: Plans) ->
 
 
 def test_older_runs_of_an_id_are_left_out_and_counted(plans: Plans) -> None:
-    """Of a source that keeps ended runs, the newest run of each id is shown, and the panel says how many are not."""
+    """In a source that keeps ended runs, the newest run of each id is shown, and the panel counts the others."""
     older = ROWS.head(2).assign(created_at=pd.Timestamp("2026-11-20T00Z"))
     panel = Panel(LiveSource(pd.concat([ROWS, older], ignore_index=True)), status="all", refresh=None)
     assert panel.error == ""
@@ -193,7 +193,7 @@ def test_older_runs_of_an_id_are_left_out_and_counted(plans: Plans) -> None:
 
 
 def test_many_want_the_exact_number(panel: Panel, plans: Plans) -> None:
-    """Above the action's bound the number has to be typed; another number does not do."""
+    """Above the action's bound the number must be typed; another number is refused."""
     form = press(panel, "kill", 12)
     form.why.value = "INC-42"
     for wrong in ("", "11", "a dozen"):
@@ -210,7 +210,7 @@ def test_many_want_the_exact_number(panel: Panel, plans: Plans) -> None:
 
 
 def test_the_stop_button_stops(panel: Panel, plans: Plans) -> None:
-    """While it is being done there are a bar and a stop button, and a second action is refused."""
+    """During an action there are a bar and a stop button, and a second action is refused."""
     form = press(panel, "resume", 3)
     form.why.value = "INC-42"
     form.confirm.click()
@@ -230,7 +230,7 @@ def test_the_stop_button_stops(panel: Panel, plans: Plans) -> None:
 
 
 def test_what_goes_wrong_is_shown(panel: Panel, plans: Plans) -> None:
-    """An expired plan is said in words until the reader does something else; a refresh does not take it away."""
+    """An expired plan is reported until the user does something else; a refresh does not remove the message."""
     form = press(panel, "resume", 1)
     plans.fails = PlanExpired("make it again")
     form.why.value = "INC-42"
@@ -245,7 +245,7 @@ def test_what_goes_wrong_is_shown(panel: Panel, plans: Plans) -> None:
 
 
 def test_back_leaves_the_plan(panel: Panel, plans: Plans) -> None:
-    """Back sends nothing and takes the plan from view; the options make it anew."""
+    """Back sends nothing and hides the plan; the options make a new one."""
     form = press(panel, "resume", 1)
     form.deployment.value = "latest"
     assert panel.view.actions.wait(timeout=10)
@@ -256,7 +256,7 @@ def test_back_leaves_the_plan(panel: Panel, plans: Plans) -> None:
 
 
 def test_a_reason_is_for_one_plan(panel: Panel, plans: Plans) -> None:
-    """Other options keep what was written; another action, other invocations and a second round ask again."""
+    """Other options keep the reason; another action, other invocations and a second round ask again."""
     form = press(panel, "resume", 2)
     form.why.value = "INC-42"
     form.deployment.value = "latest"
@@ -274,11 +274,11 @@ def test_a_reason_is_for_one_plan(panel: Panel, plans: Plans) -> None:
 
 
 def test_a_confirmation_overtakes_nothing(panel: Panel, plans: Plans, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reason is the one in the field when it is confirmed; an option that is not reviewed makes a plan instead."""
+    """The reason is the one in the field at confirmation; an option that is not reviewed makes a plan instead."""
     form = press(panel, "resume", 2)
     form.why.value = "I"
     plans.go_on.set()
-    monkeypatch.setattr(panel.view.actions._background, "run", lambda work: work())  # a plan that is there at once
+    monkeypatch.setattr(panel.view.actions._background, "run", lambda work: work())  # a plan that is ready at once
     _confirm(form, "INC-42", seen=form.confirm.shown, deployment="latest")
     assert (len(plans.made), plans.executed) == (2, [])
     _confirm(form, "INC-42: back", seen=form.confirm.shown, deployment="latest")
@@ -287,7 +287,7 @@ def test_a_confirmation_overtakes_nothing(panel: Panel, plans: Plans, monkeypatc
 
 
 def test_a_confirmation_is_for_the_plan_that_was_seen(panel: Panel, plans: Plans) -> None:
-    """Confirmed in sight of one plan while another is made: neither is done, whatever the order; then the seen one."""
+    """A confirmation for an earlier plan does nothing once another one is made; the plan in view works."""
     seen = press(panel, "resume", 1).confirm.shown
     form = press(panel, "kill", 1)
     plans.go_on.set()

@@ -1,4 +1,4 @@
-"""The deployments view without a browser: order, verdicts, what pins each, and what is offered for which."""
+"""The deployments view without a browser: order, verdicts, the pins of each, and the offered actions."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def click(panel: Panel, deployment: str) -> None:
 
 
 def live(**options: Any) -> LiveTables:
-    """Return a source with an Admin API, which knows the revisions."""
+    """Return a source with an Admin API, which has the revisions."""
     source: Any = LiveTables(**TABLES)
     models = [
         SimpleNamespace(
@@ -118,7 +118,7 @@ def test_the_worst_is_first(make: Callable[..., Panel]) -> None:
     ("deployment", "facts", "is_movable"),
     [
         ("dp_idle", ["can_be_removed", "delete_deployment('dp_idle', force=True"], False),
-        ("dp_old", ["1 suspended", "does the same steps"], True),
+        ("dp_old", ["1 suspended", "runs the same steps"], True),
         ("dp_gone", ["It served Svc", "register one first"], True),
         (
             "dp_new",
@@ -130,7 +130,7 @@ def test_the_worst_is_first(make: Callable[..., Panel]) -> None:
 def test_a_click_offers_what_is_safe(
     make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch, deployment: str, facts: list[str], is_movable: bool
 ) -> None:
-    """Code removes one that nothing needs, after another check; a button plans a move away from an old one."""
+    """Code removes one that is not needed, after another check; a button plans a move away from an old one."""
     panel = make(live())
     view = view_of(panel)
     click(panel, deployment)
@@ -150,7 +150,7 @@ def test_a_click_offers_what_is_safe(
 
 
 def test_evidence_offers_no_change_and_says_why(make: Callable[..., Panel]) -> None:
-    """On evidence and on a read-only connection nothing can be moved, and the view says why."""
+    """On evidence and on a read-only connection nothing can be moved, and the view gives the reason."""
     panel = make(SampleTables(**TABLES), open="dp_idle")
     view = view_of(panel)
     assert "is read-only" in view._summary.text
@@ -175,5 +175,5 @@ def test_one_that_is_gone_after_a_refresh_is_said_to_be(make: Callable[..., Pane
     panel = make(source, open="dp_idle")
     source.put("sys_deployment", TABLES["sys_deployment"][1:])
     panel.refresh()
-    assert "no such deployment" in view_of(panel).text
+    assert "This deployment does not exist" in view_of(panel).text
     assert "delete_deployment" not in view_of(panel).text

@@ -1,4 +1,4 @@
-"""The panel's findings and its overview, without a browser: the doctor by itself, and what the buttons do."""
+"""The panel's findings and its overview, without a browser: the automatic doctor, and the effect of the buttons."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LISTED = invocations(*({"id": n, "status": "backing-off", "failure": "HTTP 503"}
 
 @pytest.fixture
 def make(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Panel]]:
-    """Give what makes panels; when the test is over they are closed, and left neither a thread nor a line."""
+    """Give a function that makes panels; at the end they are closed, and no thread or output remains."""
     panels: list[Panel] = []
 
     def make(source: Any, **options: Any) -> Panel:
@@ -90,17 +90,17 @@ def diagnosed(make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 def test_the_doctor_runs_by_itself(make: Callable[..., Panel]) -> None:
-    """Without a click the findings are there; what could not be checked is named, and nothing is called healthy."""
+    """Without a click the findings are there; checks that did not run are named, and nothing is called healthy."""
     panel = make(source(), view="overview")
     assert panel.wait(doctor=True)
     assert panel.diagnosis is not None
     assert panel._findings.content["verdict"] == "incomplete"
-    assert panel._findings.content["gaps"]  # such a source lacks most tables
+    assert panel._findings.content["gaps"]  # such a source has few tables
     assert panel.error == ""
 
 
 def test_each_finding_has_its_buttons(diagnosed: Panel) -> None:
-    """Show has the number; a plan is offered where a next step is one; hostile text is text."""
+    """Show has the number; a plan is offered if a next step is one; hostile text is text."""
     rows = diagnosed._findings.content["rows"]
     assert [[button["label"] for button in row["buttons"]] for row in rows] == [
         ["Show 4", "Why", "Plan resume…"],
@@ -111,7 +111,7 @@ def test_each_finding_has_its_buttons(diagnosed: Panel) -> None:
 
 
 def test_show_filters_and_selects(diagnosed: Panel) -> None:
-    """Show leaves the invocations of the finding in the list, all of them selected; the state says which."""
+    """Show filters the list to the invocations of the finding, all of them selected; the state has the filter."""
     press(diagnosed, "show")
     assert diagnosed.selected == list(LISTED["id"])
     assert diagnosed.state == {"status": "all", "id": list(LISTED["id"])}
@@ -120,7 +120,7 @@ def test_show_filters_and_selects(diagnosed: Panel) -> None:
 
 
 def test_why_opens_an_example(diagnosed: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Why opens an invocation of the finding; back leads to where it was pressed."""
+    """Why opens an invocation of the finding; back returns to the finding."""
     opened: list[str] = []
     monkeypatch.setattr(diagnosed, "open_invocation", opened.append)
     press(diagnosed, "why")
@@ -137,14 +137,14 @@ def test_plan_makes_the_plan_of_the_next_step(diagnosed: Panel, monkeypatch: pyt
 
 
 def test_a_button_of_old_findings_does_nothing(diagnosed: Panel) -> None:
-    """Between the click and its arrival the doctor ran again: the number of the finding means another one now."""
+    """Between the click and its arrival the doctor ran again: the number of the finding now belongs to another one."""
     message = {"type": "act", "finding": 0, "act": "show", "revision": 0}
     diagnosed._findings._handle_custom_msg(message, [])
     assert diagnosed.state == {}
 
 
 def test_nothing_can_be_planned_on_evidence(make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A source that can only be read offers Show and Why alone."""
+    """A source that can only be read offers only Show and Why."""
     monkeypatch.setattr(panel_module, "doctor", lambda *_, **__: diagnosis())
     panel = make(SampleSource(LISTED))
     assert panel.wait(doctor=True)
@@ -153,7 +153,7 @@ def test_nothing_can_be_planned_on_evidence(make: Callable[..., Panel], monkeypa
 
 
 def test_a_doctor_that_fails_is_no_healthy_cluster(make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the doctor raises is shown where the findings would be, and it can be run again."""
+    """An error of the doctor is shown in place of the findings, and it can be run again."""
 
     def fail(*_: object, **__: object) -> Diagnosis:
         raise QueryRefused("no clock", status=500)
@@ -175,7 +175,7 @@ def overview(panel: Panel) -> OverviewView:
 
 
 def test_the_overview_shows_two_questions_worst_first(make: Callable[..., Panel]) -> None:
-    """Counts, oldest and backlog are those of the questions; frame and statement lead back to them."""
+    """Counts, oldest and backlog equal those of the questions; frame and statement lead back to them."""
     tables = source()
     panel = make(tables, view="overview")
     assert panel.error == ""
@@ -210,7 +210,7 @@ def test_a_row_of_the_overview_opens_its_invocations(make: Callable[..., Panel])
 
 
 def test_a_source_without_an_inbox_has_an_overview(make: Callable[..., Panel]) -> None:
-    """What a source lacks is named where it would be; the rest is there."""
+    """A missing table is named in its place; the rest is there."""
     panel = make(source(without=("sys_inbox",)), view="overview")
     assert len(panel.frame) == 3
     assert "sys_inbox" in repr(overview(panel).key_grid)

@@ -1,4 +1,4 @@
-"""The grid without a browser: messages in, messages out, and what stays selected."""
+"""The grid without a browser: messages in, messages out, and the selection."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FRAME = pd.DataFrame(
 
 
 class Front:
-    """A view of a grid that notes what it is sent, as it would come through a wire."""
+    """A view of a grid that records its messages, in the form in which they are sent."""
 
     def __init__(self, grid: Grid, sent: list[dict[str, Any]]) -> None:
         self.grid = grid
@@ -62,7 +62,7 @@ class Front:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Give what grids send, each message written and read as on the wire."""
+    """Give the messages of grids, each written and read as in transport."""
     messages: list[dict[str, Any]] = []
 
     def send(_: Grid, content: dict[str, Any], buffers: object = None) -> None:
@@ -84,7 +84,7 @@ def front(sent: list[dict[str, Any]]) -> Iterator[Front]:
 
 
 def test_selection_is_kept_by_id(front: Front) -> None:
-    """What is selected stays so when rows are sorted, filtered and read again, and what cannot be seen is counted."""
+    """The selection survives sorting, filtering and refreshing, and hidden selected rows are counted."""
     numbers = front.numbers()
     front.say("select", row=numbers["inv_a"], on=True)
     front.say("select", row=numbers["inv_d"], on=True)
@@ -94,7 +94,7 @@ def test_selection_is_kept_by_id(front: Front) -> None:
     assert front.state["chosen"] == "2 selected, 2 hidden by the filter"
     front.grid.refresh(FRAME[::-1].iloc[:4])  # without inv_a
     assert front.grid.selected == ["inv_d"]
-    assert front.state["chosen"] == "1 selected, 1 hidden by the filter, 1 gone from the table and left out"
+    assert front.state["chosen"] == "1 selected, 1 hidden by the filter, 1 no longer in the table and excluded"
     front.grid.frame = FRAME
     front.say("filter", text="")
     assert front.grid.selected == ["inv_a", "inv_d"]
@@ -105,18 +105,18 @@ def test_selection_is_kept_by_id(front: Front) -> None:
 
 
 def test_a_number_means_one_id_for_ever(front: Front) -> None:
-    """A message that was on its way during a refresh acts on the row that was seen, or on none."""
+    """A message that arrives after a refresh acts on the row that was seen, or on none."""
     numbers = front.numbers()
     front.grid.frame = FRAME.iloc[[4, 3, 1, 0]]
     front.say("select", row=numbers["inv_b"], on=True)
     assert front.grid.selected == ["inv_b"]
     front.say("select", row=numbers["inv_c"], on=True)
     assert front.grid.selected == ["inv_b"]
-    assert "inv_c is not in the table any more" in front.state["error"]
+    assert "inv_c is no longer in the table" in front.state["error"]
 
 
 def test_another_run_of_an_id_is_another_row(sent: list[dict[str, Any]]) -> None:
-    """A selected row is deselected when its id has another run, also after it was gone; a stale click says so."""
+    """A selected row is deselected when its id has another run, also after it was gone; a stale click is reported."""
     early, late = pd.Timestamp("2026-11-26T09Z"), pd.Timestamp("2026-11-26T10Z")
     frame = pd.DataFrame({"id": ["a", "b", "c", "d"], "created_at": [early, early, early, pd.NaT]})
     front = Front(Grid(frame, run="created_at"), sent)
@@ -127,10 +127,10 @@ def test_another_run_of_an_id_is_another_row(sent: list[dict[str, Any]]) -> None
     front.grid.refresh(frame.assign(created_at=[late, early, early, pd.NaT]).iloc[[0, 1, 3]])
     assert front.grid.selected == ["b", "d"]
     assert front.state["chosen"] == (
-        "2 selected, 1 gone from the table and left out, 1 deselected: a new run with the same id"
+        "2 selected, 1 no longer in the table and excluded, 1 deselected: a new run with the same id"
     )
     front.say("select", row=numbers[0], on=True)
-    assert front.state["error"] == "a has a new run with the same id in the table by now: look at it and repeat."
+    assert front.state["error"] == "a now has a new run with the same id in the table; check it and repeat."
     front.grid.refresh(frame.assign(created_at=[late, early.as_unit("ms"), late, pd.NaT]))
     assert front.grid.selected == ["b", "d"], "c is back, as another run"
     assert front.state["chosen"] == "2 selected, 2 deselected: a new run with the same id"
@@ -141,7 +141,7 @@ def test_another_run_of_an_id_is_another_row(sent: list[dict[str, Any]]) -> None
 
 
 def test_a_range_follows_the_order_shown(front: Front) -> None:
-    """A range is what stands between two rows on the screen; a shorter one from the same row takes its place."""
+    """A range has all rows between two rows on the screen; a shorter one from the same row replaces it."""
     numbers = front.numbers()
     front.say("select", row=numbers["inv_b"], on=True)
     front.say("sort", column="retry_count")  # d a e c b
@@ -157,7 +157,7 @@ def test_a_range_follows_the_order_shown(front: Front) -> None:
 
 
 def test_all_means_what_was_seen(front: Front) -> None:
-    """Select-all takes what the filter leaves, adds to what is selected, and does nothing on an order that is over."""
+    """Select-all takes the filtered rows, adds to the selection, and does nothing on an outdated order."""
     front.say("select", row=front.numbers()["inv_e"], on=True)
     front.say("filter", text="TIMEOUT")
     assert front.state["lines"] == 0
@@ -176,7 +176,7 @@ def test_all_means_what_was_seen(front: Front) -> None:
 
 
 def test_new_values_refuse_no_selection(front: Front) -> None:
-    """A selection is refused only where rows that it depends on were added, removed or moved, not for new values."""
+    """A selection is refused only if rows that it depends on were added, removed or moved, not for new values."""
     numbers, seen = front.numbers(), front.state["members"]
     front.grid.frame = FRAME.assign(retry_count=range(5))
     front.say("select_all", on=True, members=seen)
@@ -192,7 +192,7 @@ def test_new_values_refuse_no_selection(front: Front) -> None:
 
 
 def test_rows_do_not_move_under_the_pointer(front: Front) -> None:
-    """While the pointer or the focus is in the table, rows keep their places; then, or on request, they are sorted."""
+    """While the pointer or the focus is in the table, rows keep their places; later, or on request, they are sorted."""
     front.say("sort", column="retry_count", descending=True)  # c a e d b
     front.say("hold", on=True)
     more = FRAME.assign(retry_count=[0, 1, 2, 3, 4]).iloc[1:]
@@ -209,7 +209,7 @@ def test_rows_do_not_move_under_the_pointer(front: Front) -> None:
 
 
 def test_a_cleared_selection_can_be_restored(front: Front) -> None:
-    """Clearing says how much was deselected and can be undone, also after a refresh, until something is selected."""
+    """Clearing reports the number of deselected rows and can be undone, also after a refresh, until a selection."""
     front.grid.selected = ["inv_a", "inv_c", "inv_d"]
     front.say("clear")
     assert (front.grid.selected, front.state["chosen"], front.state["cleared"]) == ([], "", 3)
@@ -223,12 +223,12 @@ def test_a_cleared_selection_can_be_restored(front: Front) -> None:
 
 
 def test_selected_can_be_set(front: Front) -> None:
-    """Code selects what it names, in one step; an id that is not there selects nothing."""
+    """Code selects ids in one step; an id that is not there selects nothing."""
     heard: list[list[str]] = []
     remove = front.grid.on_select(lambda grid: heard.append(grid.selected))
     front.grid.selected = FRAME.id[3:]
     assert front.grid.selected == ["inv_d", "inv_e"]
-    with pytest.raises(ArgumentError, match="1 ids are not in the table, as 'inv_x'"):
+    with pytest.raises(ArgumentError, match="1 ids are not in the table, for example 'inv_x'"):
         front.grid.selected = ["inv_a", "inv_x"]
     front.say("clear")
     remove()
@@ -250,7 +250,7 @@ def test_selected_can_be_set(front: Front) -> None:
     ],
 )
 def test_sorting(column: str | None, descending: bool, expected: str, front: Front) -> None:
-    """Nulls come last, equal rows stay in the frame's order, and a status sorts by its place in a life."""
+    """Nulls come last, equal rows stay in the frame's order, and a status sorts by its place in the life cycle."""
     front.say("sort", column=column, descending=descending)
     assert [cells[0][-1] for _, _, cells in front.page()["rows"]] == list(expected)
     assert "".join(front.grid.visible.id.str[-1]) == expected
@@ -272,7 +272,7 @@ def test_sorting(column: str | None, descending: bool, expected: str, front: Fro
     ],
 )
 def test_every_type_can_be_sorted_and_filtered(values: Any, sent: list[dict[str, Any]]) -> None:
-    """No column makes the grid fail, whatever pandas holds in it, and its nulls come last."""
+    """No column makes the grid fail, whatever its pandas type, and its nulls come last."""
     front = Front(Grid(pd.DataFrame({"id": [1, 2, 3, 4], "value": values})), sent)
     nulls = [cells[1] is None for _, _, cells in front.page()["rows"]]
     for descending in (False, True):
@@ -298,32 +298,32 @@ def test_every_type_can_be_sorted_and_filtered(values: Any, sent: list[dict[str,
     ],
 )
 def test_filtering(text: str, within: str | None, expected: str, front: Front) -> None:
-    """The text is looked for as it stands in text columns; a capital in it makes the case count; nulls never match."""
+    """The filter finds the exact text in text columns; a capital in it makes the case count; nulls never match."""
     front.say("filter", text=text, within=within)
     assert "".join(front.grid.visible.id.str[-1]) == expected
 
 
 def test_the_filter_looks_where_a_reader_can(front: Front) -> None:
-    """What is not shown does not match, so that nobody wonders why a row is there."""
+    """Hidden columns do not match, so that the reason for each row is visible."""
     front.grid.columns = ["status", "id"]
     front.grid.filter("refused")
     assert front.state["count"] == "0 of 5 invocations match"
     front.say("column", column="last_failure", shown=True)
     assert front.state["count"] == "1 of 5 invocations match"
     assert front.grid.columns == ["status", "id", "last_failure"]
-    with pytest.raises(ArgumentError, match="retry_count has no text"):
+    with pytest.raises(ArgumentError, match="cannot filter retry_count, which has no text"):
         front.grid.filter("1", column="retry_count")
 
 
 def test_columns_come_and_go(front: Front) -> None:
-    """Columns come back in the frame's order, the last one stays, and a refresh may bring others."""
+    """Columns come back in the frame's order, the last one stays, and a refresh may add others."""
     front.say("column", column="status", shown=False)
     front.say("column", column="status", shown=True)
     assert front.grid.columns == list(FRAME)
     front.grid.columns = ["status"]
     front.say("column", column="status", shown=False)
     assert front.grid.columns == ["status"]
-    assert "at least one stays" in front.state["error"]
+    assert "at least one column must stay visible" in front.state["error"]
     front.say("width", column="status", pixels=333)
     assert front.state["columns"][0] | {"width": 333, "name": "status"} == front.state["columns"][0]
     front.grid.sort("status")
@@ -335,7 +335,7 @@ def test_columns_come_and_go(front: Front) -> None:
 
 
 def test_the_owner_says_how_columns_look(sent: list[dict[str, Any]]) -> None:
-    """Heads, ages, countdowns and short ids are drawn as the owner says; tooltips have the exact value."""
+    """Heads, ages, countdowns and short ids are drawn as the owner sets them; tooltips have the exact value."""
     at = pd.Timestamp("2026-11-26T10:00:00Z")
     frame = pd.DataFrame({"id": ["inv_1brnXyZ0k8Ep", "short"], "created_at": [at, pd.NaT], "text": ["x" * 90, None]})
     grid = Grid(frame, heads={"created_at": "age"}, ages=["created_at"], ids=["id"], flex="text")
@@ -356,7 +356,7 @@ def test_the_owner_says_how_columns_look(sent: list[dict[str, Any]]) -> None:
 
 
 def test_ages_follow_a_clock(front: Front) -> None:
-    """Ages relate to the kernel's clock, to the one given, or to a time at which they stand still."""
+    """Ages relate to the kernel's clock, to the one given, or to a fixed time."""
     now = datetime(2026, 11, 26, 10, tzinfo=UTC)
     front.grid.refresh(FRAME, now=now)
     assert (front.state["ticks"], round(front.state["clock"] / 1000 - now.timestamp(), -1)) == (True, 0)
@@ -396,7 +396,7 @@ def _group(front: Front) -> dict[str, Any]:
 
 
 def test_a_group_is_one_row_and_a_line(grouped: Front) -> None:
-    """Of three rows or more the first one in the order shown is shown, whatever sorts and filters; others expand."""
+    """Of three rows or more only the first in the current order is shown, whatever sorts and filters; others expand."""
     assert _shown(grouped) == "a+bdfh"
     assert (grouped.state["lines"], grouped.state["count"]) == (6, "8 rows")
     grouped.say("sort", column="n", descending=True)
@@ -416,14 +416,14 @@ def test_a_group_is_one_row_and_a_line(grouped: Front) -> None:
 
 
 def test_columns_that_make_groups_are_not_shown(grouped: Front) -> None:
-    """The columns of groups are no news to a reader, unless the owner shows them."""
+    """The columns of groups are hidden, unless the owner shows them."""
     assert [column["name"] for column in grouped.state["columns"]] == ["id", "n", "text"]
     grouped.grid.columns = ["id", "why"]
     assert [column["name"] for column in grouped.state["columns"] if column["shown"]] == ["id", "why"]
 
 
 def test_a_group_is_selected_as_a_whole(grouped: Front) -> None:
-    """Its line selects all its rows that the filter leaves; a range includes those that the line stands for."""
+    """Its line selects all its filtered rows; a range includes the rows behind the line."""
     number = _group(grouped)["number"]
     grouped.say("select", row=number, on=True)
     assert (grouped.grid.selected, _group(grouped)["checked"]) == (list("aceg"), "all")
@@ -444,14 +444,14 @@ def test_a_group_is_selected_as_a_whole(grouped: Front) -> None:
     assert "Reload the page" in grouped.state["error"]
     grouped.grid.frame = GROUPS.iloc[1:4]
     grouped.say("expand", row=number, on=True)
-    assert "this group is not in the table any more" in grouped.state["error"]
+    assert "this group is no longer in the table" in grouped.state["error"]
 
 
 # Pages
 
 
 def test_a_page_reads_the_rows_it_shows(sent: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a million rows a page reads and sends its own, wherever it is."""
+    """Of a million rows a page reads and sends only its own, wherever it is."""
     n = 1_000_000
     front = Front(Grid(pd.DataFrame({"id": np.arange(n), "value": np.arange(n) * 2})), sent)
     read: list[int] = []
@@ -466,7 +466,7 @@ def test_a_page_reads_the_rows_it_shows(sent: list[dict[str, Any]], monkeypatch:
 
 
 def test_a_page_tells_where_a_row_went(front: Front) -> None:
-    """The focus can follow its row: the page says in which line it stands now."""
+    """The focus can follow its row: the page reports its current line."""
     number = front.numbers()["inv_d"]
     front.say("sort", column="retry_count")
     assert front.page(find=number)["found"] == 0
@@ -475,7 +475,7 @@ def test_a_page_tells_where_a_row_went(front: Front) -> None:
 
 
 def test_a_huge_value_is_cut_and_says_so(sent: list[dict[str, Any]]) -> None:
-    """A value of a megabyte is never sent whole: 200 characters, 1,000 in the tooltip, 65,536 where it is asked for."""
+    """A value of a megabyte is never sent whole: 200 characters, 1,000 in the tooltip, 65,536 on request."""
     huge = "x" * (1 << 20)
     nested = {"key": [huge] * 3}
     front = Front(Grid(pd.DataFrame({"id": [huge, "short"], "value": [nested, 1]})), sent)
@@ -488,22 +488,22 @@ def test_a_huge_value_is_cut_and_says_so(sent: list[dict[str, Any]]) -> None:
     assert front.grid.selected == [huge]
 
 
-# What may be given
+# Possible arguments
 
 
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (pd.DataFrame({"name": ["a"]}), "no column 'id'"),
-        (pd.DataFrame({"id": ["a", None]}), "1 rows have no id"),
-        (pd.DataFrame({"id": ["a", "b", "a"]}), "1 rows repeat a value of id, as 'a'"),
-        (pd.DataFrame([["a", 1]], columns=["id", 5]), "named '5'"),
-        (pd.DataFrame([["a", 1]], columns=pd.Index(["id", "\ud800"], dtype=object)), "cannot be written as Unicode"),
-        (pd.DataFrame([["a", 1]], columns=["id", "id"]), "more than once: id"),
+        (pd.DataFrame({"name": ["a"]}), "no key column 'id'"),
+        (pd.DataFrame({"id": ["a", None]}), "1 rows have no value in id"),
+        (pd.DataFrame({"id": ["a", "b", "a"]}), "1 rows repeat a value of id, for example 'a'"),
+        (pd.DataFrame([["a", 1]], columns=["id", 5]), "invalid column name '5'"),
+        (pd.DataFrame([["a", 1]], columns=pd.Index(["id", "\ud800"], dtype=object)), "is not valid Unicode"),
+        (pd.DataFrame([["a", 1]], columns=["id", "id"]), "duplicate column names: id"),
     ],
 )
 def test_a_frame_that_cannot_be_shown(frame: pd.DataFrame, message: str, front: Front) -> None:
-    """A frame without usable ids is refused in words, and the grid goes on showing what it had."""
+    """A frame without usable ids is refused with an error, and the grid keeps its rows."""
     with pytest.raises(ArgumentError, match=message):
         front.grid.frame = frame
     assert len(front.grid.visible) == 5
@@ -511,9 +511,9 @@ def test_a_frame_that_cannot_be_shown(frame: pd.DataFrame, message: str, front: 
 
 
 def test_the_server_has_more(front: Front) -> None:
-    """That rows were not read is said above them: by the total, by what cut the frame, or by a note."""
+    """A note above the rows reports rows that were not read: from the total, from attrs, or from the caller."""
     front.grid.refresh(FRAME, total=3_210)
-    assert front.state["note"] == "5 of 3,210 invocations on the server were read."
+    assert front.state["note"] == "5 of 3,210 invocations on the server are loaded."
     cut = FRAME.copy()
     cut.attrs["truncated"] = {"message": "The limit of 5 rows cut off more."}
     front.grid.frame = cut
@@ -523,7 +523,7 @@ def test_the_server_has_more(front: Front) -> None:
     assert front.state["note"] == ""
 
 
-# What may be said
+# Possible messages
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -537,7 +537,7 @@ FIELDS = ["row", "on", "start", "end", "count", "seq", "members", "column", "des
 @settings(max_examples=150)
 @given(st.fixed_dictionaries({"type": st.sampled_from(KINDS) | JSON, "view": st.just("v1") | JSON}), st.data())
 def test_nothing_that_is_said_breaks_the_grid(content: dict[str, Any], data: st.DataObject) -> None:
-    """Whatever a view says, the grid does not raise, does not lose a row, and still answers."""
+    """Whatever message a view sends, the grid does not raise, does not lose a row, and still answers."""
     content |= data.draw(st.dictionaries(st.sampled_from(FIELDS), JSON | st.sampled_from(list(FRAME)), max_size=4))
     with pytest.MonkeyPatch.context() as patch:
         messages: list[dict[str, Any]] = []
@@ -566,7 +566,7 @@ def test_nothing_that_is_said_breaks_the_grid(content: dict[str, Any], data: st.
     ],
 )
 def test_a_wrong_message_is_said_in_the_grid(content: Any, front: Front) -> None:
-    """A message that means nothing changes nothing and leaves a line of text; the next good one takes it away."""
+    """An invalid message changes nothing and shows a line of text; the next valid one removes it."""
     unset = {"error": None, "clock": None}
     before = front.state | unset
     front.raw(content)
@@ -589,7 +589,7 @@ def test_a_view_sets_nothing(front: Front) -> None:
 
 
 def test_an_empty_table_says_why(front: Front) -> None:
-    """The owner says why no row is there, and may offer a way out; stale rows and rows not read yet are marked."""
+    """The owner gives the reason for an empty table, and may offer a next step; stale and unread rows are marked."""
     cleared: list[bool] = []
     front.grid.set_empty("No invocation failed.", action="Clear", on_action=lambda: cleared.append(True))
     assert (front.state["empty"], front.state["empty_action"]) == ("No invocation failed.", "Clear")
@@ -607,7 +607,7 @@ def test_an_empty_table_says_why(front: Front) -> None:
 
 
 def test_enter_in_the_filter_searches_further(front: Front) -> None:
-    """Where the owner can search the server, the filter says so, and Enter passes its text on."""
+    """If the owner can search the server, the filter shows that, and Enter passes its text on."""
     assert not front.state["can_search"]
     texts: list[str] = []
     remove = front.grid.on_search(texts.append)
@@ -636,7 +636,7 @@ def test_opening_is_not_selecting(front: Front) -> None:
 
 
 def test_a_callback_that_fails_is_seen(front: Front) -> None:
-    """What a callback raises stands in the grid, and the other callbacks are called."""
+    """An error in a callback is shown in the grid, and the other callbacks are called."""
     opened: list[Any] = []
 
     def fail(_: Any) -> None:
@@ -666,7 +666,7 @@ def test_callbacks_do_not_hold_the_grid(front: Front) -> None:
 
 
 def test_threads(front: Front) -> None:
-    """A refresh in a thread never lets a view see half of it."""
+    """During a refresh in a thread a view never sees half of it."""
     wide = pd.DataFrame({"id": [f"inv_{n}" for n in range(2_000)], "retry_count": range(2_000)})
     stop = threading.Event()
 
@@ -694,7 +694,7 @@ def test_threads(front: Front) -> None:
 
 
 def test_views_that_fall_silent() -> None:
-    """A view that says it is hidden is not in sight; one that says nothing for too long is closed."""
+    """A hidden view is not in sight; one that is silent for too long is closed."""
     now = [0.0]
     views = Views(lambda: now[0])
     views.hear("a", in_sight=True)
@@ -713,7 +713,7 @@ def test_views_that_fall_silent() -> None:
 
 
 def test_who_looks(front: Front) -> None:
-    """The grid says when its first view comes in sight, and when the last one is closed."""
+    """The grid reports when its first view comes in sight, and when the last one is closed."""
     heard: list[bool] = []
     front.grid.on_shown(heard.append)
     assert front.grid.is_shown
@@ -727,7 +727,7 @@ def test_who_looks(front: Front) -> None:
 
 
 def test_nothing_is_sent_where_nobody_listens(sent: list[dict[str, Any]]) -> None:
-    """A grid without a view sends nothing, whatever is done to it."""
+    """A grid without a view sends nothing, whatever happens to it."""
     grid = Grid(FRAME)
     grid.refresh(FRAME)
     grid.sort("id")
@@ -739,7 +739,7 @@ def test_nothing_is_sent_where_nobody_listens(sent: list[dict[str, Any]]) -> Non
 
 
 def test_the_table_beside_the_widget() -> None:
-    """The output has a table of the first 100 rows as escaped text, with what is selected and left out."""
+    """The output has a table of the first 100 rows as escaped text, with notes about selected and hidden rows."""
     frame = pd.DataFrame({"id": [f"<b>{n}</b>" for n in range(250)], "status": "running", "n": range(250)})
     frame["at"] = pd.Timestamp("2026-11-25T03:00Z")
     grid = Grid(frame, noun="invocations")
@@ -755,7 +755,7 @@ def test_the_table_beside_the_widget() -> None:
     assert "<b>" not in html
     assert "at (UTC)" in html
     assert "2026-11-25 03:00:00" in html
-    for line in ("250 invocations", "2 selected", "The first 100 of 250 are below."):
+    for line in ("250 invocations", "2 selected", "Showing the first 100 of 250 rows."):
         assert f">{line}</div>" in html
     assert data["text/plain"] == repr(grid) == "<Grid: 250 invocations; 2 selected>"
 
@@ -769,5 +769,5 @@ def test_a_grid_without_rows() -> None:
     grid.frame = FRAME.iloc[:0]
     assert grid.selected == []
     assert "0 invocations" in grid._repr_mimebundle_()[0]["text/html"]
-    with pytest.raises(ArgumentError, match="tz is 'Mars/Base'"):
+    with pytest.raises(ArgumentError, match="unknown time zone 'Mars/Base'"):
         Grid(tz="Mars/Base")

@@ -1,4 +1,4 @@
-"""The live journal's messages: a page opens and expands only what it was shown, and cannot set anything."""
+"""The live journal's messages: a page opens and expands only entries that it was shown, and cannot set anything."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.pictures import journal
 
 
 def view() -> tuple[JournalView, list[Any]]:
-    """Return the view of a journal with one call, linked to an invocation that it blocks, and what it is asked for."""
+    """Return the view of a journal with one call, linked to an invocation that it blocks, and its requests."""
     frame = journal(["a", "b\u202e<b>"], entry_type=["Call", "Run"], callee=["inv_b", None])
     shown, asked = JournalView(), []  # type: ignore[var-annotated]
     related = (Related("blocks", "inv_c", "Cart/do"), Related("calls", "inv_b", "Cart/do"))
@@ -25,7 +25,7 @@ def view() -> tuple[JournalView, list[Any]]:
 
 
 def test_a_page_opens_what_it_was_shown() -> None:
-    """Ids of rows and links come through; others, and messages that are not known, do nothing."""
+    """Ids of rows and links are accepted; others, and unknown messages, do nothing."""
     shown, asked = view()
     for kind, id_ in (("open", "inv_b"), ("open", "inv_c"), ("expand", "inv_b"), ("open", "inv_other")):
         shown._receive(None, {"type": kind, "id": id_}, None)
@@ -40,7 +40,7 @@ def test_a_page_opens_what_it_was_shown() -> None:
 
 
 def test_rows_go_to_the_page_as_json() -> None:
-    """What cannot be seen is made visible; a call whose journal is among the rows' callees is no link."""
+    """Invisible characters become visible; a call whose journal is among the rows' callees has no link."""
     shown, _ = view()
     json.dumps(shown.content)
     assert [row["label"] for row in shown.content["rows"]] == ["a", "b‹U+202E›<b>"]

@@ -1,4 +1,4 @@
-"""Panels without a browser: what they show, what they say when something is wrong, and that nothing is left behind."""
+"""Panels without a browser: their content, their error messages, and their cleanup."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ROWS = invocations(
 
 @pytest.fixture
 def make(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Panel]]:
-    """Give what makes panels; when the test is over they are closed, and left neither a thread nor a line."""
+    """Give a function that makes panels; at the end they are closed, and no thread or output remains."""
     made: list[Panel] = []
     monkeypatch.setattr(panel_module.Panel, "run_doctor", lambda _: None)  # test_findings.py has the doctor
 
@@ -48,7 +48,7 @@ def make(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 
 
 def said(panel: Panel, kind: str, **fields: Any) -> None:
-    """Say something as the panel's view does."""
+    """Send a message as the panel's view does."""
     panel._head._handle_custom_msg({"type": kind, "view": "v1", **fields}, [])
 
 
@@ -65,7 +65,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def test_it_shows_what_was_read_and_gives_it_back(make: Callable[..., Panel]) -> None:
-    """The frame, the statement and the line of code are those of the screen."""
+    """The frame, the statement and the code equal those on the screen."""
     source = SampleSource(ROWS)
     panel = make(source, status="all", service="agent")
     assert list(panel.frame["id"]) == list(ROWS["id"])
@@ -77,7 +77,7 @@ def test_it_shows_what_was_read_and_gives_it_back(make: Callable[..., Panel]) ->
 
 
 def test_the_selection_stays_when_other_rows_come(make: Callable[..., Panel]) -> None:
-    """After a refresh the same ids are selected, wherever they stand then; what is gone is out of the selection."""
+    """After a refresh the same ids are selected, wherever they are then; ids that are gone are not selected."""
     source = SampleSource(ROWS)
     panel = make(source, status="all")
     panel.selected = [ROWS["id"][2], ROWS["id"][0]]
@@ -88,15 +88,15 @@ def test_the_selection_stays_when_other_rows_come(make: Callable[..., Panel]) ->
 
 
 def test_ten_thousand_of_n(make: Callable[..., Panel]) -> None:
-    """Where the limit cut rows off, they are counted, and the table says how many there are."""
+    """If the limit cut rows, they are counted, and the table shows the total."""
     panel = make(SampleSource(ROWS), status="all", limit=2)
     assert len(panel.frame) == 2
-    assert "2 of 3 invocations on the server were read." in repr(panel.view.grid)
+    assert "2 of 3 invocations on the server are loaded." in repr(panel.view.grid)
 
 
 @pytest.mark.usefixtures("make")
 def test_the_first_page_comes_before_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of many rows the first ones are shown while the others are being read; the frame has all of them."""
+    """The first of many rows are shown while the others are being read; the frame has all of them."""
     monkeypatch.setattr(reader, "FIRST", 2)
     source, shown, goes_on = SampleSource(ROWS), [], threading.Event()
     refresh = Grid.refresh
@@ -109,7 +109,7 @@ def test_the_first_page_comes_before_the_rest(monkeypatch: pytest.MonkeyPatch) -
     reads = module.read_rows
     monkeypatch.setattr(module, "read_rows", lambda *given: goes_on.wait(10) and reads(*given))
     panel = Panel(source, status="all", sort="newest")
-    assert shown == [(2, "The rest is being read.")]
+    assert shown == [(2, "Loading the other rows.")]
     goes_on.set()
     assert len(panel.frame) == 3
     assert [rows for rows, _ in shown] == [2, 3]
@@ -117,7 +117,7 @@ def test_the_first_page_comes_before_the_rest(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_counts_that_fail_are_paced_as_others(make: Callable[..., Panel]) -> None:
-    """A count that fails costs the server a scan, so it is not repeated with each read of the rows."""
+    """A failed count costs the server a scan, so it is not repeated with each read of the rows."""
     source = SampleSource(ROWS)
 
     def fail() -> None:
@@ -132,7 +132,7 @@ def test_counts_that_fail_are_paced_as_others(make: Callable[..., Panel]) -> Non
 
 
 def test_filters_that_change_during_a_count_are_counted(make: Callable[..., Panel]) -> None:
-    """The counts are those of the filters that are shown, also where no other read follows."""
+    """The counts belong to the filters that are shown, also if no other read follows."""
     source = SampleSource(ROWS)
     panel = make(source, refresh=None)
     counting, goes_on = threading.Event(), threading.Event()
@@ -154,7 +154,7 @@ def test_filters_that_change_during_a_count_are_counted(make: Callable[..., Pane
 
 
 def test_a_lost_server_is_a_banner_and_comes_back(make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> None:
-    """While no answer comes the panel says since when, keeps what it shows, and asks again until there is one."""
+    """Without a response the panel shows since when, keeps its rows, and polls until there is one."""
     monkeypatch.setattr(refresher, "_FIRST_RETRY", 0.05)
     source = LiveSource(ROWS)
     panel = make(source, refresh=None)
@@ -170,7 +170,7 @@ def test_a_lost_server_is_a_banner_and_comes_back(make: Callable[..., Panel], mo
 
 
 def test_errors_stand_in_the_panel_in_words(make: Callable[..., Panel]) -> None:
-    """Whatever a read or a handler raises is shown, and is gone after the next good read."""
+    """Any error of a read or a handler is shown, and disappears after the next good read."""
     source = SampleSource(ROWS)
     panel = make(source)
     source.fails = QueryRefused("the server does not take it", status=400)
@@ -183,7 +183,7 @@ def test_errors_stand_in_the_panel_in_words(make: Callable[..., Panel]) -> None:
     panel.refresh()
     assert panel.error == ""
     field(panel, "retries", "many")
-    assert panel.error == "attempts ≥ is 'many': give a whole number."
+    assert panel.error == "attempts ≥ is 'many', but must be a whole number."
     panel.guard(lambda: {}["gone"])()
     panel.refresh()
     assert panel.error == "KeyError: 'gone'"
@@ -198,7 +198,7 @@ def test_errors_stand_in_the_panel_in_words(make: Callable[..., Panel]) -> None:
 def test_what_is_said_below_is_shown_and_not_printed(
     make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A line that a reading says to whoever waits stands in the panel until the reading has ended."""
+    """A notice of a reading is in the panel until the reading has ended."""
     panel = make(SampleSource(ROWS))
     banners: list[str] = []
     panel._head.observe(lambda change: banners.append(change["new"]), "banner")
@@ -211,7 +211,7 @@ def test_what_is_said_below_is_shown_and_not_printed(
 
 
 def test_it_reads_only_in_sight_one_at_a_time(make: Callable[..., Panel]) -> None:
-    """A live panel reads while a view of it is in sight, never twice at once, and not when it is out of sight."""
+    """A live panel reads while a view of it is in sight, never twice at once, and not when it is hidden."""
     source = LiveSource(ROWS)
     panel = make(source, refresh=0.01)
     before = len(source.asked)
@@ -233,7 +233,7 @@ def test_it_reads_only_in_sight_one_at_a_time(make: Callable[..., Panel]) -> Non
 
 
 def test_what_was_asked_before_is_not_shown_after(make: Callable[..., Panel]) -> None:
-    """A filter that changes while a read is under way: that read's rows are not shown, those of the next are."""
+    """If a filter changes during a read, that read's rows are not shown, but those of the next are."""
     source = SampleSource(ROWS)
     panel = make(source)
     go_on, began = threading.Event(), threading.Event()
@@ -255,7 +255,7 @@ def test_what_was_asked_before_is_not_shown_after(make: Callable[..., Panel]) ->
     "source", [SampleSource(ROWS), LiveSource(ROWS, read_only=True)], ids=["evidence", "read-only"]
 )
 def test_what_can_only_be_read_has_no_buttons(make: Callable[..., Panel], source: Any) -> None:
-    """On evidence and on a read-only connection there are no action buttons, and the panel says why."""
+    """On evidence and on a read-only connection there are no action buttons, and the panel gives the reason."""
     panel = make(source, status="all")
     panel.selected = list(ROWS["id"])
     row = panel.view.actions.children[0]
@@ -264,7 +264,7 @@ def test_what_can_only_be_read_has_no_buttons(make: Callable[..., Panel], source
 
 
 def test_the_static_page_is_text(make: Callable[..., Panel]) -> None:
-    """Without a widget front end the panel is a table of what it held, and hostile text in it stays text."""
+    """Without a widget front end the panel is a table of its rows, and hostile text in it stays text."""
     source = SampleSource(ROWS)
     source.name = ATTACK
     panel = make(source, status="all")
@@ -281,11 +281,11 @@ def test_the_static_page_is_text(make: Callable[..., Panel]) -> None:
 
 
 def test_the_head_obeys_only_what_it_knows() -> None:
-    """A view that sends something else, or sets state, changes nothing, and the head says so."""
+    """An unknown message or state from a view changes nothing, and the head reports it."""
     head = Head("a", "b", access="writable", live=True)
     head._handle_custom_msg({"type": "live", "view": "v", "on": "yes"}, [])
     assert head.live is True
-    assert "may not send" in head.error
+    assert "invalid message" in head.error
     head.set_state({"heading": "<b>other</b>"})
     assert head.heading == "a"
     head.close()
@@ -299,7 +299,7 @@ def test_a_refresh_that_is_none_is_refused(refresh: Any) -> None:
 
 
 def test_the_state_is_read_set_observed_and_copied(make: Callable[..., Panel]) -> None:
-    """One value has the view, its filters and what is open: it shows what it says, and is the line that is copied."""
+    """One value has the view, its filters and the open detail: setting it shows them, and its code can be copied."""
     panel = make(SampleSource(ROWS), status="all", sort="newest")
     seen: list[dict[str, Any]] = []
     panel.observe(lambda change: seen.append(change["new"]), "state")
@@ -318,7 +318,7 @@ def test_the_state_is_read_set_observed_and_copied(make: Callable[..., Panel]) -
 
 
 def test_the_selection_is_a_trait(make: Callable[..., Panel]) -> None:
-    """``selected`` can be observed and set; a person's selection arrives there, too."""
+    """``selected`` can be observed and set; a user's selection arrives there, too."""
     panel = make(SampleSource(ROWS), status="all")
     seen: list[list[str]] = []
     panel.observe(lambda change: seen.append(change["new"]), "selected")
@@ -329,7 +329,7 @@ def test_the_selection_is_a_trait(make: Callable[..., Panel]) -> None:
 
 
 def test_the_strip_counts_and_filters(make: Callable[..., Panel]) -> None:
-    """Each preset, status and service has its count; a click filters by it, and with Ctrl it is added or removed."""
+    """Each preset, status and service has its count; a click filters by it, and Ctrl adds or removes it."""
     panel = make(SampleSource(ROWS), status="all")
     strip = panel.view.strip
 

@@ -1,4 +1,4 @@
-"""Payloads as a panel shows them: JSON over several lines, secrets masked, whatever stands beside them."""
+"""Payloads as a panel shows them: JSON over several lines, secrets masked, whatever is beside them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from restate_lab.redaction import MASK
     ids=lambda value: str(value)[:40],
 )
 def test_secrets_are_masked_beside_anything(value: Any) -> None:
-    """A field of a secret name and a secret header are ••• in what a panel shows."""
+    """A field with a secret name and a secret header are ••• in a panel."""
     ((name, text),) = payload_texts({"payload": value, "argument": None, "headers": {}})
     assert name == "payload"
     assert "hush" not in payload_line({"payload": value})

@@ -1,4 +1,4 @@
-"""Panels on a server that does not answer: what they say, what they ask it, and when they read again."""
+"""Panels on a server that does not respond: their messages, their requests, and the time of the next read."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class OnePanel(LivePanel):
 
 
 class Server:
-    """Answers as a server does, or as ``query`` and ``version`` say; ``asked`` has the paths, and the times allowed."""
+    """Answers as a server does, or with ``query`` and ``version``; ``asked`` has the paths, and the allowed times."""
 
     def __init__(self) -> None:
         self.query: Callable[[httpx.Request], httpx.Response] = _rows
@@ -87,7 +87,7 @@ def refused(request: httpx.Request) -> httpx.Response:
 
 
 def silent(request: httpx.Request) -> httpx.Response:
-    raise httpx.ReadTimeout("the time for this call has passed", request=request)
+    raise httpx.ReadTimeout("the time limit of this call has passed", request=request)
 
 
 def status(code: int, **headers: str) -> Callable[[httpx.Request], httpx.Response]:
@@ -96,7 +96,7 @@ def status(code: int, **headers: str) -> Callable[[httpx.Request], httpx.Respons
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
-    """Give a server that answers; what it refuses is not sent again below the panel, and it needs no time to return."""
+    """Give a server that answers; a refused request is not repeated below the panel, and recovery takes no time."""
     reads_give_up_after(0.0, monkeypatch)
     monkeypatch.setattr(RecoveryTracker, "seconds_left", 0.0)
     monkeypatch.setattr(refresher, "_FIRST_RETRY", 0.02)
@@ -105,7 +105,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
 
 @pytest.fixture
 def connect(server: Server, tmp_path: Path) -> Iterator[Callable[..., Lab]]:
-    """Give what connects to the server."""
+    """Give a function that connects to the server."""
     labs: list[Lab] = []
 
     def connect(**options: Any) -> Lab:
@@ -120,7 +120,7 @@ def connect(server: Server, tmp_path: Path) -> Iterator[Callable[..., Lab]]:
 
 @pytest.fixture
 def panel(connect: Callable[..., Lab]) -> Iterator[OnePanel]:
-    """Give a panel that nobody looks at, so that it reads only when it is told to; it has read once."""
+    """Give a panel that is not in view, so that it reads only on request; it has read once."""
     made = OnePanel(connect(), refresh=None)
     made.refresh()
     assert (made.error, made.number) == ("", 1)
@@ -143,8 +143,8 @@ def look(panel: LivePanel, *, in_sight: bool = True) -> None:
         (status(504), status(504), "away", "Cannot reach demo for "),
         (status(503), status(404), "away", "Cannot reach demo for "),
         (silent, _about, "slow", "The query took longer than 30s. Showing "),
-        (status(504), _about, "failed", "demo answers, but the last read failed. Showing "),
-        (status(500), _about, "failed", "demo answers, but the last read failed. Showing "),
+        (status(504), _about, "failed", "demo responds, but the last read failed. Showing "),
+        (status(500), _about, "failed", "demo responds, but the last read failed. Showing "),
         (status(401), status(401), "denied", "demo denied access. Showing "),
         (status(429, **{"retry-after": "29"}), _about, "limited", "demo limits the number of requests. Showing "),
     ],
@@ -152,7 +152,7 @@ def look(panel: LivePanel, *, in_sight: bool = True) -> None:
 def test_each_failure_has_its_sentence(
     panel: OnePanel, server: Server, query: Any, version: Any, kind: str, said: str
 ) -> None:
-    """A server that is away, one that is slow, one that refuses and a gateway that answers for it are told apart."""
+    """A server that is away, one that is slow, one that refuses and a gateway in its place have different messages."""
     server.query, server.version = query, version
     panel.refresh()
     assert panel.error.startswith(said)
@@ -167,17 +167,17 @@ def test_each_failure_has_its_sentence(
 
 
 def test_a_slow_query_says_what_to_do(panel: OnePanel, server: Server) -> None:
-    """The advice names the time that was allowed, and where more is allowed."""
+    """The advice has the time limit, and the place where it can be raised."""
     server.query = silent
     panel.refresh()
-    assert "demo answers other requests. Use narrower filters, or run the statement once with more time" in panel.error
+    assert "demo responds to other requests. Use narrower filters, or run the statement once" in panel.error
 
 
 @pytest.mark.parametrize(("timeout", "allowed"), [(2.0, 2.0), (30.0, 30.0), (300.0, 30.0)])
 def test_the_connections_timeout_holds(
     connect: Callable[..., Lab], server: Server, timeout: float, allowed: float
 ) -> None:
-    """A panel's query may take no longer than connect(timeout=…) says, nor longer than 30 s."""
+    """A panel's query is limited by connect(timeout=…), and by 30 s."""
     panel = OnePanel(connect(timeout=timeout), refresh=None)
     panel.refresh()
     panel.reads.arrow("SELECT 1 AS n", timeout=9.0)
@@ -190,7 +190,7 @@ def test_the_connections_timeout_holds(
 
 
 def test_a_lost_server_is_asked_cheaply_until_it_answers(panel: OnePanel, server: Server) -> None:
-    """While the server is away each try is one GET /version; the first that is answered is followed by the query."""
+    """While the server is away each try is one GET /version; the first successful one is followed by the query."""
     server.query = server.version = refused
     panel.refresh()
     server.asked.clear()
@@ -204,7 +204,7 @@ def test_a_lost_server_is_asked_cheaply_until_it_answers(panel: OnePanel, server
 
 
 def test_another_answer_ends_the_wait(panel: OnePanel, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any read that succeeds on the same connection makes a panel that had lost the server read at once."""
+    """Any successful read on the same connection makes a panel that had lost the server read at once."""
     monkeypatch.setattr(refresher, "_FIRST_RETRY", 500.0)
     monkeypatch.setattr(refresher, "_LONGEST", 500.0)
     look(panel)
@@ -218,7 +218,7 @@ def test_another_answer_ends_the_wait(panel: OnePanel, server: Server, monkeypat
 
 
 def test_a_slow_query_does_not_end_by_another_answer(panel: OnePanel, server: Server) -> None:
-    """A query that takes too long is not repeated because the server answers others: it always did."""
+    """A slow query is not repeated because the server answers other requests: it always did."""
     server.query = silent
     panel.refresh()
     panel.source.version  # noqa: B018 - a request
@@ -228,7 +228,7 @@ def test_a_slow_query_does_not_end_by_another_answer(panel: OnePanel, server: Se
 
 
 def test_a_connection_that_was_closed_is_not_asked_again(panel: OnePanel, server: Server) -> None:
-    """After lab.close() the panel says so, also while the server is away, and does not try again."""
+    """After lab.close() the panel reports it, also while the server is away, and does not try again."""
     server.query = server.version = refused
     panel.refresh()
     panel.source.close()
@@ -239,19 +239,19 @@ def test_a_connection_that_was_closed_is_not_asked_again(panel: OnePanel, server
 
 
 def test_nothing_read_yet(connect: Callable[..., Lab], server: Server) -> None:
-    """A panel that was never read does not look as if it showed something."""
+    """A panel that was never read does not look like an empty one."""
     lab = connect()
     assert lab.version
     server.query = server.version = refused
     panel = OnePanel(lab, refresh=None)
     panel.refresh()
-    assert re.match(r"Cannot reach demo for \d+s\. Nothing was read yet\. Next try in ", panel.error)
+    assert re.match(r"Cannot reach demo for \d+s\. There is no data yet\. Next try in ", panel.error)
     assert panel._head.problem["stale"] is False
     panel.close()
 
 
 def test_the_sentence_and_what_the_view_counts_from() -> None:
-    """One line says what, since when, what is shown and when it is tried again; the view gets the times to count."""
+    """One line has the failure, its start, the time of the rows and the next try; the view gets the times to count."""
     problem = ReadFailure(
         kind="away",
         name="demo",
@@ -284,7 +284,7 @@ def test_the_browser_writes_durations_in_the_same_way() -> None:
 
 
 def test_kinds() -> None:
-    """What the cheap request raises decides before what the read raised."""
+    """The error of the cheap request decides before the error of the read."""
     gone, slow = Unreachable("gone"), TimedOut("slow")
     assert kind_of(slow, gone) == "away"
     assert kind_of(slow, None) == "slow"

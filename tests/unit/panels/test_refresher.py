@@ -21,14 +21,14 @@ def threads() -> list[str]:
     ("every", "took", "wait"), [(5.0, 0.1, 5.0), (5.0, 0.9, 9.0), (0.2, 0.1, 1.0), (None, 0.1, None)]
 )
 def test_a_refresh_costs_a_tenth_at_most(every: float | None, took: float, wait: float | None) -> None:
-    """The wait is what the reader set, or ten times what the read took, whichever is longer; None never reads again."""
+    """The wait is the reader's setting, or ten times the read's duration, whichever is longer; None never repeats."""
     pace = Pace(every)
     pace.record_success(took)
     assert pace.wait == pytest.approx(wait)
 
 
 def test_a_server_that_is_lost_is_asked_more_and_more_rarely() -> None:
-    """Failures double the wait up to 30 s, and a success forgets them; a live panel or not."""
+    """Failures double the wait up to 30 s, and a success resets it, in a live panel or not."""
     pace = Pace(None)
     waits = []
     for _ in range(8):
@@ -40,7 +40,7 @@ def test_a_server_that_is_lost_is_asked_more_and_more_rarely() -> None:
 
 
 def test_429_is_obeyed() -> None:
-    """What the server asks for is waited, and where it does not say, longer each time."""
+    """The panel waits as long as the server requests, and without a request longer each time."""
     pace = Pace(5.0)
     pace.record_failure(RateLimited("slow down", retry_after=29.0), 0.1)
     assert pace.wait == 29.0
@@ -50,7 +50,7 @@ def test_429_is_obeyed() -> None:
 
 
 def test_what_does_not_pass_is_not_tried_again() -> None:
-    """A refused statement is not sent again by itself."""
+    """A refused statement is not repeated automatically."""
     pace = Pace(5.0)
     pace.record_failure(QueryRefused("no", status=400), 0.1)
     assert pace.wait is None
@@ -69,7 +69,7 @@ def test_one_timeout_costs_seconds(*, is_slow: bool) -> None:
 
 
 class Reads:
-    """Counts reads, and how many at a time."""
+    """Counts reads, and the largest number at the same time."""
 
     def __init__(self, every: float | None) -> None:
         self.count = 0
@@ -107,7 +107,7 @@ def until(condition: object, seconds: float = 10.0) -> None:
 
 
 def test_it_reads_while_somebody_looks_and_not_after(reads: Reads) -> None:
-    """The thread goes on by itself while the panel is in sight, ends when it is not, and begins again."""
+    """The thread continues by itself while the panel is in sight, ends when it is not, and begins again."""
     reads.refresher.ask()
     until(lambda: reads.count > 3)
     reads.wanted = False
@@ -123,7 +123,7 @@ def test_it_reads_while_somebody_looks_and_not_after(reads: Reads) -> None:
 
 
 def test_many_questions_become_one_read(reads: Reads) -> None:
-    """What is asked while a read is under way is one more read, and ``wait`` returns after it."""
+    """All requests during a read become one more read, and ``wait`` returns after it."""
     reads.refresher.set_every(None)
     reads.go_on.clear()
     reads.refresher.ask()
@@ -137,7 +137,7 @@ def test_many_questions_become_one_read(reads: Reads) -> None:
 
 
 def test_one_action_at_a_time_and_none_after_close() -> None:
-    """A second action is refused while one is under way; closing asks the first to stop, and waits for it."""
+    """A second action is refused during another one; closing asks the first to stop, and waits for it."""
     background, ended = BackgroundAction(), threading.Event()
 
     def work() -> None:
@@ -155,7 +155,7 @@ def test_one_action_at_a_time_and_none_after_close() -> None:
 
 
 def test_a_read_is_due_as_soon_as_the_server_is_back() -> None:
-    """The wait after a failure ends when somebody else has an answer; that after a success does not."""
+    """The wait after a failure ends when another reader gets a response; the wait after a success does not."""
     count, is_back = 0, threading.Event()
 
     def read() -> None:

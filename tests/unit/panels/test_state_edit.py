@@ -1,4 +1,4 @@
-"""The edit of one key without a widget: what a text means, what can be edited, and what is never shown."""
+"""The edit of one key without a widget: the meaning of a text, editable values, and values never shown."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def written(edit: Edit) -> bytes:
 
 @given(JSON, st.booleans())
 def test_a_value_that_is_opened_and_left_alone_is_not_changed(value: Any, spaces: bool) -> None:
-    """Whatever JSON a key has, its text in the editor means the same, and is no change."""
+    """Whatever JSON a key has, its text in the editor means the same, and does not count as a change."""
     raw = json.dumps(value, separators=None if spaces else (",", ":")).encode()
     state = made(raw)
     if why_not_here(state, "k"):
@@ -66,7 +66,7 @@ def test_a_value_that_is_opened_and_left_alone_is_not_changed(value: Any, spaces
     ],
 )
 def test_what_is_typed_is_what_is_written(raw: bytes, text: str, bytes_: bytes) -> None:
-    """The digits of a number are those that were typed, and text over text stays text."""
+    """The digits of a number are exactly the typed ones, and text over text stays text."""
     edit = typed(raw, text)
     assert edit.is_changed
     assert written(edit) == bytes_
@@ -74,10 +74,10 @@ def test_what_is_typed_is_what_is_written(raw: bytes, text: str, bytes_: bytes) 
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("{", "not JSON"), ("NaN", "NaN is not JSON"), ("", "not JSON"), ('{"a": 1, "a": 2}', "'a' occurs twice")],
+    [("{", "invalid JSON"), ("NaN", "NaN is not JSON"), ("", "invalid JSON"), ('{"a": 1, "a": 2}', "'a' occurs twice")],
 )
 def test_what_is_no_json_is_refused_in_words(text: str, words: str) -> None:
-    """A text that the key's handlers could not read, or that JSON would cut in silence, is never sent."""
+    """A text that the key's handlers could not read, or that JSON would silently cut, is never sent."""
     with pytest.raises(ArgumentError, match=words):
         _ = typed(b"1", text).value
 
@@ -93,7 +93,7 @@ def test_what_is_no_json_is_refused_in_words(text: str, words: str) -> None:
     ],
 )
 def test_what_cannot_be_edited_here(raw: bytes, name: str, words: str) -> None:
-    """What a text field would change, or would have to show, is refused, with the way in code and without the value."""
+    """A value that a text field would change, or reveal, is refused, with the code for it and without the value."""
     with pytest.raises(ArgumentError, match=words) as caught:
         begin_edit(made(raw, name), name)
     assert "rl.set_state(lab, 'Cart', 'a/b'" in str(caught.value)
@@ -102,7 +102,7 @@ def test_what_cannot_be_edited_here(raw: bytes, name: str, words: str) -> None:
 
 
 def test_half_a_character_stays_escaped() -> None:
-    """A lone surrogate in JSON, which no message to a browser could carry, is edited as its escape."""
+    """A lone surrogate in JSON, which no message to a browser could contain, is edited as its escape."""
     edit = begin_edit(made(rb'["\ud800", "\u00e9"]'), "k")
     assert edit.text is not None
     edit.text.encode()
@@ -120,7 +120,7 @@ def test_half_a_character_stays_escaped() -> None:
     ids=lambda raw: str(raw[:20]),
 )
 def test_odd_json_can_be_edited(raw: bytes) -> None:
-    """What Python's handlers read as JSON is opened, left as it is, and written as it was typed."""
+    """A value that Python's handlers read as JSON opens, stays unchanged, and is written as typed."""
     edit = begin_edit(made(raw), "k")
     assert edit.encoding == "json"
     assert not edit.is_changed
@@ -135,7 +135,7 @@ def test_json_in_another_encoding_is_not_edited_here() -> None:
 
 
 def test_the_code_does_what_the_panel_does() -> None:
-    """The lines that are offered are Python, and name the object, the key and the value."""
+    """The offered lines are Python, and name the object, the key and the value."""
     assert typed(b"1", "2").code == (
         "read = rl.state(lab, 'Cart', 'a/b')\nrl.set_state(lab, 'Cart', 'a/b', {'k': 2}, state=read, reason=\"…\")"
     )
@@ -143,7 +143,7 @@ def test_the_code_does_what_the_panel_does() -> None:
 
 
 def test_a_change_is_found_in_a_later_state() -> None:
-    """Whether a change is applied is told by its own key: by value, and 1 is not true."""
+    """Its own key decides whether a change is applied: by value, and 1 is not true."""
     assert typed(b"0", "1").is_in(made(b" 1 "))
     assert not typed(b"0", "1").is_in(made(b"true"))
     assert Edit(made(b"0"), "gone", None).is_in(made(b"0"))

@@ -1,4 +1,4 @@
-"""The state view without a browser: searching, opening, editing; the server decides what becomes of a change."""
+"""The state view without a browser: searching, opening, editing; the server decides about a change."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ STATE = [
 
 
 class Server:
-    """Takes the place of set_state: it notes its arguments, and raises ``outcome`` if that is set."""
+    """Replaces set_state: it records its arguments, and raises ``outcome`` if that is set."""
 
     def __init__(self) -> None:
         self.told: list[dict[str, Any]] = []
@@ -118,7 +118,7 @@ def send(panel: Panel) -> None:
 
 
 def test_objects_are_found_by_service_and_a_part_of_the_key(make: Callable[..., Panel]) -> None:
-    """The list has each object once, with its scope; a key's wildcards are characters."""
+    """The list has each object once, with its scope; wildcards in a key are plain characters."""
     source = live()
     panel = make(source)
     bar = view_of(panel)._bar
@@ -146,7 +146,7 @@ def test_objects_are_found_by_service_and_a_part_of_the_key(make: Callable[..., 
 
 
 def test_the_list_shows_values_cut_and_masked() -> None:
-    """The list has the start of each state; where there are too many keys to read, it says that there are more."""
+    """The list has the start of each state; if there are too many keys to read, it reports that there are more."""
     long = row("Cart", "long", "text", b'{"a": "' + b"x" * 10_000 + b'"}')
     found = find_objects(SampleTables(state=[*STATE, long, {**long, "key": "bytes", "value_utf8": None}]))
     previews = found.frame.set_index("service_key")["preview"]
@@ -192,21 +192,21 @@ def test_one_click_opens_an_object_and_its_secrets_are_not_shown(make: Callable[
 
 
 def test_what_cannot_be_opened_is_said(make: Callable[..., Panel]) -> None:
-    """A plain service and an unknown service have no state: the panel says so until it shows another object."""
+    """A plain service and an unknown service have no state: the panel reports that until it shows another object."""
     panel = make(live(), "Plain", "x")
     assert "plain service" in panel.error
-    for service, error in (("Cast", "Is it Cart"), ("Cart", "")):
+    for service, error in (("Cast", "Similar: Cart"), ("Cart", "")):
         panel.state = {"view": "state", "service": service, "key": "axb"}
         assert panel.wait(timeout=10)
         assert error in panel.error
         assert bool(error) == bool(panel.error)
     view_of(panel)._bar.service.value = ""
     view_of(panel)._bar.open_button.click()
-    assert "enter the whole key" in panel.error
+    assert "enter the complete key" in panel.error
 
 
 def test_an_unfinished_edit_keeps_its_object_open(make: Callable[..., Panel]) -> None:
-    """Neither a click, another search nor the panel's state takes an edit away; the panel's state says what is open."""
+    """A click, another search or the panel's state keeps an unfinished edit; the panel's state names the object."""
     panel = make(live(), "Cart", "a_b")
     view = view_of(panel)
     click_key(panel, "items")
@@ -227,23 +227,23 @@ def test_an_unfinished_edit_keeps_its_object_open(make: Callable[..., Panel]) ->
 
 
 def test_nothing_is_sent_before_review_and_reason(make: Callable[..., Panel], server: Server) -> None:
-    """A change takes a text, a look at both values, a reason, and then one click; it names the state that was read."""
+    """A change needs a text, a review of both values, a reason, and then one click; it names the original state."""
     panel = make(live(), "Cart", "a_b")
     click_key(panel, "items")
     assert view_of(panel)._editor.text.value == '{\n  "mug": 1\n}'
     view_of(panel)._editor.set_button.click()
     assert "Review" in panel.error
     review(panel, '{"mug": 1 }')
-    assert "nothing to set" in panel.error
+    assert "has not changed" in panel.error
     review(panel, "{")
-    assert "not JSON" in panel.error
+    assert "invalid JSON" in panel.error
     review(panel, '{"mug": 3}', reason=" ")
     assert panel.error == ""
     assert '"mug": 1' in view_of(panel)._editor.compare.text
     assert '"mug": 3' in view_of(panel)._editor.compare.text
     assert view_of(panel)._editor.set_button.description == "Set it on made"
     view_of(panel)._editor.set_button.click()
-    assert "Reason is empty" in panel.error
+    assert "the reason is empty" in panel.error
     assert server.told == []
     view_of(panel)._editor.reason.value = "INC-7"
     before = view_of(panel).state
@@ -252,11 +252,11 @@ def test_nothing_is_sent_before_review_and_reason(make: Callable[..., Panel], se
         ({"items": {"mug": 3}}, "INC-7", before)
     ]
     assert view_of(panel)._editor.stage == "closed"
-    assert "was set; read back" in panel._head.said
+    assert "was set; read back" in panel._head.event
 
 
 def test_a_key_is_deleted_only_after_a_look(make: Callable[..., Panel], server: Server) -> None:
-    """Deleting takes the same steps, and the button says what it does."""
+    """Deleting takes the same steps, and the button names its effect."""
     panel = make(live(), "Cart", "a_b")
     click_key(panel, "items")
     view_of(panel)._editor.edit_buttons.children[1].click()
@@ -268,7 +268,7 @@ def test_a_key_is_deleted_only_after_a_look(make: Callable[..., Panel], server: 
 
 
 def test_a_lost_race_shows_all_three_values(make: Callable[..., Panel], server: Server) -> None:
-    """A conflict shows what was read, what was meant and what is there, and goes on from there only when asked to."""
+    """A conflict shows the value read, the new value and the current one, and continues only on request."""
     source = live()
     panel = make(source, "Cart", "a_b")
     click_key(panel, "items")
@@ -281,10 +281,10 @@ def test_a_lost_race_shows_all_three_values(make: Callable[..., Panel], server: 
     send(panel)
     assert view_of(panel)._editor.stage == "conflict"
     blocks = {block["title"]: block["text"] for block in view_of(panel)._editor.compare.blocks}
-    assert [blocks[title] for title in ("as you read it", "yours", "as it is now")] == [
+    assert [blocks[title] for title in ("value you read", "your value", "current value")] == [
         f'{{\n  "mug": {n}\n}}' for n in (1, 3, 2)
     ]
-    assert "Changed: items" in blocks["The state changed meanwhile"]
+    assert "Changed: items" in blocks["The state has changed since you read it"]
     click_key(panel, ATTACK)
     assert "not finished" in panel.error
     view_of(panel)._editor.conflict_buttons.children[0].click()
@@ -297,8 +297,8 @@ def test_a_lost_race_shows_all_three_values(make: Callable[..., Panel], server: 
 
 
 def test_a_change_that_waits_is_watched(make: Callable[..., Panel], server: Server) -> None:
-    """What was accepted and is not there yet is said, and again when a later read has it, or can have it no more."""
-    for value, words in ((b'{"mug": 3}', "It is applied"), (b'{"mug": 9}', "It was dropped")):
+    """A change that is accepted but not visible yet is reported, and again when it is applied or dropped."""
+    for value, words in ((b'{"mug": 3}', "The change is applied"), (b'{"mug": 9}', "The change was dropped")):
         source = live()
         panel = make(source, "Cart", "a_b")
         click_key(panel, "items")
@@ -312,7 +312,7 @@ def test_a_change_that_waits_is_watched(make: Callable[..., Panel], server: Serv
 
 
 def test_a_failure_keeps_the_edit(make: Callable[..., Panel], server: Server) -> None:
-    """Where nothing could be sent the panel says why, and the edit is there for another try."""
+    """If nothing could be sent the panel gives the reason, and the edit stays for another try."""
     panel = make(live(), "Cart", "a_b")
     click_key(panel, "items")
     review(panel, '{"mug": 3}')
@@ -327,14 +327,14 @@ def test_a_failure_keeps_the_edit(make: Callable[..., Panel], server: Server) ->
 
 
 def test_somebody_elses_change_shows_while_one_edits(make: Callable[..., Panel], server: Server) -> None:
-    """A refresh that finds another state says so in the editor, and leaves the text alone."""
+    """A refresh that finds another state reports it in the editor, and keeps the text."""
     source = live()
     panel = make(source, "Cart", "a_b")
     click_key(panel, "items")
     view_of(panel)._editor.text.value = "{}"
     source.put("state", [*STATE[1:], row("Cart", "a_b", "items", b'{"mug": 2}')])
     panel.refresh()
-    assert "Since then this key changed" in view_of(panel)._editor.head.text
+    assert "Since then, this key changed" in view_of(panel)._editor.head.text
     assert view_of(panel)._editor.text.value == "{}"
     click_key(panel, ATTACK)
     assert "not finished" in panel.error
@@ -345,7 +345,7 @@ def test_somebody_elses_change_shows_while_one_edits(make: Callable[..., Panel],
 
 @pytest.mark.parametrize("is_live", [False, True], ids=["evidence", "read-only"])
 def test_what_can_only_be_read_has_no_editor(make: Callable[..., Panel], is_live: bool) -> None:
-    """On evidence and on a read-only connection a value is shown whole, nothing is to be edited, and it says why."""
+    """On evidence and on a read-only connection a value is shown whole, without an editor, and with the reason."""
     source: Any = live() if is_live else SampleTables(state=STATE, sys_service=SERVICES)
     source.read_only = True
     panel = make(source, "Cart", "a_b")

@@ -1,4 +1,4 @@
-"""The button that takes its fields along, pressed without a browser."""
+"""The button that submits its fields, pressed without a browser."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pressed(button: Submit, *values: Any) -> None:
 
 
 def test_the_fields_are_filled_before_it_acts(fields: tuple[Any, Any]) -> None:
-    """What a reader saw in the fields is in them when it acts, and it is known which of them that changed."""
+    """The fields have the visible values when it acts, and the handler knows which of them changed."""
     seen: list[tuple[str, str, tuple[Any, ...]]] = []
     button = Submit("Go", lambda: seen.append((fields[0].value, fields[1].value, button.changed)), fields=fields)
     pressed(button, "half a reason", 0)
@@ -38,11 +38,11 @@ def test_the_fields_are_filled_before_it_acts(fields: tuple[Any, Any]) -> None:
     [{}, {"type": "press", "seen": 0, "values": ["x"]}, {"type": "press", "seen": 0, "values": ["x", 7]}, "x"],
 )
 def test_what_it_may_not_send(content: Any, fields: tuple[Any, Any]) -> None:
-    """Another message does nothing and is said, and the fields cannot be set by a view through the button."""
+    """Another message has no effect except an error, and a view cannot set the fields through the button."""
     seen: list[int] = []
     button = Submit("Go", lambda: seen.append(1), fields=fields)
     button._receive(None, content, None)
-    assert button.error.startswith("The button sent what it may not send")
+    assert button.error.startswith("The button sent invalid data")
     button.set_state({"description": "Kill nothing"})
     assert button.description == "Go"
     assert seen == []
@@ -51,13 +51,13 @@ def test_what_it_may_not_send(content: Any, fields: tuple[Any, Any]) -> None:
 
 
 def test_a_press_for_what_stood_there_before(fields: tuple[Any, Any]) -> None:
-    """Who presses while it comes to stand for something else has done nothing, and is told so until it is renewed."""
+    """A press while the button changes its meaning does nothing, and is reported until the button is renewed."""
     acted: list[str] = []
     button = Submit("Go", lambda: acted.append(fields[0].value), fields=fields)
     button.renew()
     button._receive(None, {"type": "press", "seen": 0, "values": ["a reason", 1]}, None)
     assert (acted, fields[0].value, fields[1].value) == ([], "half", "a")
-    assert "changed meanwhile, and nothing was done" in button.error
+    assert "changed before your click arrived, so nothing was done" in button.error
     button.renew()
     assert button.error == ""
     pressed(button, "a reason", 1)

@@ -1,4 +1,4 @@
-"""Pictures without a screen, and none left open."""
+"""Pictures without a screen, all closed at the end."""
 
 from __future__ import annotations
 

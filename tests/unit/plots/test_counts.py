@@ -36,7 +36,7 @@ def rows(ax: object) -> list[str]:
 
 
 def test_status_counts_and_colours() -> None:
-    """A bar per service, its parts the frame's numbers in the order and the colours of STATUSES, all written."""
+    """A bar per service, its parts the frame's numbers in the order and the colours of STATUSES, all labelled."""
     frame = overview(["Cart", "Orders"], [*reversed(STATUSES), "of tomorrow"])
     ax = draw(plots.plot_status(frame))
     totals = frame.groupby("target_service_name")["n"].sum().sort_values(ascending=False)
@@ -52,7 +52,7 @@ def test_status_counts_and_colours() -> None:
 
 
 def test_one_service_is_drawn_by_handler() -> None:
-    """Of a single service the bars are its handlers."""
+    """For a single service the bars are its handlers."""
     frame = overview(["a", "b", "c"]).assign(target_handler_name=list("aabbcc"), target_service_name="Cart")
     ax = plots.plot_status(frame)
     assert sorted(rows(ax)) == ["a", "b", "c"]
@@ -69,7 +69,7 @@ def test_one_service_is_drawn_by_handler() -> None:
     ],
 )
 def test_many_are_the_first_and_others(plot: object, made: object, column: str) -> None:
-    """Of 40 the 30 largest have a bar, ten are taken together under "others (10)", and nothing gets lost."""
+    """Of 40 the 30 largest have a bar, ten are summed up under "others (10)", and nothing is lost."""
     frame = made(MANY)  # type: ignore[operator]
     ax = draw(plot(frame))  # type: ignore[operator]
     assert len(rows(ax)) == 31
@@ -78,7 +78,7 @@ def test_many_are_the_first_and_others(plot: object, made: object, column: str) 
 
 
 def test_backlog_retries_and_sizes() -> None:
-    """Bars are the frame's numbers, largest first, with what belongs to them in words."""
+    """Bars are the frame's numbers, largest first, with their details as text."""
     names = ["a", "b", "c"]
     waiting = plots.plot_backlog(backlog(names))
     assert bars(waiting) == {"pending": [3, 2, 1]}
@@ -96,7 +96,7 @@ def test_backlog_retries_and_sizes() -> None:
 
 
 def test_notes_do_not_press_the_bars_together() -> None:
-    """Behind the longest bar there is room for its note inside of the Axes, also on small ones."""
+    """After the longest bar there is room for its note inside the Axes, also on small ones."""
     ax = Figure(figsize=(8, 4), layout="constrained").add_subplot(1, 2, 1)
     draw(plots.plot_retries(retries(HOSTILE), ax=ax))
     longest = max(patch.get_width() for bar in ax.containers for patch in bar)
@@ -105,7 +105,7 @@ def test_notes_do_not_press_the_bars_together() -> None:
 
 
 def test_throughput_up_and_down() -> None:
-    """What succeeded goes up and what did not goes down, each span its sum over services; a gap is nothing."""
+    """Successes are drawn up and failures down, each span summed over services; a gap is empty."""
     frame = throughput(["a", "b"]).drop(index=[5]).reset_index(drop=True)
     frame = pd.concat([frame, frame.assign(target_service_name="c")])
     frame.attrs = throughput(["a"]).attrs
@@ -121,23 +121,23 @@ def test_throughput_up_and_down() -> None:
     assert len(marked.get_xdata()) == (sums["failed"] > 0).sum()
     assert ax.get_xlabel() == "time (America/New_York)"
     assert ax.get_ylabel() == "invocations per 1m"
-    assert "the last span is not whole" in all_text(ax)
+    assert "the last span is incomplete" in all_text(ax)
     assert not [label for label in texts(ax) if label.startswith(("-", "−"))]
 
 
 def test_many_spans_are_taken_together() -> None:
-    """A day by the second is drawn in at most 720 spans, says so, and loses nothing."""
+    """A day by the second is drawn in at most 720 spans, with a note, and loses nothing."""
     frame = throughput(["a"], count=86_400, bin_seconds=1)
     ax = draw(plots.plot_throughput(frame))
     up = next(patch for patch in ax.patches if patch.get_label() == "succeeded").get_data()
     assert len(up.values) <= 720
     assert up.values.sum() == frame["succeeded"].sum()
     assert ax.get_ylabel() == "invocations per 2m"
-    assert "spans of 1s taken together" in all_text(ax)
+    assert "spans of 1s combined" in all_text(ax)
 
 
 def test_latency_points() -> None:
-    """The markers stand at the frame's percentiles, slowest handler first, which are also written."""
+    """The markers are at the frame's percentiles, slowest handler first, which are also written."""
     frame = latency(["a", "b"])
     ax = draw(plots.plot_latency(frame))
     points = {line.get_label(): line.get_xdata().tolist() for line in ax.lines if str(line.get_label())[0] == "p"}
@@ -148,7 +148,7 @@ def test_latency_points() -> None:
 
 
 def test_latency_parts_are_two_lines() -> None:
-    """Of latency_parts every handler has the queued and the running part, told apart by filling as well."""
+    """Every handler of latency_parts has the queued and the running part, which also differ in their filling."""
     ax = draw(plots.plot_latency(latency_parts(["a", "b"])))
     lines = {str(line.get_label()): line for line in ax.lines}
     assert lines["queued_p99"].get_xdata().tolist() == [6000, 3000]
@@ -158,7 +158,7 @@ def test_latency_parts_are_two_lines() -> None:
 
 
 def test_fast_handlers_that_are_left_out_are_said() -> None:
-    """Of 40 handlers the 30 slowest are drawn, and the picture says so."""
+    """Of 40 handlers the 30 slowest are drawn, and the picture has a note."""
     ax = plots.plot_latency(latency(MANY))
     assert len(rows(ax)) == 30
     assert rows(ax)[0] == "Service39/do  (n = 40)"
@@ -166,7 +166,7 @@ def test_fast_handlers_that_are_left_out_are_said() -> None:
 
 
 def test_no_time_at_all_is_on_the_axis() -> None:
-    """A duration of 0 ms has its place, which a logarithm would not give it."""
+    """A duration of 0 ms has its place, although a logarithm has none for it."""
     frame = latency(["a"]).assign(p50_ms=0.0, p90_ms=0.0, p99_ms=0.0)
     ax = draw(plots.plot_latency(frame))
     assert ax.transData.transform((0, 0))[0] == pytest.approx(ax.get_window_extent().x0)
@@ -174,7 +174,7 @@ def test_no_time_at_all_is_on_the_axis() -> None:
 
 
 def test_distribution_lines() -> None:
-    """A line climbs by each invocation's share to 1; beyond six handlers the others are one line."""
+    """A line rises by each invocation's share to 1; beyond six handlers the others are one line."""
     names = [f"S{number}" for number in range(8)]
     ax = draw(plots.plot_latency_distribution(durations(names)))
     lines = {str(line.get_label()).split("  ")[0]: line for line in ax.lines}
@@ -196,15 +196,15 @@ def test_distribution_of_a_million_is_drawn_with_few_points() -> None:
 
 
 def test_distribution_says_what_is_missing() -> None:
-    """Rows without a duration are left out and counted; a negative one is refused."""
+    """Rows without a duration are excluded and counted; a negative one is refused."""
     frame = durations(["a", "b"])
     assert "2 rows have no duration" in all_text(plots.plot_latency_distribution(frame.replace({"ms": {0.0: None}})))
-    with pytest.raises(ArgumentError, match="not negative"):
+    with pytest.raises(ArgumentError, match="cannot be negative"):
         plots.plot_latency_distribution(frame.assign(ms=-1.0))
 
 
 def test_missing_numbers_are_no_numbers() -> None:
-    """Nulls in nullable and in Arrow columns are left out, and exact types change nothing."""
+    """Nulls in nullable and in Arrow columns are excluded, and exact types change nothing."""
     frame = latency(["a", "b"]).assign(p99_ms=pd.array([None, 5000], dtype="Float64"))
     assert "20ms · 400ms · 5s" in texts(draw(plots.plot_latency(frame)))
     assert "10ms · 200ms · –" in texts(plots.plot_latency(frame))

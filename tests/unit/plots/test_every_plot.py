@@ -1,4 +1,4 @@
-"""What holds for every plot: what it takes, what it gives, and that it can be read."""
+"""Rules for every plot: its arguments, its result, and its legibility."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ every = pytest.mark.parametrize("name", PLOTS)
 
 
 def test_public_names() -> None:
-    """What the package names is there, sorted, and nothing else begins with plot_."""
+    """The package's names exist, sorted, and nothing else begins with plot_."""
     assert plots.__all__ == sorted(plots.__all__)
     assert set(plots.__all__) == {name for name in vars(plots) if name.startswith("plot_")}
     assert {plot for plot, _ in PLOTS.values()} == {getattr(plots, name) for name in plots.__all__}
@@ -48,7 +48,7 @@ def test_public_names() -> None:
 
 @every
 def test_without_axes_pyplot_makes_a_figure(name: str) -> None:
-    """Without ``ax`` one figure is made, pyplot knows it, so that a notebook shows it, and its ground is opaque."""
+    """Without ``ax`` one opaque figure is made in pyplot, so that a notebook shows it."""
     plot, made = PLOTS[name]
     ax = draw(plot(made(NAMES)))
     assert [plt.figure(number) for number in plt.get_fignums()] == [ax.figure]
@@ -57,7 +57,7 @@ def test_without_axes_pyplot_makes_a_figure(name: str) -> None:
 
 @every
 def test_given_axes_are_drawn_on(name: str) -> None:
-    """With ``ax`` these Axes come back, and pyplot has made nothing."""
+    """With ``ax`` these Axes are returned, and pyplot has made nothing."""
     plot, made = PLOTS[name]
     ax = Figure(figsize=(4, 3), layout="constrained").add_subplot(1, 2, 2)
     assert draw(plot(made(NAMES), ax=ax)) is ax
@@ -65,7 +65,7 @@ def test_given_axes_are_drawn_on(name: str) -> None:
 
 
 def test_given_axes_never_wake_pyplot() -> None:
-    """Where every plot is given ``ax``, pyplot is not even imported; and restate_lab alone imports no matplotlib."""
+    """If every plot gets ``ax``, pyplot is not even imported; and restate_lab alone imports no matplotlib."""
     program = """
 import sys
 sys.path[:0] = sys.argv[1:]
@@ -108,7 +108,7 @@ def test_rows_in_any_order_with_any_index(name: str) -> None:
 @every
 @pytest.mark.parametrize("given", [pd.DataFrame({"a": [1]}), "lab", None], ids=["another frame", "text", "nothing"])
 def test_something_else_is_refused(name: str, given: Any) -> None:
-    """What a plot cannot read is an ArgumentError that names the call that gives its frame."""
+    """An argument that a plot cannot read is an ArgumentError that names the call for its frame."""
     plot, _ = PLOTS[name]
     told = 'rl.ask(lab, "latency")' if name == "latency parts" else CALLS[name]
     with pytest.raises(ArgumentError, match=re.escape(told)):
@@ -116,23 +116,23 @@ def test_something_else_is_refused(name: str, given: Any) -> None:
 
 
 def test_the_answer_to_another_question_is_named() -> None:
-    """Who gives the wrong answer is told whose it is, and which columns it lacks."""
+    """The error for the wrong result names its question, and the columns that it lacks."""
     frame = pd.DataFrame({"target_service_name": ["Cart"]})
     frame.attrs["question"] = "paused"
-    with pytest.raises(ArgumentError, match=r"\(the answer to 'paused'\) lacks target_handler_name, status, n:"):
+    with pytest.raises(ArgumentError, match=r"\(the result of 'paused'\): target_handler_name, status, n\. Use"):
         plots.plot_status(frame)
 
 
 def test_numbers_must_be_numbers() -> None:
-    """Text where numbers belong is an ArgumentError with the column's name."""
+    """Text in place of numbers is an ArgumentError with the column's name."""
     frame = PLOTS["status"][1](NAMES).assign(n="many")
-    with pytest.raises(ArgumentError, match="'n' has to hold numbers"):
+    with pytest.raises(ArgumentError, match="'n' must contain only numbers"):
         plots.plot_status(frame)
 
 
 @every
 def test_axes_and_zones_are_checked(name: str) -> None:
-    """What is no Axes or no zone is an ArgumentError, and no figure is left behind."""
+    """An invalid Axes or zone is an ArgumentError, and no figure remains."""
     plot, made = PLOTS[name]
     for wrong in ({"ax": plt}, {"ax": [1, 2]}, {"tz": "Europe/Nowhere"}, {"tz": 7}, {"tz": ""}):
         with pytest.raises(ArgumentError):
@@ -142,7 +142,7 @@ def test_axes_and_zones_are_checked(name: str) -> None:
 
 @every
 def test_nothing_is_said_in_words(name: str) -> None:
-    """An empty frame gives Axes that say that there is nothing, not an empty box."""
+    """An empty frame gives Axes with a text about that, not an empty box."""
     plot, made = PLOTS[name]
     given = made(NAMES)
     ax = draw(plot(given.iloc[:0] if isinstance(given, pd.DataFrame) else made(NAMES[:1])))
@@ -152,7 +152,7 @@ def test_nothing_is_said_in_words(name: str) -> None:
 
 @every
 def test_the_title_says_of_which_cluster_and_when(name: str) -> None:
-    """Source, version and moment stand below the title, the moment in the zone that was asked for."""
+    """Source, version and time are below the title, the time in the requested zone."""
     plot, made = PLOTS[name]
     zone = timezone(timedelta(hours=2), "UTC+02:00")
     words = all_text(plot(made(NAMES), tz=zone))
@@ -164,7 +164,7 @@ def test_the_title_says_of_which_cluster_and_when(name: str) -> None:
 
 @every
 def test_it_says_what_was_cut(name: str) -> None:
-    """A frame that is only a part says so in its picture."""
+    """A frame that is only a part has a note in its picture."""
     plot, made = PLOTS[name]
     given = made(NAMES)
     if isinstance(given, pd.DataFrame):
@@ -174,10 +174,10 @@ def test_it_says_what_was_cut(name: str) -> None:
 
 @every
 def test_hostile_text_is_text(name: str) -> None:
-    """Dollars start no mathematics; nothing invisible, without a glyph, or endless gets into a picture."""
+    """Dollars start no mathematics; a picture has nothing invisible, without a glyph, or endless."""
     plot, made = PLOTS[name]
     words = ""
-    for names in (HOSTILE[:6], HOSTILE[6:]):  # all are shown of six
+    for names in (HOSTILE[:6], HOSTILE[6:]):  # six are all shown
         ax = draw(plot(made(names)))
         assert all(is_visible(text) and len(text) < 400 for text in texts(ax))
         with_dollar = [text for text in ax.findobj(Text) if "$" in text.get_text()]
@@ -192,7 +192,7 @@ def test_hostile_text_is_text(name: str) -> None:
 @every
 @pytest.mark.parametrize("ground", ["default", "dark_background", "transparent", "Solarize_Light2"])
 def test_text_is_read_on_every_ground(name: str, ground: str) -> None:
-    """Text has a contrast of 4.5 to its ground in light and dark style sheets and on transparent figures."""
+    """Text has a contrast of 4.5 to its background in light and dark style sheets and on transparent figures."""
     plot, made = PLOTS[name]
     style: Any = {"figure.facecolor": "none", "axes.facecolor": "none"} if ground == "transparent" else ground
     with plt.style.context(style):
@@ -206,7 +206,7 @@ def test_text_is_read_on_every_ground(name: str, ground: str) -> None:
 
 
 def test_statuses_tell_apart_without_colour() -> None:
-    """Every status has a look; two of the same hatch differ clearly in grey. One of a newer server has its own."""
+    """Every status has a style; two with the same hatch differ clearly in grey. A newer server's status has its own."""
     looks = {word: status_style(word) for word in STATUSES} | {"of tomorrow": status_style("of tomorrow")}
     assert {word: each.colour for word, each in looks.items() if word in STATUSES} == {
         word: status.colour for word, status in STATUSES.items()
@@ -219,7 +219,7 @@ def test_statuses_tell_apart_without_colour() -> None:
 
 @pytest.mark.parametrize("name", plots.__all__)
 def test_docstrings_name_what_is_read(name: str) -> None:
-    """A docstring names the call whose frame it takes and every column that is read."""
+    """A docstring names the call that gives its frame and every column that is read."""
     plot = getattr(plots, name)
     module = sys.modules[plot.__module__]
     reads = vars(module).get("_READS")
@@ -232,7 +232,7 @@ def test_docstrings_name_what_is_read(name: str) -> None:
 
 
 def test_a_subfigure_is_a_ground_too() -> None:
-    """Axes of a subfigure are drawn on with the ink of the figure behind it."""
+    """Axes of a subfigure use the text colour for the figure behind it."""
     figure = Figure(facecolor="black")
     ax: Axes = figure.subfigures(1, 2)[0].subplots()
     plots.plot_backlog(PLOTS["backlog"][1](NAMES), ax=ax)
@@ -240,7 +240,7 @@ def test_a_subfigure_is_a_ground_too() -> None:
 
 
 def test_attrs_may_be_lost() -> None:
-    """A frame whose attrs got lost, or are somebody else's, is drawn without what they say."""
+    """A frame with lost or foreign attrs is drawn without their text."""
     for plot, made in PLOTS.values():
         given = made(NAMES)
         if isinstance(given, pd.DataFrame):
@@ -251,7 +251,7 @@ def test_attrs_may_be_lost() -> None:
 
 
 def test_all_on_one_page() -> None:
-    """Side by side on one figure every plot keeps room for what it draws."""
+    """Side by side on one figure every plot keeps enough room."""
     figure = Figure(figsize=(15, 17), layout="constrained")
     names = ("Cart", "a_service_with_a_long_name/and/a/longer/key", "agent")
     for (plot, made), ax in zip(PLOTS.values(), figure.subplots(5, 3).flat, strict=False):

@@ -34,7 +34,7 @@ def boxes(ax: object) -> dict[str, dict[int, tuple[float, float]]]:
 
 
 def test_bars_are_where_the_entries_were() -> None:
-    """A bar reaches from started to completed; an open one, hatched, to the moment of reading."""
+    """A bar reaches from started to completed; an open one, hatched, to the time of reading."""
     frame = journal(["a", "b", "c"])
     frame.attrs["read_at"] = (NOW - pd.Timedelta("1h") + pd.Timedelta("20s")).isoformat()
     ax = draw(plot_journal(frame, tz="Asia/Kathmandu"))
@@ -67,7 +67,7 @@ def test_all_in_one_millisecond() -> None:
 
 
 def test_what_is_not_known_is_not_made_up() -> None:
-    """Open, nobody knows since when: a mark at the moment of reading. Abandoned: to its invocation's last entry."""
+    """Open since an unknown time: a mark at the time of reading. Abandoned: up to its invocation's last entry."""
     status = ["abandoned", "done", "open", None]
     frame = journal(["a", "b", "c", "d"], status=status, open=[False, False, True, False])
     frame.loc[[0, 2, 3], "completed"] = pd.NaT
@@ -88,20 +88,18 @@ def test_without_any_time_it_is_said() -> None:
     frame.loc[0, ["started", "completed"]] = pd.NaT
     assert "1 entries without a time" in all_text(draw(plot_journal(frame)))
     frame[["started", "completed"]] = pd.NaT
-    assert "None of the 3 entries says when it was." in all_text(
-        draw(plot_journal(frame.assign(open=False, status="done")))
-    )
+    assert "None of the 3 entries has a time." in all_text(draw(plot_journal(frame.assign(open=False, status="done"))))
 
 
 def test_a_note_says_why_there_is_none() -> None:
-    """Where there is no journal, the picture says why, as the frame does."""
+    """If there is no journal, the picture has the same reason as the frame."""
     frame = journal([])
     frame.attrs["note"] = "its journal was purged"
     assert "There is no journal:\nits journal was purged." in texts(plot_journal(frame))
 
 
 def test_retries_are_marked_and_counted() -> None:
-    """A cross stands at the end of what was tried again, and how often stands in its row."""
+    """A cross is at the end of each retried entry, and its row has the number of retries."""
     frame = journal(
         list("abcd"), retries=pd.array([0, 1, 44, None], dtype="Int64"), retries_at_least=[False] * 2 + [True] * 2
     )
@@ -153,7 +151,7 @@ def test_names_do_not_reach_into_the_axes() -> None:
 
 @pytest.mark.parametrize("count", [1_000, 10_000])
 def test_a_long_journal_is_a_few_artists(count: int) -> None:
-    """Thousands of entries are a collection per status; some are named, first those to look at."""
+    """Thousands of entries are a collection per status; some are named, the important ones first."""
     frame = journal([f"step {number}" for number in range(count)])
     frame.loc[count // 2, "status"] = "failed"
     ax = draw(plot_journal(frame))

@@ -1,4 +1,4 @@
-"""Text from a cluster becomes a label: never longer than asked for, never invisible."""
+"""Text from a cluster becomes a label: within the width, and never invisible."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FACE = typeface()
 
 @given(st.text(max_size=200), st.integers(8, 60))
 def test_labels_fit_and_can_be_seen(text: str, width: int) -> None:
-    """A label has at most the width asked for, and nothing invisible or without a glyph."""
+    """A label has at most the requested width, and nothing invisible or without a glyph."""
     shown = FACE.text(text, width)
     plain = shown.replace("\u200e", "")
     assert len(plain) <= width + 2  # the quotes around blanks
@@ -39,10 +39,10 @@ def test_labels_fit_and_can_be_seen(text: str, width: int) -> None:
     ],
 )
 def test_labels(text: object, shown: str) -> None:
-    """Cut in the middle; escapes for what cannot be seen; a dash for nothing, quotes around blanks."""
+    """Cut in the middle; escapes for invisible characters; a dash for nothing, quotes around blanks."""
     assert FACE.text(text, 20) == shown
 
 
 def test_an_escape_is_never_cut() -> None:
-    """What is cut is cut between characters, not inside of an escape."""
+    """A text is cut between characters, not inside an escape."""
     assert FACE.text("\x00" * 50, 38) == "‹U+0000›‹U+0000›…‹U+0000›‹U+0000›"

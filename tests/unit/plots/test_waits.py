@@ -1,4 +1,4 @@
-"""The picture of waits: nobody gets lost, nothing lies on something else, and the same graph looks the same."""
+"""The picture of waits: every invocation is counted, nothing overlaps, and the same graph looks the same."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def accounted(layout: Layout) -> int:
 @settings(max_examples=60)
 @given(edges | forests, st.integers(3, 40))
 def test_everybody_is_accounted_for(pairs: list[tuple[int, int]], most: int) -> None:
-    """Shown, folded, in a circle, in a tree that is left out, or alone: each exactly once."""
+    """Shown, folded, in a circle, in an omitted tree, or alone: each exactly once."""
     layout = arrange(graph_of(pairs), [], most=most)
     assert accounted(layout) == 28
     keys = [place.key for place in layout.boxes]
@@ -49,7 +49,7 @@ def test_everybody_is_accounted_for(pairs: list[tuple[int, int]], most: int) -> 
 @settings(max_examples=60)
 @given(edges | forests)
 def test_nothing_lies_on_something_else(pairs: list[tuple[int, int]]) -> None:
-    """Two boxes of a column are at least a row apart, and all are inside of the picture."""
+    """Two boxes of a column are at least a row apart, and all are inside the picture."""
     layout = arrange(graph_of(pairs), [])
     for one in layout.boxes:
         assert 0 <= one.x <= layout.columns - 1
@@ -61,7 +61,7 @@ def test_nothing_lies_on_something_else(pairs: list[tuple[int, int]]) -> None:
 @settings(max_examples=60)
 @given(edges | forests)
 def test_arrows_lead_to_the_right(pairs: list[tuple[int, int]]) -> None:
-    """Who waits stands left of who is waited for, but within a circle."""
+    """A waiter is left of its blocker, except within a circle."""
     graph = graph_of(pairs)
     layout = arrange(graph, [])
     at = {place.key: place.x for place in layout.boxes}
@@ -80,7 +80,7 @@ def test_the_same_graph_looks_the_same(pairs: list[tuple[int, int]]) -> None:
 
 
 def test_a_queue_is_folded() -> None:
-    """Of 300 who wait for one some are shown, those with most behind them first, and the rest is a number."""
+    """Of 300 waiting invocations some are shown, those with most behind them first, and the rest is a number."""
     pairs = [(f"w{number:03}", "root") for number in range(200)] + [(f"z{number:03}", "w150") for number in range(99)]
     targets = [f"Cart/{number}/do" for number in range(300)]
     ax = draw(plot_waits(waits(pairs, targets)))
@@ -96,7 +96,7 @@ def test_a_queue_is_folded() -> None:
 
 
 def test_equal_parts_are_one_box() -> None:
-    """Three times the same call is one box "× 3"; another target, another blocker or another waiter is none of them."""
+    """Three equal calls are one box "× 3"; a call with another target, blocker or waiter has its own box."""
     pairs = [(f"w{number}", f"r{number}") for number in range(3)] + [("x", "r3"), ("y", "r3"), ("z", "r3"), ("v", "z")]
     names = {"x": "Orders/place", "y": "Orders/place", "z": "Orders/place", "v": "Orders/bill"}
     ids = sorted({id_ for pair in pairs for id_ in pair})
@@ -135,7 +135,7 @@ def test_a_large_circle_says_how_many_are_not_shown() -> None:
     """Of a circle of 40 eleven are shown, and the rest is a number within it."""
     ring = [f"r{number:02}" for number in range(40)]
     ax = draw(plot_waits(waits(list(zip(ring, ring[1:] + ring[:1], strict=True)), deadlocks=[(ring, True)])))
-    assert "… 29 more around …" in texts(ax)
+    assert "… 29 more in the cycle …" in texts(ax)
 
 
 def test_roots_that_are_not_drawn_are_said() -> None:

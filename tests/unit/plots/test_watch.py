@@ -1,4 +1,4 @@
-"""The picture of a watch: which kind is drawn, with which numbers, and what there is to say instead of a line."""
+"""The picture of a watch: the kind that is drawn, its numbers, and the text if there is nothing to draw."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def all_kinds(*names: str) -> pd.DataFrame:
 
 
 def heights(ax: Axes) -> dict[str, list[float]]:
-    """Return the points of the lines by the first word of their name."""
+    """Return the points of the lines by the beginning of their name."""
     return {str(line.get_label()).split("  ")[0]: list(line.get_ydata()) for line in ax.lines}
 
 
 def test_statuses_stand_on_top_of_each_other() -> None:
-    """Areas in the order and the colours of the statuses, as high as the counts; the last ones stand in the legend."""
+    """Areas in the order and the colours of the statuses, as high as the counts; the last counts are in the legend."""
     frame = watch_frame(("suspended", "pending", "of tomorrow"))
     ax = draw(plot_watch(frame))
     areas = [each for each in ax.collections if isinstance(each, PolyCollection)]
@@ -43,7 +43,7 @@ def test_statuses_stand_on_top_of_each_other() -> None:
 
 @pytest.mark.parametrize("what", KINDS)
 def test_the_kind_that_is_meant_is_drawn(what: str) -> None:
-    """``what`` chooses; without it the only kind that is there is drawn, and the status where there are several."""
+    """``what`` chooses; without it the only available kind is drawn, and the status if there are several."""
     frame = all_kinds("one", "two")
     chosen = all_text(draw(plot_watch(frame, what=what)))  # type: ignore[arg-type]
     part = frame[frame["what"] == what]
@@ -53,7 +53,7 @@ def test_the_kind_that_is_meant_is_drawn(what: str) -> None:
 
 
 def test_lines_have_the_numbers_of_the_frame() -> None:
-    """Retries are drawn by their rate, which the first look does not have; what waits or drains by its number."""
+    """Retries are drawn by their rate, which the first poll does not have; waiting or draining calls by number."""
     frame = all_kinds("one", "two")
     assert heights(draw(plot_watch(frame, what="retries")))["Cart/two"][1:] == [3.5, 6.0]
     ax = draw(plot_watch(frame, what="backlog"))
@@ -72,7 +72,7 @@ def test_beyond_six_lines_the_rest_is_one() -> None:
 
 
 def test_what_is_unknown_is_a_gap() -> None:
-    """A key that was not read at a look has no point there, and no number at the end."""
+    """A key that was not read in a poll has no point there, and no number at the end."""
     frame = watch_frame(("one", "two"), "backlog")
     frame.loc[frame.index[-1], "n"] = pd.NA
     ax = draw(plot_watch(frame))
@@ -81,20 +81,20 @@ def test_what_is_unknown_is_a_gap() -> None:
 
 
 def test_there_is_nothing_to_draw() -> None:
-    """A kind that was not seen, and a single look, are said in words."""
-    assert "No call waited for a key." in all_text(draw(plot_watch(watch_frame(("one",)), what="backlog")))
+    """A kind without data, and a single poll, are reported as text."""
+    assert "No calls waited for a key." in all_text(draw(plot_watch(watch_frame(("one",)), what="backlog")))
     first = watch_frame(("one",)).iloc[:1]
-    assert "There is no second look yet." in all_text(draw(plot_watch(first)))
+    assert "Waiting for the second poll." in all_text(draw(plot_watch(first)))
 
 
 def test_there_is_no_such_kind() -> None:
-    """What is no kind is refused with those that there are."""
-    with pytest.raises(ArgumentError, match="what is 'queue': give one of status, retries, backlog, deployment"):
+    """An unknown kind is refused with the list of valid ones."""
+    with pytest.raises(ArgumentError, match="unknown what='queue'; choose from status, retries, backlog, deployment"):
         plot_watch(watch_frame(("one",)), what="queue")  # type: ignore[arg-type]
 
 
 def test_gaps_are_said() -> None:
-    """Looks that failed stand in the title."""
+    """Failed polls are in the title."""
     frame = watch_frame(("one",))
     frame.attrs["failed"] = [{"after": "…", "error": "…"}]
     assert "1 more failed" in all_text(draw(plot_watch(frame)))

@@ -1,4 +1,4 @@
-"""One value as text that a person reads."""
+"""One value as text for a person."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ MOMENT = pd.Timestamp("2026-11-25T04:22:10.123Z")
     ],
 )
 def test_values_are_told_as_people_do(value: Any, text: str) -> None:
-    """Lengths in two units, numbers in thousands, lists cut and counted, missing ones as a dash."""
+    """Durations in two units, numbers with thousands separators, lists cut and counted, missing values as a dash."""
     assert table_cell(value, UTC).text == text
 
 
 def test_times_are_in_the_zone_that_was_asked_for() -> None:
-    """A column says its zone, and its cells are in it."""
+    """A column names its zone, and its cells are in it."""
     berlin = ZoneInfo("Europe/Berlin")
     times = pd.Series([MOMENT])
     assert table_column("created_at", times, berlin).name == "created at (Europe/Berlin)"
@@ -60,14 +60,14 @@ def test_times_are_in_the_zone_that_was_asked_for() -> None:
 
 
 def test_a_long_text_is_cut_and_the_rest_stands_behind_it() -> None:
-    """300 characters are shown; what is hidden can be read by pointing at it."""
+    """300 characters are shown; a tooltip has the full text."""
     long = table_cell("x" * 400, UTC)
     assert (len(long.text), long.more) == (301, "x" * 400)
     assert table_cell("x" * 300, UTC).more == ""
 
 
 def test_only_a_status_has_a_colour() -> None:
-    """The word "failed" in a message is a word."""
+    """The text "failed" in a message is plain text."""
     assert table_cell("failed", UTC, kind="status").colour
     assert not table_cell("failed", UTC).colour
     assert not table_cell("whatever", UTC, kind="status").colour
@@ -80,11 +80,11 @@ def test_only_a_status_has_a_colour() -> None:
         ("n", [1, None], "number"),
         ("status_before", ["running"], "text"),
         ("holder_status", ["running"], "status"),
-        ("message", ["long " * 20], "words"),
+        ("message", ["long " * 20], "long"),
         ("done", [True], "text"),
         ("empty", [None], "text"),
     ],
 )
 def test_columns_are_judged_by_what_stands_in_them(name: str, values: list[Any], kind: str) -> None:
-    """Ids, numbers, statuses and long texts are set each in their way."""
+    """Ids, numbers, statuses and long texts each have their own style."""
     assert table_column(name, pd.Series(values), UTC).kind == kind

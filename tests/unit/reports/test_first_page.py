@@ -53,7 +53,7 @@ def diagnosis(*findings: Finding, gap: str = "") -> Diagnosis:
 
 
 def test_the_verdict_is_one_sentence() -> None:
-    """It has the number, the handler, the step, the time, the error, and whom it blocks."""
+    """It has the number, the handler, the step, the time, the error, and the blocked invocations."""
     targets = {"inv_4": "Orders/place", "inv_5": "Orders/place", "inv_6": "Account/acme/debit"}
     retries = pd.DataFrame(
         {"target_service_name": ["Payments"] * 2, "target_handler_name": "charge", "n": [1, 2],
@@ -73,7 +73,7 @@ def test_the_verdict_is_one_sentence() -> None:
 
 
 def test_an_incomplete_diagnosis_is_never_healthy() -> None:
-    """It is called incomplete first, with or without findings, and what was not checked is named."""
+    """It is called incomplete first, with or without findings, and the missing checks are named."""
     assert verdict_of(diagnosis(), UTC) == "No problem found by 22 checks."
     assert diagnosis_title(diagnosis()) == "No problem found: prod"
     incomplete = diagnosis(gap="the timeout of 60s was used up")
@@ -81,12 +81,12 @@ def test_an_incomplete_diagnosis_is_never_healthy() -> None:
     assert diagnosis_title(incomplete) == "Incomplete diagnosis: prod"
     lead = lead_of(diagnosis(storm(), gap="no table"), masker_for(None), UTC)
     assert lead[0].startswith("The diagnosis is incomplete. 3 Payments/charge fail")
-    assert lead[1:] == ("In all: 1 critical", "Not checked: deadlocks: no table")
+    assert lead[1:] == ("Findings: 1 critical", "Not checked: deadlocks: no table")
     assert diagnosis_title(diagnosis(storm())) == "Payments/charge is failing on prod"
 
 
 def test_the_four_numbers() -> None:
-    """An invocation of two findings counts once; where not all ids are known, the number is an upper limit."""
+    """An invocation of two findings counts once; if not all ids are known, the number is an upper limit."""
     second = storm(check="paused", count=2, ids=("inv_3", "inv_4"), since=NOW - timedelta(days=2), blocked=Blocked())
     failures = pd.DataFrame({"status": ["failed", "killed", "failed"], "n": [7, 3, 4]})
     numbers = first_numbers(diagnosis(storm(), second), failures, UTC, NOW - timedelta(days=1))
@@ -97,7 +97,7 @@ def test_the_four_numbers() -> None:
     assert [each.value for each in numbers] == ["up to 5,200", "02:51", "up to 200", "–"]
 
 
-def events(*minutes: float, event: str = "error first met") -> list[TimelineEvent]:
+def events(*minutes: float, event: str = "new error") -> list[TimelineEvent]:
     return [TimelineEvent(NOW - timedelta(minutes=each), event, f"event {each}") for each in minutes]
 
 
@@ -120,7 +120,7 @@ def test_a_short_incident_is_not_a_sliver_of_a_day() -> None:
 
 @pytest.mark.parametrize("span", [timedelta(0), timedelta(milliseconds=5), timedelta(days=400)])
 def test_any_span_has_an_axis(span: timedelta) -> None:
-    """An incident of no length and one of a year are drawn, with marks within the picture."""
+    """An incident without a duration and one of a year are drawn, with marks within the picture."""
     first = [TimelineEvent(NOW - span, "paused", "a")]
     window = time_window(first, None, since=NOW - span, now=NOW)
     drawing = draw_timeline(window, diagnosis(), first, None, None, zone=UTC, masker=masker_for(None))
@@ -129,11 +129,11 @@ def test_any_span_has_an_axis(span: timedelta) -> None:
 
 
 def test_routine_events_are_one_row_and_findings_are_not() -> None:
-    """Events of one kind that follow each other closely are a group; findings and actions stay single."""
+    """Events of one kind in close succession are a group; findings and actions stay single."""
     every = timeline_frame([*events(9, 8.99, 8.98, 2), *events(9, 8.99, event="finding begins")])
     groups = grouped_frame(every, gap=pd.Timedelta("2s"))
     assert sorted(zip(groups["event"], groups["n"], strict=True)) == [
-        ("error first met", 1), ("error first met", 3), ("finding begins", 1), ("finding begins", 1),
+        ("finding begins", 1), ("finding begins", 1), ("new error", 1), ("new error", 3),
     ]  # fmt: skip
     assert groups["what"][groups["n"] == 3].iloc[0] == "event 9; event 8.99; event 8.98"
     assert grouped_frame(timeline_frame([]), gap=pd.Timedelta("2s")).empty

@@ -1,4 +1,4 @@
-"""Secrets in what is handed over."""
+"""Secrets in reports and files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_what_looks_like_a_secret_is_masked(text: str) -> None:
 
 @pytest.mark.parametrize("token", [JWT, CLOUD])
 def test_tokens_are_known_by_their_form(token: str) -> None:
-    """A JSON web token and a key of Restate Cloud are masked wherever they stand."""
+    """A JSON web token and a key of Restate Cloud are masked wherever they are."""
     assert token not in Masker().text(f"failed with {token}: 401")
 
 
@@ -63,12 +63,12 @@ def test_tokens_are_known_by_their_form(token: str) -> None:
     ],
 )
 def test_other_text_stays(text: str) -> None:
-    """A report that masks what is no secret is of no use."""
+    """A report that masks harmless text would be useless."""
     assert Masker().text(text) == text
 
 
 def test_known_secrets_are_masked_wherever_they_stand() -> None:
-    """The connection's token, variables named like a secret, and what was handed in; short ones would hit words."""
+    """The connection's token, variables named like a secret, and the caller's secrets; short ones would hit text."""
     source = SimpleNamespace(settings=SimpleNamespace(token=Secret("the-connection-token")))
     env = {"MY_API_TOKEN": "from-the-environment", "CITY": "Denver-Colorado", "DB_PASSWORD": "abc"}
     masker = masker_for(source, env=env, more=["handed-in"])
@@ -87,7 +87,7 @@ def test_known_secrets_are_masked_wherever_they_stand() -> None:
     ],
 )
 def test_values_are_masked_with_their_parts(value: Any, masked: Any) -> None:
-    """Mappings, lists and bytes are looked into; what is no text stays as it is."""
+    """Mappings, lists and bytes are searched; other values stay unchanged."""
     assert Masker().value(value) == masked
 
 

@@ -79,7 +79,7 @@ def test_a_notebook_becomes_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "O'Hare </script>" in page.text
     assert '("O\'Hare </script>", 17)' in page.text
     assert "Changes not allowed: the kernel was read-only" in page.text
-    assert "parameters of this run" in page.text
+    assert "parameters of this report" in page.text
     assert [each for each in page.tags if each[0] == "details"] == [("details", {"class": "code"})] * 4
 
 
@@ -101,11 +101,11 @@ def test_a_finished_bar_leaves_nothing(tmp_path: Path) -> None:
     assert set(finished.values()) == {""}
     text = Page(done.path.read_text("utf-8")).text
     assert "kill: 3 of 5" in text
-    assert "no page without scripts" not in text
+    assert "needs scripts" not in text
 
 
 def test_a_cell_that_fails_stands_first(tmp_path: Path) -> None:
-    """The report begins with what failed and says what is missing; the executed notebook is saved all the same."""
+    """The report begins with the failed cell and lists the missing parts; the executed notebook is still saved."""
     notebook = write(
         tmp_path / "n.ipynb",
         "# T",
@@ -119,7 +119,7 @@ def test_a_cell_that_fails_stands_first(tmp_path: Path) -> None:
     page = Page(done.path.read_text("utf-8"))
     order = [page.text.index(each) for each in ("Cell 2 failed: ZeroDivisionError", "The notebook failed", "before")]
     assert order == sorted(order)
-    assert "was not run, and is missing below" in page.text
+    assert "were not executed, so their outputs are missing below" in page.text
     assert "hunter2" not in page.html
     assert "ZeroDivisionError" in done.executed.read_text()
     again = notebook_report(notebook, tmp_path / "out.html", overwrite=True)
@@ -127,7 +127,7 @@ def test_a_cell_that_fails_stands_first(tmp_path: Path) -> None:
 
 
 def test_nothing_is_run_where_nothing_can_be_written(tmp_path: Path) -> None:
-    """A mistake in what was asked for is told before the notebook runs."""
+    """A mistake in the arguments is reported before the notebook runs."""
     ran = f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()"
     notebook = write(tmp_path / "n.ipynb", code(ran))
     (tmp_path / "there.html").touch()
@@ -135,15 +135,15 @@ def test_nothing_is_run_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "no.ipynb").write_text("{")
     write(tmp_path / "empty.ipynb", "# only text")
     for asked, options, said in (
-        ((tmp_path / "nope.ipynb", "o.html"), {}, "there is no notebook"),
-        ((tmp_path / "no.ipynb", "o.html"), {}, "is no notebook that can be read"),
+        ((tmp_path / "nope.ipynb", "o.html"), {}, "notebook not found"),
+        ((tmp_path / "no.ipynb", "o.html"), {}, "cannot read .* as a notebook"),
         ((tmp_path / "empty.ipynb", "o.html"), {}, "has no code"),
-        ((tmp_path, "o.html"), {}, "is no notebook that can be read"),
-        ((notebook, "o.txt"), {}, "end it with .html or .pdf"),
-        ((notebook, tmp_path / "there.html"), {}, "is there already"),
-        ((notebook, tmp_path / "x.html"), {}, "x.executed.ipynb is there already"),
-        ((notebook, tmp_path / "o.html"), {"parameters": {"a b": 1}}, "must be a Python identifier"),
-        ((notebook, tmp_path / "o.html"), {"evidence": tmp_path}, "does not take evidence"),
+        ((tmp_path, "o.html"), {}, "cannot read .* as a notebook"),
+        ((notebook, "o.txt"), {}, "use a name that ends with .html or .pdf"),
+        ((notebook, tmp_path / "there.html"), {}, "already exists"),
+        ((notebook, tmp_path / "x.html"), {}, "x.executed.ipynb already exists"),
+        ((notebook, tmp_path / "o.html"), {"parameters": {"a b": 1}}, "use a Python identifier"),
+        ((notebook, tmp_path / "o.html"), {"evidence": tmp_path}, "does not accept evidence"),
     ):
         with pytest.raises(ArgumentError, match=said):
             notebook_report(*asked, **options)  # type: ignore[arg-type]
@@ -162,7 +162,7 @@ def shown(**data: Any) -> Any:
 
 
 def test_each_kind_of_output() -> None:
-    """What is HTML is cleaned, a picture is a picture, and what cannot be shown is said."""
+    """HTML is cleaned, a picture is a picture, and output that cannot be shown is reported."""
     dot = "iVBORw0KGgoAAAANSUhEUgAAAAoAAAAUCAIAAAA="
     widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "m"}}
     (static,) = parts(
@@ -189,7 +189,7 @@ def test_each_kind_of_output() -> None:
 
 
 def test_titles() -> None:
-    """The first heading is the title; a notebook without one has none, and its cells stand in one section."""
+    """The first heading is the title; a notebook without one has no title, and its cells are in one section."""
     assert title_of(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("text\n# no heading")])) == ""
     made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("## A [link](http://x) and `code` ##\ntext")])
     assert title_of(made) == "A link and code"

@@ -1,4 +1,4 @@
-"""PDF, and what becomes of it where there is no Chromium or it fails."""
+"""PDF, and the behavior if Chromium is missing or fails."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def has_ended(pid: str) -> bool:
 
 
 def test_without_chromium_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is none, nothing is written, and the error names how to get it and what to do without."""
+    """Without Chromium nothing is written, and the error explains how to get it and what to do without it."""
     monkeypatch.delenv("CHROMIUM", raising=False)
     monkeypatch.setattr(pdf, "_NAMES", ("no-such-chromium",))
     with pytest.raises(MissingProgram, match=r"apt-get install chromium.*CHROMIUM.*\.html"):
         Report("r").write(tmp_path / "r.pdf")
     monkeypatch.setenv("CHROMIUM", "/no/such/chromium")
-    with pytest.raises(MissingProgram, match="CHROMIUM names '/no/such/chromium', which is no program"):
+    with pytest.raises(MissingProgram, match="CHROMIUM='/no/such/chromium' is not a program"):
         Report("r").write(tmp_path / "r.pdf")
     assert not list(tmp_path.iterdir())
     assert Report("r").write(tmp_path / "r.html").exists()
@@ -41,12 +41,12 @@ def test_without_chromium_it_says_what_to_install(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize(
     ("script", "said"),
-    [("echo cannot open display >&2; exit 1", "printed no PDF; it said: cannot open display"), ("exit 0", "nothing")],
+    [("echo cannot open display >&2; exit 1", "wrote no PDF; its output: cannot open display"), ("exit 0", "none")],
 )
 def test_a_chromium_that_fails_is_an_error(
     script: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No PDF, or half of one, is an error with what it said; the file that was there stays."""
+    """No PDF, or half of one, is an error with Chromium's output; an existing file stays."""
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "r.pdf").write_text("before")
@@ -63,13 +63,13 @@ HALF = """for each in "$@"; do case "$each" in --print-to-pdf=*) printf '%%PDF-1
 def test_half_a_pdf_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A PDF without its end is not published."""
     monkeypatch.setenv("CHROMIUM", program(tmp_path / "chromium", HALF))
-    with pytest.raises(RestateLabError, match="printed no PDF"):
+    with pytest.raises(RestateLabError, match="wrote no PDF"):
         Report("r").write(tmp_path / "r.pdf")
     assert not (tmp_path / "r.pdf").exists()
 
 
 def test_a_chromium_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When its time is up it is ended with everything that it started."""
+    """After its time limit it is ended with all its child processes."""
     monkeypatch.setenv("CHROMIUM", program(tmp_path / "chromium", f"sleep 61.25 & echo $! > {tmp_path}/child; wait"))
     monkeypatch.setattr(pdf, "_SECONDS", 5.0)
     with pytest.raises(TimedOut, match="did not print the page within 5s"):

@@ -48,17 +48,17 @@ def written(report: Report, folder: Path, **options: Any) -> Page:
 
 
 def test_a_report_is_immutable() -> None:
-    """Each `add` gives a new report; the one before stays as it was."""
+    """Each `add` returns a new report; the earlier one is unchanged."""
     empty = Report("INC-42")
     one = empty.add("text")
     assert (len(empty.sections), len(one.sections), len(one.add("more").sections)) == (0, 1, 2)
     with pytest.raises(AttributeError):
         one.title = "other"  # type: ignore[misc]
-    assert repr(one) == "<Report 'INC-42', 1 sections; .write('x.html') makes the file>"
+    assert repr(one) == "<Report 'INC-42', 1 sections; .write('x.html') writes the file>"
 
 
 def test_contents_summary_and_sections_in_their_order(tmp_path: Path) -> None:
-    """The summary stands first, then what is in it, then the sections, each with its number and caption."""
+    """The summary is first, then the contents, then the sections, each with its number and caption."""
     report = Report("INC-42", summary="One.\n\nTwo.").add("a", title="First", caption="of all").add("b", title="Second")
     page = written(report, tmp_path)
     order = [page.text.index(each) for each in ("INC-42", "One.", "Two.", "Contents", "1 First", "of all", "2 Second")]
@@ -85,7 +85,7 @@ def figure() -> Figure:
     ids=["frame", "series", "table", "figure", "axes"],
 )
 def test_things_that_need_no_cluster(thing: Any, parts: list[type]) -> None:
-    """Frames and pictures of any origin are shown as what they are."""
+    """Frames and pictures of any origin are shown."""
     (section,) = Report("r").add(thing).sections
     assert [type(each) for each in section.parts] == parts
 
@@ -96,8 +96,8 @@ def test_things_that_need_no_cluster(thing: Any, parts: list[type]) -> None:
     ids=lambda thing: type(thing).__name__,
 )
 def test_other_things_are_refused(thing: Any) -> None:
-    """What a report cannot show is an error that says what it takes."""
-    with pytest.raises(ArgumentError, match=r"a report cannot show this \(\w+\): give a frame"):
+    """An object that a report cannot show is an error that lists the accepted types."""
+    with pytest.raises(ArgumentError, match=r"a report cannot show \w+; add a frame"):
         Report("r").add(thing)
 
 
@@ -115,7 +115,7 @@ def test_other_things_are_refused(thing: Any) -> None:
     ],
 )
 def test_mistakes_are_told_before_anything_is_written(make: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    """A wrong argument is an ArgumentError, and no file comes into being."""
+    """A wrong argument is an ArgumentError, and no file is created."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ArgumentError):
         make()
@@ -135,7 +135,7 @@ def hostile_report() -> Report:
 
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
-    """In titles, captions, cells, columns, statements, names of files and of the cluster: nothing acts, all is seen."""
+    """In titles, captions, cells, columns, statements and names of files and clusters: nothing runs, all is visible."""
     page = written(hostile_report(), tmp_path)
     assert not list(page.active_parts())
     assert not list(page.loaded_addresses())
@@ -154,7 +154,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
 
 
 def test_nothing_is_loaded_and_the_page_says_so(tmp_path: Path) -> None:
-    """No address but data in the page, and a policy in its head that a browser holds whatever is in it."""
+    """The page has only data addresses, and a policy in its head that a browser applies to all of its content."""
     report = Report("r", source=report_source()).add(figure()).add(pd.DataFrame({"a": range(99)}))
     page = written(report, tmp_path)
     assert not list(page.loaded_addresses())
@@ -165,7 +165,7 @@ def test_nothing_is_loaded_and_the_page_says_so(tmp_path: Path) -> None:
 
 
 def test_secrets_are_masked_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection's token and the environment's secrets stand nowhere, not in an embedded file either."""
+    """The connection's token and the environment's secrets are nowhere, not in an embedded file either."""
     monkeypatch.setenv("MY_API_TOKEN", "from-the-environment")
     secrets = ("s3cret-of-made", "from-the-environment")
     said = f"uses {' and '.join(secrets)}, cookie: abc=def"
@@ -181,24 +181,24 @@ def test_secrets_are_masked_everywhere(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_facts_of_the_source(tmp_path: Path) -> None:
-    """Head and foot say cluster, address, version, time, toolkit, evidence and whether changes were allowed."""
+    """Head and foot have cluster, address, version, time, toolkit, evidence and whether changes were allowed."""
     page = written(Report("r", source=report_source(features={"vqueues": True}, read_only=True)), tmp_path)
     for fact in (
         "Cluster made", "As of 2026-11-25 04:00:00 UTC", "restate 1.7.12, vqueues", "Address http://127.0.0.1:1",
-        f"restate_lab {rl.__version__}", "none: read from the live cluster", "could change nothing",
+        f"restate_lab {rl.__version__}", "none (read from the live cluster)", "this connection was read-only",
     ):  # fmt: skip
         assert fact in page.text
     allowed = written(Report("r", source=report_source()), tmp_path)
-    assert "changes were allowed on this connection" in allowed.text
+    assert "allowed on this connection" in allowed.text
     frozen = report_source(digest="ab12" * 16, verified=False, live=False, address="inc.evidence")
     page = written(Report("r", source=frozen), tmp_path)
     assert f"{'ab12' * 16} (not verified)" in page.text
     assert "Evidence at inc.evidence" in page.text
-    assert "frozen evidence: nothing can be changed" in page.text
+    assert "frozen evidence is read-only" in page.text
 
 
 def test_times_are_in_the_zone_that_was_asked_for(tmp_path: Path) -> None:
-    """With tz= every time of the page is in it, and its name stands beside them."""
+    """With tz= every time of the page is in it, and its name is beside them."""
     frame = pd.DataFrame({"created_at": [pd.Timestamp("2026-11-25T04:22:10Z")]})
     page = written(Report("r", source=report_source(), tz="Asia/Tokyo").add(frame), tmp_path)
     for text in (
@@ -212,7 +212,7 @@ def test_times_are_in_the_zone_that_was_asked_for(tmp_path: Path) -> None:
 
 
 def test_the_sql_is_folded_on_the_screen_and_printed_at_the_end(tmp_path: Path) -> None:
-    """What `ask` asked comes along by itself; for a frame of `sql` one says it."""
+    """The statement of `ask` is included automatically; for a frame of `sql` the caller passes it."""
     asked = pd.DataFrame({"n": [1]})
     asked.attrs |= {
         "question": "overview",
@@ -232,7 +232,7 @@ def test_the_sql_is_folded_on_the_screen_and_printed_at_the_end(tmp_path: Path) 
 
 
 def test_the_actions_taken_come_from_the_audit_log(tmp_path: Path) -> None:
-    """What was changed at this cluster's addresses since then stands there with its reason; what not, is said."""
+    """Each change at this cluster's addresses in the period is listed with its reason; an empty list is stated."""
     log = AuditLog(tmp_path / "audit")
     facts = {"environment": "made", "request": "PATCH", "reason": "INC-42 <b>"}
     for address in ("http://127.0.0.1:1", "http://127.0.0.1:2", "http://another:1"):
@@ -241,19 +241,19 @@ def test_the_actions_taken_come_from_the_audit_log(tmp_path: Path) -> None:
     log.intent("kill", ["inv_unknown"], address="http://127.0.0.1:1", **facts)
     page = written(Report("r", source=report_source(), audit=tmp_path / "audit", since="24h"), tmp_path)
     assert "Actions taken" in page.text
-    for text in ("inv_of_1_127", "inv_of_2_127", "INC-42 <b>", "kill", "the process ended before it knew"):
+    for text in ("inv_of_1_127", "inv_of_2_127", "INC-42 <b>", "kill", "the process ended before the result"):
         assert text in page.text
     assert "inv_of_1_ano" not in page.text
     nothing = written(Report("r", source=report_source(), audit=tmp_path / "none"), tmp_path)
-    assert "Nothing was changed on made" in nothing.text
-    assert "is not in this log" in nothing.text
+    assert "This user made no changes to made" in nothing.text
+    assert "are not in this log" in nothing.text
     frozen = report_source(digest="ab" * 32, live=False)
-    assert "Evidence has no audit log" in written(Report("r", source=frozen), tmp_path).text
+    assert "Frozen evidence has no audit log" in written(Report("r", source=frozen), tmp_path).text
     assert "Actions taken" not in written(Report("r"), tmp_path).text
 
 
 def test_a_card_of_ours_is_shown_as_it_is(tmp_path: Path) -> None:
-    """An explanation, a plan or a panel comes with its own escaped HTML, less its secrets."""
+    """An explanation, a plan or a panel has its own escaped HTML, without its secrets."""
 
     class Panel:
         sql, params = "SELECT 3", {"n": 3}
@@ -269,12 +269,12 @@ def test_a_card_of_ours_is_shown_as_it_is(tmp_path: Path) -> None:
     assert f"static table {MASK}" in page.text
     assert "SELECT 3" in page.text
     Panel._repr_mimebundle_ = lambda self, **_: {"text/plain": "x"}  # type: ignore[method-assign,assignment]
-    with pytest.raises(ArgumentError, match="nothing that stands without a kernel"):
+    with pytest.raises(ArgumentError, match="it has no static form"):
         Report("r").add(Panel())
 
 
 def test_pictures_are_lines_or_dots(tmp_path: Path) -> None:
-    """Few marks are drawn in lines, many or hatched ones in dots, two for each of the screen's."""
+    """Few marks are drawn as vectors, many or hatched ones as pixels, two for each of the screen's."""
     few, many, hatched = figure(), figure(), figure()
     many.get_axes()[0].scatter(range(500), range(500))
     hatched.get_axes()[0].bar(range(6), range(6), hatch="//")
@@ -295,7 +295,7 @@ class CountedPatch(Rectangle):
 
 @pytest.mark.parametrize(("hatch", "kind"), [("", "svg+xml"), ("///", "png")], ids=["lines", "dots"])
 def test_a_picture_is_drawn_once(hatch: str, kind: str) -> None:
-    """A picture of ours is drawn once, and has all that is in it, as one that is drawn twice to find its size."""
+    """A picture of ours is drawn once, and is as complete as one that is drawn twice to find its size."""
     areas = [CountedPatch((number, 0), 1, 1, hatch=hatch) for number in range(5)]
 
     def plot(title: str, *, tz: Any) -> Axes:
@@ -330,14 +330,14 @@ def size_of(shown: Picture) -> tuple[float, float]:
 
 
 def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
-    """Without overwrite=True nothing is replaced, also where the file came into being meanwhile."""
+    """Without overwrite=True nothing is replaced, also if the file was created in the meantime."""
     path = tmp_path / "r.html"
     path.write_text("mine")
-    with pytest.raises(ArgumentError, match="is there already"):
+    with pytest.raises(ArgumentError, match="already exists"):
         Report("r").write(path)
     nobody: Any = SimpleNamespace()
-    with pytest.raises(ArgumentError, match="is there already"):
-        rl.incident_report(nobody, path)  # before anything is asked
+    with pytest.raises(ArgumentError, match="already exists"):
+        rl.incident_report(nobody, path)  # before any request
     assert path.read_text() == "mine"
     assert Report("r").write(path, overwrite=True) == path
     assert "<title>r</title>" in path.read_text()
@@ -345,7 +345,7 @@ def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [OSError("the disk is full"), KeyboardInterrupt()], ids=["disk", "interrupt"])
 def test_a_write_that_fails_leaves_nothing(error: BaseException, tmp_path: Path, monkeypatch: Any) -> None:
-    """What was there stays, and no half a file is left, whatever ended the writing."""
+    """An existing file stays, and no incomplete file remains, whatever ended the writing."""
     path = tmp_path / "r.html"
     path.write_text("before")
 
@@ -375,7 +375,7 @@ Report("r").add("text").write(sys.argv[1])
 
 
 def test_kill_leaves_no_broken_report(tmp_path: Path) -> None:
-    """Kill -9 in the middle of writing: there is no report, and what is left does not look like one."""
+    """Kill -9 in the middle of writing: there is no report, and the remaining file does not look like one."""
     path = tmp_path / "r.html"
     with subprocess.Popen([sys.executable, "-c", SLOW, str(path)], stdout=subprocess.PIPE) as running:
         assert running.stdout is not None

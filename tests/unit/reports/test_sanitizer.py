@@ -1,4 +1,4 @@
-"""HTML that others made, without what acts or loads."""
+"""Foreign HTML, without parts that run or load."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOADS = re.compile(r"(?i)url|image|src|expression|element|paint|attr\(|binding|b
 
 
 class Dangers(HTMLParser):
-    """Collects what clean HTML must not contain."""
+    """Collects parts that clean HTML must not contain."""
 
     def __init__(self, clean: str) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ def _is_harmless(tag: str, name: str, value: str) -> bool:
 
 
 def test_nothing_acts_and_nothing_loads() -> None:
-    """Hostile HTML has only allowed elements, attributes and addresses once it is clean, and no comments."""
+    """Cleaned hostile HTML has only allowed elements, attributes and addresses, and no comments."""
     dangers = {html: found for html in HOSTILE_HTML if (found := Dangers(sanitize(html)).found)}
     assert dangers == {}
 
@@ -76,7 +76,7 @@ def test_what_is_not_text_is_not_on_the_page() -> None:
 
 
 def test_each_declaration_is_checked_by_itself() -> None:
-    """A hostile declaration is removed, the others of the same style stay, and a style without any is removed."""
+    """A hostile declaration is removed, the others of the same style stay, and an empty style is removed."""
     for style in HOSTILE_STYLES:
         if "'" not in style and "\\" not in style and "/*" not in style and "{" not in style:
             quoted = style.replace('"', "&quot;")
@@ -158,14 +158,14 @@ _PIECES = st.one_of(
 @settings(max_examples=300)
 @given(st.lists(_PIECES, max_size=12).map("".join))
 def test_no_markup_gets_through(html: str) -> None:
-    """Any markup, also broken markup, has nothing forbidden once it is clean, and when it is parsed again."""
+    """Any markup, also broken markup, has nothing forbidden after cleaning, and after it is parsed again."""
     clean = sanitize(html)
     assert Dangers(clean).found == []
     assert Dangers(sanitize(clean)).found == []
 
 
 def test_what_is_to_be_read_stays() -> None:
-    """Tables, plain styles, pictures that are in the page, and links that lead away when followed."""
+    """Tables, plain styles, embedded pictures, and links that a reader can follow."""
     html = (
         f'<div style="color: red; border-left: 4px solid"><b>x</b><img alt="a" src="{DOT}">'
         '<table class="dataframe"><tr><td>1</td></tr></table><a href="https://docs.example/">d</a>'
@@ -184,7 +184,7 @@ def test_what_is_to_be_read_stays() -> None:
 
 
 def test_tables_of_pandas_keep_their_looks() -> None:
-    """A plain frame stays as it is, and so do the nested functions, quoted fonts and colors of a Styler."""
+    """A plain frame stays unchanged, and so do the nested functions, quoted fonts and colors of a Styler."""
     plain = pd.DataFrame({"id": ["<b>", "y&z"], "n": [1, 2]}).to_html(border=0)
     assert sanitize(plain) == plain.replace(' border="0"', "").replace("right;", "right")
     style = "background: linear-gradient(90deg, rgba(1, 2, 3, .5) 10%, #d65f5f 20.5%)"
@@ -194,8 +194,8 @@ def test_tables_of_pandas_keep_their_looks() -> None:
 
 
 def test_a_picture_that_is_elsewhere_is_said() -> None:
-    """A picture that would have been loaded leaves a word in its place."""
-    assert "a picture that is not in this file" in sanitize("<img src='https://e.example/x.png'>")
+    """A picture that would have been loaded leaves a note in its place."""
+    assert "picture not included in this file" in sanitize("<img src='https://e.example/x.png'>")
 
 
 def test_markdown() -> None:

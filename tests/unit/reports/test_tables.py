@@ -1,4 +1,4 @@
-"""Frames as tables that are read, with all of them to take along."""
+"""Frames as tables to read, with all rows as a download."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def taken(table: Table) -> bytes:
 
 
 def test_a_long_frame_is_cut_and_all_of_it_can_be_taken_along() -> None:
-    """The first rows are shown with how many there are; the file in the page has every row, exactly."""
+    """The first rows are shown with the total; the file in the page has every row, exactly."""
     frame = pd.DataFrame({"id": [f"inv_1{n:033}" for n in range(1234)], "n": [2**53 + n for n in range(1234)]})
     table = MAKER.table(frame, rows=50, file="stuck ones")
     assert len(table.rows) == 50
@@ -35,14 +35,14 @@ def test_a_long_frame_is_cut_and_all_of_it_can_be_taken_along() -> None:
 
 
 def test_what_is_shown_whole_needs_no_file() -> None:
-    """A short frame is its own table; an empty one is said to be empty."""
+    """A short frame is its own table; an empty one is marked as empty."""
     table = MAKER.table(pd.DataFrame({"a": [1, 2]}), file="short")
     assert (len(table.rows), table.note, table.download) == (2, "", None)
     assert MAKER.table(pd.DataFrame({"a": []}), file="empty").rows == ()
 
 
 def test_columns_that_are_left_out_are_in_the_file() -> None:
-    """A table shows the columns that matter; nothing is lost by that."""
+    """A table shows the important columns; the file has all of them."""
     table = MAKER.table(pd.DataFrame({"a": [1], "b": [2], "c": [None]}), columns=["b", "c", "z"], file="some")
     assert [each.name for each in table.columns] == ["b", "c"]
     assert taken(table).decode().splitlines()[0] == '"a","b","c"'
@@ -51,30 +51,30 @@ def test_columns_that_are_left_out_are_in_the_file() -> None:
 
 
 def test_an_index_that_says_something_is_shown() -> None:
-    """A named or a text index is a column; the one that pandas counts is not."""
+    """A named or a text index is a column; a row counter is not."""
     frame = pd.DataFrame({"n": [1, 2]}, index=pd.Index(["a", "b"], name="service"))
     assert [each.name for each in MAKER.table(frame).columns] == ["service", "n"]
     assert [each.name for each in MAKER.table(pd.DataFrame({"n": [1]}, index=[7])).columns] == ["n"]
 
 
 def test_five_megabytes_are_the_most_for_all_downloads() -> None:
-    """What has no room is not embedded, and the table says how to write it."""
+    """A file that is too large is not embedded, and the table explains how to write it."""
     frame = pd.DataFrame({"text": ["x" * 1000] * 4000})
     whole = MAKER.table(frame, rows=5, file="big")
     assert whole.download is not None
     assert whole.download.size > 4_000_000
     without = TableBuilder(UTC, Masker(), bytes_left=1_000_000).table(frame, rows=5, file="big")
     assert without.download is None
-    assert "4.0 MB) is not embedded: 5 MB are the most" in without.note
+    assert "4.0 MB) are not embedded: the limit for all downloads of a report is 5 MB" in without.note
     assert "rl.save(frame, 'big.csv')" in without.note
     larger = MAKER.table(pd.DataFrame({"text": ["x" * 1000] * 6000}), rows=5, file="big")
     assert larger.download is None
     huge = MAKER.table(pd.DataFrame({"text": ["x" * 1000] * 40_000}), rows=5, file="big")
-    assert "too large to be embedded" in huge.note
+    assert "too large to embed" in huge.note
 
 
 def test_secrets_are_neither_shown_nor_taken_along() -> None:
-    """Known values, secret columns and what looks like one are masked on the page and in the file."""
+    """Known values, secret columns and likely secrets are masked on the page and in the file."""
     frame = pd.DataFrame(
         {
             "x-api-key": ["abc", None],
@@ -92,19 +92,19 @@ def test_secrets_are_neither_shown_nor_taken_along() -> None:
 
 
 def test_no_formula_in_the_file() -> None:
-    """A spreadsheet that opens the file computes nothing that came from a cluster."""
+    """A spreadsheet that opens the file computes no text from a cluster."""
     frame = pd.DataFrame({"key": ['=HYPERLINK("http://e.example")', "+1", "plain"]})
     assert b"'=HYPERLINK" in taken(MAKER.table(frame, rows=1, file="keys"))
 
 
 def test_what_a_question_cut_is_said() -> None:
-    """A frame that a limit cut says so in every report that it stands in."""
+    """A frame that a limit cut has a note in every report that includes it."""
     frame = pd.DataFrame({"n": [1]})
     frame.attrs["truncated"] = {"message": "more than 1 rows", "limit": 1}
-    assert MAKER.table(frame).note == "Cut: more than 1 rows"
+    assert MAKER.table(frame).note == "Incomplete: more than 1 rows"
 
 
 def test_columns_of_one_name_stay_apart() -> None:
-    """SQL may give a name twice; both columns are shown as they are."""
+    """SQL may give a name twice; both columns are shown unchanged."""
     frame = pd.DataFrame([[1, "a"], [2, "b"]], columns=["n", "n"])
     assert [[each.text for each in row] for row in MAKER.table(frame).rows] == [["1", "a"], ["2", "b"]]

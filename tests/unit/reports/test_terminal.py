@@ -1,4 +1,4 @@
-"""What a program printed."""
+"""The output of a program."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ from restate_lab.reports.notebook.masking import render_terminal_text
     ],
 )
 def test_a_reader_sees_what_stood_there_at_the_end(text: str, shown: str) -> None:
-    """Colours, titles and links are gone, and of a line that was written over the last state is left."""
+    """Colours, titles and links are removed, and an overwritten line has its last state."""
     assert render_terminal_text(text) == shown

@@ -1,4 +1,4 @@
-"""Checks of deployments: those that nothing needs, those that are still pinned, old protocols and SDKs."""
+"""Checks of deployments: unused ones, old ones that are still in use, and old protocols and SDKs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SDK = re.compile(r"(?P<name>.+)/(?P<version>\d+(?:\.\d+)*)[^/]*")
 
 
 def old_deployments(context: CheckContext) -> list[Finding]:
-    """Count deployments that nothing needs any more, and old ones that something is still pinned to."""
+    """Count unused deployments, and old deployments to which invocations are still pinned."""
     pinned: dict[str, int] = defaultdict(int)
     for row in context.census.pinned_rows():
         pinned[row["deployment_id"]] += int(row["n"])
@@ -33,7 +33,7 @@ def old_deployments(context: CheckContext) -> list[Finding]:
 
 
 def old_protocols(context: CheckContext) -> list[Finding]:
-    """Count deployments that speak an old service protocol, or have an older SDK than others of the cluster."""
+    """Count deployments with an old service protocol or an older SDK than other deployments of the cluster."""
     rows = context.ask("sdks", limit=None)
     newest = _newest_versions(none_if_missing(row["sdk"]) for row in rows)
     limit = context.thresholds.protocol
@@ -58,13 +58,13 @@ def _unused_finding(deployments: list[DeploymentInfo]) -> Finding:
         ids=tuple(each.id for each in deployments)[:MAX_IDS],
         since=min((each.created_at for each in deployments if each.created_at), default=None),
         evidence=ask_call("deployment_pins"),
-        # Servers up to 1.7 remove only by force.
+        # Servers up to 1.7 remove a deployment only with force.
         suggested=(
             SuggestedCall(
                 "lab.admin.delete_deployment",
                 (first.id,),
                 {"force": True},
-                comment="ask for its pins again just before",
+                comment="first check again that no invocation is pinned to it",
             ),
         ),
     )
@@ -75,7 +75,7 @@ def _pinned_finding(deployments: list[DeploymentInfo], pinned: Mapping[str, int]
     return Finding(
         severity=Severity.NOTE,
         summary=f"{plural(count, 'old deployment')} ({_addresses(deployments)}) {verb_form(count, 'is', 'are')} "
-        f"still needed: {plural(open_, 'invocation')} {verb_form(open_, 'is', 'are')} pinned there",
+        f"still in use: {plural(open_, 'invocation')} {verb_form(open_, 'is', 'are')} pinned there",
         where=_addresses(deployments),
         count=count,
         ids=tuple(each.id for each in deployments)[:MAX_IDS],
@@ -90,8 +90,8 @@ def _outdated_finding(context: CheckContext, old: Mapping[str, str]) -> Finding:
     known = [each for id_ in old if (each := context.deployments.get(id_))]
     return Finding(
         severity=Severity.NOTE,
-        summary=f"{plural(count, 'deployment')} ({_addresses(known)}) {verb_form(count, 'is', 'are')} behind the "
-        f"others: {join(old.values())}",
+        summary=f"{plural(count, 'deployment')} ({_addresses(known)}) {verb_form(count, 'has', 'have')} an old "
+        f"service protocol or SDK: {join(old.values())}",
         where=_addresses(known),
         count=count,
         ids=tuple(old)[:MAX_IDS],

@@ -18,11 +18,11 @@ from restate_lab.analysis.suggestions import SuggestedCall, ask_call, plan_call,
 
 __all__ = ["expiring_evidence", "paused_invocations", "restarts", "reused_keys", "terminal_failures"]
 
-_MAX_KINDS = 5  # kinds of failures of one handler that have a finding each
+_MAX_KINDS = 5  # kinds of failures of one handler with a finding of their own
 
 
 def terminal_failures(context: CheckContext) -> list[Finding]:
-    """Find handlers that fail for good more often than they should, by kind of message."""
+    """Find handlers that fail permanently more often than the thresholds allow, by kind of message."""
     ended = context.outcomes
     if not context.census.fails_often(context.thresholds):
         return _census_findings(ended)
@@ -48,7 +48,7 @@ def terminal_failures(context: CheckContext) -> list[Finding]:
 
 
 def paused_invocations(context: CheckContext) -> list[Finding]:
-    """Find paused invocations by handler, code and step; another check has those pinned to a removed deployment."""
+    """Find paused invocations by handler, code and step; ``removed_deployments`` finds those on removed deployments."""
     count = context.census.count_open("paused")
     if not count:
         return []
@@ -58,12 +58,12 @@ def paused_invocations(context: CheckContext) -> list[Finding]:
 
 
 def expiring_evidence(context: CheckContext) -> list[Finding]:
-    """Count failures whose journal or record expires soon."""
+    """Count failed invocations whose journal or record expires soon."""
     count = context.census.total("expiring", ending="failed")
     if not count:
         return []
     within = context.thresholds.expires_within
-    # The question has those that were cancelled or killed, too.
+    # The question also returns cancelled and killed invocations.
     rows = [row for row in context.ask_first("expiring", until=within, limit=MAX_ROWS) if row["status"] == "failed"]
     counts = context.census.totals_by_handler("expiring", ending="failed")
     handlers = join(f"{service}/{handler}" for (service, handler), _ in counts)
@@ -72,7 +72,7 @@ def expiring_evidence(context: CheckContext) -> list[Finding]:
     return [
         Finding(
             severity=Severity.NOTE,
-            summary=f"what {plural(count, 'failed invocation')} of {handlers} left behind expires"
+            summary=f"the data of {plural(count, 'failed invocation')} of {handlers} expires"
             + (f" from {format_timestamp(first, now=context.now)} on" if first else " soon"),
             where=handlers,
             count=count,
@@ -99,7 +99,7 @@ def restarts(context: CheckContext) -> list[Finding]:
         Finding(
             severity=Severity.NOTE,
             summary=f"{plural(count, 'invocation')} of {handlers} {verb_form(count, 'was', 'were')} restarted as new"
-            + (f"; the longest line has {len(longest) - 1:,} restarts" if len(longest) > 2 else ""),
+            + (f"; the longest chain has {len(longest) - 1:,} restarts" if len(longest) > 2 else ""),
             where=handlers,
             count=count,
             ids=tuple(ids[:MAX_IDS]),
@@ -122,8 +122,8 @@ def reused_keys(context: CheckContext) -> list[Finding]:
         Finding(
             severity=Severity.NOTE,
             summary=f"{many}{plural(count, 'idempotency key')} ({keys}) "
-            f"{verb_form(count, 'was', 'were')} used for several objects of {handlers}: each began an invocation "
-            f"of its own",
+            f"{verb_form(count, 'was', 'were')} used for several objects of {handlers}; each object has its own "
+            f"invocation",
             where=handlers,
             count=count,
             ids=tuple(dict.fromkeys(row[side] for row in rows for side in ("one_id", "other_id")))[:MAX_IDS],
@@ -135,7 +135,7 @@ def reused_keys(context: CheckContext) -> list[Finding]:
 
 
 def _separate_callers(rows: Sequence[Row]) -> tuple[list[Row], Mapping[str, str]]:
-    """Return the failures without callers that only passed one on, and these callers by the failed callee."""
+    """Separate callers that failed only because a callee failed; return the other failures, and callee → caller."""
     by_id = {row["id"]: row for row in rows}
     callers: dict[str, str] = {}
     for row in rows:
@@ -147,7 +147,7 @@ def _separate_callers(rows: Sequence[Row]) -> tuple[list[Row], Mapping[str, str]
 
 
 def _failed_callers(ids: Iterable[str], callers: Mapping[str, str]) -> Blocked:
-    """Return the invocations that failed because one of these did, through all callers."""
+    """Return the direct and indirect callers that failed because one of these invocations failed."""
     failed: dict[str, None] = {}
     for id_ in ids:
         caller = callers.get(id_)
@@ -160,12 +160,14 @@ def _failed_callers(ids: Iterable[str], callers: Mapping[str, str]) -> Blocked:
 def _failures_finding(rows: Sequence[Row], ended: HandlerOutcomes, callers: Mapping[str, str]) -> Finding:
     service, handler = _handler_of(rows[0])
     blocked = _failed_callers((row["id"] for row in rows), callers)
-    more = f"; {plural(blocked.count, 'caller')} failed with {verb_form(len(rows), 'it', 'them')}" if blocked else ""
+    more = (
+        f"; {plural(blocked.count, 'caller')} failed because of {verb_form(len(rows), 'it', 'them')}" if blocked else ""
+    )
     count, message = len(rows), one_line(_common_message(rows), 160)
     last = max(_with(rows, "completed_at") or rows[:1], key=lambda row: row["completed_at"])
     return Finding(
         severity=Severity.WARNING,
-        summary=f"{plural(count, 'invocation')} of {service}/{handler} failed for good: {message}; "
+        summary=f"{plural(count, 'invocation')} of {service}/{handler} failed permanently: {message}; "
         f"{100 * ended.failure_rate:.0f} % of completed calls failed{more}",
         where=f"{service}/{handler}",
         count=count,
@@ -178,7 +180,7 @@ def _failures_finding(rows: Sequence[Row], ended: HandlerOutcomes, callers: Mapp
 
 
 def _census_findings(ended: Mapping[tuple[str, str], HandlerOutcomes]) -> list[Finding]:
-    """Return the finding from the census alone, where no handler fails often."""
+    """Return the finding from the counts alone; it is used if no handler fails often."""
     failed = sorted(((each.failed, handler) for handler, each in ended.items() if each.failed), reverse=True)
     count, handlers = sum(n for n, _ in failed), join("/".join(handler) for _, handler in failed)
     if not failed:
@@ -186,7 +188,7 @@ def _census_findings(ended: Mapping[tuple[str, str], HandlerOutcomes]) -> list[F
     return [
         Finding(
             severity=Severity.NOTE,
-            summary=f"{plural(count, 'invocation')} of {handlers} failed for good; this is few or rare",
+            summary=f"{plural(count, 'invocation')} of {handlers} failed permanently; the number or the rate is low",
             where=handlers,
             count=count,
             ids=(),
@@ -203,7 +205,8 @@ def _rare_failures_finding(rows: Sequence[Row]) -> Finding:
     )
     return Finding(
         severity=Severity.NOTE,
-        summary=f"{plural(count, 'invocation')} of {handlers} failed for good, which is few or rare: {messages}",
+        summary=f"{plural(count, 'invocation')} of {handlers} failed permanently; the number or the rate is low: "
+        f"{messages}",
         where=handlers,
         count=count,
         ids=tuple(row["id"] for row in rows)[:MAX_IDS],
@@ -214,13 +217,13 @@ def _rare_failures_finding(rows: Sequence[Row]) -> Finding:
 
 
 def _message_kind(row: Row) -> str:
-    """Return the kind of a failure, with its code."""
+    """Return the kind of a failure: its code and its message without data."""
     failure = str(row["failure"] or "")
     return _with_code(failure, normalize(failure))
 
 
 def _common_message(rows: Sequence[Row]) -> str:
-    """Return the message of failures of one kind: as it is where all are the same."""
+    """Return the common message of failures of one kind; it is unchanged if all are the same."""
     failures = [str(row["failure"] or "") for row in rows]
     return _with_code(failures[0], common_message(failures))
 
@@ -235,7 +238,7 @@ def _with(rows: Iterable[Row], column: str) -> list[Row]:
 
 
 def _earliest(rows: Iterable[Row], column: str) -> datetime | None:
-    """Return the earliest timestamp of a column, None where all are missing."""
+    """Return the earliest timestamp of a column; None if all are missing."""
     return timestamp_of(min((row[column] for row in _with(rows, column)), default=None))
 
 
@@ -244,7 +247,7 @@ def _handler_of(row: Row) -> tuple[str, str]:
 
 
 def _restart_chain(id_: str, before: Mapping[str, str]) -> list[str]:
-    """Return an invocation, the one that it was restarted from, and so on."""
+    """Return an invocation, the invocation from which it was restarted, and so on."""
     line = {id_: None}
     while (earlier := before.get(id_)) and earlier not in line:
         line[earlier] = None
@@ -253,7 +256,7 @@ def _restart_chain(id_: str, before: Mapping[str, str]) -> list[str]:
 
 
 def _group_by_message(group: StepGroup[Row]) -> list[StepGroup[Row]]:
-    """Split a group by kind of message, as each may need another action; with too many kinds it stays whole."""
+    """Split a group by kind of message, because each may need another action; too many kinds stay one group."""
     messages = [normalize(each) for each in group.messages(_pause_message)]
     kinds = group_by(range(len(messages)), lambda at: messages[at])
     return [group.subset(each) for each in kinds] if len(kinds) <= _MAX_KINDS else [group]
@@ -283,7 +286,7 @@ def _paused_finding(context: CheckContext, group: StepGroup[Row]) -> Finding:
     handler = f"{first['target_service_name']}/{first['target_handler_name']}"
     message, code, step = none_if_missing(first["message"]), none_if_missing(first["error_code"]), group.text()
     place = f" in {step}" if step else ""
-    # Without vqueues the event is the same whether the policy gave up or somebody paused it between two attempts.
+    # Without vqueues the event is the same if the retry policy paused the invocation or a person did between attempts.
     why = (
         f"after failing{place}: [{code or 'no code'}] {summarize_messages(group.messages(_pause_message))}"
         if message
@@ -300,7 +303,5 @@ def _paused_finding(context: CheckContext, group: StepGroup[Row]) -> Finding:
         blocked=blocked,
         since=_earliest(rows, "paused_at"),
         evidence=evidence,
-        suggested=(
-            plan_call("resume", ids[:MAX_IDS], total=count, comment="once its cause is gone" if message else ""),
-        ),
+        suggested=(plan_call("resume", ids[:MAX_IDS], total=count, comment="first fix the cause" if message else ""),),
     )

@@ -1,4 +1,4 @@
-"""Checks of outliers: journals, states and durations far beyond the others."""
+"""Checks of outliers: journals, states and durations that are much larger than others."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 
 __all__ = ["large_states", "long_journals", "slow_handlers"]
 
-_MAX_JOURNALS = 100  # journals that are read
-_MAX_EXAMPLES = 20  # invocations whose journals are read
-_MIN_SHARE = 0.5  # of the time; the rest are sleeps, and waits for others
+_MAX_JOURNALS = 100  # long journals to list
+_MAX_EXAMPLES = 20  # slow invocations whose journals are read
+_MIN_SHARE = 0.5  # of the duration in own steps; the rest is sleeps and waits for others
 
 
 def long_journals(context: CheckContext) -> list[Finding]:
-    """Count journals that are long, and far longer than the average one."""
+    """Count journals that are long and much longer than the average."""
     total = sum(int(row["n"]) for row in context.census.rows)
     average = context.census.total("journal_entries") / total if total else 0.0
     limit = max(context.thresholds.journal_entries, int(average * context.thresholds.journal_outlier))
@@ -37,7 +37,7 @@ def long_journals(context: CheckContext) -> list[Finding]:
             severity=Severity.NOTE,
             summary=f"{'at least ' if count == _MAX_JOURNALS else ''}{plural(count, 'journal')} of {join(handlers)} "
             f"{verb_form(count, 'has', 'have')} {limit:,} entries or more, the longest "
-            f"{int(first['journal_size']):,}; every attempt reads all of them",
+            f"{int(first['journal_size']):,}; every attempt reads the whole journal",
             where=join(handlers),
             count=count,
             ids=tuple(row["id"] for row in rows),
@@ -61,7 +61,7 @@ def large_states(context: CheckContext) -> list[Finding]:
             severity=Severity.NOTE,
             summary=f"{'at least ' if count == MAX_IDS else ''}{plural(count, 'key')} ({join(keys)}) "
             f"{verb_form(count, 'has', 'have')} a state of {limit // 1024:,} KiB or more, the largest "
-            f"{int(none_if_missing(first['bytes']) or 0) / 1024:,.0f} KiB; every call of it may be sent all of that",
+            f"{int(none_if_missing(first['bytes']) or 0) / 1024:,.0f} KiB; each call of a key may load its whole state",
             where=join(keys),
             count=count,
             ids=(),
@@ -72,7 +72,7 @@ def large_states(context: CheckContext) -> list[Finding]:
 
 
 def slow_handlers(context: CheckContext) -> list[Finding]:
-    """Find handlers whose own steps take far longer than what the other handlers do."""
+    """Find handlers whose own steps take much longer than other handlers take in total."""
     slow, ended = context.census.slow_handlers(context.thresholds), context.outcomes
     return [
         each for handler, usual in slow.items() for each in _own_step_findings(context, handler, ended[handler], usual)
@@ -82,7 +82,7 @@ def slow_handlers(context: CheckContext) -> list[Finding]:
 def _own_step_findings(
     context: CheckContext, handler: tuple[str, str], ended: HandlerOutcomes, usual: float
 ) -> list[Finding]:
-    """Return the finding if the journals show that the time is spent in the handler's own steps."""
+    """Return the finding if the journals show that most of the time is spent in the handler's own steps."""
     service, name = handler
     slow_ms = context.thresholds.slow_ms
     frame = context.slow_invocations(handler)
@@ -113,8 +113,8 @@ def _own_step_findings(
 
 
 def _slowest_steps(steps: Sequence[Row]) -> tuple[str, int]:
-    """Return the text for the steps of the pattern that took most time, and their milliseconds."""
+    """Return the text for the slowest pattern of steps, and their total time in milliseconds."""
     grouped = group_by_step(steps, lambda _: None, lambda row: none_if_missing(row["name"]), most=None)
     totals = [(group.text(), sum(int(row["ms"]) for row in group.members)) for group in grouped]
     steps_text, ms = max(totals, key=lambda pair: pair[1])
-    return steps_text or "the step without a name", ms
+    return steps_text or "a step without a name", ms

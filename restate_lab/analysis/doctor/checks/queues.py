@@ -1,4 +1,4 @@
-"""Checks of work that should run: no free slot, a stopped queue, a late start, and attempts that run for long."""
+"""Checks of work that should run: no free slot, a paused queue, a late start, and very long attempts."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _PAUSED = "queue paused"
 _NOT_STUCK = {_KEY, "backing-off", "scheduled"}
 _RESOURCES = {
     "invoker-concurrency": "a slot of the invoker",
-    "limit-key-concurrency": "a place within a concurrency rule",
+    "limit-key-concurrency": "a free place in a concurrency rule",
     "deployment-concurrency": "a slot of its deployment",
     "invoker-throttling": "the invoker, which is throttled",
-    "invoker-memory": "memory of the invoker",
+    "invoker-memory": "free memory of the invoker",
     "throttling-rules": "a throttling rule",
 }
 
@@ -51,13 +51,13 @@ def backlog(context: CheckContext) -> list[Finding]:
             ids=tuple(row["id"] for row in rows)[:MAX_IDS],
             since=since,
             evidence=ask_call("overview"),
-            suggested=(ask_call("oldest_unmoved", comment="what runs now holds the slots"),),
+            suggested=(ask_call("oldest_unmoved", comment="running invocations hold the slots"),),
         )
     ]
 
 
 def blocked_queues(context: CheckContext) -> list[Finding]:
-    """Find vqueues that are paused, or whose first entry waits for a resource that is no key."""
+    """Find vqueues that are paused or whose first entry waits for a resource other than a key."""
     if not context.census.count_open("inboxed"):
         return []
     rows = [row for row in context.ask("blocked_heads") if none_if_missing(row["blocked_on"]) not in _NOT_STUCK]
@@ -66,7 +66,7 @@ def blocked_queues(context: CheckContext) -> list[Finding]:
 
 
 def late_starts(context: CheckContext) -> list[Finding]:
-    """Find scheduled invocations whose time has come and gone."""
+    """Find scheduled invocations that should have started already."""
     count = context.census.total("overdue")
     if not count:
         return []
@@ -82,16 +82,16 @@ def late_starts(context: CheckContext) -> list[Finding]:
             ids=tuple(row["id"] for row in context.ask("wakes_next", until="0s") if row["what"] == "start")[:MAX_IDS],
             since=first,
             evidence=evidence,
-            suggested=(replace(evidence, comment="its partition may have no leader: look at the servers' logs"),),
+            suggested=(replace(evidence, comment="its partition may have no leader; check the server logs"),),
         )
     ]
 
 
 def long_attempts(context: CheckContext) -> list[Finding]:
-    """Count attempts that have been running for long."""
+    """Count attempts that have been running for a long time."""
     retried = {each.id for each in context.retrying_invocations}
     rows = context.rows("long_attempts", before=context.now - context.thresholds.attempt, limit=MAX_IDS)
-    # An attempt of a retry storm is short; it only looks long where ``now`` looks ahead.
+    # An attempt in a retry storm is short; it only seems long if ``now`` looks ahead.
     rows = [row for row in rows if row["id"] not in retried]
     if not rows:
         return []
@@ -116,7 +116,7 @@ def _queue_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     what = rows[0]["blocked_on"]
     ids = [row["entry_id"] for row in context.rows("queued", ids=[row["vqueue_id"] for row in rows], limit=MAX_ROWS)]
     total = sum(int(none_if_missing(row["num_inbox"]) or 1) for row in rows)
-    # The counters have what backs off and what is scheduled, too.
+    # The counters include entries that back off or are scheduled.
     count = len(ids) if 0 < len(ids) < MAX_ROWS else total
     since = min((at for row in rows if (at := timestamp_of(row["waiting_since"]))), default=None)
     handlers = (
@@ -127,7 +127,7 @@ def _queue_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     reason = "wait in paused queues" if is_paused else f"wait for {_RESOURCES.get(what, what)}"
     verb = reason if count != 1 else reason.replace("wait", "waits", 1)
     resume = SuggestedCall("lab.admin.resume_vqueue", (rows[0]["vqueue_id"],))
-    overview = ask_call("overview", comment="what runs now holds the places")
+    overview = ask_call("overview", comment="running invocations hold the places")
     return Finding(
         severity=Severity.WARNING if is_paused else _severity_by_age(context, since),
         summary=f"{plural(count, 'invocation')} of {handlers} {verb}, in {plural(len(rows), 'queue')}"

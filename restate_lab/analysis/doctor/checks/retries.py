@@ -34,7 +34,7 @@ _FAILING_STATUSES = {"backing-off", "running", "ready", "paused", "pending"}
 
 
 def retry_storms(context: CheckContext) -> list[Finding]:
-    """Find handlers whose attempts fail with the same code, by the pattern of the step that fails."""
+    """Find handlers whose attempts fail with the same code, grouped by the pattern of the failing step."""
     grouped = group_by_step(
         _failing_for(context, FailureReason.HANDLER),
         lambda each: (each.service, each.handler, each.code),
@@ -48,7 +48,7 @@ def retry_storms(context: CheckContext) -> list[Finding]:
 
 
 def unreachable_deployments(context: CheckContext) -> list[Finding]:
-    """Find deployments that do not answer the attempts sent to them."""
+    """Find deployments that do not respond to attempts."""
     grouped = group_by(
         _failing_for(context, FailureReason.UNREACHABLE), lambda each: _target_deployment(context, each) or each.service
     )
@@ -56,7 +56,7 @@ def unreachable_deployments(context: CheckContext) -> list[Finding]:
 
 
 def journal_mismatches(context: CheckContext) -> list[Finding]:
-    """Find invocations whose code changed below them."""
+    """Find open invocations whose code has changed so that it does not match their journal."""
     grouped = group_by(
         _failing_for(context, FailureReason.MISMATCH), lambda each: (each.service, each.handler, each.deployment)
     )
@@ -64,7 +64,7 @@ def journal_mismatches(context: CheckContext) -> list[Finding]:
 
 
 def removed_deployments(context: CheckContext) -> list[Finding]:
-    """Find invocations pinned to deployments that are not registered any more: those that fail now, and later."""
+    """Find invocations pinned to removed deployments: those that fail now, and those that will fail later."""
     if all(row["deployment_id"] in context.deployments for row in context.census.pinned_rows()):
         return []
     rows = context.ask("pinned_to_missing", limit=MAX_ROWS)
@@ -77,7 +77,7 @@ def _failing_for(context: CheckContext, reason: FailureReason) -> list[RetryingI
         return each.deployment is None or each.deployment in context.deployments
 
     if len(context.retrying_invocations) >= MAX_ROWS:
-        context.excluded.append(f"only the {MAX_ROWS:,} invocations with most attempts were told apart")
+        context.excluded.append(f"only the {MAX_ROWS:,} invocations with most attempts were examined")
     return [
         each
         for each in context.retrying_invocations
@@ -111,7 +111,7 @@ def _storm_finding(context: CheckContext, group: StepGroup[RetryingInvocation], 
 
 
 def _group_size(context: CheckContext, group: StepGroup[RetryingInvocation]) -> int:
-    """Return how many invocations a group has, also where not all of them were read one by one."""
+    """Return how many invocations a group has, even if not all of them were read."""
     if len(context.retrying_invocations) < MAX_ROWS:
         return len(group.members)
     first, labels = group.members[0], set(group.labels)
@@ -134,11 +134,11 @@ def _unreachable_finding(context: CheckContext, members: Sequence[RetryingInvoca
     where = f"{known.endpoint} ({known.id})" if known else deployment or members[0].service
     messages = summarize_messages(each.message for each in members)
     summary = (
-        f"{where} does not answer {plural(len(members), 'invocation')} of {handlers}, "
+        f"{where} does not respond to {plural(len(members), 'invocation')} of {handlers}, "
         f"{_attempts_text(context, members, len(members))}: [{members[0].code}] {messages}"
     )
     is_latest = known is None or bool(known.latest_of)
-    start = "start it again: attempts then succeed by themselves"
+    start = "start it again; the next attempts then succeed"
     address = (
         SuggestedCall("lab.admin.get_deployment", (known.id,), comment=start)
         if known
@@ -194,7 +194,7 @@ def _removed_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     suggested = [move_call(ids[:MAX_IDS], total=count)]
     if homeless:
         summary += f"; no deployment serves {join(homeless)} now"
-        serving = f"that serves {join(homeless)}; then"
+        serving = f"first register a deployment that serves {join(homeless)}"
         register = SuggestedCall("lab.admin.create_deployment", (), {"uri": "http://…"}, comment=serving)
         suggested.insert(0, register)
     return Finding(
@@ -223,7 +223,7 @@ def _severity(context: CheckContext, members: Sequence[RetryingInvocation], bloc
 
 
 def _is_first_failure(context: CheckContext, members: Sequence[RetryingInvocation]) -> bool:
-    """Return whether each of them failed once and recently, and has its next attempt soon."""
+    """Return whether each invocation failed only once, recently, and has its next attempt soon."""
     is_young = context.age(_since(members)) < context.thresholds.waiting
     return _most_attempts(members) <= 1 and is_young and not _waits_long(context, members)
 
@@ -233,7 +233,7 @@ def _waits_long(context: CheckContext, members: Iterable[RetryingInvocation]) ->
 
 
 def _attempts_text(context: CheckContext, members: Sequence[RetryingInvocation], count: int) -> str:
-    """Return how many attempts failed, and how long the next one is away where that is long."""
+    """Return how many attempts failed, and the time until the next attempt if it is long."""
     attempts = f"up to {plural(_most_attempts(members), 'attempt')}"
     if not _waits_long(context, members):
         return attempts
@@ -242,7 +242,7 @@ def _attempts_text(context: CheckContext, members: Sequence[RetryingInvocation],
 
 
 def _longest_wait(context: CheckContext, members: Iterable[RetryingInvocation]) -> timedelta:
-    """Return the longest time until a next attempt, also where ``now`` looks ahead; zero where all are running."""
+    """Return the longest time until a next attempt, from the current time of the source; zero if all are running."""
     latest = max((each.next_at for each in members if each.next_at), default=None)
     return latest - context.clock if latest else timedelta(0)
 
@@ -256,7 +256,7 @@ def _since(members: Iterable[RetryingInvocation]) -> datetime | None:
 
 
 def _target_deployment(context: CheckContext, each: RetryingInvocation) -> str | None:
-    """Return the deployment of its attempts: an invocation that is not pinned yet goes to the latest revision."""
+    """Return the deployment for its attempts; an invocation that is not pinned yet uses the latest revision."""
     if each.deployment is not None:
         return each.deployment
     latest = context.latest_deployment(each.service)

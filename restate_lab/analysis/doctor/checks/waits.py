@@ -23,12 +23,12 @@ from restate_lab.analysis.waits.model import Edge, edges_by_waiter
 __all__ = ["awakeables", "blocked_keys", "deadlocks", "promises", "suspended_on_run"]
 
 _MAX_CANCELLED = 20  # deadlocks of one kind in a suggested call
-# Other checks report these, with the invocations that wait for them.
+# Other checks report invocations with these statuses, and the ones that wait for them.
 _STATUSES_OF_OTHER_CHECKS = {"backing-off", "paused"}
 
 
 def deadlocks(context: CheckContext) -> list[Finding]:
-    """Find invocations that wait for each other, or for themselves."""
+    """Find invocations that wait for each other or for themselves."""
     if context.waits is None:
         return []
     context.excluded += context.waits.snapshot.excluded
@@ -40,19 +40,19 @@ def deadlocks(context: CheckContext) -> list[Finding]:
 
 
 def blocked_keys(context: CheckContext) -> list[Finding]:
-    """Find invocations that keep a queue waiting for a key, and that no other check reports."""
-    # Reads nothing, and notes what was not read, also where another check has found the blockers.
+    """Find invocations that block the queue of a key and that no other check reports."""
+    # This reads nothing. It adds the messages about unread data even if another check has already found the blockers.
     context.edges("key")
     return [_blocked_key_finding(context, blocker) for blocker in context.once(_queue_blockers)]
 
 
 def suspended_on_run(context: CheckContext) -> list[Finding]:
-    """Find invocations suspended on their own step: nothing that the server waits for can arrive."""
+    """Find invocations suspended on their own step: the server waits for a result that cannot arrive."""
     return [_suspended_on_run_finding(context, group) for group in _groups(context.edges("run"), "alternative")]
 
 
 def awakeables(context: CheckContext) -> list[Finding]:
-    """Find awakeables that nobody resolves, and count those that are still young."""
+    """Find awakeables that are not resolved in time, and count the more recent ones."""
     edges = _edges_without_queue(context, "awakeable")
     groups = _groups(edges.assign(forgotten=_are_forgotten(context, edges)), "forgotten")
     return [_awakeable_finding(context, group) for group in groups]
@@ -67,7 +67,7 @@ def promises(context: CheckContext) -> list[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class _EdgeGroup:
-    """Edges of one kind and handler, oldest first; ``flag`` is what the column has by which they are grouped."""
+    """Edges of one kind and handler, oldest first; ``flag`` is their common value in the column for grouping."""
 
     handler: Handler
     flag: bool
@@ -75,17 +75,17 @@ class _EdgeGroup:
 
     @property
     def ids(self) -> list[str]:
-        """Return the ids of those that wait."""
+        """Return the ids of the waiting invocations."""
         return list(dict.fromkeys(self.edges["waiter"].tolist()))
 
     @property
     def since(self) -> datetime | None:
-        """Return since when the first one has waited."""
+        """Return the time since which the first one has waited."""
         return timestamp_of(self.edges["since"].min())
 
 
 def _groups(edges: pd.DataFrame, flag: str) -> list[_EdgeGroup]:
-    """Return the edges of a kind by handler, and by a column of flags."""
+    """Group edges by handler and by the value of the column ``flag``."""
     handlers = {target: handler_of_target(target) for target in edges["waiter_target"].unique()}
     groups: dict[tuple[Handler, bool], list[int]] = defaultdict(list)
     for at, (target, value) in enumerate(zip(edges["waiter_target"].tolist(), edges[flag].tolist(), strict=True)):
@@ -95,9 +95,9 @@ def _groups(edges: pd.DataFrame, flag: str) -> list[_EdgeGroup]:
 
 @dataclass(frozen=True, slots=True)
 class _QueueBlocker:
-    """A root blocker with a queue for a key behind it; ``row`` is that of ``waits``, ``awaited`` are its own edges.
+    """A root blocker with a queue for a key; ``row`` is its row from ``waits``, ``awaited`` are its own edges.
 
-    ``queue`` has the edges of the queue, oldest first, and ``unread`` counts the calls in it that were not read.
+    ``queue`` has the edges of the queue, oldest first. ``unread`` counts the calls in the queue that were not read.
     """
 
     row: Row
@@ -113,12 +113,12 @@ class _QueueBlocker:
 
     @property
     def since(self) -> datetime | None:
-        """Return since when the first call has waited."""
+        """Return the time since which the first call has waited."""
         return timestamp_of(self.queue["since"].min())
 
 
 def _edges_without_queue(context: CheckContext, kind: str) -> pd.DataFrame:
-    """Return the edges of a kind, without waiters whose queue for a key is reported as more than a note."""
+    """Return the edges of a kind; excludes waiters whose queue is reported as critical or as a warning."""
     edges = context.edges(kind)
     blockers = context.once(_queue_blockers) if len(edges) else []
     reported = [each.row["id"] for each in blockers if _key_severity(context, each) is not Severity.NOTE]
@@ -127,19 +127,19 @@ def _edges_without_queue(context: CheckContext, kind: str) -> pd.DataFrame:
 
 
 def _same_promise(context: CheckContext, id_: str) -> list[str]:
-    """Return an invocation, followed by others of its workflow that wait for the same promise."""
+    """Return an invocation and then the others of its workflow that wait for the same promise."""
     edges = records(context.edges("promise"))
     mine = {_promise_of(row) for row in edges if row["waiter"] == id_}
     return list(dict.fromkeys([id_, *(row["waiter"] for row in edges if _promise_of(row) in mine)]))
 
 
 def _promise_of(row: Row) -> tuple[str, str]:
-    """Return the workflow's service and key, and the promise; a handler's name has no slash."""
+    """Return the service and key of the workflow, and the promise; the name of a handler has no slash."""
     return (row["waiter_target"] or "").rpartition("/")[0], row["what"]
 
 
 def _queue_blockers(context: CheckContext) -> list[_QueueBlocker]:
-    """Return the root blockers with a queue for a key behind them, without those of other checks."""
+    """Return the root blockers with a queue for a key; excludes the ones that other checks report."""
     edges = context.edges("key")
     if context.waits is None or edges.empty:
         return []
@@ -193,7 +193,7 @@ def _ids_of_other_checks(context: CheckContext) -> set[str]:
 def _key_severity(context: CheckContext, blocker: _QueueBlocker) -> Severity:
     limits = context.thresholds
     queue, waited = blocker.length, context.age(blocker.since)
-    # A running holder will free the key; one that is suspended or waits for a slot does not.
+    # A running holder will release the key; a suspended one, or one that waits for a slot, may not.
     moves = blocker.row["status"] == "running"
     is_long, is_old = queue >= limits.long_queue, waited >= limits.waiting_long
     if (is_long and is_old) or (not moves and (is_long or is_old)):
@@ -229,11 +229,11 @@ def _suspended_on_run_finding(context: CheckContext, group: _EdgeGroup) -> Findi
     count, blocked = len(ids), context.blocked_by(ids)
     service, handler = group.handler
     steps = join(f"“{one_line(what or '', 40)}”" for what in group.edges["what"])
-    rest = "" if not group.flag else "; something else that they wait for may still wake them"
+    rest = "" if not group.flag else f"; another wait may still wake {verb_form(count, 'it', 'them')}"
     return Finding(
         severity=Severity.WARNING if group.flag else Severity.CRITICAL,
         summary=f"{plural(count, 'invocation')} of {service}/{handler} {verb_form(count, 'is', 'are')} suspended on "
-        f"{verb_form(count, 'its', 'their')} own step {steps} (Run), for which nothing wakes "
+        f"{verb_form(count, 'its', 'their')} own step {steps} (Run), which does not wake "
         f"{verb_form(count, 'it', 'them')} (server issue 5196){rest}",
         where=f"{service}/{handler}",
         count=count,
@@ -246,7 +246,7 @@ def _suspended_on_run_finding(context: CheckContext, group: _EdgeGroup) -> Findi
 
 
 def _are_forgotten(context: CheckContext, edges: pd.DataFrame) -> pd.Series[bool]:
-    """Return which awakeables are older than is normal for their handler, and nothing else can end the wait."""
+    """Return which awakeables are older than normal for their handler and are the only thing that can end the wait."""
     targets = edges["waiter_target"]
     by_target = {target: _awakeable_limit(context, handler_of_target(target)) for target in targets.unique()}
     limits = pd.Series(targets.map(by_target), dtype="timedelta64[us]")
@@ -255,7 +255,7 @@ def _are_forgotten(context: CheckContext, edges: pd.DataFrame) -> pd.Series[bool
 
 
 def _awakeable_limit(context: CheckContext, handler: Handler) -> timedelta:
-    """Return the age from which an awakeable of a handler is older than is normal."""
+    """Return the age from which an awakeable of a handler is too old."""
     limits = context.thresholds
     ended = context.outcomes.get(handler)
     if ended is None or ended.succeeded < limits.answered or ended.median_ms is None:
@@ -271,7 +271,7 @@ def _awakeable_finding(context: CheckContext, group: _EdgeGroup) -> Finding:
     return Finding(
         severity=Severity.WARNING if is_forgotten else Severity.NOTE,
         summary=f"{plural(count, 'invocation')} of {service}/{handler} {verb_form(count, 'waits', 'wait')} for an "
-        f"awakeable that nobody has resolved{_wait_duration(context, since, count)}"
+        f"awakeable that is not resolved{_wait_duration(context, since, count)}"
         f"{'' if is_forgotten else ', which may be normal'}",
         where=f"{service}/{handler}",
         count=count,
@@ -303,14 +303,14 @@ def _promise_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
 
 
 def _awakeable_of(context: CheckContext, id_: str) -> str:
-    """Return the first awakeable that an invocation waits for."""
+    """Return the id of the first awakeable that an invocation waits for."""
     edges = edges_by_waiter(context.waits.snapshot.edges, [id_])[id_] if context.waits is not None else []
     return next(edge.what or "" for edge in edges if edge.kind == "awakeable")
 
 
 def _resolve_call(awakeable: str) -> SuggestedCall:
     arguments = (awakeable, Placeholder("answer"))
-    return SuggestedCall("lab.ingress.resolve_awakeable", arguments, comment="with the answer that it waits for")
+    return SuggestedCall("lab.ingress.resolve_awakeable", arguments, comment="with the value that it waits for")
 
 
 def _wait_duration(context: CheckContext, since: datetime | None, count: int) -> str:

@@ -1,10 +1,10 @@
--- Which invocations are tried again, and why?
+-- Which invocations are retried, and why?
 -- row: one invocation, most attempts first
--- cost: scan (what the invokers hold)
+-- cost: scan (the state of the invokers)
 -- needs: sys_invocation_state
--- :limit = required (number) this many rows at most
+-- :limit = required (number) maximum number of rows
 --
--- message is the first line.
+-- message is the first line of the error message.
 SELECT
   id,
   retry_count,

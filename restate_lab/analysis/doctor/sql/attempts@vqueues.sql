@@ -1,11 +1,11 @@
--- Which invocations are tried again, and why?
+-- Which invocations are retried, and why?
 -- row: one invocation, most attempts first
--- cost: scan (the vqueues' entries; where any is tried again, journal events)
+-- cost: scan (the entries of the vqueues; if invocations are retried, the journal events)
 -- needs: feature vqueues, sys_invocation_state, sys_vqueue_entry_status, sys_journal_events
--- :limit = required (number) this many rows at most
+-- :limit = required (number) maximum number of rows
 --
--- message is the first line.
--- Short back-offs stand in sys_invocation_state, long ones in the vqueues alone; the reason of both is the last event.
+-- message is the first line of the error message.
+-- Short back-offs are in sys_invocation_state; only the vqueues have long ones. The last event has the reason.
 WITH retrying AS (
   SELECT coalesce(e.entry_id, r.id) AS id,
     CASE WHEN e.retry_attempts > coalesce(r.retry_count, 0) THEN e.retry_attempts ELSE r.retry_count END AS retry_count,

@@ -1,15 +1,15 @@
--- How many invocations are where, per handler, deployment and status?
--- row: one handler, status (for completed ones: the way it ended), and deployment that open ones are pinned to
+-- How many invocations are there, by handler, deployment and status?
+-- row: one handler, status (for completed ones also how they ended), and pinned deployment (for open ones)
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status
--- :recent = required (time) from then on an end is a recent one
--- :overdue = required (time) what should have started before then is late
--- :expires = required (time) what expires before then does so soon
--- :slow_ms = required (number) milliseconds from which on a success took long
+-- :recent = required (time) invocations completed since then are recent
+-- :overdue = required (time) invocations that should have started before then are late
+-- :expires = required (time) invocations that expire before then expire soon
+-- :slow_ms = required (number) milliseconds from which a successful invocation is slow
 --
--- One scan that most checks share. Servers give scheduled_start_at only where scheduled_at is read, too. On 1.6.1 a
--- FILTER counts rows for which its condition is null. What looks like a key (a ULID) that the server made itself, as
--- it does since 1.7 for calls that come without one, is not counted as keyed.
+-- Most checks share this scan. Servers return scheduled_start_at only if scheduled_at is also selected. On 1.6.1 a
+-- FILTER counts rows for which its condition is null. Since 1.7 the server creates an idempotency key (a ULID) for
+-- calls without one; keys that look like a ULID are not counted as keyed.
 WITH everybody AS (
   SELECT target_service_name, target_handler_name, status,
     CASE

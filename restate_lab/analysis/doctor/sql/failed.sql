@@ -1,9 +1,9 @@
--- Which invocations have failed for good, and with what message?
--- row: one of them, in no order; cancelled and killed ones did not fail
+-- Which invocations failed permanently, and with which message?
+-- row: one invocation, in no order; excludes cancelled and killed ones
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status
 -- :since = required (time) completed since then
--- :limit = required (number) this many rows at most
+-- :limit = required (number) maximum number of rows
 SELECT
   id,
   target_service_name,

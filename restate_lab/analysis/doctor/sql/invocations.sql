@@ -1,5 +1,5 @@
 -- What are these invocations?
--- row: one of them
+-- row: one invocation
 -- cost: point (the status of these invocations)
 -- needs: sys_invocation_status
 -- :ids = required (ids) the invocations

@@ -1,6 +1,6 @@
--- How many invocations do the invokers hold?
--- row: one, with the number of those that run or are tried again
--- cost: scan (what the invokers hold)
+-- How many invocations hold a slot of an invoker?
+-- row: one row with the number of invocations that run or are retried
+-- cost: scan (the state of the invokers)
 -- needs: sys_invocation_state
 SELECT count(*) AS busy
 FROM sys_invocation_state

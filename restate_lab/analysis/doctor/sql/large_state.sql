@@ -2,8 +2,8 @@
 -- row: one key, most bytes first
 -- cost: scan (the length of every value of every state)
 -- needs: state.scope
--- :bytes = required (number) of its values together, at least
--- :limit = required (number) this many rows at most
+-- :bytes = required (number) minimum size of all values of the key
+-- :limit = required (number) maximum number of rows
 SELECT service_name, service_key, scope, sum(value_length) AS bytes, count(*) AS entries
 FROM state
 GROUP BY service_name, service_key, scope

@@ -1,9 +1,9 @@
--- Which attempts have been running for long?
--- row: one attempt that runs, the longest first
--- cost: scan (what the invokers hold)
+-- Which attempts have been running for a long time?
+-- row: one running attempt, longest first
+-- cost: scan (the state of the invokers)
 -- needs: sys_invocation_state
--- :before = required (time) begun before then
--- :limit = required (number) this many rows at most
+-- :before = required (time) started before then
+-- :limit = required (number) maximum number of rows
 SELECT id, in_flight, last_start_at
 FROM sys_invocation_state
 WHERE in_flight AND last_start_at <= :before

@@ -1,8 +1,8 @@
--- Which invocations could run and do not?
+-- Which invocations are ready but do not run?
 -- row: one invocation that waits for a slot of its invoker, longest first
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status, sys_invocation_state
--- :limit = required (number) this many rows at most
+-- :limit = required (number) maximum number of rows
 SELECT s.id, s.target_service_name, s.target_handler_name, s.status, s.modified_at
 FROM sys_invocation_status s
 LEFT JOIN (SELECT id FROM sys_invocation_state WHERE in_flight OR retry_count > 0) r ON r.id = s.id

@@ -1,10 +1,10 @@
--- Which invocations could run and do not?
+-- Which invocations are ready but do not run?
 -- row: one invocation that waits for a slot of its invoker, longest first
 -- cost: scan (the status of every invocation, and every entry of the vqueues)
 -- needs: feature vqueues, sys_invocation_status, sys_invocation_state, sys_vqueue_entry_status
--- :limit = required (number) this many rows at most
+-- :limit = required (number) maximum number of rows
 --
--- Long back-offs are known to the vqueues alone, and so are their attempts before and after the invoker knows of them.
+-- Only the vqueues have long back-offs, and their attempts before and after the invoker has them.
 SELECT s.id, s.target_service_name, s.target_handler_name, s.status, s.modified_at
 FROM sys_invocation_status s
 LEFT JOIN (SELECT id FROM sys_invocation_state WHERE in_flight OR retry_count > 0) r ON r.id = s.id

@@ -2,12 +2,12 @@
 -- row: one idempotency key and handler, in no order
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status
--- :limit = required (number) this many rows at most
+-- :limit = required (number) maximum number of rows
 --
--- One key for several services is how many systems name an order; one for several objects of the same handler is how
--- something is booked twice. Two ids are enough: a list for each key would be the server's memory. Since 1.7 the server
--- makes a key (a ULID) for every call that comes without one; what looks like these is left out, as grouping so many
--- unique keys costs more than all other checks.
+-- Many systems use one key, such as an order number, for several services. One key for several objects of the same
+-- handler can mean that an operation runs twice. Two ids per key are enough: a list of all ids would need much server
+-- memory. Since 1.7 the server creates a key (a ULID) for every call without one. Keys that look like a ULID are
+-- excluded, because grouping so many unique keys costs more than all other checks.
 WITH keyed AS (
   SELECT id, idempotency_key, target_service_name, target_handler_name, created_at
   FROM sys_invocation_status

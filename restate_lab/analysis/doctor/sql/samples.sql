@@ -1,17 +1,17 @@
--- What is known about each invocation that the doctor examines one by one?
--- row: one invocation that is open, has failed, or took long, in no order
+-- Which invocations does the doctor examine one by one, and what is their state?
+-- row: one invocation that is open, has failed, or was slow, in no order
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status
--- :statuses = required (ids) with those that have one of these statuses
--- :failed = required (flag) with those that have failed for good; cancelled and killed ones did not fail
--- :since = required (time) completed since then, of those that have failed
--- :slow = required (flag) with those that took long
--- :slow_handlers = required (ids) of these handlers ("service/handler")
--- :slow_ms = required (number) milliseconds from which on a success took long
--- :limit = required (number) this many rows at most
+-- :statuses = required (ids) include invocations with one of these statuses
+-- :failed = required (flag) include permanently failed invocations, but not cancelled or killed ones
+-- :since = required (time) include only failed invocations completed since then
+-- :slow = required (flag) include slow invocations
+-- :slow_handlers = required (ids) handlers ("service/handler") whose slow invocations are included
+-- :slow_ms = required (number) milliseconds from which a successful invocation is slow
+-- :limit = required (number) maximum number of rows
 --
--- Scans cost much the same whatever they look for, so this is one for all of them, and only where the census counted
--- few enough. What is filtered is selected too: 1.6.1 compares with the wrong column otherwise.
+-- The cost of a scan hardly depends on its filter, so one scan reads all kinds. It runs only if the census counted few
+-- enough. Columns in the filter are also selected; otherwise 1.6.1 compares with the wrong column.
 SELECT
   id,
   status,

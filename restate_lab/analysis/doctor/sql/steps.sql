@@ -1,5 +1,5 @@
 -- How long did the steps (Run) of these invocations take?
--- row: one name of a step
+-- row: one step name
 -- cost: point (the journals of these invocations)
 -- needs: sys_journal
 -- :ids = required (ids) the invocations

@@ -1,5 +1,5 @@
 -- Which errors of attempts are recorded for this invocation?
--- row: one error, or the pause that followed it; equal errors in a row are recorded once
+-- row: one error, or the pause that followed it; consecutive equal errors are recorded once
 -- cost: point (the events of one invocation)
 -- needs: sys_journal_events
 -- :id = required (id) the invocation

@@ -1,5 +1,5 @@
--- What is known of this invocation besides its journal?
--- row: the invocation; of a source with several runs of its id, each run, the newest first
+-- What is recorded about this invocation besides its journal?
+-- row: the invocation; if the source has several runs of its id, one row per run, the newest first
 -- cost: point (the status of one invocation)
 -- needs: sys_invocation_status, sys_invocation_state
 -- :id = required (id) the invocation

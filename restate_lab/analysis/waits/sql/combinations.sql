@@ -1,4 +1,4 @@
--- How do these invocations combine the several things that they wait for?
+-- How do these invocations combine their waits?
 -- row: one invocation
 -- cost: point (the status of these invocations)
 -- needs: sys_invocation_status.suspended_waiting_future_json

@@ -1,5 +1,5 @@
--- How many invocations are suspended, how many wait for a key, and how long are all journals together?
--- row: one
+-- How many invocations are suspended, how many wait for a key, and what is the total length of all journals?
+-- row: one row
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status
 SELECT

@@ -1,8 +1,8 @@
--- Which calls wait for the key of a virtual object, and who holds it?
--- row: one pending call; first those that an invocation waits for, longest first
--- cost: scan (the inbox; where calls wait, the status of every invocation)
+-- Which calls wait for the key of a virtual object, and which invocation holds it?
+-- row: one pending call; calls with a waiting caller first, then the longest wait first
+-- cost: scan (the inbox; if calls wait, also the status of every invocation)
 -- needs: sys_inbox, sys_keyed_service_status, sys_invocation_status
--- :limit = required (number) this many rows at most
+-- :limit = required (number) maximum number of rows
 SELECT
   s.id,
   s.target,

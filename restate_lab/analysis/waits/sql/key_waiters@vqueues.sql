@@ -1,10 +1,10 @@
--- Which calls wait for the key of a virtual object, and who holds it?
--- row: one pending call; first those that an invocation waits for, longest first
--- cost: scan (the entries of vqueues with a lock; where calls wait, the status of every invocation)
+-- Which calls wait for the key of a virtual object, and which invocation holds it?
+-- row: one pending call; calls with a waiting caller first, then the longest wait first
+-- cost: scan (the entries of vqueues with a lock; if calls wait, also the status of every invocation)
 -- needs: feature vqueues, sys_vqueue_meta, sys_vqueues, sys_locks, sys_invocation_status
--- :limit = required (number) this many rows at most
+-- :limit = required (number) maximum number of rows
 --
--- A holder that backs off stands in the inbox, too, and has the lock.
+-- A holder that backs off is also in the inbox, and has the lock.
 SELECT
   s.id,
   s.target,

@@ -1,5 +1,5 @@
--- What was the last error of each of these invocations?
--- row: one invocation that has failed in an attempt, with its latest error
+-- What is the last error of each of these invocations?
+-- row: one invocation with a failed attempt, with its latest error
 -- cost: point (the events of these invocations)
 -- needs: sys_journal_events
 -- :ids = required (ids) the invocations

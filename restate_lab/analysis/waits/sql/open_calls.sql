@@ -1,10 +1,10 @@
--- Which calls of these invocations, as far as they run, have no result yet?
+-- Which calls of the running ones of these invocations have no result yet?
 -- row: one call
 -- cost: point (the journals of these invocations)
 -- needs: sys_journal, sys_invocation_state, sys_invocation_status
--- :ids = required (ids) the invocations that may have called
+-- :ids = required (ids) the possible callers
 --
--- Whoever runs and waits is suspended only after its inactivity timeout, a minute by default.
+-- A running invocation that waits is suspended only after its inactivity timeout, by default a minute.
 WITH calls AS (
   SELECT id, appended_at,
     json_get_str(json_get_json(json_get_json(entry_lite_json, 'Command'), 'Call'), 'invocation_id') AS callee_id,

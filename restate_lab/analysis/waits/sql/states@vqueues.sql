@@ -1,11 +1,11 @@
--- What do these invocations do at the moment?
+-- What is the current status of these invocations?
 -- row: one invocation
 -- cost: point (the status of these invocations)
 -- needs: feature vqueues, sys_invocation_status, sys_invocation_state, sys_vqueues
 -- :ids = required (ids) the invocations
 --
--- Of a source with several runs of one id, the newest is the last row.
--- A long back-off shows as ready everywhere but in sys_vqueues.
+-- If a source has several runs of one id, the newest run is the last row.
+-- Only sys_vqueues has long back-offs; all other tables show ready.
 SELECT
   s.id,
   s.target,

@@ -1,10 +1,10 @@
--- Which invocations are suspended, and on what numbers?
--- row: one suspended invocation, the one suspended for longest first
+-- Which invocations are suspended, and which completions and signals do they wait for?
+-- row: one suspended invocation, longest suspended first
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status
--- :limit = required (number) this many rows at most
+-- :limit = required (number) maximum number of rows
 --
--- What is filtered is selected too: 1.6.1 compares with the wrong column otherwise.
+-- Columns in the filter are also selected; otherwise 1.6.1 compares with the wrong column.
 SELECT id, status, target, modified_at, created_at, invoked_by_id,
   suspended_waiting_for_completions AS completions, suspended_waiting_for_signals AS signals
 FROM sys_invocation_status

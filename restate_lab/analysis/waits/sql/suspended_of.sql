@@ -1,4 +1,4 @@
--- Which of these invocations are suspended, and on what numbers?
+-- Which of these invocations are suspended, and which completions and signals do they wait for?
 -- row: one suspended invocation
 -- cost: point (the status of these invocations)
 -- needs: sys_invocation_status

@@ -1,9 +1,9 @@
--- Who holds these keys?
+-- Which invocations hold these keys?
 -- row: one key that is held
 -- cost: point (the keys)
 -- needs: sys_keyed_service_status
 -- :services = required (names) virtual objects
--- :keys = required (names) keys; each is looked for in each of the objects
+-- :keys = required (names) keys; each is searched in each of the objects
 SELECT
   service_name || '/' || service_key AS key,
   CAST(NULL AS VARCHAR) AS scope,

@@ -1,9 +1,9 @@
--- Who holds these keys?
+-- Which invocations hold these keys?
 -- row: one key that is held, in its scope
 -- cost: point (the locks of some partitions)
 -- needs: feature vqueues, sys_locks
--- :locks = required (names) service/key of each
--- :partitions = required (numbers) their partition keys, by which the server finds them
+-- :locks = required (names) service/key of each lock
+-- :partitions = required (numbers) partition keys of the locks, with which the server finds them
 SELECT
   lock_name AS key,
   scope,

@@ -1,10 +1,10 @@
--- What are these invocations, and how do they stand?
--- row: one invocation that is there
+-- What is the status of these invocations?
+-- row: one invocation that exists
 -- cost: point (the status of these invocations)
 -- needs: sys_invocation_status, sys_invocation_state
 -- :ids = required (ids) the invocations
 --
--- Of a source with several runs of one id, the newest is the last row.
+-- If a source has several runs of one id, the newest run is the last row.
 SELECT
   s.id,
   s.partition_key,

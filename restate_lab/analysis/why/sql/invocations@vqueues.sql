@@ -1,11 +1,11 @@
--- What are these invocations, and how do they stand?
--- row: one invocation that is there
+-- What is the status of these invocations?
+-- row: one invocation that exists
 -- cost: point (the status of these invocations)
 -- needs: feature vqueues, sys_invocation_status, sys_invocation_state, sys_vqueue_entry_status
 -- :ids = required (ids) the invocations
 --
--- Of a source with several runs of one id, the newest is the last row.
--- A long back-off shows as ready everywhere but in sys_vqueue_entry_status.
+-- If a source has several runs of one id, the newest run is the last row.
+-- Only sys_vqueue_entry_status has long back-offs; all other tables show ready.
 SELECT
   s.id,
   s.partition_key,

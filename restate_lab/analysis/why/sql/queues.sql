@@ -1,10 +1,10 @@
 -- Which calls wait for these keys?
--- row: one pending call, in the order of their turns; waiting is the length of its queue
+-- row: one pending call, in the order of the queue; waiting is the length of its queue
 -- cost: point (the inbox of these keys)
 -- needs: sys_inbox
 -- :services = required (names) virtual objects
--- :keys = required (names) keys; each is looked for in each of the objects
--- :limit = required (number) this many rows at most
+-- :keys = required (names) keys; each is searched in each of the objects
+-- :limit = required (number) maximum number of rows
 SELECT
   service_name || '/' || service_key AS key,
   CAST(NULL AS VARCHAR) AS scope,

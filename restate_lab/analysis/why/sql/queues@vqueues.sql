@@ -1,12 +1,12 @@
 -- Which calls wait for these keys?
--- row: one pending call, in the order of their turns; waiting is the length of its queue
+-- row: one pending call, in the order of the queue; waiting is the length of its queue
 -- cost: point (the vqueues of some partitions)
 -- needs: feature vqueues, sys_vqueue_meta, sys_vqueues
--- :locks = required (names) service/key of each
--- :partitions = required (numbers) their partition keys, by which the server finds them
--- :limit = required (number) this many rows at most
+-- :locks = required (names) service/key of each lock
+-- :partitions = required (numbers) partition keys of the locks, with which the server finds them
+-- :limit = required (number) maximum number of rows
 --
--- A key can have several vqueues (one per limit key). A holder that backs off stands in the inbox, too, and has the lock.
+-- A key can have several vqueues (one per limit key). A holder that backs off is also in the inbox, and has the lock.
 SELECT
   m.lock_name AS key,
   m.scope,

@@ -1,8 +1,8 @@
--- Which invocations were restarted from this one?
+-- Which invocations were restarted from this invocation?
 -- row: one invocation
 -- cost: scan (the status of the invocations of one partition)
 -- needs: sys_invocation_status.restarted_from
--- :id = required (text) the one before
+-- :id = required (text) the earlier invocation
 -- :partition = required (number) its partition key, which a restart keeps
 SELECT
   id,

@@ -1,10 +1,10 @@
--- What keeps the head of this vqueue?
+-- What blocks the head of this vqueue?
 -- row: the vqueue
 -- cost: point (one vqueue)
 -- needs: feature vqueues, sys_vqueue_meta, sys_scheduler
 -- :vqueue = required (text) its id
 --
--- One that is paused is missing from sys_scheduler.
+-- A paused vqueue is not in sys_scheduler.
 SELECT
   m.id,
   m.queue_is_paused AS is_paused,

@@ -1,1 +1,1 @@
-"""The order system of the incident, and the services beside it."""
+"""The order system of the incident story, and related services."""

@@ -1,4 +1,4 @@
-"""Orders from the basket to the doorstep: the service that calls all others."""
+"""Orders, from the purchase to the delivery: the service that calls the other services."""
 
 from datetime import timedelta
 from typing import TypedDict
@@ -16,7 +16,7 @@ orders = Service("Orders", description="Takes orders", inactivity_timeout=SOON, 
 
 
 class Purchase(TypedDict):
-    """What a customer wants, how they pay, and where it goes."""
+    """A purchase: the order, the product, the payment card, and the postal code of the customer."""
 
     order: str
     product: str
@@ -25,7 +25,7 @@ class Purchase(TypedDict):
 
 
 class Bill(TypedDict):
-    """What a business customer has to pay."""
+    """The amount that a business customer must pay."""
 
     customer: str
     cents: int
@@ -33,7 +33,7 @@ class Bill(TypedDict):
 
 @orders.handler()
 async def place(ctx: Context, order: Purchase) -> str:
-    """Charge the card, take a piece from the stock, book a carrier; return the tracking number."""
+    """Charge the card, reserve one piece, and book a carrier; return the tracking number."""
     await ctx.service_call(charge, Charge(order=order["order"], cents=2490, card=order["card"]))
     await ctx.object_call(reserve, key=order["product"], arg=1)
     tracking = await ctx.service_call(book, Parcel(order=order["order"], postal_code=order["postal_code"]))
@@ -43,25 +43,25 @@ async def place(ctx: Context, order: Purchase) -> str:
 
 @orders.handler()
 async def ask_for_review(ctx: Context, order: str) -> str:
-    """Ask the customer how it was."""
+    """Ask the customer for a review."""
     return await ctx.run_typed("send mail", _mail, order=order)
 
 
 @orders.handler()
 async def bill(ctx: Context, request: Bill) -> int:
-    """Put an order on a business customer's account; return the new balance in cents."""
+    """Add an amount to a business customer's account; return the new balance in cents."""
     return await ctx.object_call(debit, key=request["customer"], arg=request["cents"])
 
 
 @orders.handler()
 async def close_quarter(ctx: Context, customer: str) -> str:
-    """Have a customer's account audited."""
+    """Request an audit of a customer's account."""
     return await ctx.object_call(audit, key=customer, arg="2026-Q3")
 
 
 @orders.handler()
 async def cool_off(ctx: Context, order: str) -> str:
-    """Wait until the customer can no longer change their mind."""
+    """Wait until the customer can no longer cancel the order."""
     await ctx.sleep(timedelta(days=14), name="cooling-off period")
     return f"{order} is final"
 

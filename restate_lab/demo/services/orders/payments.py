@@ -1,4 +1,4 @@
-"""Money in and out: card payments through a provider, the accounts of business customers, and invoices."""
+"""Card payments through a provider, accounts of business customers, and invoices."""
 
 import asyncio
 import zlib
@@ -15,25 +15,25 @@ PAGES_PER_SECOND = 10
 
 
 class ProviderDown(Exception):
-    """The provider does not do its work; the next attempt may be luckier."""
+    """The payment provider is not available; a later attempt can succeed."""
 
 
 class BankRejected(Exception):
-    """A bank did not take a transfer."""
+    """A bank rejected a transfer."""
 
 
 class PaymentGateway:
-    """The way to the provider, which loses the first request of every order that is paid with "tok_flaky"."""
+    """The client of the payment provider; it loses the first request of each order with the card "tok_flaky"."""
 
     def __init__(self) -> None:
         self._lost: set[str] = set()
 
     def charge_card(self, order: str, cents: int, card: str) -> str:
-        """Charge a card and return the receipt's number.
+        """Charge a card and return the receipt number.
 
         Raises:
-            ProviderDown: its gateway for this card's network is not there.
-            TerminalError: the card's bank refused; asking again would not help.
+            ProviderDown: the provider's gateway for this card network is not available.
+            TerminalError: the bank declined the card; a retry does not help.
 
         """
         if card == "tok_amex":
@@ -50,10 +50,10 @@ class PaymentGateway:
 
 
 def pay_out(iban: str) -> str:
-    """Send money to a bank account and return the transfer's number.
+    """Send money to a bank account and return the transfer number.
 
     Raises:
-        BankRejected: the account is not there any more.
+        BankRejected: the account is closed.
 
     """
     if iban.endswith("00"):
@@ -71,7 +71,7 @@ payments = Service(
 
 
 class Charge(TypedDict):
-    """What to charge: an order, an amount in cents, and the card's token."""
+    """A charge: the order, the amount in cents, and the card token."""
 
     order: str
     cents: int
@@ -80,14 +80,14 @@ class Charge(TypedDict):
 
 @payments.handler()
 async def charge(ctx: Context, request: Charge) -> str:
-    """Charge a card for an order and return the receipt's number."""
+    """Charge a card for an order and return the receipt number."""
     await ctx.run_typed("score fraud", _score, cents=request["cents"])
     return await ctx.run_typed("charge card", gateway.charge_card, **request)
 
 
 @payments.handler(invocation_retry_policy=GIVES_UP)
 async def payout(ctx: Context, iban: str) -> str:
-    """Pay a merchant out and return the transfer's number."""
+    """Pay a merchant and return the transfer number."""
     return await ctx.run_typed("send transfer", pay_out, iban=iban)
 
 
@@ -95,12 +95,12 @@ def _score(cents: int) -> float:
     return min(0.99, cents / 1_000_000)
 
 
-accounts = VirtualObject("Account", description="What one business customer owes", inactivity_timeout=SOON)
+accounts = VirtualObject("Account", description="Balance of one business customer", inactivity_timeout=SOON)
 
 
 @accounts.handler()
 async def debit(ctx: ObjectContext, cents: int) -> int:
-    """Add to what the customer owes; return the new balance in cents."""
+    """Add an amount to the customer's balance; return the new balance in cents."""
     balance = (await ctx.get("balance", type_hint=int) or 0) + cents
     ctx.set("balance", balance)
     return balance
@@ -108,7 +108,7 @@ async def debit(ctx: ObjectContext, cents: int) -> int:
 
 @accounts.handler()
 async def audit(ctx: ObjectContext, quarter: str) -> str:
-    """Let nobody touch the account until an auditor has signed."""
+    """Lock the account until an auditor has signed."""
     ctx.set("under_audit", quarter)
     signature, signed = ctx.awakeable(type_hint=str)
     await ctx.run_typed("ask the auditor", _mail, quarter=quarter, signature=signature)
@@ -119,7 +119,7 @@ async def audit(ctx: ObjectContext, quarter: str) -> str:
 
 @accounts.handler()
 async def import_history(ctx: ObjectContext, months: int) -> int:
-    """Take over the bookings of the old system, month by month; return how many there are."""
+    """Import the bookings of the old system, month by month; return their number."""
     history: list[str] = []
     for month in range(months):
         history += await ctx.run_typed(f"read month {month + 1}", _bookings, month=month)
@@ -138,7 +138,7 @@ def _bookings(month: int) -> list[str]:
     ]
 
 
-# Rendering is work, not waiting: nobody may interrupt it because nothing was heard of it for a while.
+# Rendering takes long without journal entries, so a long inactivity timeout prevents an interruption.
 invoices = Service(
     "Invoices",
     description="Renders invoices",
@@ -148,7 +148,7 @@ invoices = Service(
 
 
 class Document(TypedDict):
-    """What to render."""
+    """An invoice to render."""
 
     order: str
     pages: int
@@ -156,7 +156,7 @@ class Document(TypedDict):
 
 @invoices.handler()
 async def render(ctx: Context, document: Document) -> str:
-    """Render an invoice and return where it lies."""
+    """Render an invoice and return the path of the file."""
     return await ctx.run_typed("render pdf", _render, **document)
 
 

@@ -1,4 +1,4 @@
-"""How patient the order system is: retry policies, by how often they try and what happens in the end."""
+"""The retry policies of the order system."""
 
 from datetime import timedelta
 
@@ -6,10 +6,10 @@ from restate import InvocationRetryPolicy
 
 __all__ = ["EAGER", "GIVES_UP", "PATIENT", "SOON"]
 
-# Whoever only waits is suspended after a second, and costs nothing while it waits.
+# An invocation that waits is suspended after this time and then uses no resources.
 SOON = timedelta(seconds=1)
 
-# Enough attempts for days: what was planted is still there when someone looks.
+# Enough attempts for days, so the planted faults remain visible.
 MANY = 1_000_000
 
 PATIENT = InvocationRetryPolicy(

@@ -1,8 +1,8 @@
-"""Services beside the order system, each with a deployment of its own.
+"""Services around the order system, each with its own deployment.
 
-Couriers are unreachable: their pods are gone, and only the load balancer responds. Loyalty is removed while it still
-has invocations. Promotions has one deployment per release. Returns is replaced by a release that cannot continue what
-the first one has begun.
+Courier is unreachable: it has no running pods, and only the load balancer responds. Loyalty is removed while it still
+has invocations. Promotions has one deployment per release. Returns is replaced by a release that cannot continue the
+invocations of the first release.
 """
 
 import zlib
@@ -18,7 +18,7 @@ courier = Service("Courier", description="Delivers within the hour", invocation_
 
 
 @courier.handler()
-async def deliver(ctx: Context, order: str) -> str:  # noqa: ARG001 - a handler has a context
+async def deliver(ctx: Context, order: str) -> str:  # noqa: ARG001 - handlers take a context
     """Deliver an order."""
     return f"{order} was handed over"
 
@@ -27,18 +27,18 @@ loyalty = Service("Loyalty", description="Points", inactivity_timeout=SOON, invo
 
 
 class ReadOnlyDatabase(Exception):
-    """The points' database is being moved."""
+    """The database of the points is read-only during a migration."""
 
 
 @loyalty.handler()
 async def redeem(ctx: Context, customer: str) -> int:
-    """Turn points into a voucher; return its value in cents."""
+    """Convert points to a voucher; return its value in cents."""
     return await ctx.run_typed("write off points", _write_off, customer=customer)
 
 
 @loyalty.handler()
 async def expire(ctx: Context, customer: str) -> str:
-    """Take the points of a customer back after a year."""
+    """Delete the points of a customer after a year."""
     await ctx.sleep(timedelta(days=365), name="a year")
     return f"points of {customer} expired"
 
@@ -52,13 +52,13 @@ promotions = Service("Promotions", description="Vouchers", inactivity_timeout=SO
 
 @promotions.handler()
 async def end_campaign(ctx: Context, campaign: str) -> str:
-    """End a campaign in a month."""
+    """End a campaign after 30 days."""
     await ctx.sleep(timedelta(days=30), name="until the campaign ends")
     return f"{campaign} has ended"
 
 
 class RefundRefused(Exception):
-    """The provider does not take a refund at the moment."""
+    """The provider rejects the refund for now."""
 
 
 def _returns() -> Service:
@@ -70,14 +70,17 @@ returns_1, returns_2 = _returns(), _returns()
 
 @returns_1.handler(name="take_back")
 async def _take_back_1(ctx: Context, order: str) -> str:
-    """Look at the parcel and refund it."""
+    """Inspect the parcel and refund the card."""
     await ctx.run_typed("inspect parcel", _inspect, order=order)
     return await ctx.run_typed("refund card", _refund, order=order)
 
 
 @returns_2.handler(name="take_back")
 async def _take_back_2(ctx: Context, order: str) -> str:
-    """Scan the label first: a step before all others, which no journal of the first release has."""
+    """Scan the label, inspect the parcel and refund the card.
+
+    The journals of the first release do not have the first step.
+    """
     await ctx.run_typed("scan label", _scan, order=order)
     await ctx.run_typed("inspect parcel", _inspect, order=order)
     return await ctx.run_typed("refund card", _refund, order=order)

@@ -1,4 +1,4 @@
-"""Goods on their way: parcels to customers, and stock that moves between warehouses."""
+"""Shipping: parcels to customers, and transfers of stock between warehouses."""
 
 import zlib
 from datetime import timedelta
@@ -21,11 +21,11 @@ shipping = Service(
 
 
 class PrinterOffline(Exception):
-    """The label printer does not answer."""
+    """The label printer does not respond."""
 
 
 class Parcel(TypedDict):
-    """What is sent where."""
+    """A parcel: the order and the postal code of the recipient."""
 
     order: str
     postal_code: str
@@ -39,13 +39,13 @@ async def book(ctx: Context, parcel: Parcel) -> str:
 
 @shipping.handler()
 async def print_label(ctx: Context, printer: str) -> None:
-    """Print a label on a printer of the packing hall."""
+    """Print a label on a printer in the packing hall."""
     await ctx.run_typed("print label", _print, printer=printer)
 
 
 @shipping.handler()
 async def clear_customs(ctx: Context, parcel: Parcel) -> str:
-    """Hand the papers in and wait for the customs office."""
+    """Submit the customs documents and wait for the customs office."""
     reference, cleared = ctx.awakeable(type_hint=str)
     await ctx.run_typed("hand in papers", _papers, order=parcel["order"], reference=reference)
     return await cleared
@@ -69,7 +69,7 @@ warehouses = VirtualObject("Warehouse", description="The stock of one warehouse"
 
 
 class Transfer(TypedDict):
-    """How many pieces of a product go to which warehouse."""
+    """A transfer: the receiving warehouse, the product and the number of pieces."""
 
     to: str
     product: str
@@ -78,9 +78,9 @@ class Transfer(TypedDict):
 
 @warehouses.handler()
 async def transfer(ctx: ObjectContext, request: Transfer) -> int:
-    """Load a truck and wait until the other warehouse has taken its load; return what is left here.
+    """Load a truck and wait until the other warehouse has received its load; return the remaining number of pieces.
 
-    Two warehouses that send to each other at the same time wait for each other for ever.
+    Two warehouses that send to each other at the same time are in a deadlock.
     """
     left = (await ctx.get(request["product"], type_hint=int) or 100) - request["pieces"]
     await ctx.sleep(LOADING, name="load the truck")
@@ -91,7 +91,7 @@ async def transfer(ctx: ObjectContext, request: Transfer) -> int:
 
 @warehouses.handler()
 async def receive(ctx: ObjectContext, request: Transfer) -> int:
-    """Take a load; return what is there now."""
+    """Receive a load; return the new number of pieces."""
     there = (await ctx.get(request["product"], type_hint=int) or 0) + request["pieces"]
     ctx.set(request["product"], there)
     return there

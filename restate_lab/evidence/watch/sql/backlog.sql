@@ -1,9 +1,9 @@
--- How many calls wait for which key?
--- row: one key on which calls wait, most waiting first
+-- How many calls wait for each key?
+-- row: one key with waiting calls, the most waiting calls first
 -- cost: scan (the inbox)
 -- needs: sys_inbox
 -- :service = none (text) only this service
--- :limit = required (number) this many rows at most
+-- :limit = required (number) maximum number of rows
 SELECT
   service_name AS target_service_name,
   service_key AS target_service_key,

@@ -1,12 +1,12 @@
--- How many calls wait for which key?
--- row: one key on which calls wait, most waiting first
+-- How many calls wait for each key?
+-- row: one key with waiting calls, the most waiting calls first
 -- cost: scan (the entries of vqueues with a lock)
 -- needs: feature vqueues, sys_vqueue_meta, sys_vqueues
 -- :service = none (text) only this service
--- :limit = required (number) this many rows at most
+-- :limit = required (number) maximum number of rows
 --
--- A lock is named service/key. num_inbox counts a holder that backs off and calls scheduled for later, too: neither
--- waits for the key.
+-- The name of a lock is service/key. num_inbox also counts a holder that backs off and calls scheduled for later:
+-- neither waits for the key.
 SELECT
   m.service_name AS target_service_name,
   substr(m.lock_name, length(m.service_name) + 2) AS target_service_key,

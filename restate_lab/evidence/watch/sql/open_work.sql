@@ -1,4 +1,4 @@
--- How much is not completed, in which status, and pinned to which deployment?
+-- How many invocations are not completed, by status and pinned deployment?
 -- row: one status of one deployment
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status, sys_invocation_state

@@ -1,10 +1,10 @@
--- How much is not completed, in which status, and pinned to which deployment?
+-- How many invocations are not completed, by status and pinned deployment?
 -- row: one status of one deployment
 -- cost: scan (the status of every invocation, and every entry of the vqueues)
 -- needs: feature vqueues, sys_invocation_status, sys_invocation_state, sys_vqueue_entry_status
 -- :service = none (text) only this service
 --
--- The join begins with the few entries that back off: what stands first is what the server holds in memory.
+-- The join begins with the few entries that back off, because the server keeps the first table in memory.
 SELECT
   CASE
     WHEN s.status = 'inboxed' THEN 'pending'

@@ -1,11 +1,11 @@
--- Which invocations are being tried again, and at which attempt is each?
--- row: one invocation that backs off, or is in its second attempt or a later one
--- cost: scan (what is being tried again; where there is any, the status of every invocation)
+-- Which invocations are being retried, and at which attempt is each?
+-- row: one invocation that backs off, or is in its second or a later attempt
+-- cost: scan (the invocations that are being retried; if any, also the status of every invocation)
 -- needs: sys_invocation_state, sys_invocation_status
 -- :service = none (text) only this service
--- :limit = required (number) this many rows at most
+-- :limit = required (number) maximum number of rows
 --
--- n is how many there are of the handler, also beyond the limit. The first attempt counts as one.
+-- n is the number of such invocations of the handler, also beyond the limit. The first attempt counts as one.
 SELECT
   r.id,
   s.target_service_name,

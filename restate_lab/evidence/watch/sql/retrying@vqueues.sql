@@ -1,11 +1,12 @@
--- Which invocations are being tried again, and at which attempt is each?
--- row: one invocation that backs off, or is in its second attempt or a later one
--- cost: scan (the vqueues' entries; where any is tried again, the status of every invocation)
+-- Which invocations are being retried, and at which attempt is each?
+-- row: one invocation that backs off, or is in its second or a later attempt
+-- cost: scan (the vqueues' entries; if any is being retried, also the status of every invocation)
 -- needs: feature vqueues, sys_invocation_state, sys_vqueue_entry_status, sys_invocation_status
 -- :service = none (text) only this service
--- :limit = required (number) this many rows at most
+-- :limit = required (number) maximum number of rows
 --
--- n is how many there are of the handler, also beyond the limit. The first attempt counts as one. Short back-offs stand in sys_invocation_state, long ones in the vqueues alone.
+-- n is the number of such invocations of the handler, also beyond the limit. The first attempt counts as one. Short
+-- back-offs are in sys_invocation_state, long ones only in the vqueues.
 WITH retrying AS (
   SELECT coalesce(e.entry_id, r.id) AS id,
     CASE WHEN e.retry_attempts > coalesce(r.retry_count, 0) THEN e.retry_attempts ELSE r.retry_count END AS retry_count

@@ -1,9 +1,9 @@
-"""The deployments of the tests' stories beside those of the demo: ``python deployments.py --fd N`` serves them all."""
+"""The deployments of the tests' stories, in addition to those of the demo: ``python deployments.py --fd N``."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[3]))  # the folder of `support`, where this is a program
+sys.path.insert(0, str(Path(__file__).parents[3]))  # the folder of `support`, if this is a program
 
 from restate_lab.demo.services import deployments as demo
 from restate_lab.demo.services_host import Deployments, application, serve_inherited

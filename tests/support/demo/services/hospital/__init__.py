@@ -1,4 +1,4 @@
-"""The hospital: one deployment from the front door to the bill, and three around it that come, change and go."""
+"""The hospital: one deployment from the front door to the bill, and three others that come, change and go."""
 
 from support.demo.services.hospital.admission import admission, insurance, registry
 from support.demo.services.hospital.appointments import appointments

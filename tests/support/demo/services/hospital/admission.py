@@ -1,4 +1,4 @@
-"""The front door: from the desk down to the register of the insured, each asking the next."""
+"""The front door: from the desk down to the register of the insured, each calling the next."""
 
 from restate import Context, Service
 
@@ -17,7 +17,7 @@ registry = Service(
 
 
 class RegisterClosed(Exception):
-    """The register of the insured does not answer."""
+    """The register of the insured does not respond."""
 
 
 @registry.handler()
@@ -28,7 +28,7 @@ async def read_card(ctx: Context, card: str) -> str:
 
 @registry.handler()
 async def identify(ctx: Context, card: str) -> str:
-    """Return who a card belongs to."""
+    """Return the patient that a card belongs to."""
     return await ctx.service_call(read_card, card)
 
 
@@ -40,13 +40,13 @@ async def find_contract(ctx: Context, card: str) -> str:
 
 @insurance.handler()
 async def confirm(ctx: Context, card: str) -> str:
-    """Return who pays."""
+    """Return the payer of a card."""
     return await ctx.service_call(find_contract, card)
 
 
 @admission.handler()
 async def assess(ctx: Context, card: str) -> str:
-    """See how urgent it is, and who pays."""
+    """Assess how urgent the case is, and return the payer."""
     return await ctx.service_call(confirm, card)
 
 

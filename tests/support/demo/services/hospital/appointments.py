@@ -1,4 +1,4 @@
-"""Appointments: booked, confirmed, and remembered a quarter later. Nothing here goes wrong for long."""
+"""Appointments: booked, confirmed, and remembered a quarter later. Problems here do not last."""
 
 from datetime import timedelta
 from typing import TypedDict
@@ -18,21 +18,21 @@ appointments = Service(
 
 
 class MessageLost(Exception):
-    """The provider of text messages lost one."""
+    """The provider of text messages lost a message."""
 
 
 class Confirmations:
-    """The way to the provider of text messages, who loses the first one to every Polish number."""
+    """The gateway to the provider of text messages, which loses the first message to every Polish number."""
 
     def __init__(self) -> None:
         self._lost: set[str] = set()
 
     def send(self, patient: str, phone: str) -> str:
-        """Send a confirmation and return what was sent.
+        """Send a confirmation and return its text.
 
         Raises:
             MessageLost: it did not arrive; the next one will.
-            TerminalError: there is no such number.
+            TerminalError: the number does not exist.
 
         """
         if phone.startswith("+48") and patient not in self._lost:
@@ -44,7 +44,7 @@ class Confirmations:
 
 
 class Appointment(TypedDict):
-    """Who comes, and how they are told."""
+    """The patient, and how to notify them."""
 
     patient: str
     phone: str

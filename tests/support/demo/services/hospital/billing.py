@@ -1,4 +1,4 @@
-"""Bills: to insurers, who may not answer, and to patients, whose cards may not pay."""
+"""Bills: to insurers that may not answer, and to patients with cards that may fail."""
 
 import uuid
 import zlib
@@ -17,15 +17,15 @@ RATES = {"K01": 412, "K17": 98}
 
 
 class InsurerSilent(Exception):
-    """An insurer did not answer."""
+    """An insurer did not respond."""
 
 
 class InsurerRefused(Exception):
-    """An insurer answered something that a person has to look at."""
+    """An insurer sent a response that a person must check."""
 
 
 class Claim(TypedDict):
-    """A case that an insurer is to pay: its number, the insurer, and the code of what was done."""
+    """A claim to an insurer: the case number, the insurer, and the code of the treatment."""
 
     case: int
     insurer: str
@@ -33,7 +33,7 @@ class Claim(TypedDict):
 
 
 class CoPayment(TypedDict):
-    """What a patient pays by card; the card's last digit decides what becomes of it."""
+    """A patient's payment by card; the card's last digit decides its outcome."""
 
     case: int
     card: str
@@ -41,7 +41,7 @@ class CoPayment(TypedDict):
 
 @billing.handler()
 async def settle(ctx: Context, claim: Claim) -> int:
-    """Have an insurer pay and return how much it paid, in euros."""
+    """Have an insurer pay and return the amount, in euros."""
     rate = await ctx.run_typed("find rate", _rate, code=claim["code"])
     return await ctx.run_typed("enviar guia", _claim, case=claim["case"], insurer=claim["insurer"], rate=rate)
 

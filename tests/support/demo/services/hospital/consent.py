@@ -1,4 +1,4 @@
-"""One patient's consent to an operation: a workflow that waits for a signature, as others do with it."""
+"""One patient's consent to an operation: a workflow that waits for a signature, and so do other invocations."""
 
 from restate import Workflow, WorkflowContext, WorkflowSharedContext
 
@@ -13,7 +13,7 @@ consent = Workflow("Consent", description="The consent of one patient", inactivi
 
 @consent.main()
 async def explain(ctx: WorkflowContext, procedure: str) -> str:
-    """Explain what is going to be done and wait for the signature."""
+    """Explain the operation and wait for the signature."""
     ctx.set("procedure", procedure)
     name = await ctx.promise(SIGNATURE, type_hint=str).value()
     return f"{procedure}: {name}"
@@ -27,6 +27,6 @@ async def sign(ctx: WorkflowSharedContext, name: str) -> None:
 
 @consent.handler()
 async def wait_until_signed(ctx: WorkflowSharedContext, who: str) -> str:
-    """Return the name that was signed with, to whoever needs it."""
+    """Return the name that signed, to every invocation that needs it."""
     name = await ctx.promise(SIGNATURE, type_hint=str).value()
     return f"{name}, for {who}"

@@ -1,4 +1,4 @@
-"""Patients who go home, in two releases: the second one does the same steps in another order."""
+"""Patients leaving the hospital, in two releases: the second one does the same steps in another order."""
 
 from restate import Context, Service
 
@@ -8,7 +8,7 @@ __all__ = ["discharge_1", "discharge_2"]
 
 
 class BedsUnavailable(Exception):
-    """The system that knows all beds does not answer."""
+    """The system of all beds does not respond."""
 
 
 def _discharge() -> Service:
@@ -30,7 +30,7 @@ async def _let_go_1(ctx: Context, patient: str) -> str:
 
 @discharge_2.handler(name="let_go")
 async def _let_go_2(ctx: Context, patient: str) -> str:
-    """Cancel the meals first: the same steps as before, which a journal of the first release has the other way."""
+    """Cancel the meals first: the same steps as before, in another order than in a journal of the first release."""
     await ctx.run_typed("cancel meals", _meals, patient=patient)
     await ctx.run_typed("write letter", _letter, patient=patient)
     return await ctx.run_typed("ベッドを空ける", _free_bed, patient=patient)

@@ -1,4 +1,4 @@
-"""One drug on one shelf of the pharmacy: a virtual object, so that no package is promised twice."""
+"""One drug on one shelf of the pharmacy: a virtual object, so that each package is promised only once."""
 
 from restate import ObjectContext, VirtualObject
 
@@ -20,5 +20,5 @@ async def dispense(ctx: ObjectContext, packages: int) -> int:
 
 @pharmacy.handler()
 async def reorder(ctx: ObjectContext, packages: int) -> str:
-    """Order from the wholesaler; meanwhile nothing is given out, so that the count is right."""
+    """Order from the wholesaler; in the meantime nothing is given out, so that the count is right."""
     return await ctx.service_call(order, f"{packages} x {ctx.key()}")

@@ -1,4 +1,4 @@
-"""How patient the hospital is: retry policies, by how often they try and what happens in the end."""
+"""The retry policies of the hospital: the frequency of attempts and the action after the last one."""
 
 from datetime import timedelta
 
@@ -6,13 +6,13 @@ from restate import InvocationRetryPolicy
 
 __all__ = ["BRIEF", "FOUR_TIMES", "ON_CALL", "OVERNIGHT"]
 
-# Whoever only waits is suspended soon, and costs nothing while it waits.
+# An invocation that only waits is suspended soon, and costs nothing while it waits.
 BRIEF = timedelta(milliseconds=800)
 
-# Enough attempts for days: what was planted is still there when someone looks.
+# Enough attempts for days: the planted faults are still there when someone looks.
 DAYS = 500_000
 
-# Sixty that retry together are not to keep the machine busy.
+# Sixty invocations that retry together must not keep the machine busy.
 OVERNIGHT = InvocationRetryPolicy(
     initial_interval=timedelta(milliseconds=400),
     exponentiation_factor=2.5,

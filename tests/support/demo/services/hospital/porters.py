@@ -1,4 +1,4 @@
-"""Porters, who bring patients from door to door: a service that someone removed while it still had work."""
+"""Porters, moving patients from door to door: a service that was removed while it still had work."""
 
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ porters = Service("Porters", description="From door to door", inactivity_timeout
 
 
 class LiftStuck(Exception):
-    """A lift does not come."""
+    """A lift does not arrive."""
 
 
 @porters.handler()

@@ -1,4 +1,4 @@
-"""Findings of the laboratory, handed to the hospital's information system, which does not take them all."""
+"""Findings of the laboratory, sent to the hospital's information system, which does not accept all of them."""
 
 import uuid
 import zlib
@@ -19,11 +19,11 @@ results = Service(
 
 
 class NotAcknowledged(Exception):
-    """The information system did not take a finding; it may take it later."""
+    """The information system did not accept a finding; it may accept it later."""
 
 
 class Result(TypedDict):
-    """A finding: the laboratory's order, the patient's case, and the house that waits for it."""
+    """A finding: the laboratory's order, the patient's case, and the building that waits for it."""
 
     order: str
     case: int
@@ -46,7 +46,7 @@ def _transmit(order: str, case: int, house: str) -> str:
     if house != "HAUS-A":
         return f"ACK AA {message}"
     number = zlib.crc32(order.encode())
-    # As such systems write: the number of the message first, and everything they know after it.
+    # In the style of such systems: the number of the message first, and all details after it.
     raise NotAcknowledged(
         f"[{message}] Schnittstelle kis-gw-{number % 3 + 1}.klinik.example:2575 hat den Befund nicht quittiert: "
         f"MSH|^~\\&|LABOR|ZENTRALLABOR|KIS|{house}|202611{number % 28 + 1:02}{number % 86_400:06}||ORU^R01|"

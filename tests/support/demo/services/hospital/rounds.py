@@ -1,4 +1,4 @@
-"""Doctors on their round, who call what others do."""
+"""Doctors on their round, calling the handlers of other services."""
 
 from typing import TypedDict
 

@@ -17,7 +17,7 @@ async def scan(ctx: ObjectContext, patient: str) -> str:
 
 @scanners.handler()
 async def calibrate(ctx: ObjectContext, reason: str) -> str:
-    """Call a technician and wait until they say that the scanner is right."""
+    """Call a technician and wait until they confirm the scanner."""
     token, calibrated = ctx.awakeable(type_hint=str)
     await ctx.run_typed("page technician", _page, reason=reason, token=token)
     return await calibrated

@@ -1,4 +1,4 @@
-"""Genomes: one step that takes days, and is meant to."""
+"""Genomes: one step that takes days, as designed."""
 
 import asyncio
 from datetime import timedelta
@@ -9,13 +9,13 @@ __all__ = ["sequencer"]
 
 BASES_PER_SECOND = 3_000
 
-# Nobody may interrupt it because nothing was heard of it for a while.
+# The server must not interrupt it only because it was silent for a while.
 sequencer = Service("Sequencer", description="Reads genomes", inactivity_timeout=timedelta(days=14))
 
 
 @sequencer.handler()
 async def sequence(ctx: Context, bases: int) -> str:
-    """Read a genome of so many bases."""
+    """Read a genome of this many bases."""
     return await ctx.run_typed("read bases", _read, bases=bases)
 
 

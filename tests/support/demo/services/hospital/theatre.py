@@ -27,7 +27,7 @@ async def operate(ctx: WorkflowContext, theatre: str) -> str:
 async def plan(ctx: ObjectContext, case: str) -> str:
     """Run an operation in this theatre.
 
-    It wants the theatre that is held here, so that neither ever ends.
+    The operation needs the theatre that is held here, so that neither ever ends.
     """
     return await ctx.workflow_call(operate, key=case, arg=ctx.key())
 

@@ -26,7 +26,7 @@ class Handover(TypedDict):
 async def hand_over(ctx: ObjectContext, handover: Handover) -> int:
     """Bring a patient to another ward and return how many beds are free then.
 
-    Wards that hand over in a circle wait for each other for ever.
+    Wards that hand over in a circle wait for each other forever.
     """
     free = await ctx.get("free_beds", type_hint=int) or 0
     await ctx.sleep(PACKING, name="pack their things")
@@ -37,7 +37,7 @@ async def hand_over(ctx: ObjectContext, handover: Handover) -> int:
 
 @wards.handler()
 async def take_over(ctx: ObjectContext, patient: str) -> str:
-    """Take a patient and return where they lie."""
+    """Take a patient and return the bed's place."""
     free = (await ctx.get("free_beds", type_hint=int) or 12) - 1
     ctx.set("free_beds", free)
     return f"{patient}: {ctx.key()}, bed {free}"
@@ -45,6 +45,6 @@ async def take_over(ctx: ObjectContext, patient: str) -> str:
 
 @wards.handler()
 async def reserve_bed(ctx: ObjectContext, patient: str) -> str:
-    """Keep a bed for a patient who has signed, and let nobody else have one meanwhile."""
+    """Keep a bed for a patient with a signed consent, and block it for others in the meantime."""
     signed = await ctx.workflow_call(wait_until_signed, key=patient, arg=f"ward {ctx.key()}")
     return f"a bed on {ctx.key()}, signed by {signed}"

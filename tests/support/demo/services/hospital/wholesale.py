@@ -1,4 +1,4 @@
-"""The wholesaler's connector: it was registered, and since then its proxy waits for it in vain."""
+"""The wholesaler's connector: it was registered, and since then its proxy waits for it without success."""
 
 from restate import Context, Service
 
