@@ -21,7 +21,7 @@ ERRORS = (
         "ParameterError",
         ":service has no value. There is a value for",
     ),
-    ("lab.sql('UPDATE sys_invocation SET id = 1')", "StatementError", "UPDATE at line 1, column 1 is not sent"),
+    ("lab.sql('UPDATE sys_invocation SET id = 1')", "StatementError", "UPDATE at line 1, column 1 was not sent"),
     (
         "with lab.stream('SELECT id FROM sys_invocation ORDR BY id') as reader:\n    list(reader)",
         "QueryRefused",

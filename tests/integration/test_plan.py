@@ -316,11 +316,11 @@ def test_a_deployment_has_to_exist(lab: Lab) -> None:
     """An unknown deployment id is detected before the execution, and a move requires an id."""
     paused = send(lab, "Every/pauses", "paused")
     (deployment,) = (each.id for each in lab.admin.list_deployments())
-    with pytest.raises(errors.ArgumentError, match="no deployment"):
+    with pytest.raises(errors.ArgumentError, match="unknown deployment"):
         plan(lab, "resume", [paused], deployment="dp_1" + "0" * 22)
     with pytest.raises(errors.ArgumentError, match="deployment="):
         make_plan(lab, "move_to", [paused])
-    assert "is on" in make_plan(lab, "move_to", [paused], deployment=deployment).excluded["why"][0]
+    assert "is already on" in make_plan(lab, "move_to", [paused], deployment=deployment).excluded["why"][0]
     assert plan(lab, "resume", [paused], deployment=deployment).targets == (paused,)
 
 

@@ -147,7 +147,7 @@ def test_a_frame_means_its_runs(lab: Lab) -> None:
     both = pd.concat([rows, lab.sql(SELECT, id=id_)])
     now = plan(lab, "purge", both)
     assert now.targets == plan(lab, "purge", rows["id"]).targets == now.only(both).targets == (id_,)
-    with pytest.raises(errors.ArgumentError, match="another run of the id"):
+    with pytest.raises(errors.ArgumentError, match="other runs of their id"):
         now.only(rows)
     assert list(now.first(1).execute(reason=WHY)["outcome"]) == ["done"]
 

@@ -32,6 +32,12 @@ class Stage:
     folder: Path
 
 
+def _second_poll() -> Callable[[Any], bool]:
+    """Return a condition of wait_for that only the second poll meets."""
+    polls = iter((False, True))
+    return lambda _: next(polls)
+
+
 Verb = Callable[[Stage, Any], Any]
 VERBS: Mapping[str, Verb] = {
     "ask": lambda s, timeout: rl.ask(s.lab, "overview", timeout=timeout),
@@ -43,7 +49,7 @@ VERBS: Mapping[str, Verb] = {
     "plan": lambda s, timeout: rl.plan(s.lab, "cancel", s.ids, timeout=timeout),
     "restart": lambda s, timeout: rl.plan(s.lab, "restart_as_new", s.ids, timeout=timeout),
     "state": lambda s, timeout: rl.state(s.lab, "Inventory", "mug", timeout=timeout),
-    "wait_for": lambda s, timeout: rl.wait_for(s.lab, s.ids, until=lambda _: True, timeout=timeout),
+    "wait_for": lambda s, timeout: rl.wait_for(s.lab, s.ids, until=_second_poll(), timeout=timeout),
     "waits": lambda s, timeout: rl.waits(s.lab, timeout=timeout),
     "watch": lambda s, timeout: rl.watch(s.lab, every="1ms", until=lambda _: True, timeout=timeout),
 }
