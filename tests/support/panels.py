@@ -83,11 +83,13 @@ class PanelOnPage:
         expect(self.detail).to_be_hidden()
 
     def read_payloads(self) -> None:
-        """Open the section of the payloads, which reads them."""
+        """Open the section of the payloads, once the invocation was read; this reads them."""
+        facts = self.detail.get_by_role("button", name=re.compile(r"All facts \(\d+\)"))
+        expect(facts).to_be_visible(timeout=90_000)
         fold = self.detail.get_by_role("button", name="Payloads")
         if fold.get_attribute("aria-expanded") == "false":
             fold.click()
-        expect(self.detail.locator(".rl-payloads pre").first).to_be_visible(timeout=60_000)
+        expect(self.detail.locator(".rl-payloads pre").first).to_be_visible(timeout=90_000)
 
     def button(self, name: str | re.Pattern[str], *, within: Locator | None = None) -> Locator:
         """Return a button, of the panel or of the part given."""
