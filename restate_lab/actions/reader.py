@@ -85,8 +85,8 @@ _OTHER_TYPES = {"created_at", "modified_at", "completed_at", "protocol", "journa
 class InvocationSnapshot:
     """An invocation as it was read: its status, and the values that show whether an action had its effect.
 
-    ``status`` None means that there is no row; then all other values are empty too. ``created_at`` identifies the run
-    of the id.
+    An invocation without a row has the ``status`` None, and its other values are empty. ``created_at`` identifies
+    the run of the id.
     """
 
     status: str | None = None
@@ -194,7 +194,7 @@ def read_cancel_signals(lab: Source, ids: Sequence[str]) -> set[str]:
 def read_invocations(lab: Source, ids: Sequence[str]) -> pd.DataFrame:
     """Read the current state of each of these invocations: one row per id, in the order of ``ids``, the index.
 
-    Columns: ``status`` (a name of STATUSES, None if there is no such invocation), ``target, target_service_name,
+    Columns: ``status`` (a name of STATUSES, None if the invocation does not exist), ``target, target_service_name,
     target_handler_name, target_service_key, service_type`` ("service", "virtual_object", "workflow"), ``created_at,
     modified_at, completed_at`` (UTC), ``invoked_by_id, pinned_deployment_id, protocol`` (to which it is pinned) and
     ``journal_size`` (entries; None if it has not started). These are point reads in chunks of IDS_PER_QUERY ids, for

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -14,7 +14,9 @@ from restate_lab.actions.reader import with_retries
 from restate_lab.actions.targets import parse_ids
 from restate_lab.analysis.deadline import within
 from restate_lab.analysis.invocations.filters import ALL, MOST, RETRYING, Filters, statuses_of
+from restate_lab.analysis.invocations.groups import status_rank
 from restate_lab.analysis.invocations.reader import read_rows
+from restate_lab.analysis.records import none_if_missing, records
 from restate_lab.client.arguments import check_seconds
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput, to_timedelta
@@ -69,7 +71,7 @@ def wait_for(
         raise ArgumentError(f"{len(ids):,} targets are too many; wait for at most {MOST:,} invocations in one call.")
     wanted = frozenset[str]() if callable(until) else _statuses(until)
     check_supported(source, "wait_for()")
-    reading = within(source, timeout, verb="wait_for()", remembers=False)
+    reading = within(source, timeout, verb="wait_for()")
     wait = _Wait(reading, ids, Filters(status=(ALL,), id=tuple(ids)), until, wanted, check_seconds("timeout", timeout))
     line = progress_of(progress, lambda: InvocationsLine("waiting, invocations done"))
     try:
@@ -112,13 +114,16 @@ class _Wait:
 
     def _missing(self, rows: pd.DataFrame) -> list[str]:
         """Return the ids that have not reached the status; one that was removed has ended."""
-        has_reached = rows["status"].isin(self.wanted)
-        if RETRYING in self.wanted:
-            has_reached |= (rows["status"] == "running") & (rows["retry_count"].fillna(0) > 1)
-        reached = set(rows["id"][has_reached])
+        reached = {row["id"] for row in records(rows) if self._has_reached(row)}
         if any(name in self.wanted for name, status in STATUSES.items() if status.ended):
             reached |= self.seen - set(rows["id"])
         return [id_ for id_ in self.ids if id_ not in reached]
+
+    def _has_reached(self, row: Mapping[Any, Any]) -> bool:
+        if row["status"] in self.wanted:
+            return True
+        rank = status_rank(row["status"], none_if_missing(row["retry_count"]))
+        return RETRYING in self.wanted and rank == status_rank("backing-off")
 
     def _seconds_left(self) -> float:
         return self.timeout - (time.monotonic() - self.started)
@@ -137,5 +142,4 @@ class _Wait:
 
 
 def _statuses(until: str | Iterable[str]) -> frozenset[str]:
-    names = statuses_of(Filters(status=(until,) if isinstance(until, str) else tuple(until)).status)
-    return frozenset(names) | ({"backing-off"} if RETRYING in names else set())
+    return frozenset(statuses_of(Filters(status=(until,) if isinstance(until, str) else tuple(until)).status))

@@ -20,7 +20,7 @@ from restate_lab.errors import Interrupted
 from restate_lab.interrupts import Shield
 from restate_lab.progress import InvocationsLine, Progress, notify, progress_of
 
-__all__ = ["Order", "execute"]
+__all__ = ["execute"]
 
 
 def execute(
@@ -33,7 +33,7 @@ def execute(
     """Execute a request and return one row per id, in its order.
 
     Columns: ``id``; ``outcome`` (described in ``execution.outcomes``); ``error``; ``new_id`` (of a restart); ``status``
-    (read afterwards; for a restart, the status of the new invocation; None if there is no row); ``milliseconds`` from
+    (read afterwards; for a restart, the status of the new invocation; None without a row); ``milliseconds`` from
     sending the request to its response; ``other_new_ids`` (the other ids of a restart that happened more than once,
     separated by commas; otherwise None).
 

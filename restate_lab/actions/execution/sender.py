@@ -98,7 +98,8 @@ class BatchSender:
     def send(self, call: ActionCall, ids: Sequence[str]) -> None:
         """Send a call for each of at most ``MAX_BATCH`` ids, and put the results into ``results``.
 
-        There is no result for a call that was not sent: after a stop, or if the server could not accept earlier calls.
+        A call that was not sent has no result. This happens after a stop, or if the server could not
+        accept earlier calls.
         """
         for id_ in ids:
             self.results.pop(id_, None)

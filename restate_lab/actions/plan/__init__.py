@@ -248,7 +248,7 @@ def move_to(lab: Lab, targets: Any, /, *, deployment: str, timeout: DurationInpu
     also resumes invocations that were paused for other reasons.
 
     Raises:
-        ArgumentError: there is no such deployment, or the targets are ambiguous.
+        ArgumentError: the deployment is unknown, or the targets are ambiguous.
         TimedOut: not everything was read within ``timeout``.
         RestateLabError: reading failed.
     """

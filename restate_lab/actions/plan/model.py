@@ -58,7 +58,7 @@ class Plan:
     """What an action would do to which invocations; ``plan()`` makes it and describes its attributes.
 
     ``only()`` and ``first()`` return smaller, related plans. Across related plans, each invocation is acted on at most
-    once: after one plan acted on it, it is no longer a target of the others. A new plan is not related to earlier ones.
+    once: the other plans then exclude it. A new plan is not related to earlier ones.
     """
 
     action: ACTIONS
