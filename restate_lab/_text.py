@@ -30,6 +30,7 @@ __all__ = [
     "join",
     "one_line",
     "plural",
+    "sentences",
     "shorten_id",
     "split_ids",
     "truncate",
@@ -132,6 +133,11 @@ def join(items: Iterable[str], most: int = 3, *, total: int | None = None, separ
     shown = known[: most if count > most + 1 else most + 1]
     more = count - len(shown)
     return separator.join(shown) + (f" and {more:,} more" if more > 0 else "")
+
+
+def sentences(*parts: str) -> str:
+    """Return the parts that are not empty as sentences, each with a full stop."""
+    return " ".join(part if part.endswith((".", "!", "?", "…")) else f"{part}." for part in parts if part)
 
 
 def truncate(text: str, width: int = 120) -> str:

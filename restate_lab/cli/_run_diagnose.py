@@ -9,7 +9,7 @@ from typing import Any
 
 from restate_lab._text import format_age
 from restate_lab.analysis.doctor import Diagnosis, doctor
-from restate_lab.analysis.doctor.diagnosis import footer_of, gap_reasons, title_of
+from restate_lab.analysis.doctor.diagnosis import footer_of, gap_reasons, lines_of, title_of
 from restate_lab.analysis.suggestions import SuggestedCall
 from restate_lab.analysis.why import why
 from restate_lab.analysis.why.explanation import Explanation
@@ -107,7 +107,8 @@ def _print_finding(
     page.paragraph(
         (severity.upper(), SEVERITY_STYLES[severity]), (f" {row['check']}{f', for {age}' if age else ''}", "bold")
     )
-    page.paragraph(row["summary"], first="  ")
+    for line in lines_of(row):
+        page.paragraph(line, first="  ")
     suggested, evidence = diagnosis.suggested_calls[at], diagnosis.evidence_calls[at]
     page.commands(code_for(suggested, row["suggested_code"], target), first="  next: ")
     page.commands(code_for([evidence], row["evidence_code"], target), first="  rows: ")

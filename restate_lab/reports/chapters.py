@@ -308,14 +308,14 @@ CHAPTERS: Mapping[str, Callable[[ReportContext], Section]] = MappingProxyType(
 
 
 def _worst_invocations(findings: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Yield a summary and an invocation ID for each of the worst findings: first the worst finding of each check."""
+    """Yield a title and an invocation ID for each of the worst findings: first the worst finding of each check."""
     rows = [row for row in findings.to_dict("records") if row["severity"] == "critical" and _invocation_ids(row)]
     first = {row["check"]: row for row in reversed(rows)}
     ordered = [row for row in rows if first[row["check"]] is row] + [
         row for row in rows if first[row["check"]] is not row
     ]
     for row in ordered[:_WORST]:
-        yield row["summary"], _invocation_ids(row)[0]
+        yield row["title"], _invocation_ids(row)[0]
 
 
 def _invocation_ids(row: Mapping[Any, Any]) -> list[str]:

@@ -274,11 +274,11 @@ def _first_sentence(diagnosis: Diagnosis, zone: tzinfo, targets: Mapping[str, st
 
 
 def _phrases(row: Mapping[Any, Any]) -> tuple[str, str]:
-    """Return a finding as a clause and as a title, from ``_PHRASES`` or else from its summary."""
+    """Return a finding as a clause and as a title, from ``_PHRASES`` or else from its title."""
     phrases = _PHRASES.get(row["check"])
     where = one_line(str(row["where"]), _LONGEST)
     if phrases is None:
-        return one_line(str(row["summary"]).partition(";")[0], _LONGEST), where or "Incident"
+        return one_line(str(row["title"]), _LONGEST), where or "Incident"
     n = int(row["count"])
     values = {
         "n": f"{n:,}",
@@ -351,7 +351,7 @@ def _finding_lanes(window: TimeWindow, diagnosis: Diagnosis) -> Iterator[Lane]:
     for row in rows[:_FINDINGS]:
         left = window.place(row["since"])
         label = _phrases(row)[0]
-        bar = LaneBar(left, 100 - left, 0, 100, str(row["summary"]), STATUSES["failed"].colour, label)
+        bar = LaneBar(left, 100 - left, 0, 100, str(row["title"]), STATUSES["failed"].colour, label)
         yield Lane(_handlers(row), f"{row['affected']:,}", (bar,))
 
 

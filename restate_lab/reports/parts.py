@@ -140,7 +140,8 @@ class FindingPart:
 
     severity: str
     colour: str
-    summary: str
+    title: str
+    details: str
     where: str
     since: str
     affected: str

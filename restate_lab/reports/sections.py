@@ -227,7 +227,8 @@ def _finding_part(row: dict[Any, Any], diagnosis: Diagnosis, zone: tzinfo, maske
     return FindingPart(
         severity=row["severity"],
         colour=COLOURS[row["severity"]],
-        summary=masker.text(escape_invisible(row["summary"])),
+        title=masker.text(escape_invisible(row["title"])),
+        details=masker.text(escape_invisible(row["details"])),
         where=escape_invisible(str(row["where"] or "")),
         since=_format_since(row["since"], diagnosis, zone),
         affected=f"{row['affected']:,} affected" if row["affected"] > row["count"] else "",

@@ -146,7 +146,7 @@ def finding_events(diagnosis: Diagnosis) -> Iterator[TimelineEvent]:
     """Yield an event for the start of each critical finding that has a start time."""
     for row in _rows(diagnosis.by_severity("critical"), "since"):
         first = next(iter(row["ids"]), None)
-        yield TimelineEvent(row["since"], "finding begins", str(row["summary"]), first)
+        yield TimelineEvent(row["since"], "finding begins", str(row["title"]), first)
 
 
 def source_changes_section(

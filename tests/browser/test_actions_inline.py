@@ -72,14 +72,18 @@ def test_from_the_finding_to_the_report_in_four_clicks(
     assert page.value("panel.plan.is_executed") is False
     panel.picture(screenshots / "resume-plan.png")
     panel.click(confirm)
-    panel.expect_text(re.compile(r"^Resumed \d+\. After \d+s: 0 succeeded, \d+ failing again \(same error\)\."))
+    # One that began an attempt after the plan was made is skipped; one may be in its next attempt at the last read.
+    panel.expect_text(
+        re.compile(r"^Resumed \d+(; \d+ skipped)?\. After \d+s: 0 succeeded, .*\d+ failing again \(same error\)")
+    )
     panel.picture(screenshots / "resume-done.png")
     panel.click(panel.button("Report"))
     panel.expect_text(re.compile(r"^Incident report: .*incident-.*\.html$"))
     assert panel.clicks == 4
     (report,) = notebooks.glob("incident-*.html")
     assert "Payments/charge" in report.read_text("utf-8")
-    assert page.value("sorted(set(panel.plan.outcome.outcome))") == ["done"]
+    assert "done" in page.value("list(panel.plan.outcome.outcome)")
+    assert page.value("set(panel.plan.outcome.outcome) <= {'done', 'skipped'}")
     assert "INC-42: the provider says it is back" in page.value("rl.audit_log().reason.dropna().tolist()")
     assert page.console_errors == []
 

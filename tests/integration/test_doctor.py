@@ -258,7 +258,7 @@ class TestIncident(Planted):
     def test_victims_stand_with_their_cause(self, played: Cluster, now: Diagnosis) -> None:
         """The storm lists its callers, and the key lists its queue, its callers and its opener; the ranks follow."""
         causes = of(now, "critical", "warning")
-        storm = causes[causes["summary"].str.contains("charge card")].iloc[0]
+        storm = causes[causes["title"].str.contains("charge card")].iloc[0]
         assert set(storm["ids"]) == players(played, "storm_503", "storm_timeout")
         assert set(storm["blocked"]) == players(played, "storm_caller")
         assert (storm["severity"], storm["count"], storm["affected"]) == ("critical", 15, 18)
@@ -269,8 +269,8 @@ class TestIncident(Planted):
         assert set(causes.iloc[:2]["check"]) == {"retry_storms", "blocked_keys"}
 
     def test_numbers_and_causes_in_words(self, played: Cluster, now: Diagnosis) -> None:
-        """The summary names handler, step, code, message, deployment and share."""
-        told = "\n".join(now.findings["summary"])
+        """Title and details name handler, step, code, message, deployment and share."""
+        told = "\n".join(now.findings["title"] + "\n" + now.findings["details"])
         for part in (
             "15 invocations of Payments/charge retry the step “charge card”",
             "[RT0007] 9 × ProviderDown('HTTP 503",
@@ -279,7 +279,8 @@ class TestIncident(Planted):
             played.roles["loyalty_deployment"],
             played.roles["courier_deployment"],
             "“scan label”",
-            "7 invocations of Payments/charge failed permanently: [402] card declined: insufficient_funds (order ord-#",
+            "7 invocations of Payments/charge failed permanently; ",
+            "[402] card declined: insufficient_funds (order ord-#",
             "of it in the step “render pdf”",
         ):
             assert part in told, part
@@ -327,7 +328,7 @@ class TestHospital(Planted):
         paused = now.findings.query("check == 'paused'")
         roles = ("register_closed", "insurer_silent", "insurer_refused", "rate_missing")
         assert {frozenset(ids) for ids in paused["ids"]} == {frozenset(players(played, role)) for role in roles}
-        assert paused["summary"].str.contains("KeyError('K99')", regex=False).sum() == 1
+        assert paused["details"].str.contains("KeyError('K99')", regex=False).sum() == 1
 
     def test_causes_behind_causes(self, played: Cluster, now: Diagnosis) -> None:
         """A queue whose holder waits for a deployment belongs to it; callers are listed with the paused invocation."""
@@ -339,7 +340,7 @@ class TestHospital(Planted):
 
     def test_a_deadlock_names_who_stands_between(self, now: Diagnosis) -> None:
         """The theatre waits for a workflow, which waits for the theatre."""
-        told = "\n".join(now.findings["summary"])
+        told = "\n".join(now.findings["details"])
         assert "holds the key operating-theatre/OP 1 and waits for Surgery/case 77/B/operate, which waits for a" in told
 
     def test_a_promise_that_a_key_waits_for_is_told_once(self, played: Cluster, now: Diagnosis) -> None:
@@ -402,7 +403,7 @@ def test_saturated(saturated: Cluster) -> None:
             diagnosis = doctor(lab, now=started + ahead)
             found = diagnosis.findings[diagnosis.findings["check"].isin({"backlog", "blocked_queues"})]
             assert [set(ids) for ids in found["ids"]] == [waiting], diagnosis
-            assert "slot of the invoker" in found["summary"].iloc[0]
+            assert "slot of the invoker" in found["title"].iloc[0]
             if ahead:  # the fixture may be older than a minute by now
                 assert found["severity"].iloc[0] == severity
             others = diagnosis.findings.drop(found.index)

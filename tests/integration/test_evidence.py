@@ -155,7 +155,7 @@ def test_what_is_wrong_and_why_is_as_it_was(lab: Lab, incident: Cluster, tmp_pat
     """The doctor finds the same, and a check that cannot run does not count as health; why gives the same text."""
     ids = [incident.roles[role] for role in ("hot_key_holder", "deadlock_pair_1", "declined_1", "restock_tomorrow")]
     found: dict[str, Callable[[Any], pd.DataFrame]] = {
-        "doctor": lambda source: doctor(source).findings.drop(columns=["summary", "ids", "suggested_code"]),
+        "doctor": lambda source: doctor(source).findings.drop(columns=["title", "details", "ids", "suggested_code"]),
         "not checked": lambda source: doctor(source).not_checked,
         "why": lambda source: pd.DataFrame({"why": [str(why(source, id_)) for id_ in ids]}),
     }

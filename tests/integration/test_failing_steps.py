@@ -79,15 +79,17 @@ def test_six_cities_are_one_finding(sent: tuple[rl.Lab, Any], findings: Any, han
     """The invocations of one handler are one finding with the pattern, six steps and one message."""
     (row,) = findings[handler]
     assert (row["severity"], set(row["ids"])) == ("critical", sent[1][handler])
-    assert "the steps “get weather …” (6 steps: “get weather " in row["summary"]
-    assert "[RT0007] ValueError('no station in …')" in row["summary"]
+    assert "the steps “get weather …”" in row["title"]
+    assert "[RT0007] ValueError('no station in …')" in row["details"]
+    assert "6 steps: “get weather " in row["details"]
 
 
 def test_four_different_steps_are_one_finding(sent: tuple[rl.Lab, Any], findings: Any) -> None:
     """One code in four unrelated steps belongs to the handler."""
     (row,) = findings["step"]
     assert set(row["ids"]) == sent[1]["step"]
-    assert "retry 4 different steps (“book flight”, “charge card”, “pay”, “send email”)" in row["summary"]
+    assert "retry 4 different steps" in row["title"]
+    assert "4 steps: “book flight”, “charge card”, “pay”, “send email”." in row["details"]
 
 
 def test_one_failure_and_half_a_day_to_wait(sent: tuple[rl.Lab, Any], findings: Any) -> None:
@@ -95,7 +97,8 @@ def test_one_failure_and_half_a_day_to_wait(sent: tuple[rl.Lab, Any], findings: 
     (row,) = findings["seldom"]
     assert (row["check"], row["severity"], row["count"]) == ("retry_storms", "critical", SELDOM)
     assert set(row["ids"]) == sent[1]["seldom"]
-    assert "up to 1 attempt, and wait up to 1" in row["summary"]
+    assert row["title"].endswith("up to 1 attempt")
+    assert "The next attempt begins up to 1" in row["details"]
 
 
 def test_next_step_and_why_work(sent: tuple[rl.Lab, Any], findings: Any) -> None:

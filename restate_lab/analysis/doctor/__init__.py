@@ -54,11 +54,12 @@ def doctor(
     ``thresholds`` sets what is normal on this cluster, for example ``{"awakeable": "10m", "failure_rate": 0.3}``;
     ``Thresholds`` lists all of them.
 
-    - ``.findings``: ``severity, check, summary, since`` (UTC; None if unknown), ``count, affected`` (the stuck
-      invocations, and these plus the invocations that they block), ``where, ids`` (at most 1,000 per row; deployment
-      ids for findings about deployments), ``blocks`` (how many invocations of which handlers are blocked, for example
-      "3 Orders/place"), ``blocked`` (their ids), ``suggested_code, evidence_code`` (Python code for ``lab``: the next
-      step, and the rows behind the finding).
+    - ``.findings``: ``severity, check, title`` (the affected invocations and the problem, in one short line),
+      ``details`` (more about the cause, such as the error message; may be ""), ``since`` (UTC; None if unknown),
+      ``count, affected`` (the stuck invocations, and these plus the invocations that they block), ``where, ids``
+      (at most 1,000 per row; deployment ids for findings about deployments), ``blocks`` (how many invocations of
+      which handlers are blocked, for example "3 Orders/place"), ``blocked`` (their ids), ``suggested_code,
+      evidence_code`` (Python code for ``lab``: the next step, and the rows behind the finding).
     - ``.not_checked``: ``check, description, reason, applies``; ``applies`` is False if the check does not apply to
       this kind of server.
     - ``.checked``: ``check, description, findings, queries, seconds, rows``. Data that several checks share counts for

@@ -26,6 +26,7 @@ __all__ = [
     "card_of",
     "footer_of",
     "gap_reasons",
+    "lines_of",
     "text_of",
     "title_of",
 ]
@@ -161,7 +162,8 @@ def _finding_frame(findings: Sequence[Finding]) -> pd.DataFrame:
     columns: dict[str, list[Any]] = {
         "severity": [each.severity.value for each in findings],
         "check": [each.check for each in findings],
-        "summary": [each.text for each in findings],
+        "title": [each.title for each in findings],
+        "details": [each.details for each in findings],
         "since": [each.since for each in findings],
         "count": [each.count for each in findings],
         "affected": [each.affected for each in findings],
@@ -227,14 +229,21 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
     yield f"{title_of(diagnosis)}\n{diagnosis.where}; {footer_of(diagnosis)}"
     for row in diagnosis.findings.to_dict("records"):
         since = _duration(row, diagnosis)
-        yield f"\n{row['severity'].upper()} {row['check']}{f', {since}' if since else ''}\n  {row['summary']}"
-        yield f"  next: {_indent(row['suggested_code'])}\n  why:  {_indent(row['evidence_code'])}"
+        yield f"\n{row['severity'].upper()} {row['check']}{f', {since}' if since else ''}"
+        yield from (f"  {each}" for each in lines_of(row))
+        yield f"  next: {_indent(row['suggested_code'])}\n  rows: {_indent(row['evidence_code'])}"
     if reasons := gap_reasons(diagnosis):
         yield "\nNOT CHECKED"
         yield from (f"  {each}" for each in reasons)
     if diagnosis.verdict == "healthy":
         yield "\nCHECKED"
         yield from (f"  {row['description']}" for row in diagnosis.checked.to_dict("records"))
+
+
+def lines_of(finding: Mapping[Any, Any]) -> list[str]:
+    """Return the title, the blocked invocations and the details of a row of ``findings``, without the empty ones."""
+    blocks = f"Blocks {finding['blocks']}." if finding["blocks"] else ""
+    return [each for each in (finding["title"], blocks, finding["details"]) if each]
 
 
 def _indent(code: str) -> str:
@@ -287,13 +296,13 @@ def findings_card(findings: pd.DataFrame) -> str:
 
 
 def _finding_context(row: dict[Any, Any], now: datetime) -> dict[str, Any]:
-    blocks = str(row["blocks"])
     return {
         "severity": row["severity"],
         "colour": _COLOURS[row["severity"]],
         "mark": _MARKS[row["severity"]],
-        "summary": row["summary"].removesuffix(f"; blocks {blocks}"),
-        "blocks": blocks,
+        "title": row["title"],
+        "details": row["details"],
+        "blocks": row["blocks"],
         "age": format_age(row["since"], now),
         "since": format_timestamp(row["since"]) and f"since {format_timestamp(row['since'])}",
         "suggested_code": row["suggested_code"],

@@ -41,17 +41,23 @@ class StepGroup(Generic[_T]):
         """Return the name of the step if it is the same for all members, otherwise None."""
         return self.steps[0] if len(set(self.steps)) == 1 else None
 
-    def text(self) -> str:
-        """Return "the step “charge card”", "the steps “get weather …” (6 steps: …)", or "" outside of any step."""
+    def title(self) -> str:
+        """Return "the step “charge card”", "the steps “get weather …”", or "" outside of any step."""
         if set(self.steps) == {None}:
             return ""
         if self.only_step is not None:
             return f"the step “{one_line(self.only_step, _WIDTH)}”"
         kinds, label = len(set(self.labels)), self.labels[0]
-        if kinds > 1 or label is None:
-            return f"{plural(kinds, 'different step')} ({_most_frequent(self.labels)})"
-        steps = plural(len(set(self.steps)), "step")
-        return f"the steps “{one_line(label, _WIDTH)}” ({steps}: {_most_frequent(self.steps)})"
+        return (
+            plural(kinds, "different step") if kinds > 1 or label is None else f"the steps “{one_line(label, _WIDTH)}”"
+        )
+
+    def details(self) -> str:
+        """Return "6 steps: “get weather Oslo”, “get weather Rome” and 4 more", or "" for one step."""
+        if len(set(self.steps)) == 1:
+            return ""
+        names = self.labels if len(set(self.labels)) > 1 else self.steps
+        return f"{plural(len(set(names)), 'step')}: {_most_frequent(names)}"
 
     def subset(self, positions: Sequence[int]) -> StepGroup[_T]:
         """Return the group of the members at these positions."""

@@ -14,6 +14,7 @@ from restate_lab.analysis.suggestions import SuggestedCall
 
 __all__ = [
     "MAX_IDS",
+    "MAX_TERMS",
     "NONE_BLOCKED",
     "Blocked",
     "DeploymentInfo",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 MAX_IDS = 1_000  # ids in a finding; its count includes the others
+MAX_TERMS = 25  # in a title
 
 
 class Severity(StrEnum):
@@ -44,7 +46,7 @@ _SEVERITIES = tuple(Severity)
 class Blocked:
     """The invocations that a cause blocks, directly or through others; ``count`` may exceed the ids that were read.
 
-    ``label`` is their number with their handlers, "3 Orders/place"; "" if the summary already describes them.
+    ``label`` is their number with their handlers, "3 Orders/place"; "" if the title already describes them.
     """
 
     ids: tuple[str, ...] = ()
@@ -62,13 +64,15 @@ NONE_BLOCKED = Blocked()
 class Finding:
     """One cause. ``ids`` are the affected invocations (deployments for some checks), at most ``MAX_IDS``.
 
+    ``title`` names the affected invocations and the problem; it is short, and a longer one is cut. ``details`` has more
+    about the cause, such as the error message, as sentences; it may be "".
     ``count`` is the number of all of them. ``since`` (UTC) is the earliest known time of the problem; None if unknown.
     ``evidence`` is the call that shows the rows behind the finding. ``suggested`` is the next step: one or more calls
     in order.
     """
 
     severity: Severity
-    summary: str
+    title: str
     where: str
     count: int
     ids: tuple[str, ...]
@@ -76,12 +80,14 @@ class Finding:
     suggested: tuple[SuggestedCall, ...]
     since: datetime | None = None
     blocked: Blocked = NONE_BLOCKED
+    details: str = ""
     check: str = ""
 
-    @property
-    def text(self) -> str:
-        """Return the summary, followed by the blocked invocations."""
-        return f"{self.summary}; blocks {self.blocked.label}" if self.blocked.label else self.summary
+    def __post_init__(self) -> None:
+        """Cut a title that is too long, for example because of an object key that is a sentence."""
+        terms = self.title.split()
+        if len(terms) > MAX_TERMS:
+            object.__setattr__(self, "title", f"{' '.join(terms[:MAX_TERMS])}…")
 
     @property
     def affected(self) -> int:
@@ -99,7 +105,8 @@ def rank_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
                 -each.affected,
                 each.since.timestamp() if each.since else float("inf"),
                 each.check,
-                each.text,
+                each.title,
+                each.details,
             ),
         )
     )

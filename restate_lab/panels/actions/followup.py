@@ -49,9 +49,9 @@ class FollowUp:
     @property
     def text(self) -> str:
         """Return one sentence: "After 10 s: 0 succeeded, 15 failing again (same error)."."""
-        parts = [f"{count:,} {state}" for state, count in self.counts.items()]
         same = " (same error)" if self.is_same_error else ""
-        return f"After {format_duration(round(self.seconds))}: {', '.join(parts)}{same}."
+        parts = [f"{count:,} {state}{same if state == _FAILING else ''}" for state, count in self.counts.items()]
+        return f"After {format_duration(round(self.seconds))}: {', '.join(parts)}."
 
 
 def done_text(plan: Plan, outcome: Any) -> str:

@@ -8,7 +8,7 @@ class FindingsView {
   constructor(model, el) {
     this.model = model;
     this.isOpen = false;
-    this.whole = new Set(); // summaries that are shown in full
+    this.whole = new Set(); // titles of the findings that are shown in full
     this.root = make("section", "rl-findings", { "aria-label": "Findings of the doctor" });
     el.append(make("div", "rl-findingsbox", {}, this.root));
     this.model.on("change:content", (this.draw = this.draw.bind(this)));
@@ -56,19 +56,20 @@ class FindingsView {
     return head;
   }
 
-  row({ severity, summary, age, blocks, buttons }, at, revision) {
+  row({ severity, title, details, age, blocks, buttons }, at, revision) {
     const row = make("div", "rl-finding");
-    const isWhole = this.whole.has(summary);
-    const text = make("button", "rl-findingtext", { type: "button", title: isWhole ? "" : summary, "aria-expanded": String(isWhole), "data-focus": `text-${at}` }, summary);
+    const isWhole = this.whole.has(title);
+    const attributes = { type: "button", title: isWhole ? "" : `${title}\n${details}`, "aria-expanded": String(isWhole), "data-focus": `text-${at}` };
+    const text = make("button", "rl-findingtext", attributes, title, " ", make("span", "rl-findingdetails", {}, details));
     text.addEventListener("click", () => {
-      if (!this.whole.delete(summary)) this.whole.add(summary);
+      if (!this.whole.delete(title)) this.whole.add(title);
       this.draw();
     });
     row.append(make("span", `rl-severity rl-${severity}`, { title: severity }, SYMBOLS[severity]), text);
     row.append(make("span", "rl-context", { title: blocks }, ...(blocks ? [make("b", "", {}, blocks)] : []), age));
     const tools = make("span", "rl-findingtools");
     for (const { act, label } of buttons) {
-      const button = make("button", "rl-button", { type: "button", "aria-label": `${label}: ${summary}`, "data-focus": `${act}-${at}` }, label);
+      const button = make("button", "rl-button", { type: "button", "aria-label": `${label}: ${title}`, "data-focus": `${act}-${at}` }, label);
       button.addEventListener("click", () => this.model.send({ type: "act", finding: at, act, revision }));
       tools.append(button);
     }

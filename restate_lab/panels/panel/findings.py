@@ -126,7 +126,8 @@ def _row(row: Mapping[Any, Any], diagnosis: Diagnosis, at: int, *, can_plan: boo
         buttons.append(("plan", f"{_action_name(call)}…"))
     return {
         "severity": row["severity"],
-        "summary": row["summary"].removesuffix(f"; blocks {row['blocks']}"),
+        "title": row["title"],
+        "details": row["details"],
         "age": _age(row["since"], diagnosis.at),
         "blocks": f"blocks {row['blocks']}" if row["blocks"] else "",
         "buttons": [{"act": act, "label": label} for act, label in buttons],

@@ -24,7 +24,7 @@ HOSTILE = "<script>alert(1)</script> & \"quotes\" 'too'"
 def finding(severity: Severity = Severity.WARNING, **values: object) -> Finding:
     usual = Finding(
         severity=severity,
-        summary="something",
+        title="something",
         where="Svc/run",
         count=1,
         ids=("inv_1",),
@@ -86,9 +86,9 @@ def test_what_all_of_them_say_is_shown_as_it_is() -> None:
 def test_long_lists_of_ids_are_those_of_the_finding() -> None:
     """A few ids are in the suggested code; more are taken from the finding's row."""
     many = tuple(f"inv_{n}" for n in range(4))
-    told = made(finding(summary="few"), finding(summary="many", ids=many, suggested=(plan_call("resume", many),)))
-    (row,) = told.findings[told.findings["summary"] == "many"].to_dict("records")
-    at = list(told.findings["summary"]).index("many")
+    told = made(finding(title="few"), finding(title="many", ids=many, suggested=(plan_call("resume", many),)))
+    (row,) = told.findings[told.findings["title"] == "many"].to_dict("records")
+    at = list(told.findings["title"]).index("many")
     assert row["suggested_code"] == f'rl.plan(lab, "resume", diagnosis.findings.ids[{at}])'
     assert "diagnosis is this result" in str(told)
 
@@ -97,14 +97,20 @@ def test_rank_is_severity_then_who_suffers_then_age() -> None:
     """The worst is first."""
     old, new = NOW - timedelta(hours=1), NOW
     order = (
-        finding(Severity.CRITICAL, summary="many", count=2, blocked=Blocked(("a",), 7)),
-        finding(Severity.CRITICAL, summary="few", count=3),
-        finding(Severity.WARNING, summary="old", since=old),
-        finding(Severity.WARNING, summary="new", since=new),
-        finding(Severity.WARNING, summary="unknown age"),
-        finding(Severity.NOTE, summary="note", count=1000),
+        finding(Severity.CRITICAL, title="many", count=2, blocked=Blocked(("a",), 7)),
+        finding(Severity.CRITICAL, title="few", count=3),
+        finding(Severity.WARNING, title="old", since=old),
+        finding(Severity.WARNING, title="new", since=new),
+        finding(Severity.WARNING, title="unknown age"),
+        finding(Severity.NOTE, title="note", count=1000),
     )
     assert rank_findings(reversed(order)) == order
+
+
+def test_a_long_title_is_cut() -> None:
+    """A key that is a sentence does not make the title long."""
+    assert finding(title=" ".join(["word"] * 25)).title == " ".join(["word"] * 25)
+    assert finding(title=" ".join(["word"] * 26)).title == " ".join(["word"] * 25) + "…"
 
 
 def test_verdict() -> None:
@@ -138,17 +144,17 @@ def test_headline_says_both() -> None:
 def test_card_and_text_hold_everything_and_escape_it() -> None:
     """Text from the cluster is escaped; the code to paste is there; checks that did not run are listed, too."""
     gone = CheckGap("deadlocks", "circles", HOSTILE, applies=True)
-    worst = finding(Severity.CRITICAL, summary=HOSTILE, suggested=(why_call(HOSTILE),))
+    worst = finding(Severity.CRITICAL, title=HOSTILE, details=HOSTILE, suggested=(why_call(HOSTILE),))
     told = made(worst, not_checked=(gone,))
     card = told._repr_html_()
     assert "<script" not in card
-    assert card.count("&lt;script&gt;alert(1)") == 3
+    assert card.count("&lt;script&gt;alert(1)") == 4
     assert "critical" in card
     assert "not checked" in card
     text = str(told)
     assert HOSTILE in text
     assert f"next: {told.findings['suggested_code'][0]}\n" in text
-    assert 'why:  rl.ask(lab, "overview")' in text
+    assert 'rows: rl.ask(lab, "overview")' in text
     assert "NOT CHECKED" in text
 
 
@@ -165,7 +171,7 @@ def test_a_terminal_shows_the_findings() -> None:
 def test_frames_keep_their_columns_without_rows() -> None:
     """Filtering an empty diagnosis raises no KeyError."""
     frame = made().findings
-    assert list(frame.columns)[:4] == ["severity", "check", "summary", "since"]
+    assert list(frame.columns)[:5] == ["severity", "check", "title", "details", "since"]
     assert str(frame["since"].dtype) == "datetime64[ms, UTC]"
 
 

@@ -64,8 +64,8 @@ def test_a_step_without_a_name_is_reported() -> None:
         ],
     )
     diagnosis = diagnose(source)
-    assert "its own step “” (Run)" in found(diagnosis, "suspended_on_run")[0]["summary"]
-    assert "its promise “”" in found(diagnosis, "promises")[0]["summary"]
+    assert "its own step “”" in found(diagnosis, "suspended_on_run")[0]["title"]
+    assert "its promise “”" in found(diagnosis, "promises")[0]["title"]
 
 
 def test_suspended_on_its_own_run_on_rows_made_for_it() -> None:
@@ -248,7 +248,7 @@ def test_what_was_ended_by_hand_leaves_no_evidence_to_keep() -> None:
     ]
     (row,) = found(diagnose(SampleRows(sys_invocation_status=rows)), "expiring_evidence")
     assert (row["count"], row["ids"]) == (1, [A])
-    assert "from 03:15:01 UTC on" in row["summary"]
+    assert "from 03:15:01 UTC on" in row["title"]
 
 
 def test_first_attempts_are_no_storm() -> None:
@@ -276,7 +276,7 @@ def test_messages_that_differ_in_ids_are_one_storm() -> None:
     )
     (storm,) = found(diagnose(source), "retry_storms")
     assert (storm["severity"], storm["count"], set(storm["ids"])) == ("critical", 60, set(ids))
-    assert "cannot reach shard-# for case #: HTTP 504" in storm["summary"]
+    assert "cannot reach shard-# for case #: HTTP 504" in storm["details"]
 
 
 def test_a_caller_makes_it_critical_and_is_not_blamed() -> None:
@@ -313,7 +313,7 @@ def test_a_finding_names_what_it_blocks_and_its_example_blocks_something() -> No
     diagnosis = diagnose(source)
     (storm,) = diagnosis.findings.to_dict("records")
     assert storm["blocks"] == "1 Svc/caller"
-    assert storm["summary"].endswith("; blocks 1 Svc/caller")
+    assert "\n  Blocks 1 Svc/caller.\n" in str(diagnosis)
     assert storm["suggested_code"] == f'rl.why(lab, "{A}")'
     assert [call.arguments for call in diagnosis.suggested_calls[0]] == [(A,)]
 
@@ -337,7 +337,7 @@ def test_a_queue_behind_somebody_who_retries_is_the_retriers() -> None:
     causes = diagnosis.findings[diagnosis.findings["severity"] != "note"]
     (cause,) = causes.to_dict("records")
     assert (cause["check"], cause["ids"], cause["affected"]) == ("unreachable_deployments", [A], 42)
-    assert "http://gone" in cause["summary"]
+    assert "http://gone" in cause["title"]
     # It is not the latest revision of any service any more.
     assert cause["suggested_code"] == f'rl.move_to(lab, ["{A}"], deployment="latest")'
 
@@ -464,7 +464,8 @@ def test_failures_are_told_by_kind_rate_and_cause() -> None:
     (row,) = diagnose(SampleRows(sys_invocation_status=[*failed, caller, *good])).findings.to_dict("records")
     assert (row["check"], row["severity"], row["count"]) == ("terminal_failures", "warning", 3)
     assert row["blocked"] == [sample_id(20)]
-    assert "[402] card of order ord-# declined; 10 %" in row["summary"]
+    assert row["title"].endswith("failed permanently; 10 % of completed calls failed")
+    assert "[402] card of order ord-# declined." in row["details"]
     more = [ended(sample_id(number), 1) for number in range(200, 210)]
     (seldom,) = diagnose(SampleRows(sys_invocation_status=[*failed, *good, *more])).findings.to_dict("records")
     assert seldom["severity"] == "note"
@@ -479,7 +480,7 @@ def test_killed_and_cancelled_ones_did_not_fail() -> None:
     rows += [ended(sample_id(number), 1) for number in range(100, 140)]
     rows += [ended(sample_id(number), 1, failure="[402] declined") for number in range(200, 203)]
     (row,) = diagnose(SampleRows(sys_invocation_status=rows)).findings.to_dict("records")
-    assert (row["severity"], "3 invocations" in row["summary"]) == ("note", True)
+    assert (row["severity"], "3 invocations" in row["title"]) == ("note", True)
 
 
 def test_a_sleeping_handler_is_not_slow() -> None:
@@ -495,7 +496,7 @@ def test_a_sleeping_handler_is_not_slow() -> None:
     ]
     (row,) = diagnose(SampleRows(sys_invocation_status=status, sys_journal=journal)).findings.to_dict("records")
     assert (row["where"], row["severity"], row["count"]) == ("Svc/renders", "warning", 5)
-    assert "94% of it in the step “a step”" in row["summary"]
+    assert "94% of it in the step “a step”" in row["title"]
 
 
 def ran(number: int, seconds: float) -> list[dict[str, Any]]:
@@ -537,7 +538,7 @@ def test_what_looks_ahead_does_not_call_tomorrow_late() -> None:
     )
     ahead = diagnose(source, now=NOW + timedelta(hours=5))
     assert found(ahead, "late_starts") == []
-    assert ahead.findings["summary"].str.contains("for 7h").any()
+    assert ahead.findings["title"].str.contains("for 7h").any()
     late = {"scheduled_at": BEFORE, "scheduled_start_at": NOW - timedelta(minutes=5)}
     (row,) = found(diagnose(SampleRows(sys_invocation_status=[invocation(A, "scheduled", **late)])), "late_starts")
     assert (row["severity"], row["ids"]) == ("warning", [A])

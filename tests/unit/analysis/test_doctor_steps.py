@@ -58,8 +58,9 @@ def test_a_thousand_cities_are_one_storm() -> None:
     """Steps that differ in data are one finding with all ids, the steps and one message."""
     (storm,) = storms(failing(*(f"get weather City{chr(97 + n % 26)}{n}" for n in range(1_000))))
     assert (storm["severity"], storm["count"], len(set(storm["ids"]))) == ("critical", 1_000, 1_000)
-    assert "retry the steps “get weather …” (1,000 steps: “get weather Citya0”, " in storm["summary"]
-    assert " and 997 more), up to 9 attempts: [RT0007] no station in …" in storm["summary"]
+    assert storm["title"] == "1,000 invocations of Svc/run retry the steps “get weather …”, up to 9 attempts"
+    assert storm["details"].startswith("[RT0007] no station in … 1,000 steps: “get weather Citya0”, ")
+    assert storm["details"].endswith(" and 997 more.")
     assert storm["suggested_code"].startswith('rl.why(lab, "inv_')
     assert "step=" not in storm["evidence_code"]
 
@@ -80,7 +81,8 @@ def test_more_than_three_different_steps_are_the_handlers() -> None:
     """One code in four unrelated steps is one finding; the most frequent step comes first."""
     (row,) = storms(failing("charge card", "send email", "book flight", "pay", "pay", None))
     assert len(row["ids"]) == 6
-    assert "retry 5 different steps (“pay”, outside of any step, “book flight” and 2 more)" in row["summary"]
+    assert "retry 5 different steps" in row["title"]
+    assert "5 steps: “pay”, outside of any step, “book flight” and 2 more." in row["details"]
     assert len(storms(failing("charge card", "send email", "book flight", "book flight"))) == 3
 
 
@@ -96,10 +98,11 @@ def test_paused_ones_are_grouped_by_pattern() -> None:
             for id_, step, message in rows
         ],
     )
-    found = {len(row["ids"]): row["summary"] for row in storms(made, "paused")}
-    assert "in the steps “get weather …” (6 steps: “get weather Bern”" in found[6]
-    assert "[RT0007] no station in …;" in found[6]
-    assert "in the step “get weather Lima”: [RT0007] quota used up" in found[1]
+    found = {len(row["ids"]): row for row in storms(made, "paused")}
+    assert found[6]["title"].endswith("are paused after failing in the steps “get weather …”")
+    assert found[6]["details"].startswith("[RT0007] no station in … 6 steps: “get weather Bern”")
+    assert found[1]["title"].endswith("is paused after failing in the step “get weather Lima”")
+    assert found[1]["details"] == "[RT0007] quota used up. It continues only when resumed."
 
 
 def paused_event(step: str, message: str) -> str:
@@ -127,7 +130,8 @@ def test_a_slow_step_is_the_sum_of_its_names() -> None:
         )
     ]
     (row,) = storms(SampleRows(sys_invocation_status=status, sys_journal=journal), "slow_handlers")
-    assert "95% of it in the steps “get weather …” (10 steps: " in row["summary"]
+    assert "95% of it in the steps “get weather …”" in row["title"]
+    assert "10 steps: " in row["details"]
 
 
 def entry(kind: str, id_: str, at: Any) -> dict[str, Any]:
@@ -143,7 +147,8 @@ def test_one_failure_before_a_long_wait_is_a_finding(count: int, wait: timedelta
     """An invocation that failed once is stuck until its next attempt: its wait counts, not its attempts."""
     (storm,) = storms(failing(*["first"] * count, retry_count=1, next_retry_at=NOW + wait))
     assert (storm["severity"], storm["count"]) == (severity, count)
-    assert "up to 1 attempt, and wait" in storm["summary"]
+    assert storm["title"].endswith("up to 1 attempt")
+    assert "The next attempt begins up to " in storm["details"]
     unreachable = {"last_failure_error_code": "RT0010", "retry_count": 1, "next_retry_at": NOW + wait}
     (down,) = storms(failing(*["first"] * count, **unreachable), "unreachable_deployments")
     assert down["severity"] in {severity, "critical"}

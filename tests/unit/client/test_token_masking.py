@@ -33,7 +33,8 @@ from support.raw_server import raw_server, respond_with
 
 ADDRESS = "http://127.0.0.1:9070"
 KILLED = SUCCESS["kill_invocation"]
-TOKENS = st.text(string.ascii_letters + string.digits + "/+=._-", min_size=8, max_size=60)
+# Hypothesis also draws names from the source, and a traceback shows source: "+/7" is in no name.
+TOKENS = st.text(string.ascii_letters + string.digits + "/+=._-", min_size=8, max_size=60).map("{}+/7".format)
 NAMED = {value: f"&{name}" for name, value in html.entities.html5.items() if name.endswith(";")}
 LETTERS: dict[str, Callable[[str], str]] = {
     "plain": lambda letter: letter,

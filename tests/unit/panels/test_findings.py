@@ -62,11 +62,12 @@ def diagnosis(*gaps: CheckGap) -> Diagnosis:
     ids = tuple(LISTED["id"])
     findings = [
         Finding(
-            severity=Severity.CRITICAL, summary=ATTACK, where="agent/run", count=4, ids=ids, check="paused",
+            severity=Severity.CRITICAL, title=ATTACK, details=ATTACK, where="agent/run",
+            count=4, ids=ids, check="paused",
             evidence=ask_call("paused"), suggested=(plan_call("resume", ids),), since=NOW - timedelta(minutes=3),
         ),
         Finding(
-            severity=Severity.NOTE, summary="one is slow", where="agent/run", count=1, ids=ids[:1], check="slow",
+            severity=Severity.NOTE, title="one is slow", where="agent/run", count=1, ids=ids[:1], check="slow",
             evidence=ask_call("latency"), suggested=(why_call(ids[0]),),
         ),
     ]  # fmt: skip
@@ -107,7 +108,8 @@ def test_each_finding_has_its_buttons(diagnosed: Panel) -> None:
         ["Show 1", "Why"],
     ]
     assert rows[0]["age"] == "for 3m"
-    assert "‹U+202E›" in rows[0]["summary"]
+    assert "‹U+202E›" in rows[0]["title"]
+    assert "‹U+202E›" in rows[0]["details"]
 
 
 def test_show_filters_and_selects(diagnosed: Panel) -> None:

@@ -31,7 +31,7 @@ CALLERS = ("inv_4", "inv_5", "inv_6")
 
 def storm(**values: Any) -> Finding:
     finding = {
-        "severity": Severity.CRITICAL, "summary": "3 invocations retry", "where": "Payments/charge", "count": 3,
+        "severity": Severity.CRITICAL, "title": "3 invocations retry", "where": "Payments/charge", "count": 3,
         "ids": ("inv_1", "inv_2", "inv_3"), "since": BEGAN, "check": "retry_storms",
         "evidence": ask_call("retry_storm_ids", service="Payments", step="charge card"),
         "suggested": (why_call("inv_1"),), "blocked": Blocked(CALLERS, 3),
@@ -68,7 +68,7 @@ def test_the_verdict_is_one_sentence() -> None:
     assert verdict_of(diagnosis(one), ZoneInfo("Asia/Tokyo"), targets=targets, error="Down('no route')") == (
         "1 Payments/charge fails at “charge card” since 11:51 Asia/Tokyo (no route); it blocks 2,000 other invocations."
     )
-    other = storm(check="a new check", summary="Something new; details", blocked=Blocked(), since=None)
+    other = storm(check="a new check", title="Something new", details="details", blocked=Blocked(), since=None)
     assert verdict_of(diagnosis(other), UTC) == "Something new."
 
 

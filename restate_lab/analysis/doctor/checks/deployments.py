@@ -51,8 +51,9 @@ def _unused_finding(deployments: list[DeploymentInfo]) -> Finding:
     count, first = len(deployments), deployments[0]
     return Finding(
         severity=Severity.NOTE,
-        summary=f"{plural(count, 'deployment')} ({_addresses(deployments)}) {verb_form(count, 'is', 'are')} no longer "
-        f"used: no service has its latest revision there, and no invocation is pinned there",
+        title=f"{plural(count, 'deployment')} ({_addresses(deployments)}) {verb_form(count, 'is', 'are')} no longer "
+        f"used",
+        details="No service has its latest revision there, and no invocation is pinned there.",
         where=_addresses(deployments),
         count=count,
         ids=tuple(each.id for each in deployments)[:MAX_IDS],
@@ -74,7 +75,7 @@ def _pinned_finding(deployments: list[DeploymentInfo], pinned: Mapping[str, int]
     count, open_ = len(deployments), sum(pinned[each.id] for each in deployments)
     return Finding(
         severity=Severity.NOTE,
-        summary=f"{plural(count, 'old deployment')} ({_addresses(deployments)}) {verb_form(count, 'is', 'are')} "
+        title=f"{plural(count, 'old deployment')} ({_addresses(deployments)}) {verb_form(count, 'is', 'are')} "
         f"still in use: {plural(open_, 'invocation')} {verb_form(open_, 'is', 'are')} pinned there",
         where=_addresses(deployments),
         count=count,
@@ -90,7 +91,7 @@ def _outdated_finding(context: CheckContext, old: Mapping[str, str]) -> Finding:
     known = [each for id_ in old if (each := context.deployments.get(id_))]
     return Finding(
         severity=Severity.NOTE,
-        summary=f"{plural(count, 'deployment')} ({_addresses(known)}) {verb_form(count, 'has', 'have')} an old "
+        title=f"{plural(count, 'deployment')} ({_addresses(known)}) {verb_form(count, 'has', 'have')} an old "
         f"service protocol or SDK: {join(old.values())}",
         where=_addresses(known),
         count=count,

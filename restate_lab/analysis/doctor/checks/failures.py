@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from restate_lab._text import format_timestamp, join, one_line, plural, verb_form
+from restate_lab._text import format_timestamp, join, one_line, plural, sentences, verb_form
 from restate_lab.analysis.doctor.census import MAX_ROWS, HandlerOutcomes
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import StepGroup, group_by, group_by_step
@@ -72,7 +72,7 @@ def expiring_evidence(context: CheckContext) -> list[Finding]:
     return [
         Finding(
             severity=Severity.NOTE,
-            summary=f"the data of {plural(count, 'failed invocation')} of {handlers} expires"
+            title=f"the data of {plural(count, 'failed invocation')} of {handlers} expires"
             + (f" from {format_timestamp(first, now=context.now)} on" if first else " soon"),
             where=handlers,
             count=count,
@@ -98,8 +98,8 @@ def restarts(context: CheckContext) -> list[Finding]:
     return [
         Finding(
             severity=Severity.NOTE,
-            summary=f"{plural(count, 'invocation')} of {handlers} {verb_form(count, 'was', 'were')} restarted as new"
-            + (f"; the longest chain has {len(longest) - 1:,} restarts" if len(longest) > 2 else ""),
+            title=f"{plural(count, 'invocation')} of {handlers} {verb_form(count, 'was', 'were')} restarted as new",
+            details=sentences(f"The longest chain has {len(longest) - 1:,} restarts" if len(longest) > 2 else ""),
             where=handlers,
             count=count,
             ids=tuple(ids[:MAX_IDS]),
@@ -121,9 +121,11 @@ def reused_keys(context: CheckContext) -> list[Finding]:
     return [
         Finding(
             severity=Severity.NOTE,
-            summary=f"{many}{plural(count, 'idempotency key')} ({keys}) "
-            f"{verb_form(count, 'was', 'were')} used for several objects of {handlers}; each object has its own "
-            f"invocation",
+            title=f"{many}{plural(count, 'idempotency key')} {verb_form(count, 'was', 'were')} used for several "
+            f"objects of {handlers}",
+            details=sentences(
+                f"{verb_form(count, 'The key', 'The keys')}: {keys}", "Each object has its own invocation"
+            ),
             where=handlers,
             count=count,
             ids=tuple(dict.fromkeys(row[side] for row in rows for side in ("one_id", "other_id")))[:MAX_IDS],
@@ -161,14 +163,15 @@ def _failures_finding(rows: Sequence[Row], ended: HandlerOutcomes, callers: Mapp
     service, handler = _handler_of(rows[0])
     blocked = _failed_callers((row["id"] for row in rows), callers)
     more = (
-        f"; {plural(blocked.count, 'caller')} failed because of {verb_form(len(rows), 'it', 'them')}" if blocked else ""
+        f"{plural(blocked.count, 'caller')} failed because of {verb_form(len(rows), 'it', 'them')}" if blocked else ""
     )
     count, message = len(rows), one_line(_common_message(rows), 160)
     last = max(_with(rows, "completed_at") or rows[:1], key=lambda row: row["completed_at"])
     return Finding(
         severity=Severity.WARNING,
-        summary=f"{plural(count, 'invocation')} of {service}/{handler} failed permanently: {message}; "
-        f"{100 * ended.failure_rate:.0f} % of completed calls failed{more}",
+        title=f"{plural(count, 'invocation')} of {service}/{handler} failed permanently; "
+        f"{100 * ended.failure_rate:.0f} % of completed calls failed",
+        details=sentences(message, more),
         where=f"{service}/{handler}",
         count=count,
         ids=tuple(row["id"] for row in rows)[:MAX_IDS],
@@ -188,7 +191,7 @@ def _census_findings(ended: Mapping[tuple[str, str], HandlerOutcomes]) -> list[F
     return [
         Finding(
             severity=Severity.NOTE,
-            summary=f"{plural(count, 'invocation')} of {handlers} failed permanently; the number or the rate is low",
+            title=f"{plural(count, 'invocation')} of {handlers} failed permanently; the number or the rate is low",
             where=handlers,
             count=count,
             ids=(),
@@ -205,8 +208,8 @@ def _rare_failures_finding(rows: Sequence[Row]) -> Finding:
     )
     return Finding(
         severity=Severity.NOTE,
-        summary=f"{plural(count, 'invocation')} of {handlers} failed permanently; the number or the rate is low: "
-        f"{messages}",
+        title=f"{plural(count, 'invocation')} of {handlers} failed permanently; the number or the rate is low",
+        details=sentences(messages),
         where=handlers,
         count=count,
         ids=tuple(row["id"] for row in rows)[:MAX_IDS],
@@ -284,19 +287,18 @@ def _paused_finding(context: CheckContext, group: StepGroup[Row]) -> Finding:
     first, ids = rows[0], [row["id"] for row in rows]
     count, blocked = len(rows), context.blocked_by(ids)
     handler = f"{first['target_service_name']}/{first['target_handler_name']}"
-    message, code, step = none_if_missing(first["message"]), none_if_missing(first["error_code"]), group.text()
+    message, code, step = none_if_missing(first["message"]), none_if_missing(first["error_code"]), group.title()
     place = f" in {step}" if step else ""
     # Without vqueues the event is the same if the retry policy paused the invocation or a person did between attempts.
-    why = (
-        f"after failing{place}: [{code or 'no code'}] {summarize_messages(group.messages(_pause_message))}"
-        if message
-        else "by hand"
-    )
+    why = f"after failing{place}" if message else "by hand"
+    error = f"[{code or 'no code'}] {summarize_messages(group.messages(_pause_message))}" if message else ""
     evidence = ask_call("paused", service=first["target_service_name"])
     return Finding(
         severity=Severity.CRITICAL if message or blocked else Severity.WARNING,
-        summary=f"{plural(count, 'invocation')} of {handler} {verb_form(count, 'is', 'are')} paused {why}; "
-        f"{verb_form(count, 'it continues', 'they continue')} only when resumed",
+        title=f"{plural(count, 'invocation')} of {handler} {verb_form(count, 'is', 'are')} paused {why}",
+        details=sentences(
+            error, group.details(), f"{verb_form(count, 'It continues', 'They continue')} only when resumed"
+        ),
         where=handler,
         count=count,
         ids=tuple(ids[:MAX_IDS]),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from restate_lab._text import format_duration, join, plural, verb_form
+from restate_lab._text import format_duration, join, plural, sentences, verb_form
 from restate_lab.analysis.doctor.census import HandlerOutcomes
 from restate_lab.analysis.doctor.context import CheckContext
-from restate_lab.analysis.doctor.grouping import group_by_step
+from restate_lab.analysis.doctor.grouping import StepGroup, group_by_step
 from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity
 from restate_lab.analysis.doctor.reader import Row, timestamp_of
 from restate_lab.analysis.records import none_if_missing, records
@@ -35,9 +35,9 @@ def long_journals(context: CheckContext) -> list[Finding]:
     return [
         Finding(
             severity=Severity.NOTE,
-            summary=f"{'at least ' if count == _MAX_JOURNALS else ''}{plural(count, 'journal')} of {join(handlers)} "
-            f"{verb_form(count, 'has', 'have')} {limit:,} entries or more, the longest "
-            f"{int(first['journal_size']):,}; every attempt reads the whole journal",
+            title=f"{'at least ' if count == _MAX_JOURNALS else ''}{plural(count, 'journal')} of {join(handlers)} "
+            f"{verb_form(count, 'has', 'have')} {limit:,} entries or more, the longest {int(first['journal_size']):,}",
+            details="Every attempt reads the whole journal.",
             where=join(handlers),
             count=count,
             ids=tuple(row["id"] for row in rows),
@@ -59,9 +59,10 @@ def large_states(context: CheckContext) -> list[Finding]:
     return [
         Finding(
             severity=Severity.NOTE,
-            summary=f"{'at least ' if count == MAX_IDS else ''}{plural(count, 'key')} ({join(keys)}) "
+            title=f"{'at least ' if count == MAX_IDS else ''}{plural(count, 'key')} ({join(keys)}) "
             f"{verb_form(count, 'has', 'have')} a state of {limit // 1024:,} KiB or more, the largest "
-            f"{int(none_if_missing(first['bytes']) or 0) / 1024:,.0f} KiB; each call of a key may load its whole state",
+            f"{int(none_if_missing(first['bytes']) or 0) / 1024:,.0f} KiB",
+            details="Each call of a key may load its whole state.",
             where=join(keys),
             count=count,
             ids=(),
@@ -91,17 +92,19 @@ def _own_step_findings(
     took = sum((row["completed_at"] - row["running_at"]).total_seconds() * 1000 for row in examples)
     if not steps or sum(int(row["ms"]) for row in steps) < _MIN_SHARE * took:
         return []
-    step, ms = _slowest_steps(steps)
+    slowest, ms = _slowest_steps(steps)
     share = min(1.0, ms / took)
     count, ids = len(frame), tuple(frame["id"])[:MAX_IDS]
     return [
         Finding(
             severity=Severity.WARNING,
-            summary=f"{service}/{name} takes {format_duration((ended.median_ms or 0.0) / 1000)} "
-            f"(median of {ended.succeeded:,}), "
-            f"{share:.0%} of it in {step}; other handlers take "
-            f"{format_duration(usual / 1000)}; {plural(count, 'invocation')} took more than "
-            f"{format_duration(slow_ms / 1000)}",
+            title=f"{service}/{name} takes {format_duration((ended.median_ms or 0.0) / 1000)} "
+            f"(median of {ended.succeeded:,}), {share:.0%} of it in {slowest.title() or 'a step without a name'}",
+            details=sentences(
+                slowest.details(),
+                f"Other handlers take {format_duration(usual / 1000)}",
+                f"{plural(count, 'invocation')} took more than {format_duration(slow_ms / 1000)}",
+            ),
             where=f"{service}/{name}",
             count=count,
             ids=ids,
@@ -112,9 +115,7 @@ def _own_step_findings(
     ]
 
 
-def _slowest_steps(steps: Sequence[Row]) -> tuple[str, int]:
-    """Return the text for the slowest pattern of steps, and their total time in milliseconds."""
+def _slowest_steps(steps: Sequence[Row]) -> tuple[StepGroup[Row], int]:
+    """Return the slowest steps with the same pattern, and their total time in milliseconds."""
     grouped = group_by_step(steps, lambda _: None, lambda row: none_if_missing(row["name"]), most=None)
-    totals = [(group.text(), sum(int(row["ms"]) for row in group.members)) for group in grouped]
-    steps_text, ms = max(totals, key=lambda pair: pair[1])
-    return steps_text or "a step without a name", ms
+    return max(((group, sum(int(row["ms"]) for row in group.members)) for group in grouped), key=lambda pair: pair[1])

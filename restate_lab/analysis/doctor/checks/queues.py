@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from restate_lab._text import format_age, format_duration, join, plural, verb_form
+from restate_lab._text import format_age, format_duration, join, plural, sentences, verb_form
 from restate_lab.analysis.doctor.census import MAX_ROWS
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import group_by
@@ -44,7 +44,7 @@ def backlog(context: CheckContext) -> list[Finding]:
     return [
         Finding(
             severity=_severity_by_age(context, since),
-            summary=f"{plural(count, 'invocation')} of {handlers} {verb_form(count, 'is', 'are')} ready and "
+            title=f"{plural(count, 'invocation')} of {handlers} {verb_form(count, 'is', 'are')} ready and "
             f"{verb_form(count, 'waits', 'wait')} for a slot of the invoker{_oldest_age(context, since)}",
             where=handlers,
             count=count,
@@ -76,7 +76,7 @@ def late_starts(context: CheckContext) -> list[Finding]:
     return [
         Finding(
             severity=Severity.WARNING,
-            summary=f"{plural(count, 'scheduled invocation')} of {handlers} should have started by now",
+            title=f"{plural(count, 'scheduled invocation')} of {handlers} should have started by now",
             where=handlers,
             count=count,
             ids=tuple(row["id"] for row in context.ask("wakes_next", until="0s") if row["what"] == "start")[:MAX_IDS],
@@ -100,7 +100,7 @@ def long_attempts(context: CheckContext) -> list[Finding]:
     return [
         Finding(
             severity=Severity.NOTE,
-            summary=f"{plural(count, 'attempt')} of {handlers} {verb_form(count, 'has', 'have')} been running for "
+            title=f"{plural(count, 'attempt')} of {handlers} {verb_form(count, 'has', 'have')} been running for "
             f"longer than {format_duration(context.thresholds.attempt)}{_oldest_age(context, since)}",
             where=handlers,
             count=count,
@@ -130,8 +130,8 @@ def _queue_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     overview = ask_call("overview", comment="running invocations hold the places")
     return Finding(
         severity=Severity.WARNING if is_paused else _severity_by_age(context, since),
-        summary=f"{plural(count, 'invocation')} of {handlers} {verb}, in {plural(len(rows), 'queue')}"
-        f"{_oldest_age(context, since)}",
+        title=f"{plural(count, 'invocation')} of {handlers} {verb}{_oldest_age(context, since)}",
+        details=sentences(f"They are in {plural(len(rows), 'queue')}" if len(rows) > 1 else ""),
         where=handlers,
         count=count,
         ids=tuple(ids[:MAX_IDS]),

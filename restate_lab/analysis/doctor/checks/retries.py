@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from restate_lab._text import format_duration, join, one_line, plural, verb_form
+from restate_lab._text import format_duration, join, one_line, plural, sentences, verb_form
 from restate_lab.analysis.doctor.census import MAX_ROWS
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import StepGroup, group_by, group_by_step
@@ -88,18 +88,19 @@ def _failing_for(context: CheckContext, reason: FailureReason) -> list[RetryingI
 def _storm_finding(context: CheckContext, group: StepGroup[RetryingInvocation], count: int) -> Finding:
     members = group.members
     first, ids = members[0], [each.id for each in members]
-    blocked, step = context.blocked_by(ids), group.text()
-    summary = (
+    blocked, step = context.blocked_by(ids), group.title()
+    title = (
         f"{plural(count, 'invocation')} of {first.target} {verb_form(count, 'retries', 'retry')}"
-        f"{f' {step}' if step else ''}, {_attempts_text(context, members, count)}: [{first.code or 'no code'}] "
-        f"{summarize_messages(group.messages(lambda each: each.message))}"
+        f"{f' {step}' if step else ''}, {_attempts_text(members)}"
     )
+    messages = summarize_messages(group.messages(lambda each: each.message))
     evidence = ask_call(
         "retry_storm_ids", service=first.service, handler=first.handler, error_code=first.code, step=group.only_step
     )
     return Finding(
         severity=_severity(context, members, blocked),
-        summary=summary,
+        title=title,
+        details=sentences(f"[{first.code or 'no code'}] {messages}", group.details(), _wait_text(context, members)),
         where=first.target,
         count=count,
         ids=tuple(ids[:MAX_IDS]),
@@ -133,10 +134,7 @@ def _unreachable_finding(context: CheckContext, members: Sequence[RetryingInvoca
     handlers = join(each.target for each in members)
     where = f"{known.endpoint} ({known.id})" if known else deployment or members[0].service
     messages = summarize_messages(each.message for each in members)
-    summary = (
-        f"{where} does not respond to {plural(len(members), 'invocation')} of {handlers}, "
-        f"{_attempts_text(context, members, len(members))}: [{members[0].code}] {messages}"
-    )
+    title = f"{where} does not respond to {plural(len(members), 'invocation')} of {handlers}, {_attempts_text(members)}"
     is_latest = known is None or bool(known.latest_of)
     start = "start it again; the next attempts then succeed"
     address = (
@@ -146,7 +144,8 @@ def _unreachable_finding(context: CheckContext, members: Sequence[RetryingInvoca
     )
     return Finding(
         severity=_severity(context, members, blocked),
-        summary=summary,
+        title=title,
+        details=sentences(f"[{members[0].code}] {messages}", _wait_text(context, members)),
         where=where,
         count=len(members),
         ids=tuple(ids[:MAX_IDS]),
@@ -162,14 +161,11 @@ def _mismatch_finding(context: CheckContext, members: Sequence[RetryingInvocatio
     blocked = context.blocked_by(ids)
     count = len(members)
     steps = join(f"“{one_line(each.step, 40)}”" for each in members if each.step)
-    summary = (
-        f"{plural(count, 'invocation')} of {first.target} cannot continue: the code of {first.deployment} does not "
-        f"match {verb_form(count, 'its journal', 'their journals')}{f' (it now runs {steps})' if steps else ''}; "
-        f"retries do not help"
-    )
     return Finding(
         severity=Severity.CRITICAL,
-        summary=summary,
+        title=f"{plural(count, 'invocation')} of {first.target} cannot continue: the code of {first.deployment} does "
+        f"not match {verb_form(count, 'its journal', 'their journals')}",
+        details=sentences(f"The code now runs {steps}" if steps else "", "Retries do not help"),
         where=f"{first.target} on {first.deployment}",
         count=count,
         ids=tuple(ids[:MAX_IDS]),
@@ -187,19 +183,18 @@ def _removed_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     handlers = join(f"{row['target_service_name']}/{row['target_handler_name']}" for row in rows)
     sleeping = verb_form(count, "is sleeping and will fail when it wakes", "are sleeping and will fail when they wake")
     does = verb_form(count, "fails", "fail") if fails else sleeping
-    summary = f"{plural(count, 'invocation')} of {handlers} {does}: pinned to {deployment}, which was removed"
     services = {row["target_service_name"] for row in rows}
     evidence = ask_call("pinned_to_missing", service=rows[0]["target_service_name"] if len(services) == 1 else None)
     homeless = sorted(each for each in services if context.latest_deployment(each) is None)
     suggested = [move_call(ids[:MAX_IDS], total=count)]
     if homeless:
-        summary += f"; no deployment serves {join(homeless)} now"
         serving = f"first register a deployment that serves {join(homeless)}"
         register = SuggestedCall("lab.admin.create_deployment", (), {"uri": "http://…"}, comment=serving)
         suggested.insert(0, register)
     return Finding(
         severity=Severity.CRITICAL if fails else Severity.WARNING,
-        summary=summary,
+        title=f"{plural(count, 'invocation')} of {handlers} {does}: pinned to {deployment}, which was removed",
+        details=sentences(f"No deployment serves {join(homeless)} now" if homeless else ""),
         where=f"{handlers} on {deployment}",
         count=count,
         ids=tuple(ids[:MAX_IDS]),
@@ -232,13 +227,15 @@ def _waits_long(context: CheckContext, members: Iterable[RetryingInvocation]) ->
     return _longest_wait(context, members) >= context.thresholds.next_attempt
 
 
-def _attempts_text(context: CheckContext, members: Sequence[RetryingInvocation], count: int) -> str:
-    """Return how many attempts failed, and the time until the next attempt if it is long."""
-    attempts = f"up to {plural(_most_attempts(members), 'attempt')}"
+def _attempts_text(members: Iterable[RetryingInvocation]) -> str:
+    return f"up to {plural(_most_attempts(members), 'attempt')}"
+
+
+def _wait_text(context: CheckContext, members: Sequence[RetryingInvocation]) -> str:
+    """Return the time until the next attempt if it is long, otherwise ""."""
     if not _waits_long(context, members):
-        return attempts
-    wait = format_duration(_longest_wait(context, members))
-    return f"{attempts}, and {verb_form(count, 'waits', 'wait')} up to {wait} for the next attempt"
+        return ""
+    return f"The next attempt begins up to {format_duration(_longest_wait(context, members))} from now"
 
 
 def _longest_wait(context: CheckContext, members: Iterable[RetryingInvocation]) -> timedelta:

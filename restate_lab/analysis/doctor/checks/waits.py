@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
-from restate_lab._text import format_age, join, one_line, plural, verb_form
+from restate_lab._text import format_age, join, one_line, plural, sentences, verb_form
 from restate_lab.analysis.doctor.census import Handler, handler_of_target
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import group_by
@@ -172,7 +172,8 @@ def _deadlock_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     others = f" (and {plural(len(rows) - 1, 'more like it', 'more like it')})" if len(rows) > 1 else ""
     return Finding(
         severity=Severity.CRITICAL if is_certain else Severity.NOTE if is_young else Severity.WARNING,
-        summary=f"{plural(len(rows), kind)}: {one_line(first['description'], 240)}{others}",
+        title=f"{plural(len(rows), kind)} at {join(key for row in rows for key in (row['keys'] or row['targets']))}",
+        details=sentences(f"{one_line(first['description'], 240)}{others}"),
         where=join(key for row in rows for key in (row["keys"] or row["targets"])),
         count=len(ids),
         ids=tuple(ids[:MAX_IDS]),
@@ -212,8 +213,8 @@ def _blocked_key_finding(context: CheckContext, blocker: _QueueBlocker) -> Findi
     ids = _same_promise(context, row["id"])
     return Finding(
         severity=_key_severity(context, blocker),
-        summary=f"{plural(queue, 'call')} {verb_form(queue, 'queues', 'queue')} for {keys}, {behind} "
-        f"({row['status']}), which waits for {one_line(row['waits_for'], 160)}",
+        title=f"{plural(queue, 'call')} {verb_form(queue, 'queues', 'queue')} for {keys}, {behind} ({row['status']})",
+        details=sentences(f"{row['target']} waits for {one_line(row['waits_for'], 160)}"),
         where=keys,
         count=len(ids),
         ids=tuple(ids[:MAX_IDS]),
@@ -229,12 +230,12 @@ def _suspended_on_run_finding(context: CheckContext, group: _EdgeGroup) -> Findi
     count, blocked = len(ids), context.blocked_by(ids)
     service, handler = group.handler
     steps = join(f"“{one_line(what or '', 40)}”" for what in group.edges["what"])
-    rest = "" if not group.flag else f"; another wait may still wake {verb_form(count, 'it', 'them')}"
+    rest = f"Another wait may still wake {verb_form(count, 'it', 'them')}" if group.flag else ""
     return Finding(
         severity=Severity.WARNING if group.flag else Severity.CRITICAL,
-        summary=f"{plural(count, 'invocation')} of {service}/{handler} {verb_form(count, 'is', 'are')} suspended on "
-        f"{verb_form(count, 'its', 'their')} own step {steps} (Run), which does not wake "
-        f"{verb_form(count, 'it', 'them')} (server issue 5196){rest}",
+        title=f"{plural(count, 'invocation')} of {service}/{handler} {verb_form(count, 'is', 'are')} suspended on "
+        f"{verb_form(count, 'its', 'their')} own step {steps}, which does not wake {verb_form(count, 'it', 'them')}",
+        details=sentences("A suspended invocation does not wake for its own Run (server issue 5196)", rest),
         where=f"{service}/{handler}",
         count=count,
         ids=tuple(ids[:MAX_IDS]),
@@ -270,7 +271,7 @@ def _awakeable_finding(context: CheckContext, group: _EdgeGroup) -> Finding:
     count, blocked, example = len(ids), context.blocked_by(ids), context.most_blocking(ids)
     return Finding(
         severity=Severity.WARNING if is_forgotten else Severity.NOTE,
-        summary=f"{plural(count, 'invocation')} of {service}/{handler} {verb_form(count, 'waits', 'wait')} for an "
+        title=f"{plural(count, 'invocation')} of {service}/{handler} {verb_form(count, 'waits', 'wait')} for an "
         f"awakeable that is not resolved{_wait_duration(context, since, count)}"
         f"{'' if is_forgotten else ', which may be normal'}",
         where=f"{service}/{handler}",
@@ -289,9 +290,10 @@ def _promise_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     flows = list(dict.fromkeys(_promise_of(row)[0] for row in rows))
     return Finding(
         severity=Severity.NOTE,
-        summary=f"{plural(len(flows), 'workflow')} of {service} {verb_form(len(flows), 'waits', 'wait')} for "
+        title=f"{plural(len(flows), 'workflow')} of {service} {verb_form(len(flows), 'waits', 'wait')} for "
         f"{verb_form(len(flows), 'its', 'their')} promise “{one_line(rows[0]['what'] or '', 40)}”"
-        f"{_wait_duration(context, since, count)}: {join(flows)}",
+        f"{_wait_duration(context, since, count)}",
+        details=sentences(join(flows)),
         where=join(flows),
         count=count,
         ids=tuple(ids[:MAX_IDS]),
