@@ -28,6 +28,10 @@ hypothesis.settings.register_profile("suite", deadline=None)  # no test depends 
 hypothesis.settings.load_profile("suite")
 
 NO_SKIP = "RESTATE_LAB_NO_SKIP"
+TESTS = Path(__file__).parent
+REPEATED = {"browser", "faults", "integration"}
+"""The folders whose tests get a second run if they fail: servers, kernels and a browser share two cores, and one of
+them may get no processor time for seconds. The summary lists these tests; a fault fails both runs."""
 
 
 def pytest_configure() -> None:
@@ -184,6 +188,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"clusters", "server", "old_server", "restate_cli"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.server)
+        if any(item.path.is_relative_to(TESTS / folder) for folder in REPEATED):
+            item.add_marker(pytest.mark.flaky(reruns=1))
     place(items)
 
 

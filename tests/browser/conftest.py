@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, BrowserContext, expect
 
 from restate_lab.demo.jupyter import JupyterLab
 from restate_lab.demo.run import copy_notebooks, notebook_environment
@@ -60,13 +60,19 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """Give the cache that the pages of a module share: JupyterLab's code is compiled once, not for every test."""
+    with browser.new_context(viewport={"width": 1400, "height": 1000}) as context:
+        yield context
+
+
 @pytest.fixture
-def page(browser: Browser, newest: Cluster, jupyterlab: JupyterLab) -> Iterator[LabPage]:
+def page(context: BrowserContext, newest: Cluster, jupyterlab: JupyterLab) -> Iterator[LabPage]:
     """Give a page of JupyterLab; at the end of the test, all of its requests must have gone to 127.0.0.1."""
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
     opened = LabPage(context.new_page(), jupyterlab)
     yield opened
-    context.close()
+    opened.close()
     assert not opened.left_the_machine
 
 

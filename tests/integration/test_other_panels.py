@@ -24,7 +24,7 @@ from restate_lab.panels.state import StateView
 from restate_lab.source import Source
 from support import state_services
 from support.bench import wait_for
-from support.clusters import KINDS, OLDEST, VQUEUES, Cluster, server_binary
+from support.clusters import KINDS, VQUEUES, Cluster, server_binary
 
 pytestmark = pytest.mark.server
 
@@ -52,9 +52,8 @@ def test_the_incident_in_panels(incident: Cluster, sources: dict[str, Source]) -
             _state(panel)
 
 
-@pytest.mark.also_on(OLDEST, VQUEUES, reason="each kind has SQL of its own")
 def test_the_filters_of_the_panel_and_one_invocation(incident: Cluster, sources: dict[str, Source]) -> None:
-    """Live and frozen, on servers of each kind, every filter finds its invocations, and one of them is explained."""
+    """Live and frozen, every filter finds its invocations, and one of them is explained."""
     both = set(incident.ids("paused") + incident.ids("paused_by_hand"))
     parts: list[tuple[dict[str, Any], set[str]]] = [
         ({"status": "paused"}, both),

@@ -276,7 +276,7 @@ rl.Report("r").add("text").write(sys.argv[1], overwrite=True)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda each: each.name)
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.long)], ids=str)
 def test_an_end_in_the_middle_leaves_no_broken_pdf(number: signal.Signals, program: str, tmp_path: Path) -> None:
     """Killed or interrupted, the old PDF stays, and half of the new one has a name that marks it as unfinished."""
     path = tmp_path / "r.pdf"

@@ -60,6 +60,7 @@ def test_the_wheel_has_the_package_and_the_notebooks(wheel: Path) -> None:
 
 
 @pytest.mark.server
+@pytest.mark.long
 def test_the_demo_runs_from_the_wheel(environment: Path, server: Path, tmp_path: Path) -> None:
     """`--once` executes “What is wrong here?” on the incident, prints it, exits with 0 and leaves nothing behind."""
     where = run(str(environment / "python"), "-c", "import restate_lab; print(restate_lab.__file__)", folder=tmp_path)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,11 +43,22 @@ class Cluster:
     """The server's own folder; ``base_dir / "demo" / "admin.sock"`` is its unix socket."""
     folder: Path
     """The demo's folder: logs, audit, roles."""
+    services: int
+    """The process group of the services."""
     roles: dict[str, str]
 
     def ids(self, role: str) -> list[str]:
         """Return the ids of all invocations with a role."""
         return ids(self.roles, role)
+
+    @contextlib.contextmanager
+    def suspended_services(self) -> Iterator[None]:
+        """Suspend the services: the next attempts begin, and none ends, so that the cluster hardly changes."""
+        os.killpg(self.services, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self.services, signal.SIGCONT)
 
 
 def server_binary(kind: str) -> Path:
@@ -105,6 +119,7 @@ def _start(stack: contextlib.ExitStack, kind: str, story: str) -> Cluster:
         ingress_url=demo.server.ingress_url,
         base_dir=demo.server.base_dir,
         folder=folder,
+        services=demo.services.pid,
         roles=demo.roles,
     )
 

@@ -97,9 +97,9 @@ def test_every_pattern_is_linear() -> None:
     ("pattern", "method"),
     [
         (r"<title[^>]*>(.*?)</title>", "search"),
-        (r"\w+@", "search"),
+        pytest.param(r"\w+@", "search", marks=pytest.mark.long),
         (r"(a+)+b", "search"),
-        (r"[0-9]+\.?[0-9]*x", "fullmatch"),
+        pytest.param(r"[0-9]+\.?[0-9]*x", "fullmatch", marks=pytest.mark.long),
     ],
 )
 def test_the_texts_are_hard_enough(pattern: Any, method: str) -> None:
