@@ -1,17 +1,18 @@
-"""Parse points in time: an age such as "2h", or a timestamp with its zone."""
+"""Parse points in time (an age such as "2h", or a timestamp with its zone), and names of time zones."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TypeAlias
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 
 from restate_lab.durations import to_timedelta
 from restate_lab.errors import ArgumentError
 
-__all__ = ["TimeInput", "to_datetime"]
+__all__ = ["TimeInput", "to_datetime", "to_zone"]
 
 TimeInput: TypeAlias = str | datetime | timedelta
 
@@ -38,6 +39,20 @@ def to_datetime(value: TimeInput, *, now: datetime, ahead: bool = False, name: s
         if isinstance(error, ArgumentError):
             raise
         raise ArgumentError(f"{name} is {value!r}: use {_FORMATS}.") from error
+
+
+def to_zone(tz: str | tzinfo) -> tzinfo:
+    """Return the time zone with this name.
+
+    Raises:
+        ArgumentError: the time zone is unknown.
+    """
+    if isinstance(tz, tzinfo):
+        return tz
+    try:
+        return ZoneInfo(tz)
+    except (KeyError, OSError, TypeError, ValueError) as error:
+        raise ArgumentError(f"unknown time zone {tz!r}; use for example 'UTC', 'Europe/Paris' or a tzinfo.") from error
 
 
 def _distance(value: object) -> timedelta:

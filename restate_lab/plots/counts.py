@@ -14,8 +14,9 @@ from matplotlib.colors import to_rgb
 from restate_lab._public import check_keywords
 from restate_lab._text import format_duration, format_timestamp, plural
 from restate_lab.analysis.patterns import merge_by_pattern
+from restate_lab.analysis.times import to_zone
 from restate_lab.plots.bars import MOST, Bar, draw_bars, height_for
-from restate_lab.plots.inputs import RequiredColumns, numbers, zone
+from restate_lab.plots.inputs import RequiredColumns, numbers
 from restate_lab.plots.style import NEUTRAL, Canvas, FillStyle, Typeface, canvas_on, status_style, typeface
 from restate_lab.plots.units import format_number_axis, format_size, format_size_axis, parse_timestamp
 from restate_lab.status import STATUSES
@@ -60,7 +61,7 @@ def plot_status(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzi
     Raises:
         ArgumentError: a required column is missing, ``ax`` is not Axes, or ``tz`` is not a time zone.
     """
-    rows, where = _STATUS_FRAME.check(frame), zone(tz)
+    rows, where = _STATUS_FRAME.check(frame), to_zone(tz)
     face = typeface()
     counts, of = _count_by_status(rows, face)
     canvas = canvas_on(ax, height=height_for(min(len(counts), MOST + 1)))
@@ -95,7 +96,7 @@ def plot_retries(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     Raises:
         ArgumentError: a required column is missing, ``ax`` is not Axes, or ``tz`` is not a time zone.
     """
-    rows, where = _RETRY_FRAME.check(frame), zone(tz)
+    rows, where = _RETRY_FRAME.check(frame), to_zone(tz)
     rows = rows.assign(
         **{name: numbers(rows, name) for name in ("n", "attempts", "worst")},
         next_retry_at=pd.to_datetime(rows["next_retry_at"], utc=True),
@@ -130,7 +131,7 @@ def plot_backlog(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     Raises:
         ArgumentError: a required column is missing, ``ax`` is not Axes, or ``tz`` is not a time zone.
     """
-    rows, where = _BACKLOG_FRAME.check(frame), zone(tz)
+    rows, where = _BACKLOG_FRAME.check(frame), to_zone(tz)
     rows = rows.assign(
         waiting=numbers(rows, "waiting"), oldest_wait=pd.to_timedelta(rows["oldest_wait"]) / pd.Timedelta("1ms")
     ).sort_values("waiting", ascending=False, kind="stable")
@@ -165,7 +166,7 @@ def plot_state_sizes(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str 
     Raises:
         ArgumentError: a required column is missing, ``ax`` is not Axes, or ``tz`` is not a time zone.
     """
-    rows, where = _STATE_SIZE_FRAME.check(frame), zone(tz)
+    rows, where = _STATE_SIZE_FRAME.check(frame), to_zone(tz)
     rows = rows.assign(**{name: numbers(rows, name) for name in ("bytes", "entries", "largest_value_bytes")})
     rows = rows.sort_values("bytes", ascending=False, kind="stable")
     canvas = canvas_on(ax, height=height_for(min(len(rows), MOST + 1)) + 0.2)

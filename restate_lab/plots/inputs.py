@@ -1,18 +1,16 @@
-"""Check the arguments of plots: the columns of the frame, its numbers, and the time zone."""
+"""Check the arguments of plots: the columns of the frame and its numbers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 
 from restate_lab.errors import ArgumentError
 
-__all__ = ["RequiredColumns", "numbers", "zone"]
+__all__ = ["RequiredColumns", "numbers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +54,6 @@ def numbers(frame: pd.DataFrame, column: str) -> np.ndarray[Any, np.dtype[np.flo
         return pd.to_numeric(frame[column]).to_numpy(dtype="float64", na_value=np.nan)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"column {column!r} must contain only numbers: {error}.") from error
-
-
-def zone(tz: str | tzinfo) -> tzinfo:
-    """Return the time zone with this name.
-
-    Raises:
-        ArgumentError: the time zone is unknown.
-    """
-    if isinstance(tz, tzinfo):
-        return tz
-    try:
-        return ZoneInfo(tz)
-    except (KeyError, OSError, TypeError, ValueError) as error:
-        raise ArgumentError(f"unknown time zone {tz!r}; use for example 'UTC', 'Europe/Paris' or a tzinfo.") from error
 
 
 def _describe_type(value: object) -> str:

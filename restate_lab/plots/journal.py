@@ -19,7 +19,8 @@ from restate_lab._public import check_keywords
 from restate_lab._text import format_duration, format_timestamp, one_line, plural
 from restate_lab.analysis.journal.bars import HANDLER, JournalRow, journal_bars
 from restate_lab.analysis.journal.entries import OPEN
-from restate_lab.plots.inputs import RequiredColumns, numbers, zone
+from restate_lab.analysis.times import to_zone
+from restate_lab.plots.inputs import RequiredColumns, numbers
 from restate_lab.plots.style import Canvas, FillStyle, canvas_on, ink_on, mix_colours, status_style
 from restate_lab.plots.units import format_time_axis, parse_timestamp, to_axis_days
 from restate_lab.status import OUTCOMES
@@ -80,7 +81,7 @@ def plot_journal(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     Raises:
         ArgumentError: a required column is missing, ``ax`` is not Axes, or ``tz`` is not a time zone.
     """
-    rows, where = _with_outcomes(_FRAME.check(frame)), zone(tz)
+    rows, where = _with_outcomes(_FRAME.check(frame)), to_zone(tz)
     attrs = rows.attrs
     canvas = canvas_on(ax, width=10, height=_height(len(rows)))
     text, status = canvas.text, attrs.get("status")

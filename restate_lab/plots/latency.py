@@ -16,9 +16,10 @@ from matplotlib.ticker import PercentFormatter
 
 from restate_lab._public import check_keywords
 from restate_lab._text import format_duration
+from restate_lab.analysis.times import to_zone
 from restate_lab.errors import ArgumentError
 from restate_lab.plots.bars import MOST, height_for, name_rows
-from restate_lab.plots.inputs import RequiredColumns, numbers, zone
+from restate_lab.plots.inputs import RequiredColumns, numbers
 from restate_lab.plots.style import PALETTE, REST, Canvas, canvas_on, mix_colours
 from restate_lab.plots.units import format_duration_axis
 
@@ -76,7 +77,7 @@ def plot_latency(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     parts = _PARTS if is_split else _WHOLE
     columns = [name for part in parts for name in part.columns]
     call = 'rl.ask(lab, "latency") or rl.ask(lab, "latency_parts")'
-    rows, where = RequiredColumns("plot_latency", call, (*_HANDLER, *columns)).check(frame), zone(tz)
+    rows, where = RequiredColumns("plot_latency", call, (*_HANDLER, *columns)).check(frame), to_zone(tz)
     rows = rows.assign(**{name: numbers(rows, name) for name in ("n", *columns)})
     slowness = rows[[part.columns[-1] for part in parts]].sum(axis="columns")
     rows = rows.loc[slowness.sort_values(ascending=False, kind="stable").index]
@@ -117,7 +118,7 @@ def plot_latency_distribution(frame: pd.DataFrame, /, *, ax: Axes | None = None,
         ArgumentError: a required column is missing, ``ax`` is not Axes, ``tz`` is not a time zone, or a duration is
             negative.
     """
-    rows, where = _DISTRIBUTION_FRAME.check(frame), zone(tz)
+    rows, where = _DISTRIBUTION_FRAME.check(frame), to_zone(tz)
     rows = rows.assign(ms=numbers(rows, "ms"))
     known = rows.dropna(subset=["ms"])
     if (known["ms"] < 0).any():

@@ -15,9 +15,10 @@ from matplotlib.lines import Line2D
 
 from restate_lab._public import check_keywords
 from restate_lab._text import format_duration
+from restate_lab.analysis.times import to_zone
 from restate_lab.durations import parse_duration
 from restate_lab.errors import ArgumentError
-from restate_lab.plots.inputs import RequiredColumns, numbers, zone
+from restate_lab.plots.inputs import RequiredColumns, numbers
 from restate_lab.plots.style import PALETTE, REST, Canvas, canvas_on, mix_colours, status_style
 from restate_lab.plots.units import format_number_axis, format_time_axis, parse_timestamp, to_axis_days
 from restate_lab.status import STATUSES
@@ -57,7 +58,7 @@ def plot_throughput(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str |
     Raises:
         ArgumentError: a required column is missing, ``ax`` is not Axes, or ``tz`` is not a time zone.
     """
-    rows, where = _THROUGHPUT_FRAME.check(frame), zone(tz)
+    rows, where = _THROUGHPUT_FRAME.check(frame), to_zone(tz)
     rows = rows.assign(**{name: numbers(rows, name) for name in _ENDS}).dropna(subset=["span_start"])
     spans = rows.groupby("span_start", sort=True)[list(_ENDS)].sum()
     canvas = canvas_on(ax, height=3.8)
@@ -99,7 +100,7 @@ def plot_watch(
         ArgumentError: a required column is missing, ``what`` is unknown, ``ax`` is not Axes, or ``tz`` is not a time
             zone.
     """
-    rows, where = _WATCH_FRAME.check(frame), zone(tz)
+    rows, where = _WATCH_FRAME.check(frame), to_zone(tz)
     kind = _choose_kind(rows, what)
     rows = rows.assign(height=numbers(rows, _KINDS[kind].column))[rows["what"] == kind]
     canvas = canvas_on(ax, height=3.8)

@@ -19,11 +19,11 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
 from restate_lab._public import check_keywords
 from restate_lab._text import shorten_id
+from restate_lab.analysis.times import to_zone
 from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.waits.layout import Box, CycleBox, Layout
 from restate_lab.analysis.waits.picture import grouped_graph, layout_of
 from restate_lab.errors import ArgumentError
-from restate_lab.plots.inputs import zone
 from restate_lab.plots.style import Canvas, canvas_on, mix_colours, status_style
 
 __all__ = ["plot_waits"]
@@ -53,7 +53,7 @@ def plot_waits(waits: Waits, /, *, ax: Axes | None = None, tz: str | tzinfo = "U
     """
     if not isinstance(waits, Waits):
         raise ArgumentError(f"plot_waits needs the result of rl.waits(lab), not {type(waits).__name__!r}.")
-    where = zone(tz)
+    where = to_zone(tz)
     graph = grouped_graph(waits.graph(), waits.blockers)
     layout = layout_of(graph, waits.deadlocks, most=_max_boxes(ax))
     canvas = canvas_on(

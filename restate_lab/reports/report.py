@@ -18,11 +18,10 @@ from markupsafe import Markup
 from restate_lab._html import render
 from restate_lab._public import check_keywords
 from restate_lab._text import format_timestamp, truncate
-from restate_lab.analysis.times import TimeInput, to_datetime
+from restate_lab.analysis.times import TimeInput, to_datetime, to_zone
 from restate_lab.client.arguments import check_count, check_name
 from restate_lab.errors import ArgumentError
 from restate_lab.export.files import publish
-from restate_lab.plots.inputs import zone
 from restate_lab.reports.masking import Masker, masker_for
 from restate_lab.reports.metadata import SourceMetadata, source_metadata
 from restate_lab.reports.parts import Fact, FirstPage, Section
@@ -89,7 +88,7 @@ class Report:
             "sections": (),
             "about": metadata,
             "summary": tuple(masker.text(each) for each in paragraphs(summary)),
-            "zone": zone(tz),
+            "zone": to_zone(tz),
             "since": to_datetime(since, now=now, name="since"),
             "audit": Path(audit) if audit is not None else None,
             "made_at": datetime.now(UTC),

@@ -61,7 +61,11 @@ def opened(browser: Browser, path: Path, *, width: int = WIDE, scheme: str = "li
 def report(clusters: Clusters, newest: Cluster, server: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the ready report of the demo's incident; JupyterLab's own cluster is kept for later modules."""
     with rl.connect(clusters.get(NEWEST, "incident").admin_url, read_only=True) as lab:
-        return rl.incident_report(lab, tmp_path_factory.mktemp("report") / "incident.html", summary="Payments fail.")
+        return rl.incident_report(
+            lab,
+            tmp_path_factory.mktemp("report") / "incident.html",
+            summary="The provider works on it; ask in the channel of INC-42.",
+        )
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])

@@ -177,7 +177,7 @@ def comparison_card(comparison: Comparison) -> str:
         "evidence/compare/card.html.j2",
         title=verdict_of(comparison),
         place=describe_sources(comparison),
-        lines=[f"not compared in {row['part']}: {row['reason']}" for row in comparison.not_compared.to_dict("records")],
+        lines=[f"Not compared, {row['part']}: {row['reason']}" for row in comparison.not_compared.to_dict("records")],
         accent=_ACCENT,
         parts=[_card_part(comparison, part) for part in PARTS],
     )

@@ -11,12 +11,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import anywidget
 import pandas as pd
 
-from restate_lab.errors import ArgumentError
+from restate_lab.analysis.times import to_zone
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels.grid.columns import ColumnStyles
 from restate_lab.panels.grid.controller import GridController, GridOptions, cut_off
@@ -97,7 +96,7 @@ class Grid(anywidget.AnyWidget):
     ) -> None:
         first = pd.DataFrame({key: pd.Series([], dtype="str")}) if frame is None else frame
         styles = ColumnStyles(heads or {}, ages, countdowns, ids, widths or {}, flex)
-        model = GridModel(first, key, _zone(tz), run=run, styles=styles, group=group, group_label=group_label)
+        model = GridModel(first, key, to_zone(tz), run=run, styles=styles, group=group, group_label=group_label)
         if columns is not None:
             model.choose(columns)
         options = GridOptions(noun, height, tz, compact, bar, placeholder, empty=empty, is_read=is_read)
@@ -331,13 +330,6 @@ class Grid(anywidget.AnyWidget):
 
     def _receive(self, _: object, content: object, __: object) -> None:
         self._controller.receive(content)
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ArgumentError(f"unknown time zone {name!r}; use for example 'UTC' or 'Europe/Zurich'.") from error
 
 
 def _add(callbacks: list[Callable[[Any], object]], callback: Callable[[Any], object]) -> Callable[[], None]:
