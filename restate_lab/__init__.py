@@ -15,7 +15,8 @@
 - interactive: ``Panel``
 - plot results: ``plot_status, plot_throughput, plot_latency, plot_latency_distribution, plot_retries,
   plot_backlog, plot_state_sizes, plot_journal, plot_waits, plot_watch``
-- change: ``ACTIONS, plan, move_to, set_state, wait_for, audit_log``, and the methods of ``lab.admin``, ``lab.ingress``
+- change: ``ACTIONS, plan, move_to, redrive, set_state, wait_for, audit_log``, and the methods of ``lab.admin`` and
+  ``lab.ingress``
 - save and share: ``freeze, open_evidence, compare, watch, save, Report, incident_report``
 - types for annotations, not in the menu: ``Plan, Diagnosis, Explanation, Waits, Comparison, State, Evidence,
   Thresholds, AdminClient, IngressClient``; to write your own source: ``BaseSource, Coverage``
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from restate_lab._html.table import show
     from restate_lab.actions.plan import move_to, plan
     from restate_lab.actions.plan.model import Plan
+    from restate_lab.actions.redrive import redrive
     from restate_lab.actions.rules import ACTIONS
     from restate_lab.actions.state import set_state, state
     from restate_lab.actions.state.model import State
@@ -122,6 +124,7 @@ __all__ = [
     "plot_waits",
     "plot_watch",
     "questions",
+    "redrive",
     "save",
     "set_state",
     "show",
@@ -193,6 +196,7 @@ _HOME = {
     "plot_waits": "restate_lab.plots",
     "plot_watch": "restate_lab.plots",
     "questions": "restate_lab.analysis.questions",
+    "redrive": "restate_lab.actions.redrive",
     "save": "restate_lab.export",
     "set_state": "restate_lab.actions.state",
     "show": "restate_lab._html.table",

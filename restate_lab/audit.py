@@ -195,7 +195,8 @@ def audit_log(folder: str | os.PathLike[str] | None = None, /, *, change: str | 
     ``status`` (HTTP), ``user``, ``host``, ``pid``, ``change`` (the id of both intent and result) and ``file``.
 
     ``change`` is one of these ids. With it there is one row per target of that change instead, in order: ``id, outcome,
-    error, new_id, other_new_ids`` (further new ids, separated by commas; None if there are no others).
+    error, new_id, other_new_ids`` (further new ids, separated by commas; None if there are no others), ``from_index``
+    (of a restart that keeps a part of the journal; None if no index was chosen).
 
     ``folder`` None means ``default_folder()``. Lines and files that cannot be read are omitted, counted in
     ``attrs["truncated"]`` and reported in a Truncated warning. Such lines exist if a process ended while it wrote, or
@@ -287,6 +288,12 @@ def _optional_number(value: Any) -> int | None:
     return value
 
 
+def _optional_numbers(value: Any) -> list[int | None] | None:
+    if value is not None and not isinstance(value, list):
+        raise TypeError(f"not a list: {type(value).__name__}")
+    return None if value is None else [_optional_number(each) for each in value]
+
+
 def _texts(value: Any) -> list[str]:
     if not isinstance(value, list):
         raise TypeError(f"not a list: {type(value).__name__}")
@@ -323,6 +330,7 @@ def _optional_texts_by_place(value: Any) -> dict[str, str] | None:
 _FIELDS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "intent": {
         "change": _text, "time": _time, "action": _text, "targets": _texts, "pid": _optional_number,
+        "from_indexes": _optional_numbers,
         **dict.fromkeys(("reason", "environment", "address", "request", "user", "host"), _optional_text),
     },
     "result": {
@@ -390,11 +398,19 @@ def _targets(intent: Mapping[str, Any], result: Mapping[str, Any]) -> pd.DataFra
     outcomes = dict(_places(result.get("outcomes") or whole))
     errors = dict(_places(result.get("errors") or {}))
     new_ids, others = result.get("new_ids") or {}, result.get("other_new_ids") or {}
+    indexes = dict(enumerate(intent.get("from_indexes") or ()))
     rows = [
-        (id_, outcomes.get(n), errors.get(n, result.get("error")), new_ids.get(str(n)), others.get(str(n)))
+        (
+            id_,
+            outcomes.get(n),
+            errors.get(n, result.get("error")),
+            new_ids.get(str(n)),
+            others.get(str(n)),
+            indexes.get(n),
+        )
         for n, id_ in enumerate(intent["targets"])
     ]
-    columns = ["id", "outcome", "error", "new_id", "other_new_ids"]
+    columns = ["id", "outcome", "error", "new_id", "other_new_ids", "from_index"]
     frame: pd.DataFrame = pandas.DataFrame(rows, columns=columns, dtype=object)
     return frame
 

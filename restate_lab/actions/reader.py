@@ -126,14 +126,19 @@ class Destinations:
         if snapshot.deployment is None:
             return "it is not pinned to a deployment yet: its next attempt uses the latest one"
         destination = self.by_service.get(snapshot.service or "")
+        if destination is not None and snapshot.deployment == destination.id:
+            return f"it is already on {destination.id}"
+        return self.reason_against_protocol(snapshot.service, snapshot.protocol)
+
+    def reason_against_protocol(self, service: str | None, protocol: int | None) -> str | None:
+        """Return why an invocation of a service cannot continue there with its protocol; None if it can."""
+        destination = self.by_service.get(service or "")
         if destination is None:
             subject = "no deployment has" if self.requested == "latest" else f"{self.requested} does not have"
-            return f"{subject} the service {snapshot.service}"
-        if snapshot.deployment == destination.id:
-            return f"it is already on {destination.id}"
-        if snapshot.protocol is not None and not destination.oldest <= snapshot.protocol <= destination.newest:
+            return f"{subject} the service {service}"
+        if protocol is not None and not destination.oldest <= protocol <= destination.newest:
             spoken = f"{destination.oldest} to {destination.newest}"
-            return f"it needs protocol {snapshot.protocol}, but {destination.id} supports {spoken}"
+            return f"it needs protocol {protocol}, but {destination.id} supports {spoken}"
         return None
 
 

@@ -150,11 +150,19 @@ class Transport:
             return record.send(method, path, success=success, timeout=timeout, **request)
 
     @contextmanager
-    def record(self, action: str, targets: Sequence[str], *, reason: str | None, request: str) -> Iterator[Record]:
+    def record(
+        self,
+        action: str,
+        targets: Sequence[str],
+        *,
+        reason: str | None,
+        request: str,
+        from_indexes: Sequence[int] | None = None,
+    ) -> Iterator[Record]:
         """Write one intent for all requests of a block, and one result when the block ends for any reason.
 
-        ``request`` briefly describes the requests. An interrupt outside of a request is held back until the result is
-        written.
+        ``request`` briefly describes the requests, and ``from_indexes`` has the index of each target's restart. An
+        interrupt outside of a request is held back until the result is written.
 
         Raises:
             ReadOnly: this connection is read-only; nothing was sent.
@@ -162,9 +170,12 @@ class Transport:
         """
         if self.read_only:
             raise ReadOnly(f"{action} was not sent: this connection to {self.settings.environment} is read-only.")
-        where = {"environment": self.settings.environment, "address": self.address}
+        details: dict[str, Any] = {"environment": self.settings.environment, "address": self.address}
+        details["request"] = request
+        if from_indexes is not None:
+            details["from_indexes"] = from_indexes
         send = partial(self._change, action)
-        with record_change(self.audit, action, targets, send, reason=reason, **where, request=request) as record:
+        with record_change(self.audit, action, targets, send, reason=reason, **details) as record:
             yield record
 
     def limit(self, timeout: DurationInput | None) -> float:

@@ -35,6 +35,7 @@ PAGES = {
     if "```python" in page.read_text("utf-8")
 }
 EVIDENCE = "inc-42.evidence"
+FAILED = "SELECT id, created_at FROM sys_invocation WHERE completion_result = 'failure' LIMIT 20"
 YOURS = {
     "http://127.0.0.1:9070": "{admin_url}",
     "SELECT … FROM invocations": "SELECT count(*) FROM invocations",
@@ -104,6 +105,7 @@ class Names(dict[str, Any]):
             "frame": lambda: self["stuck"],
             "plan": lambda: rl.plan(lab, "resume", self["stuck"]),
             "ids": lambda: ids(demo.roles, "on_old_deployment"),
+            "failed": lambda: lab.sql(FAILED),
             "good": lambda: demo.roles["agent_detroit"],
             "bad": lambda: demo.roles["agent_denver"],
             "old": lambda: rl.open_evidence(EVIDENCE),

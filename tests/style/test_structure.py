@@ -42,7 +42,15 @@ SMALL_FOR_A_REASON = {
     "restate_lab.panels.grid.static": "reads a grid's model; what it draws with has more users",
     "restate_lab.magics": "IPython loads the extension by this name, before pandas is needed",
 }
-VERBS = ("actions/plan", "actions/state", "analysis/doctor", "analysis/journal", "analysis/waits", "analysis/why")
+VERBS = (
+    "actions/plan",
+    "actions/redrive",
+    "actions/state",
+    "analysis/doctor",
+    "analysis/journal",
+    "analysis/waits",
+    "analysis/why",
+)
 """Packages whose ``__init__`` is a verb, and whose ``reader`` turns SQL into rows."""
 READS_SQL = {
     "client": "it binds, checks and completes statements",

@@ -159,7 +159,7 @@ def test_one_change_by_its_id(tmp_path: Path) -> None:
     log = AuditLog(tmp_path)
     done, open_ = log.intent("kill", ["inv_1"]), log.intent("kill", ["inv_2"])
     log.result(done, "refused", error="409 no")
-    assert audit_log(tmp_path, change=done).values.tolist() == [["inv_1", "refused", "409 no", None, None]]
+    assert audit_log(tmp_path, change=done).values.tolist() == [["inv_1", "refused", "409 no", None, None, None]]
     assert audit_log(tmp_path, change=open_)["outcome"].tolist() == [None]
     with pytest.raises(ArgumentError, match="column change"):
         audit_log(tmp_path, change="nope")

@@ -16,6 +16,7 @@ from restate_lab.actions.execution.runner import Runner, SingleCallRunner
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.audit import summarize
 from restate_lab.client.lab import Lab
+from restate_lab.client.transport import Record
 from restate_lab.errors import Interrupted
 from restate_lab.interrupts import Shield
 from restate_lab.progress import InvocationsLine, Progress, notify, progress_of
@@ -48,10 +49,7 @@ def execute(
     started, asked_at = time.monotonic(), datetime.now(UTC)
     action, description = request.action.value, str(request)
     line = progress_of(progress, lambda: InvocationsLine(action))
-    with (
-        contextlib.closing(line),
-        lab.transport.record(action, request.ids, reason=request.reason, request=description) as record,
-    ):
+    with contextlib.closing(line), _record_of(lab, request) as record:
         runner = (MoveRunner if request.action is ACTIONS.MOVE_TO else SingleCallRunner)(lab, request, record)
         try:
             interrupt = _run(runner, line, stop, record.shield)
@@ -78,6 +76,17 @@ def execute(
     if interrupt is not None:
         raise Interrupted(f"{description} was interrupted; outcome has the results so far.", table) from interrupt
     return table
+
+
+def _record_of(lab: Lab, request: ExecutionRequest) -> contextlib.AbstractContextManager[Record]:
+    """Write the intent of a request; the result is written when the block ends."""
+    return lab.transport.record(
+        request.action.value,
+        request.ids,
+        reason=request.reason,
+        request=str(request),
+        from_indexes=request.index_of_each,
+    )
 
 
 def _run(runner: Runner, line: Progress, stop: Callable[[], bool] | None, shield: Shield) -> KeyboardInterrupt | None:

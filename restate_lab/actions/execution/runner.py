@@ -259,7 +259,8 @@ class SingleCallRunner(Runner):
 
     def __init__(self, lab: Lab, request: ExecutionRequest, record: Record) -> None:
         super().__init__(lab, request, record)
-        self._call = ActionCall(str(request.action.rule.batch), request.deployment, request.from_index)
+        verb = str(request.action.rule.batch)
+        self._call = ActionCall(verb, request.deployment, request.from_index, request.from_indexes)
         self._restarted_since: dict[str, datetime] = {}
 
     def _act(self, progress: Progress) -> None:

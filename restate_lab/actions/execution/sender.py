@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import httpx
@@ -44,17 +44,31 @@ _OPERATIONS = {action.rule.batch: str(action.rule.operation) for action in ACTIO
 
 @dataclass(frozen=True, slots=True)
 class ActionCall:
-    """The call to send for each invocation: ``verb`` is the last part of the path, such as "restart-as-new"."""
+    """The call to send for each invocation: ``verb`` is the last part of the path, such as "restart-as-new".
+
+    ``from_index`` is for all invocations. ``from_indexes`` has instead the index of each invocation; if it is not
+    empty, it must have all of them.
+    """
 
     verb: str
     deployment: str | None = None
     from_index: int | None = None
+    from_indexes: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def params(self) -> dict[str, Any]:
-        """Return the query parameters of a single call."""
-        params = {"deployment": self.deployment, "from": self.from_index}
-        return {name: value for name, value in params.items() if value is not None}
+    def is_single(self) -> bool:
+        """Return whether it needs a request for each invocation: the batch endpoint restarts only from the input."""
+        return self.from_index is not None or bool(self.from_indexes)
+
+    @property
+    def common_params(self) -> dict[str, Any]:
+        """Return the parameters that are the same for all invocations, and that the batch endpoint accepts."""
+        return {} if self.deployment is None else {"deployment": self.deployment}
+
+    def params_of(self, id_: str) -> dict[str, Any]:
+        """Return the query parameters of the single call for an invocation."""
+        index = self.from_indexes[id_] if self.from_indexes else self.from_index
+        return self.common_params if index is None else {**self.common_params, "from": index}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +119,12 @@ class BatchSender:
             self.results.pop(id_, None)
         if not ids:
             return
-        if call.from_index is not None or call.verb in self._closed or not self._send_batch(call, ids):
+        if call.is_single or call.verb in self._closed or not self._send_batch(call, ids):
             self._send_singly(call, ids)
 
     def _send_batch(self, call: ActionCall, ids: Sequence[str]) -> bool:
         """Return whether the endpoint exists and has accepted the list."""
-        body = {"invocation_ids": list(ids), **call.params}
+        body = {"invocation_ids": list(ids), **call.common_params}
         # The result is unknown until the response arrives, or if waiting for it is interrupted.
         self.results.update(dict.fromkeys(ids, _INTERRUPTED))
         started = time.monotonic()
@@ -152,7 +166,8 @@ class BatchSender:
         try:
             path = f"/invocations/{id_}/{call.verb}"
             success = SUCCESS[_OPERATIONS[call.verb]]
-            response = self._record.send("PATCH", path, success=success, params=call.params, timeout=CALL_TIMEOUT)
+            params = call.params_of(id_)
+            response = self._record.send("PATCH", path, success=success, params=params, timeout=CALL_TIMEOUT)
         except RestateLabError as error:
             return replace(_result_from_error(error), milliseconds=(time.monotonic() - started) * 1000)
         took = (time.monotonic() - started) * 1000

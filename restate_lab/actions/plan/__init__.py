@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import pandas as pd
 
@@ -26,12 +26,26 @@ from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, TimedOut
 from restate_lab.source import Source, is_older
 
-__all__ = ["Plan", "make_plan", "move_to", "plan"]
+__all__ = ["Plan", "Refinement", "make_plan", "move_to", "plan"]
 
 _PREFIXES = 20  # journals for which the entries to keep are listed
 _MOST_CALLEES = 100_000
 _WITH_CALLEES = {ACTIONS.CANCEL, ACTIONS.KILL, ACTIONS.PAUSE, ACTIONS.RESUME}
 _RESTARTS = 10_000  # targets that are checked for earlier restarts
+
+
+class Refinement(Protocol):
+    """Excludes more rows of a plan, each with the reason, and chooses the index from which each of the others restarts.
+
+    It gets the rows of ``preview_targets``, and the earlier restart of each row that has one.
+    """
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return the warnings to read before anything is sent."""
+
+    def __call__(self, reads: Source, rows: pd.DataFrame, restarts: Mapping[str, str]) -> pd.DataFrame:
+        """Return the rows with more reasons in ``excluded``, and with the columns of ``preview.RESTART_COLUMNS``."""
 
 
 @translate_errors
@@ -116,39 +130,79 @@ def make_plan(
     from_index: int | None = None,
     include_callees: bool = False,
     timeout: DurationInput | None = None,
+    verb: str = "plan",
+    refine: Refinement | None = None,
 ) -> Plan:
-    """Plan any action, including ``move_to``; ``plan()`` describes the arguments."""
-    reads = within(lab, timeout, verb="move_to" if action == ACTIONS.MOVE_TO else "plan")
+    """Plan any action, including ``move_to``; ``plan()`` describes the arguments.
+
+    ``verb`` is the name of the public function. ``refine`` excludes more targets, and gives each its own index.
+    """
+    reads = within(lab, timeout, verb=verb)
     chosen = _check_action(lab, reads, action, deployment, from_index, include_callees=include_callees)
     made_at, shared = datetime.now(UTC), SharedExecution()
-    (ids, duplicates), runs = parse_ids(targets), parse_created(targets)
-    rows = preview_targets(reads, chosen, ids, deployment=deployment, from_index=from_index, created=runs)
-    rows = _add_callees(reads, chosen, rows, deployment) if include_callees else rows
-    rows.attrs = _attrs(reads, chosen, made_at, duplicates)
+    rows = _read_targets(reads, chosen, targets, made_at, deployment, from_index, include_callees=include_callees)
+    restarts = _read_restarts(reads, chosen, rows)
+    rows = rows if refine is None else refine(reads, rows, restarts.found)
     kept = rows[rows["excluded"].isna()]
     impact = find_impact(reads, chosen, kept)
-    created = dict(zip(kept["id"], kept["created_at"].array.to_pydatetime(), strict=True))
-    again = list(kept["id"]) if chosen is ACTIONS.RESTART_AS_NEW else []
-    restarted, read, unread = _read_restarted(reads, again, created)
     return Plan(
         action=chosen,
         frame=rows,
         impact=impact.frame,
-        prefixes=prefix_frame(read_prefixes(reads, again[:_PREFIXES])),
-        restarted=restarted,
-        limitations=(*impact.limitations, *unread),
+        prefixes=_read_prefixes(reads, chosen, kept),
+        restarted=frozenset(restarts.found),
+        limitations=(*impact.limitations, *restarts.limitations),
         deployment=deployment,
         from_index=from_index,
         made_at=made_at,
         environment=lab.name,
         address=lab.settings.admin_url,
-        server=f"restate {reads.version}, {'with' if reads.features.get('vqueues', False) else 'without'} vqueues",
+        server=_describe_server(reads),
         _ids=tuple(kept["id"]),
-        _unrestarted=read - restarted,
-        _created=created,
+        _unrestarted=restarts.read.difference(restarts.found),
+        _created=_creation_times(kept),
+        _from_indexes=_indexes(kept),
+        _warnings=() if refine is None else refine.warnings,
         _lab=lab,
         _shared=shared,
     )
+
+
+def _read_targets(
+    lab: Source,
+    action: ACTIONS,
+    targets: Any,
+    made_at: datetime,
+    deployment: str | None,
+    from_index: int | None,
+    *,
+    include_callees: bool,
+) -> pd.DataFrame:
+    """Return one row per target, and per callee if these are targets too, with the ``attrs`` of the plan's frame."""
+    (ids, duplicates), runs = parse_ids(targets), parse_created(targets)
+    rows = preview_targets(lab, action, ids, deployment=deployment, from_index=from_index, created=runs)
+    rows = _add_callees(lab, action, rows, deployment) if include_callees else rows
+    rows.attrs = _attrs(lab, action, made_at, duplicates)
+    return rows
+
+
+def _read_prefixes(lab: Source, action: ACTIONS, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the entries that a restart of the first targets can keep."""
+    ids = list(rows["id"][:_PREFIXES]) if action is ACTIONS.RESTART_AS_NEW else []
+    return prefix_frame(read_prefixes(lab, ids))
+
+
+def _describe_server(lab: Source) -> str:
+    return f"restate {lab.version}, {'with' if lab.features.get('vqueues', False) else 'without'} vqueues"
+
+
+def _creation_times(rows: pd.DataFrame) -> dict[str, datetime]:
+    return dict(zip(rows["id"], rows["created_at"].array.to_pydatetime(), strict=True))
+
+
+def _indexes(rows: pd.DataFrame) -> dict[str, int]:
+    """Return the index from which each of these restarts; empty if they do not have one each."""
+    return dict(zip(rows["id"], map(int, rows["from_index"]), strict=True)) if "from_index" in rows else {}
 
 
 def _attrs(lab: Source, action: ACTIONS, made_at: datetime, duplicates: int) -> dict[Hashable, Any]:
@@ -213,20 +267,27 @@ def _add_callees(lab: Source, action: ACTIONS, rows: pd.DataFrame, deployment: s
     return pd.concat([rows, more], ignore_index=True)
 
 
-def _read_restarted(
-    lab: Source, ids: list[str], created: Mapping[str, datetime]
-) -> tuple[frozenset[str], frozenset[str], tuple[str, ...]]:
-    """Return the ids that were already restarted, the ids that were checked, and the limitations; this needs a scan."""
-    first = ids[:_RESTARTS]
-    if not first:
-        return frozenset(), frozenset(), ()
+class _Restarts(NamedTuple):
+    """A restart of each id that has one, the ids that were checked, and the limitations of this."""
+
+    found: Mapping[str, str] = {}
+    read: frozenset[str] = frozenset()
+    limitations: tuple[str, ...] = ()
+
+
+def _read_restarts(lab: Source, action: ACTIONS, rows: pd.DataFrame) -> _Restarts:
+    """Return the earlier restarts of the targets of a restart; this needs a scan."""
+    kept = rows[rows["excluded"].isna()]
+    first = list(kept["id"][:_RESTARTS])
+    if action is not ACTIONS.RESTART_AS_NEW or not first:
+        return _Restarts()
     try:
-        restarts = read_any_restarts(lab, first, created)
+        found = read_any_restarts(lab, first, _creation_times(kept))
     except TimedOut:
         unread = f"earlier restarts of the targets were not checked: that takes over {format_duration(SCAN_TIMEOUT)}"
-        return frozenset(), frozenset(), (unread,)
+        return _Restarts(limitations=(unread,))
     limitation = (f"only the first {len(first):,} targets were checked for earlier restarts",)
-    return frozenset(restarts), frozenset(first), limitation if len(ids) > len(first) else ()
+    return _Restarts(found, frozenset(first), limitation if len(kept) > len(first) else ())
 
 
 @translate_errors
@@ -252,4 +313,4 @@ def move_to(lab: Lab, targets: Any, /, *, deployment: str, timeout: DurationInpu
         TimedOut: not everything was read within ``timeout``.
         RestateLabError: reading failed.
     """
-    return make_plan(lab, ACTIONS.MOVE_TO, targets, deployment=deployment, timeout=timeout)
+    return make_plan(lab, ACTIONS.MOVE_TO, targets, deployment=deployment, timeout=timeout, verb="move_to")

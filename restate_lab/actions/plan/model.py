@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +15,8 @@ from restate_lab._public import public
 from restate_lab._text import format_time
 from restate_lab.actions.execution import execute
 from restate_lab.actions.execution.outcomes import outcome_frame
-from restate_lab.actions.execution.request import ExecutionRequest
+from restate_lab.actions.execution.request import ExecutionRequest, index_range
+from restate_lab.actions.plan.preview import repeat_frame
 from restate_lab.actions.plan.text import PlanSummary, plan_card, plan_text, warnings_for
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.actions.targets import parse_created, parse_ids
@@ -77,6 +78,8 @@ class Plan:
     _lab: Lab
     _unrestarted: frozenset[str] = frozenset()
     _created: Mapping[str, datetime] = field(default_factory=dict)
+    _from_indexes: Mapping[str, int] = field(default_factory=dict)
+    _warnings: tuple[str, ...] = ()
     _shared: SharedExecution = field(default_factory=SharedExecution)
     _execution: _Execution = field(default_factory=_Execution)
 
@@ -112,6 +115,16 @@ class Plan:
         Columns: ``service, status, n``.
         """
         return _count(self.rows)
+
+    @property
+    def repeats(self) -> pd.DataFrame:
+        """Return what would run again in a redrive: one row per service and failed command; empty for other plans.
+
+        Columns: ``service, failed_type, failed_name`` (the pattern of similar names; None without a failed command),
+        ``n`` invocations, ``failure`` (their messages), ``kept_steps``, ``repeated_steps`` and ``repeated_for`` (how
+        long these took), in total.
+        """
+        return repeat_frame(self.rows)
 
     @property
     def excluded(self) -> pd.DataFrame:
@@ -224,8 +237,9 @@ class Plan:
         return plan_card(self._summary())
 
     def _summary(self) -> PlanSummary:
-        options = {"deployment": self.deployment, "from_index": self.from_index}
         targets = set(self.targets)
+        indexes = index_range(self._indexes_of(targets))
+        options = {"deployment": self.deployment, "from_index": indexes or self.from_index}
         rows = _select_rows(self.frame, "id", targets)
         return PlanSummary(
             action=self.action,
@@ -239,6 +253,8 @@ class Plan:
             counts=_count(rows),
             impact=self.impact,
             prefixes=self.prefixes,
+            repeats=repeat_frame(rows),
+            warnings=self._warnings,
             restarted=len(self.restarted.intersection(targets)),
             limitations=self.limitations,
             is_executed=self.is_executed,
@@ -259,8 +275,9 @@ class Plan:
     def _check_frame(self) -> None:
         """Refuse a plan whose frame was edited: the user probably wants to exclude the dropped rows."""
         rows = self.frame
-        shown = set(rows["id"][rows["excluded"].isna()]) if {"id", "excluded"} <= set(rows) else set()
-        if shown != set(self._ids):
+        kept = rows[rows["excluded"].isna()] if {"id", "excluded"} <= set(rows) else rows.iloc[:0]
+        indexes = dict(zip(kept["id"], kept["from_index"], strict=True)) if "from_index" in kept else {}
+        if set(kept.get("id", ())) != set(self._ids) or indexes != self._indexes_of(self._ids):
             raise ArgumentError(
                 "plan.frame was changed, which does not change the plan, so nothing was sent: use plan.only(ids) for a "
                 "smaller plan, or rl.plan(…) for another."
@@ -299,10 +316,21 @@ class Plan:
     ) -> pd.DataFrame:
         if not targets:
             return outcome_frame([])
-        unrestarted = self._unrestarted.intersection(targets)
-        created = {id_: self._created[id_] for id_ in targets if id_ in self._created}
-        request = ExecutionRequest(self.action, targets, reason, self.deployment, self.from_index, unrestarted, created)
+        request = ExecutionRequest(
+            self.action,
+            targets,
+            reason,
+            self.deployment,
+            self.from_index,
+            unrestarted=self._unrestarted.intersection(targets),
+            created={id_: self._created[id_] for id_ in targets if id_ in self._created},
+            from_indexes=self._indexes_of(targets),
+        )
         return execute(self._lab, request, progress=progress, stop=stop)
+
+    def _indexes_of(self, ids: Iterable[str]) -> dict[str, int]:
+        """Return the index from which each of these restarts; empty if no target has its own."""
+        return {id_: self._from_indexes[id_] for id_ in ids} if self._from_indexes else {}
 
 
 def _select_rows(frame: pd.DataFrame, column: str, ids: set[str]) -> pd.DataFrame:

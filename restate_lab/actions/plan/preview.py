@@ -29,13 +29,49 @@ from restate_lab.analysis.journal.entries import (
     entries_of,
     pair_entries,
 )
+from restate_lab.analysis.patterns import step_patterns, summarize_messages
 from restate_lab.source import Source
 
-__all__ = ["COLUMNS", "prefix_frame", "preview_targets", "read_prefixes"]
+__all__ = [
+    "COLUMNS",
+    "REPEAT_COLUMNS",
+    "RESTART_COLUMNS",
+    "describe_command",
+    "describe_entry",
+    "is_command",
+    "name_of",
+    "prefix_frame",
+    "prefix_of",
+    "preview_targets",
+    "read_entries",
+    "read_prefixes",
+    "reason_against_index",
+    "repeat_frame",
+]
 
 COLUMNS = (
     "id", "target", "service", "status", "created_at", "age", "idle_for", "effect", "excluded", "callee_of",
 )  # fmt: skip
+RESTART_COLUMNS = (
+    "from_index",
+    "failed_type",
+    "failed_name",
+    "failure",
+    "kept_steps",
+    "repeated_steps",
+    "repeated_for",
+)
+"""The columns that a plan has in addition if each target restarts from its own index."""
+REPEAT_COLUMNS = (
+    "service",
+    "failed_type",
+    "failed_name",
+    "n",
+    "failure",
+    "kept_steps",
+    "repeated_steps",
+    "repeated_for",
+)
 _MALFORMED = "malformed: this is not an invocation id"
 _GONE = "gone: there is no such invocation, or it was removed"
 _WORKFLOW = "a workflow cannot be restarted"
@@ -106,18 +142,20 @@ def preview_targets(
 
 def read_prefixes(lab: Source, ids: Sequence[str]) -> dict[str, JournalPrefix]:
     """Return the parts that a restart can keep of the journals of these ended invocations; payloads are not read."""
+    return {id_: prefix_of(entries, length) for id_, (entries, length) in read_entries(lab, ids).items()}
+
+
+def read_entries(lab: Source, ids: Sequence[str]) -> dict[str, tuple[list[Entry], int]]:
+    """Return the entries of the journals of these ended invocations, and their numbers of rows, without payloads."""
     journals = read_journals(lab, ids)
     rows = pa.Table.from_pylist([row for journal in journals.values() for row in journal], ROW_TYPES)
     entries = pair_entries(rows, ended=ids)
-    return {
-        id_: prefix_of(entries_of(entries.get(id_, ENTRY_TYPES.empty_table())), len(journals.get(id_, ())))
-        for id_ in ids
-    }
+    return {id_: (entries_of(entries.get(id_, ENTRY_TYPES.empty_table())), len(journals.get(id_, ()))) for id_ in ids}
 
 
 def prefix_of(entries: Sequence[Entry], length: int) -> JournalPrefix:
     """Return the part that a restart can keep of one journal with ``length`` rows, from its entries."""
-    commands = [entry for entry in entries if entry.index is not None and _is_command(entry)]
+    commands = [entry for entry in entries if entry.index is not None and is_command(entry)]
     stops = next((entry for entry in commands if entry.status in {OPEN, ABANDONED, None}), None)
     ends = length if stops is None or stops.index is None else stops.index
     kept = tuple(entry for entry in commands if (entry.index or 0) < ends)
@@ -134,9 +172,47 @@ def prefix_frame(prefixes: Mapping[str, JournalPrefix]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["id", "from_index", "entry", "result"]).astype({"from_index": "int64"})
 
 
+def repeat_frame(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return what would run again, for rows with ``RESTART_COLUMNS``: one row per service and failed command.
+
+    Names that differ only in data have one row, with their pattern. ``n`` invocations failed there, for example with
+    the messages in ``failure``. ``kept_steps`` and ``repeated_steps`` are their total numbers of steps that are kept,
+    and that run again and took ``repeated_for``.
+    """
+    if "from_index" not in rows or rows.empty:
+        return pd.DataFrame(columns=list(REPEAT_COLUMNS))
+    keys = ["service", "failed_type", "failed_name"]
+    names = pd.Series(_name_patterns(rows), index=rows.index, dtype="object")
+    groups = rows.assign(failed_name=names).groupby(keys, dropna=False, sort=False)
+    frame = groups.agg(
+        n=("id", "size"),
+        failure=("failure", summarize_messages),
+        kept_steps=("kept_steps", "sum"),
+        repeated_steps=("repeated_steps", "sum"),
+        repeated_for=("repeated_for", "sum"),
+    ).reset_index()
+    frame[keys] = frame[keys].astype("object").where(frame[keys].notna(), None)
+    return frame[list(REPEAT_COLUMNS)].sort_values(["n", *keys], ascending=[False, True, True, True], ignore_index=True)
+
+
+def _name_patterns(rows: pd.DataFrame) -> list[str | None]:
+    patterns = step_patterns({name for name in rows["failed_name"] if name})
+    return [patterns[name] if name else None for name in rows["failed_name"]]
+
+
 def describe_entry(entry: Entry) -> str:
     """Return an entry's type and name."""
-    return f"{entry.entry_type} “{entry.name}”" if entry.name else entry.entry_type
+    return describe_command(entry.entry_type, name_of(entry))
+
+
+def name_of(entry: Entry) -> str | None:
+    """Return the name of an entry, or else its target, promise or state key; None without any of them."""
+    return entry.name or entry.callee_target or entry.promise or entry.state_key
+
+
+def describe_command(entry_type: str, name: str | None) -> str:
+    """Return the type and the name of a command."""
+    return f"{entry_type} “{name}”" if name else entry_type
 
 
 def _other_runs(states: pd.DataFrame, created: Mapping[str, frozenset[datetime]]) -> pd.DataFrame:
@@ -174,11 +250,12 @@ def _other_reasons(
         if from_index:
             restartable = list(reasons.index[reasons.isna() & states["status"].notna()])
             for id_, prefix in read_prefixes(lab, restartable).items():
-                reasons[id_] = _reason_against(from_index, prefix)
+                reasons[id_] = reason_against_index(from_index, prefix)
     return reasons
 
 
-def _reason_against(from_index: int, prefix: JournalPrefix) -> str | None:
+def reason_against_index(from_index: int, prefix: JournalPrefix) -> str | None:
+    """Return why the server would not restart from this index; None if it would."""
     if from_index < prefix.ends:
         return None
     if from_index >= prefix.length:
@@ -196,6 +273,6 @@ def _snapshot_of(row: Mapping[Any, Any]) -> InvocationSnapshot:
     )
 
 
-def _is_command(entry: Entry) -> bool:
-    # A signal is an entry that is its own completion.
+def is_command(entry: Entry) -> bool:
+    """Return whether an entry is a command: a signal is an entry that is its own completion."""
     return entry.completion_index is None or entry.completion_index != entry.index

@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._html import render
-from restate_lab._text import escape_invisible, format_duration, format_time
+from restate_lab._text import escape_invisible, format_duration, format_time, plural
+from restate_lab.actions.plan.preview import describe_command
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN
 from restate_lab.status import STATUSES
 
@@ -39,8 +40,9 @@ class PlanSummary:
     """The content of a plan's text and card.
 
     ``options`` are the chosen options of the action, and ``number`` is the number of targets. ``frame`` has one row per
-    invocation, ``rows`` only the rows of targets, ``counts`` their number by service and status. ``restarted`` is the
-    number of targets that were already restarted.
+    invocation, ``rows`` only the rows of targets, ``counts`` their number by service and status. ``repeats`` is what
+    would run again, and ``warnings`` are those of a refinement. ``restarted`` is the number of targets that were
+    already restarted.
     """
 
     action: ACTIONS
@@ -54,6 +56,8 @@ class PlanSummary:
     counts: pd.DataFrame
     impact: pd.DataFrame
     prefixes: pd.DataFrame
+    repeats: pd.DataFrame
+    warnings: tuple[str, ...]
     restarted: int
     limitations: tuple[str, ...]
     is_executed: bool
@@ -67,8 +71,6 @@ def plan_text(plan: PlanSummary) -> str:
 
 def plan_card(plan: PlanSummary) -> str:
     """Return the card as HTML; values from the cluster are escaped."""
-    rows = plan.rows
-    effects, excluded = _group_rows(rows, "effect"), _group_rows(plan.frame, "excluded")
     return render(
         "actions/plan/card.html.j2",
         title=f"{plan.environment} · {plan.address}",
@@ -79,37 +81,46 @@ def plan_card(plan: PlanSummary) -> str:
         warnings=warnings_for(plan),
         warning=_RED,
         parts=_parts(plan),
-        tables=[
-            _table("What will happen", [(f"{n:,}", status, text) for n, status, text in effects], len(effects)),
-            _table("Excluded", [(f"{n:,}", status, text) for n, status, text in excluded], len(excluded)),
-            _table(
-                "By service",
-                [(f"{row['n']:,}", row["status"], row["service"]) for row in _first(plan.counts)],
-                len(plan.counts),
-            ),
-            _table(
-                "Invocations",
-                [(_invocation_cell(row), row["status"], format_duration(row["age"])) for row in _first(rows)],
-                len(rows),
-            ),
-            _table(
-                "Also affected",
-                [(row["kind"], _invocation_cell(row), row["what"]) for row in _first(plan.impact)],
-                len(plan.impact),
-            ),
-            _table(
-                "Can be kept in a restart",
-                [(row["id"], f"from_index={row['from_index']}", row["entry"]) for row in _first(plan.prefixes)],
-                len(plan.prefixes),
-            ),
-        ],
+        tables=_tables(plan),
     )
+
+
+def _tables(plan: PlanSummary) -> list[dict[str, Any]]:
+    rows, restarts = plan.rows, _restart_rows(plan.rows)
+    effects, excluded = _group_rows(rows, "effect"), _group_rows(plan.frame, "excluded")
+    return [
+        _table("What will happen", [(f"{n:,}", status, text) for n, status, text in effects], len(effects)),
+        _table("Excluded", [(f"{n:,}", status, text) for n, status, text in excluded], len(excluded)),
+        _table("Runs again", [_repeat_cells(row) for row in _first(plan.repeats)], len(plan.repeats)),
+        _table("Restart from", [_restart_cells(row) for row in _first(restarts)], len(restarts)),
+        _table(
+            "By service",
+            [(f"{row['n']:,}", row["status"], row["service"]) for row in _first(plan.counts)],
+            len(plan.counts),
+        ),
+        _table(
+            "Invocations",
+            [(_invocation_cell(row), row["status"], format_duration(row["age"])) for row in _first(rows)],
+            len(rows),
+        ),
+        _table(
+            "Also affected",
+            [(row["kind"], _invocation_cell(row), row["what"]) for row in _first(plan.impact)],
+            len(plan.impact),
+        ),
+        _table(
+            "Can be kept in a restart",
+            [(row["id"], f"from_index={row['from_index']}", row["entry"]) for row in _first(plan.prefixes)],
+            len(plan.prefixes),
+        ),
+    ]
 
 
 def warnings_for(plan: PlanSummary) -> tuple[str, ...]:
     """Return the warnings to read before a plan is executed."""
     action, counts = plan.action, plan.counts
     warnings = [_LOSSES[action]] if action in _LOSSES and len(counts) else []
+    warnings += plan.warnings if plan.number else ()
     kinds = plan.impact["kind"].value_counts()
     one_way, calls = int(kinds.get("one-way call", 0)), int(kinds.get("call", 0))
     if action is ACTIONS.KILL and one_way + calls:
@@ -173,6 +184,12 @@ def _lines(plan: PlanSummary) -> Iterator[str]:
         ("Excluded", _group_rows(plan.frame, "excluded")),
     ):
         yield from _section(title, [f"{n:>9,}  {status:<11}  {text}" for n, status, text in groups], len(groups))
+    for title, frame, cells_of in (
+        ("Runs again", plan.repeats, _repeat_cells),
+        ("Restart from", _restart_rows(rows), _restart_cells),
+    ):
+        lines = ["  " + _on_one_line("  ".join(cells_of(row))) for row in frame.head(_MAX_ROWS).to_dict("records")]
+        yield from _section(title, lines, len(frame))
     for title, frame, layout in (
         ("By service", plan.counts, "{n:>9,}  {status:<11}  {service}"),
         ("Invocations", rows, "  {id}  {status:<11}  {age:>9}  {target}"),
@@ -199,6 +216,35 @@ def _format_row(layout: str, row: dict[Any, Any]) -> str:
     """Return a row as one line in a layout."""
     values = {str(name): format_duration(value) if name == "age" else value for name, value in row.items()}
     return escape_invisible(layout.format(**values), lines=False)
+
+
+def _restart_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of targets if each restarts from its own index, otherwise no row."""
+    return rows if "from_index" in rows else rows.iloc[:0]
+
+
+def _repeat_cells(row: dict[Any, Any]) -> tuple[str, str, str]:
+    """Return the number of invocations, their failed command with its failure, and the steps that run again."""
+    return f"{row['n']:,}", f"{_failed_command(row)}\n{row['failure']}", _describe_steps(row)
+
+
+def _restart_cells(row: dict[Any, Any]) -> tuple[str, str, str]:
+    """Return the invocation, its index, its failed command, and the steps to keep and to repeat."""
+    return _invocation_cell(row), f"from_index={row['from_index']}", f"{_failed_command(row)}\n{_describe_steps(row)}"
+
+
+def _failed_command(row: dict[Any, Any]) -> str:
+    return describe_command(row["failed_type"], row["failed_name"]) if row["failed_type"] else "no failed command"
+
+
+def _describe_steps(row: dict[Any, Any]) -> str:
+    repeated = plural(row["repeated_steps"], "step")
+    took = f" ({format_duration(row['repeated_for'])})" if row["repeated_steps"] else ""
+    return f"keeps {plural(row['kept_steps'], 'step')}, repeats {repeated}{took}"
+
+
+def _on_one_line(text: str) -> str:
+    return escape_invisible(" · ".join(text.split("\n")), lines=False)
 
 
 def _accent(plan: PlanSummary) -> str:

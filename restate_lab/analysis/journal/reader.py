@@ -25,7 +25,7 @@ from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.source import Source
 from restate_lab.status import STATUS_SQL
 
-__all__ = ["Invocation", "JournalReader"]
+__all__ = ["Invocation", "JournalReader", "final_failure"]
 
 _INVOCATIONS = f"""
 SELECT id, created_at, target, status = 'completed' AS ended, {STATUS_SQL} AS status, journal_size, retry_count,
@@ -144,7 +144,7 @@ class JournalReader:
         failures = entries_of(entries.filter(pc.equal(entries["status"], pa.scalar(FAILED))))
         failed = {entry.completion_index or entry.index or 0: entry for entry in failures}
         outputs = {
-            at: _final_failure(row["completion_failure"]) for at, each in failed.items() if each.entry_type == "Output"
+            at: final_failure(row["completion_failure"]) for at, each in failed.items() if each.entry_type == "Output"
         }
         indexes = [at for at in failed if at not in outputs]
         is_there = self._has_column("sys_journal.entry_json")  # not in evidence that was frozen without payloads
@@ -191,7 +191,7 @@ def _payloads_by_id(table: pa.Table) -> dict[str, dict[int, Payloads]]:
     return payloads
 
 
-def _final_failure(completion_failure: str | None) -> Payloads:
+def final_failure(completion_failure: str | None) -> Payloads:
     """Return the failure that ended an invocation, from "[404] no such user"."""
     parts = re.fullmatch(r"\[(\d{1,9})[^\]]*\] (.*)", completion_failure or "", re.DOTALL)
     return Payloads(failure=parts[2], failure_code=int(parts[1])) if parts else Payloads(failure=completion_failure)

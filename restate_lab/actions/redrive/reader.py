@@ -1,0 +1,72 @@
+"""Read the journals of failed invocations with the failures of their commands; no other payload is read."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from restate_lab.actions.plan.preview import read_entries
+from restate_lab.actions.redrive.model import FailedJournal
+from restate_lab.analysis.journal.entries import FAILED
+from restate_lab.analysis.journal.payloads import Payloads, payloads_of
+from restate_lab.analysis.journal.reader import final_failure
+from restate_lab.client.schema import check_columns
+from restate_lab.client.sql.bind import chunks
+from restate_lab.source import Source
+
+__all__ = ["read_journals_of_failed"]
+
+_IDS_PER_QUERY = 500
+_ENDED = """
+SELECT id, completion_failure, CAST(pinned_service_protocol_version AS BIGINT) AS protocol
+FROM sys_invocation_status WHERE id IN :ids"""
+# entry_json of these rows has the code and the message; no other column has them.
+_FAILURES = """
+SELECT id, index, entry_json FROM sys_journal
+WHERE id IN :ids AND entry_type LIKE 'Notification%'
+  AND json_get_str(json_get_json(entry_lite_json, 'Notification'), 'result') = 'Failure'"""
+_WITH_IDEMPOTENCY_KEY = """
+SELECT id FROM sys_invocation_status WHERE id IN :ids AND idempotency_key IS NOT NULL"""
+
+
+def read_journals_of_failed(source: Source, ids: Sequence[str]) -> dict[str, FailedJournal]:
+    """Return id → its journal, for invocations that have ended; some hundred journals are read at a time."""
+    journals: dict[str, FailedJournal] = {}
+    for chunk in chunks(ids, _IDS_PER_QUERY):
+        journals |= _read_journals(source, chunk)
+    return journals
+
+
+def _read_journals(source: Source, ids: Sequence[str]) -> dict[str, FailedJournal]:
+    ended = {row["id"]: row for row in _read_rows(source, _ENDED, ids)}
+    entries = read_entries(source, list(ended))
+    with_failures = [id_ for id_, (each, _) in entries.items() if any(entry.status == FAILED for entry in each)]
+    failures = _read_failures(source, with_failures)
+    callees = [entry.callee for each, _ in entries.values() for entry in each if entry.status == FAILED]
+    kept_calls = frozenset(
+        row["id"] for row in _read_rows(source, _WITH_IDEMPOTENCY_KEY, [id_ for id_ in callees if id_])
+    )
+    return {
+        id_: FailedJournal(
+            entries=each,
+            length=length,
+            failure=final_failure(ended[id_]["completion_failure"]),
+            failures=failures.get(id_, {}),
+            protocol=ended[id_]["protocol"],
+            kept_calls=kept_calls,
+        )
+        for id_, (each, length) in entries.items()
+    }
+
+
+def _read_failures(source: Source, ids: Sequence[str]) -> Mapping[str, Mapping[int, Payloads]]:
+    failures: defaultdict[str, dict[int, Payloads]] = defaultdict(dict)
+    for row in _read_rows(source, _FAILURES, ids):
+        failures[row["id"]][row["index"]] = payloads_of(row["entry_json"])
+    return failures
+
+
+def _read_rows(source: Source, statement: str, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for chunk in chunks(ids, _IDS_PER_QUERY):
+        yield from check_columns(source.arrow(statement, ids=chunk, progress=False), statement, source).to_pylist()
