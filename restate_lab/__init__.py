@@ -12,14 +12,15 @@
     rl.plan(lab, "resume", ids)         # nothing is sent before .execute(reason="INC-42: …")
 
 - read: ``connect, Lab, Source, doctor, questions, ask, why, waits, journal, journal_diff, state``; ``show`` any frame
+- check new code: ``replay``
 - interactive: ``Panel``
 - plot results: ``plot_status, plot_throughput, plot_latency, plot_latency_distribution, plot_retries,
   plot_backlog, plot_state_sizes, plot_journal, plot_waits, plot_watch``
 - change: ``ACTIONS, plan, move_to, redrive, set_state, wait_for, audit_log``, and the methods of ``lab.admin`` and
   ``lab.ingress``
 - save and share: ``freeze, open_evidence, compare, watch, save, Report, incident_report``
-- types for annotations, not in the menu: ``Plan, Diagnosis, Explanation, Waits, Comparison, State, Evidence,
-  Thresholds, AdminClient, IngressClient``; to write your own source: ``BaseSource, Coverage``
+- types for annotations, not in the menu: ``Plan, Diagnosis, Explanation, Waits, Replay, Comparison, State,
+  Evidence, Thresholds, AdminClient, IngressClient``; to write your own source: ``BaseSource, Coverage``
 - other: ``errors``, ``tracebacks("full")`` for developers, ``load_ipython_extension`` for ``%load_ext restate_lab``
 
 The large parts are loaded at their first use.
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from restate_lab.analysis.journal import journal
     from restate_lab.analysis.journal.diff import journal_diff
     from restate_lab.analysis.questions import ask, questions
+    from restate_lab.analysis.replay import replay
+    from restate_lab.analysis.replay.result import Replay
     from restate_lab.analysis.waits import waits
     from restate_lab.analysis.waits.result import Waits
     from restate_lab.analysis.why import why
@@ -94,6 +97,7 @@ __all__ = [
     "Lab",
     "Panel",
     "Plan",
+    "Replay",
     "Report",
     "Source",
     "State",
@@ -125,6 +129,7 @@ __all__ = [
     "plot_watch",
     "questions",
     "redrive",
+    "replay",
     "save",
     "set_state",
     "show",
@@ -147,6 +152,7 @@ _TYPES = frozenset(
         "Explanation",
         "IngressClient",
         "Plan",
+        "Replay",
         "State",
         "Thresholds",
         "Waits",
@@ -167,6 +173,7 @@ _HOME = {
     "Lab": "restate_lab.client.lab",
     "Panel": "restate_lab.panels.panel",
     "Plan": "restate_lab.actions.plan.model",
+    "Replay": "restate_lab.analysis.replay.result",
     "Report": "restate_lab.reports.report",
     "Source": "restate_lab.source",
     "State": "restate_lab.actions.state.model",
@@ -197,6 +204,7 @@ _HOME = {
     "plot_watch": "restate_lab.plots",
     "questions": "restate_lab.analysis.questions",
     "redrive": "restate_lab.actions.redrive",
+    "replay": "restate_lab.analysis.replay",
     "save": "restate_lab.export",
     "set_state": "restate_lab.actions.state",
     "show": "restate_lab._html.table",

@@ -22,6 +22,7 @@ The tree::
     ├── ResultTooLarge          the result is larger than ``max_bytes``
     ├── NotOnThisServer         this version or kind of server does not support it
     ├── InvocationFailed        the invocation ended with a failure
+    ├── StepRan                 a step of the code ran during a replay check, which was ended
     ├── NotReady                the invocation has not ended, so it has no output yet
     ├── PlanExpired             the plan was already executed, or is too old: make it again
     ├── EvidenceBroken          the evidence is incomplete or was changed, or the folder is not evidence
@@ -36,7 +37,8 @@ The tree::
 Warnings: ``Truncated`` (rows or lines are missing), ``SettingsWarning`` (a .env file that the CLI would read is
 ignored), ``DuplicateColumns`` (two result columns had the same name), ``AuditIncomplete`` (a change was sent, but its
 result could not be written to the audit log), ``EvidenceWarning`` (evidence is incomplete or unverified),
-``UntriedServer`` (the server is older than every version that restate_lab was tested with).
+``ReplayWarning`` (recorded journals are sent without encryption), ``UntriedServer`` (the server is older than every
+version that restate_lab was tested with).
 
 A message has the request, the response, the Restate code if there is one, and the action to take.
 
@@ -78,6 +80,7 @@ __all__ = [
     "QueryRefused",
     "RateLimited",
     "ReadOnly",
+    "ReplayWarning",
     "RequestRefused",
     "RestateLabError",
     "ResultTooLarge",
@@ -86,6 +89,7 @@ __all__ = [
     "SettingsWarning",
     "StateConflict",
     "StatementError",
+    "StepRan",
     "TimedOut",
     "Truncated",
     "UnknownName",
@@ -296,6 +300,13 @@ class InvocationFailed(RestateLabError):
         self.reason = reason
 
 
+class StepRan(RestateLabError):
+    """Find out what the step did: a replay check was ended because a step of the code ran during it.
+
+    The SDK of the deployment did not obey the stop command. Do not check this deployment again.
+    """
+
+
 class NotReady(RestateLabError):
     """Try again later, or attach: the invocation has not ended."""
 
@@ -367,6 +378,10 @@ class AuditIncomplete(UserWarning):
 
 class EvidenceWarning(UserWarning):
     """The evidence is incomplete or unverified; the message and the manifest have the details."""
+
+
+class ReplayWarning(UserWarning):
+    """A replay check sends recorded journals without encryption to another machine."""
 
 
 class UntriedServer(UserWarning):

@@ -30,7 +30,9 @@ __all__ = [
     "awakeable_id",
     "check_invocation_id",
     "creation_times_by_id",
+    "decode_invocation_id",
     "describe_new_run",
+    "encode_invocation_id",
     "invocation_of_awakeable",
     "is_other_run",
 ]
@@ -57,7 +59,7 @@ def check_invocation_id(value: object, *, name: str = "id") -> str:
         raise ArgumentError(
             f"{name} is a {type(value).__name__}: pass the id of one invocation as text (inv_1…), such as frame.id[0]."
         )
-    if _decode_invocation_id(value) is None:
+    if decode_invocation_id(value) is None:
         raise ArgumentError(
             f"{name} is {value!r}, which is not an invocation id; an id is inv_1 followed by 33 letters and digits "
             f"(case-sensitive)."
@@ -67,7 +69,7 @@ def check_invocation_id(value: object, *, name: str = "id") -> str:
 
 def awakeable_id(invocation_id: str, signal_index: int) -> str | None:
     """Return the id that resolves an invocation's awakeable; None if the arguments do not form a valid id."""
-    body = _decode_invocation_id(invocation_id)
+    body = decode_invocation_id(invocation_id)
     if body is None or not FIRST_AWAKEABLE <= signal_index < 1 << 8 * _INDEX_BYTES:
         return None
     whole = body + signal_index.to_bytes(_INDEX_BYTES, "big")
@@ -88,8 +90,26 @@ def invocation_of_awakeable(awakeable: str) -> str | None:
         return None
     if len(whole) != _KEY_BYTES + _ID_BYTES + _INDEX_BYTES:
         return None
+    return encode_invocation_id(whole[:-_INDEX_BYTES])
+
+
+def encode_invocation_id(whole: bytes) -> str:
+    """Return the id of an invocation from its 24 bytes."""
     key = _encode_base62(whole[:_KEY_BYTES], _KEY_CHARACTERS)
-    return f"inv_1{key}{_encode_base62(whole[_KEY_BYTES:-_INDEX_BYTES], _ID_CHARACTERS)}"
+    return f"inv_1{key}{_encode_base62(whole[_KEY_BYTES:], _ID_CHARACTERS)}"
+
+
+def decode_invocation_id(invocation_id: str) -> bytes | None:
+    """Return the 24 bytes of an invocation's id: the partition key and its own number; None if the id is malformed."""
+    parts = _INVOCATION.fullmatch(invocation_id)
+    if parts is None:
+        return None
+    try:
+        return _decode_base62(parts[1]).to_bytes(_KEY_BYTES, "little") + _decode_base62(parts[2]).to_bytes(
+            _ID_BYTES, "little"
+        )
+    except OverflowError:
+        return None
 
 
 def creation_times_by_id(ids: Iterable[Any], created_at: Iterable[Any], *, name: str) -> dict[str, frozenset[datetime]]:
@@ -121,18 +141,6 @@ def is_other_run(created_at: datetime | None, of: Mapping[str, frozenset[datetim
 def describe_new_run(created_at: datetime | None, reviewed: datetime | None) -> str:
     """Return a message that an id now has another run than the reviewed one, with both creation times."""
     return f"{NEW_RUN}: created {_format_time(created_at)}; the reviewed run was created {_format_time(reviewed)}"
-
-
-def _decode_invocation_id(invocation_id: str) -> bytes | None:
-    parts = _INVOCATION.fullmatch(invocation_id)
-    if parts is None:
-        return None
-    try:
-        return _decode_base62(parts[1]).to_bytes(_KEY_BYTES, "little") + _decode_base62(parts[2]).to_bytes(
-            _ID_BYTES, "little"
-        )
-    except OverflowError:
-        return None
 
 
 def _decode_base62(text: str) -> int:

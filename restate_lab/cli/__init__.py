@@ -11,6 +11,7 @@ from restate_lab.cli.demo import add_demo_command
 from restate_lab.cli.diagnose import add_diagnose_commands
 from restate_lab.cli.freeze import add_freeze_command
 from restate_lab.cli.query import add_query_commands
+from restate_lab.cli.replay import add_replay_command
 from restate_lab.cli.report import add_report_commands
 
 __all__ = ["app", "main"]
@@ -18,12 +19,19 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     help="See, explain and repair what a Restate cluster is doing.",
     epilog="All commands are read-only, except demo and report --allow-changes. Exit codes: 0 success, 1 error, "
-    "2 invalid usage; doctor and waits have more.",
+    "2 invalid usage; doctor, waits and replay have more.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for add in (add_demo_command, add_query_commands, add_diagnose_commands, add_freeze_command, add_report_commands):
+for add in (
+    add_demo_command,
+    add_query_commands,
+    add_diagnose_commands,
+    add_replay_command,
+    add_freeze_command,
+    add_report_commands,
+):
     add(app)
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "is_loopback",
     "is_own",
     "parse_address",
+    "parse_url",
 ]  # fmt: skip
 
 ADMIN, INGRESS = "admin_base_url", "ingress_base_url"
@@ -152,7 +153,7 @@ def _parse(text: str, key: str, place: Place) -> tuple[str, str]:
         if _BARE[place].fullmatch(text) is None:
             return "", "does not begin with http://, https:// or unix:"
         text = f"http://{_add_port(text, _PORTS[key])}"
-    return _parse_url(text)
+    return parse_url(text)
 
 
 def _add_port(bare: str, port: int) -> str:
@@ -160,7 +161,8 @@ def _add_port(bare: str, port: int) -> str:
     return f"{host or '127.0.0.1'}:{given if separator and given else port}"
 
 
-def _parse_url(text: str) -> tuple[str, str]:
+def parse_url(text: str) -> tuple[str, str]:
+    """Return a clean http(s) address and the problem that it has; "" if it has none."""
     try:
         parts = urlsplit(text)
         port = parts.port

@@ -22,7 +22,7 @@ CONTRIBUTING = (PACKAGE.parent / ".github" / "CONTRIBUTING.md").read_text("utf-8
 EXAMPLES = re.findall(r"`(restate_lab/[\w/]+\.py)`[^`]*:\n\n```python\n(.*?)```", CONTRIBUTING, re.DOTALL)
 LONGEST_EXAMPLE = 20
 THRESHOLDS = {
-    "modules": 300,
+    "modules": 318,
     "lines of a module, most": 500,
     "percent with one importer and under 60 lines": 5,
     "most modules in a folder": 30,
@@ -33,7 +33,7 @@ THRESHOLDS = {
     "lines of a function, 99th percentile": 25,
     "lines of a function, most": 37,
 }
-"""The maximum of each figure. A package of a new verb may add 12 modules."""
+"""The maximum of each figure. A package of a new verb may add 12 modules, a new command two."""
 LEAST_MEDIAN = 130
 SMALL_FOR_A_REASON = {
     "restate_lab.demo.stories": "the table of the stories; each is a module of its own",

@@ -24,6 +24,8 @@ class RawServer:
 
 Talk = Callable[[socket.socket, int], bool]
 """Answers the nth request on a socket; False ends the connection."""
+Respond = Callable[[socket.socket, bytes], bool]
+"""Answers a request on a socket; False ends the connection."""
 
 
 def respond_with(*answers: bytes, then_close: bool = False) -> Talk:
@@ -46,8 +48,8 @@ def chunked_response(*chunks: bytes, end: bool = True, headers: str = "") -> byt
 
 
 @contextlib.contextmanager
-def raw_server(talk: Talk) -> Iterator[RawServer]:
-    """Serve on a free loopback port until the block ends."""
+def raw_server(talk: Talk | None = None, *, respond: Respond | None = None) -> Iterator[RawServer]:
+    """Serve on a free loopback port until the block ends; pass one of the two."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = RawServer(f"http://127.0.0.1:{listener.getsockname()[1]}")
     open_sockets: list[socket.socket] = []
@@ -67,7 +69,7 @@ def raw_server(talk: Talk) -> Iterator[RawServer]:
         with contextlib.suppress(OSError), connection:
             while request := _read_request(connection):
                 heard.append(request)
-                if not talk(connection, len(heard) - 1):
+                if not (respond(connection, request) if respond else talk and talk(connection, len(heard) - 1)):
                     break
         server.ended += 1
 

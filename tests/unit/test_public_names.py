@@ -38,6 +38,7 @@ TYPES = (
     rl.Explanation,
     rl.IngressClient,
     rl.Plan,
+    rl.Replay,
     rl.State,
     rl.Thresholds,
     rl.Waits,

@@ -1,4 +1,4 @@
-"""The targets of an action: ids, and the runs that a frame selects with its column ``created_at``."""
+"""The targets of a verb: ids, and the runs that a frame selects with its column ``created_at``."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from restate_lab.actions.reader import IDS_PER_QUERY
-from restate_lab.actions.targets import is_invocation_id, parse_created, parse_ids
+from restate_lab.analysis.targets import is_invocation_id, parse_created, parse_ids
 from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import ArgumentError
 

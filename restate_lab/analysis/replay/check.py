@@ -1,0 +1,235 @@
+"""One replay check: resolve the deployment, select journals, send them, and collect the verdicts."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, zip_longest
+from types import MappingProxyType
+from typing import Any
+
+from restate_lab._text import format_duration
+from restate_lab.analysis.replay.reader import RecordingReader, target_ids, uri_of_deployment
+from restate_lab.analysis.replay.recording import NOT_CHECKABLE, Obstacle, Recording
+from restate_lab.analysis.replay.result import (
+    SAMPLED_OUT,
+    Replay,
+    group_frame,
+    not_checked_frame,
+    path_of,
+    row_frame,
+)
+from restate_lab.analysis.replay.runner import ReplayRunner, running
+from restate_lab.analysis.replay.verdict import FAILS, FITS, ReplayOutcome
+from restate_lab.client.endpoint import Endpoint
+from restate_lab.client.endpoint.discovery import EndpointManifest, endpoint_address, is_unencrypted
+from restate_lab.client.lab import is_lab
+from restate_lab.errors import ArgumentError, ReplayWarning, TimedOut
+from restate_lab.progress import Progress
+from restate_lab.recorder import QueryRecorder
+from restate_lab.redaction import Secret
+from restate_lab.source import Source
+
+__all__ = ["ReplayCheck", "choose_sample", "confirm_address", "deployment_address", "names_of"]
+
+_TRIED = MappingProxyType({"restate-sdk-python": ((0, 10), (1, 3)), "restate-sdk-typescript": ((1, 7), (1, 17))})
+"""The oldest and newest version of each SDK that was observed to run no step in a check."""
+_UNKNOWN = "unknown"  # in allow=, an SDK without a name
+_CODE_RAN = (
+    "Code outside of steps ran at {address} for each journal: logs, metrics, unwrapped HTTP calls, except and finally "
+    "blocks. No step ran."
+)
+_CHANCE = "Code that decides by the clock or by its environment can take another path in another run."
+_RESTART = "The journals were replayed under another id, as after a restart: awakeable ids and random values differ."
+_NO_HEADERS = "Headers that are registered for the deployment are not in the source and were not sent."
+_CONFIRM = (
+    "replay() sends recorded journals to {address}. No step runs there, but code outside of steps does: logs, metrics, "
+    "unwrapped HTTP calls. {problem}Nothing was sent. To confirm, pass confirm={address!r}."
+)
+_UNENCRYPTED = "{address} is not encrypted and not on this machine: others can read the payloads of the journals."
+_MOVED = "it changed while it was read"
+_GONE = "it does not exist"
+
+
+def names_of(allow: Iterable[Any]) -> frozenset[str]:
+    """Return the names of SDKs in ``allow``, which can also be one text.
+
+    Raises:
+        ArgumentError: a name is not text.
+    """
+    names = [allow] if isinstance(allow, str) else list(allow)
+    wrong = [each for each in names if not isinstance(each, str) or not each]
+    if wrong:
+        raise ArgumentError(f"allow has {wrong[0]!r}; pass names of SDKs such as 'restate-sdk-java'.")
+    return frozenset(names)
+
+
+def confirm_address(address: str, confirm: object) -> None:
+    """Check that ``confirm`` repeats the address, and warn if journals would be sent there without encryption.
+
+    Raises:
+        ArgumentError: it does not.
+    """
+    if confirm is None or endpoint_address("confirm", confirm) != address:
+        problem = "" if confirm is None else f"confirm is {confirm!r}, another address. "
+        raise ArgumentError(_CONFIRM.format(address=address, problem=problem))
+    if is_unencrypted(address):
+        warnings.warn(_UNENCRYPTED.format(address=address), ReplayWarning, stacklevel=4)
+
+
+def deployment_address(source: Source, deployment: object) -> str:
+    """Return the address that a replay contacts for a deployment: an address, or the id of a registered one.
+
+    Raises:
+        ArgumentError: it is not an HTTP address, or the deployment has none.
+        NotFound: the id is not registered.
+    """
+    if isinstance(deployment, str) and deployment.startswith("dp_"):
+        return endpoint_address("the deployment's address", uri_of_deployment(source, deployment))
+    return endpoint_address("deployment", deployment)
+
+
+def choose_sample(groups: Mapping[str, Hashable], most: int) -> list[str]:
+    """Return at most so many ids, in turns from each group, the largest group first; the order of ids is kept."""
+    members: defaultdict[Hashable, list[str]] = defaultdict(list)
+    for id_, group in groups.items():
+        members[group].append(id_)
+    by_size = sorted(members.values(), key=len, reverse=True)
+    turns = chain.from_iterable(zip_longest(*by_size))
+    chosen = {id_ for id_, _ in zip((id_ for id_ in turns if id_ is not None), range(most), strict=False)}
+    return [id_ for id_ in groups if id_ in chosen]
+
+
+@dataclass(slots=True)
+class ReplayCheck:
+    """The steps of one call of ``replay()``, and what they collect."""
+
+    source: Source
+    reader_source: QueryRecorder
+    as_restart: bool
+    allowed: frozenset[str]
+    seconds: float
+    ends: float = field(init=False)
+    outcomes: list[tuple[Recording, ReplayOutcome]] = field(default_factory=list)
+    missed: list[tuple[Mapping[str, Any], str]] = field(default_factory=list)
+    limitations: list[str] = field(default_factory=list)
+    rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sdk: str = ""
+    _reader: RecordingReader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ends = time.monotonic() + self.seconds
+        self._reader = RecordingReader(self.reader_source, as_restart=self.as_restart)
+
+    def resolve(self, deployment: object) -> tuple[str, dict[str, Secret]]:
+        """Return the address of a deployment, and the headers that are registered for it."""
+        address = deployment_address(self.reader_source, deployment)
+        if not isinstance(deployment, str) or not deployment.startswith("dp_"):
+            return address, {}
+        if not is_lab(self.source):
+            self.limitations.append(_NO_HEADERS)
+            return address, {}
+        headers = self.source.admin.get_deployment(deployment).additional_headers
+        return address, {name: Secret(value) for name, value in (headers.reveal() if headers else {}).items()}
+
+    def select(self, targets: Any, most: int | None) -> None:
+        """Read the rows of the targets, and choose a sample of them."""
+        ids = target_ids(self.reader_source, targets)
+        rows = self._reader.rows(ids)
+        self.missed += [({"id": id_}, _GONE) for id_ in ids if id_ not in rows]
+        if most is not None and len(rows) > most:
+            chosen = set(choose_sample(self._reader.shapes(rows), most))
+            self.missed += [(row, SAMPLED_OUT) for id_, row in rows.items() if id_ not in chosen]
+            rows = {id_: row for id_, row in rows.items() if id_ in chosen}
+        self.rows = rows
+
+    def run(self, endpoint: Endpoint, *, workers: int, progress: Progress) -> None:
+        """Send the journals and collect the outcomes, until all are checked or the time is over."""
+        if not self.rows:
+            return
+        with running(endpoint, workers=workers, ends=self.ends) as runner:
+            manifest = runner.discover()
+            self.sdk = manifest.sdk
+            refusal = self._refusal(manifest)
+            seen: set[str] = set()
+            try:
+                for recordings, moved in self._reader.recordings(self.rows):
+                    seen.update(moved, (each.id for each in recordings))
+                    self.missed += [(self.rows[id_], _MOVED) for id_ in moved]
+                    ready = [_with_obstacle(each, manifest, refusal) for each in recordings]
+                    self._judge(runner, ready, progress)
+            except TimedOut:
+                if not self.outcomes:
+                    raise
+            self.missed += [(row, self._over()) for id_, row in self.rows.items() if id_ not in seen]
+        self.limitations[:0] = [_CODE_RAN.format(address=endpoint.address), _CHANCE]
+
+    def result(self, address: str) -> Replay:
+        """Return the result."""
+        paths = {recording.id: path_of(recording, each) for recording, each in self.outcomes if each.verdict != FITS}
+        return Replay(
+            rows=row_frame(self.outcomes),
+            groups=group_frame(self.outcomes),
+            not_checked=not_checked_frame(self.missed),
+            address=address,
+            sdk=self.sdk,
+            source=self.source.name,
+            version=self.source.version,
+            at=self.source.now,
+            limitations=(*self.limitations, *([_RESTART] if self.as_restart else [])),
+            _paths=paths,
+            queries=tuple(self.reader_source.queries),
+        )
+
+    def _judge(self, runner: ReplayRunner, recordings: Sequence[Recording], progress: Progress) -> None:
+        before = len(self.outcomes)
+        outcomes = runner.judge(recordings, lambda done: progress.update(before + done, len(self.rows)))
+        for recording, outcome in zip(recordings, outcomes, strict=True):
+            if outcome is None:
+                self.missed.append((recording.row, self._over()))
+            else:
+                self.outcomes.append((recording, outcome))
+
+    def _over(self) -> str:
+        return f"the timeout of {format_duration(self.seconds)} was over"
+
+    def _refusal(self, manifest: EndpointManifest) -> Obstacle | None:
+        """Return the reason why nothing is sent to this deployment; None if it can be checked."""
+        if manifest.status != 200:
+            reason = f"the deployment accepts only requests that the server has signed ({manifest.status})"
+            return Obstacle(NOT_CHECKABLE, reason)
+        name, _, version = (manifest.sdk or _UNKNOWN).partition("/")
+        if {name, manifest.sdk} & self.allowed:
+            self.limitations.append(f"It was never tried whether {name} runs no step in a check.")
+            return None
+        tried = _TRIED.get(name)
+        number = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+        if tried is None or not tried[0] <= number < (tried[1][0] + 1,):
+            reason = f"it was never tried whether {manifest.sdk or 'an SDK without a name'} runs no step in a check"
+            return Obstacle(NOT_CHECKABLE, f"{reason}; allow={name!r} checks it anyway")
+        if number > tried[1]:
+            newest = ".".join(map(str, tried[1]))
+            self.limitations.append(f"{manifest.sdk} is newer than {newest}, the newest version that was tried.")
+        return None
+
+
+def _with_obstacle(recording: Recording, manifest: EndpointManifest, refusal: Obstacle | None) -> Recording:
+    """Return the recording, with the reason why it is not sent if the deployment cannot replay it."""
+    obstacle = recording.obstacle or refusal
+    if obstacle is None:
+        row = recording.row
+        version, offered = recording.start and recording.start.version, manifest.protocols
+        if not manifest.has_handler(row["service"], row["handler"]):
+            reason = f"the deployment does not have the handler {row['service']}/{row['handler']} (RT0012)"
+            obstacle = Obstacle(FAILS, reason)
+        elif version not in offered:
+            reason = f"its journal has protocol version {version}, and the deployment supports {_span(offered)}"
+            obstacle = Obstacle(NOT_CHECKABLE, f"{reason}: the server does not move it there")
+    return replace(recording, obstacle=obstacle)
+
+
+def _span(versions: range) -> str:
+    return f"{versions.start} to {versions.stop - 1}" if len(versions) > 1 else f"{versions.start}"

@@ -1,0 +1,159 @@
+"""Read what a replay needs: the invocations, the shapes of their journals, the journals themselves, a deployment.
+
+A journal is read from ``raw``, which is the body of each message. Evidence does not have ``raw``, and on 1.6.1 it is
+null. Then ``entry_json`` is read, which contains the same and is about four times as large; evidence has it only with
+payloads.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from restate_lab._public import did_you_mean, nearest_names
+from restate_lab.analysis.invocations.filters import Filters
+from restate_lab.analysis.invocations.reader import read_rows
+from restate_lab.analysis.replay.recording import Recording, recording_of
+from restate_lab.analysis.targets import parse_ids
+from restate_lab.client.arguments import check_id
+from restate_lab.client.schema import check_columns, tables_of
+from restate_lab.errors import ArgumentError, NotFound
+from restate_lab.source import Source, is_older
+from restate_lab.status import STATUS_SQL
+
+__all__ = ["RecordingReader", "Shape", "target_ids", "uri_of_deployment"]
+
+Row = Mapping[str, Any]
+Shape = tuple[Any, ...]
+"""The handler of an invocation and the sequence of its entries: (type, name, target)."""
+
+_INVOCATIONS = f"""
+SELECT id, target, target_service_name AS service, target_handler_name AS handler, target_service_key AS key,
+  {STATUS_SQL} AS status, pinned_service_protocol_version AS protocol_version, pinned_deployment_id AS deployment_id,
+  created_at, idempotency_key, journal_size, restarted_from, {{scope}} AS scope, {{limit_key}} AS limit_key
+FROM sys_invocation WHERE id IN :ids ORDER BY created_at"""  # noqa: S608 - constants
+_SHAPES = "SELECT id, index, entry_type, name, invoked_target FROM sys_journal WHERE id IN :ids ORDER BY id, index"
+_ENTRIES = """
+SELECT id, index, entry_type, name, invoked_target{content}
+FROM sys_journal WHERE id IN :ids ORDER BY id, index"""
+_DEPLOYMENT = "SELECT id, ty, endpoint FROM sys_deployment WHERE id = :id"
+_WITH_RAW = "1.7.0"
+_BATCH = 50  # journals in memory at a time
+_SHAPES_AT_ONCE = 500
+_ENDED = frozenset({"succeeded", "failed", "cancelled", "killed", "completed"})
+
+
+def target_ids(source: Source, targets: Any) -> list[str]:
+    """Return the ids that ``targets`` selects: ids, a frame with a column ``id``, or filters of the list.
+
+    Raises:
+        ArgumentError: ``targets`` has another type, or a filter is unknown or invalid.
+    """
+    if isinstance(targets, Mapping) and not hasattr(targets, "columns"):
+        names = list(Filters.__dataclass_fields__)
+        unknown = [str(name) for name in targets if name not in names]
+        if unknown:
+            hint = did_you_mean(nearest_names(unknown[0], names)) or f"Choose from {', '.join(names)}."
+            raise ArgumentError(f"targets has the unknown filter {unknown[0]!r}. {hint}")
+        targets = Filters(**targets)
+    if isinstance(targets, Filters):
+        return [str(id_) for id_ in read_rows(source, targets).frame["id"]]
+    return parse_ids(targets)[0]
+
+
+def uri_of_deployment(source: Source, deployment: str) -> str:
+    """Return the address of a registered deployment.
+
+    Raises:
+        NotFound: it is not registered.
+        ArgumentError: it has no address, because it is a Lambda function.
+    """
+    check_id("deployment", deployment, "deployment")
+    rows = check_columns(source.arrow(_DEPLOYMENT, id=deployment, progress=False), _DEPLOYMENT, source).to_pylist()
+    if not rows:
+        raise NotFound(f"{source.name} has no deployment {deployment}.", status=404)
+    if rows[0]["ty"] != "http":
+        raise ArgumentError(
+            f"deployment {deployment} has the type {rows[0]['ty']!r} ({rows[0]['endpoint']}); only an HTTP endpoint "
+            f"can be checked. Serve the same code over HTTP, and pass its address."
+        )
+    return str(rows[0]["endpoint"])
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingReader:
+    """Reads recordings from one source; ``as_restart`` gives each another id."""
+
+    source: Source
+    as_restart: bool = False
+    _columns: set[str] = field(default_factory=set)
+
+    def rows(self, ids: Sequence[str]) -> dict[str, Row]:
+        """Return id → its row; of several runs with one id, the newest."""
+        choices = {name: f"{name}" if self._has(f"sys_invocation.{name}") else "NULL" for name in _OPTIONAL}
+        statement = _INVOCATIONS.format(**choices)
+        rows: dict[str, Row] = {}
+        for part in _parts(ids, _SHAPES_AT_ONCE):
+            rows |= {row["id"]: row for row in self._read(statement, part)}
+        return {id_: rows[id_] for id_ in ids if id_ in rows}
+
+    def shapes(self, rows: Mapping[str, Row]) -> dict[str, Shape]:
+        """Return id → the shape of its journal; invocations with equal shapes mostly share a verdict."""
+        entries: defaultdict[str, list[tuple[str, str, str]]] = defaultdict(list)
+        for part in _parts(list(rows), _SHAPES_AT_ONCE):
+            for row in self._read(_SHAPES, part):
+                target = (row["invoked_target"] or "").split("/")
+                entries[row["id"]].append((row["entry_type"], row["name"] or "", f"{target[0]}/{target[-1]}"))
+        return {
+            id_: (row["service"], row["handler"], row["protocol_version"], *entries[id_]) for id_, row in rows.items()
+        }
+
+    def recordings(self, rows: Mapping[str, Row]) -> Iterator[tuple[list[Recording], list[str]]]:
+        """Yield batches of recordings, each with the ids of the invocations that changed while they were read."""
+        for part in _parts(list(rows), _BATCH):
+            entries = self._entries(part)
+            after = self.rows(part)
+            moved = [id_ for id_ in part if self._has_moved(rows[id_], after.get(id_), len(entries[id_]))]
+            kept = [id_ for id_ in part if id_ not in set(moved)]
+            has_unique_seeds = bool(self.source.features.get("unique_random_seeds"))
+            recordings = [
+                recording_of(after[id_], entries[id_], as_restart=self.as_restart, has_unique_seeds=has_unique_seeds)
+                for id_ in kept
+            ]
+            yield recordings, moved
+
+    def _entries(self, ids: Sequence[str]) -> defaultdict[str, list[Row]]:
+        has_raw = self.source.live and not is_older(self.source.version, _WITH_RAW)
+        content = "raw" if has_raw and self._has("sys_journal.raw") else "entry_json"
+        statement = _ENTRIES.format(content=f", {content}" if self._has(f"sys_journal.{content}") else "")
+        entries: defaultdict[str, list[Row]] = defaultdict(list)
+        for row in self._read(statement, ids):
+            entries[row["id"]].append(row)
+        return entries
+
+    def _has_moved(self, before: Row, after: Row | None, entries: int) -> bool:
+        """Return whether an invocation or its journal changed between the first and the last read."""
+        names = ("created_at", "journal_size", "deployment_id", "protocol_version")
+        if after is None or any(before[name] != after[name] for name in names):
+            return True
+        has_ended = [row["status"] in _ENDED for row in (before, after)]
+        return has_ended[0] != has_ended[1] or (entries > 0 and after["journal_size"] not in {None, entries})
+
+    def _read(self, statement: str, ids: Sequence[str]) -> list[Row]:
+        table = self.source.arrow(statement, ids=list(ids), progress=False)
+        return list(check_columns(table, statement, self.source).to_pylist())
+
+    def _has(self, column: str) -> bool:
+        if not self._columns:
+            tables = tables_of(self.source)
+            self._columns.update(tables["table"] + "." + tables["column"])
+        return column in self._columns
+
+
+_OPTIONAL = ("scope", "limit_key")
+
+
+def _parts(ids: Sequence[str], size: int) -> Iterator[list[str]]:
+    yield from (list(ids[at : at + size]) for at in range(0, len(ids), size))

@@ -1,0 +1,250 @@
+"""The result of ``replay()``: the verdicts as frames, as text, and as a card with both paths."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from restate_lab._html import render
+from restate_lab._public import public
+from restate_lab._text import escape_invisible, format_timestamp, plural
+from restate_lab.analysis.patterns import normalize
+from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.replay.recording import CANNOT_SAY, NOT_CHECKABLE, Recording
+from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, FITS, OTHER_RESULT, VERDICTS, ReplayOutcome
+from restate_lab.status import STATUSES
+
+__all__ = ["SAMPLED_OUT", "Replay", "group_frame", "not_checked_frame", "path_of", "row_frame"]
+
+SAMPLED_OUT = "sampled out"
+_ROWS: dict[str, pa.DataType] = {
+    "id": pa.string(),
+    "target": pa.string(),
+    "status": pa.string(),
+    "verdict": pa.string(),
+    "journal_index": pa.int64(),
+    "command_index": pa.int64(),
+    "recorded": pa.string(),
+    "now": pa.string(),
+    "continues_with": pa.string(),
+    "reason": pa.string(),
+    "group": pa.int64(),
+}
+_GROUPS: dict[str, pa.DataType] = {
+    "group": pa.int64(),
+    "verdict": pa.string(),
+    "handler": pa.string(),
+    "command_index": pa.int64(),
+    "recorded": pa.string(),
+    "now": pa.string(),
+    "reason": pa.string(),
+    "invocations": pa.int64(),
+    "example_id": pa.string(),
+}
+_NOT_CHECKED: dict[str, pa.DataType] = dict.fromkeys(("id", "target", "status", "reason"), pa.string())
+_NULLABLE: dict[pa.DataType, Any] = {pa.int64(): pd.Int64Dtype()}
+_COLOURS = MappingProxyType(
+    {
+        DIVERGES: STATUSES["failed"].colour,
+        FAILS: STATUSES["backing-off"].colour,
+        CANNOT_SAY: STATUSES["pending"].colour,
+        NOT_CHECKABLE: STATUSES["suspended"].colour,
+        OTHER_RESULT: STATUSES["running"].colour,
+        FITS: STATUSES["succeeded"].colour,
+    }
+)
+_MOST = 8  # groups in the text and on the card; the frame has all of them
+_BEFORE = 3  # commands before the divergence that the card shows
+
+
+@public
+@dataclass(frozen=True, repr=False, eq=False)
+class Replay:
+    """The verdicts of a replay check; ``replay()`` returns it, and its docstring describes the frames."""
+
+    rows: pd.DataFrame
+    groups: pd.DataFrame
+    not_checked: pd.DataFrame
+    address: str
+    sdk: str
+    source: str
+    version: str
+    at: datetime
+    limitations: tuple[str, ...]
+    _paths: Mapping[str, tuple[str, ...]]
+    queries: tuple[Mapping[str, Any], ...] = ()
+    """Each statement that was sent: ``sql``, ``params`` as JSON values, ``times``."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return the number of invocations per verdict, the worst verdict first."""
+        counts = self.rows["verdict"].value_counts()
+        return {verdict: int(counts[verdict]) for verdict in VERDICTS if verdict in counts.index}
+
+    @property
+    def verdict(self) -> str:
+        """Return the worst verdict; "cannot say" if nothing was checked, or if an invocation was missed.
+
+        An invocation that was sampled out is represented by the others with the same path.
+        """
+        missed = self.not_checked["reason"].ne(SAMPLED_OUT).any()
+        found = {*self.counts, *((CANNOT_SAY,) if missed or self.rows.empty else ())}
+        return next(verdict for verdict in VERDICTS if verdict in found)
+
+    @property
+    def summary(self) -> str:
+        """Return a summary on one line."""
+        counts = ", ".join(f"{count:,} {verdict}" for verdict, count in self.counts.items()) or "nothing was checked"
+        missed = f"; {len(self.not_checked):,} not checked" if len(self.not_checked) else ""
+        return f"{self.verdict}: {counts}{missed}"
+
+    @property
+    def where(self) -> str:
+        """Return the deployment and its SDK, and the source of the journals with the time."""
+        sdk = f" ({self.sdk})" if self.sdk else ""
+        return (
+            f"{self.address}{sdk} with journals of {self.source}, restate {self.version}, {format_timestamp(self.at)}"
+        )
+
+    def __str__(self) -> str:
+        return escape_invisible("\n".join(_lines(self)))
+
+    def __repr__(self) -> str:
+        return escape_invisible(f"<Replay at {self.address}: {self.summary}; print() shows it>")
+
+    def _repr_pretty_(self, printer: Any, _: bool) -> None:
+        printer.text(str(self))
+
+    def _repr_html_(self) -> str:
+        return _card(self)
+
+
+def row_frame(outcomes: Sequence[tuple[Recording, ReplayOutcome]]) -> pd.DataFrame:
+    """Return one row per outcome; ``group`` is the number of its row in ``groups``, null for those that fit."""
+    numbers: dict[Any, int] = {}
+    rows = []
+    for recording, outcome in outcomes:
+        at = outcome.command_index
+        command = recording.commands[at] if at is not None else None
+        row = {
+            "id": recording.id,
+            "target": recording.row["target"],
+            "status": recording.row["status"],
+            "verdict": outcome.verdict,
+            "journal_index": command.index if command else None,
+            "command_index": at,
+            "recorded": str(command) if command else None,
+            "now": outcome.now,
+            "continues_with": outcome.continues_with,
+            "reason": outcome.reason,
+        }
+        key = _group_key(recording, outcome)
+        rows.append({**row, "group": None if outcome.verdict == FITS else numbers.setdefault(key, len(numbers))})
+    return _frame(rows, _ROWS)
+
+
+def group_frame(outcomes: Sequence[tuple[Recording, ReplayOutcome]]) -> pd.DataFrame:
+    """Return one row per group of equal divergences, in the order of their numbers."""
+    groups: defaultdict[Any, list[tuple[Recording, ReplayOutcome]]] = defaultdict(list)
+    for recording, outcome in outcomes:
+        if outcome.verdict != FITS:
+            groups[_group_key(recording, outcome)].append((recording, outcome))
+    rows = []
+    for number, members in enumerate(groups.values()):
+        recording, outcome = members[0]
+        at = outcome.command_index
+        row = {
+            "group": number,
+            "verdict": outcome.verdict,
+            "handler": _handler(recording),
+            "command_index": at,
+            "recorded": str(recording.commands[at]) if at is not None else None,
+            "now": outcome.now,
+            "reason": outcome.reason,
+            "invocations": len(members),
+            "example_id": recording.id,
+        }
+        rows.append(row)
+    return _frame(rows, _GROUPS)
+
+
+def not_checked_frame(rows: Sequence[tuple[Mapping[str, Any], str]]) -> pd.DataFrame:
+    """Return one row per invocation that was not checked, from its row and the reason."""
+    return _frame(
+        [{"reason": reason, **{name: row.get(name) for name in ("id", "target", "status")}} for row, reason in rows],
+        _NOT_CHECKED,
+    )
+
+
+def path_of(recording: Recording, outcome: ReplayOutcome) -> tuple[str, ...]:
+    """Return the recorded commands that the card shows: those around the place where the paths part."""
+    at = outcome.command_index if outcome.command_index is not None else len(recording.commands)
+    return recording.path[max(0, at - _BEFORE) : at + 1]
+
+
+def _frame(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> pd.DataFrame:
+    table = pa.table({name: pa.array([row[name] for row in rows], type_) for name, type_ in types.items()})
+    return table.to_pandas(types_mapper=_NULLABLE.get)
+
+
+def _handler(recording: Recording) -> str:
+    return f"{recording.row['service']}/{recording.row['handler']}"
+
+
+def _group_key(recording: Recording, outcome: ReplayOutcome) -> Any:
+    at = outcome.command_index
+    recorded = str(recording.commands[at]) if at is not None else normalize(outcome.reason)
+    return outcome.verdict, _handler(recording), at, recorded, outcome.now
+
+
+def _lines(replay: Replay) -> list[str]:
+    groups = records(replay.groups)
+    lines = [f"{replay.summary}.", f"Checked at {replay.where}."]
+    for row in groups[:_MOST]:
+        lines.append(f"- {row['verdict']}: {plural(row['invocations'], 'invocation')} of {row['handler']}, for example")
+        lines.append(f"  {row['example_id']}: {row['reason']}.")
+    if len(groups) > _MOST:
+        lines.append(f"… and {len(groups) - _MOST:,} more groups")
+    reasons = replay.not_checked["reason"].value_counts()
+    lines += [f"Not checked: {plural(int(count), 'invocation')}, {reason}." for reason, count in reasons.items()]
+    return [*lines, *replay.limitations]
+
+
+def _card(replay: Replay) -> str:
+    """Return the card as HTML; all text from the cluster and from the deployment is escaped."""
+    reasons = replay.not_checked["reason"].value_counts()
+    missed = [f"Not checked: {plural(int(count), 'invocation')}, {reason}." for reason, count in reasons.items()]
+    more = len(replay.groups) - _MOST
+    return render(
+        "analysis/replay/card.html.j2",
+        title=replay.summary,
+        place="",
+        lines=[*([f"… and {more:,} more groups"] if more > 0 else []), *missed, replay.where, *replay.limitations],
+        accent=_COLOURS[replay.verdict],
+        parts=[(verdict, count, _COLOURS[verdict]) for verdict, count in replay.counts.items()],
+        groups=[_group_block(row, replay) for row in records(replay.groups)[:_MOST]],
+    )
+
+
+def _group_block(row: Mapping[Any, Any], replay: Replay) -> dict[str, Any]:
+    at, path = none_if_missing(row["command_index"]), replay._paths.get(row["example_id"], ())  # noqa: SLF001 - ours
+    first = 0 if at is None else int(at) - len(path) + 1
+    now = none_if_missing(row["now"]) or ""
+    is_parting = at is not None and bool(path)
+    steps = [(f"{first + number}", each, each) for number, each in enumerate(path)]
+    if is_parting:
+        steps[-1] = (*steps[-1][:2], now)
+    return {
+        "colour": _COLOURS[row["verdict"]],
+        "heading": f"{row['verdict']}: {plural(row['invocations'], 'invocation')} of {row['handler']}",
+        "example": row["example_id"],
+        "reason": row["reason"],
+        "steps": steps if is_parting else [],
+    }

@@ -1,0 +1,87 @@
+"""Send recordings to a deployment with several workers; every end of the run leaves no thread and no connection."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import partial
+from queue import SimpleQueue
+from typing import TypeVar
+
+from restate_lab.analysis.replay.recording import Recording
+from restate_lab.analysis.replay.verdict import ReplayOutcome, judge
+from restate_lab.client.endpoint import Endpoint
+from restate_lab.client.endpoint.discovery import EndpointManifest
+
+__all__ = ["ReplayRunner", "running"]
+
+T = TypeVar("T")
+_POLL = 0.05  # seconds between two looks at the limits of the requests
+
+
+@dataclass(slots=True)
+class ReplayRunner:
+    """Workers with a connection each; ``ends`` (of time.monotonic) is the end of the whole run."""
+
+    endpoints: list[Endpoint]
+    pool: ThreadPoolExecutor
+    ends: float
+    idle: SimpleQueue[Endpoint] = field(default_factory=SimpleQueue)
+
+    def discover(self) -> EndpointManifest:
+        """Return the manifest of the deployment; the other workers use the same version of HTTP."""
+        first = self.endpoints[0]
+        (manifest,) = self._run([first.discover])
+        if manifest is None:
+            return first.discover()  # raises: the run is over
+        for each in self.endpoints[1:]:
+            each.is_http2 = first.is_http2
+        return manifest
+
+    def judge(self, recordings: Sequence[Recording], on_progress: Callable[[int], None]) -> list[ReplayOutcome | None]:
+        """Return the outcome of each recording, in their order; None for those that the end of the run cut off."""
+        return self._run([partial(self._judge_one, each) for each in recordings], on_progress)
+
+    def _judge_one(self, recording: Recording) -> ReplayOutcome:
+        row, endpoint = recording.row, self.idle.get()
+        try:
+            return judge(
+                recording, lambda start, messages: endpoint.replay(row["service"], row["handler"], start, messages)
+            )
+        finally:
+            self.idle.put(endpoint)
+
+    def _run(
+        self, calls: Sequence[Callable[[], T]], on_progress: Callable[[int], None] = lambda _: None
+    ) -> list[T | None]:
+        futures = [self.pool.submit(call) for call in calls]
+        pending: set[Future[T]] = set(futures)
+        while pending and time.monotonic() < self.ends:
+            done, pending = wait(pending, _POLL, FIRST_COMPLETED)
+            for each in done:
+                each.result()  # raises the first error
+            for endpoint in self.endpoints:
+                endpoint.expire()
+            on_progress(len(futures) - len(pending))
+        return [None if each in pending else each.result() for each in futures]
+
+
+@contextlib.contextmanager
+def running(first: Endpoint, *, workers: int, ends: float) -> Iterator[ReplayRunner]:
+    """Yield a runner; at the end of the block, also by an error or an interrupt, its requests and threads end."""
+    endpoints = [first, *(first.sibling() for _ in range(workers - 1))]
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="restate-lab-replay")
+    try:
+        runner = ReplayRunner(endpoints, pool, ends)
+        for each in endpoints:
+            runner.idle.put(each)
+        yield runner
+    finally:
+        for each in endpoints:
+            each.stop()
+        pool.shutdown(wait=True, cancel_futures=True)
+        for each in endpoints:
+            each.close()

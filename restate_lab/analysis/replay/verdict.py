@@ -1,0 +1,186 @@
+"""Judge the response to a replayed journal: whether the code takes the recorded path.
+
+An SDK compares each command of the code with the recorded one. After the recorded commands comes the stop command,
+which no code can issue. So a response is nearly always an error, and its index shows how far the code followed the
+journal. Observed with the SDKs for Python (0.10 to 1.3) and TypeScript (1.7 to 1.17).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TypeAlias
+
+from restate_lab._text import join, one_line
+from restate_lab.analysis.replay.recording import CANNOT_SAY, FITS, NOT_CHECKABLE, Recording, describe_command
+from restate_lab.client.endpoint import Answer
+from restate_lab.client.endpoint.messages import ErrorMessage, Message, Start
+
+__all__ = [
+    "CANNOT_SAY",
+    "DIVERGES",
+    "FAILS",
+    "FITS",
+    "NOT_CHECKABLE",
+    "OTHER_RESULT",
+    "VERDICTS",
+    "Ask",
+    "ReplayOutcome",
+    "judge",
+]
+
+DIVERGES, FAILS, OTHER_RESULT = "diverges", "fails", "other result"
+VERDICTS = (DIVERGES, FAILS, CANNOT_SAY, NOT_CHECKABLE, OTHER_RESULT, FITS)
+"""All verdicts, the worst first."""
+
+Ask: TypeAlias = Callable[[Start, Sequence[Message]], Answer]
+_Send: TypeAlias = Callable[[Sequence[Message]], Answer]
+
+_MISMATCH, _VIOLATION = 570, 571
+_AWAIT = "could not be replayed"  # the SDKs' text for an await that has no recorded result
+_AWAITED = re.compile(r"^ *- (?P<what>[^\n]{1,500})$", re.MULTILINE)
+_DIFFERENCE = re.compile(r"^[^\S\n]*+(?P<field>[\w .]{1,40}+): [^\n]* != ", re.MULTILINE)
+_CHANCE = "The recorded seed of random numbers is not known for this invocation, so that can be the reason"
+_STATUSES = MappingProxyType(
+    {
+        401: (NOT_CHECKABLE, "the deployment accepts only requests that the server has signed (401)"),
+        403: (NOT_CHECKABLE, "the deployment refuses the request (403); set headers="),
+        404: (FAILS, "the deployment does not have this handler any more (RT0012)"),
+        415: (NOT_CHECKABLE, "the deployment does not support the protocol version of the journal (415)"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOutcome:
+    """The verdict on one invocation: the command at which the paths part, what the code does there, and the reason.
+
+    ``now`` is the command of the code, ``continues_with`` the command after the recorded ones, or what it waits for.
+    """
+
+    verdict: str
+    reason: str
+    command_index: int | None = None
+    now: str | None = None
+    continues_with: str | None = None
+
+
+def judge(recording: Recording, ask: Ask) -> ReplayOutcome:
+    """Return the verdict on a recording; ``ask`` sends messages with the stop command and returns the response."""
+    start, obstacle = recording.start, recording.obstacle
+    if obstacle is not None:
+        return ReplayOutcome(obstacle.verdict, obstacle.reason)
+    if start is None or not recording.commands:
+        return ReplayOutcome(CANNOT_SAY, "its journal has no input")
+    return _judge(recording, lambda messages: ask(start, messages))
+
+
+def _judge(recording: Recording, send: _Send) -> ReplayOutcome:
+    answer = send(recording.messages)
+    refusal = _judge_refusal(answer)
+    if refusal is not None:
+        return refusal
+    if _is_await(answer):
+        return _judge_await(recording, answer, send)
+    if answer.error is None:
+        return ReplayOutcome(CANNOT_SAY, "the response has neither an error nor a suspension")
+    return _judge_error(recording, answer.error)
+
+
+def _judge_error(recording: Recording, error: ErrorMessage) -> ReplayOutcome:
+    if error.code == _MISMATCH:
+        return _judge_mismatch(recording, error)
+    if error.code == _VIOLATION:
+        if recording.has_output:
+            return ReplayOutcome(FITS, "it takes the recorded path and ends with the recorded result")
+        return ReplayOutcome(CANNOT_SAY, f"the SDK reports a protocol violation: {one_line(error.message)}")
+    return ReplayOutcome(FAILS, f"the code fails with {error.code}: {one_line(error.message)}")
+
+
+def _judge_refusal(answer: Answer) -> ReplayOutcome | None:
+    """Return the verdict on a response that does not come from the handler; None if it does."""
+    if answer.problem:
+        return ReplayOutcome(CANNOT_SAY, answer.problem)
+    if answer.status == 200:
+        return None
+    if 300 <= answer.status < 400:
+        return ReplayOutcome(
+            NOT_CHECKABLE, f"the address redirects to another one ({answer.status}), which is not contacted"
+        )
+    verdict, reason = _STATUSES.get(answer.status, (CANNOT_SAY, f"the deployment responds with {answer.status}"))
+    return ReplayOutcome(verdict, reason)
+
+
+def _is_await(answer: Answer) -> bool:
+    error = answer.error
+    is_early = error is not None and error.code == _MISMATCH and _AWAIT in error.message
+    return is_early or (answer.is_suspended and error is None)
+
+
+def _judge_await(recording: Recording, answer: Answer, send: _Send) -> ReplayOutcome:
+    """Decide whether the code waits where the recording waits, or earlier, with a second request.
+
+    Without the last recorded command, code that had come to it meets the stop command there.
+    """
+    awaited = _describe_awaited(recording, answer.error)
+    if len(recording.commands) == 1:
+        return ReplayOutcome(FITS, f"it has only its input and waits for {awaited}", continues_with=awaited)
+    second = send(recording.without_last_command())
+    refusal = _judge_refusal(second)
+    if refusal is not None:
+        return replace(refusal, reason=f"the second request: {refusal.reason}")
+    if _is_await(second):
+        now = f"waits for {awaited}"
+        return ReplayOutcome(DIVERGES, f"the code {now} before it has issued all recorded commands", now=now)
+    error, last = second.error, len(recording.commands) - 1
+    if error is not None and error.code == _MISMATCH and error.command_index == last:
+        reason = f"it takes the recorded path and waits for {awaited}"
+        return ReplayOutcome(FITS, reason, continues_with=awaited)
+    return ReplayOutcome(CANNOT_SAY, "two requests with the same journal had contradicting responses")
+
+
+def _judge_mismatch(recording: Recording, error: ErrorMessage) -> ReplayOutcome:
+    at, recorded = error.command_index, len(recording.commands)
+    now = describe_command(error.command, error.name)
+    if at is None or at > recorded:
+        return ReplayOutcome(
+            CANNOT_SAY, f"the SDK reports a mismatch without a valid place: {one_line(error.message, 80)}"
+        )
+    if at == recorded:
+        if recording.has_output:
+            return ReplayOutcome(CANNOT_SAY, f"the code goes on with {now} after the recorded result")
+        return ReplayOutcome(FITS, f"it takes the recorded path and goes on with {now}", continues_with=now)
+    command = recording.commands[at]
+    fields = list(dict.fromkeys(match["field"].strip() for match in _DIFFERENCE.finditer(error.message)))
+    if command.type == error.command == "Output":
+        return ReplayOutcome(OTHER_RESULT, "it takes the recorded path and ends with another result", at, now)
+    if command.type == error.command and fields and "name" not in fields:
+        return _judge_values(recording, at, now, fields)
+    return ReplayOutcome(DIVERGES, f"the journal has {command} as command {at}, and the code issues {now}", at, now)
+
+
+def _judge_values(recording: Recording, at: int, now: str, fields: Sequence[str]) -> ReplayOutcome:
+    """Return the verdict on the same command with other values; the values themselves are not shown."""
+    reason = f"command {at}, {recording.commands[at]}, has another {join(fields)}"
+    if not recording.seed_is_known:
+        return ReplayOutcome(CANNOT_SAY, f"{reason}. {_CHANCE}", at, now)
+    return ReplayOutcome(DIVERGES, f"{reason}", at, f"{now} with another {join(fields)}")
+
+
+def _describe_awaited(recording: Recording, error: ErrorMessage | None) -> str:
+    """Return what the code waits for, from the list in the error: "Call Payments/charge, Run 'ship'"."""
+    texts = [match["what"] for match in _AWAITED.finditer(error.message if error else "")]
+    named = [_describe_notification(recording, text) for text in texts if text != "Cancellation"]
+    return join(named) or "a result"
+
+
+def _describe_notification(recording: Recording, text: str) -> str:
+    if run := re.fullmatch(r"run \[(.*)\]", text):
+        return describe_command("Run", run[1])
+    if completion := re.fullmatch(r"completion id (\d{1,9})", text):
+        number = int(completion[1])
+        commands = [str(each) for each in recording.commands if each.completion == number]
+        return commands[0] if commands else text
+    return "an awakeable" if text.startswith("Awakeable ") else one_line(text)  # ids differ between invocations

@@ -1,0 +1,145 @@
+"""``replay`` on a real server: its verdict is what the server reports after a move, and no step runs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from restate_lab.analysis.records import none_if_missing, records
+from support.clusters import NEWEST, VQUEUES
+from support.replay_bench import ReplayBench, Verdict, running_replay_bench
+from support.replay_cases import ENDED, STRUCTURES, VALUES, programs_of, random_change
+
+pytestmark = pytest.mark.server
+
+RANDOM, MORE_RANDOM = 40, 300
+KINDS = (
+    pytest.param((NEWEST, {}, RANDOM), id="plain"),
+    pytest.param((NEWEST, {}, MORE_RANDOM), id="plain-more", marks=pytest.mark.long),
+    pytest.param(
+        (VQUEUES, {"RESTATE_EXPERIMENTAL_ENABLE_PROTOCOL_V7": "true"}, RANDOM),
+        id="protocol-7",
+        marks=pytest.mark.long,
+    ),
+    pytest.param((VQUEUES, {}, RANDOM), id="vqueues", marks=pytest.mark.long),
+    pytest.param(
+        (NEWEST, {"RESTATE_EXPERIMENTAL_ENABLE_UNIQUE_RANDOM_SEEDS": "true"}, RANDOM),
+        id="unique-seeds",
+        marks=pytest.mark.long,
+    ),
+)
+
+
+@dataclass
+class Trial:
+    """Invocations of all cases, and for each the expected verdict, the verdict of a replay, and that of the server."""
+
+    bench: ReplayBench
+    expected: dict[str, str] = field(default_factory=dict)
+    cases: dict[str, list[str]] = field(default_factory=dict)
+    replayed: dict[str, Verdict] = field(default_factory=dict)
+    real: dict[str, Verdict] = field(default_factory=dict)
+    other_id: dict[str, Verdict] = field(default_factory=dict)
+    steps: int = 0
+    outside: int = 0
+    restarted: dict[str, tuple[Verdict, Verdict, Verdict]] = field(default_factory=dict)
+    """For each ended one: the verdict under another id, the server's about the restarted one, and a replay of that."""
+
+    def start(self, case: str, before: Any, after: Any, expected: str = "", **options: Any) -> None:
+        id_ = self.bench.start(before, after, **options)
+        self.cases.setdefault(case, []).append(id_)
+        self.expected[id_] = expected
+
+    def play(self, count: int) -> None:
+        """Start all cases, replay them, register the new version, and move or restart them."""
+        for change in VALUES.values():
+            for what, before, after in programs_of(change):
+                fits = what == "unchanged" or (what == "changed" and not change.diverges)
+                self.start("values", before, after, "fits" if fits else "diverges", service=change.service)
+        for before, after, expected in STRUCTURES.values():
+            self.start("structures", before, after, expected)
+        for before, after, expected, _ in ENDED.values():
+            self.start("ended", before, after, expected)
+        chance = random.Random(19)  # noqa: S311 - it only chooses programs
+        for _ in range(count):
+            self.start("random", *random_change(chance))
+        self.bench.settle(list(self.expected))
+        self.replay()
+        self.compare()
+
+    def replay(self) -> None:
+        self.replayed = verdicts(self.bench.replay(list(self.expected)))
+        self.other_id = verdicts(self.bench.replay(self.cases["ended"], as_restart=True))
+        self.steps, self.outside = len(self.bench.new.steps), len(self.bench.new.outside)
+
+    def compare(self) -> None:
+        deployment = self.bench.register_new()
+        opened = [id_ for case, ids in self.cases.items() for id_ in ids if case != "ended"]
+        self.real = self.bench.move(opened, deployment)
+        after = self.bench.restart(self.cases["ended"], deployment)
+        again = verdicts(self.bench.replay([new for new, _ in after.values()]))
+        self.restarted = {id_: (self.other_id[id_], real, again[new]) for id_, (new, real) in after.items()}
+
+
+def verdicts(result: Any) -> dict[str, Verdict]:
+    return {row["id"]: (row["verdict"], none_if_missing(row["command_index"])) for row in records(result.rows)}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def trial(request: pytest.FixtureRequest, server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
+    kind, settings, count = request.param
+    with running_replay_bench(kind, tmp_path_factory.mktemp("replay"), settings) as bench:
+        trial = Trial(bench)
+        trial.play(count)
+        yield trial
+
+
+@pytest.mark.parametrize("case", ["values", "structures", "random"])
+def test_the_verdict_is_what_the_server_does(trial: Trial, case: str) -> None:
+    """It holds for each kind of entry and change, and for random programs; the place is the same, too."""
+    differences = {
+        trial.bench.describe(id_): (trial.replayed[id_], trial.real[id_])
+        for id_ in trial.real.keys() & set(trial.cases[case])
+        if trial.replayed[id_] != trial.real[id_]
+    }
+    assert differences == {}
+    assert {"fits", "diverges"} <= {trial.replayed[id_][0] for id_ in trial.cases[case]}
+
+
+@pytest.mark.parametrize("case", ["values", "structures", "ended"])
+def test_the_verdict_is_the_expected_one(trial: Trial, case: str) -> None:
+    """A change of a value that SDKs do not compare fits; others diverge, fail, or end with another result."""
+    wrong = {
+        trial.bench.describe(id_): (trial.replayed[id_], trial.expected[id_])
+        for id_ in trial.cases[case]
+        if trial.replayed[id_][0] != trial.expected[id_]
+    }
+    assert wrong == {}
+
+
+def test_restarts(trial: Trial) -> None:
+    """Under another id, a replay predicts what a restart before the end does; a replay of the restarted one agrees.
+
+    With unique seeds, a restart keeps its random values.
+    """
+    has_unique_seeds = bool(trial.bench.lab.features.get("unique_random_seeds"))
+    for (id_, (predicted, real, again)), (name, (*_, expected)) in zip(
+        trial.restarted.items(), ENDED.items(), strict=True
+    ):
+        is_unclear = again[0] == "cannot say" and has_unique_seeds  # a restarted one may have drawn from another seed
+        assert real == again or is_unclear, name
+        assert real[0] == ("fits" if name == "a random value" and has_unique_seeds else expected), name
+        is_before_end = predicted[1] not in {None, trial.bench.last_command(id_)}
+        assert real == predicted or (not is_before_end and real[0] == "fits"), name
+    assert {predicted[0] for predicted, _, _ in trial.restarted.values()} >= {"fits", "diverges", "other result"}
+
+
+def test_no_step_ran(trial: Trial) -> None:
+    """No replay ran a step of the new version, while its code outside of steps ran for each journal."""
+    assert trial.steps == 0
+    assert trial.outside >= len(trial.expected)

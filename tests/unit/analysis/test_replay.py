@@ -1,0 +1,342 @@
+"""The verdict on each kind of response, what is refused before anything is sent, and the result of a replay."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+import restate_lab as rl
+from restate_lab import errors
+from restate_lab.analysis.ids import decode_invocation_id, encode_invocation_id
+from restate_lab.analysis.replay.check import choose_sample
+from restate_lab.analysis.replay.encoding import encode_entry
+from restate_lab.analysis.replay.identity import other_id, random_seed
+from restate_lab.analysis.replay.recording import recording_of
+from restate_lab.analysis.replay.verdict import ReplayOutcome, judge
+from restate_lab.client.endpoint import Answer
+from restate_lab.client.endpoint.messages import ErrorMessage, Message
+from support.fake_endpoint import (
+    INVOCATION,
+    MANIFEST,
+    OneInvocation,
+    deployment,
+    discovery,
+    error_frame,
+    response,
+)
+from support.raw_server import raw_server
+
+AWAIT = "Found a mismatch.\n'await' could not be replayed. …\nNotifications awaited on this await point:\n"
+VALUES = "Found a mismatch.\n- The mismatch happened while executing 'call' (index '1')\n- Difference:\n   {}: {} != {}"
+FITS = response(error_frame(570, "mismatch", 2, "b", 0x411))
+
+
+def entry(kind: str, name: str | None = None, raw: bytes = b"") -> dict[str, Any]:
+    return {"entry_type": kind, "name": name, "invoked_target": None, "raw": raw}
+
+
+OPEN = (entry("Command: Input"), entry("Command: Run", "a", b"\x58\x01"), entry("Notification: Run"))
+ENDED = (*OPEN, entry("Command: Output"))
+
+
+def verdict(
+    *answers: Answer, entries: Sequence[Mapping[str, Any]] = OPEN, **row: Any
+) -> tuple[ReplayOutcome, list[int]]:
+    """Return the outcome for these responses, and the number of messages in each request."""
+    recording = recording_of(
+        OneInvocation(**row).row,
+        [{"index": index, **each} for index, each in enumerate(entries)],
+        as_restart=False,
+        has_unique_seeds=bool(row),
+    )
+    left, sent = list(answers), []
+
+    def ask(_: Any, messages: Sequence[Message]) -> Answer:
+        sent.append(len(messages))
+        return left.pop(0)
+
+    return judge(recording, ask), sent
+
+
+def error(code: int, message: str = "", index: int | None = None, name: str = "", command: str = "") -> Answer:
+    return Answer(200, ErrorMessage(code, message, index, name, command))
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (error(570, "mismatch", 1, "b", "Run"), ("diverges", 1, "Run 'b'")),
+        (error(570, "mismatch", 1, "", "Output"), ("diverges", 1, "Output")),
+        (error(570, VALUES.format("name", "a", "b"), 1, "b", "Run"), ("diverges", 1, "Run 'b'")),
+        (error(570, VALUES.format("parameter", "'4111'", "'4222'"), 1, "a", "Run"), ("diverges", 1, "Run 'a' with")),
+        (error(570, "mismatch", 2, "b", "Run"), ("fits", None, None)),
+        (error(570, "mismatch", 3, "b", "Run"), ("cannot say", None, None)),
+        (error(570, "mismatch"), ("cannot say", None, None)),
+        (error(571, "violation"), ("cannot say", None, None)),
+        (error(500, "ValueError('x')\nmore"), ("fails", None, None)),
+        (Answer(200), ("cannot say", None, None)),
+        (Answer(302), ("not checkable", None, None)),
+        (Answer(401), ("not checkable", None, None)),
+        (Answer(403), ("not checkable", None, None)),
+        (Answer(404), ("fails", None, None)),
+        (Answer(415), ("not checkable", None, None)),
+        (Answer(500), ("cannot say", None, None)),
+        (Answer(0, problem="no connection"), ("cannot say", None, None)),
+        (Answer(200, ErrorMessage(500, ""), problem="it ended early"), ("cannot say", None, None)),
+    ],
+)
+def test_the_verdict_on_each_response(answer: Answer, expected: tuple[str, int | None, str | None]) -> None:
+    """Each row of the table has its verdict and place after one request; values of payloads are never shown."""
+    outcome, sent = verdict(answer)
+    assert (outcome.verdict, outcome.command_index) == expected[:2]
+    assert (outcome.now or "").startswith(expected[2] or "")
+    assert sent == [3]
+    assert "4111" not in repr(outcome)
+    assert "4222" not in repr(outcome)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (error(571, "violation"), "fits"),
+        (error(570, "mismatch", 2, "", "Output"), "other result"),
+        (error(570, "mismatch", 2, "b", "Run"), "diverges"),
+        (error(570, "mismatch", 3, "b", "Run"), "cannot say"),
+    ],
+)
+def test_the_verdict_on_an_ended_journal(answer: Answer, expected: str) -> None:
+    """With a recorded result, the code must end with it, and cannot go on after it."""
+    assert verdict(answer, entries=ENDED)[0].verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected", "continues_with"),
+    [
+        (error(570, AWAIT + " - run [b]\n - Cancellation"), error(570, "", 1, "a", "Run"), "fits", "Run 'b'"),
+        (error(570, AWAIT + " - completion id 1\n"), error(570, "", 1, "a", "Run"), "fits", "Run 'a'"),
+        (error(570, AWAIT + " - Awakeable sign_1x\n"), error(570, AWAIT), "diverges", None),
+        (Answer(200, is_suspended=True), error(570, "", 1, "a", "Run"), "fits", "a result"),
+        (Answer(200, is_suspended=True), Answer(200, is_suspended=True), "diverges", None),
+        (error(570, AWAIT), error(570, "", 0, "a", "Run"), "cannot say", None),
+        (error(570, AWAIT), error(571), "cannot say", None),
+        (error(570, AWAIT), Answer(0, problem="no connection"), "cannot say", None),
+    ],
+)
+def test_an_await_needs_a_second_request(
+    first: Answer, second: Answer, expected: str, continues_with: str | None
+) -> None:
+    """Without the last command, code that had come to it meets the stop command, and other code waits again."""
+    outcome, sent = verdict(first, second)
+    assert (outcome.verdict, outcome.continues_with) == (expected, continues_with)
+    assert sent == [3, 2]
+
+
+def test_an_await_after_the_input_fits() -> None:
+    """With only its input there is nothing to omit, so one request is enough."""
+    outcome, sent = verdict(error(570, AWAIT + " - run [b]\n"), entries=OPEN[:1])
+    assert (outcome.verdict, outcome.continues_with, sent) == ("fits", "Run 'b'", [1])
+
+
+def test_another_value_under_an_unknown_seed() -> None:
+    """A restarted invocation may have drawn random values from another seed, so a value alone says nothing."""
+    values = error(570, VALUES.format("parameter", "'a'", "'b'"), 1, "a", "Run")
+    assert verdict(values, restarted_from=INVOCATION)[0].verdict == "cannot say"
+    assert verdict(error(570, "mismatch", 1, "b", "Run"), restarted_from=INVOCATION)[0].verdict == "diverges"
+
+
+@pytest.mark.parametrize(
+    ("row", "entries", "expected", "reason"),
+    [
+        ({"protocol_version": 4}, OPEN, "not checkable", "old form"),
+        ({"protocol_version": 8}, OPEN, "not checkable", "newer"),
+        ({}, (), "not checkable", "no entries"),
+        ({}, [{**each, "raw": None} for each in OPEN], "not checkable", "payloads=True"),
+        ({}, (*OPEN, entry("Command: New")), "cannot say", "unknown"),
+        ({"status": "scheduled", "protocol_version": None}, OPEN[:1], "fits", "not started"),
+        ({"protocol_version": None}, OPEN, "cannot say", "no protocol version"),
+    ],
+)
+def test_what_is_not_sent(
+    row: dict[str, Any], entries: Sequence[Mapping[str, Any]], expected: str, reason: str
+) -> None:
+    """A journal that cannot be replayed has a verdict without a request."""
+    outcome, sent = verdict(entries=entries, **row)
+    assert (outcome.verdict, sent) == (expected, [])
+    assert reason in outcome.reason
+
+
+def frozen(kind: str, body: str) -> dict[str, Any]:
+    return {"entry_type": kind, "name": None, "invoked_target": None, "entry_json": body}
+
+
+INPUT_JSON = '{{"Command":{{"Input":{{"headers":[{{"name":"a","value":"{}"}}],"payload":{},"name":""}}}}}}'
+
+
+def test_masked_values_cannot_say() -> None:
+    """A mask in a value that code can read gives no verdict; in a header of the input it does not matter."""
+    masked = list('"•••"'.encode())
+    for headers, payload, sent in (("•••", [49], [1]), ("b", masked, []), ("b", [49], [1])):
+        entries = [frozen("Command: Input", INPUT_JSON.format(headers, payload))]
+        outcome, requests = verdict(error(570, AWAIT), entries=entries) if sent else verdict(entries=entries)
+        assert requests == sent
+        assert outcome.verdict == ("fits" if sent else "cannot say")
+    call = '{"Command":{"SetState":{"key":"•••","value":[49],"name":""}}}'
+    entries = [frozen("Command: Input", INPUT_JSON.format("b", [49])), frozen("Command: SetState", call)]
+    assert verdict(entries=entries)[0].verdict == "cannot say"
+
+
+@pytest.mark.parametrize("wrong", [None, [], {}, {"Command": {}}, {"Command": {"New": {}}}, {"Notification": {}}])
+def test_unknown_entries_are_not_encoded(wrong: Any) -> None:
+    """An entry of an unknown form raises ValueError."""
+    with pytest.raises(ValueError, match="unknown form"):
+        encode_entry(wrong)
+
+
+def test_seeds_are_those_of_the_server() -> None:
+    """SipHash-1-3 of the id as Rust's standard library computes it, or with the creation time the unique seed."""
+    id_ = decode_invocation_id(INVOCATION)
+    assert id_ is not None
+    assert encode_invocation_id(id_) == INVOCATION
+    created = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
+    plain, unique = (random_seed(id_, created, is_unique=each) for each in (False, True))
+    assert len({plain, unique, random_seed(other_id(id_), created, is_unique=False)}) == 3
+    assert other_id(id_)[:8] == id_[:8]
+    assert random_seed(b"", created, is_unique=False) != random_seed(b"\0", created, is_unique=False)
+
+
+def test_a_sample_takes_turns() -> None:
+    """Each group has a member before a group has a second one; all ids are kept if they are few."""
+    groups = {f"a{number}": "a" for number in range(5)} | {"b": "b", "c": "c"}
+    assert choose_sample(groups, 3) == ["a0", "b", "c"]
+    assert choose_sample(groups, 4) == ["a0", "a1", "b", "c"]
+    assert choose_sample(groups, 9) == list(groups)
+
+
+def replay(respond: Any, source: Any = None, **options: Any) -> tuple[rl.Replay, list[bytes]]:
+    with raw_server(respond=respond) as server:
+        defaults = {"confirm": server.address, "progress": False}
+        result = rl.replay(source or OneInvocation(), [INVOCATION], server.address, **{**defaults, **options})
+        return result, [each for each in server.requests if each.startswith(b"POST")]
+
+
+@pytest.mark.parametrize(
+    ("sdk", "allow", "is_sent"),
+    [
+        ("restate-sdk-python/1.3.0", (), True),
+        ("restate-sdk-python/1.9.0", (), True),
+        ("restate-sdk-python/2.0.0", (), False),
+        ("restate-sdk-python/0.9.0", (), False),
+        ("restate-sdk-python/x", (), False),
+        ("restate-sdk-typescript/1.17.2", (), True),
+        ("restate-sdk-java/2.4.1", (), False),
+        ("restate-sdk-java/2.4.1", ("restate-sdk-java",), True),
+        ("restate-sdk-java/2.4.1", "restate-sdk-java/2.4.1", True),
+        ("restate-sdk-java/2.4.1", ("restate-sdk-go",), False),
+        (None, (), False),
+        (None, ("unknown",), True),
+    ],
+)
+def test_unknown_sdks_are_refused(sdk: str | None, allow: Any, is_sent: bool) -> None:
+    """No journal is sent to an SDK that was never tried, unless allow= names it; the result reports this."""
+    result, sent = replay(deployment(FITS, discover=discovery(sdk)), allow=allow)
+    assert bool(sent) == is_sent
+    assert result.verdict == ("fits" if is_sent else "not checkable")
+    assert is_sent or "allow=" in result.rows["reason"][0]
+    assert ("never tried" in str(result)) == bool((allow and is_sent) or not is_sent)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected", "reason"),
+    [
+        ({"services": []}, "fails", "does not have the handler Orders/place"),
+        ({"minProtocolVersion": 7}, "not checkable", "protocol version 6, and the deployment supports 7"),
+    ],
+)
+def test_a_deployment_that_cannot_run_the_journal(change: dict[str, Any], expected: str, reason: str) -> None:
+    """A handler or protocol version that the manifest does not have is reported, and nothing is sent."""
+    result, sent = replay(deployment(FITS, discover=discovery(manifest={**MANIFEST, **change})))
+    assert (result.verdict, sent) == (expected, [])
+    assert reason in result.rows["reason"][0]
+
+
+def test_a_signed_deployment_is_not_checkable() -> None:
+    """A deployment that accepts only signed requests is reported, and nothing is sent."""
+    result, sent = replay(deployment(FITS, discover=response(status="401 Unauthorized")))
+    assert (result.verdict, sent) == ("not checkable", [])
+
+
+def test_a_step_ends_the_run() -> None:
+    """StepRan ends the whole call, and no other journal is sent."""
+    with pytest.raises(errors.StepRan):
+        replay(deployment(response(b"\0\x05\0\0\0\0\0\x02\x08\x01")))
+
+
+def test_http_without_tls_beyond_loopback_warns() -> None:
+    """The warning comes before anything is sent; nothing is sent without the confirmation."""
+    address = "http://10.1.2.3:9080"
+    with pytest.raises(errors.ArgumentError, match=rf"Nothing was sent\. To confirm, pass confirm='{address}'"):
+        rl.replay(OneInvocation(), [INVOCATION], address)
+    with pytest.raises(errors.ReplayWarning, match="not encrypted"):
+        rl.replay(OneInvocation(), [INVOCATION], address, confirm=address)
+
+
+def test_the_warning_names_the_line_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The warning about a missing encryption belongs to the call of replay()."""
+    monkeypatch.setattr("restate_lab.analysis.replay.check.is_unencrypted", lambda _: True)
+    with pytest.warns(errors.ReplayWarning) as caught:
+        replay(deployment(FITS))
+    assert [each.filename for each in caught] == [__file__]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"workers": 0}, {"workers": 65}, {"sample": 0}, {"timeout": 0}, {"journal_timeout": "0s"}),
+        *({"headers": ["a"]}, {"headers": {"a b": "c"}}, {"allow": [1]}, {"targets": 5}, {"confirm": 5}),
+    ],
+    ids=str,
+)
+def test_arguments_are_checked(options: dict[str, Any]) -> None:
+    """A wrong argument is reported with its name, and nothing is sent."""
+    with raw_server(respond=deployment(FITS)) as server:
+        targets = options.pop("targets", INVOCATION)
+        with pytest.raises(errors.ArgumentError):
+            rl.replay(OneInvocation(), targets, server.address, **{"confirm": server.address, **options})
+        assert server.requests == []
+
+
+def test_the_result() -> None:
+    """It has frames, a text, a repr on one line and a card with both paths; it can be pickled."""
+    diverging = response(error_frame(570, "mismatch", 1, "<b>", 0x411))
+    result, _ = replay(deployment(diverging), headers={"x-key": "swordfish"})
+    (row,) = result.rows.to_dict("records")
+    assert (row["verdict"], row["journal_index"], row["command_index"]) == ("diverges", 1, 1)
+    assert (row["recorded"], row["now"]) == ("Run 'a'", "Run '<b>'")
+    assert result.counts == {"diverges": 1}
+    (group,) = result.groups.to_dict("records")
+    assert (group["handler"], group["invocations"], group["example_id"]) == ("Orders/place", 1, INVOCATION)
+    assert "the journal has Run 'a' as command 1, and the code issues Run '<b>'" in str(result)
+    assert "Code outside of steps ran" in str(result)
+    assert "\n" not in repr(result)
+    card = result._repr_html_()
+    assert "Run &#39;a&#39;" in card
+    assert "&lt;b&gt;" in card
+    assert "<b>'" not in card
+    assert str(pickle.loads(pickle.dumps(result))) == str(result)  # noqa: S301 - our own
+    assert "swordfish" not in str(result) + card + repr(vars(result))
+
+
+def test_nothing_to_check_is_no_success() -> None:
+    """Without a checked invocation the verdict is "cannot say", also if the ids do not exist."""
+
+    class Empty(OneInvocation):
+        def rows(self, statement: str, params: Mapping[str, Any], *, timeout: Any = None) -> Any:
+            rows = super().rows(statement, params, timeout=timeout)
+            return rows if "information_schema" in statement else rows.slice(0, 0)
+
+    result, sent = replay(deployment(FITS), Empty())
+    assert (result.verdict, sent, len(result.not_checked)) == ("cannot say", [], 1)
