@@ -271,7 +271,7 @@ def test_the_command_line(bench: ReplayBench, after: list[list[object]], code: i
     yes = "--yes-run-code-outside-steps"
     shown = command(bench, "--id", id_, yes)
     assert shown.exit_code == code, shown.output
-    assert verdict in shown.output
+    assert f"1 {verdict}" in shown.output
     assert "Code outside of steps ran at" in shown.output
     if verdict == "diverges":
         assert "recorded 1: Run 'a'" in shown.output

@@ -32,6 +32,7 @@ _OUTPUT = "Output"
 _KEYED = frozenset(
     [*("GetLazyState", "SetState", "ClearState", "GetEagerState", "GetPromise", "PeekPromise", "CompletePromise")]
 )
+_CALLS = frozenset({"Call", "OneWayCall"})
 _NEVER_STARTED = frozenset({"scheduled", "pending"})
 _FROZEN = "the source does not have its payloads; frozen evidence has them if it was frozen with payloads=True"
 
@@ -98,7 +99,7 @@ def describe_command(kind: str, name: str) -> str:
     if not name:
         return kind or "a command"
     plain = escape_invisible(one_line(name, 80))
-    return f"{kind} {plain}" if kind in {"Call", "OneWayCall"} else f"{kind} {plain!r}"
+    return f"{kind} {plain}" if kind in _CALLS else f"{kind} {plain!r}"
 
 
 def recording_of(
@@ -173,8 +174,15 @@ def _is_masked(entry: Mapping[str, Any]) -> bool:
 
 def _command(entry: Mapping[str, Any], message: Message) -> RecordedCommand:
     kind = str(entry["entry_type"]).removeprefix(_COMMAND)
-    name = entry["name"] or entry["invoked_target"] or (text_of(message[1], 1) if kind in _KEYED else "")
+    name = entry["name"] or entry["invoked_target"] or _own_name(kind, message[1])
     return RecordedCommand(int(entry["index"]), kind, str(name), number_of(message[1], 11))
+
+
+def _own_name(kind: str, body: bytes) -> str:
+    """Return the state key, promise or called handler in a command; "" if it has none."""
+    if kind in _CALLS:
+        return f"{text_of(body, 1)}/{text_of(body, 2)}"
+    return text_of(body, 1) if kind in _KEYED else ""
 
 
 def _start(row: Mapping[str, Any], *, as_restart: bool, has_unique_seeds: bool) -> Start:

@@ -100,10 +100,11 @@ class Replay:
 
     @property
     def summary(self) -> str:
-        """Return a summary on one line."""
-        counts = ", ".join(f"{count:,} {verdict}" for verdict, count in self.counts.items()) or "nothing was checked"
+        """Return a summary on one line, such as "2 diverge, 10 fit; 3 not checked"."""
+        counts = ", ".join(f"{count:,} {_form(verdict, count)}" for verdict, count in self.counts.items())
         missed = f"; {len(self.not_checked):,} not checked" if len(self.not_checked) else ""
-        return f"{self.verdict}: {counts}{missed}"
+        verdict = "" if self.verdict in self.counts else f"{self.verdict}: "
+        return f"{verdict}{counts or 'nothing was checked'}{missed}"
 
     @property
     def where(self) -> str:
@@ -181,6 +182,11 @@ def not_checked_frame(rows: Sequence[tuple[Mapping[str, Any], str]]) -> pd.DataF
         [{"reason": reason, **{name: row.get(name) for name in ("id", "target", "status")}} for row, reason in rows],
         _NOT_CHECKED,
     )
+
+
+def _form(verdict: str, count: int) -> str:
+    """Return a verdict as a verb, in the form for a number of invocations."""
+    return verdict.removesuffix("s") if count != 1 and verdict in {DIVERGES, FAILS, FITS} else verdict
 
 
 def path_of(recording: Recording, outcome: ReplayOutcome) -> tuple[str, ...]:
