@@ -17,6 +17,7 @@ from restate_lab._text import escape_invisible, format_age, format_timestamp
 from restate_lab.analysis.doctor.diagnosis import Diagnosis, footer_of, gap_reasons
 from restate_lab.analysis.journal.card import journal_html
 from restate_lab.analysis.questions.catalog import read_question
+from restate_lab.analysis.replay.result import Replay
 from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.errors import ArgumentError
@@ -56,7 +57,7 @@ _JOURNAL = (
 )  # fmt: skip
 _TAKES = (
     "a frame, a Series, a pyarrow.Table, matplotlib Axes or a Figure, text, the result of doctor, why, waits, journal, "
-    "plan, execute, compare or state, or a panel"
+    "plan, execute, compare, replay or state, or a panel"
 )
 
 
@@ -175,6 +176,9 @@ def _other_parts(content: Any, builder: TableBuilder) -> tuple[str, tuple[Part, 
             render_figure(plot_waits, content, builder.zone, content.verdict),
             _card(content, builder),
         )
+    if isinstance(content, Replay):
+        rows = builder.table(content.rows, title="Invocations", file="replay", drop_empty=True)
+        return "Replay check", (_card(content, builder), rows)
     if type(content).__module__.partition(".")[0] == "restate_lab":
         return _card_parts(content, builder)
     raise ArgumentError(f"a report cannot show {type(content).__name__}; add {_TAKES}.")

@@ -74,7 +74,10 @@ def test_nothing_changes_and_a_read_only_connection_may_replay(bench: ReplayBenc
     settings = bench.lab.settings
     with rl.connect(settings.admin_url, read_only=True, audit=tmp_path) as lab:
         result = rl.replay(lab, ids, bench.new.uri, confirm=bench.new.uri)
+        report = rl.Report("Before the deployment", source=lab).add(result).write(tmp_path / "replay.html")
     assert result.verdict == "diverges"
+    page = report.read_text("utf-8")
+    assert all(text in page for text in ("Replay check", "Run &#39;b&#39;", ids[0], "FROM sys_journal"))
     assert bench.lab.sql(state).sort_values("id", ignore_index=True).equals(before)
     assert [each.id for each in bench.lab.admin.list_deployments()] == deployments
     assert list(tmp_path.rglob("*.jsonl")) == []
