@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from restate_lab.analysis.records import none_if_missing, records
 from support.clusters import NEWEST, VQUEUES
 from support.replay_bench import ReplayBench, Verdict, running_replay_bench
 from support.replay_cases import ENDED, STRUCTURES, VALUES, programs_of, random_change
+from support.typescript_services import PROGRAM, typescript_services
 
 pytestmark = pytest.mark.server
 
@@ -143,3 +145,26 @@ def test_no_step_ran(trial: Trial) -> None:
     """No replay ran a step of the new version, while its code outside of steps ran for each journal."""
     assert trial.steps == 0
     assert trial.outside >= len(trial.expected)
+
+
+@pytest.mark.long
+def test_typescript(server: Path, tmp_path: Path) -> None:
+    """With the TypeScript SDK, too, the verdict is what the server reports after a move, and no step runs."""
+    known = set(re.findall(r"^  (\w+):", PROGRAM.read_text("utf-8"), re.MULTILINE))
+    with running_replay_bench(NEWEST, tmp_path, serve=typescript_services) as bench:
+        ids = [
+            bench.start(before, after)
+            for before, after in [
+                *((before, after) for change in VALUES.values() for _, before, after in programs_of(change)),
+                *((before, after) for before, after, _ in STRUCTURES.values()),
+            ]
+            if {operation for operation, *_ in before + after} <= known
+        ]
+        assert len(ids) > 60
+        bench.settle(ids)
+        result = bench.replay(ids)
+        assert result.sdk.startswith("restate-sdk-typescript/")
+        assert bench.new.steps == []
+        replayed, real = verdicts(result), bench.move(ids, bench.register_new())
+        assert {bench.describe(id_): (replayed[id_], real[id_]) for id_ in ids if replayed[id_] != real[id_]} == {}
+        assert {"fits", "diverges", "fails"} <= {verdict for verdict, _ in real.values()}

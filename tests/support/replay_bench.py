@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,20 @@ def verdict_of(state: Mapping[str, Any], recorded: int) -> Verdict:
 
 
 @contextlib.contextmanager
-def running_replay_bench(kind: str, folder: Path, env: Mapping[str, str] | None = None) -> Iterator[ReplayBench]:
+def python_services(folder: Path) -> Iterator[str]:
+    """Serve the programs of a folder with the Python SDK, and give the address."""
+    services, uri = start_services(folder, str(SERVICES))
+    with services:
+        yield uri
+
+
+@contextlib.contextmanager
+def running_replay_bench(
+    kind: str,
+    folder: Path,
+    env: Mapping[str, str] | None = None,
+    serve: Callable[[Path], AbstractContextManager[str]] = python_services,
+) -> Iterator[ReplayBench]:
     """Start a server of a kind and both versions, and register the old one."""
     _, _, flavour = kind.partition("-")
     with contextlib.ExitStack() as stack:
@@ -177,9 +191,7 @@ def running_replay_bench(kind: str, folder: Path, env: Mapping[str, str] | None 
         versions = []
         for name in ("old", "new"):
             (folder / name).mkdir()
-            services, uri = start_services(folder / name, str(SERVICES))
-            stack.enter_context(services)
-            versions.append(Version(uri, folder / name))
+            versions.append(Version(stack.enter_context(serve(folder / name)), folder / name))
         lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))
         lab.admin.create_deployment(uri=versions[0].uri)
         wait_for(lambda: _is_ready(lab))
