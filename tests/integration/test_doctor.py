@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 import restate_lab as rl
 from restate_lab.analysis.doctor import doctor
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
+from restate_lab.analysis.doctor.model import MAX_TERMS
 from restate_lab.cli import app
 from restate_lab.cli.shell_code import SourceOptions, commands
 from restate_lab.demo.stories import incident as incident_story
@@ -153,6 +154,12 @@ class Planted:
             assert players(played, role) <= named(frame[frame["check"] == check]), role
         assert now.verdict == now.worst == "critical"
         assert not now.not_checked["applies"].any(), now.not_checked.to_dict("records")
+
+    def test_titles_are_short(self, now: Diagnosis, ahead: Diagnosis) -> None:
+        """No title had to be cut to its maximum, and none has the error message."""
+        titles = [*now.findings["title"], *ahead.findings["title"]]
+        assert [title for title in titles if len(title.split()) > MAX_TERMS or title.endswith("…")] == []
+        assert [title for title in titles if "[" in title] == []
 
     def test_every_fault_is_named_in_two_hours(self, played: Cluster, ahead: Diagnosis) -> None:
         """If nothing moves until then, every planted fault is a cause, and every note is still a note."""
