@@ -30,6 +30,7 @@ __all__ = [
     "plan_call",
     "python_code",
     "refuse_unknown_names",
+    "replay_call",
     "unknown_names",
     "why_call",
 ]
@@ -94,6 +95,13 @@ def plan_call(action: str, ids: Sequence[str], *, comment: str = "", total: int 
 def move_call(ids: Sequence[str], *, total: int = 0) -> SuggestedCall:
     """Return the call that plans to move these invocations to the latest deployment of their service."""
     return SuggestedCall("move_to", (tuple(ids),), {"deployment": "latest"}, total=total)
+
+
+def replay_call(ids: Sequence[str]) -> SuggestedCall:
+    """Return the call that replays these invocations on corrected code; the user fills in its address."""
+    address = "http://…"
+    comment = "check the corrected code before you deploy it"
+    return SuggestedCall("replay", (tuple(ids), address), {"confirm": address}, comment=comment)
 
 
 def why_call(invocation: str) -> SuggestedCall:

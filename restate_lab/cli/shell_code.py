@@ -24,7 +24,7 @@ from restate_lab.errors import ArgumentError
 __all__ = ["COMMANDS", "SourceOptions", "code_for", "commands"]
 
 _MOST = 20  # ids per command
-_READS = frozenset({"ask", "journal", "journal_diff", "lab.sql", "waits", "why"})
+_READS = frozenset({"ask", "journal", "journal_diff", "lab.sql", "replay", "waits", "why"})
 _ON_THE_CLUSTER = "# run on the cluster of the evidence"
 
 
@@ -111,6 +111,15 @@ def _freeze(call: SuggestedCall, source: SourceOptions) -> str | None:
 
 def _journal(call: SuggestedCall, source: SourceOptions) -> str | None:
     return shlex.join(["restate-lab", "journal", str(call.arguments[0]), *source.options])
+
+
+def _replay(call: SuggestedCall, source: SourceOptions) -> str | None:
+    """Return the command of a replay; it asks before it sends, in place of ``confirm``."""
+    address = next((each for each in call.arguments if isinstance(each, str)), None)
+    if address is None or not call.ids or set(call.options) != {"confirm"}:
+        return None
+    ids = [word for id_ in call.ids[:_MOST] for word in ("--id", id_)]
+    return shlex.join(["restate-lab", "replay", address, *ids, *source.options])
 
 
 def _waits(call: SuggestedCall, source: SourceOptions) -> str | None:  # noqa: ARG001 - it has no arguments
@@ -203,6 +212,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "lab.sql": _sql,
         "move_to": _move,
         "plan": _plan,
+        "replay": _replay,
         "waits": _waits,
         "why": _why,
     }
@@ -218,6 +228,8 @@ def _note(call: SuggestedCall) -> str:
     count = max(len(call.ids), call.total)
     if call.verb in {"plan", "move_to"} and count > _MOST:
         return f"the first {_MOST} of {count:,}; check again afterwards"
+    if call.verb == "replay" and count > _MOST:
+        return f"{call.note}: the first {_MOST} of {count:,}"
     return call.note
 
 

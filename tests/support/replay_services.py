@@ -163,6 +163,7 @@ def _with(key: str, headers: dict[str, str]) -> dict[str, Any]:
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "run": _step,
     "run_terminal": _run_terminal,
+    "die": lambda ctx, step: ctx.run_typed(step, lambda: _fail_finally(step)),
     "run_failing": lambda ctx, step: ctx.run_typed(step, lambda: _fail(step)),
     "two_runs": _two_runs,
     "sleep": lambda ctx, name: ctx.sleep(timedelta(milliseconds=1), name=name),

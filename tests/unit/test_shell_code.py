@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 import restate_lab
-from restate_lab.analysis.suggestions import Placeholder, SuggestedCall, ask_call, move_call, plan_call, why_call
+from restate_lab.analysis.suggestions import (
+    Placeholder,
+    SuggestedCall,
+    ask_call,
+    move_call,
+    plan_call,
+    replay_call,
+    why_call,
+)
+from restate_lab.cli import app
 from restate_lab.cli._run_query import parse_parameters, parse_value
 from restate_lab.cli.shell_code import COMMANDS, SourceOptions, code_for, commands
 
@@ -53,6 +64,10 @@ def one(call: SuggestedCall, target: SourceOptions = HERE) -> list[str]:
         (plan_call("restart_as_new", ["inv_1"]), ["restate", "invocations", "restart-as-new", "inv_1"]),
         (SuggestedCall("journal", ("inv_1",)), ["restate-lab", "journal", "inv_1"]),
         (SuggestedCall("journal_diff", ("inv_1",)), ["restate-lab", "journal", "inv_1"]),
+        (
+            replace(replay_call(["inv_1", "inv_2"]), comment=""),
+            ["restate-lab", "replay", "http://…", "--id", "inv_1", "--id", "inv_2"],
+        ),
         (SuggestedCall("waits", result="deadlocks"), ["restate-lab", "waits"]),
         (
             SuggestedCall("lab.admin.delete_deployment", ("dp_1",), {"force": True}),
@@ -103,6 +118,8 @@ def test_values_of_a_question_are_read_back() -> None:
     "call",
     [
         move_call([]),
+        replay_call([]),
+        SuggestedCall("replay", (("inv_1",), "http://a"), {"confirm": "http://a", "as_restart": True}),
         SuggestedCall("plan", ("restart_as_new", ("inv_1",)), {"from_index": 3}),
         SuggestedCall("lab.admin.create_deployment", (), {"uri": "http://a", "use_http_11": True}),
         plan_call("resume", []),
@@ -160,6 +177,17 @@ def test_several_ids_are_a_loop() -> None:
     note, line = commands([plan_call("cancel", IDS, total=2_000)], HERE) or []
     assert note == "# the first 20 of 2,000; check again afterwards"
     assert len(shlex.split(line.partition(";")[0])) == len(["for", "id", "in", *IDS[:20]])
+
+
+def test_a_replay_asks_and_takes_some_ids() -> None:
+    """The command asks in place of confirm=, reads the same evidence, and has only the first ids, with a note."""
+    note, line = commands([replay_call(IDS)], SourceOptions(evidence=Path("my evidence"))) or []
+    assert note == "# check the corrected code before you deploy it: the first 20 of 25"
+    words = shlex.split(line)
+    assert words[:3] == ["restate-lab", "replay", "http://…"]
+    assert words[-2:] == ["--evidence", "my evidence"]
+    context = get_command(app).commands["replay"].make_context("replay", words[2:-2])
+    assert (context.params["deployment"], context.params["id_"]) == ("http://…", IDS[:20])
 
 
 def test_comments_have_their_own_line() -> None:

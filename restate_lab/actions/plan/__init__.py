@@ -10,6 +10,7 @@ import pandas as pd
 
 from restate_lab._public import did_you_mean, nearest_names
 from restate_lab._text import format_duration
+from restate_lab.actions.plan.gate import CheckedTargets, ReplayGate, open_gate
 from restate_lab.actions.plan.impact import find_callees, find_impact
 from restate_lab.actions.plan.model import Plan, SharedExecution
 from restate_lab.actions.plan.preview import prefix_frame, preview_targets, read_prefixes
@@ -40,10 +41,6 @@ class Refinement(Protocol):
     It gets the rows of ``preview_targets``, and the earlier restart of each row that has one.
     """
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Return the warnings to read before anything is sent."""
-
     def __call__(self, reads: Source, rows: pd.DataFrame, restarts: Mapping[str, str]) -> pd.DataFrame:
         """Return the rows with more reasons in ``excluded``, and with the columns of ``preview.RESTART_COLUMNS``."""
 
@@ -58,6 +55,8 @@ def plan(
     deployment: str | None = None,
     from_index: int | None = None,
     include_callees: bool = False,
+    check: str | None = None,
+    confirm: str | None = None,
     timeout: DurationInput | None = None,
 ) -> Plan:
     """Plan an action on invocations: read each of them now, describe what would happen to it, and send nothing.
@@ -86,8 +85,14 @@ def plan(
     ``deployment`` ("latest", "keep" or an id; resume and restart_as_new) is the deployment to continue on.
     ``from_index`` (restart_as_new) is the index in sys_journal of the last entry to keep. ``include_callees`` (cancel,
     kill, pause, resume) also makes the invocations that they called a target, if these have not ended. ``timeout``
-    limits all reads of this call, but not ``execute``; None means that only the connection's limit for each statement
-    applies.
+    limits all reads of this call and its check, but not ``execute``; None means that only the connection's limit for
+    each statement applies.
+
+    ``check`` (restart_as_new) is the address of new code, or the id of a registered deployment: the kept entries of all
+    targets, none is sampled out, are replayed there under another id, as in ``replay()``. Those that diverge or fail
+    are excluded with the reason. Others that it cannot check stay targets; a warning has their number. **Code outside
+    of steps runs there.** ``confirm`` must repeat the address that is contacted. Without a check, a restart that keeps
+    entries has a warning.
 
     The plan has:
 
@@ -100,13 +105,16 @@ def plan(
       have not ended, including one-way calls; a cancel only cancels callees of calls
     - ``prefixes``: for restart_as_new, for up to 20 targets, the entries that ``from_index`` can select; ``restarted``:
       the targets that were already restarted before (a warning shows them)
+    - ``replay``: the result of ``check=``, a ``Replay``; None without it
     - ``execute(reason=…)``, ``only(ids)``, ``first(n)``, ``outcome``
 
     Raises:
-        ArgumentError: the action is unknown or does not have the option, or the targets are ambiguous.
+        ArgumentError: the action is unknown or does not have the option, the targets are ambiguous, or ``confirm`` is
+            not the address.
+        StepRan: the deployment ran a step; the check was ended.
         NotOnThisServer: the server is older than the oldest version on which this action was tested.
-        TimedOut: not everything was read within ``timeout``.
-        RestateLabError: reading failed.
+        TimedOut: not everything was read and checked within ``timeout``.
+        RestateLabError: reading or the check failed.
     """
     if action == ACTIONS.MOVE_TO:
         raise ArgumentError("move_to is a separate function: use restate_lab.move_to(lab, targets, deployment=…).")
@@ -117,6 +125,8 @@ def plan(
         deployment=deployment,
         from_index=from_index,
         include_callees=include_callees,
+        check=check,
+        confirm=confirm,
         timeout=timeout,
     )
 
@@ -129,6 +139,8 @@ def make_plan(
     deployment: str | None = None,
     from_index: int | None = None,
     include_callees: bool = False,
+    check: str | None = None,
+    confirm: str | None = None,
     timeout: DurationInput | None = None,
     verb: str = "plan",
     refine: Refinement | None = None,
@@ -139,10 +151,10 @@ def make_plan(
     """
     reads = within(lab, timeout, verb=verb)
     chosen = _check_action(lab, reads, action, deployment, from_index, include_callees=include_callees)
+    gate = open_gate(lab, reads, chosen, check, confirm)
     made_at, shared = datetime.now(UTC), SharedExecution()
     rows = _read_targets(reads, chosen, targets, made_at, deployment, from_index, include_callees=include_callees)
-    restarts = _read_restarts(reads, chosen, rows)
-    rows = rows if refine is None else refine(reads, rows, restarts.found)
+    rows, restarts, checked = _exclude_more(reads, chosen, rows, from_index, refine, gate)
     kept = rows[rows["excluded"].isna()]
     impact = find_impact(reads, chosen, kept)
     return Plan(
@@ -151,18 +163,16 @@ def make_plan(
         impact=impact.frame,
         prefixes=_read_prefixes(reads, chosen, kept),
         restarted=frozenset(restarts.found),
-        limitations=(*impact.limitations, *restarts.limitations),
+        limitations=(*impact.limitations, *restarts.limitations, *(checked.limitations if checked else ())),
         deployment=deployment,
         from_index=from_index,
         made_at=made_at,
         environment=lab.name,
         address=lab.settings.admin_url,
         server=_describe_server(reads),
-        _ids=tuple(kept["id"]),
+        **_facts_of(kept),
         _unrestarted=restarts.read.difference(restarts.found),
-        _created=_creation_times(kept),
-        _from_indexes=_indexes(kept),
-        _warnings=() if refine is None else refine.warnings,
+        _checked=checked,
         _lab=lab,
         _shared=shared,
     )
@@ -186,6 +196,21 @@ def _read_targets(
     return rows
 
 
+def _exclude_more(
+    reads: Source,
+    action: ACTIONS,
+    rows: pd.DataFrame,
+    from_index: int | None,
+    refine: Refinement | None,
+    gate: ReplayGate | None,
+) -> tuple[pd.DataFrame, _Restarts, CheckedTargets | None]:
+    """Return the rows after the refinement and then the gate, the earlier restarts, and the replay of the gate."""
+    restarts = _read_restarts(reads, action, rows)
+    rows = rows if refine is None else refine(reads, rows, restarts.found)
+    rows, checked = (rows, None) if gate is None else gate(rows, from_index)
+    return rows, restarts, checked
+
+
 def _read_prefixes(lab: Source, action: ACTIONS, rows: pd.DataFrame) -> pd.DataFrame:
     """Return the entries that a restart of the first targets can keep."""
     ids = list(rows["id"][:_PREFIXES]) if action is ACTIONS.RESTART_AS_NEW else []
@@ -194,6 +219,11 @@ def _read_prefixes(lab: Source, action: ACTIONS, rows: pd.DataFrame) -> pd.DataF
 
 def _describe_server(lab: Source) -> str:
     return f"restate {lab.version}, {'with' if lab.features.get('vqueues', False) else 'without'} vqueues"
+
+
+def _facts_of(rows: pd.DataFrame) -> dict[str, Any]:
+    """Return the ids of the targets, and for each its creation time and its own index, if it has one."""
+    return {"_ids": tuple(rows["id"]), "_created": _creation_times(rows), "_from_indexes": _indexes(rows)}
 
 
 def _creation_times(rows: pd.DataFrame) -> dict[str, datetime]:
@@ -291,13 +321,28 @@ def _read_restarts(lab: Source, action: ACTIONS, rows: pd.DataFrame) -> _Restart
 
 
 @translate_errors
-def move_to(lab: Lab, targets: Any, /, *, deployment: str, timeout: DurationInput | None = None) -> Plan:
+def move_to(
+    lab: Lab,
+    targets: Any,
+    /,
+    *,
+    deployment: str,
+    check: str | None = None,
+    confirm: str | None = None,
+    timeout: DurationInput | None = None,
+) -> Plan:
     """Plan to move invocations to another deployment; review the plan, then ``execute`` it.
 
     ``targets`` has the same form as in ``plan()``, for example ``ask(lab, "pinned_to_missing")``. ``deployment`` is
     "latest", the newest deployment of each invocation's service, or a deployment id. The current deployment can be
-    down, wrong or removed. ``timeout`` limits all reads of this call, but not ``execute``; None means that only the
-    connection's limit for each statement applies.
+    down, wrong or removed. ``timeout`` limits all reads of this call and its check, but not ``execute``; None means
+    that only the connection's limit for each statement applies.
+
+    ``check`` is the address of the code that they are moved to, or the id of its deployment: the journals of all
+    targets, none is sampled out, are replayed there, as in ``replay()``. Those that diverge (RT0016) or fail are
+    excluded with the reason. Others that it cannot check stay targets; a warning has their number, and ``plan.replay``
+    the reasons. A running invocation can go on after its check. **Code outside of steps runs there.** ``confirm`` must
+    repeat the address that is contacted.
 
     Paused and suspended invocations are resumed on the other deployment. Running and backing-off ones are paused first.
     This waits up to 90 seconds in total, because a long step only ends at the abort timeout. The outcome "done" means
@@ -309,8 +354,18 @@ def move_to(lab: Lab, targets: Any, /, *, deployment: str, timeout: DurationInpu
     also resumes invocations that were paused for other reasons.
 
     Raises:
-        ArgumentError: the deployment is unknown, or the targets are ambiguous.
-        TimedOut: not everything was read within ``timeout``.
-        RestateLabError: reading failed.
+        ArgumentError: the deployment is unknown, the targets are ambiguous, or ``confirm`` is not the address.
+        StepRan: the deployment ran a step; the check was ended.
+        TimedOut: not everything was read and checked within ``timeout``.
+        RestateLabError: reading or the check failed.
     """
-    return make_plan(lab, ACTIONS.MOVE_TO, targets, deployment=deployment, timeout=timeout, verb="move_to")
+    return make_plan(
+        lab,
+        ACTIONS.MOVE_TO,
+        targets,
+        deployment=deployment,
+        check=check,
+        confirm=confirm,
+        timeout=timeout,
+        verb="move_to",
+    )

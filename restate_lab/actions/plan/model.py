@@ -16,10 +16,12 @@ from restate_lab._text import format_time
 from restate_lab.actions.execution import execute
 from restate_lab.actions.execution.outcomes import outcome_frame
 from restate_lab.actions.execution.request import ExecutionRequest, index_range
+from restate_lab.actions.plan.gate import CheckedTargets, check_warnings
 from restate_lab.actions.plan.preview import repeat_frame
 from restate_lab.actions.plan.text import PlanSummary, plan_card, plan_text, warnings_for
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.ids import is_other_run
+from restate_lab.analysis.replay.result import Replay
 from restate_lab.analysis.targets import parse_created, parse_ids
 from restate_lab.client.arguments import check_count
 from restate_lab.client.lab import Lab
@@ -79,7 +81,7 @@ class Plan:
     _unrestarted: frozenset[str] = frozenset()
     _created: Mapping[str, datetime] = field(default_factory=dict)
     _from_indexes: Mapping[str, int] = field(default_factory=dict)
-    _warnings: tuple[str, ...] = ()
+    _checked: CheckedTargets | None = None
     _shared: SharedExecution = field(default_factory=SharedExecution)
     _execution: _Execution = field(default_factory=_Execution)
 
@@ -136,6 +138,11 @@ class Plan:
     def warnings(self) -> tuple[str, ...]:
         """Return the warnings to read before executing."""
         return warnings_for(self._summary())
+
+    @property
+    def replay(self) -> Replay | None:
+        """Return the replay of the targets that ``check=`` made; None without a check."""
+        return None if self._checked is None else self._checked.replay
 
     @property
     def outcome(self) -> pd.DataFrame | None:
@@ -254,12 +261,17 @@ class Plan:
             impact=self.impact,
             prefixes=self.prefixes,
             repeats=repeat_frame(rows),
-            warnings=self._warnings,
+            warnings=self._check_warnings(rows),
             restarted=len(self.restarted.intersection(targets)),
             limitations=self.limitations,
             is_executed=self.is_executed,
             expires_at=self.expires_at,
         )
+
+    def _check_warnings(self, rows: pd.DataFrame) -> tuple[str, ...]:
+        """Return the warnings about the replay check of these rows."""
+        indexes = self._indexes_of(rows["id"]).values() or [self.from_index or 0]
+        return check_warnings(self._checked, rows, keeps_entries=max(indexes) > 0)
 
     def _restrict(self, ids: Sequence[str]) -> Plan:
         wanted = set(ids)

@@ -41,7 +41,7 @@ class PlanSummary:
 
     ``options`` are the chosen options of the action, and ``number`` is the number of targets. ``frame`` has one row per
     invocation, ``rows`` only the rows of targets, ``counts`` their number by service and status. ``repeats`` is what
-    would run again, and ``warnings`` are those of a refinement. ``restarted`` is the number of targets that were
+    would run again, and ``warnings`` are those of the replay check. ``restarted`` is the number of targets that were
     already restarted.
     """
 

@@ -25,11 +25,6 @@ from restate_lab.source import Source
 
 __all__ = ["redrive"]
 
-_UNCHECKED = (
-    "No replay check was made: if the code of the deployment takes another path than the kept entries, or sends the id "
-    "of an awakeable or a random id in them, the new invocation does not continue (RT0016)."
-)
-
 
 @translate_errors
 def redrive(
@@ -39,6 +34,8 @@ def redrive(
     *,
     deployment: str = "latest",
     overrides: Mapping[str, int] | None = None,
+    check: str | None = None,
+    confirm: str | None = None,
     timeout: DurationInput | None = None,
 ) -> Plan:
     """Plan to restart failed invocations from their last good step; review the plan, then ``execute`` it.
@@ -56,7 +53,11 @@ def redrive(
     ``failed`` has the same form as the targets of ``plan()``. Pass callers and their callees in one call: a callee is
     excluded if its caller calls it again. ``deployment`` is "latest", "keep" or an id. ``overrides`` maps an id to the
     index in sys_journal of the last entry to keep, and replaces the choice for this invocation. ``timeout`` limits all
-    reads of this call, but not ``execute``; None means that only the connection's limit for each statement applies.
+    reads of this call and its check, but not ``execute``; None means that only the connection's limit for each
+    statement applies.
+
+    ``check`` and ``confirm`` replay the kept entries of all targets on the deployment that is to continue them, an
+    address or an id, and exclude those that diverge or fail, as in ``plan()``; ``plan.replay`` has the result.
 
     These are excluded, with the reason in ``excluded``; ``overrides`` includes those with a star:
 
@@ -78,9 +79,11 @@ def redrive(
     Source: observed on 1.6.1 and 1.7.12. A restart that keeps entries needs protocol 6, according to the server's code.
 
     Raises:
-        ArgumentError: the deployment is unknown, an override has no target, or the targets are ambiguous.
-        TimedOut: not everything was read within ``timeout``.
-        RestateLabError: reading failed.
+        ArgumentError: the deployment is unknown, an override has no target, the targets are ambiguous, or ``confirm``
+            is not the address.
+        StepRan: the deployment ran a step; the check was ended.
+        TimedOut: not everything was read and checked within ``timeout``.
+        RestateLabError: reading or the check failed.
     """
     refine = _RestartPoints(deployment, _check_overrides(overrides, failed))
     return make_plan(
@@ -88,6 +91,8 @@ def redrive(
         ACTIONS.RESTART_AS_NEW,
         failed,
         deployment=deployment,
+        check=check,
+        confirm=confirm,
         timeout=timeout,
         verb="redrive",
         refine=refine,
@@ -115,7 +120,6 @@ class _RestartPoints:
 
     deployment: str
     overrides: Mapping[str, int]
-    warnings: tuple[str, ...] = (_UNCHECKED,)
 
     def __call__(self, reads: Source, rows: pd.DataFrame, restarts: Mapping[str, str]) -> pd.DataFrame:
         reasons = dict(zip(rows["id"], rows["excluded"], strict=True))

@@ -46,7 +46,7 @@ _CHANCE = "Code that decides by the clock or by its environment can take another
 _RESTART = "The journals were replayed under another id, as after a restart: awakeable ids and random values differ."
 _NO_HEADERS = "Headers that are registered for the deployment are not in the source and were not sent."
 _CONFIRM = (
-    "replay() sends recorded journals to {address}. No step runs there, but code outside of steps does: logs, metrics, "
+    "A replay sends recorded journals to {address}. No step runs there, but code outside of steps does: logs, metrics, "
     "unwrapped HTTP calls. {problem}Nothing was sent. To confirm, pass confirm={address!r}."
 )
 _UNENCRYPTED = "{address} is not encrypted and not on this machine: others can read the payloads of the journals."
@@ -67,8 +67,10 @@ def names_of(allow: Iterable[Any]) -> frozenset[str]:
     return frozenset(names)
 
 
-def confirm_address(address: str, confirm: object) -> None:
+def confirm_address(address: str, confirm: object, *, stacklevel: int = 4) -> None:
     """Check that ``confirm`` repeats the address, and warn if journals would be sent there without encryption.
+
+    ``stacklevel`` is the level of the line that the warning belongs to.
 
     Raises:
         ArgumentError: it does not.
@@ -77,7 +79,7 @@ def confirm_address(address: str, confirm: object) -> None:
         problem = "" if confirm is None else f"confirm is {confirm!r}, another address. "
         raise ArgumentError(_CONFIRM.format(address=address, problem=problem))
     if is_unencrypted(address):
-        warnings.warn(_UNENCRYPTED.format(address=address), ReplayWarning, stacklevel=4)
+        warnings.warn(_UNENCRYPTED.format(address=address), ReplayWarning, stacklevel=stacklevel)
 
 
 def deployment_address(source: Source, deployment: object) -> str:
@@ -117,6 +119,7 @@ class ReplayCheck:
     missed: list[tuple[Mapping[str, Any], str]] = field(default_factory=list)
     limitations: list[str] = field(default_factory=list)
     rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    last_entries: Mapping[str, int] = field(default_factory=dict)
     sdk: str = ""
     _reader: RecordingReader = field(init=False)
 
@@ -135,8 +138,12 @@ class ReplayCheck:
         headers = self.source.admin.get_deployment(deployment).additional_headers
         return address, {name: Secret(value) for name, value in (headers.reveal() if headers else {}).items()}
 
-    def select(self, targets: Any, most: int | None) -> None:
-        """Read the rows of the targets, and choose a sample of them."""
+    def select(self, targets: Any, most: int | None, last_entries: Mapping[str, int] = MappingProxyType({})) -> None:
+        """Read the rows of the targets, and choose a sample of them.
+
+        ``last_entries`` has the index of the last entry that a restart keeps, for ids of which only that is replayed.
+        """
+        self.last_entries = last_entries
         ids = target_ids(self.reader_source, targets)
         rows = self._reader.rows(ids)
         self.missed += [({"id": id_}, _GONE) for id_ in ids if id_ not in rows]
@@ -156,7 +163,7 @@ class ReplayCheck:
             refusal = self._refusal(manifest)
             seen: set[str] = set()
             try:
-                for recordings, moved in self._reader.recordings(self.rows):
+                for recordings, moved in self._reader.recordings(self.rows, self.last_entries):
                     seen.update(moved, (each.id for each in recordings))
                     self.missed += [(self.rows[id_], _MOVED) for id_ in moved]
                     ready = [_with_obstacle(each, manifest, refusal) for each in recordings]

@@ -110,8 +110,13 @@ class RecordingReader:
             id_: (row["service"], row["handler"], row["protocol_version"], *entries[id_]) for id_, row in rows.items()
         }
 
-    def recordings(self, rows: Mapping[str, Row]) -> Iterator[tuple[list[Recording], list[str]]]:
-        """Yield batches of recordings, each with the ids of the invocations that changed while they were read."""
+    def recordings(
+        self, rows: Mapping[str, Row], last_entries: Mapping[str, int]
+    ) -> Iterator[tuple[list[Recording], list[str]]]:
+        """Yield batches of recordings, each with the ids of the invocations that changed while they were read.
+
+        ``last_entries`` has the index of the last entry to keep, for ids of which only a prefix is replayed.
+        """
         for part in _parts(list(rows), _BATCH):
             entries = self._entries(part)
             after = self.rows(part)
@@ -119,7 +124,13 @@ class RecordingReader:
             kept = [id_ for id_ in part if id_ not in set(moved)]
             has_unique_seeds = bool(self.source.features.get("unique_random_seeds"))
             recordings = [
-                recording_of(after[id_], entries[id_], as_restart=self.as_restart, has_unique_seeds=has_unique_seeds)
+                recording_of(
+                    after[id_],
+                    entries[id_],
+                    as_restart=self.as_restart,
+                    has_unique_seeds=has_unique_seeds,
+                    last_entry=last_entries.get(id_),
+                )
                 for id_ in kept
             ]
             yield recordings, moved

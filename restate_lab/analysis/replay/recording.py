@@ -103,18 +103,26 @@ def describe_command(kind: str, name: str) -> str:
 
 
 def recording_of(
-    row: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], *, as_restart: bool, has_unique_seeds: bool
+    row: Mapping[str, Any],
+    entries: Sequence[Mapping[str, Any]],
+    *,
+    as_restart: bool,
+    has_unique_seeds: bool,
+    last_entry: int | None = None,
 ) -> Recording:
     """Return the recording of an invocation from its row and its entries, in the order of their indexes.
 
     An entry has ``index, entry_type, name, invoked_target`` and ``raw`` or ``entry_json``; both are missing in evidence
-    without payloads. ``as_restart`` gives it another id.
+    without payloads. ``as_restart`` gives it another id. With ``last_entry``, it has only the entries that a restart
+    from there keeps.
     """
     obstacle = _find_obstacle(row, entries)
     if obstacle is not None:
         return Recording(row, obstacle=obstacle)
     try:
         messages = tuple(_message(entry) for entry in entries)
+        if last_entry is not None:
+            entries, messages = _kept_entries(entries, messages, last_entry)
     except ValueError as error:
         return Recording(row, obstacle=Obstacle(CANNOT_SAY, f"its journal cannot be encoded: {error}"))
     if messages and any(map(_is_masked, entries)):
@@ -123,6 +131,32 @@ def recording_of(
     is_known = not (has_unique_seeds and row["restarted_from"])
     start = _start(row, as_restart=as_restart, has_unique_seeds=has_unique_seeds)
     return Recording(row, commands, messages, start, seed_is_known=is_known)
+
+
+def _kept_entries(
+    entries: Sequence[Mapping[str, Any]], messages: Sequence[Message], last: int
+) -> tuple[list[Mapping[str, Any]], tuple[Message, ...]]:
+    """Return the entries up to the last one to keep, and the completions of these commands that come after it.
+
+    Source: observed on 1.7.12; the server drops the later commands and their completions.
+    """
+    waiting = {
+        number
+        for entry, (_, body) in zip(entries, messages, strict=True)
+        if entry["index"] <= last and _is(entry)
+        for number in (number_of(body, 10), number_of(body, 11))
+        if number is not None
+    }
+    kept = [
+        (entry, message)
+        for entry, message in zip(entries, messages, strict=True)
+        if entry["index"] <= last or (_is_completion(entry) and number_of(message[1], 1) in waiting)
+    ]
+    return [entry for entry, _ in kept], tuple(message for _, message in kept)
+
+
+def _is_completion(entry: Mapping[str, Any]) -> bool:
+    return not _is(entry) and entry["entry_type"] != "Notification: Signal"
 
 
 def _find_obstacle(row: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> Obstacle | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from restate_lab._text import one_line
 from restate_lab.client.address import is_loopback, parse_url
 from restate_lab.client.arguments import format_value
 from restate_lab.errors import ArgumentError
@@ -31,6 +32,10 @@ def endpoint_address(argument: str, value: object) -> str:
     if "@" in value:
         raise ArgumentError(f"{argument} {mask_user_info(value)!r} has a user name or password; use headers= instead.")
     address, problem = parse_url(value.strip())
+    try:
+        httpx.URL(address)
+    except httpx.InvalidURL as error:
+        problem = problem or f"is not valid ({one_line(str(error))})"
     if problem:
         raise ArgumentError(f"{argument} {format_value(value)} {problem}; {example}")
     return address

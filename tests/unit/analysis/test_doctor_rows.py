@@ -318,6 +318,21 @@ def test_a_finding_names_what_it_blocks_and_its_example_blocks_something() -> No
     assert [call.arguments for call in diagnosis.suggested_calls[0]] == [(A,)]
 
 
+def test_a_journal_mismatch_suggests_the_check() -> None:
+    """The first next step shows the difference, and the second one replays these journals on the corrected code."""
+    source = SampleRows(
+        sys_invocation_status=[invocation(each, "invoked") for each in (A, B)],
+        sys_invocation_state=[retrying(each, 20, "RT0016", "mismatch") for each in (A, B)],
+    )
+    (finding,) = found(diagnose(source), "journal_mismatches")
+    first, second = finding["suggested_code"].splitlines()
+    assert first.startswith("rl.journal_diff(lab, ")
+    assert second == (
+        f'rl.replay(lab, ["{A}", "{B}"], "http://…", confirm="http://…")  '
+        f"# check the corrected code before you deploy it"
+    )
+
+
 def test_a_queue_behind_somebody_who_retries_is_the_retriers() -> None:
     """A holder waits for a callee whose deployment does not respond: the deployment is the cause, not the key."""
     queue = [sample_id(number) for number in range(10, 50)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from restate_lab.analysis.suggestions import (
     move_call,
     plan_call,
     python_code,
+    replay_call,
     unknown_names,
     why_call,
 )
@@ -70,6 +72,7 @@ CALLS = (
     plan_call("resume", ["inv_1", "inv_2"]),
     plan_call("cancel", [f"inv_{n}" for n in range(5)]),
     move_call(["inv_1"]),
+    replace(replay_call(["inv_1", "inv_2"]), comment=""),
     SuggestedCall("waits", result="deadlocks"),
     SuggestedCall("lab.sql", ("SELECT id FROM t WHERE a <> 'b'",), {"deployment": "dp_1"}),
     SuggestedCall("lab.admin.list_deployments", result="frame()"),

@@ -86,7 +86,7 @@ def test_an_error_message_is_read() -> None:
 def test_an_address_is_checked() -> None:
     """Only http and https addresses without a password are accepted; beyond loopback, http is not encrypted."""
     assert endpoint_address("deployment", " http://127.0.0.1:9080/v2/ ") == "http://127.0.0.1:9080/v2"
-    for wrong in ("127.0.0.1:9080", "unix:/tmp/x", "ftp://x", "http://", "http://x?y", None, 9080, ""):
+    for wrong in ("127.0.0.1:9080", "unix:/tmp/x", "http://…", "ftp://x", "http://", "http://x?y", None, 9080, ""):
         with pytest.raises(errors.ArgumentError, match="use an address such as"):
             endpoint_address("deployment", wrong)
     with pytest.raises(errors.ArgumentError) as caught:

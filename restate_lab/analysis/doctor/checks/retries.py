@@ -21,7 +21,7 @@ from restate_lab.analysis.doctor.model import (
 from restate_lab.analysis.doctor.reader import Row, timestamp_of
 from restate_lab.analysis.patterns import summarize_messages
 from restate_lab.analysis.records import none_if_missing
-from restate_lab.analysis.suggestions import SuggestedCall, ask_call, move_call, why_call
+from restate_lab.analysis.suggestions import SuggestedCall, ask_call, move_call, replay_call, why_call
 
 __all__ = [
     "journal_mismatches",
@@ -172,7 +172,7 @@ def _mismatch_finding(context: CheckContext, members: Sequence[RetryingInvocatio
         blocked=blocked,
         since=_since(members),
         evidence=ask_call("retry_storm_ids", service=first.service, handler=first.handler, error_code=first.code),
-        suggested=(SuggestedCall("journal_diff", (context.most_blocking(ids),)),),
+        suggested=(SuggestedCall("journal_diff", (context.most_blocking(ids),)), replay_call(ids[:MAX_IDS])),
     )
 
 

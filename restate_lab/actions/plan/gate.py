@@ -1,0 +1,174 @@
+"""The gate of a plan: replay the targets on a deployment of new code, and exclude those that would not continue there.
+
+A moved invocation keeps its id, so its whole journal is replayed under this id. A restarted one gets another id, and
+only the entries that it keeps are replayed: code that sends the id of an awakeable, or a random value, then diverges,
+as it does on the server.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from restate_lab._text import join, plural, verb_form
+from restate_lab.actions.rules import ACTIONS
+from restate_lab.analysis.deadline import Deadline
+from restate_lab.analysis.records import records
+from restate_lab.analysis.replay.check import ReplayCheck, confirm_address
+from restate_lab.analysis.replay.result import Replay
+from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, FITS, OTHER_RESULT
+from restate_lab.client.endpoint import Endpoint
+from restate_lab.client.lab import Lab
+from restate_lab.errors import ArgumentError, TimedOut
+from restate_lab.progress import InvocationsLine, progress_of
+from restate_lab.recorder import QueryRecorder
+from restate_lab.redaction import Secret
+from restate_lab.source import Source
+
+__all__ = ["CHECKED_ACTIONS", "CheckedTargets", "ReplayGate", "check_warnings", "open_gate"]
+
+CHECKED_ACTIONS = (ACTIONS.RESTART_AS_NEW, ACTIONS.MOVE_TO)
+_STOPPING = {DIVERGES, FAILS, OTHER_RESULT}  # another result only exists in a prefix that keeps the output
+_JOURNAL_SECONDS = 10.0  # limit of one request
+_WORKERS = 4
+_CALLER = 6  # the level of the line that calls plan(), move_to() or redrive()
+_ID = "The same code fits under the old id: it sends the id of an awakeable, or a random value, which a restart changes"
+_UNCHECKED = (
+    "No replay check was made: if the code of the deployment takes another path than the kept entries, or sends the id "
+    "of an awakeable or a random id in them, the new invocation does not continue (RT0016). check= checks this first."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedTargets:
+    """The replay of a plan's targets, and the ids of those that diverge only because a restart changes the id."""
+
+    replay: Replay
+    renamed: frozenset[str] = frozenset()
+
+    @property
+    def limitations(self) -> tuple[str, ...]:
+        """Return where the targets were checked, and what the check does not show."""
+        return (f"replay check at {self.replay.where}", *self.replay.limitations)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayGate:
+    """A confirmed deployment on which the targets of one plan are replayed."""
+
+    lab: Lab
+    reads: Source
+    is_restart: bool
+    address: str
+    headers: Mapping[str, Secret] = field(repr=False)
+
+    def __call__(self, rows: pd.DataFrame, from_index: int | None) -> tuple[pd.DataFrame, CheckedTargets]:
+        """Return the rows with more reasons in ``excluded``, and the replay; all targets are replayed.
+
+        Raises:
+            StepRan, Unreachable, ServerFailed: as in ``replay()``.
+            TimedOut: not all targets were replayed in time.
+        """
+        kept = rows[rows["excluded"].isna()]
+        last = _last_entries(kept, from_index) if self.is_restart else {}
+        replay = self._replay(list(kept["id"]), last, as_restart=self.is_restart)
+        stopped = replay.rows[replay.rows["verdict"].isin(_STOPPING)]
+        reasons = {str(row["id"]): f"replay {row['verdict']}: {row['reason']}" for row in records(stopped)}
+        renamed = self._find_renamed(list(reasons), last) if self.is_restart else frozenset()
+        reasons |= {id_: f"{reasons[id_]}. {_ID}" for id_ in renamed}
+        return _exclude(rows, reasons), CheckedTargets(replay, renamed)
+
+    def _find_renamed(self, ids: Sequence[str], last: Mapping[str, int]) -> frozenset[str]:
+        """Return those of the diverging restarts whose kept entries fit under the old id."""
+        rows = self._replay(ids, last, as_restart=False).rows
+        return frozenset(rows.loc[rows["verdict"] == FITS, "id"])
+
+    def _replay(self, ids: Sequence[str], last_entries: Mapping[str, int], *, as_restart: bool) -> Replay:
+        check = _new_check(self.lab, self.reads, as_restart=as_restart)
+        check.select(ids, None, last_entries)
+        line = progress_of(None, lambda: InvocationsLine("replaying, invocations checked"))
+        try:
+            endpoint = Endpoint(self.address, self.headers, _JOURNAL_SECONDS)
+            check.run(endpoint, workers=_WORKERS, progress=line)
+        finally:
+            line.close()
+        if isinstance(self.reads, Deadline) and not self.reads.seconds_left:
+            raise TimedOut(f"{self.reads.timeout_message}.")
+        return check.result(self.address)
+
+
+def open_gate(lab: Lab, reads: Source, action: ACTIONS, check: str | None, confirm: str | None) -> ReplayGate | None:
+    """Return the gate at the address of ``check``, an address or a deployment's id; None without a check.
+
+    Raises:
+        ArgumentError: the action has no check, or ``confirm`` is not the address.
+        NotFound: the deployment is not registered.
+    """
+    if check is None:
+        if confirm is not None:
+            raise ArgumentError(f"confirm is {confirm!r}, but there is no check: pass check= with the deployment.")
+        return None
+    if action not in CHECKED_ACTIONS:
+        takers = ", ".join(CHECKED_ACTIONS)
+        raise ArgumentError(f"{action} has no option check; it is only for {takers}.")
+    is_restart = action is ACTIONS.RESTART_AS_NEW
+    address, headers = _new_check(lab, reads, as_restart=is_restart).resolve(check)
+    confirm_address(address, confirm, stacklevel=_CALLER)
+    return ReplayGate(lab, reads, is_restart, address, headers)
+
+
+def check_warnings(checked: CheckedTargets | None, rows: pd.DataFrame, *, keeps_entries: bool) -> tuple[str, ...]:
+    """Return the warnings about the targets in ``rows``: that they were not checked, or not all of them.
+
+    ``keeps_entries``: a restart keeps more than the input.
+    """
+    if checked is None:
+        return (_UNCHECKED,) if keeps_entries else ()
+    return (*_renamed_warnings(checked), *_open_warnings(checked.replay, rows))
+
+
+def _renamed_warnings(checked: CheckedTargets) -> tuple[str, ...]:
+    count = len(checked.renamed)
+    if not count:
+        return ()
+    text = (
+        f"{plural(count, 'invocation')} {verb_form(count, 'is', 'are')} excluded because the kept entries contain an "
+        f"id that a restart changes (of an awakeable, or random): keep fewer entries to restart them."
+    )
+    return (text,)
+
+
+def _open_warnings(replay: Replay, rows: pd.DataFrame) -> tuple[str, ...]:
+    verdicts = dict(zip(replay.rows["id"], replay.rows["verdict"], strict=True))
+    found = pd.Series([verdicts.get(id_, "not checked") for id_ in rows["id"]], dtype="object")
+    counts = found[found != FITS].value_counts()
+    if counts.empty:
+        return ()
+    parts = join(f"{count:,} {verdict}" for verdict, count in counts.items())
+    targets = plural(int(counts.sum()), "target")
+    return (f"The replay check has no result for {targets} ({parts}): plan.replay has the reasons.",)
+
+
+def _new_check(lab: Lab, reads: Source, *, as_restart: bool) -> ReplayCheck:
+    seconds = reads.seconds_left if isinstance(reads, Deadline) else math.inf
+    return ReplayCheck(lab, QueryRecorder(reads), as_restart=as_restart, allowed=frozenset(), seconds=seconds)
+
+
+def _last_entries(rows: pd.DataFrame, from_index: int | None) -> dict[str, int]:
+    """Return the index of the last entry that each restart keeps."""
+    if "from_index" in rows:
+        return dict(zip(rows["id"], map(int, rows["from_index"]), strict=True))
+    return dict.fromkeys(rows["id"], from_index or 0)
+
+
+def _exclude(rows: pd.DataFrame, reasons: Mapping[str, str]) -> pd.DataFrame:
+    stopped = [id_ in reasons for id_ in rows["id"]]
+    excluded = [reasons.get(id_, before) for id_, before in zip(rows["id"], rows["excluded"], strict=True)]
+    effects = rows["effect"].mask(pd.Series(stopped, index=rows.index, dtype=bool), None)
+    return rows.assign(
+        effect=effects.astype("object").where(effects.notna(), None),
+        excluded=pd.Series(excluded, index=rows.index, dtype="object"),
+    )
