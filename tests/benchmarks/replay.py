@@ -1,7 +1,7 @@
 """How many journals a replay check judges per minute: ``replay.py --journals 2000``.
 
-The service under test is the limit: it and the server share the cores. An open journal needs two requests, an ended one
-needs one. The figures include reading the journals.
+The service under test is the limit: it and the server share the cores. An open journal is sent twice, an ended one
+once. The figures include reading the journals.
 """
 
 from __future__ import annotations

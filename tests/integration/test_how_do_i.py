@@ -11,6 +11,7 @@ from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import duckdb
 import nbformat
@@ -38,6 +39,7 @@ EVIDENCE = "inc-42.evidence"
 FAILED = "SELECT id, created_at FROM sys_invocation WHERE completion_result = 'failure' LIMIT 20"
 YOURS = {
     "http://127.0.0.1:9070": "{admin_url}",
+    "http://new:9080": "{new}",
     "SELECT … FROM invocations": "SELECT count(*) FROM invocations",
     "SELECT …": "SELECT id, target FROM sys_invocation",
     "s3://bucket/": "",
@@ -108,6 +110,7 @@ class Names(dict[str, Any]):
             "failed": lambda: lab.sql(FAILED),
             "good": lambda: demo.roles["agent_detroit"],
             "bad": lambda: demo.roles["agent_denver"],
+            "new": lambda: new_code(demo),
             "old": lambda: rl.open_evidence(EVIDENCE),
             "panel": lambda: rl.Panel(lab, service="agent"),
         }
@@ -167,8 +170,14 @@ def test_the_cells_of_a_page_run(
 def filled_in(code: str, own: Embedded) -> str:
     """Return the code with values for the parts that readers replace."""
     for yours, ours in YOURS.items():
-        code = code.replace(yours, ours.format(admin_url=own.server.admin_url))
+        code = code.replace(yours, ours.format(admin_url=own.server.admin_url, new=new_code(own)))
     return code
+
+
+def new_code(own: Embedded) -> str:
+    """Return the address of the new code of the shop, which is not registered."""
+    (shop,) = [uri for uri in own.api.deployments().values() if urlsplit(uri).path == "/"]
+    return f"{shop}checkout-corrected"
 
 
 def parse_commands(code: str) -> None:

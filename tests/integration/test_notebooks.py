@@ -30,6 +30,8 @@ PANELS = NOTEBOOKS / "03_panels.ipynb"
 INCIDENT_IN_DEPTH = NOTEBOOKS / "04_incident_in_depth.ipynb"
 EVIDENCE = NOTEBOOKS / "05_evidence_and_report.ipynb"
 AGENT = NOTEBOOKS / "06_weather_agent.ipynb"
+DEPLOYMENT = NOTEBOOKS / "07_before_the_deployment.ipynb"
+ORDERS = "SELECT status, pinned_deployment_id FROM sys_invocation WHERE target_handler_name = 'run'"
 
 
 def run(notebook: Path, cluster: Cluster, folder: Path) -> NotebookRun:
@@ -89,6 +91,39 @@ def test_the_weather_agent_is_repaired_without_asking_the_model_again(kind: str,
             # it may have continued by itself, or an attempt was running
             assert "resume" in plain["audit"] or "skipped" in plain["execute"] or "resume 0 of 1" in plain["plan"]
             assert_no_stream(output)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("kind", KINDS)
+def test_new_code_is_checked_and_corrected_before_it_is_deployed(kind: str, tmp_path: Path) -> None:
+    """On every kind of server: two of three changes break the waiting orders, and the corrected release breaks none.
+
+    It runs twice: the second run gives the same result with other orders, and leaves no order that waits.
+    """
+    with Embedded(server_binary(kind), tmp_path / "demo", vqueues=kind.endswith("-vqueues"), story=()) as demo:
+        env = notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url)
+        for attempt in (1, 2):
+            output = outputs_of(run_notebook(DEPLOYMENT, tmp_path / f"{attempt}.ipynb", env=env, read_only=False))
+            plain = {id_: outputs[-1].data["text/plain"] for id_, outputs in output.items()}
+            assert plain["next"].startswith("4 diverge.")
+            assert "has Call Inventory/reserve as command 2, and the code issues Run 'book pallet'" in plain["next"]
+            assert "has SetState 'stage' as command 3, and the code issues Run 'estimate delivery'" in plain["next"]
+            assert (plain["groups"].count("book pallet"), plain["groups"].count("estimate delivery")) == (1, 1)
+            assert plain["rows"].count("diverges") == 4
+            assert "send receipt" not in plain["next"]
+            assert plain["corrected"].startswith("4 fit.")
+            assert plain["verdict"] == "'fits'"
+            assert "move_to 4 of 4" in plain["plan"]
+            assert plain["pay"].count("succeeded") == 4
+            assert "paid by card. Thank you!" in plain["receipt"]
+            steps = re.findall(r"Run +(.+)", plain["journal"])
+            assert steps == ["book pallet", "estimate delivery", "send receipt"]
+            assert_no_stream(output)
+        with rl.connect(demo.server.admin_url) as lab:
+            orders = lab.sql(ORDERS)
+            (deployment,) = set(orders["pinned_deployment_id"])
+            assert list(orders["status"]) == ["completed"] * 8
+            assert lab.admin.get_deployment(deployment).uri.endswith("checkout-corrected")
 
 
 @pytest.mark.server
@@ -214,10 +249,11 @@ def ids_in(outputs: list[NotebookNode]) -> list[str]:
     return re.findall(r"inv_1\w{33}", outputs[-1].data["text/plain"])
 
 
-def test_a_read_only_run_of_the_weather_agent_stops_before_it_acts(newest: Cluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("notebook", [AGENT, DEPLOYMENT], ids=lambda path: path.name)
+def test_a_read_only_run_stops_a_notebook_before_it_acts(notebook: Path, newest: Cluster, tmp_path: Path) -> None:
     """The runner's kernels are read-only by default: the first change stops the notebook, and nothing was sent."""
     before = rl.connect(newest.admin_url).sql("SELECT count(*) AS n FROM sys_invocation_status")["n"][0]
-    done = run(AGENT, newest, tmp_path)
+    done = run(notebook, newest, tmp_path)
     assert done.failure is not None
     assert "ReadOnly" in done.failure.error
     assert rl.connect(newest.admin_url).sql("SELECT count(*) AS n FROM sys_invocation_status")["n"][0] == before

@@ -163,7 +163,7 @@ def test_a_restart_warns_before_anything_is_sent(gates: Gates) -> None:
     assert checked.targets == (same,)
     (text,) = [text for text in checked.warnings if "id that a restart changes" in text]
     assert text.startswith("1 invocation is excluded")
-    assert checked.excluded["why"][0].startswith("replay diverges: command 1, OneWayCall, has another")
+    assert checked.excluded["why"][0].startswith("replay diverges: command 1, OneWayCall Helper/answer, has another")
 
 
 def test_a_move_excludes_those_that_would_end_with_rt0016(gates: Gates) -> None:

@@ -34,9 +34,9 @@ SELECT id, target, target_service_name AS service, target_handler_name AS handle
   {STATUS_SQL} AS status, pinned_service_protocol_version AS protocol_version, pinned_deployment_id AS deployment_id,
   created_at, idempotency_key, journal_size, restarted_from, {{scope}} AS scope, {{limit_key}} AS limit_key
 FROM sys_invocation WHERE id IN :ids ORDER BY created_at"""  # noqa: S608 - constants
-_SHAPES = "SELECT id, index, entry_type, name, invoked_target FROM sys_journal WHERE id IN :ids ORDER BY id, index"
+_SHAPES = "SELECT id, index, entry_type, name FROM sys_journal WHERE id IN :ids ORDER BY id, index"
 _ENTRIES = """
-SELECT id, index, entry_type, name, invoked_target{content}
+SELECT id, index, entry_type, name{content}
 FROM sys_journal WHERE id IN :ids ORDER BY id, index"""
 _DEPLOYMENT = "SELECT id, ty, endpoint FROM sys_deployment WHERE id = :id"
 _WITH_RAW = "1.7.0"
@@ -101,11 +101,10 @@ class RecordingReader:
 
     def shapes(self, rows: Mapping[str, Row]) -> dict[str, Shape]:
         """Return id → the shape of its journal; invocations with equal shapes mostly share a verdict."""
-        entries: defaultdict[str, list[tuple[str, str, str]]] = defaultdict(list)
+        entries: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
         for part in _parts(list(rows), _SHAPES_AT_ONCE):
             for row in self._read(_SHAPES, part):
-                target = (row["invoked_target"] or "").split("/")
-                entries[row["id"]].append((row["entry_type"], row["name"] or "", f"{target[0]}/{target[-1]}"))
+                entries[row["id"]].append((row["entry_type"], row["name"] or ""))
         return {
             id_: (row["service"], row["handler"], row["protocol_version"], *entries[id_]) for id_, row in rows.items()
         }

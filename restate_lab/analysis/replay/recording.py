@@ -112,7 +112,7 @@ def recording_of(
 ) -> Recording:
     """Return the recording of an invocation from its row and its entries, in the order of their indexes.
 
-    An entry has ``index, entry_type, name, invoked_target`` and ``raw`` or ``entry_json``; both are missing in evidence
+    An entry has ``index, entry_type, name`` and ``raw`` or ``entry_json``; both are missing in evidence
     without payloads. ``as_restart`` gives it another id. With ``last_entry``, it has only the entries that a restart
     from there keeps.
     """
@@ -208,7 +208,7 @@ def _is_masked(entry: Mapping[str, Any]) -> bool:
 
 def _command(entry: Mapping[str, Any], message: Message) -> RecordedCommand:
     kind = str(entry["entry_type"]).removeprefix(_COMMAND)
-    name = entry["name"] or entry["invoked_target"] or _own_name(kind, message[1])
+    name = entry["name"] or _own_name(kind, message[1])
     return RecordedCommand(int(entry["index"]), kind, str(name), number_of(message[1], 11))
 
 

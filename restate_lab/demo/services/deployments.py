@@ -5,7 +5,7 @@ from restate_lab.demo.services.orders.orders import orders
 from restate_lab.demo.services.orders.payments import accounts, invoices, payments
 from restate_lab.demo.services.orders.satellites import courier, loyalty, promotions, returns_1, returns_2
 from restate_lab.demo.services.orders.shipping import shipping, warehouses
-from restate_lab.demo.services.shop import checkout, inventory
+from restate_lab.demo.services.shop import checkout, checkout_corrected, checkout_next, inventory
 from restate_lab.demo.services_host import Deployments, application, serve_inherited
 
 __all__ = ["DEPLOYMENTS", "UNAVAILABLE"]
@@ -20,6 +20,8 @@ DEPLOYMENTS: Deployments = {
     ("promotions-3", "1"): (promotions,),
     ("returns", "1"): (returns_1,),
     ("returns", "2"): (returns_2,),
+    ("checkout-next", "1"): (checkout_next,),
+    ("checkout-corrected", "1"): (checkout_corrected,),
 }
 UNAVAILABLE = {"courier": (502, b"no healthy upstream")}
 """Path → the response of the simulated proxy in front of services that do not run."""

@@ -36,7 +36,7 @@ FITS = response(error_frame(570, "mismatch", 2, "b", 0x411))
 
 
 def entry(kind: str, name: str | None = None, raw: bytes = b"") -> dict[str, Any]:
-    return {"entry_type": kind, "name": name, "invoked_target": None, "raw": raw}
+    return {"entry_type": kind, "name": name, "raw": raw}
 
 
 OPEN = (entry("Command: Input"), entry("Command: Run", "a", b"\x58\x01"), entry("Notification: Run"))
@@ -64,6 +64,14 @@ def verdict(
 
 def error(code: int, message: str = "", index: int | None = None, name: str = "", command: str = "") -> Answer:
     return Answer(200, ErrorMessage(code, message, index, name, command))
+
+
+@pytest.mark.parametrize("kind", ["Call", "OneWayCall"])
+def test_a_recorded_call_is_described_with_its_handler(kind: str) -> None:
+    """The handler is in the message; the journal has no column with it."""
+    calling = (entry("Command: Input"), entry(f"Command: {kind}", "", b"\x0a\x08Payments\x12\x06charge"))
+    outcome, _ = verdict(error(570, "mismatch", 1, "b", "Run"), entries=calling)
+    assert f"the journal has {kind} Payments/charge as command 1" in outcome.reason
 
 
 @pytest.mark.parametrize(
@@ -170,7 +178,7 @@ def test_what_is_not_sent(
 
 
 def frozen(kind: str, body: str) -> dict[str, Any]:
-    return {"entry_type": kind, "name": None, "invoked_target": None, "entry_json": body}
+    return {"entry_type": kind, "name": None, "entry_json": body}
 
 
 INPUT_JSON = '{{"Command":{{"Input":{{"headers":[{{"name":"a","value":"{}"}}],"payload":{},"name":""}}}}}}'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from support.demo.hospital import HOSPITAL
 from support.demo.saturated import saturated_story
 from support.demo.services.deployments import DEPLOYMENTS, UNAVAILABLE
 
+NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
 EVERY_STORY = {**STORIES, "healthy": HEALTHY, "hospital": HOSPITAL, "saturated": saturated_story(vqueues=False)}
 
 
@@ -109,9 +111,11 @@ def test_stories_are_coherent(story: tuple[StoryStep, ...]) -> None:
 
 
 def test_the_demo_serves_what_its_stories_deploy() -> None:
-    """The package has the deployments of its own stories and no others; those of the tests are in tests/support."""
+    """The package has only the deployments of its own stories and notebooks; tests/support has those of the tests."""
     deployed = {(step.path, step.release) for story in STORIES.values() for step in story if isinstance(step, Deploy)}
-    assert set(demo.DEPLOYMENTS) == {("", "1"), *deployed}
+    notebook = (NOTEBOOKS / "07_before_the_deployment.ipynb").read_text("utf-8")
+    registered = {(path, "1") for path in re.findall(r"\bcheckout-\w+", notebook)}
+    assert set(demo.DEPLOYMENTS) == {("", "1"), *deployed, *registered}
     assert set(demo.UNAVAILABLE) <= {path for path, _ in demo.DEPLOYMENTS}
 
 
