@@ -173,11 +173,12 @@ def _walks_the_journal(page: LabPage, panel: PanelOnPage, own: Embedded, screens
     expect(panel.detail.locator(".rl-jchip").first).to_contain_text("Orders/place")
 
 
-@pytest.fixture
-def echoes(own: Embedded, tmp_path: Path) -> Iterator[None]:
+@pytest.fixture(scope="module")
+def echoes(own: Embedded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Send invocations whose key, target, failure and payload are hostile, and one with a megabyte."""
-    services, uri = start_services(tmp_path, echo_services.__file__)
-    with services, rl.connect(own.server.admin_url, audit=tmp_path / "audit") as lab:
+    folder = tmp_path_factory.mktemp("echoes")
+    services, uri = start_services(folder, echo_services.__file__)
+    with services, rl.connect(own.server.admin_url, audit=folder / "audit") as lab:
         lab.admin.create_deployment(uri=uri)
         wait_for(lambda: _is_known(lab))
         lab.ingress.send("Echo", "wait", ATTACKS[0] * (MEGABYTE // len(ATTACKS[0])), key="long")

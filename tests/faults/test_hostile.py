@@ -76,6 +76,8 @@ class Vandalised:
     failed: dict[str, str]
     retrying: dict[str, str]
     frozen: Path
+    services: str
+    """The address of the services."""
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,7 @@ def vandalised(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             send("Signing", "run", words, key=f"{name} {key}")
         wait_for(lambda: _settled(lab, made), within=60)
         frozen = Path(rl.freeze(lab, folder / "frozen", payloads=True, progress=False))
-        yield Vandalised(lab, *made, frozen)
+        yield Vandalised(lab, *made, frozen, uri)
 
 
 def _registered(lab: Lab) -> bool:
@@ -159,6 +161,8 @@ def objects(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
         yield rl.why(source, vandalised.retrying[name])
         yield rl.state(source, "Victim", HOSTILE[name][:300])
     yield from (rl.journal(source, vandalised.retrying[name]) for name in OPENED)
+    replayed = [*vandalised.holders.values(), *vandalised.retrying.values()]
+    yield rl.replay(source, replayed, vandalised.services, confirm=vandalised.services)
     yield rl.plan(source, "kill", list(vandalised.holders.values()))
     yield rl.plan(source, "restart_as_new", list(vandalised.failed.values()))
 
@@ -231,6 +235,11 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
     "why": lambda all_, _: [["why", id_, *how] for id_ in all_.retrying.values() for how in ([], ["--json"])],
     "journal": lambda all_, _: [["journal", id_, "--depth", "2"] for id_ in all_.retrying.values()],
     "waits": lambda _, __: [["waits"], ["waits", "--json"]],
+    "replay": lambda all_, _: [
+        ["replay", address, "--yes-run-code-outside-steps", *form]
+        for address in (all_.services, HOSTILE["ansi"])
+        for form in ([], ["--json"])
+    ],
     "freeze": lambda _, folder: [["freeze", str(folder / "again"), "--redact", HOSTILE["ansi"]]],
     "compare": lambda all_, _: [["compare", str(all_.frozen)], ["compare", HOSTILE["ansi"]]],
     "report": lambda _, folder: [["report", HOSTILE["turned"], "-o", str(folder / "r.html")]],

@@ -29,6 +29,7 @@ export RESTATE_INGRESS__BIND_ADDRESS="$ingress" RESTATE_INGRESS__ADVERTISED_INGR
 exec "{binary}"
 """
 Call = Callable[[rl.Lab, Path], Any]
+NOWHERE = "http://127.0.0.1:1"
 REFUSED: dict[str, Call] = {
     "waits": lambda lab, _: rl.waits(lab),
     "why": lambda lab, _: rl.why(lab, SOMEBODY),
@@ -41,6 +42,8 @@ REFUSED: dict[str, Call] = {
     "watch": lambda lab, _: rl.watch(lab, every="1s", until="1s"),
     "wait_for": lambda lab, _: rl.wait_for(lab, SOMEBODY),
     "move_to": lambda lab, _: rl.move_to(lab, [SOMEBODY], deployment="latest"),
+    "redrive": lambda lab, _: rl.redrive(lab, [SOMEBODY]),
+    "replay": lambda lab, _: rl.replay(lab, [SOMEBODY], NOWHERE, confirm=NOWHERE),
 }
 VIEWS: tuple[dict[str, str], ...] = (
     {"view": "overview"},

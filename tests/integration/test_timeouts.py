@@ -30,6 +30,8 @@ class Stage:
     lab: rl.Lab
     ids: list[str]
     folder: Path
+    services: str
+    """The address of a deployment."""
 
 
 def _second_poll() -> Callable[[Any], bool]:
@@ -47,6 +49,8 @@ VERBS: Mapping[str, Verb] = {
     "journal_diff": lambda s, timeout: rl.journal_diff(s.lab, s.ids[0], s.ids[1], timeout=timeout),
     "move_to": lambda s, timeout: rl.move_to(s.lab, s.ids, deployment="latest", timeout=timeout),
     "plan": lambda s, timeout: rl.plan(s.lab, "cancel", s.ids, timeout=timeout),
+    "redrive": lambda s, timeout: rl.redrive(s.lab, s.ids, timeout=timeout),
+    "replay": lambda s, timeout: rl.replay(s.lab, s.ids, s.services, confirm=s.services, timeout=timeout),
     "restart": lambda s, timeout: rl.plan(s.lab, "restart_as_new", s.ids, timeout=timeout),
     "state": lambda s, timeout: rl.state(s.lab, "Inventory", "mug", timeout=timeout),
     "wait_for": lambda s, timeout: rl.wait_for(s.lab, s.ids, until=_second_poll(), timeout=timeout),
@@ -59,7 +63,7 @@ VERBS: Mapping[str, Verb] = {
 def stage(newest: Cluster, tmp_path: Path) -> Iterator[Stage]:
     with rl.connect(newest.admin_url, audit=tmp_path / "audit") as lab:
         ids = list(lab.sql("SELECT id FROM sys_invocation ORDER BY created_at LIMIT 2")["id"])
-        yield Stage(lab, ids, tmp_path)
+        yield Stage(lab, ids, tmp_path, next(iter(lab.admin.list_deployments())).uri.rstrip("/"))
 
 
 @pytest.fixture
@@ -68,7 +72,7 @@ def silent(stage: Stage) -> Iterator[Stage]:
     fault = Fault(where=b"POST /query", times=float("inf"), passes=0, end="silence")
     with tcp_relay(stage.lab.settings.admin_url, fault=fault) as line:
         with rl.connect(line.url, audit=stage.folder / "audit") as lab:
-            yield Stage(lab, stage.ids, stage.folder)
+            yield Stage(lab, stage.ids, stage.folder, stage.services)
 
 
 @pytest.fixture
@@ -79,7 +83,7 @@ def slow(stage: Stage) -> Iterator[Stage]:
         time.sleep(SLOW if request.url.path == "/query" else 0)
 
     with connect_through(Proxy(before=delay), stage.lab.settings.admin_url, stage.folder / "audit") as lab:
-        yield Stage(lab, stage.ids, stage.folder)
+        yield Stage(lab, stage.ids, stage.folder, stage.services)
 
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)

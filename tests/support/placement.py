@@ -18,7 +18,6 @@ __all__ = ["GROUPS", "GroupScheduling", "place"]
 GROUPS = {
     "the incident on every kind of server": (
         "integration/test_doctor.py",
-        "integration/test_evidence.py",
         "integration/test_other_panels.py",
         "integration/test_watch.py",
         "integration/test_why.py",
@@ -27,6 +26,7 @@ GROUPS = {
         "integration/test_waits.py",
         "integration/test_incident.py",
         "integration/test_plots.py",
+        "integration/test_evidence.py",  # the last: it suspends the services, and the server ends their attempts
     ),
     "a JupyterLab": (
         "browser/test_invocations_panel.py",
