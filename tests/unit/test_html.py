@@ -87,6 +87,14 @@ CARDS: dict[str, dict[str, Any]] = {
         "questions": [dict.fromkeys(("name", "question", "parameters", "cost"), HOSTILE)],
         "note": HOSTILE,
     },
+    "analysis/replay/card.html.j2": CARD
+    | PARTS
+    | {
+        "groups": [
+            dict.fromkeys(("heading", "example", "reason"), HOSTILE)
+            | {"colour": "red", "steps": [(HOSTILE, HOSTILE, f"{HOSTILE} 2")]}
+        ]
+    },
     "analysis/waits/picture.html.j2": {"picture": PICTURE},
     "analysis/doctor/card.html.j2": CARD
     | {"causes": [FINDING], "notes": [FINDING], "more_causes": 1_200, "note_count": 1_200, "not_checked": [HOSTILE]}
