@@ -75,7 +75,7 @@ _MOST_DIGITS = 4_300  # Python's limit for converting between an integer and its
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """The text of a value, and ``more``, the complete text if ``text`` is shortened; None if there is no such text."""
+    """The ``text`` of a value, None if it is missing; ``more`` is the complete text if ``text`` is shortened."""
 
     text: str | None
     more: str | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["OUTCOMES", "STATUSES", "STATUS_SQL", "OutcomeStyle", "Status", "status_of", "statuses_sql"]
+__all__ = ["ENDED", "OUTCOMES", "STATUSES", "STATUS_SQL", "OutcomeStyle", "Status", "status_of", "statuses_sql"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ STATUSES: dict[str, Status] = {
         Status("killed", "#53575e", ended=True),
     )
 }
+ENDED = tuple(name for name, status in STATUSES.items() if status.ended)
+"""The statuses of invocations that have ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,13 @@ from types import MappingProxyType
 import pandas as pd
 
 from restate_lab.source import OLDEST
-from restate_lab.status import STATUSES
+from restate_lab.status import ENDED, STATUSES
 
-__all__ = ["ACTIONS", "ENDED", "GONE", "NOT_BEGUN", "ActionRule", "Effect", "effects"]
+__all__ = ["ACTIONS", "GONE", "NOT_BEGUN", "ActionRule", "Effect", "effects"]
 
 GONE = "gone"
 """The status of an invocation without a row, in the lists of statuses here."""
 NOT_BEGUN = ("scheduled", "pending")
-ENDED = tuple(word for word, status in STATUSES.items() if status.ended)
 _GOING = ("ready", "backing-off", "running", "suspended", "paused")
 _FEW, _MANY = 10, 100
 

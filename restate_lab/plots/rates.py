@@ -21,12 +21,11 @@ from restate_lab.errors import ArgumentError
 from restate_lab.plots.inputs import RequiredColumns, numbers
 from restate_lab.plots.style import PALETTE, REST, Canvas, canvas_on, mix_colours, status_style
 from restate_lab.plots.units import format_number_axis, format_time_axis, parse_timestamp, to_axis_days
-from restate_lab.status import STATUSES
+from restate_lab.status import ENDED, STATUSES
 
 __all__ = ["plot_throughput", "plot_watch"]
 
-_ENDS = tuple(word for word, status in STATUSES.items() if status.ended)
-_THROUGHPUT_FRAME = RequiredColumns("plot_throughput", 'rl.ask(lab, "throughput")', ("span_start", *_ENDS))
+_THROUGHPUT_FRAME = RequiredColumns("plot_throughput", 'rl.ask(lab, "throughput")', ("span_start", *ENDED))
 _MARK: dict[str, Any] = {"marker": "v", "markersize": 5, "color": status_style("failed").colour, "linestyle": "none"}
 _MOST_SPANS = 720  # spans in one picture
 _EDGED = 120  # with fewer bar edges than this, the bars have outlines
@@ -59,8 +58,8 @@ def plot_throughput(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str |
         ArgumentError: a required column is missing, ``ax`` is not Axes, or ``tz`` is not a time zone.
     """
     rows, where = _THROUGHPUT_FRAME.check(frame), to_zone(tz)
-    rows = rows.assign(**{name: numbers(rows, name) for name in _ENDS}).dropna(subset=["span_start"])
-    spans = rows.groupby("span_start", sort=True)[list(_ENDS)].sum()
+    rows = rows.assign(**{name: numbers(rows, name) for name in ENDED}).dropna(subset=["span_start"])
+    spans = rows.groupby("span_start", sort=True)[list(ENDED)].sum()
     canvas = canvas_on(ax, height=3.8)
     bin_length = _span_length(rows, spans.index)
     spans, long = _combine_spans(spans, bin_length)
@@ -76,7 +75,7 @@ def plot_throughput(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str |
     canvas.ax.set_ylabel(f"invocations per {format_duration(long, exact=True)}" if long else "invocations per span")
     totals = spans.sum()
     proxies: list[Artist] = [
-        canvas.proxy(status_style(end), f"{end}  {totals[end]:,.0f}") for end in _ENDS if totals[end]
+        canvas.proxy(status_style(end), f"{end}  {totals[end]:,.0f}") for end in ENDED if totals[end]
     ]
     canvas.add_legend(
         [*proxies, *([Line2D([], [], label="at least one failed", **_MARK)] if totals["failed"] else [])], below=14
@@ -169,7 +168,7 @@ def _draw_spans(canvas: Canvas, spans: pd.DataFrame, long: timedelta | None) -> 
     edges, at = _edges(starts, days)
     below = np.zeros(len(edges) - 1)
     thin = {"linewidth": 0.6 if len(edges) < _EDGED else 0.0}
-    for end in _ENDS:
+    for end in ENDED:
         values = np.zeros(len(edges) - 1)
         values[at] = spans[end].to_numpy()
         if not values.any():

@@ -84,7 +84,7 @@ def test_nothing_changes_and_a_read_only_connection_may_replay(bench: ReplayBenc
 
 
 def test_the_address_is_confirmed(bench: ReplayBench) -> None:
-    """Without confirm=, or with another address, nothing is sent; an id shows the address that it stands for."""
+    """Without confirm=, or with another address, nothing is sent; for an id, the message has its address."""
     ids = started(bench, (RUN, RUN))
     ran = len(bench.new.outside), len(bench.old.outside)
     (deployment,) = [each.id for each in bench.lab.admin.list_deployments()]
@@ -103,7 +103,7 @@ def test_the_address_is_confirmed(bench: ReplayBench) -> None:
 
 
 def test_headers_of_a_registered_deployment_are_sent(bench: ReplayBench) -> None:
-    """A deployment's id stands for its address and its registered headers, which can select a version of the code."""
+    """For a deployment's id, its registered headers are sent too, because they can select a version of the code."""
     (id_,) = started(bench, (RUN, RUN))
     (deployment,) = [each.id for each in bench.lab.admin.list_deployments()]
     bench.lab.admin.update_deployment(deployment, additional_headers={"x-release": "17"})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from restate_lab.demo.faults import FOLDER_VARIABLE
 from restate_lab.demo.install import _npm_install
 from restate_lab.demo.process import Process
 from restate_lab.environment import clean_environment
+from support.bench import wait_for
 from support.isolation import original_environment
 
 __all__ = ["typescript_services"]
@@ -33,11 +33,8 @@ def typescript_services(folder: Path) -> Iterator[str]:
     env = clean_environment(**{FOLDER_VARIABLE: str(folder), "RESTATE_LOGGING": "WARN"})
     command = [str(Path(ROOT_DIR) / "bin" / "node"), str(program), str(port)]
     with Process(command, env=env, log=folder / "services.log") as services:
-        deadline = time.monotonic() + 60
-        while not _is_listening(port):
-            assert services.exit_code is None, services.last_lines()
-            assert time.monotonic() < deadline, services.last_lines()
-            time.sleep(0.05)
+        wait_for(lambda: _is_listening(port) or services.exit_code is not None)
+        assert services.exit_code is None, services.last_lines()
         yield f"http://127.0.0.1:{port}"
 
 

@@ -23,7 +23,6 @@ from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, FITS, OTHER_RES
 from restate_lab.client.endpoint import Endpoint
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, TimedOut
-from restate_lab.progress import InvocationsLine, progress_of
 from restate_lab.recorder import QueryRecorder
 from restate_lab.redaction import Secret
 from restate_lab.source import Source
@@ -33,7 +32,6 @@ __all__ = ["CHECKED_ACTIONS", "CheckedTargets", "ReplayGate", "check_warnings", 
 CHECKED_ACTIONS = (ACTIONS.RESTART_AS_NEW, ACTIONS.MOVE_TO)
 _STOPPING = {DIVERGES, FAILS, OTHER_RESULT}  # another result only exists in a prefix that keeps the output
 _JOURNAL_SECONDS = 10.0  # limit of one request
-_WORKERS = 4
 _CALLER = 6  # the level of the line that calls plan(), move_to() or redrive()
 _ID = "The same code fits under the old id: it sends the id of an awakeable, or a random value, which a restart changes"
 _UNCHECKED = (
@@ -87,17 +85,11 @@ class ReplayGate:
         return frozenset(rows.loc[rows["verdict"] == FITS, "id"])
 
     def _replay(self, ids: Sequence[str], last_entries: Mapping[str, int], *, as_restart: bool) -> Replay:
-        check = _new_check(self.lab, self.reads, as_restart=as_restart)
-        check.select(ids, None, last_entries)
-        line = progress_of(None, lambda: InvocationsLine("replaying, invocations checked"))
-        try:
-            endpoint = Endpoint(self.address, self.headers, _JOURNAL_SECONDS)
-            check.run(endpoint, workers=_WORKERS, progress=line)
-        finally:
-            line.close()
+        check = _new_check(self.lab, self.reads, as_restart=as_restart, last_entries=last_entries)
+        replay = check.replay(ids, Endpoint(self.address, self.headers, _JOURNAL_SECONDS))
         if isinstance(self.reads, Deadline) and not self.reads.seconds_left:
             raise TimedOut(f"{self.reads.timeout_message}.")
-        return check.result(self.address)
+        return replay
 
 
 def open_gate(lab: Lab, reads: Source, action: ACTIONS, check: str | None, confirm: str | None) -> ReplayGate | None:
@@ -152,9 +144,11 @@ def _open_warnings(replay: Replay, rows: pd.DataFrame) -> tuple[str, ...]:
     return (f"The replay check has no result for {targets} ({parts}): plan.replay has the reasons.",)
 
 
-def _new_check(lab: Lab, reads: Source, *, as_restart: bool) -> ReplayCheck:
+def _new_check(
+    lab: Lab, reads: Source, *, as_restart: bool, last_entries: Mapping[str, int] | None = None
+) -> ReplayCheck:
     seconds = reads.seconds_left if isinstance(reads, Deadline) else math.inf
-    return ReplayCheck(lab, QueryRecorder(reads), as_restart=as_restart, allowed=frozenset(), seconds=seconds)
+    return ReplayCheck(lab, QueryRecorder(reads), as_restart, frozenset(), seconds, last_entries or {})
 
 
 def _last_entries(rows: pd.DataFrame, from_index: int | None) -> dict[str, int]:

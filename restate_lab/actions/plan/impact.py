@@ -14,8 +14,9 @@ import pandas as pd
 
 from restate_lab.actions.plan.reader import read_calls, read_keys, read_waiters
 from restate_lab.actions.reader import read_invocations
-from restate_lab.actions.rules import ACTIONS, ENDED, NOT_BEGUN
+from restate_lab.actions.rules import ACTIONS, NOT_BEGUN
 from restate_lab.source import Source
+from restate_lab.status import ENDED
 
 __all__ = ["COLUMNS", "Impact", "find_callees", "find_impact"]
 

@@ -15,7 +15,7 @@ from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError
-from restate_lab.status import STATUSES
+from restate_lab.status import ENDED, STATUSES
 
 __all__ = ["ALL", "MOST", "PRESETS", "RETRYING", "SORTS", "Conditions", "Filters", "statuses_of"]
 
@@ -24,19 +24,18 @@ RETRYING = "retrying"
 """Backing off, or running in an attempt after the first, so that rows that alternate between both stay in the list."""
 MOST = 10_000  # rows; for more, use SQL
 SORTS = ("trouble", "newest", "oldest")
-_ENDED = tuple(name for name, status in STATUSES.items() if status.ended)
-_IN_FLIGHT = tuple(name for name in STATUSES if name not in _ENDED)
+_IN_FLIGHT = tuple(name for name in STATUSES if name not in ENDED)
 PRESETS: Mapping[str, tuple[str, ...]] = {
     "attention": ("paused", RETRYING, "pending"),
     "in-flight": _IN_FLIGHT,
-    "ended": _ENDED,
-    ALL: (*_IN_FLIGHT, *_ENDED),
+    "ended": ENDED,
+    ALL: (*_IN_FLIGHT, *ENDED),
 }
 """The statuses of each preset."""
 _RAW = {
     "pending": "inboxed",
     **dict.fromkeys(("ready", "backing-off", "running", RETRYING), "invoked"),
-    **dict.fromkeys(_ENDED, "completed"),
+    **dict.fromkeys(ENDED, "completed"),
 }
 _TEXTS = {
     "handler": "s.target_handler_name = :handler",

@@ -13,7 +13,7 @@ from restate_lab.client.endpoint import Endpoint
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
-from restate_lab.progress import InvocationsLine, Progress, progress_of
+from restate_lab.progress import Progress
 from restate_lab.recorder import QueryRecorder
 from restate_lab.redaction import Secret
 from restate_lab.source import Source, check_supported
@@ -94,10 +94,5 @@ def replay(
     check = ReplayCheck(source, QueryRecorder(limited), as_restart=bool(as_restart), allowed=allowed, seconds=seconds)
     address, registered = check.resolve(deployment)
     confirm_address(address, confirm)
-    line = progress_of(progress, lambda: InvocationsLine("replaying, invocations checked"))
-    try:
-        check.select(targets, most)
-        check.run(Endpoint(address, {**registered, **secrets}, limit), workers=workers, progress=line)
-    finally:
-        line.close()
-    return check.result(address)
+    endpoint = Endpoint(address, {**registered, **secrets}, limit)
+    return check.replay(targets, endpoint, most=most, workers=workers, progress=progress)

@@ -28,7 +28,7 @@ from restate_lab.client.endpoint import Endpoint
 from restate_lab.client.endpoint.discovery import EndpointManifest, endpoint_address, is_unencrypted
 from restate_lab.client.lab import is_lab
 from restate_lab.errors import ArgumentError, ReplayWarning, TimedOut
-from restate_lab.progress import Progress
+from restate_lab.progress import InvocationsLine, Progress, progress_of
 from restate_lab.recorder import QueryRecorder
 from restate_lab.redaction import Secret
 from restate_lab.source import Source
@@ -107,19 +107,22 @@ def choose_sample(groups: Mapping[str, Hashable], most: int) -> list[str]:
 
 @dataclass(slots=True)
 class ReplayCheck:
-    """The steps of one call of ``replay()``, and what they collect."""
+    """The steps of one replay check, and what they collect.
+
+    ``last_entries`` has the index of the last entry that a restart keeps, for ids of which only a prefix is replayed.
+    """
 
     source: Source
     reader_source: QueryRecorder
     as_restart: bool
     allowed: frozenset[str]
     seconds: float
+    last_entries: Mapping[str, int] = field(default_factory=dict)
     ends: float = field(init=False)
     outcomes: list[tuple[Recording, ReplayOutcome]] = field(default_factory=list)
     missed: list[tuple[Mapping[str, Any], str]] = field(default_factory=list)
     limitations: list[str] = field(default_factory=list)
     rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    last_entries: Mapping[str, int] = field(default_factory=dict)
     sdk: str = ""
     _reader: RecordingReader = field(init=False)
 
@@ -138,12 +141,26 @@ class ReplayCheck:
         headers = self.source.admin.get_deployment(deployment).additional_headers
         return address, {name: Secret(value) for name, value in (headers.reveal() if headers else {}).items()}
 
-    def select(self, targets: Any, most: int | None, last_entries: Mapping[str, int] = MappingProxyType({})) -> None:
-        """Read the rows of the targets, and choose a sample of them.
+    def replay(
+        self,
+        targets: Any,
+        endpoint: Endpoint,
+        *,
+        most: int | None = None,
+        workers: int = 4,
+        progress: bool | Progress | None = None,
+    ) -> Replay:
+        """Replay the targets, or a sample of at most ``most`` of them, and return the result."""
+        line = progress_of(progress, lambda: InvocationsLine("replaying, invocations checked"))
+        try:
+            self._select(targets, most)
+            self._run(endpoint, workers, line)
+        finally:
+            line.close()
+        return self._result(endpoint.address)
 
-        ``last_entries`` has the index of the last entry that a restart keeps, for ids of which only that is replayed.
-        """
-        self.last_entries = last_entries
+    def _select(self, targets: Any, most: int | None) -> None:
+        """Read the rows of the targets, and choose a sample of them."""
         ids = target_ids(self.reader_source, targets)
         rows = self._reader.rows(ids)
         self.missed += [({"id": id_}, _GONE) for id_ in ids if id_ not in rows]
@@ -153,7 +170,7 @@ class ReplayCheck:
             rows = {id_: row for id_, row in rows.items() if id_ in chosen}
         self.rows = rows
 
-    def run(self, endpoint: Endpoint, *, workers: int, progress: Progress) -> None:
+    def _run(self, endpoint: Endpoint, workers: int, progress: Progress) -> None:
         """Send the journals and collect the outcomes, until all are checked or the time is over."""
         if not self.rows:
             return
@@ -174,8 +191,7 @@ class ReplayCheck:
             self.missed += [(row, self._over()) for id_, row in self.rows.items() if id_ not in seen]
         self.limitations[:0] = [_CODE_RAN.format(address=endpoint.address), _CHANCE]
 
-    def result(self, address: str) -> Replay:
-        """Return the result."""
+    def _result(self, address: str) -> Replay:
         paths = {recording.id: path_of(recording, each) for recording, each in self.outcomes if each.verdict != FITS}
         return Replay(
             rows=row_frame(self.outcomes),

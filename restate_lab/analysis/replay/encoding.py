@@ -140,21 +140,30 @@ def _target(request: _Body) -> _Body:
     return fields
 
 
+def _handler_fields(target: _Body, request: _Body) -> bytes:
+    """Return the first fields of calls: the handler and its argument."""
+    handler = bytes_field(1, target["name"]) + bytes_field(2, target["handler"])
+    return handler + bytes_field(3, bytes(request["parameter"]))
+
+
+def _scope_fields(target: _Body, request: _Body) -> bytes:
+    """Return the last fields of calls."""
+    limit_key = target.get("limit_key") or request.get("limit_key")
+    return bytes_field(13, target.get("scope")) + bytes_field(14, limit_key)
+
+
 def _call(body: _Body) -> bytes:
     request = body["request"]
     target = _target(request)
     return b"".join(
         (
-            bytes_field(1, target["name"]),
-            bytes_field(2, target["handler"]),
-            bytes_field(3, bytes(request["parameter"])),
+            _handler_fields(target, request),
             _headers(4, request["headers"]),
             bytes_field(5, target.get("key")),
             bytes_field(6, request["idempotency_key"]),
             number_field(10, body["invocation_id_completion_id"]),
             _end(body, completion="result_completion_id"),
-            bytes_field(13, target.get("scope")),
-            bytes_field(14, target.get("limit_key") or request.get("limit_key")),
+            _scope_fields(target, request),
         )
     )
 
@@ -164,17 +173,14 @@ def _one_way_call(body: _Body) -> bytes:
     target = _target(request)
     return b"".join(
         (
-            bytes_field(1, target["name"]),
-            bytes_field(2, target["handler"]),
-            bytes_field(3, bytes(request["parameter"])),
+            _handler_fields(target, request),
             number_field(4, body["invoke_time"]),
             _headers(5, request["headers"]),
             bytes_field(6, target.get("key")),
             bytes_field(7, request["idempotency_key"]),
             number_field(10, body["invocation_id_completion_id"]),
             bytes_field(12, body.get("name")),
-            bytes_field(13, target.get("scope")),
-            bytes_field(14, target.get("limit_key") or request.get("limit_key")),
+            _scope_fields(target, request),
         )
     )
 

@@ -21,13 +21,13 @@ from restate_lab.client.arguments import check_id
 from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.errors import ArgumentError, NotFound
 from restate_lab.source import Source, is_older
-from restate_lab.status import STATUS_SQL
+from restate_lab.status import ENDED, STATUS_SQL
 
 __all__ = ["RecordingReader", "Shape", "target_ids", "uri_of_deployment"]
 
 Row = Mapping[str, Any]
 Shape = tuple[Any, ...]
-"""The handler of an invocation and the sequence of its entries: (type, name, target)."""
+"""The handler of an invocation and the sequence of its entries: (type, name)."""
 
 _INVOCATIONS = f"""
 SELECT id, target, target_service_name AS service, target_handler_name AS handler, target_service_key AS key,
@@ -42,7 +42,6 @@ _DEPLOYMENT = "SELECT id, ty, endpoint FROM sys_deployment WHERE id = :id"
 _WITH_RAW = "1.7.0"
 _BATCH = 50  # journals in memory at a time
 _SHAPES_AT_ONCE = 500
-_ENDED = frozenset({"succeeded", "failed", "cancelled", "killed", "completed"})
 
 
 def target_ids(source: Source, targets: Any) -> list[str]:
@@ -92,7 +91,7 @@ class RecordingReader:
 
     def rows(self, ids: Sequence[str]) -> dict[str, Row]:
         """Return id → its row; of several runs with one id, the newest."""
-        choices = {name: f"{name}" if self._has(f"sys_invocation.{name}") else "NULL" for name in _OPTIONAL}
+        choices = {name: name if self._has(f"sys_invocation.{name}") else "NULL" for name in _OPTIONAL}
         statement = _INVOCATIONS.format(**choices)
         rows: dict[str, Row] = {}
         for part in _parts(ids, _SHAPES_AT_ONCE):
@@ -148,7 +147,7 @@ class RecordingReader:
         names = ("created_at", "journal_size", "deployment_id", "protocol_version")
         if after is None or any(before[name] != after[name] for name in names):
             return True
-        has_ended = [row["status"] in _ENDED for row in (before, after)]
+        has_ended = [row["status"] in ENDED for row in (before, after)]
         return has_ended[0] != has_ended[1] or (entries > 0 and after["journal_size"] not in {None, entries})
 
     def _read(self, statement: str, ids: Sequence[str]) -> list[Row]:

@@ -218,21 +218,27 @@ def _lines(replay: Replay) -> list[str]:
         lines.append(f"  {row['example_id']}: {row['reason']}.")
     if len(groups) > _MOST:
         lines.append(f"… and {len(groups) - _MOST:,} more groups")
+    return [*lines, *_missed_lines(replay), *replay.limitations]
+
+
+def _missed_lines(replay: Replay) -> list[str]:
     reasons = replay.not_checked["reason"].value_counts()
-    lines += [f"Not checked: {plural(int(count), 'invocation')}, {reason}." for reason, count in reasons.items()]
-    return [*lines, *replay.limitations]
+    return [f"Not checked: {plural(int(count), 'invocation')}, {reason}." for reason, count in reasons.items()]
 
 
 def _card(replay: Replay) -> str:
     """Return the card as HTML; all text from the cluster and from the deployment is escaped."""
-    reasons = replay.not_checked["reason"].value_counts()
-    missed = [f"Not checked: {plural(int(count), 'invocation')}, {reason}." for reason, count in reasons.items()]
     more = len(replay.groups) - _MOST
     return render(
         "analysis/replay/card.html.j2",
         title=replay.summary,
         place="",
-        lines=[*([f"… and {more:,} more groups"] if more > 0 else []), *missed, replay.where, *replay.limitations],
+        lines=[
+            *([f"… and {more:,} more groups"] if more > 0 else []),
+            *_missed_lines(replay),
+            replay.where,
+            *replay.limitations,
+        ],
         accent=_COLOURS[replay.verdict],
         parts=[(verdict, count, _COLOURS[verdict]) for verdict, count in replay.counts.items()],
         groups=[_group_block(row, replay) for row in records(replay.groups)[:_MOST]],

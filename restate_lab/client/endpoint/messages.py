@@ -112,8 +112,9 @@ def request_body(start: Start, entries: Sequence[Message]) -> bytes:
 def _with_stop_command(entries: Sequence[Message]) -> Sequence[Message]:
     """Return the entries with one more command, which no code can issue.
 
-    An SDK compares each command of the code with the next recorded one, and runs a step only if there is none left.
-    With this command one is always left. So the first command after the recorded ones ends the attempt as a mismatch.
+    An SDK compares each command of the code with the next recorded one, and runs a step only after the last of them.
+    This command is always the last, so the first command of the code after the recorded ones ends the attempt as a
+    mismatch.
     """
     no_awakeable = "restate-lab-replay-stop"
     body = bytes_field(1, no_awakeable) + bytes_field(2, b"", keep_empty=True) + bytes_field(12, no_awakeable)

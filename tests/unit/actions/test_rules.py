@@ -7,9 +7,9 @@ import inspect
 import pytest
 
 from restate_lab.actions.plan import plan
-from restate_lab.actions.rules import ACTIONS, ENDED, GONE, effects
+from restate_lab.actions.rules import ACTIONS, GONE, effects
 from restate_lab.client.admin import AdminClient
-from restate_lab.status import STATUSES
+from restate_lab.status import ENDED, STATUSES
 
 KNOWN = set(STATUSES) - {"yielded"}
 """No current server shows "yielded"."""
