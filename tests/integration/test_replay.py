@@ -6,35 +6,41 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from restate_lab import errors
 from restate_lab.analysis.records import none_if_missing, records
 from support.clusters import NEWEST, VQUEUES
-from support.replay_bench import ReplayBench, Verdict, running_replay_bench
+from support.replay_bench import (
+    PROTOCOL_5_SERVICES,
+    SERVICES,
+    ReplayBench,
+    Verdict,
+    python_services,
+    running_replay_bench,
+)
 from support.replay_cases import ENDED, STRUCTURES, VALUES, programs_of, random_change
 from support.typescript_services import PROGRAM, typescript_services
 
 pytestmark = pytest.mark.server
 
 RANDOM, MORE_RANDOM = 40, 300
+PROTOCOL_7 = {"RESTATE_EXPERIMENTAL_ENABLE_PROTOCOL_V7": "true"}
+UNIQUE_SEEDS = {"RESTATE_EXPERIMENTAL_ENABLE_UNIQUE_RANDOM_SEEDS": "true"}
 KINDS = (
-    pytest.param((NEWEST, {}, RANDOM), id="plain"),
-    pytest.param((NEWEST, {}, MORE_RANDOM), id="plain-more", marks=pytest.mark.long),
-    pytest.param(
-        (VQUEUES, {"RESTATE_EXPERIMENTAL_ENABLE_PROTOCOL_V7": "true"}, RANDOM),
-        id="protocol-7",
-        marks=pytest.mark.long,
-    ),
-    pytest.param((VQUEUES, {}, RANDOM), id="vqueues", marks=pytest.mark.long),
-    pytest.param(
-        (NEWEST, {"RESTATE_EXPERIMENTAL_ENABLE_UNIQUE_RANDOM_SEEDS": "true"}, RANDOM),
-        id="unique-seeds",
-        marks=pytest.mark.long,
-    ),
+    pytest.param((NEWEST, {}, SERVICES, RANDOM), id="plain"),
+    pytest.param((NEWEST, {}, SERVICES, MORE_RANDOM), id="plain-more", marks=pytest.mark.long),
+    pytest.param((NEWEST, {}, PROTOCOL_5_SERVICES, RANDOM), id="protocol-5", marks=pytest.mark.long),
+    pytest.param((VQUEUES, {}, PROTOCOL_5_SERVICES, RANDOM), id="protocol-5-vqueues", marks=pytest.mark.long),
+    pytest.param((VQUEUES, PROTOCOL_7, SERVICES, RANDOM), id="protocol-7", marks=pytest.mark.long),
+    pytest.param((VQUEUES, {}, SERVICES, RANDOM), id="vqueues", marks=pytest.mark.long),
+    pytest.param((NEWEST, UNIQUE_SEEDS, SERVICES, RANDOM), id="unique-seeds", marks=pytest.mark.long),
 )
+"""A kind of server, its settings, the services, and the number of random programs."""
 
 
 @dataclass
@@ -42,6 +48,8 @@ class Trial:
     """Invocations of all cases, and for each the expected verdict, the verdict of a replay, and that of the server."""
 
     bench: ReplayBench
+    has_restarts: bool
+    """Whether the server restarts invocations of this version of the service protocol."""
     expected: dict[str, str] = field(default_factory=dict)
     cases: dict[str, list[str]] = field(default_factory=dict)
     replayed: dict[str, Verdict] = field(default_factory=dict)
@@ -83,7 +91,7 @@ class Trial:
         deployment = self.bench.register_new()
         opened = [id_ for case, ids in self.cases.items() for id_ in ids if case != "ended"]
         self.real = self.bench.move(opened, deployment)
-        after = self.bench.restart(self.cases["ended"], deployment)
+        after = self.bench.restart(self.cases["ended"], deployment) if self.has_restarts else {}
         again = verdicts(self.bench.replay([new for new, _ in after.values()]))
         self.restarted = {id_: (self.other_id[id_], real, again[new]) for id_, (new, real) in after.items()}
 
@@ -94,9 +102,10 @@ def verdicts(result: Any) -> dict[str, Verdict]:
 
 @pytest.fixture(scope="module", params=KINDS)
 def trial(request: pytest.FixtureRequest, server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
-    kind, settings, count = request.param
-    with running_replay_bench(kind, tmp_path_factory.mktemp("replay"), settings) as bench:
-        trial = Trial(bench)
+    kind, settings, services, count = request.param
+    serve = partial(python_services, program=services)
+    with running_replay_bench(kind, tmp_path_factory.mktemp("replay"), settings, serve) as bench:
+        trial = Trial(bench, has_restarts=services is not PROTOCOL_5_SERVICES)
         trial.play(count)
         yield trial
 
@@ -129,6 +138,10 @@ def test_restarts(trial: Trial) -> None:
 
     With unique seeds, a restart keeps its random values.
     """
+    if not trial.has_restarts:
+        with pytest.raises(errors.RequestRefused, match="old service protocol"):
+            trial.bench.restart(trial.cases["ended"], "latest")
+        return
     has_unique_seeds = bool(trial.bench.lab.features.get("unique_random_seeds"))
     for (id_, (predicted, real, again)), (name, (*_, expected)) in zip(
         trial.restarted.items(), ENDED.items(), strict=True

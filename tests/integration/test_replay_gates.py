@@ -10,7 +10,7 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
-from support.clusters import NEWEST
+from support.clusters import NEWEST, VQUEUES
 from support.replay_bench import ReplayBench, Verdict, running_replay_bench, verdict_of
 from support.replay_cases import OPEN, Operations
 
@@ -99,9 +99,9 @@ class Gates:
         return verdict_of(self.bench.settle([id_])[id_], recorded)
 
 
-@pytest.fixture(scope="module")
-def gates(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gates]:
-    with running_replay_bench(NEWEST, tmp_path_factory.mktemp("gates")) as bench:
+@pytest.fixture(scope="module", params=[NEWEST, pytest.param(VQUEUES, marks=pytest.mark.long)])
+def gates(request: pytest.FixtureRequest, server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gates]:
+    with running_replay_bench(request.param, tmp_path_factory.mktemp("gates")) as bench:
         yield Gates(bench)
 
 

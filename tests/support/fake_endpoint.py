@@ -69,7 +69,7 @@ def deployment(
 
 
 class OneInvocation(RowSource):
-    """A source with one open invocation, whose journal has an input and a step."""
+    """A source with one open invocation; its journal has an input and a step, or less with a smaller journal_size."""
 
     name, version, features, now, live = "one", "1.7.12", {}, START, True
 
@@ -100,7 +100,7 @@ class OneInvocation(RowSource):
         entries = [("Command: Input", None, INPUT[1]), ("Command: Run", "a", RUN[1])]
         rows = [
             {"id": INVOCATION, "index": index, "entry_type": kind, "name": name, "invoked_target": None, "raw": raw}
-            for index, (kind, name, raw) in enumerate(entries)
+            for index, (kind, name, raw) in enumerate(entries[: self.row["journal_size"]])
         ]
         return pa.Table.from_pylist(rows, schema=_ENTRY)
 

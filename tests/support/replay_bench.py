@@ -20,6 +20,7 @@ from support.bench import wait_for
 from support.clusters import server_binary
 
 SERVICES = Path(__file__).with_name("replay_services.py")
+PROTOCOL_5_SERVICES = Path(__file__).with_name("replay_services_v5.py")
 SETTLED = ("completed", "suspended", "paused", "backing-off")
 STEP_FAILED = "the step "
 _ROWS = """
@@ -169,9 +170,9 @@ def verdict_of(state: Mapping[str, Any], recorded: int) -> Verdict:
 
 
 @contextlib.contextmanager
-def python_services(folder: Path) -> Iterator[str]:
+def python_services(folder: Path, program: Path = SERVICES) -> Iterator[str]:
     """Serve the programs of a folder with the Python SDK, and give the address."""
-    services, uri = start_services(folder, str(SERVICES))
+    services, uri = start_services(folder, str(program))
     with services:
         yield uri
 

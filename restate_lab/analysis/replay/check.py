@@ -241,17 +241,18 @@ class ReplayCheck:
 
 def _with_obstacle(recording: Recording, manifest: EndpointManifest, refusal: Obstacle | None) -> Recording:
     """Return the recording, with the reason why it is not sent if the deployment cannot replay it."""
-    obstacle = recording.obstacle or refusal
-    if obstacle is None:
-        row = recording.row
-        version, offered = recording.start and recording.start.version, manifest.protocols
+    obstacle, start, row = recording.obstacle or refusal, recording.start, recording.row
+    if obstacle is None and start is not None:
+        offered = manifest.protocols
+        if row["protocol_version"] is None and offered:
+            start = replace(start, version=min(start.version, offered[-1]))  # it is not pinned to a version yet
         if not manifest.has_handler(row["service"], row["handler"]):
             reason = f"the deployment does not have the handler {row['service']}/{row['handler']} (RT0012)"
             obstacle = Obstacle(FAILS, reason)
-        elif version not in offered:
-            reason = f"its journal has protocol version {version}, and the deployment supports {_span(offered)}"
+        elif start.version not in offered:
+            reason = f"its journal has protocol version {start.version}, and the deployment supports {_span(offered)}"
             obstacle = Obstacle(NOT_CHECKABLE, f"{reason}: the server does not move it there")
-    return replace(recording, obstacle=obstacle)
+    return replace(recording, start=start, obstacle=obstacle)
 
 
 def _span(versions: range) -> str:

@@ -271,6 +271,16 @@ def test_a_deployment_that_cannot_run_the_journal(change: dict[str, Any], expect
     assert reason in result.rows["reason"][0]
 
 
+@pytest.mark.parametrize(("pinned", "is_sent"), [(None, True), (6, False)])
+def test_an_invocation_without_a_protocol_version(pinned: int | None, is_sent: bool) -> None:
+    """An invocation that is not pinned to a version yet gets the newest one of the deployment."""
+    only_5 = discovery(manifest={**MANIFEST, "minProtocolVersion": 5, "maxProtocolVersion": 5})
+    result, sent = replay(deployment(FITS, discover=only_5), OneInvocation(protocol_version=pinned, journal_size=1))
+    assert bool(sent) == is_sent
+    assert (b"invocation.v5" in b"".join(sent)) == is_sent
+    assert (result.verdict == "not checkable") == (not is_sent)
+
+
 def test_a_signed_deployment_is_not_checkable() -> None:
     """A deployment that accepts only signed requests is reported, and nothing is sent."""
     result, sent = replay(deployment(FITS, discover=response(status="401 Unauthorized")))
