@@ -73,6 +73,7 @@ def whole_or_interrupted(look: Callable[[], object], expected: object) -> str:
     return "whole"
 
 
+@pytest.mark.long  # integration/test_nodes.py has one death during reads
 def test_a_node_dies_during_queries(ground: Ground, tmp_path: Path) -> None:
     """A read while a node dies is complete, or a clear error; afterwards it is complete again."""
     expected = ground.lab.arrow(ALL, ids=ground.later).to_pylist()

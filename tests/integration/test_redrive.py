@@ -71,6 +71,10 @@ def check_restarted_once(bench: RedriveBench, frame: pd.DataFrame) -> None:
     )
 
 
+MORE = (1000, 1), (5000, 2)
+"""Numbers of invocations, each with the seed of their steps, that take most of a minute."""
+
+
 def redrive_orders(bench: RedriveBench, prefix: str, count: int, seed: int) -> None:
     """Fail orders at random steps and redrive them: each completed step runs once, and the failed one twice."""
     ids, orders = bench.fail_orders(prefix, count, seed)
@@ -87,15 +91,10 @@ def redrive_orders(bench: RedriveBench, prefix: str, count: int, seed: int) -> N
     check_audit(bench, made)
 
 
-def test_a_thousand_run_each_completed_step_once(bench: RedriveBench) -> None:
-    """1,000 invocations failed at random steps: the redrive repeats only the failed step of each."""
-    redrive_orders(bench, "thousand-", 1000, seed=1)
-
-
-@pytest.mark.long
-def test_five_thousand_run_each_completed_step_once(bench: RedriveBench) -> None:
-    """The same with 5,000 invocations and another seed."""
-    redrive_orders(bench, "thousands-", 5000, seed=2)
+@pytest.mark.parametrize(("count", "seed"), [(250, 1), *(pytest.param(*each, marks=pytest.mark.long) for each in MORE)])
+def test_each_completed_step_runs_once(bench: RedriveBench, count: int, seed: int) -> None:
+    """Invocations failed at random steps: the redrive repeats only the failed step of each."""
+    redrive_orders(bench, f"{count}-", count, seed=seed)
 
 
 def test_each_kind_of_failure_has_its_index_or_its_reason(bench: RedriveBench) -> None:
