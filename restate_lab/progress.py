@@ -12,6 +12,7 @@ from __future__ import annotations
 import builtins
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -29,6 +30,7 @@ __all__ = [
     "notify",
     "progress_of",
     "redirect_messages",
+    "warn",
 ]
 
 DELAY = 1.0  # seconds before anything is shown
@@ -210,6 +212,18 @@ def notify(text: str) -> None:
         receiver(text)
         return
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - a person reads it
+
+
+def warn(text: str, category: type[Warning], *, stacklevel: int) -> None:
+    """Issue a warning, or show its text with the receiver of ``redirect_messages``.
+
+    ``stacklevel`` is that of ``warnings.warn`` in the caller of this function.
+    """
+    receiver = _RECEIVER.get()
+    if receiver is not None:
+        receiver(text)
+        return
+    warnings.warn(text, category, stacklevel=stacklevel + 1)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Acting from a panel in JupyterLab: from the finding to the report in four clicks; a conflict; the keyboard alone."""
+"""Acting from a panel in JupyterLab: four clicks to the report; a conflict; the keyboard alone; a check by replay."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ import restate_lab as rl
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import Embedded
 from restate_lab.demo.stories import STORIES
+from support.clusters import NEWEST
 from support.jupyter import LabPage, write_notebook
 from support.panels import PanelOnPage, panel_cell
+from support.replay_bench import running_replay_bench
+from support.replay_cases import OPEN, Operations
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +152,52 @@ def test_the_keyboard_alone(page: LabPage, own: Embedded, lab: Lab, notebooks: P
     assert page.page.locator(".jp-CodeCell").count() == cells
     assert page.value("rl.audit_log().reason.dropna().tolist()")[-1] == "add a cell dd by keyboard"
     lab.admin.resume_invocation(own.roles["agent_denver"], reason="as it was")
+
+
+def test_a_check_by_replay_before_a_move(
+    page: LabPage, server: Path, notebooks: Path, screenshots: Path, tmp_path: Path
+) -> None:
+    """The deployment is contacted only after its address is confirmed; what diverges is excluded, the rest is moved."""
+    steps: Operations = [["run", "reserve stock"], ["call", "answer", 1]]
+    with running_replay_bench(NEWEST, tmp_path) as bench:
+        fits = bench.start([*steps, OPEN], [*steps, OPEN, ["run", "send receipt"]])
+        diverges = bench.start([*steps, OPEN], [["run", "check fraud"], *steps, OPEN])
+        bench.settle([fits, diverges])
+        deployment = bench.register_new()
+        write_notebook(
+            notebooks / "check.ipynb",
+            panel_cell(bench.lab.settings.admin_url, options=", service='Programs', status='all'"),
+        )
+        page.open("check.ipynb")
+        page.run_all()
+        panel = PanelOnPage(page.page)
+        panel.wait()
+        panel.select_all()
+        panel.button("Move to 2").click()
+        panel.expect_text("Move to 2 of 2 · Programs/run")
+        panel.root.get_by_label("Check by replay first").check()
+        run, move = panel.button(f"Run the check at {bench.new.uri.rstrip('/')}"), panel.button("Move to 2 invocations")
+        expect(run).to_be_visible()
+        panel.expect_text(re.compile("No step runs there, but code outside of steps does"))
+        panel.root.get_by_label("reason").fill("INC-42: the corrected code")
+        expect(move).to_be_disabled()
+        panel.picture(screenshots / "check-offer.png")
+        assert bench.new.outside == []
+        run.click()
+        panel.expect_text(re.compile(r"^1 diverges, 1 fits\."))
+        panel.expect_text(re.compile(r"^replay diverges: the journal has Run 'reserve stock' as command 1"))
+        assert page.value("panel.plan.targets") == [fits]
+        panel.picture(screenshots / "check-result.png")
+        panel.root.get_by_text(re.compile("^replay diverges: ")).scroll_into_view_if_needed()
+        panel.picture(screenshots / "check-excluded.png")
+        page.theme("JupyterLab Dark")
+        panel.picture(screenshots / "check-result-dark.png")
+        page.theme("JupyterLab Light")
+        panel.button("Move to 1 invocation").click()
+        panel.expect_text(re.compile(r"^Moved 1\."))
+        assert bench.new.steps == []
+        pinned = "SELECT id FROM sys_invocation WHERE pinned_deployment_id = :deployment"
+        assert list(bench.lab.sql(pinned, deployment=deployment)["id"]) == [fits]
 
 
 def _tab_to(panel: PanelOnPage, name: str) -> None:

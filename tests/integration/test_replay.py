@@ -52,6 +52,7 @@ class Trial:
     """Whether the server restarts invocations of this version of the service protocol."""
     expected: dict[str, str] = field(default_factory=dict)
     cases: dict[str, list[str]] = field(default_factory=dict)
+    result: Any = None
     replayed: dict[str, Verdict] = field(default_factory=dict)
     real: dict[str, Verdict] = field(default_factory=dict)
     other_id: dict[str, Verdict] = field(default_factory=dict)
@@ -83,7 +84,8 @@ class Trial:
         self.compare()
 
     def replay(self) -> None:
-        self.replayed = verdicts(self.bench.replay(list(self.expected)))
+        self.result = self.bench.replay(list(self.expected))
+        self.replayed = verdicts(self.result)
         self.other_id = verdicts(self.bench.replay(self.cases["ended"], as_restart=True))
         self.steps, self.outside = len(self.bench.new.steps), len(self.bench.new.outside)
 
@@ -158,6 +160,24 @@ def test_no_step_ran(trial: Trial) -> None:
     """No replay ran a step of the new version, while its code outside of steps ran for each journal."""
     assert trial.steps == 0
     assert trial.outside >= len(trial.expected)
+
+
+def test_a_diff_is_the_journal_up_to_the_parting(trial: Trial) -> None:
+    """Its recorded commands are those of the journal; the first difference is where the server finds the mismatch."""
+    result = trial.result
+    statement = "SELECT id, index FROM sys_journal WHERE id IN :ids AND entry_type LIKE 'Command%' ORDER BY id, index"
+    journals = trial.bench.lab.sql(statement, ids=trial.cases["structures"], progress=False).groupby("id")["index"]
+    for id_ in trial.cases["structures"]:
+        frame = result.diff(id_)
+        verdict, at = trial.replayed[id_]
+        recorded = frame[frame["recorded"].notna()]
+        moved_on = list(journals.get_group(id_))
+        assert list(recorded["journal_index"]) == moved_on[: len(recorded)], trial.bench.describe(id_)
+        if at is not None:
+            assert (frame.attrs["divergence"], trial.real[id_][1]) == (at, at)
+            assert frame["difference"].notna().tolist() == [number >= at for number in range(len(frame))]
+        elif verdict == "fits":
+            assert list(recorded["now"]) == list(recorded["recorded"])
 
 
 @pytest.mark.long

@@ -1,8 +1,15 @@
-"""``check=`` of ``move_to``, ``plan`` and ``redrive`` excludes exactly those that would not continue on the server."""
+"""``check=`` of ``move_to``, ``plan`` and ``redrive`` excludes exactly those that would not continue on the server.
+
+The panel makes the same plans.
+"""
 
 from __future__ import annotations
 
+import threading
+import time
+import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +17,18 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
+from restate_lab.actions.rules import ACTIONS
+from support.bench import wait_for
 from support.clusters import NEWEST, VQUEUES
+from support.fake_endpoint import deployment, error_frame, response
+from support.raw_server import raw_server
 from support.replay_bench import ReplayBench, Verdict, running_replay_bench, verdict_of
 from support.replay_cases import OPEN, Operations
 
 pytestmark = pytest.mark.server
 
 WHY = "a test"
+FITS = response(error_frame(570, "mismatch", 2, "b", 0x411))
 KEPT = "SELECT count(*) AS n FROM sys_journal WHERE id = :id AND index <= :last AND entry_type LIKE 'Command%'"
 STEPS: Operations = [["run", "a"], ["call", "answer", 1]]
 MOVES: dict[str, tuple[Operations, Operations]] = {
@@ -164,6 +176,107 @@ def test_a_restart_warns_before_anything_is_sent(gates: Gates) -> None:
     (text,) = [text for text in checked.warnings if "id that a restart changes" in text]
     assert text.startswith("1 invocation is excluded")
     assert checked.excluded["why"][0].startswith("replay diverges: command 1, OneWayCall Helper/answer, has another")
+
+
+@pytest.fixture(scope="module")
+def panel(gates: Gates) -> Iterator[rl.Panel]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rl.Panel, "run_doctor", lambda _: None)
+        panel = rl.Panel(gates.lab, service="Programs", status="all", refresh=None)
+        yield panel
+        panel.close()
+
+
+def ticked(panel: rl.Panel, action: ACTIONS, ids: list[str], **options: Any) -> Any:
+    """Make a plan in the panel and tick its check; return its form."""
+    bar = panel.view.actions
+    bar.make_plan(action, ids)
+    assert bar.wait()
+    for name, value in options.items():
+        getattr(bar.form, name).value = value
+        assert bar.wait()
+    bar.form.check.tick.value = True
+    assert bar.wait()
+    return bar.form
+
+
+def test_the_panel_checks_at_the_confirmed_address(gates: Gates, panel: rl.Panel) -> None:
+    """Until the address is confirmed nothing reaches the deployment; then the plan is that of plan() with check=."""
+    outside, new = len(gates.bench.new.outside), gates.bench.new.uri
+    ids, kept = [gates.restarts["an awakeable"]], 1
+    form = ticked(panel, ACTIONS.RESTART_AS_NEW, ids, from_index=kept)
+    assert panel.error == ""
+    offer = form.check.offer
+    assert (offer.deployment, offer.address) == (gates.deployment, new.rstrip("/")), "the default is the latest one"
+    assert offer.address in form.check.run.description
+    assert "code outside of steps does" in form.check.text
+    assert len(gates.bench.new.outside) == outside
+    form.check.run.click()
+    assert panel.view.actions.wait()
+    assert panel.error == ""
+    assert len(gates.bench.new.outside) > outside
+    made = rl.plan(gates.lab, "restart_as_new", ids, from_index=kept, **gates.checked)
+    assert list(panel.plan.excluded["why"]) == list(made.excluded["why"])
+    assert "fits under the old id" in form._card.value
+    assert "1 diverges" in form.check.text
+    assert ticked(panel, ACTIONS.RESTART_AS_NEW, ids, deployment="keep").check.offer.address == (
+        gates.bench.old.uri.rstrip("/")
+    )
+
+
+def test_the_panel_refuses_an_address_that_has_changed(gates: Gates, panel: rl.Panel) -> None:
+    """If the deployment has another address than the one that was shown and confirmed, nothing is sent."""
+    outside = len(gates.bench.new.outside)
+    form = ticked(panel, ACTIONS.RESTART_AS_NEW, [gates.restarts["nothing"]])
+    form.check.offer = replace(form.check.offer, address=gates.bench.old.uri.rstrip("/"))
+    form.check.run.click()
+    assert panel.view.actions.wait()
+    assert "Nothing was sent. To confirm" in panel.error
+    assert panel.plan.replay is None
+    assert form.check.is_pending
+    assert len(gates.bench.new.outside) == outside
+
+
+def test_problems_of_a_check_are_shown_in_the_panel(
+    gates: Gates, panel: rl.Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The warning about encryption precedes the confirmation and is not output; a refusal and an error are shown."""
+    monkeypatch.setattr("restate_lab.analysis.replay.check.is_unencrypted", lambda _: True)
+    ids = [gates.restarts["nothing"]]
+    form = ticked(panel, ACTIONS.RESTART_AS_NEW, ids)
+    assert "is not encrypted and not on this machine" in form.check.text
+    for answer, expected in (
+        (response(status="401 Unauthorized"), "1 not checkable"),
+        (response(status="500 Error"), "ServerFailed: "),
+    ):
+        with (
+            raw_server(respond=deployment(FITS, discover=answer)) as server,
+            warnings.catch_warnings(action="error"),
+        ):
+            monkeypatch.setattr("restate_lab.analysis.replay.check.uri_of_deployment", lambda *_: server.address)
+            form = ticked(panel, ACTIONS.RESTART_AS_NEW, ids)
+            form.check.run.click()
+            assert panel.view.actions.wait()
+        assert expected in form.check.text + panel.error
+        assert not [each for each in server.requests if each.startswith(b"POST")]
+
+
+def test_a_check_that_hangs_can_be_stopped(gates: Gates, panel: rl.Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Stop button ends the check of a deployment that does not respond, at once and with its threads."""
+    hangs = threading.Event()
+    with raw_server(respond=deployment(FITS, discover=lambda _: hangs.wait(30))) as server:
+        monkeypatch.setattr("restate_lab.analysis.replay.check.uri_of_deployment", lambda *_: server.address)
+        form = ticked(panel, ACTIONS.RESTART_AS_NEW, [gates.restarts["nothing"]])
+        form.check.run.click()
+        wait_for(lambda: server.requests)
+        started = time.monotonic()
+        form.stop.click()
+        assert panel.view.actions.wait()
+        assert time.monotonic() - started < 5
+        hangs.set()
+    assert panel.error == ""
+    assert form.check.is_pending
+    assert not [each for each in threading.enumerate() if each.name.startswith("restate-lab-replay")]
 
 
 def test_a_move_excludes_those_that_would_end_with_rt0016(gates: Gates) -> None:

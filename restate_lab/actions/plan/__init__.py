@@ -25,6 +25,7 @@ from restate_lab.client.lab import Lab, require_lab
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, TimedOut
+from restate_lab.progress import Progress
 from restate_lab.source import Source, is_older
 
 __all__ = ["Plan", "Refinement", "make_plan", "move_to", "plan"]
@@ -144,14 +145,17 @@ def make_plan(
     timeout: DurationInput | None = None,
     verb: str = "plan",
     refine: Refinement | None = None,
+    reads: Source | None = None,
+    progress: Progress | None = None,
 ) -> Plan:
     """Plan any action, including ``move_to``; ``plan()`` describes the arguments.
 
     ``verb`` is the name of the public function. ``refine`` excludes more targets, and gives each its own index.
+    ``reads`` is a wrapper of ``lab`` that reads instead of it, and ``progress`` is updated by the check.
     """
-    reads = within(lab, timeout, verb=verb)
+    reads = within(reads or lab, timeout, verb=verb)
     chosen = _check_action(lab, reads, action, deployment, from_index, include_callees=include_callees)
-    gate = open_gate(lab, reads, chosen, check, confirm)
+    gate = open_gate(lab, reads, chosen, check, confirm, progress)
     made_at, shared = datetime.now(UTC), SharedExecution()
     rows = _read_targets(reads, chosen, targets, made_at, deployment, from_index, include_callees=include_callees)
     rows, restarts, checked = _exclude_more(reads, chosen, rows, from_index, refine, gate)
@@ -167,9 +171,7 @@ def make_plan(
         deployment=deployment,
         from_index=from_index,
         made_at=made_at,
-        environment=lab.name,
-        address=lab.settings.admin_url,
-        server=_describe_server(reads),
+        **_origin_of(lab, reads),
         **_facts_of(kept),
         _unrestarted=restarts.read.difference(restarts.found),
         _checked=checked,
@@ -217,8 +219,10 @@ def _read_prefixes(lab: Source, action: ACTIONS, rows: pd.DataFrame) -> pd.DataF
     return prefix_frame(read_prefixes(lab, ids))
 
 
-def _describe_server(lab: Source) -> str:
-    return f"restate {lab.version}, {'with' if lab.features.get('vqueues', False) else 'without'} vqueues"
+def _origin_of(lab: Lab, reads: Source) -> dict[str, Any]:
+    """Return the environment, its address, and its server."""
+    server = f"restate {reads.version}, {'with' if reads.features.get('vqueues', False) else 'without'} vqueues"
+    return {"environment": lab.name, "address": lab.settings.admin_url, "server": server}
 
 
 def _facts_of(rows: pd.DataFrame) -> dict[str, Any]:

@@ -14,20 +14,36 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from restate_lab._text import join, plural, verb_form
+from restate_lab.actions.reader import read_destinations, read_invocations
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.records import records
-from restate_lab.analysis.replay.check import ReplayCheck, confirm_address
+from restate_lab.analysis.replay.check import (
+    CONTACT,
+    ReplayCheck,
+    confirm_address,
+    deployment_address,
+    encryption_warning,
+)
 from restate_lab.analysis.replay.result import Replay
 from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, FITS, OTHER_RESULT
 from restate_lab.client.endpoint import Endpoint
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, TimedOut
+from restate_lab.progress import Progress
 from restate_lab.recorder import QueryRecorder
 from restate_lab.redaction import Secret
 from restate_lab.source import Source
 
-__all__ = ["CHECKED_ACTIONS", "CheckedTargets", "ReplayGate", "check_warnings", "open_gate"]
+__all__ = [
+    "CHECKED_ACTIONS",
+    "CheckOffer",
+    "CheckedTargets",
+    "ReplayGate",
+    "check_warnings",
+    "offer_check",
+    "open_gate",
+]
 
 CHECKED_ACTIONS = (ACTIONS.RESTART_AS_NEW, ACTIONS.MOVE_TO)
 _STOPPING = {DIVERGES, FAILS, OTHER_RESULT}  # another result only exists in a prefix that keeps the output
@@ -38,6 +54,24 @@ _UNCHECKED = (
     "No replay check was made: if the code of the deployment takes another path than the kept entries, or sends the id "
     "of an awakeable or a random id in them, the new invocation does not continue (RT0016). check= checks this first."
 )
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOffer:
+    """A check before it is confirmed: the deployment to continue on, and the address that the check contacts."""
+
+    deployment: str
+    address: str
+
+    @property
+    def notice(self) -> str:
+        """Return what the check does at the address, to read before confirming it."""
+        return " ".join(filter(None, (CONTACT.format(address=self.address), self.warning)))
+
+    @property
+    def warning(self) -> str:
+        """Return the warning that the journals would be sent without encryption, or ""."""
+        return encryption_warning(self.address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +96,7 @@ class ReplayGate:
     is_restart: bool
     address: str
     headers: Mapping[str, Secret] = field(repr=False)
+    progress: Progress | None = None
 
     def __call__(self, rows: pd.DataFrame, from_index: int | None) -> tuple[pd.DataFrame, CheckedTargets]:
         """Return the rows with more reasons in ``excluded``, and the replay; all targets are replayed.
@@ -86,14 +121,54 @@ class ReplayGate:
 
     def _replay(self, ids: Sequence[str], last_entries: Mapping[str, int], *, as_restart: bool) -> Replay:
         check = _new_check(self.lab, self.reads, as_restart=as_restart, last_entries=last_entries)
-        replay = check.replay(ids, Endpoint(self.address, self.headers, _JOURNAL_SECONDS))
+        replay = check.replay(ids, Endpoint(self.address, self.headers, _JOURNAL_SECONDS), progress=self.progress)
         if isinstance(self.reads, Deadline) and not self.reads.seconds_left:
             raise TimedOut(f"{self.reads.timeout_message}.")
         return replay
 
 
-def open_gate(lab: Lab, reads: Source, action: ACTIONS, check: str | None, confirm: str | None) -> ReplayGate | None:
+def offer_check(reads: Source, rows: pd.DataFrame, deployment: str | None) -> CheckOffer:
+    """Return the check of a plan's targets on the deployment that they would continue on; this contacts no deployment.
+
+    ``rows`` are those of the targets, and ``deployment`` is the option of the plan.
+
+    Raises:
+        ArgumentError: they would continue on several deployments or on none, or it has no HTTP address.
+        NotFound: the deployment is not registered.
+    """
+    found = _next_deployments(reads, rows, deployment)
+    if len(found) != 1:
+        count = f"{len(found):,} deployments ({join(found)})" if found else "no known deployment"
+        raise ArgumentError(
+            f"the targets would continue on {count}, and a check replays them on one: choose its id as the deployment, "
+            f"or select targets of one deployment."
+        )
+    return CheckOffer(found[0], deployment_address(reads, found[0]))
+
+
+def _next_deployments(reads: Source, rows: pd.DataFrame, deployment: str | None) -> list[str]:
+    """Return the ids of the deployments that the targets would continue on.
+
+    Without the option, a restart continues on the latest deployment, also from a prefix (observed on 1.7.12).
+    """
+    if deployment == "keep":
+        pinned = read_invocations(reads, list(rows["id"]))["pinned_deployment_id"]
+        return sorted(map(str, pinned.dropna().unique()))
+    by_service = read_destinations(reads, deployment or "latest").by_service
+    return sorted({by_service[name].id for name in rows["service"].unique() if name in by_service})
+
+
+def open_gate(
+    lab: Lab,
+    reads: Source,
+    action: ACTIONS,
+    check: str | None,
+    confirm: str | None,
+    progress: Progress | None = None,
+) -> ReplayGate | None:
     """Return the gate at the address of ``check``, an address or a deployment's id; None without a check.
+
+    ``progress`` is updated by the check; with None it shows a line.
 
     Raises:
         ArgumentError: the action has no check, or ``confirm`` is not the address.
@@ -109,7 +184,7 @@ def open_gate(lab: Lab, reads: Source, action: ACTIONS, check: str | None, confi
     is_restart = action is ACTIONS.RESTART_AS_NEW
     address, headers = _new_check(lab, reads, as_restart=is_restart).resolve(check)
     confirm_address(address, confirm, stacklevel=_CALLER)
-    return ReplayGate(lab, reads, is_restart, address, headers)
+    return ReplayGate(lab, reads, is_restart, address, headers, progress)
 
 
 def check_warnings(checked: CheckedTargets | None, rows: pd.DataFrame, *, keeps_entries: bool) -> tuple[str, ...]:

@@ -96,6 +96,7 @@ def journal_diff(
     entry of one journal or of both. Without ``b``, invocation ``a`` must have a journal mismatch: the rows are its
     recorded entries and the command that its code issued instead in the last attempt. ``payloads=True`` also compares
     payloads. ``timeout`` is for the whole call; with None, each statement has the connection's own limit.
+    ``Replay.diff()`` explains a mismatch that new code would have, before it is deployed.
 
     Columns: ``index_a, index_b`` (None if that journal does not have the entry), ``entry_type, name`` (the callee's
     target for a call, the key for a promise or state), ``status_a, status_b`` (without ``b``: "replayed", "now",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,21 +18,34 @@ from restate_lab.analysis.replay.result import (
     Replay,
     group_frame,
     not_checked_frame,
-    path_of,
+    paths_of,
     row_frame,
 )
 from restate_lab.analysis.replay.runner import ReplayRunner, running
-from restate_lab.analysis.replay.verdict import FAILS, FITS, ReplayOutcome
+from restate_lab.analysis.replay.verdict import FAILS, ReplayOutcome
 from restate_lab.client.endpoint import Endpoint
 from restate_lab.client.endpoint.discovery import EndpointManifest, endpoint_address, is_unencrypted
 from restate_lab.client.lab import is_lab
 from restate_lab.errors import ArgumentError, ReplayWarning, TimedOut
-from restate_lab.progress import InvocationsLine, Progress, progress_of
+from restate_lab.progress import InvocationsLine, Progress, progress_of, warn
 from restate_lab.recorder import QueryRecorder
 from restate_lab.redaction import Secret
 from restate_lab.source import Source
 
-__all__ = ["ReplayCheck", "choose_sample", "confirm_address", "deployment_address", "names_of"]
+__all__ = [
+    "CONTACT",
+    "ReplayCheck",
+    "choose_sample",
+    "confirm_address",
+    "deployment_address",
+    "encryption_warning",
+    "names_of",
+]
+
+CONTACT = (
+    "A replay sends recorded journals to {address}. No step runs there, but code outside of steps does: logs, metrics, "
+    "unwrapped HTTP calls."
+)
 
 _TRIED = MappingProxyType({"restate-sdk-python": ((0, 10), (1, 3)), "restate-sdk-typescript": ((1, 7), (1, 17))})
 """The oldest and newest version of each SDK that was observed to run no step in a check."""
@@ -45,10 +57,7 @@ _CODE_RAN = (
 _CHANCE = "Code that decides by the clock or by its environment can take another path in another run."
 _RESTART = "The journals were replayed under another id, as after a restart: awakeable ids and random values differ."
 _NO_HEADERS = "Headers that are registered for the deployment are not in the source and were not sent."
-_CONFIRM = (
-    "A replay sends recorded journals to {address}. No step runs there, but code outside of steps does: logs, metrics, "
-    "unwrapped HTTP calls. {problem}Nothing was sent. To confirm, pass confirm={address!r}."
-)
+_CONFIRM = f"{CONTACT} {{problem}}Nothing was sent. To confirm, pass confirm={{address!r}}."
 _UNENCRYPTED = "{address} is not encrypted and not on this machine: others can read the payloads of the journals."
 _MOVED = "it changed while it was read"
 _GONE = "it does not exist"
@@ -78,8 +87,13 @@ def confirm_address(address: str, confirm: object, *, stacklevel: int = 4) -> No
     if confirm is None or endpoint_address("confirm", confirm) != address:
         problem = "" if confirm is None else f"confirm is {confirm!r}, another address. "
         raise ArgumentError(_CONFIRM.format(address=address, problem=problem))
-    if is_unencrypted(address):
-        warnings.warn(_UNENCRYPTED.format(address=address), ReplayWarning, stacklevel=stacklevel)
+    if warning := encryption_warning(address):
+        warn(warning, ReplayWarning, stacklevel=stacklevel)
+
+
+def encryption_warning(address: str) -> str:
+    """Return the warning that journals would be sent to an address without encryption; "" if they would not."""
+    return _UNENCRYPTED.format(address=address) if is_unencrypted(address) else ""
 
 
 def deployment_address(source: Source, deployment: object) -> str:
@@ -175,7 +189,7 @@ class ReplayCheck:
         if not self.rows:
             return
         with running(endpoint, workers=workers, ends=self.ends) as runner:
-            manifest = runner.discover()
+            manifest = runner.discover(lambda: progress.update(0, len(self.rows)))
             self.sdk = manifest.sdk
             refusal = self._refusal(manifest)
             seen: set[str] = set()
@@ -192,7 +206,6 @@ class ReplayCheck:
         self.limitations[:0] = [_CODE_RAN.format(address=endpoint.address), _CHANCE]
 
     def _result(self, address: str) -> Replay:
-        paths = {recording.id: path_of(recording, each) for recording, each in self.outcomes if each.verdict != FITS}
         return Replay(
             rows=row_frame(self.outcomes),
             groups=group_frame(self.outcomes),
@@ -203,7 +216,7 @@ class ReplayCheck:
             version=self.source.version,
             at=self.source.now,
             limitations=(*self.limitations, *([_RESTART] if self.as_restart else [])),
-            _paths=paths,
+            _paths=paths_of(recording for recording, _ in self.outcomes),
             queries=tuple(self.reader_source.queries),
         )
 

@@ -83,11 +83,6 @@ class Recording:
         """Return whether the journal ends with the result of the handler; killed invocations have none."""
         return bool(self.commands) and self.commands[-1].type == _OUTPUT
 
-    @property
-    def path(self) -> tuple[str, ...]:
-        """Return the commands as text."""
-        return tuple(map(str, self.commands))
-
     def without_last_command(self) -> tuple[Message, ...]:
         """Return the messages without the last command; its notifications stay."""
         at = self.commands[-1].index

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -17,11 +17,14 @@ from restate_lab._public import public
 from restate_lab._text import escape_invisible, format_timestamp, plural
 from restate_lab.analysis.patterns import normalize
 from restate_lab.analysis.records import none_if_missing, records
-from restate_lab.analysis.replay.recording import CANNOT_SAY, NOT_CHECKABLE, Recording
+from restate_lab.analysis.replay.diff import diff_frame
+from restate_lab.analysis.replay.recording import CANNOT_SAY, NOT_CHECKABLE, RecordedCommand, Recording
 from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, FITS, OTHER_RESULT, VERDICTS, ReplayOutcome
+from restate_lab.client.arguments import check_id
+from restate_lab.errors import ArgumentError
 from restate_lab.status import STATUSES
 
-__all__ = ["SAMPLED_OUT", "Replay", "group_frame", "not_checked_frame", "path_of", "row_frame"]
+__all__ = ["SAMPLED_OUT", "Replay", "group_frame", "not_checked_frame", "paths_of", "row_frame"]
 
 SAMPLED_OUT = "sampled out"
 _ROWS: dict[str, pa.DataType] = {
@@ -67,7 +70,10 @@ _BEFORE = 3  # commands before the divergence that the card shows
 @public
 @dataclass(frozen=True, repr=False, eq=False)
 class Replay:
-    """The verdicts of a replay check; ``replay()`` returns it, and its docstring describes the frames."""
+    """The verdicts of a replay check; ``replay()`` returns it, and its docstring describes the frames.
+
+    ``diff(id)`` explains the verdict on one invocation command by command.
+    """
 
     rows: pd.DataFrame
     groups: pd.DataFrame
@@ -78,7 +84,7 @@ class Replay:
     version: str
     at: datetime
     limitations: tuple[str, ...]
-    _paths: Mapping[str, tuple[str, ...]]
+    _paths: Mapping[str, tuple[RecordedCommand, ...]]
     queries: tuple[Mapping[str, Any], ...] = ()
     """Each statement that was sent: ``sql``, ``params`` as JSON values, ``times``."""
 
@@ -113,6 +119,34 @@ class Replay:
         return (
             f"{self.address}{sdk} with journals of {self.source}, restate {self.version}, {format_timestamp(self.at)}"
         )
+
+    def diff(self, invocation_id: str, /) -> pd.DataFrame:
+        """Compare the recorded commands of one checked invocation with what the new code does, up to the parting.
+
+            checked = rl.replay(lab, {"service": "Checkout"}, new, confirm=new)
+            checked.diff(checked.groups["example_id"][0])
+
+        One row per recorded command, in order, and one more row for what is outside of them: what the code does next
+        if it fits, or the reason if the response does not show a command. Nothing is read or sent.
+
+        Columns: ``journal_index, command_index`` (counted from 0, the input; None in the row outside), ``recorded`` and
+        ``now`` (the command there; ``now`` has None if it is not known), ``difference`` (None where the code issues
+        the recorded command, the reason at the parting, "not known" after it, because the check stops the code there,
+        or "after the recorded commands"), ``divergence`` (True in the row where they part). Payloads are not shown.
+
+        ``frame.attrs`` has ``id``, ``verdict``, ``summary`` (the verdict, its reason, and the limits of it), and
+        ``divergence`` (the position of that row, or None). ``journal_diff()`` explains a mismatch that has happened.
+
+        Raises:
+            ArgumentError: it is not an invocation id, or this invocation was not checked.
+        """
+        id_ = check_id("invocation_id", invocation_id, "invocation")
+        found = self.rows[self.rows["id"] == id_]
+        if found.empty:
+            missed = self.not_checked.loc[self.not_checked["id"] == id_, "reason"]
+            why = f"was not checked: {missed.iloc[0]}" if len(missed) else "is not in this replay"
+            raise ArgumentError(f"{id_} {why}; choose an id in rows.")
+        return diff_frame(records(found)[0], self._paths.get(id_, ()))
 
     def __str__(self) -> str:
         return escape_invisible("\n".join(_lines(self)))
@@ -189,10 +223,10 @@ def _form(verdict: str, count: int) -> str:
     return verdict.removesuffix("s") if count != 1 and verdict in {DIVERGES, FAILS, FITS} else verdict
 
 
-def path_of(recording: Recording, outcome: ReplayOutcome) -> tuple[str, ...]:
-    """Return the recorded commands that the card shows: those around the place where the paths part."""
-    at = outcome.command_index if outcome.command_index is not None else len(recording.commands)
-    return recording.path[max(0, at - _BEFORE) : at + 1]
+def paths_of(recordings: Iterable[Recording]) -> dict[str, tuple[RecordedCommand, ...]]:
+    """Return the recorded commands by id; equal ones share one tuple, because many invocations take the same path."""
+    shared: dict[tuple[RecordedCommand, ...], tuple[RecordedCommand, ...]] = {}
+    return {each.id: shared.setdefault(each.commands, each.commands) for each in recordings}
 
 
 def _frame(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> pd.DataFrame:
@@ -246,17 +280,16 @@ def _card(replay: Replay) -> str:
 
 
 def _group_block(row: Mapping[Any, Any], replay: Replay) -> dict[str, Any]:
-    at, path = none_if_missing(row["command_index"]), replay._paths.get(row["example_id"], ())  # noqa: SLF001 - ours
-    first = 0 if at is None else int(at) - len(path) + 1
-    now = none_if_missing(row["now"]) or ""
-    is_parting = at is not None and bool(path)
-    steps = [(f"{first + number}", each, each) for number, each in enumerate(path)]
-    if is_parting:
-        steps[-1] = (*steps[-1][:2], now)
+    at, commands = none_if_missing(row["command_index"]), replay._paths.get(row["example_id"], ())  # noqa: SLF001 - ours
+    steps = []
+    if at is not None:
+        path = [(f"{number}", str(commands[number])) for number in range(max(0, at - _BEFORE), at + 1)]
+        steps = [(number, recorded, recorded) for number, recorded in path]
+        steps[-1] = (*path[-1], none_if_missing(row["now"]) or "")
     return {
         "colour": _COLOURS[row["verdict"]],
         "heading": f"{row['verdict']}: {plural(row['invocations'], 'invocation')} of {row['handler']}",
         "example": row["example_id"],
         "reason": row["reason"],
-        "steps": steps if is_parting else [],
+        "steps": steps,
     }

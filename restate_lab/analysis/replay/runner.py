@@ -31,10 +31,10 @@ class ReplayRunner:
     ends: float
     idle: SimpleQueue[Endpoint] = field(default_factory=SimpleQueue)
 
-    def discover(self) -> EndpointManifest:
+    def discover(self, on_wait: Callable[[], object]) -> EndpointManifest:
         """Return the manifest of the deployment; the other workers use the same version of HTTP."""
         first = self.endpoints[0]
-        (manifest,) = self._run([first.discover])
+        (manifest,) = self._run([first.discover], lambda _: on_wait())
         if manifest is None:
             return first.discover()  # raises: the run is over
         for each in self.endpoints[1:]:
@@ -54,9 +54,7 @@ class ReplayRunner:
         finally:
             self.idle.put(endpoint)
 
-    def _run(
-        self, calls: Sequence[Callable[[], T]], on_progress: Callable[[int], None] = lambda _: None
-    ) -> list[T | None]:
+    def _run(self, calls: Sequence[Callable[[], T]], on_progress: Callable[[int], object]) -> list[T | None]:
         futures = [self.pool.submit(call) for call in calls]
         pending: set[Future[T]] = set(futures)
         while pending and time.monotonic() < self.ends:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import pandas as pd
 
 from restate_lab.analysis.journal.errors import UNREACHABLE
-from restate_lab.analysis.suggestions import Placeholder, SuggestedCall, move_call, plan_call
+from restate_lab.analysis.suggestions import Placeholder, SuggestedCall, move_call, plan_call, replay_call
 from restate_lab.analysis.why.details import InvocationDetails
 from restate_lab.analysis.why.reasons import format_time
 from restate_lab.status import STATUSES
@@ -136,7 +136,11 @@ def _move_calls(details: InvocationDetails) -> Calls:
 
 
 def _compare_calls(details: InvocationDetails) -> Calls:
-    return (SuggestedCall("journal_diff", (details.row["id"],), comment="shows where journal and code differ"),)
+    id_ = details.row["id"]
+    return (
+        SuggestedCall("journal_diff", (id_,), comment="shows where journal and code differ"),
+        replay_call([id_]),
+    )
 
 
 def _resolve_calls(details: InvocationDetails) -> Calls:

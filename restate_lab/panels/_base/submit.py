@@ -24,15 +24,15 @@ __all__ = ["Submit"]
 class _Press(ViewMessage):
     type: Literal["press"]
     seen: int
-    values: Annotated[tuple[str | int | None, ...], Field(strict=False)]
+    values: Annotated[tuple[str | int | bool | None, ...], Field(strict=False)]
 
 
 class Submit(anywidget.AnyWidget):
     """A button; ``act`` is called without arguments after its ``fields`` have the values that the user saw.
 
-    A field is a Text, a Textarea, a Combobox or a Dropdown. With ``disabled`` the button looks disabled but can still
-    be pressed, so that Tab reaches it and ``act`` can report the missing input. ``changed`` has the fields changed by
-    the last press. ``renew()`` gives the button a new meaning: a press sent before it does nothing.
+    A field is a Text, a Textarea, a Combobox, a Dropdown or a Checkbox. With ``disabled`` the button looks disabled but
+    can still be pressed, so that Tab reaches it and ``act`` can report the missing input. ``changed`` has the fields
+    changed by the last press. ``renew()`` gives the button a new meaning: a press sent before it does nothing.
     """
 
     _esm = read_assets("_base/submit.js")

@@ -12,14 +12,18 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 
+from restate_lab._text import plural
 from restate_lab.actions.plan import make_plan
+from restate_lab.actions.plan.gate import CHECKED_ACTIONS, CheckOffer, offer_check
 from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.client.arguments import check_seconds
+from restate_lab.client.lab import is_lab
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
 from restate_lab.panels._base.blocks import Block, Blocks
 from restate_lab.panels._base.panel import why_read_only
+from restate_lab.panels._base.source import PanelSource
 from restate_lab.panels._base.worker import BackgroundAction, Busy
 from restate_lab.panels.actions.followup import FollowUp, done_text, follow
 from restate_lab.panels.actions.form import PlanForm, name_of
@@ -94,7 +98,8 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     ``guard`` wraps every handler so that errors are shown, ``say`` shows a line of text, ``acted`` is called after an
     action. ``label`` returns the text before the buttons for a number of invocations, and ``open_targets`` shows
-    invocations by their ids. A read-only source has no buttons; a line states the reason. ``plan`` is the last plan.
+    invocations by their ids. Evidence has no buttons; a line states the reason. On a read-only connection, the buttons
+    make plans that can be checked by replay but not executed. ``plan`` is the last plan.
     """
 
     def __init__(
@@ -119,19 +124,21 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._background, self._follower = BackgroundAction(), BackgroundAction()
         self.plan: Plan | None = None
         self._label, self._waiting = widgets.Label(), widgets.Label()
-        self.buttons = {action: self._button(action) for action in (*_SAFE, *_ENDING)}
+        self._why_not = why_read_only(source)
+        self.is_absent = self._why_not is not None and not is_lab(source)
+        actions = () if self.is_absent else (*_SAFE, *_ENDING) if self._why_not is None else CHECKED_ACTIONS
+        self.buttons = {action: self._button(action) for action in actions}
         self._form = PlanForm(
-            confirm=guard(self._confirm), back=guard(self._back), again=guard(self._plan_again), stop=self._stop
-        )
+            confirm=guard(self._confirm), back=guard(self._back), again=guard(self._plan_again), stop=self._stop,
+            find_check=guard(self._find_check), check=guard(self._run_check), why_not=self._why_not,
+        )  # fmt: skip
         self._outcome = OutcomeView(back=guard(self._back), open_targets=open_targets)
-        why_not = why_read_only(source)
-        self.is_absent = why_not is not None
-        row = widgets.Box([self._label] if why_not else [self._label, *self.buttons.values()])
+        row = widgets.Box([self._label, *self.buttons.values()])
         row.add_class("rl-fields")
         row.add_class("rl-action-row")
         super().__init__([row, self._waiting, self._form, self._outcome])
         self.add_class("rl-actions")
-        self._label.value = why_not or ""
+        self._label.value = self._why_not or ""
         self._show(None)
         self._tell("")
         self.offer([], [])
@@ -149,12 +156,13 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         if isinstance(targets, pd.DataFrame) and "failure" in targets:
             failing = targets[targets["failure"].notna()]
             self._failures = dict(zip(failing["id"], failing["failure"], strict=True))
-        self._label.value = self._label_of(len(targets))
+        self._label.value = " · ".join(filter(None, (self._label_of(len(targets)), self._why_not)))
         counts = Counter(statuses)
         for action, button in self.buttons.items():
             number = self._number_of(action, counts)
             button.disabled, button.layout.display = not number, "" if number else "none"
-            button.description = f"{name_of(action)} {number:,}"
+            verb = name_of(action) if self._why_not is None else f"Check {name_of(action).lower()}"
+            button.description = f"{verb} {number:,}"
             button.tooltip = f"Create a plan; nothing is sent yet. Requirement: {action.rule.needs}."
 
     def _number_of(self, action: ACTIONS, counts: Counter[str]) -> int:
@@ -208,31 +216,72 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         button.on_click(self._guard(lambda _: self._plan(action, self._targets)))
         return button
 
-    def _plan(self, action: ACTIONS, targets: Sequence[str] | pd.DataFrame, **options: Any) -> None:
+    def _plan(
+        self,
+        action: ACTIONS,
+        targets: Sequence[str] | pd.DataFrame,
+        offer: CheckOffer | None = None,
+        **options: Any,
+    ) -> None:
+        """Create a plan in the background; ``offer`` is the check that the user confirmed for it."""
         if action is ACTIONS.MOVE_TO:
             options.setdefault("deployment", "latest")
-
+        waiting, done, failed = _progress_texts(action, len(targets), offer)
         self._follower.stop.set()
 
         def work() -> None:
             try:
-                made = make_plan(self._source, action, targets, **options)  # type: ignore[arg-type] # make_plan checks
+                checked = {} if offer is None else self._check_options(offer)
+                made = make_plan(self._source, action, targets, **options, **checked)  # type: ignore[arg-type] # make_plan checks
                 self.plan = made
                 self._show(self._form)
                 self._form.show(made)
-                self._say(f"The plan to {name_of(action).lower()} is below; nothing has been sent.")
+                self._say(done)
             except BaseException:
-                self._say(f"The plan to {name_of(action).lower()} was not created; nothing has been sent.")
+                self._say(failed)
                 raise
             finally:
+                self._form.end()
                 self._tell("")
+            self._read_offer(made)
 
-        self._tell(f"Reading {len(targets):,} invocations for the plan …")
+        self._tell(waiting)
         try:
             self._background.run(self._guard(work))
         except Busy:
             self._tell("")
             raise
+
+    def _check_options(self, offer: CheckOffer) -> dict[str, Any]:
+        """Return the options of a confirmed check, which ends when the user stops it or the panel is closed."""
+        stop = self._background.stop
+        return {
+            "check": offer.deployment,
+            "confirm": offer.address,
+            "progress": self._form.begin_check(stop.is_set),
+            "reads": PanelSource(self._source, stop),
+        }
+
+    def _find_check(self) -> None:
+        """Read in the background the address that a check of the plan would contact."""
+        plan = self.plan
+        if plan is not None:
+            self._background.run(self._guard(lambda: self._read_offer(plan)))
+
+    def _read_offer(self, plan: Plan) -> None:
+        if not self._form.check.is_pending:
+            return
+        offer = None
+        try:
+            offer = offer_check(self._reads, plan.rows, plan.deployment)
+        finally:
+            self._form.check.show_offer(plan, offer)
+
+    def _run_check(self) -> None:
+        """Make the same plan again, with the check that the user confirmed."""
+        plan, offer = self.plan, self._form.check.offer
+        if plan is not None and offer is not None:
+            self._plan(plan.action, plan.frame, offer, **self._form.options)
 
     def _tell(self, text: str) -> None:
         self._waiting.value = text
@@ -290,3 +339,19 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def _show(self, part: Any) -> None:
         for each in (self._form, self._outcome):
             each.layout.display = "" if each is part else "none"
+
+
+def _progress_texts(action: ACTIONS, number: int, offer: CheckOffer | None) -> tuple[str, str, str]:
+    """Return the texts while a plan is made, when it is shown, and when it failed."""
+    name, targets = name_of(action).lower(), plural(number, "invocation")
+    if offer is None:
+        return (
+            f"Reading {number:,} invocations for the plan …",
+            f"The plan to {name} is below; nothing has been sent.",
+            f"The plan to {name} was not created; nothing has been sent.",
+        )
+    return (
+        f"Checking the plan with {targets} at {offer.address} …",
+        f"The plan to {name} was checked at {offer.address}; nothing on the cluster has changed.",
+        f"The check at {offer.address} was not completed; nothing on the cluster has changed.",
+    )

@@ -11,13 +11,18 @@ from restate_lab._text import plural
 from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.panels._base.blocks import Block, Blocks
+from restate_lab.panels._base.source import Closed
 from restate_lab.panels._base.submit import Submit
+from restate_lab.panels.actions.check import CheckForm
 from restate_lab.progress import Progress
 
 __all__ = ["PlanForm", "name_of"]
 
 _STAYS = "keep"  # keep the deployment that an invocation is pinned to
 _WHOLE = "none: start from the beginning"
+_SENDING = "Stop sending; requests already sent stay in effect"
+_CHECKING = "Stop the check; nothing on the cluster changes"
+_DEFAULTS = {ACTIONS.RESTART_AS_NEW: "latest, keep, or dp_…"}
 
 
 def name_of(action: ACTIONS) -> str:
@@ -28,7 +33,8 @@ def name_of(action: ACTIONS) -> str:
 class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     """One plan for review, and the progress bar of its execution.
 
-    The handlers are ``confirm``, ``back``, ``again`` (other options) and ``stop``.
+    The handlers are ``confirm``, ``back``, ``again`` (other options), ``stop``, ``find_check`` and ``check``, which
+    ``CheckForm`` describes. ``why_not`` is the reason why plans can be checked but not executed, or None.
     """
 
     def __init__(
@@ -38,13 +44,18 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         back: Callable[[], object],
         again: Callable[[], object],
         stop: Callable[[], object],
+        find_check: Callable[[], object],
+        check: Callable[[], object],
+        why_not: str | None = None,
     ) -> None:
         self._plan: Plan | None = None
         self._again = again
+        self._why_not = why_not
         self._quiet = False
         auto = {"description_width": "auto"}
         self._sentence = Blocks()
         self._card = widgets.HTML()
+        self._paths = widgets.HTML()
         self._details = widgets.Accordion([self._card], titles=("Everything in this plan",), selected_index=None)
         self.deployment = widgets.Combobox(
             description="deployment", options=("latest", _STAYS), continuous_update=False, style=auto,
@@ -53,21 +64,26 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.from_index = widgets.Dropdown(description="keep journal entries", options=[(_WHOLE, None)], style=auto)
         self.why = widgets.Text(description="reason", placeholder="INC-42: the weather API is back", style=auto)
         self.number = widgets.Text(description="number", style=auto)
-        self.confirm = Submit(
-            "", lambda: self._submit(confirm), fields=[self.deployment, self.from_index, self.why, self.number]
-        )
+        options = [self.deployment, self.from_index]
+        self.check = CheckForm(find=find_check, check=check, drop=again, fields=options)
+        options = [*options, self.check.tick]
+        self.confirm = Submit("", lambda: self._submit(confirm), fields=[*options, self.why, self.number])
         self.back = widgets.Button(description="Back", tooltip="Close the plan; nothing is sent")
         self.bar = widgets.IntProgress(description="", bar_style="info")
-        self.stop = widgets.Button(description="Stop", tooltip="Stop sending; requests already sent stay in effect")
-        self._options = _row([self.deployment, self.from_index])
+        self.stop = widgets.Button(description="Stop")
+        self._options = _row(options)
         self._asked = _row([self.why, self.number, self.confirm, self.back])
         self._doing = _row([self.bar, self.stop])
-        super().__init__([self._sentence, self._asked, self._doing, self._options, self._details])
+        super().__init__([self._sentence, self._options, self.check, self._asked, self._doing, self._details])
         self.add_class("rl-plan")
+        self._observe(back, stop)
+
+    def _observe(self, back: Callable[[], object], stop: Callable[[], object]) -> None:
         for field in (self.why, self.number):
             field.observe(lambda _: self._check(), "value")
         for field in (self.deployment, self.from_index):
-            field.observe(lambda _: None if self._quiet else self._again(), "value")
+            field.observe(lambda _: None if self._quiet else self._change_options(), "value")
+        self.check.tick.observe(lambda _: self._check(), "value")
         self.back.on_click(lambda _: back())
         self.stop.on_click(lambda _: stop())
 
@@ -92,10 +108,20 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         """Return the input that is missing before the plan can be executed; "" if it is complete."""
         if self._plan is None or not self._plan.targets:
             return "The plan has no targets."
+        if problem := self._why_not or self._outdated or self.check.lacking:
+            return problem
         number = len(self._plan.targets)
         if not self.reason:
             return "Enter a reason first."
         return "" if number <= self._plan.action.rule.expect_above or self.expect == number else f"Type {number} first."
+
+    @property
+    def _outdated(self) -> str:
+        """Return a text if the plan was made with other options than those in the fields, as after an error."""
+        plan = self._plan
+        made = {"deployment": plan.deployment, "from_index": plan.from_index} if plan else {}
+        is_same = self.options == {name: value for name, value in made.items() if value is not None}
+        return "" if is_same else "The plan was not made with these options. Correct them first."
 
     @property
     def options(self) -> dict[str, Any]:
@@ -112,8 +138,8 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         if not renewed:
             self.why.value = ""  # a reason applies to one plan only
         self._sentence.show(Block(_sentence(plan), _effects(plan), "bad" if plan.action.rule.destructive else "plain"))
-        self._card.value = plan._repr_html_()
-        self._details.selected_index = None
+        self._show_details(plan)
+        self.check.show(plan, wanted=self.check.tick.value if renewed else self._why_not is not None)
         self._quiet = True
         try:
             self._show_options(plan, renewed=renewed)
@@ -126,21 +152,46 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.number.value = ""
         self.confirm.description = f"{name_of(plan.action)} {plural(number, 'invocation')}"
         self.confirm.button_style = "danger" if plan.action.rule.destructive else "primary"
-        for part, shown in ((self._asked, True), (self._doing, False), (self.why, number), (self.confirm, number)):
+        can_send = bool(number) and self._why_not is None
+        for part, shown in ((self._asked, True), (self._doing, False), (self.why, can_send), (self.confirm, can_send)):
             part.layout.display = "" if shown else "none"
         self._check()
-        self.why.focus()
+        (self.why if can_send else self.back).focus()
 
     def begin(self) -> Progress:
         """Show the progress bar and the Stop button; return the progress that moves the bar."""
-        moves = _Moves(self.bar)
-        moves.update(0, len(self._plan.targets) if self._plan else 1)
-        self._asked.layout.display, self._doing.layout.display = "none", ""
+        return self._begin(_Moves(self.bar), _SENDING)
+
+    def begin_check(self, is_stopped: Callable[[], bool]) -> Progress:
+        """Show the same for a check; its progress raises Closed once ``is_stopped`` returns True."""
+        return self._begin(_StoppableMoves(self.bar, is_stopped), _CHECKING)
+
+    def _begin(self, moves: Progress, tooltip: str) -> Progress:
+        self.bar.max, self.bar.value = max(1, len(self._plan.targets) if self._plan else 1), 0
+        self.bar.description, self.stop.tooltip = f"0 of {self.bar.max:,}", tooltip
+        self._show_doing(is_doing=True)
         return moves
 
     def end(self) -> None:
         """Hide the progress bar and the Stop button."""
-        self._asked.layout.display, self._doing.layout.display = "", "none"
+        self._show_doing(is_doing=False)
+
+    def _show_doing(self, *, is_doing: bool) -> None:
+        self._asked.layout.display, self._doing.layout.display = ("none", "") if is_doing else ("", "none")
+        for field in (self.deployment, self.from_index, self.check.tick):
+            field.disabled = is_doing
+
+    def _show_details(self, plan: Plan) -> None:
+        """Show the plan's card and, after a check, both paths; the card is open if the check excluded targets."""
+        self._card.value = plan._repr_html_()
+        replay = plan.replay
+        self._paths.value = "" if replay is None else replay._repr_html_()
+        parts, titles = [self._card], ["Everything in this plan"]
+        if replay is not None and len(replay.groups):
+            parts, titles = [*parts, self._paths], [*titles, "Recorded and new path"]
+        self._details.selected_index = None
+        self._details.children, self._details.titles = parts, tuple(titles)
+        self._details.selected_index = 0 if len(parts) > 1 else None
 
     def _show_options(self, plan: Plan, *, renewed: bool) -> None:
         takes = plan.action.rule.options
@@ -153,11 +204,16 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             self.from_index.options = [(_WHOLE, None), *kept]
             self.from_index.value = plan.from_index
         self.deployment.layout.display = "" if "deployment" in takes else "none"
+        self.deployment.placeholder = _DEFAULTS.get(plan.action, "same as before, latest, or dp_…")
         self.from_index.layout.display = "" if prefixes else "none"
+
+    def _change_options(self) -> None:
+        self._check()
+        self._again()
 
     def _submit(self, confirm: Callable[[], object]) -> None:
         """Confirm the plan; if the options changed with this click, create a new plan for review instead."""
-        if self.deployment not in self.confirm.changed and self.from_index not in self.confirm.changed:
+        if not {self.deployment, self.from_index, self.check.tick}.intersection(self.confirm.changed):
             confirm()
 
     def _check(self) -> None:
@@ -179,6 +235,19 @@ class _Moves:
 
     def close(self) -> None:
         return
+
+
+class _StoppableMoves(_Moves):
+    """The Progress of a check, which the user can stop."""
+
+    def __init__(self, bar: Any, is_stopped: Callable[[], bool]) -> None:
+        super().__init__(bar)
+        self._is_stopped = is_stopped
+
+    def update(self, rows: int, size: int) -> None:
+        if self._is_stopped():
+            raise Closed("the check was stopped.")
+        super().update(rows, size)
 
 
 def _sentence(plan: Plan) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import restate_lab as rl
@@ -348,6 +349,64 @@ def test_the_result() -> None:
     assert "swordfish" not in str(result) + card + repr(vars(result))
 
 
+def cells(frame: Any) -> list[tuple[Any, ...]]:
+    return [
+        tuple(None if pd.isna(value) else value for value in row) for row in frame.itertuples(index=False, name=None)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "rows", "divergence"),
+    [
+        ("mismatch", [(0, 0, "Input", "Input", None, False), (1, 1, "Run 'a'", "Run 'b'", "REASON", True)], 1),
+        ("early", [(0, 0, "Input", "Output", "REASON", True), (1, 1, "Run 'a'", None, "not known", False)], 0),
+        ("fits", [
+            (0, 0, "Input", "Input", None, False),
+            (1, 1, "Run 'a'", "Run 'a'", None, False),
+            (None, None, None, "Run 'b'", "after the recorded commands", False),
+        ], None),
+        ("fails", [
+            (0, 0, "Input", None, "not known", False),
+            (1, 1, "Run 'a'", None, "not known", False),
+            (None, None, None, None, "REASON", True),
+        ], 2),
+        ("cannot say", [
+            (0, 0, "Input", None, "not known", False),
+            (1, 1, "Run 'a'", None, "not known", False),
+            (None, None, None, None, "REASON", False),
+        ], None),
+    ],
+)  # fmt: skip
+def test_a_diff_shows_the_path_up_to_the_parting(
+    answer: str, rows: list[tuple[Any, ...]], divergence: int | None
+) -> None:
+    """Equal commands, then the first difference with the reason; nothing is claimed about later commands."""
+    frames = {
+        "mismatch": error_frame(570, "mismatch", 1, "b", 0x411),
+        "early": error_frame(570, "mismatch", 0, "", 0x401),
+        "fits": error_frame(570, "mismatch", 2, "b", 0x411),
+        "fails": error_frame(500, "ValueError('x')"),
+        "cannot say": error_frame(571, "violation"),
+    }
+    result, _ = replay(deployment(response(frames[answer])))
+    reason, frame = result.rows["reason"][0], result.diff(INVOCATION)
+    assert cells(frame) == [tuple(reason if cell == "REASON" else cell for cell in row) for row in rows]
+    assert frame.attrs["divergence"] == divergence
+    assert reason in frame.attrs["summary"]
+    assert ("would do next is not known" in frame.attrs["summary"]) == (answer == "early")
+    assert cells(pickle.loads(pickle.dumps(result)).diff(INVOCATION)) == cells(frame)  # noqa: S301 - our own
+
+
+def test_a_diff_of_what_was_not_checked() -> None:
+    """Without a journal there is only the reason; an invocation that was not checked is an ArgumentError."""
+    result, _ = replay(deployment(FITS), OneInvocation(protocol_version=4))
+    assert cells(result.diff(INVOCATION)) == [(None, None, None, None, result.rows["reason"][0], False)]
+    with pytest.raises(errors.ArgumentError, match="is not in this replay"):
+        result.diff(f"inv_1{0:033}")
+    with pytest.raises(errors.ArgumentError, match="invocation_id"):
+        result.diff("dp_1")
+
+
 def test_nothing_to_check_is_no_success() -> None:
     """Without a checked invocation the verdict is "cannot say", also if the ids do not exist."""
 
@@ -358,3 +417,5 @@ def test_nothing_to_check_is_no_success() -> None:
 
     result, sent = replay(deployment(FITS), Empty())
     assert (result.verdict, sent, len(result.not_checked)) == ("cannot say", [], 1)
+    with pytest.raises(errors.ArgumentError, match="was not checked: it does not exist"):
+        result.diff(INVOCATION)

@@ -11,15 +11,19 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import restate_lab as rl
 from restate_lab.actions.execution.outcomes import COLUMNS
+from restate_lab.actions.plan.gate import CheckedTargets, CheckOffer
 from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.targets import parse_created, parse_ids
-from restate_lab.errors import PlanExpired
+from restate_lab.errors import ArgumentError, PlanExpired
 from restate_lab.panels import panel as panel_module
 from restate_lab.panels.actions import bar as action_bar, followup
 from restate_lab.panels.actions.form import PlanForm
 from restate_lab.panels.panel import Panel
+from support.fake_endpoint import INVOCATION, OneInvocation, deployment, error_frame, response
+from support.raw_server import raw_server
 from support.sample_source import LiveSource, invocations
 
 ROWS = invocations(*({"id": n, "status": "backing-off"} for n in range(12)), {"id": 12, "status": "killed"})
@@ -31,10 +35,31 @@ class Plans:
 
     made: list[Plan] = field(default_factory=list)
     executed: list[dict[str, Any]] = field(default_factory=list)
+    checks: list[tuple[str, str]] = field(default_factory=list)
+    offered: CheckOffer | Exception = field(default_factory=lambda: CheckOffer("dp_1new", "http://127.0.0.1:2"))
+    replay: rl.Replay | None = None
     fails: Exception | None = None
+    refuses: Exception | None = None
     go_on: threading.Event = field(default_factory=threading.Event)
 
+    def offer(self, *_: Any) -> CheckOffer:
+        if isinstance(self.offered, Exception):
+            raise self.offered
+        return self.offered
+
+    def check(self, progress: Any, reads: Any, check: str, confirm: str) -> CheckedTargets:
+        self.checks.append((check, confirm))
+        assert reads.live
+        while not self.go_on.wait(0.01):
+            progress.update(1, 2)
+        assert self.replay is not None
+        return CheckedTargets(self.replay)
+
     def make(self, source: Any, action: ACTIONS, targets: Any, **options: Any) -> Plan:
+        if self.refuses:
+            raise self.refuses
+        made = [options.pop(name) for name in ("progress", "reads", "check", "confirm") if name in options]
+        checked = self.check(*made) if made else None
         ids, _ = parse_ids(targets)
         created = parse_created(targets)
         frame = pd.DataFrame({"id": ids, "created_at": [max(created[id_]) for id_ in ids]})
@@ -56,6 +81,7 @@ class Plans:
             server="none",
             _ids=tuple(ids),
             _lab=source,
+            _checked=checked,
         )
         self.made.append(plan)
         return plan
@@ -81,6 +107,7 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> Plans:
     monkeypatch.setattr(followup, "_EVERY", 0.01)
     monkeypatch.setattr(followup, "_FOR", 0.05)
     monkeypatch.setattr(action_bar, "make_plan", plans.make)
+    monkeypatch.setattr(action_bar, "offer_check", plans.offer)
     monkeypatch.setattr(Plan, "execute", lambda plan, **given: plans.execute(plan, **given))  # noqa: PLW0108 - binds
     return plans
 
@@ -302,6 +329,188 @@ def test_a_confirmation_is_for_the_plan_that_was_seen(panel: Panel, plans: Plans
     ]
 
 
+@pytest.fixture(scope="module")
+def replay() -> rl.Replay:
+    """Give a replay in which one invocation diverges."""
+    with raw_server(respond=deployment(response(error_frame(570, "mismatch", 1, "<b>", 0x411)))) as server:
+        return rl.replay(OneInvocation(), INVOCATION, server.address, confirm=server.address, progress=False)
+
+
+def ticked(panel: Panel, action: str = "move_to") -> PlanForm:
+    """Make a plan and tick its check."""
+    form = press(panel, action, 2)
+    form.check.tick.value = True
+    assert panel.view.actions.wait(timeout=10)
+    return form
+
+
+def test_a_check_needs_the_confirmed_address(panel: Panel, plans: Plans, replay: rl.Replay) -> None:
+    """The tick only shows the address; the press of the button checks this address, once, and not the next plan."""
+    plans.replay = replay
+    form = ticked(panel)
+    form.why.value = "INC-42"
+    assert "http://127.0.0.1:2" in form.check.text
+    assert "code outside of steps does" in form.check.text
+    assert form.check.run.description == "Run the check at http://127.0.0.1:2"
+    assert form.confirm.disabled
+    assert "Run the check first" in form.confirm.tooltip
+    form.confirm.click()
+    assert panel.error.endswith("Nothing was sent.")
+    assert (plans.checks, plans.executed) == ([], [])
+    plans.go_on.set()
+    form.check.run.click()
+    assert panel.view.actions.wait(timeout=10)
+    assert plans.checks == [("dp_1new", "http://127.0.0.1:2")]
+    assert form.check.text.endswith("1 diverges. No step ran, and nothing on the cluster changed.")
+    assert form.check.run.layout.display == "none"
+    assert "&lt;b&gt;" in form._details.children[1].value
+    assert form._details.selected_index == 0
+    assert (form.why.value, form.confirm.disabled) == ("INC-42", False)
+    form.deployment.value = "keep"
+    assert panel.view.actions.wait(timeout=10)
+    assert form.confirm.disabled
+    assert form.check.run.layout.display == ""
+    form.check.tick.value = False
+    assert form.check.layout.display == "none"
+    assert not form.confirm.disabled
+    assert len(plans.checks) == 1
+
+
+def test_clearing_the_tick_makes_a_plan_without_a_check(panel: Panel, plans: Plans, replay: rl.Replay) -> None:
+    """What the check excluded becomes a target again only in a new plan."""
+    plans.replay = replay
+    plans.go_on.set()
+    form = ticked(panel)
+    form.check.run.click()
+    assert panel.view.actions.wait(timeout=10)
+    form.check.tick.value = False
+    assert panel.view.actions.wait(timeout=10)
+    assert [plan.replay is None for plan in plans.made] == [True, False, True]
+    assert panel.plan is plans.made[-1]
+    assert len(form._details.children) == 1
+    assert not press(panel, "move_to", 1).check.tick.value
+
+
+def test_a_check_is_for_the_address_that_was_seen(panel: Panel, plans: Plans, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A press for an earlier address, or with an option that is not reviewed, checks nothing."""
+    form = ticked(panel)
+    monkeypatch.setattr(panel.view.actions._background, "run", lambda work: work())  # a plan that is ready at once
+    plans.go_on.set()
+    seen = form.check.run.shown
+    values: dict[str, Any] = {"type": "press", "seen": seen, "values": ["dp_1other", form.from_index.index]}
+    form.check.run._receive(None, values, None)
+    assert plans.made[-1].deployment == "dp_1other"
+    form.check.run._receive(None, values, None)
+    assert "nothing was done" in form.check.run.error
+    assert plans.checks == []
+
+
+def test_a_confirmation_counts_the_tick_that_was_seen(panel: Panel, plans: Plans) -> None:
+    """If the tick arrives with the click that confirms the plan, the plan is not executed."""
+    form = press(panel, "move_to", 1)
+    values = ["latest", form.from_index.index, True, "INC-42", ""]
+    form.confirm._receive(None, {"type": "press", "seen": form.confirm.shown, "values": values}, None)
+    assert panel.view.actions.wait(timeout=10)
+    assert (form.check.is_pending, plans.executed) == (True, [])
+
+
+def test_a_cleared_tick_executes_nothing_unseen(
+    panel: Panel, plans: Plans, replay: rl.Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the tick of a checked plan is cleared with the click, the new plan, without exclusions, is only shown."""
+    plans.replay = replay
+    plans.go_on.set()
+    form = ticked(panel)
+    form.check.run.click()
+    assert panel.view.actions.wait(timeout=10)
+    monkeypatch.setattr(panel.view.actions._background, "run", lambda work: work())
+    values = ["latest", form.from_index.index, False, "INC-42", ""]
+    form.confirm._receive(None, {"type": "press", "seen": form.confirm.shown, "values": values}, None)
+    assert (len(plans.made), plans.made[-1].replay, plans.executed) == (3, None, [])
+
+
+@pytest.mark.parametrize("end", ["stop", "close"])
+def test_a_check_can_be_stopped(panel: Panel, plans: Plans, end: str) -> None:
+    """The Stop button and the end of the panel end a check; the plan without it stays, and needs a check."""
+    form = ticked(panel)
+    form.check.run.click()
+    for _ in range(1000):
+        if form.bar.description == "1 of 2":
+            break
+        threading.Event().wait(0.02)
+    assert form._doing.layout.display == ""
+    assert form.check.tick.disabled
+    (form.stop.click if end == "stop" else panel.close)()
+    assert panel.view.actions.wait(timeout=10)
+    assert (len(plans.checks), len(plans.made)) == (1, 1)
+    if end == "stop":
+        assert "was not completed; nothing on the cluster has changed" in str(panel._head.event)
+        assert (panel.error, form._doing.layout.display) == ("", "none")
+        assert form.check.is_pending
+        assert form.check.run.layout.display == ""
+        assert not form.check.tick.disabled
+
+
+def test_other_options_than_those_of_the_plan(panel: Panel, plans: Plans) -> None:
+    """If no plan could be made with the options in the fields, the one made before them cannot be executed."""
+    form = press(panel, "move_to", 1)
+    form.why.value = "INC-42"
+    plans.refuses = ArgumentError("unknown deployment")
+    form.deployment.value = "dp_1unknown"
+    assert panel.view.actions.wait(timeout=10)
+    assert panel.error == "unknown deployment"
+    assert form.confirm.disabled
+    form.confirm.click()
+    assert panel.error == "The plan was not made with these options. Correct them first. Nothing was sent."
+    assert plans.executed == []
+    plans.refuses = None
+    form.deployment.value = "latest"
+    assert panel.view.actions.wait(timeout=10)
+    assert not form.confirm.disabled
+
+
+def test_a_check_without_an_address(panel: Panel, plans: Plans) -> None:
+    """The reason is shown, nothing can be run, and the plan needs a check or a cleared tick."""
+    plans.offered = ArgumentError("the targets would continue on 2 deployments")
+    form = ticked(panel)
+    assert panel.error == "the targets would continue on 2 deployments"
+    assert form.check.run.layout.display == "none"
+    form.check.run.click()
+    assert plans.checks == []
+    assert form.check.is_pending
+
+
+def test_only_some_actions_have_a_check(panel: Panel) -> None:
+    """The option is there for the actions that replay supports."""
+    displayed = {action: press(panel, action, 2).check.tick.layout.display == "" for action in offered(panel)}
+    assert {action for action, is_shown in displayed.items() if is_shown} <= {"move_to", "restart_as_new"}
+    assert press(panel, "move_to", 2).check.tick.layout.display == ""
+    assert press(panel, "resume", 2).check.tick.layout.display == "none"
+
+
+def test_a_read_only_connection_checks_and_does_not_act(plans: Plans, replay: rl.Replay) -> None:
+    """It offers only plans that can be checked; the reason is shown, and the plan cannot be executed."""
+    panel = Panel(LiveSource(ROWS, read_only=True), status="all", refresh=None)
+    plans.replay = replay
+    plans.go_on.set()
+    form = press(panel, "move_to", 2)
+    assert offered(panel) == {"move_to"}
+    button = panel.view.actions.buttons[ACTIONS.MOVE_TO]
+    assert button.description == "Check move to 2"
+    assert "read-only" in panel.view.actions._label.value
+    assert form.check.is_pending
+    form.check.run.click()
+    assert panel.view.actions.wait(timeout=10)
+    assert len(plans.checks) == 1
+    form.why.value = "INC-42"
+    assert form.confirm.disabled
+    assert form.confirm.layout.display == "none"
+    form.confirm.click()
+    assert "read-only" in panel.error
+    assert plans.executed == []
+    panel.close()
+
+
 def _confirm(form: PlanForm, reason: str, *, seen: int, deployment: str = "") -> None:
-    values = [deployment, form.from_index.index, reason, ""]
+    values = [deployment, form.from_index.index, form.check.tick.value, reason, ""]
     form.confirm._receive(None, {"type": "press", "seen": seen, "values": values}, None)
