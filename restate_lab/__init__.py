@@ -12,6 +12,7 @@
     rl.plan(lab, "resume", ids)         # nothing is sent before .execute(reason="INC-42: …")
 
 - read: ``connect, Lab, Source, doctor, questions, ask, why, waits, journal, journal_diff, state``; ``show`` any frame
+- agents: ``agent_runs, conversation``
 - check new code: ``replay``
 - interactive: ``Panel``
 - plot results: ``plot_status, plot_throughput, plot_latency, plot_latency_distribution, plot_retries,
@@ -20,7 +21,8 @@
   ``lab.ingress``
 - save and share: ``freeze, open_evidence, compare, watch, save, Report, incident_report``
 - types for annotations, not in the menu: ``Plan, Diagnosis, Explanation, Waits, Replay, Comparison, State,
-  Evidence, Thresholds, AdminClient, IngressClient``; to write your own source: ``BaseSource, Coverage``
+  Conversation, Evidence, Thresholds, AdminClient, IngressClient``; to write your own source: ``BaseSource, Coverage``;
+  to read agents with payloads of your own: ``ModelStep, ToolCall``
 - other: ``errors``, ``tracebacks("full")`` for developers, ``load_ipython_extension`` for ``%load_ext restate_lab``
 
 The large parts are loaded at their first use.
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
     from restate_lab.actions.state import set_state, state
     from restate_lab.actions.state.model import State
     from restate_lab.actions.wait import wait_for
+    from restate_lab.analysis.agents import agent_runs, conversation
+    from restate_lab.analysis.agents.model import ModelStep, ToolCall
+    from restate_lab.analysis.agents.result import Conversation
     from restate_lab.analysis.doctor import doctor
     from restate_lab.analysis.doctor.diagnosis import Diagnosis
     from restate_lab.analysis.doctor.thresholds import Thresholds
@@ -89,12 +94,14 @@ __all__ = [
     "AdminClient",
     "BaseSource",
     "Comparison",
+    "Conversation",
     "Coverage",
     "Diagnosis",
     "Evidence",
     "Explanation",
     "IngressClient",
     "Lab",
+    "ModelStep",
     "Panel",
     "Plan",
     "Replay",
@@ -102,11 +109,14 @@ __all__ = [
     "Source",
     "State",
     "Thresholds",
+    "ToolCall",
     "Waits",
+    "agent_runs",
     "ask",
     "audit_log",
     "compare",
     "connect",
+    "conversation",
     "doctor",
     "errors",
     "freeze",
@@ -146,15 +156,18 @@ _TYPES = frozenset(
         "AdminClient",
         "BaseSource",
         "Comparison",
+        "Conversation",
         "Coverage",
         "Diagnosis",
         "Evidence",
         "Explanation",
         "IngressClient",
+        "ModelStep",
         "Plan",
         "Replay",
         "State",
         "Thresholds",
+        "ToolCall",
         "Waits",
     }
 )
@@ -165,12 +178,14 @@ _HOME = {
     "AdminClient": "restate_lab.client.admin",
     "BaseSource": "restate_lab.source",
     "Comparison": "restate_lab.evidence.compare",
+    "Conversation": "restate_lab.analysis.agents.result",
     "Coverage": "restate_lab.source",
     "Diagnosis": "restate_lab.analysis.doctor.diagnosis",
     "Evidence": "restate_lab.evidence.store",
     "Explanation": "restate_lab.analysis.why",
     "IngressClient": "restate_lab.client.ingress",
     "Lab": "restate_lab.client.lab",
+    "ModelStep": "restate_lab.analysis.agents.model",
     "Panel": "restate_lab.panels.panel",
     "Plan": "restate_lab.actions.plan.model",
     "Replay": "restate_lab.analysis.replay.result",
@@ -178,11 +193,14 @@ _HOME = {
     "Source": "restate_lab.source",
     "State": "restate_lab.actions.state.model",
     "Thresholds": "restate_lab.analysis.doctor.thresholds",
+    "ToolCall": "restate_lab.analysis.agents.model",
     "Waits": "restate_lab.analysis.waits.result",
+    "agent_runs": "restate_lab.analysis.agents",
     "ask": "restate_lab.analysis.questions",
     "audit_log": "restate_lab.audit",
     "compare": "restate_lab.evidence.compare",
     "connect": "restate_lab.client.lab",
+    "conversation": "restate_lab.analysis.agents",
     "doctor": "restate_lab.analysis.doctor",
     "freeze": "restate_lab.evidence.freeze",
     "incident_report": "restate_lab.reports.incident",

@@ -20,9 +20,10 @@ from restate_lab.demo.stories.steps import StoryStep
 from restate_lab.environment import python_environment
 from restate_lab.errors import RestateLabError
 
-__all__ = ["Embedded", "start_services"]
+__all__ = ["Embedded", "start_model", "start_services"]
 
 DEPLOYMENT = "deployment.txt"
+DEMO_MODEL = ("-m", "restate_lab.demo.model")
 DEMO_SERVICES = ("-m", "restate_lab.demo.services.deployments")
 
 
@@ -51,7 +52,9 @@ class Embedded:
         self._stack = contextlib.ExitStack()
         with contextlib.ExitStack() as started:
             # Started first, so stopped last: without services, a running server would record failures.
-            self.services, address = start_services(folder, *program)
+            self.model, model = start_model(folder)
+            started.enter_context(self.model)
+            self.services, address = start_services(folder, *program, model=model)
             started.enter_context(self.services)
             self.server = started.enter_context(
                 RestateServer(binary, base_dir=folder / "data", vqueues=vqueues, unix_sockets=unix_sockets, env=env)
@@ -65,7 +68,8 @@ class Embedded:
 
     def check(self) -> None:
         """Raise RestateLabError if the server or the services have exited unexpectedly."""
-        for what, process in (("restate-server", self.server.process), ("the sample services", self.services)):
+        parts = {"restate-server": self.server.process, "the sample services": self.services, "the model": self.model}
+        for what, process in parts.items():
             if process.exit_code is not None:
                 raise RestateLabError(f"{what} exited with code {process.exit_code}:\n{process.last_lines()}")
 
@@ -100,17 +104,40 @@ class Embedded:
                 self.api.move(deployment_id, address + urlsplit(uri).path)
 
 
-def start_services(folder: Path, *program: str) -> tuple[Process, str]:
+def start_model(folder: Path, *program: str) -> tuple[Process, str]:
+    """Start the scripted language model and return its process and address; ``folder`` gets its ledger and its log."""
+    return _serve(folder, "model.log", program or DEMO_MODEL)
+
+
+def start_services(folder: Path, *program: str, model: str | None = None) -> tuple[Process, str]:
     """Start services and return their process and address.
 
-    ``program`` has the arguments for Python; by default it serves the demo's services. The socket is already open when
-    the services start, so no other process can take the port, and early requests wait.
+    ``program`` has the arguments for Python; by default it serves the demo's services. ``model`` is the address of the
+    language model that agents call.
+    """
+    return _serve(folder, "services.log", program or DEMO_SERVICES, **(model_settings(model) if model else {}))
+
+
+def model_settings(address: str) -> dict[str, str]:
+    """Return the environment in which OpenAI's client uses the model at this address, and sends nothing elsewhere."""
+    return {
+        "NO_PROXY": "127.0.0.1",  # also prevents a proxy from the settings of macOS
+        "OPENAI_AGENTS_DISABLE_TRACING": "1",
+        "OPENAI_API_KEY": "none",
+        "OPENAI_BASE_URL": f"{address}/v1",
+    }
+
+
+def _serve(folder: Path, log: str, program: Sequence[str], **settings: str) -> tuple[Process, str]:
+    """Start a program that serves a socket.
+
+    The socket is already open when the program starts, so no other process can take the port, and early requests wait.
     """
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
-        services = Process(
-            [sys.executable, *(program or DEMO_SERVICES), "--fd", str(listening.fileno())],
-            env=python_environment(**{FOLDER_VARIABLE: str(folder)}),
-            log=folder / "services.log",
+        process = Process(
+            [sys.executable, *program, "--fd", str(listening.fileno())],
+            env=python_environment(**{FOLDER_VARIABLE: str(folder)}, **settings),
+            log=folder / log,
             pass_fds=(listening.fileno(),),
         )
-        return services, f"http://127.0.0.1:{listening.getsockname()[1]}"
+        return process, f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from restate_lab.errors import SettingsError
 
-__all__ = ["FOLDER_VARIABLE", "PROBLEMS", "break_again", "fix", "is_fixed"]
+__all__ = ["FOLDER_VARIABLE", "PROBLEMS", "break_again", "demo_folder", "fix", "is_fixed"]
 
 FOLDER_VARIABLE = "RESTATE_LAB_DEMO_FOLDER"
 PROBLEMS = ("weather",)
@@ -44,7 +44,17 @@ def is_fixed(problem: str = "weather", *, folder: Path | None = None) -> bool:
 def _switch(problem: str, folder: Path | None) -> Path:
     if problem not in PROBLEMS:
         raise ValueError(f"unknown problem {problem!r}; choose from {', '.join(PROBLEMS)}")
+    return demo_folder(folder) / "fixed" / problem
+
+
+def demo_folder(folder: Path | None = None) -> Path:
+    """Return the folder of the demo: ``folder``, or that of the JupyterLab that the demo started.
+
+    Raises:
+        SettingsError: the folder of the demo is not known.
+
+    """
     known = folder or os.environ.get(FOLDER_VARIABLE)
     if known is None:
         raise SettingsError(f"demo folder not known; run this in the demo's JupyterLab, or set {FOLDER_VARIABLE}")
-    return Path(known) / "fixed" / problem
+    return Path(known)

@@ -43,6 +43,8 @@ REFUSED: dict[str, Call] = {
     "wait_for": lambda lab, _: rl.wait_for(lab, SOMEBODY),
     "move_to": lambda lab, _: rl.move_to(lab, [SOMEBODY], deployment="latest"),
     "redrive": lambda lab, _: rl.redrive(lab, [SOMEBODY]),
+    "agent_runs": lambda lab, _: rl.agent_runs(lab),
+    "conversation": lambda lab, _: rl.conversation(lab, SOMEBODY),
     "replay": lambda lab, _: rl.replay(lab, [SOMEBODY], NOWHERE, confirm=NOWHERE),
 }
 VIEWS: tuple[dict[str, str], ...] = (

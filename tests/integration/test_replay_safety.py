@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import restate_lab as rl
 from restate_lab import errors
-from restate_lab.analysis.replay.encoding import encode_entry
+from restate_lab.analysis.journal.encoding import encode_entry
 from restate_lab.analysis.replay.reader import RecordingReader
 from restate_lab.cli import app
 from restate_lab.client.endpoint import Endpoint, messages

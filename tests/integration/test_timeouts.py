@@ -42,8 +42,10 @@ def _second_poll() -> Callable[[Any], bool]:
 
 Verb = Callable[[Stage, Any], Any]
 VERBS: Mapping[str, Verb] = {
+    "agent_runs": lambda s, timeout: rl.agent_runs(s.lab, ids=s.ids, timeout=timeout),
     "ask": lambda s, timeout: rl.ask(s.lab, "overview", timeout=timeout),
     "compare": lambda s, timeout: rl.compare(s.lab, s.lab, timeout=timeout),
+    "conversation": lambda s, timeout: rl.conversation(s.lab, s.ids[0], timeout=timeout),
     "freeze": lambda s, timeout: rl.freeze(s.lab, s.folder / "x.evidence", timeout=timeout),
     "journal": lambda s, timeout: rl.journal(s.lab, s.ids[0], timeout=timeout),
     "journal_diff": lambda s, timeout: rl.journal_diff(s.lab, s.ids[0], s.ids[1], timeout=timeout),

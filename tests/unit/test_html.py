@@ -87,6 +87,14 @@ CARDS: dict[str, dict[str, Any]] = {
         "questions": [dict.fromkeys(("name", "question", "parameters", "cost"), HOSTILE)],
         "note": HOSTILE,
     },
+    "analysis/agents/card.html.j2": CARD
+    | {
+        "turns": [
+            dict.fromkeys(("label", "sign", "facts", "text", "reasoning", "refusal"), HOSTILE)
+            | dict.fromkeys(("arguments", "result", "error"), HOSTILE)
+            | {"colour": "red", "indent": 18, "is_marked": True}
+        ]
+    },
     "analysis/replay/card.html.j2": CARD
     | PARTS
     | {

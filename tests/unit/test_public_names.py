@@ -32,15 +32,18 @@ TYPES = (
     rl.AdminClient,
     rl.BaseSource,
     rl.Comparison,
+    rl.Conversation,
     rl.Coverage,
     rl.Diagnosis,
     rl.Evidence,
     rl.Explanation,
     rl.IngressClient,
+    rl.ModelStep,
     rl.Plan,
     rl.Replay,
     rl.State,
     rl.Thresholds,
+    rl.ToolCall,
     rl.Waits,
 )
 BANNED = {

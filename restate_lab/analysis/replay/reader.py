@@ -15,12 +15,13 @@ from typing import Any
 from restate_lab._public import did_you_mean, nearest_names
 from restate_lab.analysis.invocations.filters import Filters
 from restate_lab.analysis.invocations.reader import read_rows
+from restate_lab.analysis.journal.encoding import content_column
 from restate_lab.analysis.replay.recording import Recording, recording_of
 from restate_lab.analysis.targets import parse_ids
 from restate_lab.client.arguments import check_id
 from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.errors import ArgumentError, NotFound
-from restate_lab.source import Source, is_older
+from restate_lab.source import Source
 from restate_lab.status import ENDED, STATUS_SQL
 
 __all__ = ["RecordingReader", "Shape", "target_ids", "uri_of_deployment"]
@@ -39,7 +40,6 @@ _ENTRIES = """
 SELECT id, index, entry_type, name{content}
 FROM sys_journal WHERE id IN :ids ORDER BY id, index"""
 _DEPLOYMENT = "SELECT id, ty, endpoint FROM sys_deployment WHERE id = :id"
-_WITH_RAW = "1.7.0"
 _BATCH = 50  # journals in memory at a time
 _SHAPES_AT_ONCE = 500
 
@@ -134,9 +134,8 @@ class RecordingReader:
             yield recordings, moved
 
     def _entries(self, ids: Sequence[str]) -> defaultdict[str, list[Row]]:
-        has_raw = self.source.live and not is_older(self.source.version, _WITH_RAW)
-        content = "raw" if has_raw and self._has("sys_journal.raw") else "entry_json"
-        statement = _ENTRIES.format(content=f", {content}" if self._has(f"sys_journal.{content}") else "")
+        content = content_column(self.source, self._has)
+        statement = _ENTRIES.format(content=f", {content}" if content else "")
         entries: defaultdict[str, list[Row]] = defaultdict(list)
         for row in self._read(statement, ids):
             entries[row["id"]].append(row)

@@ -8,7 +8,7 @@ from typing import Any
 
 from restate_lab._text import escape_invisible, one_line
 from restate_lab.analysis.ids import decode_invocation_id, encode_invocation_id
-from restate_lab.analysis.replay.encoding import encode_entry
+from restate_lab.analysis.journal.encoding import body_of, encode_entry
 from restate_lab.analysis.replay.identity import other_id, random_seed
 from restate_lab.client.endpoint.messages import MESSAGE_TYPES, PROTOCOLS, Message, Start, number_of, text_of
 from restate_lab.payload_json import read
@@ -179,13 +179,7 @@ def _message(entry: Mapping[str, Any]) -> Message:
     kind = MESSAGE_TYPES.get(entry["entry_type"])
     if kind is None:
         raise ValueError(f"the entry type {entry['entry_type']!r} is unknown")
-    if entry.get("raw") is not None:
-        return kind, entry["raw"]
-    try:
-        content = read(entry["entry_json"] or "")
-    except (ValueError, RecursionError) as error:
-        raise ValueError("an entry is not JSON") from error
-    return kind, encode_entry(content)
+    return kind, body_of(entry)
 
 
 def _is_masked(entry: Mapping[str, Any]) -> bool:

@@ -24,6 +24,7 @@ __all__ = [
     "Message",
     "Start",
     "bytes_field",
+    "bytes_of",
     "error_of",
     "number_field",
     "number_of",
@@ -181,6 +182,15 @@ def text_of(body: bytes, number: int) -> str:
         return next((_text(each.value) for each in _fields(body) if each.number == number), "")
     except ValueError:
         return ""
+
+
+def bytes_of(body: bytes, number: int) -> bytes | None:
+    """Return the bytes or the message in a field of a message; None if it has none."""
+    try:
+        values = [each.value for each in _fields(body) if each.number == number]
+    except ValueError:
+        return None
+    return next((value for value in values if isinstance(value, bytes)), None)
 
 
 def number_of(body: bytes, number: int) -> int | None:

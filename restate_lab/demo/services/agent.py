@@ -14,7 +14,7 @@ from restate import Context, InvocationRetryPolicy, Service
 
 from restate_lab.demo.faults import is_fixed
 
-__all__ = ["Message", "Reply", "WeatherDown", "agent", "complete", "current_weather"]
+__all__ = ["Message", "ModelReply", "WeatherDown", "agent", "complete", "current_weather"]
 
 THINKING = 0.1  # seconds
 SKIES = ("sunny", "cloudy", "light rain", "windy", "clear")
@@ -36,7 +36,7 @@ async def run(ctx: Context, prompt: str) -> str:
     """Call the model, then the tool that it requests, and repeat until the model returns an answer."""
     messages: list[Message] = [{"role": "user", "content": prompt}]
     while True:
-        reply: Reply = await ctx.run_typed("Call LLM", complete, messages=messages)
+        reply: ModelReply = await ctx.run_typed("Call LLM", complete, messages=messages)
         if reply["wants_weather_of"] is None:
             return reply["answer"] or ""
         weather = await ctx.run_typed("get weather", current_weather, city=reply["wants_weather_of"])
@@ -50,14 +50,14 @@ class Message(TypedDict):
     content: str
 
 
-class Reply(TypedDict):
+class ModelReply(TypedDict):
     """A reply of the model: an answer, or the city whose weather it needs first."""
 
     answer: str | None
     wants_weather_of: str | None
 
 
-async def complete(messages: list[Message]) -> Reply:
+async def complete(messages: list[Message]) -> ModelReply:
     """Return the model's next reply."""
     await asyncio.sleep(THINKING)
     city = _city(messages[0]["content"])

@@ -13,8 +13,8 @@ import pytest
 import restate_lab as rl
 from restate_lab import errors
 from restate_lab.analysis.ids import decode_invocation_id, encode_invocation_id
+from restate_lab.analysis.journal.encoding import encode_entry
 from restate_lab.analysis.replay.check import choose_sample
-from restate_lab.analysis.replay.encoding import encode_entry
 from restate_lab.analysis.replay.identity import other_id, random_seed
 from restate_lab.analysis.replay.recording import recording_of
 from restate_lab.analysis.replay.verdict import ReplayOutcome, judge

@@ -11,13 +11,42 @@ from types import MappingProxyType
 from typing import Any
 
 from restate_lab.client.endpoint.messages import bytes_field, number_field
+from restate_lab.payload_json import read
+from restate_lab.source import Source, is_older
 
-__all__ = ["encode_entry"]
+__all__ = ["body_of", "content_column", "encode_entry"]
 
 _Body = Mapping[str, Any]
 _VOID, _VALUE, _FAILURE = "Void", "Success", "Failure"
+_WITH_RAW = "1.7.0"
 # the fields for (void, value, failure) of a result, which differ between messages
 _IN_COMMAND, _IN_NOTIFICATION = (13, 14, 15), (4, 5, 6)
+
+
+def content_column(source: Source, has: Callable[[str], bool]) -> str | None:
+    """Return the column of ``sys_journal`` with the entries' payloads; None if the source has no payloads.
+
+    ``has`` returns whether the source has a column. Evidence does not have ``raw``, and on 1.6.1 it is null.
+    """
+    has_raw = source.live and not is_older(source.version, _WITH_RAW)
+    column = "raw" if has_raw and has("sys_journal.raw") else "entry_json"
+    return column if has(f"sys_journal.{column}") else None
+
+
+def body_of(entry: Mapping[str, Any]) -> bytes:
+    """Return the message of a row with ``raw`` or ``entry_json``.
+
+    Raises:
+        ValueError: the entry has an unknown type or form.
+    """
+    raw = entry.get("raw")
+    if raw is not None:
+        return bytes(raw)
+    try:
+        content = read(entry["entry_json"] or "")
+    except (ValueError, RecursionError) as error:
+        raise ValueError("an entry is not JSON") from error
+    return encode_entry(content)
 
 
 def encode_entry(entry: Any) -> bytes:

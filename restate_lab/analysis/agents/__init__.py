@@ -1,0 +1,219 @@
+"""The runs of agents with their tokens and cost, and one run as a conversation, read from journals."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from restate_lab.analysis.agents.builder import ConversationBuilder
+from restate_lab.analysis.agents.entries import ShapeFunction, check_shapes
+from restate_lab.analysis.agents.prices import Price, price_table
+from restate_lab.analysis.agents.reader import AgentReader, ModelSteps, Row, Scope, scope_of
+from restate_lab.analysis.agents.result import Conversation
+from restate_lab.analysis.agents.summary import WASTEFUL, RunJournal, run_entries, run_frame, summarize
+from restate_lab.analysis.deadline import within
+from restate_lab.analysis.ids import check_invocation_id
+from restate_lab.analysis.journal.reader import JournalReader
+from restate_lab.analysis.targets import parse_ids
+from restate_lab.analysis.times import TimeInput, to_datetime
+from restate_lab.client.arguments import check_count, check_name
+from restate_lab.client.schema import translate_errors
+from restate_lab.durations import DurationInput
+from restate_lab.errors import Truncated
+from restate_lab.recorder import QueryRecorder
+from restate_lab.source import Source, check_supported
+
+__all__ = ["agent_runs", "conversation"]
+
+
+@translate_errors
+def agent_runs(
+    source: Source,
+    /,
+    *,
+    service: str | None = None,
+    since: TimeInput = "24h",
+    ids: Any = None,
+    shapes: Sequence[ShapeFunction] = (),
+    prices: Mapping[str, Price] | None = None,
+    limit: int = 10_000,
+    timeout: DurationInput | None = "60s",
+) -> pd.DataFrame:
+    """Return the runs of agents, from their journals: one row per invocation with a response of a model, newest first.
+
+        rl.agent_runs(lab, service="agent")
+
+    A step is a response of a model if its payload has one of the shapes that the integrations of Restate write
+    (OpenAI Agents, Pydantic AI, LangChain, ADK, Vercel AI), or is a response of a provider as it is, up to two objects
+    deep. ``shapes`` are your own functions from a payload to a ``ModelStep`` or None. No payload is shown.
+
+    ``since``: the invocations that were created since then (an age, or a time with its zone), at most the ``limit``
+    newest ones, of one ``service`` or all. ``ids`` selects invocations instead (an id, a list, or a frame), also those
+    without a response. ``prices`` has your own prices in US dollars per million tokens, by the exact name of the model:
+    ``{"my-model": (input, cached input, output)}``; "*" is for every other model. Other prices come from the package
+    genai-prices (the extra ``agents``). ``timeout`` is for the whole call.
+
+    Columns; None is unknown, never 0:
+
+    - ``id, service, handler, key`` (of a session), ``status, created_at, completed_at`` (UTC)
+    - ``framework``, ``models`` (the model that responded, else the requested one; OpenAI Agents writes none with the
+      Responses API)
+    - ``model_calls, tool_calls`` (of the models), ``retries`` (failed attempts; there may have been more, because
+      the server can record equal errors once)
+    - ``input_tokens`` (with the cached ones), ``cached_tokens``, ``output_tokens`` (with the reasoning ones),
+      ``reasoning_tokens``: **journaled tokens**, of all steps in this journal
+    - ``spent_tokens``: input and output of the steps that this run paid for. ``wasted_tokens``: those of a run that
+      failed or was killed, without the steps that a restart copied. ``saved_tokens``: those of steps that a restart as
+      new copied from another run, or that were not paid again after a failed attempt. ``possibly_paid_calls``: failed
+      attempts at a step of a model that were not refused (429, 5xx, no connection); the provider may have been paid.
+      Retries inside a client, and responses that were lost in a crash, are not in a journal.
+    - ``cost``: of the spent tokens in US dollars; None if one of the steps has no price or no tokens
+    - ``model_s, tools_s, people_s, backoff_s``: seconds in calls of models, in commands of tools, in waits for
+      awakeables and promises, and from the first error of a step to its result. No second counts twice; times of a
+      restart's copied steps do not count. A wait for an awakeable begins after the entry before it.
+    - ``restarted_from, invoked_by_id`` (the calling invocation), ``note``: what is missing in this row, and why
+
+    ``frame.attrs`` has ``invocations`` (the number of invocations that were searched), ``without_journal`` (those whose
+    journal was purged or not retained), ``unpriced`` (the models without a price), ``cost_note``, ``queries``, and
+    ``truncated`` if there are more invocations than ``limit``, with a warning (Truncated).
+
+    Raises:
+        ArgumentError: an argument is invalid, or a function in ``shapes`` failed.
+        NotOnThisServer: the source is too old, or is evidence without payloads.
+        TimedOut: not everything was read within ``timeout``.
+        RestateLabError: any error of ``source.arrow``.
+    """
+    functions, table = check_shapes(shapes), price_table(prices)
+    most = check_count("limit", limit, least=1)
+    chosen = None if ids is None else [check_invocation_id(each, name="ids") for each in parse_ids(ids)[0]]
+    if service is not None:
+        check_name("service", service)
+    check_supported(source, "agent_runs()")
+    recorder = QueryRecorder(within(source, timeout, verb="agent_runs()"))
+    reader, now = AgentReader(recorder), recorder.now
+    reader.check_payloads()
+    scope = scope_of(to_datetime(since, now=now, name="since"), service) if chosen is None else None
+    rows = reader.chosen(chosen or []) if scope is None else reader.recent(scope, most + 1)
+    is_truncated = scope is not None and len(rows) > most
+    rows = dict(list(rows.items())[:most]) if is_truncated else rows
+    runs = _read_runs(reader, rows, functions, scope)
+    frame = run_frame([summarize(each, table, now) for each in runs])
+    frame.attrs = {
+        "source": recorder.name,
+        "version": recorder.version,
+        "read_at": now.isoformat(),
+        "invocations": len(rows),
+        "without_journal": sum(not row["journal_size"] and row["ended"] for row in rows.values()),
+        "unpriced": list(table.unpriced),
+        "cost_note": table.note,
+        "queries": recorder.queries,
+    }
+    if is_truncated:
+        _warn(frame, most)
+    return frame
+
+
+def _read_runs(
+    reader: AgentReader, rows: Mapping[str, Row], shapes: Sequence[ShapeFunction], scope: Scope | None
+) -> list[RunJournal]:
+    """Return the runs with a response of a model; without a scope they were chosen, so all of them."""
+    models = reader.model_steps(list(rows), shapes, scope)
+    wanted = {id_: row for id_, row in rows.items() if scope is None or id_ in models}
+    entries, errors = run_entries(reader.entries(wanted, scope)), reader.errors(list(wanted), scope)
+    copies = reader.copies([id_ for id_, row in wanted.items() if row["status"] in WASTEFUL])
+    return [
+        RunJournal(
+            row,
+            entries.get(id_, ()),
+            models.get(id_, ModelSteps({})),
+            errors.get(id_, []) if reader.has_events else None,
+            copies.get(id_, frozenset()),
+        )
+        for id_, row in wanted.items()
+    ]
+
+
+def _warn(frame: pd.DataFrame, most: int) -> None:
+    message = f"only the {most:,} newest invocations were read; pass a shorter since=, a service=, or a higher limit="
+    frame.attrs["truncated"] = {"message": message}
+    warnings.warn(f"agent_runs() is incomplete: {message}.", Truncated, stacklevel=4)  # the caller of agent_runs
+
+
+@translate_errors
+def conversation(
+    source: Source,
+    invocation_id: str,
+    /,
+    *,
+    depth: int = 1,
+    session: bool = False,
+    shapes: Sequence[ShapeFunction] = (),
+    prices: Mapping[str, Price] | None = None,
+    timeout: DurationInput | None = "30s",
+) -> Conversation:
+    """Return the journal of an agent's invocation as a conversation: messages, responses, tool calls and results.
+
+        rl.conversation(lab, id)            # a card like a chat; print() shows text
+        rl.conversation(lab, id).frame()    # one row per turn
+
+    It shows prompts, responses, and arguments and results of tools: these are payloads. Headers of providers, encrypted
+    reasoning and signatures are never read, and secret headers in results are masked.
+
+    ``depth=2`` also reads the invocations that it called, and inserts their turns. ``session=True`` reads all
+    invocations of the same object, at most the 100 newest, oldest first. ``shapes`` and ``prices`` are those of
+    ``agent_runs``. ``timeout`` is for the whole call.
+
+    ``frame()`` has one row per turn, in the order of the journal, None where a turn has no such value:
+
+    - ``id, depth`` (1 is the requested invocation), ``turn`` (counts the calls of models), ``role``: "system", "user"
+      (the input of the handler), "assistant" (a call of a model), "tool", "step" (another step, call or wait of the
+      handler), "result" (of the handler, if it differs from the last text)
+    - ``how``: how the turn is known. "journal": its entry is in the journal. For a tool call, how the entry that
+      executed it was found, because no entry has the id of a call: "by id" (a later payload repeats the result with the
+      id), "by order" (one entry, and order, name or values allow no other), "guessed" (several are possible, or the
+      tool has several entries), "unknown" (no entry; plain functions have none). A call of a model without a response
+      is "guessed" from its name.
+    - ``text, reasoning, refusal``; ``tool, call_id, arguments, result`` of a tool call. A result is the value of the
+      entry, or with "by id" the text that the model got. Arguments that are not JSON are text.
+    - ``framework, model, response_id, finish``, ``input_tokens, cached_tokens, output_tokens, reasoning_tokens``,
+      ``cost`` (US dollars), as in ``agent_runs``
+    - ``entry_type, name`` of the entries, ``status`` ("done", "failed", "open", or "abandoned" if the invocation ended
+      first), ``started`` (UTC), ``duration``, ``attempts`` (failed ones), ``error`` (the last one), ``callee``,
+      ``journal_index``
+
+    ``messages()`` returns it in the format of chat completions, ``open_turn`` is the turn that it executes, waits for
+    or fails at, and ``tokens`` has the journaled tokens. ``notes`` explains what is missing: an invocation without a
+    response of a model is not an error, and its other steps are shown. Payloads above 16 MiB and journals of more than
+    20,000 entries are not read. Only Vercel AI writes its prompts to the journal.
+
+    Raises:
+        ArgumentError: an argument is invalid, a function in ``shapes`` failed, or ``session`` without a key.
+        NotFound: the invocation does not exist, or no longer exists.
+        NotOnThisServer: the source is too old, or is evidence without payloads.
+        TimedOut: not everything was read within ``timeout``.
+        RestateLabError: any error of ``source.arrow``.
+    """
+    check_invocation_id(invocation_id)
+    levels, functions, table = check_count("depth", depth, least=1), check_shapes(shapes), price_table(prices)
+    check_supported(source, "conversation()")
+    recorder = QueryRecorder(within(source, timeout, verb="conversation()"))
+    reader = AgentReader(recorder)
+    reader.check_payloads()
+    builder = ConversationBuilder(reader, JournalReader(recorder), functions, table)
+    row = builder.root(invocation_id)
+    turns = builder.turns(builder.session(row) if session else [invocation_id], depth=levels)
+    builder.explain_nothing(row)
+    return Conversation(
+        id=invocation_id,
+        target=str(row["target"]),
+        status=str(row["status"]),
+        source=recorder.name,
+        version=recorder.version,
+        at=recorder.now,
+        turns=tuple(turns),
+        notes=tuple(dict.fromkeys([*builder.notes, *([table.note] if table.note else [])])),
+        queries=tuple(recorder.queries),
+    )

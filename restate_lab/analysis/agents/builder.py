@@ -1,0 +1,145 @@
+"""Build a conversation: read the journals of an invocation, of its session and of the agents that it called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from restate_lab._text import plural
+from restate_lab.analysis.agents.entries import AgentEntry, Content, ShapeFunction, with_models
+from restate_lab.analysis.agents.prices import PriceTable
+from restate_lab.analysis.agents.reader import MOST_BYTES, AgentReader, Row
+from restate_lab.analysis.agents.turns import Turn, turns_of
+from restate_lab.analysis.journal.entries import entries_of
+from restate_lab.analysis.journal.errors import NO_ERRORS, UNKNOWN, attempt_errors
+from restate_lab.analysis.journal.reader import Invocation, JournalReader
+from restate_lab.errors import ArgumentError, NotFound
+
+__all__ = ["ConversationBuilder"]
+
+_MOST_ENTRIES = 20_000
+_MOST_CALLEES = 50
+_MOST_IN_SESSION = 100
+_CALLS = frozenset({"Call", "OneWayCall", "AttachInvocation"})
+_NOTHING = "no step of this invocation has the shape of a model response"
+
+
+@dataclass(slots=True)
+class ConversationBuilder:
+    """Reads the journals of one conversation; ``notes`` has the parts that are missing, with the reasons."""
+
+    reader: AgentReader
+    journals: JournalReader
+    shapes: Sequence[ShapeFunction]
+    prices: PriceTable
+    notes: list[str] = field(default_factory=list)
+    models: int = 0
+    """The number of responses of models."""
+    _known: set[str] = field(default_factory=set)
+
+    def root(self, id_: str) -> Row:
+        """Return the row of the invocation.
+
+        Raises:
+            NotFound: it does not exist, or no longer exists.
+        """
+        rows = self.reader.chosen([id_])
+        if not rows:
+            raise NotFound(
+                f"{self.reader.source.name} has no invocation {id_}: it never existed, it was purged, or its retention "
+                f"has passed.",
+                status=404,
+            )
+        return rows[id_]
+
+    def session(self, row: Row) -> list[str]:
+        """Return the ids of the invocations of the same object, oldest first.
+
+        Raises:
+            ArgumentError: the invocation has no key.
+        """
+        if row["key"] is None:
+            raise ArgumentError(
+                f"session=True needs an invocation of a virtual object or a workflow; {row['target']} has no key. Call "
+                f"rl.conversation without session."
+            )
+        rows = self.reader.session(row, _MOST_IN_SESSION)
+        if len(rows) == _MOST_IN_SESSION:
+            self.notes.append(f"only the {_MOST_IN_SESSION} newest invocations of the object were read")
+        return [*rows, *([] if row["id"] in rows else [row["id"]])]
+
+    def turns(self, ids: Sequence[str], *, depth: int) -> list[Turn]:
+        """Return the turns of invocations one after the other, with those of called agents down to ``depth``."""
+        return [turn for id_ in ids for turn in self._turns(id_, level=1, depth=depth)]
+
+    def explain_nothing(self, row: Row) -> None:
+        """Add a note if no response of a model was found: the reason, and what to do."""
+        if not self.models:
+            self.notes.insert(0, _reason_for_nothing(row, self.notes))
+
+    def _turns(self, id_: str, *, level: int, depth: int) -> list[Turn]:
+        self._known.add(id_)
+        entries = self._entries(id_)
+        self.models += sum(each.model is not None for each in entries)
+        turns: list[Turn] = []
+        for turn in turns_of(id_, entries, self.prices, depth=level):
+            turns.append(turn)
+            if level < depth and turn.callee and turn.callee not in self._known and turn.entry_type in _CALLS:
+                turns += self._callee(turn.callee, level=level + 1, depth=depth)
+        return turns
+
+    def _callee(self, id_: str, *, level: int, depth: int) -> list[Turn]:
+        if len(self._known) > _MOST_CALLEES + _MOST_IN_SESSION:
+            if not any("called invocations" in note for note in self.notes):
+                self.notes.append(f"some called invocations were not read: at most {_MOST_CALLEES} are")
+            return []
+        return self._turns(id_, level=level, depth=depth)
+
+    def _entries(self, id_: str) -> list[AgentEntry]:
+        rows = self.journals.rows([id_])
+        if not rows:
+            self.notes.append(f"{id_} no longer exists")
+            return []
+        size = rows[id_]["journal_size"] or 0
+        if size > _MOST_ENTRIES:
+            self.notes.append(f"{id_} has {size:,} entries, and only journals with up to {_MOST_ENTRIES:,} are read")
+            return []
+        invocation = self.journals.journals(rows)[id_]
+        if not invocation.entries.num_rows:
+            self.notes.append(f"{id_} has no journal: it has not started, was purged, or its journal was not retained")
+            return []
+        contents = self.reader.contents([id_]).get(id_, {})
+        excluded = sum(each.is_excluded for each in contents.values())
+        if excluded:
+            self.notes.append(
+                f"not read, because they have more than {MOST_BYTES >> 20} MiB: {plural(excluded, 'payload')} of {id_}"
+            )
+        return with_models(_agent_entries(invocation, contents), self.shapes)
+
+
+def _agent_entries(invocation: Invocation, contents: Mapping[int, Content]) -> list[AgentEntry]:
+    table, default = invocation.entries, NO_ERRORS if invocation.events is not None else UNKNOWN
+    errors = attempt_errors(table, invocation.events or (), invocation.attempts)
+    return [
+        AgentEntry(entry, _content(entry, contents), errors.get(position, default))
+        for position, entry in enumerate(entries_of(table))
+    ]
+
+
+def _content(entry: Any, contents: Mapping[int, Content]) -> Content:
+    """Return the result of an entry with its argument; a command without a result has its own value."""
+    own = contents.get(entry.index, Content()) if entry.index is not None else Content()
+    if entry.completion_index is None or entry.completion_index == entry.index:
+        return own
+    result = contents.get(entry.completion_index, Content())
+    return result._replace(argument=own.argument)
+
+
+def _reason_for_nothing(row: Row, notes: Sequence[str]) -> str:
+    if notes:
+        return _NOTHING
+    return (
+        f"{_NOTHING}; if {row['target']} is an agent, its responses have a shape of your own: pass "
+        f"shapes=[function], which returns a ModelStep for such a payload. rl.journal shows the entries"
+    )

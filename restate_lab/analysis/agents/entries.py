@@ -1,0 +1,199 @@
+"""The entries of an agent's journal: each with its payloads, its errors, and the response of a model if it has one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeAlias
+
+from restate_lab.analysis.agents.model import TOKENS, ModelStep, clean, count
+from restate_lab.analysis.agents.shapes import read_known_shape
+from restate_lab.analysis.journal.encoding import body_of
+from restate_lab.analysis.journal.entries import Entry
+from restate_lab.analysis.journal.errors import NO_ERRORS, AttemptErrors
+from restate_lab.analysis.journal.payloads import decode
+from restate_lab.client.endpoint.messages import bytes_of, number_of, text_of
+from restate_lab.errors import ArgumentError
+from restate_lab.payload_json import mask_headers
+
+__all__ = [
+    "AgentEntry",
+    "Content",
+    "ShapeFunction",
+    "check_shapes",
+    "content_of",
+    "is_agent_name",
+    "model_step_of",
+    "recognize",
+    "with_models",
+]
+
+ShapeFunction: TypeAlias = Callable[[Any], ModelStep | None]
+_DEEPEST = 2  # levels of objects around a response
+
+_RUN = "Notification: Run"
+# the fields of a value and of a failure in a message; the value of a state is a message, the argument of a call is not
+_VALUES = {"Command: Input": 14, "Command: Output": 14, "Command: GetEagerState": 14, "Command: SetState": 3}
+_FAILURES = {"Command: Output": 15}
+_ARGUMENTS = {"Command: Call": 3, "Command: OneWayCall": 3}
+_IN_NOTIFICATION = (5, 6)
+_AGENT_NAMES = ("call llm", "llm call", "model call", "model stream call", "calling openai.", "compaction llm call")
+
+
+class Content(NamedTuple):
+    """The payloads of one row of ``sys_journal``; ``is_excluded`` is True if they are too large and were not read."""
+
+    value: bytes | None = None
+    argument: bytes | None = None
+    failure: str | None = None
+    failure_code: int | None = None
+    is_excluded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEntry:
+    """One command with its result, or a signal.
+
+    ``model`` is the response of a model that it has. ``is_model_call`` is also True for a step without a result whose
+    name is that of a step with a response, or the name that an integration uses.
+    """
+
+    entry: Entry
+    content: Content
+    errors: AttemptErrors = NO_ERRORS
+    model: ModelStep | None = None
+    is_model_call: bool = False
+
+    @property
+    def at(self) -> int:
+        """Return the index in the journal; of a signal that has not arrived, a number after all others."""
+        return self.entry.index if self.entry.index is not None else 1 << 62
+
+    @property
+    def end(self) -> int:
+        """Return the index of the result; a number after all others if there is none."""
+        return self.entry.completion_index if self.entry.completion_index is not None else 1 << 62
+
+    @property
+    def value(self) -> Any:
+        """Return the result, or the value that was written, with secret headers masked."""
+        return decode(mask_headers(self.content.value)) if self.content.value else None
+
+    @property
+    def argument(self) -> Any:
+        """Return the argument of a call, with secret headers masked."""
+        return decode(mask_headers(self.content.argument)) if self.content.argument else None
+
+
+def content_of(row: Mapping[str, Any], *, most: int) -> Content:
+    """Return the payloads of a row with ``entry_type``, ``size`` and ``raw`` or ``entry_json``; without them, none."""
+    if row.get("raw") is None and row.get("entry_json") is None:
+        return Content(is_excluded=(row["size"] or 0) > most)
+    try:
+        body = body_of(row)
+    except ValueError:
+        return Content()
+    type_ = row["entry_type"]
+    if type_ in _ARGUMENTS:
+        return Content(argument=bytes_of(body, _ARGUMENTS[type_]))
+    is_notification = type_.startswith("Notification")
+    value, failure = _IN_NOTIFICATION if is_notification else (_VALUES.get(type_), _FAILURES.get(type_))
+    message = bytes_of(body, value) if value else None
+    if message is not None:
+        return Content(value=bytes_of(message, 1))
+    reason = bytes_of(body, failure) if failure else None
+    return Content() if reason is None else Content(failure=text_of(reason, 2), failure_code=number_of(reason, 1))
+
+
+def recognize(payload: Any, shapes: Sequence[ShapeFunction] = ()) -> ModelStep | None:
+    """Return the response of a model in a payload; None for a payload of another shape.
+
+    The user's ``shapes`` get the whole payload and come first. A known shape may be one or two objects deep. If several
+    objects at one depth have a shape, the payload is not a single response, so nothing is returned.
+
+    Raises:
+        ArgumentError: a function of the user failed, or returned something else.
+    """
+    for shape in shapes:
+        step = _call(shape, payload)
+        if step is not None:
+            return step
+    level = [payload] if isinstance(payload, dict) else []
+    for _ in range(_DEEPEST + 1):
+        steps = [step for each in level if (step := read_known_shape(each)) is not None]
+        if steps:
+            return steps[0] if len(steps) == 1 else None
+        level = [inner for each in level for inner in each.values() if isinstance(inner, dict)]
+    return None
+
+
+def check_shapes(shapes: Any) -> tuple[ShapeFunction, ...]:
+    """Return the user's functions.
+
+    Raises:
+        ArgumentError: ``shapes`` is not a list of functions.
+    """
+    functions = tuple(shapes) if isinstance(shapes, list | tuple) else (None,)
+    if not all(map(callable, functions)):
+        raise ArgumentError(
+            "shapes must be a list of functions, each from a payload to a ModelStep or None; pass for example "
+            "shapes=[my_shape]."
+        )
+    return functions
+
+
+def _call(shape: ShapeFunction, payload: Any) -> ModelStep | None:
+    name = getattr(shape, "__name__", type(shape).__name__)
+    try:
+        step = shape(payload)
+    except Exception as error:
+        raise ArgumentError(
+            f"the function {name} in shapes failed with {type(error).__name__}; it must return a ModelStep, or None "
+            f"for a payload of another shape."
+        ) from error
+    if step is None:
+        return None
+    if not isinstance(step, ModelStep):
+        raise ArgumentError(f"the function {name} in shapes returned a {type(step).__name__}, not a ModelStep or None.")
+    wrong = [field for field in TOKENS if getattr(step, field) is not None and count(getattr(step, field)) is None]
+    if wrong:
+        raise ArgumentError(
+            f"the function {name} in shapes returned {wrong[0]}={getattr(step, wrong[0])!r}; pass a whole number of 0 "
+            f"or more, or None if it is unknown."
+        )
+    return step
+
+
+def model_step_of(row: Mapping[str, Any], shapes: Sequence[ShapeFunction], *, most: int) -> ModelStep | None:
+    """Return the response of a model in a row of ``sys_journal``; None for other rows."""
+    if row["entry_type"] != _RUN:
+        return None
+    content = content_of(row, most=most)
+    return recognize(decode(content.value), shapes) if content.value else None
+
+
+def with_models(entries: Sequence[AgentEntry], shapes: Sequence[ShapeFunction]) -> list[AgentEntry]:
+    """Return the entries with the responses of models in their results."""
+    read = [_with_model(each, shapes) for each in entries]
+    names = {each.entry.name for each in read if each.model is not None and each.entry.name}
+    return [
+        replace(each, is_model_call=True) if each.model is not None or _is_open_model_call(each, names) else each
+        for each in read
+    ]
+
+
+def _with_model(each: AgentEntry, shapes: Sequence[ShapeFunction]) -> AgentEntry:
+    if each.entry.entry_type != "Run" or not each.content.value:
+        return each
+    return replace(each, model=recognize(decode(each.content.value), shapes))
+
+
+def _is_open_model_call(each: AgentEntry, names: set[str]) -> bool:
+    entry = each.entry
+    has_result = entry.completion_index is not None and each.content.failure is None
+    return entry.entry_type == "Run" and not has_result and (entry.name in names or is_agent_name(entry.name))
+
+
+def is_agent_name(name: str | None) -> bool:
+    """Return whether an integration uses this name for a call of a model; a hint for a step that has no result yet."""
+    return clean(name or "").casefold().startswith(_AGENT_NAMES)

@@ -1,0 +1,175 @@
+"""One response of a model, read from the payload of a step, and the parts that every shape of payload is read with.
+
+A number of tokens is read only if it is a whole number of 0 or more. Anything else is unknown, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from restate_lab._public import public
+from restate_lab.payload_json import read
+
+__all__ = [
+    "TOKENS",
+    "ModelStep",
+    "Tokens",
+    "ToolCall",
+    "ToolResult",
+    "array",
+    "clean",
+    "count",
+    "first_text",
+    "join_texts",
+    "objects",
+    "parse_arguments",
+    "record",
+    "text_or_none",
+    "total",
+    "unwrap",
+    "walk",
+]
+
+TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+"""The fields of a ``ModelStep`` with numbers of tokens."""
+_MOST = 1 << 53
+
+
+@public
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One tool call in the response of a model.
+
+    ``arguments`` is the parsed JSON; text that is not JSON is kept as text.
+    ``id``: None if the payload has no id.
+    """
+
+    id: str | None
+    name: str
+    arguments: Any = None
+
+
+class ToolResult(NamedTuple):
+    """The result of a tool as a later payload repeats it, with the id of its call."""
+
+    call_id: str
+    value: Any
+
+
+@public
+@dataclass(frozen=True, slots=True)
+class ModelStep:
+    """One response of a model; your own function for ``shapes=`` returns it, or None for other payloads.
+
+    ``model`` is the model that the response names, ``model_asked`` the one in the request. ``input_tokens`` includes
+    the cached ones, ``output_tokens`` includes the reasoning ones. None is unknown.
+    """
+
+    framework: str
+    text: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    reasoning: str | None = None
+    refusal: str | None = None
+    model: str | None = None
+    model_asked: str | None = None
+    response_id: str | None = None
+    finish: str | None = None
+    input_tokens: int | None = None
+    cached_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    prompt: tuple[tuple[str, str], ...] = ()
+    """The messages of the request as (role, text), if the payload has the request."""
+    results: tuple[ToolResult, ...] = ()
+    """The results of earlier tool calls in the request."""
+
+
+class Tokens(NamedTuple):
+    """The tokens of one response; the input includes the cached ones, the output the reasoning ones."""
+
+    input: int | None = None
+    cached: int | None = None
+    output: int | None = None
+    reasoning: int | None = None
+
+
+def record(value: Any, *path: str) -> Mapping[str, Any]:
+    """Return the object at a path of keys; an empty object if there is none."""
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def array(value: Any) -> list[Any]:
+    """Return the value if it is a list, else an empty list."""
+    return value if isinstance(value, list) else []
+
+
+def objects(value: Any) -> list[Mapping[str, Any]]:
+    """Return the objects in a list; an empty list for other values."""
+    return [each for each in array(value) if isinstance(each, dict)]
+
+
+def clean(text: str) -> str:
+    """Return a text in a form that can be encoded: halves of surrogate pairs are replaced."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def text_or_none(value: Any) -> str | None:
+    """Return a text that is not empty; else None."""
+    return clean(value) if isinstance(value, str) and value else None
+
+
+def first_text(*values: Any) -> str | None:
+    """Return the first value that is a text and not empty."""
+    return next((text for value in values if (text := text_or_none(value)) is not None), None)
+
+
+def join_texts(values: Iterable[Any]) -> str | None:
+    """Return the texts among the values as one, each on its own line; None if there is none."""
+    texts = [clean(value) for value in values if isinstance(value, str) and value]
+    return "\n".join(texts) if texts else None
+
+
+def count(value: Any) -> int | None:
+    """Return a whole number of 0 or more; else None."""
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST
+    return value if is_count else None
+
+
+def total(*values: Any) -> int | None:
+    """Return the sum of numbers; None unless each of them is known."""
+    numbers = [count(value) for value in values]
+    return None if None in numbers else sum(number for number in numbers if number is not None)
+
+
+def parse_arguments(value: Any) -> Any:
+    """Return the arguments of a call: a text is parsed as JSON, and stays text if it is not an object or a list."""
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed = read(value)
+    except (ValueError, RecursionError):
+        return clean(value)
+    return parsed if isinstance(parsed, dict | list) else clean(value)
+
+
+def walk(value: Any, *, most: int = 200_000) -> Iterator[Mapping[str, Any]]:
+    """Yield every object within a value, outer ones first; at most ``most`` values are visited."""
+    pending, visited = [value], 0
+    while pending and visited < most:
+        each = pending.pop()
+        visited += 1
+        if isinstance(each, dict):
+            yield each
+            pending += [inner for inner in each.values() if isinstance(inner, dict | list)]
+        elif isinstance(each, list):
+            pending += [inner for inner in each if isinstance(inner, dict | list)]
+
+
+def unwrap(value: Any) -> Any:
+    """Return the result in the payload of a wrapped tool of Pydantic AI; other values unchanged."""
+    is_wrapper = isinstance(value, dict) and value.get("kind") == "output" and "output" in value
+    return value["output"] if is_wrapper else value

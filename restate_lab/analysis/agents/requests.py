@@ -1,0 +1,66 @@
+"""Read later texts in a journal: requests with earlier messages, sessions, and other payloads that repeat results.
+
+A tool call and its result share an id there, which no entry of the journal has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from restate_lab.analysis.agents.model import ToolResult, join_texts, objects, record, text_or_none, walk
+
+__all__ = ["request_of", "results_in"]
+
+_Object = Mapping[str, Any]
+_PROMPTS = frozenset({"system", "developer", "user"})
+
+
+def request_of(body: _Object) -> tuple[tuple[tuple[str, str], ...], tuple[ToolResult, ...]]:
+    """Return the messages for the model, as (role, text), and the results of tools in a request to OpenAI's APIs."""
+    messages = [*objects(body.get("input")), *objects(body.get("messages"))]
+    prompt = [(str(each["role"]), text) for each in messages if _is_prompt(each) and (text := _content(each))]
+    instructions = text_or_none(body.get("instructions"))
+    return (
+        tuple([("system", instructions), *prompt] if instructions else prompt),
+        tuple(results_in(messages)),
+    )
+
+
+def results_in(payload: Any) -> Iterator[ToolResult]:
+    """Yield the results of tools anywhere in a payload, each with the id of its call."""
+    for each in walk(payload):
+        result = _result(each)
+        if result is not None:
+            yield result
+
+
+def _is_prompt(message: _Object) -> bool:
+    role = message.get("role")
+    return isinstance(role, str) and role in _PROMPTS
+
+
+def _content(message: _Object) -> str | None:
+    content = message.get("content")
+    return text_or_none(content) or join_texts(part.get("text") for part in objects(content))
+
+
+def _result(value: _Object) -> ToolResult | None:
+    if value.get("type") == "function_call_output":  # OpenAI's Responses API, and the session of OpenAI Agents
+        return _pair(value.get("call_id"), value.get("output"))
+    if value.get("role") == "tool":  # OpenAI's chat API
+        return _pair(value.get("tool_call_id"), value.get("content"))
+    if value.get("part_kind") == "tool-return":  # the history of Pydantic AI
+        return _pair(value.get("tool_call_id"), value.get("content"))
+    if value.get("type") == "tool-result":  # the messages of Vercel AI
+        output = value.get("output")
+        return _pair(value.get("toolCallId"), record(output).get("value", output))
+    if isinstance(value.get("function_response"), dict):  # the session of ADK
+        response = record(value, "function_response")
+        return _pair(response.get("id"), response.get("response"))
+    return None
+
+
+def _pair(id_: Any, value: Any) -> ToolResult | None:
+    text = text_or_none(id_)
+    return ToolResult(text, value) if text else None

@@ -1,0 +1,260 @@
+"""The result of ``conversation()``: turns as a frame, as text, as messages for a model, and as a card like a chat."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from restate_lab._html import render
+from restate_lab._public import public
+from restate_lab._text import escape_invisible, format_duration, format_timestamp, one_line, plural, truncate
+from restate_lab.analysis.agents.model import TOKENS
+from restate_lab.analysis.agents.turns import JOURNAL, Turn, text_of_value
+from restate_lab.analysis.journal.entries import DONE, FAILED
+from restate_lab.frames import to_frame
+from restate_lab.payload_json import write_for_display
+from restate_lab.status import ENDED, OUTCOMES, STATUSES
+
+__all__ = ["Conversation"]
+
+_TYPES: Mapping[str, pa.DataType] = MappingProxyType(
+    {
+        **dict.fromkeys(("depth", "turn", *TOKENS, "attempts", "journal_index"), pa.int64()),
+        "cost": pa.float64(),
+        "started": pa.timestamp("ms", "UTC"),
+        "duration": pa.duration("ms"),
+    }
+)
+_OBJECTS = ("arguments", "result")
+_MOST_TURNS = 200  # on the card and in the text
+_LONGEST = 20_000  # characters of a text on the card
+_LABEL = 100  # characters of a label on the card, which has the arguments of a tool
+_LINE = 200  # characters of a value in the text
+_COLOURS = MappingProxyType(
+    {"user": "#6b84a3", "assistant": STATUSES["running"].colour, "tool": STATUSES["succeeded"].colour}
+)
+_GREY = STATUSES["suspended"].colour
+
+
+@public
+@dataclass(frozen=True, repr=False, eq=False)
+class Conversation:
+    """The turns of an agent's invocation; ``conversation()`` returns it, and its docstring describes it."""
+
+    id: str
+    target: str
+    status: str
+    source: str
+    version: str
+    at: datetime
+    turns: tuple[Turn, ...]
+    notes: tuple[str, ...] = ()
+    queries: tuple[Mapping[str, Any], ...] = ()
+    """Each statement that was sent: ``sql``, ``params`` as JSON values, ``times``."""
+
+    @property
+    def open_turn(self) -> Turn | None:
+        """Return the turn that the invocation executes, waits for or fails at; None if there is none."""
+        later: list[Turn] = []
+        for turn in reversed(self.turns):
+            if turn.is_open:
+                return turn
+            if turn.attempts and self.status not in ENDED and all(each.journal_index is None for each in later):
+                return turn  # the step has its result, and the code after it fails
+            later.append(turn)
+        return None
+
+    @property
+    def tokens(self) -> dict[str, int | None]:
+        """Return the journaled tokens by kind; None if no response has this number."""
+        return {name: _sum(getattr(turn, name) for turn in self.turns) for name in TOKENS}
+
+    @property
+    def summary(self) -> str:
+        """Return a summary on one line, such as "3 model calls, 2 tool calls, 1,200 journaled tokens"."""
+        calls = [turn for turn in self.turns if turn.role == "assistant"]
+        tools = [turn for turn in self.turns if turn.role == "tool"]
+        both = [self.tokens["input_tokens"], self.tokens["output_tokens"]]
+        tokens = (
+            f", {sum(each or 0 for each in both):,} journaled tokens" if any(each is not None for each in both) else ""
+        )
+        return f"{plural(len(calls), 'model call')}, {plural(len(tools), 'tool call')}{tokens}"
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per turn, in the order of the conversation."""
+        names = [each.name for each in fields(Turn)]
+        columns = {
+            name: pa.array([getattr(turn, name) for turn in self.turns], _TYPES.get(name, pa.string()))
+            for name in names
+            if name not in _OBJECTS
+        }
+        frame = to_frame(pa.table(columns))
+        for name in _OBJECTS:
+            values = pd.Series([getattr(turn, name) for turn in self.turns], dtype=object)
+            frame.insert(names.index(name), name, values)
+        frame.attrs = {"id": self.id, "source": self.source, "version": self.version, "notes": list(self.notes)}
+        return frame
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Return the conversation in the format of chat completions, without the agents that it called.
+
+        A call without an id in the journal gets one from its position. A tool without a result is omitted.
+        """
+        return list(_messages([turn for turn in self.turns if turn.depth == 1]))
+
+    def __str__(self) -> str:
+        return escape_invisible("\n".join(_lines(self)))
+
+    def __repr__(self) -> str:
+        return escape_invisible(f"<Conversation of {self.target}: {self.summary}; print() shows it>")
+
+    def _repr_pretty_(self, printer: Any, _: bool) -> None:
+        printer.text(str(self))
+
+    def _repr_html_(self) -> str:
+        return _card(self)
+
+
+def _sum(values: Iterator[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _messages(turns: Sequence[Turn]) -> Iterator[dict[str, Any]]:
+    """Yield the messages; the calls of a response are the tool turns with the same number."""
+    tools: defaultdict[Any, list[Turn]] = defaultdict(list)
+    for turn in turns:
+        if turn.role == "tool":
+            tools[turn.id, turn.turn].append(turn)
+    for turn in turns:
+        if turn.role in {"system", "user"}:
+            yield {"role": turn.role, "content": turn.text or ""}
+        elif turn.role == "assistant" and turn.how == JOURNAL:
+            yield from _response(turn, tools[turn.id, turn.turn])
+
+
+def _response(turn: Turn, tools: Sequence[Turn]) -> Iterator[dict[str, Any]]:
+    """Yield a response with its tool calls, and the results of these."""
+    ids = [each.call_id or f"call_{turn.journal_index}_{number}" for number, each in enumerate(tools)]
+    calls = [_call(id_, each) for id_, each in zip(ids, tools, strict=True)]
+    message = {"role": "assistant", "content": turn.text}
+    message |= {"refusal": turn.refusal} if turn.refusal else {}
+    yield message | ({"tool_calls": calls} if calls else {})
+    for id_, each in zip(ids, tools, strict=True):
+        content = text_of_value(each.result) if each.result is not None else each.error
+        if content is not None and not each.is_open:
+            yield {"role": "tool", "tool_call_id": id_, "content": content}
+
+
+def _call(id_: str, turn: Turn) -> dict[str, Any]:
+    return {"id": id_, "type": "function", "function": {"name": turn.tool, "arguments": _arguments(turn)}}
+
+
+def _arguments(turn: Turn) -> str:
+    return turn.arguments if isinstance(turn.arguments, str) else write_for_display(turn.arguments or {})
+
+
+def _lines(conversation: Conversation) -> Iterator[str]:
+    yield f"{conversation.target} · {conversation.status} · {conversation.summary}"
+    for turn in conversation.turns[:_MOST_TURNS]:
+        indent = "  " * (turn.depth - 1)
+        facts = ", ".join(filter(None, _facts(turn)))
+        yield f"{indent}{_label(turn)}{f' ({facts})' if facts else ''}"
+        yield from (f"{indent}  {one_line(text, _LINE)}" for text in _short_texts(turn))
+    if len(conversation.turns) > _MOST_TURNS:
+        yield f"… and {len(conversation.turns) - _MOST_TURNS:,} more turns"
+    yield from (f"Note: {note}." for note in conversation.notes)
+
+
+def _short_texts(turn: Turn) -> Iterator[str]:
+    if turn.text:
+        yield turn.text
+    if turn.refusal and turn.refusal != turn.text:
+        yield f"refusal: {turn.refusal}"
+    if turn.result is not None:
+        yield f"→ {text_of_value(turn.result)}"
+    if turn.error:
+        yield f"error: {turn.error}"
+
+
+def _label(turn: Turn) -> str:
+    if turn.role == "tool":
+        return f"{turn.tool}({_arguments(turn)})" if turn.arguments is not None else f"{turn.tool}()"
+    if turn.role == "step":
+        return f"{turn.entry_type} {turn.name}" if turn.name else str(turn.entry_type)
+    return turn.role
+
+
+def _facts(turn: Turn) -> list[str]:
+    """Return the facts beside the label of a turn: its state, model, tokens, duration and attempts."""
+    tokens = f"{turn.input_tokens or 0:,} in, {turn.output_tokens or 0:,} out" if turn.output_tokens is not None else ""
+    unsure = turn.how if turn.role == "tool" else "no result" if turn.how != JOURNAL else ""
+    return [
+        turn.status if turn.status and turn.status != DONE else "",
+        turn.model or "",
+        tokens,
+        f"${turn.cost:.4f}" if turn.cost is not None else "",
+        format_duration(turn.duration) if turn.duration else "",
+        plural(turn.attempts, "failed attempt") if turn.attempts else "",
+        unsure,
+    ]
+
+
+def _where(conversation: Conversation) -> str:
+    return f"{conversation.source}, restate {conversation.version}, {format_timestamp(conversation.at)}"
+
+
+def _card(conversation: Conversation) -> str:
+    """Return the card as HTML; all text from the journal is escaped."""
+    more = len(conversation.turns) - _MOST_TURNS
+    status = conversation.status
+    notes = [f"{note}." for note in conversation.notes]
+    return render(
+        "analysis/agents/card.html.j2",
+        title=f"{conversation.target} · {status}",
+        place=conversation.id,
+        lines=[
+            *([f"… and {more:,} more turns"] if more > 0 else []),
+            *notes,
+            f"{conversation.summary}; {_where(conversation)}",
+        ],
+        accent=STATUSES[status].colour if status in STATUSES else _GREY,
+        turns=[_block(turn, conversation.open_turn) for turn in conversation.turns[:_MOST_TURNS]],
+    )
+
+
+def _outcome(turn: Turn, *, is_current: bool) -> str | None:
+    """Return the name of the outcome with which a turn is marked; None for one that is done."""
+    if turn.status == FAILED:
+        return "failed"
+    if turn.is_open or is_current:
+        return "retrying" if turn.attempts else "waiting"
+    return None
+
+
+def _block(turn: Turn, current: Turn | None) -> dict[str, Any]:
+    """Return the values of one turn for the template."""
+    outcome = _outcome(turn, is_current=turn is current)
+    is_tool = turn.role == "tool"
+    value = turn.result if is_tool or turn.role == "step" else None
+    return {
+        "label": one_line(_label(turn), _LABEL),
+        "colour": OUTCOMES[outcome].colour if outcome else _COLOURS.get(turn.role, _GREY),
+        "sign": OUTCOMES[outcome].sign if outcome else "",
+        "facts": " · ".join(filter(None, _facts(turn))),
+        "indent": 36 * (turn.depth - 1) + (18 if is_tool or turn.role == "step" else 0),
+        "text": truncate(turn.text or "", _LONGEST),
+        "reasoning": truncate(turn.reasoning or "", _LONGEST),
+        "refusal": truncate(turn.refusal or "", _LONGEST) if turn.refusal != turn.text else "",
+        "arguments": truncate(_arguments(turn), _LONGEST) if is_tool and len(_label(turn)) > _LABEL else "",
+        "result": truncate(text_of_value(value) or "", _LONGEST),
+        "error": truncate(turn.error or "", _LONGEST),
+        "is_marked": outcome is not None,
+    }

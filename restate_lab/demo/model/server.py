@@ -1,0 +1,167 @@
+"""The scripted model: an ASGI application with OpenAI's ``/v1/responses`` and ``/v1/chat/completions``.
+
+The prompt selects the script by a marker such as "[parallel]"; the results of tools select the step of the script.
+``GET /ledger`` returns all requests so far.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from restate_lab.demo.model.ledger import LEDGER, Ledger, LedgerEntry
+from restate_lab.demo.model.replies import ModelRequest, Reply, Script, chat_response, responses_response, usage_of
+
+__all__ = ["CANARIES", "INVOCATION_HEADER", "model_application"]
+
+INVOCATION_HEADER = "x-restate-invocation-id"
+"""The request header in which services name the invocation that calls the model; Restate does not record it."""
+CANARIES: Mapping[str, str] = MappingProxyType(
+    {
+        "set-cookie": "session=canary-cookie; Path=/; HttpOnly",
+        "openai-organization": "canary-organization",
+        "x-request-id": "canary-request",
+    }
+)
+"""Headers of every response, which must not appear in any output."""
+ANSWERED_BY = {"gpt-4o": "gpt-4o-2024-08-06", "gpt-4o-mini": "gpt-4o-mini-2024-07-18", "o3-mini": "o3-mini-2025-01-31"}
+MARKER = re.compile(r"\[([\w-]+)\]")
+RETRY_AFTER = ("retry-after-ms", "50")
+SHAPES = {"responses": responses_response, "chat": chat_response}
+PATHS = {"/v1/responses": "responses", "/v1/chat/completions": "chat"}
+
+
+def model_application(folder: Path, scripts: Mapping[str, Script], default: Script) -> Any:
+    """Return the ASGI application of a model; ``folder`` gets the ledger.
+
+    ``scripts`` maps a marker to its replies; ``default`` replies to prompts without a known marker.
+    """
+    ledger = Ledger(folder / LEDGER)
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        body = await _read(receive)
+        if (scope["method"], scope["path"]) == ("GET", "/ledger"):
+            await _send(send, 200, ledger.records)
+        elif scope["method"] == "POST" and (api := PATHS.get(scope["path"])):
+            await _reply(api, json.loads(body), dict(scope["headers"]), send)
+        else:
+            await _send(send, 404, _error(404, f"there is nothing at {scope['path']}"))
+
+    async def _reply(api: str, request: Mapping[str, Any], headers: Mapping[bytes, bytes], send: Any) -> None:
+        sender = headers.get(INVOCATION_HEADER.encode(), b"").decode() or None
+        turn = _responses_turn(request) if api == "responses" else _chat_turn(request)
+        marker = next((name for name in MARKER.findall(turn.prompt) if name in scripts), "")
+        script = scripts[marker] if marker else default
+        step = _step(ledger, turn)
+        reply = script(turn) if callable(script) else script[min(step, len(script) - 1)]
+        asked = str(request["model"])
+        results = [{"id": id_, "output": output} for id_, output in turn.results]
+        record = LedgerEntry("", api, 200, sender, marker, step, turn.prompt, results, asked)
+        failed = ledger.failures(sender, marker, step, turn.prompt)
+        if failed < len(reply.errors):
+            status = reply.errors[failed]
+            ledger.append(replace(record, time=_now(), status=status))
+            await _send(send, status, _error(status, f"scripted failure {failed + 1}"))
+            return
+        await asyncio.sleep(reply.delay)
+        await _send(send, 200, _answer(ledger, record, turn, reply))
+
+    return serve
+
+
+def _answer(ledger: Ledger, record: LedgerEntry, turn: ModelRequest, reply: Reply) -> dict[str, Any]:
+    """Write the response into the ledger and return its body."""
+    number = len(ledger.records) + 1
+    if reply.text is not None:
+        reply = replace(reply, text=reply.text.replace("{results}", "; ".join(output for _, output in turn.results)))
+    usage = usage_of(turn, reply, step=record.step)
+    model = ANSWERED_BY.get(record.asked_model, record.asked_model)
+    id_ = f"resp_{number}" if record.api == "responses" else f"chatcmpl-{number}"
+    ids = [f"call_{number}_{position}" for position, _ in enumerate(reply.calls, 1)]
+    ledger.append(
+        replace(
+            record,
+            time=_now(),
+            model=model,
+            response_id=id_,
+            text=reply.text,
+            reasoning=reply.reasoning,
+            refusal=reply.refusal,
+            is_cut=reply.is_cut,
+            tool_calls=tuple(
+                {"id": call_id, "name": call.name, "arguments": call.arguments_json}
+                for call, call_id in zip(reply.calls, ids, strict=True)
+            ),
+            input_tokens=usage.input_tokens,
+            cached_tokens=usage.cached_tokens,
+            output_tokens=usage.output_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+        )
+    )
+    return SHAPES[record.api](reply, id_, model, usage, ids)
+
+
+def _step(ledger: Ledger, turn: ModelRequest) -> int:
+    steps = [step for id_, _ in turn.results if (step := ledger.step_of(id_)) is not None]
+    return max(steps) + 1 if steps else 0
+
+
+def _responses_turn(request: Mapping[str, Any]) -> ModelRequest:
+    items = request["input"]
+    if isinstance(items, str):
+        return ModelRequest(items, (), len(items))
+    last = max((n for n, item in enumerate(items) if item.get("role") == "user"), default=0)
+    results = [
+        (item["call_id"], _text(item["output"])) for item in items[last:] if item.get("type") == "function_call_output"
+    ]
+    return ModelRequest(_text(items[last].get("content")), tuple(results), len(json.dumps(items)))
+
+
+def _chat_turn(request: Mapping[str, Any]) -> ModelRequest:
+    messages = request["messages"]
+    last = max((n for n, message in enumerate(messages) if message["role"] == "user"), default=0)
+    results = [
+        (message["tool_call_id"], _text(message["content"])) for message in messages[last:] if message["role"] == "tool"
+    ]
+    return ModelRequest(_text(messages[last].get("content")), tuple(results), len(json.dumps(messages)))
+
+
+def _text(content: str | Sequence[Mapping[str, Any]] | None) -> str:
+    """Return the text of a message, which is text or a list of parts."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    return "".join(part.get("text", "") for part in content)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+def _error(status: int, message: str) -> dict[str, Any]:
+    kind = "rate_limit_exceeded" if status == 429 else "server_error" if status >= 500 else "invalid_request_error"
+    return {"error": {"message": message, "type": kind, "param": None, "code": kind}}
+
+
+async def _read(receive: Any) -> bytes:
+    body = b""
+    while (message := await receive())["type"] == "http.request":
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+    return body
+
+
+async def _send(send: Any, status: int, content: Any) -> None:
+    headers = [*CANARIES.items(), ("content-type", "application/json"), *([RETRY_AFTER] if status >= 429 else [])]
+    pairs = [(name.encode(), value.encode()) for name, value in headers]
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.body", "body": json.dumps(content).encode()})

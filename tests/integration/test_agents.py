@@ -1,0 +1,359 @@
+"""``agent_runs`` and ``conversation`` on real agents: they equal the ledger of the model that the agents called."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import restate_lab as rl
+from restate_lab.analysis.agents.model import TOKENS
+from restate_lab.analysis.agents.turns import Turn
+from restate_lab.demo.model import server as model_server
+from restate_lab.demo.model.replies import ENCRYPTED_REASONING
+from support.agent_bench import AgentBench, running_agent_bench
+from support.bench import wait_for
+from support.clusters import NEWEST, VQUEUES
+
+pytestmark = pytest.mark.server
+
+RESPONSES, CHAT, PYDANTIC, WRAPPED = (
+    "OpenAIAgent/responses",
+    "OpenAIAgent/chat",
+    "PydanticAgent/chat",
+    "PydanticAgent/wrapped",
+)
+CASES: dict[str, tuple[str, ...]] = {
+    RESPONSES: (
+        *("parallel", "equal", "mixed", "two-steps", "broken", "nested", "approval", "fails", "hostile", "canary"),
+        "text-and-call",
+    ),
+    CHAT: ("parallel", "limited", "handoff", "plain"),
+    PYDANTIC: ("parallel", "two-steps", "approval", "limited", "broken"),
+    "PydanticAgent/responses": ("equal",),
+    WRAPPED: ("parallel", "fails"),
+    "OpenAIAgent/limited": ("loop",),
+}
+FEW_CASES = {
+    RESPONSES: ("parallel", "equal", "approval", "fails"),
+    CHAT: ("limited",),
+    PYDANTIC: ("approval", "parallel"),
+}
+SESSION = "OpenAISession/k1/responses"
+FOR_A_SESSION = ("parallel", "equal", "two-steps")
+SURE = {"by id", "by order"}
+CANARIES = [canary for value in model_server.CANARIES.values() for canary in re.findall(r"canary-\w+", value)]
+CANARY = "canary"  # in prompts, arguments and texts
+
+
+@dataclass
+class Trial:
+    """A bench whose agents have run: (handler, script) → id, and the ids of a killed one and of its restart."""
+
+    bench: AgentBench
+    ids: dict[tuple[str, str], str] = field(default_factory=dict)
+    stuck: rl.Conversation | None = None
+    waiting: rl.Conversation | None = None
+    killed: str = ""
+    refused: str = ""
+    restarted: str = ""
+
+    is_full: bool = True
+    ledger: list[dict[str, Any]] = field(default_factory=list)
+    known: dict[str, rl.Conversation] = field(default_factory=dict)
+
+    @property
+    def lab(self) -> Any:
+        return self.bench.lab
+
+    def conversation(self, id_: str) -> rl.Conversation:
+        """Return the conversation of an invocation that has ended; it is read once."""
+        if id_ not in self.known:
+            self.known[id_] = rl.conversation(self.lab, id_)
+        return self.known[id_]
+
+    def play(self) -> None:
+        self.is_full = self.bench.kind == NEWEST
+        for handler, scripts in (CASES if self.is_full else FEW_CASES).items():
+            self.ids |= {(handler, name): self.bench.send(handler, f"[{name}] {CANARY}-prompt") for name in scripts}
+        self.killed = self.bench.send(RESPONSES, "[stuck] go")
+        self.refused = self.bench.send(RESPONSES, "[refuse] go")
+        for name in FOR_A_SESSION if self.is_full else ():
+            self.ids[SESSION, name] = self.bench.run(SESSION, f"[{name}] go")
+        self.approve()
+        self.kill_and_restart()
+        for id_ in self.ids.values():
+            self.bench.until(id_, "completed")
+        self.ledger = self.bench.ledger()
+
+    def answers(self, id_: str) -> list[dict[str, Any]]:
+        """Return the requests of an invocation that got a response."""
+        return [each for each in self.ledger if (each["invocation_id"], each["status"]) == (id_, 200)]
+
+    def tool_results(self, id_: str) -> dict[str, str]:
+        """Return the results of tools by the ids of their calls, as the model got them."""
+        own = [each for each in self.ledger if each["invocation_id"] == id_]
+        return {result["id"]: result["output"] for each in own for result in each["tool_results"]}
+
+    def approve(self) -> None:
+        waiting = [self.ids[handler, "approval"] for handler in (RESPONSES, PYDANTIC)]
+        for id_ in waiting:
+            self.bench.until(id_, "suspended")
+        self.waiting = rl.conversation(self.lab, waiting[0])
+        for id_ in waiting:
+            self.bench.approve(id_, "yes")
+
+    def kill_and_restart(self) -> None:
+        """Kill an agent whose tool fails, and restart it from its last good step once the tool works."""
+        self.stuck = wait_for(
+            lambda: rl.conversation(self.lab, self.killed),
+            lambda each: each.open_turn is not None and bool(each.open_turn.attempts),
+        )
+        wait_for(lambda: rl.conversation(self.lab, self.refused).open_turn)
+        for id_ in (self.killed, self.refused):
+            self.lab.admin.kill_invocation(id_, reason="a test")
+            self.bench.until(id_, "completed")
+        with self.bench.repaired():
+            index = self.stuck.open_turn.journal_index - 1
+            restarted = self.lab.admin.restart_as_new_invocation(self.killed, from_index=index, reason="a test")
+            self.restarted = str(restarted.new_invocation_id)
+            self.bench.until(self.restarted, "completed")
+
+
+@pytest.fixture(scope="module", params=[NEWEST, VQUEUES])
+def trial(request: pytest.FixtureRequest, server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
+    with running_agent_bench(request.param, tmp_path_factory.mktemp("agents")) as bench:
+        trial = Trial(bench)
+        trial.play()
+        yield trial
+
+
+@pytest.fixture(scope="module")
+def evidence(trial: Trial, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rl.Evidence]:
+    folder = tmp_path_factory.mktemp("frozen") / "agents.evidence"
+    rl.freeze(trial.lab, folder, payloads=True, progress=False)
+    with rl.open_evidence(folder) as opened:
+        yield opened
+
+
+def parsed(value: Any) -> Any:
+    """Return a value that may be JSON or the repr of a Python value as a value."""
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(value)
+        except (ValueError, SyntaxError, TypeError):
+            continue
+    return value
+
+
+def steps_of(conversation: rl.Conversation) -> list[dict[str, Any]]:
+    """Return the responses of models in the form of the ledger."""
+    turns = [turn for turn in conversation.turns if turn.depth == 1]
+    return [
+        {name: getattr(turn, name) for name in (*TOKENS, "response_id")}
+        | {name: getattr(turn, name) or "" for name in ("text", "reasoning", "refusal")}
+        | {"calls": [(each.call_id, each.tool, parsed(each.arguments)) for each in tools_of(turns, turn)]}
+        for turn in turns
+        if turn.role == "assistant"
+    ]
+
+
+def tools_of(turns: list[Turn], turn: Turn) -> list[Turn]:
+    return [each for each in turns if (each.role, each.turn) == ("tool", turn.turn)]
+
+
+def steps_in_ledger(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {name: each[name] for name in (*TOKENS, "response_id")}
+        | {name: each[name] or "" for name in ("text", "reasoning", "refusal")}
+        | {"calls": [(call["id"], call["name"], parsed(call["arguments"])) for call in each["tool_calls"]]}
+        for each in answers
+    ]
+
+
+def test_the_journaled_steps_equal_the_ledger(trial: Trial) -> None:
+    """Tokens, text, reasoning, refusals, ids, tools, arguments and order are those of the model, without exception."""
+    ids = [*trial.ids.values(), trial.killed, trial.refused]
+    steps = {id_: steps_of(trial.conversation(id_)) for id_ in ids}
+    assert steps == {id_: steps_in_ledger(trial.answers(id_)) for id_ in ids}
+    assert sum(map(len, steps.values())) > (50 if trial.is_full else 15)
+    runs = rl.agent_runs(trial.lab, ids=ids).set_index("id")
+    for id_ in ids:
+        answers = trial.answers(id_)
+        assert [runs.loc[id_, name] for name in TOKENS] == [sum(each[name] for each in answers) for name in TOKENS]
+        assert runs.loc[id_, "model_calls"] == len(answers)
+        assert runs.loc[id_, "tool_calls"] == sum(len(each["tool_calls"]) for each in answers)
+
+
+def test_matches_equal_the_ledger_or_are_reported_as_unsure(trial: Trial) -> None:
+    """A result that is known by id or by order is the one that the model got from the tool with this call id."""
+    known: Counter[str] = Counter()
+    wrong = []
+    for (handler, name), id_ in trial.ids.items():
+        results = trial.tool_results(id_)
+        for turn in trial.conversation(id_).turns:
+            if turn.role != "tool" or turn.call_id not in results:
+                continue
+            known[turn.how] += 1
+            if turn.how in SURE and parsed(turn.result) != parsed(results[turn.call_id]):
+                wrong.append((handler, name, turn.tool, turn.how, turn.result, results[turn.call_id]))
+    assert wrong == []
+    assert known["by order"] > (25 if trial.is_full else 10)
+    assert known["by id"] > (5 if trial.is_full else -1)
+    assert known["guessed"] <= 8
+
+
+def test_a_restart_does_not_pay_again(trial: Trial) -> None:
+    """Copied steps count as saved in the restart, as spent in the killed run, and not as wasted; the ledger agrees."""
+    runs = rl.agent_runs(trial.lab, ids=[trial.killed, trial.restarted, trial.refused]).set_index("id")
+
+    def paid(id_: str) -> int:
+        return sum(each["input_tokens"] + each["output_tokens"] for each in trial.answers(id_))
+
+    assert runs["spent_tokens"].to_dict() == {id_: paid(id_) for id_ in runs.index}
+    assert paid(trial.restarted) > 0
+    assert runs.loc[trial.restarted, "saved_tokens"] == paid(trial.killed)
+    assert runs.loc[trial.restarted, "restarted_from"] == trial.killed
+    assert runs["wasted_tokens"].to_dict() == {trial.killed: 0, trial.restarted: 0, trial.refused: paid(trial.refused)}
+    assert runs.loc[trial.restarted, "model_calls"] == 3
+
+
+def test_the_open_step_is_marked(trial: Trial) -> None:
+    """A failing tool, a wait for a person and a refused answer are the open turn, with their error or their wait."""
+    assert trial.stuck is not None
+    assert trial.waiting is not None
+    turn = trial.stuck.open_turn
+    assert turn is not None
+    assert (turn.tool, turn.arguments, turn.how, turn.turn) == ("get_weather", {"city": "Denver"}, "by order", 2)
+    assert "no answer from the weather service" in (turn.error or "")
+    assert "no answer from the weather service" in trial.stuck._repr_html_()
+    waiting = trial.waiting.open_turn
+    assert waiting is not None
+    assert (waiting.tool, waiting.entry_type) == ("ask_person", "Run, Signal")
+    runs = rl.agent_runs(trial.lab, ids=[trial.ids[RESPONSES, "approval"], trial.ids[CHAT, "limited"]])
+    assert runs["people_s"][0] > 0
+    assert runs["people_s"][1] == 0
+    assert runs["retries"][1] >= 2
+    assert runs["backoff_s"][1] > 0
+    assert (runs[["model_s", "tools_s"]] >= 0).all().all()
+
+
+def test_called_agents_and_sessions(trial: Trial) -> None:
+    """A called agent is inserted below its call, and a session has the turns of all invocations of its object."""
+    id_ = trial.ids[RESPONSES, "nested"]
+    flat, nested = trial.conversation(id_), rl.conversation(trial.lab, id_, depth=2)
+    inner = [turn for turn in nested.turns if turn.depth == 2]
+    assert [turn for turn in nested.turns if turn.depth == 1] == list(flat.turns)
+    assert [turn.role for turn in inner] == ["user", "assistant", "tool", "assistant"]
+    assert inner[0].id == next(turn.callee for turn in flat.turns if turn.callee)
+    last = trial.ids[SESSION, FOR_A_SESSION[-1]]
+    session = rl.conversation(trial.lab, last, session=True)
+    assert list(dict.fromkeys(turn.id for turn in session.turns)) == [
+        trial.ids[SESSION, name] for name in FOR_A_SESSION
+    ]
+    with pytest.raises(rl.errors.ArgumentError, match="has no key"):
+        rl.conversation(trial.lab, id_, session=True)
+
+
+def test_evidence_gives_the_same(trial: Trial, evidence: rl.Evidence) -> None:
+    """Frozen journals give the same runs and turns, although they have the payloads in another form."""
+    live, frozen = rl.agent_runs(trial.lab), rl.agent_runs(evidence)
+    assert len(live) > 25
+    pd.testing.assert_frame_equal(live, frozen)
+    chosen = [trial.ids[handler, scripts[0]] for handler, scripts in CASES.items()]
+    for id_ in [*chosen, trial.ids[CHAT, "limited"], trial.killed, trial.restarted]:
+        assert rl.conversation(evidence, id_).turns == trial.conversation(id_).turns
+
+
+def test_secrets_of_providers_and_payloads_are_not_shown(trial: Trial) -> None:
+    """Headers and encrypted reasoning are nowhere; no payload is in the frame of runs."""
+    runs = rl.agent_runs(trial.lab)
+    table = f"{runs.to_csv()} {json.dumps(runs.attrs)} {runs.attrs!r}"
+    assert CANARY not in table
+    assert "Rome" not in table
+    conversations = [trial.conversation(id_) for id_ in trial.ids.values()]
+    shown = [
+        text
+        for each in conversations
+        for text in (
+            str(each),
+            each.frame().to_csv(),
+            each._repr_html_(),
+            json.dumps(each.messages()),
+            repr(each.turns),
+        )
+    ]
+    assert any(f"{CANARY}-argument" in text for text in shown)
+    secrets = [*CANARIES, ENCRYPTED_REASONING, "canary-system-prompt"]
+    assert [(secret, text[:80]) for text in [*shown, table] for secret in secrets if secret in text] == []
+
+
+def test_hostile_text_stays_text(trial: Trial) -> None:
+    """Markup and terminal codes of a model are quoted in the card and in the text."""
+    conversation = trial.conversation(trial.ids[RESPONSES, "hostile"])
+    assert "<script" not in conversation._repr_html_()
+    assert "&lt;script&gt;" in conversation._repr_html_()
+    assert "\x1b" not in str(conversation) + repr(conversation) + conversation._repr_html_()
+
+
+def test_messages_have_the_format_of_chat_completions(trial: Trial) -> None:
+    """Each call has its result right after it, with the same id."""
+    messages = rl.conversation(trial.lab, trial.ids[PYDANTIC, "parallel"]).messages()
+    assert [each["role"] for each in messages] == ["user", "assistant", *["tool"] * 3, "assistant", "tool", "assistant"]
+    calls = [call["id"] for call in messages[1]["tool_calls"]]
+    assert [each["tool_call_id"] for each in messages[2:5]] == calls
+    assert json.loads(messages[1]["tool_calls"][0]["function"]["arguments"]) == {"city": "Rome"}
+
+
+def test_cost_has_exact_names_only(trial: Trial) -> None:
+    """A model without a name or a price has no cost, and the frame reports it; own prices come first."""
+    ids = [trial.ids[RESPONSES, "parallel"], trial.ids[PYDANTIC, "parallel"]]
+    runs = rl.agent_runs(trial.lab, ids=ids)
+    assert math.isnan(runs["cost"][0])
+    assert runs["cost"][1] > 0
+    assert runs.attrs["unpriced"] == ["a model without a name in the journal"]
+    own = rl.agent_runs(trial.lab, ids=ids, prices={"gpt-4o-2024-08-06": (1, 1, 1), "*": (0, 0, 1_000_000)})
+    assert own["cost"].tolist() == pytest.approx([own["output_tokens"][0], own["spent_tokens"][1] / 1e6])
+    assert own.attrs["unpriced"] == []
+
+
+def test_what_has_no_payloads_is_reported(trial: Trial, tmp_path: Path) -> None:
+    """Evidence without payloads is an error, and a purged journal a note; neither is a run with 0 tokens."""
+    rl.freeze(trial.lab, tmp_path / "bare.evidence", progress=False)
+    with rl.open_evidence(tmp_path / "bare.evidence") as bare:
+        for call in (lambda: rl.agent_runs(bare), lambda: rl.conversation(bare, trial.killed)):
+            with pytest.raises(rl.errors.NotOnThisServer, match="payloads=True"):
+                call()
+    id_ = trial.bench.run(CHAT, "[plain] go")
+    trial.lab.admin.purge_journal(id_, reason="a test")
+    wait_for(lambda: not rl.conversation(trial.lab, id_).turns)
+    conversation = rl.conversation(trial.lab, id_)
+    assert any("was purged" in note for note in conversation.notes)
+    assert "no step of this invocation has the shape of a model response" in str(conversation)
+    runs = rl.agent_runs(trial.lab, ids=[id_])
+    assert runs["note"].tolist() == ["its journal was purged or not retained"]
+    assert runs[["input_tokens", "model_s"]].isna().all().all()
+    assert id_ not in set(rl.agent_runs(trial.lab)["id"])
+
+
+def test_a_shape_of_the_user(trial: Trial) -> None:
+    """A function reads payloads that have no known shape; without it, the step is a plain step."""
+
+    def weather(payload: Any) -> rl.ModelStep | None:
+        is_weather = isinstance(payload, dict) and "celsius" in payload
+        return rl.ModelStep("weather", text=str(payload["celsius"]), input_tokens=7) if is_weather else None
+
+    id_ = trial.ids[RESPONSES, "parallel"]
+    plain, known = rl.agent_runs(trial.lab, ids=[id_]), rl.agent_runs(trial.lab, ids=[id_], shapes=[weather])
+    assert known["model_calls"][0] == plain["model_calls"][0] + 3
+    assert known["input_tokens"][0] == plain["input_tokens"][0] + 21
+    assert known["note"][0] == "the tokens of 3 of 6 model calls are unknown"

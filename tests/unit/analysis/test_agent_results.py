@@ -1,0 +1,244 @@
+"""Prices by exact name, the turns and messages of a conversation, and the row of a run, from entries in memory."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+import restate_lab as rl
+from restate_lab.analysis.agents.entries import AgentEntry, Content, content_of, with_models
+from restate_lab.analysis.agents.model import ModelStep
+from restate_lab.analysis.agents.prices import PriceTable, price_table
+from restate_lab.analysis.agents.reader import ModelSteps
+from restate_lab.analysis.agents.summary import RunEntry, RunJournal, run_entries, run_frame, summarize
+from restate_lab.analysis.agents.turns import turns_of
+from restate_lab.analysis.journal.entries import Entry, table_of
+from restate_lab.analysis.journal.errors import AttemptErrors
+
+START = datetime(2026, 11, 28, 3, tzinfo=UTC)
+NO_PRICES = PriceTable({}, None)
+ID = "inv_1" + "a" * 33
+
+
+def step(model: str | None = None, **fields: Any) -> ModelStep:
+    return ModelStep("test", **{"text": "Hi", "model": model, "input_tokens": 1_000, "output_tokens": 500, **fields})
+
+
+@pytest.mark.parametrize("name", ["gpt-4o", "gpt-4o-2024-08-06", "claude-sonnet-4-5-20250929"])
+def test_a_price_by_the_exact_name(name: str) -> None:
+    """A name with its version has the price of the model, and cached tokens cost less."""
+    table = price_table(None)
+    full, cached = table.cost(step(name), START), table.cost(step(name, cached_tokens=1_000), START)
+    assert full is not None
+    assert cached is not None
+    assert 0 < cached < full
+    assert table.note == ""
+
+
+@pytest.mark.parametrize("name", [None, "my-own-model", "claude-sonnet-4-5-foo", "gpt-4o-mine", "gemini-2.5-flash-x"])
+def test_no_price_of_a_similar_name(name: str | None) -> None:
+    """An unknown model has no cost, and the table names it."""
+    table = price_table(None)
+    assert table.cost(step(name), START) is None
+    assert (name or "a model without a name in the journal") in table.note
+
+
+def test_own_prices() -> None:
+    """They come first, the requested model is tried after the one that responded, and "*" is for all others."""
+    table = price_table({"mine": (10, 1, 20), "*": (0, 0, 2)})
+    assert table.cost(step("mine", cached_tokens=400), START) == pytest.approx((600 * 10 + 400 + 500 * 20) / 1e6)
+    assert table.cost(step("other", model_asked="mine"), START) == pytest.approx(0.02)
+    assert table.cost(step(None), START) == pytest.approx(0.001)
+    assert table.cost(step("mine", input_tokens=None), START) is None
+
+
+def test_without_the_package() -> None:
+    """Without genai-prices and without own prices no cost is known, and the note tells what to install."""
+    table = PriceTable({}, None)
+    assert table.cost(step("gpt-4o"), START) is None
+    assert "restate-lab[agents]" in table.note
+
+
+@pytest.mark.parametrize(
+    "prices", [["gpt-4o"], {"gpt-4o": 3}, {"gpt-4o": (1, 2)}, {"gpt-4o": (1, -2, 3)}, {3: (1, 2, 3)}]
+)
+def test_wrong_prices(prices: Any) -> None:
+    """Prices are three numbers by the name of a model."""
+    with pytest.raises(rl.errors.ArgumentError, match="prices must map"):
+        price_table(prices)
+
+
+def entry(kind: str, index: int, payload: Any = None, *, name: str | None = None, **fields: Any) -> AgentEntry:
+    """Return an entry; each index is a second. A Run has its result one second later, unless it is open."""
+    is_done = kind != "Run" or payload is not None
+    own = Entry(
+        kind,
+        index,
+        index + 1 if kind == "Run" and is_done else None,
+        index,
+        name,
+        "done" if is_done else "open",
+        START + timedelta(seconds=index) if kind != "Signal" else None,
+        START + timedelta(seconds=index + (kind == "Run")) if is_done else None,
+        awakeable_id="sign_1" if kind == "Signal" else None,
+    )
+    return AgentEntry(own, Content(json.dumps(payload).encode() if payload is not None else None), **fields)
+
+
+def message(text: str | None, *calls: tuple[str, str, Any]) -> Mapping[str, Any]:
+    tools = [{"id": id_, "function": {"name": name, "arguments": json.dumps(a)}} for id_, name, a in calls]
+    return {"object": "chat.completion", "id": "r", "model": "gpt-4o", "usage": USAGE, "choices": [
+        {"message": {"role": "assistant", "content": text, "tool_calls": tools}}
+    ]}  # fmt: skip
+
+
+USAGE = {"prompt_tokens": 10, "completion_tokens": 5}
+CALLS = (("call_1", "weather", {"city": "Rome"}), ("call_2", "plain", {}))
+JOURNAL = (
+    entry("Input", 0, "How warm is it?"),
+    entry("Run", 1, message(None, *CALLS), name="call LLM"),
+    entry("Run", 3, {"city": "Rome", "headers": {"set-cookie": "canary", "x": "1"}}, name="weather"),
+    entry("Run", 5, message("Warm."), name="call LLM"),
+    entry("Output", 7, "Warm."),
+)
+
+
+def conversation(*entries: AgentEntry, status: str = "succeeded") -> rl.Conversation:
+    turns = tuple(turns_of(ID, with_models(entries, ()), NO_PRICES))
+    return rl.Conversation(ID, "agent/run", status, "lab", "1.7.12", START, turns)
+
+
+def test_the_turns_of_a_run() -> None:
+    """The output repeats the last text, so it is not a turn; headers in results are masked."""
+    known = conversation(*JOURNAL)
+    assert [turn.role for turn in known.turns] == ["user", "assistant", "tool", "tool", "assistant"]
+    assert known.turns[2].result == {"city": "Rome", "headers": {"set-cookie": "•••", "x": "1"}}
+    assert [turn.how for turn in known.turns] == ["journal", "journal", "by order", "unknown", "journal"]
+    assert known.tokens == {
+        "input_tokens": 20,
+        "cached_tokens": None,
+        "output_tokens": 10,
+        "reasoning_tokens": None,
+    }
+    assert known.open_turn is None
+    frame = known.frame()
+    assert list(frame["journal_index"].dropna()) == [0, 1, 3, 5]
+    assert pickle.loads(pickle.dumps(known)).turns == known.turns  # noqa: S301 - ours
+
+
+def test_messages() -> None:
+    """A tool without a result in the journal has no message; the calls keep their ids."""
+    user, calls, result, answer = conversation(*JOURNAL).messages()
+    assert user == {"role": "user", "content": "How warm is it?"}
+    assert [call["id"] for call in calls["tool_calls"]] == ["call_1", "call_2"]
+    assert (result["role"], result["tool_call_id"]) == ("tool", "call_1")
+    assert answer == {"role": "assistant", "content": "Warm."}
+
+
+def test_a_call_without_a_response_is_guessed_from_its_name() -> None:
+    """An open step with the name of a model's step is a call of a model; another open step is a step."""
+    known = conversation(*JOURNAL[:3], entry("Run", 5, name="call LLM"), status="running")
+    assert [turn.role for turn in known.turns][-1] == "assistant"
+    assert known.turns[-1].how == "guessed"
+    assert known.open_turn == known.turns[-1]
+    other = conversation(JOURNAL[0], entry("Run", 1, name="charge"), status="running")
+    assert [turn.role for turn in other.turns] == ["user", "step"]
+
+
+def test_code_that_fails_after_a_response_is_the_open_turn() -> None:
+    """A refusal fails the handler after the response was journaled; the turn has the error and is marked."""
+    failing = AttemptErrors(3, message="ModelRefusalError", code="RT0007")
+    known = conversation(JOURNAL[0], entry("Run", 1, message("No."), errors=failing), status="backing-off")
+    assert known.open_turn is not None
+    assert known.open_turn.error == "ModelRefusalError"
+    assert "ModelRefusalError" in known._repr_html_()
+    assert conversation(JOURNAL[0], entry("Run", 1, message("No."), errors=failing), status="failed").open_turn is None
+
+
+def test_hostile_text_in_every_place() -> None:
+    """Markup and control characters are text, on the card and in print."""
+    bad = "<img src=x onerror=alert(1)>\x1b[31m\u202e"
+    entries = (
+        entry("Input", 0, bad),
+        entry("Run", 1, message(bad, ("call_1", bad, {bad: bad})), name=bad),
+        entry("Run", 3, {bad: bad}, name=bad),
+        entry("Output", 5, bad + "2"),
+    )
+    known = conversation(*entries)
+    page = known._repr_html_() + str(known) + repr(known)
+    assert "<img" not in known._repr_html_()
+    assert not {"\x1b", "\u202e"} & set(page)
+
+
+def run(**fields: Any) -> dict[str, Any]:
+    row = dict.fromkeys(("service", "handler", "key", "restarted_from", "invoked_by_id", "retry_count", "signals"))
+    row |= {"id": ID, "status": "succeeded", "created_at": START, "completed_at": START + timedelta(seconds=30)}
+    values = {"row": row | fields.pop("row", {}), "entries": (), "models": ModelSteps({}), "errors": [], **fields}
+    return summarize(RunJournal(**values), NO_PRICES, START + timedelta(seconds=60))
+
+
+def rows_of(*entries: AgentEntry) -> list[RunEntry]:
+    return run_entries({ID: table_of(each.entry for each in entries)})[ID]
+
+
+def run_of_journal(**fields: Any) -> dict[str, Any]:
+    entries = with_models(JOURNAL, ())
+    steps = {each.end: each.model for each in entries if each.model is not None}
+    return run(entries=rows_of(*entries), models=ModelSteps(steps), **fields)
+
+
+def test_the_row_of_a_run() -> None:
+    """Seconds are those of the entries, and each token counts once."""
+    row = run_of_journal()
+    assert (row["model_calls"], row["tool_calls"], row["retries"]) == (2, 2, 0)
+    assert (row["spent_tokens"], row["wasted_tokens"], row["saved_tokens"]) == (30, 0, 0)
+    assert (row["model_s"], row["tools_s"], row["people_s"], row["backoff_s"]) == (2.0, 1.0, 0.0, 0.0)
+    assert row["note"] is None
+    assert list(run_frame([row]).columns) == list(run_frame([]).columns)
+
+
+def test_tokens_of_failed_and_restarted_runs() -> None:
+    """A killed run wastes what no restart copied; a restart saves what is older than itself."""
+    assert run_of_journal(row={"status": "killed"})["wasted_tokens"] == 30
+    assert run_of_journal(row={"status": "killed"}, copies=frozenset({2}))["wasted_tokens"] == 15
+    later = run_of_journal(row={"created_at": START + timedelta(seconds=4)})
+    assert (later["spent_tokens"], later["saved_tokens"]) == (15, 15)
+    assert (later["model_s"], later["tools_s"]) == (1.0, 0.0)
+
+
+def test_errors_of_a_run() -> None:
+    """A refused request was not paid, another failed attempt may have been; the time from the first error counts."""
+    errors = [
+        {"appended_at": START + timedelta(seconds=5.5), "command_index": 5, "message": text}
+        for text in ("RateLimitError('Error code: 429')", "ValueError('cannot parse')")
+    ]
+    row = run_of_journal(errors=errors)
+    assert (row["retries"], row["possibly_paid_calls"], row["saved_tokens"]) == (2, 1, 15)
+    assert (row["model_s"], row["backoff_s"]) == (1.5, 0.5)
+    without = run_of_journal(errors=None)
+    assert (without["retries"], without["possibly_paid_calls"]) == (None, None)
+
+
+def test_what_is_unknown_is_not_zero() -> None:
+    """A run without entries, and responses without tokens, have no numbers and a note."""
+    purged = run()
+    assert purged["note"] == "its journal was purged or not retained"
+    assert [purged[name] for name in ("input_tokens", "model_s", "cost")] == [None] * 3
+    plain = run(entries=rows_of(JOURNAL[0]), models=ModelSteps({2: ModelStep("message", text="Hi")}, 1))
+    assert (plain["input_tokens"], plain["spent_tokens"], plain["model_calls"]) == (None, None, 1)
+    assert plain["note"].startswith("not read, because they are too large: 1 payload; ")
+    assert plain["note"].endswith("the tokens of 1 of 1 model calls are unknown")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xff", b"\x0a", b"", b"\x2a\x02\x0a\x05"])
+def test_unreadable_entries_have_no_payload(content: bytes) -> None:
+    """Bytes that are not an entry have no value, and nothing raises."""
+    row = {"entry_type": "Notification: Run", "size": 3, "raw": content}
+    assert content_of(row, most=10) == Content()
+    assert content_of({**row, "raw": None, "entry_json": '{"Notification": 3}'}, most=10) == Content()
+    assert content_of({**row, "raw": None, "size": 11}, most=10).is_excluded
