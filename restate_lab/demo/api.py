@@ -13,6 +13,7 @@ from restate_lab.status import statuses_sql
 
 __all__ = ["Api"]
 
+PATIENCE = 120.0  # seconds; on a busy machine, the services need most of a minute to import their libraries
 # Only the events always contain the code: with vqueues, last_failure is empty during a long back-off.
 FAILURE_CODES = """
 SELECT id, json_get_str(event_json, 'restate_doc_error_code') AS code FROM sys_journal_events
@@ -24,7 +25,7 @@ class Api:
     """The demo's own connection to its cluster; ``audit`` is the folder of the audit log."""
 
     def __init__(self, admin_url: str, ingress_url: str, *, audit: Path) -> None:
-        self.lab = connect(admin_url, ingress_url=ingress_url, audit=audit, timeout=30, check=False)
+        self.lab = connect(admin_url, ingress_url=ingress_url, audit=audit, timeout=PATIENCE, check=False)
 
     def is_ready(self) -> bool:
         """Return whether the server reports that it is healthy and its partitions respond."""

@@ -18,7 +18,6 @@ from restate_lab.demo.stories.steps import StoryStep, ids
 from support.demo.healthy import HEALTHY
 from support.demo.hospital import HOSPITAL
 from support.demo.saturated import TWO_AT_A_TIME, saturated_story
-from support.demo.services import deployments
 from support.isolation import original_environment
 
 OLDEST = "1.6.1"
@@ -28,6 +27,9 @@ KINDS = (OLDEST, NEWEST, VQUEUES)
 """The kinds of server; ``support.kinds`` has which of them a test runs on."""
 OLD = "1.5.3"
 """A version older than any supported one; npm has no other."""
+
+# Only a path: importing the services would import OpenAI Agents, which takes seconds.
+SERVICES = str(Path(__file__).with_name("demo") / "services" / "deployments.py")
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def _start(stack: contextlib.ExitStack, kind: str, story: str) -> Cluster:
             unix_sockets=True,
             story=_steps_of(story, vqueues=vqueues),
             env=TWO_AT_A_TIME if story == "saturated" else {},
-            program=(str(deployments.__file__),),
+            program=(SERVICES,),
         )
     )
     return Cluster(

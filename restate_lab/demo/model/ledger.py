@@ -79,12 +79,11 @@ class Ledger:
                 return int(record["step"])
         return None
 
-    def failures(self, sender: str | None, script: str, step: int, prompt: str) -> int:
-        """Return how many requests of this invocation have failed at this step."""
+    def attempts(self, sender: str | None, script: str, step: int, prompt: str) -> int:
+        """Return how many requests of this invocation there were at this step."""
         place = (sender, script, step, prompt)
         return sum(
-            record["status"] != 200
-            and (record["invocation_id"], record["script"], record["step"], record["prompt"]) == place
+            (record["invocation_id"], record["script"], record["step"], record["prompt"]) == place
             for record in self._records
         )
 

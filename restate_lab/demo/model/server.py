@@ -66,11 +66,11 @@ def model_application(folder: Path, scripts: Mapping[str, Script], default: Scri
         asked = str(request["model"])
         results = [{"id": id_, "output": output} for id_, output in turn.results]
         record = LedgerEntry("", api, 200, sender, marker, step, turn.prompt, results, asked)
-        failed = ledger.failures(sender, marker, step, turn.prompt)
-        if failed < len(reply.errors):
-            status = reply.errors[failed]
+        attempt = ledger.attempts(sender, marker, step, turn.prompt)
+        if attempt < len(reply.errors):
+            status = reply.errors[attempt]
             ledger.append(replace(record, time=_now(), status=status))
-            await _send(send, status, _error(status, f"scripted failure {failed + 1}"))
+            await _send(send, status, _error(status, f"scripted failure {attempt + 1}"))
             return
         await asyncio.sleep(reply.delay)
         await _send(send, 200, _answer(ledger, record, turn, reply))

@@ -1,22 +1,21 @@
-"""The weather agent, the language model that it calls, and the weather service that is its tool.
+"""The weather agent, written with OpenAI Agents, and the weather service that is its tool.
 
-Model and weather service are simulated: they work offline and always give the same response. The weather service fails
-for Denver until the user repairs it with ``demo.fix``.
+The agent is real; the language model that it calls is ``restate_lab.demo.model``, which works offline and always gives
+the same response. The weather service is simulated. It fails for Denver until the user repairs it with ``demo.fix``.
 """
 
-import asyncio
 import hashlib
-import re
 from datetime import timedelta
-from typing import TypedDict
 
+from agents import Agent, ModelSettings, RunConfig
 from restate import Context, InvocationRetryPolicy, Service
+from restate.ext.openai import DurableRunner, durable_function_tool, restate_context
 
 from restate_lab.demo.faults import is_fixed
+from restate_lab.demo.model.server import INVOCATION_HEADER
 
-__all__ = ["Message", "ModelReply", "WeatherDown", "agent", "complete", "current_weather"]
+__all__ = ["WeatherDown", "agent", "current_weather"]
 
-THINKING = 0.1  # seconds
 SKIES = ("sunny", "cloudy", "light rain", "windy", "clear")
 
 # Many attempts with short waits: the invocation keeps retrying for hours, and a fix takes effect within seconds.
@@ -31,46 +30,27 @@ PATIENT = InvocationRetryPolicy(
 agent = Service("agent", description="Answers questions about the weather", invocation_retry_policy=PATIENT)
 
 
+@durable_function_tool
+async def get_weather(city: str) -> str:
+    """Get the current weather of a city."""
+    return await restate_context().run_typed("get weather", current_weather, city=city)
+
+
+assistant = Agent(
+    name="weather agent",
+    model="gpt-4o",
+    instructions="You answer questions about the weather.",
+    tools=[get_weather],
+)
+
+
 @agent.handler()
 async def run(ctx: Context, prompt: str) -> str:
-    """Call the model, then the tool that it requests, and repeat until the model returns an answer."""
-    messages: list[Message] = [{"role": "user", "content": prompt}]
-    while True:
-        reply: ModelReply = await ctx.run_typed("Call LLM", complete, messages=messages)
-        if reply["wants_weather_of"] is None:
-            return reply["answer"] or ""
-        weather = await ctx.run_typed("get weather", current_weather, city=reply["wants_weather_of"])
-        messages.append({"role": "tool", "content": weather})
-
-
-class Message(TypedDict):
-    """One turn of a conversation; ``role`` is "user" or "tool"."""
-
-    role: str
-    content: str
-
-
-class ModelReply(TypedDict):
-    """A reply of the model: an answer, or the city whose weather it needs first."""
-
-    answer: str | None
-    wants_weather_of: str | None
-
-
-async def complete(messages: list[Message]) -> ModelReply:
-    """Return the model's next reply."""
-    await asyncio.sleep(THINKING)
-    city = _city(messages[0]["content"])
-    if city is None:
-        return {"answer": "Name a city, and I will look up its weather.", "wants_weather_of": None}
-    if messages[-1]["role"] == "tool":
-        return {"answer": f"The weather in {city}: {messages[-1]['content']}.", "wants_weather_of": None}
-    return {"answer": None, "wants_weather_of": city}
-
-
-def _city(prompt: str) -> str | None:
-    capitalised = re.findall(r"(?<!^)\b[A-Z]\w+(?: [A-Z]\w+)*", prompt)
-    return capitalised[-1] if capitalised else None
+    """Answer a question; each call of the model and of the weather service is a step in the journal."""
+    # The model's ledger names the invocation with this header.
+    settings = ModelSettings(extra_headers={INVOCATION_HEADER: ctx.request().id})
+    result = await DurableRunner.run(assistant, prompt, run_config=RunConfig(model_settings=settings))
+    return str(result.final_output)
 
 
 class WeatherDown(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from restate_lab.demo import fix
 from restate_lab.demo.faults import FOLDER_VARIABLE, is_fixed
 from restate_lab.demo.run import NOTEBOOKS, copy_notebooks
-from restate_lab.demo.services.agent import WeatherDown, complete, current_weather
+from restate_lab.demo.services.agent import WeatherDown, current_weather
 from restate_lab.demo.stories import STORIES, player
 from restate_lab.demo.stories.first_look import FIRST_LOOK
 from restate_lab.demo.stories.player import play
@@ -95,23 +94,6 @@ def test_fix_needs_a_demo_and_a_problem(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(ValueError, match=r"wether.*weather"):
         fix("wether", folder=tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("prompt", "city"), [("What is the weather in New York?", "New York"), ("Weather in Denver, please", "Denver")]
-)
-def test_model_asks_for_the_tool_and_then_answers(prompt: str, city: str) -> None:
-    """The replacement for the model asks for the weather of the city first, and answers with the tool's result."""
-    question: Any = {"role": "user", "content": prompt}
-    result: Any = {"role": "tool", "content": "sunny, 20 °C"}
-    assert asyncio.run(complete([question]))["wants_weather_of"] == city
-    answer = asyncio.run(complete([question, result]))
-    assert answer == {"answer": f"The weather in {city}: sunny, 20 °C.", "wants_weather_of": None}
-
-
-def test_model_without_a_city() -> None:
-    """A prompt without a city gets an answer at once, so that the agent never loops."""
-    assert asyncio.run(complete([{"role": "user", "content": "How are you?"}]))["answer"]
 
 
 def test_notebooks_are_copied_but_never_over_work(tmp_path: Path) -> None:
