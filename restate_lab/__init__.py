@@ -12,7 +12,7 @@
     rl.plan(lab, "resume", ids)         # nothing is sent before .execute(reason="INC-42: …")
 
 - read: ``connect, Lab, Source, doctor, questions, ask, why, waits, journal, journal_diff, state``; ``show`` any frame
-- agents: ``agent_runs, conversation``
+- agents: ``agent_runs, conversation, export_spans, save_dataset``
 - check new code: ``replay``
 - interactive: ``Panel``
 - plot results: ``plot_status, plot_throughput, plot_latency, plot_latency_distribution, plot_retries,
@@ -68,7 +68,9 @@ if TYPE_CHECKING:
     from restate_lab.evidence.freeze import freeze
     from restate_lab.evidence.store import Evidence, open_evidence
     from restate_lab.evidence.watch import watch
-    from restate_lab.export import save
+    from restate_lab.export.dataset import save_dataset
+    from restate_lab.export.files import save
+    from restate_lab.export.spans import export_spans
     from restate_lab.magics import load_ipython_extension
     from restate_lab.panels.panel import Panel
     from restate_lab.plots import (
@@ -119,6 +121,7 @@ __all__ = [
     "conversation",
     "doctor",
     "errors",
+    "export_spans",
     "freeze",
     "incident_report",
     "journal",
@@ -141,6 +144,7 @@ __all__ = [
     "redrive",
     "replay",
     "save",
+    "save_dataset",
     "set_state",
     "show",
     "state",
@@ -202,6 +206,7 @@ _HOME = {
     "connect": "restate_lab.client.lab",
     "conversation": "restate_lab.analysis.agents",
     "doctor": "restate_lab.analysis.doctor",
+    "export_spans": "restate_lab.export.spans",
     "freeze": "restate_lab.evidence.freeze",
     "incident_report": "restate_lab.reports.incident",
     "journal": "restate_lab.analysis.journal",
@@ -223,7 +228,8 @@ _HOME = {
     "questions": "restate_lab.analysis.questions",
     "redrive": "restate_lab.actions.redrive",
     "replay": "restate_lab.analysis.replay",
-    "save": "restate_lab.export",
+    "save": "restate_lab.export.files",
+    "save_dataset": "restate_lab.export.dataset",
     "set_state": "restate_lab.actions.state",
     "show": "restate_lab._html.table",
     "state": "restate_lab.actions.state",

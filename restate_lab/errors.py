@@ -37,7 +37,7 @@ The tree::
 Warnings: ``Truncated`` (rows or lines are missing), ``SettingsWarning`` (a .env file that the CLI would read is
 ignored), ``DuplicateColumns`` (two result columns had the same name), ``AuditIncomplete`` (a change was sent, but its
 result could not be written to the audit log), ``EvidenceWarning`` (evidence is incomplete or unverified),
-``ReplayWarning`` (recorded journals are sent without encryption), ``UntriedServer`` (the server is older than every
+``UnencryptedWarning`` (journals are sent without encryption), ``UntriedServer`` (the server is older than every
 version that restate_lab was tested with).
 
 A message has the request, the response, the Restate code if there is one, and the action to take.
@@ -80,7 +80,6 @@ __all__ = [
     "QueryRefused",
     "RateLimited",
     "ReadOnly",
-    "ReplayWarning",
     "RequestRefused",
     "RestateLabError",
     "ResultTooLarge",
@@ -92,6 +91,7 @@ __all__ = [
     "StepRan",
     "TimedOut",
     "Truncated",
+    "UnencryptedWarning",
     "UnknownName",
     "Unreachable",
     "UntriedServer",
@@ -380,8 +380,8 @@ class EvidenceWarning(UserWarning):
     """The evidence is incomplete or unverified; the message and the manifest have the details."""
 
 
-class ReplayWarning(UserWarning):
-    """A replay check sends recorded journals without encryption to another machine."""
+class UnencryptedWarning(UserWarning):
+    """Recorded journals, or the payloads of agents, are sent without encryption to another machine."""
 
 
 class UntriedServer(UserWarning):

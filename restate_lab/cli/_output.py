@@ -23,9 +23,8 @@ from restate_lab._cells import cell, full_text, kind_of
 from restate_lab._text import escape_invisible, plural
 from restate_lab.cli._options import ENDINGS, OutputFormat
 from restate_lab.cli._page import TextPage
-from restate_lab.export import save
 from restate_lab.export.columns import to_table
-from restate_lab.export.files import json_rows
+from restate_lab.export.files import json_rows, save
 
 __all__ = ["print_json", "rows_of", "table_lines", "write_frame"]
 

@@ -20,6 +20,7 @@ from restate_lab.analysis.agents.model import TOKENS
 from restate_lab.analysis.agents.turns import Turn
 from restate_lab.demo.model import server as model_server
 from restate_lab.demo.model.replies import ENCRYPTED_REASONING
+from restate_lab.export.spans import span_records
 from support.agent_bench import AgentBench, running_agent_bench
 from support.bench import wait_for
 from support.clusters import NEWEST, VQUEUES
@@ -303,6 +304,28 @@ def test_hostile_text_stays_text(trial: Trial) -> None:
     assert "<script" not in conversation._repr_html_()
     assert "&lt;script&gt;" in conversation._repr_html_()
     assert "\x1b" not in str(conversation) + repr(conversation) + conversation._repr_html_()
+
+
+def test_spans_have_the_tokens_of_the_ledger(trial: Trial) -> None:
+    """Each response is one span of its own, and without payloads=True the spans have none of them."""
+    id_ = trial.ids[RESPONSES, "canary"]
+    spans = span_records(trial.conversation(id_))
+    models = [each.attributes for each in spans if each.attributes["openinference.span.kind"] == "LLM"]
+    assert [each["llm.token_count.total"] for each in models] == [
+        each["input_tokens"] + each["output_tokens"] for each in trial.answers(id_)
+    ]
+    assert CANARY not in repr(spans)
+    assert CANARY in repr(span_records(trial.conversation(id_), has_payloads=True))
+    assert len({each.span_id for each in spans}) == len(spans)
+
+
+def test_a_dataset_has_the_messages(trial: Trial, tmp_path: Path) -> None:
+    """Each line of the file is a run with the messages of its conversation."""
+    ids = [trial.ids[RESPONSES, "parallel"], trial.ids[PYDANTIC, "two-steps"]]
+    path = rl.save_dataset(trial.lab, ids, tmp_path / "runs.jsonl")
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    assert [row["id"] for row in rows] == ids
+    assert [row["messages"] for row in rows] == [trial.conversation(id_).messages() for id_ in ids]
 
 
 def test_messages_have_the_format_of_chat_completions(trial: Trial) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
-from restate_lab.export import save
+from restate_lab.export.files import save
 from support.clusters import Cluster
 
 pytestmark = pytest.mark.server

@@ -25,6 +25,7 @@ from restate_lab.cli import app
 from restate_lab.demo.embedded import Embedded
 from restate_lab.demo.stories.incident import INCIDENT
 from restate_lab.demo.stories.steps import ids
+from support.raw_server import raw_server, respond_with
 from support.shell import shell
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,7 @@ EVIDENCE = "inc-42.evidence"
 FAILED = "SELECT id, created_at FROM sys_invocation WHERE completion_result = 'failure' LIMIT 20"
 YOURS = {
     "http://127.0.0.1:9070": "{admin_url}",
+    "http://127.0.0.1:4318": "{collector}",
     "http://new:9080": "{new}",
     "SELECT … FROM invocations": "SELECT count(*) FROM invocations",
     "SELECT …": "SELECT id, target FROM sys_invocation",
@@ -85,6 +87,13 @@ def own(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embe
         yield demo
 
 
+@pytest.fixture(scope="module")
+def collector() -> Iterator[str]:
+    """Give the address of a collector that accepts all spans."""
+    with raw_server(respond_with(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")) as server:
+        yield server.address
+
+
 @pytest.fixture
 def here(own: Embedded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a working folder with the files that the rows use: evidence, and a notebook with parameters."""
@@ -124,14 +133,16 @@ class Names(dict[str, Any]):
 
 @pytest.mark.server
 @pytest.mark.parametrize("question", rows())
-def test_a_row_runs(question: str, own: Embedded, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_row_runs(
+    question: str, own: Embedded, collector: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Each piece of code in the row runs, in order; an option is one of the call before it."""
     if any("rl.freeze(" in code for code in rows()[question]):
         shutil.rmtree(EVIDENCE)
     with rl.connect() as lab, shell(capsys) as cells:
         names, call = Names(own, lab), ""
         for code in (code for code in rows()[question] if code not in NO_CODE):
-            code = filled_in(code, own)  # noqa: PLW2901
+            code = filled_in(code, own, collector)  # noqa: PLW2901
             if code.startswith("restate-lab"):
                 run_command(code)
             elif code.startswith("%"):
@@ -149,7 +160,12 @@ def test_a_row_runs(question: str, own: Embedded, here: Path, capsys: pytest.Cap
 @pytest.mark.server
 @pytest.mark.parametrize("page", PAGES)
 def test_the_cells_of_a_page_run(
-    page: str, own: Embedded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    page: str,
+    own: Embedded,
+    collector: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Each Python cell runs in a shell of IPython after the cells before it, and each command parses."""
     monkeypatch.chdir(tmp_path)
@@ -159,7 +175,7 @@ def test_the_cells_of_a_page_run(
             if language == "bash":
                 parse_commands(code)
                 continue
-            cell = cells.run(filled_in(code, own))
+            cell = cells.run(filled_in(code, own, collector))
             assert cell.error is None, (code, cell.error)
             results.append(cell.value)
         for value in [*results, *cells.ip.user_ns.values()]:
@@ -167,10 +183,10 @@ def test_the_cells_of_a_page_run(
                 value.close()
 
 
-def filled_in(code: str, own: Embedded) -> str:
+def filled_in(code: str, own: Embedded, collector: str) -> str:
     """Return the code with values for the parts that readers replace."""
     for yours, ours in YOURS.items():
-        code = code.replace(yours, ours.format(admin_url=own.server.admin_url, new=new_code(own)))
+        code = code.replace(yours, ours.format(admin_url=own.server.admin_url, new=new_code(own), collector=collector))
     return code
 
 

@@ -144,7 +144,7 @@ def test_an_unencrypted_address_warns_at_the_call(gates: Gates, monkeypatch: pyt
         lambda: rl.plan(gates.lab, "restart_as_new", restart, **gates.checked),
         lambda: rl.redrive(gates.lab, failed, **gates.checked),
     ):
-        with pytest.warns(errors.ReplayWarning) as caught:
+        with pytest.warns(errors.UnencryptedWarning) as caught:
             call()
         assert [each.filename for each in caught] == [__file__]
 

@@ -54,6 +54,7 @@ VERBS: Mapping[str, Verb] = {
     "redrive": lambda s, timeout: rl.redrive(s.lab, s.ids, timeout=timeout),
     "replay": lambda s, timeout: rl.replay(s.lab, s.ids, s.services, confirm=s.services, timeout=timeout),
     "restart": lambda s, timeout: rl.plan(s.lab, "restart_as_new", s.ids, timeout=timeout),
+    "save_dataset": lambda s, timeout: rl.save_dataset(s.lab, s.ids[:1], s.folder / "x.jsonl", timeout=timeout),
     "state": lambda s, timeout: rl.state(s.lab, "Inventory", "mug", timeout=timeout),
     "wait_for": lambda s, timeout: rl.wait_for(s.lab, s.ids, until=_second_poll(), timeout=timeout),
     "waits": lambda s, timeout: rl.waits(s.lab, timeout=timeout),

@@ -24,7 +24,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from restate_lab import errors
-from restate_lab.export import save, xlsx
+from restate_lab.export import xlsx
+from restate_lab.export.files import save
 from restate_lab.frames import to_frame
 
 FORMATS = (".csv", ".csv.gz", ".jsonl", ".ndjson", ".parquet", ".xlsx")

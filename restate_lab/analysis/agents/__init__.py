@@ -215,5 +215,6 @@ def conversation(
         at=recorder.now,
         turns=tuple(turns),
         notes=tuple(dict.fromkeys([*builder.notes, *([table.note] if table.note else [])])),
+        session=None if row["key"] is None else f"{row['service']}/{row['key']}",
         queries=tuple(recorder.queries),
     )

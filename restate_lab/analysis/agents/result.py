@@ -56,6 +56,8 @@ class Conversation:
     at: datetime
     turns: tuple[Turn, ...]
     notes: tuple[str, ...] = ()
+    session: str | None = None
+    """The object that the invocation belongs to, as "service/key"; None if its target has no key."""
     queries: tuple[Mapping[str, Any], ...] = ()
     """Each statement that was sent: ``sql``, ``params`` as JSON values, ``times``."""
 

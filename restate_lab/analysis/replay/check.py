@@ -26,7 +26,7 @@ from restate_lab.analysis.replay.verdict import FAILS, ReplayOutcome
 from restate_lab.client.endpoint import Endpoint
 from restate_lab.client.endpoint.discovery import EndpointManifest, endpoint_address, is_unencrypted
 from restate_lab.client.lab import is_lab
-from restate_lab.errors import ArgumentError, ReplayWarning, TimedOut
+from restate_lab.errors import ArgumentError, TimedOut, UnencryptedWarning
 from restate_lab.progress import InvocationsLine, Progress, progress_of, warn
 from restate_lab.recorder import QueryRecorder
 from restate_lab.redaction import Secret
@@ -88,7 +88,7 @@ def confirm_address(address: str, confirm: object, *, stacklevel: int = 4) -> No
         problem = "" if confirm is None else f"confirm is {confirm!r}, another address. "
         raise ArgumentError(_CONFIRM.format(address=address, problem=problem))
     if warning := encryption_warning(address):
-        warn(warning, ReplayWarning, stacklevel=stacklevel)
+        warn(warning, UnencryptedWarning, stacklevel=stacklevel)
 
 
 def encryption_warning(address: str) -> str:

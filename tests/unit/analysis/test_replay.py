@@ -299,14 +299,14 @@ def test_http_without_tls_beyond_loopback_warns() -> None:
     address = "http://10.1.2.3:9080"
     with pytest.raises(errors.ArgumentError, match=rf"Nothing was sent\. To confirm, pass confirm='{address}'"):
         rl.replay(OneInvocation(), [INVOCATION], address)
-    with pytest.raises(errors.ReplayWarning, match="not encrypted"):
+    with pytest.raises(errors.UnencryptedWarning, match="not encrypted"):
         rl.replay(OneInvocation(), [INVOCATION], address, confirm=address)
 
 
 def test_the_warning_names_the_line_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     """The warning about a missing encryption belongs to the call of replay()."""
     monkeypatch.setattr("restate_lab.analysis.replay.check.is_unencrypted", lambda _: True)
-    with pytest.warns(errors.ReplayWarning) as caught:
+    with pytest.warns(errors.UnencryptedWarning) as caught:
         replay(deployment(FITS))
     assert [each.filename for each in caught] == [__file__]
 

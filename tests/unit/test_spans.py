@@ -1,0 +1,180 @@
+"""Spans of conversations and runs, sent to a server on this machine; the receiver decodes OpenTelemetry's protobuf."""
+
+from __future__ import annotations
+
+import json
+import socket
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+import restate_lab as rl
+from restate_lab import errors
+from restate_lab.analysis.agents.result import Conversation
+from restate_lab.analysis.agents.summary import run_frame
+from restate_lab.analysis.agents.turns import Turn
+from restate_lab.export import dataset
+from support.raw_server import Talk, raw_server, respond_with
+
+ACCEPTED = respond_with(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+REFUSED = respond_with(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 7\r\n\r\nno room")
+START = datetime(2026, 11, 28, 3, tzinfo=UTC)
+CALLER, CALLEE = "inv_1" + "a" * 33, "inv_1" + "b" * 33
+SECRETS = ("the prompt", "the answer", "the argument", "the result", "the error", "the thought")
+
+
+def turn(role: str, index: int | None, *, id_: str = CALLER, second: int | None = None, **fields: Any) -> Turn:
+    started = None if second is None else START + timedelta(seconds=second)
+    depth = 1 if id_ == CALLER else 2
+    return Turn(id_, depth, role, "journal", journal_index=index, started=started, **fields)
+
+
+def conversation(**fields: Any) -> Conversation:
+    """Return a conversation whose second tool calls another agent, and whose last step is open and failing."""
+    second = timedelta(seconds=1)
+    model = {"model": "gpt-4o", "duration": second, "input_tokens": 100, "output_tokens": 20, "cached_tokens": 40}
+    turns = (
+        turn("user", 0, second=0, text="the prompt"),
+        turn("assistant", 1, second=1, turn=1, reasoning="the thought", finish="tool_calls", response_id="r1", **model),
+        turn("tool", None, turn=1, tool="add", call_id="c1", arguments={"x": "the argument"}, result="the result"),
+        turn(
+            "tool", 3, second=2, turn=1, tool="ask", call_id="c2", callee=CALLEE, name="Helper/ask", duration=2 * second
+        ),
+        turn("assistant", 1, id_=CALLEE, second=3, turn=1, text="the answer", **model),
+        turn("tool", 5, second=5, turn=2, tool="get_weather", status="open", attempts=3, error="the error"),
+    )
+    known = {"source": "local", "version": "1.7.12", "at": START + timedelta(seconds=60), "turns": turns}
+    return Conversation(**{"id": CALLER, "target": "Agent/run", "status": "backing-off", **known, **fields})
+
+
+def export(runs: Any, response: Talk = ACCEPTED, **options: Any) -> tuple[list[Any], str]:
+    """Export to a server, and return the spans and all bytes that it received as text."""
+    with raw_server(response) as server:
+        assert rl.export_spans(runs, f"{server.address}/v1/traces", **options) > 0
+        (request,) = server.requests
+    head, _, body = request.partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /v1/traces ")
+    decoded = ExportTraceServiceRequest.FromString(body)
+    return list(decoded.resource_spans[0].scope_spans[0].spans), request.decode("latin-1")
+
+
+def attributes(span: Any) -> dict[str, Any]:
+    values = {each.key: each.value for each in span.attributes}
+    return {name: getattr(value, value.WhichOneof("value")) for name, value in values.items()}
+
+
+def seconds(span: Any) -> tuple[int, int]:
+    """Return start and end in seconds since START."""
+    start = int(START.timestamp())
+    return span.start_time_unix_nano // 10**9 - start, span.end_time_unix_nano // 10**9 - start
+
+
+def test_the_spans_of_a_conversation() -> None:
+    """Agents contain models, tools and called agents, with the times and tokens of the journal."""
+    spans, _ = export(conversation(session="Agent/k"))
+    kinds = [attributes(span)["openinference.span.kind"] for span in spans]
+    assert kinds == ["AGENT", "LLM", "TOOL", "TOOL", "TOOL", "AGENT", "LLM"]
+    agent, model, plain, ask, stuck, callee, inner = spans
+    assert [span.name for span in spans[:3]] == ["invoke_agent Agent/run", "chat gpt-4o", "execute_tool add"]
+    assert {span.trace_id for span in spans} == {agent.trace_id}
+    assert [span.parent_span_id for span in spans] == [
+        b"", *[agent.span_id] * 4, ask.span_id, callee.span_id,
+    ]  # fmt: skip
+    assert [seconds(span) for span in (agent, model, plain, ask, stuck)] == [(0, 60), (1, 2), (2, 2), (2, 4), (5, 60)]
+    tokens = attributes(model)
+    assert (tokens["llm.token_count.prompt"], tokens["llm.token_count.total"]) == (100, 120)
+    assert tokens["gen_ai.usage.cache_read.input_tokens"] == 40
+    assert (attributes(ask)["tool.name"], attributes(ask)["gen_ai.tool.call.id"]) == ("ask", "c2")
+    assert attributes(agent)["session.id"] == "Agent/k"
+    assert attributes(inner)["restate.invocation_id"] == CALLEE
+    assert [span.status.code for span in spans] == [0, 0, 0, 0, 2, 0, 0]
+
+
+def test_payloads_are_sent_on_request_only() -> None:
+    """Without payloads=True, no prompt, answer, argument, result or error leaves this process."""
+    spans, received = export(conversation())
+    assert [text for text in SECRETS if text in received] == []
+    spans, received = export(conversation(), payloads=True)
+    assert [text for text in SECRETS if text not in received] == ["the thought"]
+    assert spans[4].status.message == "the error"
+    assert attributes(spans[0])["input.value"] == "the prompt"
+    assert json.loads(attributes(spans[2])["gen_ai.tool.call.arguments"]) == {"x": "the argument"}
+
+
+def test_ids_are_repeatable_and_differ() -> None:
+    """A second export has the same ids; no two spans share one."""
+    first, second = (export(conversation())[0] for _ in range(2))
+    assert [(span.trace_id, span.span_id) for span in first] == [(span.trace_id, span.span_id) for span in second]
+    assert len({span.span_id for span in first}) == len(first)
+    other, _ = export(conversation(id=CALLEE))
+    assert other[0].trace_id != first[0].trace_id
+
+
+def test_runs_are_spans_with_their_tokens() -> None:
+    """Each row of agent_runs is one span; a failed run has the status of an error."""
+    row = dict.fromkeys(run_frame([]).columns)
+    row |= {"id": CALLER, "service": "Agent", "handler": "run", "key": "k", "status": "failed"}
+    row |= {"created_at": START, "completed_at": START + timedelta(seconds=9), "input_tokens": 7, "output_tokens": 2}
+    (span,), _ = export(run_frame([row]))
+    assert (span.name, seconds(span), span.status.code) == ("invoke_agent Agent/run", (0, 9), 2)
+    values = attributes(span)
+    assert (values["llm.token_count.total"], values["session.id"]) == (9, "Agent/k")
+    assert "llm.token_count.prompt_details.cache_read" not in values
+
+
+def test_a_refusal_raises() -> None:
+    """A refused export is an error with the reason, and the headers are in no message."""
+    with raw_server(REFUSED) as server, pytest.raises(errors.ServerFailed, match="0 of 7 spans have arrived") as caught:
+        rl.export_spans(conversation(), server.address, headers={"authorization": "Bearer canary"}, timeout="2s")
+    assert b"authorization: bearer canary" in server.requests[0].lower()
+    assert "canary" not in str(caught.value)
+    assert "400" in caught.value.reason
+
+
+def test_nobody_listens() -> None:
+    """A closed port is an error after the timeout."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(errors.ServerFailed, match="did not accept the spans"):
+        rl.export_spans(conversation(), f"http://127.0.0.1:{port}/v1/traces", timeout="1s")
+
+
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:4318", "http://user:pass@127.0.0.1/v1/traces", "http://a?b=c", 4318])
+def test_wrong_endpoints(endpoint: Any) -> None:
+    """An endpoint is the whole address, without a password."""
+    with pytest.raises(errors.ArgumentError, match="the whole address of an OTLP endpoint") as caught:
+        rl.export_spans(conversation(), endpoint)
+    assert "pass@" not in str(caught.value)
+
+
+@pytest.mark.parametrize("runs", [None, [1], "inv_1", pd.DataFrame({"id": ["a"]})])
+def test_wrong_runs(runs: Any) -> None:
+    """Only conversations and the frame of agent_runs can be exported."""
+    with pytest.raises(errors.ArgumentError, match="takes a Conversation"):
+        rl.export_spans(runs, "http://127.0.0.1:4318/v1/traces")
+
+
+def test_payloads_without_encryption_warn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Payloads over http to another machine cause a warning; without payloads there is none."""
+    monkeypatch.setattr("restate_lab.export.spans.send_spans", lambda *_, **__: None)
+    with pytest.warns(errors.UnencryptedWarning, match="without encryption"):
+        rl.export_spans(conversation(), "http://collector.example/v1/traces", payloads=True)
+    assert rl.export_spans(conversation(), "http://collector.example/v1/traces") == 7
+
+
+def test_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line is a run with its messages; an existing file is kept."""
+    monkeypatch.setattr(dataset, "conversation", lambda *_, **__: conversation())
+    path = rl.save_dataset(None, [CALLER], tmp_path / "runs.jsonl")  # type: ignore[arg-type]
+    (line,) = path.read_text("utf-8").splitlines()
+    row = json.loads(line)
+    assert (row["id"], row["models"], row["input_tokens"]) == (CALLER, "gpt-4o", 200)
+    assert [message["role"] for message in row["messages"]] == ["user", "assistant", "tool"]
+    with pytest.raises(errors.ArgumentError, match="already exists"):
+        rl.save_dataset(None, [CALLER], path)  # type: ignore[arg-type]
+    with pytest.raises(errors.ArgumentError, match=r"must end with \.jsonl"):
+        rl.save_dataset(None, [CALLER], tmp_path / "runs.csv")  # type: ignore[arg-type]
