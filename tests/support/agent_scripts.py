@@ -53,6 +53,8 @@ SCRIPTS: dict[str, Script] = {
     "nested": (Reply(calls=(ScriptedCall("ask_expert", {"question": "[inner] How warm is Cairo?"}),)), DONE),
     "inner": (Reply(calls=weather("Cairo")), Reply("Cairo: {results}")),
     "approval": (Reply(calls=(ScriptedCall("ask_person", {"question": "May I book?"}), *weather("Rome"))), DONE),
+    # a tool whose step fails, and which the model calls again
+    "fails-again": (*[Reply(calls=(ScriptedCall("find_station", {"city": "Bonn"}),))] * 2, DONE),
     "fails": (Reply(calls=weather("Bonn")), DONE),  # a terminal error of the tool
     "stuck": (Reply(calls=weather("Rome")), Reply(calls=weather("Denver")), DONE),  # a tool that fails until repaired
     "cut": (Reply("The answer begins with", is_cut=True),),

@@ -13,7 +13,7 @@ from typing import Any
 
 import agents
 import restate
-from agents import Agent, MaxTurnsExceeded, ModelSettings, RunConfig
+from agents import Agent, MaxTurnsExceeded, ModelSettings, OpenAIChatCompletionsModel, RunConfig
 from openai import AsyncOpenAI
 from pydantic_ai import Agent as PydanticAgent
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
@@ -112,6 +112,16 @@ async def ask_person(question: str) -> str:
 
 
 @durable_function_tool
+async def find_station(city: str) -> str:
+    """Find the station of a city, and report a failure to the model."""
+    try:
+        await restate_context().run_typed("find station", fetch, city=city)
+    except TerminalError:
+        return "no station"
+    return f"the station of {city}"
+
+
+@durable_function_tool
 async def add(a: int, b: int) -> int:
     """Add two numbers, without a step."""
     return _sum(a, b)
@@ -123,7 +133,7 @@ async def ask_expert(question: str) -> str:
     return await restate_context().service_call(ask, question)
 
 
-TOOLS: list[Any] = [get_weather, get_population, book, ask_person, add, ask_expert]
+TOOLS: list[Any] = [get_weather, get_population, book, ask_person, find_station, add, ask_expert]
 specialist = Agent(name="specialist", model="gpt-4o", instructions="Answer.", tools=[get_weather])
 assistant = Agent(name="assistant", model="gpt-4o", instructions=INSTRUCTIONS, tools=TOOLS, handoffs=[specialist])
 
@@ -158,6 +168,14 @@ async def ask_with_limit(ctx: Context, prompt: str) -> str:
         return await _run(ctx, prompt, "responses", max_turns=6)
     except MaxTurnsExceeded as error:
         raise TerminalError(str(error)) from error
+
+
+@service.handler("unjournaled")
+async def ask_without_steps(ctx: Context, prompt: str) -> str:
+    """Fail at each tool call: the integration makes steps only for a model that is passed by its name."""
+    model = OpenAIChatCompletionsModel("gpt-4o", AsyncOpenAI(max_retries=0))
+    agent = Agent(name="unjournaled", model=model, instructions=INSTRUCTIONS, tools=[get_weather])
+    return str((await DurableRunner.run(agent, prompt, run_options=TRIES)).final_output)
 
 
 @session.handler("responses")

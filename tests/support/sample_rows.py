@@ -36,7 +36,7 @@ _COLUMNS = {
         suspended_waiting_for_completions suspended_waiting_for_signals""",
     "sys_invocation_state": """id in_flight retry_count next_retry_at last_start_at last_failure
         last_failure_error_code last_failure_related_command_name last_attempt_deployment_id last_attempt_server""",
-    "sys_journal": "id index entry_type name entry_lite_json appended_at",
+    "sys_journal": "id index entry_type name entry_lite_json entry_json appended_at",
     "sys_journal_events": "id event_type event_json appended_at after_journal_entry_index",
     "sys_deployment": """id endpoint created_at min_service_protocol_version max_service_protocol_version services""",
     "sys_service": "name deployment_id",

@@ -123,8 +123,8 @@ class Plan:
         """Return what would run again in a redrive: one row per service and failed command; empty for other plans.
 
         Columns: ``service, failed_type, failed_name`` (the pattern of similar names; None without a failed command),
-        ``n`` invocations, ``failure`` (their messages), ``kept_steps``, ``repeated_steps`` and ``repeated_for`` (how
-        long these took), in total.
+        ``n`` invocations, ``failure`` (their messages), ``kept_steps``, ``repeated_steps``, ``repeated_for`` (how long
+        these took) and ``repeated_tokens`` (the journaled tokens of their calls of models), in total.
         """
         return repeat_frame(self.rows)
 

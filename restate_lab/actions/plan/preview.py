@@ -60,6 +60,7 @@ RESTART_COLUMNS = (
     "kept_steps",
     "repeated_steps",
     "repeated_for",
+    "repeated_tokens",
 )
 """The columns that a plan has in addition if each target restarts from its own index."""
 REPEAT_COLUMNS = (
@@ -71,6 +72,7 @@ REPEAT_COLUMNS = (
     "kept_steps",
     "repeated_steps",
     "repeated_for",
+    "repeated_tokens",
 )
 _MALFORMED = "malformed: this is not an invocation id"
 _GONE = "gone: there is no such invocation, or it was removed"
@@ -177,7 +179,7 @@ def repeat_frame(rows: pd.DataFrame) -> pd.DataFrame:
 
     Names that differ only in data have one row, with their pattern. ``n`` invocations failed there, for example with
     the messages in ``failure``. ``kept_steps`` and ``repeated_steps`` are their total numbers of steps that are kept,
-    and that run again and took ``repeated_for``.
+    and that run again and took ``repeated_for``. ``repeated_tokens`` are the tokens of their responses of models.
     """
     if "from_index" not in rows or rows.empty:
         return pd.DataFrame(columns=list(REPEAT_COLUMNS))
@@ -190,6 +192,7 @@ def repeat_frame(rows: pd.DataFrame) -> pd.DataFrame:
         kept_steps=("kept_steps", "sum"),
         repeated_steps=("repeated_steps", "sum"),
         repeated_for=("repeated_for", "sum"),
+        repeated_tokens=("repeated_tokens", lambda tokens: tokens.sum(skipna=False)),
     ).reset_index()
     frame[keys] = frame[keys].astype("object").where(frame[keys].notna(), None)
     return frame[list(REPEAT_COLUMNS)].sort_values(["n", *keys], ascending=[False, True, True, True], ignore_index=True)

@@ -14,6 +14,7 @@ from restate_lab._html import render
 from restate_lab._text import escape_invisible, format_duration, format_time, plural
 from restate_lab.actions.plan.preview import describe_command
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN
+from restate_lab.analysis.records import none_if_missing
 from restate_lab.status import STATUSES
 
 __all__ = ["PlanSummary", "plan_card", "plan_text", "warnings_for"]
@@ -240,7 +241,15 @@ def _failed_command(row: dict[Any, Any]) -> str:
 def _describe_steps(row: dict[Any, Any]) -> str:
     repeated = plural(row["repeated_steps"], "step")
     took = f" ({format_duration(row['repeated_for'])})" if row["repeated_steps"] else ""
-    return f"keeps {plural(row['kept_steps'], 'step')}, repeats {repeated}{took}"
+    return f"keeps {plural(row['kept_steps'], 'step')}, repeats {repeated}{took}{_describe_tokens(row)}"
+
+
+def _describe_tokens(row: dict[Any, Any]) -> str:
+    """Return the tokens that the repeated calls of models spent; "" if no call of a model is repeated."""
+    tokens = none_if_missing(row["repeated_tokens"])
+    if tokens is None:
+        return ", and calls models again, with an unknown number of tokens"
+    return f", and spends about {plural(tokens, 'journaled token')} again" if tokens else ""
 
 
 def _on_one_line(text: str) -> str:

@@ -12,7 +12,7 @@ from restate_lab.actions.plan import Plan, make_plan
 from restate_lab.actions.plan.preview import RESTART_COLUMNS, describe_command
 from restate_lab.actions.reader import read_destinations
 from restate_lab.actions.redrive.model import FailedJournal, RestartPoint, choose_restart_point
-from restate_lab.actions.redrive.reader import read_journals_of_failed
+from restate_lab.actions.redrive.reader import read_journals_of_failed, read_repeated_tokens
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.patterns import step_patterns
 from restate_lab.analysis.targets import parse_ids
@@ -73,8 +73,10 @@ def redrive(
 
     ``plan.frame`` has the additional columns ``from_index`` (the index of the last entry to keep), ``failed_type`` and
     ``failed_name`` (of the failed command; None without one), ``failure`` (of the invocation), ``kept_steps`` and
-    ``repeated_steps`` (numbers of commands), ``repeated_for`` (how long the repeated ones took). ``plan.repeats`` has
-    them per failed command. The audit log has each ``from_index``. Everything else is as in ``plan()``.
+    ``repeated_steps`` (numbers of commands), ``repeated_for`` (how long the repeated ones took) and ``repeated_tokens``
+    (the journaled tokens of the responses of models among them, which are spent again; missing if a number is unknown;
+    those of called invocations are not included). ``plan.repeats`` has them per failed command. The audit log has each
+    ``from_index``. Everything else is as in ``plan()``.
 
     Source: observed on 1.6.1 and 1.7.12. A restart that keeps entries needs protocol 6, according to the server's code.
 
@@ -132,7 +134,8 @@ class _RestartPoints:
         others = self._exclude_restarted(restarts) | self._exclude_callees(points, restarts)
         others |= self._exclude_destinations(reads, rows, journals, points)
         reasons |= {id_: point.excluded or others.get(id_) for id_, point in points.items()}
-        return _with_points(rows, reasons, points, journals)
+        tokens = read_repeated_tokens(reads, {id_: point for id_, point in points.items() if reasons[id_] is None})
+        return _with_points(rows, reasons, points, journals, tokens)
 
     def _exclude_restarted(self, restarts: Mapping[str, str]) -> dict[str, str]:
         return {
@@ -176,6 +179,7 @@ def _with_points(
     reasons: Mapping[str, str | None],
     points: Mapping[str, RestartPoint],
     journals: Mapping[str, FailedJournal],
+    tokens: Mapping[str, int | None],
 ) -> pd.DataFrame:
     """Return the rows with the reasons, the effects, and ``RESTART_COLUMNS``."""
     chosen = [points.get(id_) for id_ in rows["id"]]
@@ -189,6 +193,7 @@ def _with_points(
         "kept_steps": pd.array([len(point.kept) if point else None for point in kept], dtype="Int64"),
         "repeated_steps": pd.array([len(point.repeated) if point else None for point in kept], dtype="Int64"),
         "repeated_for": pd.to_timedelta([point.repeated_for if point else None for point in kept]),
+        "repeated_tokens": pd.array([tokens.get(id_) for id_ in rows["id"]], dtype="Int64"),
     }
     excluded = _texts([reasons[id_] for id_ in rows["id"]])
     effects = _texts(_effects(kept))

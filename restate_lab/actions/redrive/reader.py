@@ -1,4 +1,4 @@
-"""Read the journals of failed invocations with the failures of their commands; no other payload is read."""
+"""Read the journals of failed invocations with the failures of their commands, and the tokens of repeated steps."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from restate_lab.actions.plan.preview import read_entries
-from restate_lab.actions.redrive.model import FailedJournal
-from restate_lab.analysis.journal.entries import FAILED
+from restate_lab.actions.redrive.model import FailedJournal, RestartPoint
+from restate_lab.analysis.agents.model import total
+from restate_lab.analysis.agents.reader import AgentReader, ModelSteps
+from restate_lab.analysis.journal.entries import DONE, FAILED
 from restate_lab.analysis.journal.payloads import Payloads, payloads_of
 from restate_lab.analysis.journal.reader import final_failure
 from restate_lab.client.schema import check_columns
 from restate_lab.client.sql.bind import chunks
 from restate_lab.source import Source
 
-__all__ = ["read_journals_of_failed"]
+__all__ = ["read_journals_of_failed", "read_repeated_tokens"]
 
 _IDS_PER_QUERY = 500
 _ENDED = """
@@ -36,6 +38,26 @@ def read_journals_of_failed(source: Source, ids: Sequence[str]) -> dict[str, Fai
     for chunk in chunks(ids, _IDS_PER_QUERY):
         journals |= _read_journals(source, chunk)
     return journals
+
+
+def read_repeated_tokens(source: Source, points: Mapping[str, RestartPoint]) -> dict[str, int | None]:
+    """Return id → the journaled tokens of the responses of models in repeated steps; None if a number is unknown.
+
+    Payloads are read only of invocations that repeat a step with a result.
+    """
+    indexes = {
+        id_: {each.completion_index for each in point.repeated if each.entry_type == "Run" and each.status == DONE}
+        for id_, point in points.items()
+    }
+    ids = [id_ for id_, each in indexes.items() if each]
+    models = AgentReader(source).model_steps(ids, ()) if ids else {}
+    tokens: dict[str, int | None] = {}
+    for id_, wanted in indexes.items():
+        read = models.get(id_, ModelSteps({}))
+        steps = [step for index, step in read.steps.items() if index in wanted]
+        known = total(*(number for step in steps for number in (step.input_tokens, step.output_tokens)))
+        tokens[id_] = None if read.excluded else known
+    return tokens
 
 
 def _read_journals(source: Source, ids: Sequence[str]) -> dict[str, FailedJournal]:

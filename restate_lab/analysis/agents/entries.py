@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 from restate_lab.analysis.agents.model import TOKENS, ModelStep, clean, count
 from restate_lab.analysis.agents.shapes import read_known_shape
 from restate_lab.analysis.journal.encoding import body_of
-from restate_lab.analysis.journal.entries import Entry
+from restate_lab.analysis.journal.entries import FAILED, Entry
 from restate_lab.analysis.journal.errors import NO_ERRORS, AttemptErrors
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.client.endpoint.messages import bytes_of, number_of, text_of
@@ -20,6 +20,7 @@ __all__ = [
     "AgentEntry",
     "Content",
     "ShapeFunction",
+    "agent_entries",
     "check_shapes",
     "content_of",
     "is_agent_name",
@@ -174,7 +175,23 @@ def model_step_of(row: Mapping[str, Any], shapes: Sequence[ShapeFunction], *, mo
 
 def with_models(entries: Sequence[AgentEntry], shapes: Sequence[ShapeFunction]) -> list[AgentEntry]:
     """Return the entries with the responses of models in their results."""
-    read = [_with_model(each, shapes) for each in entries]
+    return _with_model_calls([_with_model(each, shapes) for each in entries])
+
+
+def agent_entries(entries: Iterable[Entry], steps: Mapping[int, ModelStep]) -> list[AgentEntry]:
+    """Return the entries with these responses of models, by the index of their results, and without other payloads."""
+    failed = Content(failure="")
+    return _with_model_calls(
+        [
+            AgentEntry(
+                each, failed if each.status == FAILED else Content(), model=steps.get(each.completion_index or 0)
+            )
+            for each in entries
+        ]
+    )
+
+
+def _with_model_calls(read: Sequence[AgentEntry]) -> list[AgentEntry]:
     names = {each.entry.name for each in read if each.model is not None and each.entry.name}
     return [
         replace(each, is_model_call=True) if each.model is not None or _is_open_model_call(each, names) else each

@@ -119,6 +119,8 @@ def _run_check(check: Check, context: CheckContext, within: Deadline) -> _CheckO
     before, started = len(within.statements), time.monotonic()
     try:
         check_supported(within, "this check")
+        if check.needs_payloads and not context.has_payloads:
+            return _CheckOutcome(gap=_gap(check, "this source has no payloads of journals", applies=False))
         findings = [replace(finding, check=check.name) for finding in check.run(context)]
     except RestateLabError as error:
         return _CheckOutcome(gap=_gap(check, _gap_reason(error, within)))

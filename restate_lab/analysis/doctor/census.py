@@ -99,6 +99,14 @@ class Census:
             )
         return sorted(longest.items(), key=lambda pair: (-pair[1], pair[0]))
 
+    def samples_by_handler(self) -> dict[Handler, list[str]]:
+        """Return a few invocations of each handler that are in flight or ended recently and have a step."""
+        samples: dict[Handler, list[str]] = defaultdict(list)
+        for row in self.rows:
+            ids = (none_if_missing(row[column]) for column in ("one_id", "other_id"))
+            samples[_handler_of(row)] += [id_ for id_ in ids if id_ is not None]
+        return {handler: list(dict.fromkeys(ids)) for handler, ids in sorted(samples.items()) if ids}
+
     def outcomes(self) -> Mapping[Handler, HandlerOutcomes]:
         """Return how the invocations of each handler ended."""
         rows: dict[Handler, dict[str, Row]] = defaultdict(dict)

@@ -59,7 +59,8 @@ class Check:
     """One check of ``doctor``.
 
     ``cost`` orders the checks, cheapest first: if nothing is wrong, the check takes about as long as this many counts
-    over the status table. ``is_for_vqueues`` is set if the check applies only to servers with vqueues.
+    over the status table. ``is_for_vqueues`` is set if the check applies only to servers with vqueues, and
+    ``needs_payloads`` if it applies only to sources with the payloads of journals.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Check:
     cost: float
     run: Callable[[CheckContext], Sequence[Finding]]
     is_for_vqueues: bool = False
+    needs_payloads: bool = False
 
 
 class CheckContext(DoctorReader):

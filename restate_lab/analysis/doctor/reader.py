@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from restate_lab.analysis.deadline import Deadline
+from restate_lab.analysis.journal.encoding import content_column
 from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.questions.catalog import Variant, parse_variant
 from restate_lab.analysis.records import none_if_missing, records
@@ -44,6 +45,11 @@ class DoctorReader:
     def has_vqueues(self) -> bool:
         """Return whether the server has vqueues."""
         return bool(self.source.features.get("vqueues", False))
+
+    @property
+    def has_payloads(self) -> bool:
+        """Return whether the source has the payloads of journals; evidence may have none."""
+        return content_column(self.source, self._has) is not None
 
     def ask(self, name: str, **params: Any) -> list[Row]:
         """Return the rows of a named question; ``excluded`` gets a message if a limit cut off rows."""

@@ -60,6 +60,18 @@ class Thresholds:
     protocol: int = 5
     # At most this many suspended and this many pending invocations are read; the diagnosis reports how many are not.
     waits: int = 150_000
+    # At most this many runs of agents that are in flight, and as many that ended recently, are examined.
+    agent_runs: int = 500
+    # A model may call a tool twice with equal arguments; three times in one run is a loop.
+    agent_repeats: int = 3
+    # A model often corrects its arguments after one failure of a tool.
+    agent_failures: int = 2
+    # A response takes seconds. A client that retries by itself waits for minutes and records nothing.
+    agent_call: timedelta = timedelta(minutes=1)
+    # A median of fewer runs is not meaningful, and a run with fewer tokens costs little.
+    agent_samples: int = 5
+    agent_tokens: int = 20_000
+    agent_outlier: float = 10.0
 
     @property
     def slow_ms(self) -> int:

@@ -17,6 +17,7 @@ from restate_lab.analysis.journal.reader import Invocation
 from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.waits.model import Edge
+from restate_lab.analysis.why.agents import describe_agent_wait
 from restate_lab.analysis.why.reader import Explorer, Row, has_ended
 
 __all__ = ["InvocationDetails", "details_of", "summary_of"]
@@ -33,7 +34,7 @@ class InvocationDetails:
     ``journal`` and ``invocation`` are ``None`` if the journal was not read, ``vqueue`` if it is in no vqueue.
     ``deployments`` has its registered deployments, id → endpoint. ``latest`` is the latest deployment of the service,
     None if no deployment has the service. ``restarted_from`` has the earlier invocations, nearest first;
-    ``restarted_as`` has the later ones.
+    ``restarted_as`` has the later ones. ``agent`` is what an agent does, "waits for its tool …"; "" for others.
     """
 
     row: Row
@@ -46,6 +47,7 @@ class InvocationDetails:
     vqueue: Row | None = None
     restarted_from: tuple[str, ...] = ()
     restarted_as: tuple[str, ...] = ()
+    agent: str = ""
 
     @property
     def status(self) -> str:
@@ -127,6 +129,7 @@ def details_of(explorer: Explorer, row: Row, edges: Sequence[Edge]) -> Invocatio
     """Read the details of one invocation."""
     own = tuple(edge for edge in edges if edge.waiter == row["id"])
     journal, invocation = explorer.try_read("its journal", partial(_journal, explorer, row)) or (None, None)
+    agent = explorer.try_read("the responses of its models", partial(_agent, explorer, row, invocation)) or ""
     deployments, latest = explorer.try_read("its deployment", partial(_deployments, explorer, row)) or (None, None)
     vqueue = explorer.try_read("its vqueue", partial(_vqueue, explorer, row))
     before, after = explorer.try_read("its restarts", partial(_restarts, explorer, row)) or ((), ())
@@ -143,6 +146,7 @@ def details_of(explorer: Explorer, row: Row, edges: Sequence[Edge]) -> Invocatio
         vqueue=vqueue,
         restarted_from=before,
         restarted_as=after,
+        agent=agent,
     )
 
 
@@ -151,6 +155,12 @@ def _journal(explorer: Explorer, row: Row) -> tuple[pd.DataFrame | None, Invocat
         explorer.excluded.append(f"its journal has {size:,} entries and was not read")
         return None, None
     return read_journal(explorer.source, row["id"])
+
+
+def _agent(explorer: Explorer, row: Row, invocation: Invocation | None) -> str:
+    if invocation is None or has_ended(row):
+        return ""
+    return describe_agent_wait(explorer.source, invocation)
 
 
 def _deployments(explorer: Explorer, row: Row) -> tuple[dict[str, str], str | None]:

@@ -45,6 +45,11 @@ _WAITS = MappingProxyType(
 
 def describe_reason(details: InvocationDetails) -> str:
     """Return why an invocation does not continue, as one or more sentences."""
+    agent = f" It {details.agent}." if details.agent else ""
+    return f"{_reason_of(details)}{agent}"
+
+
+def _reason_of(details: InvocationDetails) -> str:
     if details.is_failing:
         return _failing_reason(details)
     reason = _REASONS.get(details.status)

@@ -43,6 +43,7 @@ def list_facts(details: InvocationDetails, waiters: Waiters, root: str = "") -> 
         ("failing step" if details.is_failing else "failed step", step_of(error) if error else ""),
         ("error", describe_error(error) if error else _completion_failure(details)),
         ("waits for", "" if error or root else describe_waits(details)),
+        ("agent", details.agent),
         ("root blocker", root),
         ("called by", f"{row['invoked_by_target']} {row['invoked_by_id']}" if row["invoked_by_id"] else ""),
         ("blocks", _blocked_of(waiters)),

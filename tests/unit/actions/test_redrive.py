@@ -316,6 +316,7 @@ def test_the_groups_are_by_failed_command() -> None:
         [None, None, 2, 4, 2],
     ]
     assert frame["repeated_for"].tolist() == [timedelta(seconds=18), timedelta(seconds=6)]
+    assert frame["repeated_tokens"].tolist() == [600, pd.NA]
     assert repeat_frame(_rows([])).empty
 
 
@@ -331,5 +332,6 @@ def _rows(commands: Sequence[tuple[str | None, str | None]]) -> pd.DataFrame:
             "kept_steps": pd.array([2] * len(commands), dtype="Int64"),
             "repeated_steps": pd.array([1] * len(commands), dtype="Int64"),
             "repeated_for": pd.to_timedelta([3] * len(commands), unit="s"),
+            "repeated_tokens": pd.array([None if kind is None else 100 for kind, _ in commands], dtype="Int64"),
         }
     )

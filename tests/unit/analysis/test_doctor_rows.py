@@ -203,6 +203,17 @@ def test_what_is_looked_at_one_by_one_costs_one_scan() -> None:
     assert len(scans) == 2, scans
 
 
+def test_without_agents_only_a_few_journals_are_searched() -> None:
+    """The checks of agents search the steps of a few invocations of each handler by id, once, and read nothing else."""
+    source = SampleRows(**many_kinds())
+    diagnosis = diagnose(source, checks=[name for name in CHECKS if name.startswith("agent_")])
+    assert list(diagnosis.checked["findings"]) == [0] * 4
+    searches = [each for each in source.asked if "entry_type = 'Notification: Run' AND (entry_json LIKE" in each]
+    others = [each for each in source.asked if each not in searches]
+    assert [each.count("WHERE id IN") for each in searches] == [1]
+    assert [each for each in others if "longest_journal" not in each and "FROM sys_invocation_state" not in each] == []
+
+
 def test_many_of_a_kind_are_read_on_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """If there are too many for one scan, or suddenly more than counted, single reads find the same."""
     expected = causes(diagnose(SampleRows(**many_kinds())))

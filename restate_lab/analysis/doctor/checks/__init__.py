@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from restate_lab.analysis.doctor.checks.agents import agent_models, agent_tokens, agent_tools, agent_waits
 from restate_lab.analysis.doctor.checks.deployments import old_deployments, old_protocols
 from restate_lab.analysis.doctor.checks.failures import (
     expiring_evidence,
@@ -48,6 +49,16 @@ _CHECKS = (
     Check("awakeables", "awakeables that are not resolved", 3.0, awakeables),
     Check("promises", "promises that are not completed", 3.0, promises),
     Check("reused_keys", "idempotency keys that one handler used for several objects", 3.5, reused_keys),
+    Check(
+        "agent_models",
+        "agents that retry a journaled response or an unjournaled model, and long calls of models",
+        2.8,
+        agent_models,
+        needs_payloads=True,
+    ),
+    Check("agent_tools", "agents that repeat tool calls or failures of tools", 2.8, agent_tools, needs_payloads=True),
+    Check("agent_tokens", "agents with many more tokens than usual", 2.8, agent_tokens, needs_payloads=True),
+    Check("agent_waits", "agents that have waited for a person for long", 2.8, agent_waits, needs_payloads=True),
     Check("large_states", "keys with a very large state", 4.0, large_states),
 )
 

@@ -9,7 +9,8 @@
 --
 -- Most checks share this scan. Servers return scheduled_start_at only if scheduled_at is also selected. On 1.6.1 a
 -- FILTER counts rows for which its condition is null. Since 1.7 the server creates an idempotency key (a ULID) for
--- calls without one; keys that look like a ULID are not counted as keyed.
+-- calls without one; keys that look like a ULID are not counted as keyed. one_id and other_id are in flight or recent and
+-- have a step; their journals show whether the handler is an agent.
 WITH everybody AS (
   SELECT target_service_name, target_handler_name, status,
     CASE
@@ -27,6 +28,7 @@ WITH everybody AS (
     CASE WHEN target_service_key IS NOT NULL AND idempotency_key IS NOT NULL
       AND (character_length(idempotency_key) <> 26 OR NOT idempotency_key ~ '^[0-7][0-9A-HJKMNP-TV-Z]{25}$')
       THEN 1 END AS is_keyed,
+    CASE WHEN journal_size > 2 AND (status <> 'completed' OR completed_at >= :recent) THEN id END AS sample,
     completed_at, journal_size, restarted_from
   FROM sys_invocation_status)
 SELECT
@@ -46,6 +48,8 @@ SELECT
   count(is_keyed) AS keyed,
   count(restarted_from) AS restarted,
   sum(journal_size) AS journal_entries,
-  max(journal_size) AS longest_journal
+  max(journal_size) AS longest_journal,
+  min(sample) AS one_id,
+  max(sample) AS other_id
 FROM everybody
 GROUP BY target_service_name, target_handler_name, status, ending, deployment_id

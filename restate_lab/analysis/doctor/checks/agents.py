@@ -1,0 +1,291 @@
+"""Checks of agents: their tools, their models, their tokens, and their waits for people.
+
+The findings have names of tools and handlers, and no text of a prompt, a response, an argument or an error.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from restate_lab._text import format_age, format_duration, join, one_line, plural, sentences, verb_form
+from restate_lab.analysis.agents.entries import AgentEntry
+from restate_lab.analysis.doctor.agent_runs import AgentRun, read_agent_runs, without_models
+from restate_lab.analysis.doctor.context import CheckContext
+from restate_lab.analysis.doctor.grouping import group_by
+from restate_lab.analysis.doctor.model import MAX_IDS, Finding, RetryingInvocation, Severity
+from restate_lab.analysis.journal.entries import OPEN
+from restate_lab.analysis.suggestions import SuggestedCall, why_call
+
+__all__ = ["agent_models", "agent_tokens", "agent_tools", "agent_waits"]
+
+_SHOWN = 20  # ids in a call that shows the rows
+_REFUSED = re.compile(r"ModelRefusalError|ContentFilterError")
+_UNKNOWN_TOOL = re.compile(r"ModelBehaviorError|Tool .{1,80} not found|[Uu]nknown tool")
+# the errors of agents and of their clients, as the server records them
+_OF_AGENTS = re.compile(
+    r"UserError\(|ModelBehaviorError|ModelRefusalError|MaxTurnsExceeded|UnexpectedModelBehavior|ContentFilterError"
+    r"|ModelHTTPError|ModelAPIError|RateLimitError|APIStatusError|APIConnectionError|APITimeoutError|AI_APICallError"
+    r"|ResourceExhausted"
+)
+
+
+def agent_tools(context: CheckContext) -> list[Finding]:
+    """Find loops of tool calls, tools that fail and are called again, and arguments that are not an object."""
+    limits = context.thresholds
+    findings = []
+    for handler, runs in _runs_by_handler(context).items():
+        for tool, found in _by_tool(runs, AgentRun.equal_calls, limits.agent_repeats).items():
+            title = f"{_callers(found)} the tool {tool} with equal arguments, up to {found.most} times in one run"
+            findings.append(_finding(context, handler, found.runs, title, "The model may be in a loop"))
+        for tool, found in _by_tool(runs, AgentRun.failed_calls, limits.agent_failures).items():
+            failures = plural(found.most, "failure")
+            title = f"{_callers(found)} the tool {tool} again after it failed, up to {failures} in one run"
+            findings.append(_finding(context, handler, found.runs, title))
+        for tool, found in _by_tool(runs, AgentRun.malformed_calls, 1).items():
+            title = f"{_callers(found)} the tool {tool} with malformed arguments"
+            details = "The arguments are not a JSON object, and such a call runs no tool"
+            findings.append(_finding(context, handler, found.runs, title, details, severity=Severity.NOTE))
+    return findings
+
+
+def agent_models(context: CheckContext) -> list[Finding]:
+    """Find responses after which every attempt fails, models that are not journaled, and very long calls."""
+    findings = _unjournaled_findings(context)
+    for handler, runs in _runs_by_handler(context).items():
+        findings += _repeated_response_findings(context, handler, runs)
+        findings += _long_call_findings(context, handler, runs)
+    return findings
+
+
+def agent_tokens(context: CheckContext) -> list[Finding]:
+    """Find runs with many more journaled tokens than the successful runs of the same handler."""
+    limits = context.thresholds
+    findings = []
+    for handler, runs in _runs_by_handler(context).items():
+        usual = [run.tokens for run in runs if run.row["status"] == "succeeded" and run.tokens is not None]
+        if len(usual) < limits.agent_samples:
+            continue
+        median = statistics.median(usual)
+        least = max(limits.agent_tokens, limits.agent_outlier * median)
+        large = sorted((run for run in runs if (run.tokens or 0) >= least), key=lambda run: -(run.tokens or 0))
+        if large:
+            title = (
+                f"{plural(len(large), 'run')} of {handler} {verb_form(len(large), 'has', 'have')} up to "
+                f"{large[0].tokens:,} journaled tokens; the median is {median:,.0f}"
+            )
+            details = f"The median is that of {plural(len(usual), 'successful run')}"
+            findings.append(_finding(context, handler, large, title, details, severity=Severity.WARNING))
+    return findings
+
+
+def agent_waits(context: CheckContext) -> list[Finding]:
+    """Find runs that have waited for a person for too long."""
+    findings = []
+    for handler, runs in _runs_by_handler(context).items():
+        waiting = [
+            run for run in runs if run.is_awaiting_approval and context.age(run.last_at) >= context.thresholds.awakeable
+        ]
+        findings += [
+            _wait_finding(context, handler, members)
+            for members in group_by(waiting, lambda run: tuple(run.waiting_tools))
+        ]
+    return findings
+
+
+def _wait_finding(context: CheckContext, handler: str, runs: Sequence[AgentRun]) -> Finding:
+    count, tools, since = len(runs), runs[0].waiting_tools, _first(run.last_at for run in runs)
+    kind = "in the tool " if len(tools) == 1 else "in one of the tools "
+    title = (
+        f"{plural(count, 'run')} of {handler} {verb_form(count, 'waits', 'wait')} for a person"
+        f"{f' {kind}{join(map(_quote, tools))}' if tools else ''}, {'' if count == 1 else 'the oldest '}for "
+        f"{format_age(since, context.now)}"
+    )
+    return _finding(context, handler, runs, title, severity=Severity.WARNING, since=since, explain=True)
+
+
+def _runs_by_handler(context: CheckContext) -> dict[str, list[AgentRun]]:
+    found = context.once(read_agent_runs)
+    context.excluded += found.excluded
+    return found.by_handler()
+
+
+@dataclass(frozen=True, slots=True)
+class _ToolRuns:
+    """The runs with a problem of one tool, the one with most occurrences first, and that number."""
+
+    runs: Sequence[AgentRun]
+    most: int
+
+
+def _by_tool(runs: Sequence[AgentRun], count: Callable[[AgentRun], Counter[str]], least: int) -> dict[str, _ToolRuns]:
+    """Return tool → the runs in which ``count`` returns at least ``least`` for it."""
+    counts: defaultdict[str, list[tuple[int, AgentRun]]] = defaultdict(list)
+    for run in runs:
+        for tool, number in count(run).items():
+            if number >= least:
+                counts[tool].append((number, run))
+    return {
+        _quote(tool): _ToolRuns([run for _, run in pairs], pairs[0][0])
+        for tool, pairs in sorted((tool, sorted(each, key=lambda pair: -pair[0])) for tool, each in counts.items())
+    }
+
+
+def _repeated_response_findings(context: CheckContext, handler: str, runs: Sequence[AgentRun]) -> list[Finding]:
+    retrying = {each.id: each for each in context.retrying_invocations}
+    kinds: defaultdict[str, list[tuple[int, AgentRun]]] = defaultdict(list)
+    for run in runs:
+        attempts = max(len(run.errors), retrying[run.id].attempts if run.id in retrying else 0)
+        kind = _kind_of_repeated(run)
+        if kind and (attempts >= context.thresholds.attempts or run.row["status"] == "paused"):
+            kinds[kind].append((attempts, run))
+    return [_repeated_response_finding(context, handler, kind, pairs) for kind, pairs in kinds.items()]
+
+
+def _kind_of_repeated(run: AgentRun) -> str:
+    """Return the kind of response that makes every attempt fail; "" if an attempt may still succeed."""
+    response = run.repeats_response
+    if response is None:
+        return ""
+    message = str(run.errors[-1]["message"] or "")
+    if response.refusal is not None or _REFUSED.search(message):
+        return "a refusal of the model"
+    return "a call of an unknown tool" if _UNKNOWN_TOOL.search(message) else ""
+
+
+def _repeated_response_finding(
+    context: CheckContext, handler: str, kind: str, pairs: Sequence[tuple[int, AgentRun]]
+) -> Finding:
+    runs, count, most = [run for _, run in pairs], len(pairs), max(number for number, _ in pairs)
+    attempts = plural(most, "attempt")
+    is_counted = most >= context.thresholds.attempts  # not if all are paused
+    title = (
+        f"{plural(count, 'run')} of {handler} {verb_form(count, 'fails', 'fail')} after {kind}, which every attempt "
+        f"repeats{f', up to {attempts}' if is_counted else ' (paused)'}"
+    )
+    details = (
+        "The response is in the journal, so retries do not help and call no model. Kill the run, or change the code so "
+        "that it ends with a terminal error"
+    )
+    since = _first(run.last_at for run in runs)
+    return _finding(context, handler, runs, title, details, severity=Severity.CRITICAL, since=since, explain=True)
+
+
+def _unjournaled_findings(context: CheckContext) -> list[Finding]:
+    suspects = [
+        each
+        for each in context.retrying_invocations
+        if each.step is None and each.attempts >= context.thresholds.attempts and _OF_AGENTS.search(each.message)
+    ]
+    found = without_models(context, suspects) if suspects else []
+    return [_unjournaled_finding(context, members) for members in group_by(found, lambda each: each.target)]
+
+
+def _unjournaled_finding(context: CheckContext, members: Sequence[RetryingInvocation]) -> Finding:
+    count, handler, ids = len(members), members[0].target, [each.id for each in members]
+    return Finding(
+        severity=Severity.CRITICAL,
+        title=f"{plural(count, 'invocation')} of {handler} {verb_form(count, 'retries', 'retry')} an agent whose model "
+        f"is not journaled, up to {plural(max(each.attempts for each in members), 'attempt')}",
+        details=sentences(
+            "No step of the journal is a call of a model, so every attempt may call and pay for the model again",
+            "With OpenAI Agents, pass the model to the agent by its name and not as a Model object, and run it with "
+            "the integration of Restate",
+        ),
+        where=handler,
+        count=count,
+        ids=tuple(ids[:MAX_IDS]),
+        blocked=context.blocked_by(ids),
+        since=_first(each.since for each in members),
+        evidence=SuggestedCall("journal", (ids[0],)),
+        suggested=(why_call(context.most_blocking(ids)),),
+    )
+
+
+def _long_call_findings(context: CheckContext, handler: str, runs: Sequence[AgentRun]) -> list[Finding]:
+    """Find calls of models that take much longer than the others of the handler, without a recorded error."""
+    limits = context.thresholds
+    calls = [(_duration(context, turn.entry), turn.entry, run) for run in runs for turn in run.turns]
+    done = [took for took, entry, _ in calls if took is not None and entry.entry.status != OPEN]
+    usual = timedelta(seconds=statistics.median(each.total_seconds() for each in done) if done else 0)
+    least = max(limits.agent_call, limits.slower_than_others * usual)
+    long = [
+        (took, entry, run)
+        for took, entry, run in calls
+        if took is not None and took >= least and not _has_error(run, entry)
+    ]
+    if not long:
+        return []
+    is_open = any(entry.entry.status == OPEN and run.is_open for _, entry, run in long)
+    title = (
+        f"{plural(len(long), 'call')} of a model by {handler} {verb_form(len(long), 'takes', 'take')} up to "
+        f"{format_duration(max(took for took, _, _ in long))} without a recorded error"
+    )
+    details = sentences(
+        f"The median is {format_duration(usual)}" if done else "",
+        "The client may retry by itself, which Restate does not record. Turn off its retries and set a timeout",
+    )
+    severity = Severity.WARNING if is_open else Severity.NOTE
+    since = _first(entry.entry.started for _, entry, _ in long)
+    affected = list({run.id: run for _, _, run in long}.values())
+    return [_finding(context, handler, affected, title, details, severity=severity, since=since)]
+
+
+def _duration(context: CheckContext, entry: AgentEntry) -> timedelta | None:
+    """Return how long a call took or has taken; None if the run ended without its result, or a time is unknown."""
+    started, ended = entry.entry.started, entry.entry.completed
+    if entry.entry.status == OPEN:
+        ended = context.clock
+    return max(ended - started, timedelta()) if started is not None and ended is not None else None
+
+
+def _has_error(run: AgentRun, entry: AgentEntry) -> bool:
+    return any(each["command_index"] == entry.entry.command_index for each in run.errors)
+
+
+def _quote(tool: str) -> str:
+    return f"“{one_line(tool, 40)}”"
+
+
+def _callers(found: _ToolRuns) -> str:
+    count = len(found.runs)
+    return f"{plural(count, 'run')} of {found.runs[0].handler} {verb_form(count, 'calls', 'call')}"
+
+
+def _finding(
+    context: CheckContext,
+    handler: str,
+    runs: Sequence[AgentRun],
+    title: str,
+    details: str = "",
+    *,
+    severity: Severity | None = None,
+    since: datetime | None = None,
+    explain: bool = False,
+) -> Finding:
+    """Return a finding; the default severity is a warning if a run is in flight or failed, else a note."""
+    ids = [run.id for run in runs]
+    is_bad = any(run.is_open or run.has_failed for run in runs)
+    blocked = context.blocked_by(id_ for id_, run in zip(ids, runs, strict=True) if run.is_open)
+    example = context.most_blocking(ids)
+    return Finding(
+        severity=severity or (Severity.WARNING if is_bad else Severity.NOTE),
+        title=title,
+        details=sentences(details),
+        where=handler,
+        count=len(ids),
+        ids=tuple(ids[:MAX_IDS]),
+        blocked=blocked,
+        since=since,
+        evidence=SuggestedCall("agent_runs", (), {"ids": tuple(ids[:_SHOWN])}),
+        suggested=(why_call(example) if explain else SuggestedCall("conversation", (example,)),),
+    )
+
+
+def _first(times: Any) -> datetime | None:
+    return min((each for each in times if each is not None), default=None)

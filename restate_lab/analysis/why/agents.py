@@ -1,0 +1,100 @@
+"""The wait of an agent in its own terms: the tool that the invocation executes, and the model that called it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow.compute as pc
+
+from restate_lab._text import join, one_line
+from restate_lab.analysis.agents.entries import AgentEntry, agent_entries
+from restate_lab.analysis.agents.matching import GUESSED, MatchedCall, ModelTurn, match_tools
+from restate_lab.analysis.agents.model import ModelStep
+from restate_lab.analysis.agents.reader import MOST_BYTES, AgentReader
+from restate_lab.analysis.journal.entries import OPEN, entries_of
+from restate_lab.analysis.journal.reader import Invocation
+from restate_lab.errors import NotOnThisServer
+from restate_lab.source import Source
+
+__all__ = ["describe_agent_wait"]
+
+_MOST_ENTRIES = 2_000
+_WIDTH = 60  # characters of a name
+
+
+def describe_agent_wait(source: Source, invocation: Invocation) -> str:
+    """Return what an open invocation of an agent does: "waits for its tool “get_weather”, called by gpt-4o in turn 2".
+
+    "" for other invocations, and if the source has no payloads. One statement reads the responses of models; neither
+    their text nor the arguments of tools are in the result.
+    """
+    table = invocation.entries
+    if not 0 < table.num_rows <= _MOST_ENTRIES or (pc.sum(table["size"]).as_py() or 0) > MOST_BYTES:
+        return ""
+    entries = entries_of(table)
+    reader = AgentReader(source)
+    if not any(each.entry_type == "Run" and each.completion_index is not None for each in entries):
+        return ""
+    try:
+        reader.check_payloads()
+    except NotOnThisServer:
+        return ""
+    found = reader.model_steps([invocation.id], ()).get(invocation.id)
+    return _describe(agent_entries(entries, found.steps), _failing_command(invocation)) if found else ""
+
+
+def _failing_command(invocation: Invocation) -> int | None:
+    """Return the number of the command in which the last attempt failed; None outside of commands."""
+    errors = [event for event in invocation.events or () if event.message]
+    return errors[-1].command_index if errors else None
+
+
+def _describe(entries: Sequence[AgentEntry], failing: int | None) -> str:
+    turns = match_tools(entries)[1]
+    steps = [turn.entry.model for turn in turns if turn.entry.model is not None]
+    if not steps:
+        return ""
+    turn, number = turns[-1], len(turns)
+    model = _name_of(steps[-1])
+    if turn.entry.model is None:
+        return f"waits for the response of {model} in turn {number}"
+    call = _executing(turn, failing)
+    if call is not None:
+        return f"waits for {_tool_of(turn, call, failing)}, called by {model} in turn {number}"
+    is_last = not any(each.entry.index is not None and each.entry.index > turn.entry.end for each in entries)
+    if turn.entry.model.refusal is not None and is_last:
+        return f"repeats turn {number} in every attempt: {model} refused, and the refusal is in the journal"
+    return ""
+
+
+def _tool_of(turn: ModelTurn, call: MatchedCall, failing: int | None) -> str:
+    """Return the tool that is executed, with its step; if others may be meant, the tools that have been started."""
+    others = list(dict.fromkeys(each.call.name for each in turn.calls if each.entries))
+    if call.how == GUESSED and len(others) > 1:
+        return f"one of its tools {join(map(_quote, others))}"
+    return f"its tool {_quote(call.call.name)}{_step_of(call, failing)}"
+
+
+def _quote(name: str) -> str:
+    return f"“{one_line(name, _WIDTH)}”"
+
+
+def _name_of(step: ModelStep) -> str:
+    name = step.model or step.model_asked
+    return one_line(name, _WIDTH) if name else "the model"
+
+
+def _executing(turn: ModelTurn, failing: int | None) -> MatchedCall | None:
+    """Return the tool call that has the failing command, or else one with an open entry."""
+    calls = [call for call in turn.calls if any(each.entry.status == OPEN for each in call.entries)]
+    owners = [call for call in calls if any(each.entry.command_index == failing for each in call.entries)]
+    return next(iter(owners if failing is not None and owners else calls), None)
+
+
+def _step_of(call: MatchedCall, failing: int | None) -> str:
+    """Return the name of the open step, which the author of the handler chose; "" if it has none."""
+    names: Mapping[int | None, str | None] = {
+        each.entry.command_index: each.entry.name for each in call.entries if each.entry.status == OPEN
+    }
+    name = names.get(failing) or next(iter(names.values()), None)
+    return f" (step {_quote(name)})" if name else ""
