@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from restate_lab.demo.stories.steps import Send, StoryStep
 
 __all__ = ["FIRST_LOOK"]
 
 
-def _ask_weather(city: str, reaches: str = "succeeded") -> Send:
-    return Send(f"agent_{city.lower()}", "agent/run", f"What is the weather in {city}?", reaches)
+def _ask_weather(city: str, reaches: str = "succeeded", **options: Any) -> Send:
+    return Send(f"agent_{city.lower()}", "agent/run", f"What is the weather in {city}?", reaches, **options)
 
 
 FIRST_LOOK: tuple[StoryStep, ...] = (
     _ask_weather("Detroit"),
-    _ask_weather("Lisbon"),
+    _ask_weather("Lisbon", after={"agent_detroit": "succeeded"}),  # the first run loads the agent's libraries
     _ask_weather("Nairobi"),
     _ask_weather("Denver", reaches="backing-off"),
     Send("restock_mugs", "Inventory/mug/restock", 10, "succeeded"),

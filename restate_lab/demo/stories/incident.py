@@ -7,6 +7,7 @@ The faults remain for hours, and retries continue.
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import Any
 
 from restate_lab.demo.stories.steps import Act, Child, Deploy, Remove, Send, StoryStep, repeat
 
@@ -80,10 +81,16 @@ def _transfer(role: str, here: str, there: str) -> Send:
     return Send(role, f"Warehouse/{here}/transfer", body, "suspended")
 
 
-def _ask(city: str, reaches: str, fails_with: str | None = None) -> Send:
-    question = f"What is the weather in {city}?"
-    return Send(f"agent_{city.lower()}", "agent/run", question, reaches, fails_with=fails_with)
+def _ask(city: str, reaches: str, **options: Any) -> Send:
+    return Send(f"agent_{city.lower()}", "agent/run", f"What is the weather in {city}?", reaches, **options)
 
+
+AGENTS: Part = (
+    _ask("Detroit", "succeeded"),
+    # The first run loads the agent's libraries, and the other services of the process wait for that.
+    _ask("Lisbon", "succeeded", after={"agent_detroit": "succeeded"}),
+    _ask("Denver", "backing-off", fails_with="RT0007"),
+)
 
 DEPLOYMENTS: Part = (
     Deploy("orders_deployment", "orders"),
@@ -95,9 +102,6 @@ DEPLOYMENTS: Part = (
 )
 
 EVERYDAY: Part = (
-    _ask("Detroit", "succeeded"),
-    _ask("Lisbon", "succeeded"),
-    _ask("Denver", "backing-off", fails_with="RT0007"),
     Send("restock_mugs", "Inventory/mug/restock", 500, "succeeded"),
     Send("restock_tomorrow", "Inventory/lamp/restock", 20, "scheduled", delay="1day"),
     *repeat(6, lambda n: _place(f"order_{n}", 1000 + n, "tok_visa", "succeeded")),
@@ -208,6 +212,6 @@ ENDING: Part = (
 
 INCIDENT: Part = (
     # First the steps that take time, then the steps that depend on them.
-    *(*DEPLOYMENTS, *DEADLOCKS, *EVERYDAY, *SLOW, *STORM, *HOT_KEY, *PAUSED, *FORGOTTEN, *REMOVED, *UNREACHABLE),
-    *(*MISMATCH, *FAILURES, *ENDS, *OLD_RELEASE, *BLOCKED, *PAUSE, *REPLACE, *REMOVE, *ENDING),
+    *(*AGENTS, *DEPLOYMENTS, *DEADLOCKS, *EVERYDAY, *SLOW, *STORM, *HOT_KEY, *PAUSED, *FORGOTTEN, *REMOVED),
+    *(*UNREACHABLE, *MISMATCH, *FAILURES, *ENDS, *OLD_RELEASE, *BLOCKED, *PAUSE, *REPLACE, *REMOVE, *ENDING),
 )

@@ -57,9 +57,11 @@ class Send:
     delay: str | None = None
     idempotency_key: str | None = None
     fails_with: str | None = None
+    after: Mapping[str, str] = field(default_factory=dict)
 
-    def act(self, api: Api, roles: Mapping[str, str]) -> str:  # noqa: ARG002 - does not use earlier steps
+    def act(self, api: Api, roles: Mapping[str, str]) -> str:
         """Send the request."""
+        _wait_for_statuses(api, roles, self.after)
         return api.send(self.handler, self.body, delay=self.delay, idempotency_key=self.idempotency_key)
 
 

@@ -6,6 +6,8 @@ succeeded, and one order could not be fulfilled.
 
 from __future__ import annotations
 
+from typing import Any
+
 from restate_lab.demo.stories.steps import Act, Deploy, Send, StoryStep, repeat
 
 __all__ = ["HEALTHY"]
@@ -16,13 +18,13 @@ def _place(role: str, number: int, card: str) -> Send:
     return Send(role, "Orders/place", body, "succeeded")
 
 
-def _ask(city: str) -> Send:
-    return Send(f"agent_{city.lower()}", "agent/run", f"What is the weather in {city}?", "succeeded")
+def _ask(city: str, **options: Any) -> Send:
+    return Send(f"agent_{city.lower()}", "agent/run", f"What is the weather in {city}?", "succeeded", **options)
 
 
 DONE = (
     _ask("Detroit"),
-    _ask("Lisbon"),
+    _ask("Lisbon", after={"agent_detroit": "succeeded"}),  # the first run loads the agent's libraries
     _ask("Nairobi"),
     Send("restock_mugs", "Inventory/mug/restock", 500, "succeeded"),
     *repeat(12, lambda n: _place(f"order_{n}", 3000 + n, "tok_visa")),
