@@ -16,7 +16,7 @@
 - check new code: ``replay``
 - interactive: ``Panel``
 - plot results: ``plot_status, plot_throughput, plot_latency, plot_latency_distribution, plot_retries,
-  plot_backlog, plot_state_sizes, plot_journal, plot_waits, plot_watch``
+  plot_backlog, plot_state_sizes, plot_journal, plot_waits, plot_watch, plot_agent_run, plot_spend``
 - change: ``ACTIONS, plan, move_to, redrive, set_state, wait_for, audit_log``, and the methods of ``lab.admin`` and
   ``lab.ingress``
 - save and share: ``freeze, open_evidence, compare, watch, save, Report, incident_report``
@@ -74,11 +74,13 @@ if TYPE_CHECKING:
     from restate_lab.magics import load_ipython_extension
     from restate_lab.panels.panel import Panel
     from restate_lab.plots import (
+        plot_agent_run,
         plot_backlog,
         plot_journal,
         plot_latency,
         plot_latency_distribution,
         plot_retries,
+        plot_spend,
         plot_state_sizes,
         plot_status,
         plot_throughput,
@@ -130,11 +132,13 @@ __all__ = [
     "move_to",
     "open_evidence",
     "plan",
+    "plot_agent_run",
     "plot_backlog",
     "plot_journal",
     "plot_latency",
     "plot_latency_distribution",
     "plot_retries",
+    "plot_spend",
     "plot_state_sizes",
     "plot_status",
     "plot_throughput",
@@ -215,11 +219,13 @@ _HOME = {
     "move_to": "restate_lab.actions.plan",
     "open_evidence": "restate_lab.evidence.store",
     "plan": "restate_lab.actions.plan",
+    "plot_agent_run": "restate_lab.plots",
     "plot_backlog": "restate_lab.plots",
     "plot_journal": "restate_lab.plots",
     "plot_latency": "restate_lab.plots",
     "plot_latency_distribution": "restate_lab.plots",
     "plot_retries": "restate_lab.plots",
+    "plot_spend": "restate_lab.plots",
     "plot_state_sizes": "restate_lab.plots",
     "plot_status": "restate_lab.plots",
     "plot_throughput": "restate_lab.plots",

@@ -1,4 +1,4 @@
-"""``restate-lab doctor``, ``why``, ``waits`` and ``journal``."""
+"""``restate-lab doctor``, ``why``, ``waits``, ``journal`` and ``agents``."""
 
 from __future__ import annotations
 
@@ -91,6 +91,13 @@ MostEntries = Annotated[
 ]
 Payloads = Annotated[
     bool, typer.Option("--payloads", help="Also read the payloads of entries; secret headers are masked.")
+]
+AgentRun = Annotated[
+    str | None, typer.Argument(metavar="[ID]", help="Print the conversation of this invocation (inv_…).")
+]
+AgentService = Annotated[str | None, typer.Option("--service", metavar="NAME", help="List only runs of this service.")]
+AgentsSince = Annotated[
+    str, typer.Option("--since", metavar="TIME", help="List runs since this time: 24h, 7d, or 2026-11-28T03:00:00Z.")
 ]
 
 
@@ -232,6 +239,33 @@ def journal(
         )
 
 
+def agents(
+    invocation: AgentRun = None,
+    *,
+    service: AgentService = None,
+    since: AgentsSince = "24h",
+    timeout: Timeout = None,
+    cluster: Cluster = None,
+    evidence: EvidencePath = None,
+    as_json: Json = False,
+    csv: Csv = None,
+    parquet: Parquet = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """List the runs of AI agents with their models, tokens and cost; with an ID, print one as a conversation.
+
+    The list has no payloads. A conversation has prompts, responses, tool arguments and results.
+    """
+    with exit_on_error():
+        from restate_lab.cli._run_agents import run_conversation, run_list  # noqa: PLC0415 - as above
+
+        form = output_format(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite)
+        if invocation is None:
+            run_list(service=service, since=since, timeout=timeout, cluster=cluster, evidence=evidence, form=form)
+        else:
+            run_conversation(invocation, timeout=timeout, cluster=cluster, evidence=evidence, form=form)
+
+
 def add_diagnose_commands(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(
@@ -250,3 +284,9 @@ def add_diagnose_commands(app: typer.Typer) -> None:
             "restate-lab journal inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9 --depth 2",
         )
     )(journal)
+    app.command(
+        epilog=examples(
+            "restate-lab agents -e prod --since 7d --csv runs.csv",
+            "restate-lab agents inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9",
+        )
+    )(agents)

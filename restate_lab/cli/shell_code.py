@@ -24,7 +24,9 @@ from restate_lab.errors import ArgumentError
 __all__ = ["COMMANDS", "SourceOptions", "code_for", "commands"]
 
 _MOST = 20  # ids per command
-_READS = frozenset({"ask", "journal", "journal_diff", "lab.sql", "replay", "waits", "why"})
+_READS = frozenset(
+    {"agent_runs", "ask", "conversation", "journal", "journal_diff", "lab.sql", "replay", "waits", "why"}
+)
 _ON_THE_CLUSTER = "# run on the cluster of the evidence"
 
 
@@ -113,6 +115,11 @@ def _journal(call: SuggestedCall, source: SourceOptions) -> str | None:
     return shlex.join(["restate-lab", "journal", str(call.arguments[0]), *source.options])
 
 
+def _agents(call: SuggestedCall, source: SourceOptions) -> str | None:
+    """Return the command of a conversation, or of the list of runs, which has no option for ids."""
+    return shlex.join(["restate-lab", "agents", *map(str, call.arguments), *source.options])
+
+
 def _replay(call: SuggestedCall, source: SourceOptions) -> str | None:
     """Return the command of a replay; it asks before it sends, in place of ``confirm``."""
     address = next((each for each in call.arguments if isinstance(each, str)), None)
@@ -194,7 +201,9 @@ def _restate_command(*arguments: str, flags: Mapping[str, str] = MappingProxyTyp
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
+        "agent_runs": _agents,
         "ask": _ask,
+        "conversation": _agents,
         "freeze": _freeze,
         "journal": _journal,
         "journal_diff": _journal,  # its failing row shows the mismatch

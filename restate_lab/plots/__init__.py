@@ -8,6 +8,7 @@ color from ``restate_lab.status`` and a hatch that distinguishes it in grayscale
 
 from __future__ import annotations
 
+from restate_lab.plots.agents import plot_agent_run, plot_spend
 from restate_lab.plots.counts import plot_backlog, plot_retries, plot_state_sizes, plot_status
 from restate_lab.plots.journal import plot_journal
 from restate_lab.plots.latency import plot_latency, plot_latency_distribution
@@ -15,11 +16,13 @@ from restate_lab.plots.rates import plot_throughput, plot_watch
 from restate_lab.plots.waits import plot_waits
 
 __all__ = [
+    "plot_agent_run",
     "plot_backlog",
     "plot_journal",
     "plot_latency",
     "plot_latency_distribution",
     "plot_retries",
+    "plot_spend",
     "plot_state_sizes",
     "plot_status",
     "plot_throughput",

@@ -19,7 +19,7 @@ from restate_lab._html import render
 from restate_lab._public import check_keywords
 from restate_lab._text import format_timestamp, truncate
 from restate_lab.analysis.times import TimeInput, to_datetime, to_zone
-from restate_lab.client.arguments import check_count, check_name
+from restate_lab.client.arguments import check_count, check_flag, check_name
 from restate_lab.errors import ArgumentError
 from restate_lab.export.files import publish
 from restate_lab.reports.masking import Masker, masker_for
@@ -105,13 +105,22 @@ class Report:
         return TableBuilder(self.zone, self._masker, MOST_BYTES - sum(each.embedded for each in self.sections))
 
     def add(
-        self, content: Any, /, *, title: str | None = None, caption: str = "", sql: str = "", rows: int = ROWS
+        self,
+        content: Any,
+        /,
+        *,
+        title: str | None = None,
+        caption: str = "",
+        sql: str = "",
+        rows: int = ROWS,
+        payloads: bool = False,
     ) -> Report:
         """Return the report with one more section.
 
         ``content`` is a frame, a Series, a pyarrow.Table, matplotlib Axes or a Figure, text, a panel, or the result of
-        ``doctor``, ``why``, ``waits``, ``journal``, ``plan``, ``execute``, ``compare`` or ``state``. The section shows
-        its current content; later changes do not appear. ``title`` None takes the title of the content. ``caption`` is
+        ``doctor``, ``why``, ``waits``, ``journal``, ``conversation``, ``plan``, ``execute``, ``compare`` or ``state``.
+        The section shows its current content; later changes do not appear. A conversation has its prompts, responses,
+        arguments and results only with ``payloads=True``. ``title`` None takes the title of the content. ``caption`` is
         a line below the title. A frame from ``sql`` or ``ask`` already has its statement. For another frame, pass the
         statement as ``sql``. A frame shows its first ``rows`` rows and the total number of rows. The whole frame is
         embedded as CSV; all downloads of a report together can have up to 5 MB.
@@ -120,7 +129,15 @@ class Report:
             ArgumentError: a report cannot show ``content``, or ``rows`` is less than one.
         """
         check_count("rows", rows, least=1)
-        section = section_of(content, self.maker, title=title, caption=caption, sql=sql, rows=rows)
+        section = section_of(
+            content,
+            self.maker,
+            title=title,
+            caption=caption,
+            sql=sql,
+            rows=rows,
+            payloads=check_flag("payloads", payloads),
+        )
         return self._with_sections((*self.sections, section))
 
     def write(self, path: str | os.PathLike[str], /, *, overwrite: bool = False, paper: Paper = "A4") -> Path:

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from restate_lab._text import escape_invisible, format_age, format_timestamp
+from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.doctor.diagnosis import Diagnosis, footer_of, gap_reasons
 from restate_lab.analysis.journal.card import journal_html
 from restate_lab.analysis.questions.catalog import read_question
@@ -57,14 +58,23 @@ _JOURNAL = (
 )  # fmt: skip
 _TAKES = (
     "a frame, a Series, a pyarrow.Table, matplotlib Axes or a Figure, text, the result of doctor, why, waits, journal, "
-    "plan, execute, compare, replay or state, or a panel"
+    "conversation, plan, execute, compare, replay or state, or a panel"
 )
 
 
 def section_of(
-    content: Any, builder: TableBuilder, *, title: str | None = None, caption: str = "", sql: str = "", rows: int
+    content: Any,
+    builder: TableBuilder,
+    *,
+    title: str | None = None,
+    caption: str = "",
+    sql: str = "",
+    rows: int,
+    payloads: bool = False,
 ) -> Section:
     """Return a section that shows a value; ``title`` None and ``sql`` "" use the title and SQL of the value.
+
+    A conversation is shown without its payloads, unless ``payloads`` is True.
 
     Raises:
         ArgumentError: a report cannot show the value.
@@ -73,6 +83,8 @@ def section_of(
         return content
     if isinstance(content, pd.Series | pa.Table):
         return section_of(_to_frame(content), builder, title=title, caption=caption, sql=sql, rows=rows)
+    if isinstance(content, Conversation) and not payloads:
+        content = content.without_payloads()
     lead: tuple[str, ...] = ()
     accent = ""
     default_title: str
@@ -186,7 +198,8 @@ def _other_parts(content: Any, builder: TableBuilder) -> tuple[str, tuple[Part, 
 
 def _card_parts(content: Any, builder: TableBuilder) -> tuple[str, tuple[Part, ...]]:
     """Return the title and the parts of a restate_lab object that has a card or a static page."""
-    default_title = _type_title(type(content))
+    is_conversation = isinstance(content, Conversation)
+    default_title = f"Conversation of {content.target} {content.id}" if is_conversation else _type_title(type(content))
     if not hasattr(content, "_repr_html_") and not hasattr(content, "_repr_mimebundle_"):
         raise ArgumentError(f"a report cannot show {type(content).__name__}; add {_TAKES}.")
     parts: tuple[Part, ...] = (_card(content, builder),)

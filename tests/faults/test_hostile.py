@@ -237,6 +237,7 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
     "why": lambda all_, _: [["why", id_, *how] for id_ in all_.retrying.values() for how in ([], ["--json"])],
     "journal": lambda all_, _: [["journal", id_, "--depth", "2"] for id_ in all_.retrying.values()],
     "waits": lambda _, __: [["waits"], ["waits", "--json"]],
+    "agents": lambda all_, _: [["agents"], *(["agents", id_] for id_ in list(all_.retrying.values())[:3])],
     "replay": lambda all_, _: [
         ["replay", address, "--yes-run-code-outside-steps", *form]
         for address in (all_.services, HOSTILE["ansi"])

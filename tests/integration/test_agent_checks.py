@@ -61,7 +61,7 @@ class Cast:
             self.bench.until(self.ids[handler, "approval"], "suspended")
 
 
-@pytest.fixture(scope="module", params=[NEWEST, VQUEUES])
+@pytest.fixture(scope="module", params=[NEWEST, pytest.param(VQUEUES, marks=pytest.mark.long)])
 def cast(request: pytest.FixtureRequest, server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cast]:
     with running_agent_bench(request.param, tmp_path_factory.mktemp("agents")) as bench:
         cast = Cast(bench)

@@ -14,10 +14,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 import restate_lab as rl
 from restate_lab.analysis.agents.model import TOKENS
 from restate_lab.analysis.agents.turns import Turn
+from restate_lab.cli import app
 from restate_lab.demo.model import server as model_server
 from restate_lab.demo.model.replies import ENCRYPTED_REASONING
 from restate_lab.export.spans import span_records
@@ -130,7 +132,7 @@ class Trial:
             self.bench.until(self.restarted, "completed")
 
 
-@pytest.fixture(scope="module", params=[NEWEST, VQUEUES])
+@pytest.fixture(scope="module", params=[NEWEST, pytest.param(VQUEUES, marks=pytest.mark.long)])
 def trial(request: pytest.FixtureRequest, server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
     with running_agent_bench(request.param, tmp_path_factory.mktemp("agents")) as bench:
         trial = Trial(bench)
@@ -326,6 +328,28 @@ def test_a_dataset_has_the_messages(trial: Trial, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     assert [row["id"] for row in rows] == ids
     assert [row["messages"] for row in rows] == [trial.conversation(id_).messages() for id_ in ids]
+
+
+def test_a_report_has_payloads_on_request_only(trial: Trial, tmp_path: Path) -> None:
+    """By default a report has tools, tokens and times of a conversation, and no prompt or response."""
+    conversation = trial.conversation(trial.ids[RESPONSES, "canary"])
+    report = rl.Report("Agents", source=trial.lab)
+    short, whole = (report.add(conversation, payloads=payloads) for payloads in (False, True))
+    assert CANARY not in short.write(tmp_path / "short.html").read_text("utf-8")
+    assert f"{CANARY}-argument" in whole.write(tmp_path / "whole.html").read_text("utf-8")
+
+
+def test_the_command(trial: Trial) -> None:
+    """The list has no payloads; with an id, the command prints the conversation."""
+    id_, admin = trial.ids[RESPONSES, "canary"], trial.lab.settings.admin_url
+    run = CliRunner().invoke
+    listed = run(app, ["agents", "-e", admin, "--json"])
+    assert {row["id"] for row in json.loads(listed.stdout)} >= {id_, trial.restarted}
+    assert CANARY not in listed.stdout
+    assert "gpt-4o" in run(app, ["agents", "-e", admin, "--service", "PydanticAgent"]).stdout
+    assert str(trial.conversation(id_)).splitlines()[0] in run(app, ["agents", id_, "-e", admin]).stdout
+    shown = json.loads(run(app, ["agents", id_, "-e", admin, "--json"]).stdout)
+    assert shown["messages"] == trial.conversation(id_).messages()
 
 
 def test_messages_have_the_format_of_chat_completions(trial: Trial) -> None:

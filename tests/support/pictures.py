@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import networkx as nx
@@ -14,6 +16,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from restate_lab import plots
+from restate_lab.analysis.agents.result import Conversation
+from restate_lab.analysis.agents.turns import Turn
 from restate_lab.analysis.waits import Waits
 from support.blocked_rows import wait_graph
 
@@ -203,6 +207,36 @@ def queue(names: Sequence[str]) -> Waits:
     return waits([(f"inv_{at}", "inv_0") for at in range(1, len(names))], names)
 
 
+def spend(names: Sequence[str]) -> pd.DataFrame:
+    """Return runs of agents of these services."""
+    count = len(names)
+    return frame(
+        {
+            "service": names,
+            "models": "gpt-4o",
+            "status": "succeeded",
+            "created_at": NOW,
+            "spent_tokens": pd.array([1000 * n for n in range(1, count + 1)], dtype="Int64"),
+            "wasted_tokens": pd.array([100] * count, dtype="Int64"),
+            "saved_tokens": pd.array([7] * count, dtype="Int64"),
+            "cost": [0.01 * n for n in range(1, count + 1)],
+        }
+    )
+
+
+def agent_run(names: Sequence[str]) -> Conversation:
+    """Return a conversation of the first name, whose tools have the other names; the last one is open."""
+    start, read_at, second = NOW - pd.Timedelta("1h"), NOW.to_pydatetime(), timedelta(seconds=1)
+    done: dict[str, Any] = {"status": "done", "duration": second}
+    turns = [
+        Turn("inv_a", 1, "tool", "by order", tool=name, started=(start + at * second).to_pydatetime(), **done)
+        for at, name in enumerate(names[1:])
+    ]
+    last = [replace(each, status="open", duration=None, attempts=3) for each in turns[-1:]]
+    target = names[0] if names else "agent/run"
+    return Conversation("inv_a", target, "running", "prod $1$", "1.7.12", read_at, (*turns[:-1], *last))
+
+
 PLOTS: dict[str, tuple[Callable[..., Axes], Callable[[Sequence[str]], Any]]] = {
     "status": (plots.plot_status, overview),
     "throughput": (plots.plot_throughput, throughput),
@@ -214,6 +248,8 @@ PLOTS: dict[str, tuple[Callable[..., Axes], Callable[[Sequence[str]], Any]]] = {
     "state sizes": (plots.plot_state_sizes, state_sizes),
     "journal": (plots.plot_journal, journal),
     "waits": (plots.plot_waits, queue),
+    "agent run": (plots.plot_agent_run, agent_run),
+    "spend": (plots.plot_spend, spend),
     "watch": (plots.plot_watch, watch_frame),
     "watch retries": (plots.plot_watch, watch_retries),
     "watch backlog": (plots.plot_watch, watch_backlog),

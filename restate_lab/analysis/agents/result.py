@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -88,6 +88,12 @@ class Conversation:
             f", {sum(each or 0 for each in both):,} journaled tokens" if any(each is not None for each in both) else ""
         )
         return f"{plural(len(calls), 'model call')}, {plural(len(tools), 'tool call')}{tokens}"
+
+    def without_payloads(self) -> Conversation:
+        """Return the conversation without prompts, responses, arguments, results and errors, for other readers."""
+        hidden: dict[str, Any] = dict.fromkeys(("text", "reasoning", "refusal", "arguments", "result", "error"))
+        turns = tuple(replace(turn, **hidden) for turn in self.turns)
+        return replace(self, turns=turns, notes=(*self.notes, "prompts, responses, arguments and results are hidden"))
 
     def frame(self) -> pd.DataFrame:
         """Return one row per turn, in the order of the conversation."""

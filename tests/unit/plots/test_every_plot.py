@@ -34,6 +34,8 @@ CALLS = {
     "state sizes": 'rl.ask(lab, "state_sizes")',
     "journal": "rl.journal(lab, invocation_id)",
     "waits": "rl.waits(lab)",
+    "agent run": "rl.conversation(lab, id)",
+    "spend": "rl.agent_runs(lab)",
     **dict.fromkeys(("watch", "watch retries", "watch backlog", "watch deployments"), "rl.watch(lab)"),
 }
 every = pytest.mark.parametrize("name", PLOTS)

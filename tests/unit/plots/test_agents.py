@@ -1,0 +1,73 @@
+"""The plots of agents: lengths of bars, their notes, and parts that are not drawn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pandas as pd
+import pytest
+from matplotlib.patches import Rectangle
+
+from restate_lab.analysis.agents.turns import Turn
+from restate_lab.errors import ArgumentError
+from restate_lab.plots import plot_agent_run, plot_spend
+from support.pictures import NOW, agent_run, spend, texts
+
+
+def bars(ax: object) -> list[tuple[float, float, float]]:
+    """Return (row, start, width) of each bar."""
+    patches = [each for each in ax.patches if isinstance(each, Rectangle)]  # type: ignore[attr-defined]
+    return [(round(each.get_y() + each.get_height() / 2), each.get_x(), each.get_width()) for each in patches]
+
+
+def test_wasted_tokens_are_a_part_of_the_bar() -> None:
+    """A bar is as long as the spent tokens, and its note has the runs, the cost, and the saved tokens."""
+    ax = plot_spend(spend(["a", "b"]))
+    assert sum(width for row, _, width in bars(ax) if row == 0) == 2000
+    assert [width for row, _, width in bars(ax) if row == 1] == [900, 100]
+    assert {"1 run · $0.0200 · 7 tokens saved", "used  2,800", "wasted  200"} <= {*texts(ax)} | {
+        each.get_text() for each in ax.get_legend().get_texts()
+    }
+
+
+def test_days_are_in_order_and_in_the_zone() -> None:
+    """A run before midnight in UTC belongs to the next day further east."""
+    runs = spend(["a", "b", "c"]).assign(created_at=[NOW, NOW - pd.Timedelta("30h"), NOW - pd.Timedelta("4h")])
+    names = [label.get_text() for label in plot_spend(runs, by="day").get_yticklabels()]
+    assert names == ["2026-11-23", "2026-11-24", "2026-11-25"]
+    names = [label.get_text() for label in plot_spend(runs, by="day", tz="Asia/Tokyo").get_yticklabels()]
+    assert names == ["2026-11-24", "2026-11-25"]
+
+
+def test_unknown_tokens_and_prices_are_reported() -> None:
+    """Runs without tokens are not drawn but counted, and a cost has the number of runs without a price."""
+    runs = spend(["a", "a", "b"]).assign(
+        spent_tokens=pd.array([10, 20, None], dtype="Int64"), models=None, cost=[0.5, None, None]
+    )
+    shown = texts(plot_spend(runs, by="model"))
+    assert any("1 run with unknown tokens" in text for text in shown)
+    assert "2 runs · $0.5000 (1 without a price) · 14 tokens saved" in shown
+    with pytest.raises(ArgumentError, match="by is 'week'"):
+        plot_spend(runs, by="week")  # type: ignore[arg-type]
+
+
+def test_turns_are_bars_from_their_start_to_their_end() -> None:
+    """An open turn ends when the journal was read; a tool without a time has no bar."""
+    run = agent_run(["x/run", "first", "second"])
+    plain = Turn("inv_a", 1, "tool", "unknown", tool="plain")
+    asks = Turn("inv_b", 2, "step", "journal", entry_type="Signal", name="approval", started=run.turns[0].started)
+    ax = plot_agent_run(replace(run, turns=(plain, *run.turns, asks)))
+    day = timedelta(days=1)
+    widths = [width for _, _, width in bars(ax)]
+    assert widths[1] == pytest.approx((run.at - run.turns[1].started) / day)  # type: ignore[operator]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["first", "second", "↳ approval"]
+    assert "59m 59s so far · 3 failed attempts" in texts(ax)
+    assert [each.get_text() for each in ax.get_legend().get_texts()] == ["tool  1", "person  1", "failing  1"]
+
+
+def test_no_payload_is_drawn() -> None:
+    """Texts, arguments, results and errors are in no picture."""
+    secrets = {"text": "canary", "arguments": {"a": "canary"}, "result": "canary", "error": "canary"}
+    run = agent_run(["x/run", "first"])
+    assert "canary" not in " ".join(texts(plot_agent_run(replace(run, turns=(replace(run.turns[0], **secrets),)))))
