@@ -248,17 +248,29 @@ def _parts_of(name: str) -> set[str]:
 
 def _shared_values(each: AgentEntry, call: ToolCall) -> int:
     """Return 2 if a value of the call's arguments is in the command's name or argument, 1 if in its result, else 0."""
-    values = [text for text in _scalars(call.arguments) if 0 < len(text) < _LONGEST and not text.isspace()]
+    values = [text.casefold() for text in _scalars(call.arguments) if 0 < len(text) < _LONGEST and not text.isspace()]
     if not values:
         return 0
-    pattern = re.compile("|".join(rf"(?<!\w){re.escape(value)}(?!\w)" for value in values), re.IGNORECASE)
-    if pattern.search(each.entry.name or "") or _has_value(pattern, each.argument):
+    if any(_has_value(value, [each.entry.name, *_scalars(each.argument)]) for value in values):
         return 2
-    return 1 if _has_value(pattern, each.value) else 0
+    return 1 if any(_has_value(value, _scalars(each.value)) for value in values) else 0
 
 
-def _has_value(pattern: re.Pattern[str], payload: Any) -> bool:
-    return any(pattern.search(text[:_LONGEST]) for text in _scalars(payload))
+def _has_value(value: str, texts: Iterable[str | None]) -> bool:
+    """Return whether a value is in one of the texts, and not a part of a longer name or number there."""
+    for text in filter(None, texts):
+        searched = text[:_LONGEST].casefold()
+        at = searched.find(value)
+        while at >= 0:
+            end = at + len(value)
+            if not (_is_letter(searched[at - 1 : at]) or _is_letter(searched[end : end + 1])):
+                return True
+            at = searched.find(value, at + 1)
+    return False
+
+
+def _is_letter(character: str) -> bool:
+    return character.isalnum() or character == "_"
 
 
 def _scalars(value: Any, *, most: int = 1_000) -> list[str]:

@@ -18,7 +18,7 @@ Price = tuple[float, float, float]
 """US dollars per million tokens: input, cached input, output."""
 ANY_MODEL = "*"
 _MILLION = 1_000_000
-_VERSION = r"-(?:\d{8}|\d{4}-\d\d-\d\d|\d{3}|latest)"
+_VERSION = re.compile(r"-(?:\d{8}|\d{4}-\d\d-\d\d|\d{3}|latest)")
 _NO_PACKAGE = "cost unknown: install restate-lab[agents], which has genai-prices, or pass prices="
 _NO_NAME = "a model without a name in the journal"
 
@@ -118,9 +118,8 @@ def _multiply(price: Price, step: ModelStep) -> float:
 
 def _is_same_model(name: str, model: Any) -> bool:
     """Return whether a price is for this name, or for the name without its version; the package also takes prefixes."""
-    return (
-        name in {model.id, *_exact_names(model.match)} or re.fullmatch(re.escape(model.id) + _VERSION, name) is not None
-    )
+    version = name.removeprefix(model.id)
+    return name in {model.id, *_exact_names(model.match)} or (version != name and bool(_VERSION.fullmatch(version)))
 
 
 def _exact_names(clause: Any) -> Iterator[str]:
