@@ -162,7 +162,7 @@ def test_what_is_wrong_and_why_is_as_it_was(lab: Lab, incident: Cluster, tmp_pat
         "not checked": lambda source: doctor(source).not_checked,
         "why": lambda source: pd.DataFrame({"why": [str(why(source, id_)) for id_ in ids]}),
     }
-    assert until_equal(lab, incident, tmp_path, found) == {}
+    assert until_equal(lab, incident, tmp_path, found, payloads=True) == {}
     freeze(lab, tmp_path / "half", tables=["sys_invocation", "sys_deployment"])
     with open_evidence(tmp_path / "half") as evidence:
         diagnosis = doctor(evidence)
