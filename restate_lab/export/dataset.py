@@ -17,7 +17,7 @@ from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.targets import parse_ids
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
-from restate_lab.export.files import save
+from restate_lab.export.files import check_absent, resolve_target, save
 from restate_lab.source import Source
 
 __all__ = ["save_dataset"]
@@ -48,11 +48,10 @@ def save_dataset(
         NotFound: an invocation does not exist any more.
         TimedOut: reading a run took longer; no file is written.
     """
-    target = Path(path)
+    target = resolve_target(path)
     if target.suffix not in {".jsonl", ".ndjson"}:
         raise ArgumentError(f"a dataset is a JSON lines file; {target.name!r} must end with .jsonl.")
-    if target.exists() and not overwrite:  # before hundreds of runs are read
-        raise ArgumentError(f"{target} already exists and was not changed: pass another name, or overwrite=True.")
+    check_absent(target, overwrite=overwrite)
     read = [conversation(source, id_, shapes=shapes, timeout=timeout) for id_ in parse_ids(ids)[0]]
     return save(pd.DataFrame([_row(each) for each in read]), target, overwrite=overwrite)
 

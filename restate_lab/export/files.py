@@ -32,7 +32,7 @@ from restate_lab.export.columns import (
 )
 from restate_lab.export.xlsx import write_xlsx
 
-__all__ = ["json_rows", "publish", "save", "write_csv"]
+__all__ = ["check_absent", "json_rows", "publish", "resolve_target", "save", "write_csv"]
 
 # With the full-width forms, because some spreadsheets treat them like the normal ones.
 _FORMULA = "^[=+\\-@\t\r\n＝＋－＠]"
@@ -70,10 +70,9 @@ def save(frame: pd.DataFrame | pa.Table, path: str | os.PathLike[str], /, *, ove
         raise ArgumentError(
             f"save requires a DataFrame or a pyarrow.Table, not a {type(frame).__name__}{_advice(frame)}."
         )
-    target = _resolve_target(path)
+    target = resolve_target(path)
     write = _writer_for(target)
-    if target.exists() and not overwrite:
-        raise _exists_error(target)
+    check_absent(target, overwrite=overwrite)
     table = to_table(frame)
     unfinished = target.with_name(f".{uuid.uuid4().hex[:12]}.unfinished")
     try:
@@ -134,7 +133,12 @@ def json_rows(table: pa.Table) -> Iterator[str]:
             yield json.dumps(dict(zip(table.column_names, row, strict=True)), ensure_ascii=False)
 
 
-def _resolve_target(path: str | os.PathLike[str]) -> Path:
+def resolve_target(path: str | os.PathLike[str]) -> Path:
+    """Return the local file that a path names.
+
+    Raises:
+        ArgumentError: it is not a local file, or its folder does not exist.
+    """
     text = os.fspath(path)
     if not isinstance(text, str):
         raise ArgumentError(f"path must be text or a Path; got {path!r}.")
@@ -148,6 +152,16 @@ def _resolve_target(path: str | os.PathLike[str]) -> Path:
     if target.is_dir():
         raise ArgumentError(f"{target} is a folder: pass the path of a file.")
     return target
+
+
+def check_absent(target: Path, *, overwrite: bool) -> None:
+    """Check that the file does not exist, before data for it is read.
+
+    Raises:
+        ArgumentError: it exists, and ``overwrite`` is False.
+    """
+    if target.exists() and not overwrite:
+        raise _exists_error(target)
 
 
 def _writer_for(target: Path) -> Callable[[pa.Table, Path], None]:

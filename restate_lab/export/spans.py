@@ -14,7 +14,7 @@ import pandas as pd
 
 from restate_lab._public import check_keywords
 from restate_lab.analysis.agents.result import Conversation
-from restate_lab.analysis.agents.turns import Turn, text_of_value
+from restate_lab.analysis.agents.turns import Turn, text_of_value, tools_by_response
 from restate_lab.analysis.journal.entries import FAILED
 from restate_lab.analysis.records import none_if_missing, records
 from restate_lab.client.address import parse_url
@@ -113,7 +113,8 @@ def span_records(
         return [_run_span(row, read_at) for row in records(runs)]
     conversations = [runs] if isinstance(runs, Conversation) else runs
     if isinstance(conversations, list | tuple) and all(isinstance(each, Conversation) for each in conversations):
-        return [span for each in conversations for span in _ConversationSpans(each, has_payloads).records()]
+        makers = [_ConversationSpans(each, has_payloads, tools_by_response(each.turns)) for each in conversations]
+        return [span for maker in makers for span in maker.records()]
     raise ArgumentError(
         f"export_spans takes a Conversation, a list of them, or a frame of rl.agent_runs, not a {type(runs).__name__}."
     )
@@ -193,6 +194,8 @@ class _ConversationSpans:
 
     conversation: Conversation
     has_payloads: bool
+    tools: Mapping[tuple[str, int | None], list[Turn]]
+    """The tool calls of each response."""
 
     def records(self) -> list[SpanRecord]:
         """Return the spans; each agent comes before its models and tools."""
@@ -254,7 +257,7 @@ class _ConversationSpans:
 
     def _response(self, turn: Turn) -> dict[str, Any]:
         """Return the attributes with the payload of a response."""
-        calls = [each for each in self.conversation.turns if _is_called_by(each, turn)]
+        calls = self.tools.get((turn.id, turn.turn), [])
         message = {"role": "assistant", "content": turn.text, "tool_calls": [_call(each) for each in calls]}
         return {
             "output.value": turn.text or turn.refusal,
@@ -302,10 +305,6 @@ def _place(turn: Turn) -> dict[str, Any]:
         "restate.failed_attempts": turn.attempts,
         "restate.matched": turn.how,
     }
-
-
-def _is_called_by(turn: Turn, model: Turn) -> bool:
-    return (turn.id, turn.turn, turn.role) == (model.id, model.turn, "tool")
 
 
 def _call(turn: Turn) -> dict[str, Any]:

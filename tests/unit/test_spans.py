@@ -159,7 +159,7 @@ def test_wrong_runs(runs: Any) -> None:
 
 
 def test_payloads_without_encryption_warn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Payloads over http to another machine cause a warning; without payloads there is none."""
+    """Payloads over http to another machine cause a warning; without payloads there is no warning."""
     monkeypatch.setattr("restate_lab.export.spans.send_spans", lambda *_, **__: None)
     with pytest.warns(errors.UnencryptedWarning, match="without encryption"):
         rl.export_spans(conversation(), "http://collector.example/v1/traces", payloads=True)

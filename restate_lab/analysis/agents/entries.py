@@ -72,7 +72,7 @@ class AgentEntry:
 
     @property
     def end(self) -> int:
-        """Return the index of the result; a number after all others if there is none."""
+        """Return the index of the result; a number after all others without a result."""
         return self.entry.completion_index if self.entry.completion_index is not None else 1 << 62
 
     @property

@@ -251,21 +251,24 @@ def _shared_values(each: AgentEntry, call: ToolCall) -> int:
     values = [text.casefold() for text in _scalars(call.arguments) if 0 < len(text) < _LONGEST and not text.isspace()]
     if not values:
         return 0
-    if any(_has_value(value, [each.entry.name, *_scalars(each.argument)]) for value in values):
+    if _have_value([each.entry.name or "", *_scalars(each.argument)], values):
         return 2
-    return 1 if any(_has_value(value, _scalars(each.value)) for value in values) else 0
+    return 1 if _have_value(_scalars(each.value), values) else 0
 
 
-def _has_value(value: str, texts: Iterable[str | None]) -> bool:
-    """Return whether a value is in one of the texts, and not a part of a longer name or number there."""
-    for text in filter(None, texts):
-        searched = text[:_LONGEST].casefold()
-        at = searched.find(value)
-        while at >= 0:
-            end = at + len(value)
-            if not (_is_letter(searched[at - 1 : at]) or _is_letter(searched[end : end + 1])):
-                return True
-            at = searched.find(value, at + 1)
+def _have_value(texts: Iterable[str], values: Sequence[str]) -> bool:
+    """Return whether one of the values is in one of the texts, and not a part of a longer name or number there."""
+    searched = [text[:_LONGEST].casefold() for text in texts]
+    return any(_has_value(text, value) for text in searched for value in values)
+
+
+def _has_value(text: str, value: str) -> bool:
+    at = text.find(value)
+    while at >= 0:
+        end = at + len(value)
+        if not (_is_letter(text[at - 1 : at]) or _is_letter(text[end : end + 1])):
+            return True
+        at = text.find(value, at + 1)
     return False
 
 

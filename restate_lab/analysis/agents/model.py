@@ -26,6 +26,7 @@ __all__ = [
     "objects",
     "parse_arguments",
     "record",
+    "sum_known",
     "text_or_none",
     "total",
     "unwrap",
@@ -96,7 +97,7 @@ class Tokens(NamedTuple):
 
 
 def record(value: Any, *path: str) -> Mapping[str, Any]:
-    """Return the object at a path of keys; an empty object if there is none."""
+    """Return the object at a path of keys; an empty object if a key is missing."""
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     return value if isinstance(value, dict) else {}
@@ -128,7 +129,7 @@ def first_text(*values: Any) -> str | None:
 
 
 def join_texts(values: Iterable[Any]) -> str | None:
-    """Return the texts among the values as one, each on its own line; None if there is none."""
+    """Return the texts among the values as one, each on its own line; None without texts."""
     texts = [clean(value) for value in values if isinstance(value, str) and value]
     return "\n".join(texts) if texts else None
 
@@ -143,6 +144,12 @@ def total(*values: Any) -> int | None:
     """Return the sum of numbers; None unless each of them is known."""
     numbers = [count(value) for value in values]
     return None if None in numbers else sum(number for number in numbers if number is not None)
+
+
+def sum_known(values: Iterable[int | None]) -> int | None:
+    """Return the sum of the known numbers; None if all are unknown."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 def parse_arguments(value: Any) -> Any:

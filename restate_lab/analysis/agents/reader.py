@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from restate_lab.analysis.agents.entries import Content, ShapeFunction, content_of, model_step_of
 from restate_lab.analysis.agents.model import ModelStep
+from restate_lab.analysis.ids import parts_of
 from restate_lab.analysis.journal.encoding import content_column
 from restate_lab.analysis.journal.entries import pair_entries
 from restate_lab.client.schema import check_columns, tables_of
@@ -101,7 +102,7 @@ class AgentReader:
     def chosen(self, ids: Sequence[str]) -> dict[str, Row]:
         """Return id → the row of its invocation, in the order of ``ids``."""
         rows: dict[str, Row] = {}
-        for part in _parts(ids):
+        for part in parts_of(ids, _AT_ONCE):
             rows |= self._rows(_INVOCATIONS.format(where="id IN :ids", limit=_AT_ONCE), {"ids": part})
         return {id_: rows[id_] for id_ in ids if id_ in rows}
 
@@ -116,7 +117,7 @@ class AgentReader:
         rows: dict[str, Row] = {row["id"]: row for row in self._read(statement, params)}
         ready = [id_ for id_, row in rows.items() if row["status"] == "ready"]
         if ready and self.source.features.get("vqueues") and self._has("sys_vqueue_entry_status.entry_id"):
-            for part in _parts(ready):
+            for part in parts_of(ready, _AT_ONCE):
                 rows |= {
                     each["id"]: {**rows[each["id"]], "status": "backing-off"}
                     for each in self._read(_BACKING_OFF, {"ids": part})
@@ -167,9 +168,9 @@ class AgentReader:
 
     def copies(self, ids: Sequence[str]) -> dict[str, frozenset[int]]:
         """Return id → the indexes of the results of steps that restarts of it copied."""
-        restarts = {row["id"]: row for part in _parts(ids) for row in self._read(_RESTARTS, {"ids": part})}
+        restarts = {row["id"]: row for part in parts_of(ids, _AT_ONCE) for row in self._read(_RESTARTS, {"ids": part})}
         copies: defaultdict[str, set[int]] = defaultdict(set)
-        for part in _parts(list(restarts)):
+        for part in parts_of(list(restarts), _AT_ONCE):
             for row in self._read(_COPIES, {"ids": part}):
                 restart = restarts[row["id"]]
                 if row["appended_at"] < restart["created_at"]:
@@ -229,8 +230,4 @@ def _conditions(ids: Sequence[str], scope: Scope | None) -> Iterator[tuple[str, 
     if scope is not None and len(ids) > _AT_ONCE:
         yield f"id IN (SELECT id FROM sys_invocation_status WHERE {scope.where})", scope.params  # noqa: S608 - constants
     else:
-        yield from (("id IN :ids", {"ids": part}) for part in _parts(ids))
-
-
-def _parts(ids: Sequence[str]) -> Iterator[list[str]]:
-    yield from (list(ids[at : at + _AT_ONCE]) for at in range(0, len(ids), _AT_ONCE))
+        yield from (("id IN :ids", {"ids": part}) for part in parts_of(ids, _AT_ONCE))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -15,8 +14,8 @@ import pyarrow as pa
 from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import escape_invisible, format_duration, format_timestamp, one_line, plural, truncate
-from restate_lab.analysis.agents.model import TOKENS
-from restate_lab.analysis.agents.turns import JOURNAL, Turn, text_of_value
+from restate_lab.analysis.agents.model import TOKENS, sum_known
+from restate_lab.analysis.agents.turns import JOURNAL, Turn, text_of_value, tools_by_response
 from restate_lab.analysis.journal.entries import DONE, FAILED
 from restate_lab.frames import to_frame
 from restate_lab.payload_json import write_for_display
@@ -63,7 +62,7 @@ class Conversation:
 
     @property
     def open_turn(self) -> Turn | None:
-        """Return the turn that the invocation executes, waits for or fails at; None if there is none."""
+        """Return the turn that the invocation executes, waits for or fails at; None if it does nothing."""
         later: list[Turn] = []
         for turn in reversed(self.turns):
             if turn.is_open:
@@ -76,7 +75,7 @@ class Conversation:
     @property
     def tokens(self) -> dict[str, int | None]:
         """Return the journaled tokens by kind; None if no response has this number."""
-        return {name: _sum(getattr(turn, name) for turn in self.turns) for name in TOKENS}
+        return {name: sum_known(getattr(turn, name) for turn in self.turns) for name in TOKENS}
 
     @property
     def summary(self) -> str:
@@ -130,17 +129,9 @@ class Conversation:
         return _card(self)
 
 
-def _sum(values: Iterator[int | None]) -> int | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
-
-
 def _messages(turns: Sequence[Turn]) -> Iterator[dict[str, Any]]:
     """Yield the messages; the calls of a response are the tool turns with the same number."""
-    tools: defaultdict[Any, list[Turn]] = defaultdict(list)
-    for turn in turns:
-        if turn.role == "tool":
-            tools[turn.id, turn.turn].append(turn)
+    tools = tools_by_response(turns)
     for turn in turns:
         if turn.role in {"system", "user"}:
             yield {"role": turn.role, "content": turn.text or ""}

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from restate_lab._text import join, plural
 from restate_lab.analysis.agents.entries import is_agent_name
-from restate_lab.analysis.agents.model import TOKENS, ModelStep
+from restate_lab.analysis.agents.model import TOKENS, ModelStep, sum_known
 from restate_lab.analysis.agents.prices import PriceTable
 from restate_lab.analysis.agents.reader import ModelSteps, Row
 from restate_lab.analysis.ids import FIRST_AWAKEABLE
@@ -111,7 +111,7 @@ def summarize(journal: RunJournal, prices: PriceTable, now: datetime) -> dict[st
         "model_calls": len(steps),
         "tool_calls": sum(len(step.tool_calls) for step in steps.values()),
         "retries": run.retries,
-        **{name: _sum(getattr(step, name) for step in steps.values()) for name in TOKENS},
+        **{name: sum_known(getattr(step, name) for step in steps.values()) for name in TOKENS},
         **run.spending(),
         "possibly_paid_calls": run.possibly_paid_calls(),
         "cost": run.cost(prices),
@@ -120,14 +120,9 @@ def summarize(journal: RunJournal, prices: PriceTable, now: datetime) -> dict[st
     }
 
 
-def _sum(values: Iterable[int | None]) -> int | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
-
-
 def _tokens(steps: Iterable[ModelStep]) -> int | None:
-    """Return input and output together; None if none of the steps has a number, or there is no step."""
-    return _sum(each for step in steps for each in (step.input_tokens, step.output_tokens))
+    """Return input and output together; None if no step has a number."""
+    return sum_known(each for step in steps for each in (step.input_tokens, step.output_tokens))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ from restate_lab.analysis.agents.prices import PriceTable
 from restate_lab.analysis.journal.entries import DONE, FAILED, OPEN
 from restate_lab.payload_json import write_for_display
 
-__all__ = ["JOURNAL", "Turn", "text_of_value", "turns_of"]
+__all__ = ["JOURNAL", "Turn", "text_of_value", "tools_by_response", "turns_of"]
 
 JOURNAL = "journal"
 """How a turn is known whose entry is itself in the journal."""
@@ -188,6 +189,15 @@ def _deciding(entries: Sequence[AgentEntry]) -> AgentEntry | None:
 
 def _tokens_of(step: ModelStep) -> Mapping[str, Any]:
     return {name: getattr(step, name) for name in TOKENS}
+
+
+def tools_by_response(turns: Iterable[Turn]) -> Mapping[tuple[str, int | None], list[Turn]]:
+    """Return (invocation id, number of the turn) → the tool calls in this response."""
+    tools: defaultdict[tuple[str, int | None], list[Turn]] = defaultdict(list)
+    for turn in turns:
+        if turn.role == "tool":
+            tools[turn.id, turn.turn].append(turn)
+    return tools
 
 
 def text_of_value(value: Any) -> str | None:
