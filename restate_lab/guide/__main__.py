@@ -20,7 +20,7 @@ _HOW = """```{note}
 The pictures of this page are missing. The first command makes all pictures in a checkout, the second one builds the
 guide with them:
 
-    RESTATE_LAB_SCREENSHOTS=build/screenshots .venv/bin/pytest tests/browser tests/integration/test_plots.py
+    RESTATE_LAB_SCREENSHOTS=build/screenshots .venv/bin/pytest -m "" tests/browser tests/integration/test_plots.py
     .venv/bin/python -m restate_lab.guide --pictures build/screenshots
 ```
 """

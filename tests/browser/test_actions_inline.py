@@ -91,6 +91,7 @@ def test_from_the_finding_to_the_report_in_four_clicks(
     assert page.console_errors == []
 
 
+@pytest.mark.long  # integration/test_other_panels.py and unit/panels/test_action_bar.py have it without a page
 def test_many_with_a_conflict(page: LabPage, own: Embedded, lab: Lab, notebooks: Path, screenshots: Path) -> None:
     """A kill of many requires the exact number; an invocation that changed since the plan is skipped and reported."""
     write_notebook(notebooks / "many.ipynb", panel_cell(own.server.admin_url, options=", service='Payments'"))
@@ -119,6 +120,7 @@ def test_many_with_a_conflict(page: LabPage, own: Embedded, lab: Lab, notebooks:
     assert page.value("sorted(set(panel.plan.outcome.outcome))") == ["done", "skipped"]
 
 
+@pytest.mark.long  # the keys of one panel; the four clicks stay in the suite
 def test_the_keyboard_alone(page: LabPage, own: Embedded, lab: Lab, notebooks: Path) -> None:
     """Filter, open, plan, enter the reason and confirm without a mouse; the notebook reacts to none of the keys."""
     write_notebook(notebooks / "keys.ipynb", panel_cell(own.server.admin_url))
@@ -154,6 +156,7 @@ def test_the_keyboard_alone(page: LabPage, own: Embedded, lab: Lab, notebooks: P
     lab.admin.resume_invocation(own.roles["agent_denver"], reason="as it was")
 
 
+@pytest.mark.long  # integration/test_replay_gates.py has the panel without a page
 def test_a_check_by_replay_before_a_move(
     page: LabPage, server: Path, notebooks: Path, screenshots: Path, tmp_path: Path
 ) -> None:

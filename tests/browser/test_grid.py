@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pytest
 from nbconvert import HTMLExporter
 from playwright.sync_api import Browser, expect
 
@@ -74,6 +75,7 @@ second
 """
 
 
+@pytest.mark.long  # takes minutes; unit/panels/test_grid.py has the grid without a page
 def test_a_million_rows(page: LabPage, notebooks: Path, screenshots: Path) -> None:
     """A million rows are scrolled to the end, sorted, filtered and selected; the kernel knows the selection."""
     write_notebook(notebooks / "grid.ipynb", MILLION, GROUPS)

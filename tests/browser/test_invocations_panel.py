@@ -197,6 +197,7 @@ def _is_known(lab: rl.Lab) -> bool:
     return False
 
 
+@pytest.mark.long  # faults/test_hostile.py and test_grid.py have hostile text
 @pytest.mark.usefixtures("echoes")
 def test_hostile_text_and_two_panels(page: LabPage, own: Embedded, notebooks: Path, screenshots: Path) -> None:
     """Keys, targets, failures and payloads stay text, also a megabyte; two panels do not affect each other."""

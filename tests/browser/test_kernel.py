@@ -57,6 +57,7 @@ def busy(page: LabPage) -> Iterator[None]:
         kernel.resume()
 
 
+@pytest.mark.long  # waits for a busy kernel most of a minute
 def test_clicks_wait_for_a_busy_kernel(
     page: LabPage, later: list[str], newest: Cluster, notebooks: Path, screenshots: Path
 ) -> None:

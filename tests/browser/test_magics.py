@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import expect
 
 from support.clusters import Cluster
@@ -21,6 +22,7 @@ CELLS = (
 )
 
 
+@pytest.mark.long  # integration/test_magics.py has them without a page
 def test_magics_in_jupyterlab(page: LabPage, notebooks: Path, newest: Cluster, screenshots: Path) -> None:
     """The card, a frame in a variable, one line for an error, a bar for a long query, and completion by Tab."""
     write_notebook(notebooks / "magics.ipynb", *CELLS)

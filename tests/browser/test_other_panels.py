@@ -36,6 +36,7 @@ panel
 """
 
 
+@pytest.mark.long  # integration/test_other_panels.py has them without a page
 def test_overview_and_deployments(page: LabPage, newest: Cluster, notebooks: Path, screenshots: Path) -> None:
     """A click shows the pins of a deployment and the next steps, or the invocations of a handler; the state follows."""
     write_notebook(notebooks / "deployments.ipynb", DEPLOYMENTS)

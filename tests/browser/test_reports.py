@@ -68,7 +68,7 @@ def report(clusters: Clusters, newest: Cluster, server: Path, tmp_path_factory: 
         )
 
 
-@pytest.mark.parametrize("width", [WIDE, NARROW])
+@pytest.mark.parametrize("width", [pytest.param(WIDE, marks=pytest.mark.long), NARROW])
 def test_light_and_dark_wide_and_narrow(browser: Browser, report: Path, width: int, screenshots: Path) -> None:
     """The page uses the reader's color scheme, is never wider than the window, and every picture is visible."""
     grounds = {}

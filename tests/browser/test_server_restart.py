@@ -43,6 +43,7 @@ SPOKEN = "e => [...e.querySelectorAll('[role=status]')].map(each => each.textCon
 OPACITY = "e => getComputedStyle(e).opacity"
 
 
+@pytest.mark.long  # faults/test_panels_away.py has it without a page
 def test_a_lost_server_comes_back(page: LabPage, newest: Cluster, notebooks: Path, screenshots: Path) -> None:
     """One banner names the problem, counts down and has a button that works; it disappears when the server is back."""
     with TcpSwitch(newest.admin_url) as line:

@@ -41,6 +41,7 @@ def test_interrupts_of_a_warm_session_leave_it_usable_and_the_audit_log_complete
     assert changes > 6
 
 
+@pytest.mark.long  # unit/test_interrupts.py has the rule for one library
 def test_no_verb_loads_a_library_where_an_interrupt_reaches_it(place: InterruptField) -> None:
     """All verbs at their first use, one after the other: they load our libraries under a Shield."""
     rl.freeze(rl.connect(place.ground.url), place.ground.evidence, service="Depot", progress=False)

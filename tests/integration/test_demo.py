@@ -53,6 +53,7 @@ def test_every_role_has_its_status(cluster: Cluster) -> None:
                 assert statuses(lab)[id_] == step.reaches, step.role
 
 
+@pytest.mark.long  # unit/reports/test_runner.py has the failing cell
 def test_once_fails_with_the_failing_cell(server: Path, tmp_path: Path) -> None:
     """`--once` exits with 1 when a cell fails, names the cell and its error, and `--keep` has the executed copy."""
     kept = tmp_path / "kept"
@@ -92,6 +93,7 @@ def test_ends_whatever_ends_it(numbers: tuple[signal.Signals, ...], server: Path
                 assert not list(demo.tmp.iterdir())
 
 
+@pytest.mark.long  # starts a demo twice
 def test_kept_folder_is_taken_up_again(server: Path, tmp_path: Path) -> None:
     """A kept folder has the same invocations the next time, and they reach the services at their new port."""
     with Embedded(server, tmp_path) as demo:

@@ -251,6 +251,7 @@ def test_saturated(saturated: Cluster) -> None:
             wait_for(lambda: set(lab.sql(blocked)["id"]), lambda ids: ids == set(waiting))
 
 
+@pytest.mark.long  # starts a demo twice
 def test_incident_is_kept(server: Path, tmp_path: Path) -> None:
     """A kept folder has the same incident the next time: deployments are found again, the removed one stays removed."""
     with Embedded(server, tmp_path, story=INCIDENT) as demo:

@@ -169,6 +169,7 @@ def wait_for_the_storm(demo: Embedded) -> None:
         wait_for(fewest_attempts, lambda fewest: fewest >= 5)
 
 
+@pytest.mark.long  # unit/panels/test_panel.py has the panels without widgets
 @pytest.mark.server
 def test_the_panels_show_what_they_hold_without_a_widget_too(cluster: Cluster, tmp_path: Path) -> None:
     """On every kind of server each panel of the notebook is there, as a widget and as a static table."""

@@ -325,6 +325,7 @@ def report(cluster: Cluster, *arguments: Any, **env: str) -> Any:
     )
 
 
+@pytest.mark.long  # the next test also runs a notebook, read-only and with changes
 @pytest.mark.server
 def test_a_notebook_as_a_report(newest: Cluster, tmp_path: Path) -> None:
     """Read-only by default, with parameters, cluster and version in it, and a panel as its static table."""
@@ -366,6 +367,7 @@ def test_a_notebook_may_act_only_when_told(newest: Cluster, tmp_path: Path) -> N
     assert page.text.rindex("Actions taken") < page.text.rindex("from a notebook")
 
 
+@pytest.mark.long  # runs one more notebook
 @pytest.mark.server
 def test_a_notebook_on_evidence(newest: Cluster, tmp_path: Path) -> None:
     """--evidence checks it, hands it to the notebook, and its sha256 is in the report; no cluster is read."""
@@ -386,6 +388,7 @@ def test_a_notebook_on_evidence(newest: Cluster, tmp_path: Path) -> None:
     assert not (tmp_path / "b.html").exists()
 
 
+@pytest.mark.long  # runs one more notebook
 @pytest.mark.server
 def test_what_a_report_writes_stays_in_its_folder(newest: Cluster, tmp_path: Path, monkeypatch: Any) -> None:
     """A report leaves no temporary file or process behind, in HTML or of a notebook."""

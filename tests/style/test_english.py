@@ -94,6 +94,8 @@ def texts_of(path: Path) -> Iterator[tuple[int, str]]:
     Of Python these are comments and strings; of a test only comments and docstrings, because its strings are data.
     """
     content = path.read_text(encoding="utf-8")
+    if not _ANY.search(_BREAK.sub(" ", content.lower())):
+        return  # tokens are slow to read
     if path.suffix == ".ipynb":
         yield from ((number, "".join(cell["source"])) for number, cell in enumerate(json.loads(content)["cells"]))
     elif path.suffix != ".py":

@@ -111,7 +111,8 @@ def test_no_verb_asks_which_source_it_has() -> None:
 def _asks_which_source(node: ast.AST) -> bool:
     """Return True if a node is isinstance(…, Lab), type(source) is …, hasattr(source, …) or similar."""
     if isinstance(node, ast.Compare):
-        return any(ast.unparse(each) in {"type(source)", "type(lab)"} for each in (node.left, *node.comparators))
+        calls = [each for each in (node.left, *node.comparators) if isinstance(each, ast.Call)]
+        return any(ast.unparse(each) in {"type(source)", "type(lab)"} for each in calls)
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or len(node.args) < 2:
         return False
     subject, kinds = node.args[:2]

@@ -33,6 +33,7 @@ TEXTS |= {
 }
 
 
+@pytest.mark.long  # the build takes most of a minute
 def test_it_builds_without_a_warning(tmp_path: Path) -> None:
     """One command builds all pages offline; names have anchors, links lead somewhere, and pictures exist."""
     docs, pictures = tmp_path / "docs", tmp_path / "screenshots"

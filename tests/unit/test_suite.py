@@ -19,7 +19,8 @@ INTERRUPTED = (
 ENDS_WITHIN = 240  # seconds; a run takes about ten, and used to hang forever
 
 
-@pytest.mark.parametrize("workers", [pytest.param("0", marks=pytest.mark.long), "1"])
+@pytest.mark.long  # runs a part of the suite again
+@pytest.mark.parametrize("workers", ["0", "1"])
 def test_interrupts_arrive_when_the_suite_is_started_in_the_background(workers: str) -> None:
     """A script's `( pytest & )` starts it with SIGINT ignored; the tests that interrupt something pass there too."""
     in_background = '"$@" & wait $!'

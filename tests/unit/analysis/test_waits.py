@@ -504,6 +504,7 @@ def test_what_was_not_counted_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "1 or more" in found._repr_html_()
 
 
+@pytest.mark.long  # large sizes of what the other tests count
 def test_large_graphs_give_exact_counts() -> None:
     """20,000 edges in chains, fans and rings are counted exactly, and depth is not a limit."""
     world = World()

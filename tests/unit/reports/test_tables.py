@@ -7,6 +7,7 @@ import io
 from datetime import UTC
 
 import pandas as pd
+import pytest
 
 from restate_lab.redaction import MASK
 from restate_lab.reports.masking import Masker
@@ -57,6 +58,7 @@ def test_an_index_that_says_something_is_shown() -> None:
     assert [each.name for each in MAKER.table(pd.DataFrame({"n": [1]}, index=[7])).columns] == ["n"]
 
 
+@pytest.mark.long  # writes tables of many megabytes
 def test_five_megabytes_are_the_most_for_all_downloads() -> None:
     """A file that is too large is not embedded, and the table explains how to write it."""
     frame = pd.DataFrame({"text": ["x" * 1000] * 4000})
