@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 
 from restate_lab.redaction import is_secret_name
 
-__all__ = ["clean_environment", "kernel_environment", "npm_environment", "python_environment"]
+__all__ = ["clean_environment", "kernel_environment", "npm_environment", "pip_environment", "python_environment"]
 
 _PROGRAM = (
     *("HOME", "USER", "LOGNAME", "PATH", "TMPDIR", "TZ", "LANG", "LANGUAGE", "LC_*", "XDG_*", "FONTCONFIG_*"),
@@ -41,6 +41,11 @@ def python_environment(**settings: str) -> dict[str, str]:
 def npm_environment() -> dict[str, str]:
     """Return the variables for npm to reach its registry, including its own tokens."""
     return _allowed_variables((*_PROGRAM, *_NETWORK)) | _matching_variables(os.environ, _NPM)
+
+
+def pip_environment() -> dict[str, str]:
+    """Return the variables for pip to reach its index, including its own credentials."""
+    return _allowed_variables((*_PROGRAM, *_NETWORK)) | _matching_variables(os.environ, ("PIP_*",))
 
 
 def kernel_environment(pass_env: Iterable[str] = (), **settings: str) -> dict[str, str]:

@@ -49,13 +49,15 @@ class StoryName(StrEnum):
 
     INCIDENT = "incident"
     FIRST_LOOK = "first-look"
+    AGENTS = "agents"
 
 
 Story = Annotated[
     StoryName,
     typer.Option(
         help="The state of the cluster. incident: an order system with 17 faults, opens the notebook “What is "
-        "wrong here?”; first-look: a few invocations in every status, opens “Ask in SQL”."
+        "wrong here?”; first-look: a few invocations in every status, opens “Ask in SQL”; agents: AI agents in Python "
+        "and TypeScript, opens “What did the agents do?” (its packages are installed into your cache, about 220 MB)."
     ),
 ]
 
@@ -82,4 +84,4 @@ def demo(
 
 def add_demo_command(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog=examples("restate-lab demo", "restate-lab demo --story first-look"))(demo)
+    app.command(epilog=examples("restate-lab demo", "restate-lab demo --story agents"))(demo)

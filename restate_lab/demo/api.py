@@ -18,6 +18,7 @@ PATIENCE = 120.0  # seconds; on a busy machine, the services need most of a minu
 FAILURE_CODES = """
 SELECT id, json_get_str(event_json, 'restate_doc_error_code') AS code FROM sys_journal_events
 WHERE id IN :ids AND event_type = 'TransientError' ORDER BY appended_at"""
+LAST_RESULT = "SELECT max(\"index\") AS last FROM sys_journal WHERE id = :id AND entry_type = 'Notification: Run'"
 CHILDREN = "SELECT id FROM sys_invocation WHERE invoked_by_id = :id ORDER BY created_at"
 
 
@@ -67,10 +68,15 @@ class Api:
         return sent.invocation_id
 
     def act(self, operation: str, id_: str) -> str:
-        """Kill, cancel, pause or restart an invocation as new; return its id, or the id of the new one."""
+        """Kill, cancel, pause or restart an invocation as new; return its id, or the id of the new one.
+
+        "restart-from-last-step" keeps the journal up to the last result of a step; "restart-as-new" only the input.
+        """
         admin = self.lab.admin
-        if operation == "restart-as-new":
-            return str(admin.restart_as_new_invocation(id_).new_invocation_id)
+        if operation in {"restart-as-new", "restart-from-last-step"}:
+            keeps = operation == "restart-from-last-step"
+            index = int(self.lab.sql(LAST_RESULT, id=id_, progress=False)["last"][0]) if keeps else None
+            return str(admin.restart_as_new_invocation(id_, from_index=index).new_invocation_id)
         act = {"kill": admin.kill_invocation, "cancel": admin.cancel_invocation, "pause": admin.pause_invocation}
         act[operation](id_, verify=False)
         return id_

@@ -6,13 +6,14 @@ import contextlib
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
 from restate_lab.demo.api import Api
 from restate_lab.demo.faults import FOLDER_VARIABLE
-from restate_lab.demo.process import Process
+from restate_lab.demo.process import Process, clean_environment
 from restate_lab.demo.server import NO_SETTINGS, RestateServer
 from restate_lab.demo.stories.first_look import FIRST_LOOK
 from restate_lab.demo.stories.player import play
@@ -20,11 +21,23 @@ from restate_lab.demo.stories.steps import StoryStep
 from restate_lab.environment import python_environment
 from restate_lab.errors import RestateLabError
 
-__all__ = ["Embedded", "start_model", "start_services"]
+__all__ = ["Embedded", "MoreServices", "start_model", "start_services"]
 
-DEPLOYMENT = "deployment.txt"
 DEMO_MODEL = ("-m", "restate_lab.demo.model")
 DEMO_SERVICES = ("-m", "restate_lab.demo.services.deployments")
+
+
+@dataclass(frozen=True)
+class MoreServices:
+    """A program that serves more services, in an environment of its own.
+
+    ``command`` starts it; it gets the option ``--fd N`` for its listening socket, and ``env`` in addition to the
+    address of the model.
+    """
+
+    name: str
+    command: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 class Embedded:
@@ -33,7 +46,7 @@ class Embedded:
     ``folder`` contains everything: ``data`` (of the server), ``audit``, logs, ``roles.json``. If the folder was used
     before, the demo continues with its data. ``roles`` maps each role of the story to an id; use ``steps.ids`` for
     roles with several invocations. ``env`` has more settings for the server. ``program`` has the arguments with which
-    Python serves the services.
+    Python serves the services, ``more`` the programs that serve others.
     """
 
     def __init__(
@@ -46,6 +59,7 @@ class Embedded:
         story: Sequence[StoryStep] = FIRST_LOOK,
         env: Mapping[str, str] = NO_SETTINGS,
         program: Sequence[str] = DEMO_SERVICES,
+        more: Sequence[MoreServices] = (),
     ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,19 +70,26 @@ class Embedded:
             started.enter_context(self.model)
             self.services, address = start_services(folder, *program, model=model)
             started.enter_context(self.services)
+            addresses = {"deployment": address}
+            self.more: dict[str, Process] = {}
+            for each in more:
+                process, addresses[each.name] = _serve_more(folder, each, model)
+                self.more[each.name] = started.enter_context(process)
             self.server = started.enter_context(
                 RestateServer(binary, base_dir=folder / "data", vqueues=vqueues, unix_sockets=unix_sockets, env=env)
             )
             self.api = started.enter_context(
                 Api(self.server.admin_url, self.server.ingress_url, audit=folder / "audit")
             )
-            self._register(address)
+            for name, uri in addresses.items():
+                self._register(folder / f"{name}.txt", uri)
             self.roles = play(self.api, story, folder)
             self._stack = started.pop_all()
 
     def check(self) -> None:
         """Raise RestateLabError if the server or the services have exited unexpectedly."""
         parts = {"restate-server": self.server.process, "the sample services": self.services, "the model": self.model}
+        parts |= {f"the services “{name}”": process for name, process in self.more.items()}
         for what, process in parts.items():
             if process.exit_code is not None:
                 raise RestateLabError(f"{what} exited with code {process.exit_code}:\n{process.last_lines()}")
@@ -83,8 +104,8 @@ class Embedded:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _register(self, address: str) -> None:
-        known = self.folder / DEPLOYMENT
+    def _register(self, known: Path, address: str) -> None:
+        """Register the services at an address; ``known`` is the file with the id of their first deployment."""
         try:
             if known.is_file():
                 self._move(known.read_text(), address)
@@ -106,7 +127,7 @@ class Embedded:
 
 def start_model(folder: Path, *program: str) -> tuple[Process, str]:
     """Start the scripted language model and return its process and address; ``folder`` gets its ledger and its log."""
-    return _serve(folder, "model.log", program or DEMO_MODEL)
+    return _serve(folder / "model.log", _python(program or DEMO_MODEL), python_environment(**_folder_variable(folder)))
 
 
 def start_services(folder: Path, *program: str, model: str | None = None) -> tuple[Process, str]:
@@ -115,7 +136,8 @@ def start_services(folder: Path, *program: str, model: str | None = None) -> tup
     ``program`` has the arguments for Python; by default it serves the demo's services. ``model`` is the address of the
     language model that agents call.
     """
-    return _serve(folder, "services.log", program or DEMO_SERVICES, **(model_settings(model) if model else {}))
+    env = python_environment(**_folder_variable(folder), **(model_settings(model) if model else {}))
+    return _serve(folder / "services.log", _python(program or DEMO_SERVICES), env)
 
 
 def model_settings(address: str) -> dict[str, str]:
@@ -128,16 +150,25 @@ def model_settings(address: str) -> dict[str, str]:
     }
 
 
-def _serve(folder: Path, log: str, program: Sequence[str], **settings: str) -> tuple[Process, str]:
+def _serve_more(folder: Path, services: MoreServices, model: str) -> tuple[Process, str]:
+    settings = _folder_variable(folder) | model_settings(model) | dict(services.env)
+    return _serve(folder / f"{services.name}.log", services.command, clean_environment(**settings))
+
+
+def _python(arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, *arguments]
+
+
+def _folder_variable(folder: Path) -> dict[str, str]:
+    return {FOLDER_VARIABLE: str(folder)}
+
+
+def _serve(log: Path, command: Sequence[str], env: Mapping[str, str]) -> tuple[Process, str]:
     """Start a program that serves a socket.
 
     The socket is already open when the program starts, so no other process can take the port, and early requests wait.
     """
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
-        process = Process(
-            [sys.executable, *program, "--fd", str(listening.fileno())],
-            env=python_environment(**{FOLDER_VARIABLE: str(folder)}, **settings),
-            log=folder / log,
-            pass_fds=(listening.fileno(),),
-        )
+        fd = listening.fileno()
+        process = Process([*command, "--fd", str(fd)], env=env, log=log, pass_fds=(fd,))
         return process, f"http://127.0.0.1:{listening.getsockname()[1]}"

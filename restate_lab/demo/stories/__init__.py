@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from restate_lab.demo.stories.agents import AGENTS
 from restate_lab.demo.stories.first_look import FIRST_LOOK
 from restate_lab.demo.stories.incident import INCIDENT
 
 __all__ = ["STORIES"]
 
-STORIES = MappingProxyType({"incident": INCIDENT, "first-look": FIRST_LOOK})
+STORIES = MappingProxyType({"incident": INCIDENT, "first-look": FIRST_LOOK, "agents": AGENTS})

@@ -109,9 +109,9 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Change the invocation with the role ``of``; ``operation`` is "kill", "cancel", "pause" or "restart-as-new".
+    """Change the invocation with the role ``of``; ``operation`` is one of ``Api.act``, such as "kill" or "pause".
 
-    The result is the same invocation, or the new invocation after "restart-as-new".
+    The result is the same invocation, or the new invocation after a restart.
     """
 
     role: str

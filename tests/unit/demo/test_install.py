@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -29,6 +33,47 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv(install.SERVER_VARIABLE, raising=False)
     return tmp_path / "cache" / "restate_lab"
+
+
+@dataclass
+class Tools:
+    """A ``venv``, a ``pip`` and an ``npm`` that create what they are asked for, or fail like offline."""
+
+    calls: list[tuple[str, ...]] = field(default_factory=list)
+    offline: str = ""
+
+    def run(self, command: tuple[str, ...], **options: Any) -> subprocess.CompletedProcess[str]:
+        self.calls.append(command)
+        assert "env" in options
+        tool = command[2]
+        if tool == self.offline:
+            return subprocess.CompletedProcess(command, 1, "", f"{tool}: no route to host")
+        if tool == "venv":
+            make(Path(command[3]) / "bin" / "python")
+        else:
+            site = Path(command[0]).parents[1] / "lib" / "python3.11" / "site-packages"
+            for each in command:
+                name, has_version, version = each.partition("==")
+                if has_version:
+                    make(site / f"{name.partition('[')[0].replace('-', '_')}-{version}.dist-info" / "RECORD")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    def npm(self, arguments: tuple[str, ...], **_: object) -> subprocess.CompletedProcess[str]:
+        self.calls.append(("npm", *arguments))
+        if self.offline == "npm":
+            return subprocess.CompletedProcess(arguments, 1, "", "npm: no route to host")
+        prefix = Path(arguments[arguments.index("--prefix") + 1])
+        for package in (each for each in arguments[1:] if "@" in each and not each.startswith("/")):
+            make(prefix / "node_modules" / package.rpartition("@")[0] / "package.json")
+        return subprocess.CompletedProcess(arguments, 0, "", "")
+
+
+@pytest.fixture
+def tools(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
+    tools = Tools()
+    monkeypatch.setattr(install, "subprocess", SimpleNamespace(run=tools.run, DEVNULL=subprocess.DEVNULL))
+    use_npm(monkeypatch, tools.npm)
+    return tools
 
 
 def make(path: Path, content: str = "\x7fELF") -> Path:
@@ -172,3 +217,83 @@ def test_unknown_machine_is_told(cache: Path, monkeypatch: pytest.MonkeyPatch, s
     monkeypatch.setattr("platform.machine", lambda: machine)
     with pytest.raises(RestateLabError, match=f"{system} on {machine}.*Linux and macOS"):
         install.install_server()
+
+
+def test_agents_get_an_environment_of_their_own(cache: Path, tools: Tools) -> None:
+    """Pip of the new environment installs the pinned packages, npm the others, and the second time nothing runs."""
+    environment = install.install_agents()
+    assert install.install_agents() == environment
+    venv, pip, npm = tools.calls
+    assert venv[:3] == (sys.executable, "-m", "venv")
+    assert pip[0] == f"{venv[3]}/bin/python"  # not the Python of this program
+    assert set(install.AGENT_PACKAGES) <= set(pip)
+    assert {*install.TYPESCRIPT_PACKAGES, "--ignore-scripts", "--no-package-lock"} <= set(npm)
+    assert all("==" in each for each in install.AGENT_PACKAGES)
+    assert all(each.rpartition("@")[2][0].isdigit() for each in install.TYPESCRIPT_PACKAGES)
+    assert [environment.home] == list(cache.iterdir())
+    assert environment.python.is_file()
+
+
+@pytest.mark.parametrize(
+    ("offline", "tool", "package"),
+    [("venv", "pip", "openai-agents"), ("pip", "pip", "openai-agents"), ("npm", "npm", "@ai-sdk/openai")],
+)
+def test_offline_the_agents_name_what_is_missing(
+    cache: Path, tools: Tools, offline: str, tool: str, package: str
+) -> None:
+    """One error has the packages, the tool's output and the alternative; nothing is left, and a retry succeeds."""
+    tools.offline = offline
+    with pytest.raises(RestateLabError) as error:
+        install.install_agents()
+    assert str(error.value).startswith(f"{tool} could not install ")
+    for text in (package, f"{offline}: no route to host", "the other stories of the demo do not"):
+        assert text in str(error.value)
+    assert not list(cache.iterdir())
+    tools.offline = ""
+    assert install.install_agents().is_complete()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "python/bin/python",
+        "python/lib/python3.11/site-packages/restate_sdk-1.3.0.dist-info",
+        "node/node_modules/@restatedev/vercel-ai-middleware",
+    ],
+)
+def test_an_incomplete_environment_is_repaired(cache: Path, tools: Tools, part: str) -> None:
+    """If a part is missing, all of it is installed again, and nothing else is left in the cache."""
+    environment = install.install_agents()
+    left_over = make(environment.home / "left-over")
+    missing = environment.home / part
+    shutil.rmtree(missing) if missing.is_dir() else missing.unlink()
+    assert install.install_agents() == environment
+    assert environment.is_complete()
+    assert len(tools.calls) == 6
+    assert not left_over.exists()
+    assert [environment.home] == list(cache.iterdir())
+
+
+@pytest.mark.parametrize("name", ["AGENT_PACKAGES", "TYPESCRIPT_PACKAGES"])
+def test_other_versions_get_another_environment(
+    cache: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A new version is installed beside the old environment, which a running demo may use."""
+    old = install.install_agents()
+    newer = tuple(f"{each}1" for each in getattr(install, name))
+    monkeypatch.setattr(install, name, newer)
+    new = install.install_agents()
+    assert new != old
+    assert new.is_complete()
+    assert len(list(cache.iterdir())) == 2
+    assert newer[0] in json.dumps(tools.calls[3:])
+
+
+def test_an_installation_without_its_packages_is_an_error(
+    cache: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If pip and npm report success and a package is missing, nothing is kept."""
+    use_npm(monkeypatch, lambda arguments, **_: subprocess.CompletedProcess(arguments, 0, "", ""))
+    with pytest.raises(RestateLabError, match="some of them are missing"):
+        install.install_agents()
+    assert not list(cache.iterdir())

@@ -14,7 +14,7 @@ import pytest
 
 from restate_lab import demo
 from restate_lab.demo.faults import FOLDER_VARIABLE
-from restate_lab.demo.model.__main__ import reply_about_weather
+from restate_lab.demo.model.__main__ import reply_about_weather, reply_in_demo
 from restate_lab.demo.model.ledger import LEDGER, read_ledger
 from restate_lab.demo.model.replies import ENCRYPTED_REASONING, ModelRequest, Reply, Script, ScriptedCall
 from restate_lab.demo.model.server import CANARIES, INVOCATION_HEADER, model_application
@@ -86,6 +86,19 @@ def test_the_demo_asks_for_the_tool_and_then_answers(prompt: str, city: str) -> 
 def test_the_demo_answers_a_prompt_without_a_city() -> None:
     """A prompt without a city gets an answer at once, so that the agent never loops."""
     assert reply_about_weather(ModelRequest("How are you?", (), 10)).text
+
+
+def test_the_demo_follows_the_results_of_its_tools() -> None:
+    """A script continues with the results of all tools, its last reply repeats, and other prompts get the weather."""
+    prompt = "Book a train to Vienna for Dana."
+    results = [("call_1", "seat 17"), ("call_2", "approved"), ("call_3", "anything")]
+    replies = [reply_in_demo(ModelRequest(prompt, tuple(results[:count]), 10)) for count in range(4)]
+    assert [[call.name for call in reply.calls] for reply in replies] == [["reserve_seat"], ["ask_manager"], [], []]
+    assert replies[1].calls[0].arguments["traveller"] == "Dana"  # type: ignore[index]
+    ferry = [reply_in_demo(ModelRequest("Find the next ferry.", tuple(results[:n]), 10)).calls for n in range(3)]
+    assert len(set(map(str, ferry))) == 1  # the model never ends
+    weather = ModelRequest("What is the weather in Detroit?", (), 10)
+    assert reply_in_demo(weather) == reply_about_weather(weather)
 
 
 def test_responses_api_follows_the_script(model: Model, tmp_path: Path) -> None:

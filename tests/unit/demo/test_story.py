@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from restate_lab.demo import fix
+from restate_lab.demo import fix, run
 from restate_lab.demo.faults import FOLDER_VARIABLE, is_fixed
-from restate_lab.demo.run import NOTEBOOKS, copy_notebooks
+from restate_lab.demo.install import AgentEnvironment
+from restate_lab.demo.run import NOTEBOOKS, agent_services, copy_notebooks
 from restate_lab.demo.services.agent import WeatherDown, current_weather
 from restate_lab.demo.stories import STORIES, player
 from restate_lab.demo.stories.first_look import FIRST_LOOK
@@ -94,6 +95,45 @@ def test_fix_needs_a_demo_and_a_problem(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(ValueError, match=r"wether.*weather"):
         fix("wether", folder=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_agents_find_their_own_packages_and_this_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The programs of the agents run with the other environment; a demo that continues replaces the links."""
+    for cache in (tmp_path / "old", tmp_path / "new"):
+        monkeypatch.setattr(run, "install_agents", lambda cache=cache: AgentEnvironment(cache))
+        travel, typescript = agent_services(tmp_path)
+        code = tmp_path / "agents"
+        assert travel.command[0] == str(cache / "python" / "bin" / "python")
+        assert travel.env == {"PYTHONPATH": str(code)}
+        assert (code / "restate_lab").resolve() == Path(run.__file__).parents[1].resolve()
+        assert sorted(each.name for each in code.iterdir()) == [
+            "node_modules",
+            "package.json",
+            "restate_lab",
+            "weather_agent.ts",
+        ]
+        assert (code / "node_modules").readlink() == cache / "node" / "node_modules"
+        assert typescript.command[-1] == str(code / "weather_agent.ts")
+
+
+@pytest.mark.parametrize(
+    ("played", "noted", "wanted", "expected"),
+    [
+        (False, None, "agents", "agents"),
+        (True, "agents", "incident", "agents"),  # its invocations need the services of their story
+        (True, None, "first-look", "first-look"),  # from a version that did not note the story
+    ],
+)
+def test_a_kept_folder_continues_its_own_story(
+    tmp_path: Path, *, played: bool, noted: str | None, wanted: str, expected: str
+) -> None:
+    """The story of a folder is noted before it is played, and is valid once it was played."""
+    if played:
+        (tmp_path / "roles.json").write_text('{"first": "inv_1"}')
+    if noted:
+        (tmp_path / "story.txt").write_text(noted)
+    assert run._story_of(tmp_path, wanted) == expected
+    assert played or (tmp_path / "story.txt").read_text() == wanted
 
 
 def test_notebooks_are_copied_but_never_over_work(tmp_path: Path) -> None:

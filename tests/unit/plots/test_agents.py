@@ -66,6 +66,14 @@ def test_turns_are_bars_from_their_start_to_their_end() -> None:
     assert [each.get_text() for each in ax.get_legend().get_texts()] == ["tool  1", "person  1", "failing  1"]
 
 
+def test_a_tool_that_sends_its_question_first_waits_for_a_person() -> None:
+    """A tool with an awakeable is a wait for a person, also if it has other entries."""
+    run = agent_run(["x/run", "first"])
+    asks = replace(run.turns[0], role="tool", tool="ask_manager", entry_type="OneWayCall, Signal", attempts=0)
+    ax = plot_agent_run(replace(run, turns=(asks,)))
+    assert [each.get_text() for each in ax.get_legend().get_texts()] == ["person  1"]
+
+
 def test_no_payload_is_drawn() -> None:
     """Texts, arguments, results and errors are in no picture."""
     secrets = {"text": "canary", "arguments": {"a": "canary"}, "result": "canary", "error": "canary"}
