@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import math
 import re
@@ -23,6 +24,7 @@ from restate_lab.cli import app
 from restate_lab.demo.model import server as model_server
 from restate_lab.demo.model.replies import ENCRYPTED_REASONING
 from restate_lab.export.spans import span_records
+from restate_lab.panels._base.source import PanelSource
 from support.agent_bench import AgentBench, running_agent_bench
 from support.bench import wait_for
 from support.clusters import NEWEST, VQUEUES
@@ -404,3 +406,103 @@ def test_a_shape_of_the_user(trial: Trial) -> None:
     assert known["model_calls"][0] == plain["model_calls"][0] + 3
     assert known["input_tokens"][0] == plain["input_tokens"][0] + 21
     assert known["note"][0] == "the tokens of 3 of 6 model calls are unknown"
+
+
+@pytest.mark.usefixtures("without_doctor")
+def test_a_panel_shows_a_conversation_on_request(
+    trial: Trial, evidence: rl.Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No payload is read before the section is opened; then it is the same conversation, only there."""
+    statements: list[str] = []
+    stream = PanelSource.stream
+
+    def record(source: PanelSource, statement: str, /, **options: Any) -> Any:
+        statements.append(statement)
+        return stream(source, statement, **options)
+
+    monkeypatch.setattr(PanelSource, "stream", record)
+    id_, other = trial.ids[RESPONSES, "canary"], trial.ids[PYDANTIC, "parallel"]
+    for source in (trial.lab, evidence):
+        statements.clear()
+        with contextlib.closing(panel_of(source, id_)) as panel:
+            assert offers_conversation(panel)
+            assert [each for each in statements if re.search(r"END AS (?:raw|entry_json)", each)] == []
+            assert CANARY not in page_of(panel)
+            click_conversation(panel)
+            assert panel.view.conversation.turns == trial.conversation(id_).turns
+            assert f"{CANARY}-argument" in page_of(panel)
+            assert CANARY not in panel._repr_mimebundle_()["text/html"]
+            panel.open_invocation(other)
+            assert panel.wait()
+            assert offers_conversation(panel)
+            assert panel.view.conversation is None
+            assert CANARY not in page_of(panel)
+    assert panel.error == ""
+
+
+@pytest.mark.usefixtures("without_doctor")
+def test_a_panel_follows_a_conversation(trial: Trial) -> None:
+    """With a read-only connection, an open tab shows the wait of the agent, and then its end."""
+    id_ = trial.bench.send(RESPONSES, f"[approval] {CANARY}")
+    trial.bench.until(id_, "suspended")
+    with (
+        rl.connect(trial.lab.settings.admin_url, read_only=True) as lab,
+        contextlib.closing(panel_of(lab, id_)) as panel,
+    ):
+        click_conversation(panel)
+        assert panel.view.conversation.open_turn.tool == "ask_person"
+        first = panel.view.conversation
+        panel.refresh()
+        assert panel.view.conversation is first, "it made no progress"
+        trial.bench.approve(id_, "yes")
+        trial.bench.until(id_, "completed")
+        panel.refresh()
+        assert panel.view.conversation.turns == rl.conversation(lab, id_).turns
+        assert panel.view.conversation.open_turn is None
+
+
+@pytest.mark.usefixtures("without_doctor")
+def test_a_list_of_agents_has_their_tokens(trial: Trial, evidence: rl.Evidence) -> None:
+    """The columns equal agent_runs, and exist only in lists of agents; a missing cost has its reason."""
+    for source in (trial.lab, evidence):
+        with contextlib.closing(rl.Panel(source, status="all", service="OpenAIAgent", refresh=None)) as panel:
+            assert panel.wait()
+            rows = panel.frame[panel.frame["tokens"].notna()].head(5)
+            runs = rl.agent_runs(source, ids=list(rows["id"]))
+            assert rows["tokens"].tolist() == (runs["input_tokens"] + runs["output_tokens"]).tolist()
+            assert rows["turn"].tolist() == runs["model_calls"].tolist()
+            assert rows["cost"].isna().tolist() == runs["cost"].isna().tolist()
+            assert rows.loc[rows["cost"].isna(), "agent_note"].str.contains("cost unknown").all()
+            assert CANARY not in panel.frame.to_csv()
+            panel.show_invocations(status="all")
+            assert panel.wait()
+            assert "tokens" not in panel.frame
+            assert panel.error == ""
+
+
+@pytest.fixture
+def without_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let panels start without the doctor, which other tests have."""
+    monkeypatch.setattr(rl.Panel, "run_doctor", lambda _: None)
+
+
+def panel_of(source: rl.Source, id_: str) -> Any:
+    panel = rl.Panel(source, open=id_, refresh=None)
+    assert panel.wait()
+    return panel
+
+
+def offers_conversation(panel: Any) -> bool:
+    return any(each["key"] == "conversation" and each["offered"] for each in panel.view.detail.folds.sections)
+
+
+def click_conversation(panel: Any) -> None:
+    panel.view.detail.folds._receive(None, {"type": "toggle", "key": "conversation"}, None)
+    assert panel.wait()
+
+
+def page_of(panel: Any) -> str:
+    """Return everything that the open invocation sends to the browser."""
+    detail = panel.view.detail
+    parts = [detail.title, *detail.children, *detail.conversation.children]
+    return repr([each.get_state() for each in parts])

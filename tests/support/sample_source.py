@@ -46,7 +46,10 @@ def invocations(*rows: Mapping[str, Any]) -> pd.DataFrame:
 
 
 class SampleSource(RowSource):
-    """A Source over one frame of invocations; ``asked`` has the statements, ``fails`` the error that it raises."""
+    """A Source over one frame of invocations; ``asked`` has the statements, ``fails`` the error that it raises.
+
+    ``agents`` has the ids of those whose journal has a response of a model.
+    """
 
     name = "made"
     version = "1.7.12"
@@ -57,6 +60,7 @@ class SampleSource(RowSource):
         self.frame = frame
         self.asked: list[tuple[str, Mapping[str, Any]]] = []
         self.fails: Exception | None = None
+        self.agents: set[str] = set()
         self.on_ask: Callable[[], object] = lambda: None
         self.at_once = 0
         self.most_at_once = 0
@@ -72,11 +76,19 @@ class SampleSource(RowSource):
             with self._lock:
                 self.at_once -= 1
 
+    def _journals(self, params: dict[str, Any]) -> pd.DataFrame:
+        """Return the columns of the payloads, or the ids of agents."""
+        if "ids" not in params:
+            return pd.DataFrame({"table": ["sys_journal"] * 2, "column": ["raw", "entry_json"]})
+        return pd.DataFrame({"id": sorted(self.agents & set(params["ids"]))}, dtype="str")
+
     def _answer(self, statement: str, params: dict[str, Any]) -> pd.DataFrame:
         self.asked.append((statement, params))
         self.on_ask()
         if self.fails is not None:
             raise self.fails
+        if "FROM sys_journal\n" in statement or "information_schema" in statement:
+            return self._journals(params)
         for text, frame in EMPTY.items():
             if text in statement and "sys_invocation_status s" not in statement:
                 return frame.copy()

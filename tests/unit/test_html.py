@@ -92,7 +92,7 @@ CARDS: dict[str, dict[str, Any]] = {
         "turns": [
             dict.fromkeys(("label", "sign", "facts", "text", "reasoning", "refusal"), HOSTILE)
             | dict.fromkeys(("arguments", "result", "error"), HOSTILE)
-            | {"colour": "red", "indent": 18, "is_marked": True}
+            | {"colour": "red", "indent": 18, "is_marked": True, "key": HOSTILE}
         ]
     },
     "analysis/replay/card.html.j2": CARD
@@ -135,7 +135,7 @@ SHAPES = {
     *("x", "y", "width", "height", "rx", "d", "points", "fill", "fill-opacity", "stroke", "stroke-opacity"),
     *("stroke-width", "stroke-dasharray", "font-weight", "font-size"),
 }
-ATTRIBUTES = {"style", "title", "open", "role", "aria-label", "tabindex", "scope", "id", "href"}
+ATTRIBUTES = {"style", "title", "open", "role", "aria-label", "tabindex", "scope", "id", "href", "data-turn"}
 
 
 class Page(HTMLParser):

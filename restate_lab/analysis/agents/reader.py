@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from restate_lab.analysis.agents.entries import Content, ShapeFunction, content_of, model_step_of
 from restate_lab.analysis.agents.model import ModelStep
+from restate_lab.analysis.agents.shapes import SIGNATURES
 from restate_lab.analysis.ids import parts_of
 from restate_lab.analysis.journal.encoding import content_column
 from restate_lab.analysis.journal.entries import pair_entries
@@ -54,6 +55,9 @@ SELECT id, appended_at, after_journal_entry_index,
 FROM sys_journal_events WHERE {where} AND event_type = 'TransientError'"""
 _RESTARTS = "SELECT id, restarted_from, created_at FROM sys_invocation WHERE restarted_from IN :ids"
 _COPIES = "SELECT id, index, appended_at FROM sys_journal WHERE id IN :ids AND entry_type = 'Notification: Run'"
+_AGENTS = """
+SELECT DISTINCT id FROM sys_journal
+WHERE id IN :ids AND entry_type = 'Notification: Run' AND index >= :first AND ({signatures})"""
 _AT_ONCE = 500  # invocations
 # "usage" and "assistant", which are in every known shape
 _FILTERS = {
@@ -123,6 +127,18 @@ class AgentReader:
                     for each in self._read(_BACKING_OFF, {"ids": part})
                 }
         return rows
+
+    def agents(self, ids: Sequence[str], *, first: int = 0) -> set[str]:
+        """Return those of the ids whose journal has a response of a model, at the index ``first`` or later.
+
+        No payload is read: the server searches for the signatures of the shapes. A payload can have one by chance, so
+        this decides what is offered, and never a number. Empty if the source has no payloads.
+        """
+        if self._content is None:
+            return set()
+        statement = _AGENTS.format(signatures=_signatures(self._content))
+        parts = parts_of(ids, _AT_ONCE)
+        return {row["id"] for part in parts for row in self._read(statement, {"ids": part, "first": first})}
 
     def model_steps(
         self, ids: Sequence[str], shapes: Sequence[ShapeFunction], scope: Scope | None = None
@@ -231,3 +247,15 @@ def _conditions(ids: Sequence[str], scope: Scope | None) -> Iterator[tuple[str, 
         yield f"id IN (SELECT id FROM sys_invocation_status WHERE {scope.where})", scope.params  # noqa: S608 - constants
     else:
         yield from (("id IN :ids", {"ids": part}) for part in parts_of(ids, _AT_ONCE))
+
+
+def _signatures(column: str) -> str:
+    """Return the condition that a payload has all strings of the signature of a shape."""
+    return " OR ".join("(" + " AND ".join(_contains(column, text) for text in each) + ")" for each in SIGNATURES)
+
+
+def _contains(column: str, text: str) -> str:
+    quoted = f'"{text}"'.encode()
+    if column == "raw":
+        return f"encode(raw, 'hex') LIKE '%{quoted.hex()}%'"
+    return f"entry_json LIKE '%,{','.join(map(str, quoted))},%'"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -225,8 +226,17 @@ def _card(conversation: Conversation) -> str:
             f"{conversation.summary}; {_where(conversation)}",
         ],
         accent=STATUSES[status].colour if status in STATUSES else _GREY,
-        turns=[_block(turn, conversation.open_turn) for turn in conversation.turns[:_MOST_TURNS]],
+        turns=list(_blocks(conversation)),
     )
+
+
+def _blocks(conversation: Conversation) -> Iterator[dict[str, Any]]:
+    """Yield the values of the turns for the template, each with a key that stays when later turns are added."""
+    current, numbers = conversation.open_turn, Counter[tuple[Any, ...]]()
+    for turn in conversation.turns[:_MOST_TURNS]:
+        of = (turn.id, turn.turn, turn.role)
+        numbers[of] += 1
+        yield {**_block(turn, current), "key": f"{turn.id} {turn.turn} {turn.role} {numbers[of]}"}
 
 
 def _outcome(turn: Turn, *, is_current: bool) -> str | None:

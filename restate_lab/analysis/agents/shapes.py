@@ -28,7 +28,7 @@ from restate_lab.analysis.agents.model import (
 )
 from restate_lab.analysis.agents.requests import request_of
 
-__all__ = ["read_known_shape"]
+__all__ = ["SIGNATURES", "read_known_shape"]
 
 _Object: TypeAlias = Mapping[str, Any]
 _TEXT_KINDS = ("text", "output_text")
@@ -298,3 +298,16 @@ _SHAPES: tuple[Callable[[_Object], ModelStep | None], ...] = (
     _message,
 )
 """The functions of all shapes, in the order in which they are tried."""
+
+SIGNATURES: tuple[tuple[str, ...], ...] = (
+    ("finishReason", "content"),
+    ("response_id", "usage", "output"),
+    ("kind", "response", "parts"),
+    ("result", "type", "ai", "content"),
+    ("usage_metadata", "finish_reason", "content"),
+    ("choices", "message", "usage"),
+    ("choices", "message", "chat.completion"),
+    ("object", "response", "output"),
+    ("role", "assistant", "content"),
+)
+"""JSON strings that a payload of each shape has, in the order of the shapes; a server can search for them."""

@@ -38,7 +38,7 @@ class Grid(anywidget.AnyWidget):
     ``heads`` maps columns to header texts. ``ages`` and ``countdowns`` are timestamp columns that are shown as "36m"
     and "in 4s" with the exact UTC time in the tooltip; the browser keeps them current. ``ids`` are columns that are
     shown shortened ("inv_…k8Ep") with a copy button. ``widths`` are in pixels; ``flex`` is the column that takes the
-    remaining width.
+    remaining width. ``reasons`` maps columns to the column with the reason for a missing value, which is its tooltip.
 
     ``group`` is a column whose equal values form a group. Of three rows or more, only the first is shown, with a line
     "14 more like it" that expands and selects the others. ``group_label`` is a column with a text for that line, such
@@ -87,6 +87,7 @@ class Grid(anywidget.AnyWidget):
         ids: Collection[str] = (),
         widths: Mapping[str, int] | None = None,
         flex: str | None = None,
+        reasons: Mapping[str, str] | None = None,
         group: str | None = None,
         group_label: str | None = None,
         empty: str = "",
@@ -95,7 +96,7 @@ class Grid(anywidget.AnyWidget):
         bar: bool = True,
     ) -> None:
         first = pd.DataFrame({key: pd.Series([], dtype="str")}) if frame is None else frame
-        styles = ColumnStyles(heads or {}, ages, countdowns, ids, widths or {}, flex)
+        styles = ColumnStyles(heads or {}, ages, countdowns, ids, widths or {}, flex, reasons or {})
         model = GridModel(first, key, to_zone(tz), run=run, styles=styles, group=group, group_label=group_label)
         if columns is not None:
             model.choose(columns)
@@ -160,6 +161,13 @@ class Grid(anywidget.AnyWidget):
         """The rows that match the filter, in the order shown, with all columns."""
         with self._controller.lock:
             return self._controller.model.table.frame.iloc[self._controller.model.order]
+
+    @property
+    def requested(self) -> pd.DataFrame:
+        """The rows that a view last requested: those in view and a few more; without a view, the first 50."""
+        with self._controller.lock:
+            model = self._controller.model
+            return model.table.frame.iloc[model.rows_at(*self._controller.page)]
 
     @property
     def selected(self) -> list[Any]:
@@ -296,6 +304,10 @@ class Grid(anywidget.AnyWidget):
         remove = _add(self._controller.on_search, callback)
         self._controller.broadcast()
         return remove
+
+    def on_page(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call ``callback`` when a view has requested other rows (see ``requested``); return its remover."""
+        return _add(self._controller.on_page, lambda _: callback())
 
     def on_shown(self, callback: Callable[[bool], object]) -> Callable[[], None]:
         """Call ``callback`` with True when a view becomes visible and with False when none is; return its remover."""

@@ -23,7 +23,7 @@ function fillCell(element, column, cell, colours, now) {
   element.classList.toggle("rl-null", text === null);
   element.textContent = text ?? "–";
   element.time = time;
-  if (text === null) element.setAttribute("aria-label", "null");
+  if (text === null) element.setAttribute("aria-label", more ?? "null");
   else element.removeAttribute("aria-label");
   element.title = more ?? "null";
   if (time !== undefined) tickCell(element, column, now);

@@ -35,6 +35,7 @@ class ColumnStyles:
     ``heads`` are the header texts. ``ages`` and ``countdowns`` contain timestamps: an age is the time since the
     timestamp ("36m"), a countdown the time until it ("in 4s"). ``ids`` are shown shortened. ``widths`` are in pixels.
     ``flex`` is the column that takes the remaining width; the other text columns then shrink on a narrow page.
+    ``reasons`` maps columns to the column with the reason for a missing value, which is its tooltip.
 
     Raises:
         ArgumentError: a column is in more than one of ages, countdowns and ids.
@@ -46,6 +47,7 @@ class ColumnStyles:
     ids: Collection[str] = ()
     widths: Mapping[str, int] = field(default_factory=dict)
     flex: str | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Reject a column with two display forms."""
@@ -66,13 +68,15 @@ class ColumnStyles:
             return "age"
         return "countdown" if kind == "time" and name in self.countdowns else kind
 
-    def for_view(self, value: Any, form: Form, zone: tzinfo) -> Any:
+    def for_view(self, value: Any, form: Form, zone: tzinfo, reason: Any = None) -> Any:
         """Return a cell in the format of the view.
 
         The cell is null, a text, or a list: the text, its tooltip and, for an age or a countdown, the timestamp in
-        milliseconds since 1970, from which the view creates the text.
+        milliseconds since 1970, from which the view creates the text. ``reason`` is the tooltip of a missing value.
         """
         shown = cell(value, zone)
+        if shown.text is None:
+            return None if is_missing(reason) else [None, cell(reason, zone).text]
         if form == "id" and shown.text is not None:
             short = short_id(shown.text)
             return shown.text if short == shown.text and shown.more is None else [short, shown.more or shown.text]

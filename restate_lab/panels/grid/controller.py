@@ -67,7 +67,10 @@ class GridOptions:
 
 @dataclass
 class GridController:
-    """The kernel side of a grid. You can call its methods from any thread; callbacks run without the lock."""
+    """The kernel side of a grid. You can call its methods from any thread; callbacks run without the lock.
+
+    ``page`` is the first line and the number of lines that a view last requested.
+    """
 
     model: GridModel
     options: GridOptions
@@ -80,8 +83,10 @@ class GridController:
     on_shown: Callbacks = field(default_factory=list)
     on_search: Callbacks = field(default_factory=list)
     on_empty_action: Callbacks = field(default_factory=list)
+    on_page: Callbacks = field(default_factory=list)
     lock: Any = field(default_factory=threading.RLock)
     opened: int | None = None
+    page: tuple[int, int] = (0, 50)
     _sent: dict[str, Any] = field(default_factory=dict)
     _was_in_sight: bool = False
 
@@ -232,6 +237,8 @@ class GridController:
     def _after(self, message: messages.Message) -> None:
         if isinstance(message, messages.Heartbeat | messages.Close):
             self.in_sight()
+        elif isinstance(message, messages.Page):
+            self.call(self.on_page, None)
         elif isinstance(message, messages.OpenRow):
             self.call(self.on_open, self.model.id_of(message.row))
         elif isinstance(message, messages.CloseRow):
@@ -275,6 +282,7 @@ class GridController:
 
     @_do.register
     def _(self, message: messages.Page) -> None:
+        self.page = (message.start, message.count)
         self.send(
             {
                 "type": "page",

@@ -239,6 +239,11 @@ class GridModel:
         except ArgumentError:
             return None
 
+    def rows_at(self, start: int, count: int) -> list[int]:
+        """Return the positions in the frame of the rows on these lines."""
+        lines = range(start, min(start + count, len(self.lines)))
+        return [int(self.order[self.lines.place(line)]) for line in lines if self.lines.group(line) is None]
+
     def page(self, start: int, count: int) -> list[Any]:
         """Return the lines in the format of the view.
 
@@ -252,9 +257,17 @@ class GridModel:
         if self.lines.group(line) is not None:
             return self._group_for_view(line)
         position, styles = int(self.order[self.lines.place(line)]), self.layout.styles
-        cells = [styles.for_view(self.table.value(position, name), form, self.zone) for name, form in forms.items()]
+        cells = [
+            styles.for_view(self.table.value(position, name), form, self.zone, self._reason(position, name))
+            for name, form in forms.items()
+        ]
         row = [self.number(position), self.selection.has(position), cells]
         return [*row, True] if self.lines.is_member(line) else row
+
+    def _reason(self, position: int, name: str) -> Any:
+        """Return the reason for a missing value, if the frame has reasons for this column."""
+        reasons = self.layout.styles.reasons.get(name)
+        return self.table.value(position, reasons) if reasons in self.table.names else None
 
     def _group_for_view(self, line: int) -> dict[str, Any]:
         places = self.lines.members(line)

@@ -9,6 +9,7 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 
+from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.statements import read_sql_file
 from restate_lab.errors import NotFound
@@ -26,8 +27,9 @@ class InvocationView(View):
 
     The journal has live bars in its rows; expanded calls show the journals of their callees below. Payloads are read
     when their section is opened, with secret fields masked. ``opened`` is called with the id of a link. ``frame`` is
-    the journal, ``why`` the explanation, and ``id`` the invocation ID. If a workflow, or a call with an idempotency
-    key, is purged and called again, the id has a new run: the view shows that run and reports that it is another one.
+    the journal, ``why`` the explanation, ``conversation`` the one that is shown, and ``id`` the invocation ID. If a
+    workflow, or a call with an idempotency key, is purged and called again, the id has a new run: the view shows that
+    run and reports that it is another one.
     """
 
     def __init__(self, host: LivePanel, *, tz: str, opened: Callable[[str], object]) -> None:
@@ -92,6 +94,11 @@ class InvocationView(View):
     def why(self) -> Any:
         """Return the shown Explanation, or None before the first read."""
         return self.content.why if self.content else None
+
+    @property
+    def conversation(self) -> Conversation | None:
+        """Return the shown Conversation of an agent's invocation, or None: only its open section is read."""
+        return self.detail.conversation.shown
 
     @property
     def status(self) -> str | None:

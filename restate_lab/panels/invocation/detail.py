@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,6 +22,7 @@ from restate_lab.analysis.journal.errors import describe_code
 from restate_lab.analysis.journal.payloads import payload_texts
 from restate_lab.errors import NotOnThisServer
 from restate_lab.panels.grid import Grid
+from restate_lab.panels.invocation.conversation import ConversationSection, run_of
 from restate_lab.panels.invocation.reader import InvocationContent, Related, read_invocation
 from restate_lab.panels.invocation.view import Folds, JournalView
 from restate_lab.source import Source
@@ -35,7 +36,9 @@ _LINE = 400  # characters of its first line
 _MOST_PAYLOADS = 100
 _TEMPLATE = "panels/invocation/head.html.j2"
 _UNKNOWN = Status("", "#8a8f98")
+_CONVERSATION = "conversation"
 _TITLES = {
+    _CONVERSATION: "Conversation",
     "why": "Explanation",
     "facts": "All facts",
     "payloads": "Payloads (masked)",
@@ -114,6 +117,7 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         self.journal.on_more = guard(self._show_more)
         self._make_sections(guard, tz)
         self.folds = Folds(_TITLES, guard(self._toggle))
+        self.folds.offer(_CONVERSATION, on=False)
         parts = (self._run, self._failure, self._facts, *filter(None, (actions,)), self.journal, self.folds)
         super().__init__([*parts, *self._sections.values()])
         self.add_class("rl-onedetail")
@@ -122,10 +126,11 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         self._why, self._all_facts, self._payloads = (widgets.HTML() for _ in range(3))
         self._payloads.add_class("rl-payloads")
         self._errors = Grid(key="number", noun="errors", height=260, tz=tz, is_read=False)
+        self.conversation = ConversationSection()
         nouns: Any = {"noun": "called invocations", "one": "called invocation"}
         self._children = Grid(key="entry", **nouns, height=260, tz=tz, is_read=False)
         self._children.on_open(guard(self._open_child))
-        widgets_by_key = (self._why, self._all_facts, self._payloads, self._errors, self._children)
+        widgets_by_key = (self.conversation, self._why, self._all_facts, self._payloads, self._errors, self._children)
         self._sections: dict[str, Any] = dict(zip(_TITLES, widgets_by_key, strict=True))
         for section in self._sections.values():
             section.layout.display = "none"
@@ -133,7 +138,7 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
     # Reading and showing
 
     def read(self, reads: Source, id_: str) -> InvocationContent:
-        """Read an invocation with the requested payloads and journals of callees.
+        """Read an invocation with the requested payloads, conversation and journals of callees.
 
         Raises:
             NotFound: the invocation does not exist (any more).
@@ -142,10 +147,11 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
             self._id, self._limit, self._wants_payloads = id_, _ROWS, "payloads" in self.folds.opened
             self._expanded = {}
         try:
-            return read_invocation(reads, id_, payloads=self._wants_payloads, expand=tuple(self._expanded))
+            content = read_invocation(reads, id_, payloads=self._wants_payloads, expand=tuple(self._expanded))
         except NotOnThisServer:
             self._wants_payloads = False  # evidence may have no payloads; the next read gets the other data
             raise
+        return replace(content, agent=self.conversation.read(reads, content, is_open=self._shows_conversation))
 
     def show(self, content: InvocationContent, *, reviewed: datetime | None) -> None:
         """Show the data; ``reviewed`` is the creation time of the run that was opened."""
@@ -165,6 +171,7 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
 
     def _show_sections(self, content: InvocationContent) -> None:
         facts, calls, errors = _all_facts(content, self._zone), _calls(content.journal), content.errors.frame
+        self._show_conversation(content)
         self._why.value = content.why._repr_html_()
         self._all_facts.value = _part("facts", _NO_STYLES, facts=facts)
         self._payloads.value = _payloads_html(content) if content.has_payloads else ""
@@ -176,6 +183,17 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
             errors=f"Errors over time ({len(errors):,})",
             children=f"Children ({len(calls):,})",
         )
+
+    def _show_conversation(self, content: InvocationContent) -> None:
+        """Show the conversation if it was requested; its section closes when another invocation is opened."""
+        self.folds.offer(_CONVERSATION, on=content.agent.is_agent)
+        if self._shows_conversation and not self.conversation.is_requested(content.row):
+            self.folds.toggle(_CONVERSATION)
+        self.conversation.show(content, is_open=self._shows_conversation)
+
+    @property
+    def _shows_conversation(self) -> bool:
+        return _CONVERSATION in self.folds.opened
 
     def static_html(self) -> Iterator[str]:
         """Yield the content as HTML for pages without widgets."""
@@ -205,11 +223,20 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
 
     def _toggle(self, key: str, is_open: bool) -> None:
         self._sections[key].layout.display = "" if is_open else "none"
+        if key == _CONVERSATION:
+            self._request_conversation(on=is_open)
         if key != "payloads":
             return
         self._wants_payloads = is_open
         if is_open:
             self._payloads.value = "Reading the payloads…" if not self._payloads.value else self._payloads.value
+            self._ask()
+
+    def _request_conversation(self, *, on: bool) -> None:
+        """Request the conversation of the shown invocation, or end the request."""
+        row = self.content.row if self.content else None
+        self.conversation.request(run_of(row) if on and row else None)
+        if on:
             self._ask()
 
     def _expand(self, callee: str) -> None:

@@ -5,7 +5,7 @@ function render({ model, el }) {
   const buttons = new Map();
   el.append(root);
   const show = () => {
-    for (const { key, title, open } of model.get("sections")) {
+    for (const { key, title, open, offered } of model.get("sections")) {
       const button = buttons.get(key) ?? make("button", "rl-fold", { type: "button" });
       if (!buttons.has(key)) {
         button.addEventListener("click", () => model.send({ type: "toggle", key }));
@@ -14,6 +14,7 @@ function render({ model, el }) {
       }
       button.textContent = `${open ? "▾" : "▸"} ${title}`;
       button.setAttribute("aria-expanded", open);
+      button.hidden = !offered;
     }
   };
   model.on("change:sections", show);

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.invocations.filters import ALL, Filters
 from restate_lab.analysis.invocations.reader import read_rows
 from restate_lab.analysis.journal import read_journal
@@ -19,7 +20,7 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.errors import NotFound
 from restate_lab.source import Source
 
-__all__ = ["Errors", "InvocationContent", "Related", "read_invocation"]
+__all__ = ["AgentContent", "Errors", "InvocationContent", "Related", "read_invocation"]
 
 _PACKAGE = "analysis.journal"  # package with the SQL files
 _MOST_EVENTS = 50
@@ -44,6 +45,15 @@ class Related:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentContent:
+    """Whether an invocation is an agent's; if it was requested, its conversation, or a problem with reading it."""
+
+    is_agent: bool = False
+    conversation: Conversation | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class InvocationContent:
     """The data of one invocation; ``journal`` has the payloads if ``has_payloads`` is set."""
 
@@ -54,6 +64,7 @@ class InvocationContent:
     errors: Errors
     related: tuple[Related, ...] = ()
     has_payloads: bool = False
+    agent: AgentContent = AgentContent()
 
     @property
     def failure(self) -> str | None:

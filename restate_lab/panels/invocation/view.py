@@ -110,7 +110,10 @@ class JournalView(anywidget.AnyWidget):
 
 
 class Folds(anywidget.AnyWidget):
-    """Buttons that show and hide sections; ``on_toggle`` is called with the key and whether the section is open."""
+    """Buttons that show and hide sections; ``on_toggle`` is called with the key and whether the section is open.
+
+    A section that is not ``offered`` has no button, and is closed.
+    """
 
     _esm = read_assets("_assets/elements.js", "invocation/folds.js")
     _css = read_assets("_assets/colours.css", "invocation/journal.css")
@@ -120,7 +123,8 @@ class Folds(anywidget.AnyWidget):
     def __init__(self, titles: Mapping[str, str], on_toggle: Callable[[str, bool], object]) -> None:
         self.on_toggle = on_toggle
         self._changing = threading.Lock()  # titles come from the reading thread, clicks from the kernel's thread
-        super().__init__(sections=[{"key": key, "title": title, "open": False} for key, title in titles.items()])
+        sections = [{"key": key, "title": title, "open": False, "offered": True} for key, title in titles.items()]
+        super().__init__(sections=sections)
         self.on_msg(self._receive)
 
     @property
@@ -132,6 +136,11 @@ class Folds(anywidget.AnyWidget):
         """Change the titles of these sections."""
         with self._changing:
             self.sections = [{**each, "title": titles.get(each["key"], each["title"])} for each in self.sections]
+
+    def offer(self, key: str, *, on: bool) -> None:
+        """Show or hide the button of a section."""
+        with self._changing:
+            self.sections = [{**each, "offered": on} if each["key"] == key else each for each in self.sections]
 
     def toggle(self, key: str) -> None:
         """Open or close a section."""
@@ -150,7 +159,7 @@ class Folds(anywidget.AnyWidget):
             message = _FOLDS.validate_python(content)
         except ValidationError:
             return
-        if message.key in {section["key"] for section in self.sections}:
+        if message.key in {section["key"] for section in self.sections if section["offered"]}:
             self.toggle(message.key)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from restate_lab.panels._base.panel import LivePanel
 from restate_lab.panels._base.view import View
 from restate_lab.panels.actions.bar import ActionBar
 from restate_lab.panels.grid import Grid
+from restate_lab.panels.invocations.agents import AGENT_COLUMNS, REASON, AgentColumns, is_narrow
 from restate_lab.panels.invocations.strip import WINDOWS, FilterStrip
 
 __all__ = ["InvocationsView"]
@@ -43,6 +45,8 @@ _HEADS = {
     "completed_at": "ended",
     "scheduled_start_at": "starts",
     "error_code": "error code",
+    "cost": "cost ($)",
+    "agent_note": "agent note",
     "deployment_id": "deployment",
     "invoked_by_id": "called by",
     "journal_size": "journal entries",
@@ -51,7 +55,18 @@ _HEADS = {
     "target_service_key": "key",
     "target_service_ty": "service type",
 }
-_WIDTHS = {"status": 108, "target": 176, "retry_count": 84, "step": 120, "age": 54, "next_retry_at": 72, "id": 98}
+_WIDTHS = {
+    "turn": 52,
+    "tokens": 72,
+    "cost": 78,
+    "status": 108,
+    "target": 176,
+    "retry_count": 84,
+    "step": 120,
+    "age": 54,
+    "next_retry_at": 72,
+    "id": 98,
+}
 _COUNTS_EVERY = 15.0  # seconds between two counts, and at least twenty times the duration of a count
 _SHARE = 20
 
@@ -72,7 +87,7 @@ class InvocationsView(View):
     title = "Invocations"
 
     def __init__(
-        self, host: LivePanel, filters: Filters, *, group: bool, tz: str, open_invocation: Any, changed: Any
+        self, host: LivePanel, filters: Filters, *, group: bool, tz: str, open_invocation: Any, changed: Any, fill: Any
     ) -> None:
         super().__init__(host)
         self._filters, self._group, self._window = filters, group, WINDOWS[1]
@@ -84,13 +99,14 @@ class InvocationsView(View):
         self.histogram: Histogram | None = None
         self._counted_at = self._counting_took = 0.0
         self._counted_for: object = None
+        self._agents, self._drawing = AgentColumns(self.reads), threading.RLock()
         self.strip = FilterStrip(
             filters, guard=self.guard, change=self._filter, regroup=self._regroup, set_window=self._set_window
         )
         self.grid = Grid(
             noun="invocations", tz=tz, is_read=False, run="created_at", heads=_HEADS, ages=("age",),
             countdowns=("next_retry_at",), ids=("id", "deployment_id", "invoked_by_id"), widths=_WIDTHS, flex="failure",
-            group="group", group_label="group_label",
+            group="group", group_label="group_label", reasons=dict.fromkeys(AGENT_COLUMNS, REASON),
         )  # fmt: skip
         self.actions = ActionBar(
             self.source, guard=self.guard, say=self.say, acted=self._read_again, label=_selected_label,
@@ -98,6 +114,7 @@ class InvocationsView(View):
         )  # fmt: skip
         self.grid.on_select(self.guard(lambda _: self._offer()))
         self.grid.on_open(self.guard(open_invocation))
+        self.grid.on_page(self.guard(lambda: fill() if is_narrow(self._filters) else None, by_reader=False))
         self.actions.add_class("rl-selection")
         self.children = (self.strip, self.grid, self.actions)
         self._draw()
@@ -140,6 +157,10 @@ class InvocationsView(View):
         next_retry_at, error_code, failure`` (its first line), ``step`` (the failing one), ``deployment_id,
         invoked_by_id, journal_size, group, group_label`` (rows in the same group fail in the same way). On servers with
         vqueues, failures of paused invocations and of long back-offs are read from the journal events.
+
+        If the list is limited to a service, a handler or ids, and these are agents, it also has ``turn`` (responses of
+        models), ``tokens`` (journaled, input and output), ``cost`` (US dollars) and ``agent_note`` (why a value is
+        missing). Only rows that were in view have values.
         """
         return self.grid.frame.drop(columns="age", errors="ignore")
 
@@ -207,17 +228,25 @@ class InvocationsView(View):
             self.ask()
 
     def _show_rows(self, content: Rows) -> None:
-        self._rows = content
-        frame = group_invocations(content.frame, is_sorted=self._filters.sort != "trouble")
-        columns = _columns_for(self._filters)
         is_other = self._shown_filters != content.filters
         self._shown_filters = content.filters
-        self.grid.refresh(frame.assign(age=frame["created_at"]), total=content.total, note=content.note, sort=is_other)
+        with self._drawing:
+            self._rows = content
+            self._show_frame(sort=is_other)
+        self._offer()
+        self._draw()
+
+    def _show_frame(self, *, sort: bool = False) -> None:
+        content = self._rows
+        if content is None:
+            return
+        frame = group_invocations(content.frame, is_sorted=self._filters.sort != "trouble")
+        frame = self._agents.add_to(frame.assign(age=frame["created_at"]), content.filters)
+        self.grid.refresh(frame, total=content.total, note=content.note, sort=sort)
+        columns = _columns_for(content.filters, with_agents=REASON in frame)
         if columns != self._columns_for:
             self._columns_for = columns
             self.grid.columns = columns
-        self._offer()
-        self._draw()
 
     def _show_empty(self, unknown: Sequence[NameSuggestion]) -> None:
         """Explain an empty table and offer a solution: an existing name, or fewer filters."""
@@ -260,6 +289,14 @@ class InvocationsView(View):
         finally:  # a failed read costs the server as much
             self._counted_at = time.monotonic()
             self._counting_took = self._counted_at - started
+        return True
+
+    def read_agents(self) -> bool:
+        """Read and show the turn, the tokens and the cost of agent runs in view; return whether there were some."""
+        if self._rows is None or not self._agents.read(self.grid.requested, self._rows.filters):
+            return False
+        with self._drawing:
+            self._show_frame()
         return True
 
     def forget_counts(self) -> None:
@@ -305,8 +342,9 @@ class InvocationsView(View):
         self.ask()
 
 
-def _columns_for(filters: Filters) -> tuple[str, ...]:
-    return _ENDED_COLUMNS if filters.status == ("ended",) else _COLUMNS
+def _columns_for(filters: Filters, *, with_agents: bool) -> tuple[str, ...]:
+    columns = _ENDED_COLUMNS if filters.status == ("ended",) else _COLUMNS
+    return (*columns[:2], *AGENT_COLUMNS, *columns[2:]) if with_agents else columns
 
 
 def _with_name(filters: Filters, suggestion: NameSuggestion) -> Filters:

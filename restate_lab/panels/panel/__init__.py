@@ -356,7 +356,7 @@ class Panel(LivePanel):
             return InvocationView(self, tz=self._tz, opened=self.open_invocation)
         view = InvocationsView(
             self, filters, group=self._state.group, tz=self._tz,
-            open_invocation=self.open_invocation, changed=self._take_from_list,
+            open_invocation=self.open_invocation, changed=self._take_from_list, fill=self._start_count,
         )  # fmt: skip
         view.grid.on_select(lambda _: self._note_selection())
         return view
@@ -431,14 +431,17 @@ class Panel(LivePanel):
             raise
         self._run_doctor_when_due()
         if isinstance(self.view, InvocationsView):
-            with contextlib.suppress(Busy):  # a count in progress picks up changed filters
-                self._counter.run(self._count)
+            self._start_count()
+
+    def _start_count(self) -> None:
+        with contextlib.suppress(Busy):  # a count in progress picks up changed filters
+            self._counter.run(self._count)
 
     def _count(self) -> None:
         view = self._views["invocations"]
         self.let_draw()
         try:
-            while view.read_counts():  # repeat if the filters have changed
+            while view.read_counts() or view.read_agents():  # repeat if the filters or the rows in view have changed
                 pass
             self._tell_error("counts", None)
         except Exception as error:  # noqa: BLE001 - a panel's thread: it is shown in the panel

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, strategies as st
 
 import restate_lab as rl
 from restate_lab.analysis.agents.entries import check_shapes, recognize
 from restate_lab.analysis.agents.model import TOKENS
+from restate_lab.analysis.agents.reader import AgentReader
+from restate_lab.client.sql.bind import bind
+from restate_lab.evidence.engine import read, session
+from restate_lab.redaction import MASK
+from support.row_source import RowSource
 
 CALL = ("call_1", "get_weather", {"city": "Rome"})
 ARGUMENTS = '{"city": "Rome"}'
@@ -159,6 +168,46 @@ def test_each_shape_is_read_whole(name: str, depth: int) -> None:
     numbers = tuple(getattr(step, field) for field in TOKENS)
     assert numbers == ((None,) * 4 if name == "message" else NUMBERS)
     assert SECRET not in repr(step)
+
+
+class FrozenJournals(RowSource):
+    """A Source whose journals have one payload each, as ``entry_json``."""
+
+    name, now, version, features = "made", datetime(2026, 11, 28, tzinfo=UTC), "1.7.12", MappingProxyType({})
+
+    def __init__(self, payloads: Mapping[str, bytes]) -> None:
+        texts = [f'{{"Notification":{{"Success":{str(list(each)).replace(" ", "")}}}}}' for each in payloads.values()]
+        content = pa.array(list(payloads.values()), pa.binary()) if self.live else pa.array(texts)
+        columns = {"id": pa.array(list(payloads)), "index": pa.array(range(len(payloads)), pa.uint32())}
+        kinds = pa.array(["Notification: Run"] * len(payloads))
+        table = pa.table({**columns, "entry_type": kinds, "raw" if self.live else "entry_json": content})
+        self._session = session(self.now)
+        self._session.register_record_batches("sys_journal", [table.to_batches()])
+
+    def rows(self, statement: str, params: Mapping[str, Any], **_: Any) -> pa.Table:
+        schema, batches = read(self._session, bind(statement, params))
+        return pa.Table.from_batches(batches, schema)
+
+
+class LiveJournals(FrozenJournals):
+    """The same, as ``raw``."""
+
+    live = True
+
+
+@pytest.mark.parametrize("source", [FrozenJournals, LiveJournals])
+def test_a_server_finds_each_shape(source: Callable[..., rl.Source]) -> None:
+    """The signatures find each shape without a payload, in both columns and in any spacing; others are not found."""
+    agents = {f"inv_{name}": json.dumps(each).encode() for name, each in PAYLOADS.items()}
+    agents |= {
+        f"inv_{name}2": json.dumps({"at": 1, "answer": each}, separators=(",", ":")).encode()
+        for name, each in PAYLOADS.items()
+    }
+    others: list[Any] = ["usage", {"usage": 3, "message": "assistant"}, {"content": "x", "status": "ok"}, [MASK], None]
+    journals = agents | {f"inv_{at}": json.dumps(each).encode() for at, each in enumerate(others)} | {"inv_x": b"\xff"}
+    reader = AgentReader(source(journals))
+    assert reader.agents(list(journals)) == set(agents)
+    assert reader.agents(list(journals), first=len(agents)) == set()
 
 
 def test_a_request_in_the_payload() -> None:

@@ -1,0 +1,148 @@
+"""The conversation of an agent's invocation in a panel.
+
+Prompts, answers and arguments are payloads: nothing of them is read before the user opens the section. Until then, the
+server only searches the journal for names that responses of models have.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import anywidget
+import ipywidgets as widgets
+
+from restate_lab._cells import is_missing
+from restate_lab._html import render
+from restate_lab._text import one_line
+from restate_lab.analysis.agents import conversation
+from restate_lab.analysis.agents.reader import AgentReader
+from restate_lab.analysis.agents.result import Conversation
+from restate_lab.errors import RestateLabError
+from restate_lab.panels._assets import read_assets
+from restate_lab.panels._base.source import Closed
+from restate_lab.panels.invocation.reader import AgentContent, InvocationContent
+from restate_lab.source import Source
+
+__all__ = ["ConversationSection", "run_of"]
+
+_TEMPLATE = "panels/invocation/head.html.j2"
+_WITHIN = "15s"
+_LONGEST = 400  # characters of an error
+_READING = "Reading the conversation…"
+_STATE = ("status", "created_at", "modified_at", "completed_at", "retry_count", "journal_size")
+
+Run: TypeAlias = tuple[str, str]
+"""An id, and the time when this run of it was created."""
+
+
+class ConversationSection(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
+    """Show the conversation of one invocation: ``read`` reads it without touching widgets, ``show`` shows it.
+
+    A request is for one run of one invocation, so another one is not read until it is requested too. ``shown`` is the
+    conversation on the page, or None.
+    """
+
+    def __init__(self) -> None:
+        self.shown: Conversation | None = None
+        self._requested: Run | None = None
+        self._run: Run | None = None
+        self._is_agent = False
+        self._searched = 0  # entries
+        self._reader: AgentReader | None = None
+        self._known: tuple[object, Conversation] | None = None
+        self._drawing = threading.RLock()  # a click can come during a read
+        self._html = widgets.HTML()
+        super().__init__([self._html, FoldMemory()])
+        self.add_class("rl-conversation")
+
+    def request(self, run: Run | None) -> None:
+        """Request the conversation of a run with the next read; None ends the request and removes it from the page."""
+        with self._drawing:
+            self._requested, self._known = run, None
+            self._draw(AgentContent(is_agent=True, problem=_READING if run else ""))
+
+    def is_requested(self, row: Mapping[str, Any]) -> bool:
+        """Return whether the conversation of this run was requested."""
+        return self._requested == run_of(row)
+
+    def read(self, reads: Source, content: InvocationContent, *, is_open: bool) -> AgentContent:
+        """Read whether the invocation is an agent's, and its conversation if it was requested and has changed.
+
+        An error is shown in the section, because the rest of the invocation was read.
+        """
+        is_wanted = is_open and self.is_requested(content.row)
+        try:
+            is_agent = self._search_journal(reads, content.row)
+            return AgentContent(is_agent, self._read_conversation(reads, content) if is_agent and is_wanted else None)
+        except Closed:
+            raise
+        except RestateLabError as error:
+            problem = f"The conversation was not read: {one_line(str(error), _LONGEST)}"
+            return AgentContent(self._is_agent, problem=problem if is_wanted else "")
+
+    def show(self, content: InvocationContent, *, is_open: bool) -> None:
+        """Show the result of ``read`` if it is still requested, and nothing otherwise."""
+        with self._drawing:
+            self._draw(content.agent if is_open and self.is_requested(content.row) else AgentContent())
+
+    def close(self) -> None:
+        """Close the widgets."""
+        for part in self.children:
+            part.close()
+        super().close()
+
+    def _search_journal(self, reads: Source, row: Mapping[str, Any]) -> bool:
+        """Return whether the journal has a response of a model; entries that were searched are not searched again."""
+        if run_of(row) != self._run:
+            self._run, self._is_agent, self._searched, self._known = run_of(row), False, 0, None
+        size = 0 if is_missing(row["journal_size"]) else int(row["journal_size"])
+        if not self._is_agent and size > self._searched:
+            self._reader = self._reader or AgentReader(reads)
+            self._is_agent = bool(self._reader.agents([str(row["id"])], first=self._searched))
+            self._searched = size
+        return self._is_agent
+
+    def _read_conversation(self, reads: Source, content: InvocationContent) -> Conversation:
+        state = _state_of(content)
+        known = self._known
+        if known is not None and known[0] == state:
+            return known[1]
+        found = conversation(reads, str(content.row["id"]), timeout=_WITHIN)
+        self._known = state, found
+        return found
+
+    def _draw(self, content: AgentContent) -> None:
+        found, problem = content.conversation, content.problem
+        if found is not None and not found.turns:
+            problem = f"There is no conversation to show: {found.notes[-1] if found.notes else 'the journal is empty'}."
+        self.shown = found
+        if problem:
+            self._html.value = render(_TEMPLATE, part="note", styles={}, text=problem)
+        else:
+            self._html.value = found._repr_html_() if found is not None else ""
+
+
+class FoldMemory(anywidget.AnyWidget):
+    """Keeps the folds of the card next to it as the user left them, because a refresh replaces the card."""
+
+    _esm = read_assets("invocation/fold_memory.js")
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Ignore the data: a view sends nothing."""
+
+    def __repr__(self) -> str:
+        return "<FoldMemory>"
+
+
+def run_of(row: Mapping[str, Any]) -> Run:
+    """Return what identifies a run of an invocation."""
+    return str(row["id"]), str(row["created_at"])
+
+
+def _state_of(content: InvocationContent) -> object:
+    """Return a value that changes with every progress of the invocation, and with every recorded error."""
+    errors = content.errors.frame
+    last = str(errors["at"].iloc[0]) if len(errors) else ""
+    return tuple(str(content.row[name]) for name in _STATE), len(errors), last
