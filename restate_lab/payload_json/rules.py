@@ -9,11 +9,13 @@ from restate_lab.payload_json.masking import MaskRule, mask_bytes
 from restate_lab.payload_json.scan import Node, Unreadable, string_at
 from restate_lab.redaction import has_secret_name, is_secret_name
 
-__all__ = ["HEADERS", "SECRETS", "mask_headers", "mask_secrets"]
+__all__ = ["HEADERS", "SECRETS", "mask_headers", "mask_model_secrets", "mask_secrets"]
 
 _HEADERS_NAME = re.compile(r"headers$", re.IGNORECASE)
 _IN_NAME = "eaders"
 _NAME_FIELDS = frozenset({"name", "key", "header", "field"})
+# fields with reasoning that only the provider of a model can read
+_ENCRYPTED = frozenset({"encrypted_content", "reasoningEncryptedContent", "thought_signature", "thoughtSignature"})
 _BELOW = frozenset({"object", "array"})
 
 
@@ -89,8 +91,34 @@ class _SecretsRule(MaskRule):
         return any(map(is_secret_name, names))
 
 
+class _EncryptedRule(MaskRule):
+    """Masks the encrypted reasoning of models, also the signature of a thinking part."""
+
+    label = "encrypted reasoning"
+
+    def descend(self, node: Node, text: str) -> Iterator[tuple[Node, MaskRule | None]]:
+        names = {name for name, _ in _fields(node)} if node.kind == "object" else set()
+        is_thinking = bool(names & {"thinking", "part_kind"})
+        for name, below in node.pairs(text) if node.kind in _BELOW else ():
+            if name in _ENCRYPTED or (name == "signature" and is_thinking):
+                if text[below.start : below.end] != "null":
+                    yield below, None
+            elif below.kind in _BELOW or below.kind == "string":
+                yield below, self
+
+    def is_mentioned(self, text: str) -> bool:
+        return any(name in text for name in _ENCRYPTED) or "signature" in text
+
+    def is_possible(self, text: str) -> bool:
+        return self.is_mentioned(text)  # serializers do not escape the letters of field names
+
+    def is_among(self, names: Sequence[str]) -> bool:
+        return not _ENCRYPTED.isdisjoint(names)
+
+
 HEADERS: MaskRule = _HeadersRule()
 """Masks the secret headers in a payload, such as those of a provider's response that an agent records."""
+_ENCRYPTED_REASONING: MaskRule = _EncryptedRule()
 _HEADER_FIELDS: MaskRule = _HeaderFieldsRule()
 SECRETS: MaskRule = _SecretsRule()
 """Masks the fields with a secret name in a payload."""
@@ -99,6 +127,11 @@ SECRETS: MaskRule = _SecretsRule()
 def mask_headers(value: bytes) -> bytes:
     """Return a payload with secret headers masked."""
     return mask_bytes(value, [HEADERS])[0]
+
+
+def mask_model_secrets(value: bytes) -> bytes:
+    """Return a payload with secret headers, and what a model's provider encrypted, masked."""
+    return mask_bytes(value, [HEADERS, _ENCRYPTED_REASONING])[0]
 
 
 def mask_secrets(value: bytes) -> bytes:

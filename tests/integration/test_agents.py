@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import json
 import math
@@ -19,15 +18,15 @@ from typer.testing import CliRunner
 
 import restate_lab as rl
 from restate_lab.analysis.agents.model import TOKENS
-from restate_lab.analysis.agents.turns import Turn
 from restate_lab.cli import app
 from restate_lab.demo.model import server as model_server
 from restate_lab.demo.model.replies import ENCRYPTED_REASONING
 from restate_lab.export.spans import span_records
 from restate_lab.panels._base.source import PanelSource
 from support.agent_bench import AgentBench, running_agent_bench
+from support.agent_ledger import parsed, steps_in_ledger, steps_of
 from support.bench import wait_for
-from support.clusters import NEWEST, VQUEUES
+from support.clusters import NEWEST, OLDEST, VQUEUES
 
 pytestmark = pytest.mark.server
 
@@ -48,11 +47,6 @@ CASES: dict[str, tuple[str, ...]] = {
     WRAPPED: ("parallel", "fails"),
     "OpenAIAgent/limited": ("loop",),
 }
-FEW_CASES = {
-    RESPONSES: ("parallel", "equal", "approval", "fails"),
-    CHAT: ("limited",),
-    PYDANTIC: ("approval", "parallel"),
-}
 SESSION = "OpenAISession/k1/responses"
 FOR_A_SESSION = ("parallel", "equal", "two-steps")
 SURE = {"by id", "by order"}
@@ -72,7 +66,6 @@ class Trial:
     refused: str = ""
     restarted: str = ""
 
-    is_full: bool = True
     ledger: list[dict[str, Any]] = field(default_factory=list)
     known: dict[str, rl.Conversation] = field(default_factory=dict)
 
@@ -87,12 +80,11 @@ class Trial:
         return self.known[id_]
 
     def play(self) -> None:
-        self.is_full = self.bench.kind == NEWEST
-        for handler, scripts in (CASES if self.is_full else FEW_CASES).items():
+        for handler, scripts in CASES.items():
             self.ids |= {(handler, name): self.bench.send(handler, f"[{name}] {CANARY}-prompt") for name in scripts}
         self.killed = self.bench.send(RESPONSES, "[stuck] go")
         self.refused = self.bench.send(RESPONSES, "[refuse] go")
-        for name in FOR_A_SESSION if self.is_full else ():
+        for name in FOR_A_SESSION:
             self.ids[SESSION, name] = self.bench.run(SESSION, f"[{name}] go")
         self.approve()
         self.kill_and_restart()
@@ -134,7 +126,9 @@ class Trial:
             self.bench.until(self.restarted, "completed")
 
 
-@pytest.fixture(scope="module", params=[NEWEST, pytest.param(VQUEUES, marks=pytest.mark.long)])
+@pytest.fixture(
+    scope="module", params=[NEWEST, *(pytest.param(kind, marks=pytest.mark.long) for kind in (VQUEUES, OLDEST))]
+)
 def trial(request: pytest.FixtureRequest, server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
     with running_agent_bench(request.param, tmp_path_factory.mktemp("agents")) as bench:
         trial = Trial(bench)
@@ -150,47 +144,12 @@ def evidence(trial: Trial, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield opened
 
 
-def parsed(value: Any) -> Any:
-    """Return a value that may be JSON or the repr of a Python value as a value."""
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            return parse(value)
-        except (ValueError, SyntaxError, TypeError):
-            continue
-    return value
-
-
-def steps_of(conversation: rl.Conversation) -> list[dict[str, Any]]:
-    """Return the responses of models in the form of the ledger."""
-    turns = [turn for turn in conversation.turns if turn.depth == 1]
-    return [
-        {name: getattr(turn, name) for name in (*TOKENS, "response_id")}
-        | {name: getattr(turn, name) or "" for name in ("text", "reasoning", "refusal")}
-        | {"calls": [(each.call_id, each.tool, parsed(each.arguments)) for each in tools_of(turns, turn)]}
-        for turn in turns
-        if turn.role == "assistant"
-    ]
-
-
-def tools_of(turns: list[Turn], turn: Turn) -> list[Turn]:
-    return [each for each in turns if (each.role, each.turn) == ("tool", turn.turn)]
-
-
-def steps_in_ledger(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [
-        {name: each[name] for name in (*TOKENS, "response_id")}
-        | {name: each[name] or "" for name in ("text", "reasoning", "refusal")}
-        | {"calls": [(call["id"], call["name"], parsed(call["arguments"])) for call in each["tool_calls"]]}
-        for each in answers
-    ]
-
-
 def test_the_journaled_steps_equal_the_ledger(trial: Trial) -> None:
     """Tokens, text, reasoning, refusals, ids, tools, arguments and order are those of the model, without exception."""
     ids = [*trial.ids.values(), trial.killed, trial.refused]
     steps = {id_: steps_of(trial.conversation(id_)) for id_ in ids}
     assert steps == {id_: steps_in_ledger(trial.answers(id_)) for id_ in ids}
-    assert sum(map(len, steps.values())) > (50 if trial.is_full else 15)
+    assert sum(map(len, steps.values())) > 50
     runs = rl.agent_runs(trial.lab, ids=ids).set_index("id")
     for id_ in ids:
         answers = trial.answers(id_)
@@ -212,8 +171,8 @@ def test_matches_equal_the_ledger_or_are_reported_as_unsure(trial: Trial) -> Non
             if turn.how in SURE and parsed(turn.result) != parsed(results[turn.call_id]):
                 wrong.append((handler, name, turn.tool, turn.how, turn.result, results[turn.call_id]))
     assert wrong == []
-    assert known["by order"] > (25 if trial.is_full else 10)
-    assert known["by id"] > (5 if trial.is_full else -1)
+    assert known["by order"] > 25
+    assert known["by id"] > 5
     assert known["guessed"] <= 8
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 import restate_lab as rl
+from restate_lab.analysis.agents.reader import AgentReader
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_model, start_services
 from restate_lab.demo.process import Process
@@ -21,7 +22,6 @@ from support.clusters import server_binary
 SERVICES = str(Path(__file__).with_name("agent_services.py"))
 SCRIPTS = str(Path(__file__).with_name("agent_scripts.py"))
 _STATUS = "SELECT status FROM sys_invocation WHERE id = :id"
-_AWAKEABLE = "SELECT raw FROM sys_journal WHERE id = :id AND entry_type = 'Notification: Run'"
 
 
 @dataclass
@@ -73,9 +73,10 @@ class AgentBench:
         self.lab.ingress.resolve_awakeable(rows[-1], value)
 
     def _published(self, id_: str) -> list[str]:
-        raws = [bytes(row["raw"]) for row in self.lab.arrow(_AWAKEABLE, id=id_, progress=False).to_pylist()]
+        contents = AgentReader(self.lab).contents([id_]).get(id_, {})
         key = b'"awakeable"'
-        return [raw.split(key)[1].split(b'"')[1].decode() for raw in raws if key in raw]
+        values = [each.value for each in contents.values() if each.value and key in each.value]
+        return [value.split(key)[1].split(b'"')[1].decode() for value in values]
 
     @contextlib.contextmanager
     def repaired(self) -> Iterator[None]:

@@ -59,6 +59,7 @@ SCRIPTS: dict[str, Script] = {
     "stuck": (Reply(calls=weather("Rome")), Reply(calls=weather("Denver")), DONE),  # a tool that fails until repaired
     "cut": (Reply("The answer begins with", is_cut=True),),
     "slow": (Reply(calls=weather("Rome")), Reply("A late answer: {results}", delay=2)),
+    "late": (Reply(calls=weather("Rome")), Reply("A late answer: {results}", delay=5)),
     "hostile": (Reply(HOSTILE, calls=(ScriptedCall("get_weather", {"city": HOSTILE}),), reasoning=HOSTILE), DONE),
     "large": (Reply(calls=weather("Rome")), Reply("ä" * 300_000)),
     "canary": (Reply("canary-answer", calls=(ScriptedCall("get_weather", {"city": "canary-argument"}),)), DONE),

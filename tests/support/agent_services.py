@@ -1,117 +1,28 @@
-"""Real agents of two integrations, which call the scripted model: ``python agent_services.py --fd N`` serves them.
-
-The weather tool fails for Denver until the file "repaired" is in the services' folder, and for Bonn with a terminal
-error. Each body of a tool appends its name and argument to ``tools.log``.
-"""
+"""Real agents of two integrations, which call the scripted model: ``python agent_services.py --fd N`` serves them."""
 
 from __future__ import annotations
 
-import os
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
+import agent_tools
 import agents
 import restate
+from agent_tools import INSTRUCTIONS, PATIENT, SOON, TRIES, add, fetch, headers
 from agents import Agent, MaxTurnsExceeded, ModelSettings, OpenAIChatCompletionsModel, RunConfig
 from openai import AsyncOpenAI
 from pydantic_ai import Agent as PydanticAgent
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.openai import OpenAIProvider
-from restate import Context, InvocationRetryPolicy, ObjectContext, RunOptions, TerminalError
+from restate import Context, ObjectContext, TerminalError
 from restate.ext.openai import DurableRunner, durable_function_tool, restate_context
 from restate.ext.pydantic import RestateAgent
 
-from restate_lab.demo.faults import FOLDER_VARIABLE
-from restate_lab.demo.model.server import INVOCATION_HEADER
 from restate_lab.demo.services_host import serve_inherited
-
-FOLDER = Path(os.environ[FOLDER_VARIABLE])
-PATIENT = InvocationRetryPolicy(
-    initial_interval=timedelta(milliseconds=50), exponentiation_factor=1.5, max_interval=timedelta(milliseconds=500)
-)
-SOON = timedelta(milliseconds=500)  # suspend soon
-TRIES: RunOptions[Any] = RunOptions(initial_retry_interval=timedelta(milliseconds=50), max_attempts=10)
-INSTRUCTIONS = "Answer questions about the weather. canary-system-prompt"
-
 
 # OpenAI Agents: no retries inside the client, so that Restate sees each failure
 agents.set_default_openai_client(AsyncOpenAI(max_retries=0), use_for_tracing=False)
 
 
-def _headers(ctx: Context) -> dict[str, str]:
-    """Return the header that names the invocation in the model's ledger."""
-    return {INVOCATION_HEADER: ctx.request().id}
-
-
-def _note(tool: str, value: str) -> None:
-    with (FOLDER / "tools.log").open("a") as log:
-        log.write(f"{tool} {value}\n")
-
-
-def fetch(city: str) -> dict[str, Any]:
-    """Return the weather of a city."""
-    _note("get_weather", city)
-    if city == "Denver" and not (FOLDER / "repaired").exists():
-        raise RuntimeError(f"no answer from the weather service for {city}")
-    if city == "Bonn":
-        raise TerminalError("no station in Bonn", status_code=404)
-    return {"city": city, "celsius": sum(map(ord, city)) % 35}
-
-
-async def _weather(city: str) -> dict[str, Any]:
-    return await restate_context().run_typed("get weather", fetch, city=city)
-
-
-async def _population(city: str) -> int:
-    return await restate_context().run_typed(f"get population {city}", lambda: len(city) * 100_000)
-
-
-async def _book(city: str) -> str:
-    ctx = restate_context()
-    hotel = await ctx.run_typed("reserve hotel", lambda: f"hotel in {city}")
-    train = await ctx.run_typed("reserve train", lambda: f"train to {city}")
-    return f"{hotel} and {train}"
-
-
-async def _person(question: str) -> str:
-    """Wait for the awakeable whose id is in the step "notify person"."""
-    ctx = restate_context()
-    id_, answer = ctx.awakeable(type_hint=str)
-    await ctx.run_typed("notify person", lambda: {"question": question, "awakeable": id_})
-    return await answer
-
-
-def _sum(a: int, b: int) -> int:
-    _note("add", f"{a} {b}")
-    return a + b
-
-
-@durable_function_tool
-async def get_weather(city: str) -> dict[str, Any]:
-    """Return the weather of a city."""
-    return await _weather(city)
-
-
-@durable_function_tool
-async def get_population(city: str) -> int:
-    """Return the number of inhabitants."""
-    return await _population(city)
-
-
-@durable_function_tool
-async def book(city: str) -> str:
-    """Book a trip."""
-    return await _book(city)
-
-
-@durable_function_tool
-async def ask_person(question: str) -> str:
-    """Ask a person and wait for the reply."""
-    return await _person(question)
-
-
-@durable_function_tool
 async def find_station(city: str) -> str:
     """Find the station of a city, and report a failure to the model."""
     try:
@@ -121,19 +32,18 @@ async def find_station(city: str) -> str:
     return f"the station of {city}"
 
 
-@durable_function_tool
-async def add(a: int, b: int) -> int:
-    """Add two numbers, without a step."""
-    return _sum(a, b)
-
-
-@durable_function_tool
 async def ask_expert(question: str) -> str:
     """Ask another agent."""
     return await restate_context().service_call(ask, question)
 
 
-TOOLS: list[Any] = [get_weather, get_population, book, ask_person, find_station, add, ask_expert]
+get_weather = durable_function_tool(agent_tools.get_weather)
+TOOLS: list[Any] = [
+    get_weather,
+    *(durable_function_tool(tool) for name, tool in agent_tools.TOOLS.items() if name != "get_weather"),
+    durable_function_tool(find_station),
+    durable_function_tool(ask_expert),
+]
 specialist = Agent(name="specialist", model="gpt-4o", instructions="Answer.", tools=[get_weather])
 assistant = Agent(name="assistant", model="gpt-4o", instructions=INSTRUCTIONS, tools=TOOLS, handoffs=[specialist])
 
@@ -144,7 +54,7 @@ session = restate.VirtualObject("OpenAISession", invocation_retry_policy=PATIENT
 async def _run(ctx: Context, prompt: str, api: Any, **options: Any) -> str:
     # `run` reads this default before it waits for anything, so no other invocation can change it in between
     agents.set_default_openai_api(api)
-    config = RunConfig(model_settings=ModelSettings(extra_headers=_headers(ctx)))
+    config = RunConfig(model_settings=ModelSettings(extra_headers=headers(ctx)))
     result = await DurableRunner.run(assistant, prompt, run_options=TRIES, run_config=config, **options)
     return str(result.final_output)
 
@@ -202,29 +112,12 @@ async def _wrapped_population(city: str) -> int:
     return len(city) * 100_000
 
 
-async def _wrapped_sum(a: int, b: int) -> int:
-    """Add two numbers."""
-    return _sum(a, b)
-
-
-async def _pydantic_expert(question: str) -> str:
-    """Ask another agent."""
-    return await restate_context().service_call(ask, question)
-
-
 async def _run_pydantic(ctx: Context, agent: RestateAgent[None, str], prompt: str) -> str:
-    return (await agent.run(prompt, model_settings={"extra_headers": _headers(ctx)})).output
+    return (await agent.run(prompt, model_settings={"extra_headers": headers(ctx)})).output
 
 
-STEP_TOOLS: dict[str, Any] = {
-    "get_weather": _weather,
-    "get_population": _population,
-    "book": _book,
-    "ask_person": _person,
-    "add": _wrapped_sum,
-    "ask_expert": _pydantic_expert,
-}
-WRAPPED_TOOLS = {"get_weather": _wrapped_weather, "get_population": _wrapped_population, "add": _wrapped_sum}
+STEP_TOOLS: dict[str, Any] = {**agent_tools.TOOLS, "ask_expert": ask_expert}
+WRAPPED_TOOLS = {"get_weather": _wrapped_weather, "get_population": _wrapped_population, "add": add}
 # the default of OpenAI's client: two retries, which Restate does not see
 provider = OpenAIProvider(openai_client=AsyncOpenAI(max_retries=2))
 pydantic_chat = _pydantic_agent(OpenAIChatModel("gpt-4o", provider=provider), auto_wrap=False)

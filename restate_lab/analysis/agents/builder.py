@@ -35,7 +35,7 @@ class ConversationBuilder:
     prices: PriceTable
     notes: list[str] = field(default_factory=list)
     models: int = 0
-    """The number of responses of models."""
+    """The number of calls of models, also of those without a response."""
     _known: set[str] = field(default_factory=set)
 
     def root(self, id_: str) -> Row:
@@ -81,7 +81,7 @@ class ConversationBuilder:
     def _turns(self, id_: str, *, level: int, depth: int) -> list[Turn]:
         self._known.add(id_)
         entries = self._entries(id_)
-        self.models += sum(each.model is not None for each in entries)
+        self.models += sum(each.is_model_call for each in entries)
         turns: list[Turn] = []
         for turn in turns_of(id_, entries, self.prices, depth=level):
             turns.append(turn)

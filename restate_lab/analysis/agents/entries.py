@@ -14,7 +14,7 @@ from restate_lab.analysis.journal.errors import NO_ERRORS, AttemptErrors
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.client.endpoint.messages import bytes_of, number_of, text_of
 from restate_lab.errors import ArgumentError
-from restate_lab.payload_json import mask_headers
+from restate_lab.payload_json import mask_model_secrets
 
 __all__ = [
     "AgentEntry",
@@ -77,13 +77,13 @@ class AgentEntry:
 
     @property
     def value(self) -> Any:
-        """Return the result, or the value that was written, with secret headers masked."""
-        return decode(mask_headers(self.content.value)) if self.content.value else None
+        """Return the result, or the value that was written, with secrets of providers masked."""
+        return decode(mask_model_secrets(self.content.value)) if self.content.value else None
 
     @property
     def argument(self) -> Any:
-        """Return the argument of a call, with secret headers masked."""
-        return decode(mask_headers(self.content.argument)) if self.content.argument else None
+        """Return the argument of a call, with secrets of providers masked."""
+        return decode(mask_model_secrets(self.content.argument)) if self.content.argument else None
 
 
 def content_of(row: Mapping[str, Any], *, most: int) -> Content:

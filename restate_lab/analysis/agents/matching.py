@@ -16,7 +16,7 @@ from typing import Any
 from restate_lab.analysis.agents.entries import AgentEntry
 from restate_lab.analysis.agents.model import ToolCall, ToolResult, parse_arguments, unwrap
 from restate_lab.analysis.agents.requests import results_in
-from restate_lab.analysis.journal.entries import OPEN
+from restate_lab.analysis.journal.entries import DONE, OPEN
 from restate_lab.payload_json import write_for_display
 
 __all__ = ["BY_ID", "BY_ORDER", "GUESSED", "UNKNOWN", "MatchedCall", "ModelTurn", "match_tools"]
@@ -76,6 +76,7 @@ def match_tools(entries: Sequence[AgentEntry]) -> tuple[list[AgentEntry], list[M
     first, windows = _split(entries)
     repeated = _repeated_results(entries)
     lessons = _lessons(windows)
+    first = [each for each in first if not _is_own_step(each)]
     return first, [_turn(window, repeated, lessons) for window in windows]
 
 
@@ -129,7 +130,15 @@ def _turn(window: _ToolWindow, repeated: Mapping[str, ToolResult], lessons: Mapp
         for number, (call, result, is_sure) in enumerate(zip(calls, results, sure, strict=True))
     )
     executing = {id(each) for number, each in enumerate(commands) if assigned[number] is not None}
-    return ModelTurn(window.model, matched, tuple(each for each in window.commands if id(each) not in executing))
+    others = tuple(each for each in window.commands if id(each) not in executing and not _is_own_step(each))
+    return ModelTurn(window.model, matched, others)
+
+
+def _is_own_step(each: AgentEntry) -> bool:
+    """Return whether an entry is a step in which an integration keeps its own records, and has not failed."""
+    entry = each.entry
+    is_done = entry.status == DONE and each.content.failure is None
+    return is_done and entry.entry_type == "Run" and _OWN_STEPS.fullmatch(entry.name or "") is not None
 
 
 def _may_execute(each: AgentEntry) -> bool:

@@ -165,7 +165,8 @@ def _adk(value: _Object) -> ModelStep | None:
     parts, usage = objects(record(value, "content").get("parts")), record(value, "usage_metadata")
     calls = [record(part, "function_call") for part in parts if isinstance(part.get("function_call"), dict)]
     finish, thoughts = text_or_none(value["finish_reason"]), usage.get("thoughts_token_count")
-    output = total(usage.get("candidates_token_count"), 0 if thoughts is None else thoughts)
+    is_zero = "thoughts_token_count" in usage and thoughts is None  # null is 0; without the field it is unknown
+    output = total(usage.get("candidates_token_count"), 0 if is_zero else thoughts)
     message = first_text(value.get("error_message"), finish)
     return _step(
         "ADK",

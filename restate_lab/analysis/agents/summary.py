@@ -22,6 +22,7 @@ from restate_lab.analysis.agents.model import TOKENS, ModelStep, sum_known
 from restate_lab.analysis.agents.prices import PriceTable
 from restate_lab.analysis.agents.reader import ModelSteps, Row
 from restate_lab.analysis.ids import FIRST_AWAKEABLE
+from restate_lab.analysis.journal.entries import FAILED
 from restate_lab.frames import to_frame
 
 __all__ = ["WASTEFUL", "RunEntry", "RunJournal", "run_entries", "run_frame", "summarize"]
@@ -41,7 +42,7 @@ _COLUMNS: Mapping[str, pa.DataType] = MappingProxyType(
 )
 WASTEFUL = frozenset({"failed", "killed"})
 """The statuses of runs whose tokens were in vain."""
-_ENTRY_COLUMNS = ("entry_type", "index", "completion_index", "command_index", "name", "awakeable_id")
+_ENTRY_COLUMNS = ("entry_type", "index", "completion_index", "command_index", "name", "status", "awakeable_id")
 _TOOLS = frozenset({"Run", "Call", "Sleep", "AttachInvocation"})
 _PROMISES = frozenset({"GetPromise"})
 _OWN_STEPS = re.compile(r"store session|run event", re.IGNORECASE)
@@ -58,6 +59,7 @@ class RunEntry(NamedTuple):
     completion_index: int | None
     command_index: int | None
     name: str | None
+    status: str | None
     awakeable_id: str | None
     started: float | None
     completed: float | None
@@ -100,7 +102,9 @@ def run_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 def summarize(journal: RunJournal, prices: PriceTable, now: datetime) -> dict[str, Any]:
     """Return the row of one run; ``now`` is the end of entries that are still open."""
-    run = _RunSummary(journal, dict(sorted(journal.models.steps.items())), now.timestamp())
+    models = dict(sorted(journal.models.steps.items()))
+    calls = frozenset(each.name for each in journal.entries if each.completion_index in models and each.name)
+    run = _RunSummary(journal, models, calls, now.timestamp())
     steps, row = run.steps, journal.row
     names = [step.model or step.model_asked for step in steps.values()]
     return {
@@ -132,6 +136,8 @@ class _RunSummary:
     journal: RunJournal
     steps: Mapping[int, ModelStep]
     """Index of the result → the response of a model, in the order of the journal."""
+    names: frozenset[str]
+    """The names of the steps with a response."""
     now: float
 
     @property
@@ -198,8 +204,10 @@ class _RunSummary:
             yield f"the tokens of {unknown} of {len(steps)} model calls are unknown"
 
     def _is_model(self, entry: RunEntry) -> bool:
-        is_open = entry.entry_type == "Run" and entry.completion_index is None
-        return entry.completion_index in self.journal.models.steps or (is_open and is_agent_name(entry.name))
+        if entry.completion_index in self.journal.models.steps:
+            return True
+        has_no_response = entry.completion_index is None or entry.status == FAILED
+        return entry.entry_type == "Run" and has_no_response and (entry.name in self.names or is_agent_name(entry.name))
 
     def seconds(self) -> dict[str, float | None]:
         """Return the seconds of the run by kind; a time that belongs to several kinds counts for the first of them."""

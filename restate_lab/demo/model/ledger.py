@@ -79,6 +79,16 @@ class Ledger:
                 return int(record["step"])
         return None
 
+    def call_ids(self, sender: str | None, prompt: str, step: int) -> list[str]:
+        """Return the ids of the tool calls in the newest response to a prompt at a step.
+
+        Responses to this invocation come first; one that was restarted as new may have the response to another.
+        """
+        place = (prompt, step, 200)
+        answers = [each for each in self._records if (each["prompt"], each["step"], each["status"]) == place]
+        newest = max(enumerate(answers), key=lambda each: (each[1]["invocation_id"] == sender, each[0]), default=None)
+        return [call["id"] for call in newest[1]["tool_calls"]] if newest else []
+
     def attempts(self, sender: str | None, script: str, step: int, prompt: str) -> int:
         """Return how many requests of this invocation there were at this step."""
         place = (sender, script, step, prompt)

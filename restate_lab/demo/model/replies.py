@@ -1,7 +1,8 @@
-"""The replies of the scripted model, as data, and the JSON of both OpenAI interfaces for them."""
+"""The replies of the scripted model, as data, and the JSON of OpenAI's two interfaces and of Gemini for them."""
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ __all__ = [
     "Script",
     "ScriptedCall",
     "chat_response",
+    "gemini_response",
     "responses_response",
     "usage_of",
 ]
@@ -184,5 +186,33 @@ def chat_response(reply: Reply, id_: str, model: str, usage: ReplyUsage, call_id
             "completion_tokens": usage.output_tokens,
             "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens, "audio_tokens": 0},
             "total_tokens": usage.input_tokens + usage.output_tokens,
+        },
+    }
+
+
+def gemini_response(reply: Reply, id_: str, model: str, usage: ReplyUsage, _: Sequence[str]) -> dict[str, Any]:
+    """Return the body of a response of Gemini's ``generateContent``, whose calls have no ids."""
+    parts: list[dict[str, Any]] = []
+    if reply.reasoning is not None:
+        signature = base64.b64encode(ENCRYPTED_REASONING.encode()).decode()
+        parts.append({"text": reply.reasoning, "thought": True, "thoughtSignature": signature})
+    if reply.text is not None:
+        parts.append({"text": reply.text})
+    parts += ({"functionCall": {"name": call.name, "args": json.loads(call.arguments_json)}} for call in reply.calls)
+    candidate: dict[str, Any] = {"index": 0, "finishReason": "MAX_TOKENS" if reply.is_cut else "STOP"}
+    if reply.refusal is not None:
+        candidate |= {"finishReason": "SAFETY", "finishMessage": reply.refusal}
+    else:
+        candidate["content"] = {"role": "model", "parts": parts}
+    return {
+        "candidates": [candidate],
+        "modelVersion": model,
+        "responseId": id_,
+        "usageMetadata": {
+            "promptTokenCount": usage.input_tokens,
+            "cachedContentTokenCount": usage.cached_tokens,
+            "candidatesTokenCount": usage.output_tokens - usage.reasoning_tokens,
+            "thoughtsTokenCount": usage.reasoning_tokens,
+            "totalTokenCount": usage.input_tokens + usage.output_tokens,
         },
     }

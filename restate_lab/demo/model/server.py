@@ -1,7 +1,7 @@
-"""The scripted model: an ASGI application with OpenAI's ``/v1/responses`` and ``/v1/chat/completions``.
+"""The scripted model: an ASGI application with the interfaces of OpenAI (responses and chat completions) and Gemini.
 
 The prompt selects the script by a marker such as "[parallel]"; the results of tools select the step of the script.
-``GET /ledger`` returns all requests so far.
+Requests to Gemini have no ids of calls, so there the results are counted. ``GET /ledger`` returns all requests so far.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from types import MappingProxyType
 from typing import Any
 
 from restate_lab.demo.model.ledger import LEDGER, Ledger, LedgerEntry
-from restate_lab.demo.model.replies import ModelRequest, Reply, Script, chat_response, responses_response, usage_of
+from restate_lab.demo.model.replies import (
+    ModelRequest,
+    Reply,
+    Script,
+    chat_response,
+    gemini_response,
+    responses_response,
+    usage_of,
+)
 
 __all__ = ["CANARIES", "INVOCATION_HEADER", "model_application"]
 
@@ -31,11 +39,19 @@ CANARIES: Mapping[str, str] = MappingProxyType(
     }
 )
 """Headers of every response, which must not appear in any output."""
-ANSWERED_BY = {"gpt-4o": "gpt-4o-2024-08-06", "gpt-4o-mini": "gpt-4o-mini-2024-07-18", "o3-mini": "o3-mini-2025-01-31"}
+ANSWERED_BY = {
+    "gpt-4o": "gpt-4o-2024-08-06",
+    "gpt-4o-mini": "gpt-4o-mini-2024-07-18",
+    "o3-mini": "o3-mini-2025-01-31",
+    "gemini-2.5-flash": "gemini-2.5-flash-001",
+}
 MARKER = re.compile(r"\[([\w-]+)\]")
 RETRY_AFTER = ("retry-after-ms", "50")
-SHAPES = {"responses": responses_response, "chat": chat_response}
-PATHS = {"/v1/responses": "responses", "/v1/chat/completions": "chat"}
+SHAPES = {"responses": responses_response, "chat": chat_response, "gemini": gemini_response}
+IDS = {"responses": "resp_", "chat": "chatcmpl-", "gemini": "gemini-"}
+PATHS = re.compile(
+    r"/v1/(?P<responses>responses)|/v1/(?P<chat>chat/completions)|/v1beta/models/(?P<gemini>[^/:]+):generateContent"
+)
 
 
 def model_application(folder: Path, scripts: Mapping[str, Script], default: Script) -> Any:
@@ -51,14 +67,16 @@ def model_application(folder: Path, scripts: Mapping[str, Script], default: Scri
         body = await _read(receive)
         if (scope["method"], scope["path"]) == ("GET", "/ledger"):
             await _send(send, 200, ledger.records)
-        elif scope["method"] == "POST" and (api := PATHS.get(scope["path"])):
-            await _reply(api, json.loads(body), dict(scope["headers"]), send)
+        elif scope["method"] == "POST" and (path := PATHS.fullmatch(scope["path"])):
+            api = str(path.lastgroup)
+            request = json.loads(body) | ({"model": path[api]} if api == "gemini" else {})
+            await _reply(api, request, dict(scope["headers"]), send)
         else:
             await _send(send, 404, _error(404, f"there is nothing at {scope['path']}"))
 
     async def _reply(api: str, request: Mapping[str, Any], headers: Mapping[bytes, bytes], send: Any) -> None:
         sender = headers.get(INVOCATION_HEADER.encode(), b"").decode() or None
-        turn = _responses_turn(request) if api == "responses" else _chat_turn(request)
+        turn = _turn(api, request, ledger, sender)
         marker = next((name for name in MARKER.findall(turn.prompt) if name in scripts), "")
         script = scripts[marker] if marker else default
         step = _step(ledger, turn)
@@ -70,7 +88,8 @@ def model_application(folder: Path, scripts: Mapping[str, Script], default: Scri
         if attempt < len(reply.errors):
             status = reply.errors[attempt]
             ledger.append(replace(record, time=_now(), status=status))
-            await _send(send, status, _error(status, f"scripted failure {attempt + 1}"))
+            error = _gemini_error if api == "gemini" else _error
+            await _send(send, status, error(status, f"scripted failure {attempt + 1}"))
             return
         await asyncio.sleep(reply.delay)
         await _send(send, 200, _answer(ledger, record, turn, reply))
@@ -85,7 +104,7 @@ def _answer(ledger: Ledger, record: LedgerEntry, turn: ModelRequest, reply: Repl
         reply = replace(reply, text=reply.text.replace("{results}", "; ".join(output for _, output in turn.results)))
     usage = usage_of(turn, reply, step=record.step)
     model = ANSWERED_BY.get(record.asked_model, record.asked_model)
-    id_ = f"resp_{number}" if record.api == "responses" else f"chatcmpl-{number}"
+    id_ = f"{IDS[record.api]}{number}"
     ids = [f"call_{number}_{position}" for position, _ in enumerate(reply.calls, 1)]
     ledger.append(
         replace(
@@ -115,6 +134,16 @@ def _step(ledger: Ledger, turn: ModelRequest) -> int:
     return max(steps) + 1 if steps else 0
 
 
+def _turn(api: str, request: Mapping[str, Any], ledger: Ledger, sender: str | None) -> ModelRequest:
+    match api:
+        case "responses":
+            return _responses_turn(request)
+        case "chat":
+            return _chat_turn(request)
+        case _:
+            return _gemini_turn(request, ledger, sender)
+
+
 def _responses_turn(request: Mapping[str, Any]) -> ModelRequest:
     items = request["input"]
     if isinstance(items, str):
@@ -135,6 +164,27 @@ def _chat_turn(request: Mapping[str, Any]) -> ModelRequest:
     return ModelRequest(_text(messages[last].get("content")), tuple(results), len(json.dumps(messages)))
 
 
+def _gemini_turn(request: Mapping[str, Any], ledger: Ledger, sender: str | None) -> ModelRequest:
+    """Return the request; the nth group of results has the ids of the calls in this invocation's nth response."""
+    contents = request["contents"]
+    last = max(
+        (n for n, each in enumerate(contents) if each["role"] == "user" and _text(each["parts"])),
+        default=0,
+    )
+    prompt = _text(contents[last]["parts"])
+    groups = [
+        outputs
+        for each in contents[last:]
+        if (outputs := [part["functionResponse"] for part in each["parts"] if "functionResponse" in part])
+    ]
+    results = [
+        (id_, json.dumps(output.get("response")))
+        for step, outputs in enumerate(groups)
+        for id_, output in zip(ledger.call_ids(sender, prompt, step), outputs, strict=False)
+    ]
+    return ModelRequest(prompt, tuple(results), len(json.dumps(contents)))
+
+
 def _text(content: str | Sequence[Mapping[str, Any]] | None) -> str:
     """Return the text of a message, which is text or a list of parts."""
     if content is None or isinstance(content, str):
@@ -149,6 +199,11 @@ def _now() -> str:
 def _error(status: int, message: str) -> dict[str, Any]:
     kind = "rate_limit_exceeded" if status == 429 else "server_error" if status >= 500 else "invalid_request_error"
     return {"error": {"message": message, "type": kind, "param": None, "code": kind}}
+
+
+def _gemini_error(status: int, message: str) -> dict[str, Any]:
+    kind = "RESOURCE_EXHAUSTED" if status == 429 else "UNAVAILABLE" if status >= 500 else "INVALID_ARGUMENT"
+    return {"error": {"message": message, "status": kind, "code": status}}
 
 
 async def _read(receive: Any) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -160,6 +161,33 @@ def test_code_that_fails_after_a_response_is_the_open_turn() -> None:
     assert conversation(JOURNAL[0], entry("Run", 1, message("No."), errors=failing), status="failed").open_turn is None
 
 
+def test_records_of_an_integration_are_no_turns() -> None:
+    """The whole session that ADK stores, or a list of tools, is not shown, unless this step fails."""
+    records = [
+        entry("Run", at, {"events": ["canary"]}, name=name) for at, name in ((1, "get mcp tools"), (5, "store session"))
+    ]
+    known = conversation(JOURNAL[0], records[0], entry("Run", 3, message("Hi"), name="call LLM"), records[1])
+    assert [turn.role for turn in known.turns] == ["user", "assistant"]
+    failing = conversation(*JOURNAL[:2], entry("Run", 3, name="store session"), status="running")
+    assert failing.open_turn is not None
+    assert failing.open_turn.name == "store session"
+
+
+def test_encrypted_reasoning_is_masked_in_every_result() -> None:
+    """Only the provider can read it; a signature of something else is shown."""
+    items = [
+        {"type": "reasoning", "encrypted_content": "canary"},
+        {"part_kind": "thinking", "content": "I think", "signature": "canary"},
+        {"thought_signature": "canary", "text": "Hi"},
+        {"providerMetadata": {"openai": {"reasoningEncryptedContent": "canary"}}},
+        json.dumps({"thoughtSignature": "canary"}),
+    ]
+    known = conversation(*JOURNAL[:2], entry("Run", 3, {"items": items, "signature": "Ada"}, name="weather"))
+    assert "canary" not in str(known) + repr(known.turns) + json.dumps(known.messages())
+    assert "Ada" in repr(known.turns)
+    assert "I think" in repr(known.turns)
+
+
 def test_hostile_text_in_every_place() -> None:
     """Markup and control characters are text, on the card and in print."""
     bad = "<img src=x onerror=alert(1)>\x1b[31m\u202e"
@@ -222,6 +250,18 @@ def test_errors_of_a_run() -> None:
     assert (row["model_s"], row["backoff_s"]) == (1.5, 0.5)
     without = run_of_journal(errors=None)
     assert (without["retries"], without["possibly_paid_calls"]) == (None, None)
+
+
+def test_a_failed_call_of_a_model_may_have_been_paid() -> None:
+    """A step that failed, or is open, is a call of a model if its name is an integration's or that of a response."""
+    failed = replace(entry("Run", 8, "", name="call LLM").entry, status="failed")
+    own, other = (replace(failed, name=name, status="open", completion_index=None) for name in ("mine", "other"))
+    errors = [{"appended_at": START, "command_index": 8, "message": "Invalid JSON response"}]
+    for each, names, paid in ((failed, "x", 1), (own, "mine", 1), (other, "mine", 0)):
+        response = replace(JOURNAL[1].entry, name=names)
+        entries = run_entries({ID: table_of([response, each])})[ID]
+        row = run(entries=entries, models=ModelSteps({2: step()}), errors=errors)
+        assert row["possibly_paid_calls"] == paid
 
 
 def test_what_is_unknown_is_not_zero() -> None:

@@ -62,6 +62,11 @@ class Model:
         messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": prompt}, *later]
         return self.request("POST", "/v1/chat/completions", {"model": "own-model", "messages": messages})
 
+    def gemini(self, prompt: str, *later: Any, sender: str = "inv_1") -> Any:
+        contents = [{"role": "user", "parts": [{"text": prompt}]}, *later]
+        path = "/v1beta/models/gemini-2.5-flash:generateContent"
+        return self.request("POST", path, {"contents": contents}, {INVOCATION_HEADER: sender})
+
 
 @pytest.fixture
 def model(tmp_path: Path) -> Model:
@@ -142,6 +147,30 @@ def test_chat_api_follows_the_script(model: Model) -> None:
     assert second["choices"][0]["message"]["content"] == "Done: sunny; sunny"
     assert second["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
     assert second["choices"][0]["finish_reason"] == "stop"
+
+
+def test_gemini_follows_the_script(model: Model, tmp_path: Path) -> None:
+    """Results have no ids there, so the groups of results are counted; thoughts are not in the candidates' tokens."""
+    first = model.gemini("[two] please").json()
+    content = first["candidates"][0]["content"]
+    thought, text, *calls = content["parts"]
+    assert (thought["text"], thought["thought"], text["text"]) == ("Two calls are faster.", True, "I compare them.")
+    assert calls == [{"functionCall": {"name": "get_weather", "args": {"city": "Rome"}}}] * 2
+    results = [{"functionResponse": {"name": "get_weather", "response": {"result": each}}} for each in ("sun", "wind")]
+    later = [content, {"role": "user", "parts": results}]
+    for sender in ("inv_1", "inv_2"):  # the second one was restarted as new
+        second = model.gemini("[two] please", *later, sender=sender).json()
+        assert second["candidates"][0]["content"]["parts"] == [{"text": 'Done: {"result": "sun"}; {"result": "wind"}'}]
+    entry, after, _ = read_ledger(tmp_path / LEDGER)
+    assert (entry["model"], entry["step"], after["step"]) == ("gemini-2.5-flash-001", 0, 1)
+    assert [each["id"] for each in after["tool_results"]] == [each["id"] for each in entry["tool_calls"]]
+    usage = first["usageMetadata"]
+    assert entry["output_tokens"] == usage["candidatesTokenCount"] + usage["thoughtsTokenCount"]
+    assert entry["reasoning_tokens"] == usage["thoughtsTokenCount"] > 0
+    refusal = model.gemini("[refuse]").json()["candidates"][0]
+    assert (refusal["finishReason"], "content" in refusal) == ("SAFETY", False)
+    assert model.gemini("[cut]").json()["candidates"][0]["finishReason"] == "MAX_TOKENS"
+    assert model.gemini("[limited]").json()["error"]["status"] == "RESOURCE_EXHAUSTED"
 
 
 def test_each_invocation_gets_its_own_failures(model: Model) -> None:

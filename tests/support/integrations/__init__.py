@@ -1,0 +1,1 @@
+"""Agents of further integrations, in environments of their own."""
