@@ -92,7 +92,7 @@ CARDS: dict[str, dict[str, Any]] = {
         "turns": [
             dict.fromkeys(("label", "sign", "facts", "text", "reasoning", "refusal"), HOSTILE)
             | dict.fromkeys(("arguments", "result", "error"), HOSTILE)
-            | {"colour": "red", "indent": 18, "is_marked": True, "key": HOSTILE}
+            | {"colour": "red", "indent": 18, "is_marked": True, "key": HOSTILE, "gap": HOSTILE}
         ]
     },
     "analysis/replay/card.html.j2": CARD

@@ -181,8 +181,8 @@ def conversation(
     - ``framework, model, response_id, finish``, ``input_tokens, cached_tokens, output_tokens, reasoning_tokens``,
       ``cost`` (US dollars), as in ``agent_runs``
     - ``entry_type, name`` of the entries, ``status`` ("done", "failed", "open", or "abandoned" if the invocation ended
-      first), ``started`` (UTC), ``duration``, ``attempts`` (failed ones), ``error`` (the last one), ``callee``,
-      ``journal_index``
+      first), ``started`` (UTC), ``duration``, ``attempts`` (failed ones; with ``attempts_at_least`` there may
+      have been more), ``error`` (the last one), ``callee``, ``journal_index``
 
     ``messages()`` returns it in the format of chat completions, ``open_turn`` is the turn that it executes, waits for
     or fails at, and ``tokens`` has the journaled tokens. ``notes`` explains what is missing: an invocation without a

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from itertools import chain
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -24,16 +25,19 @@ from restate_lab.status import ENDED, OUTCOMES, STATUSES
 
 __all__ = ["Conversation"]
 
+T = TypeVar("T")
 _TYPES: Mapping[str, pa.DataType] = MappingProxyType(
     {
         **dict.fromkeys(("depth", "turn", *TOKENS, "attempts", "journal_index"), pa.int64()),
         "cost": pa.float64(),
+        "attempts_at_least": pa.bool_(),
         "started": pa.timestamp("ms", "UTC"),
         "duration": pa.duration("ms"),
     }
 )
 _OBJECTS = ("arguments", "result")
 _MOST_TURNS = 200  # on the card and in the text
+_FIRST_TURNS = 20  # of these; the last turns show where the invocation is
 _LONGEST = 20_000  # characters of a text on the card
 _LABEL = 100  # characters of a label on the card, which has the arguments of a tool
 _LINE = 200  # characters of a value in the text
@@ -163,14 +167,27 @@ def _arguments(turn: Turn) -> str:
 
 def _lines(conversation: Conversation) -> Iterator[str]:
     yield f"{conversation.target} · {conversation.status} · {conversation.summary}"
-    for turn in conversation.turns[:_MOST_TURNS]:
-        indent = "  " * (turn.depth - 1)
-        facts = ", ".join(filter(None, _facts(turn)))
-        yield f"{indent}{_label(turn)}{f' ({facts})' if facts else ''}"
-        yield from (f"{indent}  {one_line(text, _LINE)}" for text in _short_texts(turn))
-    if len(conversation.turns) > _MOST_TURNS:
-        yield f"… and {len(conversation.turns) - _MOST_TURNS:,} more turns"
+    first, gap, last = _shown(conversation.turns)
+    yield from chain.from_iterable(map(_text, first))
+    if gap:
+        yield gap
+    yield from chain.from_iterable(map(_text, last))
     yield from (f"Note: {note}." for note in conversation.notes)
+
+
+def _text(turn: Turn) -> Iterator[str]:
+    indent = "  " * (turn.depth - 1)
+    facts = ", ".join(filter(None, _facts(turn)))
+    yield f"{indent}{_label(turn)}{f' ({facts})' if facts else ''}"
+    yield from (f"{indent}  {one_line(text, _LINE)}" for text in _short_texts(turn))
+
+
+def _shown(turns: Sequence[T]) -> tuple[Sequence[T], str, Sequence[T]]:
+    """Return the first turns, a line that counts those between, and the last turns; all are first if they fit."""
+    more = len(turns) - _MOST_TURNS
+    if more <= 0:
+        return turns, "", ()
+    return turns[:_FIRST_TURNS], f"… {plural(more, 'turn')} not shown …", turns[_FIRST_TURNS + more :]
 
 
 def _short_texts(turn: Turn) -> Iterator[str]:
@@ -202,9 +219,14 @@ def _facts(turn: Turn) -> list[str]:
         tokens,
         f"${turn.cost:.4f}" if turn.cost is not None else "",
         format_duration(turn.duration) if turn.duration else "",
-        plural(turn.attempts, "failed attempt") if turn.attempts else "",
+        _attempts(turn),
         unsure,
     ]
+
+
+def _attempts(turn: Turn) -> str:
+    at_least = "at least " if turn.attempts_at_least else ""
+    return f"{at_least}{plural(turn.attempts, 'failed attempt')}" if turn.attempts else ""
 
 
 def _where(conversation: Conversation) -> str:
@@ -213,7 +235,6 @@ def _where(conversation: Conversation) -> str:
 
 def _card(conversation: Conversation) -> str:
     """Return the card as HTML; all text from the journal is escaped."""
-    more = len(conversation.turns) - _MOST_TURNS
     status = conversation.status
     notes = [f"{note}." for note in conversation.notes]
     return render(
@@ -221,7 +242,6 @@ def _card(conversation: Conversation) -> str:
         title=f"{conversation.target} · {status}",
         place=conversation.id,
         lines=[
-            *([f"… and {more:,} more turns"] if more > 0 else []),
             *notes,
             f"{conversation.summary}; {_where(conversation)}",
         ],
@@ -231,12 +251,20 @@ def _card(conversation: Conversation) -> str:
 
 
 def _blocks(conversation: Conversation) -> Iterator[dict[str, Any]]:
-    """Yield the values of the turns for the template, each with a key that stays when later turns are added."""
-    current, numbers = conversation.open_turn, Counter[tuple[Any, ...]]()
-    for turn in conversation.turns[:_MOST_TURNS]:
+    """Yield the values of the shown turns for the template."""
+    current = conversation.open_turn
+    first, gap, last = _shown(tuple(zip(_keys(conversation.turns), conversation.turns, strict=True)))
+    for position, (key, turn) in enumerate(chain(first, last)):
+        yield _block(turn, current) | {"key": key, "gap": gap if position == len(first) else ""}
+
+
+def _keys(turns: Sequence[Turn]) -> Iterator[str]:
+    """Yield a key for each turn, which stays when later turns are added."""
+    numbers = Counter[tuple[Any, ...]]()
+    for turn in turns:
         of = (turn.id, turn.turn, turn.role)
         numbers[of] += 1
-        yield {**_block(turn, current), "key": f"{turn.id} {turn.turn} {turn.role} {numbers[of]}"}
+        yield f"{turn.id} {turn.turn} {turn.role} {numbers[of]}"
 
 
 def _outcome(turn: Turn, *, is_current: bool) -> str | None:

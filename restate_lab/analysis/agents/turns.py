@@ -53,6 +53,7 @@ class Turn:
     started: datetime | None = None
     duration: timedelta | None = None
     attempts: int | None = None
+    attempts_at_least: bool = False
     error: str | None = None
     callee: str | None = None
     journal_index: int | None = None
@@ -139,6 +140,7 @@ class _TurnMaker:
             started=started,
             duration=max(ended - started, timedelta(0)) if ended and started else base.duration,
             attempts=sum(each.errors.retries or 0 for each in entries) if entries else None,
+            attempts_at_least=any(each.errors.at_least for each in entries),
             journal_index=entries[0].entry.index if entries else None,
         )
 
@@ -172,6 +174,7 @@ class _TurnMaker:
             started=started or ended,
             duration=max(ended - started, timedelta(0)) if started and ended else None,
             attempts=errors.retries,
+            attempts_at_least=errors.at_least,
             error=each.content.failure or errors.message,
             callee=entry.callee,
             journal_index=entry.index,

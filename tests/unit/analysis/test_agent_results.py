@@ -188,6 +188,19 @@ def test_encrypted_reasoning_is_masked_in_every_result() -> None:
     assert "I think" in repr(known.turns)
 
 
+def test_the_open_step_of_a_long_run_is_shown() -> None:
+    """A card has the first and the last turns and the number between; the count of attempts may be a minimum."""
+    steps = [entry("Run", 1 + 2 * number, number, name=f"step {number}") for number in range(400)]
+    failing = entry("Run", 801, name="step 400", errors=AttemptErrors(3, at_least=True, message="no connection"))
+    known = conversation(*steps, failing, status="backing-off")
+    for text in (str(known), known._repr_html_()):
+        assert "Run step 0" in text
+        assert "Run step 200" not in text
+        assert text.count("… 201 turns not shown …") == 1
+        assert text.index("201 turns") < text.index("step 400") < text.index("at least 3 failed attempts")
+    assert known.frame()["attempts_at_least"].tolist() == [False] * 400 + [True]
+
+
 def test_hostile_text_in_every_place() -> None:
     """Markup and control characters are text, on the card and in print."""
     bad = "<img src=x onerror=alert(1)>\x1b[31m\u202e"
