@@ -12,7 +12,7 @@
     rl.plan(lab, "resume", ids)         # nothing is sent before .execute(reason="INC-42: …")
 
 - read: ``connect, Lab, Source, doctor, questions, ask, why, waits, journal, journal_diff, state``; ``show`` any frame
-- agents: ``agent_runs, conversation, export_spans, save_dataset``
+- agents: ``agent_runs, agent_tools, conversation, export_spans, save_dataset``
 - check new code: ``replay``
 - interactive: ``Panel``
 - plot results: ``plot_status, plot_throughput, plot_latency, plot_latency_distribution, plot_retries,
@@ -47,12 +47,14 @@ if TYPE_CHECKING:
     from restate_lab.analysis.agents import agent_runs, conversation
     from restate_lab.analysis.agents.model import ModelStep, ToolCall
     from restate_lab.analysis.agents.result import Conversation
+    from restate_lab.analysis.agents.tools import agent_tools
+    from restate_lab.analysis.ask import ask
     from restate_lab.analysis.doctor import doctor
     from restate_lab.analysis.doctor.diagnosis import Diagnosis
     from restate_lab.analysis.doctor.thresholds import Thresholds
     from restate_lab.analysis.journal import journal
     from restate_lab.analysis.journal.diff import journal_diff
-    from restate_lab.analysis.questions import ask, questions
+    from restate_lab.analysis.questions import questions
     from restate_lab.analysis.replay import replay
     from restate_lab.analysis.replay.result import Replay
     from restate_lab.analysis.waits import waits
@@ -116,6 +118,7 @@ __all__ = [
     "ToolCall",
     "Waits",
     "agent_runs",
+    "agent_tools",
     "ask",
     "audit_log",
     "compare",
@@ -204,7 +207,8 @@ _HOME = {
     "ToolCall": "restate_lab.analysis.agents.model",
     "Waits": "restate_lab.analysis.waits.result",
     "agent_runs": "restate_lab.analysis.agents",
-    "ask": "restate_lab.analysis.questions",
+    "agent_tools": "restate_lab.analysis.agents.tools",
+    "ask": "restate_lab.analysis.ask",
     "audit_log": "restate_lab.audit",
     "compare": "restate_lab.evidence.compare",
     "connect": "restate_lab.client.lab",

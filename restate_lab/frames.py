@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import pandas as pd
@@ -14,7 +14,15 @@ import pyarrow as pa
 from restate_lab.errors import DuplicateColumns, QueryRefused
 from restate_lab.intervals import INTERVAL, offset_or_timedelta, to_durations
 
-__all__ = ["CardFrame", "DtypeBackend", "number_duplicate_columns", "repeated_field", "to_frame", "with_card"]
+__all__ = [
+    "CardFrame",
+    "DtypeBackend",
+    "number_duplicate_columns",
+    "repeated_field",
+    "to_frame",
+    "to_rows",
+    "with_card",
+]
 
 DtypeBackend: TypeAlias = Literal["numpy_nullable", "pyarrow"]
 Card: TypeAlias = Callable[[pd.DataFrame], str]
@@ -45,6 +53,7 @@ _MAPPERS: dict[DtypeBackend | None, Any] = {
     "numpy_nullable": _ALL_NULLABLE.get,
     "pyarrow": pd.ArrowDtype,
 }
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WORTH_THREADS = 50_000  # rows; for fewer rows, starting pyarrow's threads costs more than it saves
 
 
@@ -123,6 +132,17 @@ def to_frame(table: pa.Table, dtype_backend: DtypeBackend | None = None) -> pd.D
             status=200,
             reason=str(error),
         ) from error
+
+
+def to_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """Return the rows as ``to_pylist()`` does, with times in microseconds; it takes eight times as long for times."""
+    columns = [_times_of(each) if pa.types.is_timestamp(each.type) else each.to_pylist() for each in table.columns]
+    return [dict(zip(table.column_names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _times_of(column: pa.ChunkedArray[Any]) -> list[datetime | None]:
+    microseconds = column.cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.int64()).to_pylist()
+    return [None if each is None else _EPOCH + timedelta(microseconds=each) for each in microseconds]
 
 
 def _to_frame(table: pa.Table, dtype_backend: DtypeBackend | None) -> pd.DataFrame:

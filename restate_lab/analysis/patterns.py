@@ -23,6 +23,7 @@ __all__ = [
     "normalize",
     "step_patterns",
     "summarize_messages",
+    "without_refusal",
 ]
 
 CANDIDATES = 100_000
@@ -36,6 +37,8 @@ _SUMS: Mapping[str, Callable[[Sequence[Any]], Any]] = {
 }
 _LONGEST_MESSAGE = 200
 _KINDS_IN_TEXT = 2  # kinds of messages that a sentence lists
+# errors whose message is the response of a model; such a response is a payload
+_REFUSAL = re.compile(r"\b(ModelRefusalError|ContentFilterError)\b.*", re.DOTALL)
 _CODE = re.compile(r"^\[\d[^\]]*\] ")
 # In this order: quoted text without spaces, ids, hexadecimal numbers, names with many digits, addresses, numbers.
 _VARYING = re.compile(
@@ -106,6 +109,11 @@ def summarize_messages(messages: Iterable[str]) -> str:
     return "; ".join(f"{n:,} × {kind}" for n, kind in kinds[:_KINDS_IN_TEXT]) + more
 
 
+def without_refusal(message: str) -> str:
+    """Return the message without the text with which a model refused: only the class of such an error is kept."""
+    return _REFUSAL.sub(r"\1(…)", message)
+
+
 def step_patterns(names: Iterable[str]) -> dict[str, str]:
     """Return name → pattern for the steps in which one handler fails with one code.
 
@@ -161,7 +169,7 @@ def merge_by_pattern(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _first_line(message: str) -> str:
-    return _CODE.sub("", message.partition("\n")[0])
+    return _CODE.sub("", without_refusal(message).partition("\n")[0])
 
 
 def _mask_word(word: re.Match[str]) -> str:

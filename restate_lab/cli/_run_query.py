@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._text import format_duration, plural
-from restate_lab.analysis.questions import get_question, questions, run_question
+from restate_lab.analysis.ask import run_any_question
+from restate_lab.analysis.questions import get_question, questions
 from restate_lab.analysis.questions.catalog import Question
 from restate_lab.analysis.questions.parameters import parse_texts
 from restate_lab.cli._errors import exit_on_error, warn
@@ -64,7 +65,7 @@ def run_ask(
     """Run a named question and write its rows in the requested format."""
     values = parse_texts(question, parse_parameters(texts))
     with open_source(cluster, evidence) as source:
-        frame = run_question(source, question, timeout=timeout, **values)
+        frame = run_any_question(source, question, timeout=timeout, **values)
         about = _source_line(source, frame.attrs["seconds"])
     truncated = frame.attrs.get("truncated")
     if truncated:

@@ -12,9 +12,10 @@ The named questions: `rl.ask(lab, "name", parameter=value)`. `restate-lab ask NA
 rows in a shell.
 
 A question is a SQL file in `restate_lab/analysis/questions`. It has variants if servers differ; the first variant whose
-tables and features exist on the source is used. The cost is *point* (a read by id), *scan* (a read of all rows of a
-table) or *heavy* (a read of journals or payloads, with a message before it runs). `limit=None` returns all rows. If a
-limit cuts rows, `ask` warns (`Truncated`).
+tables and features exist on the source is used. The questions about agents are functions, because only the shape of a
+payload shows what a step is; their files have no statement. The cost is *point* (a read by id), *scan* (a read of all
+rows of a table) or *heavy* (a read of journals or payloads, with a message before it runs). `limit=None` returns all
+rows. If a limit cuts rows, `ask` warns (`Truncated`).
 
 """
 

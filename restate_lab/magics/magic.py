@@ -11,7 +11,7 @@ from IPython.display import display
 
 from restate_lab._public import did_you_mean, nearest_names
 from restate_lab._text import plural
-from restate_lab.analysis.questions import run_question
+from restate_lab.analysis.ask import run_any_question
 from restate_lab.analysis.questions.parameters import parse_texts
 from restate_lab.client.lab import connect
 from restate_lab.client.sql.bind import parameter_names
@@ -122,7 +122,7 @@ def _ask(magics: RestateMagics, request: MagicRequest, names: Mapping[str, Any])
         name: _get_variable(text[1:], names) for name, text in request.parameters.items() if _is_variable(text)
     }
     values = parse_texts(request.text, texts) | variables
-    frame = run_question(magics.current_source(), request.text, timeout=request.timeout, **values)
+    frame = run_any_question(magics.current_source(), request.text, timeout=request.timeout, **values)
     if "truncated" in frame.attrs:
         notify(f"{Truncated.__name__}: {frame.attrs['truncated']['message']}")
     return frame

@@ -20,7 +20,7 @@ from restate_lab.errors import ArgumentError
 from restate_lab.plots.bars import MOST, Bar, draw_bars, height_for, name_rows
 from restate_lab.plots.inputs import RequiredColumns, numbers
 from restate_lab.plots.style import NEUTRAL, PALETTE, Canvas, FillStyle, canvas_on, mix_colours, status_style
-from restate_lab.plots.units import format_number_axis, format_time_axis, to_axis_days
+from restate_lab.plots.units import NARROWEST_BAR, SHORTEST_AXIS, format_number_axis, format_time_axis, to_axis_days
 from restate_lab.status import OUTCOMES
 
 __all__ = ["plot_agent_run", "plot_spend"]
@@ -44,8 +44,6 @@ _STYLES = {
 """What a turn is → its style."""
 _PEOPLE = frozenset({"Signal", "GetPromise"})
 _MOST_TURNS = 60
-_VISIBLE = 0.004  # minimum width of a bar, as a share of the axis
-_LEAST = 20 / 86_400_000  # shortest axis, in days; matplotlib has no ticks for a shorter one
 _ROOM = 0.28  # share of the axis after the last bar, for its note
 
 
@@ -167,9 +165,9 @@ def _draw_turns(canvas: Canvas, run: Conversation, turns: Sequence[Turn]) -> Non
     """Draw a bar for each turn, with its note."""
     start = to_axis_days(pd.Series([turn.started for turn in turns]))
     end = to_axis_days(pd.Series([_end(turn, run) for turn in turns]))
-    first, last = float(start.min()), max(float(end.max()), float(start.min()) + _LEAST)
+    first, last = float(start.min()), max(float(end.max()), float(start.min()) + SHORTEST_AXIS)
     for row, turn in enumerate(turns):
-        width = max(float(end[row] - start[row]), (last - first) * _VISIBLE)
+        width = max(float(end[row] - start[row]), (last - first) * NARROWEST_BAR)
         options = canvas.patch_options(_STYLES[_kind(turn)])
         canvas.ax.barh(row, width, 0.68, left=float(start[row]), **options)
         canvas.ax.annotate(
@@ -193,7 +191,8 @@ def _kind(turn: Turn) -> str:
         return "failed"
     if turn.is_open and turn.attempts:
         return "failing"
-    if not _PEOPLE.isdisjoint((turn.entry_type or "").split(", ")):  # a tool may send its question first
+    kinds = (turn.entry_type or "").split(", ")  # a tool may send its question first
+    if not _PEOPLE.isdisjoint(kinds) and turn.name != "cancel":
         return "person"
     return {"assistant": "model", "tool": "tool"}.get(turn.role, "other step")
 

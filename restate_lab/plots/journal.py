@@ -22,7 +22,7 @@ from restate_lab.analysis.journal.entries import OPEN
 from restate_lab.analysis.times import to_zone
 from restate_lab.plots.inputs import RequiredColumns, numbers
 from restate_lab.plots.style import Canvas, FillStyle, canvas_on, ink_on, mix_colours, status_style
-from restate_lab.plots.units import format_time_axis, parse_timestamp, to_axis_days
+from restate_lab.plots.units import NARROWEST_BAR, SHORTEST_AXIS, format_time_axis, parse_timestamp, to_axis_days
 from restate_lab.status import OUTCOMES
 
 __all__ = ["plot_journal"]
@@ -38,8 +38,6 @@ STYLES = {
 """Outcome of an entry → its style; the most urgent outcome is last, so it is drawn on top."""
 _OPEN = {"waiting", "failing"}
 _DAY = 86_400_000.0
-_LEAST = 20 / _DAY  # shortest axis, in days; matplotlib has no ticks for a shorter one
-_VISIBLE = 0.004  # minimum width of a bar, as a share of the axis
 _ATTEMPT: dict[str, Any] = {"marker": "|", "linestyle": "none", "markersize": 5, "markeredgewidth": 1.5}
 _NEXT: dict[str, Any] = {"marker": "o", "linestyle": "none", "markersize": 6, "markerfacecolor": "none"}
 _BELOW = 0.26  # rows between the middle, which has the error text, and the marks of failed attempts
@@ -183,7 +181,7 @@ class EntryTimes:
     def span(self) -> tuple[float, float]:
         """Return the start and end of the axis, with a margin and a minimum length."""
         first, last = float(np.nanmin(self.start)), float(np.nanmax(self.end))
-        room = max(0.0, _LEAST - (last - first)) / 2 + (last - first) * 0.02
+        room = max(0.0, SHORTEST_AXIS - (last - first)) / 2 + (last - first) * 0.02
         return first - room, last + room
 
 
@@ -221,7 +219,7 @@ def _draw_entries(canvas: Canvas, frame: pd.DataFrame, times: EntryTimes, tries:
     half = 0.36 - 0.07 * np.minimum(frame["depth"].to_numpy(dtype="float64") - 1, 2)
     for status, rows in _rows_by_status(frame, times):
         of = STYLES[status]
-        corners = _corners(times, rows, half, (last - first) * _VISIBLE * (2 if is_long else 1))
+        corners = _corners(times, rows, half, (last - first) * NARROWEST_BAR * (2 if is_long else 1))
         face = canvas.tint(of.colour, 0.45) if status == "waiting" else of.colour
         # With many rows, a bar is thinner than a pixel: an edge keeps the important ones visible.
         edge = of.colour if is_long else canvas.edge_colour(of.colour)

@@ -15,6 +15,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from restate_lab._text import format_duration
 
 __all__ = [
+    "NARROWEST_BAR",
+    "SHORTEST_AXIS",
     "format_duration_axis",
     "format_number_axis",
     "format_size",
@@ -25,6 +27,10 @@ __all__ = [
 ]
 
 _SECOND, _MINUTE, _HOUR, _DAY = 1_000.0, 60_000.0, 3_600_000.0, 86_400_000.0
+SHORTEST_AXIS = 20 / _DAY
+"""Length of a time axis in days; matplotlib has no ticks for a shorter one."""
+NARROWEST_BAR = 0.004
+"""Width of a bar as a share of the time axis; a narrower one is not visible."""
 _STEPS = (
     *(0, 1, 10, 100, _SECOND, 10 * _SECOND, _MINUTE, 10 * _MINUTE, _HOUR, 10 * _HOUR),
     *(_DAY * days for days in (1, 10, 100, 1_000, 10_000)),

@@ -25,7 +25,7 @@ from populate import Population, arguments, populated
 from rounds import Figure, in_turn, ratio, show, table, versions
 
 from restate_lab import connect
-from restate_lab.analysis.questions import ask
+from restate_lab.analysis.ask import ask
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
 

@@ -85,6 +85,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--executed", type=float, default=0.05, help="the share of new rows that really runs (0.05)")
     parser.add_argument("--trouble", choices=TROUBLE, default="none", help="a cluster in trouble besides (none)")
     parser.add_argument("--suspended", type=int, default=0, help="suspended invocations: asleep, calling, asking (0)")
+    parser.add_argument("--agents", type=int, default=0, help="completed runs of agents with three steps (0)")
     parser.add_argument("--rounds", type=int, default=7, help="rounds, five or more to mean anything (7)")
     parser.add_argument("--admin-url", help="a running server; without it a temporary one is started")
     parser.add_argument("--ingress-url", help="its ingress")
@@ -111,6 +112,7 @@ def _filled(admin_url: str, ingress_url: str | None, options: argparse.Namespace
         existing = sum(_statuses(admin).values())
         trouble = {} if existing else dict(TROUBLE[options.trouble])
         trouble["suspended"] = trouble.get("suspended", 0) + options.suspended
+        trouble["agents"] = options.agents
         if existing < options.rows or any(trouble.values()):
             _fill(admin, ingress, range(existing, options.rows), trouble, options.executed)
         return Population(admin_url, ingress, version["version"], _statuses(admin))
@@ -130,7 +132,7 @@ def _fill(
         with httpx.Client(base_url=ingress_url, timeout=600) as ingress:
             _append(ingress, "execute", range(numbers.start, first_scheduled))
             _append(ingress, "schedule", range(first_scheduled, numbers.stop))
-            for kind in ("suspended", "retrying", "failed", "queued"):
+            for kind in ("suspended", "retrying", "failed", "queued", "agents"):
                 _append(ingress, kind, range(trouble.get(kind, 0)))
             _append(ingress, "states", range(trouble.get("states", 0)))
             if entries := trouble.get("journal", 0):

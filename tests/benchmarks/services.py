@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import restate
+from agent_payloads import CITIES, RESPONSES
 from restate import Context, InvocationRetryPolicy, ObjectContext, Service, TerminalError, VirtualObject
 
 from restate_lab.demo.services_host import application, serve_inherited
@@ -35,6 +36,7 @@ orders = Service("Orders")
 baskets = VirtualObject("Baskets")
 trouble = Service("Trouble", inactivity_timeout=AT_ONCE)
 accounts = VirtualObject("Accounts", inactivity_timeout=AT_ONCE)
+assistants = Service("Assistants")
 shelves = VirtualObject("Shelves")
 # A suspended invocation receives its whole journal when it continues, so this one waits only at its end.
 journals = VirtualObject("Journals", inactivity_timeout=dt.timedelta(seconds=5))
@@ -97,6 +99,14 @@ async def queued(ctx: Context, span: tuple[int, int]) -> int:
 
 
 @filler.handler()
+async def agents(ctx: Context, span: tuple[int, int]) -> int:
+    """Append so many runs of agents."""
+    for number in range(*span):
+        ctx.service_send(answer, number)
+    return span[1] - span[0]
+
+
+@filler.handler()
 async def states(ctx: Context, span: tuple[int, int]) -> int:
     """Append calls that write this many values, a hundred for each object."""
     for number in range(span[0], span[1], VALUES_OF_ONE):
@@ -147,6 +157,17 @@ async def refuse(ctx: Context, number: int) -> None:
     raise TerminalError(msg, status_code=402)
 
 
+@assistants.handler()
+async def answer(ctx: Context, number: int) -> str:
+    """Journal two responses of a model and a tool call, in the shapes of the integrations; no model is called."""
+    response = RESPONSES[number % len(RESPONSES)]
+    city = CITIES[number % len(CITIES)]
+    await ctx.run_typed("call LLM", lambda: response(number, city, None))
+    await ctx.run_typed(f"get weather {city}", lambda: {"city": city, "celsius": number % 40})
+    await ctx.run_typed("call LLM", lambda: response(number, city, f"It is {number % 40} degrees in {city}."))
+    return f"It is {number % 40} degrees in {city}."
+
+
 @accounts.handler()
 async def lock(ctx: ObjectContext, number: int) -> str:
     """Hold the key and wait for an awakeable, which is never resolved."""
@@ -191,7 +212,7 @@ async def check_out(ctx: ObjectContext, order: dict[str, int]) -> int:
     return count
 
 
-SERVICES = (filler, orders, baskets, trouble, accounts, shelves, journals)
+SERVICES = (filler, orders, baskets, trouble, accounts, assistants, shelves, journals)
 OLD_RELEASES = 2_000
 
 

@@ -163,6 +163,7 @@ def objects(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
     yield from (rl.journal(source, vandalised.retrying[name]) for name in OPENED)
     yield from (rl.conversation(source, vandalised.retrying[name]) for name in OPENED)
     yield rl.agent_runs(source, ids=list(vandalised.retrying.values()))
+    yield rl.agent_tools(source, ids=list(vandalised.retrying.values()))
     replayed = [*vandalised.holders.values(), *vandalised.retrying.values()]
     yield rl.replay(source, replayed, vandalised.services, confirm=vandalised.services)
     yield rl.plan(source, "kill", list(vandalised.holders.values()))

@@ -109,6 +109,30 @@ def test_each_problem_is_found_with_its_ids(cast: Cast, diagnosis: rl.Diagnosis)
     assert len(diagnosis.findings) == sum(map(len, expected.values())) + len(long)
 
 
+def test_the_named_questions(cast: Cast, diagnosis: rl.Diagnosis) -> None:
+    """They find the same loops and waits as the doctor, and have no payload."""
+    assert len(diagnosis.findings) > 0
+    ids = cast.ids
+    loops, waits, tools, spend = (
+        rl.ask(cast.lab, f"agent_{name}", limit=None) for name in ("loops", "waits", "tools", "spend")
+    )
+    assert loops.loc[0, ["id", "tool", "equal_calls"]].tolist() == [ids[LIMITED, "loop"], "get_weather", 6]
+    assert len(rl.ask(cast.lab, "agent_loops", at_least=7)) == 0
+    assert set(waits["id"]) == {ids[RESPONSES, "approval"], ids[PYDANTIC, "approval"]}
+    assert waits.set_index("id").loc[ids[RESPONSES, "approval"], "tools"] == ["ask_person"]
+    assert len(rl.ask(cast.lab, "agent_waits", older_than="1h")) == 0
+    runs = rl.agent_runs(cast.lab)
+    assert spend[["runs", "model_calls", "tool_calls"]].sum().tolist() == [
+        len(runs),
+        *runs[["model_calls", "tool_calls"]].sum(),
+    ]
+    assert spend["spent_tokens"].sum() == runs["spent_tokens"].sum()
+    assert tools["calls"].sum() == runs["tool_calls"].sum()
+    assert [text for text in PAYLOADS if text in f"{loops.to_csv()} {waits.to_csv()} {tools.to_csv()}"] == []
+    assert waits.attrs["question"] == "agent_waits"
+    assert waits.attrs["queries"]
+
+
 def test_with_usual_thresholds_waits_and_calls_are_normal(cast: Cast, diagnosis: rl.Diagnosis) -> None:
     """A wait of seconds and a call of two seconds are reported only with thresholds that say so."""
     assert len(diagnosis.findings) > 0
@@ -158,6 +182,13 @@ def test_why_names_the_tool_and_the_model(cast: Cast, diagnosis: rl.Diagnosis) -
     assert agents == expected
     assert f"It {dict(explanations[PYDANTIC, 'stuck'].facts)['agent']}." in explanations[PYDANTIC, "stuck"]
     assert "agent" not in dict(rl.why(cast.lab, cast.ids[RESPONSES, "one"]).facts)
+    for key, error in (
+        ((RESPONSES, "refuse"), "ModelRefusalError(…)"),
+        ((PYDANTIC, "refuse"), "ContentFilterError(…)"),
+    ):
+        why = rl.why(cast.lab, cast.ids[key])
+        assert error in str(why)
+        assert "cannot help" not in f"{why} {why._repr_html_()} {why.facts}"
     assert "agent" not in dict(rl.why(cast.lab, cast.ids[UNJOURNALED, "one"]).facts)
 
 

@@ -158,6 +158,28 @@ def test_the_journaled_steps_equal_the_ledger(trial: Trial) -> None:
         assert runs.loc[id_, "tool_calls"] == sum(len(each["tool_calls"]) for each in answers)
 
 
+def test_rows_of_runs_and_tools_equal_the_conversations(trial: Trial) -> None:
+    """The columns of agent_runs and agent_tools are the sums of the turns, although they are read in another way."""
+    ids = [*trial.ids.values(), trial.killed, trial.refused]
+    runs = rl.agent_runs(trial.lab, ids=ids).set_index("id")
+    turns = [turn for id_ in ids for turn in trial.conversation(id_).turns if turn.depth == 1]
+    for id_ in ids:
+        own = trial.conversation(id_)
+        models = [turn for turn in own.turns if turn.role == "assistant" and turn.how == "journal"]
+        assert dict(runs.loc[id_, list(TOKENS)]) == own.tokens
+        assert runs.loc[id_, "model_calls"] == len(models)
+        assert runs.loc[id_, "spent_tokens"] == sum(turn.input_tokens + turn.output_tokens for turn in models)
+        cost = sum(turn.cost or 0 for turn in models)
+        assert math.isnan(runs.loc[id_, "cost"]) or runs.loc[id_, "cost"] == pytest.approx(cost)
+    tools = rl.agent_tools(trial.lab, ids=ids)
+    calls = Counter(turn.tool for turn in turns if turn.role == "tool")
+    assert tools.groupby("tool")["calls"].sum().to_dict() == calls
+    failed = sum(turn.status == "failed" for turn in turns if turn.role == "tool")
+    assert tools["failures"].sum() == failed
+    assert (tools["p95_ms"].dropna() >= tools["median_ms"].dropna()).all()
+    assert set(tools["service"]) == {id_[0].partition("/")[0] for id_ in trial.ids}
+
+
 def test_matches_equal_the_ledger_or_are_reported_as_unsure(trial: Trial) -> None:
     """A result that is known by id or by order is the one that the model got from the tool with this call id."""
     known: Counter[str] = Counter()

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import restate_lab as rl
+from restate_lab.analysis.ask import ask
 from restate_lab.analysis.doctor import doctor
-from restate_lab.analysis.questions import ask
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.server import RestateServer
 from restate_lab.errors import RestateLabError

@@ -44,6 +44,7 @@ REFUSED: dict[str, Call] = {
     "move_to": lambda lab, _: rl.move_to(lab, [SOMEBODY], deployment="latest"),
     "redrive": lambda lab, _: rl.redrive(lab, [SOMEBODY]),
     "agent_runs": lambda lab, _: rl.agent_runs(lab),
+    "agent_tools": lambda lab, _: rl.agent_tools(lab),
     "conversation": lambda lab, _: rl.conversation(lab, SOMEBODY),
     "replay": lambda lab, _: rl.replay(lab, [SOMEBODY], NOWHERE, confirm=NOWHERE),
 }

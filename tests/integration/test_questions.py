@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import restate_lab as rl
-from restate_lab.analysis.questions import ask
+from restate_lab.analysis.ask import ask
 from restate_lab.analysis.questions.catalog import names
 from restate_lab.analysis.statements import run_sql_file
 from restate_lab.client.lab import Lab

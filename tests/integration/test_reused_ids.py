@@ -19,9 +19,9 @@ import pytest
 from restate_lab import errors
 from restate_lab.actions.plan import move_to, plan
 from restate_lab.actions.rules import ACTIONS
+from restate_lab.analysis.ask import ask
 from restate_lab.analysis.ids import NEW_RUN
 from restate_lab.analysis.journal import journal
-from restate_lab.analysis.questions import ask
 from restate_lab.analysis.why import why
 from restate_lab.client.lab import Lab
 from restate_lab.evidence.compare import compare

@@ -43,6 +43,7 @@ def _second_poll() -> Callable[[Any], bool]:
 Verb = Callable[[Stage, Any], Any]
 VERBS: Mapping[str, Verb] = {
     "agent_runs": lambda s, timeout: rl.agent_runs(s.lab, ids=s.ids, timeout=timeout),
+    "agent_tools": lambda s, timeout: rl.agent_tools(s.lab, ids=s.ids, timeout=timeout),
     "ask": lambda s, timeout: rl.ask(s.lab, "overview", timeout=timeout),
     "compare": lambda s, timeout: rl.compare(s.lab, s.lab, timeout=timeout),
     "conversation": lambda s, timeout: rl.conversation(s.lab, s.ids[0], timeout=timeout),

@@ -151,7 +151,7 @@ def read_entries(lab: Source, ids: Sequence[str]) -> dict[str, tuple[list[Entry]
     """Return the entries of the journals of these ended invocations, and their numbers of rows, without payloads."""
     journals = read_journals(lab, ids)
     rows = pa.Table.from_pylist([row for journal in journals.values() for row in journal], ROW_TYPES)
-    entries = pair_entries(rows, ended=ids)
+    entries = pair_entries(rows, ended=ids).by_id()
     return {id_: (entries_of(entries.get(id_, ENTRY_TYPES.empty_table())), len(journals.get(id_, ()))) for id_ in ids}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,23 +9,30 @@ import pandas as pd
 
 from restate_lab.analysis.agents.builder import ConversationBuilder
 from restate_lab.analysis.agents.entries import ShapeFunction, check_shapes
-from restate_lab.analysis.agents.prices import Price, price_table
-from restate_lab.analysis.agents.reader import AgentReader, ModelSteps, Row, Scope, scope_of
+from restate_lab.analysis.agents.prices import Price, PriceTable, price_table
+from restate_lab.analysis.agents.reader import (
+    MOST_RUNS,
+    AgentReader,
+    ModelSteps,
+    Row,
+    RunSelection,
+    Scope,
+    select_runs,
+    warn_of_more,
+)
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.agents.summary import WASTEFUL, RunJournal, run_entries, run_frame, summarize
 from restate_lab.analysis.deadline import within
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.journal.reader import JournalReader
-from restate_lab.analysis.targets import parse_ids
-from restate_lab.analysis.times import TimeInput, to_datetime
-from restate_lab.client.arguments import check_count, check_name
+from restate_lab.analysis.times import TimeInput
+from restate_lab.client.arguments import check_count
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
-from restate_lab.errors import Truncated
 from restate_lab.recorder import QueryRecorder
 from restate_lab.source import Source, check_supported
 
-__all__ = ["agent_runs", "conversation"]
+__all__ = ["agent_runs", "conversation", "runs_frame"]
 
 
 @translate_errors
@@ -39,7 +45,7 @@ def agent_runs(
     ids: Any = None,
     shapes: Sequence[ShapeFunction] = (),
     prices: Mapping[str, Price] | None = None,
-    limit: int = 10_000,
+    limit: int = MOST_RUNS,
     timeout: DurationInput | None = "60s",
 ) -> pd.DataFrame:
     """Return the runs of agents, from their journals: one row per invocation with a response of a model, newest first.
@@ -87,32 +93,32 @@ def agent_runs(
         RestateLabError: any error of ``source.arrow``.
     """
     functions, table = check_shapes(shapes), price_table(prices)
-    most = check_count("limit", limit, least=1)
-    chosen = None if ids is None else [check_invocation_id(each, name="ids") for each in parse_ids(ids)[0]]
-    if service is not None:
-        check_name("service", service)
     check_supported(source, "agent_runs()")
     recorder = QueryRecorder(within(source, timeout, verb="agent_runs()"))
-    reader, now = AgentReader(recorder), recorder.now
-    reader.check_payloads()
-    scope = scope_of(to_datetime(since, now=now, name="since"), service) if chosen is None else None
-    rows = reader.chosen(chosen or []) if scope is None else reader.recent(scope, most + 1)
-    is_truncated = scope is not None and len(rows) > most
-    rows = dict(list(rows.items())[:most]) if is_truncated else rows
-    runs = _read_runs(reader, rows, functions, scope)
-    frame = run_frame([summarize(each, table, now) for each in runs])
+    reader = AgentReader(recorder)
+    selection = select_runs(reader, service=service, since=since, ids=ids, limit=limit)
+    frame = runs_frame(reader, selection, functions, table)
+    frame.attrs |= {"source": recorder.name, "version": recorder.version, "read_at": recorder.now.isoformat()}
+    frame.attrs["queries"] = recorder.queries
+    warn_of_more(frame, "agent_runs()")
+    return frame
+
+
+def runs_frame(
+    reader: AgentReader, selection: RunSelection, shapes: Sequence[ShapeFunction], prices: PriceTable
+) -> pd.DataFrame:
+    """Return the frame of ``agent_runs`` for a selection of invocations."""
+    rows, now = selection.rows, reader.source.now
+    runs = _read_runs(reader, rows, shapes, selection.scope)
+    frame = run_frame([summarize(each, prices, now) for each in runs])
     frame.attrs = {
-        "source": recorder.name,
-        "version": recorder.version,
-        "read_at": now.isoformat(),
         "invocations": len(rows),
         "without_journal": sum(not row["journal_size"] and row["ended"] for row in rows.values()),
-        "unpriced": list(table.unpriced),
-        "cost_note": table.note,
-        "queries": recorder.queries,
+        "unpriced": list(prices.unpriced),
+        "cost_note": prices.note,
     }
-    if is_truncated:
-        _warn(frame, most)
+    if selection.message:
+        frame.attrs["truncated"] = {"message": selection.message}
     return frame
 
 
@@ -120,9 +126,9 @@ def _read_runs(
     reader: AgentReader, rows: Mapping[str, Row], shapes: Sequence[ShapeFunction], scope: Scope | None
 ) -> list[RunJournal]:
     """Return the runs with a response of a model; without a scope they were chosen, so all of them."""
-    models = reader.model_steps(list(rows), shapes, scope)
+    models = reader.model_steps(list(rows), shapes, scope, has_requests=False)
     wanted = {id_: row for id_, row in rows.items() if scope is None or id_ in models}
-    entries, errors = run_entries(reader.entries(wanted, scope)), reader.errors(list(wanted), scope)
+    entries, errors = run_entries(reader.tables(wanted, scope)), reader.errors(list(wanted), scope)
     copies = reader.copies([id_ for id_, row in wanted.items() if row["status"] in WASTEFUL])
     return [
         RunJournal(
@@ -134,12 +140,6 @@ def _read_runs(
         )
         for id_, row in wanted.items()
     ]
-
-
-def _warn(frame: pd.DataFrame, most: int) -> None:
-    message = f"only the {most:,} newest invocations were read; pass a shorter since=, a service=, or a higher limit="
-    frame.attrs["truncated"] = {"message": message}
-    warnings.warn(f"agent_runs() is incomplete: {message}.", Truncated, stacklevel=4)  # the caller of agent_runs
 
 
 @translate_errors
@@ -186,8 +186,9 @@ def conversation(
 
     ``messages()`` returns it in the format of chat completions, ``open_turn`` is the turn that it executes, waits for
     or fails at, and ``tokens`` has the journaled tokens. ``notes`` explains what is missing: an invocation without a
-    response of a model is not an error, and its other steps are shown. Payloads above 16 MiB and journals of more than
-    20,000 entries are not read. Only Vercel AI writes its prompts to the journal.
+    response of a model is not an error, and its other steps are shown. Payloads above 16 MiB are not read. Of
+    a journal with more than 20,000 entries, only those near calls of models are read; a note has what is missing. Only
+    Vercel AI writes its prompts to the journal.
 
     Raises:
         ArgumentError: an argument is invalid, a function in ``shapes`` failed, or ``session`` without a key.

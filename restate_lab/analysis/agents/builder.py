@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from restate_lab._text import plural
 from restate_lab.analysis.agents.entries import AgentEntry, Content, ShapeFunction, with_models
 from restate_lab.analysis.agents.prices import PriceTable
-from restate_lab.analysis.agents.reader import MOST_BYTES, AgentReader, Row
+from restate_lab.analysis.agents.reader import MOST_BYTES, AgentReader, ModelSteps, Row
 from restate_lab.analysis.agents.turns import Turn, turns_of
-from restate_lab.analysis.journal.entries import entries_of
+from restate_lab.analysis.journal.entries import OPEN, entries_of
 from restate_lab.analysis.journal.errors import NO_ERRORS, UNKNOWN, attempt_errors
-from restate_lab.analysis.journal.reader import Invocation, JournalReader
+from restate_lab.analysis.journal.reader import Invocation, JournalReader, Ranges
 from restate_lab.errors import ArgumentError, NotFound
 
 __all__ = ["ConversationBuilder"]
 
 _MOST_ENTRIES = 20_000
+_BEFORE, _AFTER = 20, 60  # entries that are read around a response of a model in a longer journal
 _MOST_CALLEES = 50
 _MOST_IN_SESSION = 100
 _CALLS = frozenset({"Call", "OneWayCall", "AttachInvocation"})
@@ -102,20 +106,60 @@ class ConversationBuilder:
             self.notes.append(f"{id_} no longer exists")
             return []
         size = rows[id_]["journal_size"] or 0
-        if size > _MOST_ENTRIES:
-            self.notes.append(f"{id_} has {size:,} entries, and only journals with up to {_MOST_ENTRIES:,} are read")
+        ranges = self._ranges(id_, size) if size > _MOST_ENTRIES else ()
+        if ranges is None:
             return []
-        invocation = self.journals.journals(rows)[id_]
+        invocation = self.journals.journals(rows, ranges)[id_]
         if not invocation.entries.num_rows:
             self.notes.append(f"{id_} has no journal: it has not started, was purged, or its journal was not retained")
             return []
-        contents = self.reader.contents([id_]).get(id_, {})
+        invocation = _without_unknowns(invocation, ranges[-1][0]) if ranges else invocation
+        contents = self.reader.contents([id_], ranges).get(id_, {})
         excluded = sum(each.is_excluded for each in contents.values())
         if excluded:
             self.notes.append(
                 f"not read, because they have more than {MOST_BYTES >> 20} MiB: {plural(excluded, 'payload')} of {id_}"
             )
         return with_models(_agent_entries(invocation, contents), self.shapes)
+
+    def _ranges(self, id_: str, size: int) -> Ranges | None:
+        """Return the parts of a very long journal near its calls of models; None, with a note, if they are too long."""
+        found = self.reader.model_steps([id_], self.shapes, has_requests=False).get(id_, ModelSteps({}))
+        around = [(max(0, at - _BEFORE), at + _AFTER) for at in sorted(found.steps)]
+        ranges: list[tuple[int, int]] = []
+        for first, last in [(0, _BEFORE), *around, (max(0, size - _AFTER), size)]:
+            if ranges and first <= ranges[-1][1] + 1:
+                ranges[-1] = (ranges[-1][0], max(last, ranges[-1][1]))
+            else:
+                ranges.append((first, last))
+        many = f"{id_} has {size:,} entries"
+        if sum(last - first for first, last in ranges) > _MOST_ENTRIES:
+            self.notes.append(f"{many} and {len(found.steps):,} calls of models; such a long conversation is not read")
+            return None
+        self.notes.append(
+            f"{many}; only those near its calls of models were read, which are all in the conversation. Other steps, "
+            f"and results of tools that came much later, are missing"
+        )
+        return ranges
+
+
+def _without_unknowns(invocation: Invocation, last: int) -> Invocation:
+    """Return a journal of which only parts were read, without a status where the result may be in another part.
+
+    Everything from the index ``last`` was read. Errors are kept if they were recorded there; the numbers of commands
+    in them count the commands of the whole journal.
+    """
+    table = invocation.entries
+    is_unknown = pc.and_(pc.equal(table["status"], pa.scalar(OPEN)), pc.less(table["index"], pa.scalar(last)))
+    status = pc.if_else(pc.fill_null(is_unknown, pa.scalar(value=False)), pa.scalar(None, pa.string()), table["status"])
+    position = table.column_names.index("status")
+    events = [replace(each, command_index=None) for each in invocation.events or () if (each.after_index or 0) >= last]
+    return replace(
+        invocation,
+        entries=table.set_column(position, table.schema.field("status"), status),
+        events=events if invocation.events is not None else None,
+        attempts=invocation.attempts if events else None,
+    )
 
 
 def _agent_entries(invocation: Invocation, contents: Mapping[int, Content]) -> list[AgentEntry]:

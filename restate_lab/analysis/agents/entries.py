@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 from restate_lab.analysis.agents.model import TOKENS, ModelStep, clean, count
-from restate_lab.analysis.agents.shapes import read_known_shape
+from restate_lab.analysis.agents.shapes import read_known_shape, with_request
 from restate_lab.analysis.journal.encoding import body_of
 from restate_lab.analysis.journal.entries import FAILED, Entry
 from restate_lab.analysis.journal.errors import NO_ERRORS, AttemptErrors
@@ -24,7 +25,7 @@ __all__ = [
     "check_shapes",
     "content_of",
     "is_agent_name",
-    "model_step_of",
+    "is_own_step",
     "recognize",
     "with_models",
 ]
@@ -32,12 +33,12 @@ __all__ = [
 ShapeFunction: TypeAlias = Callable[[Any], ModelStep | None]
 _DEEPEST = 2  # levels of objects around a response
 
-_RUN = "Notification: Run"
 # the fields of a value and of a failure in a message; the value of a state is a message, the argument of a call is not
 _VALUES = {"Command: Input": 14, "Command: Output": 14, "Command: GetEagerState": 14, "Command: SetState": 3}
 _FAILURES = {"Command: Output": 15}
 _ARGUMENTS = {"Command: Call": 3, "Command: OneWayCall": 3}
 _IN_NOTIFICATION = (5, 6)
+_OWN_STEPS = re.compile(r"store session|run event|get mcp tools|.*-mcp-list-tools", re.IGNORECASE)
 _AGENT_NAMES = ("call llm", "llm call", "model call", "model stream call", "calling openai.", "compaction llm call")
 
 
@@ -106,11 +107,12 @@ def content_of(row: Mapping[str, Any], *, most: int) -> Content:
     return Content() if reason is None else Content(failure=text_of(reason, 2), failure_code=number_of(reason, 1))
 
 
-def recognize(payload: Any, shapes: Sequence[ShapeFunction] = ()) -> ModelStep | None:
+def recognize(payload: Any, shapes: Sequence[ShapeFunction] = (), *, has_request: bool = True) -> ModelStep | None:
     """Return the response of a model in a payload; None for a payload of another shape.
 
     The user's ``shapes`` get the whole payload and come first. A known shape may be one or two objects deep. If several
-    objects at one depth have a shape, the payload is not a single response, so nothing is returned.
+    objects at one depth have a shape, the payload is not a single response, so nothing is returned. Without
+    ``has_request`` the messages of a request, which can be a whole conversation, are not read.
 
     Raises:
         ArgumentError: a function of the user failed, or returned something else.
@@ -121,9 +123,11 @@ def recognize(payload: Any, shapes: Sequence[ShapeFunction] = ()) -> ModelStep |
             return step
     level = [payload] if isinstance(payload, dict) else []
     for _ in range(_DEEPEST + 1):
-        steps = [step for each in level if (step := read_known_shape(each)) is not None]
+        steps = [(step, each) for each in level if (step := read_known_shape(each)) is not None]
+        if len(steps) == 1:
+            return with_request(*steps[0]) if has_request else steps[0][0]
         if steps:
-            return steps[0] if len(steps) == 1 else None
+            return None
         level = [inner for each in level for inner in each.values() if isinstance(inner, dict)]
     return None
 
@@ -163,14 +167,6 @@ def _call(shape: ShapeFunction, payload: Any) -> ModelStep | None:
             f"or more, or None if it is unknown."
         )
     return step
-
-
-def model_step_of(row: Mapping[str, Any], shapes: Sequence[ShapeFunction], *, most: int) -> ModelStep | None:
-    """Return the response of a model in a row of ``sys_journal``; None for other rows."""
-    if row["entry_type"] != _RUN:
-        return None
-    content = content_of(row, most=most)
-    return recognize(decode(content.value), shapes) if content.value else None
 
 
 def with_models(entries: Sequence[AgentEntry], shapes: Sequence[ShapeFunction]) -> list[AgentEntry]:
@@ -214,3 +210,8 @@ def _is_open_model_call(each: AgentEntry, names: set[str]) -> bool:
 def is_agent_name(name: str | None) -> bool:
     """Return whether an integration uses this name for a call of a model; a hint for a step that has no result yet."""
     return clean(name or "").casefold().startswith(_AGENT_NAMES)
+
+
+def is_own_step(name: str | None) -> bool:
+    """Return whether an integration uses this name for a step that belongs to no tool call."""
+    return _OWN_STEPS.fullmatch(name or "") is not None

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from restate_lab.analysis.agents.entries import AgentEntry
+from restate_lab.analysis.agents.entries import AgentEntry, is_own_step
 from restate_lab.analysis.agents.model import ToolCall, ToolResult, parse_arguments, unwrap
 from restate_lab.analysis.agents.requests import results_in
 from restate_lab.analysis.journal.entries import DONE, OPEN
@@ -23,7 +23,6 @@ __all__ = ["BY_ID", "BY_ORDER", "GUESSED", "UNKNOWN", "MatchedCall", "ModelTurn"
 
 BY_ID, BY_ORDER, GUESSED, UNKNOWN = "by id", "by order", "guessed", "unknown"
 _EXECUTING = frozenset({"Run", "Call", "OneWayCall", "Sleep", "Signal", "GetPromise", "AttachInvocation"})
-_OWN_STEPS = re.compile(r"store session|run event|get mcp tools|.*-mcp-list-tools", re.IGNORECASE)
 _WITHOUT_COMMANDS = ("transfer_to_", "final_result")  # handoffs, and the output tools of Pydantic AI
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _WRAPPER = frozenset({"calling", "mcp", "tool"})
@@ -76,7 +75,7 @@ def match_tools(entries: Sequence[AgentEntry]) -> tuple[list[AgentEntry], list[M
     first, windows = _split(entries)
     repeated = _repeated_results(entries)
     lessons = _lessons(windows)
-    first = [each for each in first if not _is_own_step(each)]
+    first = [each for each in first if not _is_finished_record(each)]
     return first, [_turn(window, repeated, lessons) for window in windows]
 
 
@@ -130,20 +129,20 @@ def _turn(window: _ToolWindow, repeated: Mapping[str, ToolResult], lessons: Mapp
         for number, (call, result, is_sure) in enumerate(zip(calls, results, sure, strict=True))
     )
     executing = {id(each) for number, each in enumerate(commands) if assigned[number] is not None}
-    others = tuple(each for each in window.commands if id(each) not in executing and not _is_own_step(each))
+    others = tuple(each for each in window.commands if id(each) not in executing and not _is_finished_record(each))
     return ModelTurn(window.model, matched, others)
 
 
-def _is_own_step(each: AgentEntry) -> bool:
+def _is_finished_record(each: AgentEntry) -> bool:
     """Return whether an entry is a step in which an integration keeps its own records, and has not failed."""
     entry = each.entry
     is_done = entry.status == DONE and each.content.failure is None
-    return is_done and entry.entry_type == "Run" and _OWN_STEPS.fullmatch(entry.name or "") is not None
+    return is_done and entry.entry_type == "Run" and is_own_step(entry.name)
 
 
 def _may_execute(each: AgentEntry) -> bool:
     entry = each.entry
-    is_own = entry.entry_type == "Run" and _OWN_STEPS.fullmatch(entry.name or "") is not None
+    is_own = entry.entry_type == "Run" and is_own_step(entry.name)
     is_cancel = entry.entry_type == "Signal" and entry.name == "cancel"
     return entry.entry_type in _EXECUTING and not is_own and not is_cancel
 

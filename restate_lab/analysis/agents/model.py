@@ -136,8 +136,7 @@ def join_texts(values: Iterable[Any]) -> str | None:
 
 def count(value: Any) -> int | None:
     """Return a whole number of 0 or more; else None."""
-    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST
-    return value if is_count else None
+    return value if type(value) is int and 0 <= value < _MOST else None  # True is not a number
 
 
 def total(*values: Any) -> int | None:

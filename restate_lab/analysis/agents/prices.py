@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from restate_lab.analysis.agents.model import ModelStep
@@ -34,7 +35,8 @@ class PriceTable:
     own: Mapping[str, Price]
     package: Any
     unpriced: dict[str, None] = field(default_factory=dict)
-    _known: dict[Any, float | None] = field(default_factory=dict)
+    _models: dict[str, Any] = field(default_factory=dict)
+    _rates: dict[int, Price | None] = field(default_factory=dict)
 
     @property
     def note(self) -> str:
@@ -65,20 +67,43 @@ class PriceTable:
             return _multiply(self.own[name], step)
         if self.package is None:
             return None
-        key = (name, step.input_tokens, step.cached_tokens, step.output_tokens, at and at.date())
-        if key not in self._known:
-            self._known[key] = self._calculate(name, step, at)
-        return self._known[key]
+        if name not in self._models:
+            self._models[name] = self._find(name, at)
+        model = self._models[name]
+        if model is None:
+            return None
+        prices = model.get_prices(at or datetime.now(UTC))  # they can depend on the time
+        if id(prices) not in self._rates:
+            self._rates[id(prices)] = self._rates_of(name, prices, at)
+        rates = self._rates[id(prices)]
+        tokens = (step.input_tokens or 0, step.cached_tokens or 0, step.output_tokens or 0)
+        return self._calculate(name, at, *tokens) if rates is None else _multiply(rates, step)
 
-    def _calculate(self, name: str, step: ModelStep, at: datetime | None) -> float | None:
-        usage = self.package.Usage(
-            input_tokens=step.input_tokens, cache_read_tokens=step.cached_tokens or 0, output_tokens=step.output_tokens
-        )
+    def _find(self, name: str, at: datetime | None) -> Any:
+        """Return the model with exactly this name; None if the package does not have it."""
         try:
-            price = self.package.calc_price(usage, model_ref=name, genai_request_timestamp=at)
+            model = self._calculation(name, at).model
         except (LookupError, ValueError):
             return None
-        return float(price.total_price) if _is_same_model(name, price.model) else None
+        return model if _is_same_model(name, model) else None
+
+    def _rates_of(self, name: str, prices: Any, at: datetime | None) -> Price | None:
+        """Return prices as rates, because the package takes half a millisecond for one response; None if it cannot."""
+        has_tiers = not all(isinstance(each, Decimal | None) for each in vars(prices).values())
+        if has_tiers or self._calculate(name, at):
+            return None
+        return (
+            self._calculate(name, at, _MILLION),
+            self._calculate(name, at, _MILLION, _MILLION),
+            self._calculate(name, at, 0, 0, _MILLION),
+        )
+
+    def _calculate(self, name: str, at: datetime | None, *tokens: int) -> float:
+        return float(self._calculation(name, at, *tokens).total_price)
+
+    def _calculation(self, name: str, at: datetime | None, into: int = 0, cached: int = 0, out: int = 0) -> Any:
+        usage = self.package.Usage(input_tokens=into, cache_read_tokens=cached, output_tokens=out)
+        return self.package.calc_price(usage, model_ref=name, genai_request_timestamp=at)
 
 
 def price_table(prices: Any) -> PriceTable:

@@ -1,34 +1,55 @@
 """Read the runs of agents: their invocations, the responses of models in their journals, and whole journals.
 
 Payloads are read from ``raw``, or from ``entry_json`` where the source has no ``raw``. A payload with more than
-``MOST_BYTES`` is not read. For many runs, the server first searches each payload for two names that every known shape
-has one of; this is only a filter.
+``MOST_BYTES`` is not read. Before a payload is parsed, it is searched for two names that every known shape has one of;
+this is only a filter. The server searches the large ones, so that it does not send them.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from restate_lab.analysis.agents.entries import Content, ShapeFunction, content_of, model_step_of
+from restate_lab.analysis.agents.entries import Content, ShapeFunction, content_of, recognize
 from restate_lab.analysis.agents.model import ModelStep
 from restate_lab.analysis.agents.shapes import SIGNATURES
-from restate_lab.analysis.ids import parts_of
+from restate_lab.analysis.ids import check_invocation_id, parts_of
 from restate_lab.analysis.journal.encoding import content_column
-from restate_lab.analysis.journal.entries import pair_entries
+from restate_lab.analysis.journal.entries import PairedEntries, pair_entries
+from restate_lab.analysis.journal.payloads import decode
+from restate_lab.analysis.journal.reader import Ranges, condition_of
+from restate_lab.analysis.targets import parse_ids
+from restate_lab.analysis.times import TimeInput, to_datetime
+from restate_lab.client.arguments import check_count, check_name
+from restate_lab.client.endpoint.messages import run_value
 from restate_lab.client.schema import check_columns, tables_of
-from restate_lab.errors import NotOnThisServer
+from restate_lab.errors import NotOnThisServer, Truncated
+from restate_lab.frames import to_rows
 from restate_lab.source import Source
 from restate_lab.status import STATUS_SQL
 
-__all__ = ["MOST_BYTES", "AgentReader", "ModelSteps", "Scope", "scope_of"]
+__all__ = [
+    "MOST_BYTES",
+    "MOST_RUNS",
+    "AgentReader",
+    "ModelSteps",
+    "RunSelection",
+    "Scope",
+    "scope_of",
+    "select_runs",
+    "warn_of_more",
+]
 
 MOST_BYTES = 16 << 20
+MOST_RUNS = 10_000
 Row = Mapping[str, Any]
 
 _INVOCATIONS = f"""
@@ -47,7 +68,7 @@ SELECT id, index, entry_type, name, appended_at, completed, entry_lite_json, CAS
 FROM sys_journal WHERE {where}"""
 _PAYLOADS = """
 SELECT id, index, entry_type, {size} AS size, {content}
-FROM sys_journal WHERE {where}"""
+FROM sys_journal WHERE {where}{filter}"""
 _ERRORS = """
 SELECT id, appended_at, after_journal_entry_index,
   json_get_int(event_json, 'related_command_index') AS command_index,
@@ -58,11 +79,15 @@ _COPIES = "SELECT id, index, appended_at FROM sys_journal WHERE id IN :ids AND e
 _AGENTS = """
 SELECT DISTINCT id FROM sys_journal
 WHERE id IN :ids AND entry_type = 'Notification: Run' AND index >= :first AND ({signatures})"""
+_COUNT = "SELECT count(*) AS n FROM sys_invocation_status"
 _AT_ONCE = 500  # invocations
-# "usage" and "assistant", which are in every known shape
+_NAMES = (b"usage", b"assistant")  # every known shape has one of them
+_SMALL = 16 << 10  # bytes; the server takes longer to search a smaller payload than to send it
+_IN_HEX = " OR ".join(f"encode(raw, 'hex') LIKE '%{name.hex()}%'" for name in _NAMES)
+_IN_LIST = " OR ".join(f"entry_json LIKE '%{','.join(map(str, name))}%'" for name in _NAMES)
 _FILTERS = {
-    "raw": "(encode(raw, 'hex') LIKE '%7573616765%' OR encode(raw, 'hex') LIKE '%617373697374616e74%')",
-    "entry_json": "(entry_json LIKE '%117,115,97,103,101%' OR entry_json LIKE '%97,115,115,105,115,116,97,110,116%')",
+    "raw": f" AND CASE WHEN raw_length <= {_SMALL} THEN true ELSE {_IN_HEX} END",
+    "entry_json": f" AND ({_IN_LIST})",
 }
 
 
@@ -71,6 +96,9 @@ class Scope(NamedTuple):
 
     where: str
     params: Mapping[str, Any]
+
+
+_ALL = Scope("", {})
 
 
 class ModelSteps(NamedTuple):
@@ -102,6 +130,15 @@ class AgentReader:
     def recent(self, scope: Scope, limit: int) -> dict[str, Row]:
         """Return id → the row of its invocation, newest first, for those in a scope."""
         return self._rows(_INVOCATIONS.format(where=scope.where, limit=limit), scope.params)
+
+    def scope_for(self, rows: Mapping[str, Row], scope: Scope) -> Scope:
+        """Return the scope with which the journals of ``rows`` are read: all journals, if most belong to them.
+
+        The condition on an invocation doubles the time of a scan.
+        """
+        if len(rows) <= _AT_ONCE:
+            return scope
+        return _ALL if self._read(_COUNT, {})[0]["n"] <= 2 * len(rows) else scope
 
     def chosen(self, ids: Sequence[str]) -> dict[str, Row]:
         """Return id → the row of its invocation, in the order of ``ids``."""
@@ -141,37 +178,55 @@ class AgentReader:
         return {row["id"] for part in parts for row in self._read(statement, {"ids": part, "first": first})}
 
     def model_steps(
-        self, ids: Sequence[str], shapes: Sequence[ShapeFunction], scope: Scope | None = None
+        self,
+        ids: Sequence[str],
+        shapes: Sequence[ShapeFunction],
+        scope: Scope | None = None,
+        *,
+        has_requests: bool = True,
     ) -> dict[str, ModelSteps]:
         """Return id → the responses of models in its journal, for those that have one, or payloads that were not read.
 
-        With shapes of the user, every payload of a step is read.
+        With shapes of the user, every payload of a step is read. Without ``has_requests`` the messages in the requests
+        are not.
         """
-        statement = self._statement(_MODELS, filter_="" if shapes else f" AND {_FILTERS[self._content or 'raw']}")
+        column = self._content or "raw"
+        statement = self._statement(_MODELS, filter_="" if shapes else _FILTERS[column])
         steps: defaultdict[str, dict[int, ModelStep]] = defaultdict(dict)
         excluded: defaultdict[str, int] = defaultdict(int)
-        for row in self._stream(statement, ids, scope):
-            step = model_step_of(row, shapes, most=MOST_BYTES)
+        is_searched = column == "raw" and not shapes
+        for row in self._stream(statement, ids, scope, is_searched=is_searched):
+            content = row[column]
+            if content is None:
+                excluded[row["id"]] += (row["size"] or 0) > MOST_BYTES
+                continue
+            value = run_value(content) if column == "raw" else content_of(row, most=MOST_BYTES).value
+            step = recognize(decode(value), shapes, has_request=has_requests) if value else None
             if step is not None:
                 steps[row["id"]][row["index"]] = step
-            elif row[self._content or "raw"] is None and (row["size"] or 0) > MOST_BYTES:
-                excluded[row["id"]] += 1
         return {id_: ModelSteps(steps[id_], excluded[id_]) for id_ in ids if steps.get(id_) or excluded.get(id_)}
 
-    def contents(self, ids: Sequence[str]) -> dict[str, dict[int, Content]]:
-        """Return id → index → the payloads of the entry."""
+    def contents(self, ids: Sequence[str], ranges: Ranges = ()) -> dict[str, dict[int, Content]]:
+        """Return id → index → the payloads of the entry; with ``ranges`` of those in one of these ranges."""
         contents: defaultdict[str, dict[int, Content]] = defaultdict(dict)
-        for row in self._stream(self._statement(_PAYLOADS), ids):
+        for row in self._stream(self._statement(_PAYLOADS, condition_of(ranges)), ids):
             contents[row["id"]][row["index"]] = content_of(row, most=MOST_BYTES)
         return contents
 
     def entries(self, rows: Mapping[str, Row], scope: Scope | None = None) -> dict[str, pa.Table]:
         """Return id → the entries of its journal without payloads."""
         entries: dict[str, pa.Table] = {}
+        for each in self.tables(rows, scope):
+            entries |= each.by_id()
+        return {id_: entries[id_] for id_ in rows if id_ in entries}
+
+    def tables(self, rows: Mapping[str, Row], scope: Scope | None = None) -> Iterator[PairedEntries]:
+        """Yield the entries of ``entries`` in tables of many journals, which is faster for thousands of them."""
         ended = {id_ for id_, row in rows.items() if row["ended"]}
         for where, params in _conditions(list(rows), scope):
-            entries |= pair_entries(self._read_table(_STRUCTURE.format(where=where), params), ended=ended)
-        return {id_: entries[id_] for id_ in rows if id_ in entries}
+            table = self._read_table(_STRUCTURE.format(where=where), params)
+            is_wanted = pc.is_in(table["id"].cast(pa.large_string()), pa.array(list(rows), pa.large_string()))
+            yield pair_entries(table.filter(is_wanted), ended=ended)
 
     def errors(self, ids: Sequence[str], scope: Scope | None = None) -> dict[str, list[Row]]:
         """Return id → the recorded errors of its attempts, in the order of their times; empty without events."""
@@ -210,18 +265,21 @@ class AgentReader:
         limited = f"CASE WHEN {length} <= {MOST_BYTES} THEN {content} END AS {content}"
         return statement.format(size=f"CAST({length} AS BIGINT)", content=limited, filter=filter_, where="{where}")
 
-    def _stream(self, statement: str, ids: Sequence[str], scope: Scope | None = None) -> Iterator[Row]:
+    def _stream(
+        self, statement: str, ids: Sequence[str], scope: Scope | None = None, *, is_searched: bool = False
+    ) -> Iterator[Row]:
+        """Yield the rows; with ``is_searched`` those whose ``raw`` has one of the names, or was not read."""
         wanted = set(ids)
         for where, params in _conditions(ids, scope):
             part = statement.format(where=where)
             with self.source.stream(part, params=dict(params), progress=False) as reader:
                 check_columns(reader.schema, part, self.source)
                 for batch in reader:
-                    yield from (row for row in batch.to_pylist() if row["id"] in wanted)
+                    chosen = batch.filter(_may_have_model(batch.column("raw"))) if is_searched else batch
+                    yield from (row for row in chosen.to_pylist() if row["id"] in wanted)
 
     def _read(self, statement: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self._read_table(statement, params).to_pylist()
-        return rows
+        return to_rows(self._read_table(statement, params))
 
     def _read_table(self, statement: str, params: Mapping[str, Any]) -> pa.Table:
         table = self.source.arrow(statement, params=dict(params), progress=False)
@@ -234,6 +292,13 @@ class AgentReader:
         return column in self._columns
 
 
+def _may_have_model(raw: pa.Array[Any]) -> Any:
+    """Return whether each payload has one of the names; True for one that was not read."""
+    content = raw.cast(pa.large_binary())
+    flags = [pc.match_substring(content, name.decode()) for name in _NAMES]
+    return pc.fill_null(pc.or_(*flags), pa.scalar(value=True))
+
+
 def scope_of(since: datetime, service: str | None) -> Scope:
     """Return the scope of the invocations that were created since a time, of one service or all."""
     if service is None:
@@ -243,7 +308,9 @@ def scope_of(since: datetime, service: str | None) -> Scope:
 
 def _conditions(ids: Sequence[str], scope: Scope | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield conditions for all ids; a scan of the scope is faster than several lists of ids, and may select more."""
-    if scope is not None and len(ids) > _AT_ONCE:
+    if scope == _ALL:
+        yield "id IS NOT NULL", {}
+    elif scope is not None and len(ids) > _AT_ONCE:
         yield f"id IN (SELECT id FROM sys_invocation_status WHERE {scope.where})", scope.params  # noqa: S608 - constants
     else:
         yield from (("id IN :ids", {"ids": part}) for part in parts_of(ids, _AT_ONCE))
@@ -259,3 +326,49 @@ def _contains(column: str, text: str) -> str:
     if column == "raw":
         return f"encode(raw, 'hex') LIKE '%{quoted.hex()}%'"
     return f"entry_json LIKE '%,{','.join(map(str, quoted))},%'"
+
+
+class RunSelection(NamedTuple):
+    """The rows of invocations by id, and the scope that they were selected with; None for chosen ids."""
+
+    rows: Mapping[str, Row]
+    scope: Scope | None = None
+    message: str = ""
+    """Which invocations were not read; "" if all were."""
+
+
+def select_runs(
+    reader: AgentReader,
+    *,
+    service: str | None = None,
+    since: TimeInput = "24h",
+    ids: Any = None,
+    limit: int = MOST_RUNS,
+) -> RunSelection:
+    """Return the invocations with these ids, or else those that were created since a time.
+
+    Raises:
+        ArgumentError: an argument is invalid.
+        NotOnThisServer: the source has no payloads.
+    """
+    most = check_count("limit", limit, least=1)
+    chosen = None if ids is None else [check_invocation_id(each, name="ids") for each in parse_ids(ids)[0]]
+    if service is not None:
+        check_name("service", service)
+    start = to_datetime(since, now=reader.source.now, name="since")
+    reader.check_payloads()
+    if chosen is not None:
+        return RunSelection(reader.chosen(chosen))
+    scope = scope_of(start, service)
+    rows = reader.recent(scope, most + 1)
+    if len(rows) <= most:
+        return RunSelection(rows, reader.scope_for(rows, scope))
+    message = f"only the {most:,} newest invocations were read; pass a shorter since=, a service=, or a higher limit="
+    return RunSelection(dict(list(rows.items())[:most]), scope, message)
+
+
+def warn_of_more(frame: pd.DataFrame, verb: str) -> None:
+    """Warn if invocations were not read; call it from the public function."""
+    if "truncated" in frame.attrs:
+        message = f"{verb} is incomplete: {frame.attrs['truncated']['message']}."
+        warnings.warn(message, Truncated, stacklevel=4)  # the caller of the decorated public function

@@ -167,7 +167,7 @@ def _arguments(turn: Turn) -> str:
 
 def _lines(conversation: Conversation) -> Iterator[str]:
     yield f"{conversation.target} · {conversation.status} · {conversation.summary}"
-    first, gap, last = _shown(conversation.turns)
+    first, gap, last = _first_and_last(conversation.turns)
     yield from chain.from_iterable(map(_text, first))
     if gap:
         yield gap
@@ -182,7 +182,7 @@ def _text(turn: Turn) -> Iterator[str]:
     yield from (f"{indent}  {one_line(text, _LINE)}" for text in _short_texts(turn))
 
 
-def _shown(turns: Sequence[T]) -> tuple[Sequence[T], str, Sequence[T]]:
+def _first_and_last(turns: Sequence[T]) -> tuple[Sequence[T], str, Sequence[T]]:
     """Return the first turns, a line that counts those between, and the last turns; all are first if they fit."""
     more = len(turns) - _MOST_TURNS
     if more <= 0:
@@ -253,7 +253,7 @@ def _card(conversation: Conversation) -> str:
 def _blocks(conversation: Conversation) -> Iterator[dict[str, Any]]:
     """Yield the values of the shown turns for the template."""
     current = conversation.open_turn
-    first, gap, last = _shown(tuple(zip(_keys(conversation.turns), conversation.turns, strict=True)))
+    first, gap, last = _first_and_last(tuple(zip(_keys(conversation.turns), conversation.turns, strict=True)))
     for position, (key, turn) in enumerate(chain(first, last)):
         yield _block(turn, current) | {"key": key, "gap": gap if position == len(first) else ""}
 

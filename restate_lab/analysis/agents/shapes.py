@@ -8,10 +8,10 @@ reasoning and signatures are not.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from restate_lab.analysis.agents.model import (
-    TOKENS,
     ModelStep,
     Tokens,
     ToolCall,
@@ -28,7 +28,7 @@ from restate_lab.analysis.agents.model import (
 )
 from restate_lab.analysis.agents.requests import request_of
 
-__all__ = ["SIGNATURES", "read_known_shape"]
+__all__ = ["SIGNATURES", "read_known_shape", "with_request"]
 
 _Object: TypeAlias = Mapping[str, Any]
 _TEXT_KINDS = ("text", "output_text")
@@ -36,11 +36,27 @@ _TEXT_KINDS = ("text", "output_text")
 
 def read_known_shape(value: _Object) -> ModelStep | None:
     """Return the response of a model in an object; None for an object of another shape."""
-    return next((step for shape in _SHAPES if (step := shape(value)) is not None), None)
+    for shape in _SHAPES:
+        step = shape(value)
+        if step is not None:
+            return step
+    return None
+
+
+def with_request(step: ModelStep, value: _Object) -> ModelStep:
+    """Return the response with the messages of its request, if the object that it was read from has the request."""
+    body = record(value, "request", "body")
+    if not body:
+        return step
+    prompt, results = request_of(body)
+    return replace(step, prompt=prompt, results=results)
 
 
 def _step(framework: str, tokens: Tokens, **fields: Any) -> ModelStep:
-    return ModelStep(framework, **fields, **dict[str, Any](zip(TOKENS, tokens, strict=True)))
+    into, cached, out, reasoning = tokens
+    return ModelStep(
+        framework, input_tokens=into, cached_tokens=cached, output_tokens=out, reasoning_tokens=reasoning, **fields
+    )
 
 
 def _vercel(value: _Object) -> ModelStep | None:
@@ -49,7 +65,6 @@ def _vercel(value: _Object) -> ModelStep | None:
     if not isinstance(value.get("content"), list) or not isinstance(finish, str | dict):
         return None
     parts, response, body = objects(value["content"]), record(value, "response"), record(value, "response", "body")
-    prompt, results = request_of(record(value, "request", "body"))
     return _step(
         "Vercel AI",
         _vercel_tokens(record(value, "usage")),
@@ -61,8 +76,6 @@ def _vercel(value: _Object) -> ModelStep | None:
         model_asked=text_or_none(record(value, "request", "body").get("model")),
         response_id=text_or_none(response.get("id")),
         finish=first_text(finish, record(finish).get("unified"), record(finish).get("raw")),
-        prompt=prompt,
-        results=results,
     )
 
 

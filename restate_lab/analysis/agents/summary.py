@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import accumulate
+from itertools import compress, pairwise
 from math import inf
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -17,12 +17,12 @@ import pandas as pd
 import pyarrow as pa
 
 from restate_lab._text import join, plural
-from restate_lab.analysis.agents.entries import is_agent_name
+from restate_lab.analysis.agents.entries import is_agent_name, is_own_step
 from restate_lab.analysis.agents.model import TOKENS, ModelStep, sum_known
 from restate_lab.analysis.agents.prices import PriceTable
 from restate_lab.analysis.agents.reader import ModelSteps, Row
 from restate_lab.analysis.ids import FIRST_AWAKEABLE
-from restate_lab.analysis.journal.entries import FAILED
+from restate_lab.analysis.journal.entries import FAILED, PairedEntries
 from restate_lab.frames import to_frame
 
 __all__ = ["WASTEFUL", "RunEntry", "RunJournal", "run_entries", "run_frame", "summarize"]
@@ -42,10 +42,16 @@ _COLUMNS: Mapping[str, pa.DataType] = MappingProxyType(
 )
 WASTEFUL = frozenset({"failed", "killed"})
 """The statuses of runs whose tokens were in vain."""
+_ROW_COLUMNS = (
+    *("id", "service", "handler", "key", "status", "created_at", "completed_at"),
+    *("restarted_from", "invoked_by_id"),
+)
+_NUMBERS = {name: attrgetter(name) for name in TOKENS}
+_SECONDS = ("model_s", "tools_s", "people_s", "backoff_s")
 _ENTRY_COLUMNS = ("entry_type", "index", "completion_index", "command_index", "name", "status", "awakeable_id")
 _TOOLS = frozenset({"Run", "Call", "Sleep", "AttachInvocation"})
 _PROMISES = frozenset({"GetPromise"})
-_OWN_STEPS = re.compile(r"store session|run event", re.IGNORECASE)
+_WAITS = _PROMISES | {"Signal"}
 # a request that the provider refused, or that did not reach it, was not paid
 _NOT_PAID = re.compile(r"\b(?:429|5\d\d)\b|[Cc]onnection|[Rr]ate.?limit|ResourceExhausted")
 _Span = tuple[float, float]
@@ -79,16 +85,15 @@ class RunJournal:
     copies: frozenset[int] = frozenset()
 
 
-def run_entries(tables: Mapping[str, pa.Table]) -> dict[str, list[RunEntry]]:
-    """Return id → the entries of its journal; all tables are converted together, because there can be thousands."""
-    if not tables:
-        return {}
-    whole = pa.concat_tables(tables.values())
-    columns = [whole[name].to_pylist() for name in _ENTRY_COLUMNS]
-    columns += [_seconds_of(whole[name]) for name in ("started", "completed")]
-    rows = [RunEntry(*row) for row in zip(*columns, strict=True)]
-    ends = list(accumulate(table.num_rows for table in tables.values()))
-    return {id_: rows[end - table.num_rows : end] for (id_, table), end in zip(tables.items(), ends, strict=True)}
+def run_entries(tables: Iterable[PairedEntries]) -> dict[str, list[RunEntry]]:
+    """Return id → the entries of its journal."""
+    entries: dict[str, list[RunEntry]] = {}
+    for ids, table, bounds in tables:
+        columns = [table[name].to_pylist() for name in _ENTRY_COLUMNS]
+        columns += [_seconds_of(table[name]) for name in ("started", "completed")]
+        rows = list(map(RunEntry._make, zip(*columns, strict=True)))
+        entries |= {id_: rows[start:end] for id_, (start, end) in zip(ids, pairwise(bounds), strict=True)}
+    return entries
 
 
 def _seconds_of(times: pa.ChunkedArray[Any]) -> list[float | None]:
@@ -102,26 +107,42 @@ def run_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 def summarize(journal: RunJournal, prices: PriceTable, now: datetime) -> dict[str, Any]:
     """Return the row of one run; ``now`` is the end of entries that are still open."""
-    models = dict(sorted(journal.models.steps.items()))
-    calls = frozenset(each.name for each in journal.entries if each.completion_index in models and each.name)
-    run = _RunSummary(journal, models, calls, now.timestamp())
-    steps, row = run.steps, journal.row
-    names = [step.model or step.model_asked for step in steps.values()]
+    run, row = _summary_of(journal, now.timestamp()), journal.row
+    steps = run.steps.values()
     return {
-        **{name: row[name] for name in ("id", "service", "handler", "key", "status", "created_at", "completed_at")},
-        **{name: row[name] for name in ("restarted_from", "invoked_by_id")},
-        "framework": join([step.framework for step in steps.values()]) or None,
-        "models": join([name for name in names if name]) or None,
+        **{name: row[name] for name in _ROW_COLUMNS},
+        "framework": join(step.framework for step in steps) or None,
+        "models": join(name for step in steps if (name := step.model or step.model_asked)) or None,
         "model_calls": len(steps),
-        "tool_calls": sum(len(step.tool_calls) for step in steps.values()),
+        "tool_calls": sum(len(step.tool_calls) for step in steps),
         "retries": run.retries,
-        **{name: sum_known(getattr(step, name) for step in steps.values()) for name in TOKENS},
+        **{name: sum_known(map(number_of, steps)) for name, number_of in _NUMBERS.items()},
         **run.spending(),
         "possibly_paid_calls": run.possibly_paid_calls(),
         "cost": run.cost(prices),
         **run.seconds(),
         "note": "; ".join(run.notes()) or None,
     }
+
+
+def _summary_of(journal: RunJournal, now: float) -> _RunSummary:
+    row, steps = journal.row, dict(sorted(journal.models.steps.items()))
+    names = {each.name for each in journal.entries if each.completion_index in steps and each.name}
+    return _RunSummary(
+        journal,
+        steps,
+        journal.entries,
+        created=row["created_at"].timestamp(),
+        end=row["completed_at"].timestamp() if row["completed_at"] else now,
+        times={at: each.completed for each in journal.entries if (at := each.completion_index) in steps},
+        is_model=[each.completion_index in steps or _is_like_model(each, names) for each in journal.entries],
+    )
+
+
+def _is_like_model(entry: RunEntry, names: Collection[str]) -> bool:
+    """Return whether a step without a response has the name of one with a response, or of an integration's."""
+    has_no_response = entry.completion_index is None or entry.status == FAILED
+    return entry.entry_type == "Run" and has_no_response and (entry.name in names or is_agent_name(entry.name))
 
 
 def _tokens(steps: Iterable[ModelStep]) -> int | None:
@@ -131,18 +152,18 @@ def _tokens(steps: Iterable[ModelStep]) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class _RunSummary:
-    """Computes the columns of one run."""
+    """Computes the columns of one run; times are seconds since 1970."""
 
     journal: RunJournal
     steps: Mapping[int, ModelStep]
     """Index of the result → the response of a model, in the order of the journal."""
-    names: frozenset[str]
-    """The names of the steps with a response."""
-    now: float
-
-    @property
-    def entries(self) -> Sequence[RunEntry]:
-        return self.journal.entries
+    entries: Sequence[RunEntry]
+    created: float
+    end: float
+    times: Mapping[int | None, float | None]
+    """Index of the result → the time of a response."""
+    is_model: Sequence[bool]
+    """Whether each entry is a call of a model."""
 
     @property
     def retries(self) -> int | None:
@@ -157,29 +178,35 @@ class _RunSummary:
 
         A restart as new copies steps with their old times, so a step that is older than the run was paid by another.
         """
-        created, times, steps = self._created, self._times, self.steps
-        copied = {at for at in steps if (time := times.get(at)) is not None and time < created}
-        own = {at: step for at, step in steps.items() if at not in copied}
+        if self.steps and _tokens(self.steps.values()) is None:
+            return dict.fromkeys(("spent_tokens", "wasted_tokens", "saved_tokens"))
         last_error = max((each["appended_at"].timestamp() for each in self.journal.errors or ()), default=-inf)
-        repeated = {at for at in own if (time := times.get(at)) is not None and time <= last_error}
         has_failed = self.journal.row["status"] in WASTEFUL
-        wasted = [step for at, step in own.items() if has_failed and at not in self.journal.copies]
-        saved = [steps[at] for at in steps if at in copied | repeated]
-        unknown = bool(steps) and _tokens(steps.values()) is None
+        own: list[ModelStep] = []
+        wasted: list[ModelStep] = []
+        saved: list[ModelStep] = []
+        for at, step in self.steps.items():
+            time = self.times.get(at)
+            is_own = time is None or time >= self.created
+            if is_own:
+                own.append(step)
+            if is_own and has_failed and at not in self.journal.copies:
+                wasted.append(step)
+            if not is_own or (time is not None and time <= last_error):
+                saved.append(step)
         return {
-            "spent_tokens": None if unknown else _tokens(own.values()) or 0,
-            "wasted_tokens": None if unknown else _tokens(wasted) or 0,
-            "saved_tokens": None if unknown else _tokens(saved) or 0,
+            "spent_tokens": _tokens(own) or 0,
+            "wasted_tokens": _tokens(wasted) or 0,
+            "saved_tokens": _tokens(saved) or 0,
         }
 
     def cost(self, prices: PriceTable) -> float | None:
         """Return the cost of the steps that this run paid for; None if one of them has no price."""
-        times = self._times
-        own = [(step, times.get(at)) for at, step in self.steps.items()]
+        times = self.times
         costs = [
             prices.cost(step, datetime.fromtimestamp(time, UTC) if time is not None else None)
-            for step, time in own
-            if time is None or time >= self._created
+            for at, step in self.steps.items()
+            if (time := times.get(at)) is None or time >= self.created
         ]
         return None if None in costs or not self.steps else sum(each for each in costs if each is not None)
 
@@ -187,7 +214,9 @@ class _RunSummary:
         """Return the number of failed attempts at a call of a model that the provider may have been paid for."""
         if self.journal.errors is None:
             return None
-        numbers = {each.command_index for each in self.entries if self._is_model(each)}
+        if not self.journal.errors:
+            return 0
+        numbers = {each.command_index for each in compress(self.entries, self.is_model)}
         failed = [each for each in self.journal.errors if each["command_index"] in numbers]
         return sum(_NOT_PAID.search(each["message"] or "") is None for each in failed)
 
@@ -203,84 +232,67 @@ class _RunSummary:
         if unknown:
             yield f"the tokens of {unknown} of {len(steps)} model calls are unknown"
 
-    def _is_model(self, entry: RunEntry) -> bool:
-        if entry.completion_index in self.journal.models.steps:
-            return True
-        has_no_response = entry.completion_index is None or entry.status == FAILED
-        return entry.entry_type == "Run" and has_no_response and (entry.name in self.names or is_agent_name(entry.name))
-
     def seconds(self) -> dict[str, float | None]:
         """Return the seconds of the run by kind; a time that belongs to several kinds counts for the first of them."""
         if not self.entries:
-            return dict.fromkeys(("model_s", "tools_s", "people_s", "backoff_s"))
-        created, end = self._created, self._end
+            return dict.fromkeys(_SECONDS)
         kinds = {"backoff_s": self._backoffs(), "people_s": self._human_waits()}
-        kinds |= {"model_s": self._spans(self._is_model), "tools_s": self._tools()}
-        seconds: dict[str, float | None] = {}
+        kinds |= {"model_s": list(map(self._span, compress(self.entries, self.is_model))), "tools_s": self._tools()}
+        seconds: dict[str, float | None] = dict.fromkeys(_SECONDS, 0.0)
         covered: list[_Span] = []
         for kind, spans in kinds.items():
-            before = _length(covered)
-            covered = _union([*covered, *((max(a, created), min(b, end)) for a, b in spans)])
-            seconds[kind] = round(_length(covered) - before, 3)
+            if spans:
+                before = _length(covered)
+                covered = _union([*covered, *((max(a, self.created), min(b, self.end)) for a, b in spans)])
+                seconds[kind] = round(_length(covered) - before, 3)
         return seconds
 
-    @property
-    def _created(self) -> float:
-        created: datetime = self.journal.row["created_at"]
-        return created.timestamp()
-
-    @property
-    def _end(self) -> float:
-        completed: datetime | None = self.journal.row["completed_at"]
-        return completed.timestamp() if completed else self.now
-
-    @property
-    def _times(self) -> Mapping[int | None, float | None]:
-        return {each.completion_index: each.completed for each in self.entries}
-
     def _span(self, entry: RunEntry, since: float | None = None) -> _Span:
-        start = next((each for each in (since, entry.started, entry.completed) if each is not None), self._end)
-        return start, entry.completed if entry.completed is not None else self._end
-
-    def _spans(self, is_wanted: Any) -> list[_Span]:
-        return [self._span(each) for each in self.entries if is_wanted(each)]
+        end = entry.completed
+        start = since if since is not None else entry.started if entry.started is not None else end
+        return self.end if start is None else start, self.end if end is None else end
 
     def _backoffs(self) -> list[_Span]:
         """Return for each failing entry the time from its first recorded error to its result."""
+        if not self.journal.errors:
+            return []
         by_number = {each.command_index: each for each in self.entries if each.command_index is not None}
         first: dict[int, float] = {}
-        for each in self.journal.errors or ():
+        for each in self.journal.errors:
             first.setdefault(each["command_index"], each["appended_at"].timestamp())
         return [self._span(by_number[at], since) for at, since in first.items() if at in by_number]
 
     def _human_waits(self) -> list[_Span]:
         """Return the waits for awakeables and promises; a wait for an awakeable begins after the entry before it."""
+        signals = self.journal.row["signals"] or ()
+        is_waiting = self.journal.row["status"] == "suspended" and any(each >= FIRST_AWAKEABLE for each in signals)
+        waits = [each for each in self.entries if each.entry_type in _WAITS]
+        if not waits and not is_waiting:
+            return []
         times = sorted(
             (at, time)
             for each in self.entries
             for at, time in ((each.journal_index, each.started), (each.completion_index, each.completed))
             if at is not None and time is not None and each.entry_type != "Signal"
         )
-        spans = [self._span(each) for each in self.entries if each.entry_type in _PROMISES]
-        for each in self.entries:
+        spans = [self._span(each) for each in waits if each.entry_type in _PROMISES]
+        for each in waits:
             if each.entry_type == "Signal" and each.awakeable_id is not None and each.completed is not None:
                 before = bisect_left(times, each.journal_index or 0, key=itemgetter(0))
                 spans.append(self._span(each, times[before - 1][1] if before else each.completed))
-        signals = self.journal.row["signals"] or ()
-        if self.journal.row["status"] == "suspended" and any(signal >= FIRST_AWAKEABLE for signal in signals) and times:
-            spans.append((times[-1][1], self._end))
+        if is_waiting and times:
+            spans.append((times[-1][1], self.end))
         return spans
 
     def _tools(self) -> list[_Span]:
         """Return the spans of the commands between a response with tool calls and the next call of a model."""
         spans: list[_Span] = []
-        steps = self.steps
-        ends = list(steps)
-        for each in self.entries:
-            if each.entry_type not in _TOOLS or each.journal_index is None or self._is_model(each):
+        steps, ends = self.steps, list(self.steps)
+        for each, is_model in zip(self.entries, self.is_model, strict=True):
+            if is_model or each.entry_type not in _TOOLS or each.journal_index is None:
                 continue
             before = bisect_left(ends, each.journal_index)
-            if before and steps[ends[before - 1]].tool_calls and not _OWN_STEPS.fullmatch(each.name or ""):
+            if before and steps[ends[before - 1]].tool_calls and not is_own_step(each.name):
                 spans.append(self._span(each))
         return spans
 

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restate_lab.analysis.ids import FIRST_AWAKEABLE, awakeable_id, invocation_of_awakeable
+from restate_lab.frames import to_rows
 from restate_lab.payload_json import read
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "OPEN",
     "ROW_TYPES",
     "Entry",
+    "PairedEntries",
     "entries_of",
     "open_signals",
     "pair_entries",
@@ -172,13 +174,23 @@ class _Rows:
         return self.table[name].take(wanted)
 
 
-def pair_entries(rows: pa.Table, *, ended: Collection[str]) -> dict[str, pa.Table]:
-    """Return id → the entries of its journal, ordered by index, for rows with the columns ``ROW_TYPES``.
+class PairedEntries(NamedTuple):
+    """The entries of several journals: those of ``ids[n]`` are the rows ``bounds[n]`` to ``bounds[n + 1]``."""
 
-    ``ended`` has the ids of completed invocations: their open entries will never complete.
-    """
+    ids: Sequence[str]
+    table: pa.Table
+    bounds: Sequence[int]
+
+    def by_id(self) -> dict[str, pa.Table]:
+        """Return id → its part of the table."""
+        parts = [self.table.slice(start, end - start) for start, end in pairwise(self.bounds)]
+        return dict(zip(self.ids, parts, strict=True))
+
+
+def pair_entries(rows: pa.Table, *, ended: Collection[str]) -> PairedEntries:
+    """Return the entries, ordered by index, of rows with ``ROW_TYPES``; open entries of ``ended`` never complete."""
     if not rows.num_rows:
-        return {}
+        return PairedEntries((), ENTRY_TYPES.empty_table(), (0,))
     journal_rows = _decode_rows(rows)
     owners, replies, last = _find_replies(journal_rows)
     is_reply = np.zeros(rows.num_rows, bool)
@@ -187,14 +199,13 @@ def pair_entries(rows: pa.Table, *, ended: Collection[str]) -> dict[str, pa.Tabl
     table = _entry_table(journal_rows, kept, last[kept], ended).append_column(
         ENTRY_TYPES.field("size"), _total_sizes(journal_rows, owners, replies).take(kept)
     )
-    ids = journal_rows.ids
-    bounds = np.searchsorted(journal_rows.journals[kept], range(len(ids) + 1)).tolist()
-    return {id_: table.slice(start, end - start) for id_, (start, end) in zip(ids, pairwise(bounds), strict=True)}
+    bounds = np.searchsorted(journal_rows.journals[kept], range(len(journal_rows.ids) + 1))
+    return PairedEntries(journal_rows.ids, table, bounds.tolist())
 
 
 def entries_of(table: pa.Table) -> list[Entry]:
     """Return the rows of a table as entries; use it for a few rows only."""
-    return [Entry(**row) for row in table.to_pylist()]
+    return [Entry(**row) for row in to_rows(table)]
 
 
 def table_of(entries: Iterable[Entry]) -> pa.Table:

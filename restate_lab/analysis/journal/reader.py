@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,7 +25,7 @@ from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.source import Source
 from restate_lab.status import STATUS_SQL
 
-__all__ = ["Invocation", "JournalReader", "final_failure"]
+__all__ = ["Invocation", "JournalReader", "Ranges", "condition_of", "final_failure"]
 
 _INVOCATIONS = f"""
 SELECT id, created_at, target, status = 'completed' AS ended, {STATUS_SQL} AS status, journal_size, retry_count,
@@ -37,7 +37,7 @@ SELECT entry_id AS id, retry_count_since_last_stored_command AS attempts, next_a
 FROM sys_vqueue_entry_status WHERE entry_id IN :ids AND status = 'backing-off'"""
 _ENTRIES = """
 SELECT id, index, entry_type, name, appended_at, completed, entry_lite_json, {size} AS size{payload}
-FROM sys_journal WHERE id IN :ids"""
+FROM sys_journal WHERE id IN :ids{condition}"""
 _PAYLOADS_OF_SOME = "SELECT index, entry_json FROM sys_journal WHERE id = :id AND index IN :indexes"
 _EVENTS = """
 SELECT e.id, e.after_journal_entry_index, e.appended_at, e.event_type,
@@ -53,6 +53,8 @@ FROM (
 _FUTURES = (("sys_invocation.suspended_waiting_future_json", "suspended_waiting_future_json"), ("", "NULL"))
 _SIZES = (("sys_journal.raw_length", "raw_length"), ("", "CAST(NULL AS BIGINT)"))
 _MOST_BYTES = 32 << 20
+Ranges: TypeAlias = Sequence[tuple[int, int]]
+"""The first and the last index of each part of a journal; empty for the whole journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +95,17 @@ class JournalReader:
         by_id = {row["id"]: row for row in self._read(statement, ids)}  # the newest run of each id
         return {id_: by_id[id_] for id_ in ids if id_ in by_id}
 
-    def journals(self, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Invocation]:
-        """Return id → the invocation with its journal, for rows that ``rows`` returned."""
+    def journals(self, rows: Mapping[str, Mapping[str, Any]], ranges: Ranges = ()) -> dict[str, Invocation]:
+        """Return id → the invocation with its journal, for rows that ``rows`` returned.
+
+        With ``ranges`` only the entries in one of these ranges are read. Entries whose result is outside look open.
+        """
         ids = list(rows)
         payload = ", entry_json" if self.payloads else ""
-        table = self._read_table(_ENTRIES.format(size=self._first_available(_SIZES), payload=payload), ids)
-        entries = pair_entries(table, ended={id_ for id_ in ids if rows[id_]["ended"]})
+        size = self._first_available(_SIZES)
+        statement = _ENTRIES.format(size=size, payload=payload, condition=condition_of(ranges))
+        table = self._read_table(statement, ids)
+        entries = pair_entries(table, ended={id_ for id_ in ids if rows[id_]["ended"]}).by_id()
         payloads = _payloads_by_id(table) if self.payloads else None
         has_events = self._has_column("sys_journal_events.event_json")
         events = self._read_by_id(_EVENTS, ids) if has_events else {}
@@ -189,6 +196,12 @@ def _payloads_by_id(table: pa.Table) -> dict[str, dict[int, Payloads]]:
     for id_, index, entry_json in zip(*columns, strict=True):
         payloads[id_][index] = payloads_of(entry_json)
     return payloads
+
+
+def condition_of(ranges: Ranges) -> str:
+    """Return a condition for the entries in one of these ranges; "" for all."""
+    parts = " OR ".join(f"index BETWEEN {first} AND {last}" for first, last in ranges)
+    return f" AND ({parts})" if parts else ""
 
 
 def final_failure(completion_failure: str | None) -> Payloads:

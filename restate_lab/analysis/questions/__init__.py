@@ -1,18 +1,20 @@
-"""The named questions: ``questions()`` lists them, ``ask()`` runs one and records the statement in ``attrs``.
+"""The named questions: ``questions()`` lists them, ``run_question()`` runs one and records the request in ``attrs``.
 
-``run_question()`` is ``ask()`` without its warning, for callers that report truncated rows in another way. Warning
-filters belong to the whole process and not to one thread, so these callers cannot safely silence a warning.
+``restate_lab.analysis.ask`` has the public ``ask()``, which warns if rows are truncated. Other callers report truncated
+rows in another way. Warning filters belong to the whole process and not to one thread, so they cannot safely silence
+a warning.
 """
 
 from __future__ import annotations
 
 import re
 import time
-import warnings
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import pandas as pd
 
@@ -26,13 +28,17 @@ from restate_lab.analysis.suggestions import refuse_unknown_names
 from restate_lab.analysis.times import to_datetime
 from restate_lab.client.schema import check_columns, tables_of, translate_errors
 from restate_lab.durations import DurationInput
-from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
+from restate_lab.errors import ArgumentError, NotOnThisServer
 from restate_lab.frames import with_card
 from restate_lab.progress import notify
+from restate_lab.recorder import QueryRecorder
 from restate_lab.source import Source, check_supported
 
-__all__ = ["ask", "get_question", "questions", "run_question"]
+__all__ = ["QuestionFunction", "get_question", "questions", "run_question"]
 
+QuestionFunction: TypeAlias = Callable[[Source, Mapping[str, Any]], pd.DataFrame]
+"""Returns all rows of a question that is not a statement, from the values of its parameters."""
+NO_FUNCTIONS: Mapping[str, QuestionFunction] = MappingProxyType({})
 ALL_ROWS = 2**62  # used as no limit: with LIMIT NULL the server rejects a statement that orders in a subquery
 AGGREGATIONS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {"retry_storm": merge_by_pattern}
 """Functions that aggregate the rows of a question after reading, by a rule that SQL cannot express."""
@@ -40,40 +46,16 @@ NO_INVOCATION = "inv_1" + "0" * 33  # a well-formed id that no invocation has, f
 
 
 @translate_errors
-def ask(source: Source, name: str, /, *, timeout: DurationInput | None = None, **params: Any) -> pd.DataFrame:
-    """Ask a source a named question and return its rows.
-
-        rl.ask(lab, "retry_storm", service="Payments")
-        rl.ask(lab, "wakes_next", until="2h", limit=None)
-
-    ``questions(full=True)`` lists the questions, their rows and their parameters. A time is an age ("2h", a timedelta),
-    an aware datetime, or an ISO string with its zone. Ids are one id, a list, a Series, or a frame with a column
-    ``id``. ``limit=None`` reads all rows. ``now=`` sets the time that ages are relative to. ``timeout`` is for the
-    whole call; with None, each statement has the connection's own limit. A heavy question prints a note on stderr
-    before it runs.
-
-    ``frame.attrs`` records the request: ``question, variant`` (the file), ``sql`` (with its parameters unbound),
-    ``params, source, version, asked_at, now, seconds``, and ``truncated`` if the limit removed rows. In this case there
-    is also a warning (Truncated).
-
-    Raises:
-        ArgumentError: the question or a parameter is unknown, a value is invalid, or the result is empty and its
-            service or handler does not exist.
-        NotOnThisServer: the source does not have the tables, columns or features of the question, or is too old.
-        TimedOut: not everything was read within ``timeout``.
-        RestateLabError: any error of ``source.sql``.
-    """
-    frame = run_question(source, name, timeout=timeout, **params)
-    if "truncated" in frame.attrs:
-        warnings.warn(
-            frame.attrs["truncated"]["message"], Truncated, stacklevel=3
-        )  # point to the caller of the decorated function
-    return frame
-
-
-@translate_errors
-def run_question(source: Source, name: str, /, *, timeout: DurationInput | None = None, **params: Any) -> pd.DataFrame:
-    """Return the frame of ``ask`` without its warning: ``attrs["truncated"]`` is set if the limit removed rows.
+def run_question(
+    source: Source,
+    name: str,
+    functions: Mapping[str, QuestionFunction] = NO_FUNCTIONS,
+    /,
+    *,
+    timeout: DurationInput | None = None,
+    **params: Any,
+) -> pd.DataFrame:
+    """Return the frame of ``ask`` without its warning; ``functions`` has the questions that are not a statement.
 
     Raises:
         The same errors as ``ask``.
@@ -90,11 +72,13 @@ def run_question(source: Source, name: str, /, *, timeout: DurationInput | None 
     if variant.cost == "heavy":
         notify(f"{name} is a heavy question: it reads {variant.reads}.")
     asked_at, started = datetime.now(UTC), time.monotonic()
-    frame, truncated = _read_rows(source, variant, values, name=name)
+    read = partial(_read_rows, source, variant) if variant.sql else partial(_call, functions[name], source)
+    frame, truncated = read(values, name=name)
     if frame.empty:
         refuse_unknown_names(whole_source, service=values.get("service"), handler=values.get("handler"))
     seconds = time.monotonic() - started
-    attrs: dict[Hashable | None, Any] = {
+    own = {} if variant.sql else frame.attrs
+    frame.attrs = own | {
         "question": name,
         "variant": variant.file,
         "sql": variant.sql,
@@ -106,8 +90,7 @@ def run_question(source: Source, name: str, /, *, timeout: DurationInput | None 
         "seconds": round(seconds, 3),
     }
     if first or truncated:
-        attrs["truncated"] = _merge_truncations(first, truncated)
-    frame.attrs = attrs
+        frame.attrs["truncated"] = _merge_truncations(first, truncated)
     return frame
 
 
@@ -212,6 +195,21 @@ def _read_rows(
     frame, truncated = _truncate(aggregate(frame), values["limit"], name)
     message = f"{name} aggregates at most {CANDIDATES:,} rows, and there are more; select one service with service=."
     return frame, {"limit": CANDIDATES, "message": message} if unread else truncated
+
+
+def _call(
+    function: QuestionFunction, source: Source, values: Mapping[str, Any], *, name: str
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the rows of a question that is a function, and their truncation; ``attrs`` has more of the function."""
+    recorder = QueryRecorder(source)
+    whole = function(recorder, values)
+    unread = whole.attrs.pop("truncated", {})
+    frame, truncated = _truncate(whole, values["limit"], name)
+    if unread:
+        message = f"{name} reads at most some of the invocations: {unread['message'].partition(';')[0]}."
+        truncated = {"limit": values["limit"], "message": " ".join(filter(None, (message, truncated.get("message"))))}
+    frame.attrs = {**whole.attrs, "queries": recorder.queries}
+    return frame, truncated
 
 
 def _with_one_more_row(values: Mapping[str, Any]) -> dict[str, Any]:

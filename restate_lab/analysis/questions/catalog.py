@@ -1,5 +1,7 @@
 """The files of the named questions: ``<name>.sql``, and ``<name>@<tag>.sql`` for servers that need another statement.
 
+A file ``<name>.txt`` has no statement: a function in ``restate_lab.analysis.ask`` reads its rows.
+
 A file begins with comments in this order, followed by one statement::
 
     -- Which keys are blocked, and by which invocation?       the question, on one line
@@ -60,7 +62,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One file: the statement for the sources that have everything in ``needs``."""
+    """One file: the statement for the sources that have everything in ``needs``; ``sql`` is "" for a function."""
 
     file: str
     text: str
@@ -87,7 +89,7 @@ class Question:
 
 def names() -> list[str]:
     """Return the names of all questions, sorted."""
-    return sorted({file.name.removesuffix(".sql").partition("@")[0] for file in _sql_files()})
+    return sorted({_name_of(file.name) for file in _files()})
 
 
 def read_question(name: str) -> Question | None:
@@ -96,9 +98,7 @@ def read_question(name: str) -> Question | None:
     Variants for a feature come first, then the plain variant, then variants for older versions, the newest version
     first. The first variant whose needs are met is used.
     """
-    variants = [
-        parse_variant(file.name, file.read_text("utf-8")) for file in _sql_files() if _belongs_to(file.name, name)
-    ]
+    variants = [parse_variant(file.name, file.read_text("utf-8")) for file in _files() if _name_of(file.name) == name]
     return Question(name, tuple(sorted(variants, key=_sort_key))) if variants else None
 
 
@@ -137,12 +137,13 @@ def _head_length(lines: list[str]) -> int:
     return next((number for number, line in enumerate(lines) if not line.startswith("--")), len(lines))
 
 
-def _sql_files() -> Iterator[Traversable]:
-    return (file for file in files("restate_lab.analysis.questions").iterdir() if file.name.endswith(".sql"))
+def _files() -> Iterator[Traversable]:
+    folder = files("restate_lab.analysis.questions")
+    return (file for file in folder.iterdir() if file.name.endswith((".sql", ".txt")))
 
 
-def _belongs_to(file: str, name: str) -> bool:
-    return file.removesuffix(".sql").partition("@")[0] == name
+def _name_of(file: str) -> str:
+    return file.partition(".")[0].partition("@")[0]
 
 
 def _sort_key(variant: Variant) -> tuple[int, tuple[int, ...], str]:

@@ -12,6 +12,7 @@ import pandas as pd
 from restate_lab._text import format_age, format_timestamp, plural, truncate
 from restate_lab.analysis.journal.diff import explain_mismatch
 from restate_lab.analysis.journal.errors import UNREACHABLE, JournalEvent, describe_code
+from restate_lab.analysis.patterns import without_refusal
 from restate_lab.analysis.waits.model import Edge
 from restate_lab.analysis.why.details import InvocationDetails
 
@@ -244,8 +245,8 @@ def describe_entry(entry: Mapping[Any, Any]) -> str:
 
 
 def first_line(text: str | None) -> str:
-    """Return the first line of a failure, truncated."""
-    line = (text or "").strip().partition("\n")[0].strip()
+    """Return the first line of a failure, truncated, and without the text with which a model refused."""
+    line = without_refusal(text or "").strip().partition("\n")[0].strip()
     return truncate(line, _LONGEST)
 
 

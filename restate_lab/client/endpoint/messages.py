@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 __all__ = [
     "ERROR",
@@ -29,6 +30,7 @@ __all__ = [
     "number_field",
     "number_of",
     "request_body",
+    "run_value",
     "text_of",
 ]
 
@@ -52,6 +54,7 @@ MESSAGE_TYPES = MappingProxyType(
 """The type of the message for each ``entry_type`` of ``sys_journal``."""
 _COMMAND_NAMES = {_COMMAND + number: name for number, name in enumerate(_NAMES) if name}
 _HEADER = struct.Struct(">HHI")
+_ID_AND_VALUE = bytes([1 << 3, 5 << 3 | 2, 1 << 3 | 2])  # the tags of a number, of a message, and of the bytes in it
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 Message: TypeAlias = tuple[int, bytes]
@@ -167,7 +170,7 @@ class ErrorMessage:
 def error_of(body: bytes) -> ErrorMessage | None:
     """Return an Error message; None if the body is not one."""
     try:
-        values = {each.number: each.value for each in _fields(body)}
+        values = dict(_fields(body))
     except ValueError:
         return None
     code, index, kind = values.get(1), values.get(4), values.get(6, 0)
@@ -179,7 +182,7 @@ def error_of(body: bytes) -> ErrorMessage | None:
 def text_of(body: bytes, number: int) -> str:
     """Return the text in a field of a message; "" if it has none."""
     try:
-        return next((_text(each.value) for each in _fields(body) if each.number == number), "")
+        return next((_text(value) for field, value in _fields(body) if field == number), "")
     except ValueError:
         return ""
 
@@ -187,42 +190,54 @@ def text_of(body: bytes, number: int) -> str:
 def bytes_of(body: bytes, number: int) -> bytes | None:
     """Return the bytes or the message in a field of a message; None if it has none."""
     try:
-        values = [each.value for each in _fields(body) if each.number == number]
+        values = [value for field, value in _fields(body) if field == number]
     except ValueError:
         return None
     return next((value for value in values if isinstance(value, bytes)), None)
 
 
+def run_value(body: bytes) -> bytes | None:
+    """Return the value in the notification of a step; None if the step failed or the message is malformed.
+
+    The usual message has only a completion id and the value. It is not parsed further, because an analysis reads tens
+    of thousands of them.
+    """
+    with suppress(ValueError):
+        _, at = _read_varint(body, 1)
+        outer, start = _read_varint(body, at + 1)
+        inner, begin = _read_varint(body, start + 1)
+        tags = body[:1] + body[at : at + 1] + body[start : start + 1]
+        if tags == _ID_AND_VALUE and start + outer == begin + inner == len(body):
+            return body[begin:]
+    value = bytes_of(body, 5)
+    return None if value is None else bytes_of(value, 1)
+
+
 def number_of(body: bytes, number: int) -> int | None:
     """Return the whole number in a field of a message; None if it has none."""
     try:
-        values = [each.value for each in _fields(body) if each.number == number]
+        values = [value for field, value in _fields(body) if field == number]
     except ValueError:
         return None
     return next((value for value in values if isinstance(value, int)), None)
 
 
-class _Field(NamedTuple):
-    number: int
-    value: int | bytes
-
-
-def _fields(body: bytes) -> Iterator[_Field]:
-    """Yield the fields of a protobuf message; ValueError if it is malformed."""
-    at = 0
-    while at < len(body):
+def _fields(body: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Yield the number and the value of each field of a protobuf message; ValueError if it is malformed."""
+    at, end = 0, len(body)
+    while at < end:
         tag, at = _read_varint(body, at)
         number, wire = tag >> 3, tag & 7
         if wire == _VARINT:
             value, at = _read_varint(body, at)
-            yield _Field(number, value)
+            yield number, value
             continue
         size = {_FIXED64: 8, _FIXED32: 4}.get(wire)
         if size is None and wire == _BYTES:
             size, at = _read_varint(body, at)
-        if size is None or at + size > len(body):
+        if size is None or at + size > end:
             raise ValueError("not a protobuf message")
-        yield _Field(number, body[at : at + size])
+        yield number, body[at : at + size]
         at += size
 
 
@@ -236,6 +251,8 @@ def _varint(value: int) -> bytes:
 
 
 def _read_varint(body: bytes, at: int) -> tuple[int, int]:
+    if at < len(body) and body[at] < 0x80:  # most numbers have one byte
+        return body[at], at + 1
     value = shift = 0
     while at < len(body) and shift < 70:
         byte = body[at]

@@ -90,7 +90,7 @@ class Journal:
         ]
         failed = {index: json.dumps(full) for index, (_, _, lite, full) in enumerate(self.rows) if _has_failed(lite)}
         return FailedJournal(
-            entries=entries_of(pair_entries(pa.Table.from_pylist(rows, ROW_TYPES), ended={INV})[INV]),
+            entries=entries_of(pair_entries(pa.Table.from_pylist(rows, ROW_TYPES), ended={INV}).by_id()[INV]),
             length=len(rows),
             failure=Payloads(failure=failure["message"], failure_code=failure["code"]),
             failures={index: payloads_of(text) for index, text in failed.items()},

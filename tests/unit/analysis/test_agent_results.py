@@ -18,7 +18,7 @@ from restate_lab.analysis.agents.prices import PriceTable, price_table
 from restate_lab.analysis.agents.reader import ModelSteps
 from restate_lab.analysis.agents.summary import RunEntry, RunJournal, run_entries, run_frame, summarize
 from restate_lab.analysis.agents.turns import turns_of
-from restate_lab.analysis.journal.entries import Entry, table_of
+from restate_lab.analysis.journal.entries import Entry, PairedEntries, table_of
 from restate_lab.analysis.journal.errors import AttemptErrors
 
 START = datetime(2026, 11, 28, 3, tzinfo=UTC)
@@ -224,7 +224,7 @@ def run(**fields: Any) -> dict[str, Any]:
 
 
 def rows_of(*entries: AgentEntry) -> list[RunEntry]:
-    return run_entries({ID: table_of(each.entry for each in entries)})[ID]
+    return run_entries([PairedEntries([ID], table_of(each.entry for each in entries), [0, len(entries)])])[ID]
 
 
 def run_of_journal(**fields: Any) -> dict[str, Any]:
@@ -272,7 +272,7 @@ def test_a_failed_call_of_a_model_may_have_been_paid() -> None:
     errors = [{"appended_at": START, "command_index": 8, "message": "Invalid JSON response"}]
     for each, names, paid in ((failed, "x", 1), (own, "mine", 1), (other, "mine", 0)):
         response = replace(JOURNAL[1].entry, name=names)
-        entries = run_entries({ID: table_of([response, each])})[ID]
+        entries = run_entries([PairedEntries([ID], table_of([response, each]), [0, 2])])[ID]
         row = run(entries=entries, models=ModelSteps({2: step()}), errors=errors)
         assert row["possibly_paid_calls"] == paid
 

@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from restate_lab.analysis.ask import ask
 from restate_lab.analysis.doctor import context as context_module, doctor
 from restate_lab.analysis.doctor.checks import retries as retries_module
-from restate_lab.analysis.questions import AGGREGATIONS, ask
+from restate_lab.analysis.questions import AGGREGATIONS
 from restate_lab.plots import plot_retries
 from support.pictures import draw
 from support.sample_rows import BEFORE, NOW, SampleRows, invocation, sample_id

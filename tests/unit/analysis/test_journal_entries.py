@@ -59,7 +59,7 @@ def completion(index: int, type_: str, id_: int, result: str = "Success") -> dic
 
 def paired(rows: Iterable[dict[str, Any]], *, ended: bool) -> list[Entry]:
     table = pa.Table.from_pylist([{"id": ID} | each for each in rows], ROW_TYPES)
-    tables = pair_entries(table, ended={ID} if ended else set())
+    tables = pair_entries(table, ended={ID} if ended else set()).by_id()
     return entries_of(tables[ID]) if tables else []
 
 
@@ -91,7 +91,7 @@ def test_journals_that_are_read_together_stay_apart() -> None:
     other = "inv_11kyK9VJZLMt2xVIaCc5l5NRH7F85bEmL7"
     run, reply = command(1, "Run", completion_id=1), completion(2, "Run", 1)
     rows = [{"id": other} | run, {"id": ID} | command(0, "Input"), {"id": ID} | run, {"id": ID} | reply]
-    tables = pair_entries(pa.Table.from_pylist(rows, ROW_TYPES), ended={other})
+    tables = pair_entries(pa.Table.from_pylist(rows, ROW_TYPES), ended={other}).by_id()
     of_id, of_other = (entries_of(tables[each]) for each in (ID, other))
     assert told(of_id, "command_index", "status", "size") == [(0, "done", 10), (1, "done", 20)]
     assert told(of_other, "command_index", "status", "size") == [(0, "abandoned", 10)]

@@ -8,7 +8,14 @@ from collections import defaultdict
 import pytest
 from hypothesis import given, strategies as st
 
-from restate_lab.analysis.patterns import _VARYING, elide_data, normalize, step_patterns, summarize_messages
+from restate_lab.analysis.patterns import (
+    _VARYING,
+    elide_data,
+    normalize,
+    step_patterns,
+    summarize_messages,
+    without_refusal,
+)
 
 CITIES = ("Denver", "Paris", "New York", "New Orleans", "Zürich", "東京")
 WORDS = st.sampled_from(["get", "weather", "card", "Denver", "Paris", "42", "x7", "prüfe", "東京", "“a b”", "a@b.de"])
@@ -135,3 +142,13 @@ def test_equal_messages_are_counted() -> None:
     """Messages are counted by kind, and a kind with a single message shows it unchanged."""
     messages = ["no bed 4 free"] * 3 + ["no cot 1 free", "no cot 2 free"]
     assert summarize_messages(messages) == "3 × no bed 4 free; 2 × no cot # free"
+
+
+@pytest.mark.parametrize("name", ["ModelRefusalError", "ContentFilterError"])
+def test_the_text_of_a_refusal_is_not_in_a_message(name: str) -> None:
+    """The refusal of a model is a payload; other errors keep their text."""
+    message = f"agents.{name}('I cannot help\\nwith 17 cards')\nTraceback"
+    assert without_refusal(message) == f"agents.{name}(…)"
+    assert summarize_messages([message, message]) == f"agents.{name}(…)"
+    assert normalize(message) == f"agents.{name}(…)"
+    assert without_refusal("ValueError('I cannot help')") == "ValueError('I cannot help')"

@@ -7,6 +7,7 @@ from importlib.resources import files
 
 import pytest
 
+from restate_lab.analysis.ask import AGENT_QUESTIONS
 from restate_lab.analysis.questions.catalog import Question, Variant, names, parse_variant, read_question
 from restate_lab.status import _CANCELLED, _KILLED
 
@@ -33,7 +34,7 @@ FROM state"""
 
 def test_every_question_of_the_runbook_has_a_file() -> None:
     """The names that operators know are the names of the files; one more serves the others."""
-    assert set(names()) == {*ASKED, "ids_by_status"}
+    assert set(names()) == {*ASKED, "ids_by_status", *AGENT_QUESTIONS}
 
 
 def test_a_file_is_read() -> None:
@@ -68,7 +69,14 @@ def test_special_variants_come_before_general_ones() -> None:
     assert [variant.tag for variant in question("overview").variants] == ["vqueues", ""]
 
 
-@pytest.mark.parametrize("name", names())
+def test_a_question_without_a_statement_has_a_function() -> None:
+    """The files without a statement are those of the functions, and have the same head with a limit."""
+    without = [each for name in names() for each in question(name).variants if not each.sql]
+    assert {each.file.removesuffix(".txt") for each in without} == set(AGENT_QUESTIONS)
+    assert all("limit" in {parameter.name for parameter in each.parameters} for each in without)
+
+
+@pytest.mark.parametrize("name", sorted(set(names()) - set(AGENT_QUESTIONS)))
 def test_variants_of_a_question_answer_the_same(name: str) -> None:
     """Question, row, parameters and the names of the columns do not depend on the server."""
     variants = question(name).variants

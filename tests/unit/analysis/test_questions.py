@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from restate_lab.analysis.questions import NO_INVOCATION, ask, questions, run_question
+from restate_lab.analysis.ask import ask
+from restate_lab.analysis.questions import NO_INVOCATION, questions, run_question
 from restate_lab.analysis.questions.catalog import names, read_question
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from support.mutable_source import START, MutableSource, id_of, invocation

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab.analysis.questions import ask
+from restate_lab.analysis.ask import ask
 from restate_lab.analysis.questions.catalog import parse_variant
 from restate_lab.client.sql.bind import bind
 from restate_lab.evidence.engine import read, session

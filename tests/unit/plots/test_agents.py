@@ -64,6 +64,8 @@ def test_turns_are_bars_from_their_start_to_their_end() -> None:
     assert [label.get_text() for label in ax.get_yticklabels()] == ["first", "second", "↳ approval"]
     assert "59m 59s so far · 3 failed attempts" in texts(ax)
     assert [each.get_text() for each in ax.get_legend().get_texts()] == ["tool  1", "person  1", "failing  1"]
+    cancelled = plot_agent_run(replace(run, turns=(*run.turns, replace(asks, name="cancel"))))
+    assert "person  1" not in {each.get_text() for each in cancelled.get_legend().get_texts()}
 
 
 def test_a_tool_that_sends_its_question_first_waits_for_a_person() -> None:

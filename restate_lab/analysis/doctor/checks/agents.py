@@ -15,7 +15,8 @@ from typing import Any
 
 from restate_lab._text import format_age, format_duration, join, one_line, plural, sentences, verb_form
 from restate_lab.analysis.agents.entries import AgentEntry
-from restate_lab.analysis.doctor.agent_runs import AgentRun, read_agent_runs, without_models
+from restate_lab.analysis.agents.run import AgentRun
+from restate_lab.analysis.doctor.agent_runs import read_agent_runs, without_models
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import group_by
 from restate_lab.analysis.doctor.model import MAX_IDS, Finding, RetryingInvocation, Severity

@@ -1,0 +1,176 @@
+"""The tools that models called: their calls, failures and times, one row per service and tool."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from restate_lab.analysis.agents.entries import ShapeFunction, check_shapes
+from restate_lab.analysis.agents.matching import BY_ID, BY_ORDER, GUESSED, MatchedCall
+from restate_lab.analysis.agents.reader import MOST_RUNS, AgentReader, RunSelection, select_runs, warn_of_more
+from restate_lab.analysis.agents.run import AgentRun, read_runs
+from restate_lab.analysis.deadline import within
+from restate_lab.analysis.journal.entries import FAILED, OPEN
+from restate_lab.analysis.times import TimeInput
+from restate_lab.client.schema import translate_errors
+from restate_lab.durations import DurationInput
+from restate_lab.frames import to_frame
+from restate_lab.recorder import QueryRecorder
+from restate_lab.source import Source, check_supported
+
+__all__ = ["agent_tools", "read_selected_runs", "tools_frame"]
+
+MOST_ENTRIES = 20_000  # of one journal
+_COLUMNS: Mapping[str, pa.DataType] = MappingProxyType(
+    {
+        **dict.fromkeys(("service", "tool"), pa.string()),
+        **dict.fromkeys(("calls", "failures", "open", "retries"), pa.int64()),
+        **dict.fromkeys(("median_ms", "p95_ms"), pa.float64()),
+        **dict.fromkeys(("unsure", "without_entry"), pa.int64()),
+    }
+)
+
+
+@translate_errors
+def agent_tools(
+    source: Source,
+    /,
+    *,
+    service: str | None = None,
+    since: TimeInput = "24h",
+    ids: Any = None,
+    shapes: Sequence[ShapeFunction] = (),
+    limit: int = MOST_RUNS,
+    timeout: DurationInput | None = "60s",
+) -> pd.DataFrame:
+    """Return the tools that models called, from their journals: one row per service and tool, the most called first.
+
+        rl.agent_tools(lab, service="agent")
+
+    ``service, since, ids, shapes, limit`` and ``timeout`` are those of ``agent_runs``. A call that a restart copied
+    counts only in the run that made it. No argument and no result of a tool is read.
+
+    Columns; None is unknown, never 0:
+
+    - ``service, tool``: the service of the agent, and the name with which the model called the tool
+    - ``calls``; of these ``failures`` (an entry of the tool failed) and ``open`` (an entry has no result yet)
+    - ``retries``: failed attempts at entries of the tool; None if the source has no events
+    - ``median_ms, p95_ms``: from the start of a tool's first entry to the end of its last one in milliseconds, with
+      back-off; of the ended calls whose entries are known
+    - ``unsure``: calls whose entries are guessed, because no entry has the id of a call and several calls are possible.
+      They count in ``failures``, ``open`` and ``retries``, which may belong to another tool of the same response.
+    - ``without_entry``: calls that no entry belongs to. A plain function has none, so its failures and its time are
+      unknown; a call of an unknown tool has none either.
+
+    ``frame.attrs`` has ``runs`` (the number of runs that were read), ``notes`` (the parts that were not read),
+    ``queries``, and ``truncated`` as in ``agent_runs``.
+
+    Raises:
+        ArgumentError: an argument is invalid, or a function in ``shapes`` failed.
+        NotOnThisServer: the source is too old, or is evidence without payloads.
+        TimedOut: not everything was read within ``timeout``.
+        RestateLabError: any error of ``source.arrow``.
+    """
+    functions = check_shapes(shapes)
+    check_supported(source, "agent_tools()")
+    recorder = QueryRecorder(within(source, timeout, verb="agent_tools()"))
+    reader = AgentReader(recorder)
+    frame = tools_frame(reader, select_runs(reader, service=service, since=since, ids=ids, limit=limit), functions)
+    frame.attrs |= {"source": recorder.name, "version": recorder.version, "read_at": recorder.now.isoformat()}
+    frame.attrs["queries"] = recorder.queries
+    warn_of_more(frame, "agent_tools()")
+    return frame
+
+
+def tools_frame(reader: AgentReader, selection: RunSelection, shapes: Sequence[ShapeFunction] = ()) -> pd.DataFrame:
+    """Return the frame of ``agent_tools`` for a selection of invocations."""
+    runs, notes = read_selected_runs(reader, selection, shapes)
+    tools: defaultdict[tuple[str, str], list[_ToolCall]] = defaultdict(list)
+    for run in runs:
+        for name, call in _calls_of(run, has_events=reader.has_events):
+            tools[str(run.row["service"]), name].append(call)
+    rows = sorted((_row_of(*key, calls) for key, calls in tools.items()), key=lambda row: (-row["calls"], row["tool"]))
+    frame = to_frame(pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in _COLUMNS.items()}))
+    frame.attrs = {"runs": len(runs), "notes": notes}
+    if selection.message:
+        frame.attrs["truncated"] = {"message": selection.message}
+    return frame
+
+
+def read_selected_runs(
+    reader: AgentReader, selection: RunSelection, shapes: Sequence[ShapeFunction] = ()
+) -> tuple[list[AgentRun], list[str]]:
+    """Return the runs of a selection, and notes about journals and payloads that are too large."""
+    rows = {id_: row for id_, row in selection.rows.items() if (row["journal_size"] or 0) <= MOST_ENTRIES}
+    runs = read_runs(reader, rows, shapes, selection.scope)
+    large, excluded = len(selection.rows) - len(rows), sum(run.excluded for run in runs)
+    notes = [f"not read, because they have more than {MOST_ENTRIES:,} entries: {large:,} journals"] if large else []
+    notes += [f"not read, because they are too large: {excluded:,} payloads"] if excluded else []
+    return runs, notes
+
+
+@dataclass(frozen=True, slots=True)
+class _ToolCall:
+    how: str
+    has_failed: bool
+    is_open: bool
+    retries: int | None
+    milliseconds: float | None
+
+
+def _calls_of(run: AgentRun, *, has_events: bool) -> Iterator[tuple[str, _ToolCall]]:
+    """Yield the name and the facts of each tool call that this run made itself."""
+    errors = Counter(each["command_index"] for each in run.errors)
+    for turn in run.turns:
+        for call in turn.calls:
+            times = [each.entry.completed or each.entry.started for each in call.entries or (turn.entry,)]
+            if all(time is not None and time < run.row["created_at"] for time in times):
+                continue  # a restart copied it
+            yield (
+                call.call.name,
+                _ToolCall(
+                    call.how if call.entries else "",
+                    any(each.entry.status == FAILED for each in call.entries),
+                    any(each.entry.status == OPEN for each in call.entries),
+                    sum(errors[each.entry.command_index] for each in call.entries) if has_events else None,
+                    _milliseconds_of(call) if call.how in {BY_ID, BY_ORDER} else None,
+                ),
+            )
+
+
+def _milliseconds_of(call: MatchedCall) -> float | None:
+    """Return the time from the start of the first entry to the end of the last one; None if one of them is unknown."""
+    starts = [each.entry.started or each.entry.completed for each in call.entries]
+    ends = [each.entry.completed for each in call.entries]
+    if not ends or None in starts or None in ends:
+        return None
+    first, last = min(filter(None, starts)), max(filter(None, ends))
+    return max((last - first).total_seconds() * 1000, 0.0)
+
+
+def _row_of(service: str, tool: str, calls: Sequence[_ToolCall]) -> dict[str, Any]:
+    known = [each.milliseconds for each in calls if each.milliseconds is not None]
+    return {
+        "service": service,
+        "tool": tool,
+        "calls": len(calls),
+        "failures": _count(each.has_failed for each in calls),
+        "open": _count(each.is_open for each in calls),
+        "retries": None if calls[0].retries is None else sum(each.retries or 0 for each in calls),
+        "median_ms": statistics.median(known) if known else None,
+        "p95_ms": float(np.percentile(known, 95)) if known else None,
+        "unsure": _count(each.how == GUESSED for each in calls),
+        "without_entry": _count(not each.how for each in calls),
+    }
+
+
+def _count(flags: Iterable[bool]) -> int:
+    return sum(flags)

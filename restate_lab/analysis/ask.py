@@ -1,0 +1,161 @@
+"""Ask any named question: those in SQL, and those about agents.
+
+The questions about agents are functions, because only the shape of a payload shows what a step is.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from restate_lab.analysis.agents import runs_frame
+from restate_lab.analysis.agents.prices import price_table
+from restate_lab.analysis.agents.reader import MOST_RUNS, AgentReader, RunSelection, Scope, select_runs
+from restate_lab.analysis.agents.tools import read_selected_runs, tools_frame
+from restate_lab.analysis.questions import QuestionFunction, run_question
+from restate_lab.client.schema import translate_errors
+from restate_lab.durations import DurationInput
+from restate_lab.errors import Truncated
+from restate_lab.frames import to_frame
+from restate_lab.source import Source
+
+__all__ = ["AGENT_QUESTIONS", "ask", "run_any_question"]
+
+_GROUP = ["service", "handler", "models"]
+_SUMS = ("model_calls", "tool_calls", "spent_tokens", "wasted_tokens", "saved_tokens", "cost")
+_RUN: Mapping[str, pa.DataType] = dict.fromkeys(("id", "service", "handler", "key", "status"), pa.string())
+_TIME = pa.timestamp("ms", "UTC")
+
+
+@translate_errors
+def ask(source: Source, name: str, /, *, timeout: DurationInput | None = None, **params: Any) -> pd.DataFrame:
+    """Ask a source a named question and return its rows.
+
+        rl.ask(lab, "retry_storm", service="Payments")
+        rl.ask(lab, "wakes_next", until="2h", limit=None)
+
+    ``questions(full=True)`` lists the questions, their rows and their parameters. A time is an age ("2h", a timedelta),
+    an aware datetime, or an ISO string with its zone. Ids are one id, a list, a Series, or a frame with a column
+    ``id``. ``limit=None`` reads all rows. ``now=`` sets the time that ages are relative to. ``timeout`` is for the
+    whole call; with None, each statement has the connection's own limit. A heavy question prints a note on stderr
+    before it runs.
+
+    ``frame.attrs`` records the request: ``question, variant`` (the file), ``sql`` (with its parameters unbound),
+    ``params, source, version, asked_at, now, seconds``, and ``truncated`` if the limit removed rows. In this case there
+    is also a warning (Truncated). The questions about agents need payloads and send several statements: ``sql`` is "",
+    ``queries`` has the statements, and ``notes`` tells which payloads and journals were not read.
+
+    Raises:
+        ArgumentError: the question or a parameter is unknown, a value is invalid, or the result is empty and its
+            service or handler does not exist.
+        NotOnThisServer: the source does not have the tables, columns or features of the question, or is too old.
+        TimedOut: not everything was read within ``timeout``.
+        RestateLabError: any error of ``source.sql``.
+    """
+    frame = run_any_question(source, name, timeout=timeout, **params)
+    if "truncated" in frame.attrs:
+        warnings.warn(
+            frame.attrs["truncated"]["message"], Truncated, stacklevel=3
+        )  # point to the caller of the decorated function
+    return frame
+
+
+@translate_errors
+def run_any_question(
+    source: Source, name: str, /, *, timeout: DurationInput | None = None, **params: Any
+) -> pd.DataFrame:
+    """Return the frame of ``ask`` without its warning, for callers that report truncated rows in another way.
+
+    Raises:
+        The same errors as ``ask``.
+    """
+    return run_question(source, name, AGENT_QUESTIONS, timeout=timeout, **params)
+
+
+def _spend(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the sums of ``agent_runs``; a sum is unknown if it is unknown for each run."""
+    reader = AgentReader(source)
+    runs = runs_frame(reader, _select(reader, values), (), price_table(None))
+    groups = runs.groupby(_GROUP, dropna=False)
+    sums = groups[list(_SUMS)].sum(min_count=1)
+    sums.insert(0, "runs", groups.size())
+    sums["runs_without_cost"] = sums["runs"] - groups["cost"].count()
+    rows = sums.reset_index().sort_values(["spent_tokens", *_GROUP], ascending=[False, True, True, True])
+    frame = rows.reset_index(drop=True)
+    frame.attrs = runs.attrs
+    return frame
+
+
+def _tools(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
+    reader = AgentReader(source)
+    return tools_frame(reader, _select(reader, values))
+
+
+def _loops(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
+    reader = AgentReader(source)
+    selection = _select(reader, values)
+    runs, notes = read_selected_runs(reader, selection)
+    rows = [
+        {**_row_of(run.row), "created_at": run.row["created_at"], "tool": tool, "equal_calls": number}
+        for run in runs
+        for tool, number in run.equal_calls().items()
+        if number >= values["at_least"]
+    ]
+    rows.sort(key=lambda row: (-row["equal_calls"], row["id"], row["tool"]))
+    columns: dict[str, pa.DataType] = {**_RUN, "created_at": _TIME, "tool": pa.string(), "equal_calls": pa.int64()}
+    return _frame(rows, columns, selection, notes)
+
+
+def _waits(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
+    reader = AgentReader(source)
+    reader.check_payloads()
+    where, params = "status = 'suspended'", {}
+    if values["service"] is not None:
+        where, params = f"{where} AND target_service_name = :service", {"service": values["service"]}
+    scope = Scope(where, params)
+    rows = reader.recent(scope, MOST_RUNS + 1)
+    message = f"only the {MOST_RUNS:,} newest suspended invocations were read" if len(rows) > MOST_RUNS else ""
+    selection = RunSelection(dict(list(rows.items())[:MOST_RUNS]), scope, message)
+    runs, notes = read_selected_runs(reader, selection)
+    waiting = [
+        {**_row_of(run.row), "waiting_since": run.last_at, "tools": run.waiting_tools}
+        for run in runs
+        if run.is_awaiting_approval and _age(run.last_at, source.now) >= values["older_than"]
+    ]
+    waiting.sort(key=lambda row: (row["waiting_since"], row["id"]))
+    columns: dict[str, pa.DataType] = {**_RUN, "waiting_since": _TIME, "tools": pa.list_(pa.string())}
+    return _frame(waiting, columns, selection, notes)
+
+
+AGENT_QUESTIONS: Mapping[str, QuestionFunction] = MappingProxyType(
+    {"agent_spend": _spend, "agent_tools": _tools, "agent_loops": _loops, "agent_waits": _waits}
+)
+"""Name of the question → the function that reads its rows."""
+
+
+def _select(reader: AgentReader, values: Mapping[str, Any]) -> RunSelection:
+    return select_runs(reader, service=values["service"], since=values["since"])
+
+
+def _row_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in _RUN}
+
+
+def _age(time: datetime | None, now: datetime) -> timedelta:
+    return now - time if time is not None else timedelta(0)
+
+
+def _frame(
+    rows: list[dict[str, Any]], columns: Mapping[str, pa.DataType], selection: RunSelection, notes: list[str]
+) -> pd.DataFrame:
+    frame = to_frame(pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in columns.items()}))
+    frame.attrs = {"notes": notes}
+    if selection.message:
+        frame.attrs["truncated"] = {"message": selection.message}
+    return frame

@@ -1,0 +1,50 @@
+"""Agents with very long journals and very large payloads, without a model: ``long_agent_services.py --fd N``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import restate
+from restate import ObjectContext, VirtualObject
+
+from restate_lab.demo.services_host import serve_inherited
+
+long_agent = VirtualObject("LongAgent")
+STEPS = 10
+"""The calls of a model in each run, the last one without a tool call."""
+TOKENS = (100, 7)
+
+
+def response(number: int, text: str | None) -> dict[str, Any]:
+    """Return a response of a model with a tool call, or with a text."""
+    call = {"id": f"call_{number}", "function": {"name": "get_weather", "arguments": f'{{"city": "City {number}"}}'}}
+    message = {"role": "assistant", "content": text, "tool_calls": [] if text else [call]}
+    usage = {"prompt_tokens": TOKENS[0], "completion_tokens": TOKENS[1]}
+    return {"object": "chat.completion", "model": "gpt-4o", "usage": usage, "choices": [{"message": message}]}
+
+
+@long_agent.handler()
+async def run(ctx: ObjectContext, entries: int) -> str:
+    """Call the model ten times, with a tool and a tenth of the other entries after each call."""
+    for number in range(STEPS):
+        text = "Done." if number == STEPS - 1 else None
+        await ctx.run_typed("call LLM", response, number=number, text=text)
+        if text is None:
+            await ctx.run_typed("get weather", lambda: {"celsius": 21})
+        for at in range(entries // STEPS // 100):
+            await restate.gather(*(ctx.run_typed(f"step {at}", lambda: {"usage": None}) for _ in range(5)))
+            for each in range(90):
+                ctx.set(f"item-{each}", at)
+    return "Done."
+
+
+@long_agent.handler()
+async def large(ctx: ObjectContext, mebibytes: int) -> str:
+    """Call the model twice; the first response has a text of this size."""
+    await ctx.run_typed("call LLM", response, number=0, text="usage " + "x" * (mebibytes << 20))
+    await ctx.run_typed("call LLM", response, number=1, text="Done.")
+    return "Done."
+
+
+if __name__ == "__main__":
+    serve_inherited(restate.app([long_agent]))
