@@ -91,6 +91,7 @@ def _keeps_the_selection(page: LabPage, panel: PanelOnPage) -> None:
     panel.grid.box(1).click()
     panel.grid.box(3).click()
     panel.grid.expect_text("chosen", "2 selected")
+    page.wait_for_value("len(panel.selected)", 2)  # the page counts a click before the kernel has it
     chosen = page.value("panel.selected")
     before = page.value("panel._head.read_at")
     panel.button("Refresh").first.click()

@@ -54,7 +54,7 @@ YOURS = {
 """The parts of the text that readers replace, or that take too long for a test, and their values in the tests."""
 NO_CODE = {
     *("RESTATE_LAB_READ_ONLY=1", "RESTATE_AUTH_TOKEN", "config.toml"),
-    "RESTATE_LAB_SCREENSHOTS=build/screenshots .venv/bin/pytest tests/browser tests/integration/test_plots.py",
+    'RESTATE_LAB_SCREENSHOTS=build/screenshots .venv/bin/pytest -m "" tests/browser tests/integration/test_plots.py',
     "python -m restate_lab.guide --pictures build/screenshots",
     *("build/docs", "pip install 'restate-lab[docs]'", "python -m restate_lab.guide"),
 }

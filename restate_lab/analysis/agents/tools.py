@@ -62,7 +62,8 @@ def agent_tools(
 
     - ``service, tool``: the service of the agent, and the name with which the model called the tool
     - ``calls``; of these ``failures`` (an entry of the tool failed) and ``open`` (an entry has no result yet)
-    - ``retries``: failed attempts at entries of the tool; None if the source has no events
+    - ``retries``: recorded failed attempts at entries of the tool; there may have been more, because the server records
+      consecutive equal errors once; None if the source has no events
     - ``median_ms, p95_ms``: from the start of a tool's first entry to the end of its last one in milliseconds, with
       back-off; of the ended calls whose entries are known
     - ``unsure``: calls whose entries are guessed, because no entry has the id of a call and several calls are possible.
