@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import re
+import statistics
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -172,11 +173,18 @@ def test_rows_of_runs_and_tools_equal_the_conversations(trial: Trial) -> None:
         cost = sum(turn.cost or 0 for turn in models)
         assert math.isnan(runs.loc[id_, "cost"]) or runs.loc[id_, "cost"] == pytest.approx(cost)
     tools = rl.agent_tools(trial.lab, ids=ids)
-    calls = Counter(turn.tool for turn in turns if turn.role == "tool")
-    assert tools.groupby("tool")["calls"].sum().to_dict() == calls
-    failed = sum(turn.status == "failed" for turn in turns if turn.role == "tool")
-    assert tools["failures"].sum() == failed
+    calls = [turn for turn in turns if turn.role == "tool"]
+    assert tools.groupby("tool")["calls"].sum().to_dict() == Counter(turn.tool for turn in calls)
+    assert tools["failures"].sum() == sum(turn.status == "failed" for turn in calls)
+    assert tools["open"].sum() == sum(turn.is_open for turn in calls)
+    how = Counter(turn.how for turn in calls)
+    assert tools["without_entry"].sum() == how["unknown"]
+    assert how["guessed"] <= tools["unsure"].sum() < len(calls) / 4  # it reads no result, so it is sure less often
     assert (tools["p95_ms"].dropna() >= tools["median_ms"].dropna()).all()
+    alone = tools.set_index("tool").loc[lambda rows: ~rows.index.duplicated(keep=False)]
+    for tool, median in alone["median_ms"].dropna().items():
+        times = [turn.duration for turn in calls if turn.tool == tool and turn.how in SURE and turn.journal_index]
+        assert median == pytest.approx(1000 * statistics.median(time.total_seconds() for time in times if time))
     assert set(tools["service"]) == {id_[0].partition("/")[0] for id_ in trial.ids}
 
 
@@ -211,6 +219,9 @@ def test_a_restart_does_not_pay_again(trial: Trial) -> None:
     assert runs.loc[trial.restarted, "restarted_from"] == trial.killed
     assert runs["wasted_tokens"].to_dict() == {trial.killed: 0, trial.restarted: 0, trial.refused: paid(trial.refused)}
     assert runs.loc[trial.restarted, "model_calls"] == 3
+    calls = [turn for turn in trial.conversation(trial.restarted).turns if turn.role == "tool"]
+    own = [turn for turn in calls if turn.started >= runs.loc[trial.restarted, "created_at"]]
+    assert rl.agent_tools(trial.lab, ids=[trial.restarted])["calls"].sum() == len(own) < len(calls)
 
 
 def test_the_open_step_is_marked(trial: Trial) -> None:
