@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -19,6 +19,7 @@ __all__ = [
     "DtypeBackend",
     "number_duplicate_columns",
     "repeated_field",
+    "rows_to_table",
     "to_frame",
     "to_rows",
     "with_card",
@@ -132,6 +133,11 @@ def to_frame(table: pa.Table, dtype_backend: DtypeBackend | None = None) -> pd.D
             status=200,
             reason=str(error),
         ) from error
+
+
+def rows_to_table(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> pa.Table:
+    """Return rows as a table with these columns; each row has a value for each column."""
+    return pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in types.items()})
 
 
 def to_rows(table: pa.Table) -> list[dict[str, Any]]:

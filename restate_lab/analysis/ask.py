@@ -22,7 +22,7 @@ from restate_lab.analysis.questions import QuestionFunction, run_question
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import Truncated
-from restate_lab.frames import to_frame
+from restate_lab.frames import rows_to_table, to_frame
 from restate_lab.source import Source
 
 __all__ = ["AGENT_QUESTIONS", "ask", "run_any_question"]
@@ -154,8 +154,6 @@ def _age(time: datetime | None, now: datetime) -> timedelta:
 def _frame(
     rows: list[dict[str, Any]], columns: Mapping[str, pa.DataType], selection: RunSelection, notes: list[str]
 ) -> pd.DataFrame:
-    frame = to_frame(pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in columns.items()}))
-    frame.attrs = {"notes": notes}
-    if selection.message:
-        frame.attrs["truncated"] = {"message": selection.message}
+    frame = to_frame(rows_to_table(rows, columns))
+    frame.attrs = {"notes": notes, **selection.attrs}
     return frame

@@ -187,7 +187,7 @@ def _unfinished(home: Path, is_complete: Callable[[], bool]) -> Iterator[Path]:
         complete.mkdir()
         yield complete
         if not is_complete():
-            with contextlib.suppress(OSError):  # there is none, or another process moved it first
+            with contextlib.suppress(OSError):  # it does not exist, or another process moved it first
                 home.rename(Path(unfinished) / "incomplete")
         _move(complete, home, is_complete)
 

@@ -71,7 +71,7 @@ def run_demo(
 
 
 def _story_of(folder: Path, story: str) -> str:
-    """Return the story that was played in this folder; if there is none, note that it is this story."""
+    """Return the story that was played in this folder; a new folder gets a note that it has this story."""
     note = folder / "story.txt"
     if read_roles(folder):
         return note.read_text() if note.is_file() else story

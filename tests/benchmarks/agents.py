@@ -11,11 +11,10 @@ import io
 import pstats
 import statistics
 import sys
-import time
 from collections.abc import Callable
 
 from populate import arguments, populated
-from rounds import Figure, in_turn, ratio, show, table, versions
+from rounds import Figure, in_turn, ratio, show, table, timed, versions
 
 import restate_lab as rl
 
@@ -40,22 +39,13 @@ def main() -> None:
         steps = runs["model_calls"].sum()
         _say(f"{len(runs):,} runs, {steps:,} responses; the scan has {len(rows):,} rows, {rows.nbytes / 1e6:.1f} MB")
         methods = {SCAN: lambda: lab.arrow(NOTIFICATIONS, progress=False), RUNS: lambda: rl.agent_runs(lab)}
-        times = in_turn({name: _timed(method) for name, method in methods.items()}, options.rounds)
+        times = in_turn({name: timed(method) for name, method in methods.items()}, options.rounds)
         cells = [
             (name, f"{statistics.median(each) * 1000:,.0f}", f"{ratio(each, times[SCAN]):.1f}")
             for name, each in times.items()
         ]
         _say(table(("what", "median ms", "× the scan"), cells))
         _say(show([Figure("agent_runs, × the scan", ratio(times[RUNS], times[SCAN]), at_most=AT_MOST)]))
-
-
-def _timed(method: Callable[[], object]) -> Callable[[], float]:
-    def measure() -> float:
-        started = time.perf_counter()
-        method()
-        return time.perf_counter() - started
-
-    return measure
 
 
 def _profile(method: Callable[[], object]) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 from peaks import growth_since, start_anew
 from populate import Population, arguments, populated
-from rounds import Figure, in_turn, ratio, show, table, versions
+from rounds import Figure, in_turn, ratio, show, table, timed, versions
 
 import restate_lab as rl
 from restate_lab.demo.api import Api
@@ -63,16 +63,7 @@ def _methods(population: Population, lab: rl.Lab, diagnoses: list[rl.Diagnosis])
     }
     if one:
         methods[WHY] = lambda: rl.why(lab, one[0])
-    return {name: _timed(method) for name, method in methods.items()}
-
-
-def _timed(method: Callable[[], object]) -> Callable[[], float]:
-    def measure() -> float:
-        started = time.perf_counter()
-        method()
-        return time.perf_counter() - started
-
-    return measure
+    return {name: timed(method) for name, method in methods.items()}
 
 
 def _figures(times: dict[str, list[float]]) -> list[Figure]:

@@ -22,7 +22,7 @@ from typing import Any
 from methods import QUERIES, Floor
 from peaks import growth_since, start_anew
 from populate import Population, arguments, populated
-from rounds import Figure, in_turn, ratio, show, table, versions
+from rounds import Figure, in_turn, ratio, show, table, timed, versions
 
 import restate_lab as rl
 
@@ -78,21 +78,15 @@ def _examine(population: Population, rounds: int) -> None:
     with rl.connect(population.admin_url, read_only=True) as lab:
         for id_, size in lab.sql(LONGEST).itertuples(index=False):
             rows, journal = partial(lab.arrow, ROWS, id=id_, progress=False), partial(rl.journal, lab, id_)
-            times = in_turn({"rows": partial(_timed, rows), "journal": partial(_timed, journal)}, rounds)
+            times = in_turn({"rows": timed(rows), "journal": timed(journal)}, rounds)
             what = f"journal of {size:,} entries, × its rows"
             figures.append(Figure(what, ratio(times["journal"], times["rows"]), at_most=JOURNAL_AT_MOST))
         for id_ in lab.sql(SUSPENDED)["id"]:
             why, version = partial(rl.why, lab, id_), lab.admin.version
-            times = in_turn({"why": partial(_timed, why), "version": partial(_timed, version)}, rounds)
+            times = in_turn({"why": timed(why), "version": timed(version)}, rounds)
             more = statistics.median(why - version for why, version in zip(times["why"], times["version"], strict=True))
             figures.append(Figure("why, ms more than /version", more * 1000, at_most=WHY_AT_MOST))
     sys.stdout.write(f"\n{show(figures)}\n" if figures else "")
-
-
-def _timed(method: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    method()
-    return time.perf_counter() - started
 
 
 def _in_fresh_process(population: Population, verb: str) -> dict[str, float]:

@@ -6,10 +6,11 @@ import importlib.metadata
 import math
 import platform
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Figure", "in_turn", "ratio", "show", "table", "versions"]
+__all__ = ["Figure", "in_turn", "ratio", "show", "table", "timed", "versions"]
 
 PACKAGES = ("restate-lab", "httpx", "pyarrow", "pandas")
 
@@ -46,6 +47,17 @@ def in_turn(methods: Mapping[str, Callable[[], float]], rounds: int) -> dict[str
             if number >= 0:
                 seconds[name].append(took)
     return seconds
+
+
+def timed(method: Callable[[], object]) -> Callable[[], float]:
+    """Return a function that calls this method and returns its seconds."""
+
+    def measure() -> float:
+        started = time.perf_counter()
+        method()
+        return time.perf_counter() - started
+
+    return measure
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:

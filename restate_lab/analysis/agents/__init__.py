@@ -17,8 +17,8 @@ from restate_lab.analysis.agents.reader import (
     Row,
     RunSelection,
     Scope,
+    finish_frame,
     select_runs,
-    warn_of_more,
 )
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.agents.summary import WASTEFUL, RunJournal, run_entries, run_frame, summarize
@@ -98,9 +98,7 @@ def agent_runs(
     reader = AgentReader(recorder)
     selection = select_runs(reader, service=service, since=since, ids=ids, limit=limit)
     frame = runs_frame(reader, selection, functions, table)
-    frame.attrs |= {"source": recorder.name, "version": recorder.version, "read_at": recorder.now.isoformat()}
-    frame.attrs["queries"] = recorder.queries
-    warn_of_more(frame, "agent_runs()")
+    finish_frame(frame, recorder, "agent_runs()")
     return frame
 
 
@@ -116,9 +114,8 @@ def runs_frame(
         "without_journal": sum(not row["journal_size"] and row["ended"] for row in rows.values()),
         "unpriced": list(prices.unpriced),
         "cost_note": prices.note,
+        **selection.attrs,
     }
-    if selection.message:
-        frame.attrs["truncated"] = {"message": selection.message}
     return frame
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -24,7 +24,7 @@ __all__ = [
     "agent_entries",
     "check_shapes",
     "content_of",
-    "is_agent_name",
+    "is_named_like_model",
     "is_own_step",
     "recognize",
     "with_models",
@@ -204,10 +204,15 @@ def _with_model(each: AgentEntry, shapes: Sequence[ShapeFunction]) -> AgentEntry
 def _is_open_model_call(each: AgentEntry, names: set[str]) -> bool:
     entry = each.entry
     has_result = entry.completion_index is not None and each.content.failure is None
-    return entry.entry_type == "Run" and not has_result and (entry.name in names or is_agent_name(entry.name))
+    return not has_result and is_named_like_model(entry.entry_type, entry.name, names)
 
 
-def is_agent_name(name: str | None) -> bool:
+def is_named_like_model(entry_type: str, name: str | None, names: Collection[str]) -> bool:
+    """Return whether a step has one of the names of the steps with a response, or a name that an integration uses."""
+    return entry_type == "Run" and (name in names or _is_agent_name(name))
+
+
+def _is_agent_name(name: str | None) -> bool:
     """Return whether an integration uses this name for a call of a model; a hint for a step that has no result yet."""
     return clean(name or "").casefold().startswith(_AGENT_NAMES)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -33,6 +33,7 @@ from restate_lab.client.endpoint.messages import run_value
 from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.errors import NotOnThisServer, Truncated
 from restate_lab.frames import to_rows
+from restate_lab.recorder import QueryRecorder
 from restate_lab.source import Source
 from restate_lab.status import STATUS_SQL
 
@@ -43,9 +44,9 @@ __all__ = [
     "ModelSteps",
     "RunSelection",
     "Scope",
+    "finish_frame",
     "scope_of",
     "select_runs",
-    "warn_of_more",
 ]
 
 MOST_BYTES = 16 << 20
@@ -336,6 +337,11 @@ class RunSelection(NamedTuple):
     message: str = ""
     """Which invocations were not read; "" if all were."""
 
+    @property
+    def attrs(self) -> dict[Hashable, Any]:
+        """Return the attributes of a frame of these invocations: ``truncated``, unless all were read."""
+        return {"truncated": {"message": self.message}} if self.message else {}
+
 
 def select_runs(
     reader: AgentReader,
@@ -367,8 +373,10 @@ def select_runs(
     return RunSelection(dict(list(rows.items())[:most]), scope, message)
 
 
-def warn_of_more(frame: pd.DataFrame, verb: str) -> None:
-    """Warn if invocations were not read; call it from the public function."""
+def finish_frame(frame: pd.DataFrame, recorder: QueryRecorder, verb: str) -> None:
+    """Record the request in ``attrs``, and warn if invocations were not read; call it from the public function."""
+    frame.attrs |= {"source": recorder.name, "version": recorder.version, "read_at": recorder.now.isoformat()}
+    frame.attrs["queries"] = recorder.queries
     if "truncated" in frame.attrs:
         message = f"{verb} is incomplete: {frame.attrs['truncated']['message']}."
         warnings.warn(message, Truncated, stacklevel=4)  # the caller of the decorated public function

@@ -17,13 +17,13 @@ import pandas as pd
 import pyarrow as pa
 
 from restate_lab._text import join, plural
-from restate_lab.analysis.agents.entries import is_agent_name, is_own_step
+from restate_lab.analysis.agents.entries import is_named_like_model, is_own_step
 from restate_lab.analysis.agents.model import TOKENS, ModelStep, sum_known
 from restate_lab.analysis.agents.prices import PriceTable
 from restate_lab.analysis.agents.reader import ModelSteps, Row
 from restate_lab.analysis.ids import FIRST_AWAKEABLE
 from restate_lab.analysis.journal.entries import FAILED, PairedEntries
-from restate_lab.frames import to_frame
+from restate_lab.frames import rows_to_table, to_frame
 
 __all__ = ["WASTEFUL", "RunEntry", "RunJournal", "run_entries", "run_frame", "summarize"]
 
@@ -102,7 +102,7 @@ def _seconds_of(times: pa.ChunkedArray[Any]) -> list[float | None]:
 
 def run_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return the frame of ``agent_runs`` with these rows."""
-    return to_frame(pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in _COLUMNS.items()}))
+    return to_frame(rows_to_table(rows, _COLUMNS))
 
 
 def summarize(journal: RunJournal, prices: PriceTable, now: datetime) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def _summary_of(journal: RunJournal, now: float) -> _RunSummary:
 def _is_like_model(entry: RunEntry, names: Collection[str]) -> bool:
     """Return whether a step without a response has the name of one with a response, or of an integration's."""
     has_no_response = entry.completion_index is None or entry.status == FAILED
-    return entry.entry_type == "Run" and has_no_response and (entry.name in names or is_agent_name(entry.name))
+    return has_no_response and is_named_like_model(entry.entry_type, entry.name, names)
 
 
 def _tokens(steps: Iterable[ModelStep]) -> int | None:

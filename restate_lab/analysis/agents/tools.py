@@ -15,14 +15,14 @@ import pyarrow as pa
 
 from restate_lab.analysis.agents.entries import ShapeFunction, check_shapes
 from restate_lab.analysis.agents.matching import BY_ID, BY_ORDER, GUESSED, MatchedCall
-from restate_lab.analysis.agents.reader import MOST_RUNS, AgentReader, RunSelection, select_runs, warn_of_more
+from restate_lab.analysis.agents.reader import MOST_RUNS, AgentReader, RunSelection, finish_frame, select_runs
 from restate_lab.analysis.agents.run import AgentRun, read_runs
 from restate_lab.analysis.deadline import within
 from restate_lab.analysis.journal.entries import FAILED, OPEN
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
-from restate_lab.frames import to_frame
+from restate_lab.frames import rows_to_table, to_frame
 from restate_lab.recorder import QueryRecorder
 from restate_lab.source import Source, check_supported
 
@@ -85,9 +85,7 @@ def agent_tools(
     recorder = QueryRecorder(within(source, timeout, verb="agent_tools()"))
     reader = AgentReader(recorder)
     frame = tools_frame(reader, select_runs(reader, service=service, since=since, ids=ids, limit=limit), functions)
-    frame.attrs |= {"source": recorder.name, "version": recorder.version, "read_at": recorder.now.isoformat()}
-    frame.attrs["queries"] = recorder.queries
-    warn_of_more(frame, "agent_tools()")
+    finish_frame(frame, recorder, "agent_tools()")
     return frame
 
 
@@ -99,10 +97,8 @@ def tools_frame(reader: AgentReader, selection: RunSelection, shapes: Sequence[S
         for name, call in _calls_of(run, has_events=reader.has_events):
             tools[str(run.row["service"]), name].append(call)
     rows = sorted((_row_of(*key, calls) for key, calls in tools.items()), key=lambda row: (-row["calls"], row["tool"]))
-    frame = to_frame(pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in _COLUMNS.items()}))
-    frame.attrs = {"runs": len(runs), "notes": notes}
-    if selection.message:
-        frame.attrs["truncated"] = {"message": selection.message}
+    frame = to_frame(rows_to_table(rows, _COLUMNS))
+    frame.attrs = {"runs": len(runs), "notes": notes, **selection.attrs}
     return frame
 
 

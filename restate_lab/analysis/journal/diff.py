@@ -28,6 +28,7 @@ from restate_lab.analysis.records import records
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
+from restate_lab.frames import rows_to_table
 from restate_lab.recorder import QueryRecorder
 from restate_lab.source import Source
 
@@ -191,7 +192,7 @@ def _records(frame: pd.DataFrame) -> Sequence[_Record]:
 def _to_frame(rows: Sequence[_Record], *, payloads: bool) -> pd.DataFrame:
     first = next((number for number, row in enumerate(rows) if _diverges(row)), None)
     marked = [{**row, "divergence": number == first} for number, row in enumerate(rows)]
-    table = pa.table({name: pa.array([row[name] for row in marked], type_) for name, type_ in _TYPES.items()})
+    table = rows_to_table(marked, _TYPES)
     frame = table.to_pandas(types_mapper=_NULLABLE.get)
     for name in _PAYLOAD_COLUMNS if payloads else ():
         frame[name] = pd.Series([row[name] for row in rows], dtype=object)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.replay.recording import FITS, RecordedCommand
 from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT
+from restate_lab.frames import rows_to_table
 
 __all__ = ["AFTER", "NOT_KNOWN", "diff_frame"]
 
@@ -36,7 +37,7 @@ def diff_frame(row: _Row, commands: Sequence[RecordedCommand]) -> pd.DataFrame:
     outcome = {str(name): none_if_missing(value) for name, value in row.items()}
     at = outcome["command_index"]
     rows = list(_rows(outcome, commands))
-    table = pa.table({name: pa.array([each[name] for each in rows], type_) for name, type_ in _TYPES.items()})
+    table = rows_to_table(rows, _TYPES)
     frame: pd.DataFrame = table.to_pandas(types_mapper=_NULLABLE.get)
     parting = next((number for number, each in enumerate(rows) if each["divergence"]), None)
     frame.attrs |= {

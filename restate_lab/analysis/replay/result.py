@@ -22,6 +22,7 @@ from restate_lab.analysis.replay.recording import CANNOT_SAY, NOT_CHECKABLE, Rec
 from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, FITS, OTHER_RESULT, VERDICTS, ReplayOutcome
 from restate_lab.client.arguments import check_id
 from restate_lab.errors import ArgumentError
+from restate_lab.frames import rows_to_table
 from restate_lab.status import STATUSES
 
 __all__ = ["SAMPLED_OUT", "Replay", "group_frame", "not_checked_frame", "paths_of", "row_frame"]
@@ -230,8 +231,7 @@ def paths_of(recordings: Iterable[Recording]) -> dict[str, tuple[RecordedCommand
 
 
 def _frame(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> pd.DataFrame:
-    table = pa.table({name: pa.array([row[name] for row in rows], type_) for name, type_ in types.items()})
-    return table.to_pandas(types_mapper=_NULLABLE.get)
+    return rows_to_table(rows, types).to_pandas(types_mapper=_NULLABLE.get)
 
 
 def _handler(recording: Recording) -> str:
