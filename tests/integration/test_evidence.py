@@ -59,7 +59,7 @@ def difference(before: pd.DataFrame, frozen: pd.DataFrame, after: pd.DataFrame) 
     All cells of all rows must be equal, in any order of the rows; values that change must lie between the two.
     """
     assert list(frozen.columns) == list(before.columns)
-    assert frozen.dtypes.to_dict() == before.dtypes.to_dict()
+    assert _types(frozen) == _types(before)
     still = [column for column in before.columns if column not in MOVING]
     frames = [_sorted(frame, still) for frame in (before, frozen, after)]
     keys = [_rows(frame[still]) for frame in frames]
@@ -71,6 +71,15 @@ def difference(before: pd.DataFrame, frozen: pd.DataFrame, after: pd.DataFrame) 
             if not (pd.isna(cell) and pd.isna(first)) and not min(first, last) <= cell <= max(first, last):
                 return f"{column}: {cell} does not lie between {first} and {last}"
     return None
+
+
+def _milliseconds(time: datetime) -> datetime:
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+def _types(frame: pd.DataFrame) -> dict[Any, Any]:
+    """Return the types; durations have milliseconds on a server and microseconds in evidence, which compares equal."""
+    return {name: "duration" if kind.kind == "m" else kind for name, kind in frame.dtypes.items()}
 
 
 def _sorted(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -96,7 +105,7 @@ def until_equal(
             left = [name for name, how in last.items() if how is not None]
             if not left:
                 break
-            now = lab.now
+            now = _milliseconds(lab.now)
             before = {name: asked[name](At(lab, now)) for name in left}
             freeze(lab, path / str(number), **options)
             after = {name: asked[name](At(lab, now)) for name in left}

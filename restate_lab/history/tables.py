@@ -1,0 +1,161 @@
+"""The tables of an archive: their keys, their own columns, and the types of the server's columns on the way and back.
+
+An archive is a folder with one Delta table per name in ``TABLES``. All clusters share the tables, and the partitions
+are ``cluster_name`` and ``day`` (the UTC date of ``completed_at``, in samples and visits that of the reading). A run of
+an invocation is (``cluster_name, id, created_at``), because workflow and idempotency keys reuse ids.
+
+Tables that copy a table of the server have all columns of it, except those in ``left_out``, and new columns of a newer
+server are added. Delta has fewer types than the server: durations are milliseconds with the suffix ``_ms``, unsigned
+numbers are signed, and ``partition_key``, which can be above 2^63, is text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+__all__ = ["PARTITIONS", "SCHEMA_VERSION", "TABLES", "ArchiveTable", "select_server_columns", "to_archive"]
+
+SCHEMA_VERSION = 1
+"""The version of the tables' meaning, in each row of ``visits``; a newer one is refused."""
+PARTITIONS = ("cluster_name", "day")
+_TEXT: pa.DataType = pa.string()
+_TEXTS: pa.DataType = pa.list_(_TEXT)
+_NUMBER: pa.DataType = pa.int64()
+_FLOAT: pa.DataType = pa.float64()
+_TIME: pa.DataType = pa.timestamp("us", "UTC")
+_YES_NO: pa.DataType = pa.bool_()
+_RUN: dict[str, pa.DataType] = {"cluster_name": _TEXT, "day": pa.date32(), "visit": _NUMBER, "created_at": _TIME}
+_MILLISECONDS = "_ms"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveTable:
+    """One table of an archive.
+
+    - ``copies``: the table of the server whose columns it has; "" if all columns are its own.
+    - ``own``: its own columns, which come first, with their types.
+    - ``left_out``: columns of the server's table that are never stored.
+    - ``payloads``: columns of the server's table that are only stored with ``payloads=True``.
+    """
+
+    copies: str = ""
+    own: Mapping[str, pa.DataType] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
+    payloads: frozenset[str] = frozenset()
+
+
+TABLES: dict[str, ArchiveTable] = {
+    # One row per run. ``repeated``: the archive had an earlier run with this id when this run was stored.
+    "invocations": ArchiveTable(copies="sys_invocation_status", own={**_RUN, "repeated": _YES_NO}),
+    # One row per journal entry of a run. ``created_at`` is that of the run. The other columns of its own are taken out
+    # of ``entry_lite_json``, for engines without JSON functions.
+    "journal": ArchiveTable(
+        copies="sys_journal",
+        own={**_RUN, "completion_id": _NUMBER, "failure_code": _NUMBER},
+        left_out=frozenset({"raw"}),
+        payloads=frozenset({"entry_json"}),
+    ),
+    # One row per event of a run. ``event_hash`` is the sha256 of ``event_json``.
+    "events": ArchiveTable(
+        copies="sys_journal_events",
+        own={**_RUN, "event_hash": _TEXT, "error_code": _TEXT, "error_line": _TEXT, "related_command": _TEXT},
+    ),
+    # One row per visit, service, handler and status with the number of invocations, also of open ones. Rows with a
+    # ``key`` are the keys of Virtual Objects with the longest backlog.
+    "samples": ArchiveTable(
+        own={
+            **{name: _RUN[name] for name in ("cluster_name", "day", "visit")},
+            "sampled_at": _TIME,
+            **dict.fromkeys(("service", "handler", "key", "status"), _TEXT),
+            "invocations": _NUMBER,
+            "oldest_created_at": _TIME,
+        }
+    ),
+    # One row when a deployment or a service is seen first, and each time it has changed.
+    "deployments": ArchiveTable(
+        copies="sys_deployment", own={"cluster_name": _TEXT, "visit": _NUMBER, "first_seen_at": _TIME}
+    ),
+    "services": ArchiveTable(
+        copies="sys_service", own={"cluster_name": _TEXT, "visit": _NUMBER, "first_seen_at": _TIME}
+    ),
+    # One row per step of an agent that called a model, without text.
+    "agent_steps": ArchiveTable(
+        own={
+            **_RUN,
+            **dict.fromkeys(("id", "service", "handler", "framework", "provider", "model", "finish_reason"), _TEXT),
+            "tool_names": _TEXTS,
+            **dict.fromkeys(("index", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"), _NUMBER),
+            "appended_at": _TIME,
+        }
+    ),
+    # One row per visit, also of those that found nothing or failed. ``visit`` is the number of the transaction, null if
+    # the visit failed before it wrote. Times are those of the server's clock. ``server_schema`` is JSON, and null if it
+    # is that of the visit before.
+    "visits": ArchiveTable(
+        own={
+            **{name: _RUN[name] for name in ("cluster_name", "day", "visit")},
+            "schema_version": _NUMBER,
+            "started_at": _TIME,
+            "ended_at": _TIME,
+            **dict.fromkeys(("outcome", "error", "address", "archived_by", "restate_lab_version"), _TEXT),
+            **dict.fromkeys(("server_version", "features", "server_schema", "retention"), _TEXT),
+            **dict.fromkeys(("ids_read", "new_runs", "late_runs", "gone_runs", "missing_journals"), _NUMBER),
+            "payloads": _YES_NO,
+            "redact": _TEXTS,
+            "count_seconds": _FLOAT,
+            "read_seconds": _FLOAT,
+        }
+    ),
+}
+
+
+def to_archive(rows: pa.Table) -> pa.Table:
+    """Return rows of the server with the types and names of an archive."""
+    names, columns = [], []
+    for name, values in zip(rows.schema.names, rows.columns, strict=True):
+        if pa.types.is_duration(values.type):
+            names.append(name + _MILLISECONDS)
+            columns.append(values.cast(pa.duration("ms")).cast(pa.int64()))
+        else:
+            names.append(name)
+            kind: Any = _archive_type(name, values.type)
+            columns.append(pc.cast(values, kind))
+    return pa.table(columns, names=names)
+
+
+def _archive_type(name: str, kind: pa.DataType) -> pa.DataType:
+    if name == "partition_key" or pa.types.is_null(kind):
+        return _TEXT
+    if pa.types.is_timestamp(kind):
+        return _TIME
+    if pa.types.is_unsigned_integer(kind):
+        return pa.int64() if kind.bit_width > 32 else pa.int32()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.list_(_archive_type("", kind.value_type))
+    return _PLAIN.get(kind, kind)
+
+
+_PLAIN: dict[pa.DataType, pa.DataType] = {
+    **dict.fromkeys((pa.large_string(), pa.string_view()), pa.string()),
+    **dict.fromkeys((pa.large_binary(), pa.binary_view()), pa.binary()),
+}
+
+
+def select_server_columns(columns: Iterable[tuple[str, str]], stored: Iterable[str]) -> str:
+    """Return the select list that gives the server's columns (name, type) with the server's types.
+
+    Columns that are not in ``stored`` are null: the archive has no row from a server that had them.
+    """
+    present = set(stored)
+    return ", ".join(_select(name, kind, present) for name, kind in columns)
+
+
+def _select(name: str, kind: str, stored: set[str]) -> str:
+    column = name + _MILLISECONDS if kind.startswith("Duration") else name
+    value = f'"{column}"' if column in stored else "NULL"
+    return f"arrow_cast({value}, '{kind}') AS \"{name}\""
