@@ -143,7 +143,8 @@ def rows_to_table(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.Data
 def to_rows(table: pa.Table) -> list[dict[str, Any]]:
     """Return the rows as ``to_pylist()`` does, with times in microseconds; it takes eight times as long for times."""
     columns = [_times_of(each) if pa.types.is_timestamp(each.type) else each.to_pylist() for each in table.columns]
-    return [dict(zip(table.column_names, values, strict=True)) for values in zip(*columns, strict=True)]
+    names = table.column_names
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def _times_of(column: pa.ChunkedArray[Any]) -> list[datetime | None]:

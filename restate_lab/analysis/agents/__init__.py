@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
@@ -107,8 +109,9 @@ def runs_frame(
 ) -> pd.DataFrame:
     """Return the frame of ``agent_runs`` for a selection of invocations."""
     rows, now = selection.rows, reader.source.now
-    runs = _read_runs(reader, rows, shapes, selection.scope)
-    frame = run_frame([summarize(each, prices, now) for each in runs])
+    with _paused_collection():
+        runs = _read_runs(reader, rows, shapes, selection.scope)
+        frame = run_frame([summarize(each, prices, now) for each in runs])
     frame.attrs = {
         "invocations": len(rows),
         "without_journal": sum(not row["journal_size"] and row["ended"] for row in rows.values()),
@@ -117,6 +120,21 @@ def runs_frame(
         **selection.attrs,
     }
     return frame
+
+
+@contextmanager
+def _paused_collection() -> Iterator[None]:
+    """Pause Python's search for unused cycles of objects, which takes about a tenth of the time of thousands of runs.
+
+    Each search visits all objects of the process, and the objects of the runs have no cycles.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _read_runs(

@@ -15,7 +15,6 @@ from restate_lab.payload_json import read
 __all__ = [
     "TOKENS",
     "ModelStep",
-    "Tokens",
     "ToolCall",
     "ToolResult",
     "array",
@@ -87,15 +86,6 @@ class ModelStep:
     """The results of earlier tool calls in the request."""
 
 
-class Tokens(NamedTuple):
-    """The tokens of one response; the input includes the cached ones, the output the reasoning ones."""
-
-    input: int | None = None
-    cached: int | None = None
-    output: int | None = None
-    reasoning: int | None = None
-
-
 def record(value: Any, *path: str) -> Mapping[str, Any]:
     """Return the object at a path of keys; an empty object if a key is missing."""
     for key in path:
@@ -110,7 +100,7 @@ def array(value: Any) -> list[Any]:
 
 def objects(value: Any) -> list[Mapping[str, Any]]:
     """Return the objects in a list; an empty list for other values."""
-    return [each for each in array(value) if isinstance(each, dict)]
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def clean(text: str) -> str:

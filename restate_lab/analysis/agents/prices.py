@@ -137,8 +137,9 @@ def _is_price(name: Any, price: Any) -> bool:
 
 def _multiply(price: Price, step: ModelStep) -> float:
     cached = step.cached_tokens or 0
-    parts = ((step.input_tokens or 0) - cached, cached, step.output_tokens or 0)
-    return sum(tokens * each for tokens, each in zip(parts, price, strict=True)) / _MILLION
+    of_input, of_cached, of_output = price
+    cost = ((step.input_tokens or 0) - cached) * of_input + cached * of_cached + (step.output_tokens or 0) * of_output
+    return cost / _MILLION
 
 
 def _is_same_model(name: str, model: Any) -> bool:

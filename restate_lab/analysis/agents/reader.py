@@ -195,11 +195,12 @@ class AgentReader:
         statement = self._statement(_MODELS, filter_="" if shapes else _FILTERS[column])
         steps: defaultdict[str, dict[int, ModelStep]] = defaultdict(dict)
         excluded: defaultdict[str, int] = defaultdict(int)
-        is_searched = column == "raw" and not shapes
-        for row in self._stream(statement, ids, scope, is_searched=is_searched):
+        for row in self._stream(statement, ids, scope):
             content = row[column]
             if content is None:
                 excluded[row["id"]] += (row["size"] or 0) > MOST_BYTES
+                continue
+            if column == "raw" and not shapes and not _may_have_model(content):
                 continue
             value = run_value(content) if column == "raw" else content_of(row, most=MOST_BYTES).value
             step = recognize(decode(value), shapes, has_request=has_requests) if value else None
@@ -266,18 +267,14 @@ class AgentReader:
         limited = f"CASE WHEN {length} <= {MOST_BYTES} THEN {content} END AS {content}"
         return statement.format(size=f"CAST({length} AS BIGINT)", content=limited, filter=filter_, where="{where}")
 
-    def _stream(
-        self, statement: str, ids: Sequence[str], scope: Scope | None = None, *, is_searched: bool = False
-    ) -> Iterator[Row]:
-        """Yield the rows; with ``is_searched`` those whose ``raw`` has one of the names, or was not read."""
+    def _stream(self, statement: str, ids: Sequence[str], scope: Scope | None = None) -> Iterator[Row]:
         wanted = set(ids)
         for where, params in _conditions(ids, scope):
             part = statement.format(where=where)
             with self.source.stream(part, params=dict(params), progress=False) as reader:
                 check_columns(reader.schema, part, self.source)
                 for batch in reader:
-                    chosen = batch.filter(_may_have_model(batch.column("raw"))) if is_searched else batch
-                    yield from (row for row in chosen.to_pylist() if row["id"] in wanted)
+                    yield from (row for row in batch.to_pylist() if row["id"] in wanted)
 
     def _read(self, statement: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
         return to_rows(self._read_table(statement, params))
@@ -293,11 +290,10 @@ class AgentReader:
         return column in self._columns
 
 
-def _may_have_model(raw: pa.Array[Any]) -> Any:
-    """Return whether each payload has one of the names; True for one that was not read."""
-    content = raw.cast(pa.large_binary())
-    flags = [pc.match_substring(content, name.decode()) for name in _NAMES]
-    return pc.fill_null(pc.or_(*flags), pa.scalar(value=True))
+def _may_have_model(raw: bytes) -> bool:
+    """Return whether an entry has one of the names."""
+    usage, assistant = _NAMES
+    return usage in raw or assistant in raw
 
 
 def scope_of(since: datetime, service: str | None) -> Scope:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from restate_lab.analysis.agents.model import (
+    TOKENS,
     ModelStep,
-    Tokens,
     ToolCall,
     array,
     clean,
@@ -31,14 +32,14 @@ from restate_lab.analysis.agents.requests import request_of
 __all__ = ["SIGNATURES", "read_known_shape", "with_request"]
 
 _Object: TypeAlias = Mapping[str, Any]
+_Tokens: TypeAlias = Mapping[str, Any]
 _TEXT_KINDS = ("text", "output_text")
 
 
 def read_known_shape(value: _Object) -> ModelStep | None:
     """Return the response of a model in an object; None for an object of another shape."""
-    for shape in _SHAPES:
-        step = shape(value)
-        if step is not None:
+    for name, shape in _SHAPES.items():
+        if name in value and (step := shape(value)) is not None:
             return step
     return None
 
@@ -52,22 +53,15 @@ def with_request(step: ModelStep, value: _Object) -> ModelStep:
     return replace(step, prompt=prompt, results=results)
 
 
-def _step(framework: str, tokens: Tokens, **fields: Any) -> ModelStep:
-    into, cached, out, reasoning = tokens
-    return ModelStep(
-        framework, input_tokens=into, cached_tokens=cached, output_tokens=out, reasoning_tokens=reasoning, **fields
-    )
-
-
 def _vercel(value: _Object) -> ModelStep | None:
     """Read a step of Vercel AI (``ai`` 5 and 7), which reports a refusal as plain text."""
     finish = value.get("finishReason")
     if not isinstance(value.get("content"), list) or not isinstance(finish, str | dict):
         return None
     parts, response, body = objects(value["content"]), record(value, "response"), record(value, "response", "body")
-    return _step(
+    return ModelStep(
         "Vercel AI",
-        _vercel_tokens(record(value, "usage")),
+        **_vercel_tokens(record(value, "usage")),
         text=_texts(parts, "type", "text"),
         reasoning=_texts(parts, "type", "reasoning"),
         tool_calls=_calls(parts, "tool-call", "toolCallId", "toolName", "input"),
@@ -79,7 +73,7 @@ def _vercel(value: _Object) -> ModelStep | None:
     )
 
 
-def _vercel_tokens(usage: _Object) -> Tokens:
+def _vercel_tokens(usage: _Object) -> _Tokens:
     into, out = usage.get("inputTokens"), usage.get("outputTokens")
     if isinstance(into, dict) or isinstance(out, dict):
         into, out = record(into), record(out)
@@ -93,9 +87,9 @@ def _openai_agents(value: _Object) -> ModelStep | None:
         return None
     items = objects(value["output"])
     provider = next((record(each, "provider_data") for each in items if "provider_data" in each), {})
-    return _step(
+    return ModelStep(
         "OpenAI Agents",
-        _responses_tokens(record(value, "usage")),
+        **_responses_tokens(record(value, "usage")),
         **_items_fields(items),
         model_asked=text_or_none(record(provider).get("model")),
         response_id=first_text(value["response_id"], record(provider).get("response_id")),
@@ -125,9 +119,9 @@ def _pydantic(value: _Object) -> ModelStep | None:
         return None
     parts, usage = objects(value["parts"]), record(value, "usage")
     reasoning = usage.get("output_reasoning_tokens", record(usage, "details").get("reasoning_tokens"))
-    return _step(
+    return ModelStep(
         "Pydantic AI",
-        _tokens(usage.get("input_tokens"), usage.get("cache_read_tokens"), usage.get("output_tokens"), reasoning),
+        **_tokens(usage.get("input_tokens"), usage.get("cache_read_tokens"), usage.get("output_tokens"), reasoning),
         text=_texts(parts, "part_kind", "text", field="content"),
         reasoning=_texts(parts, "part_kind", "thinking", field="content"),
         tool_calls=_calls(parts, "tool-call", "tool_call_id", "tool_name", "args", kind="part_kind"),
@@ -147,9 +141,9 @@ def _langchain(value: _Object) -> ModelStep | None:
     blocks, content = objects(message["content"]), message["content"]
     summaries = [part for each in blocks if each.get("type") == "reasoning" for part in objects(each.get("summary"))]
     calls = [*objects(message.get("tool_calls")), *objects(message.get("invalid_tool_calls"))]
-    return _step(
+    return ModelStep(
         "LangChain",
-        _tokens(
+        **_tokens(
             usage.get("input_tokens"),
             record(usage, "input_token_details").get("cache_read"),
             usage.get("output_tokens"),
@@ -181,9 +175,9 @@ def _adk(value: _Object) -> ModelStep | None:
     is_zero = "thoughts_token_count" in usage and thoughts is None  # null is 0; without the field it is unknown
     output = total(usage.get("candidates_token_count"), 0 if is_zero else thoughts)
     message = first_text(value.get("error_message"), finish)
-    return _step(
+    return ModelStep(
         "ADK",
-        _tokens(usage.get("prompt_token_count"), usage.get("cached_content_token_count"), output, thoughts),
+        **_tokens(usage.get("prompt_token_count"), usage.get("cached_content_token_count"), output, thoughts),
         text=join_texts(part.get("text") for part in parts if not part.get("thought")),
         reasoning=join_texts(part.get("text") for part in parts if part.get("thought")),
         tool_calls=tuple(_call_of(each, "id", "name", "args") for each in calls),
@@ -202,9 +196,9 @@ def _chat_completion(value: _Object) -> ModelStep | None:
     usage, fields = record(value, "usage"), _message_fields(choices[0]["message"])
     if not _has_content(fields):
         return None
-    return _step(
+    return ModelStep(
         "chat completion",
-        _tokens(
+        **_tokens(
             usage.get("prompt_tokens"),
             record(usage, "prompt_tokens_details").get("cached_tokens"),
             usage.get("completion_tokens"),
@@ -228,9 +222,9 @@ def _response(value: _Object) -> ModelStep | None:
     fields = _items_fields(objects(value["output"]))
     if not _has_content(fields):
         return None
-    return _step(
+    return ModelStep(
         "response",
-        _responses_tokens(record(value, "usage")),
+        **_responses_tokens(record(value, "usage")),
         **fields,
         model=text_or_none(value.get("model")),
         response_id=text_or_none(value.get("id")),
@@ -243,7 +237,7 @@ def _message(value: _Object) -> ModelStep | None:
     if value.get("role") != "assistant" or "content" not in value:
         return None
     fields = _message_fields(value)
-    return _step("message", Tokens(), **fields) if _has_content(fields) else None
+    return ModelStep("message", **fields) if _has_content(fields) else None
 
 
 def _message_fields(message: _Object) -> dict[str, Any]:
@@ -262,7 +256,7 @@ def _has_content(fields: Mapping[str, Any]) -> bool:
     return any(fields[name] for name in ("text", "reasoning", "tool_calls", "refusal"))
 
 
-def _responses_tokens(usage: _Object) -> Tokens:
+def _responses_tokens(usage: _Object) -> _Tokens:
     return _tokens(
         usage.get("input_tokens"),
         record(usage, "input_tokens_details").get("cached_tokens"),
@@ -271,10 +265,9 @@ def _responses_tokens(usage: _Object) -> Tokens:
     )
 
 
-def _tokens(into: Any, cached: Any, out: Any, reasoning: Any) -> Tokens:
+def _tokens(into: Any, cached: Any, out: Any, reasoning: Any) -> _Tokens:
     """Return numbers of tokens; a part that is more than its whole is unknown, and so is the whole."""
-    (into, cached), (out, reasoning) = _whole_and_part(into, cached), _whole_and_part(out, reasoning)
-    return Tokens(into, cached, out, reasoning)
+    return dict(zip(TOKENS, (*_whole_and_part(into, cached), *_whole_and_part(out, reasoning)), strict=True))
 
 
 def _whole_and_part(whole: Any, part: Any) -> tuple[int | None, int | None]:
@@ -301,17 +294,19 @@ def _call_of(part: _Object, id_: str, name: str, arguments: str) -> ToolCall:
     )
 
 
-_SHAPES: tuple[Callable[[_Object], ModelStep | None], ...] = (
-    _vercel,
-    _openai_agents,
-    _pydantic,
-    _langchain,
-    _adk,
-    _chat_completion,
-    _response,
-    _message,
+_SHAPES: Mapping[str, Callable[[_Object], ModelStep | None]] = MappingProxyType(
+    {
+        "finishReason": _vercel,
+        "response_id": _openai_agents,
+        "kind": _pydantic,
+        "result": _langchain,
+        "usage_metadata": _adk,
+        "choices": _chat_completion,
+        "object": _response,
+        "role": _message,
+    }
 )
-"""The functions of all shapes, in the order in which they are tried."""
+"""A field that every object of a shape has → the function of the shape, in the order in which they are tried."""
 
 SIGNATURES: tuple[tuple[str, ...], ...] = (
     ("finishReason", "content"),

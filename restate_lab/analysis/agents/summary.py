@@ -145,9 +145,11 @@ def _is_like_model(entry: RunEntry, names: Collection[str]) -> bool:
     return has_no_response and is_named_like_model(entry.entry_type, entry.name, names)
 
 
-def _tokens(steps: Iterable[ModelStep]) -> int | None:
-    """Return input and output together; None if no step has a number."""
-    return sum_known(each for step in steps for each in (step.input_tokens, step.output_tokens))
+def _tokens(step: ModelStep) -> int | None:
+    """Return input and output together; None if both are unknown."""
+    if step.input_tokens is None and step.output_tokens is None:
+        return None
+    return (step.input_tokens or 0) + (step.output_tokens or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,27 +180,22 @@ class _RunSummary:
 
         A restart as new copies steps with their old times, so a step that is older than the run was paid by another.
         """
-        if self.steps and _tokens(self.steps.values()) is None:
+        tokens = {at: _tokens(step) for at, step in self.steps.items()}
+        if tokens and set(tokens.values()) == {None}:
             return dict.fromkeys(("spent_tokens", "wasted_tokens", "saved_tokens"))
         last_error = max((each["appended_at"].timestamp() for each in self.journal.errors or ()), default=-inf)
         has_failed = self.journal.row["status"] in WASTEFUL
-        own: list[ModelStep] = []
-        wasted: list[ModelStep] = []
-        saved: list[ModelStep] = []
-        for at, step in self.steps.items():
+        spent = wasted = saved = 0
+        for at, number in tokens.items():
             time = self.times.get(at)
             is_own = time is None or time >= self.created
             if is_own:
-                own.append(step)
+                spent += number or 0
             if is_own and has_failed and at not in self.journal.copies:
-                wasted.append(step)
+                wasted += number or 0
             if not is_own or (time is not None and time <= last_error):
-                saved.append(step)
-        return {
-            "spent_tokens": _tokens(own) or 0,
-            "wasted_tokens": _tokens(wasted) or 0,
-            "saved_tokens": _tokens(saved) or 0,
-        }
+                saved += number or 0
+        return {"spent_tokens": spent, "wasted_tokens": wasted, "saved_tokens": saved}
 
     def cost(self, prices: PriceTable) -> float | None:
         """Return the cost of the steps that this run paid for; None if one of them has no price."""
@@ -240,11 +237,13 @@ class _RunSummary:
         kinds |= {"model_s": list(map(self._span, compress(self.entries, self.is_model))), "tools_s": self._tools()}
         seconds: dict[str, float | None] = dict.fromkeys(_SECONDS, 0.0)
         covered: list[_Span] = []
+        length = 0.0
         for kind, spans in kinds.items():
             if spans:
-                before = _length(covered)
+                before = length
                 covered = _union([*covered, *((max(a, self.created), min(b, self.end)) for a, b in spans)])
-                seconds[kind] = round(_length(covered) - before, 3)
+                length = sum(end - start for start, end in covered)
+                seconds[kind] = round(length - before, 3)
         return seconds
 
     def _span(self, entry: RunEntry, since: float | None = None) -> _Span:
@@ -308,7 +307,3 @@ def _union(spans: Iterable[_Span]) -> list[_Span]:
         else:
             merged.append((start, end))
     return merged
-
-
-def _length(spans: Iterable[_Span]) -> float:
-    return sum(end - start for start, end in spans)

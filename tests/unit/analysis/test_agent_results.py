@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import pickle
 from collections.abc import Mapping
@@ -12,14 +13,17 @@ from typing import Any
 import pytest
 
 import restate_lab as rl
+from restate_lab.analysis.agents import runs_frame
 from restate_lab.analysis.agents.entries import AgentEntry, Content, content_of, with_models
 from restate_lab.analysis.agents.model import ModelStep
 from restate_lab.analysis.agents.prices import PriceTable, price_table
-from restate_lab.analysis.agents.reader import ModelSteps
+from restate_lab.analysis.agents.reader import AgentReader, ModelSteps, RunSelection
 from restate_lab.analysis.agents.summary import RunEntry, RunJournal, run_entries, run_frame, summarize
 from restate_lab.analysis.agents.turns import turns_of
 from restate_lab.analysis.journal.entries import Entry, PairedEntries, table_of
 from restate_lab.analysis.journal.errors import AttemptErrors
+from restate_lab.errors import QueryRefused
+from restate_lab.source import BaseSource
 
 START = datetime(2026, 11, 28, 3, tzinfo=UTC)
 NO_PRICES = PriceTable({}, None)
@@ -286,6 +290,28 @@ def test_what_is_unknown_is_not_zero() -> None:
     assert (plain["input_tokens"], plain["spent_tokens"], plain["model_calls"]) == (None, None, 1)
     assert plain["note"].startswith("not read, because they are too large: 1 payload; ")
     assert plain["note"].endswith("the tokens of 1 of 1 model calls are unknown")
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_the_garbage_collector_is_paused_while_runs_are_read(is_enabled: bool) -> None:
+    """It has its earlier state again after an error too."""
+    states = []
+
+    class Refusing(BaseSource):
+        name, version, now, features = "prod", "1.7.12", START, {}
+
+        def stream(self, statement: str, /, **_: Any) -> Any:
+            states.append(gc.isenabled())
+            raise QueryRefused("no memory", status=500)
+
+    before = gc.isenabled()
+    (gc.enable if is_enabled else gc.disable)()
+    try:
+        with pytest.raises(QueryRefused):
+            runs_frame(AgentReader(Refusing()), RunSelection({ID: {}}), (), NO_PRICES)
+        assert (states, gc.isenabled()) == ([False], is_enabled)
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 @pytest.mark.parametrize("content", [b"\xff\xff", b"\x0a", b"", b"\x2a\x02\x0a\x05"])
