@@ -12,17 +12,20 @@
     rl.plan(lab, "resume", ids)         # nothing is sent before .execute(reason="INC-42: …")
 
 - read: ``connect, Lab, Source, doctor, questions, ask, why, waits, journal, journal_diff, state``; ``show`` any frame
+- weeks and months: ``before_after``, and the questions per day
 - agents: ``agent_runs, agent_tools, conversation, export_spans, save_dataset``
 - check new code: ``replay``
 - interactive: ``Panel``
 - plot results: ``plot_status, plot_throughput, plot_latency, plot_latency_distribution, plot_retries,
-  plot_backlog, plot_state_sizes, plot_journal, plot_waits, plot_watch, plot_agent_run, plot_spend``
+  plot_backlog, plot_state_sizes, plot_journal, plot_waits, plot_watch, plot_agent_run, plot_spend,
+  plot_failure_calendar, plot_percentiles, plot_before_after``
 - change: ``ACTIONS, plan, move_to, redrive, set_state, wait_for, audit_log``, and the methods of ``lab.admin`` and
   ``lab.ingress``
 - save and share: ``freeze, open_evidence, compare, watch, save, Report, incident_report``
-- types for annotations, not in the menu: ``Plan, Diagnosis, Explanation, Waits, Replay, Comparison, State,
-  Conversation, Evidence, Thresholds, AdminClient, IngressClient``; to write your own source: ``BaseSource, Coverage``;
-  to read agents with payloads of your own: ``ModelStep, ToolCall``
+- months of ended invocations: ``archive, open_history``
+- types for annotations, not in the menu: ``Plan, Diagnosis, Explanation, Waits, Replay, Comparison, BeforeAfter,
+  State, Conversation, Evidence, History, Thresholds, AdminClient, IngressClient``; to write your own source:
+  ``BaseSource, Coverage``; to read agents with payloads of your own: ``ModelStep, ToolCall``
 - other: ``errors``, ``tracebacks("full")`` for developers, ``load_ipython_extension`` for ``%load_ext restate_lab``
 
 The large parts are loaded at their first use.
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
     from restate_lab.analysis.agents.result import Conversation
     from restate_lab.analysis.agents.tools import agent_tools
     from restate_lab.analysis.ask import ask
+    from restate_lab.analysis.before_after import BeforeAfter, before_after
     from restate_lab.analysis.doctor import doctor
     from restate_lab.analysis.doctor.diagnosis import Diagnosis
     from restate_lab.analysis.doctor.thresholds import Thresholds
@@ -73,14 +77,19 @@ if TYPE_CHECKING:
     from restate_lab.export.dataset import save_dataset
     from restate_lab.export.files import save
     from restate_lab.export.spans import export_spans
+    from restate_lab.history.archive import archive
+    from restate_lab.history.source import History, open_history
     from restate_lab.magics import load_ipython_extension
     from restate_lab.panels.panel import Panel
     from restate_lab.plots import (
         plot_agent_run,
         plot_backlog,
+        plot_before_after,
+        plot_failure_calendar,
         plot_journal,
         plot_latency,
         plot_latency_distribution,
+        plot_percentiles,
         plot_retries,
         plot_spend,
         plot_state_sizes,
@@ -99,12 +108,14 @@ __all__ = [
     "ACTIONS",
     "AdminClient",
     "BaseSource",
+    "BeforeAfter",
     "Comparison",
     "Conversation",
     "Coverage",
     "Diagnosis",
     "Evidence",
     "Explanation",
+    "History",
     "IngressClient",
     "Lab",
     "ModelStep",
@@ -119,8 +130,10 @@ __all__ = [
     "Waits",
     "agent_runs",
     "agent_tools",
+    "archive",
     "ask",
     "audit_log",
+    "before_after",
     "compare",
     "connect",
     "conversation",
@@ -134,12 +147,16 @@ __all__ = [
     "load_ipython_extension",
     "move_to",
     "open_evidence",
+    "open_history",
     "plan",
     "plot_agent_run",
     "plot_backlog",
+    "plot_before_after",
+    "plot_failure_calendar",
     "plot_journal",
     "plot_latency",
     "plot_latency_distribution",
+    "plot_percentiles",
     "plot_retries",
     "plot_spend",
     "plot_state_sizes",
@@ -166,11 +183,13 @@ _TYPES = frozenset(
     {
         "AdminClient",
         "BaseSource",
+        "BeforeAfter",
         "Comparison",
         "Conversation",
         "Coverage",
         "Diagnosis",
         "Evidence",
+        "History",
         "Explanation",
         "IngressClient",
         "ModelStep",
@@ -188,11 +207,13 @@ _HOME = {
     "ACTIONS": "restate_lab.actions.rules",
     "AdminClient": "restate_lab.client.admin",
     "BaseSource": "restate_lab.source",
+    "BeforeAfter": "restate_lab.analysis.before_after",
     "Comparison": "restate_lab.evidence.compare",
     "Conversation": "restate_lab.analysis.agents.result",
     "Coverage": "restate_lab.source",
     "Diagnosis": "restate_lab.analysis.doctor.diagnosis",
     "Evidence": "restate_lab.evidence.store",
+    "History": "restate_lab.history.source",
     "Explanation": "restate_lab.analysis.why",
     "IngressClient": "restate_lab.client.ingress",
     "Lab": "restate_lab.client.lab",
@@ -208,8 +229,10 @@ _HOME = {
     "Waits": "restate_lab.analysis.waits.result",
     "agent_runs": "restate_lab.analysis.agents",
     "agent_tools": "restate_lab.analysis.agents.tools",
+    "archive": "restate_lab.history.archive",
     "ask": "restate_lab.analysis.ask",
     "audit_log": "restate_lab.audit",
+    "before_after": "restate_lab.analysis.before_after",
     "compare": "restate_lab.evidence.compare",
     "connect": "restate_lab.client.lab",
     "conversation": "restate_lab.analysis.agents",
@@ -222,12 +245,16 @@ _HOME = {
     "load_ipython_extension": "restate_lab.magics",
     "move_to": "restate_lab.actions.plan",
     "open_evidence": "restate_lab.evidence.store",
+    "open_history": "restate_lab.history.source",
     "plan": "restate_lab.actions.plan",
     "plot_agent_run": "restate_lab.plots",
     "plot_backlog": "restate_lab.plots",
+    "plot_before_after": "restate_lab.plots",
+    "plot_failure_calendar": "restate_lab.plots",
     "plot_journal": "restate_lab.plots",
     "plot_latency": "restate_lab.plots",
     "plot_latency_distribution": "restate_lab.plots",
+    "plot_percentiles": "restate_lab.plots",
     "plot_retries": "restate_lab.plots",
     "plot_spend": "restate_lab.plots",
     "plot_state_sizes": "restate_lab.plots",

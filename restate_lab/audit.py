@@ -129,7 +129,7 @@ class AuditLog:
         """
         change = uuid.uuid4().hex
         record = {"kind": "intent", "change": change, "action": action, "targets": list(targets)}
-        self._write({**record, **details, **_process_info()})
+        self._write({**record, **details, **process_info()})
         return change
 
     def result(self, change: str, outcome: str, **details: Any) -> None:
@@ -174,7 +174,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def _process_info() -> dict[str, Any]:
+def process_info() -> dict[str, Any]:
     with Shield():
         import getpass  # noqa: PLC0415 - only changes are recorded
 

@@ -25,6 +25,7 @@ The tree::
     ├── StepRan                 a step of the code ran during a replay check, which was ended
     ├── NotReady                the invocation has not ended, so it has no output yet
     ├── PlanExpired             the plan was already executed, or is too old: make it again
+    ├── ArchiveBroken           the archive is damaged or cannot be written, or the folder is not an archive
     ├── EvidenceBroken          the evidence is incomplete or was changed, or the folder is not evidence
     ├── MissingExtra            an optional part of restate_lab is not installed
     ├── MissingProgram          a required program, such as Chromium, is not installed
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AccessDenied",
+    "ArchiveBroken",
     "ArgumentError",
     "AuditFailed",
     "AuditIncomplete",
@@ -317,6 +319,10 @@ class PlanExpired(RestateLabError):
 
 class EvidenceBroken(RestateLabError):
     """Copy the evidence again from its origin: the file named in the message is missing or was changed."""
+
+
+class ArchiveBroken(RestateLabError):
+    """Follow the message: the archive is damaged or cannot be written, or the folder is not an archive."""
 
 
 class MissingExtra(RestateLabError, ImportError):

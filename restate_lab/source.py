@@ -28,6 +28,7 @@ __all__ = [
     "TABLES",
     "BaseSource",
     "Coverage",
+    "CoverageGap",
     "Source",
     "SourceWrapper",
     "check_supported",
@@ -70,6 +71,17 @@ def _json(value: Any) -> Any:
     return str(value)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoverageGap:
+    """A time in which ended runs of a handler may be missing from a source, with the reason."""
+
+    service: str
+    handler: str
+    since: datetime
+    until: datetime
+    reason: str
+
+
 @public
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
@@ -80,6 +92,9 @@ class Coverage:
     - ``missing``: the missing tables ("state") and columns ("state.value"), each with the reason.
     - ``masked``: the columns ("state.value") with values that are masked, completely or in part.
     - ``incomplete``: ids of invocations that only have a row in ``sys_invocation_status``.
+    - ``open_invocations``: whether it has invocations that have not ended.
+    - ``since, until``: the period in which its invocations ended; None if it is not limited.
+    - ``gaps``: the times, per handler, in which ended invocations may be missing.
     """
 
     part: str = ""
@@ -87,6 +102,10 @@ class Coverage:
     missing: Mapping[str, str] = field(default_factory=dict)
     masked: frozenset[str] = frozenset()
     incomplete: frozenset[str] = frozenset()
+    open_invocations: bool = True
+    since: datetime | None = None
+    until: datetime | None = None
+    gaps: tuple[CoverageGap, ...] = ()
 
 
 @runtime_checkable
@@ -349,8 +368,10 @@ def missing_members(value: object) -> list[str]:
     return [each for each in _MEMBERS if inspect.getattr_static(value, each, None) is None and not hasattr(value, each)]
 
 
-def check_supported(source: Source, what: str) -> None:
+def check_supported(source: Source, what: str, *, needs_open: bool = False) -> None:
     """Refuse to interpret the tables of a server that is older than the tested versions.
+
+    With ``needs_open``, also refuse a source without open invocations, such as a history.
 
     Raises:
         ArgumentError: the object does not have all members of a Source.
@@ -362,6 +383,8 @@ def check_supported(source: Source, what: str) -> None:
             f"{what} needs restate {OLDEST} or newer; {source.name} has {source.version}. "
             f"lab.sql(), lab.tables(), lab.admin and lab.ingress still work there."
         )
+    if needs_open and not source.coverage.open_invocations:
+        raise NotOnThisServer(f"{what} needs open invocations; {source.name} has only invocations that have ended.")
 
 
 def is_older(version: str, than: str = OLDEST) -> bool:

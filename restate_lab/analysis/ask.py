@@ -1,4 +1,4 @@
-"""Ask any named question: those in SQL, and those about agents.
+"""Ask any named question: those in SQL, those about agents, and the one about the coverage of a history.
 
 The questions about agents are functions, because only the shape of a payload shows what a step is.
 """
@@ -14,18 +14,22 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from restate_lab._text import join
 from restate_lab.analysis.agents import runs_frame
-from restate_lab.analysis.agents.prices import price_table
+from restate_lab.analysis.agents.model import TOKENS, ModelStep
+from restate_lab.analysis.agents.prices import PriceTable, price_table
 from restate_lab.analysis.agents.reader import MOST_RUNS, AgentReader, RunSelection, Scope, select_runs
 from restate_lab.analysis.agents.tools import read_selected_runs, tools_frame
 from restate_lab.analysis.questions import QuestionFunction, run_question
-from restate_lab.client.schema import translate_errors
+from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.statements import run_sql_file
+from restate_lab.client.schema import tables_of, translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import Truncated
 from restate_lab.frames import rows_to_table, to_frame
 from restate_lab.source import Source
 
-__all__ = ["AGENT_QUESTIONS", "ask", "run_any_question"]
+__all__ = ["QUESTION_FUNCTIONS", "ask", "run_any_question"]
 
 _GROUP = ["service", "handler", "models"]
 _SUMS = ("model_calls", "tool_calls", "spent_tokens", "wasted_tokens", "saved_tokens", "cost")
@@ -75,13 +79,19 @@ def run_any_question(
     Raises:
         The same errors as ``ask``.
     """
-    return run_question(source, name, AGENT_QUESTIONS, timeout=timeout, **params)
+    return run_question(source, name, QUESTION_FUNCTIONS, timeout=timeout, **params)
 
 
 def _spend(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the sums of ``agent_runs``; a sum is unknown if it is unknown for each run."""
+    """Return the sums of ``agent_runs``; a sum is unknown if it is unknown for each run.
+
+    Without payloads, the archive of a history has the tokens of each response; what a replay saved is unknown there.
+    """
     reader = AgentReader(source)
-    runs = runs_frame(reader, _select(reader, values), (), price_table(None))
+    if "agent_steps" in set(tables_of(source)["table"]):
+        runs = _archived_runs(source, values)
+    else:
+        runs = runs_frame(reader, _select(reader, values), (), price_table(None))
     groups = runs.groupby(_GROUP, dropna=False)
     sums = groups[list(_SUMS)].sum(min_count=1)
     sums.insert(0, "runs", groups.size())
@@ -90,6 +100,34 @@ def _spend(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
     frame = rows.reset_index(drop=True)
     frame.attrs = runs.attrs
     return frame
+
+
+def _archived_runs(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
+    """Return one row per run of an agent, with the columns that ``agent_spend`` sums, from the archived responses."""
+    prices = price_table(None)
+    steps = run_sql_file(source, "analysis", "archived_model_steps", since=values["since"], service=values["service"])
+    steps["cost"] = [_cost_of(row, prices) for row in records(steps)]
+    own = steps[steps["appended_at"].isna() | (steps["appended_at"] >= steps["created_at"])].copy()
+    own["spent_tokens"] = own["input_tokens"] + own["output_tokens"]
+    own["wasted_tokens"] = own["spent_tokens"].where(own["is_wasteful"], 0)
+    by_run = own.groupby(["id", "service", "handler"], as_index=False)
+    runs = by_run.agg(
+        models=("model", lambda names: join(names.dropna()) or None),
+        model_calls=("id", "size"),
+        tool_calls=("tool_calls", "sum"),
+        spent_tokens=("spent_tokens", "sum"),
+        wasted_tokens=("wasted_tokens", "sum"),
+        cost=("cost", lambda costs: costs.sum(skipna=False)),
+    )
+    runs["saved_tokens"] = pd.array([None] * len(runs), "Int64")
+    runs.attrs = {"unpriced": list(prices.unpriced), "cost_note": prices.note}
+    return runs
+
+
+def _cost_of(row: Mapping[str, Any], prices: PriceTable) -> float | None:
+    tokens: dict[str, Any] = {name: None if pd.isna(row[name]) else int(row[name]) for name in TOKENS}
+    step = ModelStep(row["framework"], model=none_if_missing(row["model"]), **tokens)
+    return prices.cost(step, none_if_missing(row["appended_at"]))
 
 
 def _tools(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
@@ -133,8 +171,33 @@ def _waits(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
     return _frame(waiting, columns, selection, notes)
 
 
-AGENT_QUESTIONS: Mapping[str, QuestionFunction] = MappingProxyType(
-    {"agent_spend": _spend, "agent_tools": _tools, "agent_loops": _loops, "agent_waits": _waits}
+def _coverage(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
+    gaps = sorted(source.coverage.gaps, key=lambda gap: (gap.since, gap.service, gap.handler))
+    rows = [
+        {
+            "service": gap.service,
+            "handler": gap.handler,
+            "missing_from": gap.since,
+            "missing_until": gap.until,
+            "reason": gap.reason,
+        }
+        for gap in gaps
+        if values["service"] in (None, gap.service)
+    ]
+    columns = dict.fromkeys(("service", "handler"), pa.string()) | dict.fromkeys(
+        ("missing_from", "missing_until"), _TIME
+    )
+    return to_frame(rows_to_table(rows, {**columns, "reason": pa.string()}))
+
+
+QUESTION_FUNCTIONS: Mapping[str, QuestionFunction] = MappingProxyType(
+    {
+        "agent_spend": _spend,
+        "agent_tools": _tools,
+        "agent_loops": _loops,
+        "agent_waits": _waits,
+        "coverage": _coverage,
+    }
 )
 """Name of the question → the function that reads its rows."""
 

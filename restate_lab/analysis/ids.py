@@ -23,6 +23,7 @@ import pandas as pd
 
 from restate_lab._text import format_timestamp
 from restate_lab.errors import ArgumentError
+from restate_lab.source import Source
 
 __all__ = [
     "FIRST_AWAKEABLE",
@@ -31,6 +32,7 @@ __all__ = [
     "check_invocation_id",
     "creation_times_by_id",
     "decode_invocation_id",
+    "describe_missing",
     "describe_new_run",
     "encode_invocation_id",
     "invocation_of_awakeable",
@@ -44,6 +46,7 @@ FIRST_AWAKEABLE = 17
 _DIGITS = string.digits + string.ascii_lowercase + string.ascii_uppercase
 _VALUES = {character: value for value, character in enumerate(_DIGITS)}
 _INVOCATION = re.compile(r"inv_1([0-9A-Za-z]{11})([0-9A-Za-z]{22})")
+_EARLIER_RUN = re.compile(r"@\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")  # in a history, after the id
 _PREFIX = "sign_1"
 _KEY_BYTES, _ID_BYTES, _INDEX_BYTES = 8, 16, 4
 _KEY_CHARACTERS, _ID_CHARACTERS = 11, 22
@@ -60,12 +63,27 @@ def check_invocation_id(value: object, *, name: str = "id") -> str:
         raise ArgumentError(
             f"{name} is a {type(value).__name__}: pass the id of one invocation as text (inv_1…), such as frame.id[0]."
         )
-    if decode_invocation_id(value) is None:
+    if decode_invocation_id(_EARLIER_RUN.sub("", value)) is None:
         raise ArgumentError(
             f"{name} is {value!r}, which is not an invocation id; an id is inv_1 followed by 33 letters and digits "
             f"(case-sensitive)."
         )
     return value
+
+
+def describe_missing(source: Source, id_: str) -> str:
+    """Return why a source may have no invocation with this id."""
+    if source.coverage.open_invocations:
+        reasons = (
+            "it never existed, it was purged, its retention is over, or it was cancelled or killed before it started, "
+            "which leaves no row"
+        )
+    else:
+        reasons = (
+            "it has not ended or ended outside of the period, no visit found it before the cluster removed it, or it "
+            "never existed"
+        )
+    return f"{source.name} has no invocation {id_}. Possible reasons: {reasons}."
 
 
 def awakeable_id(invocation_id: str, signal_index: int) -> str | None:

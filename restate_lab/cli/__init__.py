@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 from restate_lab import __version__
+from restate_lab.cli.archive import add_archive_command
 from restate_lab.cli.demo import add_demo_command
 from restate_lab.cli.diagnose import add_diagnose_commands
 from restate_lab.cli.freeze import add_freeze_command
+from restate_lab.cli.history import add_history_commands
 from restate_lab.cli.query import add_query_commands
 from restate_lab.cli.replay import add_replay_command
 from restate_lab.cli.report import add_report_commands
@@ -30,6 +32,8 @@ for add in (
     add_diagnose_commands,
     add_replay_command,
     add_freeze_command,
+    add_archive_command,
+    add_history_commands,
     add_report_commands,
 ):
     add(app)

@@ -151,7 +151,9 @@ Cluster = Annotated[
 ]
 EvidencePath = Annotated[
     Path | None,
-    typer.Option("--evidence", metavar="PATH", help="Read this frozen evidence instead of a cluster."),
+    typer.Option(
+        "--evidence", metavar="PATH", help="Read this frozen evidence, or this archive, instead of a cluster."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON. Nulls are kept; times are in UTC.")]
 Csv = Annotated[

@@ -1,4 +1,4 @@
-"""The source of a command: a cluster, or frozen evidence."""
+"""The source of a command: a cluster, frozen evidence, or an archive."""
 
 from __future__ import annotations
 
@@ -12,10 +12,21 @@ from restate_lab.source import Source
 
 __all__ = ["open_source"]
 
+_ARCHIVED = "visits"  # a table that each archive has
+
 
 @contextmanager
 def open_source(cluster: str | None, evidence: Path | None) -> Iterator[Source]:
-    """Yield the source that the options name and close it afterwards; a cluster is opened read-only."""
+    """Yield the source that the options name and close it afterwards; a cluster is opened read-only.
+
+    The path of evidence can be that of an archive; ``cluster`` then is the name of one of its clusters.
+    """
+    if evidence is not None and (evidence / _ARCHIVED).is_dir():
+        from restate_lab.history.source import open_history  # noqa: PLC0415 - rarely needed
+
+        with open_history(evidence, cluster_name=cluster) as history:
+            yield history
+        return
     if cluster is not None and evidence is not None:
         raise ArgumentError("--cluster and --evidence cannot be combined; choose one.")
     if evidence is None:

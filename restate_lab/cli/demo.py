@@ -50,6 +50,7 @@ class StoryName(StrEnum):
     INCIDENT = "incident"
     FIRST_LOOK = "first-look"
     AGENTS = "agents"
+    WEEK = "week"
 
 
 Story = Annotated[
@@ -57,7 +58,8 @@ Story = Annotated[
     typer.Option(
         help="The state of the cluster. incident: an order system with 17 faults, opens the notebook “What is "
         "wrong here?”; first-look: a few invocations in every status, opens “Ask in SQL”; agents: AI agents in Python "
-        "and TypeScript, opens “What did the agents do?” (its packages are installed into your cache, about 220 MB)."
+        "and TypeScript, opens “What did the agents do?” (its packages are installed into your cache, about 220 MB); "
+        "week: 40 seconds that are a week of a parcel shop, with an archive and a new release, opens “A week later”."
     ),
 ]
 

@@ -50,7 +50,8 @@ _FAMILY_NAMES = {
         blocked_on_json promise holder_handler_name holder_invoked_by_id holder_invoked_by_target first_target
         last_target idempotency_key largest_value_name before_completion_result before_completion_failure
         before_restarted_from command_type command_name holder sha256 last_failure last_failure_error_code
-        last_attempt_server failed_step value_start""",
+        last_attempt_server failed_step value_start handler kind family trend outcome framework
+        model""",
     "number": """n steps attempted waiting num_inbox depth pinned pinned_running pinned_backing_off pinned_suspended
         pinned_paused would_land recent overdue expiring slow keyed restarted journal_entries longest_journal
         busy bytes entries median_ms ms new_invocations attempts retry_count failed_attempts worst http_code
@@ -61,13 +62,18 @@ _FAMILY_NAMES = {
         blocked_on_deployment_concurrency_ms blocked_on_invoker_concurrency_ms blocked_on_invoker_throttling_ms
         blocked_on_invoker_memory_ms blocked_on_throttling_rules_ms completed succeeded failed cancelled killed
         sequence_number partition_key min_service_protocol_version max_service_protocol_version
-        pinned_service_protocol_version protocol oldest newest revision open""",
-    "flag": """is_known can_be_removed is_latest is_paused in_flight public completed ended sent holds nullable""",
+        pinned_service_protocol_version protocol oldest newest revision open invocations commands journal_bytes
+        input_tokens output_tokens cached_tokens reasoning_tokens tool_calls failed_percent success_percent stopped
+        budget budget_left_percent burn_rate
+        burn_rate_1d burn_rate_1h total_ms days longest_pause invocations_7d invocations_before block bin
+        completion_ms journal_ms""",
+    "flag": """is_known can_be_removed is_latest is_paused in_flight public completed ended sent holds nullable
+        came_back is_open is_wasteful""",
     "time": """now created_at modified_at completed_at inboxed_at running_at scheduled_at scheduled_start_at
         next_retry_at last_start_at appended_at deployed_at paused_at waiting_since since wakes_at expires_at
         journal_expires_at starts_first expires_first first_at last_at first_created_at last_created_at
         first_completed_at last_completed_at oldest_created_at oldest_inboxed_at before_created_at span_start
-        holder_running_at holder_modified_at""",
+        holder_running_at holder_modified_at day came_back_at""",
     "duration": """oldest_age oldest_wait waiting_for wakes_in idle_for paused_for expires_in
         completion_retention journal_retention lock_block_duration concurrency_rules_block_duration
         deployment_concurrency_block_duration invoker_concurrency_block_duration invoker_throttling_block_duration

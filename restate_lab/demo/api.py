@@ -9,10 +9,12 @@ from typing import Any, Self
 from restate_lab.client.lab import connect
 from restate_lab.client.models import VersionInformation
 from restate_lab.errors import RestateLabError
+from restate_lab.history.archive import archive
 from restate_lab.status import statuses_sql
 
 __all__ = ["Api"]
 
+CLUSTER = "demo"  # as in the CLI's configuration of notebooks
 PATIENCE = 120.0  # seconds; on a busy machine, the services need most of a minute to import their libraries
 # Only the events always contain the code: with vqueues, last_failure is empty during a long back-off.
 FAILURE_CODES = """
@@ -23,9 +25,10 @@ CHILDREN = "SELECT id FROM sys_invocation WHERE invoked_by_id = :id ORDER BY cre
 
 
 class Api:
-    """The demo's own connection to its cluster; ``audit`` is the folder of the audit log."""
+    """The demo's own connection to its cluster; ``audit`` is the folder of the audit log, in the demo's folder."""
 
     def __init__(self, admin_url: str, ingress_url: str, *, audit: Path) -> None:
+        self.folder = audit.parent
         self.lab = connect(admin_url, ingress_url=ingress_url, audit=audit, timeout=PATIENCE, check=False)
 
     def is_ready(self) -> bool:
@@ -92,6 +95,11 @@ class Api:
         """Return the Restate error code of the last failed attempt, such as "RT0007", by id."""
         frame = self.lab.sql(FAILURE_CODES, ids=list(ids), progress=False)
         return dict(zip(frame["id"], frame["code"], strict=True))
+
+    def archive(self) -> str:
+        """Archive the invocations that have ended into the folder ``history``; return the name of the cluster there."""
+        archive(self.lab, self.folder / "history", cluster_name=CLUSTER, timeout=PATIENCE, progress=False)
+        return CLUSTER
 
     def children(self, id_: str) -> list[str]:
         """Return the ids of the invocations that this invocation has called or sent so far, oldest first."""

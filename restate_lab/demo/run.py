@@ -18,7 +18,8 @@ from restate_lab.demo.embedded import Embedded, MoreServices
 from restate_lab.demo.faults import FOLDER_VARIABLE
 from restate_lab.demo.install import find_server, install_agents, server_at
 from restate_lab.demo.jupyter import JupyterLab
-from restate_lab.demo.stories import STORIES
+from restate_lab.demo.server import NO_SETTINGS
+from restate_lab.demo.stories import SETTINGS, STORIES
 from restate_lab.demo.stories.player import read_roles
 from restate_lab.environment import kernel_environment
 from restate_lab.errors import RestateLabError
@@ -27,9 +28,16 @@ from restate_lab.reports.notebook.runner import run_notebook
 __all__ = ["NOTEBOOKS", "agent_services", "copy_notebooks", "notebook_environment", "run_demo", "working_folder"]
 
 NOTEBOOKS = MappingProxyType(
-    {"incident": "01_what_is_wrong.ipynb", "first-look": "02_ask_in_sql.ipynb", "agents": "08_agents.ipynb"}
+    {
+        "incident": "01_what_is_wrong.ipynb",
+        "first-look": "02_ask_in_sql.ipynb",
+        "agents": "08_agents.ipynb",
+        "week": "09_a_week_later.ipynb",
+    }
 )
 """Story → the notebook to open."""
+PLAYING = MappingProxyType({"week": ", and playing a week in 40 seconds"})
+"""Story → the text for one that takes long."""
 NEEDS_AGENTS = "agents"  # the story whose services have an environment of their own
 PACKAGE = Path(__file__).resolve().parents[1]
 POLL_INTERVAL = 0.5  # seconds; how often the demo checks that all programs run
@@ -62,8 +70,9 @@ def run_demo(
         copy_notebooks(folder / "notebooks")
         story = _story_of(folder, story)
         more = agent_services(folder) if story == NEEDS_AGENTS else ()
-        _print("Starting restate-server and the sample services …")
-        with Embedded(binary, folder, vqueues=vqueues, story=STORIES[story], more=more) as demo:
+        _print(f"Starting restate-server and the sample services{PLAYING.get(story, '')} …")
+        env = SETTINGS.get(story, NO_SETTINGS)
+        with Embedded(binary, folder, vqueues=vqueues, story=STORIES[story], env=env, more=more) as demo:
             version, admin, ingress = demo.server.version, demo.server.admin_url, demo.server.ingress_url
             _print(f"restate-server {version} runs at {admin}, its ingress at {ingress}.")
             notebook = NOTEBOOKS[story]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from restate_lab.client.sql.tokenizer import place, tokens
 from restate_lab.errors import EvidenceBroken, MissingExtra, QueryRefused, StatementError
 from restate_lab.evidence.folder import EvidenceFolder
 from restate_lab.evidence.json_functions import FUNCTIONS
-from restate_lab.evidence.manifest import Manifest, StoredView
+from restate_lab.evidence.manifest import Manifest
 from restate_lab.evidence.tables import quote_name
 from restate_lab.evidence.verification import MAX_BATCH_ROWS
 from restate_lab.interrupts import Shield
@@ -28,7 +28,7 @@ from restate_lab.interrupts import Shield
 if TYPE_CHECKING:
     from datafusion import DataFrame, SessionContext
 
-__all__ = ["frozen_session", "read", "session"]
+__all__ = ["create_view", "frozen_session", "read", "session"]
 
 _JSON_OPERATORS = {"->", "->>"}
 _ONE_KEY = "json_get_str(json_get_json(entry_lite_json, 'Command'), 'name')"
@@ -84,7 +84,7 @@ def frozen_session(folder: EvidenceFolder, manifest: Manifest, *, batch_rows: in
             raise EvidenceBroken(f"{folder.display_path}: {each.file} cannot be read: {error}") from error
     for view in manifest.views:
         try:
-            _create_view(context, view)
+            create_view(context, view.name, view.definition, [column.name for column in view.columns])
         except (StatementError, QueryRefused) as error:
             raise EvidenceBroken(f"{folder.display_path}: the view {view.name} cannot be created: {error}") from error
     return context
@@ -133,15 +133,20 @@ def _next_batch(stream: Any) -> pa.RecordBatch | None:
     return None if batch is None else batch.to_pyarrow()
 
 
-def _create_view(context: SessionContext, view: StoredView) -> None:
-    """Create a view with the server's own statement, after a check that the statement only reads."""
-    match = _VIEW.fullmatch(view.definition.strip())
+def create_view(context: SessionContext, name: str, definition: str, columns: Sequence[str]) -> None:
+    """Create a view with the server's own statement, after a check that the statement only reads.
+
+    Raises:
+        StatementError: it is not a view, or does not have these columns.
+        QueryRefused: a table or a column that it reads does not exist.
+    """
+    match = _VIEW.fullmatch(definition.strip())
     if match is None:
         raise StatementError("it is not CREATE VIEW … AS SELECT …")
     select = bind(match[1])
-    if _plan_query(context, select).schema().names != [column.name for column in view.columns]:
-        raise StatementError("its columns differ from the manifest")
-    context.sql(f"CREATE VIEW {quote_name(view.name)} AS {select}")
+    if _plan_query(context, select).schema().names != list(columns):
+        raise StatementError("its columns differ from those that were stored")
+    context.sql(f"CREATE VIEW {quote_name(name)} AS {select}")
 
 
 def _datafusion() -> Any:

@@ -3,61 +3,37 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
-import re
-import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 from pyarrow import fs
 
 from restate_lab._public import check_keywords, public
-from restate_lab.client.arguments import check_seconds, check_size
-from restate_lab.client.parquet import arrow_bytes
-from restate_lab.client.sql.bind import bind
-from restate_lab.client.sql.error_marker import mark_errors
-from restate_lab.client.sql.suggestions import add_suggestions
-from restate_lab.durations import DurationInput
 from restate_lab.errors import (
     ArgumentError,
     EvidenceWarning,
-    NotOnThisServer,
-    QueryRefused,
     RestateLabError,
-    ResultTooLarge,
-    StatementError,
-    TimedOut,
 )
 from restate_lab.evidence.card import evidence_card, evidence_name, server_label
-from restate_lab.evidence.engine import frozen_session, read
+from restate_lab.evidence.engine import frozen_session
+from restate_lab.evidence.engine_source import EngineSource
 from restate_lab.evidence.folder import EvidenceFolder, locate_folder
-from restate_lab.evidence.json_functions import FUNCTIONS
 from restate_lab.evidence.manifest import Manifest, StoredColumn, ViewColumn
 from restate_lab.evidence.redaction import Pattern, parse_patterns
 from restate_lab.evidence.verification import check_files, check_sizes, read_manifest
-from restate_lab.frames import number_duplicate_columns
-from restate_lab.progress import Progress
-from restate_lab.source import BaseSource, Coverage
+from restate_lab.source import Coverage
 from restate_lab.status import statuses_sql
-
-if TYPE_CHECKING:
-    from datafusion import SessionContext
 
 __all__ = ["Evidence", "open_evidence"]
 
 _VIEW = "sys_invocation"
 _VIEW_TABLES = ("sys_invocation_status", "sys_invocation_state")
-DEFAULT_MAX_BYTES = 2 << 30
-_MISSING_TABLE = re.compile(r"table '(?:[^'.]+\.)*([^'.]+)' not found")
-_MISSING_COLUMN = re.compile(r"No field named (?:\S+\.)?\"?(\w+)\"?\.")
 
 
 def coverage_of(manifest: Manifest, tables: pd.DataFrame) -> Coverage:
@@ -98,7 +74,7 @@ def _describe_scope(scope: Mapping[str, Any]) -> str:
 
 
 @public
-class Evidence(BaseSource):
+class Evidence(EngineSource):
     """Frozen evidence: the read-only state of a cluster at one time, to query with SQL. See ``open_evidence()``.
 
     It answers the same queries as a live source. Ages are relative to ``now``, the time of the freeze, and ``now()`` in
@@ -109,11 +85,11 @@ class Evidence(BaseSource):
     def __init__(
         self, folder: EvidenceFolder, manifest: Manifest, *, digest: str, verified: bool, batch_rows: int
     ) -> None:
+        super().__init__(frozen_session(folder, manifest, batch_rows=batch_rows))
         self._folder = folder
         self.manifest = manifest
         self.digest = digest
         self.verified = verified
-        self._context: SessionContext | None = frozen_session(folder, manifest, batch_rows=batch_rows)
         self._status_counts: dict[str, int] | None = None
 
     @property
@@ -167,47 +143,9 @@ class Evidence(BaseSource):
         ]
         return pd.DataFrame(rows, columns=["table", "column", "type", "nullable"])
 
-    @contextmanager
-    def stream(
-        self,
-        statement: str,
-        /,
-        *,
-        params: Mapping[str, Any] | None = None,
-        timeout: DurationInput | None = None,
-        max_bytes: float | None = math.inf,
-        progress: bool | Progress | None = False,  # noqa: ARG002 - one signature for all sources
-        **named: Any,
-    ) -> Iterator[pa.RecordBatchReader]:
-        """Yield a ``RecordBatchReader`` that keeps some thousand rows in memory, for a result of any size.
-
-        ``timeout`` is checked between batches of rows. ``progress`` has no effect; it is an argument of all sources.
-        Types are those of DataFusion.
-        """
-        if self._context is None:
-            raise StatementError(f"{self!r} is closed; open it again with open_evidence().")
-        most = DEFAULT_MAX_BYTES if max_bytes is None else check_size("max_bytes", max_bytes)
-        with mark_errors(statement, {**(params or {}), **named}):
-            query = bind(statement, params, **named)
-            if self._folder.is_local:  # on an object store, the engine uses the list of files of when it was opened
-                check_sizes(self._folder, self.manifest)
-            deadline = None if timeout is None else time.monotonic() + check_seconds("timeout", timeout)
-            try:
-                schema, batches = read(self._context, query)
-                names = number_duplicate_columns(schema)
-                yield pa.RecordBatchReader.from_batches(names, _with_limits(batches, names, deadline, most))
-            except QueryRefused as error:
-                raise self._explain(error) from error.__cause__
-
-    def close(self) -> None:
-        """Close the files."""
-        self._context = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def _check_files(self) -> None:
+        if self._folder.is_local:  # on an object store, the engine uses the list of files of when it was opened
+            check_sizes(self._folder, self.manifest)
 
     def __repr__(self) -> str:
         unsure = "" if self.verified else ", not verified"
@@ -228,35 +166,6 @@ class Evidence(BaseSource):
         except RestateLabError:
             return {}
         return {row["word"]: row["n"] for row in rows}
-
-    def _explain(self, error: QueryRefused) -> RestateLabError:
-        """Return an error that names the exclusion if it is the cause, else one that suggests similar names."""
-        for pattern, attribute in ((_MISSING_TABLE, "table"), (_MISSING_COLUMN, "column")):
-            missing = pattern.search(error.reason)
-            for each in self.manifest.excluded if missing else ():
-                if missing and getattr(each, attribute) == missing[1] and (attribute == "column" or not each.column):
-                    what = f"{each.table}.{each.column}" if each.column else each.table
-                    return NotOnThisServer(f"{what} is excluded from {self.name}: {each.reason}.")
-        tables = list(dict.fromkeys(self.tables()["table"]))
-        return add_suggestions(error, lambda: tables, lambda: [each.name for each in FUNCTIONS], version=self.version)
-
-
-def _with_limits(
-    batches: Iterator[pa.RecordBatch], names: pa.Schema, deadline: float | None, max_bytes: float
-) -> Iterator[pa.RecordBatch]:
-    size = rows = 0
-    for batch in batches:
-        if deadline is not None and time.monotonic() > deadline:
-            raise TimedOut(f"the query was stopped at its timeout after {rows:,} rows; pass a longer timeout=.")
-        size, rows = size + max(arrow_bytes(batch), batch.num_rows), rows + batch.num_rows
-        if size > max_bytes:
-            raise ResultTooLarge(
-                f"the result exceeded {max_bytes / 1e6:,.0f} MB after {rows:,} rows and was stopped. Select fewer "
-                f"columns or rows, read it in batches with stream(), or pass a higher max_bytes=….",
-                rows=rows,
-                size=size,
-            )
-        yield batch.rename_columns(names.names)
 
 
 @check_keywords

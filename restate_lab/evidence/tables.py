@@ -96,7 +96,10 @@ class SourceSchema:
 
 
 def read_schema(source: Source) -> SourceSchema:
-    """Read the schema of a source; a view without a reported definition is handled like a table."""
+    """Read the schema of a source.
+
+    A view is handled like a table if its definition is not reported, or selects from no other table of the source.
+    """
     columns: dict[str, list[SourceColumn]] = {}
     for row in tables_of(source).to_dict("records"):
         column = SourceColumn(row["column"], _text_or_none(row.get("type")), bool(row.get("nullable", True)))
@@ -105,7 +108,11 @@ def read_schema(source: Source) -> SourceSchema:
         rows = check_columns(source.arrow(_VIEWS), _VIEWS, source).to_pylist()
     except QueryRefused:
         rows = []
-    definitions = {row["table_name"]: row["definition"] for row in rows if row["table_name"] in columns}
+    definitions = {
+        row["table_name"]: row["definition"]
+        for row in rows
+        if _tables_in(row["definition"], [name for name in columns if name != row["table_name"]])
+    }
     tables = [name for name in columns if name not in definitions]
     views = {
         name: SourceView(name, definitions[name], tuple(columns[name]), _tables_in(definitions[name], tables))

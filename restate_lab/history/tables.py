@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -53,10 +54,11 @@ TABLES: dict[str, ArchiveTable] = {
     # One row per run. ``repeated``: the archive had an earlier run with this id when this run was stored.
     "invocations": ArchiveTable(copies="sys_invocation_status", own={**_RUN, "repeated": _YES_NO}),
     # One row per journal entry of a run. ``created_at`` is that of the run. The other columns of its own are taken out
-    # of ``entry_lite_json``, for engines without JSON functions.
+    # of ``entry_lite_json``, for engines without JSON functions: a command and its notification have the same
+    # ``completion_id``, and ``result`` is "Success", "Failure", … (the code of a failure is part of the payload).
     "journal": ArchiveTable(
         copies="sys_journal",
-        own={**_RUN, "completion_id": _NUMBER, "failure_code": _NUMBER},
+        own={**_RUN, "completion_id": _NUMBER, "result": _TEXT},
         left_out=frozenset({"raw"}),
         payloads=frozenset({"entry_json"}),
     ),
@@ -65,8 +67,9 @@ TABLES: dict[str, ArchiveTable] = {
         copies="sys_journal_events",
         own={**_RUN, "event_hash": _TEXT, "error_code": _TEXT, "error_line": _TEXT, "related_command": _TEXT},
     ),
-    # One row per visit, service, handler and status with the number of invocations, also of open ones. Rows with a
-    # ``key`` are the keys of Virtual Objects with the longest backlog.
+    # One row per visit, service, handler and status with the number of invocations, also of open ones. ``status`` is
+    # that of sys_invocation_status. Rows with a ``key`` are the keys of Virtual Objects with the longest backlog; their
+    # invocations are also counted in the other rows.
     "samples": ArchiveTable(
         own={
             **{name: _RUN[name] for name in ("cluster_name", "day", "visit")},
@@ -87,15 +90,19 @@ TABLES: dict[str, ArchiveTable] = {
     "agent_steps": ArchiveTable(
         own={
             **_RUN,
-            **dict.fromkeys(("id", "service", "handler", "framework", "provider", "model", "finish_reason"), _TEXT),
+            **dict.fromkeys(("id", "service", "handler", "framework", "model", "finish_reason"), _TEXT),
             "tool_names": _TEXTS,
             **dict.fromkeys(("index", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"), _NUMBER),
             "appended_at": _TIME,
         }
     ),
     # One row per visit, also of those that found nothing or failed. ``visit`` is the number of the transaction, null if
-    # the visit failed before it wrote. Times are those of the server's clock. ``server_schema`` is JSON, and null if it
-    # is that of the visit before.
+    # no runs were written. ``outcome``: "complete" (every ended run was read), "part" (of a visit with very many runs;
+    # more rows with the same ``started_at`` follow), "failed" (``error`` says why), or "repaired" (the archiver ended
+    # before it wrote this row, so its times are unknown). Times are those of the server's clock, of a failed visit
+    # those of the archiver. ``server_schema`` and ``retention`` are JSON, and null if an earlier visit of the same day
+    # has the same value. ``late_runs`` had ended before the visit before began. ``gone_runs`` were removed between two
+    # reads. Seconds: ``ids_seconds`` for the list of ended runs, ``samples_seconds``, ``details_seconds``.
     "visits": ArchiveTable(
         own={
             **{name: _RUN[name] for name in ("cluster_name", "day", "visit")},
@@ -107,8 +114,7 @@ TABLES: dict[str, ArchiveTable] = {
             **dict.fromkeys(("ids_read", "new_runs", "late_runs", "gone_runs", "missing_journals"), _NUMBER),
             "payloads": _YES_NO,
             "redact": _TEXTS,
-            "count_seconds": _FLOAT,
-            "read_seconds": _FLOAT,
+            **dict.fromkeys(("ids_seconds", "samples_seconds", "details_seconds"), _FLOAT),
         }
     ),
 }
@@ -146,16 +152,19 @@ _PLAIN: dict[pa.DataType, pa.DataType] = {
 }
 
 
-def select_server_columns(columns: Iterable[tuple[str, str]], stored: Iterable[str]) -> str:
+def select_server_columns(
+    columns: Iterable[tuple[str, str]], stored: Iterable[str], *, replaced: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """Return the select list that gives the server's columns (name, type) with the server's types.
 
-    Columns that are not in ``stored`` are null: the archive has no row from a server that had them.
+    Columns that are not in ``stored`` are null: the archive has no row from a server that had them. ``replaced`` has
+    expressions for columns, instead of the stored column.
     """
     present = set(stored)
-    return ", ".join(_select(name, kind, present) for name, kind in columns)
+    return ", ".join(_select(name, kind, present, replaced.get(name, "")) for name, kind in columns)
 
 
-def _select(name: str, kind: str, stored: set[str]) -> str:
+def _select(name: str, kind: str, stored: set[str], expression: str) -> str:
     column = name + _MILLISECONDS if kind.startswith("Duration") else name
-    value = f'"{column}"' if column in stored else "NULL"
+    value = expression or (f'"{column}"' if column in stored else "NULL")
     return f"arrow_cast({value}, '{kind}') AS \"{name}\""

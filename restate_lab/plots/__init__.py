@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from restate_lab.plots.agents import plot_agent_run, plot_spend
 from restate_lab.plots.counts import plot_backlog, plot_retries, plot_state_sizes, plot_status
+from restate_lab.plots.history import plot_before_after, plot_failure_calendar, plot_percentiles
 from restate_lab.plots.journal import plot_journal
 from restate_lab.plots.latency import plot_latency, plot_latency_distribution
 from restate_lab.plots.rates import plot_throughput, plot_watch
@@ -18,9 +19,12 @@ from restate_lab.plots.waits import plot_waits
 __all__ = [
     "plot_agent_run",
     "plot_backlog",
+    "plot_before_after",
+    "plot_failure_calendar",
     "plot_journal",
     "plot_latency",
     "plot_latency_distribution",
+    "plot_percentiles",
     "plot_retries",
     "plot_spend",
     "plot_state_sizes",

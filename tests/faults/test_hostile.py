@@ -150,6 +150,12 @@ def objects(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
         yield frozen
         yield rl.compare(frozen, source)
         yield rl.doctor(frozen)
+    archived = vandalised.frozen.with_name("archived")
+    rl.archive(source, archived, cluster_name="prod", progress=False)
+    with rl.open_history(archived) as history:
+        yield history
+        yield rl.doctor(history)
+    yield rl.before_after(source, next(iter(source.admin.list_deployments())).id)
     yield source.admin.list_deployments()
     yield from source.admin.list_deployments()
     yield from views(source, vandalised)
@@ -245,6 +251,16 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
         for form in ([], ["--json"])
     ],
     "freeze": lambda _, folder: [["freeze", str(folder / "again"), "--redact", HOSTILE["ansi"]]],
+    "archive": lambda _, folder: [
+        ["archive", str(folder / "archive"), "--cluster-name", "x", "--redact", HOSTILE["ansi"]],
+        ["archive", str(folder / "archive"), "--cluster-name", HOSTILE["ansi"]],
+        ["archive", str(folder / "archive"), "--cluster-name", "x"],
+    ],
+    "history": lambda _, folder: [
+        ["history", "coverage", str(folder / "archive")],
+        ["history", "coverage", str(folder / "archive"), "--cluster-name", HOSTILE["ansi"]],
+        ["history", "delete-before", str(folder / "archive"), HOSTILE["ansi"], "--confirm", HOSTILE["ansi"]],
+    ],
     "compare": lambda all_, _: [["compare", str(all_.frozen)], ["compare", HOSTILE["ansi"]]],
     "report": lambda _, folder: [["report", HOSTILE["turned"], "-o", str(folder / "r.html")]],
 }

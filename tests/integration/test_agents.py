@@ -26,6 +26,7 @@ from restate_lab.export.spans import span_records
 from restate_lab.panels._base.source import PanelSource
 from support.agent_bench import AgentBench, running_agent_bench
 from support.agent_ledger import parsed, steps_in_ledger, steps_of
+from support.archive_bench import tables_of
 from support.bench import wait_for
 from support.clusters import NEWEST, OLDEST, VQUEUES
 
@@ -398,6 +399,23 @@ def test_a_shape_of_the_user(trial: Trial) -> None:
     assert known["model_calls"][0] == plain["model_calls"][0] + 3
     assert known["input_tokens"][0] == plain["input_tokens"][0] + 21
     assert known["note"][0] == "the tokens of 3 of 6 model calls are unknown"
+
+
+def test_an_archive_has_the_steps_of_agents_without_text(trial: Trial, tmp_path: Path) -> None:
+    """Without payloads, the archive has the model and tokens of each response, and no prompt, answer or argument."""
+    rl.archive(trial.lab, tmp_path / "archive", cluster_name="c", progress=False)
+    tables = tables_of(str(tmp_path / "archive"))
+    ended, rows = set(tables["invocations"]["id"].to_pylist()), tables["agent_steps"].to_pylist()
+    ids = [id_ for id_ in trial.ids.values() if id_ in ended]
+    assert len(ids) > 20
+    runs = rl.agent_runs(trial.lab, ids=ids).set_index("id")
+    for id_ in ids:
+        mine = [row for row in rows if row["id"] == id_]
+        assert len(mine) == len(steps_of(trial.conversation(id_)))
+        assert all(row["appended_at"] and row["service"] and row["handler"] for row in mine)
+        if mine:
+            assert sum(row["output_tokens"] or 0 for row in mine) == runs.loc[id_, "output_tokens"]
+    assert CANARY not in repr(rows)
 
 
 @pytest.mark.usefixtures("without_doctor")

@@ -120,7 +120,9 @@ class Names(dict[str, Any]):
             "good": lambda: demo.roles["agent_detroit"],
             "bad": lambda: demo.roles["agent_denver"],
             "new": lambda: new_code(demo),
+            "deployment": lambda: demo.roles["orders_deployment"],
             "old": lambda: rl.open_evidence(EVIDENCE),
+            "history": lambda: rl.open_history("history"),
             "panel": lambda: rl.Panel(lab, service="agent"),
         }
 
@@ -140,6 +142,8 @@ def test_a_row_runs(
     if any("rl.freeze(" in code for code in rows()[question]):
         shutil.rmtree(EVIDENCE)
     with rl.connect() as lab, shell(capsys) as cells:
+        if "that archive" in question:
+            rl.archive(lab, "history", cluster_name="prod")
         names, call = Names(own, lab), ""
         for code in (code for code in rows()[question] if code not in NO_CODE):
             code = filled_in(code, own, collector)  # noqa: PLW2901
@@ -179,7 +183,7 @@ def test_the_cells_of_a_page_run(
             assert cell.error is None, (code, cell.error)
             results.append(cell.value)
         for value in [*results, *cells.ip.user_ns.values()]:
-            if isinstance(value, rl.Panel | rl.Evidence | rl.Lab):
+            if isinstance(value, rl.Panel | rl.Evidence | rl.History | rl.Lab):
                 value.close()
 
 

@@ -42,9 +42,11 @@ def _second_poll() -> Callable[[Any], bool]:
 
 Verb = Callable[[Stage, Any], Any]
 VERBS: Mapping[str, Verb] = {
+    "archive": lambda s, timeout: rl.archive(s.lab, s.folder / "archive", cluster_name="x", timeout=timeout),
     "agent_runs": lambda s, timeout: rl.agent_runs(s.lab, ids=s.ids, timeout=timeout),
     "agent_tools": lambda s, timeout: rl.agent_tools(s.lab, ids=s.ids, timeout=timeout),
     "ask": lambda s, timeout: rl.ask(s.lab, "overview", timeout=timeout),
+    "before_after": lambda s, timeout: rl.before_after(s.lab, "1m", timeout=timeout),
     "compare": lambda s, timeout: rl.compare(s.lab, s.lab, timeout=timeout),
     "conversation": lambda s, timeout: rl.conversation(s.lab, s.ids[0], timeout=timeout),
     "freeze": lambda s, timeout: rl.freeze(s.lab, s.folder / "x.evidence", timeout=timeout),

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import networkx as nx
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -18,6 +19,8 @@ from matplotlib.text import Text
 from restate_lab import plots
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.agents.turns import Turn
+from restate_lab.analysis.before_after import BeforeAfter, compare_series
+from restate_lab.analysis.before_after.reader import DAY, BlockSeries
 from restate_lab.analysis.waits import Waits
 from support.blocked_rows import wait_graph
 
@@ -147,6 +150,50 @@ def journal(names: Sequence[str], **columns: Any) -> pd.DataFrame:
     return frame(made | columns, **about, **read_at)
 
 
+def days(names: Sequence[str]) -> pd.DataFrame:
+    """Return three weeks of these services, without the sixth day."""
+    at = [number for number in range(21) if number != 5]
+    rows = [(at_day, name) for at_day in (at if names else []) for name in names]
+    start = NOW.floor("D") - pd.Timedelta(days=20)
+    return frame(
+        {
+            "day": pd.Series([start + pd.Timedelta(days=number) for number, _ in rows], dtype="datetime64[ms, UTC]"),
+            "target_service_name": [name for _, name in rows],
+            "completed": 1_000,
+            "succeeded": [1_000 - number * number for number, _ in rows],
+            "failed": [number * number for number, _ in rows],
+        }
+    )
+
+
+def latency_days(names: Sequence[str]) -> pd.DataFrame:
+    """Return three weeks of the latency of these services."""
+    rows = days(names)
+    level = pd.Series(range(len(rows)), dtype="float64") % 7 + 1
+    parts = {"p50_ms": 10 * level, "p90_ms": 200 * level, "p99_ms": 3_000 * level}
+    return frame({**rows[["day", "target_service_name"]], "target_handler_name": "do", "n": 50, **parts})
+
+
+def before_after(names: Sequence[str]) -> BeforeAfter:
+    """Return a result with a changed step and a changed failure of the first names; the others are steps."""
+    rng, start = np.random.default_rng(1), (NOW - pd.Timedelta("14D")).to_pydatetime()
+    counts = np.full(14, 100.0)
+    after = (np.arange(14) > 6) * 1.0
+    series = [
+        BlockSeries(name, names[-1], "step", name, 5 + number + after * (number == 0) + rng.normal(0, 0.1, 14), *rest)
+        for rest in [(counts, 7, DAY, start)]
+        for number, name in enumerate(names[1:])
+    ]
+    failures = rng.binomial(100, 0.02 + 0.1 * after).astype(float)
+    series += (
+        [BlockSeries(names[0], "do", "failures", names[0], failures, counts, 7, DAY, start)] if len(names) > 1 else []
+    )
+    comparisons = compare_series(series)
+    comparisons.attrs = dict(ATTRS)
+    at = NOW.to_pydatetime()
+    return BeforeAfter(comparisons, at - 7 * DAY, start, at, "dp_1" + "a" * 20, (), "prod $1$", "1.7.12")
+
+
 def waits(
     edges: Sequence[tuple[str, str]], targets: Sequence[str] = ("Cart/do",), *, deadlocks: Sequence[Any] = ()
 ) -> Waits:
@@ -254,6 +301,9 @@ PLOTS: dict[str, tuple[Callable[..., Axes], Callable[[Sequence[str]], Any]]] = {
     "watch retries": (plots.plot_watch, watch_retries),
     "watch backlog": (plots.plot_watch, watch_backlog),
     "watch deployments": (plots.plot_watch, watch_deployments),
+    "failure calendar": (plots.plot_failure_calendar, days),
+    "percentiles": (plots.plot_percentiles, latency_days),
+    "before and after": (plots.plot_before_after, before_after),
 }
 """Each plot with a function that makes its data from names."""
 

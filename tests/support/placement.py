@@ -26,6 +26,7 @@ GROUPS = {
         "integration/test_waits.py",
         "integration/test_incident.py",
         "integration/test_plots.py",
+        "integration/test_archived_incident.py",
         "integration/test_evidence.py",  # the last: it suspends the services, and the server ends their attempts
     ),
     "a JupyterLab": (

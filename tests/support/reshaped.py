@@ -159,6 +159,10 @@ def _compare(lab: Lab, _: dict[str, Any], __: Path) -> Any:
     return str(result), result.invocations, result.deployments, result.not_compared
 
 
+def _before_after(lab: Lab, _: dict[str, Any], __: Path) -> Any:
+    return rl.before_after(lab, "2h").comparisons
+
+
 def _watch(lab: Lab, _: dict[str, Any], __: Path) -> Any:
     frame = rl.watch(lab, every="1s", until="0s", progress=False)
     return frame.drop(columns=[name for name in frame if name == "at"])
@@ -197,6 +201,7 @@ VERBS: dict[str, Verb] = {
     "states": lambda lab, ids, _: read_invocations(lab, ids["open"]),
     "freeze": _open_frozen,
     "compare": _compare,
+    "before_after": _before_after,
     "watch": _watch,
     "wait_for": lambda lab, ids, _: rl.wait_for(lab, ids["open"], until=lambda _: True, progress=False),
     "clock": lambda lab, _, __: lab.now,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from restate_lab import errors
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.process import clean_environment
-from restate_lab.demo.server import free_ports, server_settings
+from restate_lab.demo.server import NO_SETTINGS, _partitions, free_ports, server_settings
 from support.bench import wait_for
 from support.bulk import SERVICES, Bulk
 from support.demo.nodes import Node
@@ -67,14 +67,17 @@ def is_served(lab: Lab) -> bool:
 
 
 @contextlib.contextmanager
-def restartable(binary: Path, folder: Path) -> Iterator[Node]:
+def restartable(
+    binary: Path, folder: Path, *, vqueues: bool = False, env: Mapping[str, str] = NO_SETTINGS
+) -> Iterator[Node]:
     """Give a running server; ``kill()`` ends it as a power cut does, and ``start()`` starts it again."""
     node, ingress, admin = free_ports(3)
-    settings = server_settings(folder) | {
-        "RESTATE_DEFAULT_NUM_PARTITIONS": "4",
+    settings = server_settings(folder, vqueues=vqueues) | {
+        **_partitions(binary),
         "RESTATE_BIND_PORT": str(node),
         "RESTATE_INGRESS__BIND_PORT": str(ingress),
         "RESTATE_ADMIN__BIND_PORT": str(admin),
+        **env,
     }
     server = Node(
         "one",

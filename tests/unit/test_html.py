@@ -103,6 +103,7 @@ CARDS: dict[str, dict[str, Any]] = {
             | {"colour": "red", "steps": [(HOSTILE, HOSTILE, f"{HOSTILE} 2")]}
         ]
     },
+    "analysis/before_after/card.html.j2": CARD | TABLE,
     "analysis/waits/picture.html.j2": {"picture": PICTURE},
     "analysis/doctor/card.html.j2": CARD
     | {"causes": [FINDING], "notes": [FINDING], "more_causes": 1_200, "note_count": 1_200, "not_checked": [HOSTILE]}

@@ -170,7 +170,7 @@ def test_a_mistake_in_the_shell_is_told(ip: Shell) -> None:
     assert "no variable nothing" in ip.run("%restate use nothing").shown
     ip.run("df = 1")
     assert ip.run("%restate use df").shown == "ArgumentError: df is of type int; use takes a Lab or Evidence.\n"
-    assert "unknown question 'overvew'. Did you mean 'overview'?" in ip.run("%restate --ask overvew").shown
+    assert "unknown question 'overvew'. Did you mean 'overview'" in ip.run("%restate --ask overvew").shown
     assert "no variable ids" in ip.run("%restate --ask callers ids=:ids").shown
 
 

@@ -14,6 +14,7 @@ from restate_lab.analysis.agents.entries import AgentEntry, Content, ShapeFuncti
 from restate_lab.analysis.agents.prices import PriceTable
 from restate_lab.analysis.agents.reader import MOST_BYTES, AgentReader, ModelSteps, Row
 from restate_lab.analysis.agents.turns import Turn, turns_of
+from restate_lab.analysis.ids import describe_missing
 from restate_lab.analysis.journal.entries import OPEN, entries_of
 from restate_lab.analysis.journal.errors import NO_ERRORS, UNKNOWN, attempt_errors
 from restate_lab.analysis.journal.reader import Invocation, JournalReader, Ranges
@@ -50,11 +51,7 @@ class ConversationBuilder:
         """
         rows = self.reader.chosen([id_])
         if not rows:
-            raise NotFound(
-                f"{self.reader.source.name} has no invocation {id_}: it never existed, it was purged, or its retention "
-                f"has passed.",
-                status=404,
-            )
+            raise NotFound(describe_missing(self.reader.source, id_), status=404)
         return rows[id_]
 
     def session(self, row: Row) -> list[str]:

@@ -118,7 +118,7 @@ def _run_check(check: Check, context: CheckContext, within: Deadline) -> _CheckO
     context.excluded.clear()
     before, started = len(within.statements), time.monotonic()
     try:
-        check_supported(within, "this check")
+        check_supported(within, "this check", needs_open=check.needs_open)
         if check.needs_payloads and not context.has_payloads:
             return _CheckOutcome(gap=_gap(check, "this source has no payloads of journals", applies=False))
         findings = [replace(finding, check=check.name) for finding in check.run(context)]

@@ -60,7 +60,8 @@ class Check:
 
     ``cost`` orders the checks, cheapest first: if nothing is wrong, the check takes about as long as this many counts
     over the status table. ``is_for_vqueues`` is set if the check applies only to servers with vqueues, and
-    ``needs_payloads`` if it applies only to sources with the payloads of journals.
+    ``needs_payloads`` if it applies only to sources with the payloads of journals. ``needs_open`` is set if it examines
+    open invocations, or what the cluster does now; a history cannot answer it.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Check:
     run: Callable[[CheckContext], Sequence[Finding]]
     is_for_vqueues: bool = False
     needs_payloads: bool = False
+    needs_open: bool = False
 
 
 class CheckContext(DoctorReader):

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.journal.encoding import content_column
-from restate_lab.analysis.questions import run_question
+from restate_lab.analysis.questions import OPEN_INVOCATIONS, run_question
 from restate_lab.analysis.questions.catalog import Variant, parse_variant
 from restate_lab.analysis.records import none_if_missing, records
 from restate_lab.analysis.statements import without_views
@@ -98,6 +98,8 @@ class DoctorReader:
         )
 
     def _has(self, need: str) -> bool:
+        if need == OPEN_INVOCATIONS:
+            return self.source.coverage.open_invocations
         if need.startswith("feature "):
             return bool(self.source.features.get(need.removeprefix("feature "), False))
         return need in self._names

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restate_lab.analysis.deadline import within
-from restate_lab.analysis.ids import check_invocation_id
+from restate_lab.analysis.ids import check_invocation_id, describe_missing
 from restate_lab.analysis.journal.card import journal_html
 from restate_lab.analysis.journal.frame import CALLS, JournalTree, to_frame
 from restate_lab.analysis.journal.reader import Invocation, JournalReader
@@ -142,7 +142,7 @@ def read_journal(
         "queries": recorder.queries,
     }
     if not root.entries.num_rows:
-        frame.attrs["note"] = _reason_for_no_entries(root, now)
+        frame.attrs["note"] = _reason_for_no_entries(root, now, is_archived=not source.coverage.open_invocations)
     if tree.excluded:
         frame.attrs["truncated"] = {"excluded": tree.excluded, "message": _truncation_message(tree)}
     return frame, root
@@ -155,11 +155,7 @@ def _read_tree(
     tree = JournalTree(root, depth)
     rows = reader.rows([root])
     if not rows:
-        raise NotFound(
-            f"{reader.source.name} has no invocation {root}. Possible reasons: it never existed, it was purged, its "
-            f"retention has passed, or it was cancelled or killed before it started, which leaves no row.",
-            status=404,
-        )
+        raise NotFound(describe_missing(reader.source, root), status=404)
     for level in range(1, depth + 1):
         read = reader.journals(rows)
         tree.invocations.update(read)
@@ -191,7 +187,7 @@ def _take_within_bounds(rows: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str
     return kept, len(rows) - len(kept)
 
 
-def _reason_for_no_entries(invocation: Invocation, now: datetime) -> str:
+def _reason_for_no_entries(invocation: Invocation, now: datetime, *, is_archived: bool) -> str:
     """Return the reason why there are no entries."""
     row = invocation.row
     if not row["ended"]:
@@ -199,6 +195,8 @@ def _reason_for_no_entries(invocation: Invocation, now: datetime) -> str:
     kept, completed = row["journal_retention"], row["completed_at"]
     if kept == timedelta(0):
         return "its journal was not retained: the journal retention of its handler is 0"
+    if is_archived and row["journal_size"]:
+        return "its journal is not in the archive: the cluster had removed it before a visit could read it"
     if kept and completed and completed + kept < now:
         return f"its journal was retained for {kept} after completion, and this time has passed"
     return "its journal was purged"

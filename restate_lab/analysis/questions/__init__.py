@@ -34,11 +34,12 @@ from restate_lab.progress import notify
 from restate_lab.recorder import QueryRecorder
 from restate_lab.source import Source, check_supported
 
-__all__ = ["QuestionFunction", "get_question", "questions", "run_question"]
+__all__ = ["OPEN_INVOCATIONS", "QuestionFunction", "get_question", "questions", "run_question"]
 
 QuestionFunction: TypeAlias = Callable[[Source, Mapping[str, Any]], pd.DataFrame]
 """Returns all rows of a question that is not a statement, from the values of its parameters."""
 NO_FUNCTIONS: Mapping[str, QuestionFunction] = MappingProxyType({})
+OPEN_INVOCATIONS = "open invocations"  # a need of questions
 ALL_ROWS = 2**62  # used as no limit: with LIMIT NULL the server rejects a statement that orders in a subquery
 AGGREGATIONS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {"retry_storm": merge_by_pattern}
 """Functions that aggregate the rows of a question after reading, by a rule that SQL cannot express."""
@@ -137,6 +138,11 @@ def _variant_for(question: Question, source: Source) -> Variant:
         if not missing:
             return variant
         reasons.append(f"{variant.file} needs {', '.join(missing)}")
+    if not source.coverage.open_invocations and all(OPEN_INVOCATIONS in each.needs for each in question.variants):
+        raise NotOnThisServer(
+            f"the question {question.name} is about open invocations, and {source.name} has only ended ones. Ask it "
+            f"on the live cluster."
+        )
     raise NotOnThisServer(
         f"the question {question.name} is not available on {source.name} "
         f"(restate {source.version}{_describe_features(source.features)}): "
@@ -157,6 +163,8 @@ class _SourceCapabilities:
     def _meets(self, need: str) -> bool:
         if need.startswith("feature "):
             return bool(self.source.features.get(need.removeprefix("feature "), False))
+        if need == OPEN_INVOCATIONS:
+            return self.source.coverage.open_invocations
         if not self._names:
             tables = tables_of(self.source)
             self._names = {*tables["table"], *(tables["table"] + "." + tables["column"])}

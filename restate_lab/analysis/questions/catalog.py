@@ -8,6 +8,7 @@ A file begins with comments in this order, followed by one statement::
     -- row: one key with waiting calls                        the content of a row
     -- cost: scan (the status of every invocation)            point, scan or heavy, and the data that it reads
     -- needs: feature vqueues, sys_locks, sys_journal.raw     features, tables and columns, on one or more lines
+    --                                                        "open invocations": a history has only ended ones
     -- :since = 24h (time) completed since this time          a parameter: default, kind, meaning
     --                                                        after this line: notes for readers of the SQL
 
@@ -28,7 +29,7 @@ from importlib.resources.abc import Traversable
 __all__ = ["COSTS", "KINDS", "Parameter", "Question", "Variant", "names", "read_question"]
 
 COSTS = ("point", "scan", "heavy")
-KINDS = ("text", "number", "flag", "time", "time ahead", "duration", "ids")
+KINDS = ("text", "number", "percent", "flag", "time", "time ahead", "duration", "ids")
 
 _FIELDS = ("row", "cost", "needs")
 _PARAMETER = re.compile(r":(?P<name>\w+) = (?P<default>.+?) \((?P<kind>[a-z ]+)\) (?P<description>.+)")

@@ -1,7 +1,7 @@
 -- Can this deployment be removed, and what pins it?
 -- row: one deployment, registered or removed but still pinned; those without pinned invocations first
 -- cost: scan (the status of every invocation)
--- needs: sys_invocation_status, sys_invocation_state, sys_deployment, sys_service
+-- needs: open invocations, sys_invocation_status, sys_invocation_state, sys_deployment, sys_service
 -- :limit = 10000 (number) maximum number of rows
 --
 -- can_be_removed: no open invocation is pinned to it, and it is not the latest revision of a service. would_land is the

@@ -1,7 +1,7 @@
 -- Which journals and records expire soon?
 -- row: one completed invocation whose journal or record expires soon; the soonest first
 -- cost: scan (the status of every invocation)
--- needs: sys_invocation_status
+-- needs: open invocations, sys_invocation_status
 -- :service = none (text) only this service
 -- :until = 1h (time ahead) only times before this time
 -- :failures_only = yes (flag) only invocations that did not succeed

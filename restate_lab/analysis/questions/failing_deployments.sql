@@ -1,7 +1,7 @@
 -- Which deployment is failing?
 -- row: one deployment and error code, with the invocations whose last attempt failed there
 -- cost: scan (the invocations that are being retried; if any, also the status of every invocation)
--- needs: sys_invocation_state, sys_invocation_status, sys_deployment
+-- needs: open invocations, sys_invocation_state, sys_invocation_status, sys_deployment
 -- :limit = 1000 (number) maximum number of rows
 --
 -- is_known is false if the deployment was removed.

@@ -1,6 +1,7 @@
 -- Which deployment is failing?
 -- row: one deployment and error code, with the invocations whose last attempt failed there
 -- cost: scan (the vqueues' entries; if any is being retried, also journal events and every status)
+-- needs: open invocations
 -- needs: feature vqueues, sys_invocation_state, sys_vqueue_entry_status, sys_journal_events, sys_invocation_status
 -- needs: sys_deployment
 -- :limit = 1000 (number) maximum number of rows

@@ -1,7 +1,7 @@
 -- Which invocations are in this raw status, longest first?
 -- row: one invocation, the one without progress for the longest time first
 -- cost: scan (the status of every invocation)
--- needs: sys_invocation_status
+-- needs: open invocations, sys_invocation_status
 -- :status = required (text) inboxed, scheduled, invoked, suspended, paused or completed
 -- :service = none (text) only this service
 -- :limit = 10000 (number) maximum number of rows

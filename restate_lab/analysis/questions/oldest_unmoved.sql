@@ -1,7 +1,7 @@
 -- Which invocations have made no progress for the longest time?
 -- row: one invocation that is not completed and not scheduled for later, the longest time without progress first
 -- cost: scan (the status of every invocation)
--- needs: sys_invocation_status, sys_invocation_state
+-- needs: open invocations, sys_invocation_status, sys_invocation_state
 -- :service = none (text) only this service
 -- :older_than = 0s (duration) only invocations without progress for at least this time
 -- :limit = 100 (number) maximum number of rows

@@ -1,7 +1,7 @@
 -- Which invocations have made no progress for the longest time?
 -- row: one invocation that is not completed and not scheduled for later, the longest time without progress first
 -- cost: scan (the status of every invocation, and every entry of the vqueues)
--- needs: feature vqueues, sys_invocation_status, sys_invocation_state, sys_vqueue_entry_status
+-- needs: open invocations, feature vqueues, sys_invocation_status, sys_invocation_state, sys_vqueue_entry_status
 -- :service = none (text) only this service
 -- :older_than = 0s (duration) only invocations without progress for at least this time
 -- :limit = 100 (number) maximum number of rows

@@ -1,7 +1,7 @@
 -- Which awakeables are invocations waiting for?
 -- row: one awakeable that a suspended invocation waits for, longest first
 -- cost: scan (the status of every invocation)
--- needs: sys_invocation_status
+-- needs: open invocations, sys_invocation_status
 -- :service = none (text) only this service
 -- :older_than = 0s (duration) only awakeables awaited for at least this time
 -- :limit = 10000 (number) maximum number of rows

@@ -1,7 +1,7 @@
 -- Which promises of workflows are not completed?
 -- row: one promise that is awaited and has no value yet, with the oldest open invocation of its workflow
 -- cost: scan (the promises; if one is open, also the status of every invocation)
--- needs: sys_promise, sys_invocation_status
+-- needs: open invocations, sys_promise, sys_invocation_status
 -- :service = none (text) only this service
 -- :limit = 10000 (number) maximum number of rows
 --

@@ -1,7 +1,7 @@
 -- What is wrong right now, per handler?
 -- row: one handler and status, with the number of invocations; without completed ones
 -- cost: scan (the status of every invocation)
--- needs: sys_invocation_status, sys_invocation_state
+-- needs: open invocations, sys_invocation_status, sys_invocation_state
 -- :service = none (text) only this service
 -- :limit = 1000 (number) maximum number of rows
 SELECT

@@ -1,7 +1,7 @@
 -- What is wrong right now, per handler?
 -- row: one handler and status, with the number of invocations; without completed ones
 -- cost: scan (the status of every invocation, and every entry of the vqueues)
--- needs: feature vqueues, sys_invocation_status, sys_invocation_state, sys_vqueue_entry_status
+-- needs: open invocations, feature vqueues, sys_invocation_status, sys_invocation_state, sys_vqueue_entry_status
 -- :service = none (text) only this service
 -- :limit = 1000 (number) maximum number of rows
 --

@@ -72,7 +72,7 @@ def parameters_of(name: str) -> tuple[Parameter, ...]:
 
 
 def parse_texts(name: str, texts: Mapping[str, str]) -> dict[str, Any]:
-    """Parse texts to the arguments of ``ask(source, name, …)``: numbers, yes or no, and ids separated by commas.
+    """Parse texts to the arguments of ``ask(source, name, …)``: numbers, percentages, yes or no, ids with commas.
 
     The text ``none`` becomes None. Unknown parameter names are kept, and ``ask`` rejects them.
 
@@ -88,6 +88,8 @@ def _default_value(parameter: Parameter) -> Any:
         return None
     if parameter.kind == "number":
         return int(parameter.default)
+    if parameter.kind == "percent":
+        return float(parameter.default)
     if parameter.kind == "flag":
         return parameter.default == "yes"
     return parameter.default
@@ -104,6 +106,13 @@ def _to_number(value: Any, name: str, now: datetime) -> int:  # noqa: ARG001
     if not isinstance(whole, int) or isinstance(whole, bool) or not 0 <= whole < 2**62:
         raise ArgumentError(f"{name} is {value!r}: pass a whole number, zero or more.")
     return whole
+
+
+def _to_percent(value: Any, name: str, now: datetime) -> float:  # noqa: ARG001
+    share = value.item() if hasattr(value, "item") else value
+    if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 100:
+        raise ArgumentError(f"{name} is {value!r}: pass a percentage from 0 to 100, such as 99.9.")
+    return float(share)
 
 
 def _to_flag(value: Any, name: str, now: datetime) -> bool:  # noqa: ARG001
@@ -141,6 +150,7 @@ def _to_ids(value: Any, name: str, now: datetime) -> list[str]:  # noqa: ARG001
 _CONVERTERS: dict[str, Callable[[Any, str, datetime], Any]] = {
     "text": _to_text,
     "number": _to_number,
+    "percent": _to_percent,
     "flag": _to_flag,
     "duration": _to_duration,
     "time": _to_time,
@@ -166,6 +176,10 @@ def _parse_text(kind: str, name: str, text: str) -> Any:
         if not re.fullmatch(r"\d[\d_]*", text):
             raise ArgumentError(f"{name} is {text!r}: use a whole number, or none.")
         return int(text)
+    if kind == "percent":
+        if not re.fullmatch(r"\d+(\.\d+)?", text):
+            raise ArgumentError(f"{name} is {text!r}: use a percentage from 0 to 100, such as 99.9.")
+        return float(text)
     if kind == "flag":
         if text.lower() not in _FLAGS:
             raise ArgumentError(f"{name} is {text!r}: use yes or no.")

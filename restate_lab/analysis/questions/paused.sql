@@ -1,7 +1,7 @@
 -- Which invocations are paused, and why?
 -- row: one paused invocation, longest paused first
 -- cost: scan (the status of every invocation, then the events of paused ones)
--- needs: sys_invocation_status, sys_journal_events
+-- needs: open invocations, sys_invocation_status, sys_journal_events
 -- :service = none (text) only this service
 -- :ids = ids_by_status(status=paused) (ids) only these invocations; default: the 10,000 paused longest
 -- :limit = 10000 (number) maximum number of rows

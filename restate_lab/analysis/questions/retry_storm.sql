@@ -1,7 +1,7 @@
 -- Which failures cause retries, by service, handler, error code, step and message?
 -- row: one kind of failure that causes retries, the most invocations first
 -- cost: scan (the invocations that are being retried; if any, also the status of every invocation)
--- needs: sys_invocation_state, sys_invocation_status
+-- needs: open invocations, sys_invocation_state, sys_invocation_status
 -- :service = none (text) only this service
 -- :limit = 1000 (number) maximum number of rows
 --

@@ -1,6 +1,7 @@
 -- Which failures cause retries, by service, handler, error code, step and message?
 -- row: one kind of failure that causes retries, the most invocations first
 -- cost: scan (the vqueues' entries; if any is being retried, also journal events and every status)
+-- needs: open invocations
 -- needs: feature vqueues, sys_invocation_state, sys_vqueue_entry_status, sys_journal_events, sys_invocation_status
 -- :service = none (text) only this service
 -- :limit = 1000 (number) maximum number of rows

@@ -1,7 +1,7 @@
 -- Which invocations are in the retry storm?
 -- row: one invocation that is being retried, the most attempts first
 -- cost: scan (the invocations that are being retried; if any, also the status of every invocation)
--- needs: sys_invocation_state, sys_invocation_status
+-- needs: open invocations, sys_invocation_state, sys_invocation_status
 -- :service = none (text) only this service
 -- :handler = none (text) only this handler
 -- :error_code = none (text) only this error code, such as RT0007

@@ -1,6 +1,7 @@
 -- Which invocations are in the retry storm?
 -- row: one invocation that is being retried, the most attempts first
 -- cost: scan (the vqueues' entries; if any is being retried, also journal events and every status)
+-- needs: open invocations
 -- needs: feature vqueues, sys_invocation_state, sys_vqueue_entry_status, sys_journal_events, sys_invocation_status
 -- :service = none (text) only this service
 -- :handler = none (text) only this handler

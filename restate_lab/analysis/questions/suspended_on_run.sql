@@ -1,7 +1,7 @@
 -- Which invocations are suspended on their own Run, so that nothing resumes them?
 -- row: one Run that a suspended invocation waits for, longest first
 -- cost: scan (the status of every invocation, then the journals of suspended ones)
--- needs: sys_invocation_status, sys_journal
+-- needs: open invocations, sys_invocation_status, sys_journal
 -- :service = none (text) only this service
 -- :ids = ids_by_status(status=suspended) (ids) only these invocations; default: the 10,000 suspended longest
 -- :older_than = 0s (duration) only invocations suspended for at least this time

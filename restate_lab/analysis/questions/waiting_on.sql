@@ -1,7 +1,7 @@
 -- What is each suspended invocation waiting for?
 -- row: one call, promise, awakeable, sleep or run that a suspended invocation waits for
 -- cost: scan (the status of every invocation, then the journals of suspended ones)
--- needs: sys_invocation_status, sys_journal
+-- needs: open invocations, sys_invocation_status, sys_journal
 -- :service = none (text) only this service
 -- :ids = ids_by_status(status=suspended) (ids) only these invocations; default: the 10,000 suspended longest
 -- :limit = 100000 (number) maximum number of rows

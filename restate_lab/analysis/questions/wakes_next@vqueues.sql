@@ -1,7 +1,7 @@
 -- Which invocations continue by themselves in the next hour?
 -- row: one time at which an invocation continues by itself: a sleep ends, or a delayed invocation or a retry starts
 -- cost: scan (the status of every invocation, every entry of the vqueues, then the journals of suspended ones)
--- needs: feature vqueues, sys_invocation_status, sys_invocation_state, sys_journal, sys_vqueues
+-- needs: open invocations, feature vqueues, sys_invocation_status, sys_invocation_state, sys_journal, sys_vqueues
 -- :service = none (text) only this service
 -- :until = 1h (time ahead) only times before this time
 -- :ids = ids_by_status(status=suspended) (ids) only sleeps of these invocations; default: the 10,000 suspended longest

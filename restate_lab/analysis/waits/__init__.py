@@ -131,7 +131,7 @@ def analyze_waits(source: Source, *, limit: int, known: KnownInvocations | None 
     """
     if limit < 1:
         raise ArgumentError(f"limit is {limit!r}; use a whole number of 1 or more.")
-    check_supported(source, "waits()")
+    check_supported(source, "waits()", needs_open=True)
     at = source.now
     snapshot = read_waits(source, limit=limit, now=at, known=known)
     graph = WaitGraph(snapshot.edges, snapshot.nodes)

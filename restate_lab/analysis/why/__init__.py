@@ -9,7 +9,7 @@ import pandas as pd
 
 from restate_lab._text import format_duration
 from restate_lab.analysis.deadline import Deadline
-from restate_lab.analysis.ids import check_invocation_id
+from restate_lab.analysis.ids import check_invocation_id, describe_missing
 from restate_lab.analysis.why.chain import Chain, find_chain, link_frame
 from restate_lab.analysis.why.details import InvocationDetails, details_of, summary_of
 from restate_lab.analysis.why.explanation import Explanation, ExplanationParts, text_of
@@ -26,10 +26,6 @@ from restate_lab.source import Source, check_supported
 __all__ = ["why"]
 
 Facts: TypeAlias = tuple[tuple[str, str], ...]
-_NOT_THERE = (
-    "{source} has no invocation {id}. Possible reasons: it never existed, it was purged, its retention is over, or "
-    "it was cancelled or killed before it started, which leaves no row."
-)
 _HEAD = "What you can do (a plan sends nothing before its .execute(reason=…)):"
 _OVER = "the timeout of {limit} is over; set a longer one with timeout="
 
@@ -80,8 +76,7 @@ def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "10s"
     rows = explorer.rows([id_])
     _ = explorer.source.now  # read the time before the timeout is over
     if id_ not in rows:
-        text = _NOT_THERE.format(source=source.name, id=id_)
-        return _build(explorer, id_, None, text, (), link_frame((), {}, None), ())
+        return _build(explorer, id_, None, describe_missing(source, id_), (), link_frame((), {}, None), ())
     return _explain(explorer, rows[id_])
 
 
@@ -125,7 +120,7 @@ def _explanation(
     waiters: Sequence[Row] = (),
 ) -> Explanation:
     links = link_frame(chain.edges, rows, None if chain.deadlock else root)
-    options = list_options(details, root, chain)
+    options = list_options(details, root, chain) if explorer.source.coverage.open_invocations else ()
     return _build(explorer, details.row["id"], details, text, facts, links, options, waiters)
 
 

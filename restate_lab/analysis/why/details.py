@@ -35,6 +35,7 @@ class InvocationDetails:
     ``deployments`` has its registered deployments, id → endpoint. ``latest`` is the latest deployment of the service,
     None if no deployment has the service. ``restarted_from`` has the earlier invocations, nearest first;
     ``restarted_as`` has the later ones. ``agent`` is what an agent does, "waits for its tool …"; "" for others.
+    ``is_archived`` is set if the source is a history, which keeps the invocations that a cluster removes.
     """
 
     row: Row
@@ -48,6 +49,7 @@ class InvocationDetails:
     restarted_from: tuple[str, ...] = ()
     restarted_as: tuple[str, ...] = ()
     agent: str = ""
+    is_archived: bool = False
 
     @property
     def status(self) -> str:
@@ -147,6 +149,7 @@ def details_of(explorer: Explorer, row: Row, edges: Sequence[Edge]) -> Invocatio
         restarted_from=before,
         restarted_as=after,
         agent=agent,
+        is_archived=not explorer.source.coverage.open_invocations,
     )
 
 

@@ -211,6 +211,8 @@ def _retention(details: InvocationDetails) -> str:
     if row["completion_retention"] is None:
         return ""
     record = row["completed_at"] + row["completion_retention"]
+    if details.is_archived:
+        return f"It is archived; the cluster keeps its record until {format_time(record)}."
     sentence = f"Its record is kept until {format_time(record)}"
     if not row["journal_size"]:
         return f"{sentence}; it has no journal now."

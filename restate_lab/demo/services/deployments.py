@@ -5,6 +5,7 @@ from restate_lab.demo.services.orders.orders import orders
 from restate_lab.demo.services.orders.payments import accounts, invoices, payments
 from restate_lab.demo.services.orders.satellites import courier, loyalty, promotions, returns_1, returns_2
 from restate_lab.demo.services.orders.shipping import shipping, warehouses
+from restate_lab.demo.services.parcels import DAILY, RELEASE_1, RELEASE_2
 from restate_lab.demo.services.shop import checkout, checkout_corrected, checkout_next, inventory
 from restate_lab.demo.services_host import Deployments, application, serve_inherited
 
@@ -20,6 +21,9 @@ DEPLOYMENTS: Deployments = {
     ("promotions-3", "1"): (promotions,),
     ("returns", "1"): (returns_1,),
     ("returns", "2"): (returns_2,),
+    ("parcels-daily", "1"): DAILY,
+    ("parcels-1", "1"): RELEASE_1,
+    ("parcels-2", "1"): RELEASE_2,
     ("checkout-next", "1"): (checkout_next,),
     ("checkout-corrected", "1"): (checkout_corrected,),
 }

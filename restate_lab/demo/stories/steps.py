@@ -18,7 +18,7 @@ from restate_lab.demo.api import Api
 from restate_lab.demo.services_host import RELEASE_HEADER
 from restate_lab.errors import TimedOut
 
-__all__ = ["Act", "Child", "Deploy", "Remove", "Send", "StoryStep", "ids", "repeat"]
+__all__ = ["Act", "Child", "Deploy", "Remove", "Send", "StoryStep", "ids", "repeat", "wait_for_statuses"]
 
 WITHIN = 30.0  # seconds; usually it takes two
 _NUMBERED = re.compile(r"(.+)_(\d+)")
@@ -61,7 +61,7 @@ class Send:
 
     def act(self, api: Api, roles: Mapping[str, str]) -> str:
         """Send the request."""
-        _wait_for_statuses(api, roles, self.after)
+        wait_for_statuses(api, roles, self.after)
         return api.send(self.handler, self.body, delay=self.delay, idempotency_key=self.idempotency_key)
 
 
@@ -86,7 +86,7 @@ class Deploy:
 
     def act(self, api: Api, roles: Mapping[str, str]) -> str:
         """Register the deployment."""
-        _wait_for_statuses(api, roles, self.after)
+        wait_for_statuses(api, roles, self.after)
         home = next(uri for uri in api.deployments().values() if urlsplit(uri).path == "/")
         return api.register(urljoin(home, self.path), force=True, headers={RELEASE_HEADER: self.release})
 
@@ -102,7 +102,7 @@ class Remove:
 
     def act(self, api: Api, roles: Mapping[str, str]) -> str:
         """Remove the deployment."""
-        _wait_for_statuses(api, roles, self.after)
+        wait_for_statuses(api, roles, self.after)
         api.remove(roles[self.role])
         return roles[self.role]
 
@@ -123,7 +123,7 @@ class Act:
 
     def act(self, api: Api, roles: Mapping[str, str]) -> str:
         """Do the operation."""
-        _wait_for_statuses(api, roles, self.after)
+        wait_for_statuses(api, roles, self.after)
         return api.act(self.operation, roles[self.of])
 
 
@@ -167,7 +167,8 @@ def _role(name: str) -> str:
     return match[1] if match else name
 
 
-def _wait_for_statuses(api: Api, roles: Mapping[str, str], after: Mapping[str, str]) -> None:
+def wait_for_statuses(api: Api, roles: Mapping[str, str], after: Mapping[str, str]) -> None:
+    """Wait until the invocations of each role have the status that ``after`` maps it to."""
     wanted = {id_: status for role, status in after.items() for id_ in ids(roles, role)}
     if wanted:
         _wait_until(lambda: api.statuses(wanted) == wanted, f"{dict(after)} was not reached")

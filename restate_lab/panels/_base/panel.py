@@ -323,7 +323,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 def why_read_only(source: Source) -> str | None:
     """Return the reason why nothing can be changed through this source, or None if changes are possible."""
     if not source.live:
-        return f"{source.name} is frozen evidence, not a live cluster, so it is read-only."
+        return f"{source.name} is {_kind(source)}, not a live cluster, so it is read-only."
     if not is_lab(source):
         return f"A {type(source).__name__} is read-only; pass the Lab of connect() to the panel to make changes."
     if source.read_only:
@@ -337,7 +337,11 @@ def _end(closed: threading.Event, refresher: Refresher) -> None:
 
 
 def _place(source: Source, version: str = "") -> str:
-    return f"{source.address if source.live else 'evidence'}{f' · restate {version}' if version else ''}"
+    return f"{source.address if source.live else _kind(source)}{f' · restate {version}' if version else ''}"
+
+
+def _kind(source: Source) -> str:
+    return "frozen evidence" if source.coverage.open_invocations else "a history"
 
 
 def _access(source: Source) -> str:

@@ -263,7 +263,9 @@ class InvocationsView(View):
             text = f"No invocation matches the filters: {names}."
             self.grid.set_empty(text, action="Clear filters", on_action=self._clear)
         else:
-            self.grid.set_empty("Nothing in flight.", action="Show all", on_action=self._show_all)
+            has_open = self.source.live or self.source.coverage.open_invocations
+            text = "Nothing in flight." if has_open else "A history has only invocations that have ended."
+            self.grid.set_empty(text, action="Show all", on_action=self._show_all)
 
     def _clear(self) -> None:
         self.guard(lambda: self._filter(Filters(sort=self._filters.sort)))()

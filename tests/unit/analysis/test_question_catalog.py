@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import pytest
 
-from restate_lab.analysis.ask import AGENT_QUESTIONS
+from restate_lab.analysis.ask import QUESTION_FUNCTIONS
 from restate_lab.analysis.questions.catalog import Question, Variant, names, parse_variant, read_question
 from restate_lab.status import _CANCELLED, _KILLED
 
@@ -17,7 +17,8 @@ VARIANTS = [parse_variant(name, text) for name, text in sorted(FILES.items())]
 ASKED = """overview oldest_unmoved blocked_keys blocked_heads retry_storm retry_storm_ids failing_deployments
 waiting_on callers suspended_on_run terminal_failures error_onset pinned_to_missing deployment_pins backlog_by_key
 throughput latency latency_parts largest_journals largest_payloads state_sizes wakes_next open_awakeables open_promises
-restarts repeated_idempotency_keys paused sdks expiring""".split()  # noqa: SIM905 - a column of thirty reads no better
+restarts repeated_idempotency_keys paused sdks expiring throughput_by_day latency_by_day error_families slow_steps
+usage slo""".split()  # noqa: SIM905 - a column of names reads no better
 each_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.file)
 
 FILE = """-- What is it?
@@ -34,7 +35,7 @@ FROM state"""
 
 def test_every_question_of_the_runbook_has_a_file() -> None:
     """The names that operators know are the names of the files; one more serves the others."""
-    assert set(names()) == {*ASKED, "ids_by_status", *AGENT_QUESTIONS}
+    assert set(names()) == {*ASKED, "ids_by_status", *QUESTION_FUNCTIONS}
 
 
 def test_a_file_is_read() -> None:
@@ -72,11 +73,11 @@ def test_special_variants_come_before_general_ones() -> None:
 def test_a_question_without_a_statement_has_a_function() -> None:
     """The files without a statement are those of the functions, and have the same head with a limit."""
     without = [each for name in names() for each in question(name).variants if not each.sql]
-    assert {each.file.removesuffix(".txt") for each in without} == set(AGENT_QUESTIONS)
+    assert {each.file.removesuffix(".txt") for each in without} == set(QUESTION_FUNCTIONS)
     assert all("limit" in {parameter.name for parameter in each.parameters} for each in without)
 
 
-@pytest.mark.parametrize("name", sorted(set(names()) - set(AGENT_QUESTIONS)))
+@pytest.mark.parametrize("name", sorted(set(names()) - set(QUESTION_FUNCTIONS)))
 def test_variants_of_a_question_answer_the_same(name: str) -> None:
     """Question, row, parameters and the names of the columns do not depend on the server."""
     variants = question(name).variants
@@ -103,8 +104,8 @@ def test_parameters_are_those_of_the_statement(variant: Variant) -> None:
 @each_variant
 def test_needs_name_every_table_that_is_read(variant: Variant) -> None:
     """The required tables and columns of a question are exactly those that its statement reads."""
-    tables = set(re.findall(r"(?:FROM|JOIN)\s+(sys_\w+|state)\b", variant.sql))
-    assert {need.partition(".")[0] for need in variant.needs if not need.startswith("feature ")} == tables
+    tables = set(re.findall(r"(?:FROM|JOIN)\s+(sys_\w+|state|agent_steps)\b", variant.sql))
+    assert {need.partition(".")[0] for need in variant.needs if not need.startswith(("feature ", "open "))} == tables
     assert ("feature vqueues" in variant.needs) is bool(tables & VQUEUE_TABLES)
 
 

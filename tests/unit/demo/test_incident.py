@@ -15,7 +15,7 @@ from restate_lab.cli.demo import StoryName
 from restate_lab.demo.services import deployments as demo
 from restate_lab.demo.services.orders.payments import PaymentGateway, ProviderDown
 from restate_lab.demo.services_host import RELEASE_HEADER, application
-from restate_lab.demo.stories import STORIES, steps
+from restate_lab.demo.stories import STORIES, steps, week
 from restate_lab.demo.stories.incident import FAULTS, INCIDENT, NOTES, VICTIMS
 from restate_lab.demo.stories.player import play
 from restate_lab.demo.stories.steps import Act, Child, Deploy, Remove, Send, StoryStep, ids, repeat
@@ -54,6 +54,10 @@ class FakeApi:
 
     def send(self, handler: str, body: Any, **options: str | None) -> str:
         return f"inv_{handler}"
+
+    def archive(self) -> str:
+        self.done.append(("archive",))
+        return "demo"
 
     def children(self, id_: str) -> list[str]:
         return next(self._children)
@@ -132,6 +136,19 @@ def test_deploy_registers_beside_the_sample_services() -> None:
     api = FakeApi()
     assert take(Deploy("new", "returns", release="2"), api, {}) == "dp_new"
     assert api.done == [("register", "http://127.0.0.1:1234/returns", True, {RELEASE_HEADER: "2"})]
+
+
+def test_the_week_is_archived_while_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is a visit on each day, and two after the last one: before and after the last orders end."""
+    monkeypatch.setattr(week, "DAY", 0.0)
+    monkeypatch.setattr(week, "SETTLED", 0.0)
+    api = FakeApi(statuses=["succeeded"])
+    visits = [step for step in week.WEEK if isinstance(step, week.Day | week.Visit)]
+    roles: dict[str, str] = {}
+    for step in visits:
+        roles[step.role] = take(step, api, roles)
+    assert api.done == [("archive",)] * 9
+    assert list(roles) == [*(f"day_{number}" for number in range(1, 8)), "archive"]
 
 
 def test_steps_wait_for_what_must_be_before() -> None:

@@ -1,0 +1,335 @@
+"""Compare a cluster before and after a deployment or a time: ``before_after()`` and its result.
+
+``reader`` reads one number per block of time, and ``statistics`` compares the blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from restate_lab._html import render
+from restate_lab._public import public
+from restate_lab._text import format_duration, format_timestamp, join, one_line, plural
+from restate_lab.analysis.before_after.reader import DAY, HOUR, BlockSeries, Period, find_period, read_series
+from restate_lab.analysis.before_after.statistics import adjust, compare_quantiles, compare_rates
+from restate_lab.analysis.deadline import within
+from restate_lab.analysis.suggestions import refuse_unknown_names
+from restate_lab.analysis.times import TimeInput
+from restate_lab.client.schema import translate_errors
+from restate_lab.durations import DurationInput, to_timedelta
+from restate_lab.errors import ArgumentError
+from restate_lab.recorder import QueryRecorder
+from restate_lab.source import Source, check_supported
+from restate_lab.status import STATUSES
+
+__all__ = ["BeforeAfter", "before_after", "compare_series"]
+
+_LEVEL = 0.05  # share of false discoveries among the reported changes
+_LEAST = {"p50": 50, "p95": 200}  # invocations per side
+_LEAST_RUNS, _LEAST_EVENTS = 50, 5  # of a rate: invocations per side, and events of both sides
+_LEAST_BLOCKS = {HOUR: (4, 8)}
+"""Length of a block → the fewest blocks of a side, and of both; neighboring hours are more alike than days."""
+_FEWEST = (1, 6)  # blocks of another length
+_SHORTEST = timedelta(milliseconds=1)  # block; timestamps have milliseconds
+_UNITS = {DAY: "day", HOUR: "hour"}
+_ARTICLES = {"day": "a day", "hour": "an hour"}
+_MOST_LINES = 5  # changes in the text
+_MOST_ROWS = 12  # changes on the card
+_NAME = 60  # characters
+_COLUMNS = {
+    **dict.fromkeys(("service", "handler", "what", "name", "unit"), "str"),
+    **dict.fromkeys(("before", "after", "change", "low", "high"), "float64"),
+    **dict.fromkeys(("n_before", "n_after", "blocks_before", "blocks_after"), "int64"),
+    **dict.fromkeys(("p", "adjusted_p"), "float64"),
+    **dict.fromkeys(("block", "verdict", "reason"), "str"),
+}
+_HEADS = ("handler", "what", "before", "after", "change", "95 % interval")
+
+
+@public
+@dataclass(frozen=True, repr=False, eq=False)
+class BeforeAfter:
+    """What changed in a cluster; ``before_after()`` returns it and documents the frame."""
+
+    comparisons: pd.DataFrame
+    at: datetime
+    start: datetime
+    end: datetime
+    deployment: str | None
+    notes: tuple[str, ...]
+    source: str
+    version: str
+    queries: tuple[Mapping[str, Any], ...] = ()
+    """Each statement that was sent: ``sql``, ``params`` as JSON values, ``times``."""
+
+    @property
+    def changed(self) -> pd.DataFrame:
+        """Return the rows of ``comparisons`` that changed."""
+        return self._with_verdict("changed")
+
+    @property
+    def tests(self) -> int:
+        """Return the number of tests: the comparisons with enough data."""
+        return int(self.comparisons["p"].notna().sum())
+
+    @property
+    def verdict(self) -> str:
+        """Return the number of changes on one line."""
+        if len(self.changed):
+            handlers = self.changed[["service", "handler"]].drop_duplicates()
+            return f"{plural(len(self.changed), 'change')} in {plural(len(handlers), 'handler')}"
+        return "no change found" if self.tests else "too few to compare"
+
+    @property
+    def where(self) -> str:
+        """Return the source and the time, or the deployment with its time."""
+        name = f"{self.deployment}, " if self.deployment else ""
+        return f"{one_line(self.source, _NAME)}, {name}{format_timestamp(self.at)}"
+
+    @property
+    def summary(self) -> str:
+        """Return at most ten lines: how it was compared, the changes, the number of other results, and the notes."""
+        lines = [f"{self.where}: {self.verdict}", self._method()]
+        rows = self.changed.to_dict("records")
+        lines += [f"  {_label(row)}: {_before_and_after(row)}, {_change(row)}" for row in rows[:_MOST_LINES]]
+        if len(rows) > _MOST_LINES:
+            lines.append(f"  … and {len(rows) - _MOST_LINES:,} more, in .changed")
+        return "\n".join([*lines, *self._other_results()])
+
+    def __repr__(self) -> str:
+        return f"<BeforeAfter of {self.where}: {self.verdict}>"
+
+    def __str__(self) -> str:
+        return self.summary
+
+    def _repr_html_(self) -> str:
+        rows = self.changed.to_dict("records")
+        more = [f"… and {len(rows) - _MOST_ROWS:,} more, in .changed"] if len(rows) > _MOST_ROWS else []
+        return render(
+            "analysis/before_after/card.html.j2",
+            title=self.verdict,
+            place=self.where,
+            lines=[*more, self._method(), *self._other_results()],
+            accent=STATUSES["pending" if rows else "scheduled"].colour,
+            heads=_HEADS,
+            rows=[_cells(row) for row in rows[:_MOST_ROWS]],
+        )
+
+    def _with_verdict(self, verdict: str) -> pd.DataFrame:
+        rows = self.comparisons[self.comparisons["verdict"] == verdict]
+        return rows.reset_index(drop=True)
+
+    def _method(self) -> str:
+        tested = self.comparisons[self.comparisons["p"].notna()]
+        blocks = " or ".join(_ARTICLES.get(each, each) for each in sorted(set(tested["block"])))
+        sides = " and ".join(
+            f"{format_duration(span)} {side}"
+            for span, side in ((self.at - self.start, "before"), (self.end - self.at, "after"))
+        )
+        if not blocks:
+            return f"up to {sides}, by start; no test"
+        test = f"{plural(self.tests, 'test')}, Benjamini-Hochberg at {100 * _LEVEL:.0f} %"
+        return f"up to {sides}, by start, in blocks of {blocks}; {test}"
+
+    def _other_results(self) -> Iterator[str]:
+        few = self._with_verdict("too few").to_dict("records")
+        same = len(self._with_verdict("no clear change"))
+        texts = [f"no clear change: {same:,}"] if same else []
+        if few:
+            names = join([f"{_label(row)} ({row['reason']})" for row in few], 2, separator="; ")
+            texts.append(f"too few: {names}")
+        if texts:
+            yield " · ".join(texts)
+        if self.notes:
+            yield f"not in these numbers: {'; '.join(self.notes)}"
+
+
+@translate_errors
+def before_after(
+    source: Source,
+    deployment_or_time: TimeInput,
+    /,
+    *,
+    service: str | None = None,
+    window: DurationInput = "7d",
+    block: DurationInput | None = None,
+    timeout: DurationInput | None = "2m",
+) -> BeforeAfter:
+    """Report what changed after a deployment or a time: latency, steps, failures and retries, per handler.
+
+        print(rl.before_after(lab, "dp_…"))
+        rl.before_after(lab, "2026-11-20T03:00Z", service="Payments", window="14d").changed
+
+    It compares the invocations that started in the ``window`` before with those that started in the ``window`` after.
+    With a deployment, only its services are compared, and the time after ends where the next deployment of them was
+    registered. ``timeout`` is for the whole call.
+
+    Invocations of the same day are alike, so they are not compared one by one. The unit is a block of time: a day of 24
+    hours from the change on, if there are 6 of them, at least one on each side; otherwise an hour, and then the
+    interval does not contain how much days differ from each other. ``block`` sets another length, such as "7d", or some
+    seconds for a load test. Each block gives one number, and a t test compares the blocks. The correction of Benjamini
+    and Hochberg is applied to all tests, so that at most about 5 % of the reported changes are by chance. A trend over
+    many days is reported as a change.
+
+    Only blocks whose invocations are all known are compared: on a server, those that are still retained. An open
+    invocation counts as longer than its age; if a block's number depends on how long, the block is excluded. An archive
+    has no open invocations, so its blocks that are too recent for the long ones are excluded. ``notes`` has the number
+    of excluded blocks.
+
+    ``comparisons`` has one row per comparison, those that changed first:
+
+    - ``service, handler``; ``what`` ("latency" of the handler, "step": latency of a Run, "failures": share of
+      invocations that failed, "retries": share that had a failed attempt); ``name`` (p50 or p95; the step; the code and
+      message of the failure, "" for all failures). Cancelled and killed invocations are not failures.
+    - ``unit`` ("ms" or "%"); ``before, after`` (typical value of a block); ``change``: the ratio of durations, or the
+      difference of shares in percentage points, with its 95 % interval ``low, high``
+    - ``n_before, n_after`` (invocations or steps), ``blocks_before, blocks_after``, ``block`` ("day", "hour", "6h")
+    - ``p, adjusted_p``; ``verdict``: "changed", "no clear change" or "too few" (with ``reason``; its numbers are null).
+      Fewer than 50 invocations on a side are too few, or 200 for p95, or 5 failures on both sides.
+
+    ``print()`` shows it on at most ten lines.
+
+    Raises:
+        ArgumentError: the deployment or the service is unknown, or the time is not before the source's.
+        NotOnThisServer: the source does not have the required tables, or is too old.
+        TimedOut: not everything was read within ``timeout``.
+        RestateLabError: any error of ``source.sql``.
+    """
+    length = to_timedelta(window, name="window")
+    if not length:
+        raise ArgumentError(f"window is {window!r}; use a duration such as '7d'.")
+    size = None if block is None else to_timedelta(block, name="block")
+    if size is not None and not _SHORTEST <= size <= length:
+        raise ArgumentError(f"block is {block!r}; use a duration from 1 ms to the window, such as '6h', or None.")
+    check_supported(source, "before_after()")
+    recorder = QueryRecorder(within(source, timeout, verb="before_after()"))
+    period = find_period(recorder, deployment_or_time, window=length, now=recorder.now, service=service)
+    series, notes = read_series(recorder, period, service=service, block=size)
+    if not series:
+        refuse_unknown_names(source, service=service)
+    return BeforeAfter(
+        comparisons=_with_attrs(compare_series(series), source, period),
+        at=period.at,
+        start=period.start,
+        end=period.end,
+        deployment=period.deployment,
+        notes=tuple(notes),
+        source=source.name,
+        version=source.version,
+        queries=tuple(recorder.queries),
+    )
+
+
+def _with_attrs(frame: pd.DataFrame, source: Source, period: Period) -> pd.DataFrame:
+    attrs: dict[Hashable, Any] = {"source": source.name, "version": source.version, "now": period.now.isoformat()}
+    frame.attrs = {**attrs, "at": period.at.isoformat(), "deployment": period.deployment}
+    return frame
+
+
+def compare_series(series: Sequence[BlockSeries]) -> pd.DataFrame:
+    """Return the frame ``comparisons``: the test of each series, corrected for the number of tests."""
+    rows = [row for row in map(_compare, series) if row is not None]
+    tested = [row for row in rows if "p" in row]
+    for row, p in zip(tested, adjust([row["p"] for row in tested]), strict=True):
+        row["adjusted_p"] = float(p)
+        row["verdict"] = "changed" if p <= _LEVEL else "no clear change"
+    order = {"changed": 0, "no clear change": 1, "too few": 2}
+    rows.sort(key=lambda row: (order[row["verdict"]], row.get("adjusted_p", 1.0), row.get("p", 1.0)))
+    columns = {
+        name: [row.get(name, None if kind == "str" else np.nan) for row in rows] for name, kind in _COLUMNS.items()
+    }
+    return pd.DataFrame({name: pd.Series(columns[name], dtype=kind) for name, kind in _COLUMNS.items()})
+
+
+def _compare(series: BlockSeries) -> dict[str, Any] | None:
+    """Return a row of the frame; None for a rate without any event."""
+    sides = (slice(None, series.split), slice(series.split, None))
+    counts = [int(np.nansum(series.counts[side])) for side in sides]
+    blocks = [int(np.sum(~np.isnan(series.values[side]))) for side in sides]
+    if series.is_rate and not np.nansum(series.values):
+        return None
+    row: dict[str, Any] = {
+        **{name: getattr(series, name) for name in ("service", "handler", "what", "name")},
+        "unit": "%" if series.is_rate else "ms",
+        **dict(zip(("n_before", "n_after", "blocks_before", "blocks_after"), (*counts, *blocks), strict=True)),
+        "block": _UNITS.get(series.block) or format_duration(series.block),
+        "reason": _shortage(series, counts, blocks),
+    }
+    if row["reason"]:
+        return {**row, "verdict": "too few"}
+    if series.is_rate:
+        effect = compare_rates(*((series.values[side], series.counts[side]) for side in sides))
+        scaled = [100 * each for each in (effect.before, effect.after, effect.change, effect.low, effect.high)]
+    else:
+        effect = compare_quantiles(*(series.values[side] for side in sides))
+        scaled = [_exp(each) for each in (effect.before, effect.after, effect.change, effect.low, effect.high)]
+    return {**row, **dict(zip(("before", "after", "change", "low", "high"), scaled, strict=True)), "p": effect.p}
+
+
+def _exp(value: float) -> float:
+    return float(np.exp(min(value, 700.0)))
+
+
+def _shortage(series: BlockSeries, counts: Sequence[int], blocks: Sequence[int]) -> str:
+    """Return the reason why a series cannot be compared; "" if it can."""
+    least_side, least_both = _LEAST_BLOCKS.get(series.block, _FEWEST)
+    if min(blocks) < least_side or sum(blocks) < least_both:
+        return f"{plural(blocks[0], _UNITS.get(series.block, 'block'))} with enough of them before, {blocks[1]:,} after"
+    least = _LEAST_RUNS if series.is_rate else _LEAST.get(series.name if series.what == "latency" else "p50", 0)
+    if min(counts) < least:
+        return f"{counts[0]:,} before, {counts[1]:,} after; {least} needed"
+    if series.is_rate and np.nansum(series.values) < _LEAST_EVENTS:
+        return f"{plural(int(np.nansum(series.values)), 'event')}; {_LEAST_EVENTS} needed"
+    return ""
+
+
+def _label(row: Mapping[Any, Any]) -> str:
+    return f"{_handler(row)} {_what(row)}"
+
+
+def _handler(row: Mapping[Any, Any]) -> str:
+    return one_line(f"{row['service']}/{row['handler']}", _NAME)
+
+
+def _what(row: Mapping[Any, Any]) -> str:
+    name = one_line(str(row["name"]), _NAME)
+    if row["what"] == "latency":
+        return name
+    if row["what"] == "step":
+        return f"step “{name}”"
+    return f"{row['what']} {name}".rstrip()
+
+
+def _before_and_after(row: Mapping[Any, Any]) -> str:
+    return " → ".join(_value(row, side) for side in ("before", "after"))
+
+
+def _value(row: Mapping[Any, Any], side: str) -> str:
+    return f"{row[side]:.3g} %" if row["unit"] == "%" else format_duration(row[side] / 1_000)
+
+
+def _change(row: Mapping[Any, Any]) -> str:
+    if row["unit"] == "%":
+        return f"{row['change']:+.3g} points ({_interval(row)})"
+    return f"× {row['change']:.3g} ({_interval(row)})"
+
+
+def _interval(row: Mapping[Any, Any]) -> str:
+    return " to ".join(f"{row[side]:{'+' if row['unit'] == '%' else ''}.3g}" for side in ("low", "high"))
+
+
+def _cells(row: Mapping[Any, Any]) -> list[str]:
+    change, _, interval = _change(row).partition(" (")
+    return [
+        _handler(row),
+        _what(row),
+        *(_value(row, side) for side in ("before", "after")),
+        change,
+        interval.rstrip(")"),
+    ]

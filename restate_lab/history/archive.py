@@ -1,0 +1,185 @@
+"""Archive a cluster: one visit, or visits at regular intervals until they are stopped."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import pandas as pd
+
+from restate_lab.client.arguments import check_flag, check_seconds
+from restate_lab.client.lab import Lab, is_lab
+from restate_lab.client.schema import translate_errors
+from restate_lab.durations import DurationInput, to_timedelta
+from restate_lab.errors import (
+    AccessDenied,
+    ArgumentError,
+    EvidenceWarning,
+    QueryInterrupted,
+    RateLimited,
+    RestateLabError,
+    ServerFailed,
+    TimedOut,
+    Unreachable,
+)
+from restate_lab.frames import to_frame
+from restate_lab.history.cluster import name_of_cluster
+from restate_lab.history.store import ArchiveStore, locate_store
+from restate_lab.history.visit import Record, VisitOptions, failed_record, table_of_records, visit, write_record
+from restate_lab.progress import Progress, RowsLine, progress_of
+from restate_lab.source import Source
+
+__all__ = ["archive"]
+
+_PASSING = (Unreachable, TimedOut, RateLimited, ServerFailed, QueryInterrupted, AccessDenied)
+"""Errors of a visit that are recorded; the visits go on, because the next visit can succeed."""
+_MOST_RECORDS = 1_000
+
+
+@translate_errors
+def archive(
+    lab: Source,
+    where: str | os.PathLike[str],
+    /,
+    *,
+    cluster_name: str | None = None,
+    every: DurationInput | None = None,
+    payloads: bool = False,
+    redact: str | Iterable[str] | None = None,
+    samples: bool = True,
+    timeout: DurationInput | None = "30m",
+    progress: bool | Progress | None = None,
+) -> pd.DataFrame:
+    """Copy the ended invocations of a cluster into an archive, which keeps them after the cluster has removed them.
+
+        rl.archive(lab, "history")                             # one visit, for cron
+        rl.archive(lab, "s3://bucket/history", every="5m")     # visits until you stop them
+
+    The archive is a folder of Delta tables, local or on an S3-compatible store (credentials from the environment). It
+    is created by the first visit. A visit adds the ended invocations that the archive does not have, with their
+    journals and events, the responses of models in them without text, the deployments, the services, and the numbers of
+    invocations by status (``samples``). It can be interrupted or killed at any time, and several archivers can run at
+    once: nothing is written twice, and the next visit completes what is missing.
+
+    A cluster keeps a completed invocation for its retention, one day by default. An invocation that is removed before a
+    visit is lost, so visit more often than the shortest retention. An invocation is (``cluster_name, id, created_at``):
+    a workflow or an idempotency key can run again with the same id.
+
+    - ``cluster_name``: the name of the cluster in the archive, the same at each visit. None takes the name of the CLI's
+      environment; an address or "local" does not identify a cluster, so the name is required there.
+    - ``every``: the time between the starts of two visits ("5m"). The stop button (Ctrl-C) ends the visits, and the
+      frame is returned. A later visit that fails is recorded, and the next one is tried. None makes one visit.
+    - ``payloads=True`` adds the arguments and results of handlers. Secret headers are masked.
+    - ``redact``: columns and paths to mask before anything is written, as in ``freeze``; ``"agent_steps.tool_names"``
+      is a column of the archive's own. Rows that are already in the archive do not change.
+    - ``samples=False`` reads only the ended invocations, which costs the server about half.
+    - ``timeout``: the time limit for the server's responses in one visit.
+
+    ``progress``: None or True shows a line once the call takes longer than a second, False shows nothing, and a
+    ``Progress`` is updated instead.
+
+    Returns one row per record of a visit (one, or several if very many invocations were new), the last 1,000 with
+    ``every``. The columns are those of the archive's table ``visits``, such as ``outcome, started_at, ended_at`` (UTC,
+    the server's clock), ``ids_read`` (ended invocations on the server), ``new_runs``, ``gone_runs`` (removed during
+    the visit) and ``missing_journals``.
+
+    Warns:
+        EvidenceWarning: ``redact`` masks failures, so families of errors cannot be recognized.
+
+    Raises:
+        ArgumentError: the source is not live, an argument is malformed, or the archive has another cluster under this
+            name.
+        ArchiveBroken: the folder is not an archive, a table is damaged, a newer restate_lab wrote it, the store cannot
+            refuse a second equal write, or the server's clock is before the last visit. Nothing was written.
+        AccessDenied, Unreachable: the store or the server refused the credentials, or did not respond.
+        TimedOut: the server's responses took longer than ``timeout``; commits that were made remain.
+        NotOnThisServer: the server is too old.
+        MissingExtra: deltalake is not installed.
+        RestateLabError: any error of the server; it is recorded as a failed visit.
+    """
+    if not is_lab(lab):
+        raise ArgumentError(f"archive() needs a live cluster, from connect(); {lab!r} does not change.")
+    interval = None if every is None else to_timedelta(every, name="every").total_seconds()
+    if interval is not None and interval <= 0:
+        raise ArgumentError(f"every is {every!r}: pass the time between two visits, for example '5m'.")
+    store = locate_store(where)
+    options = VisitOptions(
+        cluster=name_of_cluster(lab, cluster_name),
+        payloads=check_flag("payloads", payloads),
+        redact=tuple([redact] if isinstance(redact, str) else redact or ()),
+        samples=check_flag("samples", samples),
+        timeout=None if timeout is None else check_seconds("timeout", timeout),
+    )
+    if any(text == "failures" or "failure" in text.partition("$")[0] for text in options.redact):
+        message = "redact= masks texts of failures: families of errors cannot be recognized in this archive."
+        warnings.warn(message, EvidenceWarning, stacklevel=3)  # point to the caller of the decorated function
+    loop = _VisitLoop(lab, store, options, progress_of(progress, lambda: RowsLine("archiving")))
+    return loop.once() if interval is None else loop.repeat(interval)
+
+
+@dataclass(slots=True)
+class _VisitLoop:
+    """Visits of one archiver; ``unwritten`` has records of failed visits that the store did not accept yet."""
+
+    lab: Lab
+    store: ArchiveStore
+    options: VisitOptions
+    progress: Progress
+    records: list[Record] = field(default_factory=list)
+    unwritten: list[Record] = field(default_factory=list)
+
+    def once(self) -> pd.DataFrame:
+        """Make one visit and return its records."""
+        try:
+            self._visit()
+        finally:
+            self.progress.close()
+        return self._frame()
+
+    def repeat(self, interval: float) -> pd.DataFrame:
+        """Make visits until an interrupt; only an error of the first visit, or one that remains, is raised.
+
+        After a slow visit, the next one waits as long as it took.
+        """
+        try:
+            while True:
+                started = time.monotonic()
+                try:
+                    self._visit()
+                except _PASSING:
+                    if not self.records:
+                        raise
+                took = time.monotonic() - started
+                time.sleep(max(interval - took, took))
+        except KeyboardInterrupt:
+            return self._frame()
+        finally:
+            self.progress.close()
+
+    def _visit(self) -> None:
+        started = datetime.now(UTC)
+        try:
+            self.records += visit(self.lab, self.store, self.options, self.progress)
+        except _PASSING as error:
+            self.unwritten.append(failed_record(self.lab, self.options, error, started))
+            self._write_failed()
+            raise
+        self._write_failed()
+        del self.records[:-_MOST_RECORDS]
+
+    def _write_failed(self) -> None:
+        """Write the records of failed visits, as far as the store accepts them."""
+        with suppress(RestateLabError):
+            while self.unwritten and self.store.exists():
+                write_record(self.store, self.unwritten[0])
+                if self.records:
+                    self.records.append(self.unwritten[0])
+                del self.unwritten[0]
+
+    def _frame(self) -> pd.DataFrame:
+        return to_frame(table_of_records(self.records))

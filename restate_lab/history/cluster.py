@@ -1,0 +1,126 @@
+"""The identity of an archived cluster, and what a visit records about it: schema, retention, deployments, services."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from restate_lab.client.lab import Lab
+from restate_lab.client.models import Handler, Service
+from restate_lab.errors import ArgumentError
+from restate_lab.evidence.tables import SourceSchema, SourceTable, SourceView
+from restate_lab.history.tables import TABLES, to_archive
+
+__all__ = ["VIEWS", "changed_rows", "check_same_cluster", "name_of_cluster", "retention_json", "schema_json"]
+
+VIEWS = ("sys_invocation", "sys_invocation_state")
+"""The view over two tables that questions read, and the second of these tables, which is empty in an archive."""
+_NAME = re.compile(r"\w[\w. -]{0,99}", re.ASCII)
+_NO_NAMES = frozenset({"local", "default"})
+_DAY = timedelta(days=1)
+_NONE = timedelta(0)
+
+
+def name_of_cluster(lab: Lab, cluster_name: str | None) -> str:
+    """Return the name of the cluster in the archive: the argument, or else the name of the CLI's environment.
+
+    Raises:
+        ArgumentError: the name is malformed, or is needed because the environment does not identify the cluster.
+    """
+    name: object = lab.name if cluster_name is None else cluster_name
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if cluster_name is None:
+            raise ArgumentError(_no_name(f"{lab.name} is an address"))
+        raise ArgumentError(
+            f"cluster_name {cluster_name!r} is not valid; use at most 100 ASCII letters, digits, '_', '-', '.' and "
+            f"spaces, beginning with a letter or a digit."
+        )
+    if cluster_name is None and name in _NO_NAMES:
+        raise ArgumentError(_no_name(f"the environment {name!r} can be any cluster"))
+    return name
+
+
+def _no_name(reason: str) -> str:
+    return f"pass cluster_name=, the name of the cluster in the archive: {reason}. Use the same name at each visit."
+
+
+def check_same_cluster(
+    name: str, archived: Mapping[str, Iterable[Mapping[str, Any]]], current: Mapping[str, pa.Table], where: str
+) -> None:
+    """Check that a cluster shares a deployment or a service with the archived cluster of this name, if both have any.
+
+    Raises:
+        ArgumentError: it is another cluster.
+    """
+    known = {row["id"] for row in archived["deployments"]} | {row["name"] for row in archived["services"]}
+    present = {*current["deployments"]["id"].to_pylist(), *current["services"]["name"].to_pylist()}
+    if known and present and not known & present:
+        raise ArgumentError(
+            f"{where} has another cluster under the name {name!r}: it has none of this cluster's deployments and "
+            f"services. Pass another cluster_name=."
+        )
+
+
+def changed_rows(table: str, archived: Sequence[Mapping[str, Any]], current: pa.Table) -> pa.Table:
+    """Return the deployments or services that the archive does not have, or has with other values."""
+    key = "id" if table == "deployments" else "name"
+    latest = {row[key]: row for row in sorted(archived, key=lambda row: row["first_seen_at"])}
+    rows = to_archive(current)
+    is_new = [
+        any(_in_order(row[name]) != _in_order(latest.get(row[key], {}).get(name, row)) for name in rows.schema.names)
+        for row in rows.to_pylist()
+    ]
+    return rows.filter(pa.array(is_new, pa.bool_()))
+
+
+def _in_order(value: Any) -> Any:
+    return sorted(value) if isinstance(value, list) else value
+
+
+def schema_json(schema: SourceSchema) -> str:
+    """Return the server's columns of the archived tables and of ``VIEWS``, and the definitions of the views."""
+    names = {table.copies for table in TABLES.values() if table.copies} | set(VIEWS)
+    served: Mapping[str, SourceTable | SourceView] = {**schema.tables, **schema.views}
+    columns = {name: table.columns for name, table in served.items() if name in names}
+    return _json(
+        {
+            "tables": {name: [[each.name, each.type, each.nullable] for each in columns[name]] for name in columns},
+            "views": {name: view.definition for name, view in schema.views.items() if name in names},
+        }
+    )
+
+
+def retention_json(services: Iterable[Service]) -> str:
+    """Return how long the server keeps the runs of each handler, in milliseconds.
+
+    If it depends on the call, this is the shortest: for a call from another handler, ``completion_retention`` is the
+    journal's. A journal is kept no longer than its run (observed on 1.6.1 and 1.7.12).
+    """
+    return _json([_retention(service, handler) for service in services for handler in service.handlers or ()])
+
+
+def _retention(service: Service, handler: Handler) -> dict[str, Any]:
+    journal = _first(handler.journal_retention, service.journal_retention, _NONE)
+    if handler.ty == "Workflow":
+        completion = _first(service.workflow_completion_retention, _DAY)
+    else:
+        completion = min(journal, _first(handler.idempotency_retention, service.idempotency_retention, _DAY))
+    return {
+        "service": service.name,
+        "handler": handler.name,
+        "completion_retention_ms": round(completion.total_seconds() * 1000),
+        "journal_retention_ms": round(min(journal, completion).total_seconds() * 1000),
+    }
+
+
+def _first(*values: timedelta | None) -> timedelta:
+    return next(value for value in values if value is not None)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

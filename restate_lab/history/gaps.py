@@ -1,0 +1,149 @@
+"""The gaps of an archive: intervals in which invocations may have ended and been removed before a visit read them.
+
+A run that ended at t and is kept for R can be missing only if no visit began between t and t + R. So for two visits
+that follow each other, at a and b, it may be missing if a < t < b − R. A visit reads the ids of all ended runs first,
+and then the new runs; if some were removed in between, b is the end of the visit. This is the only way to lose a run. A
+server removes runs some time after their retention, so few of the possible ones are missing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from restate_lab._text import format_duration, plural
+
+__all__ = ["COLUMNS", "gaps"]
+
+COLUMNS = ("service", "handler", "retention", "missing_from", "missing_until", "reason")
+_NOT_KEPT = "the cluster does not keep its completed invocations"
+
+
+class _Handler(NamedTuple):
+    service: str
+    handler: str
+
+
+class _Period(NamedTuple):
+    """Visits that follow each other with one table of retentions; the first is also the last of the period before.
+
+    ``read`` is when the runs of a visit were read: its end if some were removed meanwhile, otherwise its start.
+    """
+
+    started: np.ndarray[Any, Any]
+    read: np.ndarray[Any, Any]
+    retentions: Mapping[_Handler, timedelta]
+
+
+def gaps(visits: pd.DataFrame, since: datetime, until: datetime) -> pd.DataFrame:
+    """Return the intervals in which ended invocations may be missing from the archive of one cluster.
+
+    ``visits`` has the rows of the archive's table for this cluster: ``started_at, ended_at, outcome, gone_runs,
+    retention, error``. Only a visit with the outcome "complete" counts as one. The rows should begin with the last
+    visit before ``since``. The retention of a handler is the shorter one of those at both visits, because it is fixed
+    when an invocation is created. Until ``until`` it is assumed that no visit follows the last one.
+
+    One row per handler and interval, by service, handler and time. Columns: ``service, handler, retention`` (a
+    timedelta), ``missing_from, missing_until`` (UTC, within ``since`` and ``until``) and ``reason``.
+    """
+    complete = visits[(visits["outcome"] == "complete") & visits["started_at"].notna()].sort_values("started_at")
+    rows: list[tuple[Any, ...]] = [
+        (handler.service, handler.handler, retention, max(start, since), min(end, until), reason)
+        for handler, retention, start, end, reason in _all_gaps(complete, _failures(visits), since, until)
+        if max(start, since) < min(end, until)
+    ]
+    types = {"retention": "timedelta64[ns]", **dict.fromkeys(("missing_from", "missing_until"), "datetime64[ns, UTC]")}
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(types)
+    return frame.sort_values(["service", "handler", "missing_from"], ignore_index=True)
+
+
+_Gap = tuple[_Handler, timedelta, datetime, datetime, str]
+
+
+def _all_gaps(complete: pd.DataFrame, failures: pd.DataFrame, since: datetime, until: datetime) -> Iterator[_Gap]:
+    for period in _periods(complete, since, until):
+        by_retention: dict[timedelta, list[_Handler]] = {}
+        for handler, retention in period.retentions.items():
+            by_retention.setdefault(retention, []).append(handler)
+        for retention, handlers in by_retention.items():
+            for start, end, reason in _intervals(period, retention, failures):
+                yield from ((handler, retention, start, end, reason) for handler in handlers)
+
+
+def _periods(complete: pd.DataFrame, since: datetime, until: datetime) -> Iterator[_Period]:
+    """Yield the visits by their retentions, with the ends of the window as visits that saw the same handlers."""
+    if complete.empty:
+        return
+    known = complete["retention"].ffill().bfill()
+    tables = {text: _parse(text) for text in known.dropna().unique()}
+    changes = np.flatnonzero((known != known.shift()).to_numpy()[1:]) + 1
+    at = _with_window(complete["started_at"], since, until)
+    read = _with_window(complete["started_at"].where(~(complete["gone_runs"] > 0), complete["ended_at"]), since, until)
+    ends = [0, *(int(each) for each in changes), len(complete)]
+    for first, last in pairwise(ends):
+        here = tables.get(known.iloc[first], {})
+        begins = 0 if first == 0 else first + 1
+        finish = len(at) if last == len(complete) else last + 1
+        yield _Period(at[begins:finish], read[begins:finish], here)
+        if last < len(complete):  # between the last visit of this period and the first of the next
+            two = slice(last, last + 2)
+            yield _Period(at[two], read[two], _shorter(here, tables.get(known.iloc[last], {})))
+
+
+def _with_window(times: pd.Series[Any], since: datetime, until: datetime) -> np.ndarray[Any, Any]:
+    """Return times in nanoseconds between the ends of the window, which are moved outside of them."""
+    whole = [pd.Timestamp(since).tz_convert("UTC"), *times, pd.Timestamp(until).tz_convert("UTC")]
+    whole[0], whole[-1] = min(whole[0], whole[1]), max(whole[-1], whole[-2])
+    return pd.DatetimeIndex(whole).as_unit("ns").asi8
+
+
+def _intervals(
+    period: _Period, retention: timedelta, failures: pd.DataFrame
+) -> Iterator[tuple[datetime, datetime, str]]:
+    """Yield the intervals between visits in which runs with this retention may be missing."""
+    if not retention:
+        yield _time(period.started[0]), _time(period.started[-1]), _NOT_KEPT
+        return
+    kept = int(retention.total_seconds() * 1e9)
+    for place in np.flatnonzero(period.read[1:] - period.started[:-1] > kept):
+        start, end = int(period.started[place]), int(period.read[place + 1])
+        yield _time(start), _time(end - kept), _reason(_time(start), _time(end), retention, failures)
+
+
+def _reason(start: datetime, end: datetime, retention: timedelta, failures: pd.DataFrame) -> str:
+    text = (
+        f"no complete visit between {start:%Y-%m-%d %H:%M:%S} and {end:%Y-%m-%d %H:%M:%S} UTC, and completed "
+        f"invocations are kept for {format_duration(retention)}"
+    )
+    failed = failures[(failures["started_at"] > start) & (failures["started_at"] < end)]
+    if failed.empty:
+        return text
+    return f"{text}; {plural(len(failed), 'visit')} failed, the last one with {failed['error'].iloc[-1]}"
+
+
+def _failures(visits: pd.DataFrame) -> pd.DataFrame:
+    failed = visits[(visits["outcome"] == "failed") & visits["started_at"].notna()]
+    return failed[["started_at", "error"]].sort_values("started_at")
+
+
+def _parse(text: str) -> dict[_Handler, timedelta]:
+    return {
+        _Handler(row["service"], row["handler"]): timedelta(milliseconds=row["completion_retention_ms"])
+        for row in json.loads(text)
+    }
+
+
+def _shorter(before: Mapping[_Handler, timedelta], after: Mapping[_Handler, timedelta]) -> dict[_Handler, timedelta]:
+    handlers: Iterable[_Handler] = {**before, **after}
+    return {handler: min(each[handler] for each in (before, after) if handler in each) for handler in handlers}
+
+
+def _time(nanoseconds: int) -> datetime:
+    time: datetime = pd.Timestamp(nanoseconds, tz="UTC").to_pydatetime(warn=False)
+    return time

@@ -1,0 +1,306 @@
+"""Read from the server what a visit archives, masked and with the types of the archive.
+
+There is no index on times, so the narrow list of all ended runs is read first, and the columns of the new runs by their
+ids. Journals and events have no column that identifies the run, so they are read before the invocations: a run whose
+row still has the ``created_at`` of the list is the run that the journal belongs to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from restate_lab.analysis.agents.reader import AgentReader
+from restate_lab.analysis.ids import parts_of
+from restate_lab.client.schema import check_columns, check_types
+from restate_lab.errors import ArgumentError
+from restate_lab.evidence.masking import ColumnMask, MaskCounts, column_masks, mask_batch
+from restate_lab.evidence.redaction import parse_patterns
+from restate_lab.evidence.tables import SourceColumn, SourceSchema, quote_name
+from restate_lab.history.tables import TABLES, to_archive
+from restate_lab.progress import Progress
+from restate_lab.source import Source
+
+__all__ = ["RunRows", "ServerReader", "masked_columns", "server_reader"]
+
+_ENDED = """
+SELECT id, created_at, completed_at FROM sys_invocation_status
+WHERE completed_at IS NOT NULL AND created_at IS NOT NULL"""
+_COUNTS = """
+SELECT target_service_name AS service, target_handler_name AS handler, status, count(*) AS invocations,
+  min(created_at) AS oldest_created_at
+FROM sys_invocation_status GROUP BY 1, 2, 3"""
+_BACKLOG = """
+SELECT service_name AS service, service_key AS key, 'inboxed' AS status, count(*) AS invocations
+FROM sys_inbox GROUP BY 1, 2 ORDER BY 4 DESC, 1, 2 LIMIT 20"""
+_BACKLOG_OF_VQUEUES = """
+SELECT service_name AS service, lock_name AS key, 'inboxed' AS status, num_inbox AS invocations
+FROM sys_vqueue_meta WHERE lock_name IS NOT NULL AND num_inbox > 0 ORDER BY 4 DESC, 1, 2 LIMIT 20"""
+_STEP = "Notification: Run"
+_AT_ONCE = 1_000  # ids in a statement
+_AT_ONCE_WITH_PAYLOADS = 200
+_KEYS = ("id", "created_at", "completed_at")
+# Of a call, the completion with its result; a one-way call has only the one with the id of the callee.
+_COMPLETIONS = (
+    r'"(?:result_completion_id|completion_id|CompletionId)":(?P<part>\d+)',
+    r'"invocation_id_completion_id":(?P<part>\d+)',
+)
+_RESULT = r'"result":"(?P<part>[A-Za-z]+)"'
+_OF_EVENTS = ("event_hash", "error_code", "error_line", "related_command")
+
+
+@dataclass(slots=True)
+class RunRows:
+    """The rows of some new runs by table, without the number of the visit, and the ids that are gone."""
+
+    tables: dict[str, pa.Table] = field(default_factory=dict)
+    gone: int = 0
+
+    @property
+    def size(self) -> int:
+        """Return the size of all rows in memory, in bytes."""
+        return sum(table.nbytes for table in self.tables.values())
+
+    def add(self, other: RunRows) -> None:
+        """Add the rows of other runs."""
+        self.gone += other.gone
+        for name, rows in other.tables.items():
+            mine = self.tables.get(name)
+            self.tables[name] = rows if mine is None else pa.concat_tables([mine, rows], promote_options="permissive")
+
+
+@dataclass(slots=True)
+class ServerReader:
+    """Reads one cluster; ``seconds`` has the duration of the reads by kind."""
+
+    source: Source
+    agents: AgentReader
+    columns: Mapping[str, Sequence[SourceColumn]]
+    masks: Mapping[str, Mapping[str, ColumnMask]]
+    at_once: int
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+    _rows: int = 0
+
+    def ended_runs(self) -> pa.Table:
+        """Return ``id, created_at, completed_at`` of all ended runs, in the order in which they ended."""
+        started = time.monotonic()
+        rows = to_archive(check_columns(self.source.arrow(_ENDED, progress=False), _ENDED, self.source))
+        self.seconds["ids"] = time.monotonic() - started
+        return rows.sort_by([("completed_at", "ascending"), ("id", "ascending")])
+
+    def samples(self) -> pa.Table:
+        """Return the numbers of invocations, without the columns of the visit."""
+        started = time.monotonic()
+        backlog = _BACKLOG_OF_VQUEUES if self.source.features.get("vqueues") else _BACKLOG
+        parts = [
+            to_archive(check_columns(self.source.arrow(statement, progress=False), statement, self.source))
+            for statement in (_COUNTS, backlog)
+        ]
+        self.seconds["samples"] = time.monotonic() - started
+        return pa.concat_tables(parts, promote_options="permissive")
+
+    def whole(self, table: str) -> pa.Table:
+        """Return all rows of the server's table that ``table`` of the archive copies, with the server's types."""
+        return self._read(table, "")
+
+    def details(self, runs: pa.Table) -> RunRows:
+        """Return the rows of runs, which are rows of ``ended_runs``."""
+        started = time.monotonic()
+        rows = RunRows()
+        for ids in parts_of(_texts(runs["id"]), self.at_once):
+            part = runs.filter(pc.is_in(runs["id"], pa.array(ids, pa.string())))
+            rows.add(self._details(part, ids))
+            self._rows += len(ids)
+            self.progress.update(self._rows, rows.size)
+        self.seconds["details"] = self.seconds.get("details", 0.0) + time.monotonic() - started
+        return rows
+
+    def _details(self, runs: pa.Table, ids: list[str]) -> RunRows:
+        journal, events = (to_archive(self._read(name, "id IN :ids", ids=ids)) for name in ("journal", "events"))
+        steps = self._agent_steps(_with_steps(journal))
+        invocations = _same_runs(to_archive(self._read("invocations", "id IN :ids", ids=ids)), runs)
+        tables = {
+            "invocations": _with_day(invocations),
+            "journal": _with_run(_with_entry_columns(journal), invocations),
+            "events": _with_run(_with_event_columns(events), invocations),
+            "agent_steps": _with_run(_with_appended_at(steps, journal), invocations, ("service", "handler")),
+        }
+        return RunRows(tables, gone=len(ids) - len(invocations))
+
+    def _read(self, table: str, where: str, **params: Any) -> pa.Table:
+        name, columns = TABLES[table].copies, self.columns[table]
+        statement = f"SELECT {', '.join(quote_name(each.name) for each in columns)} FROM {quote_name(name)}"  # noqa: S608 - names from the server itself
+        if where:
+            statement += f" WHERE {where}"
+        with self.source.stream(statement, params=params) as reader:
+            schema = check_types(reader.schema, {each.name: each.type for each in columns}, statement, self.source)
+            counts = MaskCounts()
+            return pa.Table.from_batches([mask_batch(batch, self.masks[table], counts) for batch in reader], schema)
+
+    def _agent_steps(self, ids: list[str]) -> pa.Table:
+        """Return the responses of models in these journals, without text; ``appended_at`` is added later."""
+        own = TABLES["agent_steps"].own
+        agents = sorted(self.agents.agents(ids))
+        found = self.agents.model_steps(agents, (), has_requests=False) if agents else {}
+        rows = [
+            {
+                "id": id_,
+                "index": index,
+                "framework": step.framework,
+                "model": step.model or step.model_asked,
+                "finish_reason": step.finish,
+                "tool_names": [call.name for call in step.tool_calls],
+                "input_tokens": step.input_tokens,
+                "cached_tokens": step.cached_tokens,
+                "output_tokens": step.output_tokens,
+                "reasoning_tokens": step.reasoning_tokens,
+            }
+            for id_, steps in found.items()
+            for index, step in steps.steps.items()
+        ]
+        names = [name for name in own if name not in _SET_LATER]
+        table = pa.Table.from_pylist(rows, pa.schema([(name, own[name]) for name in names]))
+        masks = self.masks["agent_steps"]
+        return pa.Table.from_batches(
+            [mask_batch(each, masks, MaskCounts()) for each in table.to_batches()], table.schema
+        )
+
+
+_SET_LATER = frozenset({"cluster_name", "day", "visit", "created_at", "service", "handler", "appended_at"})
+
+
+def server_reader(
+    source: Source, schema: SourceSchema, redact: str | Iterable[str] | None, *, payloads: bool, progress: Progress
+) -> ServerReader:
+    """Return the reader of a cluster.
+
+    Raises:
+        ArgumentError: a pattern is malformed, matches no column, or would mask the identity of runs.
+    """
+    patterns = parse_patterns(redact, {**schema.columns, "agent_steps": list(TABLES["agent_steps"].own)})
+    covered = [name for name in _KEYS if any(each.covers("sys_invocation_status", name) for each in patterns)]
+    if covered:
+        raise ArgumentError(f"redact= matches {', '.join(covered)}, which identify the runs of an archive.")
+    columns = {name: _columns_of(name, schema, payloads=payloads) for name, table in TABLES.items() if table.copies}
+    masks = {
+        name: column_masks(
+            TABLES[name].copies,
+            [each.name for each in columns[name]],
+            patterns,
+            views=schema.tables[TABLES[name].copies].views,
+        )
+        for name in columns
+    }
+    masks["agent_steps"] = column_masks("agent_steps", TABLES["agent_steps"].own, patterns)
+    at_once = _AT_ONCE_WITH_PAYLOADS if payloads else _AT_ONCE
+    return ServerReader(source, AgentReader(source), columns, masks, at_once, progress)
+
+
+def masked_columns(reader: ServerReader) -> frozenset[str]:
+    """Return the masked columns of the server's tables ("sys_invocation_status.completion_failure")."""
+    return frozenset(mask.column for masks in reader.masks.values() for mask in masks.values() if mask.patterns)
+
+
+def _columns_of(table: str, schema: SourceSchema, *, payloads: bool) -> list[SourceColumn]:
+    """Return the columns of the server's table that are archived; unknown binary columns can have payloads."""
+    kind = TABLES[table]
+    return [
+        column
+        for column in schema.tables[kind.copies].columns
+        if column.name not in kind.left_out
+        and (payloads or (column.name not in kind.payloads and "Binary" not in (column.type or "")))
+    ]
+
+
+def _same_runs(invocations: pa.Table, runs: pa.Table) -> pa.Table:
+    """Return the rows whose run is that of the list."""
+    place = pc.index_in(invocations["id"], runs["id"].combine_chunks())
+    expected = runs["created_at"].take(place)
+    is_same = pc.and_(pc.equal(invocations["created_at"], expected), pc.is_valid(invocations["completed_at"]))
+    is_kept: Any = pc.fill_null(is_same, pa.scalar(value=False))
+    return invocations.filter(is_kept)
+
+
+def _with_day(invocations: pa.Table) -> pa.Table:
+    return invocations.append_column("day", pc.cast(invocations["completed_at"], pa.date32()))
+
+
+def _with_run(rows: pa.Table, invocations: pa.Table, more: Sequence[str] = ()) -> pa.Table:
+    """Return the rows that belong to one of the invocations, with its ``created_at`` and day."""
+    place = pc.index_in(rows["id"], invocations["id"].combine_chunks())
+    is_known: Any = pc.is_valid(place)
+    rows = rows.filter(is_known)
+    place = pc.drop_null(place)
+    rows = rows.append_column("created_at", invocations["created_at"].take(place))
+    rows = rows.append_column("day", pc.cast(invocations["completed_at"], pa.date32()).take(place))
+    for name in more:
+        rows = rows.append_column(name, invocations[f"target_{name}_name"].take(place))
+    return rows
+
+
+def _with_steps(journal: pa.Table) -> list[str]:
+    """Return the ids of journals with the result of a step; others have no response of a model."""
+    types: Any = journal["entry_type"]
+    return _texts(pc.unique(journal.filter(pc.equal(types, pa.scalar(_STEP)))["id"]))
+
+
+def _texts(column: Any) -> list[str]:
+    texts: list[str] = column.to_pylist()
+    return texts
+
+
+def _with_appended_at(steps: pa.Table, journal: pa.Table) -> pa.Table:
+    times = (
+        {
+            (id_, index): appended_at
+            for id_, index, appended_at in zip(
+                *(journal[name].to_pylist() for name in ("id", "index", "appended_at")), strict=True
+            )
+        }
+        if len(steps)
+        else {}
+    )
+    values = [times.get(key) for key in zip(steps["id"].to_pylist(), steps["index"].to_pylist(), strict=True)]
+    return steps.append_column("appended_at", pa.array(values, TABLES["agent_steps"].own["appended_at"]))
+
+
+def _with_entry_columns(journal: pa.Table) -> pa.Table:
+    lite = journal["entry_lite_json"]
+    texts = pc.coalesce(*(_first_group(lite, regex) for regex in _COMPLETIONS))
+    journal = journal.append_column("completion_id", pc.cast(texts, pa.int64()))
+    return journal.append_column("result", _first_group(lite, _RESULT))
+
+
+def _with_event_columns(events: pa.Table) -> pa.Table:
+    own = TABLES["events"].own
+    rows = [_event_values(text) for text in events["event_json"].to_pylist()]
+    for place, name in enumerate(_OF_EVENTS):
+        events = events.append_column(name, pa.array([row[place] for row in rows], own[name]))
+    return events
+
+
+def _event_values(text: str | None) -> tuple[str | None, ...]:
+    """Return the values of ``_OF_EVENTS``; those of a text that is not JSON are null."""
+    try:
+        event = json.loads(text or "")
+    except ValueError:
+        event = None
+    values = event if isinstance(event, dict) else {}
+    lines = str(values.get("error_message") or "").strip().splitlines()
+    command = values.get("related_command_name") or values.get("related_command_type")
+    digest = None if text is None else hashlib.sha256(text.encode()).hexdigest()
+    code = values.get("error_code")
+    return digest, None if code is None else str(code), lines[0] if lines else None, command and str(command)
+
+
+def _first_group(texts: Any, regex: str) -> Any:
+    """Return the part of each text that the group ``part`` matches; null without a match."""
+    return pc.struct_field(pc.extract_regex(texts, regex), "part")

@@ -1,0 +1,250 @@
+"""The DataFusion session of a history: the archive's tables under the server's names, with the server's types.
+
+A period limits each table: whole days by their partitions, so that other days are not read, and the days at both ends
+by the time at which the run ended. The raw tables are in the schema ``archive``.
+
+An id can have several runs. The newest has the id, and an earlier one ``inv_…@2026-11-20T03:00:00.123Z`` with its time
+of creation, so that ids are unique, and statements may join by them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from restate_lab.client.sql.literals import literal
+from restate_lab.evidence.engine import create_view, read, session
+from restate_lab.evidence.tables import quote_name
+from restate_lab.history.tables import TABLES, select_server_columns
+from restate_lab.interrupts import Shield
+
+if TYPE_CHECKING:
+    from datafusion import SessionContext
+    from deltalake import DeltaTable
+
+__all__ = ["HistoryPeriod", "HistoryView", "ServerSchema", "history_session"]
+
+_PLAIN_TEXT: dict[pa.DataType, str] = {pa.string(): "Utf8", pa.list_(pa.string()): "List(Utf8)"}
+Columns = tuple[tuple[str, str], ...]
+_OF_RUNS = ("journal", "events", "agent_steps")
+_CHANGES = ("deployments", "services")
+_OWN = {"samples": "sampled_at", "visits": "started_at"}
+_EARLIER_RUNS: dict[str, pa.DataType] = {
+    "earlier_id": pa.string(),
+    "earlier_created_at": pa.timestamp("us", "UTC"),
+    "run_id": pa.string(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPeriod:
+    """The time in which the invocations of a history ended, both ends included; None has no limit."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def contains(self, column: str) -> str:
+        """Return the condition that the time in a column is in the period."""
+        return _limits(
+            column, ">=", "<=", *[None if each is None else literal(each) for each in (self.since, self.until)]
+        )
+
+    def days(self) -> str:
+        """Return the condition for the days of the period."""
+        return _limits("day", ">=", "<=", *[each and f"DATE '{each}'" for each in self._dates()])
+
+    def whole_days(self) -> str:
+        """Return the condition for the days that are in the period as a whole."""
+        return _limits("day", ">", "<", *[each and f"DATE '{each}'" for each in self._dates()])
+
+    def days_at_the_ends(self) -> str:
+        """Return the condition for the first and the last day; "" if the period has no limit."""
+        dates = [f"DATE '{each}'" for each in self._dates() if each is not None]
+        return f"day IN ({', '.join(dates)})" if dates else ""
+
+    def _dates(self) -> tuple[Any, Any]:
+        return self.since and self.since.astimezone(UTC).date(), self.until and self.until.astimezone(UTC).date()
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryView:
+    """What a history shows of an archive: one cluster, in a period, at a time; ``is_local`` if it is on this disk."""
+
+    cluster_name: str
+    period: HistoryPeriod
+    now: datetime
+    is_local: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSchema:
+    """The columns (name, type) of the server's tables, and the definitions of its views."""
+
+    tables: Mapping[str, Columns]
+    views: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, text: str) -> ServerSchema:
+        """Return the schema that a visit has stored."""
+        value = json.loads(text)
+        tables = {name: tuple((column[0], column[1]) for column in rows) for name, rows in value["tables"].items()}
+        return cls(tables, dict(value["views"]))
+
+
+def history_session(tables: Mapping[str, DeltaTable], schema: ServerSchema, history: HistoryView) -> SessionContext:
+    """Return a session in which a cluster's archived tables answer statements about the server's tables."""
+    context = session(history.now)
+    context.sql("CREATE SCHEMA archive")
+    for name, table in tables.items():
+        if history.is_local:
+            context.register_table(f"archive.{name}", table)
+        else:
+            context.register_dataset(f"archive.{name}", _cached_dataset(table))
+    builder = _Views(context, tables, schema, f"cluster_name = {literal(history.cluster_name)}", history.period)
+    builder.add_earlier_runs()
+    builder.add_runs()
+    for name in _OF_RUNS:
+        builder.add_rows_of_runs(name)
+    for name in _CHANGES:
+        builder.add_latest(name)
+    for name in _OWN:
+        builder.add_own(name)
+    return context
+
+
+@dataclass(slots=True)
+class _Views:
+    """Creates the views of one cluster and one period."""
+
+    context: SessionContext
+    tables: Mapping[str, DeltaTable]
+    schema: ServerSchema
+    cluster: str
+    period: HistoryPeriod
+    has_earlier_runs: bool = False
+
+    def add_earlier_runs(self) -> None:
+        """Register ``archive.earlier_runs``: the runs whose id has a newer run in the period, with their unique ids."""
+        repeated = f"SELECT id FROM archive.invocations WHERE {self.cluster} AND repeated"  # noqa: S608
+        runs = self._rows(
+            f"SELECT id, created_at FROM archive.invocations WHERE {self.cluster} AND {self.period.days()} "  # noqa: S608
+            f"AND {self.period.contains('completed_at')} AND id IN ({repeated}) ORDER BY id, created_at DESC"
+        )
+        earlier = list(_earlier_runs(runs))
+        self.has_earlier_runs = bool(earlier)
+        rows = pa.RecordBatch.from_pylist(earlier, schema=pa.schema(_EARLIER_RUNS))
+        self.context.register_record_batches("archive.earlier_runs", [[rows]])
+
+    def add_runs(self) -> None:
+        """Create the table of ended invocations, the empty one of open ones, and the server's own view of both."""
+        where = f"{self.cluster} AND {self.period.days()} AND {self.period.contains('completed_at')}"
+        self._create("sys_invocation_status", f"{self._select('invocations')} WHERE {where}")
+        nothing = select_server_columns(self.schema.tables["sys_invocation_state"], ())
+        self._create("sys_invocation_state", f"SELECT {nothing} WHERE false")
+        for name, definition in self.schema.views.items():
+            columns = [column for column, _ in self.schema.tables[name]]
+            create_view(self.context, name, definition, columns)
+
+    def add_rows_of_runs(self, name: str) -> None:
+        """Create a view of the rows that belong to runs in the period."""
+        select, ends = self._select(name), self.period.days_at_the_ends()
+        statement = f"{select} WHERE {self.cluster} AND {self.period.whole_days()}"
+        if ends:
+            statement += (
+                f" UNION ALL {select} WHERE {self.cluster} AND {ends} AND EXISTS (SELECT 1 "  # noqa: S608
+                f"FROM archive.invocations r WHERE r.{self.cluster} AND r.{ends} AND "
+                f"{self.period.contains('r.completed_at')} AND r.id = archive.{name}.id "
+                f"AND r.created_at = archive.{name}.created_at)"
+            )
+        self._create(TABLES[name].copies or name, statement)
+
+    def add_latest(self, name: str) -> None:
+        """Create a view of the last known row of each deployment or service at the end of the period."""
+        key = "id" if name == "deployments" else "name"
+        until = f"AND first_seen_at <= {literal(self.period.until)}" if self.period.until else ""
+        latest = (
+            f"SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY first_seen_at DESC) AS newest "  # noqa: S608
+            f"FROM archive.{name} WHERE {self.cluster} {until}"
+        )
+        columns = select_server_columns(self.schema.tables[TABLES[name].copies], self._columns_in(name))
+        self._create(TABLES[name].copies, f"SELECT {columns} FROM ({latest}) WHERE newest = 1")  # noqa: S608
+
+    def add_own(self, name: str) -> None:
+        """Create a view of a table that servers do not have."""
+        where = f"{self.cluster} AND {self.period.days()} AND {self.period.contains(_OWN[name])}"
+        self._create(name, f"SELECT {_select_own(name)} FROM archive.{name} WHERE {where}")  # noqa: S608
+
+    def _select(self, name: str) -> str:
+        """Return the beginning of a statement with the server's columns of a table, and with unique ids."""
+        unique, table = {}, f"archive.{name}"
+        if self.has_earlier_runs:
+            unique = {"id": "coalesce(run_id, id)"}
+            table += " LEFT JOIN archive.earlier_runs ON earlier_id = id AND earlier_created_at = created_at"
+        if TABLES[name].copies:
+            selected = select_server_columns(self._columns(name), self._columns_in(name), replaced=unique)
+        else:
+            selected = _select_own(name, unique)
+        return f"SELECT {selected} FROM {table}"  # noqa: S608
+
+    def _columns(self, name: str) -> Columns:
+        """Return the server's columns that this archive has rows of."""
+        table = TABLES[name]
+        stored = self._columns_in(name)
+        payloads = {each for each in table.payloads if each not in stored}
+        return tuple(each for each in self.schema.tables[table.copies] if each[0] not in table.left_out | payloads)
+
+    def _columns_in(self, name: str) -> set[str]:
+        return {each.name for each in self.tables[name].schema().fields}
+
+    def _create(self, name: str, statement: str) -> None:
+        self.context.sql(f"CREATE VIEW {quote_name(name)} AS {statement}")
+
+    def _rows(self, statement: str) -> Iterable[dict[str, Any]]:
+        _, batches = read(self.context, statement)
+        return [row for batch in batches for row in batch.to_pylist()]
+
+
+def _earlier_runs(runs: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the runs that are not the newest of their id, with their unique ids; the newest of an id comes first."""
+    newest: set[str] = set()
+    for run in runs:
+        if run["id"] in newest:
+            unique = f"{run['id']}@{_exact(run['created_at'])}"
+            yield {"earlier_id": run["id"], "earlier_created_at": run["created_at"], "run_id": unique}
+        newest.add(run["id"])
+
+
+def _cached_dataset(table: DeltaTable) -> Any:
+    with Shield():  # it needs the extra
+        module = importlib.import_module("restate_lab.history.cache")
+    return module.cached_dataset(table)
+
+
+def _select_own(name: str, replaced: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return the select list of a table that servers do not have, without string views."""
+    own = {each: kind for each, kind in TABLES[name].own.items() if each != "cluster_name"}
+    values = {each: replaced.get(each, quote_name(each)) for each in own}
+    return ", ".join(
+        f"arrow_cast({values[each]}, '{_PLAIN_TEXT[kind]}') AS {quote_name(each)}"
+        if kind in _PLAIN_TEXT
+        else quote_name(each)
+        for each, kind in own.items()
+    )
+
+
+def _limits(column: str, low: str, high: str, since: str | None, until: str | None) -> str:
+    """Return the condition that a column is between two literals; None has no limit."""
+    parts = [f"{column} {low} {since}"] if since else []
+    parts += [f"{column} {high} {until}"] if until else []
+    return " AND ".join(parts) or "true"
+
+
+def _exact(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

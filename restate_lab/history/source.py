@@ -1,0 +1,303 @@
+"""``History``: the archive of one cluster as a Source, and ``open_history()``, which opens it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from restate_lab._html import render
+from restate_lab._public import check_keywords, did_you_mean, nearest_names, public
+from restate_lab._text import format_duration, format_timestamp, join, plural
+from restate_lab.analysis.times import TimeInput, to_datetime
+from restate_lab.errors import ArchiveBroken, ArgumentError
+from restate_lab.evidence.engine_source import EngineSource
+from restate_lab.history.gaps import gaps
+from restate_lab.history.session import HistoryPeriod, HistoryView, ServerSchema, history_session
+from restate_lab.history.store import ArchiveStore, compact, delete_before, locate_store, vacuum
+from restate_lab.history.tables import TABLES
+from restate_lab.source import Coverage, CoverageGap
+
+__all__ = ["History", "open_history"]
+
+_ACCENT = "#7a5c99"
+_FEW = 5
+_ONLY_ENDED = "an archive has only invocations that have ended"
+_LIVE_TABLES = (
+    *("state", "sys_inbox", "sys_keyed_service_status", "sys_promise", "sys_locks", "sys_rules", "sys_scheduler"),
+    *("sys_user_limits", "sys_vqueue_entry_status", "sys_vqueue_meta", "sys_vqueues", "sys_idempotency"),
+)
+
+
+@public
+class History(EngineSource):
+    """The archive of one cluster: its ended invocations of months, to query with SQL. See ``open_history()``.
+
+    It answers the same statements as a live cluster, except for what only a live cluster has: open invocations, queues,
+    state. Ages count from ``now``, the end of the last visit. If an id has several runs, the newest has the id, and an
+    earlier one has the id ``inv_…@2026-11-20T03:00:00.123Z``, with its time of creation. The archive's own tables are
+    ``visits``, ``samples`` and ``agent_steps``; the tables of its files are ``archive.invocations`` and so on. It does
+    not change: open it again to see later visits. It is a context manager, and ``close()`` ends it.
+    """
+
+    def __init__(self, store: ArchiveStore, visits: pd.DataFrame, *, cluster_name: str, period: HistoryPeriod) -> None:
+        self._store = store
+        self._visits = visits
+        self._period = period
+        self.cluster_name = cluster_name
+        self._last = visits[visits["outcome"] == "complete"].iloc[-1]
+        tables = store.open_all()
+        schema = ServerSchema.from_json(_latest(visits, "server_schema"))
+        view = HistoryView(cluster_name, period, self.now, is_local=store.is_local)
+        super().__init__(history_session(tables, schema, view))
+        self._has_payload_columns = "entry_json" in {each.name for each in tables["journal"].schema().fields}
+        self._first = self._read_first_end()
+        self._runs_open_then = self._count_open_then()
+
+    @property
+    def name(self) -> str:
+        """Return the cluster's name with its period and coverage: "prod @ 2026-11-20 to 2026-11-28 (98 % covered)"."""
+        since, until = self.coverage.since, self.coverage.until
+        days = " to ".join(dict.fromkeys(format_timestamp(each)[:10] for each in (since, until) if each))
+        return f"{self.cluster_name} @ {days} ({_percent(self._share_covered())})"
+
+    @property
+    def address(self) -> str:
+        """Return the archive's path or URI."""
+        return self._store.where
+
+    @property
+    def version(self) -> str:
+        """Return the version of the server at the last visit."""
+        return str(self._last["server_version"])
+
+    @property
+    def features(self) -> Mapping[str, bool]:
+        """Return the server's feature flags; ``vqueues`` is False, because ended invocations are in no queue."""
+        return MappingProxyType({**json.loads(_latest(self._visits, "features") or "{}"), "vqueues": False})
+
+    @property
+    def now(self) -> datetime:
+        """Return the end of the last visit, or the end of the period if that is earlier, UTC."""
+        last: datetime = self._last["ended_at"].to_pydatetime()
+        return last if self._period.until is None else min(last, self._period.until)
+
+    @functools.cached_property
+    def coverage(self) -> Coverage:
+        """Return the period, the times in which runs may be missing, and what an archive does not have."""
+        since = self._period.since or self._first
+        rows = gaps(self._visits, since, self.now)
+        return Coverage(
+            payloads=self._has_payload_columns and bool(self._visits["payloads"].all()),
+            missing=self._missing(),
+            open_invocations=False,
+            since=since,
+            until=self.now,
+            gaps=tuple(
+                CoverageGap(
+                    service=row["service"],
+                    handler=row["handler"],
+                    since=row["missing_from"].to_pydatetime(),
+                    until=row["missing_until"].to_pydatetime(),
+                    reason=row["reason"],
+                )
+                for row in rows.to_dict("records")
+            ),
+        )
+
+    def at(self, time: TimeInput, /) -> History:
+        """Return the history as of a time: the runs that had ended by then, with ages that count from then.
+
+        Invocations that ended later were open at that time. Their status then is unknown, so that they are only
+        counted, in the card.
+
+        Raises:
+            ArgumentError: it is not a time, or lies outside of the archive.
+        """
+        until = to_datetime(time, now=self.now, name="time")
+        if not self._first <= until <= self.now:
+            raise ArgumentError(
+                f"time is {format_timestamp(until)}: this history has invocations that ended from "
+                f"{format_timestamp(self._first)} to {format_timestamp(self.now)}."
+            )
+        period = HistoryPeriod(self._period.since, until)
+        return History(self._store, self._visits, cluster_name=self.cluster_name, period=period)
+
+    def compact(self) -> pd.DataFrame:
+        """Merge the small files of the days that are over, of all clusters, so that they are read faster.
+
+        Returns one row per table with ``table, files_before, files_after``. The history itself does not change.
+
+        Raises:
+            RestateLabError: the archive could not be changed.
+        """
+        return compact(self._store)
+
+    def vacuum(self) -> pd.DataFrame:
+        """Remove files that the archive has not used for a week; return the columns ``table, files_removed``.
+
+        Raises:
+            RestateLabError: the archive could not be changed.
+        """
+        return vacuum(self._store)
+
+    def delete_before(self, day: str, /, *, confirm: str) -> pd.DataFrame:
+        """Remove all days of all clusters before ``day`` ("2026-05-01") from the archive; this cannot be undone.
+
+        ``confirm`` must repeat the address of the archive. Returns the columns ``table, rows_deleted``.
+
+        Raises:
+            ArgumentError: it is not a day, or ``confirm`` is not the address of the archive.
+            RestateLabError: the archive could not be changed.
+        """
+        try:
+            first = date.fromisoformat(day)
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(f"day is {day!r}: use a day such as '2026-05-01'.") from error
+        if locate_store(confirm).where != self.address:
+            raise ArgumentError(f"confirm is {confirm!r}: repeat the address of the archive, {self.address!r}.")
+        return delete_before(self._store, first)
+
+    def __repr__(self) -> str:
+        return f"<History {self.name}, at {self.address}>"
+
+    def _repr_html_(self) -> str:
+        return render(
+            "_html/card.html.j2",
+            title=self.cluster_name,
+            place=f"{self.address}, restate {self.version}",
+            place_tip="",
+            badges=[],
+            facts=list(self._facts()),
+            lines=[],
+            accent=_ACCENT,
+            parts=[],
+        )
+
+    def _facts(self) -> Iterator[tuple[str, str]]:
+        """Yield the facts of the card as (label, value)."""
+        coverage = self.coverage
+        yield "period", f"{format_timestamp(coverage.since)} to {format_timestamp(coverage.until)}"
+        failed = int((self._visits["outcome"] == "failed").sum())
+        yield "visits", f"{len(self._visits):,}" + (f", of which {failed:,} failed" if failed else "")
+        yield "covered", _percent(self._share_covered())
+        if coverage.gaps:
+            yield "may be missing", join([_describe(each) for each in coverage.gaps], _FEW)
+        if self._runs_open_then:
+            yield "open then", f"{plural(self._runs_open_then, 'invocation')} that ended later; not in the tables"
+        yield "payloads", "archived" if coverage.payloads else "not archived"
+
+    def _share_covered(self) -> float | None:
+        """Return the mean share of the period in which no run of a handler can be missing; None if it is unknown."""
+        coverage = self.coverage
+        period = (coverage.until or self.now) - (coverage.since or self.now)
+        handlers = {
+            (each["service"], each["handler"]) for each in json.loads(_latest(self._visits, "retention") or "[]")
+        }
+        if not handlers or not period:
+            return None
+        missing = sum((each.until - each.since for each in coverage.gaps), timedelta())
+        return max(1.0 - missing / (period * len(handlers)), 0.0)
+
+    def _missing(self) -> dict[str, str]:
+        reasons = dict.fromkeys(_LIVE_TABLES, _ONLY_ENDED) | {"sys_journal.raw": "an archive never has it"}
+        if not self._has_payload_columns:
+            reasons["sys_journal.entry_json"] = "the archive was made without payloads"
+        return reasons
+
+    def _read_first_end(self) -> datetime:
+        """Return the time from which the archive has runs: the earliest end, or the first visit if it is earlier."""
+        visit: datetime = self._visits["started_at"].min().to_pydatetime()
+        end = self._value("SELECT min(completed_at) AS value FROM archive.invocations WHERE cluster_name = :name")
+        return visit if end is None else min(visit, end)
+
+    def _count_open_then(self) -> int:
+        """Return how many archived invocations were created before the end of the period, and ended after it."""
+        if self._period.until is None:
+            return 0
+        return int(
+            self._value(
+                "SELECT count(*) AS value FROM archive.invocations "
+                "WHERE cluster_name = :name AND created_at <= :until AND completed_at > :until",
+                until=self._period.until,
+            )
+        )
+
+    def _value(self, statement: str, **named: Any) -> Any:
+        return self.arrow(statement, name=self.cluster_name, **named)["value"][0].as_py()
+
+
+@check_keywords
+def open_history(
+    where: str | os.PathLike[str],
+    /,
+    *,
+    cluster_name: str | None = None,
+    since: TimeInput | None = None,
+    until: TimeInput | None = None,
+) -> History:
+    """Open an archive that ``archive`` wrote, and return the history of one cluster as a Source.
+
+    ``where`` is a local folder or "s3://bucket/path" (with the credentials of the environment). ``cluster_name`` is
+    required if the archive has several clusters. ``since`` and ``until`` limit it to invocations that ended between
+    both; other days are not read. Durations count back from the last visit.
+
+    Raises:
+        ArgumentError: there is no archive, the cluster is not in it, or a time is malformed.
+        ArchiveBroken: it is not an archive, a table is damaged, or a newer version of restate_lab wrote it.
+        MissingExtra: deltalake is not installed (``pip install 'restate-lab[history]'``).
+    """
+    store = locate_store(where)
+    if not store.exists():
+        raise ArgumentError(f"{store} has no archive: rl.archive(lab, where) and restate-lab archive write one.")
+    visits_table = TABLES["visits"].own
+    batches = store.read(store.open("visits"), list(visits_table), "true")
+    every = pa.Table.from_batches(batches, pa.schema(list(visits_table.items()))).to_pandas()
+    name = _choose_cluster(sorted(set(every["cluster_name"])), cluster_name, store.where)
+    visits = every[every["cluster_name"] == name].sort_values("started_at", ignore_index=True)
+    complete = visits[visits["outcome"] == "complete"]
+    if complete.empty:
+        raise ArchiveBroken(f"{store}: no visit to {name} was complete, so there is nothing to read.")
+    last = complete["ended_at"].max().to_pydatetime()
+    start = None if since is None else to_datetime(since, now=last, name="since")
+    end = None if until is None else to_datetime(until, now=last, name="until")
+    if start and end and start >= end:
+        raise ArgumentError(f"since ({format_timestamp(start)}) must be before until ({format_timestamp(end)}).")
+    return History(store, visits, cluster_name=name, period=HistoryPeriod(start, end))
+
+
+def _choose_cluster(there: list[str], wanted: str | None, where: str) -> str:
+    if wanted is None and len(there) == 1:
+        return there[0]
+    if wanted in there:
+        return str(wanted)
+    names = join([repr(each) for each in there], _FEW)
+    if wanted is None:
+        raise ArgumentError(f"{where} has the clusters {names}: choose one with cluster_name=.")
+    hint = did_you_mean(nearest_names(wanted, there))
+    raise ArgumentError(f"{where} has no cluster {wanted!r}, only {names}. {hint}".rstrip())
+
+
+def _latest(visits: pd.DataFrame, column: str) -> str:
+    """Return the last value of a column that is only stored when it has changed; "" if there is none."""
+    values = visits[column].dropna()
+    return str(values.iloc[-1]) if len(values) else ""
+
+
+def _describe(gap: CoverageGap) -> str:
+    return (
+        f"{gap.service}/{gap.handler} from {format_timestamp(gap.since)} for "
+        f"{format_duration(gap.until - gap.since)} ({gap.reason})"
+    )
+
+
+def _percent(share: float | None) -> str:
+    """Return a share as a percentage that is never rounded up to 100."""
+    return "coverage unknown" if share is None else f"{min(share * 100, 99.9) if share < 1 else 100:.3g} % covered"

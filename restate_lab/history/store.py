@@ -1,0 +1,363 @@
+"""The folder of an archive: its Delta tables, numbered commits, and the maintenance of its files.
+
+Each row belongs to a cluster. A commit of rows has a transaction number of its cluster, one more than the commit before
+it. Delta refuses the second of two commits that both follow the same version of a table, so two archivers cannot write
+the same rows. A table that is opened later accepts an old number again, so ``append`` compares the numbers itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import partial
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import fs
+
+from restate_lab._text import one_line
+from restate_lab.errors import AccessDenied, ArchiveBroken, ArgumentError, MissingExtra, RestateLabError, Unreachable
+from restate_lab.history.tables import PARTITIONS, SCHEMA_VERSION, TABLES
+from restate_lab.interrupts import Shield
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+__all__ = ["ArchiveStore", "LostRace", "compact", "delete_before", "locate_store", "sql_text", "vacuum"]
+
+_MARKER = re.compile(r"restate_lab archive, schema (\d+)")
+_LAST = "visits"  # created last: its existence shows that the other tables exist
+_DELETED = "restate_lab.deleted_before"
+_IN_ORDER = ("journal", "events", "agent_steps", "samples", "invocations", "visits")  # the runs of a journal last
+_DENIED = re.compile(
+    r"\b40[13] [A-Z]|privileges|forbidden|unauthorized|access ?denied|credential|InvalidAccessKey|SignatureDoes",
+    re.IGNORECASE,
+)
+_NOT_REACHED = re.compile(r"error sending request|connection|dns|timed out|timeout", re.IGNORECASE)
+_STACK = re.compile(r"\s*\d+: ")
+_DECORATION = re.compile(r"\x1b\[[0-9;]*m|↳")
+_LONGEST = 400
+_MOST_LINES = 4
+_AT_ONCE = 4  # commits of the probe
+_ROUNDS = 3
+_NOT_CONDITIONAL = (
+    "{store}: the store accepted two equal writes, so two archivers could write the same runs twice. Use a store with "
+    "conditional writes (If-None-Match), and unset AWS_S3_ALLOW_UNSAFE_RENAME."
+)
+_TRIES = 10
+
+
+class LostRace(RestateLabError):
+    """Begin again: another archiver of the same cluster committed first. It never leaves this package."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveStore:
+    """An archive at a local path or an S3 URI; credentials are read from the environment (AWS_…).
+
+    Tables are opened at their newest version; a handle keeps that version until it is written to.
+    """
+
+    where: str
+
+    def __str__(self) -> str:
+        return self.where
+
+    @property
+    def is_local(self) -> bool:
+        """Return whether it is a folder of this machine."""
+        return "://" not in self.where
+
+    def open(self, table: str) -> DeltaTable:
+        """Return one table at its newest version.
+
+        Raises:
+            ArchiveBroken: the table does not exist, or its log cannot be read.
+        """
+        opened = self._try_open(table)
+        if opened is None:
+            raise ArchiveBroken(f"{self}: the table {table} is missing. Copy the whole folder from its origin again.")
+        return opened
+
+    def exists(self) -> bool:
+        """Return whether there is a complete archive; False if the folder is empty or does not exist.
+
+        Raises:
+            ArchiveBroken: the folder has other content, a table is damaged, or a newer restate_lab wrote it.
+        """
+        last = self._try_open(_LAST)
+        if last is None:
+            self._check_free()
+            return False
+        marker = _MARKER.fullmatch(last.metadata().description or "")
+        if marker is None:
+            raise ArchiveBroken(f"{self} is not an archive: its table {_LAST} was not written by restate_lab.")
+        if int(marker[1]) > SCHEMA_VERSION:
+            raise ArchiveBroken(
+                f"{self} has schema {marker[1]}, and this restate_lab supports {SCHEMA_VERSION}: update restate_lab."
+            )
+        return True
+
+    def create(self) -> None:
+        """Create the tables that do not exist yet.
+
+        Raises:
+            ArchiveBroken: the store cannot refuse the second of two equal writes.
+        """
+        with self._translated():
+            if not self.is_local:
+                self._check_conditional_put()
+            for name in (*(each for each in TABLES if each != _LAST), _LAST):
+                self._create_table(self._path(name), name)
+
+    def open_all(self) -> dict[str, DeltaTable]:
+        """Return name → table."""
+        return {name: self.open(name) for name in TABLES}
+
+    def append(
+        self, table: DeltaTable, rows: pa.Table, *, cluster: str, after: int | None = None, number: int | None = None
+    ) -> None:
+        """Commit rows; with ``number`` only if the last number of the cluster in this table is ``after``.
+
+        Raises:
+            LostRace: another archiver committed first.
+        """
+        if number is not None and (table.transaction_version(cluster) or 0) != after:
+            raise LostRace(f"{self}: another archiver of {cluster} committed first.")
+        deltalake = _deltalake()
+        transactions = None if number is None else [deltalake.Transaction(cluster, number)]
+        with self._translated():
+            deltalake.write_deltalake(
+                table,
+                rows,
+                mode="append",
+                schema_mode="merge",
+                writer_properties=deltalake.WriterProperties(compression="ZSTD"),
+                commit_properties=deltalake.CommitProperties(app_transactions=transactions),
+            )
+
+    def read(self, table: DeltaTable, columns: list[str], where: str) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a table that match a condition, without string views."""
+        present = [name for name in columns if name in _column_names(table)]
+        with self._translated():
+            for batch in pa.RecordBatchReader.from_stream(table.scan(columns=present, predicate=where)):
+                kinds = [each.with_type(_plain(each.type)) for each in batch.schema]
+                yield batch.cast(pa.schema(kinds))
+
+    def change(self, table: str, act: Callable[[DeltaTable], Any]) -> Any:
+        """Return ``act`` of a table, which is repeated with the newest version if an archiver committed meanwhile.
+
+        Raises:
+            ArchiveBroken: an archiver committed each time.
+        """
+        for _ in range(_TRIES):
+            with suppress(LostRace), self._translated():
+                return act(self.open(table))
+        raise ArchiveBroken(f"{self}: {table} was written {_TRIES} times meanwhile; try again when less is archived.")
+
+    def deleted_before(self, table: DeltaTable) -> date | None:
+        """Return the day before which runs were deleted and are not archived again; None if none were deleted."""
+        text = table.metadata().configuration.get(_DELETED)
+        return date.fromisoformat(text) if text else None
+
+    def _path(self, table: str) -> str:
+        return f"{self.where.rstrip('/')}/{table}"
+
+    def _try_open(self, table: str) -> DeltaTable | None:
+        deltalake = _deltalake()
+        with self._translated():
+            try:
+                return deltalake.DeltaTable(self._path(table), storage_options=_options())  # type: ignore[no-any-return]
+            except deltalake.exceptions.TableNotFoundError as error:
+                if any(file.endswith((".parquet", ".json")) for file in self._files(table)):
+                    raise ArchiveBroken(f"{self}: the table {table} has files, but no readable log.") from error
+                return None
+
+    def _create_table(self, path: str, name: str) -> DeltaTable:
+        deltalake = _deltalake()
+        schema = pa.schema(list(TABLES[name].own.items()))
+        created: DeltaTable = deltalake.DeltaTable.create(
+            path,
+            schema,
+            mode="ignore",
+            partition_by=[column for column in PARTITIONS if column in schema.names],
+            name=name,
+            description=f"restate_lab archive, schema {SCHEMA_VERSION}",
+            storage_options=_options(),
+        )
+        return created
+
+    def _files(self, folder: str = "") -> list[str]:
+        """Return the paths of all files in a folder."""
+        if self.is_local:
+            root = Path(self.where, folder)
+            return [str(each) for each in root.rglob("*") if each.is_file()] if root.is_dir() else []
+        found = self._filesystem().get_file_info(fs.FileSelector(folder, allow_not_found=True, recursive=True))
+        return [each.path for each in found if each.type == fs.FileType.File]
+
+    def _filesystem(self) -> fs.FileSystem:
+        with Shield():
+            handler = importlib.import_module("deltalake.fs").DeltaStorageHandler(self.where, _options())
+        return fs.PyFileSystem(handler)
+
+    def _check_free(self) -> None:
+        """Refuse a folder with content that is not a table of an archive that is being created."""
+        if self.is_local and Path(self.where).exists() and not Path(self.where).is_dir():
+            raise ArchiveBroken(f"{self} is a file; name a folder for the archive.")
+        begun = [name for name in TABLES if name != _LAST and (table := self._try_open(name)) and table.version() == 0]
+        for file in self._files():
+            relative = file.removeprefix(self.where).strip("/").split("/")
+            if relative[0] not in begun and not {"_delta_log", ".tmp"}.intersection(relative[:-1]):
+                raise ArchiveBroken(
+                    f"{self} is not an archive, and it is not empty: it has {'/'.join(relative)}. Name an archive, or "
+                    f"a folder that is empty or does not exist."
+                )
+
+    def _check_conditional_put(self) -> None:
+        """Commit the same numbers several times at once to a table that is removed again; one each must succeed.
+
+        Delta reads the log before it writes, so only writes at the same time show whether the store refuses them.
+        """
+        deltalake = _deltalake()
+        probe = f"_probe_{uuid.uuid4().hex}"
+        rows = pa.Table.from_pylist([], pa.schema(list(TABLES[_LAST].own.items())))
+
+        def commit(table: DeltaTable, number: int) -> bool:
+            try:
+                self.append(table, rows, cluster=probe, after=number - 1, number=number)
+            except LostRace:
+                return False
+            return True
+
+        try:
+            self._create_table(self._path(probe), _LAST)
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                for number in range(1, _ROUNDS + 1):
+                    tables = [
+                        deltalake.DeltaTable(self._path(probe), storage_options=_options()) for _ in range(_AT_ONCE)
+                    ]
+                    if sum(pool.map(commit, tables, [number] * _AT_ONCE)) > 1:
+                        raise ArchiveBroken(_NOT_CONDITIONAL.format(store=self))
+        finally:
+            self._filesystem().delete_dir(probe)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Raise errors of Delta and of the store as errors of restate_lab."""
+        exceptions = _deltalake().exceptions
+        try:
+            yield
+        except RestateLabError:
+            raise
+        except exceptions.CommitFailedError as error:
+            raise LostRace(f"{self}: {_message(error)}") from error
+        except (exceptions.DeltaError, OSError, ValueError) as error:
+            text = _message(error)
+            if not self.is_local and _DENIED.search(text):
+                raise AccessDenied(f"{self}: the store denied access; check the credentials (AWS_…): {text}") from error
+            if not self.is_local and _NOT_REACHED.search(text):
+                raise Unreachable(f"{self}: the store did not respond: {text}") from error
+            raise ArchiveBroken(f"{self}: {text}") from error
+
+
+def locate_store(where: str | os.PathLike[str]) -> ArchiveStore:
+    """Return the store at a local path or an ``s3://bucket/folder`` URI; nothing is read.
+
+    Raises:
+        ArgumentError: it is neither.
+        MissingExtra: deltalake is not installed.
+    """
+    _deltalake()
+    if isinstance(where, str) and "://" in where:
+        if not re.fullmatch(r"s3://[^/\s?#@]+(/[^\s?#]*)?", where):
+            raise ArgumentError(f"{_message(where)!r} is not a local path or a URI such as s3://bucket/folder.")
+        return ArchiveStore(where.rstrip("/"))
+    if not os.fspath(where):
+        raise ArgumentError("the path of the archive is empty; pass a local folder, or a URI such as s3://bucket/x.")
+    return ArchiveStore(str(Path(where).expanduser().absolute()))
+
+
+def compact(store: ArchiveStore) -> pd.DataFrame:
+    """Rewrite the small files of each day that is over as few large ones; it is safe while archivers write.
+
+    Columns: ``table, files_before, files_after`` of the rewritten days. The old files remain until ``vacuum``.
+    """
+    today = datetime.now(UTC).date().isoformat()
+    rows = []
+    for name in TABLES:
+        past = [("day", "<", today)] if "day" in TABLES[name].own else None
+        done = store.change(name, partial(_compact_days, past=past))
+        rows.append({"table": name, "files_before": done["numFilesRemoved"], "files_after": done["numFilesAdded"]})
+    return pd.DataFrame(rows)
+
+
+def vacuum(store: ArchiveStore) -> pd.DataFrame:
+    """Remove the files that no table has used for 7 days, also those of archivers that were killed.
+
+    Columns: ``table, files_removed``.
+    """
+    removed = {name: store.change(name, lambda table: table.vacuum(dry_run=False, full=True)) for name in TABLES}
+    return pd.DataFrame([{"table": name, "files_removed": len(files)} for name, files in removed.items()])
+
+
+def delete_before(store: ArchiveStore, day: date) -> pd.DataFrame:
+    """Delete the rows of all clusters before a day (UTC), and do not archive such runs again.
+
+    Deployments and services remain. Columns: ``table, rows_deleted``. The files remain until ``vacuum``.
+    """
+    limit = max(day, store.deleted_before(store.open("invocations")) or day).isoformat()
+    properties = {_DELETED: limit}
+    store.change("invocations", lambda table: table.alter.set_table_properties(properties, raise_if_not_exists=False))
+    deleted = {name: store.change(name, lambda table: table.delete(f"day < '{limit}'")) for name in _IN_ORDER}
+    return pd.DataFrame([{"table": name, "rows_deleted": each["num_deleted_rows"]} for name, each in deleted.items()])
+
+
+def _compact_days(table: DeltaTable, past: list[tuple[str, str, str]] | None) -> dict[str, Any]:
+    return table.optimize.compact(partition_filters=past)
+
+
+def sql_text(text: str) -> str:
+    """Return a text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _options() -> dict[str, str]:
+    """Return settings of the store: few retries, so that an error is reported within a minute."""
+    return {"max_retries": "3", "retry_timeout": "30s"}
+
+
+def _column_names(table: DeltaTable) -> set[str]:
+    return {each.name for each in table.schema().fields}
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if kind == pa.string_view():
+        return pa.string()
+    return pa.list_(_plain(kind.value_type)) if pa.types.is_list(kind) else kind
+
+
+def _message(error: object) -> str:
+    """Return a message as one line, without arrows and colors, and without the addresses of a stack."""
+    lines = [*takewhile(lambda line: not _STACK.match(line), str(error).strip().splitlines())]
+    ends = lines if len(lines) <= _MOST_LINES else [lines[0], *lines[1 - _MOST_LINES :]]  # the cause is at the end
+    return one_line(_DECORATION.sub("", " ".join(ends)), _LONGEST)
+
+
+def _deltalake() -> Any:
+    try:
+        with Shield():
+            return importlib.import_module("deltalake")
+    except ImportError as error:
+        raise MissingExtra(
+            "an archive requires deltalake, which is not installed: run pip install 'restate-lab[history]'."
+        ) from error

@@ -1,0 +1,73 @@
+"""Archives on an S3-compatible store; the packages of the store are installed when these tests first run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import restate_lab as rl
+from restate_lab import errors
+from restate_lab.history.store import compact, locate_store, vacuum
+from support.archive_bench import check_archive, running_archive_bench, tables_of
+from support.clusters import NEWEST, Cluster
+from support.s3_server import BUCKET, gateway, request, running_s3, s3_settings
+
+pytestmark = [pytest.mark.server, pytest.mark.long, pytest.mark.timeout(900)]
+
+WHERE = f"s3://{BUCKET}/history"
+
+
+@pytest.fixture
+def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with running_s3(tmp_path) as address:
+        for name, value in s3_settings(address).items():
+            monkeypatch.setenv(name, value)
+        yield address
+
+
+def test_killed_archivers_on_s3(s3: str, tmp_path: Path) -> None:
+    """The ledger of the local test holds on S3, without a table of locks."""
+    with running_archive_bench(NEWEST, tmp_path, WHERE) as bench:
+        bench.env = s3_settings(s3)
+        bench.run(16, restart_at=8)
+        counts = check_archive(bench)
+    sys.stdout.write(f"s3 {counts}\n")  # the figures of the closing note
+    assert counts["owed"] > 500
+    assert counts["killed"] > 3
+
+
+def test_stores_that_cannot_hold_an_archive(
+    s3: str, newest: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without conditional writes, bucket, rights or connection, or with other content: one error, nothing written."""
+
+    def archive(where: str = WHERE) -> None:
+        with rl.connect(newest.admin_url, audit=tmp_path / "audit") as lab:
+            rl.archive(lab, where, cluster_name="c", progress=False)
+
+    with gateway(s3, tmp_path, without="if-none-match") as address, monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", address)
+        with pytest.raises(errors.ArchiveBroken, match="accepted two equal writes"):
+            archive()
+    assert b"<Key>" not in request(s3, "GET", f"/{BUCKET}?list-type=2")[1], "the probe is removed"
+    with gateway(s3, tmp_path, status=403) as address, monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", address)
+        with pytest.raises(errors.AccessDenied, match="check the credentials"):
+            archive()
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+        with pytest.raises(errors.Unreachable, match="did not respond"):
+            archive()
+    with pytest.raises(errors.ArchiveBroken, match="NoSuchBucket"):
+        archive("s3://none/history")
+    request(s3, "PUT", f"/{BUCKET}/other/notes.txt", b"x")
+    with pytest.raises(errors.ArchiveBroken, match=r"it has notes\.txt"):
+        archive(f"s3://{BUCKET}/other")
+    archive()
+    store = locate_store(WHERE)
+    assert set(compact(store)["files_after"]) == {0}, "today is not over"
+    assert set(vacuum(store)["files_removed"]) == {0}
+    assert tables_of(WHERE)["invocations"].num_rows > 5

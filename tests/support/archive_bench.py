@@ -1,0 +1,320 @@
+"""A server with short retention, load on it, and archivers that are killed: the ledger knows what the archive owes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+import restate_lab as rl
+from restate_lab import errors
+from restate_lab.client.lab import Lab
+from restate_lab.demo.embedded import start_services
+from restate_lab.environment import clean_environment
+from support.bench import wait_for
+from support.clusters import server_binary
+from support.demo.nodes import Node
+from support.restartable import restartable
+
+SERVICES = Path(__file__).with_name("archive_services.py")
+ARCHIVERS = Path(__file__).with_name("archivers.py")
+KEPT = timedelta(seconds=12)
+LAG = timedelta(seconds=1)  # a row can become visible after a newer one
+ENDED = """SELECT id, created_at, completed_at, completion_result, journal_size, target_handler_name AS handler
+FROM sys_invocation_status WHERE completed_at IS NOT NULL"""
+EVENTS = "SELECT id, count(*) AS n FROM sys_journal_events GROUP BY id"
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One visit process: its times on this machine's clock, which is the server's, and how it ended."""
+
+    started: datetime
+    ended: datetime
+    code: int
+    message: str
+
+
+@dataclass
+class Ledger:
+    """All ended runs that the server showed, with the last time at which each was seen."""
+
+    rows: dict[tuple[str, datetime], dict[str, Any]] = field(default_factory=dict)
+    last_seen: dict[tuple[str, datetime], datetime] = field(default_factory=dict)
+    journal_purged: set[str] = field(default_factory=set)
+    events: dict[str, int] = field(default_factory=dict)
+
+    def look(self, lab: Lab) -> None:
+        """Read the ended runs; one that was seen before has not changed."""
+        at = now()
+        for row in lab.arrow(ENDED, progress=False).to_pylist():
+            key = (row["id"], row["created_at"])
+            before = self.rows.setdefault(key, row)
+            if before != row:
+                assert row == {**before, "journal_size": 0}, "only purge_journal changes an ended run"
+                self.rows[key] = row
+                self.journal_purged.add(row["id"])
+            self.last_seen[key] = at
+        self.events |= {row["id"]: row["n"] for row in lab.arrow(EVENTS, progress=False).to_pylist()}
+
+    def owed(self, visits: list[Visit]) -> dict[tuple[str, datetime], dict[str, Any]]:
+        """Return the runs that were there during the whole of a visit that succeeded."""
+        good = [visit for visit in visits if visit.code == 0]
+        return {
+            key: row
+            for key, row in self.rows.items()
+            if any(row["completed_at"] + LAG < each.started and each.ended < self.last_seen[key] for each in good)
+        }
+
+
+def now() -> datetime:
+    return datetime.now().astimezone()
+
+
+@dataclass
+class ArchiveBench:
+    """The server, a connection to it, the ledger, and the archivers of one folder."""
+
+    server: Node
+    lab: Lab
+    folder: Path
+    where: str
+    ledger: Ledger = field(default_factory=Ledger)
+    visits: list[Visit] = field(default_factory=list)
+    env: dict[str, str] = field(default_factory=dict)
+    """More settings of the archivers: those of a store."""
+    sent: int = 0
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _began: dict[int, datetime] = field(default_factory=dict)
+
+    def play_load(self) -> None:
+        """Send calls until the end: many ordinary ones, failures, reused keys, purges and restarts."""
+        chance = random.Random(1)  # noqa: S311 - no secret
+        done: list[str] = []
+        for turn in range(10_000):
+            if self._stop.wait(0.25):
+                return
+            with contextlib.suppress(errors.RestateLabError):
+                self._send(turn, done)
+                if done and turn % 4 == 3:
+                    id_ = done.pop(chance.randrange(len(done)))
+                    action = (self.lab.admin.purge_invocation, self.lab.admin.purge_journal)[turn // 4 % 2]
+                    action(id_)
+                elif done and turn % 4 == 1:
+                    self.lab.admin.restart_as_new_invocation(done[0])
+
+    def _send(self, turn: int, done: list[str]) -> None:
+        ingress = self.lab.ingress
+        for handler, count in (("book", 25), ("refuse", 2), ("stumble", 1), ("never", 1)):
+            ingress.call("Ledger", "spread", [handler, self.sent, count])
+            self.sent += count
+        ingress.call("Account", "add", turn, key=f"account {turn % 3}")
+        # these get the same id again once their earlier run has expired or was purged
+        for service, handler, options in (
+            ("Order", "run", {"key": f"order {turn % 12}"}),
+            ("Ledger", "book", {"idempotency_key": f"again {turn % 10}"}),
+        ):
+            with contextlib.suppress(errors.Conflict):
+                done.append(str(ingress.send(service, handler, self.sent, **options).invocation_id))
+                self.sent += 1
+        if turn % 6 == 5 and len(done) > 6:
+            again = done[-6]
+            self.lab.admin.purge_invocation(again)
+
+    def keep_ledger(self) -> None:
+        """Read the ended runs until the end, also while the server restarts."""
+        while not self._stop.wait(0.3):
+            with contextlib.suppress(errors.RestateLabError):
+                self.ledger.look(self.lab)
+
+    def files(self) -> int:
+        """Return the number of files of the archive."""
+        return sum(len(names) for _, _, names in os.walk(self.where))
+
+    def visit_once(self, archivers: subprocess.Popen[str], kill: str = "") -> None:
+        """Start a visit and wait for its end; ``kill`` is "", "any time" or "writes"."""
+        before = self.files()
+        pid = self._start(archivers)
+        if kill:
+            self._kill(pid, kill, before)
+        wait_for(lambda: pid not in self._began, within=60)
+
+    def _kill(self, pid: int, kill: str, before: int) -> None:
+        chance = random.Random(pid)  # noqa: S311 - no secret
+        if kill == "writes" and not self.env:  # the files of a store are not seen here
+            while pid in self._began and self.files() == before:
+                time.sleep(0.002)
+            time.sleep(chance.random() * 0.2)
+        else:
+            time.sleep(chance.random() * (4 if self.env else 1))
+        if pid in self._began:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _start(self, archivers: subprocess.Popen[str]) -> int:
+        assert archivers.stdin is not None
+        with self._lock:
+            self._next_pid: int | None = None
+            archivers.stdin.write("go\n")
+            archivers.stdin.flush()
+            return int(wait_for(lambda: self._next_pid))
+
+    def follow(self, archivers: subprocess.Popen[str]) -> None:
+        """Record what the archivers print."""
+        assert archivers.stdout is not None
+        for line in archivers.stdout:
+            kind, pid, *rest = line.split(maxsplit=3)
+            if kind == "pid":
+                self._began[int(pid)] = now()
+                self._next_pid = int(pid)
+            elif kind == "exit":
+                self.visits.append(Visit(self._began.pop(int(pid)), now(), int(rest[0]), rest[1]))
+
+    def run(self, rounds: int, *, restart_at: int, pause: float = 0.3) -> None:
+        """Play the load with archivers: each round has one or two at once, and two thirds of the rounds a kill."""
+        threads = [threading.Thread(target=self.play_load), threading.Thread(target=self.keep_ledger)]
+        for thread in threads:
+            thread.start()
+        kinds = ("", "writes", "any time", "writes")
+        try:
+            with self.archivers() as archivers:
+                for turn in range(rounds):
+                    self._round(archivers, kinds[turn % 4], two=turn % 2 == 1)
+                    if turn == restart_at:
+                        self.server.kill()
+                        self.visit_once(archivers)
+                        self.server.start()
+                        wait_for(self.server.is_ready)
+                    time.sleep(pause)
+                self.visit_once(archivers)
+                self.visit_once(archivers)
+                self.ledger.look(self.lab)
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+
+    def _round(self, archivers: subprocess.Popen[str], kill: str, *, two: bool) -> None:
+        other = threading.Thread(target=self.visit_once, args=(archivers,)) if two else None
+        if other:
+            other.start()
+        self.visit_once(archivers, kill)
+        if other:
+            other.join()
+
+    @contextlib.contextmanager
+    def archivers(self) -> Iterator[subprocess.Popen[str]]:
+        """Give the process that forks visits."""
+        command = [sys.executable, str(ARCHIVERS), self.server.admin_url, self.where]
+        with subprocess.Popen(
+            command, env=clean_environment(**self.env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            follower = threading.Thread(target=self.follow, args=(process,))
+            follower.start()
+            yield process
+            assert process.stdin is not None
+            process.stdin.close()
+            follower.join()
+
+
+@contextlib.contextmanager
+def running_archive_bench(kind: str, folder: Path, where: str | None = None) -> Iterator[ArchiveBench]:
+    """Start a server of a kind that keeps runs for ``KEPT``, with the services."""
+    settings = {"RESTATE_WORKER__CLEANUP_INTERVAL": "2s"}
+    with contextlib.ExitStack() as stack:
+        process, uri = start_services(folder, str(SERVICES))
+        stack.enter_context(process)
+        vqueues = kind.endswith("vqueues")
+        node = stack.enter_context(restartable(server_binary(kind), folder / "data", vqueues=vqueues, env=settings))
+        lab = stack.enter_context(rl.connect(node.admin_url, ingress_url=node.ingress_url, audit=folder / "audit"))
+        lab.admin.create_deployment(uri=uri)
+        lab.admin.modify_service("Order", workflow_completion_retention=KEPT)
+        wait_for(lambda: _is_ready(lab))
+        yield ArchiveBench(node, lab, folder, where or str(folder / "archive"))
+
+
+def _is_ready(lab: Lab) -> bool:
+    with contextlib.suppress(errors.RestateLabError):
+        return bool(lab.ingress.call("Ledger", "book", 0) == 0)
+    return False
+
+
+def tables_of(where: str) -> dict[str, pa.Table]:
+    """Return all rows of an archive, read by deltalake alone."""
+    from deltalake import DeltaTable
+
+    names = ("invocations", "journal", "events", "samples", "deployments", "services", "agent_steps", "visits")
+    return {name: pa.table(DeltaTable(f"{where}/{name}").scan()) for name in names}
+
+
+def check_archive(bench: ArchiveBench) -> dict[str, int]:
+    """Check that nothing owed is missing, nothing is double and nothing differs; return the counts."""
+    tables = tables_of(bench.where)
+    runs = {(row["id"], row["created_at"]): row for row in tables["invocations"].to_pylist()}
+    assert len(runs) == tables["invocations"].num_rows, "a run is there twice"
+    entries = _by_run(tables["journal"], ("index",))
+    events = _by_run(tables["events"], ("after_journal_entry_index", "appended_at", "event_hash"))
+    owed = bench.ledger.owed(bench.visits)
+    assert not owed.keys() - runs.keys(), "an owed run is missing"
+    for key, row in bench.ledger.rows.items():
+        if key in runs:
+            for name in ("completed_at", "completion_result"):
+                assert runs[key][name] == row[name], (key, name)
+    without = [
+        key
+        for key in owed
+        if runs[key]["journal_size"] and key not in entries and key[0] not in bench.ledger.journal_purged
+    ]
+    assert not without, "an owed journal is missing"
+    for key, indexes in entries.items():
+        is_purged = key[0] in bench.ledger.journal_purged  # after the journal was read, and before the run
+        size = len(indexes) if is_purged else runs[key]["journal_size"]
+        assert sorted(indexes) == [(index,) for index in range(size)], "a journal is incomplete"
+    stumbled = {key for key in owed if runs[key]["target_handler_name"] == "stumble"}
+    assert stumbled <= events.keys(), "events are missing"
+    assert all(len(events[key]) == bench.ledger.events[key[0]] for key in stumbled), "owed events are missing"
+    visits = tables["visits"].to_pylist()
+    numbers = sorted(row["visit"] for row in visits if row["visit"] is not None)
+    assert numbers == list(range(1, len(numbers) + 1)), "each transaction has one record"
+    assert sum(row["new_runs"] for row in visits) == len(runs)
+    firsts: set[str] = set()
+    for key in sorted(runs, key=lambda key: key[1]):
+        assert runs[key]["repeated"] == (key[0] in firsts), "a later run of an id is marked"
+        firsts.add(key[0])
+    return {
+        "sent": bench.sent,
+        "seen": len(bench.ledger.rows),
+        "owed": len(owed),
+        "archived": len(runs),
+        "repeated": sum(row["repeated"] for row in runs.values()),
+        "entries": tables["journal"].num_rows,
+        "events": tables["events"].num_rows,
+        "visits": len(bench.visits),
+        "killed": sum(each.code == -signal.SIGKILL for each in bench.visits),
+        "failed": sum(each.code == 1 for each in bench.visits),
+        "records failed": sum(row["outcome"] == "failed" for row in visits),
+        "repaired": sum(row["outcome"] == "repaired" for row in visits),
+        "transactions": len(numbers),
+    }
+
+
+def _by_run(table: pa.Table, key: tuple[str, ...]) -> dict[tuple[str, datetime], list[tuple[Any, ...]]]:
+    """Return run → the keys of its rows, which must differ."""
+    rows: dict[tuple[str, datetime], list[tuple[Any, ...]]] = {}
+    for row in table.select(["id", "created_at", *key]).to_pylist():
+        rows.setdefault((row["id"], row["created_at"]), []).append(tuple(row[name] for name in key))
+    assert all(len(set(each)) == len(each) for each in rows.values()), "a row is there twice"
+    return rows

@@ -1,0 +1,230 @@
+"""Before and after a deployment: no change is reported without one, planted changes are found, and few data are few."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import restate_lab as rl
+from restate_lab.analysis.before_after import compare_series
+from restate_lab.analysis.before_after.reader import DAY, BlockSeries
+from restate_lab.analysis.before_after.statistics import adjust, compare_quantiles, compare_rates, quantile_of_block
+from restate_lab.errors import ArgumentError
+from support.history_rows import AT, DEPLOYMENT, OLD_DEPLOYMENT, Weeks
+
+ARCHIVES = 200
+NOTHING_OPEN = (np.empty(0), np.empty(0))
+
+
+def archive(
+    seed: int, *, days: int = 14, per_day: int = 40, slower: float = 1.0, failing: float = 1.0, drift: float = 0.15
+) -> list[BlockSeries]:
+    """Return the series of two handlers with three steps and three errors; each day has its own level."""
+    rng = np.random.default_rng(seed)
+    is_after = np.arange(2 * days) >= days
+    series = []
+    for handler in ("first", "second"):
+        level = rng.normal(0, drift, 2 * days)
+        counts = rng.poisson(per_day * np.exp(rng.normal(0, drift, 2 * days))) + 1
+        is_planted = handler == "first"
+        for step in range(3):
+            typical = np.log(100) + level + np.log(slower) * (is_after & (step == 0) & is_planted)
+            values = [np.round(rng.normal(mean, 0.5, n), 2) for mean, n in zip(typical, counts, strict=True)]
+            medians = np.array([quantile_of_block((each, np.ones(len(each))), NOTHING_OPEN, 0.5) for each in values])
+            series.append(BlockSeries("S", handler, "step", f"{step}", medians, counts * 1.0, days, DAY, AT))
+        for error in range(3):
+            rate = 0.02 * np.exp(level) * np.where(is_after & (error == 0) & is_planted, failing, 1)
+            failures = rng.binomial(counts, rate).astype(float)
+            series.append(BlockSeries("S", handler, "failures", f"{error}", failures, counts * 1.0, days, DAY, AT))
+    return series
+
+
+def changed(series: list[BlockSeries]) -> set[tuple[str, str, str]]:
+    frame = compare_series(series)
+    rows = frame[frame["verdict"] == "changed"]
+    return set(zip(rows["handler"], rows["what"], rows["name"], strict=True))
+
+
+def test_no_change_is_reported_where_there_is_none() -> None:
+    """In 200 archives whose days drift by 15 % and in which nothing changed, at most 5 % report any change."""
+    assert sum(bool(changed(archive(seed, days=7))) for seed in range(ARCHIVES)) <= ARCHIVES * 0.05
+
+
+def test_a_test_of_single_invocations_would_report_many() -> None:
+    """The drift of these archives is not harmless: with invocations as the unit, most of them report a change."""
+
+    def is_wrong(seed: int) -> bool:
+        rng = np.random.default_rng(seed)
+        days = [rng.normal(rng.normal(0, 0.15), 0.5, 300) for _ in range(14)]
+        sides = np.concatenate(days[:7]), np.concatenate(days[7:])
+        error = np.sqrt(sum(side.var() / len(side) for side in sides))
+        return abs(sides[0].mean() - sides[1].mean()) > 1.96 * error
+
+    assert sum(map(is_wrong, range(100))) > 40
+
+
+def test_planted_changes_are_found() -> None:
+    """A step that takes 1.5 times as long and a failure that is 3 times as frequent are found, and hardly any other."""
+    planted = {("first", "step", "0"), ("first", "failures", "0")}
+    results = [changed(archive(seed, per_day=150, slower=1.5, failing=3)) for seed in range(20)]
+    assert sum(planted <= each for each in results) >= 18
+    assert sum(bool(each - planted) for each in results) <= 4
+
+
+def test_intervals_contain_the_truth() -> None:
+    """The 95 % interval contains the true ratio in about 95 % of the archives, with few days and with many."""
+    for days in (4, 7):
+        hits = 0
+        for seed in range(200):
+            rng = np.random.default_rng(seed)
+            before, after = rng.normal(5, 0.2, days), rng.normal(5.3, 0.2, days)
+            effect = compare_quantiles(before, after)
+            hits += effect.low <= 0.3 <= effect.high
+        assert 182 <= hits <= 198
+
+
+def test_student_t() -> None:
+    """The p-value and the interval are those of Student's t: 12 degrees of freedom, both sides 5 %."""
+    side = np.array([-1.0, 0.5, 0.0, 1.0, -0.5, 0.25, -0.25]) * 100
+    effect = compare_quantiles(side + 1_000, side + 1_000)
+    error = side.std(ddof=1) * np.sqrt(2 / 7)
+    assert effect.high == pytest.approx(2.178813 * error, rel=1e-3)
+    assert effect.p == pytest.approx(1)
+    shifted = compare_quantiles(side + 1_000, side + 1_000 + 2.178813 * error)
+    assert shifted.p == pytest.approx(0.05, abs=1e-3)
+    one_day = compare_quantiles(side + 1_000, np.array([1_000.0]))  # the variance is that of the other side
+    assert one_day.high == pytest.approx(2.446912 * side.std(ddof=1) * np.sqrt(1 + 1 / 7), rel=1e-3)
+
+
+def test_rates_with_few_events_are_not_certain() -> None:
+    """Equal blocks with few events have at least the variance of independent invocations."""
+    counts = np.full(7, 100.0)
+    none, one = np.zeros(7), np.array([0, 1.0, 0, 1, 0, 1, 0])
+    assert compare_rates((none, counts), (one, counts)).p > 0.05
+    many = np.full(7, 10.0)
+    effect = compare_rates((none, counts), (many, counts))
+    assert effect.p < 0.001
+    assert effect.change == pytest.approx(0.1)
+
+
+def test_benjamini_hochberg() -> None:
+    """The adjusted p-values are those of the procedure's definition."""
+    np.testing.assert_allclose(adjust([0.01, 0.04, 0.03, 0.005]), [0.02, 0.04, 0.04, 0.02])
+    assert len(adjust([])) == 0
+
+
+def test_open_invocations_decide_nothing_that_is_not_known() -> None:
+    """A quantile is known only if it does not depend on how long the open ones take."""
+    ended = (np.log(np.array([10.0, 20, 30])), np.ones(3))
+    old, new = (np.log(np.array([1e6])), np.ones(1)), (np.log(np.array([5.0])), np.ones(1))
+    assert quantile_of_block(ended, old, 0.4) == pytest.approx(np.log(20))
+    assert np.isnan(quantile_of_block(ended, new, 0.4))
+    assert quantile_of_block(ended, NOTHING_OPEN, 0.5) == pytest.approx(np.log(20))
+
+
+def test_a_slow_step_and_a_frequent_failure_are_found_in_the_tables() -> None:
+    """The verb finds both planted changes through SQL, by deployment and by time, with the right size."""
+    weeks = Weeks(0, days=9, per_day=120, slower=1.5, failing=3, drift=0.05)
+    source = weeks.source()
+    result = rl.before_after(source, DEPLOYMENT, window="9d")
+    rows = result.changed.set_index("name")
+    step, failure = rows.loc["charge card"], rows.loc["[409] out of stock: item #"]
+    assert step["change"] == pytest.approx(1.5, rel=0.15)
+    assert step["before"] == pytest.approx(200, rel=0.15)
+    assert failure["low"] < 100 * 0.04 < failure["high"]
+    assert "write order #" not in rows.index
+    assert set(rows["block"]) == {"day"}
+    assert (rows["n_before"], rows["n_after"])[0].max() <= 9 * 120
+    lines = str(result).splitlines()
+    assert len(lines) <= 10
+    assert "step “charge card”: " in str(result)
+    assert f"{result.tests} tests, Benjamini-Hochberg at 5 %" in str(result)
+    by_time = rl.before_after(source, AT, window="9d", service="Shop")
+    pd.testing.assert_frame_equal(by_time.comparisons, result.comparisons, check_flags=False)
+    assert "charge card" in result._repr_html_()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nothing_is_found_in_tables_without_a_change(seed: int) -> None:
+    """Weeks with drift and no change have no change through SQL either."""
+    result = rl.before_after(Weeks(seed, per_day=60).source(), DEPLOYMENT)
+    assert result.verdict == "no change found"
+    assert result.tests > 3
+
+
+def test_medians_are_those_of_pandas() -> None:
+    """The values of the blocks are the medians that pandas computes from the rows, up to the 1 % of a bin."""
+    weeks = Weeks(5, per_day=51)
+    row = rl.before_after(weeks.source(), DEPLOYMENT).comparisons.query("name == 'p50'").iloc[0]
+    rows = pd.DataFrame(weeks.tables["sys_invocation_status"])
+    rows["ms"] = (rows["completed_at"].dt.floor("ms") - rows["created_at"].dt.floor("ms")) / pd.Timedelta("1ms")
+    day = (rows["created_at"] - AT) // pd.Timedelta("1D")
+    medians = np.log(rows.groupby(day)["ms"].median())
+    assert row["before"] == pytest.approx(np.exp(medians[medians.index < 0].mean()), rel=0.01)
+    assert row["after"] == pytest.approx(np.exp(medians[medians.index >= 0].mean()), rel=0.01)
+    failed = rows["completion_result"] == "failure"
+    rate = rl.before_after(weeks.source(), DEPLOYMENT).comparisons.query("what == 'failures'").iloc[0]
+    if not np.isnan(rate["before"]):
+        assert rate["before"] == pytest.approx(100 * failed[day < 0].mean())
+
+
+def test_too_few_is_said() -> None:
+    """With few invocations or few days nothing is tested, and the text says why."""
+    few = rl.before_after(Weeks(3, per_day=5, slower=3).source(), DEPLOYMENT)
+    assert (few.verdict, few.tests) == ("too few to compare", 0)
+    assert "too few: Shop/checkout p50 (35 before, 35 after; 50 needed)" in str(few)
+    assert set(few.comparisons["verdict"]) == {"too few"}
+    now = AT + timedelta(hours=2, minutes=30)
+    early = rl.before_after(Weeks(3, per_day=120, slower=3).source(now=now), DEPLOYMENT)
+    assert early.tests == 0
+    assert "with enough of them before, " in str(early)
+    assert few.comparisons["p"].isna().all()
+
+
+def test_hours_are_the_blocks_of_a_new_deployment() -> None:
+    """A deployment of today is compared by hours."""
+    now = AT + timedelta(hours=12, minutes=5)
+    result = rl.before_after(Weeks(4, days=3, per_day=480, slower=3, drift=0).source(now=now), DEPLOYMENT)
+    assert set(result.comparisons["block"]) == {"hour"}
+    assert "charge card" in set(result.changed["name"])
+    assert "in blocks of an hour" in str(result)
+
+
+def test_only_what_is_still_kept_is_compared() -> None:
+    """A server removes ended invocations after their retention: cohorts that started before that are not complete."""
+    weeks = Weeks(6, per_day=60, retention=timedelta(days=10))
+    row = rl.before_after(weeks.source(), DEPLOYMENT).comparisons.query("name == 'p50'").iloc[0]
+    assert (row["blocks_before"], row["blocks_after"]) == (2, 7)
+
+
+def test_an_archive_excludes_blocks_that_may_miss_long_invocations() -> None:
+    """An archive has only ended invocations; its last blocks may miss those that still run."""
+    weeks = Weeks(7, per_day=60)
+    source = weeks.source(now=AT + timedelta(days=7, milliseconds=50), visits=[{"started_at": AT - timedelta(days=20)}])
+    result = rl.before_after(source, DEPLOYMENT)
+    row = result.comparisons.query("name == 'p50'").iloc[0]
+    assert (row["blocks_before"], row["blocks_after"]) == (7, 6)
+    assert "1 block too recent to have all long invocations not compared" in str(result)
+    assert "invocations that have not ended are not in an archive" in str(result)
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    """Unknown deployments, times in the future, and an empty window are errors; so is an unknown service."""
+    source = Weeks(8, days=2, per_day=20).source()
+    with pytest.raises(ArgumentError, match="deployment 'dp_nope' is not in sys_deployment of weeks"):
+        rl.before_after(source, "dp_nope")
+    with pytest.raises(ArgumentError, match="nothing is after"):
+        rl.before_after(source, source.now + timedelta(hours=1))
+    with pytest.raises(ArgumentError, match="window is 0"):
+        rl.before_after(source, DEPLOYMENT, window=0)
+
+
+def test_the_time_after_ends_at_the_next_deployment() -> None:
+    """A later deployment of the same services ends the time after, and a note says so."""
+    source = Weeks(9, per_day=20).source()
+    result = rl.before_after(source, OLD_DEPLOYMENT, window="61d")
+    assert result.end == AT
+    assert DEPLOYMENT in result.notes[0]

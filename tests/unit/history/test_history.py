@@ -1,0 +1,187 @@
+"""``open_history``: an archive as a Source, without a server."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import restate_lab as rl
+from restate_lab.errors import ArchiveBroken, ArgumentError, NotFound, NotOnThisServer
+from support.archives import DAY, SERVER_SCHEMA, SampleArchive, run
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> SampleArchive:
+    """Three days with two runs each, at 06:00 and 18:00; visits at 12:00 and 24:00."""
+    archive = SampleArchive(tmp_path / "history")
+    for number in range(6):
+        ended = DAY + HOUR * (6 + 12 * number)
+        archive.visit(ended + 6 * HOUR, [run(number, ended, completion_failure=None if number % 2 else "[500] no")])
+    return archive
+
+
+def test_tables_have_the_names_and_types_of_the_server(archive: SampleArchive) -> None:
+    """Each archived table has the server's columns and types, except those that an archive never has."""
+    with rl.open_history(archive.path) as history:
+        there = {(row.table, row.column): row.type for row in history.tables().itertuples()}
+    expected = {
+        (table, name): kind
+        for table, columns in json.loads(SERVER_SCHEMA)["tables"].items()
+        for name, kind, _ in columns
+    }
+    never = {("sys_journal", "raw"), ("sys_journal", "entry_json")}
+    assert {key: there.get(key) for key in expected.keys() - never} == {
+        key: kind for key, kind in expected.items() if key not in never
+    }
+    assert {table for table, _ in there} - {table for table, _ in expected} == {"visits", "samples", "agent_steps"}
+
+
+def test_rows_are_those_of_the_server(archive: SampleArchive) -> None:
+    """Times, durations and numbers above 2^63 come back as the server returned them."""
+    with rl.open_history(archive.path) as history:
+        row = history.sql("SELECT * FROM sys_invocation_status ORDER BY completed_at").iloc[0]
+        assert row["completed_at"] == DAY + 6 * HOUR
+        assert row["completion_retention"] == timedelta(days=1)
+        assert row["partition_key"] == 2**64 - 1
+        assert history.sql("SELECT status FROM sys_invocation")["status"].unique().tolist() == ["completed"]
+        assert history.now == DAY + 72 * HOUR + timedelta(seconds=1)
+
+
+def test_a_period_is_exact_also_for_journals(archive: SampleArchive) -> None:
+    """Runs that ended outside of the period are in no table, also on the days at both ends."""
+    with rl.open_history(archive.path, since=DAY + 12 * HOUR, until=DAY + 60 * HOUR) as history:
+        ids = sorted(history.sql("SELECT id FROM sys_invocation")["id"])
+        assert ids == [run(number, DAY)["id"] for number in range(1, 5)]
+        assert sorted(history.sql("SELECT DISTINCT id FROM sys_journal")["id"]) == ids
+        assert history.now == DAY + 60 * HOUR
+
+
+def test_an_earlier_run_has_an_id_of_its_own(archive: SampleArchive) -> None:
+    """Ids are unique, joins by id are exact, and why and journal take both ids."""
+    again = DAY + 80 * HOUR
+    archive.visit(again + HOUR, [run(0, again, took=timedelta(seconds=9))], repeated=[run(0, again)["id"]])
+    newest, earlier = run(0, again)["id"], f"{run(0, again)['id']}@2026-11-20T05:59:59.000Z"
+    with rl.open_history(archive.path) as history:
+        ids = history.sql("SELECT id FROM sys_invocation")["id"]
+        assert ids.is_unique
+        assert {newest, earlier} <= set(ids)
+        joined = history.sql("SELECT i.id, j.index FROM sys_invocation i JOIN sys_journal j ON j.id = i.id")
+        assert len(joined) == 2 * len(ids)
+        assert rl.journal(history, newest)["completed"].max() == again
+        assert rl.journal(history, earlier)["completed"].max() == DAY + 6 * HOUR
+        assert "9s after it was created" in rl.why(history, newest)
+        assert "1s after it was created" in rl.why(history, earlier)
+    with rl.open_history(archive.path, until=DAY + 75 * HOUR) as history:
+        assert newest in set(history.sql("SELECT id FROM sys_invocation")["id"])
+
+
+def test_the_history_at_a_time(archive: SampleArchive) -> None:
+    """It has the runs that had ended, counts those that were open, and ages count from that time."""
+    archive.visit(DAY + 90 * HOUR, [run(9, DAY + 80 * HOUR, took=60 * HOUR)])
+    with rl.open_history(archive.path) as history, history.at("2026-11-21T12:00:00Z") as then:
+        assert then.now == DAY + 36 * HOUR
+        assert len(then.sql("SELECT id FROM sys_invocation")) == 3
+        assert then.sql("SELECT now() AS now")["now"][0] == then.now
+        assert "1 invocation that ended later" in then._repr_html_()
+        compared = rl.compare(then, history)
+        assert "4 new" in str(compared) or compared.invocations is not None
+        for outside in (DAY + 5 * HOUR, DAY + 200 * HOUR):
+            with pytest.raises(ArgumentError, match="invocations that ended from 2026-11-20 06:00:00"):
+                history.at(outside)
+
+
+def test_what_cannot_be_known_is_no_empty_answer(archive: SampleArchive) -> None:
+    """Questions about open invocations, queues, state and payloads say so, and the doctor lists such checks."""
+    with rl.open_history(archive.path) as history:
+        for name in ("paused", "overview", "retry_storm", "waiting_on", "deployment_pins"):
+            with pytest.raises(NotOnThisServer, match=f"the question {name} is about open invocations"):
+                rl.ask(history, name)
+        for statement in ("SELECT * FROM sys_inbox", "SELECT entry_json FROM sys_journal", "SELECT * FROM state"):
+            with pytest.raises(NotOnThisServer, match=r"an archive has only|without payloads"):
+                history.sql(statement)
+        with pytest.raises(NotOnThisServer, match="only invocations that have ended"):
+            rl.waits(history)
+        diagnosis = rl.doctor(history)
+        assert {"paused", "deadlocks", "retry_storms"} <= set(diagnosis.not_checked["check"])
+        assert {"terminal_failures", "restarts", "slow_handlers"} <= set(diagnosis.checked["check"])
+        assert diagnosis.verdict == "incomplete"
+        with pytest.raises(NotFound, match="no visit found it before the cluster removed it"):
+            rl.journal(history, run(77, DAY)["id"])
+        assert "no visit found it" in rl.why(history, run(77, DAY)["id"])
+
+
+def test_an_answer_names_the_period_and_its_coverage(archive: SampleArchive) -> None:
+    """Gaps follow from visits and retention; the name, which is on each card and answer, has the share without gaps."""
+    short = [
+        {"service": "Orders", "handler": "place", "completion_retention_ms": 3_600_000, "journal_retention_ms": 0},
+        {"service": "Orders", "handler": "list", "completion_retention_ms": 0, "journal_retention_ms": 0},
+    ]
+    archive.visit(DAY + 84 * HOUR, retention=short)
+    archive.visit(DAY + 96 * HOUR)
+    with rl.open_history(archive.path) as history:
+        gaps = rl.ask(history, "coverage")
+        assert ("Orders", "place") in set(zip(gaps["service"], gaps["handler"], strict=True))
+        last = gaps[gaps["handler"] == "place"].iloc[-1]
+        assert last["missing_until"] == DAY + 95 * HOUR
+        share = history.name.partition("(")[2]
+        assert history.name.startswith("prod @ 2026-11-20 to 2026-11-24 (")
+        assert 0 < float(share.split()[0]) < 100
+        assert rl.ask(history, "throughput").attrs["source"] == history.name
+        assert "Orders/list" in history._repr_html_()
+
+
+def test_the_cluster_must_be_clear(archive: SampleArchive) -> None:
+    """An archive of several clusters needs a name, and an unknown name suggests the nearest."""
+    other = SampleArchive(archive.path, "staging")
+    other.visit(DAY, [run(0, DAY)])
+    with pytest.raises(ArgumentError, match="has the clusters 'prod', 'staging'"):
+        rl.open_history(archive.path)
+    with pytest.raises(ArgumentError, match="no cluster 'stagin'"):
+        rl.open_history(archive.path, cluster_name="stagin")
+    with rl.open_history(archive.path, cluster_name="staging") as history:
+        assert len(history.sql("SELECT id FROM sys_invocation")) == 1
+
+
+def test_what_is_no_archive_is_refused(tmp_path: Path, archive: SampleArchive) -> None:
+    """A missing folder, an empty one, one with other files, and a newer format each have their error."""
+    for path in (tmp_path / "nowhere", tmp_path / "empty"):
+        with pytest.raises(ArgumentError, match="has no archive"):
+            rl.open_history(path)
+        (tmp_path / "empty").mkdir(exist_ok=True)
+    (tmp_path / "empty" / "notes.txt").write_text("mine")
+    with pytest.raises(ArchiveBroken, match="not an archive"):
+        rl.open_history(tmp_path / "empty")
+    with archive.newer_format(), pytest.raises(ArchiveBroken, match="update restate_lab"):
+        rl.open_history(archive.path)
+    failed = SampleArchive(tmp_path / "failed")
+    failed.visit(DAY, outcome="failed", error="429")
+    with pytest.raises(ArchiveBroken, match="no visit to prod was complete"):
+        rl.open_history(failed.path)
+
+
+def test_times_and_confirmations_are_checked(archive: SampleArchive) -> None:
+    """A period must have a length, and deleting needs the name of the cluster."""
+    with pytest.raises(ArgumentError, match="must be before until"):
+        rl.open_history(archive.path, since="1h", until="2h")
+    with rl.open_history(archive.path) as history, pytest.raises(ArgumentError, match="repeat the address"):
+        history.delete_before("2026-11-22", confirm="yes")
+
+
+def test_questions_of_ended_invocations_are_answered(archive: SampleArchive) -> None:
+    """Each question either answers or says why it cannot; none fails otherwise."""
+    required = {"callers": {"ids": [run(0, DAY)["id"]]}, "ids_by_status": {"status": "completed"}}
+    answered: dict[str, pd.DataFrame] = {}
+    with rl.open_history(archive.path) as history:
+        for name in rl.questions()["name"]:
+            try:
+                answered[name] = rl.ask(history, name, **required.get(name, {}))
+            except NotOnThisServer:
+                continue
+        assert {"latency", "throughput", "terminal_failures", "largest_journals", "callers", "sdks"} <= answered.keys()
+        assert len(answered["largest_journals"]) == 6
