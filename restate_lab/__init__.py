@@ -12,7 +12,7 @@
     rl.plan(lab, "resume", ids)         # nothing is sent before .execute(reason="INC-42: …")
 
 - read: ``connect, Lab, Source, doctor, questions, ask, why, waits, journal, journal_diff, state``; ``show`` any frame
-- weeks and months: ``before_after``, and the questions per day
+- weeks and months: ``archive, open_history, before_after``, and the questions per day
 - agents: ``agent_runs, agent_tools, conversation, export_spans, save_dataset``
 - check new code: ``replay``
 - interactive: ``Panel``
@@ -22,7 +22,6 @@
 - change: ``ACTIONS, plan, move_to, redrive, set_state, wait_for, audit_log``, and the methods of ``lab.admin`` and
   ``lab.ingress``
 - save and share: ``freeze, open_evidence, compare, watch, save, Report, incident_report``
-- months of ended invocations: ``archive, open_history``
 - types for annotations, not in the menu: ``Plan, Diagnosis, Explanation, Waits, Replay, Comparison, BeforeAfter,
   State, Conversation, Evidence, History, Thresholds, AdminClient, IngressClient``; to write your own source:
   ``BaseSource, Coverage``; to read agents with payloads of your own: ``ModelStep, ToolCall``
@@ -189,8 +188,8 @@ _TYPES = frozenset(
         "Coverage",
         "Diagnosis",
         "Evidence",
-        "History",
         "Explanation",
+        "History",
         "IngressClient",
         "ModelStep",
         "Plan",
@@ -213,8 +212,8 @@ _HOME = {
     "Coverage": "restate_lab.source",
     "Diagnosis": "restate_lab.analysis.doctor.diagnosis",
     "Evidence": "restate_lab.evidence.store",
-    "History": "restate_lab.history.source",
     "Explanation": "restate_lab.analysis.why",
+    "History": "restate_lab.history.source",
     "IngressClient": "restate_lab.client.ingress",
     "Lab": "restate_lab.client.lab",
     "ModelStep": "restate_lab.analysis.agents.model",

@@ -23,7 +23,7 @@ from restate_lab.analysis.agents.tools import read_selected_runs, tools_frame
 from restate_lab.analysis.questions import QuestionFunction, run_question
 from restate_lab.analysis.records import none_if_missing, records
 from restate_lab.analysis.statements import run_sql_file
-from restate_lab.client.schema import tables_of, translate_errors
+from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import Truncated
 from restate_lab.frames import rows_to_table, to_frame
@@ -88,7 +88,7 @@ def _spend(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
     Without payloads, the archive of a history has the tokens of each response; what a replay saved is unknown there.
     """
     reader = AgentReader(source)
-    if "agent_steps" in set(tables_of(source)["table"]):
+    if reader.has_archived_steps:
         runs = _archived_runs(source, values)
     else:
         runs = runs_frame(reader, _select(reader, values), (), price_table(None))

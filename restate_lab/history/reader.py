@@ -1,8 +1,8 @@
 """Read from the server what a visit archives, masked and with the types of the archive.
 
-There is no index on times, so the narrow list of all ended runs is read first, and the columns of the new runs by their
-ids. Journals and events have no column that identifies the run, so they are read before the invocations: a run whose
-row still has the ``created_at`` of the list is the run that the journal belongs to.
+Servers have no index on times, so a visit reads the ids of all ended runs first, and then all columns of the new ones.
+Journals and events have no column that identifies the run, so they are read before the invocations: a run whose row
+still has the ``created_at`` of the list is the run that the journal belongs to.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class History(EngineSource):
         """Return the cluster's name with its period and coverage: "prod @ 2026-11-20 to 2026-11-28 (98 % covered)"."""
         since, until = self.coverage.since, self.coverage.until
         days = " to ".join(dict.fromkeys(format_timestamp(each)[:10] for each in (since, until) if each))
-        return f"{self.cluster_name} @ {days} ({_percent(self._share_covered())})"
+        return f"{self.cluster_name} @ {days} ({_percent(self._share_covered)})"
 
     @property
     def address(self) -> str:
@@ -187,13 +187,14 @@ class History(EngineSource):
         yield "period", f"{format_timestamp(coverage.since)} to {format_timestamp(coverage.until)}"
         failed = int((self._visits["outcome"] == "failed").sum())
         yield "visits", f"{len(self._visits):,}" + (f", of which {failed:,} failed" if failed else "")
-        yield "covered", _percent(self._share_covered())
+        yield "covered", _percent(self._share_covered)
         if coverage.gaps:
             yield "may be missing", join([_describe(each) for each in coverage.gaps], _FEW)
         if self._runs_open_then:
             yield "open then", f"{plural(self._runs_open_then, 'invocation')} that ended later; not in the tables"
         yield "payloads", "archived" if coverage.payloads else "not archived"
 
+    @functools.cached_property
     def _share_covered(self) -> float | None:
         """Return the mean share of the period in which no run of a handler can be missing; None if it is unknown."""
         coverage = self.coverage
@@ -250,7 +251,7 @@ def open_history(
     both; other days are not read. Durations count back from the last visit.
 
     Raises:
-        ArgumentError: there is no archive, the cluster is not in it, or a time is malformed.
+        ArgumentError: the archive does not exist or does not have the cluster, or a time is malformed.
         ArchiveBroken: it is not an archive, a table is damaged, or a newer version of restate_lab wrote it.
         MissingExtra: deltalake is not installed (``pip install 'restate-lab[history]'``).
     """
@@ -286,7 +287,7 @@ def _choose_cluster(there: list[str], wanted: str | None, where: str) -> str:
 
 
 def _latest(visits: pd.DataFrame, column: str) -> str:
-    """Return the last value of a column that is only stored when it has changed; "" if there is none."""
+    """Return the last value of a column that visits store only when it changes; "" if no visit stored one."""
     values = visits[column].dropna()
     return str(values.iloc[-1]) if len(values) else ""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta, tzinfo
+from datetime import tzinfo
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -15,8 +15,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from restate_lab._public import check_keywords
-from restate_lab._text import format_duration, plural
-from restate_lab.analysis.before_after import BeforeAfter
+from restate_lab._text import plural
+from restate_lab.analysis.before_after import BeforeAfter, before_and_after
 from restate_lab.analysis.times import to_zone
 from restate_lab.errors import ArgumentError
 from restate_lab.plots.bars import MOST, height_for, name_rows
@@ -280,11 +280,7 @@ def _draw_ratio(canvas: Canvas, place: int, row: Mapping[Any, Any]) -> None:
     canvas.ax.plot([low, high], [place, place], color=options["color"], linewidth=options["linewidth"], zorder=2)
     canvas.ax.plot([ratio], [place], zorder=3, clip_on=False, **options)
     if not canvas.is_narrow:
-        canvas.write_beside(" → ".join(_value(row, side) for side in ("before", "after")), place)
-
-
-def _value(row: Mapping[Any, Any], side: str) -> str:
-    return f"{row[side]:.3g} %" if row["unit"] == "%" else format_duration(timedelta(milliseconds=row[side]))
+        canvas.write_beside(before_and_after(row), place)
 
 
 def _comparison_name(canvas: Canvas, row: Mapping[Any, Any]) -> str:

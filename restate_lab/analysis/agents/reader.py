@@ -251,6 +251,11 @@ class AgentReader:
         return {id_: frozenset(indexes) for id_, indexes in copies.items()}
 
     @property
+    def has_archived_steps(self) -> bool:
+        """Return whether the source is a history, whose archive has the responses of models without text."""
+        return self._has("agent_steps.id")
+
+    @property
     def has_events(self) -> bool:
         """Return whether the source has the errors of attempts."""
         return self._has("sys_journal_events.event_json")

@@ -28,7 +28,7 @@ from restate_lab.recorder import QueryRecorder
 from restate_lab.source import Source, check_supported
 from restate_lab.status import STATUSES
 
-__all__ = ["BeforeAfter", "before_after", "compare_series"]
+__all__ = ["BeforeAfter", "before_after", "before_and_after", "compare_series"]
 
 _LEVEL = 0.05  # share of false discoveries among the reported changes
 _LEAST = {"p50": 50, "p95": 200}  # invocations per side
@@ -97,7 +97,7 @@ class BeforeAfter:
         """Return at most ten lines: how it was compared, the changes, the number of other results, and the notes."""
         lines = [f"{self.where}: {self.verdict}", self._method()]
         rows = self.changed.to_dict("records")
-        lines += [f"  {_label(row)}: {_before_and_after(row)}, {_change(row)}" for row in rows[:_MOST_LINES]]
+        lines += [f"  {_label(row)}: {before_and_after(row)}, {_change(row)}" for row in rows[:_MOST_LINES]]
         if len(rows) > _MOST_LINES:
             lines.append(f"  … and {len(rows) - _MOST_LINES:,} more, in .changed")
         return "\n".join([*lines, *self._other_results()])
@@ -306,7 +306,8 @@ def _what(row: Mapping[Any, Any]) -> str:
     return f"{row['what']} {name}".rstrip()
 
 
-def _before_and_after(row: Mapping[Any, Any]) -> str:
+def before_and_after(row: Mapping[Any, Any]) -> str:
+    """Return both values of a row of ``comparisons``, such as "401ms → 699ms"."""
     return " → ".join(_value(row, side) for side in ("before", "after"))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from importlib.resources import files
@@ -13,11 +12,11 @@ import pyarrow as pa
 
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.journal.encoding import content_column
-from restate_lab.analysis.questions import OPEN_INVOCATIONS, run_question
+from restate_lab.analysis.questions import SourceCapabilities, run_question
 from restate_lab.analysis.questions.catalog import Variant, parse_variant
 from restate_lab.analysis.records import none_if_missing, records
 from restate_lab.analysis.statements import without_views
-from restate_lab.client.schema import check_columns, tables_of
+from restate_lab.client.schema import check_columns
 from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import NotOnThisServer
 
@@ -37,6 +36,7 @@ class DoctorReader:
 
     def __init__(self, source: Deadline) -> None:
         self.source = source
+        self._capabilities = SourceCapabilities(source)
         self.now = source.now
         self.excluded: list[str] = []
         """Messages about the data that the current check did not read."""
@@ -49,7 +49,7 @@ class DoctorReader:
     @property
     def has_payloads(self) -> bool:
         """Return whether the source has the payloads of journals; evidence may have none."""
-        return content_column(self.source, self._has) is not None
+        return content_column(self.source, self._capabilities.meets) is not None
 
     def ask(self, name: str, **params: Any) -> list[Row]:
         """Return the rows of a named question; ``excluded`` gets a message if a limit cut off rows."""
@@ -88,7 +88,7 @@ class DoctorReader:
     def _variant(self, name: str) -> Variant:
         missing: list[str] = []
         for variant in _variants(name):
-            needs = [need for need in variant.needs if not self._has(need)]
+            needs = self._capabilities.missing_needs(variant)
             if not needs:
                 return variant
             missing += needs
@@ -96,18 +96,6 @@ class DoctorReader:
             f"{self.source.name} (restate {self.source.version}) does not have "
             f"{', '.join(dict.fromkeys(missing))}, which this check needs."
         )
-
-    def _has(self, need: str) -> bool:
-        if need == OPEN_INVOCATIONS:
-            return self.source.coverage.open_invocations
-        if need.startswith("feature "):
-            return bool(self.source.features.get(need.removeprefix("feature "), False))
-        return need in self._names
-
-    @functools.cached_property
-    def _names(self) -> set[str]:
-        tables = tables_of(self.source)
-        return {*tables["table"], *(tables["table"] + "." + tables["column"])}
 
 
 def timestamp_of(value: Any) -> datetime | None:

@@ -34,12 +34,12 @@ from restate_lab.progress import notify
 from restate_lab.recorder import QueryRecorder
 from restate_lab.source import Source, check_supported
 
-__all__ = ["OPEN_INVOCATIONS", "QuestionFunction", "get_question", "questions", "run_question"]
+__all__ = ["QuestionFunction", "SourceCapabilities", "get_question", "questions", "run_question"]
 
 QuestionFunction: TypeAlias = Callable[[Source, Mapping[str, Any]], pd.DataFrame]
 """Returns all rows of a question that is not a statement, from the values of its parameters."""
 NO_FUNCTIONS: Mapping[str, QuestionFunction] = MappingProxyType({})
-OPEN_INVOCATIONS = "open invocations"  # a need of questions
+OPEN_INVOCATIONS = "open invocations"  # a need of questions: only a history lacks it
 ALL_ROWS = 2**62  # used as no limit: with LIMIT NULL the server rejects a statement that orders in a subquery
 AGGREGATIONS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {"retry_storm": merge_by_pattern}
 """Functions that aggregate the rows of a question after reading, by a rule that SQL cannot express."""
@@ -131,7 +131,7 @@ def get_question(name: str) -> Question:
 
 
 def _variant_for(question: Question, source: Source) -> Variant:
-    capabilities = _SourceCapabilities(source)
+    capabilities = SourceCapabilities(source)
     reasons: list[str] = []
     for variant in question.variants:
         missing = capabilities.missing_needs(variant)
@@ -151,16 +151,18 @@ def _variant_for(question: Question, source: Source) -> Variant:
 
 
 @dataclass(slots=True)
-class _SourceCapabilities:
+class SourceCapabilities:
     """The tables, columns and features of a source; its tables are read once, and only when needed."""
 
     source: Source
     _names: set[str] = field(default_factory=set)
 
     def missing_needs(self, variant: Variant) -> list[str]:
-        return [need for need in variant.needs if not self._meets(need)]
+        """Return what a variant needs and the source does not have."""
+        return [need for need in variant.needs if not self.meets(need)]
 
-    def _meets(self, need: str) -> bool:
+    def meets(self, need: str) -> bool:
+        """Return whether the source has what a statement needs: "feature …", a table, or "table.column"."""
         if need.startswith("feature "):
             return bool(self.source.features.get(need.removeprefix("feature "), False))
         if need == OPEN_INVOCATIONS:

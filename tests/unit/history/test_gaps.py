@@ -95,7 +95,7 @@ def test_runs_that_are_not_kept_are_always_missing() -> None:
 
 
 def test_no_visit_is_no_knowledge() -> None:
-    """Without a complete visit there is no handler to report."""
+    """Before the first complete visit, no handler is known, so no gap is reported."""
     assert gaps(visits((0, None, "Unreachable: z")), at(0), at(1)).empty
 
 
