@@ -41,6 +41,7 @@ PYTHON_PACKAGES: Mapping[str, Sequence[str]] = MappingProxyType(
         "adk": (*_SDK, "google-adk==2.13.0", "google-genai==2.34.0"),
         "mlflow": ("mlflow==3.17.2",),
         "s3": ("moto[server]==5.2.5",),
+        "spark": ("pyspark==4.3.0",),
     }
 )
 """The packages in each environment for Python; the requirements of these packages are not pinned."""

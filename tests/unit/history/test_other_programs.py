@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -15,7 +19,9 @@ import pytest
 from deltalake import DeltaTable
 
 import restate_lab as rl
+from restate_lab.environment import clean_environment
 from support.archives import DAY, SampleArchive, run
+from support.integrations.environments import python_environment_of
 
 QUESTIONS = {
     "runs": "SELECT count(*) AS n FROM invocations",
@@ -37,6 +43,7 @@ QUESTIONS = {
         "AND i.created_at = j.created_at WHERE i.completion_result = 'failure' GROUP BY j.entry_type"
     ),
 }
+SPARK = Path(__file__).parents[2] / "support" / "spark_program.py"
 IDS = [run(number, DAY)["id"] for number in range(300)]
 
 
@@ -95,6 +102,26 @@ def test_answers_are_the_same(path: Path, name: str, program: Callable[[Path, st
     assert _plain(program(path, question)) == expected
 
 
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_answers_of_spark_are_the_same(path: Path, tmp_path: Path) -> None:
+    """On two worker processes, with the files that the Delta log lists, every cell is that of the history."""
+    if shutil.which("java") is None:
+        pytest.fail("Spark needs Java; install for example Debian's default-jre-headless.", pytrace=False)
+    tables = {name: (str(path / name), DeltaTable(path / name).file_uris()) for name in ("invocations", "journal")}
+    questions = [question.format(id=IDS[123]) for question in QUESTIONS.values()]
+    task = tmp_path / "task.json"
+    task.write_text(json.dumps({"tables": tables, "questions": questions}))
+    java = {name: os.environ[name] for name in ("JAVA_HOME",) if name in os.environ}
+    environment = clean_environment(TZ="UTC", SPARK_LOCAL_IP="127.0.0.1", SPARK_LOCAL_DIRS=str(tmp_path), **java)
+    command = [str(python_environment_of("spark")), str(SPARK), str(task)]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4_000:]
+    answers = dict(zip(QUESTIONS, map(json.loads, done.stdout.splitlines()), strict=True))
+    for name, question in zip(QUESTIONS, questions, strict=True):
+        assert sorted(answers[name], key=repr) == _plain(_with_datafusion(path, question)), name
+
+
 def _plain(rows: list[dict[str, Any]]) -> list[list[Any]]:
     return sorted((list(_cells(row)) for row in rows), key=repr)
 
@@ -104,6 +131,6 @@ def _cells(row: dict[str, Any]) -> Iterator[Any]:
         if isinstance(value, Decimal):  # DuckDB's sum of integers
             yield int(value)
         elif isinstance(value, datetime):
-            yield value.astimezone(UTC)
+            yield value.astimezone(UTC).isoformat()
         else:
             yield value.isoformat() if isinstance(value, date) else value
