@@ -30,6 +30,7 @@ CANDIDATES = 100_000
 """The maximum number of rows that are read and then aggregated."""
 _MOST_KINDS = 5  # different messages of one pattern; with more, they differ by data, and get a pattern too
 _CAUSE = ("target_service_name", "target_handler_name", "error_code")
+_MESSAGES = ("message", "example_message")
 _SUMS: Mapping[str, Callable[[Sequence[Any]], Any]] = {
     **dict.fromkeys(("n", "attempts"), sum),
     "worst": max,
@@ -151,21 +152,40 @@ def elide_data(message: str, step: str, pattern: str) -> str:
 def merge_by_pattern(frame: pd.DataFrame) -> pd.DataFrame:
     """Merge the rows of ``retry_storm`` whose steps have one pattern, per handler and code.
 
+    The text with which a model refused is a payload, so it is removed from the messages first.
+
     In a merged row, ``step`` is the pattern ("get weather …"), ``message`` has "…" for the data in the step's name,
     ``steps`` is the number of names, and the examples are from the row with the most invocations. Other rows, the
     columns and their types do not change. The row with the most invocations comes first.
     """
     causes: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
-    for row in records(frame):
+    for row in _without_refusals(frame):
         causes[tuple(none_if_missing(row[name]) for name in _CAUSE)].append(row)
     rows = [row for alike in causes.values() for row in _merge_patterns(alike)]
-    if len(rows) == len(frame):
+    if len(rows) == len(frame) and not _has_refusals(frame):
         return frame
     rows.sort(key=lambda row: (-row["n"], -row["attempts"], *(str(row[name]) for name in (*_CAUSE, "step", "message"))))
     columns = {name: pd.Series([row[name] for row in rows], dtype=dtype) for name, dtype in frame.dtypes.items()}
     merged = pd.DataFrame(columns)
     merged.attrs = dict(frame.attrs)
     return merged
+
+
+def _has_refusals(frame: pd.DataFrame) -> bool:
+    texts = (text for name in _MESSAGES if name in frame for text in frame[name].tolist())
+    return any(isinstance(text, str) and _REFUSAL.search(text) is not None for text in texts)
+
+
+def _without_refusals(frame: pd.DataFrame) -> list[_Row]:
+    """Return the rows without the texts with which models refused; rows that differ only in these are merged."""
+    if not _has_refusals(frame):
+        return records(frame)
+    kinds: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
+    for row in records(frame):
+        texts = {name: row[name] for name in _MESSAGES if none_if_missing(row.get(name))}
+        hidden = {**row, **{name: without_refusal(text) for name, text in texts.items()}}
+        kinds[tuple(none_if_missing(hidden[name]) for name in (*_CAUSE, "step", "message"))].append(hidden)
+    return [_sum_rows(alike) for alike in kinds.values()]
 
 
 def _first_line(message: str) -> str:

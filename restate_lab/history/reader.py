@@ -149,7 +149,7 @@ class ServerReader:
         """Return the responses of models in these journals, without text; ``appended_at`` is added later."""
         own = TABLES["agent_steps"].own
         agents = sorted(self.agents.agents(ids))
-        found = self.agents.model_steps(agents, (), has_requests=False) if agents else {}
+        found = self.agents.model_steps(agents, (), has_text=False) if agents else {}
         rows = [
             {
                 "id": id_,

@@ -50,7 +50,7 @@ def tools_of(conversation: rl.Conversation) -> list[tuple[Any, Any, Any]]:
 
 
 def test_a_hundred_thousand_entries_open_like_a_thousand(lab: rl.Lab) -> None:
-    """All calls of models and their tools are read, and other steps are not, which a note reports."""
+    """All calls of models and their tools are read in two scans, and other steps are not, which a note reports."""
     short, long = (send(lab, "run", entries) for entries in (1_000, 100_000))
     until_completed(lab, short)
     until_completed(lab, long)
@@ -61,6 +61,7 @@ def test_a_hundred_thousand_entries_open_like_a_thousand(lab: rl.Lab) -> None:
     assert len(tools_of(second)) == STEPS - 1
     assert any("100," in note and "only those near its calls of models were read" in note for note in second.notes)
     assert first.notes == ()
+    assert [sum("FROM sys_journal WHERE" in each["sql"] for each in read.queries) for read in (first, second)] == [1, 2]
     runs = rl.agent_runs(lab, ids=[short, long])
     assert runs["input_tokens"].tolist() == [STEPS * TOKENS[0]] * 2
 
@@ -83,4 +84,5 @@ def test_a_payload_that_the_server_refuses(lab: rl.Lab) -> None:
     turn = wait_for(lambda: rl.conversation(lab, id_).open_turn, lambda turn: turn and limit in (turn.error or ""))
     assert (turn.role, turn.input_tokens) == ("assistant", None)
     assert limit in dict(rl.why(lab, id_).facts)["error"]
+    assert rl.agent_runs(lab, ids=[id_])["possibly_paid_calls"].tolist() == [1]
     lab.admin.kill_invocation(id_, reason="a test")  # a repetition of the test has the same key

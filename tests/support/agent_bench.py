@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 
 import restate_lab as rl
-from restate_lab.analysis.agents.reader import AgentReader
+from restate_lab.analysis.agents.reader import AgentReader, contents_of
+from restate_lab.analysis.journal.reader import JournalReader
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_model, start_services
 from restate_lab.demo.process import Process
@@ -73,7 +74,8 @@ class AgentBench:
         self.lab.ingress.resolve_awakeable(rows[-1], value)
 
     def _published(self, id_: str) -> list[str]:
-        contents = AgentReader(self.lab).contents([id_]).get(id_, {})
+        columns = AgentReader(self.lab).content_columns
+        contents = contents_of(JournalReader(self.lab).read([id_], columns=columns))
         key = b'"awakeable"'
         values = [each.value for each in contents.values() if each.value and key in each.value]
         return [value.split(key)[1].split(b'"')[1].decode() for value in values]

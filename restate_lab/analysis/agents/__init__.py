@@ -15,7 +15,6 @@ from restate_lab.analysis.agents.prices import Price, PriceTable, price_table
 from restate_lab.analysis.agents.reader import (
     MOST_RUNS,
     AgentReader,
-    ModelSteps,
     Row,
     RunSelection,
     Scope,
@@ -23,7 +22,7 @@ from restate_lab.analysis.agents.reader import (
     select_runs,
 )
 from restate_lab.analysis.agents.result import Conversation
-from restate_lab.analysis.agents.summary import WASTEFUL, RunJournal, run_entries, run_frame, summarize
+from restate_lab.analysis.agents.summary import WASTEFUL, RunJournals, summarize
 from restate_lab.analysis.deadline import within
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.journal.reader import JournalReader
@@ -76,7 +75,8 @@ def agent_runs(
     - ``spent_tokens``: input and output of the steps that this run paid for. ``wasted_tokens``: those of a run that
       failed or was killed, without the steps that a restart copied. ``saved_tokens``: those of steps that a restart as
       new copied from another run, or that were not paid again after a failed attempt. ``possibly_paid_calls``: failed
-      attempts at a step of a model that were not refused (429, 5xx, no connection); the provider may have been paid.
+      attempts at a step of a model that were not refused (429, 5xx, no connection); the provider may have been paid. An
+      error without a command (RT0003, a message is too large) counts if a single step had no result at that time.
       Retries inside a client, and responses that were lost in a crash, are not in a journal.
     - ``cost``: of the spent tokens in US dollars; None if one of the steps has no price or no tokens
     - ``model_s, tools_s, people_s, backoff_s``: seconds in calls of models, in commands of tools, in waits for
@@ -110,8 +110,7 @@ def runs_frame(
     """Return the frame of ``agent_runs`` for a selection of invocations."""
     rows, now = selection.rows, reader.source.now
     with _paused_collection():
-        runs = _read_runs(reader, rows, shapes, selection.scope)
-        frame = run_frame([summarize(each, prices, now) for each in runs])
+        frame = summarize(_read_runs(reader, rows, shapes, selection.scope), prices, now)
     frame.attrs = {
         "invocations": len(rows),
         "without_journal": sum(not row["journal_size"] and row["ended"] for row in rows.values()),
@@ -139,22 +138,17 @@ def _paused_collection() -> Iterator[None]:
 
 def _read_runs(
     reader: AgentReader, rows: Mapping[str, Row], shapes: Sequence[ShapeFunction], scope: Scope | None
-) -> list[RunJournal]:
+) -> RunJournals:
     """Return the runs with a response of a model; without a scope they were chosen, so all of them."""
-    models = reader.model_steps(list(rows), shapes, scope, has_requests=False)
+    models = reader.model_steps(list(rows), shapes, scope, has_text=False)
     wanted = {id_: row for id_, row in rows.items() if scope is None or id_ in models}
-    entries, errors = run_entries(reader.tables(wanted, scope)), reader.errors(list(wanted), scope)
-    copies = reader.copies([id_ for id_, row in wanted.items() if row["status"] in WASTEFUL])
-    return [
-        RunJournal(
-            row,
-            entries.get(id_, ()),
-            models.get(id_, ModelSteps({})),
-            errors.get(id_, []) if reader.has_events else None,
-            copies.get(id_, frozenset()),
-        )
-        for id_, row in wanted.items()
-    ]
+    return RunJournals(
+        wanted,
+        list(reader.tables(wanted, scope)),
+        models,
+        reader.errors(list(wanted), scope) if reader.has_events else None,
+        reader.copies([id_ for id_, row in wanted.items() if row["status"] in WASTEFUL]),
+    )
 
 
 @translate_errors

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from restate_lab._text import plural
 from restate_lab.analysis.agents.entries import AgentEntry, Content, ShapeFunction, with_models
 from restate_lab.analysis.agents.prices import PriceTable
-from restate_lab.analysis.agents.reader import MOST_BYTES, AgentReader, ModelSteps, Row
+from restate_lab.analysis.agents.reader import MOST_BYTES, AgentReader, ModelSteps, Row, contents_of
 from restate_lab.analysis.agents.turns import Turn, turns_of
 from restate_lab.analysis.ids import describe_missing
 from restate_lab.analysis.journal.entries import OPEN, entries_of
@@ -106,12 +106,13 @@ class ConversationBuilder:
         ranges = self._ranges(id_, size) if size > _MOST_ENTRIES else ()
         if ranges is None:
             return []
-        invocation = self.journals.journals(rows, ranges)[id_]
+        table = self.journals.read([id_], columns=self.reader.content_columns, ranges=ranges)
+        invocation = self.journals.invocations(rows, table, {})[id_]
         if not invocation.entries.num_rows:
             self.notes.append(f"{id_} has no journal: it has not started, was purged, or its journal was not retained")
             return []
         invocation = _without_unknowns(invocation, ranges[-1][0]) if ranges else invocation
-        contents = self.reader.contents([id_], ranges).get(id_, {})
+        contents = contents_of(table)
         excluded = sum(each.is_excluded for each in contents.values())
         if excluded:
             self.notes.append(
@@ -121,7 +122,7 @@ class ConversationBuilder:
 
     def _ranges(self, id_: str, size: int) -> Ranges | None:
         """Return the parts of a very long journal near its calls of models; None, with a note, if they are too long."""
-        found = self.reader.model_steps([id_], self.shapes, has_requests=False).get(id_, ModelSteps({}))
+        found = self.reader.model_steps([id_], self.shapes, has_text=False).get(id_, ModelSteps({}))
         around = [(max(0, at - _BEFORE), at + _AFTER) for at in sorted(found.steps)]
         ranges: list[tuple[int, int]] = []
         for first, last in [(0, _BEFORE), *around, (max(0, size - _AFTER), size)]:

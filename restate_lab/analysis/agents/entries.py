@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 from restate_lab.analysis.agents.model import TOKENS, ModelStep, clean, count
-from restate_lab.analysis.agents.shapes import read_known_shape, with_request
+from restate_lab.analysis.agents.shapes import read_known_shape, with_text
 from restate_lab.analysis.journal.encoding import body_of
 from restate_lab.analysis.journal.entries import FAILED, Entry
 from restate_lab.analysis.journal.errors import NO_ERRORS, AttemptErrors
@@ -107,12 +107,13 @@ def content_of(row: Mapping[str, Any], *, most: int) -> Content:
     return Content() if reason is None else Content(failure=text_of(reason, 2), failure_code=number_of(reason, 1))
 
 
-def recognize(payload: Any, shapes: Sequence[ShapeFunction] = (), *, has_request: bool = True) -> ModelStep | None:
+def recognize(payload: Any, shapes: Sequence[ShapeFunction] = (), *, has_text: bool = True) -> ModelStep | None:
     """Return the response of a model in a payload; None for a payload of another shape.
 
     The user's ``shapes`` get the whole payload and come first. A known shape may be one or two objects deep. If several
     objects at one depth have a shape, the payload is not a single response, so nothing is returned. Without
-    ``has_request`` the messages of a request, which can be a whole conversation, are not read.
+    ``has_text`` the text of a known shape is not read, nor the messages of a request, which can be a whole
+    conversation.
 
     Raises:
         ArgumentError: a function of the user failed, or returned something else.
@@ -125,7 +126,7 @@ def recognize(payload: Any, shapes: Sequence[ShapeFunction] = (), *, has_request
     for _ in range(_DEEPEST + 1):
         steps = [(step, each) for each in level if (step := read_known_shape(each)) is not None]
         if len(steps) == 1:
-            return with_request(*steps[0]) if has_request else steps[0][0]
+            return with_text(*steps[0]) if has_text else steps[0][0]
         if steps:
             return None
         level = [inner for each in level for inner in each.values() if isinstance(inner, dict)]

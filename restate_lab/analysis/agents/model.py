@@ -115,7 +115,10 @@ def text_or_none(value: Any) -> str | None:
 
 def first_text(*values: Any) -> str | None:
     """Return the first value that is a text and not empty."""
-    return next((text for value in values if (text := text_or_none(value)) is not None), None)
+    for value in values:
+        if (text := text_or_none(value)) is not None:
+            return text
+    return None
 
 
 def join_texts(values: Iterable[Any]) -> str | None:

@@ -25,7 +25,6 @@ from restate_lab.analysis.ids import check_invocation_id, parts_of
 from restate_lab.analysis.journal.encoding import content_column
 from restate_lab.analysis.journal.entries import PairedEntries, pair_entries
 from restate_lab.analysis.journal.payloads import decode
-from restate_lab.analysis.journal.reader import Ranges, condition_of
 from restate_lab.analysis.targets import parse_ids
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.arguments import check_count, check_name
@@ -44,6 +43,7 @@ __all__ = [
     "ModelSteps",
     "RunSelection",
     "Scope",
+    "contents_of",
     "finish_frame",
     "scope_of",
     "select_runs",
@@ -62,18 +62,15 @@ WHERE {{where}}
 ORDER BY created_at DESC, id LIMIT {{limit}}"""  # noqa: S608 - constants
 _BACKING_OFF = "SELECT entry_id AS id FROM sys_vqueue_entry_status WHERE entry_id IN :ids AND status = 'backing-off'"
 _MODELS = """
-SELECT id, index, entry_type, {size} AS size, {content}
+SELECT id, index, {size} AS size, {content}
 FROM sys_journal WHERE {where} AND entry_type = 'Notification: Run'{filter}"""
 _STRUCTURE = """
 SELECT id, index, entry_type, name, appended_at, completed, entry_lite_json, CAST(NULL AS BIGINT) AS size
 FROM sys_journal WHERE {where}"""
-_PAYLOADS = """
-SELECT id, index, entry_type, {size} AS size, {content}
-FROM sys_journal WHERE {where}{filter}"""
 _ERRORS = """
 SELECT id, appended_at, after_journal_entry_index,
   json_get_int(event_json, 'related_command_index') AS command_index,
-  json_get_str(event_json, 'error_message') AS message
+  json_get_str(event_json, 'error_message') AS message, json_get_str(event_json, 'restate_doc_error_code') AS code
 FROM sys_journal_events WHERE {where} AND event_type = 'TransientError'"""
 _RESTARTS = "SELECT id, restarted_from, created_at FROM sys_invocation WHERE restarted_from IN :ids"
 _COPIES = "SELECT id, index, appended_at FROM sys_journal WHERE id IN :ids AND entry_type = 'Notification: Run'"
@@ -184,36 +181,35 @@ class AgentReader:
         shapes: Sequence[ShapeFunction],
         scope: Scope | None = None,
         *,
-        has_requests: bool = True,
+        has_text: bool = True,
     ) -> dict[str, ModelSteps]:
         """Return id → the responses of models in its journal, for those that have one, or payloads that were not read.
 
-        With shapes of the user, every payload of a step is read. Without ``has_requests`` the messages in the requests
-        are not.
+        With shapes of the user, every payload of a step is read. Without ``has_text`` the text of known shapes is not
+        read, nor are the messages of their requests.
         """
         column = self._content or "raw"
         statement = self._statement(_MODELS, filter_="" if shapes else _FILTERS[column])
         steps: defaultdict[str, dict[int, ModelStep]] = defaultdict(dict)
         excluded: defaultdict[str, int] = defaultdict(int)
-        for row in self._stream(statement, ids, scope):
-            content = row[column]
+        for id_, index, size, content in self._stream(statement, ids, scope, ("id", "index", "size", column)):
             if content is None:
-                excluded[row["id"]] += (row["size"] or 0) > MOST_BYTES
+                excluded[id_] += (size or 0) > MOST_BYTES
                 continue
             if column == "raw" and not shapes and not _may_have_model(content):
                 continue
+            row = {"entry_type": "Notification: Run", "size": size, column: content}
             value = run_value(content) if column == "raw" else content_of(row, most=MOST_BYTES).value
-            step = recognize(decode(value), shapes, has_request=has_requests) if value else None
+            step = recognize(decode(value), shapes, has_text=has_text) if value else None
             if step is not None:
-                steps[row["id"]][row["index"]] = step
+                steps[id_][index] = step
         return {id_: ModelSteps(steps[id_], excluded[id_]) for id_ in ids if steps.get(id_) or excluded.get(id_)}
 
-    def contents(self, ids: Sequence[str], ranges: Ranges = ()) -> dict[str, dict[int, Content]]:
-        """Return id → index → the payloads of the entry; with ``ranges`` of those in one of these ranges."""
-        contents: defaultdict[str, dict[int, Content]] = defaultdict(dict)
-        for row in self._stream(self._statement(_PAYLOADS, condition_of(ranges)), ids):
-            contents[row["id"]][row["index"]] = content_of(row, most=MOST_BYTES)
-        return contents
+    @property
+    def content_columns(self) -> str:
+        """Return the columns of ``sys_journal`` that ``contents_of`` needs, for a statement that selects others."""
+        size, content = self._content_columns
+        return f", {size} AS content_size, {content}"
 
     def entries(self, rows: Mapping[str, Row], scope: Scope | None = None) -> dict[str, pa.Table]:
         """Return id → the entries of its journal without payloads."""
@@ -266,20 +262,29 @@ class AgentReader:
 
     def _statement(self, statement: str, filter_: str = "") -> str:
         """Return a statement with the column of payloads, which is null for a payload that is too large."""
+        size, content = self._content_columns
+        return statement.format(size=size, content=content, filter=filter_, where="{where}")
+
+    @property
+    def _content_columns(self) -> tuple[str, str]:
+        """Return the size of a payload, and the payload, which is null if it is too large."""
         content = self._content or "raw"
         # a number in a list of bytes takes about four characters
         length = "raw_length" if content == "raw" else "character_length(entry_json) / 4"
-        limited = f"CASE WHEN {length} <= {MOST_BYTES} THEN {content} END AS {content}"
-        return statement.format(size=f"CAST({length} AS BIGINT)", content=limited, filter=filter_, where="{where}")
+        return f"CAST({length} AS BIGINT)", f"CASE WHEN {length} <= {MOST_BYTES} THEN {content} END AS {content}"
 
-    def _stream(self, statement: str, ids: Sequence[str], scope: Scope | None = None) -> Iterator[Row]:
+    def _stream(
+        self, statement: str, ids: Sequence[str], scope: Scope | None, columns: Sequence[str]
+    ) -> Iterator[tuple[Any, ...]]:
+        """Yield the values of these columns for each row; the first one is the id, which must be one of ``ids``."""
         wanted = set(ids)
         for where, params in _conditions(ids, scope):
             part = statement.format(where=where)
             with self.source.stream(part, params=dict(params), progress=False) as reader:
                 check_columns(reader.schema, part, self.source)
                 for batch in reader:
-                    yield from (row for row in batch.to_pylist() if row["id"] in wanted)
+                    rows = zip(*(batch[name].to_pylist() for name in columns), strict=True)
+                    yield from (row for row in rows if row[0] in wanted)
 
     def _read(self, statement: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
         return to_rows(self._read_table(statement, params))
@@ -293,6 +298,14 @@ class AgentReader:
             tables = tables_of(self.source)
             self._columns.update(tables["table"] + "." + tables["column"])
         return column in self._columns
+
+
+def contents_of(table: pa.Table) -> dict[int, Content]:
+    """Return index → the payloads of the entry, for the rows of one journal with ``content_columns``."""
+    content = "raw" if "raw" in table.column_names else "entry_json"
+    names = ["index", "entry_type", "size", content]
+    rows = table.select(["index", "entry_type", "content_size", content]).rename_columns(names).to_pylist()
+    return {row["index"]: content_of(row, most=MOST_BYTES) for row in rows}
 
 
 def _may_have_model(raw: bytes) -> bool:

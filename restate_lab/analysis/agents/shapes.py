@@ -3,6 +3,9 @@
 The shapes are those that the integrations of Restate write, and the responses of providers as they are. Each function
 reads one shape and returns None for another payload. Only the listed fields are read: headers of a provider, encrypted
 reasoning and signatures are not.
+
+Text is read in a second step, because numbers over thousands of runs do not need it. A shape that is recognized by its
+text has it from the first step.
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from restate_lab.analysis.agents.model import (
-    TOKENS,
     ModelStep,
     ToolCall,
     array,
@@ -29,7 +31,7 @@ from restate_lab.analysis.agents.model import (
 )
 from restate_lab.analysis.agents.requests import request_of
 
-__all__ = ["SIGNATURES", "read_known_shape", "with_request"]
+__all__ = ["SIGNATURES", "read_known_shape", "with_text"]
 
 _Object: TypeAlias = Mapping[str, Any]
 _Tokens: TypeAlias = Mapping[str, Any]
@@ -37,40 +39,50 @@ _TEXT_KINDS = ("text", "output_text")
 
 
 def read_known_shape(value: _Object) -> ModelStep | None:
-    """Return the response of a model in an object; None for an object of another shape."""
+    """Return the response of a model in an object, which can lack its text; None for an object of another shape."""
     for name, shape in _SHAPES.items():
         if name in value and (step := shape(value)) is not None:
             return step
     return None
 
 
-def with_request(step: ModelStep, value: _Object) -> ModelStep:
-    """Return the response with the messages of its request, if the object that it was read from has the request."""
-    body = record(value, "request", "body")
-    if not body:
-        return step
-    prompt, results = request_of(body)
-    return replace(step, prompt=prompt, results=results)
+def with_text(step: ModelStep, value: _Object) -> ModelStep:
+    """Return the response with its text, and with the messages of its request if the object has the request.
+
+    ``value`` is the object that ``read_known_shape`` read.
+    """
+    read_text, body = _TEXTS.get(step.framework), record(value, "request", "body")
+    fields: dict[str, Any] = read_text(value) if read_text else {}
+    if body:
+        fields["prompt"], fields["results"] = request_of(body)
+    return replace(step, **fields) if fields else step
 
 
 def _vercel(value: _Object) -> ModelStep | None:
-    """Read a step of Vercel AI (``ai`` 5 and 7), which reports a refusal as plain text."""
+    """Read a step of Vercel AI (``ai`` 5 and 7)."""
     finish = value.get("finishReason")
     if not isinstance(value.get("content"), list) or not isinstance(finish, str | dict):
         return None
-    parts, response, body = objects(value["content"]), record(value, "response"), record(value, "response", "body")
+    response = record(value, "response")
     return ModelStep(
         "Vercel AI",
         **_vercel_tokens(record(value, "usage")),
-        text=_texts(parts, "type", "text"),
-        reasoning=_texts(parts, "type", "reasoning"),
-        tool_calls=_calls(parts, "tool-call", "toolCallId", "toolName", "input"),
-        refusal=_refusal_of_items(objects(body.get("output"))) or _refusal_of_choices(body),
+        tool_calls=_calls(objects(value["content"]), "tool-call", "toolCallId", "toolName", "input"),
         model=text_or_none(response.get("modelId")),
         model_asked=text_or_none(record(value, "request", "body").get("model")),
         response_id=text_or_none(response.get("id")),
         finish=first_text(finish, record(finish).get("unified"), record(finish).get("raw")),
     )
+
+
+def _vercel_text(value: _Object) -> dict[str, Any]:
+    """Return the text of a step of Vercel AI, which reports a refusal as plain text."""
+    parts, body = objects(value["content"]), record(value, "response", "body")
+    return {
+        "text": _texts(parts, "type", "text"),
+        "reasoning": _texts(parts, "type", "reasoning"),
+        "refusal": _refusal_of_items(objects(body.get("output"))) or _refusal_of_choices(body),
+    }
 
 
 def _vercel_tokens(usage: _Object) -> _Tokens:
@@ -90,22 +102,26 @@ def _openai_agents(value: _Object) -> ModelStep | None:
     return ModelStep(
         "OpenAI Agents",
         **_responses_tokens(record(value, "usage")),
-        **_items_fields(items),
+        tool_calls=_item_calls(items),
         model_asked=text_or_none(record(provider).get("model")),
         response_id=first_text(value["response_id"], record(provider).get("response_id")),
     )
 
 
-def _items_fields(items: Sequence[_Object]) -> dict[str, Any]:
-    """Return the content of the items of a response of OpenAI's Responses API."""
+def _items_text(value: _Object) -> dict[str, Any]:
+    """Return the text of a response with the items of OpenAI's Responses API."""
+    items = objects(value["output"])
     parts = [part for item in items if item.get("type") == "message" for part in objects(item.get("content"))]
     thoughts = [part for item in items if item.get("type") == "reasoning" for part in objects(item.get("summary"))]
     return {
         "text": _texts(parts, "type", *_TEXT_KINDS),
         "reasoning": join_texts(part.get("text") for part in thoughts),
-        "tool_calls": _calls(items, "function_call", "call_id", "name", "arguments"),
         "refusal": _refusal_of_items(items),
     }
+
+
+def _item_calls(items: Sequence[_Object]) -> tuple[ToolCall, ...]:
+    return _calls(items, "function_call", "call_id", "name", "arguments")
 
 
 def _refusal_of_items(items: Sequence[_Object]) -> str | None:
@@ -117,19 +133,25 @@ def _pydantic(value: _Object) -> ModelStep | None:
     """Read a step of Pydantic AI."""
     if value.get("kind") != "response" or not isinstance(value.get("parts"), list):
         return None
-    parts, usage = objects(value["parts"]), record(value, "usage")
+    usage = record(value, "usage")
     reasoning = usage.get("output_reasoning_tokens", record(usage, "details").get("reasoning_tokens"))
     return ModelStep(
         "Pydantic AI",
         **_tokens(usage.get("input_tokens"), usage.get("cache_read_tokens"), usage.get("output_tokens"), reasoning),
-        text=_texts(parts, "part_kind", "text", field="content"),
-        reasoning=_texts(parts, "part_kind", "thinking", field="content"),
-        tool_calls=_calls(parts, "tool-call", "tool_call_id", "tool_name", "args", kind="part_kind"),
-        refusal=text_or_none(record(value, "provider_details").get("refusal")),
+        tool_calls=_calls(objects(value["parts"]), "tool-call", "tool_call_id", "tool_name", "args", kind="part_kind"),
         model=text_or_none(value.get("model_name")),
         response_id=text_or_none(value.get("provider_response_id")),
         finish=text_or_none(value.get("finish_reason")),
     )
+
+
+def _pydantic_text(value: _Object) -> dict[str, Any]:
+    parts = objects(value["parts"])
+    return {
+        "text": _texts(parts, "part_kind", "text", field="content"),
+        "reasoning": _texts(parts, "part_kind", "thinking", field="content"),
+        "refusal": text_or_none(record(value, "provider_details").get("refusal")),
+    }
 
 
 def _langchain(value: _Object) -> ModelStep | None:
@@ -138,8 +160,6 @@ def _langchain(value: _Object) -> ModelStep | None:
     if message.get("type") != "ai" or "content" not in message:
         return None
     data, usage = record(message, "response_metadata"), record(message, "usage_metadata")
-    blocks, content = objects(message["content"]), message["content"]
-    summaries = [part for each in blocks if each.get("type") == "reasoning" for part in objects(each.get("summary"))]
     calls = [*objects(message.get("tool_calls")), *objects(message.get("invalid_tool_calls"))]
     return ModelStep(
         "LangChain",
@@ -149,14 +169,22 @@ def _langchain(value: _Object) -> ModelStep | None:
             usage.get("output_tokens"),
             record(usage, "output_token_details").get("reasoning"),
         ),
-        text=text_or_none(content) or _texts(blocks, "type", *_TEXT_KINDS),
-        reasoning=join_texts(each.get("text") for each in summaries),
-        tool_calls=tuple(_call_of(each, "id", "name", "args") for each in calls),
-        refusal=text_or_none(record(message, "additional_kwargs").get("refusal")) or _refusal_block(blocks),
+        tool_calls=tuple([_call_of(each, "id", "name", "args") for each in calls]),
         model=text_or_none(data.get("model_name")),
         response_id=text_or_none(data.get("id")),
         finish=first_text(data.get("finish_reason"), data.get("status")),
     )
+
+
+def _langchain_text(value: _Object) -> dict[str, Any]:
+    message = value["result"][0]
+    blocks = objects(message["content"])
+    summaries = [part for each in blocks if each.get("type") == "reasoning" for part in objects(each.get("summary"))]
+    return {
+        "text": text_or_none(message["content"]) or _texts(blocks, "type", *_TEXT_KINDS),
+        "reasoning": join_texts(each.get("text") for each in summaries),
+        "refusal": text_or_none(record(message, "additional_kwargs").get("refusal")) or _refusal_block(blocks),
+    }
 
 
 def _refusal_block(blocks: Sequence[_Object]) -> str | None:
@@ -171,20 +199,25 @@ def _adk(value: _Object) -> ModelStep | None:
         return None
     parts, usage = objects(record(value, "content").get("parts")), record(value, "usage_metadata")
     calls = [record(part, "function_call") for part in parts if isinstance(part.get("function_call"), dict)]
-    finish, thoughts = text_or_none(value["finish_reason"]), usage.get("thoughts_token_count")
+    thoughts = usage.get("thoughts_token_count")
     is_zero = "thoughts_token_count" in usage and thoughts is None  # null is 0; without the field it is unknown
     output = total(usage.get("candidates_token_count"), 0 if is_zero else thoughts)
-    message = first_text(value.get("error_message"), finish)
     return ModelStep(
         "ADK",
         **_tokens(usage.get("prompt_token_count"), usage.get("cached_content_token_count"), output, thoughts),
-        text=join_texts(part.get("text") for part in parts if not part.get("thought")),
-        reasoning=join_texts(part.get("text") for part in parts if part.get("thought")),
-        tool_calls=tuple(_call_of(each, "id", "name", "args") for each in calls),
-        refusal=message if finish == "SAFETY" else None,
+        tool_calls=tuple([_call_of(each, "id", "name", "args") for each in calls]),
         model=text_or_none(value.get("model_version")),
-        finish=finish,
+        finish=text_or_none(value["finish_reason"]),
     )
+
+
+def _adk_text(value: _Object) -> dict[str, Any]:
+    parts, finish = objects(record(value, "content").get("parts")), value["finish_reason"]
+    return {
+        "text": join_texts(part.get("text") for part in parts if not part.get("thought")),
+        "reasoning": join_texts(part.get("text") for part in parts if part.get("thought")),
+        "refusal": first_text(value.get("error_message"), finish) if finish == "SAFETY" else None,
+    }
 
 
 def _chat_completion(value: _Object) -> ModelStep | None:
@@ -219,7 +252,7 @@ def _response(value: _Object) -> ModelStep | None:
     """Read a whole response of OpenAI's Responses API."""
     if value.get("object") != "response" or not isinstance(value.get("output"), list):
         return None
-    fields = _items_fields(objects(value["output"]))
+    fields = {**_items_text(value), "tool_calls": _item_calls(objects(value["output"]))}
     if not _has_content(fields):
         return None
     return ModelStep(
@@ -267,7 +300,9 @@ def _responses_tokens(usage: _Object) -> _Tokens:
 
 def _tokens(into: Any, cached: Any, out: Any, reasoning: Any) -> _Tokens:
     """Return numbers of tokens; a part that is more than its whole is unknown, and so is the whole."""
-    return dict(zip(TOKENS, (*_whole_and_part(into, cached), *_whole_and_part(out, reasoning)), strict=True))
+    into, cached = _whole_and_part(into, cached)
+    out, reasoning = _whole_and_part(out, reasoning)
+    return {"input_tokens": into, "cached_tokens": cached, "output_tokens": out, "reasoning_tokens": reasoning}
 
 
 def _whole_and_part(whole: Any, part: Any) -> tuple[int | None, int | None]:
@@ -282,7 +317,7 @@ def _texts(parts: Sequence[_Object], kind: str, *kinds: str, field: str = "text"
 def _calls(
     parts: Sequence[_Object], wanted: str, id_: str, name: str, arguments: str, *, kind: str = "type"
 ) -> tuple[ToolCall, ...]:
-    return tuple(_call_of(part, id_, name, arguments) for part in parts if part.get(kind) == wanted)
+    return tuple([_call_of(part, id_, name, arguments) for part in parts if part.get(kind) == wanted])
 
 
 def _call_of(part: _Object, id_: str, name: str, arguments: str) -> ToolCall:
@@ -307,6 +342,17 @@ _SHAPES: Mapping[str, Callable[[_Object], ModelStep | None]] = MappingProxyType(
     }
 )
 """A field that every object of a shape has → the function of the shape, in the order in which they are tried."""
+
+_TEXTS: Mapping[str, Callable[[_Object], dict[str, Any]]] = MappingProxyType(
+    {
+        "Vercel AI": _vercel_text,
+        "OpenAI Agents": _items_text,
+        "Pydantic AI": _pydantic_text,
+        "LangChain": _langchain_text,
+        "ADK": _adk_text,
+    }
+)
+"""The framework of a response → the function that reads its text, unless its shape already did."""
 
 SIGNATURES: tuple[tuple[str, ...], ...] = (
     ("finishReason", "content"),

@@ -1,31 +1,34 @@
-"""One row per run of an agent: its calls, its tokens and where its time went, without the text of any payload."""
+"""One row per run of an agent: its calls, its tokens and where its time went, without the text of any payload.
+
+There can be thousands of runs, so all are computed together, column by column, like their entries.
+"""
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import compress, pairwise
-from math import inf
-from operator import attrgetter, itemgetter
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from restate_lab._text import join, plural
 from restate_lab.analysis.agents.entries import is_named_like_model, is_own_step
-from restate_lab.analysis.agents.model import TOKENS, ModelStep, sum_known
+from restate_lab.analysis.agents.model import TOKENS, ModelStep
 from restate_lab.analysis.agents.prices import PriceTable
 from restate_lab.analysis.agents.reader import ModelSteps, Row
 from restate_lab.analysis.ids import FIRST_AWAKEABLE
-from restate_lab.analysis.journal.entries import FAILED, PairedEntries
-from restate_lab.frames import rows_to_table, to_frame
+from restate_lab.analysis.journal.entries import ENTRY_TYPES, FAILED, PairedEntries
+from restate_lab.frames import to_frame
 
-__all__ = ["WASTEFUL", "RunEntry", "RunJournal", "run_entries", "run_frame", "summarize"]
+__all__ = ["WASTEFUL", "RunJournals", "summarize"]
 
 _COLUMNS: Mapping[str, pa.DataType] = MappingProxyType(
     {
@@ -46,264 +49,417 @@ _ROW_COLUMNS = (
     *("id", "service", "handler", "key", "status", "created_at", "completed_at"),
     *("restarted_from", "invoked_by_id"),
 )
-_NUMBERS = {name: attrgetter(name) for name in TOKENS}
-_SECONDS = ("model_s", "tools_s", "people_s", "backoff_s")
-_ENTRY_COLUMNS = ("entry_type", "index", "completion_index", "command_index", "name", "status", "awakeable_id")
-_TOOLS = frozenset({"Run", "Call", "Sleep", "AttachInvocation"})
-_PROMISES = frozenset({"GetPromise"})
-_WAITS = _PROMISES | {"Signal"}
+_NUMBERS = attrgetter(*TOKENS)
+_TOOLS = ("Run", "Call", "Sleep", "AttachInvocation")
 # a request that the provider refused, or that did not reach it, was not paid
 _NOT_PAID = re.compile(r"\b(?:429|5\d\d)\b|[Cc]onnection|[Rr]ate.?limit|ResourceExhausted")
-_Span = tuple[float, float]
-
-
-class RunEntry(NamedTuple):
-    """The columns of an entry that a summary needs; times are seconds since 1970."""
-
-    entry_type: str
-    journal_index: int | None
-    completion_index: int | None
-    command_index: int | None
-    name: str | None
-    status: str | None
-    awakeable_id: str | None
-    started: float | None
-    completed: float | None
+_TOO_LARGE = "RT0003"  # a message is too large; such an error names no command
+_NONE = -1  # a missing number, or a missing time
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+_Numbers: TypeAlias = npt.NDArray[np.int64]
+_Flags: TypeAlias = npt.NDArray[np.bool_]
+_EMPTY = np.zeros(0, np.int64)
+_NO_TOKENS = pa.array([], pa.int64())
 
 
 @dataclass(frozen=True, slots=True)
-class RunJournal:
-    """The rows of one run: its entries, the responses of models, its errors, and the copies of its steps.
+class RunJournals:
+    """The rows of runs by id: their entries, the responses of models, their errors, and the copies of their steps.
 
-    ``errors``: None if the source has no events. ``copies`` has the indexes of results that restarts of it copied.
+    ``errors``: None if the source has no events. ``copies`` has the indexes of results that restarts of a run copied.
     """
 
-    row: Row
-    entries: Sequence[RunEntry]
-    models: ModelSteps
-    errors: Sequence[Row] | None
-    copies: frozenset[int] = frozenset()
+    rows: Mapping[str, Row]
+    entries: Sequence[PairedEntries]
+    models: Mapping[str, ModelSteps]
+    errors: Mapping[str, Sequence[Row]] | None
+    copies: Mapping[str, frozenset[int]]
 
 
-def run_entries(tables: Iterable[PairedEntries]) -> dict[str, list[RunEntry]]:
-    """Return id → the entries of its journal."""
-    entries: dict[str, list[RunEntry]] = {}
-    for ids, table, bounds in tables:
-        columns = [table[name].to_pylist() for name in _ENTRY_COLUMNS]
-        columns += [_seconds_of(table[name]) for name in ("started", "completed")]
-        rows = list(map(RunEntry._make, zip(*columns, strict=True)))
-        entries |= {id_: rows[start:end] for id_, (start, end) in zip(ids, pairwise(bounds), strict=True)}
-    return entries
-
-
-def _seconds_of(times: pa.ChunkedArray[Any]) -> list[float | None]:
-    return [None if each is None else each / 1000 for each in times.cast(pa.int64()).to_pylist()]
-
-
-def run_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return the frame of ``agent_runs`` with these rows."""
-    return to_frame(rows_to_table(rows, _COLUMNS))
-
-
-def summarize(journal: RunJournal, prices: PriceTable, now: datetime) -> dict[str, Any]:
-    """Return the row of one run; ``now`` is the end of entries that are still open."""
-    run, row = _summary_of(journal, now.timestamp()), journal.row
-    steps = run.steps.values()
-    return {
-        **{name: row[name] for name in _ROW_COLUMNS},
-        "framework": join(step.framework for step in steps) or None,
-        "models": join(name for step in steps if (name := step.model or step.model_asked)) or None,
-        "model_calls": len(steps),
-        "tool_calls": sum(len(step.tool_calls) for step in steps),
-        "retries": run.retries,
-        **{name: sum_known(map(number_of, steps)) for name, number_of in _NUMBERS.items()},
-        **run.spending(),
-        "possibly_paid_calls": run.possibly_paid_calls(),
-        "cost": run.cost(prices),
-        **run.seconds(),
-        "note": "; ".join(run.notes()) or None,
+def summarize(journals: RunJournals, prices: PriceTable, now: datetime) -> pd.DataFrame:
+    """Return the frame of ``agent_runs``, one row per run; ``now`` is the end of entries that are still open."""
+    runs = _runs_of(journals, now)
+    columns: dict[str, Any] = {
+        **{name: [row[name] for row in runs.rows] for name in _ROW_COLUMNS},
+        "framework": runs.names([step.framework for step in runs.steps.models]),
+        "models": runs.names([step.model or step.model_asked for step in runs.steps.models]),
+        "model_calls": runs.total(1),
+        "tool_calls": runs.total(runs.steps.tool_calls),
+        "retries": runs.retries(),
+        **runs.tokens(),
+        **runs.spending(),
+        "possibly_paid_calls": runs.possibly_paid_calls(),
+        "cost": runs.cost(prices),
+        **runs.seconds(),
+        "note": list(runs.notes()),
     }
+    return to_frame(pa.table({name: pa.array(columns[name], kind) for name, kind in _COLUMNS.items()}))
 
 
-def _summary_of(journal: RunJournal, now: float) -> _RunSummary:
-    row, steps = journal.row, dict(sorted(journal.models.steps.items()))
-    names = {each.name for each in journal.entries if each.completion_index in steps and each.name}
-    return _RunSummary(
-        journal,
+class _Spans(NamedTuple):
+    """Times from ``starts`` to ``ends``; ``owners`` has the number of the run of each."""
+
+    owners: _Numbers
+    starts: _Numbers
+    ends: _Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class _Entries:
+    """The entries of all runs; ``owners`` has the number of the run of each.
+
+    A run and an index in its journal are one number, a key: ``span`` is more than any index.
+    """
+
+    table: pa.Table
+    owners: _Numbers
+    span: int
+
+    def numbers(self, name: str) -> _Numbers:
+        """Return a column of numbers, or of times."""
+        return _whole(self.table[name])
+
+    def is_one_of(self, name: str, values: Sequence[str]) -> _Flags:
+        """Return whether each entry has one of the values in a column."""
+        return np.asarray(pc.is_in(self.table[name], pa.array(values, pa.string())))
+
+    def keys(self, name: str) -> _Numbers:
+        """Return the keys of the numbers in a column."""
+        return self.key_of(self.owners, self.numbers(name))
+
+    def key_of(self, owners: _Numbers, numbers: _Numbers) -> _Numbers:
+        """Return the keys of numbers, ``_NONE`` for those that no entry can have."""
+        is_possible = (numbers >= 0) & (numbers < self.span)
+        return np.where(is_possible, owners * self.span + numbers, _NONE)
+
+    def find(self, name: str, keys: _Numbers) -> _Numbers:
+        """Return for each key the position of the entry with this key in a column, or ``_NONE``."""
+        own = np.append(self.keys(name), _NONE)  # never empty
+        order = np.argsort(own, kind="stable")
+        positions = order[np.minimum(np.searchsorted(own, keys, sorter=order), len(own) - 1)]
+        return np.where((keys != _NONE) & (own[positions] == keys), positions, _NONE)
+
+    def only_open_step(self, owner: int, index: int) -> int:
+        """Return the position of the only step of a run without a result up to an index, or ``_NONE``."""
+        indexes, results = self.numbers("index"), self.numbers("completion_index")
+        is_open = (indexes <= index) & ((results == _NONE) | (results > index)) & self.is_one_of("entry_type", ["Run"])
+        positions = np.flatnonzero(is_open & (self.owners == owner))
+        return int(positions[0]) if len(positions) == 1 else _NONE
+
+    def last_before(self, sorted_keys: _Numbers, keys: _Numbers, owners: _Numbers) -> _Numbers:
+        """Return for each key the position of the last one before it that belongs to the same run, or ``_NONE``."""
+        positions = np.searchsorted(sorted_keys, keys) - 1
+        padded = np.append(sorted_keys, _NONE)  # for position -1
+        return np.where(padded[positions] // self.span == owners, positions, _NONE)
+
+
+class _Tokens(NamedTuple):
+    """Numbers, 0 for those that are unknown, and whether each is known."""
+
+    numbers: _Numbers
+    is_known: _Flags
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """The responses of models of all runs, in the order of their journals."""
+
+    models: Sequence[ModelStep]
+    owners: _Numbers
+    indexes: _Numbers
+    tool_calls: _Numbers
+    tokens: Mapping[str, _Tokens]
+    """The numbers of tokens by kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """Computes the columns of all runs; ``is_call`` is whether each entry is a call of a model."""
+
+    rows: Sequence[Row]
+    created: _Numbers
+    ends: _Numbers
+    journals: RunJournals
+    entries: _Entries
+    steps: _Steps
+    times: _Numbers
+    """The time of each response."""
+    is_own: _Flags
+    """Whether the run paid for each response: a restart as new copies steps of another run with their old times."""
+    is_call: _Flags
+    errors: Sequence[tuple[int, Row]]
+    """The number of the run and the row of each error."""
+
+    def total(self, values: Any, owners: _Numbers | None = None) -> _Numbers:
+        """Return the sum of the values of each run; without ``owners`` they are those of the steps."""
+        totals = np.zeros(len(self.rows), np.int64)
+        np.add.at(totals, self.steps.owners if owners is None else owners, values)
+        return totals
+
+    def names(self, names: Sequence[str | None]) -> list[str | None]:
+        """Return the different names of the steps of each run as one text."""
+        groups: list[dict[str, None]] = [{} for _ in self.rows]
+        for owner, name in zip(self.steps.owners.tolist(), names, strict=True):
+            if name:
+                groups[owner][name] = None
+        return [join(group) or None for group in groups]
+
+    def tokens(self) -> dict[str, pa.Array[Any]]:
+        """Return the sums of the known numbers of tokens, by kind."""
+        return {
+            name: pa.array(self.total(each.numbers), mask=self.total(each.is_known) == 0)
+            for name, each in self.steps.tokens.items()
+        }
+
+    def retries(self) -> list[int | None]:
+        """Return the numbers of failed attempts."""
+        if self.journals.errors is None:
+            return [None] * len(self.rows)
+        # the current attempt has not failed
+        attempts = [int(row["retry_count"] or 0) - (row["status"] == "running") for row in self.rows]
+        numbers = [len(self.journals.errors.get(id_, ())) for id_ in self.journals.rows]
+        return list(map(max, numbers, attempts))
+
+    def spending(self) -> dict[str, pa.Array[Any]]:
+        """Return the tokens that each run paid for, those that were in vain, and those that replays saved."""
+        into, out = self.steps.tokens["input_tokens"], self.steps.tokens["output_tokens"]
+        is_wasteful = np.array([row["status"] in WASTEFUL for row in self.rows], bool)[self.steps.owners]
+        chosen = {
+            "spent_tokens": self.is_own,
+            "wasted_tokens": self.is_own & is_wasteful & ~self._is_copied(),
+            "saved_tokens": ~self.is_own | self._is_older_than_error(),
+        }
+        is_unknown = (self.total(1) > 0) & (self.total(into.is_known | out.is_known) == 0)
+        tokens = into.numbers + out.numbers
+        return {name: pa.array(self.total(tokens * each), mask=is_unknown) for name, each in chosen.items()}
+
+    def _is_copied(self) -> _Flags:
+        """Return whether a restart copied each response."""
+        copies, ids = self.journals.copies, self.journals.rows
+        copied = [(number, index) for number, id_ in enumerate(ids) for index in copies.get(id_, ())]
+        keys = self.entries.key_of(*np.array(copied, np.int64).reshape(-1, 2).T)
+        return np.isin(self.entries.key_of(self.steps.owners, self.steps.indexes), keys)
+
+    def _is_older_than_error(self) -> _Flags:
+        """Return whether the run failed after each response, and did not pay for it again."""
+        last: _Numbers = np.full(len(self.rows), _NONE, np.int64)
+        for owner, error in self.errors:
+            last[owner] = max(last[owner], _micros(error["appended_at"]))
+        is_older: _Flags = (self.times != _NONE) & (self.times <= last[self.steps.owners])
+        return is_older
+
+    def cost(self, prices: PriceTable) -> list[float | None]:
+        """Return the cost of the steps that each run paid for; None if one of them has no price."""
+        costs: list[float | None] = [0.0 if number else None for number in self.total(1).tolist()]
+        columns = (self.steps.owners.tolist(), self.steps.models, self.times.tolist(), self.is_own.tolist())
+        for owner, step, time, is_own in zip(*columns, strict=True):
+            if is_own:
+                cost = prices.cost(step, None if time == _NONE else datetime.fromtimestamp(time / 1_000_000, UTC))
+                total = costs[owner]
+                costs[owner] = None if total is None or cost is None else total + cost
+        return costs
+
+    def possibly_paid_calls(self) -> list[int | None]:
+        """Return the numbers of failed attempts at a call of a model that the provider may have been paid for."""
+        if self.journals.errors is None:
+            return [None] * len(self.rows)
+        paid = [
+            owner
+            for (owner, error), at in zip(self.errors, self._failed_commands().tolist(), strict=True)
+            if at != _NONE and self.is_call[at] and _NOT_PAID.search(error["message"] or "") is None
+        ]
+        return list(map(int, self.total(1, np.array(paid, np.int64))))
+
+    def notes(self) -> Iterator[str | None]:
+        """Yield what is missing in each row, and why; None if nothing is."""
+        is_known = self.steps.tokens["input_tokens"].is_known & self.steps.tokens["output_tokens"].is_known
+        unknown, steps = self.total(~is_known).tolist(), self.total(1).tolist()
+        entries = self.total(1, self.entries.owners).tolist()
+        for number, id_ in enumerate(self.journals.rows):
+            excluded = self.journals.models[id_].excluded if id_ in self.journals.models else 0
+            notes = [] if entries[number] else ["its journal was purged or not retained"]
+            if entries[number] and not steps[number]:
+                notes.append("no step has the shape of a model response")
+            if excluded:
+                notes.append(f"not read, because they are too large: {plural(excluded, 'payload')}")
+            if unknown[number]:
+                notes.append(f"the tokens of {unknown[number]} of {steps[number]} model calls are unknown")
+            yield "; ".join(notes) or None
+
+    def seconds(self) -> dict[str, pa.Array[Any]]:
+        """Return the seconds by kind; a time that belongs to several kinds counts for the first of them."""
+        kinds = {"backoff_s": self._backoffs(), "people_s": self._human_waits()}
+        kinds |= {"model_s": [self._spans(np.flatnonzero(self.is_call))], "tools_s": [self._tools()]}
+        has_no_entries = self.total(1, self.entries.owners) == 0
+        seconds: dict[str, pa.Array[Any]] = {}
+        covered: list[_Spans] = []
+        before = self._lengths(covered)
+        for kind, spans in kinds.items():
+            covered += spans
+            length = self._lengths(covered)
+            seconds[kind] = pa.array(np.rint((length - before) / 1000) / 1000, mask=has_no_entries)
+            before = length
+        return seconds
+
+    def _lengths(self, spans: Sequence[_Spans]) -> _Numbers:
+        """Return the time of each run that the spans cover, within the run."""
+        columns = [np.concatenate([_EMPTY, *each]) for each in zip(*spans, strict=True)] or [_EMPTY] * 3
+        owners, starts, ends = columns
+        starts, ends = np.maximum(starts, self.created[owners]), np.minimum(ends, self.ends[owners])
+        order = np.lexsort((starts, owners))
+        order = order[(starts < ends)[order]]
+        owners, starts, ends = owners[order], starts[order], ends[order]
+        latest = pd.Series(ends).groupby(owners).cummax().groupby(owners).shift(fill_value=_NONE)
+        return self.total(np.maximum(ends - np.maximum(starts, latest.to_numpy()), 0), owners)
+
+    def _spans(self, positions: _Numbers) -> _Spans:
+        """Return the times of entries; those without a result end with the run."""
+        owners = self.entries.owners[positions]
+        started, completed = (self.entries.numbers(name)[positions] for name in ("started", "completed"))
+        ends = np.where(completed == _NONE, self.ends[owners], completed)
+        return _Spans(owners, np.where(started == _NONE, ends, started), ends)
+
+    def _failed_commands(self) -> _Numbers:
+        """Return the position of the entry of each error, or ``_NONE``."""
+        numbers = pa.array([error["command_index"] for _, error in self.errors], pa.int64())
+        owners = np.array([owner for owner, _ in self.errors], np.int64)
+        positions = self.entries.find("command_index", self.entries.key_of(owners, _whole(numbers)))
+        for number, (owner, error) in enumerate(self.errors):
+            if error["command_index"] is None and error["code"] == _TOO_LARGE:
+                positions[number] = self.entries.only_open_step(owner, error["after_journal_entry_index"] or 0)
+        return positions
+
+    def _backoffs(self) -> list[_Spans]:
+        """Return for each failing entry the time from its first recorded error to its result."""
+        first: dict[int, int] = {}
+        for (_, error), at in zip(self.errors, self._failed_commands().tolist(), strict=True):
+            if at != _NONE:
+                first.setdefault(at, _micros(error["appended_at"]))
+        spans = self._spans(np.array(list(first), np.int64))
+        return [spans._replace(starts=np.array(list(first.values()), np.int64))]
+
+    def _human_waits(self) -> list[_Spans]:
+        """Return the waits for awakeables and promises; a wait for an awakeable begins after the entry before it."""
+        entries = self.entries
+        promises = self._spans(np.flatnonzero(entries.is_one_of("entry_type", ["GetPromise"])))
+        is_awakeable = np.asarray(entries.table["awakeable_id"].is_valid()) & (entries.numbers("completed") != _NONE)
+        signals = np.flatnonzero(is_awakeable & entries.is_one_of("entry_type", ["Signal"]))
+        awakeables = self._spans(signals)
+        waiting = np.array([number for number, row in enumerate(self.rows) if _waits(row)], np.int64)
+        if not len(awakeables.owners) and not len(waiting):
+            return [promises]
+        keys, times = self._row_times()
+        # an awakeable that was not completed is not in the journal: it is awaited since the last row
+        owners = np.concatenate([awakeables.owners, waiting])
+        wanted = np.concatenate([entries.keys("index")[signals], (waiting + 1) * entries.span])
+        ends = np.concatenate([awakeables.ends, self.ends[waiting]])
+        before = entries.last_before(keys, wanted, owners)
+        return [promises, _Spans(owners, np.where(before == _NONE, ends, np.append(times, _NONE)[before]), ends)]
+
+    def _row_times(self) -> tuple[_Numbers, _Numbers]:
+        """Return the keys of the rows of all journals in order, without signals, and the time of each."""
+        entries, columns = self.entries, {"index": "started", "completion_index": "completed"}
+        is_signal = entries.is_one_of("entry_type", ["Signal"])
+        keys = np.concatenate([np.where(is_signal, _NONE, entries.keys(name)) for name in columns])
+        times = np.concatenate([entries.numbers(name) for name in columns.values()])
+        order = np.argsort(keys, kind="stable")
+        order = order[((keys != _NONE) & (times != _NONE))[order]]
+        return keys[order], times[order]
+
+    def _tools(self) -> _Spans:
+        """Return the spans of the commands between a response with tool calls and the next call of a model."""
+        entries, steps = self.entries, self.steps
+        chosen = np.flatnonzero(entries.is_one_of("entry_type", _TOOLS) & ~self.is_call)
+        sorted_keys = entries.key_of(steps.owners, steps.indexes)
+        before = entries.last_before(sorted_keys, entries.keys("index")[chosen], entries.owners[chosen])
+        chosen = chosen[np.append(steps.tool_calls, 0)[before] > 0]
+        names = entries.table["name"].take(chosen)
+        own = [name for name in names.unique().to_pylist() if is_own_step(name)]
+        return self._spans(chosen[~np.asarray(pc.is_in(names, pa.array(own, pa.string())))])
+
+
+def _waits(row: Row) -> bool:
+    """Return whether a run is suspended until an awakeable is completed."""
+    return row["status"] == "suspended" and any(each >= FIRST_AWAKEABLE for each in row["signals"] or ())
+
+
+def _runs_of(journals: RunJournals, now: datetime) -> _Runs:
+    rows, numbers = list(journals.rows.values()), {id_: number for number, id_ in enumerate(journals.rows)}
+    steps = _steps_of(journals.models, numbers)
+    entries = _entries_of(journals.entries, numbers, steps)
+    created = np.array([_micros(row["created_at"]) for row in rows], np.int64)
+    positions = entries.find("completion_index", entries.key_of(steps.owners, steps.indexes))
+    times = np.append(entries.numbers("completed"), _NONE)[positions]
+    return _Runs(
+        rows,
+        created,
+        np.array([_micros(row["completed_at"] or now) for row in rows], np.int64),
+        journals,
+        entries,
         steps,
-        journal.entries,
-        created=row["created_at"].timestamp(),
-        end=row["completed_at"].timestamp() if row["completed_at"] else now,
-        times={at: each.completed for each in journal.entries if (at := each.completion_index) in steps},
-        is_model=[each.completion_index in steps or _is_like_model(each, names) for each in journal.entries],
+        times,
+        is_own=(times == _NONE) | (times >= created[steps.owners]),
+        is_call=_find_calls(entries, positions[positions != _NONE]),
+        errors=[(number, error) for id_, number in numbers.items() for error in (journals.errors or {}).get(id_, ())],
     )
 
 
-def _is_like_model(entry: RunEntry, names: Collection[str]) -> bool:
-    """Return whether a step without a response has the name of one with a response, or of an integration's."""
-    has_no_response = entry.completion_index is None or entry.status == FAILED
-    return has_no_response and is_named_like_model(entry.entry_type, entry.name, names)
+def _steps_of(models: Mapping[str, ModelSteps], numbers: Mapping[str, int]) -> _Steps:
+    steps = [
+        (numbers[id_], index, step)
+        for id_ in numbers
+        if id_ in models
+        for index, step in sorted(models[id_].steps.items())
+    ]
+    owners, indexes, read = zip(*steps, strict=True) if steps else ((), (), ())
+    columns = [pa.array(values, pa.int64()) for values in zip(*map(_NUMBERS, read), strict=True)] or [_NO_TOKENS] * 4
+    return _Steps(
+        read,
+        np.array(owners, np.int64),
+        np.array(indexes, np.int64),
+        np.array([len(step.tool_calls) for step in read], np.int64),
+        {
+            name: _Tokens(np.asarray(pc.fill_null(column, pa.scalar(0))), np.asarray(column.is_valid()))
+            for name, column in zip(TOKENS, columns, strict=True)
+        },
+    )
 
 
-def _tokens(step: ModelStep) -> int | None:
-    """Return input and output together; None if both are unknown."""
-    if step.input_tokens is None and step.output_tokens is None:
-        return None
-    return (step.input_tokens or 0) + (step.output_tokens or 0)
+def _entries_of(tables: Sequence[PairedEntries], numbers: Mapping[str, int], steps: _Steps) -> _Entries:
+    table = pa.concat_tables([ENTRY_TYPES.empty_table(), *(each.table for each in tables)])
+    owners = np.array([numbers[id_] for each in tables for id_ in each.ids], np.int64)
+    lengths = np.concatenate([_EMPTY, *(np.diff(each.bounds) for each in tables)])
+    indexes = [_whole(table[name]) for name in ("index", "completion_index", "command_index")]
+    span = 1 + max((int(each.max()) for each in (*indexes, steps.indexes) if len(each)), default=0)
+    return _Entries(table, np.repeat(owners, lengths), span)
 
 
-@dataclass(frozen=True, slots=True)
-class _RunSummary:
-    """Computes the columns of one run; times are seconds since 1970."""
+def _find_calls(entries: _Entries, positions: _Numbers) -> _Flags:
+    """Return whether each entry is a call of a model; those at ``positions`` have a response.
 
-    journal: RunJournal
-    steps: Mapping[int, ModelStep]
-    """Index of the result → the response of a model, in the order of the journal."""
-    entries: Sequence[RunEntry]
-    created: float
-    end: float
-    times: Mapping[int | None, float | None]
-    """Index of the result → the time of a response."""
-    is_model: Sequence[bool]
-    """Whether each entry is a call of a model."""
-
-    @property
-    def retries(self) -> int | None:
-        if self.journal.errors is None:
-            return None
-        is_running = bool(self.journal.row["status"] == "running")
-        attempts = int(self.journal.row["retry_count"] or 0) - is_running  # the current one has not failed
-        return max(len(self.journal.errors), attempts)
-
-    def spending(self) -> dict[str, int | None]:
-        """Return the tokens that this run paid for, those that were in vain, and those that replays saved.
-
-        A restart as new copies steps with their old times, so a step that is older than the run was paid by another.
-        """
-        tokens = {at: _tokens(step) for at, step in self.steps.items()}
-        if tokens and set(tokens.values()) == {None}:
-            return dict.fromkeys(("spent_tokens", "wasted_tokens", "saved_tokens"))
-        last_error = max((each["appended_at"].timestamp() for each in self.journal.errors or ()), default=-inf)
-        has_failed = self.journal.row["status"] in WASTEFUL
-        spent = wasted = saved = 0
-        for at, number in tokens.items():
-            time = self.times.get(at)
-            is_own = time is None or time >= self.created
-            if is_own:
-                spent += number or 0
-            if is_own and has_failed and at not in self.journal.copies:
-                wasted += number or 0
-            if not is_own or (time is not None and time <= last_error):
-                saved += number or 0
-        return {"spent_tokens": spent, "wasted_tokens": wasted, "saved_tokens": saved}
-
-    def cost(self, prices: PriceTable) -> float | None:
-        """Return the cost of the steps that this run paid for; None if one of them has no price."""
-        times = self.times
-        costs = [
-            prices.cost(step, datetime.fromtimestamp(time, UTC) if time is not None else None)
-            for at, step in self.steps.items()
-            if (time := times.get(at)) is None or time >= self.created
-        ]
-        return None if None in costs or not self.steps else sum(each for each in costs if each is not None)
-
-    def possibly_paid_calls(self) -> int | None:
-        """Return the number of failed attempts at a call of a model that the provider may have been paid for."""
-        if self.journal.errors is None:
-            return None
-        if not self.journal.errors:
-            return 0
-        numbers = {each.command_index for each in compress(self.entries, self.is_model)}
-        failed = [each for each in self.journal.errors if each["command_index"] in numbers]
-        return sum(_NOT_PAID.search(each["message"] or "") is None for each in failed)
-
-    def notes(self) -> Iterable[str]:
-        steps = self.steps.values()
-        if not self.entries:
-            yield "its journal was purged or not retained"
-        elif not steps:
-            yield "no step has the shape of a model response"
-        if self.journal.models.excluded:
-            yield f"not read, because they are too large: {plural(self.journal.models.excluded, 'payload')}"
-        unknown = sum(step.input_tokens is None or step.output_tokens is None for step in steps)
-        if unknown:
-            yield f"the tokens of {unknown} of {len(steps)} model calls are unknown"
-
-    def seconds(self) -> dict[str, float | None]:
-        """Return the seconds of the run by kind; a time that belongs to several kinds counts for the first of them."""
-        if not self.entries:
-            return dict.fromkeys(_SECONDS)
-        kinds = {"backoff_s": self._backoffs(), "people_s": self._human_waits()}
-        kinds |= {"model_s": list(map(self._span, compress(self.entries, self.is_model))), "tools_s": self._tools()}
-        seconds: dict[str, float | None] = dict.fromkeys(_SECONDS, 0.0)
-        covered: list[_Span] = []
-        length = 0.0
-        for kind, spans in kinds.items():
-            if spans:
-                before = length
-                covered = _union([*covered, *((max(a, self.created), min(b, self.end)) for a, b in spans)])
-                length = sum(end - start for start, end in covered)
-                seconds[kind] = round(length - before, 3)
-        return seconds
-
-    def _span(self, entry: RunEntry, since: float | None = None) -> _Span:
-        end = entry.completed
-        start = since if since is not None else entry.started if entry.started is not None else end
-        return self.end if start is None else start, self.end if end is None else end
-
-    def _backoffs(self) -> list[_Span]:
-        """Return for each failing entry the time from its first recorded error to its result."""
-        if not self.journal.errors:
-            return []
-        by_number = {each.command_index: each for each in self.entries if each.command_index is not None}
-        first: dict[int, float] = {}
-        for each in self.journal.errors:
-            first.setdefault(each["command_index"], each["appended_at"].timestamp())
-        return [self._span(by_number[at], since) for at, since in first.items() if at in by_number]
-
-    def _human_waits(self) -> list[_Span]:
-        """Return the waits for awakeables and promises; a wait for an awakeable begins after the entry before it."""
-        signals = self.journal.row["signals"] or ()
-        is_waiting = self.journal.row["status"] == "suspended" and any(each >= FIRST_AWAKEABLE for each in signals)
-        waits = [each for each in self.entries if each.entry_type in _WAITS]
-        if not waits and not is_waiting:
-            return []
-        times = sorted(
-            (at, time)
-            for each in self.entries
-            for at, time in ((each.journal_index, each.started), (each.completion_index, each.completed))
-            if at is not None and time is not None and each.entry_type != "Signal"
-        )
-        spans = [self._span(each) for each in waits if each.entry_type in _PROMISES]
-        for each in waits:
-            if each.entry_type == "Signal" and each.awakeable_id is not None and each.completed is not None:
-                before = bisect_left(times, each.journal_index or 0, key=itemgetter(0))
-                spans.append(self._span(each, times[before - 1][1] if before else each.completed))
-        if is_waiting and times:
-            spans.append((times[-1][1], self.end))
-        return spans
-
-    def _tools(self) -> list[_Span]:
-        """Return the spans of the commands between a response with tool calls and the next call of a model."""
-        spans: list[_Span] = []
-        steps, ends = self.steps, list(self.steps)
-        for each, is_model in zip(self.entries, self.is_model, strict=True):
-            if is_model or each.entry_type not in _TOOLS or each.journal_index is None:
-                continue
-            before = bisect_left(ends, each.journal_index)
-            if before and steps[ends[before - 1]].tool_calls and not is_own_step(each.name):
-                spans.append(self._span(each))
-        return spans
+    A step without a response is one if it has the name of one with a response, or of an integration's.
+    """
+    is_call = np.zeros(len(entries.owners), bool)
+    is_call[positions] = True
+    has_no_result = (entries.numbers("completion_index") == _NONE) | entries.is_one_of("status", [FAILED])
+    others = np.flatnonzero(entries.is_one_of("entry_type", ["Run"]) & has_no_result & ~is_call)
+    if not len(others):
+        return is_call
+    names = entries.table["name"]
+    known = set(zip(entries.owners[positions].tolist(), names.take(positions).to_pylist(), strict=True))
+    columns = (others.tolist(), entries.owners[others].tolist(), names.take(others).to_pylist())
+    for at, owner, name in zip(*columns, strict=True):
+        is_call[at] = is_named_like_model("Run", name, [name] if name and (owner, name) in known else ())
+    return is_call
 
 
-def _union(spans: Iterable[_Span]) -> list[_Span]:
-    """Return the spans without overlaps, in order; those without a length are omitted."""
-    merged: list[_Span] = []
-    for start, end in sorted(spans):
-        if end <= start:
-            continue
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
-        else:
-            merged.append((start, end))
-    return merged
+def _whole(column: Any) -> _Numbers:
+    """Return numbers, or times in microseconds; those that are missing are ``_NONE``."""
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us", "UTC"), safe=False)
+    return np.asarray(pc.fill_null(column.cast(pa.int64()), pa.scalar(_NONE)))
+
+
+def _micros(time: datetime) -> int:
+    """Return microseconds since 1970."""
+    return (time - _EPOCH) // _MICROSECOND

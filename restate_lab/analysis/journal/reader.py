@@ -25,7 +25,7 @@ from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.source import Source
 from restate_lab.status import STATUS_SQL
 
-__all__ = ["Invocation", "JournalReader", "Ranges", "condition_of", "final_failure"]
+__all__ = ["Invocation", "JournalReader", "Ranges", "final_failure"]
 
 _INVOCATIONS = f"""
 SELECT id, created_at, target, status = 'completed' AS ended, {STATUS_SQL} AS status, journal_size, retry_count,
@@ -36,7 +36,7 @@ _QUEUE_ATTEMPTS = """
 SELECT entry_id AS id, retry_count_since_last_stored_command AS attempts, next_at AS next_retry_at
 FROM sys_vqueue_entry_status WHERE entry_id IN :ids AND status = 'backing-off'"""
 _ENTRIES = """
-SELECT id, index, entry_type, name, appended_at, completed, entry_lite_json, {size} AS size{payload}
+SELECT id, index, entry_type, name, appended_at, completed, entry_lite_json, {size} AS size{columns}
 FROM sys_journal WHERE id IN :ids{condition}"""
 _PAYLOADS_OF_SOME = "SELECT index, entry_json FROM sys_journal WHERE id = :id AND index IN :indexes"
 _EVENTS = """
@@ -95,18 +95,33 @@ class JournalReader:
         by_id = {row["id"]: row for row in self._read(statement, ids)}  # the newest run of each id
         return {id_: by_id[id_] for id_ in ids if id_ in by_id}
 
-    def journals(self, rows: Mapping[str, Mapping[str, Any]], ranges: Ranges = ()) -> dict[str, Invocation]:
-        """Return id → the invocation with its journal, for rows that ``rows`` returned.
+    def journals(self, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Invocation]:
+        """Return id → the invocation with its journal, for rows that ``rows`` returned."""
+        table = self.read(list(rows), columns=", entry_json" if self.payloads else "")
+        return self.invocations(rows, table, _payloads_by_id(table) if self.payloads else None)
 
-        With ``ranges`` only the entries in one of these ranges are read. Entries whose result is outside look open.
+    def read(self, ids: Sequence[str], *, columns: str = "", ranges: Ranges = ()) -> pa.Table:
+        """Return the rows of journals, with more columns of ``sys_journal``.
+
+        With ``ranges`` only the rows in one of these ranges are read. Entries whose result is outside look open. The
+        server scans the whole journal for each statement.
+        """
+        size = self._first_available(_SIZES)
+        statement = _ENTRIES.format(size=size, columns=columns, condition=_condition_of(ranges))
+        return self._read_table(statement, ids)
+
+    def invocations(
+        self,
+        rows: Mapping[str, Mapping[str, Any]],
+        table: pa.Table,
+        payloads: Mapping[str, Mapping[int, Payloads]] | None,
+    ) -> dict[str, Invocation]:
+        """Return id → the invocation with its journal, for rows that ``rows`` and ``read`` returned.
+
+        Without ``payloads`` the failures of steps are read.
         """
         ids = list(rows)
-        payload = ", entry_json" if self.payloads else ""
-        size = self._first_available(_SIZES)
-        statement = _ENTRIES.format(size=size, payload=payload, condition=condition_of(ranges))
-        table = self._read_table(statement, ids)
         entries = pair_entries(table, ended={id_ for id_ in ids if rows[id_]["ended"]}).by_id()
-        payloads = _payloads_by_id(table) if self.payloads else None
         has_events = self._has_column("sys_journal_events.event_json")
         events = self._read_by_id(_EVENTS, ids) if has_events else {}
         queues = self._read_queues(ids)
@@ -198,7 +213,7 @@ def _payloads_by_id(table: pa.Table) -> dict[str, dict[int, Payloads]]:
     return payloads
 
 
-def condition_of(ranges: Ranges) -> str:
+def _condition_of(ranges: Ranges) -> str:
     """Return a condition for the entries in one of these ranges; "" for all."""
     parts = " OR ".join(f"index BETWEEN {first} AND {last}" for first, last in ranges)
     return f" AND ({parts})" if parts else ""

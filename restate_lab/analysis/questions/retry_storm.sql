@@ -6,7 +6,7 @@
 -- :limit = 1000 (number) maximum number of rows
 --
 -- message is the first line with ids and numbers as #; numbers of three digits and digits within names are kept,
--- because most of them are codes.
+-- because most of them are codes. ask replaces the text of a model's refusal with "…", because it is a payload.
 -- step is a name, or a pattern if several steps fail in the same way: this statement replaces ids and numbers
 -- ("charge order #"); ask then replaces varying terms ("get weather …") and merges the rows of each pattern.
 -- steps is the number of different names; example_step is one of the names.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
@@ -54,7 +53,7 @@ MESSAGE_TYPES = MappingProxyType(
 """The type of the message for each ``entry_type`` of ``sys_journal``."""
 _COMMAND_NAMES = {_COMMAND + number: name for number, name in enumerate(_NAMES) if name}
 _HEADER = struct.Struct(">HHI")
-_ID_AND_VALUE = bytes([1 << 3, 5 << 3 | 2, 1 << 3 | 2])  # the tags of a number, of a message, and of the bytes in it
+_ID_AND_VALUE = (1 << 3, 5 << 3 | 2, 1 << 3 | 2)  # the tags of a number, of a message, and of the bytes in it
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 Message: TypeAlias = tuple[int, bytes]
@@ -202,12 +201,14 @@ def run_value(body: bytes) -> bytes | None:
     The usual message has only a completion id and the value. It is not parsed further, because an analysis reads tens
     of thousands of them.
     """
-    with suppress(ValueError):
+    try:
         _, at = _read_varint(body, 1)
         outer, start = _read_varint(body, at + 1)
         inner, begin = _read_varint(body, start + 1)
-        tags = body[:1] + body[at : at + 1] + body[start : start + 1]
-        if tags == _ID_AND_VALUE and start + outer == begin + inner == len(body):
+    except ValueError:
+        pass  # it is too short to be the usual one
+    else:
+        if (body[0], body[at], body[start]) == _ID_AND_VALUE and start + outer == begin + inner == len(body):
             return body[begin:]
     value = bytes_of(body, 5)
     return None if value is None else bytes_of(value, 1)

@@ -10,15 +10,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import restate_lab as rl
 from restate_lab.analysis.agents import runs_frame
 from restate_lab.analysis.agents.entries import AgentEntry, Content, content_of, with_models
-from restate_lab.analysis.agents.model import ModelStep
+from restate_lab.analysis.agents.model import ModelStep, ToolCall
 from restate_lab.analysis.agents.prices import PriceTable, price_table
 from restate_lab.analysis.agents.reader import AgentReader, ModelSteps, RunSelection
-from restate_lab.analysis.agents.summary import RunEntry, RunJournal, run_entries, run_frame, summarize
+from restate_lab.analysis.agents.summary import RunJournals, summarize
 from restate_lab.analysis.agents.turns import turns_of
 from restate_lab.analysis.journal.entries import Entry, PairedEntries, table_of
 from restate_lab.analysis.journal.errors import AttemptErrors
@@ -220,21 +221,30 @@ def test_hostile_text_in_every_place() -> None:
     assert not {"\x1b", "\u202e"} & set(page)
 
 
-def run(**fields: Any) -> dict[str, Any]:
+def run(*entries: Entry, **fields: Any) -> dict[str, Any]:
     row = dict.fromkeys(("service", "handler", "key", "restarted_from", "invoked_by_id", "retry_count", "signals"))
     row |= {"id": ID, "status": "succeeded", "created_at": START, "completed_at": START + timedelta(seconds=30)}
-    values = {"row": row | fields.pop("row", {}), "entries": (), "models": ModelSteps({}), "errors": [], **fields}
-    return summarize(RunJournal(**values), NO_PRICES, START + timedelta(seconds=60))
+    errors, copies = fields.get("errors", []), fields.get("copies")
+    journals = RunJournals(
+        {ID: row | fields.get("row", {})},
+        [PairedEntries([ID], table_of(entries), [0, len(entries)])] if entries else [],
+        {ID: fields["models"]} if "models" in fields else {},
+        None if errors is None else {ID: errors},
+        {} if copies is None else {ID: copies},
+    )
+    return rows_of(summarize(journals, NO_PRICES, START + timedelta(seconds=60)))[0]
 
 
-def rows_of(*entries: AgentEntry) -> list[RunEntry]:
-    return run_entries([PairedEntries([ID], table_of(each.entry for each in entries), [0, len(entries)])])[ID]
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {name: None if pd.isna(value) else value for name, value in row.items()} for row in frame.to_dict("records")
+    ]
 
 
 def run_of_journal(**fields: Any) -> dict[str, Any]:
     entries = with_models(JOURNAL, ())
     steps = {each.end: each.model for each in entries if each.model is not None}
-    return run(entries=rows_of(*entries), models=ModelSteps(steps), **fields)
+    return run(*(each.entry for each in entries), models=ModelSteps(steps), **fields)
 
 
 def test_the_row_of_a_run() -> None:
@@ -244,7 +254,8 @@ def test_the_row_of_a_run() -> None:
     assert (row["spent_tokens"], row["wasted_tokens"], row["saved_tokens"]) == (30, 0, 0)
     assert (row["model_s"], row["tools_s"], row["people_s"], row["backoff_s"]) == (2.0, 1.0, 0.0, 0.0)
     assert row["note"] is None
-    assert list(run_frame([row]).columns) == list(run_frame([]).columns)
+    empty = summarize(RunJournals({}, [], {}, {}, {}), NO_PRICES, START)
+    assert (list(row), len(empty)) == (list(empty.columns), 0)
 
 
 def test_tokens_of_failed_and_restarted_runs() -> None:
@@ -276,9 +287,93 @@ def test_a_failed_call_of_a_model_may_have_been_paid() -> None:
     errors = [{"appended_at": START, "command_index": 8, "message": "Invalid JSON response"}]
     for each, names, paid in ((failed, "x", 1), (own, "mine", 1), (other, "mine", 0)):
         response = replace(JOURNAL[1].entry, name=names)
-        entries = run_entries([PairedEntries([ID], table_of([response, each]), [0, 2])])[ID]
-        row = run(entries=entries, models=ModelSteps({2: step()}), errors=errors)
+        row = run(response, each, models=ModelSteps({2: step()}), errors=errors)
         assert row["possibly_paid_calls"] == paid
+
+
+def test_an_error_without_a_command_belongs_to_the_only_open_step() -> None:
+    """A response that is too large for a message may have been paid; with two open steps it is unknown which."""
+    too_large = {"appended_at": START + timedelta(seconds=9), "command_index": None, "after_journal_entry_index": 8}
+    too_large |= {"message": "hit message size limit", "code": "RT0003"}
+    step = replace(entry("Run", 8, "", name="call LLM").entry, status="open", completion_index=None, completed=None)
+    done = entry("Run", 2, "", name="call LLM").entry
+    other = replace(step, index=9, command_index=9, name="other")
+    later = replace(step, status="done", completion_index=11, completed=START + timedelta(seconds=20))
+    assert run(done, step, errors=[too_large])["possibly_paid_calls"] == 1
+    assert run(done, step, errors=[too_large])["backoff_s"] > 0
+    assert run(done, later, models=ModelSteps({11: ModelStep("x")}), errors=[too_large])["possibly_paid_calls"] == 1
+    both_open = {**too_large, "after_journal_entry_index": 9}
+    assert run(done, step, other, errors=[both_open])["possibly_paid_calls"] == 0
+    assert run(done, step, errors=[{**too_large, "after_journal_entry_index": 3}])["possibly_paid_calls"] == 0
+    assert run(done, step, errors=[{**too_large, "code": "RT0007"}])["possibly_paid_calls"] == 0
+
+
+def test_runs_are_computed_apart() -> None:
+    """Entries, tokens, errors and names of one run do not change the row of another, also if their tables differ."""
+    entries = [each.entry for each in with_models(JOURNAL, ())]
+    steps = {each.end: each.model for each in with_models(JOURNAL, ()) if each.model is not None}
+    open_step = replace(entry("Run", 8, "", name="mine").entry, status="open", completion_index=None, completed=None)
+    ids = ["inv_1" + letter * 33 for letter in "abc"]
+    row = {**dict.fromkeys(("service", "handler", "key", "restarted_from", "invoked_by_id", "retry_count", "signals"))}
+    row |= {"status": "failed", "created_at": START, "completed_at": START + timedelta(seconds=30)}
+    errors = [{"appended_at": START, "command_index": 8, "message": "cannot parse"}]
+    named = replace(entries[1], name="mine")
+    journals = RunJournals(
+        {id_: {**row, "id": id_} for id_ in ids},
+        [
+            PairedEntries([ids[2]], table_of([open_step]), [0, 1]),
+            PairedEntries(ids[:1], table_of([named, open_step]), [0, 2]),
+        ],
+        {ids[0]: ModelSteps({2: steps[2]}), ids[1]: ModelSteps(steps)},
+        {ids[0]: errors, ids[2]: errors},
+        {ids[1]: frozenset({2})},
+    )
+    first, second, third = rows_of(summarize(journals, NO_PRICES, START))
+    assert [each["possibly_paid_calls"] for each in (first, second, third)] == [1, 0, 0]
+    assert [each["wasted_tokens"] for each in (first, second, third)] == [15, 15, 0]
+    assert [each["model_s"] is None for each in (first, second, third)] == [False, True, False]
+    assert (second["note"], third["note"]) == (
+        "its journal was purged or not retained",
+        "no step has the shape of a model response",
+    )
+
+
+def test_rows_do_not_depend_on_other_runs() -> None:
+    """Runs with tools before a model, awaited people, errors and no entries have the same rows together and alone."""
+    first, model, tool, second, output = (each.entry for each in with_models(JOURNAL, ()))
+    signal = replace(
+        tool, entry_type="Signal", index=0, completion_index=None, command_index=None, awakeable_id="sign_1"
+    )
+    journals = [(first, model), (tool, second), (signal, output), (), (tool,), (first, model, tool, second, output)]
+    row = dict.fromkeys(("service", "handler", "key", "restarted_from", "invoked_by_id", "retry_count", "completed_at"))
+    row |= {"status": "suspended", "created_at": START, "signals": [17]}
+    rows = {f"inv_{number}": {**row, "id": f"inv_{number}"} for number in range(len(journals))}
+    response = ModelStep("x", input_tokens=1, output_tokens=2, tool_calls=(ToolCall("call_1", "weather"),))
+    errors = [{"appended_at": START + timedelta(seconds=2), "command_index": 5, "message": "cannot parse"}]
+    parts = []
+    for entries, (id_, own) in zip(journals, rows.items(), strict=True):
+        table = PairedEntries([id_], table_of(entries), [0, len(entries)])
+        steps = {each.completion_index: response for each in entries if each in {model, second}}
+        parts.append(RunJournals({id_: own}, [table], {id_: ModelSteps(steps)}, {id_: errors}, {}))
+    whole = RunJournals(
+        rows,
+        [table for each in parts for table in each.entries],
+        {id_: steps for each in parts for id_, steps in each.models.items()},
+        dict.fromkeys(rows, errors),
+        {},
+    )
+    now = START + timedelta(seconds=60)
+    alone = [rows_of(summarize(each, NO_PRICES, now))[0] for each in parts]
+    assert rows_of(summarize(whole, NO_PRICES, now)) == alone
+    names = ("backoff_s", "people_s", "model_s", "tools_s")
+    assert [tuple(each[name] for name in names) for each in alone] == [
+        (0.0, 58.0, 1.0, 0.0),
+        (4.0, 54.0, 0.0, 0.0),
+        (0.0, 53.0, 0.0, 0.0),
+        (None,) * 4,
+        (0.0, 56.0, 0.0, 0.0),
+        (4.0, 53.0, 1.0, 0.0),
+    ]
 
 
 def test_what_is_unknown_is_not_zero() -> None:
@@ -286,7 +381,7 @@ def test_what_is_unknown_is_not_zero() -> None:
     purged = run()
     assert purged["note"] == "its journal was purged or not retained"
     assert [purged[name] for name in ("input_tokens", "model_s", "cost")] == [None] * 3
-    plain = run(entries=rows_of(JOURNAL[0]), models=ModelSteps({2: ModelStep("message", text="Hi")}, 1))
+    plain = run(JOURNAL[0].entry, models=ModelSteps({2: ModelStep("message", text="Hi")}, 1))
     assert (plain["input_tokens"], plain["spent_tokens"], plain["model_calls"]) == (None, None, 1)
     assert plain["note"].startswith("not read, because they are too large: 1 payload; ")
     assert plain["note"].endswith("the tokens of 1 of 1 model calls are unknown")

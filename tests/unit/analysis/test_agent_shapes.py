@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -40,6 +41,18 @@ def test_each_shape_is_read_whole(name: str, depth: int) -> None:
     numbers = tuple(getattr(step, field) for field in TOKENS)
     assert numbers == ((None,) * 4 if name == "message" else NUMBERS)
     assert SECRET not in repr(step)
+
+
+@pytest.mark.parametrize("name", PAYLOADS)
+def test_a_reading_without_text_has_everything_else(name: str) -> None:
+    """Tokens, model, calls and finish do not depend on the text, and the text of integrations is not read."""
+    whole, numbers = recognize(PAYLOADS[name]), recognize(PAYLOADS[name], has_text=False)
+    assert whole is not None
+    assert numbers is not None
+    texts = dict.fromkeys(("text", "reasoning", "refusal"))
+    assert replace(numbers, **texts, prompt=(), results=()) == replace(whole, **texts, prompt=(), results=())
+    is_provider = numbers.framework in {"chat completion", "response", "message"}  # recognized by their text
+    assert (numbers.text, numbers.reasoning) == ((whole.text, whole.reasoning) if is_provider else (None, None))
 
 
 class FrozenJournals(RowSource):

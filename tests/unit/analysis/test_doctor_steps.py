@@ -188,6 +188,24 @@ def test_retry_storm_sums_up_patterns() -> None:
     assert len(ask(made, "retry_storm", limit=None)) == 4
 
 
+def test_retry_storm_hides_the_text_of_refusals() -> None:
+    """The refusal of a model is a payload: its text is removed, and rows that differ only in it are one."""
+    texts = ("I cannot help Jane", "I must not help Joe")
+    rows = [
+        one("call LLM", n, last_failure=f"[500 x] agents.ModelRefusalError('{text}')", retry_count=3 + n)
+        for n, text in enumerate(texts)
+    ]
+    frame = ask(source([*rows, one("send email", 5, last_failure="[500 x] down")]), "retry_storm")
+    assert frame[["step", "n", "attempts", "steps"]].to_numpy().tolist() == [
+        ["call LLM", 2, 7, 1],
+        ["send email", 1, 9, 1],
+    ]
+    hidden = "agents.ModelRefusalError(…)"
+    assert ask(source(rows[:1]), "retry_storm")["message"].tolist() == [hidden]
+    assert frame["message"].tolist() == frame["example_message"].tolist() == [hidden, "down"]
+    assert str(frame["n"].dtype) == "int64"
+
+
 def test_rows_that_differ_in_fixed_steps_are_left_as_they_are() -> None:
     """Without data in the names the same frame is returned."""
     frame = pd.DataFrame(
