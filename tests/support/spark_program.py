@@ -1,7 +1,7 @@
 """Answer questions with Spark on two worker processes: ``python spark_program.py FILE``, with the JSON of a ``Task``.
 
-It prints one JSON list of rows per question. Spark's own packages cannot read a Delta log, so the files are listed by
-the caller, who reads the log.
+It prints one JSON list of rows per question. Spark's own packages cannot read a Delta log, so the caller reads the
+log and lists the files.
 """
 
 from __future__ import annotations
