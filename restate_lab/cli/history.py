@@ -20,7 +20,7 @@ __all__ = ["add_history_commands"]
 Where = Annotated[str, typer.Argument(metavar="WHERE", help="A local folder, or s3://bucket/folder.")]
 Day = Annotated[str, typer.Argument(metavar="DAY", help="Days before this one are removed, such as 2026-05-01 (UTC).")]
 ClusterName = Annotated[str | None, typer.Option(metavar="NAME", help="The cluster, if the archive has several.")]
-Confirm = Annotated[str, typer.Option(metavar="NAME", help="Repeat the name of the cluster.")]
+Confirm = Annotated[str, typer.Option(metavar="WHERE", help="Repeat the address of the archive.")]
 
 history = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show an archive, and maintain its files.")
 
@@ -45,9 +45,9 @@ def vacuum(where: Where, *, cluster_name: ClusterName = None) -> None:
     _print(where, cluster_name, lambda archived: archived.vacuum())
 
 
-@history.command(epilog=examples("restate-lab history delete-before /srv/history 2026-05-01 --confirm prod"))
+@history.command(epilog=examples("restate-lab history delete-before /srv/history 2026-05-01 --confirm /srv/history"))
 def delete_before(where: Where, day: Day, *, confirm: Confirm, cluster_name: ClusterName = None) -> None:
-    """Remove all days of a cluster before DAY from the archive; this cannot be undone."""
+    """Remove all days of all clusters before DAY from the archive; this cannot be undone."""
     _print(where, cluster_name, lambda archived: archived.delete_before(day, confirm=confirm))
 
 

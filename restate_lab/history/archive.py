@@ -18,6 +18,7 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import (
     AccessDenied,
+    ArchiveBroken,
     ArgumentError,
     EvidenceWarning,
     QueryInterrupted,
@@ -31,7 +32,7 @@ from restate_lab.frames import to_frame
 from restate_lab.history.cluster import name_of_cluster
 from restate_lab.history.store import ArchiveStore, locate_store
 from restate_lab.history.visit import Record, VisitOptions, failed_record, table_of_records, visit, write_record
-from restate_lab.progress import Progress, RowsLine, progress_of
+from restate_lab.progress import Progress, RowsLine, notify, progress_of
 from restate_lab.source import Source
 
 __all__ = ["archive"]
@@ -73,7 +74,8 @@ def archive(
     - ``cluster_name``: the name of the cluster in the archive, the same at each visit. None takes the name of the CLI's
       environment; an address or "local" does not identify a cluster, so the name is required there.
     - ``every``: the time between the starts of two visits ("5m"). The stop button (Ctrl-C) ends the visits, and the
-      frame is returned. A later visit that fails is recorded, and the next one is tried. None makes one visit.
+      frame is returned. If the cluster or the store does not respond at a later visit, the error is shown and
+      recorded, and the next visit is tried. None makes one visit.
     - ``payloads=True`` adds the arguments and results of handlers. Secret headers are masked.
     - ``redact``: columns and paths to mask before anything is written, as in ``freeze``; ``"agent_steps.tool_names"``
       is a column of the archive's own. Rows that are already in the archive do not change.
@@ -96,7 +98,8 @@ def archive(
             name.
         ArchiveBroken: the folder is not an archive, a table is damaged, a newer restate_lab wrote it, the store cannot
             refuse a second equal write, or the server's clock is before the last visit. Nothing was written.
-        AccessDenied, Unreachable: the store or the server refused the credentials, or did not respond.
+        AccessDenied, Unreachable: the store or the server refused the credentials, or did not respond; or the disk is
+            full.
         TimedOut: the server's responses took longer than ``timeout``; commits that were made remain.
         NotOnThisServer: the server is too old.
         MissingExtra: deltalake is not installed.
@@ -151,9 +154,10 @@ class _VisitLoop:
                 started = time.monotonic()
                 try:
                     self._visit()
-                except _PASSING:
+                except _PASSING as error:
                     if not self.records:
                         raise
+                    notify(f"a visit failed, and the next one is tried: {type(error).__name__}: {error}")
                 took = time.monotonic() - started
                 time.sleep(max(interval - took, took))
         except KeyboardInterrupt:
@@ -164,13 +168,29 @@ class _VisitLoop:
     def _visit(self) -> None:
         started = datetime.now(UTC)
         try:
-            self.records += visit(self.lab, self.store, self.options, self.progress)
+            self.records += self._visit_store()
         except _PASSING as error:
             self.unwritten.append(failed_record(self.lab, self.options, error, started))
             self._write_failed()
             raise
         self._write_failed()
         del self.records[:-_MOST_RECORDS]
+
+    def _visit_store(self) -> list[Record]:
+        """Make one visit; an archive that was there before and is gone now is not created again."""
+        try:
+            self._check_there()
+            return visit(self.lab, self.store, self.options, self.progress)
+        except ArchiveBroken:
+            self._check_there()  # the folder may have gone during the visit
+            raise
+
+    def _check_there(self) -> None:
+        if self.records and self.store.was_removed():
+            raise Unreachable(
+                f"{self.store}: the archive was there at the visit before, and it is gone now. Is its drive mounted? "
+                f"To begin a new archive, start again."
+            )
 
     def _write_failed(self) -> None:
         """Write the records of failed visits, as far as the store accepts them."""

@@ -22,6 +22,8 @@ from restate_lab._text import format_duration, plural
 __all__ = ["COLUMNS", "gaps"]
 
 COLUMNS = ("service", "handler", "retention", "missing_from", "missing_until", "reason")
+_LATE = timedelta(seconds=5)
+"""A run can become visible after its end; 1.0 s was seen on a busy server, so a visit may miss what has just ended."""
 _NOT_KEPT = "the cluster does not keep its completed invocations"
 
 
@@ -111,9 +113,10 @@ def _intervals(
         yield _time(period.started[0]), _time(period.started[-1]), _NOT_KEPT
         return
     kept = int(retention.total_seconds() * 1e9)
-    for place in np.flatnonzero(period.read[1:] - period.started[:-1] > kept):
+    seen = period.started - int(_LATE.total_seconds() * 1e9)
+    for place in np.flatnonzero(period.read[1:] - seen[:-1] > kept):
         start, end = int(period.started[place]), int(period.read[place + 1])
-        yield _time(start), _time(end - kept), _reason(_time(start), _time(end), retention, failures)
+        yield _time(int(seen[place])), _time(end - kept), _reason(_time(start), _time(end), retention, failures)
 
 
 def _reason(start: datetime, end: datetime, retention: timedelta, failures: pd.DataFrame) -> str:

@@ -36,6 +36,7 @@ Columns = tuple[tuple[str, str], ...]
 _OF_RUNS = ("journal", "events", "agent_steps")
 _CHANGES = ("deployments", "services")
 _OWN = {"samples": "sampled_at", "visits": "started_at"}
+_OF_ENTRIES = ("id", "index", "entry_type", "name", "appended_at")
 _EARLIER_RUNS: dict[str, pa.DataType] = {
     "earlier_id": pa.string(),
     "earlier_created_at": pa.timestamp("us", "UTC"),
@@ -112,6 +113,7 @@ def history_session(tables: Mapping[str, DeltaTable], schema: ServerSchema, hist
     builder.add_runs()
     for name in _OF_RUNS:
         builder.add_rows_of_runs(name)
+    builder.add_journal_entries()
     for name in _CHANGES:
         builder.add_latest(name)
     for name in _OWN:
@@ -154,7 +156,18 @@ class _Views:
 
     def add_rows_of_runs(self, name: str) -> None:
         """Create a view of the rows that belong to runs in the period."""
-        select, ends = self._select(name), self.period.days_at_the_ends()
+        self._create(TABLES[name].copies or name, self._in_period(name, self._select(name)))
+
+    def add_journal_entries(self) -> None:
+        """Create ``journal_entries``: the journal with the archive's own columns, which replace functions of JSON."""
+        columns = [column for column in self.schema.tables["sys_journal"] if column[0] in _OF_ENTRIES]
+        selected = select_server_columns(columns, self._columns_in("journal"), replaced=self._unique_id())
+        select = f"SELECT {selected}, completion_id, arrow_cast(result, 'Utf8') AS result{self._from('journal')}"
+        self._create("journal_entries", self._in_period("journal", select))
+
+    def _in_period(self, name: str, select: str) -> str:
+        """Return a statement for the rows that belong to runs in the period."""
+        ends = self.period.days_at_the_ends()
         statement = f"{select} WHERE {self.cluster} AND {self.period.whole_days()}"
         if ends:
             statement += (
@@ -163,7 +176,7 @@ class _Views:
                 f"{self.period.contains('r.completed_at')} AND r.id = archive.{name}.id "
                 f"AND r.created_at = archive.{name}.created_at)"
             )
-        self._create(TABLES[name].copies or name, statement)
+        return statement
 
     def add_latest(self, name: str) -> None:
         """Create a view of the last known row of each deployment or service at the end of the period."""
@@ -183,15 +196,20 @@ class _Views:
 
     def _select(self, name: str) -> str:
         """Return the beginning of a statement with the server's columns of a table, and with unique ids."""
-        unique, table = {}, f"archive.{name}"
-        if self.has_earlier_runs:
-            unique = {"id": "coalesce(run_id, id)"}
-            table += " LEFT JOIN archive.earlier_runs ON earlier_id = id AND earlier_created_at = created_at"
+        unique = self._unique_id()
         if TABLES[name].copies:
             selected = select_server_columns(self._columns(name), self._columns_in(name), replaced=unique)
         else:
             selected = _select_own(name, unique)
-        return f"SELECT {selected} FROM {table}"  # noqa: S608
+        return f"SELECT {selected}{self._from(name)}"
+
+    def _unique_id(self) -> dict[str, str]:
+        return {"id": "coalesce(run_id, id)"} if self.has_earlier_runs else {}
+
+    def _from(self, name: str) -> str:
+        """Return a table of the archive with the ids of earlier runs."""
+        joined = " LEFT JOIN archive.earlier_runs ON earlier_id = id AND earlier_created_at = created_at"
+        return f" FROM archive.{name}{joined if self.has_earlier_runs else ''}"
 
     def _columns(self, name: str) -> Columns:
         """Return the server's columns that this archive has rows of."""

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
@@ -24,6 +24,9 @@ from restate_lab.history.session import HistoryPeriod, HistoryView, ServerSchema
 from restate_lab.history.store import ArchiveStore, compact, delete_before, locate_store, vacuum
 from restate_lab.history.tables import TABLES
 from restate_lab.source import Coverage, CoverageGap
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
 
 __all__ = ["History", "open_history"]
 
@@ -42,18 +45,28 @@ class History(EngineSource):
 
     It answers the same statements as a live cluster, except for what only a live cluster has: open invocations, queues,
     state. Ages count from ``now``, the end of the last visit. If an id has several runs, the newest has the id, and an
-    earlier one has the id ``inv_…@2026-11-20T03:00:00.123Z``, with its time of creation. The archive's own tables are
-    ``visits``, ``samples`` and ``agent_steps``; the tables of its files are ``archive.invocations`` and so on. It does
-    not change: open it again to see later visits. It is a context manager, and ``close()`` ends it.
+    earlier one has the id ``inv_…@2026-11-20T03:00:00.123Z``, with its time of creation.
+
+    The archive's own tables are ``visits``, ``samples``, ``agent_steps`` and ``journal_entries``: the journal with
+    ``completion_id``, which a step and its result have in common. The tables of its files are ``archive.invocations``
+    and so on. It does not change: open it again to see later visits. It is a context manager, and ``close()`` ends it.
     """
 
-    def __init__(self, store: ArchiveStore, visits: pd.DataFrame, *, cluster_name: str, period: HistoryPeriod) -> None:
+    def __init__(
+        self,
+        store: ArchiveStore,
+        tables: Mapping[str, DeltaTable],
+        visits: pd.DataFrame,
+        *,
+        cluster_name: str,
+        period: HistoryPeriod,
+    ) -> None:
         self._store = store
+        self._tables = tables
         self._visits = visits
         self._period = period
         self.cluster_name = cluster_name
         self._last = visits[visits["outcome"] == "complete"].iloc[-1]
-        tables = store.open_all()
         schema = ServerSchema.from_json(_latest(visits, "server_schema"))
         view = HistoryView(cluster_name, period, self.now, is_local=store.is_local)
         super().__init__(history_session(tables, schema, view))
@@ -93,13 +106,15 @@ class History(EngineSource):
     def coverage(self) -> Coverage:
         """Return the period, the times in which runs may be missing, and what an archive does not have."""
         since = self._period.since or self._first
-        rows = gaps(self._visits, since, self.now)
+        # What ended during the last visit may not have been read yet.
+        until = min(self._last["started_at"].to_pydatetime(), self.now)
+        rows = gaps(self._visits, since, until)
         return Coverage(
             payloads=self._has_payload_columns and bool(self._visits["payloads"].all()),
             missing=self._missing(),
             open_invocations=False,
             since=since,
-            until=self.now,
+            until=until,
             gaps=tuple(
                 CoverageGap(
                     service=row["service"],
@@ -115,6 +130,8 @@ class History(EngineSource):
     def at(self, time: TimeInput, /) -> History:
         """Return the history as of a time: the runs that had ended by then, with ages that count from then.
 
+        It reads the same versions of the tables: visits after this history was opened are in neither.
+
         Invocations that ended later were open at that time. Their status then is unknown, so that they are only
         counted, in the card.
 
@@ -128,7 +145,7 @@ class History(EngineSource):
                 f"{format_timestamp(self._first)} to {format_timestamp(self.now)}."
             )
         period = HistoryPeriod(self._period.since, until)
-        return History(self._store, self._visits, cluster_name=self.cluster_name, period=period)
+        return History(self._store, self._tables, self._visits, cluster_name=self.cluster_name, period=period)
 
     def compact(self) -> pd.DataFrame:
         """Merge the small files of the days that are over, of all clusters, so that they are read faster.
@@ -198,7 +215,7 @@ class History(EngineSource):
     def _share_covered(self) -> float | None:
         """Return the mean share of the period in which no run of a handler can be missing; None if it is unknown."""
         coverage = self.coverage
-        period = (coverage.until or self.now) - (coverage.since or self.now)
+        period = max((coverage.until or self.now) - (coverage.since or self.now), timedelta())
         handlers = {
             (each["service"], each["handler"]) for each in json.loads(_latest(self._visits, "retention") or "[]")
         }
@@ -259,7 +276,8 @@ def open_history(
     if not store.exists():
         raise ArgumentError(f"{store} has no archive: rl.archive(lab, where) and restate-lab archive write one.")
     visits_table = TABLES["visits"].own
-    batches = store.read(store.open("visits"), list(visits_table), "true")
+    tables = store.open_all()
+    batches = store.read(tables["visits"], list(visits_table), "true")
     every = pa.Table.from_batches(batches, pa.schema(list(visits_table.items()))).to_pandas()
     name = _choose_cluster(sorted(set(every["cluster_name"])), cluster_name, store.where)
     visits = every[every["cluster_name"] == name].sort_values("started_at", ignore_index=True)
@@ -271,7 +289,7 @@ def open_history(
     end = None if until is None else to_datetime(until, now=last, name="until")
     if start and end and start >= end:
         raise ArgumentError(f"since ({format_timestamp(start)}) must be before until ({format_timestamp(end)}).")
-    return History(store, visits, cluster_name=name, period=HistoryPeriod(start, end))
+    return History(store, tables, visits, cluster_name=name, period=HistoryPeriod(start, end))
 
 
 def _choose_cluster(there: list[str], wanted: str | None, where: str) -> str:

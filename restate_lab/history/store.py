@@ -7,6 +7,7 @@ the same rows. A table that is opened later accepts an old number again, so ``ap
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import re
@@ -44,6 +45,14 @@ _DENIED = re.compile(
     re.IGNORECASE,
 )
 _NOT_REACHED = re.compile(r"error sending request|connection|dns|timed out|timeout", re.IGNORECASE)
+_UNAVAILABLE = re.compile(r"\b50[0234] [A-Z]|Service ?Unavailable|SlowDown|InternalError", re.IGNORECASE)
+_OS_ERROR = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")
+_REFUSED_BY_OS = frozenset({errno.EPERM, errno.EACCES, errno.EROFS})
+_NOT_NOW = frozenset({
+    *(errno.EIO, errno.EFBIG, errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT),
+    *(errno.EHOSTDOWN, errno.EHOSTUNREACH),
+})  # fmt: skip
+"""Errors of a folder that can pass: a full disk, or a network drive that does not respond."""
 _STACK = re.compile(r"\s*\d+: ")
 _DECORATION = re.compile(r"\x1b\[[0-9;]*m|↳")
 _LONGEST = 400
@@ -107,6 +116,10 @@ class ArchiveStore:
                 f"{self} has schema {marker[1]}, and this restate_lab supports {SCHEMA_VERSION}: update restate_lab."
             )
         return True
+
+    def was_removed(self) -> bool:
+        """Return whether a folder on this machine has no archive any more, for example because a drive was removed."""
+        return self.is_local and not any(Path(self.where, _LAST, "_delta_log").glob("*.json"))
 
     def create(self) -> None:
         """Create the tables that do not exist yet.
@@ -262,12 +275,22 @@ class ArchiveStore:
         except exceptions.CommitFailedError as error:
             raise LostRace(f"{self}: {_message(error)}") from error
         except (exceptions.DeltaError, OSError, ValueError) as error:
-            text = _message(error)
-            if not self.is_local and _DENIED.search(text):
-                raise AccessDenied(f"{self}: the store denied access; check the credentials (AWS_…): {text}") from error
-            if not self.is_local and _NOT_REACHED.search(text):
-                raise Unreachable(f"{self}: the store did not respond: {text}") from error
-            raise ArchiveBroken(f"{self}: {text}") from error
+            raise (self._local_error if self.is_local else self._remote_error)(_message(error)) from error
+
+    def _local_error(self, text: str) -> RestateLabError:
+        numbers = {int(one or other) for one, other in _OS_ERROR.findall(text)}
+        if numbers & _REFUSED_BY_OS:
+            return AccessDenied(f"{self}: the folder cannot be read or written; check its permissions: {text}")
+        if numbers & _NOT_NOW:
+            return Unreachable(f"{self}: the disk of the folder is full or does not respond: {text}")
+        return ArchiveBroken(f"{self}: {text}")
+
+    def _remote_error(self, text: str) -> RestateLabError:
+        if _DENIED.search(text):
+            return AccessDenied(f"{self}: the store denied access; check the credentials (AWS_…): {text}")
+        if _NOT_REACHED.search(text) or _UNAVAILABLE.search(text):
+            return Unreachable(f"{self}: the store did not respond: {text}")
+        return ArchiveBroken(f"{self}: {text}")
 
 
 def locate_store(where: str | os.PathLike[str]) -> ArchiveStore:

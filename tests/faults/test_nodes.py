@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ import restate_lab as rl
 from restate_lab import errors
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
+from restate_lab.history.store import locate_store
 from support.bench import wait_for
 from support.bulk import SERVICES, Bulk
 from support.demo.nodes import Nodes
@@ -128,6 +130,41 @@ def test_a_node_dies_during_a_freeze(ground: Ground, tmp_path: Path) -> None:
         path = wait_for(freeze, within=60)
     with rl.open_evidence(path) as evidence:
         assert evidence.arrow(ALL, ids=ground.later).to_pylist() == expected
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [2, 6, 8])  # the schema, the list of ended runs, or their journals
+def test_a_node_dies_during_a_visit_of_an_archiver(ground: Ground, tmp_path: Path, number: int) -> None:
+    """The visit is complete, or recorded as failed without incomplete runs; then one is complete, without a gap."""
+    statement = "SELECT id FROM sys_invocation_status WHERE completed_at IS NOT NULL"
+    expected = sorted(ground.lab.sql(statement)["id"])
+    where, failed = tmp_path / "archive", 0
+    locate_store(where).create()
+    with ground.losing(1, b"/query", number=number, passes=300) as (lab, _):
+
+        def visit() -> bool:
+            nonlocal failed
+            try:
+                rl.archive(lab, where, cluster_name="c", progress=False, timeout="20s")
+            except (errors.QueryInterrupted, errors.Unreachable, errors.ServerFailed, errors.TimedOut):
+                failed += 1
+                return False
+            return True
+
+        wait_for(visit, within=90)
+    with rl.open_history(where) as history:
+        wait_for(lambda: rl.archive(ground.lab, where, cluster_name="c", progress=False) is not None, within=60)
+        outcomes = history.sql("SELECT outcome FROM visits")["outcome"].tolist()
+        sys.stdout.write(f"query {number}: {failed} visits failed\n")
+        assert (outcomes.count("failed"), outcomes.count("complete")) == (failed, 1)
+    with rl.open_history(where) as history:
+        runs = history.sql("SELECT id, journal_size FROM sys_invocation ORDER BY id")
+        assert list(runs["id"]) == expected
+        entries = history.sql("SELECT id, count(*) AS n FROM sys_journal GROUP BY id ORDER BY id")
+        assert entries["n"].tolist() == runs.loc[runs["journal_size"] > 0, "journal_size"].tolist()
+        assert {each.reason for each in history.coverage.gaps} <= {
+            "the cluster does not keep its completed invocations"
+        }
 
 
 @pytest.mark.long

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import resource
+import shutil
 import signal
 import subprocess
 import sys
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,8 +29,9 @@ from restate_lab.history.tables import TABLES, to_archive
 from restate_lab.history.visit import table_of_records
 from support.archive_bench import check_archive, running_archive_bench, tables_of
 from support.bench import wait_for
-from support.clusters import KINDS, NEWEST, Cluster
+from support.clusters import KINDS, NEWEST, OLDEST, Cluster, server_binary
 from support.proxy import Proxy, connect_through
+from support.tcp_relay import Fault, tcp_relay
 
 pytestmark = pytest.mark.server
 
@@ -56,6 +61,25 @@ def test_many_killed_archivers(kind: str, tmp_path: Path) -> None:
     assert counts["repaired"] > 0
     assert counts["repeated"] > 0
     assert counts["failed"] == counts["records failed"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_an_upgrade_of_the_server_between_visits(tmp_path: Path) -> None:
+    """From 1.6.1 to 1.7.12 on the same data: nothing owed is missing, and a gap explains each run that is lost."""
+    with running_archive_bench(OLDEST, tmp_path) as bench:
+        bench.next_binary = server_binary(NEWEST)
+        bench.run(12, restart_at=4, away=18)  # longer than the runs are kept
+        counts = check_archive(bench)
+    sys.stdout.write(f"upgrade {counts}\n")  # the figures of the closing note
+    visits = tables_of(bench.where)["visits"].to_pylist()
+    versions = {row["server_version"] for row in visits if row["outcome"] == "complete"}
+    assert versions == {OLDEST, NEWEST}
+    assert counts["lost in a gap"] > 10
+    with rl.open_history(bench.where) as history:
+        assert history.version == NEWEST
+        assert len(history.sql("SELECT id FROM sys_invocation")) == counts["archived"]
+        assert {"entry_lite_json", "completed"} <= set(history.tables().query("table == 'sys_journal'")["column"])
 
 
 @pytest.fixture
@@ -171,6 +195,73 @@ def test_a_failed_visit_is_recorded(lab: Lab, tmp_path: Path, status: int, error
     assert visits[1]["error"].startswith(type(raised.value).__name__)
 
 
+def whole(lab: Lab, where: Path) -> int:
+    """Check that the archive has each ended run with its whole journal once, without a gap; return their number."""
+    tables = tables_of(str(where))
+    ended = set(lab.sql("SELECT id FROM sys_invocation_status WHERE completed_at IS NOT NULL")["id"])
+    ids, sizes = tables["invocations"]["id"].to_pylist(), tables["invocations"]["journal_size"].to_pylist()
+    assert sorted(ids) == sorted(ended)
+    entries = Counter(tables["journal"]["id"].to_pylist())
+    assert {id_: entries[id_] for id_ in ids} == dict(zip(ids, sizes, strict=True))
+    with rl.open_history(where) as history:
+        assert not {each.reason for each in history.coverage.gaps} - {KEPT_NEVER}
+    return len(ids)
+
+
+KEPT_NEVER = "the cluster does not keep its completed invocations"
+
+
+def test_several_parts_in_one_visit(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many runs are committed in parts; if a response in the last part is cut off, the next visit adds the rest."""
+    monkeypatch.setattr("restate_lab.history.reader._AT_ONCE", 2)
+    monkeypatch.setattr("restate_lab.history.visit._PART_RUNS", 4)
+    with tcp_relay(lab.settings.admin_url) as line, rl.connect(line.url, audit=tmp_path / "audit") as relayed:
+        records = rl.archive(relayed, tmp_path / "first", cluster_name="c", progress=False)
+        queries = sum(b"POST /query" in each for each in line.heads)
+    count = whole(lab, tmp_path / "first")
+    parts = -(-count // 4)
+    assert parts >= 2
+    assert records["outcome"].tolist() == ["part"] * (parts - 1) + ["complete"]
+    assert records["visit"].tolist() == list(range(1, parts + 1))
+    assert (records["new_runs"].sum(), records["started_at"].nunique()) == (count, 1)
+    fault = Fault(b"/query", number=queries - 2, passes=300)
+    with tcp_relay(lab.settings.admin_url, fault=fault) as line, rl.connect(line.url, audit=tmp_path / "audit") as cut:
+        with pytest.raises(errors.QueryInterrupted):
+            rl.archive(cut, tmp_path / "second", cluster_name="c", progress=False)
+        begun = tables_of(str(tmp_path / "second"))
+        assert 0 < begun["invocations"].num_rows < count
+        assert begun["visits"]["outcome"].to_pylist().count("failed") == 1
+        records = rl.archive(cut, tmp_path / "second", cluster_name="c", progress=False)
+    assert records["new_runs"].sum() == count - begun["invocations"].num_rows
+    assert whole(lab, tmp_path / "second") == count
+
+
+def test_a_response_that_is_cut_off_ends_a_visit(lab: Lab, tmp_path: Path) -> None:
+    """Whichever response of a visit is cut off: no incomplete run is archived, and the next visit is complete."""
+    where, interrupted = tmp_path / "archive", 0
+    locate_store(where).create()
+    with tcp_relay(lab.settings.admin_url) as line, rl.connect(line.url, audit=tmp_path / "audit") as relayed:
+        rl.archive(relayed, tmp_path / "other", cluster_name="c", progress=False)
+        queries = sum(b"POST /query" in each for each in line.heads)
+    assert queries > 6
+    for number in range(queries):
+        fault = Fault(b"/query", number=number, passes=220)  # the head and the first bytes
+        with tcp_relay(lab.settings.admin_url, fault=fault) as line, rl.connect(line.url, audit=tmp_path / "a") as cut:
+            try:
+                rl.archive(cut, where, cluster_name="c", progress=False)
+            except errors.QueryInterrupted:
+                interrupted += 1
+            else:
+                break
+            assert fault.happened == 1
+            assert tables_of(str(where))["invocations"].num_rows == 0
+    assert interrupted >= queries - 2
+    rl.archive(lab, where, cluster_name="c", progress=False)
+    outcomes = Counter(tables_of(str(where))["visits"]["outcome"].to_pylist())
+    assert (outcomes["failed"], outcomes["complete"] >= 1) == (interrupted, True)
+    whole(lab, where)
+
+
 def test_sigterm_ends_between_commits(lab: Lab, tmp_path: Path) -> None:
     """The command makes visits until SIGTERM, and then its exit code is 0."""
     where = tmp_path / "archive"
@@ -186,6 +277,57 @@ def test_sigterm_ends_between_commits(lab: Lab, tmp_path: Path) -> None:
     assert process.returncode == 0
     assert "visits added" in output
     assert {row["outcome"] for row in tables_of(str(where))["visits"].to_pylist()} == {"complete"}
+
+
+def test_a_store_that_is_away_for_a_while(lab: Lab, tmp_path: Path) -> None:
+    """With --every, a full disk and a folder that is gone end visits, each is reported, and then visits complete."""
+    where, gone = tmp_path / "archive", tmp_path / "gone"
+    program = [sys.executable, "-c", "from restate_lab.cli import main; main()", "archive", str(where)]
+    options = ["--every", "100ms", "--cluster-name", "c", "-e", lab.settings.admin_url]
+    with subprocess.Popen([*program, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        reader = threading.Thread(target=lambda: reports.extend(process.stderr or ()))
+        reports: list[str] = []
+        reader.start()
+
+        def limit_files(size: int) -> None:
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+        try:
+            wait_for(lambda: len(outcomes_of(where)) > 1)
+            limit_files(0)  # a write fails as on a full disk
+            wait_for(lambda: any("is full or does not respond" in each for each in reports))
+            limit_files(resource.RLIM_INFINITY)
+            wait_for(lambda: "failed" in outcomes_of(where))
+            wait_for(lambda: "complete" in outcomes_of(where)[outcomes_of(where).index("failed") :])
+            where.rename(gone)
+            wait_for(lambda: any("Is its drive mounted?" in each for each in reports))
+            assert not list(where.rglob("*.json")), "no new archive"
+            shutil.rmtree(where, ignore_errors=True)
+            gone.rename(where)
+            seen = len(outcomes_of(where))
+            wait_for(lambda: "complete" in outcomes_of(where)[seen:])
+            process.send_signal(signal.SIGTERM)
+            reader.join(30)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    rows = sorted(tables_of(str(where))["visits"].to_pylist(), key=lambda row: row["started_at"])
+    failed = [row["error"] for row in rows if row["outcome"] == "failed"]
+    assert any("full or does not respond" in each for each in failed)
+    assert any("Is its drive mounted?" in each for each in failed)
+    runs = tables_of(str(where))["invocations"]
+    assert len(set(runs["id"].to_pylist())) == runs.num_rows == rows[-1]["ids_read"]
+
+
+def outcomes_of(where: Path) -> list[str]:
+    """Return the outcomes of the visits, in the order of their commits; () while there is no table."""
+    table = where / "visits"
+    if not (table / "_delta_log").is_dir():
+        return []
+    from deltalake import DeltaTable
+
+    rows = pa.table(DeltaTable(str(table)).scan(columns=["outcome", "ended_at"])).to_pylist()
+    return [row["outcome"] for row in sorted(rows, key=lambda row: row["ended_at"])]
 
 
 def test_the_exit_codes_of_one_visit(lab: Lab, tmp_path: Path) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +14,11 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
+from restate_lab.demo.process import clean_environment
+from restate_lab.demo.server import free_ports
 from restate_lab.history.store import compact, locate_store, vacuum
 from support.archive_bench import check_archive, running_archive_bench, tables_of
+from support.bench import wait_for
 from support.clusters import NEWEST, Cluster
 from support.s3_server import BUCKET, gateway, request, running_s3, s3_settings
 
@@ -37,6 +44,46 @@ def test_killed_archivers_on_s3(s3: str, tmp_path: Path) -> None:
     sys.stdout.write(f"s3 {counts}\n")  # the figures of the closing note
     assert counts["owed"] > 500
     assert counts["killed"] > 3
+
+
+def test_a_store_that_is_away_for_a_while(s3: str, newest: Cluster, tmp_path: Path) -> None:
+    """With --every, a store that stops or is busy ends visits, each is reported, and then visits complete."""
+    (port,) = free_ports(1)
+    program = [sys.executable, "-c", "from restate_lab.cli import main; main()", "archive", WHERE]
+    options = ["--every", "200ms", "--cluster-name", "c", "-e", newest.admin_url]
+    env = clean_environment(**s3_settings(f"http://127.0.0.1:{port}"))
+    reports: list[str] = []
+
+    def outcomes() -> Counter[str]:
+        try:
+            return Counter(tables_of(WHERE)["visits"]["outcome"].to_pylist())
+        except Exception:  # noqa: BLE001 - deltalake's, until the table is there
+            return Counter()
+
+    with subprocess.Popen([*program, *options], env=env, stderr=subprocess.PIPE, text=True) as process:
+        reader = threading.Thread(target=lambda: reports.extend(process.stderr or ()))
+        try:
+            reader.start()
+            with gateway(s3, tmp_path, port=port):
+                wait_for(lambda: outcomes()["complete"] > 1, within=60)
+            wait_for(lambda: any("did not respond" in each for each in reports), within=120)
+            with gateway(s3, tmp_path, port=port, status=503):
+                seen = len(reports)
+                wait_for(lambda: len(reports) > seen + 1, within=120)
+            complete = outcomes()["complete"]
+            with gateway(s3, tmp_path, port=port):
+                wait_for(lambda: outcomes()["complete"] > complete and outcomes()["failed"] > 1, within=120)
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(60) == 0, reports
+        finally:
+            process.kill()
+        reader.join(30)
+    rows = tables_of(WHERE)["invocations"]
+    assert len(set(rows["id"].to_pylist())) == rows.num_rows > 5
+    with rl.open_history(WHERE) as history:
+        assert {each.reason for each in history.coverage.gaps} <= {
+            "the cluster does not keep its completed invocations"
+        }
 
 
 def test_stores_that_cannot_hold_an_archive(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pandas as pd
 import pytest
 
 import restate_lab as rl
+from restate_lab.analysis.questions import get_question
+from restate_lab.analysis.statements import run_sql_file
 from restate_lab.errors import EvidenceWarning, NotOnThisServer
 from support.clusters import Cluster
 
@@ -78,6 +81,25 @@ def test_answers_agree(lab: rl.Lab, history: rl.History) -> None:
     pd.testing.assert_frame_equal(*[each[["check", "title", "count", "where"]] for each in findings])
     runs = rl.agent_runs(history)
     pd.testing.assert_frame_equal(rows_of(runs), rows_of(rl.agent_runs(lab, ids=list(runs["id"]))))
+
+
+def test_steps_are_paired_without_json(history: rl.History) -> None:
+    """The ids that a visit took out of the entries pair the same steps as the JSON of the entries."""
+    plain, archived = (
+        next(each.sql for each in get_question("slow_steps").variants if each.tag == tag) for tag in ("", "archive")
+    )
+    params = {"service": None, "since": history.now - timedelta(days=1), "limit": 1_000}
+    steps = history.sql(archived, params=params)
+    assert len(steps) > 3
+    assert steps["n"].sum() > 10
+    pd.testing.assert_frame_equal(rows_of(steps), rows_of(history.sql(plain, params=params)), check_flags=False)
+    assert rl.ask(history, "slow_steps").attrs["variant"] == "slow_steps@archive.sql"
+    block = {"from_time": params["since"], "from_ms": 0, "until_time": history.now, "now_ms": 0, "block_ms": 60_000}
+    frames = [
+        run_sql_file(history, "analysis.before_after", name, service=None, **block)
+        for name in ("steps", "steps_in_archive")
+    ]
+    pd.testing.assert_frame_equal(*map(rows_of, frames), check_flags=False)
 
 
 def test_everything_accepts_a_history(history: rl.History, tmp_path: Path) -> None:

@@ -122,7 +122,8 @@ def test_the_notebook_finds_both_changes(story: Story, tmp_path: Path) -> None:
         assert "label printer # is offline" in plain["families"]
         for change in ("print label", "card declined"):
             assert change in plain["changed"]
-        assert "image/png" in output["picture"][-1].data
+        for plot in ("days", "latency", "picture"):
+            assert "image/png" in output[plot][-1].data
         assert plain["lost"].startswith("Empty DataFrame")
         assert "label printer 7 is offline" in plain["why"]
         assert "Pickups/warehouse-1/run" in plain["again"]

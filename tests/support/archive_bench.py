@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -52,6 +52,7 @@ class Ledger:
     """All ended runs that the server showed, with the last time at which each was seen."""
 
     rows: dict[tuple[str, datetime], dict[str, Any]] = field(default_factory=dict)
+    first_seen: dict[tuple[str, datetime], datetime] = field(default_factory=dict)
     last_seen: dict[tuple[str, datetime], datetime] = field(default_factory=dict)
     journal_purged: set[str] = field(default_factory=set)
     events: dict[str, int] = field(default_factory=dict)
@@ -62,6 +63,7 @@ class Ledger:
         for row in lab.arrow(ENDED, progress=False).to_pylist():
             key = (row["id"], row["created_at"])
             before = self.rows.setdefault(key, row)
+            self.first_seen.setdefault(key, at)
             if before != row:
                 assert row == {**before, "journal_size": 0}, "only purge_journal changes an ended run"
                 self.rows[key] = row
@@ -96,6 +98,10 @@ class ArchiveBench:
     env: dict[str, str] = field(default_factory=dict)
     """More settings of the archivers: those of a store."""
     sent: int = 0
+    purged: set[str] = field(default_factory=set)
+    """The ids of runs that were purged: a visit may never have seen them, and no gap contains them."""
+    next_binary: Path | None = None
+    """The server of another version, which replaces the server when it is restarted."""
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _began: dict[int, datetime] = field(default_factory=dict)
@@ -111,6 +117,7 @@ class ArchiveBench:
                 self._send(turn, done)
                 if done and turn % 4 == 3:
                     id_ = done.pop(chance.randrange(len(done)))
+                    self.purged.add(id_)
                     action = (self.lab.admin.purge_invocation, self.lab.admin.purge_journal)[turn // 4 % 2]
                     action(id_)
                 elif done and turn % 4 == 1:
@@ -132,6 +139,7 @@ class ArchiveBench:
                 self.sent += 1
         if turn % 6 == 5 and len(done) > 6:
             again = done[-6]
+            self.purged.add(again)
             self.lab.admin.purge_invocation(again)
 
     def keep_ledger(self) -> None:
@@ -183,8 +191,11 @@ class ArchiveBench:
             elif kind == "exit":
                 self.visits.append(Visit(self._began.pop(int(pid)), now(), int(rest[0]), rest[1]))
 
-    def run(self, rounds: int, *, restart_at: int, pause: float = 0.3) -> None:
-        """Play the load with archivers: each round has one or two at once, and two thirds of the rounds a kill."""
+    def run(self, rounds: int, *, restart_at: int, pause: float = 0.3, away: float = 0) -> None:
+        """Play the load with archivers: each round has one or two at once, and two thirds of the rounds a kill.
+
+        ``away`` is how long no archiver runs after the restart, in seconds.
+        """
         threads = [threading.Thread(target=self.play_load), threading.Thread(target=self.keep_ledger)]
         for thread in threads:
             thread.start()
@@ -196,8 +207,10 @@ class ArchiveBench:
                     if turn == restart_at:
                         self.server.kill()
                         self.visit_once(archivers)
+                        self.server.binary = self.next_binary or self.server.binary
                         self.server.start()
                         wait_for(self.server.is_ready)
+                        time.sleep(away)
                     time.sleep(pause)
                 self.visit_once(archivers)
                 self.visit_once(archivers)
@@ -290,6 +303,7 @@ def check_archive(bench: ArchiveBench) -> dict[str, int]:
     numbers = sorted(row["visit"] for row in visits if row["visit"] is not None)
     assert numbers == list(range(1, len(numbers) + 1)), "each transaction has one record"
     assert sum(row["new_runs"] for row in visits) == len(runs)
+    lost = check_coverage(bench, runs)
     firsts: set[str] = set()
     for key in sorted(runs, key=lambda key: key[1]):
         assert runs[key]["repeated"] == (key[0] in firsts), "a later run of an id is marked"
@@ -299,6 +313,7 @@ def check_archive(bench: ArchiveBench) -> dict[str, int]:
         "seen": len(bench.ledger.rows),
         "owed": len(owed),
         "archived": len(runs),
+        "lost in a gap": lost,
         "repeated": sum(row["repeated"] for row in runs.values()),
         "entries": tables["journal"].num_rows,
         "events": tables["events"].num_rows,
@@ -309,6 +324,25 @@ def check_archive(bench: ArchiveBench) -> dict[str, int]:
         "repaired": sum(row["outcome"] == "repaired" for row in visits),
         "transactions": len(numbers),
     }
+
+
+def check_coverage(bench: ArchiveBench, runs: Collection[tuple[str, datetime]]) -> int:
+    """Check that a gap contains each run that was seen and is not archived, and return their number."""
+    with rl.open_history(bench.where) as history:
+        coverage = history.coverage
+        last = history.sql("SELECT max(started_at) AS at FROM visits WHERE outcome = 'complete'")["at"][0]
+    lost = [
+        row
+        for key, row in bench.ledger.rows.items()
+        if key not in runs and key[0] not in bench.purged and row["completed_at"] + LAG < last
+    ]
+    for row in lost:
+        gaps = [each for each in coverage.gaps if each.handler == row["handler"]]
+        key = (row["id"], row["created_at"])
+        times = [ledger[key] for ledger in (bench.ledger.first_seen, bench.ledger.last_seen)]
+        is_explained = any(each.since <= row["completed_at"] <= each.until for each in gaps)
+        assert is_explained, ("an unexplained hole", row, times, gaps)
+    return len(lost)
 
 
 def _by_run(table: pa.Table, key: tuple[str, ...]) -> dict[tuple[str, datetime], list[tuple[Any, ...]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ class SampleArchive:
         self.path = path
         self.cluster_name = cluster_name
         self._number = 0
+        self._days: set[date] = set()
         self._store = locate_store(path)
         self._store.create()
 
@@ -120,6 +121,8 @@ class SampleArchive:
     def _record(
         self, at: datetime, runs: Sequence[Any], retention: Sequence[Mapping[str, Any]], *, payloads: bool
     ) -> dict[str, Any]:
+        is_first_of_day = at.date() not in self._days
+        self._days.add(at.date())
         return self._visit(at) | {
             "schema_version": SCHEMA_VERSION,
             "started_at": at,
@@ -127,7 +130,7 @@ class SampleArchive:
             "outcome": "complete",
             "server_version": "1.7.12",
             "features": json.dumps({"vqueues": False}),
-            "server_schema": SERVER_SCHEMA if self._number == 1 else None,
+            "server_schema": SERVER_SCHEMA if is_first_of_day else None,
             "retention": json.dumps(list(retention)) if retention else None,
             "ids_read": len(runs),
             "new_runs": len(runs),

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from restate_lab.client.sql.bind import bind
 from restate_lab.evidence.engine import read, session
+from restate_lab.source import Coverage, CoverageGap
 from support.row_source import RowSource
 
 __all__ = ["AT", "DEPLOYMENT", "OLD_DEPLOYMENT", "WeekTables", "Weeks"]
@@ -55,6 +56,11 @@ class WeekTables(RowSource):
     name = "weeks"
     version = "1.7.12"
     features: Mapping[str, bool] = {}
+    gaps: tuple[CoverageGap, ...] = ()
+
+    @property
+    def coverage(self) -> Coverage:
+        return Coverage(gaps=self.gaps)
 
     def __init__(self, now: datetime, **tables: list[dict[str, Any]]) -> None:
         self.now = now

@@ -55,12 +55,14 @@ def _is_created(address: str) -> bool:
 
 
 @contextlib.contextmanager
-def gateway(address: str, folder: Path, *, without: str = "-", status: int = 0) -> Iterator[str]:
+def gateway(
+    address: str, folder: Path, *, without: str = "-", status: int = 0, port: int | None = None
+) -> Iterator[str]:
     """Give the address of a gateway that removes a header of each request, or answers each with a status.
 
     It is a process, because some calls of deltalake hold Python's lock while they wait for a response.
     """
-    (port,) = free_ports(1)
+    port = port or free_ports(1)[0]
     command = [sys.executable, str(GATEWAY), address, str(port), without, str(status)]
     process = Process(command, env=clean_environment(), log=folder / f"gateway-{port}.log")
     try:

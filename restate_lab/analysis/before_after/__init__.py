@@ -16,7 +16,7 @@ import pandas as pd
 from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import format_duration, format_timestamp, join, one_line, plural
-from restate_lab.analysis.before_after.reader import DAY, HOUR, BlockSeries, Period, find_period, read_series
+from restate_lab.analysis.before_after.reader import HOUR, UNITS, BlockSeries, Period, find_period, read_series
 from restate_lab.analysis.before_after.statistics import adjust, compare_quantiles, compare_rates
 from restate_lab.analysis.deadline import within
 from restate_lab.analysis.suggestions import refuse_unknown_names
@@ -37,7 +37,6 @@ _LEAST_BLOCKS = {HOUR: (4, 8)}
 """Length of a block → the fewest blocks of a side, and of both; neighboring hours are more alike than days."""
 _FEWEST = (1, 6)  # blocks of another length
 _SHORTEST = timedelta(milliseconds=1)  # block; timestamps have milliseconds
-_UNITS = {DAY: "day", HOUR: "hour"}
 _ARTICLES = {"day": "a day", "hour": "an hour"}
 _MOST_LINES = 5  # changes in the text
 _MOST_ROWS = 12  # changes on the card
@@ -179,8 +178,9 @@ def before_after(
 
     Only blocks whose invocations are all known are compared: on a server, those that are still retained. An open
     invocation counts as longer than its age; if a block's number depends on how long, the block is excluded. An archive
-    has no open invocations, so its blocks that are too recent for the long ones are excluded. ``notes`` has the number
-    of excluded blocks.
+    has no open invocations, so its blocks that are too recent for the long ones are excluded. Blocks are also excluded
+    if their invocations can have ended in a time that the archive does not cover (``rl.ask(history, "coverage")``).
+    ``notes`` has the number of excluded blocks.
 
     ``comparisons`` has one row per comparison, those that changed first:
 
@@ -258,7 +258,7 @@ def _compare(series: BlockSeries) -> dict[str, Any] | None:
         **{name: getattr(series, name) for name in ("service", "handler", "what", "name")},
         "unit": "%" if series.is_rate else "ms",
         **dict(zip(("n_before", "n_after", "blocks_before", "blocks_after"), (*counts, *blocks), strict=True)),
-        "block": _UNITS.get(series.block) or format_duration(series.block),
+        "block": UNITS.get(series.block) or format_duration(series.block),
         "reason": _shortage(series, counts, blocks),
     }
     if row["reason"]:
@@ -280,7 +280,7 @@ def _shortage(series: BlockSeries, counts: Sequence[int], blocks: Sequence[int])
     """Return the reason why a series cannot be compared; "" if it can."""
     least_side, least_both = _LEAST_BLOCKS.get(series.block, _FEWEST)
     if min(blocks) < least_side or sum(blocks) < least_both:
-        return f"{plural(blocks[0], _UNITS.get(series.block, 'block'))} with enough of them before, {blocks[1]:,} after"
+        return f"{plural(blocks[0], UNITS.get(series.block, 'block'))} with enough of them before, {blocks[1]:,} after"
     least = _LEAST_RUNS if series.is_rate else _LEAST.get(series.name if series.what == "latency" else "p50", 0)
     if min(counts) < least:
         return f"{counts[0]:,} before, {counts[1]:,} after; {least} needed"

@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from restate_lab._text import format_timestamp, join, plural
+from restate_lab._text import format_timestamp, join, one_line, plural
 from restate_lab.analysis.before_after.statistics import Blocks, quantile_of_block
 from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.schema import tables_of
 from restate_lab.errors import ArgumentError
-from restate_lab.source import Source
+from restate_lab.source import CoverageGap, Source
 
-__all__ = ["DAY", "HOUR", "BlockSeries", "Period", "find_period", "read_series"]
+__all__ = ["DAY", "HOUR", "UNITS", "BlockSeries", "Period", "find_period", "read_series"]
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+UNITS = {DAY: "day", HOUR: "hour"}
 _PACKAGE = "analysis.before_after"
 _FEWEST_DAYS = 6  # of both sides together; a comparison by hours has no interval for the change from day to day
 _MOST_HOURS = 72  # on each side
@@ -165,6 +166,7 @@ class _Notes:
     open: int = 0
     undecided: set[tuple[str, str, int]] = field(default_factory=set)
     unfinished: set[tuple[str, str, int]] = field(default_factory=set)
+    lost: list[str] = field(default_factory=list)
     errors: int = 0
     without_block: int = 0
 
@@ -182,6 +184,8 @@ class _Notes:
             texts.append(
                 f"{plural(len(self.unfinished), 'block')} too recent to have all long invocations not compared"
             )
+        if self.lost:
+            texts.append(f"{join(self.lost, 2)}, because the archive may lack invocations of that time")
         if self.errors:
             texts.append(f"{plural(self.errors, 'rare error')} not compared")
         return texts
@@ -192,6 +196,11 @@ class _BlockReader:
 
     def __init__(self, source: Source, period: Period, block: timedelta, service: str | None, notes: _Notes) -> None:
         self._source, self._period, self._block, self._notes = source, period, block, notes
+        self._gaps: dict[tuple[str, str], list[CoverageGap]] = {}
+        for gap in source.coverage.gaps:
+            self._gaps.setdefault((gap.service, gap.handler), []).append(gap)
+        has_entries = "journal_entries" in set(tables_of(source)["table"])
+        self._files = {"steps": "steps_in_archive" if has_entries else "steps"}
         most = _MOST_HOURS if block == HOUR else _MOST_BLOCKS
         self._split = min((period.at - period.start) // block, most)
         self._count = self._split + min((period.end - period.at) // block, most)
@@ -211,7 +220,8 @@ class _BlockReader:
             self._notes.without_block += len(handlers)
             return []
         names = ("runs", "failures", "retried", "steps")
-        frames = {name: run_sql_file(self._source, _PACKAGE, name, **self._params) for name in names}
+        files = {name: self._files.get(name, name) for name in names}
+        frames = {name: run_sql_file(self._source, _PACKAGE, file, **self._params) for name, file in files.items()}
         groups = {name: dict(list(frame.groupby(_RUN))) for name, frame in frames.items()}
         series: list[BlockSeries] = []
         for row in handlers:
@@ -257,10 +267,24 @@ class _BlockReader:
             return complete
         durations = np.repeat(runs["bin"].to_numpy(), runs["n"].to_numpy())
         long = timedelta(milliseconds=float(np.exp(np.quantile(durations, _LONG) / 100)))
-        last = (self._period.now - long - self._start) // self._block
+        until = self._source.coverage.until or self._period.now
+        last = (min(until, self._period.now) - long - self._start) // self._block
         finished = np.arange(self._count) < last
         self._notes.unfinished |= {(*key, int(each)) for each in np.flatnonzero(complete & ~finished)}
-        return complete & finished
+        lost = complete & finished & self._can_have_lost(key, long)
+        if lost.any():
+            unit = plural(self._count, UNITS.get(self._block, "block"))
+            self._notes.lost.append(f"{int(lost.sum()):,} of {unit} of {one_line('/'.join(key), 60)}")
+        return np.asarray(complete & finished & ~lost)
+
+    def _can_have_lost(self, key: tuple[str, str], long: timedelta) -> np.ndarray[Any, Any]:
+        """Return which blocks have invocations that can have ended in a gap of the archive."""
+        numbers = np.arange(self._count)
+        can_have_lost: np.ndarray[Any, Any] = np.zeros(self._count, dtype=bool)
+        for gap in self._gaps.get(key, []):
+            first, end = (gap.since - long - self._start) // self._block, (gap.until - self._start) / self._block
+            can_have_lost |= (numbers >= first) & (numbers < end)
+        return can_have_lost
 
     def _since(self, since: datetime) -> np.ndarray[Any, Any]:
         return np.arange(self._count) >= -((self._start - since) // self._block)

@@ -115,6 +115,8 @@ def _run_check(check: Check, context: CheckContext, within: Deadline) -> _CheckO
     """Run one check and return its findings, its statistics, and its gap if it did not check everything."""
     if check.is_for_vqueues and not context.has_vqueues:
         return _CheckOutcome(gap=_gap(check, "this server has no vqueues", applies=False))
+    if check.needs_samples and context.source.coverage.open_invocations:
+        return _CheckOutcome(gap=_gap(check, "this source has the open invocations themselves", applies=False))
     context.excluded.clear()
     before, started = len(within.statements), time.monotonic()
     try:

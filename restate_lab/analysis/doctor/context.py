@@ -61,7 +61,8 @@ class Check:
     ``cost`` orders the checks, cheapest first: if nothing is wrong, the check takes about as long as this many counts
     over the status table. ``is_for_vqueues`` is set if the check applies only to servers with vqueues, and
     ``needs_payloads`` if it applies only to sources with the payloads of journals. ``needs_open`` is set if it examines
-    open invocations, or what the cluster does now; a history cannot answer it.
+    open invocations, or what the cluster does now; a history cannot answer it. ``needs_samples`` is set if it examines
+    the samples of a history; they replace open invocations.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Check:
     is_for_vqueues: bool = False
     needs_payloads: bool = False
     needs_open: bool = False
+    needs_samples: bool = False
 
 
 class CheckContext(DoctorReader):

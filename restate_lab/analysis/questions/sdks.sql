@@ -5,7 +5,8 @@
 -- :limit = 10000 (number) maximum number of rows
 --
 -- The tables have the SDK version only for current attempts: sdk is null if the deployment has no attempt now. The
--- Admin API always has it (sdk_version).
+-- Admin API always has it (sdk_version). A history has no attempts, and no table of a server has the SDK of an ended
+-- invocation, so there sdk is always null and attempted is 0. The deployments and their protocols are complete.
 SELECT
   d.id AS deployment_id,
   d.endpoint,

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 import pandas as pd
 
+from restate_lab.panels._base.blocks import Block, Blocks
+
 if TYPE_CHECKING:
     from restate_lab.panels._base.panel import LivePanel
 
-__all__ = ["View"]
+__all__ = ["UnavailableView", "View"]
 
 
 class View(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
@@ -87,3 +89,32 @@ class View(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def ask(self, *_: object) -> None:
         """Read soon, in the thread of the panel."""
         self.host.ask()
+
+
+class UnavailableView(View):
+    """One line that says why this source has nothing for a view."""
+
+    def __init__(self, host: LivePanel, *, title: str, reason: str) -> None:
+        super().__init__(host)
+        self.title = title
+        self._line = Blocks(Block("", reason))
+        self.children = (self._line,)
+
+    @property
+    def text(self) -> str:
+        """Return the line."""
+        return self._line.text
+
+    def read(self) -> None:
+        """Read nothing."""
+
+    def show(self, content: None) -> None:
+        """Show nothing more than the line."""
+
+    def static(self) -> Iterable[str]:
+        """Yield the line."""
+        yield self._line.static_html()
+
+    def close_parts(self) -> None:
+        """Close the line."""
+        self._line.close()

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.actions.rules import ACTIONS
-from restate_lab.analysis.invocations.filters import ALL, Filters
+from restate_lab.analysis.invocations.filters import ALL, Filters, statuses_of
 from restate_lab.analysis.invocations.groups import group_invocations
 from restate_lab.analysis.invocations.reader import (
     Histogram,
@@ -31,6 +31,7 @@ from restate_lab.panels.actions.bar import ActionBar
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.invocations.agents import AGENT_COLUMNS, REASON, AgentColumns, is_narrow
 from restate_lab.panels.invocations.strip import WINDOWS, FilterStrip
+from restate_lab.status import ENDED
 
 __all__ = ["InvocationsView"]
 
@@ -90,7 +91,8 @@ class InvocationsView(View):
         self, host: LivePanel, filters: Filters, *, group: bool, tz: str, open_invocation: Any, changed: Any, fill: Any
     ) -> None:
         super().__init__(host)
-        self._filters, self._group, self._window = filters, group, WINDOWS[1]
+        has_open = self.source.coverage.open_invocations
+        self._filters, self._group, self._window = filters, group, WINDOWS[1] if has_open else WINDOWS[-1]
         self._changed = changed
         self._rows: Rows | None = None
         self._shown_filters: Filters | None = None
@@ -101,8 +103,9 @@ class InvocationsView(View):
         self._counted_for: object = None
         self._agents, self._drawing = AgentColumns(self.reads), threading.RLock()
         self.strip = FilterStrip(
-            filters, guard=self.guard, change=self._filter, regroup=self._regroup, set_window=self._set_window
-        )
+            filters, has_open=has_open, guard=self.guard, change=self._filter, regroup=self._regroup,
+            set_window=self._set_window,
+        )  # fmt: skip
         self.grid = Grid(
             noun="invocations", tz=tz, is_read=False, run="created_at", heads=_HEADS, ages=("age",),
             countdowns=("next_retry_at",), ids=("id", "deployment_id", "invoked_by_id"), widths=_WIDTHS, flex="failure",
@@ -263,9 +266,7 @@ class InvocationsView(View):
             text = f"No invocation matches the filters: {names}."
             self.grid.set_empty(text, action="Clear filters", on_action=self._clear)
         else:
-            has_open = self.source.live or self.source.coverage.open_invocations
-            text = "Nothing in flight." if has_open else "A history has only invocations that have ended."
-            self.grid.set_empty(text, action="Show all", on_action=self._show_all)
+            self.grid.set_empty("Nothing in flight.", action="Show all", on_action=self._show_all)
 
     def _clear(self) -> None:
         self.guard(lambda: self._filter(Filters(sort=self._filters.sort)))()
@@ -345,7 +346,7 @@ class InvocationsView(View):
 
 
 def _columns_for(filters: Filters, *, with_agents: bool) -> tuple[str, ...]:
-    columns = _ENDED_COLUMNS if filters.status == ("ended",) else _COLUMNS
+    columns = _ENDED_COLUMNS if set(statuses_of(filters.status)) <= set(ENDED) else _COLUMNS
     return (*columns[:2], *AGENT_COLUMNS, *columns[2:]) if with_agents else columns
 
 

@@ -92,8 +92,8 @@ _Message: TypeAlias = _Status | _Service | _Time | _Window | _FieldValue | _Clea
 class FilterStrip(ContentWidget):
     """Show the filters with counts; ``change`` is called with the new filters after the user changes them.
 
-    ``regroup`` is called with a bool, ``set_window`` with one of WINDOWS. An invalid filter raises ArgumentError in the
-    handler.
+    ``has_open`` is whether the source has open invocations; without them, "Ended" is the only preset. ``regroup`` is
+    called with a bool, ``set_window`` with one of WINDOWS. An invalid filter raises ArgumentError in the handler.
     """
 
     _esm = read_assets("_assets/elements.js", "invocations/strip.js")
@@ -104,12 +104,14 @@ class FilterStrip(ContentWidget):
         self,
         filters: Filters,
         *,
+        has_open: bool,
         guard: Callable[[Callable[..., object]], Callable[..., None]],
         change: Callable[[Filters], object],
         regroup: Callable[[bool], object],
         set_window: Callable[[str], object],
     ) -> None:
         self.filters = filters
+        self._presets = tuple(_LABELS) if has_open else ("ended",)
         self._change, self._regroup, self._set_window = change, regroup, set_window
         super().__init__(guard(self._act))
 
@@ -122,7 +124,7 @@ class FilterStrip(ContentWidget):
         self.show(
             {
                 "is_counted": counts is not None,
-                "presets": [_preset(name, filters, table) for name in _LABELS],
+                "presets": [_preset(name, filters, table) for name in self._presets],
                 "chips": [_chip(name, filters, table) for name in _chips_for(filters)],
                 "bar": _bar(filters, table),
                 "services": _services(filters, table),

@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +27,14 @@ from restate_lab.interrupts import Shield
 from restate_lab.panels._base.panel import LivePanel, why_read_only
 from restate_lab.panels._base.refresher import LOST
 from restate_lab.panels._base.source import Closed
-from restate_lab.panels._base.view import View
+from restate_lab.panels._base.view import UnavailableView, View
 from restate_lab.panels._base.worker import BackgroundAction, Busy
 from restate_lab.panels.deployments import DeploymentsView
 from restate_lab.panels.invocation import InvocationView
 from restate_lab.panels.invocations import InvocationsView
 from restate_lab.panels.overview import OverviewView
 from restate_lab.panels.panel.findings import FindingsView, planned_call
-from restate_lab.panels.panel.state import VIEWS, PanelState
+from restate_lab.panels.panel.state import VIEWS, WITHOUT_OPEN, PanelState
 from restate_lab.panels.state import StateView
 from restate_lab.source import Source
 
@@ -58,6 +59,7 @@ class Panel(LivePanel):
     ``view`` is "overview", "invocations", "state" or "deployments". ``open`` opens an invocation by its id. In "state",
     ``service`` and ``key`` open an object; in "deployments", ``open`` is the id of a deployment. By default, the list
     has the invocations in flight, worst first, at most 10,000 rows; the first 300 are shown while the others are read.
+    On a history, it has those that have ended, and views that need a live cluster are replaced by a line of text.
 
     The server applies the filters: ``status`` (a status of Restate, "retrying", "attention", "in-flight", "ended" or
     "all"), ``service`` (one or several), ``handler, key``, ``deployment``, ``since, until, ended_since, ended_until``
@@ -129,7 +131,8 @@ class Panel(LivePanel):
         self.diagnosis: Diagnosis | None = None
         self._diagnosed_at = 0.0
         self._doctor, self._counter, self._reporter = BackgroundAction(), BackgroundAction(), BackgroundAction()
-        LivePanel.__init__(self, source, refresh=refresh)
+        LivePanel.__init__(self, source, refresh=refresh)  # it checks the source
+        self._state = _state_for(source, state)
         self._findings = FindingsView(guard=self.guard, act=self._act_on_finding, run=self.run_doctor)
         self._head.on_go = self.guard(self._go)
         self._head.on_report = self.guard(self.write_report)
@@ -286,6 +289,7 @@ class Panel(LivePanel):
     # Changes of the state
 
     def _apply(self, state: PanelState) -> None:
+        state = _state_for(self.source, state)
         with self._switching:
             is_other = state != self._state
             self._state = state
@@ -344,6 +348,8 @@ class Panel(LivePanel):
 
     def _build_view(self, name: str) -> View:
         filters = self._state.filters
+        if name in WITHOUT_OPEN and not self.source.coverage.open_invocations:
+            return UnavailableView(self, title=VIEWS[name], reason=WITHOUT_OPEN[name])
         if name == "overview":
             return OverviewView(self, service=filters.service, tz=self._tz, open_list=self.show_invocations)
         if name == "state":
@@ -466,3 +472,10 @@ class Panel(LivePanel):
             view.close_parts()
             view.close()
         super().close()
+
+
+def _state_for(source: Source, state: PanelState) -> PanelState:
+    """Return the state with the ended invocations if it has no status, and the source has no open ones."""
+    if state.filters.status or source.coverage.open_invocations:
+        return state
+    return state.with_(filters=replace(state.filters, status=("ended",)))

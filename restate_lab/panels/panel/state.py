@@ -13,7 +13,7 @@ from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.invocations.filters import Filters
 from restate_lab.errors import ArgumentError
 
-__all__ = ["VIEWS", "PanelState"]
+__all__ = ["VIEWS", "WITHOUT_OPEN", "PanelState"]
 
 VIEWS: Mapping[str, str] = {
     "overview": "Overview",
@@ -22,6 +22,15 @@ VIEWS: Mapping[str, str] = {
     "deployments": "Deployments",
 }
 """Name of a view → its label in the panel."""
+WITHOUT_OPEN: Mapping[str, str] = {
+    "overview": "The overview counts open invocations. A history has only those that have ended: see Invocations.",
+    "state": "A history has no state of objects. A live cluster and frozen evidence have it.",
+    "deployments": (
+        "This view counts the open invocations of each deployment, and a history has only invocations that have ended. "
+        'rl.ask(history, "sdks") lists the deployments.'
+    ),
+}
+"""Name of a view → the text that replaces it for a source without open invocations."""
 _DEFAULT_VIEW = "invocations"
 _FILTERS = frozenset(each.name for each in fields(Filters))
 _ALL_FILTERS = frozenset({"overview", "invocations"})

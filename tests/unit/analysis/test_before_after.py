@@ -13,7 +13,8 @@ from restate_lab.analysis.before_after import compare_series
 from restate_lab.analysis.before_after.reader import DAY, BlockSeries
 from restate_lab.analysis.before_after.statistics import adjust, compare_quantiles, compare_rates, quantile_of_block
 from restate_lab.errors import ArgumentError
-from support.history_rows import AT, DEPLOYMENT, OLD_DEPLOYMENT, Weeks
+from restate_lab.source import CoverageGap
+from support.history_rows import AT, DEPLOYMENT, OLD_DEPLOYMENT, Weeks, WeekTables
 
 ARCHIVES = 200
 NOTHING_OPEN = (np.empty(0), np.empty(0))
@@ -209,6 +210,48 @@ def test_an_archive_excludes_blocks_that_may_miss_long_invocations() -> None:
     assert (row["blocks_before"], row["blocks_after"]) == (7, 6)
     assert "1 block too recent to have all long invocations not compared" in str(result)
     assert "invocations that have not ended are not in an archive" in str(result)
+
+
+def test_blocks_in_which_an_archive_may_have_lost_invocations_are_excluded() -> None:
+    """A gap excludes the days of this handler whose invocations can have ended in it, and the text counts them."""
+    day, visits = timedelta(days=1), [{"started_at": AT - timedelta(days=20)}]
+    weeks = Weeks(7, per_day=60)
+    source = weeks.source(visits=visits)
+    whole = rl.before_after(source, DEPLOYMENT).comparisons.query("name == 'p50'").iloc[0]
+    assert (whole["blocks_before"], whole["blocks_after"]) == (7, 7)
+    # A day before the change, and 50 ms of the next: longer invocations of the day before can have ended in them.
+    gaps = [(-3 * day, -2 * day), (2 * day, 2 * day + timedelta(milliseconds=50))]
+    source.gaps = tuple(
+        CoverageGap(service="Shop", handler=handler, since=AT + since, until=AT + until, reason="no visit")
+        for handler, since, until in [("checkout", *gaps[0]), ("checkout", *gaps[1]), ("other", -7 * day, 7 * day)]
+    )
+    result = rl.before_after(source, DEPLOYMENT)
+    for row in result.comparisons.query("what in ('latency', 'step', 'retries')").itertuples():
+        assert (row.blocks_before, row.blocks_after) == (5, 5), row.name
+    text = "4 of 14 days of Shop/checkout, because the archive may lack invocations of that time"
+    assert text in str(result)
+    assert text in result._repr_html_()
+
+
+def test_lost_invocations_change_no_number() -> None:
+    """An archive that lost successes in a gap reports the same as one that has them; without the gap it would not."""
+    first, last = AT + timedelta(days=1), AT + timedelta(days=5)
+    gap = CoverageGap(service="Shop", handler="checkout", since=first, until=last, reason="no visit")
+    weeks = Weeks(3, per_day=60, rate=0.2)
+    visits = [{"started_at": AT - timedelta(days=20)}]
+    whole = weeks.source(visits=visits)
+    rows = [
+        row
+        for row in weeks.tables["sys_invocation_status"]
+        if row["completion_result"] == "failure" or not first <= row["completed_at"] < last
+    ]
+    lossy = WeekTables(whole.now, **{**weeks.tables, "sys_invocation_status": rows, "visits": visits})
+    before, after = (rl.before_after(each, AT).comparisons for each in (whole, lossy))
+    assert not before.equals(after)
+    whole.gaps = lossy.gaps = (gap,)
+    before, after = (rl.before_after(each, AT).comparisons for each in (whole, lossy))
+    assert before["p"].notna().sum() >= 3
+    pd.testing.assert_frame_equal(after, before, check_flags=False)
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

@@ -97,7 +97,7 @@ def test_an_empty_source_is_healthy_and_says_what_was_checked() -> None:
     assert diagnosis.verdict == "healthy"
     assert "deadlocks" in set(diagnosis.checked["check"])
     assert "invocations that wait for each other in a cycle" in str(diagnosis)
-    assert list(diagnosis.not_checked["check"]) == ["blocked_queues"]
+    assert list(diagnosis.not_checked["check"]) == ["sampled_backlog", "blocked_queues"]
     assert not diagnosis.not_checked["applies"].any()
 
 

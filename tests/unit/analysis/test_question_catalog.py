@@ -104,7 +104,7 @@ def test_parameters_are_those_of_the_statement(variant: Variant) -> None:
 @each_variant
 def test_needs_name_every_table_that_is_read(variant: Variant) -> None:
     """The required tables and columns of a question are exactly those that its statement reads."""
-    tables = set(re.findall(r"(?:FROM|JOIN)\s+(sys_\w+|state|agent_steps)\b", variant.sql))
+    tables = set(re.findall(r"(?:FROM|JOIN)\s+(sys_\w+|state|agent_steps|journal_entries)\b", variant.sql))
     assert {need.partition(".")[0] for need in variant.needs if not need.startswith(("feature ", "open "))} == tables
     assert ("feature vqueues" in variant.needs) is bool(tables & VQUEUE_TABLES)
 

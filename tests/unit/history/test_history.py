@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 import restate_lab as rl
+from restate_lab.cli import app
 from restate_lab.errors import ArchiveBroken, ArgumentError, NotFound, NotOnThisServer
+from restate_lab.history.store import ArchiveStore
 from support.archives import DAY, SERVER_SCHEMA, SampleArchive, run
 
 HOUR = timedelta(hours=1)
@@ -39,7 +43,9 @@ def test_tables_have_the_names_and_types_of_the_server(archive: SampleArchive) -
     assert {key: there.get(key) for key in expected.keys() - never} == {
         key: kind for key, kind in expected.items() if key not in never
     }
-    assert {table for table, _ in there} - {table for table, _ in expected} == {"visits", "samples", "agent_steps"}
+    assert {table for table, _ in there} - {table for table, _ in expected} == {
+        *("visits", "samples", "agent_steps", "journal_entries")
+    }
 
 
 def test_rows_are_those_of_the_server(archive: SampleArchive) -> None:
@@ -96,6 +102,15 @@ def test_the_history_at_a_time(archive: SampleArchive) -> None:
                 history.at(outside)
 
 
+def test_the_history_at_a_time_opens_no_table(archive: SampleArchive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A visit that was added meanwhile is not in it, because it reads the tables that are open."""
+    with rl.open_history(archive.path) as history:
+        archive.visit(DAY + 70 * HOUR, [run(8, DAY + 30 * HOUR)])
+        monkeypatch.setattr(ArchiveStore, "open", lambda *_: pytest.fail("a table was opened again"))
+        with history.at(DAY + 60 * HOUR) as then:
+            assert len(then.sql("SELECT id FROM sys_invocation")) == 5
+
+
 def test_what_cannot_be_known_is_no_empty_answer(archive: SampleArchive) -> None:
     """Questions about open invocations, queues, state and payloads say so, and the doctor lists such checks."""
     with rl.open_history(archive.path) as history:
@@ -136,6 +151,76 @@ def test_an_answer_names_the_period_and_its_coverage(archive: SampleArchive) -> 
         assert "Orders/list" in history._repr_html_()
 
 
+def test_a_panel_opens_on_the_ended_invocations(archive: SampleArchive) -> None:
+    """The list has what ended, also after its filters are cleared; other views are one line, without an error."""
+    with rl.open_history(archive.path) as history:
+        panel = rl.Panel(history)
+        try:
+            assert (len(panel.frame), panel.state) == (6, {"status": "ended"})
+            assert panel.view.grid.columns == ["status", "target", "failure", "created_at", "completed_at", "id"]
+            panel.wait()
+            assert [each["name"] for each in panel.view.strip.content["presets"]] == ["ended"]
+            panel.view.strip._handle_custom_msg({"type": "status", "name": "failed", "add": False}, [])
+            panel.view.strip._handle_custom_msg({"type": "clear", "names": ["status"]}, [])
+            assert panel.state == {"status": "ended"}
+            for view in ("overview", "state", "deployments"):
+                panel.state = {"view": view}
+                panel.refresh()
+                assert "history has " in panel.view.text
+                assert (panel.error, panel.frame.empty) == ("", True)
+                assert "history has " in "".join(panel.view.static())
+        finally:
+            panel.close()
+
+
+def counts(at: datetime, status: str, number: int, oldest: datetime, **more: Any) -> dict[str, Any]:
+    """Return a row of a sample."""
+    row = {"service": "Orders", "handler": "place", "status": status, "invocations": number}
+    return row | {"sampled_at": at, "oldest_created_at": oldest} | more
+
+
+def test_the_doctor_reads_the_samples(archive: SampleArchive) -> None:
+    """Paused invocations, old queues and very old attempts of the newest sample are findings with their course."""
+    with rl.open_history(archive.path) as history:
+        reasons = rl.doctor(history).not_checked.set_index("check")["reason"]
+        assert "has no samples" in reasons["sampled_backlog"]
+    old = DAY + 60 * HOUR
+    last = DAY + 82 * HOUR
+    for hour, paused, queued in ((80, 9, old + HOUR), (81, 3, old), (82, 4, old)):
+        at = DAY + hour * HOUR
+        rows = [
+            counts(at, "paused", paused, old if hour > 80 else old - HOUR),
+            counts(at, "inboxed", 12, queued),
+            counts(at, "inboxed", 2, old, handler="few"),
+            counts(at, "inboxed", 30, at - timedelta(minutes=2), handler="young"),
+            counts(at, "invoked", 1, at - timedelta(minutes=5)),
+            counts(at, "suspended", 50, old),
+            counts(at, "completed", 6, DAY),
+            counts(at, "inboxed", 11, at, handler=None, key="acme", oldest_created_at=None),
+        ]
+        rows += [counts(at, "invoked", 7, old, handler="slow")] if hour != 81 else []
+        rows += [counts(at, "paused", 5, old, handler="over")] if hour < 82 else []
+        archive.visit(at, samples=rows)
+    with rl.open_history(archive.path) as history:
+        diagnosis = rl.doctor(history, checks="sampled_backlog")
+        assert "sampled_backlog" not in set(diagnosis.not_checked["check"])
+        findings = {row["where"] + " " + row["severity"]: row for row in diagnosis.findings.to_dict("records")}
+        with history.at(DAY + 80 * HOUR + timedelta(minutes=1)) as then:
+            titles = " ".join(rl.doctor(then, checks="sampled_backlog").findings["title"])
+            assert "9 invocations of Orders/place were paused" in titles
+    assert sorted(findings) == ["Orders/place warning", "Orders/slow note"]
+    titles = list(diagnosis.findings["title"])
+    assert len(titles) == 3
+    start = "sample of 2026-11-23 10:00:00 UTC: "
+    assert f"{start}4 invocations of Orders/place were paused, the oldest created 22h before" in titles
+    assert f"{start}12 invocations of Orders/place were queued for a key, the oldest created 22h before" in titles
+    details = " ".join(diagnosis.findings["details"])
+    assert "same in 2 samples since 2026-11-23 09:00:00 UTC, and they were never fewer than 3" in details
+    assert "Longest queues of the service by key: acme (11)" in details
+    assert findings["Orders/slow note"]["since"] == last, "there was a sample without it"
+    assert "FROM samples" in diagnosis.findings["evidence_code"][0]
+
+
 def test_the_cluster_must_be_clear(archive: SampleArchive) -> None:
     """An archive of several clusters needs a name, and an unknown name suggests the nearest."""
     other = SampleArchive(archive.path, "staging")
@@ -166,11 +251,22 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, archive: SampleArchive) -
 
 
 def test_times_and_confirmations_are_checked(archive: SampleArchive) -> None:
-    """A period must have a length, and deleting needs the name of the cluster."""
+    """A period must have a length, and deleting needs the address of the archive."""
     with pytest.raises(ArgumentError, match="must be before until"):
         rl.open_history(archive.path, since="1h", until="2h")
     with rl.open_history(archive.path) as history, pytest.raises(ArgumentError, match="repeat the address"):
         history.delete_before("2026-11-22", confirm="yes")
+
+
+def test_the_command_line_deletes_days(archive: SampleArchive) -> None:
+    """``history delete-before`` removes the days before a day if the address is repeated, and only then."""
+    command = ["history", "delete-before", str(archive.path), "2026-11-21", "--confirm"]
+    assert CliRunner().invoke(app, [*command, "prod"]).exit_code == 2
+    with rl.open_history(archive.path) as history:
+        assert history.sql("SELECT count(*) AS n FROM sys_invocation_status")["n"].tolist() == [6]
+    assert CliRunner().invoke(app, [*command, str(archive.path)]).exit_code == 0
+    with rl.open_history(archive.path) as history:
+        assert history.sql("SELECT count(*) AS n FROM sys_invocation_status")["n"].tolist() == [4]
 
 
 def test_questions_of_ended_invocations_are_answered(archive: SampleArchive) -> None:

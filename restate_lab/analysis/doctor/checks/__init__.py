@@ -19,6 +19,7 @@ from restate_lab.analysis.doctor.checks.retries import (
     retry_storms,
     unreachable_deployments,
 )
+from restate_lab.analysis.doctor.checks.samples import sampled_backlog
 from restate_lab.analysis.doctor.checks.waits import awakeables, blocked_keys, deadlocks, promises, suspended_on_run
 from restate_lab.analysis.doctor.context import Check
 
@@ -64,6 +65,13 @@ _CHECKS = (
         1.6,
         expiring_evidence,
         needs_open=True,
+    ),
+    Check(
+        "sampled_backlog",
+        "invocations that were paused, or queued or running for long, at the last visit",
+        0.1,
+        sampled_backlog,
+        needs_samples=True,
     ),
     Check("restarts", "invocations that were restarted as new", 1.6, restarts),
     Check("slow_handlers", "handlers whose own steps are much slower than other handlers", 1.6, slow_handlers),
