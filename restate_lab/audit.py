@@ -1,7 +1,8 @@
-"""The audit log: each change, with its intent before it is sent and its result afterwards.
+"""The audit log: each change, with its intent before it is sent and its result afterwards, and reads of an assistant.
 
 Each process appends to its own file of JSON lines, which only its owner can read. If the intent cannot be written, the
-change is not sent. Bodies are not recorded, because they can have payloads and secrets.
+change is not sent. Bodies are not recorded, because they can have payloads and secrets. Reads are in a folder of their
+own within the folder of the changes.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ _COLUMNS = [
     "time", "action", "targets", "outcome", "counts", "reason", "error", "environment", "address", "request", "status",
     "ended", "user", "host", "pid", "change", "file",
 ]  # fmt: skip
+_READ_COLUMNS = [
+    "time", "tool", "arguments", "source", "rows", "bytes", "milliseconds", "error", "client", "user", "host", "pid",
+    "file",
+]  # fmt: skip
+_READS = "reads"  # the folder of the records of reads
 _MOST_SHOWN = 20  # unreadable lines that the warning names
 
 
@@ -103,13 +109,11 @@ def _state_folder() -> Path:
 
 
 class AuditLog:
-    """The audit file of one process in a folder; created at the first change, safe to use from several threads."""
+    """The audit files of one process in a folder; created at the first record, safe to use from several threads."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or _configured_folder()
-        self._locks: dict[int, threading.Lock] = {}
-        self._pid = 0
-        self._path: Path | None = None
+        self._changes, self._reads = _RecordFile(), _RecordFile()
 
     @functools.cached_property
     def folder(self) -> Path:
@@ -118,8 +122,8 @@ class AuditLog:
 
     @property
     def path(self) -> Path | None:
-        """Return the file of this process; None before its first change."""
-        return self._path if self._pid == os.getpid() else None
+        """Return the file of the changes of this process; None before its first change."""
+        return self._changes.path
 
     def intent(self, action: str, targets: Sequence[str], **details: Any) -> str:
         """Record a change before it is sent, and return the id of the change, which its result will also have.
@@ -129,7 +133,7 @@ class AuditLog:
         """
         change = uuid.uuid4().hex
         record = {"kind": "intent", "change": change, "action": action, "targets": list(targets)}
-        self._write({**record, **details, **process_info()})
+        self._changes.write(self.folder, {**record, **details, **process_info()})
         return change
 
     def result(self, change: str, outcome: str, **details: Any) -> None:
@@ -138,16 +142,40 @@ class AuditLog:
         If the record cannot be written, this warns (AuditIncomplete) and does not raise: the change was already made.
         """
         try:
-            self._write({"kind": "result", "change": change, "outcome": outcome, **details})
+            self._changes.write(self.folder, {"kind": "result", "change": change, "outcome": outcome, **details})
         except AuditFailed as error:
             warnings.warn(f"the outcome of the change is {outcome}, but {error}", AuditIncomplete, stacklevel=3)
 
-    def _write(self, record: Mapping[str, Any]) -> None:
+    def read(self, tool: str, arguments: str, **details: Any) -> None:
+        """Record a read of an assistant; ``arguments`` is JSON without values of payloads.
+
+        Raises:
+            AuditFailed: the record cannot be written, so the result must not be returned.
+        """
+        record = {"kind": "read", "tool": tool, "arguments": arguments, **details}
+        self._reads.write(self.folder / _READS, {**record, **process_info()})
+
+
+class _RecordFile:
+    """One file of a process, which each process creates at its first record."""
+
+    def __init__(self) -> None:
+        self._locks: dict[int, threading.Lock] = {}
+        self._pid = 0
+        self._path: Path | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """Return the file of this process; None before its first record."""
+        return self._path if self._pid == os.getpid() else None
+
+    def write(self, folder: Path, record: Mapping[str, Any]) -> None:
+        """Append a record with its time to the file of this process in the folder."""
         line = json.dumps({"time": datetime.now(UTC).isoformat(), **record}, ensure_ascii=False, default=str) + "\n"
         # One lock per process: a fork copies a lock that another thread holds, and the copy is never released.
         with self._locks.setdefault(os.getpid(), threading.Lock()):
             try:
-                descriptor = os.open(self._file(), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+                descriptor = os.open(self._open_path(folder), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
                 try:
                     _write_all(descriptor, line.encode("utf-8", "backslashreplace"))
                     os.fsync(descriptor)
@@ -156,16 +184,16 @@ class AuditLog:
             except OSError as error:
                 self._path = None  # the last line of the file may be incomplete; the next record starts a new file
                 raise AuditFailed(
-                    f"the audit record cannot be written in {self.folder}: {error}. "
+                    f"the audit record cannot be written in {folder}: {error}. "
                     f"Make the folder writable, or choose another one with connect(audit=…) or RESTATE_LAB_AUDIT."
                 ) from error
 
-    def _file(self) -> Path:
+    def _open_path(self, folder: Path) -> Path:
         if self._path is None or self._pid != os.getpid():  # a forked process writes its own file
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             started = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
             self._pid = os.getpid()
-            self._path = self.folder / f"{started}-{self._pid}-{uuid.uuid4().hex[:8]}.jsonl"
+            self._path = folder / f"{started}-{self._pid}-{uuid.uuid4().hex[:8]}.jsonl"
         return self._path
 
 
@@ -186,7 +214,9 @@ def process_info() -> dict[str, Any]:
 
 
 @check_keywords
-def audit_log(folder: str | os.PathLike[str] | None = None, /, *, change: str | None = None) -> pd.DataFrame:
+def audit_log(
+    folder: str | os.PathLike[str] | None = None, /, *, change: str | None = None, reads: bool = False
+) -> pd.DataFrame:
     """Return one row per change that this user's processes tried to make, oldest first.
 
     Columns: ``time`` and ``ended`` (UTC), ``action``, ``targets`` (a list), ``outcome`` ("done", "refused", "not sent",
@@ -198,17 +228,26 @@ def audit_log(folder: str | os.PathLike[str] | None = None, /, *, change: str | 
     error, new_id, other_new_ids`` (further new ids, separated by commas; None if there are no others), ``from_index``
     (of a restart that keeps a part of the journal; None if no index was chosen).
 
+    ``reads=True`` returns the calls of an assistant to the tools of ``restate-lab mcp`` instead, oldest first. Columns:
+    ``time`` (UTC), ``tool``, ``arguments`` (JSON, without payloads), ``source``, ``rows`` and ``bytes`` of the result,
+    ``milliseconds``, ``error`` (None if it succeeded), ``client`` (the name and version that the client declared),
+    ``user``, ``host``, ``pid`` and ``file``.
+
     ``folder`` None means ``default_folder()``. Lines and files that cannot be read are omitted, counted in
     ``attrs["truncated"]`` and reported in a Truncated warning. Such lines exist if a process ended while it wrote, or
     if another program wrote to the folder.
 
     Raises:
-        ArgumentError: there is no such change in this folder.
+        ArgumentError: there is no such change in this folder, or ``change`` and ``reads`` are combined.
     """
-    records = _Records()
-    records.read(Path(folder or default_folder()))
+    if reads and change is not None:
+        raise ArgumentError("change and reads cannot be combined: a read is not a part of a change; pass one of them.")
+    records, where = _Records(), Path(folder or default_folder())
+    records.read(where / _READS if reads else where)
     intents, results = records.intents, records.valid_results()
-    if change is None:
+    if reads:
+        frame = _reads(records.reads)
+    elif change is None:
         frame = _changes(intents, results)
     elif change in intents:
         frame = _targets(intents[change], results.get(change, {}))
@@ -225,9 +264,10 @@ def _unreadable_text(places: Sequence[str]) -> str:
 
 
 class _Records:
-    """The intents and results of a folder by the id of their change, and the unreadable lines and files."""
+    """The intents and results of a folder by the id of their change, its reads, and the unreadable lines and files."""
 
     def __init__(self) -> None:
+        self.reads: list[dict[str, Any]] = []
         self.intents: dict[str, dict[str, Any]] = {}
         self.unreadable: list[str] = []
         self._results: dict[str, dict[str, Any]] = {}
@@ -268,8 +308,14 @@ class _Records:
         except (ValueError, KeyError, TypeError, RecursionError):  # RecursionError: a line with very many brackets
             self.unreadable.append(at)
         else:
-            into = self.intents if record["kind"] == "intent" else self._results
-            into[checked["change"]] = {**checked, "file": file, "at": at}
+            self._add(record["kind"], {**checked, "file": file, "at": at})
+
+    def _add(self, kind: str, record: dict[str, Any]) -> None:
+        if kind == "read":
+            self.reads.append(record)
+            return
+        into = self.intents if kind == "intent" else self._results
+        into[record["change"]] = record
 
 
 def _text(value: Any) -> str:
@@ -338,6 +384,11 @@ _FIELDS: dict[str, dict[str, Callable[[Any], Any]]] = {
         "outcomes": _optional_spans, "errors": _optional_spans, "new_ids": _optional_texts_by_place,
         "other_new_ids": _optional_texts_by_place,
     },
+    "read": {
+        "time": _time, **dict.fromkeys(("tool", "arguments"), _text),
+        **dict.fromkeys(("rows", "bytes", "milliseconds", "pid"), _optional_number),
+        **dict.fromkeys(("source", "error", "client", "user", "host"), _optional_text),
+    },
 }  # fmt: skip
 """The fields of each kind of record, and the check of each."""
 
@@ -380,6 +431,13 @@ def _changes(intents: Mapping[str, Mapping[str, Any]], results: Mapping[str, Map
         frame[column] = pandas.to_datetime(frame[column], utc=True)
     frame["status"] = frame["status"].astype("Int64")
     return frame
+
+
+def _reads(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    pandas = _load_pandas()
+    frame: pd.DataFrame = pandas.DataFrame(records, columns=_READ_COLUMNS).sort_values("time", ignore_index=True)
+    frame["time"] = pandas.to_datetime(frame["time"], utc=True)
+    return frame.astype(dict.fromkeys(("rows", "bytes", "milliseconds", "pid"), "Int64"))
 
 
 def _row(intent: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from restate_lab.cli.demo import add_demo_command
 from restate_lab.cli.diagnose import add_diagnose_commands
 from restate_lab.cli.freeze import add_freeze_command
 from restate_lab.cli.history import add_history_commands
+from restate_lab.cli.mcp import add_mcp_commands
 from restate_lab.cli.query import add_query_commands
 from restate_lab.cli.replay import add_replay_command
 from restate_lab.cli.report import add_report_commands
@@ -20,8 +21,8 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     help="See, explain and repair what a Restate cluster is doing.",
-    epilog="All commands are read-only, except demo and report --allow-changes. Exit codes: 0 success, 1 error, "
-    "2 invalid usage; doctor, waits and replay have more.",
+    epilog="All commands are read-only, except demo, and report and mcp with --allow-changes. Exit codes: 0 success, "
+    "1 error, 2 invalid usage; doctor, waits and replay have more.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -35,6 +36,7 @@ for add in (
     add_archive_command,
     add_history_commands,
     add_report_commands,
+    add_mcp_commands,
 ):
     add(app)
 

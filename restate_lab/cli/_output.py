@@ -25,8 +25,9 @@ from restate_lab.cli._options import ENDINGS, OutputFormat
 from restate_lab.cli._page import TextPage
 from restate_lab.export.columns import to_table
 from restate_lab.export.files import json_rows, save
+from restate_lab.export.results import rows_of
 
-__all__ = ["print_json", "rows_of", "table_lines", "write_frame"]
+__all__ = ["print_json", "table_lines", "write_frame"]
 
 GAP = "  "
 NARROWEST = 12  # minimum width of a shortened column, in characters
@@ -151,11 +152,6 @@ def write_frame(frame: pd.DataFrame, form: OutputFormat, *, about: str = "", has
         _write_to_stdout(frame, ENDINGS[form.kind][0])
 
 
-def rows_of(frame: pd.DataFrame) -> list[Any]:
-    """Return the rows as JSON values."""
-    return [json.loads(row) for row in json_rows(to_table(frame))] if len(frame) else []
-
-
 def _print_json_rows(rows: Iterable[str]) -> None:
     """Print JSON objects as one array, one object per line."""
     out, separator = sys.stdout.buffer, b"[\n"
@@ -166,8 +162,10 @@ def _print_json_rows(rows: Iterable[str]) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON value."""
-    sys.stdout.buffer.write(_escape_json(json.dumps(value, ensure_ascii=False, indent=1)).encode() + b"\n")
+    """Print one JSON value, in which a frame is the list of its rows."""
+    sys.stdout.buffer.write(
+        _escape_json(json.dumps(value, ensure_ascii=False, indent=1, default=rows_of)).encode() + b"\n"
+    )
 
 
 def _escape_json(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The implementation of the commands ``doctor`` and ``why``."""
+"""The implementation of the commands ``doctor``, ``why`` and ``agents``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import pandas as pd
+
 from restate_lab._text import format_age
+from restate_lab.analysis.agents import agent_runs, conversation
 from restate_lab.analysis.doctor import Diagnosis, doctor
 from restate_lab.analysis.doctor.diagnosis import footer_of, gap_reasons, lines_of, title_of
 from restate_lab.analysis.suggestions import SuggestedCall
@@ -15,12 +18,13 @@ from restate_lab.analysis.why import why
 from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.cli._errors import ERROR, warn
 from restate_lab.cli._options import OutputFormat
-from restate_lab.cli._output import print_json, rows_of, write_frame
+from restate_lab.cli._output import print_json, write_frame
 from restate_lab.cli._page import STATUS_STYLES, Part, TextPage
 from restate_lab.cli._sources import open_source
 from restate_lab.cli.shell_code import SourceOptions, code_for
+from restate_lab.export.results import conversation_json, diagnosis_json, explanation_json
 
-__all__ = ["run_doctor", "run_why"]
+__all__ = ["run_agents", "run_conversation", "run_doctor", "run_why"]
 
 CRITICAL, INCOMPLETE = 3, 4
 SEVERITY_STYLES: Mapping[str, str] = MappingProxyType(
@@ -47,7 +51,7 @@ def run_doctor(
     if form.is_table:
         print_diagnosis(diagnosis, SourceOptions(cluster, evidence), TextPage())
     elif form.kind == "json":
-        print_json(_diagnosis_json(diagnosis))
+        print_json(diagnosis_json(diagnosis))
     else:
         write_frame(diagnosis.findings, form)
     return code
@@ -66,7 +70,7 @@ def run_why(invocation: str, *, timeout: float, cluster: str | None, evidence: P
     with open_source(cluster, evidence) as source:
         explanation = why(source, invocation, timeout=timeout)
     if as_json:
-        print_json(_explanation_json(explanation))
+        print_json(explanation_json(explanation))
     elif explanation.status is None:
         warn(str(explanation))
     else:
@@ -162,28 +166,41 @@ def _print_option(
         page.commands(code_for(calls, row["code"], target), first="    ")
 
 
-def _diagnosis_json(diagnosis: Diagnosis) -> dict[str, Any]:
-    return {
-        "verdict": diagnosis.verdict,
-        "worst": diagnosis.worst,
-        "source": diagnosis.source,
-        "version": diagnosis.version,
-        "at": diagnosis.at.isoformat(),
-        "seconds": round(diagnosis.seconds, 3),
-        "findings": rows_of(diagnosis.findings),
-        "not_checked": rows_of(diagnosis.not_checked),
-        "checked": rows_of(diagnosis.checked),
-    }
+def run_agents(
+    *,
+    service: str | None,
+    since: str,
+    timeout: float | None,
+    cluster: str | None,
+    evidence: Path | None,
+    form: OutputFormat,
+) -> None:
+    """Print the runs of agents, or write them with all columns in the requested format."""
+    with open_source(cluster, evidence) as source:
+        runs = agent_runs(source, service=service, since=since, timeout=timeout)
+    if runs.attrs["cost_note"]:
+        warn(runs.attrs["cost_note"])
+    write_frame(_short(runs) if form.is_table else runs, form, about=f"since {since}, {runs.attrs['source']}")
 
 
-def _explanation_json(explanation: Explanation) -> dict[str, Any]:
-    return {
-        "id": explanation.id,
-        "target": explanation.target,
-        "status": explanation.status,
-        "summary": explanation.summary,
-        "chain": rows_of(explanation.chain),
-        "options": rows_of(explanation.options),
-        "excluded": list(explanation.excluded),
-        "at": explanation.at.isoformat(),
-    }
+def run_conversation(
+    invocation: str, *, timeout: float | None, cluster: str | None, evidence: Path | None, form: OutputFormat
+) -> None:
+    """Print a conversation, or write its turns in the requested format."""
+    with open_source(cluster, evidence) as source:
+        result = conversation(source, invocation, timeout=timeout)
+    if form.is_table:
+        TextPage().lines(str(result))
+    elif form.kind == "json":
+        print_json(conversation_json(result))
+    else:
+        write_frame(result.frame(), form)
+
+
+def _short(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns that fit a terminal."""
+    columns = ["id", "status", "models", "model_calls", "tool_calls", "retries", "cost"]
+    short = runs[columns].copy()
+    short.insert(1, "handler", runs["service"] + "/" + runs["handler"])
+    short.insert(6, "tokens", runs[["input_tokens", "output_tokens"]].sum(axis="columns", min_count=1))
+    return short

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import pandas as pd
 from rich.cells import cell_len, set_cell_size
@@ -20,11 +19,12 @@ from restate_lab.analysis.journal.card import ScaleName, TimeScale, time_scale
 from restate_lab.analysis.suggestions import python_code, why_call
 from restate_lab.cli._errors import warn
 from restate_lab.cli._options import OutputFormat
-from restate_lab.cli._output import print_json, rows_of, write_frame
+from restate_lab.cli._output import print_json, write_frame
 from restate_lab.cli._page import GRAY_BLUE, ORANGE, STATUS_STYLES, TextPage
 from restate_lab.cli._sources import open_source
 from restate_lab.cli.shell_code import SourceOptions, code_for
 from restate_lab.errors import Truncated
+from restate_lab.export.results import journal_json
 from restate_lab.status import OUTCOMES
 
 __all__ = ["run_journal"]
@@ -63,7 +63,7 @@ def run_journal(
     if "truncated" in frame.attrs:
         warn(frame.attrs["truncated"]["message"])
     if form.kind == "json":
-        print_json(_journal_json(frame))
+        print_json(journal_json(frame))
     else:
         write_frame(frame, form)
 
@@ -215,9 +215,3 @@ def _label(row: JournalRow) -> str:
 def _fit(text: str, width: int) -> str:
     """Return a text cut or padded to a width."""
     return set_cell_size(text, width) if cell_len(text) <= width else f"{set_cell_size(text, width - 1)}…"
-
-
-def _journal_json(frame: pd.DataFrame) -> dict[str, Any]:
-    attrs = frame.attrs
-    names = ("id", "target", "status", "failed_attempts", "source", "version", "read_at", "note", "truncated")
-    return {name: attrs.get(name) for name in names} | {"entries": rows_of(frame)}

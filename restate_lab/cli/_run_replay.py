@@ -18,10 +18,11 @@ from restate_lab.analysis.replay.check import deployment_address
 from restate_lab.analysis.replay.result import Replay
 from restate_lab.analysis.replay.verdict import CANNOT_SAY, DIVERGES, FAILS, FITS, NOT_CHECKABLE, OTHER_RESULT
 from restate_lab.cli._options import OutputFormat
-from restate_lab.cli._output import print_json, rows_of, write_frame
+from restate_lab.cli._output import print_json, write_frame
 from restate_lab.cli._page import TextPage
 from restate_lab.cli._sources import open_source
 from restate_lab.errors import ArgumentError
+from restate_lab.export.results import replay_json
 
 __all__ = ["run_replay"]
 
@@ -72,7 +73,7 @@ def run_replay(
     if form.is_table:
         print_replay(result, TextPage())
     elif form.kind == "json":
-        print_json(_replay_json(result))
+        print_json(replay_json(result))
     else:
         write_frame(result.rows, form)
     return exit_code(result)
@@ -128,19 +129,3 @@ def _read_headers(headers: Iterable[str]) -> dict[str, str]:
             raise ArgumentError(f"--header {name} names an environment variable that is not set; set it first.")
         read[name] = os.environ[variable]
     return read
-
-
-def _replay_json(result: Replay) -> dict[str, Any]:
-    return {
-        "verdict": result.verdict,
-        "counts": result.counts,
-        "address": result.address,
-        "sdk": result.sdk,
-        "source": result.source,
-        "version": result.version,
-        "at": result.at.isoformat(),
-        "rows": rows_of(result.rows),
-        "groups": rows_of(result.groups),
-        "not_checked": rows_of(result.not_checked),
-        "limitations": list(result.limitations),
-    }

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from restate_lab.cli._errors import ERROR, warn
 from restate_lab.cli._options import OutputFormat
-from restate_lab.cli._output import print_json, rows_of, write_frame
+from restate_lab.cli._output import print_json, write_frame
 from restate_lab.cli._page import TextPage
 from restate_lab.cli._run_query import parse_parameters, parse_value
 from restate_lab.cli._sources import open_source
 from restate_lab.errors import ArgumentError
-from restate_lab.evidence.compare import Comparison, compare
+from restate_lab.evidence.compare import compare
+from restate_lab.export.results import comparison_json
 from restate_lab.reports.notebook import notebook_report
 
 __all__ = ["run_compare", "run_report"]
@@ -66,16 +67,6 @@ def run_compare(
     if form.is_table:
         TextPage().lines(str(comparison))
     elif form.kind == "json":
-        print_json(_comparison_json(comparison))
+        print_json(comparison_json(comparison))
     else:
         write_frame(getattr(comparison, part), form)
-
-
-def _comparison_json(comparison: Comparison) -> dict[str, Any]:
-    return {
-        "verdict": comparison.verdict,
-        "before": {"source": comparison.before, "at": comparison.before_at.isoformat()},
-        "after": {"source": comparison.after, "at": comparison.after_at.isoformat()},
-        **{part: rows_of(getattr(comparison, part)) for part in PARTS},
-        "not_compared": rows_of(comparison.not_compared),
-    }

@@ -14,10 +14,11 @@ from restate_lab.analysis.suggestions import SuggestedCall, plan_call, python_co
 from restate_lab.analysis.waits import Waits, find_waits
 from restate_lab.cli._errors import warn
 from restate_lab.cli._options import OutputFormat
-from restate_lab.cli._output import print_json, rows_of, write_frame
+from restate_lab.cli._output import print_json, write_frame
 from restate_lab.cli._page import STATUS_STYLES, TextPage
 from restate_lab.cli._sources import open_source
 from restate_lab.cli.shell_code import SourceOptions, code_for
+from restate_lab.export.results import waits_json
 
 __all__ = ["run_waits"]
 
@@ -33,7 +34,7 @@ def run_waits(
     if form.is_table:
         WaitsPage(waits, SourceOptions(cluster, evidence), TextPage(), top).print()
     elif form.kind == "json":
-        print_json(_waits_json(waits))
+        print_json(waits_json(waits))
     else:
         for each in waits.excluded:
             warn(each)
@@ -133,16 +134,3 @@ class WaitsPage:
     def _duration(self, row: Mapping[Any, Any]) -> str:
         age = format_age(row["since"], self._waits.at)
         return f"for {age}" if age else ""
-
-
-def _waits_json(waits: Waits) -> dict[str, Any]:
-    return {
-        "verdict": waits.verdict,
-        "source": waits.source,
-        "version": waits.version,
-        "at": waits.at.isoformat(),
-        "excluded": list(waits.excluded),
-        "deadlocks": rows_of(waits.deadlocks),
-        "blockers": rows_of(waits.blockers),
-        "edges": rows_of(waits.edges),
-    }

@@ -257,11 +257,11 @@ def agents(
     The list has no payloads. A conversation has prompts, responses, tool arguments and results.
     """
     with exit_on_error():
-        from restate_lab.cli._run_agents import run_conversation, run_list  # noqa: PLC0415 - as above
+        from restate_lab.cli._run_diagnose import run_agents, run_conversation  # noqa: PLC0415 - as above
 
         form = output_format(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite)
         if invocation is None:
-            run_list(service=service, since=since, timeout=timeout, cluster=cluster, evidence=evidence, form=form)
+            run_agents(service=service, since=since, timeout=timeout, cluster=cluster, evidence=evidence, form=form)
         else:
             run_conversation(invocation, timeout=timeout, cluster=cluster, evidence=evidence, form=form)
 

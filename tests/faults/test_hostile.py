@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
@@ -26,10 +27,13 @@ import typer
 from matplotlib.figure import Figure
 
 import restate_lab as rl
+from restate_lab.audit import AuditLog
 from restate_lab.cli import app
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.server import RestateServer
+from restate_lab.mcp.server import NOTICE, build_server
+from restate_lab.mcp.sources import Sources
 from restate_lab.panels.grid import Grid
 from support import hostile_services
 from support.bench import wait_for
@@ -261,6 +265,7 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
         ["history", "coverage", str(folder / "archive"), "--cluster-name", HOSTILE["ansi"]],
         ["history", "delete-before", str(folder / "archive"), HOSTILE["ansi"], "--confirm", HOSTILE["ansi"]],
     ],
+    "mcp": lambda _, __: [["mcp", "--evidence", HOSTILE["ansi"]], ["mcp", "approve", HOSTILE["ansi"]]],
     "compare": lambda all_, _: [["compare", str(all_.frozen)], ["compare", HOSTILE["ansi"]]],
     "report": lambda _, folder: [["report", HOSTILE["turned"], "-o", str(folder / "r.html")]],
 }
@@ -285,6 +290,43 @@ def test_every_command_prints_text(
             if line[0] == "sql" and "--json" in line:  # a text shown as its code is read back unchanged
                 keys = {each["service_key"] for each in json.loads(out)}
                 assert keys == {words[:300] for words in HOSTILE.values()}
+
+
+def tool_calls(vandalised: Vandalised) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give calls of an assistant's tools whose results, or whose errors, have the texts."""
+    for tool in ("doctor", "waits", "sources"):
+        yield tool, {}
+    for name in OPENED:
+        yield "journal", {"invocation_id": vandalised.retrying[name], "depth": 2}
+        yield "conversation", {"invocation_id": vandalised.retrying[name], "payloads": True}
+    for name, words in HOSTILE.items():
+        yield "why", {"invocation_id": vandalised.retrying[name]}
+        yield "journal", {"invocation_id": vandalised.failed[name], "payloads": True}
+        yield "state", {"service": "Victim", "key": words[:300], "values": True}
+        yield "why", {"invocation_id": words}
+        yield "ask", {"question": words, "source": words[:100]}
+        yield "ask", {"question": "overview", "parameters": {words[:90]: words[:90]}}
+    yield "plan", {"action": "kill", "ids": list(vandalised.holders.values())}
+
+
+def test_an_assistant_gets_quoted_data(vandalised: Vandalised, tmp_path: Path) -> None:
+    """Every text is a value in JSON after a sentence that marks it as data, and errors are one text."""
+    with contextlib.ExitStack() as stack:
+        server = build_server(Sources(vandalised.lab, stack), allow_changes=False, audit=AuditLog(tmp_path))
+        for tool, arguments in tool_calls(vandalised):
+            result: Any = anyio.run(server.call_tool, tool, arguments)
+            (content,) = result.content
+            check_text(content.text)
+            assert "internal error" not in content.text
+            if result.is_error:
+                continue
+            notice, _, written = content.text.partition("\n")
+            assert notice == NOTICE
+            assert written.isprintable()
+            assert json.loads(written) == result.structured_content
+            result.model_dump_json()
+    frame = rl.audit_log(tmp_path, reads=True)
+    assert len(frame) == len(list(tool_calls(vandalised)))
 
 
 def test_errors_show_text(vandalised: Vandalised) -> None:

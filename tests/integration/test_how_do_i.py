@@ -227,6 +227,9 @@ def run_command(line: str) -> None:
         told = CliRunner().invoke(app, ["demo", "--help"])
         assert all(argument in told.output for argument in arguments)
         return
+    if command == "mcp":  # it runs until its client ends; tests/integration/test_mcp.py starts it
+        parse_commands(line)
+        return
     if command == "report":
         arguments += ["--evidence", EVIDENCE, "--allow-changes"]
     ran = CliRunner().invoke(app, [command, *arguments])

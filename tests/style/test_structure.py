@@ -22,7 +22,7 @@ CONTRIBUTING = (PACKAGE.parent / ".github" / "CONTRIBUTING.md").read_text("utf-8
 EXAMPLES = re.findall(r"`(restate_lab/[\w/]+\.py)`[^`]*:\n\n```python\n(.*?)```", CONTRIBUTING, re.DOTALL)
 LONGEST_EXAMPLE = 20
 THRESHOLDS = {
-    "modules": 370,
+    "modules": 373,
     "lines of a module, most": 500,
     "percent with one importer and under 60 lines": 5,
     "most modules in a folder": 30,
@@ -41,6 +41,7 @@ SMALL_FOR_A_REASON = {
     "restate_lab.guide.actions": "`help()` shows the page by this name",
     "restate_lab.guide.questions": "`help()` shows the page by this name",
     "restate_lab.panels.grid.static": "reads a grid's model; what it draws with has more users",
+    "restate_lab.mcp": "works without the extra: all other importers of the SDK are loaded by it",
     "restate_lab.magics": "IPython loads the extension by this name, before pandas is needed",
 }
 VERBS = (

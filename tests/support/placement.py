@@ -47,6 +47,7 @@ GROUPS = {
         "integration/test_compare.py",
         "integration/test_journal.py",
         "integration/test_cli.py",
+        "integration/test_mcp.py",
     ),
 }
 """The modules of each group in their order, the slowest group first."""

@@ -292,3 +292,45 @@ def test_any_bytes_give_a_frame(tmp_path: Path, records: list[dict[str, Any] | b
         assert str(frame["time"].dt.tz) == str(frame["ended"].dt.tz) == "UTC"
         for change in frame["change"]:
             audit_log(folder, change=change)
+
+
+def test_reads_are_recorded_apart_from_changes(tmp_path: Path) -> None:
+    """Reads are in files of their own, which only their owner can read, and the log of changes does not have them."""
+    log = AuditLog(tmp_path)
+    log.read("why", '{"invocation_id": "inv_1"}', source="prod", rows=3, bytes=120, milliseconds=7, client="x 1")
+    log.read("ask", "{}", error="ArgumentError: unknown question")
+    change = log.intent("kill", ["inv_1"])
+    reads = audit_log(tmp_path, reads=True)
+    assert reads["tool"].tolist() == ["why", "ask"]
+    assert reads.loc[0, ["arguments", "source", "rows", "bytes", "milliseconds", "client"]].tolist() == [
+        *('{"invocation_id": "inv_1"}', "prod", 3, 120, 7, "x 1"),
+    ]
+    assert reads["error"].tolist()[1] == "ArgumentError: unknown question"
+    assert audit_log(tmp_path)["change"].tolist() == [change]
+    (file,) = (tmp_path / "reads").glob("*.jsonl")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_no_reads_are_an_empty_frame(tmp_path: Path) -> None:
+    """Without records the frame has the same columns and types, and a change cannot be chosen among reads."""
+    AuditLog(tmp_path / "other").read("why", "{}")
+    empty, one = audit_log(tmp_path, reads=True), audit_log(tmp_path / "other", reads=True)
+    assert empty.empty
+    assert empty.columns.tolist() == one.columns.tolist()
+    assert empty["rows"].dtype == one["rows"].dtype
+    with pytest.raises(ArgumentError, match="cannot be combined"):
+        audit_log(tmp_path, change="x", reads=True)
+
+
+def test_a_damaged_read_is_reported(tmp_path: Path) -> None:
+    """A line with another type, or an incomplete one, is omitted and counted; the others are returned."""
+    log = AuditLog(tmp_path)
+    log.read("why", "{}")
+    (file,) = (tmp_path / "reads").glob("*.jsonl")
+    line = json.loads(file.read_text())
+    with file.open("a") as end:
+        end.writelines(json.dumps(line | {"rows": rows}) + "\n" for rows in ("many", -1, [1]))
+        end.write('{"kind": "read"')
+    with pytest.warns(Truncated, match="4 unreadable"):
+        reads = audit_log(tmp_path, reads=True)
+    assert reads["tool"].tolist() == ["why"]

@@ -1,0 +1,129 @@
+"""The results of the library for programs: the output of ``--json``, and of the tools for an assistant.
+
+All values are JSON values, except frames: they can be long, so ``rows_of`` returns their rows where they are written.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from restate_lab.analysis.agents.result import Conversation
+from restate_lab.analysis.doctor.diagnosis import Diagnosis
+from restate_lab.analysis.replay.result import Replay
+from restate_lab.analysis.waits.result import Waits
+from restate_lab.analysis.why.explanation import Explanation
+from restate_lab.evidence.compare import PARTS, Comparison
+from restate_lab.export.columns import to_table
+from restate_lab.export.files import json_rows
+
+__all__ = [
+    "comparison_json",
+    "conversation_json",
+    "diagnosis_json",
+    "explanation_json",
+    "journal_json",
+    "replay_json",
+    "rows_of",
+    "waits_json",
+]
+
+_JOURNAL_FACTS = ("id", "target", "status", "failed_attempts", "source", "version", "read_at", "note", "truncated")
+
+
+def rows_of(frame: pd.DataFrame) -> list[Any]:
+    """Return the rows as JSON values."""
+    return [json.loads(row) for row in json_rows(to_table(frame))] if len(frame) else []
+
+
+def diagnosis_json(diagnosis: Diagnosis) -> dict[str, Any]:
+    """Return the findings, the checks, and the checks that could not run."""
+    return {
+        "verdict": diagnosis.verdict,
+        "worst": diagnosis.worst,
+        "source": diagnosis.source,
+        "version": diagnosis.version,
+        "at": diagnosis.at.isoformat(),
+        "seconds": round(diagnosis.seconds, 3),
+        "findings": diagnosis.findings,
+        "not_checked": diagnosis.not_checked,
+        "checked": diagnosis.checked,
+    }
+
+
+def explanation_json(explanation: Explanation) -> dict[str, Any]:
+    """Return the explanation of one invocation, with its chain and options."""
+    return {
+        "id": explanation.id,
+        "target": explanation.target,
+        "status": explanation.status,
+        "summary": explanation.summary,
+        "chain": explanation.chain,
+        "options": explanation.options,
+        "excluded": list(explanation.excluded),
+        "at": explanation.at.isoformat(),
+    }
+
+
+def waits_json(waits: Waits) -> dict[str, Any]:
+    """Return all frames of the waits."""
+    return {
+        "verdict": waits.verdict,
+        "source": waits.source,
+        "version": waits.version,
+        "at": waits.at.isoformat(),
+        "excluded": list(waits.excluded),
+        "deadlocks": waits.deadlocks,
+        "blockers": waits.blockers,
+        "edges": waits.edges,
+    }
+
+
+def journal_json(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return the entries of a journal, with the facts about its invocation."""
+    return {name: frame.attrs.get(name) for name in _JOURNAL_FACTS} | {"entries": frame}
+
+
+def conversation_json(result: Conversation) -> dict[str, Any]:
+    """Return a conversation as messages for a model, and as turns."""
+    return {
+        "id": result.id,
+        "target": result.target,
+        "status": result.status,
+        "source": result.source,
+        "version": result.version,
+        "at": result.at.isoformat(),
+        "messages": result.messages(),
+        "turns": result.frame(),
+        "notes": list(result.notes),
+    }
+
+
+def replay_json(result: Replay) -> dict[str, Any]:
+    """Return the verdicts of a replay, per invocation and per group."""
+    return {
+        "verdict": result.verdict,
+        "counts": result.counts,
+        "address": result.address,
+        "sdk": result.sdk,
+        "source": result.source,
+        "version": result.version,
+        "at": result.at.isoformat(),
+        "rows": result.rows,
+        "groups": result.groups,
+        "not_checked": result.not_checked,
+        "limitations": list(result.limitations),
+    }
+
+
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    """Return everything that differs between two sources, and the parts that were not compared."""
+    return {
+        "verdict": comparison.verdict,
+        "before": {"source": comparison.before, "at": comparison.before_at.isoformat()},
+        "after": {"source": comparison.after, "at": comparison.after_at.isoformat()},
+        **{part: getattr(comparison, part) for part in PARTS},
+        "not_compared": comparison.not_compared,
+    }

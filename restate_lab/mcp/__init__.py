@@ -1,0 +1,43 @@
+"""``restate-lab mcp``: a Model Context Protocol server that lets an AI assistant read a cluster, and plan changes.
+
+The server runs on stdio, as a child of the assistant's client. ``sources`` opens the cluster, evidence and archives.
+``reads`` has the tools that read, and ``changes`` those that plan and execute. ``budget`` limits each result.
+``approvals`` has the approval of a person, which never passes through the assistant. ``server`` connects all of this to
+the official SDK, which is the extra ``mcp``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from restate_lab.errors import MissingExtra
+from restate_lab.interrupts import Shield
+
+__all__ = ["serve"]
+
+
+def serve(cluster: str | None = None, evidence: Sequence[Path] = (), *, allow_changes: bool = False) -> None:
+    """Serve the tools on stdin and stdout until stdin is closed.
+
+    ``cluster`` is an environment of the restate CLI or an admin address; None is the CLI's own cluster, or no cluster
+    if there is ``evidence``: paths of frozen evidence and of archives. Without ``allow_changes`` the cluster is opened
+    read-only, and the tools that change something do not exist.
+
+    Raises:
+        MissingExtra: the SDK is not installed (``pip install 'restate-lab[mcp]'``).
+        ArgumentError: changes are allowed, but there is no cluster, or its connection is read-only.
+    """
+    _server_module().run_server(cluster, evidence, allow_changes=allow_changes)
+
+
+def _server_module() -> Any:
+    try:
+        with Shield():
+            return importlib.import_module("restate_lab.mcp.server")
+    except ImportError as error:
+        raise MissingExtra(
+            "the server needs the MCP SDK, which is not installed: run pip install 'restate-lab[mcp]'."
+        ) from error

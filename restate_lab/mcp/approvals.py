@@ -1,0 +1,177 @@
+"""The approval of a change by a person, which never passes through the assistant.
+
+A request has the text that the person reads, and a secret. The server stores both in a file that only its user can
+read, and no tool returns the secret. ``restate-lab mcp approve`` shows the text in a terminal and writes a signature of
+exactly this text. The server accepts a signature of its own copy of the text once, before the request expires.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import re
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import platformdirs
+
+from restate_lab._text import format_time
+from restate_lab.errors import ArgumentError, PlanExpired
+from restate_lab.redaction import Secret
+
+__all__ = ["ApprovalRequest", "ApprovalStore", "approval_code", "new_request_id"]
+
+_ID = re.compile(r"(?:plan|replay)-[0-9a-f]{8}")
+_LETTERS = "acdefhjkmnpqrtuvwxy3479"  # no two of them look alike
+_CODE_LENGTH = 4
+_PENDING, _APPROVED = ".pending", ".approved"
+_LONGEST_FILE = 1 << 20
+_KEPT_SECONDS = 24 * 3600
+
+
+def new_request_id(kind: str) -> str:
+    """Return a new id: "plan-" or "replay-" and eight digits."""
+    return f"{kind}-{secrets.token_hex(4)}"
+
+
+def approval_code() -> str:
+    """Return a code that only a terminal shows."""
+    return "".join(secrets.choice(_LETTERS) for _ in range(_CODE_LENGTH))
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRequest:
+    """A change that waits for a person: ``expected`` is the answer, such as the number of invocations."""
+
+    id: str
+    text: str
+    question: str
+    expected: str
+    expires_at: datetime
+    secret: Secret = field(default_factory=lambda: Secret(secrets.token_hex(32)), repr=False)
+
+    @property
+    def command(self) -> str:
+        """Return the command for the person's terminal."""
+        return f"restate-lab mcp approve {self.id}"
+
+    def signature(self) -> str:
+        """Return the signature of everything that the person reads and answers."""
+        content = json.dumps([self.id, self.text, self.question, self.expected, self.expires_at.isoformat()])
+        return hmac.new(self.secret.reveal().encode(), content.encode(), hashlib.sha256).hexdigest()
+
+    def check_time(self) -> None:
+        """Raise PlanExpired if the request is too old."""
+        if datetime.now(UTC) > self.expires_at:
+            raise PlanExpired(f"{self.id} expired at {format_time(self.expires_at)}; make a new one and review it.")
+
+
+class ApprovalStore:
+    """The files of requests and approvals in the user's state folder."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder or platformdirs.user_state_path("restate_lab") / "approvals"
+
+    def save(self, request: ApprovalRequest) -> None:
+        """Store a request for the terminal; an approval of an earlier request with this id is removed."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._remove_expired()
+        self._path(request.id, _APPROVED).unlink(missing_ok=True)
+        content = {
+            "id": request.id,
+            "text": request.text,
+            "question": request.question,
+            "expected": request.expected,
+            "expires_at": request.expires_at.isoformat(),
+            "secret": request.secret.reveal(),
+        }
+        self._write(request.id, _PENDING, json.dumps(content))
+
+    def load(self, request_id: str) -> ApprovalRequest:
+        """Return a request that a server stored.
+
+        Raises:
+            ArgumentError: there is no such request, or others could have changed its file.
+            PlanExpired: it is too old.
+        """
+        text = self._read(request_id, _PENDING)
+        try:
+            values = json.loads(text)
+            expires_at = datetime.fromisoformat(values.pop("expires_at"))
+            secret = Secret(values.pop("secret"))
+            request = ApprovalRequest(**values, expires_at=expires_at, secret=secret)
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise ArgumentError(
+                f"the request {request_id} cannot be read; ask the assistant for a new plan."
+            ) from error
+        request.check_time()
+        return request
+
+    def approve(self, request: ApprovalRequest) -> None:
+        """Store the signature of a request, for the server."""
+        request.check_time()
+        self._write(request.id, _APPROVED, request.signature())
+
+    def take(self, request: ApprovalRequest) -> bool:
+        """Return whether a person approved exactly this request, and remove the approval: it is valid once.
+
+        Raises:
+            PlanExpired: the request is too old.
+        """
+        request.check_time()
+        path = self._path(request.id, _APPROVED)
+        if not path.exists():
+            return False
+        signature = self._read(request.id, _APPROVED)
+        self.discard(request)
+        return hmac.compare_digest(signature.encode(), request.signature().encode())
+
+    def discard(self, request: ApprovalRequest) -> None:
+        """Remove the files of a request."""
+        for ending in (_PENDING, _APPROVED):
+            self._path(request.id, ending).unlink(missing_ok=True)
+
+    def _path(self, request_id: str, ending: str) -> Path:
+        if not _ID.fullmatch(request_id):
+            raise ArgumentError(
+                f"invalid plan {request_id[:40]!r}; use the id that the assistant shows: plan-1a2b3c4d."
+            )
+        return self._folder / f"{request_id}{ending}"
+
+    def _write(self, request_id: str, ending: str, text: str) -> None:
+        path = self._path(request_id, ending)
+        temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def _read(self, request_id: str, ending: str) -> str:
+        """Return the content of a file that only this user can change."""
+        path = self._path(request_id, ending)
+        try:
+            with path.open(encoding="utf-8", errors="replace") as file:
+                status = os.fstat(file.fileno())
+                if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o077):
+                    raise ArgumentError(f"{path.name} can be changed or read by others; ask for a new plan.")
+                return file.read(_LONGEST_FILE)
+        except FileNotFoundError as error:
+            raise ArgumentError(
+                f"there is no request {request_id}: it was executed, or the id is another one."
+            ) from error
+
+    def _remove_expired(self) -> None:
+        """Remove the files of a day ago; a request lives for minutes."""
+        for path in self._folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another server removed it
+                if datetime.now(UTC).timestamp() - path.stat().st_mtime > _KEPT_SECONDS:
+                    path.unlink()

@@ -1,0 +1,312 @@
+"""The tools that read: each calls one function of the library, and returns its answer as JSON within a budget.
+
+The docstrings and the descriptions of arguments are what an assistant reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import pandas as pd
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from restate_lab.actions.state import state as read_state
+from restate_lab.actions.state.model import State
+from restate_lab.analysis.agents import conversation as read_conversation
+from restate_lab.analysis.agents.result import Conversation
+from restate_lab.analysis.ask import run_any_question
+from restate_lab.analysis.before_after import before_after as compare_blocks
+from restate_lab.analysis.deadline import within
+from restate_lab.analysis.doctor import doctor as diagnose
+from restate_lab.analysis.journal import read_journal
+from restate_lab.analysis.questions import questions as list_questions
+from restate_lab.analysis.waits import find_waits
+from restate_lab.analysis.why import why as explain
+from restate_lab.errors import ArgumentError
+from restate_lab.evidence.compare import compare as compare_sources
+from restate_lab.export.results import (
+    comparison_json,
+    conversation_json,
+    diagnosis_json,
+    explanation_json,
+    journal_json,
+    rows_of,
+    waits_json,
+)
+from restate_lab.mcp.budget import MOST_ROWS, Budget, fit
+from restate_lab.mcp.sources import Sources
+from restate_lab.recorder import QueryRecorder
+from restate_lab.source import Source
+
+__all__ = ["InvocationId", "ReadTools", "Rows", "Skip", "SourceName", "ToolOutput", "answer", "run_named_question"]
+
+TIMEOUT = "45s"  # clients give up after a minute
+_SMALL, _MEDIUM, _LARGE = (Budget(rows, size) for rows, size in ((20, 16_000), (50, 32_000), (50, 64_000)))
+_STATEMENTS = Budget(10, 6_000)
+_PAYLOADS = "Also return payload text. Ask for it only if the person wants it: payloads can contain personal data."
+
+InvocationId = Annotated[str, Field(description="An invocation id (inv_…).", min_length=1, max_length=200)]
+SourceName = Annotated[
+    str | None, Field(description="A name of the tool sources; the default is the first of them.", max_length=200)
+]
+Rows = Annotated[int, Field(description="The maximum number of rows of each list.", ge=1, le=MOST_ROWS)]
+Skip = Annotated[int, Field(description="Skip the first rows of each list, to get the rest.", ge=0, le=1_000_000)]
+Name = Annotated[str, Field(max_length=300)]
+Value = bool | int | float | Annotated[str, Field(max_length=2_000)] | None
+Parameters = Annotated[
+    dict[Annotated[str, Field(max_length=100)], Value | Annotated[list[InvocationId], Field(max_length=1_000)]],
+    Field(description='The parameters of the question, such as {"service": "Payments", "since": "2h"}.', max_length=20),
+]
+
+
+class ToolOutput(TypedDict):
+    """The structured content of every tool: the data of a source, and how much of it is shown."""
+
+    source: str
+    at: str | None
+    data: dict[str, Any]
+    truncated: list[dict[str, Any]]
+    queries: list[dict[str, Any]]
+    rows: int
+
+
+def answer(
+    source: str,
+    data: Mapping[str, Any],
+    budget: Budget,
+    *,
+    at: datetime | str | None = None,
+    queries: Sequence[Mapping[str, Any]] = (),
+    skip: int = 0,
+) -> ToolOutput:
+    """Return the output of a tool, cut to its budget."""
+    shown = fit(data, budget, skip=skip)
+    statements = fit({"queries": [dict(each) for each in queries]}, _STATEMENTS)
+    return {
+        "source": source,
+        "at": at.isoformat() if isinstance(at, datetime) else at,
+        "data": shown.data,
+        "truncated": [*shown.truncated, *_without_next(statements.truncated)],
+        "queries": statements.data["queries"],
+        "rows": shown.rows,
+    }
+
+
+def _without_next(notes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in note.items() if name != "next"} for note in notes]
+
+
+class ReadTools:
+    """The tools that read the sources of a server."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    def tools(self) -> list[Callable[..., ToolOutput]]:
+        """Return the tools, in the order in which a client lists them."""
+        return [
+            self.doctor, self.why, self.waits, self.ask, self.questions, self.journal, self.conversation, self.state,
+            self.before_after, self.compare, self.sources,
+        ]  # fmt: skip
+
+    def sources(self) -> ToolOutput:
+        """List the sources: the cluster, frozen evidence, and archives of ended invocations."""
+        rows: list[dict[str, Any]] = [
+            {
+                "name": name,
+                "kind": "cluster" if source.live else type(source).__name__.lower(),
+                "address": source.address,
+                "since": source.coverage.since,
+                "until": source.coverage.until,
+            }
+            for name, source in self._sources.items()
+        ]
+        return answer("server", {"sources": rows}, _MEDIUM, at=datetime.now(UTC))
+
+    def doctor(
+        self,
+        checks: Annotated[list[Name] | None, Field(description="Run only these checks.", max_length=50)] = None,
+        source: SourceName = None,
+        rows: Rows = _MEDIUM.rows,
+        skip: Skip = 0,
+    ) -> ToolOutput:
+        """Find all known problems of a cluster, worst first. Start here.
+
+        Each finding is one cause, with the number of affected invocations and up to ten of their ids, the invocations
+        that it blocks, and the next step as Python code for the person. A check in not_checked could not run, so its
+        problem is unknown, not absent.
+        """
+        result = diagnose(self._sources.get(source), timeout=TIMEOUT, checks=checks)
+        data = diagnosis_json(result)
+        findings = [
+            {**row, "ids": row["ids"][:10], "blocked": row["blocked"][:10]} for row in rows_of(data.pop("findings"))
+        ]
+        checked = [{"check": row["check"], "findings": row["findings"]} for row in rows_of(data.pop("checked"))]
+        data = {**data, "findings": findings, "checks": checked}
+        return answer(result.source, data, Budget(rows, _MEDIUM.bytes), at=result.at, queries=result.queries, skip=skip)
+
+    def why(self, invocation_id: InvocationId, source: SourceName = None) -> ToolOutput:
+        """Explain one invocation: its status and error, what it waits for down to the root blocker, and the options."""
+        reads = self._sources.get(source)
+        result = explain(reads, invocation_id, timeout=TIMEOUT)
+        return answer(reads.name, explanation_json(result), _MEDIUM, at=result.at, queries=result.queries)
+
+    def waits(self, source: SourceName = None, rows: Rows = _SMALL.rows, skip: Skip = 0) -> ToolOutput:
+        """Find deadlocks, the root blockers, and which invocation waits for which."""
+        result = find_waits(within_timeout(self._sources.get(source)))
+        data = waits_json(result)
+        return answer(result.source, data, Budget(rows, _MEDIUM.bytes), at=result.at, queries=result.queries, skip=skip)
+
+    def questions(self) -> ToolOutput:
+        """List the named questions of the tool ask, with their parameters and defaults."""
+        return answer("server", {"questions": rows_of(list_questions())}, Budget(100, _MEDIUM.bytes))
+
+    def ask(
+        self,
+        question: Annotated[str, Field(description="A name of the tool questions.", max_length=100)],
+        parameters: Parameters = {},  # noqa: B006 - the schema has the default; it is never changed
+        source: SourceName = None,
+        rows: Rows = _MEDIUM.rows,
+        skip: Skip = 0,
+    ) -> ToolOutput:
+        """Ask a named question, such as overview, retry_storm, latency, error_families or ids_by_status."""
+        recorder = QueryRecorder(self._sources.get(source))
+        frame = run_named_question(recorder, question, parameters)
+        attrs: Mapping[Any, Any] = frame.attrs
+        facts = {name: attrs[name] for name in ("question", "params", "truncated", "notes") if name in attrs}
+        data = {**facts, "rows": frame}
+        return answer(
+            recorder.name,
+            data,
+            Budget(rows, _MEDIUM.bytes),
+            at=frame.attrs["asked_at"],
+            queries=recorder.queries,
+            skip=skip,
+        )
+
+    def journal(
+        self,
+        invocation_id: InvocationId,
+        depth: Annotated[int, Field(description="2 also reads the journals of its callees.", ge=1, le=3)] = 1,
+        payloads: Annotated[bool, Field(description=_PAYLOADS)] = False,
+        source: SourceName = None,
+        rows: Rows = _MEDIUM.rows,
+        skip: Skip = 0,
+    ) -> ToolOutput:
+        """Return the journal of one invocation: its steps, calls and waits in order, with times and errors."""
+        recorder = QueryRecorder(self._sources.get(source))
+        frame, _ = read_journal(
+            within_timeout(recorder), invocation_id, depth=depth, payloads=payloads, limit=20, name="invocation_id"
+        )
+        budget = Budget(rows, _LARGE.bytes if payloads else _MEDIUM.bytes)
+        data = journal_json(frame)
+        return answer(recorder.name, data, budget, at=data["read_at"], queries=recorder.queries, skip=skip)
+
+    def conversation(
+        self,
+        invocation_id: InvocationId,
+        payloads: Annotated[bool, Field(description=_PAYLOADS)] = False,
+        source: SourceName = None,
+        rows: Rows = _MEDIUM.rows,
+        skip: Skip = 0,
+    ) -> ToolOutput:
+        """Return the run of an AI agent: its model calls and tool calls, with tokens, cost and failures.
+
+        Prompts, responses, arguments and results are payloads.
+        """
+        result = read_conversation(self._sources.get(source), invocation_id, timeout=TIMEOUT)
+        shown: Conversation = result if payloads else result.without_payloads()
+        data = conversation_json(shown)
+        del data["messages"]  # the turns have the same texts
+        budget = Budget(rows, _LARGE.bytes)
+        return answer(result.source, data, budget, at=result.at, queries=result.queries, skip=skip)
+
+    def state(
+        self,
+        service: Name,
+        key: Annotated[str, Field(max_length=2_000)],
+        scope: Annotated[str | None, Field(max_length=300)] = None,
+        values: Annotated[bool, Field(description=_PAYLOADS)] = False,
+        source: SourceName = None,
+        rows: Rows = _MEDIUM.rows,
+        skip: Skip = 0,
+    ) -> ToolOutput:
+        """Return the state of one virtual object or workflow: its keys and their sizes, and on request the values."""
+        recorder = QueryRecorder(self._sources.get(source))
+        found: State = read_state(recorder, service, key, scope=scope, timeout=TIMEOUT)
+        columns = ["key", "value", "encoding", "size"] if values else ["key", "encoding", "size"]
+        data = {"service": service, "key": key, "scope": scope, "state": _state_rows(found, columns)}
+        budget = Budget(rows, _LARGE.bytes if values else _MEDIUM.bytes)
+        return answer(recorder.name, data, budget, at=found.read_at, queries=recorder.queries, skip=skip)
+
+    def before_after(
+        self,
+        deployment_or_time: Annotated[
+            str, Field(description="dp_…, or a time such as 2026-11-20T03:00Z.", max_length=100)
+        ],
+        service: Annotated[str | None, Field(max_length=300)] = None,
+        window: Annotated[str, Field(description="The time on each side, such as 7d or 6h.", max_length=20)] = "7d",
+        source: SourceName = None,
+        rows: Rows = _SMALL.rows,
+        skip: Skip = 0,
+    ) -> ToolOutput:
+        """Report what changed after a deployment or a time, per handler: latency, failures, retries.
+
+        An archive has weeks and months, and a cluster has only what it still retains.
+        """
+        reads = self._sources.get(source)
+        result = compare_blocks(reads, deployment_or_time, service=service, window=window, timeout=TIMEOUT)
+        data = {
+            "verdict": result.verdict,
+            "summary": result.summary,
+            "notes": list(result.notes),
+            "comparisons": rows_of(result.comparisons),
+        }
+        budget = Budget(rows, _MEDIUM.bytes)
+        return answer(reads.name, data, budget, at=result.at, queries=result.queries, skip=skip)
+
+    def compare(
+        self,
+        before: Annotated[str, Field(description="The earlier source.", max_length=200)],
+        after: SourceName = None,
+        rows: Rows = _SMALL.rows,
+        skip: Skip = 0,
+    ) -> ToolOutput:
+        """Compare two sources of one cluster, the earlier one first: two frozen ones, or a frozen and the live one."""
+        sides = [QueryRecorder(self._sources.get(name)) for name in (before, after)]
+        result = compare_sources(*sides, timeout=TIMEOUT)
+        queries = [statement for side in sides for statement in side.queries]
+        where = " → ".join(side.name for side in sides)
+        budget = Budget(rows, _MEDIUM.bytes)
+        return answer(where, comparison_json(result), budget, at=result.after_at, queries=queries, skip=skip)
+
+    def freeze(self) -> ToolOutput:
+        """Freeze the cluster as evidence, without payloads, and open it as a source for compare.
+
+        It is a new folder on the machine of this server. The answer has its path and the name of the new source.
+        """
+        name, path = self._sources.freeze()
+        return answer(name, {"evidence": name, "path": str(path)}, _SMALL, at=datetime.now(UTC))
+
+
+def run_named_question(source: Source, question: str, parameters: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the rows of a question within the time limit of a tool.
+
+    Raises:
+        ArgumentError: a parameter has the name of an option; and the errors of ``ask``.
+    """
+    if "timeout" in parameters:
+        raise ArgumentError(f"the parameter timeout does not exist; each call has a time limit of {TIMEOUT}.")
+    return run_any_question(source, question, timeout=TIMEOUT, **parameters)
+
+
+def within_timeout(source: Source) -> Source:
+    """Return the source with the time limit of a tool."""
+    return within(source, TIMEOUT, verb="mcp")
+
+
+def _state_rows(found: State, columns: Sequence[str]) -> list[dict[str, Any]]:
+    return [{name: row[name] for name in columns} for row in found.frame().to_dict("records")]

@@ -1,0 +1,84 @@
+"""The official client over stdio, with the real command: a scripted assistant that remembers everything it received."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from mcp import Client, StdioServerParameters
+from mcp_types import CallToolResult, ElicitResult, Implementation, TextContent
+
+__all__ = ["CLIENT", "COMMAND", "Assistant", "mcp_session"]
+
+COMMAND = [sys.executable, "-c", "from restate_lab.cli import main; main()"]
+CLIENT = Implementation(name="scripted", version="1.0")
+Answer = Callable[[str], ElicitResult]
+"""The answer of a person to a question that the client shows."""
+
+
+@dataclass
+class Assistant:
+    """Calls tools one after the other; ``received`` has every text that it got, and ``calls`` counts its calls."""
+
+    client: Client
+    portal: BlockingPortal
+    received: list[str] = field(default_factory=list)
+    calls: int = 0
+
+    @property
+    def tools(self) -> list[str]:
+        """Return the names of the tools."""
+        listed = self.portal.call(self.client.list_tools)
+        self.received.append(listed.model_dump_json())
+        return [tool.name for tool in listed.tools]
+
+    def result(self, tool: str, **arguments: Any) -> CallToolResult:
+        """Return the result of a call, which can be an error."""
+        self.calls += 1
+        result = self.portal.call(self.client.call_tool, tool, arguments)
+        self.received.append(result.model_dump_json())
+        return result
+
+    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Return the structured content of a call, which must succeed."""
+        result = self.result(tool, **arguments)
+        assert not result.is_error, text_of(result)
+        content: dict[str, Any] = result.structured_content or {}
+        assert json.loads(text_of(result).partition("\n")[2]) == content
+        return content
+
+    def error(self, tool: str, **arguments: Any) -> str:
+        """Return the text of a call that must fail."""
+        result = self.result(tool, **arguments)
+        assert result.is_error, text_of(result)
+        return text_of(result)
+
+
+def text_of(result: CallToolResult) -> str:
+    (content,) = result.content
+    assert isinstance(content, TextContent)
+    return content.text
+
+
+@contextlib.contextmanager
+def mcp_session(*options: str, mode: str = "auto", person: Answer | None = None) -> Iterator[Assistant]:
+    """Start ``restate-lab mcp`` with the options and connect to it; with ``person``, the client can show questions."""
+
+    async def ask(_: Any, params: Any) -> ElicitResult:
+        assert person is not None
+        return person(params.message)
+
+    client = Client(
+        StdioServerParameters(command=COMMAND[0], args=[*COMMAND[1:], "mcp", *options], env=dict(os.environ)),
+        client_info=CLIENT,
+        mode=mode,
+        elicitation_callback=None if person is None else ask,
+    )
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(client) as connected:
+        yield Assistant(connected, portal)

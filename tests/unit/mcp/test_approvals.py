@@ -1,0 +1,124 @@
+"""Approvals: one signature of exactly what a person read, valid once, and only for a while."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from restate_lab.errors import ArgumentError, PlanExpired
+from restate_lab.mcp.approvals import ApprovalRequest, ApprovalStore, approval_code, new_request_id
+from restate_lab.redaction import Secret
+
+
+def request(**changes: Any) -> ApprovalRequest:
+    expires_at = datetime.now(UTC) + timedelta(minutes=15)
+    return replace(
+        ApprovalRequest(new_request_id("plan"), "kill 3 of 3", "kill 3 invocations. Type:", "3", expires_at), **changes
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ApprovalStore:
+    return ApprovalStore(tmp_path / "approvals")
+
+
+def approve_in_a_terminal(store: ApprovalStore, request_id: str) -> None:
+    store.approve(store.load(request_id))
+
+
+def test_an_approval_is_valid_once(store: ApprovalStore) -> None:
+    """A request without an approval is not approved; with one it is, once, and no file remains."""
+    made = request()
+    store.save(made)
+    assert not store.take(made)
+    approve_in_a_terminal(store, made.id)
+    assert store.take(made)
+    assert not store.take(made)
+    assert list((store._folder).iterdir()) == []
+
+
+def test_a_copied_approval_is_worthless(store: ApprovalStore) -> None:
+    """An approval that was kept from an earlier request is not valid for a later one with the same content."""
+    made = request()
+    store.save(made)
+    approve_in_a_terminal(store, made.id)
+    (kept,) = store._folder.glob("*.approved")
+    signature = kept.read_text()
+    assert store.take(made)
+    later = replace(made, secret=Secret("another"))
+    store.save(later)
+    kept.touch(0o600)
+    kept.write_text(signature)
+    assert not store.take(later)
+
+
+@pytest.mark.parametrize("field", ["text", "question", "expected", "secret"])
+def test_an_approval_of_another_text_is_not_accepted(store: ApprovalStore, field: str) -> None:
+    """If the file of a request was changed before the person read it, the server does not accept the signature."""
+    made = request()
+    store.save(made)
+    (file,) = store._folder.glob("*.pending")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {field: "1"}))
+    approve_in_a_terminal(store, made.id)
+    assert not store.take(made)
+
+
+def test_a_signature_needs_the_secret(store: ApprovalStore) -> None:
+    """A signature with a guessed secret, an empty file and any other text are not accepted."""
+    made = request()
+    for text in (replace(made, secret=Secret("")).signature(), "", "approved", made.id, "3"):
+        store.save(made)
+        path = store._path(made.id, ".approved")
+        path.touch(0o600)
+        path.write_text(text)
+        assert not store.take(made)
+
+
+@pytest.mark.parametrize("call", [ApprovalStore.take, ApprovalStore.approve])
+def test_an_expired_request_is_refused(store: ApprovalStore, call: Callable[..., object]) -> None:
+    """After its time, a request can be neither approved nor used."""
+    with pytest.raises(PlanExpired, match="expired at"):
+        call(store, request(expires_at=datetime.now(UTC) - timedelta(seconds=1)))
+
+
+def test_files_are_private_and_others_are_refused(store: ApprovalStore) -> None:
+    """The files have mode 0600; a file that others can read or write is refused."""
+    made = request()
+    store.save(made)
+    (file,) = store._folder.glob("*.pending")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(store._folder.stat().st_mode) == 0o700
+    file.chmod(0o644)
+    with pytest.raises(ArgumentError, match="read by others"):
+        store.load(made.id)
+
+
+@pytest.mark.parametrize("name", ["../x", "plan-1", "plan-0123456z", "", "x" * 10_000, "plan-01234567/../a"])
+def test_a_request_id_is_no_path(store: ApprovalStore, name: str) -> None:
+    """Only ids of this form name a file."""
+    with pytest.raises(ArgumentError, match="invalid plan"):
+        store.load(name)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "null", '{"id": 1}', "\x00" * 100, "[" * 5_000])
+def test_a_damaged_request_is_one_message(store: ApprovalStore, content: str) -> None:
+    """A file with any other content is an error that says what to do."""
+    made = request()
+    store.save(made)
+    store._path(made.id, ".pending").write_text(content)
+    with pytest.raises(ArgumentError, match="cannot be read"):
+        store.load(made.id)
+
+
+def test_nothing_shows_the_secret() -> None:
+    """The repr of a request does not contain its secret, and codes differ."""
+    made = request(secret=Secret("hunter2"))
+    assert "hunter2" not in repr(made)
+    assert len({approval_code() for _ in range(50)}) > 40
