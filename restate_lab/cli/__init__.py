@@ -16,13 +16,14 @@ from restate_lab.cli.mcp import add_mcp_commands
 from restate_lab.cli.query import add_query_commands
 from restate_lab.cli.replay import add_replay_command
 from restate_lab.cli.report import add_report_commands
+from restate_lab.cli.watch import add_watch_command
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     help="See, explain and repair what a Restate cluster is doing.",
-    epilog="All commands are read-only, except demo, and report and mcp with --allow-changes. Exit codes: 0 success, "
-    "1 error, 2 invalid usage; doctor, waits and replay have more.",
+    epilog="Only demo, and report and mcp with --allow-changes, change a cluster. Exit codes: 0 success, 1 error, "
+    "2 invalid usage; doctor, waits, watch and replay have more.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -35,6 +36,7 @@ for add in (
     add_freeze_command,
     add_archive_command,
     add_history_commands,
+    add_watch_command,
     add_report_commands,
     add_mcp_commands,
 ):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import typer
@@ -13,7 +15,7 @@ import typer
 from restate_lab._text import escape_invisible
 from restate_lab.errors import ArgumentError, RestateLabError, StatementError
 
-__all__ = ["ERROR", "USAGE", "exit_on_error", "warn"]
+__all__ = ["ERROR", "USAGE", "exit_on_error", "interrupt_on_sigterm", "warn"]
 
 ERROR, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -40,6 +42,18 @@ def exit_on_error() -> Iterator[None]:
             raise typer.Exit(ERROR) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(INTERRUPTED) from error
+
+
+def interrupt_on_sigterm() -> None:
+    """Handle SIGTERM like Ctrl-C, which work that must be completed holds back."""
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(_number: int, frame: FrameType | None) -> None:
+    handler: Any = signal.getsignal(signal.SIGINT)
+    if not callable(handler):  # a shell starts a background command with SIGINT ignored
+        raise KeyboardInterrupt
+    handler(signal.SIGINT, frame)
 
 
 def warn(text: str) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "Parquet",
     "Timeout",
     "doctor_check_names",
+    "environment_names",
     "examples",
     "output_format",
     "parameter_names",
@@ -106,7 +107,7 @@ def doctor_check_names(incomplete: str) -> list[str]:
     return [name for name in CHECKS if name.startswith(incomplete)]
 
 
-def _environment_names(incomplete: str) -> list[str]:
+def environment_names(incomplete: str) -> list[str]:
     from restate_lab.magics.completion import environments  # noqa: PLC0415 - completion alone needs it
 
     return [name for name in environments() if name.startswith(incomplete)]
@@ -146,7 +147,7 @@ Cluster = Annotated[
         metavar="NAME|URL",
         help="An environment of the restate CLI, or an admin address (http://…). Default: the cluster that the restate "
         "CLI would use.",
-        autocompletion=_environment_names,
+        autocompletion=environment_names,
     ),
 ]
 EvidencePath = Annotated[

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from restate_lab.cli._errors import exit_on_error
+from restate_lab.cli._errors import exit_on_error, interrupt_on_sigterm
 from restate_lab.cli._options import Cluster, check_positive, examples, parse_seconds, timeout_option
 
 __all__ = ["add_archive_command"]
@@ -64,7 +62,7 @@ def archive(
         from restate_lab.client.lab import connect  # noqa: PLC0415 - takes a second, too long for --help
         from restate_lab.history.archive import archive as write  # noqa: PLC0415 - as above
 
-        signal.signal(signal.SIGTERM, _interrupt)
+        interrupt_on_sigterm()
         with connect(cluster, read_only=True, check=False) as lab:  # an error of the first request is recorded
             visits = write(
                 lab,
@@ -79,14 +77,6 @@ def archive(
         new, gone = visits["new_runs"].sum(), visits["gone_runs"].sum()
         times = f"{len(visits):,} visits" if every else "the visit"
         typer.echo(f"{where}: {times} added {new:,} invocations{f'; {gone:,} were removed meanwhile' if gone else ''}.")
-
-
-def _interrupt(_number: int, frame: FrameType | None) -> None:
-    """Handle SIGTERM like Ctrl-C, which is held back during a commit."""
-    handler: Any = signal.getsignal(signal.SIGINT)
-    if not callable(handler):  # a shell starts a background command with SIGINT ignored
-        raise KeyboardInterrupt
-    handler(signal.SIGINT, frame)
 
 
 def add_archive_command(app: typer.Typer) -> None:

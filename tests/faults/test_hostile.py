@@ -240,6 +240,13 @@ def with_a_card() -> set[type]:
     }
 
 
+def _hostile_rules(folder: Path) -> Path:
+    """Write rules with a hostile name, which is unknown."""
+    path = folder / "rules.toml"
+    path.write_text(f"[[rule]]\ncheck = {json.dumps(HOSTILE['ansi'])}\n")
+    return path
+
+
 COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
     "sql": lambda _, __: [["sql", f"SELECT id, {SHOWN} FROM sys_invocation"], ["sql", ALL_STATE, "--json"]],
     "ask": lambda _, __: [["ask", name] for name in ("retry_storm", "backlog_by_key", "blocked_keys", "state_sizes")],
@@ -266,6 +273,13 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
         ["history", "delete-before", str(folder / "archive"), HOSTILE["ansi"], "--confirm", HOSTILE["ansi"]],
     ],
     "mcp": lambda _, __: [["mcp", "--evidence", HOSTILE["ansi"]], ["mcp", "approve", HOSTILE["ansi"]]],
+    "watch": lambda _, folder: [
+        ["watch", "--once", "--state", str(folder / "watch.sqlite")],
+        ["watch", "--once", "--state", str(folder / "other.sqlite"), "--rules", str(_hostile_rules(folder))],
+        ["watch", "--once", "--to", HOSTILE["ansi"], "--alertmanager", HOSTILE["ansi"]],
+        ["watch", "--once", "--rules", str(folder / "none.toml"), "--metrics", HOSTILE["ansi"]],
+        ["watch", "--once", "--metrics", HOSTILE["ansi"]],
+    ],
     "compare": lambda all_, _: [["compare", str(all_.frozen)], ["compare", HOSTILE["ansi"]]],
     "report": lambda _, folder: [["report", HOSTILE["turned"], "-o", str(folder / "r.html")]],
 }

@@ -18,6 +18,7 @@ __all__ = ["GROUPS", "GroupScheduling", "place"]
 GROUPS = {
     "the incident on every kind of server": (
         "integration/test_doctor.py",
+        "integration/test_alerts.py",
         "integration/test_other_panels.py",
         "integration/test_watch.py",
         "integration/test_why.py",

@@ -97,7 +97,7 @@ def test_what_the_machine_refuses_is_one_line(error: OSError, said: str, capsys:
 
 COMMANDS = (
     *("demo", "sql", "ask", "questions", "doctor", "why", "waits", "journal", "agents"),
-    *("replay", "freeze", "archive", "compare", "report"),
+    *("replay", "freeze", "archive", "watch", "compare", "report"),
 )
 
 

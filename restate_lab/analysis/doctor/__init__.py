@@ -68,6 +68,8 @@ def doctor(
       "warning", as the worst finding; otherwise "healthy".
     - ``.worst``: the worst severity found, "critical", "warning" or "note"; None without findings.
     - ``.suggested_calls, .evidence_calls``: the same next steps and evidence as data, one for each row of ``findings``.
+    - ``.subjects``: what each row of ``findings`` is about, with ``name, services``; two diagnoses can be compared by
+      the check and this name, because it does not contain counts, ids of invocations or times.
     - ``.queries``: the statements that were sent, each as a dict of ``sql, params, times``.
 
     Raises:

@@ -13,7 +13,7 @@ import pandas as pd
 from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import escape_invisible, format_age, format_duration, format_timestamp, plural
-from restate_lab.analysis.doctor.model import Finding, Severity
+from restate_lab.analysis.doctor.model import Finding, Severity, Subject
 from restate_lab.analysis.suggestions import SuggestedCall, python_code
 from restate_lab.frames import with_card
 from restate_lab.status import STATUSES
@@ -69,6 +69,8 @@ class Diagnosis:
     """The next step of each finding as data, in the order of ``findings``; ``suggested_code`` is the same as code."""
     evidence_calls: tuple[SuggestedCall, ...] = ()
     """The call that shows the rows behind each finding; ``evidence_code`` is the same as code."""
+    subjects: tuple[Subject, ...] = ()
+    """What each finding is about: ``name`` (the same while counts, ids and times change) and ``services``."""
 
     @property
     def where(self) -> str:
@@ -149,6 +151,7 @@ def build_diagnosis(
         queries=tuple(queries),
         suggested_calls=tuple(each.suggested for each in findings),
         evidence_calls=tuple(each.evidence for each in findings),
+        subjects=tuple(each.identity for each in findings),
     )
 
 

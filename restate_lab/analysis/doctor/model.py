@@ -22,6 +22,7 @@ __all__ = [
     "Finding",
     "RetryingInvocation",
     "Severity",
+    "Subject",
     "failure_reason",
     "rank_findings",
     "retrying_invocation",
@@ -60,6 +61,17 @@ class Blocked:
 NONE_BLOCKED = Blocked()
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a finding is about: its ``name`` stays the same while counts, ids of invocations and times change.
+
+    The name is "" if the check has only one finding. ``services`` are the services concerned, sorted.
+    """
+
+    name: str
+    services: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One cause. ``ids`` are the affected invocations (deployments for some checks), at most ``MAX_IDS``.
@@ -68,7 +80,7 @@ class Finding:
     about the cause, such as the error message, as sentences; it may be "".
     ``count`` is the number of all of them. ``since`` (UTC) is the earliest known time of the problem; None if unknown.
     ``evidence`` is the call that shows the rows behind the finding. ``suggested`` is the next step: one or more calls
-    in order.
+    in order. ``subject`` identifies the finding at later times; without it, ``where`` does and begins with a service.
     """
 
     severity: Severity
@@ -82,12 +94,18 @@ class Finding:
     blocked: Blocked = NONE_BLOCKED
     details: str = ""
     check: str = ""
+    subject: Subject | None = None
 
     def __post_init__(self) -> None:
         """Cut a title that is too long, for example because of an object key that is a sentence."""
         terms = self.title.split()
         if len(terms) > MAX_TERMS:
             object.__setattr__(self, "title", f"{' '.join(terms[:MAX_TERMS])}…")
+
+    @property
+    def identity(self) -> Subject:
+        """Return what the finding is about."""
+        return self.subject or Subject(self.where, (self.where.partition("/")[0],))
 
     @property
     def affected(self) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from restate_lab._text import join, plural, verb_form
 from restate_lab.analysis.doctor.context import CheckContext
-from restate_lab.analysis.doctor.model import MAX_IDS, DeploymentInfo, Finding, Severity
+from restate_lab.analysis.doctor.model import MAX_IDS, DeploymentInfo, Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import PINNED_INVOCATIONS, timestamp_of
 from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
@@ -55,6 +55,7 @@ def _unused_finding(deployments: list[DeploymentInfo]) -> Finding:
         f"used",
         details="No service has its latest revision there, and no invocation is pinned there.",
         where=_addresses(deployments),
+        subject=Subject("unused"),
         count=count,
         ids=tuple(each.id for each in deployments)[:MAX_IDS],
         since=min((each.created_at for each in deployments if each.created_at), default=None),
@@ -78,6 +79,7 @@ def _pinned_finding(deployments: list[DeploymentInfo], pinned: Mapping[str, int]
         title=f"{plural(count, 'old deployment')} ({_addresses(deployments)}) {verb_form(count, 'is', 'are')} "
         f"still in use: {plural(open_, 'invocation')} {verb_form(open_, 'is', 'are')} pinned there",
         where=_addresses(deployments),
+        subject=Subject("in use"),
         count=count,
         ids=tuple(each.id for each in deployments)[:MAX_IDS],
         since=min((each.created_at for each in deployments if each.created_at), default=None),
@@ -94,6 +96,7 @@ def _outdated_finding(context: CheckContext, old: Mapping[str, str]) -> Finding:
         title=f"{plural(count, 'deployment')} ({_addresses(known)}) {verb_form(count, 'has', 'have')} an old "
         f"service protocol or SDK: {join(old.values())}",
         where=_addresses(known),
+        subject=Subject(""),
         count=count,
         ids=tuple(old)[:MAX_IDS],
         since=min((at for each in known if (at := timestamp_of(each.created_at))), default=None),

@@ -10,7 +10,7 @@ from restate_lab._text import format_timestamp, join, one_line, plural, sentence
 from restate_lab.analysis.doctor.census import MAX_ROWS, HandlerOutcomes
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import StepGroup, group_by, group_by_step
-from restate_lab.analysis.doctor.model import MAX_IDS, Blocked, Finding, Severity
+from restate_lab.analysis.doctor.model import MAX_IDS, Blocked, Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import Row, timestamp_of
 from restate_lab.analysis.patterns import common_message, normalize, summarize_messages
 from restate_lab.analysis.records import none_if_missing
@@ -75,6 +75,7 @@ def expiring_evidence(context: CheckContext) -> list[Finding]:
             title=f"the data of {plural(count, 'failed invocation')} of {handlers} expires"
             + (f" from {format_timestamp(first, now=context.now)} on" if first else " soon"),
             where=handlers,
+            subject=Subject("", tuple(sorted({service for (service, _), _ in counts}))),
             count=count,
             ids=tuple(row["id"] for row in rows)[:MAX_IDS],
             evidence=ask_call("expiring", until=f"{within.total_seconds():g}s"),
@@ -101,6 +102,7 @@ def restarts(context: CheckContext) -> list[Finding]:
             title=f"{plural(count, 'invocation')} of {handlers} {verb_form(count, 'was', 'were')} restarted as new",
             details=sentences(f"The longest chain has {len(longest) - 1:,} restarts" if len(longest) > 2 else ""),
             where=handlers,
+            subject=Subject("", _services(rows)),
             count=count,
             ids=tuple(ids[:MAX_IDS]),
             since=_earliest(rows, "created_at"),
@@ -127,6 +129,7 @@ def reused_keys(context: CheckContext) -> list[Finding]:
                 f"{verb_form(count, 'The key', 'The keys')}: {keys}", "Each object has its own invocation"
             ),
             where=handlers,
+            subject=Subject("", _services(rows)),
             count=count,
             ids=tuple(dict.fromkeys(row[side] for row in rows for side in ("one_id", "other_id")))[:MAX_IDS],
             since=_earliest(rows, "first_created_at"),
@@ -193,6 +196,7 @@ def _census_findings(ended: Mapping[tuple[str, str], HandlerOutcomes]) -> list[F
             severity=Severity.NOTE,
             title=f"{plural(count, 'invocation')} of {handlers} failed permanently; the number or the rate is low",
             where=handlers,
+            subject=Subject("", tuple(sorted({service for service, _ in ended}))),
             count=count,
             ids=(),
             evidence=ask_call("terminal_failures"),
@@ -211,6 +215,7 @@ def _rare_failures_finding(rows: Sequence[Row]) -> Finding:
         title=f"{plural(count, 'invocation')} of {handlers} failed permanently; the number or the rate is low",
         details=sentences(messages),
         where=handlers,
+        subject=Subject("", _services(rows)),
         count=count,
         ids=tuple(row["id"] for row in rows)[:MAX_IDS],
         since=_earliest(rows, "completed_at"),
@@ -243,6 +248,10 @@ def _with(rows: Iterable[Row], column: str) -> list[Row]:
 def _earliest(rows: Iterable[Row], column: str) -> datetime | None:
     """Return the earliest timestamp of a column; None if all are missing."""
     return timestamp_of(min((row[column] for row in _with(rows, column)), default=None))
+
+
+def _services(rows: Iterable[Row]) -> tuple[str, ...]:
+    return tuple(sorted({_handler_of(row)[0] for row in rows}))
 
 
 def _handler_of(row: Row) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from restate_lab._text import format_duration, join, plural, sentences, verb_for
 from restate_lab.analysis.doctor.census import HandlerOutcomes
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import StepGroup, group_by_step
-from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity
+from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import Row, timestamp_of
 from restate_lab.analysis.records import none_if_missing, records
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
@@ -39,6 +39,7 @@ def long_journals(context: CheckContext) -> list[Finding]:
             f"{verb_form(count, 'has', 'have')} {limit:,} entries or more, the longest {int(first['journal_size']):,}",
             details="Every attempt reads the whole journal.",
             where=join(handlers),
+            subject=Subject("", tuple(sorted({each.partition("/")[0] for each in handlers}))),
             count=count,
             ids=tuple(row["id"] for row in rows),
             since=None,
@@ -64,6 +65,7 @@ def large_states(context: CheckContext) -> list[Finding]:
             f"{int(none_if_missing(first['bytes']) or 0) / 1024:,.0f} KiB",
             details="Each call of a key may load its whole state.",
             where=join(keys),
+            subject=Subject("", tuple(sorted({row["service_name"] for row in rows}))),
             count=count,
             ids=(),
             evidence=ask_call("state_sizes"),

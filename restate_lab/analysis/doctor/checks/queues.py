@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from restate_lab._text import format_age, format_duration, join, plural, sentenc
 from restate_lab.analysis.doctor.census import MAX_ROWS
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import group_by
-from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity
+from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import Row, timestamp_of
 from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
@@ -47,6 +47,7 @@ def backlog(context: CheckContext) -> list[Finding]:
             title=f"{plural(count, 'invocation')} of {handlers} {verb_form(count, 'is', 'are')} ready and "
             f"{verb_form(count, 'waits', 'wait')} for a slot of the invoker{_oldest_age(context, since)}",
             where=handlers,
+            subject=Subject("", _services(rows)),
             count=count,
             ids=tuple(row["id"] for row in rows)[:MAX_IDS],
             since=since,
@@ -78,6 +79,7 @@ def late_starts(context: CheckContext) -> list[Finding]:
             severity=Severity.WARNING,
             title=f"{plural(count, 'scheduled invocation')} of {handlers} should have started by now",
             where=handlers,
+            subject=Subject("", tuple(sorted({each for (each, _), _ in context.census.totals_by_handler("overdue")}))),
             count=count,
             ids=tuple(row["id"] for row in context.ask("wakes_next", until="0s") if row["what"] == "start")[:MAX_IDS],
             since=first,
@@ -103,6 +105,7 @@ def long_attempts(context: CheckContext) -> list[Finding]:
             title=f"{plural(count, 'attempt')} of {handlers} {verb_form(count, 'has', 'have')} been running for "
             f"longer than {format_duration(context.thresholds.attempt)}{_oldest_age(context, since)}",
             where=handlers,
+            subject=Subject("", _services(known)),
             count=count,
             ids=tuple(row["id"] for row in rows),
             since=since,
@@ -133,6 +136,7 @@ def _queue_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
         title=f"{plural(count, 'invocation')} of {handlers} {verb}{_oldest_age(context, since)}",
         details=sentences(f"They are in {plural(len(rows), 'queue')}" if len(rows) > 1 else ""),
         where=handlers,
+        subject=Subject(what, _services(rows)),
         count=count,
         ids=tuple(ids[:MAX_IDS]),
         since=since,
@@ -154,3 +158,7 @@ def _oldest_age(context: CheckContext, since: datetime | None) -> str:
 
 def _handler_names(rows: Sequence[Row]) -> str:
     return join(f"{row['target_service_name']}/{row['target_handler_name']}" for row in rows)
+
+
+def _services(rows: Iterable[Row]) -> tuple[str, ...]:
+    return tuple(sorted({str(name) for row in rows if (name := none_if_missing(row["target_service_name"]))}))

@@ -16,6 +16,7 @@ from restate_lab.analysis.doctor.model import (
     Finding,
     RetryingInvocation,
     Severity,
+    Subject,
     failure_reason,
 )
 from restate_lab.analysis.doctor.reader import Row, timestamp_of
@@ -147,6 +148,7 @@ def _unreachable_finding(context: CheckContext, members: Sequence[RetryingInvoca
         title=title,
         details=sentences(f"[{members[0].code}] {messages}", _wait_text(context, members)),
         where=where,
+        subject=Subject(where, tuple(sorted({each.service for each in members}))),
         count=len(members),
         ids=tuple(ids[:MAX_IDS]),
         blocked=blocked,
@@ -196,6 +198,7 @@ def _removed_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
         title=f"{plural(count, 'invocation')} of {handlers} {does}: pinned to {deployment}, which was removed",
         details=sentences(f"No deployment serves {join(homeless)} now" if homeless else ""),
         where=f"{handlers} on {deployment}",
+        subject=Subject(deployment, tuple(sorted(services))),
         count=count,
         ids=tuple(ids[:MAX_IDS]),
         blocked=blocked,

@@ -13,7 +13,7 @@ from restate_lab._text import format_age, join, one_line, plural, sentences, ver
 from restate_lab.analysis.doctor.census import Handler, handler_of_target
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import group_by
-from restate_lab.analysis.doctor.model import MAX_IDS, Blocked, Finding, Severity
+from restate_lab.analysis.doctor.model import MAX_IDS, Blocked, Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import Row, timestamp_of
 from restate_lab.analysis.records import none_if_missing, records
 from restate_lab.analysis.suggestions import Placeholder, SuggestedCall, ask_call, plan_call, why_call
@@ -175,6 +175,7 @@ def _deadlock_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
         title=f"{plural(len(rows), kind)} at {join(key for row in rows for key in (row['keys'] or row['targets']))}",
         details=sentences(f"{one_line(first['description'], 240)}{others}"),
         where=join(key for row in rows for key in (row["keys"] or row["targets"])),
+        subject=_deadlock_subject(first),
         count=len(ids),
         ids=tuple(ids[:MAX_IDS]),
         blocked=blocked,
@@ -182,6 +183,17 @@ def _deadlock_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
         evidence=SuggestedCall("waits", result="deadlocks"),
         suggested=(plan_call("cancel", [row["cancel"] for row in rows[:_MAX_CANCELLED]], total=len(rows)),),
     )
+
+
+def _deadlock_subject(row: Row) -> Subject:
+    services = tuple(sorted(set(_services(row["targets"]))))
+    return Subject(f"{', '.join(services)}{' itself' if row['length'] == 1 else ''}", services)
+
+
+def _blocker_subject(blocker: _QueueBlocker) -> Subject:
+    """Return the root blocker by its target: the same while its queue and its id change."""
+    target = str(none_if_missing(blocker.row["target"]) or blocker.row["id"])
+    return Subject(target, tuple(sorted(set(_services([target, *blocker.queue["what"]])))))
 
 
 def _ids_of_other_checks(context: CheckContext) -> set[str]:
@@ -216,6 +228,7 @@ def _blocked_key_finding(context: CheckContext, blocker: _QueueBlocker) -> Findi
         title=f"{plural(queue, 'call')} {verb_form(queue, 'queues', 'queue')} for {keys}, {behind} ({row['status']})",
         details=sentences(f"{row['target']} waits for {one_line(row['waits_for'], 160)}"),
         where=keys,
+        subject=_blocker_subject(blocker),
         count=len(ids),
         ids=tuple(ids[:MAX_IDS]),
         blocked=blocker.blocked,
@@ -295,6 +308,7 @@ def _promise_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
         f"{_wait_duration(context, since, count)}",
         details=sentences(join(flows)),
         where=join(flows),
+        subject=Subject(f"{service}/{rows[0]['what']}", (service,)),
         count=count,
         ids=tuple(ids[:MAX_IDS]),
         blocked=blocked,

@@ -1,0 +1,159 @@
+"""An alert: one problem of one cluster, with a fingerprint that stays the same, and its text for people."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from restate_lab._text import escape_invisible, format_timestamp, join, one_line, sentences
+from restate_lab.analysis.doctor.model import MAX_TERMS, Severity
+from restate_lab.redaction import mask_user_info
+
+__all__ = ["Alert", "Event", "Message", "merge_alerts", "rank_of"]
+
+_MOST_IDS = 3
+_LONGEST_TITLE = 240
+_LONGEST_CAUSE = 500
+_LENGTH = 16  # hexadecimal digits of a fingerprint
+_RANKS = {severity.value: rank for rank, severity in enumerate(Severity)}
+
+
+def rank_of(severity: str) -> int:
+    """Return the position of a severity, 0 for the worst; an unknown one is the last."""
+    return _RANKS.get(severity, len(_RANKS))
+
+
+class Event(StrEnum):
+    """What a message reports: a problem began, became worse, or ended."""
+
+    OPENED = "opened"
+    WORSE = "worse"
+    RESOLVED = "resolved"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One problem of one cluster at the time of a visit.
+
+    ``rule`` is the check or the question, and ``subject`` what the problem is about, without counts, ids of invocations
+    and times. ``ids`` are at most three examples. ``causes`` is the number of findings with this rule and subject.
+    """
+
+    cluster: str
+    rule: str
+    subject: str
+    severity: str
+    title: str
+    cause: str = ""
+    blocks: str = ""
+    ids: tuple[str, ...] = ()
+    next_step: str = ""
+    link: str = ""
+    since: datetime | None = None
+    causes: int = 1
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the identity of the problem, 16 hexadecimal digits: the same at each visit and after a restart."""
+        identity = json.dumps([self.cluster, self.rule, self.subject])
+        return hashlib.sha256(identity.encode()).hexdigest()[:_LENGTH]
+
+    @property
+    def rank(self) -> int:
+        """Return the position of the severity, 0 for the worst."""
+        return rank_of(self.severity)
+
+    def clean(self) -> Alert:
+        """Return the alert as text that is safe to print: short, one line each, without control characters."""
+        terms = self.title.split()
+        title = f"{' '.join(terms[:MAX_TERMS])}…" if len(terms) > MAX_TERMS else self.title
+        return replace(
+            self,
+            subject=escape_invisible(self.subject, lines=False),
+            title=escape_invisible(one_line(title, _LONGEST_TITLE), lines=False),
+            cause=escape_invisible(one_line(mask_user_info(self.cause), _LONGEST_CAUSE), lines=False),
+            blocks=escape_invisible(one_line(self.blocks, _LONGEST_TITLE), lines=False),
+            ids=self.ids[:_MOST_IDS],
+        )
+
+    def to_json(self) -> str:
+        """Return the alert as JSON text, for the state file."""
+        return json.dumps(asdict(self) | {"since": self.since and self.since.isoformat()}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Alert:
+        """Return the alert of a JSON text; fields of other versions are ignored."""
+        known = {each.name for each in fields(cls)}
+        values: dict[str, Any] = {name: value for name, value in json.loads(text).items() if name in known}
+        since = values.get("since")
+        return cls(
+            **values | {"ids": tuple(values.get("ids", ())), "since": datetime.fromisoformat(since) if since else None}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message to one receiver. ``number`` orders the messages; ``attempts`` counts the failed deliveries.
+
+    ``opened_at`` and ``at`` are the times at which the alert began and the event happened, UTC. ``previous`` is the
+    severity before it became worse.
+    """
+
+    number: int
+    receiver: str
+    event: Event
+    alert: Alert
+    opened_at: datetime
+    at: datetime
+    previous: str = ""
+    attempts: int = 0
+
+    @property
+    def title(self) -> str:
+        """Return the title: the state, the cluster, and the title of the alert."""
+        state = {Event.OPENED: self.alert.severity, Event.WORSE: f"worse, {self.alert.severity}"}
+        return f"[{state.get(self.event, self.event).upper()}] {self.alert.cluster}: {self.alert.title}"
+
+    @property
+    def body(self) -> str:
+        """Return the other facts, one per line."""
+        alert = self.alert
+        facts = {
+            "Cause": alert.cause,
+            "Blocks": alert.blocks,
+            "Since": format_timestamp(alert.since or self.opened_at),
+            "Resolved": format_timestamp(self.at) if self.event is Event.RESOLVED else "",
+            "Examples": join(alert.ids),
+            "Next": alert.next_step if self.event is not Event.RESOLVED else "",
+            "Web UI": alert.link,
+            "Rule": alert.rule,
+            "Fingerprint": alert.fingerprint,
+        }
+        return "\n".join(f"{name}: {text}" for name, text in facts.items() if text)
+
+
+def merge_alerts(alerts: Iterable[Alert]) -> list[Alert]:
+    """Return one alert per fingerprint, as the worst of those that have it; the others are named in its cause."""
+    groups: dict[str, list[Alert]] = {}
+    for alert in alerts:
+        groups.setdefault(alert.fingerprint, []).append(alert)
+    return [_merge(sorted(group, key=lambda each: each.rank)) for group in groups.values()]
+
+
+def _merge(group: list[Alert]) -> Alert:
+    worst, others = group[0], group[1:]
+    if not others:
+        return worst
+    return replace(
+        worst,
+        cause=sentences(worst.cause, *(f"Also: {each.title}" for each in others)),
+        blocks=join(dict.fromkeys(each.blocks for each in group if each.blocks)),
+        ids=tuple(dict.fromkeys(id_ for each in group for id_ in each.ids[:1])) or worst.ids,
+        since=min((each.since for each in group if each.since), default=None),
+        causes=sum(each.causes for each in group),
+    )

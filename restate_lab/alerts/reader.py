@@ -1,0 +1,253 @@
+"""One visit of one cluster: the findings of the doctor and the rows of questions become alerts."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+from restate_lab._text import plural
+from restate_lab.alerts.alert import Alert, merge_alerts
+from restate_lab.alerts.rules import Rule, Rules
+from restate_lab.analysis.ask import run_any_question
+from restate_lab.analysis.doctor import Diagnosis, doctor
+from restate_lab.analysis.doctor.diagnosis import gap_reasons
+from restate_lab.analysis.doctor.model import Severity, Subject
+from restate_lab.analysis.questions.catalog import read_question
+from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.suggestions import SuggestedCall, ask_call
+from restate_lab.client.arguments import time_limit
+from restate_lab.client.lab import Lab, connect
+from restate_lab.errors import RestateLabError
+from restate_lab.recorder import QueryRecorder
+
+__all__ = ["ClusterLoad", "ClusterReader", "ClusterVisit", "Commands"]
+
+Commands: TypeAlias = Callable[[Sequence[SuggestedCall], "str | None"], "list[str] | None"]
+"""A function that returns calls as shell commands for a cluster, or None if there are none."""
+_KEYS = 10  # keys whose backlog is a metric
+_IDS = ("id", "example_id", "oldest_id", "invocation_id", "first_id", "holder")
+_INVOCATION = "inv_"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterLoad:
+    """What the metrics show: rows of the questions ``overview``, ``backlog_by_key`` and ``retry_storm``."""
+
+    statuses: Sequence[Mapping[Any, Any]] = ()
+    backlog: Sequence[Mapping[Any, Any]] = ()
+    retries: Sequence[Mapping[Any, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterVisit:
+    """The result of one visit. An alert that is missing in ``alerts`` is over, unless its rule is in ``unread``.
+
+    ``weaker`` are the fingerprints of problems that are still there, with a severity below that of an alert: they open
+    no alert, and resolve none, so that a problem at the limit does not open and resolve again and again.
+    ``only`` limits the visit to the alerts of one rule; "" is all of them. ``holds`` has how long each problem must
+    persist, by fingerprint. ``at`` is the time of this computer, UTC. ``findings`` counts the doctor's findings by
+    check and severity. ``error`` is "" if everything could be read.
+    """
+
+    cluster: str
+    at: datetime
+    alerts: Sequence[Alert]
+    only: str = ""
+    unread: frozenset[str] = frozenset()
+    weaker: frozenset[str] = frozenset()
+    holds: Mapping[str, timedelta] = field(default_factory=dict)
+    seconds: float = 0.0
+    statements: int = 0
+    findings: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    load: ClusterLoad | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterReader:
+    """Visits one cluster. ``option`` is the cluster as the user named it, ``name`` its name in alerts.
+
+    ``causes=False`` omits the messages of errors. ``timeout`` is the limit of a visit in seconds. ``measures`` is
+    whether the rows for the metrics are read, ``archives`` whether other visits archive the cluster.
+    """
+
+    name: str
+    option: str | None
+    rules: Rules
+    commands: Commands
+    timeout: float = 60.0
+    causes: bool = True
+    measures: bool = False
+    archives: bool = False
+
+    def visit(self) -> ClusterVisit:
+        """Read the cluster and return its alerts; an error of the cluster is an alert."""
+        started = time.monotonic()
+        try:
+            with connect(self.option, read_only=True, check=False) as lab, time_limit(self.timeout):
+                source = QueryRecorder(lab)
+                return self._read(lab, source, started)
+        except RestateLabError as error:
+            return self._failure(error, started)
+
+    def _read(self, lab: Lab, source: QueryRecorder, started: float) -> ClusterVisit:
+        diagnosis = doctor(source, timeout=self.timeout)
+        gaps = gap_reasons(diagnosis)
+        weaker: set[str] = set()
+        found = [*self._findings(diagnosis, lab, weaker), *self._questions(source, lab, gaps)]
+        load = self._load(source, gaps)
+        if gaps:
+            title = f"not everything was checked, for {plural(len(gaps), 'reason')}"
+            found += self.own_alerts("incomplete", Severity.WARNING, title, "; ".join(gaps))
+        return ClusterVisit(
+            **self._observation(found),
+            weaker=frozenset(weaker),
+            unread=frozenset(_unread_rules(gaps) | ({"archive"} if self.archives else set())),
+            seconds=time.monotonic() - started,
+            statements=sum(each["times"] for each in source.queries),
+            findings=_count_findings(diagnosis),
+            load=load,
+        )
+
+    def _failure(self, error: RestateLabError, started: float) -> ClusterVisit:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        title = f"{self.name} cannot be read ({type(error).__name__}); its problems are unknown"
+        return self.own_visit("unreachable", Severity.CRITICAL, title, reason, seconds=time.monotonic() - started)
+
+    def own_visit(
+        self, check: str, severity: Severity, title: str, reason: str, *, seconds: float = 0.0
+    ) -> ClusterVisit:
+        """Return a visit that reports only whether one of the checks of ``watch`` itself failed; "" for no reason."""
+        found = self.own_alerts(check, severity, title, reason) if reason else []
+        return ClusterVisit(**self._observation(found), only=check, seconds=seconds, error=reason)
+
+    def _observation(self, found: Iterable[tuple[Alert, Rule]]) -> dict[str, Any]:
+        pairs = [(alert.clean(), rule) for alert, rule in found]
+        holds = {alert.fingerprint: rule.hold for alert, rule in pairs if rule.hold}
+        alerts = [alert.clean() for alert in merge_alerts(alert for alert, _ in pairs)]
+        return {"cluster": self.name, "at": datetime.now(UTC), "alerts": alerts, "holds": holds}
+
+    def _findings(self, diagnosis: Diagnosis, lab: Lab, weaker: set[str]) -> Iterator[tuple[Alert, Rule]]:
+        """Yield the alerts with their rules; ``weaker`` gets the fingerprints of the other findings."""
+        rows = diagnosis.findings.to_dict("records")
+        for row, subject, calls in zip(rows, diagnosis.subjects, diagnosis.suggested_calls, strict=True):
+            rule = self.rules.rule_for(row["check"], subject)
+            alert = self._alert(row, subject, calls, rule, lab)
+            if rule.allows(row["severity"]):
+                yield alert, rule
+            elif not rule.mute:
+                weaker.add(alert.clean().fingerprint)
+
+    def _alert(
+        self, row: Mapping[Any, Any], subject: Subject, calls: Sequence[SuggestedCall], rule: Rule, lab: Lab
+    ) -> Alert:
+        ids = tuple(row["ids"][:3])
+        return Alert(
+            cluster=self.name,
+            rule=row["check"],
+            subject=subject.name,
+            severity=rule.severity or row["severity"],
+            title=row["title"],
+            cause=row["details"] if self.causes else "",
+            blocks=row["blocks"],
+            ids=ids,
+            next_step=self._next_step(calls, f"doctor --check {row['check']}"),
+            link=_link(lab, ids),
+            since=_time(row["since"]),
+        )
+
+    def _questions(self, source: QueryRecorder, lab: Lab, gaps: list[str]) -> Iterator[tuple[Alert, Rule]]:
+        for rule in self.rules.questions:
+            try:
+                rows = records(run_any_question(source, rule.question, **rule.params))
+            except RestateLabError as error:
+                gaps.append(f"{rule.question}: {' '.join(str(error).split())}")
+                continue
+            if len(rows) >= rule.min_rows:
+                yield self._question_alert(rule, rows, lab), rule
+
+    def _question_alert(self, rule: Rule, rows: Sequence[Mapping[Any, Any]], lab: Lab) -> Alert:
+        question = read_question(rule.question)
+        about = question.variants[0].text if question else ""
+        ids = _ids_of(rows)
+        call = ask_call(rule.question, **rule.params)
+        return Alert(
+            cluster=self.name,
+            rule=rule.question,
+            subject=json.dumps(dict(sorted(rule.params.items())), default=str) if rule.params else "",
+            severity=rule.severity or Severity.WARNING.value,
+            title=f"{rule.question} has {plural(len(rows), 'row')}: {about}",
+            ids=ids,
+            next_step=self._next_step([call], f"ask {rule.question}"),
+            link=_link(lab, ids),
+        )
+
+    def _load(self, source: QueryRecorder, gaps: list[str]) -> ClusterLoad | None:
+        if not self.measures:
+            return None
+        try:
+            return ClusterLoad(
+                statuses=records(run_any_question(source, "overview", limit=None)),
+                backlog=records(run_any_question(source, "backlog_by_key", limit=_KEYS)),
+                retries=records(run_any_question(source, "retry_storm", limit=None)),
+            )
+        except RestateLabError as error:
+            gaps.append(f"metrics: {' '.join(str(error).split())}")
+            return None
+
+    def _next_step(self, calls: Sequence[SuggestedCall], otherwise: str) -> str:
+        """Return the shell command of the next step; without one, the command that shows the problem."""
+        lines = self.commands(calls, self.option) if calls else None
+        option = "" if self.option is None else f" -e {shlex.quote(self.option)}"
+        return "\n".join(lines) if lines else f"restate-lab {otherwise}{option}"
+
+    def own_alerts(self, check: str, severity: Severity, title: str, cause: str) -> list[tuple[Alert, Rule]]:
+        """Return the alert about the visits of the cluster themselves, with its rule; none if the rule excludes it."""
+        rule = self.rules.rule_for(check, Subject(""))
+        if not rule.allows(severity):
+            return []
+        alert = Alert(
+            cluster=self.name,
+            rule=check,
+            subject="",
+            severity=rule.severity or severity.value,
+            title=title,
+            cause=cause,
+            next_step=self._next_step([], "doctor"),
+        )
+        return [(alert, rule)]
+
+
+def _unread_rules(gaps: Iterable[str]) -> set[str]:
+    """Return the rules in the gaps, each "deadlocks, paused: the timeout of 60s is over"."""
+    return {name for gap in gaps for name in gap.partition(":")[0].split(", ")}
+
+
+def _count_findings(diagnosis: Diagnosis) -> dict[tuple[str, str], int]:
+    return Counter(zip(diagnosis.findings["check"], diagnosis.findings["severity"], strict=True))
+
+
+def _ids_of(rows: Sequence[Mapping[Any, Any]]) -> tuple[str, ...]:
+    """Return the first ids of invocations in the rows of a question."""
+    column = next((name for name in _IDS if rows and name in rows[0]), None)
+    ids = (row[column] for row in rows[:3]) if column else ()
+    return tuple(str(each) for each in ids if none_if_missing(each) and str(each).startswith(_INVOCATION))
+
+
+def _link(lab: Lab, ids: Sequence[str]) -> str:
+    """Return the address of the web UI, of the first invocation if there is one; "" without an HTTP address."""
+    if not lab.address.startswith(("http://", "https://")):
+        return ""
+    page = f"invocations/{ids[0]}" if ids and ids[0].startswith(_INVOCATION) else ""
+    return f"{lab.address.rstrip('/')}/ui/{page}"
+
+
+def _time(value: Any) -> datetime | None:
+    known = none_if_missing(value)
+    return None if known is None else known.to_pydatetime(warn=False)

@@ -1,0 +1,372 @@
+"""Alerts of real clusters: one per planted fault, one "resolved", and none on a healthy cluster; nothing is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from itertools import groupby
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+import restate_lab as rl
+from restate_lab.alerts.alert import Alert, Event
+from restate_lab.alerts.delivery import create_receivers
+from restate_lab.alerts.reader import ClusterReader
+from restate_lab.alerts.rules import Rules
+from restate_lab.alerts.store import AlertStore
+from restate_lab.alerts.watcher import Watcher
+from restate_lab.cli import app
+from restate_lab.cli._run_watch import _commands
+from restate_lab.demo.server import free_ports
+from support.alert_receiver import Receiver, alert_receiver
+from support.archive_bench import tables_of
+from support.bench import running_bench, wait_for
+from support.clusters import KINDS, NEWEST, Cluster, Clusters, server_binary
+from support.restartable import restartable, wait_until_ready
+from support.tcp_switch import TcpSwitch
+from support.watchers import Watchers, running_watchers
+
+pytestmark = pytest.mark.server
+
+FAULTS = {
+    "storm_503": ("retry_storms", "Payments/charge"),
+    "storm_timeout": ("retry_storms", "Payments/charge"),
+    "agent_denver": ("retry_storms", "agent/run"),
+    "hot_key_holder": ("blocked_keys", "Account/acme-retail/audit"),
+    "deadlock_pair": ("deadlocks", "Warehouse"),
+    "deadlock_ring": ("deadlocks", "Warehouse"),
+    "deadlock_self": ("deadlocks", "Warehouse itself"),
+    "paused": ("paused", "Payments/payout"),
+    "paused_by_hand": ("paused", "Shipping/print_label"),
+    "pinned_to_removed": ("removed_deployments", "dp_"),
+    "asleep_on_removed": ("removed_deployments", "dp_"),
+    "unreachable": ("unreachable_deployments", "http://127.0.0.1:_/courier (dp_)"),
+    "mismatch": ("journal_mismatches", "Returns/take_back on dp_"),
+    "declined": ("terminal_failures", "Payments/charge"),
+    "bad_address": ("terminal_failures", "Shipping/book"),
+    "slow": ("slow_handlers", "Invoices/render"),
+}
+"""Role of each planted fault → the alert that reports it. Two faults with one cause and place are one alert."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with alert_receiver() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory: pytest.TempPathFactory, isolated: Path) -> Iterator[Watchers]:
+    with running_watchers(tmp_path_factory.mktemp("watchers")) as running:
+        yield running
+
+
+@pytest.fixture
+def watchers(parent: Watchers) -> Iterator[Watchers]:
+    yield parent
+    parent.end()
+
+
+@pytest.fixture
+def environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Give a function that writes environments of the CLI: name → admin address."""
+    for variable in ("RESTATE_ENVIRONMENT", "RESTATE_HOST", "RESTATE_ADMIN_URL", "RESTATE_INGRESS_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("RESTATE_CLI_CONFIG_HOME", str(tmp_path))
+
+    def write(**addresses: str) -> None:
+        text = "".join(f'[{name}]\nadmin_base_url = "{url}"\n' for name, url in addresses.items())
+        (tmp_path / "new.toml").write_text(text)
+        (tmp_path / "new.toml").replace(tmp_path / "config.toml")
+
+    return write
+
+
+def watch(*arguments: str) -> int:
+    """Run the command in this process and return its exit code."""
+    return CliRunner().invoke(app, ["watch", *arguments]).exit_code
+
+
+def visit(folder: Path, receiver: Receiver, address: str, *, times: int = 1) -> list[tuple[Event, Alert]]:
+    """ClusterVisit a cluster under the name "prod" as a new process would, and return the changes."""
+    changes: list[tuple[Event, Alert]] = []
+    store = AlertStore(folder / "watch.sqlite")
+    try:
+        reader = ClusterReader(name="prod", option=address, rules=Rules(), commands=_commands)
+        receivers = create_receivers([receiver.to], [receiver.alertmanager], keep=timedelta(minutes=5))
+        report = lambda event, alert: changes.append((event, alert))  # noqa: E731
+        watcher = Watcher([reader], store, receivers, report, pytest.fail)
+        watcher.start()
+        for _ in range(times):
+            assert watcher.once()
+    finally:
+        store.close()
+    return changes
+
+
+def test_each_planted_fault_is_one_alert_and_one_resolved(
+    incident: Cluster, clusters: Clusters, receiver: Receiver, tmp_path: Path
+) -> None:
+    """Visits of several processes report each fault once, and its end once when the cluster has become healthy."""
+    opened: list[Alert] = []
+
+    def visit_again() -> set[tuple[str, str]]:
+        changes = visit(tmp_path, receiver, incident.admin_url)
+        assert Event.RESOLVED not in {event for event, _ in changes}
+        opened.extend(alert for event, alert in changes if event is Event.OPENED)
+        return {_place(alert) for alert in opened}
+
+    # Some of the faults are notes until they have failed for a while.
+    wait_for(visit_again, lambda places: places >= set(FAULTS.values()))
+    alerts = {_place(alert): alert for alert in opened}
+    assert set(alerts) == set(FAULTS.values())
+    assert len(opened) == len(alerts)
+    for role, fault in FAULTS.items():
+        alike = {id_ for other, place in FAULTS.items() if place == fault for id_ in incident.ids(other)}
+        assert set(alerts[fault].ids) & alike, role
+    for alert in opened:
+        assert len(alert.title.split()) <= 25
+        program = alert.next_step.splitlines()[-1].split()[0]
+        assert program in {"restate-lab", f"RESTATE_ADMIN_URL={incident.admin_url}", "curl", "for"}
+        assert alert.link == f"{incident.admin_url}/ui/invocations/{alert.ids[0]}"
+    later = visit(tmp_path, receiver, incident.admin_url, times=3)
+    assert {event for event, _ in later} <= {Event.WORSE}, "a fault can become worse, and is not reported again"
+    fingerprints = {alert.fingerprint for alert in alerts.values()}
+    assert receiver.received.open == receiver.received.firing == fingerprints
+    resolved = visit(tmp_path, receiver, clusters.get(NEWEST, "healthy").admin_url, times=3)
+    assert sorted(each.fingerprint for _, each in resolved) == sorted(fingerprints)
+    assert {event for event, _ in resolved} == {Event.RESOLVED}
+    assert receiver.received.open == receiver.received.firing == set()
+    assert receiver.received.repeated == 0
+
+
+def _place(alert: Alert) -> tuple[str, str]:
+    """Return the rule and the subject of an alert without ports and ids of deployments."""
+    return alert.rule, re.sub(r"dp_\w+", "dp_", re.sub(r":\d+", ":_", alert.subject))
+
+
+def test_a_healthy_cluster_has_no_alert(healthy: Cluster, receiver: Receiver, tmp_path: Path) -> None:
+    """Visits of a cluster on which nothing is wrong send nothing."""
+    assert visit(tmp_path, receiver, healthy.admin_url, times=10) == []
+    assert receiver.received.events == receiver.received.alerts == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_a_healthy_cluster_has_no_alert_in_a_day(healthy: Cluster, receiver: Receiver, tmp_path: Path) -> None:
+    """The visits of a day, one in three minutes, send nothing."""
+    assert visit(tmp_path, receiver, healthy.admin_url, times=24 * 20) == []
+    assert receiver.received.events == receiver.received.alerts == []
+
+
+STATES = ("refuses", "works", "away", "works", "works")
+"""The states of the receiver, round by round; the cluster has the incident in every second round."""
+MANY = pytest.param(60, id="many", marks=[pytest.mark.long, pytest.mark.timeout(900)])
+
+
+@pytest.mark.parametrize("rounds", [pytest.param(5, id="a few"), MANY])
+def test_kills_and_lost_receivers_lose_nothing(
+    clusters: Clusters,
+    receiver: Receiver,
+    environments: Callable[..., None],
+    watchers: Watchers,
+    tmp_path: Path,
+    rounds: int,
+) -> None:
+    """With kill -9 at random times and a receiver that is away or refuses, each alert arrives, and in order."""
+    chance = random.Random(rounds)  # noqa: S311 - not for secrets
+    addresses = [clusters.get(NEWEST, story).admin_url for story in ("incident", "healthy")]
+    arguments = ("-e", "prod", "--state", str(tmp_path / "watch.sqlite"), "--to", receiver.to)
+    receiver.received.delay = 0.05
+    for number in range(rounds):
+        environments(prod=addresses[number % 2])
+        _disturb(receiver, STATES[number % len(STATES)])
+        before = receiver.received.requests
+        pid = watchers.start(*arguments, "--every", "100ms")
+        with contextlib.suppress(AssertionError):  # nothing arrives at a receiver that is away
+            wait_for(lambda: receiver.received.requests > before, within=3)  # noqa: B023 - called at once
+        time.sleep(chance.uniform(0, 0.6))
+        watchers.kill(pid)
+    _restore(receiver)
+    environments(prod=addresses[0])
+    opened = wait_for(lambda: _settle(watchers, arguments), lambda count: count == len(set(FAULTS.values())))
+    assert len(receiver.received.open) == opened
+    environments(prod=addresses[1])
+    assert _settle(watchers, arguments) == 0
+    assert receiver.received.open == set()
+    assert receiver.received.repeated <= rounds, "only what was delivered when its process was killed"
+    for fingerprint in {fingerprint for fingerprint, _ in receiver.received.events}:
+        history = [event for each, event in receiver.received.events if each == fingerprint and event != "worse"]
+        merged = [event for event, _ in groupby(history)]
+        assert merged == ["opened", "resolved"] * (len(merged) // 2), fingerprint
+
+
+def _disturb(receiver: Receiver, state: str) -> None:
+    """Let the receiver work, refuse, or be away until the next round."""
+    _restore(receiver)
+    receiver.received.status = 503 if state == "refuses" else 200
+    if state == "away":
+        receiver.stop()
+
+
+def _restore(receiver: Receiver) -> None:
+    receiver.stop()
+    receiver.received.status = 200
+    receiver.start()
+
+
+def _settle(watchers: Watchers, arguments: Sequence[str]) -> int:
+    """ClusterVisit once until all messages are delivered, and return the number of open alerts."""
+
+    def is_done() -> bool:
+        watchers.start(*arguments, "--once")
+        return watchers.wait() == 0
+
+    wait_for(is_done)
+    store = AlertStore(Path(arguments[3]))
+    try:
+        return len(store.open_alerts())
+    finally:
+        store.close()
+
+
+def test_a_cluster_that_dies_and_returns(
+    clusters: Clusters, receiver: Receiver, environments: Callable[..., None], tmp_path: Path
+) -> None:
+    """An unreachable cluster is one alert, which resolves nothing else; the other cluster is visited as before."""
+    options = ("--state", str(tmp_path / "watch.sqlite"), "--to", receiver.to, "--timeout", "2s", "--once")
+    with TcpSwitch(clusters.get(NEWEST, "incident").admin_url) as switch:
+        environments(prod=switch.address, other=clusters.get(NEWEST, "healthy").admin_url)
+        both = ("-e", "prod", "-e", "other", *options)
+        assert watch(*both) == 0
+        before = len(receiver.received.open)
+        switch.down()
+        assert watch(*both) == 4
+        assert watch(*both) == 4
+        (message,) = receiver.received.messages[before:]
+        assert message["title"] == "[CRITICAL] prod: prod cannot be read (Unreachable); its problems are unknown"
+        assert len(receiver.received.open) == before + 1
+        switch.up()
+        assert watch(*both) == 0
+    assert [each for each in receiver.received.events if each[1] == "resolved"] == [
+        (message["fingerprint"], "resolved")
+    ]
+    assert receiver.received.repeated == 0
+
+
+def test_one_process_watches_archives_and_measures(
+    clusters: Clusters, receiver: Receiver, environments: Callable[..., None], tmp_path: Path
+) -> None:
+    """A visit of the archive follows its own course: if it fails, that is one more alert, and the others arrive."""
+    cluster = clusters.get(NEWEST, "incident")
+    environments(prod=cluster.admin_url)
+    rules = tmp_path / "rules.toml"
+    rules.write_text(
+        '[[rule]]\ncheck = "archive"\n[[rule]]\nquestion = "backlog_by_key"\nmin_rows = 2\nseverity = "note"\n'
+        '[[rule]]\ncheck = "*"\nmute = true\n'
+    )
+    options = ("-e", "prod", "--rules", str(rules), "--state", str(tmp_path / "watch.sqlite"), "--to", receiver.to)
+    (tmp_path / "file").touch()
+    assert watch(*options, "--once", "--archive", str(tmp_path / "file")) == 4
+    assert sorted(each["title"].partition(": ")[2][:30] for each in receiver.received.messages) == [
+        "backlog_by_key has 7 rows: Whi",
+        "ended invocations are not arch",
+    ]
+    assert watch(*options, "--once", "--archive", str(tmp_path / "archive")) == 0
+    assert receiver.received.events[-1][1] == "resolved"
+    (record,) = tables_of(str(tmp_path / "archive"))["visits"].to_pylist()
+    assert (record["outcome"], record["cluster_name"]) == ("complete", "prod")
+
+
+def test_the_metrics_of_a_running_watch(
+    clusters: Clusters, environments: Callable[..., None], watchers: Watchers, tmp_path: Path
+) -> None:
+    """The loop serves the numbers of its last visit, and SIGTERM ends it with exit code 0."""
+    cluster = clusters.get(NEWEST, "incident")
+    environments(prod=cluster.admin_url)
+    (port,) = free_ports(1)
+    address = f"127.0.0.1:{port}"
+    pid = watchers.start("-e", "prod", "--state", str(tmp_path / "s"), "--every", "1s", "--metrics", address)
+    text = wait_for(lambda: _scrape(address), lambda text: "restate_lab_findings{" in text)
+    os.kill(pid, signal.SIGTERM)
+    assert watchers.wait() == 0
+    assert 'restate_lab_key_backlog{cluster="prod",key="acme-retail",service="Account"} 12.0' in text
+    assert 'handler="payout",service="Payments",status="paused"} 2.0' in text
+
+
+@pytest.mark.long
+def test_a_problem_that_a_plan_repairs(receiver: Receiver, tmp_path: Path) -> None:
+    """An invocation that a person paused is an alert, and resuming it through a plan resolves it."""
+    with running_bench(NEWEST, tmp_path) as bench:
+        address = bench.lab.settings.admin_url
+        id_ = str(bench.ingress.send("Echo", "storm").invocation_id)
+        bench.until(id_, "backing-off")
+        rl.plan(bench.lab, "pause", [id_]).execute(reason="test")
+        bench.until(id_, "paused")
+        ((event, alert),) = visit(tmp_path, receiver, address)
+        assert (event, alert.rule, alert.ids) == (Event.OPENED, "paused", (id_,))
+        assert alert.next_step.splitlines()[-1].endswith(f"restate invocations resume {id_}")
+        rl.plan(bench.lab, "resume", [id_]).execute(reason="test")
+        bench.until(id_, "backing-off", "running")
+        changes = [(event, alert.rule) for event, alert in visit(tmp_path, receiver, address, times=2)]
+    assert changes == [(Event.RESOLVED, "paused")]
+    assert receiver.received.open == set()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_three_clusters_of_three_versions_with_one_killed(
+    receiver: Receiver, environments: Callable[..., None], watchers: Watchers, tmp_path: Path
+) -> None:
+    """The killed cluster is one alert, the others are visited as before, and its return is one "resolved"."""
+    names = {f"v{number}": kind for number, kind in enumerate(KINDS)}
+    (port,) = free_ports(1)
+    with contextlib.ExitStack() as stack:
+        nodes = {
+            name: stack.enter_context(
+                restartable(server_binary(kind), tmp_path / name, vqueues=kind.endswith("-vqueues"))
+            )
+            for name, kind in names.items()
+        }
+        environments(**{name: node.admin_url for name, node in nodes.items()})
+        options = [word for name in names for word in ("-e", name)]
+        options += ["--every", "1s", "--timeout", "10s", "--to", receiver.to, "--metrics", f"127.0.0.1:{port}"]
+        pid = watchers.start(*options, "--state", str(tmp_path / "state"))
+        wait_for(lambda: set(_visits(port)) == set(names))
+        for number, (name, node) in enumerate(nodes.items()):
+            node.kill()
+            wait_for(lambda: len(receiver.received.events) == 2 * number + 1)  # noqa: B023 - called at once
+            assert f" {name}: {name} cannot be read" in receiver.received.messages[-1]["title"]
+            before = _visits(port)
+            others = set(names) - {name}
+            wait_for(lambda: all(_visits(port)[each] > before[each] + 2 for each in others))  # noqa: B023
+            assert _visits(port)[name] == before[name]
+            node.start()
+            wait_until_ready(node)
+            wait_for(lambda: len(receiver.received.events) == 2 * number + 2)  # noqa: B023
+            assert receiver.received.open == set()
+        os.kill(pid, signal.SIGTERM)
+        assert watchers.wait() == 0
+    assert [event for _, event in receiver.received.events] == ["opened", "resolved"] * 3
+
+
+def _visits(port: int) -> dict[str, float]:
+    """Return the time of the last visit that read each cluster."""
+    pattern = r'^restate_lab_last_visit_timestamp_seconds\{cluster="(\w+)"\} (\S+)$'
+    return {name: float(at) for name, at in re.findall(pattern, _scrape(f"127.0.0.1:{port}"), re.MULTILINE)}
+
+
+def _scrape(address: str) -> str:
+    try:
+        return httpx.get(f"http://{address}/metrics").text
+    except httpx.ConnectError:
+        return ""

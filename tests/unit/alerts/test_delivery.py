@@ -1,0 +1,149 @@
+"""Delivery of messages: what receivers get, and what happens if they refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from restate_lab.alerts.alert import Alert, Event, Message
+from restate_lab.alerts.delivery import AlertmanagerReceiver, AppriseReceiver, create_receivers
+from restate_lab.alerts.store import OpenAlert
+from restate_lab.errors import ArgumentError
+from support.alert_receiver import alert_receiver
+
+AT = datetime(2026, 11, 28, 3, tzinfo=UTC)
+KEEP = timedelta(minutes=5)
+ALERT = Alert(
+    cluster="prod",
+    rule="paused",
+    subject="Payments/payout",
+    severity="critical",
+    title="2 invocations of Payments/payout are paused",
+    cause="<b>AC04</b>",
+    blocks="3 Orders/place",
+    ids=("inv_1", "inv_2"),
+    next_step="restate-lab why inv_1 -e prod",
+    link="http://127.0.0.1:9070/ui/invocations/inv_1",
+)
+
+
+def message(event: Event, *, previous: str = "") -> Message:
+    return Message(1, "one", event, ALERT, AT, AT + timedelta(minutes=2), previous)
+
+
+def alertmanager(answer: Callable[[httpx.Request], httpx.Response]) -> AlertmanagerReceiver:
+    return AlertmanagerReceiver("x", "alertmanager 1", "http://am:9093", KEEP, httpx.MockTransport(answer))
+
+
+def test_a_message_has_the_facts_and_the_next_step() -> None:
+    """The title has the state, the cluster and the problem; the body has one fact per line."""
+    with alert_receiver() as receiver:
+        (service,) = create_receivers([receiver.to], [], keep=KEEP)
+        assert service.send(message(Event.OPENED)) == ""
+        assert service.send(message(Event.RESOLVED)) == ""
+    opened, resolved = receiver.received.messages
+    assert opened["title"] == "[CRITICAL] prod: 2 invocations of Payments/payout are paused"
+    assert opened["message"].splitlines() == [
+        "Cause: <b>AC04</b>",
+        "Blocks: 3 Orders/place",
+        "Since: 2026-11-28 03:00:00 UTC",
+        "Examples: inv_1, inv_2",
+        "Next: restate-lab why inv_1 -e prod",
+        "Web UI: http://127.0.0.1:9070/ui/invocations/inv_1",
+        "Rule: paused",
+        f"Fingerprint: {ALERT.fingerprint}",
+    ]
+    assert (opened["type"], opened["fingerprint"], opened["event"]) == ("failure", ALERT.fingerprint, "opened")
+    assert (resolved["type"], resolved["event"]) == ("success", "resolved")
+    assert "Next:" not in resolved["message"]
+
+
+def test_a_refusal_has_the_status_and_no_address(capfd: pytest.CaptureFixture[str]) -> None:
+    """A receiver that refuses, and one that is not there, are reasons without their address, which has the token."""
+    with alert_receiver() as receiver:
+        receiver.received.status = 503
+        (service,) = create_receivers([f"{receiver.to}?token=geheim"], [], keep=KEEP)
+        assert service.label == "json 1"
+        assert service.send(message(Event.OPENED)) == "it refused the message with HTTP 503"
+    reason = service.send(message(Event.OPENED))
+    assert reason == "it did not accept the message"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_alertmanager_gets_labels_that_never_change() -> None:
+    """Counts and texts are annotations; an alert ends at its resolution, and otherwise after the time to keep it."""
+    posted: list[Any] = []
+
+    def accept(request: httpx.Request) -> httpx.Response:
+        assert request.url == "http://am:9093/api/v2/alerts"
+        posted.append(json.loads(request.content))
+        return httpx.Response(200)
+
+    receiver = alertmanager(accept)
+    assert receiver.send(message(Event.OPENED)) == ""
+    assert receiver.send(message(Event.RESOLVED)) == ""
+    assert receiver.refresh([OpenAlert(ALERT, AT)], AT + timedelta(hours=1)) == ""
+    assert receiver.refresh([], AT) == ""
+    opened, resolved, refreshed = (each[0] for each in posted)
+    assert opened["labels"] == resolved["labels"] == refreshed["labels"]
+    assert opened["labels"] == {
+        "alertname": "paused",
+        "cluster": "prod",
+        "subject": "Payments/payout",
+        "severity": "critical",
+        "fingerprint": ALERT.fingerprint,
+        "job": "restate-lab",
+    }
+    assert opened["annotations"]["next_step"] == "restate-lab why inv_1 -e prod"
+    assert opened["startsAt"] == AT.isoformat()
+    assert opened["endsAt"] == (AT + timedelta(minutes=7)).isoformat()
+    assert resolved["endsAt"] == (AT + timedelta(minutes=2)).isoformat()
+    assert refreshed["endsAt"] == (AT + timedelta(minutes=65)).isoformat()
+    assert receiver.send(message(Event.WORSE, previous="warning")) == ""
+    worse, before = posted[-1]
+    assert (worse["labels"]["severity"], before["labels"]["severity"]) == ("critical", "warning")
+    assert before["endsAt"] < worse["endsAt"]
+
+
+def test_alertmanager_that_fails_is_a_reason() -> None:
+    """A refusal has its status, and a lost connection its kind."""
+    assert (
+        alertmanager(lambda _: httpx.Response(400)).send(message(Event.OPENED)) == "it refused the alerts with HTTP 400"
+    )
+
+    def lose(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    assert alertmanager(lose).send(message(Event.OPENED)) == "it did not respond (ConnectError)"
+
+
+@pytest.mark.parametrize("address", ["slack://", "nonsense://secret-token", "secret-token", "mailto://"])
+def test_a_wrong_address_is_refused_without_its_token(address: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """The message has the position and the scheme of the address, and examples."""
+    with pytest.raises(ArgumentError, match="receiver number 2 of --to") as raised:
+        create_receivers(["json://127.0.0.1:9/x", address], [], keep=KEEP)
+    assert "secret-token" not in str(raised.value)
+    assert "json://host:port/path" in str(raised.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_other_wrong_receivers() -> None:
+    """An address of Alertmanager needs a scheme and a host, and each receiver is named once."""
+    for address in ("localhost:9093", "ftp://x", "http://"):
+        with pytest.raises(ArgumentError, match=r"use for example http://127\.0\.0\.1:9093"):
+            create_receivers([], [address], keep=KEEP)
+    with pytest.raises(ArgumentError, match="a receiver is there twice"):
+        create_receivers(["json://h/a", "json://h/a"], [], keep=KEEP)
+
+
+def test_pagerduty_merges_by_fingerprint() -> None:
+    """The key by which PagerDuty merges events is the fingerprint."""
+    (receiver,) = create_receivers([f"pagerduty://{'a' * 20}@{'b' * 32}?action=map"], [], keep=KEEP)
+    assert isinstance(receiver, AppriseReceiver)
+    receiver._set_fingerprint(message(Event.OPENED))
+    assert receiver.service.dedup == ALERT.fingerprint
