@@ -162,8 +162,11 @@ def _walks_the_journal(page: LabPage, panel: PanelOnPage, own: Embedded, screens
     expect(failing).to_contain_text("charge card", timeout=90_000)
     expect(failing).to_have_attribute("aria-level", "2")
     panel.detail.get_by_role("button", name="Fit").click()
-    page.page.wait_for_function(  # the time of every entry is readable; a bar grows within a second
-        "[...document.querySelectorAll('.rl-jbar-of-time')].slice(3).every(e => e.getBoundingClientRect().width > 3)"
+    page.page.wait_for_function(  # the entries before the failing step have room, although each takes 0 to 2 ms
+        """() => {
+          const bar = [...document.querySelectorAll(".rl-jbar-of-time")].at(-1);
+          return bar.getBoundingClientRect().left - bar.parentElement.getBoundingClientRect().left > 30;
+        }"""
     )
     panel.picture(screenshots / "invocations-callee.png")
     call.focus()
