@@ -38,7 +38,8 @@ _KEYS = {
     "check": ("check", "service", "min_severity", "severity", "for", "mute"),
     "question": ("question", "params", "service", "min_rows", "severity", "for", "mute"),
 }
-_TABLE = re.compile(r"^\s*\[\[\s*rule\s*\]\]", re.MULTILINE)
+_TABLE = re.compile(r"^[ \t]*\[\[[ \t]*rule[ \t]*\]\]", re.MULTILINE)
+_KEY = re.compile(r"^[ \t]*\[*[\"']?([\w-]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +213,6 @@ class _RuleReader:
         starts = [match.start() for match in _TABLE.finditer(self.text)]
         begin = starts[at] if at is not None and at < len(starts) else 0
         end = starts[at + 1] if at is not None and at + 1 < len(starts) else len(self.text)
-        pattern = re.compile(rf"^\s*\[*[\"']?{re.escape(key)}\b", re.MULTILINE)
-        found = pattern.search(self.text, begin, end) if key else None
-        position = found.end() if found else self.text.find("[[", begin) if at is not None else begin
+        ends = [match.end() for match in _KEY.finditer(self.text, begin, end) if match[1] == key]
+        position = ends[0] if ends else self.text.find("[[", begin) if at is not None else begin
         return self.text.count("\n", 0, max(position, 0)) + 1

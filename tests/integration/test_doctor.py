@@ -309,6 +309,7 @@ class TestIncident(Planted):
         assert (diagnosis.verdict, diagnosis.worst) == ("incomplete", "critical")
 
 
+@pytest.mark.long  # the same checks on a second incident
 class TestHospital(Planted):
     """Other names, keys, messages and proportions, and causes behind causes."""
 

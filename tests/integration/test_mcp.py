@@ -318,7 +318,7 @@ def test_a_person_approves_in_a_terminal(relay: TcpRelay, incident: Cluster, aud
     relay.heads.clear()
 
 
-@pytest.mark.parametrize("mode", ["legacy", "auto"])
+@pytest.mark.parametrize("mode", [pytest.param("legacy", marks=pytest.mark.long), "auto"])
 def test_a_person_approves_in_the_client(mode: str, incident: Cluster, audit: Path, relay: TcpRelay) -> None:
     """A client with forms asks the person: a refusal and a wrong answer send nothing, the number executes the plan."""
     questions: list[str] = []

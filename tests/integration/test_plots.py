@@ -20,7 +20,7 @@ import restate_lab as rl
 from restate_lab import plots
 from restate_lab.client.lab import Lab
 from restate_lab.status import STATUSES
-from support.clusters import NEWEST, OLDEST, Cluster
+from support.clusters import NEWEST, Cluster
 from support.pictures import all_text, bars, draw, texts
 
 
@@ -94,7 +94,6 @@ def test_retries_of_the_incident(incident: Cluster, lab: Lab) -> None:
     assert str(worst["message"])[:30] in all_text(ax)
 
 
-@pytest.mark.also_on(OLDEST, reason="its statement is sent as it stands, and 1.6 has another SQL engine")
 def test_the_distribution_comes_from_the_docstring(lab: Lab) -> None:
     """The statement in the docstring runs on every kind of server and gives the same counts as the question latency."""
     statement = re.search(r"'''(.*?)'''", inspect.getdoc(plots.plot_latency_distribution) or "", re.DOTALL)

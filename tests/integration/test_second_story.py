@@ -25,7 +25,7 @@ from support.statuses import (
     unexpected_invocations,
 )
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.long]  # a second incident, with other names
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.evidence.watch import watch
 from restate_lab.plots import plot_watch
 from support.bench import Bench, running_bench, wait_for
-from support.clusters import KINDS, OLDEST, VQUEUES, Cluster, server_binary
+from support.clusters import KINDS, VQUEUES, Cluster, server_binary
 from support.pictures import all_text, draw
 
 pytestmark = pytest.mark.server
@@ -140,8 +140,6 @@ def _tries(bench: Bench, ids: list[str]) -> list[int]:
     return [int(row["retry_count"]) for row in rows if row["retry_count"]]
 
 
-@OTHER_TABLES
-@pytest.mark.also_on(OLDEST, reason="1.6 has an older SQL engine")
 def test_the_incident_is_watched_and_drawn(incident: Cluster, lab: Lab) -> None:
     """The counts equal those of the questions; each kind has a picture with the frame's numbers and the cluster."""
     frame = watch(lab, every="200ms", until=lambda seen: seen["at"].nunique() > 2, progress=False)

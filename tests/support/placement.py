@@ -18,13 +18,12 @@ __all__ = ["GROUPS", "GroupScheduling", "place"]
 GROUPS = {
     "the incident on every kind of server": (
         "integration/test_doctor.py",
-        "integration/test_alerts.py",
-        "integration/test_other_panels.py",
-        "integration/test_watch.py",
         "integration/test_why.py",
-        "integration/test_plan.py",
         "integration/test_questions.py",
         "integration/test_waits.py",
+        "integration/test_other_panels.py",  # the last in a row that use several kinds
+        "integration/test_watch.py",
+        "integration/test_plan.py",
         "integration/test_incident.py",
         "integration/test_plots.py",
         "integration/test_archived_incident.py",
@@ -43,6 +42,7 @@ GROUPS = {
         "browser/test_magics.py",
     ),
     "the incident on the newest server": (
+        "integration/test_alerts.py",
         "integration/test_reports.py",
         "browser/test_reports.py",
         "integration/test_compare.py",

@@ -6,7 +6,8 @@ import re
 import resource
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -182,25 +183,38 @@ def test_a_file_that_is_not_a_state_is_refused(tmp_path: Path) -> None:
         AlertStore(tmp_path)
 
 
-@pytest.fixture(params=["disk", "file"])
-def full(request: pytest.FixtureRequest, store: AlertStore) -> Iterator[str]:
-    """Limit the space of the state, by a limit of SQLite ("disk is full") or of the system; yield the message."""
-    store.record(visit(alert()))
+@contextmanager
+def full_disk(store: AlertStore) -> Iterator[None]:
+    """Limit the space of the state by a limit of SQLite, which keeps the present size as the least."""
+    store._connection.execute("PRAGMA max_page_count = 1")
+    yield
+    store._connection.execute("PRAGMA max_page_count = 100000")
+
+
+@contextmanager
+def full_file(store: AlertStore) -> Iterator[None]:
+    """Limit the size of the files that this process writes, only while the state is written."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    if request.param == "disk":
-        store._connection.execute("PRAGMA max_page_count = 1")  # SQLite keeps the present size as the least
-        yield "the disk is full, and the state of the alerts was not written; free space, and start it again"
-        store._connection.execute("PRAGMA max_page_count = 100000")
-    else:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (store.path.stat().st_size, limits[1]))
-        yield "the state file cannot be read or written"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (store.path.stat().st_size, limits[1]))
+    try:
+        yield
+    finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_full_disk_loses_nothing_that_was_written(store: AlertStore, full: str) -> None:
+FULL: dict[str, Callable[[AlertStore], AbstractContextManager[None]]] = {
+    "the disk is full, and the state of the alerts was not written; free space, and start it again": full_disk,
+    "the state file cannot be read or written": full_file,
+}
+"""The message, and the limit that causes it."""
+
+
+@pytest.mark.parametrize("message", FULL)
+def test_a_full_disk_loses_nothing_that_was_written(store: AlertStore, message: str) -> None:
     """A visit that cannot be written is an error with the file, and the state before it remains."""
+    store.record(visit(alert()))
     many = [alert(f"S{number}/run", cause="x" * 400) for number in range(300)]
-    with pytest.raises(OSError, match=re.escape(full)) as raised:
+    with pytest.raises(OSError, match=re.escape(message)) as raised, FULL[message](store):
         store.record(visit(alert(), *many))
     assert raised.value.filename == str(store.path)
     assert len(store.open_alerts()) == 1
