@@ -111,6 +111,10 @@ def _freeze(call: SuggestedCall, source: SourceOptions) -> str | None:
     return shlex.join(["restate-lab", "freeze", str(call.arguments[0]), *_cluster_options(source)])
 
 
+def _doctor(_: SuggestedCall, source: SourceOptions) -> str | None:
+    return shlex.join(["restate-lab", "doctor", *_cluster_options(source)])
+
+
 def _journal(call: SuggestedCall, source: SourceOptions) -> str | None:
     return shlex.join(["restate-lab", "journal", str(call.arguments[0]), *source.options])
 
@@ -204,6 +208,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "agent_runs": _agents,
         "ask": _ask,
         "conversation": _agents,
+        "doctor": _doctor,
         "freeze": _freeze,
         "journal": _journal,
         "journal_diff": _journal,  # its failing row shows the mismatch

@@ -21,7 +21,6 @@ import platform
 import select
 import socket
 import ssl
-import threading
 import time
 import urllib.request
 import weakref
@@ -91,11 +90,14 @@ def is_loopback(address: str) -> bool:
 
 
 class QuickAckTransport(httpx.BaseTransport):
-    """A pool of plain and TLS connections; safe to use from several threads."""
+    """A pool of plain and TLS connections; safe to use from several threads.
+
+    It has no lock: an interrupt can come before a lock is released, and the next request would wait forever. Each
+    change of a list or dict is one step.
+    """
 
     def __init__(self, *, context: ssl.SSLContext | None = None) -> None:
         self._context = context
-        self._lock = threading.Lock()
         self._idle: dict[_Origin, list[_Connection]] = {}
         self._closed = False
         # Closes the sockets of a Lab that is deleted without close().
@@ -118,18 +120,15 @@ class QuickAckTransport(httpx.BaseTransport):
     def give_back(self, connection: _Connection) -> None:
         """Keep a connection whose response was read to the end."""
         connection.idle_since = time.monotonic()
-        with self._lock:
-            idle = self._idle.setdefault(connection.origin, [])
-            if not self._closed and len(idle) < _MOST_IDLE:
-                idle.append(connection)
-                return
-        connection.close()
+        idle = self._idle.setdefault(connection.origin, [])
+        idle.append(connection)
+        if (self._closed or len(idle) > _MOST_IDLE) and (extra := self._pop_idle(connection.origin)):
+            extra.close()
 
     def close(self) -> None:
         """Close the idle connections; a connection in use closes with its response."""
-        with self._lock:
-            self._closed = True
-            _close_all(self._idle)
+        self._closed = True
+        _close_all(self._idle)
 
     def _borrow(self, url: httpx.URL) -> _Connection:
         origin = _Origin(url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80))
@@ -143,9 +142,10 @@ class QuickAckTransport(httpx.BaseTransport):
         return connection
 
     def _pop_idle(self, origin: _Origin) -> _Connection | None:
-        with self._lock:
-            idle = self._idle.get(origin)
-            return idle.pop() if idle else None
+        try:
+            return self._idle[origin].pop()
+        except (KeyError, IndexError):  # another thread can have taken the last one
+            return None
 
 
 class _Connection:
@@ -341,9 +341,10 @@ class _Origin(NamedTuple):
 
 
 def _close_all(idle: dict[_Origin, list[_Connection]]) -> None:
-    for connections in idle.values():
-        while connections:
-            connections.pop().close()
+    for connections in list(idle.values()):
+        with contextlib.suppress(IndexError):  # another thread can have taken the last one
+            while True:
+                connections.pop().close()
 
 
 def _set_options(sock: socket.socket) -> None:

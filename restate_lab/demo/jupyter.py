@@ -105,6 +105,7 @@ def _environment(env: Mapping[str, str], folder: Path) -> dict[str, str]:
         "IPYTHONDIR": str(folder / "ipython"),
         "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+        "NODE_DISABLE_COMPILE_CACHE": "1",  # JupyterLab starts npm, which would leave a folder for temporary files
     }
 
 

@@ -92,10 +92,18 @@ def outcomes(servers: dict[str, Gateways], request: pytest.FixtureRequest) -> It
 @BOTH_KINDS
 @pytest.mark.parametrize(("kind", "call", "gateway", "acted", "word"), list(_params()))
 def test_every_changing_call_behind_every_gateway(
-    outcomes: dict[Cell, Future[str]], kind: str, call: str, gateway: str, acted: bool, word: str
+    servers: dict[str, Gateways],
+    outcomes: dict[Cell, Future[str]],
+    kind: str,
+    call: str,
+    gateway: str,
+    acted: bool,
+    word: str,
 ) -> None:
-    """The outcome is the one in the guide, and the server shows the same."""
-    assert outcomes[kind, call, gateway, acted].result() == word
+    """The outcome is the one in the guide, and the server shows the same; a repeated test tries the call again."""
+    cell = kind, call, gateway, acted
+    tried = outcomes.pop(cell, None)
+    assert (tried.result() if tried else outcome(servers[kind], call, gateway, acted=acted)) == word
 
 
 def test_the_gateways_are_whole() -> None:

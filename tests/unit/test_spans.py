@@ -14,8 +14,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 import restate_lab as rl
 from restate_lab import errors
+from restate_lab.analysis.agents.prices import price_table
 from restate_lab.analysis.agents.result import Conversation
-from restate_lab.analysis.agents.summary import run_frame
+from restate_lab.analysis.agents.summary import RunJournals, summarize
 from restate_lab.analysis.agents.turns import Turn
 from restate_lab.export import dataset
 from support.raw_server import Talk, raw_server, respond_with
@@ -116,10 +117,10 @@ def test_ids_are_repeatable_and_differ() -> None:
 
 def test_runs_are_spans_with_their_tokens() -> None:
     """Each row of agent_runs is one span; a failed run has the status of an error."""
-    row = dict.fromkeys(run_frame([]).columns)
+    row: dict[str, Any] = dict.fromkeys(summarize(RunJournals({}, [], {}, None, {}), price_table(None), START).columns)
     row |= {"id": CALLER, "service": "Agent", "handler": "run", "key": "k", "status": "failed"}
     row |= {"created_at": START, "completed_at": START + timedelta(seconds=9), "input_tokens": 7, "output_tokens": 2}
-    (span,), _ = export(run_frame([row]))
+    (span,), _ = export(pd.DataFrame([row]))
     assert (span.name, seconds(span), span.status.code) == ("invoke_agent Agent/run", (0, 9), 2)
     values = attributes(span)
     assert (values["llm.token_count.total"], values["session.id"]) == (9, "Agent/k")
