@@ -100,7 +100,7 @@ def test_a_node_dies_during_a_doctor(ground: Ground) -> None:
         assert list(after.findings["check"]) == list(before.findings["check"])
 
 
-@pytest.mark.long  # integration/test_nodes_plan.py has one death during a plan
+@pytest.mark.long
 def test_a_node_dies_during_a_plan(ground: Ground) -> None:
     """The plan is complete or an error, and nothing was sent; a new one is complete (executed in test_nodes_plan)."""
     ids = ground.ended[:40]

@@ -20,7 +20,7 @@ from support.bulk import SERVICES, Bulk
 from support.demo.nodes import Nodes
 from support.restartable import is_served
 
-pytestmark = [pytest.mark.server, pytest.mark.long]  # single nodes are killed in test_nodes.py
+pytestmark = [pytest.mark.server, pytest.mark.long]  # test_nodes.py kills one during reads
 
 MANY = 3000
 RESTARTS = "SELECT restarted_from, id FROM sys_invocation_status WHERE restarted_from IN :ids"

@@ -95,6 +95,7 @@ def test_the_weather_agent_is_repaired_without_asking_the_model_again(kind: str,
 
 
 @pytest.mark.server
+@pytest.mark.long  # test_replay.py has its calls
 @pytest.mark.parametrize("kind", KINDS)
 def test_new_code_is_checked_and_corrected_before_it_is_deployed(kind: str, tmp_path: Path) -> None:
     """On every kind of server: two of three changes break the waiting orders, and the corrected release breaks none.
@@ -190,6 +191,7 @@ def test_the_panels_show_what_they_hold_without_a_widget_too(cluster: Cluster, t
 
 
 @pytest.mark.server
+@pytest.mark.long  # test_evidence.py and test_compare.py have its calls
 @pytest.mark.parametrize("kind", [NEWEST, VQUEUES])
 def test_evidence_knows_what_the_cluster_has_forgotten(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -20,11 +20,10 @@ from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.evidence.watch import watch
 from restate_lab.plots import plot_watch
 from support.bench import Bench, running_bench, wait_for
-from support.clusters import KINDS, VQUEUES, Cluster, server_binary
+from support.clusters import KINDS, Cluster, server_binary
 from support.pictures import all_text, draw
 
 pytestmark = pytest.mark.server
-OTHER_TABLES = pytest.mark.also_on(VQUEUES, reason="with vqueues what is counted is in other tables")
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -54,7 +53,6 @@ def of(frame: pd.DataFrame, what: str, name: str) -> pd.DataFrame:
     return frame[(frame["what"] == what) & (frame["name"] == name)].reset_index(drop=True)
 
 
-@OTHER_TABLES
 def test_a_queue_that_drains(bench: Bench) -> None:
     """Invocations that wait for a key or are pinned, and their later status, poll by poll, as the queue drains."""
     awaiting = [str(bench.ingress.send("Counter", "hold", key="hot").invocation_id)]
