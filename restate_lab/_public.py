@@ -1,16 +1,25 @@
-"""Common parts of public classes and functions: their reported module, and the error for a misspelled name."""
+"""Common parts of public classes and functions: their module, the error for a misspelled name, and their extras."""
 
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
-from restate_lab.errors import ArgumentError
+from restate_lab.errors import ArgumentError, MissingExtra
 from restate_lab.interrupts import Shield
 
-__all__ = ["check_keywords", "check_methods", "did_you_mean", "keyword_check", "nearest_names", "public"]
+__all__ = [
+    "check_keywords",
+    "check_methods",
+    "did_you_mean",
+    "import_extra",
+    "keyword_check",
+    "nearest_names",
+    "public",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,6 +40,21 @@ def public(kind: Class) -> Class:
     if "__firstlineno__" in vars(kind):
         del kind.__firstlineno__  # type: ignore[attr-defined]
     return kind
+
+
+def import_extra(module: str, extra: str, *, purpose: str, advice: str = "") -> Any:
+    """Return a module that an extra installs; ``purpose`` is the first part of the error, such as "x requires y".
+
+    Raises:
+        MissingExtra: the module is not installed. The message has the command that installs it, and the advice.
+    """
+    try:
+        with Shield():
+            return importlib.import_module(module)
+    except ImportError as error:
+        command = f"pip install 'restate-lab[{extra}]'"
+        text = f"{purpose}, which is not installed: run {command}."
+        raise MissingExtra(f"{text} {advice}".rstrip()) from error
 
 
 def check_methods(kind: type) -> None:

@@ -7,7 +7,6 @@ position, and the state file has a hash.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import logging
 import re
 import warnings
@@ -20,14 +19,14 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from restate_lab._public import import_extra
 from restate_lab._text import join
 from restate_lab.alerts.alert import Alert, Event, Message
 from restate_lab.alerts.store import OpenAlert
 from restate_lab.analysis.doctor.model import Severity
-from restate_lab.errors import ArgumentError, MissingExtra
-from restate_lab.interrupts import Shield
+from restate_lab.errors import ArgumentError
 
-__all__ = ["AlertmanagerReceiver", "AppriseReceiver", "Receiver", "create_receivers", "import_extra"]
+__all__ = ["AlertmanagerReceiver", "AppriseReceiver", "Receiver", "create_receivers", "import_library"]
 
 _SECONDS = 10.0
 _HASH = 12
@@ -67,7 +66,7 @@ class AppriseReceiver:
 
     def send(self, message: Message) -> str:
         """Send a message as plain text, with its fingerprint where the service has a field for it."""
-        apprise = import_extra("apprise")
+        apprise = import_library("apprise")
         self._set_fingerprint(message)
         everything = apprise.Apprise()
         everything.add(self.service)
@@ -166,7 +165,7 @@ def create_receivers(to: Sequence[str], alertmanager: Sequence[str], *, keep: ti
 
 
 def _apprise_receiver(address: str, at: int) -> AppriseReceiver:
-    apprise = import_extra("apprise")
+    apprise = import_library("apprise")
     scheme = address.partition("://")[0] if "://" in address else ""
     # Its messages can contain the token, and it imports a deprecated module of Python.
     with apprise.LogCapture(level=logging.CRITICAL), warnings.catch_warnings():
@@ -194,16 +193,10 @@ def _id_of(address: str) -> str:
     return hashlib.sha256(address.encode()).hexdigest()[:_HASH]
 
 
-def import_extra(name: str) -> Any:
+def import_library(name: str) -> Any:
     """Return a module of the extra ``watch``.
 
     Raises:
         MissingExtra: it is not installed.
     """
-    try:
-        with Shield():
-            return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingExtra(
-            f"restate-lab watch requires {name}, which is not installed: run pip install 'restate-lab[watch]'."
-        ) from error
+    return import_extra(name, "watch", purpose=f"restate-lab watch requires {name}")

@@ -14,7 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from restate_lab._text import escape_invisible, one_line
-from restate_lab.alerts.delivery import import_extra
+from restate_lab.alerts.delivery import import_library
 from restate_lab.alerts.reader import ClusterVisit
 from restate_lab.analysis.records import none_if_missing
 from restate_lab.errors import ArgumentError
@@ -113,7 +113,7 @@ def serve_metrics(state: MetricsState, address: str) -> WSGIServer:
         MissingExtra: prometheus-client is not installed.
     """
     host, port = parse_address(address)
-    prometheus = import_extra("prometheus_client")
+    prometheus = import_library("prometheus_client")
     registry = prometheus.CollectorRegistry()
     registry.register(state)
     try:
@@ -174,12 +174,12 @@ def _single(values: Mapping[str, float]) -> list[tuple[Labels, float]]:
 
 
 def _gauge(name: str, text: str, labels: Labels, values: Iterable[tuple[Labels, float]]) -> Any:
-    core = import_extra("prometheus_client.core")
+    core = import_library("prometheus_client.core")
     return _add(core.GaugeMetricFamily(f"restate_lab_{name}", text, labels=labels), values)
 
 
 def _counter(name: str, text: str, labels: Labels, values: Iterable[tuple[Labels, float]]) -> Any:
-    core = import_extra("prometheus_client.core")
+    core = import_library("prometheus_client.core")
     return _add(core.CounterMetricFamily(f"restate_lab_{name}", text, labels=labels), values)
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -15,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pyarrow import dataset
 
+from restate_lab._public import import_extra
 from restate_lab.client.sql.bind import bind
 from restate_lab.client.sql.tokenizer import place, tokens
-from restate_lab.errors import EvidenceBroken, MissingExtra, QueryRefused, StatementError
+from restate_lab.errors import EvidenceBroken, QueryRefused, StatementError
 from restate_lab.evidence.folder import EvidenceFolder
 from restate_lab.evidence.json_functions import FUNCTIONS
 from restate_lab.evidence.manifest import Manifest
 from restate_lab.evidence.tables import quote_name
 from restate_lab.evidence.verification import MAX_BATCH_ROWS
-from restate_lab.interrupts import Shield
 
 if TYPE_CHECKING:
     from datafusion import DataFrame, SessionContext
@@ -150,14 +149,12 @@ def create_view(context: SessionContext, name: str, definition: str, columns: Se
 
 
 def _datafusion() -> Any:
-    try:
-        with Shield():
-            return importlib.import_module("datafusion")
-    except ImportError as error:
-        raise MissingExtra(
-            "opening evidence requires DataFusion, which is not installed: run pip install 'restate-lab[evidence]'. "
-            "Without it, you can read the Parquet files with pandas, DuckDB or Spark."
-        ) from error
+    return import_extra(
+        "datafusion",
+        "evidence",
+        purpose="opening evidence requires DataFusion",
+        advice="Without it, you can read the Parquet files with pandas, DuckDB or Spark.",
+    )
 
 
 def _clock(now: datetime) -> dict[str, pa.Array[Any]]:

@@ -26,8 +26,9 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import fs
 
+from restate_lab._public import import_extra
 from restate_lab._text import one_line
-from restate_lab.errors import AccessDenied, ArchiveBroken, ArgumentError, MissingExtra, RestateLabError, Unreachable
+from restate_lab.errors import AccessDenied, ArchiveBroken, ArgumentError, RestateLabError, Unreachable
 from restate_lab.history.tables import PARTITIONS, SCHEMA_VERSION, TABLES
 from restate_lab.interrupts import Shield
 
@@ -377,10 +378,4 @@ def _message(error: object) -> str:
 
 
 def _deltalake() -> Any:
-    try:
-        with Shield():
-            return importlib.import_module("deltalake")
-    except ImportError as error:
-        raise MissingExtra(
-            "an archive requires deltalake, which is not installed: run pip install 'restate-lab[history]'."
-        ) from error
+    return import_extra("deltalake", "history", purpose="an archive requires deltalake")

@@ -8,13 +8,10 @@ the official SDK, which is the extra ``mcp``.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from restate_lab.errors import MissingExtra
-from restate_lab.interrupts import Shield
+from restate_lab._public import import_extra
 
 __all__ = ["serve"]
 
@@ -30,14 +27,5 @@ def serve(cluster: str | None = None, evidence: Sequence[Path] = (), *, allow_ch
         MissingExtra: the SDK is not installed (``pip install 'restate-lab[mcp]'``).
         ArgumentError: changes are allowed, but there is no cluster, or its connection is read-only.
     """
-    _server_module().run_server(cluster, evidence, allow_changes=allow_changes)
-
-
-def _server_module() -> Any:
-    try:
-        with Shield():
-            return importlib.import_module("restate_lab.mcp.server")
-    except ImportError as error:
-        raise MissingExtra(
-            "the server needs the MCP SDK, which is not installed: run pip install 'restate-lab[mcp]'."
-        ) from error
+    module = import_extra("restate_lab.mcp.server", "mcp", purpose="the server requires the MCP SDK")
+    module.run_server(cluster, evidence, allow_changes=allow_changes)

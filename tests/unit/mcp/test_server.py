@@ -96,7 +96,7 @@ def test_a_missing_sdk_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: str) -> None:
         raise ImportError("no module named mcp")
 
-    monkeypatch.setattr("restate_lab.mcp.importlib.import_module", fail)
+    monkeypatch.setattr("restate_lab._public.importlib.import_module", fail)
     with pytest.raises(MissingExtra, match=r"restate-lab\[mcp\]"):
         serve("http://127.0.0.1:9070")
 
