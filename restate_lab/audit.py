@@ -238,7 +238,7 @@ def audit_log(
     if another program wrote to the folder.
 
     Raises:
-        ArgumentError: there is no such change in this folder, or ``change`` and ``reads`` are combined.
+        ArgumentError: the folder does not have this change, or ``change`` and ``reads`` are combined.
     """
     if reads and change is not None:
         raise ArgumentError("change and reads cannot be combined: a read is not a part of a change; pass one of them.")

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from restate_lab._text import escape_invisible, format_timestamp, join, one_line, sentences
-from restate_lab.analysis.doctor.model import MAX_TERMS, Severity
+from restate_lab.analysis.doctor.model import Severity, shorten_title
 from restate_lab.redaction import mask_user_info
 
 __all__ = ["Alert", "Event", "Message", "merge_alerts", "rank_of"]
@@ -70,8 +70,7 @@ class Alert:
 
     def clean(self) -> Alert:
         """Return the alert as text that is safe to print: short, one line each, without control characters."""
-        terms = self.title.split()
-        title = f"{' '.join(terms[:MAX_TERMS])}…" if len(terms) > MAX_TERMS else self.title
+        title = shorten_title(self.title)
         return replace(
             self,
             subject=escape_invisible(self.subject, lines=False),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from restate_lab._text import escape_invisible, one_line
 from restate_lab.alerts.delivery import import_library
-from restate_lab.alerts.reader import ClusterVisit
+from restate_lab.alerts.reader import MOST_KEYS, ClusterVisit
 from restate_lab.analysis.records import none_if_missing
 from restate_lab.errors import ArgumentError
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["MetricsState", "parse_address", "serve_metrics"]
 
 _MOST_SERIES = 500  # per cluster and metric
-_MOST_KEYS = 10
 _WIDTH = 100
 _OTHER = "other"
 _HANDLER = ("target_service_name", "target_handler_name", "status")
@@ -85,8 +84,8 @@ class MetricsState:
         ages = _oldest(statuses, _HANDLER[:2])
         yield _gauge("oldest_invocation_seconds", "Age of the oldest open invocation.", handler[:3], ages)
         keys = [(name, load.backlog) for name, load in loads.items()]
-        text = f"Waiting calls of the {_MOST_KEYS} keys with the longest queues."
-        waiting = _sums(keys, _KEY, "waiting", most=_MOST_KEYS, rest=False)
+        text = f"Waiting calls of the {MOST_KEYS} keys with the longest queues."
+        waiting = _sums(keys, _KEY, "waiting", most=MOST_KEYS, rest=False)
         yield _gauge("key_backlog", text, ("cluster", "service", "key"), waiting)
         retries = [(name, load.retries) for name, load in loads.items()]
         codes = _sums(retries, _RETRY, "n")

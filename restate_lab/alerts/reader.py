@@ -16,8 +16,9 @@ from restate_lab.alerts.alert import Alert, merge_alerts
 from restate_lab.alerts.rules import Rule, Rules
 from restate_lab.analysis.ask import run_any_question
 from restate_lab.analysis.doctor import Diagnosis, doctor
-from restate_lab.analysis.doctor.diagnosis import gap_reasons
+from restate_lab.analysis.doctor.diagnosis import gap_reasons, unread_checks
 from restate_lab.analysis.doctor.model import Severity, Subject
+from restate_lab.analysis.doctor.reader import timestamp_of
 from restate_lab.analysis.questions.catalog import read_question
 from restate_lab.analysis.records import none_if_missing, records
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
@@ -26,11 +27,12 @@ from restate_lab.client.lab import Lab, connect
 from restate_lab.errors import RestateLabError
 from restate_lab.recorder import QueryRecorder
 
-__all__ = ["ClusterLoad", "ClusterReader", "ClusterVisit", "Commands"]
+__all__ = ["MOST_KEYS", "ClusterLoad", "ClusterReader", "ClusterVisit", "Commands"]
 
 Commands: TypeAlias = Callable[[Sequence[SuggestedCall], "str | None"], "list[str] | None"]
 """A function that returns calls as shell commands for a cluster, or None if there are none."""
-_KEYS = 10  # keys whose backlog is a metric
+MOST_KEYS = 10
+"""The number of keys whose backlog is a metric."""
 _IDS = ("id", "example_id", "oldest_id", "invocation_id", "first_id", "holder")
 _INVOCATION = "inv_"
 
@@ -98,9 +100,9 @@ class ClusterReader:
 
     def _read(self, lab: Lab, source: QueryRecorder, started: float) -> ClusterVisit:
         diagnosis = doctor(source, timeout=self.timeout)
-        gaps = gap_reasons(diagnosis)
+        gaps, unread = gap_reasons(diagnosis), set(unread_checks(diagnosis))
         weaker: set[str] = set()
-        found = [*self._findings(diagnosis, lab, weaker), *self._questions(source, lab, gaps)]
+        found = [*self._findings(diagnosis, lab, weaker), *self._questions(source, lab, gaps, unread)]
         load = self._load(source, gaps)
         if gaps:
             title = f"not everything was checked, for {plural(len(gaps), 'reason')}"
@@ -108,7 +110,7 @@ class ClusterReader:
         return ClusterVisit(
             **self._observation(found),
             weaker=frozenset(weaker),
-            unread=frozenset(_unread_rules(gaps) | ({"archive"} if self.archives else set())),
+            unread=frozenset(unread | ({"archive"} if self.archives else set())),
             seconds=time.monotonic() - started,
             statements=sum(each["times"] for each in source.queries),
             findings=_count_findings(diagnosis),
@@ -159,15 +161,19 @@ class ClusterReader:
             ids=ids,
             next_step=self._next_step(calls, f"doctor --check {row['check']}"),
             link=_link(lab, ids),
-            since=_time(row["since"]),
+            since=timestamp_of(row["since"]),
         )
 
-    def _questions(self, source: QueryRecorder, lab: Lab, gaps: list[str]) -> Iterator[tuple[Alert, Rule]]:
+    def _questions(
+        self, source: QueryRecorder, lab: Lab, gaps: list[str], unread: set[str]
+    ) -> Iterator[tuple[Alert, Rule]]:
+        """Yield the alerts with their rules; ``gaps`` gets the errors, and ``unread`` their questions."""
         for rule in self.rules.questions:
             try:
                 rows = records(run_any_question(source, rule.question, **rule.params))
             except RestateLabError as error:
                 gaps.append(f"{rule.question}: {' '.join(str(error).split())}")
+                unread.add(rule.question)
                 continue
             if len(rows) >= rule.min_rows:
                 yield self._question_alert(rule, rows, lab), rule
@@ -194,7 +200,7 @@ class ClusterReader:
         try:
             return ClusterLoad(
                 statuses=records(run_any_question(source, "overview", limit=None)),
-                backlog=records(run_any_question(source, "backlog_by_key", limit=_KEYS)),
+                backlog=records(run_any_question(source, "backlog_by_key", limit=MOST_KEYS)),
                 retries=records(run_any_question(source, "retry_storm", limit=None)),
             )
         except RestateLabError as error:
@@ -224,11 +230,6 @@ class ClusterReader:
         return [(alert, rule)]
 
 
-def _unread_rules(gaps: Iterable[str]) -> set[str]:
-    """Return the rules in the gaps, each "deadlocks, paused: the timeout of 60s is over"."""
-    return {name for gap in gaps for name in gap.partition(":")[0].split(", ")}
-
-
 def _count_findings(diagnosis: Diagnosis) -> dict[tuple[str, str], int]:
     return Counter(zip(diagnosis.findings["check"], diagnosis.findings["severity"], strict=True))
 
@@ -246,8 +247,3 @@ def _link(lab: Lab, ids: Sequence[str]) -> str:
         return ""
     page = f"invocations/{ids[0]}" if ids and ids[0].startswith(_INVOCATION) else ""
     return f"{lab.address.rstrip('/')}/ui/{page}"
-
-
-def _time(value: Any) -> datetime | None:
-    known = none_if_missing(value)
-    return None if known is None else known.to_pydatetime(warn=False)

@@ -12,8 +12,6 @@ from restate_lab.source import Source
 
 __all__ = ["open_source"]
 
-_ARCHIVED = "visits"  # a table that each archive has
-
 
 @contextmanager
 def open_source(cluster: str | None, evidence: Path | None) -> Iterator[Source]:
@@ -21,7 +19,7 @@ def open_source(cluster: str | None, evidence: Path | None) -> Iterator[Source]:
 
     The path of evidence can be that of an archive; ``cluster`` then is the name of one of its clusters.
     """
-    if evidence is not None and (evidence / _ARCHIVED).is_dir():
+    if evidence is not None and _is_archive(evidence):
         from restate_lab.history.source import open_history  # noqa: PLC0415 - rarely needed
 
         with open_history(evidence, cluster_name=cluster) as history:
@@ -37,3 +35,9 @@ def open_source(cluster: str | None, evidence: Path | None) -> Iterator[Source]:
 
     with open_evidence(evidence) as frozen:
         yield frozen
+
+
+def _is_archive(path: Path) -> bool:
+    from restate_lab.history.store import is_archive  # noqa: PLC0415 - rarely needed
+
+    return is_archive(path)

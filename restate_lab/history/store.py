@@ -294,6 +294,11 @@ class ArchiveStore:
         return ArchiveBroken(f"{self}: {text}")
 
 
+def is_archive(folder: Path) -> bool:
+    """Return whether a local folder has an archive, and not evidence; nothing in it is read."""
+    return (folder / _LAST).is_dir()
+
+
 def locate_store(where: str | os.PathLike[str]) -> ArchiveStore:
     """Return the store at a local path or an ``s3://bucket/folder`` URI; nothing is read.
 

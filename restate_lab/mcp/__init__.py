@@ -25,7 +25,7 @@ def serve(cluster: str | None = None, evidence: Sequence[Path] = (), *, allow_ch
 
     Raises:
         MissingExtra: the SDK is not installed (``pip install 'restate-lab[mcp]'``).
-        ArgumentError: changes are allowed, but there is no cluster, or its connection is read-only.
+        ArgumentError: changes are allowed without a cluster, or with a read-only connection.
     """
     module = import_extra("restate_lab.mcp.server", "mcp", purpose="the server requires the MCP SDK")
     module.run_server(cluster, evidence, allow_changes=allow_changes)

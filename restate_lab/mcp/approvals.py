@@ -96,7 +96,7 @@ class ApprovalStore:
         """Return a request that a server stored.
 
         Raises:
-            ArgumentError: there is no such request, or others could have changed its file.
+            ArgumentError: the request does not exist, or other users could have changed its file.
             PlanExpired: it is too old.
         """
         text = self._read(request_id, _PENDING)
@@ -166,7 +166,7 @@ class ApprovalStore:
                 return file.read(_LONGEST_FILE)
         except FileNotFoundError as error:
             raise ArgumentError(
-                f"there is no request {request_id}: it was executed, or the id is another one."
+                f"the request {request_id} does not exist: it was executed, or it has another id."
             ) from error
 
     def _remove_expired(self) -> None:

@@ -287,7 +287,7 @@ class ChangeTools:
         with self._lock:
             plan = self._plans.get(plan_id)
         if plan is None:
-            raise ArgumentError(f"there is no plan {plan_id!r} in this session; make one with the tool plan.")
+            raise ArgumentError(f"this session does not have the plan {plan_id!r}; make one with the tool plan.")
         return plan
 
     def _show(self, plan_id: str, plan: Plan, *, rows: int, skip: int, queries: Any = ()) -> ToolOutput:

@@ -16,11 +16,11 @@ from restate_lab.errors import ArgumentError
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
 from restate_lab.history.source import open_history
+from restate_lab.history.store import is_archive
 from restate_lab.source import Source
 
-__all__ = ["ARCHIVE_TABLE", "Sources", "open_sources"]
+__all__ = ["Sources", "open_sources"]
 
-ARCHIVE_TABLE = "visits"  # a table that each archive has
 _FREEZE_TIMEOUT = "5m"
 _MOST_FROZEN = 5  # in a session: each is a copy of the cluster's tables on this machine
 
@@ -60,7 +60,7 @@ class Sources:
         """Return a source by its name; None is the default.
 
         Raises:
-            ArgumentError: there is no such source.
+            ArgumentError: no source has this name.
         """
         if name is None:
             return self.default
@@ -71,8 +71,7 @@ class Sources:
 
     def open(self, path: Path) -> str:
         """Open frozen evidence or an archive, and return its name."""
-        is_archive = (path / ARCHIVE_TABLE).is_dir()
-        source: Any = self._open_archive(path) if is_archive else open_evidence(path)
+        source: Any = self._open_archive(path) if is_archive(path) else open_evidence(path)
         self._stack.enter_context(source)
         return self._add(path.stem, source)
 
@@ -117,7 +116,7 @@ def open_sources(cluster: str | None, evidence: Sequence[Path], *, allow_changes
     """Yield the sources of a server, and close them afterwards; the cluster is not contacted yet.
 
     Raises:
-        ArgumentError: changes are allowed, but there is no cluster, or its connection is read-only.
+        ArgumentError: changes are allowed without a cluster, or with a read-only connection.
     """
     with ExitStack() as stack:
         lab = None

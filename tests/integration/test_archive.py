@@ -320,7 +320,7 @@ def test_a_store_that_is_away_for_a_while(lab: Lab, tmp_path: Path) -> None:
 
 
 def outcomes_of(where: Path) -> list[str]:
-    """Return the outcomes of the visits, in the order of their commits; () while there is no table."""
+    """Return the outcomes of the visits, in the order of their commits; () before the table exists."""
     table = where / "visits"
     if not (table / "_delta_log").is_dir():
         return []

@@ -29,6 +29,7 @@ __all__ = [
     "lines_of",
     "text_of",
     "title_of",
+    "unread_checks",
 ]
 
 _MAX_CAUSES = 25  # on the card; the frame has all of them
@@ -216,6 +217,11 @@ def gap_reasons(diagnosis: Diagnosis) -> list[str]:
     for row in _gaps(diagnosis).to_dict("records"):
         names[row["reason"]].append(row["check"])
     return [f"{', '.join(each)}: {reason}" for reason, each in names.items()]
+
+
+def unread_checks(diagnosis: Diagnosis) -> list[str]:
+    """Return the checks that apply to this server, and did not run or did not read everything."""
+    return list(_gaps(diagnosis)["check"])
 
 
 def _gaps(diagnosis: Diagnosis) -> pd.DataFrame:

@@ -26,6 +26,7 @@ __all__ = [
     "failure_reason",
     "rank_findings",
     "retrying_invocation",
+    "shorten_title",
 ]
 
 MAX_IDS = 1_000  # ids in a finding; its count includes the others
@@ -98,9 +99,7 @@ class Finding:
 
     def __post_init__(self) -> None:
         """Cut a title that is too long, for example because of an object key that is a sentence."""
-        terms = self.title.split()
-        if len(terms) > MAX_TERMS:
-            object.__setattr__(self, "title", f"{' '.join(terms[:MAX_TERMS])}…")
+        object.__setattr__(self, "title", shorten_title(self.title))
 
     @property
     def identity(self) -> Subject:
@@ -111,6 +110,12 @@ class Finding:
     def affected(self) -> int:
         """Return the number of affected invocations: the stuck ones, and the ones that they block."""
         return self.count + self.blocked.count
+
+
+def shorten_title(title: str) -> str:
+    """Return a title with at most 25 terms, and "…" at the end of one that is cut."""
+    terms = title.split()
+    return f"{' '.join(terms[:MAX_TERMS])}…" if len(terms) > MAX_TERMS else title
 
 
 def rank_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
