@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from datetime import datetime
+from functools import cached_property
 from threading import Lock
 from typing import Any
 
@@ -16,12 +18,17 @@ _OPTIONS = {"params", "timeout", "max_bytes", "progress"}
 
 
 class QueryRecorder(SourceWrapper):
-    """The same source, which records its queries."""
+    """The same source, which records its queries; its clock is read once, so that a result has one time."""
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
         self._lock = Lock()
         self._queries: dict[str, dict[str, Any]] = {}
+
+    @cached_property
+    def now(self) -> datetime:
+        """Return the time of the source at the first use."""
+        return self._source.now
 
     @property
     def queries(self) -> list[dict[str, Any]]:

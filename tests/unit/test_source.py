@@ -180,6 +180,14 @@ def test_a_recorder_records_each_statement_once() -> None:
         assert recorder._source.queries == expected  # type: ignore[attr-defined]
 
 
+def test_a_recorder_has_one_time() -> None:
+    """Its clock is the time of the source at the first use, so that the parts of a result agree."""
+    times = iter([NOW, NOW + timedelta(seconds=1)])
+    ticking: Any = type("Ticking", (Own,), {"now": property(lambda _: next(times))})()
+    recorder = QueryRecorder(ticking)
+    assert [recorder.now, recorder.now] == [NOW, NOW]
+
+
 def test_a_deadline_gives_what_is_left_and_sends_the_same_once() -> None:
     """Each statement gets at most the remaining time; a repeated one comes from memory, also through a wrapper."""
     own: Any = Own()

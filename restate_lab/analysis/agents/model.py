@@ -6,7 +6,6 @@ A number of tokens is read only if it is a whole number of 0 or more. Anything e
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from restate_lab._public import public
@@ -38,8 +37,7 @@ _MOST = 1 << 53
 
 
 @public
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(NamedTuple):
     """One tool call in the response of a model.
 
     ``arguments`` is the parsed JSON; text that is not JSON is kept as text.
@@ -59,8 +57,7 @@ class ToolResult(NamedTuple):
 
 
 @public
-@dataclass(frozen=True, slots=True)
-class ModelStep:
+class ModelStep(NamedTuple):
     """One response of a model; your own function for ``shapes=`` returns it, or None for other payloads.
 
     ``model`` is the model that the response names, ``model_asked`` the one in the request. ``input_tokens`` includes
@@ -86,10 +83,10 @@ class ModelStep:
     """The results of earlier tool calls in the request."""
 
 
-def record(value: Any, *path: str) -> Mapping[str, Any]:
-    """Return the object at a path of keys; an empty object if a key is missing."""
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
+def record(value: Any, key: str | None = None) -> Mapping[str, Any]:
+    """Return the value, or its value of a key, if it is an object; else an empty object."""
+    if key is not None and isinstance(value, dict):
+        value = value.get(key)
     return value if isinstance(value, dict) else {}
 
 

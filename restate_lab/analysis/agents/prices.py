@@ -52,14 +52,12 @@ class PriceTable:
         """Return the cost of a response in US dollars; None if its tokens or its price are unknown."""
         if step.input_tokens is None or step.output_tokens is None:
             return None
-        names = [name for name in (step.model, step.model_asked) if name]
-        for name in names:
-            cost = self._cost_of(name, step, at)
-            if cost is not None:
+        for name in (step.model, step.model_asked):
+            if name and (cost := self._cost_of(name, step, at)) is not None:
                 return cost
         if ANY_MODEL in self.own:
             return _multiply(self.own[ANY_MODEL], step)
-        self.unpriced[names[0] if names else _NO_NAME] = None
+        self.unpriced[step.model or step.model_asked or _NO_NAME] = None
         return None
 
     def _cost_of(self, name: str, step: ModelStep, at: datetime | None) -> float | None:
@@ -76,8 +74,9 @@ class PriceTable:
         if id(prices) not in self._rates:
             self._rates[id(prices)] = self._rates_of(name, prices, at)
         rates = self._rates[id(prices)]
-        tokens = (step.input_tokens or 0, step.cached_tokens or 0, step.output_tokens or 0)
-        return self._calculate(name, at, *tokens) if rates is None else _multiply(rates, step)
+        if rates is not None:
+            return _multiply(rates, step)
+        return self._calculate(name, at, step.input_tokens or 0, step.cached_tokens or 0, step.output_tokens or 0)
 
     def _find(self, name: str, at: datetime | None) -> Any:
         """Return the model with exactly this name; None if the package does not have it."""

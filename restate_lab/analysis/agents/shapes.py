@@ -11,7 +11,6 @@ text has it from the first step.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -51,11 +50,11 @@ def with_text(step: ModelStep, value: _Object) -> ModelStep:
 
     ``value`` is the object that ``read_known_shape`` read.
     """
-    read_text, body = _TEXTS.get(step.framework), record(value, "request", "body")
+    read_text, body = _TEXTS.get(step.framework), record(record(value, "request"), "body")
     fields: dict[str, Any] = read_text(value) if read_text else {}
     if body:
         fields["prompt"], fields["results"] = request_of(body)
-    return replace(step, **fields) if fields else step
+    return step._replace(**fields) if fields else step
 
 
 def _vercel(value: _Object) -> ModelStep | None:
@@ -69,7 +68,7 @@ def _vercel(value: _Object) -> ModelStep | None:
         **_vercel_tokens(record(value, "usage")),
         tool_calls=_calls(objects(value["content"]), "tool-call", "toolCallId", "toolName", "input"),
         model=text_or_none(response.get("modelId")),
-        model_asked=text_or_none(record(value, "request", "body").get("model")),
+        model_asked=text_or_none(record(record(value, "request"), "body").get("model")),
         response_id=text_or_none(response.get("id")),
         finish=first_text(finish, record(finish).get("unified"), record(finish).get("raw")),
     )
@@ -77,7 +76,7 @@ def _vercel(value: _Object) -> ModelStep | None:
 
 def _vercel_text(value: _Object) -> dict[str, Any]:
     """Return the text of a step of Vercel AI, which reports a refusal as plain text."""
-    parts, body = objects(value["content"]), record(value, "response", "body")
+    parts, body = objects(value["content"]), record(record(value, "response"), "body")
     return {
         "text": _texts(parts, "type", "text"),
         "reasoning": _texts(parts, "type", "reasoning"),

@@ -202,7 +202,8 @@ class _Runs:
         for owner, name in zip(self.steps.owners.tolist(), names, strict=True):
             if name:
                 groups[owner][name] = None
-        return [join(group) or None for group in groups]
+        texts = {names: join(names) or None for names in set(map(tuple, groups))}
+        return [texts[tuple(group)] for group in groups]
 
     def tokens(self) -> dict[str, pa.Array[Any]]:
         """Return the sums of the known numbers of tokens, by kind."""
@@ -406,8 +407,8 @@ def _runs_of(journals: RunJournals, now: datetime) -> _Runs:
 
 def _steps_of(models: Mapping[str, ModelSteps], numbers: Mapping[str, int]) -> _Steps:
     steps = [
-        (numbers[id_], index, step)
-        for id_ in numbers
+        (number, index, step)
+        for id_, number in numbers.items()
         if id_ in models
         for index, step in sorted(models[id_].steps.items())
     ]

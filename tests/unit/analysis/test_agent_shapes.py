@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -50,7 +49,7 @@ def test_a_reading_without_text_has_everything_else(name: str) -> None:
     assert whole is not None
     assert numbers is not None
     texts = dict.fromkeys(("text", "reasoning", "refusal"))
-    assert replace(numbers, **texts, prompt=(), results=()) == replace(whole, **texts, prompt=(), results=())
+    assert numbers._replace(**texts, prompt=(), results=()) == whole._replace(**texts, prompt=(), results=())
     is_provider = numbers.framework in {"chat completion", "response", "message"}  # recognized by their text
     assert (numbers.text, numbers.reasoning) == ((whole.text, whole.reasoning) if is_provider else (None, None))
 
