@@ -15,7 +15,7 @@ from restate_lab.analysis.deadline import within
 from restate_lab.analysis.invocations.filters import ALL, MOST, RETRYING, Filters, statuses_of
 from restate_lab.analysis.invocations.groups import status_rank
 from restate_lab.analysis.invocations.reader import read_rows
-from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.records import records
 from restate_lab.analysis.targets import parse_ids
 from restate_lab.client.arguments import check_seconds
 from restate_lab.client.schema import translate_errors
@@ -122,7 +122,7 @@ class _Wait:
     def _has_reached(self, row: Mapping[Any, Any]) -> bool:
         if row["status"] in self.wanted:
             return True
-        rank = status_rank(row["status"], none_if_missing(row["retry_count"]))
+        rank = status_rank(row["status"], row["retry_count"])
         return RETRYING in self.wanted and rank == status_rank("backing-off")
 
     def _seconds_left(self) -> float:

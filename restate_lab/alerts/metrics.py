@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from restate_lab._text import escape_invisible, one_line
 from restate_lab.alerts.delivery import import_library
 from restate_lab.alerts.reader import MOST_KEYS, ClusterVisit
-from restate_lab.analysis.records import none_if_missing
 from restate_lab.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ def _sums(
     for cluster, rows in clusters:
         sums: Counter[Labels] = Counter()
         for row in rows:
-            sums[_labels(row, columns)] += int(none_if_missing(row[value]) or 0)
+            sums[_labels(row, columns)] += int(row[value] or 0)
         shown = sums.most_common(most)
         yield from (((cluster, *labels), count) for labels, count in shown)
         others = sums.total() - sum(count for _, count in shown)
@@ -156,7 +155,7 @@ def _oldest(
     for cluster, rows in clusters:
         ages: dict[Labels, float] = {}
         for row in rows:
-            age = none_if_missing(row["oldest_age"])
+            age = row["oldest_age"]
             seconds = age / timedelta(seconds=1) if age is not None else 0.0
             ages[_labels(row, columns)] = max(seconds, ages.get(_labels(row, columns), 0.0))
         oldest = sorted(ages.items(), key=lambda pair: -pair[1])[:_MOST_SERIES]
@@ -164,7 +163,7 @@ def _oldest(
 
 
 def _labels(row: Mapping[Any, Any], columns: Sequence[str]) -> Labels:
-    texts = (one_line(str(none_if_missing(row[name]) or ""), _WIDTH) for name in columns)
+    texts = (one_line(str(row[name] or ""), _WIDTH) for name in columns)
     return tuple(escape_invisible(text, lines=False) for text in texts)
 
 

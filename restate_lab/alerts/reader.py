@@ -20,7 +20,7 @@ from restate_lab.analysis.doctor.diagnosis import gap_reasons, unread_checks
 from restate_lab.analysis.doctor.model import Severity, Subject
 from restate_lab.analysis.doctor.reader import timestamp_of
 from restate_lab.analysis.questions.catalog import read_question
-from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.records import records
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 from restate_lab.client.arguments import time_limit
 from restate_lab.client.lab import Lab, connect
@@ -238,7 +238,7 @@ def _ids_of(rows: Sequence[Mapping[Any, Any]]) -> tuple[str, ...]:
     """Return the first ids of invocations in the rows of a question."""
     column = next((name for name in _IDS if rows and name in rows[0]), None)
     ids = (row[column] for row in rows[:3]) if column else ()
-    return tuple(str(each) for each in ids if none_if_missing(each) and str(each).startswith(_INVOCATION))
+    return tuple(str(each) for each in ids if each and str(each).startswith(_INVOCATION))
 
 
 def _link(lab: Lab, ids: Sequence[str]) -> str:

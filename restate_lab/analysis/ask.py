@@ -21,7 +21,7 @@ from restate_lab.analysis.agents.prices import PriceTable, price_table
 from restate_lab.analysis.agents.reader import MOST_RUNS, AgentReader, RunSelection, Scope, select_runs
 from restate_lab.analysis.agents.tools import read_selected_runs, tools_frame
 from restate_lab.analysis.questions import QuestionFunction, run_question
-from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.records import records
 from restate_lab.analysis.statements import run_sql_file
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
@@ -126,8 +126,8 @@ def _archived_runs(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
 
 def _cost_of(row: Mapping[str, Any], prices: PriceTable) -> float | None:
     tokens: dict[str, Any] = {name: None if pd.isna(row[name]) else int(row[name]) for name in TOKENS}
-    step = ModelStep(row["framework"], model=none_if_missing(row["model"]), **tokens)
-    return prices.cost(step, none_if_missing(row["appended_at"]))
+    step = ModelStep(row["framework"], model=row["model"], **tokens)
+    return prices.cost(step, row["appended_at"])
 
 
 def _tools(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._text import one_line, plural
-from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.records import records
 
 __all__ = [
     "CANDIDATES",
@@ -160,7 +160,7 @@ def merge_by_pattern(frame: pd.DataFrame) -> pd.DataFrame:
     """
     causes: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
     for row in _without_refusals(frame):
-        causes[tuple(none_if_missing(row[name]) for name in _CAUSE)].append(row)
+        causes[tuple(row[name] for name in _CAUSE)].append(row)
     rows = [row for alike in causes.values() for row in _merge_patterns(alike)]
     if len(rows) == len(frame) and not _has_refusals(frame):
         return frame
@@ -182,9 +182,9 @@ def _without_refusals(frame: pd.DataFrame) -> list[_Row]:
         return records(frame)
     kinds: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
     for row in records(frame):
-        texts = {name: row[name] for name in _MESSAGES if none_if_missing(row.get(name))}
+        texts = {name: row[name] for name in _MESSAGES if row.get(name)}
         hidden = {**row, **{name: without_refusal(text) for name, text in texts.items()}}
-        kinds[tuple(none_if_missing(hidden[name]) for name in (*_CAUSE, "step", "message"))].append(hidden)
+        kinds[tuple(hidden[name] for name in (*_CAUSE, "step", "message"))].append(hidden)
     return [_sum_rows(alike) for alike in kinds.values()]
 
 
@@ -286,19 +286,19 @@ def _join(shape: _Shape) -> str:
 
 def _merge_patterns(rows: Sequence[_Row]) -> list[_Row]:
     """Return the rows of one handler and error code; rows with the same pattern are merged."""
-    patterns = step_patterns({row["step"] for row in rows if none_if_missing(row["step"])})
+    patterns = step_patterns({row["step"] for row in rows if row["step"]})
     names = Counter(patterns.values())
     kinds: dict[str, list[_Row]] = defaultdict(list)
     others: list[_Row] = []
     for row in rows:
-        pattern = patterns.get(row["step"], "") if none_if_missing(row["step"]) else ""
+        pattern = patterns.get(row["step"], "") if row["step"] else ""
         (kinds[pattern] if names[pattern] > 1 else others).append(row)
     return others + [row for pattern, alike in kinds.items() for row in _merge_by_message(alike, pattern)]
 
 
 def _merge_by_message(rows: Sequence[_Row], pattern: str) -> list[_Row]:
     """Return one row per kind of message, for rows whose steps have one pattern."""
-    messages = [normalize(elide_data(none_if_missing(row["message"]) or "", row["step"], pattern)) for row in rows]
+    messages = [normalize(elide_data(row["message"] or "", row["step"], pattern)) for row in rows]
     if len(set(messages)) > _MOST_KINDS:
         kinds = step_patterns(messages)
         messages = [kinds[each] for each in messages]
@@ -312,7 +312,7 @@ def _sum_rows(rows: Sequence[_Row]) -> _Row:
     """Return the first row with the aggregated numbers and times of all rows; a step with several rows counts once."""
     total = dict(rows[0])
     for name, add in _SUMS.items():
-        known = [row[name] for row in rows if name in row and none_if_missing(row[name]) is not None]
+        known = [row[name] for row in rows if name in row and row[name] is not None]
         total |= {name: add(known)} if known else {}
     if "steps" in total:
         most: dict[str, int] = defaultdict(int)

@@ -1,25 +1,23 @@
-"""Read the rows of a frame and their values, several times as fast as pandas does."""
+"""Read the rows of a frame several times as fast as pandas does."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pandas as pd
 
-__all__ = ["none_if_missing", "records"]
+__all__ = ["records"]
 
 
 def records(frame: pd.DataFrame) -> list[dict[Any, Any]]:
-    """Return the same rows as ``to_dict("records")``, several times as fast."""
+    """Return the rows as ``to_dict("records")`` does, with None for each missing value (None, NaT, NA, NaN)."""
     plain = pd.DataFrame(frame)  # without attrs, which pandas copies for each column
     names = list(plain.columns)
-    return [dict(zip(names, row, strict=True)) for row in zip(*(plain[name].tolist() for name in names), strict=True)]
+    return [dict(zip(names, row, strict=True)) for row in zip(*(_values(plain[name]) for name in names), strict=True)]
 
 
-def none_if_missing(value: Any) -> Any:
-    """Return the value, or None for any missing value of pandas (None, NaT, NA, NaN)."""
-    # pandas.isna gives the same result ten times as slowly.
-    if value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
-        return None
-    return value
+def _values(column: pd.Series[Any]) -> list[Any]:
+    values, is_missing = column.tolist(), column.isna()
+    if not is_missing.any():
+        return values
+    return [None if unknown else value for value, unknown in zip(values, is_missing.tolist(), strict=True)]

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from restate_lab._text import plural
-from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.records import records
 from restate_lab.analysis.replay import replay
 from restate_lab.analysis.replay.check import deployment_address
 from restate_lab.analysis.replay.result import Replay
@@ -96,7 +96,7 @@ def print_replay(result: Replay, page: TextPage) -> None:
         about = f" {plural(row['invocations'], 'invocation')} of {row['handler']}, for example {row['example_id']}"
         page.paragraph((row["verdict"].upper(), _STYLES[row["verdict"]]), (about, "bold"))
         page.paragraph(f"{row['reason']}.", first="  ")
-        if none_if_missing(row["command_index"]) is not None:
+        if row["command_index"] is not None:
             page.paragraph(str(row["recorded"]), first=f"  recorded {row['command_index']}: ")
             page.paragraph(str(row["now"]), first=f"  now      {row['command_index']}: ")
     reasons = result.not_checked["reason"].value_counts()

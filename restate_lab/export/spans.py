@@ -16,7 +16,7 @@ from restate_lab._public import check_keywords
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.agents.turns import Turn, text_of_value, tools_by_response
 from restate_lab.analysis.journal.entries import FAILED
-from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.records import records
 from restate_lab.client.address import parse_url
 from restate_lab.client.arguments import check_flag, check_seconds, check_strings, format_value
 from restate_lab.client.endpoint.discovery import is_unencrypted
@@ -154,19 +154,18 @@ def _tokens(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _run_span(row: Mapping[str, Any], read_at: datetime | None) -> SpanRecord:
-    values = {name: none_if_missing(value) for name, value in row.items()}
-    target, end = f"{values['service']}/{values['handler']}", values["completed_at"] or read_at or values["created_at"]
-    session = values["key"] and f"{values['service']}/{values['key']}"
-    own = {"llm.model_name": values["models"], "llm.cost.total": values["cost"]}
+    target, end = f"{row['service']}/{row['handler']}", row["completed_at"] or read_at or row["created_at"]
+    session = row["key"] and f"{row['service']}/{row['key']}"
+    own = {"llm.model_name": row["models"], "llm.cost.total": row["cost"]}
     return SpanRecord(
         name=f"invoke_agent {target}",
-        trace_id=_trace_id(values["id"]),
-        span_id=_agent_span_id(values["id"]),
+        trace_id=_trace_id(row["id"]),
+        span_id=_agent_span_id(row["id"]),
         parent_id=None,
-        start=_nanoseconds(values["created_at"]),
+        start=_nanoseconds(row["created_at"]),
         end=_nanoseconds(end),
-        attributes=_drop_none(_agent(values["id"], target, session, values["status"]) | _tokens(values) | own),
-        error=_failure(values["status"]),
+        attributes=_drop_none(_agent(row["id"], target, session, row["status"]) | _tokens(row) | own),
+        error=_failure(row["status"]),
     )
 
 

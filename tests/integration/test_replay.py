@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from restate_lab import errors
-from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.records import records
 from support.clusters import NEWEST, VQUEUES
 from support.replay_bench import (
     PROTOCOL_5_SERVICES,
@@ -99,7 +99,7 @@ class Trial:
 
 
 def verdicts(result: Any) -> dict[str, Verdict]:
-    return {row["id"]: (row["verdict"], none_if_missing(row["command_index"])) for row in records(result.rows)}
+    return {row["id"]: (row["verdict"], row["command_index"]) for row in records(result.rows)}
 
 
 @pytest.fixture(scope="module", params=KINDS)

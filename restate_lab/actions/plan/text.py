@@ -10,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._cells import is_missing
 from restate_lab._html import render
 from restate_lab._text import escape_invisible, format_duration, format_time, plural
 from restate_lab.actions.plan.preview import describe_command
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN
-from restate_lab.analysis.records import none_if_missing
 from restate_lab.status import STATUSES
 
 __all__ = ["PlanSummary", "plan_card", "plan_text", "warnings_for"]
@@ -246,8 +246,8 @@ def _describe_steps(row: dict[Any, Any]) -> str:
 
 def _describe_tokens(row: dict[Any, Any]) -> str:
     """Return the tokens that the repeated calls of models spent; "" if no call of a model is repeated."""
-    tokens = none_if_missing(row["repeated_tokens"])
-    if tokens is None:
+    tokens = row["repeated_tokens"]
+    if is_missing(tokens):
         return ", and calls models again, with an unknown number of tokens"
     return f", and spends about {plural(tokens, 'journaled token')} again" if tokens else ""
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restate_lab.analysis.doctor.thresholds import Thresholds
-from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.records import records
 
 __all__ = ["Census", "Handler", "HandlerOutcomes", "SampleRequest", "Samples", "handler_of_target", "sample_request"]
 
@@ -72,7 +72,7 @@ class Census:
 
     def pinned_rows(self) -> Iterator[Row]:
         """Return the rows of open invocations that are pinned to a deployment."""
-        return (row for row in self.rows if none_if_missing(row["deployment_id"]) is not None)
+        return (row for row in self.rows if row["deployment_id"] is not None)
 
     def total(self, column: str, *, ending: str | None = None) -> int:
         """Return the sum of a column over all invocations or over those with this ending."""
@@ -83,7 +83,7 @@ class Census:
         sums: dict[Handler, int] = defaultdict(int)
         for row in self.rows:
             if ending is None or row["ending"] == ending:
-                sums[_handler_of(row)] += int(none_if_missing(row[column]) or 0)
+                sums[_handler_of(row)] += int(row[column] or 0)
         return sorted(((each, n) for each, n in sums.items() if n), key=lambda pair: (-pair[1], pair[0]))
 
     def count_slow(self, handler: Handler) -> int:
@@ -94,16 +94,14 @@ class Census:
         """Return the longest journal of each handler in entries, longest first."""
         longest: dict[Handler, int] = defaultdict(int)
         for row in self.rows:
-            longest[_handler_of(row)] = max(
-                longest[_handler_of(row)], int(none_if_missing(row["longest_journal"]) or 0)
-            )
+            longest[_handler_of(row)] = max(longest[_handler_of(row)], int(row["longest_journal"] or 0))
         return sorted(longest.items(), key=lambda pair: (-pair[1], pair[0]))
 
     def samples_by_handler(self) -> dict[Handler, list[str]]:
         """Return a few invocations of each handler that are in flight or ended recently and have a step."""
         samples: dict[Handler, list[str]] = defaultdict(list)
         for row in self.rows:
-            ids = (none_if_missing(row[column]) for column in ("one_id", "other_id"))
+            ids = (row[column] for column in ("one_id", "other_id"))
             samples[_handler_of(row)] += [id_ for id_ in ids if id_ is not None]
         return {handler: list(dict.fromkeys(ids)) for handler, ids in sorted(samples.items()) if ids}
 
@@ -230,9 +228,7 @@ def _is_slow(limits: Thresholds, outcomes: HandlerOutcomes, usual: float) -> boo
 def _outcomes_of(by_ending: Mapping[str, Row]) -> HandlerOutcomes:
     nothing: Row = {"n": 0, "recent": 0, "median_ms": None}
     good, bad = by_ending.get("succeeded", nothing), by_ending.get("failed", nothing)
-    return HandlerOutcomes(
-        int(good["n"]), int(bad["n"]), int(good["recent"]), int(bad["recent"]), none_if_missing(good["median_ms"])
-    )
+    return HandlerOutcomes(int(good["n"]), int(bad["n"]), int(good["recent"]), int(bad["recent"]), good["median_ms"])
 
 
 def _handler_of(row: Row) -> Handler:

@@ -38,7 +38,7 @@ from restate_lab.analysis.doctor.model import (
 )
 from restate_lab.analysis.doctor.reader import DoctorReader, Row, timestamp_of
 from restate_lab.analysis.doctor.thresholds import Thresholds
-from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.records import records
 from restate_lab.analysis.waits import KnownInvocations, WaitAnalysis, analyze_waits
 from restate_lab.analysis.waits.model import table_of_edges
 from restate_lab.errors import RestateLabError
@@ -164,7 +164,7 @@ class CheckContext(DoctorReader):
         return {
             row["id"]: DeploymentInfo(
                 row["id"],
-                none_if_missing(row["endpoint"]) or "",
+                row["endpoint"] or "",
                 timestamp_of(row["created_at"]),
                 tuple(sorted(latest[row["id"]])),
             )

@@ -9,7 +9,6 @@ from enum import Enum, StrEnum
 from typing import Any
 
 from restate_lab.analysis.doctor.reader import timestamp_of
-from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.suggestions import SuggestedCall
 
 __all__ = [
@@ -190,11 +189,11 @@ def retrying_invocation(row: Mapping[Any, Any], details: Mapping[Any, Any]) -> R
         id=row["id"],
         service=details["target_service_name"],
         handler=details["target_handler_name"],
-        attempts=int(none_if_missing(row["retry_count"]) or 0),
-        code=none_if_missing(row["error_code"]),
-        step=none_if_missing(row["step"]) or None,
-        message=none_if_missing(row["message"]) or "",
-        deployment=none_if_missing(row["deployment_id"]) or none_if_missing(details["pinned_deployment_id"]),
+        attempts=int(row["retry_count"] or 0),
+        code=row["error_code"],
+        step=row["step"] or None,
+        message=row["message"] or "",
+        deployment=row["deployment_id"] or details["pinned_deployment_id"],
         since=timestamp_of(details["modified_at"]) or timestamp_of(details["created_at"]),
         next_at=timestamp_of(row["next_retry_at"]),
     )

@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from restate_lab._cells import is_missing
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.journal.encoding import content_column
 from restate_lab.analysis.questions import SourceCapabilities, run_question
 from restate_lab.analysis.questions.catalog import Variant, parse_variant
-from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.records import records
 from restate_lab.analysis.statements import without_views
 from restate_lab.client.schema import check_columns
 from restate_lab.client.sql.bind import chunks
@@ -100,10 +101,7 @@ class DoctorReader:
 
 def timestamp_of(value: Any) -> datetime | None:
     """Return a timestamp as a plain datetime, to the microsecond; None if it is missing."""
-    known = none_if_missing(value)
-    if isinstance(known, pd.Timestamp):
-        return known.to_pydatetime(warn=False)
-    return None if known is None else pd.Timestamp(known).to_pydatetime(warn=False)
+    return None if is_missing(value) else pd.Timestamp(value).to_pydatetime(warn=False)
 
 
 def _variants(name: str) -> list[Variant]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from restate_lab.analysis.invocations.filters import RETRYING
 from restate_lab.analysis.patterns import elide_data, normalize, step_patterns
-from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.records import records
 from restate_lab.status import STATUSES
 
 __all__ = ["group_invocations", "status_rank"]
@@ -33,7 +33,7 @@ def group_invocations(frame: pd.DataFrame, *, is_sorted: bool = False) -> pd.Dat
     row without an equal row. By default the worst status comes first, and within it the largest group; ``is_sorted``
     keeps the order of the frame.
     """
-    rows = [{name: none_if_missing(value) for name, value in row.items()} for row in records(frame[list(_COLUMNS)])]
+    rows = records(frame[list(_COLUMNS)])
     keys = _group_keys(rows)
     sizes = Counter(key for key in keys if key is not None)
     groups = [key if key is not None and sizes[key] > 1 else None for key in keys]

@@ -7,18 +7,21 @@ same everywhere. ``card.py`` places them on a time axis.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import pandas as pd
 
+from restate_lab._cells import is_missing
 from restate_lab._text import format_duration, format_timestamp, plural
 from restate_lab.analysis.journal.entries import DONE, FAILED, OPEN
 from restate_lab.analysis.journal.frame import CALLS
 from restate_lab.analysis.journal.payloads import payload_line
-from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.records import records
 from restate_lab.status import STATUSES, Status
 
 __all__ = ["HANDLER", "JournalBars", "JournalRow", "OutcomeName", "journal_bars"]
@@ -99,15 +102,14 @@ class JournalBars:
     note: str = ""
 
     def limit(self, most: int) -> JournalBars:
-        """Return at most ``most`` rows: the first rows, then rows that did not succeed, then the latest rows."""
+        """Return at most ``most`` rows: the first ones, the first open one, others without success, the latest ones."""
         excess = len(self.rows) - most
         if excess <= 0:
             return self
         urgent = [at for at, row in enumerate(self.rows) if row.outcome not in {"done", "pending"}]
-        order = [*range(min(_FIRST, most)), *reversed(urgent), *reversed(range(len(self.rows)))]
-        kept = set(list(dict.fromkeys(order))[:most])
-        parents = {self.rows[at].key for at in kept}
-        rows = [row for at, row in enumerate(self.rows) if at in kept]
+        is_open = [self.rows[at].outcome != "failed" for at in urgent]
+        rows = [self.rows[at] for at in _choose(len(self.rows), urgent, is_open, most)]
+        parents = {row.key for row in rows}
         return replace(
             self,
             rows=tuple(row if row.parent in parents else replace(row, parent=None) for row in rows),
@@ -115,18 +117,36 @@ class JournalBars:
         )
 
 
-def journal_bars(frame: pd.DataFrame) -> JournalBars:
-    """Return the rows to draw for a frame of ``rl.journal`` with any depth."""
+def journal_bars(frame: pd.DataFrame, most: int | None = None) -> JournalBars:
+    """Return the rows to draw for a frame of ``rl.journal`` with any depth; with ``most``, those of its ``limit``.
+
+    Only the rows of the limit are built, because those of 100,000 entries take seconds.
+    """
     attrs = frame.attrs
-    now = _time(attrs.get("read_at")) or _latest(frame)
+    latest = [time for name in ("started", "completed") if (time := _time(frame[name].max()))]
+    now = _time(attrs.get("read_at")) or max(latest, default=datetime.now(UTC))
     attempts = {id_: _Attempts.from_attrs(facts) for id_, facts in attrs.get("invocations", {}).items()}
-    rows = list(_rows(frame, attempts, now))
-    return JournalBars(
-        rows=tuple(_add_failing_handlers(_mark_expandable(rows), attempts)),
-        now=max([now, *(time for row in rows for time in (row.start, row.end) if time)]),
+    builder = _RowBuilder(pd.DataFrame(frame).reset_index(drop=True), attempts, now)
+    chosen = builder.choose(most)
+    rows = builder.with_failing_handlers(dict(zip(chosen, builder.rows(chosen), strict=True)))
+    bars = JournalBars(
+        rows=tuple(rows),
+        now=max([now, *latest]),
         is_ended=STATUSES.get(str(attrs.get("status")), _UNKNOWN).ended,
+        hidden=len(frame) - len(chosen),
         note=str(attrs.get("note", "")),
     )
+    return bars if most is None else bars.limit(most)
+
+
+def _choose(count: int, urgent: Sequence[int], is_open: Sequence[bool], most: int) -> list[int]:
+    """Return the positions of at most ``most`` of ``count`` rows, in order.
+
+    ``urgent`` has the positions of the rows that did not succeed, and ``is_open`` which of them have not ended.
+    """
+    first_open = [at for at, each in zip(urgent, is_open, strict=True) if each][:1]
+    order = [*range(min(_FIRST, most, count)), *first_open, *reversed(urgent), *reversed(range(count))]
+    return sorted(list(dict.fromkeys(order))[:most])
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,19 +188,67 @@ class _Attempts:
         return self.is_failing and self.status != "paused"
 
 
-def _rows(frame: pd.DataFrame, attempts: Mapping[str, _Attempts], now: datetime) -> Iterator[JournalRow]:
-    """Yield one row per entry; entries without an index are numbered."""
-    parents: dict[str, str | None] = {}
-    before: str | None = None
-    unnumbered = 0
-    for entry in records(frame):
-        entry = {name: none_if_missing(value) for name, value in entry.items()}  # noqa: PLW2901 - the same entry
-        id_ = entry["invocation_id"]
-        parent = parents.setdefault(id_, before if entry["depth"] > 1 else None)
-        unnumbered += entry["index"] is None
-        key = f"{id_}/signal {unnumbered}" if entry["index"] is None else f"{id_}/{entry['index']}"
-        yield _row(entry, key, parent, attempts.get(id_), now)
-        before = key
+@dataclass(frozen=True)
+class _RowBuilder:
+    """Builds the rows of the entries at chosen positions of a frame."""
+
+    frame: pd.DataFrame
+    attempts: Mapping[str, _Attempts]
+    now: datetime
+
+    def choose(self, most: int | None) -> Sequence[int]:
+        """Return the positions of the entries that a limit can show: one more, if a handler's row is the first open."""
+        count = len(self.frame)
+        if most is None or count <= most:
+            return range(count)
+        urgent = np.flatnonzero(self.frame["status"].isin([OPEN, FAILED]))
+        is_open = self.frame["status"].take(urgent).eq(OPEN)
+        return _choose(count, urgent.tolist(), is_open.tolist(), most + 1)
+
+    def rows(self, positions: Sequence[int]) -> Iterator[JournalRow]:
+        """Yield the rows of the entries at these positions."""
+        parents = self._parents
+        calls = set(parents.values())
+        for at, entry in zip(positions, records(self.frame.take(positions)), strict=True):
+            id_ = entry["invocation_id"]
+            key = self._key(at, id_, entry["index"])
+            row = _row(entry, key, parents.get(id_), self.attempts.get(id_), self.now)
+            # a call whose callee's journal was not read
+            can_expand = bool(row.callee) and row.entry_type in CALLS and key not in calls
+            yield replace(row, can_expand=True) if can_expand else row
+
+    def with_failing_handlers(self, rows: Mapping[int, JournalRow]) -> Iterator[JournalRow]:
+        """Yield the rows; an invocation that fails outside of its open entries gets one more row for its handler."""
+        handlers: dict[int, JournalRow] = {}
+        for id_, attempts in self.attempts.items():
+            own = self._positions(id_) if attempts.is_failing else []
+            if own and not any(row.outcome == "retrying" for row in self.rows(self._positions(id_, status=OPEN))):
+                handlers[own[-1]] = _handler_row(list(self.rows(own)), attempts)
+        for at in sorted({*rows, *handlers}):
+            yield from (each[at] for each in (rows, handlers) if at in each)
+
+    def _positions(self, id_: str, *, status: str | None = None) -> list[int]:
+        """Return the positions of the entries of an invocation, with this status or any."""
+        chosen = self.frame["invocation_id"].eq(id_)
+        chosen = chosen if status is None else chosen & self.frame["status"].eq(status)
+        return [int(at) for at in np.flatnonzero(chosen)]
+
+    def _key(self, at: int, id_: str, index: object) -> str:
+        """Return the key of the row of an entry; entries without an index are numbered."""
+        return f"{id_}/signal {self._numbers[at]}" if is_missing(index) else f"{id_}/{index}"
+
+    @cached_property
+    def _numbers(self) -> Sequence[int]:
+        """Return for each entry the number of entries without an index up to it."""
+        return [int(number) for number in self.frame["index"].isna().cumsum()]
+
+    @cached_property
+    def _parents(self) -> Mapping[str, str]:
+        """Return for each called invocation the key of the row before its first row."""
+        ids, indexes = self.frame["invocation_id"], self.frame["index"]
+        is_first = ~ids.duplicated() & self.frame["depth"].gt(1)
+        firsts = [int(at) for at in np.flatnonzero(is_first) if at]
+        return {ids.iloc[at]: self._key(at - 1, ids.iloc[at - 1], indexes.iloc[at - 1]) for at in firsts}
 
 
 def _row(
@@ -261,27 +329,6 @@ def _attempt_times(index: int | None, attempts: _Attempts | None, failing: _Atte
     return times if last is None or any(time >= last for time in times) else (*times, last)
 
 
-def _mark_expandable(rows: Sequence[JournalRow]) -> list[JournalRow]:
-    """Mark the calls whose callee's journal was not read."""
-    parents = {row.parent for row in rows}
-    return [
-        replace(row, can_expand=True) if row.callee and row.entry_type in CALLS and row.key not in parents else row
-        for row in rows
-    ]
-
-
-def _add_failing_handlers(rows: Sequence[JournalRow], attempts: Mapping[str, _Attempts]) -> Iterator[JournalRow]:
-    """Yield the rows; an invocation that fails outside of its open entries gets one more row for its handler."""
-    shown = {row.invocation_id for row in rows if row.outcome == "retrying"}
-    last = {row.invocation_id: at for at, row in enumerate(rows)}
-    failing = {last[id_]: id_ for id_, each in attempts.items() if each.is_failing and id_ in last and id_ not in shown}
-    for at, row in enumerate(rows):
-        yield row
-        if at in failing:
-            own = [each for each in rows if each.invocation_id == failing[at]]
-            yield _handler_row(own, attempts[failing[at]])
-
-
 def _handler_row(rows: Sequence[JournalRow], attempts: _Attempts) -> JournalRow:
     """Return a row for handler code that fails after a completed entry, or while it is replayed."""
     last = rows[-1]
@@ -313,8 +360,3 @@ def _time(value: object) -> datetime | None:
     if value is None or value is pd.NaT or not isinstance(value, datetime):
         return None
     return (value.to_pydatetime() if isinstance(value, pd.Timestamp) else value).astimezone(UTC)
-
-
-def _latest(frame: pd.DataFrame) -> datetime:
-    times: Iterable[Any] = (frame[name].max() for name in ("started", "completed"))
-    return max((time for value in times if (time := _time(value))), default=datetime.now(UTC))

@@ -179,7 +179,7 @@ def journal_html(frame: pd.DataFrame, /, *, scale: ScaleName = "linear", zone: t
     Raises:
         ArgumentError: the scale is unknown.
     """
-    attrs, bars = frame.attrs, journal_bars(frame)
+    attrs, bars = frame.attrs, journal_bars(frame, rows)
     status = str(attrs.get("status", ""))
     lines = [attrs["truncated"]["message"]] if "truncated" in attrs else []
     if "source" in attrs:
@@ -190,7 +190,7 @@ def journal_html(frame: pd.DataFrame, /, *, scale: ScaleName = "linear", zone: t
         place=str(attrs.get("id", "")),
         lines=lines,
         accent=STATUSES[status].colour if status in STATUSES else _GREY,
-        **_table(bars.limit(rows), scale, zone),
+        **_table(bars, scale, zone),
     )
 
 

@@ -119,12 +119,12 @@ def journal_diff(
         mismatch = mismatch_of(invocation_a)
         if mismatch is None:
             raise ArgumentError(f"{a} has no journal mismatch (RT0016); pass a second invocation to compare it with.")
-        frame = _to_frame(list(_diff_rows_with_code(_records(frame_a), mismatch)), payloads=payloads)
+        frame = _to_frame(list(_diff_rows_with_code(records(frame_a), mismatch)), payloads=payloads)
         summary = explain_mismatch(invocation_a, mismatch)
         frame.attrs["a"] = _journal_attrs(frame_a)
     else:
         frame_b, invocation_b = read_journal(recorder, b, payloads=payloads, name="b")
-        frame = _to_frame(list(_diff_rows(_records(frame_a), _records(frame_b))), payloads=payloads)
+        frame = _to_frame(list(_diff_rows(records(frame_a), records(frame_b))), payloads=payloads)
         frame.attrs |= {"a": _journal_attrs(frame_a), "b": _journal_attrs(frame_b)}
         mismatches = [(each, mismatch_of(each)) for each in (invocation_a, invocation_b)]
         explanations = [
@@ -182,11 +182,6 @@ def _describe_diff(frame: pd.DataFrame) -> str:
 
 def _journal_attrs(frame: pd.DataFrame) -> dict[Any, Any]:
     return {name: value for name, value in frame.attrs.items() if name != "queries"}
-
-
-def _records(frame: pd.DataFrame) -> Sequence[_Record]:
-    objects = frame.astype(object)
-    return records(objects.where(objects.notna(), None))
 
 
 def _to_frame(rows: Sequence[_Record], *, payloads: bool) -> pd.DataFrame:

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.replay.recording import FITS, RecordedCommand
 from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT
 from restate_lab.frames import rows_to_table
@@ -32,9 +31,8 @@ _PLACE_UNKNOWN = "The response does not show at which command, so how far the co
 _Row = Mapping[str, Any]
 
 
-def diff_frame(row: _Row, commands: Sequence[RecordedCommand]) -> pd.DataFrame:
+def diff_frame(outcome: _Row, commands: Sequence[RecordedCommand]) -> pd.DataFrame:
     """Return the diff of one row of ``Replay.rows``, with its recorded commands."""
-    outcome = {str(name): none_if_missing(value) for name, value in row.items()}
     at = outcome["command_index"]
     rows = list(_rows(outcome, commands))
     table = rows_to_table(rows, _TYPES)

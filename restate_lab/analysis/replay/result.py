@@ -16,7 +16,7 @@ from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import escape_invisible, format_timestamp, plural
 from restate_lab.analysis.patterns import normalize
-from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.records import records
 from restate_lab.analysis.replay.diff import diff_frame
 from restate_lab.analysis.replay.recording import CANNOT_SAY, NOT_CHECKABLE, RecordedCommand, Recording
 from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, FITS, OTHER_RESULT, VERDICTS, ReplayOutcome
@@ -280,12 +280,12 @@ def _card(replay: Replay) -> str:
 
 
 def _group_block(row: Mapping[Any, Any], replay: Replay) -> dict[str, Any]:
-    at, commands = none_if_missing(row["command_index"]), replay._paths.get(row["example_id"], ())  # noqa: SLF001 - ours
+    at, commands = row["command_index"], replay._paths.get(row["example_id"], ())  # noqa: SLF001 - ours
     steps = []
     if at is not None:
         path = [(f"{number}", str(commands[number])) for number in range(max(0, at - _BEFORE), at + 1)]
         steps = [(number, recorded, recorded) for number, recorded in path]
-        steps[-1] = (*path[-1], none_if_missing(row["now"]) or "")
+        steps[-1] = (*path[-1], row["now"] or "")
     return {
         "colour": _COLOURS[row["verdict"]],
         "heading": f"{row['verdict']}: {plural(row['invocations'], 'invocation')} of {row['handler']}",

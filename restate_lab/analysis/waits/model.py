@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restate_lab.analysis.ids import awakeable_id
-from restate_lab.analysis.records import none_if_missing
 
 __all__ = [
     "Edge",
@@ -240,7 +239,7 @@ def _needs_all(future: dict[str, Any]) -> bool:
 
 def describe_error(row: Mapping[Any, Any]) -> str:
     """Return the error of an attempt on one line: code, step, and the first line of the message."""
-    code, step, message = none_if_missing(row["code"]), none_if_missing(row["step"]), none_if_missing(row["message"])
+    code, step, message = row["code"], row["step"], row["message"]
     first = (message or "").splitlines()[:1]
     parts = [f"[{code}]" if code else "", f"in step “{step}”:" if step else "", *first]
     return " ".join(part for part in parts if part)

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from restate_lab.analysis.questions import run_question
-from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.records import records
 from restate_lab.analysis.statements import read_together, run_sql_file, table_of_sql_file
 from restate_lab.analysis.waits.commands import (
     AwaitedNumbers,
@@ -114,7 +114,7 @@ def read_open_calls(source: Source, ids: Sequence[str]) -> list[Edge]:
 
 def _count(source: Source) -> KnownInvocations:
     (counts,) = records(run_sql_file(source, "analysis.waits", "counts"))
-    return KnownInvocations(counts["suspended"], counts["pending"], int(none_if_missing(counts["entries"]) or 0))
+    return KnownInvocations(counts["suspended"], counts["pending"], int(counts["entries"] or 0))
 
 
 def _suspended_of(source: Source, ids: Sequence[str]) -> pa.Table:
@@ -252,7 +252,7 @@ class _WaitsReader:
         # The message below reports a truncated result, once for all queues.
         keys = run_question(self._source, "blocked_keys", now=self._now, limit=KEYS)
         read = Counter(edges["blocker"].to_pylist())
-        waiting = {row["holder_id"]: row["waiting"] for row in records(keys) if none_if_missing(row["holder_id"])}
+        waiting = {row["holder_id"]: row["waiting"] for row in records(keys) if row["holder_id"]}
         unread = {id_: n for id_, count in waiting.items() if (n := int(count) - read[id_]) > 0}
         scope = f" of the {KEYS:,} longest queues" if "truncated" in keys.attrs else ""
         self.excluded.append(
@@ -270,16 +270,16 @@ def _read_rows(source: Source, name: str, ids: Sequence[str]) -> Iterator[Row]:
 def _blocker_node(row: Row) -> InvocationNode:
     """Return the node of an invocation that blocks others but has no edges of its own."""
     attempts, retry, start = (
-        none_if_missing(row["attempts"]),
-        none_if_missing(row["next_retry_at"]),
-        none_if_missing(row["scheduled_start_at"]),
+        row["attempts"],
+        row["next_retry_at"],
+        row["scheduled_start_at"],
     )
     return InvocationNode(
         id=row["id"],
         target=row["target"],
         status=row["status"],
-        since=none_if_missing(row["modified_at"]),
-        created_at=none_if_missing(row["created_at"]),
+        since=row["modified_at"],
+        created_at=row["created_at"],
         attempts=None if attempts is None else int(attempts),
         next_at=retry if row["status"] == "backing-off" else start if row["status"] == "scheduled" else None,
     )

@@ -14,7 +14,7 @@ from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.journal.diff import Mismatch, mismatch_of
 from restate_lab.analysis.journal.errors import REMOVED, JournalEvent
 from restate_lab.analysis.journal.reader import Invocation
-from restate_lab.analysis.records import none_if_missing
+from restate_lab.analysis.records import records
 from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.waits.model import Edge
 from restate_lab.analysis.why.agents import describe_agent_wait
@@ -105,7 +105,7 @@ class InvocationDetails:
     @property
     def open_entries(self) -> list[dict[Any, Any]]:
         """Return the open entries of its journal, as rows of ``journal``."""
-        return [] if self.journal is None else self.journal[self.journal["open"]].to_dict("records")
+        return [] if self.journal is None else records(self.journal[self.journal["open"]])
 
     @property
     def failed_entry(self) -> dict[Any, Any] | None:
@@ -113,7 +113,7 @@ class InvocationDetails:
         if self.journal is None:
             return None
         failed = self.journal[(self.journal["status"] == "failed") & (self.journal["entry_type"] != "Output")]
-        return failed.to_dict("records")[-1] if len(failed) else None
+        return records(failed)[-1] if len(failed) else None
 
     @property
     def _events(self) -> Sequence[JournalEvent]:
@@ -177,9 +177,7 @@ def _vqueue(explorer: Explorer, row: Row) -> Row | None:
     if row["status"] not in {"pending", "ready"} or not row["vqueue_id"]:
         return None
     frame = run_sql_file(explorer.source, "analysis.why", "vqueue", vqueue=row["vqueue_id"])
-    return (
-        {str(key): none_if_missing(value) for key, value in frame.to_dict("records")[0].items()} if len(frame) else None
-    )
+    return next(iter(records(frame)), None)
 
 
 def _restarts(explorer: Explorer, row: Row) -> tuple[tuple[str, ...], tuple[str, ...]]:

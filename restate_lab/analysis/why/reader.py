@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.records import records
 from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.waits.model import Edge, InvocationNode
 from restate_lab.analysis.waits.reader import read_edges_of, read_open_calls
@@ -84,7 +84,7 @@ class Explorer:
         if unread := sorted(wanted.keys() - self._rows.keys()):
             frame = run_sql_file(self.source, "analysis.why", "invocations", ids=unread)
             for row in records(frame):
-                self._rows[row["id"]] = {str(key): none_if_missing(value) for key, value in row.items()}
+                self._rows[row["id"]] = row
         return {id_: self._rows[id_] for id_ in wanted if id_ in self._rows}
 
     def try_read(self, what: str, read_question: Callable[[], T]) -> T | None:
@@ -187,7 +187,7 @@ class Explorer:
         if not rows:
             return {}
         frame = run_sql_file(self.source, "analysis.why", "holders", **_key_params(rows))
-        return {(row["key"], none_if_missing(row["scope"])): row["holder_id"] for row in records(frame)}
+        return {(row["key"], row["scope"]): row["holder_id"] for row in records(frame)}
 
     def _queues(self, rows: list[Row]) -> tuple[list[Edge], int]:
         """Return the calls that wait for the keys of these invocations, and the number of unread calls."""
@@ -198,7 +198,7 @@ class Explorer:
         frame = run_sql_file(
             self.source, "analysis.why", "queues", limit=MAX_INVOCATIONS, **_key_params(list(held.values()))
         )
-        calls = [(each, (each["key"], none_if_missing(each["scope"]))) for each in records(frame)]
+        calls = [(each, (each["key"], each["scope"])) for each in records(frame)]
         calls = [(each, lock) for each, lock in calls if lock in held and each["id"] != held[lock]["id"]]
         lengths = {lock: int(each["waiting"]) for each, lock in calls}
         edges = [_key_edge(each["id"], each["key"], held[lock]["id"]) for each, lock in calls]

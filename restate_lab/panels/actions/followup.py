@@ -14,7 +14,7 @@ from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.invocations.filters import ALL, Filters
 from restate_lab.analysis.invocations.reader import read_rows
 from restate_lab.analysis.patterns import normalize
-from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.records import records
 from restate_lab.source import Source
 from restate_lab.status import STATUSES
 
@@ -108,7 +108,7 @@ def _summarize(
     for row in rows:
         state = _state_of(row) if action in _RETRIED else str(row["status"])
         states[state] += 1
-        failure = none_if_missing(row["failure"])
+        failure = row["failure"]
         if state == _FAILING and failure is not None:
             failing += 1
             same += row["id"] in failures and normalize(failure) == normalize(failures[row["id"]])
@@ -120,7 +120,7 @@ def _summarize(
 def _state_of(row: Mapping[Any, Any]) -> str:
     """Return the state of a retried invocation; a failure counts even while it is being retried."""
     status = str(row["status"])
-    has_failed = none_if_missing(row["failure"]) is not None
+    has_failed = row["failure"] is not None
     if status in {"backing-off", "paused"} or (status in {"running", "ready"} and has_failed):
         return _FAILING
     return status

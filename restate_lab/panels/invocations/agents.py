@@ -18,7 +18,7 @@ from restate_lab._text import one_line
 from restate_lab.analysis.agents import agent_runs
 from restate_lab.analysis.agents.reader import AgentReader
 from restate_lab.analysis.invocations.filters import Filters
-from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.records import records
 from restate_lab.errors import NotOnThisServer, RestateLabError
 from restate_lab.panels._base.source import Closed
 from restate_lab.source import Source
@@ -147,7 +147,7 @@ def is_narrow(filters: Filters) -> bool:
 
 
 def _handler_of(row: Row) -> _Handler:
-    return none_if_missing(row["target_service_name"]), none_if_missing(row["target_handler_name"])
+    return row["target_service_name"], row["target_handler_name"]
 
 
 def _size_of(row: Row) -> int:
@@ -160,10 +160,10 @@ def _state_of(row: Row) -> str:
 
 def _cells_of(row: Row, state: str, cost_note: str) -> _Cells:
     """Return the values of a run; the tokens are the journaled ones, input and output."""
-    calls = none_if_missing(row["model_calls"])
-    tokens = [none_if_missing(row[name]) for name in ("input_tokens", "output_tokens")]
-    cost = none_if_missing(row["cost"])
-    reasons = [none_if_missing(row["note"]), cost_note if cost is None and calls else None]
+    calls = row["model_calls"]
+    tokens = [row[name] for name in ("input_tokens", "output_tokens")]
+    cost = row["cost"]
+    reasons = [row["note"], cost_note if cost is None and calls else None]
     return _Cells(
         state,
         turn=calls or None,

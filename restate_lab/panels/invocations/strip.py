@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter
 from restate_lab._text import format_duration, format_time
 from restate_lab.analysis.invocations.filters import ALL, PRESETS, RETRYING, Filters, statuses_of
 from restate_lab.analysis.invocations.reader import Histogram
-from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.records import records
 from restate_lab.durations import to_timedelta
 from restate_lab.errors import ArgumentError
 from restate_lab.panels._assets import read_assets
@@ -270,7 +270,7 @@ def _sum(
     for row in table:
         if services and row["target_service_name"] not in services:
             continue
-        status, is_retried = row["status"], none_if_missing(row["is_retried"]) is True
+        status, is_retried = row["status"], row["is_retried"] is True
         is_retrying = status == "backing-off" or is_retried
         if (status in names and not (is_split and is_retried)) or (RETRYING in names and is_retrying):
             total += int(row["n"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,7 @@ from support.pictures import NOW, contrast, journal
 START = (NOW - pd.Timedelta("1h")).to_pydatetime()
 READ = START + timedelta(seconds=100)
 ID = "inv_a"
+STATES = ("backing-off", "suspended")
 
 
 def attempts(status: str = "backing-off", **more: Any) -> dict[str, Any]:
@@ -106,13 +108,38 @@ def test_a_long_journal_is_cut_to_what_matters() -> None:
     """The first entries, those that did not succeed, and the latest stay, in order; the rest is counted."""
     frame = journal([f"step {number}" for number in range(10_000)])
     frame.loc[5_000, "status"] = "failed"
-    bars = journal_bars(frame).limit(100)
+    bars = journal_bars(frame, 100)
     assert (len(bars.rows), bars.hidden) == (100, 9_900)
     labels = [row.label for row in bars.rows]
     assert labels[:20] == [f"step {number}" for number in range(20)]
     assert "step 5000" in labels
     assert labels[-1] == "step 9999"
     assert "9,900 entries not shown" in journal_html(frame, rows=100)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_rows_of_a_limit_are_those_of_the_whole_journal(seed: int) -> None:
+    """Callees, signals, calls, and handlers that fail between entries: only the work is less."""
+    chance = Random(seed)  # noqa: S311 - for a test
+    ids = sorted(chance.choices([ID, "inv_b", "inv_c"], k=chance.randrange(90)))
+    count = len(ids)
+    frame = journal(
+        [f"step {number}" for number in range(count)],
+        invocation_id=ids,
+        depth=[1 if id_ == ID else 2 for id_ in ids],
+        index=pd.array(chance.choices([None, *range(500)], [100, *[1] * 500], k=count), dtype="Int64"),
+        status=chance.choices(["done", "failed", "open", "abandoned", None], [20, 1, 2, 1, 1], k=count),
+        entry_type=chance.choices(["Run", "Call", "Signal"], k=count),
+        callee=chance.choices([None, "inv_b", "inv_d"], k=count),
+        command_index=pd.array(range(count), dtype="Int64"),
+        retries=pd.array(chance.choices([0, 2], [9, 1], k=count), dtype="Int64"),
+    )
+    command = chance.choice([None, chance.randrange(100)])
+    states = {ID: attempts(command_index=command), "inv_b": attempts(chance.choice(["paused", "suspended"]))}
+    frame.attrs |= {"read_at": READ.isoformat(), "status": "backing-off", "invocations": states}
+    whole = journal_bars(frame)
+    for most in (1, 5, 21, 40, 60):
+        assert journal_bars(frame, most) == whole.limit(most)
 
 
 def test_the_card_draws_the_failing_entry() -> None:

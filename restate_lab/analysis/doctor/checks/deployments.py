@@ -10,7 +10,6 @@ from restate_lab._text import join, plural, verb_form
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.model import MAX_IDS, DeploymentInfo, Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import PINNED_INVOCATIONS, timestamp_of
-from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 
 __all__ = ["old_deployments", "old_protocols"]
@@ -35,11 +34,11 @@ def old_deployments(context: CheckContext) -> list[Finding]:
 def old_protocols(context: CheckContext) -> list[Finding]:
     """Count deployments with an old service protocol or an older SDK than other deployments of the cluster."""
     rows = context.ask("sdks", limit=None)
-    newest = _newest_versions(none_if_missing(row["sdk"]) for row in rows)
+    newest = _newest_versions(row["sdk"] for row in rows)
     limit = context.thresholds.protocol
     old: dict[str, str] = {}
     for row in rows:
-        protocol, sdk = none_if_missing(row["max_service_protocol_version"]), none_if_missing(row["sdk"])
+        protocol, sdk = row["max_service_protocol_version"], row["sdk"]
         if protocol is not None and protocol < limit:
             old[row["deployment_id"]] = f"protocol {int(protocol)}"
         elif sdk and (match := _SDK.fullmatch(sdk)) and _parse_version(match["version"]) < newest[match["name"]]:

@@ -13,7 +13,6 @@ from restate_lab.analysis.doctor.grouping import StepGroup, group_by, group_by_s
 from restate_lab.analysis.doctor.model import MAX_IDS, Blocked, Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import Row, timestamp_of
 from restate_lab.analysis.patterns import common_message, normalize, summarize_messages
-from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, plan_call, why_call
 
 __all__ = ["expiring_evidence", "paused_invocations", "restarts", "reused_keys", "terminal_failures"]
@@ -53,7 +52,7 @@ def paused_invocations(context: CheckContext) -> list[Finding]:
     if not count:
         return []
     rows = [row for row in context.paused_invocations() if _is_deployed(context, row)]
-    grouped = group_by_step(rows, _cause_of, lambda row: none_if_missing(row["step"]))
+    grouped = group_by_step(rows, _cause_of, lambda row: row["step"])
     return [_paused_finding(context, part) for group in grouped for part in _group_by_message(group)]
 
 
@@ -144,7 +143,7 @@ def _separate_callers(rows: Sequence[Row]) -> tuple[list[Row], Mapping[str, str]
     by_id = {row["id"]: row for row in rows}
     callers: dict[str, str] = {}
     for row in rows:
-        caller = by_id.get(none_if_missing(row["invoked_by_id"]) or "")
+        caller = by_id.get(row["invoked_by_id"] or "")
         if caller is not None and caller["message"] == row["message"]:
             callers[row["id"]] = caller["id"]
     passed_on = set(callers.values())
@@ -242,7 +241,7 @@ def _with_code(failure: str, message: str) -> str:
 
 
 def _with(rows: Iterable[Row], column: str) -> list[Row]:
-    return [row for row in rows if none_if_missing(row[column]) is not None]
+    return [row for row in rows if row[column] is not None]
 
 
 def _earliest(rows: Iterable[Row], column: str) -> datetime | None:
@@ -275,20 +274,20 @@ def _group_by_message(group: StepGroup[Row]) -> list[StepGroup[Row]]:
 
 
 def _pause_message(row: Row) -> str:
-    return none_if_missing(row["message"]) or ""
+    return row["message"] or ""
 
 
 def _cause_of(row: Row) -> tuple[object, ...]:
     return (
         row["target_service_name"],
         row["target_handler_name"],
-        none_if_missing(row["error_code"]),
-        none_if_missing(row["message"]) is None,
+        row["error_code"],
+        row["message"] is None,
     )
 
 
 def _is_deployed(context: CheckContext, row: Row) -> bool:
-    return none_if_missing(row["deployment_id"]) is None or row["deployment_id"] in context.deployments
+    return row["deployment_id"] is None or row["deployment_id"] in context.deployments
 
 
 def _paused_finding(context: CheckContext, group: StepGroup[Row]) -> Finding:
@@ -296,7 +295,7 @@ def _paused_finding(context: CheckContext, group: StepGroup[Row]) -> Finding:
     first, ids = rows[0], [row["id"] for row in rows]
     count, blocked = len(rows), context.blocked_by(ids)
     handler = f"{first['target_service_name']}/{first['target_handler_name']}"
-    message, code, step = none_if_missing(first["message"]), none_if_missing(first["error_code"]), group.title()
+    message, code, step = first["message"], first["error_code"], group.title()
     place = f" in {step}" if step else ""
     # Without vqueues the event is the same if the retry policy paused the invocation or a person did between attempts.
     why = f"after failing{place}" if message else "by hand"

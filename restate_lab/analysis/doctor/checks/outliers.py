@@ -10,7 +10,7 @@ from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import StepGroup, group_by_step
 from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import Row, timestamp_of
-from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.records import records
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 
 __all__ = ["large_states", "long_journals", "slow_handlers"]
@@ -62,7 +62,7 @@ def large_states(context: CheckContext) -> list[Finding]:
             severity=Severity.NOTE,
             title=f"{'at least ' if count == MAX_IDS else ''}{plural(count, 'key')} ({join(keys)}) "
             f"{verb_form(count, 'has', 'have')} a state of {limit // 1024:,} KiB or more, the largest "
-            f"{int(none_if_missing(first['bytes']) or 0) / 1024:,.0f} KiB",
+            f"{int(first['bytes'] or 0) / 1024:,.0f} KiB",
             details="Each call of a key may load its whole state.",
             where=join(keys),
             subject=Subject("", tuple(sorted({row["service_name"] for row in rows}))),
@@ -119,5 +119,5 @@ def _own_step_findings(
 
 def _slowest_steps(steps: Sequence[Row]) -> tuple[StepGroup[Row], int]:
     """Return the slowest steps with the same pattern, and their total time in milliseconds."""
-    grouped = group_by_step(steps, lambda _: None, lambda row: none_if_missing(row["name"]), most=None)
+    grouped = group_by_step(steps, lambda _: None, lambda row: row["name"], most=None)
     return max(((group, sum(int(row["ms"]) for row in group.members)) for group in grouped), key=lambda pair: pair[1])

@@ -12,7 +12,6 @@ from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import group_by
 from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import Row, timestamp_of
-from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
 
 __all__ = ["backlog", "blocked_queues", "late_starts", "long_attempts"]
@@ -61,8 +60,8 @@ def blocked_queues(context: CheckContext) -> list[Finding]:
     """Find vqueues that are paused or whose first entry waits for a resource other than a key."""
     if not context.census.count_open("inboxed"):
         return []
-    rows = [row for row in context.ask("blocked_heads") if none_if_missing(row["blocked_on"]) not in _NOT_STUCK]
-    rows = [row for row in rows if none_if_missing(row["blocked_on"]) not in {None, "new"}]
+    rows = [row for row in context.ask("blocked_heads") if row["blocked_on"] not in _NOT_STUCK]
+    rows = [row for row in rows if row["blocked_on"] not in {None, "new"}]
     return [_queue_finding(context, members) for members in group_by(rows, lambda row: row["blocked_on"])]
 
 
@@ -118,14 +117,11 @@ def long_attempts(context: CheckContext) -> list[Finding]:
 def _queue_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     what = rows[0]["blocked_on"]
     ids = [row["entry_id"] for row in context.rows("queued", ids=[row["vqueue_id"] for row in rows], limit=MAX_ROWS)]
-    total = sum(int(none_if_missing(row["num_inbox"]) or 1) for row in rows)
+    total = sum(int(row["num_inbox"] or 1) for row in rows)
     # The counters include entries that back off or are scheduled.
     count = len(ids) if 0 < len(ids) < MAX_ROWS else total
     since = min((at for row in rows if (at := timestamp_of(row["waiting_since"]))), default=None)
-    handlers = (
-        _handler_names([row for row in rows if none_if_missing(row["target_service_name"]) is not None])
-        or "unknown handlers"
-    )
+    handlers = _handler_names([row for row in rows if row["target_service_name"] is not None]) or "unknown handlers"
     is_paused = what == _PAUSED
     reason = "wait in paused queues" if is_paused else f"wait for {_RESOURCES.get(what, what)}"
     verb = reason if count != 1 else reason.replace("wait", "waits", 1)
@@ -161,4 +157,4 @@ def _handler_names(rows: Sequence[Row]) -> str:
 
 
 def _services(rows: Iterable[Row]) -> tuple[str, ...]:
-    return tuple(sorted({str(name) for row in rows if (name := none_if_missing(row["target_service_name"]))}))
+    return tuple(sorted({str(name) for row in rows if (name := row["target_service_name"])}))

@@ -21,7 +21,6 @@ from restate_lab.analysis.doctor.model import (
 )
 from restate_lab.analysis.doctor.reader import Row, timestamp_of
 from restate_lab.analysis.patterns import summarize_messages
-from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, move_call, replay_call, why_call
 
 __all__ = [
@@ -122,8 +121,8 @@ def _group_size(context: CheckContext, group: StepGroup[RetryingInvocation]) -> 
         int(row["n"])
         for row in context.storm_rows
         if (row["target_service_name"], row["target_handler_name"]) == (first.service, first.handler)
-        and none_if_missing(row["error_code"]) == first.code
-        and (is_whole or (none_if_missing(row["step"]) or None) in labels)
+        and row["error_code"] == first.code
+        and (is_whole or (row["step"] or None) in labels)
     ]
     return max(sum(counts), len(group.members))
 

@@ -11,7 +11,6 @@ from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import group_by
 from restate_lab.analysis.doctor.model import Finding, Severity
 from restate_lab.analysis.doctor.reader import Row, timestamp_of
-from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.suggestions import SuggestedCall
 from restate_lab.errors import NotOnThisServer
 
@@ -34,9 +33,9 @@ def sampled_backlog(context: CheckContext) -> list[Finding]:
     if not rows:
         raise NotOnThisServer(f"{context.source.name} has no samples; visits with samples=True (the default) add them.")
     times = sorted({row["sampled_at"] for row in rows}, reverse=True)
-    counts = [row for row in rows if none_if_missing(row["key"]) is None and row["status"] in _STATES]
+    counts = [row for row in rows if row["key"] is None and row["status"] in _STATES]
     courses = group_by(counts, lambda row: (row["status"], row["service"], row["handler"]))
-    keys = [row for row in rows if none_if_missing(row["key"]) is not None and row["sampled_at"] == times[0]]
+    keys = [row for row in rows if row["key"] is not None and row["sampled_at"] == times[0]]
     return [
         _finding(course, times, [row for row in keys if row["service"] == course[0]["service"]])
         for course in courses
@@ -76,12 +75,12 @@ def _finding(course: Sequence[Row], times: Sequence[datetime], keys: Sequence[Ro
 
 def _samples_with_same_oldest(course: Sequence[Row], times: Sequence[datetime]) -> list[Row]:
     """Return the newest samples in a row with the same oldest invocation; a sample without a row ends them."""
-    oldest = none_if_missing(course[0]["oldest_created_at"])
+    oldest = course[0]["oldest_created_at"]
     pairs = zip(course, times, strict=False)
     return [
         row
         for row, _ in takewhile(
-            lambda pair: pair[0]["sampled_at"] == pair[1] and none_if_missing(pair[0]["oldest_created_at"]) == oldest,
+            lambda pair: pair[0]["sampled_at"] == pair[1] and pair[0]["oldest_created_at"] == oldest,
             pairs,
         )
     ]

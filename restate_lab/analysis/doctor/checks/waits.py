@@ -15,7 +15,7 @@ from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import group_by
 from restate_lab.analysis.doctor.model import MAX_IDS, Blocked, Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import Row, timestamp_of
-from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.records import records
 from restate_lab.analysis.suggestions import Placeholder, SuggestedCall, ask_call, plan_call, why_call
 from restate_lab.analysis.waits import blocker_frame, deadlock_frame
 from restate_lab.analysis.waits.model import Edge, edges_by_waiter
@@ -164,7 +164,7 @@ def _queue_blockers(context: CheckContext) -> list[_QueueBlocker]:
 def _deadlock_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     first, is_certain = rows[0], rows[0]["certain"]
     ids = [id_ for row in rows for id_ in row["members"]]
-    waiting = sum(int(none_if_missing(row["waiting"]) or 0) for row in rows)
+    waiting = sum(int(row["waiting"] or 0) for row in rows)
     blocked = context.blocked_by(ids, at_least=waiting)
     since = min((at for row in rows if (at := timestamp_of(row["since"]))), default=None)
     is_young = context.age(since) < context.thresholds.waiting
@@ -192,7 +192,7 @@ def _deadlock_subject(row: Row) -> Subject:
 
 def _blocker_subject(blocker: _QueueBlocker) -> Subject:
     """Return the root blocker by its target: the same while its queue and its id change."""
-    target = str(none_if_missing(blocker.row["target"]) or blocker.row["id"])
+    target = str(blocker.row["target"] or blocker.row["id"])
     return Subject(target, tuple(sorted(set(_services([target, *blocker.queue["what"]])))))
 
 
