@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from populate import Population, arguments, populated
+from populate import arguments, populated
 from rounds import Figure, in_turn, ratio, show, table, versions
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -76,7 +76,7 @@ def main() -> None:
         populated(small) as few,
         populated(options) as many,
         rl.connect(many.admin_url, read_only=True) as lab,
-        _opened(few, many) as page,
+        opened(SETUP.format(urls=[few.admin_url, many.admin_url]), *CELLS.values()) as page,
     ):
         cells = enumerate(CELLS, start=1)
         few_of = {FEW: FEW, MANY: FEW, FEW_ROWS: FEW_ROWS, MANY_ROWS: FEW_ROWS}
@@ -109,16 +109,15 @@ def _first_row(page: LabPage, index: int) -> float:
 
 
 @contextmanager
-def _opened(few: Population, many: Population) -> Iterator[LabPage]:
-    """Give a page of JupyterLab with the cells of the benchmark."""
+def opened(setup: str, *cells: str) -> Iterator[LabPage]:
+    """Give a page of JupyterLab with these cells, of which the first one has run."""
     executable = find_chromium()
     if executable is None:
         sys.exit("no Chromium: install it, or name it in CHROMIUM")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="restate-lab-")))
-        setup = SETUP.format(urls=[few.admin_url, many.admin_url])
         (folder / "notebooks").mkdir()
-        write_notebook(folder / "notebooks" / "panels.ipynb", setup, *CELLS.values())
+        write_notebook(folder / "notebooks" / "panels.ipynb", setup, *cells)
         options = ("--LabApp.expose_app_in_browser=True",)
         lab = stack.enter_context(
             JupyterLab(folder / "notebooks", folder / "jupyter", env=clean_environment(), options=options)

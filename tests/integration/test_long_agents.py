@@ -3,46 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import restate_lab as rl
-from restate_lab.demo.embedded import start_services
-from restate_lab.demo.server import RestateServer
+from restate_lab.analysis.agents import read_conversation
+from restate_lab.analysis.agents.builder import SearchedJournal
+from restate_lab.analysis.agents.reader import AgentReader
 from support.bench import wait_for
-from support.clusters import NEWEST, server_binary
+from support.long_agent_bench import run_agent, running_long_agents, send_to_agent
 from support.long_agent_services import STEPS, TOKENS
 
 pytestmark = [pytest.mark.server, pytest.mark.long]
-SERVICES = Path(__file__).parents[1] / "support" / "long_agent_services.py"
-SUCCEEDED = "SELECT status FROM sys_invocation WHERE id = :id AND status = 'completed'"
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rl.Lab]:
-    folder = tmp_path_factory.mktemp("long")
-    services, address = start_services(folder, str(SERVICES))
-    with services, RestateServer(server_binary(NEWEST)) as server:
-        with rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit") as lab:
-            lab.admin.create_deployment(uri=address)
-            yield lab
-
-
-def send(lab: rl.Lab, handler: str, size: int) -> str:
-    return str(wait_for(lambda: _sent(lab, handler, size)))
-
-
-def _sent(lab: rl.Lab, handler: str, size: int) -> str | None:
-    try:
-        return str(lab.ingress.send("LongAgent", handler, size, key=f"{handler}-{size}").invocation_id)
-    except rl.errors.RestateLabError:
-        return None  # the ingress does not know the service yet
-
-
-def until_completed(lab: rl.Lab, id_: str) -> None:
-    wait_for(lambda: lab.arrow(SUCCEEDED, id=id_, progress=False).num_rows, within=280)
+    with running_long_agents(tmp_path_factory.mktemp("long")) as lab:
+        yield lab
 
 
 def tools_of(conversation: rl.Conversation) -> list[tuple[Any, Any, Any]]:
@@ -51,9 +30,7 @@ def tools_of(conversation: rl.Conversation) -> list[tuple[Any, Any, Any]]:
 
 def test_a_hundred_thousand_entries_open_like_a_thousand(lab: rl.Lab) -> None:
     """All calls of models and their tools are read in two scans, and other steps are not, which a note reports."""
-    short, long = (send(lab, "run", entries) for entries in (1_000, 100_000))
-    until_completed(lab, short)
-    until_completed(lab, long)
+    short, long = (run_agent(lab, "run", entries) for entries in (1_000, 100_000))
     first, second = rl.conversation(lab, short), rl.conversation(lab, long)
     assert second.tokens == first.tokens
     assert second.tokens["input_tokens"] == STEPS * TOKENS[0]
@@ -62,14 +39,24 @@ def test_a_hundred_thousand_entries_open_like_a_thousand(lab: rl.Lab) -> None:
     assert any("100," in note and "only those near its calls of models were read" in note for note in second.notes)
     assert first.notes == ()
     assert [sum("FROM sys_journal WHERE" in each["sql"] for each in read.queries) for read in (first, second)] == [1, 2]
+    _is_read_in_one_scan(lab, long, second)
     runs = rl.agent_runs(lab, ids=[short, long])
     assert runs["input_tokens"].tolist() == [STEPS * TOKENS[0]] * 2
 
 
+def _is_read_in_one_scan(lab: rl.Lab, id_: str, expected: rl.Conversation) -> None:
+    """Check that a journal that was searched before is not searched again, unless it has grown since."""
+    size = int(lab.sql("SELECT journal_size FROM sys_invocation WHERE id = :id", id=id_)["journal_size"].iloc[0])
+    indexes = AgentReader(lab).agents([id_])[id_]
+    for searched, scans in ((SearchedJournal(id_, size, indexes), 1), (SearchedJournal(id_, size - 1, indexes), 2)):
+        read = read_conversation(lab, id_, searched=searched)
+        assert read.turns == expected.turns
+        assert sum("FROM sys_journal WHERE" in each["sql"] for each in read.queries) == scans
+
+
 def test_a_large_payload_is_not_read_and_reported(lab: rl.Lab) -> None:
     """The server accepts it; its tokens are not in a sum, and notes report that."""
-    id_ = send(lab, "large", 20)
-    until_completed(lab, id_)
+    id_ = run_agent(lab, "large", 20)
     conversation = rl.conversation(lab, id_)
     assert conversation.tokens["input_tokens"] == TOKENS[0]
     assert any("more than 16 MiB: 1 payload" in note for note in conversation.notes)
@@ -79,7 +66,7 @@ def test_a_large_payload_is_not_read_and_reported(lab: rl.Lab) -> None:
 
 def test_a_payload_that_the_server_refuses(lab: rl.Lab) -> None:
     """Fifty mebibytes are above the limit of a message (32.25 MiB): the step never gets a result, and is repeated."""
-    id_ = send(lab, "large", 50)
+    id_ = send_to_agent(lab, "large", 50)
     limit = "hit message size limit"
     turn = wait_for(lambda: rl.conversation(lab, id_).open_turn, lambda turn: turn and limit in (turn.error or ""))
     assert (turn.role, turn.input_tokens) == ("assistant", None)

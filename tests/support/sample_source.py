@@ -77,10 +77,10 @@ class SampleSource(RowSource):
                 self.at_once -= 1
 
     def _journals(self, params: dict[str, Any]) -> pd.DataFrame:
-        """Return the columns of the payloads, or the ids of agents."""
+        """Return the columns of the payloads, or the ids of agents, each with the index of a response."""
         if "ids" not in params:
             return pd.DataFrame({"table": ["sys_journal"] * 2, "column": ["raw", "entry_json"]})
-        return pd.DataFrame({"id": sorted(self.agents & set(params["ids"]))}, dtype="str")
+        return pd.DataFrame({"id": sorted(self.agents & set(params["ids"]))}, dtype="str").assign(index=2)
 
     def _answer(self, statement: str, params: dict[str, Any]) -> pd.DataFrame:
         self.asked.append((statement, params))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab.analysis.agents.builder import ConversationBuilder
+from restate_lab.analysis.agents.builder import ConversationBuilder, SearchedJournal
 from restate_lab.analysis.agents.entries import ShapeFunction, check_shapes
 from restate_lab.analysis.agents.prices import Price, PriceTable, price_table
 from restate_lab.analysis.agents.reader import (
@@ -33,7 +33,7 @@ from restate_lab.durations import DurationInput
 from restate_lab.recorder import QueryRecorder
 from restate_lab.source import Source, check_supported
 
-__all__ = ["agent_runs", "conversation", "runs_frame"]
+__all__ = ["agent_runs", "conversation", "read_conversation", "runs_frame"]
 
 
 @translate_errors
@@ -206,13 +206,30 @@ def conversation(
         TimedOut: not everything was read within ``timeout``.
         RestateLabError: any error of ``source.arrow``.
     """
+    return read_conversation(
+        source, invocation_id, depth=depth, session=session, shapes=shapes, prices=prices, timeout=timeout
+    )
+
+
+def read_conversation(
+    source: Source,
+    invocation_id: str,
+    *,
+    depth: int = 1,
+    session: bool = False,
+    shapes: Sequence[ShapeFunction] = (),
+    prices: Mapping[str, Price] | None = None,
+    timeout: DurationInput | None = "30s",
+    searched: SearchedJournal | None = None,
+) -> Conversation:
+    """Return what ``conversation`` does; a very long journal that was ``searched`` is not searched again."""
     check_invocation_id(invocation_id)
     levels, functions, table = check_count("depth", depth, least=1), check_shapes(shapes), price_table(prices)
     check_supported(source, "conversation()")
     recorder = QueryRecorder(within(source, timeout, verb="conversation()"))
     reader = AgentReader(recorder)
     reader.check_payloads()
-    builder = ConversationBuilder(reader, JournalReader(recorder), functions, table)
+    builder = ConversationBuilder(reader, JournalReader(recorder), functions, table, searched)
     row = builder.root(invocation_id)
     turns = builder.turns(builder.session(row) if session else [invocation_id], depth=levels)
     builder.explain_nothing(row)

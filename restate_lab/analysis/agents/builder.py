@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +20,7 @@ from restate_lab.analysis.journal.errors import NO_ERRORS, UNKNOWN, attempt_erro
 from restate_lab.analysis.journal.reader import Invocation, JournalReader, Ranges
 from restate_lab.errors import ArgumentError, NotFound
 
-__all__ = ["ConversationBuilder"]
+__all__ = ["ConversationBuilder", "SearchedJournal"]
 
 _MOST_ENTRIES = 20_000
 _BEFORE, _AFTER = 20, 60  # entries that are read around a response of a model in a longer journal
@@ -28,6 +28,14 @@ _MOST_CALLEES = 50
 _MOST_IN_SESSION = 100
 _CALLS = frozenset({"Call", "OneWayCall", "AttachInvocation"})
 _NOTHING = "no step of this invocation has the shape of a model response"
+
+
+class SearchedJournal(NamedTuple):
+    """A journal of which ``size`` entries were searched: the indexes of those that look like a response of a model."""
+
+    id: str
+    size: int = 0
+    indexes: Sequence[int] = ()
 
 
 @dataclass(slots=True)
@@ -38,6 +46,7 @@ class ConversationBuilder:
     journals: JournalReader
     shapes: Sequence[ShapeFunction]
     prices: PriceTable
+    searched: SearchedJournal | None = None
     notes: list[str] = field(default_factory=list)
     models: int = 0
     """The number of calls of models, also of those without a response."""
@@ -122,8 +131,12 @@ class ConversationBuilder:
 
     def _ranges(self, id_: str, size: int) -> Ranges | None:
         """Return the parts of a very long journal near its calls of models; None, with a note, if they are too long."""
-        found = self.reader.model_steps([id_], self.shapes, has_text=False).get(id_, ModelSteps({}))
-        around = [(max(0, at - _BEFORE), at + _AFTER) for at in sorted(found.steps)]
+        indexes: Iterable[int]
+        if self.searched is not None and (self.searched.id, self.searched.size) == (id_, size):
+            indexes = self.searched.indexes
+        else:
+            indexes = self.reader.model_steps([id_], self.shapes, has_text=False).get(id_, ModelSteps({})).steps
+        around = [(max(0, at - _BEFORE), at + _AFTER) for at in sorted(indexes)]
         ranges: list[tuple[int, int]] = []
         for first, last in [(0, _BEFORE), *around, (max(0, size - _AFTER), size)]:
             if ranges and first <= ranges[-1][1] + 1:
@@ -132,7 +145,7 @@ class ConversationBuilder:
                 ranges.append((first, last))
         many = f"{id_} has {size:,} entries"
         if sum(last - first for first, last in ranges) > _MOST_ENTRIES:
-            self.notes.append(f"{many} and {len(found.steps):,} calls of models; such a long conversation is not read")
+            self.notes.append(f"{many}, and too many of them are near calls of models; such a conversation is not read")
             return None
         self.notes.append(
             f"{many}; only those near its calls of models were read, which are all in the conversation. Other steps, "

@@ -75,7 +75,7 @@ FROM sys_journal_events WHERE {where} AND event_type = 'TransientError'"""
 _RESTARTS = "SELECT id, restarted_from, created_at FROM sys_invocation WHERE restarted_from IN :ids"
 _COPIES = "SELECT id, index, appended_at FROM sys_journal WHERE id IN :ids AND entry_type = 'Notification: Run'"
 _AGENTS = """
-SELECT DISTINCT id FROM sys_journal
+SELECT id, index FROM sys_journal
 WHERE id IN :ids AND entry_type = 'Notification: Run' AND index >= :first AND ({signatures})"""
 _COUNT = "SELECT count(*) AS n FROM sys_invocation_status"
 _AT_ONCE = 500  # invocations
@@ -163,17 +163,19 @@ class AgentReader:
                 }
         return rows
 
-    def agents(self, ids: Sequence[str], *, first: int = 0) -> set[str]:
-        """Return those of the ids whose journal has a response of a model, at the index ``first`` or later.
+    def agents(self, ids: Sequence[str], *, first: int = 0) -> dict[str, list[int]]:
+        """Return id → the indexes of the responses of models in its journal, from ``first`` on, if it has any.
 
         No payload is read: the server searches for the signatures of the shapes. A payload can have one by chance, so
-        this decides what is offered, and never a number. Empty if the source has no payloads.
+        this decides what is offered or read, and never a number. Empty if the source has no payloads.
         """
-        if self._content is None:
-            return set()
-        statement = _AGENTS.format(signatures=_signatures(self._content))
-        parts = parts_of(ids, _AT_ONCE)
-        return {row["id"] for part in parts for row in self._read(statement, {"ids": part, "first": first})}
+        found: defaultdict[str, list[int]] = defaultdict(list)
+        if self._content is not None:
+            statement = _AGENTS.format(signatures=_signatures(self._content))
+            for part in parts_of(ids, _AT_ONCE):
+                for row in self._read(statement, {"ids": part, "first": first}):
+                    found[row["id"]].append(row["index"])
+        return dict(found)
 
     def model_steps(
         self,

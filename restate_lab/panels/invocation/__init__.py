@@ -144,6 +144,9 @@ class InvocationView(View):
         self.detail.show(content, reviewed=self._created)
         rows = pd.DataFrame({"id": [self.id], "created_at": [created], "failure": [content.row["failure"]]})
         self.actions.offer(rows, [str(content.row["status"])])
+        if content.has_new_conversation_only:
+            self.host.let_draw()
+            self.ask()
 
     def static(self) -> Iterator[str]:
         """Yield the invocation as HTML."""

@@ -16,7 +16,8 @@ import ipywidgets as widgets
 from restate_lab._cells import is_missing
 from restate_lab._html import render
 from restate_lab._text import one_line
-from restate_lab.analysis.agents import conversation
+from restate_lab.analysis.agents import read_conversation
+from restate_lab.analysis.agents.builder import SearchedJournal
 from restate_lab.analysis.agents.reader import AgentReader
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.errors import RestateLabError
@@ -48,8 +49,7 @@ class ConversationSection(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self.shown: Conversation | None = None
         self._requested: Run | None = None
         self._run: Run | None = None
-        self._is_agent = False
-        self._searched = 0  # entries
+        self._searched = SearchedJournal("")
         self._reader: AgentReader | None = None
         self._known: tuple[object, Conversation] | None = None
         self._drawing = threading.RLock()  # a click can come during a read
@@ -80,7 +80,7 @@ class ConversationSection(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
             raise
         except RestateLabError as error:
             problem = f"The conversation was not read: {one_line(str(error), _LONGEST)}"
-            return AgentContent(self._is_agent, problem=problem if is_wanted else "")
+            return AgentContent(bool(self._searched.indexes), problem=problem if is_wanted else "")
 
     def show(self, content: InvocationContent, *, is_open: bool) -> None:
         """Show the result of ``read`` if it is still requested, and nothing otherwise."""
@@ -95,21 +95,21 @@ class ConversationSection(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
 
     def _search_journal(self, reads: Source, row: Mapping[str, Any]) -> bool:
         """Return whether the journal has a response of a model; entries that were searched are not searched again."""
+        id_, size = str(row["id"]), 0 if is_missing(row["journal_size"]) else int(row["journal_size"])
         if run_of(row) != self._run:
-            self._run, self._is_agent, self._searched, self._known = run_of(row), False, 0, None
-        size = 0 if is_missing(row["journal_size"]) else int(row["journal_size"])
-        if not self._is_agent and size > self._searched:
+            self._run, self._searched, self._known = run_of(row), SearchedJournal(id_), None
+        if not self._searched.indexes and size > self._searched.size:
             self._reader = self._reader or AgentReader(reads)
-            self._is_agent = bool(self._reader.agents([str(row["id"])], first=self._searched))
-            self._searched = size
-        return self._is_agent
+            found = self._reader.agents([id_], first=self._searched.size)
+            self._searched = SearchedJournal(id_, size, found.get(id_, ()))
+        return bool(self._searched.indexes)
 
     def _read_conversation(self, reads: Source, content: InvocationContent) -> Conversation:
         state = _state_of(content)
         known = self._known
         if known is not None and known[0] == state:
             return known[1]
-        found = conversation(reads, str(content.row["id"]), timeout=_WITHIN)
+        found = read_conversation(reads, str(content.row["id"]), timeout=_WITHIN, searched=self._searched)
         self._known = state, found
         return found
 

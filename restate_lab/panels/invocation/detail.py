@@ -23,7 +23,7 @@ from restate_lab.analysis.journal.payloads import payload_texts
 from restate_lab.errors import NotOnThisServer
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.invocation.conversation import ConversationSection, run_of
-from restate_lab.panels.invocation.reader import InvocationContent, Related, read_invocation
+from restate_lab.panels.invocation.reader import InvocationContent, Related, is_same_run, read_invocation
 from restate_lab.panels.invocation.view import Folds, JournalView
 from restate_lab.source import Source
 from restate_lab.status import STATUSES, Status
@@ -110,6 +110,7 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         self._limit = _ROWS
         self._wants_payloads = False
         self._expanded: dict[str, None] = {}
+        self._was_conversation_requested = False
         self.title, self._run, self._failure, self._facts = (widgets.HTML() for _ in range(4))
         self.journal = JournalView()
         self.journal.on_open = guard(open_invocation)
@@ -140,23 +141,36 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
     def read(self, reads: Source, id_: str) -> InvocationContent:
         """Read an invocation with the requested payloads, conversation and journals of callees.
 
+        Only the conversation is new if it was just requested: the user does not wait for a long journal again.
+
         Raises:
             NotFound: the invocation does not exist (any more).
         """
+        shown, was_requested = self.content, self._was_conversation_requested
+        self._was_conversation_requested = False
+        if shown is not None and was_requested and shown.row["id"] == id_ and is_same_run(reads, shown):
+            content = replace(shown, has_new_conversation_only=True)
+        else:
+            content = self._read_all(reads, id_)
+        return replace(content, agent=self.conversation.read(reads, content, is_open=self._shows_conversation))
+
+    def _read_all(self, reads: Source, id_: str) -> InvocationContent:
         if id_ != self._id:
             self._id, self._limit, self._wants_payloads = id_, _ROWS, "payloads" in self.folds.opened
             self._expanded = {}
         try:
-            content = read_invocation(reads, id_, payloads=self._wants_payloads, expand=tuple(self._expanded))
+            return read_invocation(reads, id_, payloads=self._wants_payloads, expand=tuple(self._expanded))
         except NotOnThisServer:
             self._wants_payloads = False  # evidence may have no payloads; the next read gets the other data
             raise
-        return replace(content, agent=self.conversation.read(reads, content, is_open=self._shows_conversation))
 
     def show(self, content: InvocationContent, *, reviewed: datetime | None) -> None:
         """Show the data; ``reviewed`` is the creation time of the run that was opened."""
         self.content = content
-        bars = journal_bars(content.journal)
+        if content.has_new_conversation_only:
+            self._show_conversation(content)
+            return
+        bars = journal_bars(content.journal, self._limit)
         address = self._source.address if self._source.live else None
         self.title.value = _title_html(content, address, _NO_STYLES)
         self._run.value = _run_html(content.row["created_at"], reviewed, _NO_STYLES)
@@ -164,9 +178,7 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         for part in (self._run, self._failure):
             part.layout.display = "" if part.value else "none"
         self._facts.value = _part("facts", _NO_STYLES, facts=_main_facts(content, bars, self._zone))
-        self.journal.show(
-            self._id, bars.limit(self._limit), content.related, zone=self._zone, is_live=self._source.live
-        )
+        self.journal.show(self._id, bars, content.related, zone=self._zone, is_live=self._source.live)
         self._show_sections(content)
 
     def _show_sections(self, content: InvocationContent) -> None:
@@ -200,13 +212,13 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         content = self.content
         if content is None:
             return
-        bars = journal_bars(content.journal)
+        bars = journal_bars(content.journal, _ROWS)
         address = self._source.address if self._source.live else None
         parts = (
             _title_html(content, address, _STYLES),
             _failure_html(content, _STYLES),
             _part("facts", _STYLES, facts=_main_facts(content, bars, self._zone)),
-            rows_html(bars.limit(_ROWS), zone=self._zone),
+            rows_html(bars, zone=self._zone),
             content.why._repr_html_(),
             _part("facts", _STYLES, facts=_all_facts(content, self._zone)),
         )
@@ -236,6 +248,7 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         """Request the conversation of the shown invocation, or end the request."""
         row = self.content.row if self.content else None
         self.conversation.request(run_of(row) if on and row else None)
+        self._was_conversation_requested = on
         if on:
             self._ask()
 

@@ -13,6 +13,7 @@ from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.invocations.filters import ALL, Filters
 from restate_lab.analysis.invocations.reader import read_rows
 from restate_lab.analysis.journal import read_journal
+from restate_lab.analysis.records import records
 from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.why import why
 from restate_lab.analysis.why.explanation import Explanation
@@ -20,7 +21,7 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.errors import NotFound
 from restate_lab.source import Source
 
-__all__ = ["AgentContent", "Errors", "InvocationContent", "Related", "read_invocation"]
+__all__ = ["AgentContent", "Errors", "InvocationContent", "Related", "is_same_run", "read_invocation"]
 
 _PACKAGE = "analysis.journal"  # package with the SQL files
 _MOST_EVENTS = 50
@@ -55,7 +56,10 @@ class AgentContent:
 
 @dataclass(frozen=True, slots=True)
 class InvocationContent:
-    """The data of one invocation; ``journal`` has the payloads if ``has_payloads`` is set."""
+    """The data of one invocation; ``journal`` has the payloads if ``has_payloads`` is set.
+
+    With ``has_new_conversation_only``, everything else is from the read before.
+    """
 
     row: Mapping[str, Any]
     facts: Mapping[str, Any]
@@ -65,6 +69,7 @@ class InvocationContent:
     related: tuple[Related, ...] = ()
     has_payloads: bool = False
     agent: AgentContent = AgentContent()
+    has_new_conversation_only: bool = False
 
     @property
     def failure(self) -> str | None:
@@ -87,15 +92,15 @@ def read_invocation(
     Raises:
         NotFound: the invocation does not exist (any more).
     """
-    rows = read_rows(source, Filters(status=(ALL,), id=(invocation_id,), limit=1)).frame.to_dict("records")
-    facts = run_sql_file(source, _PACKAGE, "facts", id=invocation_id).to_dict("records")
+    row = _read_row(source, invocation_id)
+    facts = records(run_sql_file(source, _PACKAGE, "facts", id=invocation_id))
     explanation = why(source, invocation_id, timeout=_WITHIN)
-    if not rows or not facts:
+    if not row or not facts:
         raise NotFound(str(explanation), status=404)
     journal, _ = read_journal(source, invocation_id, payloads=payloads, expand=expand)
     return InvocationContent(
-        row={str(name): value for name, value in rows[0].items()},
-        facts={str(name): value for name, value in facts[0].items()},
+        row=row,
+        facts=facts[0],
         why=explanation,
         journal=journal,
         errors=_read_errors(source, invocation_id),
@@ -104,11 +109,24 @@ def read_invocation(
     )
 
 
+@translate_errors
+def is_same_run(source: Source, content: InvocationContent) -> bool:
+    """Return whether the invocation still has the run whose data this is."""
+    row = _read_row(source, str(content.row["id"]))
+    return bool(row) and row["created_at"] == content.row["created_at"]
+
+
+def _read_row(source: Source, invocation_id: str) -> Mapping[str, Any]:
+    """Return the row of the list for an invocation; an empty one if it does not exist."""
+    rows = records(read_rows(source, Filters(status=(ALL,), id=(invocation_id,), limit=1)).frame)
+    return rows[0] if rows else {}
+
+
 def _read_errors(source: Source, invocation_id: str) -> Errors:
     events = run_sql_file(source, _PACKAGE, "errors", id=invocation_id)
     events = events.sort_values(["appended_at", "after_journal_entry_index"], ascending=False)
     rows, whole = [], None
-    for event in events.head(_MOST_EVENTS).to_dict("records"):
+    for event in records(events.head(_MOST_EVENTS)):
         is_pause, error = event["event_type"] == "Paused", _parse(event["event_json"])
         failure = error.get("last_failure") if is_pause else error
         failure = failure if isinstance(failure, dict) else {}
@@ -136,9 +154,9 @@ def _links(id_: str, facts: Mapping[Any, Any], explanation: Explanation, journal
         related.append(Related("called by", caller, _text(facts["invoked_by_target"]) or "an invocation"))
     if before := _text(facts["restarted_from"]):
         related.append(Related("restarted from", before, before))
-    related += [Related("waits for", link["id"], link["target"]) for link in explanation.chain.to_dict("records")]
+    related += [Related("waits for", link["id"], link["target"]) for link in records(explanation.chain)]
     own = journal[(journal["depth"] == 1) & journal["callee"].notna()]
-    for entry in own.to_dict("records"):
+    for entry in records(own):
         how = "calls" if entry["entry_type"] == "Call" else str(entry["entry_type"])
         related.append(Related(how, entry["callee"], _text(entry["callee_target"]) or "an invocation"))
     return tuple(dict.fromkeys(each for each in related if each.id != id_))

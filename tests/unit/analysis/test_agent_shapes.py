@@ -90,8 +90,8 @@ def test_a_server_finds_each_shape(source: Callable[..., rl.Source]) -> None:
     others: list[Any] = ["usage", {"usage": 3, "message": "assistant"}, {"content": "x", "status": "ok"}, [MASK], None]
     journals = agents | {f"inv_{at}": json.dumps(each).encode() for at, each in enumerate(others)} | {"inv_x": b"\xff"}
     reader = AgentReader(source(journals))
-    assert reader.agents(list(journals)) == set(agents)
-    assert reader.agents(list(journals), first=len(agents)) == set()
+    assert reader.agents(list(journals)) == {id_: [at] for at, id_ in enumerate(agents)}
+    assert reader.agents(list(journals), first=len(agents)) == {}
 
 
 def test_a_request_in_the_payload() -> None:

@@ -14,8 +14,9 @@ import restate_lab as rl
 from restate_lab.analysis.agents.turns import Turn
 from restate_lab.analysis.invocations.filters import Filters
 from restate_lab.errors import QueryRefused, TimedOut
-from restate_lab.panels.invocation import conversation as module
+from restate_lab.panels.invocation import conversation as module, detail
 from restate_lab.panels.invocation.conversation import ConversationSection, run_of
+from restate_lab.panels.invocation.reader import AgentContent, InvocationContent
 from restate_lab.panels.invocations import agents as columns
 from restate_lab.panels.invocations.agents import AgentColumns
 from restate_lab.panels.panel import Panel
@@ -46,7 +47,7 @@ class Page:
         self.read: list[str] = []
         self.result: Any = ("user", ATTACK)
         self.notes = NO_NOTES
-        monkeypatch.setattr(module, "conversation", self._conversation)
+        monkeypatch.setattr(module, "read_conversation", self._conversation)
 
     def refresh(self, *, is_open: bool = True, **row: Any) -> Any:
         shown = content(**row)
@@ -151,6 +152,63 @@ def test_a_failed_search_offers_nothing(page: Page) -> None:
     assert not page.refresh().is_agent
     page.source.fails = None
     assert page.refresh().is_agent
+
+
+class Detail:
+    """The detail of an invocation: ``reads`` has the ids that were read with everything, ``asked`` counts requests."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reads: list[str] = []
+        self.is_same_run = True
+        self.asked = 0
+        monkeypatch.setattr(detail, "read_invocation", self._read)
+        monkeypatch.setattr(detail, "is_same_run", lambda *_: self.is_same_run)
+        self.detail = detail.InvocationDetail(
+            SampleSource(ROWS), guard=lambda act: act, open_invocation=print, ask=self._ask
+        )
+        self.detail.conversation.read = lambda *_, **__: AgentContent(is_agent=True)  # type: ignore[method-assign]
+
+    def read(self, id_: str = AGENT) -> InvocationContent:
+        content = self.detail.read(SampleSource(ROWS), id_)
+        self.detail.content = content
+        return content
+
+    def click(self) -> None:
+        self.detail.folds.toggle("conversation")
+
+    def click_again(self) -> None:
+        """Close the section, and open it again."""
+        self.click()
+        self.click()
+
+    def _ask(self) -> None:
+        self.asked += 1
+
+    def _read(self, _: Any, id_: str, **__: Any) -> InvocationContent:
+        self.reads.append(id_)
+        row: Any = content(id_).row
+        no_errors: Any = SimpleNamespace(frame=pd.DataFrame())
+        explanation: Any = None
+        return InvocationContent(row, {}, explanation, pd.DataFrame(), no_errors)
+
+
+def test_a_click_reads_the_conversation_before_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not wait for a long journal, which the next read has; another run or invocation is read as a whole."""
+    page = Detail(monkeypatch)
+    page.click()
+    assert not page.read().has_new_conversation_only, "nothing was shown before"
+    page.click_again()
+    assert page.read().has_new_conversation_only
+    assert page.reads == [AGENT]
+    assert not page.read().has_new_conversation_only
+    page.click_again()
+    page.is_same_run = False
+    assert not page.read().has_new_conversation_only
+    page.click_again()
+    page.is_same_run = True
+    assert not page.read(OTHER).has_new_conversation_only
+    assert page.reads == [AGENT, AGENT, AGENT, OTHER]
+    assert page.asked == 4, "closing the section requests nothing"
 
 
 class Runs:
