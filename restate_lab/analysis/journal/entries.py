@@ -10,7 +10,6 @@ A journal can have 100,000 entries, so all rows are converted together, column b
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -97,6 +96,7 @@ ENTRY_TYPES = pa.schema(_ENTRY_TYPES)
 
 _Numbers = npt.NDArray[np.int64]
 _Flags = npt.NDArray[np.bool_]
+_NO_NUMBERS: _Numbers = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,34 +300,29 @@ def _describe_command(command: _Content, body: Mapping[str, Any]) -> _Content:
     )
 
 
-def _find_replies(rows: _Rows) -> tuple[list[int], list[int], _Numbers]:
+def _find_replies(rows: _Rows) -> tuple[_Numbers, _Numbers, _Numbers]:
     """Return the positions of commands and of their notifications, and for each row the position of its end, or -1."""
     contents = rows.contents
+    ids = {id_ for content in contents for id_ in (content.completion, *content.completions) if id_ is not None}
+    codes = {id_: code for code, id_ in enumerate(ids)}
+    journals = rows.journals * len(ids)  # a journal and the code of an id are one number, a key
+    ends = np.array([-1 if each.completion is None else codes[each.completion] for each in contents])[rows.codes]
     is_notification = rows.flags(content.kind == "Notification" for content in contents)
-    notifications: defaultdict[tuple[int, int | None], list[int]] = defaultdict(list)
-    for at, journal, code in _each(
-        rows, is_notification & rows.flags(each.completion is not None for each in contents)
-    ):
-        notifications[journal, contents[code].completion].append(at)
-    owners: list[int] = []
-    replies: list[int] = []
-    last = np.full(len(rows.codes), -1)
-    for at, journal, code in _each(rows, ~is_notification & rows.flags(bool(each.completions) for each in contents)):
-        content = contents[code]
-        for id_ in content.completions:
-            answers = notifications.get((journal, id_), ())
-            owners += [at] * len(answers)
-            replies += answers
-            if answers and id_ == content.completion:
-                last[at] = answers[0]
-    return owners, replies, last
-
-
-def _each(rows: _Rows, chosen: _Flags) -> Iterator[tuple[int, int, int]]:
-    """Return position, journal and code of the chosen rows."""
-    positions = np.flatnonzero(chosen)
-    columns = (positions, rows.journals[positions], rows.codes[positions])
-    return zip(*(column.tolist() for column in columns), strict=True)
+    notifications = np.flatnonzero(is_notification & (ends >= 0))
+    notifications = notifications[np.argsort((journals + ends)[notifications], kind="stable")]
+    keys, last = (journals + ends)[notifications], np.full(len(rows.codes), -1)
+    owners, replies = [_NO_NUMBERS], [_NO_NUMBERS]
+    for place in range(max(len(content.completions) for content in contents)):
+        wanted = [codes[each.completions[place]] if len(each.completions) > place else -1 for each in contents]
+        asked = np.array(wanted)[rows.codes]
+        commands = np.flatnonzero(~is_notification & (asked >= 0))
+        firsts, afters = (np.searchsorted(keys, (journals + asked)[commands], side) for side in ("left", "right"))
+        counts = afters - firsts
+        owners.append(np.repeat(commands, counts))
+        replies.append(notifications[np.repeat(afters - np.cumsum(counts), counts) + np.arange(counts.sum())])
+        is_end = (counts > 0) & (asked == ends)[commands]
+        last[commands[is_end]] = notifications[firsts[is_end]]
+    return np.concatenate(owners), np.concatenate(replies), last
 
 
 def _entry_table(rows: _Rows, kept: _Numbers, last: _Numbers, ended: Collection[str]) -> pa.Table:
@@ -398,13 +393,13 @@ def _numbers(journals: _Numbers, is_command: _Flags) -> _Numbers:
 def _awakeables(rows: _Rows, kept: _Numbers) -> pa.Array[Any]:
     """Return the ids of awakeables: from commands, and for signals built from the invocation's id."""
     of_signals = np.full(len(rows.codes), None)
-    for at, journal, code in _each(rows, rows.flags(each.signal_index is not None for each in rows.contents)):
-        of_signals[at] = awakeable_id(rows.ids[journal], rows.contents[code].signal_index or 0)
+    for at in np.flatnonzero(rows.flags(each.signal_index is not None for each in rows.contents)).tolist():
+        of_signals[at] = awakeable_id(rows.ids[rows.journals[at]], rows.contents[rows.codes[at]].signal_index or 0)
     awakeables: pa.Array[Any] = pc.coalesce(rows.column("awakeable_id", kept), pa.array(of_signals[kept], pa.string()))
     return awakeables
 
 
-def _total_sizes(rows: _Rows, owners: Sequence[int], replies: Sequence[int]) -> pa.Array[Any]:
+def _total_sizes(rows: _Rows, owners: _Numbers, replies: _Numbers) -> pa.Array[Any]:
     """Return the total size of each row and its notifications; null if no size is known."""
     column: Any = rows.table["size"]
     sizes, known = np.asarray(pc.fill_null(column, 0)), np.asarray(column.is_valid())
