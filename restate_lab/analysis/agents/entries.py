@@ -113,7 +113,7 @@ def recognize(payload: Any, shapes: Sequence[ShapeFunction] = (), *, has_text: b
     The user's ``shapes`` get the whole payload and come first. A known shape may be one or two objects deep. If several
     objects at one depth have a shape, the payload is not a single response, so nothing is returned. Without
     ``has_text`` the text of a known shape is not read, nor the messages of a request, which can be a whole
-    conversation.
+    conversation, and the arguments of tool calls are not parsed.
 
     Raises:
         ArgumentError: a function of the user failed, or returned something else.

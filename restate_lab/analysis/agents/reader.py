@@ -187,8 +187,8 @@ class AgentReader:
     ) -> dict[str, ModelSteps]:
         """Return id → the responses of models in its journal, for those that have one, or payloads that were not read.
 
-        With shapes of the user, every payload of a step is read. Without ``has_text`` the text of known shapes is not
-        read, nor are the messages of their requests.
+        With shapes of the user, every payload of a step is read. Without ``has_text`` the text of known shapes and the
+        messages of their requests are not read, and arguments of tool calls are not parsed.
         """
         column = self._content or "raw"
         statement = self._statement(_MODELS, filter_="" if shapes else _FILTERS[column])

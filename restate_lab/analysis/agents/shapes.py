@@ -4,8 +4,8 @@ The shapes are those that the integrations of Restate write, and the responses o
 reads one shape and returns None for another payload. Only the listed fields are read: headers of a provider, encrypted
 reasoning and signatures are not.
 
-Text is read in a second step, because numbers over thousands of runs do not need it. A shape that is recognized by its
-text has it from the first step.
+Text and arguments are read in a second step, because numbers over thousands of runs do not need them. A shape that is
+recognized by its text has it from the first step.
 """
 
 from __future__ import annotations
@@ -38,20 +38,26 @@ _TEXT_KINDS = ("text", "output_text")
 
 
 def read_known_shape(value: _Object) -> ModelStep | None:
-    """Return the response of a model in an object, which can lack its text; None for an object of another shape."""
-    for name, shape in _SHAPES.items():
+    """Return the response of a model in an object, which can lack its text; None for an object of another shape.
+
+    The arguments of tool calls are not parsed yet.
+    """
+    for name, shape in _SHAPES:
         if name in value and (step := shape(value)) is not None:
             return step
     return None
 
 
 def with_text(step: ModelStep, value: _Object) -> ModelStep:
-    """Return the response with its text, and with the messages of its request if the object has the request.
+    """Return the response with its text and parsed arguments, and with the messages of a request that the object has.
 
     ``value`` is the object that ``read_known_shape`` read.
     """
     read_text, body = _TEXTS.get(step.framework), record(record(value, "request"), "body")
     fields: dict[str, Any] = read_text(value) if read_text else {}
+    if step.tool_calls:
+        calls = [each._replace(arguments=parse_arguments(each.arguments)) for each in step.tool_calls]
+        fields["tool_calls"] = tuple(calls)
     if body:
         fields["prompt"], fields["results"] = request_of(body)
     return step._replace(**fields) if fields else step
@@ -321,26 +327,20 @@ def _calls(
 
 def _call_of(part: _Object, id_: str, name: str, arguments: str) -> ToolCall:
     value = part.get(name)
-    return ToolCall(
-        text_or_none(part.get(id_)),
-        clean(value) if isinstance(value, str) else "",
-        parse_arguments(part.get(arguments)),
-    )
+    return ToolCall(text_or_none(part.get(id_)), clean(value) if isinstance(value, str) else "", part.get(arguments))
 
 
-_SHAPES: Mapping[str, Callable[[_Object], ModelStep | None]] = MappingProxyType(
-    {
-        "finishReason": _vercel,
-        "response_id": _openai_agents,
-        "kind": _pydantic,
-        "result": _langchain,
-        "usage_metadata": _adk,
-        "choices": _chat_completion,
-        "object": _response,
-        "role": _message,
-    }
+_SHAPES: tuple[tuple[str, Callable[[_Object], ModelStep | None]], ...] = (
+    ("finishReason", _vercel),
+    ("response_id", _openai_agents),
+    ("kind", _pydantic),
+    ("result", _langchain),
+    ("usage_metadata", _adk),
+    ("choices", _chat_completion),
+    ("object", _response),
+    ("role", _message),
 )
-"""A field that every object of a shape has → the function of the shape, in the order in which they are tried."""
+"""A field that every object of a shape has, and the function of the shape, in the order in which they are tried."""
 
 _TEXTS: Mapping[str, Callable[[_Object], dict[str, Any]]] = MappingProxyType(
     {
