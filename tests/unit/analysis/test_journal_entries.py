@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 import pyarrow as pa
@@ -95,6 +96,41 @@ def test_journals_that_are_read_together_stay_apart() -> None:
     of_id, of_other = (entries_of(tables[each]) for each in (ID, other))
     assert told(of_id, "command_index", "status", "size") == [(0, "done", 10), (1, "done", 20)]
     assert told(of_other, "command_index", "status", "size") == [(0, "abandoned", 10)]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_each_command_has_the_notifications_with_its_ids(seed: int) -> None:
+    """In any number of journals, with notifications that came twice, are missing, or belong to no command."""
+    chance = Random(seed)  # noqa: S311 - for a test
+    rows: list[dict[str, Any]] = []
+    expected: list[tuple[object, ...]] = []
+    for journal in ("inv_0", "inv_1", "inv_2", "inv_3"):
+        ids = list(range(1, 9))
+        kinds = [("Run", ["completion_id"]), ("Call", ["invocation_id_completion_id", "result_completion_id"])]
+        chosen = [(type_, {name: ids.pop(0) for name in names}) for type_, names in chance.choices(kinds, k=4)]
+        replies = [completion(4 + place, "Run", chance.randrange(1, 9)) | {"size": 1 << place} for place in range(8)]
+        signal = row(12, "Notification: Signal", {"id": {"SignalIndex": 17}}, size=5)
+        rows += [{"id": journal, **command(at, type_, **fields)} for at, (type_, fields) in enumerate(chosen)]
+        rows += [{"id": journal, **each} for each in (*replies, signal)]
+        left = {each["index"]: each["size"] for each in (*replies, signal)}
+        for at, (_, fields) in enumerate(chosen):
+            own = [each for each in replies if _id_of(each) in fields.values()]
+            last = [each["index"] for each in own if _id_of(each) == list(fields.values())[-1]]
+            expected.append((journal, at, min(last, default=None), 10 + sum(left.pop(each["index"]) for each in own)))
+        expected += [(journal, index, index, size) for index, size in left.items()]
+    chance.shuffle(rows)
+    tables = pair_entries(pa.Table.from_pylist(rows, ROW_TYPES), ended=set()).by_id()
+    found = [
+        (id_, each.index, each.completion_index, each.size)
+        for id_, table in sorted(tables.items())
+        for each in entries_of(table)
+    ]
+    assert found == expected
+
+
+def _id_of(row: dict[str, Any]) -> int:
+    id_: int = json.loads(row["entry_lite_json"])["Notification"]["id"]["CompletionId"]
+    return id_
 
 
 def test_what_is_sent_as_a_failure_has_not_failed() -> None:
