@@ -19,6 +19,7 @@ __all__ = [
     "CANDIDATES",
     "common_message",
     "elide_data",
+    "hide_refusals",
     "merge_by_pattern",
     "normalize",
     "step_patterns",
@@ -113,6 +114,16 @@ def summarize_messages(messages: Iterable[str]) -> str:
 def without_refusal(message: str) -> str:
     """Return the message without the text with which a model refused: only the class of such an error is kept."""
     return _REFUSAL.sub(r"\1(…)", message)
+
+
+def hide_refusals(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame without the texts with which models refused, which are payloads, in messages and failures."""
+    for name in frame.columns.intersection([*_MESSAGES, "failure"]):
+        texts = frame[name].tolist()
+        hidden = [without_refusal(text) if isinstance(text, str) else text for text in texts]
+        if hidden != texts:
+            frame = frame.assign(**{name: pd.Series(hidden, frame.index, frame[name].dtype)})
+    return frame
 
 
 def step_patterns(names: Iterable[str]) -> dict[str, str]:

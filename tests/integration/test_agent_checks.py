@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import restate_lab as rl
+from restate_lab.analysis.invocations.filters import ALL, Filters
+from restate_lab.analysis.invocations.reader import read_rows
 from support.agent_bench import AgentBench, running_agent_bench
 from support.bench import wait_for
 from support.clusters import NEWEST, VQUEUES
@@ -190,6 +192,15 @@ def test_why_names_the_tool_and_the_model(cast: Cast, diagnosis: rl.Diagnosis) -
         assert error in str(why)
         assert "cannot help" not in f"{why} {why._repr_html_()} {why.facts}"
     assert "agent" not in dict(rl.why(cast.lab, cast.ids[UNJOURNALED, "one"]).facts)
+
+
+def test_lists_and_questions_have_no_refusal(cast: Cast) -> None:
+    """The text with which a model refused is a payload; a list and a question have the class of the error."""
+    names = ("retry_storm", "error_onset", "failing_deployments", "error_families", "terminal_failures", "paused")
+    frames = [rl.ask(cast.lab, name) for name in names] + [read_rows(cast.lab, Filters(status=(ALL,))).frame]
+    texts = [frame.to_csv() for frame in frames]
+    assert not [text for text in texts if "cannot help" in text]
+    assert sum("ModelRefusalError(…)" in text for text in texts) >= 3
 
 
 def test_redrive_shows_the_tokens_that_are_spent_again(cast: Cast) -> None:

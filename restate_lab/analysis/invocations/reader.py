@@ -17,6 +17,7 @@ import pandas as pd
 
 from restate_lab._text import format_duration
 from restate_lab.analysis.invocations.filters import Conditions, Filters
+from restate_lab.analysis.patterns import hide_refusals
 from restate_lab.client.schema import check_columns, check_rows, translate_errors
 from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.source import Source
@@ -272,7 +273,7 @@ def read_rows(source: Source, filters: Filters) -> Rows:
     frame, older = _newest_runs(frame)
     counted = None if counted is None else counted - (total - len(frame))
     note = " ".join(filter(None, (note, older, _add_reasons(source, frame))))
-    return Rows(frame, filters, statement, counted, note)
+    return Rows(hide_refusals(frame), filters, statement, counted, note)
 
 
 @translate_errors

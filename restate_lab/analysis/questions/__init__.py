@@ -21,7 +21,7 @@ import pandas as pd
 from restate_lab._html import render
 from restate_lab._public import check_keywords, did_you_mean, nearest_names
 from restate_lab.analysis.deadline import within
-from restate_lab.analysis.patterns import CANDIDATES, merge_by_pattern
+from restate_lab.analysis.patterns import CANDIDATES, hide_refusals, merge_by_pattern
 from restate_lab.analysis.questions.catalog import Question, Variant, names, read_question
 from restate_lab.analysis.questions.parameters import check_names, json_values, values_for
 from restate_lab.analysis.suggestions import refuse_unknown_names
@@ -198,7 +198,7 @@ def _read_rows(
     aggregate = AGGREGATIONS.get(name)
     if aggregate is None:
         frame = check_columns(source.sql(variant.sql, params=_with_one_more_row(values)), variant.sql, source)
-        return _truncate(frame, values.get("limit"), name)
+        return _truncate(hide_refusals(frame), values.get("limit"), name)
     more = {**values, "limit": CANDIDATES + 1}
     frame = check_columns(source.sql(variant.sql, params=more), variant.sql, source)
     frame, unread = _truncate(frame, CANDIDATES, name)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 
+import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 
 from restate_lab.analysis.patterns import (
     _VARYING,
     elide_data,
+    hide_refusals,
     normalize,
     step_patterns,
     summarize_messages,
@@ -152,3 +154,9 @@ def test_the_text_of_a_refusal_is_not_in_a_message(name: str) -> None:
     assert summarize_messages([message, message]) == f"agents.{name}(…)"
     assert normalize(message) == f"agents.{name}(…)"
     assert without_refusal("ValueError('I cannot help')") == "ValueError('I cannot help')"
+    rows = pd.DataFrame({"n": [1, 2], "failure": [message, None], "message": ["no", message], "key": [message, "a"]})
+    hidden = hide_refusals(rows)
+    assert hidden["failure"].tolist() == [f"agents.{name}(…)", rows["failure"][1]]
+    assert hidden["message"].tolist() == ["no", f"agents.{name}(…)"]
+    assert hidden[["n", "key"]].equals(rows[["n", "key"]])
+    assert hide_refusals(hidden) is hidden
