@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from restate_lab._text import format_duration
 from restate_lab.actions.execution.outcomes import Outcome, determine_outcome, has_happened
@@ -37,6 +37,7 @@ PATIENCE = 30.0  # seconds for which a request is repeated if the server cannot 
 FRESH = 0.5  # seconds; an older snapshot is read again before its invocation is acted on
 SEEN_WITHIN = 3.0  # seconds; most effects are visible within 50 ms, a cancelled back-off after 600
 MOST_LOST = 3  # consecutive requests with a lost response, after which the execution ends
+_CLOCK_STEP = timedelta(milliseconds=10)  # created_at can be a little older than now() before it: 1 ms was measured
 _QUIET_WAIT = 2.0  # seconds; a longer wait is shown
 _SLICE = 0.1
 
@@ -298,8 +299,7 @@ class SingleCallRunner(Runner):
     def _read_allowed(self, ids: Sequence[str]) -> list[str]:
         """Read these again and return those whose status still allows the action."""
         if self._request.action is ACTIONS.RESTART_AS_NEW:
-            now = with_retries(lambda: self._lab.now)  # created_at counts milliseconds
-            since = now.replace(microsecond=now.microsecond // 1000 * 1000)
+            since = with_retries(lambda: self._lab.now) - _CLOCK_STEP
             for id_ in ids:  # the time of the first attempt, whatever its outcome
                 self._restarted_since.setdefault(id_, since)
         for id_, snapshot in self._read(ids).items():
