@@ -167,13 +167,13 @@ class _VisitLoop:
 
     def _visit(self) -> None:
         started = datetime.now(UTC)
+        self._write_failed()  # before a complete visit, after which this program may end
         try:
             self.records += self._visit_store()
         except _PASSING as error:
             self.unwritten.append(failed_record(self.lab, self.options, error, started))
             self._write_failed()
             raise
-        self._write_failed()
         del self.records[:-_MOST_RECORDS]
 
     def _visit_store(self) -> list[Record]:

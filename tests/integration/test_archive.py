@@ -43,7 +43,7 @@ def test_killed_archivers_lose_and_double_nothing(tmp_path: Path) -> None:
     with running_archive_bench(NEWEST, tmp_path) as bench:
         bench.run(5, restart_at=2)
         counts = check_archive(bench)
-    assert counts["owed"] > 100
+    assert counts["owed"] > 30
     assert counts["killed"] >= 1
     assert counts["records failed"] >= 1, "the visit while the server was down"
 

@@ -162,12 +162,13 @@ class ArchiveBench:
 
     def _kill(self, pid: int, kill: str, before: int) -> None:
         chance = random.Random(pid)  # noqa: S311 - no secret
+        lengths = [(each.ended - each.started).total_seconds() for each in self.visits if each.code == 0]
+        length = min(lengths, default=1.0)
         if kill == "writes" and not self.env:  # the files of a store are not seen here
             while pid in self._began and self.files() == before:
                 time.sleep(0.002)
-            time.sleep(chance.random() * 0.2)
-        else:
-            time.sleep(chance.random() * (4 if self.env else 1))
+            length /= 3
+        time.sleep(chance.random() * length)
         if pid in self._began:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
