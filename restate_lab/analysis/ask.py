@@ -125,7 +125,7 @@ def _archived_runs(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _cost_of(row: Mapping[str, Any], prices: PriceTable) -> float | None:
-    tokens: dict[str, Any] = {name: None if pd.isna(row[name]) else int(row[name]) for name in TOKENS}
+    tokens: dict[str, Any] = {name: None if row[name] is None else int(row[name]) for name in TOKENS}
     step = ModelStep(row["framework"], model=row["model"], **tokens)
     return prices.cost(step, row["appended_at"])
 

@@ -170,10 +170,11 @@ def merge_by_pattern(frame: pd.DataFrame) -> pd.DataFrame:
     columns and their types do not change. The row with the most invocations comes first.
     """
     causes: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
-    for row in _without_refusals(frame):
+    hidden = hide_refusals(frame)
+    for row in records(frame) if hidden is frame else _merge_equal(records(hidden)):
         causes[tuple(row[name] for name in _CAUSE)].append(row)
     rows = [row for alike in causes.values() for row in _merge_patterns(alike)]
-    if len(rows) == len(frame) and not _has_refusals(frame):
+    if len(rows) == len(frame) and hidden is frame:
         return frame
     rows.sort(key=lambda row: (-row["n"], -row["attempts"], *(str(row[name]) for name in (*_CAUSE, "step", "message"))))
     columns = {name: pd.Series([row[name] for row in rows], dtype=dtype) for name, dtype in frame.dtypes.items()}
@@ -182,20 +183,11 @@ def merge_by_pattern(frame: pd.DataFrame) -> pd.DataFrame:
     return merged
 
 
-def _has_refusals(frame: pd.DataFrame) -> bool:
-    texts = (text for name in _MESSAGES if name in frame for text in frame[name].tolist())
-    return any(isinstance(text, str) and _REFUSAL.search(text) is not None for text in texts)
-
-
-def _without_refusals(frame: pd.DataFrame) -> list[_Row]:
-    """Return the rows without the texts with which models refused; rows that differ only in these are merged."""
-    if not _has_refusals(frame):
-        return records(frame)
+def _merge_equal(rows: Iterable[_Row]) -> list[_Row]:
+    """Return the rows; those with the same cause, step and message are merged."""
     kinds: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
-    for row in records(frame):
-        texts = {name: row[name] for name in _MESSAGES if row.get(name)}
-        hidden = {**row, **{name: without_refusal(text) for name, text in texts.items()}}
-        kinds[tuple(hidden[name] for name in (*_CAUSE, "step", "message"))].append(hidden)
+    for row in rows:
+        kinds[tuple(row[name] for name in (*_CAUSE, "step", "message"))].append(row)
     return [_sum_rows(alike) for alike in kinds.values()]
 
 

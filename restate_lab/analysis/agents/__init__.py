@@ -206,42 +206,34 @@ def conversation(
         TimedOut: not everything was read within ``timeout``.
         RestateLabError: any error of ``source.arrow``.
     """
-    return read_conversation(
-        source, invocation_id, depth=depth, session=session, shapes=shapes, prices=prices, timeout=timeout
-    )
+    check_invocation_id(invocation_id)
+    levels = check_count("depth", depth, least=1)
+    builder = _conversation_builder(source, shapes, prices, timeout)
+    return builder.conversation(invocation_id, depth=levels, session=session)
 
 
 def read_conversation(
     source: Source,
     invocation_id: str,
     *,
-    depth: int = 1,
-    session: bool = False,
-    shapes: Sequence[ShapeFunction] = (),
-    prices: Mapping[str, Price] | None = None,
     timeout: DurationInput | None = "30s",
     searched: SearchedJournal | None = None,
 ) -> Conversation:
-    """Return what ``conversation`` does; a very long journal that was ``searched`` is not searched again."""
-    check_invocation_id(invocation_id)
-    levels, functions, table = check_count("depth", depth, least=1), check_shapes(shapes), price_table(prices)
+    """Return what ``conversation`` does by default; a very long journal that was ``searched`` is not searched again."""
+    builder = _conversation_builder(source, (), None, timeout)
+    builder.searched = searched
+    return builder.conversation(invocation_id)
+
+
+def _conversation_builder(
+    source: Source,
+    shapes: Sequence[ShapeFunction],
+    prices: Mapping[str, Price] | None,
+    timeout: DurationInput | None,
+) -> ConversationBuilder:
+    functions, table = check_shapes(shapes), price_table(prices)
     check_supported(source, "conversation()")
     recorder = QueryRecorder(within(source, timeout, verb="conversation()"))
     reader = AgentReader(recorder)
     reader.check_payloads()
-    builder = ConversationBuilder(reader, JournalReader(recorder), functions, table, searched)
-    row = builder.root(invocation_id)
-    turns = builder.turns(builder.session(row) if session else [invocation_id], depth=levels)
-    builder.explain_nothing(row)
-    return Conversation(
-        id=invocation_id,
-        target=str(row["target"]),
-        status=str(row["status"]),
-        source=recorder.name,
-        version=recorder.version,
-        at=recorder.now,
-        turns=tuple(turns),
-        notes=tuple(dict.fromkeys([*builder.notes, *([table.note] if table.note else [])])),
-        session=None if row["key"] is None else f"{row['service']}/{row['key']}",
-        queries=tuple(recorder.queries),
-    )
+    return ConversationBuilder(recorder, reader, JournalReader(recorder), functions, table)

@@ -13,12 +13,14 @@ from restate_lab._text import plural
 from restate_lab.analysis.agents.entries import AgentEntry, Content, ShapeFunction, with_models
 from restate_lab.analysis.agents.prices import PriceTable
 from restate_lab.analysis.agents.reader import MOST_BYTES, AgentReader, ModelSteps, Row, contents_of
+from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.agents.turns import Turn, turns_of
 from restate_lab.analysis.ids import describe_missing
 from restate_lab.analysis.journal.entries import OPEN, entries_of
 from restate_lab.analysis.journal.errors import NO_ERRORS, UNKNOWN, attempt_errors
 from restate_lab.analysis.journal.reader import Invocation, JournalReader, Ranges
 from restate_lab.errors import ArgumentError, NotFound
+from restate_lab.recorder import QueryRecorder
 
 __all__ = ["ConversationBuilder", "SearchedJournal"]
 
@@ -42,6 +44,7 @@ class SearchedJournal(NamedTuple):
 class ConversationBuilder:
     """Reads the journals of one conversation; ``notes`` has the parts that are missing, with the reasons."""
 
+    recorder: QueryRecorder
     reader: AgentReader
     journals: JournalReader
     shapes: Sequence[ShapeFunction]
@@ -52,23 +55,39 @@ class ConversationBuilder:
     """The number of calls of models, also of those without a response."""
     _known: set[str] = field(default_factory=set)
 
-    def root(self, id_: str) -> Row:
-        """Return the row of the invocation.
+    def conversation(self, id_: str, *, depth: int = 1, session: bool = False) -> Conversation:
+        """Return the conversation of an invocation, with called agents down to ``depth``, or of its whole session.
 
         Raises:
             NotFound: it does not exist, or no longer exists.
+            ArgumentError: ``session`` without a key.
         """
+        row = self._root(id_)
+        ids = self._session(row) if session else [id_]
+        turns = [turn for each in ids for turn in self._turns(each, level=1, depth=depth)]
+        if not self.models:
+            self.notes.insert(0, _reason_for_nothing(row, self.notes))
+        return Conversation(
+            id=id_,
+            target=str(row["target"]),
+            status=str(row["status"]),
+            source=self.recorder.name,
+            version=self.recorder.version,
+            at=self.recorder.now,
+            turns=tuple(turns),
+            notes=tuple(dict.fromkeys([*self.notes, *([self.prices.note] if self.prices.note else [])])),
+            session=None if row["key"] is None else f"{row['service']}/{row['key']}",
+            queries=tuple(self.recorder.queries),
+        )
+
+    def _root(self, id_: str) -> Row:
         rows = self.reader.chosen([id_])
         if not rows:
             raise NotFound(describe_missing(self.reader.source, id_), status=404)
         return rows[id_]
 
-    def session(self, row: Row) -> list[str]:
-        """Return the ids of the invocations of the same object, oldest first.
-
-        Raises:
-            ArgumentError: the invocation has no key.
-        """
+    def _session(self, row: Row) -> list[str]:
+        """Return the ids of the invocations of the same object, oldest first."""
         if row["key"] is None:
             raise ArgumentError(
                 f"session=True needs an invocation of a virtual object or a workflow; {row['target']} has no key. Call "
@@ -78,15 +97,6 @@ class ConversationBuilder:
         if len(rows) == _MOST_IN_SESSION:
             self.notes.append(f"only the {_MOST_IN_SESSION} newest invocations of the object were read")
         return [*rows, *([] if row["id"] in rows else [row["id"]])]
-
-    def turns(self, ids: Sequence[str], *, depth: int) -> list[Turn]:
-        """Return the turns of invocations one after the other, with those of called agents down to ``depth``."""
-        return [turn for id_ in ids for turn in self._turns(id_, level=1, depth=depth)]
-
-    def explain_nothing(self, row: Row) -> None:
-        """Add a note if no response of a model was found: the reason, and what to do."""
-        if not self.models:
-            self.notes.insert(0, _reason_for_nothing(row, self.notes))
 
     def _turns(self, id_: str, *, level: int, depth: int) -> list[Turn]:
         self._known.add(id_)
