@@ -22,7 +22,7 @@ CONTRIBUTING = (PACKAGE.parent / ".github" / "CONTRIBUTING.md").read_text("utf-8
 EXAMPLES = re.findall(r"`(restate_lab/[\w/]+\.py)`[^`]*:\n\n```python\n(.*?)```", CONTRIBUTING, re.DOTALL)
 LONGEST_EXAMPLE = 20
 THRESHOLDS = {
-    "modules": 384,
+    "modules": 400,
     "lines of a module, most": 500,
     "percent with one importer and under 60 lines": 5,
     "most modules in a folder": 30,
