@@ -162,13 +162,13 @@ class Lab(BaseSource):
                 with send_query(self.transport, query, timeout=timeout, max_bytes=most, progress=line) as answer:
                     yield answer.reader()
             except QueryRefused as error:
-                raise self._with_suggestions(error) from error.__cause__
+                raise self._with_suggestions(error, query) from error.__cause__
 
-    def _with_suggestions(self, error: QueryRefused) -> QueryRefused:
+    def _with_suggestions(self, error: QueryRefused, query: str) -> QueryRefused:
         with Shield():
-            from restate_lab.client.sql.suggestions import add_suggestions  # noqa: PLC0415 - after an error only
+            from restate_lab.client.sql.suggestions import add_suggestions, explain_id  # noqa: PLC0415 - after an error
 
-        return add_suggestions(error, self._table_names, self._function_names, version=self.version)
+        return add_suggestions(explain_id(error, query), self._table_names, self._function_names, version=self.version)
 
     def to_parquet(
         self,

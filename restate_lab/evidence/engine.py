@@ -174,8 +174,8 @@ def _check_operators(statement: str) -> None:
     for token in tokens(statement):
         if token.kind == "operator" and token.text in _JSON_OPERATORS:
             raise StatementError(
-                f"{token.text} at {place(statement, token.start)} is not supported by frozen evidence. Use functions "
-                f"with one key per call, which servers also support: {_ONE_KEY}."
+                f"{token.text} at {place(statement, token.start)} is not supported by evidence and histories. Use "
+                f"functions with one key per call, which servers also support: {_ONE_KEY}."
             )
 
 
@@ -183,5 +183,5 @@ def _query_refused(error: Exception) -> QueryRefused:
     reason = str(error).removeprefix("DataFusion error: ").partition("\n\nThis was likely caused by a bug")[0]
     message = reason
     if "to satisfy a call to 'json_" in reason or _JSON_GET.search(reason):
-        message = f"{reason}\nIn frozen evidence, JSON functions take one key per call, for example {_ONE_KEY}."
-    return QueryRefused(f"the frozen evidence refused the query: {message}", status=400, reason=reason)
+        message = f"{reason}\nIn evidence and histories, JSON functions take one key per call, for example {_ONE_KEY}."
+    return QueryRefused(f"the query engine refused the query: {message}", status=400, reason=reason)

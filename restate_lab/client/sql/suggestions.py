@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable
 
 from restate_lab.errors import QueryRefused, UnknownName
 
-__all__ = ["add_suggestions"]
+__all__ = ["add_suggestions", "explain_id"]
 
 _TABLE = re.compile(r"table '(?:[^'.]+\.)*([^'.]+)' not found", re.IGNORECASE)
 _FUNCTION = re.compile(r"Invalid function '([^']+)'", re.IGNORECASE)
 _COLUMN = re.compile(
     r"No field named (?P<name>\S+?)\.(?=\s|$)(?: Valid fields are (?P<valid>.*?)\.?$)?", re.IGNORECASE | re.DOTALL
 )
+_EARLIER_RUN = re.compile(r"(inv_\w+)@\d{4}-\d\d-\d\dT[\d:.]+Z")
 _CLOSE = 0.55
 _HINT = re.compile(r"Did you mean '([^']+)'")
 
@@ -40,6 +41,23 @@ def add_suggestions(
         valid = [hint[1]] if hint else (found["valid"] or "").split(", ")
         return _unknown_name("column", found["name"], valid, error, version)
     return error
+
+
+def explain_id(error: QueryRefused, query: str) -> QueryRefused:
+    """Return an error that explains the id of an earlier run, which only a history has; otherwise the unchanged error.
+
+    ``query`` is the statement that was sent.
+    """
+    found = _EARLIER_RUN.search(query) if "invocation id" in error.reason else None
+    if found is None:
+        return error
+    return QueryRefused(
+        f"{found[0]} is an id of a history: that of an earlier run of {found[1]}. A cluster only has the newest run of "
+        f"an id. Read the earlier one from the history, which open_history() opens.",
+        status=error.status,
+        code=error.code,
+        reason=error.reason,
+    )
 
 
 def _unknown_name(kind: str, name: str, known: Iterable[str], error: QueryRefused, version: str) -> UnknownName:

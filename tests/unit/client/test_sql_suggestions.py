@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from restate_lab.client.sql.suggestions import add_suggestions
+from restate_lab.client.sql.suggestions import add_suggestions, explain_id
 from restate_lab.errors import QueryRefused, UnknownName
 
 
@@ -44,3 +44,13 @@ def test_nothing_near_points_to_the_list() -> None:
 def test_other_refusals_stay_as_they_are() -> None:
     """An error that is not about a name stays unchanged."""
     assert type(suggested("Arrow error: Divide by zero error")) is QueryRefused
+
+
+def test_the_id_of_a_history_is_explained() -> None:
+    """A cluster refuses the id of an earlier run; the error names the newest run and the history."""
+    refused = QueryRefused("the server refused the query", status=400, reason="External error: non valid invocation id")
+    newest = "inv_17ucW1cFOAPr1E7WqpcKLno1pX1cUrZcCJ"
+    earlier = f"{newest}@2026-11-20T03:00:00.123Z"
+    explained = explain_id(refused, f"SELECT * FROM sys_invocation WHERE id = '{earlier}'")
+    assert str(explained).startswith(f"{earlier} is an id of a history: that of an earlier run of {newest}.")
+    assert explain_id(refused, f"SELECT * FROM sys_invocation WHERE id = '{newest}x'") is refused
