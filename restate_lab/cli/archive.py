@@ -38,6 +38,12 @@ Redact = Annotated[
 NoSamples = Annotated[
     bool, typer.Option("--no-samples", help="Do not count the invocations by status; halves the load on the cluster.")
 ]
+SameCluster = Annotated[
+    bool,
+    typer.Option(
+        "--same-cluster", help="The cluster has a new address, and all of its deployments are new; for one visit."
+    ),
+]
 ArchiveTimeout = Annotated[float, timeout_option("The time limit for the cluster's responses in one visit: 30m, 2h.")]
 
 
@@ -49,6 +55,7 @@ def archive(
     payloads: Payloads = False,
     redact: Redact = None,
     no_samples: NoSamples = False,
+    same_cluster: SameCluster = False,
     timeout: ArchiveTimeout = 1800.0,
     cluster: Cluster = None,
 ) -> None:
@@ -72,11 +79,14 @@ def archive(
                 payloads=payloads,
                 redact=redact or None,
                 samples=not no_samples,
+                same_cluster=same_cluster,
                 timeout=timeout,
             )
         new, gone = visits["new_runs"].sum(), visits["gone_runs"].sum()
         times = f"{len(visits):,} visits" if every else "the visit"
         typer.echo(f"{where}: {times} added {new:,} invocations{f'; {gone:,} were removed meanwhile' if gone else ''}.")
+        for note in visits["note"].dropna().unique():
+            typer.echo(f"note: {note}.")
 
 
 def add_archive_command(app: typer.Typer) -> None:

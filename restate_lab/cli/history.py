@@ -47,7 +47,10 @@ def vacuum(where: Where, *, cluster_name: ClusterName = None) -> None:
 
 @history.command(epilog=examples("restate-lab history delete-before /srv/history 2026-05-01 --confirm /srv/history"))
 def delete_before(where: Where, day: Day, *, confirm: Confirm, cluster_name: ClusterName = None) -> None:
-    """Remove all days of all clusters before DAY from the archive; this cannot be undone."""
+    """Remove all days of all clusters before DAY from the archive; this cannot be undone.
+
+    Invocations that ended before DAY are not archived again. A smaller DAY takes that back for later visits.
+    """
     _print(where, cluster_name, lambda archived: archived.delete_before(day, confirm=confirm))
 
 

@@ -30,14 +30,15 @@ from restate_lab.errors import (
 )
 from restate_lab.frames import to_frame
 from restate_lab.history.cluster import name_of_cluster
+from restate_lab.history.records import Record, VisitOptions, failed_record, table_of_records, write_record
 from restate_lab.history.store import ArchiveStore, locate_store
-from restate_lab.history.visit import Record, VisitOptions, failed_record, table_of_records, visit, write_record
+from restate_lab.history.visit import WrongClock, visit
 from restate_lab.progress import Progress, RowsLine, notify, progress_of
 from restate_lab.source import Source
 
 __all__ = ["archive"]
 
-_PASSING = (Unreachable, TimedOut, RateLimited, ServerFailed, QueryInterrupted, AccessDenied)
+_PASSING = (Unreachable, TimedOut, RateLimited, ServerFailed, QueryInterrupted, AccessDenied, WrongClock)
 """Errors of a visit that are recorded; the visits go on, because the next visit can succeed."""
 _MOST_RECORDS = 1_000
 
@@ -53,6 +54,7 @@ def archive(
     payloads: bool = False,
     redact: str | Iterable[str] | None = None,
     samples: bool = True,
+    same_cluster: bool = False,
     timeout: DurationInput | None = "30m",
     progress: bool | Progress | None = None,
 ) -> pd.DataFrame:
@@ -80,6 +82,8 @@ def archive(
     - ``redact``: columns and paths to mask before anything is written, as in ``freeze``; ``"agent_steps.tool_names"``
       is a column of the archive's own. Rows that are already in the archive do not change.
     - ``samples=False`` reads only the ended invocations, which costs the server about half.
+    - ``same_cluster=True``: the cluster of this name has a new address, and all of its deployments are new. Otherwise
+      such a cluster is refused, because it is probably another one. It is needed for one visit only.
     - ``timeout``: the time limit for the server's responses in one visit.
 
     ``progress``: None or True shows a line once the call takes longer than a second, False shows nothing, and a
@@ -88,7 +92,8 @@ def archive(
     Returns one row per record of a visit (one, or several if very many invocations were new), the last 1,000 with
     ``every``. The columns are those of the archive's table ``visits``, such as ``outcome, started_at, ended_at`` (UTC,
     the server's clock), ``ids_read`` (ended invocations on the server), ``new_runs``, ``gone_runs`` (removed during
-    the visit) and ``missing_journals``.
+    the visit), ``missing_journals``, and ``note``: unusual events, such as a repaired copy, or a column that cannot
+    be stored.
 
     Warns:
         EvidenceWarning: ``redact`` masks failures, so families of errors cannot be recognized.
@@ -96,8 +101,10 @@ def archive(
     Raises:
         ArgumentError: the source is not live, an argument is malformed, or the archive has another cluster under this
             name.
-        ArchiveBroken: the folder is not an archive, a table is damaged, a newer restate_lab wrote it, the store cannot
-            refuse a second equal write, or the server's clock is before the last visit. Nothing was written.
+        ArchiveBroken: the folder is not an archive, a table is damaged, a newer restate_lab wrote it, or the store
+            cannot refuse a second equal write; or the server's clock is before the last visit, and this machine's clock
+            does not agree with it. Nothing was written.
+        NotFound: the bucket does not exist.
         AccessDenied, Unreachable: the store or the server refused the credentials, or did not respond; or the disk is
             full.
         TimedOut: the server's responses took longer than ``timeout``; commits that were made remain.
@@ -116,6 +123,7 @@ def archive(
         payloads=check_flag("payloads", payloads),
         redact=tuple([redact] if isinstance(redact, str) else redact or ()),
         samples=check_flag("samples", samples),
+        same_cluster=check_flag("same_cluster", same_cluster),
         timeout=None if timeout is None else check_seconds("timeout", timeout),
     )
     if any(text == "failures" or "failure" in text.partition("$")[0] for text in options.redact):

@@ -10,13 +10,22 @@ from typing import Any
 
 import pyarrow as pa
 
+from restate_lab._text import join
 from restate_lab.client.lab import Lab
 from restate_lab.client.models import Handler, Service
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.tables import SourceSchema, SourceTable, SourceView
-from restate_lab.history.tables import TABLES, to_archive
+from restate_lab.history.tables import TABLES
 
-__all__ = ["VIEWS", "changed_rows", "check_same_cluster", "name_of_cluster", "retention_json", "schema_json"]
+__all__ = [
+    "VIEWS",
+    "changed_rows",
+    "is_same_cluster",
+    "name_of_cluster",
+    "other_cluster",
+    "retention_json",
+    "schema_json",
+]
 
 VIEWS = ("sys_invocation", "sys_invocation_state")
 """The view over two tables that questions read, and the second of these tables, which is empty in an archive."""
@@ -24,6 +33,7 @@ _NAME = re.compile(r"\w[\w. -]{0,99}", re.ASCII)
 _NO_NAMES = frozenset({"local", "default"})
 _DAY = timedelta(days=1)
 _NONE = timedelta(0)
+_FEW = 3
 
 
 def name_of_cluster(lab: Lab, cluster_name: str | None) -> str:
@@ -49,28 +59,25 @@ def _no_name(reason: str) -> str:
     return f"pass cluster_name=, the name of the cluster in the archive: {reason}. Use the same name at each visit."
 
 
-def check_same_cluster(
-    name: str, archived: Mapping[str, Iterable[Mapping[str, Any]]], current: Mapping[str, pa.Table], where: str
-) -> None:
-    """Check that a cluster shares a deployment or a service with the archived cluster of this name, if both have any.
-
-    Raises:
-        ArgumentError: it is another cluster.
-    """
-    known = {row["id"] for row in archived["deployments"]} | {row["name"] for row in archived["services"]}
-    present = {*current["deployments"]["id"].to_pylist(), *current["services"]["name"].to_pylist()}
-    if known and present and not known & present:
-        raise ArgumentError(
-            f"{where} has another cluster under the name {name!r}: it has none of this cluster's deployments and "
-            f"services. Pass another cluster_name=."
-        )
+def is_same_cluster(archived: Iterable[Mapping[str, Any]], current: pa.Table) -> bool:
+    """Return whether a cluster has one of the archived deployments; the server gives each deployment a random id."""
+    return not {row["id"] for row in archived}.isdisjoint(current["id"].to_pylist())
 
 
-def changed_rows(table: str, archived: Sequence[Mapping[str, Any]], current: pa.Table) -> pa.Table:
-    """Return the deployments or services that the archive does not have, or has with other values."""
+def other_cluster(name: str, lab: Lab, addresses: Iterable[str], where: str) -> ArgumentError:
+    """Return the error that an archive has another cluster under this name."""
+    known = join(sorted(addresses), _FEW) or "an unknown address"
+    return ArgumentError(
+        f"{where} has another cluster under the name {name!r}: its visits were made to {known}, and {lab.address} has "
+        f"none of its deployments. Pass another cluster_name=; or, if it is the same cluster with a new address and "
+        f"new deployments, same_cluster=True (--same-cluster) for one visit."
+    )
+
+
+def changed_rows(table: str, archived: Sequence[Mapping[str, Any]], rows: pa.Table) -> pa.Table:
+    """Return the deployments or services, with the archive's types, that the archive has not or with other values."""
     key = "id" if table == "deployments" else "name"
     latest = {row[key]: row for row in sorted(archived, key=lambda row: row["first_seen_at"])}
-    rows = to_archive(current)
     is_new = [
         any(_in_order(row[name]) != _in_order(latest.get(row[key], {}).get(name, row)) for name in rows.schema.names)
         for row in rows.to_pylist()

@@ -24,7 +24,7 @@ from restate_lab.errors import ArgumentError
 from restate_lab.evidence.masking import ColumnMask, MaskCounts, column_masks, mask_batch
 from restate_lab.evidence.redaction import parse_patterns
 from restate_lab.evidence.tables import SourceColumn, SourceSchema, quote_name
-from restate_lab.history.tables import TABLES, to_archive
+from restate_lab.history.tables import TABLES, describe_changes, describe_conflicts, to_archive
 from restate_lab.progress import Progress
 from restate_lab.source import Source
 
@@ -78,7 +78,7 @@ class RunRows:
 
 @dataclass(slots=True)
 class ServerReader:
-    """Reads one cluster; ``seconds`` has the duration of the reads by kind."""
+    """Reads one cluster; ``seconds`` has the duration of the reads by kind, ``notes`` what cannot be stored."""
 
     source: Source
     agents: AgentReader
@@ -86,6 +86,7 @@ class ServerReader:
     masks: Mapping[str, Mapping[str, ColumnMask]]
     at_once: int
     progress: Progress
+    notes: set[str]
     seconds: dict[str, float] = field(default_factory=dict)
     _rows: int = 0
 
@@ -108,7 +109,7 @@ class ServerReader:
         return pa.concat_tables(parts, promote_options="permissive")
 
     def whole(self, table: str) -> pa.Table:
-        """Return all rows of the server's table that ``table`` of the archive copies, with the server's types."""
+        """Return all rows of the server's table that ``table`` of the archive copies."""
         return self._read(table, "")
 
     def details(self, runs: pa.Table) -> RunRows:
@@ -124,9 +125,9 @@ class ServerReader:
         return rows
 
     def _details(self, runs: pa.Table, ids: list[str]) -> RunRows:
-        journal, events = (to_archive(self._read(name, "id IN :ids", ids=ids)) for name in ("journal", "events"))
+        journal, events = (self._read(name, "id IN :ids", ids=ids) for name in ("journal", "events"))
         steps = self._agent_steps(_with_steps(journal))
-        invocations = _same_runs(to_archive(self._read("invocations", "id IN :ids", ids=ids)), runs)
+        invocations = _same_runs(self._read("invocations", "id IN :ids", ids=ids), runs)
         tables = {
             "invocations": _with_day(invocations),
             "journal": _with_run(_with_entry_columns(journal), invocations),
@@ -136,6 +137,7 @@ class ServerReader:
         return RunRows(tables, gone=len(ids) - len(invocations))
 
     def _read(self, table: str, where: str, **params: Any) -> pa.Table:
+        """Return rows of the server, with the types of the archive."""
         name, columns = TABLES[table].copies, self.columns[table]
         statement = f"SELECT {', '.join(quote_name(each.name) for each in columns)} FROM {quote_name(name)}"  # noqa: S608 - names from the server itself
         if where:
@@ -143,7 +145,9 @@ class ServerReader:
         with self.source.stream(statement, params=params) as reader:
             schema = check_types(reader.schema, {each.name: each.type for each in columns}, statement, self.source)
             counts = MaskCounts()
-            return pa.Table.from_batches([mask_batch(batch, self.masks[table], counts) for batch in reader], schema)
+            rows = pa.Table.from_batches([mask_batch(batch, self.masks[table], counts) for batch in reader], schema)
+        self.notes.update(describe_changes(name, schema))
+        return to_archive(rows)
 
     def _agent_steps(self, ids: list[str]) -> pa.Table:
         """Return the responses of models in these journals, without text; ``appended_at`` is added later."""
@@ -189,7 +193,12 @@ def server_reader(
     covered = [name for name in _KEYS if any(each.covers("sys_invocation_status", name) for each in patterns)]
     if covered:
         raise ArgumentError(f"redact= matches {', '.join(covered)}, which identify the runs of an archive.")
-    columns = {name: _columns_of(name, schema, payloads=payloads) for name, table in TABLES.items() if table.copies}
+    columns, notes = {}, set[str]()
+    for name in [name for name, table in TABLES.items() if table.copies]:
+        wanted = _columns_of(name, schema, payloads=payloads)
+        conflicts = describe_conflicts(name, [(each.name, each.type or "") for each in wanted])
+        columns[name] = [each for each in wanted if each.name not in conflicts]
+        notes.update(conflicts.values())
     masks = {
         name: column_masks(
             TABLES[name].copies,
@@ -201,7 +210,7 @@ def server_reader(
     }
     masks["agent_steps"] = column_masks("agent_steps", TABLES["agent_steps"].own, patterns)
     at_once = _AT_ONCE_WITH_PAYLOADS if payloads else _AT_ONCE
-    return ServerReader(source, AgentReader(source), columns, masks, at_once, progress)
+    return ServerReader(source, AgentReader(source), columns, masks, at_once, progress, notes)
 
 
 def masked_columns(reader: ServerReader) -> frozenset[str]:

@@ -32,6 +32,14 @@ if TYPE_CHECKING:
 __all__ = ["HistoryPeriod", "HistoryView", "ServerSchema", "history_session"]
 
 _PLAIN_TEXT: dict[pa.DataType, str] = {pa.string(): "Utf8", pa.list_(pa.string()): "List(Utf8)"}
+_TYPE_NAMES: dict[pa.DataType, str] = {
+    **_PLAIN_TEXT,
+    pa.int64(): "Int64",
+    pa.float64(): "Float64",
+    pa.bool_(): "Boolean",
+    pa.date32(): "Date32",
+    pa.timestamp("us", "UTC"): 'Timestamp(Microsecond, Some("UTC"))',
+}
 Columns = tuple[tuple[str, str], ...]
 _OF_RUNS = ("journal", "events", "agent_steps")
 _CHANGES = ("deployments", "services")
@@ -104,10 +112,7 @@ def history_session(tables: Mapping[str, DeltaTable], schema: ServerSchema, hist
     context = session(history.now)
     context.sql("CREATE SCHEMA archive")
     for name, table in tables.items():
-        if history.is_local:
-            context.register_table(f"archive.{name}", table)
-        else:
-            context.register_dataset(f"archive.{name}", _cached_dataset(table))
+        _register(context, name, table, is_local=history.is_local)
     builder = _Views(context, tables, schema, f"cluster_name = {literal(history.cluster_name)}", history.period)
     builder.add_earlier_runs()
     builder.add_runs()
@@ -148,7 +153,7 @@ class _Views:
         """Create the table of ended invocations, the empty one of open ones, and the server's own view of both."""
         where = f"{self.cluster} AND {self.period.days()} AND {self.period.contains('completed_at')}"
         self._create("sys_invocation_status", f"{self._select('invocations')} WHERE {where}")
-        nothing = select_server_columns(self.schema.tables["sys_invocation_state"], ())
+        nothing = select_server_columns(self.schema.tables["sys_invocation_state"], {})
         self._create("sys_invocation_state", f"SELECT {nothing} WHERE false")
         for name, definition in self.schema.views.items():
             columns = [column for column, _ in self.schema.tables[name]]
@@ -218,8 +223,9 @@ class _Views:
         payloads = {each for each in table.payloads if each not in stored}
         return tuple(each for each in self.schema.tables[table.copies] if each[0] not in table.left_out | payloads)
 
-    def _columns_in(self, name: str) -> set[str]:
-        return {each.name for each in self.tables[name].schema().fields}
+    def _columns_in(self, name: str) -> dict[str, str]:
+        """Return the stored columns with the names of their types."""
+        return {each.name: getattr(each.type, "type", "") for each in self.tables[name].schema().fields}
 
     def _create(self, name: str, statement: str) -> None:
         self.context.sql(f"CREATE VIEW {quote_name(name)} AS {statement}")
@@ -237,6 +243,32 @@ def _earlier_runs(runs: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]
             unique = f"{run['id']}@{_exact(run['created_at'])}"
             yield {"earlier_id": run["id"], "earlier_created_at": run["created_at"], "run_id": unique}
         newest.add(run["id"])
+
+
+_KEYS: dict[str, pa.DataType] = {"id": pa.string(), "name": pa.string(), "completed_at": pa.timestamp("us", "UTC")}
+_NEEDED = {
+    "invocations": ("id", "completed_at"),
+    "services": ("name",),
+    **dict.fromkeys(("journal", "events", "deployments"), ("id",)),
+}
+"""The columns of the server that views need; a table has them only after its first row."""
+
+
+def _register(context: SessionContext, name: str, table: DeltaTable, *, is_local: bool) -> None:
+    """Register a table as ``archive.<name>``, with null for columns that it does not have yet."""
+    stored = {each.name for each in table.schema().fields}
+    needed = {**TABLES[name].own, **{each: _KEYS[each] for each in _NEEDED.get(name, ())}}
+    missing = {each: kind for each, kind in needed.items() if each not in stored}
+    registered = f"archive.{name}_stored" if missing else f"archive.{name}"
+    if is_local:
+        context.register_table(registered, table)
+    else:
+        context.register_dataset(registered, _cached_dataset(table))
+    if missing:
+        nulls = ", ".join(
+            f"arrow_cast(NULL, '{_TYPE_NAMES[kind]}') AS {quote_name(each)}" for each, kind in missing.items()
+        )
+        context.sql(f"CREATE VIEW archive.{name} AS SELECT *, {nulls} FROM {registered}")  # noqa: S608
 
 
 def _cached_dataset(table: DeltaTable) -> Any:

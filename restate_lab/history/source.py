@@ -65,6 +65,7 @@ class History(EngineSource):
         self._tables = tables
         self._visits = visits
         self._period = period
+        self._deletion = store.deletion(tables["invocations"])
         self.cluster_name = cluster_name
         self._last = visits[visits["outcome"] == "complete"].iloc[-1]
         schema = ServerSchema.from_json(_latest(visits, "server_schema"))
@@ -105,17 +106,19 @@ class History(EngineSource):
     @functools.cached_property
     def coverage(self) -> Coverage:
         """Return the period, the times in which runs may be missing, and what an archive does not have."""
-        since = self._period.since or self._first
         # What ended during the last visit may not have been read yet.
         until = min(self._last["started_at"].to_pydatetime(), self.now)
-        rows = gaps(self._visits, since, until)
+        since = min(self._period.since or self._first, until)
+        kept_since = min(max(since, self._deletion.end or since), until)
+        rows = gaps(self._visits, kept_since, until)
         return Coverage(
             payloads=self._has_payload_columns and bool(self._visits["payloads"].all()),
             missing=self._missing(),
             open_invocations=False,
             since=since,
             until=until,
-            gaps=tuple(
+            gaps=self._deletion_gaps(since, kept_since)
+            + tuple(
                 CoverageGap(
                     service=row["service"],
                     handler=row["handler"],
@@ -126,6 +129,23 @@ class History(EngineSource):
                 for row in rows.to_dict("records")
             ),
         )
+
+    def _deletion_gaps(self, since: datetime, until: datetime) -> tuple[CoverageGap, ...]:
+        """Return the gaps between two times whose invocations were deleted from the archive."""
+        if since >= until:
+            return ()
+        texts = self._visits["retention"].dropna().unique()
+        handlers = sorted({(row["service"], row["handler"]) for text in texts for row in json.loads(text)})
+        reason = f"deleted from the archive ({self._describe_deletion()})"
+        return tuple(
+            CoverageGap(service=service, handler=handler, since=since, until=until, reason=reason)
+            for service, handler in handlers
+        )
+
+    def _describe_deletion(self) -> str:
+        before, until = self._deletion.before, self._deletion.until
+        text = f"runs before {before} were deleted, and such runs are not archived"
+        return text if until is None else f"{text}; runs before {format_timestamp(until)} were deleted at first"
 
     def at(self, time: TimeInput, /) -> History:
         """Return the history as of a time: the runs that had ended by then, with ages that count from then.
@@ -168,10 +188,12 @@ class History(EngineSource):
     def delete_before(self, day: str, /, *, confirm: str) -> pd.DataFrame:
         """Remove all days of all clusters before ``day`` ("2026-05-01") from the archive; this cannot be undone.
 
+        Invocations that ended before ``day`` are not archived again. A smaller day takes that back for later visits.
         ``confirm`` must repeat the address of the archive. Returns the columns ``table, rows_deleted``.
 
         Raises:
-            ArgumentError: it is not a day, or ``confirm`` is not the address of the archive.
+            ArgumentError: it is not a day, is after the day of the last complete visit, or ``confirm`` is not the
+                address of the archive.
             RestateLabError: the archive could not be changed.
         """
         try:
@@ -207,6 +229,8 @@ class History(EngineSource):
         yield "covered", _percent(self._share_covered)
         if coverage.gaps:
             yield "may be missing", join([_describe(each) for each in coverage.gaps], _FEW)
+        if self._deletion.before:
+            yield "deleted", self._describe_deletion()
         if self._runs_open_then:
             yield "open then", f"{plural(self._runs_open_then, 'invocation')} that ended later; not in the tables"
         yield "payloads", "archived" if coverage.payloads else "not archived"
@@ -275,12 +299,11 @@ def open_history(
     store = locate_store(where)
     if not store.exists():
         raise ArgumentError(f"{store} has no archive: rl.archive(lab, where) and restate-lab archive write one.")
-    visits_table = TABLES["visits"].own
     tables = store.open_all()
-    batches = store.read(tables["visits"], list(visits_table), "true")
-    every = pa.Table.from_batches(batches, pa.schema(list(visits_table.items()))).to_pandas()
+    every = _read_visits(store, tables["visits"])
     name = _choose_cluster(sorted(set(every["cluster_name"])), cluster_name, store.where)
     visits = every[every["cluster_name"] == name].sort_values("started_at", ignore_index=True)
+    visits = _without_unread(visits, tables["invocations"].transaction_version(name))
     complete = visits[visits["outcome"] == "complete"]
     if complete.empty:
         raise ArchiveBroken(f"{store}: no visit to {name} was complete, so there is nothing to read.")
@@ -290,6 +313,28 @@ def open_history(
     if start and end and start >= end:
         raise ArgumentError(f"since ({format_timestamp(start)}) must be before until ({format_timestamp(end)}).")
     return History(store, tables, visits, cluster_name=name, period=HistoryPeriod(start, end))
+
+
+def _read_visits(store: ArchiveStore, table: DeltaTable) -> pd.DataFrame:
+    """Return the records of all clusters; a column of a newer restate_lab is null in an older archive."""
+    own = TABLES["visits"].own
+    present = [name for name in own if name in {each.name for each in table.schema().fields}]
+    batches = store.read(table, present, "true")
+    rows = pa.Table.from_batches(batches, pa.schema([(name, own[name]) for name in present]))
+    return rows.to_pandas().reindex(columns=list(own))
+
+
+def _without_unread(visits: pd.DataFrame, number: int | None) -> pd.DataFrame:
+    """Return the visits, as "invalid" if they have or knew runs after ``number``, the last one of ``invocations``.
+
+    An archiver may have committed while the tables were opened, or the folder is a copy that was made meanwhile.
+    """
+    unread = visits[(visits["visit"] > (number or 0)) & (visits["new_runs"] > 0)]
+    if unread.empty or number is None:
+        return visits
+    since = unread["started_at"].min()
+    relied = (visits["outcome"] == "complete") & ~(visits["ended_at"] <= since)
+    return visits.assign(outcome=visits["outcome"].mask(relied, "invalid"))
 
 
 def _choose_cluster(there: list[str], wanted: str | None, where: str) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -28,18 +28,29 @@ from pyarrow import fs
 
 from restate_lab._public import import_extra
 from restate_lab._text import one_line
-from restate_lab.errors import AccessDenied, ArchiveBroken, ArgumentError, RestateLabError, Unreachable
+from restate_lab.errors import AccessDenied, ArchiveBroken, ArgumentError, NotFound, RestateLabError, Unreachable
 from restate_lab.history.tables import PARTITIONS, SCHEMA_VERSION, TABLES
 from restate_lab.interrupts import Shield
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-__all__ = ["ArchiveStore", "LostRace", "compact", "delete_before", "locate_store", "sql_text", "vacuum"]
+__all__ = [
+    "ArchiveStore",
+    "Deletion",
+    "LostRace",
+    "compact",
+    "delete_before",
+    "locate_store",
+    "sql_text",
+    "sql_time",
+    "vacuum",
+]
 
 _MARKER = re.compile(r"restate_lab archive, schema (\d+)")
 _LAST = "visits"  # created last: its existence shows that the other tables exist
 _DELETED = "restate_lab.deleted_before"
+_DELETED_UNTIL = "restate_lab.deleted_until"
 _IN_ORDER = ("journal", "events", "agent_steps", "samples", "invocations", "visits")  # the runs of a journal last
 _DENIED = re.compile(
     r"\b40[13] [A-Z]|privileges|forbidden|unauthorized|access ?denied|credential|InvalidAccessKey|SignatureDoes",
@@ -58,6 +69,10 @@ _STACK = re.compile(r"\s*\d+: ")
 _DECORATION = re.compile(r"\x1b\[[0-9;]*m|↳")
 _LONGEST = 400
 _MOST_LINES = 4
+_ELSEWHERE = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]^|\\\x00-\x1f\x7f]")
+"""Parts of an address that Delta decodes or refuses, so that it would open another folder, or end with a panic."""
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
+_NO_BUCKET = re.compile(r"NoSuchBucket|bucket does not exist", re.IGNORECASE)
 _AT_ONCE = 4  # commits of the probe
 _ROUNDS = 3
 _NOT_CONDITIONAL = (
@@ -69,6 +84,24 @@ _TRIES = 10
 
 class LostRace(RestateLabError):
     """Begin again: another archiver of the same cluster committed first. It never leaves this package."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What ``delete_before`` removed.
+
+    Runs that ended before the day ``before`` (UTC) are not archived. Before ``until``, runs are missing although they
+    would be archived now: the day was later at that time. None if nothing was deleted.
+    """
+
+    before: date | None = None
+    until: datetime | None = None
+
+    @property
+    def end(self) -> datetime | None:
+        """Return the time before which runs may be missing because they were deleted."""
+        ends = [datetime.combine(self.before, time(), UTC)] if self.before else []
+        return max([*ends, *([self.until] if self.until else [])], default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +212,14 @@ class ArchiveStore:
                 return act(self.open(table))
         raise ArchiveBroken(f"{self}: {table} was written {_TRIES} times meanwhile; try again when less is archived.")
 
-    def deleted_before(self, table: DeltaTable) -> date | None:
-        """Return the day before which runs were deleted and are not archived again; None if none were deleted."""
-        text = table.metadata().configuration.get(_DELETED)
-        return date.fromisoformat(text) if text else None
+    def deletion(self, table: DeltaTable) -> Deletion:
+        """Return which runs were deleted from the archive; ``table`` is ``invocations``."""
+        values = table.metadata().configuration
+        before, until = values.get(_DELETED), values.get(_DELETED_UNTIL)
+        return Deletion(
+            before=date.fromisoformat(before) if before else None,
+            until=datetime.fromisoformat(until) if until else None,
+        )
 
     def _path(self, table: str) -> str:
         return f"{self.where.rstrip('/')}/{table}"
@@ -275,8 +312,16 @@ class ArchiveStore:
             raise
         except exceptions.CommitFailedError as error:
             raise LostRace(f"{self}: {_message(error)}") from error
-        except (exceptions.DeltaError, OSError, ValueError) as error:
-            raise (self._local_error if self.is_local else self._remote_error)(_message(error)) from error
+        except Exception as error:  # delta-rs also raises plain Exception
+            raise self._error(error) from error
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # of Rust code, without a public class
+                raise
+            raise self._error(error) from error
+
+    def _error(self, error: BaseException) -> RestateLabError:
+        text = _message(error) or type(error).__name__
+        return self._local_error(text) if self.is_local else self._remote_error(text)
 
     def _local_error(self, text: str) -> RestateLabError:
         numbers = {int(one or other) for one, other in _OS_ERROR.findall(text)}
@@ -287,6 +332,8 @@ class ArchiveStore:
         return ArchiveBroken(f"{self}: {text}")
 
     def _remote_error(self, text: str) -> RestateLabError:
+        if _NO_BUCKET.search(text):
+            return NotFound(f"{self}: the bucket does not exist; create it, or correct the address: {text}", status=404)
         if _DENIED.search(text):
             return AccessDenied(f"{self}: the store denied access; check the credentials (AWS_…): {text}")
         if _NOT_REACHED.search(text) or _UNAVAILABLE.search(text):
@@ -303,17 +350,34 @@ def locate_store(where: str | os.PathLike[str]) -> ArchiveStore:
     """Return the store at a local path or an ``s3://bucket/folder`` URI; nothing is read.
 
     Raises:
-        ArgumentError: it is neither.
+        ArgumentError: it is neither, or Delta would use another folder for this address.
         MissingExtra: deltalake is not installed.
     """
     _deltalake()
     if isinstance(where, str) and "://" in where:
         if not re.fullmatch(r"s3://[^/\s?#@]+(/[^\s?#]*)?", where):
             raise ArgumentError(f"{_message(where)!r} is not a local path or a URI such as s3://bucket/folder.")
-        return ArchiveStore(where.rstrip("/"))
-    if not os.fspath(where):
+        return ArchiveStore(_usable(where.rstrip("/")))
+    path = os.fspath(where)
+    if not path:
         raise ArgumentError("the path of the archive is empty; pass a local folder, or a URI such as s3://bucket/x.")
-    return ArchiveStore(str(Path(where).expanduser().absolute()))
+    if _URI.match(path):
+        raise ArgumentError(
+            f"{path!r} is a URI without its second slash, which a Path removes: pass a URI as text, such as "
+            f"'s3://bucket/folder'. For a local folder of this name, pass './{path}'."
+        )
+    return ArchiveStore(_usable(str(Path(path).expanduser().absolute())))
+
+
+def _usable(address: str) -> str:
+    """Return the address of an archive if Delta uses it as it is."""
+    found = _ELSEWHERE.search(address)
+    if found:
+        raise ArgumentError(
+            f"the address of the archive, {address!r}, has {found[0]!r}: Delta tables do not support brackets, '^', "
+            f"'|', '\\\\', control characters, and '%' before two hexadecimal digits. Choose another folder."
+        )
+    return address
 
 
 def compact(store: ArchiveStore) -> pd.DataFrame:
@@ -342,13 +406,32 @@ def vacuum(store: ArchiveStore) -> pd.DataFrame:
 def delete_before(store: ArchiveStore, day: date) -> pd.DataFrame:
     """Delete the rows of all clusters before a day (UTC), and do not archive such runs again.
 
+    A day before that of an earlier call takes this limit back: runs are archived again if the server still has them.
     Deployments and services remain. Columns: ``table, rows_deleted``. The files remain until ``vacuum``.
+
+    Raises:
+        ArgumentError: no complete visit was made on this day or later, or the day is in the future.
     """
-    limit = max(day, store.deleted_before(store.open("invocations")) or day).isoformat()
-    properties = {_DELETED: limit}
+    now = datetime.now(UTC)
+    last = _last_complete_day(store, now)
+    if last is None or day > last:
+        raise ArgumentError(
+            f"day is {day}: the last complete visit of {store} was made on {last or 'no day'}, so everything would be "
+            f"deleted. Pass a day until then, such as {last or now.date()}."
+        )
+    earlier = store.deletion(store.open("invocations"))
+    until = min(earlier.end, now) if earlier.end and earlier.end.date() > day else None
+    properties = {_DELETED: day.isoformat()} | ({_DELETED_UNTIL: until.isoformat()} if until else {})
     store.change("invocations", lambda table: table.alter.set_table_properties(properties, raise_if_not_exists=False))
-    deleted = {name: store.change(name, lambda table: table.delete(f"day < '{limit}'")) for name in _IN_ORDER}
+    deleted = {name: store.change(name, lambda table: table.delete(f"day < '{day}'")) for name in _IN_ORDER}
     return pd.DataFrame([{"table": name, "rows_deleted": each["num_deleted_rows"]} for name, each in deleted.items()])
+
+
+def _last_complete_day(store: ArchiveStore, now: datetime) -> date | None:
+    """Return the day of the last complete visit of any cluster; a visit in the future had a wrong clock."""
+    batches = store.read(store.open("visits"), ["started_at"], "outcome = 'complete'")
+    starts: list[datetime] = [start for batch in batches for start in _values(batch["started_at"]) if start <= now]
+    return max(starts).date() if starts else None
 
 
 def _compact_days(table: DeltaTable, past: list[tuple[str, str, str]] | None) -> dict[str, Any]:
@@ -360,9 +443,19 @@ def sql_text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def sql_time(time: datetime) -> str:
+    """Return a time as a literal of SQL, with the type of an archive."""
+    return f"arrow_cast('{time.astimezone(UTC).isoformat()}', 'Timestamp(Microsecond, Some(\"UTC\"))')"
+
+
 def _options() -> dict[str, str]:
     """Return settings of the store: few retries, so that an error is reported within a minute."""
     return {"max_retries": "3", "retry_timeout": "30s"}
+
+
+def _values(column: pa.Array[Any]) -> list[Any]:
+    values: list[Any] = column.to_pylist()
+    return values
 
 
 def _column_names(table: DeltaTable) -> set[str]:

@@ -6,12 +6,14 @@ an invocation is (``cluster_name, id, created_at``), because workflow and idempo
 
 Tables that copy a table of the server have all columns of it, except those in ``left_out``, and new columns of a newer
 server are added. Delta has fewer types than the server: durations are milliseconds with the suffix ``_ms``, unsigned
-numbers are signed, and ``partition_key``, which can be above 2^63, is text.
+numbers are signed, and ``partition_key``, which can be above 2^63, is text. So is a column of any other type that Delta
+does not have. A column without a text, and one whose name differs from another only in its case, is omitted. The
+``note`` of a visit lists both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +21,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["PARTITIONS", "SCHEMA_VERSION", "TABLES", "ArchiveTable", "select_server_columns", "to_archive"]
+__all__ = [
+    "PARTITIONS",
+    "SCHEMA_VERSION",
+    "TABLES",
+    "ArchiveTable",
+    "describe_changes",
+    "describe_conflicts",
+    "select_server_columns",
+    "to_archive",
+]
 
 SCHEMA_VERSION = 1
 """The version of the tables' meaning, in each row of ``visits``; a newer one is refused."""
@@ -98,11 +109,13 @@ TABLES: dict[str, ArchiveTable] = {
     ),
     # One row per visit, also of those that found nothing or failed. ``visit`` is the number of the transaction, null if
     # no runs were written. ``outcome``: "complete" (every ended run was read), "part" (of a visit with very many runs;
-    # more rows with the same ``started_at`` follow), "failed" (``error`` says why), or "repaired" (the archiver ended
-    # before it wrote this row, so its times are unknown). Times are those of the server's clock, of a failed visit
-    # those of the archiver. ``server_schema`` and ``retention`` are JSON, and null if an earlier visit of the same day
-    # has the same value. ``late_runs`` had ended before the visit before began. ``gone_runs`` were removed between two
-    # reads. Seconds: ``ids_seconds`` for the list of ended runs, ``samples_seconds``, ``details_seconds``.
+    # more rows with the same ``started_at`` follow), "failed" (``error`` says why), "repaired" (the archiver ended
+    # before it wrote this row, so its times are unknown), or "invalid" (it was "complete", but what it read is not in
+    # this archive, or its clock was wrong; ``error`` says which). Times are those of the server's clock, of a failed
+    # visit those of the archiver. ``address`` is that of the cluster; the ``visit`` of a run leads to it.
+    # ``server_schema`` and ``retention`` are JSON, and null if an earlier visit of the same day has the same value.
+    # ``late_runs`` had ended before the visit before began. ``gone_runs`` were removed between two reads. Seconds:
+    # ``ids_seconds`` for the list of ended runs, ``samples_seconds``, ``details_seconds``. ``note`` has unusual events.
     "visits": ArchiveTable(
         own={
             **{name: _RUN[name] for name in ("cluster_name", "day", "visit")},
@@ -115,56 +128,129 @@ TABLES: dict[str, ArchiveTable] = {
             "payloads": _YES_NO,
             "redact": _TEXTS,
             **dict.fromkeys(("ids_seconds", "samples_seconds", "details_seconds"), _FLOAT),
+            "note": _TEXT,
         }
     ),
 }
 
 
 def to_archive(rows: pa.Table) -> pa.Table:
-    """Return rows of the server with the types and names of an archive."""
-    names, columns = [], []
+    """Return rows of the server with the types and names of an archive, without the columns that cannot be stored."""
+    names: list[str] = []
+    columns: list[Any] = []
     for name, values in zip(rows.schema.names, rows.columns, strict=True):
         if pa.types.is_duration(values.type):
             names.append(name + _MILLISECONDS)
             columns.append(values.cast(pa.duration("ms")).cast(pa.int64()))
         else:
-            names.append(name)
             kind: Any = _archive_type(name, values.type)
+            if kind is None:
+                continue
+            names.append(name)
             columns.append(pc.cast(values, kind))
     return pa.table(columns, names=names)
 
 
-def _archive_type(name: str, kind: pa.DataType) -> pa.DataType:
+def describe_changes(table: str, schema: pa.Schema) -> Iterator[str]:
+    """Yield the columns of the server that an archive has as text, or does not have, because of their types."""
+    for each in schema:
+        kind = None if pa.types.is_duration(each.type) else _archive_type(each.name, each.type)
+        if kind is None and not pa.types.is_duration(each.type):
+            yield f"{table}.{each.name} has the type {each.type}, and is not stored"
+        elif kind == _TEXT and not _is_text(each.type) and each.name != "partition_key":
+            yield f"{table}.{each.name} has the type {each.type}, and is stored as text"
+
+
+def describe_conflicts(table: str, columns: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return column of the server → why it is not stored: another column has the same name, apart from its case."""
+    own = TABLES[table].own.keys() - _SHARED.get(table, set())
+    taken, conflicts = {each.lower() for each in own}, {}
+    for name, kind in columns:
+        stored = _stored_name(name, kind).lower()
+        if stored in taken:
+            conflicts[name] = f"{TABLES[table].copies}.{name} has the name of another column, and is not stored"
+        taken.add(stored)
+    return conflicts
+
+
+_SHARED = {"invocations": {"created_at"}}
+"""The archive's own columns that are also a column of the server, with the same values."""
+
+
+def _archive_type(name: str, kind: pa.DataType) -> pa.DataType | None:
+    """Return the type in an archive; text for what Delta does not have, None if that is impossible."""
     if name == "partition_key" or pa.types.is_null(kind):
         return _TEXT
     if pa.types.is_timestamp(kind):
         return _TIME
     if pa.types.is_unsigned_integer(kind):
         return pa.int64() if kind.bit_width > 32 else pa.int32()
+    if pa.types.is_dictionary(kind):
+        return _archive_type("", kind.value_type)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return pa.list_(_archive_type("", kind.value_type))
-    return _PLAIN.get(kind, kind)
+        item = _archive_type("", kind.value_type)
+        return None if item is None else pa.list_(item)
+    plain = _PLAIN.get(kind, kind)
+    return plain if _is_stored(plain) else _text_of(plain)
 
 
 _PLAIN: dict[pa.DataType, pa.DataType] = {
     **dict.fromkeys((pa.large_string(), pa.string_view()), pa.string()),
     **dict.fromkeys((pa.large_binary(), pa.binary_view()), pa.binary()),
+    pa.float16(): pa.float32(),
 }
+_STORED = (
+    *(pa.types.is_string, pa.types.is_binary, pa.types.is_fixed_size_binary, pa.types.is_boolean),
+    *(pa.types.is_signed_integer, pa.types.is_float32, pa.types.is_float64, pa.types.is_date, pa.types.is_decimal128),
+)
+
+
+def _is_stored(kind: pa.DataType) -> bool:
+    """Return whether Delta has this type."""
+    if pa.types.is_struct(kind):
+        return all(_is_stored(each.type) for each in kind.fields)
+    return any(test(kind) for test in _STORED)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    return pa.types.is_null(kind) or _PLAIN.get(kind, kind) == _TEXT
+
+
+def _text_of(kind: pa.DataType) -> pa.DataType | None:
+    try:
+        pa.array([], kind).cast(_TEXT)
+    except pa.ArrowException:
+        return None
+    return _TEXT
 
 
 def select_server_columns(
-    columns: Iterable[tuple[str, str]], stored: Iterable[str], *, replaced: Mapping[str, str] = MappingProxyType({})
+    columns: Iterable[tuple[str, str]], stored: Mapping[str, str], *, replaced: Mapping[str, str] = MappingProxyType({})
 ) -> str:
     """Return the select list that gives the server's columns (name, type) with the server's types.
 
-    Columns that are not in ``stored`` are null: the archive has no row from a server that had them. ``replaced`` has
-    expressions for columns, instead of the stored column.
+    ``stored`` has the columns of the archive with their types. Other columns are null: the archive has no row from a
+    server that had them, or Delta does not have their type. ``replaced`` has expressions for columns, instead of the
+    stored column.
     """
-    present = set(stored)
-    return ", ".join(_select(name, kind, present, replaced.get(name, "")) for name, kind in columns)
+    return ", ".join(_select(name, kind, stored, replaced.get(name, "")) for name, kind in columns)
 
 
-def _select(name: str, kind: str, stored: set[str], expression: str) -> str:
-    column = name + _MILLISECONDS if kind.startswith("Duration") else name
+def _select(name: str, kind: str, stored: Mapping[str, str], expression: str) -> str:
+    column = _stored_name(name, kind)
     value = expression or (f'"{column}"' if column in stored else "NULL")
+    if stored.get(column) == "string" and name != "partition_key" and not kind.endswith(("Utf8", "Utf8View")):
+        kind = "Utf8"  # Delta does not have the server's type
+    if kind.startswith(_NO_CAST):
+        return f'{value} AS "{name}"'
     return f"arrow_cast({value}, '{kind}') AS \"{name}\""
+
+
+_NO_CAST = ("Map(", "Struct(", "Union(", "RunEndEncoded(")
+"""The beginnings of types that ``arrow_cast`` does not know."""
+
+
+def _stored_name(name: str, kind: str) -> str:
+    return name + _MILLISECONDS if kind.startswith("Duration") else name

@@ -2,70 +2,57 @@
 
 The order makes every crash repairable. Runs are committed first, with the next transaction number of the cluster. Their
 journals, events and steps of agents, and the record of the visit, follow with the same number. A table with a lower
-number than that of ``invocations`` is repaired at the start of the next visit, as far as the server still has the runs.
+number than the others is repaired at the start of the next visit, as far as the server still has the runs.
 A commit that loses a race is discarded: the visit begins again, with the ids that the other archiver wrote.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from restate_lab._text import format_timestamp
+from restate_lab._text import format_timestamp, plural
 from restate_lab.analysis.deadline import within
-from restate_lab.audit import process_info
 from restate_lab.client.lab import Lab
-from restate_lab.durations import DurationInput
 from restate_lab.errors import ArchiveBroken
 from restate_lab.evidence.tables import read_schema
-from restate_lab.history.cluster import changed_rows, check_same_cluster, retention_json, schema_json
+from restate_lab.history.cluster import changed_rows, is_same_cluster, other_cluster, retention_json, schema_json
+from restate_lab.history.commits import DETAILS, ClusterTables
 from restate_lab.history.reader import RunRows, ServerReader, server_reader
-from restate_lab.history.store import ArchiveStore, LostRace, sql_text
-from restate_lab.history.tables import SCHEMA_VERSION, TABLES
+from restate_lab.history.records import Record, VisitOptions, common_record, table_of_records
+from restate_lab.history.repair import Repair
+from restate_lab.history.repeats import ArchivedIds, with_repeated
+from restate_lab.history.store import ArchiveStore, LostRace, sql_time
 from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress
 from restate_lab.source import check_supported
 
-if TYPE_CHECKING:
-    from deltalake import DeltaTable
+__all__ = ["WrongClock", "visit"]
 
-__all__ = ["Record", "VisitOptions", "failed_record", "table_of_records", "visit", "write_record"]
-
-Record: TypeAlias = dict[str, Any]
-
-_DETAILS = ("journal", "events", "agent_steps")
 _PART_RUNS = 20_000
 _PART_BYTES = 256 << 20
 _MOST_RACES = 100
 _CLOCKS = timedelta(minutes=1)  # the maximum difference between the clocks of a cluster's nodes
-_OF_RUNS = ["id", "created_at", "completed_at", "visit", "journal_size"]
-_OF_VISITS = ["day", "started_at", "ended_at", "outcome", "server_schema", "retention"]
+_AGREE = timedelta(minutes=5)  # the maximum difference between the clocks of the server and of this machine
+_OF_VISITS = ["day", "started_at", "ended_at", "outcome", "server_schema", "retention", "address"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VisitOptions:
-    """The options of a visit; ``cluster`` is the name of the cluster in the archive."""
-
-    cluster: str
-    payloads: bool
-    redact: tuple[str, ...]
-    samples: bool
-    timeout: DurationInput | None
+class WrongClock(ArchiveBroken):
+    """Correct the clock of the cluster; a later visit can succeed."""
 
 
 def visit(lab: Lab, store: ArchiveStore, options: VisitOptions, progress: Progress) -> list[Record]:
     """Make one visit and return its records, the last one with the outcome "complete".
 
     Raises:
-        ArchiveBroken: the archive is damaged, other archivers always committed first, or the server's clock jumped.
+        ArchiveBroken: the archive is damaged, or other archivers always committed first.
+        WrongClock: the server's clock is before the last visit, and this machine's clock does not agree with it.
         ArgumentError: the archive has another cluster under this name, or a pattern is malformed.
         RestateLabError: any error of the server.
     """
@@ -77,21 +64,6 @@ def visit(lab: Lab, store: ArchiveStore, options: VisitOptions, progress: Progre
     raise ArchiveBroken(
         f"{store}: other archivers of {options.cluster} committed first, {_MOST_RACES} times in a row; run fewer."
     )
-
-
-def write_record(store: ArchiveStore, record: Record) -> None:
-    """Write the record of a visit that wrote nothing else."""
-    store.append(store.open("visits"), table_of_records([record]), cluster=record["cluster_name"])
-
-
-def failed_record(lab: Lab, options: VisitOptions, error: Exception, started: datetime) -> Record:
-    """Return the record of a failed visit; its times are those of this machine's clock."""
-    return {
-        **_common(lab, options, started),
-        "ended_at": datetime.now(UTC),
-        "outcome": "failed",
-        "error": f"{type(error).__name__}: {error}"[:2_000],
-    }
 
 
 def _start_visit(lab: Lab, store: ArchiveStore, options: VisitOptions, progress: Progress) -> _Visit:
@@ -109,12 +81,12 @@ def _start_visit(lab: Lab, store: ArchiveStore, options: VisitOptions, progress:
     }
     if not is_there:
         store.create()
-    tables = store.open_all()
-    made = _Visit(lab, store, options, reader, tables, started, facts)
-    archived = {name: made.rows_of(name, [*current[name].schema.names, "first_seen_at"]) for name in current}
-    check_same_cluster(options.cluster, archived, current, store.where)
+    tables = ClusterTables(store, options.cluster, store.open_all(), reader.notes)
+    archived = {name: tables.rows(name, [*current[name].schema.names, "first_seen_at"]) for name in current}
+    made = _Visit(lab, options, reader, tables, started, facts)
     made.changed = {name: changed_rows(name, archived[name], rows) for name, rows in current.items()}
     made.check_clock()
+    made.check_cluster(archived["deployments"], current["deployments"])
     return made
 
 
@@ -123,20 +95,21 @@ class _Visit:
     """A visit with the tables at the versions that it will write to; ``number`` is the last transaction number."""
 
     lab: Lab
-    store: ArchiveStore
     options: VisitOptions
     reader: ServerReader
-    tables: dict[str, DeltaTable]
+    tables: ClusterTables
     started: datetime
     facts: dict[str, str | None]
     changed: dict[str, pa.Table] = field(default_factory=dict)
     number: int = 0
     _earlier: list[Record] = field(default_factory=list)
+    _in_future: bool = False
+    _archived: ArchivedIds | None = None
 
     def run(self) -> list[Record]:
         """Repair what a killed archiver left, then commit the new runs in one or more parts."""
-        self.number = self._version("invocations")
-        self._repair()
+        self._discredit_future()
+        self.number = Repair(self.lab, self.options, self.reader, self.tables, self.started).run()
         ended, new = self._new_runs()
         samples = self.reader.samples() if self.options.samples else None
         records: list[Record] = []
@@ -152,41 +125,69 @@ class _Visit:
         return records
 
     def check_clock(self) -> None:
-        """Check that the server's clock is not before the last visit; read the visits since the day before."""
+        """Read the visits since the day before, and check that none of them is in the future, by the server's clock.
+
+        If this machine's clock agrees with the server's, the earlier visit had the wrong clock; it then covers nothing.
+
+        Raises:
+            WrongClock: the clocks do not agree, so the server's clock may be wrong now.
+        """
         since = (self.started - timedelta(days=1)).date()
-        self._earlier = self.rows_of("visits", _OF_VISITS, f"AND day >= '{since}' AND outcome = 'complete'")
-        last = max((row["ended_at"] for row in self._earlier), default=self.started)
-        if self.started < last - _CLOCKS:
-            raise ArchiveBroken(
+        visits = self.tables.rows("visits", _OF_VISITS, f"AND day >= '{since}' AND outcome = 'complete'")
+        self._earlier = [row for row in visits if row["ended_at"] <= self.started + _CLOCKS]
+        self._in_future = len(self._earlier) < len(visits)
+        own = datetime.now(UTC)
+        if self._in_future and abs(own - self.started) > _AGREE:
+            last = max(row["ended_at"] for row in visits)
+            raise WrongClock(
                 f"the clock of {self.lab.name} shows {format_timestamp(self.started)}, which is before the last visit "
-                f"of {self.options.cluster} in {self.store} ({format_timestamp(last)}). Nothing was written. Correct "
-                f"the clock, or archive under another cluster_name=."
+                f"of {self.options.cluster} in {self.tables.store} ({format_timestamp(last)}), and the clock of this "
+                f"machine shows {format_timestamp(own)}. Nothing was written. Correct the clocks: visits go on when "
+                f"both agree."
             )
 
-    def rows_of(self, table: str, columns: list[str], where: str = "") -> list[dict[str, Any]]:
-        """Return rows of this cluster in the archive."""
-        return self._read_archive(table, columns, where).to_pylist()
+    def check_cluster(self, archived: Sequence[Mapping[str, Any]], current: pa.Table) -> None:
+        """Check that this is the cluster which the archive has under this name.
 
-    def _read_archive(self, table: str, columns: list[str], where: str = "") -> pa.Table:
-        condition = f"cluster_name = {sql_text(self.options.cluster)} {where}"
-        batches = list(self.store.read(self.tables[table], columns, condition))
-        if batches:
-            return pa.Table.from_batches(batches)
-        own = TABLES[table].own
-        return pa.table({name: pa.array([], own.get(name, pa.string())) for name in columns})
+        A cluster is known by a deployment, or by its address: its deployments can all have been replaced since.
 
-    def _version(self, table: str) -> int:
-        return self.tables[table].transaction_version(self.options.cluster) or 0
+        Raises:
+            ArgumentError: it may be another cluster.
+        """
+        if self.options.same_cluster or is_same_cluster(archived, current):
+            return
+        addresses = {row["address"] for row in self._earlier}
+        if self.lab.address not in addresses:  # visits before yesterday are rarely needed, and there are many
+            earlier = self.tables.rows("visits", ["address"], "AND outcome IN ('complete', 'part', 'invalid')")
+            if not earlier and not archived:
+                return
+            addresses = {row["address"] for row in earlier}
+        if self.lab.address not in addresses:
+            known = {each for each in addresses if each}
+            raise other_cluster(self.options.cluster, self.lab, known, self.tables.store.where)
+        if archived and len(current):
+            self.tables.notes.add(
+                f"{self.lab.address} has none of the deployments that were archived under this name before; it counts "
+                f"as the same cluster because of its address"
+            )
+
+    def _discredit_future(self) -> None:
+        if self._in_future:
+            reason = f"the clock of the cluster was wrong: at a later visit it showed {format_timestamp(self.started)}"
+            count = self.tables.discredit(f"ended_at > {sql_time(self.started + _CLOCKS)}", reason)
+            self.tables.notes.add(f"{plural(count, 'earlier visit')} had a time in the future, and cover nothing")
 
     def _new_runs(self) -> tuple[int, pa.Table]:
         """Return the number of ended runs, and those that the archive does not have, in the order of their end."""
         ended = self.reader.ended_runs()
         days: Any = pc.cast(ended["completed_at"], pa.date32())
-        deleted = self.store.deleted_before(self.tables["invocations"])
-        wanted = ended.filter(pc.greater_equal(days, pa.scalar(deleted))) if deleted else ended
+        before = self.tables.store.deletion(self.tables.tables["invocations"]).before
+        wanted = ended.filter(pc.greater_equal(days, pa.scalar(before))) if before else ended
         if not len(wanted):
             return len(ended), wanted
-        known = self._read_archive("invocations", ["id", "created_at"], f"AND day >= '{pc.min(days).as_py()}'")
+        since = pc.min(days).as_py()
+        known = self.tables.read("invocations", ["id", "created_at"], f"AND day >= '{since}'")
+        self._archived = ArchivedIds(since, known["id"].combine_chunks())
         new = wanted.join(known, keys=["id", "created_at"], join_type="left anti")
         return len(ended), new.sort_by([("completed_at", "ascending"), ("id", "ascending")])
 
@@ -204,75 +205,44 @@ class _Visit:
         runs = part.tables.get("invocations")
         if runs is not None and len(runs):
             number = self.number + 1
-            values = {"visit": number}
-            rows = self._with_own_columns("invocations", self._with_repeated(runs), values)
-            self._append("invocations", rows, number - 1, number)
-            for name in _DETAILS:
-                self._append_once(name, self._with_own_columns(name, part.tables[name], values), number - 1, number)
+            runs = with_repeated(runs, self.tables, self._archived)
+            rows = {"invocations": runs, **{name: part.tables[name] for name in DETAILS}}
+            rows = {name: self.tables.with_own_columns(name, each, {"visit": number}) for name, each in rows.items()}
+            self.tables.append("invocations", rows["invocations"], number - 1, number)
+            for name in DETAILS:
+                self.tables.append_once(name, rows[name], number - 1, number)
             self.number = number
             record |= self._counts(part) | {"visit": number}
         if samples is not None:
             of_visit = {"day": self.started.date(), "visit": number, "sampled_at": self.started}
-            self._append_once("samples", self._with_own_columns("samples", samples, of_visit))
+            self.tables.append_once("samples", self.tables.with_own_columns("samples", samples, of_visit))
         if record["outcome"] == "complete":
             self._write_changed(number)
+        record["note"] = "; ".join(sorted(self.tables.notes)) or None
         self._write_record(record, number)
         return record
-
-    def _append(self, table: str, rows: pa.Table, after: int | None = None, number: int | None = None) -> None:
-        self.store.append(self.tables[table], rows, cluster=self.options.cluster, after=after, number=number)
-
-    def _append_once(self, table: str, rows: pa.Table, after: int | None = None, number: int | None = None) -> bool:
-        """Commit rows unless another archiver has committed their number; return whether they were committed here.
-
-        A commit can also lose a race that does not concern its rows, such as a new column; then it is repeated.
-        """
-        for _ in range(_MOST_RACES):
-            try:
-                self._append(table, rows, after, number)
-            except LostRace:
-                self.tables[table] = self.store.open(table)
-                if number is not None and self._version(table) >= number:
-                    return False
-            else:
-                return True
-        raise ArchiveBroken(f"{self.store}: {table} was written {_MOST_RACES} times meanwhile; run fewer archivers.")
-
-    def _with_own_columns(self, table: str, rows: pa.Table, values: Mapping[str, Any]) -> pa.Table:
-        own = TABLES[table].own
-        more = {"cluster_name": self.options.cluster, **values}
-        columns: dict[str, Any] = {name: pa.array([value] * len(rows), own[name]) for name, value in more.items()}
-        return pa.table(columns | {name: rows[name] for name in rows.schema.names})
 
     def _write_changed(self, number: int | None) -> None:
         """Write the deployments and services that are new or changed, unless another archiver does it now."""
         for name, rows in self.changed.items():
             if len(rows):
                 values = {"visit": number, "first_seen_at": self.started}
-                last = self._version(name)
-                self._append_once(name, self._with_own_columns(name, rows, values), last, last + 1)
+                last = self.tables.version(name)
+                self.tables.append_once(name, self.tables.with_own_columns(name, rows, values), last, last + 1)
 
     def _write_record(self, record: Record, number: int | None) -> None:
         last = None if number is None else number - 1
-        if not self._append_once("visits", table_of_records([record]), last, number):
-            # another archiver has recorded these runs; this visit still covers its time
-            record |= {"visit": None, "new_runs": 0}
-            self._append_once("visits", table_of_records([record]))
+        if self.tables.append_once("visits", table_of_records([record]), last, number) or self._is_written(record):
+            return
+        # another archiver has recorded these runs; this visit still covers its time
+        record |= {"visit": None, "new_runs": 0}
+        self.tables.append_once("visits", table_of_records([record]))
 
-    def _with_repeated(self, runs: pa.Table) -> pa.Table:
-        """Return the runs with ``repeated``; only workflows and calls with an idempotency key get an id again."""
-        may_repeat = [
-            row["id"]
-            for row in runs.select(["id", "target_service_ty", "idempotency_key"]).to_pylist()
-            if row["target_service_ty"] == "workflow" or row["idempotency_key"] is not None
-        ]
-        known: set[str] = set()
-        if may_repeat and self.number:
-            wanted = pa.array(may_repeat, pa.string())
-            condition = f"cluster_name = {sql_text(self.options.cluster)}"
-            for batch in self.store.read(self.tables["invocations"], ["id"], condition):
-                known.update(map(str, batch["id"].filter(pc.is_in(batch["id"], wanted)).to_pylist()))
-        return runs.append_column("repeated", pa.array([id_ in known for id_ in runs["id"].to_pylist()], pa.bool_()))
+    def _is_written(self, record: Record) -> bool:
+        """Return whether this record has been written, although the store did not confirm it."""
+        names = ["started_at", "archived_by", "outcome"]
+        rows = self.tables.rows("visits", names, f"AND visit = {record['visit']}")
+        return table_of_records([record]).select(names).to_pylist()[0] in rows
 
     def _counts(self, part: RunRows) -> Record:
         runs = part.tables["invocations"]
@@ -287,7 +257,7 @@ class _Visit:
         }
 
     def _record(self, outcome: str) -> Record:
-        record = {**_common(self.lab, self.options, self.started), "outcome": outcome}
+        record = {**common_record(self.lab, self.options, self.started), "outcome": outcome}
         for name, value in self.facts.items():
             today = [row for row in self._earlier if row["day"] == self.started.date() and row[name] is not None]
             latest = max(today, key=lambda row: row["started_at"], default={name: None})
@@ -295,72 +265,3 @@ class _Visit:
         seconds = {f"{kind}_seconds": value for kind, value in self.reader.seconds.items()}
         features = json.dumps(dict(self.reader.source.features), sort_keys=True)
         return record | seconds | {"server_version": self.reader.source.version, "features": features}
-
-    def _repair(self) -> None:
-        """Write the rows that a killed archiver did not write, for all tables behind ``invocations``."""
-        behind = {name: last for name in (*_DETAILS, "visits") if (last := self._version(name)) < self.number}
-        if not behind:
-            return
-        runs = self._read_archive("invocations", _OF_RUNS, f"AND visit > {min(behind.values())}")
-        # The server can only have the newest run of an id, which is found first.
-        runs = runs.sort_by([("created_at", "descending")])
-        rows = self.reader.details(runs) if behind.keys() & set(_DETAILS) else RunRows()
-        with Shield():
-            for name, last in behind.items():
-                repaired = (
-                    self._lost_records(runs, rows, last) if name == "visits" else _rows_after(last, runs, rows, name)
-                )
-                self._append(name, self._with_own_columns(name, repaired, {}), last, self.number)
-
-    def _lost_records(self, runs: pa.Table, rows: RunRows, last: int) -> pa.Table:
-        """Return the records of the visits after ``last``, whose times are unknown."""
-        found = set(rows.tables["journal"]["id"].to_pylist()) if rows.tables else set()
-        new, missing = Counter[int](), Counter[int]()
-        for row in runs.to_pylist():
-            new[row["visit"]] += 1
-            missing[row["visit"]] += bool(rows.tables and row["journal_size"] and row["id"] not in found)
-        records = [
-            {
-                **_common(self.lab, self.options, self.started),
-                "started_at": None,
-                "visit": number,
-                "outcome": "repaired",
-                "new_runs": new[number],
-                "missing_journals": missing[number],
-                "error": "the archiver ended before it wrote this record",
-            }
-            for number in range(last + 1, self.number + 1)
-        ]
-        return table_of_records(records).drop_columns(["cluster_name"])
-
-
-def _rows_after(last: int, runs: pa.Table, rows: RunRows, table: str) -> pa.Table:
-    """Return the rows of runs that were committed after the visit ``last``, with the number of their visit."""
-    own = TABLES[table].own
-    empty = pa.table({name: pa.array([], own.get(name, pa.string())) for name in ("id", "created_at", "day")})
-    found = rows.tables.get(table, empty)
-    numbers: Any = runs["visit"].take(pc.index_in(found["id"], runs["id"].combine_chunks()))
-    return found.append_column("visit", numbers).filter(pc.greater(numbers, pa.scalar(last)))
-
-
-def _common(lab: Lab, options: VisitOptions, started: datetime) -> Record:
-    info = process_info()
-    return {
-        "cluster_name": options.cluster,
-        "day": started.date(),
-        "visit": None,
-        "schema_version": SCHEMA_VERSION,
-        "started_at": started,
-        "address": lab.address,
-        "archived_by": f"{info['user']}@{info['host']} {info['pid']}",
-        "restate_lab_version": version("restate-lab"),
-        "new_runs": 0,
-        "payloads": options.payloads,
-        "redact": list(options.redact),
-    }
-
-
-def table_of_records(records: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Return records as rows of ``visits``; missing values are null."""
-    own = TABLES["visits"].own
-    return pa.table({name: pa.array([each.get(name) for each in records], kind) for name, kind in own.items()})

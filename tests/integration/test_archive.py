@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import resource
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pandas as pd
 import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
@@ -24,9 +26,10 @@ import restate_lab as rl
 from restate_lab import errors
 from restate_lab.cli import app
 from restate_lab.client.lab import Lab
-from restate_lab.history.store import locate_store
+from restate_lab.history.records import table_of_records
+from restate_lab.history.store import ArchiveStore, LostRace, locate_store
 from restate_lab.history.tables import TABLES, to_archive
-from restate_lab.history.visit import table_of_records
+from restate_lab.history.visit import WrongClock
 from support.archive_bench import check_archive, running_archive_bench, tables_of
 from support.bench import wait_for
 from support.clusters import KINDS, NEWEST, OLDEST, Cluster, server_binary
@@ -143,7 +146,7 @@ def test_payloads_and_masking(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_bad_input_is_refused_and_nothing_is_written(lab: Lab, tmp_path: Path) -> None:
-    """An address without a name, another cluster, another folder, and a clock that jumped back."""
+    """An address without a name, a malformed name, and a source that is not live."""
     with pytest.raises(errors.ArgumentError, match="pass cluster_name="):
         archive(lab, tmp_path, cluster_name=None)
     with pytest.raises(errors.ArgumentError, match="not valid"):
@@ -151,14 +154,42 @@ def test_bad_input_is_refused_and_nothing_is_written(lab: Lab, tmp_path: Path) -
     with pytest.raises(errors.ArgumentError, match="live cluster"):
         rl.archive(Proxy(), tmp_path / "archive", cluster_name="c")  # type: ignore[arg-type]
     assert not (tmp_path / "archive").exists()
+
+
+def change(where: Path, table: str, **values: str) -> None:
+    """Set columns of all rows of a table."""
+    from deltalake import DeltaTable
+
+    DeltaTable(str(where / table)).update(updates={name: f"'{value}'" for name, value in values.items()})
+
+
+def test_a_cluster_is_known_by_its_address_or_a_deployment(lab: Lab, tmp_path: Path) -> None:
+    """Only a cluster with another address and other deployments is refused; the services do not matter."""
+    where = tmp_path / "archive"
+    archive(lab, tmp_path)
+    change(where, "visits", address="http://staging:9070")
+    assert archive(lab, tmp_path)["new_runs"] == 0, "a deployment is the same"
+    change(where, "deployments", id="dp_other")
+    record = archive(lab, tmp_path)
+    assert "has none of the deployments that were archived under this name before" in record["note"]
+    change(where, "visits", address="http://staging:9070")
+    change(where, "deployments", id="dp_other")
+    before = sorted(str(each) for each in where.rglob("*"))
+    with pytest.raises(
+        errors.ArgumentError, match=r"'c': its visits were made to http://staging:9070, and .*same-cluster"
+    ):
+        archive(lab, tmp_path)
+    result = CliRunner().invoke(app, ["archive", str(where), "-e", lab.settings.admin_url, "--cluster-name", "c"])
+    assert (result.exit_code, sorted(str(each) for each in where.rglob("*"))) == (2, before)
+    assert archive(lab, tmp_path, same_cluster=True)["new_runs"] == 0
+    assert archive(lab, tmp_path)["new_runs"] == 0
+
+
+def test_a_visit_in_the_future_stops_nothing(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the clocks of the server and of this machine agree, an earlier visit had the wrong time and covers nothing."""
     archive(lab, tmp_path)
     store = locate_store(tmp_path / "archive")
-    values = {name: pa.array(["other"]) for name in ("cluster_name", "id", "name")} | {"visit": pa.array([1])}
-    for name, key in (("deployments", "id"), ("services", "name")):
-        rows = pa.table({each: values[each] for each in ("cluster_name", key, "visit")})
-        rows = rows.append_column("first_seen_at", pa.array([datetime.now(UTC)], pa.timestamp("us", "UTC")))
-        store.append(store.open(name), rows, cluster="other")
-    future = datetime.now(UTC) + timedelta(days=40)
+    future = datetime.now(UTC) + timedelta(days=3)
     record = {
         "cluster_name": "c",
         "day": future.date(),
@@ -167,12 +198,15 @@ def test_bad_input_is_refused_and_nothing_is_written(lab: Lab, tmp_path: Path) -
         "outcome": "complete",
     }
     store.append(store.open("visits"), table_of_records([record]), cluster="c")
-    before = sorted(str(each) for each in (tmp_path / "archive").rglob("*"))
-    with pytest.raises(errors.ArgumentError, match="another cluster under the name 'other'"):
-        archive(lab, tmp_path, cluster_name="other")
-    with pytest.raises(errors.ArchiveBroken, match="which is before the last visit"):
-        archive(lab, tmp_path)
-    assert sorted(str(each) for each in (tmp_path / "archive").rglob("*")) == before
+    with monkeypatch.context() as other_clock:
+        other_clock.setattr("restate_lab.history.visit._AGREE", timedelta(-1))
+        with pytest.raises(WrongClock, match=r"which is before the last visit .* Correct the clocks"):
+            archive(lab, tmp_path)
+    assert "1 earlier visit had a time in the future" in archive(lab, tmp_path)["note"]
+    visits = tables_of(str(tmp_path / "archive"))["visits"].to_pylist()
+    assert Counter(row["outcome"] for row in visits) == {"complete": 2, "invalid": 1, "failed": 1}
+    with rl.open_history(tmp_path / "archive") as history:
+        assert history.now < future
 
 
 @pytest.mark.parametrize(("status", "error"), [(429, errors.RateLimited), (500, errors.ServerFailed)])
@@ -234,6 +268,114 @@ def test_several_parts_in_one_visit(lab: Lab, tmp_path: Path, monkeypatch: pytes
         records = rl.archive(cut, tmp_path / "second", cluster_name="c", progress=False)
     assert records["new_runs"].sum() == count - begun["invocations"].num_rows
     assert whole(lab, tmp_path / "second") == count
+
+
+@pytest.fixture
+def in_parts(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give an archive that one visit has written with several commits to each table."""
+    archive = tmp_path / "whole"
+    with monkeypatch.context() as small:
+        small.setattr("restate_lab.history.reader._AT_ONCE", 2)
+        small.setattr("restate_lab.history.visit._PART_RUNS", 4)
+        assert len(rl.archive(lab, archive, cluster_name="c", progress=False)) > 2
+    return archive
+
+
+NUMBERED = ("invocations", "journal", "events", "agent_steps", "visits")
+
+
+def check_copy(lab: Lab, origin: Path, behind: dict[str, int]) -> dict[str, Any]:
+    """Let tables of a copy lack their last commits, make a visit, compare the rows, and return the visit's record."""
+    where = origin.with_name("copy")
+    shutil.copytree(origin, where)
+    for table, commits in behind.items():
+        logs = sorted((where / table / "_delta_log").glob("*.json"))
+        for log in logs[len(logs) - commits :]:
+            log.unlink()
+    record = rl.archive(lab, where, cluster_name="c", progress=False).iloc[-1]
+    again = rl.archive(lab, where, cluster_name="c", progress=False).iloc[-1]
+    assert (again["new_runs"], pd.isna(again["note"])) == (0, True), behind
+    there, expected = tables_of(str(where)), tables_of(str(origin))
+    for name, key in {
+        "invocations": "repeated",
+        "journal": "index",
+        "events": "event_hash",
+        "agent_steps": "index",
+    }.items():
+        rows = [
+            sorted(map(repr, each[name].select(["id", "created_at", key]).to_pylist())) for each in (there, expected)
+        ]
+        assert rows[0] == rows[1], (behind, name)
+    whole(lab, where)
+    shutil.rmtree(where)
+    return dict(record)
+
+
+def test_a_copy_made_during_a_visit_goes_on(lab: Lab, in_parts: Path) -> None:
+    """Whichever tables were copied before or after a commit: the next visit loses and doubles nothing, and says so."""
+    for behind in ({"invocations": 2, "journal": 1}, {"invocations": 1, "events": 1, "visits": 1}):
+        record = check_copy(lab, in_parts, behind)
+        assert "the tables had different numbers (invocations" in record["note"], behind
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_copy_that_lost_runs_has_a_gap(tmp_path: Path) -> None:
+    """If the cluster has removed the runs that a copy lacks, the visits that knew them cover nothing."""
+    with running_archive_bench(NEWEST, tmp_path) as bench:
+        bench.lab.ingress.call("Ledger", "spread", ["book", 0, 10])
+        wait_for(lambda: len(bench.lab.sql(BOOKED)) == 10)
+        first = archive(bench.lab, tmp_path)
+        bench.lab.ingress.call("Ledger", "spread", ["book", 10, 20])
+        rows = wait_for(lambda: bench.lab.sql(BOOKED), lambda found: len(found) == 30)
+        wait_for(lambda: bench.lab.sql("SELECT id FROM sys_invocation_status WHERE completed_at IS NULL").empty)
+        assert archive(bench.lab, tmp_path)["new_runs"] >= 20
+        assert archive(bench.lab, tmp_path)["new_runs"] == 0
+        for table in NUMBERED[:-1]:
+            max((tmp_path / "archive" / table / "_delta_log").glob("*.json")).unlink()
+        wait_for(lambda: bench.lab.sql(BOOKED).empty, within=60)
+        with rl.open_history(tmp_path / "archive") as history:
+            assert history.now == first["ended_at"]
+        assert "2 visits count as invalid" in archive(bench.lab, tmp_path)["note"]
+    with rl.open_history(tmp_path / "archive") as history:
+        gaps = [each for each in history.coverage.gaps if each.handler == "book"]
+        there = set(history.sql("SELECT id FROM sys_invocation")["id"])
+    lost = rows[~rows["id"].isin(there)]
+    assert len(lost) == 20
+    assert all(any(gap.since <= at <= gap.until for gap in gaps) for at in lost["completed_at"])
+
+
+BOOKED = """SELECT id, completed_at FROM sys_invocation_status
+WHERE target_handler_name = 'book' AND completed_at IS NOT NULL AND idempotency_key IS NULL"""
+
+
+def test_a_commit_whose_confirmation_is_lost_counts(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the store does not confirm the commit of the record, the visit has one record, with its new runs."""
+    append = ArchiveStore.append
+
+    def unconfirmed(store: ArchiveStore, table: Any, rows: pa.Table, **options: Any) -> None:
+        append(store, table, rows, **options)
+        if "outcome" in rows.schema.names:
+            raise LostRace("the answer was lost")
+
+    monkeypatch.setattr(ArchiveStore, "append", unconfirmed)
+    record = archive(lab, tmp_path)
+    (row,) = tables_of(str(tmp_path / "archive"))["visits"].to_pylist()
+    assert row["new_runs"] == record["new_runs"] == record["ids_read"]
+    assert row["visit"] == record["visit"] == 1
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_every_copy_made_during_a_visit_goes_on(lab: Lab, in_parts: Path) -> None:
+    """The same for each set of tables, one and two commits before, also for the unnumbered tables."""
+    for size in range(1, len(NUMBERED) + 1):
+        for tables in itertools.combinations(NUMBERED, size):
+            for commits in (1, 2):
+                check_copy(lab, in_parts, dict.fromkeys(tables, commits))
+                check_copy(lab, in_parts, {**dict.fromkeys(tables, commits), tables[-1]: 3 - commits})
+    for table in ("samples", "deployments", "services"):
+        check_copy(lab, in_parts, {table: 1})
 
 
 def test_a_response_that_is_cut_off_ends_a_visit(lab: Lab, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_stores_that_cannot_hold_an_archive(
         patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
         with pytest.raises(errors.Unreachable, match="did not respond"):
             archive()
-    with pytest.raises(errors.ArchiveBroken, match="NoSuchBucket"):
+    with pytest.raises(errors.NotFound, match="the bucket does not exist"):
         archive("s3://none/history")
     request(s3, "PUT", f"/{BUCKET}/other/notes.txt", b"x")
     with pytest.raises(errors.ArchiveBroken, match=r"it has notes\.txt"):

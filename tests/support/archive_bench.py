@@ -304,6 +304,7 @@ def check_archive(bench: ArchiveBench) -> dict[str, int]:
     numbers = sorted(row["visit"] for row in visits if row["visit"] is not None)
     assert numbers == list(range(1, len(numbers) + 1)), "each transaction has one record"
     assert sum(row["new_runs"] for row in visits) == len(runs)
+    assert not {row["note"] for row in visits} - {None}, "killed archivers leave nothing unusual"
     lost = check_coverage(bench, runs)
     firsts: set[str] = set()
     for key in sorted(runs, key=lambda key: key[1]):

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
 import restate_lab as rl
 from restate_lab.cli import app
-from restate_lab.errors import ArchiveBroken, ArgumentError, NotFound, NotOnThisServer
-from restate_lab.history.store import ArchiveStore
+from restate_lab.errors import ArchiveBroken, ArgumentError, NotFound, NotOnThisServer, UnknownName
+from restate_lab.history.records import table_of_records
+from restate_lab.history.store import ArchiveStore, locate_store
+from restate_lab.history.tables import describe_changes, describe_conflicts, to_archive
 from support.archives import DAY, SERVER_SCHEMA, SampleArchive, run
 
 HOUR = timedelta(hours=1)
@@ -254,8 +258,115 @@ def test_times_and_confirmations_are_checked(archive: SampleArchive) -> None:
     """A period must have a length, and deleting needs the address of the archive."""
     with pytest.raises(ArgumentError, match="must be before until"):
         rl.open_history(archive.path, since="1h", until="2h")
+    with rl.open_history(archive.path, since="1ms") as history:
+        assert history.coverage.since == history.coverage.until, "not after it"
+        with pytest.raises(UnknownName, match="no column nowhere") as refused:
+            history.sql("SELECT nowhere FROM sys_invocation")
+        assert "evidence" not in str(refused.value)
     with rl.open_history(archive.path) as history, pytest.raises(ArgumentError, match="repeat the address"):
         history.delete_before("2026-11-22", confirm="yes")
+
+
+def test_deleted_days_are_a_gap_and_on_the_card(archive: SampleArchive) -> None:
+    """The limit is shown, and a period that begins before it has a gap per handler; a smaller day takes it back."""
+    rows = [{"service": "Orders", "handler": "place", "completion_retention_ms": 10**9, "journal_retention_ms": 0}]
+    archive.visit(DAY + 84 * HOUR, retention=rows)
+    limit = DAY + 24 * HOUR
+    with rl.open_history(archive.path) as history:
+        with pytest.raises(ArgumentError, match="the last complete visit"):
+            history.delete_before("2062-05-01", confirm=str(archive.path))
+        history.delete_before("2026-11-21", confirm=str(archive.path))
+    for taken_back in (False, True):
+        with rl.open_history(archive.path, since=DAY) as history:
+            (gap,) = [each for each in history.coverage.gaps if "deleted" in each.reason]
+            assert (gap.handler, gap.since, gap.until) == ("place", DAY, limit)
+            assert "runs before 2026-11-" in history._repr_html_()
+            if not taken_back:
+                history.delete_before("2026-11-01", confirm=str(archive.path))
+
+
+def test_an_archive_without_ended_runs_opens(tmp_path: Path) -> None:
+    """Tables get the server's columns with their first row; until then, questions, checks and views have answers."""
+    store = locate_store(tmp_path / "new")
+    store.create()
+    record = {"cluster_name": "prod", "day": DAY.date(), "started_at": DAY, "ended_at": DAY, "outcome": "complete"}
+    record |= {"server_schema": SERVER_SCHEMA, "server_version": "1.7.12", "payloads": False, "new_runs": 0}
+    store.append(store.open("visits"), table_of_records([record]).drop_columns(["note"]), cluster="prod")
+    with rl.open_history(store.where) as history:
+        assert history.sql("SELECT id, target FROM sys_invocation").empty
+        assert history.sql("SELECT d.* FROM sys_deployment d JOIN sys_service s ON d.id = s.deployment_id").empty
+        assert history.sql("SELECT note FROM visits")["note"].isna().all()
+        assert rl.ask(history, "coverage").empty
+        assert rl.ask(history, "terminal_failures").empty
+        assert rl.doctor(history).findings.empty
+        assert "coverage unknown" in history._repr_html_()
+        panel = rl.Panel(history)
+        try:
+            assert (panel.frame.empty, panel.error) == (True, "")
+        finally:
+            panel.close()
+
+
+def test_a_copy_made_during_a_visit_claims_no_more_than_it_has(archive: SampleArchive) -> None:
+    """Visits whose runs are not in the table of invocations, and later visits, do not count."""
+    store = locate_store(archive.path)
+    number = store.open("invocations").transaction_version("prod") or 0
+    empty = pa.table({"cluster_name": pa.array([], pa.string())})
+    store.append(store.open("invocations"), empty, cluster="prod", after=number, number=6)
+    for hour, runs in ((80, 5), (81, 0)):
+        archive.visit(DAY + hour * HOUR, new_runs=runs)
+    with rl.open_history(archive.path) as history:
+        assert history.now == DAY + 72 * HOUR + timedelta(seconds=1)
+
+
+def test_columns_that_delta_cannot_hold(tmp_path: Path) -> None:
+    """A type that Delta does not have is stored as text, or not at all, and a note says so; the history opens."""
+    values = {
+        "half": pa.array([1.5], pa.float16()),
+        "large": pa.array([Decimal(3)], pa.decimal256(50, 2)),
+        "clock": pa.array([1], pa.time64("us")),
+        "coded": pa.array(["a"]).dictionary_encode(),
+        "several": pa.array([[1.5]], pa.list_(pa.float16())),
+        "record": pa.array([{"a": 1}]),
+        "pairs": pa.array([[("a", "b")]], pa.map_(pa.string(), pa.string())),
+        "span": pa.array([None], pa.month_day_nano_interval()),
+    }
+    names = ("Float16", "Decimal256(50, 2)", "Time64(µs)", "Dictionary(Int32, Utf8)", "List(Float16)")
+    kinds = dict(zip(values, (*names, 'Struct("a": Int64)', "Map(entries)", "Interval(MonthDayNano)"), strict=True))
+    notes = list(describe_changes("sys_service", pa.table(values).schema))
+    assert [note.split()[0].partition(".")[2] + " " + note.rpartition(" ")[2] for note in notes] == [
+        *("large text", "clock text", "pairs stored", "span stored")
+    ]
+    schema = json.loads(SERVER_SCHEMA)
+    schema["tables"]["sys_service"] += [[name, kind, True] for name, kind in kinds.items()]
+    archive = SampleArchive(tmp_path / "history")
+    archive.visit(DAY, server_schema=json.dumps(schema))
+    store = locate_store(archive.path)
+    own = {"cluster_name": ["prod"], "visit": [1], "first_seen_at": pa.array([DAY], pa.timestamp("us", "UTC"))}
+    rows = to_archive(pa.table({"name": ["Odd"], **values}))
+    store.append(store.open("services"), pa.table(own | {n: rows[n] for n in rows.schema.names}), cluster="prod")
+    with rl.open_history(archive.path) as history:
+        row = history.sql("SELECT * FROM sys_service WHERE name = 'Odd'").iloc[0]
+    assert (row["half"], row["large"], row["clock"], row["coded"]) == (1.5, "3.00", "00:00:00.000001", "a")
+    assert (list(row["several"]), row["record"]) == ([1.5], {"a": 1})
+    assert pd.isna(row["pairs"])
+    assert pd.isna(row["span"])
+
+
+def test_names_that_delta_cannot_tell_apart_are_left_out() -> None:
+    """A column whose name is that of another one, apart from its case, is not stored; the first one is."""
+    columns = [
+        ("id", ""),
+        ("ID", ""),
+        ("created_at", ""),
+        ("Visit", ""),
+        ("wait", "Duration(ms)"),
+        ("wait_ms", "Int64"),
+    ]
+    assert list(describe_conflicts("invocations", columns)) == ["ID", "Visit", "wait_ms"]
+    assert list(describe_conflicts("journal", [("result", ""), ("created_at", ""), ("name", "")])) == [
+        *("result", "created_at")
+    ]
 
 
 def test_the_command_line_deletes_days(archive: SampleArchive) -> None:

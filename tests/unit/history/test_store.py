@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ import pytest
 from deltalake import DeltaTable
 
 from restate_lab import errors
-from restate_lab.history.store import ArchiveStore, LostRace, compact, delete_before, locate_store, vacuum
+from restate_lab.history.commits import ClusterTables
+from restate_lab.history.records import table_of_records
+from restate_lab.history.store import ArchiveStore, Deletion, LostRace, compact, delete_before, locate_store, vacuum
 from restate_lab.history.tables import SCHEMA_VERSION, TABLES
 
 TODAY = datetime.now(UTC).date()
@@ -120,19 +122,100 @@ def test_a_missing_data_file_is_reported(store: ArchiveStore) -> None:
         ids(store)
 
 
+def record(store: ArchiveStore, started: datetime) -> None:
+    """Write the record of a complete visit."""
+    row = {"cluster_name": "c", "day": started.date(), "started_at": started, "outcome": "complete"}
+    store.append(store.open("visits"), table_of_records([row]), cluster="c")
+
+
 def test_compact_vacuum_and_delete(store: ArchiveStore) -> None:
     """Past days become few files, deleted days leave and are not archived again, and old files are removed."""
     old, past = TODAY - timedelta(days=40), TODAY - timedelta(days=1)
+    record(store, datetime.now(UTC))
     for number, day in enumerate((old, past, past, past, TODAY), start=1):
         rows = runs(f"run {number}", day=day)
         store.append(store.open("invocations"), rows, cluster="c", after=number - 1, number=number)
     done = compact(store).set_index("table").loc["invocations"]
     assert (done["files_before"], done["files_after"]) == (3, 1)
-    assert store.deleted_before(store.open("invocations")) is None
+    assert store.deletion(store.open("invocations")) == Deletion()
     deleted = delete_before(store, TODAY - timedelta(days=30)).set_index("table")["rows_deleted"]
     assert deleted["invocations"] == 1
-    delete_before(store, TODAY - timedelta(days=60))
-    assert store.deleted_before(store.open("invocations")) == TODAY - timedelta(days=30)
+    assert store.deletion(store.open("invocations")).before == TODAY - timedelta(days=30)
     assert ids(store) == ["run 2", "run 3", "run 4", "run 5"]
     assert set(vacuum(store)["files_removed"]) == {0}, "files younger than 7 days can be in use"
     assert store.open("invocations").transaction_version("c") == 5
+
+
+def test_a_day_that_leaves_nothing_is_refused(store: ArchiveStore) -> None:
+    """A day after the last complete visit is refused, also if a visit had a clock that was ahead."""
+    for last in (None, datetime.now(UTC) - timedelta(days=9), datetime.now(UTC) + timedelta(days=400)):
+        if last:
+            record(store, last)
+        with pytest.raises(errors.ArgumentError, match=r"the last complete visit of .* was made on"):
+            delete_before(store, TODAY - timedelta(days=8))
+    assert store.deletion(store.open("invocations")) == Deletion()
+    delete_before(store, TODAY - timedelta(days=9))
+
+
+def test_the_limit_of_deleted_days_can_be_taken_back(store: ArchiveStore) -> None:
+    """A smaller day is the new limit; the deleted days remain known, but not beyond now for a day in the future."""
+    record(store, datetime.now(UTC))
+    delete_before(store, TODAY)
+    delete_before(store, TODAY - timedelta(days=60))
+    deletion = store.deletion(store.open("invocations"))
+    assert (deletion.before, deletion.end) == (TODAY - timedelta(days=60), datetime.combine(TODAY, time(), UTC))
+    properties = {"restate_lab.deleted_before": "2062-05-01"}  # as earlier versions accepted it
+    store.open("invocations").alter.set_table_properties(properties, raise_if_not_exists=False)
+    delete_before(store, TODAY - timedelta(days=60))
+    deletion = store.deletion(store.open("invocations"))
+    assert (deletion.before, deletion.end) == (TODAY - timedelta(days=60), deletion.until)
+    assert deletion.until is not None
+    assert abs(deletion.until - datetime.now(UTC)) < timedelta(minutes=10)
+
+
+def test_addresses_that_would_open_another_folder_are_refused(tmp_path: Path) -> None:
+    """Delta decodes some addresses and panics at others; a URI in a Path has lost a slash."""
+    for where in (Path("s3://bucket/x"), "s3:/bucket/x", "file:/tmp/x", Path("https://host/x")):
+        with pytest.raises(errors.ArgumentError, match="is a URI without its second slash"):
+            locate_store(where)
+    for name in ("per%20cent", "%41", "[x]", "a]", "^c", "a|b", "back\\slash", "tab\tx", "line\nx", "del\x7fx"):
+        for address in (tmp_path / name, str(tmp_path / name), f"s3://bucket/{name}"):
+            with pytest.raises(errors.ArgumentError, match=r"Choose another folder|not a local path or a URI"):
+                locate_store(address)
+    for name in ("per%", "a b", "ü", "#h", "q?x", "a:b", "{b}", "s3:"):
+        store = locate_store(tmp_path / name)
+        store.create()
+        assert (tmp_path / name / "visits" / "_delta_log").is_dir(), name
+        assert set(store.open_all()) == set(TABLES)
+
+
+def test_each_error_of_delta_is_an_error_in_words(store: ArchiveStore, tmp_path: Path) -> None:
+    """A plain Exception and a panic of the Rust code are ArchiveBroken, with one line without a stack."""
+    rows = runs("a").append_column("half", pa.array([1.0], pa.float16()))
+    with pytest.raises(errors.ArchiveBroken, match="Float16") as plain:
+        store.append(store.open("invocations"), rows, cluster="c")
+    with pytest.raises(errors.ArchiveBroken, match="InvalidDomainCharacter") as panic:
+        store.append(DeltaTable.create(str(tmp_path / "[x]"), rows.schema.remove(6)), runs("a"), cluster="c")
+    assert not any("\n" in str(each.value) or "<unknown>" in str(each.value) for each in (plain, panic))
+
+
+def test_a_lost_race_adds_what_the_other_archiver_did_not_find(store: ArchiveStore) -> None:
+    """Another archiver that repaired this commit may have found fewer runs: their rows are added, and no row twice."""
+    tables = ClusterTables(store, "c", store.open_all())
+    journal = runs("a", "a", "b").append_column("index", pa.array([0, 1, 0]))
+    rows = journal.select([name for name in journal.schema.names if name != "repeated"])
+    store.append(store.open("journal"), rows.slice(0, 2), cluster="c", after=0, number=1)
+    assert not tables.append_once("journal", rows, 0, 1)
+    assert not tables.append_once("journal", rows, 0, 1)
+    found = tables.rows("journal", ["id", "index"])
+    assert sorted((row["id"], row["index"]) for row in found) == [("a", 0), ("a", 1), ("b", 0)]
+    assert tables.version("journal") == 1
+
+
+def test_a_column_that_differs_only_in_its_case_is_noted(store: ArchiveStore) -> None:
+    """A newer server may spell a stored column in another way: it is not stored, and the visit goes on."""
+    tables = ClusterTables(store, "c", store.open_all())
+    tables.append("invocations", runs("a", state="x"), 0, 1)
+    tables.append("invocations", runs("b", State="y"), 1, 2)
+    assert tables.notes == {"invocations.State differs from another column only in its case, and is not stored"}
+    assert {row["id"]: row["state"] for row in tables.rows("invocations", ["id", "state"])} == {"a": "x", "b": None}
