@@ -338,6 +338,8 @@ def check_coverage(bench: ArchiveBench, runs: Collection[tuple[str, datetime]]) 
         for key, row in bench.ledger.rows.items()
         if key not in runs and key[0] not in bench.purged and row["completed_at"] + LAG < last
     ]
+    # a history claims nothing about the time before its first run: the first visit may be slow
+    lost = [row for row in lost if coverage.since is None or coverage.since <= row["completed_at"]]
     for row in lost:
         gaps = [each for each in coverage.gaps if each.handler == row["handler"]]
         key = (row["id"], row["created_at"])
