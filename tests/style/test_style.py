@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -137,10 +138,15 @@ def test_notebooks_have_no_outputs() -> None:
 
 
 def test_no_machine_paths_and_no_lock_files() -> None:
-    """The repository has no path of a developer's machine and no lock file."""
-    forbidden = [str(Path.home()) + "/", str(ROOT) + "/"]
+    """The repository has no path of a developer's machine, also within packed files, and no lock file."""
+    forbidden = [f"{Path.home()}/".encode(), f"{ROOT}/".encode()]
     for file in tracked():
         assert not file.name.endswith((".lock", "package-lock.json")), file
         if file.suffix != ".png" and file != Path(__file__):
-            text = file.read_text("utf-8")
-            assert not [path for path in forbidden if path in text], file
+            contents = _packed_contents(file) if file.suffix == ".zip" else [file.read_bytes()]
+            assert not [path for path in forbidden for content in contents if path in content], file
+
+
+def _packed_contents(file: Path) -> list[bytes]:
+    with zipfile.ZipFile(file) as packed:
+        return [packed.read(name) for name in packed.namelist()]
