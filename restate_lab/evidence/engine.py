@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 from pyarrow import dataset
@@ -17,7 +21,7 @@ from pyarrow import dataset
 from restate_lab._public import import_extra
 from restate_lab.client.sql.bind import bind
 from restate_lab.client.sql.tokenizer import place, tokens
-from restate_lab.errors import EvidenceBroken, QueryRefused, StatementError
+from restate_lab.errors import EvidenceBroken, QueryRefused, StatementError, TimedOut
 from restate_lab.evidence.folder import EvidenceFolder
 from restate_lab.evidence.json_functions import FUNCTIONS
 from restate_lab.evidence.manifest import Manifest
@@ -29,6 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["create_view", "frozen_session", "read", "session"]
 
+T = TypeVar("T")
+
+_SLICE = 0.2  # seconds of a wait; Windows raises an interrupt only between two waits
 _JSON_OPERATORS = {"->", "->>"}
 _ONE_KEY = "json_get_str(json_get_json(entry_lite_json, 'Command'), 'name')"
 _JSON_GET = re.compile(r"Invalid function 'json_")
@@ -89,23 +96,25 @@ def frozen_session(folder: EvidenceFolder, manifest: Manifest, *, batch_rows: in
     return context
 
 
-def read(context: SessionContext, statement: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """Return the columns of a bound statement, and an iterator that computes its rows.
+def read(
+    context: SessionContext, statement: str, *, deadline: float | None = None
+) -> tuple[pa.Schema, Generator[pa.RecordBatch]]:
+    """Return the columns of a bound statement, and a generator that computes its rows; close it to stop the statement.
+
+    It waits for the engine until ``deadline`` (of ``time.monotonic``), and interrupts are raised during this wait.
 
     Raises:
         StatementError: the statement uses ``->`` or ``->>``.
-        QueryRefused: parsing, planning or running the statement failed; an error of running is raised by the iterator.
+        QueryRefused: parsing, planning or running the statement failed; an error of running is raised by the generator.
+        TimedOut: the deadline passed.
     """
     frame = _plan_query(context, statement)
-    try:
-        stream = frame.execute_stream()
-    except Exception as error:  # DataFusion raises plain Exception
-        raise _query_refused(error) from error
-    first = _next_batch(stream)
+    batches = _batches(frame, deadline)
+    first = next(batches, None)
     # The planned types can differ from the actual types of the batches (for example string and large_string), so the
     # schema of the first batch is used. Arrow's C stream interface reports the planned types, so that its batches would
     # be misread; it is not used.
-    return (frame.schema() if first is None else first.schema), _batches(first, stream)
+    return (frame.schema() if first is None else first.schema), _with_first(first, batches)
 
 
 def _plan_query(context: SessionContext, statement: str) -> DataFrame:
@@ -118,17 +127,62 @@ def _plan_query(context: SessionContext, statement: str) -> DataFrame:
         raise _query_refused(error) from error
 
 
-def _batches(batch: pa.RecordBatch | None, stream: Any) -> Iterator[pa.RecordBatch]:
-    while batch is not None:
-        yield batch
-        batch = _next_batch(stream)
+def _with_first(first: pa.RecordBatch | None, others: Generator[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
+    with contextlib.closing(others):
+        if first is not None:
+            yield first
+            yield from others
 
 
-def _next_batch(stream: Any) -> pa.RecordBatch | None:
+def _batches(frame: DataFrame, deadline: float | None) -> Generator[pa.RecordBatch]:
+    """Yield the batches of a statement, which another thread requests from the engine.
+
+    A request that the engine does not answer can only be ended from outside, and the engine has no other way than to
+    cancel an asynchronous request. The caller's own thread may already run an event loop, as in a notebook.
+    """
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=_run_loop, args=(loop,), name="restate_lab engine", daemon=True).start()
+    rows = 0
     try:
-        batch = next(stream, None)
-    except Exception as error:
-        raise _query_refused(error) from error
+        stream = _result(loop, _execute(frame), deadline, rows)
+        while (batch := _result(loop, _next_batch(stream), deadline, rows)) is not None:
+            rows += batch.num_rows
+            yield batch
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop until it is stopped, and cancel what it still waits for: this is what ends the work of the engine."""
+    try:
+        loop.run_forever()
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+            loop.run_until_complete(asyncio.wait([task]))
+    finally:
+        loop.close()
+
+
+def _result(loop: asyncio.AbstractEventLoop, request: Coroutine[Any, Any, T], deadline: float | None, rows: int) -> T:
+    future = asyncio.run_coroutine_threadsafe(request, loop)
+    while True:
+        left = _SLICE if deadline is None else min(deadline - time.monotonic(), _SLICE)
+        if left <= 0:
+            raise TimedOut(f"the query was stopped at its timeout after {rows:,} rows; pass a longer timeout=.")
+        try:
+            return future.result(left)
+        except TimeoutError:
+            continue
+        except Exception as error:  # DataFusion raises plain Exception
+            raise _query_refused(error) from error
+
+
+async def _execute(frame: DataFrame) -> Any:
+    return frame.execute_stream()
+
+
+async def _next_batch(stream: Any) -> pa.RecordBatch | None:
+    batch = await anext(stream, None)
     return None if batch is None else batch.to_pyarrow()
 
 

@@ -7,7 +7,7 @@ import re
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
@@ -24,7 +24,6 @@ from restate_lab.errors import (
     RestateLabError,
     ResultTooLarge,
     StatementError,
-    TimedOut,
 )
 from restate_lab.evidence.engine import read
 from restate_lab.evidence.json_functions import FUNCTIONS
@@ -75,8 +74,8 @@ class EngineSource(BaseSource):
     ) -> Iterator[pa.RecordBatchReader]:
         """Yield a ``RecordBatchReader`` that keeps some thousand rows in memory, for a result of any size.
 
-        ``timeout`` is checked between batches of rows. ``progress`` has no effect; it is an argument of all sources.
-        Types are those of DataFusion.
+        A statement ends at its ``timeout`` and at an interrupt, also while the engine computes. ``progress`` has no
+        effect; it is an argument of all sources. Types are those of DataFusion.
         """
         if self._context is None:
             raise StatementError(f"{self!r} is closed; open it again.")
@@ -86,9 +85,10 @@ class EngineSource(BaseSource):
             self._check_files()
             deadline = None if timeout is None else time.monotonic() + check_seconds("timeout", timeout)
             try:
-                schema, batches = read(self._context, query)
-                names = number_duplicate_columns(schema)
-                yield pa.RecordBatchReader.from_batches(names, _with_limits(batches, names, deadline, most))
+                schema, batches = read(self._context, query, deadline=deadline)
+                with closing(batches):
+                    names = number_duplicate_columns(schema)
+                    yield pa.RecordBatchReader.from_batches(names, _with_limit(batches, names, most))
             except QueryRefused as error:
                 raise self._explain(error) from error.__cause__
 
@@ -118,13 +118,9 @@ class EngineSource(BaseSource):
         return add_suggestions(error, lambda: tables, lambda: [each.name for each in FUNCTIONS], version=self.version)
 
 
-def _with_limits(
-    batches: Iterator[pa.RecordBatch], names: pa.Schema, deadline: float | None, max_bytes: float
-) -> Iterator[pa.RecordBatch]:
+def _with_limit(batches: Iterator[pa.RecordBatch], names: pa.Schema, max_bytes: float) -> Iterator[pa.RecordBatch]:
     size = rows = 0
     for batch in batches:
-        if deadline is not None and time.monotonic() > deadline:
-            raise TimedOut(f"the query was stopped at its timeout after {rows:,} rows; pass a longer timeout=.")
         size, rows = size + max(arrow_bytes(batch), batch.num_rows), rows + batch.num_rows
         if size > max_bytes:
             raise ResultTooLarge(
