@@ -250,7 +250,8 @@ def compare(
 
     - ``invocations``: one row per run that differs. A workflow or a call with an idempotency key gets the same id again
       after a purge or expiry. In this case there are two rows with one id, one for the removed run and one for the
-      created run, with different values of ``created_at``. Columns: ``id, target``; ``change``, the first that applies
+      created run, with different values of ``created_at``. Runs of a history are compared by these two values, and
+      ``id`` is the one that ``after`` has, for removed runs that of ``before``. Columns: ``id, target``; ``change``, the first that applies
       of created, removed, status (changed), retries (more attempts), journal (more or fewer entries), deployment
       (pinned to another one); ``status_before, status_after, retry_count_before, retry_count_after``; ``more_retries``
       (a lower bound if ``retries_at_least`` is true); ``journal_size_before, journal_size_after, more_entries,

@@ -1,7 +1,8 @@
 """Compare the invocations of two sources: created, removed and changed ones.
 
 Workflows and calls with an idempotency key get the same id again after a purge or expiry, so the comparison is by run:
-(id, created_at). If an id has another run, the old run counts as removed, and the new run as created.
+(id, created_at). If an id has another run, the old run counts as removed, and the new run as created. A history has its
+earlier runs under ids with their time, such as ``inv_…@2026-11-20T03:00:00.123Z``; ``own_id`` is the id without it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ _COUNT = f"SELECT count(*) AS n, count(*) FILTER (WHERE status <> 'completed') A
 # status is selected because it is filtered: otherwise 1.6.1 compares another column.
 _FIRST = f"SELECT id, status FROM {_S} WHERE status <> 'completed' ORDER BY id LIMIT :limit"  # noqa: S608
 _PASSED = f"SELECT count(*) AS n FROM {_S} WHERE status = 'completed' AND created_at > :then"  # noqa: S608
-_OPEN, _SLICE, _IDS = "s.status <> 'completed'", "s.status <> 'completed' AND s.id <= :last", "s.id IN :ids"
+_OPEN, _SLICE = "s.status <> 'completed'", "s.status <> 'completed' AND s.id <= :last"
+_IDS, _IDS_OF_HISTORY = "s.id IN :ids", "split_part(s.id, '@', 1) IN :ids"
 _NOT_BEGUN = ("pending", "scheduled")
 
 
@@ -89,7 +91,7 @@ def _read_parts(sides: Sides) -> tuple[pd.DataFrame, pd.DataFrame, list[Limitati
     mine = _read_all(sides, first)
     theirs = _with_runs_of(sides, other, mine.iloc[:0], mine)
     if first.part and other.part:
-        everything, mine = len(mine), mine[mine["id"].isin(theirs["id"])]
+        everything, mine = len(mine), mine[mine["own_id"].isin(theirs["own_id"])]
         only = everything - len(mine)
         reason = (
             f"both sides contain only a part of the cluster ({first.part}; {other.part}), so created and removed "
@@ -109,15 +111,17 @@ def _read_all(sides: Sides, side: ComparedSource) -> pd.DataFrame:
 
 
 def _runs(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows with the column ``run``, which is unique: the id, and the milliseconds of ``created_at``.
+    """Return the rows with ``own_id``, and with ``run``, which is unique: that id and the time of ``created_at``.
 
     If ``created_at`` is unknown, each id counts as one run.
     """
     created = _times(rows["created_at"])
-    run = rows["id"].astype("object") + "@" + created.astype("int64").astype(str).astype("object")
-    runs = rows.assign(created_at=created, run=run).drop_duplicates("run", keep="last", ignore_index=True)
-    if runs["id"].duplicated().any():  # attempts have only an id, and belong to its newest run
-        newest = runs.sort_values("created_at", kind="stable").drop_duplicates("id", keep="last").index
+    own = rows["id"].astype("object").str.replace("@.*", "", regex=True)
+    run = own + "@" + created.astype("int64").astype(str).astype("object")
+    runs = rows.assign(own_id=own, created_at=created, run=run)
+    runs = runs.drop_duplicates("run", keep="last", ignore_index=True)
+    if runs["own_id"].duplicated().any():  # attempts have only an id, and belong to its newest run
+        newest = runs.sort_values("created_at", kind="stable").drop_duplicates("own_id", keep="last").index
         runs["retry_count"] = runs["retry_count"].where(runs.index.isin(newest))
     return runs
 
@@ -125,13 +129,14 @@ def _runs(rows: pd.DataFrame) -> pd.DataFrame:
 def _with_runs_of(sides: Sides, side: ComparedSource, frame: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with the rows of the runs in ``others``; if a run does not exist, the newest run of its id."""
     missing = others[~others["run"].isin(frame["run"])]
-    parts = list(side.rows_of(_statement(sides, side, _IDS), missing["id"].unique()))
+    where = _IDS_OF_HISTORY if side.is_history else _IDS
+    parts = list(side.rows_of(_statement(sides, side, where), missing["own_id"].unique()))
     if not parts:
         return frame
     runs = _runs(pd.concat(parts, ignore_index=True)).sort_values("created_at", kind="stable")
     same = runs[runs["run"].isin(missing["run"])]
-    newest = runs.drop_duplicates("id", keep="last")
-    more = pd.concat([same, newest[~newest["id"].isin(same["id"])]])
+    newest = runs.drop_duplicates("own_id", keep="last")
+    more = pd.concat([same, newest[~newest["own_id"].isin(same["own_id"])]])
     frames = [each for each in (frame, more) if len(each)]
     return pd.concat(frames).drop_duplicates("run", ignore_index=True) if frames else frame
 

@@ -51,6 +51,11 @@ class ComparedSource:
         return bool(self.source.features.get("vqueues", False))
 
     @property
+    def is_history(self) -> bool:
+        """Return whether it is a history, in which the id of an earlier run also has the time of its creation."""
+        return "visits.started_at" in self.columns
+
+    @property
     def where(self) -> str:
         """Return the name, version and timestamp of the source."""
         return f"{self.source.name} (restate {self.source.version}, {format_timestamp(self.now)})"

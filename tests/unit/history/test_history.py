@@ -91,6 +91,29 @@ def test_an_earlier_run_has_an_id_of_its_own(archive: SampleArchive) -> None:
         assert newest in set(history.sql("SELECT id FROM sys_invocation")["id"])
 
 
+def test_runs_of_one_id_are_compared_with_themselves(archive: SampleArchive, tmp_path: Path) -> None:
+    """An archive only grows: whatever ids its runs have on each side, no run is removed, and only new ones are created.
+
+    Evidence of a part asks for the runs by their ids.
+    """
+    ids = [run(number, DAY)["id"] for number in (0, 1)]
+    with rl.open_history(archive.path) as before:
+        rl.freeze(before, tmp_path / "whole.evidence", progress=False)
+        rl.freeze(before, tmp_path / "part.evidence", ids=ids, progress=False)
+        again = DAY + 80 * HOUR
+        archive.visit(again + HOUR, [run(number, again) for number in (0, 1)], repeated=ids)
+        with (
+            rl.open_history(archive.path) as after,
+            rl.open_evidence(tmp_path / "whole.evidence") as whole,
+            rl.open_evidence(tmp_path / "part.evidence") as part,
+        ):
+            for earlier, shared in ((before, 6), (after.at(DAY + 70 * HOUR), 6), (whole, 6), (part, 2)):
+                found = rl.compare(earlier, after).invocations
+                created = [(each, "created") for each in ids] if earlier is not part else []
+                assert list(zip(found["id"], found["change"], strict=True)) == created, earlier
+                assert found.attrs["in_both"] == shared
+
+
 def test_the_history_at_a_time(archive: SampleArchive) -> None:
     """It has the runs that had ended, counts those that were open, and ages count from that time."""
     archive.visit(DAY + 90 * HOUR, [run(9, DAY + 80 * HOUR, took=60 * HOUR)])
