@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
@@ -73,13 +73,17 @@ def _json(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoverageGap:
-    """A time in which ended runs of a handler may be missing from a source, with the reason."""
+    """A time in which ended runs of a handler may be missing from a source, with the reason.
+
+    ``retention`` is how long the cluster kept such runs, zero if it keeps none; None if it is unknown.
+    """
 
     service: str
     handler: str
     since: datetime
     until: datetime
     reason: str
+    retention: timedelta | None = None
 
 
 @public
@@ -95,6 +99,7 @@ class Coverage:
     - ``open_invocations``: whether it has invocations that have not ended.
     - ``since, until``: the period in which its invocations ended; None if it is not limited.
     - ``gaps``: the times, per handler, in which ended invocations may be missing.
+    - ``unknown``: what its visits did not read, so that a gap may not be known; as sentences.
     """
 
     part: str = ""
@@ -106,6 +111,7 @@ class Coverage:
     since: datetime | None = None
     until: datetime | None = None
     gaps: tuple[CoverageGap, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 @runtime_checkable

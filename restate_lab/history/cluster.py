@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -22,6 +23,7 @@ __all__ = [
     "changed_rows",
     "is_same_cluster",
     "name_of_cluster",
+    "open_retention_json",
     "other_cluster",
     "retention_json",
     "schema_json",
@@ -109,6 +111,27 @@ def retention_json(services: Iterable[Service]) -> str:
     journal's. A journal is kept no longer than its run (observed on 1.6.1 and 1.7.12).
     """
     return _json([_retention(service, handler) for service in services for handler in service.handlers or ()])
+
+
+def open_retention_json(open_runs: Iterable[Mapping[str, Any]], retention: str | None) -> str:
+    """Return the handlers of which an open invocation is kept for less than ``retention`` has, in milliseconds.
+
+    Retention is fixed when an invocation is created, so that open ones keep the one before a change.
+    """
+    kept = {
+        (each["service"], each["handler"]): each["completion_retention_ms"] for each in json.loads(retention or "[]")
+    }
+    shortest: dict[tuple[str, str], int] = {}
+    for row in open_runs:
+        key, milliseconds = (row["service"], row["handler"]), row["shortest_retention_ms"]
+        if milliseconds is not None and milliseconds < kept.get(key, math.inf):
+            shortest[key] = min(milliseconds, shortest.get(key, milliseconds))
+    return _json(
+        [
+            {"service": service, "handler": handler, "completion_retention_ms": milliseconds}
+            for (service, handler), milliseconds in sorted(shortest.items())
+        ]
+    )
 
 
 def _retention(service: Service, handler: Handler) -> dict[str, Any]:

@@ -4,14 +4,18 @@ A run that ended at t and is kept for R can be missing only if no visit began be
 that follow each other, at a and b, it may be missing if a < t < b − R. A visit reads the ids of all ended runs first,
 and then the new runs; if some were removed in between, b is the end of the visit. This is the only way to lose a run. A
 server removes runs some time after their retention, so few of the possible ones are missing.
+
+Retention is fixed when a run is created. A run that ended between two visits was created between them, or was open at
+the first one, which read the shortest retention of the open ones. So R is the shortest of three: the retention of the
+handler at both visits, and that of the open runs at the first one.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +37,7 @@ class _Handler(NamedTuple):
 
 
 class _Period(NamedTuple):
-    """Visits that follow each other with one table of retentions; the first is also the last of the period before.
+    """Visits that follow each other with the same retentions between them; the first is the last of the period before.
 
     ``read`` is when the runs of a visit were read: its end if some were removed meanwhile, otherwise its start.
     """
@@ -47,9 +51,8 @@ def gaps(visits: pd.DataFrame, since: datetime, until: datetime) -> pd.DataFrame
     """Return the intervals in which ended invocations may be missing from the archive of one cluster.
 
     ``visits`` has the rows of the archive's table for this cluster: ``started_at, ended_at, outcome, gone_runs,
-    retention, error``. Only a visit with the outcome "complete" counts as one. The rows should begin with the last
-    visit before ``since``. The retention of a handler is the shorter one of those at both visits, because it is fixed
-    when an invocation is created. Until ``until`` it is assumed that no visit follows the last one.
+    retention, open_retention, error``. Only a visit with the outcome "complete" counts as one. The rows should begin
+    with the last visit before ``since``. Until ``until`` it is assumed that no visit follows the last one.
 
     One row per handler and interval, by service, handler and time. Columns: ``service, handler, retention`` (a
     timedelta), ``missing_from, missing_until`` (UTC, within ``since`` and ``until``) and ``reason``.
@@ -79,23 +82,20 @@ def _all_gaps(complete: pd.DataFrame, failures: pd.DataFrame, since: datetime, u
 
 
 def _periods(complete: pd.DataFrame, since: datetime, until: datetime) -> Iterator[_Period]:
-    """Yield the visits by their retentions, with the ends of the window as visits that saw the same handlers."""
+    """Yield the visits by the retentions between them; the ends of the window are visits, too."""
     if complete.empty:
         return
-    known = complete["retention"].ffill().bfill()
-    tables = {text: _parse(text) for text in known.dropna().unique()}
-    changes = np.flatnonzero((known != known.shift()).to_numpy()[1:]) + 1
+    known = complete["retention"].ffill().bfill().fillna("[]").tolist()
+    opened = complete["open_retention"].fillna("[]").tolist()
     at = _with_window(complete["started_at"], since, until)
     read = _with_window(complete["started_at"].where(~(complete["gone_runs"] > 0), complete["ended_at"]), since, until)
-    ends = [0, *(int(each) for each in changes), len(complete)]
-    for first, last in pairwise(ends):
-        here = tables.get(known.iloc[first], {})
-        begins = 0 if first == 0 else first + 1
-        finish = len(at) if last == len(complete) else last + 1
-        yield _Period(at[begins:finish], read[begins:finish], here)
-        if last < len(complete):  # between the last visit of this period and the first of the next
-            two = slice(last, last + 2)
-            yield _Period(at[two], read[two], _shorter(here, tables.get(known.iloc[last], {})))
+    # Before each visit, and after the last one: the texts of the retentions that a run which ended there may have.
+    texts = list(zip([known[0], *known], [*known, known[-1]], ["[]", *opened], strict=True))
+    place = 0
+    for key, same in itertools.groupby(texts):
+        end = place + len(list(same))
+        yield _Period(at[place : end + 1], read[place : end + 1], _shortest(key))
+        place = end
 
 
 def _with_window(times: pd.Series[Any], since: datetime, until: datetime) -> np.ndarray[Any, Any]:
@@ -142,9 +142,12 @@ def _parse(text: str) -> dict[_Handler, timedelta]:
     }
 
 
-def _shorter(before: Mapping[_Handler, timedelta], after: Mapping[_Handler, timedelta]) -> dict[_Handler, timedelta]:
-    handlers: Iterable[_Handler] = {**before, **after}
-    return {handler: min(each[handler] for each in (before, after) if handler in each) for handler in handlers}
+def _shortest(texts: Iterable[str]) -> dict[_Handler, timedelta]:
+    shortest: dict[_Handler, timedelta] = {}
+    for text in dict.fromkeys(texts):
+        for handler, retention in _parse(text).items():
+            shortest[handler] = min(retention, shortest.get(handler, retention))
+    return shortest
 
 
 def _time(nanoseconds: int) -> datetime:

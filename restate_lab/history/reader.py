@@ -35,7 +35,7 @@ SELECT id, created_at, completed_at FROM sys_invocation_status
 WHERE completed_at IS NOT NULL AND created_at IS NOT NULL"""
 _COUNTS = """
 SELECT target_service_name AS service, target_handler_name AS handler, status, count(*) AS invocations,
-  min(created_at) AS oldest_created_at
+  min(created_at) AS oldest_created_at, min(completion_retention) AS shortest_retention
 FROM sys_invocation_status GROUP BY 1, 2, 3"""
 _BACKLOG = """
 SELECT service_name AS service, service_key AS key, 'inboxed' AS status, count(*) AS invocations
@@ -43,6 +43,7 @@ FROM sys_inbox GROUP BY 1, 2 ORDER BY 4 DESC, 1, 2 LIMIT 20"""
 _BACKLOG_OF_VQUEUES = """
 SELECT service_name AS service, lock_name AS key, 'inboxed' AS status, num_inbox AS invocations
 FROM sys_vqueue_meta WHERE lock_name IS NOT NULL AND num_inbox > 0 ORDER BY 4 DESC, 1, 2 LIMIT 20"""
+_SHORTEST = "shortest_retention_ms"
 _STEP = "Notification: Run"
 _AT_ONCE = 1_000  # ids in a statement
 _AT_ONCE_WITH_PAYLOADS = 200
@@ -97,8 +98,11 @@ class ServerReader:
         self.seconds["ids"] = time.monotonic() - started
         return rows.sort_by([("completed_at", "ascending"), ("id", "ascending")])
 
-    def samples(self) -> pa.Table:
-        """Return the numbers of invocations, without the columns of the visit."""
+    def samples(self) -> tuple[pa.Table, list[dict[str, Any]]]:
+        """Return the numbers of invocations, without the columns of the visit, and the retention of the open ones.
+
+        The latter has the shortest retention per handler and status; it is fixed when an invocation is created.
+        """
         started = time.monotonic()
         backlog = _BACKLOG_OF_VQUEUES if self.source.features.get("vqueues") else _BACKLOG
         parts = [
@@ -106,7 +110,9 @@ class ServerReader:
             for statement in (_COUNTS, backlog)
         ]
         self.seconds["samples"] = time.monotonic() - started
-        return pa.concat_tables(parts, promote_options="permissive")
+        counts = parts[0].filter(pc.not_equal(parts[0]["status"], pa.scalar("completed")))
+        open_ones = counts.select(["service", "handler", _SHORTEST]).to_pylist()
+        return pa.concat_tables([parts[0].drop_columns([_SHORTEST]), parts[1]], promote_options="permissive"), open_ones
 
     def whole(self, table: str) -> pa.Table:
         """Return all rows of the server's table that ``table`` of the archive copies."""

@@ -186,18 +186,33 @@ class _Views:
     def add_latest(self, name: str) -> None:
         """Create a view of the last known row of each deployment or service at the end of the period."""
         key = "id" if name == "deployments" else "name"
-        until = f"AND first_seen_at <= {literal(self.period.until)}" if self.period.until else ""
+        was_seen, was_there = self._known_at_the_end(name)
         latest = (
-            f"SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY first_seen_at DESC) AS newest "  # noqa: S608
-            f"FROM archive.{name} WHERE {self.cluster} {until}"
+            f"SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY "  # noqa: S608
+            f"CASE WHEN {was_seen} THEN first_seen_at END DESC NULLS LAST, first_seen_at) AS newest "
+            f"FROM archive.{name} WHERE {self.cluster} AND ({was_seen} OR {was_there})"
         )
         columns = select_server_columns(self.schema.tables[TABLES[name].copies], self._columns_in(name))
         self._create(TABLES[name].copies, f"SELECT {columns} FROM ({latest}) WHERE newest = 1")  # noqa: S608
 
+    def _known_at_the_end(self, name: str) -> tuple[str, str]:
+        """Return conditions for rows that a visit had seen by the end of the period, and for rows that were there then.
+
+        A visit sees a deployment, and its services, after it was created.
+        """
+        if self.period.until is None:
+            return "true", "false"
+        end = literal(self.period.until)
+        created = f"SELECT id FROM archive.deployments WHERE {self.cluster} AND created_at <= {end}"  # noqa: S608
+        column = "id" if name == "deployments" else "deployment_id"
+        is_stored = "created_at" in self._columns_in("deployments") and column in self._columns_in(name)
+        return f"first_seen_at <= {end}", f"{column} IN ({created})" if is_stored else "false"
+
     def add_own(self, name: str) -> None:
-        """Create a view of a table that servers do not have."""
+        """Create a view of a table that servers do not have; columns that an earlier version did not write are null."""
         where = f"{self.cluster} AND {self.period.days()} AND {self.period.contains(_OWN[name])}"
-        self._create(name, f"SELECT {_select_own(name)} FROM archive.{name} WHERE {where}")  # noqa: S608
+        absent = dict.fromkeys(TABLES[name].own.keys() - self._columns_in(name), "NULL")
+        self._create(name, f"SELECT {_select_own(name, absent)} FROM archive.{name} WHERE {where}")  # noqa: S608
 
     def _select(self, name: str) -> str:
         """Return the beginning of a statement with the server's columns of a table, and with unique ids."""
@@ -284,7 +299,7 @@ def _select_own(name: str, replaced: Mapping[str, str] = MappingProxyType({})) -
     return ", ".join(
         f"arrow_cast({values[each]}, '{_PLAIN_TEXT[kind]}') AS {quote_name(each)}"
         if kind in _PLAIN_TEXT
-        else quote_name(each)
+        else f"{values[each]} AS {quote_name(each)}"
         for each, kind in own.items()
     )
 

@@ -125,9 +125,11 @@ class History(EngineSource):
                     since=row["missing_from"].to_pydatetime(),
                     until=row["missing_until"].to_pydatetime(),
                     reason=row["reason"],
+                    retention=row["retention"].to_pytimedelta(),
                 )
                 for row in rows.to_dict("records")
             ),
+            unknown=self._unknown(since, until),
         )
 
     def _deletion_gaps(self, since: datetime, until: datetime) -> tuple[CoverageGap, ...]:
@@ -231,6 +233,8 @@ class History(EngineSource):
             yield "may be missing", join([_describe(each) for each in coverage.gaps], _FEW)
         if self._deletion.before:
             yield "deleted", self._describe_deletion()
+        if coverage.unknown:
+            yield "not known", "; ".join(coverage.unknown)
         if self._runs_open_then:
             yield "open then", f"{plural(self._runs_open_then, 'invocation')} that ended later; not in the tables"
         yield "payloads", "archived" if coverage.payloads else "not archived"
@@ -247,6 +251,18 @@ class History(EngineSource):
             return None
         missing = sum((each.until - each.since for each in coverage.gaps), timedelta())
         return max(1.0 - missing / (period * len(handlers)), 0.0)
+
+    def _unknown(self, since: datetime, until: datetime) -> tuple[str, ...]:
+        """Return what the visits of the period did not read, so that a gap may not be known."""
+        visits = self._visits[(self._visits["outcome"] == "complete") & self._visits["open_retention"].isna()]
+        at = visits["started_at"][visits["started_at"].between(since, until)]
+        if at.empty:
+            return ()
+        text = (
+            f"{plural(len(at), 'visit')}, the last at {format_timestamp(at.iloc[-1])}, did not read the retention of "
+            f"open invocations; after the retention of a handler was raised, runs may be missing without a gap"
+        )
+        return (text,)
 
     def _missing(self) -> dict[str, str]:
         reasons = dict.fromkeys(_LIVE_TABLES, _ONLY_ENDED) | {"sys_journal.raw": "an archive never has it"}

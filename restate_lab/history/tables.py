@@ -114,6 +114,8 @@ TABLES: dict[str, ArchiveTable] = {
     # this archive, or its clock was wrong; ``error`` says which). Times are those of the server's clock, of a failed
     # visit those of the archiver. ``address`` is that of the cluster; the ``visit`` of a run leads to it.
     # ``server_schema`` and ``retention`` are JSON, and null if an earlier visit of the same day has the same value.
+    # ``open_retention`` is JSON like ``retention``, for handlers of which an open invocation is kept for less than new
+    # ones; null if it was not read (with samples=False, and in archives of earlier versions).
     # ``late_runs`` had ended before the visit before began. ``gone_runs`` were removed between two reads. Seconds:
     # ``ids_seconds`` for the list of ended runs, ``samples_seconds``, ``details_seconds``. ``note`` has unusual events.
     "visits": ArchiveTable(
@@ -123,7 +125,7 @@ TABLES: dict[str, ArchiveTable] = {
             "started_at": _TIME,
             "ended_at": _TIME,
             **dict.fromkeys(("outcome", "error", "address", "archived_by", "restate_lab_version"), _TEXT),
-            **dict.fromkeys(("server_version", "features", "server_schema", "retention"), _TEXT),
+            **dict.fromkeys(("server_version", "features", "server_schema", "retention", "open_retention"), _TEXT),
             **dict.fromkeys(("ids_read", "new_runs", "late_runs", "gone_runs", "missing_journals"), _NUMBER),
             "payloads": _YES_NO,
             "redact": _TEXTS,

@@ -22,7 +22,14 @@ from restate_lab.analysis.deadline import within
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArchiveBroken
 from restate_lab.evidence.tables import read_schema
-from restate_lab.history.cluster import changed_rows, is_same_cluster, other_cluster, retention_json, schema_json
+from restate_lab.history.cluster import (
+    changed_rows,
+    is_same_cluster,
+    open_retention_json,
+    other_cluster,
+    retention_json,
+    schema_json,
+)
 from restate_lab.history.commits import DETAILS, ClusterTables
 from restate_lab.history.reader import RunRows, ServerReader, server_reader
 from restate_lab.history.records import Record, VisitOptions, common_record, table_of_records
@@ -110,8 +117,9 @@ class _Visit:
         """Repair what a killed archiver left, then commit the new runs in one or more parts."""
         self._discredit_future()
         self.number = Repair(self.lab, self.options, self.reader, self.tables, self.started).run()
+        # Read first: an invocation that ends meanwhile is then among the open ones, or among the ended ones.
+        samples, open_runs = self.reader.samples() if self.options.samples else (None, None)
         ended, new = self._new_runs()
-        samples = self.reader.samples() if self.options.samples else None
         records: list[Record] = []
         is_last = False
         while not is_last:
@@ -120,6 +128,8 @@ class _Visit:
             record = self._record("complete" if is_last else "part")
             record |= {"ended_at": self.reader.source.now, "ids_read": ended, "gone_runs": part.gone}
             record |= {"missing_journals": 0}
+            if open_runs is not None:
+                record["open_retention"] = open_retention_json(open_runs, self.facts["retention"])
             with Shield():  # an interrupt is raised between two parts
                 records.append(self._commit(part, record, samples if is_last else None))
         return records

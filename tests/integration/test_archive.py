@@ -85,6 +85,38 @@ def test_an_upgrade_of_the_server_between_visits(tmp_path: Path) -> None:
         assert {"entry_lite_json", "completed"} <= set(history.tables().query("table == 'sys_journal'")["column"])
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", KINDS)
+def test_runs_that_were_created_before_a_longer_retention(kind: str, tmp_path: Path) -> None:
+    """They keep the retention of their creation: a gap contains each one that is lost after the change, and no other.
+
+    Runs that nap are created with a retention of 3 seconds, then it is raised to 6 hours, and all visits but the last
+    see them open.
+    """
+    with running_archive_bench(kind, tmp_path) as bench:
+        slow = {"journal_retention": "3s", "idempotency_retention": "3s"}
+        bench.lab.admin.modify_service("Ledger", **slow)
+        ids = [str(bench.lab.ingress.send("Ledger", "slow", 6.0).invocation_id) for _ in range(5)]
+        wait_for(lambda: len(bench.lab.sql("SELECT id FROM sys_invocation WHERE id IN :ids", ids=ids)) == 5)
+        records = [rl.archive(bench.lab, bench.where, cluster_name="c", progress=False)]
+        bench.lab.admin.modify_service("Ledger", journal_retention="6h", idempotency_retention="6h")
+        records.append(rl.archive(bench.lab, bench.where, cluster_name="c", progress=False))
+        kept = str(bench.lab.ingress.send("Ledger", "slow", 0.0).invocation_id)
+        wait_for(lambda: bench.lab.sql("SELECT id FROM sys_invocation WHERE id IN :ids", ids=ids).empty)
+        records.append(rl.archive(bench.lab, bench.where, cluster_name="c", progress=False))
+    opened = [json.loads(each["open_retention"].iloc[-1]) for each in records]
+    assert [[row["completion_retention_ms"] for row in each if row["handler"] == "slow"] for each in opened] == [
+        *([], [3_000], [])
+    ]
+    with rl.open_history(bench.where) as history:
+        assert {*ids, kept} & set(history.sql("SELECT id FROM sys_invocation")["id"]) == {kept}
+        gaps = [each for each in history.coverage.gaps if each.handler == "slow"]
+        before, after = (each["started_at"].iloc[-1] for each in records[1:])
+        assert any(before < each.until < after for each in gaps)
+        assert not history.coverage.unknown
+
+
 @pytest.fixture
 def lab(newest: Cluster, tmp_path: Path) -> Iterator[Lab]:
     with rl.connect(newest.admin_url, ingress_url=newest.ingress_url, audit=tmp_path / "audit") as lab:
@@ -104,6 +136,7 @@ def test_an_archive_has_the_rows_of_the_server(lab: Lab, tmp_path: Path) -> None
     assert (second["outcome"], second["new_runs"], second["ids_read"]) == ("complete", 0, first["ids_read"])
     assert json.loads(first["retention"])[0].keys() > {"service", "handler", "completion_retention_ms"}
     assert second["retention"] != second["retention"], "null, because it is that of the first visit"
+    assert first["open_retention"] == "[]", "no open invocation is kept for less than new ones"
     tables = tables_of(str(tmp_path / "archive"))
     ids = tables["invocations"]["id"].to_pylist()
     assert len(ids) == first["new_runs"] > 5

@@ -92,16 +92,19 @@ class SampleArchive:
         self._append(
             "events", [event | {"id": each["id"]} for each, event in events], [self._own(e) for e, _ in events]
         )
-        first = {"cluster_name": self.cluster_name, "visit": self._number, "first_seen_at": at}
         if self._number == 1:
-            self._append(
-                "deployments", [{"id": "dp_1", "endpoint": "http://127.0.0.1:9080", "created_at": at}], [first]
-            )
-            self._append("services", [{"name": "Orders", "ty": "service", "deployment_id": "dp_1"}], [first])
+            self.deploy("dp_1", "Orders", created=at, seen=at)
         for table, rows in (("agent_steps", steps), ("samples", samples)):
             if rows:
                 self._write(table, [self._visit(at) | dict(each) for each in rows])
         self._write("visits", [self._record(at, runs, retention, payloads=payloads) | record])
+
+    def deploy(self, id_: str, service: str, *, created: datetime, seen: datetime) -> None:
+        """Add a deployment with a service, which a visit sees first at ``seen``."""
+        first = {"cluster_name": self.cluster_name, "visit": self._number, "first_seen_at": seen}
+        endpoint = {"id": id_, "endpoint": "http://127.0.0.1:9080", "created_at": created}
+        self._append("deployments", [endpoint], [first])
+        self._append("services", [{"name": service, "ty": "service", "deployment_id": id_}], [first])
 
     @contextmanager
     def newer_format(self) -> Iterator[None]:

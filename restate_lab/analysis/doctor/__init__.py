@@ -15,7 +15,7 @@ from restate_lab._text import format_duration
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.doctor.checks import CHECKS
 from restate_lab.analysis.doctor.context import Check, CheckContext
-from restate_lab.analysis.doctor.diagnosis import CheckGap, CheckRun, Diagnosis, build_diagnosis
+from restate_lab.analysis.doctor.diagnosis import CheckGap, CheckRun, Diagnosis, build_diagnosis, missing_runs
 from restate_lab.analysis.doctor.model import Finding, rank_findings
 from restate_lab.analysis.doctor.thresholds import thresholds_of
 from restate_lab.analysis.times import to_datetime
@@ -61,7 +61,8 @@ def doctor(
       which handlers are blocked, for example "3 Orders/place"), ``blocked`` (their ids), ``suggested_code,
       evidence_code`` (Python code for ``lab``: the next step, and the rows behind the finding).
     - ``.not_checked``: ``check, description, reason, applies``; ``applies`` is False if the check does not apply to
-      this kind of server.
+      this kind of server. In a history with gaps, ``coverage`` is one of them, with the handlers whose ended
+      invocations may be missing, or are never kept.
     - ``.checked``: ``check, description, findings, queries, seconds, rows``. Data that several checks share counts for
       the check that read it first.
     - ``.verdict``: "incomplete" if a check that applies did not run or did not read everything; otherwise "critical" or
@@ -94,7 +95,7 @@ def doctor(
         seconds=time.monotonic() - started,
         findings=rank_findings(finding for outcome in outcomes for finding in outcome.findings),
         checked=[outcome.run for outcome in outcomes if outcome.run is not None],
-        not_checked=[outcome.gap for outcome in outcomes if outcome.gap is not None],
+        not_checked=[*(outcome.gap for outcome in outcomes if outcome.gap is not None), *missing_runs(source.coverage)],
         skipped=len(CHECKS) - len(chosen),
         queries=recorder.queries,
     )

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
 
 from restate_lab._html import render
 from restate_lab._public import public
-from restate_lab._text import escape_invisible, format_age, format_duration, format_timestamp, plural
+from restate_lab._text import escape_invisible, format_age, format_duration, format_timestamp, join, plural
 from restate_lab.analysis.doctor.model import Finding, Severity, Subject
 from restate_lab.analysis.suggestions import SuggestedCall, python_code
 from restate_lab.frames import with_card
+from restate_lab.source import Coverage
 from restate_lab.status import STATUSES
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "footer_of",
     "gap_reasons",
     "lines_of",
+    "missing_runs",
     "text_of",
     "title_of",
     "unread_checks",
@@ -35,6 +37,7 @@ __all__ = [
 _MAX_CAUSES = 25  # on the card; the frame has all of them
 _MAX_NOTES = 25
 _MAX_SHOWN_IDS = 12
+_MAX_HANDLERS = 10
 _NOTICEABLE = 0.01  # seconds
 _MARKS = {"critical": "✖", "warning": "▲", "note": "●"}
 _COLOURS = {
@@ -115,6 +118,26 @@ class CheckGap:
     description: str
     reason: str
     applies: bool
+
+
+def missing_runs(coverage: Coverage) -> list[CheckGap]:
+    """Return the handlers of which a history may lack ended invocations, and those that the cluster never keeps."""
+    lost: dict[str, timedelta] = defaultdict(timedelta)
+    never: dict[str, None] = {}
+    for gap in coverage.gaps:
+        handler = f"{gap.service}/{gap.handler}"
+        if gap.retention == timedelta(0):
+            never[handler] = None
+        else:
+            lost[handler] += gap.until - gap.since
+    reasons = []
+    if lost:
+        longest = sorted(lost.items(), key=lambda each: -each[1])
+        names = join([f"{handler} ({format_duration(time)})" for handler, time in longest], _MAX_HANDLERS)
+        reasons.append(f"ended invocations may be missing of {names}; ask(history, 'coverage') has the times")
+    if never:
+        reasons.append(f"the cluster does not keep ended invocations of {join(never, _MAX_HANDLERS)}")
+    return [CheckGap("coverage", "the times in which no invocation is missing", each, applies=True) for each in reasons]
 
 
 def build_diagnosis(

@@ -248,16 +248,16 @@ def compare(
 ) -> Comparison:
     """Compare two sources of one cluster, the earlier one first: two frozen ones, or a frozen and a live one.
 
-    - ``invocations``: one row per run that differs. A workflow or a call with an idempotency key gets the same id again
-      after a purge or expiry. In this case there are two rows with one id, one for the removed run and one for the
-      created run, with different values of ``created_at``. Runs of a history are compared by these two values, and
-      ``id`` is the one that ``after`` has, for removed runs that of ``before``. Columns: ``id, target``; ``change``, the first that applies
-      of created, removed, status (changed), retries (more attempts), journal (more or fewer entries), deployment
-      (pinned to another one); ``status_before, status_after, retry_count_before, retry_count_after``; ``more_retries``
-      (a lower bound if ``retries_at_least`` is true); ``journal_size_before, journal_size_after, more_entries,
-      pinned_deployment_id_before, pinned_deployment_id_after, created_at``; ``past_retention`` (for removed ones:
-      whether their retention had passed, None if unknown). ``attrs`` has the number of runs ``in_before``,
-      ``in_after`` and ``in_both``.
+    - ``invocations``: one row per run that differs. A workflow or a call with an idempotency key gets the same id
+      again after a purge or expiry. In this case there are two rows with one id, one for the removed run and one for
+      the created run, with different values of ``created_at``. Runs of a history are compared by these two values,
+      and ``id`` is the one that ``after`` has, for removed runs that of ``before``. Columns: ``id, target``;
+      ``change``, the first that applies of created, removed, status (changed), retries (more attempts), journal (more
+      or fewer entries), deployment (pinned to another one); ``status_before, status_after, retry_count_before,
+      retry_count_after``; ``more_retries`` (a lower bound if ``retries_at_least`` is true); ``journal_size_before,
+      journal_size_after, more_entries, pinned_deployment_id_before, pinned_deployment_id_after, created_at``;
+      ``past_retention`` (for removed ones: whether their retention had passed, None if unknown). ``attrs`` has the
+      number of runs ``in_before``, ``in_after`` and ``in_both``.
     - ``state``: one row per value of a virtual object or workflow that differs. ``service_name, service_key, scope,
       key``; ``change`` (added, removed, changed); ``bytes_before, bytes_after, sha256_before, sha256_after``. The
       values themselves are not read. Evidence without payloads has only lengths.

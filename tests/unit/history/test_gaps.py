@@ -40,6 +40,7 @@ def visits(*rows: tuple[float, str | None] | tuple[float, str | None, str]) -> p
             "gone_runs": [0] * len(rows),
             "outcome": ["failed" if len(row) > 2 else "complete" for row in rows],
             "retention": [row[1] for row in rows],
+            "open_retention": None,
             "error": [row[2] if len(row) > 2 else None for row in rows],
         }
     )
@@ -88,6 +89,18 @@ def test_the_shorter_retention_of_two_visits_counts() -> None:
     frame = gaps(visits((0, kept(a=1)), (2, kept(a=8, b=1)), (6, None)), at(0), at(6))
     assert intervals(frame) == [(0, 1)]
     assert intervals(frame, "b") == [(0, 1), (2 - LATE, 5)]
+
+
+def test_the_retention_of_open_runs_counts() -> None:
+    """After a raise, a run that was open at the visit before keeps the retention that it was created with."""
+    rows = visits((0, kept(a=1, b=8)), (2, kept(a=8, b=8)), (6, None), (10, None))
+    assert intervals(gaps(rows, at(0), at(10))) == [(0, 1)], "unknown"
+    rows["open_retention"] = ["[]", kept(a=0.5), kept(a=1), "[]"]
+    frame = gaps(rows, at(0), at(17))
+    assert intervals(frame) == [(0, 1), (2 - LATE, 5.5), (6 - LATE, 9)]
+    assert intervals(frame, "b") == []
+    rows["open_retention"] = ["[]", kept(gone=0), "[]", "[]"]
+    assert intervals(gaps(rows, at(0), at(10)), "gone") == [(2, 6)]
 
 
 def test_runs_that_are_not_kept_are_always_missing() -> None:

@@ -176,6 +176,43 @@ def test_an_answer_names_the_period_and_its_coverage(archive: SampleArchive) -> 
         assert 0 < float(share.split()[0]) < 100
         assert rl.ask(history, "throughput").attrs["source"] == history.name
         assert "Orders/list" in history._repr_html_()
+        for options in ({}, {"checks": "long_journals"}):
+            diagnosis = rl.doctor(history, **options)  # type: ignore[arg-type]
+            assert diagnosis.verdict == "incomplete"
+            for text in (str(diagnosis), diagnosis._repr_html_()):
+                assert "ended invocations may be missing of Orders/place (" in text
+                assert "the cluster does not keep ended invocations of Orders/list" in text
+    with rl.open_history(archive.path, since=DAY + 95 * HOUR) as history:
+        assert "may be missing" not in str(rl.doctor(history))
+
+
+def test_a_history_without_gaps_can_be_healthy(tmp_path: Path) -> None:
+    """If no run can be missing, a check without findings is healthy."""
+    archive = SampleArchive(tmp_path / "history")
+    kept = {"service": "Orders", "handler": "place", "completion_retention_ms": 7_200_000, "journal_retention_ms": 0}
+    archive.visit(DAY, retention=[kept])
+    archive.visit(DAY + HOUR)
+    with rl.open_history(archive.path) as history:
+        assert rl.doctor(history, checks="long_journals").verdict == "healthy"
+
+
+def test_deployments_until_a_time(archive: SampleArchive) -> None:
+    """A history until a time has the deployments that were created before it, also if a later visit saw them first."""
+    archive.deploy("dp_2", "Orders", created=DAY + 30 * HOUR, seen=DAY + 36 * HOUR)
+    archive.deploy("dp_3", "Bills", created=DAY + 30 * HOUR, seen=DAY + 40 * HOUR)
+    archive.deploy("dp_3", "Bills", created=DAY + 30 * HOUR, seen=DAY + 60 * HOUR)
+    expected = {
+        29: (["dp_1"], {"Orders": "dp_1"}),
+        31: (["dp_1", "dp_2", "dp_3"], {"Orders": "dp_1", "Bills": "dp_3"}),
+        37: (["dp_1", "dp_2", "dp_3"], {"Orders": "dp_2", "Bills": "dp_3"}),
+        None: (["dp_1", "dp_2", "dp_3"], {"Orders": "dp_2", "Bills": "dp_3"}),
+    }
+    for hour, (deployments, services) in expected.items():
+        until = None if hour is None else DAY + hour * HOUR
+        with rl.open_history(archive.path, until=until) as history:
+            assert sorted(history.sql("SELECT id FROM sys_deployment")["id"]) == deployments, hour
+            rows = history.sql("SELECT name, deployment_id FROM sys_service")
+            assert dict(zip(rows["name"], rows["deployment_id"], strict=True)) == services, hour
 
 
 def test_a_panel_opens_on_the_ended_invocations(archive: SampleArchive) -> None:
