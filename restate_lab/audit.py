@@ -38,6 +38,8 @@ _READ_COLUMNS = [
     "time", "tool", "arguments", "source", "rows", "bytes", "milliseconds", "error", "client", "user", "host", "pid",
     "file",
 ]  # fmt: skip
+_FORMAT = 1
+"""The version of a record. Records of earlier versions have none; a newer one is not read."""
 _READS = "reads"  # the folder of the records of reads
 _MOST_SHOWN = 20  # unreadable lines that the warning names
 
@@ -171,7 +173,8 @@ class _RecordFile:
 
     def write(self, folder: Path, record: Mapping[str, Any]) -> None:
         """Append a record with its time to the file of this process in the folder."""
-        line = json.dumps({"time": datetime.now(UTC).isoformat(), **record}, ensure_ascii=False, default=str) + "\n"
+        head = {"format": _FORMAT, "time": datetime.now(UTC).isoformat()}
+        line = json.dumps({**head, **record}, ensure_ascii=False, default=str) + "\n"
         # One lock per process: a fork copies a lock that another thread holds, and the copy is never released.
         with self._locks.setdefault(os.getpid(), threading.Lock()):
             try:
@@ -299,16 +302,21 @@ class _Records:
         return results
 
     def _read_line(self, line: bytes, file: str, at: str) -> None:
+        newer = ""
         try:
             record = json.loads(line)
             if b"\\ud" in line.lower():
                 record = _escape_surrogates(record)
+            newer = _newer_format(record)
             fields = _FIELDS[record["kind"]]
             checked = {name: check(record.get(name)) for name, check in fields.items()}
-        except (ValueError, KeyError, TypeError, RecursionError):  # RecursionError: a line with very many brackets
-            self.unreadable.append(at)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # the last: very many brackets
+            self.unreadable.append(at + newer)
         else:
-            self._add(record["kind"], {**checked, "file": file, "at": at})
+            if newer:
+                self.unreadable.append(at + newer)
+            else:
+                self._add(record["kind"], {**checked, "file": file, "at": at})
 
     def _add(self, kind: str, record: dict[str, Any]) -> None:
         if kind == "read":
@@ -316,6 +324,14 @@ class _Records:
             return
         into = self.intents if kind == "intent" else self._results
         into[record["change"]] = record
+
+
+def _newer_format(record: Mapping[str, Any]) -> str:
+    """Return why a record is not read if a newer version of restate_lab wrote it, else ""."""
+    version = record.get("format", _FORMAT)
+    if version <= _FORMAT:
+        return ""
+    return f" (format {str(version)[:20]}; this restate_lab reads up to {_FORMAT}: update it)"
 
 
 def _text(value: Any) -> str:

@@ -40,6 +40,7 @@ PLAYING = MappingProxyType({"week": ", and playing a week in 40 seconds"})
 """Story → the text for one that takes long."""
 NEEDS_AGENTS = "agents"  # the story whose services have an environment of their own
 PACKAGE = Path(__file__).resolve().parents[1]
+_FORMAT = "1"  # the version of the files in the demo's folder
 POLL_INTERVAL = 0.5  # seconds; how often the demo checks that all programs run
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
@@ -68,6 +69,7 @@ def run_demo(
     with exit_on_signals(), working_folder(keep) as folder:
         binary = server_at(server) if server else find_server()
         copy_notebooks(folder / "notebooks")
+        _check_format(folder)
         story = _story_of(folder, story)
         more = agent_services(folder) if story == NEEDS_AGENTS else ()
         _print(f"Starting restate-server and the sample services{PLAYING.get(story, '')} …")
@@ -77,6 +79,18 @@ def run_demo(
             _print(f"restate-server {version} runs at {admin}, its ingress at {ingress}.")
             notebook = NOTEBOOKS[story]
             return _execute(demo, notebook, kept=keep is not None) if once else _open(demo, notebook, browser=browser)
+
+
+def _check_format(folder: Path) -> None:
+    """Write the version of the demo's files into a new folder, and refuse a folder of a newer version."""
+    note = folder / "format.txt"
+    written = note.read_text("utf-8").strip() if note.is_file() else _FORMAT
+    if written != _FORMAT:
+        raise RestateLabError(
+            f"{folder} has the demo of a newer restate_lab (format {written[:20]!r}, and this one reads {_FORMAT!r}); "
+            f"update restate_lab, or use another folder"
+        )
+    note.write_text(_FORMAT, "utf-8")
 
 
 def _story_of(folder: Path, story: str) -> str:

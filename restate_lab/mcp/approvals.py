@@ -32,6 +32,8 @@ _CODE_LENGTH = 4
 _PENDING, _APPROVED = ".pending", ".approved"
 _LONGEST_FILE = 1 << 20
 _KEPT_SECONDS = 24 * 3600
+_FORMAT = 1
+"""The version of a stored request; that of an earlier version has none."""
 
 
 def new_request_id(kind: str) -> str:
@@ -83,6 +85,7 @@ class ApprovalStore:
         self._remove_expired()
         self._path(request.id, _APPROVED).unlink(missing_ok=True)
         content = {
+            "format": _FORMAT,
             "id": request.id,
             "text": request.text,
             "question": request.question,
@@ -102,9 +105,12 @@ class ApprovalStore:
         text = self._read(request_id, _PENDING)
         try:
             values = json.loads(text)
+            _check_format(request_id, values.pop("format", _FORMAT))
             expires_at = datetime.fromisoformat(values.pop("expires_at"))
             secret = Secret(values.pop("secret"))
             request = ApprovalRequest(**values, expires_at=expires_at, secret=secret)
+        except ArgumentError:
+            raise
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ArgumentError(
                 f"the request {request_id} cannot be read; ask the assistant for a new plan."
@@ -175,3 +181,11 @@ class ApprovalStore:
             with contextlib.suppress(FileNotFoundError):  # another server removed it
                 if datetime.now(UTC).timestamp() - path.stat().st_mtime > _KEPT_SECONDS:
                     path.unlink()
+
+
+def _check_format(request_id: str, version: object) -> None:
+    if version != _FORMAT:
+        raise ArgumentError(
+            f"the request {request_id} has format {repr(version)[:20]}, and this restate_lab reads format {_FORMAT}: "
+            f"approve it with the version of restate-lab that runs the server."
+        )

@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from support.archive_bench import check_archive, running_archive_bench, tables_o
 from support.bench import wait_for
 from support.clusters import KINDS, NEWEST, OLDEST, Cluster, server_binary
 from support.proxy import Proxy, connect_through
+from support.stored_formats import CLUSTER, unpack
 from support.tcp_relay import Fault, tcp_relay
 
 pytestmark = pytest.mark.server
@@ -115,6 +117,32 @@ def test_runs_that_were_created_before_a_longer_retention(kind: str, tmp_path: P
         before, after = (each["started_at"].iloc[-1] for each in records[1:])
         assert any(before < each.until < after for each in gaps)
         assert not history.coverage.unknown
+
+
+def test_an_archive_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    """Visits of a live server add its runs once, and every row that the earlier version wrote stays as it is."""
+    where = unpack("archive-1", tmp_path / "stored")
+    earlier = {name: table.to_pylist() for name, table in tables_of(str(where)).items()}
+    # The server has other deployments than the one that the archive was written from.
+    options: dict[str, Any] = {"same_cluster": True} if "same_cluster" in signature(rl.archive).parameters else {}
+    with running_archive_bench(NEWEST, tmp_path) as bench:
+        bench.lab.ingress.call("Ledger", "spread", ["book", 0, 3])
+        wait_for(lambda: len(bench.lab.sql("SELECT id FROM sys_invocation WHERE status = 'completed'")) > 3)
+        records = [
+            rl.archive(bench.lab, where, cluster_name=CLUSTER, progress=False, **options).iloc[-1] for _ in range(2)
+        ]
+    assert records[0]["visit"] == 1 + max(row["visit"] for row in earlier["visits"])
+    assert records[0]["new_runs"] == records[0]["ids_read"] >= 4
+    assert (records[0]["missing_journals"], records[1]["new_runs"]) == (0, 0)
+    for name, table in tables_of(str(where)).items():
+        rows = table.to_pylist()
+        assert [row for row in earlier[name] if not any(row.items() <= each.items() for each in rows)] == [], name
+        if name not in {"visits", "samples"}:
+            assert len({repr(row) for row in rows}) == len(rows), name
+    with rl.open_history(where) as history:
+        assert len(history.sql("SELECT id FROM sys_invocation")) == 28 + records[0]["new_runs"]
+        assert len(history.coverage.unknown) == 1
+        assert "2 visits, the last at 2026-11-29" in history.coverage.unknown[0]
 
 
 @pytest.fixture

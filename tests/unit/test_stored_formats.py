@@ -1,0 +1,159 @@
+"""Stored formats: today's program opens what earlier versions wrote, and refuses a newer version in words."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import warnings
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import restate_lab as rl
+from restate_lab.alerts.alert import Event
+from restate_lab.alerts.delivery import create_receivers
+from restate_lab.alerts.reader import ClusterVisit
+from restate_lab.alerts.store import AlertStore
+from restate_lab.audit import AuditLog
+from restate_lab.demo import run as demo
+from restate_lab.errors import ArchiveBroken, ArgumentError, EvidenceBroken, RestateLabError
+from restate_lab.mcp.approvals import ApprovalRequest, ApprovalStore
+from support.stored_formats import CLUSTER, RECEIVER, unpack
+
+
+def test_an_archive_opens_and_says_once_what_is_not_known(tmp_path: Path) -> None:
+    """Every question is answered or explained; the card has one line about what its visits did not read."""
+    with rl.open_history(unpack("archive-1", tmp_path)) as history:
+        runs = history.sql("SELECT id, target_handler_name AS handler, completion_result AS result FROM sys_invocation")
+        assert runs["id"].is_unique
+        expected = {"spread": 8, "book": 8, "refuse": 4, "stumble": 2, "add": 2, "run": 2, "chat": 1, "responses": 1}
+        assert runs["handler"].value_counts().to_dict() == expected
+        assert (runs["result"] == "failure").sum() == 6
+        assert len(history.sql("SELECT index FROM agent_steps")) == 3
+        assert set(history.sql("SELECT visit, open_retention FROM visits")["open_retention"].isna()) == {True}
+        assert len(history.coverage.unknown) == 1
+        assert history._repr_html_().count("did not read the retention of open invocations") == 1
+        assert {"terminal_failures"} <= set(rl.doctor(history).findings["check"])
+        assert {gap.handler for gap in history.coverage.gaps} == {"never"}
+
+
+def test_evidence_opens_and_is_compared_with_the_archive_of_its_cluster(tmp_path: Path) -> None:
+    """Evidence and an archive of one cluster at about one time have the same ended runs."""
+    with (
+        rl.open_evidence(unpack("evidence-2", tmp_path / "evidence")) as evidence,
+        rl.open_history(unpack("archive-1", tmp_path / "archive")) as history,
+    ):
+        found = rl.compare(history, evidence)
+        assert found.invocations["change"].tolist() == ["created"] * 2
+        assert set(found.invocations["status_after"]) == {"running"}
+        assert found.invocations.attrs["in_both"] == 28
+        assert found.deployments.empty
+        assert rl.doctor(evidence).worst == "warning"
+
+
+def test_the_state_of_watch_goes_on(tmp_path: Path) -> None:
+    """Waiting messages are delivered once, an open alert is not opened again, and it is resolved once."""
+    file = unpack("watch-1", tmp_path) / "watch.sqlite"
+    (receiver,) = create_receivers([RECEIVER], [], keep=timedelta(minutes=5))
+    delivered: list[tuple[str, str]] = []
+    opened: list[str] = []
+    for _ in range(2):  # the second process finds nothing to do
+        store = AlertStore(file)
+        try:
+            now = datetime.now(UTC)
+            assert store.set_receivers([receiver.id], now) == 0
+            alerts = tuple(each.alert for each in store.open_alerts())
+            opened += [each.subject for each in alerts]
+            store.record(ClusterVisit(cluster=CLUSTER, at=now, alerts=alerts))
+            store.record(ClusterVisit(cluster=CLUSTER, at=now, alerts=()))
+            while message := store.next_message(receiver.id, now, waits=False):
+                delivered.append((message.alert.subject, message.event.value))
+                store.remove(message)
+        finally:
+            store.close()
+    assert opened == ["Ledger/refuse", "OpenAIAgent/chat"]
+    subjects = [*opened, "OpenAIAgent/responses"]
+    assert sorted(delivered) == sorted(
+        (subject, event.value) for subject in subjects for event in (Event.OPENED, Event.RESOLVED)
+    )
+
+
+def test_audit_records_without_a_format_are_read(tmp_path: Path) -> None:
+    """The changes of an earlier version are listed beside those of this one."""
+    folder = unpack("audit-0", tmp_path)
+    log = AuditLog(folder)
+    log.result(log.intent("purge_invocation", ["inv_1"]), "done")
+    changes = rl.audit_log(folder)
+    assert len(changes) == 25
+    assert set(changes["outcome"]) == {"done"}
+    assert "pause_invocation" in set(changes["action"])
+
+
+def newer_archive(folder: Path) -> None:
+    unpack("archive-1", folder)
+    log = next((folder / "visits" / "_delta_log").glob("*0.json"))
+    log.write_text(log.read_text("utf-8").replace("archive, schema 1", "archive, schema 2"), "utf-8")
+    rl.open_history(folder)
+
+
+def newer_evidence(folder: Path) -> None:
+    manifest = unpack("evidence-2", folder) / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text("utf-8")) | {"format": 3}), "utf-8")
+    rl.open_evidence(folder)
+
+
+def newer_watch_state(folder: Path) -> None:
+    file = unpack("watch-1", folder) / "watch.sqlite"
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    AlertStore(file)
+
+
+def newer_approval(folder: Path) -> None:
+    store, expires = ApprovalStore(folder), datetime.now(UTC) + timedelta(hours=1)
+    store.save(ApprovalRequest("plan-1a2b3c4d", "text", "question", "1", expires))
+    file = folder / "plan-1a2b3c4d.pending"
+    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"format": 2, "more": True}), "utf-8")
+    store.load("plan-1a2b3c4d")
+
+
+def newer_audit_log(folder: Path) -> None:
+    log = AuditLog(folder)
+    log.intent("purge_invocation", ["inv_1"])
+    assert log.path is not None
+    log.path.write_text(json.dumps(json.loads(log.path.read_text("utf-8")) | {"format": 2, "kind": "x"}), "utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rl.audit_log(folder)
+
+
+def newer_demo(folder: Path) -> None:
+    folder.mkdir()
+    demo._check_format(folder)
+    demo._check_format(folder)
+    (folder / "format.txt").write_text("2")
+    demo._check_format(folder)
+
+
+@pytest.mark.parametrize(
+    ("open_newer", "error", "message"),
+    [
+        (newer_archive, ArchiveBroken, "has schema 2, and this restate_lab supports 1: update restate_lab"),
+        (newer_evidence, EvidenceBroken, "has format 3, but this version of restate_lab reads only format 2: install"),
+        (newer_watch_state, ArgumentError, r"a newer restate_lab wrote .*; install .*, or name another"),
+        (newer_approval, ArgumentError, "has format 2, and this restate_lab reads format 1: approve it with"),
+        (newer_audit_log, rl.errors.Truncated, r"\(format 2; this restate_lab reads up to 1: update it\)"),
+        (newer_demo, RestateLabError, "format '2', and this one reads '1'.; update restate_lab, or use another folder"),
+    ],
+)
+def test_a_newer_version_is_refused(
+    tmp_path: Path, open_newer: Callable[[Path], None], error: type[Exception], message: str
+) -> None:
+    """The message has the version of the file, the version that this program reads, and what to do."""
+    with pytest.raises(error) as raised:
+        open_newer(tmp_path / "stored")
+    assert re.search(message, str(raised.value)), str(raised.value)
