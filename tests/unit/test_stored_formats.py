@@ -1,4 +1,4 @@
-"""Stored formats: today's program opens what earlier versions wrote, and refuses a newer version in words."""
+"""Stored formats: the program opens what earlier versions wrote, and refuses a newer version with an explanation."""
 
 from __future__ import annotations
 
