@@ -248,7 +248,9 @@ class ReadTools:
             str, Field(description="dp_…, or a time such as 2026-11-20T03:00Z.", max_length=100)
         ],
         service: Annotated[str | None, Field(max_length=300)] = None,
-        window: Annotated[str, Field(description="The time on each side, such as 7d or 6h.", max_length=20)] = "7d",
+        window: Annotated[
+            str, Field(description="The time on each side, such as 7d or 28d; 6 days or more.", max_length=20)
+        ] = "7d",
         source: SourceName = None,
         rows: Rows = _SMALL.rows,
         skip: Skip = 0,

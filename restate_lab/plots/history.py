@@ -226,8 +226,9 @@ def plot_before_after(result: BeforeAfter, /, *, ax: Axes | None = None, tz: str
 
     Durations, failures and retries are on one axis: at 2, something takes twice as long or happens twice as often. The
     interval of a share is that of its difference, divided by the share before. An error that is new has no ratio and
-    is at the right edge. Comparisons with too few data are not drawn; the title has their number. Only the first 30 are
-    drawn. Wide Axes also show the values before and after.
+    is at the right edge. A change that is smaller than the result's least change is drawn as no clear change.
+    Comparisons with too few data are not drawn; the title has their number. Only the first 30 are drawn. Wide Axes also
+    show the values before and after.
 
     ``result`` is that of ``rl.before_after(lab, deployment)``. ``tz`` is the time zone of the time in the title.
 

@@ -95,6 +95,7 @@ def test_steps_are_paired_without_json(history: rl.History) -> None:
     pd.testing.assert_frame_equal(rows_of(steps), rows_of(history.sql(plain, params=params)), check_flags=False)
     assert rl.ask(history, "slow_steps").attrs["variant"] == "slow_steps@archive.sql"
     block = {"from_time": params["since"], "from_ms": 0, "until_time": history.now, "now_ms": 0, "block_ms": 60_000}
+    block |= {"period_ms": 60_000, "part_ms": 60_000}
     frames = [
         run_sql_file(history, "analysis.before_after", name, service=None, **block)
         for name in ("steps", "steps_in_archive")

@@ -181,13 +181,11 @@ def before_after(names: Sequence[str]) -> BeforeAfter:
     after = (np.arange(14) > 6) * 1.0
     series = [
         BlockSeries(name, names[-1], "step", name, 5 + number + after * (number == 0) + rng.normal(0, 0.1, 14), *rest)
-        for rest in [(counts, 7, DAY, start)]
+        for rest in [(counts, 7, DAY)]
         for number, name in enumerate(names[1:])
     ]
     failures = rng.binomial(100, 0.02 + 0.1 * after).astype(float)
-    series += (
-        [BlockSeries(names[0], "do", "failures", names[0], failures, counts, 7, DAY, start)] if len(names) > 1 else []
-    )
+    series += [BlockSeries(names[0], "do", "failures", names[0], failures, counts, 7, DAY)] if len(names) > 1 else []
     comparisons = compare_series(series)
     comparisons.attrs = dict(ATTRS)
     at = NOW.to_pydatetime()

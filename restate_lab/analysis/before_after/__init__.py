@@ -16,8 +16,8 @@ import pandas as pd
 from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import format_duration, format_timestamp, join, one_line, plural
-from restate_lab.analysis.before_after.reader import HOUR, UNITS, BlockSeries, Period, find_period, read_series
-from restate_lab.analysis.before_after.statistics import adjust, compare_quantiles, compare_rates
+from restate_lab.analysis.before_after.reader import UNITS, BlockSeries, Period, find_period, read_series
+from restate_lab.analysis.before_after.statistics import adjust, compare_quantiles, compare_rates, least_ratio
 from restate_lab.analysis.deadline import within
 from restate_lab.analysis.suggestions import refuse_unknown_names
 from restate_lab.analysis.times import TimeInput
@@ -28,16 +28,15 @@ from restate_lab.recorder import QueryRecorder
 from restate_lab.source import Source, check_supported
 from restate_lab.status import STATUSES
 
-__all__ = ["BeforeAfter", "before_after", "before_and_after", "compare_series"]
+__all__ = ["BeforeAfter", "before_after", "before_and_after", "compare_rows", "compare_series"]
 
 _LEVEL = 0.05  # share of false discoveries among the reported changes
 _LEAST = {"p50": 50, "p95": 200}  # invocations per side
 _LEAST_RUNS, _LEAST_EVENTS = 50, 5  # of a rate: invocations per side, and events of both sides
-_LEAST_BLOCKS = {HOUR: (4, 8)}
-"""Length of a block → the fewest blocks of a side, and of both; neighboring hours are more alike than days."""
-_FEWEST = (1, 6)  # blocks of another length
+_LEAST_BLOCKS = 6  # of both sides together, and at least one on each
 _SHORTEST = timedelta(milliseconds=1)  # block; timestamps have milliseconds
 _ARTICLES = {"day": "a day", "hour": "an hour"}
+_OF_A_DAY = " of a day"
 _MOST_LINES = 5  # changes in the text
 _MOST_ROWS = 12  # changes on the card
 _NAME = 60  # characters
@@ -45,7 +44,7 @@ _COLUMNS = {
     **dict.fromkeys(("service", "handler", "what", "name", "unit"), "str"),
     **dict.fromkeys(("before", "after", "change", "low", "high"), "float64"),
     **dict.fromkeys(("n_before", "n_after", "blocks_before", "blocks_after"), "int64"),
-    **dict.fromkeys(("p", "adjusted_p"), "float64"),
+    **dict.fromkeys(("p", "adjusted_p", "least"), "float64"),
     **dict.fromkeys(("block", "verdict", "reason"), "str"),
 }
 _HEADS = ("handler", "what", "before", "after", "change", "95 % interval")
@@ -126,20 +125,23 @@ class BeforeAfter:
 
     def _method(self) -> str:
         tested = self.comparisons[self.comparisons["p"].notna()]
-        blocks = " or ".join(_ARTICLES.get(each, each) for each in sorted(set(tested["block"])))
+        blocks = " or ".join(_block_text(each) for each in sorted(set(tested["block"])))
         sides = " and ".join(
             f"{format_duration(span)} {side}"
             for span, side in ((self.at - self.start, "before"), (self.end - self.at, "after"))
         )
         if not blocks:
             return f"up to {sides}, by start; no test"
+        least = " to ".join(dict.fromkeys(f"{each:.3g}" for each in (tested["least"].min(), tested["least"].max())))
         test = f"{plural(self.tests, 'test')}, Benjamini-Hochberg at {100 * _LEVEL:.0f} %"
-        return f"up to {sides}, by start, in blocks of {blocks}; {test}"
+        return f"up to {sides}, by start, in blocks of {blocks}; {test}; a change is at least × {least}"
 
     def _other_results(self) -> Iterator[str]:
         few = self._with_verdict("too few").to_dict("records")
-        same = len(self._with_verdict("no clear change"))
-        texts = [f"no clear change: {same:,}"] if same else []
+        same = self._with_verdict("no clear change")["reason"]
+        small = int((same != "").sum())
+        note = f" ({small:,} significant, but smaller)" if small else ""
+        texts = [f"no clear change: {len(same):,}{note}"] if len(same) else []
         if few:
             names = join([f"{_label(row)} ({row['reason']})" for row in few], 2, separator="; ")
             texts.append(f"too few: {names}")
@@ -169,12 +171,21 @@ def before_after(
     With a deployment, only its services are compared, and the time after ends where the next deployment of them was
     registered. ``timeout`` is for the whole call.
 
-    Invocations of the same day are alike, so they are not compared one by one. The unit is a block of time: a day of 24
-    hours from the change on, if there are 6 of them, at least one on each side; otherwise an hour, and then the
-    interval does not contain how much days differ from each other. ``block`` sets another length, such as "7d", or some
-    seconds for a load test. Each block gives one number, and a t test compares the blocks. The correction of Benjamini
-    and Hochberg is applied to all tests, so that at most about 5 % of the reported changes are by chance. A trend over
-    many days is reported as a change.
+    Invocations of the same day are alike, so they are not compared one by one. The unit is a block of time. Each block
+    gives one number, and a t test compares the blocks. The correction of Benjamini and Hochberg is applied to all
+    tests, so that at most about 5 % of the reported changes are by chance. A trend over many days is reported as a
+    change.
+
+    - Two days after the change or later, a block is a day of 24 hours from the change on.
+    - Earlier than that, the hours since the change are compared with the same hours of the days before, because
+      durations and failures depend on the time of day. So a cluster that retains invocations for a day has "too few".
+    - ``block`` sets another length, such as "7d", or some seconds for a load test. Blocks of "1h" are compared at any
+      time of day, so a daily curve is reported as a change.
+
+    The days of a week are also alike, and a few days cannot show how much. Therefore a change must be at least × 1.32
+    or / 1.32: for a share, of the share or of its rest to 100 %. If several handlers are compared, it must be larger:
+    × 1.37 for 2 handlers, × 1.46 for 8; ``service`` compares fewer. A duration must also change by 1.6 standard
+    deviations of its blocks.
 
     Only blocks whose invocations are all known are compared: on a server, those that are still retained. An open
     invocation counts as longer than its age; if a block's number depends on how long, the block is excluded. An archive
@@ -189,9 +200,11 @@ def before_after(
       message of the failure, "" for all failures). Cancelled and killed invocations are not failures.
     - ``unit`` ("ms" or "%"); ``before, after`` (typical value of a block); ``change``: the ratio of durations, or the
       difference of shares in percentage points, with its 95 % interval ``low, high``
-    - ``n_before, n_after`` (invocations or steps), ``blocks_before, blocks_after``, ``block`` ("day", "hour", "6h")
-    - ``p, adjusted_p``; ``verdict``: "changed", "no clear change" or "too few" (with ``reason``; its numbers are null).
-      Fewer than 50 invocations on a side are too few, or 200 for p95, or 5 failures on both sides.
+    - ``n_before, n_after`` (invocations or steps), ``blocks_before, blocks_after``, ``block`` ("day", "6h", or "5h of a
+      day": the same hours of each day)
+    - ``p, adjusted_p``; ``least``: the least ratio that is a change; ``verdict``: "changed", "no clear change" (with
+      ``reason`` if only the change is too small) or "too few" (with ``reason``; its numbers are null). Fewer than 50
+      invocations on a side are too few, or 200 for p95, 5 failures on both sides, or 6 blocks.
 
     ``print()`` shows it on at most ten lines.
 
@@ -234,17 +247,25 @@ def _with_attrs(frame: pd.DataFrame, source: Source, period: Period) -> pd.DataF
 
 def compare_series(series: Sequence[BlockSeries]) -> pd.DataFrame:
     """Return the frame ``comparisons``: the test of each series, corrected for the number of tests."""
-    rows = [row for row in map(_compare, series) if row is not None]
-    tested = [row for row in rows if "p" in row]
-    for row, p in zip(tested, adjust([row["p"] for row in tested]), strict=True):
-        row["adjusted_p"] = float(p)
-        row["verdict"] = "changed" if p <= _LEVEL else "no clear change"
-    order = {"changed": 0, "no clear change": 1, "too few": 2}
-    rows.sort(key=lambda row: (order[row["verdict"]], row.get("adjusted_p", 1.0), row.get("p", 1.0)))
+    rows = compare_rows(series)
     columns = {
         name: [row.get(name, None if kind == "str" else np.nan) for row in rows] for name, kind in _COLUMNS.items()
     }
     return pd.DataFrame({name: pd.Series(columns[name], dtype=kind) for name, kind in _COLUMNS.items()})
+
+
+def compare_rows(series: Sequence[BlockSeries]) -> list[dict[str, Any]]:
+    """Return the rows of ``comparisons``; a row without a test has no numbers."""
+    rows = [row for row in map(_compare, series) if row is not None]
+    tested = [row for row in rows if "p" in row]
+    least = least_ratio(len({(row["service"], row["handler"]) for row in tested}))
+    for row, p in zip(tested, adjust([row["p"] for row in tested]), strict=True):
+        row |= {"adjusted_p": float(p), "least": max(row["least"], least)}
+        is_small = row["ratio"] < row["least"]
+        row["verdict"] = "changed" if p <= _LEVEL and not is_small else "no clear change"
+        row["reason"] = f"less than × {row['least']:.3g}" if p <= _LEVEL and is_small else ""
+    order = {"changed": 0, "no clear change": 1, "too few": 2}
+    return sorted(rows, key=lambda row: (order[row["verdict"]], row.get("adjusted_p", 1.0), row.get("p", 1.0)))
 
 
 def _compare(series: BlockSeries) -> dict[str, Any] | None:
@@ -258,7 +279,7 @@ def _compare(series: BlockSeries) -> dict[str, Any] | None:
         **{name: getattr(series, name) for name in ("service", "handler", "what", "name")},
         "unit": "%" if series.is_rate else "ms",
         **dict(zip(("n_before", "n_after", "blocks_before", "blocks_after"), (*counts, *blocks), strict=True)),
-        "block": UNITS.get(series.block) or format_duration(series.block),
+        "block": _block_name(series),
         "reason": _shortage(series, counts, blocks),
     }
     if row["reason"]:
@@ -269,7 +290,8 @@ def _compare(series: BlockSeries) -> dict[str, Any] | None:
     else:
         effect = compare_quantiles(*(series.values[side] for side in sides))
         scaled = [_exp(each) for each in (effect.before, effect.after, effect.change, effect.low, effect.high)]
-    return {**row, **dict(zip(("before", "after", "change", "low", "high"), scaled, strict=True)), "p": effect.p}
+    numbers = dict(zip(("before", "after", "change", "low", "high"), scaled, strict=True))
+    return {**row, **numbers, "p": effect.p, "ratio": effect.ratio, "least": effect.least}
 
 
 def _exp(value: float) -> float:
@@ -278,15 +300,35 @@ def _exp(value: float) -> float:
 
 def _shortage(series: BlockSeries, counts: Sequence[int], blocks: Sequence[int]) -> str:
     """Return the reason why a series cannot be compared; "" if it can."""
-    least_side, least_both = _LEAST_BLOCKS.get(series.block, _FEWEST)
-    if min(blocks) < least_side or sum(blocks) < least_both:
-        return f"{plural(blocks[0], UNITS.get(series.block, 'block'))} with enough of them before, {blocks[1]:,} after"
+    if series.hours == 0:
+        return "no hour after the change is complete"
+    if min(blocks) < 1 or sum(blocks) < _LEAST_BLOCKS:
+        part = "" if series.hours is None else f"the same {series.hours}h of "
+        unit = plural(blocks[0], UNITS.get(series.block, "block"))
+        return f"{part}{unit} with enough invocations before, {blocks[1]:,} after; {_LEAST_BLOCKS} needed in all"
     least = _LEAST_RUNS if series.is_rate else _LEAST.get(series.name if series.what == "latency" else "p50", 0)
     if min(counts) < least:
         return f"{counts[0]:,} before, {counts[1]:,} after; {least} needed"
     if series.is_rate and np.nansum(series.values) < _LEAST_EVENTS:
         return f"{plural(int(np.nansum(series.values)), 'event')}; {_LEAST_EVENTS} needed"
     return ""
+
+
+def _block_name(series: BlockSeries) -> str:
+    """Return "day", "6h", or "5h of a day" if only some hours of each day are compared."""
+    if series.hours is not None:
+        return f"{series.hours}h{_OF_A_DAY}"
+    return UNITS.get(series.block) or format_duration(series.block)
+
+
+def _block_text(name: str) -> str:
+    """Return the name of a block for a sentence, with the hours of the day that it compares."""
+    if name.endswith(_OF_A_DAY):
+        return f"the same {name.removesuffix(_OF_A_DAY)} of each day"
+    if name.endswith("d"):  # "7d"
+        return name
+    text = _ARTICLES.get(name, name)
+    return text if name == "day" else f"{text} at any time of day"
 
 
 def _label(row: Mapping[Any, Any]) -> str:

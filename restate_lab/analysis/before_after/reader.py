@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -16,15 +16,30 @@ from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.schema import tables_of
 from restate_lab.errors import ArgumentError
-from restate_lab.source import CoverageGap, Source
+from restate_lab.source import Source
 
-__all__ = ["DAY", "HOUR", "UNITS", "BlockSeries", "Period", "find_period", "read_series"]
+__all__ = [
+    "DAY",
+    "HOUR",
+    "UNITS",
+    "BlockGrid",
+    "BlockReader",
+    "BlockSeries",
+    "Frames",
+    "Mask",
+    "Notes",
+    "Period",
+    "find_period",
+    "grid_of",
+    "read_series",
+]
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 UNITS = {DAY: "day", HOUR: "hour"}
 _PACKAGE = "analysis.before_after"
-_FEWEST_DAYS = 6  # of both sides together; a comparison by hours has no interval for the change from day to day
-_MOST_HOURS = 72  # on each side
+_FRAMES = ("runs", "failures", "retried", "steps")
+_MILLISECOND = timedelta(milliseconds=1)
+_LEAST_DAYS = 2  # after the change; with fewer, their hours are compared with the same hours of earlier days
 _MOST_BLOCKS = 10_000  # on each side, those next to the change
 _MOST_OPEN = 0.1  # share of open invocations in a block whose rates are still used
 _LEAST_IN_BLOCK = {0.5: 5, 0.95: 20}
@@ -32,6 +47,14 @@ _LEAST_IN_BLOCK = {0.5: 5, 0.95: 20}
 _MOST_ERRORS = 20  # kinds of failures per handler, the most frequent first
 _LONG = 0.99  # in an archive, a block is complete if its invocations could take as long as this share of all
 _RUN = ["service", "handler"]
+_WITHOUT_BLOCK = {
+    True: "without a whole block on each side",
+    False: "without a whole hour after the change and the same hour of an earlier day",
+}
+Frames: TypeAlias = Mapping[str, pd.DataFrame]
+"""The rows of each SQL file: "runs", "failures", "retried", "steps"."""
+Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
+"""One truth value per unit or block, in the order of time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +75,8 @@ class BlockSeries:
     """One number per block of one handler. ``what``: "latency", "step", "failures" or "retries".
 
     A latency has logarithms of milliseconds in ``values``. A rate has events in ``values``. ``counts`` has the
-    invocations (or steps) per block. ``split`` is the number of blocks before the change.
+    invocations (or steps) per block. ``split`` is the number of blocks before the change. ``hours`` is the number of
+    hours of each day that are compared, or None if all of the block's time is compared.
     """
 
     service: str
@@ -63,7 +87,7 @@ class BlockSeries:
     counts: Blocks
     split: int
     block: timedelta
-    start: datetime
+    hours: int | None = None
 
     @property
     def is_rate(self) -> bool:
@@ -120,21 +144,22 @@ def read_series(
 ) -> tuple[list[BlockSeries], list[str]]:
     """Return the series of all handlers, and notes on what they do not contain.
 
-    ``block`` is the length of a block; None means days, or hours if there are too few days.
+    ``block`` is the length of a block. None means days, or, soon after the change, the same hours of each day.
     """
     is_archive = "visits" in set(tables_of(source)["table"])
     handlers = run_sql_file(source, _PACKAGE, "handlers", service=service)
     if period.services is not None:
         handlers = handlers[handlers["service"].isin(period.services)]
-    grids: dict[timedelta, list[dict[Any, Any]]] = {}
-    for row in handlers.to_dict("records"):
+    rows = handlers.to_dict("records")
+    for row in rows:
         row["from"], row["journal_from"] = _kept_since(source, row, period, is_archive=is_archive)
-        grids.setdefault(block or _block_of(period, row["from"]), []).append(row)
-    series: list[BlockSeries] = []
-    notes = _Notes(is_archive=is_archive)
-    for length, rows in grids.items():
-        series += _BlockReader(source, period, length, service, notes).series(rows)
-    return series, [*period.notes, *notes.texts()]
+    grid = grid_of(period, block)
+    reader = BlockReader(source, period, grid, is_archive=is_archive)
+    series = reader.series(rows, reader.read(service)) if rows and grid.is_comparable else []
+    notes = reader.notes.texts()
+    if rows and not grid.is_comparable:
+        notes.append(f"{plural(len(rows), 'handler')} {_WITHOUT_BLOCK[grid.hours is None]}")
+    return series, [*period.notes, *notes]
 
 
 def _kept_since(source: Source, row: dict[Any, Any], period: Period, *, is_archive: bool) -> tuple[datetime, datetime]:
@@ -153,27 +178,70 @@ def _kept_since(source: Source, row: dict[Any, Any], period: Period, *, is_archi
     return max(since[0], period.start), max(since[1], period.start)
 
 
-def _block_of(period: Period, since: datetime) -> timedelta:
-    sides = (period.at - since) // DAY, (period.end - period.at) // DAY
-    return DAY if min(sides) >= 1 and sum(sides) >= _FEWEST_DAYS else HOUR
+@dataclass(frozen=True, slots=True)
+class BlockGrid:
+    """The blocks of a period, ``split`` of ``count`` before the change; rows are counted per unit of time.
+
+    A block is one unit, and ``hours`` is None. Or a block is a day, a unit is an hour, and only the first ``hours`` of
+    each block can be compared, because no more hours have passed since the change.
+    """
+
+    start: datetime
+    block: timedelta
+    split: int
+    count: int
+    hours: int | None = None
+
+    @property
+    def is_comparable(self) -> bool:
+        """Return whether each side has a block."""
+        return 0 < self.split < self.count and self.hours != 0
+
+    @property
+    def unit(self) -> timedelta:
+        """Return the length of a unit."""
+        return self.block if self.hours is None else HOUR
+
+    @property
+    def units(self) -> int:
+        """Return the number of units in a block."""
+        return self.block // self.unit
+
+    @property
+    def part(self) -> timedelta:
+        """Return the length of that part of a block that can be compared."""
+        return self.block if self.hours is None else self.hours * HOUR
+
+
+def grid_of(period: Period, block: timedelta | None) -> BlockGrid:
+    """Return blocks that begin and end at the change; ``block`` is their length, or None for days.
+
+    Durations and failures have a daily curve. So with less than two days after the change, the hours of the first day
+    are compared with the same hours of earlier days. An archive often lacks the last hour of that day.
+    """
+    after, size = period.end - period.at, block or DAY
+    split = min((period.at - period.start) // size, _MOST_BLOCKS)
+    start = period.at - split * size
+    if block is None and after < _LEAST_DAYS * DAY:
+        return BlockGrid(start, DAY, split, split + 1, min(after, DAY) // HOUR)
+    return BlockGrid(start, size, split, split + min(after // size, _MOST_BLOCKS))
 
 
 @dataclass(slots=True)
-class _Notes:
+class Notes:
     """The numbers of invocations and blocks that are not compared."""
 
     is_archive: bool
+    unit: timedelta
     open: int = 0
     undecided: set[tuple[str, str, int]] = field(default_factory=set)
-    unfinished: set[tuple[str, str, int]] = field(default_factory=set)
+    unfinished: int = 0
     lost: list[str] = field(default_factory=list)
     errors: int = 0
-    without_block: int = 0
 
     def texts(self) -> list[str]:
+        """Return the numbers in words, without those that are zero."""
         texts = []
-        if self.without_block:
-            texts.append(f"{plural(self.without_block, 'handler')} without a whole hour on each side")
         if self.open:
             texts.append(f"{plural(self.open, 'open invocation')} counted as longer than their age")
         if self.undecided:
@@ -181,9 +249,8 @@ class _Notes:
         if self.is_archive:
             texts.append("invocations that have not ended are not in an archive")
         if self.unfinished:
-            texts.append(
-                f"{plural(len(self.unfinished), 'block')} too recent to have all long invocations not compared"
-            )
+            unit = UNITS.get(self.unit, "block")
+            texts.append(f"{plural(self.unfinished, unit)} too recent to have all long invocations not compared")
         if self.lost:
             texts.append(f"{join(self.lost, 2)}, because the archive may lack invocations of that time")
         if self.errors:
@@ -191,129 +258,145 @@ class _Notes:
         return texts
 
 
-class _BlockReader:
-    """Reads the series of some handlers in blocks of one length, which begin and end at the time of the change."""
+class BlockReader:
+    """Reads the blocks of a grid, and turns the rows of a handler into series."""
 
-    def __init__(self, source: Source, period: Period, block: timedelta, service: str | None, notes: _Notes) -> None:
-        self._source, self._period, self._block, self._notes = source, period, block, notes
-        self._gaps: dict[tuple[str, str], list[CoverageGap]] = {}
-        for gap in source.coverage.gaps:
-            self._gaps.setdefault((gap.service, gap.handler), []).append(gap)
-        has_entries = "journal_entries" in set(tables_of(source)["table"])
-        self._files = {"steps": "steps_in_archive" if has_entries else "steps"}
-        most = _MOST_HOURS if block == HOUR else _MOST_BLOCKS
-        self._split = min((period.at - period.start) // block, most)
-        self._count = self._split + min((period.end - period.at) // block, most)
-        self._start = period.at - self._split * block
-        self._params = {
+    def __init__(self, source: Source, period: Period, grid: BlockGrid, *, is_archive: bool) -> None:
+        self._source, self._period, self._grid, self._coverage = source, period, grid, source.coverage
+        self._numbers = np.arange(grid.count * grid.units)
+        self.notes = Notes(is_archive=is_archive, unit=grid.unit)
+
+    def read(self, service: str | None) -> Frames:
+        """Return the numbers of invocations and steps per handler and unit of time; ``block`` is the unit's number."""
+        grid = self._grid
+        has_entries = "journal_entries" in set(tables_of(self._source)["table"])
+        files = {**dict.fromkeys(_FRAMES), "steps": "steps_in_archive" if has_entries else None}
+        params = {
             "service": service,
-            "from_time": self._start,
-            "until_time": self._start + self._count * block,
-            "from_ms": _milliseconds(self._start),
-            "now_ms": _milliseconds(period.now),
-            "block_ms": block // timedelta(milliseconds=1),
+            "from_time": grid.start,
+            "until_time": grid.start + grid.count * grid.block,
+            "from_ms": _milliseconds(grid.start),
+            "now_ms": _milliseconds(self._period.now),
+            "block_ms": grid.unit // _MILLISECOND,
+            "period_ms": grid.block // _MILLISECOND,
+            "part_ms": grid.part // _MILLISECOND,
         }
+        return {name: run_sql_file(self._source, _PACKAGE, file or name, **params) for name, file in files.items()}
 
-    def series(self, handlers: Sequence[dict[Any, Any]]) -> list[BlockSeries]:
+    def series(self, handlers: Sequence[Mapping[Any, Any]], frames: Frames) -> list[BlockSeries]:
         """Return all series of the handlers; blocks that are not complete have no number."""
-        if not 0 < self._split < self._count:
-            self._notes.without_block += len(handlers)
-            return []
-        names = ("runs", "failures", "retried", "steps")
-        files = {name: self._files.get(name, name) for name in names}
-        frames = {name: run_sql_file(self._source, _PACKAGE, file, **self._params) for name, file in files.items()}
         groups = {name: dict(list(frame.groupby(_RUN))) for name, frame in frames.items()}
         series: list[BlockSeries] = []
         for row in handlers:
             key = (row["service"], row["handler"])
-            own = {name: groups[name].get(key, frames[name].iloc[:0]) for name in names}
+            own = {name: groups[name].get(key, frame.iloc[:0]) for name, frame in frames.items()}
             if len(own["runs"]):
                 series += self._of_handler(key, row, own)
         return series
 
-    def _of_handler(
-        self, key: tuple[str, str], row: dict[Any, Any], frames: dict[str, pd.DataFrame]
-    ) -> list[BlockSeries]:
-        runs = frames["runs"].assign(is_open=frames["runs"]["outcome"] == "open")
-        self._notes.open += int(runs.loc[runs["is_open"], "n"].sum())
-        complete = self._complete(key, runs, row["from"])
-        series = [
-            self._latency(key, "latency", f"p{share * 100:.0f}", runs, complete, share) for share in _LEAST_IN_BLOCK
-        ]
-        ended = runs[runs["outcome"].isin(["succeeded", "failed"])]
-        totals, everything = self._sums(ended), self._sums(runs)
-        is_decided = complete & (everything - self._sums(runs[~runs["is_open"]]) <= _MOST_OPEN * everything)
-        rates = [("failures", "", frames["runs"][frames["runs"]["outcome"] == "failed"], is_decided, totals)]
-        errors = frames["failures"].groupby("name")
-        frequent = errors["n"].sum().sort_values(ascending=False, kind="stable").index
-        self._notes.errors += len(frequent[_MOST_ERRORS:])
-        if len(frequent) > 1:  # the only kind is the same as all failures
-            rates += [
-                ("failures", name, errors.get_group(name), is_decided, totals) for name in frequent[:_MOST_ERRORS]
-            ]
-        elif len(frequent):
-            rates = [("failures", frequent[0], *rates[0][2:])]
-        with_journal = complete & self._since(row["journal_from"])
-        rates.append(("retries", "", frames["retried"], with_journal, everything))
-        series += [self._rate(key, *rate) for rate in rates]
+    def _of_handler(self, key: tuple[str, str], row: Mapping[Any, Any], frames: Frames) -> list[BlockSeries]:
+        units = self._complete_units(key, frames["runs"], row["from"])
+        is_compared = self._compared_units(units)
+        complete = self._in_blocks(units, is_compared)
+        with_journal = self._in_blocks(units & self._since(row["journal_from"]), is_compared)
+        frames = {name: self._rows_in_blocks(frame, is_compared) for name, frame in frames.items()}
+        series = [*self._of_runs(key, frames, complete)]
+        everything = self._sums(frames["runs"])
+        series.append(self._rate(key, "retries", "", frames["retried"], with_journal, everything))
         for name, steps in frames["steps"].groupby("name", dropna=False):
             series.append(self._latency(key, "step", str(name), steps, with_journal, 0.5))
-        return series
+        hours = None if is_compared.all() else int(is_compared.sum())
+        return [replace(each, hours=hours) for each in series]
 
-    def _complete(self, key: tuple[str, str], runs: pd.DataFrame, since: datetime) -> np.ndarray[Any, Any]:
-        """Return which blocks have all of their invocations, as far as the source can have them."""
-        complete = self._since(since)
-        if not self._notes.is_archive:
+    def _of_runs(self, key: tuple[str, str], frames: Frames, complete: Mask) -> Iterator[BlockSeries]:
+        """Yield the latency of a handler, and its failures."""
+        outcome = frames["runs"]["outcome"]
+        runs = frames["runs"].assign(is_open=outcome == "open")
+        self.notes.open += int(runs.loc[runs["is_open"], "n"].sum())
+        for share in _LEAST_IN_BLOCK:
+            yield self._latency(key, "latency", f"p{share * 100:.0f}", runs, complete, share)
+        is_decided = complete & (self._sums(runs[runs["is_open"]]) <= _MOST_OPEN * self._sums(runs))
+        ended = self._sums(runs[outcome.isin(["succeeded", "failed"])])
+        errors = {str(name): rows for name, rows in frames["failures"].groupby("name")}
+        names = sorted(errors, key=lambda name: -errors[name]["n"].sum())
+        self.notes.errors += len(names[_MOST_ERRORS:])
+        only = names[0] if len(names) == 1 else ""  # the only kind is the same as all failures
+        yield self._rate(key, "failures", only, runs[outcome == "failed"], is_decided, ended)
+        for name in names[:_MOST_ERRORS] if len(names) > 1 else []:
+            yield self._rate(key, "failures", name, errors[name], is_decided, ended)
+
+    def _complete_units(self, key: tuple[str, str], runs: pd.DataFrame, since: datetime) -> Mask:
+        """Return which units have all of their invocations, as far as the source can have them."""
+        grid, period, notes = self._grid, self._period, self.notes
+        complete = self._since(since) & (self._numbers % grid.units < grid.part // grid.unit)
+        if not notes.is_archive:
             return complete
         durations = np.repeat(runs["bin"].to_numpy(), runs["n"].to_numpy())
         long = timedelta(milliseconds=float(np.exp(np.quantile(durations, _LONG) / 100)))
-        until = self._source.coverage.until or self._period.now
-        last = (min(until, self._period.now) - long - self._start) // self._block
-        finished = np.arange(self._count) < last
-        self._notes.unfinished |= {(*key, int(each)) for each in np.flatnonzero(complete & ~finished)}
+        until = self._coverage.until or period.now
+        last = (min(until, period.now) - long - grid.start) // grid.unit
+        finished = self._numbers < last
+        notes.unfinished += int((complete & ~finished).sum())
         lost = complete & finished & self._can_have_lost(key, long)
         if lost.any():
-            unit = plural(self._count, UNITS.get(self._block, "block"))
-            self._notes.lost.append(f"{int(lost.sum()):,} of {unit} of {one_line('/'.join(key), 60)}")
+            unit = plural(int(complete.sum()), UNITS.get(grid.unit, "block"))
+            notes.lost.append(f"{int(lost.sum()):,} of {unit} of {one_line('/'.join(key), 60)}")
         return np.asarray(complete & finished & ~lost)
 
-    def _can_have_lost(self, key: tuple[str, str], long: timedelta) -> np.ndarray[Any, Any]:
-        """Return which blocks have invocations that can have ended in a gap of the archive."""
-        numbers = np.arange(self._count)
-        can_have_lost: np.ndarray[Any, Any] = np.zeros(self._count, dtype=bool)
-        for gap in self._gaps.get(key, []):
-            first, end = (gap.since - long - self._start) // self._block, (gap.until - self._start) / self._block
-            can_have_lost |= (numbers >= first) & (numbers < end)
+    def _can_have_lost(self, key: tuple[str, str], long: timedelta) -> Mask:
+        """Return which units have invocations that can have ended in a gap of the archive."""
+        start, unit = self._grid.start, self._grid.unit
+        can_have_lost: Mask = np.zeros(len(self._numbers), dtype=bool)
+        for gap in self._coverage.gaps:
+            if (gap.service, gap.handler) == key:
+                first, end = (gap.since - long - start) // unit, (gap.until - start) / unit
+                can_have_lost |= (self._numbers >= first) & (self._numbers < end)
         return can_have_lost
 
-    def _since(self, since: datetime) -> np.ndarray[Any, Any]:
-        return np.arange(self._count) >= -((self._start - since) // self._block)
+    def _since(self, since: datetime) -> Mask:
+        return self._numbers >= -((self._grid.start - since) // self._grid.unit)
+
+    def _compared_units(self, complete: Mask) -> Mask:
+        """Return which units of a block are compared: the hours that are complete after the change."""
+        if self._grid.hours is None:
+            return np.ones(1, dtype=bool)
+        return complete[self._grid.split * self._grid.units :]
+
+    def _in_blocks(self, complete: Mask, is_compared: Mask) -> Mask:
+        """Return which blocks are complete: all of their compared units are."""
+        return np.asarray(complete.reshape(-1, self._grid.units)[:, is_compared].all(axis=1) & is_compared.any())
+
+    def _rows_in_blocks(self, rows: pd.DataFrame, is_compared: Mask) -> pd.DataFrame:
+        """Return the rows of the compared units, with the number of their block."""
+        units = self._grid.units
+        rows = rows[is_compared[rows["block"].to_numpy() % units]]
+        return rows.assign(block=rows["block"] // units)
 
     def _sums(self, rows: pd.DataFrame) -> Blocks:
-        return np.bincount(rows["block"].to_numpy(), rows["n"].to_numpy(), self._count).astype(float)
+        return np.bincount(rows["block"].to_numpy(), rows["n"].to_numpy(), self._grid.count).astype(float)
 
     def _latency(
-        self, key: tuple[str, str], what: str, name: str, rows: pd.DataFrame, complete: Any, share: float
+        self, key: tuple[str, str], what: str, name: str, rows: pd.DataFrame, complete: Mask, share: float
     ) -> BlockSeries:
-        values, counts = np.full(self._count, np.nan), np.where(complete, self._sums(rows), np.nan)
+        values, counts = np.full(len(complete), np.nan), np.where(complete, self._sums(rows), np.nan)
         for number, group in rows.groupby("block"):
             block = int(str(number))
             if complete[block] and counts[block] >= _LEAST_IN_BLOCK[share]:
-                sides = [group[group["is_open"] == is_open] for is_open in (False, True)]
-                pairs = [(side["bin"].to_numpy() / 100, side["n"].to_numpy()) for side in sides]
-                values[block] = quantile_of_block(pairs[0], pairs[1], share)
+                bins, numbers, is_open = (group[column].to_numpy() for column in ("bin", "n", "is_open"))
+                ended, still_open = ((bins[side] / 100, numbers[side]) for side in (~is_open, is_open))
+                values[block] = quantile_of_block(ended, still_open, share)
                 if np.isnan(values[block]):
-                    self._notes.undecided.add((*key, block))
+                    self.notes.undecided.add((*key, block))
         return self._series(key, what, name, values, np.where(np.isnan(values), np.nan, counts))
 
     def _rate(
-        self, key: tuple[str, str], what: str, name: str, rows: pd.DataFrame, complete: Any, counts: Blocks
+        self, key: tuple[str, str], what: str, name: str, rows: pd.DataFrame, complete: Mask, counts: Blocks
     ) -> BlockSeries:
         known = complete & (counts > 0)
         return self._series(key, what, name, np.where(known, self._sums(rows), np.nan), np.where(known, counts, np.nan))
 
     def _series(self, key: tuple[str, str], what: str, name: str, values: Blocks, counts: Blocks) -> BlockSeries:
-        return BlockSeries(*key, what, name, values, counts, self._split, self._block, self._start)
+        return BlockSeries(*key, what, name, values, counts, self._grid.split, self._grid.block)
 
 
 def _milliseconds(value: datetime) -> int:

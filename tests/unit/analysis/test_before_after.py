@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 
 import restate_lab as rl
-from restate_lab.analysis.before_after import compare_series
+from restate_lab.analysis.before_after import compare_rows, compare_series
 from restate_lab.analysis.before_after.reader import DAY, BlockSeries
 from restate_lab.analysis.before_after.statistics import adjust, compare_quantiles, compare_rates, quantile_of_block
 from restate_lab.errors import ArgumentError
@@ -35,18 +36,17 @@ def archive(
             typical = np.log(100) + level + np.log(slower) * (is_after & (step == 0) & is_planted)
             values = [np.round(rng.normal(mean, 0.5, n), 2) for mean, n in zip(typical, counts, strict=True)]
             medians = np.array([quantile_of_block((each, np.ones(len(each))), NOTHING_OPEN, 0.5) for each in values])
-            series.append(BlockSeries("S", handler, "step", f"{step}", medians, counts * 1.0, days, DAY, AT))
+            series.append(BlockSeries("S", handler, "step", f"{step}", medians, counts * 1.0, days, DAY))
         for error in range(3):
             rate = 0.02 * np.exp(level) * np.where(is_after & (error == 0) & is_planted, failing, 1)
             failures = rng.binomial(counts, rate).astype(float)
-            series.append(BlockSeries("S", handler, "failures", f"{error}", failures, counts * 1.0, days, DAY, AT))
+            series.append(BlockSeries("S", handler, "failures", f"{error}", failures, counts * 1.0, days, DAY))
     return series
 
 
 def changed(series: list[BlockSeries]) -> set[tuple[str, str, str]]:
-    frame = compare_series(series)
-    rows = frame[frame["verdict"] == "changed"]
-    return set(zip(rows["handler"], rows["what"], rows["name"], strict=True))
+    rows = [row for row in compare_rows(series) if row["verdict"] == "changed"]
+    return {(row["handler"], row["what"], row["name"]) for row in rows}
 
 
 def test_no_change_is_reported_where_there_is_none() -> None:
@@ -181,17 +181,100 @@ def test_too_few_is_said() -> None:
     now = AT + timedelta(hours=2, minutes=30)
     early = rl.before_after(Weeks(3, per_day=120, slower=3).source(now=now), DEPLOYMENT)
     assert early.tests == 0
-    assert "with enough of them before, " in str(early)
+    assert early.comparisons["reason"].str.contains("50 needed").any()
+    assert "p95 (the same 2h of 0 days with enough invocations before, 0 after; 6 needed in all)" in str(early)
     assert few.comparisons["p"].isna().all()
 
 
-def test_hours_are_the_blocks_of_a_new_deployment() -> None:
-    """A deployment of today is compared by hours."""
+def test_hours_are_compared_with_the_same_hours_of_earlier_days() -> None:
+    """After half a day, a block is the same half of each day, and the text says so."""
     now = AT + timedelta(hours=12, minutes=5)
-    result = rl.before_after(Weeks(4, days=3, per_day=480, slower=3, drift=0).source(now=now), DEPLOYMENT)
-    assert set(result.comparisons["block"]) == {"hour"}
+    result = rl.before_after(Weeks(4, days=6, per_day=240, slower=3, drift=0).source(now=now), DEPLOYMENT)
+    assert set(result.comparisons["block"]) == {"12h of a day"}
+    assert set(zip(result.changed["blocks_before"], result.changed["blocks_after"], strict=True)) == {(6, 1)}
     assert "charge card" in set(result.changed["name"])
-    assert "in blocks of an hour" in str(result)
+    assert "in blocks of the same 12h of each day" in str(result)
+
+
+def test_without_the_same_hours_of_earlier_days_nothing_is_compared() -> None:
+    """With few earlier days the reason has their number; with none, or before the first hour, a note does."""
+    source = Weeks(4, days=2, per_day=240, slower=3).source(now=AT + timedelta(hours=12, minutes=5))
+    few = rl.before_after(source, DEPLOYMENT)
+    assert few.verdict == "too few to compare"
+    assert "the same 12h of 2 days with enough invocations before, 1 after; 6 needed in all" in str(few)
+    note = "1 handler without a whole hour after the change and the same hour of an earlier day"
+    assert note in str(rl.before_after(source, DEPLOYMENT, window="20h"))
+    assert note in str(rl.before_after(source, AT + timedelta(hours=12)))
+    hours = rl.before_after(source, DEPLOYMENT, block="1h")
+    assert hours.tests > 0
+    assert "in blocks of an hour at any time of day" in str(hours)
+
+
+def test_an_hour_in_a_gap_is_compared_on_no_day() -> None:
+    """A gap after the change excludes its hours from each day; a gap before it excludes a day."""
+    weeks = Weeks(2, days=7, per_day=240)
+    source = weeks.source(now=AT + timedelta(hours=6, minutes=5), visits=[{"started_at": AT - timedelta(days=20)}])
+    source.gaps = tuple(
+        CoverageGap(service="Shop", handler="checkout", since=AT + since, until=AT + until, reason="no visit")
+        for since, until in [(timedelta(hours=2, minutes=9), timedelta(hours=2, minutes=50)), (-DAY, -DAY * 0.9)]
+    )
+    result = rl.before_after(source, DEPLOYMENT)
+    row = result.comparisons.query("name == 'p50'").iloc[0]
+    starts = [row["created_at"] - AT for row in weeks.tables["sys_invocation_status"]]
+    hours = [start // timedelta(hours=1) for start in starts]
+    assert row["block"] == "5h of a day"
+    assert (row["blocks_before"], row["blocks_after"]) == (6, 1)
+    assert row["n_before"] == sum(hour % 24 in {0, 1, 3, 4, 5} and -168 <= hour < -24 for hour in hours)
+    assert row["n_after"] == sum(hour in {0, 1, 3, 4, 5} for hour in hours)
+    assert "4 of 48 hours of Shop/checkout, because the archive may lack invocations" in str(result)
+
+
+def test_a_handler_that_always_fails_has_not_changed() -> None:
+    """A share of 100 % on both sides has no variance, and is no change."""
+    counts = np.full(7, 100.0)
+    effect = compare_rates((counts, counts), (counts, counts))
+    assert (effect.p, effect.change, effect.ratio) == (1.0, 0.0, 1.0)
+    assert effect.low < 0 < effect.high
+
+
+def test_a_small_change_is_not_reported() -> None:
+    """A certain change below the least ratio has its numbers, and the reason names the least ratio."""
+    days = np.random.default_rng(1).normal(5, 0.02, 14)
+    days[7:] += np.log(1.2)
+    fail = np.where(np.arange(14) < 7, 0.0, 500.0) + 5_000
+    counts = np.full(14, 10_000.0)
+    series = [
+        BlockSeries("S", "h", "step", "a", days, counts, 7, DAY),
+        BlockSeries("S", "h", "step", "b", days + np.log(1.4) * (np.arange(14) >= 7), counts, 7, DAY),
+        BlockSeries("S", "h", "failures", "", fail, counts, 7, DAY),
+    ]
+    frame = compare_series(series).set_index("name")
+    assert (frame["adjusted_p"] < 0.01).all()
+    assert frame["verdict"].to_dict() == {"a": "no clear change", "b": "changed", "": "no clear change"}
+    assert frame["reason"].to_dict() == {"a": "less than × 1.32", "b": "", "": "less than × 1.32"}
+    several = compare_series([replace(each, handler=str(number)) for number, each in enumerate(series)])
+    assert several["least"].min() > frame["least"].max()
+
+
+def test_a_share_changes_if_its_rest_does() -> None:
+    """From 60 % to 80 % the share of failures grows by a third, and that of the others is halved."""
+    counts = np.full(7, 1_000.0)
+    assert compare_rates((counts * 0.6, counts), (counts * 0.8, counts)).ratio == pytest.approx(2)
+    assert compare_rates((counts * 0.01, counts), (counts * 0.05, counts)).ratio == pytest.approx(5)
+
+
+def test_intervals_of_shares_contain_the_truth() -> None:
+    """The 95 % interval contains the true difference in about 95 % of the archives, also if days differ."""
+    rng = np.random.default_rng(3)
+    for spread, after in ((0.0, 7), (0.0, 1), (0.3, 7)):
+        hits = 0
+        for _ in range(200):
+            rates = np.repeat([0.02, 0.06], [7, after]) * np.exp(rng.normal(0, spread, 7 + after))
+            counts = np.full(7 + after, 400.0)
+            events = rng.binomial(400, rates).astype(float)
+            effect = compare_rates((events[:7], counts[:7]), (events[7:], counts[7:]))
+            hits += effect.low <= 0.04 * np.exp(spread**2 / 2) <= effect.high
+        assert hits >= 182
 
 
 def test_only_what_is_still_kept_is_compared() -> None:
@@ -208,7 +291,7 @@ def test_an_archive_excludes_blocks_that_may_miss_long_invocations() -> None:
     result = rl.before_after(source, DEPLOYMENT)
     row = result.comparisons.query("name == 'p50'").iloc[0]
     assert (row["blocks_before"], row["blocks_after"]) == (7, 6)
-    assert "1 block too recent to have all long invocations not compared" in str(result)
+    assert "1 day too recent to have all long invocations not compared" in str(result)
     assert "invocations that have not ended are not in an archive" in str(result)
 
 

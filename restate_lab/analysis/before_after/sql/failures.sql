@@ -19,7 +19,8 @@ errors AS (
       '\b(inv|dp|sign|prom)_1[0-9A-Za-z]{20,}|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-fA-F]{8,}|[0-9]+', '#', 'g'),
       1, 200) AS name
   FROM runs
-  WHERE start >= :from_time AND start < :until_time)
+  WHERE start >= :from_time AND start < :until_time
+    AND (arrow_cast(start, 'Int64') - :from_ms) % :period_ms < :part_ms)
 SELECT
   target_service_name AS service,
   target_handler_name AS handler,

@@ -18,7 +18,8 @@ blocks AS (
     CAST((arrow_cast(s.start, 'Int64') - :from_ms) / :block_ms AS BIGINT) AS block
   FROM runs s
   JOIN retried r ON r.id = s.id
-  WHERE s.start >= :from_time AND s.start < :until_time)
+  WHERE s.start >= :from_time AND s.start < :until_time
+    AND (arrow_cast(s.start, 'Int64') - :from_ms) % :period_ms < :part_ms)
 SELECT
   target_service_name AS service,
   target_handler_name AS handler,

@@ -21,7 +21,8 @@ ages AS (
     CASE WHEN status = 'completed' THEN arrow_cast(completed_at, 'Int64') ELSE :now_ms END - arrow_cast(start, 'Int64')
       AS ms
   FROM runs
-  WHERE start >= :from_time AND start < :until_time),
+  WHERE start >= :from_time AND start < :until_time
+    AND (arrow_cast(start, 'Int64') - :from_ms) % :period_ms < :part_ms),
 bins AS (
   SELECT target_service_name, target_handler_name, outcome, CAST(block AS BIGINT) AS block,
     CAST(round(100 * ln(CAST(CASE WHEN ms < 1 THEN 1 ELSE ms END AS DOUBLE))) AS BIGINT) AS bin

@@ -34,7 +34,8 @@ steps AS (
   FROM pairs p
   JOIN runs s ON s.id = p.id
   WHERE p.began IS NOT NULL AND (p.ended IS NOT NULL OR s.status <> 'completed')
-    AND s.start >= :from_time AND s.start < :until_time),
+    AND s.start >= :from_time AND s.start < :until_time
+    AND (arrow_cast(s.start, 'Int64') - :from_ms) % :period_ms < :part_ms),
 bins AS (
   SELECT target_service_name, target_handler_name, name, block, is_open,
     CAST(round(100 * ln(CAST(CASE WHEN ms < 1 THEN 1 ELSE ms END AS DOUBLE))) AS BIGINT) AS bin
