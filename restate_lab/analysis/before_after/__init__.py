@@ -125,16 +125,24 @@ class BeforeAfter:
 
     def _method(self) -> str:
         tested = self.comparisons[self.comparisons["p"].notna()]
-        blocks = " or ".join(_block_text(each) for each in sorted(set(tested["block"])))
-        sides = " and ".join(
-            f"{format_duration(span)} {side}"
-            for span, side in ((self.at - self.start, "before"), (self.end - self.at, "after"))
-        )
-        if not blocks:
-            return f"up to {sides}, by start; no test"
+        if tested.empty:
+            return f"{self._sides()}, by start; no test"
         least = " to ".join(dict.fromkeys(f"{each:.3g}" for each in (tested["least"].min(), tested["least"].max())))
         test = f"{plural(self.tests, 'test')}, Benjamini-Hochberg at {100 * _LEVEL:.0f} %"
-        return f"up to {sides}, by start, in blocks of {blocks}; {test}; a change is at least × {least}"
+        return f"{self._compared_times(tested)}; {test}; a change is at least × {least}"
+
+    def _compared_times(self, tested: pd.DataFrame) -> str:
+        """Return which time is compared with which time."""
+        blocks = sorted(set(tested["block"]))
+        hours = [each.removesuffix(_OF_A_DAY) for each in blocks if each.endswith(_OF_A_DAY)]
+        if hours:
+            days = plural(int(tested["blocks_before"].max()), "day")
+            return f"{' or '.join(hours)} after, with the same hours of the {days} before, by start"
+        return f"{self._sides()}, by start, in blocks of {' or '.join(map(_block_text, blocks))}"
+
+    def _sides(self) -> str:
+        before, after = (format_duration(span) for span in (self.at - self.start, self.end - self.at))
+        return f"up to {before} before and {after} after"
 
     def _other_results(self) -> Iterator[str]:
         few = self._with_verdict("too few").to_dict("records")
@@ -172,9 +180,9 @@ def before_after(
     registered. ``timeout`` is for the whole call.
 
     Invocations of the same day are alike, so they are not compared one by one. The unit is a block of time. Each block
-    gives one number, and a t test compares the blocks. The correction of Benjamini and Hochberg is applied to all
-    tests, so that at most about 5 % of the reported changes are by chance. A trend over many days is reported as a
-    change.
+    gives one number, and a t test compares the blocks; shares vary at least as much as independent invocations. The
+    correction of Benjamini and Hochberg is applied to all tests, so that at most about 5 % of the reported changes are
+    by chance. A trend over many days is reported as a change.
 
     - Two days after the change or later, a block is a day of 24 hours from the change on.
     - Earlier than that, the hours since the change are compared with the same hours of the days before, because
@@ -322,9 +330,7 @@ def _block_name(series: BlockSeries) -> str:
 
 
 def _block_text(name: str) -> str:
-    """Return the name of a block for a sentence, with the hours of the day that it compares."""
-    if name.endswith(_OF_A_DAY):
-        return f"the same {name.removesuffix(_OF_A_DAY)} of each day"
+    """Return the name of a block for a sentence; parts of a day are compared at any time of day."""
     if name.endswith("d"):  # "7d"
         return name
     text = _ARTICLES.get(name, name)

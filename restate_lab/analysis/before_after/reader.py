@@ -47,10 +47,8 @@ _LEAST_IN_BLOCK = {0.5: 5, 0.95: 20}
 _MOST_ERRORS = 20  # kinds of failures per handler, the most frequent first
 _LONG = 0.99  # in an archive, a block is complete if its invocations could take as long as this share of all
 _RUN = ["service", "handler"]
-_WITHOUT_BLOCK = {
-    True: "without a whole block on each side",
-    False: "without a whole hour after the change and the same hour of an earlier day",
-}
+_WITHOUT_BLOCK = "a whole block on each side"
+_WITHOUT_HOURS = "a whole hour after the change and the same hour of an earlier day"
 Frames: TypeAlias = Mapping[str, pd.DataFrame]
 """The rows of each SQL file: "runs", "failures", "retried", "steps"."""
 Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
@@ -76,7 +74,7 @@ class BlockSeries:
 
     A latency has logarithms of milliseconds in ``values``. A rate has events in ``values``. ``counts`` has the
     invocations (or steps) per block. ``split`` is the number of blocks before the change. ``hours`` is the number of
-    hours of each day that are compared, or None if all of the block's time is compared.
+    hours of each day that are compared; for None, all of the block's time is compared.
     """
 
     service: str
@@ -158,7 +156,8 @@ def read_series(
     series = reader.series(rows, reader.read(service)) if rows and grid.is_comparable else []
     notes = reader.notes.texts()
     if rows and not grid.is_comparable:
-        notes.append(f"{plural(len(rows), 'handler')} {_WITHOUT_BLOCK[grid.hours is None]}")
+        missing = _WITHOUT_BLOCK if grid.hours is None else _WITHOUT_HOURS
+        notes.append(f"{plural(len(rows), 'handler')} without {missing}")
     return series, [*period.notes, *notes]
 
 
@@ -182,8 +181,8 @@ def _kept_since(source: Source, row: dict[Any, Any], period: Period, *, is_archi
 class BlockGrid:
     """The blocks of a period, ``split`` of ``count`` before the change; rows are counted per unit of time.
 
-    A block is one unit, and ``hours`` is None. Or a block is a day, a unit is an hour, and only the first ``hours`` of
-    each block can be compared, because no more hours have passed since the change.
+    Without ``hours``, a block is one unit. With ``hours``, a block is a day and a unit is an hour; only the first
+    ``hours`` of each day can be compared, because the later hours have not passed since the change.
     """
 
     start: datetime
@@ -240,7 +239,7 @@ class Notes:
     errors: int = 0
 
     def texts(self) -> list[str]:
-        """Return the numbers in words, without those that are zero."""
+        """Return a text for each number that is not zero."""
         texts = []
         if self.open:
             texts.append(f"{plural(self.open, 'open invocation')} counted as longer than their age")

@@ -193,7 +193,7 @@ def test_hours_are_compared_with_the_same_hours_of_earlier_days() -> None:
     assert set(result.comparisons["block"]) == {"12h of a day"}
     assert set(zip(result.changed["blocks_before"], result.changed["blocks_after"], strict=True)) == {(6, 1)}
     assert "charge card" in set(result.changed["name"])
-    assert "in blocks of the same 12h of each day" in str(result)
+    assert "12h after, with the same hours of the 6 days before, by start; " in str(result)
 
 
 def test_without_the_same_hours_of_earlier_days_nothing_is_compared() -> None:
@@ -230,7 +230,7 @@ def test_an_hour_in_a_gap_is_compared_on_no_day() -> None:
 
 
 def test_a_handler_that_always_fails_has_not_changed() -> None:
-    """A share of 100 % on both sides has no variance, and is no change."""
+    """A share of 100 % on both sides has no variance, and has not changed."""
     counts = np.full(7, 100.0)
     effect = compare_rates((counts, counts), (counts, counts))
     assert (effect.p, effect.change, effect.ratio) == (1.0, 0.0, 1.0)

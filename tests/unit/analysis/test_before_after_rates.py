@@ -92,7 +92,7 @@ def test_at_least_90_percent_of_many_real_changes_are_found(kind: str) -> None:
 
 
 def test_few_weeks_without_a_change_report_one() -> None:
-    """A daily curve and autocorrelated days are no change: with a test on hours, or a t test alone, many report one."""
+    """A daily curve and autocorrelated days are not reported as a change, also if several handlers are compared."""
     kinds = ("5 hours after, phase 0 of a daily curve", "5 hours after, phase 0.5 of a daily curve")
     assert sum(share_changed(QUIET[kind], 50) for kind in kinds) == 0
     kinds = ("days with autocorrelation 0.6, 7 after", "days with autocorrelation 0.85, 7 after")
