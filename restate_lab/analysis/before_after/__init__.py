@@ -192,7 +192,7 @@ def before_after(
 
     The days of a week are also alike, and a few days cannot show how much. Therefore a change must be at least × 1.32
     or / 1.32: for a share, of the share or of its rest to 100 %. If several handlers are compared, it must be larger:
-    × 1.37 for 2 handlers, × 1.46 for 8; ``service`` compares fewer. A duration must also change by 1.6 standard
+    × 1.37 for 2 handlers, × 1.46 for 8; ``service`` compares fewer. A duration must also change by 1.5 standard
     deviations of its blocks.
 
     Only blocks whose invocations are all known are compared: on a server, those that are still retained. An open

@@ -40,7 +40,7 @@ With autocorrelated days (.6 or .85, standard deviation 15 %), the t test alone 
 a change. With a least ratio of 1.25, it reports 12 %, and with this one 6 %. With 1.35, it would miss more than 10 % of
 the real changes of × 1.5.
 """
-_LEAST_SPREADS = 1.6  # the least change of durations, in standard deviations of their blocks
+_LEAST_SPREADS = 1.5  # the least change of durations, in standard deviations of their blocks
 _PER_DOUBLING = 1 / 8  # of the number of handlers: the largest of many normal drifts grows about so fast
 _RESOLUTION = 0.01  # of the logarithm of a duration; short ones have a resolution of 1 ms
 
