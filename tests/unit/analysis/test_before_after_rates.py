@@ -60,7 +60,6 @@ CHANGED = {
     "p50 × 2, 5 hours after": ("p50", SimulatedWeeks(slower=2, after=5 * HOUR, per_day=600)),
     "p50 × 2, 5 hours after, with a daily curve": ("p50", replace(SOON, slower=2, after=5 * HOUR)),
     "p50 × 2, 20 invocations a day": ("p50", SimulatedWeeks(slower=2, after=5 * DAY, per_day=20)),
-    "p50 × 2, a day after, days that differ by 15 %": ("p50", SimulatedWeeks(slower=2, after=DAY, spread=0.15)),
     "failures 1 to 5 %, 5 days after": ("failures", SimulatedWeeks(failing=5, after=5 * DAY)),
     "failures 1 to 5 %, a day after": ("failures", SimulatedWeeks(failing=5, after=DAY, per_day=600)),
     "failures 1 to 5 %, 12 hours after": ("failures", replace(SOON, failing=5, after=12 * HOUR)),
