@@ -22,7 +22,7 @@ The tree::
     ├── ResultTooLarge          the result is larger than ``max_bytes``
     ├── NotOnThisServer         this version or kind of server does not support it
     ├── InvocationFailed        the invocation ended with a failure
-    ├── StepRan                 a step of the code ran during a replay check, which was ended
+    ├── StepRan                 a step ran, or can have run, during a replay check, which was ended
     ├── NotReady                the invocation has not ended, so it has no output yet
     ├── PlanExpired             the plan was already executed, or is too old: make it again
     ├── ArchiveBroken           the archive is damaged or cannot be written, or the folder is not an archive
@@ -303,9 +303,10 @@ class InvocationFailed(RestateLabError):
 
 
 class StepRan(RestateLabError):
-    """Find out what the step did: a replay check was ended because a step of the code ran during it.
+    """Find out what the code did: a replay check was ended because a step ran, or can have run, during it.
 
-    The SDK of the deployment did not obey the stop command. Do not check this deployment again.
+    The SDK of the deployment did not obey the stop command: a step ran, or the code issued another command after its
+    journal. Do not check this deployment again.
     """
 
 

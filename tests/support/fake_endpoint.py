@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -69,11 +69,15 @@ def deployment(
 
 
 class OneInvocation(RowSource):
-    """A source with one open invocation; its journal has an input and a step, or less with a smaller journal_size."""
+    """A source with one open invocation; its journal has an input and a step, or less with a smaller journal_size.
+
+    With ``ids`` it has such an invocation for each id.
+    """
 
     name, version, features, now, live = "one", "1.7.12", {}, START, True
 
-    def __init__(self, **row: Any) -> None:
+    def __init__(self, ids: Sequence[str] = (INVOCATION,), **row: Any) -> None:
+        self.ids = ids
         self.row = {
             "id": INVOCATION,
             "target": "Orders/place",
@@ -96,10 +100,11 @@ class OneInvocation(RowSource):
         if "information_schema" in statement:
             return pa.table({"table": ["sys_journal"], "column": ["raw"], "type": ["LargeBinary"], "nullable": [True]})
         if "FROM sys_journal" not in statement:
-            return pa.Table.from_pylist([self.row], schema=_ROW)
+            return pa.Table.from_pylist([{**self.row, "id": id_} for id_ in self.ids], schema=_ROW)
         entries = [("Command: Input", None, INPUT[1]), ("Command: Run", "a", RUN[1])]
         rows = [
-            {"id": INVOCATION, "index": index, "entry_type": kind, "name": name, "invoked_target": None, "raw": raw}
+            {"id": id_, "index": index, "entry_type": kind, "name": name, "invoked_target": None, "raw": raw}
+            for id_ in self.ids
             for index, (kind, name, raw) in enumerate(entries[: self.row["journal_size"]])
         ]
         return pa.Table.from_pylist(rows, schema=_ENTRY)

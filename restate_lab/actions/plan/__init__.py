@@ -112,7 +112,7 @@ def plan(
     Raises:
         ArgumentError: the action is unknown or does not have the option, the targets are ambiguous, or ``confirm`` is
             not the address.
-        StepRan: the deployment ran a step; the check was ended.
+        StepRan: the deployment ran a step, or did not stop after the journal; the check was ended.
         NotOnThisServer: the server is older than the oldest version on which this action was tested.
         TimedOut: not everything was read and checked within ``timeout``.
         RestateLabError: reading or the check failed.
@@ -359,7 +359,7 @@ def move_to(
 
     Raises:
         ArgumentError: the deployment is unknown, the targets are ambiguous, or ``confirm`` is not the address.
-        StepRan: the deployment ran a step; the check was ended.
+        StepRan: the deployment ran a step, or did not stop after the journal; the check was ended.
         TimedOut: not everything was read and checked within ``timeout``.
         RestateLabError: reading or the check failed.
     """

@@ -83,7 +83,7 @@ def redrive(
     Raises:
         ArgumentError: the deployment is unknown, an override has no target, the targets are ambiguous, or ``confirm``
             is not the address.
-        StepRan: the deployment ran a step; the check was ended.
+        StepRan: the deployment ran a step, or did not stop after the journal; the check was ended.
         TimedOut: not everything was read and checked within ``timeout``.
         RestateLabError: reading or the check failed.
     """

@@ -76,7 +76,7 @@ def replay(
 
     Raises:
         ArgumentError: an argument is invalid, or ``confirm`` is not the address.
-        StepRan: the deployment ran a step; the check was ended.
+        StepRan: the deployment ran a step, or did not stop after the journal; the check was ended.
         NotFound: the deployment's id is not registered.
         Unreachable, ServerFailed: no Restate endpoint is at the address.
         TimedOut: the invocations were not read within ``timeout``, or the deployment does not respond.

@@ -52,7 +52,7 @@ _TRIED = MappingProxyType({"restate-sdk-python": ((0, 10), (1, 3)), "restate-sdk
 _UNKNOWN = "unknown"  # in allow=, an SDK without a name
 _CODE_RAN = (
     "Code outside of steps ran at {address} for each journal: logs, metrics, unwrapped HTTP calls, except and finally "
-    "blocks. No step ran."
+    "blocks. No response showed that a step ran."
 )
 _CHANCE = "Code that decides by the clock or by its environment can take another path in another run."
 _RESTART = "The journals were replayed under another id, as after a restart: awakeable ids and random values differ."

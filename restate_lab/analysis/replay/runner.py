@@ -6,15 +6,16 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from queue import SimpleQueue
 from typing import TypeVar
 
-from restate_lab.analysis.replay.recording import Recording
+from restate_lab.analysis.replay.recording import Obstacle, Recording
 from restate_lab.analysis.replay.verdict import ReplayOutcome, judge
 from restate_lab.client.endpoint import Endpoint
 from restate_lab.client.endpoint.discovery import EndpointManifest
+from restate_lab.errors import StepRan
 
 __all__ = ["ReplayRunner", "running"]
 
@@ -24,12 +25,16 @@ _POLL = 0.05  # seconds between two looks at the limits of the requests
 
 @dataclass(slots=True)
 class ReplayRunner:
-    """Workers with a connection each; ``ends`` (of time.monotonic) is the end of the whole run."""
+    """Workers with a connection each; ``ends`` (of time.monotonic) is the end of the whole run.
+
+    ``refusal`` is set by a response after which no other journal may be sent.
+    """
 
     endpoints: list[Endpoint]
     pool: ThreadPoolExecutor
     ends: float
     idle: SimpleQueue[Endpoint] = field(default_factory=SimpleQueue)
+    refusal: Obstacle | None = None
 
     def discover(self, on_wait: Callable[[], object]) -> EndpointManifest:
         """Return the manifest of the deployment; the other workers use the same version of HTTP."""
@@ -46,13 +51,21 @@ class ReplayRunner:
         return self._run([partial(self._judge_one, each) for each in recordings], on_progress)
 
     def _judge_one(self, recording: Recording) -> ReplayOutcome:
+        recording = replace(recording, obstacle=recording.obstacle or self.refusal)
         row, endpoint = recording.row, self.idle.get()
         try:
-            return judge(
+            outcome = judge(
                 recording, lambda start, messages: endpoint.replay(row["service"], row["handler"], start, messages)
             )
+        except StepRan:
+            for each in self.endpoints:  # here, because this worker would send the next journal before _run raises
+                each.stop()
+            raise
         finally:
             self.idle.put(endpoint)
+        if outcome.ends_check:
+            self.refusal = Obstacle(outcome.verdict, f"not sent, because the check was ended: {outcome.reason}")
+        return outcome
 
     def _run(self, calls: Sequence[Callable[[], T]], on_progress: Callable[[int], object]) -> list[T | None]:
         futures = [self.pool.submit(call) for call in calls]

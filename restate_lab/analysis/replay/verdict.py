@@ -58,6 +58,7 @@ class ReplayOutcome:
     """The verdict on one invocation: the command at which the paths part, what the code does there, and the reason.
 
     ``now`` is the command of the code, ``continues_with`` the command after the recorded ones, or what it waits for.
+    With ``ends_check``, no other journal may be sent.
     """
 
     verdict: str
@@ -65,6 +66,7 @@ class ReplayOutcome:
     command_index: int | None = None
     now: str | None = None
     continues_with: str | None = None
+    ends_check: bool = False
 
 
 def judge(recording: Recording, ask: Ask) -> ReplayOutcome:
@@ -101,6 +103,9 @@ def _judge_error(recording: Recording, error: ErrorMessage) -> ReplayOutcome:
 
 def _judge_refusal(answer: Answer) -> ReplayOutcome | None:
     """Return the verdict on a response that does not come from the handler; None if it does."""
+    if answer.unreadable:
+        reason = f"the response {answer.unreadable}, so it was not read: whether a step ran is not known"
+        return ReplayOutcome(NOT_CHECKABLE, reason, ends_check=True)
     if answer.problem:
         return ReplayOutcome(CANNOT_SAY, answer.problem)
     if answer.status == 200:

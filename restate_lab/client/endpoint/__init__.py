@@ -2,7 +2,8 @@
 
 An ``Endpoint`` sends requests to one address only: it follows no redirects, uses no proxy of the environment, and
 registers nothing. Each request ends with the stop command, so no step runs (``messages.request_body``). If a response
-shows that a step ran anyway, ``StepRan`` is raised.
+shows that a step ran anyway, or that the code issued a command after the stop command, ``StepRan`` is raised. The first
+bytes of a message show this, so neither the status nor the end of the response matters. Nothing is decompressed.
 
 Observed with the SDKs for Python (0.10 to 1.3) and TypeScript (1.7 to 1.17). TypeScript's ``serve()`` takes HTTP/2 with
 prior knowledge only. Hypercorn, which serves Python, closes a connection after 1,000 requests.
@@ -32,6 +33,7 @@ from restate_lab.client.endpoint.messages import (
     FrameReader,
     Message,
     Start,
+    command_name,
     error_of,
     request_body,
     text_of,
@@ -46,6 +48,7 @@ _RENEW_AFTER = 900  # requests; Hypercorn closes a connection after 1,000
 _MOST_BYTES = 8 << 20  # of a response
 _SHORTEST_SECRET = 6  # characters; a shorter value occurs in many texts
 _CONNECT_LIMIT = 3.0  # seconds
+_NOT_REQUESTED = "which was not requested"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,8 @@ class Answer:
     """The response to one replayed journal: the HTTP status, the Error message, and whether the code was suspended.
 
     ``status`` is 0 if there was no response. ``problem`` describes a response that is missing or incomplete; "" if it
-    arrived completely. ``is_timeout`` is True if the time limit was the reason.
+    arrived completely. ``is_timeout`` is True if the time limit was the reason. ``unreadable`` describes a response
+    that arrived and was not read, such as "has the content-encoding 'gzip', which was not requested".
     """
 
     status: int = 0
@@ -61,6 +65,7 @@ class Answer:
     is_suspended: bool = False
     problem: str = ""
     is_timeout: bool = False
+    unreadable: str = ""
 
 
 @dataclass(slots=True)
@@ -121,7 +126,7 @@ class Endpoint:
         A request whose connection breaks is sent once more on a new connection; that changes nothing.
 
         Raises:
-            StepRan: the response shows that a step ran, or began to run.
+            StepRan: the response shows that a step ran or began to run, or that the code passed the stop command.
         """
         path = f"/invoke/{path_segment(service)}/{path_segment(handler)}"
         content_type = f"application/vnd.restate.invocation.v{start.version}"
@@ -160,12 +165,20 @@ class Endpoint:
 
     def _get_manifest(self) -> httpx.Response:
         with self._send("GET", "/discover", {"accept": MANIFEST_TYPES}, b"") as response:
+            if response.status_code != 200:
+                return httpx.Response(response.status_code)
+            if encoding := _unrequested_encoding(response):
+                raise ServerFailed(
+                    f"{self.address}/discover answered with the content-encoding {encoding!r}, {_NOT_REQUESTED}, so "
+                    f"the response was not read. Use the deployment's own address, without a proxy.",
+                    status=200,
+                )
             blocks, size = [], 0
             for block in response.iter_raw():
                 blocks.append(block)
                 size += len(block)
                 self._check_limits(size)
-            return httpx.Response(response.status_code, headers=response.headers, content=b"".join(blocks))
+            return httpx.Response(200, headers=response.headers, content=b"".join(blocks))
 
     def _answer_to(self, request: tuple[str, str, dict[str, str], bytes], *, about: str) -> Answer:
         messages: list[Message] = []
@@ -173,15 +186,21 @@ class Endpoint:
         try:
             with self._send(*request) as response:
                 status = response.status_code
+                if encoding := _unrequested_encoding(response):
+                    return Answer(status, unreadable=f"has the content-encoding {encoding!r}, {_NOT_REQUESTED}")
                 size = 0
                 for block in response.iter_raw():
                     size += len(block)
-                    if status == 200:
-                        messages += self._check_messages(frames.feed(block), about)
+                    for kind, body in frames.feed(block):
+                        self._check_message(kind, body, about)
+                        messages.append((kind, body))
+                    self._check_message(frames.incomplete_type, b"", about)
                     self._check_limits(size)
         except (httpx.HTTPError, httpx.StreamError) as error:
             problem = self._describe(error, status)
             self.close()
+            if not status and _is_malformed(error):
+                return Answer(unreadable=f"is not valid HTTP ({one_line(self._mask(str(error)))})")
         if status == 200 and not problem and not frames.is_complete:
             problem = "the response ended in the middle of a message"
         return self._to_answer(status, messages, problem)
@@ -196,19 +215,23 @@ class Endpoint:
         is_suspended = any(kind == SUSPENSION for kind, _ in messages)
         return Answer(status, error, is_suspended, problem, is_timeout=bool(problem) and self._was_over)
 
-    def _check_messages(self, messages: Any, about: str) -> list[Message]:
-        """Return the messages; raise StepRan if one of them shows that a step runs."""
-        checked = []
-        for kind, body in messages:
-            if kind in {PROPOSE_RUN_COMPLETION, RUN_COMMAND}:
-                name = text_of(body, 12) if kind == RUN_COMMAND else ""
-                raise StepRan(
-                    f"a step{f' {one_line(name)!r}' if name else ''} of {about} ran at {self.address}: the SDK did not "
-                    f"obey the stop command. The check was ended. Find out what the step did, and do not check this "
-                    f"deployment again."
-                )
-            checked.append((kind, body))
-        return checked
+    def _check_message(self, kind: int | None, body: bytes, about: str) -> None:
+        """Raise StepRan if a message with this type shows that the SDK did not obey the stop command.
+
+        The body is only for the name of a step, because it may not have arrived.
+        """
+        command = command_name(kind or 0)
+        if kind in {PROPOSE_RUN_COMPLETION, RUN_COMMAND}:
+            name = one_line(self._mask(text_of(body, 12))) if kind == RUN_COMMAND else ""
+            event = f"a step{f' {name!r}' if name else ''} of {about} ran at {self.address}"
+        elif command:
+            event = f"{about} went on after its journal at {self.address} and issued {command}, so steps can have run"
+        else:
+            return
+        raise StepRan(
+            f"{event}: the SDK did not obey the stop command. The check was ended. Find out what the code did, and do "
+            f"not check this deployment again."
+        )
 
     @contextlib.contextmanager
     def _send(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
@@ -219,10 +242,11 @@ class Endpoint:
         self._sent += 1
         self._ends = time.monotonic() + self.timeout
         try:
+            self._check_limits(0)  # stop() can have been called before
             with self._client.stream(
                 method,
                 self.address + path,
-                headers={**{name: value.reveal() for name, value in self.headers.items()}, **headers},
+                headers=self._headers_with(headers),
                 content=body,
                 extensions={"trace": self._note_socket},
             ) as response:
@@ -231,13 +255,18 @@ class Endpoint:
         finally:
             self._was_over, self._ends = self._is_over(), None
 
+    def _headers_with(self, own: Mapping[str, str]) -> httpx.Headers:
+        """Return the user's headers and those of a request, which no header of the user replaces."""
+        headers = httpx.Headers({name: value.reveal() for name, value in self.headers.items()})
+        headers.update({**own, "accept-encoding": "identity"})
+        return headers
+
     def _new_client(self) -> httpx.Client:
         is_tls = httpx.URL(self.address).scheme == "https"
         with Shield():  # the first client with HTTP/2 loads h2
             return httpx.Client(
                 http1=is_tls or not self.is_http2,
                 http2=is_tls or self.is_http2,
-                headers={"accept-encoding": "identity"},
                 timeout=httpx.Timeout(self.timeout, connect=min(self.timeout, _CONNECT_LIMIT)),
                 limits=httpx.Limits(max_connections=1),
                 follow_redirects=False,
@@ -283,3 +312,15 @@ class Endpoint:
         values = {name: value.reveal() for name, value in self.headers.items()}
         secrets = [each for name, each in values.items() if is_secret_name(name) or len(each) >= _SHORTEST_SECRET]
         return mask_secrets(text, filter(None, secrets))
+
+
+def _unrequested_encoding(response: httpx.Response) -> str:
+    """Return the content-encoding of a response, shortened; "" for identity, the only one that is requested."""
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    return "" if encoding == "identity" else one_line(encoding, 40)
+
+
+def _is_malformed(error: Exception) -> bool:
+    """Return whether a response over HTTP/1.1 arrived and its head is malformed, also by a transfer-encoding."""
+    cause = error.__cause__ and error.__cause__.__context__
+    return type(cause).__module__.startswith("h11")  # a closed connection has no such cause

@@ -25,6 +25,7 @@ __all__ = [
     "Start",
     "bytes_field",
     "bytes_of",
+    "command_name",
     "error_of",
     "number_field",
     "number_of",
@@ -53,6 +54,7 @@ MESSAGE_TYPES = MappingProxyType(
 """The type of the message for each ``entry_type`` of ``sys_journal``."""
 _COMMAND_NAMES = {_COMMAND + number: name for number, name in enumerate(_NAMES) if name}
 _HEADER = struct.Struct(">HHI")
+_TYPE_SIZE = 2  # bytes
 _ID_AND_VALUE = (1 << 3, 5 << 3 | 2, 1 << 3 | 2)  # the tags of a number, of a message, and of the bytes in it
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
@@ -128,6 +130,14 @@ def _frame(kind: int, body: bytes) -> bytes:
     return _HEADER.pack(kind, 0, len(body)) + body
 
 
+def command_name(kind: int) -> str:
+    """Return the name of a type of message that is a command ("SetState"); "" if it is not a command.
+
+    All types from 0x0400 to 0x04FF are commands, also those of later versions of the protocol.
+    """
+    return _COMMAND_NAMES.get(kind, f"command {kind:#06x}") if kind >> 8 == _COMMAND >> 8 else ""
+
+
 @dataclass(slots=True)
 class FrameReader:
     """Splits the body of a response into messages; ``is_complete`` is False while a message is incomplete."""
@@ -150,6 +160,11 @@ class FrameReader:
     def is_complete(self) -> bool:
         """Return whether the last message has arrived completely."""
         return not self._data
+
+    @property
+    def incomplete_type(self) -> int | None:
+        """Return the type of the incomplete message, which its first two bytes have; None without them."""
+        return int.from_bytes(self._data[:_TYPE_SIZE]) if len(self._data) >= _TYPE_SIZE else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ class CheckForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
 
 def _result(replay: Replay) -> str:
-    return f"{replay.summary}. No step ran, and nothing on the cluster changed."
+    return f"{replay.summary}. No response showed that a step ran, and nothing on the cluster changed."
 
 
 def _tone(replay: Replay) -> Tone:

@@ -361,7 +361,9 @@ def test_a_check_needs_the_confirmed_address(panel: Panel, plans: Plans, replay:
     form.check.run.click()
     assert panel.view.actions.wait(timeout=10)
     assert plans.checks == [("dp_1new", "http://127.0.0.1:2")]
-    assert form.check.text.endswith("1 diverges. No step ran, and nothing on the cluster changed.")
+    assert form.check.text.endswith(
+        "1 diverges. No response showed that a step ran, and nothing on the cluster changed."
+    )
     assert form.check.run.layout.display == "none"
     assert "&lt;b&gt;" in form._details.children[1].value
     assert form._details.selected_index == 0
