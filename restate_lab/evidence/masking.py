@@ -35,14 +35,14 @@ from restate_lab.payload_json import (
     scan,
     splice,
 )
-from restate_lab.redaction import HIDDEN_NAMES, MASK, USER_INFO
+from restate_lab.redaction import HEADERS_IN_TEXT, MASK, USER_INFO
 
 __all__ = ["ColumnMask", "MaskCounts", "column_masks", "mask_batch", "may_need_masking"]
 
 _HAS_HEADERS = r'"headers"\s*:\s*[\[{]\s*[^\s\]}]'
 _HEADER = r'\{"name":"[^"\\]*","value":"[^"\\]*"\}'
 _PLAIN_FORM = rf'"headers":\[{_HEADER}(?:,{_HEADER})*\]'
-_SECRET_NAMES = f"(?i){HIDDEN_NAMES.replace('$', '')}"
+_SECRET_NAMES = f"(?i){HEADERS_IN_TEXT}"
 # Other spellings of a name: with Unicode escapes, as text or in bytes, or as bytes with spaces between them.
 _SPELLED_OTHERWISE = r"\\u|92,117|\d\s*,\s+\d|\d\s+[,\]]|\[\s+\d"
 _PLAIN_NAME = re.compile(r"[\w -]+", re.ASCII)

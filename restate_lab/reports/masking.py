@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from restate_lab.payload_json import HEADERS, mask
-from restate_lab.redaction import MASK, Secret, is_secret_name
+from restate_lab.redaction import MASK, Secret, is_secret_header, is_secret_name
 
 __all__ = ["Masker", "masker_for"]
 
+_FOLDERS = frozenset({"PWD", "OLDPWD"})  # in environment variables, this is not a password
 _SHORTEST = 6  # characters; a shorter secret would also match inside other text
 _QUOTE = r"""(?:\\?["']|&quot;|&#34;|&#x27;|&#39;)"""
 _NOT_QUOTE = r"""(?:(?!&quot;|&#34;|&#x27;|&#39;)[^"'\\]|\\(?!["'])[^"'])"""
@@ -25,8 +26,10 @@ _PAIR = re.compile(
     rf"(?P<before>{_QUOTE}name{_QUOTE}\s*:\s*{_QUOTE}(?P<name>[\w.-]+){_QUOTE}\s*,\s*{_QUOTE}value{_QUOTE}\s*:\s*{_QUOTE})"
     rf"(?P<value>{_NOT_QUOTE}+)"
 )
+# A header in the form of an HTTP message. Most headers with a secret begin with x- or the name of a vendor.
 _HEADER = re.compile(
-    r"(?im)(?P<before>\b(?:proxy-authorization|authorization|set-cookie|cookie|x-api-key)\s*:\s*)(?P<value>[^\s\"'<&][^\r\n\"'<&]*)"
+    r"(?i)(?<![\w-])(?P<name>(?:proxy-)?authorization|(?:set-)?cookie|dpop|(?:x|cf|dd|ocp)-[\w-]+)(?P<between>\s*:\s*)"
+    r"(?P<value>[^\s\"'<&][^\r\n\"'<&]*)"
 )
 _LOOKS_SECRET = (
     (re.compile(r"(?i)\b(bearer\s+)(?=[\w.~+/=-]*\d)[\w.~+/=-]{8,}"), rf"\1{MASK}"),
@@ -52,7 +55,7 @@ class Masker:
         text = text if payload.unread else payload.value  # text that is not JSON is left to the patterns
         text = _PAIR.sub(_mask_match, text)
         text = _NAMED.sub(_mask_match, text)
-        text = _HEADER.sub(rf"\g<before>{MASK}", text)
+        text = _HEADER.sub(_mask_match, text)
         for pattern, replacement in _LOOKS_SECRET:
             text = pattern.sub(replacement, text)
         return text
@@ -88,7 +91,7 @@ def masker_for(source: object = None, *, env: Mapping[str, str] | None = None, m
     ``env`` None means the variables of this process. ``more`` has further secret values.
     """
     variables = os.environ if env is None else env
-    known = [value for name, value in variables.items() if is_secret_name(name)]
+    known = [value for name, value in variables.items() if is_secret_name(name) and name not in _FOLDERS]
     token = getattr(getattr(source, "settings", None), "token", None)
     if isinstance(token, Secret):
         known.append(token.reveal())
@@ -96,6 +99,8 @@ def masker_for(source: object = None, *, env: Mapping[str, str] | None = None, m
 
 
 def _mask_match(match: re.Match[str]) -> str:
-    if not is_secret_name(match["name"]):
+    name = match["name"]
+    is_header = match.re is not _NAMED or name.lower().startswith("x-")
+    if not (is_secret_header(name) if is_header else is_secret_name(name)):
         return match[0]
     return f"{match[0][: -len(match['value'])]}{MASK}"

@@ -40,7 +40,7 @@ from restate_lab.client.endpoint.messages import (
 )
 from restate_lab.errors import ServerFailed, StepRan, TimedOut, Unreachable
 from restate_lab.interrupts import Shield
-from restate_lab.redaction import Secret, is_secret_name, mask_secrets
+from restate_lab.redaction import Secret, is_secret_header, mask_secrets
 
 __all__ = ["Answer", "Endpoint"]
 
@@ -310,7 +310,7 @@ class Endpoint:
 
     def _mask(self, text: str) -> str:
         values = {name: value.reveal() for name, value in self.headers.items()}
-        secrets = [each for name, each in values.items() if is_secret_name(name) or len(each) >= _SHORTEST_SECRET]
+        secrets = [each for name, each in values.items() if is_secret_header(name) or len(each) >= _SHORTEST_SECRET]
         return mask_secrets(text, filter(None, secrets))
 
 

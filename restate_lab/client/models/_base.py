@@ -19,7 +19,7 @@ from restate_lab._html import render
 from restate_lab._text import format_duration
 from restate_lab.durations import parse_duration
 from restate_lab.interrupts import Shield
-from restate_lab.redaction import MASK, is_secret_name
+from restate_lab.redaction import MASK, is_secret_header
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +57,7 @@ class SafeMap(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         value = self.__values[name]
-        return MASK if is_secret_name(name) else value
+        return MASK if is_secret_header(name) else value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.__values)
