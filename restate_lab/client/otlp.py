@@ -1,21 +1,36 @@
-"""Send spans to a collector or trace store over OTLP (HTTP), with OpenTelemetry's own exporter."""
+"""Send spans to a collector or trace store over OTLP (HTTP).
+
+OpenTelemetry encodes the spans, and our own transport sends them. OpenTelemetry's exporter would take headers, proxies
+and passwords from the environment, and it accepts redirects, login pages and rejected spans as a success.
+"""
 
 from __future__ import annotations
 
-import logging
+import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Self
 
-from restate_lab._text import one_line
+import httpx
+
+from restate_lab._text import format_duration, one_line
+from restate_lab.client._bodies import BodyLimitTransport
+from restate_lab.client._http import CONNECT_LIMIT, route_to
+from restate_lab.client.responses import is_page, read_error_response, retry_after
 from restate_lab.errors import MissingExtra, ServerFailed
 from restate_lab.interrupts import Shield
-from restate_lab.redaction import Secret
+from restate_lab.redaction import Secret, is_secret_header, mask_secrets
 
 __all__ = ["SpanRecord", "send_spans"]
 
 _AT_ONCE = 500  # spans in one request
+_MOST_BYTES = 1 << 20  # of a response
+_SHORTEST_SECRET = 6  # characters; a shorter value occurs in many texts
+_TEMPORARY = frozenset({429, 502, 503, 504})  # statuses after which OTLP repeats a request
+_FIRST_PAUSE = 0.5  # seconds
+_OWN_HEADERS = MappingProxyType({"content-type": "application/x-protobuf", "accept-encoding": "identity"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,48 +51,91 @@ def send_spans(spans: Sequence[SpanRecord], endpoint: str, *, headers: Mapping[s
     """Send the spans; ``seconds`` limits each request with its repetitions.
 
     Raises:
-        MissingExtra: OpenTelemetry's exporter is not installed.
-        ServerFailed: a request failed; spans of earlier requests have arrived.
+        MissingExtra: OpenTelemetry is not installed.
+        SettingsError: the proxy in the environment cannot be used.
+        ServerFailed: a request failed, or spans were rejected; spans of earlier requests have arrived.
     """
     library = _Library()
-    values = {name: value.reveal() for name, value in headers.items()}
-    exporter = library.exporter(endpoint=endpoint, headers=values, timeout=seconds)
-    try:
+    with _Collector(endpoint, headers, seconds) as collector:
         for start in range(0, len(spans), _AT_ONCE):
-            part = spans[start : start + _AT_ONCE]
-            with _Messages() as messages:
-                result = exporter.export([library.span(each) for each in part])
-            if result is not library.success or messages.texts:
-                reason = one_line("; ".join(messages.texts)) or "the exporter gives no reason"
+            status, problem = collector.send(library.encode(spans[start : start + _AT_ONCE]), library)
+            if problem:
                 raise ServerFailed(
-                    f"{endpoint} did not accept the spans: {reason}. {start:,} of {len(spans):,} spans have arrived; "
-                    f"sending all of them again creates no duplicates.",
-                    status=0,
-                    reason=reason,
+                    f"{endpoint}{collector.description} did not accept the spans: {problem}. {start:,} of "
+                    f"{len(spans):,} spans have arrived before; sending all of them again creates no duplicates.",
+                    status=status,
+                    reason=problem,
                 )
-    finally:
-        exporter.shutdown()
 
 
-class _Messages(logging.Handler):
-    """Collects what the exporter logs: it reports failures only there."""
+class _Collector:
+    """The connection to an endpoint: no redirects, nothing from the environment but a proxy, none for loopback."""
 
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.texts: list[str] = []
-        self._logger = logging.getLogger("opentelemetry.exporter")
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep the message of an error; a warning is about a repetition."""
-        if record.levelno >= logging.ERROR:
-            self.texts.append(record.getMessage())
+    def __init__(self, endpoint: str, headers: Mapping[str, Secret], seconds: float) -> None:
+        route = route_to(endpoint, None)
+        self.description = route.description
+        self._endpoint, self._headers, self._seconds = endpoint, headers, seconds
+        self._client = httpx.Client(transport=BodyLimitTransport(route.network), trust_env=False)
 
     def __enter__(self) -> Self:
-        self._logger.addHandler(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._logger.removeHandler(self)
+        self._client.close()
+
+    def send(self, body: bytes, library: _Library) -> tuple[int, str]:
+        """Return the status of the response (0 without one), and why the spans were not accepted; "" if they were."""
+        ends, pause = time.monotonic() + self._seconds, _FIRST_PAUSE
+        while True:
+            try:
+                response = self._post(body, ends)
+            except httpx.HTTPError as error:
+                return 0, self._describe(error)
+            wait = retry_after(response) or pause
+            if response.status_code not in _TEMPORARY or time.monotonic() + wait > ends:
+                return response.status_code, one_line(self._mask(_problem_of(response, library)), 600)
+            time.sleep(wait)
+            pause *= 2
+
+    def _post(self, body: bytes, ends: float) -> httpx.Response:
+        left = max(0.01, ends - time.monotonic())
+        return self._client.post(
+            self._endpoint,
+            content=body,
+            headers=self._all_headers(),
+            timeout=httpx.Timeout(left, connect=min(left, CONNECT_LIMIT)),
+            extensions={"deadline": ends, "body_limit": _MOST_BYTES},
+        )
+
+    def _all_headers(self) -> httpx.Headers:
+        headers = httpx.Headers({name: value.reveal() for name, value in self._headers.items()})
+        headers.update(_OWN_HEADERS)
+        return headers
+
+    def _describe(self, error: httpx.HTTPError) -> str:
+        if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
+            return f"no response within {format_duration(self._seconds)}"
+        what = "no connection: " if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else ""
+        return f"{what}{one_line(self._mask(str(error)))}"
+
+    def _mask(self, text: str) -> str:
+        values = {name: value.reveal() for name, value in self._headers.items()}
+        secrets = [each for name, each in values.items() if is_secret_header(name) or len(each) >= _SHORTEST_SECRET]
+        return mask_secrets(text, filter(None, [*secrets, *(each.rpartition(" ")[2] for each in secrets)]))
+
+
+def _problem_of(response: httpx.Response, library: _Library) -> str:
+    """Return why a response does not confirm that all spans were accepted; "" if it does."""
+    if response.has_redirect_location:
+        target = response.headers["location"]
+        return f"{response.status_code}, a redirect to {target}, which is not followed; use the address of the endpoint"
+    if not response.is_success or is_page(response):
+        return read_error_response(response).summary
+    try:
+        rejected, message = library.read_rejected(response)
+    except ValueError:
+        return f"{response.status_code}, and the response is not OTLP"
+    return f"it rejected {rejected:,} spans ({message or 'without a message'})" if rejected else ""
 
 
 class _Library:
@@ -86,22 +144,44 @@ class _Library:
     def __init__(self) -> None:
         try:
             with Shield():
-                from opentelemetry import trace  # noqa: PLC0415 - part of the extra "agents"
-                from opentelemetry.exporter.otlp.proto.http import trace_exporter  # noqa: PLC0415
+                from google.protobuf.message import DecodeError  # noqa: PLC0415 - these are in the extra "agents"
+                from opentelemetry import trace  # noqa: PLC0415
+                from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans  # noqa: PLC0415
+                from opentelemetry.proto.collector.trace.v1 import trace_service_pb2  # noqa: PLC0415
                 from opentelemetry.sdk import trace as sdk  # noqa: PLC0415
                 from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
-                from opentelemetry.sdk.trace.export import SpanExportResult  # noqa: PLC0415
         except ImportError as error:
-            raise MissingExtra(
-                "spans are sent with OpenTelemetry's exporter: pip install 'restate-lab[agents]'."
-            ) from error
-        self.exporter: Any = trace_exporter.OTLPSpanExporter
-        self.success: Any = SpanExportResult.SUCCESS
-        self._trace, self._sdk = trace, sdk
+            raise MissingExtra("spans are encoded by OpenTelemetry: pip install 'restate-lab[agents]'.") from error
+        self._trace, self._sdk, self._encode, self._messages = trace, sdk, encode_spans, trace_service_pb2
+        self._decode_error = DecodeError
         self._resource = Resource({"service.name": "restate_lab"})
 
-    def span(self, record: SpanRecord) -> Any:
-        """Return a span of the library."""
+    def encode(self, records: Sequence[SpanRecord]) -> bytes:
+        """Return the body of a request."""
+        encoded: bytes = self._encode([self._span(each) for each in records]).SerializeToString()
+        return encoded
+
+    def read_rejected(self, response: httpx.Response) -> tuple[int, str]:
+        """Return the number of rejected spans, and the message of the endpoint.
+
+        Raises:
+            ValueError: the body is neither of the two forms of OTLP, although its content type is.
+        """
+        kind = response.headers.get("content-type", "")
+        if "json" in kind:
+            found = json.loads(response.content or b"{}")
+            partial = found.get("partialSuccess") if isinstance(found, dict) else None
+            partial = partial if isinstance(partial, dict) else {}
+            return int(partial.get("rejectedSpans") or 0), str(partial.get("errorMessage", ""))
+        try:
+            partial = self._messages.ExportTraceServiceResponse.FromString(response.content).partial_success
+        except self._decode_error as error:
+            if "protobuf" in kind:
+                raise ValueError("not protobuf") from error
+            return 0, ""  # some stores respond with a text
+        return partial.rejected_spans, partial.error_message
+
+    def _span(self, record: SpanRecord) -> Any:
         code = self._trace.StatusCode.UNSET if record.error is None else self._trace.StatusCode.ERROR
         return self._sdk.ReadableSpan(
             record.name,

@@ -40,6 +40,7 @@ __all__ = [
     "error_from_transport",
     "is_lost",
     "is_node_change",
+    "is_page",
     "is_temporary",
     "mask_request_secrets",
     "read_error_response",
@@ -311,7 +312,7 @@ class Success:
 
     def _mismatch(self, response: httpx.Response) -> str | None:
         summary = (
-            read_error_response(response).summary if _is_page(response) else f"{response.status_code} {_kind(response)}"
+            read_error_response(response).summary if is_page(response) else f"{response.status_code} {_kind(response)}"
         )
         if response.status_code not in self.statuses:
             return f"{summary}; success has status {' or '.join(map(str, self.statuses))}"
@@ -422,7 +423,8 @@ def _parse_json(response: httpx.Response) -> Any:
         return None
 
 
-def _is_page(response: httpx.Response) -> bool:
+def is_page(response: httpx.Response) -> bool:
+    """Return whether a response is an HTML page; its body must have been read."""
     return "html" in _kind(response) or response.content.lstrip()[:1] == b"<"
 
 

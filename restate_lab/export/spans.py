@@ -64,6 +64,8 @@ def export_spans(
     spans by id.
 
     ``endpoint`` is the whole address, such as ``http://127.0.0.1:4318/v1/traces``. ``headers`` are sent only there.
+    Nothing else is taken from the environment than a proxy (``https_proxy``, ``no_proxy``), and on this machine no
+    proxy is used. Redirects are not followed. A request is repeated while the endpoint is busy (429, 502, 503, 504).
     ``payloads=True`` adds prompts, answers, tool arguments, results and error messages; without it, none of them is
     sent. ``timeout`` limits each request of up to 500 spans; when it is over, the export is incomplete (ServerFailed).
     Needs the extra ``agents``.
@@ -73,8 +75,10 @@ def export_spans(
 
     Raises:
         ArgumentError: ``runs`` is something else, or ``endpoint`` is not an http(s) address.
-        MissingExtra: OpenTelemetry's exporter is not installed.
-        ServerFailed: the endpoint did not accept the spans; sending all of them again creates no duplicates.
+        MissingExtra: OpenTelemetry's encoder is not installed.
+        SettingsError: the proxy in the environment cannot be used.
+        ServerFailed: the endpoint did not accept all spans, redirects, or is not an OTLP endpoint; sending all of them
+            again creates no duplicates.
     """
     has_payloads = check_flag("payloads", payloads)
     address, seconds = _endpoint_address(endpoint), check_seconds("timeout", timeout)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 
 import restate_lab as rl
 from restate_lab import errors
@@ -136,12 +142,106 @@ def test_a_refusal_raises() -> None:
     assert "400" in caught.value.reason
 
 
+def answer(body: bytes = b"", status: str = "200 OK", kind: str = "application/x-protobuf", more: str = "") -> bytes:
+    head = f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\n{more}content-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+THREE_REJECTED = ExportTraceServiceResponse(
+    partial_success=ExportTracePartialSuccess(rejected_spans=3, error_message="quota of canary")
+).SerializeToString()
+JSON_REJECTED = b'{"partialSuccess": {"rejectedSpans": "3", "errorMessage": "quota of canary"}}'
+LOCATION = "location: http://127.0.0.1:1/login?canary\r\n"
+
+
+@pytest.mark.parametrize(
+    ("response", "problem"),
+    [
+        (answer(status="301 Moved", more=LOCATION), "301, a redirect to http://127.0.0.1:1/login"),
+        (answer(status="302 Found", more=LOCATION), "302, a redirect to"),
+        (answer(status="307 Temporary", more=LOCATION), "307, a redirect to"),
+        (answer(status="308 Permanent", more=LOCATION), "308, a redirect to"),
+        (answer(status="304 Not Modified", kind="text/plain"), "304"),
+        (answer(b"<html><title>Log in</title>", kind="text/html"), "an HTML page (Log in)"),
+        (answer(b"<!doctype html>", kind="text/plain"), "an HTML page"),
+        (answer(b"no", "401 Unauthorized", "text/plain"), "401 no"),
+        (answer(THREE_REJECTED), "it rejected 3 spans (quota of"),
+        (answer(THREE_REJECTED, kind="application/octet-stream"), "it rejected 3 spans"),
+        (answer(JSON_REJECTED, kind="application/json"), "it rejected 3 spans (quota of"),
+        (answer(b"[", kind="application/json"), "the response is not OTLP"),
+        (answer(b"\xff\xff"), "the response is not OTLP"),
+        (answer(gzip.compress(bytes(9 << 20)), more="content-encoding: gzip\r\n"), "content-encoding 'gzip'"),
+        (answer(bytes(2 << 20)), "the response body exceeds 1 MiB"),
+        (answer(status="503 Busy", more="retry-after: 99\r\n"), "503"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_response_that_does_not_accept_all_spans_raises(response: bytes, problem: str) -> None:
+    """Only a 2xx response without rejected spans is a success; the error has no secret header."""
+    with raw_server(respond_with(response)) as server, pytest.raises(errors.ServerFailed) as caught:
+        rl.export_spans(conversation(), server.address, headers={"authorization": "Bearer canary"}, timeout="2s")
+    assert problem in caught.value.reason
+    assert "canary" not in str(caught.value)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        answer(),
+        answer(ExportTraceServiceResponse().SerializeToString()),
+        answer(b"{}", kind="application/json"),
+        answer(b'{"partialSuccess": {}}', kind="application/json"),
+        answer(b"ok", "202 Accepted", "text/plain"),
+    ],
+)
+def test_a_success_in_each_form(response: bytes) -> None:
+    """An empty body, OTLP in both encodings, and a short text are accepted; a busy endpoint is asked again."""
+    with raw_server(respond_with(answer(status="503 Busy", more="retry-after: 0.01\r\n"), response)) as server:
+        assert rl.export_spans(conversation(), server.address) == 7
+    assert len(server.requests) == 2
+
+
+def test_the_environment_adds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No header, login or proxy of the environment is used on this machine, and another endpoint gets the proxy only.
+
+    OpenTelemetry's exporter, which would use them, is not on the path, and neither is requests.
+    """
+    netrc = tmp_path / "netrc"
+    netrc.write_text(
+        "machine 127.0.0.1 login ada password canary\nmachine collector.example login ada password canary\n"
+    )
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    for name in ("HEADERS", "TRACES_HEADERS"):
+        monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{name}", "authorization=Bearer canary,x-tenant=canary")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+    for name in ("requests", "opentelemetry.exporter.otlp.proto.http"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with raw_server(ACCEPTED) as proxy, raw_server(ACCEPTED) as collector:
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, proxy.address)
+            monkeypatch.setenv(name.upper(), proxy.address)
+        monkeypatch.setenv("no_proxy", "")
+        headers = {"authorization": "Bearer own", "accept-encoding": "gzip"}
+        rl.export_spans(conversation(), collector.address, payloads=True, headers=headers)
+        assert (len(collector.requests), proxy.requests) == (1, [])
+        rl.export_spans(conversation(), "http://collector.example:4318/v1/traces", headers=headers)
+        assert proxy.requests[0].startswith(b"POST http://collector.example:4318/v1/traces ")
+    for request in (*collector.requests, *proxy.requests):
+        head = request.partition(b"\r\n\r\n")[0].lower()
+        assert b"authorization: bearer own" in head
+        assert b"canary" not in request
+        assert head.count(b"accept-encoding:") == 1
+        assert b"accept-encoding: identity" in head
+
+
 def test_nobody_listens() -> None:
-    """A closed port is an error after the timeout."""
+    """A closed port is an error at once."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(errors.ServerFailed, match="did not accept the spans"):
-        rl.export_spans(conversation(), f"http://127.0.0.1:{port}/v1/traces", timeout="1s")
+        rl.export_spans(conversation(), f"http://127.0.0.1:{port}/v1/traces", timeout="20s")
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:4318", "http://user:pass@127.0.0.1/v1/traces", "http://a?b=c", 4318])
