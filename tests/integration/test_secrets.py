@@ -22,11 +22,16 @@ from typing import Any
 import nbformat
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 import restate_lab as rl
+from restate_lab.cli import app
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.server import RestateServer
+from restate_lab.export.spans import span_records
+from restate_lab.mcp.reads import ReadTools
+from restate_lab.mcp.sources import Sources
 from restate_lab.progress import NoProgress
 from support import state_services, wait_services
 from support.bench import wait_for
@@ -61,12 +66,16 @@ MARK_AS_BYTES = ",".join(str(byte) for byte in MARK.encode())
 
 @dataclass(frozen=True)
 class Guarded:
-    """A real server that has the canary headers in journals and deployments; ``lab`` sends the canary token."""
+    """A real server that has the canary headers in journals and deployments; ``lab`` sends the canary token.
+
+    The journal of ``errand`` has the headers in payloads too, as agents record them.
+    """
 
     lab: Lab
     url: str
     held: str
     ended: tuple[str, ...]
+    errand: str
     audit: Path
 
 
@@ -91,7 +100,9 @@ def guarded(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         ended = tuple(send("Plain", "nothing", headers=HEADERS).invocation_id for _ in range(3))
         wait_for(lambda: all(_status(lab, id_) == "completed" for id_ in ended))
         lab.ingress.call("Drawer", "put", {"total": 1}, key="k", headers=HEADERS)
-        yield Guarded(lab, running.admin_url, held, ended, audit)
+        errand = send("Errand", "run", {"answer": {"response_headers": HEADERS}}, key="e", headers=HEADERS)
+        wait_for(lambda: _status(lab, errand.invocation_id) == "suspended")
+        yield Guarded(lab, running.admin_url, held, ended, errand.invocation_id, audit)
 
 
 def _sent(lab: Lab) -> str | None:
@@ -147,6 +158,9 @@ READS: dict[str, Callable[[Guarded], Any]] = {
     "why": lambda on: rl.why(on.lab, on.held),
     "journal": lambda on: rl.journal(on.lab, on.held),
     "journal with payloads": lambda on: rl.journal(on.lab, on.held, payloads=True),
+    "payloads with headers": lambda on: rl.journal(on.lab, on.errand, payloads=True),
+    "a conversation": lambda on: rl.conversation(on.lab, on.errand),
+    "spans": lambda on: span_records(rl.conversation(on.lab, on.errand), has_payloads=True),
     "journal_diff": lambda on: rl.journal_diff(on.lab, on.ended[0], on.ended[1], payloads=True),
     "state": lambda on: rl.state(on.lab, "Drawer", "k"),
     "plan": lambda on: rl.plan(on.lab, "kill", [on.held]),
@@ -301,6 +315,23 @@ def check_folder(folder: Path) -> None:
                 with zipfile.ZipFile(file) as book:
                     for name in book.namelist():
                         check(book.read(name).decode("latin-1"), file)
+
+
+def test_datasets_archives_and_the_command_line(guarded: Guarded, tmp_path: Path) -> None:
+    """The files that leave the cluster, and what a terminal, a script and an assistant get, with payloads."""
+    rl.save_dataset(guarded.lab, [guarded.errand], tmp_path / "runs.jsonl")
+    rl.archive(guarded.lab, tmp_path / "history", payloads=True, cluster_name="lab", progress=False)
+    check_folder(tmp_path)
+    assert list((tmp_path / "history").rglob("*.parquet"))
+    for id_ in (guarded.held, guarded.errand):
+        for arguments in (["journal", id_, "--payloads"], ["journal", id_, "--payloads", "--json"], ["agents", id_]):
+            result = CliRunner().invoke(app, [*arguments, "-e", guarded.url], env={"RESTATE_AUTH_TOKEN": TOKEN})
+            assert result.exit_code == 0, result.output
+            check(result.output, arguments)
+        with contextlib.ExitStack() as stack:
+            tools = ReadTools(Sources(guarded.lab, stack))
+            for answer in (tools.journal(id_, payloads=True), tools.conversation(id_, payloads=True)):
+                check(json.dumps(answer, default=str), "the result of a tool")
 
 
 def test_a_report(guarded: Guarded, tmp_path: Path) -> None:
