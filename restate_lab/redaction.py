@@ -98,7 +98,7 @@ def as_secret(value: str | Secret | None) -> Secret | None:
 def is_secret_name(name: str) -> bool:
     """Return whether the value of a field, parameter or variable with this name is never shown."""
     name = name.lower()
-    return _SECRET_NAME.search(name) is not None or _words(name)[-1] in _LAST_WORDS
+    return _SECRET_NAME.search(name) is not None or _segments(name)[-1] in _LAST_WORDS
 
 
 def is_secret_header(name: str) -> bool:
@@ -107,7 +107,7 @@ def is_secret_header(name: str) -> bool:
     Any name that ends with "-key" is secret, except "idempotency-key", by which operators find an invocation.
     """
     name = name.lower()
-    *before, last = _words(name)
+    *before, last = _segments(name)
     if _SECRET_HEADER.search(name) is not None or last in _LAST_WORDS_OF_HEADERS:
         return True
     return bool(before) and last in {"key", "keys"} and before[-1] != "idempotency"
@@ -123,7 +123,7 @@ def has_secret_header(text: str) -> bool:
     return _SECRET_HEADER_WITHIN.search(text.lower()) is not None
 
 
-def _words(name: str) -> list[str]:
+def _segments(name: str) -> list[str]:
     return _WORD_BREAKS.split(name)
 
 

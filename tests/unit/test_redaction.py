@@ -85,7 +85,7 @@ def test_other_headers_stay() -> None:
 
 
 def test_fields_are_hidden_if_their_names_have_no_other_meaning() -> None:
-    """A field named like a credential is masked at any depth; words with another meaning in payloads stay."""
+    """A field named like a credential is masked at any depth; names with another meaning in payloads stay."""
     assert [name for name in BOTH if not is_secret_name(name)] == []
     assert [name for name in (*HEADERS_ONLY, *PLAIN_FIELDS) if is_secret_name(name)] == []
     fields = dict.fromkeys(PLAIN_FIELDS, VALUE)

@@ -107,7 +107,7 @@ def test_each_command_in_every_form() -> None:
 
 
 def test_an_encoding_that_was_not_requested_ends_the_check() -> None:
-    """The response is not decompressed, so nobody knows what it contains: the others are not sent and not checkable."""
+    """The response is not decompressed, so its content is unknown; no other journal is sent, and none is checkable."""
     for (encoding, encode), status in zip(ENCODINGS.items(), STATUSES, strict=False):
         body = encode(frame(PROPOSE_RUN_COMPLETION, b"\x08\x01"))
         with checking(response(body, status, f"content-encoding: {encoding}\r\n")) as (check, sent):
