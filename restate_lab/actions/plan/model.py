@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +20,7 @@ from restate_lab.actions.execution.outcomes import outcome_frame
 from restate_lab.actions.execution.request import ExecutionRequest, index_range
 from restate_lab.actions.plan.gate import CheckedTargets, check_warnings
 from restate_lab.actions.plan.preview import repeat_frame
-from restate_lab.actions.plan.text import PlanSummary, plan_card, plan_text, warnings_for
+from restate_lab.actions.plan.text import PlanSummary, approval_text, plan_card, plan_text, warnings_for
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.ids import is_other_run
 from restate_lab.analysis.replay.result import Replay
@@ -138,6 +140,18 @@ class Plan:
     def warnings(self) -> tuple[str, ...]:
         """Return the warnings to read before executing."""
         return warnings_for(self._summary())
+
+    @property
+    def approval_text(self) -> str:
+        """Return the text that a person approves if another program executes the plan."""
+        return approval_text(self._summary())
+
+    @property
+    def digest(self) -> str:
+        """Return a SHA-256 digest of what ``execute`` sends: address, action, options, and each run of the targets."""
+        runs = [(id_, str(self._created.get(id_)), self._from_indexes.get(id_)) for id_ in self.targets]
+        content = [self.address, self.action.value, self.deployment, self.from_index, runs]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     @property
     def replay(self) -> Replay | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,9 +17,12 @@ from restate_lab.actions.plan.preview import describe_command
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN
 from restate_lab.status import STATUSES
 
-__all__ = ["PlanSummary", "plan_card", "plan_text", "warnings_for"]
+__all__ = ["PlanSummary", "approval_text", "plan_card", "plan_text", "warnings_for"]
 
 _MAX_ROWS, _MAX_CARD_ROWS = 10, 8  # of each list in the text and in the card; the frames have all
+_MAX_CELL = 160  # characters of a cell, such as the key of a target: a caller decides how long a key is
+_CELL_START, _CELL_END = 100, 40  # characters of a longer cell; the end of a target is its handler
+_APPROVED_REST = "; the tool show_plan lists them"
 _LOSSES = {
     ACTIONS.KILL: (
         "Kill ends them without clean-up: completed steps are not undone, and no compensation runs. Use cancel if the "
@@ -66,8 +69,16 @@ class PlanSummary:
 
 
 def plan_text(plan: PlanSummary) -> str:
-    """Return the whole plan as text; its first line has the cluster."""
-    return "\n".join(_lines(plan))
+    """Return the plan as text; its first line has the cluster.
+
+    Long cells and long lists are shortened with a mark. Warnings, limitations and the titles of lists are always whole.
+    """
+    return "\n".join([*_lines(plan), _next_step(plan)])
+
+
+def approval_text(plan: PlanSummary) -> str:
+    """Return the text that a person approves: the plan without the next step in code, and without other options."""
+    return "\n".join(_lines(replace(plan, prefixes=plan.prefixes.iloc[:0]), rest=_APPROVED_REST))
 
 
 def plan_card(plan: PlanSummary) -> str:
@@ -170,12 +181,13 @@ def _next_step(plan: PlanSummary) -> str:
 def _group_rows(rows: pd.DataFrame, column: str) -> list[tuple[int, str, str]]:
     """Return the number of rows for each status and text of a column: number, status, text; highest number first."""
     counts = Counter(
-        (status or "–", text) for status, text in zip(rows["status"], rows[column], strict=True) if text is not None
+        (status or "–", text) for status, text in zip(rows["status"], rows[column], strict=True) if not is_missing(text)
     )
-    return [(n, status, text) for (status, text), n in counts.most_common()]
+    return [(n, status, shorten_cell(text)) for (status, text), n in counts.most_common()]
 
 
-def _lines(plan: PlanSummary) -> Iterator[str]:
+def _lines(plan: PlanSummary, *, rest: str = "") -> Iterator[str]:
+    """Yield the lines of the plan; ``rest`` tells where the rows of a shortened list are."""
     yield f"{plan.environment} at {plan.address} ({plan.server})"
     yield _title(plan)
     yield from (f"! {warning}" for warning in warnings_for(plan))
@@ -184,39 +196,47 @@ def _lines(plan: PlanSummary) -> Iterator[str]:
         ("What will happen", _group_rows(rows, "effect")),
         ("Excluded", _group_rows(plan.frame, "excluded")),
     ):
-        yield from _section(title, [f"{n:>9,}  {status:<11}  {text}" for n, status, text in groups], len(groups))
+        lines = [f"{n:>9,}  {status:<11}  {text}" for n, status, text in groups[:_MAX_ROWS]]
+        yield from _section(title, lines, len(groups), rest)
     for title, frame, cells_of in (
         ("Runs again", plan.repeats, _repeat_cells),
         ("Restart from", _restart_rows(rows), _restart_cells),
     ):
-        lines = ["  " + _on_one_line("  ".join(cells_of(row))) for row in frame.head(_MAX_ROWS).to_dict("records")]
-        yield from _section(title, lines, len(frame))
+        lines = ["  " + "  ".join(cells_of(row)).replace("\n", " · ") for row in _first(frame, _MAX_ROWS)]
+        yield from _section(title, lines, len(frame), rest)
     for title, frame, layout in (
         ("By service", plan.counts, "{n:>9,}  {status:<11}  {service}"),
         ("Invocations", rows, "  {id}  {status:<11}  {age:>9}  {target}"),
         ("Also affected", plan.impact, "  {kind:<12}  {target}  {what}"),
         ("Can be kept in a restart", plan.prefixes, "  {id}  from_index={from_index}  {entry}"),
     ):
-        yield from _section(
-            title, [_format_row(layout, row) for row in frame.head(_MAX_ROWS).to_dict("records")], len(frame)
-        )
+        lines = [_format_row(layout, row) for row in _first(frame, _MAX_ROWS)]
+        yield from _section(title, lines, len(frame), rest)
     yield from (f"- {note}" for note in _notes(plan))
-    yield _next_step(plan)
 
 
-def _section(title: str, lines: list[str], total: int) -> Iterator[str]:
+def _section(title: str, lines: list[str], total: int, rest: str) -> Iterator[str]:
     if not lines:
         return
     yield f"{title}:"
-    yield from lines[:_MAX_ROWS]
+    yield from lines
     if total > _MAX_ROWS:
-        yield f"  … and {total - _MAX_ROWS:,} more"
+        yield f"  … and {total - _MAX_ROWS:,} more{rest}"
 
 
 def _format_row(layout: str, row: dict[Any, Any]) -> str:
     """Return a row as one line in a layout."""
     values = {str(name): format_duration(value) if name == "age" else value for name, value in row.items()}
-    return escape_invisible(layout.format(**values), lines=False)
+    return layout.format(**values)
+
+
+def shorten_cell(text: str) -> str:
+    """Return a text as one line; a long one as its beginning, the number of missing characters, and its end."""
+    shown = escape_invisible(text, lines=False)
+    if len(shown) <= _MAX_CELL:
+        return shown
+    missing = len(shown) - _CELL_START - _CELL_END
+    return f"{shown[:_CELL_START]}… {missing:,} more characters …{shown[-_CELL_END:]}"
 
 
 def _restart_rows(rows: pd.DataFrame) -> pd.DataFrame:
@@ -252,10 +272,6 @@ def _describe_tokens(row: dict[Any, Any]) -> str:
     return f", and spends about {plural(tokens, 'journaled token')} again" if tokens else ""
 
 
-def _on_one_line(text: str) -> str:
-    return escape_invisible(" · ".join(text.split("\n")), lines=False)
-
-
 def _accent(plan: PlanSummary) -> str:
     if not plan.number:
         return _GREY
@@ -275,8 +291,12 @@ def _table(title: str, rows: Sequence[Sequence[str]], total: int) -> dict[str, A
     }
 
 
-def _first(frame: pd.DataFrame) -> list[dict[Any, Any]]:
-    return frame.head(_MAX_CARD_ROWS).to_dict("records")
+def _first(frame: pd.DataFrame, most: int = _MAX_CARD_ROWS) -> list[dict[Any, Any]]:
+    """Return the first rows with texts of one line each, long ones shortened."""
+    rows = frame.head(most).to_dict("records")
+    return [
+        {name: shorten_cell(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows
+    ]
 
 
 def _invocation_cell(row: dict[Any, Any]) -> str:

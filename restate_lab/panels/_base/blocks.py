@@ -10,13 +10,15 @@ import anywidget
 import traitlets
 
 from restate_lab._cells import FULL
-from restate_lab._text import escape_invisible
+from restate_lab._text import escape_invisible, truncate
 from restate_lab.panels._assets import read_assets
 
 __all__ = ["Block", "Blocks", "Tone"]
 
 _TEXT = "font:12px/1.5 var(--jp-ui-font-family,system-ui,sans-serif);margin:4px 0"
 _PRE = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:260px;overflow:auto;margin:2px 0"
+
+_LONGEST_TITLE = 1_000
 
 Tone = Literal["plain", "good", "warning", "bad"]
 
@@ -49,7 +51,7 @@ class Blocks(anywidget.AnyWidget):
         """Show these blocks instead of the previous ones; invisible characters are made visible."""
         self.blocks = [
             {
-                "title": escape_invisible(block.title[:200], lines=False),
+                "title": escape_invisible(truncate(block.title, _LONGEST_TITLE), lines=False),
                 "text": _truncate(block.text),
                 "tone": block.tone,
                 "code": block.is_code,

@@ -9,6 +9,7 @@ import ipywidgets as widgets
 
 from restate_lab._text import plural
 from restate_lab.actions.plan.model import Plan
+from restate_lab.actions.plan.text import shorten_cell
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.panels._base.blocks import Block, Blocks
 from restate_lab.panels._base.source import Closed
@@ -255,7 +256,7 @@ def _sentence(plan: Plan) -> str:
     number, total = len(plan.targets), len(plan.frame)
     targets = list(dict.fromkeys(plan.rows["target"].astype(str).map(_handler_of)))
     more = f" and {len(targets) - 2:,} others" if len(targets) > 2 else ""
-    where = f"{', '.join(targets[:2])}{more} · " if targets else ""
+    where = f"{', '.join(map(shorten_cell, targets[:2]))}{more} · " if targets else ""
     cluster = plan.environment if plan.environment in plan.address else f"{plan.environment} ({plan.address})"
     return f"{name_of(plan.action)} {number:,} of {total:,} · {where}on {cluster}"
 
@@ -267,7 +268,10 @@ def _handler_of(target: str) -> str:
 
 
 def _effects(plan: Plan) -> str:
-    """Return the effects on the targets, the number of excluded invocations, and the number of others affected."""
+    """Return the effects on the targets, the numbers of excluded and of also affected invocations, and all warnings.
+
+    Nobody has to open the card of the plan to read a warning or a limitation.
+    """
     counts = plan.rows["effect"].dropna().value_counts()
     effects = "; ".join(f"{text} ({int(n):,})" if len(counts) > 1 else str(text) for text, n in counts.items())
     excluded = len(plan.frame) - len(plan.targets)
@@ -276,9 +280,9 @@ def _effects(plan: Plan) -> str:
         f"Effect: {effects}." if effects else "",
         f"{excluded:,} excluded; see below." if excluded else "",
         f"Also affects {others}." if others else "",
-        *plan.warnings[:1],
     ]
-    return " ".join(filter(None, parts))
+    limitations = (f"- {text}" for text in plan.limitations)
+    return "\n".join(filter(None, [" ".join(filter(None, parts)), *plan.warnings, *limitations]))
 
 
 def _is_renewed(before: Plan | None, plan: Plan) -> bool:

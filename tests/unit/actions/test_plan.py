@@ -12,7 +12,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings, strategies as st
 
+from restate_lab._text import escape_invisible
 from restate_lab.actions.execution.outcomes import Outcome, outcome_frame
 from restate_lab.actions.execution.request import ExecutionRequest
 from restate_lab.actions.plan import model, plan
@@ -252,6 +254,73 @@ def test_where_it_acts_comes_first() -> None:
     assert "without clean-up" in card
     assert 'plan.execute(reason="…")' in text
     assert "2h 13m" in text
+
+
+def with_targets(targets: list[str], affected: list[str], limitations: tuple[str, ...]) -> Plan:
+    """Return a plan to kill running invocations of these targets, with these callees."""
+    base = made(len(targets), ACTIONS.KILL)
+    frame = base.frame.assign(target=[*targets, "Cart/a/add"])
+    callees = [("call", an_id(5_000 + at), text, "running", an_id(0), text) for at, text in enumerate(affected)]
+    impact = pd.DataFrame(callees, columns=list(IMPACT_COLUMNS))
+    return replace(base, frame=frame, impact=impact, limitations=limitations)
+
+
+def check_text_for_approval(plan_: Plan) -> None:
+    """Check that a person sees each part of a plan, and how much each part leaves out."""
+    text = plan_.approval_text
+    lines = text.split("\n")
+    number, affected = len(plan_.targets), len(plan_.impact)
+    assert len(text) < 20_000
+    assert all(line == escape_invisible(line, lines=False) for line in lines)
+    assert lines[1].startswith(f"kill {number:,} of {number + 1:,} invocations")
+    for warning in plan_.warnings:
+        assert f"! {warning}" in lines
+    for limitation in plan_.limitations:
+        assert f"- {limitation}" in lines
+    assert [line.split()[0] for line in lines if line.startswith("  inv_1")] == list(plan_.targets[:10])
+    for title, total in (("Invocations:", number), ("Also affected:", affected)):
+        if total:
+            shown = lines[lines.index(title) + 1 :]
+            assert all(line.startswith("  ") for line in shown[: min(total, 10)])
+            rest = f"  … and {total - 10:,} more; the tool show_plan lists them"
+            assert (shown[10] == rest) if total > 10 else rest not in shown
+    assert "plan.execute" not in text
+
+
+@pytest.mark.parametrize("number", [10, 11, 1_000])
+@pytest.mark.parametrize("key", ["k" * 3_000, "\u202e" * 300, "a\nInvocations:\n" * 500, "\U000e0049" * 9 + "\x1b[2J"])
+def test_no_key_hides_the_rest_of_a_plan(number: int, key: str) -> None:
+    """A long or hostile key is shortened with a mark in its cell; everything else of the plan is in the text."""
+    targets = [f"Locker/{at}{key}/hold" for at in range(number)]
+    plan_ = with_targets(targets, targets, ("not shown: later calls of the targets", "only 3 were read"))
+    check_text_for_approval(plan_)
+    assert plan_._repr_html_().count("more</div>") == 2 * (number > 8)
+    assert plan_.approval_text.count(" more characters …") == (3 * min(number, 10) if len(key) > 99 else 0)
+    assert plan_.approval_text.count("/hold  ") == min(number, 10)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.text(max_size=400), min_size=1, max_size=14), st.lists(st.text(max_size=400), max_size=14))
+def test_any_plan_is_approved_as_a_whole(targets: list[str], affected: list[str]) -> None:
+    """The text of any plan has the warnings, the limitations, the lists, and the number of rows that it omits."""
+    check_text_for_approval(with_targets(targets, affected, ("only the first 3 callees were followed",)))
+
+
+def test_a_digest_is_of_exactly_one_change() -> None:
+    """The digest differs if a target, its run, its index, the action, an option or the address differs."""
+    plan_ = replace(made(3), _created={an_id(at): datetime(2026, 11, 28, tzinfo=UTC) for at in range(3)})
+    others = [
+        replace(plan_, action=ACTIONS.KILL),
+        replace(plan_, address="http://admin:9071"),
+        replace(plan_, deployment="dp_1"),
+        replace(plan_, from_index=2),
+        replace(plan_, _from_indexes=dict.fromkeys(plan_.targets, 1)),
+        replace(plan_, _ids=plan_._ids[:2]),
+        replace(plan_, _ids=(*plan_._ids[:2], an_id(7))),
+        replace(plan_, _created=plan_._created | {an_id(1): datetime(2026, 11, 29, tzinfo=UTC)}),
+    ]
+    assert len({plan_.digest, *(each.digest for each in others)}) == 1 + len(others)
+    assert replace(plan_).digest == plan_.digest
 
 
 def test_a_plan_needs_a_live_cluster() -> None:
