@@ -1,20 +1,21 @@
 """The approval of a change by a person, which never passes through the assistant.
 
-A request has the text that the person reads, and a secret. The server stores both in a file that only its user can
-read, and no tool returns the secret. ``restate-lab mcp approve`` shows the text in a terminal and writes a signature of
-exactly this text. The server accepts a signature of its own copy of the text once, before the request expires.
+A request has the text that the person reads, the digest of the targets, and a random number. The server stores it in a
+file that only its user can read. ``restate-lab mcp approve`` shows the text in a terminal and writes the digest of the
+request. The server claims this approval once, before the request expires, and compares it with its own copy of the
+request. A program that can write these files can approve, so the protection is their mode. The random number makes an
+approval of an earlier request worthless.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import hmac
 import json
 import os
 import re
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,7 +23,6 @@ import platformdirs
 
 from restate_lab._text import format_time
 from restate_lab.errors import ArgumentError, PlanExpired
-from restate_lab.redaction import Secret
 
 __all__ = ["ApprovalRequest", "ApprovalStore", "approval_code", "new_request_id"]
 
@@ -33,7 +33,7 @@ _PENDING, _APPROVED = ".pending", ".approved"
 _LONGEST_FILE = 1 << 20
 _KEPT_SECONDS = 24 * 3600
 _FORMAT = 1
-"""The version of a stored request; that of an earlier version has none."""
+"""The version of a stored request."""
 
 
 def new_request_id(kind: str) -> str:
@@ -48,24 +48,36 @@ def approval_code() -> str:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRequest:
-    """A change that waits for a person: ``expected`` is the answer, such as the number of invocations."""
+    """A change that waits for a person: ``expected`` is the answer, such as the number of invocations.
+
+    ``targets`` is the digest of everything that the change acts on, because the text does not list all of it.
+    """
 
     id: str
     text: str
     question: str
     expected: str
+    targets: str
     expires_at: datetime
-    secret: Secret = field(default_factory=lambda: Secret(secrets.token_hex(32)), repr=False)
+    nonce: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
 
     @property
     def command(self) -> str:
         """Return the command for the person's terminal."""
         return f"restate-lab mcp approve {self.id}"
 
-    def signature(self) -> str:
-        """Return the signature of everything that the person reads and answers."""
-        content = json.dumps([self.id, self.text, self.question, self.expected, self.expires_at.isoformat()])
-        return hmac.new(self.secret.reveal().encode(), content.encode(), hashlib.sha256).hexdigest()
+    @property
+    def digest(self) -> str:
+        """Return the digest of everything that the person reads and answers, of the targets, and of the nonce."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def is_same(self, other: ApprovalRequest) -> bool:
+        """Return whether a person would read the same in both, about the same targets."""
+        return replace(self, id=other.id, expires_at=other.expires_at, nonce=other.nonce) == other
+
+    def to_json(self) -> str:
+        """Return the request as JSON."""
+        return json.dumps({"format": _FORMAT, **asdict(self), "expires_at": self.expires_at.isoformat()})
 
     def check_time(self) -> None:
         """Raise PlanExpired if the request is too old."""
@@ -80,20 +92,10 @@ class ApprovalStore:
         self._folder = folder or platformdirs.user_state_path("restate_lab") / "approvals"
 
     def save(self, request: ApprovalRequest) -> None:
-        """Store a request for the terminal; an approval of an earlier request with this id is removed."""
+        """Store a request for the terminal; an approval that a person gives meanwhile stays."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._remove_expired()
-        self._path(request.id, _APPROVED).unlink(missing_ok=True)
-        content = {
-            "format": _FORMAT,
-            "id": request.id,
-            "text": request.text,
-            "question": request.question,
-            "expected": request.expected,
-            "expires_at": request.expires_at.isoformat(),
-            "secret": request.secret.reveal(),
-        }
-        self._write(request.id, _PENDING, json.dumps(content))
+        self._write(request.id, _PENDING, request.to_json())
 
     def load(self, request_id: str) -> ApprovalRequest:
         """Return a request that a server stored.
@@ -105,37 +107,45 @@ class ApprovalStore:
         text = self._read(request_id, _PENDING)
         try:
             values = json.loads(text)
-            _check_format(request_id, values.pop("format", _FORMAT))
-            expires_at = datetime.fromisoformat(values.pop("expires_at"))
-            secret = Secret(values.pop("secret"))
-            request = ApprovalRequest(**values, expires_at=expires_at, secret=secret)
+            _check_format(request_id, values.pop("format"))
+            request = ApprovalRequest(**values | {"expires_at": datetime.fromisoformat(values["expires_at"])})
         except ArgumentError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ArgumentError(
                 f"the request {request_id} cannot be read; ask the assistant for a new plan."
             ) from error
+        if request.id != request_id:
+            raise ArgumentError(f"the file of the request {request_id} has another request; ask for a new plan.")
         request.check_time()
         return request
 
     def approve(self, request: ApprovalRequest) -> None:
-        """Store the signature of a request, for the server."""
+        """Store the digest of a request, for the server."""
         request.check_time()
-        self._write(request.id, _APPROVED, request.signature())
+        self._write(request.id, _APPROVED, request.digest)
 
     def take(self, request: ApprovalRequest) -> bool:
         """Return whether a person approved exactly this request, and remove the approval: it is valid once.
+
+        Of several threads and processes that take one approval, one gets it, because only one can rename the file.
 
         Raises:
             PlanExpired: the request is too old.
         """
         request.check_time()
-        path = self._path(request.id, _APPROVED)
-        if not path.exists():
+        claimed = f"{_APPROVED}.{secrets.token_hex(8)}"
+        try:
+            self._path(request.id, _APPROVED).rename(self._path(request.id, claimed))
+        except FileNotFoundError:
             return False
-        signature = self._read(request.id, _APPROVED)
-        self.discard(request)
-        return hmac.compare_digest(signature.encode(), request.signature().encode())
+        try:
+            is_approved = self._read(request.id, claimed) == request.digest
+        finally:
+            self._path(request.id, claimed).unlink(missing_ok=True)
+        if is_approved:
+            self.discard(request)
+        return is_approved
 
     def discard(self, request: ApprovalRequest) -> None:
         """Remove the files of a request."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel, Field
 from restate_lab._text import escape_invisible, plural
 from restate_lab.actions.plan import make_plan
 from restate_lab.actions.plan.model import Plan
+from restate_lab.actions.plan.text import shorten_cell
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.replay import replay as replay_journals
 from restate_lab.analysis.replay.check import CONTACT, deployment_address, encryption_warning
@@ -34,7 +36,6 @@ _LIFETIME = timedelta(minutes=15)
 _EXECUTE = "To execute it, call execute_plan; a person must approve that."
 _READ_ONLY = "This server is read-only, so it cannot execute the plan: the person can restart it with --allow-changes."
 _MOST_SHOWN = 10  # ids of a replay that a person confirms
-_LONGEST_TEXT = 6_000  # characters of a plan that a person confirms
 
 PlanId = Annotated[str, Field(description="The id of a plan (plan-…).", max_length=40)]
 Reason = Annotated[
@@ -68,12 +69,17 @@ class ReplayTargets:
         filters = {"service": self.service, "handler": self.handler}
         return {name: value for name, value in filters.items() if value} if self.ids is None else self.ids
 
+    def digest(self, address: str) -> str:
+        """Return the digest of what a replay at an address sends, for its approval."""
+        return hashlib.sha256(json.dumps([address, *astuple(self)]).encode()).hexdigest()
+
     def __str__(self) -> str:
         if self.ids is not None:
-            more = f" and {len(self.ids) - _MOST_SHOWN:,} more" if len(self.ids) > _MOST_SHOWN else ""
-            selected = f"{', '.join(self.ids[:_MOST_SHOWN])}{more}"
+            rest = len(self.ids) - _MOST_SHOWN
+            more = f" … and {rest:,} more; the arguments of the call have them" if rest > 0 else ""
+            selected = f"{', '.join(map(shorten_cell, self.ids[:_MOST_SHOWN]))}{more}"
         else:
-            filters = "".join(f" of {name} {json.dumps(value)}" for name, value in self.selection.items())
+            filters = "".join(f" of {name} {shorten_cell(json.dumps(value))}" for name, value in self.selection.items())
             selected = f"all{filters} that have not ended"
         return f"{selected}; at most {self.sample:,} journals, from {self.source or 'the default source'}"
 
@@ -92,7 +98,7 @@ class ChangeTools:
         self._sources = sources
         self._store = store
         self._next = _EXECUTE if can_execute else _READ_ONLY
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._plans: dict[str, Plan] = {}
         self._requests: dict[str, ApprovalRequest] = {}
 
@@ -147,13 +153,12 @@ class ChangeTools:
             raise ArgumentError(
                 "the plan has no targets, so there is nothing to execute; its list excluded has the reasons."
             )
-        text = str(plan)
-        text = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
         request = ApprovalRequest(
             plan_id,
-            f"{text.rpartition(chr(10))[0]}\nReason: {escape_invisible(reason, lines=False)}",
+            f"{plan.approval_text}\nReason: {escape_invisible(reason, lines=False)}",
             f"{plan.action} {plural(count, 'invocation')} on {plan.environment}. To approve, type:",
             str(count),
+            plan.digest,
             plan.expires_at,
         )
         return self._same_request(["execute_plan", plan_id, reason], request)
@@ -168,6 +173,7 @@ class ChangeTools:
             f"Invocations: {escape_invisible(str(targets), lines=False)}",
             "Replay recorded journals. To approve, type:",
             address,
+            targets.digest(address),
             datetime.now(UTC) + _LIFETIME,
         )
         return self._same_request(["replay", deployment, repr(targets)], request)
@@ -178,6 +184,8 @@ class ChangeTools:
         how = self._approve(request, approval)
         if how is None:
             return self._waiting(request)
+        if plan.digest != request.targets:
+            raise PlanExpired("the plan changed after its approval, so nothing was sent; make a new one.")
         note = f"{reason} (through restate-lab mcp for {client}, approved {how})"
         outcome = plan.execute(reason=note, expect=int(request.expected), progress=False)
         counts = {str(name): int(count) for name, count in outcome["outcome"].value_counts().items()}
@@ -212,18 +220,28 @@ class ChangeTools:
             self._forget(request)
             raise ArgumentError("the person declined, so nothing was sent; do not ask again without a new reason.")
         if approval.answer is None:
-            if not self._store.take(request):
-                return None
-            self._forget(request)
-            return "in a terminal"
+            return "in a terminal" if self._take_or_save(request) else None
         request.check_time()
         if approval.answer.strip() != request.expected:
             raise ArgumentError("the answer of the person is not the requested text, so nothing was sent.")
         self._forget(request)
         return "in the client"
 
+    def _take_or_save(self, request: ApprovalRequest) -> bool:
+        """Return whether a person approved the request in a terminal; otherwise store it for the terminal.
+
+        Of several calls, one gets the approval, and no other call stores the request again.
+        """
+        with self._lock:
+            if self._store.take(request):
+                self._forget(request)
+                return True
+            if not any(each is request for each in self._requests.values()):
+                raise ArgumentError("another call used or dropped this request, so this call sent nothing; call again.")
+            self._store.save(request)
+        return False
+
     def _waiting(self, request: ApprovalRequest) -> ToolOutput:
-        self._store.save(request)
         data = {
             "id": request.id,
             "status": "waiting for the approval of a person; nothing was sent",
@@ -239,10 +257,8 @@ class ChangeTools:
         name = json.dumps(key)
         with self._lock:
             known = self._requests.get(name)
-            if known is not None and datetime.now(UTC) <= known.expires_at:
-                same = replace(request, id=known.id, expires_at=known.expires_at, secret=known.secret)
-                if same.signature() == known.signature():
-                    return known
+            if known is not None and datetime.now(UTC) <= known.expires_at and known.is_same(request):
+                return known
             self._requests[name] = request
             old = list(self._requests)[:-_MOST_REQUESTS]
             dropped = [self._requests.pop(each) for each in old]

@@ -1,26 +1,30 @@
-"""Approvals: one signature of exactly what a person read, valid once, and only for a while."""
+"""Approvals: one digest of exactly what a person read and of the targets, valid once, and only for a while."""
 
 from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
 
 from restate_lab.errors import ArgumentError, PlanExpired
 from restate_lab.mcp.approvals import ApprovalRequest, ApprovalStore, approval_code, new_request_id
-from restate_lab.redaction import Secret
 
 
 def request(**changes: Any) -> ApprovalRequest:
     expires_at = datetime.now(UTC) + timedelta(minutes=15)
     return replace(
-        ApprovalRequest(new_request_id("plan"), "kill 3 of 3", "kill 3 invocations. Type:", "3", expires_at), **changes
+        ApprovalRequest(new_request_id("plan"), "kill 3 of 3", "kill 3 invocations. Type:", "3", "a1b2", expires_at),
+        **changes,
     )
 
 
@@ -50,18 +54,18 @@ def test_a_copied_approval_is_worthless(store: ApprovalStore) -> None:
     store.save(made)
     approve_in_a_terminal(store, made.id)
     (kept,) = store._folder.glob("*.approved")
-    signature = kept.read_text()
+    digest = kept.read_text()
     assert store.take(made)
-    later = replace(made, secret=Secret("another"))
+    later = request(id=made.id, expires_at=made.expires_at)
     store.save(later)
     kept.touch(0o600)
-    kept.write_text(signature)
+    kept.write_text(digest)
     assert not store.take(later)
 
 
-@pytest.mark.parametrize("field", ["text", "question", "expected", "secret"])
+@pytest.mark.parametrize("field", ["text", "question", "expected", "targets", "nonce"])
 def test_an_approval_of_another_text_is_not_accepted(store: ApprovalStore, field: str) -> None:
-    """If the file of a request was changed before the person read it, the server does not accept the signature."""
+    """If the file of a request was changed before the person read it, the server does not accept the approval."""
     made = request()
     store.save(made)
     (file,) = store._folder.glob("*.pending")
@@ -70,10 +74,10 @@ def test_an_approval_of_another_text_is_not_accepted(store: ApprovalStore, field
     assert not store.take(made)
 
 
-def test_a_signature_needs_the_secret(store: ApprovalStore) -> None:
-    """A signature with a guessed secret, an empty file and any other text are not accepted."""
+def test_an_approval_needs_the_nonce(store: ApprovalStore) -> None:
+    """A digest with a guessed nonce, an empty file and any other text are not accepted."""
     made = request()
-    for text in (replace(made, secret=Secret("")).signature(), "", "approved", made.id, "3"):
+    for text in (replace(made, nonce="").digest, "", "approved", made.id, "3"):
         store.save(made)
         path = store._path(made.id, ".approved")
         path.touch(0o600)
@@ -117,8 +121,84 @@ def test_a_damaged_request_is_one_message(store: ApprovalStore, content: str) ->
         store.load(made.id)
 
 
-def test_nothing_shows_the_secret() -> None:
-    """The repr of a request does not contain its secret, and codes differ."""
-    made = request(secret=Secret("hunter2"))
-    assert "hunter2" not in repr(made)
+def test_a_request_of_another_file_is_refused(store: ApprovalStore) -> None:
+    """The file of one plan cannot have the request of another one."""
+    made, other = request(), request()
+    store.save(made)
+    store._path(made.id, ".pending").rename(store._path(other.id, ".pending"))
+    with pytest.raises(ArgumentError, match="has another request"):
+        store.load(other.id)
+
+
+def test_a_request_that_is_stored_again_keeps_its_approval(store: ApprovalStore) -> None:
+    """An approval that a person gives while a call stores the request is not lost."""
+    made = request()
+    store.save(made)
+    assert not store.take(made)
+    approve_in_a_terminal(store, made.id)
+    store.save(made)
+    assert store.take(made)
+
+
+@pytest.fixture
+def quick_switches() -> Iterator[None]:
+    """Let threads take turns after each few instructions, so that a race shows up."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_one_of_many_threads_gets_an_approval(store: ApprovalStore, quick_switches: None) -> None:
+    """Of many threads that take one approval at the same time, one gets it, and the others get no error."""
+    start = Barrier(8)
+
+    def take(made: ApprovalRequest) -> bool:
+        start.wait()
+        return store.take(made)
+
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(60):
+            made = request()
+            store.save(made)
+            approve_in_a_terminal(store, made.id)
+            assert sum(threads.map(take, [made] * 8)) == 1
+    assert list(store._folder.iterdir()) == []
+
+
+TAKER = """
+import sys
+from pathlib import Path
+from restate_lab.mcp.approvals import ApprovalStore
+store = ApprovalStore(Path(sys.argv[1]))
+requests = [store.load(each) for each in sys.argv[2:]]
+print("ready", flush=True)
+sys.stdin.readline()
+print(*(each.id for each in requests if store.take(each)))
+"""
+
+
+def test_one_of_many_processes_gets_an_approval(store: ApprovalStore) -> None:
+    """Of several processes that take the same approvals at the same time, each approval has one winner."""
+    made = [request() for _ in range(60)]
+    for each in made:
+        store.save(each)
+        approve_in_a_terminal(store, each.id)
+    ids = [each.id for each in made]
+    command = [sys.executable, "-c", TAKER, str(store._folder), *ids]
+    takers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    for taker in takers:
+        assert taker.stdout is not None
+        assert taker.stdout.readline() == "ready\n"
+    for taker in takers:
+        assert taker.stdin is not None
+        taker.stdin.write("go\n")
+        taker.stdin.flush()
+    assert sorted(id_ for taker in takers for id_ in taker.communicate(timeout=60)[0].split()) == sorted(ids)
+
+
+def test_nothing_shows_the_nonce() -> None:
+    """The repr of a request does not contain its nonce, and codes differ."""
+    made = request()
+    assert made.nonce not in repr(made)
     assert len({approval_code() for _ in range(50)}) > 40
