@@ -39,7 +39,7 @@ Warnings: ``Truncated`` (rows or lines are missing), ``SettingsWarning`` (a .env
 ignored), ``DuplicateColumns`` (two result columns had the same name), ``AuditIncomplete`` (a change was sent, but its
 result could not be written to the audit log), ``EvidenceWarning`` (evidence is incomplete or unverified),
 ``UnencryptedWarning`` (journals are sent without encryption), ``UntriedServer`` (the server is older than every
-version that restate_lab was tested with).
+version that restate_lab was tested with), ``HalfCharacter`` (a part of a text was replaced in a file).
 
 A message has the request, the response, the Restate code if there is one, and the action to take.
 
@@ -68,6 +68,7 @@ __all__ = [
     "DuplicateColumns",
     "EvidenceBroken",
     "EvidenceWarning",
+    "HalfCharacter",
     "Interrupted",
     "InvocationFailed",
     "MissingExtra",
@@ -385,6 +386,10 @@ class AuditIncomplete(UserWarning):
 
 class EvidenceWarning(UserWarning):
     """The evidence is incomplete or unverified; the message and the manifest have the details."""
+
+
+class HalfCharacter(UserWarning):
+    """A text has half of a character, which this format of a file cannot hold; U+FFFD is written in its place."""
 
 
 class UnencryptedWarning(UserWarning):

@@ -145,7 +145,7 @@ def write_frame(frame: pd.DataFrame, form: OutputFormat, *, about: str = "", has
     if form.is_table:
         _print_table(frame, about, has_names=has_names)
     elif form.kind == "json":
-        _print_json_rows(json_rows(to_table(frame)))
+        _print_json_rows(json_rows(to_table(frame, for_json=True)))
     elif form.file is not None:
         save(frame, form.file, overwrite=form.overwrite)
     else:

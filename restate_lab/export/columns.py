@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, TypeAlias
 
@@ -18,12 +20,14 @@ import pyarrow.compute as pc
 
 from restate_lab import intervals
 from restate_lab._cells import is_missing
-from restate_lab.errors import ArgumentError
+from restate_lab._text import join
+from restate_lab.errors import ArgumentError, HalfCharacter
 from restate_lab.frames import repeated_field
 from restate_lab.intervals import INTERVAL, holds_intervals, to_durations
 
 __all__ = [
     "ArrowColumn",
+    "dump_json",
     "flatten",
     "is_json",
     "is_nested",
@@ -41,6 +45,11 @@ ArrowColumn: TypeAlias = Any
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 ATTRS = b"PANDAS_ATTRS"  # the key from which pandas reads a frame's attrs
 _JSON = {b"encoding": b"json"}
+_HALF = re.compile("[\ud800-\udfff]")  # half of a surrogate pair: a text that was cut within an emoji
+_REPLACED = (
+    "{names}: a text has half of a character (a lone surrogate), as a text that was cut within an emoji; U+FFFD is "
+    "written in its place."
+)
 _ONE_KIND = (str, bytes, bool, int, float)
 _PLAIN: dict[pa.DataType, pa.DataType] = {
     kind(): plain()
@@ -49,13 +58,17 @@ _PLAIN: dict[pa.DataType, pa.DataType] = {
 }
 
 
-def to_table(frame: pd.DataFrame | pa.Table) -> pa.Table:
+def to_table(frame: pd.DataFrame | pa.Table, *, for_json: bool = False) -> pa.Table:
     """Return the frame as Arrow columns with distinct names; columns of JSON texts are marked (see ``is_json``).
 
-    The dtypes and attrs of a DataFrame are in the metadata, in the form that pandas reads.
+    The dtypes and attrs of a DataFrame are in the metadata, in the form that pandas reads. Arrow cannot hold half of a
+    character (a lone surrogate). ``for_json`` keeps it, in a column of JSON texts; otherwise U+FFFD replaces it.
+
+    Warns:
+        HalfCharacter: U+FFFD replaces half of a character.
 
     Raises:
-        ArgumentError: two columns have the same name, there are no columns, or a str is not valid Unicode.
+        ArgumentError: two columns have the same name, or there are no columns.
     """
     whole = frame if isinstance(frame, pa.Table) else _move_index_to_columns(frame)
     names = _column_names(whole)
@@ -63,12 +76,14 @@ def to_table(frame: pd.DataFrame | pa.Table) -> pa.Table:
     if isinstance(whole, pa.Table):
         outputs = [_simplify(name, column) for name, column in zip(names, whole.columns, strict=True)]
     else:
-        outputs = [_convert_series(name, whole.iloc[:, at]) for at, name in enumerate(names)]
+        outputs = [_convert_series(name, whole.iloc[:, at], for_json=for_json) for at, name in enumerate(names)]
         metadata = _dtype_metadata(whole, names) | _attrs_metadata(whole)
     fields = [
         pa.field(name, each.column.type, metadata=_JSON if each.is_json else None)
         for name, each in zip(names, outputs, strict=True)
     ]
+    if replaced := [name for name, each in zip(names, outputs, strict=True) if each.is_replaced]:
+        warnings.warn(_REPLACED.format(names=join(map(repr, replaced))), HalfCharacter, stacklevel=4)
     return pa.Table.from_arrays([each.column for each in outputs], schema=pa.schema(fields, metadata=metadata))
 
 
@@ -80,12 +95,15 @@ def is_json(field: pa.Field[Any]) -> bool:
 def to_json_text(name: str, values: Iterable[Any]) -> ArrowColumn:
     """Return values as JSON texts; missing values become nulls."""
     try:
-        texts = [None if is_missing(each) else json.dumps(to_json_value(each), ensure_ascii=False) for each in values]
-        return pa.array(texts, pa.string())
-    except UnicodeEncodeError as error:
-        raise _surrogate_error(name) from error
+        return pa.array([None if is_missing(each) else dump_json(to_json_value(each)) for each in values], pa.string())
     except RecursionError as error:
         raise ArgumentError(f"the column {name!r} has a value that is nested too deeply to write.") from error
+
+
+def dump_json(value: Any) -> str:
+    """Return a JSON value as text that can be encoded: half of a character is written as its escape code."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isascii() else _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
 
 
 def is_nested(kind: pa.DataType) -> bool:
@@ -151,10 +169,11 @@ def format_interval(value: pa.MonthDayNano | pd.DateOffset) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _OutputColumn:
-    """A column to write; ``is_json`` means that its texts are JSON."""
+    """A column to write; ``is_json``: its texts are JSON; ``is_replaced``: U+FFFD replaced halves of characters."""
 
     column: ArrowColumn
     is_json: bool = False
+    is_replaced: bool = False
 
 
 def _move_index_to_columns(frame: pd.DataFrame) -> pd.DataFrame:
@@ -173,7 +192,8 @@ def _move_index_to_columns(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _column_names(frame: pd.DataFrame | pa.Table) -> list[str]:
     labels: list[Any] = frame.column_names if isinstance(frame, pa.Table) else list(frame.columns)
-    names = [" ".join(map(str, label)) if isinstance(label, tuple) else str(label) for label in labels]
+    texts = [" ".join(map(str, label)) if isinstance(label, tuple) else str(label) for label in labels]
+    names = list(map(_without_halves, texts))
     doubles = [name for name, times in Counter(names).items() if times > 1]
     if doubles:
         raise ArgumentError(f"two columns are named {doubles[0]!r}: rename one of them.")
@@ -182,16 +202,26 @@ def _column_names(frame: pd.DataFrame | pa.Table) -> list[str]:
     return names
 
 
-def _convert_series(name: str, series: pd.Series[Any]) -> _OutputColumn:
+def _convert_series(name: str, series: pd.Series[Any], *, for_json: bool) -> _OutputColumn:
     try:
         array = _to_array(series)
-    except UnicodeEncodeError as error:
-        raise _surrogate_error(name) from error
+    except UnicodeEncodeError:
+        if not for_json:
+            whole = pd.Series(map(_without_halves, series), dtype="object")
+            return replace(_convert_series(name, whole, for_json=False), is_replaced=True)
+        array = None
     except (pa.ArrowException, OverflowError):
         array = None
     if array is None:
         return _OutputColumn(pa.chunked_array([to_json_text(name, list(series))]), is_json=True)
     return _simplify(name, array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array]))
+
+
+def _without_halves(value: Any) -> Any:
+    """Return a text, or a list of texts, with U+FFFD for each half of a character; other values do not change."""
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_without_halves(each) for each in value]
+    return _HALF.sub("\ufffd", value) if isinstance(value, str) else value
 
 
 def _to_array(series: pd.Series[Any]) -> Any:
@@ -273,13 +303,6 @@ def _attrs_metadata(frame: pd.DataFrame) -> dict[bytes, bytes]:
         return {ATTRS: json.dumps(frame.attrs).encode()}
     except TypeError as error:
         raise ArgumentError(f"frame.attrs must contain only JSON values: {error}.") from error
-
-
-def _surrogate_error(name: str) -> ArgumentError:
-    return ArgumentError(
-        f"the column {name!r} contains half a character (a lone surrogate), which is not valid text: "
-        f"replace it with frame[{name!r}].map(lambda s: s.encode(errors='replace').decode())."
-    )
 
 
 def _interval_value(value: pa.MonthDayNano) -> str | float:

@@ -22,6 +22,7 @@ from restate_lab._public import check_keywords
 from restate_lab.errors import ArgumentError, Truncated
 from restate_lab.export.columns import (
     ArrowColumn,
+    dump_json,
     flatten,
     is_json,
     is_nested,
@@ -52,7 +53,8 @@ def save(frame: pd.DataFrame | pa.Table, path: str | os.PathLike[str], /, *, ove
     - CSV: UTF-8. A missing value is empty, an empty text is ``""``. Times are ISO, in UTC with Z. Texts and column
       names that a spreadsheet would read as a formula (they begin with ``= + - @``, tab or line end) get a ``'`` in
       front. Numbers are not changed.
-    - JSON lines: one object per row; missing values are null; numbers that JSON does not have (Infinity) are text.
+    - JSON lines: one object per row; missing values are null; numbers that JSON does not have (Infinity) are text. Half
+      of a character, as in a text that was cut within an emoji, is an escape code, as JSON allows.
     - Parquet: zstd, with the frame's ``attrs``, which ``pandas.read_parquet`` restores.
     - xlsx (needs the extra ``xlsx``): one sheet without formulas and links. Excel has no time zones, so the header
       contains "UTC". Texts stay texts. Integers above 2**53, and times finer than a millisecond or before 1900, also
@@ -61,6 +63,7 @@ def save(frame: pd.DataFrame | pa.Table, path: str | os.PathLike[str], /, *, ove
 
     Warns:
         Truncated: the frame is incomplete, and the format cannot record this (all formats except Parquet).
+        HalfCharacter: a text has half of a character, which is written as U+FFFD (all formats except JSON lines).
 
     Raises:
         ArgumentError: the value is not a frame, the format is unknown, the file exists, or the format cannot store a
@@ -73,7 +76,7 @@ def save(frame: pd.DataFrame | pa.Table, path: str | os.PathLike[str], /, *, ove
     target = resolve_target(path)
     write = _writer_for(target)
     check_absent(target, overwrite=overwrite)
-    table = to_table(frame)
+    table = to_table(frame, for_json=write is write_json_lines)
     unfinished = target.with_name(f".{uuid.uuid4().hex[:12]}.unfinished")
     try:
         write(table, unfinished)
@@ -126,11 +129,11 @@ def write_parquet(table: pa.Table, path: Path) -> None:
 
 
 def json_rows(table: pa.Table) -> Iterator[str]:
-    """Yield each row as a JSON object."""
+    """Yield each row of a table that was made ``for_json`` as a JSON object."""
     for part in _batches(table):
         columns = [_json_values(field, part.column(field.name)) for field in table.schema]
         for row in zip(*columns, strict=True):
-            yield json.dumps(dict(zip(table.column_names, row, strict=True)), ensure_ascii=False)
+            yield dump_json(dict(zip(table.column_names, row, strict=True)))
 
 
 def resolve_target(path: str | os.PathLike[str]) -> Path:

@@ -35,7 +35,7 @@ _JOURNAL_FACTS = ("id", "target", "status", "failed_attempts", "source", "versio
 
 def rows_of(frame: pd.DataFrame) -> list[Any]:
     """Return the rows as JSON values."""
-    return [json.loads(row) for row in json_rows(to_table(frame))] if len(frame) else []
+    return [json.loads(row) for row in json_rows(to_table(frame, for_json=True))] if len(frame) else []
 
 
 def diagnosis_json(diagnosis: Diagnosis) -> dict[str, Any]:

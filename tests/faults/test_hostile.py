@@ -27,6 +27,7 @@ import typer
 from matplotlib.figure import Figure
 
 import restate_lab as rl
+from restate_lab._text import escape_invisible
 from restate_lab.audit import AuditLog
 from restate_lab.cli import app
 from restate_lab.client.lab import Lab
@@ -37,6 +38,7 @@ from restate_lab.mcp.sources import Sources
 from restate_lab.panels.grid import Grid
 from support import hostile_services
 from support.bench import wait_for
+from support.hostile_services import CUT
 
 pytestmark = pytest.mark.server
 
@@ -47,7 +49,7 @@ HOSTILE = {
     "entity": "&lt;b&gt; &amp;amp; &#x3c;i",
     "ansi": "\x1b[31mred\x1b[2J\x1b]0;title\x07\x9b1m",
     "osc": "\x1b]8;;http://x.example\x07link\x1b]8;;\x07\x1b]52;c;AAAA\x07over\rwritten",
-    "unseen": "\u200b\ufeffa\u2060" + "z\u0301\u0489" * 200,
+    "unseen": "\u200b\ufeffa\u2060\U000e0068\U000e0069" + "z\u0301\u0489" * 200,
     "link": "[a](javascript:alert(1)) $\\href{javascript:alert(1)}{x}$ url(http://x.example/a) {{7*7}}",
     "turned": "\u202egnp.exe\u2066abc\u200f",
     "formula": '=HYPERLINK("http://x.example","x")',
@@ -79,6 +81,8 @@ class Vandalised:
     holders: dict[str, str]
     failed: dict[str, str]
     retrying: dict[str, str]
+    agent: str
+    """An agent whose payloads have half of an emoji."""
     frozen: Path
     services: str
     """The address of the services."""
@@ -104,9 +108,10 @@ def vandalised(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 ids[name] = send("Victim", handler, words, key=key).invocation_id
             send("Victim", "take", words, key=key)
             send("Signing", "run", words, key=f"{name} {key}")
+        agent = send("Victim", "recall", "x", key="agent").invocation_id
         wait_for(lambda: _settled(lab, made), within=60)
         frozen = Path(rl.freeze(lab, folder / "frozen", payloads=True, progress=False))
-        yield Vandalised(lab, *made, frozen, uri)
+        yield Vandalised(lab, *made, agent, frozen, uri)
 
 
 def _registered(lab: Lab) -> bool:
@@ -320,7 +325,18 @@ def tool_calls(vandalised: Vandalised) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "why", {"invocation_id": words}
         yield "ask", {"question": words, "source": words[:100]}
         yield "ask", {"question": "overview", "parameters": {words[:90]: words[:90]}}
+    yield "conversation", {"invocation_id": vandalised.agent, "payloads": True}
+    yield "journal", {"invocation_id": vandalised.agent, "payloads": True}
     yield "plan", {"action": "kill", "ids": list(vandalised.holders.values())}
+
+
+def strings_of(value: Any) -> Iterator[str]:
+    """Give each text in a JSON value, also the names."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in [*value, *value.values()] if isinstance(value, dict) else value:
+            yield from strings_of(each)
 
 
 def test_an_assistant_gets_quoted_data(vandalised: Vandalised, tmp_path: Path) -> None:
@@ -333,14 +349,55 @@ def test_an_assistant_gets_quoted_data(vandalised: Vandalised, tmp_path: Path) -
             check_text(content.text)
             assert "internal error" not in content.text
             if result.is_error:
+                assert "invocation_id" not in arguments or arguments["invocation_id"] in HOSTILE.values(), content.text
                 continue
             notice, _, written = content.text.partition("\n")
             assert notice == NOTICE
             assert written.isprintable()
             assert json.loads(written) == result.structured_content
+            for text in strings_of(result.structured_content):
+                assert escape_invisible(text) == text, (tool, arguments)
             result.model_dump_json()
     frame = rl.audit_log(tmp_path, reads=True)
     assert len(frame) == len(list(tool_calls(vandalised)))
+
+
+@pytest.mark.parametrize("command", [["agents"], ["journal", "--payloads"]], ids=lambda command: command[0])
+def test_half_of_an_emoji_is_written(
+    vandalised: Vandalised, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
+) -> None:
+    """A text that was cut within an emoji is exact in JSON, and every output is one that a program can read."""
+    monkeypatch.setenv("RESTATE_ADMIN_URL", vandalised.lab.settings.admin_url)
+    parquet = tmp_path / "rows.parquet"
+
+    def run(*form: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            app([command[0], vandalised.agent, *command[1:], *form], prog_name="restate-lab")
+        out, err = (part.decode() for part in capfdbinary.readouterr())
+        assert not ended.value.code, err
+        return str(out)
+
+    assert any(CUT in text for text in strings_of(json.loads(run("--json"))))
+    in_json = CUT.encode("utf-8", "backslashreplace").decode()
+    assert in_json in run("--csv", "-")
+    run("--parquet", str(parquet))
+    assert in_json.replace("\\", "\\\\") in str(pd.read_parquet(parquet).to_dict("records"))
+
+
+def test_frames_with_half_of_an_emoji_are_saved(vandalised: Vandalised, tmp_path: Path) -> None:
+    """Every frame that can have such a text is saved in every format."""
+    lab, agent = vandalised.lab, vandalised.agent
+    frames = {
+        "conversation": rl.conversation(lab, agent).frame(),
+        "journal": rl.journal(lab, agent, payloads=True),
+        "runs": rl.agent_runs(lab, ids=[agent]),
+        "tools": rl.agent_tools(lab, ids=[agent]),
+        "state": rl.state(lab, "Victim", HOSTILE["at"]).frame(),
+    }
+    for name, frame in frames.items():
+        for ending in (".csv", ".csv.gz", ".jsonl", ".parquet", ".xlsx"):
+            with contextlib.suppress(rl.errors.HalfCharacter):
+                assert rl.save(frame, tmp_path / f"{name}{ending}").exists()
 
 
 def test_errors_show_text(vandalised: Vandalised) -> None:
@@ -371,7 +428,7 @@ def test_frames_have_what_is_there(vandalised: Vandalised) -> None:
     for name, words in HOSTILE.items():
         assert by_id["target_service_key"][vandalised.failed[name]] == words[:300]
         assert by_id["completion_failure"][vandalised.failed[name]] == f"[500] {words}"
-        assert dict(rl.state(vandalised.lab, "Victim", words[:300])) == {words[:200]: words}
+        assert dict(rl.state(vandalised.lab, "Victim", words[:300])) == {words[:200]: words, "cut": CUT}
 
 
 def test_journals_and_plots(vandalised: Vandalised) -> None:

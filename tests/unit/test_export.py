@@ -8,6 +8,7 @@ import io
 import json
 import re
 import sys
+import warnings
 import zipfile
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -287,8 +288,8 @@ def test_a_file_is_whole_or_not_there(suffix: str, tmp_path: Path, monkeypatch: 
     with pytest.raises(errors.ArgumentError, match="overwrite=True"):
         save(frame, target)
     assert target.read_text() == "mine"
-    with pytest.raises(errors.ArgumentError, match="half a character"):
-        save(pd.DataFrame({"a": pd.Series(["\udfff"], dtype=object)}), target, overwrite=True)
+    with pytest.raises(errors.ArgumentError, match="two columns"):
+        save(pd.DataFrame([[1, 2]], columns=["a", "a"]), target, overwrite=True)
     monkeypatch.setattr("restate_lab.export.files.publish", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save(frame, target, overwrite=True)
@@ -300,11 +301,52 @@ def test_a_file_is_whole_or_not_there(suffix: str, tmp_path: Path, monkeypatch: 
     assert [each.name for each in tmp_path.iterdir()] == [target.name]
 
 
+HALF = "Hi \ud83d"
+HALVES = {
+    "text": [HALF, "😀", None],
+    "list": [[HALF], ["😀"], None],
+    "object": [{"a": HALF}, {HALF: 1}, None],
+    "mixed": [HALF, 1, None],
+    "nested": [[{"a": [HALF]}], [], None],
+}
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("kind", HALVES)
+def test_half_of_a_character_is_escaped_in_json_and_replaced_elsewhere(
+    kind: str, suffix: str, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    """A text that was cut within an emoji is exact in JSON; other texts have U+FFFD, with a warning at this line."""
+    warnings.simplefilter("always")
+    frame = pd.DataFrame({"a": pd.Series(HALVES[kind], dtype=object)})
+    path = save(frame, tmp_path / f"half{suffix}")
+    is_replaced = suffix not in {".jsonl", ".ndjson"} and kind in {"text", "list"}
+    assert [(each.category, each.filename) for each in recwarn] == [(errors.HalfCharacter, __file__)] * is_replaced
+    if suffix in {".jsonl", ".ndjson"}:
+        assert [json.loads(line)["a"] for line in path.read_text().splitlines()] == HALVES[kind]
+    if suffix == ".csv":
+        assert ("Hi \ufffd" if is_replaced else "Hi \\ud83d") in path.read_text()
+    if suffix == ".parquet":
+        assert ("Hi \ufffd" if is_replaced else "Hi \\ud83d") in str(pq.read_table(path)["a"])
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    values=st.lists(st.none() | st.text(st.characters()) | st.dictionaries(st.text(st.characters()), st.text(st.characters())))
+)
+def test_any_text_is_exact_in_json_lines(values: list[Any], tmp_path: Path) -> None:
+    """Any Python text, also with halves of characters, is read back from JSON lines as it was."""
+    frame = pd.DataFrame({"a": pd.Series(values, dtype=object)})
+    path = save(frame, tmp_path / "any.jsonl", overwrite=True)
+    lines = path.read_bytes().split(b"\n")[:-1]
+    assert [json.loads(line)["a"] for line in lines] == json.loads(json.dumps(values))
+
+
 def test_a_file_that_comes_up_meanwhile_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file that was written first stays."""
     target = tmp_path / "a.csv"
     monkeypatch.setattr(
-        "restate_lab.export.files.to_table", lambda _: target.write_text("theirs") and pa.table({"a": [1]})
+        "restate_lab.export.files.to_table", lambda _, **__: target.write_text("theirs") and pa.table({"a": [1]})
     )
     with pytest.raises(errors.ArgumentError, match="already exists"):
         save(pd.DataFrame({"a": [1]}), target)

@@ -69,9 +69,14 @@ class State(Mapping[str, Any]):
         with Shield():
             import pandas as pd  # noqa: PLC0415 - only this method needs it
 
-        rows = [(key, mask_value(key, value), encoding_of(value), len(value)) for key, value in self._raw.items()]
-        frame = pd.DataFrame(rows, columns=["key", "value", "encoding", "size"])
-        return frame.astype({"key": "str", "value": "object", "encoding": "str", "size": "int64"})
+        values = [mask_value(key, value) for key, value in self._raw.items()]
+        columns = {
+            "key": pd.Series(list(self._raw), dtype="str"),
+            "value": pd.Series(values, dtype="object"),  # as it is: pandas' texts cannot hold half of a character
+            "encoding": pd.Series(list(map(encoding_of, self._raw.values())), dtype="str"),
+            "size": pd.Series(list(map(len, self._raw.values())), dtype="int64"),
+        }
+        return pd.DataFrame(columns)
 
     def __getitem__(self, key: str) -> Any:
         return decode(self._raw[key])

@@ -10,7 +10,7 @@ from typing import Any
 
 from restate_lab.analysis.agents.entries import AgentEntry
 from restate_lab.analysis.agents.matching import UNKNOWN, MatchedCall, ModelTurn, match_tools
-from restate_lab.analysis.agents.model import TOKENS, ModelStep, unwrap
+from restate_lab.analysis.agents.model import TOKENS, ModelStep, clean, unwrap
 from restate_lab.analysis.agents.prices import PriceTable
 from restate_lab.analysis.journal.entries import DONE, FAILED, OPEN
 from restate_lab.payload_json import write_for_display
@@ -204,7 +204,7 @@ def tools_by_response(turns: Iterable[Turn]) -> Mapping[tuple[str, int | None], 
 
 
 def text_of_value(value: Any) -> str | None:
-    """Return a value as text: text unchanged, else JSON; None for None."""
+    """Return a value as text that can be encoded: text unchanged, else JSON; None for None."""
     if value is None or isinstance(value, str):
-        return value
+        return None if value is None else clean(value)
     return f"{len(value):,} bytes" if isinstance(value, bytes) else write_for_display(value)

@@ -192,7 +192,7 @@ def _is_text(kind: pa.DataType) -> bool:
 def _arrow(column: pd.Series[Any]) -> _Column:
     try:
         found = pa.array(column, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, UnicodeEncodeError):
         found = _as_text(column)
     if pa.types.is_dictionary(found.type):
         found = found.cast(found.type.value_type)

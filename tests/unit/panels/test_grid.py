@@ -262,6 +262,7 @@ def test_sorting(column: str | None, descending: bool, expected: str, front: Fro
         [[2], [10, 1], None, []],
         [{"b": 1}, {"a": 2}, None, {}],
         ["text", 5, None, b"\xff"],
+        pd.Series(["cut within an emoji \ud83d", "x", None, "z"], dtype=object),
         pd.Series(["y", "x", None, "x"], dtype="category"),
         pd.Series(["y", "x", None, "x"], dtype=pd.ArrowDtype(pa.string())),
         pd.to_datetime(["2026-01-02", "2026-01-01", None, "2027-01-01"]).tz_localize("Europe/Zurich"),
