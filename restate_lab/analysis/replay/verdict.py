@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeAlias
 
-from restate_lab._text import join, one_line
+from restate_lab._text import escape_invisible, join, one_line
 from restate_lab.analysis.replay.recording import CANNOT_SAY, FITS, NOT_CHECKABLE, Recording, describe_command
 from restate_lab.client.endpoint import Answer
 from restate_lab.client.endpoint.messages import ErrorMessage, Message, Start
@@ -97,8 +97,8 @@ def _judge_error(recording: Recording, error: ErrorMessage) -> ReplayOutcome:
     if error.code == _VIOLATION:
         if recording.has_output:
             return ReplayOutcome(FITS, "it takes the recorded path and ends with the recorded result")
-        return ReplayOutcome(CANNOT_SAY, f"the SDK reports a protocol violation: {one_line(error.message)}")
-    return ReplayOutcome(FAILS, f"the code fails with {error.code}: {one_line(error.message)}")
+        return ReplayOutcome(CANNOT_SAY, f"the SDK reports a protocol violation: {_quote(error.message)}")
+    return ReplayOutcome(FAILS, f"the code fails with {error.code}: {_quote(error.message)}")
 
 
 def _judge_refusal(answer: Answer) -> ReplayOutcome | None:
@@ -107,7 +107,7 @@ def _judge_refusal(answer: Answer) -> ReplayOutcome | None:
         reason = f"the response {answer.unreadable}, so it was not read: whether a step ran is not known"
         return ReplayOutcome(NOT_CHECKABLE, reason, ends_check=True)
     if answer.problem:
-        return ReplayOutcome(CANNOT_SAY, answer.problem)
+        return ReplayOutcome(CANNOT_SAY, escape_invisible(answer.problem, lines=False))
     if answer.status == 200:
         return None
     if 300 <= answer.status < 400:
@@ -151,7 +151,7 @@ def _judge_mismatch(recording: Recording, error: ErrorMessage) -> ReplayOutcome:
     now = describe_command(error.command, error.name)
     if at is None or at > recorded:
         return ReplayOutcome(
-            CANNOT_SAY, f"the SDK reports a mismatch without a valid place: {one_line(error.message, 80)}"
+            CANNOT_SAY, f"the SDK reports a mismatch without a valid place: {_quote(error.message, 80)}"
         )
     if at == recorded:
         if recording.has_output:
@@ -188,4 +188,9 @@ def _describe_notification(recording: Recording, text: str) -> str:
         number = int(completion[1])
         commands = [str(each) for each in recording.commands if each.completion == number]
         return commands[0] if commands else text
-    return "an awakeable" if text.startswith("Awakeable ") else one_line(text)  # ids differ between invocations
+    return "an awakeable" if text.startswith("Awakeable ") else _quote(text)  # ids differ between invocations
+
+
+def _quote(text: str, width: int = 120) -> str:
+    """Return a text of the endpoint as one line of visible characters."""
+    return escape_invisible(one_line(text, width))

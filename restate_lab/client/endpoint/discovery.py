@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from restate_lab._text import one_line
+from restate_lab._text import is_invisible, one_line
 from restate_lab.client.address import is_loopback, parse_url
 from restate_lab.client.arguments import format_value
 from restate_lab.errors import ArgumentError
@@ -23,6 +23,8 @@ MANIFEST_TYPES = ", ".join(f"application/vnd.restate.endpointmanifest.v{version}
 def endpoint_address(argument: str, value: object) -> str:
     """Return an address without its trailing slash: ``http(s)://host[:port][/path]``.
 
+    The host is the one that is contacted: letters of other scripts can look alike, so they are in Punycode (``xn--…``).
+
     Raises:
         ArgumentError: it is not such an address.
     """
@@ -32,8 +34,11 @@ def endpoint_address(argument: str, value: object) -> str:
     if "@" in value:
         raise ArgumentError(f"{argument} {mask_user_info(value)!r} has a user name or password; use headers= instead.")
     address, problem = parse_url(value.strip())
+    if any(map(is_invisible, value.strip())):
+        problem = "has an invisible character"
     try:
-        httpx.URL(address)
+        contacted = str(httpx.URL(address))
+        address = address if address.isascii() else contacted
     except httpx.InvalidURL as error:
         problem = problem or f"is not valid ({one_line(str(error))})"
     if problem:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
+from restate_lab._text import escape_invisible
 from restate_lab.analysis.ids import decode_invocation_id, encode_invocation_id
 from restate_lab.analysis.journal.encoding import encode_entry
 from restate_lab.analysis.replay.check import choose_sample
@@ -142,6 +144,28 @@ def test_an_await_needs_a_second_request(
     outcome, sent = verdict(first, second)
     assert (outcome.verdict, outcome.continues_with) == (expected, continues_with)
     assert sent == [3, 2]
+
+
+HIDDEN = "\x1b[2J\u202egnp\U000e0049"
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [error(500, HIDDEN)],
+        [error(571, HIDDEN)],
+        [error(570, HIDDEN, 99)],
+        [error(570, "", 1, HIDDEN, "Run")],
+        [error(570, f"{AWAIT} - run [{HIDDEN}]\n - {HIDDEN}\n"), error(570, "", 1, "a", "Run")],
+        [Answer(0, problem=HIDDEN)],
+    ],
+)
+def test_a_verdict_has_visible_text_of_the_endpoint(answers: list[Answer]) -> None:
+    """No text of an outcome has a control or invisible character of the endpoint."""
+    outcome, _ = verdict(*answers)
+    texts = [each for each in astuple(outcome) if isinstance(each, str)]
+    assert "‹U+001B›[2J‹U+202E›gnp‹U+E0049›" in "".join(texts)
+    assert all(text == escape_invisible(text, lines=False) for text in texts)
 
 
 def test_an_await_after_the_input_fits() -> None:

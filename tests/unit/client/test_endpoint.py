@@ -89,6 +89,13 @@ def test_an_address_is_checked() -> None:
     for wrong in ("127.0.0.1:9080", "unix:/tmp/x", "http://…", "ftp://x", "http://", "http://x?y", None, 9080, ""):
         with pytest.raises(errors.ArgumentError, match="use an address such as"):
             endpoint_address("deployment", wrong)
+    for hidden in ("http://a\u200b.com", "http://a.com/\u202egnp", "http://a.com/\U000e0041", "http://a.com/\x1b"):
+        with pytest.raises(errors.ArgumentError, match="has an invisible character") as invisible:
+            endpoint_address("deployment", hidden)
+        assert str(invisible.value).isprintable()
+    # The Cyrillic letter, and a full stop of another script, are the host that is contacted.
+    assert endpoint_address("deployment", "http://\u0445.com:9080/\u0445") == "http://xn--u1a.com:9080/%D1%85"
+    assert endpoint_address("deployment", "https://a\u3002com") == "https://a.com"
     with pytest.raises(errors.ArgumentError) as caught:
         endpoint_address("deployment", "http://me:swordfish@127.0.0.1:9080")
     assert "swordfish" not in str(caught.value)
