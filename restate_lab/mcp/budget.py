@@ -1,7 +1,8 @@
 """The budget of a tool's result: at most so many rows and bytes, and a list of everything that was cut.
 
 A result is JSON: facts, and lists of rows. Rows are cut at the end of each list, and ``skip`` asks for the next ones.
-Long texts and long lists in a row are shortened. Nothing is cut without a note.
+Long texts and long lists in a row are shortened. Nothing is cut without a note. Invisible characters are written as
+their codes, because a model reads them and a person does not see them.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ class _Shortener:
         self._shortened: dict[str, int] = {}
 
     def value(self, value: Any, part: str, depth: int = 0) -> Any:
-        """Return a value that JSON can hold exactly as it is, or shortened with a mark at its end."""
+        """Return a value as JSON can hold it, with visible characters only; a long one ends with a mark."""
         if isinstance(value, str):
             return self._text(value, part)
         if isinstance(value, Mapping | list | tuple) and depth >= _DEEPEST:
@@ -150,7 +151,7 @@ class _Shortener:
         if len(text) > self._characters:
             self._count(part)
             text = f"{text[: self._characters]}… ({len(text) - self._characters:,} more characters)"
-        return text.encode("utf-8", "backslashreplace").decode()  # JSON-RPC cannot send half of a surrogate pair
+        return escape_invisible(text)
 
     def _list(self, values: Sequence[Any], part: str, depth: int) -> list[Any]:
         kept = [self.value(each, part, depth + 1) for each in values[: self._members]]

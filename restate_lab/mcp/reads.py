@@ -13,6 +13,7 @@ import pandas as pd
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from restate_lab._text import escape_invisible
 from restate_lab.actions.state import state as read_state
 from restate_lab.actions.state.model import State
 from restate_lab.analysis.agents import conversation as read_conversation
@@ -86,7 +87,7 @@ def answer(
     shown = fit(data, budget, skip=skip)
     statements = fit({"queries": [dict(each) for each in queries]}, _STATEMENTS)
     return {
-        "source": source,
+        "source": escape_invisible(source, lines=False),
         "at": at.isoformat() if isinstance(at, datetime) else at,
         "data": shown.data,
         "truncated": [*shown.truncated, *_without_next(statements.truncated)],

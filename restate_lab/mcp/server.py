@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
+import functools
 import inspect
 import json
 import logging
+import os
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,6 +57,7 @@ _MOST_BYTES = 100_000  # of the arguments of one call
 _MOST_RECORDED = 2_000  # characters of the arguments in the audit log
 _LONGEST_NAME = 100
 _AT_ONCE = 4  # calls that read at the same time
+_GRACE = 2.0  # seconds that abandoned reads have to end after the client is gone
 _WAITS_FOR_A_PERSON = {"execute_plan", "replay"}
 _READS, _WRITES_A_FILE, _CHANGES = "reads", "writes a file", "changes"
 _HINTS: dict[str, dict[str, Any]] = {
@@ -64,9 +71,25 @@ Decision = AcceptedElicitation[Any] | DeclinedElicitation | CancelledElicitation
 
 
 def run_server(cluster: str | None, evidence: Sequence[Path], *, allow_changes: bool) -> None:
-    """Open the sources, and serve the tools until stdin is closed; ``serve`` describes the arguments."""
+    """Open the sources, and serve the tools until stdin is closed; ``serve`` describes the arguments.
+
+    At the end of stdin, a change that is being executed is completed first. Reads are abandoned: if they do not end
+    with their connections, the process ends without them.
+    """
     with open_sources(cluster, evidence, allow_changes=allow_changes) as sources:
-        build_server(sources, allow_changes=allow_changes).run("stdio")
+        try:
+            build_server(sources, allow_changes=allow_changes).run("stdio")
+        except* BrokenPipeError:
+            pass  # the client is gone
+        finally:
+            _end_within(_GRACE)
+
+
+def _end_within(seconds: float) -> None:
+    """End the process after so many seconds, also if threads are still at work: Python cannot stop a thread."""
+    timer = threading.Timer(seconds, os._exit, [0])
+    timer.daemon = True
+    timer.start()
 
 
 def build_server(sources: Sources, *, allow_changes: bool, audit: AuditLog | None = None) -> LabServer:
@@ -78,10 +101,23 @@ def build_server(sources: Sources, *, allow_changes: bool, audit: AuditLog | Non
         _WRITES_A_FILE: (reads.freeze,),
         _CHANGES: (execute_plan, replay) if allow_changes else (),
     }
+    threads = ThreadPoolExecutor(_AT_ONCE, "mcp-tool")
     for kind, members in tools.items():
-        for tool in members:
+        for member in members:
+            tool = member if member is execute_plan else _abandonable(member, threads)
             server.add_tool(tool, description=inspect.getdoc(tool), annotations=ToolAnnotations(**_HINTS[kind]))
     return server
+
+
+def _abandonable(tool: Callable[..., ToolOutput], threads: Executor) -> Callable[..., Any]:
+    """Return a tool that runs in one of these threads; a cancelled call does not wait for its thread."""
+
+    @functools.wraps(tool)
+    async def run(**arguments: Any) -> ToolOutput:
+        work = functools.partial(contextvars.copy_context().run, tool, **arguments)
+        return await asyncio.wrap_future(threads.submit(work))
+
+    return run
 
 
 class LabServer(MCPServer[Any]):
@@ -92,24 +128,25 @@ class LabServer(MCPServer[Any]):
         logging.getLogger("mcp").setLevel(logging.ERROR)
         self.changes = changes
         self._audit = audit
-        self._slots = anyio.Semaphore(_AT_ONCE)
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
         """Call a tool: check the size of its arguments, record the call, and return its result or a short error."""
         started = time.monotonic()
-        result = await self._call(name, arguments, context)
+        try:
+            result = await self._call(name, arguments, context)
+        except BaseException as error:
+            is_cancelled = isinstance(error, anyio.get_cancelled_exc_class())
+            reason = "cancelled" if is_cancelled else f"failed ({type(error).__name__})"
+            await self._record(name, arguments, _error(reason), started, context)
+            raise
         if isinstance(result, InputRequiredResult):
             return result  # the client asks the person, and calls again
         result = _with_text(result)
-        milliseconds = round((time.monotonic() - started) * 1000)
-        try:
-            await anyio.to_thread.run_sync(self._record, name, arguments, result, milliseconds, client_name(context))
-        except RestateLabError as error:
-            # The outcome of a change is returned in any case; the change has a record of its own.
-            return result if name in _WAITS_FOR_A_PERSON else _error(str(error))
-        return result
+        problem = await self._record(name, arguments, result, started, context)
+        # The outcome of a change is returned in any case; the change has a record of its own.
+        return result if problem is None or name in _WAITS_FOR_A_PERSON else _error(problem)
 
     async def _call(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None
@@ -117,28 +154,35 @@ class LabServer(MCPServer[Any]):
         if (size := _size(arguments)) > _MOST_BYTES:
             return _error(f"the arguments have {size:,} bytes; the maximum is {_MOST_BYTES:,}. Pass fewer values.")
         try:
-            if name in _WAITS_FOR_A_PERSON:
-                return await super().call_tool(name, arguments, context)
-            async with self._slots:
-                return await super().call_tool(name, arguments, context)
+            return await super().call_tool(name, arguments, context)
         except ToolError as error:
             return _error(_message(name, error))
 
-    def _record(
-        self, name: str, arguments: Mapping[str, Any], result: CallToolResult, milliseconds: int, client: str
-    ) -> None:
-        content = result.structured_content or {}
-        text = _text_of(result)
-        self._audit.read(
-            name[:_LONGEST_NAME],
-            _arguments_text(arguments),
-            source=content.get("source"),
-            rows=content.get("rows"),
-            bytes=len(text.encode("utf-8", "replace")),
-            milliseconds=milliseconds,
-            error=text[:_MOST_RECORDED] if result.is_error else None,
-            client=client,
-        )
+    async def _record(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        result: CallToolResult,
+        started: float,
+        context: Context[Any, Any] | None,
+    ) -> str | None:
+        """Write the record of a call, also if the call was cancelled; return why it cannot be written, or None."""
+        content, text = result.structured_content or {}, _text_of(result)
+        details = {
+            "source": content.get("source"),
+            "rows": content.get("rows"),
+            "bytes": len(text.encode("utf-8", "replace")),
+            "milliseconds": round((time.monotonic() - started) * 1000),
+            "error": text[:_MOST_RECORDED] if result.is_error else None,
+            "client": client_name(context),
+        }
+        write = functools.partial(self._audit.read, name[:_LONGEST_NAME], _arguments_text(arguments), **details)
+        with anyio.CancelScope(shield=True):
+            try:
+                await anyio.to_thread.run_sync(write)
+            except RestateLabError as error:
+                return str(error)
+        return None
 
 
 def client_name(context: Context[Any, Any] | None) -> str:
@@ -226,7 +270,7 @@ def _changes_of(context: Context[Any, Any]) -> ChangeTools:
 
 async def _ask(context: Context[Any, Any], find_request: Any) -> Elicit[Confirmation] | Approval:
     """Return the question for the client's form; a client without forms leaves the approval to a terminal."""
-    request: ApprovalRequest = await anyio.to_thread.run_sync(find_request)
+    request: ApprovalRequest = await anyio.to_thread.run_sync(find_request, abandon_on_cancel=True)
     if not can_ask(context):
         return Approval()
     return Elicit(escape_invisible(f"{request.text}\n\n{request.question} {request.expected}"), Confirmation)
@@ -256,8 +300,11 @@ def _arguments_text(arguments: Mapping[str, Any]) -> str:
 def _message(name: str, error: ToolError) -> str:
     """Return what the client reads: a message of the library, or what is wrong with the arguments; no traceback."""
     cause = error.__cause__
-    while isinstance(cause, ToolError) and cause.__cause__ is not None:
-        cause = cause.__cause__
+    if isinstance(cause, ToolError):  # of the SDK, about the client's form; our tools raise other errors
+        return (
+            f"{name[:_LONGEST_NAME]}: the client's answer to the form is malformed, so nothing was sent; it must be "
+            f'{{"answer": TEXT}}. Call the tool again, or use a client without forms to approve in a terminal.'
+        )
     if isinstance(cause, RestateLabError):
         return f"{type(cause).__name__}: {cause}"
     if isinstance(cause, ValidationError):

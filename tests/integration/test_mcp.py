@@ -7,10 +7,14 @@ import os
 import pty
 import re
 import select
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE
+from threading import Event
 from typing import Any
 
 import platformdirs
@@ -27,9 +31,11 @@ from restate_lab.export.results import (
     rows_of,
     waits_json,
 )
+from restate_lab.mcp.approvals import ApprovalStore
+from support.bench import wait_for
 from support.clusters import Cluster
-from support.mcp_sessions import COMMAND, Assistant, mcp_session
-from support.tcp_relay import TcpRelay, tcp_relay
+from support.mcp_sessions import COMMAND, Assistant, RawClient, mcp_session, text_of
+from support.tcp_relay import Fault, TcpRelay, tcp_relay
 
 pytestmark = pytest.mark.server
 
@@ -247,9 +253,9 @@ def test_repeating_everything_does_not_approve(relay: TcpRelay, incident: Cluste
         everything = "".join(assistant.received)
     assert changes(relay) == []
     assert rl.audit_log(audit).empty
-    secrets = [json.loads(file.read_text())["secret"] for file in approvals().glob("*.pending")]
-    assert secrets
-    assert not any(secret in everything for secret in secrets)
+    nonces = [json.loads(file.read_text())["nonce"] for file in approvals().glob("*.pending")]
+    assert nonces
+    assert not any(nonce in everything for nonce in nonces)
 
 
 def approvals() -> Path:
@@ -326,6 +332,9 @@ def test_a_person_approves_in_the_client(mode: str, incident: Cluster, audit: Pa
         ElicitResult(action="decline"),
         ElicitResult(action="cancel"),
         ElicitResult(action="accept", content={"answer": "yes"}),
+        ElicitResult(action="accept", content={"answer": 1}),
+        ElicitResult(action="accept", content={"answer": ["1"]}),
+        ElicitResult(action="accept"),
         ElicitResult(action="accept", content={"answer": "1"}),
     ]
 
@@ -343,14 +352,16 @@ def test_a_person_approves_in_the_client(mode: str, incident: Cluster, audit: Pa
         assert "declined" in assistant.error("execute_plan", **asked)
         assert "declined" in assistant.error("execute_plan", **asked)
         assert "not the requested text" in assistant.error("execute_plan", **asked)
+        for _ in range(3):
+            assert "answer to the form is malformed" in assistant.error("execute_plan", **asked)
         assert changes(relay) == []
         done = assistant.call("execute_plan", **asked)["data"]
         assert done["status"] == "executed"
         code, mismatches = incident.roles["returns_deployment"], incident.ids("mismatch")
         replayed = assistant.call("replay", deployment=code, ids=mismatches)["data"]
         assert (replayed["verdict"], len(replayed["rows"])) == ("diverges", len(mismatches))
-    assert replayed["address"] in questions[4]
-    assert mismatches[0] in questions[4]
+    assert replayed["address"] in questions[7]
+    assert mismatches[0] in questions[7]
     assert id_ in questions[0]
     assert "resume 1 invocation on" in questions[0]
     row = rl.audit_log(audit).iloc[-1]
@@ -396,3 +407,76 @@ def test_no_line_ends_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "error" in answers[6]
     assert b"Traceback" not in errors
     assert rl.audit_log(tmp_path, reads=True)["client"].iloc[-1] == "raw‹U+001B›[2J 1"
+
+
+def test_one_approval_is_one_replay(incident: Cluster, audit: Path) -> None:
+    """Of 40 equal calls at once, one gets the approval of a person; the others send nothing."""
+    arguments = {"deployment": incident.roles["returns_deployment"], "ids": incident.ids("mismatch")[:1]}
+    with mcp_session("-e", incident.admin_url, "--allow-changes") as assistant:
+        for _ in range(2):
+            waiting = assistant.call("replay", **arguments)["data"]["id"]
+            store = ApprovalStore()
+            store.approve(store.load(waiting))
+            calls = [
+                assistant.portal.start_task_soon(assistant.client.call_tool, "replay", arguments) for _ in range(40)
+            ]
+            results = [call.result(timeout=60) for call in calls]
+            data = [each.structured_content["data"] for each in results if not each.is_error]
+            assert [each["verdict"] for each in data if "verdict" in each] == ["diverges"]
+            assert all("another call used" in text_of(each) for each in results if each.is_error)
+
+
+@contextmanager
+def silent_address() -> Iterator[str]:
+    """Give the address of a server that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_the_server_ends_with_its_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancelled call is recorded at once, and the process ends with its client, also during long calls."""
+    monkeypatch.setenv("RESTATE_LAB_AUDIT", str(tmp_path))
+    with silent_address() as address, RawClient("-e", address) as client:
+        for number in range(1, 9):  # more than the number of calls that read at the same time
+            client.begin(number, "doctor")
+        for number in (1, 8):
+            client.send(method="notifications/cancelled", params={"requestId": number})
+        wait_for(lambda: len(rl.audit_log(tmp_path, reads=True)) == 2)
+        client.leave()
+        assert client.errors() == ""
+    reads = rl.audit_log(tmp_path, reads=True)
+    assert list(reads["error"]) == ["cancelled"] * 8
+    assert set(reads["tool"]) == {"doctor"}
+
+
+def test_a_change_is_completed_without_its_client(incident: Cluster, audit: Path) -> None:
+    """If the client leaves while a change is executed, its outcome is read and recorded before the server ends."""
+    id_, is_gone = incident.ids("storm_503")[-1], Event()
+
+    def leave() -> None:
+        client.leave()
+        is_gone.set()
+        time.sleep(1)  # the server knows it by now
+
+    fault = Fault(where=rb"PATCH|DELETE|POST (?!/query)", passes=0, end="go on", times=1, meanwhile=leave)
+    before = len(rl.audit_log(audit))
+    with (
+        tcp_relay(incident.admin_url, fault=fault) as slow,
+        RawClient("-e", slow.url, "--allow-changes") as client,
+    ):
+        client.begin(1, "plan", action="kill", ids=[id_])
+        plan = client.receive(1)["result"]["structuredContent"]["data"]["plan"]
+        asked = {"plan": plan, "reason": "INC-42"}
+        client.begin(2, "execute_plan", **asked)
+        assert "waiting" in str(client.receive(2))
+        store = ApprovalStore()
+        store.approve(store.load(plan))
+        client.begin(3, "execute_plan", **asked)
+        assert is_gone.wait(30)
+        assert client.errors() == ""
+    assert fault.happened == 1
+    changes = rl.audit_log(audit)
+    assert len(changes) == before + 1
+    assert changes["outcome"].iloc[-1] == "done"
+    last = rl.audit_log(audit, reads=True).iloc[-1]
+    assert (last["tool"], last["error"], last["rows"]) == ("execute_plan", None, 1)

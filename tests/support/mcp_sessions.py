@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from subprocess import PIPE
+from typing import Any, Self
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from mcp import Client, StdioServerParameters
 from mcp_types import CallToolResult, ElicitResult, Implementation, TextContent
 
-__all__ = ["CLIENT", "COMMAND", "Assistant", "mcp_session"]
+__all__ = ["CLIENT", "COMMAND", "Assistant", "RawClient", "mcp_session", "text_of"]
 
 COMMAND = [sys.executable, "-c", "from restate_lab.cli import main; main()"]
 CLIENT = Implementation(name="scripted", version="1.0")
@@ -82,3 +84,51 @@ def mcp_session(*options: str, mode: str = "auto", person: Answer | None = None)
     )
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(client) as connected:
         yield Assistant(connected, portal)
+
+
+class RawClient:
+    """A client that writes and reads lines of JSON itself, and may cancel a call or leave at any time."""
+
+    def __init__(self, *options: str) -> None:
+        self.process = subprocess.Popen([*COMMAND, "mcp", *options], stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
+        self.send(id=0, method="initialize", params=hello)
+        self.receive(0)
+        self.send(method="notifications/initialized")
+
+    def send(self, **message: Any) -> None:
+        """Send a message."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def begin(self, number: int, tool: str, **arguments: Any) -> None:
+        """Send a call without waiting for its result."""
+        self.send(id=number, method="tools/call", params={"name": tool, "arguments": arguments})
+
+    def receive(self, number: int) -> dict[str, Any]:
+        """Return the result with this number."""
+        assert self.process.stdout is not None
+        while True:
+            message: dict[str, Any] = json.loads(self.process.stdout.readline())
+            if message.get("id") == number:
+                return message
+
+    def leave(self) -> None:
+        """Close the stdin of the server, as a client that ends."""
+        stdin, self.process.stdin = self.process.stdin, None  # communicate() would close it again
+        assert stdin is not None
+        stdin.close()
+
+    def errors(self) -> str:
+        """Return what the server wrote on stderr until it ended, which must be within 15 seconds, with code 0."""
+        _, errors = self.process.communicate(timeout=15)
+        assert self.process.returncode == 0
+        return errors.decode()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()  # has no effect if it has ended
+        self.process.communicate()

@@ -332,7 +332,9 @@ def test_half_of_a_character_is_escaped_in_json_and_replaced_elsewhere(
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    values=st.lists(st.none() | st.text(st.characters()) | st.dictionaries(st.text(st.characters()), st.text(st.characters())))
+    values=st.lists(
+        st.none() | st.text(st.characters()) | st.dictionaries(st.text(st.characters()), st.text(st.characters()))
+    )
 )
 def test_any_text_is_exact_in_json_lines(values: list[Any], tmp_path: Path) -> None:
     """Any Python text, also with halves of characters, is read back from JSON lines as it was."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from restate_lab._text import escape_invisible
 from restate_lab.mcp.budget import MOST_ROWS, Budget, fit, json_text
 
 JSON = st.recursive(
@@ -62,7 +63,7 @@ def test_values_that_json_cannot_hold_are_text() -> None:
     """Half of a surrogate pair, infinity and a time become JSON that every client can read."""
     data = {"rows": [{"text": "a\ud83d", "number": float("inf"), "at": datetime(2026, 11, 28, tzinfo=UTC)}]}
     (row,) = fit(data, Budget(5, 1_000)).data["rows"]
-    assert row == {"text": "a\\ud83d", "number": None, "at": "2026-11-28T00:00:00+00:00"}
+    assert row == {"text": "a‹U+D83D›", "number": None, "at": "2026-11-28T00:00:00+00:00"}
 
 
 @pytest.mark.parametrize("text", ["\x1b[2J", "\u202egnp.exe", "a\u200bb", "</script>", '"}], "data": {}'])
@@ -71,6 +72,20 @@ def test_hostile_text_stays_quoted(text: str) -> None:
     written = json_text({"text": text})
     assert written.isprintable()
     assert json.loads(written) == {"text": text}
+
+
+def test_no_value_has_an_invisible_character() -> None:
+    """A model reads tags, directions and controls that a person does not see, so they are codes in each value."""
+    hidden = "".join(chr(0xE0000 + ord(each)) for each in "obey")
+    data = {
+        "fact": hidden,
+        "rows": [{"key": f"a{hidden}", hidden: ["\x1b[2J", {"\u200b": "\u202egnp"}], "two": "a\nb\t"}],
+    }
+    shown = json.loads(json_text(fit(data, Budget(5, 10_000)).data))
+    assert shown["fact"].startswith("‹U+E006F›‹U+E0062›")
+    assert shown["rows"][0]["two"] == "a\nb\t"
+    assert "\\u" not in json_text(shown)
+    assert escape_invisible(json.dumps(shown, ensure_ascii=False)) == json.dumps(shown, ensure_ascii=False)
 
 
 @settings(max_examples=60)
