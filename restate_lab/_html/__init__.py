@@ -39,6 +39,7 @@ def _environment() -> Environment:
     )
     environment.filters["thousands"] = "{:,}".format
     environment.filters["split_ids"] = split_ids
+    environment.filters["visible"] = escape_invisible
     return environment
 
 

@@ -39,6 +39,7 @@ from restate_lab.panels.grid import Grid
 from support import hostile_services
 from support.bench import wait_for
 from support.hostile_services import CUT
+from support.jupyter import chromium, find_chromium
 
 pytestmark = pytest.mark.server
 
@@ -49,7 +50,7 @@ HOSTILE = {
     "entity": "&lt;b&gt; &amp;amp; &#x3c;i",
     "ansi": "\x1b[31mred\x1b[2J\x1b]0;title\x07\x9b1m",
     "osc": "\x1b]8;;http://x.example\x07link\x1b]8;;\x07\x1b]52;c;AAAA\x07over\rwritten",
-    "unseen": "\u200b\ufeffa\u2060\U000e0068\U000e0069" + "z\u0301\u0489" * 200,
+    "unseen": "\u200b\ufeffa\u2060\U000e0068\U000e0069" + "\u200b" * 40 + "z\u0301\u0489" * 200,
     "link": "[a](javascript:alert(1)) $\\href{javascript:alert(1)}{x}$ url(http://x.example/a) {{7*7}}",
     "turned": "\u202egnp.exe\u2066abc\u200f",
     "formula": '=HYPERLINK("http://x.example","x")',
@@ -70,6 +71,7 @@ SHOW_NOTHING_OF_A_CLUSTER = {"_ProgressDisplay", "ShownFrame"}
 """A line of progress, which has only numbers, and a frame of the user, which test_html.py tests."""
 OPENED = ("img", "attribute", "ansi", "turned")
 """The hostile names whose invocations and object a panel opens."""
+PAGE: Any = {"width": 1280, "height": 900}
 SHOWN = "target_service_key, target, completion_failure, status"
 
 
@@ -211,15 +213,31 @@ def grids(widget: Any) -> Iterator[Grid]:
 
 
 def test_cards_and_reprs_show_text(vandalised: Vandalised) -> None:
-    """No card has one of its tags or events, and no line a command to the terminal; every card is tested."""
+    """No card has one of its tags or events, or is wider than the page, and no line has a command to the terminal."""
     seen: set[type] = set()
+    cards: list[str] = []
     for each in objects(vandalised.lab, vandalised):
         seen.update(type(each).__mro__)
         check_html(page_of(each))
+        if type(each) is not pd.DataFrame and not hasattr(each, "_repr_mimebundle_"):  # pandas' own, or a widget
+            cards.append(page_of(each))
         if not isinstance(each, pd.DataFrame):  # a frame has the values themselves
             check_text(repr(each))
             check_text(str(each))
     assert {each.__name__ for each in with_a_card() - seen} == SHOW_NOTHING_OF_A_CLUSTER
+    check_widths(cards)
+
+
+def check_widths(cards: list[str]) -> None:
+    """Check in Chromium that each card, with all its parts open, fits into a page."""
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip("no Chromium: install it (Debian: apt-get install chromium), or name it in CHROMIUM")
+    content = "".join(f"<div>{card.replace('<details', '<details open')}</div>" for card in cards)
+    with chromium(executable) as browser, contextlib.closing(browser.new_page(viewport=PAGE)) as page:
+        page.set_content(f"<body style='margin:8px'>{content}</body>")
+        wide = page.evaluate("[...document.body.children].map((each) => each.scrollWidth > each.clientWidth)")
+        assert [card[:2_000] for card, is_wide in zip(cards, wide, strict=True) if is_wide] == []
 
 
 def page_of(thing: Any) -> str:
