@@ -128,7 +128,7 @@ class ApprovalStore:
     def take(self, request: ApprovalRequest) -> bool:
         """Return whether a person approved exactly this request, and remove the approval: it is valid once.
 
-        Of several threads and processes that take one approval, one gets it, because only one can rename the file.
+        Of several threads and processes that take one approval, one gets it: the file can be renamed once.
 
         Raises:
             PlanExpired: the request is too old.

@@ -270,7 +270,7 @@ def _handler_of(target: str) -> str:
 def _effects(plan: Plan) -> str:
     """Return the effects on the targets, the numbers of excluded and of also affected invocations, and all warnings.
 
-    Nobody has to open the card of the plan to read a warning or a limitation.
+    Warnings and limitations are visible without the card of the plan.
     """
     counts = plan.rows["effect"].dropna().value_counts()
     effects = "; ".join(f"{text} ({int(n):,})" if len(counts) > 1 else str(text) for text, n in counts.items())

@@ -266,7 +266,7 @@ def with_targets(targets: list[str], affected: list[str], limitations: tuple[str
 
 
 def check_text_for_approval(plan_: Plan) -> None:
-    """Check that a person sees each part of a plan, and how much each part leaves out."""
+    """Check that a person sees each part of a plan, and how many rows of it are omitted."""
     text = plan_.approval_text
     lines = text.split("\n")
     number, affected = len(plan_.targets), len(plan_.impact)
