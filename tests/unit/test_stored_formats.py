@@ -115,7 +115,7 @@ def newer_watch_state(folder: Path) -> None:
 
 def newer_approval(folder: Path) -> None:
     store, expires = ApprovalStore(folder), datetime.now(UTC) + timedelta(hours=1)
-    store.save(ApprovalRequest("plan-1a2b3c4d", "text", "question", "1", expires))
+    store.save(ApprovalRequest("plan-1a2b3c4d", "text", "question", "1", "targets", expires))
     file = folder / "plan-1a2b3c4d.pending"
     file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"format": 2, "more": True}), "utf-8")
     store.load("plan-1a2b3c4d")
