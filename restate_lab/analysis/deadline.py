@@ -18,7 +18,7 @@ from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.source import Source, SourceWrapper, read_table, timeout_seconds
 
-__all__ = ["Deadline", "SentStatement", "within"]
+__all__ = ["Deadline", "SentStatement", "no_check", "time_check", "within"]
 
 Rows = TypeVar("Rows", pa.Table, pd.DataFrame)
 
@@ -65,7 +65,7 @@ class Deadline(SourceWrapper):
         """Return the fixed time, or the source's time at the first read."""
         if self._now is not None:
             return self._now
-        with time_limit(self.seconds_left):
+        with self._limit():
             now = super().now
         if self._remembers:
             self._now = now
@@ -74,13 +74,13 @@ class Deadline(SourceWrapper):
     @property
     def version(self) -> str:
         """Return the source's version."""
-        with time_limit(self.seconds_left):
+        with self._limit():
             return super().version
 
     @property
     def features(self) -> Mapping[str, bool]:
         """Return the source's features."""
-        with time_limit(self.seconds_left):
+        with self._limit():
             return super().features
 
     @property
@@ -92,7 +92,7 @@ class Deadline(SourceWrapper):
         """Return the source's tables."""
 
         def read() -> pd.DataFrame:
-            with time_limit(self.seconds_left):
+            with self._limit():
                 return self._source.tables()
 
         return self._read_once("", read).copy(deep=False)
@@ -126,6 +126,25 @@ class Deadline(SourceWrapper):
         is_hurried = limit is not None and limit < self.seconds_left
         yield self._read_once(f"{statement}\n{sorted(values.items())!r}", read, is_hurried=is_hurried).to_reader()
 
+    @contextmanager
+    def _limit(self) -> Iterator[None]:
+        """Limit requests of the source itself; after the deadline, the error is that of the deadline."""
+        try:
+            with time_limit(self.seconds_left):
+                yield
+        except TimedOut as error:
+            if self.seconds_left:
+                raise
+            raise TimedOut(f"{self.timeout_message}.") from error
+
+    def check(self) -> None:
+        """Raise TimedOut after the deadline; for loops over data that the source has already sent."""
+        if not self.seconds_left:
+            raise TimedOut(
+                f"{self.timeout_message}. The source had responded, and reading and matching its data took the rest of "
+                f"the time."
+            )
+
     def _remaining_timeout(self, timeout: float | None) -> float:
         left = self.seconds_left
         if not left:
@@ -153,6 +172,18 @@ class Deadline(SourceWrapper):
             return error
         self.statements.append(SentStatement(time.monotonic() - started, len(rows)))
         return rows
+
+
+def no_check() -> None:
+    """Do nothing; it is the check of a read without a time limit."""
+
+
+def time_check(source: Source) -> Callable[[], None]:
+    """Return a function for long loops between the statements of a source: it raises TimedOut after its deadline."""
+    inner: Any = source
+    while inner is not None and not isinstance(inner, Deadline):
+        inner = getattr(inner, "_source", None)
+    return no_check if inner is None else inner.check
 
 
 def within(

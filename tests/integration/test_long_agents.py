@@ -59,9 +59,22 @@ def test_a_large_payload_is_not_read_and_reported(lab: rl.Lab) -> None:
     id_ = run_agent(lab, "large", 20)
     conversation = rl.conversation(lab, id_)
     assert conversation.tokens["input_tokens"] == TOKENS[0]
-    assert any("more than 16 MiB: 1 payload" in note for note in conversation.notes)
+    _reports_one_unread(lab, id_, conversation)
+
+
+def _reports_one_unread(lab: rl.Lab, id_: str, conversation: rl.Conversation) -> None:
+    reason = "not read, because they have more than 16 MiB or are nested too deeply: 1 payload"
     (note,) = rl.agent_runs(lab, ids=[id_])["note"]
-    assert "not read, because they are too large: 1 payload" in note
+    assert [reason in text for text in (*conversation.notes, note)] == [True, True]
+
+
+def test_a_response_in_utf_16_is_read_and_one_that_is_too_deep_is_reported(lab: rl.Lab) -> None:
+    """JSON in any encoding counts, also if the server searches it; JSON that cannot be parsed is in the notes."""
+    id_ = run_agent(lab, "encoded", 50_000)
+    conversation = rl.conversation(lab, id_)
+    assert conversation.tokens["input_tokens"] == 2 * TOKENS[0]
+    assert rl.agent_runs(lab, ids=[id_])["input_tokens"].tolist() == [2 * TOKENS[0]]
+    _reports_one_unread(lab, id_, conversation)
 
 
 def test_a_payload_that_the_server_refuses(lab: rl.Lab) -> None:

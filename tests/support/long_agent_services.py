@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import restate
 from restate import ObjectContext, VirtualObject
+from restate.serde import BytesSerde
 
 from restate_lab.demo.services_host import serve_inherited
 
@@ -43,6 +45,18 @@ async def large(ctx: ObjectContext, mebibytes: int) -> str:
     """Call the model twice; the first response has a text of this size."""
     await ctx.run_typed("call LLM", response, number=0, text="usage " + "x" * (mebibytes << 20))
     await ctx.run_typed("call LLM", response, number=1, text="Done.")
+    return "Done."
+
+
+@long_agent.handler()
+async def encoded(ctx: ObjectContext, depth: int) -> str:
+    """Get a long response in UTF-16, a short one in UTF-32, and one that is nested so deep."""
+    texts = [
+        (response(number, "x" * length), name) for number, length, name in ((0, 20_000, "utf-16"), (1, 9, "utf-32"))
+    ]
+    payloads = [json.dumps(each).encode(encoding) for each, encoding in texts]
+    for payload in (*payloads, b'{"usage": %s%s}' % (b"[" * depth, b"]" * depth)):
+        await ctx.run_typed("call LLM", lambda payload=payload: payload, restate.RunOptions(serde=BytesSerde()))
     return "Done."
 
 

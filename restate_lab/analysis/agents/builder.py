@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from restate_lab._text import plural
 from restate_lab.analysis.agents.entries import AgentEntry, Content, ShapeFunction, with_models
 from restate_lab.analysis.agents.prices import PriceTable
-from restate_lab.analysis.agents.reader import MOST_BYTES, AgentReader, ModelSteps, Row, contents_of
+from restate_lab.analysis.agents.reader import AgentReader, ModelSteps, Row, contents_of, describe_unread, is_too_deep
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.agents.turns import Turn, turns_of
+from restate_lab.analysis.deadline import time_check
 from restate_lab.analysis.ids import describe_missing
 from restate_lab.analysis.journal.entries import OPEN, entries_of
 from restate_lab.analysis.journal.errors import NO_ERRORS, UNKNOWN, attempt_errors
@@ -62,6 +62,7 @@ class ConversationBuilder:
             NotFound: it does not exist, or no longer exists.
             ArgumentError: ``session`` without a key.
         """
+        now = self.recorder.now  # first: matching the tools can take the rest of the time
         row = self._root(id_)
         ids = self._session(row) if session else [id_]
         turns = [turn for each in ids for turn in self._turns(each, level=1, depth=depth)]
@@ -73,7 +74,7 @@ class ConversationBuilder:
             status=str(row["status"]),
             source=self.recorder.name,
             version=self.recorder.version,
-            at=self.recorder.now,
+            at=now,
             turns=tuple(turns),
             notes=tuple(dict.fromkeys([*self.notes, *([self.prices.note] if self.prices.note else [])])),
             session=None if row["key"] is None else f"{row['service']}/{row['key']}",
@@ -103,7 +104,7 @@ class ConversationBuilder:
         entries = self._entries(id_)
         self.models += sum(each.is_model_call for each in entries)
         turns: list[Turn] = []
-        for turn in turns_of(id_, entries, self.prices, depth=level):
+        for turn in turns_of(id_, entries, self.prices, depth=level, check=self._check):
             turns.append(turn)
             if level < depth and turn.callee and turn.callee not in self._known and turn.entry_type in _CALLS:
                 turns += self._callee(turn.callee, level=level + 1, depth=depth)
@@ -132,12 +133,14 @@ class ConversationBuilder:
             return []
         invocation = _without_unknowns(invocation, ranges[-1][0]) if ranges else invocation
         contents = contents_of(table)
+        entries = with_models(_agent_entries(invocation, contents), self.shapes, self._check)
         excluded = sum(each.is_excluded for each in contents.values())
-        if excluded:
-            self.notes.append(
-                f"not read, because they have more than {MOST_BYTES >> 20} MiB: {plural(excluded, 'payload')} of {id_}"
-            )
-        return with_models(_agent_entries(invocation, contents), self.shapes)
+        self.notes += describe_unread(excluded + sum(map(_is_too_deep, entries)), id_)
+        return entries
+
+    @property
+    def _check(self) -> Callable[[], None]:
+        return time_check(self.recorder)
 
     def _ranges(self, id_: str, size: int) -> Ranges | None:
         """Return the parts of a very long journal near its calls of models; None, with a note, if they are too long."""
@@ -190,6 +193,11 @@ def _agent_entries(invocation: Invocation, contents: Mapping[int, Content]) -> l
         AgentEntry(entry, _content(entry, contents), errors.get(position, default))
         for position, entry in enumerate(entries_of(table))
     ]
+
+
+def _is_too_deep(each: AgentEntry) -> bool:
+    is_step = each.entry.entry_type == "Run" and each.model is None
+    return is_step and bool(each.content.value) and is_too_deep(each.content.value or b"", each.unmasked_value)
 
 
 def _content(entry: Any, contents: Mapping[int, Content]) -> Content:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 from restate_lab.analysis.agents.model import TOKENS, ModelStep, clean, count
 from restate_lab.analysis.agents.shapes import read_known_shape, with_text
+from restate_lab.analysis.deadline import no_check
 from restate_lab.analysis.journal.encoding import body_of
 from restate_lab.analysis.journal.entries import FAILED, Entry
 from restate_lab.analysis.journal.errors import NO_ERRORS, AttemptErrors
@@ -52,9 +54,9 @@ class Content(NamedTuple):
     is_excluded: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AgentEntry:
-    """One command with its result, or a signal.
+    """One command with its result, or a signal; its payloads are parsed at the first use and then kept.
 
     ``model`` is the response of a model that it has. ``is_model_call`` is also True for a step without a result whose
     name is that of a step with a response, or the name that an integration uses.
@@ -76,12 +78,18 @@ class AgentEntry:
         """Return the index of the result; a number after all others without a result."""
         return self.entry.completion_index if self.entry.completion_index is not None else 1 << 62
 
-    @property
+    @cached_property
     def value(self) -> Any:
         """Return the result, or the value that was written, with secrets of providers masked."""
-        return decode(mask_model_secrets(self.content.value)) if self.content.value else None
+        masked = mask_model_secrets(self.content.value) if self.content.value else b""
+        return self.unmasked_value if masked == self.content.value else decode(masked)
 
-    @property
+    @cached_property
+    def unmasked_value(self) -> Any:
+        """Return the result as it is in the journal; only the shapes of responses of models are recognized in it."""
+        return decode(self.content.value) if self.content.value else None
+
+    @cached_property
     def argument(self) -> Any:
         """Return the argument of a call, with secrets of providers masked."""
         return decode(mask_model_secrets(self.content.argument)) if self.content.argument else None
@@ -170,9 +178,15 @@ def _call(shape: ShapeFunction, payload: Any) -> ModelStep | None:
     return step
 
 
-def with_models(entries: Sequence[AgentEntry], shapes: Sequence[ShapeFunction]) -> list[AgentEntry]:
-    """Return the entries with the responses of models in their results."""
-    return _with_model_calls([_with_model(each, shapes) for each in entries])
+def with_models(
+    entries: Sequence[AgentEntry], shapes: Sequence[ShapeFunction], check: Callable[[], None] = no_check
+) -> list[AgentEntry]:
+    """Return the entries with the responses of models in their results; ``check`` is called before each of them."""
+    read = []
+    for each in entries:
+        check()
+        read.append(_with_model(each, shapes))
+    return _with_model_calls(read)
 
 
 def agent_entries(entries: Iterable[Entry], steps: Mapping[int, ModelStep]) -> list[AgentEntry]:
@@ -199,7 +213,8 @@ def _with_model_calls(read: Sequence[AgentEntry]) -> list[AgentEntry]:
 def _with_model(each: AgentEntry, shapes: Sequence[ShapeFunction]) -> AgentEntry:
     if each.entry.entry_type != "Run" or not each.content.value:
         return each
-    return replace(each, model=recognize(decode(each.content.value), shapes))
+    model = recognize(each.unmasked_value, shapes)
+    return each if model is None else replace(each, model=model)
 
 
 def _is_open_model_call(each: AgentEntry, names: set[str]) -> bool:

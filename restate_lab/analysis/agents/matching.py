@@ -3,32 +3,34 @@
 The commands between a response and the next call of a model belong to the tools of the response. They are aligned in
 order, with points for names, for values, for what single calls show about a tool, and for each call that gets a
 command. A later payload that repeats a result with the id of its call proves the match.
+
+The time of an alignment grows with commands × calls, since a model can ask for hundreds of calls in one response. Above
+``_MOST_PAIRS`` nothing is aligned: a name and a value that only one call has decide, and the rest is guessed.
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
+
+import numpy as np
 
 from restate_lab.analysis.agents.entries import AgentEntry, is_own_step
-from restate_lab.analysis.agents.model import ToolCall, ToolResult, parse_arguments, unwrap
+from restate_lab.analysis.agents.model import ToolCall, ToolResult
+from restate_lab.analysis.agents.points import Check, CommandName, Pairs, Points, is_equal
 from restate_lab.analysis.agents.requests import results_in
+from restate_lab.analysis.deadline import no_check
 from restate_lab.analysis.journal.entries import DONE, OPEN
-from restate_lab.payload_json import write_for_display
 
 __all__ = ["BY_ID", "BY_ORDER", "GUESSED", "UNKNOWN", "MatchedCall", "ModelTurn", "match_tools"]
 
 BY_ID, BY_ORDER, GUESSED, UNKNOWN = "by id", "by order", "guessed", "unknown"
 _EXECUTING = frozenset({"Run", "Call", "OneWayCall", "Sleep", "Signal", "GetPromise", "AttachInvocation"})
-_WITHOUT_COMMANDS = ("transfer_to_", "final_result")  # handoffs, and the output tools of Pydantic AI
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-_WRAPPER = frozenset({"calling", "mcp", "tool"})
 _PARALLEL = frozenset({"Vercel AI", "Pydantic AI"})
-_SAME, _NAME, _VALUE, _LEARNED, _FILLED, _NEVER = 80, 24, 12, 16, 10, -60
-_LONGEST = 2_000  # characters of a value that is searched
+_FILLED = 10  # points of a call with a command
+_MOST_PAIRS = 1_000_000  # of a command and a call of one response
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +69,16 @@ class _ToolWindow:
         return self.model.model.tool_calls if self.model.model else ()
 
 
-def match_tools(entries: Sequence[AgentEntry]) -> tuple[list[AgentEntry], list[ModelTurn]]:
+def match_tools(entries: Sequence[AgentEntry], check: Check = no_check) -> tuple[list[AgentEntry], list[ModelTurn]]:
     """Return the entries before the first call of a model, and the turns of the models in the order of their calls.
 
-    ``entries`` are those of one journal, in its order.
+    ``entries`` are those of one journal, in its order. ``check`` is called often, and ends the work by an error.
     """
     first, windows = _split(entries)
-    repeated = _repeated_results(entries)
+    repeated = _repeated_results(entries, check)
     lessons = _lessons(windows)
     first = [each for each in first if not _is_finished_record(each)]
-    return first, [_turn(window, repeated, lessons) for window in windows]
+    return first, [_turn(window, repeated, lessons, check) for window in windows]
 
 
 def _split(entries: Sequence[AgentEntry]) -> tuple[list[AgentEntry], list[_ToolWindow]]:
@@ -98,17 +100,18 @@ def _split(entries: Sequence[AgentEntry]) -> tuple[list[AgentEntry], list[_ToolW
     return first, windows
 
 
-def _repeated_results(entries: Sequence[AgentEntry]) -> dict[str, ToolResult]:
+def _repeated_results(entries: Iterable[AgentEntry], check: Check) -> dict[str, ToolResult]:
     """Return call id → its result in a later payload; ids with different results are omitted."""
     found: dict[str, ToolResult | None] = {}
-    for result in _all_results(entries):
+    for result in _all_results(entries, check):
         known = found.get(result.call_id, result)
-        found[result.call_id] = result if known is not None and known.value == result.value else None
+        found[result.call_id] = result if known is not None and is_equal(known.value, result.value) else None
     return {id_: result for id_, result in found.items() if result is not None}
 
 
-def _all_results(entries: Iterable[AgentEntry]) -> Iterable[ToolResult]:
+def _all_results(entries: Iterable[AgentEntry], check: Check) -> Iterator[ToolResult]:
     for each in entries:
+        check()
         if each.model is not None:
             yield from each.model.results
         elif each.content.value and _may_have_results(each.content.value):
@@ -119,16 +122,22 @@ def _may_have_results(value: bytes) -> bool:
     return any(key in value for key in (b"call_id", b"toolCallId", b"function_response"))
 
 
-def _turn(window: _ToolWindow, repeated: Mapping[str, ToolResult], lessons: Mapping[str, set[str]]) -> ModelTurn:
+def _turn(
+    window: _ToolWindow, repeated: Mapping[str, ToolResult], lessons: Mapping[str, set[str]], check: Check
+) -> ModelTurn:
     commands = [each for each in window.commands if _may_execute(each)]
-    calls = window.calls
-    results = [repeated.get(call.id or "") for call in calls]
-    assigned, sure = _assign(window, commands, results, lessons)
+    results = [repeated.get(call.id or "") for call in window.calls]
+    pairs = Pairs(commands, window.calls, results, check)
+    is_small = len(commands) * len(window.calls) <= _MOST_PAIRS
+    match = _align_all(window, pairs, lessons) if is_small else _match_exactly(window, pairs)
+    owned: defaultdict[int, list[int]] = defaultdict(list)
+    for at, owner in enumerate(match.owners):
+        if owner is not None:
+            owned[owner].append(at)
     matched = tuple(
-        _match_of(call, [commands[at] for at, owner in enumerate(assigned) if owner == number], result, is_sure=is_sure)
-        for number, (call, result, is_sure) in enumerate(zip(calls, results, sure, strict=True))
+        _match_of(pairs, number, owned[number], is_sure=match.is_sure[number]) for number in range(len(results))
     )
-    executing = {id(each) for number, each in enumerate(commands) if assigned[number] is not None}
+    executing = {id(commands[at]) for positions in owned.values() for at in positions}
     others = tuple(each for each in window.commands if id(each) not in executing and not _is_finished_record(each))
     return ModelTurn(window.model, matched, others)
 
@@ -147,43 +156,56 @@ def _may_execute(each: AgentEntry) -> bool:
     return entry.entry_type in _EXECUTING and not is_own and not is_cancel
 
 
-def _match_of(
-    call: ToolCall, entries: Sequence[AgentEntry], repeated: ToolResult | None, *, is_sure: bool
-) -> MatchedCall:
-    if repeated is not None and (not entries or any(_equals(each, repeated) for each in entries)):
-        # without an entry, the result itself is known by the id; with one, the entry has the same value
-        return MatchedCall(call, tuple(entries), BY_ID, repeated)
-    how = UNKNOWN if not entries else BY_ORDER if is_sure and len(entries) == 1 else GUESSED
-    return MatchedCall(call, tuple(entries), how, repeated)
+class _Assignment(NamedTuple):
+    """The number of the call of each command, or None, and for each call whether its match is sure."""
+
+    owners: list[int | None]
+    is_sure: Sequence[bool]
 
 
-def _assign(
-    window: _ToolWindow,
-    commands: Sequence[AgentEntry],
-    results: Sequence[ToolResult | None],
-    lessons: Mapping[str, set[str]],
-) -> tuple[list[int | None], list[bool]]:
-    """Return for each command the number of its call or None, and for each call whether its match is sure."""
-    calls = window.calls
-    all_points = [[_points(each, *pair, lessons) for pair in zip(calls, results, strict=True)] for each in commands]
+def _align_all(window: _ToolWindow, pairs: Pairs, lessons: Mapping[str, set[str]]) -> _Assignment:
+    calls, commands = pairs.calls, pairs.commands
+    owners: list[int | None] = [None] * len(commands)
+    all_points = pairs.points(lessons) if calls and commands else np.empty((0, 1), np.int64)
     # a command that speaks against each call is one of the handler
-    kept = [at for at, row in enumerate(all_points) if row and max(row) >= 0]
-    assigned: list[int | None] = [None] * len(commands)
-    if not kept:
-        return assigned, [False] * len(calls)
-    points = [all_points[at] for at in kept]
-    chosen = [commands[at] for at in kept]
+    kept = np.flatnonzero(all_points.max(axis=1) >= 0)
+    if not len(kept):
+        return _Assignment(owners, [False] * len(calls))
+    points, chosen = all_points[kept], [commands[at] for at in kept.tolist()]
     first = _started_together(chosen) if len(calls) > 1 and _is_parallel(window, chosen) else len(chosen)
     is_open = [each.entry.status == OPEN for each in chosen[:first]]
-    owners, is_unique = _align(points[:first], len(calls), is_open)
-    for at, owner in zip(kept, [*owners, *map(_best_call, points[first:])], strict=True):
-        assigned[at] = owner
+    aligned, is_unique = _align(points[:first], is_open, pairs.check)
+    numbers = np.concatenate([aligned, points[first:].argmax(axis=1)])
+    for at, owner in zip(kept.tolist(), numbers.tolist(), strict=True):
+        owners[at] = owner
     is_clear = is_unique and first == len(chosen) and not window.is_shared
     needs_support = len(calls) > 1 or window.is_last
-    supported = [
-        all(all_points[at][number] > 0 for at in kept if assigned[at] == number) for number in range(len(calls))
-    ]
-    return assigned, [is_clear and (each or not needs_support) for each in supported]
+    unsupported = set(numbers[points[np.arange(len(kept)), numbers] <= 0].tolist())
+    return _Assignment(
+        owners, [is_clear and not (needs_support and number in unsupported) for number in range(len(calls))]
+    )
+
+
+def _match_exactly(window: _ToolWindow, pairs: Pairs) -> _Assignment:
+    """Assign the commands that have the name and a value of only one call; the others are guessed, in order."""
+    owners = pairs.exact_owners()
+    exact = set(owners)
+    others = (number for number in range(len(pairs.calls)) if number not in exact)
+    last: int | None = None
+    for at, owner in enumerate(owners):
+        last = owners[at] = owner if owner is not None else next(others, last)
+    return _Assignment(owners, [number in exact and not window.is_shared for number in range(len(pairs.calls))])
+
+
+def _match_of(pairs: Pairs, number: int, positions: Sequence[int], *, is_sure: bool) -> MatchedCall:
+    """Return a call with its commands, and how they are known."""
+    call, repeated = pairs.calls[number], pairs.results[number]
+    entries = tuple(pairs.commands[at] for at in positions)
+    if repeated is not None and (not entries or not pairs.proven()[number].isdisjoint(positions)):
+        # without an entry, the result itself is known by the id; with one, the entry has the same value
+        return MatchedCall(call, entries, BY_ID, repeated)
+    how = UNKNOWN if not entries else BY_ORDER if is_sure and len(entries) == 1 else GUESSED
+    return MatchedCall(call, entries, how, repeated)
 
 
 def _is_parallel(window: _ToolWindow, commands: Sequence[AgentEntry]) -> bool:
@@ -199,112 +221,57 @@ def _started_together(commands: Sequence[AgentEntry]) -> int:
     return max(1, sum(each.at < end for each in commands))
 
 
-def _best_call(row: Sequence[int]) -> int:
-    return max(range(len(row)), key=lambda number: (row[number], -number))
-
-
-def _align(points: Sequence[Sequence[int]], calls: int, is_open: Sequence[bool]) -> tuple[list[int], bool]:
+def _align(points: Points, is_open: Sequence[bool], check: Check = no_check) -> tuple[Points, bool]:
     """Return the call of each command such that the numbers never decrease and the points are the most.
 
     The second value is whether no other alignment has as many points. Each call with a command adds ``_FILLED``, except
     for an open command without evidence: the calls after the one that it belongs to may not have started.
     """
-    # for each call the best alignments that end with it: (points, number of them, owners of the commands)
-    best: list[tuple[int, int, list[int]]] = []
-    for row, is_still_open in zip(points, is_open, strict=True):
-        new: list[tuple[int, int, list[int]]] = []
-        for call in range(calls):
-            fills = 0 if is_still_open and row[call] <= 0 else _FILLED
-            # a command that speaks for no call continues the tool before it
-            options = (
-                [(best[at][0] + (fills if at != call else not row[call]), *best[at][1:]) for at in range(call + 1)]
-                if best
-                else [(fills, 1, [])]
-            )
-            most = max(each[0] for each in options)
-            chosen = [each for each in options if each[0] == most]
-            new.append((most + row[call], sum(each[1] for each in chosen), [*chosen[-1][2], call]))
-        best = new
-    most = max(each[0] for each in best)
-    chosen = [each for each in best if each[0] == most]
-    return chosen[0][2], sum(each[1] for each in chosen) == 1
+    is_unclear = np.array(is_open, bool)[:, np.newaxis] & (points <= 0)
+    fills = np.where(is_unclear, 0, _FILLED)
+    places = np.arange(points.shape[1])
+    # the most points of the alignments that end with each call, the number of these alignments (2 is "several"), and
+    # for each command the call of the command before it
+    best, ways = points[0] + fills[0], np.ones_like(places)
+    before = np.empty(points.shape, np.int32)
+    for at in range(1, len(points)):
+        check()
+        earlier = _best_before(best, ways, places)
+        # a command that speaks for no call continues the tool before it
+        stayed, moved = best + (points[at] == 0), earlier.points + fills[at]
+        most = np.maximum(stayed, moved)
+        before[at] = np.where(stayed == most, places, earlier.calls)
+        ways = np.minimum(np.where(stayed == most, ways, 0) + np.where(moved == most, earlier.ways, 0), 2)
+        best = most + points[at]
+    is_best = best == best.max()
+    owners = np.empty(len(points), np.int64)
+    owners[-1] = np.argmax(is_best)
+    for at in range(len(points) - 1, 0, -1):
+        owners[at - 1] = before[at, owners[at]]
+    return owners, bool(ways[is_best].sum() == 1)
 
 
-def _points(each: AgentEntry, call: ToolCall, repeated: ToolResult | None, lessons: Mapping[str, set[str]]) -> int:
-    """Return how much the name and the values of a command speak for a call."""
-    if call.name.startswith(_WITHOUT_COMMANDS):
-        return _NEVER
-    points = _SAME if repeated is not None and _equals(each, repeated) else 0
-    points += _NAME * _names_match(each, call)
-    points += _VALUE * _shared_values(each, call)
-    known = lessons.get(call.name)
-    if known is not None:
-        points += _LEARNED * (_template(each) in known) if known else _NEVER
-    return points
+class _Best(NamedTuple):
+    points: Points
+    ways: Points
+    calls: Points
 
 
-def _names_match(each: AgentEntry, call: ToolCall) -> bool:
-    tool = _parts_of(call.name)
-    target = (each.entry.callee_target or "").split("/")
-    texts = [each.entry.name or "", *([target[0], target[-1]] if each.entry.callee_target else [])]
-    return bool(tool) and any(tool <= _parts_of(text) or (_parts_of(text) or {""}) <= tool for text in texts)
+def _best_before(best: Points, ways: Points, places: Points) -> _Best:
+    """Return for each call the most points of the calls before it, the number of ways to them, and the last such call.
 
-
-def _parts_of(name: str) -> set[str]:
-    return {part.casefold() for part in _WORD.findall(name)} - _WRAPPER
-
-
-def _shared_values(each: AgentEntry, call: ToolCall) -> int:
-    """Return 2 if a value of the call's arguments is in the command's name or argument, 1 if in its result, else 0."""
-    values = [text.casefold() for text in _scalars(call.arguments) if 0 < len(text) < _LONGEST and not text.isspace()]
-    if not values:
-        return 0
-    if _have_value([each.entry.name or "", *_scalars(each.argument)], values):
-        return 2
-    return 1 if _have_value(_scalars(each.value), values) else 0
-
-
-def _have_value(texts: Iterable[str], values: Sequence[str]) -> bool:
-    """Return whether one of the values is in one of the texts, and not a part of a longer name or number there."""
-    searched = [text[:_LONGEST].casefold() for text in texts]
-    return any(_has_value(text, value) for text in searched for value in values)
-
-
-def _has_value(text: str, value: str) -> bool:
-    at = text.find(value)
-    while at >= 0:
-        end = at + len(value)
-        if not (_is_letter(text[at - 1 : at]) or _is_letter(text[end : end + 1])):
-            return True
-        at = text.find(value, at + 1)
-    return False
-
-
-def _is_letter(character: str) -> bool:
-    return character.isalnum() or character == "_"
-
-
-def _scalars(value: Any, *, most: int = 1_000) -> list[str]:
-    """Return the texts and numbers in a value as text."""
-    pending, texts, visited = [value], list[str](), 0
-    while pending and visited < most:
-        each = pending.pop()
-        visited += 1
-        if isinstance(each, dict | list):
-            pending += each.values() if isinstance(each, dict) else each
-        elif isinstance(each, str | int | float) and not isinstance(each, bool):
-            texts.append(str(each))
-    return texts
-
-
-def _equals(each: AgentEntry, repeated: ToolResult) -> bool:
-    """Return whether the value of an entry is the repeated result, also if one of them is text of the other."""
-    if not each.content.value:
-        return False
-    value = unwrap(each.value)
-    if isinstance(repeated.value, str) and repeated.value in {repr(value), write_for_display(value)}:
-        return True
-    return bool(parse_arguments(value) == parse_arguments(repeated.value))
+    Running maxima make this linear in the number of calls.
+    """
+    running = np.maximum.accumulate(best)
+    is_most = best == running
+    last = np.maximum.accumulate(np.where(is_most, places, 0))
+    is_new = np.append(True, running[1:] > running[:-1])
+    start = np.maximum.accumulate(np.where(is_new, places, 0))
+    counts = np.where(is_most, ways, 0)
+    sums = np.cumsum(counts)
+    totals = np.minimum(sums - sums[start] + counts[start], 2)
+    none = np.iinfo(np.int64).min // 2  # no call is before the first one
+    return _Best(np.append(none, running[:-1]), np.append(0, totals[:-1]), np.append(0, last[:-1]))
 
 
 def _lessons(windows: Sequence[_ToolWindow]) -> dict[str, set[str]]:
@@ -312,12 +279,6 @@ def _lessons(windows: Sequence[_ToolWindow]) -> dict[str, set[str]]:
     lessons: defaultdict[str, set[str]] = defaultdict(set)
     for window in windows[:-1]:  # the tools of the last step may not have been executed
         if len(window.calls) == 1 and isinstance(window.calls[0].arguments, dict) and not window.is_shared:
-            lessons[window.calls[0].name].update(_template(each) for each in window.commands if _may_execute(each))
+            templates = (CommandName.of(each).template for each in window.commands if _may_execute(each))
+            lessons[window.calls[0].name].update(templates)
     return dict(lessons)
-
-
-def _template(each: AgentEntry) -> str:
-    """Return the type and name of a command without its values: only the first two parts, without numbers."""
-    target = each.entry.callee_target or ""
-    name = target.partition("/")[0] if target else " ".join((each.entry.name or "").split()[:2])
-    return f"{each.entry.entry_type} {re.sub(r'[0-9]+', '0', name)}"

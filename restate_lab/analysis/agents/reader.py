@@ -2,7 +2,8 @@
 
 Payloads are read from ``raw``, or from ``entry_json`` where the source has no ``raw``. A payload with more than
 ``MOST_BYTES`` is not read. Before a payload is parsed, it is searched for two names that every known shape has one of;
-this is only a filter. The server searches the large ones, so that it does not send them.
+this is only a filter. The server searches the large ones, so that it does not send them. A payload that may be a
+response and is nested too deeply to be parsed counts as one that was not read.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from restate_lab._text import plural
 from restate_lab.analysis.agents.entries import Content, ShapeFunction, content_of, recognize
 from restate_lab.analysis.agents.model import ModelStep
 from restate_lab.analysis.agents.shapes import SIGNATURES
@@ -32,6 +34,7 @@ from restate_lab.client.endpoint.messages import run_value
 from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.errors import NotOnThisServer, Truncated
 from restate_lab.frames import to_rows
+from restate_lab.payload_json import read
 from restate_lab.recorder import QueryRecorder
 from restate_lab.source import Source
 from restate_lab.status import STATUS_SQL
@@ -44,7 +47,9 @@ __all__ = [
     "RunSelection",
     "Scope",
     "contents_of",
+    "describe_unread",
     "finish_frame",
+    "is_too_deep",
     "scope_of",
     "select_runs",
 ]
@@ -81,8 +86,11 @@ _COUNT = "SELECT count(*) AS n FROM sys_invocation_status"
 _AT_ONCE = 500  # invocations
 _NAMES = (b"usage", b"assistant")  # every known shape has one of them
 _SMALL = 16 << 10  # bytes; the server takes longer to search a smaller payload than to send it
-_IN_HEX = " OR ".join(f"encode(raw, 'hex') LIKE '%{name.hex()}%'" for name in _NAMES)
-_IN_LIST = " OR ".join(f"entry_json LIKE '%{','.join(map(str, name))}%'" for name in _NAMES)
+# JSON can be UTF-8, UTF-16 or UTF-32; without the zeros at the end, a name is the same in both byte orders
+_ENCODINGS = ("utf-8", "utf-16-le", "utf-32-le")
+_ENCODED = tuple(name.decode().encode(encoding).rstrip(b"\0") for encoding in _ENCODINGS for name in _NAMES)
+_IN_HEX = " OR ".join(f"encode(raw, 'hex') LIKE '%{name.hex()}%'" for name in _ENCODED)
+_IN_LIST = " OR ".join(f"entry_json LIKE '%{','.join(map(str, name))}%'" for name in _ENCODED)
 _FILTERS = {
     "raw": f" AND CASE WHEN raw_length <= {_SMALL} THEN true ELSE {_IN_HEX} END",
     "entry_json": f" AND ({_IN_LIST})",
@@ -202,9 +210,12 @@ class AgentReader:
                 continue
             row = {"entry_type": "Notification: Run", "size": size, column: content}
             value = run_value(content) if column == "raw" else content_of(row, most=MOST_BYTES).value
-            step = recognize(decode(value), shapes, has_text=has_text) if value else None
+            decoded = decode(value) if value else None
+            step = recognize(decoded, shapes, has_text=has_text) if value else None
             if step is not None:
                 steps[id_][index] = step
+            elif value:
+                excluded[id_] += is_too_deep(value, decoded)
         return {id_: ModelSteps(steps[id_], excluded[id_]) for id_ in ids if steps.get(id_) or excluded.get(id_)}
 
     @property
@@ -312,8 +323,32 @@ def contents_of(table: pa.Table) -> dict[int, Content]:
 
 def _may_have_model(raw: bytes) -> bool:
     """Return whether an entry has one of the names."""
-    usage, assistant = _NAMES
-    return usage in raw or assistant in raw
+    return any(name in raw for name in _ENCODED)
+
+
+def is_too_deep(value: bytes, decoded: Any) -> bool:
+    """Return whether a payload may be a response of a model, and is nested too deeply to be parsed.
+
+    ``decoded`` is what ``decode`` returns for it: the text or the bytes of a payload that is not parsed.
+    """
+    if not isinstance(decoded, str | bytes) or not _may_have_model(value):
+        return False
+    try:
+        read(value)
+    except RecursionError:
+        return True
+    except ValueError:
+        pass
+    return False
+
+
+def describe_unread(payloads: int, of: str = "") -> list[str]:
+    """Return a note about payloads that were not read, unless there are none; ``of`` is their invocation."""
+    if not payloads:
+        return []
+    number = f"{plural(payloads, 'payload')}{f' of {of}' if of else ''}"
+    reason = f"not read, because they have more than {MOST_BYTES >> 20} MiB or are nested too deeply"
+    return [f"{reason}: {number}; responses of models and their tokens may be missing"]
 
 
 def scope_of(since: datetime, service: str | None) -> Scope:

@@ -68,13 +68,13 @@ class Conversation:
     @property
     def open_turn(self) -> Turn | None:
         """Return the turn that the invocation executes, waits for or fails at; None if it does nothing."""
-        later: list[Turn] = []
+        is_last = True
         for turn in reversed(self.turns):
             if turn.is_open:
                 return turn
-            if turn.attempts and self.status not in ENDED and all(each.journal_index is None for each in later):
+            if turn.attempts and self.status not in ENDED and is_last:
                 return turn  # the step has its result, and the code after it fails
-            later.append(turn)
+            is_last = is_last and turn.journal_index is None
         return None
 
     @property

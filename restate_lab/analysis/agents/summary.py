@@ -19,11 +19,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from restate_lab._text import join, plural
+from restate_lab._text import join
 from restate_lab.analysis.agents.entries import is_named_like_model, is_own_step
 from restate_lab.analysis.agents.model import TOKENS, ModelStep
 from restate_lab.analysis.agents.prices import PriceTable
-from restate_lab.analysis.agents.reader import ModelSteps, Row
+from restate_lab.analysis.agents.reader import ModelSteps, Row, describe_unread
 from restate_lab.analysis.ids import FIRST_AWAKEABLE
 from restate_lab.analysis.journal.entries import ENTRY_TYPES, FAILED, PairedEntries
 from restate_lab.frames import to_frame
@@ -139,12 +139,18 @@ class _Entries:
         positions = order[np.minimum(np.searchsorted(own, keys, sorter=order), len(own) - 1)]
         return np.where((keys != _NONE) & (own[positions] == keys), positions, _NONE)
 
-    def only_open_step(self, owner: int, index: int) -> int:
-        """Return the position of the only step of a run without a result up to an index, or ``_NONE``."""
-        indexes, results = self.numbers("index"), self.numbers("completion_index")
-        is_open = (indexes <= index) & ((results == _NONE) | (results > index)) & self.is_one_of("entry_type", ["Run"])
-        positions = np.flatnonzero(is_open & (self.owners == owner))
-        return int(positions[0]) if len(positions) == 1 else _NONE
+    def only_open_steps(self, owners: _Numbers, indexes: _Numbers) -> list[int]:
+        """Return for each run and index the position of the only step without a result up to it, or ``_NONE``."""
+        starts, results = self.numbers("index"), self.numbers("completion_index")
+        steps = np.flatnonzero(self.is_one_of("entry_type", ["Run"]) & np.isin(self.owners, owners))
+        steps = steps[np.argsort(self.owners[steps], kind="stable")]
+        bounds = np.searchsorted(self.owners[steps], [owners, owners + 1])
+        found = []
+        for first, last, index in zip(*bounds.tolist(), indexes.tolist(), strict=True):
+            own = steps[first:last]
+            is_open = (starts[own] <= index) & ((results[own] == _NONE) | (results[own] > index))
+            found.append(int(own[is_open][0]) if is_open.sum() == 1 else _NONE)
+        return found
 
     def last_before(self, sorted_keys: _Numbers, keys: _Numbers, owners: _Numbers) -> _Numbers:
         """Return for each key the position of the last one before it that belongs to the same run, or ``_NONE``."""
@@ -281,8 +287,7 @@ class _Runs:
             notes = [] if entries[number] else ["its journal was purged or not retained"]
             if entries[number] and not steps[number]:
                 notes.append("no step has the shape of a model response")
-            if excluded:
-                notes.append(f"not read, because they are too large: {plural(excluded, 'payload')}")
+            notes += describe_unread(excluded)
             if unknown[number]:
                 notes.append(f"the tokens of {unknown[number]} of {steps[number]} model calls are unknown")
             yield "; ".join(notes) or None
@@ -325,9 +330,13 @@ class _Runs:
         numbers = pa.array([error["command_index"] for _, error in self.errors], pa.int64())
         owners = np.array([owner for owner, _ in self.errors], np.int64)
         positions = self.entries.find("command_index", self.entries.key_of(owners, _whole(numbers)))
-        for number, (owner, error) in enumerate(self.errors):
-            if error["command_index"] is None and error["code"] == _TOO_LARGE:
-                positions[number] = self.entries.only_open_step(owner, error["after_journal_entry_index"] or 0)
+        too_large = {
+            at: error["after_journal_entry_index"] or 0
+            for at, (_, error) in enumerate(self.errors)
+            if error["command_index"] is None and error["code"] == _TOO_LARGE
+        }
+        chosen, indexes = np.array(list(too_large), np.int64), np.array(list(too_large.values()), np.int64)
+        positions[chosen] = self.entries.only_open_steps(owners[chosen], indexes)
         return positions
 
     def _backoffs(self) -> list[_Spans]:

@@ -15,7 +15,14 @@ import pyarrow as pa
 
 from restate_lab.analysis.agents.entries import ShapeFunction, check_shapes
 from restate_lab.analysis.agents.matching import BY_ID, BY_ORDER, GUESSED, MatchedCall
-from restate_lab.analysis.agents.reader import MOST_RUNS, AgentReader, RunSelection, finish_frame, select_runs
+from restate_lab.analysis.agents.reader import (
+    MOST_RUNS,
+    AgentReader,
+    RunSelection,
+    describe_unread,
+    finish_frame,
+    select_runs,
+)
 from restate_lab.analysis.agents.run import AgentRun, read_runs
 from restate_lab.analysis.deadline import within
 from restate_lab.analysis.journal.entries import FAILED, OPEN
@@ -110,8 +117,7 @@ def read_selected_runs(
     runs = read_runs(reader, rows, shapes, selection.scope)
     large, excluded = len(selection.rows) - len(rows), sum(run.excluded for run in runs)
     notes = [f"not read, because they have more than {MOST_ENTRIES:,} entries: {large:,} journals"] if large else []
-    notes += [f"not read, because they are too large: {excluded:,} payloads"] if excluded else []
-    return runs, notes
+    return runs, notes + describe_unread(excluded)
 
 
 @dataclass(frozen=True, slots=True)

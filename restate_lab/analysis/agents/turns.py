@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,6 +12,7 @@ from restate_lab.analysis.agents.entries import AgentEntry
 from restate_lab.analysis.agents.matching import UNKNOWN, MatchedCall, ModelTurn, match_tools
 from restate_lab.analysis.agents.model import TOKENS, ModelStep, clean, unwrap
 from restate_lab.analysis.agents.prices import PriceTable
+from restate_lab.analysis.deadline import no_check
 from restate_lab.analysis.journal.entries import DONE, FAILED, OPEN
 from restate_lab.payload_json import write_for_display
 
@@ -64,9 +65,16 @@ class Turn:
         return self.status == OPEN
 
 
-def turns_of(id_: str, entries: Sequence[AgentEntry], prices: PriceTable, *, depth: int = 1) -> list[Turn]:
-    """Return the turns of one invocation, in the order of its journal."""
-    first, models = match_tools(entries)
+def turns_of(
+    id_: str,
+    entries: Sequence[AgentEntry],
+    prices: PriceTable,
+    *,
+    depth: int = 1,
+    check: Callable[[], None] = no_check,
+) -> list[Turn]:
+    """Return the turns of one invocation, in the order of its journal; ``check`` is that of ``match_tools``."""
+    first, models = match_tools(entries, check)
     texts = [turn.entry.model.text for turn in models if turn.entry.model]
     maker = _TurnMaker(id_, depth, prices)
     turns = list(maker.beginning(first, models))

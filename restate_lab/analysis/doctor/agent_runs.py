@@ -6,14 +6,14 @@ Otherwise the runs of these handlers that are in flight or ended recently are re
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from restate_lab._text import plural
 from restate_lab.analysis.agents.entries import agent_entries
-from restate_lab.analysis.agents.reader import MOST_BYTES, AgentReader, Scope
+from restate_lab.analysis.agents.reader import AgentReader, Scope, describe_unread
 from restate_lab.analysis.agents.run import AgentRun, read_runs
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.model import RetryingInvocation
@@ -39,8 +39,10 @@ class AgentRuns:
 
     def by_handler(self) -> dict[str, list[AgentRun]]:
         """Return the runs of each handler, in the order of their names."""
-        names = sorted({run.handler for run in self.runs})
-        return {name: [run for run in self.runs if run.handler == name] for name in names}
+        handlers: defaultdict[str, list[AgentRun]] = defaultdict(list)
+        for run in self.runs:
+            handlers[run.handler].append(run)
+        return dict(sorted(handlers.items()))
 
 
 def read_agent_runs(context: CheckContext) -> AgentRuns:
@@ -51,8 +53,7 @@ def read_agent_runs(context: CheckContext) -> AgentRuns:
         return AgentRuns(excluded=tuple(notes))
     rows = _rows_of(context, reader, handlers, notes)
     runs = read_runs(reader, rows)
-    if excluded := sum(run.excluded for run in runs):
-        notes.append(f"not read, because they have more than {MOST_BYTES >> 20} MiB: {plural(excluded, 'payload')}")
+    notes += describe_unread(sum(run.excluded for run in runs))
     return AgentRuns(tuple(runs), tuple(notes))
 
 

@@ -11,6 +11,7 @@ from restate_lab.analysis.agents.entries import AgentEntry, agent_entries
 from restate_lab.analysis.agents.matching import GUESSED, MatchedCall, ModelTurn, match_tools
 from restate_lab.analysis.agents.model import ModelStep
 from restate_lab.analysis.agents.reader import MOST_BYTES, AgentReader
+from restate_lab.analysis.deadline import time_check
 from restate_lab.analysis.journal.entries import OPEN, entries_of
 from restate_lab.analysis.journal.reader import Invocation
 from restate_lab.errors import NotOnThisServer
@@ -40,7 +41,10 @@ def describe_agent_wait(source: Source, invocation: Invocation) -> str:
     except NotOnThisServer:
         return ""
     found = reader.model_steps([invocation.id], ()).get(invocation.id)
-    return _describe(agent_entries(entries, found.steps), _failing_command(invocation)) if found else ""
+    if found is None:
+        return ""
+    turns = match_tools(agents := agent_entries(entries, found.steps), time_check(source))[1]
+    return _describe(agents, turns, _failing_command(invocation))
 
 
 def _failing_command(invocation: Invocation) -> int | None:
@@ -49,8 +53,7 @@ def _failing_command(invocation: Invocation) -> int | None:
     return errors[-1].command_index if errors else None
 
 
-def _describe(entries: Sequence[AgentEntry], failing: int | None) -> str:
-    turns = match_tools(entries)[1]
+def _describe(entries: Sequence[AgentEntry], turns: Sequence[ModelTurn], failing: int | None) -> str:
     steps = [turn.entry.model for turn in turns if turn.entry.model is not None]
     if not steps:
         return ""

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from restate_lab.analysis.agents import entries as entries_module, matching
 from restate_lab.analysis.agents.entries import AgentEntry, Content
-from restate_lab.analysis.agents.matching import BY_ID, BY_ORDER, GUESSED, UNKNOWN, match_tools
-from restate_lab.analysis.agents.model import ModelStep, ToolCall
+from restate_lab.analysis.agents.matching import (
+    BY_ID,
+    BY_ORDER,
+    GUESSED,
+    UNKNOWN,
+    _align,
+    match_tools,
+)
+from restate_lab.analysis.agents.model import ModelStep, ToolCall, ToolResult, parse_arguments, unwrap
+from restate_lab.analysis.agents.points import CommandName, Pairs, has_value, name_points, scalars
+from restate_lab.analysis.deadline import no_check
 from restate_lab.analysis.journal.entries import Entry
+from restate_lab.errors import TimedOut
+from restate_lab.payload_json import write_for_display
+from support.operations import operations
 
 ROME, OSLO, BERN = ("weather", {"city": "Rome"}), ("weather", {"city": "Oslo"}), ("weather", {"city": "Bern"})
 ADD, BOOK, ASK = ("add", {"a": 2, "b": 3}), ("book", {"city": "Oslo"}), ("ask_person", {"question": "May I?"})
@@ -166,3 +181,145 @@ def test_sure_matches_are_right(cities: list[str], plain: list[bool], together: 
             assert not is_plain
             assert values == [of(city)]
     assert sum(len(values) for values, _ in matches(entries)) == len(commands)
+
+
+SMALL = st.lists(
+    st.lists(st.sampled_from([-60, -12, 0, 10, 12, 24, 34]), min_size=4, max_size=4), min_size=1, max_size=5
+)
+
+
+@given(rows=SMALL, calls=st.integers(1, 4), is_open=st.lists(st.booleans(), min_size=5, max_size=5))
+def test_an_alignment_has_the_most_points_of_all(rows: list[list[int]], calls: int, is_open: list[bool]) -> None:
+    """The running maxima return the alignment of the definition, which tries every earlier call and keeps each path."""
+    points = np.array([row[:calls] for row in rows])
+    owners, is_unique = _align(points, is_open[: len(rows)])
+    assert (owners.tolist(), is_unique) == align_by_definition(points.tolist(), calls, is_open)
+
+
+def align_by_definition(points: Sequence[Sequence[int]], calls: int, is_open: Sequence[bool]) -> tuple[list[int], bool]:
+    best: list[tuple[int, int, list[int]]] = []
+    for row, is_still_open in zip(points, is_open, strict=False):
+        new: list[tuple[int, int, list[int]]] = []
+        for call in range(calls):
+            fills = 0 if is_still_open and row[call] <= 0 else 10
+            before = best[: call + 1]
+            options = [
+                (each[0] + (fills if at != call else not row[call]), each[1], each[2]) for at, each in enumerate(before)
+            ] or [(fills, 1, [])]
+            most = max(each[0] for each in options)
+            chosen = [each for each in options if each[0] == most]
+            new.append((most + row[call], sum(each[1] for each in chosen), [*chosen[-1][2], call]))
+        best = new
+    most = max(each[0] for each in best)
+    chosen = [each for each in best if each[0] == most]
+    return chosen[0][2], sum(each[1] for each in chosen) == 1
+
+
+TEXTS = st.sampled_from(
+    ["Rome", "rome 7", "New York", "7", "?!", "-7", "a_b", "İzmir", " ", "", "get", '{"city": "Rome"}']
+)
+VALUES: Any = st.recursive(
+    TEXTS | st.sampled_from([7, 7.0, True, None, float("nan")]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+TOOLS = st.tuples(st.sampled_from(["getWeather", "get", "book", "transfer_to_me", ""]), VALUES)
+COMMANDS = st.tuples(st.sampled_from(["get weather Rome", "book", "x", "", "Calling get"]), VALUES)
+REPEATED = st.lists(st.none() | VALUES | VALUES.map(repr) | VALUES.map(json.dumps), min_size=4, max_size=4)
+LESSONS = st.dictionaries(
+    st.sampled_from(["getWeather", "book"]), st.sets(st.sampled_from(["Run book", "Run get weather"])), max_size=2
+)
+
+
+@given(st.lists(TOOLS, min_size=1, max_size=4), st.lists(COMMANDS, min_size=1, max_size=4), REPEATED, LESSONS)
+def test_indexes_give_the_points_of_each_pair(
+    tools: list[Any], commands: list[Any], repeated: list[Any], lessons: dict[str, set[str]]
+) -> None:
+    """Points come from indexes of words and values, and are those of comparing each command with each call."""
+    calls, entries = model(*tools).tool_calls, journal(*commands)
+    results = [None if value is None else ToolResult("id", value) for value in repeated[: len(calls)]]
+    expected = [
+        [points_by_definition(each, *pair, lessons) for pair in zip(calls, results, strict=True)] for each in entries
+    ]
+    assert Pairs(entries, calls, results, no_check).points(lessons).tolist() == expected
+
+
+def points_by_definition(
+    each: AgentEntry, call: ToolCall, repeated: ToolResult | None, lessons: Mapping[str, set[str]]
+) -> int:
+    if call.name.startswith(("transfer_to_", "final_result")):
+        return -60
+    points = 80 if repeated is not None and is_repeated(each, repeated) else 0
+    return points + 12 * shared_values(each, call) + name_points(CommandName.of(each), call.name, lessons)
+
+
+def is_repeated(each: AgentEntry, repeated: ToolResult) -> bool:
+    value = unwrap(each.value)
+    if isinstance(repeated.value, str) and repeated.value in {repr(value), write_for_display(value)}:
+        return True
+    return bool(parse_arguments(value) == parse_arguments(repeated.value))
+
+
+def shared_values(each: AgentEntry, call: ToolCall) -> int:
+    values = [text.casefold() for text in scalars(call.arguments) if text and not text.isspace()]
+    front, result = [each.entry.name or "", *scalars(each.argument)], scalars(each.value)
+    for texts, weight in ((front, 2), (result, 1)):
+        if any(has_value(text.casefold(), value) for text in texts for value in values):
+            return weight
+    return 0
+
+
+def many_calls(number: int) -> list[AgentEntry]:
+    """Return one response with so many calls of a tool, and a result for each."""
+    cities = [f"City {at}" for at in range(number)]
+    items = [
+        {"role": "tool", "tool_call_id": f"call_{at}", "content": json.dumps(of(city))}
+        for at, city in enumerate(cities)
+    ]
+    tools = [("get_weather", {"city": city}) for city in cities]
+    return journal(model(*tools), *map(weather, cities), model(), ("save", items[: number // 2]))
+
+
+def test_the_work_grows_with_the_number_of_calls() -> None:
+    """Twice the calls and commands of a response need at most about twice the instructions, and not eight times."""
+    once, twice = (operations(partial(match_tools, many_calls(number))) for number in (20, 40))
+    assert twice < 2.5 * once
+
+
+def test_each_payload_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result is parsed for its shape, for each pair of command and call, and for its turn: once in all."""
+    parsed: list[bytes] = []
+    decode = entries_module.decode
+    monkeypatch.setattr(entries_module, "decode", lambda value: parsed.append(value) or decode(value))
+    entries = entries_module.with_models(many_calls(6), (), no_check)
+    match_tools(entries)
+    _ = [(each.value, each.argument) for each in entries if each.model is None]
+    assert len(parsed) == len([each for each in entries if each.content.value])
+
+
+def test_above_the_limit_of_pairs_only_exact_matches_are_sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of very many calls, those with a name and a value of their own are matched, and the rest is guessed."""
+    monkeypatch.setattr(matching, "_MOST_PAIRS", 3)
+    tools = [("get_weather", ROME[1]), ("get_weather", OSLO[1]), ("other", {}), ("third", {})]
+    commands = [weather("Rome"), ("step", 1), weather("Oslo"), ("step", 2), ("step", 3)]
+    assert matches(journal(model(*tools), *commands, model())) == [
+        ([of("Rome")], BY_ORDER),
+        ([of("Oslo")], BY_ORDER),
+        ([1], GUESSED),
+        ([2, 3], GUESSED),
+    ]
+
+
+def test_a_deadline_ends_the_matching() -> None:
+    """The check is called while the entries are read and matched, and its error ends the work."""
+    calls = 0
+
+    def check() -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 30:
+            raise TimedOut("over")
+
+    with pytest.raises(TimedOut):
+        match_tools(many_calls(20), check)
+    assert calls == 31

@@ -18,11 +18,12 @@ from restate_lab.analysis.agents import runs_frame
 from restate_lab.analysis.agents.entries import AgentEntry, Content, content_of, with_models
 from restate_lab.analysis.agents.model import ModelStep, ToolCall
 from restate_lab.analysis.agents.prices import PriceTable, price_table
-from restate_lab.analysis.agents.reader import AgentReader, ModelSteps, RunSelection
+from restate_lab.analysis.agents.reader import AgentReader, ModelSteps, RunSelection, is_too_deep
 from restate_lab.analysis.agents.summary import RunJournals, summarize
 from restate_lab.analysis.agents.turns import turns_of
 from restate_lab.analysis.journal.entries import Entry, PairedEntries, table_of
 from restate_lab.analysis.journal.errors import AttemptErrors
+from restate_lab.analysis.journal.payloads import decode
 from restate_lab.errors import QueryRefused
 from restate_lab.source import BaseSource
 
@@ -383,7 +384,7 @@ def test_what_is_unknown_is_not_zero() -> None:
     assert [purged[name] for name in ("input_tokens", "model_s", "cost")] == [None] * 3
     plain = run(JOURNAL[0].entry, models=ModelSteps({2: ModelStep("message", text="Hi")}, 1))
     assert (plain["input_tokens"], plain["spent_tokens"], plain["model_calls"]) == (None, None, 1)
-    assert plain["note"].startswith("not read, because they are too large: 1 payload; ")
+    assert plain["note"].startswith("not read, because they have more than 16 MiB or are nested too deeply: 1 ")
     assert plain["note"].endswith("the tokens of 1 of 1 model calls are unknown")
 
 
@@ -416,3 +417,14 @@ def test_unreadable_entries_have_no_payload(content: bytes) -> None:
     assert content_of(row, most=10) == Content()
     assert content_of({**row, "raw": None, "entry_json": '{"Notification": 3}'}, most=10) == Content()
     assert content_of({**row, "raw": None, "size": 11}, most=10).is_excluded
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize(("depth", "is_unread"), [(1, False), (50, False), (50_000, True)])
+def test_a_response_that_cannot_be_parsed_is_reported(encoding: str, depth: int, is_unread: bool) -> None:
+    """A payload that may be a response and is nested too deeply counts as not read, in each encoding of JSON."""
+    for name, expected in (("usage", is_unread), ("other", False)):
+        payload = (f'{{"{name}": ' + "[" * depth + "]" * depth + "}").encode(encoding)
+        assert is_too_deep(payload, decode(payload)) == expected
+    prose = b"usage: [[[["
+    assert not is_too_deep(prose, decode(prose))

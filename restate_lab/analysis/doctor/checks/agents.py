@@ -215,10 +215,11 @@ def _long_call_findings(context: CheckContext, handler: str, runs: Sequence[Agen
     done = [took for took, entry, _ in calls if took is not None and entry.entry.status != OPEN]
     usual = timedelta(seconds=statistics.median(each.total_seconds() for each in done) if done else 0)
     least = max(limits.agent_call, limits.slower_than_others * usual)
+    failed = {run.id: {each["command_index"] for each in run.errors} for run in runs}
     long = [
         (took, entry, run)
         for took, entry, run in calls
-        if took is not None and took >= least and not _has_error(run, entry)
+        if took is not None and took >= least and entry.entry.command_index not in failed[run.id]
     ]
     if not long:
         return []
@@ -243,10 +244,6 @@ def _duration(context: CheckContext, entry: AgentEntry) -> timedelta | None:
     if entry.entry.status == OPEN:
         ended = context.clock
     return max(ended - started, timedelta()) if started is not None and ended is not None else None
-
-
-def _has_error(run: AgentRun, entry: AgentEntry) -> bool:
-    return any(each["command_index"] == entry.entry.command_index for each in run.errors)
 
 
 def _quote(tool: str) -> str:

@@ -1,0 +1,277 @@
+"""How much the name and the values of a command speak for a tool call of a model.
+
+A response can have hundreds of calls. Names, values and results are indexed and not compared for each pair, so the work
+grows with the size of the payloads, and each payload is parsed once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from restate_lab.analysis.agents.entries import AgentEntry
+from restate_lab.analysis.agents.model import ToolCall, ToolResult, parse_arguments, unwrap
+from restate_lab.payload_json import write_for_display
+
+__all__ = ["NEVER", "Check", "CommandName", "Pairs", "Points", "has_value", "is_equal", "name_points", "scalars"]
+
+Check: TypeAlias = Callable[[], None]
+Points: TypeAlias = npt.NDArray[np.int64]
+T = TypeVar("T")
+NEVER = -60
+"""The points of a command for a tool that issues no such commands."""
+_SAME, _NAME, _VALUE, _LEARNED = 80, 24, 12, 16
+_WITHOUT_COMMANDS = ("transfer_to_", "final_result")  # handoffs, and the output tools of Pydantic AI
+_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_WRAPPER = frozenset({"calling", "mcp", "tool"})
+_WORD = re.compile(r"\w+")
+_LONGEST = 2_000  # characters of a value that is searched
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The commands and the calls of one response; ``results`` has the repeated result of each call, or None."""
+
+    commands: Sequence[AgentEntry]
+    calls: Sequence[ToolCall]
+    results: Sequence[ToolResult | None]
+    check: Check
+    _proven: dict[int, set[int]] = field(default_factory=dict)
+
+    def proven(self) -> dict[int, set[int]]:
+        """Return the number of a call → the positions of the commands whose value is its repeated result."""
+        repeated = {number: result for number, result in enumerate(self.results) if result is not None}
+        if repeated and not self._proven:
+            values = _ValueIndex.of(self.commands, self.check)
+            self._proven.update({number: values.equal_to(result.value) for number, result in repeated.items()})
+        return self._proven
+
+    def points(self, lessons: Mapping[str, set[str]]) -> Points:
+        """Return how much the name and the values of each command (a row) speak for each call (a column)."""
+        points = self._points_of_names(lessons)
+        points += _VALUE * self._shared_values()
+        for number, positions in self.proven().items():
+            points[list(positions), number] += _SAME
+        points[:, [call.name.startswith(_WITHOUT_COMMANDS) for call in self.calls]] = NEVER
+        return points
+
+    def exact_owners(self) -> list[int | None]:
+        """Return for each command the only call that has its name and one of its values; None without such a call."""
+        keys: defaultdict[tuple[frozenset[str], str], set[int]] = defaultdict(set)
+        for number, call in enumerate(self.calls):
+            for value in _values_of(call):
+                keys[_parts_of(call.name), value].add(number)
+        owners: list[int | None] = []
+        for each in self.commands:
+            self.check()
+            name, values = _parts_of(each.entry.name or ""), _casefolded(scalars([each.argument, each.value]))
+            found = {number for value in values for number in _only(keys.get((name, value), ()))}
+            owners.append(next(iter(_only(found)), None))
+        return owners
+
+    def _points_of_names(self, lessons: Mapping[str, set[str]]) -> Points:
+        """Return the points for names and for what single calls taught; equal names are compared once."""
+        tools = {name: at for at, name in enumerate(dict.fromkeys(call.name for call in self.calls))}
+        kinds: dict[CommandName, list[int]] = {}
+        for each in self.commands:
+            self.check()
+            name = CommandName.of(each)
+            if name not in kinds:
+                kinds[name] = [name_points(name, tool, lessons) for tool in tools]
+        rows = np.array([kinds[CommandName.of(each)] for each in self.commands], np.int64).reshape(-1, len(tools))
+        return rows[:, [tools[call.name] for call in self.calls]]
+
+    def _shared_values(self) -> Points:
+        """Return 2 if a value of the call's arguments is in the command's name or argument, 1 if in its result."""
+        shared = np.zeros((len(self.commands), len(self.calls)), np.int64)
+        calls: defaultdict[str, list[int]] = defaultdict(list)
+        for number, call in enumerate(self.calls):
+            for value in _values_of(call):
+                calls[value].append(number)
+        if calls:
+            for texts, weight in zip(_texts_of(self.commands, self.check), (2, 1), strict=True):
+                for value, numbers in calls.items():
+                    self.check()
+                    for at in texts.holding(value):
+                        shared[at, numbers] = np.maximum(shared[at, numbers], weight)
+        return shared
+
+
+class CommandName(NamedTuple):
+    """What names a command: its type, its name, and the callee of a call."""
+
+    entry_type: str
+    name: str
+    callee: str
+
+    @classmethod
+    def of(cls, each: AgentEntry) -> CommandName:
+        """Return the name of a command."""
+        return cls(each.entry.entry_type, each.entry.name or "", each.entry.callee_target or "")
+
+    @property
+    def texts(self) -> list[str]:
+        """Return the name, and the service and handler of a callee."""
+        target = self.callee.split("/")
+        return [self.name, *([target[0], target[-1]] if self.callee else [])]
+
+    @property
+    def template(self) -> str:
+        """Return the type and name without values: only the first two parts, without numbers."""
+        name = self.callee.partition("/")[0] if self.callee else " ".join(self.name.split()[:2])
+        return f"{self.entry_type} {re.sub(r'[0-9]+', '0', name)}"
+
+
+def name_points(name: CommandName, tool: str, lessons: Mapping[str, set[str]]) -> int:
+    """Return how much a name speaks for a tool, and what the commands of single calls of the tool show."""
+    points = _NAME * _names_match(name, tool)
+    known = lessons.get(tool)
+    if known is not None:
+        points += _LEARNED * (name.template in known) if known else NEVER
+    return points
+
+
+def _names_match(name: CommandName, tool: str) -> bool:
+    parts = _parts_of(tool)
+    return bool(parts) and any(parts <= _parts_of(text) or (_parts_of(text) or {""}) <= parts for text in name.texts)
+
+
+def _parts_of(name: str) -> frozenset[str]:
+    return frozenset(part.casefold() for part in _PART.findall(name)) - _WRAPPER
+
+
+def _values_of(call: ToolCall) -> list[str]:
+    """Return the different values in the arguments of a call that are searched for."""
+    texts = (text for text in scalars(call.arguments) if 0 < len(text) < _LONGEST and not text.isspace())
+    return list(dict.fromkeys(_casefolded(texts)))
+
+
+def _casefolded(texts: Iterable[str]) -> list[str]:
+    return [text[:_LONGEST].casefold() for text in texts]
+
+
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """The texts of commands, with the positions of the commands by the words in their texts."""
+
+    texts: Sequence[Sequence[str]]
+    commands: Mapping[str, set[int]]
+
+    @classmethod
+    def of(cls, texts: Sequence[Sequence[str]]) -> _Texts:
+        commands: defaultdict[str, set[int]] = defaultdict(set)
+        for at, each in enumerate(texts):
+            for word in {word for text in each for word in _WORD.findall(text)}:
+                commands[word].add(at)
+        return cls(texts, commands)
+
+    def holding(self, value: str) -> Collection[int]:
+        """Return the commands with the value in a text, and not as a part of a longer name or number there."""
+        words = _WORD.findall(value)
+        if words == [value]:
+            return self.commands.get(value, ())
+        found = [self.commands.get(word, set[int]()) for word in words]
+        candidates = set.intersection(*found) if found else range(len(self.texts))
+        return [at for at in candidates if any(has_value(text, value) for text in self.texts[at])]
+
+
+def _texts_of(commands: Iterable[AgentEntry], check: Check) -> tuple[_Texts, _Texts]:
+    """Return the texts of names and arguments, and those of results."""
+    front, results = [], []
+    for each in commands:
+        check()
+        front.append(_casefolded([each.entry.name or "", *scalars(each.argument)]))
+        results.append(_casefolded(scalars(each.value)))
+    return _Texts.of(front), _Texts.of(results)
+
+
+def has_value(text: str, value: str) -> bool:
+    """Return whether a value is in a text, and not as a part of a longer name or number there."""
+    at = text.find(value)
+    while at >= 0:
+        end = at + len(value)
+        if not (_is_letter(text[at - 1 : at]) or _is_letter(text[end : end + 1])):
+            return True
+        at = text.find(value, at + 1)
+    return False
+
+
+def _is_letter(character: str) -> bool:
+    return character.isalnum() or character == "_"
+
+
+def scalars(value: Any, *, most: int = 1_000) -> list[str]:
+    """Return the texts and numbers in a value as text."""
+    pending, texts, visited = [value], list[str](), 0
+    while pending and visited < most:
+        each = pending.pop()
+        visited += 1
+        if isinstance(each, dict | list):
+            pending += each.values() if isinstance(each, dict) else each
+        elif isinstance(each, str | int | float) and not isinstance(each, bool):
+            texts.append(str(each))
+    return texts
+
+
+@dataclass(frozen=True, slots=True)
+class _ValueIndex:
+    """The values of commands, with the positions of the commands by their text and by the form of their value."""
+
+    values: Sequence[Any]
+    texts: Mapping[str, set[int]]
+    forms: Mapping[Hashable, set[int]]
+
+    @classmethod
+    def of(cls, commands: Sequence[AgentEntry], check: Check) -> _ValueIndex:
+        values: list[Any] = []
+        texts, forms = defaultdict[str, set[int]](set), defaultdict[Hashable, set[int]](set)
+        for at, each in enumerate(commands):
+            check()
+            value = unwrap(each.value) if each.content.value else None
+            values.append(parse_arguments(value))
+            if each.content.value:
+                for text in _texts_of_value(value):
+                    texts[text].add(at)
+                forms[_form(values[-1])].add(at)
+        return cls(values, texts, forms)
+
+    def equal_to(self, repeated: Any) -> set[int]:
+        """Return the commands with this value, also if one of the two is text of the other."""
+        same = set(self.texts.get(repeated, ())) if isinstance(repeated, str) else set[int]()
+        value = parse_arguments(repeated)
+        return same | {at for at in self.forms.get(_form(value), ()) if is_equal(self.values[at], value)}
+
+
+def _texts_of_value(value: Any) -> set[str]:
+    """Return the forms in which a later payload can have a value as text: Python's repr, and JSON."""
+    try:
+        return {repr(value), write_for_display(value)}
+    except RecursionError:
+        return set()
+
+
+def _form(value: Any, levels: int = 1) -> Hashable:
+    """Return a key that equal values share; most others differ in it, so that few values are compared."""
+    if isinstance(value, dict):
+        return (frozenset((name, _form(each, levels - 1)) for name, each in value.items()) if levels else len(value),)
+    if isinstance(value, list):
+        return (len(value), *([_form(each, levels - 1) for each in value] if levels else ()))
+    return value if isinstance(value, Hashable) else None
+
+
+def is_equal(one: Any, other: Any) -> bool:
+    """Return whether two values are equal; False if they are nested too deeply to compare."""
+    try:
+        return bool(one == other)
+    except RecursionError:
+        return False
+
+
+def _only(values: Collection[T]) -> list[T]:
+    return list(values) if len(values) == 1 else []
