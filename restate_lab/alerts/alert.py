@@ -14,8 +14,11 @@ from restate_lab._text import escape_invisible, format_timestamp, join, one_line
 from restate_lab.analysis.doctor.model import Severity, shorten_title
 from restate_lab.redaction import mask_user_info
 
-__all__ = ["Alert", "Event", "Message", "merge_alerts", "rank_of"]
+__all__ = ["FORMER_CHECKS", "Alert", "Event", "Message", "merge_alerts", "rank_of"]
 
+FORMER_CHECKS = {"retry_storms": "retry_storm"}
+"""The former names of checks, which state files and rules can have → their names."""
+_IN_FINGERPRINTS = {check: former for former, check in FORMER_CHECKS.items()}
 _MOST_IDS = 3
 _LONGEST_TITLE = 240
 _LONGEST_CAUSE = 500
@@ -59,8 +62,14 @@ class Alert:
 
     @property
     def fingerprint(self) -> str:
-        """Return the identity of the problem, 16 hexadecimal digits: the same at each visit and after a restart."""
-        identity = json.dumps([self.cluster, self.rule, self.subject])
+        """Return the identity of the problem, 16 hexadecimal digits: the same at each visit and after a restart.
+
+        The name of a check in it never changes, so that open alerts go on after an update.
+        """
+        # a question can have the name of a check; its subject is "" or a JSON object
+        is_check = bool(self.subject) and not self.subject.startswith("{")
+        rule = _IN_FINGERPRINTS.get(self.rule, self.rule) if is_check else self.rule
+        identity = json.dumps([self.cluster, rule, self.subject])
         return hashlib.sha256(identity.encode()).hexdigest()[:_LENGTH]
 
     @property

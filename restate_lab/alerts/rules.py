@@ -16,6 +16,7 @@ from typing import Any
 
 from restate_lab._public import did_you_mean, nearest_names
 from restate_lab._text import join
+from restate_lab.alerts.alert import FORMER_CHECKS
 from restate_lab.analysis.doctor.checks import CHECKS
 from restate_lab.analysis.doctor.model import Severity, Subject
 from restate_lab.analysis.questions.catalog import names as question_names
@@ -169,6 +170,8 @@ class _RuleReader:
 
     def _name(self, at: int, table: Mapping[str, Any], key: str, known: Sequence[str]) -> str:
         name = table[key]
+        if key == "check" and isinstance(name, str):
+            name = FORMER_CHECKS.get(name, name)
         if name in known:
             return str(name)
         hint = did_you_mean(nearest_names(str(name), known))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from restate_lab.alerts.alert import Alert, Event, Message, rank_of
+from restate_lab.alerts.alert import FORMER_CHECKS, Alert, Event, Message, rank_of
 from restate_lab.alerts.reader import ClusterVisit
 from restate_lab.errors import ArgumentError, RestateLabError
 
@@ -223,9 +223,19 @@ class AlertStore:
             for statement in _SCHEMA.split(";\n"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {_VERSION}")
+        else:
+            self._rename_checks()
         connection.execute("COMMIT")
         if version > _VERSION:
             raise ArgumentError(f"a newer restate_lab wrote {self.path}; install it, or name another with --state.")
+
+    def _rename_checks(self) -> None:
+        """Give alerts with the former name of a check its present name; their fingerprints stay the same."""
+        for former, name in FORMER_CHECKS.items():
+            self._connection.execute("UPDATE alerts SET rule = ? WHERE rule = ?", (name, former))
+            texts = (f'"rule": "{former}"', f'"rule": "{name}"')
+            for table in ("alerts", "messages"):
+                self._connection.execute(f"UPDATE {table} SET alert = replace(alert, ?, ?)", texts)  # noqa: S608 - constants
 
     def _read(self, statement: str, values: Sequence[object] | dict[str, object] = ()) -> list[sqlite3.Row]:
         with self._errors():

@@ -35,7 +35,7 @@ __all__ = [
 
 _PHRASES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "retry_storms": ("{n} {where} {fail}", "{where} is failing"),
+        "retry_storm": ("{n} {where} {fail}", "{where} is failing"),
         "removed_deployments": ("{n} {handler} {fail} because their deployment was removed", "{handler} is failing"),
         "unreachable_deployments": ("{invocations} {fail} because {where} does not respond", "A deployment is down"),
         "journal_mismatches": ("{n} {handler} {fail} because their code changed", "{handler} is failing"),
@@ -262,7 +262,7 @@ def _first_sentence(diagnosis: Diagnosis, zone: tzinfo, targets: Mapping[str, st
     began = _clock(row["since"], diagnosis.at, zone)
     parts = [
         _phrases(row)[0],
-        _step(diagnosis) if row["check"] == "retry_storms" else "",
+        _step(diagnosis) if row["check"] == "retry_storm" else "",
         f"since {began} {zone}" if began else "",
         f"({_short_error(error)})" if error else "",
     ]

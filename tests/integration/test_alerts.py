@@ -38,9 +38,9 @@ from support.watchers import Watchers, running_watchers
 pytestmark = pytest.mark.server
 
 FAULTS = {
-    "storm_503": ("retry_storms", "Payments/charge"),
-    "storm_timeout": ("retry_storms", "Payments/charge"),
-    "agent_denver": ("retry_storms", "agent/run"),
+    "storm_503": ("retry_storm", "Payments/charge"),
+    "storm_timeout": ("retry_storm", "Payments/charge"),
+    "agent_denver": ("retry_storm", "agent/run"),
     "hot_key_holder": ("blocked_keys", "Account/acme-retail/audit"),
     "deadlock_pair": ("deadlocks", "Warehouse"),
     "deadlock_ring": ("deadlocks", "Warehouse"),

@@ -121,7 +121,7 @@ def test_the_doctor_on_an_incident(incident: Cluster) -> None:
 
 def test_the_doctor_on_a_healthy_cluster(healthy: Cluster) -> None:
     """Nothing critical is code 0, and --quiet then prints nothing; checks that ran out of time are code 4."""
-    checks = ("doctor", "--quiet", "--check", "paused", "--check", "retry_storms")
+    checks = ("doctor", "--quiet", "--check", "paused", "--check", "retry_storm")
     quiet = call(healthy, *checks)
     assert (quiet.exit_code, quiet.output) == (0, "")
     hurried = call(healthy, *checks, "--timeout", "0s")

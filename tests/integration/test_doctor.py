@@ -53,9 +53,9 @@ class Story:
 
 INCIDENT = Story(
     checks={
-        "storm_503": "retry_storms",
-        "storm_timeout": "retry_storms",
-        "agent_denver": "retry_storms",
+        "storm_503": "retry_storm",
+        "storm_timeout": "retry_storm",
+        "agent_denver": "retry_storm",
         "hot_key_holder": "blocked_keys",
         "deadlock_pair": "deadlocks",
         "deadlock_ring": "deadlocks",
@@ -79,7 +79,7 @@ INCIDENT = Story(
 )
 HOSPITAL = Story(
     checks={
-        "unacknowledged": "retry_storms",
+        "unacknowledged": "retry_storm",
         "ward_circle": "deadlocks",
         "theatre_planned": "deadlocks",
         "theatre_surgery": "deadlocks",
@@ -276,7 +276,7 @@ class TestIncident(Planted):
         assert set(key["blocked"]) == players(played, "hot_key_opener", "hot_key_queue", "hot_key_caller")
         assert (key["severity"], key["affected"]) == ("critical", 18)
         assert "sign_1" in key["suggested_code"]
-        assert set(causes.iloc[:2]["check"]) == {"retry_storms", "blocked_keys"}
+        assert set(causes.iloc[:2]["check"]) == {"retry_storm", "blocked_keys"}
 
     def test_numbers_and_causes_in_words(self, played: Cluster, now: Diagnosis) -> None:
         """Title and details name handler, step, code, message, deployment and share."""
@@ -299,10 +299,10 @@ class TestIncident(Planted):
     def test_deaf_waits_do_not_hide_a_storm(self, played: Cluster, lab: rl.Lab) -> None:
         """If the waits are unknown, failures are still reported, and the verdict is incomplete."""
         diagnosis = doctor(Deaf(lab, "sys_journal"))
-        storms = diagnosis.findings[diagnosis.findings["check"] == "retry_storms"]
+        storms = diagnosis.findings[diagnosis.findings["check"] == "retry_storm"]
         # With vqueues the reason of a retry is only in the journal's events, so that storms are unknown too.
         if played.vqueues:
-            assert "retry_storms" in set(diagnosis.not_checked["check"])
+            assert "retry_storm" in set(diagnosis.not_checked["check"])
         else:
             assert players(played, "storm_503") <= named(storms)
         assert "deadlocks" in set(diagnosis.not_checked["check"])
@@ -327,7 +327,7 @@ class TestHospital(Planted):
     def test_one_storm_of_many_messages_is_one_cause(self, played: Cluster, now: Diagnosis) -> None:
         """Sixty messages with their own numbers are one finding; failures that differ in one term are two findings."""
         causes = of(now, "critical", "warning")
-        storms = causes[causes["check"] == "retry_storms"]
+        storms = causes[causes["check"] == "retry_storm"]
         assert [set(ids) for ids in storms["ids"]] == [players(played, "unacknowledged")]
         failures = causes[causes["check"] == "terminal_failures"]
         assert {frozenset(ids) for ids in failures["ids"]} == {

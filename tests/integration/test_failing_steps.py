@@ -95,7 +95,7 @@ def test_four_different_steps_are_one_finding(sent: tuple[rl.Lab, Any], findings
 def test_one_failure_and_half_a_day_to_wait(sent: tuple[rl.Lab, Any], findings: Any) -> None:
     """Invocations that failed once and are retried in twelve hours are critical because they are many."""
     (row,) = findings["seldom"]
-    assert (row["check"], row["severity"], row["count"]) == ("retry_storms", "critical", SELDOM)
+    assert (row["check"], row["severity"], row["count"]) == ("retry_storm", "critical", SELDOM)
     assert set(row["ids"]) == sent[1]["seldom"]
     assert row["title"].endswith("up to 1 attempt")
     assert "The next attempt begins up to 1" in row["details"]
@@ -107,7 +107,7 @@ def test_next_step_and_why_work(sent: tuple[rl.Lab, Any], findings: Any) -> None
         for row in rows:
             frame = eval(row["evidence_code"], {"rl": rl, "lab": sent[0]})  # noqa: S307 - the line is what is tested
             assert set(row["ids"]) <= set(frame["id"])
-            if row["check"] == "retry_storms":
+            if row["check"] == "retry_storm":
                 assert "RT0007" in eval(row["suggested_code"], {"rl": rl, "lab": sent[0]})  # noqa: S307
 
 

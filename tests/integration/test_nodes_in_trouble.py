@@ -137,7 +137,7 @@ def _count(lab: Lab) -> dict[str, int]:
 def _diagnose(diagnosis: rl.Diagnosis) -> Any:
     """Return the findings, except the retries: a new leader counts the attempts anew."""
     _check_complete(diagnosis.not_checked.query("applies")["reason"])
-    findings = diagnosis.findings.query("check != 'retry_storms'")
+    findings = diagnosis.findings.query("check != 'retry_storm'")
     return sorted(zip(findings["check"], findings["where"], findings["count"], strict=True))
 
 

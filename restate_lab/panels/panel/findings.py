@@ -99,7 +99,7 @@ class FindingsView(ContentWidget):
 _SEVERITIES = ("critical", "warning", "note")
 
 
-_RESUMED = {"retry_storms", "unreachable_deployments"}
+_RESUMED = {"retry_storm", "unreachable_deployments"}
 
 
 def planned_call(diagnosis: Diagnosis, at: int) -> SuggestedCall | None:

@@ -20,7 +20,7 @@ from restate_lab.errors import ArgumentError
 
 GOOD = """
 [[rule]]
-check = "retry_storms"
+check = "retry_storm"
 service = "Payments"
 min_severity = "critical"
 for = "5m"
@@ -52,14 +52,20 @@ def rules_of(folder: Path, text: str) -> Rules:
 def test_the_first_matching_rule_is_used(tmp_path: Path) -> None:
     """A finding follows the first rule for its check and service, and a rule with a question has its parameters."""
     rules = rules_of(tmp_path, GOOD)
-    storm = rules.rule_for("retry_storms", Subject("Payments/charge", ("Payments",)))
+    storm = rules.rule_for("retry_storm", Subject("Payments/charge", ("Payments",)))
     assert (storm.hold, storm.allows("critical"), storm.allows("warning")) == (timedelta(minutes=5), True, False)
-    other = rules.rule_for("retry_storms", Subject("agent/run", ("agent",)))
+    other = rules.rule_for("retry_storm", Subject("agent/run", ("agent",)))
     assert (other.check, other.severity, other.allows("note")) == ("*", "warning", True)
     assert not rules.rule_for("old_deployments", Subject("unused")).allows("critical")
     (question,) = rules.questions
     assert (question.question, question.params) == ("backlog_by_key", {"limit": 20, "service": "Account"})
     assert (question.min_rows, question.severity) == (3, "critical")
+
+
+def test_a_former_name_of_a_check_is_the_check(tmp_path: Path) -> None:
+    """Rules of an earlier version go on: the name of a check in them is replaced by its present name."""
+    former, now = (rules_of(tmp_path, GOOD.replace("retry_storm", name)) for name in ("retry_storms", "retry_storm"))
+    assert former == now
 
 
 def test_without_rules_critical_findings_and_warnings_are_alerts() -> None:

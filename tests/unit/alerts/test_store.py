@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import resource
+import sqlite3
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -55,6 +58,34 @@ def test_the_fingerprint_is_the_problem() -> None:
     same = alert(title="9 invocations", ids=("inv_1",), since=START, severity="warning", causes=3)
     assert same.fingerprint == alert().fingerprint == "23f542bd8e1fc8d9"
     assert len({alert("B/run").fingerprint, alert(rule="deadlocks").fingerprint, alert().fingerprint}) == 3
+
+
+def test_an_open_alert_of_a_renamed_check_goes_on(store: AlertStore) -> None:
+    """A state file can have the former name of a check: the alert keeps its fingerprint, and is resolved once."""
+    storm = alert(rule="retry_storm")
+    former = hashlib.sha256(json.dumps(["prod", "retry_storms", "A/run"]).encode()).hexdigest()[:16]
+    assert storm.fingerprint == former
+    store.record(visit(storm))
+    store.close()
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("UPDATE alerts SET rule = 'retry_storms'")
+        for table in ("alerts", "messages"):
+            connection.execute(f"UPDATE {table} SET alert = replace(alert, 'retry_storm', 'retry_storms')")
+    connection.close()
+    again = AlertStore(store.path)
+    assert [each.alert for each in again.open_alerts()] == [storm]
+    assert again.record(visit(unread=frozenset({"retry_storm"}))) == []
+    assert again.record(visit(storm)) == []
+    assert again.record(visit()) == [(Event.RESOLVED, storm)]
+    assert drain(again) == [("A/run", "opened"), ("A/run", "resolved")]
+    again.close()
+
+
+def test_a_question_with_the_name_of_a_check_is_another_problem() -> None:
+    """Alerts of questions, whose subject is their parameters, keep their fingerprints, too."""
+    for subject in ("", '{"limit": 3}'):
+        identity = json.dumps(["prod", "retry_storm", subject])
+        assert alert(subject, rule="retry_storm").fingerprint == hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def test_equal_problems_are_one_alert() -> None:

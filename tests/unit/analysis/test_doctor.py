@@ -30,7 +30,7 @@ def finding(severity: Severity = Severity.WARNING, **values: object) -> Finding:
         ids=("inv_1",),
         evidence=ask_call("overview"),
         suggested=(why_call("inv_1"),),
-        check="retry_storms",
+        check="retry_storm",
     )
     return replace(usual, **values)  # type: ignore[arg-type]
 

@@ -134,7 +134,7 @@ def test_a_failing_read_is_no_health_and_is_not_repeated(error: Exception) -> No
     assert {"removed_deployments", "deadlocks", "terminal_failures"} <= set(reasons.index)
     assert reasons["deadlocks"] == str(error)
     assert sum("longest_journal" in each for each in source.asked) == 1
-    assert {"retry_storms", "large_states"} <= set(diagnosis.checked["check"])
+    assert {"retry_storm", "large_states"} <= set(diagnosis.checked["check"])
 
 
 def test_a_mistake_in_a_check_surfaces() -> None:
@@ -267,12 +267,12 @@ def test_first_attempts_are_no_storm() -> None:
     young = {"modified_at": NOW - timedelta(seconds=2)}
     state = [retrying(A, 4, "RT0007", "down")]
     blip = diagnose(SampleRows(sys_invocation_status=[invocation(A, "invoked", **young)], sys_invocation_state=state))
-    assert [row["severity"] for row in found(blip, "retry_storms")] == ["note"]
+    assert [row["severity"] for row in found(blip, "retry_storm")] == ["note"]
     second = [retrying(A, 2, "RT0007", "down")]
     twice = diagnose(SampleRows(sys_invocation_status=[invocation(A, "invoked")], sys_invocation_state=second))
-    assert [row["severity"] for row in found(twice, "retry_storms")] == ["note"]
+    assert [row["severity"] for row in found(twice, "retry_storm")] == ["note"]
     alone = diagnose(SampleRows(sys_invocation_status=[invocation(A, "invoked")], sys_invocation_state=state))
-    assert [row["severity"] for row in found(alone, "retry_storms")] == ["warning"]
+    assert [row["severity"] for row in found(alone, "retry_storm")] == ["warning"]
 
 
 def test_messages_that_differ_in_ids_are_one_storm() -> None:
@@ -285,7 +285,7 @@ def test_messages_that_differ_in_ids_are_one_storm() -> None:
             for number, id_ in enumerate(ids)
         ],
     )
-    (storm,) = found(diagnose(source), "retry_storms")
+    (storm,) = found(diagnose(source), "retry_storm")
     assert (storm["severity"], storm["count"], set(storm["ids"])) == ("critical", 60, set(ids))
     assert "cannot reach shard-# for case #: HTTP 504" in storm["details"]
 

@@ -50,7 +50,7 @@ def source(rows: list[Any], **tables: Any) -> SampleRows:
     )
 
 
-def storms(made: SampleRows, check: str = "retry_storms") -> list[dict[Any, Any]]:
+def storms(made: SampleRows, check: str = "retry_storm") -> list[dict[Any, Any]]:
     findings = doctor(made).findings
     return findings[findings["check"] == check].to_dict("records")
 
@@ -241,6 +241,6 @@ def test_more_than_are_read_are_counted(monkeypatch: pytest.MonkeyPatch) -> None
     assert (storm["count"], len(storm["ids"])) == (200, 20)
     assert (
         "only the 20 invocations with most attempts"
-        in diagnosis.not_checked.set_index("check")["reason"]["retry_storms"]
+        in diagnosis.not_checked.set_index("check")["reason"]["retry_storm"]
     )
     assert sum("AS example_step" in each for each in made.asked) == 1

@@ -150,7 +150,7 @@ def test_what_cannot_be_known_is_no_empty_answer(archive: SampleArchive) -> None
         with pytest.raises(NotOnThisServer, match="only invocations that have ended"):
             rl.waits(history)
         diagnosis = rl.doctor(history)
-        assert {"paused", "deadlocks", "retry_storms"} <= set(diagnosis.not_checked["check"])
+        assert {"paused", "deadlocks", "retry_storm"} <= set(diagnosis.not_checked["check"])
         assert {"terminal_failures", "restarts", "slow_handlers"} <= set(diagnosis.checked["check"])
         assert diagnosis.verdict == "incomplete"
         with pytest.raises(NotFound, match="no visit found it before the cluster removed it"):

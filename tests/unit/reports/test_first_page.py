@@ -32,7 +32,7 @@ CALLERS = ("inv_4", "inv_5", "inv_6")
 def storm(**values: Any) -> Finding:
     finding = {
         "severity": Severity.CRITICAL, "title": "3 invocations retry", "where": "Payments/charge", "count": 3,
-        "ids": ("inv_1", "inv_2", "inv_3"), "since": BEGAN, "check": "retry_storms",
+        "ids": ("inv_1", "inv_2", "inv_3"), "since": BEGAN, "check": "retry_storm",
         "evidence": ask_call("retry_storm_ids", service="Payments", step="charge card"),
         "suggested": (why_call("inv_1"),), "blocked": Blocked(CALLERS, 3),
     }  # fmt: skip
@@ -46,7 +46,7 @@ def diagnosis(*findings: Finding, gap: str = "") -> Diagnosis:
         at=NOW,
         seconds=1.0,
         findings=findings,
-        checked=[CheckRun("retry_storms", "retries", len(findings), 1, 0.1, 1)] * 22,
+        checked=[CheckRun("retry_storm", "retries", len(findings), 1, 0.1, 1)] * 22,
         not_checked=[CheckGap("deadlocks", "deadlocks", gap, applies=True)] if gap else [],
         skipped=0,
     )

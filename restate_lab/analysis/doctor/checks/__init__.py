@@ -16,7 +16,7 @@ from restate_lab.analysis.doctor.checks.queues import backlog, blocked_queues, l
 from restate_lab.analysis.doctor.checks.retries import (
     journal_mismatches,
     removed_deployments,
-    retry_storms,
+    retry_storm,
     unreachable_deployments,
 )
 from restate_lab.analysis.doctor.checks.samples import sampled_backlog
@@ -28,7 +28,7 @@ __all__ = ["CHECKS"]
 _CHECKS = (
     Check("old_protocols", "deployments with an old service protocol or SDK", 0.3, old_protocols),
     Check(
-        "retry_storms", "handlers whose attempts fail repeatedly, by step and code", 0.5, retry_storms, needs_open=True
+        "retry_storm", "handlers whose attempts fail repeatedly, by step and code", 0.5, retry_storm, needs_open=True
     ),
     Check("unreachable_deployments", "deployments that do not respond", 0.5, unreachable_deployments, needs_open=True),
     Check(

@@ -26,14 +26,14 @@ from restate_lab.analysis.suggestions import SuggestedCall, ask_call, move_call,
 __all__ = [
     "journal_mismatches",
     "removed_deployments",
-    "retry_storms",
+    "retry_storm",
     "unreachable_deployments",
 ]
 
 _FAILING_STATUSES = {"backing-off", "running", "ready", "paused", "pending"}
 
 
-def retry_storms(context: CheckContext) -> list[Finding]:
+def retry_storm(context: CheckContext) -> list[Finding]:
     """Find handlers whose attempts fail with the same code, grouped by the pattern of the failing step."""
     grouped = group_by_step(
         _failing_for(context, FailureReason.HANDLER),
