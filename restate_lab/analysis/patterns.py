@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import pandas as pd
@@ -21,6 +22,8 @@ __all__ = [
     "elide_data",
     "hide_refusals",
     "merge_by_pattern",
+    "merge_failures",
+    "message_kinds",
     "normalize",
     "step_patterns",
     "summarize_messages",
@@ -29,14 +32,17 @@ __all__ = [
 
 CANDIDATES = 100_000
 """The maximum number of rows that are read and then aggregated."""
-_MOST_KINDS = 5  # different messages of one pattern; with more, they differ by data, and get a pattern too
+_MOST_KINDS = 5  # values of a position in a message, and kinds of messages; with more, they differ by data
+_STATUSES = frozenset(str(status.value) for status in HTTPStatus)
 _CAUSE = ("target_service_name", "target_handler_name", "error_code")
+_FAILURE = ("target_service_name", "target_handler_name", "status", "code")
 _MESSAGES = ("message", "example_message")
 _SUMS: Mapping[str, Callable[[Sequence[Any]], Any]] = {
     **dict.fromkeys(("n", "attempts"), sum),
-    "worst": max,
-    **dict.fromkeys(("next_retry_at", "oldest_created_at"), min),
+    **dict.fromkeys(("worst", "last_at"), max),
+    **dict.fromkeys(("next_retry_at", "oldest_created_at", "first_at"), min),
 }
+_EXAMPLES = ("example_id", "example_message")
 _LONGEST_MESSAGE = 200
 _KINDS_IN_TEXT = 2  # kinds of messages that a sentence lists
 # errors whose message is the response of a model; such a response is a payload
@@ -56,6 +62,9 @@ _VARYING = re.compile(
 )
 # Only these parts can match the pattern above, which is too expensive to try at every character.
 _CANDIDATE = re.compile(r"""(?<!\S)[^\s\d"'`“‘«-]*+[\d"'`“‘«-]\S*""")
+_HOLE = "\0"  # a number in a message
+# a number that is masked in every message, a number of three digits, and a mask of a statement
+_NUMBER = re.compile(rf"{_HOLE}([^{_HOLE}]*){_HOLE}|(?<![A-Za-z\d])(\d{{3}})(?!\d)|#")
 ENOUGH = {1: 5, 2: 3}
 """Number of terms that names share → number of distinct next terms that makes this position data; 2 is "two or more".
 
@@ -76,6 +85,7 @@ _TOKEN = re.compile(r"((?:[^\w#]|_)*)(#|[^\W\d_]+|\d+|$)")
 _MASK = "#"
 _DATA = "…"
 
+_ENOUGH_MESSAGES = dict.fromkeys(ENOUGH, _MOST_KINDS + 1)
 _Token = tuple[str, str]
 _Shape = tuple[_Token, ...]
 _Row = dict[Any, Any]
@@ -85,25 +95,47 @@ def normalize(message: str) -> str:
     """Return the first line of a message with "#" for numbers and ids and "“…”" for quoted terms.
 
     At most 200 characters. Separate numbers of three digits and digits within a name are kept, because most of them
-    are codes (HTTP 503, AC04).
+    are codes (HTTP 503, AC04). ``message_kinds`` decides by the values in several messages.
     """
     return _CANDIDATE.sub(_mask_word, _first_line(message))[:_LONGEST_MESSAGE].strip()
 
 
-def common_message(messages: Sequence[str]) -> str:
-    """Return one text for messages of one kind: the message itself if all are equal, else its normalized form."""
+def message_kinds(messages: Iterable[str]) -> dict[str, str]:
+    """Return message → kind, for messages that can have one cause: data differs within a kind.
+
+    A kind is the text of ``normalize``, with "#" also for numbers of three digits where more than five numbers occur at
+    the same place of equal messages: "request #" for 105, 106 and so on. Numbers that have few values there, or that
+    are all statuses of HTTP, are codes, and messages with different codes are different kinds. If there are more than
+    five kinds, those that share their first (or last) terms and have more than five next terms become one, with "…".
+    The kinds depend only on the set of messages.
+    """
+    parts = {message: _split_numbers(message) for message in messages}
+    values: dict[str, list[set[str]]] = {}
+    for skeleton, numbers in parts.values():
+        for known, (number, _) in zip(values.setdefault(skeleton, [set() for _ in numbers]), numbers, strict=True):
+            known.add(number)
+    is_data = {skeleton: list(map(_are_data, each)) for skeleton, each in values.items()}
+    kinds = {message: _fill(skeleton, numbers, is_data[skeleton]) for message, (skeleton, numbers) in parts.items()}
+    patterns = _patterns_of_kinds(set(kinds.values()))
+    return {message: patterns[kind] for message, kind in kinds.items()}
+
+
+def common_message(messages: Sequence[str], kind: str) -> str:
+    """Return one text for messages of one kind: the message itself if all are equal, else the kind."""
     line = _first_line(messages[0])
     is_same = all(message == messages[0] or _first_line(message) == line for message in messages)
-    return line[:_LONGEST_MESSAGE].strip() if is_same else normalize(messages[0])
+    return line[:_LONGEST_MESSAGE].strip() if is_same else kind
 
 
 def summarize_messages(messages: Iterable[str]) -> str:
     """Return the kinds of messages on one line, most frequent first, with the number of each."""
     counts = Counter(messages)
     by_kind: dict[str, list[str]] = defaultdict(list)
-    for message in counts:
-        by_kind[normalize(message)].append(message)
-    kinds = [(sum(counts[each] for each in alike), one_line(common_message(alike))) for alike in by_kind.values()]
+    for message, kind in message_kinds(counts).items():
+        by_kind[kind].append(message)
+    kinds = [
+        (sum(counts[each] for each in alike), one_line(common_message(alike, kind))) for kind, alike in by_kind.items()
+    ]
     kinds.sort(key=lambda pair: (-pair[0], pair[1]))
     if len(kinds) == 1:
         return kinds[0][1]
@@ -135,10 +167,14 @@ def step_patterns(names: Iterable[str]) -> dict[str, str]:
     linearly with the total length of the names.
     """
     shapes = {name: _shape(name) for name in names}
-    patterns = _templates(set(shapes.values()), is_reversed=False)
-    unmatched = {shape[::-1] for shape in shapes.values() if shape not in patterns}
-    patterns |= {shape[::-1]: text for shape, text in _templates(unmatched, is_reversed=True).items()}
+    patterns = _patterns_of(set(shapes.values()), ENOUGH)
     return {name: patterns.get(shape, _join(shape)) for name, shape in shapes.items()}
+
+
+def _patterns_of(shapes: Collection[_Shape], enough: Mapping[int, int]) -> dict[_Shape, str]:
+    patterns = _templates(shapes, enough, is_reversed=False)
+    unmatched = {shape[::-1] for shape in shapes if shape not in patterns}
+    return patterns | {shape[::-1]: text for shape, text in _templates(unmatched, enough, is_reversed=True).items()}
 
 
 def elide_data(message: str, step: str, pattern: str) -> str:
@@ -165,34 +201,102 @@ def merge_by_pattern(frame: pd.DataFrame) -> pd.DataFrame:
 
     The text with which a model refused is a payload, so it is removed from the messages first.
 
-    In a merged row, ``step`` is the pattern ("get weather …"), ``message`` has "…" for the data in the step's name,
-    ``steps`` is the number of names, and the examples are from the row with the most invocations. Other rows, the
-    columns and their types do not change. The row with the most invocations comes first.
+    In a merged row, ``step`` is the pattern ("get weather …"), ``message`` is the kind of the messages, without the
+    data in the step's name, ``steps`` is the number of names, and the examples are from the row with most invocations.
+    Other rows, the columns and their types do not change. The row with the most invocations comes first.
     """
-    causes: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
     hidden = hide_refusals(frame)
-    for row in records(frame) if hidden is frame else _merge_equal(records(hidden)):
-        causes[tuple(row[name] for name in _CAUSE)].append(row)
-    rows = [row for alike in causes.values() for row in _merge_patterns(alike)]
-    if len(rows) == len(frame) and hidden is frame:
-        return frame
-    rows.sort(key=lambda row: (-row["n"], -row["attempts"], *(str(row[name]) for name in (*_CAUSE, "step", "message"))))
+    rows = records(frame) if hidden is frame else _merge_equal(records(hidden), (*_CAUSE, "step", "message"))
+    merged = [row for alike in _group(rows, _CAUSE) for row in _merge_patterns(alike)]
+    merged.sort(
+        key=lambda row: (-row["n"], -row["attempts"], *(str(row[name]) for name in (*_CAUSE, "step", "message")))
+    )
+    return _frame_like(frame, merged)
+
+
+def merge_failures(frame: pd.DataFrame) -> pd.DataFrame:
+    """Merge the rows of ``terminal_failures`` whose messages are of one kind, per handler, status and code.
+
+    In a merged row, ``message`` is the kind, and the examples are those of the last failure.
+    """
+    rows = _merge_equal(records(hide_refusals(frame)), (*_FAILURE, "message"))
+    merged = [row for alike in _group(rows, _FAILURE) for row in _merge_messages(alike, latest=True)]
+    names = (*_FAILURE, "message")
+    merged.sort(key=lambda row: tuple(str(row[name]) for name in names))
+    merged.sort(key=lambda row: (row["n"], row["last_at"]), reverse=True)
+    return _frame_like(frame, merged)
+
+
+def _frame_like(frame: pd.DataFrame, rows: Sequence[_Row]) -> pd.DataFrame:
+    """Return the rows as a frame with these columns; the frame itself if no rows were merged."""
+    if len(rows) == len(frame):
+        return hide_refusals(frame)
     columns = {name: pd.Series([row[name] for row in rows], dtype=dtype) for name, dtype in frame.dtypes.items()}
     merged = pd.DataFrame(columns)
     merged.attrs = dict(frame.attrs)
     return merged
 
 
-def _merge_equal(rows: Iterable[_Row]) -> list[_Row]:
-    """Return the rows; those with the same cause, step and message are merged."""
-    kinds: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
+def _group(rows: Iterable[_Row], names: Sequence[str]) -> list[list[_Row]]:
+    groups: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
     for row in rows:
-        kinds[tuple(row[name] for name in (*_CAUSE, "step", "message"))].append(row)
-    return [_sum_rows(alike) for alike in kinds.values()]
+        groups[tuple(row[name] for name in names)].append(row)
+    return list(groups.values())
+
+
+def _merge_equal(rows: Iterable[_Row], names: Sequence[str]) -> list[_Row]:
+    """Return the rows; those with the same values of these columns are merged."""
+    return [_sum_rows(alike) for alike in _group(rows, names)]
 
 
 def _first_line(message: str) -> str:
     return _CODE.sub("", without_refusal(message).partition("\n")[0])
+
+
+def _split_numbers(message: str) -> tuple[str, list[tuple[str, bool]]]:
+    """Return a message with holes for its numbers, and for each number whether it has the form of a code."""
+    line = _first_line(message).replace(_HOLE, " ")
+    marked = _CANDIDATE.sub(lambda word: _VARYING.sub(_mark, word[0]), line)
+    found: list[tuple[str, bool]] = []
+
+    def collect(number: re.Match[str]) -> str:
+        found.append((number[1] or number[2] or _MASK, number[2] is not None))
+        return _HOLE
+
+    skeleton = _NUMBER.sub(collect, marked)[:_LONGEST_MESSAGE].strip()
+    return skeleton, found[: skeleton.count(_HOLE)]
+
+
+def _mark(match: re.Match[str]) -> str:
+    return "“…”" if match["quoted"] else f"{_HOLE}{match[0]}{_HOLE}"
+
+
+def _are_data(values: Collection[str]) -> bool:
+    return len(values) > _MOST_KINDS and not _STATUSES.issuperset(values)
+
+
+def _fill(skeleton: str, numbers: Iterable[tuple[str, bool]], is_data: Iterable[bool]) -> str:
+    """Return the kind of a message: its text with codes, and with "#" for other numbers."""
+    texts = iter(
+        [number if is_code and not data else _MASK for (number, is_code), data in zip(numbers, is_data, strict=True)]
+    )
+    return re.sub(_HOLE, lambda _: next(texts), skeleton)
+
+
+def _patterns_of_kinds(kinds: Collection[str]) -> dict[str, str]:
+    """Return kind → pattern; messages with different codes have no common pattern."""
+    if len(kinds) <= _MOST_KINDS:
+        return {kind: kind for kind in kinds}
+    by_codes: dict[tuple[str, ...], dict[str, _Shape]] = defaultdict(dict)
+    for kind in kinds:
+        codes = tuple(code for _, code in _NUMBER.findall(kind) if code)
+        by_codes[codes][kind] = _shape(kind, has_codes=True)
+    patterns: dict[str, str] = {}
+    for shapes in by_codes.values():
+        found, numbers = _patterns_of(set(shapes.values()), _ENOUGH_MESSAGES), Counter(shapes.values())
+        for kind, shape in shapes.items():
+            patterns[kind] = found.get(shape) or (_join(shape) if numbers[shape] > 1 else kind)
+    return patterns
 
 
 def _mask_word(word: re.Match[str]) -> str:
@@ -203,15 +307,19 @@ def _mask(match: re.Match[str]) -> str:
     return "“…”" if match["quoted"] else _MASK
 
 
-def _shape(name: str) -> _Shape:
-    """Return the tokens of a name, with masks for numbers, ids and quoted text; consecutive masks become one."""
+def _shape(name: str, *, has_codes: bool = False) -> _Shape:
+    """Return the tokens of a name, with masks for numbers, ids and quoted text; consecutive masks become one.
+
+    With ``has_codes``, the digits in the name are codes and no data.
+    """
     line = " ".join(name[:_LONGEST_NAME].replace(_DATA, "...").split())
     masked = normalize(_MASKED.sub(_MASK, line)).replace(f"“{_DATA}”", _MASK)
     tokens: list[_Token] = []
     for separator, text in _TOKEN.findall(masked):
         before = tokens[-1][1] if tokens else ""
         # Digits directly after letters can be part of a name: "s3", "step2".
-        is_mask = text == _MASK or (text.isdigit() and (separator != "" or not before.isalpha()))
+        is_number = text.isdigit() and not has_codes and (separator != "" or not before.isalpha())
+        is_mask = text == _MASK or is_number
         if is_mask and before != _MASK:
             tokens.append((separator, _MASK))
         elif not is_mask and (separator or text):
@@ -219,15 +327,17 @@ def _shape(name: str) -> _Shape:
     return tuple(tokens)
 
 
-def _templates(shapes: Collection[_Shape], *, is_reversed: bool) -> dict[_Shape, str]:
+def _templates(shapes: Collection[_Shape], enough: Mapping[int, int], *, is_reversed: bool) -> dict[_Shape, str]:
     """Return the patterns of the names that share their first tokens with enough other names."""
     patterns: dict[_Shape, str] = {}
-    for members, start, end in _group_by_shared_tokens(shapes, 0):
+    for members, start, end in _group_by_shared_tokens(shapes, 0, enough):
         patterns |= dict.fromkeys(members, _pattern_text(members, start, end, is_reversed=is_reversed))
     return patterns
 
 
-def _group_by_shared_tokens(shapes: Collection[_Shape], start: int) -> Iterator[tuple[Collection[_Shape], int, int]]:
+def _group_by_shared_tokens(
+    shapes: Collection[_Shape], start: int, enough: Mapping[int, int]
+) -> Iterator[tuple[Collection[_Shape], int, int]]:
     """Yield groups that share their first ``start`` and last ``end`` tokens, with data between them.
 
     The data begins at the first position with enough values and includes everything after it: "New York" and "New
@@ -235,27 +345,27 @@ def _group_by_shared_tokens(shapes: Collection[_Shape], start: int) -> Iterator[
     """
     longer = [shape for shape in shapes if len(shape) > start]
     values = _group_by_token(longer, start)
-    if longer and _is_enough(len(values), longer[0][:start]):
-        yield from _split_by_shared_end(longer, start, 0)
+    if longer and _is_enough(len(values), longer[0][:start], enough):
+        yield from _split_by_shared_end(longer, start, 0, enough)
         return
     for members in values.values():
         if len(members) > 1:
-            yield from _group_by_shared_tokens(members, start + 1)
+            yield from _group_by_shared_tokens(members, start + 1, enough)
 
 
 def _split_by_shared_end(
-    shapes: Sequence[_Shape], start: int, end: int
+    shapes: Sequence[_Shape], start: int, end: int, enough: Mapping[int, int]
 ) -> Iterator[tuple[Collection[_Shape], int, int]]:
     """Split off the names that also share the tokens after the data, if those have few values: "fetch … forecast"."""
     one = shapes[0]
     shared = one[:start] + one[len(one) - end :]
     values, apart = _group_by_token(shapes, -1 - end), set[_Token]()
-    if not _is_enough(len(values), shared):
+    if not _is_enough(len(values), shared, enough):
         for token, members in values.items():
             inner = [shape for shape in members if len(shape) > start + end + 1]
-            if _is_enough(len(_group_by_token(inner, start)), (*shared, token)):
+            if _is_enough(len(_group_by_token(inner, start)), (*shared, token), enough):
                 apart.add(token)
-                yield from _split_by_shared_end(inner, start, end + 1)
+                yield from _split_by_shared_end(inner, start, end + 1, enough)
     rest = [shape for shape in shapes if shape[-1 - end] not in apart or len(shape) == start + end + 1]
     if len(rest) > 1:
         yield rest, start, end
@@ -268,9 +378,9 @@ def _group_by_token(shapes: Iterable[_Shape], at: int) -> dict[_Token, list[_Sha
     return values
 
 
-def _is_enough(values: int, shared: _Shape) -> bool:
+def _is_enough(values: int, shared: _Shape, enough: Mapping[int, int]) -> bool:
     words = sum(text.isalpha() for _, text in shared)
-    return words > 0 and values >= ENOUGH[min(words, max(ENOUGH))]
+    return words > 0 and values >= enough[min(words, max(enough))]
 
 
 def _pattern_text(shapes: Collection[_Shape], start: int, end: int, *, is_reversed: bool) -> str:
@@ -291,24 +401,48 @@ def _merge_patterns(rows: Sequence[_Row]) -> list[_Row]:
     """Return the rows of one handler and error code; rows with the same pattern are merged."""
     patterns = step_patterns({row["step"] for row in rows if row["step"]})
     names = Counter(patterns.values())
-    kinds: dict[str, list[_Row]] = defaultdict(list)
-    others: list[_Row] = []
+    kinds: dict[tuple[str, bool], list[_Row]] = defaultdict(list)
     for row in rows:
-        pattern = patterns.get(row["step"], "") if row["step"] else ""
-        (kinds[pattern] if names[pattern] > 1 else others).append(row)
-    return others + [row for pattern, alike in kinds.items() for row in _merge_by_message(alike, pattern)]
+        pattern = patterns[row["step"]] if row["step"] else ""
+        kinds[pattern, names[pattern] > 1].append(row)
+    return [
+        row
+        for (pattern, is_shared), alike in kinds.items()
+        for row in (_merge_steps(alike, pattern) if is_shared else _merge_messages(alike))
+    ]
 
 
-def _merge_by_message(rows: Sequence[_Row], pattern: str) -> list[_Row]:
+def _merge_steps(rows: Sequence[_Row], pattern: str) -> list[_Row]:
     """Return one row per kind of message, for rows whose steps have one pattern."""
-    messages = [normalize(elide_data(row["message"] or "", row["step"], pattern)) for row in rows]
-    if len(set(messages)) > _MOST_KINDS:
-        kinds = step_patterns(messages)
-        messages = [kinds[each] for each in messages]
-    by_message: dict[str, list[_Row]] = defaultdict(list)
-    for row, message in zip(rows, messages, strict=True):
-        by_message[message].append(row)
-    return [{**_sum_rows(alike), "step": pattern, "message": message or None} for message, alike in by_message.items()]
+    elided = [{**row, "message": elide_data(row["message"] or "", row["step"], pattern)} for row in rows]
+    kinds = message_kinds(row["message"] for row in elided)
+    return [
+        {**_sum_rows(alike), "step": pattern, "message": kinds[alike[0]["message"]] or None}
+        for alike in _group_by_kind(elided, kinds)
+    ]
+
+
+def _merge_messages(rows: Sequence[_Row], *, latest: bool = False) -> list[_Row]:
+    """Return one row per kind of message; a row that is alone does not change.
+
+    The examples are those of the first row, or those of the latest one.
+    """
+    kinds = message_kinds(row["message"] for row in rows if row["message"])
+    merged = []
+    for alike in _group_by_kind(rows, kinds):
+        first = max(alike, key=lambda row: row["last_at"]) if latest else alike[0]
+        message = first["message"] if len(alike) == 1 else kinds.get(first["message"])
+        merged.append(
+            {**_sum_rows(alike), **{name: first[name] for name in _EXAMPLES if name in first}, "message": message}
+        )
+    return merged
+
+
+def _group_by_kind(rows: Iterable[_Row], kinds: Mapping[str, str]) -> list[list[_Row]]:
+    groups: dict[str | None, list[_Row]] = defaultdict(list)
+    for row in rows:
+        groups[kinds.get(row["message"])].append(row)
+    return list(groups.values())
 
 
 def _sum_rows(rows: Sequence[_Row]) -> _Row:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from restate_lab.analysis.invocations.filters import RETRYING
-from restate_lab.analysis.patterns import elide_data, normalize, step_patterns
+from restate_lab.analysis.patterns import elide_data, message_kinds, step_patterns
 from restate_lab.analysis.records import records
 from restate_lab.status import STATUSES
 
@@ -77,23 +77,36 @@ def status_rank(status: str, retry_count: int | None = None) -> int:
 
 def _group_keys(rows: Sequence[_Row]) -> list[tuple[Any, ...] | None]:
     patterns = _patterns(rows)
-    messages: dict[tuple[Any, ...], str] = {}
+    failures = [_failure_of(row, patterns) if row["failure"] is not None else None for row in rows]
+    messages: dict[tuple[Any, ...], set[str]] = defaultdict(set)
+    for each in filter(None, failures):
+        messages[each.cause].add(each.message)
+    kinds = {cause: message_kinds(texts) for cause, texts in messages.items()}
     keys: list[tuple[Any, ...] | None] = []
-    for row in rows:
+    for row, failure in zip(rows, failures, strict=True):
         handler = (row["target_service_name"], row["target_handler_name"])
-        if row["failure"] is not None:
-            step = row["step"]
-            pattern = patterns[handler, row["error_code"]].get(step, step)
-            seen = (row["failure"], step, pattern)
-            if seen not in messages:
-                text = elide_data(str(row["failure"]), step, pattern) if step and pattern else str(row["failure"])
-                messages[seen] = normalize(text)
-            keys.append(("failure", *handler, _kind(row), pattern, messages[seen]))
+        if failure is not None:
+            keys.append(("failure", *failure.cause, kinds[failure.cause][failure.message]))
         elif row["status"] == "pending" and row["target_service_key"] is not None:
             keys.append(("key", *handler, row["target_service_key"]))
         else:
             keys.append(None)
     return keys
+
+
+class _Failure(NamedTuple):
+    """The handler, kind of status and step pattern of a failing row, and its message without the data of the step."""
+
+    cause: tuple[Any, ...]
+    message: str
+
+
+def _failure_of(row: _Row, patterns: Mapping[tuple[Any, Any], Mapping[str, str]]) -> _Failure:
+    handler, step, message = (row["target_service_name"], row["target_handler_name"]), row["step"], str(row["failure"])
+    pattern = patterns[handler, row["error_code"]].get(step, step)
+    return _Failure(
+        (*handler, _kind(row), pattern), elide_data(message, step, pattern) if step and pattern else message
+    )
 
 
 def _kind(row: _Row) -> str:

@@ -21,7 +21,7 @@ import pandas as pd
 from restate_lab._html import render
 from restate_lab._public import check_keywords, did_you_mean, nearest_names
 from restate_lab.analysis.deadline import within
-from restate_lab.analysis.patterns import CANDIDATES, hide_refusals, merge_by_pattern
+from restate_lab.analysis.patterns import CANDIDATES, hide_refusals, merge_by_pattern, merge_failures
 from restate_lab.analysis.questions.catalog import Question, Variant, names, read_question
 from restate_lab.analysis.questions.parameters import check_names, json_values, values_for
 from restate_lab.analysis.suggestions import refuse_unknown_names
@@ -41,7 +41,10 @@ QuestionFunction: TypeAlias = Callable[[Source, Mapping[str, Any]], pd.DataFrame
 NO_FUNCTIONS: Mapping[str, QuestionFunction] = MappingProxyType({})
 OPEN_INVOCATIONS = "open invocations"  # a need of questions: only a history lacks it
 ALL_ROWS = 2**62  # used as no limit: with LIMIT NULL the server rejects a statement that orders in a subquery
-AGGREGATIONS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {"retry_storm": merge_by_pattern}
+AGGREGATIONS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "retry_storm": merge_by_pattern,
+    "terminal_failures": merge_failures,
+}
 """Functions that aggregate the rows of a question after reading, by a rule that SQL cannot express."""
 NO_INVOCATION = "inv_1" + "0" * 33  # a well-formed id that no invocation has, for an empty list: IN () is invalid SQL
 

@@ -6,8 +6,9 @@
 -- :service = none (text) only this service
 -- :limit = 1000 (number) maximum number of rows
 --
--- message is the first line with ids and numbers as #; numbers of three digits and digits within names are kept,
--- because most of them are codes. ask replaces the text of a model's refusal with "…", because it is a payload.
+-- message is the first line with ids and numbers as #; digits within names, and numbers of three digits that have at
+-- most five values at their place, are kept, because most of them are codes. ask merges the rows that this makes equal.
+-- It also replaces the text of a model's refusal with "…", because it is a payload.
 -- step is a name, or a pattern if several steps fail in the same way: this statement replaces ids and numbers
 -- ("charge order #"); ask then replaces varying terms ("get weather …") and merges the rows of each pattern.
 -- steps is the number of different names; example_step is one of the names.

@@ -6,8 +6,8 @@
 -- :since = 24h (time) only invocations completed since this time
 -- :limit = 1000 (number) maximum number of rows
 --
--- message is the first line with ids and numbers as #; numbers of three digits and digits within names are kept,
--- because most of them are codes.
+-- message is the first line with ids and numbers as #; digits within names, and numbers of three digits that have at
+-- most five values at their place, are kept, because most of them are codes. ask merges the rows that this makes equal.
 -- Only invocations that are still retained: those that were purged, or killed before they started, have no row.
 WITH ended AS (
   SELECT s.id, s.target_service_name, s.target_handler_name, s.completed_at,

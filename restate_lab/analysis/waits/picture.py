@@ -12,7 +12,7 @@ import networkx as nx
 import pandas as pd
 
 from restate_lab._text import one_line, shorten_id
-from restate_lab.analysis.patterns import normalize
+from restate_lab.analysis.patterns import message_kinds
 from restate_lab.analysis.waits.layout import Box, CycleBox, Layout, arrange, group_equal
 from restate_lab.status import STATUSES
 
@@ -48,7 +48,9 @@ def grouped_graph(graph: nx.DiGraph, blockers: pd.DataFrame) -> nx.DiGraph:
 
     ``graph`` and ``blockers`` are those of ``Waits``.
     """
-    reasons = {row["id"]: normalize(row["waits_for"]) for row in blockers[["id", "waits_for"]].to_dict("records")}
+    texts = {row["id"]: row["waits_for"] for row in blockers[["id", "waits_for"]].to_dict("records")}
+    kinds = message_kinds(texts.values())
+    reasons = {id_: kinds[text] for id_, text in texts.items()}
     labels: dict[str, Hashable] = {
         id_: (node.get("target") or id_, node.get("status"), reasons.get(id_)) for id_, node in graph.nodes(data=True)
     }

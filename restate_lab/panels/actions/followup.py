@@ -13,7 +13,7 @@ from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.invocations.filters import ALL, Filters
 from restate_lab.analysis.invocations.reader import read_rows
-from restate_lab.analysis.patterns import normalize
+from restate_lab.analysis.patterns import message_kinds
 from restate_lab.analysis.records import records
 from restate_lab.source import Source
 from restate_lab.status import STATUSES
@@ -105,13 +105,14 @@ def _summarize(
     if action in _RETRIED:
         states["succeeded"] = 0
     same, failing = 0, 0
+    kinds = message_kinds([*failures.values(), *(row["failure"] for row in rows if row["failure"] is not None)])
     for row in rows:
         state = _state_of(row) if action in _RETRIED else str(row["status"])
         states[state] += 1
         failure = row["failure"]
         if state == _FAILING and failure is not None:
             failing += 1
-            same += row["id"] in failures and normalize(failure) == normalize(failures[row["id"]])
+            same += row["id"] in failures and kinds[failure] == kinds[failures[row["id"]]]
     if len(rows) < len(ids):
         states["not found"] = len(ids) - len(rows)
     return FollowUp(seconds, dict(states), {row["id"]: row["status"] for row in rows}, 0 < failing == same)

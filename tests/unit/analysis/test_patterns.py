@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
+from http import HTTPStatus
 
 import pandas as pd
 import pytest
@@ -13,6 +14,9 @@ from restate_lab.analysis.patterns import (
     _VARYING,
     elide_data,
     hide_refusals,
+    merge_by_pattern,
+    merge_failures,
+    message_kinds,
     normalize,
     step_patterns,
     summarize_messages,
@@ -144,6 +148,82 @@ def test_equal_messages_are_counted() -> None:
     """Messages are counted by kind, and a kind with a single message shows it unchanged."""
     messages = ["no bed 4 free"] * 3 + ["no cot 1 free", "no cot 2 free"]
     assert summarize_messages(messages) == "3 × no bed 4 free; 2 × no cot # free"
+
+
+OFFICES = [f"office {number % 7} answered 503 to request {number}" for number in range(85, 3_000)]
+CODES = ("404", "429", "500", "502", "503")
+SIX = ("ant", "bee", "cow", "dog", "eel", "fox")
+
+
+@pytest.mark.parametrize(
+    ("messages", "kinds"),
+    [
+        (OFFICES, {"office # answered 503 to request #"}),
+        (OFFICES[:5], {"office # answered 503 to request #"}),
+        ([f"bed {number}" for number in range(101, 106)], {f"bed {number}" for number in range(101, 106)}),
+        ([f"bed {number}" for number in range(101, 107)], {"bed #"}),
+        ([f"bed {number}" for number in (7, 105)], {"bed #", "bed 105"}),
+        ([f"request {number}: HTTP {code}" for number in range(100, 200) for code in CODES],
+         {f"request #: HTTP {code}" for code in CODES}),
+        ([f"HTTP {status.value}" for status in HTTPStatus], {f"HTTP {status.value}" for status in HTTPStatus}),
+        ([f"no {name} in {number}" for name in ("bed", "cot") for number in range(100, 200)],
+         {"no bed in #", "no cot in #"}),
+        ([f"no station in {city}" for city in (*CITIES, "Rome")], {"no station in …"}),
+        ([f"no station in {city}" for city in CITIES[:5]], {f"no station in {city}" for city in CITIES[:5]}),
+        ([f"{code} for {name}" for code in ("503", "404") for name in SIX], {"503 for …", "404 for …"}),
+        ([f"{name}: no answer" for name in SIX], {"…: no answer"}),
+        (["request # failed", *(f"request {number} failed" for number in range(100, 200))], {"request # failed"}),
+        (["", "a\0b"], {"", "a b"}),
+    ],
+)  # fmt: skip
+def test_kinds_of_messages(messages: list[str], kinds: set[str]) -> None:
+    """A place with many values is data, whatever the form of the values; one with few values, or statuses, is not."""
+    assert set(message_kinds(messages).values()) == kinds
+
+
+SLOTS = st.sampled_from([
+    [str(number) for number in range(98, 140)],
+    [str(number) for number in range(0, 4_000, 97)],
+    [f"{letter}{other}" for letter in "abcdefgh" for other in "uvwxyz"],
+    [f"ord_{number}" for number in range(95, 130)],
+])  # fmt: skip
+
+
+@given(data=SLOTS, codes=st.sets(st.sampled_from(CODES), min_size=1), before=st.booleans(), chance=st.randoms())
+def test_families_are_found_in_any_mixture(
+    data: list[str], codes: set[str], before: bool, chance: random.Random
+) -> None:
+    """One kind per code and template, independent of order, frequency and the other families."""
+    templates = ["office {0} answered {1} today", "{1} was the answer of {0}"] if before else ["case {0}: HTTP {1}"]
+    families = {
+        (template, code): [template.format(each, code) for each in data] for template in templates for code in codes
+    }
+    messages = [message for family in families.values() for message in family]
+    chance.shuffle(messages)
+    kinds = message_kinds([*messages, *messages[:9]])
+    found = {key: {kinds[message] for message in family} for key, family in families.items()}
+    assert [len(each) for each in found.values()] == [1] * len(families)
+    assert len(set.union(*found.values())) == len(families)
+
+
+def test_rows_of_one_kind_of_message_are_one_row() -> None:
+    """Both questions about failures merge them, with sums; of failures the last one is the example."""
+    cause = {"target_service_name": "Svc", "target_handler_name": "run"}
+    day = pd.to_datetime([f"2026-11-28T03:{number % 60:02}:00Z" for number in range(900)])
+    rows = pd.DataFrame(
+        {
+            **dict.fromkeys(cause, "Svc"), "status": "failed", "code": "500", "error_code": "RT0007", "step": "fetch",
+            "message": ["request # failed", *(f"request {number} failed" for number in range(101, 1_000))],
+            "n": [2_015] + [1] * 899, "attempts": 3, "first_at": day, "last_at": day,
+            "example_id": [f"inv_{number}" for number in range(900)], "example_message": "request 5 failed", "steps": 1,
+        }
+    )  # fmt: skip
+    for merge, example in ((merge_by_pattern, "inv_0"), (merge_failures, "inv_59")):
+        (row,) = merge(rows).to_dict("records")
+        assert (row["n"], row["message"], row["example_id"]) == (2_914, "request # failed", example)
+        assert (row["first_at"], row["last_at"]) == (day.min(), day.max())
+        few = rows.head(3)
+        assert merge(few) is few
 
 
 @pytest.mark.parametrize("name", ["ModelRefusalError", "ContentFilterError"])

@@ -12,7 +12,7 @@ from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import StepGroup, group_by, group_by_step
 from restate_lab.analysis.doctor.model import MAX_IDS, Blocked, Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import Row, timestamp_of
-from restate_lab.analysis.patterns import common_message, normalize, summarize_messages
+from restate_lab.analysis.patterns import common_message, message_kinds, summarize_messages
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, plan_call, why_call
 
 __all__ = ["expiring_evidence", "paused_invocations", "restarts", "reused_keys", "terminal_failures"]
@@ -25,9 +25,7 @@ def terminal_failures(context: CheckContext) -> list[Finding]:
     ended = context.outcomes
     if not context.census.fails_often(context.thresholds):
         return _census_findings(ended)
-    causes, callers = _separate_callers(
-        [{**row, "message": _message_kind(row)} for row in context.failed_invocations()]
-    )
+    causes, callers = _separate_callers(_with_kinds(context.failed_invocations()))
     often: dict[tuple[str, str], list[list[Row]]] = defaultdict(list)
     rest: list[Row] = []
     for members in sorted(group_by(causes, lambda row: (*_handler_of(row), row["message"])), key=len, reverse=True):
@@ -223,21 +221,36 @@ def _rare_failures_finding(rows: Sequence[Row]) -> Finding:
     )
 
 
-def _message_kind(row: Row) -> str:
-    """Return the kind of a failure: its code and its message without data."""
-    failure = str(row["failure"] or "")
-    return _with_code(failure, normalize(failure))
+def _with_kinds(rows: Sequence[Row]) -> list[Row]:
+    """Return the failures, each with its kind as ``message``: its code, and its message without data.
+
+    A caller fails with the code and the message of its callee, so handlers are not separated here.
+    """
+    codes = group_by((str(row["failure"] or "") for row in rows), _code_of)
+    kinds = {failure: kind for failures in codes for failure, kind in message_kinds(failures).items()}
+    return [
+        {**row, "message": _with_code(failure, kinds[failure])}
+        for row in rows
+        for failure in [str(row["failure"] or "")]
+    ]
 
 
 def _common_message(rows: Sequence[Row]) -> str:
     """Return the common message of failures of one kind; it is unchanged if all are the same."""
     failures = [str(row["failure"] or "") for row in rows]
-    return _with_code(failures[0], common_message(failures))
+    code = _code_of(failures[0])
+    return _with_code(failures[0], common_message(failures, str(rows[0]["message"]).removeprefix(f"{code} ")))
+
+
+def _code_of(failure: str) -> str:
+    """Return the code of a failure in brackets, such as "[402]"; "" without one."""
+    code, bracket, _ = failure.partition("]")
+    return f"{code.partition(' ')[0]}]" if bracket and code.startswith("[") else ""
 
 
 def _with_code(failure: str, message: str) -> str:
-    code, bracket, _ = failure.partition("]")
-    return f"{code.partition(' ')[0]}] {message}" if bracket and code.startswith("[") else message
+    code = _code_of(failure)
+    return f"{code} {message}" if code else message
 
 
 def _with(rows: Iterable[Row], column: str) -> list[Row]:
@@ -268,8 +281,9 @@ def _restart_chain(id_: str, before: Mapping[str, str]) -> list[str]:
 
 def _group_by_message(group: StepGroup[Row]) -> list[StepGroup[Row]]:
     """Split a group by kind of message, because each may need another action; too many kinds stay one group."""
-    messages = [normalize(each) for each in group.messages(_pause_message)]
-    kinds = group_by(range(len(messages)), lambda at: messages[at])
+    messages = group.messages(_pause_message)
+    kind_of = message_kinds(messages)
+    kinds = group_by(range(len(messages)), lambda at: kind_of[messages[at]])
     return [group.subset(each) for each in kinds] if len(kinds) <= _MAX_KINDS else [group]
 
 
