@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._text import escape_invisible, format_age, join, one_line, plural, verb_form
+from restate_lab.analysis.doctor.checks.retries import RESPONDS
 from restate_lab.analysis.doctor.diagnosis import Diagnosis, gap_reasons
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.parts import AxisLabel, BigNumber, Lane, LaneBar, Mark, Timeline
@@ -275,7 +276,7 @@ def _first_sentence(diagnosis: Diagnosis, zone: tzinfo, targets: Mapping[str, st
 
 def _phrases(row: Mapping[Any, Any]) -> tuple[str, str]:
     """Return a finding as a clause and as a title, from ``_PHRASES`` or else from its title."""
-    phrases = _PHRASES.get(row["check"])
+    phrases = None if RESPONDS in row["title"] else _PHRASES.get(row["check"])
     where = one_line(str(row["where"]), _LONGEST)
     if phrases is None:
         return one_line(str(row["title"]), _LONGEST), where or "Incident"

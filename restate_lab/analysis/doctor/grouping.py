@@ -13,7 +13,7 @@ from restate_lab.analysis.patterns import elide_data, step_patterns
 __all__ = ["MAX_PATTERNS", "StepGroup", "group_by", "group_by_step"]
 
 MAX_PATTERNS = 3  # of one handler and code; more patterns have one common cause outside of the steps
-_SHOWN = 3
+_SHOWN = 5  # steps in a text
 _WIDTH = 40
 _T = TypeVar("_T")
 
@@ -53,7 +53,7 @@ class StepGroup(Generic[_T]):
         )
 
     def details(self) -> str:
-        """Return "6 steps: “get weather Oslo”, “get weather Rome” and 4 more", or "" for one step."""
+        """Return "6 steps: “get weather Oslo”, …, “get weather Rome” and 1 more", or "" for one step."""
         if len(set(self.steps)) == 1:
             return ""
         names = self.labels if len(set(self.labels)) > 1 else self.steps
@@ -103,7 +103,7 @@ def _group_by_pattern(members: Sequence[_T], step: Callable[[_T], str | None], m
 
 
 def _most_frequent(names: Iterable[str | None]) -> str:
-    """Return "“a”, “b”, “c” and 3 more", the most frequent first."""
+    """Return "“a”, “b”, “c”, “d”, “e” and 3 more", the most frequent first."""
     counts = sorted(Counter(names).items(), key=lambda pair: (-pair[1], pair[0] or ""))
     shown = (f"“{one_line(name, _WIDTH)}”" if name else "outside of any step" for name, _ in counts[: _SHOWN + 1])
     return join(shown, _SHOWN, total=len(counts))

@@ -164,7 +164,7 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class RetryingInvocation:
-    """One invocation whose attempts fail, with the time of its last progress and of its next attempt."""
+    """One invocation whose attempts fail, with the times of its last progress, its last attempt and its next one."""
 
     id: str
     service: str
@@ -176,6 +176,7 @@ class RetryingInvocation:
     deployment: str | None
     since: datetime | None
     next_at: datetime | None
+    attempted_at: datetime | None
 
     @property
     def target(self) -> str:
@@ -196,6 +197,7 @@ def retrying_invocation(row: Mapping[Any, Any], details: Mapping[Any, Any]) -> R
         deployment=row["deployment_id"] or details["pinned_deployment_id"],
         since=timestamp_of(details["modified_at"]) or timestamp_of(details["created_at"]),
         next_at=timestamp_of(row["next_retry_at"]),
+        attempted_at=timestamp_of(row["attempted_at"]),
     )
 
 

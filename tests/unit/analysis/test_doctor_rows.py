@@ -344,6 +344,52 @@ def test_a_journal_mismatch_suggests_the_check() -> None:
     )
 
 
+def at(seconds: float) -> dict[str, Any]:
+    return {"last_start_at": NOW - timedelta(seconds=seconds)}
+
+
+@pytest.mark.parametrize(
+    ("lost", "answered", "completed", "title"),
+    [
+        ([9, 8, 7], [5, 4], [], "responds, but not to 3 of 5 recent invocations (Svc/run), up to 9 attempts"),
+        ([9, 8, 7], [], [1, 2], "responds, but not to 3 of 5 recent invocations (Svc/run), up to 9 attempts"),
+        ([9, 8, 7], [7.5, 300], [300], "responds, but not to 3 of 4 recent invocations (Svc/run), up to 9 attempts"),
+        ([9, 8, 7], [20, 30], [40], "does not respond to 3 invocations of Svc/run, up to 9 attempts"),
+        ([600, 3, 2], [500, 60], [50], "does not respond to 3 invocations of Svc/run, up to 9 attempts"),
+        ([], [5, 4], [1], "does not respond to 3 invocations of Svc/run, up to 9 attempts"),
+    ],
+)
+def test_a_deployment_that_responds_to_others_is_running(
+    lost: list[float], answered: list[float], completed: list[float], title: str
+) -> None:
+    """Lost attempts beside responses to others are a warning with both numbers; without these, it must be started."""
+    ids = [sample_id(number) for number in range(20)]
+    lost_ids, answered_ids, completed_ids = ids[:3], ids[3 : 3 + len(answered)], ids[10 : 10 + len(completed)]
+    times: list[Any] = list(map(at, lost)) or [{}] * 3
+    source = SampleRows(
+        sys_invocation_status=[
+            *(invocation(id_, "invoked", pinned_deployment_id="dp_1") for id_ in (*lost_ids, *answered_ids)),
+            *(
+                {**ended(id_, 1), "completed_at": NOW - timedelta(seconds=age), "pinned_deployment_id": "dp_1"}
+                for id_, age in zip(completed_ids, completed, strict=True)
+            ),
+        ],
+        sys_invocation_state=[
+            *(
+                retrying(id_, 9, "RT0010", "connection reset", **each)
+                for id_, each in zip(lost_ids, times, strict=True)
+            ),
+            *(retrying(id_, 9, "RT0007", "no bed", **at(age)) for id_, age in zip(answered_ids, answered, strict=True)),
+        ],
+    )
+    (row,) = found(diagnose(source, thresholds={"storm": 3}), "unreachable_deployments")
+    assert row["title"] == f"http://svc (dp_1) {title}"
+    is_up = title.startswith("responds")
+    assert row["severity"] == ("warning" if is_up else "critical")
+    assert ("start it again" in row["suggested_code"], "so it is running" in row["details"]) == (not is_up, is_up)
+    assert row["where"] == "http://svc (dp_1)"
+
+
 def test_a_queue_behind_somebody_who_retries_is_the_retriers() -> None:
     """A holder waits for a callee whose deployment does not respond: the deployment is the cause, not the key."""
     queue = [sample_id(number) for number in range(10, 50)]

@@ -30,7 +30,13 @@ _CHECKS = (
     Check(
         "retry_storm", "handlers whose attempts fail repeatedly, by step and code", 0.5, retry_storm, needs_open=True
     ),
-    Check("unreachable_deployments", "deployments that do not respond", 0.5, unreachable_deployments, needs_open=True),
+    Check(
+        "unreachable_deployments",
+        "deployments that do not respond, or not to all attempts",
+        0.5,
+        unreachable_deployments,
+        needs_open=True,
+    ),
     Check(
         "long_attempts", "attempts that have been running for more than an hour", 0.6, long_attempts, needs_open=True
     ),

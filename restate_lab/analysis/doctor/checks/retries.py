@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from restate_lab._text import format_duration, join, one_line, plural, sentences, verb_form
+from restate_lab._text import format_duration, format_timestamp, join, one_line, plural, sentences, verb_form
 from restate_lab.analysis.doctor.census import MAX_ROWS
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import StepGroup, group_by, group_by_step
@@ -24,12 +26,15 @@ from restate_lab.analysis.patterns import summarize_messages
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, move_call, replay_call, why_call
 
 __all__ = [
+    "RESPONDS",
     "journal_mismatches",
     "removed_deployments",
     "retry_storm",
     "unreachable_deployments",
 ]
 
+RESPONDS = "responds, but not to"
+"""What the title states about a deployment that loses only some attempts."""
 _FAILING_STATUSES = {"backing-off", "running", "ready", "paused", "pending"}
 
 
@@ -48,11 +53,17 @@ def retry_storm(context: CheckContext) -> list[Finding]:
 
 
 def unreachable_deployments(context: CheckContext) -> list[Finding]:
-    """Find deployments that do not respond to attempts."""
-    grouped = group_by(
-        _failing_for(context, FailureReason.UNREACHABLE), lambda each: _target_deployment(context, each) or each.service
-    )
-    return [_unreachable_finding(context, members) for members in grouped if not _is_first_failure(context, members)]
+    """Find deployments that do not respond to attempts, or not to all of them."""
+    failing = _failing_for(context, FailureReason.UNREACHABLE)
+    grouped = group_by(failing, lambda each: _target_deployment(context, each) or each.service)
+    found = [members for members in grouped if not _is_first_failure(context, members)]
+    responses = _responses(context, found)
+    return [
+        _unsteady_finding(context, members, responses[deployment])
+        if (deployment := _target_deployment(context, members[0])) in responses
+        else _unreachable_finding(context, members)
+        for members in found
+    ]
 
 
 def journal_mismatches(context: CheckContext) -> list[Finding]:
@@ -125,6 +136,60 @@ def _group_size(context: CheckContext, group: StepGroup[RetryingInvocation]) -> 
         and (is_whole or (row["step"] or None) in labels)
     ]
     return max(sum(counts), len(group.members))
+
+
+@dataclass(frozen=True, slots=True)
+class _Responses:
+    """The number of other invocations that a deployment has responded to since a time."""
+
+    count: int
+    since: datetime
+
+
+def _responses(context: CheckContext, groups: Sequence[Sequence[RetryingInvocation]]) -> dict[str | None, _Responses]:
+    """Return deployment → its responses, for those that respond to others while attempts of these groups are lost.
+
+    A deployment that is down responds to nothing after the first lost attempts. Half of the lost attempts must be older
+    than a response: an interruption that was over before does not count as a sign that the deployment is running.
+    """
+    middle: dict[str, datetime] = {}
+    for members in groups:
+        deployment, lost = _target_deployment(context, members[0]), [each.attempted_at for each in members]
+        known = sorted(filter(None, lost))
+        middle |= {deployment: known[len(known) // 2]} if deployment and known else {}
+    if not middle:
+        return {}
+    since = min(middle.values())
+    times = defaultdict[str | None, list[tuple[datetime, int]]](list)
+    for each in context.retrying_invocations:
+        deployment, reason = _target_deployment(context, each), failure_reason(each.code, is_deployed=True)
+        if deployment in middle and reason is not FailureReason.UNREACHABLE and each.attempted_at:
+            times[deployment].append((each.attempted_at, 1))
+    for row in context.rows("responses", ids=list(middle), since=since):
+        times[row["deployment_id"]].append((timestamp_of(row["last_at"]) or since, int(row["n"])))
+    return {
+        deployment: _Responses(sum(count for at, count in found if at >= since), since)
+        for deployment, found in times.items()
+        if max(found)[0] >= middle[str(deployment)]
+    }
+
+
+def _unsteady_finding(context: CheckContext, members: Sequence[RetryingInvocation], responses: _Responses) -> Finding:
+    """Return the finding about a deployment that responds, but not to these invocations; retries can succeed."""
+    whole = _unreachable_finding(context, members)
+    count, handlers = len(members), join(each.target for each in members)
+    messages = summarize_messages(each.message for each in members)
+    since = format_timestamp(responses.since, now=context.now)
+    others = f"It has responded to {plural(responses.count, 'other invocation')} since {since}, so it is running"
+    advice = "Single attempts are lost: look for an overload, for restarts of its processes, and for limits of a proxy"
+    return replace(
+        whole,
+        severity=Severity.WARNING if whole.severity is Severity.CRITICAL else whole.severity,
+        title=f"{whole.where} {RESPONDS} {count:,} of {count + responses.count:,} recent invocations ({handlers}), "
+        f"{_attempts_text(members)}",
+        details=sentences(f"[{members[0].code}] {messages}", others, advice, _wait_text(context, members)),
+        suggested=(why_call(context.most_blocking(whole.ids)),),
+    )
 
 
 def _unreachable_finding(context: CheckContext, members: Sequence[RetryingInvocation]) -> Finding:

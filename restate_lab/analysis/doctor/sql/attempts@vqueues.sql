@@ -4,7 +4,7 @@
 -- needs: feature vqueues, sys_invocation_state, sys_vqueue_entry_status, sys_journal_events
 -- :limit = required (number) maximum number of rows
 --
--- message is the first line of the error message.
+-- message is the first line of the error message. attempted_at is the time of the last recorded failure.
 -- Short back-offs are in sys_invocation_state; only the vqueues have long ones. The last event has the reason.
 WITH retrying AS (
   SELECT coalesce(e.entry_id, r.id) AS id,
@@ -21,7 +21,8 @@ WITH retrying AS (
     FROM sys_vqueue_entry_status
     WHERE status = 'backing-off' OR (stage = 'running' AND retry_attempts > 1)) e ON e.entry_id = r.id),
 last_error AS (
-  SELECT e.id, last_value(e.event_json ORDER BY e.appended_at, e.after_journal_entry_index) AS event_json
+  SELECT e.id, last_value(e.event_json ORDER BY e.appended_at, e.after_journal_entry_index) AS event_json,
+    max(e.appended_at) AS appended_at
   FROM retrying r
   JOIN sys_journal_events e ON e.id = r.id
   WHERE e.event_type = 'TransientError'
@@ -33,7 +34,8 @@ SELECT
   json_get_str(e.event_json, 'restate_doc_error_code') AS error_code,
   json_get_str(e.event_json, 'related_command_name') AS step,
   substr(split_part(json_get_str(e.event_json, 'error_message'), chr(10), 1), 1, 200) AS message,
-  r.deployment_id
+  r.deployment_id,
+  e.appended_at AS attempted_at
 FROM retrying r
 LEFT JOIN last_error e ON e.id = r.id
 ORDER BY r.retry_count DESC, r.id
