@@ -215,7 +215,7 @@ def merge_by_pattern(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def merge_failures(frame: pd.DataFrame) -> pd.DataFrame:
-    """Merge the rows of ``terminal_failures`` whose messages are of one kind, per handler, status and code.
+    """Merge the rows of ``terminal_failures`` whose messages have one kind, per handler, status and code.
 
     In a merged row, ``message`` is the kind, and the examples are those of the last failure.
     """

@@ -70,7 +70,7 @@ class Pairs:
         owners: list[int | None] = []
         for each in self.commands:
             self.check()
-            name, values = _parts_of(each.entry.name or ""), _casefolded(scalars([each.argument, each.value]))
+            name, values = _parts_of(each.entry.name or ""), _casefold(scalars([each.argument, each.value]))
             found = {number for value in values for number in _only(keys.get((name, value), ()))}
             owners.append(next(iter(_only(found)), None))
         return owners
@@ -149,16 +149,16 @@ def _parts_of(name: str) -> frozenset[str]:
 def _values_of(call: ToolCall) -> list[str]:
     """Return the different values in the arguments of a call that are searched for."""
     texts = (text for text in scalars(call.arguments) if 0 < len(text) < _LONGEST and not text.isspace())
-    return list(dict.fromkeys(_casefolded(texts)))
+    return list(dict.fromkeys(_casefold(texts)))
 
 
-def _casefolded(texts: Iterable[str]) -> list[str]:
+def _casefold(texts: Iterable[str]) -> list[str]:
     return [text[:_LONGEST].casefold() for text in texts]
 
 
 @dataclass(frozen=True, slots=True)
 class _Texts:
-    """The texts of commands, with the positions of the commands by the words in their texts."""
+    """The texts of commands, with the positions of the commands by the terms in their texts."""
 
     texts: Sequence[Sequence[str]]
     commands: Mapping[str, set[int]]
@@ -173,10 +173,10 @@ class _Texts:
 
     def holding(self, value: str) -> Collection[int]:
         """Return the commands with the value in a text, and not as a part of a longer name or number there."""
-        words = _WORD.findall(value)
-        if words == [value]:
+        terms = _WORD.findall(value)
+        if terms == [value]:
             return self.commands.get(value, ())
-        found = [self.commands.get(word, set[int]()) for word in words]
+        found = [self.commands.get(word, set[int]()) for word in terms]
         candidates = set.intersection(*found) if found else range(len(self.texts))
         return [at for at in candidates if any(has_value(text, value) for text in self.texts[at])]
 
@@ -186,8 +186,8 @@ def _texts_of(commands: Iterable[AgentEntry], check: Check) -> tuple[_Texts, _Te
     front, results = [], []
     for each in commands:
         check()
-        front.append(_casefolded([each.entry.name or "", *scalars(each.argument)]))
-        results.append(_casefolded(scalars(each.value)))
+        front.append(_casefold([each.entry.name or "", *scalars(each.argument)]))
+        results.append(_casefold(scalars(each.value)))
     return _Texts.of(front), _Texts.of(results)
 
 

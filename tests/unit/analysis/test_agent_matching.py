@@ -235,7 +235,7 @@ LESSONS = st.dictionaries(
 def test_indexes_give_the_points_of_each_pair(
     tools: list[Any], commands: list[Any], repeated: list[Any], lessons: dict[str, set[str]]
 ) -> None:
-    """Points come from indexes of words and values, and are those of comparing each command with each call."""
+    """Points come from indexes of terms and values, and are those of comparing each command with each call."""
     calls, entries = model(*tools).tool_calls, journal(*commands)
     results = [None if value is None else ToolResult("id", value) for value in repeated[: len(calls)]]
     expected = [
