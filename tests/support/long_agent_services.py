@@ -48,6 +48,40 @@ async def large(ctx: ObjectContext, mebibytes: int) -> str:
     return "Done."
 
 
+def many_calls(number: int) -> dict[str, Any]:
+    """Return one response of a model with so many calls of a tool."""
+    whole = response(0, None)
+    calls = [response(at, None)["choices"][0]["message"]["tool_calls"][0] for at in range(number)]
+    whole["choices"][0]["message"]["tool_calls"] = calls
+    return whole
+
+
+def page(number: int, size: int) -> dict[str, Any]:
+    """Return the result of a tool with a text of this size, and with a header that is masked."""
+    return {"city": f"City {number}", "headers": {"set-cookie": "a"}, "text": f"page {number} " * (size // 8)}
+
+
+@long_agent.handler()
+async def map_over(ctx: ObjectContext, calls: int) -> str:
+    """Call the model once with so many calls of a tool, which return little."""
+    return await _map_over(ctx, calls, 16)
+
+
+@long_agent.handler()
+async def fetch(ctx: ObjectContext, calls: int) -> str:
+    """Call the model once with so many calls of a tool, each of which returns a megabyte."""
+    return await _map_over(ctx, calls, 1_000_000)
+
+
+async def _map_over(ctx: ObjectContext, calls: int, size: int) -> str:
+    await ctx.run_typed("call LLM", many_calls, number=calls)
+    for first in range(0, calls, 50):
+        numbers = range(first, min(first + 50, calls))
+        await restate.gather(*(ctx.run_typed("get weather", page, number=at, size=size) for at in numbers))
+    await ctx.run_typed("call LLM", response, number=calls, text="Done.")
+    return "Done."
+
+
 @long_agent.handler()
 async def encoded(ctx: ObjectContext, depth: int) -> str:
     """Get a long response in UTF-16, a short one in UTF-32, and one that is nested so deep."""
