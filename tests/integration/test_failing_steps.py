@@ -48,10 +48,10 @@ def sent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield lab, ids
 
 
-def _send(lab: rl.Lab, handler: str, body: str) -> str:
+def _send(lab: rl.Lab, handler: str, body: str | int, service: str = "Trips") -> str:
     def send() -> str | None:
         with contextlib.suppress(RestateLabError):  # a new deployment is not known everywhere at once
-            return lab.ingress.send("Trips", handler, body).invocation_id
+            return lab.ingress.send(service, handler, body).invocation_id
         return None
 
     return wait_for(send) or ""
@@ -125,3 +125,26 @@ def test_retry_storm_has_a_row_for_a_pattern(sent: tuple[rl.Lab, Any], tmp_path:
         assert rows.pop(("seldom", "get weather …")) == (SELDOM, 6, told[2])
         assert rows.pop(("weather", "get weather …")) == rows.pop(("forecast", "get weather …")) == told
         assert set(rows) == {("step", step) for step in DIFFERENT}
+
+
+@pytest.mark.usefixtures("findings")
+def test_a_deployment_that_loses_some_attempts(sent: tuple[rl.Lab, Any]) -> None:
+    """It responds to others at the same time, and their messages, which differ only in numbers, are one kind."""
+    lab, _ = sent
+    for handler, numbers in (("ask", range(95, 115)), ("lost", range(3))):
+        for number in numbers:
+            _send(lab, handler, number, "Offices")
+
+    def causes() -> dict[str, dict[str, Any]]:
+        rows = doctor(lab, checks=["retry_storm", "unreachable_deployments"]).findings.to_dict("records")
+        return {row["check"]: row for row in rows if "Offices/" in row["title"] and row["count"] > 2}
+
+    rows = wait_for(causes, lambda rows: len(rows) == 2 and rows["retry_storm"]["count"] > 8)
+    storm, down = rows["retry_storm"], rows["unreachable_deployments"]
+    assert "[RT0007] ValueError('office # answered 503 to request #')" in storm["details"]
+    assert " responds, but not to 3 of " in down["title"]
+    assert (down["severity"] in {"warning", "note"}, "so it is running" in down["details"]) == (True, True)
+    assert "start it again" not in down["suggested_code"]
+    frame = ask(lab, "retry_storm", service="Offices")
+    messages = frame[frame["target_handler_name"] == "ask"]["message"].tolist()
+    assert messages == ["ValueError('office # answered 503 to request #')"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import restate
 from restate import Context, InvocationRetryPolicy
@@ -15,6 +16,7 @@ TWICE = InvocationRetryPolicy(initial_interval=QUICK, max_interval=QUICK, max_at
 SELDOM = InvocationRetryPolicy(initial_interval=timedelta(hours=12), max_interval=timedelta(hours=12))
 
 trips = restate.Service("Trips")
+offices = restate.Service("Offices")
 
 
 async def _fail(ctx: Context, step: str, about: str) -> str:
@@ -55,5 +57,34 @@ async def seldom(ctx: Context, city: str) -> str:
     return await _fail(ctx, f"get weather {city}", city)
 
 
+@offices.handler(invocation_retry_policy=OFTEN)
+async def ask(ctx: Context, number: int) -> str:
+    """Fail in one step, with an error that has the number."""
+
+    def work() -> str:
+        msg = f"office {number % 7} answered 503 to request {number}"
+        raise ValueError(msg)
+
+    return await ctx.run_typed("ask the office", work)
+
+
+@offices.handler(invocation_retry_policy=OFTEN)
+async def lost(_: Context, number: int) -> int:
+    """Return the number; no attempt comes as far as this."""
+    return number
+
+
+services = restate.app(services=[trips, offices])
+
+
+async def losing(scope: Any, receive: Any, send: Any) -> None:
+    """Refuse the attempts of one handler, as an overloaded proxy does."""
+    if scope["type"] != "http" or not scope["path"].endswith("/Offices/lost"):
+        await services(scope, receive, send)
+        return
+    await send({"type": "http.response.start", "status": 502, "headers": []})
+    await send({"type": "http.response.body", "body": b"bad gateway"})
+
+
 if __name__ == "__main__":
-    serve_inherited(restate.app(services=[trips]))
+    serve_inherited(losing)

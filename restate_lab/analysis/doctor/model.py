@@ -177,6 +177,8 @@ class RetryingInvocation:
     since: datetime | None
     next_at: datetime | None
     attempted_at: datetime | None
+    in_flight: bool = False
+    """Whether the attempt at ``attempted_at`` has not failed yet."""
 
     @property
     def target(self) -> str:
@@ -198,6 +200,7 @@ def retrying_invocation(row: Mapping[Any, Any], details: Mapping[Any, Any]) -> R
         since=timestamp_of(details["modified_at"]) or timestamp_of(details["created_at"]),
         next_at=timestamp_of(row["next_retry_at"]),
         attempted_at=timestamp_of(row["attempted_at"]),
+        in_flight=bool(row["in_flight"]),
     )
 
 

@@ -351,9 +351,9 @@ def at(seconds: float) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("lost", "answered", "completed", "title"),
     [
-        ([9, 8, 7], [5, 4], [], "responds, but not to 3 of 5 recent invocations (Svc/run), up to 9 attempts"),
-        ([9, 8, 7], [], [1, 2], "responds, but not to 3 of 5 recent invocations (Svc/run), up to 9 attempts"),
-        ([9, 8, 7], [7.5, 300], [300], "responds, but not to 3 of 4 recent invocations (Svc/run), up to 9 attempts"),
+        ([9, 8, 7], [5, 4], [], "responds, but not to 3 of 5 invocations (Svc/run), up to 9 attempts"),
+        ([9, 8, 7], [], [1, 2], "responds, but not to 3 of 5 invocations (Svc/run), up to 9 attempts"),
+        ([9, 8, 7], [7.5, 300], [300], "responds, but not to 3 of 5 invocations (Svc/run), up to 9 attempts"),
         ([9, 8, 7], [20, 30], [40], "does not respond to 3 invocations of Svc/run, up to 9 attempts"),
         ([600, 3, 2], [500, 60], [50], "does not respond to 3 invocations of Svc/run, up to 9 attempts"),
         ([], [5, 4], [1], "does not respond to 3 invocations of Svc/run, up to 9 attempts"),

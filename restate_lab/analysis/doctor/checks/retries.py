@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -138,12 +137,17 @@ def _group_size(context: CheckContext, group: StepGroup[RetryingInvocation]) -> 
     return max(sum(counts), len(group.members))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Responses:
-    """The number of other invocations that a deployment has responded to since a time."""
+    """The number of other invocations whose last attempt a deployment responded to, and the time of the last one."""
 
-    count: int
-    since: datetime
+    count: int = 0
+    last_at: datetime | None = None
+
+    def add(self, count: int, at: datetime | None) -> None:
+        """Add invocations; ``at`` is a time at which or after which the deployment responded to one of them."""
+        self.count += count
+        self.last_at = max(filter(None, (self.last_at, at)), default=None)
 
 
 def _responses(context: CheckContext, groups: Sequence[Sequence[RetryingInvocation]]) -> dict[str | None, _Responses]:
@@ -159,19 +163,14 @@ def _responses(context: CheckContext, groups: Sequence[Sequence[RetryingInvocati
         middle |= {deployment: known[len(known) // 2]} if deployment and known else {}
     if not middle:
         return {}
-    since = min(middle.values())
-    times = defaultdict[str | None, list[tuple[datetime, int]]](list)
+    found = {deployment: _Responses() for deployment in middle}
     for each in context.retrying_invocations:
-        deployment, reason = _target_deployment(context, each), failure_reason(each.code, is_deployed=True)
-        if deployment in middle and reason is not FailureReason.UNREACHABLE and each.attempted_at:
-            times[deployment].append((each.attempted_at, 1))
-    for row in context.rows("responses", ids=list(middle), since=since):
-        times[row["deployment_id"]].append((timestamp_of(row["last_at"]) or since, int(row["n"])))
-    return {
-        deployment: _Responses(sum(count for at, count in found if at >= since), since)
-        for deployment, found in times.items()
-        if max(found)[0] >= middle[str(deployment)]
-    }
+        responses = found.get(_target_deployment(context, each) or "")
+        if responses and failure_reason(each.code, is_deployed=True) is not FailureReason.UNREACHABLE:
+            responses.add(1, None if each.in_flight else each.attempted_at)
+    for row in context.rows("responses", ids=list(middle), since=min(middle.values())):
+        found[row["deployment_id"]].add(int(row["n"]), timestamp_of(row["last_at"]))
+    return {name: each for name, each in found.items() if each.last_at and each.last_at >= middle[name]}
 
 
 def _unsteady_finding(context: CheckContext, members: Sequence[RetryingInvocation], responses: _Responses) -> Finding:
@@ -179,13 +178,13 @@ def _unsteady_finding(context: CheckContext, members: Sequence[RetryingInvocatio
     whole = _unreachable_finding(context, members)
     count, handlers = len(members), join(each.target for each in members)
     messages = summarize_messages(each.message for each in members)
-    since = format_timestamp(responses.since, now=context.now)
-    others = f"It has responded to {plural(responses.count, 'other invocation')} since {since}, so it is running"
+    last = format_timestamp(responses.last_at, now=context.now) if responses.last_at else "then"
+    others = f"It responded to {plural(responses.count, 'other invocation')}, last at {last}, so it is running"
     advice = "Single attempts are lost: look for an overload, for restarts of its processes, and for limits of a proxy"
     return replace(
         whole,
         severity=Severity.WARNING if whole.severity is Severity.CRITICAL else whole.severity,
-        title=f"{whole.where} {RESPONDS} {count:,} of {count + responses.count:,} recent invocations ({handlers}), "
+        title=f"{whole.where} {RESPONDS} {count:,} of {count + responses.count:,} invocations ({handlers}), "
         f"{_attempts_text(members)}",
         details=sentences(f"[{members[0].code}] {messages}", others, advice, _wait_text(context, members)),
         suggested=(why_call(context.most_blocking(whole.ids)),),

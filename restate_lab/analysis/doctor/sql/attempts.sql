@@ -4,8 +4,8 @@
 -- needs: sys_invocation_state
 -- :limit = required (number) maximum number of rows
 --
--- message is the first line of the error message. attempted_at is the start of the attempt that failed; null while the
--- next one is running.
+-- message is the first line of the error message. attempted_at is the start of the last attempt, which has not failed yet
+-- if it is in flight.
 SELECT
   id,
   retry_count,
@@ -14,7 +14,8 @@ SELECT
   last_failure_related_command_name AS step,
   substr(regexp_replace(split_part(last_failure, chr(10), 1), '^\[[0-9]+[^\]]*\] ', ''), 1, 200) AS message,
   last_attempt_deployment_id AS deployment_id,
-  CASE WHEN in_flight THEN NULL ELSE last_start_at END AS attempted_at
+  in_flight,
+  last_start_at AS attempted_at
 FROM sys_invocation_state
 WHERE retry_count > 1 OR next_retry_at IS NOT NULL
 ORDER BY retry_count DESC, id

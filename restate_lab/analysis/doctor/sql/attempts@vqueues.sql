@@ -35,6 +35,7 @@ SELECT
   json_get_str(e.event_json, 'related_command_name') AS step,
   substr(split_part(json_get_str(e.event_json, 'error_message'), chr(10), 1), 1, 200) AS message,
   r.deployment_id,
+  false AS in_flight,
   e.appended_at AS attempted_at
 FROM retrying r
 LEFT JOIN last_error e ON e.id = r.id
