@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from http import HTTPStatus
 from typing import Any
 
 import pandas as pd
@@ -33,7 +32,11 @@ __all__ = [
 CANDIDATES = 100_000
 """The maximum number of rows that are read and then aggregated."""
 _MOST_KINDS = 5  # values of a position in a message, and kinds of messages; with more, they differ by data
-_STATUSES = frozenset(str(status.value) for status in HTTPStatus)
+_STATUSES = frozenset(  # of HTTP
+    str(status)
+    for first, last in ((100, 103), (200, 208), (226, 226), (300, 308), (400, 418), (421, 431), (451, 451), (500, 511))
+    for status in range(first, last + 1)
+)
 _CAUSE = ("target_service_name", "target_handler_name", "error_code")
 _FAILURE = ("target_service_name", "target_handler_name", "status", "code")
 _MESSAGES = ("message", "example_message")
