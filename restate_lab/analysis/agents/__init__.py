@@ -195,9 +195,9 @@ def conversation(
 
     ``messages()`` returns it in the format of chat completions, ``open_turn`` is the turn that it executes, waits for
     or fails at, and ``tokens`` has the journaled tokens. ``notes`` explains what is missing: an invocation without a
-    response of a model is not an error, and its other steps are shown. Payloads above 16 MiB are not read. Of
-    a journal with more than 20,000 entries, only those near calls of models are read; a note has what is missing. Only
-    Vercel AI writes its prompts to the journal.
+    response of a model is not an error, and its other steps are shown. Payloads above 16 MiB, and those that are nested
+    too deeply, are not read. Of a journal with more than 20,000 entries, only those near calls of models are read; a
+    note has what is missing. Only Vercel AI writes its prompts to the journal.
 
     Raises:
         ArgumentError: an argument is invalid, a function in ``shapes`` failed, or ``session`` without a key.
