@@ -98,14 +98,17 @@ def load_rules(path: Path) -> Rules:
     try:
         text = path.read_text("utf-8")
         document = tomllib.loads(text)
+        return _RuleReader(path, text).read(document)
     except OSError as error:
         raise ArgumentError(f"the rules {path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise ArgumentError(f"{path} is not UTF-8 text; rules are a TOML file.") from error
-    except tomllib.TOMLDecodeError as error:
+    except ArgumentError:
+        raise
+    except RecursionError as error:
+        raise ArgumentError(f"{path} is not valid: its values are nested too deeply; rules are flat tables.") from error
+    except (ValueError, ArithmeticError) as error:  # also a number with thousands of digits
         raise ArgumentError(f"{path} is not valid TOML: {error}.") from error
-    reader = _RuleReader(path, text)
-    return reader.read(document)
 
 
 @dataclass(frozen=True, slots=True)

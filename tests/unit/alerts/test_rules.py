@@ -100,6 +100,25 @@ WRONG = {
     'rule = "paused"\n': (1, "rule is not a list of tables"),
     f"{RULE}check = 3\n": (3, "unknown check 3"),
 }
+ABSURD = {
+    f"a = {'[' * 100_000}": "nested too deeply",
+    f"a = {'{b = ' * 100_000}": "nested too deeply",
+    f"{RULE}question = 'paused'\nmin_rows = {'9' * 10_000}": "not valid TOML: Exceeds the limit",
+    f"{RULE}check = 'paused'\nseverity = 0x{'f' * 10_000}": "not valid TOML: Exceeds the limit",
+    f"{RULE}check = 'paused'\nfor = 0x{'f' * 10_000}": "not valid TOML: int too large",
+    f"{RULE}check = 'paused'\nfor = nan": "for is nan",
+    f"{RULE}check = 'paused'\nfor = 1979-05-27T07:32:00Z": "for is",
+    f"{RULE}check = 'paused'\nfor = 2026-02-30": "not valid TOML",
+    "a.b = 1\na.b.c = 2": "not valid TOML",
+    "\x00": "not valid TOML",
+}
+
+
+@pytest.mark.parametrize("text", ABSURD, ids=lambda text: text[-40:])
+def test_an_absurd_file_is_an_error_of_the_argument(tmp_path: Path, text: str) -> None:
+    """Nesting, numbers and times that no reader accepts are one message, and no error of Python."""
+    with pytest.raises(ArgumentError, match=re.escape(ABSURD[text])):
+        rules_of(tmp_path, text)
 
 
 @pytest.mark.parametrize(("text", "line", "said"), [(text, *expected) for text, expected in WRONG.items()])
