@@ -6,15 +6,14 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
 
 from restate_lab._text import escape_invisible, format_timestamp, join, one_line, sentences
 from restate_lab.analysis.doctor.model import Severity, shorten_title
 from restate_lab.redaction import mask_user_info
 
-__all__ = ["FORMER_CHECKS", "Alert", "Event", "Message", "merge_alerts", "rank_of"]
+__all__ = ["FORMER_CHECKS", "Alert", "Event", "Message", "merge_alerts", "parse_time", "rank_of"]
 
 FORMER_CHECKS = {"retry_storms": "retry_storm"}
 """The former names of checks, which state files and rules can have → their names."""
@@ -29,6 +28,21 @@ _RANKS = {severity.value: rank for rank, severity in enumerate(Severity)}
 def rank_of(severity: str) -> int:
     """Return the position of a severity, 0 for the worst; an unknown one is the last."""
     return _RANKS.get(severity, len(_RANKS))
+
+
+def parse_time(text: object) -> datetime:
+    """Return the time of an ISO text with a zone, as the state file has them.
+
+    Raises:
+        ValueError: it is not such a text.
+    """
+    time = datetime.fromisoformat(text) if isinstance(text, str) else None
+    if time is None or time.utcoffset() is None:
+        raise ValueError("not a time with a zone")
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("the time is too far away") from error
 
 
 class Event(StrEnum):
@@ -91,17 +105,27 @@ class Alert:
 
     def to_json(self) -> str:
         """Return the alert as JSON text, for the state file."""
-        return json.dumps(asdict(self) | {"since": self.since and self.since.isoformat()}, ensure_ascii=False)
+        return json.dumps(asdict(self) | {"since": self.since and self.since.isoformat()})
 
     @classmethod
     def from_json(cls, text: str) -> Alert:
-        """Return the alert of a JSON text; fields of other versions are ignored."""
-        known = {each.name for each in fields(cls)}
-        values: dict[str, Any] = {name: value for name, value in json.loads(text).items() if name in known}
-        since = values.get("since")
-        return cls(
-            **values | {"ids": tuple(values.get("ids", ())), "since": datetime.fromisoformat(since) if since else None}
-        )
+        """Return the alert of a JSON text; fields of other versions are ignored.
+
+        Raises:
+            ValueError: the text is not JSON, or a field has another type or an unknown severity.
+        """
+        document = json.loads(text)
+        if not isinstance(document, dict):
+            raise ValueError("the alert is not a JSON object")  # noqa: TRY004 - one error for all damage
+        values = {each.name: document[each.name] for each in fields(cls) if each.name in document}
+        ids, since, causes = values.pop("ids", []), values.pop("since", None), values.pop("causes", 1)
+        are_texts = isinstance(ids, list) and all(isinstance(each, str) for each in (*values.values(), *ids))
+        if not are_texts or type(causes) is not int or values.get("severity") not in _RANKS:
+            raise ValueError("a field of the alert has another type, or the severity is unknown")
+        if missing := {"cluster", "rule", "subject", "title"} - set(values):
+            raise ValueError(f"the alert has no {join(sorted(missing))}")
+        "".join((*values.values(), *ids)).encode()  # half a character could not be sent or printed
+        return cls(**values, ids=tuple(ids), since=parse_time(since) if since else None, causes=causes)
 
 
 @dataclass(frozen=True, slots=True)

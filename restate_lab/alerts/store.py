@@ -1,26 +1,35 @@
 """The state of ``watch`` in SQLite: the open alerts, and the messages that no receiver has accepted yet.
 
 A visit is one transaction: its alerts and the messages about them are written together. A message is removed after its
-receiver accepted it, so a process that is killed repeats at most the message that it was delivering.
+receiver accepted it, so a process that is killed repeats at most the message that each receiver was getting.
+
+Only the thread that opened the file may use it. The clock may change between two visits, also by days and in both
+directions, so no time of the file is trusted if it is in the future.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
-from restate_lab.alerts.alert import FORMER_CHECKS, Alert, Event, Message, rank_of
+from restate_lab.alerts.alert import FORMER_CHECKS, Alert, Event, Message, parse_time, rank_of
 from restate_lab.alerts.reader import ClusterVisit
+from restate_lab.analysis.doctor.model import Severity
 from restate_lab.errors import ArgumentError, RestateLabError
 
 __all__ = ["AlertStore", "OpenAlert"]
 
-_VERSION = 1
+_VERSION = 2  # 1 had no mark of the program, and receivers without their scheme
+_MARK = 0x524C5754  # the application_id of the file: "RLWT"
+_MARK_AT, _JOURNAL_AT, _WRITE_AHEAD = 68, 18, 2  # of the header of a SQLite file
 _SCHEMA = """
 CREATE TABLE alerts (
     fingerprint TEXT PRIMARY KEY, cluster TEXT NOT NULL, rule TEXT NOT NULL, first_at TEXT NOT NULL, opened_at TEXT,
@@ -32,15 +41,28 @@ CREATE TABLE messages (
 CREATE INDEX of_receiver ON messages (receiver, fingerprint, number);
 CREATE TABLE receivers (receiver TEXT PRIMARY KEY);
 """
+_COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "alerts": ("fingerprint", "cluster", "rule", "first_at", "opened_at", "severity", "causes", "alert"),
+        "messages": (
+            *("number", "receiver", "fingerprint", "event", "alert", "opened_at", "at", "previous", "attempts"),
+            "next_at",
+        ),
+        "receivers": ("receiver",),
+    }
+)
 # The messages of one alert are delivered in their order; a message that failed does not delay other alerts.
 _NEXT = """
 SELECT number, receiver, event, alert, opened_at, at, previous, attempts FROM messages AS m
-WHERE receiver = :receiver AND (next_at <= :now OR :all) AND number = (
+WHERE receiver = :receiver AND (next_at <= :now OR next_at > :latest OR :all) AND number = (
     SELECT min(number) FROM messages WHERE receiver = m.receiver AND fingerprint = m.fingerprint)
+AND number NOT IN (SELECT value FROM json_each(:skip))
 ORDER BY attempts, number LIMIT 1
 """
 _NO_TIME = timedelta(0)
 _FIRST_WAIT, _LONGEST_WAIT = timedelta(seconds=5), timedelta(minutes=10)
+_GREATEST = 2**53  # of the numbers of messages and attempts; SQLite cannot go on after 2**63
+_NOT_WATCHED = "the cluster is not watched any more, so it is unknown whether the problem continues"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +83,10 @@ class _Before:
     causes: int = 0
 
     @classmethod
-    def of(cls, row: sqlite3.Row) -> _Before:
-        """Return the values of a row of ``alerts``."""
-        opened_at = row["opened_at"] and datetime.fromisoformat(row["opened_at"])
-        return cls(datetime.fromisoformat(row["first_at"]), opened_at, row["severity"], row["causes"])
+    def of(cls, row: sqlite3.Row, now: datetime) -> _Before:
+        """Return the values of a row of ``alerts``; a time after ``now`` is from a clock that was ahead."""
+        opened_at = _past(row["opened_at"], now) if row["opened_at"] else None
+        return cls(_past(row["first_at"], now), opened_at, row["severity"], row["causes"])
 
     @property
     def rank(self) -> int:
@@ -73,13 +95,23 @@ class _Before:
 
 
 class AlertStore:
-    """The state file. One process can open it; ``close()`` or the end of the process releases it."""
+    """The state file. One process can open it; ``close()`` or the end of the process releases it.
+
+    ``damaged`` is the number of rows that could not be read when the file was opened; they were removed.
+
+    Raises:
+        ArgumentError: the file is not a state of ``watch``, or a newer version wrote it; it was not changed.
+        RestateLabError: another process uses the file.
+        OSError: the file cannot be read or written.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.damaged = 0
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+            self._check_header()
+            self._connection = sqlite3.connect(path, timeout=0, isolation_level=None)
             try:
                 self._open()
             except BaseException:
@@ -93,20 +125,40 @@ class AlertStore:
     def set_receivers(self, receivers: Sequence[str], at: datetime) -> int:
         """Set the receivers of later messages, and return how many messages to former receivers were removed.
 
-        A new receiver gets a message for each open alert.
+        A new receiver gets a message for each open alert. A receiver whose address has changed, such as its token, also
+        gets the messages that waited: the addresses that are new replace those of the same scheme that are not there
+        any more, in their order.
         """
         with self._transaction() as connection:
-            known = {row[0] for row in connection.execute("SELECT receiver FROM receivers")}
+            known = [row[0] for row in connection.execute("SELECT receiver FROM receivers ORDER BY rowid")]
             removed = 0
-            for receiver in known - set(receivers):
-                removed += connection.execute("DELETE FROM messages WHERE receiver = ?", (receiver,)).rowcount
-                connection.execute("DELETE FROM receivers WHERE receiver = ?", (receiver,))
+            for former, receiver in _successors(known, receivers).items():
+                if receiver is None:
+                    removed += connection.execute("DELETE FROM messages WHERE receiver = ?", (former,)).rowcount
+                else:
+                    connection.execute("UPDATE messages SET receiver = ? WHERE receiver = ?", (receiver, former))
+            connection.execute("DELETE FROM receivers")
+            same = {_hash_of(each) for each in known}
             for receiver in dict.fromkeys(receivers):
-                if receiver not in known:
-                    connection.execute("INSERT INTO receivers VALUES (?)", (receiver,))
-                    for each in self.open_alerts():
-                        self._send(Event.OPENED, each.alert, each.opened_at, at, receivers=[receiver])
+                connection.execute("INSERT INTO receivers VALUES (?)", (receiver,))
+                if _hash_of(receiver) not in same:
+                    self._introduce(receiver, at)
         return removed
+
+    def _introduce(self, receiver: str, at: datetime) -> None:
+        """Write a message for each open alert to a new receiver, unless one about the alert waits for it."""
+        statement = "SELECT fingerprint FROM messages WHERE receiver = ? AND event != ?"
+        waiting = {row[0] for row in self._read(statement, (receiver, Event.RESOLVED.value))}
+        for each in self.open_alerts():
+            if each.alert.fingerprint not in waiting:
+                self._send(Event.OPENED, each.alert, each.opened_at, at, receivers=[receiver])
+
+    def resolve_unwatched(self, clusters: Collection[str], at: datetime) -> list[Alert]:
+        """End the alerts of all other clusters, because no visit can end them; return those that had been reported."""
+        rows = self._read("SELECT fingerprint, cluster, alert, opened_at FROM alerts ORDER BY rowid")
+        with self._transaction():
+            resolved = [self._end(row, at, _NOT_WATCHED) for row in rows if row["cluster"] not in clusters]
+        return [alert for alert in resolved if alert]
 
     def record(self, visit: ClusterVisit) -> list[tuple[Event, Alert]]:
         """Write the alerts of a visit and the messages about their changes; return these changes."""
@@ -121,15 +173,30 @@ class AlertStore:
     def open_alerts(self) -> list[OpenAlert]:
         """Return the open alerts, the oldest first."""
         rows = self._read("SELECT alert, opened_at FROM alerts WHERE opened_at IS NOT NULL ORDER BY opened_at, rowid")
-        return [OpenAlert(Alert.from_json(alert), datetime.fromisoformat(at)) for alert, at in rows]
+        return [OpenAlert(Alert.from_json(alert), parse_time(at)) for alert, at in rows]
 
-    def next_message(self, receiver: str, now: datetime, *, waits: bool = True) -> Message | None:
-        """Return the next message to a receiver; with ``waits``, one whose wait after a failure is over."""
-        rows = self._read(_NEXT, {"receiver": receiver, "now": now.isoformat(), "all": not waits})
-        for number, name, event, alert, opened_at, at, previous, attempts in rows:
-            times = datetime.fromisoformat(opened_at), datetime.fromisoformat(at)
-            return Message(number, name, Event(event), Alert.from_json(alert), *times, previous, attempts)
-        return None
+    def count_alerts(self) -> dict[tuple[str, str], int]:
+        """Return the number of open alerts by cluster and severity."""
+        statement = "SELECT cluster, severity, count(*) FROM alerts WHERE opened_at IS NOT NULL GROUP BY 1, 2"
+        return {(cluster, severity): count for cluster, severity, count in self._read(statement)}
+
+    def next_message(
+        self, receiver: str, now: datetime, *, waits: bool = True, skip: Collection[int] = ()
+    ) -> Message | None:
+        """Return the next message to a receiver; with ``waits``, one whose wait after a failure is over.
+
+        A wait that is longer than any was set by a clock that was ahead, so it is over. ``skip`` has the numbers of
+        messages that are not returned.
+        """
+        values = {
+            "receiver": receiver,
+            "now": now.isoformat(),
+            "latest": (now + _LONGEST_WAIT).isoformat(),
+            "all": not waits,
+            "skip": json.dumps(list(skip)),
+        }
+        rows = self._read(_NEXT, values)
+        return _message_of(rows[0], now) if rows else None
 
     def remove(self, message: Message) -> None:
         """Remove a message that its receiver accepted."""
@@ -154,7 +221,7 @@ class AlertStore:
         While an alert is open, its severity and its number of causes do not decrease.
         """
         row = self._row(alert)
-        before = _Before.of(row) if row else _Before(visit.at)
+        before = _Before.of(row, visit.at) if row else _Before(visit.at)
         worst = replace(alert, severity=before.severity) if before.rank < alert.rank else alert
         event, opened_at = None, before.opened_at
         if opened_at is None and visit.at - before.first_at >= visit.holds.get(alert.fingerprint, _NO_TIME):
@@ -170,16 +237,24 @@ class AlertStore:
         """Remove the alerts that are over, and yield those that had been reported."""
         present = {alert.fingerprint for alert in visit.alerts}
         rows = self._read("SELECT fingerprint, rule, alert, opened_at FROM alerts WHERE cluster = ?", (visit.cluster,))
-        for fingerprint, rule, text, opened_at in rows:
+        for row in rows:
+            fingerprint, rule, opened_at = row["fingerprint"], row["rule"], row["opened_at"]
             if fingerprint in present or rule in visit.unread or (visit.only and rule != visit.only):
                 continue
             if fingerprint in visit.weaker and opened_at is not None:
                 continue
-            self._connection.execute("DELETE FROM alerts WHERE fingerprint = ?", (fingerprint,))
-            if opened_at is not None:
-                alert = Alert.from_json(text)
-                self._send(Event.RESOLVED, alert, datetime.fromisoformat(opened_at), visit.at)
+            if alert := self._end(row, visit.at):
                 yield alert
+
+    def _end(self, row: sqlite3.Row, at: datetime, cause: str = "") -> Alert | None:
+        """Remove an alert, and write the messages about its end if it had been reported; return it then."""
+        self._connection.execute("DELETE FROM alerts WHERE fingerprint = ?", (row["fingerprint"],))
+        if row["opened_at"] is None:
+            return None
+        alert = Alert.from_json(row["alert"])
+        alert = replace(alert, cause=cause) if cause else alert
+        self._send(Event.RESOLVED, alert, _past(row["opened_at"], at), at)
+        return alert
 
     def _row(self, alert: Alert) -> sqlite3.Row | None:
         rows: list[sqlite3.Row] = self._read("SELECT * FROM alerts WHERE fingerprint = ?", (alert.fingerprint,))
@@ -211,31 +286,72 @@ class AlertStore:
             values = (receiver, alert.fingerprint, event.value, alert.to_json(), *times, previous, at.isoformat())
             self._connection.execute(statement, values)
 
+    def _check_header(self) -> None:
+        """Refuse another program's file with a write-ahead log: SQLite would write it when it is opened and closed."""
+        if not self.path.is_file():
+            return
+        with self.path.open("rb") as file:
+            header = file.read(100)
+        is_marked = header[_MARK_AT : _MARK_AT + 4] == _MARK.to_bytes(4, "big")
+        if header.startswith(b"SQLite format 3") and header[_JOURNAL_AT] == _WRITE_AHEAD and not is_marked:
+            raise self._foreign("it belongs to another program")
+
     def _open(self) -> None:
         connection = self._connection
         connection.row_factory = sqlite3.Row
+        connection.text_factory = lambda text: text.decode("utf-8", "replace")
         # The lock is kept until the end, so that two processes do not send the same messages.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("BEGIN EXCLUSIVE")
+        self._prepare(connection)
+        connection.execute("COMMIT")
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        """Create the tables, or check those of an earlier process and remove the rows that cannot be read."""
+        mark = connection.execute("PRAGMA application_id").fetchone()[0]
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if not mark and not version and not tables:
             for statement in _SCHEMA.split(";\n"):
                 connection.execute(statement)
+        elif mark != _MARK and not (mark == 0 and version and tables >= set(_COLUMNS)):
+            raise self._foreign("it belongs to another program")
+        elif version > _VERSION:
+            raise ArgumentError(
+                f"a newer restate_lab wrote {self.path} (version {version}; this one reads up to {_VERSION}); install "
+                "the newer one, or name another file with --state."
+            )
+        for table, columns in _COLUMNS.items():
+            present = tuple(row["name"] for row in connection.execute(f"PRAGMA table_info({table})"))
+            if present != columns:
+                raise self._foreign(f"its table {table} has other columns")
+            self.damaged += self._remove_damage(connection, table)
+        damaged_sequence = "DELETE FROM sqlite_sequence WHERE typeof(seq) != 'integer' OR NOT seq BETWEEN 0 AND ?"
+        connection.execute(damaged_sequence, (_GREATEST,))  # the next message sets it again
+        if version and version < _VERSION:
+            _rename_checks(connection)
+        if (mark, version) != (_MARK, _VERSION):
+            connection.execute(f"PRAGMA application_id = {_MARK}")
             connection.execute(f"PRAGMA user_version = {_VERSION}")
-        else:
-            self._rename_checks()
-        connection.execute("COMMIT")
-        if version > _VERSION:
-            raise ArgumentError(f"a newer restate_lab wrote {self.path}; install it, or name another with --state.")
 
-    def _rename_checks(self) -> None:
-        """Give alerts with the former name of a check its present name; their fingerprints stay the same."""
-        for former, name in FORMER_CHECKS.items():
-            self._connection.execute("UPDATE alerts SET rule = ? WHERE rule = ?", (name, former))
-            texts = (f'"rule": "{former}"', f'"rule": "{name}"')
-            for table in ("alerts", "messages"):
-                self._connection.execute(f"UPDATE {table} SET alert = replace(alert, ?, ?)", texts)  # noqa: S608 - constants
+    def _remove_damage(self, connection: sqlite3.Connection, table: str) -> int:
+        """Remove the rows of a table that cannot be read, and return their number."""
+        count = 0
+        rows, check = _CHECKS[table]
+        for row in connection.execute(rows).fetchall():
+            try:
+                check(row)
+            except (ValueError, RecursionError):
+                connection.execute(f"DELETE FROM {table} WHERE rowid = ?", (row["row_id"],))  # noqa: S608 - our names
+                count += 1
+        return count
+
+    def _foreign(self, reason: str) -> ArgumentError:
+        return ArgumentError(
+            f"{self.path} is not a state file of restate-lab watch ({reason}), and was not changed; name another file "
+            "with --state."
+        )
 
     def _read(self, statement: str, values: Sequence[object] | dict[str, object] = ()) -> list[sqlite3.Row]:
         with self._errors():
@@ -262,9 +378,7 @@ class AlertStore:
         except sqlite3.OperationalError as error:
             raise self._translate(error) from error
         except sqlite3.DatabaseError as error:
-            raise ArgumentError(
-                f"{self.path} is not a state file of restate-lab watch ({error}); name another file with --state."
-            ) from error
+            raise self._foreign(str(error)) from error
 
     def _translate(self, error: sqlite3.OperationalError) -> Exception:
         code = error.sqlite_errorcode & 0xFF if hasattr(error, "sqlite_errorcode") else 0
@@ -276,3 +390,90 @@ class AlertStore:
             text = "the disk is full, and the state of the alerts was not written; free space, and start it again"
             return OSError(errno.ENOSPC, text, str(self.path))
         return OSError(errno.EIO, f"the state file cannot be read or written ({error})", str(self.path))
+
+
+def _past(text: str, now: datetime) -> datetime:
+    """Return a time of the file, but not after ``now``."""
+    return min(parse_time(text), now)
+
+
+def _message_of(row: sqlite3.Row, now: datetime) -> Message:
+    at = _past(row["at"], now)
+    alert = Alert.from_json(row["alert"])
+    times = _past(row["opened_at"], at), at
+    return Message(row["number"], row["receiver"], Event(row["event"]), alert, *times, row["previous"], row["attempts"])
+
+
+def _hash_of(receiver: str) -> str:
+    """Return the hash of a receiver's address; version 1 of the file has nothing else."""
+    return receiver.rpartition(":")[2]
+
+
+def _successors(known: Sequence[str], receivers: Sequence[str]) -> dict[str, str | None]:
+    """Return the new identity of each known receiver that has another one now, and None if it has none."""
+    by_hash = {_hash_of(each): each for each in receivers}
+    added = [each for each in dict.fromkeys(receivers) if _hash_of(each) not in {_hash_of(former) for former in known}]
+    result: dict[str, str | None] = {}
+    for former in known:
+        receiver = by_hash.get(_hash_of(former))
+        if receiver is None:
+            scheme = former.rpartition(":")[0]
+            receiver = next((each for each in added if scheme and each.rpartition(":")[0] == scheme), None)
+            if receiver is not None:
+                added.remove(receiver)
+        if receiver != former:
+            result[former] = receiver
+    return result
+
+
+def _check_alert(row: sqlite3.Row) -> None:
+    """Raise ValueError if a row of ``alerts`` cannot be used."""
+    alert = Alert.from_json(row["alert"])
+    parse_time(row["first_at"])
+    if row["opened_at"] is not None:
+        parse_time(row["opened_at"])
+    expected = [alert.fingerprint, alert.cluster, alert.rule, alert.severity]
+    if [row["fingerprint"], row["cluster"], row["rule"], row["severity"]] != expected:
+        raise ValueError("the alert and its columns differ")
+    _check_number(row["causes"])
+
+
+def _check_message(row: sqlite3.Row) -> None:
+    """Raise ValueError if a row of ``messages`` cannot be used."""
+    alert = Alert.from_json(row["alert"])
+    Event(row["event"])
+    for column in ("opened_at", "at", "next_at"):
+        parse_time(row[column])
+    if row["fingerprint"] != alert.fingerprint or row["previous"] not in {"", *Severity}:
+        raise ValueError("the alert and its columns differ")
+    _check_receiver(row)
+    _check_number(row["number"])
+    _check_number(row["attempts"])
+
+
+def _check_receiver(row: sqlite3.Row) -> None:
+    if not isinstance(row["receiver"], str):
+        raise ValueError("not the identity of a receiver")  # noqa: TRY004 - one error for all damage
+
+
+def _check_number(value: Any) -> None:
+    if type(value) is not int or not 0 <= value < _GREATEST:
+        raise ValueError("not a number")
+
+
+_CHECKS: Mapping[str, tuple[str, Callable[[sqlite3.Row], None]]] = MappingProxyType(
+    {
+        "alerts": ("SELECT rowid AS row_id, * FROM alerts", _check_alert),
+        "messages": ("SELECT rowid AS row_id, * FROM messages", _check_message),
+        "receivers": ("SELECT rowid AS row_id, * FROM receivers", _check_receiver),
+    }
+)
+
+
+def _rename_checks(connection: sqlite3.Connection) -> None:
+    """Give alerts with the former name of a check its present name; their fingerprints stay the same."""
+    for former, name in FORMER_CHECKS.items():
+        connection.execute("UPDATE alerts SET rule = ? WHERE rule = ?", (name, former))
+        texts = (f'"rule": "{former}"', f'"rule": "{name}"')
+        for table in ("alerts", "messages"):
+            connection.execute(f"UPDATE {table} SET alert = replace(alert, ?, ?)", texts)  # noqa: S608 - constants

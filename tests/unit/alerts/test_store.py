@@ -6,11 +6,12 @@ import hashlib
 import json
 import re
 import resource
+import shutil
 import sqlite3
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def test_the_fingerprint_is_the_problem() -> None:
 
 
 def test_an_open_alert_of_a_renamed_check_goes_on(store: AlertStore) -> None:
-    """A state file can have the former name of a check: the alert keeps its fingerprint, and is resolved once."""
+    """A state file of version 1 has the former name of a check: its alert is the same one, and is resolved once."""
     storm = alert(rule="retry_storm")
     former = hashlib.sha256(json.dumps(["prod", "retry_storms", "A/run"]).encode()).hexdigest()[:16]
     assert storm.fingerprint == former
@@ -71,6 +72,8 @@ def test_an_open_alert_of_a_renamed_check_goes_on(store: AlertStore) -> None:
         connection.execute("UPDATE alerts SET rule = 'retry_storms'")
         for table in ("alerts", "messages"):
             connection.execute(f"UPDATE {table} SET alert = replace(alert, 'retry_storm', 'retry_storms')")
+        connection.execute("PRAGMA application_id = 0")
+        connection.execute("PRAGMA user_version = 1")
     connection.close()
     again = AlertStore(store.path)
     assert [each.alert for each in again.open_alerts()] == [storm]
@@ -194,6 +197,19 @@ def test_a_failed_message_waits_and_delays_no_other(store: AlertStore) -> None:
     assert drain(store) == [("A/run", "opened"), ("A/run", "resolved")]
 
 
+def test_a_changed_address_gets_the_waiting_messages(store: AlertStore) -> None:
+    """Also the end of an alert that began under the former address; a receiver of another scheme gets none of them."""
+    store.set_receivers(["slack:old", "slack:same", "json:x"], START)
+    store.record(visit(alert("A/run"), alert("B/run"), alert("C/run")))
+    drain(store, "slack:old")
+    store.record(visit(alert("A/run"), alert("B/run", causes=2)))
+    assert store.set_receivers(["slack:new", "mail:y", "slack:same"], START) == 5, "those to json:x"
+    assert sorted(drain(store, "slack:new")) == [("A/run", "opened"), ("B/run", "worse"), ("C/run", "resolved")]
+    assert drain(store, "mail:y") == [("A/run", "opened"), ("B/run", "opened")]
+    assert len(drain(store, "slack:same")) == 5
+    assert store.count_messages() == {}
+
+
 def test_receivers_change(store: AlertStore) -> None:
     """A new receiver gets the open alerts; the messages of a receiver that is not used any more are removed."""
     store.record(visit(alert()))
@@ -212,6 +228,186 @@ def test_a_file_that_is_not_a_state_is_refused(tmp_path: Path) -> None:
     assert path.read_text().startswith("not a database")
     with pytest.raises(OSError, match="cannot be read or written"):
         AlertStore(tmp_path)
+
+
+def test_a_clock_that_was_ahead_delays_nothing(store: AlertStore) -> None:
+    """A wait, a time of "for" and a beginning in the future are those of a wrong clock: what they concern goes on."""
+    ahead, hold = START + timedelta(days=30), 5 * MINUTE
+    store.record(visit(alert("A/run"), at=ahead))
+    first = store.next_message("one", ahead)
+    assert first is not None
+    store.postpone(first, ahead)
+    store.record(visit(alert("A/run"), alert("B/run"), at=ahead, hold=hold))
+    store.record(visit(alert("B/run"), hold=hold))
+    opened, resolved = (store.next_message("one", START), drain(store)[-1])
+    assert opened is not None
+    assert (opened.event, opened.opened_at, opened.at) == (Event.OPENED, START, START)
+    assert resolved == ("A/run", "resolved")
+    assert store.record(visit(alert("B/run"), hold=hold, at=START + 4 * MINUTE)) == []
+    assert store.record(visit(alert("B/run"), hold=hold, at=START + 5 * MINUTE))[0][0] is Event.OPENED
+
+
+def test_alerts_of_other_clusters_are_resolved_with_the_cause(store: AlertStore) -> None:
+    """No visit can end them; an alert that had not been reported yet is only removed."""
+    store.record(visit(alert("A/run")))
+    store.record(visit(alert("A/run"), alert("B/run"), hold=MINUTE))
+    assert store.resolve_unwatched({"prod"}, START) == []
+    (resolved,) = store.resolve_unwatched({"staging"}, START)
+    assert (resolved.subject, "not watched any more" in resolved.cause) == ("A/run", True)
+    assert drain(store) == [("A/run", "opened"), ("A/run", "resolved")]
+    assert store.open_alerts() == []
+
+
+NO_NUMBERS = [None, "x", b"x", -1, 1.5, 2**62]
+NO_TIMES = ["", "soon", b"x", 5, "2026-11-28T00:00:00", "0001-01-01T00:00:00+23:00"]
+NO_TEXTS = [b"x", "other", 5]
+NO_ALERTS = [
+    *("", "{", "null", "[]", "{}", b"{", 5, "[" * 100_000, "9" * 10_000),
+    *(
+        alert().to_json().replace(before, after)
+        for before, after in [
+            ('"A/run"', "7"),
+            ('"ids": []', '"ids": 5'),
+            ('"ids": []', '"ids": [5]'),
+            ('"causes": 1', '"causes": true'),
+            ('"critical"', '"worst"'),
+            ('"since": null', '"since": "soon"'),
+            ('"cause": ""', '"cause": "\\ud800"'),
+            ('"title":', '"name":'),
+        ]
+    ),
+]
+DAMAGE: dict[tuple[str, str], Sequence[object]] = {
+    ("alerts", "fingerprint"): [None, *NO_TEXTS],
+    ("alerts", "cluster"): NO_TEXTS,
+    ("alerts", "rule"): NO_TEXTS,
+    ("alerts", "first_at"): NO_TIMES,
+    ("alerts", "opened_at"): NO_TIMES,
+    ("alerts", "severity"): NO_TEXTS,
+    ("alerts", "causes"): NO_NUMBERS[1:],
+    ("alerts", "alert"): NO_ALERTS,
+    ("messages", "number"): [-1, 2**62],
+    ("messages", "receiver"): [b"x"],
+    ("messages", "fingerprint"): NO_TEXTS,
+    ("messages", "event"): NO_TEXTS,
+    ("messages", "alert"): NO_ALERTS,
+    ("messages", "opened_at"): NO_TIMES,
+    ("messages", "at"): NO_TIMES,
+    ("messages", "previous"): NO_TEXTS,
+    ("messages", "attempts"): NO_NUMBERS[1:],
+    ("messages", "next_at"): NO_TIMES,
+    ("receivers", "receiver"): [None, b"x"],
+    ("sqlite_sequence", "seq"): [None, "x", 2**63 - 1],
+}
+"""Each column of each table, and values that no version of ``watch`` writes."""
+
+
+@pytest.mark.parametrize(("table", "column"), DAMAGE)
+def test_a_damaged_row_is_removed_and_counted(tmp_path: Path, table: str, column: str) -> None:
+    """Whatever a column contains, the file opens, the other rows are there, and later visits are written."""
+    whole, path = tmp_path / "whole", tmp_path / "damaged"
+    store = AlertStore(whole)
+    store.set_receivers(["one"], START)
+    store.record(visit(alert("A/run"), alert("B/run")))
+    store.close()
+    for value in DAMAGE[table, column]:
+        shutil.copy(whole, path)
+        with closing(sqlite3.connect(path)) as connection, connection:
+            first = f"(SELECT min(rowid) FROM {table})"
+            connection.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = {first}", (value,))
+        with closing(AlertStore(path)) as store:
+            assert store.damaged == (table != "sqlite_sequence"), value
+            store.set_receivers(["one"], START)
+            assert len(store.open_alerts()) == 2 - (table == "alerts")
+            store.record(visit(alert("A/run", causes=2), alert("B/run"), alert("C/run"), at=START + MINUTE))
+            assert len(store.open_alerts()) == 3
+            assert ("C/run", "opened") in drain(store)
+        with closing(AlertStore(path)) as store:
+            assert not store.damaged
+
+
+def test_a_column_that_is_not_text_is_read(tmp_path: Path) -> None:
+    """Bytes that are not UTF-8 are a damaged row, too."""
+    path = tmp_path / "x"
+    with closing(AlertStore(path)) as store:
+        store.record(visit(alert()))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alerts SET alert = CAST(x'ff' AS TEXT)")
+    with closing(AlertStore(path)) as store:
+        assert store.damaged == 1
+
+
+FOREIGN = {
+    "tables of another program": "CREATE TABLE notes (text)",
+    "with a version": "CREATE TABLE notes (text); PRAGMA user_version = 1",
+    "with a mark": "PRAGMA application_id = 7",
+    "with a write-ahead log": "PRAGMA journal_mode = WAL; CREATE TABLE notes (text)",
+    "tables of these names": "CREATE TABLE alerts (a); CREATE TABLE messages (a); CREATE TABLE receivers (a);"
+    "PRAGMA user_version = 1",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_database_of_another_program_is_refused_and_not_changed(tmp_path: Path, name: str) -> None:
+    """The message has the option to use, and no byte and no file is written."""
+    path = tmp_path / "other.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(FOREIGN[name])
+    before = path.read_bytes()
+    with pytest.raises(ArgumentError, match=r"is not a state file of restate-lab watch .* was not changed.* --state"):
+        AlertStore(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("mark", ["", "PRAGMA application_id = 0"])
+def test_a_newer_state_is_refused(tmp_path: Path, mark: str) -> None:
+    """The message has its version and the next step, and the file is not changed."""
+    path = tmp_path / "watch.sqlite"
+    AlertStore(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(f"PRAGMA user_version = 99; {mark}")
+    before = path.read_bytes()
+    with pytest.raises(ArgumentError, match=r"a newer restate_lab wrote .* \(version 99; this one reads up to 2\)"):
+        AlertStore(path)
+    assert path.read_bytes() == before
+
+
+VERSION_1 = """
+CREATE TABLE alerts (
+    fingerprint TEXT PRIMARY KEY, cluster TEXT NOT NULL, rule TEXT NOT NULL, first_at TEXT NOT NULL, opened_at TEXT,
+    severity TEXT NOT NULL, causes INTEGER NOT NULL, alert TEXT NOT NULL);
+CREATE TABLE messages (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, receiver TEXT NOT NULL, fingerprint TEXT NOT NULL, event TEXT NOT NULL,
+    alert TEXT NOT NULL, opened_at TEXT NOT NULL, at TEXT NOT NULL, previous TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, next_at TEXT NOT NULL);
+CREATE INDEX of_receiver ON messages (receiver, fingerprint, number);
+CREATE TABLE receivers (receiver TEXT PRIMARY KEY);
+INSERT INTO alerts SELECT '23f542bd8e1fc8d9', 'prod', 'paused', '2026-11-28T00:00:00+00:00',
+    '2026-11-28T00:00:00+00:00', 'critical', 1, '{"cluster": "prod", "rule": "paused", "subject": "A/run", "severity":
+    "critical", "title": "1 invocation of A/run is paused", "cause": "", "blocks": "", "ids": ["inv_1"], "next_step":
+    "", "link": "", "since": "2026-11-28T00:00:00+00:00", "causes": 1}';
+INSERT INTO messages SELECT 1, '0123456789ab', fingerprint, 'opened', alert, opened_at, opened_at, '', 0, opened_at
+    FROM alerts;
+INSERT INTO receivers VALUES ('0123456789ab'), ('ffffffffffff');
+PRAGMA user_version = 1;
+"""
+"""A file as the first version wrote it: receivers were hashes of their addresses."""
+
+
+def test_a_state_of_version_1_goes_on(tmp_path: Path) -> None:
+    """Its alert is not opened again, its message is delivered once, and its receiver is not a new one."""
+    path = tmp_path / "watch.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(VERSION_1)
+    for _ in range(2):
+        with closing(AlertStore(path)) as store:
+            assert store.damaged == 0
+            assert store.set_receivers(["slack:0123456789ab"], START) == 0
+            assert store.count_messages() == {"slack:0123456789ab": 1}
+            assert store.record(visit(alert())) == []
+    with closing(AlertStore(path)) as store:
+        assert drain(store, "slack:0123456789ab") == [("A/run", "opened")]
 
 
 @contextmanager
