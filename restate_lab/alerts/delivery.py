@@ -1,36 +1,54 @@
 """Deliver messages: through apprise (Slack, Teams, PagerDuty, mail, webhooks), and to the API of Alertmanager.
 
+Each receiver has a thread of its own and a time limit for each delivery, so that a slow receiver delays nothing else.
 The address of a receiver can contain a token. It is never shown or stored: texts have the receiver's scheme and
-position, and the state file has a hash.
+position, and the state file has its scheme and a hash.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import hashlib
 import logging
 import re
+import threading
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import Any, Protocol, Self
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 
 from restate_lab._public import import_extra
-from restate_lab._text import join
+from restate_lab._text import format_duration, join
+from restate_lab.alerts import THREAD_NAME
 from restate_lab.alerts.alert import Alert, Event, Message
 from restate_lab.alerts.store import OpenAlert
 from restate_lab.analysis.doctor.model import Severity
 from restate_lab.errors import ArgumentError
 
-__all__ = ["AlertmanagerReceiver", "AppriseReceiver", "Receiver", "create_receivers", "import_library"]
+__all__ = [
+    "DELIVERY_SECONDS",
+    "AlertmanagerReceiver",
+    "AppriseReceiver",
+    "Courier",
+    "DeliveryResult",
+    "Receiver",
+    "create_receivers",
+    "import_library",
+]
 
-_SECONDS = 10.0
+DELIVERY_SECONDS = 30.0
+"""The time limit of one delivery, from the connection to the end of the response."""
+_SECONDS = 10.0  # without a response
 _HASH = 12
 _STATUS = re.compile(r"error=(\d{3})\b")
+_REDIRECTS = range(300, 400)
 _KINDS = MappingProxyType({Severity.CRITICAL: "failure", Severity.WARNING: "warning", Severity.NOTE: "info"})
 
 
@@ -39,7 +57,7 @@ class Receiver(Protocol):
 
     @property
     def id(self) -> str:
-        """Return its identity in the state file."""
+        """Return its identity in the state file: its scheme and a hash of its address, "slack:0123456789ab"."""
         ...
 
     @property
@@ -57,6 +75,88 @@ class Receiver(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryResult:
+    """The end of a delivery: ``reason`` is "" if it was accepted. Without a message, the open alerts were repeated."""
+
+    courier: Courier
+    number: int
+    message: Message | None
+    reason: str
+
+
+@dataclass(slots=True, eq=False)
+class Courier:
+    """Delivers to one receiver in a thread, one delivery at a time; ``report`` gets each result.
+
+    ``limit`` is the time limit of a delivery in seconds. The timeouts of the libraries are for one read, so a receiver
+    that sends one byte at a time would keep them for ever.
+    """
+
+    receiver: Receiver
+    report: Callable[[DeliveryResult], None]
+    limit: float = DELIVERY_SECONDS
+    refreshes: bool = False
+    """Whether the open alerts must be repeated to the receiver."""
+    is_busy: bool = False
+    """Whether the result of a delivery is not known yet."""
+    was_late: bool = False
+    """Whether a delivery has exceeded the time limit."""
+    _message: Message | None = None
+    _number: int = 0
+    _thread: threading.Thread | None = None
+    _late_thread: threading.Thread | None = None
+    _ends: float = 0.0
+    _rests_until: float = 0.0
+
+    @property
+    def is_free(self) -> bool:
+        """Return whether the next delivery can begin: a thread that was ended late may still run for some seconds."""
+        is_over = self._late_thread is None or not self._late_thread.is_alive()
+        return not self.is_busy and is_over and time.monotonic() >= self._rests_until
+
+    def start(self, message: Message | None, deliver: Callable[[], str]) -> None:
+        """Begin a delivery, of a message or of the open alerts."""
+        self._number += 1
+        self._message, self.is_busy, self._ends = message, True, time.monotonic() + self.limit
+        work = (self._number, message, deliver)
+        self._thread = threading.Thread(target=self._run, args=work, name=THREAD_NAME, daemon=True)
+        self._thread.start()
+
+    def conclude(self, result: DeliveryResult, *, pause: float) -> bool:
+        """Accept a result, and begin nothing for ``pause`` seconds after a failure.
+
+        Return False for a result that came after the time limit: its failure was accepted before.
+        """
+        if not self.is_busy or result.number != self._number:
+            return False
+        self.is_busy = False
+        if result.reason:
+            self._rests_until = time.monotonic() + pause
+        return True
+
+    def late_result(self) -> DeliveryResult | None:
+        """Return the failure of a delivery that has exceeded the time limit, and end its thread; otherwise None."""
+        if not self.is_busy or time.monotonic() < self._ends:
+            return None
+        self.was_late, self._late_thread = True, self._thread
+        if self._thread is not None and self._thread.ident is not None:
+            # Raised in that thread when its present read returns. So a message that counts as failed is not sent later,
+            # when another one about the same alert may have arrived.
+            ident = ctypes.c_ulong(self._thread.ident)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(SystemExit))
+        reason = f"it did not complete its response within {format_duration(self.limit)}"
+        return DeliveryResult(self, self._number, self._message, reason)
+
+    def _run(self, number: int, message: Message | None, deliver: Callable[[], str]) -> None:
+        with contextlib.suppress(SystemExit):  # it took too long
+            try:
+                reason = deliver()
+            except Exception as error:  # noqa: BLE001 - a defect of one service must not end the alerts
+                reason = f"it could not be used ({type(error).__name__})"
+            self.report(DeliveryResult(self, number, message, reason))
+
+
+@dataclass(frozen=True, slots=True)
 class AppriseReceiver:
     """A receiver of apprise, such as ``slack://…`` or ``json://host/path``."""
 
@@ -71,13 +171,15 @@ class AppriseReceiver:
         everything = apprise.Apprise()
         everything.add(self.service)
         kind = "success" if message.event is Event.RESOLVED else _KINDS[Severity(message.alert.severity)]
-        with apprise.LogCapture(level=logging.INFO) as log:
-            is_accepted = everything.notify(
-                title=message.title, body=message.body, notify_type=kind, body_format="text"
+        with _RequestLog() as log:
+            result = everything.notify(
+                title=message.title, body=message.body, notify_type=kind, body_format="text", log_level=logging.INFO
             )
-            status = _STATUS.search(log.getvalue())
-        if is_accepted:
+        if reason := log.redirect_reason():
+            return reason
+        if result:
             return ""
+        status = _STATUS.search("\n".join(entry.message for entry in result.logs()))
         return f"it refused the message with HTTP {status[1]}" if status else "it did not accept the message"
 
     def refresh(self, alerts: Sequence[OpenAlert], now: datetime) -> str:  # noqa: ARG002 - it forgets nothing
@@ -90,6 +192,48 @@ class AppriseReceiver:
             self.service.dedup = message.alert.fingerprint
         if hasattr(self.service, "payload_extras"):
             self.service.payload_extras |= {"fingerprint": message.alert.fingerprint, "event": message.event.value}
+
+
+class _RequestLog(logging.Handler):
+    """Collects the addresses to which this thread sent requests, with the status of the response.
+
+    apprise returns neither. All of its services that use HTTP use urllib3, which logs them on its level DEBUG.
+    """
+
+    _FIELDS = 8
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self._thread = threading.get_ident()
+        self._redirected: list[str] = []
+        self._logger = logging.getLogger("urllib3.connectionpool")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the address of a request that was answered by a redirect."""
+        fields = record.args if isinstance(record.args, tuple) else ()
+        if record.thread == self._thread and len(fields) == self._FIELDS and fields[6] in _REDIRECTS:
+            scheme, host, port, _, path, *_ = fields
+            self._redirected.append(f"{scheme}://{host}:{port}{path}")
+
+    def redirect_reason(self) -> str:
+        """Return the reason of the failure if a request was redirected, otherwise ""."""
+        if not self._redirected:
+            return ""
+        address = self._redirected[-1]
+        try:
+            response = _request("HEAD", address)
+        except httpx.HTTPError:
+            return "it redirects"
+        return _redirect_reason(response, address) or "it redirects"
+
+    def __enter__(self) -> Self:
+        self._logger.setLevel(logging.DEBUG)
+        self._logger.propagate = False  # otherwise a user's configuration of logging could print the addresses
+        self._logger.addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +261,37 @@ class AlertmanagerReceiver:
         return self._post([_alert_json(each.alert, each.opened_at, end) for each in alerts]) if alerts else ""
 
     def _post(self, alerts: Sequence[dict[str, Any]]) -> str:
+        address = f"{self.address}/api/v2/alerts"
         try:
-            with httpx.Client(timeout=_SECONDS, transport=self.network) as client:
-                response = client.post(f"{self.address}/api/v2/alerts", json=list(alerts))
+            response = _request("POST", address, network=self.network, json=list(alerts))
         except httpx.HTTPError as error:
             return f"it did not respond ({type(error).__name__})"
-        return "" if response.is_success else f"it refused the alerts with HTTP {response.status_code}"
+        if response.is_success:
+            return ""
+        return _redirect_reason(response, address) or f"it refused the alerts with HTTP {response.status_code}"
+
+
+def _request(
+    method: str, address: str, *, network: httpx.BaseTransport | None = None, json: Any = None
+) -> httpx.Response:
+    """Send a request without following redirects, and return the response without its body."""
+    with (
+        httpx.Client(timeout=_SECONDS, transport=network) as client,
+        client.stream(method, address, json=json) as response,
+    ):
+        return response
+
+
+def _redirect_reason(response: httpx.Response, address: str) -> str:
+    """Return the target of a redirect, without its path, which can contain a token; "" for another response."""
+    if response.status_code not in _REDIRECTS:
+        return ""
+    try:
+        target = urlsplit(urljoin(address, response.headers.get("location", "")))
+        place = f"{target.scheme}://{target.hostname}{f':{target.port}' if target.port else ''}"
+    except ValueError:
+        return "it redirects"
+    return f"it redirects to {place}; use the address to which it redirects"
 
 
 def _alert_json(alert: Alert, opened_at: datetime, end: datetime) -> dict[str, Any]:
@@ -144,7 +313,7 @@ def _alert_json(alert: Alert, opened_at: datetime, end: datetime) -> dict[str, A
             "job": "restate-lab",
         },
         "annotations": {name: text for name, text in annotations.items() if text},
-        "startsAt": opened_at.isoformat(),
+        "startsAt": min(opened_at, end).isoformat(),  # otherwise Alertmanager refuses all alerts of the request
         "endsAt": end.isoformat(),
         **({"generatorURL": alert.link} if alert.link else {}),
     }
@@ -170,14 +339,18 @@ def _apprise_receiver(address: str, at: int) -> AppriseReceiver:
     # Its messages can contain the token, and it imports a deprecated module of Python.
     with apprise.LogCapture(level=logging.CRITICAL), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        service = apprise.Apprise.instantiate(address, suppress_exceptions=True)
+        # Without its own limit, it sends in the thread of the caller: the threads of its pool are few, and all
+        # receivers would share them. A courier has the limit.
+        asset = apprise.AppriseAsset(http_redirects=False, service_timeout=0, async_mode=False)
+        service = apprise.Apprise.instantiate(address, asset=asset, suppress_exceptions=True)
     if service is None:
         shown = f"{scheme}://…" if scheme.isalnum() else "without a scheme"
         raise ArgumentError(
             f"the receiver number {at} of --to ({shown}) is not an address that apprise accepts; use for example "
             "slack://…, pagerduty://…, mailto://… or json://host:port/path. `apprise --details` lists all of them."
         )
-    return AppriseReceiver(_id_of(address), f"{scheme} {at}", service)
+    service.redirects = service.optional = False  # an address can set both, and a failure would be a success
+    return AppriseReceiver(_id_of(scheme, address), f"{scheme} {at}", service)
 
 
 def _alertmanager(address: str, at: int, keep: timedelta) -> AlertmanagerReceiver:
@@ -186,11 +359,11 @@ def _alertmanager(address: str, at: int, keep: timedelta) -> AlertmanagerReceive
         raise ArgumentError(
             f"the address number {at} of --alertmanager is not valid; use for example http://127.0.0.1:9093."
         )
-    return AlertmanagerReceiver(_id_of(address), f"alertmanager {at}", address.rstrip("/"), keep)
+    return AlertmanagerReceiver(_id_of("alertmanager", address), f"alertmanager {at}", address.rstrip("/"), keep)
 
 
-def _id_of(address: str) -> str:
-    return hashlib.sha256(address.encode()).hexdigest()[:_HASH]
+def _id_of(scheme: str, address: str) -> str:
+    return f"{scheme}:{hashlib.sha256(address.encode()).hexdigest()[:_HASH]}"
 
 
 def import_library(name: str) -> Any:

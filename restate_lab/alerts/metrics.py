@@ -57,6 +57,7 @@ class MetricsState:
         """Set the number of open alerts by cluster and severity, and of waiting messages by receiver."""
         with self.lock:
             self.alerts, self.messages = Counter(alerts), dict(messages)
+            self.refused.update(dict.fromkeys(messages, 0))  # so that the first failure is an increase
 
     def add_refusal(self, receiver: str) -> None:
         """Count a failed delivery to a receiver."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
-from restate_lab._text import plural
+from restate_lab._text import one_line, plural
 from restate_lab.alerts.alert import Alert, merge_alerts
 from restate_lab.alerts.rules import Rule, Rules
 from restate_lab.analysis.ask import run_any_question
@@ -27,7 +27,7 @@ from restate_lab.client.lab import Lab, connect
 from restate_lab.errors import RestateLabError
 from restate_lab.recorder import QueryRecorder
 
-__all__ = ["MOST_KEYS", "ClusterLoad", "ClusterReader", "ClusterVisit", "Commands"]
+__all__ = ["MOST_KEYS", "ClusterLoad", "ClusterReader", "ClusterVisit", "Commands", "reason_of"]
 
 Commands: TypeAlias = Callable[[Sequence[SuggestedCall], "str | None"], "list[str] | None"]
 """A function that returns calls as shell commands for a cluster, or None if there are none."""
@@ -35,6 +35,7 @@ MOST_KEYS = 10
 """The number of keys whose backlog is a metric."""
 _IDS = ("id", "example_id", "oldest_id", "invocation_id", "first_id", "holder")
 _INVOCATION = "inv_"
+_LONGEST_REASON = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class ClusterReader:
             with connect(self.option, read_only=True, check=False) as lab, time_limit(self.timeout):
                 source = QueryRecorder(lab)
                 return self._read(lab, source, started)
-        except RestateLabError as error:
+        except BaseException as error:  # noqa: BLE001 - also a defect, or a panic of a library, must not end the alerts
             return self._failure(error, started)
 
     def _read(self, lab: Lab, source: QueryRecorder, started: float) -> ClusterVisit:
@@ -117,8 +118,8 @@ class ClusterReader:
             load=load,
         )
 
-    def _failure(self, error: RestateLabError, started: float) -> ClusterVisit:
-        reason = " ".join(str(error).split()) or type(error).__name__
+    def _failure(self, error: BaseException, started: float) -> ClusterVisit:
+        reason = reason_of(error)
         title = f"{self.name} cannot be read ({type(error).__name__}); its problems are unknown"
         return self.own_visit("unreachable", Severity.CRITICAL, title, reason, seconds=time.monotonic() - started)
 
@@ -228,6 +229,14 @@ class ClusterReader:
             next_step=self._next_step([], "doctor"),
         )
         return [(alert, rule)]
+
+
+def reason_of(error: BaseException) -> str:
+    """Return an error as one line; the class is named if the error is not one that is raised on purpose."""
+    text = one_line(str(error), _LONGEST_REASON)
+    if isinstance(error, RestateLabError | OSError) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _count_findings(diagnosis: Diagnosis) -> dict[tuple[str, str], int]:

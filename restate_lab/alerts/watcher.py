@@ -1,35 +1,40 @@
 """The loop of ``watch``: visits of all clusters at intervals, their records, and the delivery of messages.
 
-Each visit runs in a thread of its own, so that a cluster that does not respond, or a long visit of the archive, does
-not delay the others. The main thread alone writes the state and delivers.
+Each visit runs in a thread of its own, and so do the deliveries to each receiver. So a cluster or a receiver that does
+not respond, or a long visit of the archive, delays nothing else. The main thread alone reads and writes the state, and
+waits for nothing but the results of these threads.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import queue
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
+from restate_lab._text import plural
+from restate_lab.alerts import THREAD_NAME
 from restate_lab.alerts.alert import Alert, Event
-from restate_lab.alerts.delivery import Receiver
+from restate_lab.alerts.delivery import DELIVERY_SECONDS, Courier, DeliveryResult, Receiver
 from restate_lab.alerts.metrics import MetricsState
-from restate_lab.alerts.reader import ClusterReader, ClusterVisit
+from restate_lab.alerts.reader import ClusterReader, ClusterVisit, reason_of
 from restate_lab.alerts.store import AlertStore
 from restate_lab.analysis.doctor.model import Severity
 from restate_lab.client.lab import connect
-from restate_lab.errors import RestateLabError
 from restate_lab.history.archive import archive
 from restate_lab.interrupts import Shield
 
 __all__ = ["Archiver", "Watcher"]
 
 _WATCH, _ARCHIVE = "watch", "archive"
-_SLICE = 2.0  # seconds between two checks for messages that are due
+_SLICE = 0.5  # seconds between two checks for messages that are due, and for deliveries that take too long
+_PAUSE = 1.0  # seconds between a failed delivery and the next message to the receiver
+_LAST_WAIT = 10.0  # seconds at the end for visits and deliveries that have begun
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +50,8 @@ class Archiver:
         try:
             with connect(reader.option, read_only=True, check=False) as lab:
                 archive(lab, self.where, timeout=self.timeout, progress=False)
-        except (RestateLabError, OSError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+        except BaseException as error:  # noqa: BLE001 - also a panic of delta-rs, a BaseException
+            reason = reason_of(error)
         title = "ended invocations are not archived; they are lost when their retention ends"
         return reader.own_visit("archive", Severity.CRITICAL, title, reason)
 
@@ -55,7 +60,8 @@ class Archiver:
 class Watcher:
     """Visits clusters, keeps the state of the alerts, and delivers messages.
 
-    ``report`` gets each change of an alert, ``warn`` each failure as text. ``now`` is the clock, UTC.
+    ``report`` gets each change of an alert, ``warn`` each failure as text. ``now`` is the clock, UTC. ``limit`` is the
+    time limit of a delivery in seconds.
     """
 
     readers: Sequence[ClusterReader]
@@ -66,49 +72,80 @@ class Watcher:
     metrics: MetricsState = field(default_factory=MetricsState)
     archiver: Archiver | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    _results: queue.SimpleQueue[tuple[str, str, ClusterVisit | BaseException]] = field(
-        default_factory=queue.SimpleQueue
-    )
+    limit: float = DELIVERY_SECONDS
+    _results: queue.SimpleQueue[_Visited | DeliveryResult] = field(default_factory=queue.SimpleQueue)
+    _couriers: list[Courier] = field(default_factory=list)
     _busy: set[tuple[str, str]] = field(default_factory=set)
+    _failed: set[int] = field(default_factory=set)
+    _is_once: bool = False
     _problems: int = 0
-    _waits: bool = True
     _shield: Shield = field(default_factory=Shield)
 
     def start(self) -> None:
-        """Tell the store the receivers."""
+        """Tell the store the receivers and the clusters."""
+        if self.store.damaged:
+            self.warn(f"{self.store.path}: {plural(self.store.damaged, 'row')} could not be read, and were removed.")
         removed = self.store.set_receivers([each.id for each in self.receivers], self.now())
         if removed:
             self.warn(f"{removed:,} waiting messages were removed: their receivers are not used any more.")
+        for alert in self.store.resolve_unwatched({each.name for each in self.readers}, self.now()):
+            self.report(Event.RESOLVED, alert)
+        self._couriers = [Courier(each, self._results.put, self.limit) for each in self.receivers]
+        self._measure()
 
     def once(self) -> bool:
         """Make one visit of each cluster, and deliver; return whether everything was read and delivered.
 
-        Every message is tried, because the next process may start much later than the wait after a failure.
+        Each message is tried once, because the next process may start much later than the wait after a failure. If a
+        receiver exceeds the time limit, its other messages wait for the next process.
         """
-        self._waits = False
+        self._is_once = True
         with self._shield:
-            self._begin_all()
-            while self._busy:
-                self._handle(self._shield.let_through(self._results.get))
+            try:
+                self._begin_all()
+                while self._deliver() or self._busy:
+                    self._wait(_SLICE)
+            except KeyboardInterrupt:
+                self._finish()
+                raise
         return not self._problems and not self.store.count_messages()
 
     def repeat(self, interval: float) -> None:
         """Make visits until an interrupt. A visit that takes longer than the interval skips the next ones."""
         with self._shield:
-            while True:
-                ends = time.monotonic() + interval
-                self._begin_all()
-                while (left := ends - time.monotonic()) > 0:
-                    self._wait(min(left, _SLICE))
+            try:
+                while True:
+                    self._run_interval(time.monotonic() + interval)
+            except KeyboardInterrupt:
+                self._finish()
+
+    def _run_interval(self, ends: float) -> None:
+        """Start visits, and handle results until a time of ``time.monotonic``; also a time that has passed."""
+        self._begin_all()
+        while True:
+            self._deliver()
+            left = max(0.0, ends - time.monotonic())
+            self._wait(min(left, _SLICE))
+            if not left:
+                return
 
     def _wait(self, seconds: float) -> None:
-        """Handle the next result, or deliver what is due; only this wait, and that between messages, is interrupted."""
-        try:
-            result = self._shield.let_through(lambda: self._results.get(timeout=seconds))
-        except queue.Empty:
-            self._deliver()
-        else:
-            self._handle(result)
+        """Handle the next result, if there is one in time; only this wait is interrupted."""
+        with contextlib.suppress(queue.Empty):
+            self._handle(self._shield.let_through(lambda: self._results.get(timeout=seconds)))
+
+    def _finish(self) -> None:
+        """Wait for what has begun, and write which messages have arrived; a second interrupt ends the wait."""
+        ends = time.monotonic() + _LAST_WAIT
+        while (self._busy or any(each.is_busy for each in self._couriers)) and time.monotonic() < ends:
+            with contextlib.suppress(queue.Empty):
+                result = self._results.get(timeout=0.1)
+                if isinstance(result, DeliveryResult):
+                    self._conclude(result)
+                else:
+                    self._busy.discard((result.cluster, result.kind))
+            if self._shield.take():
+                return
 
     def _begin_all(self) -> None:
         """Start a visit of each kind of each cluster that has none of this kind."""
@@ -116,60 +153,78 @@ class Watcher:
         for reader, kind in itertools.product(self.readers, kinds):
             if (reader.name, kind) not in self._busy:
                 self._busy.add((reader.name, kind))
-                threading.Thread(target=self._run, args=(reader, kind), daemon=True).start()
+                threading.Thread(target=self._run, args=(reader, kind), name=THREAD_NAME, daemon=True).start()
 
     def _run(self, reader: ClusterReader, kind: str) -> None:
-        """Make one visit in this thread, and hand over its result, or its error to be raised in the main thread."""
-        try:
-            archiver = self.archiver
-            visit = archiver.visit(reader) if kind == _ARCHIVE and archiver is not None else reader.visit()
-            self._results.put((reader.name, kind, visit))
-        except BaseException as error:  # noqa: BLE001 - raised in the main thread
-            self._results.put((reader.name, kind, error))
+        """Make one visit in this thread, and hand over its result."""
+        archiver = self.archiver
+        visit = archiver.visit(reader) if kind == _ARCHIVE and archiver is not None else reader.visit()
+        self._results.put(_Visited(reader.name, kind, visit))
 
-    def _handle(self, result: tuple[str, str, ClusterVisit | BaseException]) -> None:
-        name, kind, visit = result
-        self._busy.discard((name, kind))
-        if isinstance(visit, BaseException):
-            raise visit
+    def _handle(self, result: _Visited | DeliveryResult) -> None:
+        if isinstance(result, DeliveryResult):
+            self._conclude(result)
+            return
+        self._busy.discard((result.cluster, result.kind))
+        visit = result.visit
         if visit.error:
             self._problems += 1
-            self.warn(f"{name}: {kind} failed: {visit.error}")
+            self.warn(f"{result.cluster}: {result.kind} failed: {visit.error}")
         for event, alert in self.store.record(visit):
             self.report(event, alert)
-        if kind == _WATCH:
+        if result.kind == _WATCH:
             self.metrics.add_visit(visit)
-        self._deliver(refreshes=kind == _WATCH)
+            for courier in self._couriers:
+                courier.refreshes = True
+        self._measure()
 
-    def _deliver(self, *, refreshes: bool = False) -> None:
-        """Deliver the messages that are due; a receiver that fails is tried again later.
+    def _deliver(self) -> bool:
+        """Begin the deliveries that are due, at most one for each receiver; return whether any is not over.
 
-        With ``refreshes``, the open alerts are also repeated to the receivers that forget them.
+        A message that was refused is tried again later, and delays only the messages about the same alert.
         """
-        alerts = self.store.open_alerts()
-        for receiver in self.receivers:
-            self._deliver_to(receiver)
-            if refreshes:  # also if a message was refused: the other alerts must not end there
-                self._count(receiver, receiver.refresh(alerts, self.now()))
-        open_alerts = Counter((each.alert.cluster, each.alert.severity) for each in alerts)
-        waiting, labels = self.store.count_messages(), {each.id: each.label for each in self.receivers}
-        self.metrics.set_alerts(open_alerts, {label: waiting.get(id_, 0) for id_, label in labels.items()})
+        for courier in self._couriers:
+            if late := courier.late_result():
+                self._conclude(late)
+            if courier.is_free and not (self._is_once and courier.was_late):
+                self._start_next(courier)
+        return any(courier.is_busy for courier in self._couriers)
 
-    def _deliver_to(self, receiver: Receiver) -> None:
-        """Deliver the messages to one receiver until it refuses one."""
-        waits = self._waits
-        while message := self.store.next_message(receiver.id, self.now(), waits=waits):
-            reason = receiver.send(message)
-            self._count(receiver, reason)
-            if reason:
-                self.store.postpone(message, self.now())
-                return
-            self.store.remove(message)
-            self._shield.let_through(lambda: None)
-            waits = False
+    def _start_next(self, courier: Courier) -> None:
+        """Begin the next delivery to a receiver: first the open alerts, which must not end while messages fail."""
+        receiver, now, skip = courier.receiver, self.now(), self._failed if self._is_once else ()
+        if courier.refreshes:
+            courier.refreshes = False
+            courier.start(None, partial(receiver.refresh, self.store.open_alerts(), now))
+        elif message := self.store.next_message(receiver.id, now, waits=not self._is_once, skip=skip):
+            courier.start(message, partial(receiver.send, message))
 
-    def _count(self, receiver: Receiver, reason: str) -> None:
+    def _conclude(self, result: DeliveryResult) -> None:
+        """Write the result of a delivery."""
+        courier, message, reason = result.courier, result.message, result.reason
+        if not courier.conclude(result, pause=0.0 if self._is_once else _PAUSE):
+            return
         if reason:
             self._problems += 1
-            self.metrics.add_refusal(receiver.label)
-            self.warn(f"{receiver.label}: {reason}; it is tried again later")
+            self.metrics.add_refusal(courier.receiver.label)
+            self.warn(f"{courier.receiver.label}: {reason}; it is tried again later")
+        if message is not None and reason:
+            self._failed.add(message.number)
+            self.store.postpone(message, self.now())
+        elif message is not None:
+            self.store.remove(message)
+        self._measure()
+
+    def _measure(self) -> None:
+        waiting = self.store.count_messages()
+        messages = {each.receiver.label: waiting.get(each.receiver.id, 0) for each in self._couriers}
+        self.metrics.set_alerts(self.store.count_alerts(), messages)
+
+
+@dataclass(frozen=True, slots=True)
+class _Visited:
+    """The result of a visit: ``kind`` is "watch" or "archive"."""
+
+    cluster: str
+    kind: str
+    visit: ClusterVisit

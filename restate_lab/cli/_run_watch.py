@@ -79,10 +79,8 @@ def _repeat(watcher: Watcher, options: WatchOptions) -> bool:
     names = join((reader.name for reader in watcher.readers), 9)
     count = plural(len(watcher.receivers), "receiver")
     typer.echo(f"watching {names} every {format_duration(options.every)}, with {count}; SIGTERM or Ctrl-C stops it")
-    try:
-        watcher.repeat(options.every)
-    except KeyboardInterrupt:
-        typer.echo("stopped")
+    watcher.repeat(options.every)
+    typer.echo("stopped")
     return True
 
 

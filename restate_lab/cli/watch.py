@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from restate_lab.alerts import THREAD_NAME
 from restate_lab.cli._errors import exit_on_error, interrupt_on_sigterm
 from restate_lab.cli._options import check_positive, environment_names, examples, parse_seconds, timeout_option
 
 __all__ = ["add_watch_command"]
 
 INCOMPLETE = 4
+_LAST_SECONDS = 0.5  # for a thread that has handed over its result
 Watched = Annotated[
     list[str] | None,
     typer.Option(
@@ -107,25 +114,56 @@ def watch(
     Alerts are the critical findings and the warnings of the doctor, unless --rules has others. Each alert is also
     printed. A message that a receiver did not accept is kept, and sent again.
     """
-    with exit_on_error():
-        from restate_lab.cli._run_watch import WatchOptions, run_watch  # noqa: PLC0415 - takes a second
-
+    with _without_shutdown(), exit_on_error():
         interrupt_on_sigterm()
-        options = WatchOptions(
-            clusters=tuple(cluster or [None]),
-            rules=rules,
-            to=tuple(to or ()),
-            alertmanager=tuple(alertmanager or ()),
-            every=every,
-            once=once,
-            metrics=metrics,
-            archive=archive,
-            state=state,
-            causes=not no_causes,
-            timeout=timeout,
-        )
-        is_complete = run_watch(options)
-    raise typer.Exit(0 if is_complete else INCOMPLETE)
+        with _stopped_by_interrupt(is_error=once):
+            from restate_lab.cli._run_watch import WatchOptions, run_watch  # noqa: PLC0415 - takes a second
+
+            options = WatchOptions(
+                clusters=tuple(cluster or [None]),
+                rules=rules,
+                to=tuple(to or ()),
+                alertmanager=tuple(alertmanager or ()),
+                every=every,
+                once=once,
+                metrics=metrics,
+                archive=archive,
+                state=state,
+                causes=not no_causes,
+                timeout=timeout,
+            )
+            is_complete = run_watch(options)
+            raise typer.Exit(0 if is_complete else INCOMPLETE)
+
+
+@contextmanager
+def _stopped_by_interrupt(*, is_error: bool) -> Iterator[None]:
+    """End with exit code 0 at an interrupt, also before the first visit, unless it is an error."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if is_error:
+            raise
+        raise typer.Exit(0) from None
+
+
+@contextmanager
+def _without_shutdown() -> Iterator[None]:
+    """End the process at once if a visit or a delivery is not over.
+
+    If Python shuts down while their threads are within a library, such as delta-rs or Arrow, the process crashes.
+    """
+    try:
+        yield
+    except typer.Exit as end:
+        threads = [each for each in threading.enumerate() if each.name == THREAD_NAME]
+        for each in threads:
+            each.join(_LAST_SECONDS)
+        if any(each.is_alive() for each in threads):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(end.exit_code)
+        raise
 
 
 def add_watch_command(app: typer.Typer) -> None:

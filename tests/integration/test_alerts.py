@@ -7,7 +7,10 @@ import os
 import random
 import re
 import signal
+import subprocess
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from itertools import groupby
@@ -301,6 +304,37 @@ def test_the_metrics_of_a_running_watch(
     assert watchers.wait() == 0
     assert 'restate_lab_key_backlog{cluster="prod",key="acme-retail",service="Account"} 12.0' in text
     assert 'handler="payout",service="Payments",status="paused"} 2.0' in text
+
+
+PROGRAM = "from restate_lab.cli import main; main()"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_a_signal_at_a_random_time_ends_with_0(
+    clusters: Clusters, receiver: Receiver, environments: Callable[..., None], tmp_path: Path, number: signal.Signals
+) -> None:
+    """While the process visits, archives and delivers, a signal ends it with exit code 0, and without a traceback."""
+    chance = random.Random(number)  # noqa: S311 - not for secrets
+    environments(prod=clusters.get(NEWEST, "incident").admin_url)
+    options = ["-e", "prod", "--every", "300ms", "--to", receiver.to, "--state", str(tmp_path / "watch.sqlite")]
+    command = [sys.executable, "-c", PROGRAM, "watch", *options, "--archive", str(tmp_path / "history")]
+    codes: Counter[tuple[int, bool]] = Counter()
+    waits: list[float] = []
+    for _ in range(40):
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("watching")
+            time.sleep(chance.uniform(0, 3))
+            started = time.monotonic()
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=60)
+            waits.append(time.monotonic() - started)
+        codes[process.returncode, "Traceback" in errors] += 1
+    assert codes == {(0, False): 40}, f"the longest wait was {max(waits):.1f} s"
 
 
 @pytest.mark.long

@@ -28,6 +28,12 @@ class Received:
     status: int = 200
     """The status of each response; an error means that the request is not kept."""
     delay: float = 0.0
+    location: str = ""
+    """The address to which each request is redirected, with ``status``."""
+    drips: str = ""
+    """Whether the "headers" or the "body" of a response never end: a byte arrives now and then."""
+    refuses: str = ""
+    """The fingerprint of an alert whose messages are refused."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, path: str, body: Any) -> None:
@@ -108,19 +114,55 @@ def alert_receiver() -> Iterator[Receiver]:
         receiver.stop()
 
 
+class _Handler(BaseHTTPRequestHandler):
+    """Answers as ``received`` says, and keeps what it accepts."""
+
+    received: Received
+
+    def do_POST(self) -> None:
+        received = self.received
+        text = self.rfile.read(int(self.headers["content-length"]))
+        received.requests += 1
+        if received.drips:
+            self._drip()
+        elif received.location:
+            self._respond(received.status)
+        else:
+            self._receive(json.loads(text))
+
+    def do_HEAD(self) -> None:
+        self._respond(self.received.status)
+
+    def do_GET(self) -> None:  # the page to which a redirect leads
+        self._respond(200)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def _receive(self, body: Any) -> None:
+        received = self.received
+        is_refused = received.refuses and received.refuses in json.dumps(body)
+        if received.status == 200 and not is_refused:
+            received.add(self.path, body)
+        time.sleep(received.delay)
+        self._respond(400 if is_refused else received.status)
+
+    def _respond(self, status: int) -> None:
+        self.send_response(status)
+        if self.received.location:
+            self.send_header("location", self.received.location)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def _drip(self) -> None:
+        in_headers = self.received.drips == "headers"
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"X-Slow: " if in_headers else b"\r\n"))
+        with contextlib.suppress(OSError):
+            while self.received.drips:
+                self.wfile.write(b"x")
+                time.sleep(0.05)
+        self.close_connection = True
+
+
 def _handler(received: Received) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            received.requests += 1
-            if received.status == 200:
-                received.add(self.path, body)
-            time.sleep(received.delay)
-            self.send_response(received.status)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    return Handler
+    return type("Handler", (_Handler,), {"received": received})

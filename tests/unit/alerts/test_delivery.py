@@ -108,6 +108,9 @@ def test_alertmanager_gets_labels_that_never_change() -> None:
     worse, before = posted[-1]
     assert (worse["labels"]["severity"], before["labels"]["severity"]) == ("critical", "warning")
     assert before["endsAt"] < worse["endsAt"]
+    receiver.refresh([OpenAlert(ALERT, AT + timedelta(days=30))], AT)
+    ((ahead,),) = posted[-1:]
+    assert ahead["startsAt"] <= ahead["endsAt"], "Alertmanager refuses all alerts of the request otherwise"
 
 
 def test_alertmanager_that_fails_is_a_reason() -> None:
@@ -120,6 +123,26 @@ def test_alertmanager_that_fails_is_a_reason() -> None:
         raise httpx.ConnectError("refused", request=request)
 
     assert alertmanager(lose).send(message(Event.OPENED)) == "it did not respond (ConnectError)"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("scheme", ["json", "xml", "form", "alertmanager"])
+def test_a_redirect_is_a_failure(scheme: str, status: int) -> None:
+    """A redirect would turn the message into a GET of a login page; the reason has the host to which it leads."""
+    with alert_receiver() as receiver:
+        receiver.received.status, receiver.received.location = status, "https://sso.example:8443/login?token=geheim"
+        to = [] if scheme == "alertmanager" else [f"{scheme}://127.0.0.1:{receiver.port}/x?redirect=yes"]
+        (service,) = create_receivers(to, [] if to else [receiver.alertmanager], keep=KEEP)
+        reason = service.send(message(Event.OPENED))
+    assert reason == "it redirects to https://sso.example:8443; use the address to which it redirects"
+
+
+def test_an_optional_receiver_that_fails_is_a_failure() -> None:
+    """Apprise reports success for it."""
+    with alert_receiver() as receiver:
+        receiver.received.status = 503
+        (service,) = create_receivers([f"{receiver.to}?optional=yes"], [], keep=KEEP)
+        assert service.send(message(Event.OPENED)) == "it refused the message with HTTP 503"
 
 
 @pytest.mark.parametrize("address", ["slack://", "nonsense://secret-token", "secret-token", "mailto://"])

@@ -1,0 +1,176 @@
+"""The loop of ``watch``: no cluster, archive or receiver stops the others, and each message is tried."""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from restate_lab.alerts import THREAD_NAME
+from restate_lab.alerts.alert import Alert, Event
+from restate_lab.alerts.delivery import create_receivers
+from restate_lab.alerts.reader import ClusterReader, ClusterVisit
+from restate_lab.alerts.rules import Rules
+from restate_lab.alerts.store import AlertStore
+from restate_lab.alerts.watcher import Archiver, Watcher
+from restate_lab.errors import ArchiveBroken
+from support.alert_receiver import Receiver, alert_receiver
+
+KEEP = timedelta(minutes=5)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[AlertStore]:
+    with contextlib.closing(AlertStore(tmp_path / "watch.sqlite")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with alert_receiver() as running:
+        yield running
+        running.received.drips = ""
+
+
+def reader(name: str = "prod", address: str = "http://127.0.0.1:1") -> ClusterReader:
+    """Return a reader of a cluster that is not there: its visits find one problem."""
+    return ClusterReader(name=name, option=address, rules=Rules(), commands=lambda _calls, _cluster: None, timeout=2)
+
+
+def watcher(store: AlertStore, to: Sequence[str] = (), alertmanager: Sequence[str] = ()) -> Watcher:
+    receivers = create_receivers(to, alertmanager, keep=KEEP)
+    result = Watcher([reader()], store, receivers, lambda _event, _alert: None, lambda _text: None, limit=0.5)
+    result.start()
+    return result
+
+
+def record(store: AlertStore, *subjects: str, cluster: str = "prod") -> dict[str, str]:
+    """Open an alert for each subject, and return their fingerprints."""
+    alerts = [Alert(cluster=cluster, rule="paused", subject=each, severity="critical", title=each) for each in subjects]
+    store.record(ClusterVisit(cluster=cluster, at=datetime.now(UTC), alerts=alerts))
+    return {each.subject: each.fingerprint for each in alerts}
+
+
+@pytest.mark.parametrize("part", ["headers", "body"])
+@pytest.mark.parametrize("kind", ["to", "alertmanager"])
+def test_a_receiver_that_sends_one_byte_at_a_time_delays_no_other(
+    store: AlertStore, receiver: Receiver, part: str, kind: str
+) -> None:
+    """Its delivery fails at the time limit and is tried again, its thread ends, and the others get their messages."""
+    with alert_receiver() as other:
+        slow = {kind: [receiver.to if kind == "to" else receiver.alertmanager]}
+        slow["to"] = [*slow.get("to", ()), other.to]
+        receiver.received.drips = part
+        assert not watcher(store, **slow).once()
+        assert [event for _, event in other.received.events] == ["opened"]
+        if (kind, part) == ("alertmanager", "body"):  # the status is the whole response
+            assert store.count_messages() == {}
+            return
+        assert list(store.count_messages().values()) == [1]
+        ends = time.monotonic() + 10
+        while any(each.name == THREAD_NAME for each in threading.enumerate()):
+            assert time.monotonic() < ends
+            time.sleep(0.05)
+        receiver.received.drips = ""
+        watcher(store, **slow).once()
+        assert store.count_messages() == {}
+        assert receiver.received.events or receiver.received.alerts
+
+
+def test_a_delivery_that_takes_too_long_is_a_reason_and_a_metric(store: AlertStore, receiver: Receiver) -> None:
+    """Waiting messages and failures are metrics by receiver; a receiver without failures has the value 0."""
+    receiver.received.drips = "body"
+    with alert_receiver() as other:
+        warnings: list[str] = []
+        watch = watcher(store, [receiver.to, other.to])
+        watch.warn = warnings.append
+        watch.once()
+    assert watch.metrics.messages == {"json 1": 1, "json 2": 0}
+    assert watch.metrics.refused == {"json 1": 1, "json 2": 0}
+    assert any("json 1: it did not complete its response within" in each for each in warnings)
+
+
+class PanicException(BaseException):
+    """A panic of Rust, which is not an Exception."""
+
+
+ERRORS = [Exception("External error: Schema error"), PanicException("index"), TypeError("x"), ArchiveBroken("lost")]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_any_error_of_a_visit_is_an_alert(
+    store: AlertStore, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """A defect or a panic in the archive or in the doctor is one alert each, and later visits go on."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("restate_lab.alerts.watcher.archive", fail)
+    monkeypatch.setattr("restate_lab.alerts.reader.doctor", fail)
+    watch = watcher(store, [receiver.to])
+    watch.archiver = Archiver("history")
+    assert not watch.once()
+    assert not watch.once()
+    assert {(each.alert.rule, each.alert.severity) for each in store.open_alerts()} == {
+        ("archive", "critical"),
+        ("unreachable", "critical"),
+    }
+    assert all(str(error) in message["message"] for message in receiver.received.messages)
+    assert len(receiver.received.messages) == 2
+
+
+def test_each_message_is_tried_although_one_is_refused(store: AlertStore, receiver: Receiver) -> None:
+    """A single visit delivers all other messages; the end of a refused alert does not overtake its beginning."""
+    receivers = create_receivers([receiver.to], [], keep=KEEP)
+    store.set_receivers([each.id for each in receivers], datetime.now(UTC))
+    fingerprints = record(store, "poison", "a", "b")
+    record(store, "c")  # the others are over
+    receiver.received.refuses = fingerprints["poison"]
+    assert not watcher(store, [receiver.to]).once()
+    delivered = [fingerprint for fingerprint, _ in receiver.received.events]
+    assert fingerprints["poison"] not in delivered
+    assert delivered.count(fingerprints["a"]) == delivered.count(fingerprints["b"]) == 2
+    assert list(store.count_messages().values()) == [2]
+    receiver.received.refuses = ""
+    watcher(store, [receiver.to]).once()
+    events = [event for fingerprint, event in receiver.received.events if fingerprint == fingerprints["poison"]]
+    assert events == ["opened", "resolved"]
+
+
+def test_alerts_of_a_cluster_that_is_not_watched_any_more_end(store: AlertStore, receiver: Receiver) -> None:
+    """They are resolved with the cause at the start, their messages are delivered, and Alertmanager ends them."""
+    receivers = create_receivers([receiver.to], [receiver.alertmanager], keep=KEEP)
+    store.set_receivers([each.id for each in receivers], datetime.now(UTC))
+    (gone,) = record(store, "x", cluster="former").values()
+    watch = watcher(store, [receiver.to], [receiver.alertmanager])
+    watch.once()
+    assert [event for fingerprint, event in receiver.received.events if fingerprint == gone] == ["opened", "resolved"]
+    assert (
+        "not watched any more" in receiver.received.messages[-1]["message"] + receiver.received.messages[1]["message"]
+    )
+    assert gone not in receiver.received.firing
+    assert {each.alert.cluster for each in store.open_alerts()} == {"prod"}
+
+
+def test_an_interrupt_waits_for_the_deliveries_that_have_begun(store: AlertStore, receiver: Receiver) -> None:
+    """A message that arrives while the loop ends is not sent again, also if visits follow without a pause."""
+    receiver.received.delay = 0.3
+    watch = watcher(store, [receiver.to])
+    watch.limit = 30
+    threading.Thread(target=interrupt_after, args=(lambda: receiver.received.requests > 0,)).start()
+    watch.repeat(0.001)
+    assert receiver.received.events[0][1] == Event.OPENED
+    assert store.count_messages() == {}
+
+
+def interrupt_after(is_reached: Callable[[], bool]) -> None:
+    while not is_reached():
+        time.sleep(0.01)
+    _thread.interrupt_main()
