@@ -84,12 +84,12 @@ class Watcher:
     def start(self) -> None:
         """Tell the store the receivers and the clusters."""
         if self.store.damaged:
-            self.warn(f"{self.store.path}: {plural(self.store.damaged, 'row')} could not be read, and were removed.")
-        removed = self.store.set_receivers([each.id for each in self.receivers], self.now())
-        if removed:
-            self.warn(f"{removed:,} waiting messages were removed: their receivers are not used any more.")
+            self.warn(f"{self.store.path}: removed {plural(self.store.damaged, 'row')} that could not be read.")
         for alert in self.store.resolve_unwatched({each.name for each in self.readers}, self.now()):
             self.report(Event.RESOLVED, alert)
+        removed = self.store.set_receivers([each.id for each in self.receivers], self.now())
+        if removed:
+            self.warn(f"removed {plural(removed, 'waiting message')}: their receivers are not used any more.")
         self._couriers = [Courier(each, self._results.put, self.limit) for each in self.receivers]
         self._measure()
 

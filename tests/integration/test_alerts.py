@@ -338,6 +338,35 @@ def test_a_signal_at_a_random_time_ends_with_0(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_receiver_that_never_ends_its_response_stops_nothing(
+    clusters: Clusters, receiver: Receiver, environments: Callable[..., None], tmp_path: Path
+) -> None:
+    """The other receiver gets each alert, visits go on, the failures are metrics, and SIGTERM ends the process."""
+    environments(prod=clusters.get(NEWEST, "incident").admin_url)
+    (port,) = free_ports(1)
+    with alert_receiver() as slow:
+        slow.received.drips = "headers"
+        options = ["--to", slow.to, "--to", receiver.to, "--alertmanager", slow.alertmanager, "--every", "1s"]
+        options += ["-e", "prod", "--state", str(tmp_path / "watch.sqlite"), "--metrics", f"127.0.0.1:{port}"]
+        with subprocess.Popen([sys.executable, "-c", PROGRAM, "watch", *options], cwd=tmp_path) as process:
+            wait_for(lambda: receiver.received.open, lambda alerts: len(alerts) >= len(set(FAULTS.values())))
+            before = wait_for(lambda: _visits(port))["prod"]
+            failed = "restate_lab_deliveries_failed_total"
+            pattern = rf'{failed}{{receiver="(\w+ \d)"}} (\d)'
+            wait_for(
+                lambda: dict(re.findall(pattern, _scrape(f"127.0.0.1:{port}"))),
+                lambda counts: {name for name, count in counts.items() if count != "0"} == {"json 1", "alertmanager 1"},
+                within=120,
+            )
+            assert _visits(port)["prod"] > before
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        slow.received.drips = ""
+    assert receiver.received.repeated == 0
+
+
+@pytest.mark.long
 def test_a_problem_that_a_plan_repairs(receiver: Receiver, tmp_path: Path) -> None:
     """An invocation that a person paused is an alert, and resuming it through a plan resolves it."""
     with running_bench(NEWEST, tmp_path) as bench:

@@ -40,7 +40,7 @@ def receiver() -> Iterator[Receiver]:
 
 def reader(name: str = "prod", address: str = "http://127.0.0.1:1") -> ClusterReader:
     """Return a reader of a cluster that is not there: its visits find one problem."""
-    return ClusterReader(name=name, option=address, rules=Rules(), commands=lambda _calls, _cluster: None, timeout=2)
+    return ClusterReader(name=name, option=address, rules=Rules(), commands=lambda _calls, _cluster: None, timeout=0.2)
 
 
 def watcher(store: AlertStore, to: Sequence[str] = (), alertmanager: Sequence[str] = ()) -> Watcher:
