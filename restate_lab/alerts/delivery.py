@@ -2,7 +2,7 @@
 
 Each receiver has a thread of its own and a time limit for each delivery, so that a slow receiver delays nothing else.
 The address of a receiver can contain a token. It is never shown or stored: texts have the receiver's scheme and
-position, and the state file has its scheme and a hash.
+position, and the state file has the kind of service and a hash.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Receiver(Protocol):
 
     @property
     def id(self) -> str:
-        """Return its identity in the state file: its scheme and a hash of its address, "slack:0123456789ab"."""
+        """Return its identity in the state file: the service and a hash of the address, "slack:0123456789ab"."""
         ...
 
     @property
@@ -139,7 +139,7 @@ class Courier:
         if not self.is_busy or time.monotonic() < self._ends:
             return None
         self.was_late, self._late_thread = True, self._thread
-        if self._thread is not None and self._thread.ident is not None:
+        if self._thread is not None and self._thread.is_alive() and self._thread.ident is not None:
             # Raised in that thread when its present read returns. So a message that counts as failed is not sent later,
             # when another one about the same alert may have arrived.
             ident = ctypes.c_ulong(self._thread.ident)
@@ -350,7 +350,8 @@ def _apprise_receiver(address: str, at: int) -> AppriseReceiver:
             "slack://…, pagerduty://…, mailto://… or json://host:port/path. `apprise --details` lists all of them."
         )
     service.redirects = service.optional = False  # an address can set both, and a failure would be a success
-    return AppriseReceiver(_id_of(scheme, address), f"{scheme} {at}", service)
+    kind = type(service).__name__.removeprefix("Notify").lower()  # the same for json:// and jsons://
+    return AppriseReceiver(_id_of(kind, address), f"{scheme} {at}", service)
 
 
 def _alertmanager(address: str, at: int, keep: timedelta) -> AlertmanagerReceiver:
@@ -362,8 +363,8 @@ def _alertmanager(address: str, at: int, keep: timedelta) -> AlertmanagerReceive
     return AlertmanagerReceiver(_id_of("alertmanager", address), f"alertmanager {at}", address.rstrip("/"), keep)
 
 
-def _id_of(scheme: str, address: str) -> str:
-    return f"{scheme}:{hashlib.sha256(address.encode()).hexdigest()[:_HASH]}"
+def _id_of(kind: str, address: str) -> str:
+    return f"{kind}:{hashlib.sha256(address.encode()).hexdigest()[:_HASH]}"
 
 
 def import_library(name: str) -> Any:

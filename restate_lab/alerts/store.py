@@ -27,7 +27,7 @@ from restate_lab.errors import ArgumentError, RestateLabError
 
 __all__ = ["AlertStore", "OpenAlert"]
 
-_VERSION = 2  # 1 had no mark of the program, and receivers without their scheme
+_VERSION = 2  # 1 had no mark of the program, and receivers without their kind
 _MARK = 0x524C5754  # the application_id of the file: "RLWT"
 _MARK_AT, _JOURNAL_AT, _WRITE_AHEAD = 68, 18, 2  # of the header of a SQLite file
 _SCHEMA = """
@@ -126,7 +126,7 @@ class AlertStore:
         """Set the receivers of later messages, and return how many messages to former receivers were removed.
 
         A new receiver gets a message for each open alert. A receiver whose address has changed, such as its token, also
-        gets the messages that waited: the addresses that are new replace those of the same scheme that are not there
+        gets the messages that waited: the addresses that are new replace those of the same service that are not there
         any more, in their order.
         """
         with self._transaction() as connection:
@@ -417,8 +417,8 @@ def _successors(known: Sequence[str], receivers: Sequence[str]) -> dict[str, str
     for former in known:
         receiver = by_hash.get(_hash_of(former))
         if receiver is None:
-            scheme = former.rpartition(":")[0]
-            receiver = next((each for each in added if scheme and each.rpartition(":")[0] == scheme), None)
+            kind = former.rpartition(":")[0]
+            receiver = next((each for each in added if kind and each.rpartition(":")[0] == kind), None)
             if receiver is not None:
                 added.remove(receiver)
         if receiver != former:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -162,6 +163,16 @@ def test_other_wrong_receivers() -> None:
             create_receivers([], [address], keep=KEEP)
     with pytest.raises(ArgumentError, match="a receiver is there twice"):
         create_receivers(["json://h/a", "json://h/a"], [], keep=KEEP)
+
+
+def test_the_identity_of_a_receiver_has_its_service_and_no_token() -> None:
+    """It does not change from http to https, so that a corrected address gets the waiting messages."""
+    to = ["json://geheim@h/a", "jsons://geheim@h/a", f"slack://T1JJ3T3L2/A1BRTD4JD/{'t' * 24}"]
+    receivers = create_receivers(to, ["http://am:9093", "https://am:9093"], keep=KEEP)
+    kinds = [each.id.partition(":")[0] for each in receivers]
+    assert kinds == ["json", "json", "slack", "alertmanager", "alertmanager"]
+    assert len({each.id for each in receivers}) == len(receivers)
+    assert all(re.fullmatch(r"\w+:[0-9a-f]{12}", each.id) for each in receivers)
 
 
 def test_pagerduty_merges_by_fingerprint() -> None:
