@@ -73,7 +73,7 @@ _FAMILY_NAMES = {
         next_retry_at last_start_at appended_at deployed_at paused_at waiting_since since wakes_at expires_at
         journal_expires_at starts_first expires_first first_at last_at first_created_at last_created_at
         first_completed_at last_completed_at oldest_created_at oldest_inboxed_at before_created_at span_start
-        holder_running_at holder_modified_at day came_back_at sampled_at""",
+        holder_running_at holder_modified_at day came_back_at sampled_at attempted_at""",
     "duration": """oldest_age oldest_wait waiting_for wakes_in idle_for paused_for expires_in
         completion_retention journal_retention lock_block_duration concurrency_rules_block_duration
         deployment_concurrency_block_duration invoker_concurrency_block_duration invoker_throttling_block_duration

@@ -337,7 +337,8 @@ def _read_visits(store: ArchiveStore, table: DeltaTable) -> pd.DataFrame:
     present = [name for name in own if name in {each.name for each in table.schema().fields}]
     batches = store.read(table, present, "true")
     rows = pa.Table.from_batches(batches, pa.schema([(name, own[name]) for name in present]))
-    return rows.to_pandas().reindex(columns=list(own))
+    whole = [pa.schema(list(own.items())).empty_table(), rows]
+    return pa.concat_tables(whole, promote_options="default").to_pandas()
 
 
 def _without_unread(visits: pd.DataFrame, number: int | None) -> pd.DataFrame:

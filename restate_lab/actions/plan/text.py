@@ -21,7 +21,8 @@ __all__ = ["PlanSummary", "approval_text", "plan_card", "plan_text", "warnings_f
 
 _MAX_ROWS, _MAX_CARD_ROWS = 10, 8  # of each list in the text and in the card; the frames have all
 _MAX_CELL = 160  # characters of a cell, such as the key of a target: a caller decides how long a key is
-_CELL_START, _CELL_END = 100, 40  # characters of a longer cell; the end of a target is its handler
+_MAX_REASON = 600  # characters of an effect or of a reason to exclude, which can quote names of a journal
+_CELL_MARK, _CELL_END = 20, 40  # characters of a longer cell; the end of a target is its handler
 _APPROVED_REST = "; the tool show_plan lists them"
 _LOSSES = {
     ACTIONS.KILL: (
@@ -183,7 +184,7 @@ def _group_rows(rows: pd.DataFrame, column: str) -> list[tuple[int, str, str]]:
     counts = Counter(
         (status or "–", text) for status, text in zip(rows["status"], rows[column], strict=True) if not is_missing(text)
     )
-    return [(n, status, shorten_cell(text)) for (status, text), n in counts.most_common()]
+    return [(n, status, shorten_cell(text, _MAX_REASON)) for (status, text), n in counts.most_common()]
 
 
 def _lines(plan: PlanSummary, *, rest: str = "") -> Iterator[str]:
@@ -230,13 +231,13 @@ def _format_row(layout: str, row: dict[Any, Any]) -> str:
     return layout.format(**values)
 
 
-def shorten_cell(text: str) -> str:
+def shorten_cell(text: str, most: int = _MAX_CELL) -> str:
     """Return a text as one line; a long one as its beginning, the number of missing characters, and its end."""
     shown = escape_invisible(text, lines=False)
-    if len(shown) <= _MAX_CELL:
+    if len(shown) <= most:
         return shown
-    missing = len(shown) - _CELL_START - _CELL_END
-    return f"{shown[:_CELL_START]}… {missing:,} more characters …{shown[-_CELL_END:]}"
+    start = most - _CELL_MARK - _CELL_END
+    return f"{shown[:start]}… {len(shown) - start - _CELL_END:,} more characters …{shown[-_CELL_END:]}"
 
 
 def _restart_rows(rows: pd.DataFrame) -> pd.DataFrame:

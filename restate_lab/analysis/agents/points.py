@@ -28,7 +28,7 @@ NEVER = -60
 """The points of a command for a tool that issues no such commands."""
 _SAME, _NAME, _VALUE, _LEARNED = 80, 24, 12, 16
 _WITHOUT_COMMANDS = ("transfer_to_", "final_result")  # handoffs, and the output tools of Pydantic AI
-_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_NAME_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _WRAPPER = frozenset({"calling", "mcp", "tool"})
 _WORD = re.compile(r"\w+")
 _LONGEST = 2_000  # characters of a value that is searched
@@ -143,7 +143,7 @@ def _names_match(name: CommandName, tool: str) -> bool:
 
 
 def _parts_of(name: str) -> frozenset[str]:
-    return frozenset(part.casefold() for part in _PART.findall(name)) - _WRAPPER
+    return frozenset(part.casefold() for part in _NAME_PART.findall(name)) - _WRAPPER
 
 
 def _values_of(call: ToolCall) -> list[str]:

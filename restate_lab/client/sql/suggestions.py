@@ -15,7 +15,7 @@ _FUNCTION = re.compile(r"Invalid function '([^']+)'", re.IGNORECASE)
 _COLUMN = re.compile(
     r"No field named (?P<name>\S+?)\.(?=\s|$)(?: Valid fields are (?P<valid>.*?)\.?$)?", re.IGNORECASE | re.DOTALL
 )
-_EARLIER_RUN = re.compile(r"(inv_\w+)@\d{4}-\d\d-\d\dT[\d:.]+Z")
+_EARLIER_RUN = re.compile(r"(?<!\w)(inv_\w+)@\d{4}-\d\d-\d\dT[\d:.]+Z")
 _CLOSE = 0.55
 _HINT = re.compile(r"Did you mean '([^']+)'")
 
