@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
@@ -22,9 +21,9 @@ from restate_lab.errors import ArgumentError, NotOnThisServer, QueryInterrupted
 from restate_lab.frames import DtypeBackend, to_frame
 from restate_lab.progress import Progress
 from restate_lab.redaction import MASK, is_secret_name
+from restate_lab.server import OLDEST, is_older
 
 __all__ = [
-    "OLDEST",
     "TABLES",
     "BaseSource",
     "Coverage",
@@ -32,7 +31,6 @@ __all__ = [
     "Source",
     "SourceWrapper",
     "check_supported",
-    "is_older",
     "missing_members",
     "query_json",
     "read_table",
@@ -41,8 +39,6 @@ __all__ = [
 ]
 
 _FEW = 3
-OLDEST = "1.6.1"
-"""The oldest server version that restate_lab is tested with, in every test run."""
 TABLES = """
 SELECT table_name AS "table", column_name AS "column", data_type AS type, is_nullable = 'YES' AS nullable
 FROM information_schema.columns WHERE table_schema = 'public'
@@ -393,12 +389,6 @@ def check_supported(source: Source, what: str, *, needs_open: bool = False) -> N
         raise NotOnThisServer(f"{what} needs open invocations; {source.name} has only invocations that have ended.")
 
 
-def is_older(version: str, than: str = OLDEST) -> bool:
-    """Return whether a server's version is older than another; False if a version is not a number."""
-    ours, theirs = _number(version), _number(than)
-    return ours is not None and theirs is not None and ours < theirs
-
-
 _MEMBERS = ("name", "address", "version", "features", "now", "live", "coverage", "tables", "sql", "arrow", "stream")
 
 
@@ -409,8 +399,3 @@ def _check_members(source: object) -> None:
             f"{type(source).__name__} is not a Source: it has no {', '.join(missing)}. Pass a Lab or Evidence, or "
             f"derive the class from restate_lab.BaseSource and define stream, name, version, features and now."
         )
-
-
-def _number(version: str) -> tuple[int, ...] | None:
-    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
-    return tuple(int(part or 0) for part in found.groups()) if found else None

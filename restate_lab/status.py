@@ -8,7 +8,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["ENDED", "OUTCOMES", "STATUSES", "STATUS_SQL", "OutcomeStyle", "Status", "status_of", "statuses_sql"]
+__all__ = [
+    "COUNTS_SQL",
+    "ENDED",
+    "OUTCOMES",
+    "STATUSES",
+    "STATUSES_SQL",
+    "STATUS_SQL",
+    "OutcomeStyle",
+    "Status",
+    "status_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +83,16 @@ STATUS_SQL = f"""CASE
 """The status as an SQL expression over the columns of ``sys_invocation``."""
 
 
-_STATUSES = f"SELECT id, {STATUS_SQL} AS word FROM sys_invocation"  # noqa: S608 - constants
-# With vqueues a long back-off has the status ready in sys_invocation; sys_vqueues has the correct status.
-_STATUSES_VQUEUES = f"""
-SELECT i.id, CASE WHEN v.entry_id IS NOT NULL AND i.word = 'ready' THEN 'backing-off' ELSE i.word END AS word
-FROM ({_STATUSES}) i
-LEFT JOIN (SELECT DISTINCT entry_id FROM sys_vqueues WHERE status = 'backing-off') v ON v.entry_id = i.id"""  # noqa: S608
+STATUSES_SQL = f"""
+-- with: backing_off
+SELECT i.id, CASE WHEN b.id IS NOT NULL AND i.word = 'ready' THEN 'backing-off' ELSE i.word END AS word
+FROM backing_off b
+RIGHT JOIN (SELECT id, {STATUS_SQL} AS word FROM sys_invocation) i ON i.id = b.id"""  # noqa: S608 - constants
+"""The statement for every invocation's ``id`` and status (``word``), to be completed; it is a scan."""
 
 
-def statuses_sql(*, has_vqueues: bool) -> str:
-    """Return the statement for every invocation's ``id`` and status (``word``) on this kind of server; it is a scan."""
-    return _STATUSES_VQUEUES if has_vqueues else _STATUSES
+COUNTS_SQL = f"SELECT word, count(*) AS n FROM ({STATUSES_SQL}) GROUP BY 1"  # noqa: S608 - constants
+"""The statement that counts invocations per status, to be completed: columns ``word`` and ``n``. It is a scan."""
 
 
 def status_of(status: str, completion_result: str | None = None, completion_failure: str | None = None) -> str:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.client.schema import check_columns, translate_errors
 from restate_lab.client.sql.bind import chunks
+from restate_lab.client.sql.parts import complete
 from restate_lab.errors import QueryInterrupted, RateLimited, Unreachable
 from restate_lab.source import Source
 from restate_lab.status import STATUS_SQL, status_of
@@ -50,12 +51,18 @@ _RAW_STATUSES = {"inboxed": "pending"}
 
 _BASE = """
 SELECT id, status, completion_result, completion_failure, journal_size, pinned_deployment_id,
-       pinned_service_protocol_version, target_service_name, created_at
-FROM sys_invocation_status WHERE id IN :ids"""
+       pinned_service_protocol_version, target_service_name, created_at, in_vqueue
+FROM (
+-- if: sys_invocation_status.vqueue_id
+SELECT *, vqueue_id IS NOT NULL AS in_vqueue FROM sys_invocation_status
+-- else
+SELECT *, false AS in_vqueue FROM sys_invocation_status
+-- end
+) WHERE id IN :ids"""
 # Whether an invocation with status invoked is running, backs off, or waits for a slot.
 _INVOKED = "SELECT id, status, completion_result, completion_failure, created_at FROM sys_invocation WHERE id IN :ids"
 # With vqueues a long back-off shows as ready in sys_invocation.
-_BACKING_OFF = "SELECT entry_id AS id FROM sys_vqueue_entry_status WHERE entry_id IN :ids AND status = 'backing-off'"
+_BACKING_OFF = "-- with: backing_off\nSELECT id FROM backing_off WHERE id IN :ids"
 # Only this column shows from which invocation a restart was made. This is a scan.
 _RESTARTS = """
 SELECT restarted_from, id, created_at FROM sys_invocation_status
@@ -68,8 +75,14 @@ SELECT DISTINCT id FROM sys_journal WHERE id IN :ids AND entry_type = 'Notificat
 _STATES = f"""
 SELECT id, {STATUS_SQL} AS status, target, target_service_name, target_handler_name, target_service_key,
   target_service_ty AS service_type, created_at, modified_at, completed_at, invoked_by_id, pinned_deployment_id,
-  CAST(pinned_service_protocol_version AS BIGINT) AS protocol, CAST(journal_size AS BIGINT) AS journal_size
-FROM sys_invocation WHERE id IN :ids"""  # noqa: S608 - constants
+  CAST(pinned_service_protocol_version AS BIGINT) AS protocol, CAST(journal_size AS BIGINT) AS journal_size, in_vqueue
+FROM (
+-- if: sys_invocation.vqueue_id
+SELECT *, vqueue_id IS NOT NULL AS in_vqueue FROM sys_invocation
+-- else
+SELECT *, false AS in_vqueue FROM sys_invocation
+-- end
+) WHERE id IN :ids"""  # noqa: S608 - constants
 _LATEST = """
 SELECT s.name AS service, d.id, d.min_service_protocol_version AS oldest, d.max_service_protocol_version AS newest
 FROM sys_service s JOIN sys_deployment d ON d.id = s.deployment_id"""
@@ -78,7 +91,7 @@ SELECT id, services, min_service_protocol_version AS oldest, max_service_protoco
 FROM sys_deployment WHERE id = :id"""
 # A valid id that no invocation has, for an empty list: IN () is not valid SQL.
 _UNKNOWN_ID = "inv_1" + "0" * 33
-_OTHER_TYPES = {"created_at", "modified_at", "completed_at", "protocol", "journal_size"}
+_OTHER_TYPES = {"created_at", "modified_at", "completed_at", "protocol", "journal_size", "in_vqueue"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +99,7 @@ class InvocationSnapshot:
     """An invocation as it was read: its status, and the values that show whether an action had its effect.
 
     An invocation without a row has the ``status`` None, and its other values are empty. ``created_at`` identifies
-    the run of the id.
+    the run of the id. ``in_vqueue`` decides which effects actions have: one cluster can have both kinds of invocations.
     """
 
     status: str | None = None
@@ -95,6 +108,7 @@ class InvocationSnapshot:
     protocol: int | None = None
     service: str | None = None
     created_at: datetime | None = None
+    in_vqueue: bool = False
 
 
 NO_INVOCATION = InvocationSnapshot()
@@ -145,7 +159,7 @@ class Destinations:
 @translate_errors
 def read_snapshots(lab: Source, ids: Sequence[str]) -> dict[str, InvocationSnapshot]:
     """Return the snapshot of every id, in the order of ``ids``."""
-    rows = {row["id"]: row for row in _read_rows(lab, _BASE, ids)}
+    rows = {row["id"]: row for row in _read_rows(lab, complete(_BASE, lab), ids)}
     statuses = {id_: _status_of(row) for id_, row in rows.items()}
     invoked = [id_ for id_, status in statuses.items() if status == "invoked"]
     for id_ in invoked:
@@ -153,9 +167,8 @@ def read_snapshots(lab: Source, ids: Sequence[str]) -> dict[str, InvocationSnaps
     for row in _read_rows(lab, _INVOKED, invoked):
         if row["created_at"] == rows[row["id"]]["created_at"]:  # otherwise a new run with the same id has started
             statuses[row["id"]] = _status_of(row)
-    if lab.features.get("vqueues", False):
-        ready = [id_ for id_ in invoked if statuses.get(id_) == "ready"]
-        statuses.update({row["id"]: "backing-off" for row in _read_rows(lab, _BACKING_OFF, ready)})
+    ready = [id_ for id_ in invoked if statuses.get(id_) == "ready"]
+    statuses.update(dict.fromkeys(read_backing_off(lab, ready), "backing-off"))
     return {id_: _snapshot_of(rows[id_], statuses[id_]) if id_ in statuses else NO_INVOCATION for id_ in ids}
 
 
@@ -201,26 +214,26 @@ def read_invocations(lab: Source, ids: Sequence[str]) -> pd.DataFrame:
 
     Columns: ``status`` (a name of STATUSES, None if the invocation does not exist), ``target, target_service_name,
     target_handler_name, target_service_key, service_type`` ("service", "virtual_object", "workflow"), ``created_at,
-    modified_at, completed_at`` (UTC), ``invoked_by_id, pinned_deployment_id, protocol`` (to which it is pinned) and
-    ``journal_size`` (entries; None if it has not started). These are point reads in chunks of IDS_PER_QUERY ids, for
-    servers with vqueues and without. The rows of one chunk have the same read time; different chunks do not.
+    modified_at, completed_at`` (UTC), ``invoked_by_id, pinned_deployment_id, protocol`` (to which it is pinned),
+    ``journal_size`` (entries; None if it has not started) and ``in_vqueue``. These are point reads in chunks of
+    IDS_PER_QUERY ids. The rows of one chunk have the same read time; different chunks do not.
 
     Raises:
         RestateLabError: the errors of ``lab.sql``; the server refuses an invalid id.
     """
+    statement = complete(_STATES, lab)
     tables = [
-        check_columns(lab.arrow(_STATES, ids=chunk, progress=False), _STATES, lab)
-        for chunk in chunks(ids, IDS_PER_QUERY)
+        check_columns(lab.arrow(statement, ids=chunk, progress=False), statement, lab)
+        for chunk in chunks(ids or [_UNKNOWN_ID], IDS_PER_QUERY)
     ]
-    if not tables:
-        tables = [check_columns(lab.arrow(_STATES, ids=[_UNKNOWN_ID], progress=False), _STATES, lab)]
     frame = _to_frame(pa.concat_tables(tables))
-    if lab.features.get("vqueues", False):
-        ready = list(frame.index[frame["status"] == "ready"])
-        ready_tables = (lab.arrow(_BACKING_OFF, ids=chunk, progress=False) for chunk in chunks(ready, IDS_PER_QUERY))
-        backing_off = [check_columns(table, _BACKING_OFF, lab)["id"].to_pylist() for table in ready_tables]
-        frame.loc[[id_ for part in backing_off for id_ in part], "status"] = "backing-off"
+    frame.loc[read_backing_off(lab, list(frame.index[frame["status"] == "ready"])), "status"] = "backing-off"
     return frame.reindex(pd.Index(ids, name="id"))
+
+
+def read_backing_off(lab: Source, ids: Sequence[str]) -> list[str]:
+    """Return those of the ready invocations whose retry is far ahead: only the vqueues have such back-offs."""
+    return [row["id"] for row in _read_rows(lab, complete(_BACKING_OFF, lab), ids)] if ids else []
 
 
 def read_destinations(lab: Source, deployment: str) -> Destinations:
@@ -291,6 +304,7 @@ def _snapshot_of(row: dict[str, Any], status: str) -> InvocationSnapshot:
         protocol=row["pinned_service_protocol_version"],
         service=row["target_service_name"],
         created_at=row["created_at"],
+        in_vqueue=bool(row["in_vqueue"]),
     )
 
 

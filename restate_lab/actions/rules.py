@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from restate_lab.source import OLDEST
+from restate_lab.server import OLDEST
 from restate_lab.status import ENDED, STATUSES
 
 __all__ = ["ACTIONS", "GONE", "NOT_BEGUN", "ActionRule", "Effect", "effects"]

@@ -1,10 +1,10 @@
-"""SQL files that are not named questions: ``<package>/sql/<name>.sql``; ``<name>@vqueues.sql`` is for such servers."""
+"""SQL files that are not named questions: ``<package>/sql/<name>.sql``."""
 
 from __future__ import annotations
 
 import contextvars
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from importlib.resources import files
@@ -15,22 +15,23 @@ import pandas as pd
 import pyarrow as pa
 
 from restate_lab.client.schema import check_columns
+from restate_lab.client.sql.parts import complete
 from restate_lab.errors import RestateLabError
 from restate_lab.source import Source, SourceWrapper
 
-__all__ = ["read_sql_file", "read_together", "run_sql_file", "table_of_sql_file", "without_views"]
+__all__ = ["read_sql_file", "read_together", "run_sql_file", "table_of_sql_file", "used_params", "without_views"]
 
 
 def run_sql_file(source: Source, package: str, name: str, **params: Any) -> pd.DataFrame:
-    """Return the rows of a SQL file, in its variant for this kind of server; unused ``params`` are ignored."""
+    """Return the rows of a SQL file, completed for the tables of the source; unused ``params`` are ignored."""
     statement = read_sql_file(source, package, name)
-    return check_columns(source.sql(statement, params=_used_params(statement, params)), statement, source)
+    return check_columns(source.sql(statement, params=used_params(statement, params)), statement, source)
 
 
 def table_of_sql_file(source: Source, package: str, name: str, **params: Any) -> pa.Table:
     """Return the rows of a SQL file as an Arrow table: several times as fast for very many rows."""
     statement = read_sql_file(source, package, name)
-    rows = source.arrow(statement, params=_used_params(statement, params))
+    rows = source.arrow(statement, params=used_params(statement, params))
     return without_views(check_columns(rows, statement, source))
 
 
@@ -41,14 +42,12 @@ def without_views(table: pa.Table) -> pa.Table:
 
 
 def read_sql_file(source: Source, package: str, name: str) -> str:
-    """Return a SQL file of a package ("analysis.why"), in its variant for this kind of server."""
-    folder = files(f"restate_lab.{package}").joinpath("sql")
-    special = folder.joinpath(f"{name}@vqueues.sql")
-    is_special = source.features.get("vqueues", False) and special.is_file()
-    return (special if is_special else folder.joinpath(f"{name}.sql")).read_text("utf-8")
+    """Return a SQL file of a package ("analysis.why"), completed for the tables of the source."""
+    return complete(files(f"restate_lab.{package}").joinpath("sql", f"{name}.sql").read_text("utf-8"), source)
 
 
-def _used_params(statement: str, params: dict[str, Any]) -> dict[str, Any]:
+def used_params(statement: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that a statement has: some parts of a completed statement are read from few sources."""
     names = set(re.findall(r"(?<!:):([a-z]\w*)", re.sub(r"--.*", "", statement)))
     return {key: value for key, value in params.items() if key in names}
 

@@ -16,9 +16,10 @@ from restate_lab.client.cli_config import ConfigValue
 from restate_lab.client.transport import RETRY_FOR, Transport
 from restate_lab.errors import RequestRefused, RestateLabError, ServerFailed, SettingsError
 from restate_lab.redaction import Secret
-from restate_lab.status import STATUSES, statuses_sql
+from restate_lab.server import complete_features
+from restate_lab.status import STATUSES
 
-__all__ = ["COUNT_LIMIT", "INFO_LIFETIME", "ServerInfo", "ServerInfoCache", "StatusCard", "counts_sql"]
+__all__ = ["COUNT_LIMIT", "INFO_LIFETIME", "ServerInfo", "ServerInfoCache", "StatusCard"]
 
 INFO_LIFETIME = 30.0  # seconds; then it is read again, because a server can be upgraded while a notebook is open
 COUNT_LIMIT = 2.0  # seconds; the time limit of counting for a card
@@ -28,7 +29,7 @@ _FRESH = 60.0  # seconds for which the same counts are shown again
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """The response of a server at ``/version``, and when it was read."""
+    """The response of a server at ``/version``, with completed features, and when it was read."""
 
     version: str
     features: Mapping[str, bool]
@@ -137,16 +138,12 @@ class StatusCard:
         self._note = f"{total:,} invocations, including retained completed ones; counted at {time_text}"
 
 
-def counts_sql(*, has_vqueues: bool) -> str:
-    """Return the statement that counts invocations per status: columns ``word`` and ``n``. It scans the table."""
-    return f"SELECT word, count(*) AS n FROM ({statuses_sql(has_vqueues=has_vqueues)}) GROUP BY 1"  # noqa: S608 - constants
-
-
 def _read_info(transport: Transport, retry_for: float, within: float) -> ServerInfo:
     try:
         response = transport.read("GET", "/version", retry_for=retry_for, timeout=min(within, transport.timeout))
         body = response.json()
-        return ServerInfo(str(body["version"]), body.get("features") or {}, body.get("ingress_endpoint"))
+        version = str(body["version"])
+        return ServerInfo(version, complete_features(version, body.get("features")), body.get("ingress_endpoint"))
     except (RequestRefused, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ServerFailed(
             f"{transport.address} answers, but it is not a Restate Admin API ({error}). "

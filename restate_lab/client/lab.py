@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,20 +20,23 @@ import pyarrow as pa
 
 from restate_lab._public import check_keywords
 from restate_lab.audit import AuditLog
-from restate_lab.client._server_info import COUNT_LIMIT, ServerInfoCache, StatusCard, counts_sql
+from restate_lab.client._server_info import COUNT_LIMIT, INFO_LIFETIME, ServerInfoCache, StatusCard
 from restate_lab.client._stream import send_query
 from restate_lab.client.arguments import check_size, format_value
 from restate_lab.client.schema import check_columns, check_rows
 from restate_lab.client.settings import Settings, load_settings
 from restate_lab.client.sql.bind import bind
 from restate_lab.client.sql.error_marker import mark_errors
+from restate_lab.client.sql.parts import complete
 from restate_lab.client.transport import Transport
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, QueryRefused, UntriedServer
 from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress, RowsLine, progress_of
 from restate_lab.redaction import Secret, as_secret
-from restate_lab.source import OLDEST, TABLES, BaseSource, is_older
+from restate_lab.server import NEWEST, OLDEST, has_vqueues, is_newer, is_older
+from restate_lab.source import TABLES, BaseSource
+from restate_lab.status import COUNTS_SQL
 
 if TYPE_CHECKING:
     from pyarrow import fs
@@ -48,6 +52,10 @@ _UNTRIED = (
     f"{{name}} has restate {{version}}; restate_lab needs {OLDEST} or newer. lab.sql(), lab.tables(), "
     f"lab.admin and lab.ingress work if the server supports their requests, and doctor() is incomplete. Functions that "
     f"explain the tables, plan actions or change state raise NotOnThisServer."
+)
+_NEWER = (
+    f"{{name}} has restate {{version}}, and restate_lab was tested with versions up to {NEWEST}. It treats this server "
+    f"as {NEWEST}: compare an answer that matters with the web UI, and look for a newer version of restate_lab."
 )
 _NOW = "SELECT now() AS now"
 _FUNCTIONS = "SELECT DISTINCT routine_name AS name FROM information_schema.routines"
@@ -87,6 +95,7 @@ class Lab(BaseSource):
             transport=network,
         )
         self._server = ServerInfoCache(self.transport)
+        self._tables: tuple[float, pd.DataFrame | None] = (0.0, None)
         self._card = StatusCard(self._count_statuses)
 
     @property
@@ -132,9 +141,14 @@ class Lab(BaseSource):
     def tables(self) -> pd.DataFrame:
         """Return one row per column of each table, in the tables' own order.
 
-        Columns: ``table, column, type`` (as Arrow names it) and ``nullable``.
+        Columns: ``table, column, type`` (as Arrow names it) and ``nullable``. They are read again after 30 seconds,
+        because a server can be upgraded while a notebook is open.
         """
-        return check_columns(super().tables(), TABLES, self)
+        read_at, tables = self._tables
+        if tables is None or time.monotonic() - read_at > INFO_LIFETIME:
+            tables = check_columns(super().tables(), TABLES, self)
+            self._tables = time.monotonic(), tables
+        return tables.copy()
 
     @contextmanager
     def stream(
@@ -200,7 +214,7 @@ class Lab(BaseSource):
         with Shield():
             from restate_lab.client.admin import AdminClient  # noqa: PLC0415 - loads pydantic only when needed
 
-        return AdminClient(self.transport, arrow=self.arrow)
+        return AdminClient(self.transport, source=self)
 
     @property
     def ingress(self) -> IngressClient:
@@ -260,12 +274,11 @@ class Lab(BaseSource):
         if info is None:
             return ""
         age = f", older than {OLDEST}, the oldest tested version" if is_older(info.version) else ""
-        return f", restate {info.version}{age}{', vqueues' if info.features.get('vqueues') else ''}"
+        age = f", newer than {NEWEST}, the newest tested version" if is_newer(info.version) else age
+        return f", restate {info.version}{age}{', vqueues' if has_vqueues(info) else ''}"
 
     def _count_statuses(self) -> pa.Table:
-        is_known = self._server.last is not None
-        has_vqueues = is_known and self._server.info(within=COUNT_LIMIT).features.get("vqueues", False)
-        statement = counts_sql(has_vqueues=has_vqueues)
+        statement = complete(COUNTS_SQL, self)
         return check_columns(self.arrow(statement, timeout=COUNT_LIMIT, progress=False), statement, self)
 
     def _table_names(self) -> list[str]:
@@ -306,7 +319,7 @@ def connect(
     the folder of the audit log, ``ca`` a PEM file of the authority that signed the server's certificate.
 
     ``check=False`` sends nothing. Otherwise one request is sent, so that a wrong address fails at once. It also warns
-    (UntriedServer) if the server is older than 1.6.1, the oldest version that restate_lab was tested with.
+    (UntriedServer) if the server is older than 1.6.1 or newer than 1.8, the versions that restate_lab was tested with.
 
     Raises:
         SettingsError: the environment does not exist, a variable contradicts it, or a configuration file is invalid.
@@ -327,8 +340,9 @@ def connect(
         return lab
     try:
         lab.check()
-        if is_older(lab.version):
-            warnings.warn(_UNTRIED.format(name=lab.name, version=lab.version), UntriedServer, stacklevel=3)
+        if is_older(lab.version) or is_newer(lab.version):
+            message = _UNTRIED if is_older(lab.version) else _NEWER
+            warnings.warn(message.format(name=lab.name, version=lab.version), UntriedServer, stacklevel=3)
     except BaseException:
         lab.close()
         raise

@@ -30,6 +30,7 @@ __all__ = [
     "check_columns",
     "check_rows",
     "check_types",
+    "names_of",
     "selected_columns",
     "tables_of",
     "translate_errors",
@@ -177,6 +178,12 @@ def tables_of(source: Source) -> pd.DataFrame:
     if faults:
         raise _shape_error("the list of tables and columns", "; ".join(faults), source)
     return tables
+
+
+def names_of(source: Source) -> frozenset[str]:
+    """Return the names of a source's tables, and of their columns as "table.column"."""
+    tables = tables_of(source)
+    return frozenset((*tables["table"], *(tables["table"] + "." + tables["column"])))
 
 
 def translate_errors(function: Callable[P, R]) -> Callable[P, R]:

@@ -8,9 +8,10 @@ from typing import Any, Self
 
 from restate_lab.client.lab import connect
 from restate_lab.client.models import VersionInformation
+from restate_lab.client.sql.parts import complete
 from restate_lab.errors import RestateLabError
 from restate_lab.history.archive import archive
-from restate_lab.status import statuses_sql
+from restate_lab.status import STATUSES_SQL
 
 __all__ = ["Api"]
 
@@ -86,8 +87,7 @@ class Api:
 
     def statuses(self, ids: Iterable[str]) -> dict[str, str]:
         """Return the status of each of these invocations that exists, as in ``restate_lab.status``."""
-        statuses = statuses_sql(has_vqueues=self.lab.features.get("vqueues", False))
-        statement = f"SELECT id, word FROM ({statuses}) WHERE id IN :ids"  # noqa: S608 - constants
+        statement = complete(f"SELECT id, word FROM ({STATUSES_SQL}) WHERE id IN :ids", self.lab)  # noqa: S608
         frame = self.lab.sql(statement, ids=list(ids), progress=False)
         return dict(zip(frame["id"], frame["word"], strict=True))
 

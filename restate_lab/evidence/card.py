@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from restate_lab._html import render
 from restate_lab._text import escape_invisible, format_duration, format_timestamp, join
 from restate_lab.evidence.manifest import Manifest
+from restate_lab.server import has_vqueues
 from restate_lab.status import STATUSES
 
 __all__ = ["evidence_card", "evidence_name", "server_label"]
@@ -23,9 +24,7 @@ def evidence_name(manifest: Manifest) -> str:
 
 def server_label(manifest: Manifest) -> str:
     """Return the version of the server, and whether it has vqueues."""
-    return (
-        f"restate {_one_line(manifest.server.version)}{', vqueues' if manifest.server.features.get('vqueues') else ''}"
-    )
+    return f"restate {_one_line(manifest.server.version)}{', vqueues' if has_vqueues(manifest.server) else ''}"
 
 
 def _one_line(text: str) -> str:

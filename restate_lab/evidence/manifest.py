@@ -13,6 +13,7 @@ import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
 from restate_lab.errors import EvidenceBroken
+from restate_lab.server import complete_features
 
 __all__ = [
     "FORMAT",
@@ -42,11 +43,14 @@ ONE_AFTER_ANOTHER = (
 
 @dataclass(frozen=True, slots=True)
 class FrozenServer:
-    """The cluster that was frozen."""
+    """The cluster that was frozen; ``features`` has also the flags that its version does not report."""
 
     name: str
     version: str
     features: Mapping[str, bool]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "features", complete_features(self.version, self.features))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import pandas as pd
 from pyarrow import fs
 
 from restate_lab._public import check_keywords, public
+from restate_lab.client.sql.parts import complete
 from restate_lab.errors import (
     ArgumentError,
     EvidenceWarning,
@@ -28,7 +29,7 @@ from restate_lab.evidence.manifest import Manifest, StoredColumn, ViewColumn
 from restate_lab.evidence.redaction import Pattern, parse_patterns
 from restate_lab.evidence.verification import check_files, check_sizes, read_manifest
 from restate_lab.source import Coverage
-from restate_lab.status import statuses_sql
+from restate_lab.status import COUNTS_SQL
 
 __all__ = ["Evidence", "open_evidence"]
 
@@ -119,7 +120,7 @@ class Evidence(EngineSource):
 
     @property
     def features(self) -> Mapping[str, bool]:
-        """Return the feature flags of the frozen server; empty before 1.7."""
+        """Return the feature flags of the frozen server, with those that its version always has; empty before 1.7."""
         return MappingProxyType(dict(self.manifest.server.features))
 
     @property
@@ -160,9 +161,8 @@ class Evidence(EngineSource):
 
     def _count_by_status(self) -> dict[str, int]:
         """Count the invocations by status for the card; the result is reused, because the files do not change."""
-        statuses = statuses_sql(has_vqueues=self.features.get("vqueues", False))
         try:
-            rows = self.arrow(f"SELECT word, count(*) AS n FROM ({statuses}) GROUP BY 1").to_pylist()  # noqa: S608
+            rows = self.arrow(complete(COUNTS_SQL, self)).to_pylist()
         except RestateLabError:
             return {}
         return {row["word"]: row["n"] for row in rows}

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from restate_lab.analysis.agents.reader import AgentReader
 from restate_lab.analysis.ids import parts_of
 from restate_lab.client.schema import check_columns, check_types
+from restate_lab.client.sql.parts import complete
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.masking import ColumnMask, MaskCounts, column_masks, mask_batch
 from restate_lab.evidence.redaction import parse_patterns
@@ -38,11 +39,14 @@ SELECT target_service_name AS service, target_handler_name AS handler, status, c
   min(created_at) AS oldest_created_at, min(completion_retention) AS shortest_retention
 FROM sys_invocation_status GROUP BY 1, 2, 3"""
 _BACKLOG = """
-SELECT service_name AS service, service_key AS key, 'inboxed' AS status, count(*) AS invocations
-FROM sys_inbox GROUP BY 1, 2 ORDER BY 4 DESC, 1, 2 LIMIT 20"""
-_BACKLOG_OF_VQUEUES = """
-SELECT service_name AS service, lock_name AS key, 'inboxed' AS status, num_inbox AS invocations
-FROM sys_vqueue_meta WHERE lock_name IS NOT NULL AND num_inbox > 0 ORDER BY 4 DESC, 1, 2 LIMIT 20"""
+SELECT service, key, 'inboxed' AS status, invocations FROM (
+-- if: sys_inbox
+SELECT service_name AS service, service_key AS key, count(*) AS invocations FROM sys_inbox GROUP BY 1, 2
+-- if: sys_vqueue_meta
+SELECT service_name AS service, lock_name AS key, CAST(num_inbox AS BIGINT) AS invocations
+FROM sys_vqueue_meta WHERE lock_name IS NOT NULL AND num_inbox > 0
+-- end
+) ORDER BY invocations DESC, service, key LIMIT 20"""
 _SHORTEST = "shortest_retention_ms"
 _STEP = "Notification: Run"
 _AT_ONCE = 1_000  # ids in a statement
@@ -104,7 +108,7 @@ class ServerReader:
         The latter has the shortest retention per handler and status; it is fixed when an invocation is created.
         """
         started = time.monotonic()
-        backlog = _BACKLOG_OF_VQUEUES if self.source.features.get("vqueues") else _BACKLOG
+        backlog = complete(_BACKLOG, self.source)
         parts = [
             to_archive(check_columns(self.source.arrow(statement, progress=False), statement, self.source))
             for statement in (_COUNTS, backlog)

@@ -23,6 +23,7 @@ from restate_lab.history.gaps import gaps
 from restate_lab.history.session import HistoryPeriod, HistoryView, ServerSchema, history_session
 from restate_lab.history.store import ArchiveStore, compact, delete_before, locate_store, vacuum
 from restate_lab.history.tables import TABLES
+from restate_lab.server import complete_features
 from restate_lab.source import Coverage, CoverageGap
 
 if TYPE_CHECKING:
@@ -95,7 +96,9 @@ class History(EngineSource):
     @property
     def features(self) -> Mapping[str, bool]:
         """Return the server's feature flags; ``vqueues`` is False, because ended invocations are in no queue."""
-        return MappingProxyType({**json.loads(_latest(self._visits, "features") or "{}"), "vqueues": False})
+        return MappingProxyType(
+            {**complete_features(self.version, json.loads(_latest(self._visits, "features") or "{}")), "vqueues": False}
+        )
 
     @property
     def now(self) -> datetime:

@@ -13,6 +13,7 @@ from restate_lab._text import escape_invisible, format_duration, truncate
 from restate_lab.client.lab import is_lab
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.parts import Statement
+from restate_lab.server import has_vqueues
 from restate_lab.source import Source
 
 __all__ = ["SourceMetadata", "source_metadata", "statement_of", "statements_of"]
@@ -44,7 +45,7 @@ class SourceMetadata:
 def source_metadata(source: Source) -> SourceMetadata:
     """Read the metadata of a source; ``now`` is the current time of the source, in UTC."""
     digest = str(getattr(source, "digest", "") or "")
-    vqueues = ", vqueues" if source.features.get("vqueues") else ""
+    vqueues = ", vqueues" if has_vqueues(source) else ""
     return SourceMetadata(
         name=source.name,
         version=f"{source.version}{vqueues}",

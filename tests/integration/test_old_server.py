@@ -12,7 +12,7 @@ import pytest
 import restate_lab as rl
 from restate_lab import errors
 from restate_lab.demo.server import RestateServer
-from restate_lab.source import OLDEST
+from restate_lab.server import OLDEST
 from support.clusters import OLD
 
 pytestmark = pytest.mark.server

@@ -20,7 +20,8 @@ from restate_lab.actions.reader import read_invocations
 from restate_lab.actions.rules import GONE
 from restate_lab.audit import audit_log
 from restate_lab.client.lab import Lab
-from restate_lab.status import statuses_sql
+from restate_lab.client.sql.parts import complete
+from restate_lab.status import STATUSES_SQL
 from support.bench import wait_for
 from support.clusters import KINDS, OLDEST, VQUEUES, Cluster, server_binary
 from support.every_status import status_server
@@ -45,7 +46,7 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def words(lab: Lab) -> dict[str, str]:
-    rows = lab.arrow(statuses_sql(has_vqueues=lab.features.get("vqueues", False)), progress=False).to_pylist()
+    rows = lab.arrow(complete(STATUSES_SQL, lab), progress=False).to_pylist()
     return {row["id"]: row["word"] for row in rows}
 
 

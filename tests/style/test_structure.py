@@ -203,3 +203,10 @@ def _is_participle(name: str) -> bool:
 
 def _parts(name: str) -> set[str]:
     return set(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().split("_"))
+
+
+def test_one_module_interprets_the_flags_of_servers() -> None:
+    """Only `server.py` looks up a feature: it knows which features a version has without reporting them."""
+    pattern = re.compile(r"features\.get\(|features\[")
+    found = [path for path in PACKAGE.rglob("*.py") if pattern.search(path.read_text("utf-8"))]
+    assert [path.relative_to(PACKAGE).as_posix() for path in found] == ["server.py"]

@@ -10,10 +10,11 @@ from typing import Any
 
 import restate_lab as rl
 from restate_lab.client.lab import Lab
+from restate_lab.client.sql.parts import complete
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.server import RestateServer
 from restate_lab.errors import RestateLabError
-from restate_lab.status import statuses_sql
+from restate_lab.status import STATUSES_SQL
 from support.bench import wait_for
 from support.clusters import server_binary
 
@@ -40,7 +41,7 @@ class InvocationStatuses:
 
     def by_id(self) -> dict[str, str]:
         """Return id → status of every invocation, from the reference statement for all other reads."""
-        rows = self.lab.arrow(statuses_sql(has_vqueues=self.has_vqueues), progress=False).to_pylist()
+        rows = self.lab.arrow(complete(STATUSES_SQL, self.lab), progress=False).to_pylist()
         return {row["id"]: row["word"] for row in rows}
 
     def make_room(self) -> None:

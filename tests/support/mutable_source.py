@@ -31,7 +31,7 @@ _SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "id": _TEXT,
         "in_flight": pa.bool_(),
         "retry_count": _NUMBER,
-        "next_retry_at": _TIME,
+        **dict.fromkeys(("next_retry_at", "last_start_at"), _TIME),
         **dict.fromkeys(("last_failure", "last_failure_error_code", "last_failure_related_command_name"), _TEXT),
         "last_attempt_deployment_id": _TEXT,
     },
@@ -51,14 +51,18 @@ _SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "public": pa.bool_(),
     },
     "sys_vqueue_entry_status": {
-        **dict.fromkeys(("entry_id", "status", "stage"), _TEXT),
-        "retry_attempts": pa.uint32(),
+        **dict.fromkeys(("entry_id", "entry_kind", "status", "stage", "deployment"), _TEXT),
+        **dict.fromkeys(("retry_attempts", "num_errors"), pa.uint32()),
+        "next_at": pa.timestamp("ms", "UTC"),
     },
     "sys_vqueue_meta": {
         **dict.fromkeys(("id", "service_name", "lock_name", "scope"), _TEXT),
         "num_inbox": _NUMBER,
     },
-    "sys_vqueues": {**dict.fromkeys(("id", "entry_id", "stage", "status"), _TEXT), "has_lock": pa.bool_()},
+    "sys_vqueues": {
+        **dict.fromkeys(("id", "entry_id", "entry_kind", "stage", "status"), _TEXT),
+        "has_lock": pa.bool_(),
+    },
 }
 _QUEUES = ("sys_vqueue_entry_status", "sys_vqueue_meta", "sys_vqueues")
 

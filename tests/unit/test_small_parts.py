@@ -14,7 +14,7 @@ import pytest
 from restate_lab import errors
 from restate_lab.progress import InvocationsLine, RowsLine
 from restate_lab.redaction import MASK, Secret, is_secret_name, mask_header_values
-from restate_lab.source import OLDEST, is_older
+from restate_lab.server import OLDEST, complete_features, is_newer, is_older
 from restate_lab.status import STATUSES, status_of
 
 NOT_FOR_CONNECT = (
@@ -148,3 +148,33 @@ print([name for name in needless if name in sys.modules], all(name in sys.module
     variables = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=variables)
     assert out.stdout.strip() == "[] True"
+
+
+@pytest.mark.parametrize(
+    ("version", "reported", "has_vqueues"),
+    [
+        ("1.6.1", None, False),
+        ("1.7.12", {}, False),
+        ("1.7.12", {"vqueues": True}, True),
+        ("1.8.0", None, True),
+        ("1.8.1", {"vqueue_obsolete_cleanup": False}, True),
+        ("1.8.0-rc.1", {}, True),
+        ("1.8.0-dev", {"vqueues": False}, False),
+        ("2.0.0", {}, True),
+        ("unknown", {}, False),
+    ],
+)
+def test_features_that_a_version_always_has_are_added(
+    version: str, reported: dict[str, bool] | None, has_vqueues: bool
+) -> None:
+    """From 1.8 on a server does not report the flag of vqueues; a flag that it reports has precedence."""
+    features = complete_features(version, reported)
+    assert features.get("vqueues", False) is has_vqueues
+    assert features.items() >= (reported or {}).items()
+
+
+def test_only_a_newer_minor_version_is_newer() -> None:
+    """Patch releases of the newest tested minor version are not reported; an unknown version is not, either."""
+    assert [is_newer(version) for version in ("1.7.12", "1.8.0", "1.8.99", "1.9.0-rc.1", "2.0.0", "main")] == [
+        *(False, False, False, True, True, False)
+    ]

@@ -69,7 +69,7 @@ class Runner(ABC):
         self.halt: str | None = None
         self._lab = lab
         self._request = request
-        self._effects: dict[str, Effect] = {}
+        self._effects: dict[tuple[str, bool], Effect] = {}
         self._skipped: dict[str, str] = {}
         self._before: dict[str, InvocationSnapshot] = {}
         self._after: dict[str, InvocationSnapshot] = {}
@@ -159,18 +159,17 @@ class Runner(ABC):
         if self._is_new_run(snapshot, reviewed):
             self._skip(id_, describe_new_run(snapshot.created_at, reviewed))
             return
-        effect = self._effect(snapshot.status)
+        effect = self._effect(snapshot.status, in_vqueue=snapshot.in_vqueue)
         if not effect.acts:
             self._skip(id_, f"it is now {snapshot.status}: {effect.description}")
 
-    def _effect(self, status: str) -> Effect:
+    def _effect(self, status: str, *, in_vqueue: bool) -> Effect:
         """Return the effect of the action in a status; cached, because many ids have the same status."""
-        if status not in self._effects:
-            has_vqueues = self._lab.features.get("vqueues", False)
-            self._effects[status] = self._request.action.rule.effect(
-                status, has_vqueues=has_vqueues, deployment=self._request.deployment
+        if (status, in_vqueue) not in self._effects:
+            self._effects[status, in_vqueue] = self._request.action.rule.effect(
+                status, has_vqueues=in_vqueue, deployment=self._request.deployment
             )
-        return self._effects[status]
+        return self._effects[status, in_vqueue]
 
     def _send(self, call: ActionCall, ids: Sequence[str], select: Callable[[Sequence[str]], list[str]]) -> None:
         """Send a call for each id that ``select`` returns, and repeat calls that the server could not accept.

@@ -26,7 +26,8 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, TimedOut
 from restate_lab.progress import Progress
-from restate_lab.source import Source, is_older
+from restate_lab.server import has_vqueues, is_older
+from restate_lab.source import Source
 
 __all__ = ["Plan", "Refinement", "make_plan", "move_to", "plan"]
 
@@ -221,7 +222,7 @@ def _read_prefixes(lab: Source, action: ACTIONS, rows: pd.DataFrame) -> pd.DataF
 
 def _origin_of(lab: Lab, reads: Source) -> dict[str, Any]:
     """Return the environment, its address, and its server."""
-    server = f"restate {reads.version}, {'with' if reads.features.get('vqueues', False) else 'without'} vqueues"
+    server = f"restate {reads.version}, {'with' if has_vqueues(reads) else 'without'} vqueues"
     return {"environment": lab.name, "address": lab.settings.admin_url, "server": server}
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from restate_lab.actions.plan.reader import read_journals
 from restate_lab.actions.reader import InvocationSnapshot, read_destinations, read_invocations
-from restate_lab.actions.rules import ACTIONS, ActionRule, Effect
+from restate_lab.actions.rules import ACTIONS, ActionRule
 from restate_lab.analysis.ids import describe_new_run, is_other_run
 from restate_lab.analysis.journal.entries import (
     ABANDONED,
@@ -113,10 +113,10 @@ def preview_targets(
     states = read_invocations(lab, [id_ for id_ in ids if is_id[id_]]).reindex(pd.Index(list(ids), name="id"))
     others = _other_runs(states, created or {})
     states.loc[others.index, ["status", "created_at", "modified_at"]] = None  # the selected run is gone
-    effects = _effects(action.rule, states["status"], lab, deployment)
-    descriptions = states["status"].map({status: effect.description for status, effect in effects.items()})
-    descriptions = descriptions.astype("object")
-    reasons = descriptions.mask(states["status"].isin([status for status, effect in effects.items() if effect.acts]))
+    effects = _effects(action.rule, states, deployment)
+    descriptions = effects.map(lambda effect: effect.description, na_action="ignore").astype("object")
+    acts = pd.Series([effect is not None and effect.acts for effect in effects], index=states.index, dtype=bool)
+    reasons = descriptions.mask(acts)
     allowed = states[reasons.isna()]
     reasons = reasons.where(reasons.notna(), _other_reasons(lab, action, allowed, deployment, from_index))
     reasons[states["status"].isna()] = _GONE
@@ -228,12 +228,15 @@ def _other_runs(states: pd.DataFrame, created: Mapping[str, frozenset[datetime]]
     return pd.DataFrame({"created_at": times, "why": pd.Series(reasons, index=times.index, dtype="object")})
 
 
-def _effects(rule: ActionRule, statuses: pd.Series[Any], lab: Source, deployment: str | None) -> dict[str, Effect]:
-    has_vqueues = lab.features.get("vqueues", False)
-    return {
-        status: rule.effect(status, has_vqueues=has_vqueues, deployment=deployment)
-        for status in statuses.dropna().unique()
+def _effects(rule: ActionRule, states: pd.DataFrame, deployment: str | None) -> pd.Series[Any]:
+    """Return the effect on each invocation, None for one that does not exist."""
+    kinds = list(zip(states["status"], states["in_vqueue"].eq(1), strict=True))  # null if there is no invocation
+    effects = {
+        kind: rule.effect(kind[0], has_vqueues=kind[1], deployment=deployment)
+        for kind in dict.fromkeys(kinds)
+        if isinstance(kind[0], str)
     }
+    return pd.Series([effects.get(kind) for kind in kinds], index=states.index, dtype="object")
 
 
 def _other_reasons(

@@ -11,6 +11,7 @@ from restate_lab.actions.reader import IDS_PER_QUERY
 from restate_lab.client.lab import is_lab
 from restate_lab.client.schema import check_columns, translate_errors
 from restate_lab.client.sql.bind import chunks
+from restate_lab.client.sql.parts import complete
 from restate_lab.source import Source
 
 __all__ = [
@@ -36,21 +37,14 @@ FROM sys_journal
 WHERE id IN :ids AND entry_type IN ('Command: Call', 'Command: OneWayCall')
 LIMIT :limit"""
 _KEYS = """
-SELECT invocation_id AS holder, service_name || '/' || service_key AS key
-FROM sys_keyed_service_status WHERE invocation_id IN :ids"""
-_KEYS_VQUEUES = "SELECT acquired_by AS holder, lock_name AS key FROM sys_locks WHERE acquired_by IN :ids"
+-- with: holders
+SELECT holder_id AS holder, key FROM holders WHERE holder_id IN :ids"""
 _WAITERS = """
-SELECT i.id, k.invocation_id AS holder, k.service_name || '/' || k.service_key AS key
-FROM sys_keyed_service_status k
-JOIN sys_inbox i ON i.service_name = k.service_name AND i.service_key = k.service_key
-WHERE k.invocation_id IN :ids"""
-# A holder that backs off is also in the inbox, and has the lock.
-_WAITERS_VQUEUES = """
-SELECT q.entry_id AS id, l.acquired_by AS holder, l.lock_name AS key
-FROM sys_locks l
-JOIN sys_vqueue_meta m ON m.lock_name = l.lock_name AND m.scope IS NOT DISTINCT FROM l.scope
-JOIN sys_vqueues q ON q.id = m.id
-WHERE l.acquired_by IN :ids AND q.stage = 'inbox' AND q.status <> 'scheduled' AND NOT q.has_lock"""
+-- with: holders, queued
+SELECT q.id, k.holder_id AS holder, k.key
+FROM holders k
+JOIN queued q ON q.key = k.key AND q.scope IS NOT DISTINCT FROM k.scope
+WHERE k.holder_id IN :ids"""
 _DEPLOYMENT = "SELECT id FROM sys_deployment WHERE id = :id"
 _SERVED = """
 SELECT id, min_service_protocol_version AS oldest, max_service_protocol_version AS newest, services
@@ -92,12 +86,12 @@ def read_calls(lab: Source, ids: Sequence[str], limit: int) -> Iterator[list[dic
 
 def read_keys(lab: Source, ids: Sequence[str]) -> list[dict[str, Any]]:
     """Return the keys that these invocations hold: ``holder`` and ``key`` ("service/key")."""
-    return list(_read_rows(lab, _KEYS_VQUEUES if _has_vqueues(lab) else _KEYS, ids))
+    return list(_read_rows(lab, complete(_KEYS, lab), ids))
 
 
 def read_waiters(lab: Source, holders: Sequence[str]) -> list[dict[str, Any]]:
     """Return the invocations that wait for keys of these holders: ``id``, ``holder`` and ``key``."""
-    return list(_read_rows(lab, _WAITERS_VQUEUES if _has_vqueues(lab) else _WAITERS, holders))
+    return list(_read_rows(lab, complete(_WAITERS, lab), holders))
 
 
 def has_deployment(lab: Source, id_: str) -> bool:
@@ -144,10 +138,6 @@ def _with_revision(service: str, revision: int | None) -> str:
 def _read_table(source: Source, statement: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = check_columns(source.arrow(statement, progress=False), statement, source).to_pylist()
     return rows
-
-
-def _has_vqueues(lab: Source) -> bool:
-    return lab.features.get("vqueues", False)
 
 
 def _read_rows(lab: Source, statement: str, ids: Sequence[str], size: int = IDS_PER_QUERY) -> Iterator[dict[str, Any]]:

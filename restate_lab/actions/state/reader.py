@@ -12,8 +12,10 @@ import pandas as pd
 
 from restate_lab.actions.state.codec import format_preview
 from restate_lab.actions.state.model import State
+from restate_lab.analysis.statements import used_params
 from restate_lab.client.arguments import check_name, format_value
 from restate_lab.client.schema import check_columns, tables_of, translate_errors
+from restate_lab.client.sql.parts import complete
 from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer
 from restate_lab.source import Source, check_supported
 
@@ -35,17 +37,19 @@ _MOST_OBJECTS = 1_000
 # change of state. Without vqueues they do not, so the change is over when all invocations before it are gone.
 # The brackets are necessary: otherwise the server parses AND as a part of IS NOT DISTINCT FROM.
 _QUEUE = """
+-- if: sys_keyed_service_status
 SELECT invocation_id AS id, true AS holds FROM sys_keyed_service_status
 WHERE service_name = :service AND service_key = :key
-UNION ALL
-SELECT id, false AS holds FROM sys_inbox WHERE service_name = :service AND service_key = :key"""
-_QUEUE_VQUEUES = """
+-- if: sys_inbox
+SELECT id, false AS holds FROM sys_inbox WHERE service_name = :service AND service_key = :key
+-- if: sys_locks, sys_vqueues, sys_vqueue_meta
 SELECT acquired_by AS id, true AS holds FROM sys_locks
 WHERE lock_name = :lock AND (scope IS NOT DISTINCT FROM :scope)
 UNION ALL
 SELECT v.entry_id AS id, false AS holds FROM sys_vqueue_meta m JOIN sys_vqueues v ON v.id = m.id
 WHERE m.lock_name = :lock AND (m.scope IS NOT DISTINCT FROM :scope)
-  AND v.entry_kind = 'state-mutation' AND v.stage <> 'finished'"""
+  AND v.entry_kind = 'state-mutation' AND v.stage <> 'finished'
+-- end"""
 
 
 class StateReader:
@@ -162,9 +166,9 @@ def _object_frame(objects: Mapping[tuple[Any, ...], str | None]) -> pd.DataFrame
 
 def read_queue(source: Source, service: str, key: str, scope: str | None) -> list[dict[str, Any]]:
     """Return the invocations that hold an object (``holds``) or wait for it; with vqueues also changes of its state."""
-    if source.features.get("vqueues", False):
-        return _read_rows(source, _QUEUE_VQUEUES, {"lock": f"{service}/{key}", "scope": scope})
-    return _read_rows(source, _QUEUE, {"service": service, "key": key})
+    statement = complete(_QUEUE, source)
+    params = {"service": service, "key": key, "lock": f"{service}/{key}", "scope": scope}
+    return _read_rows(source, statement, used_params(statement, params))
 
 
 def _has_scope(source: Source) -> bool:

@@ -32,6 +32,7 @@ from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.arguments import check_count, check_name
 from restate_lab.client.endpoint.messages import run_value
 from restate_lab.client.schema import check_columns, tables_of
+from restate_lab.client.sql.parts import complete
 from restate_lab.errors import NotOnThisServer, Truncated
 from restate_lab.frames import to_rows
 from restate_lab.payload_json import read
@@ -65,7 +66,7 @@ SELECT id, target, target_service_name AS service, target_handler_name AS handle
 FROM sys_invocation
 WHERE {{where}}
 ORDER BY created_at DESC, id LIMIT {{limit}}"""  # noqa: S608 - constants
-_BACKING_OFF = "SELECT entry_id AS id FROM sys_vqueue_entry_status WHERE entry_id IN :ids AND status = 'backing-off'"
+_BACKING_OFF = "-- with: backing_off\nSELECT id FROM backing_off WHERE id IN :ids"
 _MODELS = """
 SELECT id, index, {size} AS size, {content}
 FROM sys_journal WHERE {where} AND entry_type = 'Notification: Run'{filter}"""
@@ -163,11 +164,12 @@ class AgentReader:
     def _rows(self, statement: str, params: Mapping[str, Any]) -> dict[str, Row]:
         rows: dict[str, Row] = {row["id"]: row for row in self._read(statement, params)}
         ready = [id_ for id_, row in rows.items() if row["status"] == "ready"]
-        if ready and self.source.features.get("vqueues") and self._has("sys_vqueue_entry_status.entry_id"):
+        if ready:
+            statement = complete(_BACKING_OFF, self.source)
             for part in parts_of(ready, _AT_ONCE):
                 rows |= {
                     each["id"]: {**rows[each["id"]], "status": "backing-off"}
-                    for each in self._read(_BACKING_OFF, {"ids": part})
+                    for each in self._read(statement, {"ids": part})
                 }
         return rows
 

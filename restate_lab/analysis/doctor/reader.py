@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from importlib.resources import files
 from typing import Any
@@ -19,7 +20,9 @@ from restate_lab.analysis.records import records
 from restate_lab.analysis.statements import without_views
 from restate_lab.client.schema import check_columns
 from restate_lab.client.sql.bind import chunks
+from restate_lab.client.sql.parts import complete
 from restate_lab.errors import NotOnThisServer
+from restate_lab.server import has_vqueues
 
 __all__ = ["PINNED_INVOCATIONS", "DoctorReader", "Row", "timestamp_of"]
 
@@ -45,7 +48,7 @@ class DoctorReader:
     @property
     def has_vqueues(self) -> bool:
         """Return whether the server has vqueues."""
-        return bool(self.source.features.get("vqueues", False))
+        return has_vqueues(self.source)
 
     @property
     def has_payloads(self) -> bool:
@@ -91,7 +94,7 @@ class DoctorReader:
         for variant in _variants(name):
             needs = self._capabilities.missing_needs(variant)
             if not needs:
-                return variant
+                return replace(variant, sql=complete(variant.sql, self.source))
             missing += needs
         raise NotOnThisServer(
             f"{self.source.name} (restate {self.source.version}) does not have "

@@ -19,6 +19,7 @@ from restate_lab._text import format_duration
 from restate_lab.analysis.invocations.filters import Conditions, Filters
 from restate_lab.analysis.patterns import hide_refusals
 from restate_lab.client.schema import check_columns, check_rows, translate_errors
+from restate_lab.client.sql.parts import complete
 from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.source import Source
 from restate_lab.status import STATUS_SQL, STATUSES
@@ -57,13 +58,13 @@ _JOINED = """
         WHEN s.status = 'inboxed' THEN 'pending'
         WHEN s.status <> 'invoked' THEN s.status
         WHEN r.in_flight THEN 'running'
-        WHEN r.retry_count > 0{or_queued} THEN 'backing-off'
+        WHEN r.retry_count > 0 OR b.id IS NOT NULL THEN 'backing-off'
         ELSE 'ready' END AS status,
       s.completion_result, s.completion_failure,
       s.created_at, s.modified_at, s.completed_at,
       CASE WHEN s.scheduled_at IS NOT NULL THEN s.scheduled_start_at END AS scheduled_start_at,
-      CASE WHEN s.status = 'invoked' THEN {retries} END AS retry_count,
-      CASE WHEN s.status = 'invoked' THEN {next_retry} END AS next_retry_at,
+      CASE WHEN s.status = 'invoked' THEN greatest(r.retry_count, b.retry_attempts) END AS retry_count,
+      CASE WHEN s.status = 'invoked' THEN coalesce(r.next_retry_at, b.next_at) END AS next_retry_at,
       CASE
         WHEN s.status = 'invoked' AND r.last_failure IS NOT NULL THEN r.last_failure_error_code{event_code} END
         AS error_code,
@@ -79,12 +80,9 @@ _JOINED = """
     WHERE {where}"""
 # Other invocations have made progress since their last event, so it does not describe their current state.
 _EVENT = """
-        WHEN s.status = 'paused'{or_queued} THEN e.{name}"""
-_STATE = "sys_invocation_state r RIGHT JOIN sys_invocation_status s ON r.id = s.id"
-_QUEUED = """(
-        SELECT entry_id, next_at, CAST(retry_attempts AS BIGINT UNSIGNED) AS retry_attempts
-        FROM sys_vqueue_entry_status WHERE status = 'backing-off') q
-      RIGHT JOIN ({tables}) ON q.entry_id = s.id"""
+        WHEN s.status = 'paused' OR b.id IS NOT NULL THEN e.{name}"""
+_TABLES = """backing_off b
+      RIGHT JOIN (sys_invocation_state r RIGHT JOIN sys_invocation_status s ON r.id = s.id) ON b.id = s.id"""
 _ERRORS = """last_errors e
       RIGHT JOIN ({tables}) ON e.id = s.id"""
 _EVENTS = """WITH errors AS (
@@ -108,6 +106,7 @@ last_errors AS (
 _LAST = (
     "SELECT id, code AS error_code, substr(split_part(message, chr(10), 1), 1, 500) AS failure, step FROM last_errors"
 )
+_PARTS = "-- with: backing_off\n"
 _FAILING = "(SELECT id FROM sys_invocation_status WHERE status IN ('paused', 'invoked'))"
 _BEGIN = f"SELECT{_COLUMNS}\nFROM ("
 _TROUBLE = """CASE
@@ -191,34 +190,27 @@ class Histogram:
     span: timedelta
 
 
-def statement_of(filters: Filters, *, now: datetime, has_vqueues: bool) -> InvocationQuery:
-    """Return the statement that reads the invocations, in the order of ``filters.sort``.
+def statement_of(filters: Filters, *, now: datetime) -> InvocationQuery:
+    """Return the statement that reads the invocations, in the order of ``filters.sort``, to be completed.
 
     A filter by text or error code joins the journals' events, which requires a scan of all events. Without such a
     filter, failures that are recorded only in events are null; ``errors_sql`` reads them for the resulting rows.
     """
     conditions = filters.conditions(now)
-    before, body = _body(conditions, has_vqueues=has_vqueues, events=filters.needs_events)
+    before, body = _body(conditions, events=filters.needs_events)
     where = "\nWHERE " + "\n  AND ".join(conditions.outer) if conditions.outer else ""
     sql = f"{before}{_BEGIN}{body}){where}\nORDER BY {_ORDERS[filters.sort]}\nLIMIT :limit"
     return InvocationQuery(sql, {**conditions.params, "limit": filters.limit})
 
 
-def _body(conditions: Conditions, *, has_vqueues: bool, events: bool) -> tuple[str, str]:
-    or_queued = " OR q.entry_id IS NOT NULL" if has_vqueues else ""
-    event = {
-        f"event_{name}": _EVENT.format(or_queued=or_queued, name=name) if events else ""
-        for name in ("code", "message", "step")
-    }
+def _body(conditions: Conditions, *, events: bool) -> tuple[str, str]:
+    event = {f"event_{name}": _EVENT.format(name=name) if events else "" for name in ("code", "message", "step")}
     joined = _JOINED.format(
-        or_queued=or_queued,
-        retries="greatest(r.retry_count, q.retry_attempts)" if has_vqueues else "r.retry_count",
-        next_retry="coalesce(r.next_retry_at, q.next_at)" if has_vqueues else "r.next_retry_at",
-        tables=_tables(has_vqueues=has_vqueues, events=events),
+        tables=_ERRORS.format(tables=_TABLES) if events else _TABLES,
         where="\n      AND ".join(conditions.inner),
         **event,
     )
-    return _EVENTS.format(ids=_FAILING) if events else "", f"{_WITH_WORDS}\n  FROM ({joined})"
+    return _PARTS + (_EVENTS.format(ids=_FAILING) if events else ""), f"{_WITH_WORDS}\n  FROM ({joined})"
 
 
 def errors_sql() -> str:
@@ -227,11 +219,6 @@ def errors_sql() -> str:
     Columns: ``id, error_code, failure`` (the first line), ``step``.
     """
     return _EVENTS.format(ids=":ids") + _LAST
-
-
-def _tables(*, has_vqueues: bool, events: bool) -> str:
-    tables = _QUEUED.format(tables=_STATE) if has_vqueues else _STATE
-    return _ERRORS.format(tables=tables) if events else tables
 
 
 @translate_errors
@@ -256,7 +243,8 @@ def read_first_rows(source: Source, filters: Filters) -> Rows:
 
 def _statement_for(source: Source, filters: Filters) -> InvocationQuery:
     now = source.now if filters.needs_now else datetime.now(UTC)
-    return statement_of(filters, now=now, has_vqueues=source.features.get("vqueues", False))
+    query = statement_of(filters, now=now)
+    return replace(query, sql=complete(query.sql, source))
 
 
 @translate_errors
@@ -287,8 +275,8 @@ def count_by_status(source: Source, filters: Filters) -> pd.DataFrame:
         the count ``n``.
     """
     conditions = _for_counting(filters).conditions(source.now if filters.needs_now else datetime.now(UTC))
-    _, body = _body(conditions, has_vqueues=source.features.get("vqueues", False), events=False)
-    statement = f"{_FACETS}{body})\nGROUP BY 1, 2, 3\nORDER BY 1, 2, 3"
+    parts, body = _body(conditions, events=False)
+    statement = complete(f"{parts}{_FACETS}{body})\nGROUP BY 1, 2, 3\nORDER BY 1, 2, 3", source)
     return check_columns(source.sql(statement, params=dict(conditions.params)), statement, source)
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from restate_lab.client.endpoint.messages import bytes_field, number_field
 from restate_lab.payload_json import read
-from restate_lab.source import Source, is_older
+from restate_lab.server import is_older
+from restate_lab.source import Source
 
 __all__ = ["body_of", "content_column", "encode_entry"]
 

@@ -22,6 +22,7 @@ from restate_lab.analysis.journal.entries import ENTRY_TYPES, FAILED, entries_of
 from restate_lab.analysis.journal.errors import JournalEvent, parse_event
 from restate_lab.analysis.journal.payloads import Payloads, payloads_of
 from restate_lab.client.schema import check_columns, tables_of
+from restate_lab.client.sql.parts import complete
 from restate_lab.source import Source
 from restate_lab.status import STATUS_SQL
 
@@ -33,8 +34,8 @@ SELECT id, created_at, target, status = 'completed' AS ended, {STATUS_SQL} AS st
   next_retry_at, last_start_at, last_failure, last_failure_related_command_index AS command_index, {{future}} AS future
 FROM sys_invocation WHERE id IN :ids ORDER BY created_at"""  # noqa: S608 - constants
 _QUEUE_ATTEMPTS = """
-SELECT entry_id AS id, retry_count_since_last_stored_command AS attempts, next_at AS next_retry_at
-FROM sys_vqueue_entry_status WHERE entry_id IN :ids AND status = 'backing-off'"""
+-- with: backing_off
+SELECT id, retry_attempts AS attempts, next_at AS next_retry_at FROM backing_off WHERE id IN :ids"""
 _ENTRIES = """
 SELECT id, index, entry_type, name, appended_at, completed, entry_lite_json, {size} AS size{columns}
 FROM sys_journal WHERE id IN :ids{condition}"""
@@ -177,10 +178,7 @@ class JournalReader:
         return outputs | {each["index"]: payloads_of(each["entry_json"]) for each in rows}
 
     def _read_queues(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        column = "sys_vqueue_entry_status.retry_count_since_last_stored_command"
-        if not self.source.features.get("vqueues") or not self._has_column(column):
-            return {}
-        return {row["id"]: row for row in self._read(_QUEUE_ATTEMPTS, ids)}
+        return {row["id"]: row for row in self._read(complete(_QUEUE_ATTEMPTS, self.source), ids)}
 
     def _read_by_id(self, statement: str, ids: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
         groups: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)

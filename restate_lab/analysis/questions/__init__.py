@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
@@ -26,12 +26,14 @@ from restate_lab.analysis.questions.catalog import Question, Variant, names, rea
 from restate_lab.analysis.questions.parameters import check_names, json_values, values_for
 from restate_lab.analysis.suggestions import refuse_unknown_names
 from restate_lab.analysis.times import to_datetime
-from restate_lab.client.schema import check_columns, tables_of, translate_errors
+from restate_lab.client.schema import check_columns, names_of, translate_errors
+from restate_lab.client.sql.parts import complete
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer
 from restate_lab.frames import with_card
 from restate_lab.progress import notify
 from restate_lab.recorder import QueryRecorder
+from restate_lab.server import has_feature, has_vqueues
 from restate_lab.source import Source, check_supported
 
 __all__ = ["QuestionFunction", "SourceCapabilities", "get_question", "questions", "run_question"]
@@ -139,7 +141,7 @@ def _variant_for(question: Question, source: Source) -> Variant:
     for variant in question.variants:
         missing = capabilities.missing_needs(variant)
         if not missing:
-            return variant
+            return replace(variant, sql=complete(variant.sql, source))
         reasons.append(f"{variant.file} needs {', '.join(missing)}")
     if not source.coverage.open_invocations and all(OPEN_INVOCATIONS in each.needs for each in question.variants):
         raise NotOnThisServer(
@@ -148,7 +150,7 @@ def _variant_for(question: Question, source: Source) -> Variant:
         )
     raise NotOnThisServer(
         f"the question {question.name} is not available on {source.name} "
-        f"(restate {source.version}{_describe_features(source.features)}): "
+        f"(restate {source.version}{', with vqueues' if has_vqueues(source) else ', without vqueues'}): "
         f"{'; '.join(reasons)}, which this source does not have."
     )
 
@@ -158,7 +160,7 @@ class SourceCapabilities:
     """The tables, columns and features of a source; its tables are read once, and only when needed."""
 
     source: Source
-    _names: set[str] = field(default_factory=set)
+    _names: frozenset[str] = frozenset()
 
     def missing_needs(self, variant: Variant) -> list[str]:
         """Return what a variant needs and the source does not have."""
@@ -167,17 +169,12 @@ class SourceCapabilities:
     def meets(self, need: str) -> bool:
         """Return whether the source has what a statement needs: "feature …", a table, or "table.column"."""
         if need.startswith("feature "):
-            return bool(self.source.features.get(need.removeprefix("feature "), False))
+            return has_feature(self.source, need.removeprefix("feature "))
         if need == OPEN_INVOCATIONS:
             return self.source.coverage.open_invocations
         if not self._names:
-            tables = tables_of(self.source)
-            self._names = {*tables["table"], *(tables["table"] + "." + tables["column"])}
+            self._names = names_of(self.source)
         return need in self._names
-
-
-def _describe_features(features: Mapping[str, bool]) -> str:
-    return ", with vqueues" if features.get("vqueues") else ", without vqueues"
 
 
 def _resolve_ids(source: Source, variant: Variant, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

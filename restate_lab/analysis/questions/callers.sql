@@ -5,6 +5,7 @@
 -- :ids = required (ids) the invocations whose callers to read
 -- :depth = 20 (number) maximum number of levels of callers
 -- :limit = 10000 (number) maximum number of rows
+-- with: backing_off
 --
 -- depth is 0 for the invocations themselves. of_id is the invocation that a caller's row belongs to.
 -- A caller that was created after the call is a new run with the same id and not the caller; clocks may differ by a
@@ -38,7 +39,7 @@ SELECT
     WHEN up.status = 'completed' THEN 'failed'
     WHEN up.status <> 'invoked' THEN up.status
     WHEN r.in_flight THEN 'running'
-    WHEN r.retry_count > 0 THEN 'backing-off'
+    WHEN r.retry_count > 0 OR b.id IS NOT NULL THEN 'backing-off'
     ELSE 'ready' END AS status,
   up.created_at,
   up.modified_at,
@@ -46,5 +47,6 @@ SELECT
   up.invoked_by
 FROM up
 LEFT JOIN sys_invocation_state r ON r.id = up.id
+LEFT JOIN backing_off b ON b.id = up.id
 ORDER BY up.of_id, up.depth, up.id
 LIMIT :limit

@@ -10,6 +10,7 @@ A file begins with comments in this order, followed by one statement::
     -- needs: feature vqueues, sys_locks, sys_journal.raw     features, tables and columns, on one or more lines
     --                                                        "open invocations": a history has only ended ones
     -- :since = 24h (time) completed since this time          a parameter: default, kind, meaning
+    -- with: backing_off, holders                             shared parts of ``restate_lab.client.sql.parts``
     --                                                        after this line: notes for readers of the SQL
 
 Defaults are written as a caller would write them. ``none`` means None, and ``required`` means that there is no default.
@@ -113,6 +114,7 @@ def parse_variant(file: str, text: str) -> Variant:
     head = [line.removeprefix("--").strip() for line in lines[: _head_length(lines)]]
     fields = {key: [line.removeprefix(f"{key}: ") for line in head if line.startswith(f"{key}: ")] for key in _FIELDS}
     cost = _COST.fullmatch("".join(fields["cost"]))
+    parts = [line for line in lines[: _head_length(lines)] if line.startswith("-- with: ")]
     if not all(fields.values()) or cost is None or cost["cost"] not in COSTS:
         raise ValueError(f"{file} must begin with the question, then row:, cost: {'|'.join(COSTS)} (data), needs:")
     return Variant(
@@ -123,7 +125,7 @@ def parse_variant(file: str, text: str) -> Variant:
         reads=cost["reads"],
         needs=tuple(need.strip() for need in ",".join(fields["needs"]).split(",")),
         parameters=tuple(_parse_parameter(file, line) for line in head if line.startswith(":")),
-        sql="\n".join(lines[_head_length(lines) :]).strip(),
+        sql="\n".join([*parts, *lines[_head_length(lines) :]]).strip(),
     )
 
 

@@ -1,21 +1,25 @@
 -- Can this deployment be removed, and what pins it?
 -- row: one deployment, registered or removed but still pinned; those without pinned invocations first
--- cost: scan (the status of every invocation)
--- needs: open invocations, sys_invocation_status, sys_invocation_state, sys_deployment, sys_service
+-- cost: scan (the status of every invocation, and every entry of the vqueues)
+-- needs: open invocations, sys_invocation_status, sys_invocation_state
+-- needs: sys_deployment, sys_service
 -- :limit = 10000 (number) maximum number of rows
+-- with: backing_off
 --
 -- can_be_removed: no open invocation is pinned to it, and it is not the latest revision of a service. would_land is the
 -- number of open invocations without a pin of the services whose latest revision it is: they run on the deployment that
 -- is then the latest.
+-- The join begins with the few entries that back off, because the server keeps the first table in memory.
 WITH open_work AS (
   SELECT s.id, s.target_service_name, s.pinned_deployment_id, s.created_at,
     CASE
     WHEN s.status = 'inboxed' THEN 'pending'
     WHEN s.status <> 'invoked' THEN s.status
     WHEN r.in_flight THEN 'running'
-    WHEN r.retry_count > 0 THEN 'backing-off'
+    WHEN r.retry_count > 0 OR b.id IS NOT NULL THEN 'backing-off'
     ELSE 'ready' END AS status
-  FROM sys_invocation_status s
+  FROM backing_off b
+  RIGHT JOIN sys_invocation_status s ON s.id = b.id
   LEFT JOIN sys_invocation_state r ON r.id = s.id
   WHERE s.status <> 'completed'),
 pinned AS (

@@ -1,17 +1,17 @@
 -- Which deployment is failing?
 -- row: one deployment and error code, with the invocations whose last attempt failed there
--- cost: scan (the invocations that are being retried; if any, also the status of every invocation)
+-- cost: scan (the vqueues' entries; if any is being retried, also journal events and every status)
 -- needs: open invocations, sys_invocation_state, sys_invocation_status, sys_deployment
 -- :limit = 1000 (number) maximum number of rows
+-- with: retrying
 --
 -- is_known is false if the deployment was removed.
 WITH failing AS (
-  SELECT coalesce(r.last_attempt_deployment_id, s.pinned_deployment_id) AS deployment_id,
-    r.last_failure_error_code AS error_code, r.id, r.retry_count, s.target_service_name,
-    substr(regexp_replace(split_part(r.last_failure, chr(10), 1), '^\[[0-9]+[^\]]*\] ', ''), 1, 200) AS message
-  FROM sys_invocation_state r
+  SELECT coalesce(r.deployment_id, s.pinned_deployment_id) AS deployment_id, r.error_code, r.id, r.retry_count,
+    s.target_service_name, substr(r.line, 1, 200) AS message
+  FROM retrying r
   JOIN sys_invocation_status s ON s.id = r.id
-  WHERE r.last_failure IS NOT NULL AND s.status = 'invoked')
+  WHERE s.status = 'invoked')
 SELECT
   f.deployment_id,
   d.endpoint,

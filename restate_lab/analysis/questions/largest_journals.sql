@@ -1,9 +1,12 @@
 -- Which journals have the most entries?
 -- row: one invocation, completed ones included, most entries first
--- cost: scan (the status of every invocation)
+-- cost: scan (the status of every invocation, and every entry of the vqueues)
 -- needs: sys_invocation_status, sys_invocation_state
 -- :service = none (text) only this service
 -- :limit = 100 (number) maximum number of rows
+-- with: backing_off
+--
+-- The join begins with the few entries that back off, because the server keeps the first table in memory.
 SELECT
   s.id,
   s.target,
@@ -18,13 +21,14 @@ SELECT
     WHEN s.status = 'completed' THEN 'failed'
     WHEN s.status <> 'invoked' THEN s.status
     WHEN r.in_flight THEN 'running'
-    WHEN r.retry_count > 0 THEN 'backing-off'
+    WHEN r.retry_count > 0 OR b.id IS NOT NULL THEN 'backing-off'
     ELSE 'ready' END AS status,
   s.journal_size,
   s.journal_commands_size,
   s.created_at,
   s.modified_at
-FROM sys_invocation_status s
+FROM backing_off b
+RIGHT JOIN sys_invocation_status s ON s.id = b.id
 LEFT JOIN sys_invocation_state r ON r.id = s.id
 WHERE s.journal_size > 0 AND (:service IS NULL OR s.target_service_name = :service)
 ORDER BY s.journal_size DESC, s.id

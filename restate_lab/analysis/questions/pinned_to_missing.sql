@@ -1,9 +1,13 @@
 -- Which invocations are pinned to a deployment that is gone?
 -- row: one invocation that is not completed and whose deployment is no longer registered, oldest first
--- cost: scan (the status of every invocation)
--- needs: open invocations, sys_invocation_status, sys_invocation_state, sys_deployment
+-- cost: scan (the status of every invocation, and every entry of the vqueues)
+-- needs: open invocations
+-- needs: sys_invocation_status, sys_invocation_state, sys_deployment
 -- :service = none (text) only this service
 -- :limit = 10000 (number) maximum number of rows
+-- with: backing_off
+--
+-- The join begins with the few entries that back off, because the server keeps the first table in memory.
 SELECT
   s.id,
   s.target,
@@ -14,13 +18,14 @@ SELECT
     WHEN s.status = 'inboxed' THEN 'pending'
     WHEN s.status <> 'invoked' THEN s.status
     WHEN r.in_flight THEN 'running'
-    WHEN r.retry_count > 0 THEN 'backing-off'
+    WHEN r.retry_count > 0 OR b.id IS NOT NULL THEN 'backing-off'
     ELSE 'ready' END AS status,
   s.pinned_deployment_id,
   s.created_at,
   s.modified_at,
   s.invoked_by_id
-FROM sys_invocation_status s
+FROM backing_off b
+RIGHT JOIN sys_invocation_status s ON s.id = b.id
 LEFT JOIN sys_deployment d ON d.id = s.pinned_deployment_id
 LEFT JOIN sys_invocation_state r ON r.id = s.id
 WHERE s.status <> 'completed' AND s.pinned_deployment_id IS NOT NULL AND d.id IS NULL

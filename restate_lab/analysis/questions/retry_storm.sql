@@ -1,9 +1,10 @@
 -- Which failures cause retries, by service, handler, error code, step and message?
 -- row: one kind of failure that causes retries, the most invocations first
--- cost: scan (the invocations that are being retried; if any, also the status of every invocation)
+-- cost: scan (the vqueues' entries; if any is being retried, also journal events and every status)
 -- needs: open invocations, sys_invocation_state, sys_invocation_status
 -- :service = none (text) only this service
 -- :limit = 1000 (number) maximum number of rows
+-- with: retrying
 --
 -- message is the first line with ids and numbers as #; digits within names, and numbers of three digits that have at
 -- most five values at their place, are kept, because most of them are codes. ask merges the rows that this makes equal.
@@ -12,14 +13,11 @@
 -- ("charge order #"); ask then replaces varying terms ("get weather …") and merges the rows of each pattern.
 -- steps is the number of different names; example_step is one of the names.
 WITH failing AS (
-  SELECT s.target_service_name, s.target_handler_name, r.last_failure_error_code AS error_code,
-    r.last_failure_related_command_name AS step,
-    regexp_replace(split_part(r.last_failure, chr(10), 1), '^\[[0-9]+[^\]]*\] ', '') AS line,
-    r.id, r.retry_count, r.next_retry_at, s.created_at
-  FROM sys_invocation_state r
+  SELECT s.target_service_name, s.target_handler_name, r.error_code, r.step, r.line, r.id, r.retry_count,
+    r.next_retry_at, s.created_at
+  FROM retrying r
   JOIN sys_invocation_status s ON s.id = r.id
-  WHERE (r.retry_count > 1 OR r.next_retry_at IS NOT NULL) AND s.status = 'invoked'
-    AND (:service IS NULL OR s.target_service_name = :service)),
+  WHERE s.status = 'invoked' AND (:service IS NULL OR s.target_service_name = :service)),
 messages AS (
   SELECT *, substr(regexp_replace(line,
     '\b(inv|dp|sign|prom)_1[0-9A-Za-z]{20,}|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-fA-F]{8,}'

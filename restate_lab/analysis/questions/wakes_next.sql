@@ -1,7 +1,8 @@
 -- Which invocations continue by themselves in the next hour?
 -- row: one time at which an invocation continues by itself: a sleep ends, or a delayed invocation or a retry starts
--- cost: scan (the status of every invocation, then the journals of suspended ones)
+-- cost: scan (the status of every invocation, every entry of the vqueues, then the journals of suspended ones)
 -- needs: open invocations, sys_invocation_status, sys_invocation_state, sys_journal
+-- with: backing_off
 -- :service = none (text) only this service
 -- :until = 1h (time ahead) only times before this time
 -- :ids = ids_by_status(status=suspended) (ids) only sleeps of these invocations; default: the 10,000 suspended longest
@@ -29,10 +30,12 @@ wakes AS (
   FROM sys_invocation_status
   WHERE status = 'scheduled' AND scheduled_at IS NOT NULL AND scheduled_start_at <= :until
   UNION ALL
-  SELECT s.id, 'retry' AS what, r.next_retry_at AS wakes_at, CAST(NULL AS VARCHAR) AS name
-  FROM sys_invocation_state r
-  JOIN sys_invocation_status s ON s.id = r.id
-  WHERE r.next_retry_at IS NOT NULL AND s.status = 'invoked')
+  SELECT id, 'retry' AS what, next_retry_at AS wakes_at, CAST(NULL AS VARCHAR) AS name
+  FROM sys_invocation_state
+  WHERE next_retry_at IS NOT NULL
+  UNION ALL
+  SELECT id, 'retry' AS what, next_at AS wakes_at, CAST(NULL AS VARCHAR) AS name
+  FROM backing_off)
 SELECT
   k.wakes_at,
   k.what,
@@ -45,6 +48,6 @@ SELECT
   k.wakes_at - :now AS wakes_in
 FROM wakes k
 JOIN sys_invocation_status s ON s.id = k.id
-WHERE k.wakes_at <= :until AND s.status <> 'completed' AND (:service IS NULL OR s.target_service_name = :service)
+WHERE k.wakes_at <= :until AND s.status <> 'completed' AND (k.what <> 'retry' OR s.status = 'invoked') AND (:service IS NULL OR s.target_service_name = :service)
 ORDER BY k.wakes_at, s.id
 LIMIT :limit

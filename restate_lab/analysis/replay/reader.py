@@ -22,6 +22,7 @@ from restate_lab.analysis.targets import parse_ids
 from restate_lab.client.arguments import check_id
 from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.errors import ArgumentError, NotFound
+from restate_lab.server import has_feature
 from restate_lab.source import Source
 from restate_lab.status import ENDED, STATUS_SQL
 
@@ -121,7 +122,7 @@ class RecordingReader:
             after = self.rows(part)
             moved = [id_ for id_ in part if self._has_moved(rows[id_], after.get(id_), len(entries[id_]))]
             kept = [id_ for id_ in part if id_ not in set(moved)]
-            has_unique_seeds = bool(self.source.features.get("unique_random_seeds"))
+            has_unique_seeds = has_feature(self.source, "unique_random_seeds")
             recordings = [
                 recording_of(
                     after[id_],

@@ -22,6 +22,6 @@ class AdminClient(Cluster, Deployments, Services, States, Invocations, Kafka, Li
     raise NotOnThisServer if the server does not support them. Changes are refused on a read-only connection and
     written to the audit log, with ``reason`` if you pass it; headers, payloads and properties are not written.
 
-    ``transport`` is the connection to the Admin API. ``arrow`` runs SQL, with which methods read the outcome of a
+    ``transport`` is the connection to the Admin API. ``source`` runs SQL, with which methods read the outcome of a
     change.
     """

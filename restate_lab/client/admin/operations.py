@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from pydantic import ValidationError
@@ -16,10 +16,8 @@ from restate_lab.client.responses import SUCCESS
 from restate_lab.client.schema import check_columns
 from restate_lab.client.transport import Transport
 from restate_lab.errors import NotOnThisServer, OutcomeUnknown, RequestRefused, RestateLabError, ServerFailed
-from restate_lab.source import is_older
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from restate_lab.server import is_older
+from restate_lab.source import Source
 
 __all__ = ["Operations", "drop_none", "invalid_response_message", "parse_json", "poll_until", "verification_errors"]
 
@@ -33,14 +31,11 @@ V = TypeVar("V")
 
 
 class Operations:
-    """The base of the classes with the operations of the Admin API.
+    """The base of the classes with the operations of the Admin API; ``source`` runs SQL on the same server."""
 
-    ``arrow(sql, progress=False, **parameters)`` must return a pyarrow.Table.
-    """
-
-    def __init__(self, transport: Transport, *, arrow: Callable[..., pa.Table]) -> None:
+    def __init__(self, transport: Transport, *, source: Source) -> None:
         self._transport = transport
-        self._arrow = arrow
+        self._source = source
         self._catalog = OperationCatalog(transport)
 
     def _read(self, operation: str, path: str, params: Mapping[str, Any] | None = None) -> Any:
@@ -58,7 +53,7 @@ class Operations:
 
     def _rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = check_columns(
-            self._arrow(sql, progress=False, **parameters), sql, None
+            self._source.arrow(sql, progress=False, **parameters), sql, None
         ).to_pylist()
         return rows
 

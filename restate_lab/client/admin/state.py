@@ -9,6 +9,7 @@ from restate_lab._text import format_duration
 from restate_lab.client.admin.operations import Operations, drop_none, poll_until, verification_errors
 from restate_lab.client.arguments import check_name, format_value, path_segment
 from restate_lab.client.models import StateChange
+from restate_lab.client.sql.parts import complete
 from restate_lab.client.state_version import state_version
 from restate_lab.errors import ArgumentError, Conflict, OutcomeUnknown
 
@@ -17,9 +18,8 @@ __all__ = ["States"]
 _SEEN_WITHIN = 2.0  # seconds; 50 ms are usual
 _STATE = "SELECT key, value FROM state WHERE service_name = :service AND service_key = :key"
 _HOLDER = """
-SELECT invocation_id AS id FROM sys_keyed_service_status WHERE service_name = :service AND service_key = :key"""
-_HOLDER_VQUEUES = """
-SELECT acquired_by AS id FROM sys_locks WHERE lock_name = :lock AND scope IS NOT DISTINCT FROM :scope"""
+-- with: holders
+SELECT holder_id AS id FROM holders WHERE key = :object AND scope IS NOT DISTINCT FROM :scope"""
 
 
 class States(Operations):
@@ -122,10 +122,7 @@ class States(Operations):
         return {row["key"]: row["value"] for row in rows}
 
     def _holder(self, service: str, key: str, scope: str | None) -> str | None:
-        if self._catalog.features.get("vqueues"):
-            rows = self._rows(_HOLDER_VQUEUES, lock=f"{service}/{key}", scope=scope)
-        else:
-            rows = self._rows(_HOLDER, service=service, key=key)
+        rows = self._rows(complete(_HOLDER, self._source), object=f"{service}/{key}", scope=scope)
         return rows[0]["id"] if rows else None
 
 

@@ -142,7 +142,7 @@ def _with_runs_of(sides: Sides, side: ComparedSource, frame: pd.DataFrame, other
 
 
 def _statement(sides: Sides, side: ComparedSource, where: str) -> str:
-    retrying, queued = sides.has(*_RETRYING), side.has_vqueues and side.columns.issuperset(_QUEUED)
+    retrying, queued = sides.has(*_RETRYING), side.columns.issuperset(_QUEUED)
     ends = STATUS_SQL if sides.has(_FAILURE) else _ENDS
     waits = " OR q.waits" if queued else ""
     active = f"WHEN r.in_flight THEN 'running' WHEN r.retry_count > 0{waits} THEN 'backing-off' ELSE 'ready'"

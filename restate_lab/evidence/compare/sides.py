@@ -15,6 +15,7 @@ from restate_lab.client.arguments import check_count
 from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.durations import DurationInput
 from restate_lab.evidence.selection import statement_chunks
+from restate_lab.server import has_vqueues
 from restate_lab.source import Source
 
 __all__ = ["ComparedSource", "Limitation", "Sides", "merge", "sides_of"]
@@ -48,7 +49,7 @@ class ComparedSource:
     @property
     def has_vqueues(self) -> bool:
         """Return whether the server has vqueues."""
-        return bool(self.source.features.get("vqueues", False))
+        return has_vqueues(self.source)
 
     @property
     def is_history(self) -> bool:

@@ -28,6 +28,7 @@ from restate_lab.panels._base.worker import BackgroundAction, Busy
 from restate_lab.panels.actions.followup import FollowUp, done_text, follow
 from restate_lab.panels.actions.form import PlanForm, name_of
 from restate_lab.panels.grid import Grid
+from restate_lab.server import has_vqueues
 from restate_lab.source import Source
 
 __all__ = ["ActionBar"]
@@ -167,12 +168,12 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def _number_of(self, action: ACTIONS, counts: Counter[str]) -> int:
         """Return the number of offered invocations that an action applies to."""
-        has_vqueues = self._source.features.get("vqueues", False)
+        with_vqueues = has_vqueues(self._source)
         where = "latest" if action is ACTIONS.MOVE_TO else None
         return sum(
             number
             for status, number in counts.items()
-            if action.rule.effect(status, has_vqueues=has_vqueues, deployment=where).acts
+            if action.rule.effect(status, has_vqueues=with_vqueues, deployment=where).acts
         )
 
     def make_plan(self, action: ACTIONS | str, targets: Sequence[str] | pd.DataFrame | None = None) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from restate_lab.errors import RestateLabError
+from restate_lab.server import has_vqueues
 
 __all__ = ["START", "VARIABLE", "install", "read_sources"]
 
@@ -58,5 +59,5 @@ def _sources(values: list[Any]) -> Iterator[dict[str, Any]]:
 def _source_facts(source: Any, *, audit: str = "", evidence: str = "") -> dict[str, Any]:
     version = ""
     with contextlib.suppress(RestateLabError):  # the source did not respond, or is closed
-        version = f"{source.version}{', vqueues' if source.features.get('vqueues') else ''}"
+        version = f"{source.version}{', vqueues' if has_vqueues(source) else ''}"
     return {"name": source.name, "version": version, "address": source.address, "audit": audit, "evidence": evidence}

@@ -38,10 +38,9 @@ EVERY: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("has_vqueues", [False, True])
-def test_values_enter_by_name_alone(has_vqueues: bool) -> None:
+def test_values_enter_by_name_alone() -> None:
     """With every filter at once, no value is in the statement, and it binds unchanged."""
-    made = statement_of(Filters(**EVERY), now=NOW, has_vqueues=has_vqueues)
+    made = statement_of(Filters(**EVERY), now=NOW)
     assert "DROP" not in made.sql
     assert bind(made.sql, made.params).count("'''; DROP TABLE x; -- :limit %_'") == 6
     assert bind(made.counting.sql, made.counting.params).count("LIMIT") == 0
@@ -51,18 +50,18 @@ def test_values_enter_by_name_alone(has_vqueues: bool) -> None:
 
 def test_the_raw_status_stands_first() -> None:
     """The condition that the server's scan uses is the first one, and by default it excludes ended invocations."""
-    assert "WHERE s.status <> 'completed')" in statement_of(Filters(), now=NOW, has_vqueues=False).sql
-    made = statement_of(Filters(status=("running", "killed")), now=NOW, has_vqueues=False)
+    assert "WHERE s.status <> 'completed')" in statement_of(Filters(), now=NOW).sql
+    made = statement_of(Filters(status=("running", "killed")), now=NOW)
     assert "WHERE s.status IN :raw_status" in made.sql
     assert made.params["raw_status"] == ["invoked", "completed"]
     for word in STATUSES:
-        assert statement_of(Filters(status=word), now=NOW, has_vqueues=True).params["status"] == [word]
+        assert statement_of(Filters(status=word), now=NOW).params["status"] == [word]
 
 
 def test_events_are_read_only_where_a_failure_is_asked_for() -> None:
     """The journal's events, which require a scan, are joined only for a text or an error code."""
-    assert "sys_journal_events" not in statement_of(Filters(retries=3), now=NOW, has_vqueues=True).sql
-    assert "sys_journal_events" in statement_of(Filters(text="x"), now=NOW, has_vqueues=True).sql
+    assert "sys_journal_events" not in statement_of(Filters(retries=3), now=NOW).sql
+    assert "sys_journal_events" in statement_of(Filters(text="x"), now=NOW).sql
 
 
 @pytest.mark.parametrize(
@@ -98,7 +97,7 @@ def test_changed_gives_the_same_filters() -> None:
 
 def test_retrying_is_backing_off_or_a_later_attempt() -> None:
     """A row that alternates between back-off and attempts stays in the list."""
-    statement = statement_of(Filters(status="retrying"), now=NOW, has_vqueues=False)
+    statement = statement_of(Filters(status="retrying"), now=NOW)
     assert "(status IN :status OR (status = 'running' AND retry_count > 1))" in statement.sql
     assert statement.params["status"] == ["backing-off"]
     assert statement.params["raw_status"] == ["invoked"]

@@ -9,6 +9,7 @@ import pytest
 
 from restate_lab.analysis.ask import QUESTION_FUNCTIONS
 from restate_lab.analysis.questions.catalog import Question, Variant, names, parse_variant, read_question
+from restate_lab.client.sql.parts import complete_for
 from restate_lab.status import _CANCELLED, _KILLED
 
 FOLDER = files("restate_lab.analysis.questions")
@@ -40,9 +41,9 @@ def test_every_question_of_the_runbook_has_a_file() -> None:
 
 def test_a_file_is_read() -> None:
     """The head has question, row, cost, needs and parameters; the statement follows."""
-    variant = parse_variant("thing@vqueues.sql", FILE)
+    variant = parse_variant("thing@1.6.sql", FILE)
     assert (variant.text, variant.row, variant.cost, variant.reads) == ("What is it?", "one thing", "scan", "all of it")
-    assert (variant.tag, variant.needs) == ("vqueues", ("feature vqueues", "state.scope"))
+    assert (variant.tag, variant.needs) == ("1.6", ("feature vqueues", "state.scope"))
     assert [str(parameter) for parameter in variant.parameters] == ["since=24h", "ids=other(status=paused)"]
     assert [parameter.default_question for parameter in variant.parameters] == [None, ("other", {"status": "paused"})]
     assert variant.sql == "SELECT 1\nFROM state"
@@ -65,9 +66,9 @@ def test_a_file_that_says_too_little_is_refused(good: str, bad: str) -> None:
 
 
 def test_special_variants_come_before_general_ones() -> None:
-    """A feature's variant is tried first, then the plain one, then those of older versions, the newest first."""
+    """An archive's variant is tried first, then the plain one, then those of older versions, the newest first."""
     assert [variant.tag for variant in question("state_sizes").variants] == ["", "1.6"]
-    assert [variant.tag for variant in question("overview").variants] == ["vqueues", ""]
+    assert [variant.tag for variant in question("usage").variants] == ["archive", "", "1.6"]
 
 
 def test_a_question_without_a_statement_has_a_function() -> None:
@@ -103,13 +104,17 @@ def test_parameters_are_those_of_the_statement(variant: Variant) -> None:
 
 @each_variant
 def test_needs_name_every_table_that_is_read(variant: Variant) -> None:
-    """The required tables and columns of a question are exactly those that its statement reads."""
-    tables = set(re.findall(r"(?:FROM|JOIN)\s+(sys_\w+|state|agent_steps|journal_entries)\b", variant.sql))
-    assert {need.partition(".")[0] for need in variant.needs if not need.startswith(("feature ", "open "))} == tables
-    assert ("feature vqueues" in variant.needs) is bool(tables & VQUEUE_TABLES)
+    """A question needs the tables that its statement and its parts read from every source."""
+    optional: set[str] = set()
 
+    def note(name: str) -> bool:
+        optional.add(name)
+        return True
 
-VQUEUE_TABLES = {"sys_vqueues", "sys_vqueue_meta", "sys_vqueue_entry_status", "sys_locks", "sys_scheduler"}
+    statement = complete_for(variant.sql, note)
+    tables = set(re.findall(r"(?:FROM|JOIN)\s+(sys_\w+|state|agent_steps|journal_entries)\b", statement))
+    needs = {need.partition(".")[0] for need in variant.needs if not need.startswith(("feature ", "open "))}
+    assert needs == tables - optional
 
 
 @each_variant

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from importlib.resources import files
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
 from restate_lab.analysis.ask import ask
-from restate_lab.analysis.questions.catalog import parse_variant
+from restate_lab.analysis.statements import run_sql_file
 from restate_lab.client.sql.bind import bind
 from restate_lab.evidence.engine import read, session
 from support.row_source import RowSource
@@ -40,9 +39,11 @@ JOURNAL = pa.schema(
 
 FLAGS = {
     **dict.fromkeys(("has_lock", "in_flight", "queue_is_paused"), pa.bool_()),
-    "transitioned_at": pa.timestamp("ms", "+00:00"),
-    **dict.fromkeys(("num_inbox", "retry_count", "retry_attempts"), pa.uint64()),
+    **dict.fromkeys(("next_at", "transitioned_at"), pa.timestamp("ms", "+00:00")),
+    **dict.fromkeys(("num_inbox", "num_errors", "retry_count", "retry_attempts"), pa.uint64()),
 }
+ENTRY = {"entry_kind": "invocation", "stage": None, "next_at": None, "num_errors": None, "retry_attempts": None,
+         "deployment": None}  # fmt: skip
 DURATIONS = tuple(
     f"{what}_block_duration"
     for what in (
@@ -53,8 +54,11 @@ DURATIONS = tuple(
 
 
 def table(columns: str, *values: tuple[Any, ...]) -> pa.Table:
-    """Return rows of these columns; columns that are not in FLAGS are texts."""
+    """Return rows of these columns; columns that are not in FLAGS are texts. Entries are those of invocations."""
     names = columns.split()
+    if "entry_id" in names:
+        more = [name for name in ENTRY if name not in names]
+        names, values = [*names, *more], tuple((*row, *(ENTRY[name] for name in more)) for row in values)
     schema = pa.schema([pa.field(name, FLAGS.get(name, pa.large_string())) for name in names])
     return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in values], schema=schema)
 
@@ -228,6 +232,5 @@ def test_what_began_while_it_was_read_does_not_wait() -> None:
     )
     heads = ask(source, "blocked_heads")
     assert list(zip(heads["id"], heads["blocked_on"], strict=True)) == [("inv_waits", "backing-off")]
-    file = files("restate_lab.analysis").joinpath("doctor", "sql", "ready@vqueues.sql")
-    ready = source.sql(parse_variant(file.name, file.read_text()).sql, params={"limit": 10})
+    ready = run_sql_file(source, "analysis.doctor", "ready", limit=10)
     assert list(ready["id"]) == ["inv_first"]

@@ -19,6 +19,7 @@ from restate_lab.analysis.waits import Waits, waits
 from restate_lab.analysis.waits.graph import cycles, root_blockers
 from restate_lab.analysis.waits.model import Nodes, needs_all, table_of_edges
 from restate_lab.analysis.waits.reader import WaitSnapshot
+from restate_lab.client.sql.parts import complete_for
 from restate_lab.errors import ArgumentError, Truncated
 from support.blocked_rows import command_rows, suspended_rows, wait_graph
 from support.row_source import RowSource
@@ -97,7 +98,8 @@ class World(RowSource):
 
     def tables(self) -> pd.DataFrame:
         needs = {need for name in QUESTIONS for variant in _variants(name) for need in variant.needs}
-        columns = [("sys_invocation_status", "suspended_waiting_future_json"), *((need, "id") for need in needs)]
+        columns = [("sys_invocation_status", "suspended_waiting_future_json")]
+        columns += [(need, "id") for need in sorted(needs | TABLES)]
         return pd.DataFrame(columns, columns=["table", "column"])
 
     def rows(self, statement: str, given: Mapping[str, Any], **_: Any) -> pd.DataFrame:
@@ -128,10 +130,12 @@ def _variants(name: str) -> Iterable[catalog.Variant]:
     return question.variants
 
 
-_NAMES = {variant.sql: name for name in QUESTIONS for variant in _variants(name)} | {
+TABLES = {"sys_inbox", "sys_keyed_service_status"}
+_TEXTS = {variant.sql: name for name in QUESTIONS for variant in _variants(name)} | {
     file.read_text("utf-8"): file.name.removesuffix(".sql")
     for file in files("restate_lab.analysis").joinpath("waits", "sql").iterdir()
 }
+_NAMES = {complete_for(text, TABLES.__contains__): name for text, name in _TEXTS.items()}
 
 
 def ids(*names: str) -> list[str]:

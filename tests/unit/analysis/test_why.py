@@ -19,6 +19,7 @@ from restate_lab.analysis.journal.errors import describe_code
 from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.why import reader as why_reader, why
 from restate_lab.analysis.why.rules import RULES
+from restate_lab.client.sql.parts import complete_for
 from restate_lab.errors import ArgumentError, NotOnThisServer, ServerFailed, TimedOut
 from restate_lab.status import STATUSES
 from support.blocked_rows import command_rows, suspended_rows
@@ -29,8 +30,9 @@ NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 HOUR_AGO = pd.Timestamp(NOW - timedelta(hours=1))
 DAY = pd.Timedelta(days=1)
 FOLDERS = ("why", "waits")
+TABLES = {"sys_inbox", "sys_keyed_service_status", "sys_vqueue_meta", "sys_scheduler"}
 FILES = {
-    file.read_text("utf-8"): file.name.removesuffix(".sql").partition("@")[0]
+    complete_for(file.read_text("utf-8"), TABLES.__contains__): file.name.removesuffix(".sql")
     for folder in FOLDERS
     for file in files("restate_lab.analysis").joinpath(folder, "sql").iterdir()
 }
@@ -105,6 +107,7 @@ class World(RowSource):
 
     def tables(self) -> pd.DataFrame:
         pairs = [("sys_invocation_status", "id"), ("sys_journal", "id"), ("sys_journal_events", "event_json")]
+        pairs += [(table, "id") for table in sorted(TABLES)]
         return pd.DataFrame(pairs, columns=["table", "column"])
 
     def rows(self, statement: str, params: Mapping[str, Any], *, timeout: Any = None) -> Any:
@@ -342,17 +345,23 @@ def test_codes_have_their_meaning() -> None:
 
 
 def test_a_statement_takes_of_the_parameters_what_it_names() -> None:
-    """Both kinds of server find keys in their own way; a parameter that a variant does not name is not sent."""
+    """Keys are found in the tables that the source has; a parameter that the statement then lacks is not sent."""
     seen: list[set[str]] = []
 
     @dataclass
     class Named(World):
+        has: tuple[str, ...] = ()
+
+        def tables(self) -> pd.DataFrame:
+            return pd.DataFrame([(table, "id") for table in self.has], columns=["table", "column"])
+
         def rows(self, statement: str, params: Mapping[str, Any], **_: Any) -> Any:
             seen.append(set(params))
             return reshape(pd.DataFrame(), statement)
 
     everything = {"services": ["S"], "keys": ["k"], "locks": ["S/k"], "partitions": [7]}
-    for vqueues in (False, True):
-        source: Any = Named(features={"vqueues": vqueues})
+    legacy, locks = "sys_keyed_service_status", "sys_locks"
+    for tables in ((legacy,), (locks,), (legacy, locks)):
+        source: Any = Named(has=tables)
         run_sql_file(source, "analysis.why", "holders", **everything)
-    assert seen == [{"services", "keys"}, {"locks", "partitions"}]
+    assert seen == [{"services", "keys"}, {"locks", "partitions"}, set(everything)]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -23,6 +24,7 @@ from restate_lab.client.admin import AdminClient, effects
 from restate_lab.client.models import DeleteRule, GoogleIdTokenAuth, UpsertRule
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
+from support.row_source import RowSource
 from support.shaped import reshape
 
 CANARY = "canary-77aa"
@@ -32,6 +34,20 @@ SUB = "sub_15VqmTOnXH3Vv2pl5HOG7UB"
 VQ = "vq_1gKrtw7jHPrP6oObi5TfrnpEzkKPuKJphp"
 ARN = "arn:aws:lambda:eu-central-1:123456789012:function:greeter:3"
 VERSION = {"version": "1.7.12", "min_admin_api_version": 2, "max_admin_api_version": 4, "features": {"vqueues": True}}
+
+
+class _Rows(RowSource):
+    """The server's SQL: each statement returns the next rows."""
+
+    def __init__(self, rows: list[list[dict[str, Any]]]) -> None:
+        self._next = rows
+
+    def tables(self) -> pd.DataFrame:
+        return pd.DataFrame([("sys_locks", "lock_name")], columns=["table", "column"])
+
+    def rows(self, statement: str, params: Mapping[str, Any], **_: Any) -> pa.Table:
+        rows = self._next.pop(0) if len(self._next) > 1 else self._next[0]
+        return reshape(pa.Table.from_pylist(rows), statement)
 
 
 class Server:
@@ -57,7 +73,7 @@ class Server:
             audit=AuditLog(audit),
             transport=httpx.MockTransport(self._answer),
         )
-        self.admin = AdminClient(transport, arrow=self._arrow)
+        self.admin = AdminClient(transport, source=_Rows(self._rows))
 
     @property
     def body(self) -> Any:
@@ -67,10 +83,6 @@ class Server:
         self.requests.append(request)
         answer = self._answers.get(f"{request.method} {request.url.raw_path.decode()}", httpx.Response(404))
         return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
-
-    def _arrow(self, sql: str, **_: Any) -> pa.Table:
-        rows = self._rows.pop(0) if len(self._rows) > 1 else self._rows[0]
-        return reshape(pa.Table.from_pylist(rows), sql)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from restate_lab.client.responses import SUCCESS
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
 from restate_lab.redaction import Secret
+from support.row_source import RowSource
 
 TOKEN = "canary-7f3a"
 KILLED = SUCCESS["kill_invocation"]
@@ -171,7 +172,7 @@ def test_no_read_takes_a_page_for_success(make: Make, read: str, kind: str) -> N
     """A login page under 200 is ServerFailed for each read of AdminClient, whatever its content type."""
     page = httpx.Response(200, content=PAGE.encode(), headers={"content-type": kind})
     with pytest.raises(errors.ServerFailed, match="It may be from a proxy"):
-        READS[read](AdminClient(make(page), arrow=lambda *_, **__: None))
+        READS[read](AdminClient(make(page), source=RowSource()))
 
 
 def test_every_read_is_tried() -> None:

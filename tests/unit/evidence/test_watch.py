@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from restate_lab.errors import AccessDenied, ArgumentError, QueryRefused, Truncated, Unreachable
+from restate_lab.errors import AccessDenied, ArgumentError, NotOnThisServer, Truncated, Unreachable
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
 from restate_lab.evidence.watch import watch
@@ -135,11 +135,22 @@ def test_backlog_and_when_it_is_gone(pauses: list[float]) -> None:
     assert of(frame, "backlog", "hot", "per_minute") == [None, -3.0, -3.0, -6.0]
 
 
+def entry_of(number: int) -> dict[str, Any]:
+    return {"entry_id": id_of(number), "entry_kind": "invocation"}
+
+
 def test_backlog_with_vqueues(pauses: list[float]) -> None:
     """With vqueues the waiting calls are in them; a key may have slashes, and a holder does not wait for itself."""
     meta = {"id": "vq_1", "service_name": "Cart", "lock_name": "Cart/a/b", "scope": None, "num_inbox": 3}
     entries = [
-        {"id": "vq_1", "entry_id": id_of(n), "stage": "inbox", "status": status, "has_lock": holds}
+        {
+            "id": "vq_1",
+            "entry_id": id_of(n),
+            "entry_kind": "invocation",
+            "stage": "inbox",
+            "status": status,
+            "has_lock": holds,
+        }
         for n, (status, holds) in enumerate(
             [("ready", False), ("ready", False), ("backing-off", True), ("scheduled", False)]
         )
@@ -153,7 +164,13 @@ def test_long_back_offs_with_vqueues(pauses: list[float]) -> None:
     short, long = trying((1, 2)), [invocation(2, "invoked")]
 
     def entry(attempts: int) -> dict[str, Any]:
-        return {"entry_id": id_of(2), "status": "backing-off", "stage": "inbox", "retry_attempts": attempts}
+        return {
+            "entry_id": id_of(2),
+            "entry_kind": "invocation",
+            "status": "backing-off",
+            "stage": "inbox",
+            "retry_attempts": attempts,
+        }
 
     tables = {**short, "sys_invocation_status": short["sys_invocation_status"] + long}
     source = MutableSource(vqueues=True, **tables, sys_vqueue_entry_status=[entry(5)])
@@ -274,7 +291,7 @@ def test_what_cannot_be_repaired_ends_it(pauses: list[float]) -> None:
     assert (len(frame), frame.attrs["ended"]) == (1, "failed")
     with pytest.raises(AccessDenied):
         looks(source)
-    with pytest.raises(QueryRefused):
+    with pytest.raises(NotOnThisServer, match="sys_inbox"):
         looks(MutableSource(without=("sys_inbox",)))
 
 

@@ -5,6 +5,7 @@
 -- :ids = required (ids) the invocations
 --
 -- If a source has several runs of one id, the newest run is the last row.
+-- with: entries
 SELECT
   s.id,
   s.partition_key,
@@ -13,8 +14,8 @@ SELECT
   s.target_service_key,
   s.target_handler_name,
   s.target_service_ty,
-  CAST(NULL AS VARCHAR) AS vqueue_id,
-  CAST(NULL AS VARCHAR) AS scope,
+  s.vqueue_id,
+  s.scope,
   CASE
     WHEN s.status = 'inboxed' THEN 'pending'
     WHEN s.status = 'completed' AND s.completion_result = 'success' THEN 'succeeded'
@@ -23,7 +24,7 @@ SELECT
     WHEN s.status = 'completed' THEN 'failed'
     WHEN s.status <> 'invoked' THEN s.status
     WHEN r.in_flight THEN 'running'
-    WHEN r.retry_count > 0 THEN 'backing-off'
+    WHEN r.retry_count > 0 OR q.status = 'backing-off' THEN 'backing-off'
     ELSE 'ready' END AS status,
   s.created_at,
   s.modified_at,
@@ -42,8 +43,18 @@ SELECT
   s.restarted_from,
   s.pinned_deployment_id,
   r.last_attempt_deployment_id,
-  r.next_retry_at,
-  CAST(r.retry_count AS BIGINT) - CASE WHEN r.in_flight THEN 1 ELSE 0 END AS failed_attempts
-FROM (SELECT * FROM sys_invocation_status WHERE id IN :ids) s
+  coalesce(r.next_retry_at, CASE WHEN q.status = 'backing-off' THEN q.next_at END) AS next_retry_at,
+  greatest(
+    CAST(r.retry_count AS BIGINT) - CASE WHEN r.in_flight THEN 1 ELSE 0 END,
+    CASE WHEN q.status = 'backing-off' THEN CAST(q.retry_attempts AS BIGINT) END) AS failed_attempts
+FROM (
+  -- if: sys_invocation_status.vqueue_id
+  SELECT * FROM sys_invocation_status WHERE id IN :ids
+  -- else
+  SELECT *, CAST(NULL AS VARCHAR) AS vqueue_id, CAST(NULL AS VARCHAR) AS scope
+  FROM sys_invocation_status WHERE id IN :ids
+  -- end
+) s
 LEFT JOIN (SELECT * FROM sys_invocation_state WHERE id IN :ids) r ON r.id = s.id
+LEFT JOIN (SELECT * FROM entries WHERE id IN :ids) q ON q.id = s.id
 ORDER BY s.created_at

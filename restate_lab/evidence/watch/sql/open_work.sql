@@ -1,18 +1,22 @@
 -- How many invocations are not completed, by status and pinned deployment?
 -- row: one status of one deployment
--- cost: scan (the status of every invocation)
+-- cost: scan (the status of every invocation, and every entry of the vqueues)
 -- needs: sys_invocation_status, sys_invocation_state
 -- :service = none (text) only this service
+-- with: backing_off
+--
+-- The join begins with the few entries that back off, because the server keeps the first table in memory.
 SELECT
   CASE
     WHEN s.status = 'inboxed' THEN 'pending'
     WHEN s.status <> 'invoked' THEN s.status
     WHEN r.in_flight THEN 'running'
-    WHEN r.retry_count > 0 THEN 'backing-off'
+    WHEN r.retry_count > 0 OR b.id IS NOT NULL THEN 'backing-off'
     ELSE 'ready' END AS status,
   s.pinned_deployment_id AS deployment_id,
   count(*) AS n
-FROM sys_invocation_status s
+FROM backing_off b
+RIGHT JOIN sys_invocation_status s ON s.id = b.id
 LEFT JOIN sys_invocation_state r ON r.id = s.id
 WHERE s.status <> 'completed' AND (:service IS NULL OR s.target_service_name = :service)
 GROUP BY 1, 2

@@ -1,7 +1,7 @@
 -- What blocks the head of this vqueue?
 -- row: the vqueue
 -- cost: point (one vqueue)
--- needs: feature vqueues, sys_vqueue_meta, sys_scheduler
+-- needs: sys_vqueue_meta, sys_scheduler
 -- :vqueue = required (text) its id
 --
 -- A paused vqueue is not in sys_scheduler.
