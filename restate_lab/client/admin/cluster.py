@@ -25,6 +25,7 @@ from restate_lab.client.models import (
 )
 from restate_lab.client.responses import SUCCESS
 from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer, ServerFailed
+from restate_lab.server import has_vqueues
 
 __all__ = ["Cluster", "Limits", "Vqueues"]
 
@@ -57,9 +58,18 @@ class Cluster(Operations):
     def cluster_health(self) -> ClusterHealth:
         """Return the cluster's name and its configured members, including dead ones.
 
-        The server deprecates this operation without a replacement. It does not check health.
+        It does not check health. Restate 1.8 removed it from the Admin API.
+
+        Raises:
+            NotOnThisServer: the server is 1.8 or newer; ``restatectl status`` has the members there.
         """
-        return self._model(ClusterHealth, "cluster_health", self._read("cluster_health", "/cluster-health"))
+        try:
+            return self._model(ClusterHealth, "cluster_health", self._read("cluster_health", "/cluster-health"))
+        except NotOnThisServer as error:
+            raise NotOnThisServer(
+                f"cluster_health is not supported by this server, Restate {self._catalog.version}: 1.8 removed it. Use "
+                f"`restatectl status` for the members, and lab.admin.health() for the health of this node."
+            ) from error
 
 
 class Vqueues(Operations):
@@ -87,7 +97,7 @@ class Vqueues(Operations):
         self, operation: str, vqueue_id: str, verb: str, reason: str | None, *, is_paused: bool
     ) -> ChangeResult:
         id_ = check_id("vqueue_id", vqueue_id, "vqueue")
-        if self._catalog.has(operation) and not self._catalog.features.get("vqueues"):
+        if self._catalog.has(operation) and not has_vqueues(self._catalog):
             raise NotOnThisServer(
                 f"{operation} was not sent: vqueues are disabled on this server, Restate {self._catalog.version}."
             )

@@ -36,12 +36,13 @@ class Deployment(Model):
     """A deployment: an HTTP deployment has ``uri``, a Lambda deployment has ``arn``.
 
     ``additional_headers`` shows secret values as •••; ``additional_headers.reveal()`` returns them. Services are sorted
-    by name; in a list of deployments they only have name and revision.
+    by name; in a list of deployments they only have name and revision. ``type`` is "http" or "lambda"; None before 1.8.
     """
 
     line: ClassVar[tuple[str, ...]] = ("id", "uri", "arn", "services", "sdk_version", "created_at")
 
     id: str
+    type: str | None = None
     uri: str | None = None
     arn: str | None = None
     assume_role_arn: str | None = None

@@ -1,0 +1,185 @@
+"""One cluster on its way to 1.8: the same invocations before, during and after the migration to vqueues.
+
+Four servers read one data folder in turn: without vqueues; with vqueues for open invocations only; with all
+invocations migrated; and with the flag off again, as after a roll-back to 1.7. A fifth is the imitation of 1.8.1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import restate_lab as rl
+from restate_lab.demo.embedded import start_services
+from restate_lab.demo.server import RestateServer
+from support import imitation
+from support.bench import wait_for
+from support.clusters import NEWEST, server_binary
+from support.every_status import SERVICES, InvocationStatuses, _is_ready as is_ready
+
+pytestmark = pytest.mark.server
+
+VQUEUES = {"RESTATE_EXPERIMENTAL_ENABLE_VQUEUES": "true"}
+SKIP = {"RESTATE_EXPERIMENTAL_ENABLE_VQUEUES_MIGRATION_SKIP_COMPLETED": "true"}
+PHASES: Mapping[str, Mapping[str, str]] = {
+    "legacy": {},
+    "open ones only": VQUEUES | SKIP,
+    "migrated": VQUEUES,
+    "rolled back": {},
+    "1.8.1": imitation.FLAGS,
+}
+TIMES = re.compile(r"\d+ ?(?:ms|s|m|h|d)\b(?: \d+ ?[smh]\b)*|\d\d:\d\d(?::\d\d)?|\d{4}-\d\d-\d\d")
+HOSTILE = "a/\"b'é✓"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers about the cluster in one phase, as values that do not depend on the time."""
+
+    name: str
+    statuses: dict[str, str | None]
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Migration:
+    """The names of the invocations, the answers of each phase, and a connection in the last phase."""
+
+    ids: dict[str, str]
+    phases: list[Answers]
+    lab: rl.Lab
+
+
+@pytest.fixture(scope="module")
+def migration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Migration]:
+    folder = tmp_path_factory.mktemp("migration")
+    services, uri = start_services(folder, str(SERVICES))
+    ids: dict[str, str] = {}
+    answers = []
+    with services:
+        for name, settings in PHASES.items():
+            with contextlib.ExitStack() as stack:
+                server = stack.enter_context(
+                    RestateServer(server_binary(NEWEST), base_dir=folder / "server", env=dict(settings))
+                )
+                url = server.admin_url
+                if name == "1.8.1":
+                    url = stack.enter_context(imitation.imitation(url))
+                lab = stack.enter_context(rl.connect(url, ingress_url=server.ingress_url, audit=folder / name))
+                ids = ids or begin(lab, uri)
+                answers.append(answers_in(name, lab, ids))
+                if name == "1.8.1":
+                    yield Migration(ids, answers, lab)
+
+
+STATUSES = {
+    "holder": "suspended",
+    "first": "pending",
+    "second": "pending",
+    "later": "scheduled",
+    "flaky": "backing-off",
+    "paused": "paused",
+    "waits": "suspended",
+    "greeted": "succeeded",
+    "failed": "failed",
+}
+
+
+def begin(lab: rl.Lab, uri: str) -> dict[str, str]:
+    lab.admin.create_deployment(uri=uri)
+    wait_for(lambda: is_ready(lab))
+    return send_all(lab)
+
+
+def answers_in(phase: str, lab: rl.Lab, ids: Mapping[str, str]) -> Answers:
+    wait_for(lambda: statuses_of(lab, ids), lambda seen: seen == STATUSES)
+    return Answers(phase, statuses_of(lab, ids), answers_of(lab, ids))
+
+
+def send_all(lab: rl.Lab) -> dict[str, str]:
+    send = lab.ingress.send
+    ids = {"holder": send("Held", "hold", key=HOSTILE).invocation_id}
+    wait_for(lambda: statuses_of(lab, ids), lambda seen: seen == {"holder": "suspended"})
+    ids |= {name: send("Held", "take", "x", key=HOSTILE).invocation_id for name in ("first", "second")}
+    ids |= {"later": send("Every", "greet", "x", delay="1h").invocation_id}
+    handlers = {"flaky": "flaky", "paused": "pauses", "waits": "waits", "greeted": "greet", "failed": "fail"}
+    return ids | {name: send("Every", handler, "x").invocation_id for name, handler in handlers.items()}
+
+
+def statuses_of(lab: rl.Lab, ids: Mapping[str, str]) -> dict[str, str | None]:
+    by_id = InvocationStatuses("", lab, {}, ()).by_id()
+    return {name: by_id.get(id_) for name, id_ in ids.items()}
+
+
+def answers_of(lab: rl.Lab, ids: Mapping[str, str]) -> dict[str, Any]:
+    """Ask each function that must know where an invocation is; without times."""
+    names = {id_: name for name, id_ in ids.items()}
+    blocked = rl.ask(lab, "blocked_keys")
+    backlog = rl.ask(lab, "backlog_by_key")
+    overview = rl.ask(lab, "overview")
+    storm = rl.ask(lab, "retry_storm_ids")
+    waiting = rl.waits(lab)
+    why = {name: rl.why(lab, ids[name]) for name in ("first", "flaky", "holder")}
+    plans = {action: rl.plan(lab, action, list(ids.values())) for action in ("cancel", "kill", "resume", "purge")}
+    findings = rl.doctor(lab)
+    return {
+        "keys": [(row["target_service_key"], row["waiting"], names[row["holder_id"]]) for row in rows(blocked)],
+        "holder": list(blocked["holder_status"]),
+        "backlog": [(row["target_service_key"], row["waiting"], names[row["oldest_id"]]) for row in rows(backlog)],
+        "overview": sorted(zip(overview["target_handler_name"], overview["status"], overview["n"], strict=True)),
+        "storm": [(names[row["id"]], row["status"], row["message"]) for row in rows(storm)],
+        "wakes": sorted((names[row["id"]], row["what"]) for row in rows(rl.ask(lab, "wakes_next", until="2h"))),
+        "edges": sorted((names[row["waiter"]], names.get(row["blocker"], "")) for row in rows(waiting.edges)),
+        "why": {name: (each.status, TIMES.sub("…", each.summary)) for name, each in why.items()},
+        "plans": {action: sorted(names[id_] for id_ in plan.targets) for action, plan in plans.items()},
+        "impact": {action: sorted(names.get(id_, "") for id_ in plan.impact["id"]) for action, plan in plans.items()},
+        "findings": sorted(zip(findings.findings["check"], findings.findings["count"], strict=True)),
+    }
+
+
+def rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+    return frame.to_dict("records")
+
+
+def test_statuses_stay_the_same_in_each_phase(migration: Migration) -> None:
+    """Every invocation has the status that it had before the migration."""
+    assert [each.statuses for each in migration.phases] == [STATUSES] * len(PHASES)
+
+
+@pytest.mark.parametrize("phase", list(PHASES)[1:])
+def test_answers_stay_the_same_in_each_phase(migration: Migration, phase: str) -> None:
+    """Questions, waits, causes, plans and findings are those of the cluster before the migration."""
+    before = migration.phases[0].values
+    (now,) = [each.values for each in migration.phases if each.name == phase]
+    assert before["keys"] == [(HOSTILE, 2, "holder")]
+    assert {name: value for name, value in now.items() if value != before[name]} == {}
+
+
+def test_a_queued_change_of_state_is_not_an_invocation(migration: Migration) -> None:
+    """A change that waits behind a holder has an id of its own, and plans, waits and causes still work."""
+    lab, holder = migration.lab, migration.ids["holder"]
+    change = lab.admin.modify_service_state("Held", HOSTILE, new_state={"a": b"1"})
+    assert change.queued_behind == holder
+    changes = lab.sql("SELECT entry_id FROM sys_vqueues WHERE entry_kind = 'state-mutation'")["entry_id"]
+    assert list(changes.str.startswith("mut_")) == [True]
+    for action in ("cancel", "kill"):
+        assert list(rl.plan(lab, action, [holder]).targets) == [holder]
+    assert len(rl.waits(lab).edges) == len(migration.phases[0].values["edges"])
+    assert rl.why(lab, holder).status == "suspended"
+    assert rl.set_state(lab, "Held", "free", {"a": 1}, reason="test").raw == {"a": b"1"}
+
+
+def test_a_server_without_flags_is_a_server_with_vqueues(migration: Migration) -> None:
+    """1.8 does not report what it always has, and a newer server is reported once when connecting."""
+    assert migration.lab.version == imitation.VERSION
+    assert migration.lab.features["vqueues"]
+    assert "vqueues" in repr(migration.lab)
+    assert {each.type for each in migration.lab.admin.list_deployments()} == {"http"}
+    with pytest.raises(rl.errors.NotOnThisServer, match="restatectl status"):
+        migration.lab.admin.cluster_health()

@@ -1,0 +1,146 @@
+"""An imitation of restate-server 1.8.1: restate-server 1.7.12 behind a proxy that changes what 1.8 changed.
+
+The binary of 1.8 is not available to the tests. Version 1.7.12 with the flags in ``FLAGS`` behaves like 1.8 where the
+flags decide; the proxy changes the rest of the Admin API. It cannot imitate errors that only 1.8 reports (RT0020), the
+limits of a node, yields under memory pressure, or a partition that migrates while it is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+__all__ = ["FLAGS", "VERSION", "Features", "imitation"]
+
+VERSION = "1.8.1"
+FLAGS: Mapping[str, str] = {
+    f"RESTATE_EXPERIMENTAL_ENABLE_{name}": "true"
+    for name in ("VQUEUES", "PROTOCOL_V7", "UNIQUE_RANDOM_SEEDS", "SCOPED_VIRTUAL_OBJECTS", "INVOKER_YIELD")
+}
+"""The settings of 1.7.12 that 1.8 has without a flag."""
+Features = Literal["removed", "absent", "empty"]
+"""What ``/version`` says about the features: the flags of 1.8 are removed, or there is no map, or an empty one."""
+_REMOVED = {
+    "vqueues", "vqueues_migration_skip_completed", "invoker_yield", "scoped_virtual_objects", "protocol_v7",
+    "unique_random_seeds",
+}  # fmt: skip
+_NEW = ("schema_bilrost_encoding", "inconsistent_state_mutation_cleanup", "preflight_signal_recording")
+_GONE = "sys_keyed_service_status"
+_LITERALS = re.compile(r"--[^\n]*|'(?:[^']|'')*'")
+_REFUSED = re.compile(r"\s*(?:SET|RESET|BEGIN|START|COMMIT|ROLLBACK|PREPARE|EXECUTE|DEALLOCATE)\b", re.IGNORECASE)
+_PASSED = ("content-type", "content-encoding", "retry-after", "x-restate-id")
+
+
+@contextlib.contextmanager
+def imitation(admin_url: str, features: Features = "removed") -> Iterator[str]:
+    """Serve the Admin API of a 1.7.12 as that of 1.8.1, and give its address."""
+    kind = type("_Handler", (_Handler,), {"upstream": urlsplit(admin_url).netloc, "features": features})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    upstream: ClassVar[str]
+    features: ClassVar[Features]
+
+    def handle_any(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        path = re.sub(r"^/v5/", "/v4/", self.path)
+        route = re.sub(r"^/v\d+", "", path.partition("?")[0])
+        if route == "/cluster-health":
+            self._send(404, b"")
+        elif route == "/query":
+            self._query(path, body)
+        elif route == "/version" or (route == "/openapi" and self.command == "GET"):
+            status, value = self._json(path, body)
+            self._send_json(status, self._version(value) if route == "/version" else _openapi(value))
+        elif re.fullmatch(r"/deployments(/[^/]+)?", route) and self.command in {"GET", "PATCH"}:
+            status, value = self._json(path, body)
+            for each in value.get("deployments", [value]):
+                if "id" in each:
+                    each["type"] = "lambda" if "arn" in each else "http"
+            self._send_json(status, value)
+        else:
+            self._pass(path, body)
+
+    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = handle_any  # noqa: N815 - names of http.server
+
+    def log_message(self, *_: Any) -> None:
+        """Write nothing."""
+
+    def _version(self, value: dict[str, Any]) -> dict[str, Any]:
+        flags = {name: is_on for name, is_on in (value.pop("features", None) or {}).items() if name not in _REMOVED}
+        value |= {"version": VERSION, "max_admin_api_version": 5}
+        if self.features != "absent":
+            value["features"] = {} if self.features == "empty" else {**flags, **dict.fromkeys(_NEW, False)}
+        return value
+
+    def _query(self, path: str, body: bytes) -> None:
+        request = json.loads(body)
+        statement = request["query"]
+        text = _LITERALS.sub("''", statement)
+        if _REFUSED.match(text):
+            self._send_json(400, {"message": "Datafusion error: Error during planning: Statement not supported"})
+        elif re.search(rf"\b{_GONE}\b", text, re.IGNORECASE):
+            message = f"Datafusion error: Error during planning: table 'restate.public.{_GONE}' not found"
+            self._send_json(500, {"message": message})
+        else:
+            schema = f"(SELECT * FROM information_schema.columns WHERE table_name <> '{_GONE}')"
+            request["query"] = re.sub(r"\binformation_schema\.columns\b", schema, statement)
+            self._pass(path, json.dumps(request).encode())
+
+    def _json(self, path: str, body: bytes) -> tuple[int, Any]:
+        with self._request(path, body) as response:
+            return response.status, json.loads(response.read())
+
+    def _pass(self, path: str, body: bytes) -> None:
+        with self._request(path, body) as response:
+            self.send_response(response.status)
+            for name in _PASSED:
+                if (value := response.headers.get(name)) is not None:
+                    self.send_header(name, value)
+            self.send_header("transfer-encoding", "chunked")
+            self.end_headers()
+            while block := response.read1(1 << 18):
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(block), block))
+            self.wfile.write(b"0\r\n\r\n")
+
+    @contextlib.contextmanager
+    def _request(self, path: str, body: bytes) -> Iterator[http.client.HTTPResponse]:
+        with contextlib.closing(http.client.HTTPConnection(self.upstream, timeout=60)) as connection:
+            dropped = {"host", "content-length", "connection"}
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in dropped}
+            connection.request(self.command, path, body or None, headers)
+            yield connection.getresponse()
+
+    def _send_json(self, status: int, value: Any) -> None:
+        self._send(status, json.dumps(value).encode())
+
+    def _send(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _openapi(value: dict[str, Any]) -> dict[str, Any]:
+    value["info"]["version"] = VERSION
+    value["paths"].pop("/cluster-health", None)
+    return value
