@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 
 from restate_lab.client.schema import names_of
@@ -26,12 +27,9 @@ from restate_lab.source import Source
 
 __all__ = ["complete", "complete_for"]
 
-_WITH = re.compile(r"^[ ]*-- with: (?P<names>.+)\n", re.MULTILINE)
-_CHOICE = re.compile(r"^[ ]*-- if: .*?^[ ]*-- end(?:\n|\Z)", re.MULTILINE | re.DOTALL)
-_BRANCH = re.compile(r"^[ ]*-- (?:if: (?P<needs>.+)|(?P<otherwise>else)|end)\n?", re.MULTILINE)
+_WITH = re.compile(r"^ *-- with: (.+)\n", re.MULTILINE)
+_MARK = re.compile(r" *-- (?:if: (?P<needs>.+)|(?P<otherwise>else)|end)\n?")
 _OWN_PARTS = re.compile(r"\s*WITH (?:RECURSIVE\s+)?")
-_BEGIN = re.compile(r"(?:[ ]*--[^\n]*\n)*")
-_COMMENTS = re.compile(r"^--[^\n]*\n", re.MULTILINE)
 
 
 def complete(statement: str, source: Source) -> str:
@@ -48,35 +46,57 @@ def complete(statement: str, source: Source) -> str:
 
 def complete_for(statement: str, has: Callable[[str], bool]) -> str:
     """Return a statement with its parts; ``has`` answers whether the source has a table or a "table.column"."""
-    names = [name.strip() for match in _WITH.finditer(statement) for name in match["names"].split(",")]
-    chosen = _CHOICE.sub(lambda match: _choose(match[0], has), _WITH.sub("", statement))
+    names, chosen = _read_marks(statement, has)
     if not names:
         return chosen
     parts = ",\n".join(dict.fromkeys(part for name in names for part in _part(name, has)))
-    head = _BEGIN.match(chosen)[0]  # type: ignore[index]  # it also matches nothing
-    body = chosen.removeprefix(head)
+    lines = chosen.splitlines(keepends=True)
+    at = next((number for number, line in enumerate(lines) if not line.startswith("--")), len(lines))
+    head, body = "".join(lines[:at]), "".join(lines[at:])
     own = _OWN_PARTS.match(body)
     return f"{head}{own[0]}{parts},\n{body.removeprefix(own[0])}" if own else f"{head}WITH {parts}\n{body}"
 
 
 def _part(name: str, has: Callable[[str], bool]) -> list[str]:
     """Return the common table expressions of a part, those that it needs first."""
-    text = _read(name)
-    needed = [other.strip() for match in _WITH.finditer(text) for other in match["names"].split(",")]
-    body = _CHOICE.sub(lambda match: _choose(match[0], has), _WITH.sub("", text))
-    indented = _COMMENTS.sub("", body).strip().replace("\n", "\n  ")
-    return [*(part for other in needed for part in _part(other, has)), f"{name} AS (\n  {indented})"]
+    needed, text = _read_marks(_read(name), has)
+    lines = [line for line in text.splitlines() if not line.startswith("--")]
+    body = "\n  ".join(lines)
+    return [*(part for other in needed for part in _part(other, has)), f"{name} AS (\n  {body})"]
 
 
-def _choose(text: str, has: Callable[[str], bool]) -> str:
-    pieces = _BRANCH.split(text)
-    branches = list(zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True))
-    chosen = [body for needs, _, body in branches if needs and all(has(need.strip()) for need in needs.split(","))]
-    otherwise = [body for _, is_otherwise, body in branches if is_otherwise]
-    if not chosen and not otherwise:
-        wanted = "; or ".join(needs for needs, _, _ in branches if needs)
+def _read_marks(text: str, has: Callable[[str], bool]) -> tuple[list[str], str]:
+    """Return the names of the parts that a text needs, and the text with the chosen branches."""
+    names = [name.strip() for match in _WITH.findall(text) for name in match.split(",")]
+    lines: list[str] = []
+    branches: list[_Branch] = []
+    for line in _WITH.sub("", text).splitlines(keepends=True):
+        mark = _MARK.fullmatch(line)
+        if mark is None:
+            (branches[-1].lines if branches else lines).append(line)
+        elif mark["needs"] or mark["otherwise"]:
+            branches.append(_Branch(mark["needs"] or ""))
+        else:
+            lines += _chosen(branches, has)
+            branches = []
+    return names, "".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _Branch:
+    """The lines of one branch; ``needs`` is "" for the last one, which is read if no other can be read."""
+
+    needs: str
+    lines: list[str] = field(default_factory=list)
+
+
+def _chosen(branches: Sequence[_Branch], has: Callable[[str], bool]) -> list[str]:
+    """Return the lines of all branches whose tables the source has."""
+    there = [each for each in branches if each.needs and all(has(need.strip()) for need in each.needs.split(","))]
+    if not (there := there or [each for each in branches if not each.needs]):
+        wanted = "; or ".join(each.needs for each in branches)
         raise NotOnThisServer(f"the source does not have the tables that this reads: it needs {wanted}.")
-    return "UNION ALL\n".join(chosen or otherwise)
+    return [line for each in there for line in ("UNION ALL\n", *each.lines)][1:]
 
 
 @functools.cache
