@@ -35,14 +35,17 @@ them may get no processor time for seconds. The summary lists these tests; a fau
 
 
 def pytest_configure() -> None:
-    """Use the default signal handling, in each worker too.
+    """Use the default signal handling, and compiled modules, in each worker too.
 
-    A shell starts a background command of a script with SIGINT and SIGQUIT ignored. Python then installs no handler,
-    child processes inherit this, and the tests that interrupt something would wait forever.
+    Without compiled modules each of hundreds of processes compiles every module again. A shell starts a background
+    command of a script with SIGINT and SIGQUIT ignored. Python then installs no handler, child processes inherit this,
+    and the tests that interrupt something would wait forever.
     """
     for number, handler in {signal.SIGINT: signal.default_int_handler, signal.SIGQUIT: signal.SIG_DFL}.items():
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
