@@ -6,6 +6,7 @@ test names the others with the marker ``also_on``: `support.kinds`.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -194,6 +195,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if any(item.path.is_relative_to(TESTS / folder) for folder in REPEATED):
             item.add_marker(pytest.mark.flaky(reruns=1))
     place(items)
+
+
+def pytest_collection_finish() -> None:
+    """Exclude modules and tests from garbage collection: it would visit a million objects that stay."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
