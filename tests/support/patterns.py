@@ -43,11 +43,13 @@ class Use:
 def uses() -> tuple[list[Use], list[str]]:
     """Return the patterns of the package, and the places of those that are unknown until the code runs."""
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
-    methods = _methods_by_name(trees.values())
+    shared = _methods_by_name(trees.values())
     found: list[Use] = []
     unknown: list[str] = []
     for path, tree in trees.items():
         module = ".".join(["restate_lab", *path.relative_to(PACKAGE).with_suffix("").parts])
+        # another module has another pattern under the private name
+        methods = shared | {name: how for name, how in _methods_by_name([tree]).items() if name.startswith("_")}
         for call, around in _calls_of_re(tree):
             try:
                 pattern = _pattern(call, module)
