@@ -121,9 +121,9 @@ class Nodes:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """End all nodes; the folder stays."""
+        """End all nodes; the folder stays. The last of them cannot end in order, because the others are gone."""
         for node in self.nodes:
-            node.stop()
+            node.kill()
 
     def __enter__(self) -> Self:
         return self
