@@ -79,7 +79,8 @@ def test_once_fails_with_the_failing_cell(server: Path, tmp_path: Path) -> None:
 )
 def test_ends_whatever_ends_it(numbers: tuple[signal.Signals, ...], server: Path, tmp_path: Path) -> None:
     """Two demos run at once, and none of their processes (kernels included) outlives a signal, not even SIGKILL."""
-    demos = [RunningDemo(tmp_path / number.name, server, "--no-browser") for number in numbers]
+    options = ("--no-browser", "--story", "first-look")  # the shortest one
+    demos = [RunningDemo(tmp_path / number.name, server, *options) for number in numbers]
     with demos[0], demos[1]:
         urls = [demo.wait_for(r"(http://127\.0\.0\.1:\d+/lab/tree/\S+token=\S+)") for demo in demos]
         assert urls[0] != urls[1]
