@@ -1,7 +1,7 @@
 """Which modules of the suite share a worker, and in which order they run.
 
 A module runs on one worker. Modules that share something that is slow to start, and takes a part of a core while it
-runs, are a group: a JupyterLab serves half of the modules that need one, and the clusters with the incident run once.
+runs, are a group: a JupyterLab serves every module that needs one, and the clusters with the incident run once.
 The slowest groups and modules begin, so that no worker is busy long after the others.
 """
 
@@ -34,8 +34,6 @@ GROUPS = {
         "browser/test_kernel.py",
         "browser/test_other_panels.py",
         "browser/test_first_look.py",
-    ),
-    "another JupyterLab": (
         "browser/test_actions_inline.py",
         "browser/test_grid.py",
         "browser/test_server_restart.py",
