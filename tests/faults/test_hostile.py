@@ -275,7 +275,10 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
     "ask": lambda _, __: [["ask", name] for name in ("retry_storm", "backlog_by_key", "blocked_keys", "state_sizes")],
     "questions": lambda _, __: [["questions", words] for words in HOSTILE.values() if "\0" not in words],
     "doctor": lambda _, __: [["doctor"], ["doctor", "--json"], ["doctor", "--check", HOSTILE["ansi"]]],
-    "why": lambda all_, _: [["why", id_, *how] for id_ in all_.retrying.values() for how in ([], ["--json"])],
+    "why": lambda all_, _: [
+        *(["why", id_] for id_ in all_.retrying.values()),
+        *(["why", all_.retrying[name], "--json"] for name in OPENED),  # "sql" has every text in JSON
+    ],
     "journal": lambda all_, _: [["journal", id_, "--depth", "2"] for id_ in all_.retrying.values()],
     "waits": lambda _, __: [["waits"], ["waits", "--json"]],
     "agents": lambda all_, _: [["agents"], *(["agents", id_] for id_ in list(all_.retrying.values())[:3])],

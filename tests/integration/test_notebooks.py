@@ -70,14 +70,15 @@ def test_ask_in_sql_answers_its_questions(cluster: Cluster, tmp_path: Path) -> N
 
 @pytest.mark.server
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_weather_agent_is_repaired_without_asking_the_model_again(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("runs", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_the_weather_agent_is_repaired_without_asking_the_model_again(kind: str, runs: int, tmp_path: Path) -> None:
     """On every kind of server: Denver hangs at its tool, is repaired and resumed, and no finished step runs again.
 
-    It changes things, so it has a server of its own, and runs twice: the second run gives the same result.
+    It changes things, so it has a server of its own; a second run gives the same result.
     """
     with Embedded(server_binary(kind), tmp_path / "demo", vqueues=kind.endswith("-vqueues"), story=()) as demo:
         env = notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url)
-        for attempt in (1, 2):
+        for attempt in range(runs):
             done = run_notebook(AGENT, tmp_path / f"{attempt}.ipynb", env=env, read_only=False)
             output = outputs_of(done)
             plain = {id_: outputs[-1].data["text/plain"] for id_, outputs in output.items() if outputs}
