@@ -128,9 +128,11 @@ def test_every_error_stands_in_the_tree() -> None:
 
 
 def test_importing_loads_nothing_heavy() -> None:
-    """``import restate_lab`` loads no pandas, pyarrow, matplotlib or IPython."""
+    """``import restate_lab`` loads no heavy module, and neither does the first line of a report's kernel."""
+    heavy = ("pandas", "pyarrow", "matplotlib", "IPython", "nbformat")
     script = (
-        "import sys, restate_lab; print([m for m in ('pandas','pyarrow','matplotlib','IPython') if m in sys.modules])"
+        "import sys, restate_lab, restate_lab.reports.source_tracker\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

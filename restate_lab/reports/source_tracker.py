@@ -1,4 +1,7 @@
-"""Record which clusters and evidence a notebook reads; this runs in the kernel of a notebook report."""
+"""Record which clusters and evidence a notebook reads; this runs in the kernel of a notebook report.
+
+The module is outside of the package ``notebook``: the kernel would load all that writes a report.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from restate_lab.server import has_vqueues
 __all__ = ["START", "VARIABLE", "install", "read_sources"]
 
 VARIABLE = "RESTATE_LAB_SOURCES_FILE"
-START = "__import__('restate_lab.reports.notebook.source_tracker', fromlist=['install']).install(get_ipython())"
+START = "__import__('restate_lab.reports.source_tracker', fromlist=['install']).install(get_ipython())"
 """The first line that the kernel runs; it defines no name."""
 
 
