@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import os
 import re
 import threading
 import time
@@ -35,6 +37,7 @@ __all__ = ["create_view", "frozen_session", "read", "session"]
 
 T = TypeVar("T")
 
+_THREADS, _FEWEST_THREADS = "TOKIO_WORKER_THREADS", 4  # the setting is read when the engine starts
 _SLICE = 0.2  # seconds of a wait; Windows raises an interrupt only between two waits
 _JSON_OPERATORS = {"->", "->>"}
 _ONE_KEY = "json_get_str(json_get_json(entry_lite_json, 'Command'), 'name')"
@@ -55,6 +58,7 @@ def session(now: datetime, *, batch_rows: int = MAX_BATCH_ROWS) -> SessionContex
         MissingExtra: DataFusion is not installed.
     """
     datafusion = _datafusion()
+    _start_threads()
     config = (
         datafusion.SessionConfig(_SETTINGS)
         .with_batch_size(batch_rows)
@@ -67,6 +71,22 @@ def session(now: datetime, *, batch_rows: int = MAX_BATCH_ROWS) -> SessionContex
         # Immutable and without arguments: it is computed once, while a statement is planned.
         context.register_udf(datafusion.udf(_constant(value), [], value.type, "immutable", name=name))
     return context
+
+
+@functools.cache
+def _start_threads() -> None:
+    """Start the threads of the engine, which has them once per process and by default one per core.
+
+    A statement that was stopped keeps its threads until the engine reaches a point at which it can end. With one per
+    core, every other statement of the process would wait for that.
+    """
+    if _THREADS in os.environ:
+        return
+    os.environ[_THREADS] = str(_FEWEST_THREADS + 4 * (os.cpu_count() or 1))
+    try:
+        _datafusion().SessionContext().sql("SELECT 1").collect()
+    finally:
+        del os.environ[_THREADS]
 
 
 def frozen_session(folder: EvidenceFolder, manifest: Manifest, *, batch_rows: int) -> SessionContext:

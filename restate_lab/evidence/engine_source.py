@@ -75,8 +75,8 @@ class EngineSource(BaseSource):
         """Yield a ``RecordBatchReader`` that keeps some thousand rows in memory, for a result of any size.
 
         A statement ends at its ``timeout`` and at an interrupt, also while the engine computes. The engine itself stops
-        only between some batches: a join of large tables can use the processor for longer, and other statements of this
-        process may wait for it. ``progress`` has no effect; it is an argument of all sources. Types are those of
+        only between some batches: a join of large tables can use the processor for longer, in threads of its own.
+        ``progress`` has no effect; it is an argument of all sources. Types are those of
         DataFusion.
         """
         if self._context is None:

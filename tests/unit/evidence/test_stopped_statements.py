@@ -20,12 +20,14 @@ import restate_lab as rl
 
 JOIN = '''SELECT count(*) FROM sys_invocation_status a JOIN sys_invocation_status b ON a.id <> b.id
 JOIN sys_invocation_status c ON c.id > b.id JOIN sys_invocation_status d ON d.id > a.id AND d.id < c.id'''
+MANY = "(SELECT value FROM generate_series(1, 1000000))"
 evidence = rl.open_evidence(sys.argv[1])
 try:
-    evidence.sql(JOIN, timeout="300ms")
+    evidence.sql(f"SELECT count(*) FROM {MANY} a JOIN {MANY} b ON a.value <> b.value", timeout="500ms")
 except rl.errors.TimedOut as error:
     print(error, flush=True)
 print("ready", flush=True)
+print(len(evidence.sql("SELECT id FROM sys_invocation_status", timeout="6s")), flush=True)
 try:
     evidence.sql(JOIN)
 except KeyboardInterrupt:
@@ -47,6 +49,7 @@ def test_a_join_without_a_batch_ends_at_its_timeout_and_at_an_interrupt(folder: 
             assert process.stdout is not None
             assert "the query was stopped at its timeout after 0 rows" in process.stdout.readline()
             assert process.stdout.readline() == "ready\n"
+            assert process.stdout.readline() == "2000\n", "other statements do not wait for the one that was stopped"
             threading.Timer(0.3, process.send_signal, [signal.SIGINT]).start()
             assert process.stdout.readline() == "interrupted\n"
             assert process.wait(20) == 0
