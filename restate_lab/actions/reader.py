@@ -49,16 +49,16 @@ SCAN_TIMEOUT = 10.0  # seconds, for scans
 _RETRY_PAUSE = 0.3
 _RAW_STATUSES = {"inboxed": "pending"}
 
-_BASE = """
-SELECT id, status, completion_result, completion_failure, journal_size, pinned_deployment_id,
-       pinned_service_protocol_version, target_service_name, created_at, in_vqueue
-FROM (
+_IN_VQUEUE = """
 -- if: sys_invocation_status.vqueue_id
-SELECT *, vqueue_id IS NOT NULL AS in_vqueue FROM sys_invocation_status
+  vqueue_id IS NOT NULL AS in_vqueue
 -- else
-SELECT *, false AS in_vqueue FROM sys_invocation_status
--- end
-) WHERE id IN :ids"""
+  false AS in_vqueue
+-- end"""
+_BASE = f"""
+SELECT id, status, completion_result, completion_failure, journal_size, pinned_deployment_id,
+       pinned_service_protocol_version, target_service_name, created_at,{_IN_VQUEUE}
+FROM sys_invocation_status WHERE id IN :ids"""  # noqa: S608 - constants
 # Whether an invocation with status invoked is running, backs off, or waits for a slot.
 _INVOKED = "SELECT id, status, completion_result, completion_failure, created_at FROM sys_invocation WHERE id IN :ids"
 # With vqueues a long back-off shows as ready in sys_invocation.
@@ -75,14 +75,8 @@ SELECT DISTINCT id FROM sys_journal WHERE id IN :ids AND entry_type = 'Notificat
 _STATES = f"""
 SELECT id, {STATUS_SQL} AS status, target, target_service_name, target_handler_name, target_service_key,
   target_service_ty AS service_type, created_at, modified_at, completed_at, invoked_by_id, pinned_deployment_id,
-  CAST(pinned_service_protocol_version AS BIGINT) AS protocol, CAST(journal_size AS BIGINT) AS journal_size, in_vqueue
-FROM (
--- if: sys_invocation.vqueue_id
-SELECT *, vqueue_id IS NOT NULL AS in_vqueue FROM sys_invocation
--- else
-SELECT *, false AS in_vqueue FROM sys_invocation
--- end
-) WHERE id IN :ids"""  # noqa: S608 - constants
+  CAST(pinned_service_protocol_version AS BIGINT) AS protocol, CAST(journal_size AS BIGINT) AS journal_size,{_IN_VQUEUE}
+FROM sys_invocation WHERE id IN :ids"""  # noqa: S608 - constants
 _LATEST = """
 SELECT s.name AS service, d.id, d.min_service_protocol_version AS oldest, d.max_service_protocol_version AS newest
 FROM sys_service s JOIN sys_deployment d ON d.id = s.deployment_id"""

@@ -8,7 +8,7 @@ of invocations, so a statement must not choose between them. Two comments in a s
 
 ``-- if: sys_inbox`` … ``-- if: sys_vqueues, sys_locks`` … ``-- else`` … ``-- end``
     Of these parts, each whose tables (or "table.column") the source has is read, joined by UNION ALL; if it has none of
-    them, the part after ``-- else`` is read.
+    them, the part after ``-- else`` is read. With one condition and ``else``, a part can also be an expression.
 
 The comments are on lines of their own. A part can need others.
 """
