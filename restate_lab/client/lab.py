@@ -22,7 +22,7 @@ from restate_lab._public import check_keywords
 from restate_lab.audit import AuditLog
 from restate_lab.client._server_info import COUNT_LIMIT, INFO_LIFETIME, ServerInfoCache, StatusCard
 from restate_lab.client._stream import send_query
-from restate_lab.client.arguments import check_size, format_value
+from restate_lab.client.arguments import check_size, format_value, time_limit
 from restate_lab.client.schema import check_columns, check_rows
 from restate_lab.client.settings import Settings, load_settings
 from restate_lab.client.sql.bind import bind
@@ -278,8 +278,9 @@ class Lab(BaseSource):
         return f", restate {info.version}{age}{', vqueues' if has_vqueues(info) else ''}"
 
     def _count_statuses(self) -> pa.Table:
-        statement = complete(COUNTS_SQL, self)
-        return check_columns(self.arrow(statement, timeout=COUNT_LIMIT, progress=False), statement, self)
+        with time_limit(COUNT_LIMIT):
+            statement = complete(COUNTS_SQL, self)
+            return check_columns(self.arrow(statement, progress=False), statement, self)
 
     def _table_names(self) -> list[str]:
         return list(dict.fromkeys(self.tables()["table"]))
