@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,10 @@ def test_a_deployment_that_loses_some_attempts(sent: tuple[rl.Lab, Any]) -> None
     rows = wait_for(causes, lambda rows: len(rows) == 2 and rows["retry_storm"]["count"] > 8)
     storm, down = rows["retry_storm"], rows["unreachable_deployments"]
     assert "[RT0007] ValueError('office # answered 503 to request #')" in storm["details"]
-    assert " responds, but not to 3 of " in down["title"]
+    # A lost connection can end attempts of other handlers, too.
+    lost, of = map(int, re.search(r" responds, but not to (\d+) of (\d+) invocations", down["title"]).groups())  # type: ignore[union-attr]
+    assert lost == down["count"]
+    assert 3 <= lost < of
     assert (down["severity"] in {"warning", "note"}, "so it is running" in down["details"]) == (True, True)
     assert "start it again" not in down["suggested_code"]
     frame = ask(lab, "retry_storm", service="Offices")
