@@ -150,5 +150,5 @@ def test_a_deployment_that_loses_some_attempts(sent: tuple[rl.Lab, Any]) -> None
     assert (down["severity"] in {"warning", "note"}, "so it is running" in down["details"]) == (True, True)
     assert "start it again" not in down["suggested_code"]
     frame = ask(lab, "retry_storm", service="Offices")
-    messages = frame[frame["target_handler_name"] == "ask"]["message"].tolist()
+    messages = [each for each in frame[frame["target_handler_name"] == "ask"]["message"] if "office" in each]
     assert messages == ["ValueError('office # answered 503 to request #')"]
