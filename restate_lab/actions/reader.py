@@ -226,7 +226,7 @@ def read_invocations(lab: Source, ids: Sequence[str]) -> pd.DataFrame:
 
 
 def read_backing_off(lab: Source, ids: Sequence[str]) -> list[str]:
-    """Return those of the ready invocations whose retry is far ahead: only the vqueues have such back-offs."""
+    """Return the ready invocations that wait for a retry far ahead: only the vqueues have such back-offs."""
     return [row["id"] for row in _read_rows(lab, complete(_BACKING_OFF, lab), ids)] if ids else []
 
 

@@ -128,7 +128,7 @@ class Deadline(SourceWrapper):
 
     @contextmanager
     def _limit(self) -> Iterator[None]:
-        """Limit requests of the source itself; after the deadline, the error is that of the deadline."""
+        """Limit requests of the source itself; after the deadline, the error names the deadline."""
         try:
             with time_limit(self.seconds_left):
                 yield

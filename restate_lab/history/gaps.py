@@ -7,7 +7,7 @@ server removes runs some time after their retention, so few of the possible ones
 
 Retention is fixed when a run is created. A run that ended between two visits was created between them, or was open at
 the first one, which read the shortest retention of the open ones. So R is the shortest of three: the retention of the
-handler at both visits, and that of the open runs at the first one.
+handler at both visits, and the retention of the open runs at the first visit.
 """
 
 from __future__ import annotations

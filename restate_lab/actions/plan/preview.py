@@ -230,7 +230,7 @@ def _other_runs(states: pd.DataFrame, created: Mapping[str, frozenset[datetime]]
 
 def _effects(rule: ActionRule, states: pd.DataFrame, deployment: str | None) -> pd.Series[Any]:
     """Return the effect on each invocation, None for one that does not exist."""
-    kinds = list(zip(states["status"], states["in_vqueue"].eq(1), strict=True))  # null if there is no invocation
+    kinds = list(zip(states["status"], states["in_vqueue"].eq(1), strict=True))  # null for an id without an invocation
     effects = {
         kind: rule.effect(kind[0], has_vqueues=kind[1], deployment=deployment)
         for kind in dict.fromkeys(kinds)

@@ -181,7 +181,7 @@ def _call(shape: ShapeFunction, payload: Any) -> ModelStep | None:
 def with_models(
     entries: Sequence[AgentEntry], shapes: Sequence[ShapeFunction], check: Callable[[], None] = no_check
 ) -> list[AgentEntry]:
-    """Return the entries with the responses of models in their results; ``check`` is called before each of them."""
+    """Return the entries with the responses of models in their results; ``check`` is called before each entry."""
     read = []
     for each in entries:
         check()

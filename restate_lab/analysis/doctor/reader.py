@@ -109,5 +109,5 @@ def timestamp_of(value: Any) -> datetime | None:
 
 def _variants(name: str) -> list[Variant]:
     folder = files("restate_lab.analysis.doctor").joinpath("sql")
-    candidates = [folder.joinpath(f"{name}{tag}.sql") for tag in ("@vqueues", "", "@1.6")]
+    candidates = [folder.joinpath(f"{name}{tag}.sql") for tag in ("", "@1.6")]
     return [parse_variant(file.name, file.read_text("utf-8")) for file in candidates if file.is_file()]
