@@ -10,14 +10,19 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
 import restate_lab as rl
+from restate_lab.alerts.reader import ClusterReader
+from restate_lab.alerts.rules import Rules
+from restate_lab.client.sql.parts import complete
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.server import RestateServer
+from restate_lab.status import STATUSES_SQL
 from support import imitation
 from support.bench import wait_for
 from support.clusters import NEWEST, server_binary
@@ -45,6 +50,8 @@ class Answers:
     name: str
     statuses: dict[str, str | None]
     values: dict[str, Any]
+    copies: dict[str, Any]
+    """The same values from evidence, and the alerts of `restate-lab watch`."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,8 @@ class Migration:
     ids: dict[str, str]
     phases: list[Answers]
     lab: rl.Lab
+    archive: Path
+    """It was visited once in each phase."""
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +82,9 @@ def migration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Migration]:
                     url = stack.enter_context(imitation.imitation(url))
                 lab = stack.enter_context(rl.connect(url, ingress_url=server.ingress_url, audit=folder / name))
                 ids = ids or begin(lab, uri)
-                answers.append(answers_in(name, lab, ids))
+                answers.append(answers_in(name, lab, ids, folder))
                 if name == "1.8.1":
-                    yield Migration(ids, answers, lab)
+                    yield Migration(ids, answers, lab, folder / "archive")
 
 
 STATUSES = {
@@ -97,9 +106,28 @@ def begin(lab: rl.Lab, uri: str) -> dict[str, str]:
     return send_all(lab)
 
 
-def answers_in(phase: str, lab: rl.Lab, ids: Mapping[str, str]) -> Answers:
+def answers_in(phase: str, lab: rl.Lab, ids: Mapping[str, str], folder: Path) -> Answers:
     wait_for(lambda: statuses_of(lab, ids), lambda seen: seen == STATUSES)
-    return Answers(phase, statuses_of(lab, ids), answers_of(lab, ids))
+    answers = Answers(phase, statuses_of(lab, ids), answers_of(lab, ids), copies_of(lab, ids, folder / phase))
+    lab.ingress.call("Held", "take", "x", key=phase)  # an invocation that ends in this phase
+    rl.archive(lab, folder / "archive", cluster_name="prod", same_cluster=True)
+    return answers
+
+
+def copies_of(lab: rl.Lab, ids: Mapping[str, str], path: Path) -> dict[str, Any]:
+    """Return the statuses and findings in evidence of this phase, and the alerts of a watcher's visit."""
+    names = {id_: name for name, id_ in ids.items()}
+    evidence = rl.open_evidence(rl.freeze(lab, path.with_suffix(".evidence")))
+    rows_ = evidence.arrow(complete(STATUSES_SQL, evidence)).to_pylist()
+    findings = rl.doctor(evidence).findings
+    visit = ClusterReader(name="prod", option=lab.address, rules=Rules(), commands=lambda *_: None).visit()
+    return {
+        "statuses": {names[row["id"]]: row["word"] for row in rows_ if row["id"] in names},
+        "findings": sorted(zip(findings["check"], findings["count"], strict=True)),
+        "blocked keys": list(rl.ask(evidence, "blocked_keys")["waiting"]),
+        "edges": len(rl.waits(evidence).edges),
+        "alerts": sorted((alert.rule, alert.subject, str(alert.severity)) for alert in visit.alerts),
+    }
 
 
 def send_all(lab: rl.Lab) -> dict[str, str]:
@@ -122,7 +150,7 @@ def answers_of(lab: rl.Lab, ids: Mapping[str, str]) -> dict[str, Any]:
     names = {id_: name for name, id_ in ids.items()}
     blocked = rl.ask(lab, "blocked_keys")
     backlog = rl.ask(lab, "backlog_by_key")
-    overview = rl.ask(lab, "overview")
+    overview = rl.ask(lab, "overview").query("target_handler_name != 'take' or status != 'succeeded'")
     storm = rl.ask(lab, "retry_storm_ids")
     waiting = rl.waits(lab)
     why = {name: rl.why(lab, ids[name]) for name in ("first", "flaky", "holder")}
@@ -159,6 +187,27 @@ def test_answers_stay_the_same_in_each_phase(migration: Migration, phase: str) -
     (now,) = [each.values for each in migration.phases if each.name == phase]
     assert before["keys"] == [(HOSTILE, 2, "holder")]
     assert {name: value for name, value in now.items() if value != before[name]} == {}
+
+
+@pytest.mark.parametrize("phase", list(PHASES))
+def test_evidence_and_alerts_stay_the_same_in_each_phase(migration: Migration, phase: str) -> None:
+    """Evidence of each phase has the statuses, findings and queues of the cluster, and a watcher the same alerts."""
+    before = migration.phases[0]
+    (now,) = [each.copies for each in migration.phases if each.name == phase]
+    assert now["statuses"] == STATUSES
+    assert now["findings"] == before.values["findings"]
+    assert (now["blocked keys"], now["edges"]) == ([2], len(before.values["edges"]))
+    assert now["alerts"]
+    assert now["alerts"] == before.copies["alerts"]
+
+
+def test_an_archive_has_the_runs_of_all_phases_once(migration: Migration) -> None:
+    """An archiver that visits in each phase adds what ended in the phase, and nothing that it has already."""
+    with rl.open_history(migration.archive) as history:
+        runs = history.sql("SELECT id, target, status FROM sys_invocation")
+    assert not runs["id"].duplicated().any()
+    assert set(runs["target"]) >= {f"Held/{phase}/take" for phase in PHASES}
+    assert {migration.ids["greeted"], migration.ids["failed"]} <= set(runs["id"])
 
 
 def test_a_queued_change_of_state_is_not_an_invocation(migration: Migration) -> None:
