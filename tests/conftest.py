@@ -1,7 +1,7 @@
 """Fixtures of the whole suite: real servers, the real CLI, and a session isolated from the developer's own files.
 
-A fixture that gives each kind of server marks the cases of all kinds except the newest plain one as long, unless the
-test names the others with the marker ``also_on``: `support.kinds`.
+A fixture that gives each kind of server marks the cases of all kinds except the newest one as long, unless the test
+names the others with the marker ``also_on``: `support.kinds`.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def second(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
 
 @pytest.fixture(scope="module", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS[1:]])
 def healthy(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
-    """Give each newest kind of server in turn, on which nothing is wrong."""
+    """Give each kind of server in turn, except the oldest, on which nothing is wrong."""
     return cluster_of(clusters, request.param, "healthy")
 
 
@@ -150,13 +150,13 @@ def saturated(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
 
 @pytest.fixture(scope="module")
 def newest(clusters: Clusters) -> Cluster:
-    """Give the plain 1.7.12 server of `cluster`, for tests that need one server only (mark them `server`)."""
+    """Give the newest server of `cluster`, for tests that need one server only (mark them `server`)."""
     return cluster_of(clusters, NEWEST)
 
 
 @pytest.fixture(scope="session")
 def server(isolated: Path) -> Path:
-    """Give the binary of the plain 1.7.12 server, for tests that start one of their own (mark them `server`)."""
+    """Give the binary of the newest server, for tests that start one of their own (mark them `server`)."""
     return binary_of(NEWEST)
 
 

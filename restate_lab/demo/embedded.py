@@ -45,8 +45,9 @@ class Embedded:
 
     ``folder`` contains everything: ``data`` (of the server), ``audit``, logs, ``roles.json``. If the folder was used
     before, the demo continues with its data. ``roles`` maps each role of the story to an id; use ``steps.ids`` for
-    roles with several invocations. ``env`` has more settings for the server. ``program`` has the arguments with which
-    Python serves the services, ``more`` the programs that serve others.
+    roles with several invocations. ``vqueues`` has the meaning that it has for a `RestateServer`, and ``env`` has more
+    settings for the server. ``program`` has the arguments with which Python serves the services, ``more`` the programs
+    that serve others.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Embedded:
         binary: Path,
         folder: Path,
         *,
-        vqueues: bool = False,
+        vqueues: bool = True,
         unix_sockets: bool = False,
         story: Sequence[StoryStep] = FIRST_LOOK,
         env: Mapping[str, str] = NO_SETTINGS,

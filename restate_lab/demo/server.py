@@ -19,22 +19,30 @@ from restate_lab.demo.api import Api
 from restate_lab.demo.process import Process, clean_environment
 from restate_lab.errors import RestateLabError, TimedOut
 
-__all__ = ["NODE_NAME", "NO_SETTINGS", "RestateServer", "free_ports", "server_settings"]
+__all__ = ["FLAGS_OF_1_8", "NODE_NAME", "NO_SETTINGS", "RestateServer", "free_ports", "server_settings", "settings_for"]
 
 NODE_NAME = "demo"
 READY_WITHIN = 60.0  # seconds; usually it takes one
 ATTEMPTS = 5
 NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
+FLAGS_OF_1_8: Mapping[str, str] = MappingProxyType(
+    {
+        f"RESTATE_EXPERIMENTAL_ENABLE_{name}": "true"
+        for name in ("VQUEUES", "PROTOCOL_V7", "UNIQUE_RANDOM_SEEDS", "SCOPED_VIRTUAL_OBJECTS", "INVOKER_YIELD")
+    }
+)
+"""The settings with which version 1.7 has the features that version 1.8 always has."""
 
 
 class RestateServer:
     """A running restate-server; use it in a ``with`` statement, or call ``stop()``.
 
     ``base_dir`` is the folder for the data and ``restate-server.log``; None means a temporary folder that ``stop()``
-    removes. ``vqueues`` enables vqueues. ``unix_sockets`` also makes the server listen on
-    ``<base_dir>/<node>/admin.sock``; this path must be short. ``env`` adds or replaces settings of the server. The
-    server does not inherit the caller's environment. It has four partitions instead of 24, because it then starts in
-    half the time and uses half of the CPU time when idle.
+    removes. With ``vqueues``, version 1.7 has vqueues and the other features that version 1.8 always has; the parameter
+    changes no other version. ``unix_sockets`` also makes the server listen on ``<base_dir>/<node>/admin.sock``; this
+    path must be short. ``env`` adds or replaces settings of the server. The server does not inherit the caller's
+    environment. It has four partitions instead of 24, because it then starts in half the time and uses half of the CPU
+    time when idle.
     """
 
     def __init__(
@@ -42,15 +50,15 @@ class RestateServer:
         binary: Path,
         *,
         base_dir: Path | None = None,
-        vqueues: bool = False,
+        vqueues: bool = True,
         unix_sockets: bool = False,
         env: Mapping[str, str] = NO_SETTINGS,
     ) -> None:
         self.binary = binary
         self._temporary = base_dir is None
         self.base_dir = base_dir or Path(tempfile.mkdtemp(prefix="restate-lab-"))
-        settings = server_settings(self.base_dir, vqueues=vqueues, unix_sockets=unix_sockets)
-        self._settings = {**settings, **_partitions(binary), **env}
+        settings = server_settings(self.base_dir, unix_sockets=unix_sockets)
+        self._settings = {**settings, **settings_for(binary, vqueues=vqueues), **env}
         self.version = ""
         self.admin_url = ""
         self.ingress_url = ""
@@ -130,13 +138,19 @@ class RestateServer:
             shutil.rmtree(self.base_dir, ignore_errors=True)
 
 
+def settings_for(binary: Path, *, vqueues: bool = True) -> dict[str, str]:
+    """Return the settings that depend on the version of the server: its number of partitions, and its features."""
+    version = _version(binary)
+    # With few partitions, version 1.6 plans filters on partition_key incorrectly.
+    partitions = {} if " 1.6." in version else {"RESTATE_DEFAULT_NUM_PARTITIONS": "4"}
+    return partitions | (dict(FLAGS_OF_1_8) if vqueues and " 1.7." in version else {})
+
+
 @functools.cache
-def _partitions(binary: Path) -> dict[str, str]:
-    output = subprocess.run(
+def _version(binary: Path) -> str:
+    return subprocess.run(
         [binary, "--version"], env=clean_environment(), capture_output=True, text=True, check=False
     ).stdout
-    # With few partitions, version 1.6 plans filters on partition_key incorrectly.
-    return {} if " 1.6." in output else {"RESTATE_DEFAULT_NUM_PARTITIONS": "4"}
 
 
 def free_ports(count: int) -> list[int]:
@@ -148,9 +162,9 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def server_settings(base_dir: Path, *, vqueues: bool = False, unix_sockets: bool = False) -> dict[str, str]:
-    """Return the environment of a server with its data in ``base_dir``, without its ports."""
-    settings = {
+def server_settings(base_dir: Path, *, unix_sockets: bool = False) -> dict[str, str]:
+    """Return the environment of every server with its data in ``base_dir``, without its ports."""
+    return {
         "DO_NOT_TRACK": "1",
         "RESTATE_BASE_DIR": str(base_dir),
         "RESTATE_BIND_IP": "127.0.0.1",
@@ -162,4 +176,3 @@ def server_settings(base_dir: Path, *, vqueues: bool = False, unix_sockets: bool
         # The server does not remove its temporary folders.
         "TMPDIR": str(base_dir / "tmp"),
     }
-    return settings | ({"RESTATE_EXPERIMENTAL_ENABLE_VQUEUES": "true"} if vqueues else {})

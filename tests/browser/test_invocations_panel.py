@@ -18,6 +18,7 @@ from restate_lab.demo.stories import STORIES
 from support import echo_services
 from support.accessibility import faint_texts, overflowing_parts, unnamed_roles
 from support.bench import wait_for
+from support.clusters import NEWEST, running_demo
 from support.jupyter import LabPage, write_notebook
 from support.panels import PanelOnPage, panel_cell
 
@@ -35,7 +36,7 @@ WORD = "w" * 10_000
 @pytest.fixture(scope="module")
 def own(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
     """Give a server for this module, with the incident on it."""
-    with Embedded(server, tmp_path_factory.mktemp("own"), story=STORIES["incident"]) as running:
+    with running_demo(NEWEST, tmp_path_factory.mktemp("own"), story=STORIES["incident"]) as running:
         yield running
 
 

@@ -12,11 +12,10 @@ from playwright.sync_api import expect
 import restate_lab as rl
 from restate_lab.actions.state import set_state, state
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.server import RestateServer
 from support import state_services
 from support.accessibility import faint_texts, overflowing_parts, unnamed_roles
 from support.bench import wait_for
-from support.clusters import Cluster
+from support.clusters import NEWEST, Cluster, KindServer
 from support.grids import GridOnPage
 from support.jupyter import LabPage, write_notebook
 
@@ -64,7 +63,7 @@ def test_overview_and_deployments(page: LabPage, newest: Cluster, notebooks: Pat
 def drawers(server: Path, tmp_path: Path) -> Iterator[rl.Lab]:
     """Give a separate server, whose object has state that is hostile, long, and not JSON."""
     with contextlib.ExitStack() as stack:
-        running = stack.enter_context(RestateServer(server))
+        running = stack.enter_context(KindServer(NEWEST))
         services, uri = start_services(tmp_path, state_services.__file__)
         stack.enter_context(services)
         lab = stack.enter_context(

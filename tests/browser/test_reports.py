@@ -14,12 +14,11 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 import restate_lab as rl
-from restate_lab.demo.embedded import Embedded
 from restate_lab.demo.run import notebook_environment
 from restate_lab.demo.stories.incident import INCIDENT
 from restate_lab.reports.notebook import notebook_report
 from restate_lab.reports.notebook.sanitizer import sanitize
-from support.clusters import NEWEST, Cluster, Clusters
+from support.clusters import NEWEST, Cluster, Clusters, running_demo
 from support.hostile_html import HOSTILE_HTML
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "05_evidence_and_report.ipynb"
@@ -195,7 +194,7 @@ def test_the_fifth_notebook_as_a_report(
     """Freeze, purge, ask, compare, report: the notebook's page and both pages that it writes open without a network."""
     notebook = tmp_path / NOTEBOOK.name
     shutil.copy(NOTEBOOK, notebook)
-    with Embedded(server, tmp_path / "demo", story=INCIDENT) as demo:
+    with running_demo(NEWEST, tmp_path / "demo", story=INCIDENT) as demo:
         for name, value in notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url).items():
             monkeypatch.setenv(name, value)
         done = notebook_report(notebook, tmp_path / "notebook.html", allow_changes=True)

@@ -15,7 +15,7 @@ from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
 from support.bench import wait_for
 from support.bulk import SERVICES, Bulk
-from support.clusters import Cluster
+from support.clusters import NEWEST, Cluster
 from support.demo.nodes import Node
 from support.jupyter import LabPage, write_notebook
 from support.panels import PanelOnPage, panel_cell
@@ -31,7 +31,7 @@ def node(server: Path, tmp_path: Path) -> Iterator[tuple[Node, Lab]]:
     with contextlib.ExitStack() as stack:
         services, uri = start_services(tmp_path, SERVICES)
         stack.enter_context(services)
-        running = stack.enter_context(restartable(server, tmp_path / "data"))
+        running = stack.enter_context(restartable(NEWEST, tmp_path / "data"))
         lab = stack.enter_context(rl.connect(running.admin_url, ingress_url=running.ingress_url, audit=tmp_path))
         bulk = Bulk("1.7.12", lab, tmp_path, str(lab.admin.create_deployment(uri=uri).id))
         wait_for(lambda: is_served(lab))

@@ -19,7 +19,7 @@ from support.clusters import NEWEST
 from support.fault_verbs import FaultWorld, find_depot_call, learn
 
 KIND = os.environ.get("RESTATE_LAB_FAULTS_ON", NEWEST)
-"""The kind of server: "1.7.12-vqueues" is tested every night."""
+"""The kind of server: "1.7.12-plain" is tested every night."""
 FAILURES = "SELECT count(*) AS n FROM sys_journal_events WHERE id = :id"
 ENDED = 400
 LATER = 300

@@ -15,9 +15,8 @@ TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
 import restate_lab as rl  # noqa: E402
-from restate_lab.demo.server import RestateServer  # noqa: E402
 from support import corrupted_streams  # noqa: E402
-from support.clusters import NEWEST, server_binary  # noqa: E402
+from support.clusters import NEWEST, KindServer  # noqa: E402
 from support.faults import END_OF_ANSWER  # noqa: E402
 from support.tcp_relay import Fault, tcp_relay  # noqa: E402
 
@@ -29,7 +28,7 @@ FLIPS = 20_000
 def main() -> None:
     """Test them all; end with an error at the first incomplete result."""
     fault = Fault(where=b"/query", armed=False)
-    with tempfile.TemporaryDirectory() as folder, RestateServer(server_binary(NEWEST)) as server:
+    with tempfile.TemporaryDirectory() as folder, KindServer(NEWEST) as server:
         with tcp_relay(server.admin_url, fault=fault) as line, rl.connect(line.url, audit=folder) as lab:
             whole = lab.arrow(ANSWER, progress=False)
             answer = bytes(line.answers[-1])

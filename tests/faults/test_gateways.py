@@ -21,12 +21,12 @@ from restate_lab.guide import faults
 from restate_lab.guide.faults import GATEWAYS
 from support import state_services
 from support.bulk import running_bulk
-from support.clusters import NEWEST, VQUEUES
+from support.clusters import NEWEST, PLAIN
 from support.fault_gateways import CALLS, METHODS, RESPONSES, RESTARTS, Gateways, cells, outcome
 from support.proxy import Proxy, connect_through, is_batch, is_change
 
-KINDS = (NEWEST, VQUEUES)
-BOTH_KINDS = pytest.mark.also_on(VQUEUES, reason="with vqueues what came of a change is read from other tables")
+KINDS = (NEWEST, PLAIN)
+BOTH_KINDS = pytest.mark.also_on(PLAIN, reason="without vqueues what came of a change is read from other tables")
 AT_ONCE = 12
 HANGS = 240.0
 """Seconds after which a cell counts as hung; the slowest needs a hundredth of it."""

@@ -32,12 +32,12 @@ from restate_lab.audit import AuditLog
 from restate_lab.cli import app
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.server import RestateServer
 from restate_lab.mcp.server import NOTICE, build_server
 from restate_lab.mcp.sources import Sources
 from restate_lab.panels.grid import Grid
 from support import hostile_services
 from support.bench import wait_for
+from support.clusters import NEWEST, KindServer
 from support.hostile_services import CUT
 from support.jupyter import chromium, find_chromium
 
@@ -96,7 +96,7 @@ def vandalised(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with contextlib.ExitStack() as stack:
         services, uri = start_services(folder, str(hostile_services.__file__))
         stack.enter_context(services)
-        running = stack.enter_context(RestateServer(server))
+        running = stack.enter_context(KindServer(NEWEST))
         lab = stack.enter_context(
             rl.connect(running.admin_url, ingress_url=running.ingress_url, audit=folder / "audit")
         )

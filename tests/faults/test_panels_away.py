@@ -23,6 +23,7 @@ from restate_lab.panels.panel import Panel
 from restate_lab.panels.state import StateView
 from support import state_services
 from support.bench import wait_for
+from support.clusters import NEWEST
 from support.fault_panels import closing, mark_visible, panel_threads
 from support.fault_verbs import RESTARTS
 from support.faults import CHANGES, reads_give_up_after
@@ -40,7 +41,7 @@ RUN_DOCTOR = Panel.run_doctor
 def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killable]:
     """Give a server that can be killed, with ended and delayed invocations and an object's state on it."""
     folder = tmp_path_factory.mktemp("away")
-    with killable(server, folder, str(state_services.__file__), ended=40, later=12) as running:
+    with killable(NEWEST, folder, str(state_services.__file__), ended=40, later=12) as running:
         wait_for(lambda: _has_state(running.lab))
         yield running
 

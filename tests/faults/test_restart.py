@@ -15,6 +15,7 @@ from restate_lab.demo.embedded import start_services
 from restate_lab.progress import NoProgress
 from support import wait_services
 from support.bench import wait_for
+from support.clusters import NEWEST, PLAIN
 from support.fault_verbs import RESTARTS, find_depot_call
 from support.faults import CHANGES
 from support.restartable import Killable, killable, restartable, wait_until_ready
@@ -29,7 +30,7 @@ LONG = "SELECT value FROM generate_series(1, 20000000)"
 @pytest.fixture(scope="module")
 def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killable]:
     """Give a server with ended and delayed invocations, which can be killed."""
-    with killable(server, tmp_path_factory.mktemp("restart"), ended=60, later=100) as running:
+    with killable(NEWEST, tmp_path_factory.mktemp("restart"), ended=60, later=100) as running:
         yield running
 
 
@@ -116,7 +117,7 @@ def test_vqueues_are_switched_on_under_an_open_lab(
     """A server that comes back as the other kind is read with its own SQL; the old SQL would find no waits."""
     monkeypatch.setattr(_server_info, "INFO_LIFETIME", 0.0)
     services, uri = start_services(tmp_path, str(wait_services.__file__))
-    with services, restartable(server, tmp_path / "data") as node:
+    with services, restartable(PLAIN, tmp_path / "data") as node:
         with rl.connect(node.admin_url, ingress_url=node.ingress_url, audit=tmp_path / "audit") as lab:
             assert not lab.features["vqueues"]
             lab.admin.create_deployment(uri=uri)

@@ -12,10 +12,10 @@ import pytest
 from restate_lab.actions.rules import ACTIONS, GONE, Effect
 from restate_lab.client.lab import Lab
 from restate_lab.errors import RequestRefused, RestateLabError
-from support.clusters import KINDS, VQUEUES, server_binary
+from support.clusters import KINDS, PLAIN, server_binary
 from support.every_status import InvocationStatuses, every_status
 
-pytestmark = [pytest.mark.server, pytest.mark.also_on(VQUEUES, reason="with vqueues some actions do something else")]
+pytestmark = [pytest.mark.server, pytest.mark.also_on(PLAIN, reason="without vqueues some actions do something else")]
 
 WATCHED = 1.5  # seconds that every invocation is polled after the action
 ATTEMPTS = "SELECT id, retry_count AS attempts FROM sys_invocation_state WHERE id IN :ids"

@@ -21,7 +21,7 @@ from restate_lab.client.models import ChangeResult, DeleteRule, GoogleIdTokenAut
 from restate_lab.client.state_version import state_version
 from restate_lab.redaction import MASK, Secret
 from support.bench import Bench, running_bench, wait_for
-from support.clusters import KINDS, OLDEST, VQUEUES, server_binary
+from support.clusters import KINDS, OLDEST, PLAIN, server_binary
 
 CANARY = "canary-91c2"
 NO_INVOCATION = "inv_1gAaZyCx2a2b3ZBGB0x5Xx5wTjfHW9aaaa"
@@ -30,10 +30,10 @@ NO_SUBSCRIPTION = "sub_15VqmTOnXH3Vv2pl5HOG7UB"
 NO_VQUEUE = "vq_1gKrtw7jHPrP6oObi5TfrnpEzkKPuKJphp"
 
 pytestmark = pytest.mark.server
-OTHER_FEATURES = pytest.mark.also_on(OLDEST, VQUEUES, reason="each kind has other features and operations")
+OTHER_FEATURES = pytest.mark.also_on(OLDEST, PLAIN, reason="each kind has other features and operations")
 NOT_ON_OLDEST = pytest.mark.also_on(OLDEST, reason="1.6 lacks it")
-OTHER_EFFECTS = pytest.mark.also_on(VQUEUES, reason="with vqueues these actions do something else")
-QUEUED_CHANGES = pytest.mark.also_on(VQUEUES, reason="with vqueues a change of state has a place in the queue")
+OTHER_EFFECTS = pytest.mark.also_on(PLAIN, reason="without vqueues these actions do something else")
+QUEUED_CHANGES = pytest.mark.also_on(PLAIN, reason="without vqueues a change of state has no place in the queue")
 
 
 @pytest.fixture(scope="module", params=KINDS)

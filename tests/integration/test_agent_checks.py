@@ -14,7 +14,7 @@ from restate_lab.analysis.invocations.filters import ALL, Filters
 from restate_lab.analysis.invocations.reader import read_rows
 from support.agent_bench import AgentBench, running_agent_bench
 from support.bench import wait_for
-from support.clusters import NEWEST, VQUEUES
+from support.clusters import NEWEST, PLAIN
 
 pytestmark = pytest.mark.server
 
@@ -63,7 +63,7 @@ class Cast:
             self.bench.until(self.ids[handler, "approval"], "suspended")
 
 
-@pytest.fixture(scope="module", params=[NEWEST, pytest.param(VQUEUES, marks=pytest.mark.long)])
+@pytest.fixture(scope="module", params=[NEWEST, pytest.param(PLAIN, marks=pytest.mark.long)])
 def cast(request: pytest.FixtureRequest, server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cast]:
     with running_agent_bench(request.param, tmp_path_factory.mktemp("agents")) as bench:
         cast = Cast(bench)

@@ -28,7 +28,7 @@ from restate_lab.errors import RestateLabError
 from restate_lab.export.spans import span_records
 from support.agent_ledger import parsed, steps_in_ledger, steps_of, tools_of
 from support.bench import wait_for
-from support.clusters import NEWEST, VQUEUES
+from support.clusters import NEWEST, PLAIN
 from support.integrations.bench import INTEGRATIONS, Matrix, running_matrix
 from support.integrations.mlflow_server import running_mlflow
 
@@ -154,7 +154,7 @@ class Trial:
         return [each for each in self.ledger if each["invocation_id"] in {id_, self.source.get(id_)}]
 
 
-@pytest.fixture(scope="module", params=[NEWEST, VQUEUES])
+@pytest.fixture(scope="module", params=[NEWEST, PLAIN])
 def trial(request: pytest.FixtureRequest, server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
     with running_matrix(request.param, tmp_path_factory.mktemp("matrix")) as matrix:
         trial = Trial(matrix)

@@ -23,7 +23,7 @@ from restate_lab.demo.install import install_agents
 from restate_lab.demo.run import NOTEBOOKS, agent_services, notebook_environment
 from restate_lab.demo.stories.agents import AGENTS
 from restate_lab.reports.notebook.runner import run_notebook
-from support.clusters import NEWEST, VQUEUES, server_binary
+from support.clusters import NEWEST, PLAIN, running_demo
 from support.isolation import original_environment
 from support.statuses import statuses
 
@@ -57,14 +57,13 @@ class Story:
         return self.ledger[self.ledger["invocation_id"].isin(ids) & (self.ledger["status"] == 200)]
 
 
-@pytest.fixture(scope="module", params=[NEWEST, VQUEUES])
+@pytest.fixture(scope="module", params=[NEWEST, PLAIN])
 def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     folder = tmp_path_factory.mktemp("agents")
     with original_environment():
         more = agent_services(folder)
-    vqueues = request.param.endswith("-vqueues")
     with (
-        Embedded(server_binary(request.param), folder, vqueues=vqueues, story=AGENTS, more=more) as running,
+        running_demo(request.param, folder, story=AGENTS, more=more) as running,
         rl.connect(running.server.admin_url, read_only=True) as lab,
     ):
         yield Story(running, lab, demo.ledger(folder=folder))

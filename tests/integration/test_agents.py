@@ -28,7 +28,7 @@ from support.agent_bench import AgentBench, running_agent_bench
 from support.agent_ledger import parsed, steps_in_ledger, steps_of
 from support.archive_bench import tables_of
 from support.bench import wait_for
-from support.clusters import NEWEST, OLDEST, VQUEUES
+from support.clusters import NEWEST, OLDEST, PLAIN
 
 pytestmark = pytest.mark.server
 
@@ -129,7 +129,7 @@ class Trial:
 
 
 @pytest.fixture(
-    scope="module", params=[NEWEST, *(pytest.param(kind, marks=pytest.mark.long) for kind in (VQUEUES, OLDEST))]
+    scope="module", params=[NEWEST, *(pytest.param(kind, marks=pytest.mark.long) for kind in (PLAIN, OLDEST))]
 )
 def trial(request: pytest.FixtureRequest, server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
     with running_agent_bench(request.param, tmp_path_factory.mktemp("agents")) as bench:

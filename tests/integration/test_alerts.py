@@ -33,7 +33,7 @@ from restate_lab.demo.server import free_ports
 from support.alert_receiver import Receiver, alert_receiver
 from support.archive_bench import tables_of
 from support.bench import running_bench, wait_for
-from support.clusters import KINDS, NEWEST, Cluster, Clusters, server_binary
+from support.clusters import KINDS, NEWEST, Cluster, Clusters
 from support.restartable import restartable, wait_until_ready
 from support.tcp_switch import TcpSwitch
 from support.watchers import Watchers, running_watchers
@@ -394,12 +394,7 @@ def test_three_clusters_of_three_versions_with_one_killed(
     names = {f"v{number}": kind for number, kind in enumerate(KINDS)}
     (port,) = free_ports(1)
     with contextlib.ExitStack() as stack:
-        nodes = {
-            name: stack.enter_context(
-                restartable(server_binary(kind), tmp_path / name, vqueues=kind.endswith("-vqueues"))
-            )
-            for name, kind in names.items()
-        }
+        nodes = {name: stack.enter_context(restartable(kind, tmp_path / name)) for name, kind in names.items()}
         environments(**{name: node.admin_url for name, node in nodes.items()})
         options = [word for name in names for word in ("-e", name)]
         options += ["--every", "1s", "--timeout", "10s", "--to", receiver.to, "--metrics", f"127.0.0.1:{port}"]

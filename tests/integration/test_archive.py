@@ -33,7 +33,7 @@ from restate_lab.history.tables import TABLES, to_archive
 from restate_lab.history.visit import WrongClock
 from support.archive_bench import check_archive, running_archive_bench, tables_of
 from support.bench import wait_for
-from support.clusters import KINDS, NEWEST, OLDEST, Cluster, server_binary
+from support.clusters import KINDS, NEWEST, OLDEST, PLAIN, Cluster, server_binary
 from support.proxy import Proxy, connect_through
 from support.stored_formats import CLUSTER, unpack
 from support.tcp_relay import Fault, tcp_relay
@@ -73,7 +73,7 @@ def test_many_killed_archivers(kind: str, tmp_path: Path) -> None:
 def test_an_upgrade_of_the_server_between_visits(tmp_path: Path) -> None:
     """From 1.6.1 to 1.7.12 on the same data: nothing owed is missing, and a gap explains each run that is lost."""
     with running_archive_bench(OLDEST, tmp_path) as bench:
-        bench.next_binary = server_binary(NEWEST)
+        bench.next_binary = server_binary(PLAIN)
         bench.run(12, restart_at=4, away=18)  # longer than the runs are kept
         counts = check_archive(bench)
     sys.stdout.write(f"upgrade {counts}\n")  # the figures of the closing note

@@ -17,7 +17,7 @@ from restate_lab.evidence.compare import compare
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
 from support.bench import SERVICES, Bench, running_bench, wait_for
-from support.clusters import KINDS, VQUEUES, Cluster, server_binary
+from support.clusters import KINDS, PLAIN, Cluster, server_binary
 
 pytestmark = pytest.mark.server
 
@@ -101,7 +101,7 @@ def changes(frame: pd.DataFrame, ids: dict[str, str]) -> dict[str, tuple[object,
     return {role: tuple(known.loc[id_]) for role, id_ in ids.items() if id_ in known.index}
 
 
-@pytest.mark.also_on(VQUEUES, reason="with vqueues failures and waits are in other tables")
+@pytest.mark.also_on(PLAIN, reason="without vqueues failures and waits are in other tables")
 @pytest.mark.parametrize("live", [False, True], ids=["two frozen", "frozen and live"])
 def test_what_was_done_is_found(story: Story, live: bool) -> None:
     """A cancel, a resume, a purge, new calls, retries, a changed state of equal length, a deployment: all reported."""

@@ -27,11 +27,11 @@ from restate_lab.demo.stories import incident as incident_story
 from restate_lab.errors import ArgumentError, ReadOnly, TimedOut, Truncated
 from restate_lab.source import SourceWrapper
 from support.bench import wait_for
-from support.clusters import NEWEST, OLDEST, VQUEUES, Cluster, Clusters
+from support.clusters import NEWEST, OLDEST, PLAIN, Cluster, Clusters
 from support.demo import hospital
 
 pytestmark = pytest.mark.server
-OTHER_TABLES = pytest.mark.also_on(VQUEUES, reason="what is ready or waits for a slot is in other tables with vqueues")
+OTHER_TABLES = pytest.mark.also_on(PLAIN, reason="without vqueues what is ready or waits for a slot is in other tables")
 
 LOOK_AHEAD = timedelta(hours=2)
 
@@ -250,7 +250,7 @@ class Reached:
 FEW_CHANGES = 5  # the minimum of next steps that change something: those of deadlocks, paused and removed ones
 
 
-@pytest.mark.also_on(OLDEST, VQUEUES, reason="each kind has SQL of its own")
+@pytest.mark.also_on(OLDEST, PLAIN, reason="each kind has SQL of its own")
 class TestIncident(Planted):
     """The order system on a bad day."""
 

@@ -23,10 +23,10 @@ from restate_lab.errors import ArgumentError, EvidenceWarning, NotOnThisServer
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import Evidence, open_evidence
 from restate_lab.source import Source
-from support.clusters import OLDEST, VQUEUES, Cluster
+from support.clusters import OLDEST, PLAIN, Cluster
 
-OTHER_COLUMNS = pytest.mark.also_on(OLDEST, VQUEUES, reason="each kind has other tables and columns")
-VQUEUE_TABLES = pytest.mark.also_on(VQUEUES, reason="with vqueues other tables say what fails and who holds a key")
+OTHER_COLUMNS = pytest.mark.also_on(OLDEST, PLAIN, reason="each kind has other tables and columns")
+OTHER_TABLES = pytest.mark.also_on(PLAIN, reason="without vqueues other tables say what fails and who holds a key")
 
 REQUIRED = {"callers": {"ids": "paused"}, "ids_by_status": {"status": "paused"}}
 AHEAD = {"wakes_next": {"until": "700d"}, "expiring": {"until": "700d"}}
@@ -130,7 +130,7 @@ def is_answered(lab: Lab, ask: Callable[[Any], pd.DataFrame]) -> bool:
     return True
 
 
-@VQUEUE_TABLES
+@OTHER_TABLES
 def test_every_question_is_answered_as_it_was(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
     """The frozen result of each named question equals the live one: columns, types, every cell, and the same ages."""
     asked = {name: question(name, incident) for name in names()}
@@ -231,7 +231,7 @@ def test_duckdb_and_pandas_read_the_files(lab: Lab, incident: Cluster, tmp_path:
         assert len(pd.read_parquet(path / f"{table}.parquet")) == rows
 
 
-@VQUEUE_TABLES
+@OTHER_TABLES
 def test_a_part_of_the_incident(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
     """A scoped freeze has the named invocations, their callers and their waits; tables of keys have only their keys."""
     queued = incident.ids("deadlock_ring_blocked")[0]
@@ -262,7 +262,7 @@ def test_retrying_ones_are_there_once(lab: Lab, incident: Cluster, tmp_path: Pat
     assert set(states) <= set(ids)
 
 
-@VQUEUE_TABLES
+@OTHER_TABLES
 def test_evidence_says_what_it_is(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
     """Its line and its card name the cluster, the time and the server; an existing path is refused."""
     freeze(lab, tmp_path / "evidence")

@@ -14,14 +14,13 @@ import restate_lab as rl
 from restate_lab.analysis.ask import ask
 from restate_lab.analysis.doctor import doctor
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.server import RestateServer
 from restate_lab.errors import RestateLabError
 from support.bench import wait_for
-from support.clusters import KINDS, VQUEUES, server_binary
+from support.clusters import KINDS, PLAIN, KindServer
 
 pytestmark = [
     pytest.mark.server,
-    pytest.mark.also_on(VQUEUES, reason="with vqueues failures are in the events of journals"),
+    pytest.mark.also_on(PLAIN, reason="without vqueues failures are in other tables"),
 ]
 
 SERVICES = Path(__file__).parents[1] / "support" / "step_services.py"
@@ -34,8 +33,8 @@ SELDOM = 24
 def sent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[rl.Lab, Any]]:
     """Start a server on which the steps fail, and give its connection and the ids by handler."""
     with contextlib.ExitStack() as stack:
-        folder, vqueues = tmp_path_factory.mktemp("steps"), request.param.endswith("vqueues")
-        server = stack.enter_context(RestateServer(server_binary(request.param), vqueues=vqueues))
+        folder = tmp_path_factory.mktemp("steps")
+        server = stack.enter_context(KindServer(request.param))
         services, uri = start_services(folder, str(SERVICES))
         stack.enter_context(services)
         lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))

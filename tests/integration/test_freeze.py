@@ -21,15 +21,12 @@ import pytest
 import restate_lab as rl
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.server import RestateServer
 from restate_lab.errors import EvidenceBroken, EvidenceWarning, RestateLabError
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
 from restate_lab.redaction import MASK
 from support.bench import wait_for
-from support.clusters import OLDEST, VQUEUES, Cluster, server_binary
-
-MOST_TABLES = pytest.mark.also_on(VQUEUES, reason="the kind with the most tables and columns that could hold a secret")
+from support.clusters import NEWEST, OLDEST, Cluster, KindServer
 
 SERVICES = str(Path(__file__).parents[1] / "support" / "secret_services.py")
 HEADER, TOKEN, CARD, FAILURE, KEY = "canary-header", "canary-token", "canary-card", "canary-failure", "canary-key"
@@ -47,15 +44,11 @@ class Vault:
     kept: str
 
 
-@pytest.fixture(scope="module", params=[OLDEST, VQUEUES])
+@pytest.fixture(scope="module", params=[OLDEST, NEWEST])
 def vault(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, isolated: Path) -> Iterator[Vault]:
     kind, folder = request.param, tmp_path_factory.mktemp("vault")
-    try:
-        binary = server_binary(kind)
-    except RestateLabError as error:
-        pytest.skip(f"no restate-server {kind}: {error}")
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(RestateServer(binary, vqueues=kind.endswith("vqueues")))
+        server = stack.enter_context(KindServer(kind))
         services, uri = start_services(folder, SERVICES)
         stack.enter_context(services)
         lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))
@@ -98,7 +91,6 @@ def words(folder: Path) -> str:
     return text + "\n".join(bytes(int(n) % 256 for n in each.split(",")).decode("latin-1") for each in arrays)
 
 
-@MOST_TABLES
 def test_what_is_planted_can_be_found(vault: Vault, tmp_path: Path) -> None:
     """With payloads everything except the secret headers is there, so that the tests below would find it."""
     freeze(vault.lab, tmp_path / "all", payloads=True)
@@ -118,7 +110,6 @@ def test_what_is_planted_can_be_found(vault: Vault, tmp_path: Path) -> None:
         assert json.loads(promise) == SECRET
 
 
-@MOST_TABLES
 def test_without_payloads_none_are_there(vault: Vault, tmp_path: Path) -> None:
     """By default no byte has the input or the output of a handler; failures and keys are there."""
     freeze(vault.lab, tmp_path / "plain")
@@ -127,7 +118,6 @@ def test_without_payloads_none_are_there(vault: Vault, tmp_path: Path) -> None:
     assert all(canary in text for canary in (FAILURE, KEY))
 
 
-@MOST_TABLES
 def test_what_is_redacted_is_nowhere(vault: Vault, tmp_path: Path) -> None:
     """Paths cover journals, state and promises; failures and keys are gone from every column; the rest stays."""
     redact = ["$.card.number", "$..token", "$.failure", "failures", "idempotency_key"]
@@ -159,7 +149,6 @@ PROVIDER = {"set-cookie": HUNTER, "openai-organization": HUNTER, "x-request-id":
 RESPONSE = json.dumps({"json": {"response": {"headers": PROVIDER}}, "score": float("nan")}).encode()
 
 
-@MOST_TABLES
 def test_no_form_of_a_payload_keeps_a_secret(vault: Vault, tmp_path: Path) -> None:
     """In journals, state and promises, with every odd form of JSON: only the value is masked, or the whole payload."""
     payloads = {f"p{at}": value for at, value in enumerate([*READABLE, *DAMAGED, RESPONSE])}

@@ -25,6 +25,7 @@ from restate_lab.cli import app
 from restate_lab.demo.embedded import Embedded
 from restate_lab.demo.stories.incident import INCIDENT
 from restate_lab.demo.stories.steps import ids
+from support.clusters import NEWEST, running_demo
 from support.raw_server import raw_server, respond_with
 from support.shell import shell
 
@@ -73,7 +74,7 @@ def rows() -> dict[str, list[str]]:
 def own(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
     """Start a server with the incident, which the CLI's environments "demo" and "prod" name."""
     folder = tmp_path_factory.mktemp("guide")
-    with Embedded(server, folder, story=INCIDENT) as demo, pytest.MonkeyPatch.context() as patch:
+    with running_demo(NEWEST, folder, story=INCIDENT) as demo, pytest.MonkeyPatch.context() as patch:
         address = f'admin_base_url = "{demo.server.admin_url}"\ningress_base_url = "{demo.server.ingress_url}"\n'
         (folder / "config.toml").write_text(f"[demo]\n{address}[prod]\n{address}")
         patch.setenv("RESTATE_CLI_CONFIG_HOME", str(folder))

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 import restate_lab as rl
-from restate_lab.demo.embedded import Embedded
 from restate_lab.demo.stories.incident import FAULTS, INCIDENT, VICTIMS
 from restate_lab.demo.stories.player import read_roles
 from restate_lab.status import STATUSES
 from support.bench import wait_for
-from support.clusters import VQUEUES, Cluster
+from support.clusters import NEWEST, PLAIN, Cluster, running_demo
 from support.demo.healthy import HEALTHY
 from support.statuses import (
     attempts,
@@ -32,7 +31,7 @@ from support.statuses import (
 
 pytestmark = pytest.mark.server
 OTHER_STATUSES = pytest.mark.also_on(
-    VQUEUES, reason="with vqueues a long back-off, and who waits for a slot, have another status"
+    PLAIN, reason="without vqueues a long back-off, and who waits for a slot, have another status"
 )
 
 
@@ -254,9 +253,9 @@ def test_saturated(saturated: Cluster) -> None:
 @pytest.mark.long  # starts a demo twice
 def test_incident_is_kept(server: Path, tmp_path: Path) -> None:
     """A kept folder has the same incident the next time: deployments are found again, the removed one stays removed."""
-    with Embedded(server, tmp_path, story=INCIDENT) as demo:
+    with running_demo(NEWEST, tmp_path, story=INCIDENT) as demo:
         roles, deployments = demo.roles, demo.api.deployments()
-    with Embedded(server, tmp_path, story=INCIDENT) as demo:
+    with running_demo(NEWEST, tmp_path, story=INCIDENT) as demo:
         assert demo.roles == roles == read_roles(tmp_path)
         assert set(demo.api.deployments()) == set(deployments)
         wanted = {roles[step.role]: step.fails_with for step in INCIDENT if step.fails_with}

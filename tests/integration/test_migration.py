@@ -21,11 +21,11 @@ from restate_lab.alerts.reader import ClusterReader
 from restate_lab.alerts.rules import Rules
 from restate_lab.client.sql.parts import complete
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.server import RestateServer
+from restate_lab.demo.server import FLAGS_OF_1_8, RestateServer
 from restate_lab.status import STATUSES_SQL
 from support import imitation
 from support.bench import wait_for
-from support.clusters import NEWEST, server_binary
+from support.clusters import PLAIN, server_binary
 from support.every_status import SERVICES, InvocationStatuses, _is_ready as is_ready
 
 pytestmark = pytest.mark.server
@@ -37,7 +37,7 @@ PHASES: Mapping[str, Mapping[str, str]] = {
     "open ones only": VQUEUES | SKIP,
     "migrated": VQUEUES,
     "rolled back": {},
-    "1.8.1": imitation.FLAGS,
+    "1.8.1": FLAGS_OF_1_8,
 }
 TIMES = re.compile(r"\d+ ?(?:ms|s|m|h|d)\b(?: \d+ ?[smh]\b)*|\d\d:\d\d(?::\d\d)?|\d{4}-\d\d-\d\d")
 HOSTILE = "a/\"b'é✓"
@@ -75,7 +75,7 @@ def migration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Migration]:
         for name, settings in PHASES.items():
             with contextlib.ExitStack() as stack:
                 server = stack.enter_context(
-                    RestateServer(server_binary(NEWEST), base_dir=folder / "server", env=dict(settings))
+                    RestateServer(server_binary(PLAIN), base_dir=folder / "server", vqueues=False, env=dict(settings))
                 )
                 url = server.admin_url
                 if name == "1.8.1":

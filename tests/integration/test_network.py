@@ -11,8 +11,7 @@ import trustme
 
 import restate_lab as rl
 from restate_lab import errors
-from restate_lab.demo.server import RestateServer
-from support.clusters import Cluster, server_binary
+from support.clusters import NEWEST, Cluster, KindServer
 from support.tcp_relay import tcp_relay
 
 BREAKS_HALF_WAY = (
@@ -57,7 +56,7 @@ def test_limits_of_the_server_are_waited_out_or_said() -> None:
         "RESTATE_ADMIN__QUERY_ENGINE__RATE_LIMITING__RATE": "1/min",
         "RESTATE_ADMIN__QUERY_ENGINE__RATE_LIMITING__CAPACITY": "100",
     }
-    with RestateServer(server_binary("1.7.12"), env=limits) as server, rl.connect(server.admin_url) as lab:
+    with KindServer(NEWEST, env=limits) as server, rl.connect(server.admin_url) as lab:
         with pytest.raises(errors.RateLimited, match="asks to wait") as caught:
             for _ in range(300):
                 lab.sql("SELECT 1 AS one")

@@ -21,7 +21,7 @@ from restate_lab.demo.stories.steps import ids
 from restate_lab.reports.notebook import notebook_report
 from restate_lab.reports.notebook.runner import NotebookRun, run_notebook
 from support.bench import wait_for
-from support.clusters import KINDS, NEWEST, VQUEUES, Cluster, server_binary
+from support.clusters import KINDS, NEWEST, PLAIN, Cluster, running_demo
 from support.sample_reports import Page
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -76,7 +76,7 @@ def test_the_weather_agent_is_repaired_without_asking_the_model_again(kind: str,
 
     It changes things, so it has a server of its own; a second run gives the same result.
     """
-    with Embedded(server_binary(kind), tmp_path / "demo", vqueues=kind.endswith("-vqueues"), story=()) as demo:
+    with running_demo(kind, tmp_path / "demo", story=()) as demo:
         env = notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url)
         for attempt in range(runs):
             done = run_notebook(AGENT, tmp_path / f"{attempt}.ipynb", env=env, read_only=False)
@@ -103,7 +103,7 @@ def test_new_code_is_checked_and_corrected_before_it_is_deployed(kind: str, tmp_
 
     It runs twice: the second run gives the same result with other orders, and leaves no order that waits.
     """
-    with Embedded(server_binary(kind), tmp_path / "demo", vqueues=kind.endswith("-vqueues"), story=()) as demo:
+    with running_demo(kind, tmp_path / "demo", story=()) as demo:
         env = notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url)
         for attempt in (1, 2):
             output = outputs_of(run_notebook(DEPLOYMENT, tmp_path / f"{attempt}.ipynb", env=env, read_only=False))
@@ -136,8 +136,7 @@ def test_the_incident_is_told_with_all_its_causes_and_nobody_else_is_blamed(kind
 
     A critical finding or a warning contains only planted faults and the invocations that they affect.
     """
-    vqueues = kind.endswith("-vqueues")
-    with Embedded(server_binary(kind), tmp_path / "demo", vqueues=vqueues, story=INCIDENT) as demo:
+    with running_demo(kind, tmp_path / "demo", story=INCIDENT) as demo:
         env = notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url)
         wait_for_the_storm(demo)
         notebook = tmp_path / INCIDENT_IN_DEPTH.name
@@ -193,7 +192,7 @@ def test_the_panels_show_what_they_hold_without_a_widget_too(cluster: Cluster, t
 
 @pytest.mark.server
 @pytest.mark.long  # test_evidence.py and test_compare.py have its calls
-@pytest.mark.parametrize("kind", [NEWEST, VQUEUES])
+@pytest.mark.parametrize("kind", [NEWEST, PLAIN])
 def test_evidence_knows_what_the_cluster_has_forgotten(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,8 +200,7 @@ def test_evidence_knows_what_the_cluster_has_forgotten(
 
     It runs as `restate-lab report --allow-changes` does; both reports that it writes, and its own, are whole pages.
     """
-    vqueues = kind.endswith("-vqueues")
-    with Embedded(server_binary(kind), tmp_path / "demo", vqueues=vqueues, story=INCIDENT) as demo:
+    with running_demo(kind, tmp_path / "demo", story=INCIDENT) as demo:
         for name, value in notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url).items():
             monkeypatch.setenv(name, value)
         notebook = tmp_path / EVIDENCE.name
@@ -232,7 +230,7 @@ def test_evidence_knows_what_the_cluster_has_forgotten(
 
 @pytest.mark.server
 @pytest.mark.long
-def test_where_nothing_has_happened_yet_the_notebooks_say_so(server: Path, tmp_path: Path) -> None:
+def test_where_nothing_has_happened_yet_the_notebooks_say_so(tmp_path: Path) -> None:
     """On a cluster without an invocation the notebooks run to their end, and report that nothing is wrong."""
     messages = {
         "01_what_is_wrong.ipynb": "healthy",
@@ -241,7 +239,7 @@ def test_where_nothing_has_happened_yet_the_notebooks_say_so(server: Path, tmp_p
         INCIDENT_IN_DEPTH.name: "No invocation is retrying.",
         EVIDENCE.name: "Nothing has failed here.",
     }
-    with Embedded(server, tmp_path / "demo", story=()) as demo:
+    with running_demo(NEWEST, tmp_path / "demo", story=()) as demo:
         env = notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url)
         for name, message in messages.items():
             shutil.copy(NOTEBOOKS / name, tmp_path / name)  # they write into their own folder

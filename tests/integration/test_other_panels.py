@@ -13,7 +13,6 @@ import restate_lab as rl
 from restate_lab.actions.state import set_state, state
 from restate_lab.analysis.ids import FIRST_AWAKEABLE, awakeable_id
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.server import RestateServer
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
 from restate_lab.panels.deployments import DeploymentsView
@@ -24,7 +23,7 @@ from restate_lab.panels.state import StateView
 from restate_lab.source import Source
 from support import state_services
 from support.bench import wait_for
-from support.clusters import KINDS, VQUEUES, Cluster, server_binary
+from support.clusters import KINDS, PLAIN, Cluster, KindServer
 
 pytestmark = pytest.mark.server
 
@@ -38,7 +37,7 @@ def sources(incident: Cluster, tmp_path: Path) -> Iterator[dict[str, Source]]:
             yield {"live": lab, "frozen": evidence}
 
 
-@pytest.mark.also_on(VQUEUES, reason="with vqueues it has SQL of its own")
+@pytest.mark.also_on(PLAIN, reason="without vqueues it has SQL of its own")
 def test_the_incident_in_panels(incident: Cluster, sources: dict[str, Source]) -> None:
     """Live and frozen show the same: counts, the hot key, the needed deployments, and the state of an object."""
     for name, source in sources.items():
@@ -158,9 +157,7 @@ def drawers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """Give a server of its own, with an object whose handlers write and hold."""
     folder = tmp_path_factory.mktemp("panels")
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(
-            RestateServer(server_binary(request.param), vqueues=request.param.endswith("vqueues"))
-        )
+        server = stack.enter_context(KindServer(request.param))
         services, uri = start_services(folder, state_services.__file__)
         stack.enter_context(services)
         lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))

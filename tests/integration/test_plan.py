@@ -23,12 +23,12 @@ from restate_lab.client.lab import Lab
 from restate_lab.client.sql.parts import complete
 from restate_lab.status import STATUSES_SQL
 from support.bench import wait_for
-from support.clusters import KINDS, OLDEST, VQUEUES, Cluster, server_binary
+from support.clusters import KINDS, OLDEST, PLAIN, Cluster, server_binary
 from support.every_status import status_server
 
 pytestmark = pytest.mark.server
 OTHER_TABLES = pytest.mark.also_on(
-    VQUEUES, reason="with vqueues statuses, queues and holders of keys are in other tables"
+    PLAIN, reason="without vqueues statuses, queues and holders of keys are in other tables"
 )
 
 WHY = "INC-42: a test"

@@ -17,9 +17,9 @@ from restate_lab.analysis.questions.catalog import names
 from restate_lab.analysis.statements import run_sql_file
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
-from support.clusters import OLDEST, VQUEUES, Cluster
+from support.clusters import OLDEST, PLAIN, Cluster
 
-pytestmark = pytest.mark.also_on(OLDEST, VQUEUES, reason="each kind has SQL of its own")
+pytestmark = pytest.mark.also_on(OLDEST, PLAIN, reason="each kind has SQL of its own")
 
 
 STORM = ("storm_503", "storm_timeout")

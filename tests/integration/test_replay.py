@@ -14,7 +14,7 @@ import pytest
 
 from restate_lab import errors
 from restate_lab.analysis.records import records
-from support.clusters import NEWEST, VQUEUES
+from support.clusters import IMITATION, NEWEST, PLAIN
 from support.replay_bench import (
     PROTOCOL_5_SERVICES,
     SERVICES,
@@ -29,16 +29,18 @@ from support.typescript_services import PROGRAM, typescript_services
 pytestmark = pytest.mark.server
 
 RANDOM, MORE_RANDOM = 40, 300
-PROTOCOL_7 = {"RESTATE_EXPERIMENTAL_ENABLE_PROTOCOL_V7": "true"}
+VQUEUES = {"RESTATE_EXPERIMENTAL_ENABLE_VQUEUES": "true"}
 UNIQUE_SEEDS = {"RESTATE_EXPERIMENTAL_ENABLE_UNIQUE_RANDOM_SEEDS": "true"}
+LONG = pytest.mark.long
 KINDS = (
-    pytest.param((NEWEST, {}, SERVICES, RANDOM), id="plain"),
-    pytest.param((NEWEST, {}, SERVICES, MORE_RANDOM), id="plain-more", marks=pytest.mark.long),
-    pytest.param((NEWEST, {}, PROTOCOL_5_SERVICES, RANDOM), id="protocol-5", marks=pytest.mark.long),
-    pytest.param((VQUEUES, {}, PROTOCOL_5_SERVICES, RANDOM), id="protocol-5-vqueues", marks=pytest.mark.long),
-    pytest.param((VQUEUES, PROTOCOL_7, SERVICES, RANDOM), id="protocol-7", marks=pytest.mark.long),
-    pytest.param((VQUEUES, {}, SERVICES, RANDOM), id="vqueues", marks=pytest.mark.long),
-    pytest.param((NEWEST, UNIQUE_SEEDS, SERVICES, RANDOM), id="unique-seeds", marks=pytest.mark.long),
+    pytest.param((NEWEST, {}, SERVICES, RANDOM), id="newest"),
+    pytest.param((NEWEST, {}, SERVICES, MORE_RANDOM), id="newest-more", marks=LONG),
+    pytest.param((NEWEST, {}, PROTOCOL_5_SERVICES, RANDOM), id="protocol-5", marks=LONG),
+    pytest.param((IMITATION, {}, SERVICES, RANDOM), id="1.8", marks=LONG),
+    pytest.param((PLAIN, {}, SERVICES, RANDOM), id="plain", marks=LONG),
+    pytest.param((PLAIN, {}, PROTOCOL_5_SERVICES, RANDOM), id="protocol-5-plain", marks=LONG),
+    pytest.param((PLAIN, VQUEUES, SERVICES, RANDOM), id="vqueues", marks=LONG),
+    pytest.param((PLAIN, UNIQUE_SEEDS, SERVICES, RANDOM), id="unique-seeds", marks=LONG),
 )
 """A kind of server, its settings, the services, and the number of random programs."""
 

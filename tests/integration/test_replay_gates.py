@@ -19,7 +19,7 @@ import restate_lab as rl
 from restate_lab import errors
 from restate_lab.actions.rules import ACTIONS
 from support.bench import wait_for
-from support.clusters import NEWEST, VQUEUES
+from support.clusters import NEWEST, PLAIN
 from support.fake_endpoint import deployment, error_frame, response
 from support.raw_server import raw_server
 from support.replay_bench import ReplayBench, Verdict, running_replay_bench, verdict_of
@@ -111,7 +111,7 @@ class Gates:
         return verdict_of(self.bench.settle([id_])[id_], recorded)
 
 
-@pytest.fixture(scope="module", params=[NEWEST, pytest.param(VQUEUES, marks=pytest.mark.long)])
+@pytest.fixture(scope="module", params=[NEWEST, pytest.param(PLAIN, marks=pytest.mark.long)])
 def gates(request: pytest.FixtureRequest, server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gates]:
     with running_replay_bench(request.param, tmp_path_factory.mktemp("gates")) as bench:
         yield Gates(bench)

@@ -31,7 +31,7 @@ from restate_lab.evidence.store import open_evidence
 from restate_lab.panels.invocations import InvocationsView
 from restate_lab.panels.panel import Panel
 from support.bench import wait_for
-from support.clusters import KINDS, VQUEUES, server_binary
+from support.clusters import KINDS, PLAIN, server_binary
 from support.every_status import status_server
 from support.proxy import Proxy, connect_through, is_batch
 
@@ -152,7 +152,7 @@ def test_a_frame_means_its_runs(lab: Lab) -> None:
     assert list(now.first(1).execute(reason=WHY)["outcome"]) == ["done"]
 
 
-@pytest.mark.also_on(VQUEUES, reason="with vqueues restarts has SQL of its own")
+@pytest.mark.also_on(PLAIN, reason="without vqueues restarts has SQL of its own")
 def test_a_restart_of_an_earlier_run_is_not_one_of_this_run(lab: Lab) -> None:
     """If an earlier run of the id was restarted, the current run was not: no warning, and it is restarted."""
     options = {"idempotency_key": "twice"}

@@ -28,13 +28,13 @@ import restate_lab as rl
 from restate_lab.cli import app
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.server import RestateServer
 from restate_lab.export.spans import span_records
 from restate_lab.mcp.reads import ReadTools
 from restate_lab.mcp.sources import Sources
 from restate_lab.progress import NoProgress
 from support import state_services, wait_services
 from support.bench import wait_for
+from support.clusters import NEWEST, KindServer
 from support.tcp_relay import Fault, tcp_relay
 from support.tracebacks import is_ours
 
@@ -83,7 +83,7 @@ class Guarded:
 def guarded(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("secrets")
     with contextlib.ExitStack() as stack:
-        running = stack.enter_context(RestateServer(server))
+        running = stack.enter_context(KindServer(NEWEST))
         audit = folder / "audit"
         lab = stack.enter_context(
             rl.connect(running.admin_url, ingress_url=running.ingress_url, token=TOKEN, audit=audit)

@@ -24,14 +24,13 @@ from restate_lab.analysis.ids import FIRST_AWAKEABLE, awakeable_id
 from restate_lab.client.sql.bind import bind
 from restate_lab.client.state_version import state_version
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.server import RestateServer
 from support import state_services
 from support.bench import wait_for
-from support.clusters import KINDS, OLDEST, VQUEUES, Cluster, server_binary
+from support.clusters import KINDS, OLDEST, PLAIN, Cluster, KindServer, server_binary
 from support.row_source import RowSource
 
 pytestmark = pytest.mark.server
-QUEUED_CHANGES = pytest.mark.also_on(VQUEUES, reason="with vqueues a change of state has a place in the queue")
+QUEUED_CHANGES = pytest.mark.also_on(PLAIN, reason="without vqueues a change of state has no place in the queue")
 
 WHY = "INC-7"
 ODD = "a/\"b'é✓ %_"
@@ -106,12 +105,12 @@ def in_the_background(call: Callable[[], Any]) -> Callable[[], Any]:
 @pytest.fixture(scope="module", params=KINDS)
 def drawers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drawers]:
     try:
-        binary = server_binary(request.param)
+        server_binary(request.param)
     except errors.RestateLabError as error:
         pytest.skip(f"no restate-server {request.param}: {str(error).splitlines()[0]}")
     folder = tmp_path_factory.mktemp("state")
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(RestateServer(binary, vqueues=request.param.endswith("vqueues")))
+        server = stack.enter_context(KindServer(request.param))
         services, uri = start_services(folder, state_services.__file__)
         stack.enter_context(services)
         audit = folder / "audit"

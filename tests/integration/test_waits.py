@@ -14,12 +14,12 @@ from restate_lab import errors
 from restate_lab.analysis.statements import table_of_sql_file
 from restate_lab.analysis.waits import Waits, waits
 from support.bench import wait_for
-from support.clusters import KINDS, OLDEST, VQUEUES, Cluster, server_binary
+from support.clusters import KINDS, OLDEST, PLAIN, Cluster, server_binary
 from support.wait_services import running_waits
 
 pytestmark = [
     pytest.mark.server,
-    pytest.mark.also_on(VQUEUES, reason="with vqueues, queues and holders of keys are in other tables"),
+    pytest.mark.also_on(PLAIN, reason="without vqueues, queues and holders of keys are in other tables"),
 ]
 
 HOSTILE = "a/\"b'é✓"
@@ -58,11 +58,11 @@ class Planted:
 @pytest.fixture(scope="module", params=KINDS)
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
     try:
-        binary = server_binary(request.param)
+        server_binary(request.param)
     except errors.RestateLabError as error:
         pytest.skip(f"no restate-server {request.param}: {str(error).splitlines()[0]}")
     folder = tmp_path_factory.mktemp("waits")
-    with running_waits(binary, folder, vqueues=request.param.endswith("vqueues")) as lab:
+    with running_waits(request.param, folder) as lab:
         ids = _plant(lab)
         wait_for(lambda: _unsettled(lab, ids), lambda unsettled: not unsettled, within=30)
         yield Planted(lab, ids, waits(lab))

@@ -13,7 +13,7 @@ import pytest
 import restate_lab as rl
 from restate_lab.analysis.waits import Waits, waits
 from support.bench import wait_for
-from support.clusters import KINDS, server_binary
+from support.clusters import KINDS
 from support.wait_services import running_waits
 
 pytestmark = pytest.mark.server
@@ -67,8 +67,7 @@ class World:
 @pytest.fixture(scope="module", params=KINDS[1:])
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Give a world in which every holder has a key and then, on a sign, waits for keys of others."""
-    binary = server_binary(request.param)
-    with running_waits(binary, tmp_path_factory.mktemp("random"), vqueues=request.param.endswith("vqueues")) as lab:
+    with running_waits(request.param, tmp_path_factory.mktemp("random")) as lab:
         orders = _orders(random.Random(SEED))  # noqa: S311 - no secret
         sent = {key: lab.ingress.send("Depot", "obey", wanted, key=key) for key, wanted in orders.items()}
         holders = {key: each.invocation_id for key, each in sent.items()}

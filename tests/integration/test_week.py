@@ -20,7 +20,7 @@ from restate_lab.demo.run import NOTEBOOKS, copy_notebooks, notebook_environment
 from restate_lab.demo.stories import SETTINGS, STORIES
 from restate_lab.reports.notebook.runner import run_notebook
 from support.bench import wait_for
-from support.clusters import NEWEST, VQUEUES, server_binary
+from support.clusters import NEWEST, PLAIN, running_demo
 
 pytestmark = [pytest.mark.server, pytest.mark.long]
 
@@ -38,13 +38,11 @@ class Story:
     sent: list[str]
 
 
-@pytest.fixture(scope="module", params=[NEWEST, VQUEUES])
+@pytest.fixture(scope="module", params=[NEWEST, PLAIN])
 def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     folder = tmp_path_factory.mktemp("week")
-    vqueues = request.param.endswith("-vqueues")
-    binary, env = server_binary(request.param), SETTINGS["week"]
     with (
-        Embedded(binary, folder, vqueues=vqueues, story=STORIES["week"], env=env) as running,
+        running_demo(request.param, folder, story=STORIES["week"], env=SETTINGS["week"]) as running,
         rl.connect(running.server.admin_url, ingress_url=running.server.ingress_url, read_only=True) as lab,
         rl.open_history(folder / "history") as history,
     ):

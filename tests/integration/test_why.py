@@ -16,11 +16,11 @@ from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.client.lab import Lab
 from restate_lab.source import SourceWrapper
 from support.bench import wait_for
-from support.clusters import KINDS, OLDEST, VQUEUES, Cluster, server_binary
+from support.clusters import KINDS, OLDEST, PLAIN, Cluster
 from support.wait_services import running_waits
 
 pytestmark = pytest.mark.server
-VQUEUE_TABLES = pytest.mark.also_on(VQUEUES, reason="with vqueues holders, queues and attempts are in other tables")
+OTHER_TABLES = pytest.mark.also_on(PLAIN, reason="without vqueues holders, queues and attempts are in other tables")
 OTHER_ENGINE = pytest.mark.also_on(OLDEST, reason="1.6 has an older SQL engine, and lacks some columns")
 
 NOBODY = "inv_1" + "0" * 33
@@ -92,7 +92,7 @@ def told(incident: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @OTHER_ENGINE
-@VQUEUE_TABLES
+@OTHER_TABLES
 @pytest.mark.parametrize("role", CHAINS)
 def test_each_fault_and_victim_has_its_cause(told: dict[str, Explanation], incident: Cluster, role: str) -> None:
     """The chain ends at the true root blocker and its wait; the summary names step, code, key, failure."""
@@ -107,7 +107,7 @@ def test_each_fault_and_victim_has_its_cause(told: dict[str, Explanation], incid
     assert found.excluded == ()
 
 
-@VQUEUE_TABLES
+@OTHER_TABLES
 def test_the_chain_goes_link_by_link(told: dict[str, Explanation], incident: Cluster) -> None:
     """Each row's blocker is the next row's id; a call, then the key that it queues for, then the awakeable."""
     chain, who = told["hot_key_caller_1"].chain, incident.roles
@@ -132,7 +132,7 @@ def test_the_awakeable_is_the_one_to_resolve(told: dict[str, Explanation], incid
     assert options.loc["resolve_awakeable", "id"] == incident.roles["hot_key_holder"]
 
 
-@VQUEUE_TABLES
+@OTHER_TABLES
 def test_where_attempts_go_is_said(told: dict[str, Explanation], incident: Cluster, lab: Lab) -> None:
     """A deployment that is gone or unreachable is named, the latter with its address; with the next step."""
     removed, unreachable = told["pinned_to_removed_1"], told["unreachable_1"]
@@ -144,7 +144,7 @@ def test_where_attempts_go_is_said(told: dict[str, Explanation], incident: Clust
 
 
 @OTHER_ENGINE
-@VQUEUE_TABLES
+@OTHER_TABLES
 @pytest.mark.parametrize(("name", "length"), [("deadlock_pair", 2), ("deadlock_ring", 3), ("deadlock_self", 1)])
 def test_a_deadlock_is_named_with_its_circle(lab: Lab, incident: Cluster, name: str, length: int) -> None:
     """From a holder or from a call that it waits for, the chain goes once around, and one cancellation breaks it."""
@@ -163,7 +163,7 @@ def test_a_deadlock_is_named_with_its_circle(lab: Lab, incident: Cluster, name: 
         assert set(found.options["id"]) == {by_waits[0]["cancel"]} <= holders
 
 
-@VQUEUE_TABLES
+@OTHER_TABLES
 def test_who_waits_is_counted(told: dict[str, Explanation], incident: Cluster) -> None:
     """Callers are listed by name, the queue and those behind it by number; an empty set is stated as such."""
     holder = told["hot_key_holder"].summary
@@ -172,7 +172,7 @@ def test_who_waits_is_counted(told: dict[str, Explanation], incident: Cluster) -
     assert "No invocation waits for it." in told["storm_503_1"].summary
 
 
-@VQUEUE_TABLES
+@OTHER_TABLES
 def test_who_called_waits_too(lab: Lab, incident: Cluster) -> None:
     """From the failing call upward: its caller waits for it."""
     found = why(lab, incident.roles["storm_503_7"])
@@ -180,7 +180,7 @@ def test_who_called_waits_too(lab: Lab, incident: Cluster) -> None:
     assert f"1 invocation waits for it: its caller Orders/place ({incident.roles['storm_caller_1']})." in found.summary
 
 
-@VQUEUE_TABLES
+@OTHER_TABLES
 def test_retries_are_counted_on_each_kind(told: dict[str, Explanation]) -> None:
     """A back-off counts with vqueues, too, where it is shown as ready: with attempts, their begin, and the next."""
     for role in ("storm_503_1", "agent_denver", "unreachable_1"):
@@ -192,7 +192,7 @@ def test_retries_are_counted_on_each_kind(told: dict[str, Explanation]) -> None:
         assert "and the next attempt" in found.summary
 
 
-@VQUEUE_TABLES
+@OTHER_TABLES
 def test_a_pause_by_hand_is_told_where_the_server_tells_it(told: dict[str, Explanation], incident: Cluster) -> None:
     """With vqueues a pause by hand has no failure; elsewhere the server does not show it, and the text states that."""
     assert ("by hand: the pause has no failure" in told["paused_by_hand"].summary) == incident.vqueues
@@ -212,7 +212,7 @@ def test_what_has_ended_is_told_with_its_end(told: dict[str, Explanation], role:
     assert list(found.chain["waits_for"]) == [None]
 
 
-@VQUEUE_TABLES
+@OTHER_TABLES
 def test_restarts_are_told_in_both_directions(told: dict[str, Explanation], incident: Cluster) -> None:
     """The whole chain of its origins, and its restarts."""
     first, second, third = incident.ids("restarted")
@@ -220,7 +220,7 @@ def test_restarts_are_told_in_both_directions(told: dict[str, Explanation], inci
     assert f"restarted from {first}. It was restarted as {third}." in told["restarted_2"].summary
 
 
-@VQUEUE_TABLES
+@OTHER_TABLES
 @pytest.mark.parametrize("role", OFFERS)
 def test_only_what_helps_is_offered(told: dict[str, Explanation], role: str) -> None:
     """Actions that the server would refuse, or accept without effect, are not offered; code names the ids."""
@@ -243,7 +243,7 @@ def test_the_root_blocker_comes_first(told: dict[str, Explanation], incident: Cl
     assert list(options.loc[options["id"] == ids[1], "action"]) == ["cancel", "kill"]
 
 
-@VQUEUE_TABLES
+@OTHER_TABLES
 def test_what_is_not_wrong_is_told_as_such(healthy: Cluster, tmp_path: Path) -> None:
     """A two-week sleep, a start tomorrow, and a success need no action; an unpaid workflow waits for its promise."""
     with rl.connect(healthy.admin_url, audit=tmp_path / "audit", read_only=True) as lab:
@@ -274,7 +274,7 @@ def test_who_is_not_there_is_said_to_be_so(lab: Lab) -> None:
 
 
 @OTHER_ENGINE
-@VQUEUE_TABLES
+@OTHER_TABLES
 def test_only_points_are_read(lab: Lab, incident: Cluster) -> None:
     """Every statement selects by ids, keys or partitions, and one invocation takes at most thirty."""
     for role in ("hot_key_caller_1", "hot_key_holder", "deadlock_ring_1", "restarted_2", "mismatch_1"):
@@ -311,7 +311,7 @@ def lab(incident: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_the_server_takes_what_is_offered(kind: str, tmp_path: Path) -> None:
     """A server accepts each action that is offered for a status, each time on another invocation."""
-    with running_waits(server_binary(kind), tmp_path, vqueues=kind.endswith("vqueues")) as lab:
+    with running_waits(kind, tmp_path) as lab:
         taken: set[tuple[str, str]] = set()
         for name, ids in _crowd(lab).items():
             fresh = iter(ids)

@@ -16,9 +16,8 @@ from restate_lab.analysis.journal.reader import JournalReader
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_model, start_services
 from restate_lab.demo.process import Process
-from restate_lab.demo.server import RestateServer
 from support.bench import wait_for
-from support.clusters import server_binary
+from support.clusters import KindServer
 
 SERVICES = str(Path(__file__).with_name("agent_services.py"))
 SCRIPTS = str(Path(__file__).with_name("agent_scripts.py"))
@@ -105,9 +104,7 @@ def running_agent_bench(kind: str, folder: Path, env: Mapping[str, str] | None =
         stack.enter_context(model)
         services, address = start_services(folder, SERVICES, model=model_address)
         stack.enter_context(services)
-        server = stack.enter_context(
-            RestateServer(server_binary(kind), vqueues=kind.endswith("vqueues"), env=dict(env or {}))
-        )
+        server = stack.enter_context(KindServer(kind, env=dict(env or {})))
         lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))
         lab.admin.create_deployment(uri=address)
         bench = AgentBench(kind, lab, folder, model_address, services, address)

@@ -24,7 +24,6 @@ from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
 from restate_lab.environment import clean_environment
 from support.bench import wait_for
-from support.clusters import server_binary
 from support.demo.nodes import Node
 from support.restartable import restartable
 
@@ -251,8 +250,7 @@ def running_archive_bench(kind: str, folder: Path, where: str | None = None) -> 
     with contextlib.ExitStack() as stack:
         process, uri = start_services(folder, str(SERVICES))
         stack.enter_context(process)
-        vqueues = kind.endswith("vqueues")
-        node = stack.enter_context(restartable(server_binary(kind), folder / "data", vqueues=vqueues, env=settings))
+        node = stack.enter_context(restartable(kind, folder / "data", env=settings))
         lab = stack.enter_context(rl.connect(node.admin_url, ingress_url=node.ingress_url, audit=folder / "audit"))
         lab.admin.create_deployment(uri=uri)
         lab.admin.modify_service("Order", workflow_completion_retention=KEPT)

@@ -12,8 +12,7 @@ import restate_lab as rl
 from restate_lab.client.admin import AdminClient
 from restate_lab.client.ingress import IngressClient
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.server import RestateServer
-from support.clusters import server_binary
+from support.clusters import KindServer, has_vqueues
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,7 +43,7 @@ class Bench:
 
     @property
     def has_vqueues(self) -> bool:
-        return self.kind.endswith("vqueues")
+        return has_vqueues(self.kind)
 
     @property
     def is_old(self) -> bool:
@@ -72,10 +71,9 @@ def wait_for(look: Callable[[], Any], holds: Callable[[Any], bool] = bool, *, wi
 @contextlib.contextmanager
 def running_bench(kind: str, folder: Path) -> Iterator[Bench]:
     """Start a server of a kind and the services, and register them."""
-    _, _, flavour = kind.partition("-")
     settings = {"RESTATE_INGRESS__KAFKA_CLUSTERS": KAFKA_IN_SETTINGS}
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(RestateServer(server_binary(kind), vqueues=flavour == "vqueues", env=settings))
+        server = stack.enter_context(KindServer(kind, env=settings))
         services, uri = start_services(folder, str(SERVICES))
         stack.enter_context(services)
         audit = folder / "audit"

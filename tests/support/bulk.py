@@ -10,9 +10,8 @@ from pathlib import Path
 import restate_lab as rl
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.server import RestateServer
 from support.bench import wait_for
-from support.clusters import server_binary
+from support.clusters import KindServer, has_vqueues
 
 SERVICES = str(Path(__file__).with_name("bulk_services.py"))
 AT_ONCE = 500  # calls that one invocation sends
@@ -36,7 +35,7 @@ class Bulk:
 
     @property
     def has_vqueues(self) -> bool:
-        return self.kind.endswith("vqueues")
+        return has_vqueues(self.kind)
 
     def fill(self, what: str, count: int) -> tuple[str, ...]:
         """Return the ids of this many new invocations: "later", "answer" (completed) or "wait" (suspended)."""
@@ -71,7 +70,7 @@ def running_bulk(kind: str, folder: Path, services: str = "good") -> Iterator[Bu
         (folder / services).mkdir(parents=True)
         process, uri = start_services(folder / services, SERVICES)
         stack.enter_context(process)
-        server = stack.enter_context(RestateServer(server_binary(kind), vqueues=kind.endswith("vqueues")))
+        server = stack.enter_context(KindServer(kind))
         audit = folder / "audit"
         lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=audit))
         deployment = str(lab.admin.create_deployment(uri=uri).id)

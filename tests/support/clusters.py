@@ -10,20 +10,27 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from restate_lab.demo.embedded import Embedded
 from restate_lab.demo.install import install_server
+from restate_lab.demo.server import RestateServer
 from restate_lab.demo.stories import STORIES
 from restate_lab.demo.stories.steps import StoryStep, ids
+from support import imitation
 from support.demo.healthy import HEALTHY
 from support.demo.hospital import HOSPITAL
 from support.demo.saturated import TWO_AT_A_TIME, saturated_story
 from support.isolation import original_environment
 
 OLDEST = "1.6.1"
+PLAIN = "1.7.12-plain"
+"""Version 1.7.12 with its own defaults: without vqueues, protocol 7, or another feature that 1.8 always has."""
 NEWEST = "1.7.12"
-VQUEUES = "1.7.12-vqueues"
-KINDS = (OLDEST, NEWEST, VQUEUES)
+"""Version 1.7.12 with the features that 1.8 always has."""
+IMITATION = "1.8"
+"""The server of ``NEWEST`` behind the proxy that makes it a 1.8.1: `support.imitation`."""
+KINDS = (OLDEST, PLAIN, NEWEST, IMITATION)
 """The kinds of server; ``support.kinds`` has which of them a test runs on."""
 OLD = "1.5.3"
 """A version older than any supported one; npm has no other."""
@@ -63,10 +70,51 @@ class Cluster:
             os.killpg(self.services, signal.SIGCONT)
 
 
+def has_vqueues(kind: str) -> bool:
+    """Return whether a server of this kind has vqueues."""
+    return kind in {NEWEST, IMITATION}
+
+
 def server_binary(kind: str) -> Path:
     """Return the server of a kind, installed into the developer's real cache if it is not there yet."""
+    version = NEWEST if kind in {PLAIN, IMITATION} else kind
     with original_environment():
-        return install_server(kind.partition("-")[0])
+        return install_server(version)
+
+
+class KindServer(RestateServer):
+    """A running server of a kind; ``admin_url`` is the address of the proxy if there is one.
+
+    ``settings`` are the keyword arguments of `RestateServer`.
+    """
+
+    def __init__(self, kind: str, **settings: Any) -> None:
+        super().__init__(server_binary(kind), vqueues=has_vqueues(kind), **settings)
+        self._proxy = contextlib.ExitStack()
+        self.admin_url = self._proxy.enter_context(admin_address(kind, self.admin_url))
+
+    def stop(self) -> None:
+        """Stop the proxy and the server."""
+        self._proxy.close()
+        super().stop()
+
+
+@contextlib.contextmanager
+def running_demo(kind: str, folder: Path, **options: Any) -> Iterator[Embedded]:
+    """Give the demo with a server of a kind; ``options`` are the other keyword arguments of `Embedded`."""
+    with Embedded(server_binary(kind), folder, vqueues=has_vqueues(kind), **options) as demo:
+        with admin_address(kind, demo.server.admin_url) as demo.server.admin_url:
+            yield demo
+
+
+@contextlib.contextmanager
+def admin_address(kind: str, admin_url: str) -> Iterator[str]:
+    """Give the address at which a test reaches the Admin API of a server of this kind."""
+    if kind != IMITATION:
+        yield admin_url
+        return
+    with imitation.imitation(admin_url) as address:
+        yield address
 
 
 class Clusters:
@@ -99,24 +147,22 @@ class Clusters:
 
 
 def _start(stack: contextlib.ExitStack, kind: str, story: str) -> Cluster:
-    vqueues = kind.endswith("-vqueues")
     # Not pytest's tmp_path: a unix socket's path must be short.
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="restate-lab-")))
     demo = stack.enter_context(
-        Embedded(
-            server_binary(kind),
+        running_demo(
+            kind,
             folder,
-            vqueues=vqueues,
             unix_sockets=True,
-            story=_steps_of(story, vqueues=vqueues),
+            story=_steps_of(story, vqueues=has_vqueues(kind)),
             env=TWO_AT_A_TIME if story == "saturated" else {},
             program=(SERVICES,),
         )
     )
     return Cluster(
         kind=kind,
-        version=demo.server.version,
-        vqueues=vqueues,
+        version=imitation.VERSION if kind == IMITATION else demo.server.version,
+        vqueues=has_vqueues(kind),
         admin_url=demo.server.admin_url,
         ingress_url=demo.server.ingress_url,
         base_dir=demo.server.base_dir,

@@ -12,11 +12,10 @@ import restate_lab as rl
 from restate_lab.client.lab import Lab
 from restate_lab.client.sql.parts import complete
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.server import RestateServer
 from restate_lab.errors import RestateLabError
 from restate_lab.status import STATUSES_SQL
 from support.bench import wait_for
-from support.clusters import server_binary
+from support.clusters import KindServer, has_vqueues
 
 SERVICES = Path(__file__).with_name("status_services.py")
 # The invocations that are sent at once, by their final status; the others need more than one step.
@@ -37,7 +36,7 @@ class InvocationStatuses:
 
     @property
     def has_vqueues(self) -> bool:
-        return self.kind.endswith("vqueues")
+        return has_vqueues(self.kind)
 
     def by_id(self) -> dict[str, str]:
         """Return id → status of every invocation, from the reference statement for all other reads."""
@@ -62,8 +61,7 @@ def status_server(kind: str, folder: Path, *, slots: int | None = None) -> Itera
             "RESTATE_WORKER__INVOKER__CONCURRENT_INVOCATIONS_LIMIT": str(slots),
         }
     with contextlib.ExitStack() as stack:
-        vqueues = kind.endswith("vqueues")
-        server = stack.enter_context(RestateServer(server_binary(kind), vqueues=vqueues, env=env))
+        server = stack.enter_context(KindServer(kind, env=env))
         services, uri = start_services(folder, str(SERVICES))
         stack.enter_context(services)
         lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))
@@ -76,7 +74,7 @@ def status_server(kind: str, folder: Path, *, slots: int | None = None) -> Itera
 def every_status(kind: str, folder: Path, *, each: int) -> Iterator[InvocationStatuses]:
     """Start a server with ``each`` invocations in every status, and give them."""
     # Without vqueues, invocations that back off keep their slot; with vqueues they do not.
-    backing_off = 0 if kind.endswith("vqueues") else each
+    backing_off = 0 if has_vqueues(kind) else each
     with status_server(kind, folder, slots=each + backing_off + SLOTS) as lab:
         made = _StatusMaker(lab, kind, each)
         for status, handler in HANDLERS.items():

@@ -1,8 +1,8 @@
 """An imitation of restate-server 1.8.1: restate-server 1.7.12 behind a proxy that changes what 1.8 changed.
 
-The binary of 1.8 is not available to the tests. Version 1.7.12 with the flags in ``FLAGS`` behaves like 1.8 where the
-flags decide; the proxy changes the rest of the Admin API. It cannot imitate errors that only 1.8 reports (RT0020), the
-limits of a node, yields under memory pressure, or a partition that migrates while it is read.
+The binary of 1.8 is not available to the tests. Version 1.7.12 with the flags in ``FLAGS_OF_1_8`` behaves like 1.8
+where the flags decide; the proxy changes the rest of the Admin API. It cannot imitate errors that only 1.8 reports
+(RT0020), the limits of a node, yields under memory pressure, or a partition that migrates while it is read.
 """
 
 from __future__ import annotations
@@ -12,19 +12,14 @@ import http.client
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-__all__ = ["FLAGS", "VERSION", "Features", "imitation"]
+__all__ = ["VERSION", "Features", "imitation"]
 
 VERSION = "1.8.1"
-FLAGS: Mapping[str, str] = {
-    f"RESTATE_EXPERIMENTAL_ENABLE_{name}": "true"
-    for name in ("VQUEUES", "PROTOCOL_V7", "UNIQUE_RANDOM_SEEDS", "SCOPED_VIRTUAL_OBJECTS", "INVOKER_YIELD")
-}
-"""The settings of 1.7.12 that 1.8 has without a flag."""
 Features = Literal["removed", "absent", "empty"]
 """What ``/version`` says about the features: the flags of 1.8 are removed, or there is no map, or an empty one."""
 _REMOVED = {

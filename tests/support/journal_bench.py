@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import restate_lab as rl
 from restate_lab.analysis.journal import journal
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.server import RestateServer
 from support.bench import wait_for
-from support.clusters import server_binary
+from support.clusters import KindServer, has_vqueues
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +32,7 @@ class Stage:
 
     @property
     def has_vqueues(self) -> bool:
-        return self.kind.endswith("vqueues")
+        return has_vqueues(self.kind)
 
     @property
     def is_old(self) -> bool:
@@ -61,9 +60,8 @@ class Stage:
 @contextlib.contextmanager
 def running_stage(kind: str, folder: Path) -> Iterator[Stage]:
     """Start a server of a kind and the services, and make the data of the tests."""
-    _, _, flavour = kind.partition("-")
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(RestateServer(server_binary(kind), vqueues=flavour == "vqueues"))
+        server = stack.enter_context(KindServer(kind))
         services, uri = start_services(folder, str(SERVICES))
         stack.enter_context(services)
         lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))

@@ -1,10 +1,10 @@
-"""The kinds of server that a test runs on: the newest plain one, and those that its marker ``also_on`` names.
+"""The kinds of server that a test runs on: the newest one, and those that its marker ``also_on`` names.
 
 A test that asks for a kind of server, with a fixture such as ``incident`` or as a parameter, has a case on each kind.
-The case on the newest plain server is always part of the suite. A case on another kind is part of it only if the
-behavior under test differs there, which the test states in one line:
+The case on the newest server is always part of the suite. A case on another kind is part of it only if the behavior
+under test differs there, which the test states in one line:
 
-@pytest.mark.also_on(OLDEST, VQUEUES, reason="each kind has its own SQL")
+@pytest.mark.also_on(OLDEST, PLAIN, reason="each kind has its own SQL")
 
 Every other case is marked ``long``: it runs at night, and with ``-m long``.
 """

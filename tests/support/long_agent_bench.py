@@ -8,9 +8,8 @@ from pathlib import Path
 
 import restate_lab as rl
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.server import RestateServer
 from support.bench import wait_for
-from support.clusters import NEWEST, server_binary
+from support.clusters import NEWEST, KindServer
 
 __all__ = ["run_agent", "running_long_agents", "send_to_agent"]
 
@@ -22,7 +21,7 @@ SUCCEEDED = "SELECT status FROM sys_invocation WHERE id = :id AND status = 'comp
 def running_long_agents(folder: Path) -> Iterator[rl.Lab]:
     """Give a connection to the server."""
     services, address = start_services(folder, str(SERVICES))
-    with services, RestateServer(server_binary(NEWEST)) as server:
+    with services, KindServer(NEWEST) as server:
         with rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit") as lab:
             lab.admin.create_deployment(uri=address)
             yield lab

@@ -14,9 +14,8 @@ from typing import Any
 import restate_lab as rl
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.server import RestateServer
 from support.bench import wait_for
-from support.clusters import server_binary
+from support.clusters import KindServer
 
 SERVICES = str(Path(__file__).with_name("redrive_services.py"))
 AT_ONCE = 250  # orders that one invocation sends
@@ -110,9 +109,7 @@ def running_redrive_bench(kind: str, folder: Path, env: Mapping[str, str] | None
     with contextlib.ExitStack() as stack:
         services, uri = start_services(folder, SERVICES)
         stack.enter_context(services)
-        server = stack.enter_context(
-            RestateServer(server_binary(kind), vqueues=kind.endswith("vqueues"), env=dict(env or {}))
-        )
+        server = stack.enter_context(KindServer(kind, env=dict(env or {})))
         audit = folder / "audit"
         lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=audit))
         lab.admin.create_deployment(uri=uri)

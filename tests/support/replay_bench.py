@@ -15,9 +15,8 @@ import restate_lab as rl
 from restate_lab.actions.plan import move_to
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.server import RestateServer
 from support.bench import wait_for
-from support.clusters import server_binary
+from support.clusters import KindServer
 
 SERVICES = Path(__file__).with_name("replay_services.py")
 PROTOCOL_5_SERVICES = Path(__file__).with_name("replay_services_v5.py")
@@ -185,10 +184,8 @@ def running_replay_bench(
     serve: Callable[[Path], AbstractContextManager[str]] = python_services,
 ) -> Iterator[ReplayBench]:
     """Start a server of a kind and both versions, and register the old one."""
-    _, _, flavour = kind.partition("-")
     with contextlib.ExitStack() as stack:
-        binary = server_binary(kind)
-        server = stack.enter_context(RestateServer(binary, vqueues=flavour == "vqueues", env=env or {}))
+        server = stack.enter_context(KindServer(kind, env=env or {}))
         versions = []
         for name in ("old", "new"):
             (folder / name).mkdir()

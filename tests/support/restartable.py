@@ -13,9 +13,10 @@ from restate_lab import errors
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.process import clean_environment
-from restate_lab.demo.server import NO_SETTINGS, _partitions, free_ports, server_settings
+from restate_lab.demo.server import NO_SETTINGS, free_ports, server_settings, settings_for
 from support.bench import wait_for
 from support.bulk import SERVICES, Bulk
+from support.clusters import admin_address, has_vqueues, server_binary
 from support.demo.nodes import Node
 
 READY_WITHIN = 60.0
@@ -43,10 +44,10 @@ class Killable:
 
 
 @contextlib.contextmanager
-def killable(binary: Path, folder: Path, *more: str, ended: int, later: int) -> Iterator[Killable]:
+def killable(kind: str, folder: Path, *more: str, ended: int, later: int) -> Iterator[Killable]:
     """Give a server with this many invocations; ``more`` are files of further services."""
     with contextlib.ExitStack() as stack:
-        node = stack.enter_context(restartable(binary, folder / "data"))
+        node = stack.enter_context(restartable(kind, folder / "data"))
         lab = stack.enter_context(rl.connect(node.admin_url, ingress_url=node.ingress_url, audit=folder / "audit"))
         for services in (*more, SERVICES):
             place = folder / Path(services).stem
@@ -54,7 +55,7 @@ def killable(binary: Path, folder: Path, *more: str, ended: int, later: int) -> 
             process, uri = start_services(place, services)
             stack.enter_context(process)
             deployment = lab.admin.create_deployment(uri=uri)
-        bulk = Bulk("1.7.12", lab, folder / "audit", str(deployment.id))
+        bulk = Bulk(kind, lab, folder / "audit", str(deployment.id))
         wait_for(lambda: is_served(lab))
         yield Killable(node, lab, bulk.fill("answer", ended), bulk.fill("later", later))
 
@@ -67,13 +68,11 @@ def is_served(lab: Lab) -> bool:
 
 
 @contextlib.contextmanager
-def restartable(
-    binary: Path, folder: Path, *, vqueues: bool = False, env: Mapping[str, str] = NO_SETTINGS
-) -> Iterator[Node]:
-    """Give a running server; ``kill()`` ends it as a power cut does, and ``start()`` starts it again."""
-    node, ingress, admin = free_ports(3)
-    settings = server_settings(folder, vqueues=vqueues) | {
-        **_partitions(binary),
+def restartable(kind: str, folder: Path, *, env: Mapping[str, str] = NO_SETTINGS) -> Iterator[Node]:
+    """Give a running server of a kind; ``kill()`` ends it as a power cut does, and ``start()`` starts it again."""
+    binary, (node, ingress, admin) = server_binary(kind), free_ports(3)
+    settings = server_settings(folder) | {
+        **settings_for(binary, vqueues=has_vqueues(kind)),
         "RESTATE_BIND_PORT": str(node),
         "RESTATE_INGRESS__BIND_PORT": str(ingress),
         "RESTATE_ADMIN__BIND_PORT": str(admin),
@@ -90,7 +89,8 @@ def restartable(
     try:
         server.start()
         wait_until_ready(server)
-        yield server
+        with admin_address(kind, server.admin_url) as server.admin_url:
+            yield server
     finally:
         server.stop()
 

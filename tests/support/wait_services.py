@@ -15,7 +15,6 @@ from restate import Context, InvocationRetryPolicy, ObjectContext, ObjectSharedC
 
 import restate_lab as rl
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.server import RestateServer
 from restate_lab.demo.services_host import serve_inherited
 
 MOMENT = timedelta(milliseconds=200)
@@ -174,10 +173,12 @@ def _raise() -> str:
 
 
 @contextlib.contextmanager
-def running_waits(binary: Path, folder: Path, *, vqueues: bool) -> Iterator[rl.Lab]:
-    """Start a server and these services, and give a connection to it."""
+def running_waits(kind: str, folder: Path) -> Iterator[rl.Lab]:
+    """Start a server of a kind and these services, and give a connection to it."""
+    from support.clusters import KindServer
+
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(RestateServer(binary, vqueues=vqueues))
+        server = stack.enter_context(KindServer(kind))
         services, uri = start_services(folder, __file__)
         stack.enter_context(services)
         lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))

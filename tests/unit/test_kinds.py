@@ -1,4 +1,4 @@
-"""The kinds of server in the suite: the newest plain one, others for a reason, and all of them at night."""
+"""The kinds of server in the suite: the newest one, others for a reason, and all of them at night."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from support.clusters import KINDS, NEWEST, OLDEST, VQUEUES
+from support.clusters import IMITATION, KINDS, NEWEST, OLDEST, PLAIN
 from support.kinds import kinds_of, mark_kinds
 
 ROOT = Path(__file__).parents[2]
 CASES = """
 import pytest
-from support.clusters import KINDS, OLDEST, VQUEUES
+from support.clusters import KINDS, OLDEST, PLAIN
 
 @pytest.fixture(params=KINDS)
 def cluster(request):
@@ -21,14 +21,14 @@ def cluster(request):
 
 def test_plain(cluster): ...
 
-@pytest.mark.also_on(VQUEUES, reason="other tables")
+@pytest.mark.also_on(PLAIN, reason="other tables")
 def test_tables(cluster): ...
 
-@pytest.mark.also_on(OLDEST, VQUEUES, reason="other SQL")
+@pytest.mark.also_on(OLDEST, PLAIN, reason="other SQL")
 class TestSql:
     def test_sql(self, cluster): ...
 
-@pytest.mark.parametrize("kind", KINDS[2:])
+@pytest.mark.parametrize("kind", KINDS[3:])
 def test_parameter(kind): ...
 """
 
@@ -63,10 +63,11 @@ def collect(folder: Path, source: str, marker: str) -> Collected:
 
 
 def test_another_kind_is_for_the_night_unless_the_test_names_it(tmp_path: Path) -> None:
-    """The newest plain server is always tested; another kind if also_on names it, and otherwise as a long case."""
-    always = {f"test_plain[{NEWEST}]"} | {f"test_tables[{kind}]" for kind in KINDS[1:]}
-    always |= {f"test_sql[{kind}]" for kind in KINDS}
-    long = {f"test_plain[{OLDEST}]", f"test_plain[{VQUEUES}]", f"test_tables[{OLDEST}]", f"test_parameter[{VQUEUES}]"}
+    """The newest server is always tested; another kind if also_on names it, and otherwise as a long case."""
+    always = {f"test_plain[{NEWEST}]"} | {f"test_tables[{kind}]" for kind in (NEWEST, PLAIN)}
+    always |= {f"test_sql[{kind}]" for kind in (NEWEST, PLAIN, OLDEST)}
+    names = {f"test_{name}[{kind}]" for name in ("plain", "tables", "sql") for kind in KINDS}
+    long = names - always | {f"test_parameter[{IMITATION}]"}
     assert collect(tmp_path, CASES, "not long").names == always
     assert collect(tmp_path, CASES, "long").names == long
 
@@ -74,8 +75,8 @@ def test_another_kind_is_for_the_night_unless_the_test_names_it(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("marker", "message"),
     [
-        ("also_on(VQUEUES)", "also_on has no reason; say what differs"),
-        ('also_on(reason="other SQL")', f"also_on names []; choose from {OLDEST}, {VQUEUES}"),
+        ("also_on(PLAIN)", "also_on has no reason; say what differs"),
+        ('also_on(reason="other SQL")', f"also_on names []; choose from {OLDEST}, {PLAIN}, {IMITATION}"),
         ('also_on("1.0", reason="other SQL")', "also_on names ['1.0']; choose from"),
     ],
 )
@@ -86,7 +87,7 @@ def test_a_marker_has_kinds_and_a_reason(tmp_path: Path, marker: str, message: s
 
 
 def test_no_case_of_this_run_is_on_another_kind_without_a_reason(request: pytest.FixtureRequest) -> None:
-    """Every collected case on another server than the newest plain one is long, or named with a reason."""
+    """Every collected case on another server than the newest one is long, or named with a reason."""
     for item in request.session.items:
         reasons = [marker.kwargs["reason"] for marker in item.iter_markers("also_on")]
         assert kinds_of(item) <= {NEWEST} or reasons or item.get_closest_marker("long"), item.nodeid

@@ -12,7 +12,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlsplit
 
 from restate_lab._text import format_duration
 from restate_lab.demo.api import Api
@@ -63,12 +62,11 @@ class Node:
 
     def _wait_until_gone(self) -> None:
         """Return once the ports are closed: a killed server keeps its ports and data until its last write is done."""
-        address = urlsplit(self.admin_url)
-        deadline = time.monotonic() + GONE_WITHIN
+        deadline, port = time.monotonic() + GONE_WITHIN, int(self.environment["RESTATE_ADMIN__BIND_PORT"])
         while time.monotonic() < deadline:
             with socket.socket() as line:
                 line.settimeout(1)
-                if line.connect_ex((address.hostname, address.port)) == errno.ECONNREFUSED:
+                if line.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED:
                     return
             time.sleep(0.01)
 

@@ -16,10 +16,9 @@ import restate_lab as rl
 from restate_lab.demo.embedded import model_settings, start_model
 from restate_lab.demo.faults import FOLDER_VARIABLE
 from restate_lab.demo.process import Process
-from restate_lab.demo.server import RestateServer
 from restate_lab.environment import clean_environment
 from support.agent_bench import SCRIPTS, AgentBench
-from support.clusters import server_binary
+from support.clusters import KindServer
 from support.integrations.environments import NODE, node_environment, python_environment_of
 
 __all__ = ["INTEGRATIONS", "IntegrationServices", "Matrix", "running_matrix"]
@@ -126,7 +125,7 @@ def running_matrix(kind: str, folder: Path, names: tuple[str, ...] = tuple(INTEG
         services = {
             name: stack.enter_context(IntegrationServices(INTEGRATIONS[name], folder, address)) for name in names
         }
-        server = stack.enter_context(RestateServer(server_binary(kind), vqueues=kind.endswith("vqueues")))
+        server = stack.enter_context(KindServer(kind))
         audit = folder / "audit"
         lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=audit))
         for each in services.values():
