@@ -119,14 +119,15 @@ def copies_of(lab: rl.Lab, ids: Mapping[str, str], path: Path) -> dict[str, Any]
     names = {id_: name for name, id_ in ids.items()}
     evidence = rl.open_evidence(rl.freeze(lab, path.with_suffix(".evidence")))
     rows_ = evidence.arrow(complete(STATUSES_SQL, evidence)).to_pylist()
-    findings = rl.doctor(evidence).findings
     visit = ClusterReader(name="prod", option=lab.address, rules=Rules(), commands=lambda *_: None).visit()
     return {
         "statuses": {names[row["id"]]: row["word"] for row in rows_ if row["id"] in names},
-        "findings": sorted(zip(findings["check"], findings["count"], strict=True)),
+        "findings": findings_of(evidence),
         "blocked keys": list(rl.ask(evidence, "blocked_keys")["waiting"]),
         "edges": len(rl.waits(evidence).edges),
-        "alerts": sorted((alert.rule, alert.subject, str(alert.severity)) for alert in visit.alerts),
+        "alerts": sorted(
+            (alert.rule, alert.subject, str(alert.severity)) for alert in visit.alerts if alert.rule != "awakeables"
+        ),
     }
 
 
@@ -155,7 +156,6 @@ def answers_of(lab: rl.Lab, ids: Mapping[str, str]) -> dict[str, Any]:
     waiting = rl.waits(lab)
     why = {name: rl.why(lab, ids[name]) for name in ("first", "flaky", "holder")}
     plans = {action: rl.plan(lab, action, list(ids.values())) for action in ("cancel", "kill", "resume", "purge")}
-    findings = rl.doctor(lab)
     return {
         "keys": [(row["target_service_key"], row["waiting"], names[row["holder_id"]]) for row in rows(blocked)],
         "holder": list(blocked["holder_status"]),
@@ -167,8 +167,13 @@ def answers_of(lab: rl.Lab, ids: Mapping[str, str]) -> dict[str, Any]:
         "why": {name: (each.status, TIMES.sub("…", each.summary)) for name, each in why.items()},
         "plans": {action: sorted(names[id_] for id_ in plan.targets) for action, plan in plans.items()},
         "impact": {action: sorted(names.get(id_, "") for id_ in plan.impact["id"]) for action, plan in plans.items()},
-        "findings": sorted(zip(findings.findings["check"], findings.findings["count"], strict=True)),
+        "findings": findings_of(lab),
     }
+
+
+def findings_of(source: rl.Source) -> list[tuple[str, int]]:
+    findings = rl.doctor(source, thresholds={"awakeable": "1h"}).findings  # on a busy machine, a phase takes a minute
+    return sorted(zip(findings["check"], findings["count"], strict=True))
 
 
 def rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
