@@ -54,9 +54,9 @@ _FAMILY_NAMES = {
         last_attempt_server failed_step value_start handler kind family trend outcome framework
         model""",
     "number": """n steps attempted waiting num_inbox depth pinned pinned_running pinned_backing_off pinned_suspended
-        pinned_paused would_land recent overdue expiring slow keyed restarted journal_entries longest_journal
-        busy bytes entries median_ms ms new_invocations attempts retry_count failed_attempts worst http_code
-        journal_size journal_commands_size size index entry_index command_index after_journal_entry_index
+        pinned_paused would_land recent overdue expiring outlived refused slow keyed restarted journal_entries
+        longest_journal busy bytes entries median_ms ms new_invocations attempts retry_count failed_attempts worst
+        http_code journal_size journal_commands_size size index entry_index command_index after_journal_entry_index
         completion_id signal open_invocations largest_entry_bytes largest_value_bytes service_bytes service_keys
         targets suspended pending p50_ms p90_ms p99_ms max_ms queued_p50_ms queued_p90_ms queued_p99_ms running_p50_ms
         running_p90_ms running_p99_ms blocked_on_lock_ms blocked_on_concurrency_rules_ms
@@ -72,9 +72,9 @@ _FAMILY_NAMES = {
         came_back is_open is_wasteful""",
     "time": """now created_at modified_at completed_at inboxed_at running_at scheduled_at scheduled_start_at
         next_retry_at last_start_at appended_at deployed_at paused_at waiting_since since wakes_at expires_at
-        journal_expires_at starts_first expires_first first_at last_at first_created_at last_created_at
-        first_completed_at last_completed_at oldest_created_at oldest_inboxed_at before_created_at span_start
-        holder_running_at holder_modified_at day came_back_at sampled_at attempted_at""",
+        journal_expires_at starts_first expires_first kept_first first_at last_at first_created_at
+        last_created_at first_completed_at last_completed_at oldest_created_at oldest_inboxed_at before_created_at
+        span_start holder_running_at holder_modified_at day came_back_at sampled_at attempted_at""",
     "duration": """oldest_age oldest_wait waiting_for wakes_in idle_for paused_for expires_in
         completion_retention journal_retention lock_block_duration concurrency_rules_block_duration
         deployment_concurrency_block_duration invoker_concurrency_block_duration invoker_throttling_block_duration

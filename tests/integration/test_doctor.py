@@ -419,6 +419,8 @@ def test_saturated(saturated: Cluster) -> None:
                 assert found["severity"].iloc[0] == severity
             others = diagnosis.findings.drop(found.index)
             assert set(others["severity"]) <= {"note"}, diagnosis
+        # Each of them waits for something that the scheduler reports.
+        assert doctor(lab, checks="scheduler_gaps", thresholds={"ready_for": "0s"}).findings.empty
 
 
 class Deaf(SourceWrapper):

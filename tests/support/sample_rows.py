@@ -23,7 +23,8 @@ _TYPES = {
     **dict.fromkeys(("retry_count", "value_length", "key_length"), _NUMBER),
     **dict.fromkeys(("journal_size", "journal_commands_size", "index", "after_journal_entry_index"), pa.uint32()),
     **dict.fromkeys(("min_service_protocol_version", "max_service_protocol_version"), pa.uint32()),
-    **dict.fromkeys(("in_flight", "completed"), _FLAG),
+    **dict.fromkeys(("in_flight", "completed", "has_lock", "queue_is_paused"), _FLAG),
+    **dict.fromkeys(("sequence_number", "num_inbox", "num_errors", "retry_attempts", "num_attempts"), _NUMBER),
     **dict.fromkeys(("completion_retention", "journal_retention"), _LENGTH),
     **dict.fromkeys(("suspended_waiting_for_completions", "suspended_waiting_for_signals"), _NUMBERS),
     "services": pa.list_(_TEXT),
@@ -45,19 +46,37 @@ _COLUMNS = {
     "sys_promise": "service_name service_key key completed scope",
     "state": "scope service_name service_key key value_length key_length",
 }
+_VQUEUES = {
+    "sys_vqueues": """id entry_id entry_kind stage status has_lock run_at sequence_number created_at transitioned_at
+        num_attempts""",
+    "sys_vqueue_entry_status": """entry_id vqueue_id entry_kind stage status next_at num_errors retry_attempts
+        deployment first_attempt_at""",
+    "sys_vqueue_meta": """id service_name scope lock_name limit_key num_inbox queue_is_paused last_start_at""",
+    "sys_scheduler": """id status head_entry_id num_inbox scheduled_at blocked_on blocked_on_json lock_block_duration
+        concurrency_rules_block_duration deployment_concurrency_block_duration invoker_concurrency_block_duration
+        invoker_throttling_block_duration invoker_memory_block_duration throttling_rules_block_duration""",
+    "sys_locks": "lock_name scope acquired_by",
+}
+"""The tables of a server with vqueues, as far as our statements read them."""
 
 
 class SampleRows(RowSource):
-    """Tables with the rows given; others are empty, those in ``without`` do not exist."""
+    """Tables with the rows given; others are empty, those in ``without`` do not exist.
+
+    The tables of vqueues exist only with ``vqueues``.
+    """
 
     name, version, now = "made rows", "1.7.12", NOW
     features: Mapping[str, bool] = {}
 
-    def __init__(self, *, without: tuple[str, ...] = (), **tables: list[dict[str, Any]]) -> None:
+    def __init__(self, *, without: tuple[str, ...] = (), vqueues: bool = False, **tables: list[dict[str, Any]]) -> None:
         tables.setdefault("sys_deployment", [{"id": "dp_1", "endpoint": "http://svc", "created_at": BEFORE}])
         tables.setdefault("sys_service", [{"name": "Svc", "deployment_id": "dp_1"}])
         self.asked: list[str] = []
-        self._columns = {name: each.split() for name, each in _COLUMNS.items() if name not in without}
+        if vqueues:
+            self.features = {"vqueues": True}
+        known = _COLUMNS | (_VQUEUES if vqueues else {})
+        self._columns = {name: each.split() for name, each in known.items() if name not in without}
         self._context = session(NOW)
         for name, columns in self._columns.items():
             schema = pa.schema([pa.field(column, _type(column)) for column in columns])

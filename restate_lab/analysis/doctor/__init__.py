@@ -120,6 +120,8 @@ def _run_check(check: Check, context: CheckContext, within: Deadline) -> _CheckO
         return _CheckOutcome(gap=_gap(check, "this server has no vqueues", applies=False))
     if check.needs_samples and context.source.coverage.open_invocations:
         return _CheckOutcome(gap=_gap(check, "this source has the open invocations themselves", applies=False))
+    if check.compares_times and not context.source.live:
+        return _CheckOutcome(gap=_gap(check, "this source has one time, and the check compares two", applies=False))
     context.excluded.clear()
     before, started = len(within.statements), time.monotonic()
     try:

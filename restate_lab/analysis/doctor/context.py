@@ -62,7 +62,8 @@ class Check:
     over the status table. ``is_for_vqueues`` is set if the check applies only to servers with vqueues, and
     ``needs_payloads`` if it applies only to sources with the payloads of journals. ``needs_open`` is set if it examines
     open invocations, or what the cluster does now; a history cannot answer it. ``needs_samples`` is set if it examines
-    the samples of a history; they replace open invocations.
+    the samples of a history; they replace open invocations. ``compares_times`` is set if it reads twice to see what
+    stays the same, which only a live source can show.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Check:
     needs_payloads: bool = False
     needs_open: bool = False
     needs_samples: bool = False
+    compares_times: bool = False
 
 
 class CheckContext(DoctorReader):
@@ -99,6 +101,7 @@ class CheckContext(DoctorReader):
             recent=self.now - limits.recent,
             overdue=self.clock - limits.waiting,
             expires=self.now + limits.expires_within,
+            outlived=self.clock - limits.cleanup,
             slow_ms=limits.slow_ms,
         )
         return Census(tuple(rows))

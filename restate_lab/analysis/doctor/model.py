@@ -9,6 +9,7 @@ from enum import Enum, StrEnum
 from typing import Any
 
 from restate_lab.analysis.doctor.reader import timestamp_of
+from restate_lab.analysis.journal.errors import is_stale_timer
 from restate_lab.analysis.suggestions import SuggestedCall
 
 __all__ = [
@@ -150,6 +151,7 @@ class FailureReason(Enum):
     REMOVED = "its deployment was removed"
     UNREACHABLE = "its deployment does not respond"
     MISMATCH = "its code does not match its journal"
+    STALE_TIMER = "a timer of an earlier invocation with its id fired"
     HANDLER = "its handler fails"
 
 
@@ -204,8 +206,10 @@ def retrying_invocation(row: Mapping[Any, Any], details: Mapping[Any, Any]) -> R
     )
 
 
-def failure_reason(code: str | None, *, is_deployed: bool) -> FailureReason:
+def failure_reason(code: str | None, *, is_deployed: bool, message: str = "") -> FailureReason:
     """Return why attempts fail with this error code; ``is_deployed`` is whether the deployment is registered."""
     if not is_deployed:
         return FailureReason.REMOVED
+    if is_stale_timer(message):
+        return FailureReason.STALE_TIMER
     return _REASONS.get(code or "", FailureReason.HANDLER)

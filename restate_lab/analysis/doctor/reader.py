@@ -24,13 +24,34 @@ from restate_lab.client.sql.parts import complete
 from restate_lab.errors import NotOnThisServer
 from restate_lab.server import has_vqueues
 
-__all__ = ["PINNED_INVOCATIONS", "DoctorReader", "Row", "timestamp_of"]
+__all__ = [
+    "OUTLIVED",
+    "PINNED_INVOCATIONS",
+    "QUEUED_CHANGES",
+    "UNSCHEDULED",
+    "DoctorReader",
+    "Row",
+    "timestamp_of",
+]
 
 PINNED_INVOCATIONS = (
     "SELECT id, target, status FROM sys_invocation_status "
     "WHERE pinned_deployment_id = :deployment AND status <> 'completed'"
 )
 """The statement that a finding suggests, to list the open invocations pinned to a deployment."""
+QUEUED_CHANGES = """SELECT v.entry_id, m.lock_name, m.scope, v.created_at FROM sys_vqueues v
+JOIN sys_vqueue_meta m ON m.id = v.id
+WHERE v.entry_kind = 'state-mutation' AND v.stage = 'inbox' AND m.service_name = :service ORDER BY v.created_at"""
+"""The statement behind a finding: the changes of state that wait for the keys of a service."""
+OUTLIVED = """SELECT id, target, completed_at, completion_retention FROM sys_invocation_status
+WHERE status = 'completed' AND completed_at + completion_retention < :before
+ORDER BY completed_at + completion_retention LIMIT 100"""
+"""The statement behind a finding: completed invocations that should have been removed."""
+UNSCHEDULED = """SELECT v.id, v.entry_id, v.status, v.run_at, c.status AS scheduler FROM sys_vqueues v
+JOIN sys_vqueue_meta m ON m.id = v.id LEFT JOIN sys_scheduler c ON c.id = v.id
+WHERE v.stage = 'inbox' AND v.run_at < now() AND NOT m.queue_is_paused
+AND coalesce(c.status, 'none') NOT IN ('blocked', 'scheduled') ORDER BY v.run_at LIMIT 100"""
+"""The statement behind a finding: the entries of vqueues that are due and not blocked."""
 _IDS_PER_STATEMENT = 5_000
 Row = dict[Any, Any]
 

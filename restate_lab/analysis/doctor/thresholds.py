@@ -34,6 +34,10 @@ class Thresholds:
     # The restate CLI uses the same limits: one minute is unusual, and after ten minutes users notice.
     waiting: timedelta = timedelta(minutes=1)
     waiting_long: timedelta = timedelta(minutes=10)
+    # The scheduler starts a ready invocation within milliseconds, or it reports what the invocation waits for.
+    ready_for: timedelta = timedelta(minutes=1)
+    # The server removes completed invocations once an hour; since 1.8 it removes many at a slower pace.
+    cleanup: timedelta = timedelta(hours=2)
     # Programs resolve an awakeable within seconds and people within an hour; if its ID is lost, it is never resolved.
     awakeable: timedelta = timedelta(hours=1)
     # If enough invocations of a handler succeeded, an awakeable is too old after this many times their median duration.

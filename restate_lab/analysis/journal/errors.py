@@ -6,6 +6,7 @@ The error codes of attempts are in ``last_failure_error_code`` and in the journa
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +26,9 @@ __all__ = [
     "AttemptErrors",
     "JournalEvent",
     "attempt_errors",
+    "deprecated_deployment",
     "describe_code",
+    "is_stale_timer",
     "parse_event",
 ]
 
@@ -44,11 +47,15 @@ _MEANINGS = MappingProxyType(
         "RT0012": "the response is not from a Restate endpoint",
         MISMATCH: "journal mismatch: the code changed while it was in flight",
         "RT0018": "not found",
+        "RT0020": "its deployment speaks a service protocol that the server no longer has",
         "RT0023": "the deployment is overloaded or out of service",
         "META0003": "discovery failed",
         "META0009": "bad subscription",
     }
 )
+
+_DEPRECATED = re.compile(r"is exposed by the deprecated deployment (\w+)")
+_OTHER_KIND = "Unexpected variant in async result"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +124,23 @@ def describe_code(code: str | None) -> str:
     if not code:
         return ""
     return f"{code}: {_MEANINGS[code]}" if code in _MEANINGS else code
+
+
+def deprecated_deployment(failure: str | None) -> str | None:
+    """Return the deployment that a failure names as too old for the server (RT0020); None for other failures.
+
+    The text is from the release notes of 1.8, which no test has run.
+    """
+    found = _DEPRECATED.search(failure or "")
+    return found[1] if found else None
+
+
+def is_stale_timer(failure: str | None) -> bool:
+    """Return whether an SDK reports a result of another kind than its code awaits.
+
+    Servers before 1.8.0 cause it: a timer of an earlier invocation with the same id fires into this one (#5425).
+    """
+    return _OTHER_KIND in (failure or "")
 
 
 def _summarize(events: Sequence[JournalEvent], counter: int | None) -> AttemptErrors:

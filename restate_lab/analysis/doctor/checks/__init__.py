@@ -11,6 +11,13 @@ from restate_lab.analysis.doctor.checks.failures import (
     reused_keys,
     terminal_failures,
 )
+from restate_lab.analysis.doctor.checks.faults import (
+    late_cleanup,
+    queued_changes,
+    refused_protocols,
+    scheduler_gaps,
+    stale_timers,
+)
 from restate_lab.analysis.doctor.checks.outliers import large_states, long_journals, slow_handlers
 from restate_lab.analysis.doctor.checks.queues import backlog, blocked_queues, late_starts, long_attempts
 from restate_lab.analysis.doctor.checks.retries import (
@@ -54,6 +61,26 @@ _CHECKS = (
         removed_deployments,
         needs_open=True,
     ),
+    Check(
+        "stale_timers",
+        "invocations that fail because a timer of an earlier one with their id fired",
+        1.6,
+        stale_timers,
+        needs_open=True,
+    ),
+    Check(
+        "refused_protocols",
+        "invocations that failed because their deployment speaks an old service protocol (RT0020)",
+        1.6,
+        refused_protocols,
+    ),
+    Check(
+        "late_cleanup",
+        "completed invocations that are kept much longer than their retention",
+        1.6,
+        late_cleanup,
+        needs_open=True,
+    ),
     Check("paused", "paused invocations, with their cause", 1.6, paused_invocations, needs_open=True),
     Check("backlog", "ready invocations that wait for a free slot", 1.6, backlog, needs_open=True),
     Check("late_starts", "scheduled invocations that should have started", 1.6, late_starts, needs_open=True),
@@ -87,6 +114,23 @@ _CHECKS = (
         "vqueues that are paused or wait for a resource",
         2.0,
         blocked_queues,
+        is_for_vqueues=True,
+        needs_open=True,
+    ),
+    Check(
+        "scheduler_gaps",
+        "invocations that are ready and that the scheduler does not count",
+        2.0,
+        scheduler_gaps,
+        is_for_vqueues=True,
+        needs_open=True,
+        compares_times=True,
+    ),
+    Check(
+        "queued_changes",
+        "changes of state that wait for a key",
+        2.0,
+        queued_changes,
         is_for_vqueues=True,
         needs_open=True,
     ),

@@ -12,6 +12,7 @@ from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import StepGroup, group_by, group_by_step
 from restate_lab.analysis.doctor.model import MAX_IDS, Blocked, Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import Row, timestamp_of
+from restate_lab.analysis.journal.errors import deprecated_deployment, is_stale_timer
 from restate_lab.analysis.patterns import common_message, message_kinds, summarize_messages
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, plan_call, why_call
 
@@ -25,7 +26,9 @@ def terminal_failures(context: CheckContext) -> list[Finding]:
     ended = context.outcomes
     if not context.census.fails_often(context.thresholds):
         return _census_findings(ended)
-    causes, callers = _separate_callers(_with_kinds(context.failed_invocations()))
+    # The check ``refused_protocols`` reports the others.
+    rows = [row for row in context.failed_invocations() if not deprecated_deployment(row["failure"])]
+    causes, callers = _separate_callers(_with_kinds(rows))
     often: dict[tuple[str, str], list[list[Row]]] = defaultdict(list)
     rest: list[Row] = []
     for members in sorted(group_by(causes, lambda row: (*_handler_of(row), row["message"])), key=len, reverse=True):
@@ -49,7 +52,9 @@ def paused_invocations(context: CheckContext) -> list[Finding]:
     count = context.census.count_open("paused")
     if not count:
         return []
+    # The check ``stale_timers`` reports those that no retry can repair.
     rows = [row for row in context.paused_invocations() if _is_deployed(context, row)]
+    rows = [row for row in rows if not is_stale_timer(row["message"])]
     grouped = group_by_step(rows, _cause_of, lambda row: row["step"])
     return [_paused_finding(context, part) for group in grouped for part in _group_by_message(group)]
 

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from restate_lab._text import format_age, format_duration, join, plural, sentences, verb_form
 from restate_lab.analysis.doctor.census import MAX_ROWS
+from restate_lab.analysis.doctor.checks.faults import uncounted_rows
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import group_by
 from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity, Subject
@@ -35,7 +36,9 @@ def backlog(context: CheckContext) -> list[Finding]:
     idle = invoked - int(context.rows("invokers")[0]["busy"]) if invoked else 0
     if idle <= 0:
         return []
-    rows = context.rows("ready", limit=MAX_ROWS)
+    # The check ``scheduler_gaps`` reports those that the scheduler does not count.
+    others = {row["id"] for row in context.once(uncounted_rows)} if context.has_vqueues and context.source.live else ()
+    rows = [row for row in context.rows("ready", limit=MAX_ROWS) if row["id"] not in others]
     if not rows:
         return []
     since = min((at for row in rows if (at := timestamp_of(row["modified_at"]))), default=None)

@@ -26,6 +26,7 @@ from restate_lab.analysis.suggestions import SuggestedCall, ask_call, move_call,
 
 __all__ = [
     "RESPONDS",
+    "failing_for",
     "journal_mismatches",
     "removed_deployments",
     "retry_storm",
@@ -40,7 +41,7 @@ _FAILING_STATUSES = {"backing-off", "running", "ready", "paused", "pending"}
 def retry_storm(context: CheckContext) -> list[Finding]:
     """Find handlers whose attempts fail with the same code, grouped by the pattern of the failing step."""
     grouped = group_by_step(
-        _failing_for(context, FailureReason.HANDLER),
+        failing_for(context, FailureReason.HANDLER),
         lambda each: (each.service, each.handler, each.code),
         lambda each: each.step,
     )
@@ -53,7 +54,7 @@ def retry_storm(context: CheckContext) -> list[Finding]:
 
 def unreachable_deployments(context: CheckContext) -> list[Finding]:
     """Find deployments that do not respond to attempts, or not to all of them."""
-    failing = _failing_for(context, FailureReason.UNREACHABLE)
+    failing = failing_for(context, FailureReason.UNREACHABLE)
     grouped = group_by(failing, lambda each: _target_deployment(context, each) or each.service)
     found = [members for members in grouped if not _is_first_failure(context, members)]
     responses = _responses(context, found)
@@ -68,7 +69,7 @@ def unreachable_deployments(context: CheckContext) -> list[Finding]:
 def journal_mismatches(context: CheckContext) -> list[Finding]:
     """Find open invocations whose code has changed so that it does not match their journal."""
     grouped = group_by(
-        _failing_for(context, FailureReason.MISMATCH), lambda each: (each.service, each.handler, each.deployment)
+        failing_for(context, FailureReason.MISMATCH), lambda each: (each.service, each.handler, each.deployment)
     )
     return [_mismatch_finding(context, members) for members in grouped]
 
@@ -82,7 +83,9 @@ def removed_deployments(context: CheckContext) -> list[Finding]:
     return [_removed_finding(context, members) for members in grouped]
 
 
-def _failing_for(context: CheckContext, reason: FailureReason) -> list[RetryingInvocation]:
+def failing_for(context: CheckContext, reason: FailureReason) -> list[RetryingInvocation]:
+    """Return the invocations whose attempts fail for a reason."""
+
     def is_deployed(each: RetryingInvocation) -> bool:
         return each.deployment is None or each.deployment in context.deployments
 
@@ -91,7 +94,7 @@ def _failing_for(context: CheckContext, reason: FailureReason) -> list[RetryingI
     return [
         each
         for each in context.retrying_invocations
-        if failure_reason(each.code, is_deployed=is_deployed(each)) is reason
+        if failure_reason(each.code, is_deployed=is_deployed(each), message=each.message) is reason
     ]
 
 

@@ -6,6 +6,7 @@
 -- :overdue = required (time) invocations that should have started before then are late
 -- :expires = required (time) invocations that expire before then expire soon
 -- :slow_ms = required (number) milliseconds from which a successful invocation is slow
+-- :outlived = required (time) completed invocations whose retention ended before then should have been removed
 --
 -- Most checks share this scan. Servers return scheduled_start_at only if scheduled_at is also selected. On 1.6.1 a
 -- FILTER counts rows for which its condition is null. Since 1.7 the server creates an idempotency key (a ULID) for
@@ -23,6 +24,8 @@ WITH everybody AS (
     CASE WHEN completion_result = 'failure' THEN completed_at
       + CASE WHEN journal_size > 0 THEN least(journal_retention, completion_retention) ELSE completion_retention END
       END AS expires_at,
+    CASE WHEN status = 'completed' THEN completed_at + completion_retention END AS kept_until,
+    CASE WHEN completion_failure LIKE '%is exposed by the deprecated deployment %' THEN 1 END AS is_refused,
     CASE WHEN completion_result = 'success'
       THEN CAST(arrow_cast(completed_at, 'Int64') - arrow_cast(running_at, 'Int64') AS DOUBLE) END AS took_ms,
     CASE WHEN target_service_key IS NOT NULL AND idempotency_key IS NOT NULL
@@ -45,6 +48,9 @@ SELECT
   min(expires_at) AS expires_first,
   approx_percentile_cont(took_ms, 0.5) AS median_ms,
   count(CASE WHEN took_ms >= :slow_ms THEN 1 END) AS slow,
+  count(CASE WHEN kept_until < :outlived THEN 1 END) AS outlived,
+  min(kept_until) AS kept_first,
+  count(is_refused) AS refused,
   count(is_keyed) AS keyed,
   count(restarted_from) AS restarted,
   sum(journal_size) AS journal_entries,

@@ -1,0 +1,6 @@
+-- Of how many vqueues do the schedulers report a status?
+-- row: one row
+-- cost: scan (the scheduler)
+-- needs: feature vqueues, sys_scheduler
+SELECT count(*) AS n
+FROM sys_scheduler
