@@ -4,10 +4,18 @@
 -- needs: open invocations, sys_invocation_status, sys_invocation_state
 -- :service = none (text) only keys of this service
 -- :limit = 1000 (number) maximum number of rows
+--
+-- Version 1.8 does not report holders in partitions that are not migrated yet: there holder_id is null, and holder_status
+-- is 'not known'. Without a holder at this time, both are null.
 -- with: queued, holders, backing_off
 WITH waiting AS (
   SELECT q.key, q.scope, q.service_name, count(*) AS waiting, min(s.inboxed_at) AS waiting_since,
-    min(s.target_service_key) AS service_key
+    min(s.target_service_key) AS service_key,
+    -- if: sys_keyed_service_status
+    false AS is_unreadable
+    -- else
+    bool_or(s.vqueue_id IS NULL) AS is_unreadable
+    -- end
   FROM queued q
   JOIN sys_invocation_status s ON s.id = q.id
   WHERE :service IS NULL OR q.service_name = :service
@@ -23,6 +31,8 @@ SELECT
   h.id AS holder_id,
   h.target_handler_name AS holder_handler_name,
   CASE
+    WHEN h.id IS NULL AND w.is_unreadable THEN 'not known'
+    WHEN h.id IS NULL THEN NULL
     WHEN h.status = 'inboxed' THEN 'pending'
     WHEN h.status <> 'invoked' THEN h.status
     WHEN r.in_flight THEN 'running'

@@ -20,6 +20,7 @@ __all__ = [
     "InvocationNode",
     "Nodes",
     "describe_error",
+    "describe_unreadable_holders",
     "edge_frame",
     "edge_table",
     "edges_by_waiter",
@@ -235,6 +236,14 @@ def _needs_all(future: dict[str, Any]) -> bool:
         return True
     rest = [part for part in parts if part != _CANCEL]
     return (kind == "AllCompleted" or len(rest) == 1) and all(_needs_all(part) for part in rest)
+
+
+def describe_unreadable_holders(keys: str) -> str:
+    """Return the message that the holders of these keys ("2 keys", "the key Cart/alice") are not known."""
+    return (
+        f"the holder of {keys} is not known: restate 1.8 does not report it until the partition is migrated, which its "
+        "leader does when it starts"
+    )
 
 
 def describe_error(row: Mapping[Any, Any]) -> str:

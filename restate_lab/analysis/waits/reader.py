@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from restate_lab._text import plural
 from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.records import records
 from restate_lab.analysis.statements import read_together, run_sql_file, table_of_sql_file
@@ -30,6 +32,7 @@ from restate_lab.analysis.waits.model import (
     InvocationNode,
     Nodes,
     describe_error,
+    describe_unreadable_holders,
     edges_of_calls,
     edges_of_keys,
     needs_all,
@@ -46,7 +49,7 @@ ROWS = 500_000  # commands that one statement reads
 AROUND = 3  # if keys are blocked, about this many times the limit of suspended invocations are read
 KEYS = 1_000  # keys whose unread queues are counted
 ENTRIES_FOR_AN_ID = 25  # journal entries that a server scans in the time of one lookup by id (1.7.12)
-_PENDING = ("id", "target", "key", "since", "created_at", "invoked_by_id", "holder_id")
+_PENDING = ("id", "target", "key", "since", "created_at", "invoked_by_id", "holder_id", "is_known")
 
 Row = dict[Any, Any]
 
@@ -212,6 +215,10 @@ class _WaitsReader:
     def edges_of_pending(self, rows: pa.Table) -> pa.Table:
         """Return the edges of the calls that queue for keys; ``unread`` counts the calls that were not read."""
         edges = edges_of_keys(rows.slice(0, self._limit))
+        is_known: Any = rows["is_known"]
+        unreadable = set(rows.filter(pc.invert(is_known))["key"].to_pylist()) if len(rows) else set()
+        if unreadable:
+            self.excluded.append(describe_unreadable_holders(plural(len(unreadable), "key")))
         if len(rows) > self._limit:
             self.unread = self._count_unread(edges)
         return edges

@@ -20,7 +20,8 @@ NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 TIME = pa.timestamp("ms", "+00:00")
 STATUS = pa.schema(
     [
-        *(pa.field(name, pa.large_string()) for name in ("id", "status", "target", "target_service_name")),
+        *(pa.field(name, pa.large_string()) for name in ("id", "status", "vqueue_id", "target_service_name")),
+        pa.field("target", pa.large_string()),
         *(pa.field(name, pa.large_string()) for name in ("target_handler_name", "target_service_key", "invoked_by_id")),
         *(pa.field(name, pa.large_string()) for name in ("invoked_by_target", "pinned_deployment_id")),
         pa.field("inboxed_at", TIME),
