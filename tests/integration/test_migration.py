@@ -1,7 +1,8 @@
 """One cluster on its way to 1.8: the same invocations before, during and after the migration to vqueues.
 
 Four servers read one data folder in turn: without vqueues; with vqueues for open invocations only; with all
-invocations migrated; and with the flag off again, as after a roll-back to 1.7. A fifth is the imitation of 1.8.1.
+invocations migrated; and with the flag off again, as after a roll-back to 1.7. A fifth is the imitation of 1.8.1. The
+first one is also read behind the imitation, as a cluster of 1.8 in which no partition is migrated yet.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +57,22 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class Unmigrated:
+    """What the functions that need the holders of keys report about the cluster of 1.8 that is not migrated."""
+
+    why: dict[str, rl.Explanation]
+    waits: rl.Waits
+    blocked: pd.DataFrame
+    findings: rl.Diagnosis
+
+
+@dataclass(frozen=True)
 class Migration:
     """The names of the invocations, the answers of each phase, and a connection in the last phase."""
 
     ids: dict[str, str]
     phases: list[Answers]
+    unmigrated: Unmigrated
     lab: rl.Lab
     archive: Path
     """It was visited once in each phase."""
@@ -83,8 +96,19 @@ def migration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Migration]:
                 lab = stack.enter_context(rl.connect(url, ingress_url=server.ingress_url, audit=folder / name))
                 ids = ids or begin(lab, uri)
                 answers.append(answers_in(name, lab, ids, folder))
+                if name == "legacy":
+                    unmigrated = read_unmigrated(url, ids)
                 if name == "1.8.1":
-                    yield Migration(ids, answers, lab, folder / "archive")
+                    yield Migration(ids, answers, unmigrated, lab, folder / "archive")
+
+
+def read_unmigrated(url: str, ids: Mapping[str, str]) -> Unmigrated:
+    """Read a server without vqueues behind the imitation: 1.8 does not report the holders of its keys."""
+    with imitation.imitation(url) as imitated, rl.connect(imitated, read_only=True) as lab:
+        with pytest.warns(rl.errors.Truncated, match="the holder of 1 key is not known"):
+            waiting = rl.waits(lab)
+        explained = {name: rl.why(lab, ids[name]) for name in ("first", "holder")}
+        return Unmigrated(explained, waiting, rl.ask(lab, "blocked_keys"), rl.doctor(lab))
 
 
 STATUSES = {
@@ -215,6 +239,48 @@ def test_an_archive_has_the_runs_of_all_phases_once(migration: Migration) -> Non
     assert {migration.ids["greeted"], migration.ids["failed"]} <= set(runs["id"])
 
 
+def test_a_holder_that_cannot_be_read_is_not_known(migration: Migration) -> None:
+    """Before its migration 1.8 reports no holder of a key: the blocker of a queued call is unknown."""
+    seen = migration.unmigrated
+    assert [(row["waiting"], row["holder_status"]) for row in rows(seen.blocked)] == [(2, "not known")]
+    assert seen.blocked["holder_id"].isna().all()
+    assert "not known" in seen.waits.excluded[0]
+    assert set(seen.waits.edges.loc[seen.waits.edges["kind"] == "key", "blocker"]) == {None}
+    assert "The holder of the key is not known" in seen.why["first"].summary
+    assert "Whether invocations wait for it is not known." in seen.why["holder"].summary
+    assert all("not known" in each.excluded[0] for each in seen.why.values())
+    assert seen.findings.verdict == "incomplete"
+    gaps = seen.findings.not_checked.set_index("check")["reason"]
+    assert "not known" in gaps["blocked_keys"]
+    assert "not known" in gaps["deadlocks"]
+
+
+def test_a_pause_before_the_migration_has_an_unknown_cause(migration: Migration) -> None:
+    """Without vqueues a pause by hand has the last failure, too, and a migration does not change that."""
+    lab, paused = migration.lab, migration.ids["paused"]
+    assert "does not record whether it ran out of attempts or was paused by hand" in rl.why(lab, paused).summary
+    other = lab.ingress.send("Every", "pauses", "x").invocation_id
+    wait_for(lambda: rl.why(lab, other), lambda seen: seen.status == "paused")
+    summary = rl.why(lab, other).summary
+    assert "paused after one attempt: its retry policy allows only one, or its handler asked for the pause" in summary
+
+
+def test_a_timer_of_an_earlier_run_is_recognized(migration: Migration) -> None:
+    """A server before 1.8.0 lets the sleep of a killed run end in the next run with its id (#5425)."""
+    lab = migration.lab
+    first = lab.ingress.send("Nap", "sleeps", 2, key="k").invocation_id
+    wait_for(lambda: rl.why(lab, first), lambda seen: seen.status == "suspended")
+    lab.admin.kill_invocation(first)
+    lab.admin.purge_invocation(first)
+    second = lab.ingress.send("Nap", "sleeps", 0, key="k").invocation_id
+    assert second == first
+    explained = wait_for(lambda: rl.why(lab, second), lambda seen: seen.status == "succeeded")
+    assert "A timer of an earlier invocation with this id fired into this one" in explained.summary
+    other = lab.ingress.send("Nap", "sleeps", 1, key="j").invocation_id
+    explained = wait_for(lambda: rl.why(lab, other), lambda seen: seen.status == "succeeded")
+    assert "timer" not in explained.summary
+
+
 def test_a_queued_change_of_state_is_not_an_invocation(migration: Migration) -> None:
     """A change that waits behind a holder has an id of its own, and plans, waits and causes still work."""
     lab, holder = migration.lab, migration.ids["holder"]
@@ -225,7 +291,16 @@ def test_a_queued_change_of_state_is_not_an_invocation(migration: Migration) -> 
     for action in ("cancel", "kill"):
         assert list(rl.plan(lab, action, [holder]).targets) == [holder]
     assert len(rl.waits(lab).edges) == len(migration.phases[0].values["edges"])
-    assert rl.why(lab, holder).status == "suspended"
+    assert "1 change of state waits since" in rl.why(lab, holder).summary
+    assert "change" not in rl.why(lab, migration.ids["first"]).summary  # it was queued before the change
+    behind = lab.ingress.send("Held", "take", "x", key=HOSTILE).invocation_id
+    explained = wait_for(lambda: rl.why(lab, behind), lambda seen: seen.status == "pending")
+    assert "1 change of state waits since" in explained.summary
+    assert dict(explained.facts)["changes of state"].endswith("is applied before it starts")
+    diagnosis = rl.doctor(lab, checks="queued_changes", now=lab.now + timedelta(minutes=5))
+    assert list(diagnosis.findings["count"]) == [1]
+    assert f"Held/{HOSTILE} is held by Held/{HOSTILE}/hold (suspended)" in diagnosis.findings["details"][0]
+    assert rl.doctor(lab, checks="queued_changes").verdict == "healthy"
     assert rl.set_state(lab, "Held", "free", {"a": 1}, reason="test").raw == {"a": b"1"}
 
 
@@ -237,3 +312,21 @@ def test_a_server_without_flags_is_a_server_with_vqueues(migration: Migration) -
     assert {each.type for each in migration.lab.admin.list_deployments()} == {"http"}
     with pytest.raises(rl.errors.NotOnThisServer, match="restatectl status"):
         migration.lab.admin.cluster_health()
+
+
+def test_attempts_on_a_removed_deployment_are_counted(migration: Migration) -> None:
+    """With vqueues the counter of attempts since the last entry misses those that reach no code (RT0011)."""
+    lab, flaky = migration.lab, migration.ids["flaky"]
+    deployment = lab.admin.list_deployments()[0]
+    entry = "SELECT status, retry_attempts FROM sys_vqueue_entry_status WHERE entry_id = :id"
+    lab.admin.delete_deployment(deployment.id, force=True)
+    try:
+        lab.admin.resume_invocation(flaky)
+        wait_for(lambda: lab.sql(entry, id=flaky).iloc[0], lambda row: row["retry_attempts"] > 2)
+        before, explained = lab.sql(entry, id=flaky)["retry_attempts"][0], rl.why(lab, flaky)
+        attempts = re.search(r"Every attempt fails: (\d+) attempts since", explained.summary)
+        assert attempts, explained.summary
+        assert before <= int(attempts[1]) <= before + 1
+        assert "RT0011" in explained.summary
+    finally:
+        lab.admin.create_deployment(uri=deployment.uri)

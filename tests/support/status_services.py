@@ -19,6 +19,7 @@ ONCE = InvocationRetryPolicy(initial_interval=MOMENT, max_attempts=1, on_max_att
 every = restate.Service("Every", inactivity_timeout=MOMENT)
 held = restate.VirtualObject("Held", inactivity_timeout=MOMENT)
 flow = restate.Workflow("Flow", inactivity_timeout=MOMENT)
+nap = restate.Workflow("Nap", inactivity_timeout=MOMENT)
 caller = restate.Service("Caller", inactivity_timeout=MOMENT)
 
 
@@ -95,6 +96,15 @@ async def run(ctx: WorkflowContext, name: str) -> str:
     return name
 
 
+@nap.main()
+async def sleeps(ctx: WorkflowContext, seconds: int) -> str:
+    """Sleep; without seconds, wait for a promise instead."""
+    if seconds:
+        await ctx.sleep(timedelta(seconds=seconds))
+        return "slept"
+    return await ctx.promise("answer", type_hint=str).value()
+
+
 @held.handler()
 async def hold_and_call(ctx: ObjectContext, name: str) -> str:
     """Hold the key, and call a handler that waits."""
@@ -117,4 +127,4 @@ async def passes_on(ctx: Context, name: str) -> str:
 
 
 if __name__ == "__main__":
-    serve_inherited(restate.app(services=[every, held, flow, caller]))
+    serve_inherited(restate.app(services=[every, held, flow, nap, caller]))

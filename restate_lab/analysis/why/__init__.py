@@ -38,7 +38,8 @@ def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "10s"
 
     - ``facts``: the paragraph as (label, value) pairs: "now" (the state, its start, failed attempts, the next attempt),
       "failing step", "error", "waits for", "agent" (the tool that an agent executes, and the model that called it; its
-      arguments are not shown), "root blocker", "called by", "blocks", "created" and more.
+      arguments are not shown), "root blocker", "called by", "blocks", "changes of state" (that wait for its key),
+      "created" and more.
     - ``chain``: one row per link from this invocation to the root blocker; the last rows show what the root blocker
       waits for. ``step`` (1, 2, …; the same for all waits of the root blocker), ``id, target, status, waits_for`` (as
       ``kind`` in ``waits``: call, attach, key, awakeable, promise, sleep, …; for a root blocker also "step" for a step

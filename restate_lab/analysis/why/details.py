@@ -12,19 +12,30 @@ import pandas as pd
 
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.journal.diff import Mismatch, mismatch_of
-from restate_lab.analysis.journal.errors import REMOVED, JournalEvent
+from restate_lab.analysis.journal.errors import REMOVED, JournalEvent, deprecated_deployment, is_stale_timer
 from restate_lab.analysis.journal.reader import Invocation
 from restate_lab.analysis.records import records
 from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.waits.model import Edge
 from restate_lab.analysis.why.agents import describe_agent_wait
-from restate_lab.analysis.why.reader import Explorer, Row, has_ended
+from restate_lab.analysis.why.reader import HOLDING, Explorer, Row, has_ended, key_of
 
 __all__ = ["InvocationDetails", "details_of", "summary_of"]
 
 MAX_ENTRIES = 20_000  # longer journals are not read
 MAX_RESTARTS = 20  # earlier invocations to read
 _IN_ATTEMPTS = frozenset({"backing-off", "ready", "running", "yielded"})
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedChanges:
+    """The number of changes of state that wait for a key, and the time since which the first one has waited."""
+
+    count: int = 0
+    since: datetime | None = None
+
+
+NO_CHANGES = QueuedChanges()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,9 @@ class InvocationDetails:
     ``deployments`` has its registered deployments, id → endpoint. ``latest`` is the latest deployment of the service,
     None if no deployment has the service. ``restarted_from`` has the earlier invocations, nearest first;
     ``restarted_as`` has the later ones. ``agent`` is what an agent does, "waits for its tool …"; "" for others.
+    ``has_unknown_holder`` is set if it waits for a key whose holder the source cannot report. ``changes`` are the
+    changes of state that wait for its key; ``has_run_in_vqueue`` is whether a paused one has run since it has a vqueue.
+    ``stale_timer`` is when a timer of an earlier invocation with its id fired into it, None if none did.
     ``is_archived`` is set if the source is a history, which keeps the invocations that a cluster removes.
     """
 
@@ -50,6 +64,10 @@ class InvocationDetails:
     restarted_as: tuple[str, ...] = ()
     agent: str = ""
     is_archived: bool = False
+    has_unknown_holder: bool = False
+    changes: QueuedChanges = NO_CHANGES
+    has_run_in_vqueue: bool = False
+    stale_timer: datetime | None = None
 
     @property
     def status(self) -> str:
@@ -82,6 +100,28 @@ class InvocationDetails:
         """Return the journal mismatch that causes its last error; None if another error is the last."""
         is_last = self.invocation and self.error and self.error.code == "RT0016"
         return mismatch_of(self.invocation) if self.invocation and is_last else None
+
+    @property
+    def was_retried(self) -> bool:
+        """Return whether an attempt failed before the one after which it was paused.
+
+        The server records the failure after which it pauses an invocation only in the event of the pause.
+        """
+        pauses = sorted(_timestamp(event) for event in self._events if event.type == "Paused")
+        start = pauses[-2] if len(pauses) > 1 else 0.0
+        return any(event.type == "TransientError" and _timestamp(event) > start for event in self._events)
+
+    @property
+    def has_stale_timer(self) -> bool:
+        """Return whether a timer of an earlier invocation with its id makes its attempts fail, or has done so."""
+        texts = (self.row["completion_failure"], self.error.message if self.error else None)
+        return self.stale_timer is not None or any(map(is_stale_timer, texts))
+
+    @property
+    def refused_deployment(self) -> str | None:
+        """Return the deployment because of which it failed, as too old for the server; None for other failures."""
+        failure: str | None = self.row["completion_failure"]
+        return deprecated_deployment(failure) if self.status == "failed" else None
 
     @property
     def deployment(self) -> str | None:
@@ -124,7 +164,8 @@ def summary_of(explorer: Explorer, row: Row, edges: Sequence[Edge]) -> Invocatio
     """Return the details of an invocation without reading its journal; reads only its restarts."""
     own = tuple(edge for edge in edges if edge.waiter == row["id"])
     before, _ = explorer.try_read("its restarts", partial(_restarts, explorer, row)) or ((), ())
-    return InvocationDetails(row=row, now=explorer.source.now, edges=own, restarted_from=before)
+    changes = explorer.try_read("the changes of its state", partial(_changes, explorer, row)) or NO_CHANGES
+    return InvocationDetails(row=row, now=explorer.source.now, edges=own, restarted_from=before, changes=changes)
 
 
 def details_of(explorer: Explorer, row: Row, edges: Sequence[Edge]) -> InvocationDetails:
@@ -135,6 +176,9 @@ def details_of(explorer: Explorer, row: Row, edges: Sequence[Edge]) -> Invocatio
     deployments, latest = explorer.try_read("its deployment", partial(_deployments, explorer, row)) or (None, None)
     vqueue = explorer.try_read("its vqueue", partial(_vqueue, explorer, row))
     before, after = explorer.try_read("its restarts", partial(_restarts, explorer, row)) or ((), ())
+    changes = explorer.try_read("the changes of its state", partial(_changes, explorer, row)) or NO_CHANGES
+    has_run = explorer.try_read("its first attempt", partial(_has_run_in_vqueue, explorer, row)) or False
+    timer = explorer.try_read("the timers of its journal", partial(_stale_timer, explorer, row))
     if invocation is not None and invocation.status == "backing-off" and row["status"] == "ready":
         row = {**row, "status": "backing-off"}
     return InvocationDetails(
@@ -150,6 +194,10 @@ def details_of(explorer: Explorer, row: Row, edges: Sequence[Edge]) -> Invocatio
         restarted_as=after,
         agent=agent,
         is_archived=not explorer.source.coverage.open_invocations,
+        changes=changes,
+        has_run_in_vqueue=has_run,
+        stale_timer=timer,
+        has_unknown_holder=row["status"] == "pending" and explorer.has_unreadable_key(row),
     )
 
 
@@ -176,8 +224,38 @@ def _deployments(explorer: Explorer, row: Row) -> tuple[dict[str, str], str | No
 def _vqueue(explorer: Explorer, row: Row) -> Row | None:
     if row["status"] not in {"pending", "ready"} or not row["vqueue_id"]:
         return None
-    frame = run_sql_file(explorer.source, "analysis.why", "vqueue", vqueue=row["vqueue_id"])
+    frame = run_sql_file(explorer.source, "analysis.why", "vqueue", vqueue=row["vqueue_id"], id=row["id"])
     return next(iter(records(frame)), None)
+
+
+def _has_run_in_vqueue(explorer: Explorer, row: Row) -> bool:
+    """Return whether a paused invocation has run since it was migrated; otherwise the older server has paused it."""
+    if row["status"] != "paused" or not row["vqueue_id"]:
+        return False
+    params = {"vqueue": row["vqueue_id"], "id": row["id"], "partition": int(row["partition_key"])}
+    rows = records(run_sql_file(explorer.source, "analysis.why", "first_attempt", **params))
+    return any(found["first_at"] is not None for found in rows)
+
+
+def _changes(explorer: Explorer, row: Row) -> QueuedChanges:
+    """Return the changes of state that wait for its key; for a pending call, those that were queued before it."""
+    is_pending = row["status"] == "pending"
+    if not row["vqueue_id"] or key_of(row) is None or not (is_pending or row["status"] in HOLDING):
+        return NO_CHANGES
+    before = row["inboxed_at"] or row["created_at"] if is_pending else explorer.source.now
+    params = {"lock": key_of(row), "scope": row["scope"], "partitions": [int(row["partition_key"])], "before": before}
+    (found,) = records(run_sql_file(explorer.source, "analysis.why", "queued_changes", **params))
+    return QueuedChanges(int(found["n"]), found["since"])
+
+
+def _stale_timer(explorer: Explorer, row: Row) -> datetime | None:
+    """Return when a timer of an earlier invocation with its id fired; only such ids are reused."""
+    is_reusable = row["target_service_ty"] == "workflow" or row["idempotency_key"] is not None
+    if not is_reusable or (row["journal_size"] or 0) > MAX_ENTRIES:
+        return None
+    (found,) = records(run_sql_file(explorer.source, "analysis.why", "stale_timers", id=row["id"]))
+    since: datetime | None = found["since"]
+    return since
 
 
 def _restarts(explorer: Explorer, row: Row) -> tuple[tuple[str, ...], tuple[str, ...]]:

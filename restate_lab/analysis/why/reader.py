@@ -15,13 +15,14 @@ import pandas as pd
 
 from restate_lab.analysis.records import records
 from restate_lab.analysis.statements import run_sql_file
-from restate_lab.analysis.waits.model import Edge, InvocationNode
+from restate_lab.analysis.waits.model import Edge, InvocationNode, describe_unreadable_holders
 from restate_lab.analysis.waits.reader import read_edges_of, read_open_calls
+from restate_lab.client.schema import names_of
 from restate_lab.errors import NotFound, NotOnThisServer, QueryRefused, ResultTooLarge, TimedOut
 from restate_lab.source import Source
 from restate_lab.status import STATUSES
 
-__all__ = ["Blockers", "Explorer", "Row", "Waiters", "has_ended"]
+__all__ = ["HOLDING", "Blockers", "Explorer", "Row", "Waiters", "has_ended", "key_of"]
 
 MAX_HOPS = 50
 MAX_INVOCATIONS = 500  # invocations in one direction
@@ -128,7 +129,7 @@ class Explorer:
         direct = self._direct_waiters([start])
         queue = [edge for edge in direct.edges if edge.kind == "key"]
         waiters = dict(direct.rows)
-        seen, frontier, is_truncated = {start["id"], *waiters}, list(waiters.values()), direct.unread > 0
+        seen, frontier, is_truncated = {start["id"], *waiters}, list(waiters.values()), direct.is_truncated
         unread = direct.unread
         for _ in range(MAX_HOPS):
             if not frontier or len(seen) > MAX_INVOCATIONS:
@@ -136,7 +137,7 @@ class Explorer:
             behind = self._direct_waiters(frontier)
             frontier = [row for id_, row in behind.rows.items() if id_ not in seen]
             seen |= {row["id"] for row in frontier}
-            unread, is_truncated = unread + behind.unread, is_truncated or behind.unread > 0
+            unread, is_truncated = unread + behind.unread, is_truncated or behind.is_truncated
         return Waiters(
             callers=tuple(row for id_, row in waiters.items() if id_ not in {edge.waiter for edge in queue}),
             direct=tuple(waiters.values()),
@@ -168,6 +169,9 @@ class Explorer:
             edges += read_open_calls(self.source, running)
         pending = [row for row in by_status["pending"] if key_of(row)]
         holders = self._holders(pending)
+        for row in pending:
+            if _lock_of(row) not in holders and self.has_unreadable_key(row):
+                self.excluded.append(describe_unreadable_holders(f"the key {key_of(row)}"))
         return edges + [_pending_edge(row, holders.get(_lock_of(row))) for row in pending]
 
     def _direct_waiters(self, rows: list[Row]) -> _DirectWaiters:
@@ -180,8 +184,15 @@ class Explorer:
         rows_by_id = {edge.waiter: callers[edge.waiter] for edge in edges}
         keyed = [row for row in open_rows.values() if row["status"] in HOLDING and key_of(row)]
         queue, unread = self.try_read("the queues of their keys", partial(self._queues, keyed)) or ([], 0)
+        unreadable = [row for row in keyed if self.has_unreadable_key(row)]
+        self.excluded += [describe_unreadable_holders(f"the key {key_of(row)}") for row in unreadable]
         queuing = self.try_read("the queued calls", partial(self.rows, [edge.waiter for edge in queue])) or {}
-        return _DirectWaiters((*edges, *queue), rows_by_id | queuing, unread)
+        return _DirectWaiters((*edges, *queue), rows_by_id | queuing, unread, is_complete=not unreadable)
+
+    def has_unreadable_key(self, row: Row) -> bool:
+        """Return whether the source cannot report which invocation holds the key of this one."""
+        is_legacy = key_of(row) is not None and row["vqueue_id"] is None
+        return is_legacy and "sys_keyed_service_status" not in names_of(self.source)
 
     def _holders(self, rows: list[Row]) -> dict[tuple[str, str | None], str]:
         if not rows:
@@ -207,11 +218,20 @@ class Explorer:
 
 @dataclass(frozen=True, slots=True)
 class _DirectWaiters:
-    """The invocations that wait directly; ``unread`` counts more in the queues of keys."""
+    """The invocations that wait directly; ``unread`` counts more in the queues of keys.
+
+    ``is_complete`` is False if it is not known whether calls in the queue of a key wait for these.
+    """
 
     edges: tuple[Edge, ...]
     rows: Mapping[str, Row]
     unread: int
+    is_complete: bool = True
+
+    @property
+    def is_truncated(self) -> bool:
+        """Return whether there may be other waiters."""
+        return self.unread > 0 or not self.is_complete
 
 
 def key_of(row: Row) -> str | None:

@@ -20,6 +20,7 @@ __all__ = [
     "describe_entry",
     "describe_error",
     "describe_reason",
+    "describe_stale_timer",
     "describe_waits",
     "first_line",
     "format_elapsed",
@@ -30,6 +31,7 @@ __all__ = [
 
 _LONGEST = 300  # characters of a failure
 _FEW = 3  # items of a list in a sentence
+_READY_FOR = pd.Timedelta(minutes=1)  # the threshold ``ready_for`` of the doctor
 _WAITS = MappingProxyType(
     {
         "awakeable": "the awakeable {what}, which is not resolved",
@@ -70,6 +72,8 @@ def _failing_reason(details: InvocationDetails) -> str:
         sentences.append(
             f"It is pinned to the deployment {details.pinned_deployment}, which was removed: {_replacement(details)}."
         )
+    elif details.has_stale_timer:
+        sentences.append(describe_stale_timer(details))
     elif error and error.code in UNREACHABLE:
         sentences.append(f"The attempts do not reach its code{_address(details)}.")
     if error and not details.mismatch:
@@ -129,17 +133,34 @@ def _paused_reason(details: InvocationDetails) -> str:
     at = pause.at if pause else details.row["modified_at"]
     paused = f"It does not run until it is resumed. It was paused at {_time_and_age(at, details, ' ago')}"
     if pause and pause.message:
-        # With vqueues, a pause by hand has no failure; without vqueues, it has the last failure.
-        cause = (
-            "It ran out of attempts."
-            if details.row["vqueue_id"]
-            else "Restate does not record whether it ran out of attempts or was paused by hand."
+        timer = f" {describe_stale_timer(details)}" if details.has_stale_timer else ""
+        return (
+            f"{paused}, after it failed{_failed_step(pause)}: {describe_error(pause)}. {_pause_cause(details)}{timer}"
         )
-        return f"{paused}, after it failed{_failed_step(pause)}: {describe_error(pause)}. {cause}"
     if pause is None and details.invocation and details.invocation.events is None:
         return f"{paused}; this source has no events that show the reason."
     before = f" Before that, it failed{_failed_step(error)}: {describe_error(error)}." if error else ""
     return f"{paused} by hand: the pause has no failure.{before}"
+
+
+def _pause_cause(details: InvocationDetails) -> str:
+    """Return why an invocation with a failure was paused; with vqueues, a pause by hand has no failure."""
+    if not details.has_run_in_vqueue:
+        return "Restate does not record whether it ran out of attempts or was paused by hand."
+    if details.was_retried:
+        return "It ran out of attempts."
+    return "It was paused after one attempt: its retry policy allows only one, or its handler asked for the pause."
+
+
+def describe_stale_timer(details: InvocationDetails) -> str:
+    """Return the sentences about a timer that an earlier invocation with the same id left behind."""
+    at = f" at {format_time(details.stale_timer)}" if details.stale_timer is not None else ""
+    certainly = "A" if details.stale_timer is not None else "Probably, a"
+    return (
+        f"{certainly} timer of an earlier invocation with this id fired into this one{at}, so its journal has a result "
+        "that the code did not ask for (#5425, fixed in restate 1.8.0; timers from before still fire). Retries do not "
+        "repair the journal: start it again under a new id."
+    )
 
 
 def _suspended_reason(details: InvocationDetails) -> str:
@@ -189,7 +210,7 @@ def _running_reason(details: InvocationDetails) -> str:
 
 
 def _ready_reason(details: InvocationDetails) -> str:
-    return f"It waits for a free slot of the invoker{_vqueue_block(details)}."
+    return _uncounted_reason(details) or f"It waits for a free slot of the invoker{_vqueue_block(details)}."
 
 
 def _pending_reason(details: InvocationDetails) -> str:
@@ -197,7 +218,30 @@ def _pending_reason(details: InvocationDetails) -> str:
     if vqueue.get("is_paused"):
         return f"It waits in the vqueue {vqueue['id']}, which is paused."
     since = details.row["inboxed_at"] or details.row["created_at"]
-    return f"It has waited since {_time_and_age(since, details)} for its turn{_vqueue_block(details)}."
+    if details.has_unknown_holder:
+        key = next((edge.what for edge in details.edges if edge.kind == "key"), "")
+        return (
+            f"It has queued since {_time_and_age(since, details)} for the key {key}. The holder of the key is not "
+            "known, because the partition is not migrated to vqueues yet; it is an open invocation of this key."
+        )
+    turn = f"It has waited since {_time_and_age(since, details)} for its turn{_vqueue_block(details)}."
+    return _uncounted_reason(details) or turn
+
+
+def _uncounted_reason(details: InvocationDetails) -> str:
+    """Return that the scheduler does not count an invocation that was ready for long; "" if it may start soon."""
+    vqueue = details.vqueue or {}
+    ready, moved = vqueue.get("since"), vqueue.get("last_start_at")
+    before = pd.Timestamp(details.now) - _READY_FOR
+    if ready is None or ready >= before or (moved is not None and moved >= before):
+        return ""
+    if vqueue["is_paused"] or vqueue["status"] in {"blocked", "scheduled"}:
+        return ""
+    return (
+        f"It has been ready since {_time_and_age(ready, details)}, nothing blocks its vqueue {vqueue['id']}, and the "
+        "scheduler does not start it. Read it again in a minute: if this stays, it starts only when the leader of its "
+        "partition changes, or its worker runs with disable-scheduler."
+    )
 
 
 def _vqueue_block(details: InvocationDetails) -> str:

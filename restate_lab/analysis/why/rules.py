@@ -97,7 +97,7 @@ def _lacks_code(details: InvocationDetails) -> bool:
 
 
 def _can_be_repaired(details: InvocationDetails) -> bool:
-    return details.is_failing and not _is_cut_off(details)
+    return details.is_failing and not _is_cut_off(details) and not details.has_stale_timer
 
 
 def _can_restart(details: InvocationDetails) -> bool:
@@ -234,7 +234,11 @@ RULES: tuple[OptionRule, ...] = (
     OptionRule("resume", frozenset({"suspended"}), _waits_for("run"), _resume_text, _plan_for("resume")),
     OptionRule("resume", frozenset({"backing-off"}), _can_be_repaired, _resume_text, _plan_for("resume")),
     OptionRule(
-        "resume", frozenset({"paused"}), lambda details: not details.is_removed, _resume_text, _plan_for("resume")
+        "resume",
+        frozenset({"paused"}),
+        lambda details: not details.is_removed and not details.has_stale_timer,
+        _resume_text,
+        _plan_for("resume"),
     ),
     OptionRule(
         "pause",
@@ -278,6 +282,13 @@ RULES: tuple[OptionRule, ...] = (
         ),
         _constant("starts again with the same input under a new id; all steps run again"),
         _kill_and_restart_calls,
+    ),
+    OptionRule(
+        "upgrade the SDK",
+        frozenset({"failed"}),
+        lambda details: details.refused_deployment is not None,
+        lambda details: f"upgrade the SDK of {details.row['target_service_name']} and register its deployment",
+        lambda _: (SuggestedCall("lab.admin.create_deployment", (), {"uri": "http://…", "reason": "…"}),),
     ),
     OptionRule(
         "restart_as_new",

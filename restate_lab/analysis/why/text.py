@@ -17,6 +17,7 @@ from restate_lab.analysis.why.reasons import (
     describe_entry,
     describe_error,
     describe_reason,
+    describe_stale_timer,
     describe_waits,
     first_line,
     format_elapsed,
@@ -47,6 +48,7 @@ def list_facts(details: InvocationDetails, waiters: Waiters, root: str = "") -> 
         ("root blocker", root),
         ("called by", f"{row['invoked_by_target']} {row['invoked_by_id']}" if row["invoked_by_id"] else ""),
         ("blocks", _blocked_of(waiters)),
+        ("changes of state", _changes_of(details)),
         ("created", f"{format_elapsed(row['created_at'], details.now)} ago, {format_time(row['created_at'])}"),
         ("pinned to", details.pinned_deployment or ""),
         ("restarted from", ", ".join(details.restarted_from[:_FEW])),
@@ -120,7 +122,19 @@ def describe_open(
         sentences += [_other_ends(chain)] if chain.other_ends else []
     else:
         sentences.append(describe_reason(details))
+    sentences += [f"{_changes_of(details)[:1].upper()}{_changes_of(details)[1:]}."] if details.changes.count else []
     return " ".join([*sentences, _lineage(details)]).strip()
+
+
+def _changes_of(details: InvocationDetails) -> str:
+    """Return how many changes of state wait for its key, and since when; "" if none waits."""
+    count = details.changes.count
+    if not count:
+        return ""
+    since = f" since {format_time(details.changes.since)}" if details.changes.since is not None else ""
+    when = "before it starts" if details.status == "pending" else "when it ends"
+    wait, are = verb_form(count, "waits", "wait"), verb_form(count, "is", "are")
+    return f"{plural(count, 'change')} of state {wait}{since} and {are} applied {when}"
 
 
 def describe_completed(details: InvocationDetails) -> str:
@@ -131,9 +145,21 @@ def describe_completed(details: InvocationDetails) -> str:
     sentences = [f"{row['target']} ({row['id']}) {end} ({format_time(row['completed_at'])}), {took}."]
     if details.status == "failed":
         sentences.append(f"Its failure: {first_line(row['completion_failure'])}.")
+    if details.refused_deployment:
+        sentences.append(_refusal(details))
+    if details.has_stale_timer:
+        sentences.append(describe_stale_timer(details))
     if details.status != "succeeded" and (entry := details.failed_entry):
         sentences.append(f"The failed entry: {describe_entry(entry)}.")
     return " ".join([*sentences, _retention(details), _lineage(details)]).strip()
+
+
+def _refusal(details: InvocationDetails) -> str:
+    return (
+        f"The deployment {details.refused_deployment} speaks service protocol 3 or older, which restate 1.8 and newer "
+        f"refuse (RT0020): upgrade the SDK of {details.row['target_service_name']} and register its deployment; then "
+        f"start this invocation again."
+    )
 
 
 def describe_waiters(waiters: Waiters, chain: Chain) -> str:
@@ -141,7 +167,9 @@ def describe_waiters(waiters: Waiters, chain: Chain) -> str:
     if chain.is_in_deadlock:
         return _describe_other_waiters(waiters, chain)
     if not waiters.total_waiting:
-        return "No invocation waits for it."
+        return (
+            "Whether invocations wait for it is not known." if waiters.is_truncated else "No invocation waits for it."
+        )
     groups = [f"its caller {row['target']} ({row['id']})" for row in waiters.callers[:_FEW]]
     if waiters.waiting:
         groups.append(f"{plural(waiters.waiting, 'call')} in the queue of its key {waiters.key}")

@@ -42,15 +42,21 @@ COLUMNS = {
     "invocations": "id partition_key target target_service_name target_service_key target_handler_name"
     " target_service_ty vqueue_id scope status created_at modified_at inboxed_at scheduled_at scheduled_start_at"
     " running_at completed_at completion_failure completion_retention journal_retention journal_size invoked_by"
-    " invoked_by_id invoked_by_target restarted_from pinned_deployment_id last_attempt_deployment_id next_retry_at"
-    " failed_attempts",
+    " invoked_by_id invoked_by_target restarted_from idempotency_key pinned_deployment_id"
+    " last_attempt_deployment_id next_retry_at failed_attempts",
     "open_calls": "id target callee_id since created_at invoked_by_id",
     "holders": "key scope holder_id",
     "queues": "key scope id waiting",
     "deployments": "id endpoint is_latest",
     "restarts": "id created_at",
-    "vqueue": "id is_paused lock_name limit_key status blocked_on",
+    "vqueue": "id is_paused lock_name limit_key last_start_at status blocked_on since",
+    "first_attempt": "first_at",
+    "queued_changes": "n since",
+    "stale_timers": "n since",
 }
+VQUEUE = dict.fromkeys(COLUMNS["vqueue"].split()) | {"id": "vq_1x", "is_paused": False}
+COUNTS = ("queued_changes", "stale_timers")
+NONE = {"n": 0, "since": None}
 ROW = dict.fromkeys(COLUMNS["invocations"].split())
 
 
@@ -63,7 +69,7 @@ def inv(name: str) -> str:
 class World(RowSource):
     """A source with rows made by hand; invocations are referred to by names."""
 
-    made: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    made: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {name: [NONE] for name in COUNTS})
     things: list[dict[str, Any]] = field(default_factory=list)
     journals: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     events: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -163,9 +169,7 @@ def test_suspended_on_its_own_step_wakes_by_a_resume() -> None:
 def test_a_paused_vqueue_is_the_cause() -> None:
     """A wait in a vqueue that was paused by hand is not a wait for a key, and resuming the queue is offered."""
     world = World(features={"vqueues": True}).be("p", "pending", vqueue_id="vq_1x", inboxed_at=HOUR_AGO)
-    world.made["vqueue"] = [
-        {"id": "vq_1x", "is_paused": True, "lock_name": "Svc/p", "limit_key": None, "status": None, "blocked_on": None}
-    ]
+    world.made["vqueue"] = [VQUEUE | {"is_paused": True, "lock_name": "Svc/p"}]
     found = explained(world, "p")
     assert "in the vqueue vq_1x, which is paused" in found.summary
     assert 'lab.admin.resume_vqueue("vq_1x"' in found.options["code"].iloc[0]
@@ -175,10 +179,7 @@ def test_a_paused_vqueue_is_the_cause() -> None:
 def test_a_queue_head_that_is_blocked_says_on_what() -> None:
     """With vqueues the scheduler's reason is shown beside the wait for a free slot."""
     world = World(features={"vqueues": True}).be("r", "ready", vqueue_id="vq_1x")
-    world.made["vqueue"] = [
-        {"id": "vq_1x", "is_paused": False, "lock_name": None, "limit_key": None, "status": "blocked"}
-        | {"blocked_on": "limit-key-concurrency"}
-    ]
+    world.made["vqueue"] = [VQUEUE | {"status": "blocked", "blocked_on": "limit-key-concurrency"}]
     assert "blocked on limit-key-concurrency" in explained(world, "r").summary
 
 

@@ -41,6 +41,7 @@ SELECT
   s.invoked_by_id,
   s.invoked_by_target,
   s.restarted_from,
+  s.idempotency_key,
   s.pinned_deployment_id,
   r.last_attempt_deployment_id,
   coalesce(r.next_retry_at, CASE WHEN q.status = 'backing-off' THEN q.next_at END) AS next_retry_at,
