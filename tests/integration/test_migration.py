@@ -196,7 +196,7 @@ def answers_of(lab: rl.Lab, ids: Mapping[str, str]) -> dict[str, Any]:
 
 
 def findings_of(source: rl.Source) -> list[tuple[str, int]]:
-    findings = rl.doctor(source, thresholds={"awakeable": "1h"}).findings  # on a busy machine, a phase takes a minute
+    findings = rl.doctor(source).findings.query("check != 'awakeables'")  # it depends on the age of an awakeable
     return sorted(zip(findings["check"], findings["count"], strict=True))
 
 
