@@ -11,6 +11,7 @@ from dataclasses import dataclass
 __all__ = [
     "COUNTS_SQL",
     "ENDED",
+    "LONG_BACK_OFFS_SQL",
     "OUTCOMES",
     "STATUSES",
     "STATUSES_SQL",
@@ -81,6 +82,10 @@ STATUS_SQL = f"""CASE
   WHEN completion_failure ~ '{_CANCELLED}' THEN 'cancelled'
   ELSE 'failed' END"""
 """The status as an SQL expression over the columns of ``sys_invocation``."""
+
+
+LONG_BACK_OFFS_SQL = "-- with: backing_off\nSELECT id FROM backing_off WHERE id IN :ids"
+"""The statement for those of ``:ids`` that are in a long back-off, to be completed; the view has them as ready."""
 
 
 STATUSES_SQL = f"""

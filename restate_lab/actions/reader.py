@@ -22,7 +22,7 @@ from restate_lab.client.sql.bind import chunks
 from restate_lab.client.sql.parts import complete
 from restate_lab.errors import QueryInterrupted, RateLimited, Unreachable
 from restate_lab.source import Source
-from restate_lab.status import STATUS_SQL, status_of
+from restate_lab.status import LONG_BACK_OFFS_SQL, STATUS_SQL, status_of
 
 __all__ = [
     "IDS_PER_QUERY",
@@ -61,8 +61,6 @@ SELECT id, status, completion_result, completion_failure, journal_size, pinned_d
 FROM sys_invocation_status WHERE id IN :ids"""  # noqa: S608 - constants
 # Whether an invocation with status invoked is running, backs off, or waits for a slot.
 _INVOKED = "SELECT id, status, completion_result, completion_failure, created_at FROM sys_invocation WHERE id IN :ids"
-# With vqueues a long back-off shows as ready in sys_invocation.
-_BACKING_OFF = "-- with: backing_off\nSELECT id FROM backing_off WHERE id IN :ids"
 # Only this column shows from which invocation a restart was made. This is a scan.
 _RESTARTS = """
 SELECT restarted_from, id, created_at FROM sys_invocation_status
@@ -227,7 +225,7 @@ def read_invocations(lab: Source, ids: Sequence[str]) -> pd.DataFrame:
 
 def read_backing_off(lab: Source, ids: Sequence[str]) -> list[str]:
     """Return the ready invocations that wait for a retry far ahead: only the vqueues have such back-offs."""
-    return [row["id"] for row in _read_rows(lab, complete(_BACKING_OFF, lab), ids)] if ids else []
+    return [row["id"] for row in _read_rows(lab, complete(LONG_BACK_OFFS_SQL, lab), ids)] if ids else []
 
 
 def read_destinations(lab: Source, deployment: str) -> Destinations:

@@ -38,7 +38,7 @@ from restate_lab.frames import to_rows
 from restate_lab.payload_json import read
 from restate_lab.recorder import QueryRecorder
 from restate_lab.source import Source
-from restate_lab.status import STATUS_SQL
+from restate_lab.status import LONG_BACK_OFFS_SQL, STATUS_SQL
 
 __all__ = [
     "MOST_BYTES",
@@ -66,7 +66,6 @@ SELECT id, target, target_service_name AS service, target_handler_name AS handle
 FROM sys_invocation
 WHERE {{where}}
 ORDER BY created_at DESC, id LIMIT {{limit}}"""  # noqa: S608 - constants
-_BACKING_OFF = "-- with: backing_off\nSELECT id FROM backing_off WHERE id IN :ids"
 _MODELS = """
 SELECT id, index, {size} AS size, {content}
 FROM sys_journal WHERE {where} AND entry_type = 'Notification: Run'{filter}"""
@@ -165,7 +164,7 @@ class AgentReader:
         rows: dict[str, Row] = {row["id"]: row for row in self._read(statement, params)}
         ready = [id_ for id_, row in rows.items() if row["status"] == "ready"]
         if ready:
-            statement = complete(_BACKING_OFF, self.source)
+            statement = complete(LONG_BACK_OFFS_SQL, self.source)
             for part in parts_of(ready, _AT_ONCE):
                 rows |= {
                     each["id"]: {**rows[each["id"]], "status": "backing-off"}
