@@ -69,7 +69,7 @@ _FAMILY_NAMES = {
         burn_rate_1d burn_rate_1h total_ms days longest_pause invocations_7d invocations_before block bin
         completion_ms journal_ms""",
     "flag": """is_known can_be_removed is_latest is_paused in_flight public completed ended sent holds nullable
-        came_back is_open is_wasteful""",
+        came_back is_open is_wasteful in_vqueue""",
     "time": """now created_at modified_at completed_at inboxed_at running_at scheduled_at scheduled_start_at
         next_retry_at last_start_at appended_at deployed_at paused_at waiting_since since wakes_at expires_at
         journal_expires_at starts_first expires_first kept_first first_at last_at first_created_at

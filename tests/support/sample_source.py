@@ -19,7 +19,7 @@ COLUMNS = {
     "modified_at": "datetime64[ms, UTC]", "scheduled_start_at": "datetime64[ms, UTC]",
     "completed_at": "datetime64[ms, UTC]", "retry_count": "Int64", "next_retry_at": "datetime64[ms, UTC]",
     "error_code": "str", "failure": "str", "step": "str", "deployment_id": "str", "invoked_by_id": "str",
-    "journal_size": "Int64",
+    "journal_size": "Int64", "in_vqueue": "bool",
 }  # fmt: skip
 EMPTY = {
     "FROM sys_service": pd.DataFrame({"name": pd.Series(["agent", "Payments"], dtype="str")}),
@@ -35,6 +35,7 @@ def invocations(*rows: Mapping[str, Any]) -> pd.DataFrame:
             "target_service_name": "agent",
             "status": "running",
             "created_at": datetime(2026, 11, 25, tzinfo=UTC),
+            "in_vqueue": False,
         }
         | dict(row)
         for row in rows

@@ -46,12 +46,13 @@ _BINS = 60
 _COLUMNS = """
   id, target, target_service_name, target_handler_name, target_service_key, target_service_ty, status,
   created_at, modified_at, scheduled_start_at, completed_at, retry_count, next_retry_at, error_code,
-  substr(split_part(failure, chr(10), 1), 1, 500) AS failure, step, deployment_id, invoked_by_id, journal_size"""
+  substr(split_part(failure, chr(10), 1), 1, 500) AS failure, step, deployment_id, invoked_by_id, journal_size,
+  in_vqueue"""
 _WITH_WORDS = f"""
   SELECT id, target, target_service_name, target_handler_name, target_service_key, target_service_ty,
     {STATUS_SQL.replace(chr(10), chr(10) + "    ")} AS status,
     created_at, modified_at, scheduled_start_at, completed_at, retry_count, next_retry_at, error_code,
-    failure, step, deployment_id, invoked_by_id, journal_size"""
+    failure, step, deployment_id, invoked_by_id, journal_size, in_vqueue"""
 _JOINED = """
     SELECT s.id, s.target, s.target_service_name, s.target_handler_name, s.target_service_key, s.target_service_ty,
       CASE
@@ -75,7 +76,12 @@ _JOINED = """
         WHEN s.status = 'invoked' AND r.last_failure IS NOT NULL THEN r.last_failure_related_command_name{event_step}
         END AS step,
       coalesce(r.last_attempt_deployment_id, s.pinned_deployment_id) AS deployment_id,
-      s.invoked_by_id, CAST(s.journal_size AS BIGINT) AS journal_size
+      s.invoked_by_id, CAST(s.journal_size AS BIGINT) AS journal_size,
+-- if: sys_invocation_status.vqueue_id
+      s.vqueue_id IS NOT NULL AS in_vqueue
+-- else
+      false AS in_vqueue
+-- end
     FROM {tables}
     WHERE {where}"""
 # Other invocations have made progress since their last event, so it does not describe their current state.

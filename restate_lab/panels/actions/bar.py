@@ -12,6 +12,7 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 
+from restate_lab._cells import is_missing
 from restate_lab._text import plural
 from restate_lab.actions.plan import make_plan
 from restate_lab.actions.plan.gate import CHECKED_ACTIONS, CheckOffer, offer_check
@@ -28,7 +29,6 @@ from restate_lab.panels._base.worker import BackgroundAction, Busy
 from restate_lab.panels.actions.followup import FollowUp, done_text, follow
 from restate_lab.panels.actions.form import PlanForm, name_of
 from restate_lab.panels.grid import Grid
-from restate_lab.server import has_vqueues
 from restate_lab.source import Source
 
 __all__ = ["ActionBar"]
@@ -142,13 +142,14 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._label.value = self._why_not or ""
         self._show(None)
         self._tell("")
-        self.offer([], [])
+        self.offer([])
 
-    def offer(self, targets: Sequence[str] | pd.DataFrame, statuses: Sequence[str]) -> None:
-        """Offer the actions that apply to these invocations; ``statuses`` has the status of each.
+    def offer(self, targets: Sequence[str] | pd.DataFrame, kinds: pd.DataFrame | None = None) -> None:
+        """Offer the actions that apply to these invocations; ``kinds`` has ``status`` and ``in_vqueue`` of each.
 
-        ``targets`` are ids, or rows with ``id`` and ``created_at``; with rows, a plan excludes newer runs of an id.
-        The follow-up compares later failures with the column ``failure`` if the rows have it.
+        One cluster can have invocations in vqueues and others, so each row decides. ``targets`` are ids, or rows with
+        ``id`` and ``created_at``; with rows, a plan excludes newer runs of an id. The follow-up compares later failures
+        with the column ``failure`` if the rows have it.
         """
         if self.is_absent:
             return
@@ -158,23 +159,13 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             failing = targets[targets["failure"].notna()]
             self._failures = dict(zip(failing["id"], failing["failure"], strict=True))
         self._label.value = " · ".join(filter(None, (self._label_of(len(targets)), self._why_not)))
-        counts = Counter(statuses)
+        counts = _count_kinds(kinds)
         for action, button in self.buttons.items():
-            number = self._number_of(action, counts)
+            number = _number_of(action, counts)
             button.disabled, button.layout.display = not number, "" if number else "none"
             verb = name_of(action) if self._why_not is None else f"Check {name_of(action).lower()}"
             button.description = f"{verb} {number:,}"
             button.tooltip = f"Create a plan; nothing is sent yet. Requirement: {action.rule.needs}."
-
-    def _number_of(self, action: ACTIONS, counts: Counter[str]) -> int:
-        """Return the number of offered invocations that an action applies to."""
-        with_vqueues = has_vqueues(self._source)
-        where = "latest" if action is ACTIONS.MOVE_TO else None
-        return sum(
-            number
-            for status, number in counts.items()
-            if action.rule.effect(status, has_vqueues=with_vqueues, deployment=where).acts
-        )
 
     def make_plan(self, action: ACTIONS | str, targets: Sequence[str] | pd.DataFrame | None = None) -> None:
         """Create the plan of an action in the background and show it; ``targets`` default to those offered."""
@@ -355,4 +346,21 @@ def _progress_texts(action: ACTIONS, number: int, offer: CheckOffer | None) -> t
         f"Checking the plan with {targets} at {offer.address} …",
         f"The plan to {name} was checked at {offer.address}; nothing on the cluster has changed.",
         f"The check at {offer.address} was not completed; nothing on the cluster has changed.",
+    )
+
+
+def _count_kinds(kinds: pd.DataFrame | None) -> Counter[tuple[str, bool]]:
+    """Return the number of invocations for each status, and whether they are in a vqueue."""
+    rows = pd.DataFrame(columns=["status", "in_vqueue"]) if kinds is None else kinds.dropna(subset=["status"])
+    in_vqueue = (not is_missing(each) and bool(each) for each in rows["in_vqueue"])
+    return Counter(zip(rows["status"], in_vqueue, strict=True))
+
+
+def _number_of(action: ACTIONS, counts: Counter[tuple[str, bool]]) -> int:
+    """Return the number of offered invocations that an action applies to."""
+    where = "latest" if action is ACTIONS.MOVE_TO else None
+    return sum(
+        number
+        for (status, in_vqueue), number in counts.items()
+        if action.rule.effect(status, has_vqueues=in_vqueue, deployment=where).acts
     )

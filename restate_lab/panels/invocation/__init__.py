@@ -60,7 +60,7 @@ class InvocationView(View):
                 self._before.append((self.id, self._created))
             self.id, self._created = invocation_id, created_at
             self.actions.reset()
-            self.actions.offer([], [])
+            self.actions.offer([])
         elif created_at is not None:
             self._created = created_at
 
@@ -134,7 +134,7 @@ class InvocationView(View):
         try:
             return self.detail.read(self.reads, self.id)
         except NotFound:
-            self.actions.offer([], [])  # no action applies to an invocation that no longer exists
+            self.actions.offer([])  # no action applies to an invocation that no longer exists
             raise
 
     def show(self, content: InvocationContent) -> None:
@@ -143,7 +143,8 @@ class InvocationView(View):
         self._created = self._created or created
         self.detail.show(content, reviewed=self._created)
         rows = pd.DataFrame({"id": [self.id], "created_at": [created], "failure": [content.row["failure"]]})
-        self.actions.offer(rows, [str(content.row["status"])])
+        kinds = pd.DataFrame({"status": [content.row["status"]], "in_vqueue": [content.row["in_vqueue"]]})
+        self.actions.offer(rows, kinds)
         if content.has_new_conversation_only:
             self.host.let_draw()
             self.ask()

@@ -158,8 +158,9 @@ class InvocationsView(View):
         Columns: ``id, target, target_service_name, target_handler_name, target_service_key, target_service_ty, status``
         (from STATUSES), ``created_at, modified_at, scheduled_start_at, completed_at`` (UTC), ``retry_count,
         next_retry_at, error_code, failure`` (its first line), ``step`` (the failing one), ``deployment_id,
-        invoked_by_id, journal_size, group, group_label`` (rows in the same group fail in the same way). On servers with
-        vqueues, failures of paused invocations and of long back-offs are read from the journal events.
+        invoked_by_id, journal_size, in_vqueue`` (some actions then have another effect), ``group, group_label`` (rows
+        in the same group fail in the same way). Failures of paused invocations and of long back-offs in vqueues are
+        read from the journal events.
 
         If the list is limited to a service, a handler or ids, and these are agents, it also has ``turn`` (responses of
         models), ``tokens`` (journaled, input and output), ``cost`` (US dollars) and ``agent_note`` (why a value is
@@ -337,7 +338,7 @@ class InvocationsView(View):
     def _offer(self) -> None:
         if self._rows is not None:
             rows = self.grid.selected_rows
-            self.actions.offer(rows[["id", "created_at", "failure"]], list(rows["status"].dropna()))
+            self.actions.offer(rows[["id", "created_at", "failure"]], rows[["status", "in_vqueue"]])
             self.actions.layout.display = "" if len(rows) or self.actions.is_open else "none"
 
     def _read_again(self) -> None:

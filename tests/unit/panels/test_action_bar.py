@@ -143,6 +143,20 @@ def test_buttons_come_from_the_table(panel: Panel) -> None:
     assert offered(panel) == set(ACTIONS)
 
 
+@pytest.mark.parametrize("flag", [False, True])
+def test_each_row_decides_which_actions_it_has(plans: Plans, flag: bool) -> None:
+    """A suspended invocation can be paused only in a vqueue, whatever the flag of the server is."""
+    rows = invocations(*({"id": n, "status": "suspended", "in_vqueue": n < 2} for n in range(3)))
+    source = LiveSource(rows)
+    source.features = {"vqueues": flag}
+    panel = Panel(source, status="all", refresh=None)
+    for selected, number in ((rows["id"], "Pause 2"), (rows["id"][:1], "Pause 1"), (rows["id"][2:], "Pause 0")):
+        panel.selected = list(selected)
+        assert panel.view.actions.buttons[ACTIONS.PAUSE].description == number
+    assert panel.view.actions.buttons[ACTIONS.PAUSE].disabled
+    panel.close()
+
+
 def test_nothing_acts_on_one_click(panel: Panel, plans: Plans) -> None:
     """A button makes a plan; without a reason, confirming it does nothing; with one, it is done once and read back."""
     form = press(panel, "resume", 2)
