@@ -12,7 +12,16 @@ import re
 from collections.abc import Mapping
 from typing import Protocol
 
-__all__ = ["NEWEST", "OLDEST", "complete_features", "has_feature", "has_vqueues", "is_newer", "is_older"]
+__all__ = [
+    "NEWEST",
+    "OLDEST",
+    "complete_features",
+    "has_feature",
+    "has_vqueues",
+    "is_newer",
+    "is_older",
+    "may_lose_state_changes",
+]
 
 OLDEST = "1.6.1"
 """The oldest server version that restate_lab is tested with, in every test run."""
@@ -21,6 +30,8 @@ NEWEST = "1.8"
 _ALWAYS = ("1.8.0", {"vqueues": True, "scoped_virtual_objects": True, "protocol_v7": True, "invoker_yield": True,
                      "unique_random_seeds": True, "vqueues_migration_skip_completed": False})  # fmt: skip
 """The features that a server of this version or a newer one has without reporting their flags."""
+_LOSES_STATE = ("1.7.0", "1.7.13")
+"""The first version with restate issue 5416, and the first one without it."""
 
 
 class _Server(Protocol):
@@ -63,6 +74,15 @@ def has_feature(source: _Server, name: str) -> bool:
 def has_vqueues(source: _Server) -> bool:
     """Return whether the server of a source puts new invocations into vqueues; older ones can be elsewhere."""
     return has_feature(source, "vqueues")
+
+
+def may_lose_state_changes(version: str) -> bool:
+    """Return whether a version can lose changes of state in vqueues, if a partition has more than one replica.
+
+    This is restate issue 5416: followers can skip a change that the leader applied.
+    """
+    first, fixed = _LOSES_STATE
+    return _number(version) is not None and not is_older(version, first) and is_older(version, fixed)
 
 
 def _number(version: str) -> tuple[int, ...] | None:

@@ -188,6 +188,28 @@ def test_deleting_and_clearing_are_said(drawers: Drawers) -> None:
 
 
 @QUEUED_CHANGES
+@pytest.mark.also_on(OLDEST, reason="1.6 has no vqueues")
+def test_a_fault_of_the_server_is_reported_with_each_change(
+    drawers: Drawers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1.7.12 with vqueues can lose a change: the State, its card and a line on stderr report it; others do not."""
+    drawers.put("lost", total=5)
+    read = state(drawers.lab, "Drawer", "lost")
+    changed = drawers.set("lost", {"total": 6}, state=read)
+    assert changed.warnings == read.warnings
+    assert capsys.readouterr().err == "".join(f"{each}\n" for each in read.warnings)
+    drawers.set("lost", {"total": 6})
+    assert capsys.readouterr().err == "", "nothing was sent"
+    if drawers.kind == VQUEUES:
+        (warning,) = read.warnings
+        assert "more than one replica" in warning
+        assert "Upgrade to 1.7.13 or newer, and then write the state again." in warning
+        assert warning in changed._repr_html_()
+    else:
+        assert read.warnings == ()
+
+
+@QUEUED_CHANGES
 def test_a_change_since_it_was_read_is_a_conflict_with_both_values(drawers: Drawers) -> None:
     """The State that was read guards the change: a handler's later write stays, also in other keys."""
     drawers.put("since", total=5, token="old")

@@ -14,7 +14,7 @@ import pytest
 from restate_lab import errors
 from restate_lab.progress import InvocationsLine, RowsLine
 from restate_lab.redaction import MASK, Secret, is_secret_name, mask_header_values
-from restate_lab.server import OLDEST, complete_features, is_newer, is_older
+from restate_lab.server import OLDEST, complete_features, is_newer, is_older, may_lose_state_changes
 from restate_lab.status import STATUSES, status_of
 
 NOT_FOR_CONNECT = (
@@ -173,6 +173,18 @@ def test_features_that_a_version_always_has_are_added(
     features = complete_features(version, reported)
     assert features.get("vqueues", False) is has_vqueues
     assert features.items() >= (reported or {}).items()
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("1.6.1", False), ("1.7.0-rc.1", True), ("1.7.0", True), ("1.7.12", True), ("1.7.13", False), ("1.8.0", False),
+        ("my own", False),
+    ],
+)  # fmt: skip
+def test_which_versions_may_lose_changes_of_state(version: str, expected: bool) -> None:
+    """Restate issue 5416 is in all patch releases of 1.7 before 1.7.13."""
+    assert may_lose_state_changes(version) is expected
 
 
 def test_only_a_newer_minor_version_is_newer() -> None:

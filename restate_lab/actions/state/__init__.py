@@ -16,6 +16,7 @@ from restate_lab.client.lab import Lab, require_lab
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, ReadOnly
+from restate_lab.progress import notify
 from restate_lab.source import Source
 
 __all__ = ["State", "set_state", "state"]
@@ -82,6 +83,9 @@ def set_state(
     is over, which also limits the reads before. If the state already has the values, nothing is sent. ``reason`` is
     written to the audit log, values are not.
 
+    With vqueues, servers from 1.7.0 to 1.7.12 can lose a change if a partition has more than one replica (restate issue
+    5416). A line on stderr and ``warnings`` of the State report this; write the state again after the upgrade.
+
     Raises:
         StateConflict: the state changed after it was read; the error has all versions. It is a Conflict.
         OutcomeUnknown: the change was accepted, but was not visible within ``timeout``; it can still be applied, and
@@ -101,6 +105,8 @@ def set_state(
     before = reader.read() if state is None else state
     change = _build_change(before, values or {}, delete, clear=clear, recode=recode)
     if change.new_raw != dict(before.raw):
+        for warning in before.warnings:
+            notify(warning)
         return change_state(lab, change, reason=reason, ends=ends)
     now = before if state is None else reader.read()
     if now.version != before.version:

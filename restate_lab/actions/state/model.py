@@ -25,7 +25,7 @@ __all__ = ["State"]
 _MAX_ROWS = 20  # rows
 _MAX_KEY_LENGTH = 80
 _MAX_VALUE_LENGTH = 300
-_ACCENT = "#8a8f98"
+_ACCENT, _WARNING = "#8a8f98", "#d93025"
 _MAX_REPR_LENGTH = 60
 
 
@@ -36,7 +36,8 @@ class State(Mapping[str, Any]):
 
     A value is parsed as JSON if possible, otherwise it is text or bytes; None if its bytes are empty. Each access
     returns a new value, so changing it changes neither this State nor the cluster. ``scope`` has the value None for an
-    object without a scope; ``read_at`` (UTC) is the time of the source, ``source`` its name.
+    object without a scope; ``read_at`` (UTC) is the time of the source, ``source`` its name. ``warnings`` are texts to
+    read before the state is changed, such as a fault of this version of the server; normally empty.
     """
 
     service: str
@@ -45,6 +46,7 @@ class State(Mapping[str, Any]):
     read_at: datetime
     source: str
     _raw: Mapping[str, bytes]
+    warnings: tuple[str, ...] = ()
 
     @property
     def raw(self) -> Mapping[str, bytes]:
@@ -94,10 +96,10 @@ class State(Mapping[str, Any]):
 
     def _repr_html_(self) -> str:
         where = f"{self.source}, read {format_timestamp(self.read_at)}"
-        return state_card(self.where, where, self._raw)
+        return state_card(self.where, where, self._raw, self.warnings)
 
 
-def state_card(title: str, where: str, raw: Mapping[str, bytes]) -> str:
+def state_card(title: str, where: str, raw: Mapping[str, bytes], warnings: tuple[str, ...] = ()) -> str:
     """Return the card as HTML; values from the cluster are escaped."""
     total = f"{len(raw):,} key{'s' if len(raw) > 1 else ''}, {sum(map(len, raw.values())):,} bytes"
     more = [f"… and {len(raw) - _MAX_ROWS:,} more keys; frame() has all of them"] if len(raw) > _MAX_ROWS else []
@@ -107,6 +109,8 @@ def state_card(title: str, where: str, raw: Mapping[str, bytes]) -> str:
         place=where,
         lines=[*more, total] if raw else ["no keys: its state is empty"],
         accent=_ACCENT,
+        warnings=warnings,
+        warning=_WARNING,
         rows=[_row(key, value) for key, value in islice(raw.items(), _MAX_ROWS)],
     )
 

@@ -6,6 +6,7 @@ import difflib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -14,15 +15,22 @@ from restate_lab.actions.state.codec import format_preview
 from restate_lab.actions.state.model import State
 from restate_lab.analysis.statements import used_params
 from restate_lab.client.arguments import check_name, format_value
-from restate_lab.client.schema import check_columns, tables_of, translate_errors
+from restate_lab.client.schema import check_columns, names_of, tables_of, translate_errors
 from restate_lab.client.sql.parts import complete
-from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer
+from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer, RestateLabError
+from restate_lab.server import has_vqueues, may_lose_state_changes
 from restate_lab.source import Source, check_supported
 
 __all__ = ["StateReader", "StatefulObjects", "find_objects", "read_queue", "stateful_services"]
 
 _STATE = "SELECT key, value FROM state WHERE service_name = :service AND service_key = :key"
 _SCOPED, _UNSCOPED = " AND scope = :scope", " AND scope IS NULL"
+_ANY_ENTRY = "SELECT id FROM sys_vqueues LIMIT 1"
+_MAY_BE_LOST = (
+    "Restate {version} with vqueues can lose a change of state that you write (restate issue 5416). If a partition has "
+    "more than one replica, followers can skip the change, and the old value returns when the leader changes. With one "
+    "replica per partition, nothing is lost. Upgrade to 1.7.13 or newer, and then write the state again."
+)
 _SERVICES = "SELECT name, ty FROM sys_service"
 _STATEFUL_SERVICES = "SELECT name FROM sys_service WHERE ty <> 'service'"
 # The server truncates the text, because values can have megabytes. It is null if the bytes are not UTF-8.
@@ -77,7 +85,15 @@ class StateReader:
         raw = self.read_raw()
         if not raw:
             _check_service(self._source, self._object["service"])
-        return State(**self._object, read_at=now, source=self._source.name, _raw=raw)
+        return State(**self._object, read_at=now, source=self._source.name, _raw=raw, warnings=self._warnings)
+
+    @cached_property
+    def _warnings(self) -> tuple[str, ...]:
+        """Return what a user must know before a change, read once; empty for a source that cannot be changed."""
+        version = self._source.version
+        if not self._source.live or not may_lose_state_changes(version) or not _uses_vqueues(self._source):
+            return ()
+        return (_MAY_BE_LOST.format(version=version),)
 
     def read_raw(self) -> dict[str, bytes]:
         """Return the bytes of each key, in the keys' order."""
@@ -169,6 +185,18 @@ def read_queue(source: Source, service: str, key: str, scope: str | None) -> lis
     statement = complete(_QUEUE, source)
     params = {"service": service, "key": key, "lock": f"{service}/{key}", "scope": scope}
     return _read_rows(source, statement, used_params(statement, params))
+
+
+def _uses_vqueues(source: Source) -> bool:
+    """Return whether changes of state can be in vqueues; without the flag, the cluster can have been moved back."""
+    if has_vqueues(source):
+        return True
+    if "sys_vqueues" not in names_of(source):
+        return False
+    try:
+        return bool(_read_rows(source, _ANY_ENTRY, {}))
+    except RestateLabError:  # not known, so the warning is shown
+        return True
 
 
 def _has_scope(source: Source) -> bool:

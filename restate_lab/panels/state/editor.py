@@ -191,6 +191,7 @@ class StateEditor:
         kind = "empty; the new value is JSON" if edit.encoding == "empty" else edit.encoding
         said = f"{kind}, as read at {format_time(edit.before.read_at)}"
         heads = [Block(f"Edit {edit.name or '(empty)'} of {edit.before.where}", said)]
+        heads += [Block("The change can be lost", text, "warning") for text in edit.before.warnings]
         if now is not None:
             same = now.raw.get(edit.name) == edit.before.raw.get(edit.name)
             which = "other keys of this state" if same else "this key"

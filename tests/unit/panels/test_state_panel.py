@@ -226,6 +226,25 @@ def test_an_unfinished_edit_keeps_its_object_open(make: Callable[..., Panel]) ->
     assert view._editor.text.value == "{}"
 
 
+@pytest.mark.parametrize(
+    ("version", "vqueues"), [("1.7.12", True), ("1.7.12", False), ("1.8.1", True), ("1.6.1", False)]
+)
+def test_a_change_that_can_be_lost_is_marked_in_its_form(
+    make: Callable[..., Panel], server: Server, version: str, vqueues: bool
+) -> None:
+    """The editor has the fault of 1.7 with vqueues and what to do, while editing and reviewing; others have none."""
+    source = live()
+    source.version, source.features = version, {"vqueues": vqueues}
+    panel = make(source, "Cart", "a_b")
+    click_key(panel, "items")
+    texts = [view_of(panel)._editor.head.text]
+    review(panel, "{}")
+    texts.append(view_of(panel)._editor.head.text)
+    for text in texts:
+        assert ("The change can be lost" in text) is (vqueues and version == "1.7.12")
+        assert ("Upgrade to 1.7.13 or newer, and then write the state again." in text) is ("can be lost" in text)
+
+
 def test_nothing_is_sent_before_review_and_reason(make: Callable[..., Panel], server: Server) -> None:
     """A change needs a text, a review of both values, a reason, and then one click; it names the original state."""
     panel = make(live(), "Cart", "a_b")
