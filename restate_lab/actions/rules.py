@@ -16,10 +16,12 @@ import pandas as pd
 from restate_lab.server import OLDEST
 from restate_lab.status import ENDED, STATUSES
 
-__all__ = ["ACTIONS", "GONE", "NOT_BEGUN", "ActionRule", "Effect", "effects"]
+__all__ = ["ACTIONS", "GONE", "NOT_BEGUN", "RETENTION", "ActionRule", "Effect", "effects"]
 
 GONE = "gone"
 """The status of an invocation without a row, in the lists of statuses here."""
+RETENTION = "preflight_invocation_termination_retention"
+"""The feature of a server that keeps the row of an invocation that is killed or cancelled before it starts."""
 NOT_BEGUN = ("scheduled", "pending")
 _GOING = ("ready", "backing-off", "running", "suspended", "paused")
 _FEW, _MANY = 10, 100
@@ -31,13 +33,15 @@ class Effect:
 
     ``accepted``: the server returns success. ``acts``: the action has an effect; False with ``accepted`` means that the
     server returns success but changes nothing. ``then`` has the names of STATUSES that can be read shortly afterwards
-    (GONE for no row), if its handler does not catch a cancellation.
+    (GONE for no row), if its handler does not catch a cancellation. ``repeats_step``: a step (Run) without a recorded
+    result is executed again, although it may have been executed before.
     """
 
     description: str
     then: tuple[str, ...] = ()
     accepted: bool = True
     acts: bool = True
+    repeats_step: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,8 @@ class ActionRule:
     batch endpoint's path. Both are missing (None) for ``move_to``, which combines other actions. ``options`` are its
     arguments. ``since`` is the oldest server version on which it was tested. ``destructive``: it permanently removes
     data. ``expect_above``: for more targets, the user must confirm their exact number. ``settles`` has the statuses
-    that show that the action had its effect; empty if no status shows that.
+    that show that the action had its effect; empty if no status shows that. ``with_retention`` has the effects on a
+    server with the feature RETENTION.
     """
 
     operation: str | None
@@ -61,6 +66,7 @@ class ActionRule:
     with_vqueues: Mapping[str, Effect] = field(default_factory=dict)
     moved: Mapping[str, Effect] = field(default_factory=dict)
     moved_with_vqueues: Mapping[str, Effect] = field(default_factory=dict)
+    with_retention: Mapping[str, Effect] = field(default_factory=dict)
     since: str = OLDEST
 
     @property
@@ -74,13 +80,23 @@ class ActionRule:
         variants = (self.effects, self.with_vqueues, self.moved, self.moved_with_vqueues)
         return tuple(word for word in STATUSES if any(word in each and each[word].acts for each in variants))
 
-    def effect(self, status: str, *, has_vqueues: bool, deployment: str | None = None) -> Effect:
+    @property
+    def repeating(self) -> frozenset[str]:
+        """Return the descriptions of the effects that repeat a step."""
+        layers = (self.effects, self.with_vqueues, self.moved, self.moved_with_vqueues)
+        return frozenset(effect.description for each in layers for effect in each.values() if effect.repeats_step)
+
+    def effect(
+        self, status: str, *, has_vqueues: bool, deployment: str | None = None, has_retention: bool = False
+    ) -> Effect:
         """Return the effect on an invocation in this status on this kind of server.
 
-        ``deployment`` is the option of the action: some statuses allow resuming only on the same deployment. A status
-        that the table does not have counts as one that does not allow the action.
+        ``has_vqueues`` is whether this invocation is in a vqueue, and ``has_retention`` whether the server has the
+        feature RETENTION. ``deployment`` is the option of the action: some statuses allow resuming only on the same
+        deployment. A status that the table does not have counts as one that does not allow the action.
         """
-        layers = [self.with_vqueues if has_vqueues else {}, self.effects]
+        kept = self.with_retention if has_retention else {}
+        layers = [kept, self.with_vqueues if has_vqueues else {}, self.effects]
         if deployment not in {None, "keep"}:
             layers = [self.moved_with_vqueues if has_vqueues else {}, self.moved, *layers]
         effect = next((layer[status] for layer in layers if status in layer), None)
@@ -143,6 +159,18 @@ _HAS_NOT_BEGUN = _for_each(NOT_BEGUN, _refusal("it has not started"))
 _IS_REMOVED = _for_each(NOT_BEGUN, Effect("removed at once, without a completed row", (GONE,)))
 _GOES_ON = (*_GOING, *ENDED)
 
+
+def _ends_unstarted(status: str) -> dict[str, Effect]:
+    """Return the effects on invocations that have not started, on a server that keeps their rows."""
+    effect = Effect(f"{status} before its start; it remains as a completed row until its retention ends", (status,))
+    return _for_each(NOT_BEGUN, effect)
+
+
+def _elsewhere(description: str) -> Effect:
+    """Return the effect of an attempt on another deployment."""
+    return Effect(description, _GOES_ON, repeats_step=True)
+
+
 _CANCEL = ActionRule(
     operation="cancel_invocation",
     batch="cancel",
@@ -163,6 +191,7 @@ _CANCEL = ActionRule(
         ),
         **_HAS_ENDED,
     },
+    with_retention=_ends_unstarted("cancelled"),
 )
 _KILL = ActionRule(
     operation="kill_invocation",
@@ -175,6 +204,7 @@ _KILL = ActionRule(
         **_for_each(_GOING, Effect("ended at once, without clean-up", ("killed",))),
         **_HAS_ENDED,
     },
+    with_retention=_ends_unstarted("killed"),
 )
 _PAUSE = ActionRule(
     operation="pause_invocation",
@@ -192,7 +222,9 @@ _PAUSE = ActionRule(
     },
     with_vqueues={
         "ready": Effect("paused", ("paused",)),
-        "running": Effect("paused at once; the result of a running step is lost", ("paused",)),
+        "running": Effect(
+            "paused at once; a running step is executed again when it is resumed", ("paused",), repeats_step=True
+        ),
         "suspended": Effect("paused: it stays paused even if the result that it waits for arrives", ("paused",)),
     },
 )
@@ -215,15 +247,15 @@ _RESUME = ActionRule(
         "ready": _refusal("resume cannot change its deployment while it is ready; use restate_lab.move_to()"),
         "backing-off": _refusal("resume cannot change its deployment while it backs off; use restate_lab.move_to()"),
         "running": _refusal("resume cannot change its deployment while it runs; use restate_lab.move_to()"),
-        "suspended": Effect(
-            "woken on the other deployment; suspended again unless the result that it waits for has arrived", _GOES_ON
+        "suspended": _elsewhere(
+            "woken on the other deployment; suspended again unless the result that it waits for has arrived"
         ),
-        "paused": Effect("retried now, on the other deployment", _GOES_ON),
+        "paused": _elsewhere("retried now, on the other deployment"),
     },
     moved_with_vqueues={
-        "ready": Effect("started on the other deployment", _GOES_ON),
-        "backing-off": Effect(
-            "retried now, on the other deployment; refused if its back-off is only about a second", _GOES_ON
+        "ready": _elsewhere("started on the other deployment"),
+        "backing-off": _elsewhere(
+            "retried now, on the other deployment; refused if its back-off is only about a second"
         ),
     },
 )
@@ -273,18 +305,20 @@ _MOVE_TO = ActionRule(
     effects={
         **_for_each(NOT_BEGUN, _refusal("it has not started, and will start on the latest deployment")),
         "ready": _refusal("this server cannot pause a ready invocation: try again when it runs"),
-        "backing-off": Effect("paused, then resumed on the other deployment", _GOES_ON),
+        "backing-off": _elsewhere("paused, then resumed on the other deployment"),
         "running": Effect(
             "paused when its attempt ends (at an await, or at the abort timeout), then resumed on the other deployment",
             _GOES_ON,
         ),
-        "suspended": Effect("resumed on the other deployment, where it continues to wait", _GOES_ON),
-        "paused": Effect("resumed on the other deployment", _GOES_ON),
+        "suspended": _elsewhere("resumed on the other deployment, where it continues to wait"),
+        "paused": _elsewhere("resumed on the other deployment"),
         **_HAS_ENDED,
     },
     with_vqueues={
-        "ready": Effect("paused, then resumed on the other deployment", _GOES_ON),
-        "running": Effect("paused at once, then resumed on the other deployment", _GOES_ON),
+        "ready": _elsewhere("paused, then resumed on the other deployment"),
+        "running": _elsewhere(
+            "paused at once, then resumed on the other deployment; a running step is executed again there"
+        ),
     },
 )
 _RULES: Mapping[ACTIONS, ActionRule] = MappingProxyType(

@@ -12,6 +12,8 @@ The effect of each action on an invocation in each status: `rl.plan(lab, action,
 `rl.move_to(lab, ids, deployment=…)` for `move_to`.
 
 Plans and panels use this table, and a test tries each action in each status on real servers with and without vqueues.
+If an invocation that has not started is cancelled or killed, a server with the feature
+`preflight_invocation_termination_retention` keeps it as a completed row.
 Above 10 targets, a destructive action needs their exact number; the other actions need it above 100.
 
 """

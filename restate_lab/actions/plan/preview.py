@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from restate_lab.actions.plan.reader import read_journals
 from restate_lab.actions.reader import InvocationSnapshot, read_destinations, read_invocations
-from restate_lab.actions.rules import ACTIONS, ActionRule
+from restate_lab.actions.rules import ACTIONS, RETENTION, ActionRule
 from restate_lab.analysis.ids import describe_new_run, is_other_run
 from restate_lab.analysis.journal.entries import (
     ABANDONED,
@@ -30,6 +30,7 @@ from restate_lab.analysis.journal.entries import (
 )
 from restate_lab.analysis.patterns import step_patterns, summarize_messages
 from restate_lab.analysis.targets import is_invocation_id
+from restate_lab.server import has_feature
 from restate_lab.source import Source
 
 __all__ = [
@@ -113,7 +114,7 @@ def preview_targets(
     states = read_invocations(lab, [id_ for id_ in ids if is_id[id_]]).reindex(pd.Index(list(ids), name="id"))
     others = _other_runs(states, created or {})
     states.loc[others.index, ["status", "created_at", "modified_at"]] = None  # the selected run is gone
-    effects = _effects(action.rule, states, deployment)
+    effects = _effects(action.rule, states, deployment, has_retention=has_feature(lab, RETENTION))
     descriptions = effects.map(lambda effect: effect.description, na_action="ignore").astype("object")
     acts = pd.Series([effect is not None and effect.acts for effect in effects], index=states.index, dtype=bool)
     reasons = descriptions.mask(acts)
@@ -228,11 +229,11 @@ def _other_runs(states: pd.DataFrame, created: Mapping[str, frozenset[datetime]]
     return pd.DataFrame({"created_at": times, "why": pd.Series(reasons, index=times.index, dtype="object")})
 
 
-def _effects(rule: ActionRule, states: pd.DataFrame, deployment: str | None) -> pd.Series[Any]:
+def _effects(rule: ActionRule, states: pd.DataFrame, deployment: str | None, *, has_retention: bool) -> pd.Series[Any]:
     """Return the effect on each invocation, None for one that does not exist."""
     kinds = list(zip(states["status"], states["in_vqueue"].eq(1), strict=True))  # null for an id without an invocation
     effects = {
-        kind: rule.effect(kind[0], has_vqueues=kind[1], deployment=deployment)
+        kind: rule.effect(kind[0], has_vqueues=kind[1], deployment=deployment, has_retention=has_retention)
         for kind in dict.fromkeys(kinds)
         if isinstance(kind[0], str)
     }

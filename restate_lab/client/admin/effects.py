@@ -33,9 +33,13 @@ class EffectCheck(Protocol):
 
 def cancel_finished(state: str | None) -> tuple[bool | None, str]:
     """Return the effect of a cancel with status 200."""
+    if state == "completed":
+        return True, "it had not started: it is completed, as failed with [409] canceled"
     if state:
         return None, f"the server reports that it ended before it started; its row still has status {state}"
-    return (True if state is None else None), "it had not started: its row was removed and it has no completed row"
+    if state == NOT_READ:
+        return None, "it had not started, so it has ended; whether its row was removed was not read"
+    return True, "it had not started: its row was removed and it has no completed row"
 
 
 def cancel_accepted(state: str | None) -> tuple[bool | None, str]:
@@ -50,7 +54,7 @@ def cancel_accepted(state: str | None) -> tuple[bool | None, str]:
 def kill_effect(state: str | None) -> tuple[bool | None, str]:
     """Return the effect of a kill."""
     if state == NOT_READ:
-        return None, "killed; if it had not started, it has no completed row"
+        return None, "killed; whether its row was removed, because it had not started, was not read"
     if state is None:
         return True, "it was removed without a completed row, because it had not started"
     if state == "completed":

@@ -33,8 +33,9 @@ class Invocations(Operations):
         """Ask an invocation to end; it can clean up first, and its children are cancelled too.
 
         202: it gets the cancellation at its next await or attempt. 200: it had not started (pending, scheduled), so its
-        row was removed and there is no completed row. A paused invocation is woken and gets the cancellation at its
-        next await; if it fails before that, it is paused again.
+        row was removed and there is no completed row; with the feature preflight_invocation_termination_retention of
+        the server, it is completed as failed with "[409] canceled". A paused invocation is woken and gets the
+        cancellation at its next await; if it fails before that, it is paused again.
 
         Raises:
             Conflict: it was already completed.
@@ -42,13 +43,16 @@ class Invocations(Operations):
         """
         answer = self._change_lifecycle("cancel_invocation", invocation_id, "cancel", reason)
         if answer.status == 200:
-            return self._verify_effect(answer, verify, _is_removed, effects.cancel_finished)
+            return self._verify_effect(
+                answer, verify, lambda state: state in {None, "completed"}, effects.cancel_finished
+            )
         return self._verify_effect(answer, verify, lambda state: state != "paused", effects.cancel_accepted)
 
     def kill_invocation(self, invocation_id: str, /, *, verify: bool = True, reason: str | None = None) -> ChangeResult:
         """End an invocation and its children at once, without clean-up. Effects of earlier steps remain.
 
-        It is completed as failed with "[409] killed". If it had not started, it is removed without a completed row.
+        It is completed as failed with "[409] killed". If it had not started, it is removed without a completed row,
+        unless the server has the feature preflight_invocation_termination_retention.
 
         Raises:
             Conflict: it was already completed.

@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from restate_lab.actions.plan import plan
-from restate_lab.actions.rules import ACTIONS, GONE, effects
+from restate_lab.actions.rules import ACTIONS, GONE, NOT_BEGUN, effects
 from restate_lab.client.admin import AdminClient
 from restate_lab.status import ENDED, STATUSES
 
@@ -53,6 +53,38 @@ def test_what_settles_it_is_what_can_be_seen(action: ACTIONS) -> None:
         for has_vqueues in (False, True):
             effect = rule.effect(status, has_vqueues=has_vqueues)
             assert not effect.acts or rule.settles & set(effect.then), status
+
+
+def test_an_end_before_the_start_depends_on_the_retention() -> None:
+    """With retention the row remains, with the status of the action; every other effect is the same."""
+    for action in ACTIONS:
+        for status in KNOWN:
+            for has_vqueues in (False, True):
+                usual = action.rule.effect(status, has_vqueues=has_vqueues)
+                kept = action.rule.effect(status, has_vqueues=has_vqueues, has_retention=True)
+                if action in {"cancel", "kill"} and status in NOT_BEGUN:
+                    assert usual.then == (GONE,)
+                    assert kept.then == ({"cancel": "cancelled", "kill": "killed"}[action],)
+                    assert (kept.accepted, kept.acts) == (usual.accepted, usual.acts)
+                else:
+                    assert kept == usual
+
+
+def test_which_effects_repeat_a_step() -> None:
+    """Only a pause of a running invocation in a vqueue, and an attempt on another deployment, repeat a step."""
+    repeats = {
+        (action.value, status, has_vqueues, deployment)
+        for action in ACTIONS
+        for status in KNOWN
+        for has_vqueues in (False, True)
+        for deployment in (None, "latest")
+        if action.rule.effect(status, has_vqueues=has_vqueues, deployment=deployment).description
+        in action.rule.repeating
+    }
+    assert {each[:3] for each in repeats if each[0] == "pause"} == {("pause", "running", True)}
+    assert {each[0] for each in repeats} == {"pause", "resume", "move_to"}
+    assert {each[3] for each in repeats if each[0] == "resume"} == {"latest"}
+    assert ("move_to", "running", False, "latest") not in repeats
 
 
 def test_what_is_lost_needs_more_care() -> None:
