@@ -21,9 +21,12 @@ import pytest
 import restate_lab as rl
 from restate_lab.alerts.reader import ClusterReader
 from restate_lab.alerts.rules import Rules
+from restate_lab.analysis.invocations.filters import ALL, Filters
+from restate_lab.analysis.invocations.reader import read_rows
 from restate_lab.client.sql.parts import complete
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.server import FLAGS_OF_1_8, RestateServer
+from restate_lab.panels.actions.bar import ActionBar
 from restate_lab.status import STATUSES_SQL
 from support import imitation
 from support.bench import wait_for
@@ -34,13 +37,15 @@ pytestmark = pytest.mark.server
 
 VQUEUES = {"RESTATE_EXPERIMENTAL_ENABLE_VQUEUES": "true"}
 SKIP = {"RESTATE_EXPERIMENTAL_ENABLE_VQUEUES_MIGRATION_SKIP_COMPLETED": "true"}
+RETENTION = {"RESTATE_EXPERIMENTAL_ENABLE_PREFLIGHT_INVOCATION_TERMINATION_RETENTION": "true"}
 PHASES: Mapping[str, Mapping[str, str]] = {
     "legacy": {},
     "open ones only": VQUEUES | SKIP,
     "migrated": VQUEUES,
     "rolled back": {},
-    "1.8.1": FLAGS_OF_1_8,
+    "1.8.1": {**FLAGS_OF_1_8, **RETENTION},
 }
+BUTTONS = ("cancel", "kill", "resume", "purge", "pause")
 TIMES = re.compile(r"\d+ ?(?:ms|s|m|h|d)\b(?: \d+ ?[smh]\b)*|\d\d:\d\d(?::\d\d)?|\d{4}-\d\d-\d\d")
 HOSTILE = "a/\"b'é✓"
 
@@ -52,6 +57,8 @@ class Answers:
     name: str
     statuses: dict[str, str | None]
     values: dict[str, Any]
+    loses_changes: bool
+    buttons: dict[str, tuple[int, int]]
     copies: dict[str, Any]
     """The same values from evidence, and the alerts of `restate-lab watch`."""
 
@@ -132,7 +139,14 @@ def begin(lab: rl.Lab, uri: str) -> dict[str, str]:
 
 def answers_in(phase: str, lab: rl.Lab, ids: Mapping[str, str], folder: Path) -> Answers:
     wait_for(lambda: statuses_of(lab, ids), lambda seen: seen == STATUSES)
-    answers = Answers(phase, statuses_of(lab, ids), answers_of(lab, ids), copies_of(lab, ids, folder / phase))
+    answers = Answers(
+        phase,
+        statuses_of(lab, ids),
+        answers_of(lab, ids),
+        loses_changes=any("5416" in each for each in rl.state(lab, "Held", HOSTILE).warnings),
+        buttons=buttons_of(lab, ids),
+        copies=copies_of(lab, ids, folder / phase),
+    )
     lab.ingress.call("Held", "take", "x", key=phase)  # an invocation that ends in this phase
     rl.archive(lab, folder / "archive", cluster_name="prod", same_cluster=True)
     return answers
@@ -198,6 +212,19 @@ def answers_of(lab: rl.Lab, ids: Mapping[str, str]) -> dict[str, Any]:
 def findings_of(source: rl.Source) -> list[tuple[str, int]]:
     findings = rl.doctor(source).findings.query("check != 'awakeables'")  # it depends on the age of an awakeable
     return sorted(zip(findings["check"], findings["count"], strict=True))
+
+
+def buttons_of(lab: rl.Lab, ids: Mapping[str, str]) -> dict[str, tuple[int, int]]:
+    """Return action → the number on its button if all these are selected in a panel, and the targets of its plan."""
+    frame = read_rows(lab, Filters(status=(ALL,), id=tuple(ids.values()))).frame
+    bar = ActionBar(lab, guard=lambda work: work, say=print, acted=list, label=str)
+    bar.offer(frame[["id", "created_at"]], frame[["status", "in_vqueue"]])
+    labels = {action: bar.buttons[rl.ACTIONS(action)].description for action in BUTTONS}
+    bar.close()
+    return {
+        action: (int(label.rpartition(" ")[2]), len(rl.plan(lab, action, list(ids.values())).targets))
+        for action, label in labels.items()
+    }
 
 
 def rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
@@ -281,6 +308,47 @@ def test_a_timer_of_an_earlier_run_is_recognized(migration: Migration) -> None:
     assert "timer" not in explained.summary
 
 
+def test_buttons_have_the_numbers_of_plans(migration: Migration) -> None:
+    """A button counts the invocations that its plan acts on, whatever the flag of the answering server is."""
+    others = {"cancel": (7, 7), "kill": (7, 7), "resume": (4, 4), "purge": (2, 2)}
+    pausable = dict.fromkeys(PHASES, 3) | {"legacy": 1}
+    assert {each.name: each.buttons for each in migration.phases} == {
+        name: {**others, "pause": (number, number)} for name, number in pausable.items()
+    }
+
+
+def test_changes_of_state_can_be_lost_in_vqueues_before_1_8(migration: Migration) -> None:
+    """A state has a warning while changes go through vqueues of 1.7.12, also if a roll-back hides them."""
+    warned = {each.name: each.loses_changes for each in migration.phases}
+    assert warned == {**dict.fromkeys(PHASES, True), "legacy": False, "1.8.1": False}
+
+
+def test_an_end_before_the_start_leaves_a_row_with_the_flag(migration: Migration) -> None:
+    """With the flag for their retention, cancelled and killed invocations keep their rows; plan and outcome agree."""
+    lab = migration.lab
+    send = {"cancel": lambda: lab.ingress.send("Every", "greet", "x", delay="1h")}
+    send |= {"kill": lambda: lab.ingress.send("Flow", "run", "x", key="w", delay="1h")}
+    ids = {action: send[action]().invocation_id for action in send}
+    wait_for(lambda: set(statuses_of(lab, ids).values()) == {"scheduled"})
+    for action, status in (("cancel", "cancelled"), ("kill", "killed")):
+        plan = rl.plan(lab, action, [ids[action]])
+        assert list(plan.frame["effect"]) == [
+            f"{status} before its start; it remains as a completed row until its retention ends"
+        ]
+        (warning,) = [each for each in plan.warnings if "have not started" in each]
+        assert "the key of a workflow and an idempotency key stay taken" in warning
+        outcome = plan.execute(reason="test")
+        assert outcome[["outcome", "status"]].values.tolist() == [["done", status]]
+    assert send["kill"]().status == "PreviouslyAccepted"
+    pending = lab.ingress.send("Held", "take", "x", key=HOSTILE).invocation_id
+    wait_for(lambda: statuses_of(lab, {"": pending}) == {"": "pending"})
+    change = lab.admin.cancel_invocation(pending)
+    assert (change.took_effect, change.state) == (True, "completed")
+    assert lab.admin.purge_invocation(pending).took_effect
+    for id_ in ids.values():
+        lab.admin.purge_invocation(id_)
+
+
 def test_a_queued_change_of_state_is_not_an_invocation(migration: Migration) -> None:
     """A change that waits behind a holder has an id of its own, and plans, waits and causes still work."""
     lab, holder = migration.lab, migration.ids["holder"]
@@ -288,8 +356,11 @@ def test_a_queued_change_of_state_is_not_an_invocation(migration: Migration) -> 
     assert change.queued_behind == holder
     changes = lab.sql("SELECT entry_id FROM sys_vqueues WHERE entry_kind = 'state-mutation'")["entry_id"]
     assert list(changes.str.startswith("mut_")) == [True]
-    for action in ("cancel", "kill"):
-        assert list(rl.plan(lab, action, [holder]).targets) == [holder]
+    for action in ("cancel", "kill", "pause"):
+        plan = rl.plan(lab, action, [holder])
+        assert list(plan.targets) == [holder]
+        changes = plan.impact[plan.impact["kind"] == "state change"]
+        assert changes[["id", "target"]].values.tolist() == [[None, f"Held/{HOSTILE}"]]
     assert len(rl.waits(lab).edges) == len(migration.phases[0].values["edges"])
     assert "1 change of state waits since" in rl.why(lab, holder).summary
     assert "change" not in rl.why(lab, migration.ids["first"]).summary  # it was queued before the change

@@ -21,6 +21,7 @@ from restate_lab.actions.rules import GONE
 from restate_lab.audit import audit_log
 from restate_lab.client.lab import Lab
 from restate_lab.client.sql.parts import complete
+from restate_lab.panels.actions.form import PlanForm
 from restate_lab.status import STATUSES_SQL
 from support.bench import wait_for
 from support.clusters import KINDS, OLDEST, PLAIN, Cluster, server_binary
@@ -199,6 +200,65 @@ def test_keys_become_free(lab: Lab) -> None:
     assert "a/&#34;b&#39;é✓" in made._repr_html_()
     made.execute(reason=WHY)
     wait_for(lambda: [words(lab).get(id_) for id_ in waiters], lambda seen: seen == ["succeeded", "succeeded", None])
+
+
+@OTHER_TABLES
+def test_a_pause_names_the_steps_that_are_executed_again(lab: Lab) -> None:
+    """In a vqueue a pause ends a running step, which is executed again on resume; plan and form have its name."""
+    id_ = send(lab, "Every/busy", "running")
+    made = plan(lab, "pause", [id_])
+    text = "1 invocation is in a step that is executed again after the pause: work (1)."
+    in_vqueue = bool(lab.features.get("vqueues"))
+    assert made.warnings == ((text,) if in_vqueue else ())
+    assert list(made.open_steps["step"]) == (["work"] if in_vqueue else [])
+    assert made.limitations == ()
+    if in_vqueue:
+        for shown in (str(made), made._repr_html_(), made.approval_text, shown_in_form(made)):
+            assert text in shown
+        assert made.first(0).warnings == ()
+        assert outcomes(made.execute(reason=WHY)) == {id_: "done"}
+        assert plan(lab, "resume", [id_]).warnings == ()
+        (elsewhere,) = plan(lab, "resume", [id_], deployment="latest").warnings
+        assert elsewhere == text.replace("after the pause", "on the other deployment")
+        plan(lab, "resume", [id_]).execute(reason=WHY)
+        attempts = "SELECT num_attempts FROM sys_vqueue_entry_status WHERE entry_id = :id"
+        wait_for(lambda: lab.sql(attempts, id=id_)["num_attempts"][0], lambda number: number == 2)
+        wait_for(lambda: words(lab).get(id_), lambda word: word == "running")
+        assert list(plan(lab, "pause", [id_]).open_steps["step"]) == ["work"]
+    lab.admin.kill_invocation(id_)
+
+
+def shown_in_form(made: Plan) -> str:
+    """Return the text of the panel's form for a plan."""
+    nothing = dict.fromkeys(("confirm", "back", "again", "stop", "find_check", "check"), lambda: None)
+    form = PlanForm(**nothing)
+    form.show(made)
+    return str(form._sentence.blocks[0]["text"])
+
+
+@OTHER_TABLES
+def test_queued_changes_of_state_are_part_of_the_impact(lab: Lab) -> None:
+    """A change of state that waits for a key is counted where the plan frees or blocks the key, and has no id."""
+    holder = send(lab, "Held/hold", "suspended", key="changed")
+    waiter = send(lab, "Held/take", "pending", key="changed")
+    lab.admin.modify_service_state("Held", "changed", new_state={"a": b"1"})
+    in_vqueue = bool(lab.features.get("vqueues"))
+    waiting = "1 call and 1 change of state wait for it" if in_vqueue else "1 wait for it"
+    for action, effect in {"kill": "becomes free", "cancel": "becomes free", "pause": "stays held"}.items():
+        if action == "pause" and not in_vqueue:
+            assert plan(lab, action, [holder]).targets == ()
+            continue
+        made = plan(lab, action, [holder])
+        (key,) = made.impact[made.impact["kind"] == "key"]["what"]
+        assert key.startswith(effect)
+        assert key.endswith(waiting)
+        changes = made.impact[made.impact["kind"] == "state change"]
+        assert changes[["id", "target", "caused_by"]].values.tolist() == [[None, "Held/changed", holder]] * in_vqueue
+        assert any("not shown: changes of state" in each for each in made.limitations) is not in_vqueue
+        assert ("1 queued change of state" in shown_in_form(made)) is in_vqueue
+    plan(lab, "kill", [holder]).execute(reason=WHY)
+    wait_for(lambda: words(lab).get(waiter), lambda word: word == "succeeded")
+    wait_for(lambda: dict(rl.state(lab, "Held", "changed").raw) == {"a": b"1"})
 
 
 def test_the_prefixes_are_those_that_the_server_takes(lab: Lab) -> None:

@@ -15,8 +15,9 @@ from restate_lab.actions.plan.impact import find_callees, find_impact
 from restate_lab.actions.plan.model import Plan, SharedExecution
 from restate_lab.actions.plan.preview import prefix_frame, preview_targets, read_prefixes
 from restate_lab.actions.plan.reader import has_deployment
+from restate_lab.actions.plan.steps import find_open_steps
 from restate_lab.actions.reader import SCAN_TIMEOUT, read_any_restarts
-from restate_lab.actions.rules import ACTIONS, NOT_BEGUN
+from restate_lab.actions.rules import ACTIONS, NOT_BEGUN, RETENTION
 from restate_lab.analysis.deadline import within
 from restate_lab.analysis.suggestions import unknown_names
 from restate_lab.analysis.targets import parse_created, parse_ids
@@ -26,7 +27,7 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, TimedOut
 from restate_lab.progress import Progress
-from restate_lab.server import has_vqueues, is_older
+from restate_lab.server import has_feature, has_vqueues, is_older
 from restate_lab.source import Source
 
 __all__ = ["Plan", "Refinement", "make_plan", "move_to", "plan"]
@@ -102,9 +103,12 @@ def plan(
       (what will happen) or ``excluded`` (the reason), one of them None; ``callee_of`` (the target that called it)
     - ``targets, counts, excluded``: the targets, their number by service and status, and the excluded invocations
     - ``impact``: for kill and cancel, the other invocations and keys that are affected: ``kind`` ("call", "one-way
-      call", "key", "waiter"), ``id, target, status, caused_by`` (the target that affects it), ``what``;
+      call", "key", "waiter", "state change"), ``id, target, status, caused_by`` (the target that affects it), ``what``;
       ``limitations`` lists the effects that this does not show. A kill also kills all direct and indirect callees that
-      have not ended, including one-way calls; a cancel only cancels callees of calls
+      have not ended, including one-way calls; a cancel only cancels callees of calls. A "state change" is a queued
+      change of the state of a key, and has no id. For pause, the keys that stay held while something waits for them
+    - ``open_steps``: the steps (Run) without a result that are executed again after a pause of a running invocation in
+      a vqueue, or on another deployment: ``id, step, entry_index, since`` (UTC); a warning has their names
     - ``prefixes``: for restart_as_new, for up to 20 targets, the entries that ``from_index`` can select; ``restarted``:
       the targets that were already restarted before (a warning shows them)
     - ``replay``: the result of ``check=``, a ``Replay``; None without it
@@ -162,18 +166,26 @@ def make_plan(
     rows, restarts, checked = _exclude_more(reads, chosen, rows, from_index, refine, gate)
     kept = rows[rows["excluded"].isna()]
     impact = find_impact(reads, chosen, kept)
+    steps = find_open_steps(reads, chosen, kept)
     return Plan(
         action=chosen,
         frame=rows,
         impact=impact.frame,
         prefixes=_read_prefixes(reads, chosen, kept),
         restarted=frozenset(restarts.found),
-        limitations=(*impact.limitations, *restarts.limitations, *(checked.limitations if checked else ())),
+        limitations=(
+            *impact.limitations,
+            *steps.limitations,
+            *restarts.limitations,
+            *(checked.limitations if checked else ()),
+        ),
         deployment=deployment,
         from_index=from_index,
         made_at=made_at,
         **_origin_of(lab, reads),
         **_facts_of(kept),
+        open_steps=steps.frame,
+        _has_retention=has_feature(reads, RETENTION),
         _unrestarted=restarts.read.difference(restarts.found),
         _checked=checked,
         _lab=lab,

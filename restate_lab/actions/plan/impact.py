@@ -1,20 +1,24 @@
-"""Find the other effects of a kill or cancel: callees that also end, keys that become free, and their waiters.
+"""Find the other effects of a plan: callees that also end, keys that become free or stay held, and what waits for them.
 
 Observed on 1.6.1 and 1.7.12: a kill also kills all direct and indirect callees of its target that have not ended,
-including one-way calls and scheduled ones. A cancel also cancels callees of calls, but not of one-way calls.
+including one-way calls and scheduled ones. A cancel also cancels callees of calls, but not of one-way calls. A paused
+invocation keeps its key. A change of state through the Admin API waits for its key in the same queue as calls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from restate_lab.actions.plan.reader import read_calls, read_keys, read_waiters
+from restate_lab._text import plural, verb_form
+from restate_lab.actions.plan.reader import read_calls, read_keys, read_queued_changes, read_waiters
 from restate_lab.actions.reader import read_invocations
-from restate_lab.actions.rules import ACTIONS, NOT_BEGUN
+from restate_lab.actions.rules import ACTIONS, NOT_BEGUN, RETENTION
+from restate_lab.server import has_feature, has_vqueues
 from restate_lab.source import Source
 from restate_lab.status import ENDED
 
@@ -24,14 +28,16 @@ COLUMNS = ("kind", "id", "target", "status", "caused_by", "what")
 JOURNALS = 2_000  # targets whose journals are read
 CALLEES = 10_000  # invocations found through them
 WAITERS = 1_000
+CHANGES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Impact:
     """One row per invocation or key that is also affected, and the limitations as texts.
 
-    Columns: ``kind`` ("call" or "one-way call": a callee that also ends; "key": it becomes free; "waiter": an
-    invocation that then gets the key), ``id`` (None for keys), ``target`` (for a key, its name), ``status``,
+    Columns: ``kind`` ("call" or "one-way call": a callee that also ends; "key": it becomes free, or stays held;
+    "waiter": an invocation that then gets the key; "state change": a queued change of the key's state), ``id`` (None
+    for keys and changes of state), ``target`` (for a key and a change of its state, the key's name), ``status``,
     ``caused_by`` (the target that affects it) and ``what`` (a text).
     """
 
@@ -57,14 +63,19 @@ def find_impact(lab: Source, action: ACTIONS, targets: pd.DataFrame) -> Impact:
     """Find the invocations and keys that are also affected; ``targets`` are the rows of a plan that are acted on.
 
     The journals of at most JOURNALS targets are read; the limitations show if there are more. Only kill and cancel
-    affect other invocations.
+    end other invocations and free keys; a pause blocks keys.
     """
-    if action not in {ACTIONS.KILL, ACTIONS.CANCEL}:
-        return Impact(_to_frame([]))
     begun = list(targets.loc[~targets["status"].isin(NOT_BEGUN), "id"])
-    if not begun:
+    if action not in {ACTIONS.KILL, ACTIONS.CANCEL, ACTIONS.PAUSE} or not begun:
         return Impact(_to_frame([]))
-    own = set(targets["id"])
+    if action is ACTIONS.PAUSE:
+        return _find_blocked_keys(lab, begun)
+    return _find_ended(lab, action, begun, set(targets["id"]))
+
+
+def _find_ended(lab: Source, action: ACTIONS, begun: Sequence[str], own: set[str]) -> Impact:
+    """Find the callees that also end, and the keys that become free."""
+    has_retention = has_feature(lab, RETENTION)
     callees = find_callees(lab, begun[:JOURNALS], own, follow_sent=action is ACTIONS.KILL)
     states = callees.frame()
     rows = [
@@ -74,7 +85,7 @@ def find_impact(lab: Source, action: ACTIONS, targets: pd.DataFrame) -> Impact:
             "target": state["target"],
             "status": state["status"],
             "caused_by": callees.caused_by[id_],
-            "what": _describe_callee(action, str(state["status"])),
+            "what": _describe_callee(action, str(state["status"]), has_retention=has_retention),
         }
         for id_, state in zip(map(str, states.index), states.to_dict("records"), strict=True)
     ]
@@ -124,25 +135,11 @@ def _find_calls(lab: Source, ids: Sequence[str], most: int, callees: Callees) ->
 
 
 def _find_keys(lab: Source, holders: dict[str, str], callees: set[str]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return a row for each key that becomes free and for each of the first waiters, and the limitations."""
-    keys = read_keys(lab, list(holders))
-    if not keys:
-        return [], []
-    waiters = [row for row in read_waiters(lab, [row["holder"] for row in keys]) if row["id"] not in callees]
-    counts = pd.Series([row["key"] for row in waiters], dtype="object").value_counts()
-    shown = waiters[:WAITERS]
+    """Return a row for each key that becomes free, each of the first waiters and changes of state; the limitations."""
+    queues = _read_queues(lab, list(holders), without=callees)
+    shown = queues.waiters[:WAITERS]
     states = read_invocations(lab, [row["id"] for row in shown]).to_dict("index") if shown else {}
-    rows = [
-        {
-            "kind": "key",
-            "id": None,
-            "target": row["key"],
-            "status": None,
-            "caused_by": holders[row["holder"]],
-            "what": _describe_key(int(counts.get(row["key"], 0))),
-        }
-        for row in keys
-    ]
+    rows = [_key_row(row, holders, f"becomes free; {queues.describe(row['key'])}") for row in queues.keys]
     rows += [
         {
             "kind": "waiter",
@@ -154,17 +151,85 @@ def _find_keys(lab: Source, holders: dict[str, str], callees: set[str]) -> tuple
         }
         for row in shown
     ]
-    more = len(waiters) - len(shown)
-    return rows, [f"{more:,} more calls that wait for these keys are counted, but not listed"] if more else []
+    rows += _change_rows(queues, holders, "applied when its turn comes")
+    more = len(queues.waiters) - len(shown)
+    limitations = [f"{more:,} more calls that wait for these keys are counted, but not listed"] if more else []
+    return rows, limitations + queues.limitations
 
 
-def _describe_key(waiting: int) -> str:
-    return f"becomes free; {waiting:,} wait for it" if waiting else "becomes free; no other invocation waits for it"
+def _find_blocked_keys(lab: Source, ids: Sequence[str]) -> Impact:
+    """Find the keys that paused invocations hold while calls or changes of state wait for them."""
+    holders = {id_: id_ for id_ in ids}
+    queues = _read_queues(lab, ids, without=set())
+    rows = [
+        _key_row(row, holders, f"stays held while it is paused; {queues.describe(row['key'])}")
+        for row in queues.keys
+        if queues.calls[row["key"]] or queues.changed[row["key"]]
+    ]
+    return Impact(
+        _to_frame(rows + _change_rows(queues, holders, "not applied before it is resumed and ends")),
+        tuple(queues.limitations),
+    )
 
 
-def _describe_callee(action: ACTIONS, status: str) -> str:
+@dataclass(slots=True)
+class _Queues:
+    """The keys that invocations hold, and what waits for them: rows with ``holder, key``, waiters also with ``id``."""
+
+    keys: list[dict[str, Any]]
+    waiters: list[dict[str, Any]]
+    changes: list[dict[str, Any]]
+    limitations: list[str]
+    calls: Counter[str] = field(init=False)
+    changed: Counter[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.calls = Counter(row["key"] for row in self.waiters)
+        self.changed = Counter(row["key"] for row in self.changes)
+
+    def describe(self, key: str) -> str:
+        """Return how many calls and changes of state wait for a key."""
+        calls, changes = self.calls[key], self.changed[key]
+        if not changes:
+            return f"{calls:,} wait for it" if calls else "no other invocation waits for it"
+        parts = [plural(calls, "call")] if calls else []
+        parts.append(plural(changes, "change of state", "changes of state"))
+        return f"{' and '.join(parts)} {verb_form(calls + changes, 'waits', 'wait')} for it"
+
+
+def _read_queues(lab: Source, ids: Sequence[str], *, without: set[str]) -> _Queues:
+    """Return the keys of these holders and their queues; waiters in ``without`` end themselves."""
+    keys = read_keys(lab, ids)
+    holders = [row["holder"] for row in keys]
+    waiters = [row for row in read_waiters(lab, holders) if row["id"] not in without] if keys else []
+    changes = read_queued_changes(lab, holders, CHANGES + 1) if keys else []
+    limitations = []
+    if len(changes) > CHANGES:
+        limitations.append(f"only the first {CHANGES:,} changes of state that wait for these keys were read")
+    if keys and not changes and not has_vqueues(lab):
+        limitations.append("not shown: changes of state that wait for these keys, which a server lists only in vqueues")
+    return _Queues(keys, waiters, changes[:CHANGES], limitations)
+
+
+def _key_row(row: Mapping[str, Any], holders: Mapping[str, str], what: str) -> dict[str, Any]:
+    return {
+        "kind": "key",
+        "id": None,
+        "target": row["key"],
+        "status": None,
+        "caused_by": holders[row["holder"]],
+        "what": what,
+    }
+
+
+def _change_rows(queues: _Queues, holders: Mapping[str, str], what: str) -> list[dict[str, Any]]:
+    """Return a row for each queued change of state; it has no id, because it is not an invocation."""
+    return [{**_key_row(row, holders, what), "kind": "state change", "status": "queued"} for row in queues.changes]
+
+
+def _describe_callee(action: ACTIONS, status: str, *, has_retention: bool) -> str:
     if status in NOT_BEGUN:
-        return "also removed"
+        return f"also {'killed' if action is ACTIONS.KILL else 'cancelled'}" if has_retention else "also removed"
     return "also killed" if action is ACTIONS.KILL else "also cancelled, at its next await or attempt"
 
 

@@ -20,6 +20,7 @@ from restate_lab.actions.execution.outcomes import outcome_frame
 from restate_lab.actions.execution.request import ExecutionRequest, index_range
 from restate_lab.actions.plan.gate import CheckedTargets, check_warnings
 from restate_lab.actions.plan.preview import repeat_frame
+from restate_lab.actions.plan.steps import step_frame
 from restate_lab.actions.plan.text import PlanSummary, approval_text, plan_card, plan_text, warnings_for
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.ids import is_other_run
@@ -80,6 +81,8 @@ class Plan:
     server: str
     _ids: tuple[str, ...]
     _lab: Lab
+    open_steps: pd.DataFrame = field(default_factory=lambda: step_frame([]))
+    _has_retention: bool = False
     _unrestarted: frozenset[str] = frozenset()
     _created: Mapping[str, datetime] = field(default_factory=dict)
     _from_indexes: Mapping[str, int] = field(default_factory=dict)
@@ -275,9 +278,11 @@ class Plan:
             impact=self.impact,
             prefixes=self.prefixes,
             repeats=repeat_frame(rows),
+            open_steps=_select_rows(self.open_steps, "id", targets),
             warnings=self._check_warnings(rows),
             restarted=len(self.restarted.intersection(targets)),
             limitations=self.limitations,
+            has_retention=self._has_retention,
             is_executed=self.is_executed,
             expires_at=self.expires_at,
         )
@@ -294,6 +299,7 @@ class Plan:
             frame=_select_rows(self.frame, "id", wanted),
             impact=_select_rows(self.impact, "caused_by", wanted),
             prefixes=_select_rows(self.prefixes, "id", wanted),
+            open_steps=_select_rows(self.open_steps, "id", wanted),
             _ids=tuple(id_ for id_ in self._ids if id_ in wanted),
             _execution=_Execution(),
         )

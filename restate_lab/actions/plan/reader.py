@@ -1,4 +1,4 @@
-"""Read the other data of a plan: journals, calls, keys, callers that wait for keys, and deployments."""
+"""Read the other data of a plan: journals, open steps, calls, keys and what waits for them, and deployments."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ __all__ = [
     "read_calls",
     "read_journals",
     "read_keys",
+    "read_open_steps",
     "read_pinned_ids",
+    "read_queued_changes",
     "read_served_services",
     "read_waiters",
 ]
@@ -29,6 +31,23 @@ _JOURNALS_PER_QUERY = 500
 _ENTRIES = """
 SELECT id, index, entry_type, name, appended_at, completed, entry_lite_json
 FROM sys_journal WHERE id IN :ids"""
+_OPEN_STEPS = """
+WITH begun AS (
+  SELECT id, index, name, appended_at,
+    json_get_int(json_get_json(json_get_json(entry_lite_json, 'Command'), 'Run'), 'completion_id') AS completion_id
+  FROM sys_journal
+  WHERE id IN :ids AND entry_type = 'Command: Run'),
+done AS (
+  SELECT id,
+    json_get_int(json_get_json(json_get_json(entry_lite_json, 'Notification'), 'id'), 'CompletionId') AS completion_id
+  FROM sys_journal
+  WHERE id IN :ids AND entry_type = 'Notification: Run')
+SELECT b.id, b.name AS step, CAST(b.index AS BIGINT) AS entry_index, b.appended_at AS since
+FROM begun b
+LEFT JOIN done d ON d.id = b.id AND d.completion_id = b.completion_id
+WHERE d.id IS NULL
+ORDER BY b.id, b.index
+LIMIT :limit"""
 _CALLS = """
 SELECT id, entry_type = 'Command: OneWayCall' AS sent, coalesce(
     json_get_str(json_get_json(json_get_json(entry_lite_json, 'Command'), 'Call'), 'invocation_id'),
@@ -45,6 +64,23 @@ SELECT q.id, k.holder_id AS holder, k.key
 FROM holders k
 JOIN queued q ON q.key = k.key AND q.scope IS NOT DISTINCT FROM k.scope
 WHERE k.holder_id IN :ids"""
+# A change of state has an id that is not the id of an invocation, so only its key and its holder are read.
+_QUEUED_CHANGES = """
+-- with: holders
+SELECT k.holder_id AS holder, k.key
+FROM holders k
+JOIN (
+-- if: sys_vqueues, sys_vqueue_meta
+  SELECT m.lock_name AS key, m.scope
+  FROM sys_vqueue_meta m
+  JOIN sys_vqueues v ON v.id = m.id
+  WHERE m.lock_name IS NOT NULL AND v.entry_kind = 'state-mutation' AND v.stage = 'inbox'
+-- else
+  SELECT key, scope FROM holders WHERE false
+-- end
+) c ON c.key = k.key AND c.scope IS NOT DISTINCT FROM k.scope
+WHERE k.holder_id IN :ids
+LIMIT :limit"""
 _DEPLOYMENT = "SELECT id FROM sys_deployment WHERE id = :id"
 _SERVED = """
 SELECT id, min_service_protocol_version AS oldest, max_service_protocol_version AS newest, services
@@ -74,6 +110,16 @@ def read_journals(lab: Source, ids: Sequence[str]) -> Mapping[str, Sequence[Mapp
     return journals
 
 
+def read_open_steps(lab: Source, ids: Sequence[str], limit: int) -> Iterator[list[dict[str, Any]]]:
+    """Yield the steps (Run) without a result of some of these invocations at a time, at most ``limit`` of them.
+
+    ``id, step`` (its name), ``entry_index, since``, without payloads. A list with ``limit`` rows can be incomplete.
+    """
+    for chunk in chunks(ids, _JOURNALS_PER_QUERY):
+        table = lab.arrow(_OPEN_STEPS, ids=chunk, limit=limit, progress=False)
+        yield check_columns(table, _OPEN_STEPS, lab).to_pylist()
+
+
 def read_calls(lab: Source, ids: Sequence[str], limit: int) -> Iterator[list[dict[str, Any]]]:
     """Yield the calls in the journals of these invocations, at most ``limit`` at a time: ``id, sent, callee_id``.
 
@@ -92,6 +138,19 @@ def read_keys(lab: Source, ids: Sequence[str]) -> list[dict[str, Any]]:
 def read_waiters(lab: Source, holders: Sequence[str]) -> list[dict[str, Any]]:
     """Return the invocations that wait for keys of these holders: ``id``, ``holder`` and ``key``."""
     return list(_read_rows(lab, complete(_WAITERS, lab), holders))
+
+
+def read_queued_changes(lab: Source, holders: Sequence[str], limit: int) -> list[dict[str, Any]]:
+    """Return the changes of state that wait for keys of these holders, at most ``limit``: ``holder`` and ``key``.
+
+    Only the vqueues have them.
+    """
+    statement = complete(_QUEUED_CHANGES, lab)
+    rows: list[dict[str, Any]] = []
+    for chunk in chunks(holders, IDS_PER_QUERY):
+        table = lab.arrow(statement, ids=chunk, limit=limit, progress=False)
+        rows += check_columns(table, statement, lab).to_pylist()
+    return rows[:limit]
 
 
 def has_deployment(lab: Source, id_: str) -> bool:

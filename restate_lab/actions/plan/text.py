@@ -14,6 +14,7 @@ from restate_lab._cells import is_missing
 from restate_lab._html import render
 from restate_lab._text import escape_invisible, format_duration, format_time, plural
 from restate_lab.actions.plan.preview import describe_command
+from restate_lab.actions.plan.steps import count_steps, describe_repeats
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN
 from restate_lab.status import STATUSES
 
@@ -21,6 +22,7 @@ __all__ = ["PlanSummary", "approval_text", "plan_card", "plan_text", "warnings_f
 
 _MAX_ROWS, _MAX_CARD_ROWS = 10, 8  # of each list in the text and in the card; the frames have all
 _MAX_CELL = 160  # characters of a cell, such as the key of a target: a caller decides how long a key is
+_MAX_STEPS, _MAX_STEP = 5, 60  # names of steps in a warning, and characters of each
 _MAX_REASON = 600  # characters of an effect or of a reason to exclude, which can quote names of a journal
 _CELL_MARK, _CELL_END = 20, 40  # characters of a longer cell; the end of a target is its handler
 _APPROVED_REST = "; the tool show_plan lists them"
@@ -37,6 +39,11 @@ _LOSSES = {
         "The journals are permanently removed: after that, these invocations cannot be explained or restarted."
     ),
 }
+_REMOVED = "they are removed and leave no completed row"
+_KEPT = (
+    "they remain as completed rows until their retention ends; until then, the key of a workflow and an idempotency "
+    "key stay taken"
+)
 _RED, _ORANGE, _GREY = STATUSES["failed"].colour, STATUSES["backing-off"].colour, STATUSES["ready"].colour
 
 
@@ -46,8 +53,9 @@ class PlanSummary:
 
     ``options`` are the chosen options of the action, and ``number`` is the number of targets. ``frame`` has one row per
     invocation, ``rows`` only the rows of targets, ``counts`` their number by service and status. ``repeats`` is what
-    would run again, and ``warnings`` are those of the replay check. ``restarted`` is the number of targets that were
-    already restarted.
+    would run again, and ``warnings`` are those of the replay check. ``open_steps`` are the steps that are executed
+    again. ``restarted`` is the number of targets that were already restarted. ``has_retention`` is whether the server
+    keeps the rows of invocations that end before they start.
     """
 
     action: ACTIONS
@@ -62,9 +70,11 @@ class PlanSummary:
     impact: pd.DataFrame
     prefixes: pd.DataFrame
     repeats: pd.DataFrame
+    open_steps: pd.DataFrame
     warnings: tuple[str, ...]
     restarted: int
     limitations: tuple[str, ...]
+    has_retention: bool
     is_executed: bool
     expires_at: datetime
 
@@ -134,6 +144,7 @@ def warnings_for(plan: PlanSummary) -> tuple[str, ...]:
     action, counts = plan.action, plan.counts
     warnings = [_LOSSES[action]] if action in _LOSSES and len(counts) else []
     warnings += plan.warnings if plan.number else ()
+    warnings += _step_warnings(plan)
     kinds = plan.impact["kind"].value_counts()
     one_way, calls = int(kinds.get("one-way call", 0)), int(kinds.get("call", 0))
     if action is ACTIONS.KILL and one_way + calls:
@@ -144,10 +155,19 @@ def warnings_for(plan: PlanSummary) -> tuple[str, ...]:
         warnings.append(f"{calls:,} callees are also cancelled: see plan.impact.")
     vanish = int(counts.loc[counts["status"].isin(NOT_BEGUN), "n"].sum())
     if vanish and action in {ACTIONS.CANCEL, ACTIONS.KILL}:
-        warnings.append(f"{vanish:,} have not started: they are removed and leave no completed row.")
+        warnings.append(f"{vanish:,} have not started: {_KEPT if plan.has_retention else _REMOVED}.")
     if plan.restarted:
         warnings.append(f"{plan.restarted:,} were already restarted: their work would be done again.")
     return tuple(warnings)
+
+
+def _step_warnings(plan: PlanSummary) -> list[str]:
+    """Return a warning with the names of the steps that are executed again, if there are some."""
+    steps = count_steps(plan.open_steps)
+    names = [f"{shorten_cell(name, _MAX_STEP)} ({number:,})" for name, number in steps[:_MAX_STEPS]]
+    more = f" and {len(steps) - _MAX_STEPS:,} more" if len(steps) > _MAX_STEPS else ""
+    text = describe_repeats(plan.action, plan.open_steps)
+    return [f"{text}: {', '.join(names)}{more}."] if steps else []
 
 
 def _title(plan: PlanSummary) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from restate_lab._text import plural
+from restate_lab._text import join, plural
 from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.plan.text import shorten_cell
 from restate_lab.actions.rules import ACTIONS
@@ -275,14 +275,25 @@ def _effects(plan: Plan) -> str:
     counts = plan.rows["effect"].dropna().value_counts()
     effects = "; ".join(f"{text} ({int(n):,})" if len(counts) > 1 else str(text) for text, n in counts.items())
     excluded = len(plan.frame) - len(plan.targets)
-    others = plural(len(plan.impact), "other invocation") if len(plan.impact) else ""
     parts = [
         f"Effect: {effects}." if effects else "",
         f"{excluded:,} excluded; see below." if excluded else "",
-        f"Also affects {others}." if others else "",
+        _also_affected(plan),
     ]
     limitations = (f"- {text}" for text in plan.limitations)
     return "\n".join(filter(None, [" ".join(filter(None, parts)), *plan.warnings, *limitations]))
+
+
+def _also_affected(plan: Plan) -> str:
+    """Return the numbers of invocations, keys and queued changes of state that the plan also affects."""
+    kinds = plan.impact["kind"]
+    numbers = (
+        (int((~kinds.isin(["key", "state change"])).sum()), "other invocation", None),
+        (int((kinds == "key").sum()), "key", None),
+        (int((kinds == "state change").sum()), "queued change of state", "queued changes of state"),
+    )
+    others = [plural(number, *names) for number, *names in numbers if number]
+    return f"Also affects {join(others)}." if others else ""
 
 
 def _is_renewed(before: Plan | None, plan: Plan) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -20,8 +21,19 @@ from restate_lab.actions.execution.request import ExecutionRequest
 from restate_lab.actions.plan import model, plan
 from restate_lab.actions.plan.impact import COLUMNS as IMPACT_COLUMNS
 from restate_lab.actions.plan.model import LIFETIME, Plan, SharedExecution
+from restate_lab.actions.plan.steps import find_open_steps, step_frame
 from restate_lab.actions.rules import ACTIONS
-from restate_lab.errors import ArgumentError, AuditFailed, Interrupted, OutcomeUnknown, PlanExpired, ReadOnly
+from restate_lab.errors import (
+    ArgumentError,
+    AuditFailed,
+    Interrupted,
+    OutcomeUnknown,
+    PlanExpired,
+    ReadOnly,
+    TimedOut,
+    Unreachable,
+)
+from support.row_source import RowSource
 
 WHY = "INC-42"
 HOSTILE = "Cart/<b>\x1b[2J\nk/add"
@@ -304,6 +316,65 @@ def test_no_key_hides_the_rest_of_a_plan(number: int, key: str) -> None:
 def test_any_plan_is_approved_as_a_whole(targets: list[str], affected: list[str]) -> None:
     """The text of any plan has the warnings, the limitations, the lists, and the number of rows that it omits."""
     check_text_for_approval(with_targets(targets, affected, ("only the first 3 callees were followed",)))
+
+
+def test_names_of_repeated_steps_are_few_and_one_line_each() -> None:
+    """A warning names the most frequent steps, similar ones as one; hostile and long names are shortened."""
+    names = ["charge card"] * 3 + [f"weather {city}" for city in ("Denver", "Paris", "Rome", "Oslo", "Bern", "Kyiv")]
+    names += ["<u>\x1b[2J\nk", "n" * 500, "", "a", "z"]
+    rows = [{"id": an_id(at), "step": name, "entry_index": 1, "since": None} for at, name in enumerate(names)]
+    plan_ = replace(made(len(rows), ACTIONS.PAUSE), open_steps=step_frame([*rows, rows[0]]))
+    (warning,) = plan_.warnings
+    assert warning.startswith(
+        "14 invocations are in a step that is executed again after the pause: weather … (6), charge "
+    )
+    assert warning.endswith(" and 2 more.")
+    assert "a step without a name (1)" in warning
+    assert f"! {warning}" in str(plan_).splitlines()
+    assert f"! {warning}" in plan_.approval_text.splitlines()
+    assert "<u>" not in plan_._repr_html_()
+    assert max(map(len, warning.split(", "))) < 150
+    assert plan_.only([an_id(0)]).warnings == (
+        "1 invocation is in a step that is executed again after the pause: charge card (1).",
+    )
+    assert "on the other deployment" in replace(plan_, action=ACTIONS.MOVE_TO).warnings[0]
+
+
+class _Journals(RowSource):
+    """A source whose first read of journals succeeds; the second one fails if ``error`` is set."""
+
+    name, version, now, live = "prod", "1.8.1", datetime(2026, 11, 25, tzinfo=UTC), True
+    features: Mapping[str, bool] = {}
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.asked: list[list[str]] = []
+
+    def rows(self, statement: str, params: Any, **_: Any) -> pd.DataFrame:
+        self.asked.append(params["ids"])
+        if self.error is not None and len(self.asked) > 1:
+            raise self.error
+        return pd.DataFrame(
+            {"id": params["ids"], "step": "charge", "entry_index": 1, "since": pd.Timestamp(0, tz="UTC")}
+        )
+
+
+@pytest.mark.parametrize("error", [TimedOut("took\ntoo long"), Unreachable("connection refused")])
+def test_steps_that_were_not_read_are_a_limitation(error: Exception) -> None:
+    """A failed read of steps is stated, the steps read before it stay, and the number of journals is limited."""
+    targets = pd.DataFrame({"id": [an_id(at) for at in range(2_001)], "effect": ""})
+    assert find_open_steps(_Journals(error), ACTIONS.PAUSE, targets).limitations == ()
+    (effect,) = ACTIONS.PAUSE.rule.repeating
+    partly = find_open_steps(_Journals(error), ACTIONS.PAUSE, targets.head(501).assign(effect=effect))
+    assert (len(partly.frame), len(partly.limitations)) == (500, 1)
+    assert partly.limitations[0].startswith("not read: the steps that are executed again, or some of them (")
+    assert "\n" not in partly.limitations[0]
+    source = _Journals()
+    whole = find_open_steps(source, ACTIONS.PAUSE, targets.assign(effect=effect))
+    assert [len(ids) for ids in source.asked] == [500] * 4
+    assert (len(whole.frame), *whole.limitations) == (
+        2_000, "steps that are executed again: only the first 2,000 of 2,001 were read",
+    )  # fmt: skip
 
 
 def test_a_digest_is_of_exactly_one_change() -> None:
