@@ -165,27 +165,19 @@ def make_plan(
     rows = _read_targets(reads, chosen, targets, made_at, deployment, from_index, include_callees=include_callees)
     rows, restarts, checked = _exclude_more(reads, chosen, rows, from_index, refine, gate)
     kept = rows[rows["excluded"].isna()]
-    impact = find_impact(reads, chosen, kept)
-    steps = find_open_steps(reads, chosen, kept)
+    effects, limitations = _read_effects(reads, chosen, kept)
     return Plan(
         action=chosen,
         frame=rows,
-        impact=impact.frame,
         prefixes=_read_prefixes(reads, chosen, kept),
         restarted=frozenset(restarts.found),
-        limitations=(
-            *impact.limitations,
-            *steps.limitations,
-            *restarts.limitations,
-            *(checked.limitations if checked else ()),
-        ),
+        limitations=(*limitations, *restarts.limitations, *(checked.limitations if checked else ())),
         deployment=deployment,
         from_index=from_index,
         made_at=made_at,
         **_origin_of(lab, reads),
         **_facts_of(kept),
-        open_steps=steps.frame,
-        _has_retention=has_feature(reads, RETENTION),
+        **effects,
         _unrestarted=restarts.read.difference(restarts.found),
         _checked=checked,
         _lab=lab,
@@ -224,6 +216,13 @@ def _exclude_more(
     rows = rows if refine is None else refine(reads, rows, restarts.found)
     rows, checked = (rows, None) if gate is None else gate(rows, from_index)
     return rows, restarts, checked
+
+
+def _read_effects(reads: Source, action: ACTIONS, kept: pd.DataFrame) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the effects of a plan that the statuses of its targets do not show, and the limitations of this."""
+    impact, steps = find_impact(reads, action, kept), find_open_steps(reads, action, kept)
+    effects = {"impact": impact.frame, "open_steps": steps.frame, "_has_retention": has_feature(reads, RETENTION)}
+    return effects, (*impact.limitations, *steps.limitations)
 
 
 def _read_prefixes(lab: Source, action: ACTIONS, rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Find the other effects of a plan: callees that also end, keys that become free or stay held, and what waits for them.
+"""Find the other effects of a plan: callees that also end, keys that become free or stay held, and their queues.
 
 Observed on 1.6.1 and 1.7.12: a kill also kills all direct and indirect callees of its target that have not ended,
 including one-way calls and scheduled ones. A cancel also cancels callees of calls, but not of one-way calls. A paused
@@ -174,7 +174,7 @@ def _find_blocked_keys(lab: Source, ids: Sequence[str]) -> Impact:
 
 @dataclass(slots=True)
 class _Queues:
-    """The keys that invocations hold, and what waits for them: rows with ``holder, key``, waiters also with ``id``."""
+    """The keys that invocations hold, and their queues: rows with ``holder`` and ``key``, waiters also with ``id``."""
 
     keys: list[dict[str, Any]]
     waiters: list[dict[str, Any]]

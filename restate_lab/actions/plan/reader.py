@@ -1,4 +1,4 @@
-"""Read the other data of a plan: journals, open steps, calls, keys and what waits for them, and deployments."""
+"""Read the other data of a plan: journals, open steps, calls, keys with their queues, and deployments."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def find_open_steps(lab: Source, action: ACTIONS, targets: pd.DataFrame) -> Open
     """Read the steps without a result of the targets whose effect repeats them; payloads are not read.
 
     ``targets`` are the rows of a plan that are acted on. At most JOURNALS journals are read, for some seconds; the
-    limitations state what was not read, also if a read failed.
+    limitations have the omitted ones, also if a read failed.
     """
     ids = list(targets.loc[targets["effect"].isin(action.rule.repeating), "id"])
     rows: list[dict[str, Any]] = []

@@ -11,7 +11,7 @@ from restate_lab._text import join, plural
 from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.plan.text import shorten_cell
 from restate_lab.actions.rules import ACTIONS
-from restate_lab.panels._base.blocks import Block, Blocks
+from restate_lab.panels._base.blocks import Block, Blocks, Tone
 from restate_lab.panels._base.source import Closed
 from restate_lab.panels._base.submit import Submit
 from restate_lab.panels.actions.check import CheckForm
@@ -138,7 +138,7 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.confirm.renew()
         if not renewed:
             self.why.value = ""  # a reason applies to one plan only
-        self._sentence.show(Block(_sentence(plan), _effects(plan), "bad" if plan.action.rule.destructive else "plain"))
+        self._sentence.show(Block(_sentence(plan), _effects(plan), _tone_of(plan)))
         self._show_details(plan)
         self.check.show(plan, wanted=self.check.tick.value if renewed else self._why_not is not None)
         self._quiet = True
@@ -259,6 +259,10 @@ def _sentence(plan: Plan) -> str:
     where = f"{', '.join(map(shorten_cell, targets[:2]))}{more} · " if targets else ""
     cluster = plan.environment if plan.environment in plan.address else f"{plan.environment} ({plan.address})"
     return f"{name_of(plan.action)} {number:,} of {total:,} · {where}on {cluster}"
+
+
+def _tone_of(plan: Plan) -> Tone:
+    return "bad" if plan.action.rule.destructive else "warning" if plan.warnings else "plain"
 
 
 def _handler_of(target: str) -> str:
