@@ -215,7 +215,11 @@ _PAUSE = ActionRule(
         **_HAS_NOT_BEGUN,
         "ready": _no_effect("no effect: this server ignores the pause, and the invocation starts", "ready"),
         "backing-off": Effect("paused", ("paused",)),
-        "running": Effect("paused when its attempt ends: at an await, or at the abort timeout", ("running", "paused")),
+        "running": Effect(
+            "paused when its attempt ends: at an await, or at the abort timeout; a step that the timeout ends is "
+            "executed again",
+            ("running", "paused"),
+        ),
         "suspended": _no_effect("no effect: it stays suspended on this server and continues when woken", "suspended"),
         "paused": _no_effect("no effect: it is already paused", "paused"),
         **_HAS_ENDED,

@@ -66,6 +66,9 @@ def test_a_move_from_a_bad_and_from_a_removed_deployment(bulk: Bulk, good_uri: s
     first = [*storms[:4], *waiting[:2], running, *later]
     plan = move_to(bulk.lab, first, deployment=good)
     assert plan.targets == tuple(first[:-1])
+    assert any("again on the other deployment" in each and "step (1)" in each for each in plan.warnings) is (
+        bulk.has_vqueues
+    )
     frame = plan.execute(reason="the bad one")
     assert frame["outcome"].tolist() == ["done"] * 7
     assert bound(bulk, first[:-1]) == {good}

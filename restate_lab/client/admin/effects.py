@@ -75,7 +75,7 @@ def pause_accepted(state: str | None) -> tuple[bool | None, str]:
     """Return the effect of a pause with status 202."""
     if state == "paused":
         return True, "it is paused"
-    return None, "accepted: it pauses when its attempt ends, at an await or at the abort timeout"
+    return None, "accepted: it pauses at once in a vqueue, otherwise at an await or at the abort timeout"
 
 
 def purge_effect(state: str | None) -> tuple[bool | None, str]:

@@ -66,9 +66,10 @@ class Invocations(Operations):
     ) -> ChangeResult:
         """Stop the attempts of an invocation until it is resumed.
 
-        202: it pauses when its attempt ends: at the next await or, during a long step, at the abort timeout. 200: it is
-        already paused, or it is suspended. Servers without vqueues do not pause a suspended invocation; then
-        ``took_effect`` is False.
+        202: in a vqueue it pauses at once, and a running step is executed again when it is resumed. Otherwise it pauses
+        when its attempt ends: at the next await or, during a long step, at the abort timeout. 200: it is already
+        paused, or it is suspended. Servers without vqueues do not pause a suspended invocation; then ``took_effect`` is
+        False.
 
         Raises:
             Conflict: it is completed, pending or scheduled.
