@@ -58,7 +58,8 @@ class Answers:
     statuses: dict[str, str | None]
     values: dict[str, Any]
     loses_changes: bool
-    buttons: dict[str, tuple[int, int]]
+    buttons: dict[str, int]
+    pausable: int
     copies: dict[str, Any]
     """The same values from evidence, and the alerts of `restate-lab watch`."""
 
@@ -145,6 +146,7 @@ def answers_in(phase: str, lab: rl.Lab, ids: Mapping[str, str], folder: Path) ->
         answers_of(lab, ids),
         loses_changes=any("5416" in each for each in rl.state(lab, "Held", HOSTILE).warnings),
         buttons=buttons_of(lab, ids),
+        pausable=len(rl.plan(lab, "pause", list(ids.values())).targets),
         copies=copies_of(lab, ids, folder / phase),
     )
     lab.ingress.call("Held", "take", "x", key=phase)  # an invocation that ends in this phase
@@ -210,21 +212,19 @@ def answers_of(lab: rl.Lab, ids: Mapping[str, str]) -> dict[str, Any]:
 
 
 def findings_of(source: rl.Source) -> list[tuple[str, int]]:
-    findings = rl.doctor(source).findings.query("check != 'awakeables'")  # it depends on the age of an awakeable
+    # Some findings begin at an age that a slow machine reaches in a later phase only.
+    findings = rl.doctor(source, now=source.now + timedelta(minutes=30)).findings
     return sorted(zip(findings["check"], findings["count"], strict=True))
 
 
-def buttons_of(lab: rl.Lab, ids: Mapping[str, str]) -> dict[str, tuple[int, int]]:
-    """Return action → the number on its button if all these are selected in a panel, and the targets of its plan."""
+def buttons_of(lab: rl.Lab, ids: Mapping[str, str]) -> dict[str, int]:
+    """Return action → the number on its button, if all these invocations are selected in a panel."""
     frame = read_rows(lab, Filters(status=(ALL,), id=tuple(ids.values()))).frame
     bar = ActionBar(lab, guard=lambda work: work, say=print, acted=list, label=str)
     bar.offer(frame[["id", "created_at"]], frame[["status", "in_vqueue"]])
     labels = {action: bar.buttons[rl.ACTIONS(action)].description for action in BUTTONS}
     bar.close()
-    return {
-        action: (int(label.rpartition(" ")[2]), len(rl.plan(lab, action, list(ids.values())).targets))
-        for action, label in labels.items()
-    }
+    return {action: int(label.rpartition(" ")[2]) for action, label in labels.items()}
 
 
 def rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
@@ -310,11 +310,10 @@ def test_a_timer_of_an_earlier_run_is_recognized(migration: Migration) -> None:
 
 def test_buttons_have_the_numbers_of_plans(migration: Migration) -> None:
     """A button counts the invocations that its plan acts on, whatever the flag of the answering server is."""
-    others = {"cancel": (7, 7), "kill": (7, 7), "resume": (4, 4), "purge": (2, 2)}
-    pausable = dict.fromkeys(PHASES, 3) | {"legacy": 1}
-    assert {each.name: each.buttons for each in migration.phases} == {
-        name: {**others, "pause": (number, number)} for name, number in pausable.items()
-    }
+    for each in migration.phases:
+        planned = {action: len(targets) for action, targets in each.values["plans"].items()}
+        assert each.buttons == {**planned, "pause": each.pausable}
+    assert [each.pausable for each in migration.phases] == [1, 3, 3, 3, 3]
 
 
 def test_changes_of_state_can_be_lost_in_vqueues_before_1_8(migration: Migration) -> None:
