@@ -366,3 +366,34 @@ def test_a_statement_takes_of_the_parameters_what_it_names() -> None:
         source: Any = Named(has=tables)
         run_sql_file(source, "analysis.why", "holders", **everything)
     assert seen == [{"services", "keys"}, {"locks", "partitions"}, set(everything)]
+
+
+def test_an_entry_that_the_scheduler_does_not_count_is_the_cause() -> None:
+    """A wait for a turn is explained by the scheduler only if it has been long, and nothing else explains it."""
+    quiet = VQUEUE | {"status": "empty", "since": HOUR_AGO, "last_start_at": HOUR_AGO}
+    busy = {"last_start_at": pd.Timestamp(NOW)}
+    for queue, is_cause in ((quiet, True), (quiet | {"status": "blocked"}, False), (quiet | busy, False)):
+        world = World(features={"vqueues": True}).be("p", "pending", vqueue_id="vq_1x", target_service_ty="service")
+        world.made["vqueue"] = [queue]
+        assert ("the scheduler does not count it" in explained(world, "p").summary) is is_cause, queue
+
+
+def test_a_refused_protocol_names_the_deployment_and_the_upgrade() -> None:
+    """RT0020: the SDK must be upgraded first, and a restart comes after that."""
+    failure = "[500] service Svc is exposed by the deprecated deployment dp_1, please upgrade the SDK"
+    found = explained(World().be("f", "failed", completion_failure=failure, completed_at=HOUR_AGO), "f")
+    assert "The deployment dp_1 speaks service protocol 3 or older" in found.summary
+    assert list(found.options["action"])[:2] == ["upgrade the SDK", "restart_as_new"]
+
+
+def test_a_foreign_result_is_not_repaired_by_retries() -> None:
+    """#5425: without a timer in the journal the cause is probable, and neither a resume nor a repair is offered."""
+    world = World().be("w", "backing-off", failed_attempts=9)
+    world.events[inv("w")] = [
+        {"event_type": "TransientError", "appended_at": HOUR_AGO, "after_journal_entry_index": 1}
+        | {"message": "Unexpected variant in async result: {}", "code": "RT0007"}
+        | dict.fromkeys(("command_index", "command_type", "command_name"))
+    ]
+    found = explained(world, "w")
+    assert "Probably, a timer of an earlier invocation with this id" in found.summary
+    assert not {"repair", "resume", "pause"} & set(found.options["action"])

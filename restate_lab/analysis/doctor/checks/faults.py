@@ -193,7 +193,7 @@ def _refused_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
 def _stale_timer_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     ids, handler, count = tuple(row["id"] for row in rows), rows[0]["handler"], len(rows)
     blocked, (service, name) = context.blocked_by(ids), handler.split("/")
-    kill = plan_call("kill", ids[:MAX_IDS], total=count, comment="then start them under other ids: restart them as new")
+    kill = plan_call("kill", ids[:MAX_IDS], total=count, comment="then start them again: restart as new")
     return Finding(
         severity=Severity.CRITICAL,
         title=f"{plural(count, 'invocation')} of {handler} cannot continue: {verb_form(count, 'its', 'their')} journal "
