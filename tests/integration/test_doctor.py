@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -23,12 +24,15 @@ from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.doctor.model import MAX_TERMS
 from restate_lab.cli import app
 from restate_lab.cli.shell_code import SourceOptions, commands
+from restate_lab.demo.embedded import start_services
+from restate_lab.demo.server import RestateServer
 from restate_lab.demo.stories import incident as incident_story
-from restate_lab.errors import ArgumentError, ReadOnly, TimedOut, Truncated
+from restate_lab.errors import ArgumentError, NotFound, ReadOnly, TimedOut, Truncated
 from restate_lab.source import SourceWrapper
 from support.bench import wait_for
-from support.clusters import NEWEST, OLDEST, PLAIN, Cluster, Clusters
+from support.clusters import NEWEST, OLDEST, PLAIN, Cluster, Clusters, server_binary
 from support.demo import hospital
+from support.every_status import SERVICES as STATUS_SERVICES
 
 pytestmark = pytest.mark.server
 OTHER_TABLES = pytest.mark.also_on(PLAIN, reason="without vqueues what is ready or waits for a slot is in other tables")
@@ -421,6 +425,30 @@ def test_saturated(saturated: Cluster) -> None:
             assert set(others["severity"]) <= {"note"}, diagnosis
         # Each of them waits for something that the scheduler reports.
         assert doctor(lab, checks="scheduler_gaps", thresholds={"ready_for": "0s"}).findings.empty
+
+
+@pytest.mark.long
+def test_without_a_scheduler_each_ready_invocation_is_found(tmp_path: Path) -> None:
+    """A worker that runs without its scheduler starts nothing, and the finding names the option that causes it."""
+    settings = {"RESTATE_WORKER__DISABLE_SCHEDULER": "true"}
+    services, uri = start_services(tmp_path, str(STATUS_SERVICES))
+    with services, RestateServer(server_binary(NEWEST), env=settings) as server:
+        with rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=tmp_path / "audit") as lab:
+            lab.admin.create_deployment(uri=uri)
+            send = wait_for(lambda: _sent(lab), lambda id_: id_ is not None)
+            diagnosis = wait_for(
+                lambda: doctor(lab, thresholds={"ready_for": "1s"}), lambda seen: not seen.findings.empty
+            )
+    (row,) = diagnosis.findings.to_dict("records")
+    assert (row["check"], row["ids"]) == ("scheduler_gaps", [send])
+    assert "worker.disable-scheduler" in row["details"]
+
+
+def _sent(lab: rl.Lab) -> str | None:
+    """Send an invocation; None until the ingress knows the service."""
+    with contextlib.suppress(NotFound):
+        return lab.ingress.send("Every", "greet", "x").invocation_id
+    return None
 
 
 class Deaf(SourceWrapper):

@@ -239,8 +239,8 @@ def _uncounted_reason(details: InvocationDetails) -> str:
         return ""
     return (
         f"It has been ready since {_time_and_age(ready, details)}, nothing blocks its vqueue {vqueue['id']}, and the "
-        "scheduler does not start it. Read it again in a minute. If this stays, the scheduler does not count it, and it "
-        "starts when the leader of its partition changes; or its worker runs with disable-scheduler."
+        "scheduler does not start it. Read it again in a minute. If this stays, the scheduler does not count it, and "
+        "it starts when the leader of its partition changes; or its worker runs with disable-scheduler."
     )
 
 
