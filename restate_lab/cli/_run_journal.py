@@ -135,6 +135,8 @@ class JournalPage:
         self._page.paragraph(str(attrs["id"]))
         where = f"{attrs['source']}, restate {attrs['version']}, {format_timestamp(self._all.now)}"
         self._page.paragraph((where, "dim"))
+        for line in self._all.lines:
+            self._page.paragraph(escape_invisible(line, lines=False))
         if "truncated" in attrs:
             self._page.paragraph((attrs["truncated"]["message"], "yellow"))
 

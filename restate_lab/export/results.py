@@ -30,7 +30,10 @@ __all__ = [
     "waits_json",
 ]
 
-_JOURNAL_FACTS = ("id", "target", "status", "failed_attempts", "source", "version", "read_at", "note", "truncated")
+_JOURNAL_FACTS = (
+    *("id", "target", "status", "failed_attempts", "source", "version", "read_at", "note", "truncated"),
+    *("suspensions", "events"),
+)
 
 
 def rows_of(frame: pd.DataFrame) -> list[Any]:

@@ -24,6 +24,7 @@ from restate_lab.analysis.agents.entries import Content, ShapeFunction, content_
 from restate_lab.analysis.agents.model import ModelStep
 from restate_lab.analysis.agents.shapes import SIGNATURES
 from restate_lab.analysis.ids import check_invocation_id, parts_of
+from restate_lab.analysis.journal.awaited import awaited_signals
 from restate_lab.analysis.journal.encoding import content_column
 from restate_lab.analysis.journal.entries import PairedEntries, pair_entries
 from restate_lab.analysis.journal.payloads import decode
@@ -62,7 +63,7 @@ Row = Mapping[str, Any]
 _INVOCATIONS = f"""
 SELECT id, target, target_service_name AS service, target_handler_name AS handler, target_service_key AS key,
   {STATUS_SQL} AS status, status = 'completed' AS ended, created_at, completed_at, completion_failure, journal_size,
-  retry_count, restarted_from, invoked_by_id, suspended_waiting_for_signals AS signals
+  retry_count, restarted_from, invoked_by_id, suspended_waiting_for_signals AS signals, {{future}} AS future
 FROM sys_invocation
 WHERE {{where}}
 ORDER BY created_at DESC, id LIMIT {{limit}}"""  # noqa: S608 - constants
@@ -135,7 +136,7 @@ class AgentReader:
 
     def recent(self, scope: Scope, limit: int) -> dict[str, Row]:
         """Return id → the row of its invocation, newest first, for those in a scope."""
-        return self._rows(_INVOCATIONS.format(where=scope.where, limit=limit), scope.params)
+        return self._rows(scope.where, limit, scope.params)
 
     def scope_for(self, rows: Mapping[str, Row], scope: Scope) -> Scope:
         """Return the scope with which the journals of ``rows`` are read: all journals, if most belong to them.
@@ -150,18 +151,23 @@ class AgentReader:
         """Return id → the row of its invocation, in the order of ``ids``."""
         rows: dict[str, Row] = {}
         for part in parts_of(ids, _AT_ONCE):
-            rows |= self._rows(_INVOCATIONS.format(where="id IN :ids", limit=_AT_ONCE), {"ids": part})
+            rows |= self._rows("id IN :ids", _AT_ONCE, {"ids": part})
         return {id_: rows[id_] for id_ in ids if id_ in rows}
 
     def session(self, row: Row, limit: int) -> dict[str, Row]:
         """Return id → the rows of the newest invocations of the same object, oldest first."""
         where = "target_service_name = :service AND target_service_key = :key"
         params = {"service": row["service"], "key": row["key"]}
-        rows = self._rows(_INVOCATIONS.format(where=where, limit=limit), params)
+        rows = self._rows(where, limit, params)
         return dict(sorted(rows.items(), key=lambda each: (each[1]["created_at"], each[0])))
 
-    def _rows(self, statement: str, params: Mapping[str, Any]) -> dict[str, Row]:
-        rows: dict[str, Row] = {row["id"]: row for row in self._read(statement, params)}
+    def _rows(self, where: str, limit: int, params: Mapping[str, Any]) -> dict[str, Row]:
+        future = (
+            "suspended_waiting_future_json" if self._has("sys_invocation.suspended_waiting_future_json") else "NULL"
+        )
+        statement = _INVOCATIONS.format(where=where, limit=limit, future=future)
+        read = self._read(statement, params)
+        rows: dict[str, Row] = {row["id"]: {**row, "signals": awaited_signals(row)} for row in read}
         ready = [id_ for id_, row in rows.items() if row["status"] == "ready"]
         if ready:
             statement = complete(LONG_BACK_OFFS_SQL, self.source)

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from restate_lab._cells import is_missing
-from restate_lab._text import format_duration, format_timestamp, plural
+from restate_lab._text import format_duration, format_timestamp, join, plural
 from restate_lab.analysis.journal.entries import DONE, FAILED, OPEN
 from restate_lab.analysis.journal.frame import CALLS
 from restate_lab.analysis.journal.payloads import payload_line
@@ -100,6 +100,10 @@ class JournalBars:
     is_ended: bool
     hidden: int = 0
     note: str = ""
+    lines: tuple[str, ...] = ()
+    """What the invocation waits for as a whole, and events of unknown types."""
+    waits_for: str = ""
+    """What a suspended invocation waits for, if its SDK reports how several results are combined."""
 
     def limit(self, most: int) -> JournalBars:
         """Return at most ``most`` rows: the first ones, the first open one, others without success, the latest ones."""
@@ -135,8 +139,27 @@ def journal_bars(frame: pd.DataFrame, most: int | None = None) -> JournalBars:
         is_ended=STATUSES.get(str(attrs.get("status")), _UNKNOWN).ended,
         hidden=len(frame) - len(chosen),
         note=str(attrs.get("note", "")),
+        lines=tuple(_lines(attrs, now)),
+        waits_for=next((each["waits_for"] for each in _suspensions(attrs) if each["is_combination"]), ""),
     )
     return bars if most is None else bars.limit(most)
+
+
+def _lines(attrs: Mapping[Any, Any], now: datetime) -> Iterator[str]:
+    """Yield what the invocation waits for, and its events of unknown types."""
+    for each in _suspensions(attrs):
+        since = format_timestamp(_time(each["since"]), now=now)
+        is_open = attrs.get("status") == "suspended"
+        head = "waits for" if is_open else "was ended while it waited for"
+        yield f"{head} {each['waits_for']}{f' (suspended since {since})' if since else ''}"
+    own = [each for each in attrs.get("events", ()) if each["id"] == attrs.get("id")]
+    if own:
+        texts = [f"{each['event']} {format_timestamp(_time(each['at']), now=now)}".strip() for each in own]
+        yield f"other events: {join(texts)}"
+
+
+def _suspensions(attrs: Mapping[Any, Any]) -> list[Mapping[str, Any]]:
+    return [each for each in attrs.get("suspensions", ()) if each["id"] == attrs.get("id")]
 
 
 def _choose(count: int, urgent: Sequence[int], is_open: Sequence[bool], most: int) -> list[int]:

@@ -181,7 +181,7 @@ def journal_html(frame: pd.DataFrame, /, *, scale: ScaleName = "linear", zone: t
     """
     attrs, bars = frame.attrs, journal_bars(frame, rows)
     status = str(attrs.get("status", ""))
-    lines = [attrs["truncated"]["message"]] if "truncated" in attrs else []
+    lines = [*bars.lines, *([attrs["truncated"]["message"]] if "truncated" in attrs else [])]
     if "source" in attrs:
         lines.append(f"{attrs['source']}, restate {attrs['version']}, {format_timestamp(bars.now, zone=zone)}")
     return render(

@@ -28,18 +28,22 @@ from restate_lab.payload_json import read
 
 __all__ = [
     "ABANDONED",
+    "CANCEL",
     "DONE",
     "ENTRY_TYPES",
     "FAILED",
     "OPEN",
     "ROW_TYPES",
+    "Content",
     "Entry",
     "PairedEntries",
     "entries_of",
-    "open_signals",
+    "numbers_in",
     "pair_entries",
+    "parse_content",
     "parse_object",
     "table_of",
+    "text_or_none",
 ]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,7 +58,7 @@ _RESULTS = {
     "InvocationId": "success",
 }
 _STATUSES = [DONE, FAILED, OPEN, ABANDONED, None]
-_CANCEL = 1
+CANCEL = 1
 # The JSON of these types is empty.
 _TYPES_WITHOUT_BODY = {"Input", "ClearAllState", "GetEagerStateKeys"}
 # The fields that are read from a command, besides its completions and its result.
@@ -121,7 +125,7 @@ class Entry:
     size: int | None = None
 
 
-class _Content(NamedTuple):
+class Content(NamedTuple):
     """The type and JSON of a row, parsed; ``kind`` is "Command", "Notification", or "" if it is unknown.
 
     For a command, ``completions`` are the ids of all its notifications, and ``completion`` is the id of the final one.
@@ -154,7 +158,7 @@ class _Rows:
     """
 
     ids: Sequence[str]
-    contents: Sequence[_Content]
+    contents: Sequence[Content]
     table: pa.Table
     journals: _Numbers
     codes: _Numbers
@@ -213,23 +217,6 @@ def table_of(entries: Iterable[Entry]) -> pa.Table:
     return pa.Table.from_pylist([asdict(entry) for entry in entries], ENTRY_TYPES)
 
 
-def open_signals(
-    invocation_id: str, signals: Iterable[Any], future_json: object, awakeables_here: Collection[str | None]
-) -> list[Entry]:
-    """Return an open entry for each awakeable and named signal that a suspended invocation waits for.
-
-    The journal has these only after they arrive. ``signals`` are the indexes of awaited signals, ``future_json`` is
-    everything that the invocation awaits, with names (since 1.7), and ``awakeables_here`` are the ids that arrived.
-    """
-    indexes = [id_ for id_ in signals if isinstance(id_, int)]
-    indexes += [id_ for key, id_ in _leaves(parse_object(future_json)) if key == "SignalIndex" and isinstance(id_, int)]
-    names = [id_ for key, id_ in _leaves(parse_object(future_json)) if key == "SignalName" and isinstance(id_, str)]
-    # an awakeable arrives once; a named signal can arrive several times
-    ids = dict.fromkeys(awakeable_id(invocation_id, index) for index in sorted(indexes))
-    awakeables = [Entry("Signal", status=OPEN, awakeable_id=id_) for id_ in ids if id_ and id_ not in awakeables_here]
-    return awakeables + [Entry("Signal", status=OPEN, name=_text_or_none(name)) for name in dict.fromkeys(names)]
-
-
 def parse_object(text: object) -> dict[str, Any]:
     """Return the object in a JSON text; an empty object for anything else."""
     if not isinstance(text, str):
@@ -257,11 +244,12 @@ def _decode_rows(rows: pa.Table) -> _Rows:
     pairs = np.asarray(texts.indices, np.int64) * count + np.asarray(types.indices, np.int64)
     codes, distinct = pd.factorize(pairs)
     known_types, known_texts = types.dictionary.to_pylist(), texts.dictionary.to_pylist()
-    contents = [_parse_content(known_types[pair % count], known_texts[pair // count]) for pair in distinct.tolist()]
+    contents = [parse_content(known_types[pair % count], known_texts[pair // count]) for pair in distinct.tolist()]
     return _Rows([str(id_) for id_ in ids.to_pylist()], contents, table, journals[order], codes)
 
 
-def _parse_content(entry_type: str | None, text: str | None) -> _Content:
+def parse_content(entry_type: str | None, text: str | None) -> Content:
+    """Return the content of a row of ``sys_journal``, from its type and its ``entry_lite_json``."""
     content = parse_object(text)
     kind, _, type_ = (entry_type or "").partition(": ")
     if not type_:
@@ -270,22 +258,20 @@ def _parse_content(entry_type: str | None, text: str | None) -> _Content:
     body = _object_or_empty(content.get(kind))
     if kind == "Command":
         type_, body = type_ or next(iter(body), ""), _object_or_empty(body.get(type_ or next(iter(body), "")))
-    result = _text_or_none(body.get("result"))
-    common = (kind, _text_or_none(type_) or "?", not body, result == "Failure", _RESULTS.get(result or "", result))
+    result = text_or_none(body.get("result"))
+    common = (kind, text_or_none(type_) or "?", not body, result == "Failure", _RESULTS.get(result or "", result))
     if kind == "Notification":
         id_ = _object_or_empty(body.get("id"))
         signal = _signal_name(id_, "SignalName", "SignalIndex")
-        return _Content(
-            *common, (), _int_or_none(id_.get("CompletionId")), signal, _int_or_none(id_.get("SignalIndex"))
-        )
+        return Content(*common, (), _int_or_none(id_.get("CompletionId")), signal, _int_or_none(id_.get("SignalIndex")))
     completions = _completion_ids(body)
-    command = _Content(*common, completions, _result_completion_id(body, completions))
+    command = Content(*common, completions, _result_completion_id(body, completions))
     return command if _DESCRIBING_FIELDS.isdisjoint(body) else _describe_command(command, body)
 
 
-def _describe_command(command: _Content, body: Mapping[str, Any]) -> _Content:
+def _describe_command(command: Content, body: Mapping[str, Any]) -> Content:
     """Return the content of a command with its target, name, keys and times."""
-    type_, key, awakeable = command.entry_type, _text_or_none(body.get("key")), _text_or_none(body.get("id"))
+    type_, key, awakeable = command.entry_type, text_or_none(body.get("key")), text_or_none(body.get("id"))
     # 1.6 records a request for all keys as a request for the key ""; only its notification has the right name
     is_for_all_keys = type_ == "GetLazyState" and body.get("key") == ""
     return command._replace(
@@ -374,7 +360,7 @@ def _statuses(
     return pa.array(_STATUSES).take(numbers)
 
 
-def _says_nothing(content: _Content) -> bool:
+def _says_nothing(content: Content) -> bool:
     return content.is_empty and content.kind == "Command" and content.entry_type not in _TYPES_WITHOUT_BODY
 
 
@@ -432,31 +418,31 @@ def _callee(body: Mapping[str, Any]) -> str | None:
         body.get("target_invocation_id"),
         _object_or_empty(body.get("target")).get("InvocationId"),
     )
-    return next((text for id_ in ids if (text := _text_or_none(id_))), None)
+    return next((text for id_ in ids if (text := text_or_none(id_))), None)
 
 
 def _target(body: Mapping[str, Any]) -> str | None:
     """Return "service/handler" or "service/key/handler", as in the column ``target``."""
     target = _object_or_empty(next(iter(_object_or_empty(body.get("invocation_target")).values()), None))
-    parts = [_text_or_none(target.get(part)) for part in ("name", "key", "handler")]
+    parts = [text_or_none(target.get(part)) for part in ("name", "key", "handler")]
     return "/".join(part for part in parts if part is not None) or None
 
 
 def _target_awakeable_id(body: Mapping[str, Any]) -> str | None:
     index = _int_or_none(_object_or_empty(body.get("signal_id")).get("Index"))
-    target = _text_or_none(body.get("target_invocation_id"))
+    target = text_or_none(body.get("target_invocation_id"))
     return awakeable_id(target, index) if target and index is not None else None
 
 
 def _signal_name(id_: Mapping[str, Any], name: str, index: str) -> str | None:
     number = _int_or_none(id_.get(index))
     if number is None or number >= FIRST_AWAKEABLE:
-        return _text_or_none(id_.get(name))
-    return "cancel" if number == _CANCEL else f"signal {number}"
+        return text_or_none(id_.get(name))
+    return "cancel" if number == CANCEL else f"signal {number}"
 
 
-def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield every key with a plain value, at any depth: the way in which futures are combined is not relevant here."""
+def numbers_in(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every key with a plain value in parsed JSON, at any depth, however results are combined there."""
     pending = [value]
     while pending:
         each = pending.pop()
@@ -472,7 +458,7 @@ def _object_or_empty(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _text_or_none(value: Any) -> str | None:
+def text_or_none(value: Any) -> str | None:
     """Return a text that is not empty, in a form that Arrow can store; else None."""
     if not isinstance(value, str) or not value:
         return None

@@ -19,8 +19,12 @@ import numpy as np
 import pyarrow as pa
 
 __all__ = [
+    "KNOWN_EVENTS",
     "NO_ERRORS",
+    "PAUSED",
     "REMOVED",
+    "SUSPENDED",
+    "TRIED",
     "UNKNOWN",
     "UNREACHABLE",
     "AttemptErrors",
@@ -32,8 +36,9 @@ __all__ = [
     "parse_event",
 ]
 
-_TRIED = "TransientError"
-_PAUSED = "Paused"
+TRIED, PAUSED, SUSPENDED = "TransientError", "Paused", "Suspended"
+KNOWN_EVENTS = frozenset({TRIED, PAUSED, SUSPENDED})
+"""The types of events that have a meaning here; events of other types are shown by their names."""
 REMOVED, MISMATCH = "RT0011", "RT0016"
 UNREACHABLE = frozenset({"RT0010", "RT0012", "RT0023"})
 """Codes of attempts that did not reach the handler's code."""
@@ -70,6 +75,13 @@ class JournalEvent:
     command_index: int | None = None
     command_type: str | None = None
     command_name: str | None = None
+    awaiting_on: str | None = None
+    """What the invocation waits for since a suspension, as JSON text."""
+
+    @property
+    def is_error(self) -> bool:
+        """Return whether this is the error of an attempt, or of the last attempt before a pause."""
+        return bool(self.message) and self.type in {TRIED, PAUSED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +111,8 @@ def attempt_errors(
     pause. So it is used for an entry only if no other entry failed. The server records consecutive equal errors once,
     so the number of events is only a minimum.
     """
-    by_position = _group_by_position(entries, [event for event in events if event.message])
-    was_paused = any(event.type == _PAUSED for group in by_position.values() for event in group)
+    by_position = _group_by_position(entries, [event for event in events if event.is_error])
+    was_paused = any(event.type == PAUSED for group in by_position.values() for event in group)
     counter = attempts if len(by_position) == 1 and not was_paused else None
     return {position: _summarize(group, counter) for position, group in by_position.items()}
 
@@ -108,7 +120,7 @@ def attempt_errors(
 def parse_event(row: Mapping[str, Any]) -> JournalEvent:
     """Return a row of the events' statement as an event."""
     return JournalEvent(
-        type=str(row["event_type"] or ""),
+        type=str(row["event_type"] or "?"),
         at=row["appended_at"],
         after_index=row["after_journal_entry_index"],
         message=row["message"],
@@ -116,6 +128,7 @@ def parse_event(row: Mapping[str, Any]) -> JournalEvent:
         command_index=row["command_index"],
         command_type=row["command_type"],
         command_name=row["command_name"],
+        awaiting_on=row.get("awaiting_on"),
     )
 
 
@@ -145,7 +158,7 @@ def is_stale_timer(failure: str | None) -> bool:
 
 def _summarize(events: Sequence[JournalEvent], counter: int | None) -> AttemptErrors:
     last = events[-1]
-    seen = max(1, sum(event.type == _TRIED for event in events))
+    seen = max(1, sum(event.type == TRIED for event in events))
     return AttemptErrors(
         retries=max(seen, counter or 0),
         at_least=counter is None,

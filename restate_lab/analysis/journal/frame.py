@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restate_lab.analysis.journal.entries import ENTRY_TYPES, FAILED, OPEN
-from restate_lab.analysis.journal.errors import NO_ERRORS, UNKNOWN, AttemptErrors, attempt_errors
+from restate_lab.analysis.journal.errors import KNOWN_EVENTS, NO_ERRORS, UNKNOWN, AttemptErrors, attempt_errors
 from restate_lab.analysis.journal.payloads import Payloads
-from restate_lab.analysis.journal.reader import Invocation
+from restate_lab.analysis.journal.reader import Invocation, Suspension
 
 __all__ = ["CALLS", "JournalTree", "to_frame"]
 
@@ -57,6 +57,7 @@ _TYPES: dict[str, pa.DataType] = {
 }
 _NULLABLE: dict[pa.DataType, Any] = {pa.int64(): pd.Int64Dtype()}
 _PAYLOAD_COLUMNS = ("payload", "argument", "headers")
+_MOST_EVENTS = 100  # of one invocation, with unknown types
 _NOTHING = Payloads()
 T = TypeVar("T")
 
@@ -87,6 +88,10 @@ def to_frame(tree: JournalTree, *, payloads: bool) -> pd.DataFrame:
         for at, name in enumerate(_PAYLOAD_COLUMNS):
             frame[name] = pd.Series([row[at] for row in rows], dtype=object)
     frame.attrs["invocations"] = {id_: facts for id_, journal in journals.items() if (facts := _attempts(journal))}
+    invocations = [journal.invocation for journal in journals.values()]
+    suspensions = [_suspension(each.id, each.suspension) for each in invocations if each.suspension]
+    events = [event for each in invocations for event in _other_events(each)]
+    frame.attrs |= {name: each for name, each in (("suspensions", suspensions), ("events", events)) if each}
     return frame
 
 
@@ -200,6 +205,27 @@ def _attempts(journal: _Journal) -> dict[str, Any]:
         "next_retry_at": _iso(invocation.next_retry_at),
         "errors": [list(pair) for pair in zip(indexes, times, strict=True)],
     }
+
+
+def _suspension(id_: str, suspension: Suspension) -> dict[str, Any]:
+    """Return what an invocation waits for, as JSON values."""
+    return {
+        "id": id_,
+        "since": _iso(suspension.since),
+        "waits_for": str(suspension.waits_for),
+        "is_combination": suspension.waits_for.is_combination,
+        "tree": suspension.waits_for.json(),
+    }
+
+
+def _other_events(invocation: Invocation) -> list[dict[str, Any]]:
+    """Return the latest events of unknown types, in the order of their times, as JSON values."""
+    events = [event for event in invocation.events or () if event.type not in KNOWN_EVENTS]
+    events.sort(key=lambda event: (event.at is not None, event.at))
+    return [
+        {"id": invocation.id, "event": event.type, "at": _iso(event.at), "after_index": event.after_index}
+        for event in events[-_MOST_EVENTS:]
+    ]
 
 
 def _iso(time: datetime | None) -> str | None:

@@ -18,15 +18,16 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from restate_lab.analysis.journal.entries import ENTRY_TYPES, FAILED, entries_of, open_signals, pair_entries, table_of
-from restate_lab.analysis.journal.errors import JournalEvent, parse_event
+from restate_lab.analysis.journal.awaited import Awaited, awaited_tree, open_signals
+from restate_lab.analysis.journal.entries import ENTRY_TYPES, FAILED, entries_of, pair_entries, table_of
+from restate_lab.analysis.journal.errors import SUSPENDED, JournalEvent, parse_event
 from restate_lab.analysis.journal.payloads import Payloads, payloads_of
 from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.client.sql.parts import complete
 from restate_lab.source import Source
 from restate_lab.status import STATUS_SQL
 
-__all__ = ["Invocation", "JournalReader", "Ranges", "final_failure"]
+__all__ = ["Invocation", "JournalReader", "Ranges", "Suspension", "final_failure"]
 
 _INVOCATIONS = f"""
 SELECT id, created_at, target, status = 'completed' AS ended, {STATUS_SQL} AS status, journal_size, retry_count,
@@ -45,9 +46,10 @@ SELECT e.id, e.after_journal_entry_index, e.appended_at, e.event_type,
   json_get_str(e.error, 'error_message') AS message, json_get_str(e.error, 'restate_doc_error_code') AS code,
   json_get_int(e.error, 'related_command_index') AS command_index,
   json_get_str(e.error, 'related_command_type') AS command_type,
-  json_get_str(e.error, 'related_command_name') AS command_name
+  json_get_str(e.error, 'related_command_name') AS command_name, e.awaiting_on
 FROM (
   SELECT id, after_journal_entry_index, appended_at, event_type,
+    CASE WHEN event_type = 'Suspended' THEN json_get_json(event_json, 'awaiting_on') END AS awaiting_on,
     coalesce(json_get_json(event_json, 'last_failure'), event_json) AS error
   FROM sys_journal_events WHERE id IN :ids) e"""
 # (column, expression) for columns that a source may not have; the first available one is used
@@ -56,6 +58,14 @@ _SIZES = (("sys_journal.raw_length", "raw_length"), ("", "CAST(NULL AS BIGINT)")
 _MOST_BYTES = 32 << 20
 Ranges: TypeAlias = Sequence[tuple[int, int]]
 """The first and the last index of each part of a journal; empty for the whole journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """What an invocation waits for, or waited for when it was ended, since a time (None if it is not recorded)."""
+
+    waits_for: Awaited
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,7 @@ class Invocation:
     attempts: int | None
     """The number of failed attempts since the invocation last made progress; None if the server does not report it."""
     next_retry_at: datetime | None = None
+    suspension: Suspension | None = None
 
     @property
     def status(self) -> str:
@@ -133,6 +144,7 @@ class JournalReader:
                 payloads.get(id_, {}) if payloads is not None else None,
                 [parse_event(event) for event in events.get(id_, ())] if has_events else None,
                 queues.get(id_, {}),
+                table,
             )
             for id_ in ids
         }
@@ -144,6 +156,7 @@ class JournalReader:
         payloads: Mapping[int, Payloads] | None,
         events: Sequence[JournalEvent] | None,
         queue: Mapping[str, Any],
+        journals: pa.Table,
     ) -> Invocation:
         id_ = str(row["id"])
         if payloads is None:
@@ -161,6 +174,7 @@ class JournalReader:
             events=events,
             attempts=_failed_attempts(row, queue.get("attempts")),
             next_retry_at=row["next_retry_at"] or queue.get("next_retry_at"),
+            suspension=_suspension(row, journals, events or ()),
         )
 
     def _read_failures(self, row: Mapping[str, Any], entries: pa.Table) -> dict[int, Payloads]:
@@ -209,6 +223,22 @@ def _payloads_by_id(table: pa.Table) -> dict[str, dict[int, Payloads]]:
     for id_, index, entry_json in zip(*columns, strict=True):
         payloads[id_][index] = payloads_of(entry_json)
     return payloads
+
+
+def _suspension(row: Mapping[str, Any], journals: pa.Table, events: Sequence[JournalEvent]) -> Suspension | None:
+    """Return what an invocation waits for; also if it was ended while it waited, which leaves no entry after that."""
+    is_suspended = row["status"] == "suspended"
+    timed = sorted((event for event in events if event.at is not None), key=lambda event: str(event.at))
+    last = timed[-1] if timed else None
+    if not is_suspended and not (row["ended"] and last is not None and last.type == SUSPENDED):
+        return None
+    journal = journals.filter(pc.equal(journals["id"], pa.scalar(row["id"])))
+    if not is_suspended and last is not None and journal.num_rows and pc.max(journal["appended_at"]).as_py() > last.at:
+        return None
+    begins = next((event for event in reversed(timed) if event.type == SUSPENDED), None)
+    future = row["future"] if is_suspended else None
+    waits_for = awaited_tree(future or (begins.awaiting_on if begins else None), journal, str(row["id"]))
+    return Suspension(waits_for, begins.at if begins else None) if waits_for else None
 
 
 def _condition_of(ranges: Ranges) -> str:

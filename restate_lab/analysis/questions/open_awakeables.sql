@@ -2,6 +2,7 @@
 -- row: one awakeable that a suspended invocation waits for, longest first
 -- cost: scan (the status of every invocation)
 -- needs: open invocations, sys_invocation_status
+-- with: awaited
 -- :service = none (text) only this service
 -- :older_than = 0s (duration) only awakeables awaited for at least this time
 -- :limit = 10000 (number) maximum number of rows
@@ -21,8 +22,8 @@ SELECT
   invoked_by_id
 FROM (
   SELECT id, target, target_service_name, target_handler_name, target_service_key, modified_at, created_at,
-    invoked_by_id, CAST(unnest(suspended_waiting_for_signals) AS BIGINT) AS signal
-  FROM sys_invocation_status
+    invoked_by_id, CAST(unnest(signals) AS BIGINT) AS signal
+  FROM awaited
   WHERE status = 'suspended' AND modified_at <= :now - :older_than
     AND (:service IS NULL OR target_service_name = :service))
 WHERE signal >= 17

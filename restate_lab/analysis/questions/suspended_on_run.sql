@@ -2,6 +2,7 @@
 -- row: one Run that a suspended invocation waits for, longest first
 -- cost: scan (the status of every invocation, then the journals of suspended ones)
 -- needs: open invocations, sys_invocation_status, sys_journal
+-- with: awaited
 -- :service = none (text) only this service
 -- :ids = ids_by_status(status=suspended) (ids) only these invocations; default: the 10,000 suspended longest
 -- :older_than = 0s (duration) only invocations suspended for at least this time
@@ -15,8 +16,8 @@ WITH runs AS (
   FROM sys_journal
   WHERE id IN :ids AND entry_type = 'Command: Run'),
 waiting AS (
-  SELECT id, CAST(unnest(suspended_waiting_for_completions) AS BIGINT) AS completion_id
-  FROM sys_invocation_status
+  SELECT id, CAST(unnest(completions) AS BIGINT) AS completion_id
+  FROM awaited
   WHERE id IN :ids AND status = 'suspended')
 SELECT
   s.id,

@@ -2,6 +2,7 @@
 -- row: one call, promise, awakeable, sleep or run that a suspended invocation waits for
 -- cost: scan (the status of every invocation, then the journals of suspended ones)
 -- needs: open invocations, sys_invocation_status, sys_journal
+-- with: awaited
 -- :service = none (text) only this service
 -- :ids = ids_by_status(status=suspended) (ids) only these invocations; default: the 10,000 suspended longest
 -- :limit = 100000 (number) maximum number of rows
@@ -15,10 +16,10 @@
 WITH waiting AS (
   SELECT id, target, target_service_name, target_handler_name, target_service_key, modified_at, created_at,
     invoked_by_id, unnest(string_to_array(coalesce(nullif(ltrim(
-      coalesce(' c' || nullif(array_to_string(suspended_waiting_for_completions, ' c'), ''), '')
-      || coalesce(' s' || nullif(array_to_string(array_remove(suspended_waiting_for_signals, arrow_cast(1, 'UInt32')),
+      coalesce(' c' || nullif(array_to_string(completions, ' c'), ''), '')
+      || coalesce(' s' || nullif(array_to_string(array_remove(signals, arrow_cast(1, 'UInt32')),
         ' s'), ''), '')), ''), 's'), ' ')) AS thing
-  FROM sys_invocation_status
+  FROM awaited
   WHERE id IN :ids AND status = 'suspended' AND (:service IS NULL OR target_service_name = :service)),
 things AS (
   SELECT id, target, target_service_name, target_handler_name, target_service_key, modified_at, created_at,

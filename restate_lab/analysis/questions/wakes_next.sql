@@ -2,7 +2,7 @@
 -- row: one time at which an invocation continues by itself: a sleep ends, or a delayed invocation or a retry starts
 -- cost: scan (the status of every invocation, every entry of the vqueues, then the journals of suspended ones)
 -- needs: open invocations, sys_invocation_status, sys_invocation_state, sys_journal
--- with: backing_off
+-- with: backing_off, awaited
 -- :service = none (text) only this service
 -- :until = 1h (time ahead) only times before this time
 -- :ids = ids_by_status(status=suspended) (ids) only sleeps of these invocations; default: the 10,000 suspended longest
@@ -18,8 +18,8 @@ WITH commands AS (
   FROM sys_journal
   WHERE id IN :ids AND entry_type = 'Command: Sleep'),
 waiting AS (
-  SELECT id, CAST(unnest(suspended_waiting_for_completions) AS BIGINT) AS completion_id
-  FROM sys_invocation_status
+  SELECT id, CAST(unnest(completions) AS BIGINT) AS completion_id
+  FROM awaited
   WHERE id IN :ids AND status = 'suspended'),
 wakes AS (
   SELECT w.id, 'sleep' AS what, arrow_cast(c.wakes_at, 'Timestamp(Millisecond, Some("+00:00"))') AS wakes_at, c.name

@@ -13,7 +13,7 @@ import pandas as pd
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.journal.diff import Mismatch, mismatch_of
 from restate_lab.analysis.journal.errors import REMOVED, JournalEvent, deprecated_deployment, is_stale_timer
-from restate_lab.analysis.journal.reader import Invocation
+from restate_lab.analysis.journal.reader import Invocation, Suspension
 from restate_lab.analysis.records import records
 from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.waits.model import Edge
@@ -88,12 +88,23 @@ class InvocationDetails:
     @property
     def error(self) -> JournalEvent | None:
         """Return the last error of an attempt."""
-        return max((event for event in self._events if event.message), key=_timestamp, default=None)
+        return max((event for event in self._events if event.is_error), key=_timestamp, default=None)
 
     @property
     def pause(self) -> JournalEvent | None:
         """Return the event of its last pause."""
         return max((event for event in self._events if event.type == "Paused"), key=_timestamp, default=None)
+
+    @property
+    def suspension(self) -> Suspension | None:
+        """Return since when and for what it waits, if that was read."""
+        return self.invocation.suspension if self.invocation else None
+
+    @property
+    def combination(self) -> str:
+        """Return how it combines the results that it waits for, as text; "" if its SDK does not report that."""
+        is_reported = self.suspension is not None and self.suspension.waits_for.is_combination
+        return str(self.suspension.waits_for) if self.suspension and is_reported else ""
 
     @property
     def mismatch(self) -> Mismatch | None:
@@ -161,11 +172,15 @@ class InvocationDetails:
 
 
 def summary_of(explorer: Explorer, row: Row, edges: Sequence[Edge]) -> InvocationDetails:
-    """Return the details of an invocation without reading its journal; reads only its restarts."""
+    """Return the details of an invocation of which only the waits matter; its journal is read if it has several."""
     own = tuple(edge for edge in edges if edge.waiter == row["id"])
     before, _ = explorer.try_read("its restarts", partial(_restarts, explorer, row)) or ((), ())
     changes = explorer.try_read("the changes of its state", partial(_changes, explorer, row)) or NO_CHANGES
-    return InvocationDetails(row=row, now=explorer.source.now, edges=own, restarted_from=before, changes=changes)
+    invocation = None
+    if row["status"] == "suspended" and len(own) > 1:
+        _, invocation = explorer.try_read("its journal", partial(_journal, explorer, row)) or (None, None)
+    now = explorer.source.now
+    return InvocationDetails(row=row, now=now, edges=own, invocation=invocation, restarted_from=before, changes=changes)
 
 
 def details_of(explorer: Explorer, row: Row, edges: Sequence[Edge]) -> InvocationDetails:

@@ -166,7 +166,8 @@ def describe_stale_timer(details: InvocationDetails) -> str:
 def _suspended_reason(details: InvocationDetails) -> str:
     if not details.edges:
         return "None of its waits was found; it may have just continued."
-    since = details.edges[0].since
+    since = details.suspension.since if details.suspension else None
+    since = since or details.edges[0].since
     sentence = f"It has waited since {_time_and_age(since, details)} for {describe_waits(details)}."
     if details.is_removed:
         return (
@@ -179,8 +180,8 @@ def _suspended_reason(details: InvocationDetails) -> str:
 
 def describe_waits(details: InvocationDetails) -> str:
     """Return the things it waits for: "the awakeable sign_1…, which is not resolved"; "" if unknown."""
-    if not details.edges:
-        return ""
+    if details.combination or not details.edges:
+        return details.combination
     waits = list(dict.fromkeys(_describe_wait(edge, details) for edge in details.edges))
     shown = waits if len(waits) <= _FEW else [*waits[:_FEW], f"{len(waits) - _FEW:,} other things"]
     return (", or " if details.edges[0].alternative else ", and ").join(shown)

@@ -43,7 +43,7 @@ def list_facts(details: InvocationDetails, waiters: Waiters, root: str = "") -> 
         ("now", " · ".join(_state_of(details))),
         ("failing step" if details.is_failing else "failed step", step_of(error) if error else ""),
         ("error", describe_error(error) if error else _completion_failure(details)),
-        ("waits for", "" if error or root else describe_waits(details)),
+        ("waits for", details.combination or ("" if error or root else describe_waits(details))),
         ("agent", details.agent),
         ("root blocker", root),
         ("called by", f"{row['invoked_by_target']} {row['invoked_by_id']}" if row["invoked_by_id"] else ""),
@@ -84,6 +84,8 @@ def _since(details: InvocationDetails) -> Any:
         return details.pause.at
     if details.is_failing:
         return row["running_at"] or row["modified_at"]
+    if details.suspension and details.suspension.since:
+        return details.suspension.since
     if details.edges and details.edges[0].since is not None:
         return details.edges[0].since
     return row["inboxed_at"] or row["modified_at"] or row["created_at"]
@@ -123,6 +125,8 @@ def describe_open(
     else:
         sentences.append(describe_reason(details))
     sentences += [f"{_changes_of(details)[:1].upper()}{_changes_of(details)[1:]}."] if details.changes.count else []
+    if chain.edges and details.combination:
+        sentences.append(f"{row['target']} itself waits for {details.combination}.")
     return " ".join([*sentences, _lineage(details)]).strip()
 
 

@@ -340,7 +340,7 @@ def _main_facts(content: InvocationContent, bars: JournalBars, zone: ZoneInfo) -
     own = [row for row in bars.rows if row.depth == 1]
     blocked = [each for each in content.related if each.how == "blocks"]
     parts = [
-        *_progress_facts(own, bars.now),
+        *_progress_facts(own, bars),
         _Fact("created", _describe(facts["created_at"], content.why.at, zone)),
         _Fact("called by", _text(facts["invoked_by_target"]) or _text(facts["invoked_by"]) or MISSING),
         _Fact("blocks", _describe_blocked(blocked)),
@@ -350,8 +350,9 @@ def _main_facts(content: InvocationContent, bars: JournalBars, zone: ZoneInfo) -
     return [each for each in parts if not (is_ended and each.name == "blocks")]
 
 
-def _progress_facts(rows: Sequence[JournalRow], now: datetime) -> Iterator[_Fact]:
+def _progress_facts(rows: Sequence[JournalRow], bars: JournalBars) -> Iterator[_Fact]:
     """Yield the step at which the attempts fail, or the reason for waiting."""
+    now = bars.now
     for row in (row for row in rows if row.outcome in {"retrying", "waiting"}):
         name = f"{row.entry_type} {row.label}".strip()
         place = "" if row.index is None else f", entry {row.index}"
@@ -360,7 +361,7 @@ def _progress_facts(rows: Sequence[JournalRow], now: datetime) -> Iterator[_Fact
             yield _Fact("failing step", f"{name}{place}{since}", one_line(row.error, 400))
             yield _Fact("attempts", _describe_attempts(row, now))
             return
-        yield _Fact("waits for", one_line(f"{name}{place}{since}", 200), row.value)
+        yield _Fact("waits for", one_line(bars.waits_for or f"{name}{place}{since}", 200), bars.waits_for or row.value)
         return
 
 

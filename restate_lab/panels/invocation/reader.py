@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,8 @@ from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.invocations.filters import ALL, Filters
 from restate_lab.analysis.invocations.reader import read_rows
 from restate_lab.analysis.journal import read_journal
+from restate_lab.analysis.journal.entries import parse_object
+from restate_lab.analysis.journal.errors import PAUSED, TRIED
 from restate_lab.analysis.records import records
 from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.why import why
@@ -127,19 +128,21 @@ def _read_errors(source: Source, invocation_id: str) -> Errors:
     events = events.sort_values(["appended_at", "after_journal_entry_index"], ascending=False)
     rows, whole = [], None
     for event in records(events.head(_MOST_EVENTS)):
-        is_pause, error = event["event_type"] == "Paused", _parse(event["event_json"])
-        failure = error.get("last_failure") if is_pause else error
+        kind, error = _text(event["event_type"]) or "?", parse_object(event["event_json"])
+        is_error = kind == TRIED
+        failure = error if is_error else error.get("last_failure")
         failure = failure if isinstance(failure, dict) else {}
         message = _text(failure.get("error_message"))
-        if message is None and not is_pause:
+        if message is None and is_error:
             continue
+        name = "paused" if kind == PAUSED else f"event {kind}"
         trace = _text(failure.get("error_stacktrace"))
         whole = whole or (f"{message}\n{trace}" if message and trace else message)
         rows.append(
             {
                 "at": event["appended_at"],
                 "code": _text(failure.get("restate_doc_error_code")),
-                "message": f"paused{f' after: {message}' if message else ''}" if is_pause else message,
+                "message": message if is_error else f"{name}{f' after: {message}' if message else ''}",
                 "step": _text(failure.get("related_command_name")),
                 "journal_entry": event["after_journal_entry_index"],
             }
@@ -160,14 +163,6 @@ def _links(id_: str, facts: Mapping[Any, Any], explanation: Explanation, journal
         how = "calls" if entry["entry_type"] == "Call" else str(entry["entry_type"])
         related.append(Related(how, entry["callee"], _text(entry["callee_target"]) or "an invocation"))
     return tuple(dict.fromkeys(each for each in related if each.id != id_))
-
-
-def _parse(text: object) -> dict[str, Any]:
-    try:
-        found = json.loads(text) if isinstance(text, str) else {}
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _text(value: object) -> str | None:

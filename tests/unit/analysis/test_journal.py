@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from restate_lab.analysis.journal import frame as journal_frame, journal, reader as journal_reader
+from restate_lab.analysis.journal.awaited import awaited_tree
+from restate_lab.analysis.journal.bars import journal_bars
 from restate_lab.analysis.journal.diff import _diff_rows, journal_diff, mismatch_of
 from restate_lab.analysis.journal.errors import JournalEvent
 from restate_lab.errors import ArgumentError, NotFound, Truncated
@@ -267,3 +269,64 @@ def test_no_message_breaks_the_explanation(message: str) -> None:
     """A mismatch with another text is still explained, in less detail."""
     source = Made({1: [command(0, "Input")]}, events=[event(message=message or "?", code="RT0016")])
     assert "RT0016" in journal_diff(source, id_of(1)).attrs["summary"]
+
+
+# As 1.7.12 wrote it for the SDKs for TypeScript (1.17) and Python (1.3); the last combination does not exist.
+FUTURES = {
+    '{"FirstCompleted":[{"Single":{"CompletionId":2}},{"Single":{"SignalIndex":1}}]}': "the step “charge”",
+    '{"Unknown":[{"Single":{"CompletionId":2}},{"Single":{"SignalIndex":1}}]}': "the step “charge”",
+    '{"FirstCompleted":[{"Single":{"SignalIndex":1}},{"FirstSucceededOrAllFailed":[{"Single":{"CompletionId":2}},'
+    '{"Single":{"SignalName":"go"}}]}]}': "the first success of: the step “charge”, the signal “go”",
+    '{"FirstCompleted":[{"Single":{"SignalIndex":1}},{"FirstCompleted":[{"Single":{"CompletionId":2}},'
+    '{"AllSucceededOrFirstFailed":[{"Single":{"SignalName":"a"}},{"Unknown":[{"Single":{"CompletionId":9}},'
+    '{"Single":{"SignalName":"b"}}]}]}]}]}': "the first of: the step “charge”, (all of, or the first failure of: "
+    "the signal “a”, (one or all of: CompletionId 9, which is not in the journal, the signal “b”))",
+    '{"AllCompleted":[{"Single":{"CompletionId":2}},{"Single":{"SignalIndex":3}}]}':
+    "all of: the step “charge”, signal 3",
+    '{"MostOf":[{"Single":{"CompletionId":2}},{"Single":{"Ticket":5}}]}': "MostOf of: the step “charge”, Ticket 5, "
+    "which is not in the journal",
+    json.dumps({"AllCompleted": [{"Single": {"SignalName": "x"}}] * 9}): "all of: "
+    + ", ".join(["the signal “x”"] * 5 + ["4 more"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("future", FUTURES)
+def test_what_a_suspended_invocation_waits_for_is_a_tree(future: str) -> None:
+    """Results are named by their entries, unknown combinations by their names; the signal that cancels is left out."""
+    source = Made({1: [command(0, "Input"), command(1, "Run", "charge", completion_id=2)]}, future=future)
+    (suspension,) = journal(source, id_of(1)).attrs["suspensions"]
+    assert suspension["waits_for"] == FUTURES[future]
+    assert suspension["since"] is None, "no event has the time"
+
+
+FUTURE_KEYS = st.sampled_from(["Single", "AllCompleted", "CompletionId", "SignalIndex", "x"])
+LEAVES = st.none() | st.integers() | st.text()
+
+
+@given(st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(FUTURE_KEYS, inner)))
+def test_no_form_of_a_future_raises(future: Any) -> None:
+    """Any JSON gives a tree or none, and its text is one line."""
+    rows = pa.Table.from_pylist([command(1, "Run", "charge", completion_id=2) | {"id": id_of(1)}])
+    tree = awaited_tree(json.dumps(future), rows, id_of(1))
+    assert tree is None or (str(tree) and json.dumps(tree.json()))
+
+
+def test_a_future_nested_too_deeply_ends() -> None:
+    """A tree of 5,000 levels is cut, and the text says so."""
+    deep = '{"AllCompleted":[{"Single":{"SignalName":"a"}},' * 5000 + '{"Single":{"SignalName":"b"}}' + "]}" * 5000
+    tree = awaited_tree(deep, pa.table({"entry_lite_json": pa.array([], pa.string())}), id_of(1))
+    assert tree is None or "nested too deeply" in str(tree)
+
+
+def test_events_of_unknown_types_are_shown_by_name() -> None:
+    """They keep their names and times and count as no attempt, whatever their JSON is."""
+    events = [event(), event(event_type="Killed", code=None), event(event_type=None, message=None, appended_at=None)]
+    source = Made({1: [command(0, "Input"), command(1, "Run", "a", completion_id=1)]}, events=events)
+    frame = journal(source, id_of(1))
+    assert [(each["event"], each["at"]) for each in frame.attrs["events"]] == [
+        ("?", None),
+        ("Killed", NOON.isoformat()),
+    ]
+    assert frame["retries"].tolist() == [0, 1]
+    assert journal_bars(frame).lines == (f"other events: ?, Killed {NOON:%H:%M:%S} UTC",)
+    assert "Killed" in frame._repr_html_()

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, strategies as st
 
 from restate_lab.analysis.ids import awakeable_id, check_invocation_id, invocation_of_awakeable
+from restate_lab.analysis.journal.awaited import open_signals
 from restate_lab.analysis.journal.entries import (
     ROW_TYPES,
     Entry,
     entries_of,
-    open_signals,
     pair_entries,
     table_of,
 )

@@ -24,6 +24,8 @@ STATUS = pa.schema(
         pa.field("target", pa.large_string()),
         *(pa.field(name, pa.large_string()) for name in ("target_handler_name", "target_service_key", "invoked_by_id")),
         *(pa.field(name, pa.large_string()) for name in ("invoked_by_target", "pinned_deployment_id")),
+        *(pa.field(name, pa.large_string()) for name in ("completion_result", "completion_failure")),
+        pa.field("suspended_waiting_future_json", pa.large_string()),
         pa.field("inboxed_at", TIME),
         *(pa.field(name, TIME) for name in ("created_at", "modified_at", "running_at", "completed_at")),
         *(pa.field(name, TIME) for name in ("scheduled_at", "scheduled_start_at")),
@@ -145,6 +147,18 @@ def test_waiting_for_several_things_is_several_rows() -> None:
     assert sorted(found.index) == ["Awakeable", "Signal", "Sleep", "Unknown"]
     assert found.loc["Sleep", "wakes_at"].replace(tzinfo=UTC) == NOW
     assert (found.loc["Awakeable", "signal"], found.loc["Signal", "signal"]) == (17, 3)
+
+
+def test_results_within_a_combination_are_rows() -> None:
+    """With protocol 7 the lists lack the results of a combination, at any depth; the JSON of the future has them."""
+    future = {"FirstCompleted": [{"Single": {"SignalIndex": 1}}, {"AllCompleted": [
+        {"Single": {"CompletionId": 12}}, {"FirstCompleted": [
+            {"Single": {"SignalIndex": 17}}, {"Single": {"SignalName": 'x "CompletionId":7 y'}}]}]}]}  # fmt: skip
+    row = invocation("inv_a", **waiting(signals=(1,)), suspended_waiting_future_json=json.dumps(future))
+    source: Any = Rows([row], [command("inv_a", 1, "Sleep", completion_id=12, wake_up_time=1)])
+    frame = ask(source, "waiting_on")
+    assert list(frame["waits_for"]) == ["Sleep", "Awakeable"]
+    assert list(ask(source, "open_awakeables")["signal"]) == [17]
 
 
 def test_whoever_is_suspended_has_a_row() -> None:

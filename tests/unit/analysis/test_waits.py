@@ -135,7 +135,8 @@ _TEXTS = {variant.sql: name for name in QUESTIONS for variant in _variants(name)
     file.read_text("utf-8"): file.name.removesuffix(".sql")
     for file in files("restate_lab.analysis").joinpath("waits", "sql").iterdir()
 }
-_NAMES = {complete_for(text, TABLES.__contains__): name for text, name in _TEXTS.items()}
+_HAS = (TABLES | {"sys_invocation_status.suspended_waiting_future_json"}).__contains__
+_NAMES = {complete_for(text, _HAS): name for text, name in _TEXTS.items()}
 
 
 def ids(*names: str) -> list[str]:

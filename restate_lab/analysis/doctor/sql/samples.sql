@@ -2,6 +2,7 @@
 -- row: one invocation that is open, has failed, or was slow, in no order
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status
+-- with: awaited
 -- :statuses = required (ids) include invocations with one of these statuses
 -- :failed = required (flag) include permanently failed invocations, but not cancelled or killed ones
 -- :since = required (time) include only failed invocations completed since then
@@ -26,9 +27,9 @@ SELECT
   completed_at,
   completion_result,
   substr(split_part(completion_failure, chr(10), 1), 1, 400) AS failure,
-  suspended_waiting_for_completions AS completions,
-  suspended_waiting_for_signals AS signals
-FROM sys_invocation_status
+  completions,
+  signals
+FROM awaited
 WHERE status IN :statuses
   OR (:failed AND completion_result = 'failure' AND completed_at >= :since
     AND NOT completion_failure ~ '^\[409( Aborted)?\] ([Kk]illed|[Cc]ancell?ed)$')

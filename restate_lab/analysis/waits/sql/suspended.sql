@@ -2,12 +2,12 @@
 -- row: one suspended invocation, longest suspended first
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status
+-- with: awaited
 -- :limit = required (number) maximum number of rows
 --
 -- Columns in the filter are also selected; otherwise 1.6.1 compares with the wrong column.
-SELECT id, status, target, modified_at, created_at, invoked_by_id,
-  suspended_waiting_for_completions AS completions, suspended_waiting_for_signals AS signals
-FROM sys_invocation_status
+SELECT id, status, target, modified_at, created_at, invoked_by_id, completions, signals
+FROM awaited
 WHERE status = 'suspended'
 ORDER BY modified_at, id
 LIMIT :limit

@@ -2,8 +2,8 @@
 -- row: one suspended invocation
 -- cost: point (the status of these invocations)
 -- needs: sys_invocation_status
+-- with: awaited
 -- :ids = required (ids) the invocations
-SELECT id, status, target, modified_at, created_at, invoked_by_id,
-  suspended_waiting_for_completions AS completions, suspended_waiting_for_signals AS signals
-FROM sys_invocation_status
+SELECT id, status, target, modified_at, created_at, invoked_by_id, completions, signals
+FROM awaited
 WHERE id IN :ids AND status = 'suspended'
