@@ -19,6 +19,7 @@ from restate_lab._public import public
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, NotOnThisServer, QueryInterrupted
 from restate_lab.frames import DtypeBackend, to_frame
+from restate_lab.payload_json import Decoding, PayloadFunction
 from restate_lab.progress import Progress
 from restate_lab.redaction import MASK, is_secret_name
 from restate_lab.server import OLDEST, is_older
@@ -31,6 +32,7 @@ __all__ = [
     "Source",
     "SourceWrapper",
     "check_supported",
+    "decoding_of",
     "missing_members",
     "query_json",
     "read_table",
@@ -212,6 +214,11 @@ class BaseSource(ABC):
         """Return which data of the cluster it has."""
         return Coverage()
 
+    @property
+    def decoder(self) -> PayloadFunction | None:
+        """Return the function that decodes payloads for showing; None without one."""
+        return None
+
     @abstractmethod
     def stream(
         self,
@@ -336,6 +343,11 @@ class SourceWrapper(BaseSource):
         """Return which data of the cluster the source has."""
         return self._source.coverage
 
+    @property
+    def decoder(self) -> PayloadFunction | None:
+        """Return the source's function that decodes payloads for showing."""
+        return getattr(self._source, "decoder", None)
+
     def tables(self) -> pd.DataFrame:
         """Return the source's tables."""
         return self._source.tables()
@@ -343,6 +355,12 @@ class SourceWrapper(BaseSource):
     def stream(self, statement: str, /, **options: Any) -> AbstractContextManager[pa.RecordBatchReader]:
         """Return the source's reader; the options are those of ``Source.stream``."""
         return self._source.stream(statement, **options)
+
+
+def decoding_of(source: Source) -> Decoding | None:
+    """Return the decoding of the payloads of one result, for showing only; None if the source has no ``decode``."""
+    function = getattr(source, "decoder", None)
+    return Decoding(function) if isinstance(function, PayloadFunction) else None
 
 
 def timeout_seconds(timeout: DurationInput | None) -> float | None:

@@ -27,7 +27,7 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import Truncated
 from restate_lab.frames import rows_to_table, to_frame
-from restate_lab.source import Source
+from restate_lab.source import Source, decoding_of
 
 __all__ = ["QUESTION_FUNCTIONS", "ask", "run_any_question"]
 
@@ -87,7 +87,7 @@ def _spend(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
 
     Without payloads, the archive of a history has the tokens of each response; what a replay saved is unknown there.
     """
-    reader = AgentReader(source)
+    reader = AgentReader(source, decoding_of(source))
     if reader.has_archived_steps:
         runs = _archived_runs(source, values)
     else:
@@ -131,12 +131,12 @@ def _cost_of(row: Mapping[str, Any], prices: PriceTable) -> float | None:
 
 
 def _tools(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
-    reader = AgentReader(source)
+    reader = AgentReader(source, decoding_of(source))
     return tools_frame(reader, _select(reader, values))
 
 
 def _loops(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
-    reader = AgentReader(source)
+    reader = AgentReader(source, decoding_of(source))
     selection = _select(reader, values)
     runs, notes = read_selected_runs(reader, selection)
     rows = [
@@ -151,7 +151,7 @@ def _loops(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _waits(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
-    reader = AgentReader(source)
+    reader = AgentReader(source, decoding_of(source))
     reader.check_payloads()
     where, params = "status = 'suspended'", {}
     if values["service"] is not None:

@@ -7,7 +7,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +32,7 @@ from restate_lab.client.transport import Transport
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, QueryRefused, UntriedServer
 from restate_lab.interrupts import Shield
+from restate_lab.payload_json import PayloadFunction
 from restate_lab.progress import Progress, RowsLine, progress_of
 from restate_lab.redaction import Secret, as_secret
 from restate_lab.server import NEWEST, OLDEST, has_vqueues, is_newer, is_older
@@ -79,7 +80,13 @@ class Lab(BaseSource):
         audit: AuditLog | None = None,
         ca: str | Path | None = None,
         network: httpx.BaseTransport | None = None,
+        decode: Callable[[bytes], bytes] | None = None,
+        encode: Callable[[bytes], bytes] | None = None,
     ) -> None:
+        if encode is not None and decode is None:
+            raise ArgumentError("encode= needs decode=: the encoded value is decoded again before it is sent.")
+        self._decoder = None if decode is None else PayloadFunction(decode, "decode")
+        self.encoder = None if encode is None else PayloadFunction(encode, "encode")
         self.settings = settings
         self.max_bytes = check_size("max_bytes", max_bytes)
         self._ca = ca
@@ -137,6 +144,11 @@ class Lab(BaseSource):
     def live(self) -> bool:
         """Return True: its rows can change between reads."""
         return True
+
+    @property
+    def decoder(self) -> PayloadFunction | None:
+        """Return the function of ``connect(decode=…)``, which decodes payloads for showing; None without one."""
+        return self._decoder
 
     def tables(self) -> pd.DataFrame:
         """Return one row per column of each table, in the tables' own order.
@@ -302,6 +314,8 @@ def connect(
     audit: str | os.PathLike[str] | None = None,
     ca: str | os.PathLike[str] | None = None,
     check: bool = True,
+    decode: Callable[[bytes], bytes] | None = None,
+    encode: Callable[[bytes], bytes] | None = None,
 ) -> Lab:
     """Connect to a cluster and return its Lab.
 
@@ -319,11 +333,19 @@ def connect(
     it. ``timeout`` is the time limit of a whole call ("120s"), ``max_bytes`` the size limit of a result. ``audit`` is
     the folder of the audit log, ``ca`` a PEM file of the authority that signed the server's certificate.
 
+    ``decode`` is a function from bytes to bytes for payloads that an SDK encodes or encrypts (its codec). It is only
+    for showing: payloads of journals, values of state, and conversations and runs of agents. Nothing that is sent,
+    frozen, archived or replayed is decoded. If it raises, returns something else, or takes more than 2 seconds, that
+    payload is shown as "not decoded: …"; after a late payload, or 60 seconds in all, so are the others of that result.
+    It runs in another thread. ``set_state`` refuses to write an encoded value, except with ``encode``, the reverse
+    function.
+
     ``check=False`` sends nothing. Otherwise one request is sent, so that a wrong address fails at once. It also warns
     (UntriedServer) if the server is older than 1.6.1 or newer than 1.8, the versions that restate_lab was tested with.
 
     Raises:
         SettingsError: the environment does not exist, a variable contradicts it, or a configuration file is invalid.
+        ArgumentError: ``decode`` or ``encode`` is not a function, or ``encode`` is passed without ``decode``.
         Unreachable, AccessDenied, ServerFailed: there is no Restate Admin API at that address, for this token.
     """
     asked = (as_secret(cluster), as_secret(ingress_url), as_secret(token))
@@ -336,6 +358,8 @@ def connect(
         max_bytes=max_bytes,
         audit=AuditLog(Path(audit)) if audit is not None else None,
         ca=Path(ca) if ca is not None else None,
+        decode=decode,
+        encode=encode,
     )
     if not check:
         return lab

@@ -28,6 +28,7 @@ from restate_lab.errors import (
 from restate_lab.evidence.engine import read
 from restate_lab.evidence.json_functions import FUNCTIONS
 from restate_lab.frames import number_duplicate_columns
+from restate_lab.payload_json import PayloadFunction
 from restate_lab.progress import Progress
 from restate_lab.source import BaseSource
 
@@ -47,8 +48,14 @@ class EngineSource(BaseSource):
     ``coverage.missing`` explains the tables and columns that it does not have.
     """
 
-    def __init__(self, context: SessionContext) -> None:
+    def __init__(self, context: SessionContext, decoder: PayloadFunction | None = None) -> None:
         self._context: SessionContext | None = context
+        self._decoder = decoder
+
+    @property
+    def decoder(self) -> PayloadFunction | None:
+        """Return the function that decodes payloads for showing; None without one."""
+        return self._decoder
 
     @property
     @abstractmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +28,7 @@ from restate_lab.evidence.folder import EvidenceFolder, locate_folder
 from restate_lab.evidence.manifest import Manifest, StoredColumn, ViewColumn
 from restate_lab.evidence.redaction import Pattern, parse_patterns
 from restate_lab.evidence.verification import check_files, check_sizes, read_manifest
+from restate_lab.payload_json import PayloadFunction
 from restate_lab.source import Coverage
 from restate_lab.status import COUNTS_SQL
 
@@ -84,9 +85,16 @@ class Evidence(EngineSource):
     """
 
     def __init__(
-        self, folder: EvidenceFolder, manifest: Manifest, *, digest: str, verified: bool, batch_rows: int
+        self,
+        folder: EvidenceFolder,
+        manifest: Manifest,
+        *,
+        digest: str,
+        verified: bool,
+        batch_rows: int,
+        decoder: PayloadFunction | None = None,
     ) -> None:
-        super().__init__(frozen_session(folder, manifest, batch_rows=batch_rows))
+        super().__init__(frozen_session(folder, manifest, batch_rows=batch_rows), decoder)
         self._folder = folder
         self.manifest = manifest
         self.digest = digest
@@ -170,7 +178,12 @@ class Evidence(EngineSource):
 
 @check_keywords
 def open_evidence(
-    path: str | os.PathLike[str], /, *, verify: bool = True, filesystem: fs.FileSystem | None = None
+    path: str | os.PathLike[str],
+    /,
+    *,
+    verify: bool = True,
+    filesystem: fs.FileSystem | None = None,
+    decode: Callable[[bytes], bytes] | None = None,
 ) -> Evidence:
     """Open a folder that ``freeze`` wrote, and return it as a Source.
 
@@ -178,12 +191,14 @@ def open_evidence(
     requires reading all files once. ``verify=False`` skips the sha256 and warns about it. ``path`` is local, a URI that
     ``pyarrow.fs`` supports, or a path on ``filesystem``. A person with write access can change the files together with
     the manifest. To detect this, record ``evidence.digest``, the manifest's sha256, in another place and compare it.
+    ``decode`` decodes payloads for showing, as in ``connect``.
 
     Raises:
-        ArgumentError: the folder does not exist.
+        ArgumentError: the folder does not exist, or ``decode`` is not a function.
         EvidenceBroken: the folder is not evidence, is incomplete, or was changed; the message names the file.
         MissingExtra: DataFusion is not installed (``pip install 'restate-lab[evidence]'``).
     """
+    decoder = None if decode is None else PayloadFunction(decode, "decode")
     folder = locate_folder(path, filesystem)
     manifest, digest = read_manifest(folder)
     batch_rows = check_files(folder, manifest, digests=verify)
@@ -194,4 +209,4 @@ def open_evidence(
             EvidenceWarning,
             stacklevel=3,  # point to the caller of the decorated function
         )
-    return Evidence(folder, manifest, digest=digest, verified=verify, batch_rows=batch_rows)
+    return Evidence(folder, manifest, digest=digest, verified=verify, batch_rows=batch_rows, decoder=decoder)

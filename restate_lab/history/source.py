@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from restate_lab.history.gaps import gaps
 from restate_lab.history.session import HistoryPeriod, HistoryView, ServerSchema, history_session
 from restate_lab.history.store import ArchiveStore, compact, delete_before, locate_store, vacuum
 from restate_lab.history.tables import TABLES
+from restate_lab.payload_json import PayloadFunction
 from restate_lab.server import complete_features
 from restate_lab.source import Coverage, CoverageGap
 
@@ -61,6 +62,7 @@ class History(EngineSource):
         *,
         cluster_name: str,
         period: HistoryPeriod,
+        decoder: PayloadFunction | None = None,
     ) -> None:
         self._store = store
         self._tables = tables
@@ -71,7 +73,7 @@ class History(EngineSource):
         self._last = visits[visits["outcome"] == "complete"].iloc[-1]
         schema = ServerSchema.from_json(_latest(visits, "server_schema"))
         view = HistoryView(cluster_name, period, self.now, is_local=store.is_local)
-        super().__init__(history_session(tables, schema, view))
+        super().__init__(history_session(tables, schema, view), decoder)
         self._has_payload_columns = "entry_json" in {each.name for each in tables["journal"].schema().fields}
         self._first = self._read_first_end()
         self._runs_open_then = self._count_open_then()
@@ -170,7 +172,14 @@ class History(EngineSource):
                 f"{format_timestamp(self._first)} to {format_timestamp(self.now)}."
             )
         period = HistoryPeriod(self._period.since, until)
-        return History(self._store, self._tables, self._visits, cluster_name=self.cluster_name, period=period)
+        return History(
+            self._store,
+            self._tables,
+            self._visits,
+            cluster_name=self.cluster_name,
+            period=period,
+            decoder=self.decoder,
+        )
 
     def compact(self) -> pd.DataFrame:
         """Merge the small files of the days that are over, of all clusters, so that they are read faster.
@@ -303,18 +312,21 @@ def open_history(
     cluster_name: str | None = None,
     since: TimeInput | None = None,
     until: TimeInput | None = None,
+    decode: Callable[[bytes], bytes] | None = None,
 ) -> History:
     """Open an archive that ``archive`` wrote, and return the history of one cluster as a Source.
 
     ``where`` is a local folder or "s3://bucket/path" (with the credentials of the environment). ``cluster_name`` is
     required if the archive has several clusters. ``since`` and ``until`` limit it to invocations that ended between
-    both; other days are not read. Durations count back from the last visit.
+    both; other days are not read. Durations count back from the last visit. ``decode`` decodes payloads for showing, as
+    in ``connect``.
 
     Raises:
-        ArgumentError: the archive does not exist or does not have the cluster, or a time is malformed.
+        ArgumentError: the archive does not exist or does not have the cluster, or an argument is malformed.
         ArchiveBroken: it is not an archive, a table is damaged, or a newer version of restate_lab wrote it.
         MissingExtra: deltalake is not installed (``pip install 'restate-lab[history]'``).
     """
+    decoder = None if decode is None else PayloadFunction(decode, "decode")
     store = locate_store(where)
     if not store.exists():
         raise ArgumentError(f"{store} has no archive: rl.archive(lab, where) and restate-lab archive write one.")
@@ -331,7 +343,7 @@ def open_history(
     end = None if until is None else to_datetime(until, now=last, name="until")
     if start and end and start >= end:
         raise ArgumentError(f"since ({format_timestamp(start)}) must be before until ({format_timestamp(end)}).")
-    return History(store, tables, visits, cluster_name=name, period=HistoryPeriod(start, end))
+    return History(store, tables, visits, cluster_name=name, period=HistoryPeriod(start, end), decoder=decoder)
 
 
 def _read_visits(store: ArchiveStore, table: DeltaTable) -> pd.DataFrame:

@@ -1,5 +1,12 @@
 """Read, write and mask JSON payloads; all other modules use these functions."""
 
+from restate_lab.payload_json.decoding import (
+    Decoding,
+    EncryptedPayload,
+    PayloadFunction,
+    describe_bytes,
+    is_encrypted,
+)
 from restate_lab.payload_json.masking import MASKED, Edit, MaskResult, MaskRule, MaskWalk, mask, mask_bytes, splice
 from restate_lab.payload_json.rules import HEADERS, SECRETS, mask_headers, mask_model_secrets, mask_secrets
 from restate_lab.payload_json.scan import Node, Unreadable, begins_like_json, scan
@@ -9,13 +16,18 @@ __all__ = [
     "HEADERS",
     "MASKED",
     "SECRETS",
+    "Decoding",
     "Edit",
+    "EncryptedPayload",
     "MaskResult",
     "MaskRule",
     "MaskWalk",
     "Node",
+    "PayloadFunction",
     "Unreadable",
     "begins_like_json",
+    "describe_bytes",
+    "is_encrypted",
     "mask",
     "mask_bytes",
     "mask_headers",

@@ -1,8 +1,9 @@
-"""Service protocol 7, which 1.8 has on by default: suspensions with all results that an invocation waits for."""
+"""Service protocol 7, which 1.8 has on by default: suspensions with their results, and payloads that an SDK encodes."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +13,11 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.analysis.journal.bars import journal_bars
+from restate_lab.analysis.replay.reader import RecordingReader
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.server import RestateServer
+from restate_lab.mcp.sources import open_sources
+from support.awaiting_services import RESPONSE, SEALED, decode, encode
 from support.bench import wait_for
 from support.clusters import VQUEUES, server_binary
 from support.imitation import FLAGS
@@ -36,6 +40,21 @@ class Bench:
 
     def status(self, id_: str) -> str:
         return str(self.lab.arrow("SELECT status FROM sys_invocation WHERE id = :id", id=id_)["status"][0])
+
+
+@pytest.fixture(scope="module")
+def counted(bench: Bench) -> str:
+    """Give the id of an invocation whose payloads and state are encoded."""
+    sent = bench.lab.ingress.send("Vault", "count", encode(b'{"order": "A-1"}'), key="v")
+    wait_for(lambda: bench.status(sent.invocation_id) == "completed")
+    return sent.invocation_id
+
+
+@pytest.fixture(scope="module")
+def decoding(bench: Bench) -> Iterator[rl.Lab]:
+    """Give a connection that decodes payloads for showing."""
+    with rl.connect(bench.lab.address, audit=bench.folder / "audit", decode=decode, encode=encode) as lab:
+        yield lab
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +122,93 @@ def test_a_killed_invocation_shows_what_it_waited_for(bench: Bench) -> None:
     wait_for(lambda: bench.status(id_) == "completed")
     frame = rl.journal(bench.lab, id_)
     assert journal_bars(frame).lines[0].startswith("was ended while it waited for all of: the sleep “nap” until 2")
+
+
+def test_payloads_are_decoded_for_showing(bench: Bench, decoding: rl.Lab, counted: str) -> None:
+    """Journals, states and agents show what the function returns; what it cannot decode has the reason."""
+    plain = rl.journal(bench.lab, counted, payloads=True).set_index("name")["payload"]
+    shown = rl.journal(decoding, counted, payloads=True)
+    payloads = shown.set_index("name")["payload"]
+    assert plain["ask the model"] == encode(json.dumps(RESPONSE).encode()).decode()
+    assert payloads["ask the model"] == RESPONSE
+    assert shown["payload"].iloc[0] == {"order": "A-1"}, "the input"
+    assert payloads["seal"].startswith("not decoded: Error")
+    assert plain["seal"] == SEALED
+    assert str(plain["seal"]) == f"encrypted by the SDK, {len(SEALED)} bytes"
+    assert "Seven mugs." in rl.journal(decoding, counted, payloads=True)._repr_html_()
+
+    state = rl.state(decoding, "Vault", "v")
+    assert state["mugs"] == {"count": 7, "order": {"order": "A-1"}}
+    assert "A-1" in state._repr_html_()
+    assert state.frame()["value"].iloc[0] == state["mugs"]
+
+    assert "Seven mugs." in str(rl.conversation(decoding, counted))
+    assert any("encrypted 1 payload" in note for note in rl.conversation(bench.lab, counted).notes)
+    runs = [rl.agent_runs(lab, since="1h") for lab in (bench.lab, decoding)]
+    assert [len(frame) for frame in runs] == [0, 1]
+    assert runs[1]["input_tokens"].tolist() == [11]
+
+
+def test_what_is_sent_or_written_keeps_the_recorded_bytes(
+    bench: Bench, decoding: rl.Lab, counted: str, tmp_path: Path
+) -> None:
+    """Evidence and replayed messages are the same with and without the function."""
+    recordings = []
+    for lab in (bench.lab, decoding):
+        reader = RecordingReader(lab)
+        ((recorded, _),) = reader.recordings(reader.rows([counted]), {})
+        recordings.append(recorded[0].messages)
+        rl.freeze(lab, tmp_path / f"{lab is decoding}.evidence", payloads=True, progress=False)
+    assert recordings[0] == recordings[1]
+    statement = "SELECT id, index, entry_json FROM sys_journal ORDER BY id, index"
+    with rl.open_evidence(tmp_path / "False.evidence") as one, rl.open_evidence(tmp_path / "True.evidence") as other:
+        assert one.arrow(statement) == other.arrow(statement)
+        assert one.arrow("SELECT value FROM state") == other.arrow("SELECT value FROM state")
+        assert rl.journal(other, counted, payloads=True)["payload"].iloc[0] != {"order": "A-1"}
+    with rl.open_evidence(tmp_path / "True.evidence", decode=decode) as decoded:
+        assert rl.journal(decoded, counted, payloads=True)["payload"].iloc[0] == {"order": "A-1"}
+
+
+@pytest.mark.long
+def test_an_archive_keeps_the_recorded_bytes(bench: Bench, decoding: rl.Lab, counted: str, tmp_path: Path) -> None:
+    """An archive is the same with and without the function; no response of a model is found in encoded payloads."""
+    assert counted
+    statement = "SELECT id, index, entry_json FROM sys_journal ORDER BY id, index"
+    archived = []
+    for lab in (bench.lab, decoding):
+        rl.archive(lab, tmp_path / f"{lab is decoding}-archive", cluster_name="x", payloads=True, progress=False)
+        with rl.open_history(tmp_path / f"{lab is decoding}-archive") as history:
+            archived.append(
+                (history.arrow(statement), history.sql("SELECT count(*) AS n FROM agent_steps")["n"].iloc[0])
+            )
+    assert archived[0] == archived[1]
+    assert archived[1][1] == 0, "the archive reads the recorded bytes, which have no response of a model"
+
+
+def test_an_encoded_state_is_written_encoded_or_not_at_all(bench: Bench, decoding: rl.Lab, counted: str) -> None:
+    """Without encode= a value is refused and nothing is sent; with it, the written bytes are those of the function."""
+    assert counted
+    reason = "test"
+    with rl.connect(bench.lab.address, audit=bench.folder / "audit", decode=decode) as half:
+        before = rl.state(half, "Vault", "v")
+        with pytest.raises(rl.errors.ArgumentError, match=r"an SDK encoded .'mugs'.* Nothing was sent"):
+            rl.set_state(half, "Vault", "v", {"more": 1}, reason=reason)
+    assert rl.state(bench.lab, "Vault", "v").version == before.version
+    after = rl.set_state(decoding, "Vault", "v", {"mugs": {"count": 8}}, reason=reason)
+    assert after["mugs"] == {"count": 8}
+    assert rl.state(bench.lab, "Vault", "v").raw["mugs"] == encode(b'{"count": 8}')
+    assert rl.set_state(decoding, "Vault", "v", {"mugs": {"count": 8}}, reason=reason).version == after.version
+    with rl.connect(bench.lab.address, audit=bench.folder / "audit", decode=decode, encode=lambda _: b"") as wrong:
+        with pytest.raises(rl.errors.ArgumentError, match="'mugs' was not encoded: decode= does not return"):
+            rl.set_state(wrong, "Vault", "v", {"mugs": 1}, reason=reason)
+
+
+def test_assistants_and_alerts_never_decode(bench: Bench) -> None:
+    """They connect by themselves, without a function, whatever the settings are."""
+    with open_sources(bench.lab.address, (), allow_changes=False) as sources:
+        assert sources.lab is not None
+        assert sources.lab.decoder is None
+    package = Path(rl.__file__).parent
+    for folder in ("alerts", "mcp", "history", "evidence/watch", "cli"):
+        texts = [path.read_text("utf-8") for path in (package / folder).rglob("*.py")]
+        assert not any("decoding_of" in text or "decode=decode" in text for text in texts), folder

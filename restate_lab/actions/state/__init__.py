@@ -17,7 +17,7 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, ReadOnly
 from restate_lab.progress import notify
-from restate_lab.source import Source
+from restate_lab.source import Source, decoding_of
 
 __all__ = ["State", "set_state", "state"]
 
@@ -44,7 +44,8 @@ def state(
         NotOnThisServer: ``scope`` was passed, but the server has no scopes; or the server is too old.
         TimedOut: not everything was read within ``timeout``.
     """
-    return StateReader(within(source, timeout, verb="state"), service, key, scope).read()
+    read = StateReader(within(source, timeout, verb="state"), service, key, scope).read()
+    return read.decode_with(decoding_of(source))
 
 
 @translate_errors
@@ -72,6 +73,10 @@ def set_state(
     set. All other keys keep their exact bytes. A value is written as JSON, like in the SDKs (None is JSON's null and
     deletes nothing). Text that replaces text that is not JSON is written as text, and bytes are written unchanged. A
     value that would change the encoding of its key is refused unless ``recode=True``.
+
+    If an SDK encodes the values (``connect(decode=…)`` changes one, or it is encrypted), a value is refused unless the
+    connection also has ``encode``: then the written bytes are ``encode(value)``, also for a value in bytes. They are
+    decoded again before they are sent.
 
     ``state`` is the State that your change is based on: later changes are never overwritten. Without it, the state is
     read at the start of this call. Then only changes during this call are detected, not changes since you last read
@@ -102,27 +107,52 @@ def set_state(
     if lab.read_only:
         raise ReadOnly(f"set_state on {service}/{key} was not sent: this connection to {lab.name} is read-only.")
     reader = StateReader(within(lab, timeout, verb="set_state"), service, key, scope)
-    before = reader.read() if state is None else state
-    change = _build_change(before, values or {}, delete, clear=clear, recode=recode)
+    decoding = decoding_of(lab)
+    before = (reader.read() if state is None else state).decode_with(decoding)
+    change = _build_change(lab, before, values or {}, delete, clear=clear, recode=recode)
     if change.new_raw != dict(before.raw):
         for warning in before.warnings:
             notify(warning)
-        return change_state(lab, change, reason=reason, ends=ends)
+        return change_state(lab, change, reason=reason, ends=ends).decode_with(decoding)
     now = before if state is None else reader.read()
     if now.version != before.version:
         raise conflict_error(change, now, sent=False)
-    return now
+    return now.decode_with(decoding)
 
 
 def _build_change(
-    before: State, values: Mapping[str, Any], delete: Collection[str], *, clear: bool, recode: bool
+    lab: Lab, before: State, values: Mapping[str, Any], delete: Collection[str], *, clear: bool, recode: bool
 ) -> StateUpdate:
     missing = [name for name in delete if name not in before.raw]
     if missing:
         has = ", ".join(map(repr, list(before)[:10])) or "none"
         raise ArgumentError(f"delete has {missing[0]!r}, which {before.where} does not have; its keys: {has}.")
-    new = {name: encode(name, value, before=before.raw.get(name), recode=recode) for name, value in values.items()}
+    encoded = [name for name in before if before.is_encoded(name)]
+    if values and encoded and lab.encoder is None:
+        raise ArgumentError(
+            f"{before.where} has values that an SDK encoded ({encoded[0]!r}), and its handlers could not read a plain "
+            f"value. Nothing was sent; pass the function that encodes values: connect(decode=…, encode=…)."
+        )
+    shown = before.shown
+    new = {name: encode(name, value, before=shown.get(name), recode=recode) for name, value in values.items()}
+    if lab.encoder is not None:
+        new = {name: _encoded(lab, before, name, value) for name, value in new.items()}
     return StateUpdate(before, new, frozenset(before if clear else delete) - frozenset(new))
+
+
+def _encoded(lab: Lab, before: State, name: str, value: bytes) -> bytes:
+    """Return the bytes to write for a value; a key that already has the value keeps its bytes."""
+    if before.shown.get(name) == value:
+        return before.raw[name]
+    problem = "there is no function for it"
+    if lab.encoder is not None and lab.decoder is not None:
+        encoded = lab.encoder.call(value)
+        problem = encoded.reason
+        if encoded.value is not None:
+            if lab.decoder.call(encoded.value).value == value:
+                return encoded.value
+            problem = "decode= does not return the value that encode= got"
+    raise ArgumentError(f"the value of {name!r} was not encoded: {problem}. Nothing was sent.")
 
 
 def _check_request(values: object, delete: object, reason: object, *, clear: object) -> None:

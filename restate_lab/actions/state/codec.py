@@ -9,7 +9,7 @@ from typing import Any, Literal
 from restate_lab._text import one_line, truncate
 from restate_lab.analysis.journal.payloads import decode, is_json
 from restate_lab.errors import ArgumentError
-from restate_lab.payload_json import begins_like_json, mask_secrets, write_for_display
+from restate_lab.payload_json import EncryptedPayload, begins_like_json, mask_secrets, write_for_display
 from restate_lab.redaction import MASK, is_secret_name
 
 __all__ = ["Encoding", "encode", "encoding_of", "format_preview", "format_value", "mask_value"]
@@ -73,7 +73,7 @@ def format_value(key: str, value: bytes | None, longest: int) -> str:
         return "empty"
     shown = mask_value(key, value)
     if isinstance(shown, bytes):
-        text = f"0x{shown[: longest // 2].hex()}"
+        text = str(shown) if isinstance(shown, EncryptedPayload) else f"0x{shown[: longest // 2].hex()}"
     elif encoding_of(value) == "text":
         text = repr(shown[: longest * 4])
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from restate_lab.actions.state.codec import encoding_of, format_value, mask_valu
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.client.state_version import state_version
 from restate_lab.interrupts import Shield
+from restate_lab.payload_json import Decoding, is_encrypted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,10 +35,11 @@ _MAX_REPR_LENGTH = 60
 class State(Mapping[str, Any]):
     """The state of one virtual object or workflow at one time, by key, sorted by key; ``state()`` reads it.
 
-    A value is parsed as JSON if possible, otherwise it is text or bytes; None if its bytes are empty. Each access
-    returns a new value, so changing it changes neither this State nor the cluster. ``scope`` has the value None for an
-    object without a scope; ``read_at`` (UTC) is the time of the source, ``source`` its name. ``warnings`` are texts to
-    read before the state is changed, such as a fault of this version of the server; normally empty.
+    A value is parsed as JSON if possible, otherwise it is text or bytes; None if its bytes are empty. Values that an
+    SDK encoded are decoded by ``connect(decode=…)``; ``raw`` has the stored bytes. Each access returns a new value, so
+    changing it changes neither this State nor the cluster. ``scope`` has the value None for an object without a scope;
+    ``read_at`` (UTC) is the time of the source, ``source`` its name. ``warnings`` are texts to read before the state is
+    changed, such as a fault of this version of the server; normally empty.
     """
 
     service: str
@@ -47,11 +49,29 @@ class State(Mapping[str, Any]):
     source: str
     _raw: Mapping[str, bytes]
     warnings: tuple[str, ...] = ()
+    _decoded: Mapping[str, bytes] = field(default_factory=dict)
+    """The keys whose values are shown as other bytes than the stored ones."""
 
     @property
     def raw(self) -> Mapping[str, bytes]:
         """Return the bytes of each key, read-only."""
         return MappingProxyType(dict(self._raw))
+
+    @property
+    def shown(self) -> Mapping[str, bytes]:
+        """Return the bytes that are shown for each key, read-only: decoded, or "not decoded: …" with the reason."""
+        return MappingProxyType({**self._raw, **self._decoded})
+
+    def decode_with(self, decoding: Decoding | None) -> State:
+        """Return the same state with its values decoded for showing."""
+        if decoding is None:
+            return self
+        decoded = {key: decoding(value) for key, value in self._raw.items()}
+        return replace(self, _decoded={key: value for key, value in decoded.items() if value != self._raw[key]})
+
+    def is_encoded(self, key: str) -> bool:
+        """Return whether an SDK encoded or encrypted the value of a key; False without such a key."""
+        return key in self._decoded or is_encrypted(self._raw.get(key, b""))
 
     @property
     def version(self) -> str:
@@ -66,12 +86,13 @@ class State(Mapping[str, Any]):
     def frame(self) -> pd.DataFrame:
         """Return one row per key for display: values with a secret name are ••• here, but not in the State itself.
 
-        Columns: ``key``, ``value`` (decoded), ``encoding`` ("json", "text", "bytes", or "empty") and ``size`` (bytes).
+        Columns: ``key``, ``value`` (decoded), ``encoding`` ("json", "text", "bytes", or "empty") and ``size`` (bytes);
+        encoding and size are those of the stored bytes.
         """
         with Shield():
             import pandas as pd  # noqa: PLC0415 - only this method needs it
 
-        values = [mask_value(key, value) for key, value in self._raw.items()]
+        values = [mask_value(key, value) for key, value in self.shown.items()]
         columns = {
             "key": pd.Series(list(self._raw), dtype="str"),
             "value": pd.Series(values, dtype="object"),  # as it is: pandas' texts cannot hold half of a character
@@ -81,7 +102,7 @@ class State(Mapping[str, Any]):
         return pd.DataFrame(columns)
 
     def __getitem__(self, key: str) -> Any:
-        return decode(self._raw[key])
+        return decode(self._decoded[key] if key in self._decoded else self._raw[key])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._raw)
@@ -96,11 +117,13 @@ class State(Mapping[str, Any]):
 
     def _repr_html_(self) -> str:
         where = f"{self.source}, read {format_timestamp(self.read_at)}"
-        return state_card(self.where, where, self._raw, self.warnings)
+        return state_card(self.where, where, self._raw, self.shown, self.warnings)
 
 
-def state_card(title: str, where: str, raw: Mapping[str, bytes], warnings: tuple[str, ...] = ()) -> str:
-    """Return the card as HTML; values from the cluster are escaped."""
+def state_card(
+    title: str, where: str, raw: Mapping[str, bytes], shown: Mapping[str, bytes], warnings: tuple[str, ...] = ()
+) -> str:
+    """Return the card as HTML; values from the cluster are escaped. ``shown`` has the bytes that are shown."""
     total = f"{len(raw):,} key{'s' if len(raw) > 1 else ''}, {sum(map(len, raw.values())):,} bytes"
     more = [f"… and {len(raw) - _MAX_ROWS:,} more keys; frame() has all of them"] if len(raw) > _MAX_ROWS else []
     return render(
@@ -111,16 +134,16 @@ def state_card(title: str, where: str, raw: Mapping[str, bytes], warnings: tuple
         accent=_ACCENT,
         warnings=warnings,
         warning=_WARNING,
-        rows=[_row(key, value) for key, value in islice(raw.items(), _MAX_ROWS)],
+        rows=[_row(key, value, shown[key]) for key, value in islice(raw.items(), _MAX_ROWS)],
     )
 
 
-def _row(key: str, value: bytes) -> dict[str, str | int]:
+def _row(key: str, value: bytes, shown: bytes) -> dict[str, str | int]:
     name = key if len(key) <= _MAX_KEY_LENGTH else f"{key[: _MAX_KEY_LENGTH - 1]}…"
     return {
         "key": name or "(empty)",
         "letters": min(len(name), 24),
-        "text": format_value(key, value, _MAX_VALUE_LENGTH),
+        "text": format_value(key, shown, _MAX_VALUE_LENGTH),
         "encoding": encoding_of(value),
         "size": len(value),
     }

@@ -31,7 +31,7 @@ from restate_lab.client.arguments import check_count
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.recorder import QueryRecorder
-from restate_lab.source import Source, check_supported
+from restate_lab.source import Source, check_supported, decoding_of
 
 __all__ = ["agent_runs", "conversation", "read_conversation", "runs_frame"]
 
@@ -97,7 +97,7 @@ def agent_runs(
     functions, table = check_shapes(shapes), price_table(prices)
     check_supported(source, "agent_runs()")
     recorder = QueryRecorder(within(source, timeout, verb="agent_runs()"))
-    reader = AgentReader(recorder)
+    reader = AgentReader(recorder, decoding_of(source))
     selection = select_runs(reader, service=service, since=since, ids=ids, limit=limit)
     frame = runs_frame(reader, selection, functions, table)
     finish_frame(frame, recorder, "agent_runs()")
@@ -234,6 +234,6 @@ def _conversation_builder(
     functions, table = check_shapes(shapes), price_table(prices)
     check_supported(source, "conversation()")
     recorder = QueryRecorder(within(source, timeout, verb="conversation()"))
-    reader = AgentReader(recorder)
+    reader = AgentReader(recorder, decoding_of(source))
     reader.check_payloads()
     return ConversationBuilder(recorder, reader, JournalReader(recorder), functions, table)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from restate_lab._text import plural
 from restate_lab.analysis.agents.entries import AgentEntry, Content, ShapeFunction, with_models
 from restate_lab.analysis.agents.prices import PriceTable
 from restate_lab.analysis.agents.reader import AgentReader, ModelSteps, Row, contents_of, describe_unread, is_too_deep
@@ -20,6 +21,7 @@ from restate_lab.analysis.journal.entries import OPEN, entries_of
 from restate_lab.analysis.journal.errors import NO_ERRORS, UNKNOWN, attempt_errors
 from restate_lab.analysis.journal.reader import Invocation, JournalReader, Ranges
 from restate_lab.errors import ArgumentError, NotFound
+from restate_lab.payload_json import is_encrypted
 from restate_lab.recorder import QueryRecorder
 
 __all__ = ["ConversationBuilder", "SearchedJournal"]
@@ -132,10 +134,11 @@ class ConversationBuilder:
             self.notes.append(f"{id_} has no journal: it has not started, was purged, or its journal was not retained")
             return []
         invocation = _without_unknowns(invocation, ranges[-1][0]) if ranges else invocation
-        contents = contents_of(table)
+        contents = contents_of(table, self.reader.decoding)
         entries = with_models(_agent_entries(invocation, contents), self.shapes, self._check)
         excluded = sum(each.is_excluded for each in contents.values())
         self.notes += describe_unread(excluded + sum(map(_is_too_deep, entries)), id_)
+        self.notes += _describe_encrypted(contents.values(), id_)
         return entries
 
     @property
@@ -198,6 +201,14 @@ def _agent_entries(invocation: Invocation, contents: Mapping[int, Content]) -> l
 def _is_too_deep(each: AgentEntry) -> bool:
     is_step = each.entry.entry_type == "Run" and each.model is None
     return is_step and bool(each.content.value) and is_too_deep(each.content.value or b"", each.unmasked_value)
+
+
+def _describe_encrypted(contents: Iterable[Content], id_: str) -> list[str]:
+    """Return a note about payloads that are encrypted, unless there are none."""
+    number = sum(is_encrypted(value or b"") for each in contents for value in (each.value, each.argument))
+    if not number:
+        return []
+    return [f"the SDK encrypted {plural(number, 'payload')} of {id_}; connect(decode=…) decodes payloads for showing"]
 
 
 def _content(entry: Any, contents: Mapping[int, Content]) -> Content:

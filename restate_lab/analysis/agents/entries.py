@@ -17,7 +17,7 @@ from restate_lab.analysis.journal.errors import NO_ERRORS, AttemptErrors
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.client.endpoint.messages import bytes_of, number_of, text_of
 from restate_lab.errors import ArgumentError
-from restate_lab.payload_json import mask_model_secrets
+from restate_lab.payload_json import Decoding, mask_model_secrets
 
 __all__ = [
     "AgentEntry",
@@ -26,6 +26,7 @@ __all__ = [
     "agent_entries",
     "check_shapes",
     "content_of",
+    "decoded_content",
     "is_named_like_model",
     "is_own_step",
     "recognize",
@@ -113,6 +114,14 @@ def content_of(row: Mapping[str, Any], *, most: int) -> Content:
         return Content(value=bytes_of(message, 1))
     reason = bytes_of(body, failure) if failure else None
     return Content() if reason is None else Content(failure=text_of(reason, 2), failure_code=number_of(reason, 1))
+
+
+def decoded_content(content: Content, decoding: Decoding | None) -> Content:
+    """Return the payloads as the SDK got them, for showing; without ``decoding`` as they are in the journal."""
+    if decoding is None:
+        return content
+    value, argument = (decoding(each) if each else each for each in (content.value, content.argument))
+    return content._replace(value=value, argument=argument)
 
 
 def recognize(payload: Any, shapes: Sequence[ShapeFunction] = (), *, has_text: bool = True) -> ModelStep | None:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restate_lab._text import plural
-from restate_lab.analysis.agents.entries import Content, ShapeFunction, content_of, recognize
+from restate_lab.analysis.agents.entries import Content, ShapeFunction, content_of, decoded_content, recognize
 from restate_lab.analysis.agents.model import ModelStep
 from restate_lab.analysis.agents.shapes import SIGNATURES
 from restate_lab.analysis.ids import check_invocation_id, parts_of
@@ -36,7 +36,7 @@ from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.client.sql.parts import complete
 from restate_lab.errors import NotOnThisServer, Truncated
 from restate_lab.frames import to_rows
-from restate_lab.payload_json import read
+from restate_lab.payload_json import Decoding, read
 from restate_lab.recorder import QueryRecorder
 from restate_lab.source import Source
 from restate_lab.status import LONG_BACK_OFFS_SQL, STATUS_SQL
@@ -120,6 +120,7 @@ class AgentReader:
     """Reads runs of agents from one source; its list of columns is read once."""
 
     source: Source
+    decoding: Decoding | None = None
     _columns: set[str] = field(default_factory=set)
 
     def check_payloads(self) -> None:
@@ -181,10 +182,14 @@ class AgentReader:
     def agents(self, ids: Sequence[str], *, first: int = 0) -> dict[str, list[int]]:
         """Return id → the indexes of the responses of models in its journal, from ``first`` on, if it has any.
 
-        No payload is read: the server searches for the signatures of the shapes. A payload can have one by chance, so
-        this decides what is offered or read, and never a number. Empty if the source has no payloads.
+        No payload is read, except with ``decoding``: the server searches for the signatures of the shapes. A payload
+        can have one by chance, so this decides what is offered or read, and never a number. Empty if the source has no
+        payloads.
         """
         found: defaultdict[str, list[int]] = defaultdict(list)
+        if self.decoding is not None:
+            read = self.model_steps(ids, (), has_text=False)
+            return {id_: indexes for id_, each in read.items() if (indexes := [at for at in each.steps if at >= first])}
         if self._content is not None:
             statement = _AGENTS.format(signatures=_signatures(self._content))
             for part in parts_of(ids, _AT_ONCE):
@@ -202,21 +207,23 @@ class AgentReader:
     ) -> dict[str, ModelSteps]:
         """Return id → the responses of models in its journal, for those that have one, or payloads that were not read.
 
-        With shapes of the user, every payload of a step is read. Without ``has_text`` the text of known shapes and the
-        messages of their requests are not read, and arguments of tool calls are not parsed.
+        With shapes of the user or ``decoding``, every payload of a step is read. Without ``has_text`` the text of known
+        shapes and the messages of their requests are not read, and arguments of tool calls are not parsed.
         """
         column = self._content or "raw"
-        statement = self._statement(_MODELS, filter_="" if shapes else _FILTERS[column])
+        reads_all = bool(shapes) or self.decoding is not None
+        statement = self._statement(_MODELS, filter_="" if reads_all else _FILTERS[column])
         steps: defaultdict[str, dict[int, ModelStep]] = defaultdict(dict)
         excluded: defaultdict[str, int] = defaultdict(int)
         for id_, index, size, content in self._stream(statement, ids, scope, ("id", "index", "size", column)):
             if content is None:
                 excluded[id_] += (size or 0) > MOST_BYTES
                 continue
-            if column == "raw" and not shapes and not _may_have_model(content):
+            if column == "raw" and not reads_all and not _may_have_model(content):
                 continue
             row = {"entry_type": "Notification: Run", "size": size, column: content}
             value = run_value(content) if column == "raw" else content_of(row, most=MOST_BYTES).value
+            value = self.decoding(value) if value and self.decoding else value
             decoded = decode(value) if value else None
             step = recognize(decoded, shapes, has_text=has_text) if value else None
             if step is not None:
@@ -320,12 +327,12 @@ class AgentReader:
         return column in self._columns
 
 
-def contents_of(table: pa.Table) -> dict[int, Content]:
+def contents_of(table: pa.Table, decoding: Decoding | None = None) -> dict[int, Content]:
     """Return index → the payloads of the entry, for the rows of one journal with ``content_columns``."""
     content = "raw" if "raw" in table.column_names else "entry_json"
     names = ["index", "entry_type", "size", content]
     rows = table.select(["index", "entry_type", "content_size", content]).rename_columns(names).to_pylist()
-    return {row["index"]: content_of(row, most=MOST_BYTES) for row in rows}
+    return {row["index"]: decoded_content(content_of(row, most=MOST_BYTES), decoding) for row in rows}
 
 
 def _may_have_model(raw: bytes) -> bool:

@@ -31,7 +31,7 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.frames import rows_to_table, to_frame
 from restate_lab.recorder import QueryRecorder
-from restate_lab.source import Source, check_supported
+from restate_lab.source import Source, check_supported, decoding_of
 
 __all__ = ["agent_tools", "read_selected_runs", "tools_frame"]
 
@@ -90,7 +90,7 @@ def agent_tools(
     functions = check_shapes(shapes)
     check_supported(source, "agent_tools()")
     recorder = QueryRecorder(within(source, timeout, verb="agent_tools()"))
-    reader = AgentReader(recorder)
+    reader = AgentReader(recorder, decoding_of(source))
     frame = tools_frame(reader, select_runs(reader, service=service, since=since, ids=ids, limit=limit), functions)
     finish_frame(frame, recorder, "agent_tools()")
     return frame

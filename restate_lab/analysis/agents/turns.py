@@ -14,7 +14,7 @@ from restate_lab.analysis.agents.model import TOKENS, ModelStep, clean, unwrap
 from restate_lab.analysis.agents.prices import PriceTable
 from restate_lab.analysis.deadline import no_check
 from restate_lab.analysis.journal.entries import DONE, FAILED, OPEN
-from restate_lab.payload_json import write_for_display
+from restate_lab.payload_json import EncryptedPayload, write_for_display
 
 __all__ = ["JOURNAL", "Turn", "text_of_value", "tools_by_response", "turns_of"]
 
@@ -215,4 +215,6 @@ def text_of_value(value: Any) -> str | None:
     """Return a value as text that can be encoded: text unchanged, else JSON; None for None."""
     if value is None or isinstance(value, str):
         return None if value is None else clean(value)
-    return f"{len(value):,} bytes" if isinstance(value, bytes) else write_for_display(value)
+    if isinstance(value, bytes):
+        return str(value) if isinstance(value, EncryptedPayload) else f"{len(value):,} bytes"
+    return write_for_display(value)

@@ -21,7 +21,7 @@ from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotFound, Truncated
 from restate_lab.frames import with_card
 from restate_lab.recorder import QueryRecorder
-from restate_lab.source import Source, check_supported
+from restate_lab.source import Source, check_supported, decoding_of
 
 __all__ = ["journal", "read_journal"]
 
@@ -76,6 +76,8 @@ def journal(
     - with ``payloads``: ``payload`` (the result, or the value that was written), ``argument`` (of a call), each parsed
       as JSON (like Python's ``json.loads``), else text, else bytes, None if empty; ``headers`` (a dict). Secret headers
       are masked, also if a payload repeats them, for example in a response; other parts of payloads are not masked.
+      Payloads that an SDK encoded are decoded by ``connect(decode=…)``; one that cannot be decoded is the text
+      "not decoded: …" with the reason. Bytes that an SDK encrypted are shown as "encrypted by the SDK".
 
     ``frame.attrs`` has ``id, target, status, source, version, read_at, depth``, ``failed_attempts`` (since the
     invocation last made progress; None if the server does not report it), ``invocations`` (id → the attempts of each
@@ -126,7 +128,7 @@ def read_journal(
     check_invocation_id(invocation_id, name=name)
     check_supported(source, "journal()")
     recorder = QueryRecorder(source)
-    reader = JournalReader(recorder, payloads=payloads)
+    reader = JournalReader(recorder, payloads=payloads, decoding=decoding_of(source) if payloads else None)
     if expand is None:
         tree = _read_tree(reader, invocation_id, depth=depth, limit=limit)
     else:

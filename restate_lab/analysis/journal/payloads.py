@@ -15,7 +15,18 @@ import pandas as pd
 
 from restate_lab._text import one_line
 from restate_lab.analysis.journal.entries import parse_object
-from restate_lab.payload_json import HEADERS, SECRETS, mask, mask_headers, read, write_for_display
+from restate_lab.payload_json import (
+    HEADERS,
+    SECRETS,
+    Decoding,
+    EncryptedPayload,
+    describe_bytes,
+    is_encrypted,
+    mask,
+    mask_headers,
+    read,
+    write_for_display,
+)
 from restate_lab.redaction import mask_header_values
 
 __all__ = ["Payloads", "decode", "is_json", "payload_line", "payload_texts", "payloads_of"]
@@ -39,11 +50,15 @@ class Payloads:
 def decode(value: bytes) -> Any:
     """Return a payload as a Python value: parsed as JSON, else as text, else the bytes; None if it is empty.
 
+    A payload that an SDK encrypted is bytes that are shown as "encrypted by the SDK".
+
     JSON is anything that Python's ``json.loads`` accepts, including NaN and a byte order mark. A text that is also
     JSON, such as ``12``, is parsed. An integer with more digits than Python converts becomes a ``Decimal``.
     """
     if not value:
         return None
+    if is_encrypted(value):
+        return EncryptedPayload(value)
     try:
         return read(value)
     except (ValueError, RecursionError):
@@ -76,7 +91,7 @@ def payload_line(entry: Mapping[Any, Any]) -> str:
 
 def _payload_text(value: Any, indent: int | None = 2) -> str:
     if isinstance(value, bytes):
-        text = f"{len(value):,} bytes: {value[:2000].hex(' ')}"
+        text = describe_bytes(value)
     else:
         whole = value if isinstance(value, str) else write_for_display(value, indent=indent)
         text = mask(whole, [HEADERS, SECRETS]).value
@@ -87,8 +102,11 @@ def _is_empty(value: Any) -> bool:
     return value is None or value is pd.NA or (isinstance(value, dict | list) and not value)
 
 
-def payloads_of(entry_json: object) -> Payloads:
-    """Return the payloads of an entry from its ``entry_json``; parts in an unknown form are omitted."""
+def payloads_of(entry_json: object, decoding: Decoding | None = None) -> Payloads:
+    """Return the payloads of an entry from its ``entry_json``; parts in an unknown form are omitted.
+
+    ``decoding`` decodes those that the SDK encoded.
+    """
     body = _body(parse_object(entry_json))
     failure = next(_failures(body), {})
     request = body.get("request")
@@ -96,8 +114,8 @@ def payloads_of(entry_json: object) -> Payloads:
     headers = body.get("headers", request.get("headers"))
     message, code = failure.get("message"), failure.get("code")
     return Payloads(
-        payload=_payload(body),
-        argument=_decode_array(request.get("parameter")),
+        payload=_payload(body, decoding),
+        argument=_decode_array(request.get("parameter"), decoding),
         headers=mask_header_values(dict(_headers(headers))) if isinstance(headers, list) else None,
         failure=message if isinstance(message, str) else None,
         failure_code=code if isinstance(code, int) and not isinstance(code, bool) else None,
@@ -114,21 +132,22 @@ def _body(entry: Mapping[str, Any]) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _payload(body: Mapping[str, Any]) -> Any:
+def _payload(body: Mapping[str, Any], decoding: Decoding | None) -> Any:
     if isinstance(body.get("state_keys"), list):
         return body["state_keys"]
     outcome = body.get("result")
     value = outcome.get("Success") if isinstance(outcome, dict) else body.get("value", body.get("payload"))
-    return _decode_array(value.get("Success") if isinstance(value, dict) else value)
+    return _decode_array(value.get("Success") if isinstance(value, dict) else value, decoding)
 
 
-def _decode_array(array: object) -> Any:
+def _decode_array(array: object, decoding: Decoding | None) -> Any:
     if not isinstance(array, list):
         return None
     try:
-        return decode(mask_headers(bytes(array)))
+        value = bytes(array)
     except (TypeError, ValueError):
         return None
+    return decode(mask_headers(decoding(value) if decoding else value))
 
 
 def _failures(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

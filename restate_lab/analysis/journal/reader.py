@@ -24,6 +24,7 @@ from restate_lab.analysis.journal.errors import SUSPENDED, JournalEvent, parse_e
 from restate_lab.analysis.journal.payloads import Payloads, payloads_of
 from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.client.sql.parts import complete
+from restate_lab.payload_json import Decoding
 from restate_lab.source import Source
 from restate_lab.status import STATUS_SQL
 
@@ -99,6 +100,7 @@ class JournalReader:
 
     source: Source
     payloads: bool = False
+    decoding: Decoding | None = None
     _columns: set[str] = field(default_factory=set)
 
     def rows(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
@@ -110,7 +112,7 @@ class JournalReader:
     def journals(self, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Invocation]:
         """Return id → the invocation with its journal, for rows that ``rows`` returned."""
         table = self.read(list(rows), columns=", entry_json" if self.payloads else "")
-        return self.invocations(rows, table, _payloads_by_id(table) if self.payloads else None)
+        return self.invocations(rows, table, _payloads_by_id(table, self.decoding) if self.payloads else None)
 
     def read(self, ids: Sequence[str], *, columns: str = "", ranges: Ranges = ()) -> pa.Table:
         """Return the rows of journals, with more columns of ``sys_journal``.
@@ -217,11 +219,11 @@ class JournalReader:
         return column in self._columns
 
 
-def _payloads_by_id(table: pa.Table) -> dict[str, dict[int, Payloads]]:
+def _payloads_by_id(table: pa.Table, decoding: Decoding | None) -> dict[str, dict[int, Payloads]]:
     payloads: defaultdict[str, dict[int, Payloads]] = defaultdict(dict)
     columns = (table[name].to_pylist() for name in ("id", "index", "entry_json"))
     for id_, index, entry_json in zip(*columns, strict=True):
-        payloads[id_][index] = payloads_of(entry_json)
+        payloads[id_][index] = payloads_of(entry_json, decoding)
     return payloads
 
 

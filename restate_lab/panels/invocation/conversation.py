@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import anywidget
@@ -24,7 +25,7 @@ from restate_lab.errors import RestateLabError
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.source import Closed
 from restate_lab.panels.invocation.reader import AgentContent, InvocationContent
-from restate_lab.source import Source
+from restate_lab.source import Source, decoding_of
 
 __all__ = ["ConversationSection", "run_of"]
 
@@ -99,7 +100,7 @@ class ConversationSection(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         if run_of(row) != self._run:
             self._run, self._searched, self._known = run_of(row), SearchedJournal(id_), None
         if not self._searched.indexes and size > self._searched.size:
-            self._reader = self._reader or AgentReader(reads)
+            self._reader = replace(self._reader or AgentReader(reads), decoding=decoding_of(reads))
             found = self._reader.agents([id_], first=self._searched.size)
             self._searched = SearchedJournal(id_, size, found.get(id_, ()))
         return bool(self._searched.indexes)

@@ -380,7 +380,7 @@ class StateView(View):
         why = why_not_here(state, name) if name in state and not self._why_not else ""
         in_code = f"rl.set_state(lab, {state.service!r}, {state.key!r}, {{{name!r}: …}}, reason=…, state=…)"
         self._whole.show(
-            Block(f"{name or '(empty)'} of {state.where}", readable_value(state.raw, name), is_value=True),
+            Block(f"{name or '(empty)'} of {state.where}", readable_value(state.shown, name), is_value=True),
             *([Block("This value cannot be edited here", f"{why}. In code: {in_code}", "warning")] if why else []),
         )
 

@@ -11,7 +11,7 @@ from restate_lab.actions.state import State
 from restate_lab.actions.state.codec import Encoding, encoding_of, mask_value
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.errors import ArgumentError
-from restate_lab.payload_json import mask_secrets, read, write_for_display
+from restate_lab.payload_json import EncryptedPayload, mask_secrets, read, write_for_display
 from restate_lab.redaction import MASK, is_secret_name
 
 __all__ = ["Edit", "begin_edit", "readable_value", "why_not_here"]
@@ -118,8 +118,8 @@ def begin_edit(state: State, name: str) -> Edit:
 def why_not_here(state: State, name: str) -> str:
     """Return why a value cannot be edited as text, or "" if it can."""
     raw = state.raw[name]
-    if len(raw) > _MOST:
-        return f"it has {len(raw):,} bytes"
+    if state.is_encoded(name) or len(raw) > _MOST:
+        return "an SDK encoded it" if state.is_encoded(name) else f"it has {len(raw):,} bytes"
     if encoding_of(raw) == "bytes":
         return "its bytes are not text"
     if encoding_of(raw) == "json" and not _is_utf_8(raw):
@@ -141,7 +141,8 @@ def readable_value(state: Mapping[str, bytes], name: str) -> str:
     shown = mask_value(name, raw)
     if encoding_of(raw) == "json":
         return write_for_display(shown, indent=2)
-    return f"0x{shown.hex()}" if isinstance(shown, bytes) else str(shown)
+    is_binary = isinstance(shown, bytes) and not isinstance(shown, EncryptedPayload)
+    return f"0x{shown.hex()}" if is_binary else str(shown)
 
 
 def _in_code(state: State, name: str) -> str:
