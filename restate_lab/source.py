@@ -38,6 +38,7 @@ __all__ = [
     "read_table",
     "record_query",
     "timeout_seconds",
+    "without_decoding",
 ]
 
 _FEW = 3
@@ -361,6 +362,15 @@ def decoding_of(source: Source) -> Decoding | None:
     """Return the decoding of the payloads of one result, for showing only; None if the source has no ``decode``."""
     function = getattr(source, "decoder", None)
     return Decoding(function) if isinstance(function, PayloadFunction) else None
+
+
+def without_decoding(source: Source) -> Source:
+    """Return the source without its function that decodes payloads, for results that are written."""
+    return source if getattr(source, "decoder", None) is None else _Undecoded(source)
+
+
+class _Undecoded(SourceWrapper):
+    decoder = None
 
 
 def timeout_seconds(timeout: DurationInput | None) -> float | None:

@@ -334,11 +334,11 @@ def connect(
     the folder of the audit log, ``ca`` a PEM file of the authority that signed the server's certificate.
 
     ``decode`` is a function from bytes to bytes for payloads that an SDK encodes or encrypts (its codec). It is only
-    for showing: payloads of journals, values of state, and conversations and runs of agents. Nothing that is sent,
-    frozen, archived or replayed is decoded. If it raises, returns something else, or takes more than 2 seconds, that
-    payload is shown as "not decoded: …"; after a late payload, or 60 seconds in all, so are the others of that result.
-    It runs in another thread. ``set_state`` refuses to write an encoded value, except with ``encode``, the reverse
-    function.
+    for showing: payloads of journals, values of state, and conversations and runs of agents. Nothing that is replayed,
+    frozen, archived or sent to the cluster is decoded. If it raises, returns something else, or takes more than 2
+    seconds, that payload is shown as "not decoded: …"; after a late payload, or 60 seconds in all, so are the others of
+    that result. It runs in another thread. ``set_state`` refuses to write an encoded value, except with ``encode``, the
+    reverse function.
 
     ``check=False`` sends nothing. Otherwise one request is sent, so that a wrong address fails at once. It also warns
     (UntriedServer) if the server is older than 1.6.1 or newer than 1.8, the versions that restate_lab was tested with.

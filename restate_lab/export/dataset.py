@@ -18,7 +18,7 @@ from restate_lab.analysis.targets import parse_ids
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
 from restate_lab.export.files import check_absent, resolve_target, save
-from restate_lab.source import Source
+from restate_lab.source import Source, without_decoding
 
 __all__ = ["save_dataset"]
 
@@ -52,7 +52,8 @@ def save_dataset(
     if target.suffix not in {".jsonl", ".ndjson"}:
         raise ArgumentError(f"a dataset is a JSON lines file; {target.name!r} must end with .jsonl.")
     check_absent(target, overwrite=overwrite)
-    read = [conversation(source, id_, shapes=shapes, timeout=timeout) for id_ in parse_ids(ids)[0]]
+    recorded = without_decoding(source)
+    read = [conversation(recorded, id_, shapes=shapes, timeout=timeout) for id_ in parse_ids(ids)[0]]
     return save(pd.DataFrame([_row(each) for each in read]), target, overwrite=overwrite)
 
 

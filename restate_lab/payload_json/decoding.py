@@ -77,7 +77,7 @@ class PayloadFunction:
     def __repr__(self) -> str:
         return f"<the function {self._name}=>"
 
-    def call(self, payload: bytes) -> _Outcome:
+    def call(self, payload: bytes, /) -> _Outcome:
         """Return the bytes that the function returns, or the reason why there are none."""
         with self._lock:
             if self._running is not None and self._running.is_alive():
@@ -122,12 +122,12 @@ class Decoding:
 
 def _run(function: Callable[[bytes], bytes], payload: bytes, outcomes: list[_Outcome]) -> None:
     try:
-        outcomes.append(_checked(function(payload)))
+        outcomes.append(_check(function(payload)))
     except BaseException as error:  # noqa: BLE001 - a function of the user; it ends this thread only
         outcomes.append(_Outcome(reason=_describe(error, payload)))
 
 
-def _checked(value: Any) -> _Outcome:
+def _check(value: Any) -> _Outcome:
     if not isinstance(value, bytes):
         return _Outcome(reason=f"the function returned a {type(value).__name__}, not bytes")
     if len(value) > _MOST_BYTES:
@@ -140,7 +140,7 @@ def _describe(error: BaseException, payload: bytes) -> str:
     name = one_line(type(error).__name__, _LONGEST)
     try:
         message = one_line(escape_invisible(str(error), lines=False), _LONGEST)
-    except Exception:  # noqa: BLE001 - the error is of a class of the user
+    except Exception:  # noqa: BLE001 - the user wrote the class of the error
         return name
     is_secret = has_secret_name(message) or has_secret_header(message)
     return name if not message or is_secret or _shares_text(message, payload) else f"{name}: {message}"

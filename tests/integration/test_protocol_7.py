@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from restate_lab.analysis.replay.reader import RecordingReader
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.server import RestateServer
 from restate_lab.mcp.sources import open_sources
+from restate_lab.panels._base.source import PanelSource
 from support.awaiting_services import RESPONSE, SEALED, decode, encode
 from support.bench import wait_for
 from support.clusters import VQUEUES, server_binary
@@ -137,6 +139,7 @@ def test_payloads_are_decoded_for_showing(bench: Bench, decoding: rl.Lab, counte
     assert str(plain["seal"]) == f"encrypted by the SDK, {len(SEALED)} bytes"
     assert "Seven mugs." in rl.journal(decoding, counted, payloads=True)._repr_html_()
 
+    assert PanelSource(decoding, threading.Event()).decoder is decoding.decoder
     state = rl.state(decoding, "Vault", "v")
     assert state["mugs"] == {"count": 7, "order": {"order": "A-1"}}
     assert "A-1" in state._repr_html_()
@@ -160,6 +163,8 @@ def test_what_is_sent_or_written_keeps_the_recorded_bytes(
         recordings.append(recorded[0].messages)
         rl.freeze(lab, tmp_path / f"{lab is decoding}.evidence", payloads=True, progress=False)
     assert recordings[0] == recordings[1]
+    rl.save_dataset(decoding, [counted], tmp_path / "runs.jsonl")
+    assert "Seven mugs." not in (tmp_path / "runs.jsonl").read_text("utf-8")
     statement = "SELECT id, index, entry_json FROM sys_journal ORDER BY id, index"
     with rl.open_evidence(tmp_path / "False.evidence") as one, rl.open_evidence(tmp_path / "True.evidence") as other:
         assert one.arrow(statement) == other.arrow(statement)

@@ -1,4 +1,4 @@
-"""The functions of connect(decode=…, encode=…): what is shown if they fail, and that nothing hangs or leaks."""
+"""The functions of connect(decode=…, encode=…): the text if they fail, and that nothing hangs or leaks."""
 
 from __future__ import annotations
 

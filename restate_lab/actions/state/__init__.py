@@ -136,11 +136,11 @@ def _build_change(
     shown = before.shown
     new = {name: encode(name, value, before=shown.get(name), recode=recode) for name, value in values.items()}
     if lab.encoder is not None:
-        new = {name: _encoded(lab, before, name, value) for name, value in new.items()}
+        new = {name: _encode_for_handlers(lab, before, name, value) for name, value in new.items()}
     return StateUpdate(before, new, frozenset(before if clear else delete) - frozenset(new))
 
 
-def _encoded(lab: Lab, before: State, name: str, value: bytes) -> bytes:
+def _encode_for_handlers(lab: Lab, before: State, name: str, value: bytes) -> bytes:
     """Return the bytes to write for a value; a key that already has the value keeps its bytes."""
     if before.shown.get(name) == value:
         return before.raw[name]

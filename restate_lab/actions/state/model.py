@@ -62,14 +62,14 @@ class State(Mapping[str, Any]):
         """Return the bytes that are shown for each key, read-only: decoded, or "not decoded: …" with the reason."""
         return MappingProxyType({**self._raw, **self._decoded})
 
-    def decode_with(self, decoding: Decoding | None) -> State:
+    def decode_with(self, decoding: Decoding | None, /) -> State:
         """Return the same state with its values decoded for showing."""
         if decoding is None:
             return self
         decoded = {key: decoding(value) for key, value in self._raw.items()}
         return replace(self, _decoded={key: value for key, value in decoded.items() if value != self._raw[key]})
 
-    def is_encoded(self, key: str) -> bool:
+    def is_encoded(self, key: str, /) -> bool:
         """Return whether an SDK encoded or encrypted the value of a key; False without such a key."""
         return key in self._decoded or is_encrypted(self._raw.get(key, b""))
 

@@ -182,14 +182,11 @@ class AgentReader:
     def agents(self, ids: Sequence[str], *, first: int = 0) -> dict[str, list[int]]:
         """Return id → the indexes of the responses of models in its journal, from ``first`` on, if it has any.
 
-        No payload is read, except with ``decoding``: the server searches for the signatures of the shapes. A payload
-        can have one by chance, so this decides what is offered or read, and never a number. Empty if the source has no
-        payloads.
+        No payload is read: the server searches for the signatures of the shapes, so encoded payloads have none. A
+        payload can have one by chance, so this decides what is offered or read, and never a number. Empty if the source
+        has no payloads.
         """
         found: defaultdict[str, list[int]] = defaultdict(list)
-        if self.decoding is not None:
-            read = self.model_steps(ids, (), has_text=False)
-            return {id_: indexes for id_, each in read.items() if (indexes := [at for at in each.steps if at >= first])}
         if self._content is not None:
             statement = _AGENTS.format(signatures=_signatures(self._content))
             for part in parts_of(ids, _AT_ONCE):

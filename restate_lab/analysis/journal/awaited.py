@@ -21,8 +21,8 @@ from restate_lab.analysis.ids import FIRST_AWAKEABLE, awakeable_id
 from restate_lab.analysis.journal.entries import (
     CANCEL,
     OPEN,
-    Content,
     Entry,
+    EntryContent,
     numbers_in,
     parse_content,
     parse_object,
@@ -86,7 +86,7 @@ def awaited_tree(future: object, journal: pa.Table, invocation_id: str) -> Await
     """Return the tree in the JSON of a future; None without one, or for JSON of another form.
 
     ``journal`` has the invocation's rows with the columns ``ROW_TYPES``. The signal that cancels is part of every
-    future, so it is left out. A combination of one part is this part.
+    future, so it is excluded. A combination of one part is this part.
     """
     try:
         value = read(future) if isinstance(future, str) else None
@@ -127,7 +127,7 @@ class _Command:
 
     index: int
     name: str
-    content: Content
+    content: EntryContent
 
 
 @dataclass(frozen=True, slots=True)

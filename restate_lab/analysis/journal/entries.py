@@ -34,8 +34,8 @@ __all__ = [
     "FAILED",
     "OPEN",
     "ROW_TYPES",
-    "Content",
     "Entry",
+    "EntryContent",
     "PairedEntries",
     "entries_of",
     "numbers_in",
@@ -125,7 +125,7 @@ class Entry:
     size: int | None = None
 
 
-class Content(NamedTuple):
+class EntryContent(NamedTuple):
     """The type and JSON of a row, parsed; ``kind`` is "Command", "Notification", or "" if it is unknown.
 
     For a command, ``completions`` are the ids of all its notifications, and ``completion`` is the id of the final one.
@@ -158,7 +158,7 @@ class _Rows:
     """
 
     ids: Sequence[str]
-    contents: Sequence[Content]
+    contents: Sequence[EntryContent]
     table: pa.Table
     journals: _Numbers
     codes: _Numbers
@@ -248,7 +248,7 @@ def _decode_rows(rows: pa.Table) -> _Rows:
     return _Rows([str(id_) for id_ in ids.to_pylist()], contents, table, journals[order], codes)
 
 
-def parse_content(entry_type: str | None, text: str | None) -> Content:
+def parse_content(entry_type: str | None, text: str | None) -> EntryContent:
     """Return the content of a row of ``sys_journal``, from its type and its ``entry_lite_json``."""
     content = parse_object(text)
     kind, _, type_ = (entry_type or "").partition(": ")
@@ -263,13 +263,15 @@ def parse_content(entry_type: str | None, text: str | None) -> Content:
     if kind == "Notification":
         id_ = _object_or_empty(body.get("id"))
         signal = _signal_name(id_, "SignalName", "SignalIndex")
-        return Content(*common, (), _int_or_none(id_.get("CompletionId")), signal, _int_or_none(id_.get("SignalIndex")))
+        return EntryContent(
+            *common, (), _int_or_none(id_.get("CompletionId")), signal, _int_or_none(id_.get("SignalIndex"))
+        )
     completions = _completion_ids(body)
-    command = Content(*common, completions, _result_completion_id(body, completions))
+    command = EntryContent(*common, completions, _result_completion_id(body, completions))
     return command if _DESCRIBING_FIELDS.isdisjoint(body) else _describe_command(command, body)
 
 
-def _describe_command(command: Content, body: Mapping[str, Any]) -> Content:
+def _describe_command(command: EntryContent, body: Mapping[str, Any]) -> EntryContent:
     """Return the content of a command with its target, name, keys and times."""
     type_, key, awakeable = command.entry_type, text_or_none(body.get("key")), text_or_none(body.get("id"))
     # 1.6 records a request for all keys as a request for the key ""; only its notification has the right name
@@ -360,7 +362,7 @@ def _statuses(
     return pa.array(_STATUSES).take(numbers)
 
 
-def _says_nothing(content: Content) -> bool:
+def _says_nothing(content: EntryContent) -> bool:
     return content.is_empty and content.kind == "Command" and content.entry_type not in _TYPES_WITHOUT_BODY
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 import anywidget
@@ -99,8 +98,10 @@ class ConversationSection(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         id_, size = str(row["id"]), 0 if is_missing(row["journal_size"]) else int(row["journal_size"])
         if run_of(row) != self._run:
             self._run, self._searched, self._known = run_of(row), SearchedJournal(id_), None
+        if decoding_of(reads) is not None:  # only reading the payloads would show whether one is a response
+            return True
         if not self._searched.indexes and size > self._searched.size:
-            self._reader = replace(self._reader or AgentReader(reads), decoding=decoding_of(reads))
+            self._reader = self._reader or AgentReader(reads)
             found = self._reader.agents([id_], first=self._searched.size)
             self._searched = SearchedJournal(id_, size, found.get(id_, ()))
         return bool(self._searched.indexes)

@@ -292,7 +292,7 @@ FUTURES = {
 
 @pytest.mark.parametrize("future", FUTURES)
 def test_what_a_suspended_invocation_waits_for_is_a_tree(future: str) -> None:
-    """Results are named by their entries, unknown combinations by their names; the signal that cancels is left out."""
+    """Results are named by their entries, unknown combinations by their names; the signal that cancels is excluded."""
     source = Made({1: [command(0, "Input"), command(1, "Run", "charge", completion_id=2)]}, future=future)
     (suspension,) = journal(source, id_of(1)).attrs["suspensions"]
     assert suspension["waits_for"] == FUTURES[future]
