@@ -6,6 +6,7 @@ import inspect
 import re
 import shlex
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import count
@@ -110,7 +111,7 @@ class Names(dict[str, Any]):
     numbers = count()
 
     def __init__(self, demo: Embedded, lab: rl.Lab) -> None:
-        super().__init__(rl=rl, lab=lab, timedelta=timedelta, pl=pl, duckdb=duckdb)
+        super().__init__(rl=rl, lab=lab, timedelta=timedelta, pl=pl, duckdb=duckdb, zlib=zlib)
         self.storm = ids(demo.roles, "storm_503") + ids(demo.roles, "storm_timeout")
         self.makers: dict[str, Callable[[], Any]] = {
             "stuck": lambda: rl.ask(lab, "retry_storm_ids", service="Payments"),
