@@ -349,6 +349,11 @@ class SourceWrapper(BaseSource):
         """Return the source's function that decodes payloads for showing."""
         return getattr(self._source, "decoder", None)
 
+    @property
+    def innermost(self) -> Source:
+        """Return the source beneath all wrappers."""
+        return self._source.innermost if isinstance(self._source, SourceWrapper) else self._source
+
     def tables(self) -> pd.DataFrame:
         """Return the source's tables."""
         return self._source.tables()

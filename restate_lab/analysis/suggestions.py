@@ -15,7 +15,7 @@ from restate_lab._public import did_you_mean, nearest_names
 from restate_lab._text import escape_invisible, is_invisible, join
 from restate_lab.analysis.statements import run_sql_file
 from restate_lab.client.arguments import time_limit
-from restate_lab.client.lab import is_lab
+from restate_lab.client.lab import registered_services
 from restate_lab.errors import ArgumentError, NotOnThisServer, RestateLabError
 from restate_lab.source import Source
 from restate_lab.status import STATUSES
@@ -189,9 +189,8 @@ def unknown_names(
 ) -> tuple[NameSuggestion, ...]:
     """Return the names in filters that do not exist, to explain an empty result; () if all names exist.
 
-    A service or handler exists if it is registered or has an invocation. Pass the connection itself if possible: only
-    a connection can list handlers that were never called. No error is raised: the result is also () if the names cannot
-    be read within five seconds.
+    A service or handler exists if it is registered or has an invocation; only a live cluster can list handlers that
+    were never called. No error is raised: the result is also () if the names cannot be read within five seconds.
     """
     suggestions: list[NameSuggestion] = list(_suggestions("status", _as_list(status), STATUSES, source))
     try:
@@ -244,8 +243,8 @@ def _handlers_of(known: Mapping[str, set[str]], services: list[str]) -> set[str]
 
 def _registered_handlers(source: Source) -> dict[str, set[str]]:
     """Return the registered services with their handlers; without the Admin API the handlers are empty."""
-    if is_lab(source):
-        services = source.admin.list_services()
+    services = registered_services(source)
+    if services is not None:
         return {service.name: {handler.name for handler in service.handlers or ()} for service in services}
     try:
         return {name: set() for name in run_sql_file(source, "analysis", "services")["name"]}

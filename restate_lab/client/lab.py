@@ -7,7 +7,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +36,7 @@ from restate_lab.payload_json import PayloadFunction
 from restate_lab.progress import Progress, RowsLine, progress_of
 from restate_lab.redaction import Secret, as_secret
 from restate_lab.server import NEWEST, OLDEST, has_vqueues, is_newer, is_older
-from restate_lab.source import TABLES, BaseSource
+from restate_lab.source import TABLES, BaseSource, Source, SourceWrapper
 from restate_lab.status import COUNTS_SQL
 
 if TYPE_CHECKING:
@@ -44,8 +44,9 @@ if TYPE_CHECKING:
 
     from restate_lab.client.admin import AdminClient
     from restate_lab.client.ingress import IngressClient, IngressTransport
+    from restate_lab.client.models import Service
 
-__all__ = ["Lab", "connect", "is_lab", "require_lab"]
+__all__ = ["Lab", "connect", "is_lab", "registered_services", "require_lab"]
 
 DEFAULT_TIMEOUT = 120.0
 _GREY, _ORANGE = "#8a8f98", "#e8710a"
@@ -388,6 +389,18 @@ def require_lab(source: object, what: str) -> Lab:
     if not is_lab(source):
         raise ArgumentError(f"{what} needs a live cluster, from connect(); {format_value(source)} can only be read.")
     return source
+
+
+def registered_services(source: Source) -> Sequence[Service] | None:
+    """Return the services with their handlers from the Admin API of the connection that a source reads from.
+
+    It reads through wrappers, too, and returns None for a source that is not a live cluster.
+
+    Raises:
+        RestateLabError: the Admin API could not be read.
+    """
+    connection = source.innermost if isinstance(source, SourceWrapper) else source
+    return connection.admin.list_services() if is_lab(connection) else None
 
 
 def _forced_read_only() -> bool:

@@ -20,8 +20,10 @@ from typer.testing import CliRunner
 
 import restate_lab as rl
 from restate_lab.analysis.doctor import doctor
+from restate_lab.analysis.doctor.checks import CHECKS
+from restate_lab.analysis.doctor.context import Check, CheckContext
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
-from restate_lab.analysis.doctor.model import MAX_TERMS
+from restate_lab.analysis.doctor.model import MAX_TERMS, Finding
 from restate_lab.cli import app
 from restate_lab.cli.shell_code import SourceOptions, commands
 from restate_lab.demo.embedded import start_services
@@ -298,6 +300,19 @@ class TestIncident(Planted):
             "of it in the step “render pdf”",
         ):
             assert part in told, part
+
+    def test_a_check_gets_all_registered_handlers(self, lab: rl.Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The Admin API also lists handlers that were never called, and a check reads it through wrappers."""
+        seen: dict[str, set[str]] = {}
+
+        def read_handlers(context: CheckContext) -> list[Finding]:
+            seen.update(context.handlers)
+            return []
+
+        monkeypatch.setitem(CHECKS, "handlers", Check("handlers", "registered handlers", 0.1, read_handlers))
+        assert doctor(SourceWrapper(lab), checks="handlers").verdict == "healthy"
+        services = lab.admin.list_services()
+        assert seen == {service.name: {each.name for each in service.handlers or ()} for service in services}
 
     @pytest.mark.usefixtures("now")
     def test_deaf_waits_do_not_hide_a_storm(self, played: Cluster, lab: rl.Lab) -> None:

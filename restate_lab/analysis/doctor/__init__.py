@@ -116,12 +116,9 @@ class _CheckOutcome:
 
 def _run_check(check: Check, context: CheckContext, within: Deadline) -> _CheckOutcome:
     """Run one check and return its findings, its statistics, and its gap if it did not check everything."""
-    if check.is_for_vqueues and not context.has_vqueues:
-        return _CheckOutcome(gap=_gap(check, "this server has no vqueues", applies=False))
-    if check.needs_samples and context.source.coverage.open_invocations:
-        return _CheckOutcome(gap=_gap(check, "this source has the open invocations themselves", applies=False))
-    if check.compares_times and not context.source.live:
-        return _CheckOutcome(gap=_gap(check, "this source has one time, and the check compares two", applies=False))
+    reason = _reason_not_to_apply(check, context)
+    if reason:
+        return _CheckOutcome(gap=_gap(check, reason, applies=False))
     context.excluded.clear()
     before, started = len(within.statements), time.monotonic()
     try:
@@ -142,6 +139,20 @@ def _run_check(check: Check, context: CheckContext, within: Deadline) -> _CheckO
     )
     excluded = "; ".join(dict.fromkeys(context.excluded))
     return _CheckOutcome(findings, run, _gap(check, f"incomplete: {excluded}") if excluded else None)
+
+
+def _reason_not_to_apply(check: Check, context: CheckContext) -> str:
+    """Return why a check does not apply to a source, as far as that is known without a read; "" if it applies."""
+    if check.is_for_vqueues and not context.has_vqueues:
+        return "this server has no vqueues"
+    if check.needs_samples and context.source.coverage.open_invocations:
+        return "this source has the open invocations themselves"
+    if check.compares_times and not context.source.live:
+        return "this source has one time, and the check compares two"
+    if check.needs_period is not None and not context.covers(check.needs_period):
+        period = format_duration(check.needs_period)
+        return f"this check needs the invocations that ended in the last {period}, from an archive of that time"
+    return ""
 
 
 def _gap(check: Check, reason: str, *, applies: bool = True) -> CheckGap:

@@ -63,7 +63,8 @@ class Check:
     ``needs_payloads`` if it applies only to sources with the payloads of journals. ``needs_open`` is set if it examines
     open invocations, or what the cluster does now; a history cannot answer it. ``needs_samples`` is set if it examines
     the samples of a history; they replace open invocations. ``compares_times`` is set if it reads twice to see what
-    stays the same, which only a live source can show.
+    stays the same, which only a live source can show. ``needs_period`` is the time before now whose ended invocations
+    it needs: a live cluster removes them after their retention, and a history has them since ``coverage.since``.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Check:
     needs_open: bool = False
     needs_samples: bool = False
     compares_times: bool = False
+    needs_period: timedelta | None = None
 
 
 class CheckContext(DoctorReader):
@@ -91,6 +93,11 @@ class CheckContext(DoctorReader):
     def age(self, since: datetime | None) -> timedelta:
         """Return the age of a timestamp; zero if it is unknown."""
         return max(self.now - since, timedelta(0)) if since is not None else timedelta(0)
+
+    def covers(self, period: timedelta) -> bool:
+        """Return whether the source is an archive that has the invocations which ended in this time before now."""
+        since = self.source.coverage.since
+        return since is not None and since <= self.clock - period
 
     @functools.cached_property
     def census(self) -> Census:

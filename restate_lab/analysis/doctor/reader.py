@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from importlib.resources import files
@@ -18,6 +21,8 @@ from restate_lab.analysis.questions import SourceCapabilities, run_question
 from restate_lab.analysis.questions.catalog import Variant, parse_variant
 from restate_lab.analysis.records import records
 from restate_lab.analysis.statements import without_views
+from restate_lab.client.arguments import time_limit
+from restate_lab.client.lab import registered_services
 from restate_lab.client.schema import check_columns
 from restate_lab.client.sql.bind import chunks
 from restate_lab.client.sql.parts import complete
@@ -109,6 +114,30 @@ class DoctorReader:
         """Yield the rows of a statement of ``doctor/sql`` for these ids."""
         for chunk in chunks(ids, _IDS_PER_STATEMENT):
             yield from self.rows(name, ids=chunk)
+
+    @functools.cached_property
+    def handlers(self) -> Mapping[str, set[str]]:
+        """Return the handlers of each registered service by its name, also those without any invocation.
+
+        The Admin API of a live cluster has them, and an archive as of its last complete visit.
+
+        Raises:
+            NotOnThisServer: the source is neither of both.
+        """
+        with time_limit(self.source.seconds_left):
+            services = registered_services(self.source)
+        if services is not None:
+            return {service.name: {each.name for each in service.handlers or ()} for service in services}
+        if not self._capabilities.meets("visits.retention"):
+            raise NotOnThisServer(
+                f"{self.source.name} does not have the handlers of its services: only the Admin API of a live cluster "
+                f"and an archive have them."
+            )
+        handlers: dict[str, set[str]] = defaultdict(set)
+        for row in self.rows("archived_handlers"):
+            for each in json.loads(row["retention"]):
+                handlers[each["service"]].add(each["handler"])
+        return handlers
 
     def _variant(self, name: str) -> Variant:
         missing: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,12 +15,17 @@ import pytest
 from typer.testing import CliRunner
 
 import restate_lab as rl
+from restate_lab.analysis.doctor.checks import CHECKS
+from restate_lab.analysis.doctor.context import Check, CheckContext
+from restate_lab.analysis.doctor.model import Finding, Severity
+from restate_lab.analysis.suggestions import ask_call
 from restate_lab.cli import app
 from restate_lab.errors import ArchiveBroken, ArgumentError, NotFound, NotOnThisServer, UnknownName
 from restate_lab.history.records import table_of_records
 from restate_lab.history.store import ArchiveStore, locate_store
 from restate_lab.history.tables import describe_changes, describe_conflicts, to_archive
 from support.archives import DAY, SERVER_SCHEMA, SampleArchive, run
+from support.sample_rows import SampleRows
 
 HOUR = timedelta(hours=1)
 
@@ -283,6 +289,45 @@ def test_the_doctor_reads_the_samples(archive: SampleArchive) -> None:
     assert "Longest queues of the service by key: acme (11)" in details
     assert findings["Orders/slow note"]["since"] == last, "there was a sample without it"
     assert "FROM samples" in diagnosis.findings["evidence_code"][0]
+
+
+WEEK = timedelta(days=7)
+
+
+def unused_handlers(context: CheckContext) -> list[Finding]:
+    """Find the registered handlers of which no invocation ended in the last week."""
+    statement = """SELECT DISTINCT target_service_name AS service, target_handler_name AS handler
+        FROM sys_invocation_status WHERE completed_at >= :since"""
+    used = set(context.source.sql(statement, since=context.now - WEEK).itertuples(index=False, name=None))
+    registered = {(service, handler) for service, handlers in context.handlers.items() for handler in handlers}
+    unused = sorted("/".join(each) for each in registered - used)
+    title = "no invocation ended in the last 7 days"
+    calls: dict[str, Any] = {"evidence": ask_call("usage"), "suggested": ()}
+    return [Finding(severity=Severity.NOTE, title=title, where=each, count=0, ids=(), **calls) for each in unused]
+
+
+def test_a_check_can_need_a_period_and_the_handlers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check of a period runs on an archive of this time only, and knows handlers that were never called."""
+    check = Check("unused_handlers", "handlers without an invocation", 1.6, unused_handlers, needs_period=WEEK)
+    monkeypatch.setitem(CHECKS, "unused_handlers", check)
+    archive = SampleArchive(tmp_path / "history")
+    names = ("place", "cancel", "refund")
+    retention = [{"service": "Orders", "handler": name, "completion_retention_ms": 86_400_000} for name in names]
+    cancelled = run(1, DAY, target_handler_name="cancel")
+    archive.visit(DAY + HOUR, [run(0, DAY), cancelled], retention=retention)
+    archive.visit(DAY + 8 * 24 * HOUR, [run(2, DAY + 8 * 24 * HOUR - HOUR)])
+    with rl.open_history(archive.path) as history:
+        diagnosis = rl.doctor(history, checks="unused_handlers")
+        assert list(diagnosis.findings["where"]) == ["Orders/cancel", "Orders/refund"]
+        with history.at(DAY + 6 * 24 * HOUR) as young:
+            (gap,) = rl.doctor(young, checks="unused_handlers").not_checked.query("check != 'coverage'").itertuples()
+    assert "ended in the last 7d, from an archive" in gap.reason
+    assert not gap.applies
+    (gap,) = rl.doctor(SampleRows(), checks="unused_handlers").not_checked.itertuples()
+    assert not gap.applies
+    monkeypatch.setitem(CHECKS, "unused_handlers", replace(check, needs_period=None))
+    (gap,) = rl.doctor(SampleRows(), checks="unused_handlers").not_checked.itertuples()
+    assert "only the Admin API of a live cluster and an archive have them" in gap.reason
 
 
 def test_the_cluster_must_be_clear(archive: SampleArchive) -> None:
