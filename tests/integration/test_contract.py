@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+import restate_lab as rl
 from restate_lab.client.admin import AdminClient
 from restate_lab.client.models import DeleteRule, UpsertRule
 from restate_lab.client.responses import SUCCESS
@@ -123,3 +125,13 @@ def test_success_is_what_the_document_says(document: dict[str, Any]) -> None:
         assert set(good) <= set(SUCCESS[name].statuses), name
         has_body = [bool(response.get("content")) for response in good.values()]
         assert has_body == [SUCCESS[name].body != "nothing"] * len(good), name
+
+
+def test_the_page_of_tables_is_complete(cluster: Cluster) -> None:
+    """The table in "What a source knows" of CONTRIBUTING has each table of a server, and no other."""
+    text = (Path(__file__).parents[2] / ".github" / "CONTRIBUTING.md").read_text("utf-8")
+    page = text.partition("## What a source knows")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.+?) \| .+ \| (.+) \|$", page, re.MULTILINE)
+    served = {name for names, where in rows if where != "only there" for name in re.findall(r"`(\w+)`", names)}
+    with rl.connect(cluster.admin_url, read_only=True) as lab:
+        assert served == set(lab.tables()["table"])

@@ -7,20 +7,14 @@ Import cycles between siblings, private modules and layers are contracts of impo
 from __future__ import annotations
 
 import ast
-import builtins
-import importlib
 import re
 from collections.abc import Iterator
 
 import pytest
 
-from restate_lab.analysis.questions.catalog import parse_variant
 from support.structure import PACKAGE, Structure
 
 STRUCTURE = Structure()
-CONTRIBUTING = (PACKAGE.parent / ".github" / "CONTRIBUTING.md").read_text("utf-8")
-EXAMPLES = re.findall(r"`(restate_lab/[\w/]+\.py)`[^`]*:\n\n```python\n(.*?)```", CONTRIBUTING, re.DOTALL)
-LONGEST_EXAMPLE = 20
 THRESHOLDS = {
     "modules": 400,
     "lines of a module, most": 500,
@@ -134,54 +128,6 @@ def test_packages_of_verbs_have_one_interior(package: str) -> None:
     """``__init__`` is the verb, and one module turns SQL into rows."""
     assert (PACKAGE / package / "__init__.py").is_file()
     assert (PACKAGE / package / "reader.py").is_file()
-
-
-def test_the_readme_names_what_is_there() -> None:
-    """Each folder of the package is in the README's tour, and each path in the tour exists."""
-    tour = (
-        (PACKAGE.parent / "README.md").read_text("utf-8").partition("## How it is built")[2].partition("\n- `tests/")[0]
-    )
-    paths = re.findall(r"`(?:restate_lab/)?([\w/.]+(?:/|\.py|\.j2))`", tour)
-    assert [path for path in paths if not list(PACKAGE.rglob(path.rstrip("/")))] == []
-    assert {each.parent.name for each in PACKAGE.glob("*/__init__.py")} <= {path.rstrip("/") for path in paths}
-
-
-def test_contributing_names_what_is_there() -> None:
-    """Each path in CONTRIBUTING exists, and each name in "`name` in `file`" is defined in that file."""
-    root = PACKAGE.parent
-    paths = re.findall(r"(?<![\w/.])(?:\w+\.(?:md|toml)|(?:restate_lab|tests|\.ci|\.github)/[\w./@]*)", CONTRIBUTING)
-    assert [path for path in paths if not (root / path).exists()] == []
-    names = re.findall(r"`(\w+)` in\s+`([\w./]+)`", CONTRIBUTING)
-    names += [(name, path) for path, name in re.findall(r"(tests/[\w/]+\.py)::(\w+)", CONTRIBUTING)]
-    definition = r'^ *(?:class |def |id = ")?{}\b'
-    missing = [
-        f"{name} in {path}"
-        for name, path in names
-        if not re.search(definition.format(name), (root / path).read_text("utf-8"), re.MULTILINE)
-    ]
-    assert missing == []
-    assert len(names) > len(EXAMPLES)
-
-
-@pytest.mark.parametrize(("path", "code"), EXAMPLES, ids=[path for path, _ in EXAMPLES])
-def test_an_example_of_contributing_fits_into_its_module(path: str, code: str) -> None:
-    """An example can be pasted: it is short, it runs in the module, and the module has all of its names."""
-    assert code.count("\n") <= LONGEST_EXAMPLE
-    names = dict(vars(importlib.import_module(path.removesuffix(".py").replace("/", "."))))
-    exec(code, names)  # noqa: S102 - our own text
-    nodes = list(ast.walk(ast.parse(code)))
-    bound = {node.arg for node in nodes if isinstance(node, ast.arg)}
-    bound |= {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
-    used = {node.id for node in nodes if isinstance(node, ast.Name)}
-    assert used - bound - names.keys() - vars(builtins).keys() == set()
-
-
-def test_the_question_of_contributing_is_one() -> None:
-    """The example of a question has a complete header, and is short."""
-    (text,) = re.findall(r"```sql\n(.*?)```", CONTRIBUTING, re.DOTALL)
-    assert len(text.splitlines()) <= LONGEST_EXAMPLE
-    assert {each.name for each in parse_variant("far_schedules.sql", text).parameters} == {"after", "limit"}
-    assert len(EXAMPLES) == CONTRIBUTING.count("```python")
 
 
 def test_names() -> None:

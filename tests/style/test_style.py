@@ -6,7 +6,6 @@ import ast
 import json
 import re
 import subprocess
-import tomllib
 import zipfile
 from pathlib import Path
 
@@ -120,14 +119,6 @@ def _asks_which_source(node: ast.AST) -> bool:
     if node.func.id in {"isinstance", "issubclass"}:
         return bool({"Lab", "Evidence"} & {getattr(each, "id", getattr(each, "attr", "")) for each in ast.walk(kinds)})
     return node.func.id == "hasattr" and ast.unparse(subject).rpartition(".")[2] in {"source", "lab"}
-
-
-def test_the_readme_shows_the_layers_that_are_checked() -> None:
-    """The README's picture of the layers is the one that import-linter checks."""
-    config = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    contract = next(c for c in config["tool"]["importlinter"]["contracts"] if c["id"] == "layers")
-    order = " → ".join(layer.replace("(", "").replace(")", "") for layer in contract["layers"])
-    assert order in " ".join((ROOT / "README.md").read_text("utf-8").split())
 
 
 def test_notebooks_have_no_outputs() -> None:

@@ -1,0 +1,165 @@
+"""CONTRIBUTING: what it names exists, its examples run when they are pasted, and its layers are those of the linter."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib
+import json
+import re
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import restate_lab as rl
+from restate_lab.actions import rules
+from restate_lab.analysis.doctor.checks import CHECKS
+from restate_lab.analysis.doctor.context import Check
+from restate_lab.analysis.questions import catalog
+from restate_lab.client.schema import FAMILIES, selected_columns
+from restate_lab.panels.panel import Panel, state
+from support.archives import DAY, SERVER_SCHEMA, SampleArchive, run
+from support.sample_rows import BEFORE, NOW, SampleRows, invocation, sample_id
+from support.structure import PACKAGE
+
+ROOT = PACKAGE.parent
+CONTRIBUTING = (ROOT / ".github" / "CONTRIBUTING.md").read_text("utf-8")
+EXAMPLES = dict(re.findall(r"`(restate_lab/[\w/]+\.py)`[^`]*:\n\n```python\n(.*?)```", CONTRIBUTING, re.DOTALL))
+(QUESTION,) = re.findall(r"```sql\n(.*?)```", CONTRIBUTING, re.DOTALL)
+LONGEST_EXAMPLE = 20
+SCHEMA = json.loads(SERVER_SCHEMA)["tables"]
+CHECK_FILE, VIEW_FILE = "restate_lab/analysis/doctor/checks/outliers.py", "restate_lab/panels/overview.py"
+
+
+def test_contributing_names_what_is_there() -> None:
+    """Each path in CONTRIBUTING exists, and each name in "`name` in `file`" is defined in that file."""
+    paths = re.findall(r"(?<![\w/.])(?:\w+\.(?:md|toml)|(?:restate_lab|tests|\.ci|\.github)/[\w./@]*)", CONTRIBUTING)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    names = re.findall(r"`(\w+)` in\s+`([\w./]+)`", CONTRIBUTING)
+    names += [(name, path) for path, name in re.findall(r"(tests/[\w/]+\.py)::(\w+)", CONTRIBUTING)]
+    definition = r'^ *(?:class |def |id = ")?{}\b'
+    missing = [
+        f"{name} in {path}"
+        for name, path in names
+        if not re.search(definition.format(name), (ROOT / path).read_text("utf-8"), re.MULTILINE)
+    ]
+    assert missing == []
+    assert len(names) > len(EXAMPLES)
+
+
+@pytest.mark.parametrize("path", EXAMPLES)
+def test_an_example_of_contributing_fits_into_its_module(path: str) -> None:
+    """An example can be pasted: it is short, and the module has all of its names."""
+    code, names = EXAMPLES[path], _pasted(path)
+    assert code.count("\n") <= LONGEST_EXAMPLE
+    nodes = list(ast.walk(ast.parse(code)))
+    bound = {node.arg for node in nodes if isinstance(node, ast.arg)}
+    bound |= {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    assert used - bound - names.keys() - vars(builtins).keys() == set()
+
+
+def _pasted(path: str) -> dict[str, Any]:
+    """Return the names of a module in which an example was pasted."""
+    names = dict(vars(importlib.import_module(path.removesuffix(".py").replace("/", "."))))
+    exec(EXAMPLES[path], names)  # noqa: S102 - our own text
+    return names
+
+
+@pytest.fixture
+def source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SampleRows:
+    """Give two invocations that start in 40 days and one that starts tomorrow, with the pasted question."""
+    (tmp_path / "far_schedules.sql").write_text(QUESTION, "utf-8")
+    files = [*catalog._files(), tmp_path / "far_schedules.sql"]
+    monkeypatch.setattr(catalog, "_files", lambda: iter(files))
+    rows = [
+        invocation(sample_id(number), "scheduled", scheduled_at=BEFORE, scheduled_start_at=NOW + timedelta(days=days))
+        for number, days in enumerate((41, 40, 1))
+    ]
+    return SampleRows(sys_invocation_status=rows)
+
+
+def test_the_question_of_contributing_is_answered(source: SampleRows) -> None:
+    """Its header is complete, its columns are known, and it returns the rows that it describes."""
+    assert len(QUESTION.splitlines()) <= LONGEST_EXAMPLE
+    assert {column.name for column in selected_columns(QUESTION)} <= FAMILIES.keys()
+    assert list(rl.ask(source, "far_schedules")["id"]) == [sample_id(0), sample_id(1)]
+    assert list(rl.ask(source, "far_schedules", after="1h", limit=5)["id"]) == [sample_id(n) for n in range(3)]
+
+
+def test_the_check_of_contributing_reports_its_finding(source: SampleRows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function and the row of the table run in the doctor, and the finding has its ids, calls and subject."""
+    (row,) = re.findall(r"`(Check\([^`]+\))`", CONTRIBUTING)
+    names = _pasted(CHECK_FILE)
+    check = eval(row, names | {"Check": Check})  # noqa: S307 - our own text
+    monkeypatch.setitem(CHECKS, check.name, check)
+    diagnosis = rl.doctor(source, checks=check.name)
+    (finding,) = diagnosis.findings.to_dict("records")
+    assert finding["title"] == "2 invocations start in more than 30 days"
+    assert (finding["check"], finding["where"], finding["count"]) == ("far_schedules", "Svc/run", 2)
+    assert finding["ids"] == [sample_id(0), sample_id(1)]
+    assert diagnosis.subjects[0].services == ("Svc",)
+    for code in (finding["suggested_code"], finding["evidence_code"]):
+        assert len(eval(code, {"rl": rl, "lab": source})) == 2  # noqa: S307 - the code is what is tested
+    assert rl.doctor(SampleRows(), checks=check.name).findings.empty
+
+
+def test_the_view_of_contributing_shows_its_rows(source: SampleRows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A panel with the pasted view reads the question and closes."""
+    view = _pasted(VIEW_FILE)["SchedulesView"]
+    ((name, label),) = re.findall(r'`"(\w+)": "(\w+)",`', CONTRIBUTING)
+    monkeypatch.setattr(state, "VIEWS", {**state.VIEWS, name: label})
+    monkeypatch.setattr(Panel, "run_doctor", lambda _: None)
+    build = Panel._build_view
+    monkeypatch.setattr(
+        Panel, "_build_view", lambda panel, key: view(panel, tz=panel._tz) if key == name else build(panel, key)
+    )
+    panel = Panel(source, view=name)
+    try:
+        panel.wait()
+        assert panel.error == ""
+        assert list(panel.view.grid.frame["id"]) == [sample_id(0), sample_id(1)]
+    finally:
+        panel.close()
+
+
+def test_the_action_of_contributing_is_the_rule() -> None:
+    """The rule that it shows is the one in the module, so that its form is that of the other rules."""
+    assert EXAMPLES["restate_lab/actions/rules.py"] in Path(rules.__file__).read_text("utf-8")
+    assert len(EXAMPLES) == CONTRIBUTING.count("```python")
+
+
+def test_the_groups_are_the_layers_that_are_checked() -> None:
+    """The groups of packages, one after the other, are the layers of import-linter, and every package is described."""
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    contract = next(each for each in config["tool"]["importlinter"]["contracts"] if each["id"] == "layers")
+    section = CONTRIBUTING.partition("## How it is built")[2].partition("\n## ")[0]
+    groups = re.findall(r"^\| [a-z ]+ \| (.+) \|$", section, re.MULTILINE)
+    assert 5 < len(groups) < 9
+    assert " → ".join(groups).replace("\\|", "|").split(" → ") == contract["layers"]
+    described = set(re.findall(r"`restate_lab/(\w+)/", section))
+    assert {each.parent.name for each in PACKAGE.glob("*/__init__.py")} <= described
+
+
+def test_the_tables_of_a_source_are_those_of_the_page(tmp_path: Path) -> None:
+    """The page has each table of a server and of an archive, and names only columns that exist."""
+    page = CONTRIBUTING.partition("## What a source knows")[2].partition("\n## ")[0]
+    assert page.count("\n") < 50
+    rows = re.findall(r"^\| (`.+?) \| .+ \| (.+) \|$", page, re.MULTILINE)
+    archived = {name for names, where in rows if where != "no" for name in re.findall(r"`(\w+)`", names)}
+    archive = SampleArchive(tmp_path / "history")
+    archive.visit(DAY, [run(1, DAY)])
+    with rl.open_history(archive.path) as history:
+        tables = history.tables()
+    assert archived == set(tables["table"])
+    there = set(tables["table"] + "." + tables["column"])
+    named = re.findall(r"`((?:sys_\w+|visits)\.\w+)`", page)
+    assert set(named) <= there
+    assert {"sys_journal.raw", "sys_journal.entry_json"} <= {
+        f"{table}.{name}" for table, columns in SCHEMA.items() for name, *_ in columns
+    }
+    for name in re.findall(r"`(needs_\w+|is_for_\w+)`", page):
+        assert name in Check.__dataclass_fields__
