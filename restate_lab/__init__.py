@@ -33,7 +33,6 @@ The large parts are loaded at their first use.
 from __future__ import annotations
 
 import importlib
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -280,21 +279,13 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     if name == "errors":
-        return _load("restate_lab.errors")
+        return importlib.import_module("restate_lab.errors")
     if name in _HOME:
-        return getattr(_load(_HOME[name]), name)
+        return getattr(importlib.import_module(_HOME[name]), name)
     names = __all__ if name[:1].isupper() else __dir__()
-    public = _load("restate_lab._public")
+    public = importlib.import_module("restate_lab._public")
     hint = "" if name.startswith("_") else public.did_you_mean(public.nearest_names(name, names))
     raise AttributeError(f"module 'restate_lab' has no attribute {name!r}. {hint}".removesuffix(". "))
-
-
-def _load(module: str) -> ModuleType:
-    """Return a fully loaded module; an interrupted import would leave pandas or matplotlib unusable."""
-    from restate_lab.interrupts import Shield
-
-    with Shield():
-        return importlib.import_module(module)
 
 
 def __dir__() -> list[str]:

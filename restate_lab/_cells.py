@@ -38,7 +38,6 @@ from numbers import Integral, Rational, Real
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from restate_lab._text import escape_invisible, format_duration, format_timestamp, truncate
-from restate_lab.interrupts import Shield
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,8 +101,7 @@ REPORT = CellStyle(longest=300, longest_more=2_000, keeps_lines=True, is_summary
 
 def kind_of(name: str, column: pd.Series[Any]) -> Kind:
     """Return the kind of a column, for its alignment and style; a status column has the colours of ``STATUSES``."""
-    with Shield():
-        import pandas as pd  # noqa: PLC0415 - reprs use this module without pandas
+    import pandas as pd  # noqa: PLC0415 - reprs use this module without pandas
 
     kinds = pd.api.types
     if kinds.is_bool_dtype(column.dtype):
@@ -237,8 +235,7 @@ def _duration(value: Any, zone: tzinfo, style: CellStyle) -> Cell:  # noqa: ARG0
 
 
 def _to_pandas(kind: Literal["Timestamp", "Timedelta"], value: Any) -> Any:
-    with Shield():
-        import pandas as pd  # noqa: PLC0415 - reprs use this module without pandas
+    import pandas as pd  # noqa: PLC0415 - reprs use this module without pandas
 
     return getattr(pd, kind)(value)
 

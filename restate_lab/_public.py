@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 from restate_lab.errors import ArgumentError, MissingExtra
-from restate_lab.interrupts import Shield
 
 __all__ = [
     "check_keywords",
@@ -49,8 +48,7 @@ def import_extra(module: str, extra: str, *, purpose: str, advice: str = "") -> 
         MissingExtra: the module is not installed. The message has the command that installs it, and the advice.
     """
     try:
-        with Shield():
-            return importlib.import_module(module)
+        return importlib.import_module(module)
     except ImportError as error:
         command = f"pip install 'restate-lab[{extra}]'"
         text = f"{purpose}, which is not installed: run {command}."
@@ -114,8 +112,7 @@ def nearest_names(name: str, known: Iterable[str], most: int = 3) -> tuple[str, 
 
     Names with similar spelling are first, followed by names that contain the whole name.
     """
-    with Shield():
-        import difflib  # noqa: PLC0415 - only needed for a wrong name
+    import difflib  # noqa: PLC0415 - only needed for a wrong name
 
     spelled = {each.casefold(): each for each in sorted(known, reverse=True)}
     wanted = name.strip().casefold()

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from restate_lab._public import check_keywords
 from restate_lab._text import join
 from restate_lab.errors import ArgumentError, AuditFailed, AuditIncomplete, Truncated
-from restate_lab.interrupts import Shield
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,8 +103,7 @@ def _configured_folder() -> Path | None:
 
 
 def _state_folder() -> Path:
-    with Shield():
-        import platformdirs  # noqa: PLC0415 - a connection without changes needs no folder
+    import platformdirs  # noqa: PLC0415 - a connection without changes needs no folder
 
     return platformdirs.user_state_path("restate_lab") / "audit"
 
@@ -206,8 +204,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def process_info() -> dict[str, Any]:
-    with Shield():
-        import getpass  # noqa: PLC0415 - only changes are recorded
+    import getpass  # noqa: PLC0415 - only changes are recorded
 
     try:
         user = getpass.getuser()
@@ -430,29 +427,22 @@ def _escape_surrogates(value: Any) -> Any:
     return value
 
 
-def _load_pandas() -> Any:
-    """Return pandas, fully loaded. It is imported here so that writing the log does not load it."""
-    with Shield():
-        import pandas as pd  # noqa: PLC0415 - see above
-
-        pd.Series(["text"])  # loads the parts that pandas and pyarrow load at their first text
-    return pd
-
-
 def _changes(intents: Mapping[str, Mapping[str, Any]], results: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    pandas = _load_pandas()
+    import pandas as pd  # noqa: PLC0415 - writing the log must not load it
+
     rows = [_row(intent, results.get(change, {})) for change, intent in intents.items()]
-    frame: pd.DataFrame = pandas.DataFrame(rows, columns=_COLUMNS).sort_values("time", ignore_index=True)
+    frame: pd.DataFrame = pd.DataFrame(rows, columns=_COLUMNS).sort_values("time", ignore_index=True)
     for column in ("time", "ended"):
-        frame[column] = pandas.to_datetime(frame[column], utc=True)
+        frame[column] = pd.to_datetime(frame[column], utc=True)
     frame["status"] = frame["status"].astype("Int64")
     return frame
 
 
 def _reads(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    pandas = _load_pandas()
-    frame: pd.DataFrame = pandas.DataFrame(records, columns=_READ_COLUMNS).sort_values("time", ignore_index=True)
-    frame["time"] = pandas.to_datetime(frame["time"], utc=True)
+    import pandas as pd  # noqa: PLC0415 - writing the log must not load it
+
+    frame: pd.DataFrame = pd.DataFrame(records, columns=_READ_COLUMNS).sort_values("time", ignore_index=True)
+    frame["time"] = pd.to_datetime(frame["time"], utc=True)
     return frame.astype(dict.fromkeys(("rows", "bytes", "milliseconds", "pid"), "Int64"))
 
 
@@ -467,7 +457,8 @@ def _row(intent: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _targets(intent: Mapping[str, Any], result: Mapping[str, Any]) -> pd.DataFrame:
-    pandas = _load_pandas()
+    import pandas as pd  # noqa: PLC0415 - writing the log must not load it
+
     whole = {result["outcome"]: [[0, len(intent["targets"]) - 1]]} if result else {}
     outcomes = dict(_places(result.get("outcomes") or whole))
     errors = dict(_places(result.get("errors") or {}))
@@ -485,7 +476,7 @@ def _targets(intent: Mapping[str, Any], result: Mapping[str, Any]) -> pd.DataFra
         for n, id_ in enumerate(intent["targets"])
     ]
     columns = ["id", "outcome", "error", "new_id", "other_new_ids", "from_index"]
-    frame: pd.DataFrame = pandas.DataFrame(rows, columns=columns, dtype=object)
+    frame: pd.DataFrame = pd.DataFrame(rows, columns=columns, dtype=object)
     return frame
 
 

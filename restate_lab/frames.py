@@ -276,13 +276,6 @@ def _is_naive(kind: pa.DataType) -> bool:
     return pa.types.is_timestamp(kind) and kind.tz is None
 
 
-def _warm_up() -> None:
-    """Load the parts that pyarrow and pandas load at their first use, so that the Shield of the import covers them."""
-    frame = to_frame(pa.table({"text": ["a", None], "number": [1, None], "other": [1, 2]}))
-    frame.to_dict("records")
-    frame.set_index(["number", "other"])["text"].unstack()
-
-
 def _distinct_names(names: Sequence[str]) -> list[str]:
     existing, distinct = set(names), list[str]()
     for name in names:
@@ -291,6 +284,3 @@ def _distinct_names(names: Sequence[str]) -> list[str]:
             new, number = f"{name}_{number}", number + 1
         distinct.append(new)
     return distinct
-
-
-_warm_up()

@@ -1,8 +1,8 @@
 """Handle Ctrl-C and the stop button: hold interrupts back while work must be completed, and raise them during waits.
 
 Python raises KeyboardInterrupt in the main thread between any two bytecodes, also between the end of a ``with`` block
-and the first line of ``__exit__``. Therefore ``try … finally`` cannot guarantee that a library is loaded completely or
-that a record is written. The only reliable place is the handler of SIGINT: a Shield replaces it during a block.
+and the first line of ``__exit__``. Therefore ``try … finally`` cannot guarantee that a record is written. The only
+reliable place is the handler of SIGINT: a Shield replaces it during a block.
 """
 
 from __future__ import annotations
@@ -51,9 +51,8 @@ class _InterruptHandler:
 class Shield:
     """Hold interrupts back during a ``with`` block; an interrupt that arrived is raised when the block has ended.
 
-    Two kinds of blocks need it. While a library is loaded, an interrupt would leave it half loaded in ``sys.modules``,
-    and every later call would fail. While the audit log is written, an interrupt would leave a change without its
-    outcome.
+    While the audit log or an archive is written, an interrupt would leave a change without its outcome, or tables that
+    do not match. Imports have no Shield: as with pandas, an interrupt of one may need a restart of the kernel.
 
     ``let_through(act)`` calls ``act`` within the block, and interrupts are raised during that call. Shields can be
     nested. Only the main thread gets a KeyboardInterrupt, so a Shield does nothing in other threads. It also does

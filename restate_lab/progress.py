@@ -19,8 +19,6 @@ from contextvars import ContextVar
 from html import escape
 from typing import Any, Protocol
 
-from restate_lab.interrupts import Shield
-
 __all__ = [
     "InvocationsLine",
     "NoProgress",
@@ -148,11 +146,10 @@ def _create_bar(what: str, layout: str, started: float) -> _ProgressBar:
     if display is not None:
         bar = _NotebookBar(what, layout, display)
     else:
-        with Shield():
-            from tqdm.std import tqdm  # noqa: PLC0415 - only slow calls need it
+        from tqdm.std import tqdm  # noqa: PLC0415 - only slow calls need it
 
-            # Made within the Shield, because the first one loads multiprocessing. disable=None: only in a terminal.
-            bar = tqdm(desc=what, bar_format=layout, leave=False, file=sys.stderr, delay=1e-9, disable=None)
+        # disable=None: only in a terminal
+        bar = tqdm(desc=what, bar_format=layout, leave=False, file=sys.stderr, delay=1e-9, disable=None)
     bar.start_t = time.time() - (time.monotonic() - started)
     return bar
 

@@ -11,7 +11,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from restate_lab._text import escape_invisible, split_ids
-from restate_lab.interrupts import Shield
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -26,8 +25,7 @@ def render(template: str, **values: Any) -> str:
 
 @cache
 def _environment() -> Environment:
-    with Shield():
-        from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - only cards and reports need it
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - only cards and reports need it
 
     environment = Environment(
         loader=PackageLoader("restate_lab", ""),

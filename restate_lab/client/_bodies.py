@@ -12,7 +12,6 @@ from typing import cast
 
 import httpx
 
-from restate_lab.interrupts import Shield
 from restate_lab.redaction import mask_secrets, secrets_in
 
 __all__ = ["BODY_LIMIT", "ERROR_LIMIT", "BodyLimitTransport", "TooLarge"]
@@ -123,8 +122,7 @@ def _decompress_zstd(blocks: Iterator[bytes]) -> Iterator[bytes]:
     Raises:
         httpx.DecodingError: the data is damaged, or ends within a frame.
     """
-    with Shield():
-        import zstandard  # noqa: PLC0415 - not needed on loopback
+    import zstandard  # noqa: PLC0415 - not needed on loopback
 
     frames = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
     frame = None

@@ -12,7 +12,6 @@ about four times a second while no data arrives) and ``sending`` (called once, j
 from __future__ import annotations
 
 import contextlib
-import encodings.idna  # noqa: F401 - otherwise the first connection loads it, and an interrupt could break that
 import http.client
 import importlib.util
 import io

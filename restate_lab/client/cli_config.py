@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from restate_lab.errors import SettingsError
-from restate_lab.interrupts import Shield
 from restate_lab.redaction import Secret
 
 __all__ = [
@@ -183,8 +182,7 @@ def _parse_config(path: Path) -> tuple[dict[str, ConfigSection], str]:
 
     The problem is not raised here: the exception would bring the text of the file, with its tokens, into a traceback.
     """
-    with Shield():
-        import tomllib  # noqa: PLC0415 - many users have no configuration file
+    import tomllib  # noqa: PLC0415 - many users have no configuration file
 
     try:
         tables = tomllib.loads(path.read_bytes().decode("utf-8-sig"))

@@ -31,7 +31,6 @@ from restate_lab.client.sql.parts import complete
 from restate_lab.client.transport import Transport
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, QueryRefused, UntriedServer
-from restate_lab.interrupts import Shield
 from restate_lab.payload_json import PayloadFunction
 from restate_lab.progress import Progress, RowsLine, progress_of
 from restate_lab.redaction import Secret, as_secret
@@ -192,8 +191,7 @@ class Lab(BaseSource):
                 raise self._with_suggestions(error, query) from error.__cause__
 
     def _with_suggestions(self, error: QueryRefused, query: str) -> QueryRefused:
-        with Shield():
-            from restate_lab.client.sql.suggestions import add_suggestions, explain_id  # noqa: PLC0415 - after an error
+        from restate_lab.client.sql.suggestions import add_suggestions, explain_id  # noqa: PLC0415 - after an error
 
         return add_suggestions(explain_id(error, query), self._table_names, self._function_names, version=self.version)
 
@@ -215,8 +213,7 @@ class Lab(BaseSource):
         The file gets its name when it is complete, and then replaces an existing one; a failure leaves no file.
         Intervals without months are written as durations. A column without an exact Parquet type raises QueryRefused.
         """
-        with Shield():
-            from restate_lab.client.parquet import write_parquet  # noqa: PLC0415 - loads all of pyarrow's file systems
+        from restate_lab.client.parquet import write_parquet  # noqa: PLC0415 - loads all of pyarrow's file systems
 
         with self.stream(statement, params=params, timeout=timeout, progress=progress, **named) as reader:
             return write_parquet(reader, reader.schema, path, filesystem)
@@ -224,8 +221,7 @@ class Lab(BaseSource):
     @functools.cached_property
     def admin(self) -> AdminClient:
         """Return the client of the Admin API: one method per operation."""
-        with Shield():
-            from restate_lab.client.admin import AdminClient  # noqa: PLC0415 - loads pydantic only when needed
+        from restate_lab.client.admin import AdminClient  # noqa: PLC0415 - loads pydantic only when needed
 
         return AdminClient(self.transport, source=self)
 
@@ -237,8 +233,7 @@ class Lab(BaseSource):
             SettingsError: the server reports an address on another host than the Admin API, or without encryption, and
                 the token would be sent to it: pass ``ingress_url`` yourself.
         """
-        with Shield():
-            from restate_lab.client.ingress import IngressClient, IngressTransport  # noqa: PLC0415 - rarely needed
+        from restate_lab.client.ingress import IngressClient, IngressTransport  # noqa: PLC0415 - rarely needed
 
         self.transport.check_open()
         if self._ingress is None:

@@ -20,7 +20,6 @@ from restate_lab.client._bodies import BodyLimitTransport
 from restate_lab.client._http import CONNECT_LIMIT, route_to
 from restate_lab.client.responses import is_page, read_error_response, retry_after
 from restate_lab.errors import MissingExtra, ServerFailed
-from restate_lab.interrupts import Shield
 from restate_lab.redaction import Secret, is_secret_header, mask_secrets
 
 __all__ = ["SpanRecord", "send_spans"]
@@ -143,13 +142,12 @@ class _Library:
 
     def __init__(self) -> None:
         try:
-            with Shield():
-                from google.protobuf.message import DecodeError  # noqa: PLC0415 - these are in the extra "agents"
-                from opentelemetry import trace  # noqa: PLC0415
-                from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans  # noqa: PLC0415
-                from opentelemetry.proto.collector.trace.v1 import trace_service_pb2  # noqa: PLC0415
-                from opentelemetry.sdk import trace as sdk  # noqa: PLC0415
-                from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+            from google.protobuf.message import DecodeError  # noqa: PLC0415 - these are in the extra "agents"
+            from opentelemetry import trace  # noqa: PLC0415
+            from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans  # noqa: PLC0415
+            from opentelemetry.proto.collector.trace.v1 import trace_service_pb2  # noqa: PLC0415
+            from opentelemetry.sdk import trace as sdk  # noqa: PLC0415
+            from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
         except ImportError as error:
             raise MissingExtra("spans are encoded by OpenTelemetry: pip install 'restate-lab[agents]'.") from error
         self._trace, self._sdk, self._encode, self._messages = trace, sdk, encode_spans, trace_service_pb2

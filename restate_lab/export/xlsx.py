@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 
 from restate_lab.errors import ArgumentError
 from restate_lab.export.columns import ArrowColumn, flatten, is_nested, is_text, to_iso8601, to_json_text, to_seconds
-from restate_lab.interrupts import Shield
 
 __all__ = ["write_xlsx"]
 
@@ -117,8 +116,7 @@ class _Sheet:
 
 def _import_xlsxwriter() -> Any:
     try:
-        with Shield():
-            return importlib.import_module("xlsxwriter")
+        return importlib.import_module("xlsxwriter")
     except ImportError as error:
         raise ArgumentError(
             "xlsx files require xlsxwriter: run pip install 'restate-lab[xlsx]', or save as .csv or .parquet."

@@ -23,7 +23,6 @@ from restate_lab.client.sql.literals import literal
 from restate_lab.evidence.engine import create_view, read, session
 from restate_lab.evidence.tables import quote_name
 from restate_lab.history.tables import TABLES, select_server_columns
-from restate_lab.interrupts import Shield
 
 if TYPE_CHECKING:
     from datafusion import SessionContext
@@ -287,8 +286,7 @@ def _register(context: SessionContext, name: str, table: DeltaTable, *, is_local
 
 
 def _cached_dataset(table: DeltaTable) -> Any:
-    with Shield():  # it needs the extra
-        module = importlib.import_module("restate_lab.history.cache")
+    module = importlib.import_module("restate_lab.history.cache")
     return module.cached_dataset(table)
 
 

@@ -30,7 +30,6 @@ from restate_lab._public import import_extra
 from restate_lab._text import one_line
 from restate_lab.errors import AccessDenied, ArchiveBroken, ArgumentError, NotFound, RestateLabError, Unreachable
 from restate_lab.history.tables import PARTITIONS, SCHEMA_VERSION, TABLES
-from restate_lab.interrupts import Shield
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -257,8 +256,7 @@ class ArchiveStore:
         return [each.path for each in found if each.type == fs.FileType.File]
 
     def _filesystem(self) -> fs.FileSystem:
-        with Shield():
-            handler = importlib.import_module("deltalake.fs").DeltaStorageHandler(self.where, _options())
+        handler = importlib.import_module("deltalake.fs").DeltaStorageHandler(self.where, _options())
         return fs.PyFileSystem(handler)
 
     def _check_free(self) -> None:

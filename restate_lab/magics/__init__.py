@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from restate_lab.interrupts import Shield
-
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -17,15 +15,13 @@ __all__ = ["load_ipython_extension", "unload_ipython_extension"]
 
 def load_ipython_extension(ip: InteractiveShell, /) -> None:
     """Add ``%restate``, ``%%restate`` and their completion to a shell; ``%load_ext restate_lab`` calls this."""
-    with Shield():
-        from restate_lab.magics.magic import register  # noqa: PLC0415 - the CLI uses this package without IPython
+    from restate_lab.magics.magic import register  # noqa: PLC0415 - the CLI uses this package without IPython
 
     register(ip)
 
 
 def unload_ipython_extension(ip: InteractiveShell, /) -> None:
     """Remove the additions of ``load_ipython_extension``; ``%unload_ext restate_lab`` calls this."""
-    with Shield():
-        from restate_lab.magics.magic import unregister  # noqa: PLC0415 - as above
+    from restate_lab.magics.magic import unregister  # noqa: PLC0415 - as above
 
     unregister(ip)

@@ -21,7 +21,6 @@ from matplotlib.transforms import ScaledTranslation
 
 from restate_lab._text import escape_character, format_timestamp, is_invisible
 from restate_lab.errors import ArgumentError
-from restate_lab.interrupts import Shield
 from restate_lab.plots.units import parse_timestamp
 from restate_lab.status import STATUSES
 
@@ -270,10 +269,9 @@ def canvas_on(ax: Axes | None, *, width: float = 9.0, height: float = 4.0) -> Ca
     """
     if ax is None:
         # Imported late and only here: pyplot keeps figures and chooses a backend, and panels must not cause that.
-        with Shield():
-            from matplotlib import pyplot as plt  # noqa: PLC0415
+        from matplotlib import pyplot as plt  # noqa: PLC0415
 
-            figure, ax = plt.subplots(figsize=(width, height), layout="constrained")  # the first call loads the backend
+        figure, ax = plt.subplots(figsize=(width, height), layout="constrained")  # the first call loads the backend
         # An opaque background, so the figure is readable on every page.
         figure.set_facecolor(_background(figure))
     elif not isinstance(ax, Axes):

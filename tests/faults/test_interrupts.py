@@ -1,4 +1,4 @@
-"""Random interrupts of real sessions; ``tests/faults/interrupts.py`` sends a thousand."""
+"""Random interrupts of real sessions that have loaded their libraries."""
 
 from __future__ import annotations
 
@@ -9,15 +9,11 @@ import pytest
 
 import restate_lab as rl
 from support.fault_verbs import FaultWorld as Faulty
-from support.interrupted import InterruptField
-from support.interrupts import VERBS, InterruptWorld
+from support.interrupts import InterruptField, InterruptWorld
 
 pytestmark = pytest.mark.server
 
-WARM = ("sql", "set_state", "execute", "doctor", "plot_status")
-LIBRARIES = {"pandas", "numpy", "pyarrow", "matplotlib", "networkx", "datafusion", "jinja2", "nbconvert", "nh3",
-             "ipywidgets", "anywidget", "pydantic", "httpx", "tqdm", "restate_lab"}  # fmt: skip
-OURS = {"restate_lab.interrupts"}  # the module that holds interrupts back must be loaded first; it is a small module
+DAILY = ("sql", "set_state", "execute", "doctor", "plot_status")
 
 
 @pytest.fixture
@@ -31,9 +27,9 @@ def place(ground: Faulty, tmp_path: Path) -> Iterator[InterruptField]:
     rl.plan(ground.lab, "kill", waiting).execute(reason="the ground is shared")
 
 
-def test_interrupts_of_a_warm_session_leave_it_usable_and_the_audit_log_complete(place: InterruptField) -> None:
+def test_an_interrupted_session_stays_usable_and_its_audit_log_is_complete(place: InterruptField) -> None:
     """After each interrupt the verb gives the right result, nothing is left open, and every change has its outcome."""
-    report = place.warm(18, verbs=WARM)
+    report = place.interrupt(18, verbs=DAILY)
     assert report.failures == []
     assert report.raised > 6
     changes, failures = place.audit_failures()
@@ -41,12 +37,12 @@ def test_interrupts_of_a_warm_session_leave_it_usable_and_the_audit_log_complete
     assert changes > 6
 
 
-@pytest.mark.long  # unit/test_interrupts.py has the rule for one library
-def test_no_verb_loads_a_library_where_an_interrupt_reaches_it(place: InterruptField) -> None:
-    """All verbs at their first use, one after the other: they load our libraries under a Shield."""
+@pytest.mark.long
+@pytest.mark.timeout(1_800)
+def test_interrupts_of_every_call(place: InterruptField) -> None:
+    """The same for all verbs."""
     rl.freeze(rl.connect(place.ground.url), place.ground.evidence, service="Depot", progress=False)
-    verbs = [verb for verb in VERBS if verb not in {"watch", "plot_watch"}]
-    report = place.session(place.order("trace", verbs, 0, 0))
+    report = place.interrupt(150)
     assert report.failures == []
-    for verb, names in report.loaded.items():
-        assert {name for name in names if name.partition(".")[0] in LIBRARIES} <= OURS, verb
+    assert report.raised > 50
+    assert place.audit_failures()[1] == []

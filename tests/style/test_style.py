@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 import subprocess
 import zipfile
 from pathlib import Path
@@ -49,40 +48,6 @@ def test_below_the_panels_progress_is_plain() -> None:
         if PACKAGE / "panels" not in module.parents:
             source = module.read_text(encoding="utf-8")
             assert not {"tqdm.auto", "tqdm.notebook"} & set(source.replace('"', " ").split()), module
-
-
-ENDING = {"cli", "demo", "guide"}  # commands: after an interrupt their process ends
-
-
-def test_late_imports_stand_in_a_shield() -> None:
-    """An import within a function is a first use: an interrupt there would leave a library half loaded."""
-    late = []
-    for module in MODULES:
-        source = module.read_text("utf-8")
-        is_late = re.search(r"^ +(import|from) |import_module", source, re.MULTILINE)
-        if is_late is None or module.relative_to(PACKAGE).parts[0] in ENDING:
-            continue
-        for function in ast.walk(ast.parse(source)):
-            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-                late += [f"{module}:{line}" for line in _loading(function) - _shielded(function)]
-    assert late == []
-
-
-def _loading(tree: ast.AST) -> set[int]:
-    """Return the lines that import something, except our own Shield."""
-    loading = set()
-    for node in ast.walk(tree):
-        is_import = isinstance(node, ast.Import | ast.ImportFrom)
-        if is_import or (isinstance(node, ast.Attribute) and node.attr == "import_module"):
-            loading.add(node.lineno)
-        if isinstance(node, ast.ImportFrom) and node.module == "restate_lab.interrupts":
-            loading.discard(node.lineno)
-    return loading
-
-
-def _shielded(tree: ast.AST) -> set[int]:
-    blocks = [each for each in ast.walk(tree) if isinstance(each, ast.With) and "Shield" in ast.dump(each.items[0])]
-    return set().union(*(_loading(block) for block in blocks))
 
 
 def test_every_module_says_its_job() -> None:

@@ -1,9 +1,8 @@
 """Random interrupts: the verbs, their world, and the rules for a session after Ctrl-C.
 
-``python -m support.interrupts`` is one session. It reads an order in JSON from standard input, interrupts itself with
-SIGINT, uses the session afterwards, and writes a Report in JSON. A fresh session is interrupted at its first use of a
-verb, when libraries are loaded; a warm one has used every verb before. Nothing heavy is imported here at the top: the
-modules that a session has loaded are a part of the test.
+``python -m support.interrupts`` is one session. It reads an order in JSON from standard input, uses every verb once,
+interrupts itself with SIGINT, uses the session afterwards, and writes a Report in JSON. ``InterruptField`` starts such
+sessions, and compares the audit log with the server at the end.
 """
 
 from __future__ import annotations
@@ -15,19 +14,25 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import restate_lab as rl
+
+TESTS = Path(__file__).parents[1]
+RESTARTS = "SELECT restarted_from FROM sys_invocation_status WHERE restarted_from IN :ids"
+STATES = "SELECT service_key FROM state WHERE service_name = 'Drawer' AND key = 'n'"
+SESSION_LIMIT = 300.0  # seconds, for a session of one interrupt; only detects a hang
 WHY = "a test of interrupts"
-AGAIN = ("sql", "doctor", "plot_status", "waits", "set_state")
-"""The verbs that are used after each interrupt of a fresh session, in addition to the interrupted one."""
 NOT_OURS = (".ttf", ".so", "tqdm_monitor")
 """Resources that libraries keep open for the whole process after their first use: tqdm has one thread for its bars."""
 SETTLED = 5.0  # seconds within which threads and sockets of an interrupted call have ended
@@ -54,42 +59,32 @@ class InterruptWorld:
 
 @dataclass(frozen=True)
 class SessionOrder:
-    """The work of one session: this many interrupts in these verbs; only this session restarts the ids in ``ended``.
-
-    ``seconds`` and ``right`` are the duration and the result of each verb without an interrupt; if they are missing,
-    the session measures and returns them.
-    """
+    """The work of one session: this many interrupts in these verbs; only this session restarts the ids in ``ended``."""
 
     ground: InterruptWorld
-    kind: str
     verbs: tuple[str, ...]
     interrupts: int
     seed: int
     ended: tuple[str, ...]
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    right: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class SessionReport:
-    """The results of a session: ``failures`` are empty if all is well; ``loaded`` are modules loaded unshielded."""
+    """The results of a session: ``failures`` are empty if all is well.
 
-    sent: int = 0
+    ``seconds`` and ``right`` are the duration and the result of each verb without an interrupt.
+    """
+
     raised: int = 0
-    late: int = 0
     failures: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     right: dict[str, Any] = field(default_factory=dict)
-    loaded: dict[str, list[str]] = field(default_factory=dict)
 
 
 class Session:
     """A session of a user: the package, one connection, and names that no other call uses."""
 
     def __init__(self, order: SessionOrder) -> None:
-        import restate_lab as rl
-
-        self.rl = rl
         self.ground = order.ground
         self.folder = Path(order.ground.folder) / f"session-{uuid.uuid4().hex}"
         self.folder.mkdir()
@@ -100,7 +95,7 @@ class Session:
     @property
     def lab(self) -> Any:
         if self._lab is None:
-            self._lab = self.rl.connect(self.ground.url, audit=self.ground.audit)
+            self._lab = rl.connect(self.ground.url, audit=self.ground.audit)
         return self._lab
 
     def path(self, suffix: str) -> Path:
@@ -127,7 +122,7 @@ WHERE status = 'scheduled'"""
 
 
 def connect(s: Session) -> Any:
-    with s.rl.connect(s.ground.url, audit=s.ground.audit) as lab:
+    with rl.connect(s.ground.url, audit=s.ground.audit) as lab:
         return lab.version
 
 
@@ -163,159 +158,136 @@ def ingress(s: Session) -> Any:
 
 
 def ask(s: Session) -> Any:
-    return _frame(s.rl.ask(s.lab, "blocked_keys"))
+    return _frame(rl.ask(s.lab, "blocked_keys"))
 
 
 def journal(s: Session) -> Any:
-    return _frame(s.rl.journal(s.lab, s.ground.waiting[0])[["index", "entry_type", "name", "status"]])
+    return _frame(rl.journal(s.lab, s.ground.waiting[0])[["index", "entry_type", "name", "status"]])
 
 
 def journal_diff(s: Session) -> Any:
-    return _frame(s.rl.journal_diff(s.lab, *s.ground.waiting[:2])[["entry_type", "name", "difference"]])
+    return _frame(rl.journal_diff(s.lab, *s.ground.waiting[:2])[["entry_type", "name", "difference"]])
 
 
 def waits(s: Session) -> Any:
-    found = s.rl.waits(s.lab)
+    found = rl.waits(s.lab)
     return len(found.edges), repr(found)[:20], bool(found._repr_html_())
 
 
 def why(s: Session) -> Any:
-    found = s.rl.why(s.lab, s.ground.waiter)
+    found = rl.why(s.lab, s.ground.waiter)
     return found.status, bool(found._repr_html_())
 
 
 def doctor(s: Session) -> Any:
-    found = s.rl.doctor(s.lab, timeout="60s")
+    found = rl.doctor(s.lab, timeout="60s")
     return sorted(found.findings), bool(str(found)), bool(found._repr_html_())
 
 
 def plan(s: Session) -> Any:
-    made = s.rl.plan(s.lab, "cancel", list(s.ground.waiting))
+    made = rl.plan(s.lab, "cancel", list(s.ground.waiting))
     return len(made.targets), bool(made._repr_html_())
 
 
 def execute(s: Session) -> Any:
-    made = s.rl.plan(s.lab, "restart_as_new", s.ended())
+    made = rl.plan(s.lab, "restart_as_new", s.ended())
     return made.execute(reason=WHY)["outcome"].tolist()
 
 
 def move_to(s: Session) -> Any:
-    return _frame(s.rl.move_to(s.lab, list(s.ground.waiting), deployment="latest").frame[["id", "excluded"]])
+    return _frame(rl.move_to(s.lab, list(s.ground.waiting), deployment="latest").frame[["id", "excluded"]])
 
 
 def state(s: Session) -> Any:
-    return dict(s.rl.state(s.lab, "Drawer", "first")), len(s.rl.state(s.lab, "Drawer", "first").frame())
+    return dict(rl.state(s.lab, "Drawer", "first")), len(rl.state(s.lab, "Drawer", "first").frame())
 
 
 def set_state(s: Session) -> Any:
-    return dict(s.rl.set_state(s.lab, "Drawer", s.key(), {"n": 1}, reason=WHY, timeout="10s"))
+    return dict(rl.set_state(s.lab, "Drawer", s.key(), {"n": 1}, reason=WHY, timeout="10s"))
 
 
 def freeze(s: Session) -> Any:
-    with s.rl.open_evidence(s.rl.freeze(s.lab, s.path("evidence"), service="Depot", progress=False)) as evidence:
+    with rl.open_evidence(rl.freeze(s.lab, s.path("evidence"), service="Depot", progress=False)) as evidence:
         return len(evidence.sql("SELECT id FROM sys_invocation"))
 
 
 def open_evidence(s: Session) -> Any:
-    with s.rl.open_evidence(s.ground.evidence) as evidence:
+    with rl.open_evidence(s.ground.evidence) as evidence:
         return _frame(evidence.sql("SELECT id, status, target FROM sys_invocation ORDER BY id"))
 
 
 def compare(s: Session) -> Any:
-    with s.rl.open_evidence(s.ground.evidence) as evidence:
-        return bool(s.rl.compare(evidence, evidence)._repr_html_())
-
-
-def watch(s: Session) -> Any:
-    return len(s.rl.watch(s.lab, every="1s", until="1s", progress=False)) > 0
+    with rl.open_evidence(s.ground.evidence) as evidence:
+        return bool(rl.compare(evidence, evidence)._repr_html_())
 
 
 def wait_for(s: Session) -> Any:
-    return s.rl.wait_for(s.lab, s.ground.waiting[0], until="in-flight", progress=False)["id"].tolist()
+    return rl.wait_for(s.lab, s.ground.waiting[0], until="in-flight", progress=False)["id"].tolist()
 
 
 def save(s: Session) -> Any:
-    names = [s.rl.save(s.rl.ask(s.lab, "overview"), s.path(suffix)).suffix for suffix in ("csv", "xlsx", "parquet")]
+    names = [rl.save(rl.ask(s.lab, "overview"), s.path(suffix)).suffix for suffix in ("csv", "xlsx", "parquet")]
     return sorted(names)
 
 
 def report(s: Session) -> Any:
-    made = s.rl.Report("INC-1", source=s.lab).add(s.rl.doctor(s.lab)).add(s.rl.ask(s.lab, "overview"))
+    made = rl.Report("INC-1", source=s.lab).add(rl.doctor(s.lab)).add(rl.ask(s.lab, "overview"))
     return _is_page(made.write(s.path("html")))
 
 
 def report_with_plot(s: Session) -> Any:
-    made = s.rl.Report("INC-1", source=s.lab).add(s.rl.plot_status(s.rl.ask(s.lab, "overview"))).add("*text*")
+    made = rl.Report("INC-1", source=s.lab).add(rl.plot_status(rl.ask(s.lab, "overview"))).add("*text*")
     return _is_page(made.write(s.path("html")))
 
 
 def incident_report(s: Session) -> Any:
-    return _is_page(s.rl.incident_report(s.lab, s.path("html")))
+    return _is_page(rl.incident_report(s.lab, s.path("html")))
 
 
 def audit_log(s: Session) -> Any:
-    return "outcome" in s.rl.audit_log(s.ground.audit)
+    return "outcome" in rl.audit_log(s.ground.audit)
 
 
 def panel(s: Session) -> Any:
-    made = s.rl.Panel(s.lab, refresh=None)
+    made = rl.Panel(s.lab, refresh=None)
     try:
         return len(made.frame) > 0
     finally:
         made.close()
 
 
-def plot_status(s: Session) -> Any:
-    return _describe_plot(s.rl.plot_status(s.rl.ask(s.lab, "overview")))
-
-
-def plot_throughput(s: Session) -> Any:
-    return _describe_plot(s.rl.plot_throughput(s.rl.ask(s.lab, "throughput")))
-
-
-def plot_latency(s: Session) -> Any:
-    return _describe_plot(s.rl.plot_latency(s.rl.ask(s.lab, "latency")))
+def plot_of_question(s: Session, plot: str, question: str) -> Any:
+    return _describe_plot(getattr(rl, plot)(rl.ask(s.lab, question)))
 
 
 def plot_latency_distribution(s: Session) -> Any:
-    return _describe_plot(s.rl.plot_latency_distribution(s.lab.sql(ENDS, progress=False)))
-
-
-def plot_retries(s: Session) -> Any:
-    return _describe_plot(s.rl.plot_retries(s.rl.ask(s.lab, "retry_storm")))
-
-
-def plot_backlog(s: Session) -> Any:
-    return _describe_plot(s.rl.plot_backlog(s.rl.ask(s.lab, "backlog_by_key")))
-
-
-def plot_state_sizes(s: Session) -> Any:
-    return _describe_plot(s.rl.plot_state_sizes(s.rl.ask(s.lab, "state_sizes")))
+    return _describe_plot(rl.plot_latency_distribution(s.lab.sql(ENDS, progress=False)))
 
 
 def plot_journal(s: Session) -> Any:
-    return _describe_plot(s.rl.plot_journal(s.rl.journal(s.lab, s.ground.waiting[0])))
+    return _describe_plot(rl.plot_journal(rl.journal(s.lab, s.ground.waiting[0])))
 
 
 def plot_waits(s: Session) -> Any:
-    return _describe_plot(s.rl.plot_waits(s.rl.waits(s.lab)))
+    return _describe_plot(rl.plot_waits(rl.waits(s.lab)))
 
 
-def plot_watch(s: Session) -> Any:
-    return _describe_plot(s.rl.plot_watch(s.rl.watch(s.lab, every="1s", until="1s", progress=False)))
-
-
+PLOTS = {
+    "plot_status": "overview",
+    "plot_throughput": "throughput",
+    "plot_latency": "latency",
+    "plot_retries": "retry_storm",
+    "plot_backlog": "backlog_by_key",
+    "plot_state_sizes": "state_sizes",
+}
 VERBS: Mapping[str, Callable[[Session], Any]] = {
     verb.__name__: verb
     for verb in (
         connect, sql, arrow, stream, to_parquet, tables, admin, ingress, ask, journal, journal_diff, waits, why, doctor,
-        plan, execute, move_to, state, set_state, freeze, open_evidence, compare, watch, wait_for, save, report,
-        report_with_plot, incident_report, audit_log, panel, plot_status, plot_throughput, plot_latency,
-        plot_latency_distribution, plot_retries, plot_backlog, plot_state_sizes, plot_journal, plot_waits, plot_watch,
+        plan, execute, move_to, state, set_state, freeze, open_evidence, compare, wait_for, save, report,
+        report_with_plot, incident_report, audit_log, panel, plot_latency_distribution, plot_journal, plot_waits,
     )
-}  # fmt: skip
-KEEPS_ITS_RESULT = {"watch", "plot_watch"}
-"""An interrupt ends a watch, which returns its rows so far."""
+} | {plot: partial(plot_of_question, plot=plot, question=question) for plot, question in PLOTS.items()}  # fmt: skip
 
 
 def _frame(frame: Any) -> Any:
@@ -343,28 +315,19 @@ def run(order: SessionOrder) -> SessionReport:
     """Carry an order out in this process."""
     report, chance = SessionReport(), random.Random(order.seed)  # noqa: S311 - times, no secrets
     session = Session(order)
-    if order.kind == "trace":
-        _trace(session, order, report)
-        return report
-    if not order.right or order.kind == "warm":
-        _learn(session, order, report)
-        session.close()
-        if order.kind == "learn":
-            return report
+    _learn(session, order, report)
+    session.close()
     before = _open_resources()
     for number in range(order.interrupts):
         verb = chance.choice(order.verbs)
-        seconds = report.seconds or order.seconds
-        limit = seconds[verb]
+        limit = report.seconds[verb]
         if chance.random() < 0.7:
             _ = session.lab
         else:  # the connection is made within the interrupted call
-            limit += seconds.get("connect", 0)
+            limit += report.seconds.get("connect", 0)
         _interrupt(session, verb, chance.random() * limit, report)
-        again = AGAIN if order.kind == "fresh" else ()
-        for each in (verb, *again):
-            _use(session, each, verb, report, report.right or order.right)
-        if order.kind == "fresh" or number % 25 == 24 or number == order.interrupts - 1:
+        _use(session, verb, report)
+        if number % 25 == 24 or number == order.interrupts - 1:
             session.close()
             _check_nothing_is_left(before, verb, report)
     _check_folder(session, report)
@@ -372,13 +335,11 @@ def run(order: SessionOrder) -> SessionReport:
 
 
 def _learn(session: Session, order: SessionOrder, report: SessionReport) -> None:
-    for verb in order.verbs:
-        if verb != "connect":
-            _ = session.lab
-        for _ in range(1 if order.kind == "learn" else 2):
-            started = time.perf_counter()
-            report.right[verb] = _to_plain(VERBS[verb](session))
-            report.seconds[verb] = time.perf_counter() - started
+    """Use each verb twice: the first use also loads libraries."""
+    for verb in (*order.verbs, *order.verbs):
+        started = time.perf_counter()
+        report.right[verb] = _to_plain(VERBS[verb](session))
+        report.seconds[verb] = time.perf_counter() - started
 
 
 def _interrupt(session: Session, verb: str, delay: float, report: SessionReport) -> None:
@@ -408,20 +369,18 @@ def _interrupt(session: Session, verb: str, delay: float, report: SessionReport)
         report.failures.append(f"{verb} after {delay:.3f} s: raised another error\n{traceback.format_exc()}")
     timer.cancel()
     timer.join()
-    report.sent += fired.is_set()
     report.raised += raised
-    report.late += not fired.is_set()
 
 
-def _use(session: Session, verb: str, interrupted: str, report: SessionReport, right: Mapping[str, Any]) -> None:
-    """Use a verb without an interrupt."""
+def _use(session: Session, verb: str, report: SessionReport) -> None:
+    """Use a verb again, without an interrupt."""
     try:
         got = _to_plain(VERBS[verb](session))
     except Exception:  # noqa: BLE001 - every error is reported
-        report.failures.append(f"{verb} after an interrupt of {interrupted}:\n{traceback.format_exc()}")
+        report.failures.append(f"{verb} after an interrupt:\n{traceback.format_exc()}")
         return
-    if got != right[verb]:
-        report.failures.append(f"{verb} after an interrupt of {interrupted}: {got!r:.300} and not {right[verb]!r:.300}")
+    if got != report.right[verb]:
+        report.failures.append(f"{verb} after an interrupt: {got!r:.300} and not {report.right[verb]!r:.300}")
 
 
 def _to_plain(value: Any) -> Any:
@@ -461,34 +420,73 @@ def _check_folder(session: Session, report: SessionReport) -> None:
         elif path.suffix == ".parquet" and path.read_bytes()[-4:] != b"PAR1":
             report.failures.append(f"half a file: {path.name}")
         elif path.suffix == ".evidence":
-            with session.rl.open_evidence(path):
+            with rl.open_evidence(path):
                 pass
 
 
-# --- which modules are loaded while an interrupt can reach them
+# --- sessions on a real server
 
 
-class _Recorder:
-    """A finder that finds nothing: it records the modules that the main thread loads without a Shield."""
+@dataclass
+class InterruptField:
+    """A server for sessions, and the ids that can still be restarted."""
 
-    def __init__(self) -> None:
-        self.names: list[str] = []
+    ground: InterruptWorld
+    ended: list[str]
+    env: dict[str, str] = field(default_factory=dict)
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        is_main = threading.current_thread() is threading.main_thread()
-        if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self.names.append(name)
+    def take(self, count: int) -> tuple[str, ...]:
+        taken, self.ended[:] = self.ended[:count], self.ended[count:]
+        assert len(taken) == count, "not enough ended invocations"
+        return tuple(taken)
+
+    def interrupt(self, count: int, *, verbs: Sequence[str] = tuple(VERBS), seed: int = 0) -> SessionReport:
+        """Interrupt a session this many times, in its own process."""
+        times = 3 * count // len(verbs) + 5  # the most that a session chooses one verb
+        ids = self.take(2 * (2 + 2 * times)) if "execute" in verbs else ()
+        order = SessionOrder(self.ground, tuple(verbs), count, seed, ids)
+        done = subprocess.run(
+            [sys.executable, "-m", "support.interrupts"],
+            input=json.dumps(asdict(order)),
+            cwd=TESTS,
+            env={**os.environ, **self.env},
+            capture_output=True,
+            text=True,
+            timeout=SESSION_LIMIT + 10 * count,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return SessionReport(**json.loads(done.stdout))
+
+    def audit_failures(self) -> tuple[int, list[str]]:
+        """Return how many changes the audit log has, and where it is incomplete or differs from the server."""
+        time.sleep(1)  # a request that the server accepted is visible within milliseconds
+        log = rl.audit_log(self.ground.audit)
+        ours = log[log["reason"].eq(WHY)]
+        failures = [f"no result: {row}" for row in log[log["outcome"].isna()].to_dict("records")]
+        if "truncated" in log.attrs:
+            failures.append(log.attrs["truncated"])
+        with rl.connect(self.ground.url, read_only=True) as lab:
+            for row in ours[ours["action"].eq("restart_as_new")].to_dict("records"):
+                each = rl.audit_log(self.ground.audit, change=row["change"])
+                there = lab.sql(RESTARTS, ids=row["targets"], progress=False)["restarted_from"].tolist()
+                failures += [
+                    f"{outcome} and {there.count(id_)} restarts of {id_}: {row}"
+                    for id_, outcome in zip(each["id"], each["outcome"], strict=True)
+                    if not _agrees(outcome, there.count(id_))
+                ]
+            keys = set(lab.sql(STATES, progress=False)["service_key"])
+            for row in ours[ours["action"].eq("modify_service_state")].to_dict("records"):
+                is_there = row["targets"][0].partition("/")[2] in keys
+                if not _agrees(row["outcome"], int(is_there)):
+                    failures.append(f"{row['outcome']}, and the state is {'there' if is_there else 'not there'}: {row}")
+        return len(log), failures
 
 
-def _trace(session: Session, order: SessionOrder, report: SessionReport) -> None:
-    """Record for each verb, at its first use, which modules it loads without a Shield."""
-    recorder = _Recorder()
-    sys.meta_path.insert(0, recorder)
-    for verb in order.verbs:
-        recorder.names = []
-        VERBS[verb](session)
-        report.loaded[verb] = recorder.names
-    session.close()
+def _agrees(outcome: str | None, times: int) -> bool:
+    if outcome in {"done", "accepted"}:
+        return times == 1
+    return times <= 1 if outcome == "unknown" else times == 0
 
 
 def main() -> None:

@@ -15,7 +15,6 @@ from restate_lab._text import format_timestamp
 from restate_lab.actions.state.codec import encoding_of, format_value, mask_value
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.client.state_version import state_version
-from restate_lab.interrupts import Shield
 from restate_lab.payload_json import Decoding, is_encrypted
 
 if TYPE_CHECKING:
@@ -89,8 +88,7 @@ class State(Mapping[str, Any]):
         Columns: ``key``, ``value`` (decoded), ``encoding`` ("json", "text", "bytes", or "empty") and ``size`` (bytes);
         encoding and size are those of the stored bytes.
         """
-        with Shield():
-            import pandas as pd  # noqa: PLC0415 - only this method needs it
+        import pandas as pd  # noqa: PLC0415 - only this method needs it
 
         values = [mask_value(key, value) for key, value in self.shown.items()]
         columns = {

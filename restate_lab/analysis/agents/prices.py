@@ -11,7 +11,6 @@ from typing import Any
 
 from restate_lab.analysis.agents.model import ModelStep
 from restate_lab.errors import ArgumentError
-from restate_lab.interrupts import Shield
 
 __all__ = ["Price", "PriceTable", "price_table"]
 
@@ -117,11 +116,10 @@ def price_table(prices: Any) -> PriceTable:
             "prices must map the name of a model to US dollars per million tokens of input, cached input and output; "
             "pass for example prices={'gpt-4o': (2.5, 1.25, 10)}."
         )
-    with Shield():
-        try:
-            import genai_prices  # noqa: PLC0415 - it is optional, and has 1.6 MB of data
-        except ImportError:
-            return PriceTable(dict(own), None)
+    try:
+        import genai_prices  # noqa: PLC0415 - it is optional, and has 1.6 MB of data
+    except ImportError:
+        return PriceTable(dict(own), None)
     return PriceTable(dict(own), genai_prices)
 
 

@@ -39,7 +39,6 @@ from restate_lab.client.endpoint.messages import (
     text_of,
 )
 from restate_lab.errors import ServerFailed, StepRan, TimedOut, Unreachable
-from restate_lab.interrupts import Shield
 from restate_lab.redaction import Secret, is_secret_header, mask_secrets
 
 __all__ = ["Answer", "Endpoint"]
@@ -263,16 +262,15 @@ class Endpoint:
 
     def _new_client(self) -> httpx.Client:
         is_tls = httpx.URL(self.address).scheme == "https"
-        with Shield():  # the first client with HTTP/2 loads h2
-            return httpx.Client(
-                http1=is_tls or not self.is_http2,
-                http2=is_tls or self.is_http2,
-                timeout=httpx.Timeout(self.timeout, connect=min(self.timeout, _CONNECT_LIMIT)),
-                limits=httpx.Limits(max_connections=1),
-                follow_redirects=False,
-                trust_env=False,  # no proxy, and no password of a .netrc file
-                transport=self.network,
-            )
+        return httpx.Client(
+            http1=is_tls or not self.is_http2,
+            http2=is_tls or self.is_http2,
+            timeout=httpx.Timeout(self.timeout, connect=min(self.timeout, _CONNECT_LIMIT)),
+            limits=httpx.Limits(max_connections=1),
+            follow_redirects=False,
+            trust_env=False,  # no proxy, and no password of a .netrc file
+            transport=self.network,
+        )
 
     def _note_socket(self, event: str, info: Mapping[str, Any]) -> None:
         """Remember the socket of a new connection, so that another thread can end its requests."""

@@ -18,7 +18,6 @@ from restate_lab._cells import value_line
 from restate_lab._html import render
 from restate_lab._text import format_duration
 from restate_lab.durations import parse_duration
-from restate_lab.interrupts import Shield
 from restate_lab.redaction import MASK, is_secret_header
 
 if TYPE_CHECKING:
@@ -173,8 +172,7 @@ class ModelList(list[M], Generic[M]):
         Durations are timedelta64 and times are UTC; a list of models becomes the list of their names. Secret values are
         masked. Unknown fields are omitted; the ``extra`` of each model has them.
         """
-        with Shield():
-            import pandas as pd  # noqa: PLC0415 - printing a model must not load it
+        import pandas as pd  # noqa: PLC0415 - printing a model must not load it
 
         rows = [_row(model) for model in self]
         columns = {

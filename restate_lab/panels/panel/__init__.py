@@ -23,7 +23,6 @@ from restate_lab.analysis.records import records
 from restate_lab.analysis.times import TimeInput
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
-from restate_lab.interrupts import Shield
 from restate_lab.panels._base.panel import LivePanel, why_read_only
 from restate_lab.panels._base.refresher import LOST
 from restate_lab.panels._base.source import Closed
@@ -278,8 +277,7 @@ class Panel(LivePanel):
 
     def _write_report(self) -> None:
         try:
-            with Shield():
-                from restate_lab.reports.incident import incident_report  # noqa: PLC0415 - it loads matplotlib
+            from restate_lab.reports.incident import incident_report  # noqa: PLC0415 - it loads matplotlib
 
             path = incident_report(self.source, f"incident-{datetime.now(UTC):%Y%m%d-%H%M%S}.html")
             self.say(f"Incident report: {path}")

@@ -21,7 +21,6 @@ from restate_lab.client.settings import load_settings
 from restate_lab.durations import DurationInput
 from restate_lab.environment import kernel_environment
 from restate_lab.errors import ArgumentError, SettingsError
-from restate_lab.interrupts import Shield
 from restate_lab.progress import InvocationsLine, Progress, progress_of
 from restate_lab.redaction import is_secret_name
 from restate_lab.reports.masking import Masker, masker_for
@@ -137,8 +136,7 @@ def _check_notebook(notebook: Path) -> Path:
 
 def _check_evidence(notebook: Path, path: str | os.PathLike[str]) -> str:
     """Verify the evidence, check that the notebook accepts it, and return its absolute path."""
-    with Shield():
-        from restate_lab.evidence.store import open_evidence  # noqa: PLC0415 - DataFusion is an extra
+    from restate_lab.evidence.store import open_evidence  # noqa: PLC0415 - DataFusion is an extra
 
     cells = nbformat.read(notebook, as_version=4).cells
     tagged = [each.source for each in cells if "parameters" in each.metadata.get("tags", ())]
