@@ -103,6 +103,7 @@ class Structure:
         return {
             "modules": count,
             "lines": sum(lines),
+            "statements": sum(isinstance(node, ast.stmt) for tree in self.trees.values() for node in ast.walk(tree)),
             "lines of a module, median": statistics.median(lines),
             "lines of a module, 90th percentile": lines[int(count * 0.9)],
             "lines of a module, most": lines[-1],
