@@ -12,22 +12,18 @@ from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
-import datafusion
-import pandas as pd
-import pyarrow as pa
 import pytest
 
 import restate_lab as rl
 from restate_lab import errors
 from restate_lab.actions.state import set_state, state
 from restate_lab.analysis.ids import FIRST_AWAKEABLE, awakeable_id
-from restate_lab.client.sql.bind import bind
 from restate_lab.client.state_version import state_version
 from restate_lab.demo.embedded import start_services
 from support import state_services
 from support.bench import wait_for
 from support.clusters import KINDS, OLDEST, PLAIN, Cluster, KindServer, server_binary
-from support.row_source import RowSource
+from support.table_source import TableSource
 
 pytestmark = pytest.mark.server
 QUEUED_CHANGES = pytest.mark.also_on(PLAIN, reason="without vqueues a change of state has no place in the queue")
@@ -355,23 +351,12 @@ def test_the_stop_button_says_that_the_change_is_still_coming(
     wait_for(lambda: drawers.raw("stopped") == {"x": b"1"})
 
 
-class Frozen(RowSource):
+class Frozen(TableSource):
     """Tables of a live source as they were at a certain time, queried with DataFusion, the server's own engine."""
 
     def __init__(self, lab: rl.Lab) -> None:
-        self.name, self.version, self.now = f"{lab.name}, frozen", lab.version, lab.now
-        self.features = lab.features
-        self._tables = lab.tables()
-        self._context = datafusion.SessionContext()
-        for name in ("state", "sys_service"):
-            table = lab.arrow(f"SELECT * FROM {name}")
-            self._context.register_record_batches(name, [table.to_batches()])
-
-    def tables(self) -> pd.DataFrame:
-        return self._tables
-
-    def rows(self, statement: str, params: Any, **_: Any) -> pa.Table:
-        return self._context.sql(bind(statement, params)).to_arrow_table()
+        super().__init__({name: lab.arrow(f"SELECT * FROM {name}") for name in ("state", "sys_service")}, now=lab.now)
+        self.name, self.version, self.features = f"{lab.name}, frozen", lab.version, lab.features
 
 
 def test_a_frozen_source_gives_the_same_state_and_takes_no_change(drawers: Drawers) -> None:

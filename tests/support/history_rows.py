@@ -9,13 +9,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
-from restate_lab.client.sql.bind import bind
-from restate_lab.evidence.engine import read, session
 from restate_lab.source import Coverage, CoverageGap
-from support.row_source import RowSource
+from support.table_source import TableSource
 
 __all__ = ["AT", "DEPLOYMENT", "OLD_DEPLOYMENT", "WeekTables", "Weeks"]
 
@@ -50,12 +47,10 @@ _SCHEMAS: Mapping[str, Mapping[str, pa.DataType]] = {
 ARCHIVE = ("visits", "agent_steps")
 
 
-class WeekTables(RowSource):
+class WeekTables(TableSource):
     """A source with rows per table; the tables of an archive exist only if they are passed."""
 
     name = "weeks"
-    version = "1.7.12"
-    features: Mapping[str, bool] = {}
     gaps: tuple[CoverageGap, ...] = ()
 
     @property
@@ -63,22 +58,13 @@ class WeekTables(RowSource):
         return Coverage(gaps=self.gaps)
 
     def __init__(self, now: datetime, **tables: list[dict[str, Any]]) -> None:
-        self.now = now
-        self._context = session(now)
-        self._names = [name for name in _SCHEMAS if name not in ARCHIVE or name in tables]
-        for name in self._names:
-            schema = pa.schema(list(_SCHEMAS[name].items()))
-            rows = [{column: row.get(column) for column in schema.names} for row in tables.get(name, [])]
-            batches = [pa.RecordBatch.from_pylist([], schema=schema), *pa.Table.from_pylist(rows, schema).to_batches()]
-            self._context.register_record_batches(name, [batches])
+        names = [name for name in _SCHEMAS if name not in ARCHIVE or name in tables]
+        super().__init__({name: _table(name, tables.get(name, [])) for name in names}, now=now)
 
-    def tables(self) -> pd.DataFrame:
-        pairs = [(name, column) for name in self._names for column in _SCHEMAS[name]]
-        return pd.DataFrame(pairs, columns=["table", "column"])
 
-    def rows(self, statement: str, params: Mapping[str, Any], **_: Any) -> pa.Table:
-        schema, batches = read(self._context, bind(statement, params))
-        return pa.Table.from_batches(list(batches), schema)
+def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
+    schema = pa.schema(list(_SCHEMAS[name].items()))
+    return pa.Table.from_pylist([{column: row.get(column) for column in schema.names} for row in rows], schema)
 
 
 @dataclass

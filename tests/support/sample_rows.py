@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 
-from restate_lab.client.sql.bind import bind
-from restate_lab.evidence.engine import read, session
-from support.row_source import RowSource
+from support.table_source import TableSource
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 BEFORE = NOW - timedelta(hours=2)
@@ -60,39 +56,29 @@ _VQUEUES = {
 """The tables of a server with vqueues, as far as our statements read them."""
 
 
-class SampleRows(RowSource):
+class SampleRows(TableSource):
     """Tables with the rows given; others are empty, those in ``without`` do not exist.
 
     The tables of vqueues exist only with ``vqueues``.
     """
 
-    name, version, now = "made rows", "1.7.12", NOW
-    features: Mapping[str, bool] = {}
+    name = "made rows"
 
     def __init__(self, *, without: tuple[str, ...] = (), vqueues: bool = False, **tables: list[dict[str, Any]]) -> None:
         tables.setdefault("sys_deployment", [{"id": "dp_1", "endpoint": "http://svc", "created_at": BEFORE}])
         tables.setdefault("sys_service", [{"name": "Svc", "deployment_id": "dp_1"}])
-        self.asked: list[str] = []
+        known = {
+            name: columns for name, columns in (_COLUMNS | (_VQUEUES if vqueues else {})).items() if name not in without
+        }
+        super().__init__({name: _table(each, tables.get(name, [])) for name, each in known.items()}, now=NOW)
         if vqueues:
             self.features = {"vqueues": True}
-        known = _COLUMNS | (_VQUEUES if vqueues else {})
-        self._columns = {name: each.split() for name, each in known.items() if name not in without}
-        self._context = session(NOW)
-        for name, columns in self._columns.items():
-            schema = pa.schema([pa.field(column, _type(column)) for column in columns])
-            rows = [dict.fromkeys(columns) | row for row in tables.get(name, [])]
-            table = pa.Table.from_pylist(rows, schema=schema)
-            empty = pa.RecordBatch.from_pylist([], schema=schema)
-            self._context.register_record_batches(name, [[empty, *table.to_batches()]])
 
-    def tables(self) -> pd.DataFrame:
-        pairs = [(name, column) for name, columns in self._columns.items() for column in columns]
-        return pd.DataFrame(pairs, columns=["table", "column"])
 
-    def rows(self, statement: str, params: Mapping[str, Any], **_: Any) -> pa.Table:
-        self.asked.append(statement)
-        schema, batches = read(self._context, bind(statement, params))
-        return pa.Table.from_batches(batches, schema)
+def _table(names: str, rows: list[dict[str, Any]]) -> pa.Table:
+    columns = names.split()
+    schema = pa.schema([pa.field(column, _type(column)) for column in columns])
+    return pa.Table.from_pylist([dict.fromkeys(columns) | row for row in rows], schema=schema)
 
 
 def invocation(id_: str, status: str = "suspended", *, handler: str = "run", **columns: Any) -> dict[str, Any]:

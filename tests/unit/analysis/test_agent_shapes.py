@@ -6,7 +6,6 @@ import copy
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -16,11 +15,9 @@ import restate_lab as rl
 from restate_lab.analysis.agents.entries import check_shapes, recognize
 from restate_lab.analysis.agents.model import TOKENS
 from restate_lab.analysis.agents.reader import AgentReader
-from restate_lab.client.sql.bind import bind
-from restate_lab.evidence.engine import read, session
 from restate_lab.redaction import MASK
 from support.agent_payloads import CALL, MESSAGE, NUMBERS, PAYLOADS, SECRET, USAGE, WITHOUT_MODEL, WITHOUT_RESPONSE_ID
-from support.row_source import RowSource
+from support.table_source import TableSource
 
 
 @pytest.mark.parametrize("name", PAYLOADS)
@@ -58,10 +55,8 @@ def _without_text(step: rl.ModelStep) -> rl.ModelStep:
     return step._replace(text=None, reasoning=None, refusal=None, tool_calls=calls, prompt=(), results=())
 
 
-class FrozenJournals(RowSource):
+class FrozenJournals(TableSource):
     """A Source whose journals have one payload each, as ``entry_json``."""
-
-    name, now, version, features = "made", datetime(2026, 11, 28, tzinfo=UTC), "1.7.12", MappingProxyType({})
 
     def __init__(self, payloads: Mapping[str, bytes]) -> None:
         texts = [f'{{"Notification":{{"Success":{str(list(each)).replace(" ", "")}}}}}' for each in payloads.values()]
@@ -69,12 +64,7 @@ class FrozenJournals(RowSource):
         columns = {"id": pa.array(list(payloads)), "index": pa.array(range(len(payloads)), pa.uint32())}
         kinds = pa.array(["Notification: Run"] * len(payloads))
         table = pa.table({**columns, "entry_type": kinds, "raw" if self.live else "entry_json": content})
-        self._session = session(self.now)
-        self._session.register_record_batches("sys_journal", [table.to_batches()])
-
-    def rows(self, statement: str, params: Mapping[str, Any], **_: Any) -> pa.Table:
-        schema, batches = read(self._session, bind(statement, params))
-        return pa.Table.from_batches(batches, schema)
+        super().__init__({"sys_journal": table}, now=datetime(2026, 11, 28, tzinfo=UTC))
 
 
 class LiveJournals(FrozenJournals):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,9 +11,7 @@ import pyarrow as pa
 
 from restate_lab.analysis.ask import ask
 from restate_lab.analysis.statements import run_sql_file
-from restate_lab.client.sql.bind import bind
-from restate_lab.evidence.engine import read, session
-from support.row_source import RowSource
+from support.table_source import TableSource
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 TIME = pa.timestamp("ms", "+00:00")
@@ -66,32 +63,16 @@ def table(columns: str, *values: tuple[Any, ...]) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in values], schema=schema)
 
 
-class Rows(RowSource):
+class Rows(TableSource):
     """A source over rows: the statements of servers, without a server."""
-
-    name, version, now = "rows", "1.7.12", NOW
 
     def __init__(
         self, status: list[dict[str, Any]], journal: list[dict[str, Any]] | None = None, **tables: pa.Table
     ) -> None:
         self.features = {"vqueues": "sys_vqueues" in tables}
-        self._tables = {
-            "sys_invocation_status": pa.Table.from_pylist(status, schema=STATUS),
-            "sys_journal": pa.Table.from_pylist(journal or [], schema=JOURNAL),
-            **tables,
-        }
-        self._context = session(NOW)
-        for name, table in self._tables.items():
-            empty = pa.RecordBatch.from_pylist([], schema=table.schema)
-            self._context.register_record_batches(name, [[empty, *table.to_batches()]])
-
-    def tables(self) -> pd.DataFrame:
-        pairs = [(name, column) for name, table in self._tables.items() for column in table.column_names]
-        return pd.DataFrame(pairs, columns=["table", "column"])
-
-    def rows(self, statement: str, params: Mapping[str, Any], **_: Any) -> pa.Table:
-        schema, batches = read(self._context, bind(statement, params))
-        return pa.Table.from_batches(batches, schema)
+        invocations = pa.Table.from_pylist(status, schema=STATUS)
+        entries = pa.Table.from_pylist(journal or [], schema=JOURNAL)
+        super().__init__({"sys_invocation_status": invocations, "sys_journal": entries, **tables}, now=NOW)
 
 
 def invocation(id_: str, status: str = "suspended", **columns: Any) -> dict[str, Any]:
