@@ -32,6 +32,7 @@ from restate_lab.errors import (
     ArgumentError,
     Conflict,
     InvocationFailed,
+    NotOnThisServer,
     NotReady,
     RequestRefused,
     RestateLabError,
@@ -39,12 +40,13 @@ from restate_lab.errors import (
 )
 from restate_lab.redaction import Secret
 
-__all__ = ["IngressClient", "IngressTransport", "SentInvocation"]
+__all__ = ["IngressClient", "IngressTransport", "InvocationStage", "SentInvocation"]
 
 Headers = Mapping[str, str | Secret]
 JSON = "application/json"
 BINARY = "application/octet-stream"
 _NO_SUCH_PATH = "bad path"
+_STATUS = "/status"
 _SECOND_RUN = "the workflow method was already invoked"
 # The ingress compares an idempotency key in a path without decoding it.
 _PATH_KEY = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
@@ -62,6 +64,22 @@ class SentInvocation:
     invocation_id: str
     status: str
     execution_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InvocationStage:
+    """The stage of an invocation, as the ingress reports it to the clients of a cluster.
+
+    ``stage`` is "created" (it has not started: it is scheduled or pending), "started" (ready, running, backing off,
+    suspended or paused) or "completed". ``error_code`` and ``error_message`` are those of a failed, cancelled or killed
+    invocation (409 "killed"); None if it succeeded or has not ended. ``invocation_id`` is None if a proxy removed the
+    header ``x-restate-id``.
+    """
+
+    invocation_id: str | None
+    stage: str
+    error_code: int | None = None
+    error_message: str | None = None
 
 
 class IngressTransport(Transport):
@@ -92,6 +110,8 @@ class IngressTransport(Transport):
                 advice = "A virtual object or workflow needs key=; a service must not have it."
                 message = f"{request_line}: 400 {error_response.reason}. {advice}"
                 return RequestRefused(message, status=400, reason=error_response.reason)
+            if request_line.endswith(_STATUS) and _is_unknown_path(response, error_response.reason):
+                return _status_missing(request_line)
             return super()._response_error(response, request_line)
         id_ = mask_request_secrets(response.headers.get("x-restate-id", ""), response)
         if error_response.status == 409 and error_response.reason == _SECOND_RUN:
@@ -241,6 +261,44 @@ class IngressClient:
         path = _invocation_path(invocation_id, workflow, service, handler, key, idempotency_key)
         return self._read("output", path, timeout, raw=raw)
 
+    def status(
+        self,
+        invocation_id: str | None = None,
+        /,
+        *,
+        workflow: str | None = None,
+        service: str | None = None,
+        handler: str | None = None,
+        key: str | None = None,
+        idempotency_key: str | None = None,
+        scope: str | None = None,
+        timeout: DurationInput | None = None,
+    ) -> InvocationStage:
+        """Return the stage of an invocation without waiting for it; identify it as in ``attach``.
+
+        ``scope`` is the scope of the workflow, or of the request with the idempotency key; an id needs none. The stages
+        are coarse: ``lab.sql("SELECT status FROM sys_invocation WHERE id = :id", id=…)`` has the exact status.
+
+        Raises:
+            NotFound: it does not exist, or it was removed.
+            NotOnThisServer: the ingress has no such endpoint, for example before 1.7.
+            TimedOut: no response arrived within ``timeout``.
+        """
+        path = _invocation_path(invocation_id, workflow, service, handler, key, idempotency_key)
+        if scope is None:
+            response = self._transport.read("GET", f"{path}{_STATUS}", timeout=timeout, retry_for=0)
+            return _stage(response, self.address)
+        if invocation_id is not None:
+            raise ArgumentError("scope cannot be combined with invocation_id, which identifies the invocation alone.")
+        request: dict[str, str | None] = {"target": "workflow", "workflowName": workflow, "workflowKey": key}
+        if workflow is None:
+            request = {"target": "idempotentInvocation", "service": service, "key": key, "handler": handler}
+            request["idempotencyKey"] = idempotency_key
+        request["scope"] = check_name("scope", scope)
+        body = {name: value for name, value in request.items() if value is not None}
+        response = self._transport.read("POST", f"/restate{_STATUS}", timeout=timeout, retry_for=0, json=body)
+        return _stage(response, self.address)
+
     def _read(self, operation: str, path: str, timeout: DurationInput | None, *, raw: bool) -> Any:
         response = self._transport.read("GET", f"{path}/{operation}", timeout=timeout, retry_for=0)
         mismatch = SUCCESS[operation].mismatch(response)
@@ -341,6 +399,32 @@ def _response_value(response: httpx.Response, *, raw: bool) -> Any:
             f"the handler's response is not JSON, although its content type is: {error}. Use raw=True for its bytes.",
             status=response.status_code,
         ) from error
+
+
+def _stage(response: httpx.Response, address: str) -> InvocationStage:
+    try:
+        body = response.json()
+        error = body["error"] or {}
+        code, message = error.get("code"), error.get("message")
+        return InvocationStage(response.headers.get("x-restate-id"), str(body["stage"]), code, message)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ServerFailed(
+            f"the response to status is not from a Restate ingress ({error!r}). It may be from a login page or a "
+            f"proxy: check the ingress address {address}.",
+            status=response.status_code,
+        ) from error
+
+
+def _is_unknown_path(response: httpx.Response, reason: str) -> bool:
+    """Return whether an ingress does not know a path: 1.6 sends this message and not the header of later versions."""
+    return response.status_code == 404 and "x-restate-error-source" not in response.headers and reason == "not found"
+
+
+def _status_missing(request_line: str) -> NotOnThisServer:
+    return NotOnThisServer(
+        f"{request_line}: this ingress has no status endpoint, which needs Restate 1.7. Use output(), which raises "
+        f"NotReady until the invocation ends, or lab.sql() with sys_invocation."
+    )
 
 
 def _sent_invocation(response: httpx.Response) -> SentInvocation:

@@ -27,6 +27,7 @@ from support.proxy import Proxy, connect_through, is_batch, is_change
 
 KINDS = (NEWEST, PLAIN)
 BOTH_KINDS = pytest.mark.also_on(PLAIN, reason="without vqueues what came of a change is read from other tables")
+NOT_ON_1_7 = {"bulk_delete_deployments"}
 AT_ONCE = 12
 HANGS = 240.0
 """Seconds after which a cell counts as hung; the slowest needs a hundredth of it."""
@@ -111,7 +112,7 @@ def test_the_gateways_are_whole() -> None:
     """Every row is tested and is on the page; every change in the table of successes is a method that is tested."""
     assert list(RESPONSES) == [gateway.name for gateway in GATEWAYS]
     assert set(RESPONSES) >= QUICK
-    assert set(METHODS) == set(SUCCESS) - {"batch", "health", "attach", "output"}
+    assert set(METHODS) == set(SUCCESS) - {"batch", "health", "attach", "output"} - NOT_ON_1_7
     assert {call for call, *_ in cells()} == set(CALLS)
     assert all(f"| {gateway.description} |" in str(faults.__doc__) for gateway in GATEWAYS)
 

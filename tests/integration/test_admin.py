@@ -83,7 +83,7 @@ def test_the_server_says_what_it_is(bench: Bench) -> None:
 def test_deployments_are_listed_oldest_first(bench: Bench, other: str) -> None:
     """The list is in the order of registration; one deployment by id has its services in full."""
     listed = bench.admin.list_deployments()
-    assert [each.id for each in listed] == [bench.deployment, other]
+    assert [(each.id, each.type) for each in listed] == [(bench.deployment, "http"), (other, "http")]
     assert [service.name for service in listed[0].services or ()] == ["Counter", "Echo", "Signup"]
     one = bench.admin.get_deployment(other)
     assert one.metadata == {"team": "tests"}
@@ -173,6 +173,8 @@ def test_a_deployment_is_removed_by_force_only(bench: Bench, other: str) -> None
     assert bench.admin.get_service("Echo").deployment_id == bench.deployment
     with pytest.raises(errors.NotFound):
         bench.admin.delete_deployment(other, force=True)
+    with pytest.raises(errors.NotOnThisServer, match=rf"{bench.lab.version}.*delete_deployment"):
+        bench.admin.bulk_delete_deployments([bench.deployment])
 
 
 def test_a_secret_header_is_seen_nowhere(bench: Bench, other_uri: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
-from restate_lab.client.ingress import SentInvocation
+from restate_lab.client.ingress import InvocationStage, SentInvocation
 from restate_lab.redaction import Secret
 from support.bench import Bench, running_bench, wait_for
 from support.clusters import KINDS, OLDEST, server_binary
@@ -223,6 +223,38 @@ def test_what_does_not_exist_is_not_found(bench: Bench) -> None:
         ):
             with pytest.raises(errors.NotFound):
                 ask(**name)
+
+
+@UNNAMED_ERRORS
+def test_the_stage_of_an_invocation_by_each_name(bench: Bench) -> None:
+    """status() does not wait: it returns the stage by id, idempotency key or workflow. 1.6 does not have it."""
+    ingress = bench.ingress
+    waiting = ingress.send("Counter", "hold", key="by/stage", idempotency_key="held").invocation_id
+    failed = ingress.send("Echo", "fail", "no").invocation_id
+    later = ingress.send("Echo", "say", "x", delay="1h").invocation_id
+    workflow = ingress.send("Signup", "run", "ann", key="by/stage").invocation_id
+    bench.until(failed, "completed")
+    bench.until(waiting, "suspended")
+    bench.until(workflow, "suspended")
+    by_request = {"service": "Counter", "key": "by/stage", "handler": "hold", "idempotency_key": "held"}
+    stages: list[tuple[Callable[[], InvocationStage], InvocationStage]] = [
+        (lambda: ingress.status(waiting), InvocationStage(waiting, "started")),
+        (lambda: ingress.status(**by_request), InvocationStage(waiting, "started")),  # type: ignore[arg-type]
+        (lambda: ingress.status(workflow="Signup", key="by/stage"), InvocationStage(workflow, "started")),
+        (lambda: ingress.status(later), InvocationStage(later, "created")),
+        (lambda: ingress.status(failed), InvocationStage(failed, "completed", 418, "no")),
+    ]
+    for read, expected in stages:
+        if bench.is_old:
+            with pytest.raises(errors.NotOnThisServer, match=r"needs Restate 1\.7"):
+                read()
+        else:
+            assert read() == expected
+    for missing in ({"workflow": "Signup", "key": "none"}, {**by_request, "key": "none"}):
+        with pytest.raises(errors.NotOnThisServer if bench.is_old else errors.NotFound):
+            ingress.status(**missing)  # type: ignore[arg-type]
+    for id_ in (waiting, later, workflow):
+        bench.admin.kill_invocation(id_)
 
 
 def test_awakeables(bench: Bench) -> None:

@@ -16,6 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pandas as pd
 import pytest
 
@@ -24,6 +25,7 @@ from restate_lab.alerts.reader import ClusterReader
 from restate_lab.alerts.rules import Rules
 from restate_lab.analysis.invocations.filters import ALL, Filters
 from restate_lab.analysis.invocations.reader import read_rows
+from restate_lab.client.ingress import InvocationStage
 from restate_lab.client.sql.parts import complete
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.server import FLAGS_OF_1_8, RestateServer
@@ -410,3 +412,31 @@ def test_attempts_on_a_removed_deployment_are_counted(migration: Migration) -> N
         assert "RT0011" in explained.summary
     finally:
         lab.admin.create_deployment(uri=deployment.uri)
+
+
+def test_a_workflow_in_a_scope_has_a_stage(migration: Migration) -> None:
+    """With its scope, status() finds the invocation that it does not find without, also behind the imitation."""
+    lab, names = migration.lab, {"service": "Every", "handler": "greet", "idempotency_key": "scoped"}
+    headers = {"idempotency-key": "scoped"}
+    url = f"{lab.settings.ingress_url}/restate/scope/tenant/send/Every/greet"
+    id_ = httpx.post(url, json="x", headers=headers).json()["invocationId"]
+    wait_for(lambda: lab.ingress.status(id_).stage == "completed")
+    assert lab.ingress.status(**names, scope="tenant") == InvocationStage(id_, "completed")  # type: ignore[arg-type]
+    for scope in (None, "other"):
+        with pytest.raises(rl.errors.NotFound):
+            lab.ingress.status(**names, scope=scope)  # type: ignore[arg-type]
+
+
+def test_several_deployments_are_removed_with_one_request(migration: Migration, tmp_path: Path) -> None:
+    """1.8.1 removes a list of deployments, which the list of deployments then no longer has."""
+    lab = migration.lab
+    services, uri = start_services(tmp_path, str(SERVICES))
+    with services:
+        added = lab.admin.create_deployment(uri=uri).id
+        result = lab.admin.bulk_delete_deployments([added], reason="INC-42")
+    assert (result.removed, result.remaining) == ((added,), ())
+    assert added not in [each.id for each in lab.admin.list_deployments()]
+    log = rl.audit_log(lab.admin._transport.audit.folder)
+    assert [(row["outcome"], row["reason"]) for row in rows(log[log["action"] == "bulk_delete_deployments"])] == [
+        ("done", "INC-42")
+    ]

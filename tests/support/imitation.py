@@ -27,6 +27,7 @@ _REMOVED = {
     "unique_random_seeds",
 }  # fmt: skip
 _NEW = ("schema_bilrost_encoding", "inconsistent_state_mutation_cleanup", "preflight_signal_recording")
+_BULK_DELETE = "/deployments/bulk-delete"
 _GONE = "sys_keyed_service_status"
 _LITERALS = re.compile(r"--[^\n]*|'(?:[^']|'')*'")
 _REFUSED = re.compile(r"\s*(?:SET|RESET|BEGIN|START|COMMIT|ROLLBACK|PREPARE|EXECUTE|DEALLOCATE)\b", re.IGNORECASE)
@@ -65,6 +66,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif route == "/version" or (route == "/openapi" and self.command == "GET"):
             status, value = self._json(path, body)
             self._send_json(status, self._version(value) if route == "/version" else _openapi(value))
+        elif route == _BULK_DELETE and self.command == "POST":
+            self._bulk_delete(json.loads(body))
         elif re.fullmatch(r"/deployments(/[^/]+)?", route) and self.command in {"GET", "PATCH"}:
             status, value = self._json(path, body)
             for each in value.get("deployments", [value]):
@@ -100,6 +103,15 @@ class _Handler(BaseHTTPRequestHandler):
             request["query"] = re.sub(r"\binformation_schema\.columns\b", schema, statement)
             self._pass(path, json.dumps(request).encode())
 
+    def _bulk_delete(self, request: dict[str, Any]) -> None:
+        """Remove each deployment; the form of request and response is a guess, as in ``_openapi``."""
+        for id_ in request["deployment_ids"]:
+            with self._request(f"/deployments/{id_}?force=true", b"", method="DELETE") as response:
+                if response.status != 202:
+                    self._send(response.status, response.read())
+                    return
+        self._send_json(200, {"deleted": request["deployment_ids"]})
+
     def _json(self, path: str, body: bytes) -> tuple[int, Any]:
         with self._request(path, body) as response:
             return response.status, json.loads(response.read())
@@ -117,11 +129,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
 
     @contextlib.contextmanager
-    def _request(self, path: str, body: bytes) -> Iterator[http.client.HTTPResponse]:
+    def _request(self, path: str, body: bytes, method: str | None = None) -> Iterator[http.client.HTTPResponse]:
         with contextlib.closing(http.client.HTTPConnection(self.upstream, timeout=60)) as connection:
             dropped = {"host", "content-length", "connection"}
             headers = {name: value for name, value in self.headers.items() if name.lower() not in dropped}
-            connection.request(self.command, path, body or None, headers)
+            connection.request(method or self.command, path, body or None, headers)
             yield connection.getresponse()
 
     def _send_json(self, status: int, value: Any) -> None:
@@ -138,4 +150,11 @@ class _Handler(BaseHTTPRequestHandler):
 def _openapi(value: dict[str, Any]) -> dict[str, Any]:
     value["info"]["version"] = VERSION
     value["paths"].pop("/cluster-health", None)
+    ids = {"type": "array", "items": {"type": "string"}}
+    form = {"type": "object", "required": ["deployment_ids"], "properties": {"deployment_ids": ids}}
+    value["components"]["schemas"]["BulkDeleteDeploymentsRequest"] = form
+    schema = {"$ref": "#/components/schemas/BulkDeleteDeploymentsRequest"}
+    content = {"application/json": {"schema": schema}}
+    operation = {"operationId": "bulk_delete_deployments", "requestBody": {"required": True, "content": content}}
+    value["paths"][_BULK_DELETE] = {"post": operation}
     return value

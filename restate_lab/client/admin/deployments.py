@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from restate_lab.client.admin.operations import Operations, drop_none
-from restate_lab.client.arguments import check_flag, check_id, check_name, check_strings, check_uri
-from restate_lab.client.models import Deployment, GoogleIdTokenAuth, HttpAuth, ModelList, RegisteredDeployment
-from restate_lab.errors import ArgumentError, NotOnThisServer, ServerFailed
+from restate_lab.client.admin.operations import Operations, drop_none, verification_errors
+from restate_lab.client.arguments import check_flag, check_id, check_name, check_strings, check_uri, format_value
+from restate_lab.client.models import (
+    DeletedDeployments,
+    Deployment,
+    GoogleIdTokenAuth,
+    HttpAuth,
+    ModelList,
+    RegisteredDeployment,
+)
+from restate_lab.client.responses import SUCCESS
+from restate_lab.errors import ArgumentError, NotOnThisServer, OutcomeUnknown, ServerFailed
 from restate_lab.redaction import Secret
 
 __all__ = ["Deployments"]
 
 _URI = "http://host:9080"
 _ARN = "arn:aws:lambda:eu-central-1:123456789012:function:name:1"
+_BULK_DELETE = "/deployments/bulk-delete"
 Headers = Mapping[str, str | Secret]
 
 
@@ -142,6 +151,56 @@ class Deployments(Operations):
                 f"delete_deployment({id_!r}) without force is not supported by this server, Restate "
                 f"{self._catalog.version}. Nothing was changed. force=True removes it even if invocations use it."
             ) from error
+
+    def bulk_delete_deployments(
+        self, deployments: Iterable[str], /, *, force: bool = False, reason: str | None = None
+    ) -> DeletedDeployments:
+        """Remove several deployments with one request (since 1.8.1); see ``delete_deployment`` for the consequences.
+
+        The form of the request is read from the server's API document, because no server with this operation was
+        available to the tests. ``force`` is sent if that form has it. The outcome is read from the list of deployments,
+        also if the response was lost.
+
+        Raises:
+            NotOnThisServer: the server does not have the operation, or describes another request; nothing was sent.
+            OutcomeUnknown: the response was lost, and some of the deployments are still registered.
+        """
+        ids = _check_ids(deployments)
+        is_forced = check_flag("force", force)
+        try:
+            request = self._catalog.ids_request("bulk_delete_deployments", _BULK_DELETE).arguments(ids, force=is_forced)
+        except NotOnThisServer as error:
+            raise NotOnThisServer(
+                f"{str(error).rstrip('.')}. Nothing was sent. It needs 1.8.1 or newer; use delete_deployment(id, "
+                f"force=True) for each deployment."
+            ) from error
+        line = f"POST {_BULK_DELETE}"
+        with self._transport.record("bulk_delete_deployments", ids, reason=reason, request=line) as record:
+            try:
+                record.send("POST", _BULK_DELETE, success=SUCCESS["bulk_delete_deployments"], **request)
+            except OutcomeUnknown:
+                left: list[str] = []
+                record.shield.let_through(lambda: left.extend(self._still_registered(ids)))
+                if left:
+                    raise
+                record.result["outcome"] = "done"
+        remaining = self._still_registered(ids)
+        removed = tuple(id_ for id_ in ids if id_ not in remaining)
+        return DeletedDeployments(removed=removed, remaining=remaining)
+
+    def _still_registered(self, ids: Iterable[str]) -> tuple[str, ...]:
+        with verification_errors("bulk_delete_deployments"):
+            registered = {each.id for each in self.list_deployments()}
+        return tuple(id_ for id_ in ids if id_ in registered)
+
+
+def _check_ids(deployments: Any) -> list[str]:
+    if isinstance(deployments, str | bytes | Mapping) or not isinstance(deployments, Iterable):
+        raise ArgumentError(f"deployments must be a list of ids; got {format_value(deployments)}.")
+    ids = list(dict.fromkeys(check_id("deployments", each, "deployment") for each in deployments))
+    if not ids:
+        raise ArgumentError("deployments is empty: there is nothing to remove.")
+    return ids
 
 
 def _address(uri: str | None, arn: str | None) -> dict[str, str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import httpx
@@ -19,13 +20,22 @@ from restate_lab.errors import NotOnThisServer, OutcomeUnknown, RequestRefused, 
 from restate_lab.server import is_older
 from restate_lab.source import Source
 
-__all__ = ["Operations", "drop_none", "invalid_response_message", "parse_json", "poll_until", "verification_errors"]
+__all__ = [
+    "IdsRequest",
+    "Operations",
+    "drop_none",
+    "invalid_response_message",
+    "parse_json",
+    "poll_until",
+    "verification_errors",
+]
 
 _NEEDS_1_7 = frozenset({
     "list_kafka_clusters", "create_kafka_cluster", "get_kafka_cluster", "update_kafka_cluster", "delete_kafka_cluster",
     "upsert_rules", "bulk_delete_rules", "pause_vqueue", "resume_vqueue",
     "create_deployment.auth", "modify_service_state.scope",
 })  # fmt: skip
+_MOST_REFERENCES = 20  # from one to the next
 M = TypeVar("M", bound=Model)
 V = TypeVar("V")
 
@@ -74,12 +84,39 @@ class Operations:
         return [self._model(model, operation, body) for body in bodies]
 
 
+@dataclass(frozen=True, slots=True)
+class IdsRequest:
+    """The form of a request with a list of ids: in a property of the body, or as the body if ``name`` is None.
+
+    ``flags`` are the names of its optional flags, with their place ("body" or "query").
+    """
+
+    name: str | None
+    flags: Mapping[str, str]
+
+    def arguments(self, ids: Sequence[str], **flags: bool) -> dict[str, Any]:
+        """Return the arguments for httpx; flags with the value False are omitted.
+
+        Raises:
+            NotOnThisServer: the request does not have a flag that is set.
+        """
+        wanted = [name for name, is_set in flags.items() if is_set]
+        for name in wanted:
+            if name not in self.flags or (self.name is None and self.flags[name] == "body"):
+                raise NotOnThisServer(f"the request has no parameter {name} on this server. Nothing was sent: omit it.")
+        body = {name: True for name in wanted if self.flags[name] == "body"}
+        params = {name: "true" for name in wanted if self.flags[name] == "query"}
+        json = list(ids) if self.name is None else {self.name: list(ids), **body}
+        return {"json": json, **({"params": params} if params else {})}
+
+
 class OperationCatalog:
     """The operations and parameters that the server has; read when they are needed, and again after a while."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._operations: dict[str, frozenset[str]] | None = None
+        self._document: Mapping[str, Any] = {}
         self._since = 0.0
         self._server = ServerInfoCache(transport)
 
@@ -128,15 +165,33 @@ class OperationCatalog:
         is_new = (f"{operation}.{parameter}" if parameter else operation) in _NEEDS_1_7
         return not is_new or not is_older(self.version, "1.7")
 
+    def ids_request(self, operation: str, path: str) -> IdsRequest:
+        """Return the form of a POST with a list of ids, from the server's API document.
+
+        Raises:
+            NotOnThisServer: the document does not have this path, or it describes another form.
+        """
+        self.has(operation)
+        try:
+            described = self._document.get("paths", {}).get(path, {}).get("post")
+            if described is None:
+                raise NotOnThisServer(f"{operation} is not supported by this server, Restate {self.version}")
+            return _ids_request(self._document, described)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise NotOnThisServer(
+                f"{operation} was not sent: Restate {self.version} describes a request that this version of "
+                f"restate_lab does not know ({error})"
+            ) from error
+
     def _read(self) -> dict[str, frozenset[str]]:
         try:
-            document = self._transport.read("GET", "/openapi").json()
+            self._document = document = self._transport.read("GET", "/openapi").json()
             return {
                 operation["operationId"]: frozenset(_parameters(document, operation))
                 for methods in document["paths"].values()
                 for operation in methods.values()
             }
-        except (RestateLabError, ValueError, KeyError, TypeError, AttributeError):
+        except (RestateLabError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}  # not every gateway forwards this path
 
 
@@ -202,3 +257,45 @@ def _properties(document: Mapping[str, Any], schema: Mapping[str, Any]) -> Itera
     yield from schema.get("properties", ())
     for variant in schema.get("oneOf", ()):
         yield from _properties(document, variant)
+
+
+def _ids_request(document: Mapping[str, Any], operation: Mapping[str, Any]) -> IdsRequest:
+    """Return the form of a request; raise ValueError if it needs more than one list of ids."""
+    schema = _resolve(document, operation["requestBody"]["content"]["application/json"]["schema"])
+    parameters = [_resolve(document, each) for each in operation.get("parameters", ())]
+    flags = {each["name"]: "query" for each in parameters if each.get("in") == "query"}
+    needed = [each["name"] for each in parameters if each.get("required")]
+    if _is_list_of_texts(document, schema):
+        name = None
+    else:
+        properties = {name: _resolve(document, each) for name, each in schema.get("properties", {}).items()}
+        lists = [name for name, each in properties.items() if _is_list_of_texts(document, each)]
+        if len(lists) != 1:
+            raise ValueError(f"properties: {', '.join(properties) or 'none'}")
+        name = lists[0]
+        needed += [each for each in schema.get("required", ()) if each != name]
+        flags |= {name: "body" for name, each in properties.items() if "boolean" in _types(each)}
+    if needed:
+        raise ValueError(f"it also needs {', '.join(needed)}")
+    return IdsRequest(name, flags)
+
+
+def _is_list_of_texts(document: Mapping[str, Any], schema: Mapping[str, Any]) -> bool:
+    return "array" in _types(schema) and _types(_resolve(document, schema.get("items", {}))) == ["string"]
+
+
+def _types(schema: Mapping[str, Any]) -> list[str]:
+    kinds = schema.get("type", [])
+    return [kinds] if isinstance(kinds, str) else list(kinds)
+
+
+def _resolve(document: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a schema or parameter itself, or the one that it refers to."""
+    for _ in range(_MOST_REFERENCES):
+        reference = schema.get("$ref")
+        if reference is None:
+            return schema
+        schema = document
+        for name in reference.removeprefix("#/").split("/"):
+            schema = schema[name]
+    raise ValueError("its references have no end")

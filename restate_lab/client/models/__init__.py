@@ -10,6 +10,7 @@ from restate_lab.client.models.cluster import (
     VersionInformation,
 )
 from restate_lab.client.models.deployments import (
+    DeletedDeployments,
     Deployment,
     GoogleIdTokenAuth,
     HttpAuth,
@@ -23,6 +24,7 @@ __all__ = [
     "ChangeResult",
     "ClusterHealth",
     "DeleteRule",
+    "DeletedDeployments",
     "DeletedRules",
     "Deployment",
     "GoogleIdTokenAuth",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from restate_lab.client.models._base import Model, SafeMap, Timestamp
 from restate_lab.client.models.cluster import SchemaInfo
 from restate_lab.client.models.services import Services
 
-__all__ = ["Deployment", "GoogleIdTokenAuth", "HttpAuth", "RegisteredDeployment"]
+__all__ = ["DeletedDeployments", "Deployment", "GoogleIdTokenAuth", "HttpAuth", "RegisteredDeployment"]
 
 _DRY_RUN = "dry run: nothing was stored"
 
@@ -36,7 +36,8 @@ class Deployment(Model):
     """A deployment: an HTTP deployment has ``uri``, a Lambda deployment has ``arn``.
 
     ``additional_headers`` shows secret values as •••; ``additional_headers.reveal()`` returns them. Services are sorted
-    by name; in a list of deployments they only have name and revision. ``type`` is "http" or "lambda"; None before 1.8.
+    by name; in a list of deployments they only have name and revision. ``type`` is "http" or "lambda"; before 1.8 the
+    server does not send it, and it is "lambda" if there is an ``arn``.
     """
 
     line: ClassVar[tuple[str, ...]] = ("id", "uri", "arn", "services", "sdk_version", "created_at")
@@ -59,6 +60,13 @@ class Deployment(Model):
     services: Services | None = None
     info: tuple[SchemaInfo, ...] | None = None
     is_dry_run: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _add_type(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or value.get("type") is not None:
+            return value
+        return {**value, "type": "lambda" if value.get("arn") else "http"}
 
     @property
     def remark(self) -> str:
@@ -95,3 +103,15 @@ class RegisteredDeployment(Model):
         if self.is_forced:
             return "already registered, discovered again"
         return "already registered, nothing changed (force=True discovers it again)"
+
+
+class DeletedDeployments(Model):
+    """The result of removing several deployments, as the list of deployments shows it afterwards.
+
+    ``removed`` are the ids that the list does not have (any more), ``remaining`` those that it still has.
+    """
+
+    line: ClassVar[tuple[str, ...]] = ("removed", "remaining")
+
+    removed: tuple[str, ...]
+    remaining: tuple[str, ...] = ()

@@ -112,6 +112,9 @@ def serve(tmp_path: Path) -> Callable[..., Server]:
         (lambda a: a.restart_as_new_invocation(INV, from_index=True), "from_index"),
         (lambda a: a.get_deployment(INV), "deployment"),
         (lambda a: a.delete_deployment(DP, force="yes"), "force must be True or False; got 'yes'"),
+        (lambda a: a.bulk_delete_deployments(DP), "deployments must be a list of ids"),
+        (lambda a: a.bulk_delete_deployments([]), "deployments is empty"),
+        (lambda a: a.bulk_delete_deployments([INV]), "does not begin with dp_"),
         (lambda a: a.create_deployment(), "uri or arn is required"),
         (lambda a: a.create_deployment(uri="http://h", arn=ARN), "cannot be combined"),
         (lambda a: a.create_deployment(uri="localhost:9080"), "is not a URI with a scheme"),
@@ -305,6 +308,117 @@ def test_other_failures_of_delete_pass(serve: Callable[..., Server]) -> None:
         serve(
             {f"DELETE /deployments/{DP}": httpx.Response(500, json={"message": "broken", "restate_code": None})}
         ).admin.delete_deployment(DP)
+
+
+def bulk_delete(schema: Mapping[str, Any], parameters: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """Describe the operation with a schema of its body; the parts of a schema are in components."""
+    texts = {"type": "array", "items": {"$ref": "#/components/schemas/Id"}}
+    operation = {
+        "operationId": "bulk_delete_deployments",
+        "parameters": parameters or [],
+        "requestBody": {"content": {"application/json": {"schema": schema}}},
+    }
+    return {
+        "paths": {"/deployments/bulk-delete": {"post": operation}},
+        "components": {
+            "schemas": {"Id": {"type": "string"}, "Ids": texts, "Loop": {"$ref": "#/components/schemas/Loop"}}
+        },
+    }
+
+
+IDS = {"$ref": "#/components/schemas/Ids"}
+FORCE = [{"name": "force", "in": "query", "schema": {"type": "boolean"}}]
+
+
+@pytest.mark.parametrize(
+    ("document", "force", "expected"),
+    [
+        (bulk_delete({"properties": {"ids": IDS}, "required": ["ids"]}), False, ("", {"ids": [DP]})),
+        (
+            bulk_delete({"properties": {"ids": IDS, "force": {"type": ["boolean", "null"]}}}),
+            True,
+            ("", {"ids": [DP], "force": True}),
+        ),
+        (bulk_delete({"properties": {"ids": IDS}}, FORCE), True, ("force=true", {"ids": [DP]})),
+        (bulk_delete(IDS, FORCE), False, ("", [DP])),
+    ],
+)
+def test_the_form_of_a_bulk_removal_is_read_from_the_server(
+    serve: Callable[..., Server], document: Mapping[str, Any], force: bool, expected: Any
+) -> None:
+    """The list of ids goes where the server's description has a list of texts, and force only where it has force."""
+    server = serve(
+        {
+            "GET /openapi": document,
+            "GET /deployments": {"deployments": []},
+            "POST /deployments/bulk-delete": {},
+            "POST /deployments/bulk-delete?force=true": {},
+        }
+    )
+    result = server.admin.bulk_delete_deployments([DP, DP], force=force)
+    (sent,) = [each for each in server.requests if each.method == "POST"]
+    assert (sent.url.query.decode(), json.loads(sent.content)) == expected
+    assert (result.removed, result.remaining) == ((DP,), ())
+
+
+@pytest.mark.parametrize(
+    ("document", "force", "words"),
+    [
+        (document("version"), False, "not supported by this server, Restate 1.7.12"),
+        (httpx.Response(404), False, "not supported by this server, Restate 1.7.12"),
+        (bulk_delete({"properties": {"a": IDS, "b": IDS}}), False, "properties: a, b"),
+        (bulk_delete({"properties": {"ids": IDS, "mode": {}}, "required": ["ids", "mode"]}), False, "also needs mode"),
+        (
+            bulk_delete({"properties": {"ids": IDS}}, [{"name": "x", "in": "query", "required": True}]),
+            False,
+            "also needs x",
+        ),
+        (bulk_delete({"properties": {"ids": IDS}}), True, "no parameter force"),
+        (bulk_delete({"$ref": "#/components/schemas/Loop"}), False, "have no end"),
+        (bulk_delete({"$ref": "#/components/schemas/Missing"}), False, "does not know .'Missing'."),
+        (httpx.Response(200, json=[]), False, "does not know"),
+    ],
+)
+def test_a_bulk_removal_of_unknown_form_is_not_sent(
+    serve: Callable[..., Server], document: Any, force: bool, words: str, tmp_path: Path
+) -> None:
+    """A server without the operation, or with another request, gets nothing, and the error has another way."""
+    server = serve({"GET /openapi": document})
+    with pytest.raises(errors.NotOnThisServer, match=words) as caught:
+        server.admin.bulk_delete_deployments([DP], force=force)
+    assert "delete_deployment" in str(caught.value)
+    assert [each for each in server.requests if each.method != "GET"] == []
+    assert not (tmp_path / "audit").exists()
+
+
+@pytest.mark.parametrize(("left", "outcome"), [([], "done"), ([DP], "unknown")])
+def test_a_lost_response_to_a_bulk_removal_is_resolved_by_reading(
+    serve: Callable[..., Server], left: list[str], outcome: str, tmp_path: Path
+) -> None:
+    """If all deployments are gone after a lost response, the removal is done; otherwise its outcome is unknown."""
+    server = serve(
+        {
+            "GET /openapi": bulk_delete({"properties": {"ids": IDS}}),
+            "POST /deployments/bulk-delete": httpx.Response(502),
+            "GET /deployments": {"deployments": [{"id": id_, "uri": "http://h"} for id_ in left]},
+        }
+    )
+    if left:
+        with pytest.raises(errors.OutcomeUnknown):
+            server.admin.bulk_delete_deployments([DP])
+    else:
+        assert server.admin.bulk_delete_deployments([DP]).removed == (DP,)
+    records = [
+        json.loads(line) for file in (tmp_path / "audit").glob("*.jsonl") for line in file.read_text().splitlines()
+    ]
+    assert [(each["kind"], each.get("outcome")) for each in records] == [("intent", None), ("result", outcome)]
+
+
+def test_every_deployment_has_a_type(serve: Callable[..., Server]) -> None:
+    """Before 1.8 the type follows from the address; the type of the server is kept, also a new one."""
+    rows = [{"id": "a", "uri": "http://h"}, {"id": "b", "arn": ARN}, {"id": "c", "uri": "http://h", "type": "other"}]
+    listed = serve({"GET /deployments": {"deployments": rows}}).admin.list_deployments()
+    assert list(listed.frame()["type"]) == ["http", "lambda", "other"]
 
 
 def test_verify_false_reads_nothing(serve: Callable[..., Server]) -> None:

@@ -87,6 +87,9 @@ def serve(tmp_path: Path) -> Callable[..., Ingress]:
         (lambda i: i.output(service="S", handler="h"), "idempotency_key must be non-empty text"),
         (lambda i: i.output(idempotency_key="k"), "service must be non-empty text"),
         (lambda i: i.output(service="S", handler="h", idempotency_key="a/b"), "cannot be part of a URL path"),
+        (lambda i: i.status(), "identify one invocation"),
+        (lambda i: i.status(INV, scope="s"), "scope cannot be combined with invocation_id"),
+        (lambda i: i.status(workflow="W", key="k", scope=""), "scope must be non-empty text"),
         (lambda i: i.resolve_awakeable("sign_1"), "is not the id of an awakeable"),
         (lambda i: i.resolve_awakeable(INV, 1), "is not the id of an awakeable"),
         (lambda i: i.reject_awakeable(AWAKEABLE, ""), "message must be non-empty text"),
@@ -232,6 +235,25 @@ def test_an_outcome_that_is_answered_by_something_else(serve: Callable[..., Ingr
         for read in (serve(answer).client.attach, serve(answer).client.output):
             with pytest.raises(errors.ServerFailed, match="not from a Restate ingress"):
                 read(INV)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (httpx.Response(200, html="<html><title>Login</title></html>"), errors.ServerFailed),
+        (httpx.Response(200, json={"stage": "started"}), errors.ServerFailed),
+        (httpx.Response(200, json=[]), errors.ServerFailed),
+        (httpx.Response(404, json={"message": "invocation not found"}, headers=INGRESS), errors.NotFound),
+        (httpx.Response(404, html="<html><title>Not here</title></html>"), errors.NotFound),
+        (httpx.Response(404, json={"message": "not found"}), errors.NotOnThisServer),
+    ],
+)
+def test_a_stage_that_is_answered_by_something_else(
+    serve: Callable[..., Ingress], answer: httpx.Response, kind: type[Exception]
+) -> None:
+    """A page is not a stage, and an unknown invocation is not an ingress without the endpoint."""
+    with pytest.raises(kind):
+        serve(answer).client.status(INV)
 
 
 def test_json_that_is_none(serve: Callable[..., Ingress]) -> None:
