@@ -102,9 +102,9 @@ def parameter_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def doctor_check_names(incomplete: str) -> list[str]:
     """Return the doctor's checks whose names start with the incomplete text."""
-    from restate_lab.analysis.doctor.checks import CHECKS  # noqa: PLC0415 - completion alone needs it
+    from restate_lab.analysis.doctor.checks import CHECK_NAMES  # noqa: PLC0415 - completion alone needs it
 
-    return [name for name in CHECKS if name.startswith(incomplete)]
+    return [name for name in CHECK_NAMES if name.startswith(incomplete)]
 
 
 def environment_names(incomplete: str) -> list[str]:

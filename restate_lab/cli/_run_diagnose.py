@@ -35,6 +35,7 @@ SEVERITY_STYLES: Mapping[str, str] = MappingProxyType(
 def run_doctor(
     checks: Iterable[str] | None,
     *,
+    partitions: int | None,
     timeout: float,
     strict: bool,
     quiet: bool,
@@ -44,7 +45,7 @@ def run_doctor(
 ) -> int:
     """Print the findings of the doctor and return the exit code."""
     with open_source(cluster, evidence) as source:
-        diagnosis = doctor(source, timeout=timeout, checks=checks)
+        diagnosis = doctor(source, timeout=timeout, checks=checks, partitions=partitions)
     code = exit_code(diagnosis, strict=strict)
     if quiet and not code:
         return code

@@ -29,7 +29,7 @@ Checks = Annotated[
     typer.Option(
         "--check",
         metavar="NAME",
-        help="Run only this check; repeatable.",
+        help="Run only this check; repeatable. upgrade: what to do before the cluster is upgraded to Restate 1.8.",
         autocompletion=doctor_check_names,
     ),
 ]
@@ -43,6 +43,15 @@ ChecksTimeout = Annotated[
 WhyTimeout = Annotated[
     float,
     timeout_option("The time limit: 30s, 5m, or seconds. If it expires, the explanation lists the missing data."),
+]
+Partitions = Annotated[
+    int | None,
+    typer.Option(
+        "--partitions",
+        metavar="N",
+        min=1,
+        help="With --check upgrade: the number of partitions of the cluster, to report the largest one.",
+    ),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Treat warnings as critical.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing if the exit code is 0.")]
@@ -126,6 +135,7 @@ Exit codes:
 def doctor(
     *,
     check: Checks = None,
+    partitions: Partitions = None,
     timeout: ChecksTimeout = 60.0,
     strict: Strict = False,
     quiet: Quiet = False,
@@ -145,6 +155,7 @@ def doctor(
 
         code = run_doctor(
             check or None,
+            partitions=partitions,
             timeout=timeout,
             strict=strict,
             quiet=quiet,
@@ -274,6 +285,7 @@ def add_diagnose_commands(app: typer.Typer) -> None:
             "restate-lab doctor -e prod",
             "restate-lab doctor -e prod --quiet || page-oncall",
             "restate-lab doctor --check deadlocks --json",
+            "restate-lab doctor -e prod --check upgrade",
         )
     )(doctor)
     app.command(epilog=examples("restate-lab why inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9"))(why)

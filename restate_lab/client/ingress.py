@@ -72,8 +72,8 @@ class InvocationStage:
 
     ``stage`` is "created" (it has not started: it is scheduled or pending), "started" (ready, running, backing off,
     suspended or paused) or "completed". ``error_code`` and ``error_message`` are those of a failed, cancelled or killed
-    invocation (409 "killed"); None if it succeeded or has not ended. ``invocation_id`` is None if a proxy removed the
-    header ``x-restate-id``.
+    invocation (409 "killed"); None if it succeeded or has not ended. ``invocation_id`` has None if a proxy removed
+    the header ``x-restate-id``.
     """
 
     invocation_id: str | None

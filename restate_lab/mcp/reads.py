@@ -129,7 +129,10 @@ class ReadTools:
 
     def doctor(
         self,
-        checks: Annotated[list[Name] | None, Field(description="Run only these checks.", max_length=50)] = None,
+        checks: Annotated[
+            list[Name] | None,
+            Field(description='Run only these checks; ["upgrade"]: before Restate 1.8.', max_length=50),
+        ] = None,
         source: SourceName = None,
         rows: Rows = _MEDIUM.rows,
         skip: Skip = 0,

@@ -129,6 +129,29 @@ def test_the_doctor_on_a_healthy_cluster(healthy: Cluster) -> None:
     assert "NOT CHECKED" in hurried.stdout
 
 
+@pytest.mark.also_on(OLDEST, reason="1.6 cannot be upgraded to 1.8 directly, and its rows have no vqueue_id")
+def test_the_doctor_before_an_upgrade(cluster: Cluster, tmp_path: Path) -> None:
+    """The command has the numbers of the server, its exit code is the doctor's, and evidence has the same findings."""
+    asked, is_old = ("doctor", "--check", "upgrade"), cluster.kind == OLDEST
+    with rl.connect(cluster.admin_url) as lab:
+        total = lab.sql("SELECT count(*) AS n FROM sys_invocation_status")["n"][0]
+        rl.freeze(lab, tmp_path / "before.evidence")
+    answer = call(cluster, *asked, "--partitions", "4", "--json")
+    found = json.loads(answer.stdout)
+    counts = {each["check"]: each["count"] for each in found["findings"]}
+    assert counts["upgrade_migration"] == total
+    assert answer.exit_code == (3 if is_old else 0)
+    assert [each["title"] for each in found["findings"] if each["severity"] == "critical"] == (
+        ["restate 1.6.1 cannot be upgraded to 1.8 directly"] if is_old else []
+    )
+    assert "worker.invoker.concurrent-invocations-limit" in call(cluster, *asked).stdout
+    frozen = CliRunner().invoke(app, [*asked, "--json", "--evidence", str(tmp_path / "before.evidence")])
+    assert frozen.exit_code == answer.exit_code
+    assert [(each["check"], each["severity"]) for each in json.loads(frozen.stdout)["findings"]] == [
+        (each["check"], each["severity"]) for each in found["findings"]
+    ]
+
+
 def test_why(incident: Cluster) -> None:
     """One invocation is explained as text and as JSON; an unknown one is code 1."""
     id_ = incident.ids("hot_key_holder")[0]

@@ -8,6 +8,7 @@ first one is also read behind the imitation, as a cluster of 1.8 in which no par
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -35,6 +36,8 @@ from support import imitation
 from support.bench import wait_for
 from support.clusters import PLAIN, server_binary
 from support.every_status import SERVICES, InvocationStatuses, _is_ready as is_ready
+from support.fake_endpoint import MANIFEST, deployment, response
+from support.raw_server import raw_server
 
 pytestmark = pytest.mark.server
 
@@ -65,6 +68,8 @@ class Answers:
     pausable: int
     copies: dict[str, Any]
     """The same values from evidence, and the alerts of `restate-lab watch`."""
+    upgrade: list[dict[Any, Any]]
+    """The findings of the checks before an upgrade."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +84,15 @@ class Unmigrated:
 
 @dataclass(frozen=True)
 class Migration:
-    """The names of the invocations, the answers of each phase, and a connection in the last phase."""
+    """The names of the invocations, the answers of each phase, and a connection in the last phase.
+
+    ``change`` is the finding about a change of state that was sent before the migration. ``log`` is the server's log
+    after the first migration.
+    """
 
     ids: dict[str, str]
+    change: tuple[str, str]
+    log: str
     phases: list[Answers]
     unmigrated: Unmigrated
     lab: rl.Lab
@@ -95,6 +106,7 @@ def migration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Migration]:
     services, uri = start_services(folder, str(SERVICES))
     ids: dict[str, str] = {}
     answers = []
+    change, log = ("", ""), ""
     with services:
         for name, settings in PHASES.items():
             with contextlib.ExitStack() as stack:
@@ -109,8 +121,11 @@ def migration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Migration]:
                 answers.append(answers_in(name, lab, ids, folder))
                 if name == "legacy":
                     unmigrated = read_unmigrated(url, ids)
+                    change = change_state(lab, ids["holder"])
+                if name == "open ones only":
+                    log = server.process.log.read_text("utf-8")
                 if name == "1.8.1":
-                    yield Migration(ids, answers, unmigrated, lab, folder / "archive")
+                    yield Migration(ids, change, log, answers, unmigrated, lab, folder / "archive")
 
 
 def read_unmigrated(url: str, ids: Mapping[str, str]) -> Unmigrated:
@@ -151,6 +166,7 @@ def answers_in(phase: str, lab: rl.Lab, ids: Mapping[str, str], folder: Path) ->
         buttons=buttons_of(lab, ids),
         pausable=len(rl.plan(lab, "pause", list(ids.values())).targets),
         copies=copies_of(lab, ids, folder / phase),
+        upgrade=rows(rl.doctor(lab, checks="upgrade", partitions=4).findings),
     )
     lab.ingress.call("Held", "take", "x", key=phase)  # an invocation that ends in this phase
     rl.archive(lab, folder / "archive", cluster_name="prod", same_cluster=True)
@@ -170,6 +186,13 @@ def copies_of(lab: rl.Lab, ids: Mapping[str, str], path: Path) -> dict[str, Any]
         "edges": len(rl.waits(evidence).edges),
         "alerts": sorted((alert.rule, alert.subject, str(alert.severity)) for alert in visit.alerts),
     }
+
+
+def change_state(lab: rl.Lab, holder: str) -> tuple[str, str]:
+    """Change the state of the held key, and return the finding about that."""
+    assert lab.admin.modify_service_state("Held", HOSTILE, new_state={"dropped": b"1"}).queued_behind == holder
+    (row,) = rl.doctor(lab, checks="upgrade_state_changes").findings.to_dict("records")
+    return row["severity"], row["title"]
 
 
 def send_all(lab: rl.Lab) -> dict[str, str]:
@@ -427,16 +450,56 @@ def test_a_workflow_in_a_scope_has_a_stage(migration: Migration) -> None:
             lab.ingress.status(**names, scope=scope)  # type: ignore[arg-type]
 
 
-def test_several_deployments_are_removed_with_one_request(migration: Migration, tmp_path: Path) -> None:
+def test_several_deployments_are_removed_with_one_request(migration: Migration) -> None:
     """1.8.1 removes a list of deployments, which the list of deployments then no longer has."""
     lab = migration.lab
-    services, uri = start_services(tmp_path, str(SERVICES))
-    with services:
-        added = lab.admin.create_deployment(uri=uri).id
+    kind = "content-type: application/vnd.restate.endpointmanifest.v1+json\r\n"
+    manifest = {**MANIFEST, "services": [{"name": "Spare", "ty": "SERVICE", "handlers": [{"name": "run"}]}]}
+    found = response(json.dumps({**manifest, "protocolMode": "REQUEST_RESPONSE"}).encode(), headers=kind)
+    with raw_server(respond=deployment(b"", discover=found)) as endpoint:
+        added = lab.admin.create_deployment(uri=endpoint.address, use_http_11=True).id
         result = lab.admin.bulk_delete_deployments([added], reason="INC-42")
     assert (result.removed, result.remaining) == ((added,), ())
     assert added not in [each.id for each in lab.admin.list_deployments()]
-    log = rl.audit_log(lab.admin._transport.audit.folder)
+    log = rl.audit_log(lab.transport.audit.folder)
     assert [(row["outcome"], row["reason"]) for row in rows(log[log["action"] == "bulk_delete_deployments"])] == [
         ("done", "INC-42")
     ]
+
+
+def test_what_an_upgrade_migrates_is_known_in_each_phase(migration: Migration) -> None:
+    """Before, in the middle, after, and rolled back: the rows show what is left, and 1.8 has nothing to do."""
+    titles = {
+        each.name: [row["title"] for row in each.upgrade if row["check"] in {"upgrade_migration", "upgrade_version"}]
+        for each in migration.phases
+    }
+    done = "the upgrade has nothing to migrate: 10 invocations are in vqueues already"
+    assert titles == {
+        "legacy": ["the upgrade migrates 7 open and 3 completed invocations to vqueues, in less than 1s"],
+        "open ones only": ["3 completed invocations are not migrated to vqueues yet; 7 invocations are"],
+        "migrated": [done],
+        "rolled back": [done],
+        "1.8.1": ["this cluster already has restate 1.8.1: nothing is to do"],
+    }
+    severities = {each.name: {row["severity"] for row in each.upgrade} for each in migration.phases}
+    assert severities == {"legacy": {"warning", "note"}} | {name: {"note"} for name in list(PHASES)[1:]}
+
+
+def test_a_change_of_state_that_the_migration_drops_is_to_do(migration: Migration) -> None:
+    """A change that this computer sent while the key was held is critical; the server drops it and logs that."""
+    severity, title = migration.change
+    assert severity == "critical"
+    assert "1 change of state of Held/" in title
+    assert "the migration drops it" in title
+    assert "[VQueues Migration] Ignoring inboxed state mutation" in migration.log
+    assert rl.state(migration.lab, "Held", HOSTILE).raw.get("dropped") is None
+
+
+def test_partitions_have_equal_ranges_of_the_keys(migration: Migration) -> None:
+    """The largest partition has as many completed invocations as the partition that skipped most of them logs."""
+    skipped = [int(n) for n in re.findall(r"\bskipped_completed=(\d+)", migration.log)]
+    (details,) = [row["details"] for row in migration.phases[0].upgrade if row["check"] == "upgrade_migration"]
+    largest = re.search(r"Of 4 partitions, number \d has the most completed ones: (\d+)", details)
+    assert largest is not None
+    assert int(largest[1]) == max(skipped)
+    assert sum(skipped) == 3

@@ -21,12 +21,15 @@ _TYPES = {
     **dict.fromkeys(("min_service_protocol_version", "max_service_protocol_version"), pa.uint32()),
     **dict.fromkeys(("in_flight", "completed", "has_lock", "queue_is_paused"), _FLAG),
     **dict.fromkeys(("sequence_number", "num_inbox", "num_errors", "retry_attempts", "num_attempts"), _NUMBER),
+    "pinned_service_protocol_version": pa.uint32(),
+    "partition_key": _NUMBER,
     **dict.fromkeys(("completion_retention", "journal_retention"), _LENGTH),
     **dict.fromkeys(("suspended_waiting_for_completions", "suspended_waiting_for_signals"), _NUMBERS),
     "services": pa.list_(_TEXT),
 }
 _COLUMNS = {
-    "sys_invocation_status": """id status target target_service_name target_handler_name target_service_key
+    "sys_invocation_status": """id partition_key vqueue_id pinned_service_protocol_version status
+        target target_service_name target_handler_name target_service_key
         target_service_ty invoked_by invoked_by_id invoked_by_target pinned_deployment_id created_at modified_at
         inboxed_at running_at completed_at scheduled_at scheduled_start_at completion_result completion_failure
         completion_retention journal_retention journal_size journal_commands_size restarted_from idempotency_key

@@ -13,17 +13,19 @@ import pandas as pd
 
 from restate_lab._text import format_duration
 from restate_lab.analysis.deadline import Deadline
-from restate_lab.analysis.doctor.checks import CHECKS
+from restate_lab.analysis.doctor.checks import CHECK_NAMES, CHECKS, UPGRADE, UPGRADE_GROUP
 from restate_lab.analysis.doctor.context import Check, CheckContext
 from restate_lab.analysis.doctor.diagnosis import CheckGap, CheckRun, Diagnosis, build_diagnosis, missing_runs
 from restate_lab.analysis.doctor.model import Finding, rank_findings
 from restate_lab.analysis.doctor.thresholds import thresholds_of
 from restate_lab.analysis.times import to_datetime
-from restate_lab.client.arguments import check_seconds, time_limit
+from restate_lab.client.arguments import check_count, check_seconds, time_limit
+from restate_lab.client.lab import is_lab
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
 from restate_lab.recorder import QueryRecorder
+from restate_lab.server import is_older
 from restate_lab.source import Source, check_supported
 
 __all__ = ["Diagnosis", "doctor"]
@@ -40,6 +42,7 @@ def doctor(
     checks: str | Iterable[str] | None = None,
     now: str | datetime | timedelta | None = None,
     thresholds: Mapping[str, Any] | None = None,
+    partitions: int | None = None,
 ) -> Diagnosis:
     """Check a cluster for all known problems and return the findings, worst first.
 
@@ -51,8 +54,10 @@ def doctor(
     lists the checks that did not run, and the result is marked incomplete. ``checks`` names the checks to run; None
     runs all. ``now`` is the time from which ages are counted. The default is the clock of the source; a later time
     looks ahead (``now=lab.now + timedelta(hours=2)`` shows the findings in two hours if nothing changes).
-    ``thresholds`` sets what is normal on this cluster, for example ``{"awakeable": "10m", "failure_rate": 0.3}``;
-    ``Thresholds`` lists all of them.
+    ``checks="upgrade"`` runs a group of other checks instead: what must be done before this cluster is upgraded to
+    Restate 1.8 ("critical"), what the upgrade changes, and what SQL does not show ("note"). ``partitions``, the number
+    of partitions of the cluster, is for this group: it then also reports the largest one. ``thresholds`` sets what is
+    normal on this cluster, for example ``{"awakeable": "10m", "failure_rate": 0.3}``; ``Thresholds`` lists all of them.
 
     - ``.findings``: ``severity, check, title`` (the affected invocations and the problem, in one short line),
       ``details`` (more about the cause, such as the error message; may be ""), ``since`` (UTC; None if unknown),
@@ -78,6 +83,8 @@ def doctor(
         RestateLabError: the time of the source could not be read. Errors of single checks are in ``.not_checked``.
     """
     limits, chosen = thresholds_of(thresholds), _choose_checks(checks)
+    if partitions is not None and check_count("partitions", partitions, least=1) and chosen[0].name not in UPGRADE:
+        raise ArgumentError('partitions is only for the checks of an upgrade: pass checks="upgrade", or omit it.')
     seconds = check_seconds("timeout", timeout)
     started = time.monotonic()
     with time_limit(max(seconds, _CLOCK_WITHIN)):
@@ -86,7 +93,8 @@ def doctor(
     used_up = f"the timeout of {format_duration(to_timedelta(timeout), exact=True)} is over"
     recorder = QueryRecorder(source)
     within = Deadline(recorder, seconds - (time.monotonic() - started), timeout_message=used_up, now=at)
-    context = CheckContext(within, limits, clock=clock)
+    folder = source.transport.audit.folder if is_lab(source) else None
+    context = CheckContext(within, limits, clock=clock, partitions=partitions, audit_folder=folder)
     outcomes = [_run_check(check, context, within) for check in chosen]
     return build_diagnosis(
         source=source.name,
@@ -96,7 +104,7 @@ def doctor(
         findings=rank_findings(finding for outcome in outcomes for finding in outcome.findings),
         checked=[outcome.run for outcome in outcomes if outcome.run is not None],
         not_checked=[*(outcome.gap for outcome in outcomes if outcome.gap is not None), *missing_runs(source.coverage)],
-        skipped=len(CHECKS) - len(chosen),
+        skipped=len(CHECKS) - sum(check.name in CHECKS for check in chosen),
         queries=recorder.queries,
     )
 
@@ -147,6 +155,8 @@ def _reason_not_to_apply(check: Check, context: CheckContext) -> str:
         return "this server has no vqueues"
     if check.needs_samples and context.source.coverage.open_invocations:
         return "this source has the open invocations themselves"
+    if check.until is not None and not is_older(context.source.version, check.until):
+        return f"this server is not older than {check.until}"
     if check.compares_times and not context.source.live:
         return "this source has one time, and the check compares two"
     if check.needs_period is not None and not context.covers(check.needs_period):
@@ -170,9 +180,10 @@ def _choose_checks(checks: str | Iterable[str] | None) -> list[Check]:
         return list(CHECKS.values())
     names = [checks] if isinstance(checks, str) else list(checks)
     if not names:
-        raise ArgumentError(f"checks is empty; choose from {', '.join(CHECKS)}, or use None to run all.")
+        raise ArgumentError(f"checks is empty; choose from {', '.join(CHECK_NAMES)}, or use None to run all.")
     for name in names:
-        if name not in CHECKS:
-            nearest = difflib.get_close_matches(str(name), CHECKS, n=3, cutoff=0.4) or list(CHECKS)
+        if name not in CHECK_NAMES:
+            nearest = difflib.get_close_matches(str(name), CHECK_NAMES, n=3, cutoff=0.4) or list(CHECK_NAMES)
             raise ArgumentError(f"unknown check {name!r}; the closest names are {', '.join(nearest)}.")
-    return [check for name, check in CHECKS.items() if name in names]
+    wanted = {*names, *(UPGRADE if UPGRADE_GROUP in names else ())}
+    return [check for name, check in (UPGRADE | CHECKS).items() if name in wanted]

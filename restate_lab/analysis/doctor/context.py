@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -41,7 +43,8 @@ from restate_lab.analysis.doctor.thresholds import Thresholds
 from restate_lab.analysis.records import records
 from restate_lab.analysis.waits import KnownInvocations, WaitAnalysis, analyze_waits
 from restate_lab.analysis.waits.model import table_of_edges
-from restate_lab.errors import RestateLabError
+from restate_lab.audit import audit_log
+from restate_lab.errors import RestateLabError, Truncated
 
 __all__ = ["Check", "CheckContext"]
 
@@ -65,6 +68,7 @@ class Check:
     the samples of a history; they replace open invocations. ``compares_times`` is set if it reads twice to see what
     stays the same, which only a live source can show. ``needs_period`` is the time before now whose ended invocations
     it needs: a live cluster removes them after their retention, and a history has them since ``coverage.since``.
+    ``until`` is the version from which it does not apply.
     """
 
     name: str
@@ -77,13 +81,28 @@ class Check:
     needs_samples: bool = False
     compares_times: bool = False
     needs_period: timedelta | None = None
+    until: str | None = None
 
 
 class CheckContext(DoctorReader):
-    """One source at one time, with the reads that the checks share; the first check that needs a read makes it."""
+    """One source at one time, with the reads that the checks share; the first check that needs a read makes it.
 
-    def __init__(self, source: Deadline, thresholds: Thresholds, *, clock: datetime) -> None:
+    ``partitions`` is the number of the cluster's partitions, None if the caller did not state it. ``audit_folder`` is
+    the folder of this connection's audit log, None if the source is not a live cluster.
+    """
+
+    def __init__(
+        self,
+        source: Deadline,
+        thresholds: Thresholds,
+        *,
+        clock: datetime,
+        partitions: int | None = None,
+        audit_folder: Path | None = None,
+    ) -> None:
         super().__init__(source)
+        self.partitions = partitions
+        self._audit_folder = audit_folder
         self.thresholds = thresholds
         self.clock = clock
         """The current time of the source, even if ``now`` looks ahead."""
@@ -202,6 +221,18 @@ class CheckContext(DoctorReader):
     def storm_rows(self) -> list[Row]:
         """Return the rows of ``retry_storm``: the number of failing invocations by handler, code and step."""
         return self.ask("retry_storm", limit=None)
+
+    @functools.cached_property
+    def audit_records(self) -> list[Row] | None:
+        """Return the records of this computer's audit log about this cluster; None if it is not a live cluster."""
+        if self._audit_folder is None:
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Truncated)
+            frame = audit_log(self._audit_folder)
+        if "truncated" in frame.attrs:
+            self.excluded.append(f"the audit log is incomplete: {frame.attrs['truncated']}")
+        return records(frame[frame["address"] == self.source.address])
 
     @property
     def waits(self) -> WaitAnalysis | None:

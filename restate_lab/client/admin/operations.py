@@ -86,7 +86,7 @@ class Operations:
 
 @dataclass(frozen=True, slots=True)
 class IdsRequest:
-    """The form of a request with a list of ids: in a property of the body, or as the body if ``name`` is None.
+    """The form of a request with a list of ids: in a property of the body, or the list is the body (``name`` None).
 
     ``flags`` are the names of its optional flags, with their place ("body" or "query").
     """

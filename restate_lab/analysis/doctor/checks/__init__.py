@@ -29,8 +29,9 @@ from restate_lab.analysis.doctor.checks.retries import (
 from restate_lab.analysis.doctor.checks.samples import sampled_backlog
 from restate_lab.analysis.doctor.checks.waits import awakeables, blocked_keys, deadlocks, promises, suspended_on_run
 from restate_lab.analysis.doctor.context import Check
+from restate_lab.analysis.doctor.upgrade import UPGRADE
 
-__all__ = ["CHECKS"]
+__all__ = ["CHECKS", "CHECK_NAMES", "UPGRADE", "UPGRADE_GROUP"]
 
 _CHECKS = (
     Check("old_protocols", "deployments with an old service protocol or SDK", 0.3, old_protocols),
@@ -169,3 +170,8 @@ _CHECKS = (
 
 CHECKS = {check.name: check for check in sorted(_CHECKS, key=lambda check: check.cost)}
 """Every check by name, cheapest first; data that several checks share is read by the first one."""
+
+UPGRADE_GROUP = "upgrade"
+"""The name of the group ``UPGRADE``, which ``doctor`` does not run by default."""
+CHECK_NAMES = (*CHECKS, UPGRADE_GROUP, *UPGRADE)
+"""The names that ``doctor`` accepts."""

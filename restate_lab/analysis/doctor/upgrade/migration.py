@@ -1,0 +1,96 @@
+"""The check of the migration to vqueues: how many invocations it moves, and how long it may take."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from restate_lab._text import format_age, format_duration, plural, sentences, verb_form
+from restate_lab.analysis.doctor.context import CheckContext
+from restate_lab.analysis.doctor.model import Finding, Severity
+from restate_lab.analysis.doctor.upgrade.reader import BEFORE, ENDED, KINDS, TARGET, MigrationProgress, read_progress
+from restate_lab.analysis.doctor.upgrade.work import finding
+from restate_lab.analysis.suggestions import SuggestedCall
+from restate_lab.server import is_older
+
+__all__ = ["upgrade_migration"]
+
+_REPORTED, _IN = 140_000_000, timedelta(minutes=15)  # Restate pull request 5138
+_FASTER, _SLOWER = 0.5, 2.0
+_MANY = 10_000_000  # completed invocations from which the release note of 1.8.0 advises to migrate in two stages
+_SECOND, _LONG = timedelta(seconds=1), timedelta(minutes=1)
+_SOURCE = "is half to twice that of one report: 140 million invocations in about 15 minutes (Restate pull request 5138)"
+_UNFINISHED = (
+    "A partition migrates when its leader is elected on a node with vqueues: look for partitions without a leader, and "
+    "for nodes with an older version, with `restatectl status`"
+)
+_FEWER = (
+    "To migrate fewer, shorten the retention of completed invocations and wait, purge them, or migrate in two stages: "
+    "on 1.7.10 or newer with experimental-enable-vqueues-migration-skip-completed, and to 1.8 when they have expired"
+)
+
+
+def upgrade_migration(context: CheckContext) -> list[Finding]:
+    """Report how many invocations are in vqueues already, and how many the migration moves, with its time."""
+    progress = read_progress(context)
+    if not progress.left and not (progress.moved and progress.is_before):
+        return []
+    call = SuggestedCall("lab.sql", (ENDED if is_older(context.source.version, BEFORE) else KINDS,))
+    if not progress.left:
+        title = f"the upgrade has nothing to migrate: {_are(progress.moved)} in vqueues already"
+        return [finding(Severity.NOTE, title, call, subject="migration", count=progress.moved)]
+    is_serious = progress.is_halfway or not progress.is_before or progress.ended >= _MANY
+    severity = Severity.WARNING if is_serious else Severity.NOTE
+    details = sentences(*_details(progress), *_duration_details(context, progress))
+    return [finding(severity, _title(progress), call, subject="migration", details=details, count=progress.left)]
+
+
+def _title(progress: MigrationProgress) -> str:
+    kinds = [f"{n:,} {kind}" for n, kind in ((progress.still_open, "open"), (progress.ended, "completed")) if n]
+    rest = f"{' and '.join(kinds)} {verb_form(progress.left, 'invocation', 'invocations')}"
+    if progress.is_before and not progress.moved:
+        return f"the upgrade migrates {rest} to vqueues, in {_time_range(progress.left)}"
+    return f"{rest} {verb_form(progress.left, 'is', 'are')} not migrated to vqueues yet; {_are(progress.moved)}"
+
+
+def _are(count: int) -> str:
+    return f"{plural(count, 'invocation')} {verb_form(count, 'is', 'are')}"
+
+
+def _details(progress: MigrationProgress) -> tuple[str, ...]:
+    if progress.is_halfway or not progress.is_before:
+        return (_UNFINISHED,)
+    skipped = f"The migration skipped completed invocations, and {TARGET} migrates them" if progress.moved else ""
+    return (skipped, "A partition migrates when its leader is elected, and has no leader meanwhile")
+
+
+def _duration_details(context: CheckContext, progress: MigrationProgress) -> list[str]:
+    """Return the source of the expected time, the largest partition, and what shortens the time if it is long."""
+    if not progress.is_before:
+        return []
+    is_long = progress.ended and _IN * (progress.left / _REPORTED) * _SLOWER >= _LONG
+    expiry = format_age(context.now, progress.expires_at) if progress.expires_at else ""
+    return [
+        f"The time, {_time_range(progress.left)}, {_SOURCE}",
+        _largest_partition(context) if progress.ended else "",
+        f"The last completed one expires in {expiry}" if expiry else "",
+        _FEWER if is_long else "",
+    ]
+
+
+def _largest_partition(context: CheckContext) -> str:
+    if context.partitions is None:
+        return ""
+    largest = context.rows("upgrade_partitions", partitions=context.partitions)[0]
+    time = _time_range(int(largest["n"]))
+    return (
+        f"Of {context.partitions} partitions, number {largest['partition']} has the most completed ones: "
+        f"{largest['n']:,}, or {time}"
+    )
+
+
+def _time_range(count: int) -> str:
+    """Return how long the migration of so many invocations may take: "8m to 30m"."""
+    shortest, longest = (_IN * (count / _REPORTED) * factor for factor in (_FASTER, _SLOWER))
+    if longest < _SECOND:
+        return "less than 1s"
+    return f"{format_duration(max(shortest, _SECOND))} to {format_duration(longest)}"
