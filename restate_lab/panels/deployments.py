@@ -62,13 +62,14 @@ def deployment_table(
             "oldest": _times(rows, pins["oldest_created_at"]),
             "would_land": [row["would_land"] for row in rows],
             "endpoint": [None if pd.isna(row["endpoint"]) else _address(row["endpoint"]) for row in rows],
+            "type": [None if pd.isna(row["endpoint"]) else _type_of(row["endpoint"]) for row in rows],
             "created": _times(rows, pins["created_at"]),
             "sdk": [each.sdk for each in of],
             "protocol": [each.protocol or None for each in of],
             "id": ids,
         }
     )
-    texts = dict.fromkeys(("verdict", "services", "endpoint", "sdk", "protocol", "id"), "str")
+    texts = dict.fromkeys(("verdict", "services", "endpoint", "type", "sdk", "protocol", "id"), "str")
     return frame.astype(texts)
 
 
@@ -285,6 +286,11 @@ def _removed_services(names: Sequence[str]) -> str:
 def _address(endpoint: object) -> str:
     """Return the address without a user name and password."""
     return mask_user_info(str(endpoint))
+
+
+def _type_of(endpoint: str) -> str:
+    """Return "lambda" for the ARN of a function, otherwise "http"."""
+    return "lambda" if endpoint.startswith("arn:") else "http"
 
 
 def _latest_of(row: Mapping[Any, Any]) -> list[str]:

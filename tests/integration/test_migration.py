@@ -468,7 +468,7 @@ def test_several_deployments_are_removed_with_one_request(migration: Migration) 
 
 
 def test_what_an_upgrade_migrates_is_known_in_each_phase(migration: Migration) -> None:
-    """Before, in the middle, after, and rolled back: the rows show what is left, and 1.8 has nothing to do."""
+    """Before, in the middle, after, and rolled back: the rows show which invocations are not migrated."""
     titles = {
         each.name: [row["title"] for row in each.upgrade if row["check"] in {"upgrade_migration", "upgrade_version"}]
         for each in migration.phases
@@ -479,7 +479,7 @@ def test_what_an_upgrade_migrates_is_known_in_each_phase(migration: Migration) -
         "open ones only": ["3 completed invocations are not migrated to vqueues yet; 7 invocations are"],
         "migrated": [done],
         "rolled back": [done],
-        "1.8.1": ["this cluster already has restate 1.8.1: nothing is to do"],
+        "1.8.1": ["this cluster already has restate 1.8.1: no preparation is needed"],
     }
     severities = {each.name: {row["severity"] for row in each.upgrade} for each in migration.phases}
     assert severities == {"legacy": {"warning", "note"}} | {name: {"note"} for name in list(PHASES)[1:]}

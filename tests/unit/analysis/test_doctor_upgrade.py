@@ -91,7 +91,7 @@ def test_old_protocols_are_to_do() -> None:
 
 
 def test_a_cluster_without_anything_to_do_is_healthy() -> None:
-    """Only notes remain, an empty cluster has no finding of its own, and a later protocol is none."""
+    """Only notes remain, an empty cluster has no finding of its own, and a newer protocol is supported."""
     assert found(upgrade(SampleRows())) == []
     diagnosis = upgrade(SampleRows(sys_invocation_status=[invocation(A, pinned_service_protocol_version=4)]))
     assert found(diagnosis) == [("upgrade_migration", "note", 1)]
@@ -109,7 +109,7 @@ def test_a_cluster_without_anything_to_do_is_healthy() -> None:
     ],
 )
 def test_a_minor_version_cannot_be_skipped(version: str, expected: list[tuple[str, str, int]], verdict: str) -> None:
-    """Before 1.7 another version comes first, and from 1.8 on nothing is to do."""
+    """Before 1.7 another version comes first, and from 1.8 on no preparation is needed."""
     diagnosis = upgrade(Versioned(SampleRows(), version))
     assert (found(diagnosis), diagnosis.verdict) == (expected, verdict)
 

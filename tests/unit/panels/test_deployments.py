@@ -177,3 +177,12 @@ def test_one_that_is_gone_after_a_refresh_is_said_to_be(make: Callable[..., Pane
     panel.refresh()
     assert "This deployment does not exist" in view_of(panel).text
     assert "delete_deployment" not in view_of(panel).text
+
+
+def test_a_deployment_has_a_type(make: Callable[..., Panel]) -> None:
+    """The table shows which deployments are functions of AWS Lambda; of a removed one the type is not known."""
+    arn = {**TABLES["sys_deployment"][0], "endpoint": "arn:aws:lambda:eu-central-1:1:function:name:1"}
+    panel = make(SampleTables(**{**TABLES, "sys_deployment": [arn, *TABLES["sys_deployment"][1:]]}))
+    assert panel.wait(timeout=10)
+    types = view_of(panel)._grid.frame.set_index("id")["type"].dropna()
+    assert types.to_dict() == {"dp_idle": "lambda", "dp_old": "http", "dp_new": "http"}

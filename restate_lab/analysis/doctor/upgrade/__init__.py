@@ -30,7 +30,7 @@ def upgrade_version(context: CheckContext) -> list[Finding]:
     if is_older(version, TARGET):
         return []
     is_complete = not any(row["legacy"] for row in context.rows("upgrade_rows"))
-    title = f"this cluster already has restate {version}{': nothing is to do' if is_complete else ''}"
+    title = f"this cluster already has restate {version}{': no preparation is needed' if is_complete else ''}"
     return [finding(Severity.NOTE, title, call, subject="version")]
 
 
