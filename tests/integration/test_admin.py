@@ -703,3 +703,20 @@ def test_outcomes_print_in_one_line(bench: Bench) -> None:
         f"<ChangeResult kill_invocation target={id_} status=200 took_effect=True · it was removed"
     )
     assert "\n" not in repr(answer)
+
+
+def test_a_step_that_an_upgrade_interrupts_is_found(bench: Bench) -> None:
+    """A step that is executing is a warning with its name; an invocation that waits is not reported."""
+    busy = bench.ingress.send("Echo", "busy", 30.0).invocation_id
+    waiting = bench.ingress.send("Echo", "wait").invocation_id
+    bench.until(waiting, "suspended")
+
+    def steps() -> list[dict[Any, Any]]:
+        diagnosis = rl.doctor(bench.lab, checks="upgrade_running", thresholds={"waiting": "0s"})
+        return diagnosis.findings.to_dict("records")
+
+    (found,) = wait_for(steps)
+    assert (found["severity"], found["ids"]) == ("warning", [busy])
+    assert "1 invocation of Echo/busy has been executing “step” for up to " in found["title"]
+    for id_ in (busy, waiting):
+        bench.admin.kill_invocation(id_)

@@ -78,12 +78,13 @@ def _duration_details(context: CheckContext, progress: MigrationProgress) -> lis
 
 
 def _largest_partition(context: CheckContext) -> str:
-    if context.partitions is None:
+    partitions = context.partitions
+    rows = [] if partitions is None else context.rows("upgrade_partitions", partitions=partitions)
+    if not rows:  # without their number, or if the last completed ones have expired since they were counted
         return ""
-    largest = context.rows("upgrade_partitions", partitions=context.partitions)[0]
-    time = _time_range(int(largest["n"]))
+    largest, time = rows[0], _time_range(int(rows[0]["n"]))
     return (
-        f"Of {context.partitions} partitions, number {largest['partition']} has the most completed ones: "
+        f"Of {partitions} partitions, number {largest['partition']} has the most completed ones: "
         f"{largest['n']:,}, or {time}"
     )
 
