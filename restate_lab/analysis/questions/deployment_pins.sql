@@ -9,7 +9,6 @@
 -- can_be_removed: no open invocation is pinned to it, and it is not the latest revision of a service. would_land is the
 -- number of open invocations without a pin of the services whose latest revision it is: they run on the deployment that
 -- is then the latest.
--- The join begins with the few entries that back off, because the server keeps the first table in memory.
 WITH open_work AS (
   SELECT s.id, s.target_service_name, s.pinned_deployment_id, s.created_at,
     CASE
@@ -19,8 +18,9 @@ WITH open_work AS (
     WHEN r.retry_count > 0 OR b.id IS NOT NULL THEN 'backing-off'
     ELSE 'ready' END AS status
   FROM backing_off b
-  RIGHT JOIN sys_invocation_status s ON s.id = b.id
-  LEFT JOIN sys_invocation_state r ON r.id = s.id
+  RIGHT JOIN (
+    sys_invocation_status s
+    LEFT JOIN sys_invocation_state r ON r.id = s.id) ON s.id = b.id
   WHERE s.status <> 'completed'),
 pinned AS (
   SELECT pinned_deployment_id AS deployment_id, count(*) AS pinned,

@@ -5,8 +5,6 @@
 -- :service = none (text) only this service
 -- :limit = 100 (number) maximum number of rows
 -- with: backing_off
---
--- The join begins with the few entries that back off, because the server keeps the first table in memory.
 SELECT
   s.id,
   s.target,
@@ -28,8 +26,9 @@ SELECT
   s.created_at,
   s.modified_at
 FROM backing_off b
-RIGHT JOIN sys_invocation_status s ON s.id = b.id
-LEFT JOIN sys_invocation_state r ON r.id = s.id
+RIGHT JOIN (
+  sys_invocation_status s
+  LEFT JOIN sys_invocation_state r ON r.id = s.id) ON s.id = b.id
 WHERE s.journal_size > 0 AND (:service IS NULL OR s.target_service_name = :service)
 ORDER BY s.journal_size DESC, s.id
 LIMIT :limit

@@ -9,7 +9,6 @@
 --
 -- A retry is not progress: modified_at is the time of the last change of the journal or the status.
 -- Servers return scheduled_start_at only if scheduled_at is also selected.
--- The join begins with the few entries that back off, because the server keeps the first table in memory.
 SELECT
   s.id,
   s.target,
@@ -27,8 +26,9 @@ SELECT
   s.created_at,
   s.invoked_by_id
 FROM backing_off b
-RIGHT JOIN sys_invocation_status s ON s.id = b.id
-LEFT JOIN sys_invocation_state r ON r.id = s.id
+RIGHT JOIN (
+  sys_invocation_status s
+  LEFT JOIN sys_invocation_state r ON r.id = s.id) ON s.id = b.id
 WHERE s.status <> 'completed'
   AND (s.status <> 'scheduled' OR (s.scheduled_at IS NOT NULL AND s.scheduled_start_at < :now))
   AND s.modified_at <= :now - :older_than

@@ -7,7 +7,6 @@
 -- with: backing_off
 --
 -- Long back-offs are only in sys_vqueues, short ones in sys_invocation_state.
--- The join begins with the few entries that back off, because the server keeps the first table in memory.
 SELECT
   s.target_service_name,
   s.target_handler_name,
@@ -22,8 +21,9 @@ SELECT
   min(s.created_at) AS oldest_created_at,
   :now - min(s.created_at) AS oldest_age
 FROM backing_off b
-RIGHT JOIN sys_invocation_status s ON s.id = b.id
-LEFT JOIN sys_invocation_state r ON r.id = s.id
+RIGHT JOIN (
+  sys_invocation_status s
+  LEFT JOIN sys_invocation_state r ON r.id = s.id) ON s.id = b.id
 WHERE s.status <> 'completed' AND (:service IS NULL OR s.target_service_name = :service)
 GROUP BY 1, 2, 3
 ORDER BY 1, 2, n DESC, 3

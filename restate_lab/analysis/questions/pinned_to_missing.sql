@@ -6,8 +6,6 @@
 -- :service = none (text) only this service
 -- :limit = 10000 (number) maximum number of rows
 -- with: backing_off
---
--- The join begins with the few entries that back off, because the server keeps the first table in memory.
 SELECT
   s.id,
   s.target,
@@ -25,9 +23,10 @@ SELECT
   s.modified_at,
   s.invoked_by_id
 FROM backing_off b
-RIGHT JOIN sys_invocation_status s ON s.id = b.id
-LEFT JOIN sys_deployment d ON d.id = s.pinned_deployment_id
-LEFT JOIN sys_invocation_state r ON r.id = s.id
+RIGHT JOIN (
+  sys_invocation_status s
+  LEFT JOIN sys_deployment d ON d.id = s.pinned_deployment_id
+  LEFT JOIN sys_invocation_state r ON r.id = s.id) ON s.id = b.id
 WHERE s.status <> 'completed' AND s.pinned_deployment_id IS NOT NULL AND d.id IS NULL
   AND (:service IS NULL OR s.target_service_name = :service)
 ORDER BY s.created_at, s.id

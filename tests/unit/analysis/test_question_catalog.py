@@ -112,7 +112,7 @@ def test_needs_name_every_table_that_is_read(variant: Variant) -> None:
         return True
 
     statement = complete_for(variant.sql, note)
-    tables = set(re.findall(r"(?:FROM|JOIN)\s+(sys_\w+|state|agent_steps|journal_entries)\b", statement))
+    tables = set(re.findall(r"(?:FROM|JOIN)[\s(]+(sys_\w+|state|agent_steps|journal_entries)\b", statement))
     needs = {need.partition(".")[0] for need in variant.needs if not need.startswith(("feature ", "open "))}
     assert needs == tables - optional
 

@@ -4,8 +4,6 @@
 -- needs: sys_invocation_status, sys_invocation_state
 -- :service = none (text) only this service
 -- with: backing_off
---
--- The join begins with the few entries that back off, because the server keeps the first table in memory.
 SELECT
   CASE
     WHEN s.status = 'inboxed' THEN 'pending'
@@ -16,7 +14,8 @@ SELECT
   s.pinned_deployment_id AS deployment_id,
   count(*) AS n
 FROM backing_off b
-RIGHT JOIN sys_invocation_status s ON s.id = b.id
-LEFT JOIN sys_invocation_state r ON r.id = s.id
+RIGHT JOIN (
+  sys_invocation_status s
+  LEFT JOIN sys_invocation_state r ON r.id = s.id) ON s.id = b.id
 WHERE s.status <> 'completed' AND (:service IS NULL OR s.target_service_name = :service)
 GROUP BY 1, 2
