@@ -35,6 +35,7 @@ SELECT id, created_at, target, status = 'completed' AS ended, {STATUS_SQL} AS st
   completed_at, journal_retention, completion_failure, pinned_deployment_id, suspended_waiting_for_signals AS signals,
   next_retry_at, last_start_at, last_failure, last_failure_related_command_index AS command_index, {{future}} AS future
 FROM sys_invocation WHERE id IN :ids ORDER BY created_at"""  # noqa: S608 - constants
+_MAY_BACK_OFF = {"ready", "paused"}  # the statuses that the server reports of a long back-off in a vqueue
 _QUEUE_ATTEMPTS = """
 -- with: backing_off
 SELECT id, retry_attempts AS attempts, next_at AS next_retry_at FROM backing_off WHERE id IN :ids"""
@@ -138,7 +139,7 @@ class JournalReader:
         entries = pair_entries(table, ended={id_ for id_ in ids if rows[id_]["ended"]}).by_id()
         has_events = self._has_column("sys_journal_events.event_json")
         events = self._read_by_id(_EVENTS, ids) if has_events else {}
-        queues = self._read_queues(ids)
+        queues = self._read_queues([id_ for id_ in ids if rows[id_]["status"] in _MAY_BACK_OFF])
         return {
             id_: self._invocation(
                 rows[id_],

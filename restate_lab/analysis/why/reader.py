@@ -84,9 +84,16 @@ class Explorer:
         wanted = dict.fromkeys(ids)
         if unread := sorted(wanted.keys() - self._rows.keys()):
             frame = run_sql_file(self.source, "analysis.why", "invocations", ids=unread)
-            for row in records(frame):
+            for row in self._with_back_offs(records(frame)):
                 self._rows[row["id"]] = row
         return {id_: self._rows[id_] for id_ in wanted if id_ in self._rows}
+
+    def _with_back_offs(self, rows: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
+        """Return the rows with the long back-offs, which only the vqueues have; the server reports them as ready."""
+        ids = sorted({row["id"] for row in rows if row["vqueue_id"] and row["status"] in {"ready", "paused"}})
+        frame = run_sql_file(self.source, "analysis.why", "back_offs", ids=ids) if ids else pd.DataFrame()
+        back_offs = {row["id"]: row for row in records(frame)}
+        return [_with_back_off(row, back_offs.get(row["id"])) for row in rows]
 
     def try_read(self, what: str, read_question: Callable[[], T]) -> T | None:
         """Return the result of a read; if the source fails, add a message to ``excluded`` and return None."""
@@ -232,6 +239,17 @@ class _DirectWaiters:
     def is_truncated(self) -> bool:
         """Return whether there may be other waiters."""
         return self.unread > 0 or not self.is_complete
+
+
+def _with_back_off(row: dict[Any, Any], back_off: Row | None) -> dict[Any, Any]:
+    if back_off is None:
+        return row
+    status = "backing-off" if row["status"] == "ready" else row["status"]
+    return row | {
+        "status": status,
+        "next_retry_at": row["next_retry_at"] or back_off["next_retry_at"],
+        "failed_attempts": max(row["failed_attempts"] or 0, back_off["failed_attempts"] or 0),
+    }
 
 
 def key_of(row: Row) -> str | None:

@@ -4,8 +4,7 @@
 -- needs: sys_invocation_status, sys_invocation_state
 -- :ids = required (ids) the invocations
 --
--- If a source has several runs of one id, the newest run is the last row.
--- with: entries
+-- If a source has several runs of one id, the newest run is the last row. Long back-offs are in back_offs.sql.
 SELECT
   s.id,
   s.partition_key,
@@ -24,7 +23,7 @@ SELECT
     WHEN s.status = 'completed' THEN 'failed'
     WHEN s.status <> 'invoked' THEN s.status
     WHEN r.in_flight THEN 'running'
-    WHEN r.retry_count > 0 OR q.status = 'backing-off' THEN 'backing-off'
+    WHEN r.retry_count > 0 THEN 'backing-off'
     ELSE 'ready' END AS status,
   s.created_at,
   s.modified_at,
@@ -44,10 +43,8 @@ SELECT
   s.idempotency_key,
   s.pinned_deployment_id,
   r.last_attempt_deployment_id,
-  coalesce(r.next_retry_at, CASE WHEN q.status = 'backing-off' THEN q.next_at END) AS next_retry_at,
-  greatest(
-    CAST(r.retry_count AS BIGINT) - CASE WHEN r.in_flight THEN 1 ELSE 0 END,
-    CASE WHEN q.status = 'backing-off' THEN CAST(q.retry_attempts AS BIGINT) END) AS failed_attempts
+  r.next_retry_at,
+  CAST(r.retry_count AS BIGINT) - CASE WHEN r.in_flight THEN 1 ELSE 0 END AS failed_attempts
 FROM (
   -- if: sys_invocation_status.vqueue_id
   SELECT * FROM sys_invocation_status WHERE id IN :ids
@@ -57,5 +54,4 @@ FROM (
   -- end
 ) s
 LEFT JOIN (SELECT * FROM sys_invocation_state WHERE id IN :ids) r ON r.id = s.id
-LEFT JOIN (SELECT * FROM entries WHERE id IN :ids) q ON q.id = s.id
 ORDER BY s.created_at
