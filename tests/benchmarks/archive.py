@@ -37,18 +37,18 @@ def main() -> None:
     ):
         _say(f"{population}; {options.rounds} rounds; {versions(population.version)}")
         where = Path(folder) / "archive"
-        server = _server(population.admin_url)
+        server = server_of(population.admin_url)
         seconds: dict[str, list[float]] = {}
 
         def visit(*, samples: bool) -> int:
             frame = archive(lab, where, cluster_name="c", samples=samples, progress=False)
             return int(frame["new_runs"].sum())
 
-        cpu, started = _cpu(server), time.perf_counter()
+        cpu, started = cpu_of(server), time.perf_counter()
         new = visit(samples=True)
         _say(
             f"first visit: {new:,} invocations, each {(time.perf_counter() - started) / new * 1e6:,.0f} µs, of which "
-            f"{(_cpu(server) - cpu) / new * 1e6:,.0f} µs are CPU of the server"
+            f"{(cpu_of(server) - cpu) / new * 1e6:,.0f} µs are CPU of the server"
         )
         calls: dict[str, Callable[[], object]] = {
             COUNT: lambda: lab.arrow(COUNTED, progress=False),
@@ -58,10 +58,10 @@ def main() -> None:
 
         def measured(name: str) -> Callable[[], float]:
             def measure() -> float:
-                cpu, started = _cpu(server), time.perf_counter()
+                cpu, started = cpu_of(server), time.perf_counter()
                 calls[name]()
                 seconds.setdefault(name, []).append(time.perf_counter() - started)
-                return _cpu(server) - cpu
+                return cpu_of(server) - cpu
 
             return measure
 
@@ -79,14 +79,14 @@ def main() -> None:
         _say(show(figures))
 
 
-def _server(admin_url: str) -> psutil.Process:
+def server_of(admin_url: str) -> psutil.Process:
     """Return the process that listens at an address."""
     port = urlsplit(admin_url).port
     listening = (each for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN)
     return psutil.Process(next(each.pid for each in listening if each.laddr.port == port))
 
 
-def _cpu(process: psutil.Process) -> float:
+def cpu_of(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
 

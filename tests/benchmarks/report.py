@@ -77,10 +77,10 @@ def main() -> None:
     with ExitStack() as stack:
         admin_url = stack.enter_context(_server(options))
         folder = stack.enter_context(TemporaryDirectory(prefix="restate-lab-"))
-        workers = {"": stack.enter_context(Worker(HERE, admin_url, folder, options.timeout))}
+        workers = {"": stack.enter_context(Worker(WORKER, HERE, admin_url, folder, options.timeout))}
         if options.against:
             workers[" of the other version"] = stack.enter_context(
-                Worker(options.against.resolve(), admin_url, folder, options.timeout)
+                Worker(WORKER, options.against.resolve(), admin_url, folder, options.timeout)
             )
         methods = {
             f"{task}{version}": partial(worker, task)
@@ -108,11 +108,14 @@ def _server(options: Any) -> Iterator[str]:
 
 
 class Worker:
-    """One checkout's package in a process that stays, so that imports and connections are not measured again."""
+    """One checkout's package in a process that stays, so that imports and connections are not measured again.
 
-    def __init__(self, checkout: Path, admin_url: str, folder: str, timeout: str) -> None:
+    The program reads the name of a task from each line of its input, and prints what it measured as JSON.
+    """
+
+    def __init__(self, program: str, checkout: Path, *arguments: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, admin_url, folder, timeout],
+            [sys.executable, "-c", program, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
