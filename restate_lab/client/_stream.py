@@ -39,7 +39,8 @@ _KIND, _HEADER, _BODY_LENGTH = 1, 2, 3  # numbers of the fields of a Message in 
 _DATA = 1  # of a DictionaryBatch: its RecordBatch
 _COMPRESSION = 3  # of a RecordBatch
 ARROW = "application/vnd.apache.arrow.stream"
-_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+_PREFIX = struct.Struct("<Ii")  # of a message: the mark, and the length of its header; 0 is the end marker
+_OFFSET, _DISTANCE, _SLOT, _LENGTH = (struct.Struct(form).unpack_from for form in ("<I", "<i", "<H", "<q"))
 _VALUE = 8  # bytes; pandas uses at least this much for a value
 _MERGE = 64  # the server's batches have 128 rows; such small batches slow down every later pandas step
 
@@ -120,7 +121,7 @@ class ArrowResponse:
     def _receive(self) -> Iterator[pa.RecordBatch]:
         with self._translate_errors():
             for batch in self._reader:
-                self._limits.add_batch(batch)
+                self._limits.rows += batch.num_rows
                 if batch.num_rows:
                     yield batch
         if not self._body.is_complete:
@@ -132,6 +133,7 @@ class ArrowResponse:
         if not group:
             return []
         with self._translate_errors():
+            self._limits.add_batches(group)
             if len(group) > 1:
                 # Arrow's default pool keeps about 12 MiB in reserve, half the size of a result of 100,000 rows.
                 merged = pa.Table.from_batches(group).combine_chunks(memory_pool=pa.system_memory_pool())
@@ -182,9 +184,9 @@ class _QueryLimits:
         self._max_bytes = max_bytes
         self._progress = progress
 
-    def add_batch(self, batch: pa.RecordBatch) -> None:
-        self.rows += batch.num_rows
-        self._decoded += sum(map(_size, batch.columns))
+    def add_batches(self, batches: list[pa.RecordBatch]) -> None:
+        """Count the bytes of some batches, before these are copied into one."""
+        self._decoded += sum(map(_size, pa.Table.from_batches(batches).columns))
         self._check_size(self._decoded)
 
     def add_bytes(self, size: int) -> None:
@@ -208,13 +210,14 @@ class _QueryLimits:
             )
 
 
-def _size(column: pa.Array[Any]) -> int:
+def _size(column: pa.ChunkedArray[Any]) -> int:
     """Return the bytes that a decoded column takes, without the values of its dictionary.
 
     Only the sizes of buffers are read; the values are not validated.
     """
-    if isinstance(column, pa.DictionaryArray):
-        column = column.indices  # the dictionary is sent once, for all batches
+    if pa.types.is_dictionary(column.type):
+        # the dictionary is sent once, for all batches
+        return sum(chunk.indices.get_total_buffer_size() for chunk in column.chunks)
     size = int(column.get_total_buffer_size())
     is_implied = pa.types.is_null(column.type) or pa.types.is_run_end_encoded(column.type)
     return max(size, _VALUE * len(column)) if is_implied else size
@@ -229,15 +232,18 @@ class _ArrowBody(io.RawIOBase):
         self._limits = limits
         self._block = b""
         self._at = 0
-        self._tail = b""
         self.exhausted = False
 
     @property
     def is_complete(self) -> bool:
-        # Values can look like the marker. If the reader asked for more data after it, it was not the marker.
-        return self._tail == _END and not self.exhausted
+        """Whether the end marker has arrived, and the reader asked for no data after it."""
+        return self._messages.has_ended and not self.exhausted
 
     def read(self, size: int = -1, /) -> bytes:
+        start = self._at
+        if 0 <= size <= len(self._block) - start:  # nearly always; pyarrow reads four times for each message
+            self._at = start + size
+            return self._block[start : self._at]
         size = sys.maxsize if size < 0 else size
         data = self._piece(size)
         if len(data) < size:
@@ -245,8 +251,6 @@ class _ArrowBody(io.RawIOBase):
             while pieces[-1] and (size := size - len(pieces[-1])):
                 pieces.append(self._piece(size))
             data = b"".join(pieces)
-        self._tail = (self._tail + data[-8:])[-8:]
-        self._messages.check(data)
         return data
 
     def drain(self) -> bool:
@@ -272,6 +276,7 @@ class _ArrowBody(io.RawIOBase):
             return False
         self._block, self._at = block, 0
         self._limits.add_bytes(len(block))
+        self._messages.check(block)
         return True
 
     def _piece(self, size: int) -> bytes:
@@ -288,57 +293,63 @@ class InvalidStream(ValueError):
 
 
 class MessageChecker:
-    """Checks the messages of an Arrow stream, which arrives in pieces of any size."""
+    """Checks the messages of an Arrow stream, which arrives in blocks of any size.
+
+    ``has_ended`` is true after the end marker; what follows it is not checked.
+    """
 
     def __init__(self) -> None:
-        self._held = bytearray()  # the beginning of a message, until it is complete
-        self._needed = 8
+        self.has_ended = False
+        self._held = bytearray()  # the beginning of a message, until its header is complete
+        self._needed = _PREFIX.size  # bytes of it
         self._body_left = 0
 
-    def check(self, data: bytes) -> None:
-        """Check the next piece of the stream.
+    def check(self, block: bytes) -> None:
+        """Check the next block of the stream.
 
         Raises:
             InvalidStream: a message is compressed, is too large, or has no readable header.
         """
-        at = 0
-        while at < len(data):
-            if self._body_left:
-                size = min(self._body_left, len(data) - at)
-                self._body_left -= size
-            else:
-                size = min(self._needed - len(self._held), len(data) - at)
-                self._held += data[at : at + size]
-                if len(self._held) == self._needed:
-                    self._advance()
-            at += size
-
-    def _advance(self) -> None:
-        if self._needed == 8:
-            mark, length = struct.unpack("<Ii", self._held)
-            if mark != _CONTINUES or length < 0:
-                raise InvalidStream("a message does not begin like an Arrow message")
-            self._needed += length
-            if length:
+        if self._held:
+            self._held += block
+            if len(self._held) < self._needed:
                 return
-        else:
-            self._body_left = _body_length(bytes(self._held[8:]))
-        self._held.clear()
-        self._needed = 8
+            block = bytes(self._held)
+            self._held.clear()
+        at = self._body_left
+        while not self.has_ended and (left := len(block) - at) > 0:
+            self._needed = _PREFIX.size + (_header_length(block, at) if left >= _PREFIX.size else 0)
+            if left < self._needed:
+                self._held += block[at:]
+                at = len(block)
+            elif self._needed == _PREFIX.size:
+                self.has_ended = True
+            else:
+                start, at = at + _PREFIX.size, at + self._needed
+                at += _body_length(block[start:at])
+        self._body_left = max(at - len(block), 0)
+
+
+def _header_length(block: bytes, at: int) -> int:
+    mark, length = _PREFIX.unpack_from(block, at)
+    if mark != _CONTINUES or length < 0:
+        raise InvalidStream("a message does not begin like an Arrow message")
+    return int(length)
 
 
 def _body_length(header: bytes) -> int:
     """Return the length of a message's body in bytes, or raise InvalidStream."""
     try:
-        message = _reference(header, 0)
-        kind = header[_field(header, message, _KIND)] if _field(header, message, _KIND) else 0
+        message = _OFFSET(header, 0)[0]
+        kind_at, header_at, length_at = _fields(header, message, _KIND, _HEADER, _BODY_LENGTH)
+        kind = header[kind_at] if kind_at else 0
         if kind in {_DICTIONARY, _BATCH}:
-            batch = _table(header, message, _HEADER)
-            batch = _table(header, batch, _DATA) if kind == _DICTIONARY else batch
-            if _field(header, batch, _COMPRESSION):
+            batch = _table(header, header_at)
+            if kind == _DICTIONARY:
+                batch = _table(header, *_fields(header, batch, _DATA))
+            if _fields(header, batch, _COMPRESSION)[0]:
                 raise InvalidStream("its record batches are compressed, but a Restate server does not compress them")
-        at = _field(header, message, _BODY_LENGTH)
-        length: int = _unpack("<q", header, at) if at else 0
+        length: int = _LENGTH(header, length_at)[0] if length_at else 0
     except (struct.error, IndexError) as error:
         raise InvalidStream("the header of a message cannot be read") from error
     if not 0 <= length <= LARGEST_MESSAGE:
@@ -346,29 +357,18 @@ def _body_length(header: bytes) -> int:
     return length
 
 
-def _field(buffer: bytes, table: int, number: int) -> int:
-    """Return the position of a field of a flatbuffer's table, or 0 if the table does not have it."""
-    fields = table - _unpack("<i", buffer, table)
-    slot = 4 + 2 * number
-    if slot + 2 > _unpack("<H", buffer, fields):
-        return 0
-    offset = _unpack("<H", buffer, fields + slot)
-    return table + offset if offset else 0
+def _fields(buffer: bytes, table: int, *numbers: int) -> list[int]:
+    """Return the positions of fields of a flatbuffer's table, 0 for each that the table does not have."""
+    fields = table - _DISTANCE(buffer, table)[0]
+    if fields < 0:  # struct would count from the end
+        raise IndexError(fields)
+    size = _SLOT(buffer, fields)[0]
+    slots = [4 + 2 * number for number in numbers]
+    offsets = [_SLOT(buffer, fields + slot)[0] if slot + 2 <= size else 0 for slot in slots]
+    return [table + offset if offset else 0 for offset in offsets]
 
 
-def _table(buffer: bytes, table: int, number: int) -> int:
-    at = _field(buffer, table, number)
+def _table(buffer: bytes, at: int) -> int:
     if not at:
         raise InvalidStream("the header of a message is incomplete")
-    return _reference(buffer, at)
-
-
-def _reference(buffer: bytes, at: int) -> int:
-    return at + _unpack("<I", buffer, at)
-
-
-def _unpack(form: str, buffer: bytes, at: int) -> int:
-    if at < 0:  # struct would count from the end
-        raise IndexError(at)
-    value: int = struct.unpack_from(form, buffer, at)[0]
-    return value
+    return int(at + _OFFSET(buffer, at)[0])

@@ -31,9 +31,10 @@ CALLS = {"query": bombs.query, "read": bombs.read, "change": bombs.change}
 
 
 class Slow(httpx.SyncByteStream):
-    """A body that arrives slowly and does not end."""
+    """A body that begins like an Arrow message, arrives slowly, and does not end."""
 
     def __iter__(self) -> Iterator[bytes]:
+        yield b"\xff\xff\xff\xff"
         while True:
             time.sleep(0.02)
             yield b"x"
@@ -150,3 +151,13 @@ def test_frames_are_followed_wherever_the_stream_is_cut() -> None:
                 assert "compressed" in str(error)  # noqa: PT017
             else:
                 assert is_good
+                assert frames.has_ended
+
+
+def test_a_stream_has_ended_only_after_its_end_marker() -> None:
+    """A stream that lacks the last byte has not ended, and bytes after the marker are not read as a message."""
+    body = bombs.stream_of(TABLE)
+    for piece, has_ended in ((body[:-1], False), (body, True), (body + b"more than eight bytes", True)):
+        frames = MessageChecker()
+        frames.check(piece)
+        assert frames.has_ended is has_ended
