@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import restate_lab as rl
 from restate_lab.analysis.ask import ask
 from restate_lab.analysis.questions.catalog import names
-from restate_lab.analysis.statements import run_sql_file
+from restate_lab.analysis.statements import read_sql_file, run_sql_file, used_params
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from support.clusters import OLDEST, PLAIN, Cluster
@@ -524,6 +525,27 @@ def test_the_statement_in_attrs_can_be_sent_by_hand(lab: Lab) -> None:
     answer = ask(lab, "terminal_failures")
     by_hand = lab.sql(answer.attrs["sql"], service=None, since=lab.now - pd.Timedelta(days=1), limit=10)
     assert rows(by_hand, "message", "n") == rows(answer, "message", "n")
+
+
+@pytest.mark.parametrize("name", ["oldest_unmoved", "largest_journals", "pinned_to_missing"])
+def test_a_limit_ends_the_scan_early(lab: Lab, incident: Cluster, name: str) -> None:
+    """The bound of a sorted and limited list reaches the scan of the invocations, also where vqueues are joined."""
+    statement = ask(lab, name, limit=None).attrs["sql"]
+    params = used_params(statement, {"service": None, "older_than": pd.Timedelta(0), "now": lab.now, "limit": 10})
+    plan = lab.sql(f"EXPLAIN {statement}", params=params)["plan"].str.cat()
+    (scan,) = [line for line in plan.splitlines() if 'table_name: "sys_invocation_status"' in line]
+    assert ("DynamicFilter" in scan) is (incident.version != OLDEST)  # which reads all rows
+
+
+def test_a_shortened_message_is_sent_alone(lab: Lab) -> None:
+    """A message is not a string view: the server would send the whole text of all messages with each batch."""
+    for statement in (
+        ask(lab, "retry_storm_ids").attrs["sql"],
+        read_sql_file(lab, "analysis.doctor", "attempts"),
+    ):
+        params = used_params(statement, dict.fromkeys(("service", "handler", "error_code", "step")) | {"limit": 10})
+        schema = lab.arrow(statement, params=params).schema
+        assert pa.types.is_large_string(schema.field("message").type)
 
 
 def test_ids_are_ordered_by_the_column_that_is_meant(lab: rl.Lab) -> None:

@@ -21,7 +21,7 @@ SELECT
   r.next_retry_at,
   r.error_code,
   r.step,
-  substr(r.line, 1, 200) AS message,
+  arrow_cast(substr(r.line, 1, 200), 'LargeUtf8') AS message,
   coalesce(r.deployment_id, s.pinned_deployment_id) AS deployment_id,
   s.created_at,
   s.invoked_by_id

@@ -49,6 +49,7 @@ COLUMNS = {
     "queues": "key scope id waiting",
     "deployments": "id endpoint is_latest",
     "restarts": "id created_at",
+    "back_offs": "id next_retry_at failed_attempts",
     "vqueue": "id is_paused lock_name limit_key last_start_at status blocked_on since",
     "first_attempt": "first_at",
     "queued_changes": "n since",
@@ -164,6 +165,16 @@ def test_suspended_on_its_own_step_wakes_by_a_resume() -> None:
     found = explained(World().suspend("stuck", "Run", name="charge"), "stuck")
     assert "its own step “charge” (Run), which does not wake it" in found.summary
     assert found.options["action"].iloc[0] == "resume"
+
+
+def test_a_long_back_off_is_read_from_its_vqueue() -> None:
+    """Only a ready or a paused invocation can have one, so the vqueues are not read for other invocations."""
+    world = World(features={"vqueues": True}).be("slow", "ready", vqueue_id="vq_1x")
+    world.made["back_offs"] = [{"id": inv("slow"), "next_retry_at": NOW + timedelta(hours=1), "failed_attempts": 7}]
+    found = explained(world, "slow")
+    assert (found.status, "7 attempts" in found.summary) == ("backing-off", True)
+    other = World(features={"vqueues": True}).be("calls", "suspended", vqueue_id="vq_1x")
+    assert explained(other.fail("back_offs", TimedOut("no")), "calls").status == "suspended"
 
 
 def test_a_paused_vqueue_is_the_cause() -> None:

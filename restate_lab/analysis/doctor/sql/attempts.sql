@@ -13,7 +13,7 @@ SELECT
   next_retry_at,
   error_code,
   step,
-  substr(line, 1, 200) AS message,
+  arrow_cast(substr(line, 1, 200), 'LargeUtf8') AS message,
   deployment_id,
   in_flight,
   attempted_at

@@ -1,12 +1,12 @@
 -- The invocations that are being retried, with the reason: line is the first line of the message.
 -- Short back-offs are in sys_invocation_state; only the vqueues have long ones, and their errors are events.
--- Without the cast, the server would send the messages whole with each batch of a shortened line.
+-- Cast a shortened line to LargeUtf8: without it, the server sends the whole text of all lines with each batch.
 -- with: retried_states, entry_errors
 SELECT id, retry_count, next_retry_at, deployment_id, in_flight, coalesce(last_start_at, appended_at) AS attempted_at,
   coalesce(last_failure_error_code, json_get_str(event_json, 'restate_doc_error_code')) AS error_code,
   coalesce(last_failure_related_command_name, json_get_str(event_json, 'related_command_name')) AS step,
-  arrow_cast(coalesce(regexp_replace(split_part(last_failure, chr(10), 1), '^\[[0-9]+[^\]]*\] ', ''),
-    split_part(json_get_str(event_json, 'error_message'), chr(10), 1)), 'LargeUtf8') AS line
+  coalesce(regexp_replace(split_part(last_failure, chr(10), 1), '^\[[0-9]+[^\]]*\] ', ''),
+    split_part(json_get_str(event_json, 'error_message'), chr(10), 1)) AS line
 FROM (
   SELECT coalesce(e.entry_id, r.id) AS id,
     CASE WHEN e.retry_attempts > coalesce(r.retry_count, 0) THEN e.retry_attempts ELSE r.retry_count END AS retry_count,
