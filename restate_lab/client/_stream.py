@@ -217,7 +217,8 @@ def _size(column: pa.ChunkedArray[Any]) -> int:
     """
     if pa.types.is_dictionary(column.type):
         # the dictionary is sent once, for all batches
-        return sum(chunk.indices.get_total_buffer_size() for chunk in column.chunks)
+        chunks = [chunk.indices for chunk in column.chunks if isinstance(chunk, pa.DictionaryArray)]
+        return sum(chunk.get_total_buffer_size() for chunk in chunks)
     size = int(column.get_total_buffer_size())
     is_implied = pa.types.is_null(column.type) or pa.types.is_run_end_encoded(column.type)
     return max(size, _VALUE * len(column)) if is_implied else size
