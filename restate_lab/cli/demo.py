@@ -32,7 +32,13 @@ Keep = Annotated[
         help="Keep all data in this folder and continue with it next time. Default: keep nothing.",
     ),
 ]
-Vqueues = Annotated[bool, typer.Option("--vqueues", help="Start the server with vqueues.")]
+Vqueues = Annotated[
+    bool,
+    typer.Option(
+        "--vqueues/--no-vqueues",
+        help="Start version 1.7 with or without vqueues and the other features that version 1.8 always has.",
+    ),
+]
 ServerPath = Annotated[
     Path | None,
     typer.Option(
@@ -69,7 +75,7 @@ def demo(
     no_browser: NoBrowser = False,
     once: Once = False,
     keep: Keep = None,
-    vqueues: Vqueues = False,
+    vqueues: Vqueues = True,
     server: ServerPath = None,
     story: Story = StoryName.INCIDENT,
 ) -> None:

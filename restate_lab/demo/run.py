@@ -49,7 +49,7 @@ def run_demo(
     *,
     server: Path | None = None,
     keep: Path | None = None,
-    vqueues: bool = False,
+    vqueues: bool = True,
     browser: bool = True,
     once: bool = False,
     story: str = "incident",
@@ -58,7 +58,8 @@ def run_demo(
 
     ``server`` is the path of a restate-server; None finds or installs one. ``keep`` is a folder for the data, which a
     later demo can continue; None means a temporary folder. ``once`` executes the notebook of the story without a
-    browser and exits. ``story`` is one of ``STORIES``; a kept folder continues its own story.
+    browser and exits. ``vqueues`` has the meaning that it has for a `RestateServer`. ``story`` is one of ``STORIES``; a
+    kept folder continues its own story.
 
     Raises:
         RestateLabError: a program did not start; the message has the end of its log.

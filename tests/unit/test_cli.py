@@ -55,14 +55,14 @@ def test_demo_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         return code
 
     monkeypatch.setattr("restate_lab.demo.run.run_demo", run_demo)
-    options = ["--no-browser", "--once", "--keep", str(tmp_path), "--vqueues", "--server", "/bin/sh"]
+    options = ["--no-browser", "--once", "--keep", str(tmp_path), "--no-vqueues", "--server", "/bin/sh"]
     result = call("demo", *options, "--story", "incident")
     assert result.exit_code == code
     assert seen == {
         "browser": False,
         "once": True,
         "keep": tmp_path,
-        "vqueues": True,
+        "vqueues": False,
         "server": Path("/bin/sh"),
         "story": "incident",
     }
