@@ -68,7 +68,9 @@ def test_answers_agree(lab: rl.Lab, history: rl.History) -> None:
     ended = set(history.sql("SELECT id FROM sys_invocation")["id"])
     for name in ABOUT_ENDED:
         live, archived = (rl.ask(each, name, limit=None, now=history.now) for each in (lab, history))
-        pd.testing.assert_frame_equal(rows_of(archived), rows_of(live))
+        in_vqueues = [column for column in live if column.startswith("blocked_on_")]  # an archive has no vqueues
+        assert archived[in_vqueues].isna().all(axis=None)
+        pd.testing.assert_frame_equal(*(rows_of(each.drop(columns=in_vqueues)) for each in (archived, live)))
     for name in WITH_OPEN:
         live, archived = (rl.ask(each, name, limit=None, now=history.now) for each in (lab, history))
         pd.testing.assert_frame_equal(rows_of(archived, ended), rows_of(live, ended))

@@ -409,6 +409,20 @@ def test_a_queued_change_of_state_is_not_an_invocation(migration: Migration) -> 
     assert rl.set_state(lab, "Held", "free", {"a": 1}, reason="test").raw == {"a": b"1"}
 
 
+def test_a_run_of_an_entry_has_an_id_of_its_own(migration: Migration) -> None:
+    """1.8.1 has a last column ``canonical_id`` in two tables; the schema has it, and a statement can read it."""
+    lab, tables = migration.lab, migration.lab.tables()
+    for table in ("sys_vqueues", "sys_vqueue_entry_status"):
+        names = list(tables.loc[tables["table"] == table, "column"])
+        assert names[-1] == "canonical_id"
+        assert lab.arrow(f'SELECT * FROM "{table}"').column_names == names
+        ids = lab.sql(f"SELECT e.entry_id, e.canonical_id, e.sequence_number FROM {table} e")
+        expected = ids["entry_id"] + "_" + ids["sequence_number"].astype(str)
+        assert len(ids) >= len(migration.ids)
+        assert list(ids["canonical_id"]) == list(expected)
+    assert "sys_keyed_service_status" not in set(lab.sql("SHOW TABLES")["table_name"])
+
+
 def test_a_server_without_flags_is_a_server_with_vqueues(migration: Migration) -> None:
     """1.8 does not report what it always has, and a newer server is reported once when connecting."""
     assert migration.lab.version == imitation.VERSION

@@ -32,6 +32,8 @@ IMITATION = "1.8"
 """The server of ``NEWEST`` behind the proxy that makes it a 1.8.1: `support.imitation`."""
 KINDS = (OLDEST, PLAIN, NEWEST, IMITATION)
 """The kinds of server; ``support.kinds`` has which of them a test runs on."""
+BEHIND = os.environ.get("RESTATE_LAB_TESTS_BEHIND", "")
+"""The form of the proxy before each server of ``NEWEST``, for a run that imitates 1.8 everywhere; "" is no proxy."""
 OLD = "1.5.3"
 """A version older than any supported one; npm has no other."""
 
@@ -47,6 +49,8 @@ class Cluster:
     version: str
     vqueues: bool
     admin_url: str
+    own_url: str
+    """The address of the Admin API of the server itself; ``admin_url`` can be that of a proxy before it."""
     ingress_url: str
     base_dir: Path
     """The server's own folder; ``base_dir / "demo" / "admin.sock"`` is its unix socket."""
@@ -72,7 +76,12 @@ class Cluster:
 
 def has_vqueues(kind: str) -> bool:
     """Return whether a server of this kind has vqueues."""
-    return kind in {NEWEST, IMITATION}
+    return kind == IMITATION or (kind == NEWEST and BEHIND != "legacy")
+
+
+def version_of(kind: str) -> str:
+    """Return the version that a server of this kind reports."""
+    return imitation.VERSION if kind == IMITATION or (kind == NEWEST and BEHIND) else kind.partition("-")[0]
 
 
 def server_binary(kind: str) -> Path:
@@ -103,18 +112,19 @@ class KindServer(RestateServer):
 def running_demo(kind: str, folder: Path, **options: Any) -> Iterator[Embedded]:
     """Give the demo with a server of a kind; ``options`` are the other keyword arguments of `Embedded`."""
     with Embedded(server_binary(kind), folder, vqueues=has_vqueues(kind), **options) as demo:
-        with admin_address(kind, demo.server.admin_url) as demo.server.admin_url:
+        with admin_address(kind, demo.api.lab.settings.admin_url) as demo.server.admin_url:
             yield demo
 
 
 @contextlib.contextmanager
 def admin_address(kind: str, admin_url: str) -> Iterator[str]:
     """Give the address at which a test reaches the Admin API of a server of this kind."""
-    if kind != IMITATION:
+    forms: dict[str, str] = {IMITATION: "removed", NEWEST: BEHIND}
+    if form := forms.get(kind):
+        with imitation.imitation(admin_url, imitation.FORMS[form]) as address:
+            yield address
+    else:
         yield admin_url
-        return
-    with imitation.imitation(admin_url) as address:
-        yield address
 
 
 class Clusters:
@@ -161,9 +171,10 @@ def _start(stack: contextlib.ExitStack, kind: str, story: str) -> Cluster:
     )
     return Cluster(
         kind=kind,
-        version=imitation.VERSION if kind == IMITATION else demo.server.version,
+        version=version_of(kind),
         vqueues=has_vqueues(kind),
         admin_url=demo.server.admin_url,
+        own_url=demo.api.lab.settings.admin_url,
         ingress_url=demo.server.ingress_url,
         base_dir=demo.server.base_dir,
         folder=folder,

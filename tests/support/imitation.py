@@ -12,16 +12,18 @@ import http.client
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-__all__ = ["VERSION", "Features", "imitation"]
+__all__ = ["FORMS", "VERSION", "Features", "imitation"]
 
 VERSION = "1.8.1"
 Features = Literal["removed", "absent", "empty"]
 """What ``/version`` says about the features: the flags of 1.8 are removed, or there is no map, or an empty one."""
+FORMS: Mapping[str, Features] = {"removed": "removed", "absent": "absent", "empty": "empty", "legacy": "removed"}
+"""The forms of ``RESTATE_LAB_TESTS_BEHIND``; with "legacy" the server behind the proxy has no vqueues."""
 _REMOVED = {
     "vqueues", "vqueues_migration_skip_completed", "invoker_yield", "scoped_virtual_objects", "protocol_v7",
     "unique_random_seeds",
@@ -29,6 +31,28 @@ _REMOVED = {
 _NEW = ("schema_bilrost_encoding", "inconsistent_state_mutation_cleanup", "preflight_signal_recording")
 _BULK_DELETE = "/deployments/bulk-delete"
 _GONE = "sys_keyed_service_status"
+_CANONICAL = ("sys_vqueues", "sys_vqueue_entry_status")
+"""The tables with a last column ``canonical_id``: the id of the entry, "_" and its number."""
+_IN_PARTS = re.compile(r"(--[^\n]*|'(?:[^']|'')*')")
+_WITH_ID = {
+    name: f"(SELECT *, entry_id || '_' || CAST(sequence_number AS VARCHAR) AS canonical_id FROM {name})"
+    for name in _CANONICAL
+}
+_READ = re.compile(
+    rf"\b((?:FROM|JOIN)\s+)\"?({'|'.join(_CANONICAL)})\b\"?"
+    r"(\s+(?:AS\s+)?(?!(?:WHERE|JOIN|LEFT|RIGHT|INNER|FULL|CROSS|ON|GROUP|ORDER|LIMIT|UNION|HAVING|AS|EXCEPT)\b)\w+)?",
+    re.IGNORECASE,
+)
+"""A table with ``canonical_id`` after FROM or JOIN, and its alias if it has one."""
+_TABLES = f"(SELECT * FROM information_schema.tables WHERE table_name <> '{_GONE}')"
+_SCHEMA = f"""(
+SELECT table_catalog, table_schema, table_name, column_name, ordinal_position, column_default, is_nullable, data_type
+FROM information_schema.columns WHERE table_name <> '{_GONE}'
+UNION ALL
+SELECT table_catalog, table_schema, table_name, 'canonical_id' AS column_name,
+  CAST(max(ordinal_position) + 1 AS BIGINT UNSIGNED) AS ordinal_position, CAST(NULL AS VARCHAR) AS column_default,
+  'YES' AS is_nullable, 'LargeUtf8' AS data_type
+FROM information_schema.columns WHERE table_name IN {_CANONICAL} GROUP BY table_catalog, table_schema, table_name)"""
 _LITERALS = re.compile(r"--[^\n]*|'(?:[^']|'')*'")
 _REFUSED = re.compile(r"\s*(?:SET|RESET|BEGIN|START|COMMIT|ROLLBACK|PREPARE|EXECUTE|DEALLOCATE)\b", re.IGNORECASE)
 _PASSED = ("content-type", "content-encoding", "retry-after", "x-restate-id")
@@ -38,8 +62,7 @@ _PASSED = ("content-type", "content-encoding", "retry-after", "x-restate-id")
 def imitation(admin_url: str, features: Features = "removed") -> Iterator[str]:
     """Serve the Admin API of a 1.7.12 as that of 1.8.1, and give its address."""
     kind = type("_Handler", (_Handler,), {"upstream": urlsplit(admin_url).netloc, "features": features})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), kind)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
@@ -48,6 +71,14 @@ def imitation(admin_url: str, features: Features = "removed") -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *_: Any) -> None:
+        """Close the connection without a message: the client or the server has ended it."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -99,9 +130,9 @@ class _Handler(BaseHTTPRequestHandler):
             message = f"Datafusion error: Error during planning: table 'restate.public.{_GONE}' not found"
             self._send_json(500, {"message": message})
         else:
-            schema = f"(SELECT * FROM information_schema.columns WHERE table_name <> '{_GONE}')"
-            request["query"] = re.sub(r"\binformation_schema\.columns\b", schema, statement)
-            self._pass(path, json.dumps(request).encode())
+            rewritten = _rewritten(statement)
+            is_same = rewritten == statement  # the server limits the length of a body
+            self._pass(path, body if is_same else json.dumps({**request, "query": rewritten}).encode())
 
     def _bulk_delete(self, request: dict[str, Any]) -> None:
         """Remove each deployment; the form of request and response is a guess, as in ``_openapi``."""
@@ -113,6 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_json(200, {"deleted": request["deployment_ids"]})
 
     def _json(self, path: str, body: bytes) -> tuple[int, Any]:
+        del self.headers["accept-encoding"]  # the server would compress a long response
         with self._request(path, body) as response:
             return response.status, json.loads(response.read())
 
@@ -145,6 +177,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+def _rewritten(statement: str) -> str:
+    """Return a statement that reads the tables as 1.8.1 has them; comments and literals stay as they are."""
+    parts = _IN_PARTS.split(statement)
+    return "".join(part if number % 2 else _with_tables_of_1_8(part) for number, part in enumerate(parts))
+
+
+def _with_tables_of_1_8(sql: str) -> str:
+    sql = re.sub(r"^\s*SHOW\s+TABLES\s*$", "SELECT * FROM information_schema.tables", sql, flags=re.IGNORECASE)
+    sql = re.sub(r"\binformation_schema\.tables\b", _TABLES, sql, flags=re.IGNORECASE)
+    sql = re.sub(r"\binformation_schema\.columns\b", _SCHEMA, sql, flags=re.IGNORECASE)
+    return re.sub(_READ, lambda found: found[1] + _WITH_ID[found[2].lower()] + (found[3] or f" AS {found[2]}"), sql)
 
 
 def _openapi(value: dict[str, Any]) -> dict[str, Any]:
