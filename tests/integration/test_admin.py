@@ -72,10 +72,11 @@ def test_the_server_says_what_it_is(bench: Bench) -> None:
     """Version, flags, health and members come from the server, and a dead member would be among the members."""
     about = bench.admin.version()
     assert about.version == bench.lab.version
-    assert (about.features is None) is bench.is_old
-    reports_it = not bench.lab.version.startswith("1.8")  # 1.8 does not report what it always has
-    assert ("vqueues" in (about.on or ())) is (bench.has_vqueues and reports_it)
     assert bench.admin.health() is None
+    if about.version.startswith("1.8"):
+        return  # it reports neither its flags nor its members: test_migration.py
+    assert (about.features is None) is bench.is_old
+    assert ("vqueues" in (about.on or ())) is bench.has_vqueues
     cluster = bench.admin.cluster_health()
     assert cluster.members == (1,)
     assert "including dead ones" in repr(cluster)
