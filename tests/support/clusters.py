@@ -33,7 +33,7 @@ IMITATION = "1.8"
 KINDS = (OLDEST, PLAIN, NEWEST, IMITATION)
 """The kinds of server; ``support.kinds`` has which of them a test runs on."""
 BEHIND = os.environ.get("RESTATE_LAB_TESTS_BEHIND", "")
-"""The form of the proxy before each server of ``NEWEST``, for a run that imitates 1.8 everywhere; "" is no proxy."""
+"""The form of the proxy before each server of ``NEWEST``, for a run that imitates 1.8 everywhere; "" means none."""
 OLD = "1.5.3"
 """A version older than any supported one; npm has no other."""
 
