@@ -17,11 +17,11 @@
 - check new code: ``replay``
 - interactive: ``Panel``
 - plot results: ``plot_status, plot_throughput, plot_latency, plot_latency_distribution, plot_retries,
-  plot_backlog, plot_state_sizes, plot_journal, plot_waits, plot_watch, plot_agent_run, plot_spend,
+  plot_backlog, plot_state_sizes, plot_journal, plot_waits, plot_agent_run, plot_spend,
   plot_failure_calendar, plot_percentiles, plot_before_after``
 - change: ``ACTIONS, plan, move_to, redrive, set_state, wait_for, audit_log``, and the methods of ``lab.admin`` and
   ``lab.ingress``
-- save and share: ``freeze, open_evidence, compare, watch, save, Report, incident_report``
+- save and share: ``freeze, open_evidence, compare, save, Report, incident_report``
 - types for annotations, not in the menu: ``Plan, Diagnosis, Explanation, Waits, Replay, Comparison, BeforeAfter,
   State, Conversation, Evidence, History, Thresholds, AdminClient, IngressClient``; to write your own source:
   ``BaseSource, Coverage``; to read agents with payloads of your own: ``ModelStep, ToolCall``
@@ -71,7 +71,6 @@ if TYPE_CHECKING:
     from restate_lab.evidence.compare import Comparison, compare
     from restate_lab.evidence.freeze import freeze
     from restate_lab.evidence.store import Evidence, open_evidence
-    from restate_lab.evidence.watch import watch
     from restate_lab.export.dataset import save_dataset
     from restate_lab.export.files import save
     from restate_lab.export.spans import export_spans
@@ -94,7 +93,6 @@ if TYPE_CHECKING:
         plot_status,
         plot_throughput,
         plot_waits,
-        plot_watch,
     )
     from restate_lab.reports.incident import incident_report
     from restate_lab.reports.report import Report
@@ -161,7 +159,6 @@ __all__ = [
     "plot_status",
     "plot_throughput",
     "plot_waits",
-    "plot_watch",
     "questions",
     "redrive",
     "replay",
@@ -173,7 +170,6 @@ __all__ = [
     "tracebacks",
     "wait_for",
     "waits",
-    "watch",
     "why",
 ]
 
@@ -259,7 +255,6 @@ _HOME = {
     "plot_status": "restate_lab.plots",
     "plot_throughput": "restate_lab.plots",
     "plot_waits": "restate_lab.plots",
-    "plot_watch": "restate_lab.plots",
     "questions": "restate_lab.analysis.questions",
     "redrive": "restate_lab.actions.redrive",
     "replay": "restate_lab.analysis.replay",
@@ -272,7 +267,6 @@ _HOME = {
     "unload_ipython_extension": "restate_lab.magics",  # for IPython only, so not in the menu
     "wait_for": "restate_lab.actions.wait",
     "waits": "restate_lab.analysis.waits",
-    "watch": "restate_lab.evidence.watch",
     "why": "restate_lab.analysis.why",
 }
 

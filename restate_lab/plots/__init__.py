@@ -13,7 +13,7 @@ from restate_lab.plots.counts import plot_backlog, plot_retries, plot_state_size
 from restate_lab.plots.history import plot_before_after, plot_failure_calendar, plot_percentiles
 from restate_lab.plots.journal import plot_journal
 from restate_lab.plots.latency import plot_latency, plot_latency_distribution
-from restate_lab.plots.rates import plot_throughput, plot_watch
+from restate_lab.plots.rates import plot_throughput
 from restate_lab.plots.waits import plot_waits
 
 __all__ = [
@@ -31,5 +31,4 @@ __all__ = [
     "plot_status",
     "plot_throughput",
     "plot_waits",
-    "plot_watch",
 ]

@@ -1,11 +1,10 @@
-"""Draw numbers over time: ended invocations, and the values that ``rl.watch`` recorded."""
+"""Draw the number of invocations that ended over time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import timedelta, tzinfo
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,30 +16,18 @@ from restate_lab._public import check_keywords
 from restate_lab._text import format_duration
 from restate_lab.analysis.times import to_zone
 from restate_lab.durations import parse_duration
-from restate_lab.errors import ArgumentError
 from restate_lab.plots.inputs import RequiredColumns, numbers
-from restate_lab.plots.style import PALETTE, REST, Canvas, canvas_on, mix_colours, status_style
+from restate_lab.plots.style import Canvas, canvas_on, mix_colours, status_style
 from restate_lab.plots.units import format_number_axis, format_time_axis, parse_timestamp, to_axis_days
-from restate_lab.status import ENDED, STATUSES
+from restate_lab.status import ENDED
 
-__all__ = ["plot_throughput", "plot_watch"]
+__all__ = ["plot_throughput"]
 
 _THROUGHPUT_FRAME = RequiredColumns("plot_throughput", 'rl.ask(lab, "throughput")', ("span_start", *ENDED))
 _MARK: dict[str, Any] = {"marker": "v", "markersize": 5, "color": status_style("failed").colour, "linestyle": "none"}
 _MOST_SPANS = 720  # spans in one picture
 _EDGED = 120  # with fewer bar edges than this, the bars have outlines
 _FALLBACK = timedelta(minutes=1)
-WatchKind: TypeAlias = Literal["status", "retries", "backlog", "deployment"]
-
-_WATCH_FRAME = RequiredColumns(
-    "plot_watch",
-    "rl.watch(lab)",
-    ("at", "what", "target_service_name", "name", "scope", "n", "per_minute", "eta"),
-)
-_MOST_LINES = 6
-_MARKERS = ("o", "s", "^", "D", "v", "P", "x")
-_MARKED = 60  # up to this many polls, each has a marker
-_WHOLE = 5  # if the axis of rates ends here or higher, its ticks are whole numbers
 
 
 @check_keywords
@@ -80,42 +67,6 @@ def plot_throughput(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str |
     canvas.add_legend(
         [*proxies, *([Line2D([], [], label="at least one failed", **_MARK)] if totals["failed"] else [])], below=14
     )
-    return canvas.ax
-
-
-@check_keywords
-def plot_watch(
-    frame: pd.DataFrame, /, *, what: WatchKind | None = None, ax: Axes | None = None, tz: str | tzinfo = "UTC"
-) -> Axes:
-    """Draw one kind of value over time from the frame of ``rl.watch(lab)``.
-
-    ``what`` is the kind: "status" (stacked areas, one per status), "retries" (attempts per minute, one line per
-    handler), "backlog" (waiting calls, one line per key) or "deployment" (pinned invocations, one line per deployment,
-    with the estimated drain time). None means the only kind in the frame, or "status" if there are several. After 6
-    lines, all others are combined into one line, "others". The plot reads ``at, what, target_service_name, name,
-    scope, n, per_minute, eta``. ``tz`` is the time zone of the axis.
-
-    Raises:
-        ArgumentError: a required column is missing, ``what`` is unknown, ``ax`` is not Axes, or ``tz`` is not a time
-            zone.
-    """
-    rows, where = _WATCH_FRAME.check(frame), to_zone(tz)
-    kind = _choose_kind(rows, what)
-    rows = rows.assign(height=numbers(rows, _KINDS[kind].column))[rows["what"] == kind]
-    canvas = canvas_on(ax, height=3.8)
-    canvas.set_title(_KINDS[kind].title, frame.attrs, where, _watch_notes(frame.attrs))
-    if rows.empty:
-        return canvas.show_empty(_KINDS[kind].nothing)
-    if rows["at"].nunique() < 2:
-        return canvas.show_empty("Waiting for the second poll.")
-    handles = list(_draw_areas(canvas, rows) if kind == "status" else _draw_lines(canvas, rows, kind))
-    canvas.ax.set_ylim(bottom=0)
-    canvas.ax.grid(axis="y", color=mix_colours(canvas.background, canvas.ink, 0.13), linewidth=0.7)
-    if kind != "retries" or canvas.ax.get_ylim()[1] >= _WHOLE:
-        format_number_axis(canvas.ax.yaxis)
-    canvas.ax.set_ylabel(_KINDS[kind].height)
-    format_time_axis(canvas.ax.xaxis, where, few=canvas.is_narrow)
-    canvas.add_legend(handles, below=14, columns=6 if kind == "status" else 2)
     return canvas.ax
 
 
@@ -189,99 +140,3 @@ def _edges(starts: Any, days: float) -> tuple[Any, Any]:
     """Return the edges of the spans and of the gaps between them, and the indexes of the spans."""
     edges = np.unique(np.round(np.concatenate([starts, starts + days]), 9))  # rounded to 0.1 ms, to merge equal edges
     return edges, np.searchsorted(edges, np.round(starts, 9))
-
-
-def _choose_kind(rows: pd.DataFrame, what: str | None) -> str:
-    if what is None:
-        there = list(rows["what"].unique())
-        what = there[0] if len(there) == 1 else "status"
-    if what not in _KINDS:
-        raise ArgumentError(f"unknown what={what!r}; choose from {', '.join(_KINDS)}.")
-    return what
-
-
-def _watch_notes(attrs: Any) -> list[str]:
-    looks, every = attrs.get("looks"), attrs.get("every")
-    notes = [f"{looks:,} polls, every {every}"] if isinstance(looks, int) and isinstance(every, str) else []
-    failed = attrs.get("failed")
-    return notes + ([f"{len(failed):,} more failed"] if isinstance(failed, list) and failed else [])
-
-
-def _draw_areas(canvas: Canvas, rows: pd.DataFrame) -> Iterator[Artist]:
-    """Draw stacked areas in the order of ``STATUSES``, and yield the legend entries, the top one first."""
-    heights = rows.groupby(["at", "name"])["height"].sum(min_count=1).unstack().fillna(0)
-    names = [str(word) for word in heights]
-    order = [word for word in STATUSES if word in names] + sorted(set(names) - set(STATUSES))
-    at = to_axis_days(heights.index.to_series())
-    below = np.zeros(len(at))
-    handles = []
-    for status in order:
-        style, height = status_style(status), heights[status].to_numpy()
-        top = below + height
-        canvas.ax.fill_between(at, below, top, label=status, **canvas.patch_options(style))
-        handles.append(canvas.proxy(style, f"{canvas.text(status, 24)}  {height[-1]:,.0f}"))
-        below = top
-    canvas.ax.set_xlim(at[0], at[-1])
-    yield from reversed(handles)
-
-
-def _draw_lines(canvas: Canvas, rows: pd.DataFrame, kind: str) -> Iterator[Artist]:
-    """Draw the highest lines and combine the rest into one; yield the legend entries."""
-    which = ["target_service_name", "name", "scope"]
-    groups = [group.sort_values("at", kind="stable") for _, group in rows.groupby(which, dropna=False)]
-    groups.sort(key=lambda group: -np.nan_to_num(group["height"].max()))
-    for number, group in enumerate(groups[:_MOST_LINES]):
-        name = f"{_series_name(canvas, kind, group.iloc[0])}  {_last_value(group, kind)}"
-        yield _draw_line(canvas, group, name, PALETTE[number].colour, _MARKERS[number])
-    if rest := groups[_MOST_LINES:]:
-        sums = pd.concat(rest).groupby("at")["height"].sum(min_count=1).reset_index()
-        yield _draw_line(canvas, sums, f"others ({len(rest):,})", REST.colour, _MARKERS[-1])
-
-
-def _draw_line(canvas: Canvas, rows: pd.DataFrame, label: str, colour: str, marker: str) -> Artist:
-    at = to_axis_days(rows["at"])
-    every = max(1, len(at) // _MARKED)
-    options: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4, "markevery": every, "linewidth": 1.6}
-    (line,) = canvas.ax.plot(at, rows["height"], label=label, **options)
-    return line
-
-
-def _series_name(canvas: Canvas, kind: str, row: pd.Series) -> str:
-    if kind == "deployment":
-        return canvas.text(row["name"], 34)
-    name = f"{canvas.text(row['target_service_name'], 24)}/{canvas.text(row['name'], 24)}"
-    return name if pd.isna(row["scope"]) else f"{name} in {canvas.text(row['scope'], 16)}"
-
-
-def _last_value(rows: pd.DataFrame, kind: str) -> str:
-    last = rows.iloc[-1]
-    if pd.isna(last["height"]):
-        return "?"
-    if kind == "retries":
-        return f"{last['height']:,.1f} per minute"
-    eta = last["eta"]
-    drained = pd.isna(eta) or not eta
-    return f"{last['height']:,.0f}" + ("" if drained else f", drains in {format_duration(eta)}")
-
-
-@dataclass(frozen=True, slots=True)
-class _WatchPlot:
-    """How one kind is drawn: its title, the column to draw, the label of the axis, and the text for an empty plot."""
-
-    title: str
-    column: str
-    height: str
-    nothing: str
-
-
-_KINDS = {
-    "status": _WatchPlot("Invocations in flight", "n", "invocations", "No invocations were in flight."),
-    "retries": _WatchPlot("Retries", "per_minute", "attempts per minute", "No invocations were retrying."),
-    "backlog": _WatchPlot("Calls that wait for a key", "n", "calls waiting (pending)", "No calls waited for a key."),
-    "deployment": _WatchPlot(
-        "Invocations pinned to a deployment",
-        "n",
-        "invocations in flight",
-        "No invocations were pinned to a deployment.",
-    ),
-}

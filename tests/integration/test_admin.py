@@ -722,3 +722,20 @@ def test_a_step_that_an_upgrade_interrupts_is_found(bench: Bench) -> None:
     assert "1 invocation of Echo/busy has been executing “step” for up to " in found["title"]
     for id_ in (busy, waiting):
         bench.admin.kill_invocation(id_)
+
+
+def test_waiting_for_invocations(bench: Bench) -> None:
+    """The wait ends once all have the status; a timeout names the missing one; "ended" follows a cancellation."""
+    held = str(bench.ingress.send("Counter", "hold", key="waited").invocation_id)
+    queued = str(bench.ingress.send("Counter", "hold", key="waited").invocation_id)
+    rows = rl.wait_for(bench.lab, [queued, held], until=("suspended", "pending"))
+    assert rows["id"].tolist() == [queued, held]
+    assert sorted(rows["status"]) == ["pending", "suspended"]
+    with pytest.raises(errors.TimedOut, match=rf"{held} is suspended|{queued} is pending"):
+        rl.wait_for(bench.lab, [held, queued], timeout="1s")
+    failing = str(bench.ingress.send("Echo", "storm").invocation_id)
+    retried = rl.wait_for(bench.lab, failing, until=lambda rows: rows["retry_count"].max() >= 3)
+    assert retried["failure"].notna().all()
+    for id_ in (held, queued, failing):
+        bench.admin.kill_invocation(id_)
+    assert set(rl.wait_for(bench.lab, [held, queued, failing])["status"]) == {"killed"}

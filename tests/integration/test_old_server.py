@@ -41,7 +41,6 @@ REFUSED: dict[str, Call] = {
     "freeze": lambda lab, folder: rl.freeze(lab, folder / "a.evidence"),
     "compare": lambda lab, _: rl.compare(lab, lab),
     "before_after": lambda lab, _: rl.before_after(lab, "1h"),
-    "watch": lambda lab, _: rl.watch(lab, every="1s", until="1s"),
     "wait_for": lambda lab, _: rl.wait_for(lab, SOMEBODY),
     "move_to": lambda lab, _: rl.move_to(lab, [SOMEBODY], deployment="latest"),
     "redrive": lambda lab, _: rl.redrive(lab, [SOMEBODY]),

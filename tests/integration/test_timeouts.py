@@ -61,7 +61,6 @@ VERBS: Mapping[str, Verb] = {
     "state": lambda s, timeout: rl.state(s.lab, "Inventory", "mug", timeout=timeout),
     "wait_for": lambda s, timeout: rl.wait_for(s.lab, s.ids, until=_second_poll(), timeout=timeout),
     "waits": lambda s, timeout: rl.waits(s.lab, timeout=timeout),
-    "watch": lambda s, timeout: rl.watch(s.lab, every="1ms", until=lambda _: True, timeout=timeout),
 }
 
 

@@ -1,4 +1,4 @@
-"""A source over tables that a test changes between two polls: to compare with, and to watch."""
+"""A source over tables that a test changes between two reads."""
 
 from __future__ import annotations
 

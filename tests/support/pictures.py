@@ -215,38 +215,6 @@ def waits(
     return Waits(pd.DataFrame(columns), blockers, found, "prod $1$", "1.7.12", NOW.to_pydatetime(), (), links)
 
 
-def watch_frame(names: Sequence[str], what: str = "status") -> pd.DataFrame:
-    """Return three polls, a minute apart, of as many things as there are names."""
-    looks = range(3)
-    count = len(names)
-    return frame(
-        {
-            "at": [NOW - pd.Timedelta(minutes=2 - at) for at in looks for _ in names],
-            "what": what,
-            "target_service_name": None if what in {"status", "deployment"} else "Cart",
-            "name": [*names] * 3,
-            "scope": None,
-            "n": pd.array([30 - 5 * at + n for at in looks for n in range(count)], dtype="Int64"),
-            "per_minute": [float("nan") if at == 0 else 2.5 * at + n for at in looks for n in range(count)],
-            "eta": pd.to_timedelta([None if at == 0 else 300.0 for at in looks for _ in names], unit="s"),
-        },
-        looks=3,
-        every="1m",
-    )
-
-
-def watch_retries(names: Sequence[str]) -> pd.DataFrame:
-    return watch_frame(names, "retries")
-
-
-def watch_backlog(names: Sequence[str]) -> pd.DataFrame:
-    return watch_frame(names, "backlog")
-
-
-def watch_deployments(names: Sequence[str]) -> pd.DataFrame:
-    return watch_frame(names, "deployment")
-
-
 def queue(names: Sequence[str]) -> Waits:
     """Return waits in which all invocations wait for the first one."""
     return waits([(f"inv_{at}", "inv_0") for at in range(1, len(names))], names)
@@ -295,10 +263,6 @@ PLOTS: dict[str, tuple[Callable[..., Axes], Callable[[Sequence[str]], Any]]] = {
     "waits": (plots.plot_waits, queue),
     "agent run": (plots.plot_agent_run, agent_run),
     "spend": (plots.plot_spend, spend),
-    "watch": (plots.plot_watch, watch_frame),
-    "watch retries": (plots.plot_watch, watch_retries),
-    "watch backlog": (plots.plot_watch, watch_backlog),
-    "watch deployments": (plots.plot_watch, watch_deployments),
     "failure calendar": (plots.plot_failure_calendar, days),
     "percentiles": (plots.plot_percentiles, latency_days),
     "before and after": (plots.plot_before_after, before_after),

@@ -22,7 +22,6 @@ GROUPS = {
         "integration/test_questions.py",
         "integration/test_waits.py",
         "integration/test_other_panels.py",  # the last in a row that use several kinds
-        "integration/test_watch.py",
         "integration/test_plan.py",
         "integration/test_incident.py",
         "integration/test_plots.py",

@@ -163,11 +163,6 @@ def _before_after(lab: Lab, _: dict[str, Any], __: Path) -> Any:
     return rl.before_after(lab, "2h").comparisons
 
 
-def _watch(lab: Lab, _: dict[str, Any], __: Path) -> Any:
-    frame = rl.watch(lab, every="1s", until="0s", progress=False)
-    return frame.drop(columns=[name for name in frame if name == "at"])
-
-
 def _ask_question(name: str) -> Verb:
     return lambda lab, ids, _: rl.ask(lab, name, **{"callers": {"ids": ids["open"]}, **_NEEDS}.get(name, {}))
 
@@ -202,7 +197,6 @@ VERBS: dict[str, Verb] = {
     "freeze": _open_frozen,
     "compare": _compare,
     "before_after": _before_after,
-    "watch": _watch,
     "wait_for": lambda lab, ids, _: rl.wait_for(lab, ids["open"], until=lambda _: True, progress=False),
     "clock": lambda lab, _, __: lab.now,
     "tables": lambda lab, _, __: lab.tables(),

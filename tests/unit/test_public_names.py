@@ -24,7 +24,6 @@ from restate_lab.analysis.why.chain import link_frame
 from restate_lab.analysis.why.options import option_frame
 from restate_lab.client.schema import FAMILIES, selected_columns
 from restate_lab.evidence.manifest import Manifest
-from restate_lab.evidence.watch import sampler
 from support.mutable_source import START, MutableSource, id_of
 from support.sample_rows import SampleRows
 
@@ -133,7 +132,6 @@ def frames() -> Iterator[tuple[str, Iterable[Any]]]:
     yield "Plan.frame", preview.COLUMNS
     yield "Plan.impact", impact.COLUMNS
     yield "Plan.outcome", outcomes.COLUMNS
-    yield "watch()", sampler.COLUMNS
 
 
 def attributes() -> Iterator[tuple[str, Iterable[str]]]:

@@ -196,7 +196,7 @@ def test_the_rules_see_the_result_types() -> None:
     methods_of_a_lab = {"Lab.sql", "AdminClient.modify_service", "IngressClient.call"}
     assert methods_of_results | methods_of_a_lab | {"Report.add", "Panel.open_invocation"} <= PUBLIC.keys()
     timed = {name for name, thing in VERBS.items() if "timeout" in {each.name for each in parameters(thing)}}
-    assert {"ask", "doctor", "journal", "move_to", "plan", "set_state", "state", "waits", "watch", "why"} <= timed
+    assert {"ask", "doctor", "journal", "move_to", "plan", "set_state", "state", "waits", "why"} <= timed
 
 
 def test_each_rule_finds_what_breaks_it() -> None:

@@ -39,7 +39,6 @@ CALLS = {
     "failure calendar": 'rl.ask(lab, "throughput_by_day")',
     "percentiles": 'rl.ask(lab, "latency_by_day")',
     "before and after": "rl.before_after(lab, deployment)",
-    **dict.fromkeys(("watch", "watch retries", "watch backlog", "watch deployments"), "rl.watch(lab)"),
 }
 every = pytest.mark.parametrize("name", PLOTS)
 
