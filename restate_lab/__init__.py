@@ -16,9 +16,7 @@
 - agents: ``agent_runs, agent_tools, conversation, export_spans, save_dataset``
 - check new code: ``replay``
 - interactive: ``Panel``
-- plot results: ``plot_status, plot_throughput, plot_latency, plot_latency_distribution, plot_retries,
-  plot_backlog, plot_state_sizes, plot_journal, plot_waits, plot_agent_run, plot_spend,
-  plot_failure_calendar, plot_percentiles, plot_before_after``
+- plot a result: ``plot``; the functions with more options are in ``restate_lab.plots``
 - change: ``ACTIONS, plan, move_to, redrive, set_state, wait_for, audit_log``, and the methods of ``lab.admin`` and
   ``lab.ingress``
 - save and share: ``freeze, open_evidence, compare, save, Report, incident_report``
@@ -78,22 +76,7 @@ if TYPE_CHECKING:
     from restate_lab.history.source import History, open_history
     from restate_lab.magics import load_ipython_extension
     from restate_lab.panels.panel import Panel
-    from restate_lab.plots import (
-        plot_agent_run,
-        plot_backlog,
-        plot_before_after,
-        plot_failure_calendar,
-        plot_journal,
-        plot_latency,
-        plot_latency_distribution,
-        plot_percentiles,
-        plot_retries,
-        plot_spend,
-        plot_state_sizes,
-        plot_status,
-        plot_throughput,
-        plot_waits,
-    )
+    from restate_lab.plots import plot
     from restate_lab.reports.incident import incident_report
     from restate_lab.reports.report import Report
     from restate_lab.source import BaseSource, Coverage, Source
@@ -145,20 +128,7 @@ __all__ = [
     "open_evidence",
     "open_history",
     "plan",
-    "plot_agent_run",
-    "plot_backlog",
-    "plot_before_after",
-    "plot_failure_calendar",
-    "plot_journal",
-    "plot_latency",
-    "plot_latency_distribution",
-    "plot_percentiles",
-    "plot_retries",
-    "plot_spend",
-    "plot_state_sizes",
-    "plot_status",
-    "plot_throughput",
-    "plot_waits",
+    "plot",
     "questions",
     "redrive",
     "replay",
@@ -241,20 +211,7 @@ _HOME = {
     "open_evidence": "restate_lab.evidence.store",
     "open_history": "restate_lab.history.source",
     "plan": "restate_lab.actions.plan",
-    "plot_agent_run": "restate_lab.plots",
-    "plot_backlog": "restate_lab.plots",
-    "plot_before_after": "restate_lab.plots",
-    "plot_failure_calendar": "restate_lab.plots",
-    "plot_journal": "restate_lab.plots",
-    "plot_latency": "restate_lab.plots",
-    "plot_latency_distribution": "restate_lab.plots",
-    "plot_percentiles": "restate_lab.plots",
-    "plot_retries": "restate_lab.plots",
-    "plot_spend": "restate_lab.plots",
-    "plot_state_sizes": "restate_lab.plots",
-    "plot_status": "restate_lab.plots",
-    "plot_throughput": "restate_lab.plots",
-    "plot_waits": "restate_lab.plots",
+    "plot": "restate_lab.plots",
     "questions": "restate_lab.analysis.questions",
     "redrive": "restate_lab.actions.redrive",
     "replay": "restate_lab.analysis.replay",

@@ -457,10 +457,10 @@ def test_journals_and_plots(vandalised: Vandalised) -> None:
     for name, words in HOSTILE.items():
         frame = rl.journal(vandalised.lab, vandalised.holders[name])
         assert words[:200] in set(frame["name"])
-        draw(rl.plot_journal(frame))
-    draw(rl.plot_waits(rl.waits(vandalised.lab)))
-    draw(rl.plot_backlog(rl.ask(vandalised.lab, "backlog_by_key")))
-    draw(rl.plot_state_sizes(rl.ask(vandalised.lab, "state_sizes")))
+        draw(rl.plot(frame))
+    draw(rl.plot(rl.waits(vandalised.lab)))
+    draw(rl.plot(rl.ask(vandalised.lab, "backlog_by_key")))
+    draw(rl.plot(rl.ask(vandalised.lab, "state_sizes")))
 
 
 def draw(axes: Any) -> None:

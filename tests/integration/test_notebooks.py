@@ -278,7 +278,7 @@ def test_the_first_notebook_shows_the_findings_in_its_second_cell() -> None:
     """Six cells of code: connect, doctor, waits, panel, plan, report."""
     content = nbformat.read(NOTEBOOKS / "01_what_is_wrong.ipynb", as_version=4)
     code = [cell.source for cell in content.cells if cell.cell_type == "code"]
-    calls = ("rl.connect(", "rl.doctor(", "rl.plot_waits(", "rl.Panel(", "rl.plan(", "rl.incident_report(")
+    calls = ("rl.connect(", "rl.doctor(", "rl.plot(", "rl.Panel(", "rl.plan(", "rl.incident_report(")
     assert len(code) == len(calls)
     assert all(call in cell for call, cell in zip(calls, code, strict=True))
 

@@ -50,7 +50,7 @@ def lab(incident: Cluster, tmp_path: Path) -> Iterator[Lab]:
 def test_status_of_the_incident(lab: Lab) -> None:
     """Each service's bar has the counts of its statuses, in their colours, and the cluster's name is above."""
     frame = rl.ask(lab, "overview")
-    ax = draw(plots.plot_status(frame))
+    ax = draw(rl.plot(frame))
     counts = frame.groupby("status")["n"].sum().to_dict()
     assert {status: sum(lengths) for status, lengths in bars(ax).items()} == counts
     for bar in ax.containers:
@@ -62,7 +62,7 @@ def test_status_of_the_incident(lab: Lab) -> None:
 def test_what_the_questions_answer_is_drawn(lab: Lab) -> None:
     """Every question that a plot names gives a frame that it accepts, and the picture has the frame's numbers."""
     throughput = rl.ask(lab, "throughput")
-    ax = draw(plots.plot_throughput(throughput, tz="Europe/Paris"))
+    ax = draw(rl.plot(throughput, tz="Europe/Paris"))
     drawn = {patch.get_label(): abs(patch.get_data().values - patch.get_data().baseline).sum() for patch in ax.patches}
     ended = throughput[["succeeded", "failed", "cancelled", "killed"]].sum()
     assert drawn == {end: n for end, n in ended.items() if n}
@@ -70,23 +70,23 @@ def test_what_the_questions_answer_is_drawn(lab: Lab) -> None:
     assert ax.get_ylabel() == "invocations per 5m"
 
     latency = rl.ask(lab, "latency")
-    lines = {line.get_label(): line for line in draw(plots.plot_latency(latency)).lines}
+    lines = {line.get_label(): line for line in draw(rl.plot(latency)).lines}
     assert sorted(lines["p99"].get_xdata()) == sorted(latency["p99_ms"])
     parts = rl.ask(lab, "latency_parts")
-    lines = {line.get_label(): line for line in draw(plots.plot_latency(parts)).lines}
+    lines = {line.get_label(): line for line in draw(rl.plot(parts)).lines}
     assert sorted(lines["queued_p50"].get_xdata()) == sorted(parts["queued_p50_ms"])
     assert sorted(lines["running_p90"].get_xdata()) == sorted(parts["running_p90_ms"])
 
     backlog = rl.ask(lab, "backlog_by_key")
-    assert bars(draw(plots.plot_backlog(backlog))) == {"pending": backlog["waiting"].tolist()}
+    assert bars(draw(rl.plot(backlog))) == {"pending": backlog["waiting"].tolist()}
     sizes = rl.ask(lab, "state_sizes")
-    assert sum(map(sum, bars(draw(plots.plot_state_sizes(sizes))).values())) == sizes["bytes"].sum()
+    assert sum(map(sum, bars(draw(rl.plot(sizes))).values())) == sizes["bytes"].sum()
 
 
 def test_retries_of_the_incident(incident: Cluster, lab: Lab) -> None:
     """The storm's step is at its bar, with its error code, its message and its attempts."""
     frame = rl.ask(lab, "retry_storm")
-    ax = draw(plots.plot_retries(frame))
+    ax = draw(rl.plot(frame))
     assert bars(ax) == {"backing-off": frame["n"].tolist()}
     assert "Payments/charge\nstep “charge card” [RT0007]" in texts(ax)
     worst = frame.iloc[0]
@@ -103,14 +103,14 @@ def test_the_distribution_comes_from_the_docstring(lab: Lab) -> None:
     assert len(frame) == latency["n"].sum()
     slowest = frame.groupby(["target_service_name", "target_handler_name"])["ms"].max()
     assert slowest.max() == latency["max_ms"].max()
-    ax = draw(plots.plot_latency_distribution(frame))
+    ax = draw(rl.plot(frame))
     assert max(line.get_xdata()[-1] for line in ax.lines) == slowest.max()
 
 
 def test_journals_of_the_incident(incident: Cluster, lab: Lab) -> None:
     """Callees, retries, open and killed ones are drawn as in the frames; the long journal in few artists."""
     frame = rl.journal(lab, incident.ids("storm_caller")[0], depth=2)
-    ax = draw(plots.plot_journal(frame))
+    ax = draw(rl.plot(frame))
     assert len(ax.get_yticklabels()) == len(frame)
     (ticks,) = [line for line in ax.lines if line.get_marker() == "|"]
     assert set(ticks.get_ydata().astype(int).tolist()) == {row for row, tries in enumerate(frame["retries"]) if tries}
@@ -121,21 +121,21 @@ def test_journals_of_the_incident(incident: Cluster, lab: Lab) -> None:
     assert frame.attrs["id"] in all_text(ax)
     assert ax.get_xlabel() == "time (UTC)"
 
-    waiting = draw(plots.plot_journal(rl.journal(lab, incident.ids("forgotten_awakeable")[0])))
+    waiting = draw(rl.plot(rl.journal(lab, incident.ids("forgotten_awakeable")[0])))
     assert "open, start not known" in texts(waiting)
     long = rl.journal(lab, incident.ids("big_journal")[0])
-    ax = draw(plots.plot_journal(long))
+    ax = draw(rl.plot(long))
     (done,) = [each for each in ax.collections if isinstance(each, PolyCollection)]
     assert len(done.get_paths()) == len(long) > 100
     assert len(ax.get_yticklabels()) <= 60
     for role in ("killed", "paused", "restarted_3", "mismatch"):
-        draw(plots.plot_journal(rl.journal(lab, incident.ids(role)[0])))
+        draw(rl.plot(rl.journal(lab, incident.ids(role)[0])))
 
 
 def test_waits_of_the_incident(incident: Cluster, lab: Lab) -> None:
     """The three deadlocks are circles; the hot key's holder is at the right with its number of waiting invocations."""
     found = rl.waits(lab)
-    ax = draw(plots.plot_waits(found))
+    ax = draw(rl.plot(found))
     rings = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
     assert [ring.get_linestyle() for ring in rings] == ["-"] * 3
     words = all_text(ax)

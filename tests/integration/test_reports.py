@@ -99,7 +99,7 @@ def test_each_thing_can_be_added(lab: rl.Lab, incident: Cluster, tmp_path: Path)
     panels = [rl.Panel(lab), rl.Panel(lab, view="overview")]
     things = {
         "frame": (overview, "table"),
-        "axes": (rl.plot_status(overview), "picture"),
+        "axes": (rl.plot(overview), "picture"),
         "doctor": (rl.doctor(lab), "findings"),
         "why": (rl.why(lab, holder), "card"),
         "waits": (rl.waits(lab), "picture card"),

@@ -236,7 +236,7 @@ def report(s: Session) -> Any:
 
 
 def report_with_plot(s: Session) -> Any:
-    made = rl.Report("INC-1", source=s.lab).add(rl.plot_status(rl.ask(s.lab, "overview"))).add("*text*")
+    made = rl.Report("INC-1", source=s.lab).add(rl.plot(rl.ask(s.lab, "overview"))).add("*text*")
     return _is_page(made.write(s.path("html")))
 
 
@@ -256,20 +256,20 @@ def panel(s: Session) -> Any:
         made.close()
 
 
-def plot_of_question(s: Session, plot: str, question: str) -> Any:
-    return _describe_plot(getattr(rl, plot)(rl.ask(s.lab, question)))
+def plot_of_question(s: Session, question: str) -> Any:
+    return _describe_plot(rl.plot(rl.ask(s.lab, question)))
 
 
 def plot_latency_distribution(s: Session) -> Any:
-    return _describe_plot(rl.plot_latency_distribution(s.lab.sql(ENDS, progress=False)))
+    return _describe_plot(rl.plot(s.lab.sql(ENDS, progress=False)))
 
 
 def plot_journal(s: Session) -> Any:
-    return _describe_plot(rl.plot_journal(rl.journal(s.lab, s.ground.waiting[0])))
+    return _describe_plot(rl.plot(rl.journal(s.lab, s.ground.waiting[0])))
 
 
 def plot_waits(s: Session) -> Any:
-    return _describe_plot(rl.plot_waits(rl.waits(s.lab)))
+    return _describe_plot(rl.plot(rl.waits(s.lab)))
 
 
 PLOTS = {
@@ -287,7 +287,7 @@ VERBS: Mapping[str, Callable[[Session], Any]] = {
         plan, execute, move_to, state, set_state, freeze, open_evidence, compare, wait_for, save, report,
         report_with_plot, incident_report, audit_log, panel, plot_latency_distribution, plot_journal, plot_waits,
     )
-} | {plot: partial(plot_of_question, plot=plot, question=question) for plot, question in PLOTS.items()}  # fmt: skip
+} | {plot: partial(plot_of_question, question=question) for plot, question in PLOTS.items()}  # fmt: skip
 
 
 def _frame(frame: Any) -> Any:

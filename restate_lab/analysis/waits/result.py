@@ -102,7 +102,7 @@ def _card(waits: Waits, *, waiting: int) -> str:
     unresolved = (("Awakeables", waits.open_awakeables), ("Promises", waits.open_promises))
     anchors = _anchors(waits)
     is_drawn = waiting <= _MOST_DRAWN
-    note = f"{waiting:,} invocations wait, too many for a picture here; rl.plot_waits(waits) draws the worst ones."
+    note = f"{waiting:,} invocations wait, too many for a picture here; rl.plot(waits) draws the worst ones."
     return render(
         "analysis/waits/card.html.j2",
         title=waits.verdict,

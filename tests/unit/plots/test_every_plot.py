@@ -16,7 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+import restate_lab as rl
 from restate_lab import plots
+from restate_lab.analysis.questions.catalog import names as question_names
 from restate_lab.errors import ArgumentError
 from restate_lab.plots.style import status_style
 from restate_lab.status import STATUSES
@@ -40,14 +42,55 @@ CALLS = {
     "percentiles": 'rl.ask(lab, "latency_by_day")',
     "before and after": "rl.before_after(lab, deployment)",
 }
+QUESTION = re.compile(r'rl\.ask\(lab, "(\w+)"\)')
 every = pytest.mark.parametrize("name", PLOTS)
 
 
 def test_public_names() -> None:
-    """The package's names exist, sorted, and nothing else begins with plot_."""
+    """The package's names exist, sorted; each kind of ``plot`` is one of them, and has a sample here."""
     assert plots.__all__ == sorted(plots.__all__)
-    assert set(plots.__all__) == {name for name in vars(plots) if name.startswith("plot_")}
-    assert {plot for plot, _ in PLOTS.values()} == {getattr(plots, name) for name in plots.__all__}
+    functions = {name for name in vars(plots) if name.startswith("plot_")}
+    assert {*plots.__all__} == {"plot", *functions} == {"plot", *(f"plot_{kind}" for kind in plots.KINDS)}
+    assert {plot for plot, _ in PLOTS.values()} == set(plots.KINDS.values())
+
+
+@every
+def test_plot_draws_a_result_as_what_it_is(name: str) -> None:
+    """The plot of a result is that of its type, its question or its columns; with ``kind``, any frame is drawn."""
+    function, made = PLOTS[name]
+    result = made(NAMES)
+    kind = function.__name__.removeprefix("plot_")
+    expected = texts(draw(function(result, tz="Asia/Tokyo")))
+    assert texts(draw(rl.plot(result, kind=kind, tz="Asia/Tokyo"))) == expected
+    if question := QUESTION.fullmatch(CALLS[name]):
+        result.attrs["question"] = question[1]
+    ax = Figure(figsize=(9, 4), layout="constrained").subplots()
+    assert rl.plot(result, ax=ax) is ax
+    assert texts(draw(rl.plot(result, tz="Asia/Tokyo"))) == expected
+
+
+def test_every_question_with_a_plot_exists() -> None:
+    """The questions of ``plot`` are named questions, and the ones that the functions name in their errors."""
+    assert set(plots.OF_QUESTIONS) == {match[1] for call in CALLS.values() if (match := QUESTION.fullmatch(call))}
+    assert set(plots.OF_QUESTIONS) <= set(question_names())
+
+
+def test_a_result_without_a_plot() -> None:
+    """The error for another result, a frame of another question and a misspelled kind names what can be drawn."""
+    with pytest.raises(ArgumentError, match=r"plot\(\) cannot draw 'list'; pass the result of waits"):
+        rl.plot([1])
+    paused = pd.DataFrame({"ms": [1.0]})
+    paused.attrs["question"] = "paused"
+    with pytest.raises(ArgumentError, match="The frame of 'paused' has no plot of its own; pass kind=, one of agent_r"):
+        rl.plot(paused)
+    with pytest.raises(ArgumentError, match="This frame has no plot of its own"):
+        rl.plot(pd.DataFrame({"n": [1]}))
+    with pytest.raises(ArgumentError, match=r"unknown kind 'back_log'. Did you mean 'backlog'"):
+        rl.plot(paused, kind="back_log")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="plot_status needs the columns"):
+        rl.plot(paused, kind="status")
+    with pytest.raises(ArgumentError, match="plot_waits needs the result of"):
+        rl.plot(paused, kind="waits")
 
 
 @every
