@@ -72,7 +72,7 @@ def _one_line(error: BaseException) -> str:
 
 def _print_message(text: str, *, style: str = "bold red") -> None:
     """Print the first line wrapped and the others unchanged, because they contain a position marker."""
-    from restate_lab.cli._page import TextPage  # noqa: PLC0415 - as above
+    from restate_lab.cli._page import TextPage
 
     page = TextPage(sys.stderr)
     message, *rest = text.split("\n")

@@ -1,14 +1,22 @@
-"""Options shared by several commands, their completion, and the output format that they choose."""
+"""Options shared by several commands, their completion, and the output format that they choose.
+
+A command imports its verb in its body: that takes a second, too long for ``--help`` and completion.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
+import json
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from restate_lab.cli._errors import exit_on_error
 from restate_lab.durations import seconds_of
 from restate_lab.errors import ArgumentError
 
@@ -26,10 +34,12 @@ __all__ = [
     "doctor_check_names",
     "environment_names",
     "examples",
-    "output_format",
     "parameter_names",
+    "parse_parameters",
+    "parse_value",
     "question_names",
     "timeout_option",
+    "with_output",
 ]
 
 STDOUT = Path("-")
@@ -83,16 +93,69 @@ def output_format(*, as_json: bool, csv: Path | None, parquet: Path | None, over
     return OutputFormat(kind, file, overwrite)
 
 
+def with_output(command: Callable[..., int | None]) -> Callable[..., None]:
+    """Give a command the options --json, --csv, --parquet and --overwrite, which become its argument ``form``.
+
+    Errors of the command are printed. It returns its exit code, or None for 0.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    parameters = [
+        each.replace(annotation=hints[name])
+        for name, each in inspect.signature(command).parameters.items()
+        if name != "form"
+    ]
+    for name, (annotation, default) in _OUTPUT_OPTIONS.items():
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters.append(inspect.Parameter(name, kind, default=default, annotation=annotation))
+
+    @functools.wraps(command)
+    def run(*, as_json: bool, csv: Path | None, parquet: Path | None, overwrite: bool, **options: Any) -> None:
+        with exit_on_error():
+            form = output_format(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite)
+            code = command(form=form, **options)
+        if code:
+            raise typer.Exit(code)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run
+
+
+def parse_parameters(texts: Sequence[str]) -> dict[str, str]:
+    """Return the names and texts of NAME=VALUE options.
+
+    Raises:
+        ArgumentError: if an option has no valid name and ``=``, or a name occurs twice.
+    """
+    values: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise ArgumentError(f"invalid parameter -p {text}; write it as -p name=value.")
+        if name in values:
+            raise ArgumentError(f"duplicate parameter -p {name}; keep one of them.")
+        values[name] = value
+    return values
+
+
+def parse_value(text: str) -> Any:
+    """Return the JSON value of a text, or the text itself if it is not JSON."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def question_names(incomplete: str) -> list[str]:
     """Return the questions whose names start with the incomplete text."""
-    from restate_lab.analysis.questions.catalog import names  # noqa: PLC0415 - completion alone needs it
+    from restate_lab.analysis.questions.catalog import names
 
     return [name for name in names() if name.startswith(incomplete)]
 
 
 def parameter_names(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the matching parameters of the question on the command line, each followed by ``=``."""
-    from restate_lab.analysis.questions.parameters import parameters_of  # noqa: PLC0415 - completion alone needs it
+    from restate_lab.analysis.questions.parameters import parameters_of
 
     # While an option has no value yet, Click has not parsed the arguments before it.
     question = ctx.params.get("question") or next(iter(ctx.args), "")
@@ -102,13 +165,13 @@ def parameter_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def doctor_check_names(incomplete: str) -> list[str]:
     """Return the doctor's checks whose names start with the incomplete text."""
-    from restate_lab.analysis.doctor.checks import CHECK_NAMES  # noqa: PLC0415 - completion alone needs it
+    from restate_lab.analysis.doctor.checks import CHECK_NAMES
 
     return [name for name in CHECK_NAMES if name.startswith(incomplete)]
 
 
 def environment_names(incomplete: str) -> list[str]:
-    from restate_lab.magics.completion import environments  # noqa: PLC0415 - completion alone needs it
+    from restate_lab.magics.completion import environments
 
     return [name for name in environments() if name.startswith(incomplete)]
 
@@ -170,6 +233,12 @@ Parquet = Annotated[
     Path | None, typer.Option("--parquet", metavar="FILE", help="Write Parquet to FILE (.parquet; - is stdout).")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it already exists.")]
+_OUTPUT_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "as_json": (Json, False),
+    "csv": (Csv, None),
+    "parquet": (Parquet, None),
+    "overwrite": (Overwrite, False),
+}
 Timeout = Annotated[
     float | None,
     timeout_option("The time limit of the command: 30s, 5m, or seconds. Default: 120 s for each query."),

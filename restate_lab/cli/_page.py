@@ -21,7 +21,7 @@ from rich.text import Text
 
 from restate_lab._text import escape_invisible
 
-__all__ = ["GRAY_BLUE", "ORANGE", "STATUS_STYLES", "Part", "TextPage"]
+__all__ = ["GRAY_BLUE", "ORANGE", "SEVERITY_STYLES", "STATUS_STYLES", "Part", "TextPage"]
 
 Part: TypeAlias = "str | tuple[str, str]"
 """A text, or a text and its style."""
@@ -46,6 +46,9 @@ STATUS_STYLES: Mapping[str, str] = MappingProxyType(
     }
 )
 """Status → its style in a terminal; the user's theme defines the colors."""
+SEVERITY_STYLES: Mapping[str, str] = MappingProxyType(
+    {"critical": "red", "warning": "yellow", "note": "dim", "incomplete": "yellow", "healthy": "green"}
+)
 _WORD = r"""(?:'[^']*'|"[^"]*"|\\.|[^\s'"\\])+"""
 _PART_OF_COMMAND = re.compile(rf"-\w {_WORD}|{_WORD}")
 """One argument of a shell command, or a short option with its value."""

@@ -1,35 +1,26 @@
-"""The implementation of the commands ``doctor``, ``why`` and ``agents``."""
+"""The implementation of the command ``doctor``, and an explanation as a page of text, for ``why``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-import pandas as pd
-
 from restate_lab._text import format_age
-from restate_lab.analysis.agents import agent_runs, conversation
 from restate_lab.analysis.doctor import Diagnosis, doctor
 from restate_lab.analysis.doctor.diagnosis import footer_of, gap_reasons, lines_of, title_of
 from restate_lab.analysis.suggestions import SuggestedCall
-from restate_lab.analysis.why import why
 from restate_lab.analysis.why.explanation import Explanation
-from restate_lab.cli._errors import ERROR, warn
 from restate_lab.cli._options import OutputFormat
 from restate_lab.cli._output import print_json, write_frame
-from restate_lab.cli._page import STATUS_STYLES, Part, TextPage
+from restate_lab.cli._page import SEVERITY_STYLES, STATUS_STYLES, Part, TextPage
 from restate_lab.cli._sources import open_source
 from restate_lab.cli.shell_code import SourceOptions, code_for
-from restate_lab.export.results import conversation_json, diagnosis_json, explanation_json
+from restate_lab.export.results import diagnosis_json
 
-__all__ = ["run_agents", "run_conversation", "run_doctor", "run_why"]
+__all__ = ["print_explanation", "run_doctor"]
 
 CRITICAL, INCOMPLETE = 3, 4
-SEVERITY_STYLES: Mapping[str, str] = MappingProxyType(
-    {"critical": "red", "warning": "yellow", "note": "dim", "incomplete": "yellow", "healthy": "green"}
-)
 
 
 def run_doctor(
@@ -64,19 +55,6 @@ def exit_code(diagnosis: Diagnosis, *, strict: bool) -> int:
     if set(diagnosis.findings["severity"]) & bad:
         return CRITICAL
     return INCOMPLETE if diagnosis.not_checked["applies"].any() else 0
-
-
-def run_why(invocation: str, *, timeout: float, cluster: str | None, evidence: Path | None, as_json: bool) -> int:
-    """Print why an invocation does not continue, and return the exit code."""
-    with open_source(cluster, evidence) as source:
-        explanation = why(source, invocation, timeout=timeout)
-    if as_json:
-        print_json(explanation_json(explanation))
-    elif explanation.status is None:
-        warn(str(explanation))
-    else:
-        print_explanation(explanation, SourceOptions(cluster, evidence), TextPage())
-    return 0 if explanation.status is not None else ERROR
 
 
 def print_diagnosis(diagnosis: Diagnosis, target: SourceOptions, page: TextPage) -> None:
@@ -165,43 +143,3 @@ def _print_option(
     page.paragraph((f"{row['action']}{about}", "bold"), f": {row['what']}", first="  ")
     if calls:
         page.commands(code_for(calls, row["code"], target), first="    ")
-
-
-def run_agents(
-    *,
-    service: str | None,
-    since: str,
-    timeout: float | None,
-    cluster: str | None,
-    evidence: Path | None,
-    form: OutputFormat,
-) -> None:
-    """Print the runs of agents, or write them with all columns in the requested format."""
-    with open_source(cluster, evidence) as source:
-        runs = agent_runs(source, service=service, since=since, timeout=timeout)
-    if runs.attrs["cost_note"]:
-        warn(runs.attrs["cost_note"])
-    write_frame(_short(runs) if form.is_table else runs, form, about=f"since {since}, {runs.attrs['source']}")
-
-
-def run_conversation(
-    invocation: str, *, timeout: float | None, cluster: str | None, evidence: Path | None, form: OutputFormat
-) -> None:
-    """Print a conversation, or write its turns in the requested format."""
-    with open_source(cluster, evidence) as source:
-        result = conversation(source, invocation, timeout=timeout)
-    if form.is_table:
-        TextPage().lines(str(result))
-    elif form.kind == "json":
-        print_json(conversation_json(result))
-    else:
-        write_frame(result.frame(), form)
-
-
-def _short(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns that fit a terminal."""
-    columns = ["id", "status", "models", "model_calls", "tool_calls", "retries", "cost"]
-    short = runs[columns].copy()
-    short.insert(1, "handler", runs["service"] + "/" + runs["handler"])
-    short.insert(6, "tokens", runs[["input_tokens", "output_tokens"]].sum(axis="columns", min_count=1))
-    return short

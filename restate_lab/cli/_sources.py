@@ -20,7 +20,7 @@ def open_source(cluster: str | None, evidence: Path | None) -> Iterator[Source]:
     The path of evidence can be that of an archive; ``cluster`` then is the name of one of its clusters.
     """
     if evidence is not None and _is_archive(evidence):
-        from restate_lab.history.source import open_history  # noqa: PLC0415 - rarely needed
+        from restate_lab.history.source import open_history
 
         with open_history(evidence, cluster_name=cluster) as history:
             yield history
@@ -31,13 +31,13 @@ def open_source(cluster: str | None, evidence: Path | None) -> Iterator[Source]:
         with connect(cluster, read_only=True) as lab:
             yield lab
         return
-    from restate_lab.evidence.store import open_evidence  # noqa: PLC0415 - rarely needed
+    from restate_lab.evidence.store import open_evidence
 
     with open_evidence(evidence) as frozen:
         yield frozen
 
 
 def _is_archive(path: Path) -> bool:
-    from restate_lab.history.store import is_archive  # noqa: PLC0415 - rarely needed
+    from restate_lab.history.store import is_archive
 
     return is_archive(path)

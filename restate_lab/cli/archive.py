@@ -66,8 +66,8 @@ def archive(
     and Ctrl-C end between two commits. A killed visit is completed by the next one.
     """
     with exit_on_error():
-        from restate_lab.client.lab import connect  # noqa: PLC0415 - takes a second, too long for --help
-        from restate_lab.history.archive import archive as write  # noqa: PLC0415 - as above
+        from restate_lab.client.lab import connect
+        from restate_lab.history.archive import archive as write
 
         interrupt_on_sigterm()
         with connect(cluster, read_only=True, check=False) as lab:  # an error of the first request is recorded

@@ -83,7 +83,7 @@ def demo(
 
     Ctrl-C stops everything that the demo started.
     """
-    from restate_lab.demo.run import run_demo  # noqa: PLC0415 - takes a second, too long for --help
+    from restate_lab.demo.run import run_demo
 
     with exit_on_error():
         code = run_demo(server=server, keep=keep, vqueues=vqueues, browser=not no_browser, once=once, story=story.value)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from restate_lab.cli._errors import exit_on_error
+from restate_lab.cli._errors import ERROR, exit_on_error, warn
 from restate_lab.cli._options import (
     Cluster,
     Csv,
     EvidencePath,
     Json,
+    OutputFormat,
     Overwrite,
     Parquet,
     Timeout,
@@ -20,7 +22,12 @@ from restate_lab.cli._options import (
     examples,
     output_format,
     timeout_option,
+    with_output,
 )
+from restate_lab.errors import Truncated
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["add_diagnose_commands"]
 
@@ -151,7 +158,7 @@ def doctor(
     --csv and --parquet write only the findings; --json also lists the checks.
     """
     with exit_on_error():
-        from restate_lab.cli._run_diagnose import run_doctor  # noqa: PLC0415 - takes a second, too long for --help
+        from restate_lab.cli._run_diagnose import run_doctor
 
         code = run_doctor(
             check or None,
@@ -179,12 +186,26 @@ def why(
     The exit code is 1 if the invocation does not exist.
     """
     with exit_on_error():
-        from restate_lab.cli._run_diagnose import run_why  # noqa: PLC0415 - as above
+        from restate_lab.analysis.why import why as explain
+        from restate_lab.cli._output import print_json
+        from restate_lab.cli._page import TextPage
+        from restate_lab.cli._run_diagnose import print_explanation
+        from restate_lab.cli._sources import open_source
+        from restate_lab.cli.shell_code import SourceOptions
+        from restate_lab.export.results import explanation_json
 
-        code = run_why(invocation, timeout=timeout, cluster=cluster, evidence=evidence, as_json=as_json)
-    raise typer.Exit(code)
+        with open_source(cluster, evidence) as source:
+            explanation = explain(source, invocation, timeout=timeout)
+        if as_json:
+            print_json(explanation_json(explanation))
+        elif explanation.status is None:
+            warn(str(explanation))
+        else:
+            print_explanation(explanation, SourceOptions(cluster, evidence), TextPage())
+    raise typer.Exit(ERROR if explanation.status is None else 0)
 
 
+@with_output
 def waits(
     *,
     top: Top = 10,
@@ -192,29 +213,35 @@ def waits(
     timeout: Timeout = None,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
-    as_json: Json = False,
-    csv: Csv = None,
-    parquet: Parquet = None,
-    overwrite: Overwrite = False,
-) -> None:
+    form: OutputFormat,
+) -> int:
     """Show which invocations block others: deadlocks, root blockers, and unresolved awakeables and promises.
 
     --json contains all frames; --csv and --parquet write one --part.
     """
-    with exit_on_error():
-        from restate_lab.cli._run_waits import run_waits  # noqa: PLC0415 - as above
+    from restate_lab.analysis.deadline import within
+    from restate_lab.analysis.waits import find_waits
+    from restate_lab.cli._output import print_json, write_frame
+    from restate_lab.cli._page import TextPage
+    from restate_lab.cli._sources import open_source
+    from restate_lab.cli._waits_page import WaitsPage, exit_code
+    from restate_lab.cli.shell_code import SourceOptions
+    from restate_lab.export.results import waits_json
 
-        code = run_waits(
-            top=top,
-            part=part.value,
-            timeout=timeout,
-            cluster=cluster,
-            evidence=evidence,
-            form=output_format(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite),
-        )
-    raise typer.Exit(code)
+    with open_source(cluster, evidence) as source:
+        graph = find_waits(within(source, timeout, verb="waits"))
+    if form.is_table:
+        WaitsPage(graph, SourceOptions(cluster, evidence), TextPage(), top).print()
+    elif form.kind == "json":
+        print_json(waits_json(graph))
+    else:
+        for each in graph.excluded:
+            warn(each)
+        write_frame(getattr(graph, part), form)
+    return exit_code(graph)
 
 
+@with_output
 def journal(
     invocation: Invocation,
     *,
@@ -225,31 +252,35 @@ def journal(
     timeout: Timeout = None,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
-    as_json: Json = False,
-    csv: Csv = None,
-    parquet: Parquet = None,
-    overwrite: Overwrite = False,
+    form: OutputFormat,
 ) -> None:
     """Show the journal of one invocation: its entries in order, their times as bars, and the error of each step.
 
     The exit code is 1 if the invocation does not exist.
     """
-    with exit_on_error():
-        from restate_lab.cli._run_journal import run_journal  # noqa: PLC0415 - as above
+    from restate_lab.analysis.journal import journal as read_journal
+    from restate_lab.cli._journal_page import JournalPage
+    from restate_lab.cli._output import print_json, write_frame
+    from restate_lab.cli._page import TextPage
+    from restate_lab.cli._sources import open_source
+    from restate_lab.cli.shell_code import SourceOptions
+    from restate_lab.export.results import journal_json
 
-        run_journal(
-            invocation,
-            depth=depth,
-            payloads=payloads,
-            scale=scale.value,
-            top=top,
-            timeout=timeout,
-            cluster=cluster,
-            evidence=evidence,
-            form=output_format(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite),
-        )
+    with open_source(cluster, evidence) as source, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Truncated)  # the page prints it
+        frame = read_journal(source, invocation, depth=depth, payloads=payloads, timeout=timeout)
+    if form.is_table:
+        JournalPage(frame, TextPage(), scale.value, top).print(SourceOptions(cluster, evidence))
+        return
+    if "truncated" in frame.attrs:
+        warn(frame.attrs["truncated"]["message"])
+    if form.kind == "json":
+        print_json(journal_json(frame))
+    else:
+        write_frame(frame, form)
 
 
+@with_output
 def agents(
     invocation: AgentRun = None,
     *,
@@ -258,23 +289,43 @@ def agents(
     timeout: Timeout = None,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
-    as_json: Json = False,
-    csv: Csv = None,
-    parquet: Parquet = None,
-    overwrite: Overwrite = False,
+    form: OutputFormat,
 ) -> None:
     """List the runs of AI agents with their models, tokens and cost; with an ID, print one as a conversation.
 
     The list has no payloads. A conversation has prompts, responses, tool arguments and results.
     """
-    with exit_on_error():
-        from restate_lab.cli._run_diagnose import run_agents, run_conversation  # noqa: PLC0415 - as above
+    from restate_lab.analysis.agents import agent_runs, conversation
+    from restate_lab.cli._output import print_json, write_frame
+    from restate_lab.cli._page import TextPage
+    from restate_lab.cli._sources import open_source
+    from restate_lab.export.results import conversation_json
 
-        form = output_format(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite)
+    with open_source(cluster, evidence) as source:
         if invocation is None:
-            run_agents(service=service, since=since, timeout=timeout, cluster=cluster, evidence=evidence, form=form)
+            runs = agent_runs(source, service=service, since=since, timeout=timeout)
         else:
-            run_conversation(invocation, timeout=timeout, cluster=cluster, evidence=evidence, form=form)
+            result = conversation(source, invocation, timeout=timeout)
+    if invocation is None:
+        if runs.attrs["cost_note"]:
+            warn(runs.attrs["cost_note"])
+        rows = _short(runs) if form.is_table else runs
+        write_frame(rows, form, about=f"since {since}, {runs.attrs['source']}")
+    elif form.is_table:
+        TextPage().lines(str(result))
+    elif form.kind == "json":
+        print_json(conversation_json(result))
+    else:
+        write_frame(result.frame(), form)
+
+
+def _short(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns that fit a terminal."""
+    columns = ["id", "status", "models", "model_calls", "tool_calls", "retries", "cost"]
+    short = runs[columns].copy()
+    short.insert(1, "handler", runs["service"] + "/" + runs["handler"])
+    short.insert(6, "tokens", runs[["input_tokens", "output_tokens"]].sum(axis="columns", min_count=1))
+    return short
 
 
 def add_diagnose_commands(app: typer.Typer) -> None:

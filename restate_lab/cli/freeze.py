@@ -57,8 +57,8 @@ def freeze(
     Other commands read it with --evidence PATH. The evidence includes callers and callees of the selected invocations.
     """
     with exit_on_error():
-        from restate_lab.cli._sources import open_source  # noqa: PLC0415 - takes a second, too long for --help
-        from restate_lab.evidence.freeze import freeze as write  # noqa: PLC0415 - as above
+        from restate_lab.cli._sources import open_source
+        from restate_lab.evidence.freeze import freeze as write
 
         with open_source(cluster, None) as source:
             folder = write(

@@ -28,7 +28,7 @@ history = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show an
 @history.command(epilog=examples("restate-lab history coverage /srv/history"))
 def coverage(where: Where, *, cluster_name: ClusterName = None) -> None:
     """Show in which times ended invocations may be missing from the archive, per handler."""
-    from restate_lab.analysis.ask import ask  # noqa: PLC0415 - takes a second, too long for --help
+    from restate_lab.analysis.ask import ask
 
     _print(where, cluster_name, lambda archived: ask(archived, "coverage", limit=None))
 
@@ -56,8 +56,8 @@ def delete_before(where: Where, day: Day, *, confirm: Confirm, cluster_name: Clu
 
 def _print(where: str, cluster_name: str | None, read: Callable[[History], pd.DataFrame]) -> None:
     with exit_on_error():
-        from restate_lab.cli._output import write_frame  # noqa: PLC0415 - takes a second, too long for --help
-        from restate_lab.history.source import open_history  # noqa: PLC0415 - as above
+        from restate_lab.cli._output import write_frame
+        from restate_lab.history.source import open_history
 
         with open_history(where, cluster_name=cluster_name) as archived:
             write_frame(read(archived), OutputFormat("table"), about=archived.name)

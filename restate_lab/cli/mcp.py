@@ -57,7 +57,7 @@ def run(
     if context.invoked_subcommand is not None:
         return
     with exit_on_error():
-        from restate_lab.mcp import serve  # noqa: PLC0415 - takes a second, too long for --help
+        from restate_lab.mcp import serve
 
         if sys.stdin.isatty():
             warn(_STARTED_BY_HAND)
@@ -77,8 +77,8 @@ def approve(plan: RequestId) -> None:
 
 def _ask(plan: str) -> int:
     """Show a plan, ask for an answer with a code that only this terminal shows, and return the exit code."""
-    from restate_lab.cli._page import TextPage  # noqa: PLC0415 - takes a while, too long for --help
-    from restate_lab.mcp.approvals import ApprovalStore, approval_code  # noqa: PLC0415 - as above
+    from restate_lab.cli._page import TextPage
+    from restate_lab.mcp.approvals import ApprovalStore, approval_code
 
     store = ApprovalStore()
     request = store.load(plan)

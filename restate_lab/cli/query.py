@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from restate_lab.cli._errors import exit_on_error
+from restate_lab._text import format_duration, plural
+from restate_lab.cli._errors import exit_on_error, warn
 from restate_lab.cli._options import (
     Cluster,
-    Csv,
     EvidencePath,
-    Json,
-    Overwrite,
+    OutputFormat,
     Parameters,
-    Parquet,
     Timeout,
     examples,
-    output_format,
     parameter_names,
+    parse_parameters,
+    parse_value,
     question_names,
+    with_output,
 )
 from restate_lab.errors import ArgumentError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from restate_lab.analysis.questions.catalog import Question as NamedQuestion
+    from restate_lab.cli._page import TextPage
+    from restate_lab.source import Source
+
 __all__ = ["add_query_commands"]
+
+STDIN = "-"
 
 Statement = Annotated[
     str, typer.Argument(metavar="STATEMENT", help="One read-only SQL statement; - reads it from stdin.")
@@ -51,6 +62,7 @@ QuestionParameters = Annotated[
 ]
 
 
+@with_output
 def sql(
     statement: Statement,
     *,
@@ -58,29 +70,31 @@ def sql(
     cluster: Cluster = None,
     evidence: EvidencePath = None,
     timeout: Timeout = None,
-    as_json: Json = False,
-    csv: Csv = None,
-    parquet: Parquet = None,
-    overwrite: Overwrite = False,
+    form: OutputFormat,
 ) -> None:
     """Run a SQL statement and print the rows.
 
     -p name=value sets the value of :name in the statement. A number, true, false, null or a list in JSON syntax has
     that JSON type; every other value is text. For example, -p 'key="42"' is the text 42.
     """
-    with exit_on_error():
-        from restate_lab.cli._run_query import run_sql  # noqa: PLC0415 - takes a second, too long for --help
+    from restate_lab.cli._output import write_frame
+    from restate_lab.cli._sources import open_source
+    from restate_lab.client.parquet import write_parquet
 
-        run_sql(
-            statement,
-            param or [],
-            cluster=cluster,
-            evidence=evidence,
-            timeout=timeout,
-            form=output_format(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite),
-        )
+    values = {name: parse_value(text) for name, text in parse_parameters(param or []).items()}
+    if statement == STDIN:
+        statement = sys.stdin.read()
+    with exit_on_error(), open_source(cluster, evidence) as source:
+        started = time.monotonic()
+        if form.kind == "parquet" and form.file is not None:
+            with source.stream(statement, params=values, timeout=timeout) as reader:
+                write_parquet(reader, reader.schema, form.file.expanduser(), None)
+            return
+        frame = source.sql(statement, params=values, timeout=timeout)
+        write_frame(frame, form, about=_source_line(source, time.monotonic() - started), has_names=True)
 
 
+@with_output
 def ask(
     context: typer.Context,
     question: Question,
@@ -89,43 +103,81 @@ def ask(
     cluster: Cluster = None,
     evidence: EvidencePath = None,
     timeout: Timeout = None,
-    as_json: Json = False,
-    csv: Csv = None,
-    parquet: Parquet = None,
-    overwrite: Overwrite = False,
+    form: OutputFormat,
 ) -> None:
     """Run a named question and print the rows.
 
     If a limit cuts the rows, a message on stderr reports it; -p limit=none returns all rows.
     """
-    with exit_on_error():
-        if context.args:
-            raise ArgumentError(f"unexpected argument {context.args[0]}; pass parameters as -p name=value.")
-        from restate_lab.cli._run_query import run_ask  # noqa: PLC0415 - as above
+    if context.args:
+        raise ArgumentError(f"unexpected argument {context.args[0]}; pass parameters as -p name=value.")
+    from restate_lab.analysis.ask import run_any_question
+    from restate_lab.analysis.questions.parameters import parse_texts
+    from restate_lab.cli._output import write_frame
+    from restate_lab.cli._sources import open_source
 
-        run_ask(
-            question,
-            param or [],
-            cluster=cluster,
-            evidence=evidence,
-            timeout=timeout,
-            form=output_format(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite),
-        )
+    values = parse_texts(question, parse_parameters(param or []))
+    with open_source(cluster, evidence) as source:
+        frame = run_any_question(source, question, timeout=timeout, **values)
+        about = _source_line(source, frame.attrs["seconds"])
+    truncated = frame.attrs.get("truncated")
+    if truncated:
+        warn(truncated["message"])
+        if form.kind != "parquet":  # only Parquet can store this note in the file
+            del frame.attrs["truncated"]
+    write_frame(frame, form, about=about)
 
 
-def questions(
-    question: OneQuestion = "",
-    *,
-    as_json: Json = False,
-    csv: Csv = None,
-    parquet: Parquet = None,
-    overwrite: Overwrite = False,
-) -> None:
+@with_output
+def questions(question: OneQuestion = "", *, form: OutputFormat) -> None:
     """List the named questions, or show one of them with its parameters, cost and SQL."""
-    with exit_on_error():
-        from restate_lab.cli._run_query import run_questions  # noqa: PLC0415 - as above
+    from restate_lab.analysis.questions import get_question, questions as list_questions
+    from restate_lab.cli._output import write_frame
+    from restate_lab.cli._page import TextPage
 
-        run_questions(question, form=output_format(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite))
+    known, page = get_question(question) if question else None, TextPage()
+    if known is not None and form.is_table:
+        _print_question(known, page)
+        return
+    frame = list_questions(full=True)
+    if form.is_table and page.width is not None:
+        _print_list(frame, page)
+        return
+    frame = frame[frame["name"] == question] if question else frame
+    columns = ["name", "cost", "question", "parameters"] if form.is_table else list(frame.columns)
+    write_frame(frame[columns].reset_index(drop=True), form)
+
+
+def _source_line(source: Source, seconds: float) -> str:
+    is_named = source.live and source.name not in source.address
+    where = f"{source.name} at {source.address}" if is_named else source.name
+    return f"{where}, restate {source.version}, {format_duration(seconds)}"
+
+
+def _print_list(frame: pd.DataFrame, page: TextPage) -> None:
+    """Print each question in full under its name, because a table would cut it."""
+    for row in frame.to_dict("records"):
+        page.paragraph((row["name"], "bold"), (f"  {row['cost']}", "dim"))
+        page.paragraph(row["question"], first="  ")
+        if row["parameters"]:
+            page.paragraph((f"parameters: {row['parameters']}", "dim"), first="  ")
+    page.blank()
+    page.paragraph((f"{plural(len(frame), 'question')}. To run one: restate-lab ask NAME -p name=value", "dim"))
+
+
+def _print_question(question: NamedQuestion, page: TextPage) -> None:
+    first = question.variants[0]
+    page.paragraph((question.name, "bold"), f": {first.text}")
+    page.paragraph(f"Each row is {first.row}.")
+    page.blank()
+    for each in first.parameters:
+        page.paragraph((f"-p {each}", "cyan"), f"  ({each.kind}) {each.description}", first="")
+    for variant in question.variants:
+        page.blank()
+        page.paragraph(
+            (f"-- {variant.file}: {variant.cost}, reads {variant.reads}; needs {', '.join(variant.needs)}", "dim")
+        )
+        page.verbatim(variant.sql.splitlines())
 
 
 def add_query_commands(app: typer.Typer) -> None:

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from restate_lab.cli._errors import exit_on_error
+from restate_lab._text import plural
 from restate_lab.cli._options import (
     Cluster,
-    Csv,
     EvidencePath,
-    Json,
-    Overwrite,
-    Parquet,
+    OutputFormat,
     examples,
-    output_format,
     timeout_option,
+    with_output,
 )
+from restate_lab.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from restate_lab.analysis.replay.result import Replay
+    from restate_lab.cli._page import TextPage
 
 __all__ = ["add_replay_command"]
+
+BREAKS, UNKNOWN = 3, 4
+_QUESTION = "Code outside of steps will run at {address}: logs, metrics, unwrapped requests. Continue?"
+_UNCONFIRMED = "code outside of steps would run at {address}. Add --yes-run-code-outside-steps. Nothing was sent."
 
 Deployment = Annotated[
     str,
@@ -73,6 +82,7 @@ Exit codes, for CI before a deployment:
 """
 
 
+@with_output
 def replay(
     deployment: Deployment,
     *,
@@ -88,33 +98,101 @@ def replay(
     yes: Yes = False,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
-    as_json: Json = False,
-    csv: Csv = None,
-    parquet: Parquet = None,
-    overwrite: Overwrite = False,
-) -> None:
+    form: OutputFormat,
+) -> int:
     """Check whether new code follows the recorded paths of invocations, before it is deployed.
 
     Recorded journals are sent to the address; no step runs there, and nothing is registered. --csv and --parquet
     write one row per invocation.
     """
-    with exit_on_error():
-        from restate_lab.cli._run_replay import run_replay  # noqa: PLC0415 - takes a second, too long for --help
+    from restate_lab.analysis.replay import replay as check
+    from restate_lab.analysis.replay.check import deployment_address
+    from restate_lab.cli._output import print_json, write_frame
+    from restate_lab.cli._page import TextPage
+    from restate_lab.cli._sources import open_source
+    from restate_lab.export.results import replay_json
 
-        filters = {"id": id_, "service": service, "handler": handler, "deployment": pinned}
-        code = run_replay(
-            deployment,
-            {name: value for name, value in filters.items() if value} | ({"status": "all"} if ended or id_ else {}),
-            sample=sample,
-            allow=allow or [],
-            headers=header or [],
-            timeout=timeout,
-            is_confirmed=yes,
-            cluster=cluster,
-            evidence=evidence,
-            form=output_format(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite),
-        )
-    raise typer.Exit(code)
+    filters = {"id": id_, "service": service, "handler": handler, "deployment": pinned}
+    targets = {name: value for name, value in filters.items() if value} | ({"status": "all"} if ended or id_ else {})
+    headers = _read_headers(header or [])
+    with open_source(cluster, evidence) as source:
+        address = deployment_address(source, deployment)
+        if not yes:
+            _ask(address)
+        options: dict[str, Any] = {"allow": allow or [], "headers": headers, "timeout": timeout}
+        result = check(source, targets, deployment, sample=sample, confirm=address, **options)
+    if form.is_table:
+        _print_replay(result, TextPage())
+    elif form.kind == "json":
+        print_json(replay_json(result))
+    else:
+        write_frame(result.rows, form)
+    return _exit_code(result)
+
+
+def _exit_code(result: Replay) -> int:
+    """Return 3 if an invocation diverges or fails, 4 if the check cannot say for every invocation, otherwise 0."""
+    from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, FITS, OTHER_RESULT
+
+    if result.verdict in {DIVERGES, FAILS}:
+        return BREAKS
+    return 0 if result.verdict in {FITS, OTHER_RESULT} else UNKNOWN
+
+
+def _print_replay(result: Replay, page: TextPage) -> None:
+    """Print the totals, then each group of equal verdicts with the recorded path and the new one."""
+    from restate_lab.analysis.records import records
+    from restate_lab.analysis.replay.verdict import CANNOT_SAY, DIVERGES, FAILS, FITS, NOT_CHECKABLE, OTHER_RESULT
+
+    styles = {
+        DIVERGES: "red",
+        FAILS: "red",
+        CANNOT_SAY: "yellow",
+        NOT_CHECKABLE: "yellow",
+        OTHER_RESULT: "dim",
+        FITS: "green",
+    }
+    totals = result.summary, f"bold {styles[result.verdict]}"
+    page.paragraph(totals)
+    page.paragraph((result.where, "dim"))
+    for row in records(result.groups):
+        page.blank()
+        about = f" {plural(row['invocations'], 'invocation')} of {row['handler']}, for example {row['example_id']}"
+        page.paragraph((row["verdict"].upper(), styles[row["verdict"]]), (about, "bold"))
+        page.paragraph(f"{row['reason']}.", first="  ")
+        if row["command_index"] is not None:
+            page.paragraph(str(row["recorded"]), first=f"  recorded {row['command_index']}: ")
+            page.paragraph(str(row["now"]), first=f"  now      {row['command_index']}: ")
+    reasons = result.not_checked["reason"].value_counts()
+    if len(reasons):
+        page.blank()
+        page.paragraph(("NOT CHECKED", "yellow"))
+        for reason, count in reasons.items():
+            page.paragraph(f"{plural(int(count), 'invocation')}: {reason}", first="  ")
+    page.blank()
+    for each in result.limitations:
+        page.paragraph((each, "dim"))
+    page.paragraph(totals)
+
+
+def _ask(address: str) -> None:
+    if not sys.stdin.isatty():
+        raise ArgumentError(_UNCONFIRMED.format(address=address))
+    if not typer.confirm(_QUESTION.format(address=address), err=True):
+        raise ArgumentError(f"not confirmed; nothing was sent to {address}.")
+
+
+def _read_headers(headers: Iterable[str]) -> dict[str, str]:
+    """Return the headers, each with the value of its environment variable."""
+    read = {}
+    for each in headers:
+        name, separator, variable = each.partition("=")
+        if not separator or not name:
+            raise ArgumentError(f"--header is {name!r}; use NAME=VARIABLE, such as Authorization=DEPLOYMENT_TOKEN.")
+        if variable not in os.environ:
+            raise ArgumentError(f"--header {name} names an environment variable that is not set; set it first.")
+        read[name] = os.environ[variable]
+    return read
 
 
 def add_replay_command(app: typer.Typer) -> None:

@@ -8,18 +8,19 @@ from typing import Annotated
 
 import typer
 
-from restate_lab.cli._errors import exit_on_error
+from restate_lab.cli._errors import ERROR, exit_on_error, warn
 from restate_lab.cli._options import (
     Cluster,
-    Csv,
-    Json,
+    OutputFormat,
     Overwrite,
-    Parquet,
     Timeout,
     examples,
-    output_format,
+    parse_parameters,
+    parse_value,
     timeout_option,
+    with_output,
 )
+from restate_lab.errors import ArgumentError
 
 __all__ = ["add_report_commands"]
 
@@ -114,22 +115,27 @@ def report(
     allowed.
     """
     with exit_on_error():
-        from restate_lab.cli._run_report import run_report  # noqa: PLC0415 - takes a second, too long for --help
+        from restate_lab.reports.notebook import notebook_report
 
-        code = run_report(
+        written = notebook_report(
             notebook,
             output,
-            param or [],
+            parameters={name: parse_value(text) for name, text in parse_parameters(param or []).items()},
             evidence=evidence,
             allow_changes=allow_changes,
             timeout=timeout,
-            paper=paper.value,
             overwrite=overwrite,
+            paper=paper.value,
             pass_env=pass_env or [],
         )
-    raise typer.Exit(code)
+        typer.echo(written.path)
+        failure = written.failure
+        if failure is not None:
+            warn(f"cell {failure.number} failed: {failure.error}. The report starts with the error.")
+    raise typer.Exit(0 if failure is None else ERROR)
 
 
+@with_output
 def compare(
     before: Before,
     after: After = None,
@@ -137,26 +143,28 @@ def compare(
     part: Part = PartName.INVOCATIONS,
     cluster: Cluster = None,
     timeout: Timeout = None,
-    as_json: Json = False,
-    csv: Csv = None,
-    parquet: Parquet = None,
-    overwrite: Overwrite = False,
+    form: OutputFormat,
 ) -> None:
     """Show the changes between frozen evidence and later evidence, or the current state of the cluster.
 
     --json contains all frames; --csv and --parquet write one --part.
     """
-    with exit_on_error():
-        from restate_lab.cli._run_report import run_compare  # noqa: PLC0415 - as above
+    from restate_lab.cli._output import print_json, write_frame
+    from restate_lab.cli._page import TextPage
+    from restate_lab.cli._sources import open_source
+    from restate_lab.evidence.compare import compare as compare_sources
+    from restate_lab.export.results import comparison_json
 
-        run_compare(
-            before,
-            after,
-            part=part.value,
-            cluster=cluster,
-            timeout=timeout,
-            form=output_format(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite),
-        )
+    if after is not None and cluster is not None:
+        raise ArgumentError("AFTER and --cluster cannot be combined; compare with one of them.")
+    with open_source(None, before) as first, open_source(cluster, after) as second:
+        comparison = compare_sources(first, second, timeout=timeout)
+    if form.is_table:
+        TextPage().lines(str(comparison))
+    elif form.kind == "json":
+        print_json(comparison_json(comparison))
+    else:
+        write_frame(getattr(comparison, part), form)
 
 
 def add_report_commands(app: typer.Typer) -> None:

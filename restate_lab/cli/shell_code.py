@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from restate_lab.analysis.questions.parameters import parse_texts
 from restate_lab.analysis.suggestions import SuggestedCall
-from restate_lab.cli._run_query import parse_value
+from restate_lab.cli._options import parse_value
 from restate_lab.client.address import is_address
 from restate_lab.errors import ArgumentError
 

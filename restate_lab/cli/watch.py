@@ -5,20 +5,33 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from restate_lab._text import format_duration, join, plural
 from restate_lab.alerts import THREAD_NAME
-from restate_lab.cli._errors import exit_on_error, interrupt_on_sigterm
+from restate_lab.cli._errors import exit_on_error, interrupt_on_sigterm, warn
 from restate_lab.cli._options import check_positive, environment_names, examples, parse_seconds, timeout_option
+from restate_lab.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from restate_lab.alerts.alert import Alert, Event
+    from restate_lab.alerts.metrics import MetricsState
+    from restate_lab.alerts.reader import ClusterReader
+    from restate_lab.alerts.rules import Rules
+    from restate_lab.alerts.store import AlertStore
+    from restate_lab.alerts.watcher import Watcher
+    from restate_lab.analysis.suggestions import SuggestedCall
 
 __all__ = ["add_watch_command"]
 
 INCOMPLETE = 4
+_MISSED = 4  # visits after which Alertmanager ends an alert that is not repeated
 _LAST_SECONDS = 0.5  # for a thread that has handed over its result
 Watched = Annotated[
     list[str] | None,
@@ -116,24 +129,113 @@ def watch(
     """
     with _without_shutdown(), exit_on_error():
         interrupt_on_sigterm()
-        with _stopped_by_interrupt(is_error=once):
-            from restate_lab.cli._run_watch import WatchOptions, run_watch  # noqa: PLC0415 - takes a second
+        with _stopped_by_interrupt(is_error=once), ExitStack() as stack:
+            from restate_lab.alerts.delivery import create_receivers
+            from restate_lab.alerts.rules import Rules, load_rules
+            from restate_lab.alerts.watcher import Archiver, Watcher
 
-            options = WatchOptions(
-                clusters=tuple(cluster or [None]),
-                rules=rules,
-                to=tuple(to or ()),
-                alertmanager=tuple(alertmanager or ()),
-                every=every,
-                once=once,
-                metrics=metrics,
-                archive=archive,
-                state=state,
-                causes=not no_causes,
-                timeout=timeout,
-            )
-            is_complete = run_watch(options)
-            raise typer.Exit(0 if is_complete else INCOMPLETE)
+            keep = timedelta(seconds=_MISSED * every + timeout)  # of an alert that no visit repeats
+            chosen = load_rules(rules) if rules else Rules()
+            receivers = create_receivers(to or [], alertmanager or [], keep=keep)
+            options = {
+                "timeout": timeout,
+                "causes": not no_causes,
+                "measures": bool(metrics),
+                "archives": bool(archive),
+            }
+            readers = _create_readers(cluster or [None], chosen, **options)
+            store, numbers = _open_store(state, stack), _serve(metrics, stack)
+            archiver = Archiver(archive) if archive else None
+            watcher = Watcher(readers, store, receivers, _print_alert, warn, metrics=numbers, archiver=archiver)
+            watcher.start()
+            if not once:
+                _repeat(watcher, every)
+            raise typer.Exit(0 if not once or watcher.once() else INCOMPLETE)
+
+
+def _create_readers(clusters: Sequence[str | None], rules: Rules, **options: Any) -> list[ClusterReader]:
+    from restate_lab.alerts.reader import ClusterReader
+
+    names = [_name_of(each, archives=options["archives"]) for each in clusters]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ArgumentError(f"the cluster {join(repeated)} is there twice; name each cluster once.")
+    return [
+        ClusterReader(name=name, option=each, rules=rules, commands=_commands, **options)
+        for name, each in zip(names, clusters, strict=True)
+    ]
+
+
+def _open_store(file: Path | None, stack: ExitStack) -> AlertStore:
+    import platformdirs
+
+    from restate_lab.alerts.store import AlertStore
+
+    store = AlertStore(file or platformdirs.user_state_path("restate_lab") / "watch.sqlite")
+    stack.callback(store.close)
+    return store
+
+
+def _serve(address: str | None, stack: ExitStack) -> MetricsState:
+    """Return the numbers of the visits, and serve them if there is an address."""
+    from restate_lab.alerts.metrics import MetricsState, serve_metrics
+
+    metrics = MetricsState()
+    if address:
+        server = serve_metrics(metrics, address)
+        stack.callback(server.server_close)
+        stack.callback(server.shutdown)
+    return metrics
+
+
+def _repeat(watcher: Watcher, every: float) -> None:
+    names = join((reader.name for reader in watcher.readers), 9)
+    count = plural(len(watcher.receivers), "receiver")
+    typer.echo(f"watching {names} every {format_duration(every)}, with {count}; SIGTERM or Ctrl-C stops it")
+    watcher.repeat(every)
+    typer.echo("stopped")
+
+
+def _name_of(cluster: str | None, *, archives: bool) -> str:
+    """Return the name of a cluster, after a check; nothing is sent."""
+    from restate_lab.client.lab import connect
+    from restate_lab.history.cluster import name_of_cluster
+
+    with connect(cluster, read_only=True, check=False) as lab:
+        if archives:
+            try:
+                name_of_cluster(lab, None)
+            except ArgumentError as error:
+                raise ArgumentError(
+                    f"--archive needs a name for each cluster, and {lab.name!r} does not identify one; add an "
+                    "environment to the configuration of the restate CLI, and name it with -e."
+                ) from error
+        return lab.name
+
+
+def _commands(calls: Sequence[SuggestedCall], cluster: str | None) -> list[str] | None:
+    from restate_lab.cli.shell_code import SourceOptions, commands
+
+    return commands(calls, SourceOptions(cluster))
+
+
+def _print_alert(event: Event, alert: Alert) -> None:
+    """Print one change of an alert."""
+    from restate_lab.cli._page import SEVERITY_STYLES, TextPage
+
+    page = TextPage()
+    is_over = event == "resolved"
+    page.paragraph(
+        (event.upper(), SEVERITY_STYLES["healthy" if is_over else alert.severity]),
+        f" {alert.severity} {alert.cluster} {alert.rule} {alert.fingerprint}",
+    )
+    page.paragraph(alert.title, first="  ")
+    if is_over:
+        return
+    for text in (f"Blocks {alert.blocks}." if alert.blocks else "", alert.cause, alert.link):
+        if text:
+            page.paragraph(text, first="  ")
+    page.commands(alert.next_step, first="  next: ")
 
 
 @contextmanager

@@ -121,7 +121,7 @@ def plot(result: Any, /, *, kind: PlotKind | None = None, ax: Axes | None = None
 
 def _kind_of(result: object) -> PlotKind:
     if isinstance(result, pd.DataFrame):
-        question = result.attrs.get("question")
+        question = str(result.attrs.get("question", ""))
         if question in OF_QUESTIONS:
             return OF_QUESTIONS[question]
         kinds = [] if question else [kind for column, kind in _OF_COLUMNS.items() if column in result.columns]

@@ -28,7 +28,7 @@ from restate_lab.alerts.rules import Rules
 from restate_lab.alerts.store import AlertStore
 from restate_lab.alerts.watcher import Watcher
 from restate_lab.cli import app
-from restate_lab.cli._run_watch import _commands
+from restate_lab.cli.watch import _commands
 from restate_lab.demo.server import free_ports
 from support.alert_receiver import Receiver, alert_receiver
 from support.archive_bench import tables_of

@@ -22,10 +22,10 @@ from typer.testing import CliRunner
 
 import restate_lab as rl
 from restate_lab.cli import app
+from restate_lab.cli._journal_page import JournalPage
 from restate_lab.cli._page import TextPage
 from restate_lab.cli._run_diagnose import print_diagnosis, print_explanation
-from restate_lab.cli._run_journal import JournalPage
-from restate_lab.cli._run_waits import WaitsPage
+from restate_lab.cli._waits_page import WaitsPage
 from restate_lab.cli.shell_code import SourceOptions
 from support.clusters import NEWEST, OLDEST, Cluster, Clusters
 

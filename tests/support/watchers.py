@@ -8,6 +8,7 @@ has ended.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -78,9 +79,17 @@ def running_watchers(folder: Path) -> Iterator[Watchers]:
 def main() -> None:
     """Fork watchers until stdin is closed."""
     from restate_lab.alerts.delivery import create_receivers
-    from restate_lab.cli import _run_watch, app
+    from restate_lab.cli import app
 
-    assert _run_watch
+    for module in (
+        "alerts.metrics",
+        "alerts.reader",
+        "alerts.watcher",
+        "cli._page",
+        "cli.shell_code",
+        "history.cluster",
+    ):
+        importlib.import_module(f"restate_lab.{module}")
     create_receivers(["json://127.0.0.1/x"], [], keep=None)  # type: ignore[arg-type] - loads the plugins of apprise
     lock = threading.Lock()  # a thread that prints during a fork would leave its lock to the child
     for line in sys.stdin:

@@ -20,12 +20,11 @@ from typer.testing import CliRunner
 import restate_lab
 from restate_lab.cli import app
 from restate_lab.cli._errors import exit_on_error
-from restate_lab.cli._options import output_format, parse_seconds
+from restate_lab.cli._options import OutputFormat, output_format, parse_seconds, parse_value, with_output
 from restate_lab.cli._output import HEADS, table_lines
 from restate_lab.cli._page import Part, TextPage
 from restate_lab.cli._run_diagnose import exit_code
-from restate_lab.cli._run_query import parse_value
-from restate_lab.cli._run_waits import exit_code as waits_exit_code
+from restate_lab.cli._waits_page import exit_code as waits_exit_code
 from restate_lab.errors import ArgumentError, RestateLabError, Truncated
 
 
@@ -93,6 +92,20 @@ def test_what_the_machine_refuses_is_one_line(error: OSError, said: str, capsys:
         raise error
     assert ended.value.exit_code == 1
     assert capsys.readouterr().err == f"restate-lab: {said}\n"
+
+
+def test_the_output_options_of_a_command(tmp_path: Path) -> None:
+    """A file is replaced only with --overwrite, two formats are refused, and the exit code is that of the command."""
+    file = str(tmp_path / "questions.csv")
+    calls = (["--csv", file], ["--csv", file], ["--csv", file, "--overwrite"], ["--csv", file, "--json"])
+    assert [call("questions", *options).exit_code for options in calls] == [0, 2, 0, 2]
+    own = typer.Typer()
+    own.command()(with_output(_ends_with_3))
+    assert CliRunner().invoke(own, ["--json"]).exit_code == 3
+
+
+def _ends_with_3(*, form: OutputFormat) -> int:
+    return 3 if form.kind == "json" else 0
 
 
 COMMANDS = (

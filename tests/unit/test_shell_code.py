@@ -21,7 +21,7 @@ from restate_lab.analysis.suggestions import (
     why_call,
 )
 from restate_lab.cli import app
-from restate_lab.cli._run_query import parse_parameters, parse_value
+from restate_lab.cli._options import parse_parameters, parse_value
 from restate_lab.cli.shell_code import COMMANDS, SourceOptions, code_for, commands
 
 HERE = SourceOptions()

@@ -1,33 +1,24 @@
-"""The implementation of the command ``journal``."""
+"""A journal as a page of text, for the command ``journal``."""
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 
 import pandas as pd
 from rich.cells import cell_len, set_cell_size
 
 from restate_lab._text import escape_invisible, format_duration, format_timestamp, plural
-from restate_lab.analysis.journal import journal
 from restate_lab.analysis.journal.bars import JournalBars, JournalRow, journal_bars
 from restate_lab.analysis.journal.card import ScaleName, TimeScale, time_scale
 from restate_lab.analysis.suggestions import python_code, why_call
-from restate_lab.cli._errors import warn
-from restate_lab.cli._options import OutputFormat
-from restate_lab.cli._output import print_json, write_frame
 from restate_lab.cli._page import GRAY_BLUE, ORANGE, STATUS_STYLES, TextPage
-from restate_lab.cli._sources import open_source
 from restate_lab.cli.shell_code import SourceOptions, code_for
-from restate_lab.errors import Truncated
-from restate_lab.export.results import journal_json
 from restate_lab.status import OUTCOMES
 
-__all__ = ["run_journal"]
+__all__ = ["JournalPage"]
 
 PIPE_WIDTH = 100  # columns per line without a terminal
 LONGEST_BAR = 80
@@ -39,33 +30,6 @@ FILLS: Mapping[str, str] = MappingProxyType(
 )
 """OutcomeStyle → the character that fills its bar, so that bars are distinct without colors."""
 INSTANT, ATTEMPT, NEXT = "▏", "╳", "○"
-
-
-def run_journal(
-    invocation: str,
-    *,
-    depth: int,
-    payloads: bool,
-    scale: ScaleName,
-    top: int,
-    timeout: float | None,
-    cluster: str | None,
-    evidence: Path | None,
-    form: OutputFormat,
-) -> None:
-    """Print the journal of an invocation, or write it in the requested format."""
-    with open_source(cluster, evidence) as source, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Truncated)  # the page prints it
-        frame = journal(source, invocation, depth=depth, payloads=payloads, timeout=timeout)
-    if form.is_table:
-        JournalPage(frame, TextPage(), scale, top).print(SourceOptions(cluster, evidence))
-        return
-    if "truncated" in frame.attrs:
-        warn(frame.attrs["truncated"]["message"])
-    if form.kind == "json":
-        print_json(journal_json(frame))
-    else:
-        write_frame(frame, form)
 
 
 @dataclass(frozen=True, slots=True)

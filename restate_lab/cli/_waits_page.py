@@ -1,45 +1,21 @@
-"""The implementation of the command ``waits``."""
+"""The wait-for graph as a page of text, for the command ``waits``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from restate_lab._text import format_age, format_timestamp, plural
-from restate_lab.analysis.deadline import within
 from restate_lab.analysis.suggestions import SuggestedCall, plan_call, python_code, why_call
-from restate_lab.analysis.waits import Waits, find_waits
-from restate_lab.cli._errors import warn
-from restate_lab.cli._options import OutputFormat
-from restate_lab.cli._output import print_json, write_frame
+from restate_lab.analysis.waits import Waits
 from restate_lab.cli._page import STATUS_STYLES, TextPage
-from restate_lab.cli._sources import open_source
 from restate_lab.cli.shell_code import SourceOptions, code_for
-from restate_lab.export.results import waits_json
 
-__all__ = ["run_waits"]
+__all__ = ["WaitsPage", "exit_code"]
 
 DEADLOCK, INCOMPLETE = 3, 4
-
-
-def run_waits(
-    *, top: int, part: str, timeout: float | None, cluster: str | None, evidence: Path | None, form: OutputFormat
-) -> int:
-    """Print which invocations wait for which others, and return the exit code."""
-    with open_source(cluster, evidence) as source:
-        waits = find_waits(within(source, timeout, verb="waits"))
-    if form.is_table:
-        WaitsPage(waits, SourceOptions(cluster, evidence), TextPage(), top).print()
-    elif form.kind == "json":
-        print_json(waits_json(waits))
-    else:
-        for each in waits.excluded:
-            warn(each)
-        write_frame(getattr(waits, part), form)
-    return exit_code(waits)
 
 
 def exit_code(waits: Waits) -> int:
