@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from restate_lab._cells import MISSING, Kind, cell, is_missing, kind_of
+from restate_lab._cells import GRID, MISSING, CellStyle, cell, kind_of
 from restate_lab._html import render
 from restate_lab._public import check_keywords
 from restate_lab._text import escape_invisible, format_age, format_timestamp
@@ -18,10 +18,11 @@ from restate_lab.status import STATUSES
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ROWS", "ShownFrame", "TableColumn", "render_table", "show"]
+__all__ = ["ROWS", "ColumnKind", "ShownFrame", "TableCell", "TableColumn", "render_table", "show", "table_cell"]
 
 ROWS = 100
-_RIGHT: frozenset[Kind] = frozenset({"number", "duration"})
+ColumnKind: TypeAlias = Literal["text", "number", "time", "duration", "status", "id", "long"]
+_RIGHT: frozenset[ColumnKind] = frozenset({"number", "duration"})
 _LONG = 45  # characters; a longer text may not fit into its column
 
 
@@ -30,7 +31,20 @@ class TableColumn:
     """One column of a table: its heading, and the kind of its values."""
 
     name: str
-    kind: Kind
+    kind: ColumnKind
+
+
+@dataclass(frozen=True, slots=True)
+class TableCell:
+    """One value as text; a missing value is a dash. ``more`` is the full text if ``text`` is shortened.
+
+    ``colour`` is the color of a status.
+    """
+
+    text: str
+    more: str = ""
+    colour: str = ""
+    is_missing: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -93,11 +107,9 @@ def render_table(
     return render(
         "_html/table.html.j2",
         lines=[*lines, *note],
-        heads=[
-            (_heading(each, zone, is_age=now is not None), "right" if each.kind in _RIGHT else "left")
-            for each in columns
-        ],
+        heads=[_heading(each, zone, is_age=now is not None) for each in columns],
         rows=[[_cell(value, each.kind, zone, now) for value, each in zip(row, columns, strict=True)] for row in rows],
+        sides=["right" if each.kind in _RIGHT else "left" for each in columns],
         marks=marked,
     )
 
@@ -107,18 +119,21 @@ def _heading(column: TableColumn, zone: tzinfo, *, is_age: bool) -> str:
     return f"{name} ({zone})" if column.kind == "time" and not is_age else name
 
 
-def _cell(value: Any, kind: Kind, zone: tzinfo, now: datetime | None) -> dict[str, Any]:
-    """Return the fields of a value for the template: text, tooltip, side, colour of a status, whether it is missing."""
-    side = "right" if kind in _RIGHT else "left"
-    shown = cell(value, zone)
-    text, title = shown.text, shown.more or ""
-    if text is None:
-        return {"text": MISSING, "title": "", "side": side, "colour": "", "is_missing": True}
-    if kind == "time" and now is not None and not is_missing(value) and getattr(value, "tzinfo", None) is not None:
-        text, title = _relative(value, now), format_timestamp(value, exact=True)
-    colour = STATUSES[text].colour if kind == "status" and text in STATUSES else ""
-    title = title or (text if len(text) > _LONG else "")
-    return {"text": text, "title": title, "side": side, "colour": colour, "is_missing": False}
+def table_cell(value: Any, kind: ColumnKind, zone: tzinfo, style: CellStyle = GRID) -> TableCell:
+    """Return one value as text; a status also has its color."""
+    shown = cell(value, zone, style)
+    if shown.text is None:
+        return TableCell(MISSING, is_missing=True)
+    is_status = kind == "status" and shown.text in STATUSES
+    return TableCell(shown.text, shown.more or "", STATUSES[shown.text].colour if is_status else "")
+
+
+def _cell(value: Any, kind: ColumnKind, zone: tzinfo, now: datetime | None) -> TableCell:
+    """Return a value for a notebook: an age if there is a time to count from, and the tooltip of a long text."""
+    shown = table_cell(value, kind, zone)
+    if kind == "time" and now is not None and not shown.is_missing and getattr(value, "tzinfo", None) is not None:
+        return TableCell(_relative(value, now), format_timestamp(value, exact=True))
+    return shown if shown.more or len(shown.text) <= _LONG else replace(shown, more=shown.text)
 
 
 def _relative(value: datetime, now: datetime) -> str:

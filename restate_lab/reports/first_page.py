@@ -13,8 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab._text import escape_invisible, format_age, join, one_line, plural, verb_form
-from restate_lab.analysis.doctor.checks.retries import RESPONDS
+from restate_lab._text import escape_invisible, format_age, join, one_line, plural
 from restate_lab.analysis.doctor.diagnosis import Diagnosis, gap_reasons
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.parts import AxisLabel, BigNumber, Lane, LaneBar, Mark, Timeline
@@ -34,19 +33,6 @@ __all__ = [
     "verdict_of",
 ]
 
-_PHRASES: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "retry_storm": ("{n} {where} {fail}", "{where} is failing"),
-        "removed_deployments": ("{n} {handler} {fail} because their deployment was removed", "{handler} is failing"),
-        "unreachable_deployments": ("{invocations} {fail} because {where} does not respond", "A deployment is down"),
-        "journal_mismatches": ("{n} {handler} {fail} because their code changed", "{handler} is failing"),
-        "blocked_keys": ("{where} is blocked", "{where} is blocked"),
-        "deadlocks": ("{invocations} {are} deadlocked at {where}", "Deadlock at {where}"),
-        "paused": ("{n} {where} {are} paused", "{where} is paused"),
-        "terminal_failures": ("{n} {where} failed permanently", "{where} fails permanently"),
-    }
-)
-"""Check → the finding as a clause, and as a title."""
 _STEPS = tuple(
     timedelta(seconds=each)
     for each in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
@@ -59,7 +45,7 @@ _BEFORE = 3  # the picture begins at most this many incident lengths before the 
 _CLOSE = 5.0  # percent of the width; marks that are closer are merged
 _FINDINGS = 4
 _TEXTS = 6  # events listed in the tooltip of a mark
-_LONGEST = 90  # characters of a clause or of a name in it
+_LONGEST, _LONGEST_TITLE = 90, 200  # characters of a name or a label, and of a finding's title
 _LONGEST_ERROR = 60
 _HTTP = re.compile(r"\bHTTP \d{3}\b")
 _EXCEPTION = re.compile(r"^\w+\(['\"](.*)['\"]\)$")
@@ -98,10 +84,11 @@ def verdict_of(diagnosis: Diagnosis, zone: tzinfo, *, targets: Mapping[str, str]
 
 
 def diagnosis_title(diagnosis: Diagnosis) -> str:
-    """Return a title with the first finding and the cluster, such as "Payments/charge is failing on prod"."""
+    """Return a title with the place of the first finding and the cluster: "Incident at Payments/charge on prod"."""
     row, cluster = _first_row(diagnosis), diagnosis.source.partition(" @ ")[0]  # evidence has its time in the name
     if row is not None:
-        return escape_invisible(f"{_phrases(row)[1]} on {cluster}")
+        where = one_line(str(row["where"]), _LONGEST)
+        return escape_invisible(f"Incident{f' at {where}' if where else ''} on {cluster}")
     kind = "Incomplete diagnosis" if diagnosis.verdict == "incomplete" else "No problem found"
     return escape_invisible(f"{kind}: {cluster}")
 
@@ -261,41 +248,13 @@ def _first_sentence(diagnosis: Diagnosis, zone: tzinfo, targets: Mapping[str, st
     if row is None:
         return ""
     began = _clock(row["since"], diagnosis.at, zone)
-    parts = [
-        _phrases(row)[0],
-        _step(diagnosis) if row["check"] == "retry_storm" else "",
-        f"since {began} {zone}" if began else "",
-        f"({_short_error(error)})" if error else "",
-    ]
-    sentence = " ".join(part for part in parts if part)
+    sentence = one_line(str(row["title"]), _LONGEST_TITLE)
+    sentence += f", since {began} {zone}" if began else ""
+    sentence += f" ({_short_error(error)})" if error else ""
     if blocked := _blocked_text(row, targets):
         subject = "it blocks" if row["count"] == 1 else "they block"
         sentence += f"; {subject} {blocked}"
     return escape_invisible(f"{sentence}.")
-
-
-def _phrases(row: Mapping[Any, Any]) -> tuple[str, str]:
-    """Return a finding as a clause and as a title, from ``_PHRASES`` or else from its title."""
-    phrases = None if RESPONDS in row["title"] else _PHRASES.get(row["check"])
-    where = one_line(str(row["where"]), _LONGEST)
-    if phrases is None:
-        return one_line(str(row["title"]), _LONGEST), where or "Incident"
-    n = int(row["count"])
-    values = {
-        "n": f"{n:,}",
-        "where": where,
-        "handler": _handlers(row),
-        "invocations": plural(n, "invocation"),
-        "fail": verb_form(n, "fails", "fail"),
-        "are": verb_form(n, "is", "are"),
-    }
-    return phrases[0].format_map(values), phrases[1].format_map(values)
-
-
-def _step(diagnosis: Diagnosis) -> str:
-    """Return the step that fails in the first finding, such as "at “charge card”"; "" if it is not known."""
-    step = diagnosis.evidence_calls[0].options.get("step") if diagnosis.evidence_calls else None
-    return f"at “{one_line(str(step), _LONGEST_ERROR)}”" if step else ""
 
 
 def _short_error(error: str) -> str:
@@ -351,8 +310,8 @@ def _finding_lanes(window: TimeWindow, diagnosis: Diagnosis) -> Iterator[Lane]:
     rows = [row for row in _worst_rows(diagnosis) if pd.notna(row["since"]) and row["since"] <= window.end]
     for row in rows[:_FINDINGS]:
         left = window.place(row["since"])
-        label = _phrases(row)[0]
-        bar = LaneBar(left, 100 - left, 0, 100, str(row["title"]), STATUSES["failed"].colour, label)
+        title = str(row["title"])
+        bar = LaneBar(left, 100 - left, 0, 100, title, STATUSES["failed"].colour, one_line(title, _LONGEST))
         yield Lane(_handlers(row), f"{row['affected']:,}", (bar,))
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, TypeAlias
 
 from markupsafe import Markup
+
+from restate_lab._html.table import TableCell, TableColumn
 
 __all__ = [
     "AxisLabel",
     "BigNumber",
     "Card",
     "Code",
-    "Column",
     "Download",
     "Fact",
     "FindingPart",
@@ -29,31 +30,8 @@ __all__ = [
     "Section",
     "Statement",
     "Table",
-    "TableCell",
     "Timeline",
 ]
-
-ColumnKind: TypeAlias = Literal["text", "id", "number", "time", "status", "long"]
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a table: its heading and the kind of its cells."""
-
-    name: str
-    kind: ColumnKind
-
-
-@dataclass(frozen=True, slots=True)
-class TableCell:
-    """One value as text; a missing value is a dash. ``more`` is the full text if ``text`` is shortened.
-
-    ``colour`` is the color of a status.
-    """
-
-    text: str
-    more: str = ""
-    colour: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +51,7 @@ class Table:
     """
 
     part: ClassVar[str] = "table"
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     rows: tuple[tuple[TableCell, ...], ...]
     title: str = ""
     note: str = ""
@@ -274,10 +252,7 @@ class FirstPage:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading with its parts; ``lead`` has lines for the first page, ``accent`` is the color of the verdict.
-
-    ``embedded`` is the size of its downloads in bytes.
-    """
+    """A heading with its parts; ``lead`` has lines for the first page, ``accent`` is the color of the verdict."""
 
     title: str
     parts: tuple[Part, ...]
@@ -285,6 +260,10 @@ class Section:
     statements: tuple[Statement, ...] = ()
     lead: tuple[str, ...] = ()
     accent: str = ""
-    embedded: int = 0
     is_notebook: bool = False
     is_appendix: bool = False
+
+    @property
+    def embedded(self) -> int:
+        """Return the size of its downloads in bytes."""
+        return sum(each.download.size for each in self.parts if isinstance(each, Table) and each.download)

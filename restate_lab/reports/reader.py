@@ -17,7 +17,7 @@ from restate_lab.analysis.waits import Waits, find_waits
 from restate_lab.client.schema import check_columns
 from restate_lab.errors import RestateLabError
 from restate_lab.reports.metadata import statements_of
-from restate_lab.reports.parts import Section, Table
+from restate_lab.reports.parts import Section
 from restate_lab.reports.report import Report
 from restate_lab.reports.tables import TableBuilder
 from restate_lab.source import Source
@@ -99,9 +99,8 @@ class ReportContext:
     def section(self, title: str, *parts: Any, of: Sequence[Any] = (), caption: str = "") -> Section:
         """Return a section with these parts (None is skipped) and the statements of the values in ``of``."""
         kept = tuple(each for each in parts if each is not None)
-        embedded = sum(each.download.size for each in kept if isinstance(each, Table) and each.download)
         statements = statements_of((each for each in of if each is not None), self.builder.masker)
-        return Section(title, kept, caption, statements, embedded=embedded)
+        return Section(title, kept, caption, statements)
 
     def try_to_read_deployments(self) -> pd.DataFrame | None:
         """Return ``id, endpoint, created_at``, one row per deployment.

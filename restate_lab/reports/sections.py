@@ -29,7 +29,7 @@ from restate_lab.reports.figures import picture, render_figure
 from restate_lab.reports.first_page import count_findings, lead_of
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.metadata import statement_of, statements_of
-from restate_lab.reports.parts import Card, FindingPart, Findings, Notice, Part, Prose, Section, Statement, Table
+from restate_lab.reports.parts import Card, FindingPart, Findings, Notice, Part, Prose, Section, Statement
 from restate_lab.reports.tables import ROWS, TableBuilder, heading
 from restate_lab.status import STATUSES
 
@@ -100,8 +100,7 @@ def section_of(
         default_title, parts = _other_parts(content, builder)
     above = heading(builder.masker.text(title or default_title))
     masked_caption = builder.masker.text(caption)
-    embedded = sum(each.download.size for each in parts if isinstance(each, Table) and each.download)
-    return Section(above, parts, masked_caption, _statements(content, sql, builder), lead, accent, embedded)
+    return Section(above, parts, masked_caption, _statements(content, sql, builder), lead, accent)
 
 
 def comparison_parts(comparison: Comparison, builder: TableBuilder, *, rows: int) -> tuple[Part, ...]:

@@ -13,20 +13,19 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab._cells import MISSING, REPORT, cell as text_cell, kind_of
+from restate_lab._cells import REPORT, kind_of
+from restate_lab._html.table import ColumnKind, TableColumn, table_cell
 from restate_lab._text import escape_invisible
 from restate_lab.errors import ArgumentError
 from restate_lab.export.columns import to_table
 from restate_lab.export.files import write_csv
 from restate_lab.redaction import is_secret_name
 from restate_lab.reports.masking import Masker
-from restate_lab.reports.parts import Column, ColumnKind, Download, Table, TableCell
-from restate_lab.status import STATUSES
+from restate_lab.reports.parts import Download, Table
 
-__all__ = ["MOST_BYTES", "ROWS", "TableBuilder", "heading", "table_cell", "table_column"]
+__all__ = ["MOST_BYTES", "ROWS", "TableBuilder", "heading", "table_column"]
 
 _LONGEST_NAME = 80  # characters of a column's name
-_DASH = TableCell(MISSING)
 _IDS = ("inv_1", "dp_1", "sub_1", "vq_1", "prom_1", "sign_1")
 ROWS = 50
 MOST_BYTES = 5_000_000  # limit for all downloads of a report together
@@ -66,7 +65,7 @@ class TableBuilder:
         first = self._mask(shown.head(rows))
         heads = tuple(table_column(str(name), first.iloc[:, at], self.zone) for at, name in enumerate(first.columns))
         cells = tuple(
-            tuple(table_cell(value, self.zone, kind=head.kind) for value, head in zip(values, heads, strict=True))
+            tuple(table_cell(value, head.kind, self.zone, REPORT) for value, head in zip(values, heads, strict=True))
             for values in zip(*(list(first.iloc[:, at]) for at in range(first.shape[1])), strict=True)
         )
         is_cut = len(whole) > len(first) or shown.shape[1] < whole.shape[1]
@@ -99,22 +98,13 @@ class TableBuilder:
         return Download(f"{_file_name(file)}.csv", len(content), uri), ""
 
 
-def table_column(name: str, values: pd.Series[Any], zone: tzinfo) -> Column:
+def table_column(name: str, values: pd.Series[Any], zone: tzinfo) -> TableColumn:
     """Return the heading and the kind of a column, from its type, its name and its values."""
     label = heading(name.replace("_", " "), _LONGEST_NAME)
     kind = _column_kind(name, values)
     if kind == "time" and getattr(values.dtype, "tz", None) is not None:
         label = f"{label} ({zone})"
-    return Column(label, kind)
-
-
-def table_cell(value: Any, zone: tzinfo, *, kind: ColumnKind = "text") -> TableCell:
-    """Return one value as text; a status also has its color."""
-    shown = text_cell(value, zone, REPORT)
-    if shown.text is None:
-        return _DASH
-    is_status = kind == "status" and isinstance(value, str) and value in STATUSES
-    return TableCell(shown.text, shown.more or "", STATUSES[value].colour if is_status else "")
+    return TableColumn(label, kind)
 
 
 def heading(text: str, longest: int = 200) -> str:

@@ -220,8 +220,7 @@ def _changes_section(
     if changes.empty:
         return Section(TITLE, (Prose((without, _ELSEWHERE)), *parts))
     table = builder.table(changes, columns=_COLUMNS, file="actions", rows=200, drop_empty=True)
-    embedded = table.download.size if table.download else 0
-    return Section(TITLE, (*parts, table), caption=f"{caption} {_ELSEWHERE}", embedded=embedded)
+    return Section(TITLE, (*parts, table), caption=f"{caption} {_ELSEWHERE}")
 
 
 def _read_log(folder: Path | None) -> tuple[pd.DataFrame, str]:

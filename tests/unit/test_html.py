@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 import restate_lab
 from restate_lab._html import render
-from restate_lab._html.table import show
+from restate_lab._html.table import TableCell, show
 from restate_lab._text import shorten_id
 from restate_lab.analysis.waits.picture import WaitPicture
 from restate_lab.errors import ArgumentError
@@ -52,7 +52,7 @@ DEADLOCK = dict.fromkeys(("heading", "description", "reason", "resolution_code")
     "colour": "red",
     "anchor": "a",
 }
-CELL = {"text": HOSTILE, "title": HOSTILE, "side": "right", "colour": "red", "is_missing": True}
+CELL = TableCell(HOSTILE, HOSTILE, "red", is_missing=True)
 TABLE: dict[str, Any] = {"title": HOSTILE, "name": HOSTILE, "summary": HOSTILE, "heads": [HOSTILE], "rows": [[HOSTILE]]}
 OUTCOME = {"colour": "red", "label": HOSTILE, "sign": HOSTILE}
 NODE: dict[str, Any] = dict.fromkeys(("more", "value", "attempts", "about", "duration"), HOSTILE) | {
@@ -80,7 +80,13 @@ CARDS: dict[str, dict[str, Any]] = {
     "analysis/journal/rows.html.j2": JOURNAL,
     "_html/bar.html.j2": PARTS,
     "_html/card.html.j2": CARD | PARTS | BADGES,
-    "_html/table.html.j2": {"lines": [HOSTILE], "heads": [(HOSTILE, "left")], "rows": [[CELL]], "marks": [HOSTILE]},
+    "_html/table.html.j2": {
+        "lines": [HOSTILE],
+        "heads": [HOSTILE],
+        "sides": ["right"],
+        "rows": [[CELL]],
+        "marks": [HOSTILE],
+    },
     "analysis/doctor/findings.html.j2": {"findings": [FINDING]},
     "analysis/doctor/findings_card.html.j2": {"findings": [FINDING], "more": 1_200, "columns": HOSTILE},
     "analysis/questions/card.html.j2": {
@@ -243,6 +249,13 @@ def test_any_frame_is_a_readable_table() -> None:
         show([1])  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="rows is 0"):
         show(frame, rows=0)
+
+
+def test_a_long_text_of_a_table_has_a_tooltip() -> None:
+    """A column may cut it, so the tooltip has the whole text; a short text has no tooltip."""
+    html = show(pd.DataFrame({"message": ["x" * 60, "short"]}))._repr_html_()
+    assert f'title="{"x" * 60}"' in html
+    assert 'title="short"' not in html
 
 
 def test_jinja_loads_with_the_first_card() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, timedelta
+from datetime import UTC, timedelta, tzinfo
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,9 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from restate_lab.reports.tables import table_cell, table_column
+from restate_lab._cells import REPORT
+from restate_lab._html.table import TableCell, table_cell
+from restate_lab.reports.tables import table_column
 
 MOMENT = pd.Timestamp("2026-11-25T04:22:10.123Z")
+
+
+def shown(value: Any, zone: tzinfo = UTC, kind: Any = "text") -> TableCell:
+    return table_cell(value, kind, zone, REPORT)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +54,7 @@ MOMENT = pd.Timestamp("2026-11-25T04:22:10.123Z")
 )
 def test_values_are_told_as_people_do(value: Any, text: str) -> None:
     """Durations in two units, numbers with thousands separators, lists cut and counted, missing values as a dash."""
-    assert table_cell(value, UTC).text == text
+    assert shown(value, UTC).text == text
 
 
 def test_times_are_in_the_zone_that_was_asked_for() -> None:
@@ -56,21 +62,21 @@ def test_times_are_in_the_zone_that_was_asked_for() -> None:
     berlin = ZoneInfo("Europe/Berlin")
     times = pd.Series([MOMENT])
     assert table_column("created_at", times, berlin).name == "created at (Europe/Berlin)"
-    assert table_cell(MOMENT, berlin).text == "2026-11-25 05:22:10"
+    assert shown(MOMENT, berlin).text == "2026-11-25 05:22:10"
 
 
 def test_a_long_text_is_cut_and_the_rest_stands_behind_it() -> None:
     """300 characters are shown; a tooltip has the full text."""
-    long = table_cell("x" * 400, UTC)
+    long = shown("x" * 400, UTC)
     assert (len(long.text), long.more) == (301, "x" * 400)
-    assert table_cell("x" * 300, UTC).more == ""
+    assert shown("x" * 300, UTC).more == ""
 
 
 def test_only_a_status_has_a_colour() -> None:
     """The text "failed" in a message is plain text."""
-    assert table_cell("failed", UTC, kind="status").colour
-    assert not table_cell("failed", UTC).colour
-    assert not table_cell("whatever", UTC, kind="status").colour
+    assert shown("failed", kind="status").colour
+    assert not shown("failed", UTC).colour
+    assert not shown("whatever", kind="status").colour
 
 
 @pytest.mark.parametrize(

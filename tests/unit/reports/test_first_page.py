@@ -53,7 +53,7 @@ def diagnosis(*findings: Finding, gap: str = "") -> Diagnosis:
 
 
 def test_the_verdict_is_one_sentence() -> None:
-    """It has the number, the handler, the step, the time, the error, and the blocked invocations."""
+    """It has the title of the first finding, the time, the error, and the blocked invocations."""
     targets = {"inv_4": "Orders/place", "inv_5": "Orders/place", "inv_6": "Account/acme/debit"}
     retries = pd.DataFrame(
         {"target_service_name": ["Payments"] * 2, "target_handler_name": "charge", "n": [1, 2],
@@ -61,12 +61,11 @@ def test_the_verdict_is_one_sentence() -> None:
     )  # fmt: skip
     error = first_error(diagnosis(storm()), retries)
     assert verdict_of(diagnosis(storm()), UTC, targets=targets, error=error) == (
-        "3 Payments/charge fail at “charge card” since 02:51 UTC (HTTP 503); "
-        "they block 2 Orders/place, 1 Account/debit."
+        "3 invocations retry, since 02:51 UTC (HTTP 503); they block 2 Orders/place, 1 Account/debit."
     )
     one = storm(count=1, ids=("inv_1",), blocked=Blocked(CALLERS, 2_000))
     assert verdict_of(diagnosis(one), ZoneInfo("Asia/Tokyo"), targets=targets, error="Down('no route')") == (
-        "1 Payments/charge fails at “charge card” since 11:51 Asia/Tokyo (no route); it blocks 2,000 other invocations."
+        "3 invocations retry, since 11:51 Asia/Tokyo (no route); it blocks 2,000 other invocations."
     )
     other = storm(check="a new check", title="Something new", details="details", blocked=Blocked(), since=None)
     assert verdict_of(diagnosis(other), UTC) == "Something new."
@@ -80,9 +79,10 @@ def test_an_incomplete_diagnosis_is_never_healthy() -> None:
     assert verdict_of(incomplete, UTC) == "The diagnosis is incomplete. The checks that could run found no problem."
     assert diagnosis_title(incomplete) == "Incomplete diagnosis: prod"
     lead = lead_of(diagnosis(storm(), gap="no table"), masker_for(None), UTC)
-    assert lead[0].startswith("The diagnosis is incomplete. 3 Payments/charge fail")
+    assert lead[0].startswith("The diagnosis is incomplete. 3 invocations retry")
     assert lead[1:] == ("Findings: 1 critical", "Not checked: deadlocks: no table")
-    assert diagnosis_title(diagnosis(storm())) == "Payments/charge is failing on prod"
+    assert diagnosis_title(diagnosis(storm())) == "Incident at Payments/charge on prod"
+    assert diagnosis_title(diagnosis(storm(where=""))) == "Incident on prod"
 
 
 def test_the_four_numbers() -> None:

@@ -12,7 +12,8 @@ import pytest
 from restate_lab.redaction import MASK
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.parts import Table
-from restate_lab.reports.tables import TableBuilder
+from restate_lab.reports.report import Report
+from restate_lab.reports.tables import MOST_BYTES, TableBuilder
 
 MAKER = TableBuilder(UTC, Masker(["hunter2hunter2"]))
 
@@ -110,3 +111,9 @@ def test_columns_of_one_name_stay_apart() -> None:
     """SQL may give a name twice; both columns are shown unchanged."""
     frame = pd.DataFrame([[1, "a"], [2, "b"]], columns=["n", "n"])
     assert [[each.text for each in row] for row in MAKER.table(frame).rows] == [["1", "a"], ["2", "b"]]
+
+
+def test_the_downloads_of_a_report_share_one_limit() -> None:
+    """The bytes that a section embeds are not left for the next section."""
+    report = Report("INC-42").add(pd.DataFrame({"a": range(9)}), rows=1)
+    assert 0 < report.sections[0].embedded == MOST_BYTES - report.maker.bytes_left

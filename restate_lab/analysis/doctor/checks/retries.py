@@ -25,7 +25,6 @@ from restate_lab.analysis.patterns import summarize_messages
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, move_call, replay_call, why_call
 
 __all__ = [
-    "RESPONDS",
     "failing_for",
     "journal_mismatches",
     "removed_deployments",
@@ -33,8 +32,6 @@ __all__ = [
     "unreachable_deployments",
 ]
 
-RESPONDS = "responds, but not to"
-"""What the title states about a deployment that loses only some attempts."""
 _FAILING_STATUSES = {"backing-off", "running", "ready", "paused", "pending"}
 
 
@@ -187,7 +184,7 @@ def _unsteady_finding(context: CheckContext, members: Sequence[RetryingInvocatio
     return replace(
         whole,
         severity=Severity.WARNING if whole.severity is Severity.CRITICAL else whole.severity,
-        title=f"{whole.where} {RESPONDS} {count:,} of {count + responses.count:,} invocations ({handlers}), "
+        title=f"{whole.where} responds, but not to {count:,} of {count + responses.count:,} invocations ({handlers}), "
         f"{_attempts_text(members)}",
         details=sentences(f"[{members[0].code}] {messages}", others, advice, _wait_text(context, members)),
         suggested=(why_call(context.most_blocking(whole.ids)),),
