@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from restate_lab.actions.rules import ACTIONS
-from restate_lab.client.arguments import check_count, check_deployment_choice, check_id
 from restate_lab.errors import ArgumentError
 
 __all__ = ["ExecutionRequest", "index_range"]
@@ -22,9 +21,10 @@ class ExecutionRequest:
     ``unrestarted`` are the ids for which the plan found no restart. ``created`` has the creation time of each reviewed
     run, if it is known: another run of the id is not acted on.
 
+    The plan has checked the ids, the options and the reason.
+
     Raises:
-        ArgumentError: an id is malformed or occurs twice (a restart would happen twice), or ``reason`` is empty; or
-            ``from_indexes`` has other ids, or ``from_index`` was passed too.
+        ArgumentError: an id occurs twice: a restart would happen twice.
     """
 
     action: ACTIONS
@@ -40,32 +40,13 @@ class ExecutionRequest:
         twice = [id_ for id_, n in Counter(self.ids).items() if n > 1]
         if twice:
             raise ArgumentError(f"{len(twice):,} ids occur more than once, such as {twice[0]}: pass each id once.")
-        for id_ in self.ids:
-            check_id("ids", id_, "invocation")
-        if not self.reason.strip():
-            raise ArgumentError("reason is empty: pass a short reason for the audit log.")
-        if self.deployment is not None:
-            check_deployment_choice("deployment", self.deployment)
-        if self.from_index is not None:
-            check_count("from_index", self.from_index)
-        self._check_from_indexes()
-
-    def _check_from_indexes(self) -> None:
-        if not self.from_indexes:
-            return
-        if self.from_index is not None:
-            raise ArgumentError("from_index is for all ids, and from_indexes for each: pass one of them.")
-        if self.from_indexes.keys() != set(self.ids):  # an id without an index would restart from its input
-            raise ArgumentError("from_indexes must have exactly the ids of the request.")
-        for index in self.from_indexes.values():
-            check_count("from_indexes", index)
 
     @property
     def index_of_each(self) -> list[int] | None:
         """Return the ``from_index`` of each id, in their order; None if no index was chosen."""
-        if self.from_index is None and not self.from_indexes:
-            return None
-        return [self.from_indexes.get(id_, self.from_index or 0) for id_ in self.ids]
+        if self.from_indexes:  # an id without an index would restart from its input, so it is an error
+            return [self.from_indexes[id_] for id_ in self.ids]
+        return None if self.from_index is None else [self.from_index] * len(self.ids)
 
     def __str__(self) -> str:
         options = {"deployment": self.deployment, "from_index": index_range(self.from_indexes) or self.from_index}
