@@ -86,7 +86,7 @@ def version_of(kind: str) -> str:
 
 def server_binary(kind: str) -> Path:
     """Return the server of a kind, installed into the developer's real cache if it is not there yet."""
-    version = NEWEST if kind in {PLAIN, IMITATION} else kind
+    version = NEWEST if kind == IMITATION else kind.partition("-")[0]
     with original_environment():
         return install_server(version)
 
