@@ -165,9 +165,9 @@ def parameter_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def doctor_check_names(incomplete: str) -> list[str]:
     """Return the doctor's checks whose names start with the incomplete text."""
-    from restate_lab.analysis.doctor.checks import CHECK_NAMES
+    from restate_lab.analysis.doctor.checks import CHECKS, UPGRADE, UPGRADE_GROUP
 
-    return [name for name in CHECK_NAMES if name.startswith(incomplete)]
+    return [name for name in (*CHECKS, UPGRADE_GROUP, *UPGRADE) if name.startswith(incomplete)]
 
 
 def environment_names(incomplete: str) -> list[str]:

@@ -25,8 +25,12 @@ __all__ = ["COMMANDS", "SourceOptions", "code_for", "commands"]
 
 _MOST = 20  # ids per command
 _READS = frozenset(
-    {"agent_runs", "ask", "conversation", "journal", "journal_diff", "lab.sql", "replay", "waits", "why"}
+    {
+        *("agent_runs", "ask", "conversation", "journal", "journal_diff", "lab.admin.version", "lab.sql", "replay"),
+        *("rl.audit_log", "wait_for", "waits", "why"),
+    }
 )
+_STATUSES = "SELECT id, target, status FROM sys_invocation WHERE id IN :ids"
 _ON_THE_CLUSTER = "# run on the cluster of the evidence"
 
 
@@ -101,6 +105,21 @@ def _ask(call: SuggestedCall, source: SourceOptions) -> str | None:
 def _sql(call: SuggestedCall, source: SourceOptions) -> str | None:
     texts = {key: _json_or_text(value) for key, value in call.options.items()}
     return shlex.join(["restate-lab", "sql", str(call.arguments[0]), *_parameter_options(texts), *source.options])
+
+
+def _statuses(call: SuggestedCall, source: SourceOptions) -> str | None:
+    """Return the command that shows whether invocations have ended; no command waits for them."""
+    ids = call.arguments[0]
+    texts = {"ids": _json_or_text((ids,) if isinstance(ids, str) else tuple(ids))}
+    return shlex.join(["restate-lab", "sql", _STATUSES, *_parameter_options(texts), *source.options])
+
+
+def _version(_: SuggestedCall, source: SourceOptions) -> str | None:
+    return source.restate_command("whoami")
+
+
+def _audit_log(_: SuggestedCall, __: SourceOptions) -> str | None:
+    return shlex.join(["python", "-c", "import restate_lab as rl; print(rl.audit_log().to_string())"])
 
 
 def _why(call: SuggestedCall, source: SourceOptions) -> str | None:
@@ -212,6 +231,9 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "freeze": _freeze,
         "journal": _journal,
         "journal_diff": _journal,  # its failing row shows the mismatch
+        "lab.admin.version": _version,
+        "rl.audit_log": _audit_log,
+        "wait_for": _statuses,
         "lab.admin.create_deployment": _restate_command("deployments", "register"),
         "lab.admin.delete_deployment": _restate_command("deployments", "remove", flags={"force": "--force"}),
         "lab.admin.get_deployment": _restate_command("deployments", "describe"),

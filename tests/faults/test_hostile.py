@@ -38,6 +38,7 @@ from restate_lab.panels.grid import Grid
 from support import hostile_services
 from support.bench import wait_for
 from support.clusters import NEWEST, KindServer
+from support.every_status import InvocationStatuses
 from support.hostile_services import CUT
 from support.jupyter import chromium, find_chromium
 
@@ -123,12 +124,11 @@ def _registered(lab: Lab) -> bool:
 
 
 def _settled(lab: Lab, made: list[dict[str, str]]) -> bool:
-    wanted = ("suspended", "completed", "backing-off")
-    for ids, status in zip(made, wanted, strict=True):
-        rows = lab.arrow("SELECT status FROM sys_invocation WHERE id IN :ids", ids=list(ids.values()))["status"]
-        if rows.to_pylist() != [status] * len(HOSTILE):
-            return False
-    return True
+    wanted = ("suspended", "failed", "backing-off")
+    statuses = InvocationStatuses("", lab, {}, ()).by_id()
+    return all(
+        {statuses.get(id_) for id_ in ids.values()} == {status} for ids, status in zip(made, wanted, strict=True)
+    )
 
 
 class _Tags(html.parser.HTMLParser):

@@ -168,7 +168,7 @@ def test_what_is_wrong_and_why_is_as_it_was(lab: Lab, incident: Cluster, tmp_pat
     ids = [incident.roles[role] for role in ("hot_key_holder", "deadlock_pair_1", "declined_1", "restock_tomorrow")]
     found: dict[str, Callable[[Any], pd.DataFrame]] = {
         "doctor": lambda source: doctor(source).findings.drop(columns=["title", "details", "ids", "suggested_code"]),
-        "not checked": lambda source: doctor(source).not_checked,
+        "not checked": lambda source: doctor(source).not_checked.query("check != 'scheduler_gaps'"),  # it reads twice
         "why": lambda source: pd.DataFrame({"why": [str(why(source, id_)) for id_ in ids]}),
     }
     assert until_equal(lab, incident, tmp_path, found, payloads=True) == {}

@@ -16,13 +16,11 @@ import restate_lab as rl
 from restate_lab.analysis.journal.bars import journal_bars
 from restate_lab.analysis.replay.reader import RecordingReader
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.server import RestateServer
 from restate_lab.mcp.sources import open_sources
 from restate_lab.panels._base.source import PanelSource
 from support.awaiting_services import RESPONSE, SEALED, decode, encode
 from support.bench import wait_for
-from support.clusters import VQUEUES, server_binary
-from support.imitation import FLAGS
+from support.clusters import NEWEST, KindServer
 
 SERVICES = Path(__file__).parents[1] / "support" / "awaiting_services.py"
 pytestmark = pytest.mark.server
@@ -64,7 +62,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """Give the server, once the invocations wait."""
     folder = tmp_path_factory.mktemp("protocol-7")
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(RestateServer(server_binary(VQUEUES), vqueues=True, env=FLAGS))
+        server = stack.enter_context(KindServer(NEWEST))
         services, uri = start_services(folder, str(SERVICES))
         stack.enter_context(services)
         lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))

@@ -152,17 +152,20 @@ def test_an_unencrypted_address_warns_at_the_call(gates: Gates, monkeypatch: pyt
 def test_a_restart_excludes_what_would_not_continue(gates: Gates) -> None:
     """The kept entries are replayed under another id: the verdict is that of the server after a restart."""
     steps = len(gates.bench.new.steps)
+    # With unique seeds, a restart draws the same random values.
+    same = {"a random value"} if gates.lab.features.get("unique_random_seeds") else set()
+    stopped = {name: verdict for name, verdict in STOPPED.items() if name not in same}
     options = {name: {"from_index": each[2], "deployment": gates.deployment} for name, each in RESTARTS.items()}
     excluded = {}
     for name, id_ in gates.restarts.items():
         made = rl.plan(gates.lab, "restart_as_new", id_, **options[name], **gates.checked)
         excluded |= gates.excluded(made, {name: id_})
-        assert bool(made.targets) == (name not in STOPPED), name
+        assert bool(made.targets) == (name not in stopped), name
         assert "No replay check" not in str(made)
     assert len(gates.bench.new.steps) == steps
-    assert excluded.keys() == STOPPED.keys()
-    assert {name for name, why in excluded.items() if "fits under the old id" in why} == RENAMED
-    assert gates.restart(options) == dict.fromkeys(RESTARTS, "fits") | STOPPED
+    assert excluded.keys() == stopped.keys()
+    assert {name for name, why in excluded.items() if "fits under the old id" in why} == RENAMED - same
+    assert gates.restart(options) == dict.fromkeys(RESTARTS, "fits") | stopped
 
 
 def test_a_restart_warns_before_anything_is_sent(gates: Gates) -> None:

@@ -131,7 +131,8 @@ CARDS: dict[str, dict[str, Any]] = {
     | {"heading": HOSTILE, "warnings": [HOSTILE], "warning": "red"}
     | {"tables": [TABLE | {"more": 1_200, "rows": [[f"{HOSTILE}\n{HOSTILE}"]]}]},
     "actions/state/card.html.j2": CARD
-    | {"rows": [dict.fromkeys(("key", "text", "encoding"), HOSTILE) | {"letters": 24, "size": 1_200}]},
+    | {"rows": [dict.fromkeys(("key", "text", "encoding"), HOSTILE) | {"letters": 24, "size": 1_200}]}
+    | {"warnings": [HOSTILE], "warning": "red"},
     "client/models/model.html.j2": CARD | TABLE | {"remark": HOSTILE},
     "evidence/compare/card.html.j2": CARD | {"parts": [TABLE | {"more": 1_200}, TABLE | {"rows": [], "more": -1}]},
 }

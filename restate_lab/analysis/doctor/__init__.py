@@ -13,7 +13,7 @@ import pandas as pd
 
 from restate_lab._text import format_duration
 from restate_lab.analysis.deadline import Deadline
-from restate_lab.analysis.doctor.checks import CHECK_NAMES, CHECKS, UPGRADE, UPGRADE_GROUP
+from restate_lab.analysis.doctor.checks import CHECKS, UPGRADE, UPGRADE_GROUP
 from restate_lab.analysis.doctor.context import Check, CheckContext
 from restate_lab.analysis.doctor.diagnosis import CheckGap, CheckRun, Diagnosis, build_diagnosis, missing_runs
 from restate_lab.analysis.doctor.model import Finding, rank_findings
@@ -179,11 +179,12 @@ def _choose_checks(checks: str | Iterable[str] | None) -> list[Check]:
     if checks is None:
         return list(CHECKS.values())
     names = [checks] if isinstance(checks, str) else list(checks)
+    known = (*CHECKS, UPGRADE_GROUP, *UPGRADE)
     if not names:
-        raise ArgumentError(f"checks is empty; choose from {', '.join(CHECK_NAMES)}, or use None to run all.")
+        raise ArgumentError(f"checks is empty; choose from {', '.join(known)}, or use None to run all.")
     for name in names:
-        if name not in CHECK_NAMES:
-            nearest = difflib.get_close_matches(str(name), CHECK_NAMES, n=3, cutoff=0.4) or list(CHECK_NAMES)
+        if name not in known:
+            nearest = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4) or list(known)
             raise ArgumentError(f"unknown check {name!r}; the closest names are {', '.join(nearest)}.")
     wanted = {*names, *(UPGRADE if UPGRADE_GROUP in names else ())}
     return [check for name, check in (UPGRADE | CHECKS).items() if name in wanted]

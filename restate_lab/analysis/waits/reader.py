@@ -215,8 +215,8 @@ class _WaitsReader:
     def edges_of_pending(self, rows: pa.Table) -> pa.Table:
         """Return the edges of the calls that queue for keys; ``unread`` counts the calls that were not read."""
         edges = edges_of_keys(rows.slice(0, self._limit))
-        is_known: Any = rows["is_known"]
-        unreadable = set(rows.filter(pc.invert(is_known))["key"].to_pylist()) if len(rows) else set()
+        is_known: Any = rows["is_known"].cast(pa.bool_())
+        unreadable = set(rows.filter(pc.invert(is_known))["key"].to_pylist())
         if unreadable:
             self.excluded.append(describe_unreadable_holders(plural(len(unreadable), "key")))
         if len(rows) > self._limit:

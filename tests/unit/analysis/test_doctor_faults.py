@@ -69,7 +69,7 @@ def test_a_timer_of_an_earlier_invocation_is_no_storm_and_no_pause() -> None:
 
 
 def test_completed_ones_that_outlive_their_retention_are_counted() -> None:
-    """Two hours after its retention a completed invocation should be gone; what expires later is none, even ahead."""
+    """Two hours after its retention a completed invocation should be gone; one that expires later does not count."""
     source = SampleRows(
         sys_invocation_status=[
             ended(A, at=NOW - DAY - timedelta(hours=3)),
@@ -139,7 +139,7 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
         (Queues(LOST, {"status": "scheduled"}), []),
         (Queues(LOST, {"stage": "running"}), []),
         (Queues(LOST, {"entry_id": "mut_1", "entry_kind": "state-mutation"}), []),
-        # It woke up a moment ago; its queue has had it for two hours.
+        # It woke up 30 seconds ago; its queue has had it for two hours.
         (Queues(LOST, {"transitioned_at": NOW - timedelta(seconds=30)}), []),
     ],
 )
@@ -160,7 +160,7 @@ def test_without_any_scheduler_the_configuration_is_the_cause() -> None:
 
 
 def test_what_starts_between_two_reads_is_not_found() -> None:
-    """One reading of a busy queue is no evidence: the entry must be there a second later, and not have moved."""
+    """One reading of a busy queue is not enough: the entry must be there a second later, and not have moved."""
 
     class Busy(Queues):
         def rows(self, statement: str, params: Mapping[str, Any], **options: Any) -> Any:

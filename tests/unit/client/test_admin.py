@@ -442,7 +442,7 @@ def test_verify_false_reads_nothing(serve: Callable[..., Server]) -> None:
         ("kill", 200, [{"status": "completed"}], True, "killed"),
         ("kill", 200, [{"status": "running"}], None, "still has status running"),
         ("pause", 200, [{"status": "suspended"}], False, "nothing changed"),
-        ("pause", 202, [{"status": "running"}], None, "when its attempt ends"),
+        ("pause", 202, [{"status": "running"}], None, "at once in a vqueue"),
         ("pause", 202, [{"status": "paused"}], True, "is paused"),
         ("purge", 200, [], True, "removed"),
         ("purge", 200, [{"status": "completed"}], None, "still has status completed"),

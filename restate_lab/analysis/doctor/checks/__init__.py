@@ -31,7 +31,7 @@ from restate_lab.analysis.doctor.checks.waits import awakeables, blocked_keys, d
 from restate_lab.analysis.doctor.context import Check
 from restate_lab.analysis.doctor.upgrade import UPGRADE
 
-__all__ = ["CHECKS", "CHECK_NAMES", "UPGRADE", "UPGRADE_GROUP"]
+__all__ = ["CHECKS", "UPGRADE", "UPGRADE_GROUP"]
 
 _CHECKS = (
     Check("old_protocols", "deployments with an old service protocol or SDK", 0.3, old_protocols),
@@ -173,5 +173,3 @@ CHECKS = {check.name: check for check in sorted(_CHECKS, key=lambda check: check
 
 UPGRADE_GROUP = "upgrade"
 """The name of the group ``UPGRADE``, which ``doctor`` does not run by default."""
-CHECK_NAMES = (*CHECKS, UPGRADE_GROUP, *UPGRADE)
-"""The names that ``doctor`` accepts."""

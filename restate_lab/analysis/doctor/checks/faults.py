@@ -1,4 +1,4 @@
-"""Checks of known faults of servers: what is not scheduled, left-over timers, late cleanup, old protocols."""
+"""Checks of known faults of servers: unscheduled entries, left-over timers, late cleanup, old protocols."""
 
 from __future__ import annotations
 
