@@ -110,7 +110,7 @@ def _sql(call: SuggestedCall, source: SourceOptions) -> str | None:
 def _statuses(call: SuggestedCall, source: SourceOptions) -> str | None:
     """Return the command that shows whether invocations have ended; no command waits for them."""
     ids = call.arguments[0]
-    texts = {"ids": _json_or_text((ids,) if isinstance(ids, str) else tuple(ids))}
+    texts = {"ids": _json_or_text(ids if isinstance(ids, tuple) else (ids,))}
     return shlex.join(["restate-lab", "sql", _STATUSES, *_parameter_options(texts), *source.options])
 
 

@@ -290,12 +290,13 @@ class IngressClient:
             return _stage(response, self.address)
         if invocation_id is not None:
             raise ArgumentError("scope cannot be combined with invocation_id, which identifies the invocation alone.")
-        request: dict[str, str | None] = {"target": "workflow", "workflowName": workflow, "workflowKey": key}
+        target: dict[str, str | None] = {"target": "workflow", "workflowName": workflow, "workflowKey": key}
         if workflow is None:
-            request = {"target": "idempotentInvocation", "service": service, "key": key, "handler": handler}
-            request["idempotencyKey"] = idempotency_key
-        request["scope"] = check_name("scope", scope)
-        body = {name: value for name, value in request.items() if value is not None}
+            target = {"target": "idempotentInvocation", "service": service, "key": key, "handler": handler}
+            target["idempotencyKey"] = idempotency_key
+        body = {name: value for name, value in target.items() if value is not None} | {
+            "scope": check_name("scope", scope)
+        }
         response = self._transport.read("POST", f"/restate{_STATUS}", timeout=timeout, retry_for=0, json=body)
         return _stage(response, self.address)
 

@@ -276,11 +276,7 @@ def _read_rows(source: Source, name: str, ids: Sequence[str]) -> Iterator[Row]:
 
 def _blocker_node(row: Row) -> InvocationNode:
     """Return the node of an invocation that blocks others but has no edges of its own."""
-    attempts, retry, start = (
-        row["attempts"],
-        row["next_retry_at"],
-        row["scheduled_start_at"],
-    )
+    attempts, retry, start = row["attempts"], row["next_retry_at"], row["scheduled_start_at"]
     return InvocationNode(
         id=row["id"],
         target=row["target"],

@@ -97,8 +97,7 @@ def _pinned_finding(context: CheckContext, count: int) -> Finding:
 
 
 def _deployment_finding(context: CheckContext, row: Row, waiting: Counter[str]) -> Finding:
-    known = context.deployments.get(row["id"])
-    services = known.latest_of if known else ()
+    services = deployment.latest_of if (deployment := context.deployments.get(row["id"])) else ()
     return finding(
         Severity.CRITICAL if services else Severity.NOTE,
         f"the deployment {row['endpoint'] or row['id']} has service protocol "
