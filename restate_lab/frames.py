@@ -18,6 +18,7 @@ __all__ = [
     "CardFrame",
     "DtypeBackend",
     "number_duplicate_columns",
+    "records",
     "repeated_field",
     "rows_to_table",
     "to_frame",
@@ -133,6 +134,21 @@ def to_frame(table: pa.Table, dtype_backend: DtypeBackend | None = None) -> pd.D
             status=200,
             reason=str(error),
         ) from error
+
+
+def records(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Return the rows as ``to_dict("records")`` does, several times as fast, and with None for each missing value."""
+    plain = pd.DataFrame(frame)  # without attrs, which pandas copies for each column
+    names = list(plain.columns)
+    rows = zip(*(_without_missing(plain[name]) for name in names), strict=True)
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _without_missing(column: pd.Series[Any]) -> list[Any]:
+    values, is_missing = column.tolist(), column.isna()
+    if not is_missing.any():
+        return values
+    return [None if unknown else value for value, unknown in zip(values, is_missing.tolist(), strict=True)]
 
 
 def rows_to_table(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> pa.Table:

@@ -15,12 +15,12 @@ from restate_lab.analysis.deadline import within
 from restate_lab.analysis.invocations.filters import ALL, MOST, RETRYING, Filters, statuses_of
 from restate_lab.analysis.invocations.groups import status_rank
 from restate_lab.analysis.invocations.reader import read_rows
-from restate_lab.analysis.records import records
 from restate_lab.analysis.targets import parse_ids
 from restate_lab.client.arguments import check_seconds
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, TimedOut
+from restate_lab.frames import records
 from restate_lab.progress import InvocationsLine, Progress, progress_of
 from restate_lab.source import Source, check_supported
 from restate_lab.status import STATUSES

@@ -20,12 +20,12 @@ from restate_lab.analysis.doctor.diagnosis import gap_reasons, unread_checks
 from restate_lab.analysis.doctor.model import Severity, Subject
 from restate_lab.analysis.doctor.reader import timestamp_of
 from restate_lab.analysis.questions.catalog import read_question
-from restate_lab.analysis.records import records
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 from restate_lab.client.arguments import time_limit
 from restate_lab.client.lab import Lab, connect
 from restate_lab.errors import RestateLabError
-from restate_lab.recorder import QueryRecorder
+from restate_lab.frames import records
+from restate_lab.reads import Reads
 
 __all__ = ["MOST_KEYS", "ClusterLoad", "ClusterReader", "ClusterVisit", "Commands", "reason_of"]
 
@@ -94,12 +94,12 @@ class ClusterReader:
         started = time.monotonic()
         try:
             with connect(self.option, read_only=True, check=False) as lab, time_limit(self.timeout):
-                source = QueryRecorder(lab)
+                source = Reads(lab)
                 return self._read(lab, source, started)
         except BaseException as error:  # noqa: BLE001 - also a defect, or a panic of a library, must not end the alerts
             return self._failure(error, started)
 
-    def _read(self, lab: Lab, source: QueryRecorder, started: float) -> ClusterVisit:
+    def _read(self, lab: Lab, source: Reads, started: float) -> ClusterVisit:
         diagnosis = doctor(source, timeout=self.timeout)
         gaps, unread = gap_reasons(diagnosis), set(unread_checks(diagnosis))
         weaker: set[str] = set()
@@ -165,9 +165,7 @@ class ClusterReader:
             since=timestamp_of(row["since"]),
         )
 
-    def _questions(
-        self, source: QueryRecorder, lab: Lab, gaps: list[str], unread: set[str]
-    ) -> Iterator[tuple[Alert, Rule]]:
+    def _questions(self, source: Reads, lab: Lab, gaps: list[str], unread: set[str]) -> Iterator[tuple[Alert, Rule]]:
         """Yield the alerts with their rules; ``gaps`` gets the errors, and ``unread`` their questions."""
         for rule in self.rules.questions:
             try:
@@ -195,7 +193,7 @@ class ClusterReader:
             link=_link(lab, ids),
         )
 
-    def _load(self, source: QueryRecorder, gaps: list[str]) -> ClusterLoad | None:
+    def _load(self, source: Reads, gaps: list[str]) -> ClusterLoad | None:
         if not self.measures:
             return None
         try:

@@ -21,12 +21,11 @@ from restate_lab.analysis.agents.prices import PriceTable, price_table
 from restate_lab.analysis.agents.reader import MOST_RUNS, AgentReader, RunSelection, Scope, select_runs
 from restate_lab.analysis.agents.tools import read_selected_runs, tools_frame
 from restate_lab.analysis.questions import QuestionFunction, run_question
-from restate_lab.analysis.records import records
-from restate_lab.analysis.statements import run_sql_file
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import Truncated
-from restate_lab.frames import rows_to_table, to_frame
+from restate_lab.frames import records, rows_to_table, to_frame
+from restate_lab.reads import Reads
 from restate_lab.source import Source, decoding_of
 
 __all__ = ["QUESTION_FUNCTIONS", "ask", "run_any_question"]
@@ -82,7 +81,7 @@ def run_any_question(
     return run_question(source, name, QUESTION_FUNCTIONS, timeout=timeout, **params)
 
 
-def _spend(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
+def _spend(source: Reads, values: Mapping[str, Any]) -> pd.DataFrame:
     """Return the sums of ``agent_runs``; a sum is unknown if it is unknown for each run.
 
     Without payloads, the archive of a history has the tokens of each response; what a replay saved is unknown there.
@@ -102,10 +101,10 @@ def _spend(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
     return frame
 
 
-def _archived_runs(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
+def _archived_runs(source: Reads, values: Mapping[str, Any]) -> pd.DataFrame:
     """Return one row per run of an agent, with the columns that ``agent_spend`` sums, from the archived responses."""
     prices = price_table(None)
-    steps = run_sql_file(source, "analysis", "archived_model_steps", since=values["since"], service=values["service"])
+    steps = source.frame("archived_model_steps", since=values["since"], service=values["service"])
     steps["cost"] = [_cost_of(row, prices) for row in records(steps)]
     own = steps[steps["appended_at"].isna() | (steps["appended_at"] >= steps["created_at"])].copy()
     own["spent_tokens"] = own["input_tokens"] + own["output_tokens"]
@@ -130,12 +129,12 @@ def _cost_of(row: Mapping[str, Any], prices: PriceTable) -> float | None:
     return prices.cost(step, row["appended_at"])
 
 
-def _tools(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
+def _tools(source: Reads, values: Mapping[str, Any]) -> pd.DataFrame:
     reader = AgentReader(source, decoding_of(source))
     return tools_frame(reader, _select(reader, values))
 
 
-def _loops(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
+def _loops(source: Reads, values: Mapping[str, Any]) -> pd.DataFrame:
     reader = AgentReader(source, decoding_of(source))
     selection = _select(reader, values)
     runs, notes = read_selected_runs(reader, selection)
@@ -150,7 +149,7 @@ def _loops(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
     return _frame(rows, columns, selection, notes)
 
 
-def _waits(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
+def _waits(source: Reads, values: Mapping[str, Any]) -> pd.DataFrame:
     reader = AgentReader(source, decoding_of(source))
     reader.check_payloads()
     where, params = "status = 'suspended'", {}
@@ -171,7 +170,7 @@ def _waits(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
     return _frame(waiting, columns, selection, notes)
 
 
-def _coverage(source: Source, values: Mapping[str, Any]) -> pd.DataFrame:
+def _coverage(source: Reads, values: Mapping[str, Any]) -> pd.DataFrame:
     gaps = sorted(source.coverage.gaps, key=lambda gap: (gap.since, gap.service, gap.handler))
     rows = [
         {

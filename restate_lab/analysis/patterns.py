@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._text import one_line, plural
-from restate_lab.analysis.records import records
+from restate_lab.frames import records
 
 __all__ = [
     "CANDIDATES",

@@ -13,10 +13,10 @@ from typing import TypeAlias
 
 from restate_lab._public import did_you_mean, nearest_names
 from restate_lab._text import escape_invisible, is_invisible, join
-from restate_lab.analysis.statements import run_sql_file
 from restate_lab.client.arguments import time_limit
 from restate_lab.client.lab import registered_services
 from restate_lab.errors import ArgumentError, NotOnThisServer, RestateLabError
+from restate_lab.reads import Reads
 from restate_lab.source import Source
 from restate_lab.status import STATUSES
 
@@ -198,7 +198,7 @@ def unknown_names(
             if service is not None or handler is not None:
                 suggestions += _unknown_targets(source, _as_list(service), _as_list(handler))
             if deployment is not None:
-                ids = run_sql_file(source, "analysis", "deployment_ids")["id"]
+                ids = Reads(source).frame("deployment_ids")["id"]
                 suggestions += _suggestions("deployment", _as_list(deployment), ids, source)
     except RestateLabError:
         pass
@@ -247,11 +247,11 @@ def _registered_handlers(source: Source) -> dict[str, set[str]]:
     if services is not None:
         return {service.name: {handler.name for handler in service.handlers or ()} for service in services}
     try:
-        return {name: set() for name in run_sql_file(source, "analysis", "services")["name"]}
+        return {name: set() for name in Reads(source).frame("services")["name"]}
     except NotOnThisServer:  # evidence without this table
         return {}
 
 
 def _invoked_handlers(source: Source) -> Iterator[tuple[str, str]]:
-    rows = run_sql_file(source, "analysis", "handlers")
+    rows = Reads(source).frame("handlers")
     return zip(rows["target_service_name"], rows["target_handler_name"], strict=True)

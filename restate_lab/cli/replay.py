@@ -141,8 +141,8 @@ def _exit_code(result: Replay) -> int:
 
 def _print_replay(result: Replay, page: TextPage) -> None:
     """Print the totals, then each group of equal verdicts with the recorded path and the new one."""
-    from restate_lab.analysis.records import records
     from restate_lab.analysis.replay.verdict import CANNOT_SAY, DIVERGES, FAILS, FITS, NOT_CHECKABLE, OTHER_RESULT
+    from restate_lab.frames import records
 
     styles = {
         DIVERGES: "red",

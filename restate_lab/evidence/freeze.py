@@ -14,7 +14,6 @@ from typing import Any
 
 from pyarrow import fs
 
-from restate_lab.analysis.deadline import within
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
@@ -28,7 +27,8 @@ from restate_lab.evidence.selection import parse_filter, select_invocations
 from restate_lab.evidence.tables import read_schema
 from restate_lab.evidence.writer import write_evidence
 from restate_lab.progress import Progress, RowsLine, progress_of
-from restate_lab.source import Source, check_supported
+from restate_lab.reads import begin
+from restate_lab.source import Source
 
 __all__ = ["freeze"]
 
@@ -95,8 +95,7 @@ def freeze(
     """
     target = locate_folder(path, filesystem)
     check_free(target)
-    reads = within(source, timeout, verb="freeze")
-    check_supported(source, "freeze(), which must know the columns to mask,")
+    reads = begin(source, "freeze", timeout)
     started = reads.now
     wanted = parse_filter(ids=ids, service=service, handler=handler, since=since, until=until, now=started)
     schema = read_schema(reads)

@@ -36,6 +36,7 @@ from restate_lab.evidence.new_runs import STATUS_TABLE, without_new_runs
 from restate_lab.evidence.plan import FreezePlan, TablePlan
 from restate_lab.evidence.selection import InvocationSelection
 from restate_lab.progress import Progress
+from restate_lab.reads import Reads
 from restate_lab.source import Source
 
 __all__ = ["write_evidence"]
@@ -46,7 +47,7 @@ def write_evidence(
     source: Source,
     folder: EvidenceFolder,
     *,
-    reads: Source,
+    reads: Reads,
     started: datetime,
     progress: Progress,
 ) -> Manifest:
@@ -95,7 +96,7 @@ def _scope(selection: InvocationSelection) -> dict[str, Any]:
 class _TableWriter:
     """Writes one table after another, and counts rows, bytes and masked values."""
 
-    source: Source
+    reads: Reads
     folder: EvidenceFolder
     progress: Progress
     counts: MaskCounts = field(default_factory=MaskCounts)
@@ -110,14 +111,14 @@ class _TableWriter:
             for table in tables:
                 files.append(self._write_table(table))
                 if table.name == STATUS_TABLE:
-                    now = self.source.now
+                    now = self.reads.read_clock()
         finally:
             self.progress.close()
         return files, now
 
     def _write_table(self, table: TablePlan) -> TableFile:
         name = f"{table.name}.parquet"
-        read_at = self.source.now
+        read_at = self.reads.read_clock()
         rows_before = self.rows
         try:
             with closing(self._batches(table)) as batches:
@@ -143,10 +144,10 @@ class _TableWriter:
         """Yield an empty batch with the schema, and then the kept rows, masked."""
         schema: pa.Schema | None = None
         for params in table.params:
-            with self.source.stream(table.sql, params=params) as reader:
+            with self.reads.stream(table.sql, params=params) as reader:
                 if schema is None:
                     types = {column.name: column.type for column in table.columns}
-                    schema = check_types(reader.schema, types, table.sql, self.source)
+                    schema = check_types(reader.schema, types, table.sql, self.reads)
                     yield self._mask(table, pa.RecordBatch.from_pylist([], schema=schema))
                 for batch in reader:
                     yield self._mask(table, batch if table.keep is None else table.keep.apply(batch))

@@ -16,13 +16,13 @@ from restate_lab._public import check_keywords
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.agents.turns import Turn, text_of_value, tools_by_response
 from restate_lab.analysis.journal.entries import FAILED
-from restate_lab.analysis.records import records
 from restate_lab.client.address import parse_url
 from restate_lab.client.arguments import check_flag, check_seconds, check_strings, format_value
 from restate_lab.client.endpoint.discovery import is_unencrypted
 from restate_lab.client.otlp import SpanRecord, send_spans
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, UnencryptedWarning
+from restate_lab.frames import records
 from restate_lab.redaction import Secret
 from restate_lab.status import ENDED
 

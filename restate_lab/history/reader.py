@@ -27,7 +27,7 @@ from restate_lab.evidence.redaction import parse_patterns
 from restate_lab.evidence.tables import SourceColumn, SourceSchema, quote_name
 from restate_lab.history.tables import TABLES, describe_changes, describe_conflicts, to_archive
 from restate_lab.progress import Progress
-from restate_lab.source import Source
+from restate_lab.reads import Reads
 
 __all__ = ["RunRows", "ServerReader", "masked_columns", "server_reader"]
 
@@ -85,7 +85,7 @@ class RunRows:
 class ServerReader:
     """Reads one cluster; ``seconds`` has the duration of the reads by kind, ``notes`` what cannot be stored."""
 
-    source: Source
+    source: Reads
     agents: AgentReader
     columns: Mapping[str, Sequence[SourceColumn]]
     masks: Mapping[str, Mapping[str, ColumnMask]]
@@ -192,7 +192,7 @@ _SET_LATER = frozenset({"cluster_name", "day", "visit", "created_at", "service",
 
 
 def server_reader(
-    source: Source, schema: SourceSchema, redact: str | Iterable[str] | None, *, payloads: bool, progress: Progress
+    source: Reads, schema: SourceSchema, redact: str | Iterable[str] | None, *, payloads: bool, progress: Progress
 ) -> ServerReader:
     """Return the reader of a cluster.
 

@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restate_lab._text import format_timestamp, plural
-from restate_lab.analysis.deadline import within
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArchiveBroken
 from restate_lab.evidence.tables import read_schema
@@ -38,7 +37,7 @@ from restate_lab.history.repeats import ArchivedIds, with_repeated
 from restate_lab.history.store import ArchiveStore, LostRace, sql_time
 from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress
-from restate_lab.source import check_supported
+from restate_lab.reads import begin
 
 __all__ = ["WrongClock", "visit"]
 
@@ -76,11 +75,10 @@ def visit(lab: Lab, store: ArchiveStore, options: VisitOptions, progress: Progre
 def _start_visit(lab: Lab, store: ArchiveStore, options: VisitOptions, progress: Progress) -> _Visit:
     """Check everything, create the archive if it does not exist, and return the visit; no run has been read yet."""
     is_there = store.exists()
-    source = within(lab, options.timeout, verb="archive")
-    check_supported(source, "archive()")
-    started = source.now
-    schema = read_schema(source)
-    reader = server_reader(source, schema, options.redact, payloads=options.payloads, progress=progress)
+    reads = begin(lab, "archive", options.timeout)
+    started = reads.now
+    schema = read_schema(reads)
+    reader = server_reader(reads, schema, options.redact, payloads=options.payloads, progress=progress)
     current = {name: reader.whole(name) for name in ("deployments", "services")}
     facts: dict[str, str | None] = {
         "server_schema": schema_json(schema),
@@ -126,7 +124,7 @@ class _Visit:
             part, new = self._read_part(new)
             is_last = not len(new)
             record = self._record("complete" if is_last else "part")
-            record |= {"ended_at": self.reader.source.now, "ids_read": ended, "gone_runs": part.gone}
+            record |= {"ended_at": self.reader.source.read_clock(), "ids_read": ended, "gone_runs": part.gone}
             record |= {"missing_journals": 0}
             if open_runs is not None:
                 record["open_retention"] = open_retention_json(open_runs, self.facts["retention"])

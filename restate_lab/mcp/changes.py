@@ -25,7 +25,7 @@ from restate_lab.mcp.approvals import ApprovalRequest, ApprovalStore, new_reques
 from restate_lab.mcp.budget import Budget
 from restate_lab.mcp.reads import TIMEOUT, InvocationId, Parameters, Rows, Skip, ToolOutput, answer, run_named_question
 from restate_lab.mcp.sources import Sources
-from restate_lab.recorder import QueryRecorder
+from restate_lab.reads import Reads
 
 __all__ = ["Approval", "ChangeTools", "Confirmation", "Deployment", "PlanId", "Reason", "ReplayTargets"]
 
@@ -124,7 +124,7 @@ class ChangeTools:
         The plan is valid for 15 minutes. A person must approve its execution, outside of this conversation.
         """
         lab = self._sources.lab
-        reads = QueryRecorder(lab)
+        reads = Reads(lab)
         targets = self._targets(ids, question, parameters)
         plan = make_plan(
             lab,

@@ -20,7 +20,6 @@ from restate_lab.analysis.agents import conversation as read_conversation
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.ask import run_any_question
 from restate_lab.analysis.before_after import before_after as compare_blocks
-from restate_lab.analysis.deadline import within
 from restate_lab.analysis.doctor import doctor as diagnose
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.questions import questions as list_questions
@@ -39,7 +38,7 @@ from restate_lab.export.results import (
 )
 from restate_lab.mcp.budget import MOST_ROWS, Budget, fit
 from restate_lab.mcp.sources import Sources
-from restate_lab.recorder import QueryRecorder
+from restate_lab.reads import Reads
 from restate_lab.source import Source
 
 __all__ = ["InvocationId", "ReadTools", "Rows", "Skip", "SourceName", "ToolOutput", "answer", "run_named_question"]
@@ -177,7 +176,7 @@ class ReadTools:
         skip: Skip = 0,
     ) -> ToolOutput:
         """Ask a named question, such as overview, retry_storm, latency, error_families or ids_by_status."""
-        recorder = QueryRecorder(self._sources.get(source))
+        recorder = Reads(self._sources.get(source))
         frame = run_named_question(recorder, question, parameters)
         attrs: Mapping[Any, Any] = frame.attrs
         facts = {name: attrs[name] for name in ("question", "params", "truncated", "notes") if name in attrs}
@@ -201,7 +200,7 @@ class ReadTools:
         skip: Skip = 0,
     ) -> ToolOutput:
         """Return the journal of one invocation: its steps, calls and waits in order, with times and errors."""
-        recorder = QueryRecorder(self._sources.get(source))
+        recorder = Reads(self._sources.get(source))
         frame, _ = read_journal(
             within_timeout(recorder), invocation_id, depth=depth, payloads=payloads, limit=20, name="invocation_id"
         )
@@ -239,7 +238,7 @@ class ReadTools:
         skip: Skip = 0,
     ) -> ToolOutput:
         """Return the state of one virtual object or workflow: its keys and their sizes, and on request the values."""
-        recorder = QueryRecorder(self._sources.get(source))
+        recorder = Reads(self._sources.get(source))
         found: State = read_state(recorder, service, key, scope=scope, timeout=TIMEOUT)
         columns = ["key", "value", "encoding", "size"] if values else ["key", "encoding", "size"]
         data = {"service": service, "key": key, "scope": scope, "state": _state_rows(found, columns)}
@@ -282,7 +281,7 @@ class ReadTools:
         skip: Skip = 0,
     ) -> ToolOutput:
         """Compare two sources of one cluster, the earlier one first: two frozen ones, or a frozen and the live one."""
-        sides = [QueryRecorder(self._sources.get(name)) for name in (before, after)]
+        sides = [Reads(self._sources.get(name)) for name in (before, after)]
         result = compare_sources(*sides, timeout=TIMEOUT)
         queries = [statement for side in sides for statement in side.queries]
         where = " → ".join(side.name for side in sides)
@@ -309,9 +308,9 @@ def run_named_question(source: Source, question: str, parameters: Mapping[str, A
     return run_any_question(source, question, timeout=TIMEOUT, **parameters)
 
 
-def within_timeout(source: Source) -> Source:
+def within_timeout(source: Source) -> Reads:
     """Return the source with the time limit of a tool."""
-    return within(source, TIMEOUT, verb="mcp")
+    return Reads(source, TIMEOUT, verb="mcp")
 
 
 def _state_rows(found: State, columns: Sequence[str]) -> list[dict[str, Any]]:

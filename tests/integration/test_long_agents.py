@@ -11,6 +11,7 @@ import restate_lab as rl
 from restate_lab.analysis.agents import read_conversation
 from restate_lab.analysis.agents.builder import SearchedJournal
 from restate_lab.analysis.agents.reader import AgentReader
+from restate_lab.reads import Reads
 from support.bench import wait_for
 from support.long_agent_bench import run_agent, running_long_agents, send_to_agent
 from support.long_agent_services import STEPS, TOKENS
@@ -47,7 +48,7 @@ def test_a_hundred_thousand_entries_open_like_a_thousand(lab: rl.Lab) -> None:
 def _is_read_in_one_scan(lab: rl.Lab, id_: str, expected: rl.Conversation) -> None:
     """Check that a journal that was searched before is not searched again, unless it has grown since."""
     size = int(lab.sql("SELECT journal_size FROM sys_invocation WHERE id = :id", id=id_)["journal_size"].iloc[0])
-    indexes = AgentReader(lab).agents([id_])[id_]
+    indexes = AgentReader(Reads(lab)).agents([id_])[id_]
     for searched, scans in ((SearchedJournal(id_, size, indexes), 1), (SearchedJournal(id_, size - 1, indexes), 2)):
         read = read_conversation(lab, id_, searched=searched)
         assert read.turns == expected.turns

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from restate_lab import errors
-from restate_lab.analysis.records import records
+from restate_lab.frames import records
 from support.clusters import IMITATION, NEWEST, PLAIN
 from support.replay_bench import (
     PROTOCOL_5_SERVICES,

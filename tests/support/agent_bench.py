@@ -16,6 +16,7 @@ from restate_lab.analysis.journal.reader import JournalReader
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_model, start_services
 from restate_lab.demo.process import Process
+from restate_lab.reads import Reads
 from support.bench import wait_for
 from support.clusters import KindServer
 
@@ -73,7 +74,7 @@ class AgentBench:
         self.lab.ingress.resolve_awakeable(rows[-1], value)
 
     def _published(self, id_: str) -> list[str]:
-        columns = AgentReader(self.lab).content_columns
+        columns = AgentReader(Reads(self.lab)).content_columns
         contents = contents_of(JournalReader(self.lab).read([id_], columns=columns))
         key = b'"awakeable"'
         values = [each.value for each in contents.values() if each.value and key in each.value]

@@ -7,7 +7,6 @@ as it does on the server.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,7 +16,6 @@ from restate_lab._text import join, plural, verb_form
 from restate_lab.actions.reader import read_destinations, read_invocations
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.deadline import Deadline
-from restate_lab.analysis.records import records
 from restate_lab.analysis.replay.check import (
     CONTACT,
     ReplayCheck,
@@ -30,8 +28,9 @@ from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, FITS, OTHER_RES
 from restate_lab.client.endpoint import Endpoint
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, TimedOut
+from restate_lab.frames import records
 from restate_lab.progress import Progress
-from restate_lab.recorder import QueryRecorder
+from restate_lab.reads import Reads
 from restate_lab.redaction import Secret
 from restate_lab.source import Source
 
@@ -222,8 +221,7 @@ def _open_warnings(replay: Replay, rows: pd.DataFrame) -> tuple[str, ...]:
 def _new_check(
     lab: Lab, reads: Source, *, as_restart: bool, last_entries: Mapping[str, int] | None = None
 ) -> ReplayCheck:
-    seconds = reads.seconds_left if isinstance(reads, Deadline) else math.inf
-    return ReplayCheck(lab, QueryRecorder(reads), as_restart, frozenset(), seconds, last_entries or {})
+    return ReplayCheck(lab, Reads(reads), as_restart, last_entries=last_entries or {})
 
 
 def _last_entries(rows: pd.DataFrame, from_index: int | None) -> dict[str, int]:

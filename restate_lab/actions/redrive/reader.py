@@ -15,6 +15,7 @@ from restate_lab.analysis.journal.payloads import Payloads, payloads_of
 from restate_lab.analysis.journal.reader import final_failure
 from restate_lab.client.schema import check_columns
 from restate_lab.client.sql.bind import chunks
+from restate_lab.reads import Reads
 from restate_lab.source import Source
 
 __all__ = ["read_journals_of_failed", "read_repeated_tokens"]
@@ -50,7 +51,7 @@ def read_repeated_tokens(source: Source, points: Mapping[str, RestartPoint]) -> 
         for id_, point in points.items()
     }
     ids = [id_ for id_, each in indexes.items() if each]
-    models = AgentReader(source).model_steps(ids, ()) if ids else {}
+    models = AgentReader(Reads(source)).model_steps(ids, ()) if ids else {}
     tokens: dict[str, int | None] = {}
     for id_, wanted in indexes.items():
         read = models.get(id_, ModelSteps({}))

@@ -23,15 +23,14 @@ from restate_lab.analysis.agents.reader import (
 )
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.agents.summary import WASTEFUL, RunJournals, summarize
-from restate_lab.analysis.deadline import within
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.journal.reader import JournalReader
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.arguments import check_count
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
-from restate_lab.recorder import QueryRecorder
-from restate_lab.source import Source, check_supported, decoding_of
+from restate_lab.reads import begin
+from restate_lab.source import Source, decoding_of
 
 __all__ = ["agent_runs", "conversation", "read_conversation", "runs_frame"]
 
@@ -95,12 +94,11 @@ def agent_runs(
         RestateLabError: any error of ``source.arrow``.
     """
     functions, table = check_shapes(shapes), price_table(prices)
-    check_supported(source, "agent_runs()")
-    recorder = QueryRecorder(within(source, timeout, verb="agent_runs()"))
-    reader = AgentReader(recorder, decoding_of(source))
+    reads = begin(source, "agent_runs", timeout)
+    reader = AgentReader(reads, decoding_of(source))
     selection = select_runs(reader, service=service, since=since, ids=ids, limit=limit)
     frame = runs_frame(reader, selection, functions, table)
-    finish_frame(frame, recorder, "agent_runs()")
+    finish_frame(frame, reads, "agent_runs()")
     return frame
 
 
@@ -232,8 +230,7 @@ def _conversation_builder(
     timeout: DurationInput | None,
 ) -> ConversationBuilder:
     functions, table = check_shapes(shapes), price_table(prices)
-    check_supported(source, "conversation()")
-    recorder = QueryRecorder(within(source, timeout, verb="conversation()"))
-    reader = AgentReader(recorder, decoding_of(source))
+    reads = begin(source, "conversation", timeout)
+    reader = AgentReader(reads, decoding_of(source))
     reader.check_payloads()
-    return ConversationBuilder(recorder, reader, JournalReader(recorder), functions, table)
+    return ConversationBuilder(reads, reader, JournalReader(reads), functions, table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -15,14 +15,13 @@ from restate_lab.analysis.agents.prices import PriceTable
 from restate_lab.analysis.agents.reader import AgentReader, ModelSteps, Row, contents_of, describe_unread, is_too_deep
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.agents.turns import Turn, turns_of
-from restate_lab.analysis.deadline import time_check
 from restate_lab.analysis.ids import describe_missing
 from restate_lab.analysis.journal.entries import OPEN, entries_of
 from restate_lab.analysis.journal.errors import NO_ERRORS, UNKNOWN, attempt_errors
 from restate_lab.analysis.journal.reader import Invocation, JournalReader, Ranges
 from restate_lab.errors import ArgumentError, NotFound
 from restate_lab.payload_json import is_encrypted
-from restate_lab.recorder import QueryRecorder
+from restate_lab.reads import Reads
 
 __all__ = ["ConversationBuilder", "SearchedJournal"]
 
@@ -46,7 +45,7 @@ class SearchedJournal(NamedTuple):
 class ConversationBuilder:
     """Reads the journals of one conversation; ``notes`` has the parts that are missing, with the reasons."""
 
-    recorder: QueryRecorder
+    reads: Reads
     reader: AgentReader
     journals: JournalReader
     shapes: Sequence[ShapeFunction]
@@ -64,7 +63,7 @@ class ConversationBuilder:
             NotFound: it does not exist, or no longer exists.
             ArgumentError: ``session`` without a key.
         """
-        now = self.recorder.now  # first: matching the tools can take the rest of the time
+        now = self.reads.now  # first: matching the tools can take the rest of the time
         row = self._root(id_)
         ids = self._session(row) if session else [id_]
         turns = [turn for each in ids for turn in self._turns(each, level=1, depth=depth)]
@@ -74,13 +73,13 @@ class ConversationBuilder:
             id=id_,
             target=str(row["target"]),
             status=str(row["status"]),
-            source=self.recorder.name,
-            version=self.recorder.version,
+            source=self.reads.name,
+            version=self.reads.version,
             at=now,
             turns=tuple(turns),
             notes=tuple(dict.fromkeys([*self.notes, *([self.prices.note] if self.prices.note else [])])),
             session=None if row["key"] is None else f"{row['service']}/{row['key']}",
-            queries=tuple(self.recorder.queries),
+            queries=tuple(self.reads.queries),
         )
 
     def _root(self, id_: str) -> Row:
@@ -106,7 +105,7 @@ class ConversationBuilder:
         entries = self._entries(id_)
         self.models += sum(each.is_model_call for each in entries)
         turns: list[Turn] = []
-        for turn in turns_of(id_, entries, self.prices, depth=level, check=self._check):
+        for turn in turns_of(id_, entries, self.prices, depth=level, check=self.reads.check):
             turns.append(turn)
             if level < depth and turn.callee and turn.callee not in self._known and turn.entry_type in _CALLS:
                 turns += self._callee(turn.callee, level=level + 1, depth=depth)
@@ -135,15 +134,11 @@ class ConversationBuilder:
             return []
         invocation = _without_unknowns(invocation, ranges[-1][0]) if ranges else invocation
         contents = contents_of(table, self.reader.decoding)
-        entries = with_models(_agent_entries(invocation, contents), self.shapes, self._check)
+        entries = with_models(_agent_entries(invocation, contents), self.shapes, self.reads.check)
         excluded = sum(each.is_excluded for each in contents.values())
         self.notes += describe_unread(excluded + sum(map(_is_too_deep, entries)), id_)
         self.notes += _describe_encrypted(contents.values(), id_)
         return entries
-
-    @property
-    def _check(self) -> Callable[[], None]:
-        return time_check(self.recorder)
 
     def _ranges(self, id_: str, size: int) -> Ranges | None:
         """Return the parts of a very long journal near its calls of models; None, with a note, if they are too long."""

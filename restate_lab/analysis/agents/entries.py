@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 from restate_lab.analysis.agents.model import TOKENS, ModelStep, clean, count
 from restate_lab.analysis.agents.shapes import read_known_shape, with_text
-from restate_lab.analysis.deadline import no_check
 from restate_lab.analysis.journal.encoding import body_of
 from restate_lab.analysis.journal.entries import FAILED, Entry
 from restate_lab.analysis.journal.errors import NO_ERRORS, AttemptErrors
@@ -18,6 +17,7 @@ from restate_lab.analysis.journal.payloads import decode
 from restate_lab.client.endpoint.messages import bytes_of, number_of, text_of
 from restate_lab.errors import ArgumentError
 from restate_lab.payload_json import Decoding, mask_model_secrets
+from restate_lab.reads import no_check
 
 __all__ = [
     "AgentEntry",

@@ -21,8 +21,8 @@ from restate_lab.analysis.agents.entries import AgentEntry, is_own_step
 from restate_lab.analysis.agents.model import ToolCall, ToolResult
 from restate_lab.analysis.agents.points import Check, CommandName, Pairs, Points, is_equal
 from restate_lab.analysis.agents.requests import results_in
-from restate_lab.analysis.deadline import no_check
 from restate_lab.analysis.journal.entries import DONE, OPEN
+from restate_lab.reads import no_check
 
 __all__ = ["BY_ID", "BY_ORDER", "GUESSED", "UNKNOWN", "MatchedCall", "ModelTurn", "match_tools"]
 

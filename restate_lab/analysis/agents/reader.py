@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -32,13 +32,11 @@ from restate_lab.analysis.targets import parse_ids
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.arguments import check_count, check_name
 from restate_lab.client.endpoint.messages import run_value
-from restate_lab.client.schema import check_columns, tables_of
-from restate_lab.client.sql.parts import complete
+from restate_lab.client.schema import check_columns
 from restate_lab.errors import NotOnThisServer, Truncated
 from restate_lab.frames import to_rows
 from restate_lab.payload_json import Decoding, read
-from restate_lab.recorder import QueryRecorder
-from restate_lab.source import Source
+from restate_lab.reads import Reads
 from restate_lab.status import LONG_BACK_OFFS_SQL, STATUS_SQL
 
 __all__ = [
@@ -63,7 +61,12 @@ Row = Mapping[str, Any]
 _INVOCATIONS = f"""
 SELECT id, target, target_service_name AS service, target_handler_name AS handler, target_service_key AS key,
   {STATUS_SQL} AS status, status = 'completed' AS ended, created_at, completed_at, completion_failure, journal_size,
-  retry_count, restarted_from, invoked_by_id, suspended_waiting_for_signals AS signals, {{future}} AS future
+  retry_count, restarted_from, invoked_by_id, suspended_waiting_for_signals AS signals,
+  -- if: sys_invocation.suspended_waiting_future_json
+  suspended_waiting_future_json AS future
+  -- else
+  NULL AS future
+  -- end
 FROM sys_invocation
 WHERE {{where}}
 ORDER BY created_at DESC, id LIMIT {{limit}}"""  # noqa: S608 - constants
@@ -117,11 +120,10 @@ class ModelSteps(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AgentReader:
-    """Reads runs of agents from one source; its list of columns is read once."""
+    """Reads runs of agents from one source."""
 
-    source: Source
+    source: Reads
     decoding: Decoding | None = None
-    _columns: set[str] = field(default_factory=set)
 
     def check_payloads(self) -> None:
         """Check that the source has payloads.
@@ -163,20 +165,14 @@ class AgentReader:
         return dict(sorted(rows.items(), key=lambda each: (each[1]["created_at"], each[0])))
 
     def _rows(self, where: str, limit: int, params: Mapping[str, Any]) -> dict[str, Row]:
-        future = (
-            "suspended_waiting_future_json" if self._has("sys_invocation.suspended_waiting_future_json") else "NULL"
-        )
-        statement = _INVOCATIONS.format(where=where, limit=limit, future=future)
+        statement = _INVOCATIONS.format(where=where, limit=limit)
         read = self._read(statement, params)
         rows: dict[str, Row] = {row["id"]: {**row, "signals": awaited_signals(row)} for row in read}
         ready = [id_ for id_, row in rows.items() if row["status"] == "ready"]
         if ready:
-            statement = complete(LONG_BACK_OFFS_SQL, self.source)
             for part in parts_of(ready, _AT_ONCE):
-                rows |= {
-                    each["id"]: {**rows[each["id"]], "status": "backing-off"}
-                    for each in self._read(statement, {"ids": part})
-                }
+                for each in self._read(LONG_BACK_OFFS_SQL, {"ids": part}):
+                    rows[each["id"]] = {**rows[each["id"]], "status": "backing-off"}
         return rows
 
     def agents(self, ids: Sequence[str], *, first: int = 0) -> dict[str, list[int]]:
@@ -246,7 +242,7 @@ class AgentReader:
         """Yield the entries of ``entries`` in tables of many journals, which is faster for thousands of them."""
         ended = {id_ for id_, row in rows.items() if row["ended"]}
         for where, params in _conditions(list(rows), scope):
-            table = self._read_table(_STRUCTURE.format(where=where), params)
+            table = self.source.query(_STRUCTURE.format(where=where), params)
             is_wanted = pc.is_in(table["id"].cast(pa.large_string()), pa.array(list(rows), pa.large_string()))
             yield pair_entries(table.filter(is_wanted), ended=ended)
 
@@ -273,16 +269,16 @@ class AgentReader:
     @property
     def has_archived_steps(self) -> bool:
         """Return whether the source is a history, whose archive has the responses of models without text."""
-        return self._has("agent_steps.id")
+        return self.source.has("agent_steps.id")
 
     @property
     def has_events(self) -> bool:
         """Return whether the source has the errors of attempts."""
-        return self._has("sys_journal_events.event_json")
+        return self.source.has("sys_journal_events.event_json")
 
     @property
     def _content(self) -> str | None:
-        return content_column(self.source, self._has)
+        return content_column(self.source, self.source.has)
 
     def _statement(self, statement: str, filter_: str = "") -> str:
         """Return a statement with the column of payloads, which is null for a payload that is too large."""
@@ -311,17 +307,7 @@ class AgentReader:
                     yield from (row for row in rows if row[0] in wanted)
 
     def _read(self, statement: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
-        return to_rows(self._read_table(statement, params))
-
-    def _read_table(self, statement: str, params: Mapping[str, Any]) -> pa.Table:
-        table = self.source.arrow(statement, params=dict(params), progress=False)
-        return check_columns(table, statement, self.source)
-
-    def _has(self, column: str) -> bool:
-        if not self._columns:
-            tables = tables_of(self.source)
-            self._columns.update(tables["table"] + "." + tables["column"])
-        return column in self._columns
+        return to_rows(self.source.query(statement, params))
 
 
 def contents_of(table: pa.Table, decoding: Decoding | None = None) -> dict[int, Content]:
@@ -435,10 +421,10 @@ def select_runs(
     return RunSelection(dict(list(rows.items())[:most]), scope, message)
 
 
-def finish_frame(frame: pd.DataFrame, recorder: QueryRecorder, verb: str) -> None:
+def finish_frame(frame: pd.DataFrame, reads: Reads, verb: str) -> None:
     """Record the request in ``attrs``, and warn if invocations were not read; call it from the public function."""
-    frame.attrs |= {"source": recorder.name, "version": recorder.version, "read_at": recorder.now.isoformat()}
-    frame.attrs["queries"] = recorder.queries
+    frame.attrs |= {"source": reads.name, "version": reads.version, "read_at": reads.now.isoformat()}
+    frame.attrs["queries"] = reads.queries
     if "truncated" in frame.attrs:
         message = f"{verb} is incomplete: {frame.attrs['truncated']['message']}."
         warnings.warn(message, Truncated, stacklevel=4)  # the caller of the decorated public function

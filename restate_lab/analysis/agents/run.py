@@ -12,7 +12,6 @@ from restate_lab.analysis.agents.entries import AgentEntry, ShapeFunction, agent
 from restate_lab.analysis.agents.matching import MatchedCall, ModelTurn, match_tools
 from restate_lab.analysis.agents.model import ModelStep, total
 from restate_lab.analysis.agents.reader import AgentReader, Scope
-from restate_lab.analysis.deadline import time_check
 from restate_lab.analysis.ids import FIRST_AWAKEABLE
 from restate_lab.analysis.journal.entries import FAILED, OPEN, entries_of
 from restate_lab.payload_json import write_for_display
@@ -149,9 +148,9 @@ def read_runs(
     models = reader.model_steps(list(rows), shapes, scope)
     agents = {id_: row for id_, row in rows.items() if id_ in models}
     errors = reader.errors(list(agents), scope)
-    runs, check = [], time_check(reader.source)
+    runs = []
     for id_, table in reader.entries(agents, scope).items():
         entries = agent_entries(entries_of(table), models[id_].steps)
-        turns = match_tools(entries, check)[1]
+        turns = match_tools(entries, reader.source.check)[1]
         runs.append(AgentRun(agents[id_], entries, turns, errors.get(id_, []), models[id_].excluded))
     return runs

@@ -24,14 +24,13 @@ from restate_lab.analysis.agents.reader import (
     select_runs,
 )
 from restate_lab.analysis.agents.run import AgentRun, read_runs
-from restate_lab.analysis.deadline import within
 from restate_lab.analysis.journal.entries import FAILED, OPEN
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.frames import rows_to_table, to_frame
-from restate_lab.recorder import QueryRecorder
-from restate_lab.source import Source, check_supported, decoding_of
+from restate_lab.reads import begin
+from restate_lab.source import Source, decoding_of
 
 __all__ = ["agent_tools", "read_selected_runs", "tools_frame"]
 
@@ -88,11 +87,10 @@ def agent_tools(
         RestateLabError: any error of ``source.arrow``.
     """
     functions = check_shapes(shapes)
-    check_supported(source, "agent_tools()")
-    recorder = QueryRecorder(within(source, timeout, verb="agent_tools()"))
-    reader = AgentReader(recorder, decoding_of(source))
+    reads = begin(source, "agent_tools", timeout)
+    reader = AgentReader(reads, decoding_of(source))
     frame = tools_frame(reader, select_runs(reader, service=service, since=since, ids=ids, limit=limit), functions)
-    finish_frame(frame, recorder, "agent_tools()")
+    finish_frame(frame, reads, "agent_tools()")
     return frame
 
 

@@ -12,9 +12,9 @@ from restate_lab.analysis.agents.entries import AgentEntry
 from restate_lab.analysis.agents.matching import UNKNOWN, MatchedCall, ModelTurn, match_tools
 from restate_lab.analysis.agents.model import TOKENS, ModelStep, clean, unwrap
 from restate_lab.analysis.agents.prices import PriceTable
-from restate_lab.analysis.deadline import no_check
 from restate_lab.analysis.journal.entries import DONE, FAILED, OPEN
 from restate_lab.payload_json import EncryptedPayload, write_for_display
+from restate_lab.reads import no_check
 
 __all__ = ["JOURNAL", "Turn", "text_of_value", "tools_by_response", "turns_of"]
 

@@ -18,14 +18,13 @@ from restate_lab._public import public
 from restate_lab._text import format_duration, format_timestamp, join, one_line, plural
 from restate_lab.analysis.before_after.reader import UNITS, BlockSeries, Period, find_period, read_series
 from restate_lab.analysis.before_after.statistics import adjust, compare_quantiles, compare_rates, least_ratio
-from restate_lab.analysis.deadline import within
 from restate_lab.analysis.suggestions import refuse_unknown_names
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError
-from restate_lab.recorder import QueryRecorder
-from restate_lab.source import Source, check_supported
+from restate_lab.reads import begin
+from restate_lab.source import Source
 from restate_lab.status import STATUSES
 
 __all__ = ["BeforeAfter", "before_after", "before_and_after", "compare_rows", "compare_series"]
@@ -228,10 +227,9 @@ def before_after(
     size = None if block is None else to_timedelta(block, name="block")
     if size is not None and not _SHORTEST <= size <= length:
         raise ArgumentError(f"block is {block!r}; use a duration from 1 ms to the window, such as '6h', or None.")
-    check_supported(source, "before_after()")
-    recorder = QueryRecorder(within(source, timeout, verb="before_after()"))
-    period = find_period(recorder, deployment_or_time, window=length, now=recorder.now, service=service)
-    series, notes = read_series(recorder, period, service=service, block=size)
+    reads = begin(source, "before_after", timeout)
+    period = find_period(reads, deployment_or_time, window=length, service=service)
+    series, notes = read_series(reads, period, service=service, block=size)
     if not series:
         refuse_unknown_names(source, service=service)
     return BeforeAfter(
@@ -243,7 +241,7 @@ def before_after(
         notes=tuple(notes),
         source=source.name,
         version=source.version,
-        queries=tuple(recorder.queries),
+        queries=tuple(reads.queries),
     )
 
 

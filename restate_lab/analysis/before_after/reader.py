@@ -12,11 +12,9 @@ import pandas as pd
 
 from restate_lab._text import format_timestamp, join, one_line, plural
 from restate_lab.analysis.before_after.statistics import Blocks, quantile_of_block
-from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.times import TimeInput, to_datetime
-from restate_lab.client.schema import tables_of
 from restate_lab.errors import ArgumentError
-from restate_lab.source import Source
+from restate_lab.reads import Reads
 
 __all__ = [
     "DAY",
@@ -36,7 +34,6 @@ __all__ = [
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 UNITS = {DAY: "day", HOUR: "hour"}
-_PACKAGE = "analysis.before_after"
 _FRAMES = ("runs", "failures", "retried", "steps")
 _MILLISECOND = timedelta(milliseconds=1)
 _LEAST_DAYS = 2  # after the change; with fewer, their hours are compared with the same hours of earlier days
@@ -93,9 +90,7 @@ class BlockSeries:
         return self.what in {"failures", "retries"}
 
 
-def find_period(
-    source: Source, deployment_or_time: TimeInput, *, window: timedelta, now: datetime, service: str | None
-) -> Period:
+def find_period(reads: Reads, deployment_or_time: TimeInput, *, window: timedelta, service: str | None) -> Period:
     """Return the period around a deployment or a time.
 
     It ends where the next deployment of the same services was registered.
@@ -103,13 +98,13 @@ def find_period(
     Raises:
         ArgumentError: the deployment is unknown, or the time is later than the source's.
     """
-    deployments = run_sql_file(source, _PACKAGE, "deployments")
+    deployments, now = reads.frame("before_after/deployments"), reads.now
     own, at = None, None
     if isinstance(deployment_or_time, str) and deployment_or_time.startswith("dp_"):
         known = deployments[deployments["id"] == deployment_or_time]
         if known.empty:
             raise ArgumentError(
-                f"deployment {deployment_or_time!r} is not in sys_deployment of {source.name}. If it was removed, pass "
+                f"deployment {deployment_or_time!r} is not in sys_deployment of {reads.name}. If it was removed, pass "
                 f"the time of its registration instead."
             )
         own = known.iloc[0]
@@ -138,21 +133,21 @@ def _names(services: Any) -> list[str]:
 
 
 def read_series(
-    source: Source, period: Period, *, service: str | None, block: timedelta | None = None
+    reads: Reads, period: Period, *, service: str | None, block: timedelta | None = None
 ) -> tuple[list[BlockSeries], list[str]]:
     """Return the series of all handlers, and notes on what they do not contain.
 
     ``block`` is the length of a block. None means days, or, soon after the change, the same hours of each day.
     """
-    is_archive = "visits" in set(tables_of(source)["table"])
-    handlers = run_sql_file(source, _PACKAGE, "handlers", service=service)
+    is_archive = reads.has("visits")
+    handlers = reads.frame("before_after/handlers", service=service)
     if period.services is not None:
         handlers = handlers[handlers["service"].isin(period.services)]
     rows = handlers.to_dict("records")
     for row in rows:
-        row["from"], row["journal_from"] = _kept_since(source, row, period, is_archive=is_archive)
+        row["from"], row["journal_from"] = _kept_since(reads, row, period, is_archive=is_archive)
     grid = grid_of(period, block)
-    reader = BlockReader(source, period, grid, is_archive=is_archive)
+    reader = BlockReader(reads, period, grid, is_archive=is_archive)
     series = reader.series(rows, reader.read(service)) if rows and grid.is_comparable else []
     notes = reader.notes.texts()
     if rows and not grid.is_comparable:
@@ -161,7 +156,7 @@ def read_series(
     return series, [*period.notes, *notes]
 
 
-def _kept_since(source: Source, row: dict[Any, Any], period: Period, *, is_archive: bool) -> tuple[datetime, datetime]:
+def _kept_since(reads: Reads, row: dict[Any, Any], period: Period, *, is_archive: bool) -> tuple[datetime, datetime]:
     """Return since when every invocation of a handler is there, and every journal.
 
     An invocation is kept for its retention after its end, so those that started earlier than that can be incomplete:
@@ -169,7 +164,7 @@ def _kept_since(source: Source, row: dict[Any, Any], period: Period, *, is_archi
     """
     base = period.now
     if is_archive:
-        first = source.sql("SELECT min(started_at) AS first FROM visits", progress=False)["first"].iloc[0]
+        first = reads.sql("SELECT min(started_at) AS first FROM visits", progress=False)["first"].iloc[0]
         base = period.now if pd.isna(first) else first.to_pydatetime()
     kept = [0 if pd.isna(row[name]) else int(row[name]) for name in ("completion_ms", "journal_ms")]
     longest = (base - period.start) / timedelta(milliseconds=1)  # a retention can be longer than a datetime allows
@@ -260,16 +255,15 @@ class Notes:
 class BlockReader:
     """Reads the blocks of a grid, and turns the rows of a handler into series."""
 
-    def __init__(self, source: Source, period: Period, grid: BlockGrid, *, is_archive: bool) -> None:
-        self._source, self._period, self._grid, self._coverage = source, period, grid, source.coverage
+    def __init__(self, reads: Reads, period: Period, grid: BlockGrid, *, is_archive: bool) -> None:
+        self._reads, self._period, self._grid, self._coverage = reads, period, grid, reads.coverage
         self._numbers = np.arange(grid.count * grid.units)
         self.notes = Notes(is_archive=is_archive, unit=grid.unit)
 
     def read(self, service: str | None) -> Frames:
         """Return the numbers of invocations and steps per handler and unit of time; ``block`` is the unit's number."""
         grid = self._grid
-        has_entries = "journal_entries" in set(tables_of(self._source)["table"])
-        files = {**dict.fromkeys(_FRAMES), "steps": "steps_in_archive" if has_entries else None}
+        steps = "steps_in_archive" if self._reads.has("journal_entries") else "steps"
         params = {
             "service": service,
             "from_time": grid.start,
@@ -280,7 +274,8 @@ class BlockReader:
             "period_ms": grid.block // _MILLISECOND,
             "part_ms": grid.part // _MILLISECOND,
         }
-        return {name: run_sql_file(self._source, _PACKAGE, file or name, **params) for name, file in files.items()}
+        files = {name: name for name in _FRAMES} | {"steps": steps}
+        return {name: self._reads.frame(f"before_after/{file}", **params) for name, file in files.items()}
 
     def series(self, handlers: Sequence[Mapping[Any, Any]], frames: Frames) -> list[BlockSeries]:
         """Return all series of the handlers; blocks that are not complete have no number."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restate_lab.analysis.doctor.thresholds import Thresholds
-from restate_lab.analysis.records import records
+from restate_lab.frames import records
 
 __all__ = ["Census", "Handler", "HandlerOutcomes", "SampleRequest", "Samples", "handler_of_target", "sample_request"]
 

@@ -40,11 +40,11 @@ from restate_lab.analysis.doctor.model import (
 )
 from restate_lab.analysis.doctor.reader import DoctorReader, Row, timestamp_of
 from restate_lab.analysis.doctor.thresholds import Thresholds
-from restate_lab.analysis.records import records
 from restate_lab.analysis.waits import KnownInvocations, WaitAnalysis, analyze_waits
 from restate_lab.analysis.waits.model import table_of_edges
 from restate_lab.audit import audit_log
 from restate_lab.errors import RestateLabError, Truncated
+from restate_lab.frames import records
 
 __all__ = ["Check", "CheckContext"]
 

@@ -17,9 +17,8 @@ import pyarrow as pa
 from restate_lab._cells import is_missing
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.journal.encoding import content_column
-from restate_lab.analysis.questions import SourceCapabilities, run_question
+from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.questions.catalog import Variant, parse_variant
-from restate_lab.analysis.records import records
 from restate_lab.analysis.statements import without_views
 from restate_lab.client.arguments import time_limit
 from restate_lab.client.lab import registered_services
@@ -27,6 +26,8 @@ from restate_lab.client.schema import check_columns
 from restate_lab.client.sql.bind import chunks
 from restate_lab.client.sql.parts import complete
 from restate_lab.errors import NotOnThisServer
+from restate_lab.frames import records
+from restate_lab.reads import Reads
 from restate_lab.server import has_vqueues
 
 __all__ = [
@@ -66,7 +67,7 @@ class DoctorReader:
 
     def __init__(self, source: Deadline) -> None:
         self.source = source
-        self._capabilities = SourceCapabilities(source)
+        self._reads = Reads(source)
         self.now = source.now
         self.excluded: list[str] = []
         """Messages about the data that the current check did not read."""
@@ -79,7 +80,7 @@ class DoctorReader:
     @property
     def has_payloads(self) -> bool:
         """Return whether the source has the payloads of journals; evidence may have none."""
-        return content_column(self.source, self._capabilities.meets) is not None
+        return content_column(self.source, self._reads.has) is not None
 
     def ask(self, name: str, **params: Any) -> list[Row]:
         """Return the rows of a named question; ``excluded`` gets a message if a limit cut off rows."""
@@ -128,7 +129,7 @@ class DoctorReader:
             services = registered_services(self.source)
         if services is not None:
             return {service.name: {each.name for each in service.handlers or ()} for service in services}
-        if not self._capabilities.meets("visits.retention"):
+        if not self._reads.has("visits.retention"):
             raise NotOnThisServer(
                 f"{self.source.name} does not have the handlers of its services: only the Admin API of a live cluster "
                 f"and an archive have them."
@@ -142,7 +143,7 @@ class DoctorReader:
     def _variant(self, name: str) -> Variant:
         missing: list[str] = []
         for variant in _variants(name):
-            needs = self._capabilities.missing_needs(variant)
+            needs = self._reads.missing(variant.needs)
             if not needs:
                 return replace(variant, sql=complete(variant.sql, self.source))
             missing += needs

@@ -10,7 +10,7 @@ import pandas as pd
 
 from restate_lab.analysis.invocations.filters import RETRYING
 from restate_lab.analysis.patterns import elide_data, message_kinds, step_patterns
-from restate_lab.analysis.records import records
+from restate_lab.frames import records
 from restate_lab.status import STATUSES
 
 __all__ = ["group_invocations", "status_rank"]

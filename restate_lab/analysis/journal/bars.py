@@ -21,7 +21,7 @@ from restate_lab._text import format_duration, format_timestamp, join, plural
 from restate_lab.analysis.journal.entries import DONE, FAILED, OPEN
 from restate_lab.analysis.journal.frame import CALLS
 from restate_lab.analysis.journal.payloads import payload_line
-from restate_lab.analysis.records import records
+from restate_lab.frames import records
 from restate_lab.status import STATUSES, Status
 
 __all__ = ["HANDLER", "JournalBars", "JournalRow", "OutcomeName", "journal_bars"]

@@ -24,11 +24,10 @@ from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.journal.entries import entries_of
 from restate_lab.analysis.journal.errors import JournalEvent
 from restate_lab.analysis.journal.reader import Invocation
-from restate_lab.analysis.records import records
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
-from restate_lab.frames import rows_to_table
+from restate_lab.frames import records, rows_to_table
 from restate_lab.recorder import QueryRecorder
 from restate_lab.source import Source
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
@@ -20,28 +20,26 @@ import pandas as pd
 
 from restate_lab._html import render
 from restate_lab._public import check_keywords, did_you_mean, nearest_names
-from restate_lab.analysis.deadline import within
 from restate_lab.analysis.patterns import CANDIDATES, hide_refusals, merge_by_pattern, merge_failures
 from restate_lab.analysis.questions.catalog import Question, Variant, names, read_question
 from restate_lab.analysis.questions.parameters import check_names, json_values, values_for
 from restate_lab.analysis.suggestions import refuse_unknown_names
 from restate_lab.analysis.times import to_datetime
-from restate_lab.client.schema import check_columns, names_of, translate_errors
+from restate_lab.client.schema import check_columns, translate_errors
 from restate_lab.client.sql.parts import complete
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer
 from restate_lab.frames import with_card
 from restate_lab.progress import notify
-from restate_lab.recorder import QueryRecorder
-from restate_lab.server import has_feature, has_vqueues
-from restate_lab.source import Source, check_supported
+from restate_lab.reads import OPEN_INVOCATIONS, Reads, begin
+from restate_lab.server import has_vqueues
+from restate_lab.source import Source
 
-__all__ = ["QuestionFunction", "SourceCapabilities", "get_question", "questions", "run_question"]
+__all__ = ["QuestionFunction", "get_question", "questions", "run_question"]
 
-QuestionFunction: TypeAlias = Callable[[Source, Mapping[str, Any]], pd.DataFrame]
+QuestionFunction: TypeAlias = Callable[[Reads, Mapping[str, Any]], pd.DataFrame]
 """Returns all rows of a question that is not a statement, from the values of its parameters."""
 NO_FUNCTIONS: Mapping[str, QuestionFunction] = MappingProxyType({})
-OPEN_INVOCATIONS = "open invocations"  # a need of questions: only a history lacks it
 ALL_ROWS = 2**62  # used as no limit: with LIMIT NULL the server rejects a statement that orders in a subquery
 AGGREGATIONS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "retry_storm": merge_by_pattern,
@@ -67,21 +65,19 @@ def run_question(
         The same errors as ``ask``.
     """
     question = get_question(name)
-    whole_source, source = source, within(source, timeout, verb="ask")
-    check_supported(source, f"the question {name}")
-    variant = _variant_for(question, source)
+    reads = begin(source, "ask", timeout)
+    variant = _variant_for(question, reads)
     check_names(variant, params, question=name)
-    now = source.now
-    now = to_datetime(params["now"], now=now, name="now") if "now" in params else now
-    first, params = _resolve_ids(source, variant, params)
+    now = to_datetime(params["now"], now=reads.now, name="now") if "now" in params else reads.now
+    first, params = _resolve_ids(reads, variant, params)
     values = values_for(variant, params, now=now, question=name)
     if variant.cost == "heavy":
         notify(f"{name} is a heavy question: it reads {variant.reads}.")
     asked_at, started = datetime.now(UTC), time.monotonic()
-    read = partial(_read_rows, source, variant) if variant.sql else partial(_call, functions[name], source)
+    read = partial(_read_rows, reads, variant) if variant.sql else partial(_call, functions[name], reads)
     frame, truncated = read(values, name=name)
     if frame.empty:
-        refuse_unknown_names(whole_source, service=values.get("service"), handler=values.get("handler"))
+        refuse_unknown_names(source, service=values.get("service"), handler=values.get("handler"))
     seconds = time.monotonic() - started
     own = {} if variant.sql else frame.attrs
     frame.attrs = own | {
@@ -135,11 +131,10 @@ def get_question(name: str) -> Question:
     return question
 
 
-def _variant_for(question: Question, source: Source) -> Variant:
-    capabilities = SourceCapabilities(source)
+def _variant_for(question: Question, source: Reads) -> Variant:
     reasons: list[str] = []
     for variant in question.variants:
-        missing = capabilities.missing_needs(variant)
+        missing = source.missing(variant.needs)
         if not missing:
             return replace(variant, sql=complete(variant.sql, source))
         reasons.append(f"{variant.file} needs {', '.join(missing)}")
@@ -155,29 +150,7 @@ def _variant_for(question: Question, source: Source) -> Variant:
     )
 
 
-@dataclass(slots=True)
-class SourceCapabilities:
-    """The tables, columns and features of a source; its tables are read once, and only when needed."""
-
-    source: Source
-    _names: frozenset[str] = frozenset()
-
-    def missing_needs(self, variant: Variant) -> list[str]:
-        """Return what a variant needs and the source does not have."""
-        return [need for need in variant.needs if not self.meets(need)]
-
-    def meets(self, need: str) -> bool:
-        """Return whether the source has what a statement needs: "feature …", a table, or "table.column"."""
-        if need.startswith("feature "):
-            return has_feature(self.source, need.removeprefix("feature "))
-        if need == OPEN_INVOCATIONS:
-            return self.source.coverage.open_invocations
-        if not self._names:
-            self._names = names_of(self.source)
-        return need in self._names
-
-
-def _resolve_ids(source: Source, variant: Variant, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _resolve_ids(source: Reads, variant: Variant, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the ids that are the result of another question; return their truncation and all parameters."""
     truncated: dict[str, Any] = {}
     values = dict(params)
@@ -192,7 +165,7 @@ def _resolve_ids(source: Source, variant: Variant, params: Mapping[str, Any]) ->
 
 
 def _read_rows(
-    source: Source, variant: Variant, values: Mapping[str, Any], *, name: str
+    source: Reads, variant: Variant, values: Mapping[str, Any], *, name: str
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the rows up to the limit and their truncation; the limit applies to the aggregated rows."""
     aggregate = AGGREGATIONS.get(name)
@@ -208,17 +181,16 @@ def _read_rows(
 
 
 def _call(
-    function: QuestionFunction, source: Source, values: Mapping[str, Any], *, name: str
+    function: QuestionFunction, reads: Reads, values: Mapping[str, Any], *, name: str
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the rows of a question that is a function, and their truncation; ``attrs`` has more of the function."""
-    recorder = QueryRecorder(source)
-    whole = function(recorder, values)
+    whole = function(reads, values)
     unread = whole.attrs.pop("truncated", {})
     frame, truncated = _truncate(whole, values["limit"], name)
     if unread:
         message = f"{name} reads at most some of the invocations: {unread['message'].partition(';')[0]}."
         truncated = {"limit": values["limit"], "message": " ".join(filter(None, (message, truncated.get("message"))))}
-    frame.attrs = {**whole.attrs, "queries": recorder.queries}
+    frame.attrs = {**whole.attrs, "queries": reads.queries}
     return frame, truncated
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from restate_lab.analysis.deadline import within
 from restate_lab.analysis.replay.check import ReplayCheck, confirm_address, names_of
 from restate_lab.analysis.replay.result import Replay
 from restate_lab.client.arguments import check_count, check_seconds, check_strings
@@ -14,9 +13,9 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
 from restate_lab.progress import Progress
-from restate_lab.recorder import QueryRecorder
+from restate_lab.reads import begin
 from restate_lab.redaction import Secret
-from restate_lab.source import Source, check_supported
+from restate_lab.source import Source
 
 __all__ = ["replay"]
 
@@ -89,9 +88,8 @@ def replay(
     most = None if sample is None else check_count("sample", sample, least=1)
     secrets = {name: Secret(value) for name, value in check_strings("headers", headers or {}, as_headers=True).items()}
     allowed = names_of(allow)
-    check_supported(source, "replay()")
-    limited = within(source, seconds, verb="replay()")
-    check = ReplayCheck(source, QueryRecorder(limited), as_restart=bool(as_restart), allowed=allowed, seconds=seconds)
+    reads = begin(source, "replay", seconds)
+    check = ReplayCheck(source, reads, as_restart=bool(as_restart), allowed=allowed)
     address, registered = check.resolve(deployment)
     confirm_address(address, confirm)
     endpoint = Endpoint(address, {**registered, **secrets}, limit)

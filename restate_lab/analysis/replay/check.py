@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +9,6 @@ from itertools import chain, zip_longest
 from types import MappingProxyType
 from typing import Any
 
-from restate_lab._text import format_duration
 from restate_lab.analysis.replay.reader import RecordingReader, target_ids, uri_of_deployment
 from restate_lab.analysis.replay.recording import NOT_CHECKABLE, Obstacle, Recording
 from restate_lab.analysis.replay.result import (
@@ -28,7 +26,7 @@ from restate_lab.client.endpoint.discovery import EndpointManifest, endpoint_add
 from restate_lab.client.lab import is_lab
 from restate_lab.errors import ArgumentError, TimedOut, UnencryptedWarning
 from restate_lab.progress import InvocationsLine, Progress, progress_of, warn
-from restate_lab.recorder import QueryRecorder
+from restate_lab.reads import Reads
 from restate_lab.redaction import Secret
 from restate_lab.source import Source
 
@@ -104,7 +102,7 @@ def deployment_address(source: Source, deployment: object) -> str:
         NotFound: the id is not registered.
     """
     if isinstance(deployment, str) and deployment.startswith("dp_"):
-        return endpoint_address("the deployment's address", uri_of_deployment(source, deployment))
+        return endpoint_address("the deployment's address", uri_of_deployment(Reads(source), deployment))
     return endpoint_address("deployment", deployment)
 
 
@@ -127,12 +125,10 @@ class ReplayCheck:
     """
 
     source: Source
-    reader_source: QueryRecorder
-    as_restart: bool
-    allowed: frozenset[str]
-    seconds: float
+    reads: Reads
+    as_restart: bool = False
+    allowed: frozenset[str] = frozenset()
     last_entries: Mapping[str, int] = field(default_factory=dict)
-    ends: float = field(init=False)
     outcomes: list[tuple[Recording, ReplayOutcome]] = field(default_factory=list)
     missed: list[tuple[Mapping[str, Any], str]] = field(default_factory=list)
     limitations: list[str] = field(default_factory=list)
@@ -141,12 +137,11 @@ class ReplayCheck:
     _reader: RecordingReader = field(init=False)
 
     def __post_init__(self) -> None:
-        self.ends = time.monotonic() + self.seconds
-        self._reader = RecordingReader(self.reader_source, as_restart=self.as_restart)
+        self._reader = RecordingReader(self.reads, as_restart=self.as_restart)
 
     def resolve(self, deployment: object) -> tuple[str, dict[str, Secret]]:
         """Return the address of a deployment, and the headers that are registered for it."""
-        address = deployment_address(self.reader_source, deployment)
+        address = deployment_address(self.reads, deployment)
         if not isinstance(deployment, str) or not deployment.startswith("dp_"):
             return address, {}
         if not is_lab(self.source):
@@ -175,7 +170,7 @@ class ReplayCheck:
 
     def _select(self, targets: Any, most: int | None) -> None:
         """Read the rows of the targets, and choose a sample of them."""
-        ids = target_ids(self.reader_source, targets)
+        ids = target_ids(self.reads, targets)
         rows = self._reader.rows(ids)
         self.missed += [({"id": id_}, _GONE) for id_ in ids if id_ not in rows]
         if most is not None and len(rows) > most:
@@ -188,7 +183,7 @@ class ReplayCheck:
         """Send the journals and collect the outcomes, until all are checked or the time is over."""
         if not self.rows:
             return
-        with running(endpoint, workers=workers, ends=self.ends) as runner:
+        with running(endpoint, workers=workers, ends=self.reads.ends) as runner:
             manifest = runner.discover(lambda: progress.update(0, len(self.rows)))
             self.sdk = manifest.sdk
             refusal = self._refusal(manifest)
@@ -217,7 +212,7 @@ class ReplayCheck:
             at=self.source.now,
             limitations=(*self.limitations, *([_RESTART] if self.as_restart else [])),
             _paths=paths_of(recording for recording, _ in self.outcomes),
-            queries=tuple(self.reader_source.queries),
+            queries=tuple(self.reads.queries),
         )
 
     def _judge(self, runner: ReplayRunner, recordings: Sequence[Recording], progress: Progress) -> None:
@@ -230,7 +225,7 @@ class ReplayCheck:
                 self.outcomes.append((recording, outcome))
 
     def _over(self) -> str:
-        return f"the timeout of {format_duration(self.seconds)} was over"
+        return f"the timeout of {self.reads.limit} was over"
 
     def _refusal(self, manifest: EndpointManifest) -> Obstacle | None:
         """Return the reason why nothing is sent to this deployment; None if it can be checked."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from restate_lab._public import did_you_mean, nearest_names
@@ -20,8 +20,8 @@ from restate_lab.analysis.journal.encoding import content_column
 from restate_lab.analysis.replay.recording import Recording, recording_of
 from restate_lab.analysis.targets import parse_ids
 from restate_lab.client.arguments import check_id
-from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.errors import ArgumentError, NotFound
+from restate_lab.reads import Reads
 from restate_lab.server import has_feature
 from restate_lab.source import Source
 from restate_lab.status import ENDED, STATUS_SQL
@@ -64,7 +64,7 @@ def target_ids(source: Source, targets: Any) -> list[str]:
     return parse_ids(targets)[0]
 
 
-def uri_of_deployment(source: Source, deployment: str) -> str:
+def uri_of_deployment(reads: Reads, deployment: str) -> str:
     """Return the address of a registered deployment.
 
     Raises:
@@ -72,9 +72,9 @@ def uri_of_deployment(source: Source, deployment: str) -> str:
         ArgumentError: it has no address, because it is a Lambda function.
     """
     check_id("deployment", deployment, "deployment")
-    rows = check_columns(source.arrow(_DEPLOYMENT, id=deployment, progress=False), _DEPLOYMENT, source).to_pylist()
+    rows = reads.query(_DEPLOYMENT, {"id": deployment}).to_pylist()
     if not rows:
-        raise NotFound(f"{source.name} has no deployment {deployment}.", status=404)
+        raise NotFound(f"{reads.name} has no deployment {deployment}.", status=404)
     if rows[0]["ty"] != "http":
         raise ArgumentError(
             f"deployment {deployment} has the type {rows[0]['ty']!r} ({rows[0]['endpoint']}); only an HTTP endpoint "
@@ -87,13 +87,12 @@ def uri_of_deployment(source: Source, deployment: str) -> str:
 class RecordingReader:
     """Reads recordings from one source; ``as_restart`` gives each another id."""
 
-    source: Source
+    source: Reads
     as_restart: bool = False
-    _columns: set[str] = field(default_factory=set)
 
     def rows(self, ids: Sequence[str]) -> dict[str, Row]:
         """Return id → its row; of several runs with one id, the newest."""
-        choices = {name: name if self._has(f"sys_invocation.{name}") else "NULL" for name in _OPTIONAL}
+        choices = {name: name if self.source.has(f"sys_invocation.{name}") else "NULL" for name in _OPTIONAL}
         statement = _INVOCATIONS.format(**choices)
         rows: dict[str, Row] = {}
         for part in parts_of(ids, _SHAPES_AT_ONCE):
@@ -136,7 +135,7 @@ class RecordingReader:
             yield recordings, moved
 
     def _entries(self, ids: Sequence[str]) -> defaultdict[str, list[Row]]:
-        content = content_column(self.source, self._has)
+        content = content_column(self.source, self.source.has)
         statement = _ENTRIES.format(content=f", {content}" if content else "")
         entries: defaultdict[str, list[Row]] = defaultdict(list)
         for row in self._read(statement, ids):
@@ -152,14 +151,7 @@ class RecordingReader:
         return has_ended[0] != has_ended[1] or (entries > 0 and after["journal_size"] not in {None, entries})
 
     def _read(self, statement: str, ids: Sequence[str]) -> list[Row]:
-        table = self.source.arrow(statement, ids=list(ids), progress=False)
-        return list(check_columns(table, statement, self.source).to_pylist())
-
-    def _has(self, column: str) -> bool:
-        if not self._columns:
-            tables = tables_of(self.source)
-            self._columns.update(tables["table"] + "." + tables["column"])
-        return column in self._columns
+        return list(self.source.query(statement, {"ids": list(ids)}).to_pylist())
 
 
 _OPTIONAL = ("scope", "limit_key")

@@ -18,7 +18,6 @@ import pyarrow.compute as pc
 
 from restate_lab._text import plural
 from restate_lab.analysis.questions import run_question
-from restate_lab.analysis.records import records
 from restate_lab.analysis.statements import read_together, run_sql_file, table_of_sql_file
 from restate_lab.analysis.waits.commands import (
     AwaitedNumbers,
@@ -40,6 +39,7 @@ from restate_lab.analysis.waits.model import (
 )
 from restate_lab.client.schema import tables_of
 from restate_lab.client.sql.bind import chunks
+from restate_lab.frames import records
 from restate_lab.source import Source
 
 __all__ = ["KnownInvocations", "WaitSnapshot", "read_edges_of", "read_errors", "read_open_calls", "read_waits"]

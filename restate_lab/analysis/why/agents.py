@@ -15,6 +15,7 @@ from restate_lab.analysis.deadline import time_check
 from restate_lab.analysis.journal.entries import OPEN, entries_of
 from restate_lab.analysis.journal.reader import Invocation
 from restate_lab.errors import NotOnThisServer
+from restate_lab.reads import Reads
 from restate_lab.source import Source
 
 __all__ = ["describe_agent_wait"]
@@ -33,7 +34,7 @@ def describe_agent_wait(source: Source, invocation: Invocation) -> str:
     if not 0 < table.num_rows <= _MOST_ENTRIES or (pc.sum(table["size"]).as_py() or 0) > MOST_BYTES:
         return ""
     entries = entries_of(table)
-    reader = AgentReader(source)
+    reader = AgentReader(Reads(source))
     if not any(each.entry_type == "Run" and each.completion_index is not None for each in entries):
         return ""
     try:

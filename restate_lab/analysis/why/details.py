@@ -14,11 +14,11 @@ from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.journal.diff import Mismatch, mismatch_of
 from restate_lab.analysis.journal.errors import REMOVED, JournalEvent, deprecated_deployment, is_stale_timer
 from restate_lab.analysis.journal.reader import Invocation, Suspension
-from restate_lab.analysis.records import records
 from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.waits.model import Edge
 from restate_lab.analysis.why.agents import describe_agent_wait
 from restate_lab.analysis.why.reader import HOLDING, Explorer, Row, has_ended, key_of
+from restate_lab.frames import records
 
 __all__ = ["InvocationDetails", "details_of", "summary_of"]
 

@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from restate_lab.analysis.records import records
 from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.waits.model import Edge, InvocationNode, describe_unreadable_holders
 from restate_lab.analysis.waits.reader import read_edges_of, read_open_calls
 from restate_lab.client.schema import names_of
 from restate_lab.errors import NotFound, NotOnThisServer, QueryRefused, ResultTooLarge, TimedOut
+from restate_lab.frames import records
 from restate_lab.source import Source
 from restate_lab.status import STATUSES
 

@@ -18,7 +18,7 @@ from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from restate_lab.evidence.compare import invocations, objects
 from restate_lab.evidence.compare.sides import ComparedSource, Limitation, Sides, sides_of
-from restate_lab.source import Source, check_supported
+from restate_lab.source import Source
 
 __all__ = ["Comparison", "compare"]
 
@@ -279,8 +279,6 @@ def compare(
         TimedOut: not everything was read within ``timeout``.
         RestateLabError: any error of the sources.
     """
-    for side in (before, after):
-        check_supported(side, "compare()")
     sides = sides_of(before, after, limit=limit, timeout=timeout)
     if sides.before.now - sides.after.now > _CLOCKS:
         raise ArgumentError(

@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._text import format_timestamp
-from restate_lab.analysis.deadline import within
 from restate_lab.client.arguments import check_count
 from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.durations import DurationInput
 from restate_lab.evidence.selection import statement_chunks
+from restate_lab.reads import Reads, begin
 from restate_lab.server import has_vqueues
 from restate_lab.source import Source
 
@@ -109,7 +109,7 @@ def sides_of(before: Source, after: Source, *, limit: int | None, timeout: Durat
     """
     if limit is not None:
         check_count("limit", limit, least=1)
-    reads = [within(source, timeout, verb="compare") for source in (before, after)]
+    reads = [begin(source, "compare", timeout) for source in (before, after)]
     return Sides(_describe("before", before, reads[0]), _describe("after", after, reads[1]), limit)
 
 
@@ -122,7 +122,7 @@ def merge(before: pd.DataFrame, after: pd.DataFrame, on: list[str]) -> pd.DataFr
     )
 
 
-def _describe(role: str, source: Source, reads: Source) -> ComparedSource:
+def _describe(role: str, source: Source, reads: Reads) -> ComparedSource:
     tables = tables_of(reads)
     names = [(row["table"], row["column"]) for row in tables[["table", "column"]].to_dict("records")]
     coverage = source.coverage

@@ -14,7 +14,7 @@ from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.invocations.filters import ALL, Filters
 from restate_lab.analysis.invocations.reader import read_rows
 from restate_lab.analysis.patterns import message_kinds
-from restate_lab.analysis.records import records
+from restate_lab.frames import records
 from restate_lab.source import Source
 from restate_lab.status import STATUSES
 

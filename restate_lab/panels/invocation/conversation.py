@@ -24,6 +24,7 @@ from restate_lab.errors import RestateLabError
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.source import Closed
 from restate_lab.panels.invocation.reader import AgentContent, InvocationContent
+from restate_lab.reads import Reads
 from restate_lab.source import Source, decoding_of
 
 __all__ = ["ConversationSection", "run_of"]
@@ -101,7 +102,7 @@ class ConversationSection(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         if decoding_of(reads) is not None:  # only reading the payloads would show whether one is a response
             return True
         if not self._searched.indexes and size > self._searched.size:
-            self._reader = self._reader or AgentReader(reads)
+            self._reader = self._reader or AgentReader(Reads(reads))
             found = self._reader.agents([id_], first=self._searched.size)
             self._searched = SearchedJournal(id_, size, found.get(id_, ()))
         return bool(self._searched.indexes)

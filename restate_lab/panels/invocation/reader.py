@@ -14,12 +14,12 @@ from restate_lab.analysis.invocations.reader import read_rows
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.journal.entries import parse_object
 from restate_lab.analysis.journal.errors import PAUSED, TRIED
-from restate_lab.analysis.records import records
 from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.why import why
 from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.client.schema import translate_errors
 from restate_lab.errors import NotFound
+from restate_lab.frames import records
 from restate_lab.source import Source
 
 __all__ = ["AgentContent", "Errors", "InvocationContent", "Related", "is_same_run", "read_invocation"]

@@ -18,9 +18,10 @@ from restate_lab._text import one_line
 from restate_lab.analysis.agents import agent_runs
 from restate_lab.analysis.agents.reader import AgentReader
 from restate_lab.analysis.invocations.filters import Filters
-from restate_lab.analysis.records import records
 from restate_lab.errors import NotOnThisServer, RestateLabError
+from restate_lab.frames import records
 from restate_lab.panels._base.source import Closed
+from restate_lab.reads import Reads
 from restate_lab.source import Source
 
 __all__ = ["AGENT_COLUMNS", "REASON", "AgentColumns", "is_narrow"]
@@ -60,7 +61,7 @@ class AgentColumns:
 
     def __init__(self, reads: Source, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._reads, self._clock = reads, clock
-        self._reader = AgentReader(reads)
+        self._reader = AgentReader(Reads(reads))
         self._handlers: set[_Handler] = set()
         self._searched: dict[str, str] = {}
         self._cells: dict[str, _Cells] = {}

@@ -12,9 +12,9 @@ from pydantic import Field, TypeAdapter
 from restate_lab._text import format_duration, format_time
 from restate_lab.analysis.invocations.filters import ALL, PRESETS, RETRYING, Filters, statuses_of
 from restate_lab.analysis.invocations.reader import Histogram
-from restate_lab.analysis.records import records
 from restate_lab.durations import to_timedelta
 from restate_lab.errors import ArgumentError
+from restate_lab.frames import records
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.content import ContentWidget, ViewMessage
 from restate_lab.status import STATUSES

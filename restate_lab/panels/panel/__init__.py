@@ -19,10 +19,10 @@ from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.doctor import Diagnosis, doctor
 from restate_lab.analysis.doctor.diagnosis import card_of
 from restate_lab.analysis.invocations.filters import MOST, Filters
-from restate_lab.analysis.records import records
 from restate_lab.analysis.times import TimeInput
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
+from restate_lab.frames import records
 from restate_lab.panels._base.panel import LivePanel, why_read_only
 from restate_lab.panels._base.refresher import LOST
 from restate_lab.panels._base.source import Closed

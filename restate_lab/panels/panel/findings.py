@@ -11,8 +11,8 @@ from pydantic import Field, TypeAdapter
 from restate_lab._text import format_age, format_duration, plural
 from restate_lab.analysis.doctor import Diagnosis
 from restate_lab.analysis.doctor.diagnosis import gap_reasons
-from restate_lab.analysis.records import records
 from restate_lab.analysis.suggestions import SuggestedCall, plan_call
+from restate_lab.frames import records
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.content import ContentWidget, ViewMessage
 

@@ -23,10 +23,10 @@ from restate_lab.analysis.agents.matching import (
 )
 from restate_lab.analysis.agents.model import ModelStep, ToolCall, ToolResult, parse_arguments, unwrap
 from restate_lab.analysis.agents.points import CommandName, Pairs, has_value, name_points, scalars
-from restate_lab.analysis.deadline import no_check
 from restate_lab.analysis.journal.entries import Entry
 from restate_lab.errors import TimedOut
 from restate_lab.payload_json import write_for_display
+from restate_lab.reads import no_check
 from support.operations import operations
 
 ROME, OSLO, BERN = ("weather", {"city": "Rome"}), ("weather", {"city": "Oslo"}), ("weather", {"city": "Bern"})

@@ -25,6 +25,7 @@ from restate_lab.analysis.journal.entries import Entry, PairedEntries, table_of
 from restate_lab.analysis.journal.errors import AttemptErrors
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.errors import QueryRefused
+from restate_lab.reads import Reads
 from restate_lab.source import BaseSource
 
 START = datetime(2026, 11, 28, 3, tzinfo=UTC)
@@ -404,7 +405,7 @@ def test_the_garbage_collector_is_paused_while_runs_are_read(is_enabled: bool) -
     (gc.enable if is_enabled else gc.disable)()
     try:
         with pytest.raises(QueryRefused):
-            runs_frame(AgentReader(Refusing()), RunSelection({ID: {}}), (), NO_PRICES)
+            runs_frame(AgentReader(Reads(Refusing())), RunSelection({ID: {}}), (), NO_PRICES)
         assert (states, gc.isenabled()) == ([False], is_enabled)
     finally:
         (gc.enable if before else gc.disable)()

@@ -15,6 +15,7 @@ import restate_lab as rl
 from restate_lab.analysis.agents.entries import check_shapes, recognize
 from restate_lab.analysis.agents.model import TOKENS
 from restate_lab.analysis.agents.reader import AgentReader
+from restate_lab.reads import Reads
 from restate_lab.redaction import MASK
 from support.agent_payloads import CALL, MESSAGE, NUMBERS, PAYLOADS, SECRET, USAGE, WITHOUT_MODEL, WITHOUT_RESPONSE_ID
 from support.table_source import TableSource
@@ -83,7 +84,7 @@ def test_a_server_finds_each_shape(source: Callable[..., rl.Source]) -> None:
     }
     others: list[Any] = ["usage", {"usage": 3, "message": "assistant"}, {"content": "x", "status": "ok"}, [MASK], None]
     journals = agents | {f"inv_{at}": json.dumps(each).encode() for at, each in enumerate(others)} | {"inv_x": b"\xff"}
-    reader = AgentReader(source(journals))
+    reader = AgentReader(Reads(source(journals)))
     assert reader.agents(list(journals)) == {id_: [at] for at, id_ in enumerate(agents)}
     assert reader.agents(list(journals), first=len(agents)) == {}
 

@@ -10,8 +10,8 @@ from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import StepGroup, group_by_step
 from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import Row, timestamp_of
-from restate_lab.analysis.records import records
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
+from restate_lab.frames import records
 
 __all__ = ["large_states", "long_journals", "slow_handlers"]
 

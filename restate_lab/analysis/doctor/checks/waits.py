@@ -15,10 +15,10 @@ from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import group_by
 from restate_lab.analysis.doctor.model import MAX_IDS, Blocked, Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import Row, timestamp_of
-from restate_lab.analysis.records import records
 from restate_lab.analysis.suggestions import Placeholder, SuggestedCall, ask_call, plan_call, why_call
 from restate_lab.analysis.waits import blocker_frame, deadlock_frame
 from restate_lab.analysis.waits.model import Edge, edges_by_waiter
+from restate_lab.frames import records
 
 __all__ = ["awakeables", "blocked_keys", "deadlocks", "promises", "suspended_on_run"]
 

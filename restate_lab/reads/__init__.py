@@ -1,0 +1,7 @@
+"""How a verb reads a source: ``begin`` gives the reads of one call, with its limit, clock, columns and record."""
+
+from __future__ import annotations
+
+from restate_lab.reads.session import OPEN_INVOCATIONS, Reads, Row, SentStatement, Stopped, begin, no_check
+
+__all__ = ["OPEN_INVOCATIONS", "Reads", "Row", "SentStatement", "Stopped", "begin", "no_check"]
