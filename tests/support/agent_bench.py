@@ -75,7 +75,7 @@ class AgentBench:
 
     def _published(self, id_: str) -> list[str]:
         columns = AgentReader(Reads(self.lab)).content_columns
-        contents = contents_of(JournalReader(self.lab).read([id_], columns=columns))
+        contents = contents_of(JournalReader(Reads(self.lab)).read([id_], columns=columns))
         key = b'"awakeable"'
         values = [each.value for each in contents.values() if each.value and key in each.value]
         return [value.split(key)[1].split(b'"')[1].decode() for value in values]

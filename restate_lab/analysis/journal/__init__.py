@@ -11,7 +11,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from restate_lab.analysis.deadline import within
 from restate_lab.analysis.ids import check_invocation_id, describe_missing
 from restate_lab.analysis.journal.card import journal_html
 from restate_lab.analysis.journal.frame import CALLS, JournalTree, to_frame
@@ -20,8 +19,8 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotFound, Truncated
 from restate_lab.frames import with_card
-from restate_lab.recorder import QueryRecorder
-from restate_lab.source import Source, check_supported, decoding_of
+from restate_lab.reads import begin
+from restate_lab.source import Source, decoding_of
 
 __all__ = ["journal", "read_journal"]
 
@@ -102,8 +101,7 @@ def journal(
     for name, value in (("depth", depth), ("limit", limit)):
         if value < 1:
             raise ArgumentError(f"{name} is {value!r}: pass a whole number, 1 or more.")
-    limited = within(source, timeout, verb="journal")
-    frame, _ = read_journal(limited, invocation_id, depth=depth, payloads=payloads, limit=limit)
+    frame, _ = read_journal(source, invocation_id, depth=depth, payloads=payloads, limit=limit, timeout=timeout)
     if "truncated" in frame.attrs:
         warnings.warn(
             frame.attrs["truncated"]["message"], Truncated, stacklevel=3
@@ -120,35 +118,35 @@ def read_journal(
     limit: int = 1,
     name: str = "id",
     expand: Collection[str] | None = None,
+    timeout: DurationInput | None = None,
 ) -> tuple[pd.DataFrame, Invocation]:
     """Return the frame of ``journal`` without its warning, and the invocation that it was built from.
 
     With ``expand``, only the journals of these callees are inserted, at any depth.
     """
     check_invocation_id(invocation_id, name=name)
-    check_supported(source, "journal()")
-    recorder = QueryRecorder(source)
-    reader = JournalReader(recorder, payloads=payloads, decoding=decoding_of(source) if payloads else None)
+    reads = begin(source, "journal", timeout)
+    reader = JournalReader(reads, payloads=payloads, decoding=decoding_of(source) if payloads else None)
     if expand is None:
         tree = _read_tree(reader, invocation_id, depth=depth, limit=limit)
     else:
         depth, limit = len(expand) + 1, max(len(expand), 1)
         tree = _read_tree(reader, invocation_id, depth=depth, limit=limit, only=expand)
     frame = to_frame(tree, payloads=payloads)
-    root, now = tree.invocations[invocation_id], source.now
+    root = tree.invocations[invocation_id]
     frame.attrs |= {
         "id": invocation_id,
         "target": root.row["target"],
         "status": root.status,
         "failed_attempts": root.attempts,
-        "source": source.name,
-        "version": source.version,
-        "read_at": now.isoformat(),
+        "source": reads.name,
+        "version": reads.version,
+        "read_at": reads.now.isoformat(),
         "depth": depth,
-        "queries": recorder.queries,
+        "queries": reads.queries,
     }
     if not root.entries.num_rows:
-        frame.attrs["note"] = _reason_for_no_entries(root, now, is_archived=not source.coverage.open_invocations)
+        frame.attrs["note"] = _reason_for_no_entries(root, reads.now, is_archived=not source.coverage.open_invocations)
     if tree.excluded:
         frame.attrs["truncated"] = {"excluded": tree.excluded, "message": _truncation_message(tree)}
     return frame, root
@@ -161,7 +159,7 @@ def _read_tree(
     tree = JournalTree(root, depth)
     rows = reader.rows([root])
     if not rows:
-        raise NotFound(describe_missing(reader.source, root), status=404)
+        raise NotFound(describe_missing(reader.reads, root), status=404)
     for level in range(1, depth + 1):
         read = reader.journals(rows)
         tree.invocations.update(read)

@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restate_lab._text import format_duration, plural
-from restate_lab.analysis.deadline import within
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.journal.entries import entries_of
 from restate_lab.analysis.journal.errors import JournalEvent
@@ -28,7 +27,7 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
 from restate_lab.frames import records, rows_to_table
-from restate_lab.recorder import QueryRecorder
+from restate_lab.reads import Reads
 from restate_lab.source import Source
 
 __all__ = ["Mismatch", "explain_mismatch", "journal_diff", "mismatch_of"]
@@ -112,8 +111,8 @@ def journal_diff(
         NotFound: an invocation does not exist, or no longer exists.
         TimedOut: not everything was read within ``timeout``.
     """
-    recorder = QueryRecorder(within(source, timeout, verb="journal_diff"))
-    frame_a, invocation_a = read_journal(recorder, a, payloads=payloads, name="a")
+    reads = Reads(source, timeout, verb="journal_diff")
+    frame_a, invocation_a = read_journal(reads, a, payloads=payloads, name="a")
     if b is None:
         mismatch = mismatch_of(invocation_a)
         if mismatch is None:
@@ -122,7 +121,7 @@ def journal_diff(
         summary = explain_mismatch(invocation_a, mismatch)
         frame.attrs["a"] = _journal_attrs(frame_a)
     else:
-        frame_b, invocation_b = read_journal(recorder, b, payloads=payloads, name="b")
+        frame_b, invocation_b = read_journal(reads, b, payloads=payloads, name="b")
         frame = _to_frame(list(_diff_rows(records(frame_a), records(frame_b))), payloads=payloads)
         frame.attrs |= {"a": _journal_attrs(frame_a), "b": _journal_attrs(frame_b)}
         mismatches = [(each, mismatch_of(each)) for each in (invocation_a, invocation_b)]
@@ -132,7 +131,7 @@ def journal_diff(
         summary = " ".join([_describe_diff(frame), *explanations])
     diverging = frame.index[frame["divergence"]]
     frame.attrs |= {
-        "queries": recorder.queries,
+        "queries": reads.queries,
         "summary": summary,
         "divergence": int(diverging[0]) if len(diverging) else None,
     }

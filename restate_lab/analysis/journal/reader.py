@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -22,10 +22,8 @@ from restate_lab.analysis.journal.awaited import Awaited, awaited_tree, open_sig
 from restate_lab.analysis.journal.entries import ENTRY_TYPES, FAILED, entries_of, pair_entries, table_of
 from restate_lab.analysis.journal.errors import SUSPENDED, JournalEvent, parse_event
 from restate_lab.analysis.journal.payloads import Payloads, payloads_of
-from restate_lab.client.schema import check_columns, tables_of
-from restate_lab.client.sql.parts import complete
 from restate_lab.payload_json import Decoding
-from restate_lab.source import Source
+from restate_lab.reads import Reads
 from restate_lab.status import STATUS_SQL
 
 __all__ = ["Invocation", "JournalReader", "Ranges", "Suspension", "final_failure"]
@@ -33,14 +31,24 @@ __all__ = ["Invocation", "JournalReader", "Ranges", "Suspension", "final_failure
 _INVOCATIONS = f"""
 SELECT id, created_at, target, status = 'completed' AS ended, {STATUS_SQL} AS status, journal_size, retry_count,
   completed_at, journal_retention, completion_failure, pinned_deployment_id, suspended_waiting_for_signals AS signals,
-  next_retry_at, last_start_at, last_failure, last_failure_related_command_index AS command_index, {{future}} AS future
+  next_retry_at, last_start_at, last_failure, last_failure_related_command_index AS command_index,
+  -- if: sys_invocation.suspended_waiting_future_json
+  suspended_waiting_future_json AS future
+  -- else
+  NULL AS future
+  -- end
 FROM sys_invocation WHERE id IN :ids ORDER BY created_at"""  # noqa: S608 - constants
 _MAY_BACK_OFF = {"ready", "paused"}  # the statuses that the server reports of a long back-off in a vqueue
 _QUEUE_ATTEMPTS = """
 -- with: backing_off
 SELECT id, retry_attempts AS attempts, next_at AS next_retry_at FROM backing_off WHERE id IN :ids"""
 _ENTRIES = """
-SELECT id, index, entry_type, name, appended_at, completed, entry_lite_json, {size} AS size{columns}
+SELECT id, index, entry_type, name, appended_at, completed, entry_lite_json{columns},
+  -- if: sys_journal.raw_length
+  raw_length AS size
+  -- else
+  CAST(NULL AS BIGINT) AS size
+  -- end
 FROM sys_journal WHERE id IN :ids{condition}"""
 _PAYLOADS_OF_SOME = "SELECT index, entry_json FROM sys_journal WHERE id = :id AND index IN :indexes"
 _EVENTS = """
@@ -54,9 +62,6 @@ FROM (
     CASE WHEN event_type = 'Suspended' THEN json_get_json(event_json, 'awaiting_on') END AS awaiting_on,
     coalesce(json_get_json(event_json, 'last_failure'), event_json) AS error
   FROM sys_journal_events WHERE id IN :ids) e"""
-# (column, expression) for columns that a source may not have; the first available one is used
-_FUTURES = (("sys_invocation.suspended_waiting_future_json", "suspended_waiting_future_json"), ("", "NULL"))
-_SIZES = (("sys_journal.raw_length", "raw_length"), ("", "CAST(NULL AS BIGINT)"))
 _MOST_BYTES = 32 << 20
 Ranges: TypeAlias = Sequence[tuple[int, int]]
 """The first and the last index of each part of a journal; empty for the whole journal."""
@@ -97,17 +102,15 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True)
 class JournalReader:
-    """Reads journals from one source; its list of columns is read once."""
+    """Reads journals from one source."""
 
-    source: Source
+    reads: Reads
     payloads: bool = False
     decoding: Decoding | None = None
-    _columns: set[str] = field(default_factory=set)
 
     def rows(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """Return id → its row of ``sys_invocation``, for existing invocations, in the order of ``ids``."""
-        statement = _INVOCATIONS.format(future=self._first_available(_FUTURES))
-        by_id = {row["id"]: row for row in self._read(statement, ids)}  # the newest run of each id
+        by_id = {row["id"]: row for row in self._rows(_INVOCATIONS, ids)}  # the newest run of each id
         return {id_: by_id[id_] for id_ in ids if id_ in by_id}
 
     def journals(self, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Invocation]:
@@ -121,9 +124,8 @@ class JournalReader:
         With ``ranges`` only the rows in one of these ranges are read. Entries whose result is outside look open. The
         server scans the whole journal for each statement.
         """
-        size = self._first_available(_SIZES)
-        statement = _ENTRIES.format(size=size, columns=columns, condition=_condition_of(ranges))
-        return self._read_table(statement, ids)
+        statement = _ENTRIES.format(columns=columns, condition=_condition_of(ranges))
+        return self.reads.query(statement, {"ids": list(ids)})
 
     def invocations(
         self,
@@ -137,15 +139,18 @@ class JournalReader:
         """
         ids = list(rows)
         entries = pair_entries(table, ended={id_ for id_ in ids if rows[id_]["ended"]}).by_id()
-        has_events = self._has_column("sys_journal_events.event_json")
-        events = self._read_by_id(_EVENTS, ids) if has_events else {}
-        queues = self._read_queues([id_ for id_ in ids if rows[id_]["status"] in _MAY_BACK_OFF])
+        has_events = self.reads.has("sys_journal_events.event_json")
+        events: defaultdict[str, list[JournalEvent]] = defaultdict(list)
+        for event in self._rows(_EVENTS, ids) if has_events else ():
+            events[event["id"]].append(parse_event(event))
+        may_back_off = [id_ for id_ in ids if rows[id_]["status"] in _MAY_BACK_OFF]
+        queues = {row["id"]: row for row in self._rows(_QUEUE_ATTEMPTS, may_back_off)}
         return {
             id_: self._invocation(
                 rows[id_],
                 entries.get(id_, ENTRY_TYPES.empty_table()),
                 payloads.get(id_, {}) if payloads is not None else None,
-                [parse_event(event) for event in events.get(id_, ())] if has_events else None,
+                events[id_] if has_events else None,
                 queues.get(id_, {}),
                 table,
             )
@@ -187,37 +192,14 @@ class JournalReader:
             at: final_failure(row["completion_failure"]) for at, each in failed.items() if each.entry_type == "Output"
         }
         indexes = [at for at in failed if at not in outputs]
-        is_there = self._has_column("sys_journal.entry_json")  # not in evidence that was frozen without payloads
+        is_there = self.reads.has("sys_journal.entry_json")  # not in evidence that was frozen without payloads
         if not indexes or not is_there or (pc.sum(entries["size"]).as_py() or 0) > _MOST_BYTES:
             return outputs
-        table = self.source.arrow(_PAYLOADS_OF_SOME, id=row["id"], indexes=indexes, progress=False)
-        rows = check_columns(table, _PAYLOADS_OF_SOME, self.source).to_pylist()
+        rows = self.reads.query(_PAYLOADS_OF_SOME, {"id": row["id"], "indexes": indexes}).to_pylist()
         return outputs | {each["index"]: payloads_of(each["entry_json"]) for each in rows}
 
-    def _read_queues(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        return {row["id"]: row for row in self._read(complete(_QUEUE_ATTEMPTS, self.source), ids)}
-
-    def _read_by_id(self, statement: str, ids: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
-        groups: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        for row in self._read(statement, ids):
-            groups[row["id"]].append(row)
-        return groups
-
-    def _read(self, statement: str, ids: Sequence[str]) -> list[dict[str, Any]]:
-        return self._read_table(statement, ids).to_pylist() if ids else []
-
-    def _read_table(self, statement: str, ids: Sequence[str]) -> pa.Table:
-        table = self.source.arrow(statement, ids=list(ids), progress=False)
-        return check_columns(table, statement, self.source)
-
-    def _first_available(self, choices: Iterable[tuple[str, str]]) -> str:
-        return next(expression for column, expression in choices if not column or self._has_column(column))
-
-    def _has_column(self, column: str) -> bool:
-        if not self._columns:
-            tables = tables_of(self.source)
-            self._columns.update(tables["table"] + "." + tables["column"])
-        return column in self._columns
+    def _rows(self, statement: str, ids: Sequence[str]) -> list[dict[str, Any]]:
+        return self.reads.query(statement, {"ids": list(ids)}).to_pylist() if ids else []
 
 
 def _payloads_by_id(table: pa.Table, decoding: Decoding | None) -> dict[str, dict[int, Payloads]]:
