@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._text import format_duration
-from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.doctor.checks import CHECKS, UPGRADE, UPGRADE_GROUP
 from restate_lab.analysis.doctor.context import Check, CheckContext
 from restate_lab.analysis.doctor.diagnosis import CheckGap, CheckRun, Diagnosis, build_diagnosis, missing_runs
@@ -24,7 +23,7 @@ from restate_lab.client.lab import is_lab
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
-from restate_lab.recorder import QueryRecorder
+from restate_lab.reads import Reads
 from restate_lab.server import is_older
 from restate_lab.source import Source, check_supported
 
@@ -90,12 +89,11 @@ def doctor(
     with time_limit(max(seconds, _CLOCK_WITHIN)):
         clock = _to_microseconds(source.now)
     at = clock if now is None else _to_microseconds(to_datetime(now, now=clock, name="now"))
-    used_up = f"the timeout of {format_duration(to_timedelta(timeout), exact=True)} is over"
-    recorder = QueryRecorder(source)
-    within = Deadline(recorder, seconds - (time.monotonic() - started), timeout_message=used_up, now=at)
+    over = f"the timeout of {format_duration(to_timedelta(timeout), exact=True)} is over"
+    reads = Reads(source, timeout, over=over, spent=time.monotonic() - started, now=at, remembers=True)
     folder = source.transport.audit.folder if is_lab(source) else None
-    context = CheckContext(within, limits, clock=clock, partitions=partitions, audit_folder=folder)
-    outcomes = [_run_check(check, context, within) for check in chosen]
+    context = CheckContext(reads, limits, clock=clock, partitions=partitions, audit_folder=folder)
+    outcomes = [_run_check(check, context) for check in chosen]
     return build_diagnosis(
         source=source.name,
         version=source.version,
@@ -105,7 +103,7 @@ def doctor(
         checked=[outcome.run for outcome in outcomes if outcome.run is not None],
         not_checked=[*(outcome.gap for outcome in outcomes if outcome.gap is not None), *missing_runs(source.coverage)],
         skipped=len(CHECKS) - sum(check.name in CHECKS for check in chosen),
-        queries=recorder.queries,
+        queries=reads.queries,
     )
 
 
@@ -122,28 +120,28 @@ class _CheckOutcome:
     gap: CheckGap | None = None
 
 
-def _run_check(check: Check, context: CheckContext, within: Deadline) -> _CheckOutcome:
+def _run_check(check: Check, context: CheckContext) -> _CheckOutcome:
     """Run one check and return its findings, its statistics, and its gap if it did not check everything."""
     reason = _reason_not_to_apply(check, context)
     if reason:
         return _CheckOutcome(gap=_gap(check, reason, applies=False))
     context.excluded.clear()
-    before, started = len(within.statements), time.monotonic()
+    before, started = len(context.source.statements), time.monotonic()
     try:
-        check_supported(within, "this check", needs_open=check.needs_open)
+        check_supported(context.source, "this check", needs_open=check.needs_open)
         if check.needs_payloads and not context.has_payloads:
             return _CheckOutcome(gap=_gap(check, "this source has no payloads of journals", applies=False))
         findings = [replace(finding, check=check.name) for finding in check.run(context)]
     except RestateLabError as error:
-        return _CheckOutcome(gap=_gap(check, _gap_reason(error, within)))
-    reads = within.statements[before:]
+        return _CheckOutcome(gap=_gap(check, _gap_reason(error, context.source)))
+    sent = context.source.statements[before:]
     run = CheckRun(
         check.name,
         check.description,
         len(findings),
-        len(reads),
+        len(sent),
         time.monotonic() - started,
-        sum(read_question.rows for read_question in reads),
+        sum(each.rows for each in sent),
     )
     excluded = "; ".join(dict.fromkeys(context.excluded))
     return _CheckOutcome(findings, run, _gap(check, f"incomplete: {excluded}") if excluded else None)
@@ -169,9 +167,9 @@ def _gap(check: Check, reason: str, *, applies: bool = True) -> CheckGap:
     return CheckGap(check.name, check.description, reason, applies)
 
 
-def _gap_reason(error: RestateLabError, within: Deadline) -> str:
-    if isinstance(error, TimedOut) and not within.seconds_left:
-        return within.timeout_message
+def _gap_reason(error: RestateLabError, reads: Reads) -> str:
+    if isinstance(error, TimedOut) and not reads.seconds_left:
+        return reads.over
     return " ".join(str(error).split()) or type(error).__name__
 
 

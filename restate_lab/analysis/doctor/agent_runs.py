@@ -18,7 +18,6 @@ from restate_lab.analysis.agents.run import AgentRun, read_runs
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.model import RetryingInvocation
 from restate_lab.analysis.journal.entries import entries_of
-from restate_lab.reads import Reads
 
 __all__ = ["AgentRuns", "read_agent_runs", "without_models"]
 
@@ -48,7 +47,7 @@ class AgentRuns:
 
 def read_agent_runs(context: CheckContext) -> AgentRuns:
     """Return the runs of agents that are in flight or ended recently."""
-    reader, notes = AgentReader(Reads(context.source)), list[str]()
+    reader, notes = AgentReader(context.source), list[str]()
     handlers = _agent_handlers(context, reader, notes)
     if not handlers:
         return AgentRuns(excluded=tuple(notes))
@@ -60,7 +59,7 @@ def read_agent_runs(context: CheckContext) -> AgentRuns:
 
 def without_models(context: CheckContext, retrying: Sequence[RetryingInvocation]) -> list[RetryingInvocation]:
     """Return those of these invocations whose journal has no call of a model; only a few of each handler are read."""
-    reader = AgentReader(Reads(context.source))
+    reader = AgentReader(context.source)
     counts: Counter[str] = Counter()
     chosen = []
     for each in retrying:

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restate_lab._text import plural
-from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.doctor.census import (
     DETAILS,
     MAX_FAILED,
@@ -45,6 +44,7 @@ from restate_lab.analysis.waits.model import table_of_edges
 from restate_lab.audit import audit_log
 from restate_lab.errors import RestateLabError, Truncated
 from restate_lab.frames import records
+from restate_lab.reads import Reads
 
 __all__ = ["Check", "CheckContext"]
 
@@ -93,7 +93,7 @@ class CheckContext(DoctorReader):
 
     def __init__(
         self,
-        source: Deadline,
+        source: Reads,
         thresholds: Thresholds,
         *,
         clock: datetime,

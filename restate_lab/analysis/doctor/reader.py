@@ -6,7 +6,6 @@ import functools
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from importlib.resources import files
 from typing import Any
@@ -15,16 +14,11 @@ import pandas as pd
 import pyarrow as pa
 
 from restate_lab._cells import is_missing
-from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.journal.encoding import content_column
 from restate_lab.analysis.questions import run_question
-from restate_lab.analysis.questions.catalog import Variant, parse_variant
-from restate_lab.analysis.statements import without_views
+from restate_lab.analysis.questions.catalog import parse_variant
 from restate_lab.client.arguments import time_limit
 from restate_lab.client.lab import registered_services
-from restate_lab.client.schema import check_columns
-from restate_lab.client.sql.bind import chunks
-from restate_lab.client.sql.parts import complete
 from restate_lab.errors import NotOnThisServer
 from restate_lab.frames import records
 from restate_lab.reads import Reads
@@ -65,9 +59,8 @@ Row = dict[Any, Any]
 class DoctorReader:
     """Read from one source at one time; ``excluded`` collects messages about rows that a limit cut off."""
 
-    def __init__(self, source: Deadline) -> None:
+    def __init__(self, source: Reads) -> None:
         self.source = source
-        self._reads = Reads(source)
         self.now = source.now
         self.excluded: list[str] = []
         """Messages about the data that the current check did not read."""
@@ -80,18 +73,18 @@ class DoctorReader:
     @property
     def has_payloads(self) -> bool:
         """Return whether the source has the payloads of journals; evidence may have none."""
-        return content_column(self.source, self._reads.has) is not None
+        return content_column(self.source, self.source.has) is not None
 
     def ask(self, name: str, **params: Any) -> list[Row]:
         """Return the rows of a named question; ``excluded`` gets a message if a limit cut off rows."""
-        frame = run_question(self.source, name, now=self.now, **params)
+        frame = run_question(self.source, name, **params)
         if "truncated" in frame.attrs:
             self.excluded.append(str(frame.attrs["truncated"]["message"]))
         return records(frame)
 
     def ask_first(self, name: str, **params: Any) -> list[Row]:
         """Return the first rows of a named question when these are enough."""
-        return records(run_question(self.source, name, now=self.now, **params))
+        return records(run_question(self.source, name, **params))
 
     def rows(self, name: str, **params: Any) -> list[Row]:
         """Return the rows of a statement of ``doctor/sql``, in its variant for this source.
@@ -99,22 +92,19 @@ class DoctorReader:
         Raises:
             NotOnThisServer: the source does not have a required table, column or feature.
         """
-        return records(self.frame(name, **params))
+        return self.source.rows(self._file(name), **params)
 
     def frame(self, name: str, **params: Any) -> pd.DataFrame:
         """Return the rows of a statement of ``doctor/sql`` as a frame."""
-        statement = self._variant(name).sql
-        return check_columns(self.source.sql(statement, params=params), statement, self.source)
+        return self.source.frame(self._file(name), **params)
 
     def table(self, name: str, **params: Any) -> pa.Table:
         """Return the rows of a statement of ``doctor/sql`` as an Arrow table."""
-        statement = self._variant(name).sql
-        return without_views(check_columns(self.source.arrow(statement, params=params), statement, self.source))
+        return self.source.table(self._file(name), **params)
 
     def rows_by_id(self, name: str, ids: Sequence[str]) -> Iterator[Row]:
         """Yield the rows of a statement of ``doctor/sql`` for these ids."""
-        for chunk in chunks(ids, _IDS_PER_STATEMENT):
-            yield from self.rows(name, ids=chunk)
+        return self.source.rows_of(self._file(name), ids, chunk=_IDS_PER_STATEMENT)
 
     @functools.cached_property
     def handlers(self) -> Mapping[str, set[str]]:
@@ -129,7 +119,7 @@ class DoctorReader:
             services = registered_services(self.source)
         if services is not None:
             return {service.name: {each.name for each in service.handlers or ()} for service in services}
-        if not self._reads.has("visits.retention"):
+        if not self.source.has("visits.retention"):
             raise NotOnThisServer(
                 f"{self.source.name} does not have the handlers of its services: only the Admin API of a live cluster "
                 f"and an archive have them."
@@ -140,13 +130,14 @@ class DoctorReader:
                 handlers[each["service"]].add(each["handler"])
         return handlers
 
-    def _variant(self, name: str) -> Variant:
+    def _file(self, name: str) -> str:
+        """Return the file of a statement in its variant for this source."""
         missing: list[str] = []
-        for variant in _variants(name):
-            needs = self._reads.missing(variant.needs)
-            if not needs:
-                return replace(variant, sql=complete(variant.sql, self.source))
-            missing += needs
+        for file, needs in _variants(name).items():
+            lacks = self.source.missing(needs)
+            if not lacks:
+                return file
+            missing += lacks
         raise NotOnThisServer(
             f"{self.source.name} (restate {self.source.version}) does not have "
             f"{', '.join(dict.fromkeys(missing))}, which this check needs."
@@ -158,7 +149,13 @@ def timestamp_of(value: Any) -> datetime | None:
     return None if is_missing(value) else pd.Timestamp(value).to_pydatetime(warn=False)
 
 
-def _variants(name: str) -> list[Variant]:
+@functools.cache
+def _variants(name: str) -> dict[str, tuple[str, ...]]:
+    """Return file → needs, for each variant of a statement."""
     folder = files("restate_lab.analysis.doctor").joinpath("sql")
-    candidates = [folder.joinpath(f"{name}{tag}.sql") for tag in ("", "@1.6")]
-    return [parse_variant(file.name, file.read_text("utf-8")) for file in candidates if file.is_file()]
+    found = [folder.joinpath(f"{name}{tag}.sql") for tag in ("", "@1.6")]
+    return {
+        f"doctor/{file.name.removesuffix('.sql')}": parse_variant(file.name, file.read_text("utf-8")).needs
+        for file in found
+        if file.is_file()
+    }
