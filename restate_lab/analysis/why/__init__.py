@@ -8,7 +8,6 @@ from typing import TypeAlias
 import pandas as pd
 
 from restate_lab._text import format_duration
-from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.ids import check_invocation_id, describe_missing
 from restate_lab.analysis.why.chain import Chain, find_chain, link_frame
 from restate_lab.analysis.why.details import InvocationDetails, details_of, summary_of
@@ -20,8 +19,8 @@ from restate_lab.client.arguments import check_seconds
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
-from restate_lab.recorder import QueryRecorder
-from restate_lab.source import Source, check_supported
+from restate_lab.reads import begin
+from restate_lab.source import Source
 
 __all__ = ["why"]
 
@@ -68,14 +67,10 @@ def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "10s"
     seconds = check_seconds("timeout", timeout)
     if not seconds:
         raise ArgumentError(f"timeout is {timeout!r}; use a duration of more than 0, for example '10s'.")
-    check_supported(source, "why()")
-    recorder = QueryRecorder(source)
-    explorer = Explorer(
-        Deadline(recorder, seconds, timeout_message=_OVER.format(limit=format_duration(seconds))),
-        queries=lambda: recorder.queries,
-    )
+    over = _OVER.format(limit=format_duration(seconds))
+    explorer = Explorer(begin(source, "why", timeout, over=over, remembers=True))
     rows = explorer.rows([id_])
-    _ = explorer.source.now  # read the time before the timeout is over
+    _ = explorer.reads.now  # read the time before the timeout is over
     if id_ not in rows:
         return _build(explorer, id_, None, describe_missing(source, id_), (), link_frame((), {}, None), ())
     return _explain(explorer, rows[id_])
@@ -121,7 +116,7 @@ def _explanation(
     waiters: Sequence[Row] = (),
 ) -> Explanation:
     links = link_frame(chain.edges, rows, None if chain.deadlock else root)
-    options = list_options(details, root, chain) if explorer.source.coverage.open_invocations else ()
+    options = list_options(details, root, chain) if explorer.reads.coverage.open_invocations else ()
     return _build(explorer, details.row["id"], details, text, facts, links, options, waiters)
 
 
@@ -135,7 +130,7 @@ def _build(
     choices: Sequence[Option],
     waiters: Sequence[Row] = (),
 ) -> Explanation:
-    source = explorer.source
+    reads = explorer.reads
     parts = ExplanationParts(
         id=id_,
         target=details.row["target"] if details else None,
@@ -145,10 +140,10 @@ def _build(
         chain=chain,
         choices=tuple(choices),
         excluded=tuple(dict.fromkeys(explorer.excluded)),
-        source=source.name,
-        version=source.version,
-        at=source.now,
-        queries=tuple(explorer.queries()),
+        source=reads.name,
+        version=reads.version,
+        at=reads.now,
+        queries=tuple(reads.queries),
         waiters=tuple((str(row["id"]), str(row["target"])) for row in waiters),
     )
     return Explanation(text_of(parts, [option.code for option in choices], _HEAD), parts)

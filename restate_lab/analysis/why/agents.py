@@ -11,12 +11,10 @@ from restate_lab.analysis.agents.entries import AgentEntry, agent_entries
 from restate_lab.analysis.agents.matching import GUESSED, MatchedCall, ModelTurn, match_tools
 from restate_lab.analysis.agents.model import ModelStep
 from restate_lab.analysis.agents.reader import MOST_BYTES, AgentReader
-from restate_lab.analysis.deadline import time_check
 from restate_lab.analysis.journal.entries import OPEN, entries_of
 from restate_lab.analysis.journal.reader import Invocation
 from restate_lab.errors import NotOnThisServer
 from restate_lab.reads import Reads
-from restate_lab.source import Source
 
 __all__ = ["describe_agent_wait"]
 
@@ -24,7 +22,7 @@ _MOST_ENTRIES = 2_000
 _WIDTH = 60  # characters of a name
 
 
-def describe_agent_wait(source: Source, invocation: Invocation) -> str:
+def describe_agent_wait(reads: Reads, invocation: Invocation) -> str:
     """Return what an open invocation of an agent does: "waits for its tool “get_weather”, called by gpt-4o in turn 2".
 
     "" for other invocations, and if the source has no payloads. One statement reads the responses of models; neither
@@ -34,7 +32,7 @@ def describe_agent_wait(source: Source, invocation: Invocation) -> str:
     if not 0 < table.num_rows <= _MOST_ENTRIES or (pc.sum(table["size"]).as_py() or 0) > MOST_BYTES:
         return ""
     entries = entries_of(table)
-    reader = AgentReader(Reads(source))
+    reader = AgentReader(reads)
     if not any(each.entry_type == "Run" and each.completion_index is not None for each in entries):
         return ""
     try:
@@ -44,7 +42,7 @@ def describe_agent_wait(source: Source, invocation: Invocation) -> str:
     found = reader.model_steps([invocation.id], ()).get(invocation.id)
     if found is None:
         return ""
-    turns = match_tools(agents := agent_entries(entries, found.steps), time_check(source))[1]
+    turns = match_tools(agents := agent_entries(entries, found.steps), reads.check)[1]
     return _describe(agents, turns, _failing_command(invocation))
 
 

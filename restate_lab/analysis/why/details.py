@@ -14,7 +14,6 @@ from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.journal.diff import Mismatch, mismatch_of
 from restate_lab.analysis.journal.errors import REMOVED, JournalEvent, deprecated_deployment, is_stale_timer
 from restate_lab.analysis.journal.reader import Invocation, Suspension
-from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.waits.model import Edge
 from restate_lab.analysis.why.agents import describe_agent_wait
 from restate_lab.analysis.why.reader import HOLDING, Explorer, Row, has_ended, key_of
@@ -179,7 +178,7 @@ def summary_of(explorer: Explorer, row: Row, edges: Sequence[Edge]) -> Invocatio
     invocation = None
     if row["status"] == "suspended" and len(own) > 1:
         _, invocation = explorer.try_read("its journal", partial(_journal, explorer, row)) or (None, None)
-    now = explorer.source.now
+    now = explorer.reads.now
     return InvocationDetails(row=row, now=now, edges=own, invocation=invocation, restarted_from=before, changes=changes)
 
 
@@ -198,7 +197,7 @@ def details_of(explorer: Explorer, row: Row, edges: Sequence[Edge]) -> Invocatio
         row = {**row, "status": "backing-off"}
     return InvocationDetails(
         row=row,
-        now=explorer.source.now,
+        now=explorer.reads.now,
         edges=own,
         journal=journal,
         invocation=invocation,
@@ -208,7 +207,7 @@ def details_of(explorer: Explorer, row: Row, edges: Sequence[Edge]) -> Invocatio
         restarted_from=before,
         restarted_as=after,
         agent=agent,
-        is_archived=not explorer.source.coverage.open_invocations,
+        is_archived=not explorer.reads.coverage.open_invocations,
         changes=changes,
         has_run_in_vqueue=has_run,
         stale_timer=timer,
@@ -220,18 +219,18 @@ def _journal(explorer: Explorer, row: Row) -> tuple[pd.DataFrame | None, Invocat
     if (size := row["journal_size"] or 0) > MAX_ENTRIES:
         explorer.excluded.append(f"its journal has {size:,} entries and was not read")
         return None, None
-    return read_journal(explorer.source, row["id"])
+    return read_journal(explorer.reads, row["id"])
 
 
 def _agent(explorer: Explorer, row: Row, invocation: Invocation | None) -> str:
     if invocation is None or has_ended(row):
         return ""
-    return describe_agent_wait(explorer.source, invocation)
+    return describe_agent_wait(explorer.reads, invocation)
 
 
 def _deployments(explorer: Explorer, row: Row) -> tuple[dict[str, str], str | None]:
     ids = [id_ for id_ in (row["pinned_deployment_id"], row["last_attempt_deployment_id"]) if id_] or [""]
-    frame = run_sql_file(explorer.source, "analysis.why", "deployments", ids=ids, service=row["target_service_name"])
+    frame = explorer.reads.frame("why/deployments", ids=ids, service=row["target_service_name"])
     latest = frame.loc[frame["is_latest"].astype(bool), "id"]
     return dict(zip(frame["id"], frame["endpoint"], strict=True)), latest.iloc[0] if len(latest) else None
 
@@ -239,8 +238,7 @@ def _deployments(explorer: Explorer, row: Row) -> tuple[dict[str, str], str | No
 def _vqueue(explorer: Explorer, row: Row) -> Row | None:
     if row["status"] not in {"pending", "ready"} or not row["vqueue_id"]:
         return None
-    frame = run_sql_file(explorer.source, "analysis.why", "vqueue", vqueue=row["vqueue_id"], id=row["id"])
-    return next(iter(records(frame)), None)
+    return next(iter(explorer.reads.rows("why/vqueue", vqueue=row["vqueue_id"], id=row["id"])), None)
 
 
 def _has_run_in_vqueue(explorer: Explorer, row: Row) -> bool:
@@ -248,7 +246,7 @@ def _has_run_in_vqueue(explorer: Explorer, row: Row) -> bool:
     if row["status"] != "paused" or not row["vqueue_id"]:
         return False
     params = {"vqueue": row["vqueue_id"], "id": row["id"], "partition": int(row["partition_key"])}
-    rows = records(run_sql_file(explorer.source, "analysis.why", "first_attempt", **params))
+    rows = explorer.reads.rows("why/first_attempt", **params)
     return any(found["first_at"] is not None for found in rows)
 
 
@@ -257,9 +255,9 @@ def _changes(explorer: Explorer, row: Row) -> QueuedChanges:
     is_pending = row["status"] == "pending"
     if not row["vqueue_id"] or key_of(row) is None or not (is_pending or row["status"] in HOLDING):
         return NO_CHANGES
-    before = row["inboxed_at"] or row["created_at"] if is_pending else explorer.source.now
+    before = row["inboxed_at"] or row["created_at"] if is_pending else explorer.reads.now
     params = {"lock": key_of(row), "scope": row["scope"], "partitions": [int(row["partition_key"])], "before": before}
-    (found,) = records(run_sql_file(explorer.source, "analysis.why", "queued_changes", **params))
+    (found,) = explorer.reads.rows("why/queued_changes", **params)
     return QueuedChanges(int(found["n"]), found["since"])
 
 
@@ -268,7 +266,7 @@ def _stale_timer(explorer: Explorer, row: Row) -> datetime | None:
     is_reusable = row["target_service_ty"] == "workflow" or row["idempotency_key"] is not None
     if not is_reusable or (row["journal_size"] or 0) > MAX_ENTRIES:
         return None
-    (found,) = records(run_sql_file(explorer.source, "analysis.why", "stale_timers", id=row["id"]))
+    (found,) = explorer.reads.rows("why/stale_timers", id=row["id"])
     since: datetime | None = found["since"]
     return since
 
@@ -283,7 +281,7 @@ def _restarts(explorer: Explorer, row: Row) -> tuple[tuple[str, ...], tuple[str,
         here = earlier if earlier and earlier["created_at"] <= here["created_at"] else None
     if not has_ended(row):
         return tuple(before), ()
-    frame = run_sql_file(explorer.source, "analysis.why", "restarts", id=row["id"], partition=int(row["partition_key"]))
+    frame = explorer.reads.frame("why/restarts", id=row["id"], partition=int(row["partition_key"]))
     mine = frame[frame["created_at"] >= row["created_at"]]  # older rows belong to an earlier run of the same id
     return tuple(before), tuple(mine.sort_values("created_at")["id"])
 

@@ -13,13 +13,10 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.waits.model import Edge, InvocationNode, describe_unreadable_holders
 from restate_lab.analysis.waits.reader import read_edges_of, read_open_calls
-from restate_lab.client.schema import names_of
 from restate_lab.errors import NotFound, NotOnThisServer, QueryRefused, ResultTooLarge, TimedOut
-from restate_lab.frames import records
-from restate_lab.source import Source
+from restate_lab.reads import Reads
 from restate_lab.status import STATUSES
 
 __all__ = ["HOLDING", "Blockers", "Explorer", "Row", "Waiters", "has_ended", "key_of"]
@@ -73,8 +70,7 @@ class Waiters:
 class Explorer:
     """Read the blockers and waiters of an invocation; ``excluded`` collects messages about unread data."""
 
-    source: Source
-    queries: Callable[[], Iterable[Mapping[str, Any]]] = tuple
+    reads: Reads
     excluded: list[str] = field(default_factory=list)
     _rows: dict[str, Row] = field(default_factory=dict)
     _edges: dict[str, list[Edge]] = field(default_factory=dict)
@@ -83,16 +79,14 @@ class Explorer:
         """Return id → row for the invocations that exist; each is read only once."""
         wanted = dict.fromkeys(ids)
         if unread := sorted(wanted.keys() - self._rows.keys()):
-            frame = run_sql_file(self.source, "analysis.why", "invocations", ids=unread)
-            for row in self._with_back_offs(records(frame)):
+            for row in self._with_back_offs(self.reads.rows("why/invocations", ids=unread)):
                 self._rows[row["id"]] = row
         return {id_: self._rows[id_] for id_ in wanted if id_ in self._rows}
 
     def _with_back_offs(self, rows: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
         """Return the rows with the long back-offs, which only the vqueues have; the server reports them as ready."""
         ids = sorted({row["id"] for row in rows if row["vqueue_id"] and row["status"] in {"ready", "paused"}})
-        frame = run_sql_file(self.source, "analysis.why", "back_offs", ids=ids) if ids else pd.DataFrame()
-        back_offs = {row["id"]: row for row in records(frame)}
+        back_offs = {row["id"]: row for row in (self.reads.rows("why/back_offs", ids=ids) if ids else ())}
         return [_with_back_off(row, back_offs.get(row["id"])) for row in rows]
 
     def try_read(self, what: str, read_question: Callable[[], T]) -> T | None:
@@ -171,9 +165,9 @@ class Explorer:
             by_status.get(row["status"], []).append(row)
         edges: list[Edge] = []
         if suspended := [row["id"] for row in by_status["suspended"]]:
-            edges += read_edges_of(self.source, suspended)
+            edges += read_edges_of(self.reads, suspended)
         if running := [row["id"] for row in by_status["running"]]:
-            edges += read_open_calls(self.source, running)
+            edges += read_open_calls(self.reads, running)
         pending = [row for row in by_status["pending"] if key_of(row)]
         holders = self._holders(pending)
         for row in pending:
@@ -199,13 +193,13 @@ class Explorer:
     def has_unreadable_key(self, row: Row) -> bool:
         """Return whether the source cannot report which invocation holds the key of this one."""
         is_legacy = key_of(row) is not None and row["vqueue_id"] is None
-        return is_legacy and "sys_keyed_service_status" not in names_of(self.source)
+        return is_legacy and not self.reads.has("sys_keyed_service_status")
 
     def _holders(self, rows: list[Row]) -> dict[tuple[str, str | None], str]:
         if not rows:
             return {}
-        frame = run_sql_file(self.source, "analysis.why", "holders", **_key_params(rows))
-        return {(row["key"], row["scope"]): row["holder_id"] for row in records(frame)}
+        holders = self.reads.rows("why/holders", **_key_params(rows))
+        return {(row["key"], row["scope"]): row["holder_id"] for row in holders}
 
     def _queues(self, rows: list[Row]) -> tuple[list[Edge], int]:
         """Return the calls that wait for the keys of these invocations, and the number of unread calls."""
@@ -213,10 +207,8 @@ class Explorer:
         held = {lock: row for row in rows if holders.get(lock := _lock_of(row)) == row["id"]}
         if not held:
             return [], 0
-        frame = run_sql_file(
-            self.source, "analysis.why", "queues", limit=MAX_INVOCATIONS, **_key_params(list(held.values()))
-        )
-        calls = [(each, (each["key"], each["scope"])) for each in records(frame)]
+        queues = self.reads.rows("why/queues", limit=MAX_INVOCATIONS, **_key_params(list(held.values())))
+        calls = [(each, (each["key"], each["scope"])) for each in queues]
         calls = [(each, lock) for each, lock in calls if lock in held and each["id"] != held[lock]["id"]]
         lengths = {lock: int(each["waiting"]) for each, lock in calls}
         edges = [_key_edge(each["id"], each["key"], held[lock]["id"]) for each, lock in calls]

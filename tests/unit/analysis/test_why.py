@@ -14,13 +14,12 @@ import pyarrow as pa
 import pytest
 
 from restate_lab.actions.rules import ACTIONS
-from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.journal.errors import describe_code
-from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.why import reader as why_reader, why
 from restate_lab.analysis.why.rules import RULES
 from restate_lab.client.sql.parts import complete_for
 from restate_lab.errors import ArgumentError, NotOnThisServer, ServerFailed, TimedOut
+from restate_lab.reads import Reads
 from restate_lab.status import STATUSES
 from support.blocked_rows import command_rows, suspended_rows
 from support.row_source import RowSource
@@ -295,16 +294,6 @@ def test_all_together_has_the_time_given() -> None:
             explained(World(), "a", timeout=wrong)
 
 
-def test_a_deadline_that_is_over_sends_nothing() -> None:
-    """After the deadline nothing is sent, and TimedOut names the timeout."""
-    world: Any = World()
-    late = Deadline(world, 0, timeout_message="the 0 s for all of it are over")
-    with pytest.raises(TimedOut, match="the 0 s for all of it are over"):
-        late.sql("SELECT 1")
-    assert (late.name, late.version, late.now) == ("prod", "1.7.12", NOW)
-    assert world.timeouts == []
-
-
 def test_a_workflow_is_never_restarted() -> None:
     """Restarting is offered for ended invocations with a journal, and not for workflows or without a journal."""
     ended = {"completed_at": HOUR_AGO, "completion_retention": DAY, "target_service_ty": "service"}
@@ -375,7 +364,7 @@ def test_a_statement_takes_of_the_parameters_what_it_names() -> None:
     legacy, locks = "sys_keyed_service_status", "sys_locks"
     for tables in ((legacy,), (locks,), (legacy, locks)):
         source: Any = Named(has=tables)
-        run_sql_file(source, "analysis.why", "holders", **everything)
+        Reads(source).frame("why/holders", **everything)
     assert seen == [{"services", "keys"}, {"locks", "partitions"}, set(everything)]
 
 
