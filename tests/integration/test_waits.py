@@ -11,8 +11,8 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
-from restate_lab.analysis.statements import table_of_sql_file
 from restate_lab.analysis.waits import Waits, waits
+from restate_lab.reads import Reads
 from support.bench import wait_for
 from support.clusters import KINDS, OLDEST, PLAIN, Cluster, server_binary
 from support.wait_services import running_waits
@@ -218,13 +218,14 @@ def test_the_card_and_the_line_say_it(world: Planted) -> None:
 @pytest.mark.also_on(OLDEST, reason="1.6.1 compares with the wrong column where a filter's column is not selected")
 def test_a_scan_reads_the_commands_that_are_read_by_id(world: Planted) -> None:
     """However the journals of suspended invocations are read, the commands are the same, and so are the edges."""
-    suspended = table_of_sql_file(world.lab, "analysis.waits", "suspended", limit=1_000)["id"].to_pylist()
-    scanned = table_of_sql_file(world.lab, "analysis.waits", "commands_of_suspended", limit=1_000)
-    by_id = table_of_sql_file(world.lab, "analysis.waits", "commands", ids=suspended, limit=1_000)
+    reads = Reads(world.lab)
+    suspended = reads.table("waits/suspended", limit=1_000)["id"].to_pylist()
+    scanned = reads.table("waits/commands_of_suspended", limit=1_000)
+    by_id = reads.table("waits/commands", ids=suspended, limit=1_000)
     order = [("id", "ascending"), ("entry_index", "ascending")]
     assert len(suspended) >= len(SUSPENDED)
     assert scanned.sort_by(order).to_pylist() == by_id.sort_by(order).to_pylist()
-    (counts,) = table_of_sql_file(world.lab, "analysis.waits", "counts").to_pylist()
+    (counts,) = reads.table("waits/counts").to_pylist()
     assert counts["suspended"] == len(suspended)
     assert counts["pending"] == len(world.found.edges[world.found.edges["kind"] == "key"])
     assert counts["entries"] >= len(by_id)

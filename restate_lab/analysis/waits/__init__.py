@@ -14,7 +14,6 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab.analysis.deadline import within
 from restate_lab.analysis.waits.graph import (
     STEPS,
     Cycle,
@@ -31,8 +30,8 @@ from restate_lab.analysis.waits.text import describe_blocker, describe_deadlock
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, Truncated
-from restate_lab.recorder import QueryRecorder
-from restate_lab.source import Source, check_supported
+from restate_lab.reads import Reads, begin
+from restate_lab.source import Source
 
 __all__ = [
     "KnownInvocations",
@@ -88,20 +87,22 @@ def waits(source: Source, /, *, limit: int = 150_000, timeout: DurationInput | N
         NotOnThisServer: the source does not have the required tables, or is too old.
         TimedOut: not everything was read within ``timeout``.
     """
-    found = find_waits(within(source, timeout, verb="waits"), limit=limit)
+    found = find_waits(source, limit=limit, timeout=timeout)
     if found.excluded:
         warnings.warn("; ".join(found.excluded), Truncated, stacklevel=3)  # the caller of the decorated function
     return found
 
 
-def find_waits(source: Source, *, limit: int = 150_000) -> Waits:
+def find_waits(source: Source, *, limit: int = 150_000, timeout: DurationInput | None = None) -> Waits:
     """Return the result of ``waits`` without its warning; ``excluded`` lists the unread data.
 
     Raises:
         As ``waits``.
     """
-    recorder = QueryRecorder(source)
-    return _describe(recorder, analyze_waits(recorder, limit=limit))
+    if limit < 1:
+        raise ArgumentError(f"limit is {limit!r}; use a whole number of 1 or more.")
+    reads = begin(source, "waits", timeout, needs_open=True)
+    return _describe(reads, analyze_waits(reads, limit=limit))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,50 +124,47 @@ class WaitAnalysis:
         return root_blockers(self.graph, chosen, unread, steps=STEPS)
 
 
-def analyze_waits(source: Source, *, limit: int, known: KnownInvocations | None = None) -> WaitAnalysis:
+def analyze_waits(reads: Reads, *, limit: int, known: KnownInvocations | None = None) -> WaitAnalysis:
     """Read which invocations wait for which and find the cycles; ``known`` has counts and rows already read.
 
     Raises:
         As ``waits``.
     """
-    if limit < 1:
-        raise ArgumentError(f"limit is {limit!r}; use a whole number of 1 or more.")
-    check_supported(source, "waits()", needs_open=True)
-    at = source.now
-    snapshot = read_waits(source, limit=limit, now=at, known=known)
+    at = reads.now
+    snapshot = read_waits(reads, limit=limit, known=known)
     graph = WaitGraph(snapshot.edges, snapshot.nodes)
     return WaitAnalysis(snapshot, graph, tuple(cycles(graph)), at)
 
 
-def _describe(source: QueryRecorder, analysis: WaitAnalysis) -> Waits:
+def _describe(reads: Reads, analysis: WaitAnalysis) -> Waits:
     snapshot = analysis.snapshot
     excluded = list(snapshot.excluded)
     frames = {
         "edges": edge_frame(snapshot.edges, snapshot.nodes),
-        "blockers": blocker_frame(source, analysis, analysis.root_blockers()),
+        "blockers": blocker_frame(reads, analysis, analysis.root_blockers()),
         "deadlocks": deadlock_frame(analysis),
     }
     if uncounted := int(frames["blockers"]["total_waiting"].isna().sum() + frames["deadlocks"]["waiting"].isna().sum()):
         excluded.append(f"for {uncounted:,} root blockers or deadlocks, not all waiting invocations were counted")
     for frame in frames.values():
-        attrs = {"source": source.name, "version": source.version, "now": analysis.at.isoformat()}
+        attrs = {"source": reads.name, "version": reads.version, "now": analysis.at.isoformat()}
         frame.attrs = attrs | {"excluded": excluded}
     return Waits(
         **frames,
-        source=source.name,
-        version=source.version,
+        source=reads.name,
+        version=reads.version,
         at=analysis.at,
         excluded=tuple(excluded),
         _graph=analysis.graph,
-        queries=tuple(source.queries),
+        queries=tuple(reads.queries),
     )
 
 
-def blocker_frame(source: Source, analysis: WaitAnalysis, blockers: list[RootBlocker]) -> pd.DataFrame:
+def blocker_frame(reads: Reads, analysis: WaitAnalysis, blockers: list[RootBlocker]) -> pd.DataFrame:
     """Read the last errors of root blockers, and return the root blockers as a frame with descriptions."""
     nodes = analysis.snapshot.nodes.select(blocker.id for blocker in blockers)
     failed = [id_ for id_, node in nodes.items() if node.status in _MAY_HAVE_FAILED]
-    errors = read_errors(source, failed[:_ERRORS])
+    errors = read_errors(reads, failed[:_ERRORS])
     awaited = edges_by_waiter(analysis.snapshot.edges, nodes)
     rows = [
         {

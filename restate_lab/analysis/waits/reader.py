@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ import pyarrow.compute as pc
 
 from restate_lab._text import plural
 from restate_lab.analysis.questions import run_question
-from restate_lab.analysis.statements import read_together, run_sql_file, table_of_sql_file
 from restate_lab.analysis.waits.commands import (
     AwaitedNumbers,
     awaited_numbers,
@@ -37,10 +35,9 @@ from restate_lab.analysis.waits.model import (
     needs_all,
     single_edges,
 )
-from restate_lab.client.schema import tables_of
 from restate_lab.client.sql.bind import chunks
 from restate_lab.frames import records
-from restate_lab.source import Source
+from restate_lab.reads import Reads, Row
 
 __all__ = ["KnownInvocations", "WaitSnapshot", "read_edges_of", "read_errors", "read_open_calls", "read_waits"]
 
@@ -50,8 +47,6 @@ AROUND = 3  # if keys are blocked, about this many times the limit of suspended 
 KEYS = 1_000  # keys whose unread queues are counted
 ENTRIES_FOR_AN_ID = 25  # journal entries that a server scans in the time of one lookup by id (1.7.12)
 _PENDING = ("id", "target", "key", "since", "created_at", "invoked_by_id", "holder_id", "is_known")
-
-Row = dict[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,46 +81,46 @@ class KnownInvocations:
         return self.suspended > CHUNK and self.suspended * ENTRIES_FOR_AN_ID > self.journal_entries
 
 
-def read_waits(source: Source, *, limit: int, now: datetime, known: KnownInvocations | None) -> WaitSnapshot:
+def read_waits(reads: Reads, *, limit: int, known: KnownInvocations | None) -> WaitSnapshot:
     """Read up to ``limit`` suspended and up to ``limit`` pending invocations, and their waits."""
-    reader = _WaitsReader(source, limit, now, known or _count(source))
+    reader = _WaitsReader(reads, limit, known or _count(reads))
     suspended, pending, commands = reader.read_tables()
     queued = reader.edges_of_pending(pending)
     around = {id_ for name in ("caller", "blocker") for id_ in _known_ids(queued[name])}
     waiting = reader.edges_of_suspended(suspended, commands, around)
     callers = {*_known_ids(waiting["caller"]), *_known_ids(queued["caller"])}
-    running = _read_calls(source, sorted(callers.difference(_known_ids(waiting["waiter"]))))
+    running = _read_calls(reads, sorted(callers.difference(_known_ids(waiting["waiter"]))))
     edges = pa.concat_tables([waiting, queued, running]).combine_chunks()
     return WaitSnapshot(edges, reader.read_nodes(edges), reader.unread, tuple(reader.excluded))
 
 
-def read_errors(source: Source, ids: Sequence[str]) -> dict[str, str]:
+def read_errors(reads: Reads, ids: Sequence[str]) -> dict[str, str]:
     """Return id → last error, as one line, for those of these invocations that have one."""
-    return {row["id"]: describe_error(row) for row in _read_rows(source, "last_errors", ids)}
+    return {row["id"]: describe_error(row) for row in reads.rows_of("waits/last_errors", ids, chunk=CHUNK)}
 
 
-def read_edges_of(source: Source, ids: Sequence[str]) -> list[Edge]:
+def read_edges_of(reads: Reads, ids: Sequence[str]) -> list[Edge]:
     """Return the edges of the suspended ones of these invocations."""
-    edges, _ = _edges_of(source, _suspended_of(source, ids), None)
+    edges, _ = _edges_of(reads, _suspended_of(reads, ids), None)
     return single_edges(edges)
 
 
-def read_open_calls(source: Source, ids: Sequence[str]) -> list[Edge]:
+def read_open_calls(reads: Reads, ids: Sequence[str]) -> list[Edge]:
     """Return the edges from the running ones of these invocations to callees without a response."""
-    return single_edges(_read_calls(source, ids))
+    return single_edges(_read_calls(reads, ids))
 
 
-def _count(source: Source) -> KnownInvocations:
-    (counts,) = records(run_sql_file(source, "analysis.waits", "counts"))
+def _count(reads: Reads) -> KnownInvocations:
+    (counts,) = reads.rows("waits/counts")
     return KnownInvocations(counts["suspended"], counts["pending"], int(counts["entries"] or 0))
 
 
-def _suspended_of(source: Source, ids: Sequence[str]) -> pa.Table:
-    tables = [table_of_sql_file(source, "analysis.waits", "suspended_of", ids=chunk) for chunk in chunks(ids, CHUNK)]
+def _suspended_of(reads: Reads, ids: Sequence[str]) -> pa.Table:
+    tables = [reads.table("waits/suspended_of", ids=chunk) for chunk in chunks(ids, CHUNK)]
     return pa.concat_tables(tables, promote_options="permissive")
 
 
-def _edges_of(source: Source, suspended: pa.Table, commands: pa.Table | None) -> tuple[pa.Table, bool]:
+def _edges_of(reads: Reads, suspended: pa.Table, commands: pa.Table | None) -> tuple[pa.Table, bool]:
     """Return the edges of these invocations, and whether some of their commands were not read.
 
     ``commands`` has the commands of all suspended invocations; missing ones are read. An invocation that waits for
@@ -134,40 +129,31 @@ def _edges_of(source: Source, suspended: pa.Table, commands: pa.Table | None) ->
     numbers = awaited_numbers(suspended)
     matched, is_truncated = [match_commands(commands, numbers)] if commands is not None else [], False
     # Commands may be missing: a scan has a limit, and invocations may be suspended after it.
-    for table in _commands_of(source, numbers.ids_without(matched)):
+    for table in _commands_of(reads, numbers.ids_without(matched)):
         is_truncated = is_truncated or len(table) > ROWS
         matched.append(match_commands(table, numbers))
-    return edges_of_suspended(suspended, numbers, matched, _needing_one(source, numbers)), is_truncated
+    return edges_of_suspended(suspended, numbers, matched, _needing_one(reads, numbers)), is_truncated
 
 
-def _commands_of(source: Source, ids: Sequence[str]) -> Iterator[pa.Table]:
+def _commands_of(reads: Reads, ids: Sequence[str]) -> Iterator[pa.Table]:
     for chunk in chunks(ids, CHUNK):
-        yield table_of_sql_file(source, "analysis.waits", "commands", ids=chunk, limit=ROWS + 1)
+        yield reads.table("waits/commands", ids=chunk, limit=ROWS + 1)
 
 
-def _needing_one(source: Source, numbers: AwaitedNumbers) -> np.ndarray:
-    """Return for each invocation whether one of its several waits may be enough."""
+def _needing_one(reads: Reads, numbers: AwaitedNumbers) -> np.ndarray:
+    """Return for each invocation whether one of its several waits may be enough: unless its SDK reports otherwise."""
     several = numbers.awaited_counts > 1
     ids = texts(numbers.ids.filter(pa.array(several)))
-    if ids:
-        all_ids = _ids_needing_all(source, ids)
+    if ids and reads.has("sys_invocation_status.suspended_waiting_future_json"):
+        rows = reads.rows_of("waits/combinations", ids, chunk=CHUNK)
+        all_ids = {row["id"] for row in rows if needs_all(row["future_json"])}
         several[several] = [id_ not in all_ids for id_ in ids]
     return several
 
 
-def _ids_needing_all(source: Source, several: list[str]) -> set[str]:
-    """Return the invocations whose SDK reports that they need all of their waits."""
-    tables = tables_of(source)
-    known = tables.loc[tables["table"] == "sys_invocation_status", "column"]
-    if "suspended_waiting_future_json" not in set(known):
-        return set()
-    rows = _read_rows(source, "combinations", several)
-    return {row["id"] for row in rows if needs_all(row["future_json"])}
-
-
-def _read_calls(source: Source, ids: Sequence[str]) -> pa.Table:
+def _read_calls(reads: Reads, ids: Sequence[str]) -> pa.Table:
     columns = ("id", "target", "callee_id", "since", "created_at", "invoked_by_id")
-    tables = [table_of_sql_file(source, "analysis.waits", "open_calls", ids=chunk) for chunk in chunks(ids, CHUNK)]
+    tables = [reads.table("waits/open_calls", ids=chunk) for chunk in chunks(ids, CHUNK)]
     empty = pa.table({name: pa.nulls(0) for name in columns})
     return edges_of_calls(pa.concat_tables([empty, *tables], promote_options="permissive"))
 
@@ -179,18 +165,17 @@ def _known_ids(column: pa.ChunkedArray[Any]) -> set[str]:
 class _WaitsReader:
     """Read the waits of one source; ``excluded`` collects messages about unread data."""
 
-    def __init__(self, source: Source, limit: int, now: datetime, known: KnownInvocations) -> None:
-        self._source = source
+    def __init__(self, reads: Reads, limit: int, known: KnownInvocations) -> None:
+        self._reads = reads
         self._limit = limit
-        self._now = now
         self._known = known
         self.unread: dict[str, int] = {}
         self.excluded: list[str] = []
 
     def read_tables(self) -> tuple[pa.Table, pa.Table, pa.Table | None]:
         """Return the suspended invocations, the calls that wait for a key, and all commands (``None`` if not read)."""
-        suspended, pending, commands = read_together(
-            self._source, [self._read_suspended, self._read_pending, self._read_commands]
+        suspended, pending, commands = self._reads.together(
+            [self._read_suspended, self._read_pending, self._read_commands]
         )
         return suspended, pending, commands
 
@@ -207,7 +192,7 @@ class _WaitsReader:
             around = around | {caller for id_ in around if (caller := callers.get(id_))}
             more = self._read_around(around, set(ids))
             suspended = pa.concat_tables([suspended, *more], promote_options="permissive")
-        edges, is_truncated = _edges_of(self._source, suspended, commands)
+        edges, is_truncated = _edges_of(self._reads, suspended, commands)
         if is_truncated:
             self.excluded.append(f"only {ROWS:,} commands in the journals of suspended invocations were read")
         return edges
@@ -223,41 +208,42 @@ class _WaitsReader:
             self.unread = self._count_unread(edges)
         return edges
 
-    def _read_suspended(self, source: Source) -> pa.Table:
+    def _read_suspended(self, reads: Reads) -> pa.Table:
         known = self._known.read_suspended()
         if known is not None:
             return known
-        return table_of_sql_file(source, "analysis.waits", "suspended", limit=self._limit + 1)
+        return reads.table("waits/suspended", limit=self._limit + 1)
 
-    def _read_pending(self, source: Source) -> pa.Table:
+    def _read_pending(self, reads: Reads) -> pa.Table:
         if not self._known.pending:
             return pa.table({name: pa.nulls(0) for name in _PENDING})
-        return table_of_sql_file(source, "analysis.waits", "key_waiters", limit=self._limit + 1)
+        return reads.table("waits/key_waiters", limit=self._limit + 1)
 
-    def _read_commands(self, source: Source) -> pa.Table | None:
+    def _read_commands(self, reads: Reads) -> pa.Table | None:
         if not self._known.is_scan_cheaper:
             return None
-        return table_of_sql_file(source, "analysis.waits", "commands_of_suspended", limit=ROWS + 1)
+        return reads.table("waits/commands_of_suspended", limit=ROWS + 1)
 
     def _read_around(self, around: set[str], read: set[str]) -> list[pa.Table]:
         tables: list[pa.Table] = []
         more = around - read
         while more and len(read) <= AROUND * self._limit:
-            next_ones = _suspended_of(self._source, sorted(more))
+            next_ones = _suspended_of(self._reads, sorted(more))
             tables, read = [*tables, next_ones], read | more
             more = {caller for caller in next_ones["invoked_by_id"].to_pylist() if caller} - read
         return tables
 
     def read_nodes(self, edges: pa.Table) -> Nodes:
         """Return all nodes; reads the states of the invocations that only block others."""
-        blockers = _known_ids(edges["blocker"]).difference(_known_ids(edges["waiter"]))
-        nodes = {row["id"]: _blocker_node(row) for row in _read_rows(self._source, "states", sorted(blockers))}
-        return Nodes(edges, {id_: nodes.get(id_) or InvocationNode(id_) for id_ in sorted(blockers)})
+        blockers = sorted(_known_ids(edges["blocker"]).difference(_known_ids(edges["waiter"])))
+        rows = self._reads.rows_of("waits/states", blockers, chunk=CHUNK)
+        nodes = {row["id"]: _blocker_node(row) for row in rows}
+        return Nodes(edges, {id_: nodes.get(id_) or InvocationNode(id_) for id_ in blockers})
 
     def _count_unread(self, edges: pa.Table) -> dict[str, int]:
         """Let the server count the calls in the queues that were not read completely."""
         # The message below reports a truncated result, once for all queues.
-        keys = run_question(self._source, "blocked_keys", now=self._now, limit=KEYS)
+        keys = run_question(self._reads, "blocked_keys", limit=KEYS)
         read = Counter(edges["blocker"].to_pylist())
         waiting = {row["holder_id"]: row["waiting"] for row in records(keys) if row["holder_id"]}
         unread = {id_: n for id_, count in waiting.items() if (n := int(count) - read[id_]) > 0}
@@ -267,11 +253,6 @@ class _WaitsReader:
             f"{sum(unread.values()):,} more{scope} are counted but not in the edges"
         )
         return unread
-
-
-def _read_rows(source: Source, name: str, ids: Sequence[str]) -> Iterator[Row]:
-    for chunk in chunks(ids, CHUNK):
-        yield from records(run_sql_file(source, "analysis.waits", name, ids=chunk))
 
 
 def _blocker_node(row: Row) -> InvocationNode:

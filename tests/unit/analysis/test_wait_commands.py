@@ -15,6 +15,7 @@ from restate_lab.analysis.waits import reader
 from restate_lab.analysis.waits.commands import awaited_numbers, edges_of_suspended, match_commands
 from restate_lab.analysis.waits.model import Edge, single_edges
 from restate_lab.analysis.waits.reader import KnownInvocations, WaitSnapshot, read_waits
+from restate_lab.reads import Reads
 from support.sample_rows import NOW, SampleRows, command, invocation, sample_id, waiting_columns
 
 A, B, C = sample_id(1), sample_id(2), sample_id(3)
@@ -118,7 +119,7 @@ def test_nothing_read_is_nothing_awaited() -> None:
 
 
 def edges_with(source: SampleRows, known: KnownInvocations) -> WaitSnapshot:
-    return read_waits(source, limit=1_000, now=NOW, known=known)
+    return read_waits(Reads(source), limit=1_000, known=known)
 
 
 def random_world(seed: int) -> SampleRows:

@@ -35,7 +35,7 @@ QUESTION_COLUMNS = {
     "commands": "id entry_index entry_type name body",
     "commands_of_suspended": "id entry_index entry_type name body",
     "blocked_keys": "holder_id waiting",
-    "key_waiters": "id target key since created_at invoked_by_id holder_id",
+    "key_waiters": "id target key since created_at invoked_by_id holder_id is_known",
     "open_calls": "id target callee_id since created_at invoked_by_id",
     "combinations": "id future_json",
     "states": "id target status created_at modified_at scheduled_start_at attempts next_retry_at",
@@ -80,6 +80,7 @@ class World(RowSource):
                 "created_at": HOUR_AGO,
                 "invoked_by_id": inv(caller) if caller else None,
                 "holder_id": inv(holder) if holder else None,
+                "is_known": True,
             }
         )
         return self
