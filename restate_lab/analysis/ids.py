@@ -15,7 +15,7 @@ import base64
 import binascii
 import re
 import string
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -37,7 +37,6 @@ __all__ = [
     "encode_invocation_id",
     "invocation_of_awakeable",
     "is_other_run",
-    "parts_of",
 ]
 
 FIRST_AWAKEABLE = 17
@@ -197,8 +196,3 @@ def _not_timestamps_message(name: str, why: str) -> str:
 
 def _format_time(time: datetime | None) -> str:
     return format_timestamp(time, exact=True, missing="at an unknown time")
-
-
-def parts_of(ids: Sequence[str], size: int) -> Iterator[list[str]]:
-    """Yield the ids in lists of at most ``size``, for statements with ``id IN :ids``."""
-    yield from (list(ids[at : at + size]) for at in range(0, len(ids), size))

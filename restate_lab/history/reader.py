@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restate_lab.analysis.agents.reader import AgentReader
-from restate_lab.analysis.ids import parts_of
 from restate_lab.client.schema import check_columns, check_types
+from restate_lab.client.sql.bind import chunks
 from restate_lab.client.sql.parts import complete
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.masking import ColumnMask, MaskCounts, column_masks, mask_batch
@@ -126,7 +126,7 @@ class ServerReader:
         """Return the rows of runs, which are rows of ``ended_runs``."""
         started = time.monotonic()
         rows = RunRows()
-        for ids in parts_of(_texts(runs["id"]), self.at_once):
+        for ids in chunks(_texts(runs["id"]), self.at_once):
             part = runs.filter(pc.is_in(runs["id"], pa.array(ids, pa.string())))
             rows.add(self._details(part, ids))
             self._rows += len(ids)

@@ -14,8 +14,8 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.analysis.questions import get_question
-from restate_lab.analysis.statements import run_sql_file
 from restate_lab.errors import EvidenceWarning, NotOnThisServer
+from restate_lab.reads import Reads
 from support.clusters import Cluster
 
 ABOUT_ENDED = ("latency", "latency_parts", "throughput", "terminal_failures", "repeated_idempotency_keys")
@@ -99,8 +99,7 @@ def test_steps_are_paired_without_json(history: rl.History) -> None:
     block = {"from_time": params["since"], "from_ms": 0, "until_time": history.now, "now_ms": 0, "block_ms": 60_000}
     block |= {"period_ms": 60_000, "part_ms": 60_000}
     frames = [
-        run_sql_file(history, "analysis.before_after", name, service=None, **block)
-        for name in ("steps", "steps_in_archive")
+        Reads(history).frame(f"before_after/{name}", service=None, **block) for name in ("steps", "steps_in_archive")
     ]
     pd.testing.assert_frame_equal(*map(rows_of, frames), check_flags=False)
 

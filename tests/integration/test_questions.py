@@ -15,9 +15,10 @@ import pytest
 import restate_lab as rl
 from restate_lab.analysis.ask import ask
 from restate_lab.analysis.questions.catalog import names
-from restate_lab.analysis.statements import read_sql_file, run_sql_file, used_params
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
+from restate_lab.reads import Reads
+from restate_lab.reads.statements import used_params
 from support.clusters import OLDEST, PLAIN, Cluster
 
 pytestmark = pytest.mark.also_on(OLDEST, PLAIN, reason="each kind has SQL of its own")
@@ -242,7 +243,7 @@ def test_the_doctor_reads_the_same_attempts(lab: Lab, incident: Cluster) -> None
     columns = ["id", "error_code", "step", "message", "deployment_id"]
 
     def compare() -> pd.DataFrame:
-        read = run_sql_file(lab, "analysis.doctor", "attempts", limit=1_000)
+        read = Reads(lab).frame("doctor/attempts", limit=1_000)
         # The attempts of a paused one are kept, and the doctor excludes it.
         read = read[read["id"].isin(lab.sql("SELECT id, status FROM sys_invocation WHERE status <> 'paused'")["id"])]
         asked = ask(lab, "retry_storm_ids")
@@ -541,7 +542,7 @@ def test_a_shortened_message_is_sent_alone(lab: Lab) -> None:
     """A message is not a string view: the server would send the whole text of all messages with each batch."""
     for statement in (
         ask(lab, "retry_storm_ids").attrs["sql"],
-        read_sql_file(lab, "analysis.doctor", "attempts"),
+        Reads(lab).statement("doctor/attempts"),
     ):
         params = used_params(statement, dict.fromkeys(("service", "handler", "error_code", "step")) | {"limit": 10})
         schema = lab.arrow(statement, params=params).schema

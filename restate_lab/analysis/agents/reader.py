@@ -23,7 +23,7 @@ from restate_lab._text import plural
 from restate_lab.analysis.agents.entries import Content, ShapeFunction, content_of, decoded_content, recognize
 from restate_lab.analysis.agents.model import ModelStep
 from restate_lab.analysis.agents.shapes import SIGNATURES
-from restate_lab.analysis.ids import check_invocation_id, parts_of
+from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.journal.awaited import awaited_signals
 from restate_lab.analysis.journal.encoding import content_column
 from restate_lab.analysis.journal.entries import PairedEntries, pair_entries
@@ -33,6 +33,7 @@ from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.arguments import check_count, check_name
 from restate_lab.client.endpoint.messages import run_value
 from restate_lab.client.schema import check_columns
+from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import NotOnThisServer, Truncated
 from restate_lab.frames import to_rows
 from restate_lab.payload_json import Decoding, read
@@ -153,7 +154,7 @@ class AgentReader:
     def chosen(self, ids: Sequence[str]) -> dict[str, Row]:
         """Return id → the row of its invocation, in the order of ``ids``."""
         rows: dict[str, Row] = {}
-        for part in parts_of(ids, _AT_ONCE):
+        for part in chunks(ids, _AT_ONCE):
             rows |= self._rows("id IN :ids", _AT_ONCE, {"ids": part})
         return {id_: rows[id_] for id_ in ids if id_ in rows}
 
@@ -170,7 +171,7 @@ class AgentReader:
         rows: dict[str, Row] = {row["id"]: {**row, "signals": awaited_signals(row)} for row in read}
         ready = [id_ for id_, row in rows.items() if row["status"] == "ready"]
         if ready:
-            for part in parts_of(ready, _AT_ONCE):
+            for part in chunks(ready, _AT_ONCE):
                 for each in self._read(LONG_BACK_OFFS_SQL, {"ids": part}):
                     rows[each["id"]] = {**rows[each["id"]], "status": "backing-off"}
         return rows
@@ -185,7 +186,7 @@ class AgentReader:
         found: defaultdict[str, list[int]] = defaultdict(list)
         if self._content is not None:
             statement = _AGENTS.format(signatures=_signatures(self._content))
-            for part in parts_of(ids, _AT_ONCE):
+            for part in chunks(ids, _AT_ONCE):
                 for row in self._read(statement, {"ids": part, "first": first}):
                     found[row["id"]].append(row["index"])
         return dict(found)
@@ -257,9 +258,9 @@ class AgentReader:
 
     def copies(self, ids: Sequence[str]) -> dict[str, frozenset[int]]:
         """Return id → the indexes of the results of steps that restarts of it copied."""
-        restarts = {row["id"]: row for part in parts_of(ids, _AT_ONCE) for row in self._read(_RESTARTS, {"ids": part})}
+        restarts = {row["id"]: row for part in chunks(ids, _AT_ONCE) for row in self._read(_RESTARTS, {"ids": part})}
         copies: defaultdict[str, set[int]] = defaultdict(set)
-        for part in parts_of(list(restarts), _AT_ONCE):
+        for part in chunks(list(restarts), _AT_ONCE):
             for row in self._read(_COPIES, {"ids": part}):
                 restart = restarts[row["id"]]
                 if row["appended_at"] < restart["created_at"]:
@@ -362,7 +363,7 @@ def _conditions(ids: Sequence[str], scope: Scope | None) -> Iterator[tuple[str, 
     elif scope is not None and len(ids) > _AT_ONCE:
         yield f"id IN (SELECT id FROM sys_invocation_status WHERE {scope.where})", scope.params  # noqa: S608 - constants
     else:
-        yield from (("id IN :ids", {"ids": part}) for part in parts_of(ids, _AT_ONCE))
+        yield from (("id IN :ids", {"ids": part}) for part in chunks(ids, _AT_ONCE))
 
 
 def _signatures(column: str) -> str:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from restate_lab._public import did_you_mean, nearest_names
-from restate_lab.analysis.ids import parts_of
 from restate_lab.analysis.invocations.filters import Filters
 from restate_lab.analysis.invocations.reader import read_rows
 from restate_lab.analysis.journal.encoding import content_column
 from restate_lab.analysis.replay.recording import Recording, recording_of
 from restate_lab.analysis.targets import parse_ids
 from restate_lab.client.arguments import check_id
+from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import ArgumentError, NotFound
 from restate_lab.reads import Reads
 from restate_lab.server import has_feature
@@ -95,14 +95,14 @@ class RecordingReader:
         choices = {name: name if self.source.has(f"sys_invocation.{name}") else "NULL" for name in _OPTIONAL}
         statement = _INVOCATIONS.format(**choices)
         rows: dict[str, Row] = {}
-        for part in parts_of(ids, _SHAPES_AT_ONCE):
+        for part in chunks(ids, _SHAPES_AT_ONCE):
             rows |= {row["id"]: row for row in self._read(statement, part)}
         return {id_: rows[id_] for id_ in ids if id_ in rows}
 
     def shapes(self, rows: Mapping[str, Row]) -> dict[str, Shape]:
         """Return id → the shape of its journal; invocations with equal shapes mostly share a verdict."""
         entries: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
-        for part in parts_of(list(rows), _SHAPES_AT_ONCE):
+        for part in chunks(list(rows), _SHAPES_AT_ONCE):
             for row in self._read(_SHAPES, part):
                 entries[row["id"]].append((row["entry_type"], row["name"] or ""))
         return {
@@ -116,7 +116,7 @@ class RecordingReader:
 
         ``last_entries`` has the index of the last entry to keep, for ids of which only a prefix is replayed.
         """
-        for part in parts_of(list(rows), _BATCH):
+        for part in chunks(list(rows), _BATCH):
             entries = self._entries(part)
             after = self.rows(part)
             moved = [id_ for id_ in part if self._has_moved(rows[id_], after.get(id_), len(entries[id_]))]

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from restate_lab.analysis.ask import ask
-from restate_lab.analysis.statements import run_sql_file
+from restate_lab.reads import Reads
 from support.table_source import TableSource
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
@@ -228,5 +228,5 @@ def test_what_began_while_it_was_read_does_not_wait() -> None:
     )
     heads = ask(source, "blocked_heads")
     assert list(zip(heads["id"], heads["blocked_on"], strict=True)) == [("inv_waits", "backing-off")]
-    ready = run_sql_file(source, "analysis.doctor", "ready", limit=10)
+    ready = Reads(source).frame("doctor/ready", limit=10)
     assert list(ready["id"]) == ["inv_first"]
