@@ -175,7 +175,7 @@ class Reads(SourceWrapper):
     def frame(self, name: str, /, **params: Any) -> pd.DataFrame:
         """Return the rows of a SQL file, "package/name"; parameters that the statement does not have are ignored."""
         statement = self.statement(name)
-        return check_columns(self.sql(statement, params=used_params(statement, params)), statement, self)
+        return self.query_frame(statement, used_params(statement, params))
 
     def table(self, name: str, /, **params: Any) -> pa.Table:
         """Return the rows of a SQL file as an Arrow table: several times as fast for very many rows."""
@@ -187,6 +187,13 @@ class Reads(SourceWrapper):
         """Return the rows of a statement of this package, completed for the tables of the source."""
         text = complete_for(statement, self.has)
         return check_columns(self.arrow(text, params=params, progress=False), text, self)
+
+    def query_frame(
+        self, statement: str, params: Mapping[str, Any] | None = None, /, *, timeout: DurationInput | None = None
+    ) -> pd.DataFrame:
+        """Return the same rows as ``query`` in a frame."""
+        text = complete_for(statement, self.has)
+        return check_columns(self.sql(text, params=params, timeout=timeout), text, self)
 
     def rows(self, name: str, /, **params: Any) -> list[Row]:
         """Return the rows of a SQL file as dicts, with None for each missing value."""

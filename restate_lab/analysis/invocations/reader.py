@@ -18,9 +18,10 @@ import pandas as pd
 from restate_lab._text import format_duration
 from restate_lab.analysis.invocations.filters import Conditions, Filters
 from restate_lab.analysis.patterns import hide_refusals
-from restate_lab.client.schema import check_columns, check_rows, translate_errors
-from restate_lab.client.sql.parts import complete
+from restate_lab.client.schema import check_rows, translate_errors
+from restate_lab.client.sql.parts import complete_for
 from restate_lab.errors import RestateLabError, TimedOut
+from restate_lab.reads import Reads
 from restate_lab.source import Source
 from restate_lab.status import STATUS_SQL, STATUSES
 
@@ -236,37 +237,42 @@ def read_first_rows(source: Source, filters: Filters) -> Rows:
     """
     if filters.limit <= FIRST or filters.id or filters.needs_events:
         return read_rows(source, filters)
-    statement = _statement_for(source, filters)
-    narrow = statement.for_ids
-    ids = list(check_columns(source.sql(narrow.sql, params=narrow.params), narrow.sql, source)["id"])
+    reads = Reads(source)
+    statement = _statement_for(reads, filters)
+    ids = list(reads.query_frame(statement.for_ids.sql, statement.for_ids.params)["id"])
     if not ids:
-        return read_rows(source, filters)
-    rows = replace(read_rows(source, replace(filters, id=tuple(ids))), filters=filters, statement=statement)
+        return read_rows(reads, filters)
+    rows = replace(read_rows(reads, replace(filters, id=tuple(ids))), filters=filters, statement=statement)
     if len(ids) < FIRST:
         return rows
     return replace(rows, total=None, note=f"{rows.note} Loading the other rows.".strip(), is_first_page=True)
 
 
-def _statement_for(source: Source, filters: Filters) -> InvocationQuery:
-    now = source.now if filters.needs_now else datetime.now(UTC)
-    query = statement_of(filters, now=now)
-    return replace(query, sql=complete(query.sql, source))
+def _statement_for(reads: Reads, filters: Filters) -> InvocationQuery:
+    query = statement_of(filters, now=_now(reads, filters))
+    return replace(query, sql=complete_for(query.sql, reads.has))
+
+
+def _now(reads: Reads, filters: Filters) -> datetime:
+    """Return the time from which the filters count; the clock of the source is read only if one of them needs it."""
+    return reads.now if filters.needs_now else datetime.now(UTC)
 
 
 @translate_errors
 def read_rows(source: Source, filters: Filters) -> Rows:
     """Read the matching rows; an invocation that changes between two statements is shown as the first one read it."""
-    statement = _statement_for(source, filters)
-    frame = check_columns(source.sql(statement.sql, params=statement.params), statement.sql, source)
+    reads = Reads(source)
+    statement = _statement_for(reads, filters)
+    frame = reads.query_frame(statement.sql, statement.params)
     total, note = len(frame), ""
     counted: int | None = total
     if total >= filters.limit:
-        counted, note = _count(source, statement)
+        counted, note = _count(reads, statement)
     going = ~frame["status"].isin([word for word, status in STATUSES.items() if status.ended])
     frame.loc[going, "failure"] = frame.loc[going, "failure"].str.replace(_PREFIX, "", regex=True)
     frame, older = _newest_runs(frame)
     counted = None if counted is None else counted - (total - len(frame))
-    note = " ".join(filter(None, (note, older, _add_reasons(source, frame))))
+    note = " ".join(filter(None, (note, older, _add_reasons(reads, frame))))
     return Rows(hide_refusals(frame), filters, statement, counted, note)
 
 
@@ -280,10 +286,10 @@ def count_by_status(source: Source, filters: Filters) -> pd.DataFrame:
         One row per ``target_service_name``, ``status`` and ``is_retried`` (running in an attempt after the first), with
         the count ``n``.
     """
-    conditions = _for_counting(filters).conditions(source.now if filters.needs_now else datetime.now(UTC))
+    reads = Reads(source)
+    conditions = _for_counting(filters).conditions(_now(reads, filters))
     parts, body = _body(conditions, events=False)
-    statement = complete(f"{parts}{_FACETS}{body})\nGROUP BY 1, 2, 3\nORDER BY 1, 2, 3", source)
-    return check_columns(source.sql(statement, params=dict(conditions.params)), statement, source)
+    return reads.query_frame(f"{parts}{_FACETS}{body})\nGROUP BY 1, 2, 3\nORDER BY 1, 2, 3", conditions.params)
 
 
 def _for_counting(filters: Filters) -> Filters:
@@ -294,13 +300,14 @@ def _for_counting(filters: Filters) -> Filters:
 def read_histogram(source: Source, filters: Filters, *, window: timedelta) -> Histogram:
     """Count invocations created or ended in the last ``window``, for the filters' services, handler and key."""
     span = max(timedelta(seconds=1), timedelta(seconds=round(window.total_seconds() / _BINS)))
-    end = source.now
+    reads = Reads(source)
+    end = reads.now
     start = _floor(end - window, span)
     params = {name: value for name, value in filters.conditions(end).params.items() if name in _HISTOGRAM_FILTERS}
     conditions = "".join(f" AND {_HISTOGRAM_FILTERS[name]}" for name in params)
     statement = _HISTOGRAM.format(conditions=conditions, status=STATUS_SQL)
     params |= {"bin": span, "start": start}
-    counts = check_columns(source.sql(statement, params=params), statement, source)
+    counts = reads.query_frame(statement, params)
     return Histogram(counts, start, end, span)
 
 
@@ -324,27 +331,24 @@ def without_prefix(failure: str) -> str:
     return re.sub(_PREFIX, "", failure)
 
 
-def _count(source: Source, statement: InvocationQuery) -> tuple[int | None, str]:
+def _count(reads: Reads, statement: InvocationQuery) -> tuple[int | None, str]:
     counting = statement.counting
     try:
-        rows = check_columns(
-            source.sql(counting.sql, params=counting.params, timeout=_COUNT_WITHIN), counting.sql, source
-        )
+        rows = reads.query_frame(counting.sql, counting.params, timeout=_COUNT_WITHIN)
     except TimedOut:
         limit, within = statement.params["limit"], format_duration(_COUNT_WITHIN)
         return None, f"Showing the first {limit:,} rows; the total could not be counted within {within}."
-    check_rows(rows, counting.sql, source)
+    check_rows(rows, counting.sql, reads)
     return int(rows["n"].iloc[0]), ""
 
 
-def _add_reasons(source: Source, frame: pd.DataFrame) -> str:
+def _add_reasons(reads: Reads, frame: pd.DataFrame) -> str:
     """Add the failures of paused invocations and of long back-offs, which only their journals' events have."""
     lacking = frame["failure"].isna() & frame["status"].isin(["paused", "backing-off"])
     if not lacking.any():
         return ""
     try:
-        rows = source.sql(errors_sql(), ids=list(frame.loc[lacking, "id"]))
-        found = check_columns(rows, errors_sql(), source).set_index("id")
+        found = reads.query_frame(errors_sql(), {"ids": list(frame.loc[lacking, "id"])}).set_index("id")
     except RestateLabError as error:
         return f"The failures of {int(lacking.sum()):,} invocations could not be read: {error}"
     for name in ("failure", "error_code", "step"):
