@@ -176,13 +176,13 @@ def _gap_reason(error: RestateLabError, reads: Reads) -> str:
 def _choose_checks(checks: str | Iterable[str] | None) -> list[Check]:
     if checks is None:
         return list(CHECKS.values())
+    known = [*CHECKS, UPGRADE_GROUP, *UPGRADE]
     names = [checks] if isinstance(checks, str) else list(checks)
-    known = (*CHECKS, UPGRADE_GROUP, *UPGRADE)
     if not names:
         raise ArgumentError(f"checks is empty; choose from {', '.join(known)}, or use None to run all.")
     for name in names:
         if name not in known:
-            nearest = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4) or list(known)
+            nearest = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4) or known
             raise ArgumentError(f"unknown check {name!r}; the closest names are {', '.join(nearest)}.")
     wanted = {*names, *(UPGRADE if UPGRADE_GROUP in names else ())}
     return [check for name, check in (UPGRADE | CHECKS).items() if name in wanted]
