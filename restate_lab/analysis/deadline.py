@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -16,21 +15,14 @@ from restate_lab._text import format_duration
 from restate_lab.client.arguments import check_seconds, time_limit
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import RestateLabError, TimedOut
+from restate_lab.reads import SentStatement
 from restate_lab.source import Source, SourceWrapper, read_table, timeout_seconds
 
-__all__ = ["Deadline", "SentStatement", "no_check", "time_check", "within"]
+__all__ = ["Deadline", "within"]
 
 Rows = TypeVar("Rows", pa.Table, pd.DataFrame)
 
 _TIMEOUT_MESSAGE = "{verb} did not finish within its timeout of {timeout}; pass a longer timeout=, or request less data"
-
-
-@dataclass(frozen=True, slots=True)
-class SentStatement:
-    """One statement that was sent: its duration and its number of rows."""
-
-    seconds: float
-    rows: int
 
 
 class Deadline(SourceWrapper):
@@ -137,14 +129,6 @@ class Deadline(SourceWrapper):
                 raise
             raise TimedOut(f"{self.timeout_message}.") from error
 
-    def check(self) -> None:
-        """Raise TimedOut after the deadline; for loops over data that the source has already sent."""
-        if not self.seconds_left:
-            raise TimedOut(
-                f"{self.timeout_message}. The source had responded, and reading and matching its data took the rest of "
-                f"the time."
-            )
-
     def _remaining_timeout(self, timeout: float | None) -> float:
         left = self.seconds_left
         if not left:
@@ -172,18 +156,6 @@ class Deadline(SourceWrapper):
             return error
         self.statements.append(SentStatement(time.monotonic() - started, len(rows)))
         return rows
-
-
-def no_check() -> None:
-    """Do nothing; it is the check of a read without a time limit."""
-
-
-def time_check(source: Source) -> Callable[[], None]:
-    """Return a function for long loops between the statements of a source: it raises TimedOut after its deadline."""
-    inner: Any = source
-    while inner is not None and not isinstance(inner, Deadline):
-        inner = getattr(inner, "_source", None)
-    return no_check if inner is None else inner.check
 
 
 def within(

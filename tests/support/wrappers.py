@@ -8,22 +8,19 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab.analysis.deadline import Deadline
 from restate_lab.frames import DtypeBackend, to_frame
 from restate_lab.panels._base.source import PanelSource
-from restate_lab.recorder import QueryRecorder
+from restate_lab.reads import Reads
 from restate_lab.source import Source, SourceWrapper
 
 __all__ = ["WRAPPERS", "check_same_answers"]
 
 WRAPPERS: dict[str, Callable[[Any], SourceWrapper]] = {
     "SourceWrapper": SourceWrapper,
-    "QueryRecorder": QueryRecorder,
-    "Deadline": lambda source: Deadline(source, 60, timeout_message="the time is over", remembers=False),
+    "Reads": Reads,
+    "Reads with a timeout": lambda source: Reads(source, 60),
     "PanelSource": lambda source: PanelSource(source, threading.Event()),
-    "all of them": lambda source: Deadline(
-        QueryRecorder(PanelSource(source, threading.Event())), 60, timeout_message="the time is over", remembers=False
-    ),
+    "all of them": lambda source: Reads(Reads(PanelSource(source, threading.Event())), 60),
 }
 
 

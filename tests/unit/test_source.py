@@ -17,14 +17,13 @@ import pyarrow as pa
 import pytest
 
 import restate_lab as rl
-from restate_lab.analysis.deadline import Deadline
 from restate_lab.audit import AuditLog
 from restate_lab.client.lab import Lab, is_lab, require_lab
 from restate_lab.client.settings import Settings
 from restate_lab.errors import ArgumentError, QueryInterrupted
 from restate_lab.panels._base.panel import why_read_only
 from restate_lab.panels._base.source import PanelSource
-from restate_lab.recorder import QueryRecorder
+from restate_lab.reads import Reads
 from restate_lab.source import TABLES, BaseSource, Coverage, Source, SourceWrapper, missing_members
 from support.freezable import Freezable, invocation
 from support.row_source import RowSource
@@ -111,7 +110,7 @@ def test_a_wrapper_passes_every_option_on(wrapper: str, read: str) -> None:
         options = {"params": {"id": "a"}, "max_bytes": 7, "progress": False, "more": [1]}
         READS[read](WRAPPERS[wrapper](own), timeout=timeout, **options)
         (seen,) = own.seen
-        expected = timeout if wrapper in {"SourceWrapper", "QueryRecorder"} else pytest.approx(5)
+        expected = timeout if wrapper == "SourceWrapper" else pytest.approx(5)
         assert seen == {**options, "timeout": expected}
 
 
@@ -169,49 +168,41 @@ def test_an_interrupted_result_keeps_the_rows_that_came(wrapper: str) -> None:
             reader.read_next_batch()
 
 
-def test_a_recorder_records_each_statement_once() -> None:
+def test_reads_record_each_statement_once() -> None:
     """It does so for every way of reading, with its parameters and the number of requests."""
     for read in READS.values():
-        recorder = QueryRecorder(QueryRecorder(Own()))  # type: ignore[arg-type]
-        read(recorder, params={"id": "a"}, timeout=5, max_bytes=7, progress=False, more=1)
-        read(recorder, params={"id": "a"}, more=1)
+        reads = Reads(Reads(Own()))  # type: ignore[arg-type]
+        read(reads, params={"id": "a"}, timeout=5, max_bytes=7, progress=False, more=1)
+        read(reads, params={"id": "a"}, more=1)
         expected = [{"sql": STATEMENT, "params": {"id": "a", "more": 1}, "times": 2}]
-        assert recorder.queries == expected
-        assert recorder._source.queries == expected  # type: ignore[attr-defined]
+        assert reads.queries == expected
+        assert reads._source.queries == expected  # type: ignore[attr-defined]
 
 
-def test_a_recorder_has_one_time() -> None:
-    """Its clock is the time of the source at the first use, so that the parts of a result agree."""
-    times = iter([NOW, NOW + timedelta(seconds=1)])
-    ticking: Any = type("Ticking", (Own,), {"now": property(lambda _: next(times))})()
-    recorder = QueryRecorder(ticking)
-    assert [recorder.now, recorder.now] == [NOW, NOW]
-
-
-def test_a_deadline_gives_what_is_left_and_sends_the_same_once() -> None:
+def test_reads_with_a_timeout_pass_on_the_rest_of_it() -> None:
     """Each statement gets at most the remaining time; a repeated one comes from memory, also through a wrapper."""
     own: Any = Own()
-    deadline = Deadline(own, 5, timeout_message="over")
+    reads = Reads(own, 5, remembers=True)
     for options in ({"id": "a"}, {"params": {"id": "a"}, "progress": False, "timeout": "1h"}, {"id": "b"}):
-        deadline.sql(STATEMENT, **options)
-    deadline.sql(STATEMENT, id="a", dtype_backend="pyarrow")
-    QueryRecorder(deadline).sql(STATEMENT, id="a")
+        reads.sql(STATEMENT, **options)
+    reads.sql(STATEMENT, id="a", dtype_backend="pyarrow")
+    Reads(reads).sql(STATEMENT, id="a")
     timeouts = [each["timeout"] for each in own.seen]
     assert len(timeouts) == 2
     assert all(4 < each <= 5 for each in timeouts)
     assert timeouts == sorted(timeouts, reverse=True)
-    deadline.arrow(STATEMENT, id="c", timeout="2s")
+    reads.arrow(STATEMENT, id="c", timeout="2s")
     assert own.seen[-1]["timeout"] == 2
 
 
-def test_a_deadline_remembers_failures() -> None:
+def test_reads_remember_failures() -> None:
     """A statement that failed fails again without a request, also through a wrapper."""
     broken: Any = Broken()
-    deadline = Deadline(broken, 5, timeout_message="over")
-    for source in (deadline, QueryRecorder(deadline)):
+    reads = Reads(broken, 5, remembers=True)
+    for source in (reads, Reads(reads)):
         with pytest.raises(QueryInterrupted):
             source.sql(STATEMENT)
-    assert [each.rows for each in deadline.statements] == [0]
+    assert [each.rows for each in reads.statements] == [0]
 
 
 def test_a_quiet_source_shows_no_progress_and_ends_when_it_is_closed() -> None:

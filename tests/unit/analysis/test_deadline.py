@@ -9,10 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from restate_lab.analysis.deadline import Deadline, no_check, time_check, within
+from restate_lab.analysis.deadline import Deadline, within
 from restate_lab.client.arguments import seconds_left, time_limit
 from restate_lab.errors import ArgumentError, TimedOut
-from restate_lab.recorder import QueryRecorder
 from support.row_source import RowSource
 
 
@@ -123,26 +122,3 @@ def test_an_inner_limit_is_never_longer_than_the_outer_one() -> None:
     with time_limit(60), time_limit(5):
         assert seconds_left(120) <= 5
     assert seconds_left(120) == 120
-
-
-class Impatient(Counting):
-    """A source whose requests report what a transport does that may take no time."""
-
-    @property
-    def now(self) -> datetime:
-        if not seconds_left(120.0):
-            raise TimedOut("no response within the time limit")
-        return super().now
-
-
-def test_time_that_was_spent_on_reading_is_not_blamed_on_the_server() -> None:
-    """After the deadline, the clock and the check of a loop report the limit of the verb, and what took the time."""
-    source = Impatient()
-    over, open_ = (Deadline(source, seconds, timeout_message="waits() did not finish") for seconds in (0, 100))
-    with pytest.raises(TimedOut, match=r"^waits\(\) did not finish\.$"):
-        _ = over.now
-    for wrapped in (over, QueryRecorder(over)):
-        with pytest.raises(TimedOut, match="had responded, and reading and matching its data took the rest"):
-            time_check(wrapped)()
-    time_check(QueryRecorder(open_))()
-    assert time_check(source) is no_check
