@@ -25,8 +25,8 @@ from restate_lab.analysis.questions.catalog import Question, Variant, names, rea
 from restate_lab.analysis.questions.parameters import check_names, json_values, values_for
 from restate_lab.analysis.suggestions import refuse_unknown_names
 from restate_lab.analysis.times import to_datetime
-from restate_lab.client.schema import check_columns, translate_errors
-from restate_lab.client.sql.parts import complete
+from restate_lab.client.schema import translate_errors
+from restate_lab.client.sql.parts import complete_for
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer
 from restate_lab.frames import with_card
@@ -136,7 +136,7 @@ def _variant_for(question: Question, source: Reads) -> Variant:
     for variant in question.variants:
         missing = source.missing(variant.needs)
         if not missing:
-            return replace(variant, sql=complete(variant.sql, source))
+            return replace(variant, sql=complete_for(variant.sql, source.has))
         reasons.append(f"{variant.file} needs {', '.join(missing)}")
     if not source.coverage.open_invocations and all(OPEN_INVOCATIONS in each.needs for each in question.variants):
         raise NotOnThisServer(
@@ -170,10 +170,9 @@ def _read_rows(
     """Return the rows up to the limit and their truncation; the limit applies to the aggregated rows."""
     aggregate = AGGREGATIONS.get(name)
     if aggregate is None:
-        frame = check_columns(source.sql(variant.sql, params=_with_one_more_row(values)), variant.sql, source)
+        frame = source.query_frame(variant.sql, _with_one_more_row(values))
         return _truncate(hide_refusals(frame), values.get("limit"), name)
-    more = {**values, "limit": CANDIDATES + 1}
-    frame = check_columns(source.sql(variant.sql, params=more), variant.sql, source)
+    frame = source.query_frame(variant.sql, {**values, "limit": CANDIDATES + 1})
     frame, unread = _truncate(frame, CANDIDATES, name)
     frame, truncated = _truncate(aggregate(frame), values["limit"], name)
     message = f"{name} aggregates at most {CANDIDATES:,} rows, and there are more; select one service with service=."
