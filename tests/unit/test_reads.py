@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+import restate_lab as rl
 from restate_lab.client.arguments import seconds_left, time_limit
 from restate_lab.errors import ArgumentError, NotOnThisServer, QueryRefused, TimedOut
 from restate_lab.reads import Reads, begin
@@ -133,6 +134,16 @@ def test_the_error_says_which_verb_and_what_to_do() -> None:
     with pytest.raises(TimedOut, match=r"waits did not finish within its timeout of 0s; pass a longer timeout="):
         Reads(source, 0, verb="waits").sql("SELECT 1")
     assert source.asked == 0
+
+
+@pytest.mark.parametrize("verb", ["journal", "journal_diff", "waits", "agent_runs", "before_after"])
+def test_a_timeout_names_the_verb_that_was_called(verb: str) -> None:
+    """A verb that reads with another one has its own name in the message, and its timeout covers both."""
+    source, id_ = Counting(), sample_id(1)
+    ids = {"journal": (id_,), "journal_diff": (id_, sample_id(2)), "before_after": ("dp_1",)}.get(verb, ())
+    with pytest.raises(TimedOut, match=f"^{verb} did not finish within its timeout of 0s; pass a longer timeout="):
+        getattr(rl, verb)(source, *ids, timeout=0)
+    assert not source.asked or not max(source.allowed)
 
 
 def test_an_inner_limit_is_never_longer_than_the_outer_one() -> None:
