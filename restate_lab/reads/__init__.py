@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
-from restate_lab.reads.session import OPEN_INVOCATIONS, Reads, Row, SentStatement, Stopped, begin, no_check
+from restate_lab.reads.session import (
+    OPEN_INVOCATIONS,
+    Reads,
+    Row,
+    SentStatement,
+    Stopped,
+    UntilStopped,
+    begin,
+    no_check,
+)
 
-__all__ = ["OPEN_INVOCATIONS", "Reads", "Row", "SentStatement", "Stopped", "begin", "no_check"]
+__all__ = ["OPEN_INVOCATIONS", "Reads", "Row", "SentStatement", "Stopped", "UntilStopped", "begin", "no_check"]

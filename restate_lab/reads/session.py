@@ -25,11 +25,12 @@ from restate_lab.client.sql.parts import complete_for
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.frames import records
+from restate_lab.progress import Progress
 from restate_lab.reads.statements import read_statement, used_params
 from restate_lab.server import has_feature
 from restate_lab.source import Source, SourceWrapper, check_supported, query_json, read_table, timeout_seconds
 
-__all__ = ["OPEN_INVOCATIONS", "Reads", "Row", "SentStatement", "Stopped", "begin", "no_check"]
+__all__ = ["OPEN_INVOCATIONS", "Reads", "Row", "SentStatement", "Stopped", "UntilStopped", "begin", "no_check"]
 
 OPEN_INVOCATIONS = "open invocations"
 """A need of statements that only a history does not meet."""
@@ -183,10 +184,18 @@ class Reads(SourceWrapper):
         rows = self.arrow(statement, params=used_params(statement, params))
         return _without_views(check_columns(rows, statement, self))
 
-    def query(self, statement: str, params: Mapping[str, Any] | None = None, /) -> pa.Table:
-        """Return the rows of a statement of this package, completed for the tables of the source."""
+    def query(
+        self, statement: str, params: Mapping[str, Any] | None = None, /, *, timeout: DurationInput | None = None
+    ) -> pa.Table:
+        """Return the rows of a statement of this package, completed for the tables; unused parameters are ignored."""
         text = complete_for(statement, self.has)
-        return check_columns(self.arrow(text, params=params, progress=False), text, self)
+        rows = self.arrow(text, params=used_params(text, params or {}), timeout=timeout, progress=False)
+        return check_columns(rows, text, self)
+
+    def query_of(self, statement: str, ids: Sequence[str], /, *, chunk: int = CHUNK) -> Iterator[Row]:
+        """Yield the rows of a statement of this package for any number of ids, its parameter ``:ids``."""
+        for part in chunks(ids, chunk):
+            yield from self.query(statement, {"ids": part}).to_pylist()
 
     def query_frame(
         self, statement: str, params: Mapping[str, Any] | None = None, /, *, timeout: DurationInput | None = None
@@ -234,7 +243,7 @@ class Reads(SourceWrapper):
         """Yield a reader with the remaining time as its limit; see the class about memory and stopping."""
         limit = timeout_seconds(timeout)
         if self._stop is not None:
-            options["progress"] = _UntilStopped(self._stop) if self.live else False
+            options["progress"] = UntilStopped(self._stop) if self.live else False
 
         def send() -> Any:
             left = self._remaining(limit)
@@ -324,18 +333,25 @@ def begin(
     return reads
 
 
-class _UntilStopped:
-    """Progress that shows nothing, and stops the read that reports to it."""
+class UntilStopped:
+    """Progress that stops the read that reports to it when ``stop`` is set; it shows nothing, or ``shown``."""
 
-    def __init__(self, stop: Event) -> None:
-        self._stop = stop
+    def __init__(self, stop: Event, shown: Progress | None = None) -> None:
+        self._stop, self._shown = stop, shown
 
-    def update(self, rows: int, size: int) -> None:  # noqa: ARG002 - Progress's signature
+    def update(self, rows: int, size: int) -> None:
+        """Raise Stopped when the event is set."""
+        self.check()
+        if self._shown is not None:
+            self._shown.update(rows, size)
+
+    def check(self) -> None:
+        """Raise Stopped when the event is set."""
         if self._stop.is_set():
             raise Stopped("the read was stopped.")
 
     def close(self) -> None:
-        return
+        """Do nothing: the event and the shown progress belong to the caller."""
 
 
 def _without_views(table: pa.Table) -> pa.Table:

@@ -17,7 +17,7 @@ import pytest
 import restate_lab as rl
 from restate_lab.client.arguments import seconds_left, time_limit
 from restate_lab.errors import ArgumentError, NotOnThisServer, QueryRefused, TimedOut
-from restate_lab.reads import Reads, begin
+from restate_lab.reads import Reads, Stopped, UntilStopped, begin
 from restate_lab.reads.session import _without_views
 from restate_lab.source import BaseSource, Source
 from support.row_source import RowSource
@@ -195,6 +195,40 @@ def test_ids_are_read_in_parts() -> None:
     reads = Reads(source)
     assert [row["id"] for row in reads.rows_of("waits/states", ids, chunk=2)] == ids
     assert [each["times"] for each in reads.queries] == [3]
+
+
+def test_the_statements_of_a_module_are_read_in_parts_too() -> None:
+    """A statement that is not in a file has the same limit of ids, and parameters that it does not have are ignored."""
+    ids = [sample_id(number) for number in range(5)]
+    reads = Reads(SampleRows(sys_invocation_status=[invocation(each) for each in ids]))
+    statement = "SELECT id FROM sys_invocation_status WHERE id IN :ids"
+    assert sorted(row["id"] for row in reads.query_of(statement, ids, chunk=2)) == sorted(ids)
+    assert reads.query(statement, {"ids": ids, "scope": None}).num_rows == 5
+    assert [each["times"] for each in reads.queries] == [4]
+
+
+def test_a_shown_progress_moves_until_it_is_stopped() -> None:
+    """The progress of a check that a user can stop is shown, and raises as soon as it is stopped."""
+    stop, shown = threading.Event(), Shown()
+    progress = UntilStopped(stop, shown)
+    progress.update(1, 2)
+    stop.set()
+    with pytest.raises(Stopped):
+        progress.update(2, 2)
+    assert shown.updates == [(1, 2)]
+
+
+class Shown:
+    """A Progress that keeps its updates."""
+
+    def __init__(self) -> None:
+        self.updates: list[tuple[int, int]] = []
+
+    def update(self, rows: int, size: int) -> None:
+        self.updates.append((rows, size))
+
+    def close(self) -> None:
+        return
 
 
 def test_an_old_source_is_refused() -> None:
