@@ -6,6 +6,7 @@ its execution read everything twice.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +17,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab.analysis.deadline import Deadline
-from restate_lab.client.schema import check_columns, translate_errors
+from restate_lab.client.schema import translate_errors
 from restate_lab.client.sql.bind import chunks
-from restate_lab.client.sql.parts import complete
 from restate_lab.errors import QueryInterrupted, RateLimited, Unreachable
-from restate_lab.source import Source
+from restate_lab.reads import Reads, Row
 from restate_lab.status import LONG_BACK_OFFS_SQL, STATUS_SQL, status_of
 
 __all__ = [
@@ -149,30 +148,30 @@ class Destinations:
 
 
 @translate_errors
-def read_snapshots(lab: Source, ids: Sequence[str]) -> dict[str, InvocationSnapshot]:
+def read_snapshots(reads: Reads, ids: Sequence[str]) -> dict[str, InvocationSnapshot]:
     """Return the snapshot of every id, in the order of ``ids``."""
-    rows = {row["id"]: row for row in _read_rows(lab, complete(_BASE, lab), ids)}
+    rows = {row["id"]: row for row in _read_rows(reads, _BASE, ids)}
     statuses = {id_: _status_of(row) for id_, row in rows.items()}
     invoked = [id_ for id_, status in statuses.items() if status == "invoked"]
     for id_ in invoked:
         del statuses[id_]  # gone, unless the second statement still returns it
-    for row in _read_rows(lab, _INVOKED, invoked):
+    for row in _read_rows(reads, _INVOKED, invoked):
         if row["created_at"] == rows[row["id"]]["created_at"]:  # otherwise a new run with the same id has started
             statuses[row["id"]] = _status_of(row)
     ready = [id_ for id_ in invoked if statuses.get(id_) == "ready"]
-    statuses.update(dict.fromkeys(read_backing_off(lab, ready), "backing-off"))
+    statuses.update(dict.fromkeys(read_backing_off(reads, ready), "backing-off"))
     return {id_: _snapshot_of(rows[id_], statuses[id_]) if id_ in statuses else NO_INVOCATION for id_ in ids}
 
 
 @translate_errors
 def read_restarts(
-    lab: Source, since: Mapping[str, datetime], *, timeout: float | None = None
+    reads: Reads, since: Mapping[str, datetime], *, timeout: float | None = None
 ) -> dict[str, tuple[str, ...]]:
     """Return the restarts of each id since its time (by the server's clock), oldest first."""
     if not since:
         return {}
     restarts: dict[str, tuple[str, ...]] = {}
-    for row in _read_rows(lab, _RESTARTS, since, since=min(since.values()), timeout=timeout):
+    for row in _read_rows(reads, _RESTARTS, since, timeout=timeout, since=min(since.values())):
         id_ = row["restarted_from"]
         if row["created_at"] >= since[id_]:
             restarts[id_] = (*restarts.get(id_, ()), row["id"])
@@ -180,13 +179,13 @@ def read_restarts(
 
 
 @translate_errors
-def read_any_restarts(lab: Source, ids: Iterable[str], created: Mapping[str, datetime]) -> dict[str, str]:
+def read_any_restarts(reads: Reads, ids: Iterable[str], created: Mapping[str, datetime]) -> dict[str, str]:
     """Return a restart of each id that has one, at any time.
 
     ``created`` has the creation times of the runs, if they are known: an older restart belongs to an earlier run with
     the same id.
     """
-    rows = _read_rows(lab, _ANY_RESTARTS, ids, timeout=SCAN_TIMEOUT)
+    rows = _read_rows(reads, _ANY_RESTARTS, ids, timeout=SCAN_TIMEOUT)
     return {
         row["restarted_from"]: row["id"]
         for row in rows
@@ -195,13 +194,13 @@ def read_any_restarts(lab: Source, ids: Iterable[str], created: Mapping[str, dat
 
 
 @translate_errors
-def read_cancel_signals(lab: Source, ids: Sequence[str]) -> set[str]:
+def read_cancel_signals(reads: Reads, ids: Sequence[str]) -> set[str]:
     """Return the ids of invocations that have a cancel signal."""
-    return {row["id"] for row in _read_rows(lab, _CANCEL_SIGNALS, ids)}
+    return {row["id"] for row in _read_rows(reads, _CANCEL_SIGNALS, ids)}
 
 
 @translate_errors
-def read_invocations(lab: Source, ids: Sequence[str]) -> pd.DataFrame:
+def read_invocations(reads: Reads, ids: Sequence[str]) -> pd.DataFrame:
     """Read the current state of each of these invocations: one row per id, in the order of ``ids``, the index.
 
     Columns: ``status`` (a name of STATUSES, None if the invocation does not exist), ``target, target_service_name,
@@ -211,43 +210,39 @@ def read_invocations(lab: Source, ids: Sequence[str]) -> pd.DataFrame:
     IDS_PER_QUERY ids. The rows of one chunk have the same read time; different chunks do not.
 
     Raises:
-        RestateLabError: the errors of ``lab.sql``; the server refuses an invalid id.
+        RestateLabError: the errors of ``reads.sql``; the server refuses an invalid id.
     """
-    statement = complete(_STATES, lab)
-    tables = [
-        check_columns(lab.arrow(statement, ids=chunk, progress=False), statement, lab)
-        for chunk in chunks(ids or [_UNKNOWN_ID], IDS_PER_QUERY)
-    ]
-    frame = _to_frame(pa.concat_tables(tables))
-    frame.loc[read_backing_off(lab, list(frame.index[frame["status"] == "ready"])), "status"] = "backing-off"
+    parts = chunks(ids or [_UNKNOWN_ID], IDS_PER_QUERY)
+    frame = _to_frame(pa.concat_tables(reads.query(_STATES, {"ids": part}) for part in parts))
+    frame.loc[read_backing_off(reads, list(frame.index[frame["status"] == "ready"])), "status"] = "backing-off"
     return frame.reindex(pd.Index(ids, name="id"))
 
 
-def read_backing_off(lab: Source, ids: Sequence[str]) -> list[str]:
+def read_backing_off(reads: Reads, ids: Sequence[str]) -> list[str]:
     """Return the ready invocations that wait for a retry far ahead: only the vqueues have such back-offs."""
-    return [row["id"] for row in _read_rows(lab, complete(LONG_BACK_OFFS_SQL, lab), ids)] if ids else []
+    return [row["id"] for row in _read_rows(reads, LONG_BACK_OFFS_SQL, ids)] if ids else []
 
 
-def read_destinations(lab: Source, deployment: str) -> Destinations:
+def read_destinations(reads: Reads, deployment: str) -> Destinations:
     """Return the destination of each service; empty if the deployment does not exist."""
     if deployment == "latest":
-        rows = check_columns(lab.arrow(_LATEST, progress=False), _LATEST, lab).to_pylist()
+        rows = reads.query(_LATEST).to_pylist()
         return Destinations(
             deployment, {row["service"]: Destination(row["id"], row["oldest"], row["newest"]) for row in rows}
         )
-    rows = check_columns(lab.arrow(_NAMED, id=deployment, progress=False), _NAMED, lab).to_pylist()
+    rows = reads.query(_NAMED, {"id": deployment}).to_pylist()
     return Destinations(
         deployment,
         {service: Destination(row["id"], row["oldest"], row["newest"]) for row in rows for service in row["services"]},
     )
 
 
-def with_retries(read: Callable[[], T], *, left: float | None = None) -> T:
+def with_retries(read: Callable[[], T], *, left: float = math.inf) -> T:
     """Call ``read``, and repeat it if the response ends early, as when a node dies: an execution is in progress.
 
-    ``left`` is the rest of the caller's time limit in seconds, or None.
+    ``left`` is the rest of the caller's time limit in seconds.
     """
-    give_up = time.monotonic() + (RETRY_WITHIN if left is None else min(left, RETRY_WITHIN))
+    give_up = time.monotonic() + min(left, RETRY_WITHIN)
     while True:
         try:
             return read()
@@ -258,18 +253,18 @@ def with_retries(read: Callable[[], T], *, left: float | None = None) -> T:
             time.sleep(wait)
 
 
-def _read_rows(lab: Source, sql: str, ids: Iterable[str], **parameters: Any) -> Iterator[dict[str, Any]]:
-    for chunk in chunks(list(ids), _POINT_READS):
-        yield from _query(lab, sql, ids=list(chunk), **parameters)
+def _read_rows(
+    reads: Reads, statement: str, ids: Iterable[str], *, timeout: float | None = None, **params: Any
+) -> Iterator[Row]:
+    for part in chunks(list(ids), _POINT_READS):
+        yield from _rows_of(_read_part(reads, statement, {**params, "ids": part}, timeout))
 
 
-def _query(lab: Source, sql: str, **parameters: Any) -> list[dict[str, Any]]:
-    left = lab.seconds_left if isinstance(lab, Deadline) else None
-    table = with_retries(lambda: lab.arrow(sql, progress=False, **parameters), left=left)
-    return _rows_of(check_columns(table, sql, lab))
+def _read_part(reads: Reads, statement: str, params: Row, timeout: float | None) -> pa.Table:
+    return with_retries(lambda: reads.query(statement, params, timeout=timeout), left=reads.seconds_left)
 
 
-def _rows_of(table: pa.Table) -> list[dict[str, Any]]:
+def _rows_of(table: pa.Table) -> list[Row]:
     """Return the same as ``to_pylist``, which is several times slower because of the timestamps."""
     names, columns = table.column_names, [_values_of(column) for column in table.columns]
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]

@@ -9,20 +9,20 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from restate_lab._text import format_duration, plural
+from restate_lab._text import plural
 from restate_lab.actions.reader import with_retries
-from restate_lab.analysis.deadline import within
 from restate_lab.analysis.invocations.filters import ALL, MOST, RETRYING, Filters, statuses_of
 from restate_lab.analysis.invocations.groups import status_rank
 from restate_lab.analysis.invocations.reader import read_rows
 from restate_lab.analysis.targets import parse_ids
 from restate_lab.client.arguments import check_seconds
 from restate_lab.client.schema import translate_errors
-from restate_lab.durations import DurationInput, to_timedelta
+from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, TimedOut
 from restate_lab.frames import records
 from restate_lab.progress import InvocationsLine, Progress, progress_of
-from restate_lab.source import Source, check_supported
+from restate_lab.reads import Reads, begin
+from restate_lab.source import Source
 from restate_lab.status import STATUSES
 
 __all__ = ["WaitUntil", "wait_for"]
@@ -70,9 +70,8 @@ def wait_for(
     if len(ids) > MOST:
         raise ArgumentError(f"{len(ids):,} targets are too many; wait for at most {MOST:,} invocations in one call.")
     wanted = frozenset[str]() if callable(until) else _statuses(until)
-    check_supported(source, "wait_for()")
-    reading = within(source, timeout, verb="wait_for()")
-    wait = _Wait(reading, ids, Filters(status=(ALL,), id=tuple(ids)), until, wanted, check_seconds("timeout", timeout))
+    reads = begin(source, "wait_for", check_seconds("timeout", timeout))
+    wait = _Wait(reads, ids, Filters(status=(ALL,), id=tuple(ids)), until, wanted)
     line = progress_of(progress, lambda: InvocationsLine("waiting, invocations done"))
     try:
         return wait.run(line) if ids else pd.DataFrame({"id": [], "status": []}, dtype="string")
@@ -84,14 +83,12 @@ def wait_for(
 class _Wait:
     """The polls of one call."""
 
-    source: Source
+    reads: Reads
     ids: Sequence[str]
     filters: Filters
     until: WaitUntil
     wanted: frozenset[str]
-    timeout: float
     seen: set[str] = field(default_factory=set)
-    started: float = field(default_factory=time.monotonic)
 
     def run(self, progress: Progress) -> pd.DataFrame:
         while True:
@@ -102,12 +99,13 @@ class _Wait:
             if self.until(rows) if callable(self.until) else not missing:
                 return rows
             pause = max(_PAUSE, (time.monotonic() - began) * _SHARE)
-            if self._seconds_left() <= pause:
+            if self.reads.seconds_left <= pause:
                 raise TimedOut(self._message(rows, missing))
             time.sleep(pause)
 
     def _read(self) -> pd.DataFrame:
-        frame = with_retries(lambda: read_rows(self.source, self.filters), left=self._seconds_left()).frame
+        reads = Reads(self.reads)  # of one poll: the server can be upgraded meanwhile
+        frame = with_retries(lambda: read_rows(reads, self.filters), left=reads.seconds_left).frame
         self.seen.update(frame["id"])
         order = {id_: place for place, id_ in enumerate(self.ids)}
         return frame.sort_values("id", key=lambda column: column.map(order), ignore_index=True)
@@ -125,11 +123,8 @@ class _Wait:
         rank = status_rank(row["status"], row["retry_count"])
         return RETRYING in self.wanted and rank == status_rank("backing-off")
 
-    def _seconds_left(self) -> float:
-        return self.timeout - (time.monotonic() - self.started)
-
     def _message(self, rows: pd.DataFrame, missing: Sequence[str]) -> str:
-        waited = format_duration(to_timedelta(self.timeout), exact=True)
+        waited = self.reads.limit
         if callable(self.until):
             return f"until= was not true within {waited}; allow more with timeout=, or ask rl.why() for the reason."
         statuses = dict(zip(rows["id"], rows["status"], strict=True))

@@ -22,6 +22,7 @@ from restate_lab.audit import audit_log
 from restate_lab.client.lab import Lab
 from restate_lab.client.sql.parts import complete
 from restate_lab.panels.actions.form import PlanForm
+from restate_lab.reads import Reads
 from restate_lab.status import STATUSES_SQL
 from support.bench import wait_for
 from support.clusters import KINDS, OLDEST, PLAIN, Cluster, server_binary
@@ -92,7 +93,7 @@ def test_a_plan_shows_what_is_and_changes_nothing(incident: Cluster) -> None:
 
         def look() -> tuple[dict[str, str], pd.DataFrame]:
             truth = words(lab)
-            return truth, read_invocations(lab, list(truth))
+            return truth, read_invocations(Reads(lab), list(truth))
 
         # between two attempts of the retrying ones
         truth, states = wait_for(look, lambda both: both[1]["status"].to_dict() == both[0])
@@ -143,7 +144,7 @@ def test_a_kill_takes_along_what_the_plan_says(lab: Lab) -> None:
     assert kinds[below["below"]] == "call"
     assert set(made.impact["caused_by"]) == {caller}
     assert "5 callees are also killed, 2 of them one-way calls: see plan.impact." in made.warnings
-    few = find_callees(lab, [caller], {caller}, follow_sent=True, most=2)
+    few = find_callees(Reads(lab), [caller], {caller}, follow_sent=True, most=2)
     assert (len(few.caused_by), few.limitations) == (2, ["only the first 2 callees were followed"])
     assert outcomes(made.execute(reason=WHY)) == {caller: "done"}
     expected = dict.fromkeys(below.values(), "killed")
@@ -269,7 +270,7 @@ def test_the_prefixes_are_those_that_the_server_takes(lab: Lab) -> None:
     back = send(lab, "Every/flaky", "backing-off")
     sent = plan(lab, "kill", [caller, back])
     sent.execute(reason=WHY)
-    for id_, prefix in read_prefixes(lab, [ended, failed, caller, back]).items():
+    for id_, prefix in read_prefixes(Reads(lab), [ended, failed, caller, back]).items():
         taken = [index for index in range(prefix.length + 1) if _restarts(lab, id_, index)]
         assert taken == list(range(prefix.ends)), id_
         listed = plan(lab, "restart_as_new", [id_]).prefixes["from_index"]

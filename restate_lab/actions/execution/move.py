@@ -44,7 +44,7 @@ class MoveRunner(Runner):
 
     def _act(self, progress: Progress) -> None:
         total, begun = len(self._request.ids), 0
-        self._destinations = read_destinations(self._lab, str(self._request.deployment))
+        self._destinations = read_destinations(self._reads, str(self._request.deployment))
         for chunk in chunks(self._request.ids, MAX_BATCH):
             if self._should_stop():
                 return

@@ -30,6 +30,7 @@ from restate_lab.client.sql.bind import chunks
 from restate_lab.client.transport import Record
 from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.progress import Progress, notify
+from restate_lab.reads import Reads
 
 __all__ = ["Runner", "SingleCallRunner"]
 
@@ -81,6 +82,11 @@ class Runner(ABC):
         self._lost_in_a_row = 0
         self._prefetched: _Prefetch | None = None
 
+    @property
+    def _reads(self) -> Reads:
+        """Return new reads: during a long execution the server can be upgraded and have other columns."""
+        return Reads(self._lab)
+
     def act(self, progress: Progress, stop: Callable[[], bool] | None) -> None:
         """Send all calls, until all are sent, ``stop`` returns True, or continuing makes no sense."""
         self._stop = stop or _never_stop
@@ -124,7 +130,7 @@ class Runner(ABC):
         return True
 
     def _read_after(self, ids: Sequence[str]) -> None:
-        for id_, snapshot in read_snapshots(self._lab, ids).items():
+        for id_, snapshot in read_snapshots(self._reads, ids).items():
             is_new = self._is_new_run(snapshot, self._before.get(id_, NO_INVOCATION).created_at)
             self._after[id_] = NO_INVOCATION if is_new else snapshot
             if is_new:
@@ -138,7 +144,7 @@ class Runner(ABC):
         """Read these just before acting, or use snapshots that were prefetched just before."""
         ahead, self._prefetched = self._prefetched, None
         is_fresh = ahead is not None and time.monotonic() - ahead.at < FRESH and ahead.snapshots.keys() >= set(ids)
-        snapshots = ahead.snapshots if ahead is not None and is_fresh else read_snapshots(self._lab, ids)
+        snapshots = ahead.snapshots if ahead is not None and is_fresh else read_snapshots(self._reads, ids)
         self._before.update(snapshots)
         return snapshots
 
@@ -284,7 +290,7 @@ class SingleCallRunner(Runner):
     def _skip_restarted(self) -> None:
         """Skip invocations that were restarted after the plan was made; their status does not show that."""
         try:
-            restarts = read_any_restarts(self._lab, sorted(self._request.unrestarted), self._request.created)
+            restarts = read_any_restarts(self._reads, sorted(self._request.unrestarted), self._request.created)
         except TimedOut:
             notify(f"{self._request}: restarts since the plan was made were not checked, because that took too long.")
             return
@@ -293,7 +299,7 @@ class SingleCallRunner(Runner):
 
     def _prefetch(self, ids: Sequence[str]) -> _Prefetch:
         at = time.monotonic()
-        return _Prefetch(read_snapshots(self._lab, ids), at)
+        return _Prefetch(read_snapshots(self._reads, ids), at)
 
     def _read_allowed(self, ids: Sequence[str]) -> list[str]:
         """Read these again and return those whose status still allows the action."""
@@ -323,12 +329,12 @@ class SingleCallRunner(Runner):
         super()._read_after(ids)
         lost = [id_ for id_ in ids if self._sender.results[id_].kind == "lost" and not self._is_settled(id_)]
         if lost and self._request.action is ACTIONS.CANCEL:
-            for id_ in read_cancel_signals(self._lab, lost):
+            for id_ in read_cancel_signals(self._reads, lost):
                 self._mark_taken(id_)
         if self._request.action is ACTIONS.RESTART_AS_NEW:
             self._find_restarts(lost)
             new_ids = {id_: new_id for id_ in ids if (new_id := self._sender.results[id_].new_id)}
-            snapshots = read_snapshots(self._lab, list(new_ids.values()))
+            snapshots = read_snapshots(self._reads, list(new_ids.values()))
             self._after.update({id_: snapshots[new_id] for id_, new_id in new_ids.items()})
 
     def _mark_taken(self, id_: str, *new_ids: str) -> None:
@@ -338,7 +344,7 @@ class SingleCallRunner(Runner):
         results[id_] = replace(results[id_], kind="taken", error=None, new_id=new_id, other_new_ids=others)
 
     def _find_restarts(self, lost: Sequence[str]) -> None:
-        for id_, new_ids in read_restarts(self._lab, {id_: self._restarted_since[id_] for id_ in lost}).items():
+        for id_, new_ids in read_restarts(self._reads, {id_: self._restarted_since[id_] for id_ in lost}).items():
             self._mark_taken(id_, *new_ids)
 
     def _find_repeated_restarts(self) -> None:
@@ -346,7 +352,7 @@ class SingleCallRunner(Runner):
         results = self._sender.results
         since = {id_: self._restarted_since[id_] for id_, result in results.items() if result.new_id}
         try:
-            restarts = read_restarts(self._lab, since, timeout=SCAN_TIMEOUT)
+            restarts = read_restarts(self._reads, since, timeout=SCAN_TIMEOUT)
         except RestateLabError as error:
             notify(f"{self._request}: could not check whether an invocation was restarted more than once: {error}")
             return

@@ -18,7 +18,6 @@ from restate_lab.actions.plan.reader import has_deployment
 from restate_lab.actions.plan.steps import find_open_steps
 from restate_lab.actions.reader import SCAN_TIMEOUT, read_any_restarts
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN, RETENTION
-from restate_lab.analysis.deadline import within
 from restate_lab.analysis.suggestions import unknown_names
 from restate_lab.analysis.targets import parse_created, parse_ids
 from restate_lab.client.arguments import check_count, check_deployment_choice
@@ -27,6 +26,7 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, TimedOut
 from restate_lab.progress import Progress
+from restate_lab.reads import Reads
 from restate_lab.server import has_feature, has_vqueues, is_older
 from restate_lab.source import Source
 
@@ -44,7 +44,7 @@ class Refinement(Protocol):
     It gets the rows of ``preview_targets``, and the earlier restart of each row that has one.
     """
 
-    def __call__(self, reads: Source, rows: pd.DataFrame, restarts: Mapping[str, str]) -> pd.DataFrame:
+    def __call__(self, reads: Reads, rows: pd.DataFrame, restarts: Mapping[str, str]) -> pd.DataFrame:
         """Return the rows with more reasons in ``excluded``, and with the columns of ``preview.RESTART_COLUMNS``."""
 
 
@@ -158,24 +158,25 @@ def make_plan(
     ``verb`` is the name of the public function. ``refine`` excludes more targets, and gives each its own index.
     ``reads`` is a wrapper of ``lab`` that reads instead of it, and ``progress`` is updated by the check.
     """
-    reads = within(reads or lab, timeout, verb=verb)
-    chosen = _check_action(lab, reads, action, deployment, from_index, include_callees=include_callees)
-    gate = open_gate(lab, reads, chosen, check, confirm, progress)
+    chosen = _check_action(lab, action, deployment, from_index, include_callees=include_callees)
+    limited = Reads(reads or lab, timeout, verb=verb)
+    _check_server(limited, chosen, deployment)
+    gate = open_gate(lab, limited, chosen, check, confirm, progress)
     made_at, shared = datetime.now(UTC), SharedExecution()
-    rows = _read_targets(reads, chosen, targets, made_at, deployment, from_index, include_callees=include_callees)
-    rows, restarts, checked = _exclude_more(reads, chosen, rows, from_index, refine, gate)
+    rows = _read_targets(limited, chosen, targets, made_at, deployment, from_index, include_callees=include_callees)
+    rows, restarts, checked = _exclude_more(limited, chosen, rows, from_index, refine, gate)
     kept = rows[rows["excluded"].isna()]
-    effects, limitations = _read_effects(reads, chosen, kept)
+    effects, limitations = _read_effects(limited, chosen, kept)
     return Plan(
         action=chosen,
         frame=rows,
-        prefixes=_read_prefixes(reads, chosen, kept),
+        prefixes=_read_prefixes(limited, chosen, kept),
         restarted=frozenset(restarts.found),
         limitations=(*limitations, *restarts.limitations, *(checked.limitations if checked else ())),
         deployment=deployment,
         from_index=from_index,
         made_at=made_at,
-        **_origin_of(lab, reads),
+        **_origin_of(lab, limited),
         **_facts_of(kept),
         **effects,
         _unrestarted=restarts.read.difference(restarts.found),
@@ -186,7 +187,7 @@ def make_plan(
 
 
 def _read_targets(
-    lab: Source,
+    reads: Reads,
     action: ACTIONS,
     targets: Any,
     made_at: datetime,
@@ -197,14 +198,14 @@ def _read_targets(
 ) -> pd.DataFrame:
     """Return one row per target, and per callee if these are targets too, with the ``attrs`` of the plan's frame."""
     (ids, duplicates), runs = parse_ids(targets), parse_created(targets)
-    rows = preview_targets(lab, action, ids, deployment=deployment, from_index=from_index, created=runs)
-    rows = _add_callees(lab, action, rows, deployment) if include_callees else rows
-    rows.attrs = _attrs(lab, action, made_at, duplicates)
+    rows = preview_targets(reads, action, ids, deployment=deployment, from_index=from_index, created=runs)
+    rows = _add_callees(reads, action, rows, deployment) if include_callees else rows
+    rows.attrs = _attrs(reads, action, made_at, duplicates)
     return rows
 
 
 def _exclude_more(
-    reads: Source,
+    reads: Reads,
     action: ACTIONS,
     rows: pd.DataFrame,
     from_index: int | None,
@@ -218,20 +219,20 @@ def _exclude_more(
     return rows, restarts, checked
 
 
-def _read_effects(reads: Source, action: ACTIONS, kept: pd.DataFrame) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _read_effects(reads: Reads, action: ACTIONS, kept: pd.DataFrame) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the effects of a plan that the statuses of its targets do not show, and the limitations of this."""
     impact, steps = find_impact(reads, action, kept), find_open_steps(reads, action, kept)
     effects = {"impact": impact.frame, "open_steps": steps.frame, "_has_retention": has_feature(reads, RETENTION)}
     return effects, (*impact.limitations, *steps.limitations)
 
 
-def _read_prefixes(lab: Source, action: ACTIONS, rows: pd.DataFrame) -> pd.DataFrame:
+def _read_prefixes(reads: Reads, action: ACTIONS, rows: pd.DataFrame) -> pd.DataFrame:
     """Return the entries that a restart of the first targets can keep."""
     ids = list(rows["id"][:_PREFIXES]) if action is ACTIONS.RESTART_AS_NEW else []
-    return prefix_frame(read_prefixes(lab, ids))
+    return prefix_frame(read_prefixes(reads, ids))
 
 
-def _origin_of(lab: Lab, reads: Source) -> dict[str, Any]:
+def _origin_of(lab: Lab, reads: Reads) -> dict[str, Any]:
     """Return the environment, its address, and its server."""
     server = f"restate {reads.version}, {'with' if has_vqueues(reads) else 'without'} vqueues"
     return {"environment": lab.name, "address": lab.settings.admin_url, "server": server}
@@ -251,20 +252,20 @@ def _indexes(rows: pd.DataFrame) -> dict[str, int]:
     return dict(zip(rows["id"], map(int, rows["from_index"]), strict=True)) if "from_index" in rows else {}
 
 
-def _attrs(lab: Source, action: ACTIONS, made_at: datetime, duplicates: int) -> dict[Hashable, Any]:
+def _attrs(reads: Reads, action: ACTIONS, made_at: datetime, duplicates: int) -> dict[Hashable, Any]:
     return {
         "action": action.value,
-        "source": lab.name,
-        "version": lab.version,
+        "source": reads.name,
+        "version": reads.version,
         "made_at": made_at.isoformat(),
         "duplicates": duplicates,
     }
 
 
 def _check_action(
-    lab: Lab, reads: Source, action: str, deployment: str | None, from_index: int | None, *, include_callees: bool
+    lab: Lab, action: str, deployment: str | None, from_index: int | None, *, include_callees: bool
 ) -> ACTIONS:
-    """Return the action, or raise if it is unknown or does not have these options on this source."""
+    """Return the action, or raise if it is unknown or does not have these options."""
     require_lab(lab, "a plan")
     if action not in set(ACTIONS):
         hint = did_you_mean(nearest_names(str(action), ACTIONS)) or f"Choose from {', '.join(ACTIONS)}."
@@ -279,29 +280,29 @@ def _check_action(
         raise ArgumentError(f"{chosen} has no option include_callees; it is only for {', '.join(takers)}.")
     if from_index is not None:
         check_count("from_index", from_index)
-    _check_deployment(reads, chosen, deployment)
-    if is_older(reads.version, chosen.rule.since):
-        since = chosen.rule.since
-        raise NotOnThisServer(f"{chosen} needs restate {since} or newer; {lab.name} has {lab.version}.")
+    if chosen is ACTIONS.MOVE_TO and deployment in {None, "keep"}:
+        raise ArgumentError("move_to needs deployment=: 'latest', or the id of a deployment.")
+    if deployment is not None:
+        check_deployment_choice("deployment", deployment)
     return chosen
 
 
-def _check_deployment(lab: Source, action: ACTIONS, deployment: str | None) -> None:
-    if action is ACTIONS.MOVE_TO and deployment in {None, "keep"}:
-        raise ArgumentError("move_to needs deployment=: 'latest', or the id of a deployment.")
-    if deployment is None or check_deployment_choice("deployment", deployment) in {"latest", "keep"}:
-        return
-    if not has_deployment(lab, deployment):
-        known = unknown_names(lab, deployment=deployment)
+def _check_server(reads: Reads, action: ACTIONS, deployment: str | None) -> None:
+    """Raise if the deployment does not exist, or if the server is too old for the action."""
+    if deployment not in {None, "latest", "keep"} and not has_deployment(reads, str(deployment)):
+        known = unknown_names(reads, deployment=deployment)
         hint = did_you_mean(known[0].nearest) if known else ""
         known_text = hint or "lab.admin.list_deployments() lists them."
-        raise ArgumentError(f"unknown deployment {deployment!r} on {lab.name}. {known_text}")
+        raise ArgumentError(f"unknown deployment {deployment!r} on {reads.name}. {known_text}")
+    if is_older(reads.version, action.rule.since):
+        since = action.rule.since
+        raise NotOnThisServer(f"{action} needs restate {since} or newer; {reads.name} has {reads.version}.")
 
 
-def _add_callees(lab: Source, action: ACTIONS, rows: pd.DataFrame, deployment: str | None) -> pd.DataFrame:
+def _add_callees(reads: Reads, action: ACTIONS, rows: pd.DataFrame, deployment: str | None) -> pd.DataFrame:
     """Return the rows, and a row for each invocation that a target called and that has not ended."""
     kept = rows[rows["excluded"].isna() & ~rows["status"].isin(NOT_BEGUN)]
-    callees = find_callees(lab, list(kept["id"]), set(rows["id"]), follow_sent=False, most=_MOST_CALLEES)
+    callees = find_callees(reads, list(kept["id"]), set(rows["id"]), follow_sent=False, most=_MOST_CALLEES)
     if callees.limitations:
         raise ArgumentError(
             f"include_callees finds too many invocations: {'; '.join(callees.limitations)}. Plan fewer targets at once."
@@ -309,7 +310,7 @@ def _add_callees(lab: Source, action: ACTIONS, rows: pd.DataFrame, deployment: s
     if not callees.caused_by:
         return rows
     caused_by = callees.caused_by
-    more = preview_targets(lab, action, list(caused_by), deployment=deployment, from_index=None, callee_of=caused_by)
+    more = preview_targets(reads, action, list(caused_by), deployment=deployment, from_index=None, callee_of=caused_by)
     return pd.concat([rows, more], ignore_index=True)
 
 
@@ -321,14 +322,14 @@ class _Restarts(NamedTuple):
     limitations: tuple[str, ...] = ()
 
 
-def _read_restarts(lab: Source, action: ACTIONS, rows: pd.DataFrame) -> _Restarts:
+def _read_restarts(reads: Reads, action: ACTIONS, rows: pd.DataFrame) -> _Restarts:
     """Return the earlier restarts of the targets of a restart; this needs a scan."""
     kept = rows[rows["excluded"].isna()]
     first = list(kept["id"][:_RESTARTS])
     if action is not ACTIONS.RESTART_AS_NEW or not first:
         return _Restarts()
     try:
-        found = read_any_restarts(lab, first, _creation_times(kept))
+        found = read_any_restarts(reads, first, _creation_times(kept))
     except TimedOut:
         unread = f"earlier restarts of the targets were not checked: that takes over {format_duration(SCAN_TIMEOUT)}"
         return _Restarts(limitations=(unread,))

@@ -15,7 +15,6 @@ import pandas as pd
 from restate_lab._text import join, plural, verb_form
 from restate_lab.actions.reader import read_destinations, read_invocations
 from restate_lab.actions.rules import ACTIONS
-from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.replay.check import (
     CONTACT,
     ReplayCheck,
@@ -32,7 +31,6 @@ from restate_lab.frames import records
 from restate_lab.progress import Progress
 from restate_lab.reads import Reads
 from restate_lab.redaction import Secret
-from restate_lab.source import Source
 
 __all__ = [
     "CHECKED_ACTIONS",
@@ -91,7 +89,7 @@ class ReplayGate:
     """A confirmed deployment on which the targets of one plan are replayed."""
 
     lab: Lab
-    reads: Source
+    reads: Reads
     is_restart: bool
     address: str
     headers: Mapping[str, Secret] = field(repr=False)
@@ -121,12 +119,12 @@ class ReplayGate:
     def _replay(self, ids: Sequence[str], last_entries: Mapping[str, int], *, as_restart: bool) -> Replay:
         check = _new_check(self.lab, self.reads, as_restart=as_restart, last_entries=last_entries)
         replay = check.replay(ids, Endpoint(self.address, self.headers, _JOURNAL_SECONDS), progress=self.progress)
-        if isinstance(self.reads, Deadline) and not self.reads.seconds_left:
-            raise TimedOut(f"{self.reads.timeout_message}.")
+        if not self.reads.seconds_left:
+            raise TimedOut(f"{self.reads.over}.")
         return replay
 
 
-def offer_check(reads: Source, rows: pd.DataFrame, deployment: str | None) -> CheckOffer:
+def offer_check(reads: Reads, rows: pd.DataFrame, deployment: str | None) -> CheckOffer:
     """Return the check of a plan's targets on the deployment that they would continue on; this contacts no deployment.
 
     ``rows`` are those of the targets, and ``deployment`` is the option of the plan.
@@ -145,7 +143,7 @@ def offer_check(reads: Source, rows: pd.DataFrame, deployment: str | None) -> Ch
     return CheckOffer(found[0], deployment_address(reads, found[0]))
 
 
-def _next_deployments(reads: Source, rows: pd.DataFrame, deployment: str | None) -> list[str]:
+def _next_deployments(reads: Reads, rows: pd.DataFrame, deployment: str | None) -> list[str]:
     """Return the ids of the deployments that the targets would continue on.
 
     Without the option, a restart continues on the latest deployment, also from a prefix (observed on 1.7.12).
@@ -159,7 +157,7 @@ def _next_deployments(reads: Source, rows: pd.DataFrame, deployment: str | None)
 
 def open_gate(
     lab: Lab,
-    reads: Source,
+    reads: Reads,
     action: ACTIONS,
     check: str | None,
     confirm: str | None,
@@ -219,7 +217,7 @@ def _open_warnings(replay: Replay, rows: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _new_check(
-    lab: Lab, reads: Source, *, as_restart: bool, last_entries: Mapping[str, int] | None = None
+    lab: Lab, reads: Reads, *, as_restart: bool, last_entries: Mapping[str, int] | None = None
 ) -> ReplayCheck:
     return ReplayCheck(lab, Reads(reads), as_restart, last_entries=last_entries or {})
 

@@ -18,8 +18,8 @@ from restate_lab._text import plural, verb_form
 from restate_lab.actions.plan.reader import read_calls, read_keys, read_queued_changes, read_waiters
 from restate_lab.actions.reader import read_invocations
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN, RETENTION
+from restate_lab.reads import Reads
 from restate_lab.server import has_feature, has_vqueues
-from restate_lab.source import Source
 from restate_lab.status import ENDED
 
 __all__ = ["COLUMNS", "Impact", "find_callees", "find_impact"]
@@ -59,7 +59,7 @@ class Callees:
         return pd.concat(self.states) if self.states else pd.DataFrame(columns=["status", "target"], dtype="object")
 
 
-def find_impact(lab: Source, action: ACTIONS, targets: pd.DataFrame) -> Impact:
+def find_impact(reads: Reads, action: ACTIONS, targets: pd.DataFrame) -> Impact:
     """Find the invocations and keys that are also affected; ``targets`` are the rows of a plan that are acted on.
 
     The journals of at most JOURNALS targets are read; the limitations show if there are more. Only kill and cancel
@@ -69,14 +69,14 @@ def find_impact(lab: Source, action: ACTIONS, targets: pd.DataFrame) -> Impact:
     if action not in {ACTIONS.KILL, ACTIONS.CANCEL, ACTIONS.PAUSE} or not begun:
         return Impact(_to_frame([]))
     if action is ACTIONS.PAUSE:
-        return _find_blocked_keys(lab, begun)
-    return _find_ended(lab, action, begun, set(targets["id"]))
+        return _find_blocked_keys(reads, begun)
+    return _find_ended(reads, action, begun, set(targets["id"]))
 
 
-def _find_ended(lab: Source, action: ACTIONS, begun: Sequence[str], own: set[str]) -> Impact:
+def _find_ended(reads: Reads, action: ACTIONS, begun: Sequence[str], own: set[str]) -> Impact:
     """Find the callees that also end, and the keys that become free."""
-    has_retention = has_feature(lab, RETENTION)
-    callees = find_callees(lab, begun[:JOURNALS], own, follow_sent=action is ACTIONS.KILL)
+    has_retention = has_feature(reads, RETENTION)
+    callees = find_callees(reads, begun[:JOURNALS], own, follow_sent=action is ACTIONS.KILL)
     states = callees.frame()
     rows = [
         {
@@ -90,13 +90,13 @@ def _find_ended(lab: Source, action: ACTIONS, begun: Sequence[str], own: set[str
         for id_, state in zip(map(str, states.index), states.to_dict("records"), strict=True)
     ]
     holders = {**{id_: id_ for id_ in begun}, **callees.caused_by}
-    keys, more = _find_keys(lab, holders, own | set(callees.caused_by))
+    keys, more = _find_keys(reads, holders, own | set(callees.caused_by))
     limitations = [*callees.limitations, *more, *_limitations(action, len(begun))]
     return Impact(_to_frame([*rows, *keys]), tuple(limitations))
 
 
 def find_callees(
-    lab: Source, ids: Sequence[str], targets: set[str], *, follow_sent: bool, most: int = CALLEES
+    reads: Reads, ids: Sequence[str], targets: set[str], *, follow_sent: bool, most: int = CALLEES
 ) -> Callees:
     """Follow the journals from these invocations, and return all direct and indirect callees that have not ended.
 
@@ -105,7 +105,7 @@ def find_callees(
     callees = Callees()
     roots = {id_: id_ for id_ in ids}
     while roots:
-        calls = _find_calls(lab, list(roots), most, callees)
+        calls = _find_calls(reads, list(roots), most, callees)
         new: dict[str, str] = {}
         for caller, callee, is_sent in calls:
             if callee in targets or callee in callees.caused_by or callee in new or (is_sent and not follow_sent):
@@ -118,7 +118,7 @@ def find_callees(
             new = dict(list(new.items())[: most - len(callees.caused_by)])
         if not new:
             break
-        states = read_invocations(lab, list(new))
+        states = read_invocations(reads, list(new))
         states = states[states["status"].notna() & ~states["status"].isin(ENDED)]
         callees.states.append(states)
         callees.caused_by |= {id_: new[id_] for id_ in states.index}
@@ -127,18 +127,18 @@ def find_callees(
     return callees
 
 
-def _find_calls(lab: Source, ids: Sequence[str], most: int, callees: Callees) -> Iterator[tuple[str, str, bool]]:
-    for rows in read_calls(lab, ids, 10 * most):
+def _find_calls(reads: Reads, ids: Sequence[str], most: int, callees: Callees) -> Iterator[tuple[str, str, bool]]:
+    for rows in read_calls(reads, ids, 10 * most):
         if len(rows) == 10 * most:
             callees.limitations.append(f"only {len(rows):,} calls in their journals were read")
         yield from ((row["id"], row["callee_id"], bool(row["sent"])) for row in rows if row["callee_id"])
 
 
-def _find_keys(lab: Source, holders: dict[str, str], callees: set[str]) -> tuple[list[dict[str, Any]], list[str]]:
+def _find_keys(reads: Reads, holders: dict[str, str], callees: set[str]) -> tuple[list[dict[str, Any]], list[str]]:
     """Return a row for each key that becomes free, each of the first waiters and changes of state; the limitations."""
-    queues = _read_queues(lab, list(holders), without=callees)
+    queues = _read_queues(reads, list(holders), without=callees)
     shown = queues.waiters[:WAITERS]
-    states = read_invocations(lab, [row["id"] for row in shown]).to_dict("index") if shown else {}
+    states = read_invocations(reads, [row["id"] for row in shown]).to_dict("index") if shown else {}
     rows = [_key_row(row, holders, f"becomes free; {queues.describe(row['key'])}") for row in queues.keys]
     rows += [
         {
@@ -157,10 +157,10 @@ def _find_keys(lab: Source, holders: dict[str, str], callees: set[str]) -> tuple
     return rows, limitations + queues.limitations
 
 
-def _find_blocked_keys(lab: Source, ids: Sequence[str]) -> Impact:
+def _find_blocked_keys(reads: Reads, ids: Sequence[str]) -> Impact:
     """Find the keys that paused invocations hold while calls or changes of state wait for them."""
     holders = {id_: id_ for id_ in ids}
-    queues = _read_queues(lab, ids, without=set())
+    queues = _read_queues(reads, ids, without=set())
     rows = [
         _key_row(row, holders, f"stays held while it is paused; {queues.describe(row['key'])}")
         for row in queues.keys
@@ -197,16 +197,16 @@ class _Queues:
         return f"{' and '.join(parts)} {verb_form(calls + changes, 'waits', 'wait')} for it"
 
 
-def _read_queues(lab: Source, ids: Sequence[str], *, without: set[str]) -> _Queues:
+def _read_queues(reads: Reads, ids: Sequence[str], *, without: set[str]) -> _Queues:
     """Return the keys of these holders and their queues; waiters in ``without`` end themselves."""
-    keys = read_keys(lab, ids)
+    keys = read_keys(reads, ids)
     holders = [row["holder"] for row in keys]
-    waiters = [row for row in read_waiters(lab, holders) if row["id"] not in without] if keys else []
-    changes = read_queued_changes(lab, holders, CHANGES + 1) if keys else []
+    waiters = [row for row in read_waiters(reads, holders) if row["id"] not in without] if keys else []
+    changes = read_queued_changes(reads, holders, CHANGES + 1) if keys else []
     limitations = []
     if len(changes) > CHANGES:
         limitations.append(f"only the first {CHANGES:,} changes of state that wait for these keys were read")
-    if keys and not changes and not has_vqueues(lab):
+    if keys and not changes and not has_vqueues(reads):
         limitations.append("not shown: changes of state that wait for these keys, which a server lists only in vqueues")
     return _Queues(keys, waiters, changes[:CHANGES], limitations)
 

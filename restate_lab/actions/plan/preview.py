@@ -30,8 +30,8 @@ from restate_lab.analysis.journal.entries import (
 )
 from restate_lab.analysis.patterns import step_patterns, summarize_messages
 from restate_lab.analysis.targets import is_invocation_id
+from restate_lab.reads import Reads
 from restate_lab.server import has_feature
-from restate_lab.source import Source
 
 __all__ = [
     "COLUMNS",
@@ -96,7 +96,7 @@ class JournalPrefix:
 
 
 def preview_targets(
-    lab: Source,
+    reads: Reads,
     action: ACTIONS,
     ids: Sequence[str],
     *,
@@ -111,19 +111,19 @@ def preview_targets(
     selected runs, for ids where they are known: another run of the id is excluded.
     """
     is_id = {id_: is_invocation_id(id_) for id_ in ids}
-    states = read_invocations(lab, [id_ for id_ in ids if is_id[id_]]).reindex(pd.Index(list(ids), name="id"))
+    states = read_invocations(reads, [id_ for id_ in ids if is_id[id_]]).reindex(pd.Index(list(ids), name="id"))
     others = _other_runs(states, created or {})
     states.loc[others.index, ["status", "created_at", "modified_at"]] = None  # the selected run is gone
-    effects = _effects(action.rule, states, deployment, has_retention=has_feature(lab, RETENTION))
+    effects = _effects(action.rule, states, deployment, has_retention=has_feature(reads, RETENTION))
     descriptions = effects.map(lambda effect: effect.description, na_action="ignore").astype("object")
     acts = pd.Series([effect is not None and effect.acts for effect in effects], index=states.index, dtype=bool)
     reasons = descriptions.mask(acts)
     allowed = states[reasons.isna()]
-    reasons = reasons.where(reasons.notna(), _other_reasons(lab, action, allowed, deployment, from_index))
+    reasons = reasons.where(reasons.notna(), _other_reasons(reads, action, allowed, deployment, from_index))
     reasons[states["status"].isna()] = _GONE
     reasons[others.index] = others["why"]
     reasons[[id_ for id_ in ids if not is_id[id_]]] = _MALFORMED
-    now = pd.Timestamp(lab.now)
+    now = pd.Timestamp(reads.read_clock())  # after the rows, so that no age is negative
     frame = pd.DataFrame(
         {
             "target": states["target"],
@@ -143,14 +143,14 @@ def preview_targets(
     return frame.reset_index()[list(COLUMNS)]
 
 
-def read_prefixes(lab: Source, ids: Sequence[str]) -> dict[str, JournalPrefix]:
+def read_prefixes(reads: Reads, ids: Sequence[str]) -> dict[str, JournalPrefix]:
     """Return the parts that a restart can keep of the journals of these ended invocations; payloads are not read."""
-    return {id_: prefix_of(entries, length) for id_, (entries, length) in read_entries(lab, ids).items()}
+    return {id_: prefix_of(entries, length) for id_, (entries, length) in read_entries(reads, ids).items()}
 
 
-def read_entries(lab: Source, ids: Sequence[str]) -> dict[str, tuple[list[Entry], int]]:
+def read_entries(reads: Reads, ids: Sequence[str]) -> dict[str, tuple[list[Entry], int]]:
     """Return the entries of the journals of these ended invocations, and their numbers of rows, without payloads."""
-    journals = read_journals(lab, ids)
+    journals = read_journals(reads, ids)
     rows = pa.Table.from_pylist([row for journal in journals.values() for row in journal], ROW_TYPES)
     entries = pair_entries(rows, ended=ids).by_id()
     return {id_: (entries_of(entries.get(id_, ENTRY_TYPES.empty_table())), len(journals.get(id_, ()))) for id_ in ids}
@@ -241,12 +241,12 @@ def _effects(rule: ActionRule, states: pd.DataFrame, deployment: str | None, *, 
 
 
 def _other_reasons(
-    lab: Source, action: ACTIONS, states: pd.DataFrame, deployment: str | None, from_index: int | None
+    reads: Reads, action: ACTIONS, states: pd.DataFrame, deployment: str | None, from_index: int | None
 ) -> pd.Series[Any]:
     """Return the reason of each invocation that is excluded for another reason than its status."""
     reasons = pd.Series(None, index=states.index, dtype="object")
     if action is ACTIONS.MOVE_TO:
-        destinations = read_destinations(lab, str(deployment))
+        destinations = read_destinations(reads, str(deployment))
         exist = states[states["status"].notna()]
         against = [destinations.reason_against(_snapshot_of(row)) for row in exist.to_dict("records")]
         reasons[exist.index] = pd.Series(against, index=exist.index, dtype="object")
@@ -256,7 +256,7 @@ def _other_reasons(
         reasons[states["service_type"] == "workflow"] = _WORKFLOW
         if from_index:
             restartable = list(reasons.index[reasons.isna() & states["status"].notna()])
-            for id_, prefix in read_prefixes(lab, restartable).items():
+            for id_, prefix in read_prefixes(reads, restartable).items():
                 reasons[id_] = reason_against_index(from_index, prefix)
     return reasons
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from restate_lab.actions.reader import IDS_PER_QUERY
 from restate_lab.client.lab import is_lab
-from restate_lab.client.schema import check_columns, translate_errors
+from restate_lab.client.schema import translate_errors
 from restate_lab.client.sql.bind import chunks
-from restate_lab.client.sql.parts import complete
+from restate_lab.reads import Reads, Row
 from restate_lab.source import Source
 
 __all__ = [
@@ -102,71 +102,67 @@ class ServedServices:
     sdk: str | None = None
 
 
-def read_journals(lab: Source, ids: Sequence[str]) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+def read_journals(reads: Reads, ids: Sequence[str]) -> Mapping[str, Sequence[Mapping[str, Any]]]:
     """Return the rows of sys_journal of each of these invocations, without payloads."""
     journals: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in _read_rows(lab, _ENTRIES, ids, _JOURNALS_PER_QUERY):
+    for row in reads.query_of(_ENTRIES, ids, chunk=_JOURNALS_PER_QUERY):
         journals[row["id"]].append(row)
     return journals
 
 
-def read_open_steps(lab: Source, ids: Sequence[str], limit: int) -> Iterator[list[dict[str, Any]]]:
+def read_open_steps(reads: Reads, ids: Sequence[str], limit: int) -> Iterator[list[Row]]:
     """Yield the steps (Run) without a result of some of these invocations at a time, at most ``limit`` of them.
 
     ``id, step`` (its name), ``entry_index, since``, without payloads. A list with ``limit`` rows can be incomplete.
     """
     for chunk in chunks(ids, _JOURNALS_PER_QUERY):
-        table = lab.arrow(_OPEN_STEPS, ids=chunk, limit=limit, progress=False)
-        yield check_columns(table, _OPEN_STEPS, lab).to_pylist()
+        yield reads.query(_OPEN_STEPS, {"ids": chunk, "limit": limit}).to_pylist()
 
 
-def read_calls(lab: Source, ids: Sequence[str], limit: int) -> Iterator[list[dict[str, Any]]]:
+def read_calls(reads: Reads, ids: Sequence[str], limit: int) -> Iterator[list[Row]]:
     """Yield the calls in the journals of these invocations, at most ``limit`` at a time: ``id, sent, callee_id``.
 
     ``sent`` is true for one-way calls. A list with ``limit`` rows can be incomplete.
     """
     for chunk in chunks(ids, IDS_PER_QUERY):
-        table = lab.arrow(_CALLS, ids=chunk, limit=limit, progress=False)
-        yield check_columns(table, _CALLS, lab).to_pylist()
+        yield reads.query(_CALLS, {"ids": chunk, "limit": limit}).to_pylist()
 
 
-def read_keys(lab: Source, ids: Sequence[str]) -> list[dict[str, Any]]:
+def read_keys(reads: Reads, ids: Sequence[str]) -> list[Row]:
     """Return the keys that these invocations hold: ``holder`` and ``key`` ("service/key")."""
-    return list(_read_rows(lab, complete(_KEYS, lab), ids))
+    return list(reads.query_of(_KEYS, ids, chunk=IDS_PER_QUERY))
 
 
-def read_waiters(lab: Source, holders: Sequence[str]) -> list[dict[str, Any]]:
+def read_waiters(reads: Reads, holders: Sequence[str]) -> list[Row]:
     """Return the invocations that wait for keys of these holders: ``id``, ``holder`` and ``key``."""
-    return list(_read_rows(lab, complete(_WAITERS, lab), holders))
+    return list(reads.query_of(_WAITERS, holders, chunk=IDS_PER_QUERY))
 
 
-def read_queued_changes(lab: Source, holders: Sequence[str], limit: int) -> list[dict[str, Any]]:
+def read_queued_changes(reads: Reads, holders: Sequence[str], limit: int) -> list[Row]:
     """Return the changes of state that wait for keys of these holders, at most ``limit``: ``holder`` and ``key``.
 
     Only the vqueues have them.
     """
-    statement = complete(_QUEUED_CHANGES, lab)
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for chunk in chunks(holders, IDS_PER_QUERY):
-        table = lab.arrow(statement, ids=chunk, limit=limit, progress=False)
-        rows += check_columns(table, statement, lab).to_pylist()
+        rows += reads.query(_QUEUED_CHANGES, {"ids": chunk, "limit": limit}).to_pylist()
     return rows[:limit]
 
 
-def has_deployment(lab: Source, id_: str) -> bool:
+def has_deployment(reads: Reads, id_: str) -> bool:
     """Return whether there is a deployment with this id."""
-    return bool(check_columns(lab.arrow(_DEPLOYMENT, id=id_, progress=False), _DEPLOYMENT, lab).num_rows)
+    return bool(reads.query(_DEPLOYMENT, {"id": id_}).num_rows)
 
 
 @translate_errors
-def read_pinned_ids(source: Source, deployment: str, *, limit: int) -> list[str]:
+def read_pinned_ids(reads: Reads, deployment: str, *, limit: int) -> list[str]:
     """Scan for invocations that are pinned to a deployment and have not ended; return their ids, oldest first."""
-    table = source.arrow(_PINNED, deployment=deployment, limit=limit, progress=False)
-    return list(map(str, check_columns(table, _PINNED, source)["id"].to_pylist()))
+    rows = reads.query(_PINNED, {"deployment": deployment, "limit": limit})
+    return list(map(str, rows["id"].to_pylist()))
 
 
 @translate_errors
-def read_served_services(reads: Source, source: Source) -> dict[str, ServedServices]:
+def read_served_services(reads: Reads, source: Source) -> dict[str, ServedServices]:
     """Return the services of each deployment by its id: from the Admin API of a live cluster, otherwise from tables.
 
     ``reads`` is the source to query, and ``source`` the one whose Admin API is used. The tables have no SDK, and the
@@ -174,8 +170,8 @@ def read_served_services(reads: Source, source: Source) -> dict[str, ServedServi
     """
     if is_lab(source):
         return {each.id: _served_of_model(each) for each in source.admin.list_deployments()}
-    revisions = {(row["deployment_id"], row["name"]): row["revision"] for row in _read_table(reads, _REVISIONS)}
-    return {row["id"]: _served_of_row(row, revisions) for row in _read_table(reads, _SERVED)}
+    revisions = {(row["deployment_id"], row["name"]): row["revision"] for row in reads.query(_REVISIONS).to_pylist()}
+    return {row["id"]: _served_of_row(row, revisions) for row in reads.query(_SERVED).to_pylist()}
 
 
 def _served_of_model(deployment: Any) -> ServedServices:
@@ -192,13 +188,3 @@ def _served_of_row(row: Mapping[str, Any], revisions: Mapping[tuple[str, str], i
 
 def _with_revision(service: str, revision: int | None) -> str:
     return service if revision is None else f"{service} r{revision}"
-
-
-def _read_table(source: Source, statement: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = check_columns(source.arrow(statement, progress=False), statement, source).to_pylist()
-    return rows
-
-
-def _read_rows(lab: Source, statement: str, ids: Sequence[str], size: int = IDS_PER_QUERY) -> Iterator[dict[str, Any]]:
-    for chunk in chunks(ids, size):
-        yield from check_columns(lab.arrow(statement, ids=chunk, progress=False), statement, lab).to_pylist()

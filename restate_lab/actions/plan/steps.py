@@ -16,10 +16,9 @@ import pandas as pd
 from restate_lab._text import one_line, plural, verb_form
 from restate_lab.actions.plan.reader import read_open_steps
 from restate_lab.actions.rules import ACTIONS
-from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.patterns import step_patterns
 from restate_lab.errors import RestateLabError
-from restate_lab.source import Source
+from restate_lab.reads import Reads
 
 __all__ = ["JOURNALS", "OpenSteps", "count_steps", "describe_repeats", "find_open_steps", "step_frame"]
 
@@ -43,7 +42,7 @@ class OpenSteps:
     limitations: tuple[str, ...] = ()
 
 
-def find_open_steps(lab: Source, action: ACTIONS, targets: pd.DataFrame) -> OpenSteps:
+def find_open_steps(reads: Reads, action: ACTIONS, targets: pd.DataFrame) -> OpenSteps:
     """Read the steps without a result of the targets whose effect repeats them; payloads are not read.
 
     ``targets`` are the rows of a plan that are acted on. At most JOURNALS journals are read, for some seconds; the
@@ -54,9 +53,9 @@ def find_open_steps(lab: Source, action: ACTIONS, targets: pd.DataFrame) -> Open
     limitations = []
     if len(ids) > JOURNALS:
         limitations.append(f"steps that are executed again: only the first {JOURNALS:,} of {len(ids):,} were read")
-    reads = Deadline(lab, _WITHIN, timeout_message="their read took too long", remembers=False)
+    limited = Reads(reads, _WITHIN, over="their read took too long")
     try:
-        for part in read_open_steps(reads, ids[:JOURNALS], STEPS):
+        for part in read_open_steps(limited, ids[:JOURNALS], STEPS):
             rows += part
             if len(part) == STEPS:
                 limitations.append(f"steps that are executed again: one read has only the first {STEPS:,}")

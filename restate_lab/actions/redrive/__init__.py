@@ -21,7 +21,7 @@ from restate_lab.client.lab import Lab
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
-from restate_lab.source import Source
+from restate_lab.reads import Reads
 
 __all__ = ["redrive"]
 
@@ -123,7 +123,7 @@ class _RestartPoints:
     deployment: str
     overrides: Mapping[str, int]
 
-    def __call__(self, reads: Source, rows: pd.DataFrame, restarts: Mapping[str, str]) -> pd.DataFrame:
+    def __call__(self, reads: Reads, rows: pd.DataFrame, restarts: Mapping[str, str]) -> pd.DataFrame:
         reasons = dict(zip(rows["id"], rows["excluded"], strict=True))
         statuses = dict(zip(rows["id"], rows["status"], strict=True))
         for id_, status in statuses.items():
@@ -156,7 +156,7 @@ class _RestartPoints:
 
     def _exclude_destinations(
         self,
-        reads: Source,
+        reads: Reads,
         rows: pd.DataFrame,
         journals: Mapping[str, FailedJournal],
         points: Mapping[str, RestartPoint],

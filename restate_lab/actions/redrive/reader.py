@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from restate_lab.actions.plan.preview import read_entries
 from restate_lab.actions.redrive.model import FailedJournal, RestartPoint
@@ -13,10 +12,8 @@ from restate_lab.analysis.agents.reader import AgentReader, ModelSteps
 from restate_lab.analysis.journal.entries import DONE, FAILED
 from restate_lab.analysis.journal.payloads import Payloads, payloads_of
 from restate_lab.analysis.journal.reader import final_failure
-from restate_lab.client.schema import check_columns
 from restate_lab.client.sql.bind import chunks
 from restate_lab.reads import Reads
-from restate_lab.source import Source
 
 __all__ = ["read_journals_of_failed", "read_repeated_tokens"]
 
@@ -33,15 +30,15 @@ _WITH_IDEMPOTENCY_KEY = """
 SELECT id FROM sys_invocation_status WHERE id IN :ids AND idempotency_key IS NOT NULL"""
 
 
-def read_journals_of_failed(source: Source, ids: Sequence[str]) -> dict[str, FailedJournal]:
+def read_journals_of_failed(reads: Reads, ids: Sequence[str]) -> dict[str, FailedJournal]:
     """Return id → its journal, for invocations that have ended; some hundred journals are read at a time."""
     journals: dict[str, FailedJournal] = {}
     for chunk in chunks(ids, _IDS_PER_QUERY):
-        journals |= _read_journals(source, chunk)
+        journals |= _read_journals(reads, chunk)
     return journals
 
 
-def read_repeated_tokens(source: Source, points: Mapping[str, RestartPoint]) -> dict[str, int | None]:
+def read_repeated_tokens(reads: Reads, points: Mapping[str, RestartPoint]) -> dict[str, int | None]:
     """Return id → the journaled tokens of the responses of models in repeated steps; None if a number is unknown.
 
     Payloads are read only of invocations that repeat a step with a result.
@@ -51,7 +48,7 @@ def read_repeated_tokens(source: Source, points: Mapping[str, RestartPoint]) -> 
         for id_, point in points.items()
     }
     ids = [id_ for id_, each in indexes.items() if each]
-    models = AgentReader(Reads(source)).model_steps(ids, ()) if ids else {}
+    models = AgentReader(reads).model_steps(ids, ()) if ids else {}
     tokens: dict[str, int | None] = {}
     for id_, wanted in indexes.items():
         read = models.get(id_, ModelSteps({}))
@@ -61,15 +58,14 @@ def read_repeated_tokens(source: Source, points: Mapping[str, RestartPoint]) -> 
     return tokens
 
 
-def _read_journals(source: Source, ids: Sequence[str]) -> dict[str, FailedJournal]:
-    ended = {row["id"]: row for row in _read_rows(source, _ENDED, ids)}
-    entries = read_entries(source, list(ended))
+def _read_journals(reads: Reads, ids: Sequence[str]) -> dict[str, FailedJournal]:
+    ended = {row["id"]: row for row in reads.query_of(_ENDED, ids)}
+    entries = read_entries(reads, list(ended))
     with_failures = [id_ for id_, (each, _) in entries.items() if any(entry.status == FAILED for entry in each)]
-    failures = _read_failures(source, with_failures)
+    failures = _read_failures(reads, with_failures)
     callees = [entry.callee for each, _ in entries.values() for entry in each if entry.status == FAILED]
-    kept_calls = frozenset(
-        row["id"] for row in _read_rows(source, _WITH_IDEMPOTENCY_KEY, [id_ for id_ in callees if id_])
-    )
+    with_key = reads.query_of(_WITH_IDEMPOTENCY_KEY, [id_ for id_ in callees if id_])
+    kept_calls = frozenset(row["id"] for row in with_key)
     return {
         id_: FailedJournal(
             entries=each,
@@ -83,13 +79,8 @@ def _read_journals(source: Source, ids: Sequence[str]) -> dict[str, FailedJourna
     }
 
 
-def _read_failures(source: Source, ids: Sequence[str]) -> Mapping[str, Mapping[int, Payloads]]:
+def _read_failures(reads: Reads, ids: Sequence[str]) -> Mapping[str, Mapping[int, Payloads]]:
     failures: defaultdict[str, dict[int, Payloads]] = defaultdict(dict)
-    for row in _read_rows(source, _FAILURES, ids):
+    for row in reads.query_of(_FAILURES, ids):
         failures[row["id"]][row["index"]] = payloads_of(row["entry_json"])
     return failures
-
-
-def _read_rows(source: Source, statement: str, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for chunk in chunks(ids, _IDS_PER_QUERY):
-        yield from check_columns(source.arrow(statement, ids=chunk, progress=False), statement, source).to_pylist()

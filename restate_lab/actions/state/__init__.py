@@ -10,13 +10,13 @@ from restate_lab.actions.state.change import StateUpdate, change_state, conflict
 from restate_lab.actions.state.codec import encode
 from restate_lab.actions.state.model import State
 from restate_lab.actions.state.reader import StateReader
-from restate_lab.analysis.deadline import within
 from restate_lab.client.arguments import check_seconds, format_value
 from restate_lab.client.lab import Lab, require_lab
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, ReadOnly
 from restate_lab.progress import notify
+from restate_lab.reads import Reads
 from restate_lab.source import Source, decoding_of
 
 __all__ = ["State", "set_state", "state"]
@@ -44,7 +44,7 @@ def state(
         NotOnThisServer: ``scope`` was passed, but the server has no scopes; or the server is too old.
         TimedOut: not everything was read within ``timeout``.
     """
-    read = StateReader(within(source, timeout, verb="state"), service, key, scope).read()
+    read = StateReader(Reads(source, timeout, verb="state"), service, key, scope).read()
     return read.decode_with(decoding_of(source))
 
 
@@ -106,7 +106,7 @@ def set_state(
         _check_same(state, lab, service, key, scope)
     if lab.read_only:
         raise ReadOnly(f"set_state on {service}/{key} was not sent: this connection to {lab.name} is read-only.")
-    reader = StateReader(within(lab, timeout, verb="set_state"), service, key, scope)
+    reader = StateReader(Reads(lab, timeout, verb="set_state"), service, key, scope)
     decoding = decoding_of(lab)
     before = (reader.read() if state is None else state).decode_with(decoding)
     change = _build_change(lab, before, values or {}, delete, clear=clear, recode=recode)

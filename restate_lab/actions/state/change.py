@@ -11,13 +11,12 @@ from restate_lab._text import format_duration, format_time
 from restate_lab.actions.state.codec import format_value
 from restate_lab.actions.state.model import State
 from restate_lab.actions.state.reader import StateReader, read_queue
-from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.client.admin.operations import verification_errors
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, Conflict, OutcomeUnknown, StateConflict
 from restate_lab.progress import notify
-from restate_lab.source import Source
+from restate_lab.reads import Reads
 
 __all__ = ["StateUpdate", "change_state"]
 
@@ -60,7 +59,7 @@ def change_state(lab: Lab, change: StateUpdate, *, reason: str, ends: float) -> 
     before, new_raw = change.before, change.new_raw
     _check_size(before, new_raw)
     left = ends - time.monotonic() + _LAST_READ_TIMEOUT
-    reads = Deadline(lab, left, timeout_message="the time limit for reading the state is over", remembers=False)
+    reads = Reads(lab, max(left, 0), over="the time limit for reading the state is over")
     reader = StateReader(reads, before.service, before.key, before.scope)
     try:
         sent = lab.admin.modify_service_state(
@@ -73,7 +72,7 @@ def change_state(lab: Lab, change: StateUpdate, *, reason: str, ends: float) -> 
         )
         if sent.applied:
             with verification_errors(f"the change of {before.where}"):
-                return replace(before, _raw=dict(sorted(new_raw.items())), read_at=reads.now)
+                return replace(before, _raw=dict(sorted(new_raw.items())), read_at=reads.read_clock())
     except Conflict as error:
         if "nothing was sent" in error.reason:
             raise conflict_error(change, reader.read(), sent=False) from error
@@ -139,7 +138,7 @@ def _json_length(value: bytes) -> int:
 class _ChangeWaiter:
     """Reads until an accepted change is in the state, or can no longer be applied."""
 
-    source: Source
+    reads: Reads
     reader: StateReader
     change: StateUpdate
     since: float
@@ -169,7 +168,7 @@ class _ChangeWaiter:
 
     def _read_queue(self) -> None:
         before = self.change.before
-        rows = read_queue(self.source, before.service, before.key, before.scope)
+        rows = read_queue(self.reads, before.service, before.key, before.scope)
         here = {row["id"] for row in rows}
         # Invocations that arrive after the change do not delay it.
         settling = time.monotonic() - self.since < _SETTLING_TIME

@@ -13,11 +13,10 @@ import pandas as pd
 
 from restate_lab.actions.state.codec import format_preview
 from restate_lab.actions.state.model import State
-from restate_lab.analysis.statements import used_params
 from restate_lab.client.arguments import check_name, format_value
-from restate_lab.client.schema import check_columns, names_of, tables_of, translate_errors
-from restate_lab.client.sql.parts import complete
+from restate_lab.client.schema import translate_errors
 from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer, RestateLabError
+from restate_lab.reads import Reads, Row
 from restate_lab.server import has_vqueues, may_lose_state_changes
 from restate_lab.source import Source, check_supported
 
@@ -63,42 +62,42 @@ WHERE m.lock_name = :lock AND (m.scope IS NOT DISTINCT FROM :scope)
 class StateReader:
     """Reads the state of one object or workflow, any number of times; its arguments are checked first."""
 
-    def __init__(self, source: Source, service: str, key: str, scope: str | None) -> None:
-        self._source = source
+    def __init__(self, reads: Reads, service: str, key: str, scope: str | None) -> None:
+        self._reads = reads
         self._object: dict[str, Any] = {
             "service": check_name("service", service),
             "key": check_name("key", key),
             "scope": None if scope is None else check_name("scope", scope),
         }
-        check_supported(source, "state()")
-        has_scope = _has_scope(source)
+        check_supported(reads, "state()")
+        has_scope = reads.has("state.scope")
         if scope is not None and not has_scope:
             raise NotOnThisServer(
-                f"state(scope={format_value(scope)}) is not supported by {source.name}, Restate {source.version}: "
+                f"state(scope={format_value(scope)}) is not supported by {reads.name}, Restate {reads.version}: "
                 f"scopes need 1.7 or newer."
             )
         self._statement = _STATE + (_SCOPED if scope is not None else _UNSCOPED if has_scope else "")
 
     def read(self) -> State:
         """Return the state; raise if there is no such service."""
-        now = self._source.now
+        now = self._reads.read_clock()
         raw = self.read_raw()
         if not raw:
-            _check_service(self._source, self._object["service"])
-        return State(**self._object, read_at=now, source=self._source.name, _raw=raw, warnings=self._warnings)
+            _check_service(self._reads, self._object["service"])
+        return State(**self._object, read_at=now, source=self._reads.name, _raw=raw, warnings=self._warnings)
 
     @cached_property
     def _warnings(self) -> tuple[str, ...]:
         """Return what a user must know before a change, read once; empty for a source that cannot be changed."""
-        version = self._source.version
-        if not self._source.live or not may_lose_state_changes(version) or not _uses_vqueues(self._source):
+        version = self._reads.version
+        if not self._reads.live or not may_lose_state_changes(version) or not _uses_vqueues(self._reads):
             return ()
         return (_MAY_BE_LOST.format(version=version),)
 
     def read_raw(self) -> dict[str, bytes]:
         """Return the bytes of each key, in the keys' order."""
         params = {name: value for name, value in self._object.items() if value is not None}
-        rows = _read_rows(self._source, self._statement, params)
+        rows = self._reads.query(self._statement, params).to_pylist()
         return {row["key"]: row["value"] for row in sorted(rows, key=lambda row: str(row["key"]))}
 
 
@@ -119,8 +118,7 @@ class StatefulObjects:
 @translate_errors
 def stateful_services(source: Source) -> list[str]:
     """Return the names of the registered virtual objects and workflows, sorted."""
-    table = source.arrow(_STATEFUL_SERVICES, progress=False)
-    return sorted(map(str, check_columns(table, _STATEFUL_SERVICES, source)["name"].to_pylist()))
+    return sorted(map(str, Reads(source).query(_STATEFUL_SERVICES)["name"].to_pylist()))
 
 
 @translate_errors
@@ -137,16 +135,17 @@ def find_objects(
     If there are more than ``most_entries`` keys of state, at most ``most_objects`` objects are read without values, and
     only some of them have a preview. Each of the two scans ends as soon as it has enough rows.
     """
+    reads = Reads(source)
     where, params = _condition(service, key)
-    scope = "scope" if _has_scope(source) else "CAST(NULL AS VARCHAR) AS scope"
+    scope = "scope" if reads.has("state.scope") else "CAST(NULL AS VARCHAR) AS scope"
     sql = f"{_ENTRIES.format(scope=scope)}{where}\nLIMIT :limit"
     params["limit"] = most_entries + 1  # one more row shows that the result is truncated
-    entries = _read_rows(source, sql, params)
+    entries = reads.query(sql, params).to_pylist()
     if len(entries) <= most_entries:
         return StatefulObjects(_object_frame(_previews(entries)), sql, params)
     sql = f"{_OBJECTS.format(scope=scope)}{where}\nLIMIT :limit"
     params = {**params, "limit": most_objects + 1}
-    rows = _read_rows(source, sql, params)
+    rows = reads.query(sql, params).to_pylist()
     previews = _previews(entries, is_partial=True)
     objects = {each: previews.get(each) for each in map(_object_of, rows[:most_objects])}
     return StatefulObjects(_object_frame(objects), sql, params, is_cut=len(rows) > most_objects)
@@ -180,40 +179,27 @@ def _object_frame(objects: Mapping[tuple[Any, ...], str | None]) -> pd.DataFrame
     return frame.astype("str").sort_values(_OBJECT, ignore_index=True)
 
 
-def read_queue(source: Source, service: str, key: str, scope: str | None) -> list[dict[str, Any]]:
+def read_queue(reads: Reads, service: str, key: str, scope: str | None) -> list[Row]:
     """Return the invocations that hold an object (``holds``) or wait for it; with vqueues also changes of its state."""
-    statement = complete(_QUEUE, source)
     params = {"service": service, "key": key, "lock": f"{service}/{key}", "scope": scope}
-    return _read_rows(source, statement, used_params(statement, params))
+    return list(reads.query(_QUEUE, params).to_pylist())
 
 
-def _uses_vqueues(source: Source) -> bool:
+def _uses_vqueues(reads: Reads) -> bool:
     """Return whether changes of state can be in vqueues; without the flag, the cluster can have been moved back."""
-    if has_vqueues(source):
+    if has_vqueues(reads):
         return True
-    if "sys_vqueues" not in names_of(source):
+    if not reads.has("sys_vqueues"):
         return False
     try:
-        return bool(_read_rows(source, _ANY_ENTRY, {}))
+        return bool(reads.query(_ANY_ENTRY).num_rows)
     except RestateLabError:  # not known, so the warning is shown
         return True
 
 
-def _has_scope(source: Source) -> bool:
-    tables = tables_of(source)
-    return bool((tables["table"].eq("state") & tables["column"].eq("scope")).any())
-
-
-def _read_rows(source: Source, statement: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
-    table = source.arrow(statement, params=params, progress=False)
-    rows: list[dict[str, Any]] = check_columns(table, statement, source).to_pylist()
-    return rows
-
-
-def _check_service(source: Source, service: str) -> None:
+def _check_service(reads: Reads, service: str) -> None:
     """Raise if a service cannot have state, or does not exist."""
-    services = check_columns(source.arrow(_SERVICES, progress=False), _SERVICES, source)
-    kinds = {row["name"]: row["ty"] for row in services.to_pylist()}
+    kinds = {row["name"]: row["ty"] for row in reads.query(_SERVICES).to_pylist()}
     if kinds.get(service) == "service":
         raise ArgumentError(
             f"service {format_value(service)} is a plain service, which has no state; only virtual objects and "
@@ -222,7 +208,7 @@ def _check_service(source: Source, service: str) -> None:
     if service not in kinds:
         near = difflib.get_close_matches(service, kinds, n=3) or sorted(set(kinds) - {"service"})[:5]
         raise NotFound(
-            f"there is no service and no state named {format_value(service)} on {source.name}. "
+            f"there is no service and no state named {format_value(service)} on {reads.name}. "
             f"{'Similar: ' + ', '.join(near) + '.' if near else 'No service is registered.'} Names are case-sensitive.",
             status=404,
             reason="not among the registered services",

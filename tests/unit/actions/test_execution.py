@@ -98,6 +98,7 @@ class FakeLab(SimpleNamespace):
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeLab:
     monkeypatch.setattr(runner, "read_snapshots", lambda lab, ids: dict.fromkeys(ids, InvocationSnapshot("running")))
+    monkeypatch.setattr(runner, "Reads", lambda lab: lab)
     monkeypatch.setattr(runner, "SEEN_WITHIN", 0.0)
     monkeypatch.setattr(runner, "PATIENCE", 1.0)
     settings = load_settings("http://127.0.0.1:9070")

@@ -33,6 +33,7 @@ from restate_lab.errors import (
     TimedOut,
     Unreachable,
 )
+from restate_lab.reads import Reads
 from support.row_source import RowSource
 
 WHY = "INC-42"
@@ -363,14 +364,14 @@ class _Journals(RowSource):
 def test_steps_that_were_not_read_are_a_limitation(error: Exception) -> None:
     """A failed read of steps is stated, the steps read before it stay, and the number of journals is limited."""
     targets = pd.DataFrame({"id": [an_id(at) for at in range(2_001)], "effect": ""})
-    assert find_open_steps(_Journals(error), ACTIONS.PAUSE, targets).limitations == ()
+    assert find_open_steps(Reads(_Journals(error)), ACTIONS.PAUSE, targets).limitations == ()
     (effect,) = ACTIONS.PAUSE.rule.repeating
-    partly = find_open_steps(_Journals(error), ACTIONS.PAUSE, targets.head(501).assign(effect=effect))
+    partly = find_open_steps(Reads(_Journals(error)), ACTIONS.PAUSE, targets.head(501).assign(effect=effect))
     assert (len(partly.frame), len(partly.limitations)) == (500, 1)
     assert partly.limitations[0].startswith("not read: the steps that are executed again, or some of them (")
     assert "\n" not in partly.limitations[0]
     source = _Journals()
-    whole = find_open_steps(source, ACTIONS.PAUSE, targets.assign(effect=effect))
+    whole = find_open_steps(Reads(source), ACTIONS.PAUSE, targets.assign(effect=effect))
     assert [len(ids) for ids in source.asked] == [500] * 4
     assert (len(whole.frame), *whole.limitations) == (
         2_000, "steps that are executed again: only the first 2,000 of 2,001 were read",

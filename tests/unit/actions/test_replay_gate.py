@@ -11,9 +11,9 @@ import pytest
 from restate_lab import errors
 from restate_lab.actions.plan.gate import ReplayGate, check_warnings, open_gate
 from restate_lab.actions.rules import ACTIONS
-from restate_lab.analysis.deadline import within
 from restate_lab.analysis.replay.recording import Recording, recording_of
 from restate_lab.client.endpoint.messages import number_field
+from restate_lab.reads import Reads
 from support.fake_endpoint import INVOCATION, OneInvocation, deployment, error_frame, response
 from support.raw_server import raw_server
 
@@ -35,7 +35,7 @@ def targets(**columns: Any) -> pd.DataFrame:
 def check(*answers: Any, is_restart: bool = False, from_index: int | None = None, rows: Any = None) -> Any:
     """Return the rows after the gate, the replay, and the requests with journals."""
     with raw_server(respond=deployment(*answers)) as server:
-        gate = ReplayGate(OneInvocation(), OneInvocation(), is_restart, server.address, {})  # type: ignore[arg-type]
+        gate = ReplayGate(OneInvocation(), Reads(OneInvocation()), is_restart, server.address, {})  # type: ignore[arg-type]
         rows, checked = gate(targets() if rows is None else rows, from_index)
         return rows, checked, [each for each in server.requests if each.startswith(b"POST")]
 
@@ -145,15 +145,15 @@ def test_later_completions_of_kept_commands_are_kept(last: int, commands: list[s
 def test_other_actions_have_no_check(action: ACTIONS) -> None:
     """An action that does not continue on other code refuses the option, before anything is contacted."""
     with pytest.raises(errors.ArgumentError, match=f"{action} has no option check"):
-        open_gate(OneInvocation(), OneInvocation(), action, "http://127.0.0.1:1", None)  # type: ignore[arg-type]
+        open_gate(OneInvocation(), Reads(OneInvocation()), action, "http://127.0.0.1:1", None)  # type: ignore[arg-type]
 
 
 def test_a_confirmation_needs_a_check() -> None:
     """Without a check nothing happens, and a confirmation alone is a mistake."""
     source: Any = OneInvocation()
-    assert open_gate(source, source, ACTIONS.CANCEL, None, None) is None
+    assert open_gate(source, Reads(source), ACTIONS.CANCEL, None, None) is None
     with pytest.raises(errors.ArgumentError, match="there is no check"):
-        open_gate(source, source, ACTIONS.MOVE_TO, None, "http://127.0.0.1:1")
+        open_gate(source, Reads(source), ACTIONS.MOVE_TO, None, "http://127.0.0.1:1")
 
 
 @pytest.mark.parametrize("confirm", [None, "http://127.0.0.1:2"])
@@ -162,8 +162,8 @@ def test_the_address_is_confirmed_first(confirm: str | None) -> None:
     source: Any = OneInvocation()
     address = "http://127.0.0.1:1"
     with pytest.raises(errors.ArgumentError, match=rf"Nothing was sent\. To confirm, pass confirm='{address}'"):
-        open_gate(source, source, ACTIONS.MOVE_TO, address, confirm)
-    gate = open_gate(source, source, ACTIONS.MOVE_TO, address, address)
+        open_gate(source, Reads(source), ACTIONS.MOVE_TO, address, confirm)
+    gate = open_gate(source, Reads(source), ACTIONS.MOVE_TO, address, address)
     assert gate is not None
     assert gate.address == address
 
@@ -177,7 +177,7 @@ def test_an_unfinished_check_makes_no_plan() -> None:
 
     with raw_server(respond=deployment(wait)) as server:
         source: Any = OneInvocation()
-        reads = within(source, 0.3, verb="move_to")
+        reads = Reads(source, 0.3, verb="move_to")
         gate = ReplayGate(source, reads, is_restart=False, address=server.address, headers={})
         with pytest.raises(errors.TimedOut, match="move_to did not finish"):
             gate(targets(), None)

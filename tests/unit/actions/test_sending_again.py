@@ -84,6 +84,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], F
         monkeypatch.setattr(runner, "read_snapshots", read_snapshots)
         monkeypatch.setattr(runner, "read_restarts", read_restarts)
         monkeypatch.setattr(runner, "read_any_restarts", lambda lab, ids, created: {})
+        monkeypatch.setattr(runner, "Reads", lambda lab: lab)
         monkeypatch.setattr(runner, "SEEN_WITHIN", 0.0)
         return server
 
