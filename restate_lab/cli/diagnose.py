@@ -219,7 +219,6 @@ def waits(
 
     --json contains all frames; --csv and --parquet write one --part.
     """
-    from restate_lab.analysis.deadline import within
     from restate_lab.analysis.waits import find_waits
     from restate_lab.cli._output import print_json, write_frame
     from restate_lab.cli._page import TextPage
@@ -227,9 +226,10 @@ def waits(
     from restate_lab.cli._waits_page import WaitsPage, exit_code
     from restate_lab.cli.shell_code import SourceOptions
     from restate_lab.export.results import waits_json
+    from restate_lab.reads import Reads
 
     with open_source(cluster, evidence) as source:
-        graph = find_waits(within(source, timeout, verb="waits"))
+        graph = find_waits(Reads(source, timeout, verb="waits"))
     if form.is_table:
         WaitsPage(graph, SourceOptions(cluster, evidence), TextPage(), top).print()
     elif form.kind == "json":

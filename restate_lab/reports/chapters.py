@@ -325,10 +325,10 @@ def _invocation_ids(row: Mapping[Any, Any]) -> list[str]:
 def _explanation_parts(context: ReportContext, id_: str, results: list[Any]) -> Iterator[Part]:
     """Yield the parts about one invocation, and append the values that they show to ``results``."""
     builder = context.builder
-    explanation = why(context.limited, id_)
+    explanation = why(context.reads, id_)
     results.append(explanation)
     yield Card(Markup(builder.masker.text(explanation._repr_html_())))  # noqa: S704 - already escaped
-    frame, _ = read_journal(context.limit_source("journal"), id_)
+    frame, _ = read_journal(context.limit_reads("journal"), id_)
     results.append(frame)
     if frame.empty:
         yield Prose((f"There is no journal: {frame.attrs.get('note', 'it has no entries')}.",))

@@ -10,12 +10,12 @@ from datetime import tzinfo
 from pathlib import Path
 
 from restate_lab._public import check_keywords
-from restate_lab.analysis.deadline import within
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.arguments import check_seconds, time_limit
 from restate_lab.durations import DurationInput
 from restate_lab.errors import RestateLabError
 from restate_lab.progress import Progress, StepsLine, progress_of, redirect_messages
+from restate_lab.reads import Reads
 from restate_lab.reports.chapters import CHAPTERS, first_page
 from restate_lab.reports.first_page import diagnosis_title
 from restate_lab.reports.parts import Notice, Section
@@ -72,7 +72,7 @@ def incident_report(
         name = title or f"Incident on {source.name}"
         report = Report(name, source=source, summary=summary, tz=tz, since=since, audit=audit)
     # The chapters share their results: they show one state of the cluster, and no query is sent twice.
-    reads = within(
+    reads = Reads(
         source,
         timeout,
         verb="incident_report",
@@ -80,7 +80,7 @@ def incident_report(
         now=report.about.now if report.about else None,
         remembers=True,
     )
-    context = ReportContext(source, report, limited=reads, seconds=max(_LEAST, seconds / 10))
+    context = ReportContext(source, report, reads=reads, seconds=max(_LEAST, seconds / 10))
     # One progress line covers all chapters, so slow questions do not show their own.
     line = progress_of(progress, lambda: StepsLine("report: chapter", tuple(CHAPTERS)))
     with contextlib.closing(line), redirect_messages(_ignore):

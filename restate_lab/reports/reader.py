@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab.analysis.deadline import within
 from restate_lab.analysis.doctor import doctor
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.waits import Waits, find_waits
 from restate_lab.client.schema import check_columns
 from restate_lab.errors import RestateLabError
+from restate_lab.reads import Reads
 from restate_lab.reports.metadata import statements_of
 from restate_lab.reports.parts import Section
 from restate_lab.reports.report import Report
@@ -38,12 +38,12 @@ _DEPLOYMENTS = "SELECT id, endpoint, created_at FROM sys_deployment"
 class ReportContext:
     """Reads data for the chapters and keeps the results; ``excluded`` collects the reasons for failed reads.
 
-    ``limited`` is the source with the time limit of the whole report. ``seconds`` is the limit of one read.
+    ``reads`` has the time limit of the whole report. ``seconds`` is the limit of one read.
     """
 
     source: Source
     report: Report
-    limited: Source
+    reads: Reads
     seconds: float
     builder: TableBuilder = field(init=False)
     excluded: list[str] = field(default_factory=list)
@@ -56,15 +56,15 @@ class ReportContext:
         """Return a context for the updated report, with the same results and an empty ``excluded``."""
         return replace(self, report=report, _results=self._results, excluded=[])
 
-    def limit_source(self, verb: str) -> Source:
-        """Return the source with the time limit of one read."""
-        return within(self.limited, self.seconds, verb=verb)
+    def limit_reads(self, verb: str) -> Reads:
+        """Return the reads with the time limit of one result."""
+        return Reads(self.reads, self.seconds, verb=verb)
 
     @property
     def diagnosis(self) -> Diagnosis:
         """Return the doctor's diagnosis."""
         if "doctor" not in self._results:
-            self._results["doctor"] = doctor(self.limited, timeout=self.seconds)
+            self._results["doctor"] = doctor(self.reads, timeout=self.seconds)
         diagnosis: Diagnosis = self._results["doctor"]
         return diagnosis
 
@@ -72,7 +72,7 @@ class ReportContext:
     def waits(self) -> Waits:
         """Return the wait-for graph."""
         if "waits" not in self._results:
-            self._results["waits"] = find_waits(self.limit_source("waits"))
+            self._results["waits"] = find_waits(self.limit_reads("waits"))
         waits: Waits = self._results["waits"]
         return waits
 
@@ -84,7 +84,7 @@ class ReportContext:
         """
         key = f"{name} {sorted(params.items(), key=str)}"
         if key not in self._results:
-            self._results[key] = run_question(self.limited, name, timeout=self.seconds, **params)
+            self._results[key] = run_question(self.reads, name, timeout=self.seconds, **params)
         frame: pd.DataFrame = self._results[key]
         return frame
 
@@ -108,7 +108,7 @@ class ReportContext:
         On failure, add the reason to ``excluded`` and return None.
         """
         try:
-            return check_columns(self.limit_source("deployments").sql(_DEPLOYMENTS), _DEPLOYMENTS, self.source)
+            return check_columns(self.limit_reads("deployments").sql(_DEPLOYMENTS), _DEPLOYMENTS, self.source)
         except RestateLabError as error:
             self.excluded.append(f"deployments: {self.builder.masker.text(str(error))}")
             return None
@@ -119,7 +119,7 @@ class ReportContext:
         On failure, add the reason to ``excluded`` and return None.
         """
         try:
-            return self.limit_source("created").sql(_CREATED, start=start, bin=length)
+            return self.limit_reads("created").sql(_CREATED, start=start, bin=length)
         except RestateLabError as error:
             self.excluded.append(f"created invocations: {self.builder.masker.text(str(error))}")
             return None
