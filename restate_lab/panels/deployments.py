@@ -21,6 +21,7 @@ from restate_lab.panels._base.source import params_of, query_of
 from restate_lab.panels._base.view import View
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.grid.controller import cut_off
+from restate_lab.reads import Reads
 from restate_lab.redaction import mask_user_info
 
 __all__ = ["DeploymentsView"]
@@ -195,13 +196,14 @@ class DeploymentsView(View):
     def read(self) -> _DeploymentsData:
         """Read the deployments, and the ids pinned to the open one if they can be moved."""
         opened = self.opened
-        pins = run_question(self.reads, "deployment_pins")
-        served = read_served_services(self.reads, self.source)
+        reads = Reads(self.reads)
+        pins = run_question(reads, "deployment_pins")
+        served = read_served_services(reads, self.source)
         removed = {} if pins["is_known"].all() else self._read_removed()
         row = _row_of(pins, opened)
         pinned: Sequence[str] = ()
         if opened is not None and row is not None and self._can_change and _can_be_moved(row):
-            pinned = read_pinned_ids(self.reads, opened, limit=MOST)
+            pinned = read_pinned_ids(reads, opened, limit=MOST)
         return _DeploymentsData(pins, served, removed, opened, pinned)
 
     def show(self, content: _DeploymentsData) -> None:

@@ -26,6 +26,7 @@ from restate_lab.client._stream import ARROW
 from restate_lab.client.lab import Lab
 from restate_lab.client.settings import load_settings
 from restate_lab.panels.invocation.reader import read_invocation
+from restate_lab.reads import Reads
 
 __all__ = ["KINDS", "VERBS", "Case", "ReshapingProxy", "Way", "problem"]
 
@@ -181,8 +182,8 @@ def _waits(lab: Lab, _: dict[str, Any], __: Path) -> Any:
 
 
 def _read_deployments(lab: Lab, _: dict[str, Any], __: Path) -> Any:
-    served = read_served_services(lab, lab)
-    return served, [read_pinned_ids(lab, each, limit=5) for each in sorted(served)]
+    served = read_served_services(Reads(lab), lab)
+    return served, [read_pinned_ids(Reads(lab), each, limit=5) for each in sorted(served)]
 
 
 VERBS: dict[str, Verb] = {

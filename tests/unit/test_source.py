@@ -23,7 +23,7 @@ from restate_lab.client.settings import Settings
 from restate_lab.errors import ArgumentError, QueryInterrupted
 from restate_lab.panels._base.panel import why_read_only
 from restate_lab.panels._base.source import PanelSource
-from restate_lab.reads import Reads
+from restate_lab.reads import Reads, Stopped
 from restate_lab.source import TABLES, BaseSource, Coverage, Source, SourceWrapper, missing_members
 from support.freezable import Freezable, invocation
 from support.row_source import RowSource
@@ -169,20 +169,28 @@ def test_an_interrupted_result_keeps_the_rows_that_came(wrapper: str) -> None:
 
 
 def test_reads_record_each_statement_once() -> None:
-    """It does so for every way of reading, with its parameters and the number of requests."""
+    """They do so for every way of reading, with its parameters and the number of requests; so do nested reads."""
     for read in READS.values():
-        reads = Reads(Reads(Own()))  # type: ignore[arg-type]
-        read(reads, params={"id": "a"}, timeout=5, max_bytes=7, progress=False, more=1)
-        read(reads, params={"id": "a"}, more=1)
+        outer = Reads(Own())  # type: ignore[arg-type]
+        inner = Reads(outer)
+        read(inner, params={"id": "a"}, timeout=5, max_bytes=7, progress=False, more=1)
+        read(inner, params={"id": "a"}, more=1)
         expected = [{"sql": STATEMENT, "params": {"id": "a", "more": 1}, "times": 2}]
-        assert reads.queries == expected
-        assert reads._source.queries == expected  # type: ignore[attr-defined]
+        assert inner.queries == outer.queries == expected
 
 
-def test_reads_with_a_timeout_pass_on_the_rest_of_it() -> None:
+def test_reads_have_one_time() -> None:
+    """Their clock is the time of the source at the first use, so that the parts of a result agree."""
+    times = iter([NOW, NOW + timedelta(seconds=1)])
+    ticking: Any = type("Ticking", (Own,), {"now": property(lambda _: next(times))})()
+    reads = Reads(ticking)
+    assert [reads.now, reads.now] == [NOW, NOW]
+
+
+def test_reads_give_what_is_left_and_send_the_same_statement_once() -> None:
     """Each statement gets at most the remaining time; a repeated one comes from memory, also through a wrapper."""
     own: Any = Own()
-    reads = Reads(own, 5, remembers=True)
+    reads = Reads(own, 5, over="over", remembers=True)
     for options in ({"id": "a"}, {"params": {"id": "a"}, "progress": False, "timeout": "1h"}, {"id": "b"}):
         reads.sql(STATEMENT, **options)
     reads.sql(STATEMENT, id="a", dtype_backend="pyarrow")
@@ -215,7 +223,7 @@ def test_a_quiet_source_shows_no_progress_and_ends_when_it_is_closed() -> None:
     assert [each["timeout"] for each in own.seen] == [30, 30, 30]
     closed.set()
     for each in own.seen:
-        with pytest.raises(rl.errors.RestateLabError, match="panel was closed"):
+        with pytest.raises(Stopped):
             each["progress"].update(0, 0)
 
 

@@ -29,8 +29,9 @@ from restate_lab.errors import ArgumentError, RestateLabError
 from restate_lab.panels._base.head import Head
 from restate_lab.panels._base.problem import ReadFailure, kind_of
 from restate_lab.panels._base.refresher import LOST, Pace, Refresher
-from restate_lab.panels._base.source import Closed, PanelSource
+from restate_lab.panels._base.source import PanelSource
 from restate_lab.progress import redirect_messages
+from restate_lab.reads import Stopped
 from restate_lab.source import Source, check_supported
 
 __all__ = ["LivePanel", "why_read_only"]
@@ -189,7 +190,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def fail(self, error: Exception, /) -> None:
         """Show the error as text; safe from any thread."""
-        if not isinstance(error, Closed):
+        if not isinstance(error, Stopped):
             self._tell_error("handler", error)
 
     def _tell_error(self, of: str, error: Exception | None) -> None:
@@ -261,7 +262,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def _note_failure(self, error: Exception, took: float) -> None:
         """Show an error that does not resolve by itself."""
         self._refresher.pace.record_failure(error, took)
-        if not isinstance(error, Closed):
+        if not isinstance(error, Stopped):
             self._set_problem(None)
             self._tell_error("read", error)
 

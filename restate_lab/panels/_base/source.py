@@ -16,16 +16,13 @@ from restate_lab.client.transport import Transport
 from restate_lab.durations import DurationInput
 from restate_lab.errors import RequestRefused, RestateLabError, Unreachable
 from restate_lab.panels._base.refresher import LOST
+from restate_lab.reads import UntilStopped
 from restate_lab.source import Source, SourceWrapper, timeout_seconds
 
-__all__ = ["Closed", "PanelSource", "params_of", "query_of"]
+__all__ = ["PanelSource", "params_of", "query_of"]
 
 LIMIT = 30.0  # seconds for one read of a panel, unless the connection allows less
 _REACH_WITHIN = 5.0  # seconds for the cheap request that checks whether the server responds
-
-
-class Closed(RestateLabError):
-    """The panel was closed during a read; ignore the error."""
 
 
 class PanelSource(SourceWrapper):
@@ -38,7 +35,7 @@ class PanelSource(SourceWrapper):
     def __init__(self, source: Source, closed: Event) -> None:
         super().__init__(source)
         self._transport = source.transport if is_lab(source) and isinstance(source.transport, Transport) else None
-        self._closed = _UntilClosed(closed)
+        self._closed = UntilStopped(closed)
         self._progress: Any = self._closed if source.live else False
         self.allowed = self._within(None)
 
@@ -50,7 +47,7 @@ class PanelSource(SourceWrapper):
         trusts rows.
 
         Raises:
-            Closed: the panel was closed during the request.
+            Stopped: the panel was closed during the request.
             ArgumentError: the connection was closed.
         """
         if self._transport is None:
@@ -82,23 +79,6 @@ class PanelSource(SourceWrapper):
         """Return a reader that holds one batch at a time."""
         options["progress"] = self._progress
         return super().stream(statement, timeout=self._within(timeout_seconds(timeout)), **options)
-
-
-class _UntilClosed:
-    """Progress that shows nothing and stops the read when its panel is closed."""
-
-    def __init__(self, closed: Event) -> None:
-        self._closed = closed
-
-    def update(self, rows: int, size: int) -> None:  # noqa: ARG002 - Progress's signature
-        self.check()
-
-    def check(self) -> None:
-        if self._closed.is_set():
-            raise Closed("the panel was closed during a read.")
-
-    def close(self) -> None:
-        return
 
 
 def query_of(answer: pd.DataFrame) -> str:

@@ -29,6 +29,7 @@ from restate_lab.panels._base.worker import BackgroundAction, Busy
 from restate_lab.panels.actions.followup import FollowUp, done_text, follow
 from restate_lab.panels.actions.form import PlanForm, name_of
 from restate_lab.panels.grid import Grid
+from restate_lab.reads import Reads
 from restate_lab.source import Source
 
 __all__ = ["ActionBar"]
@@ -250,7 +251,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         return {
             "check": offer.deployment,
             "confirm": offer.address,
-            "progress": self._form.begin_check(stop.is_set),
+            "progress": self._form.begin_check(stop),
             "reads": PanelSource(self._source, stop),
         }
 
@@ -265,7 +266,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             return
         offer = None
         try:
-            offer = offer_check(self._reads, plan.rows, plan.deployment)
+            offer = offer_check(Reads(self._reads), plan.rows, plan.deployment)
         finally:
             self._form.check.show_offer(plan, offer)
 

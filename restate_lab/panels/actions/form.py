@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 import ipywidgets as widgets
@@ -12,10 +13,10 @@ from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.plan.text import shorten_cell
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.panels._base.blocks import Block, Blocks, Tone
-from restate_lab.panels._base.source import Closed
 from restate_lab.panels._base.submit import Submit
 from restate_lab.panels.actions.check import CheckForm
 from restate_lab.progress import Progress
+from restate_lab.reads import UntilStopped
 
 __all__ = ["PlanForm", "name_of"]
 
@@ -163,9 +164,9 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         """Show the progress bar and the Stop button; return the progress that moves the bar."""
         return self._begin(_Moves(self.bar), _SENDING)
 
-    def begin_check(self, is_stopped: Callable[[], bool]) -> Progress:
-        """Show the same for a check; its progress raises Closed once ``is_stopped`` returns True."""
-        return self._begin(_StoppableMoves(self.bar, is_stopped), _CHECKING)
+    def begin_check(self, stop: Event) -> Progress:
+        """Show the same for a check; its progress raises Stopped when ``stop`` is set."""
+        return self._begin(UntilStopped(stop, _Moves(self.bar)), _CHECKING)
 
     def _begin(self, moves: Progress, tooltip: str) -> Progress:
         self.bar.max, self.bar.value = max(1, len(self._plan.targets) if self._plan else 1), 0
@@ -236,19 +237,6 @@ class _Moves:
 
     def close(self) -> None:
         return
-
-
-class _StoppableMoves(_Moves):
-    """The Progress of a check, which the user can stop."""
-
-    def __init__(self, bar: Any, is_stopped: Callable[[], bool]) -> None:
-        super().__init__(bar)
-        self._is_stopped = is_stopped
-
-    def update(self, rows: int, size: int) -> None:
-        if self._is_stopped():
-            raise Closed("the check was stopped.")
-        super().update(rows, size)
 
 
 def _sentence(plan: Plan) -> str:

@@ -11,13 +11,13 @@ import pandas as pd
 
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.ids import check_invocation_id
-from restate_lab.analysis.statements import read_sql_file
 from restate_lab.errors import NotFound
 from restate_lab.panels._base.panel import LivePanel
 from restate_lab.panels._base.view import View
 from restate_lab.panels.actions.bar import ActionBar
 from restate_lab.panels.invocation.detail import InvocationDetail
 from restate_lab.panels.invocation.reader import InvocationContent, Related
+from restate_lab.reads import Reads
 
 __all__ = ["InvocationView"]
 
@@ -122,7 +122,7 @@ class InvocationView(View):
     @property
     def sql(self) -> str:
         """Return the statement that reads the facts."""
-        return read_sql_file(self.source, "analysis.journal", "facts")
+        return Reads(self.source).statement("journal/facts")
 
     @property
     def params(self) -> Mapping[str, Any]:

@@ -22,9 +22,8 @@ from restate_lab.analysis.agents.reader import AgentReader
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.errors import RestateLabError
 from restate_lab.panels._assets import read_assets
-from restate_lab.panels._base.source import Closed
 from restate_lab.panels.invocation.reader import AgentContent, InvocationContent
-from restate_lab.reads import Reads
+from restate_lab.reads import Reads, Stopped
 from restate_lab.source import Source, decoding_of
 
 __all__ = ["ConversationSection", "run_of"]
@@ -51,7 +50,6 @@ class ConversationSection(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self._requested: Run | None = None
         self._run: Run | None = None
         self._searched = SearchedJournal("")
-        self._reader: AgentReader | None = None
         self._known: tuple[object, Conversation] | None = None
         self._drawing = threading.RLock()  # a click can come during a read
         self._html = widgets.HTML()
@@ -77,7 +75,7 @@ class ConversationSection(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         try:
             is_agent = self._search_journal(reads, content.row)
             return AgentContent(is_agent, self._read_conversation(reads, content) if is_agent and is_wanted else None)
-        except Closed:
+        except Stopped:
             raise
         except RestateLabError as error:
             problem = f"The conversation was not read: {one_line(str(error), _LONGEST)}"
@@ -102,8 +100,7 @@ class ConversationSection(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         if decoding_of(reads) is not None:  # only reading the payloads would show whether one is a response
             return True
         if not self._searched.indexes and size > self._searched.size:
-            self._reader = self._reader or AgentReader(Reads(reads))
-            found = self._reader.agents([id_], first=self._searched.size)
+            found = AgentReader(Reads(reads)).agents([id_], first=self._searched.size)
             self._searched = SearchedJournal(id_, size, found.get(id_, ()))
         return bool(self._searched.indexes)
 

@@ -14,17 +14,16 @@ from restate_lab.analysis.invocations.reader import read_rows
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.journal.entries import parse_object
 from restate_lab.analysis.journal.errors import PAUSED, TRIED
-from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.why import why
 from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.client.schema import translate_errors
 from restate_lab.errors import NotFound
 from restate_lab.frames import records
+from restate_lab.reads import Reads
 from restate_lab.source import Source
 
 __all__ = ["AgentContent", "Errors", "InvocationContent", "Related", "is_same_run", "read_invocation"]
 
-_PACKAGE = "analysis.journal"  # package with the SQL files
 _MOST_EVENTS = 50
 _WITHIN = 8.0  # seconds for the explanation
 
@@ -93,18 +92,19 @@ def read_invocation(
     Raises:
         NotFound: the invocation does not exist (any more).
     """
-    row = _read_row(source, invocation_id)
-    facts = records(run_sql_file(source, _PACKAGE, "facts", id=invocation_id))
+    reads = Reads(source)  # not of the journal: its clock is read just before its entries
+    row = _read_row(reads, invocation_id)
+    facts = reads.rows("journal/facts", id=invocation_id)
     explanation = why(source, invocation_id, timeout=_WITHIN)
     if not row or not facts:
         raise NotFound(str(explanation), status=404)
-    journal, _ = read_journal(source, invocation_id, payloads=payloads, expand=expand)
+    journal, _ = read_journal(Reads(source), invocation_id, payloads=payloads, expand=expand)
     return InvocationContent(
         row=row,
         facts=facts[0],
         why=explanation,
         journal=journal,
-        errors=_read_errors(source, invocation_id),
+        errors=_read_errors(reads, invocation_id),
         related=_links(invocation_id, facts[0], explanation, journal),
         has_payloads=payloads,
     )
@@ -123,8 +123,8 @@ def _read_row(source: Source, invocation_id: str) -> Mapping[str, Any]:
     return rows[0] if rows else {}
 
 
-def _read_errors(source: Source, invocation_id: str) -> Errors:
-    events = run_sql_file(source, _PACKAGE, "errors", id=invocation_id)
+def _read_errors(reads: Reads, invocation_id: str) -> Errors:
+    events = reads.frame("journal/errors", id=invocation_id)
     events = events.sort_values(["appended_at", "after_journal_entry_index"], ascending=False)
     rows, whole = [], None
     for event in records(events.head(_MOST_EVENTS)):

@@ -20,8 +20,7 @@ from restate_lab.analysis.agents.reader import AgentReader
 from restate_lab.analysis.invocations.filters import Filters
 from restate_lab.errors import NotOnThisServer, RestateLabError
 from restate_lab.frames import records
-from restate_lab.panels._base.source import Closed
-from restate_lab.reads import Reads
+from restate_lab.reads import Reads, Stopped
 from restate_lab.source import Source
 
 __all__ = ["AGENT_COLUMNS", "REASON", "AgentColumns", "is_narrow"]
@@ -61,7 +60,6 @@ class AgentColumns:
 
     def __init__(self, reads: Source, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._reads, self._clock = reads, clock
-        self._reader = AgentReader(Reads(reads))
         self._handlers: set[_Handler] = set()
         self._searched: dict[str, str] = {}
         self._cells: dict[str, _Cells] = {}
@@ -91,7 +89,7 @@ class AgentColumns:
         try:
             has_new = self._find_handlers(found)
             return self._read_runs([row for row in found if _handler_of(row) in self._handlers]) or has_new
-        except Closed:
+        except Stopped:
             raise
         except NotOnThisServer:
             self._is_missing = True
@@ -110,7 +108,7 @@ class AgentColumns:
         if not wanted or self._clock() < self._search_due:
             return False
         started = self._clock()
-        agents = self._reader.agents([row["id"] for row in wanted])
+        agents = AgentReader(Reads(self._reads)).agents([row["id"] for row in wanted])
         self._searched |= {row["id"]: _state_of(row) for row in wanted}
         self._handlers |= {_handler_of(row) for row in wanted if row["id"] in agents}
         self._search_due = 0.0 if agents else self._after(started)

@@ -25,7 +25,6 @@ from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
 from restate_lab.frames import records
 from restate_lab.panels._base.panel import LivePanel, why_read_only
 from restate_lab.panels._base.refresher import LOST
-from restate_lab.panels._base.source import Closed
 from restate_lab.panels._base.view import UnavailableView, View
 from restate_lab.panels._base.worker import BackgroundAction, Busy
 from restate_lab.panels.deployments import DeploymentsView
@@ -35,6 +34,7 @@ from restate_lab.panels.overview import OverviewView
 from restate_lab.panels.panel.findings import FindingsView, planned_call
 from restate_lab.panels.panel.state import VIEWS, WITHOUT_OPEN, PanelState
 from restate_lab.panels.state import StateView
+from restate_lab.reads import Stopped
 from restate_lab.source import Source
 
 if TYPE_CHECKING:
@@ -450,7 +450,7 @@ class Panel(LivePanel):
             self._tell_error("counts", None)
         except Exception as error:  # noqa: BLE001 - a panel's thread: it is shown in the panel
             # The next read of the rows reports the errors in LOST.
-            if isinstance(error, TimedOut) or not isinstance(error, (Closed, *LOST)):
+            if isinstance(error, TimedOut) or not isinstance(error, (Stopped, *LOST)):
                 self._tell_error("counts", error)
 
     def show_code(self) -> None:
