@@ -18,9 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restate_lab.analysis.agents.reader import AgentReader
-from restate_lab.client.schema import check_columns, check_types
+from restate_lab.client.schema import check_types
 from restate_lab.client.sql.bind import chunks
-from restate_lab.client.sql.parts import complete
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.masking import ColumnMask, MaskCounts, column_masks, mask_batch
 from restate_lab.evidence.redaction import parse_patterns
@@ -98,7 +97,7 @@ class ServerReader:
     def ended_runs(self) -> pa.Table:
         """Return ``id, created_at, completed_at`` of all ended runs, in the order in which they ended."""
         started = time.monotonic()
-        rows = to_archive(check_columns(self.source.arrow(_ENDED, progress=False), _ENDED, self.source))
+        rows = to_archive(self.source.query(_ENDED))
         self.seconds["ids"] = time.monotonic() - started
         return rows.sort_by([("completed_at", "ascending"), ("id", "ascending")])
 
@@ -108,11 +107,7 @@ class ServerReader:
         The latter has the shortest retention per handler and status; it is fixed when an invocation is created.
         """
         started = time.monotonic()
-        backlog = complete(_BACKLOG, self.source)
-        parts = [
-            to_archive(check_columns(self.source.arrow(statement, progress=False), statement, self.source))
-            for statement in (_COUNTS, backlog)
-        ]
+        parts = [to_archive(self.source.query(statement)) for statement in (_COUNTS, _BACKLOG)]
         self.seconds["samples"] = time.monotonic() - started
         counts = parts[0].filter(pc.not_equal(parts[0]["status"], pa.scalar("completed")))
         open_ones = counts.select(["service", "handler", _SHORTEST]).to_pylist()
