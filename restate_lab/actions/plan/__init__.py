@@ -181,7 +181,6 @@ def make_plan(
         **effects,
         _unrestarted=restarts.read.difference(restarts.found),
         _checked=checked,
-        _lab=lab,
         _shared=shared,
     )
 
@@ -233,9 +232,9 @@ def _read_prefixes(reads: Reads, action: ACTIONS, rows: pd.DataFrame) -> pd.Data
 
 
 def _origin_of(lab: Lab, reads: Reads) -> dict[str, Any]:
-    """Return the environment, its address, and its server."""
+    """Return the connection, its environment with the address, and its server."""
     server = f"restate {reads.version}, {'with' if has_vqueues(reads) else 'without'} vqueues"
-    return {"environment": lab.name, "address": lab.settings.admin_url, "server": server}
+    return {"environment": lab.name, "address": lab.settings.admin_url, "server": server, "_lab": lab}
 
 
 def _facts_of(rows: pd.DataFrame) -> dict[str, Any]:
