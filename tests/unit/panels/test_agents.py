@@ -330,3 +330,23 @@ def test_an_error_of_the_columns_is_paced(runs: Runs) -> None:
     runs.fails, now[0] = None, 100.0
     assert wanted.read(ROWS.iloc[:1], filters)
     assert len(runs.asked) == 2
+
+
+class Upgraded(SampleSource):
+    """A source whose tables have payloads only after an upgrade."""
+
+    has_payloads = False
+
+    def _journals(self, params: dict[str, Any]) -> pd.DataFrame:
+        journals = super()._journals(params)
+        return journals if self.has_payloads or "ids" in params else journals.iloc[:0]
+
+
+def test_the_columns_of_the_source_are_read_again(runs: Runs) -> None:
+    """A panel stays open during an upgrade of the server, and then finds agents with the new columns."""
+    source, now, filters = Upgraded(ROWS), [0.0], Filters(status=("all",), service=("agent",))
+    source.agents = {AGENT}
+    wanted = AgentColumns(source, clock=lambda: now[0])
+    assert not wanted.read(ROWS.iloc[:1], filters)
+    source.has_payloads, now[0] = True, 100.0
+    assert wanted.read(ROWS.iloc[:1].assign(journal_size=9), filters)
