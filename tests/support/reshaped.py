@@ -194,7 +194,7 @@ VERBS: dict[str, Verb] = {
     "journal_diff": lambda lab, ids, _: rl.journal_diff(lab, ids["ended"][0], ids["ended"][1]),
     "state": lambda lab, ids, _: dict(rl.state(lab, *ids["object"])),
     "plan": _make_plans,
-    "states": lambda lab, ids, _: read_invocations(lab, ids["open"]),
+    "states": lambda lab, ids, _: read_invocations(Reads(lab), ids["open"]),
     "freeze": _open_frozen,
     "compare": _compare,
     "before_after": _before_after,
