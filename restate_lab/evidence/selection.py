@@ -16,9 +16,8 @@ import pandas as pd
 from restate_lab.analysis.ids import NEW_RUN, check_invocation_id, creation_times_by_id, is_other_run
 from restate_lab.analysis.suggestions import unknown_names
 from restate_lab.analysis.times import TimeInput, to_datetime
-from restate_lab.client.schema import check_columns
 from restate_lab.errors import ArgumentError, NotFound
-from restate_lab.source import Source
+from restate_lab.reads import Reads, Row
 
 __all__ = [
     "MAX_INVOCATIONS",
@@ -136,7 +135,7 @@ def parse_filter(
 
 
 def select_invocations(
-    source: Source, wanted: InvocationFilter, columns: Mapping[str, Sequence[str]]
+    reads: Reads, wanted: InvocationFilter, columns: Mapping[str, Sequence[str]]
 ) -> InvocationSelection | None:
     """Find the invocations that match a filter, with their callers and callees; None for the whole cluster.
 
@@ -148,16 +147,16 @@ def select_invocations(
     """
     if not wanted.arguments:
         return None
-    matches, other_runs = _matches(source, wanted)
+    matches, other_runs = _matches(reads, wanted)
     notes = list(_missing_notes(wanted, matches, other_runs))
     down = [_CALLED, *([_CALLEES] if "sys_journal" in columns else [])]
     down += [
         text for text, table in ((_HOLDERS, "sys_keyed_service_status"), (_LOCKERS, "sys_locks")) if table in columns
     ]
-    up = _follow(source, matches, [_CALLERS], notes, "callers")
-    ids = tuple(sorted(up | _follow(source, matches, down, notes, "callees")))
+    up = _follow(reads, matches, [_CALLERS], notes, "callers")
+    ids = tuple(sorted(up | _follow(reads, matches, down, notes, "callees")))
     has_queues = "vqueue_id" in columns.get("sys_invocation_status", ())
-    rows = list(_rows(source, _KEYS.format(queue=", vqueue_id" if has_queues else ""), ids))
+    rows = list(_rows(reads, _KEYS.format(queue=", vqueue_id" if has_queues else ""), ids))
     return InvocationSelection(
         arguments=_as_json(wanted),
         matches=len(matches),
@@ -186,7 +185,7 @@ def statement_chunks(values: Iterable[str]) -> Iterator[list[str]]:
         yield chunk
 
 
-def _matches(source: Source, wanted: InvocationFilter) -> tuple[set[str], list[str]]:
+def _matches(reads: Reads, wanted: InvocationFilter) -> tuple[set[str], list[str]]:
     """Return the matching ids, and the ids that have only another run than the requested one."""
     matches: set[str] = set()
     seen: set[str] = set()
@@ -198,14 +197,14 @@ def _matches(source: Source, wanted: InvocationFilter) -> tuple[set[str], list[s
             **({"ids": ids} if ids is not None else {}),
             "limit": MAX_INVOCATIONS + 1,
         }
-        rows = check_columns(source.arrow(statement, params=values), statement, source).to_pylist()
+        rows = reads.query(statement, values, progress=None).to_pylist()
         seen.update(row["id"] for row in rows)
         matches.update(row["id"] for row in rows if not is_other_run(row.get("created_at"), wanted.created, row["id"]))
     if not matches:
-        unknown = unknown_names(source, service=wanted.service, handler=wanted.handler)
+        unknown = unknown_names(reads, service=wanted.service, handler=wanted.handler)
         raise NotFound(
             " ".join([*(each.message for each in unknown), "No invocation matches:"])
-            + f" {_describe(wanted)}, on {source.name}. Nothing was frozen.",
+            + f" {_describe(wanted)}, on {reads.name}. Nothing was frozen.",
             status=404,
         )
     if len(matches) > MAX_INVOCATIONS:
@@ -227,11 +226,11 @@ def _missing_notes(wanted: InvocationFilter, matches: set[str], other_runs: list
         yield f"{len(missing)} of {len(wanted.ids)} ids do not exist, or no longer exist: {', '.join(missing[:3])}"
 
 
-def _follow(source: Source, start: set[str], statements: Sequence[str], notes: list[str], what: str) -> set[str]:
+def _follow(reads: Reads, start: set[str], statements: Sequence[str], notes: list[str], what: str) -> set[str]:
     """Return these invocations and all that the statements find from them, level by level."""
     seen, frontier = set(start), sorted(start)
     while frontier:
-        ids = {row["id"] for statement in statements for row in _rows(source, statement, frontier)}
+        ids = {row["id"] for statement in statements for row in _rows(reads, statement, frontier)}
         frontier = sorted(ids - seen - {None})
         if len(seen) + len(frontier) > MAX_INVOCATIONS:
             notes.append(f"{what} were followed only up to {MAX_INVOCATIONS:,} invocations; there are more")
@@ -241,9 +240,9 @@ def _follow(source: Source, start: set[str], statements: Sequence[str], notes: l
     return seen
 
 
-def _rows(source: Source, statement: str, ids: Iterable[str]) -> Iterator[dict[str, Any]]:
+def _rows(reads: Reads, statement: str, ids: Iterable[str]) -> Iterator[Row]:
     for chunk in statement_chunks(ids):
-        yield from check_columns(source.arrow(statement, params={"ids": chunk}), statement, source).to_pylist()
+        yield from reads.query(statement, {"ids": chunk}, progress=None).to_pylist()
 
 
 def _created_by_id(ids: Any) -> dict[str, frozenset[datetime]]:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from restate_lab.client.schema import check_columns, tables_of
+from restate_lab.client.schema import tables_of
 from restate_lab.errors import ArgumentError, QueryRefused
-from restate_lab.source import Source
+from restate_lab.reads import Reads
 
 __all__ = ["SourceColumn", "SourceSchema", "SourceTable", "SourceView", "quote_name", "read_schema"]
 
@@ -95,17 +95,17 @@ class SourceSchema:
         return [self.tables[name] for name in sorted(tables, key=_rank)]
 
 
-def read_schema(source: Source) -> SourceSchema:
+def read_schema(reads: Reads) -> SourceSchema:
     """Read the schema of a source.
 
     A view is handled like a table if its definition is not reported, or selects from no other table of the source.
     """
     columns: dict[str, list[SourceColumn]] = {}
-    for row in tables_of(source).to_dict("records"):
+    for row in tables_of(reads).to_dict("records"):
         column = SourceColumn(row["column"], _text_or_none(row.get("type")), bool(row.get("nullable", True)))
         columns.setdefault(row["table"], []).append(column)
     try:
-        rows = check_columns(source.arrow(_VIEWS), _VIEWS, source).to_pylist()
+        rows = reads.query(_VIEWS, progress=None).to_pylist()
     except QueryRefused:
         rows = []
     definitions = {

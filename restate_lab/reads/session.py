@@ -184,12 +184,13 @@ class Reads(SourceWrapper):
         rows = self.arrow(statement, params=used_params(statement, params))
         return _without_views(check_columns(rows, statement, self))
 
-    def query(
-        self, statement: str, params: Mapping[str, Any] | None = None, /, *, timeout: DurationInput | None = None
-    ) -> pa.Table:
-        """Return the rows of a statement of this package, completed for the tables; unused parameters are ignored."""
+    def query(self, statement: str, params: Mapping[str, Any] | None = None, /, **options: Any) -> pa.Table:
+        """Return the rows of a statement of this package, completed for the tables; unused parameters are ignored.
+
+        It shows no progress. ``options`` are those of ``arrow``.
+        """
         text = complete_for(statement, self.has)
-        rows = self.arrow(text, params=used_params(text, params or {}), timeout=timeout, progress=False)
+        rows = self.arrow(text, params=used_params(text, params or {}), **{"progress": False, **options})
         return check_columns(rows, text, self)
 
     def query_of(self, statement: str, ids: Sequence[str], /, *, chunk: int = CHUNK) -> Iterator[Row]:

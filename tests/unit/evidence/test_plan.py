@@ -14,6 +14,7 @@ from restate_lab.evidence.plan import FreezePlan, RowFilter, TablePlan, plan_fre
 from restate_lab.evidence.redaction import parse_patterns
 from restate_lab.evidence.selection import InvocationSelection
 from restate_lab.evidence.tables import read_schema
+from restate_lab.reads import Reads
 from support.freezable import Freezable, invocation, sample_id
 
 KEYS = frozenset({("Svc", "k")})
@@ -26,7 +27,7 @@ def plan(
     *, selection: InvocationSelection | None = None, redact: Any = None, payloads: bool = False, tables: Any = None
 ) -> FreezePlan:
     source = Freezable()
-    schema = read_schema(source)
+    schema = read_schema(Reads(source))
     patterns = parse_patterns(redact, schema.columns)
     planned = plan_freeze(schema, schema.base_tables(tables), selection=selection, patterns=patterns, payloads=payloads)
     assert source.read == [], "a plan reads no rows"
