@@ -30,7 +30,6 @@ _READS = frozenset(
         *("rl.audit_log", "wait_for", "waits", "why"),
     }
 )
-_STATUSES = "SELECT id, target, status FROM sys_invocation WHERE id IN :ids"
 _ON_THE_CLUSTER = "# run on the cluster of the evidence"
 
 
@@ -108,10 +107,10 @@ def _sql(call: SuggestedCall, source: SourceOptions) -> str | None:
 
 
 def _statuses(call: SuggestedCall, source: SourceOptions) -> str | None:
-    """Return the command that shows whether invocations have ended; no command waits for them."""
+    """Return commands that show whether invocations have ended; no command waits for them."""
     ids = call.arguments[0]
-    texts = {"ids": _json_or_text(ids if isinstance(ids, tuple) else (ids,))}
-    return shlex.join(["restate-lab", "sql", _STATUSES, *_parameter_options(texts), *source.options])
+    names = ids if isinstance(ids, tuple) else (str(ids),)
+    return "\n".join(source.restate_command("invocations", "describe", id_) for id_ in names[:_MOST])
 
 
 def _version(_: SuggestedCall, source: SourceOptions) -> str | None:

@@ -11,6 +11,17 @@ from restate_lab.reads.session import (
     UntilStopped,
     begin,
     no_check,
+    used_params,
 )
 
-__all__ = ["OPEN_INVOCATIONS", "Reads", "Row", "SentStatement", "Stopped", "UntilStopped", "begin", "no_check"]
+__all__ = [
+    "OPEN_INVOCATIONS",
+    "Reads",
+    "Row",
+    "SentStatement",
+    "Stopped",
+    "UntilStopped",
+    "begin",
+    "no_check",
+    "used_params",
+]

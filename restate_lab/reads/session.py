@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import math
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from importlib.resources import files
 from threading import Event, Lock
 from typing import Any, TypeVar
 
@@ -26,11 +29,20 @@ from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.frames import records
 from restate_lab.progress import Progress
-from restate_lab.reads.statements import read_statement, used_params
 from restate_lab.server import has_feature
 from restate_lab.source import Source, SourceWrapper, check_supported, query_json, read_table, timeout_seconds
 
-__all__ = ["OPEN_INVOCATIONS", "Reads", "Row", "SentStatement", "Stopped", "UntilStopped", "begin", "no_check"]
+__all__ = [
+    "OPEN_INVOCATIONS",
+    "Reads",
+    "Row",
+    "SentStatement",
+    "Stopped",
+    "UntilStopped",
+    "begin",
+    "no_check",
+    "used_params",
+]
 
 OPEN_INVOCATIONS = "open invocations"
 """A need of statements that only a history does not meet."""
@@ -171,7 +183,7 @@ class Reads(SourceWrapper):
 
     def statement(self, name: str) -> str:
         """Return a SQL file, "package/name", completed for the tables of the source."""
-        return complete_for(read_statement(name), self.has)
+        return complete_for(_read_statement(name), self.has)
 
     def frame(self, name: str, /, **params: Any) -> pd.DataFrame:
         """Return the rows of a SQL file, "package/name"; parameters that the statement does not have are ignored."""
@@ -359,3 +371,16 @@ def _without_views(table: pa.Table) -> pa.Table:
     """Return the same rows without string views: servers return them for expressions, and Arrow cannot filter them."""
     plain = [each.with_type(pa.large_string()) if each.type == pa.string_view() else each for each in table.schema]
     return table.cast(pa.schema(plain))
+
+
+@functools.cache
+def _read_statement(name: str) -> str:
+    """Return the text of a SQL file, named "package/name": "waits/open_calls"."""
+    package, _, file = name.rpartition("/")
+    return files("restate_lab.analysis").joinpath(*package.split("/"), "sql", f"{file}.sql").read_text("utf-8")
+
+
+def used_params(statement: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that a statement has: some parts of a completed statement are read from few sources."""
+    names = set(re.findall(r"(?<!:):([a-z]\w*)", re.sub(r"--.*", "", statement)))
+    return {key: value for key, value in params.items() if key in names}

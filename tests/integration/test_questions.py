@@ -17,8 +17,7 @@ from restate_lab.analysis.ask import ask
 from restate_lab.analysis.questions.catalog import names
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
-from restate_lab.reads import Reads
-from restate_lab.reads.statements import used_params
+from restate_lab.reads import Reads, used_params
 from support.clusters import OLDEST, PLAIN, Cluster
 
 pytestmark = pytest.mark.also_on(OLDEST, PLAIN, reason="each kind has SQL of its own")

@@ -56,8 +56,7 @@ def _describe(entries: Sequence[AgentEntry], turns: Sequence[ModelTurn], failing
     steps = [turn.entry.model for turn in turns if turn.entry.model is not None]
     if not steps:
         return ""
-    turn, number = turns[-1], len(turns)
-    model = _name_of(steps[-1])
+    turn, number, model = turns[-1], len(turns), _name_of(steps[-1])
     if turn.entry.model is None:
         return f"waits for the response of {model} in turn {number}"
     call = _executing(turn, failing)

@@ -168,12 +168,14 @@ class Explorer:
             edges += read_edges_of(self.reads, suspended)
         if running := [row["id"] for row in by_status["running"]]:
             edges += read_open_calls(self.reads, running)
-        pending = [row for row in by_status["pending"] if key_of(row)]
-        holders = self._holders(pending)
-        for row in pending:
+        return edges + self._edges_of_pending([row for row in by_status["pending"] if key_of(row)])
+
+    def _edges_of_pending(self, rows: list[Row]) -> list[Edge]:
+        holders = self._holders(rows)
+        for row in rows:
             if _lock_of(row) not in holders and self.has_unreadable_key(row):
                 self.excluded.append(describe_unreadable_holders(f"the key {key_of(row)}"))
-        return edges + [_pending_edge(row, holders.get(_lock_of(row))) for row in pending]
+        return [_pending_edge(row, holders.get(_lock_of(row))) for row in rows]
 
     def _direct_waiters(self, rows: list[Row]) -> _DirectWaiters:
         """Return the direct waiters of these invocations: callers, and the queues of the keys that they hold."""
