@@ -18,6 +18,7 @@ from restate_lab.analysis.replay.reader import RecordingReader
 from restate_lab.demo.embedded import start_services
 from restate_lab.mcp.sources import open_sources
 from restate_lab.panels._base.source import PanelSource
+from restate_lab.reads import Reads
 from support.awaiting_services import RESPONSE, SEALED, decode, encode
 from support.bench import wait_for
 from support.clusters import NEWEST, KindServer
@@ -156,7 +157,7 @@ def test_what_is_sent_or_written_keeps_the_recorded_bytes(
     """Evidence and replayed messages are the same with and without the function."""
     recordings = []
     for lab in (bench.lab, decoding):
-        reader = RecordingReader(lab)
+        reader = RecordingReader(Reads(lab))
         ((recorded, _),) = reader.recordings(reader.rows([counted]), {})
         recordings.append(recorded[0].messages)
         rl.freeze(lab, tmp_path / f"{lab is decoding}.evidence", payloads=True, progress=False)

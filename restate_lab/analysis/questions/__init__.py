@@ -31,9 +31,9 @@ from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer
 from restate_lab.frames import with_card
 from restate_lab.progress import notify
-from restate_lab.reads import OPEN_INVOCATIONS, Reads, begin
+from restate_lab.reads import OPEN_INVOCATIONS, Reads
 from restate_lab.server import has_vqueues
-from restate_lab.source import Source
+from restate_lab.source import Source, check_supported
 
 __all__ = ["QuestionFunction", "get_question", "questions", "run_question"]
 
@@ -65,7 +65,8 @@ def run_question(
         The same errors as ``ask``.
     """
     question = get_question(name)
-    reads = begin(source, "ask", timeout)
+    reads = Reads(source, timeout, verb="ask")
+    check_supported(reads, f"the question {name}")
     variant = _variant_for(question, reads)
     check_names(variant, params, question=name)
     now = to_datetime(params["now"], now=reads.now, name="now") if "now" in params else reads.now
