@@ -27,7 +27,7 @@ BATCHES = {"upsert_rules": UpsertRule, "bulk_delete_rules": DeleteRule}
 
 @pytest.fixture
 def document(cluster: Cluster) -> dict[str, Any]:
-    answer = httpx.get(f"{cluster.admin_url}/openapi", trust_env=False, timeout=60)
+    answer = httpx.get(f"{cluster.own_url}/openapi", trust_env=False, timeout=60)
     found: dict[str, Any] = answer.json()
     return found
 
@@ -133,5 +133,5 @@ def test_the_page_of_tables_is_complete(cluster: Cluster) -> None:
     page = text.partition("## What a source knows")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`.+?) \| .+ \| (.+) \|$", page, re.MULTILINE)
     served = {name for names, where in rows if where != "only there" for name in re.findall(r"`(\w+)`", names)}
-    with rl.connect(cluster.admin_url, read_only=True) as lab:
+    with rl.connect(cluster.own_url, read_only=True) as lab:
         assert served == set(lab.tables()["table"])
