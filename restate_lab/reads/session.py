@@ -187,8 +187,7 @@ class Reads(SourceWrapper):
 
     def frame(self, name: str, /, **params: Any) -> pd.DataFrame:
         """Return the rows of a SQL file, "package/name"; parameters that the statement does not have are ignored."""
-        statement = self.statement(name)
-        return self.query_frame(statement, used_params(statement, params))
+        return self.query_frame(_read_statement(name), params)
 
     def table(self, name: str, /, **params: Any) -> pa.Table:
         """Return the rows of a SQL file as an Arrow table: several times as fast for very many rows."""
@@ -215,7 +214,8 @@ class Reads(SourceWrapper):
     ) -> pd.DataFrame:
         """Return the same rows as ``query`` in a frame."""
         text = complete_for(statement, self.has)
-        return check_columns(self.sql(text, params=params, timeout=timeout), text, self)
+        rows = self.sql(text, params=used_params(text, params or {}), timeout=timeout)
+        return check_columns(rows, text, self)
 
     def rows(self, name: str, /, **params: Any) -> list[Row]:
         """Return the rows of a SQL file as dicts, with None for each missing value."""

@@ -26,7 +26,7 @@ from support.fault_gateways import CALLS, METHODS, RESPONSES, RESTARTS, Gateways
 from support.proxy import Proxy, connect_through, is_batch, is_change
 
 KINDS = (NEWEST, PLAIN)
-BOTH_KINDS = pytest.mark.also_on(PLAIN, reason="without vqueues what came of a change is read from other tables")
+BOTH_KINDS = pytest.mark.also_on(PLAIN, reason="without vqueues the outcome of a change is read from other tables")
 NOT_ON_1_7 = {"bulk_delete_deployments"}
 AT_ONCE = 12
 HANGS = 240.0

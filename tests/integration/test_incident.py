@@ -31,7 +31,7 @@ from support.statuses import (
 
 pytestmark = pytest.mark.server
 OTHER_STATUSES = pytest.mark.also_on(
-    PLAIN, reason="without vqueues a long back-off, and who waits for a slot, have another status"
+    PLAIN, reason="without vqueues a long back-off and a wait for a slot have another status"
 )
 
 
