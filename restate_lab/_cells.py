@@ -42,21 +42,6 @@ from restate_lab._text import escape_invisible, format_duration, format_timestam
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "FULL",
-    "GRID",
-    "MISSING",
-    "REPORT",
-    "Cell",
-    "CellStyle",
-    "Kind",
-    "cell",
-    "full_text",
-    "is_missing",
-    "kind_of",
-    "value_line",
-]
-
 Kind: TypeAlias = Literal["text", "number", "time", "duration", "status"]
 _Type: TypeAlias = Literal[
     "missing", "text", "bool", "integer", "float", "time", "duration", "bytes", "list", "dict", "other"

@@ -10,16 +10,6 @@ from typing import Any, ParamSpec, TypeVar
 
 from restate_lab.errors import ArgumentError, MissingExtra
 
-__all__ = [
-    "check_keywords",
-    "check_methods",
-    "did_you_mean",
-    "import_extra",
-    "keyword_check",
-    "nearest_names",
-    "public",
-]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 Class = TypeVar("Class", bound=type)

@@ -19,24 +19,6 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 
-__all__ = [
-    "escape_character",
-    "escape_invisible",
-    "format_age",
-    "format_duration",
-    "format_time",
-    "format_timestamp",
-    "is_invisible",
-    "join",
-    "one_line",
-    "plural",
-    "sentences",
-    "shorten_id",
-    "split_ids",
-    "truncate",
-    "verb_form",
-]
-
 _LARGE = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))  # seconds
 _SMALL = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))  # seconds
 _EXACT = (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1))

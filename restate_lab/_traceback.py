@@ -15,8 +15,6 @@ from types import CodeType, TracebackType
 
 from restate_lab._text import escape_invisible, truncate
 
-__all__ = ["render_block"]
-
 _MOST_LINES = 5  # of a message: more lines would hide the output above it
 _WIDTH = 110  # characters of the user's line of code
 _BOLD, _NORMAL = "\x1b[1m", "\x1b[22m"  # no colors: on JupyterLab's red background they are hard to read

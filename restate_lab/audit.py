@@ -27,8 +27,6 @@ from restate_lab.errors import ArgumentError, AuditFailed, AuditIncomplete, Trun
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["AuditLog", "TargetResult", "audit_log", "default_folder", "summarize"]
-
 _COLUMNS = [
     "time", "action", "targets", "outcome", "counts", "reason", "error", "environment", "address", "request", "status",
     "ended", "user", "host", "pid", "change", "file",
@@ -204,6 +202,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def process_info() -> dict[str, Any]:
+    """Return the user, the host and the id of this process."""
     import getpass  # noqa: PLC0415 - only changes are recorded
 
     try:

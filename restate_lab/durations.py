@@ -11,8 +11,6 @@ from typing import TypeAlias
 from restate_lab._text import truncate
 from restate_lab.errors import ArgumentError
 
-__all__ = ["DurationInput", "parse_duration", "seconds_of", "to_iso8601", "to_timedelta"]
-
 DurationInput: TypeAlias = float | str | timedelta
 """A duration as users pass it: seconds, text such as "30s" or "2h 30min", or a timedelta."""
 

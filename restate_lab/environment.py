@@ -11,8 +11,6 @@ from fnmatch import fnmatchcase
 
 from restate_lab.redaction import is_secret_name
 
-__all__ = ["clean_environment", "kernel_environment", "npm_environment", "pip_environment", "python_environment"]
-
 _PROGRAM = (
     *("HOME", "USER", "LOGNAME", "PATH", "TMPDIR", "TZ", "LANG", "LANGUAGE", "LC_*", "XDG_*", "FONTCONFIG_*"),
     *("LD_LIBRARY_PATH", "DYLD_*", "DBUS_SESSION_BUS_ADDRESS"),

@@ -14,18 +14,6 @@ import pyarrow as pa
 from restate_lab.errors import DuplicateColumns, QueryRefused
 from restate_lab.intervals import INTERVAL, offset_or_timedelta, to_durations
 
-__all__ = [
-    "CardFrame",
-    "DtypeBackend",
-    "number_duplicate_columns",
-    "records",
-    "repeated_field",
-    "rows_to_table",
-    "to_frame",
-    "to_rows",
-    "with_card",
-]
-
 DtypeBackend: TypeAlias = Literal["numpy_nullable", "pyarrow"]
 Card: TypeAlias = Callable[[pd.DataFrame], str]
 

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self, TypeVar
 
-__all__ = ["Shield"]
-
 T = TypeVar("T")
 
 

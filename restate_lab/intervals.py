@@ -13,8 +13,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-__all__ = ["INTERVAL", "holds_intervals", "offset_or_timedelta", "to_durations", "to_iso8601"]
-
 INTERVAL = pa.month_day_nano_interval()
 _PARTS = np.dtype([("months", "i4"), ("days", "i4"), ("nanoseconds", "i8")])  # how Arrow stores one interval
 _BILLION = 1_000_000_000

@@ -19,18 +19,6 @@ from contextvars import ContextVar
 from html import escape
 from typing import Any, Protocol
 
-__all__ = [
-    "InvocationsLine",
-    "NoProgress",
-    "Progress",
-    "RowsLine",
-    "StepsLine",
-    "notify",
-    "progress_of",
-    "redirect_messages",
-    "warn",
-]
-
 DELAY = 1.0  # seconds before anything is shown
 EVERY = 0.2  # seconds between two lines
 

@@ -8,22 +8,6 @@ import urllib.parse
 from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
-__all__ = [
-    "HEADERS_IN_TEXT",
-    "MASK",
-    "USER_INFO",
-    "Secret",
-    "as_secret",
-    "has_secret_header",
-    "has_secret_name",
-    "is_secret_header",
-    "is_secret_name",
-    "mask_header_values",
-    "mask_secrets",
-    "mask_user_info",
-    "secrets_in",
-]  # fmt: skip
-
 MASK = "•••"
 # Each branch of an expression begins with letters, and texts are in lower case: so a search takes a third of the time.
 _PARTS = (

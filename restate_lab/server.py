@@ -12,17 +12,6 @@ import re
 from collections.abc import Mapping
 from typing import Protocol
 
-__all__ = [
-    "NEWEST",
-    "OLDEST",
-    "complete_features",
-    "has_feature",
-    "has_vqueues",
-    "is_newer",
-    "is_older",
-    "may_lose_state_changes",
-]
-
 OLDEST = "1.6.1"
 """The oldest server version that restate_lab is tested with, in every test run."""
 NEWEST = "1.8"

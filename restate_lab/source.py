@@ -24,23 +24,6 @@ from restate_lab.progress import Progress
 from restate_lab.redaction import MASK, is_secret_name
 from restate_lab.server import OLDEST, is_older
 
-__all__ = [
-    "TABLES",
-    "BaseSource",
-    "Coverage",
-    "CoverageGap",
-    "Source",
-    "SourceWrapper",
-    "check_supported",
-    "decoding_of",
-    "missing_members",
-    "query_json",
-    "read_table",
-    "record_query",
-    "timeout_seconds",
-    "without_decoding",
-]
-
 _FEW = 3
 TABLES = """
 SELECT table_name AS "table", column_name AS "column", data_type AS type, is_nullable = 'YES' AS nullable

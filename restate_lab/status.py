@@ -8,19 +8,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = [
-    "COUNTS_SQL",
-    "ENDED",
-    "LONG_BACK_OFFS_SQL",
-    "OUTCOMES",
-    "STATUSES",
-    "STATUSES_SQL",
-    "STATUS_SQL",
-    "OutcomeStyle",
-    "Status",
-    "status_of",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Status:

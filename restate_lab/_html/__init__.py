@@ -15,8 +15,6 @@ from restate_lab._text import escape_invisible, split_ids
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["render"]
-
 
 def render(template: str, **values: Any) -> str:
     """Return a template as HTML; a missing value is an error."""

@@ -18,8 +18,6 @@ from restate_lab.status import STATUSES
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ROWS", "ColumnKind", "ShownFrame", "TableCell", "TableColumn", "render_table", "show", "table_cell"]
-
 ROWS = 100
 ColumnKind: TypeAlias = Literal["text", "number", "time", "duration", "status", "id", "long"]
 _RIGHT: frozenset[ColumnKind] = frozenset({"number", "duration"})

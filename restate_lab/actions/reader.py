@@ -23,22 +23,6 @@ from restate_lab.errors import QueryInterrupted, RateLimited, Unreachable
 from restate_lab.reads import Reads, Row
 from restate_lab.status import LONG_BACK_OFFS_SQL, STATUS_SQL, status_of
 
-__all__ = [
-    "IDS_PER_QUERY",
-    "NO_INVOCATION",
-    "SCAN_TIMEOUT",
-    "Destination",
-    "Destinations",
-    "InvocationSnapshot",
-    "read_any_restarts",
-    "read_cancel_signals",
-    "read_destinations",
-    "read_invocations",
-    "read_restarts",
-    "read_snapshots",
-    "with_retries",
-]
-
 T = TypeVar("T")
 
 IDS_PER_QUERY = 10_000  # four times as many fit into a body of 2 MB

@@ -16,8 +16,6 @@ import pandas as pd
 from restate_lab.server import OLDEST
 from restate_lab.status import ENDED, STATUSES
 
-__all__ = ["ACTIONS", "GONE", "NOT_BEGUN", "RETENTION", "ActionRule", "Effect", "effects"]
-
 GONE = "gone"
 """The status of an invocation without a row, in the lists of statuses here."""
 RETENTION = "preflight_invocation_termination_retention"

@@ -25,8 +25,6 @@ from restate_lab.reads import Reads, begin
 from restate_lab.source import Source
 from restate_lab.status import STATUSES
 
-__all__ = ["WaitUntil", "wait_for"]
-
 WaitUntil: TypeAlias = str | Iterable[str] | Callable[[pd.DataFrame], Any]
 
 _PAUSE = 0.5  # seconds between two polls

@@ -13,8 +13,6 @@ from restate_lab._text import escape_invisible, format_timestamp, join, one_line
 from restate_lab.analysis.doctor.model import Severity, shorten_title
 from restate_lab.redaction import mask_user_info
 
-__all__ = ["FORMER_CHECKS", "Alert", "Event", "Message", "merge_alerts", "parse_time", "rank_of"]
-
 FORMER_CHECKS = {"retry_storms": "retry_storm"}
 """The former names of checks, which state files and rules can have → their names."""
 _IN_FINGERPRINTS = {check: former for former, check in FORMER_CHECKS.items()}

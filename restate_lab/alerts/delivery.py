@@ -32,17 +32,6 @@ from restate_lab.alerts.store import OpenAlert
 from restate_lab.analysis.doctor.model import Severity
 from restate_lab.errors import ArgumentError
 
-__all__ = [
-    "DELIVERY_SECONDS",
-    "AlertmanagerReceiver",
-    "AppriseReceiver",
-    "Courier",
-    "DeliveryResult",
-    "Receiver",
-    "create_receivers",
-    "import_library",
-]
-
 DELIVERY_SECONDS = 30.0
 """The time limit of one delivery, from the connection to the end of the response."""
 _SECONDS = 10.0  # without a response

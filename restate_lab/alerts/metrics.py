@@ -21,8 +21,6 @@ from restate_lab.errors import ArgumentError
 if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
 
-__all__ = ["MetricsState", "parse_address", "serve_metrics"]
-
 _MOST_SERIES = 500  # per cluster and metric
 _WIDTH = 100
 _OTHER = "other"
@@ -138,7 +136,6 @@ def _sums(
     most: int = _MOST_SERIES,
     rest: bool = True,
 ) -> Iterator[tuple[Labels, float]]:
-    """Yield the sums of a column by cluster and labels; the smallest ones are one sum, or are omitted."""
     for cluster, rows in clusters:
         sums: Counter[Labels] = Counter()
         for row in rows:

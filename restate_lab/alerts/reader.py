@@ -27,8 +27,6 @@ from restate_lab.errors import RestateLabError
 from restate_lab.frames import records
 from restate_lab.reads import Reads
 
-__all__ = ["MOST_KEYS", "ClusterLoad", "ClusterReader", "ClusterVisit", "Commands", "reason_of"]
-
 Commands: TypeAlias = Callable[[Sequence[SuggestedCall], "str | None"], "list[str] | None"]
 """A function that returns calls as shell commands for a cluster, or None if there are none."""
 MOST_KEYS = 10
@@ -166,7 +164,6 @@ class ClusterReader:
         )
 
     def _questions(self, source: Reads, lab: Lab, gaps: list[str], unread: set[str]) -> Iterator[tuple[Alert, Rule]]:
-        """Yield the alerts with their rules; ``gaps`` gets the errors, and ``unread`` their questions."""
         for rule in self.rules.questions:
             try:
                 rows = records(run_any_question(source, rule.question, **rule.params))

@@ -24,8 +24,6 @@ from restate_lab.analysis.questions.parameters import parameters_of
 from restate_lab.durations import to_timedelta
 from restate_lab.errors import ArgumentError
 
-__all__ = ["ANY", "OWN_CHECKS", "Rule", "Rules", "load_rules"]
-
 ANY = "*"
 OWN_CHECKS: Mapping[str, str] = {
     "unreachable": "the cluster cannot be read",
@@ -119,7 +117,6 @@ class _RuleReader:
     text: str
 
     def read(self, document: Mapping[str, Any]) -> Rules:
-        """Return the rules."""
         for key in document:
             if key != "rule":
                 raise self._error(None, key, f"unknown key {key!r}; the file has only [[rule]] tables")
@@ -215,7 +212,6 @@ class _RuleReader:
         return ArgumentError(f"{self.path}, line {self._line(at, key)}: {message}.")
 
     def _line(self, at: int | None, key: str) -> int:
-        """Return the line of a key in a rule, of the rule if it is written in another way, or of the key itself."""
         starts = [match.start() for match in _TABLE.finditer(self.text)]
         begin = starts[at] if at is not None and at < len(starts) else 0
         end = starts[at + 1] if at is not None and at + 1 < len(starts) else len(self.text)

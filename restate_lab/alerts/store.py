@@ -25,8 +25,6 @@ from restate_lab.alerts.reader import ClusterVisit
 from restate_lab.analysis.doctor.model import Severity
 from restate_lab.errors import ArgumentError, RestateLabError
 
-__all__ = ["AlertStore", "OpenAlert"]
-
 _VERSION = 2  # 1 had no mark of the program, and receivers without their kind
 _MARK = 0x524C5754  # the application_id of the file: "RLWT"
 _MARK_AT, _JOURNAL_AT, _WRITE_AHEAD = 68, 18, 2  # of the header of a SQLite file

@@ -29,8 +29,6 @@ from restate_lab.client.lab import connect
 from restate_lab.history.archive import archive
 from restate_lab.interrupts import Shield
 
-__all__ = ["Archiver", "Watcher"]
-
 _WATCH, _ARCHIVE = "watch", "archive"
 _SLICE = 0.5  # seconds between two checks for messages that are due, and for deliveries that take too long
 _PAUSE = 1.0  # seconds between a failed delivery and the next message to the receiver
@@ -200,7 +198,6 @@ class Watcher:
             courier.start(message, partial(receiver.send, message))
 
     def _conclude(self, result: DeliveryResult) -> None:
-        """Write the result of a delivery."""
         courier, message, reason = result.courier, result.message, result.reason
         if not courier.conclude(result, pause=0.0 if self._is_once else _PAUSE):
             return

@@ -28,8 +28,6 @@ from restate_lab.frames import records, rows_to_table, to_frame
 from restate_lab.reads import Reads
 from restate_lab.source import Source, decoding_of
 
-__all__ = ["QUESTION_FUNCTIONS", "ask", "run_any_question"]
-
 _GROUP = ["service", "handler", "models"]
 _SUMS = ("model_calls", "tool_calls", "spent_tokens", "wasted_tokens", "saved_tokens", "cost")
 _RUN: Mapping[str, pa.DataType] = dict.fromkeys(("id", "service", "handler", "key", "status"), pa.string())

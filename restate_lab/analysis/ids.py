@@ -25,20 +25,6 @@ from restate_lab._text import format_timestamp
 from restate_lab.errors import ArgumentError
 from restate_lab.source import Source
 
-__all__ = [
-    "FIRST_AWAKEABLE",
-    "NEW_RUN",
-    "awakeable_id",
-    "check_invocation_id",
-    "creation_times_by_id",
-    "decode_invocation_id",
-    "describe_missing",
-    "describe_new_run",
-    "encode_invocation_id",
-    "invocation_of_awakeable",
-    "is_other_run",
-]
-
 FIRST_AWAKEABLE = 17
 """The smallest signal index of an awakeable. Restate reserves the smaller ones; 1 is cancel."""
 

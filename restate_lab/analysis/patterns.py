@@ -15,20 +15,6 @@ import pandas as pd
 from restate_lab._text import one_line, plural
 from restate_lab.frames import records
 
-__all__ = [
-    "CANDIDATES",
-    "common_message",
-    "elide_data",
-    "hide_refusals",
-    "merge_by_pattern",
-    "merge_failures",
-    "message_kinds",
-    "normalize",
-    "step_patterns",
-    "summarize_messages",
-    "without_refusal",
-]
-
 CANDIDATES = 100_000
 """The maximum number of rows that are read and then aggregated."""
 _MOST_KINDS = 5  # values of a position in a message, and kinds of messages; with more, they differ by data

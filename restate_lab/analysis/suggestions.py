@@ -20,21 +20,6 @@ from restate_lab.reads import Reads
 from restate_lab.source import Source
 from restate_lab.status import STATUSES
 
-__all__ = [
-    "NameSuggestion",
-    "Placeholder",
-    "SuggestedCall",
-    "Value",
-    "ask_call",
-    "move_call",
-    "plan_call",
-    "python_code",
-    "refuse_unknown_names",
-    "replay_call",
-    "unknown_names",
-    "why_call",
-]
-
 _FEW = 3  # ids that fit on a line
 _MOST_NAMES = 8  # known names that a message lists
 _MOST_SECONDS = 5.0  # limit for reading the names
@@ -237,7 +222,6 @@ def _unknown_targets(source: Source, services: list[str], handlers: list[str]) -
 
 
 def _handlers_of(known: Mapping[str, set[str]], services: list[str]) -> set[str]:
-    """Return the handlers of these services, or of all services if the list is empty."""
     return set().union(*(known.get(service, set()) for service in services or known))
 
 

@@ -9,8 +9,6 @@ from typing import Any
 from restate_lab.analysis.ids import check_invocation_id, creation_times_by_id
 from restate_lab.errors import ArgumentError
 
-__all__ = ["is_invocation_id", "parse_created", "parse_ids"]
-
 _ID_COLUMNS = ("id", "invocation_id")
 
 
@@ -81,7 +79,6 @@ def _column_names(targets: Any) -> list[str] | None:
 
 
 def _id_column(names: list[str]) -> str:
-    """Return the name of the column with the ids."""
     found = [name for name in names if name in _ID_COLUMNS]
     if len(found) == 1:
         return found[0]

@@ -12,8 +12,6 @@ import pandas as pd
 from restate_lab.durations import to_timedelta
 from restate_lab.errors import ArgumentError
 
-__all__ = ["TimeInput", "to_datetime", "to_zone"]
-
 TimeInput: TypeAlias = str | datetime | timedelta
 
 _FORMATS = "a duration such as '30s', '2h' or '1d 12h', or a timestamp with its zone such as '2026-11-25T03:00:00Z'"

@@ -18,8 +18,6 @@ from restate_lab.cli.replay import add_replay_command
 from restate_lab.cli.report import add_report_commands
 from restate_lab.cli.watch import add_watch_command
 
-__all__ = ["app", "main"]
-
 app = typer.Typer(
     help="See, explain and repair what a Restate cluster is doing.",
     epilog="Only demo, and report and mcp with --allow-changes, change a cluster. Exit codes: 0 success, 1 error, "

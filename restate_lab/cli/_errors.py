@@ -15,8 +15,6 @@ import typer
 from restate_lab._text import escape_invisible
 from restate_lab.errors import ArgumentError, RestateLabError, StatementError
 
-__all__ = ["ERROR", "USAGE", "exit_on_error", "interrupt_on_sigterm", "warn"]
-
 ERROR, USAGE, INTERRUPTED = 1, 2, 130
 
 

@@ -18,8 +18,6 @@ from restate_lab.cli._page import GRAY_BLUE, ORANGE, STATUS_STYLES, TextPage
 from restate_lab.cli.shell_code import SourceOptions, code_for
 from restate_lab.status import OUTCOMES
 
-__all__ = ["JournalPage"]
-
 PIPE_WIDTH = 100  # columns per line without a terminal
 LONGEST_BAR = 80
 OUTCOME_STYLES: Mapping[str, str] = MappingProxyType(

@@ -20,28 +20,6 @@ from restate_lab.cli._errors import exit_on_error
 from restate_lab.durations import seconds_of
 from restate_lab.errors import ArgumentError
 
-__all__ = [
-    "ENDINGS",
-    "Cluster",
-    "Csv",
-    "EvidencePath",
-    "Json",
-    "OutputFormat",
-    "Overwrite",
-    "Parameters",
-    "Parquet",
-    "Timeout",
-    "doctor_check_names",
-    "environment_names",
-    "examples",
-    "parameter_names",
-    "parse_parameters",
-    "parse_value",
-    "question_names",
-    "timeout_option",
-    "with_output",
-]
-
 STDOUT = Path("-")
 ENDINGS = {"csv": (".csv", ".csv.gz"), "parquet": (".parquet",)}
 
@@ -165,7 +143,8 @@ def parameter_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def doctor_check_names(incomplete: str) -> list[str]:
     """Return the doctor's checks whose names start with the incomplete text."""
-    from restate_lab.analysis.doctor.checks import CHECKS, UPGRADE, UPGRADE_GROUP
+    from restate_lab.analysis.doctor.checks import CHECKS, UPGRADE_GROUP
+    from restate_lab.analysis.doctor.upgrade import UPGRADE
 
     return [name for name in (*CHECKS, UPGRADE_GROUP, *UPGRADE) if name.startswith(incomplete)]
 

@@ -27,8 +27,6 @@ from restate_lab.export.columns import to_table
 from restate_lab.export.files import json_rows, save
 from restate_lab.export.results import rows_of
 
-__all__ = ["print_json", "table_lines", "write_frame"]
-
 GAP = "  "
 NARROWEST = 12  # minimum width of a shortened column, in characters
 _KEPT = {"number", "time", "duration", "status"}

@@ -21,8 +21,6 @@ from rich.text import Text
 
 from restate_lab._text import escape_invisible
 
-__all__ = ["GRAY_BLUE", "ORANGE", "SEVERITY_STYLES", "STATUS_STYLES", "Part", "TextPage"]
-
 Part: TypeAlias = "str | tuple[str, str]"
 """A text, or a text and its style."""
 

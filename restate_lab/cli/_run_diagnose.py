@@ -18,8 +18,6 @@ from restate_lab.cli._sources import open_source
 from restate_lab.cli.shell_code import SourceOptions, code_for
 from restate_lab.export.results import diagnosis_json
 
-__all__ = ["print_explanation", "run_doctor"]
-
 CRITICAL, INCOMPLETE = 3, 4
 
 

@@ -10,8 +10,6 @@ from restate_lab.client.lab import connect
 from restate_lab.errors import ArgumentError
 from restate_lab.source import Source
 
-__all__ = ["open_source"]
-
 
 @contextmanager
 def open_source(cluster: str | None, evidence: Path | None) -> Iterator[Source]:

@@ -13,8 +13,6 @@ from restate_lab.analysis.waits import Waits
 from restate_lab.cli._page import STATUS_STYLES, TextPage
 from restate_lab.cli.shell_code import SourceOptions, code_for
 
-__all__ = ["WaitsPage", "exit_code"]
-
 DEADLOCK, INCOMPLETE = 3, 4
 
 

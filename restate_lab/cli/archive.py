@@ -9,8 +9,6 @@ import typer
 from restate_lab.cli._errors import exit_on_error, interrupt_on_sigterm
 from restate_lab.cli._options import Cluster, check_positive, examples, parse_seconds, timeout_option
 
-__all__ = ["add_archive_command"]
-
 Where = Annotated[
     str,
     typer.Argument(metavar="WHERE", help="A local folder, or s3://bucket/folder (credentials from AWS_… variables)."),

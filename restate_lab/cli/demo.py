@@ -11,8 +11,6 @@ import typer
 from restate_lab.cli._errors import exit_on_error
 from restate_lab.cli._options import examples
 
-__all__ = ["add_demo_command"]
-
 NoBrowser = Annotated[
     bool, typer.Option("--no-browser", help="Start JupyterLab and print its address, but do not open a browser.")
 ]

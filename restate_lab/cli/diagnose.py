@@ -29,8 +29,6 @@ from restate_lab.errors import Truncated
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["add_diagnose_commands"]
-
 Checks = Annotated[
     list[str] | None,
     typer.Option(

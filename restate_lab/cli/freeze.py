@@ -9,8 +9,6 @@ import typer
 from restate_lab.cli._errors import exit_on_error
 from restate_lab.cli._options import Cluster, examples, timeout_option
 
-__all__ = ["add_freeze_command"]
-
 Target = Annotated[str, typer.Argument(metavar="PATH", help="The folder to create; it must not exist.")]
 Services = Annotated[list[str] | None, typer.Option("--service", metavar="NAME", help="Only this service; repeatable.")]
 Handlers = Annotated[list[str] | None, typer.Option("--handler", metavar="NAME", help="Only this handler; repeatable.")]

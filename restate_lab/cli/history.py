@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from restate_lab.history.source import History
 
-__all__ = ["add_history_commands"]
-
 Where = Annotated[str, typer.Argument(metavar="WHERE", help="A local folder, or s3://bucket/folder.")]
 Day = Annotated[str, typer.Argument(metavar="DAY", help="Days before this one are removed, such as 2026-05-01 (UTC).")]
 ClusterName = Annotated[str | None, typer.Option(metavar="NAME", help="The cluster, if the archive has several.")]

@@ -12,8 +12,6 @@ from restate_lab.cli._errors import ERROR, exit_on_error, warn
 from restate_lab.cli._options import Cluster, examples
 from restate_lab.errors import ArgumentError
 
-__all__ = ["add_mcp_commands"]
-
 EvidencePaths = Annotated[
     list[Path] | None,
     typer.Option(

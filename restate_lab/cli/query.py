@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from restate_lab.cli._page import TextPage
     from restate_lab.source import Source
 
-__all__ = ["add_query_commands"]
-
 STDIN = "-"
 
 Statement = Annotated[

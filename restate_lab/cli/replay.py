@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from restate_lab.analysis.replay.result import Replay
     from restate_lab.cli._page import TextPage
 
-__all__ = ["add_replay_command"]
-
 BREAKS, UNKNOWN = 3, 4
 _QUESTION = "Code outside of steps will run at {address}: logs, metrics, unwrapped requests. Continue?"
 _UNCONFIRMED = "code outside of steps would run at {address}. Add --yes-run-code-outside-steps. Nothing was sent."
@@ -132,7 +130,8 @@ def replay(
 
 def _exit_code(result: Replay) -> int:
     """Return 3 if an invocation diverges or fails, 4 if the check cannot say for every invocation, otherwise 0."""
-    from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, FITS, OTHER_RESULT
+    from restate_lab.analysis.replay.recording import FITS
+    from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT
 
     if result.verdict in {DIVERGES, FAILS}:
         return BREAKS
@@ -141,7 +140,8 @@ def _exit_code(result: Replay) -> int:
 
 def _print_replay(result: Replay, page: TextPage) -> None:
     """Print the totals, then each group of equal verdicts with the recorded path and the new one."""
-    from restate_lab.analysis.replay.verdict import CANNOT_SAY, DIVERGES, FAILS, FITS, NOT_CHECKABLE, OTHER_RESULT
+    from restate_lab.analysis.replay.recording import CANNOT_SAY, FITS, NOT_CHECKABLE
+    from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT
     from restate_lab.frames import records
 
     styles = {

@@ -22,8 +22,6 @@ from restate_lab.cli._options import (
 )
 from restate_lab.errors import ArgumentError
 
-__all__ = ["add_report_commands"]
-
 
 class PaperName(StrEnum):
     """The paper sizes of a PDF."""

@@ -21,8 +21,6 @@ from restate_lab.cli._options import parse_value
 from restate_lab.client.address import is_address
 from restate_lab.errors import ArgumentError
 
-__all__ = ["COMMANDS", "SourceOptions", "code_for", "commands"]
-
 _MOST = 20  # ids per command
 _READS = frozenset(
     {

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from restate_lab.alerts.watcher import Watcher
     from restate_lab.analysis.suggestions import SuggestedCall
 
-__all__ = ["add_watch_command"]
-
 INCOMPLETE = 4
 _MISSED = 4  # visits after which Alertmanager ends an alert that is not repeated
 _LAST_SECONDS = 0.5  # for a thread that has handed over its result

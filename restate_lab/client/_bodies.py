@@ -14,8 +14,6 @@ import httpx
 
 from restate_lab.redaction import mask_secrets, secrets_in
 
-__all__ = ["BODY_LIMIT", "ERROR_LIMIT", "BodyLimitTransport", "TooLarge"]
-
 BODY_LIMIT = 64 << 20  # bytes, of a successful response
 ERROR_LIMIT = 1 << 20  # bytes, of any other response; the rest is not read
 _STEP = 256  # bytes; four bytes of zstd can become 128 KiB, so a step returns at most 8 MiB

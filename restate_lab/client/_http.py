@@ -37,8 +37,6 @@ from restate_lab.client.settings import Settings
 from restate_lab.errors import SettingsError
 from restate_lab.redaction import Secret
 
-__all__ = ["QuickAckTransport", "Route", "headers_for", "is_loopback", "route_to"]
-
 BLOCK = 256 * 1024
 CONNECT_LIMIT = 3.0  # seconds, as in the restate CLI
 IDLE_LIMIT = 50.0  # seconds; load balancers close idle connections after 60

@@ -12,8 +12,6 @@ import httpx
 from restate_lab.audit import AuditLog
 from restate_lab.interrupts import Shield
 
-__all__ = ["Record", "interrupt_tick", "record_change"]
-
 
 @dataclass(frozen=True, slots=True)
 class Record:

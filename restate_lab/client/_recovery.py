@@ -16,8 +16,6 @@ from restate_lab._text import format_duration
 from restate_lab.client.responses import ErrorResponse, is_node_change
 from restate_lab.progress import notify
 
-__all__ = ["RecoveryTracker", "closed_without_response", "indicates_absence", "may_repeat_read", "report_wait", "wait"]
-
 _WITHOUT_RESPONSE = "without"  # "without a response" in our transport, "without sending a response" in httpcore
 _SETTLES_WITHIN = 3.0  # seconds after the last sign that it was unavailable
 _QUIET_WAIT = 2.0  # seconds; a longer wait is shown

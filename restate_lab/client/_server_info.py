@@ -19,8 +19,6 @@ from restate_lab.redaction import Secret
 from restate_lab.server import complete_features
 from restate_lab.status import STATUSES
 
-__all__ = ["COUNT_LIMIT", "INFO_LIFETIME", "ServerInfo", "ServerInfoCache", "StatusCard"]
-
 INFO_LIFETIME = 30.0  # seconds; then it is read again, because a server can be upgraded while a notebook is open
 COUNT_LIMIT = 2.0  # seconds; the time limit of counting for a card
 _ACCENT = "#8a8f98"

@@ -30,8 +30,6 @@ from restate_lab.errors import QueryInterrupted, ResultTooLarge, ServerFailed, T
 from restate_lab.frames import number_duplicate_columns
 from restate_lab.progress import Progress
 
-__all__ = ["ArrowResponse", "InvalidStream", "MessageChecker", "send_query"]
-
 LARGEST_MESSAGE = 2 << 30  # bytes
 _CONTINUES = 0xFFFFFFFF
 _DICTIONARY, _BATCH = 2, 3  # kinds of messages that hold data

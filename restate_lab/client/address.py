@@ -22,19 +22,6 @@ from restate_lab.client.cli_config import (
 from restate_lab.errors import SettingsError
 from restate_lab.redaction import Secret
 
-__all__ = [
-    "ADMIN",
-    "INGRESS",
-    "address_from_layers",
-    "address_from_variable",
-    "is_address",
-    "is_covered",
-    "is_loopback",
-    "is_own",
-    "parse_address",
-    "parse_url",
-]  # fmt: skip
-
 ADMIN, INGRESS = "admin_base_url", "ingress_base_url"
 """The keys in config.toml of the two addresses of a cluster."""
 
@@ -111,7 +98,6 @@ def is_own(override: ConfigValue | None, key: str, layers: Sequence[ConfigSectio
 
 
 def _add_scheme_port(clean: str) -> str:
-    """Return a clean address with its port, also if it is the default port of the scheme."""
     parts = urlsplit(clean)
     if clean.startswith("unix:") or parts.port is not None:
         return clean

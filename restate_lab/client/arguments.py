@@ -20,24 +20,6 @@ from restate_lab.durations import DurationInput, to_iso8601, to_timedelta
 from restate_lab.errors import ArgumentError
 from restate_lab.redaction import Secret
 
-__all__ = [
-    "check_awakeable",
-    "check_count",
-    "check_deployment_choice",
-    "check_duration",
-    "check_flag",
-    "check_id",
-    "check_name",
-    "check_seconds",
-    "check_size",
-    "check_strings",
-    "check_uri",
-    "format_value",
-    "path_segment",
-    "seconds_left",
-    "time_limit",
-]
-
 # Ids are base62 and have one length per kind: "inv_1", 11 of the partition key and 22 of the id itself, and so on.
 _IDS = {"invocation": ("inv_", 38), "deployment": ("dp_", 26), "subscription": ("sub_", 27), "vqueue": ("vq_", 37)}
 _AWAKEABLE = re.compile(r"(sign|prom)_1[A-Za-z0-9_-]{20,}")

@@ -17,28 +17,6 @@ from pathlib import Path
 from restate_lab.errors import SettingsError
 from restate_lab.redaction import Secret
 
-__all__ = [
-    "ADMIN_URL",
-    "AUTH_TOKEN",
-    "ENVIRONMENT",
-    "HOST",
-    "HOST_SCHEME",
-    "INGRESS_URL",
-    "LOCAL",
-    "CliConfig",
-    "ConfigSection",
-    "ConfigValue",
-    "Dotenv",
-    "Variables",
-    "environment_file",
-    "find_dotenv",
-    "fold_case",
-    "is_file",
-    "last_value",
-    "read_config",
-    "read_variables",
-]
-
 ENVIRONMENT = "RESTATE_ENVIRONMENT"
 CONFIG = "RESTATE_CLI_CONFIG"
 CONFIG_HOME = "RESTATE_CLI_CONFIG_HOME"

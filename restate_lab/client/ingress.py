@@ -40,8 +40,6 @@ from restate_lab.errors import (
 )
 from restate_lab.redaction import Secret
 
-__all__ = ["IngressClient", "IngressTransport", "InvocationStage", "SentInvocation"]
-
 Headers = Mapping[str, str | Secret]
 JSON = "application/json"
 BINARY = "application/octet-stream"

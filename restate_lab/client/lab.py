@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from restate_lab.client.ingress import IngressClient, IngressTransport
     from restate_lab.client.models import Service
 
-__all__ = ["Lab", "connect", "is_lab", "registered_services", "require_lab"]
-
 DEFAULT_TIMEOUT = 120.0
 _GREY, _ORANGE = "#8a8f98", "#e8710a"
 _UNTRIED = (

@@ -22,8 +22,6 @@ from restate_lab.client.responses import is_page, read_error_response, retry_aft
 from restate_lab.errors import MissingExtra, ServerFailed
 from restate_lab.redaction import Secret, is_secret_header, mask_secrets
 
-__all__ = ["SpanRecord", "send_spans"]
-
 _AT_ONCE = 500  # spans in one request
 _MOST_BYTES = 1 << 20  # of a response
 _SHORTEST_SECRET = 6  # characters; a shorter value occurs in many texts

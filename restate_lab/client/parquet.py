@@ -16,8 +16,6 @@ from restate_lab.errors import ArgumentError, QueryRefused
 from restate_lab.frames import repeated_field
 from restate_lab.intervals import INTERVAL, holds_intervals, to_durations
 
-__all__ = ["arrow_bytes", "convert_table", "locate", "row_groups", "writable_schema", "write_parquet"]
-
 _GROUP_BYTES = 24 << 20
 _WITHOUT_VIEWS: dict[pa.DataType, Any] = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 

@@ -32,24 +32,6 @@ from restate_lab.errors import (
 )
 from restate_lab.redaction import mask_secrets, secrets_in
 
-__all__ = [
-    "SUCCESS",
-    "ErrorResponse",
-    "Success",
-    "error_from_response",
-    "error_from_transport",
-    "is_lost",
-    "is_node_change",
-    "is_page",
-    "is_temporary",
-    "mask_request_secrets",
-    "read_error_response",
-    "repeated_close_error",
-    "retry_after",
-    "routing_outcome",
-    "says_never_forwarded",
-]
-
 _REFUSAL_CLASSES: dict[int, type[RequestRefused]] = {404: NotFound, 409: Conflict, 410: Conflict, 425: Conflict}
 # Nodes report these for some seconds after a node is lost or comes back. Every other 500 is permanent.
 _NODE_CHANGES = (

@@ -24,18 +24,6 @@ from restate_lab._text import one_line
 from restate_lab.errors import RestateLabError, ServerFailed
 from restate_lab.source import Source
 
-__all__ = [
-    "FAMILIES",
-    "SelectedColumn",
-    "check_columns",
-    "check_rows",
-    "check_types",
-    "names_of",
-    "selected_columns",
-    "tables_of",
-    "translate_errors",
-]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 Result = TypeVar("Result", pd.DataFrame, pa.Table, pa.Schema)

@@ -49,8 +49,6 @@ from restate_lab.redaction import Secret, as_secret
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Settings", "load_settings"]
-
 _LOGIN = "`restate cloud login`"
 _LATEST_TIME = 8_210_266_876_799  # seconds; for the CLI, a token that expires after the year 262142 is invalid
 

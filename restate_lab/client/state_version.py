@@ -6,8 +6,6 @@ import base64
 import hashlib
 from collections.abc import Mapping
 
-__all__ = ["state_version"]
-
 
 def state_version(state: Mapping[str, bytes]) -> str:
     """Return the version of a complete state (key → value); the empty state also has a version.

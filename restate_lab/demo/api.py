@@ -13,8 +13,6 @@ from restate_lab.errors import RestateLabError
 from restate_lab.history.archive import archive
 from restate_lab.status import STATUSES_SQL
 
-__all__ = ["Api"]
-
 CLUSTER = "demo"  # as in the CLI's configuration of notebooks
 PATIENCE = 120.0  # seconds; on a busy machine, the services need most of a minute to import their libraries
 # Only the events always contain the code: with vqueues, last_failure is empty during a long back-off.

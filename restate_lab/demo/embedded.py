@@ -13,15 +13,13 @@ from urllib.parse import urlsplit
 
 from restate_lab.demo.api import Api
 from restate_lab.demo.faults import FOLDER_VARIABLE
-from restate_lab.demo.process import Process, clean_environment
+from restate_lab.demo.process import Process
 from restate_lab.demo.server import NO_SETTINGS, RestateServer
 from restate_lab.demo.stories.first_look import FIRST_LOOK
 from restate_lab.demo.stories.player import play
 from restate_lab.demo.stories.steps import StoryStep
-from restate_lab.environment import python_environment
+from restate_lab.environment import clean_environment, python_environment
 from restate_lab.errors import RestateLabError
-
-__all__ = ["Embedded", "MoreServices", "start_model", "start_services"]
 
 DEMO_MODEL = ("-m", "restate_lab.demo.model")
 DEMO_SERVICES = ("-m", "restate_lab.demo.services.deployments")

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from restate_lab.errors import SettingsError
 
-__all__ = ["FOLDER_VARIABLE", "PROBLEMS", "break_again", "demo_folder", "fix", "is_fixed"]
-
 FOLDER_VARIABLE = "RESTATE_LAB_DEMO_FOLDER"
 PROBLEMS = ("weather",)
 

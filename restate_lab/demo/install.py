@@ -21,16 +21,6 @@ import platformdirs
 from restate_lab.environment import npm_environment, pip_environment
 from restate_lab.errors import RestateLabError
 
-__all__ = [
-    "PINNED",
-    "SERVER_VARIABLE",
-    "AgentEnvironment",
-    "find_server",
-    "install_agents",
-    "install_cli",
-    "install_server",
-]
-
 PINNED = "1.7.12"
 SERVER_VARIABLE = "RESTATE_LAB_SERVER"
 AGENT_PACKAGES = (

@@ -16,8 +16,6 @@ from restate_lab.demo.process import Process
 from restate_lab.demo.server import free_ports
 from restate_lab.errors import RestateLabError, TimedOut
 
-__all__ = ["JupyterLab"]
-
 READY_WITHIN = 120.0  # seconds; usually it takes three
 NO_NEWS = "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
 

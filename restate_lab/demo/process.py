@@ -11,10 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from restate_lab.environment import clean_environment
-
-__all__ = ["Process", "clean_environment"]
-
 GUARD = Path(__file__).with_name("process_guard.py")
 GRACE = 10.0  # seconds from SIGTERM to SIGKILL
 

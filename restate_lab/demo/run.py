@@ -25,8 +25,6 @@ from restate_lab.environment import kernel_environment
 from restate_lab.errors import RestateLabError
 from restate_lab.reports.notebook.runner import run_notebook
 
-__all__ = ["NOTEBOOKS", "agent_services", "copy_notebooks", "notebook_environment", "run_demo", "working_folder"]
-
 NOTEBOOKS = MappingProxyType(
     {
         "incident": "01_what_is_wrong.ipynb",

@@ -16,10 +16,9 @@ from typing import Self
 
 from restate_lab._text import format_duration
 from restate_lab.demo.api import Api
-from restate_lab.demo.process import Process, clean_environment
+from restate_lab.demo.process import Process
+from restate_lab.environment import clean_environment
 from restate_lab.errors import RestateLabError, TimedOut
-
-__all__ = ["FLAGS_OF_1_8", "NODE_NAME", "NO_SETTINGS", "RestateServer", "free_ports", "server_settings", "settings_for"]
 
 NODE_NAME = "demo"
 READY_WITHIN = 60.0  # seconds; usually it takes one

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from restate import Service, VirtualObject, Workflow
 
-__all__ = ["RELEASE_HEADER", "Deployments", "application", "serve_inherited"]
-
 RELEASE_HEADER = "x-release"
 """The header of a deployment whose path serves several releases of the code.
 

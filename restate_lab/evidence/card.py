@@ -10,8 +10,6 @@ from restate_lab.evidence.manifest import Manifest
 from restate_lab.server import has_vqueues
 from restate_lab.status import STATUSES
 
-__all__ = ["evidence_card", "evidence_name", "server_label"]
-
 _ACCENT = "#3c7d8c"
 _FEW = 6
 _LONGEST = 200  # characters of a name

@@ -33,8 +33,6 @@ from restate_lab.evidence.verification import MAX_BATCH_ROWS
 if TYPE_CHECKING:
     from datafusion import DataFrame, SessionContext
 
-__all__ = ["create_view", "frozen_session", "read", "session"]
-
 T = TypeVar("T")
 
 _THREADS, _FEWEST_THREADS = "TOKIO_WORKER_THREADS", 4  # the setting is read when the engine starts

@@ -35,8 +35,6 @@ from restate_lab.source import BaseSource
 if TYPE_CHECKING:
     from datafusion import SessionContext
 
-__all__ = ["EngineSource"]
-
 DEFAULT_MAX_BYTES = 2 << 30
 _MISSING_TABLE = re.compile(r"table '(?:[^'.]+\.)*([^'.]+)' not found")
 _MISSING_COLUMN = re.compile(r"No field named (?:\S+\.)?\"?(\w+)\"?\.")

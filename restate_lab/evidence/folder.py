@@ -22,8 +22,6 @@ from pyarrow import fs
 from restate_lab.client.parquet import locate
 from restate_lab.errors import ArgumentError, EvidenceBroken
 
-__all__ = ["EvidenceFolder", "HashingFile", "check_free", "locate_folder", "new_folder"]
-
 _PLAIN_NAME = re.compile(r"\w[\w-]*(\.\w+)+")
 _LONGEST_NAME = 200
 

@@ -30,8 +30,6 @@ from restate_lab.progress import Progress, RowsLine, progress_of
 from restate_lab.reads import begin
 from restate_lab.source import Source
 
-__all__ = ["freeze"]
-
 
 @translate_errors
 def freeze(

@@ -17,8 +17,6 @@ from typing import Any, NoReturn
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["FUNCTIONS", "JsonFunction"]
-
 
 def _no_json(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")

@@ -15,20 +15,6 @@ from pydantic import TypeAdapter, ValidationError
 from restate_lab.errors import EvidenceBroken
 from restate_lab.server import complete_features
 
-__all__ = [
-    "FORMAT",
-    "NAME",
-    "Exclusion",
-    "FrozenServer",
-    "Manifest",
-    "Redaction",
-    "StoredColumn",
-    "StoredView",
-    "TableFile",
-    "ViewColumn",
-    "type_name",
-]
-
 FORMAT = 2
 NAME = "manifest.json"
 MOST_BYTES = 64 << 20

@@ -37,8 +37,6 @@ from restate_lab.payload_json import (
 )
 from restate_lab.redaction import HEADERS_IN_TEXT, MASK, USER_INFO
 
-__all__ = ["ColumnMask", "MaskCounts", "column_masks", "mask_batch", "may_need_masking"]
-
 _HAS_HEADERS = r'"headers"\s*:\s*[\[{]\s*[^\s\]}]'
 _HEADER = r'\{"name":"[^"\\]*","value":"[^"\\]*"\}'
 _PLAIN_FORM = rf'"headers":\[{_HEADER}(?:,{_HEADER})*\]'
@@ -208,7 +206,6 @@ class _EntryMasker:
         self._count = count
 
     def mask(self, text: str) -> str:
-        """Return a masked entry; an entry that cannot be read is masked as a whole."""
         try:
             roots = scan(text)
         except Unreadable:

@@ -24,8 +24,6 @@ from restate_lab.evidence.manifest import TableFile
 from restate_lab.evidence.selection import InvocationSelection, statement_chunks
 from restate_lab.source import Source
 
-__all__ = ["STATUS_TABLE", "without_new_runs"]
-
 STATUS_TABLE = "sys_invocation_status"
 _ID_COLUMNS = {
     **dict.fromkeys(("sys_journal", "sys_journal_events", "sys_invocation_state", "sys_inbox"), "id"),

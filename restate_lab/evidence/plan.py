@@ -20,8 +20,6 @@ from restate_lab.evidence.redaction import PAYLOADS, Pattern
 from restate_lab.evidence.selection import InvocationSelection, statement_chunks
 from restate_lab.evidence.tables import SourceColumn, SourceSchema, SourceTable, quote_name
 
-__all__ = ["FreezePlan", "RowFilter", "TablePlan", "plan_freeze"]
-
 _BY_ID = {
     **dict.fromkeys(("sys_invocation_status", "sys_journal", "sys_journal_events"), "id"),
     **dict.fromkeys(("sys_vqueues", "sys_vqueue_entry_status"), "entry_id"),

@@ -32,8 +32,6 @@ from fnmatch import fnmatchcase
 from restate_lab.errors import ArgumentError
 from restate_lab.payload_json import MaskRule, Node
 
-__all__ = ["PAYLOADS", "PathRule", "PathStep", "Pattern", "parse_path", "parse_patterns"]
-
 _STEP = re.compile(
     r"(?P<dots>\.\.?)(?P<name>[\w-]+|\*)|\[(?P<index>\d+|\*)\]|\[(?P<quote>['\"])(?P<quoted>.+?)(?P=quote)\]"
 )

@@ -19,15 +19,6 @@ from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.errors import ArgumentError, NotFound
 from restate_lab.reads import Reads, Row
 
-__all__ = [
-    "MAX_INVOCATIONS",
-    "InvocationFilter",
-    "InvocationSelection",
-    "parse_filter",
-    "select_invocations",
-    "statement_chunks",
-]
-
 MAX_INVOCATIONS = 100_000
 """The maximum number of invocations of one selection; to freeze more, freeze the whole cluster."""
 

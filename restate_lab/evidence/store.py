@@ -32,8 +32,6 @@ from restate_lab.payload_json import PayloadFunction
 from restate_lab.source import Coverage
 from restate_lab.status import COUNTS_SQL
 
-__all__ = ["Evidence", "open_evidence"]
-
 _VIEW = "sys_invocation"
 _VIEW_TABLES = ("sys_invocation_status", "sys_invocation_state")
 

@@ -19,8 +19,6 @@ from restate_lab.client.schema import tables_of
 from restate_lab.errors import ArgumentError, QueryRefused
 from restate_lab.reads import Reads
 
-__all__ = ["SourceColumn", "SourceSchema", "SourceTable", "SourceView", "quote_name", "read_schema"]
-
 _FIRST = (
     *("sys_scheduler", "sys_vqueue_meta", "sys_vqueues", "sys_vqueue_entry_status", "sys_locks", "sys_user_limits"),
     *("sys_inbox", "sys_keyed_service_status", "sys_idempotency", "sys_invocation_state", "sys_invocation_status"),

@@ -21,16 +21,6 @@ from restate_lab.errors import ArgumentError, EvidenceBroken
 from restate_lab.evidence.folder import EvidenceFolder
 from restate_lab.evidence.manifest import MOST_BYTES, NAME, Manifest, TableFile, type_name
 
-__all__ = [
-    "MAX_BATCH_ROWS",
-    "check_files",
-    "check_sizes",
-    "encodings_of",
-    "read_manifest",
-    "safe_batch_rows",
-    "text_paths",
-]
-
 MAX_BATCH_ROWS = 8192
 _MAX_BATCH_BYTES = 256 << 20
 _MAX_VALUE_BYTES = 1 << 30  # of one row's value in one column

@@ -39,8 +39,6 @@ from restate_lab.progress import Progress
 from restate_lab.reads import Reads
 from restate_lab.source import Source
 
-__all__ = ["write_evidence"]
-
 
 def write_evidence(
     plan: FreezePlan,

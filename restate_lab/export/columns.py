@@ -25,20 +25,6 @@ from restate_lab.errors import ArgumentError, HalfCharacter
 from restate_lab.frames import repeated_field
 from restate_lab.intervals import INTERVAL, holds_intervals, to_durations
 
-__all__ = [
-    "ArrowColumn",
-    "dump_json",
-    "flatten",
-    "is_json",
-    "is_nested",
-    "is_text",
-    "to_iso8601",
-    "to_json_text",
-    "to_json_value",
-    "to_seconds",
-    "to_table",
-]
-
 ArrowColumn: TypeAlias = Any
 """A pyarrow.ChunkedArray; the type stubs of pyarrow do not include all of its types."""
 

@@ -20,8 +20,6 @@ from restate_lab.errors import ArgumentError
 from restate_lab.export.files import check_absent, resolve_target, save
 from restate_lab.source import Source, without_decoding
 
-__all__ = ["save_dataset"]
-
 
 @check_keywords
 def save_dataset(

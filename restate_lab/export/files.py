@@ -33,8 +33,6 @@ from restate_lab.export.columns import (
 )
 from restate_lab.export.xlsx import write_xlsx
 
-__all__ = ["check_absent", "json_rows", "publish", "resolve_target", "save", "write_csv"]
-
 # With the full-width forms, because some spreadsheets treat them like the normal ones.
 _FORMULA = "^[=+\\-@\t\r\n＝＋－＠]"
 _ROWS = 10_000  # per batch

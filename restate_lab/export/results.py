@@ -19,17 +19,6 @@ from restate_lab.evidence.compare import PARTS, Comparison
 from restate_lab.export.columns import to_table
 from restate_lab.export.files import json_rows
 
-__all__ = [
-    "comparison_json",
-    "conversation_json",
-    "diagnosis_json",
-    "explanation_json",
-    "journal_json",
-    "replay_json",
-    "rows_of",
-    "waits_json",
-]
-
 _JOURNAL_FACTS = (
     *("id", "target", "status", "failed_attempts", "source", "version", "read_at", "note", "truncated"),
     *("suspensions", "events"),

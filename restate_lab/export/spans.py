@@ -26,8 +26,6 @@ from restate_lab.frames import records
 from restate_lab.redaction import Secret
 from restate_lab.status import ENDED
 
-__all__ = ["export_spans", "span_records"]
-
 _COLUMNS = ("id", "service", "handler", "key", "status", "created_at", "completed_at")
 _KINDS: Mapping[str, str] = MappingProxyType({"assistant": "LLM", "tool": "TOOL", "step": "CHAIN"})
 _OPERATIONS: Mapping[str, str] = MappingProxyType({"AGENT": "invoke_agent", "LLM": "chat", "TOOL": "execute_tool"})

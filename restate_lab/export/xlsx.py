@@ -15,8 +15,6 @@ import pyarrow.compute as pc
 from restate_lab.errors import ArgumentError
 from restate_lab.export.columns import ArrowColumn, flatten, is_nested, is_text, to_iso8601, to_json_text, to_seconds
 
-__all__ = ["write_xlsx"]
-
 MOST_ROWS, MOST_COLUMNS, MOST_CHARACTERS = 1_048_575, 16_384, 32_767  # of data; Excel's own limits
 _EXACT = 2**53
 _LEAST, _MOST = 2.2251e-308, 9.99999999999999e307  # the range of numbers in Excel

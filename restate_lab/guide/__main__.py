@@ -12,8 +12,6 @@ from tempfile import TemporaryDirectory
 from restate_lab.errors import MissingExtra
 from restate_lab.guide import actions, faults, questions
 
-__all__ = ["GUIDE", "build", "names_of_pictures", "with_pictures"]
-
 GUIDE = Path(__file__).parent
 _FIGURE = re.compile(r"^```\{figure\} pictures/([\w-]+)\.png\n(.*?)\n```\n", re.DOTALL | re.MULTILINE)
 _HOW = """```{note}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from restate_lab.actions.rules import ACTIONS, effects
 
-__all__: list[str] = []
-
 _HEAD = """# Actions
 
 The effect of each action on an invocation in each status: `rl.plan(lab, action, ids)`, and

@@ -10,8 +10,6 @@ from restate_lab import __version__ as release
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-__all__: list[str] = []
-
 CONSTRUCTED = ("Coverage", "Panel", "Report", "Thresholds")
 """The public classes that users construct; calls return objects of the others, so their arguments are not shown."""
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from restate_lab import errors
 
-__all__: list[str] = []
-
 GROUPS = ("temporary", "lasting", "limits and logins", "damaged answers", "silence", "changes")
 
 

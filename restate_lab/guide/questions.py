@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from restate_lab.analysis.questions.catalog import Question, names, read_question
 
-__all__: list[str] = []
-
 _HEAD = """# Questions
 
 The named questions: `rl.ask(lab, "name", parameter=value)`. `restate-lab ask NAME -p parameter=value` prints the same

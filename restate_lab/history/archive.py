@@ -36,8 +36,6 @@ from restate_lab.history.visit import WrongClock, visit
 from restate_lab.progress import Progress, RowsLine, notify, progress_of
 from restate_lab.source import Source
 
-__all__ = ["archive"]
-
 _PASSING = (Unreachable, TimedOut, RateLimited, ServerFailed, QueryInterrupted, AccessDenied, WrongClock)
 """Errors of a visit that are recorded; the visits go on, because the next visit can succeed."""
 _MOST_RECORDS = 1_000

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
     from pyarrow.dataset import Dataset
 
-__all__ = ["cached_dataset"]
-
 _ARCHIVES = "archives"
 
 

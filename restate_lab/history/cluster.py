@@ -18,17 +18,6 @@ from restate_lab.errors import ArgumentError
 from restate_lab.evidence.tables import SourceSchema, SourceTable, SourceView
 from restate_lab.history.tables import TABLES
 
-__all__ = [
-    "VIEWS",
-    "changed_rows",
-    "is_same_cluster",
-    "name_of_cluster",
-    "open_retention_json",
-    "other_cluster",
-    "retention_json",
-    "schema_json",
-]
-
 VIEWS = ("sys_invocation", "sys_invocation_state")
 """The view over two tables that questions read, and the second of these tables, which is empty in an archive."""
 _NAME = re.compile(r"\w[\w. -]{0,99}", re.ASCII)

@@ -15,8 +15,6 @@ from restate_lab.history.tables import TABLES
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-__all__ = ["DETAILS", "ClusterTables"]
-
 DETAILS = ("journal", "events", "agent_steps")
 """The tables with rows of a run, which are committed after ``invocations`` with the same number."""
 _MOST_RACES = 100

@@ -23,8 +23,6 @@ import pandas as pd
 
 from restate_lab._text import format_duration, plural
 
-__all__ = ["COLUMNS", "gaps"]
-
 COLUMNS = ("service", "handler", "retention", "missing_from", "missing_until", "reason")
 _LATE = timedelta(seconds=5)
 """A run can become visible after its end; 1.0 s was seen on a busy server, so a visit may miss what has just ended."""

@@ -28,8 +28,6 @@ from restate_lab.history.tables import TABLES, describe_changes, describe_confli
 from restate_lab.progress import Progress
 from restate_lab.reads import Reads
 
-__all__ = ["RunRows", "ServerReader", "masked_columns", "server_reader"]
-
 _ENDED = """
 SELECT id, created_at, completed_at FROM sys_invocation_status
 WHERE completed_at IS NOT NULL AND created_at IS NOT NULL"""

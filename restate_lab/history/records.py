@@ -16,8 +16,6 @@ from restate_lab.durations import DurationInput
 from restate_lab.history.store import ArchiveStore
 from restate_lab.history.tables import SCHEMA_VERSION, TABLES
 
-__all__ = ["Record", "VisitOptions", "common_record", "failed_record", "table_of_records", "write_record"]
-
 Record: TypeAlias = dict[str, Any]
 
 

@@ -27,8 +27,6 @@ from restate_lab.history.store import sql_time
 from restate_lab.history.tables import TABLES
 from restate_lab.interrupts import Shield
 
-__all__ = ["Repair"]
-
 _NUMBERED = (*DETAILS, "visits")
 _OF_RUNS = ["id", "created_at", "completed_at", "visit", "journal_size"]
 _OF_ORPHANS = ["id", "created_at", "visit"]

@@ -17,8 +17,6 @@ import pyarrow.compute as pc
 
 from restate_lab.history.commits import ClusterTables
 
-__all__ = ["ArchivedIds", "is_generated_key", "with_repeated"]
-
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _VALUES = {character: value for value, character in enumerate(_DIGITS)}
 _LENGTH, _TIME_LENGTH = 26, 10

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from datafusion import SessionContext
     from deltalake import DeltaTable
 
-__all__ = ["HistoryPeriod", "HistoryView", "ServerSchema", "history_session"]
-
 _PLAIN_TEXT: dict[pa.DataType, str] = {pa.string(): "Utf8", pa.list_(pa.string()): "List(Utf8)"}
 _TYPE_NAMES: dict[pa.DataType, str] = {
     **_PLAIN_TEXT,

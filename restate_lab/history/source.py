@@ -30,8 +30,6 @@ from restate_lab.source import Coverage, CoverageGap
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-__all__ = ["History", "open_history"]
-
 _ACCENT = "#7a5c99"
 _FEW = 5
 _ONLY_ENDED = "an archive has only invocations that have ended"

@@ -34,18 +34,6 @@ from restate_lab.history.tables import PARTITIONS, SCHEMA_VERSION, TABLES
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-__all__ = [
-    "ArchiveStore",
-    "Deletion",
-    "LostRace",
-    "compact",
-    "delete_before",
-    "locate_store",
-    "sql_text",
-    "sql_time",
-    "vacuum",
-]
-
 _MARKER = re.compile(r"restate_lab archive, schema (\d+)")
 _LAST = "visits"  # created last: its existence shows that the other tables exist
 _DELETED = "restate_lab.deleted_before"
@@ -248,7 +236,6 @@ class ArchiveStore:
         return created
 
     def _files(self, folder: str = "") -> list[str]:
-        """Return the paths of all files in a folder."""
         if self.is_local:
             root = Path(self.where, folder)
             return [str(each) for each in root.rglob("*") if each.is_file()] if root.is_dir() else []

@@ -21,17 +21,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = [
-    "PARTITIONS",
-    "SCHEMA_VERSION",
-    "TABLES",
-    "ArchiveTable",
-    "describe_changes",
-    "describe_conflicts",
-    "select_server_columns",
-    "to_archive",
-]
-
 SCHEMA_VERSION = 1
 """The version of the tables' meaning, in each row of ``visits``; a newer one is refused."""
 PARTITIONS = ("cluster_name", "day")

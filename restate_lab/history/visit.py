@@ -39,8 +39,6 @@ from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress
 from restate_lab.reads import begin
 
-__all__ = ["WrongClock", "visit"]
-
 _PART_RUNS = 20_000
 _PART_BYTES = 256 << 20
 _MOST_RACES = 100
@@ -208,7 +206,6 @@ class _Visit:
         return rows, new.slice(min(at, len(new)))
 
     def _commit(self, part: RunRows, record: Record, samples: pa.Table | None) -> Record:
-        """Commit the rows of a part and its record, which is returned."""
         number = None
         runs = part.tables.get("invocations")
         if runs is not None and len(runs):

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-__all__ = ["load_ipython_extension", "unload_ipython_extension"]
-
 
 def load_ipython_extension(ip: InteractiveShell, /) -> None:
     """Add ``%restate``, ``%%restate`` and their completion to a shell; ``%load_ext restate_lab`` calls this."""

@@ -24,8 +24,6 @@ from restate_lab.errors import RestateLabError, SettingsError
 from restate_lab.magics.sql_context import KEYWORDS, context_at, tables_in
 from restate_lab.source import Source
 
-__all__ = ["CompletionItem", "MagicCompleter", "TableCatalog", "TableColumns", "environments"]
-
 TableColumns = Mapping[str, tuple[str, ...]]
 """table → its columns, in the order of the table."""
 
@@ -210,7 +208,6 @@ def _argument_span(text: str, at: int) -> tuple[int | None, int]:
 
 
 def _sql_items(typed: str, columns: TableColumns, named: dict[str, str]) -> Iterator[CompletionItem]:
-    """Yield the columns of the tables in the statement (of all tables if it names none), then all other items."""
     tables = [table for table in named.values() if table in columns] or list(columns)
     yield from _items([column for table in tables for column in columns[table]], "column")
     yield from _items(named, "table")

@@ -22,8 +22,6 @@ from restate_lab.magics.parser import MagicRequest, parse
 from restate_lab.progress import notify
 from restate_lab.source import Source, missing_members
 
-__all__ = ["RestateMagics", "register", "unregister"]
-
 _NAME = "restate"
 _FIRST_ROWS = 5  # rows shown of a frame that is assigned to a variable
 

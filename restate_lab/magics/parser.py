@@ -12,8 +12,6 @@ from restate_lab._public import did_you_mean, nearest_names
 from restate_lab.durations import seconds_of
 from restate_lab.errors import ArgumentError
 
-__all__ = ["OPTIONS", "MagicRequest", "parse"]
-
 OPTIONS = {"-o": "out", "--out": "out", "--ask": "ask", "--timeout": "timeout"}
 _OPTION = re.compile(r"\s*(?P<name>-{1,2}[A-Za-z][\w-]*)(?:(?:=|\s+)(?P<value>[^\s-]\S*))?(?=\s|$)")
 _HELP = "`%restate?` lists the options"

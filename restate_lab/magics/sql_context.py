@@ -10,8 +10,6 @@ from typing import Literal
 from restate_lab.client.sql.tokenizer import Token, tokens
 from restate_lab.errors import StatementError
 
-__all__ = ["KEYWORDS", "SqlContext", "context_at", "tables_in"]
-
 KEYWORDS = (
     "SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "LIMIT", "JOIN", "LEFT JOIN", "ON", "AND", "OR", "NOT", "IN",
     "IS NULL", "IS NOT NULL", "LIKE", "BETWEEN", "AS", "DISTINCT", "COUNT(*)", "DESC", "ASC", "HAVING", "WITH",

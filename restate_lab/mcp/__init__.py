@@ -13,8 +13,6 @@ from pathlib import Path
 
 from restate_lab._public import import_extra
 
-__all__ = ["serve"]
-
 
 def serve(cluster: str | None = None, evidence: Sequence[Path] = (), *, allow_changes: bool = False) -> None:
     """Serve the tools on stdin and stdout until stdin is closed.

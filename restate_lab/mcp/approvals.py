@@ -24,8 +24,6 @@ import platformdirs
 from restate_lab._text import format_time
 from restate_lab.errors import ArgumentError, PlanExpired
 
-__all__ = ["ApprovalRequest", "ApprovalStore", "approval_code", "new_request_id"]
-
 _ID = re.compile(r"(?:plan|replay)-[0-9a-f]{8}")
 _LETTERS = "acdefhjkmnpqrtuvwxy3479"  # no two of them look alike
 _CODE_LENGTH = 4

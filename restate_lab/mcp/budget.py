@@ -19,8 +19,6 @@ import pandas as pd
 from restate_lab._text import escape_invisible
 from restate_lab.export.results import rows_of
 
-__all__ = ["MOST_ROWS", "Budget", "FittingData", "fit", "json_text"]
-
 MOST_ROWS = 500  # rows of a list, whatever a call asks for
 _LEVELS = ((4_000, 50), (1_000, 20), (300, 10), (100, 5))
 """Characters of a text, and members of a list in a row: the next level is used if the rows do not fit otherwise."""

@@ -27,8 +27,6 @@ from restate_lab.mcp.reads import TIMEOUT, InvocationId, Parameters, Rows, Skip,
 from restate_lab.mcp.sources import Sources
 from restate_lab.reads import Reads
 
-__all__ = ["Approval", "ChangeTools", "Confirmation", "Deployment", "PlanId", "Reason", "ReplayTargets"]
-
 _BUDGET = Budget(50, 32_000)
 _MOST_REQUESTS = 50  # that wait for a person
 _MOST_PLANS = 20  # in memory; a plan lives for 15 minutes

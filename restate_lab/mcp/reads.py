@@ -41,8 +41,6 @@ from restate_lab.mcp.sources import Sources
 from restate_lab.reads import Reads
 from restate_lab.source import Source
 
-__all__ = ["InvocationId", "ReadTools", "Rows", "Skip", "SourceName", "ToolOutput", "answer", "run_named_question"]
-
 TIMEOUT = "45s"  # clients give up after a minute
 _SMALL, _MEDIUM, _LARGE = (Budget(rows, size) for rows, size in ((20, 16_000), (50, 32_000), (50, 64_000)))
 _STATEMENTS = Budget(10, 6_000)

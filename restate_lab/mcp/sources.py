@@ -19,8 +19,6 @@ from restate_lab.history.source import open_history
 from restate_lab.history.store import is_archive
 from restate_lab.source import Source
 
-__all__ = ["Sources", "open_sources"]
-
 _FREEZE_TIMEOUT = "5m"
 _MOST_FROZEN = 5  # in a session: each is a copy of the cluster's tables on this machine
 

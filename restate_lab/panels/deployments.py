@@ -24,8 +24,6 @@ from restate_lab.panels.grid.controller import cut_off
 from restate_lab.reads import Reads
 from restate_lab.redaction import mask_user_info
 
-__all__ = ["DeploymentsView"]
-
 _PINNED = {
     "pinned_running": "running",
     "pinned_backing_off": "backing-off",

@@ -21,8 +21,6 @@ from restate_lab.panels.grid import Grid
 from restate_lab.panels.grid.controller import cut_off
 from restate_lab.status import STATUSES
 
-__all__ = ["OverviewView"]
-
 ROW = "row"
 """The column with the grid's ids: the service, handler, status, key and scope of a row as JSON."""
 

@@ -16,8 +16,6 @@ from restate_lab._text import escape_invisible, one_line
 from restate_lab.errors import ArgumentError
 from restate_lab.redaction import has_secret_header, has_secret_name
 
-__all__ = ["Decoding", "EncryptedPayload", "PayloadFunction", "describe_bytes", "is_encrypted"]
-
 _LIMIT, _TOTAL_LIMIT = 2.0, 60.0  # seconds for one payload, and for all payloads of one result
 _MOST_BYTES = 32 << 20  # of a result
 _LONGEST = 200  # characters of a message

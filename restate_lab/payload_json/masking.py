@@ -17,8 +17,6 @@ from itertools import accumulate
 from restate_lab.payload_json.scan import Node, Unreadable, begins_like_json, scan, string_at
 from restate_lab.redaction import MASK
 
-__all__ = ["MASKED", "Edit", "MaskResult", "MaskRule", "MaskWalk", "mask", "mask_bytes", "splice"]
-
 MASKED = f'"{MASK}"'
 Edit = tuple[int, int, str]
 """A range of a text (start, end) and its replacement."""
@@ -139,7 +137,6 @@ class MaskWalk:
         return edits
 
     def _nested_edits(self, text: str, node: Node, rules: Sequence[MaskRule]) -> Iterable[Edit]:
-        """Return the edits of the JSON within a string, as edits of the text that contains the string."""
         raw = text[node.start + 1 : node.end - 1]
         likely = [rule for rule in rules if rule.is_possible(raw)]
         if not likely:

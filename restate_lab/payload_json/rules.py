@@ -9,8 +9,6 @@ from restate_lab.payload_json.masking import MaskRule, mask_bytes
 from restate_lab.payload_json.scan import Node, Unreadable, string_at
 from restate_lab.redaction import has_secret_header, has_secret_name, is_secret_header, is_secret_name
 
-__all__ = ["HEADERS", "SECRETS", "mask_headers", "mask_model_secrets", "mask_secrets"]
-
 _HEADERS_NAME = re.compile(r"headers$", re.IGNORECASE)
 _IN_NAME = "eaders"
 _NAME_FIELDS = frozenset({"name", "key", "header", "field"})

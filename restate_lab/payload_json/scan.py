@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any
 
-__all__ = ["Node", "Unreadable", "begins_like_json", "scan", "string_at"]
-
 _BLANK = r"[ \t\n\r]*+"
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _NUMBER = r"-?(?:[0-9]++(?:\.[0-9]++)?+(?:[eE][-+]?[0-9]++)?+|Infinity)"

@@ -10,8 +10,6 @@ from uuid import uuid4
 
 from pydantic_core import from_json
 
-__all__ = ["read", "write", "write_for_display"]
-
 _HALF = re.compile("[\ud800-\udfff]")
 _MARKED = re.compile(r'"([0-9a-f]{32})(-?[0-9]+)"')
 

@@ -23,8 +23,6 @@ from restate_lab.plots.style import NEUTRAL, PALETTE, Canvas, FillStyle, canvas_
 from restate_lab.plots.units import NARROWEST_BAR, SHORTEST_AXIS, format_number_axis, format_time_axis, to_axis_days
 from restate_lab.status import OUTCOMES
 
-__all__ = ["plot_agent_run", "plot_spend"]
-
 _RUNS = RequiredColumns(
     "plot_spend",
     "rl.agent_runs(lab)",

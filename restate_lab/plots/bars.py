@@ -9,8 +9,6 @@ from matplotlib.patheffects import withStroke
 
 from restate_lab.plots.style import REST, Canvas, FillStyle, ink_on, mix_colours
 
-__all__ = ["MOST", "Bar", "draw_bars", "height_for", "name_rows"]
-
 MOST = 30  # rows; further rows are combined into one
 _LETTER = 0.62  # width of a digit with spacing, relative to the font size
 

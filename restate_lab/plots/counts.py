@@ -21,8 +21,6 @@ from restate_lab.plots.style import NEUTRAL, Canvas, FillStyle, Typeface, canvas
 from restate_lab.plots.units import format_number_axis, format_size, format_size_axis, parse_timestamp
 from restate_lab.status import STATUSES
 
-__all__ = ["plot_backlog", "plot_retries", "plot_state_sizes", "plot_status"]
-
 _STATUS_FRAME = RequiredColumns(
     "plot_status", 'rl.ask(lab, "overview")', ("target_service_name", "target_handler_name", "status", "n")
 )

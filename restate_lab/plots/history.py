@@ -24,8 +24,6 @@ from restate_lab.plots.inputs import RequiredColumns, numbers
 from restate_lab.plots.style import PALETTE, Canvas, canvas_on, ink_on, mix_colours, status_style
 from restate_lab.plots.units import format_duration_axis, format_time_axis, to_axis_days
 
-__all__ = ["plot_before_after", "plot_failure_calendar", "plot_percentiles"]
-
 _DAYS = RequiredColumns(
     "plot_failure_calendar", 'rl.ask(lab, "throughput_by_day")', ("day", "completed", "succeeded", "failed")
 )

@@ -10,8 +10,6 @@ import pandas as pd
 
 from restate_lab.errors import ArgumentError
 
-__all__ = ["RequiredColumns", "numbers"]
-
 
 @dataclass(frozen=True, slots=True)
 class RequiredColumns:

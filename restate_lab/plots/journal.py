@@ -25,8 +25,6 @@ from restate_lab.plots.style import Canvas, FillStyle, canvas_on, ink_on, mix_co
 from restate_lab.plots.units import NARROWEST_BAR, SHORTEST_AXIS, format_time_axis, parse_timestamp, to_axis_days
 from restate_lab.status import OUTCOMES
 
-__all__ = ["plot_journal"]
-
 STYLES = {
     "done": FillStyle(OUTCOMES["done"].colour),
     "abandoned": status_style("cancelled"),

@@ -23,8 +23,6 @@ from restate_lab.plots.inputs import RequiredColumns, numbers
 from restate_lab.plots.style import PALETTE, REST, Canvas, canvas_on, mix_colours
 from restate_lab.plots.units import format_duration_axis
 
-__all__ = ["plot_latency", "plot_latency_distribution"]
-
 _HANDLER = ("target_service_name", "target_handler_name", "n")
 _MARKERS = {"p50": ("|", 13), "p90": ("o", 6), "p99": ("D", 5)}
 """Percentile → its marker and size; if all three are equal, the p50 marker is still visible behind the others."""

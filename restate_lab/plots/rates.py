@@ -21,8 +21,6 @@ from restate_lab.plots.style import Canvas, canvas_on, mix_colours, status_style
 from restate_lab.plots.units import format_number_axis, format_time_axis, parse_timestamp, to_axis_days
 from restate_lab.status import ENDED
 
-__all__ = ["plot_throughput"]
-
 _THROUGHPUT_FRAME = RequiredColumns("plot_throughput", 'rl.ask(lab, "throughput")', ("span_start", *ENDED))
 _MARK: dict[str, Any] = {"marker": "v", "markersize": 5, "color": status_style("failed").colour, "linestyle": "none"}
 _MOST_SPANS = 720  # spans in one picture

@@ -24,8 +24,6 @@ from restate_lab.errors import ArgumentError
 from restate_lab.plots.units import parse_timestamp
 from restate_lab.status import STATUSES
 
-__all__ = ["NEUTRAL", "PALETTE", "Canvas", "FillStyle", "Typeface", "canvas_on", "status_style", "typeface"]
-
 # Fonts to try after those of the style sheet, in this order; the last one is part of matplotlib.
 _MORE = (
     *("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans JP", "Noto Sans SC", "Source Han Sans", "Hiragino Sans"),
@@ -371,7 +369,6 @@ def _source_notes(face: Typeface, attrs: Mapping[Any, Any], tz: tzinfo) -> list[
 
 
 def _join_into_lines(width: int, parts: Iterable[str]) -> list[str]:
-    """Join the parts into lines of about ``width`` characters."""
     lines: list[str] = []
     for part in parts:
         if lines and len(lines[-1]) + len(part) < width:

@@ -14,18 +14,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from restate_lab._text import format_duration
 
-__all__ = [
-    "NARROWEST_BAR",
-    "SHORTEST_AXIS",
-    "format_duration_axis",
-    "format_number_axis",
-    "format_size",
-    "format_size_axis",
-    "format_time_axis",
-    "parse_timestamp",
-    "to_axis_days",
-]
-
 _SECOND, _MINUTE, _HOUR, _DAY = 1_000.0, 60_000.0, 3_600_000.0, 86_400_000.0
 SHORTEST_AXIS = 20 / _DAY
 """Length of a time axis in days; matplotlib has no ticks for a shorter one."""

@@ -26,8 +26,6 @@ from restate_lab.analysis.waits.picture import grouped_graph, layout_of
 from restate_lab.errors import ArgumentError
 from restate_lab.plots.style import Canvas, canvas_on, mix_colours, status_style
 
-__all__ = ["plot_waits"]
-
 _WIDE, _HIGH = 0.8, 0.74  # size of a box, in columns and rows
 _MOST = 36  # boxes
 _LEAST_ROW = 0.3  # inches

@@ -32,18 +32,6 @@ from restate_lab.progress import Progress
 from restate_lab.server import has_feature
 from restate_lab.source import Source, SourceWrapper, check_supported, query_json, read_table, timeout_seconds
 
-__all__ = [
-    "OPEN_INVOCATIONS",
-    "Reads",
-    "Row",
-    "SentStatement",
-    "Stopped",
-    "UntilStopped",
-    "begin",
-    "no_check",
-    "used_params",
-]
-
 OPEN_INVOCATIONS = "open invocations"
 """A need of statements that only a history does not meet."""
 CHUNK = 1_000  # ids in a statement: the planning time of a server grows faster than the list

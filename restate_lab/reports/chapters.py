@@ -50,8 +50,6 @@ from restate_lab.reports.timeline import (
     timeline_frame,
 )
 
-__all__ = ["CHAPTERS", "first_page"]
-
 _WORST = 3
 _EVENTS = 120
 _EVERY_EVENT = 400

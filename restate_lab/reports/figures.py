@@ -20,8 +20,6 @@ from matplotlib.transforms import BboxBase
 
 from restate_lab.reports.parts import Picture
 
-__all__ = ["figure_of", "picture", "render_figure"]
-
 _MARKS = 200  # with more marks, an SVG is larger than a PNG
 _HATCH = 50  # one hatched area counts as this many marks: six hatched areas as SVG made a PDF of 1.2 MB
 _LARGEST = 400_000  # bytes of an SVG; its text is large, too

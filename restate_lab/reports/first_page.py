@@ -20,19 +20,6 @@ from restate_lab.reports.parts import AxisLabel, BigNumber, Lane, LaneBar, Mark,
 from restate_lab.reports.timeline import TimelineEvent
 from restate_lab.status import STATUSES
 
-__all__ = [
-    "TimeWindow",
-    "count_findings",
-    "diagnosis_title",
-    "draw_timeline",
-    "first_error",
-    "first_numbers",
-    "lead_of",
-    "status_counts",
-    "time_window",
-    "verdict_of",
-]
-
 _STEPS = tuple(
     timedelta(seconds=each)
     for each in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)

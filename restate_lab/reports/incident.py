@@ -24,8 +24,6 @@ from restate_lab.reports.report import Paper, Report, resolve_output, with_value
 from restate_lab.reports.tables import heading
 from restate_lab.source import Source
 
-__all__ = ["incident_report"]
-
 _LEAST = 60.0  # seconds that one chapter may take to read its data
 
 
@@ -92,7 +90,6 @@ def incident_report(
 
 
 def _add_first_page(report: Report, context: ReportContext, title: str | None) -> Report:
-    """Return the report with its title and first page, or the unchanged report if there is no diagnosis."""
     try:
         name = title or diagnosis_title(context.diagnosis)
         return with_values(report, title=heading(context.builder.masker.text(name)), first_page=first_page(context))

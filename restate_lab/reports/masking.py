@@ -13,8 +13,6 @@ from typing import Any
 from restate_lab.payload_json import HEADERS, mask
 from restate_lab.redaction import MASK, Secret, is_secret_header, is_secret_name
 
-__all__ = ["Masker", "masker_for"]
-
 _FOLDERS = frozenset({"PWD", "OLDPWD"})  # in environment variables, this is not a password
 _SHORTEST = 6  # characters; a shorter secret would also match inside other text
 _QUOTE = r"""(?:\\?["']|&quot;|&#34;|&#x27;|&#39;)"""

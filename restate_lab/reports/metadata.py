@@ -16,8 +16,6 @@ from restate_lab.reports.parts import Statement
 from restate_lab.server import has_vqueues
 from restate_lab.source import Source
 
-__all__ = ["SourceMetadata", "source_metadata", "statement_of", "statements_of"]
-
 _LONGEST = 300  # characters of a parameter
 
 

@@ -9,30 +9,6 @@ from markupsafe import Markup
 
 from restate_lab._html.table import TableCell, TableColumn
 
-__all__ = [
-    "AxisLabel",
-    "BigNumber",
-    "Card",
-    "Code",
-    "Download",
-    "Fact",
-    "FindingPart",
-    "Findings",
-    "FirstPage",
-    "Heading",
-    "Lane",
-    "LaneBar",
-    "Mark",
-    "Notice",
-    "Part",
-    "Picture",
-    "Prose",
-    "Section",
-    "Statement",
-    "Table",
-    "Timeline",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Download:

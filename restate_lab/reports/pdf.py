@@ -15,8 +15,6 @@ from restate_lab._text import format_duration
 from restate_lab.environment import clean_environment
 from restate_lab.errors import MissingProgram, RestateLabError, TimedOut
 
-__all__ = ["find_chromium", "write_pdf"]
-
 VARIABLE = "CHROMIUM"
 _NAMES = (
     *("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge"),

@@ -22,8 +22,6 @@ from restate_lab.reports.report import Report
 from restate_lab.reports.tables import TableBuilder
 from restate_lab.source import Source
 
-__all__ = ["ReportContext"]
-
 _CREATED = """
 SELECT date_bin(:bin, created_at) AS span_start, count(*) AS n
 FROM sys_invocation_status

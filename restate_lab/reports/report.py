@@ -31,8 +31,6 @@ from restate_lab.reports.tables import MOST_BYTES, ROWS, TableBuilder, heading
 from restate_lab.reports.timeline import source_changes_section
 from restate_lab.source import Source
 
-__all__ = ["FrontMatter", "Paper", "Report", "render_page", "resolve_output", "with_values", "write_atomically"]
-
 FORMATS = (".html", ".pdf")
 Paper = Literal["A4", "Letter"]
 

@@ -33,8 +33,6 @@ from restate_lab.reports.parts import Card, FindingPart, Findings, Notice, Part,
 from restate_lab.reports.tables import ROWS, TableBuilder, heading
 from restate_lab.status import STATUSES
 
-__all__ = ["journal_parts", "paragraphs", "section_of"]
-
 _COLUMNS = {
     "invocations": ("target", "change", "status_before", "status_after", "more_retries", "more_entries", "id"),
     "state": ("service_name", "service_key", "key", "change", "bytes_before", "bytes_after"),

@@ -16,8 +16,6 @@ from typing import Any
 from restate_lab.errors import RestateLabError
 from restate_lab.server import has_vqueues
 
-__all__ = ["START", "VARIABLE", "install", "read_sources"]
-
 VARIABLE = "RESTATE_LAB_SOURCES_FILE"
 START = "__import__('restate_lab.reports.source_tracker', fromlist=['install']).install(get_ipython())"
 """The first line that the kernel runs; it defines no name."""

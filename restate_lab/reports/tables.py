@@ -23,8 +23,6 @@ from restate_lab.redaction import is_secret_name
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.parts import Download, Table
 
-__all__ = ["MOST_BYTES", "ROWS", "TableBuilder", "heading", "table_column"]
-
 _LONGEST_NAME = 80  # characters of a column's name
 _IDS = ("inv_1", "dp_1", "sub_1", "vq_1", "prom_1", "sign_1")
 ROWS = 50

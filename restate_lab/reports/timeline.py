@@ -21,22 +21,6 @@ from restate_lab.reports.parts import Notice, Part, Prose, Section
 from restate_lab.reports.tables import TableBuilder
 from restate_lab.source import Source
 
-__all__ = [
-    "TimelineEvent",
-    "action_events",
-    "deployment_events",
-    "error_events",
-    "failure_events",
-    "finding_events",
-    "grouped_frame",
-    "pause_events",
-    "process_changes_section",
-    "read_changes",
-    "restart_events",
-    "source_changes_section",
-    "timeline_frame",
-]
-
 TITLE = "Actions taken"
 _COLUMNS = ("time", "action", "what", "outcome", "reason", "user", "error")
 _ALONE = ("finding begins", "action taken")

@@ -6,8 +6,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["CITIES", "RESPONSES"]
-
 CITIES = ("Rome", "Oslo", "Lima", "Cairo", "Quito", "Paris", "Delhi")
 MODEL = "gpt-4o-2024-08-06"
 PROMPT = "You answer questions about the weather. Call get_weather for each city, and report degrees Celsius. " * 20
@@ -33,7 +31,6 @@ def openai_agents(number: int, city: str, text: str | None) -> dict[str, Any]:
 
 
 def pydantic_ai(number: int, city: str, text: str | None) -> dict[str, Any]:
-    """Return a response of Pydantic AI."""
     call = {"tool_name": "get_weather", "args": _arguments(city), "tool_call_id": f"call_{number}"}
     part = {"part_kind": "tool-call", **call} if text is None else {"part_kind": "text", "content": text}
     usage = {"input_tokens": 500 + number, "cache_read_tokens": 0, "output_tokens": 30, "details": {}}

@@ -26,7 +26,7 @@ from restate_lab import connect
 from restate_lab.actions.plan import Plan, plan
 from restate_lab.client.lab import Lab
 from restate_lab.demo.install import install_cli
-from restate_lab.demo.process import clean_environment
+from restate_lab.environment import clean_environment
 from restate_lab.progress import NoProgress
 
 WHOLE = "plan, execute and outcome"

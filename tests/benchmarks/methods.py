@@ -23,8 +23,6 @@ import pyarrow as pa
 from restate_lab import connect
 from restate_lab.demo.install import install_cli
 
-__all__ = ["CLI", "QUERIES", "Floor", "Worker", "ways"]
-
 QUERIES = {
     "std": (
         "SELECT id, target, target_service_name, target_handler_name, target_service_key, target_service_ty, status, "

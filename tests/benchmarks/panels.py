@@ -25,7 +25,7 @@ from rounds import Figure, in_turn, ratio, show, table, versions
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import restate_lab as rl
 from restate_lab.demo.jupyter import JupyterLab
-from restate_lab.demo.process import clean_environment
+from restate_lab.environment import clean_environment
 from support.jupyter import LabPage, chromium, find_chromium, write_notebook
 
 FEW, MANY = "Panel, 1k on the server", "Panel, many on the server"

@@ -6,8 +6,6 @@ import gc
 import os
 from pathlib import Path
 
-__all__ = ["growth_since", "resident", "start_anew"]
-
 
 def start_anew() -> int:
     """Reset the highest peak, and return the resident bytes."""

@@ -27,10 +27,9 @@ from typing import Any
 import httpx
 
 from restate_lab.demo.install import PINNED, install_server
-from restate_lab.demo.process import Process, clean_environment
+from restate_lab.demo.process import Process
 from restate_lab.demo.server import RestateServer
-
-__all__ = ["Population", "arguments", "populated"]
+from restate_lab.environment import clean_environment
 
 BATCH = 500  # calls that one invocation appends
 AT_ONCE = 4  # invocations of the filler

@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Figure", "in_turn", "ratio", "show", "table", "timed", "versions"]
-
 PACKAGES = ("restate-lab", "httpx", "pyarrow", "pandas")
 
 

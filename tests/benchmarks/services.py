@@ -10,8 +10,6 @@ from restate import Context, InvocationRetryPolicy, ObjectContext, Service, Term
 
 from restate_lab.demo.services_host import application, serve_inherited
 
-__all__ = ["SERVICES"]
-
 SPLIT = 4  # one of this many calls goes to a virtual object
 LATER = dt.timedelta(days=30)
 AT_ONCE = dt.timedelta(milliseconds=100)

@@ -84,7 +84,6 @@ def main() -> None:
 
 
 def _server_cpu(server: psutil.Process, worker: Worker, task: str) -> float:
-    """Return the seconds of CPU that the server spends on a task."""
     before = cpu_of(server)
     worker(task)
     return cpu_of(server) - before

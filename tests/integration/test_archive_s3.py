@@ -14,8 +14,8 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
-from restate_lab.demo.process import clean_environment
 from restate_lab.demo.server import free_ports
+from restate_lab.environment import clean_environment
 from restate_lab.history.store import compact, locate_store, vacuum
 from support.archive_bench import check_archive, running_archive_bench, tables_of
 from support.bench import wait_for

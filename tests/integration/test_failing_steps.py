@@ -76,7 +76,6 @@ def findings(sent: tuple[rl.Lab, Any]) -> dict[str, list[dict[str, Any]]]:
 
 @pytest.mark.parametrize("handler", ["weather", "forecast", "pauses"])
 def test_six_cities_are_one_finding(sent: tuple[rl.Lab, Any], findings: Any, handler: str) -> None:
-    """The invocations of one handler are one finding with the pattern, six steps and one message."""
     (row,) = findings[handler]
     assert (row["severity"], set(row["ids"])) == ("critical", sent[1][handler])
     assert "the steps “get weather …”" in row["title"]

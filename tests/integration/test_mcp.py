@@ -71,7 +71,6 @@ def evidence(incident: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="module")
 def archive(incident: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the path of an archive of the incident."""
     where = tmp_path_factory.mktemp("mcp") / "months"
     with rl.connect(incident.admin_url, read_only=True) as lab:
         rl.archive(lab, where, cluster_name="prod", progress=False)

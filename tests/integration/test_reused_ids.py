@@ -181,7 +181,6 @@ def test_a_comparison_tells_runs_apart(lab: Lab, tmp_path: Path) -> None:
 
 
 def html_of(widget: Any) -> str:
-    """Return the text of all HTML widgets inside a widget."""
     value = widget.value if isinstance(widget, widgets.HTML) else ""
     return value + "".join(html_of(child) for child in getattr(widget, "children", ()))
 

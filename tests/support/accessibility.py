@@ -6,8 +6,6 @@ from typing import Any
 
 from playwright.sync_api import Locator
 
-__all__ = ["faint_texts", "overflowing_parts", "unnamed_roles"]
-
 ROLES = (
     "button", "checkbox", "columnheader", "combobox", "dialog", "grid", "image", "link", "listbox", "progressbar",
     "searchbox", "spinbutton", "tab", "textbox",

@@ -10,8 +10,6 @@ import restate_lab as rl
 from restate_lab.analysis.agents.model import TOKENS
 from restate_lab.analysis.agents.turns import Turn
 
-__all__ = ["parsed", "steps_in_ledger", "steps_of", "tools_of"]
-
 
 def parsed(value: Any) -> Any:
     """Return a value that may be JSON or the repr of a Python value as a value."""

@@ -148,7 +148,6 @@ class ArchiveBench:
                 self.ledger.look(self.lab)
 
     def files(self) -> int:
-        """Return the number of files of the archive."""
         return sum(len(names) for _, _, names in os.walk(self.where))
 
     def visit_once(self, archivers: subprocess.Popen[str], kill: str = "") -> None:

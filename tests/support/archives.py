@@ -14,8 +14,6 @@ import pyarrow as pa
 from restate_lab.history.store import locate_store
 from restate_lab.history.tables import SCHEMA_VERSION, TABLES, to_archive
 
-__all__ = ["DAY", "SERVER_SCHEMA", "SampleArchive", "run"]
-
 DAY = datetime(2026, 11, 20, tzinfo=UTC)
 SERVER_SCHEMA: str = Path(__file__).with_name("server_schema.json").read_text("utf-8")
 """What a 1.7.12 server reports about the tables that an archive copies."""

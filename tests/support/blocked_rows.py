@@ -9,8 +9,6 @@ from typing import Any
 from restate_lab.analysis.waits.graph import WaitGraph
 from restate_lab.analysis.waits.model import Edge, InvocationNode, Nodes, table_of_edges
 
-__all__ = ["command_rows", "suspended_rows", "wait_graph"]
-
 WaitRow = Mapping[str, Any]
 _OF_SIGNALS = {"Awakeable", "Signal"}
 

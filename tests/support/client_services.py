@@ -42,7 +42,6 @@ async def raw(ctx: Context, body: bytes) -> bytes:
 
 @echo.handler(content_type="text/html", output_serde=BytesSerde())
 async def page(ctx: Context) -> bytes:
-    """Return a page."""
     return b"<html><title>Sign in</title></html>"
 
 

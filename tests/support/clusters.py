@@ -61,7 +61,6 @@ class Cluster:
     roles: dict[str, str]
 
     def ids(self, role: str) -> list[str]:
-        """Return the ids of all invocations with a role."""
         return ids(self.roles, role)
 
     @contextlib.contextmanager
@@ -75,7 +74,6 @@ class Cluster:
 
 
 def has_vqueues(kind: str) -> bool:
-    """Return whether a server of this kind has vqueues."""
     return kind == IMITATION or (kind == NEWEST and BEHIND != "legacy")
 
 
@@ -103,7 +101,6 @@ class KindServer(RestateServer):
         self.admin_url = self._proxy.enter_context(admin_address(kind, self.admin_url))
 
     def stop(self) -> None:
-        """Stop the proxy and the server."""
         self._proxy.close()
         super().stop()
 

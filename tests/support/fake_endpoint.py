@@ -37,7 +37,6 @@ def error_frame(code: int, message: str = "", index: int | None = None, name: st
 
 
 def response(body: bytes = b"", status: str = "200 OK", headers: str = "", length: int | None = None) -> bytes:
-    """Return a response; with another ``length``, its body is cut."""
     size = len(body) if length is None else length
     return f"HTTP/1.1 {status}\r\n{headers}content-length: {size}\r\n\r\n".encode() + body
 

@@ -23,8 +23,6 @@ from support.bulk import Bulk
 from support.faults import LIMITED, PAGE, http_response
 from support.tcp_relay import Fault, tcp_relay
 
-__all__ = ["CALLS", "RESPONSES", "Gateways", "cells", "outcome"]
-
 CHANGES = rb"^(PATCH|PUT|DELETE|POST (?!/query))"
 RESTARTS = "SELECT restarted_from, id FROM sys_invocation_status WHERE restarted_from IN :ids"
 SECONDS = 30.0

@@ -11,8 +11,6 @@ from pathlib import Path
 
 from restate_lab.guide.faults import FAULTS, Fault
 
-__all__ = ["DAMAGES", "MATRIX", "cells"]
-
 READS = ("sql", "arrow", "stream", "to_parquet", "ask", "journal", "waits", "why", "doctor", "plan", "freeze")
 
 

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 
 from restate_lab.panels.panel import Panel
 
-__all__ = ["closing", "mark_visible", "panel_threads"]
-
 
 def mark_visible(*panels: Panel) -> None:
     """Send the message that a visible view sends every ten seconds."""

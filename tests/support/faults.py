@@ -27,7 +27,6 @@ SILENT = 1.2  # seconds for a call that waits for this time to pass
 
 
 def http_response(status: str, body: bytes = b"", kind: str = "application/json", **headers: str) -> bytes:
-    """Return a whole HTTP response."""
     lines = [f"HTTP/1.1 {status}", f"content-type: {kind}", f"content-length: {len(body)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body

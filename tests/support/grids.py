@@ -6,8 +6,6 @@ import re
 
 from playwright.sync_api import Locator, Page, expect
 
-__all__ = ["GridOnPage"]
-
 
 class GridOnPage:
     """The ``nth`` grid of a page; lines count from 0, and columns are found by their label."""

@@ -14,8 +14,6 @@ import pyarrow as pa
 from restate_lab.source import Coverage, CoverageGap
 from support.table_source import TableSource
 
-__all__ = ["AT", "DEPLOYMENT", "OLD_DEPLOYMENT", "WeekTables", "Weeks"]
-
 AT = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 """When the deployment in the middle was registered."""
 DEPLOYMENT, OLD_DEPLOYMENT = "dp_1" + "b" * 20, "dp_1" + "a" * 20

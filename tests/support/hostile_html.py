@@ -5,8 +5,6 @@ A script calls ``hit()``, and every loaded address is at the host ``e.example``.
 
 from __future__ import annotations
 
-__all__ = ["HOST", "HOSTILE_HTML", "HOSTILE_STYLES"]
-
 HOST = "e.example"
 _AT = f"https://{HOST}"
 _SVG = "data:image/svg+xml;base64,PHN2ZyBvbmxvYWQ9ImhpdCgpIi8+"

@@ -17,8 +17,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-__all__ = ["FORMS", "VERSION", "Features", "imitation"]
-
 VERSION = "1.8.1"
 Features = Literal["removed", "absent", "empty"]
 """What ``/version`` says about the features: the flags of 1.8 are removed, or there is no map, or an empty one."""

@@ -17,8 +17,6 @@ import pytest
 
 from support.clusters import KINDS, NEWEST
 
-__all__ = ["kinds_of", "mark_kinds"]
-
 OTHERS = frozenset(KINDS) - {NEWEST}
 
 

@@ -11,8 +11,6 @@ from restate_lab.demo.embedded import start_services
 from support.bench import wait_for
 from support.clusters import NEWEST, KindServer
 
-__all__ = ["run_agent", "running_long_agents", "send_to_agent"]
-
 SERVICES = Path(__file__).with_name("long_agent_services.py")
 SUCCEEDED = "SELECT status FROM sys_invocation WHERE id = :id AND status = 'completed'"
 

@@ -16,8 +16,6 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from mcp import Client, StdioServerParameters
 from mcp_types import CallToolResult, ElicitResult, Implementation, TextContent
 
-__all__ = ["CLIENT", "COMMAND", "Assistant", "RawClient", "mcp_session", "text_of"]
-
 COMMAND = [sys.executable, "-c", "from restate_lab.cli import main; main()"]
 CLIENT = Implementation(name="scripted", version="1.0")
 Answer = Callable[[str], ElicitResult]
@@ -97,7 +95,6 @@ class RawClient:
         self.send(method="notifications/initialized")
 
     def send(self, **message: Any) -> None:
-        """Send a message."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
         self.process.stdin.flush()

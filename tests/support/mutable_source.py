@@ -13,8 +13,6 @@ from restate_lab.client.sql.bind import bind
 from restate_lab.evidence.engine import read, session
 from support.row_source import RowSource
 
-__all__ = ["START", "MutableSource", "id_of", "invocation"]
-
 START = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 _TEXT, _NUMBER, _TIME, _LENGTH = pa.large_string(), pa.uint64(), pa.timestamp("ms", "+00:00"), pa.duration("ms")
 _SCHEMAS: dict[str, dict[str, pa.DataType]] = {

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-__all__ = ["operations"]
-
 
 def operations(call: Callable[[], Any]) -> int:
     """Return the number of instructions that the call executes in modules of restate_lab."""

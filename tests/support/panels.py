@@ -9,11 +9,8 @@ from playwright.sync_api import Locator, Page, expect
 
 from support.grids import GridOnPage
 
-__all__ = ["PanelOnPage", "panel_cell"]
-
 
 def panel_cell(address: str, name: str = "panel", options: str = "") -> str:
-    """Return a cell that shows a panel of the server at this address."""
     return f"""
 import restate_lab as rl
 lab = rl.connect({address!r})
@@ -63,7 +60,6 @@ class PanelOnPage:
         return self.strip.locator(".rl-chip").filter(has_text=re.compile(rf"^{re.escape(name)}( [\d,]+)?$"))
 
     def finding(self, text: str) -> Locator:
-        """Return the finding with this text."""
         return self.findings.locator(".rl-finding").filter(has_text=text)
 
     def select_all(self) -> None:

@@ -13,8 +13,6 @@ from pathlib import Path
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-__all__ = ["GROUPS", "GroupScheduling", "place"]
-
 GROUPS = {
     "the incident on every kind of server": (
         "integration/test_doctor.py",

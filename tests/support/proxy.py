@@ -49,7 +49,6 @@ class Proxy(httpx.BaseTransport):
 
 
 def connect_through(proxy: Proxy, admin_url: str, audit: Path) -> Lab:
-    """Connect through a proxy."""
     return Lab(load_settings(admin_url), audit=AuditLog(audit), network=proxy)
 
 

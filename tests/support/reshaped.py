@@ -28,8 +28,6 @@ from restate_lab.client.settings import load_settings
 from restate_lab.panels.invocation.reader import read_invocation
 from restate_lab.reads import Reads
 
-__all__ = ["KINDS", "VERBS", "Case", "ReshapingProxy", "Way", "problem"]
-
 Way = Literal["drop", "rename", "retype", "dictionary", "null", "no rows"]
 KINDS: tuple[Way, ...] = ("drop", "rename", "retype", "dictionary", "null", "no rows")
 _NEW_SHAPE = {"drop", "rename", "retype", "dictionary"}

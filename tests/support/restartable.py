@@ -12,8 +12,8 @@ import restate_lab as rl
 from restate_lab import errors
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.process import clean_environment
 from restate_lab.demo.server import NO_SETTINGS, free_ports, server_settings, settings_for
+from restate_lab.environment import clean_environment
 from support.bench import wait_for
 from support.bulk import SERVICES, Bulk
 from support.clusters import admin_address, has_vqueues, server_binary

@@ -12,14 +12,11 @@ import pyarrow as pa
 
 from restate_lab.source import BaseSource
 
-__all__ = ["RowSource"]
-
 
 class RowSource(BaseSource):
     """A source whose subclass has ``rows``: a frame or a table for a statement with its parameters."""
 
     def rows(self, statement: str, params: Mapping[str, Any], *, timeout: Any = None) -> pd.DataFrame | pa.Table:
-        """Return the rows of a statement."""
         raise NotImplementedError
 
     @contextmanager

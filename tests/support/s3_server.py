@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from restate_lab.demo.process import Process, clean_environment
+from restate_lab.demo.process import Process
 from restate_lab.demo.server import free_ports
+from restate_lab.environment import clean_environment
 from support.bench import wait_for
 from support.integrations.environments import python_environment_of
 

@@ -11,8 +11,6 @@ from typing import Any
 
 from restate_lab.redaction import Secret
 
-__all__ = ["Page", "report_source"]
-
 NOW = datetime(2026, 11, 25, 4, 0, tzinfo=UTC)
 _LOADS = ("src", "srcset", "href", "action", "data", "poster", "background", "formaction", "ping", "manifest")
 

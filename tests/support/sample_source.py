@@ -11,8 +11,6 @@ import pandas as pd
 
 from support.row_source import RowSource
 
-__all__ = ["LiveSource", "SampleSource", "invocations"]
-
 COLUMNS = {
     "id": "str", "target": "str", "target_service_name": "str", "target_handler_name": "str",
     "target_service_key": "str", "target_service_ty": "str", "status": "str", "created_at": "datetime64[ms, UTC]",

@@ -13,8 +13,6 @@ from restate_lab.client.sql.bind import bind
 from restate_lab.evidence.engine import read, session
 from support.row_source import RowSource
 
-__all__ = ["NOW", "LiveTables", "SampleTables"]
-
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 
 _TEXT, _TIME, _NUMBER = pa.large_string(), pa.timestamp("ms", "+00:00"), pa.uint64()
@@ -66,7 +64,6 @@ class SampleTables(RowSource):
             self.put(table, tables.get(table, []))
 
     def put(self, table: str, rows: list[dict[str, Any]]) -> None:
-        """Replace the rows of a table."""
         schema = pa.schema(list(self._schemas[table].items()))
         full = [{name: row.get(name) for name in schema.names} for row in rows]
         made = pa.Table.from_pylist(full, schema=schema)

@@ -9,8 +9,6 @@ import pyarrow as pa
 
 from restate_lab.client.schema import FAMILIES, selected_columns
 
-__all__ = ["reshape"]
-
 
 def reshape(answer: Any, statement: str) -> Any:
     """Return a frame or table with every column that the statement selects; missing columns are null.

@@ -33,7 +33,6 @@ class Shell:
         self._capsys = capsys
 
     def run(self, cell: str) -> Cell:
-        """Run a cell, and return its result."""
         self._capsys.readouterr()
         ran = self.ip.run_cell(cell)
         shown = self._capsys.readouterr()

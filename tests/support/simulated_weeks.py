@@ -17,8 +17,6 @@ from restate_lab.analysis.before_after.reader import DAY, BlockGrid, BlockSeries
 from restate_lab.source import CoverageGap
 from support.history_rows import AT, DEPLOYMENT, WeekTables
 
-__all__ = ["SimulatedWeeks"]
-
 Numbers: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 _RETENTION = timedelta(days=30)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -173,7 +171,6 @@ def _bins(ms: Numbers) -> Numbers:
 
 
 def _quantiles(block: Numbers, ms: Numbers, counts: Numbers, share: float) -> Numbers:
-    """Return the quantile of each block, by the definition of ``quantile_of_block``."""
     bins = _bins(ms)
     ordered = bins[np.lexsort((bins, block))] / 100
     first = np.cumsum(counts) - counts

@@ -28,7 +28,6 @@ def statuses(lab: rl.Lab) -> dict[str, str]:
 
 
 def last_events(lab: rl.Lab, ids: list[str], event_type: str) -> list[dict[str, Any]]:
-    """Return the last event of a type for each id, in the order of the ids."""
     frame = lab.sql(
         "SELECT id, event_json FROM sys_journal_events WHERE id IN :ids AND event_type = :type ORDER BY appended_at",
         ids=ids,

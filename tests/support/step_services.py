@@ -41,7 +41,6 @@ async def forecast(ctx: Context, city: str) -> str:
 
 @trips.handler(invocation_retry_policy=OFTEN)
 async def step(ctx: Context, name: str) -> str:
-    """Fail in the step of that name."""
     return await _fail(ctx, name, "the database")
 
 

@@ -34,8 +34,6 @@ from support.archive_bench import SERVICES
 from support.bench import wait_for
 from support.clusters import NEWEST
 
-__all__ = ["CLUSTER", "EXAMPLES", "RECEIVER", "unpack"]
-
 EXAMPLES = Path(__file__).parents[1] / "samples" / "formats"
 CLUSTER = "sample"
 RECEIVER = "json://127.0.0.1:9/hook"

@@ -17,8 +17,6 @@ from pathlib import Path
 
 import networkx as nx
 
-__all__ = ["Structure"]
-
 PACKAGE = Path(__file__).parents[2] / "restate_lab"
 SMALL = 60  # lines; a smaller module that only one other module imports may be a part of that one
 
@@ -36,7 +34,6 @@ class Structure:
 
     @cached_property
     def trees(self) -> dict[str, ast.Module]:
-        """Return the syntax tree of each module."""
         return {name: ast.parse(path.read_text("utf-8")) for name, path in self.files.items()}
 
     @cached_property
@@ -65,7 +62,6 @@ class Structure:
 
     @property
     def modules_of_folders(self) -> Mapping[str, int]:
-        """Return the number of modules in each folder."""
         return Counter(str(path.parent.relative_to(self.package.parent)) for path in self.files.values())
 
     @cached_property

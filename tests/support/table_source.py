@@ -13,8 +13,6 @@ from restate_lab.client.sql.bind import bind
 from restate_lab.evidence.engine import read, session
 from support.row_source import RowSource
 
-__all__ = ["TableSource"]
-
 
 class TableSource(RowSource):
     """Tables by name; ``asked`` has the statements."""

@@ -70,7 +70,6 @@ class Fault:
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def applies_to(self, request: bytes) -> bool:
-        """Count a request, and return True if the fault applies to it."""
         line = request.partition(b"\r\n")[0]
         with self.lock:
             if self.begins and re.search(self.begins, line):

@@ -7,8 +7,6 @@ import socket
 import threading
 from typing import Self
 
-__all__ = ["TcpSwitch"]
-
 
 class TcpSwitch:
     """Passes connections on to a server ("http://127.0.0.1:port"); ``down()`` ends them and refuses new ones."""

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import restate_lab
 
-__all__ = ["is_ours", "our_locals"]
-
 PACKAGE = Path(restate_lab.__file__).parent
 
 

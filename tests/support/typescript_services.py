@@ -18,8 +18,6 @@ from restate_lab.environment import clean_environment
 from support.bench import wait_for
 from support.isolation import original_environment
 
-__all__ = ["typescript_services"]
-
 VERSION = "1.17.2"
 PROGRAM = Path(__file__).with_name("replay_services.mjs")
 

@@ -30,7 +30,6 @@ class Watchers:
     """The watcher that runs; None if it has ended."""
 
     def start(self, *arguments: str) -> int:
-        """Start a watcher and return its pid."""
         assert self.process.stdin is not None
         settings = {name: value for name, value in os.environ.items() if name.startswith("RESTATE_")}
         self.process.stdin.write(f"{json.dumps([settings, *arguments])}\n")

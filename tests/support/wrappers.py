@@ -13,8 +13,6 @@ from restate_lab.panels._base.source import PanelSource
 from restate_lab.reads import Reads
 from restate_lab.source import Source, SourceWrapper
 
-__all__ = ["WRAPPERS", "check_same_answers"]
-
 WRAPPERS: dict[str, Callable[[Any], SourceWrapper]] = {
     "SourceWrapper": SourceWrapper,
     "Reads": Reads,

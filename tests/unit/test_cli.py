@@ -38,7 +38,6 @@ def test_version() -> None:
 
 
 def test_help_names_every_option_of_the_demo() -> None:
-    """`demo --help` explains each option."""
     help_text = call("demo", "--help").output
     for option in ("--no-browser", "--once", "--keep", "--vqueues", "--server", "--story"):
         assert option in help_text

@@ -76,7 +76,6 @@ VALUES = values(st.lists(st.sampled_from(SIGNS), max_size=5).map("".join))
 
 
 def meant(value: Value, steps: Sequence[PathStep]) -> Iterator[Value]:
-    """Yield the values that a path leads to."""
     if value.nested is not None:
         yield from meant(value.nested, steps)
     step, rest = steps[0], steps[1:]
@@ -95,7 +94,6 @@ class Writer:
         self.hidden = hidden
 
     def pieces(self, value: Value) -> Iterator[Piece]:
-        """Yield the pieces of a value."""
         if value in self.hidden:
             yield "".join(before for before, _ in self.plain(value)), f'"{MASK}"'
         else:

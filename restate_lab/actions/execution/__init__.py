@@ -21,8 +21,6 @@ from restate_lab.errors import Interrupted
 from restate_lab.interrupts import Shield
 from restate_lab.progress import InvocationsLine, Progress, notify, progress_of
 
-__all__ = ["execute"]
-
 
 def execute(
     lab: Lab,

@@ -21,8 +21,6 @@ from restate_lab.client.sql.bind import chunks
 from restate_lab.client.transport import Record
 from restate_lab.progress import Progress
 
-__all__ = ["MoveRunner"]
-
 PAUSED_WITHIN = 90.0  # seconds; the abort timeout, often a minute, ends a long step
 _POLL_INTERVAL = 0.3  # seconds between two polls of invocations that are not paused yet
 _SHORT_PAUSE = 0.05

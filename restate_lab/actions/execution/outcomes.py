@@ -23,8 +23,6 @@ from restate_lab.actions.reader import InvocationSnapshot
 from restate_lab.actions.rules import ACTIONS, GONE
 from restate_lab.client.admin import effects as notes
 
-__all__ = ["COLUMNS", "OUTCOMES", "Outcome", "determine_outcome", "has_happened", "outcome_frame"]
-
 OUTCOMES = ("done", "accepted", "refused", "skipped", "unknown", "not sent")
 OutcomeName = Literal["done", "accepted", "refused", "skipped", "unknown", "not sent"]
 COLUMNS = ("id", "outcome", "error", "new_id", "status", "milliseconds", "other_new_ids")

@@ -10,8 +10,6 @@ from datetime import datetime
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.errors import ArgumentError
 
-__all__ = ["ExecutionRequest", "index_range"]
-
 
 @dataclass(frozen=True, slots=True)
 class ExecutionRequest:

@@ -32,8 +32,6 @@ from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.progress import Progress, notify
 from restate_lab.reads import Reads
 
-__all__ = ["Runner", "SingleCallRunner"]
-
 PATIENCE = 30.0  # seconds for which a request is repeated if the server cannot accept it
 FRESH = 0.5  # seconds; an older snapshot is read again before its invocation is acted on
 SEEN_WITHIN = 3.0  # seconds; most effects are visible within 50 ms, a cancelled back-off after 600

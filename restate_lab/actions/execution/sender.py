@@ -31,8 +31,6 @@ from restate_lab.errors import (
     Unreachable,
 )
 
-__all__ = ["MAX_BATCH", "ActionCall", "BatchSender", "CallResult"]
-
 MAX_BATCH = 1000  # ids that the batch endpoint accepts
 PARALLEL_CALLS = 6  # concurrent single calls; the transport keeps up to eight idle connections
 CALL_TIMEOUT = 60.0  # seconds for one request

@@ -211,7 +211,6 @@ def _exclude_more(
     refine: Refinement | None,
     gate: ReplayGate | None,
 ) -> tuple[pd.DataFrame, _Restarts, CheckedTargets | None]:
-    """Return the rows after the refinement and then the gate, the earlier restarts, and the replay of the gate."""
     restarts = _read_restarts(reads, action, rows)
     rows = rows if refine is None else refine(reads, rows, restarts.found)
     rows, checked = (rows, None) if gate is None else gate(rows, from_index)

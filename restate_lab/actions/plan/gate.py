@@ -22,8 +22,9 @@ from restate_lab.analysis.replay.check import (
     deployment_address,
     encryption_warning,
 )
+from restate_lab.analysis.replay.recording import FITS
 from restate_lab.analysis.replay.result import Replay
-from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, FITS, OTHER_RESULT
+from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT
 from restate_lab.client.endpoint import Endpoint
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, TimedOut
@@ -31,16 +32,6 @@ from restate_lab.frames import records
 from restate_lab.progress import Progress
 from restate_lab.reads import Reads
 from restate_lab.redaction import Secret
-
-__all__ = [
-    "CHECKED_ACTIONS",
-    "CheckOffer",
-    "CheckedTargets",
-    "ReplayGate",
-    "check_warnings",
-    "offer_check",
-    "open_gate",
-]
 
 CHECKED_ACTIONS = (ACTIONS.RESTART_AS_NEW, ACTIONS.MOVE_TO)
 _STOPPING = {DIVERGES, FAILS, OTHER_RESULT}  # another result only exists in a prefix that keeps the output
@@ -223,7 +214,6 @@ def _new_check(
 
 
 def _last_entries(rows: pd.DataFrame, from_index: int | None) -> dict[str, int]:
-    """Return the index of the last entry that each restart keeps."""
     if "from_index" in rows:
         return dict(zip(rows["id"], map(int, rows["from_index"]), strict=True))
     return dict.fromkeys(rows["id"], from_index or 0)

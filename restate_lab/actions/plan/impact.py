@@ -22,8 +22,6 @@ from restate_lab.reads import Reads
 from restate_lab.server import has_feature, has_vqueues
 from restate_lab.status import ENDED
 
-__all__ = ["COLUMNS", "Impact", "find_callees", "find_impact"]
-
 COLUMNS = ("kind", "id", "target", "status", "caused_by", "what")
 JOURNALS = 2_000  # targets whose journals are read
 CALLEES = 10_000  # invocations found through them

@@ -32,8 +32,6 @@ from restate_lab.errors import ArgumentError, AuditFailed, Interrupted, PlanExpi
 from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress
 
-__all__ = ["Plan", "SharedExecution"]
-
 LIFETIME = timedelta(minutes=15)
 
 

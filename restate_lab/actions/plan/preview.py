@@ -33,23 +33,6 @@ from restate_lab.analysis.targets import is_invocation_id
 from restate_lab.reads import Reads
 from restate_lab.server import has_feature
 
-__all__ = [
-    "COLUMNS",
-    "REPEAT_COLUMNS",
-    "RESTART_COLUMNS",
-    "describe_command",
-    "describe_entry",
-    "is_command",
-    "name_of",
-    "prefix_frame",
-    "prefix_of",
-    "preview_targets",
-    "read_entries",
-    "read_prefixes",
-    "reason_against_index",
-    "repeat_frame",
-]
-
 COLUMNS = (
     "id", "target", "service", "status", "created_at", "age", "idle_for", "effect", "excluded", "callee_of",
 )  # fmt: skip

@@ -14,19 +14,6 @@ from restate_lab.client.sql.bind import chunks
 from restate_lab.reads import Reads, Row
 from restate_lab.source import Source
 
-__all__ = [
-    "ServedServices",
-    "has_deployment",
-    "read_calls",
-    "read_journals",
-    "read_keys",
-    "read_open_steps",
-    "read_pinned_ids",
-    "read_queued_changes",
-    "read_served_services",
-    "read_waiters",
-]
-
 _JOURNALS_PER_QUERY = 500
 _ENTRIES = """
 SELECT id, index, entry_type, name, appended_at, completed, entry_lite_json

@@ -20,8 +20,6 @@ from restate_lab.analysis.patterns import step_patterns
 from restate_lab.errors import RestateLabError
 from restate_lab.reads import Reads
 
-__all__ = ["JOURNALS", "OpenSteps", "count_steps", "describe_repeats", "find_open_steps", "step_frame"]
-
 COLUMNS = ("id", "step", "entry_index", "since")
 JOURNALS = 2_000  # targets whose journals are read
 STEPS = 10_000  # rows of one read

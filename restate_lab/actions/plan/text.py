@@ -18,8 +18,6 @@ from restate_lab.actions.plan.steps import count_steps, describe_repeats
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN
 from restate_lab.status import STATUSES
 
-__all__ = ["PlanSummary", "approval_text", "plan_card", "plan_text", "warnings_for"]
-
 _MAX_ROWS, _MAX_CARD_ROWS = 10, 8  # of each list in the text and in the card; the frames have all
 _MAX_CELL = 160  # characters of a cell, such as the key of a target: a caller decides how long a key is
 _MAX_STEPS, _MAX_STEP = 5, 60  # names of steps in a warning, and characters of each
@@ -190,7 +188,6 @@ def _notes(plan: PlanSummary) -> list[str]:
 
 
 def _next_step(plan: PlanSummary) -> str:
-    """Return the next step of the user."""
     if plan.is_executed:
         return "The plan was executed; plan.outcome has the result."
     if not plan.number:

@@ -23,8 +23,6 @@ from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
 from restate_lab.reads import Reads
 
-__all__ = ["redrive"]
-
 
 @translate_errors
 def redrive(
@@ -181,7 +179,6 @@ def _with_points(
     journals: Mapping[str, FailedJournal],
     tokens: Mapping[str, int | None],
 ) -> pd.DataFrame:
-    """Return the rows with the reasons, the effects, and ``RESTART_COLUMNS``."""
     chosen = [points.get(id_) for id_ in rows["id"]]
     is_kept = [reasons[id_] is None for id_ in rows["id"]]
     kept = [point if keep else None for point, keep in zip(chosen, is_kept, strict=True)]

@@ -16,8 +16,6 @@ from restate_lab.actions.plan.preview import describe_entry, is_command, name_of
 from restate_lab.analysis.journal.entries import ABANDONED, Entry
 from restate_lab.analysis.journal.payloads import Payloads
 
-__all__ = ["FailedJournal", "RestartPoint", "choose_restart_point"]
-
 FIRST_PROTOCOL = 4
 """The oldest protocol of the journals that can be restarted; older ones have the first version of the journal."""
 PREFIX_PROTOCOL = 6

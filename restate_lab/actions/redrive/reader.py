@@ -15,8 +15,6 @@ from restate_lab.analysis.journal.reader import final_failure
 from restate_lab.client.sql.bind import chunks
 from restate_lab.reads import Reads
 
-__all__ = ["read_journals_of_failed", "read_repeated_tokens"]
-
 _IDS_PER_QUERY = 500
 _ENDED = """
 SELECT id, completion_failure, CAST(pinned_service_protocol_version AS BIGINT) AS protocol

@@ -18,8 +18,6 @@ from restate_lab.errors import ArgumentError, Conflict, OutcomeUnknown, StateCon
 from restate_lab.progress import notify
 from restate_lab.reads import Reads
 
-__all__ = ["StateUpdate", "change_state"]
-
 _MAX_BYTES = 2 << 20  # of the request's body; the limit of 1.6.1 and 1.7.12
 _SETTLING_TIME = 1.0  # seconds in which the invocations before the change are collected
 _QUIET_WAIT = 2.0  # seconds; a longer wait is reported
@@ -146,7 +144,6 @@ class _ChangeWaiter:
     holder: str | None = None
 
     def wait(self, ends: float) -> State:
-        """Return the state with the change."""
         pause, is_reported = 0.02, False
         while True:
             with verification_errors(f"the change of {self.change.before.where}"):

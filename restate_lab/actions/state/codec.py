@@ -12,8 +12,6 @@ from restate_lab.errors import ArgumentError
 from restate_lab.payload_json import EncryptedPayload, begins_like_json, mask_secrets, write_for_display
 from restate_lab.redaction import MASK, is_secret_name
 
-__all__ = ["Encoding", "encode", "encoding_of", "format_preview", "format_value", "mask_value"]
-
 Encoding = Literal["json", "text", "bytes", "empty"]
 _LONGEST_PREVIEW, _LONGEST_NAME, _LONGEST_VALUE = 200, 40, 80  # characters
 _BYTES_TYPES = (bytes, bytearray, memoryview)

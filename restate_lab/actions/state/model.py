@@ -20,8 +20,6 @@ from restate_lab.payload_json import Decoding, is_encrypted
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["State"]
-
 _MAX_ROWS = 20  # rows
 _MAX_KEY_LENGTH = 80
 _MAX_VALUE_LENGTH = 300

@@ -20,8 +20,6 @@ from restate_lab.reads import Reads, Row
 from restate_lab.server import has_vqueues, may_lose_state_changes
 from restate_lab.source import Source, check_supported
 
-__all__ = ["StateReader", "StatefulObjects", "find_objects", "read_queue", "stateful_services"]
-
 _STATE = "SELECT key, value FROM state WHERE service_name = :service AND service_key = :key"
 _SCOPED, _UNSCOPED = " AND scope = :scope", " AND scope IS NULL"
 _ANY_ENTRY = "SELECT id FROM sys_vqueues LIMIT 1"

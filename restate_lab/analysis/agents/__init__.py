@@ -32,8 +32,6 @@ from restate_lab.durations import DurationInput
 from restate_lab.reads import begin
 from restate_lab.source import Source, decoding_of
 
-__all__ = ["agent_runs", "conversation", "read_conversation", "runs_frame"]
-
 
 @translate_errors
 def agent_runs(

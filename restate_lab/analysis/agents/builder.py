@@ -23,8 +23,6 @@ from restate_lab.errors import ArgumentError, NotFound
 from restate_lab.payload_json import is_encrypted
 from restate_lab.reads import Reads
 
-__all__ = ["ConversationBuilder", "SearchedJournal"]
-
 _MOST_ENTRIES = 20_000
 _BEFORE, _AFTER = 20, 60  # entries that are read around a response of a model in a longer journal
 _MOST_CALLEES = 50

@@ -19,20 +19,6 @@ from restate_lab.errors import ArgumentError
 from restate_lab.payload_json import Decoding, mask_model_secrets
 from restate_lab.reads import no_check
 
-__all__ = [
-    "AgentEntry",
-    "Content",
-    "ShapeFunction",
-    "agent_entries",
-    "check_shapes",
-    "content_of",
-    "decoded_content",
-    "is_named_like_model",
-    "is_own_step",
-    "recognize",
-    "with_models",
-]
-
 ShapeFunction: TypeAlias = Callable[[Any], ModelStep | None]
 _DEEPEST = 2  # levels of objects around a response
 

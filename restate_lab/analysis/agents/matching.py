@@ -24,8 +24,6 @@ from restate_lab.analysis.agents.requests import results_in
 from restate_lab.analysis.journal.entries import DONE, OPEN
 from restate_lab.reads import no_check
 
-__all__ = ["BY_ID", "BY_ORDER", "GUESSED", "UNKNOWN", "MatchedCall", "ModelTurn", "match_tools"]
-
 BY_ID, BY_ORDER, GUESSED, UNKNOWN = "by id", "by order", "guessed", "unknown"
 _EXECUTING = frozenset({"Run", "Call", "OneWayCall", "Sleep", "Signal", "GetPromise", "AttachInvocation"})
 _PARALLEL = frozenset({"Vercel AI", "Pydantic AI"})

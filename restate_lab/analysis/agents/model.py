@@ -11,26 +11,6 @@ from typing import Any, NamedTuple
 from restate_lab._public import public
 from restate_lab.payload_json import read
 
-__all__ = [
-    "TOKENS",
-    "ModelStep",
-    "ToolCall",
-    "ToolResult",
-    "array",
-    "clean",
-    "count",
-    "first_text",
-    "join_texts",
-    "objects",
-    "parse_arguments",
-    "record",
-    "sum_known",
-    "text_or_none",
-    "total",
-    "unwrap",
-    "walk",
-]
-
 TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 """The fields of a ``ModelStep`` with numbers of tokens."""
 _MOST = 1 << 53

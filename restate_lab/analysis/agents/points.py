@@ -19,8 +19,6 @@ from restate_lab.analysis.agents.entries import AgentEntry
 from restate_lab.analysis.agents.model import ToolCall, ToolResult, parse_arguments, unwrap
 from restate_lab.payload_json import write_for_display
 
-__all__ = ["NEVER", "Check", "CommandName", "Pairs", "Points", "has_value", "is_equal", "name_points", "scalars"]
-
 Check: TypeAlias = Callable[[], None]
 Points: TypeAlias = npt.NDArray[np.int64]
 T = TypeVar("T")

@@ -12,8 +12,6 @@ from typing import Any
 from restate_lab.analysis.agents.model import ModelStep
 from restate_lab.errors import ArgumentError
 
-__all__ = ["Price", "PriceTable", "price_table"]
-
 Price = tuple[float, float, float]
 """US dollars per million tokens: input, cached input, output."""
 ANY_MODEL = "*"

@@ -40,21 +40,6 @@ from restate_lab.payload_json import Decoding, read
 from restate_lab.reads import Reads
 from restate_lab.status import LONG_BACK_OFFS_SQL, STATUS_SQL
 
-__all__ = [
-    "MOST_BYTES",
-    "MOST_RUNS",
-    "AgentReader",
-    "ModelSteps",
-    "RunSelection",
-    "Scope",
-    "contents_of",
-    "describe_unread",
-    "finish_frame",
-    "is_too_deep",
-    "scope_of",
-    "select_runs",
-]
-
 MOST_BYTES = 16 << 20
 MOST_RUNS = 10_000
 Row = Mapping[str, Any]

@@ -10,8 +10,6 @@ from typing import Any
 
 from restate_lab.analysis.agents.model import ToolResult, join_texts, objects, record, text_or_none, walk
 
-__all__ = ["request_of", "results_in"]
-
 _Object = Mapping[str, Any]
 _PROMPTS = frozenset({"system", "developer", "user"})
 

@@ -23,8 +23,6 @@ from restate_lab.frames import to_frame
 from restate_lab.payload_json import write_for_display
 from restate_lab.status import ENDED, OUTCOMES, STATUSES
 
-__all__ = ["Conversation"]
-
 T = TypeVar("T")
 _TYPES: Mapping[str, pa.DataType] = MappingProxyType(
     {

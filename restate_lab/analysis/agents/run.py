@@ -17,8 +17,6 @@ from restate_lab.analysis.journal.entries import FAILED, OPEN, entries_of
 from restate_lab.payload_json import write_for_display
 from restate_lab.status import STATUSES
 
-__all__ = ["AgentRun", "read_runs"]
-
 Row = Mapping[str, Any]
 
 

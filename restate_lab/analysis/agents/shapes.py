@@ -30,8 +30,6 @@ from restate_lab.analysis.agents.model import (
 )
 from restate_lab.analysis.agents.requests import request_of
 
-__all__ = ["SIGNATURES", "read_known_shape", "with_text"]
-
 _Object: TypeAlias = Mapping[str, Any]
 _Tokens: TypeAlias = Mapping[str, Any]
 _TEXT_KINDS = ("text", "output_text")

@@ -28,8 +28,6 @@ from restate_lab.analysis.ids import FIRST_AWAKEABLE
 from restate_lab.analysis.journal.entries import ENTRY_TYPES, FAILED, PairedEntries
 from restate_lab.frames import to_frame
 
-__all__ = ["WASTEFUL", "RunJournals", "summarize"]
-
 _COLUMNS: Mapping[str, pa.DataType] = MappingProxyType(
     {
         **dict.fromkeys(("id", "service", "handler", "key", "status"), pa.string()),
@@ -120,11 +118,9 @@ class _Entries:
         return _whole(self.table[name])
 
     def is_one_of(self, name: str, values: Sequence[str]) -> _Flags:
-        """Return whether each entry has one of the values in a column."""
         return np.asarray(pc.is_in(self.table[name], pa.array(values, pa.string())))
 
     def keys(self, name: str) -> _Numbers:
-        """Return the keys of the numbers in a column."""
         return self.key_of(self.owners, self.numbers(name))
 
     def key_of(self, owners: _Numbers, numbers: _Numbers) -> _Numbers:

@@ -32,8 +32,6 @@ from restate_lab.frames import rows_to_table, to_frame
 from restate_lab.reads import begin
 from restate_lab.source import Source, decoding_of
 
-__all__ = ["agent_tools", "read_selected_runs", "tools_frame"]
-
 MOST_ENTRIES = 20_000  # of one journal
 _COLUMNS: Mapping[str, pa.DataType] = MappingProxyType(
     {

@@ -16,8 +16,6 @@ from restate_lab.analysis.journal.entries import DONE, FAILED, OPEN
 from restate_lab.payload_json import EncryptedPayload, write_for_display
 from restate_lab.reads import no_check
 
-__all__ = ["JOURNAL", "Turn", "text_of_value", "tools_by_response", "turns_of"]
-
 JOURNAL = "journal"
 """How a turn is known whose entry is itself in the journal."""
 _STEPS = frozenset({"Run", "Call", "OneWayCall", "Sleep", "Signal", "GetPromise", "AttachInvocation"})
@@ -109,7 +107,6 @@ class _TurnMaker:
                 yield self._step(each, None)
 
     def model(self, turn: ModelTurn, number: int) -> Turn:
-        """Return the turn of a model."""
         step = turn.entry.model
         if step is None:  # the call has no response yet, or failed
             return replace(self._turn(turn.entry, "assistant", "guessed"), turn=number)
@@ -128,7 +125,6 @@ class _TurnMaker:
         )
 
     def tool(self, matched: MatchedCall, number: int) -> Turn:
-        """Return the turn of a tool call with its result."""
         call, entries, last = matched.call, matched.entries, _deciding(matched.entries)
         base = self._turn(last, "tool", matched.how) if last else Turn(self.id, self.depth, "tool", matched.how)
         repeated = matched.repeated

@@ -27,8 +27,6 @@ from restate_lab.reads import begin
 from restate_lab.source import Source
 from restate_lab.status import STATUSES
 
-__all__ = ["BeforeAfter", "before_after", "before_and_after", "compare_rows", "compare_series"]
-
 _LEVEL = 0.05  # share of false discoveries among the reported changes
 _LEAST = {"p50": 50, "p95": 200}  # invocations per side
 _LEAST_RUNS, _LEAST_EVENTS = 50, 5  # of a rate: invocations per side, and events of both sides
@@ -131,7 +129,6 @@ class BeforeAfter:
         return f"{self._compared_times(tested)}; {test}; a change is at least × {least}"
 
     def _compared_times(self, tested: pd.DataFrame) -> str:
-        """Return which time is compared with which time."""
         blocks = sorted(set(tested["block"]))
         hours = [each.removesuffix(_OF_A_DAY) for each in blocks if each.endswith(_OF_A_DAY)]
         if hours:

@@ -16,22 +16,6 @@ from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.errors import ArgumentError
 from restate_lab.reads import Reads
 
-__all__ = [
-    "DAY",
-    "HOUR",
-    "UNITS",
-    "BlockGrid",
-    "BlockReader",
-    "BlockSeries",
-    "Frames",
-    "Mask",
-    "Notes",
-    "Period",
-    "find_period",
-    "grid_of",
-    "read_series",
-]
-
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 UNITS = {DAY: "day", HOUR: "hour"}
 _FRAMES = ("runs", "failures", "retried", "steps")
@@ -351,13 +335,11 @@ class BlockReader:
         return self._numbers >= -((self._grid.start - since) // self._grid.unit)
 
     def _compared_units(self, complete: Mask) -> Mask:
-        """Return which units of a block are compared: the hours that are complete after the change."""
         if self._grid.hours is None:
             return np.ones(1, dtype=bool)
         return complete[self._grid.split * self._grid.units :]
 
     def _in_blocks(self, complete: Mask, is_compared: Mask) -> Mask:
-        """Return which blocks are complete: all of their compared units are."""
         return np.asarray(complete.reshape(-1, self._grid.units)[:, is_compared].all(axis=1) & is_compared.any())
 
     def _rows_in_blocks(self, rows: pd.DataFrame, is_compared: Mask) -> pd.DataFrame:

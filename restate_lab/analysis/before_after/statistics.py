@@ -16,16 +16,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = [
-    "Blocks",
-    "Difference",
-    "adjust",
-    "compare_quantiles",
-    "compare_rates",
-    "least_ratio",
-    "quantile_of_block",
-]
-
 Blocks: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 """One number per block, in the order of time; NaN for a block without a number."""
 _CONFIDENCE = 0.95

@@ -12,11 +12,12 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._text import format_duration
-from restate_lab.analysis.doctor.checks import CHECKS, UPGRADE, UPGRADE_GROUP
+from restate_lab.analysis.doctor.checks import CHECKS, UPGRADE_GROUP
 from restate_lab.analysis.doctor.context import Check, CheckContext
 from restate_lab.analysis.doctor.diagnosis import CheckGap, CheckRun, Diagnosis, build_diagnosis, missing_runs
 from restate_lab.analysis.doctor.model import Finding, rank_findings
 from restate_lab.analysis.doctor.thresholds import thresholds_of
+from restate_lab.analysis.doctor.upgrade import UPGRADE
 from restate_lab.analysis.times import to_datetime
 from restate_lab.client.arguments import check_count, check_seconds, time_limit
 from restate_lab.client.lab import is_lab

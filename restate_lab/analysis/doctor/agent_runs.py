@@ -19,8 +19,6 @@ from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.model import RetryingInvocation
 from restate_lab.analysis.journal.entries import entries_of
 
-__all__ = ["AgentRuns", "read_agent_runs", "without_models"]
-
 _SAMPLED = 20  # journals of one handler
 _MOST_HANDLERS = 100  # whose journals are searched for responses of models
 _MOST_ENTRIES = 2_000  # of one journal

@@ -15,8 +15,6 @@ import pyarrow.compute as pc
 from restate_lab.analysis.doctor.thresholds import Thresholds
 from restate_lab.frames import records
 
-__all__ = ["Census", "Handler", "HandlerOutcomes", "SampleRequest", "Samples", "handler_of_target", "sample_request"]
-
 _SLOWEST = 5  # slow handlers to examine
 
 Row = Mapping[Any, Any]

@@ -46,8 +46,6 @@ from restate_lab.errors import RestateLabError, Truncated
 from restate_lab.frames import records
 from restate_lab.reads import Reads
 
-__all__ = ["Check", "CheckContext"]
-
 _DAY = timedelta(days=1)
 _HANDLERS = 3  # handlers of blocked invocations to name
 T = TypeVar("T")

@@ -19,21 +19,6 @@ from restate_lab.frames import with_card
 from restate_lab.source import Coverage
 from restate_lab.status import STATUSES
 
-__all__ = [
-    "CheckGap",
-    "CheckRun",
-    "Diagnosis",
-    "build_diagnosis",
-    "card_of",
-    "footer_of",
-    "gap_reasons",
-    "lines_of",
-    "missing_runs",
-    "text_of",
-    "title_of",
-    "unread_checks",
-]
-
 _MAX_CAUSES = 25  # on the card; the frame has all of them
 _MAX_NOTES = 25
 _MAX_SHOWN_IDS = 12

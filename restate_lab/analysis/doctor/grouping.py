@@ -10,8 +10,6 @@ from typing import Generic, TypeVar
 from restate_lab._text import join, one_line, plural
 from restate_lab.analysis.patterns import elide_data, step_patterns
 
-__all__ = ["MAX_PATTERNS", "StepGroup", "group_by", "group_by_step"]
-
 MAX_PATTERNS = 3  # of one handler and code; more patterns have one common cause outside of the steps
 _SHOWN = 5  # steps in a text
 _WIDTH = 40

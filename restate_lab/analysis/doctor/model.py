@@ -12,23 +12,6 @@ from restate_lab.analysis.doctor.reader import timestamp_of
 from restate_lab.analysis.journal.errors import is_stale_timer
 from restate_lab.analysis.suggestions import SuggestedCall
 
-__all__ = [
-    "MAX_IDS",
-    "MAX_TERMS",
-    "NONE_BLOCKED",
-    "Blocked",
-    "DeploymentInfo",
-    "FailureReason",
-    "Finding",
-    "RetryingInvocation",
-    "Severity",
-    "Subject",
-    "failure_reason",
-    "rank_findings",
-    "retrying_invocation",
-    "shorten_title",
-]
-
 MAX_IDS = 1_000  # ids in a finding; its count includes the others
 MAX_TERMS = 25  # in a title
 

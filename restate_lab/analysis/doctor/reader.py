@@ -24,16 +24,6 @@ from restate_lab.frames import records
 from restate_lab.reads import Reads
 from restate_lab.server import has_vqueues
 
-__all__ = [
-    "OUTLIVED",
-    "PINNED_INVOCATIONS",
-    "QUEUED_CHANGES",
-    "UNSCHEDULED",
-    "DoctorReader",
-    "Row",
-    "timestamp_of",
-]
-
 PINNED_INVOCATIONS = (
     "SELECT id, target, status FROM sys_invocation_status "
     "WHERE pinned_deployment_id = :deployment AND status <> 'completed'"

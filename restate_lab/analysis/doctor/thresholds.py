@@ -12,8 +12,6 @@ from restate_lab._public import public
 from restate_lab.durations import to_timedelta
 from restate_lab.errors import ArgumentError
 
-__all__ = ["Thresholds", "thresholds_of"]
-
 
 @public
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,6 @@ from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError
 from restate_lab.status import ENDED, STATUSES
 
-__all__ = ["ALL", "MOST", "PRESETS", "RETRYING", "SORTS", "Conditions", "Filters", "statuses_of"]
-
 ALL = "all"
 RETRYING = "retrying"
 """Backing off, or running in an attempt after the first, so that rows that alternate between both stay in the list."""

@@ -13,8 +13,6 @@ from restate_lab.analysis.patterns import elide_data, message_kinds, step_patter
 from restate_lab.frames import records
 from restate_lab.status import STATUSES
 
-__all__ = ["group_invocations", "status_rank"]
-
 _COLUMNS = (
     "target_service_name", "target_handler_name", "target_service_key", "status", "retry_count", "error_code",
     "failure", "step",

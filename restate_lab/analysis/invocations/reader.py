@@ -25,19 +25,6 @@ from restate_lab.reads import Reads
 from restate_lab.source import Source
 from restate_lab.status import STATUS_SQL, STATUSES
 
-__all__ = [
-    "Histogram",
-    "InvocationQuery",
-    "Rows",
-    "count_by_status",
-    "errors_sql",
-    "read_first_rows",
-    "read_histogram",
-    "read_rows",
-    "statement_of",
-    "without_prefix",
-]
-
 FIRST = 300  # rows of a first page
 _COUNT_WITHIN = 5.0  # seconds; the list works without a count
 _PREFIX = r"^\[\d[^\]]*\] "  # of the failure of an invocation that is retried: "[500 Internal] "

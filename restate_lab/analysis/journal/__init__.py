@@ -22,8 +22,6 @@ from restate_lab.frames import with_card
 from restate_lab.reads import begin
 from restate_lab.source import Source, decoding_of
 
-__all__ = ["journal", "read_journal"]
-
 _MOST_ENTRIES = 100_000  # of all callees of one level, counted by sys_invocation.journal_size
 
 

@@ -30,8 +30,6 @@ from restate_lab.analysis.journal.entries import (
 )
 from restate_lab.payload_json import read
 
-__all__ = ["COMBINATIONS", "Awaited", "awaited_signals", "awaited_tree", "open_signals"]
-
 COMBINATIONS = MappingProxyType(
     {
         "AllCompleted": "all of",

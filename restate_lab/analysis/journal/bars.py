@@ -24,8 +24,6 @@ from restate_lab.analysis.journal.payloads import payload_line
 from restate_lab.frames import records
 from restate_lab.status import STATUSES, Status
 
-__all__ = ["HANDLER", "JournalBars", "JournalRow", "OutcomeName", "journal_bars"]
-
 OutcomeName: TypeAlias = Literal["done", "pending", "waiting", "retrying", "failed"]
 """A key of ``status.OUTCOMES``."""
 
@@ -311,7 +309,6 @@ def _outcome(entry: Mapping[str, Any], attempts: _Attempts | None) -> OutcomeNam
 
 
 def _is_failing_at(entry: Mapping[str, Any], attempts: _Attempts) -> bool:
-    """Return whether the attempts fail at this open entry."""
     if not attempts.is_failing:
         return False
     if attempts.command_index is not None:

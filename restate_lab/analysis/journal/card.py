@@ -25,18 +25,6 @@ from restate_lab.analysis.journal.bars import JournalBars, JournalRow, journal_b
 from restate_lab.errors import ArgumentError
 from restate_lab.status import OUTCOMES, STATUSES
 
-__all__ = [
-    "FUTURE",
-    "SCALES",
-    "ScaleName",
-    "Tick",
-    "TimeScale",
-    "describe_times",
-    "journal_html",
-    "rows_html",
-    "time_scale",
-]
-
 ScaleName: TypeAlias = Literal["linear", "log", "fit"]
 SCALES: tuple[ScaleName, ...] = get_args(ScaleName)
 FUTURE = 0.08

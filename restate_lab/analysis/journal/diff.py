@@ -30,8 +30,6 @@ from restate_lab.frames import records, rows_to_table
 from restate_lab.reads import Reads
 from restate_lab.source import Source
 
-__all__ = ["Mismatch", "explain_mismatch", "journal_diff", "mismatch_of"]
-
 _CODE = "RT0016"
 # Messages come from handlers, so each pattern must run in linear time even for very long lines.
 _RECORDED = re.compile(r"recorded(?:(?!recorded)[^\n'])*+'(?P<what>[^'\n]+)'")

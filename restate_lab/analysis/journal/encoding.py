@@ -15,8 +15,6 @@ from restate_lab.payload_json import read
 from restate_lab.server import is_older
 from restate_lab.source import Source
 
-__all__ = ["body_of", "content_column", "encode_entry"]
-
 _Body = Mapping[str, Any]
 _VOID, _VALUE, _FAILURE = "Void", "Success", "Failure"
 _WITH_RAW = "1.7.0"

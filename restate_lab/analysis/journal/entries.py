@@ -26,26 +26,6 @@ from restate_lab.analysis.ids import FIRST_AWAKEABLE, awakeable_id, invocation_o
 from restate_lab.frames import to_rows
 from restate_lab.payload_json import read
 
-__all__ = [
-    "ABANDONED",
-    "CANCEL",
-    "DONE",
-    "ENTRY_TYPES",
-    "FAILED",
-    "OPEN",
-    "ROW_TYPES",
-    "Entry",
-    "EntryContent",
-    "PairedEntries",
-    "entries_of",
-    "numbers_in",
-    "pair_entries",
-    "parse_content",
-    "parse_object",
-    "table_of",
-    "text_or_none",
-]
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DONE, FAILED, OPEN, ABANDONED = "done", "failed", "open", "abandoned"
 _TIME = pa.timestamp("ms", "UTC")
@@ -314,7 +294,6 @@ def _find_replies(rows: _Rows) -> tuple[_Numbers, _Numbers, _Numbers]:
 
 
 def _entry_table(rows: _Rows, kept: _Numbers, last: _Numbers, ended: Collection[str]) -> pa.Table:
-    """Return the entries of the rows ``kept`` without sizes; ``last`` has the position of the row that ends each."""
     contents = rows.contents
     is_command = rows.flags(content.kind != "Notification" for content in contents)
     is_answered, is_signal = last >= 0, ~is_command[kept]
@@ -371,7 +350,6 @@ def _is_true(column: Any) -> _Flags:
 
 
 def _numbers(journals: _Numbers, is_command: _Flags) -> _Numbers:
-    """Return for each row the number of earlier commands in its journal."""
     before: _Numbers = np.cumsum(is_command) - is_command
     starts = np.searchsorted(journals, journals)
     numbers: _Numbers = before - before[starts]
@@ -388,7 +366,6 @@ def _awakeables(rows: _Rows, kept: _Numbers) -> pa.Array[Any]:
 
 
 def _total_sizes(rows: _Rows, owners: _Numbers, replies: _Numbers) -> pa.Array[Any]:
-    """Return the total size of each row and its notifications; null if no size is known."""
     column: Any = rows.table["size"]
     sizes, known = np.asarray(pc.fill_null(column, 0)), np.asarray(column.is_valid())
     totals, is_known = sizes.copy(), known.copy()
@@ -456,7 +433,6 @@ def numbers_in(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _object_or_empty(value: Any) -> Mapping[str, Any]:
-    """Return the value if it is an object, else an empty object."""
     return value if isinstance(value, dict) else {}
 
 
@@ -474,7 +450,6 @@ def _int_or_none(value: Any) -> int | None:
 
 
 def _time_or_none(milliseconds: Any) -> datetime | None:
-    """Return the time that is ``milliseconds`` after 1970; None for 0."""
     if not (number := _int_or_none(milliseconds)):
         return None
     try:

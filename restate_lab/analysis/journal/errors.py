@@ -18,24 +18,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-__all__ = [
-    "KNOWN_EVENTS",
-    "NO_ERRORS",
-    "PAUSED",
-    "REMOVED",
-    "SUSPENDED",
-    "TRIED",
-    "UNKNOWN",
-    "UNREACHABLE",
-    "AttemptErrors",
-    "JournalEvent",
-    "attempt_errors",
-    "deprecated_deployment",
-    "describe_code",
-    "is_stale_timer",
-    "parse_event",
-]
-
 TRIED, PAUSED, SUSPENDED = "TransientError", "Paused", "Suspended"
 KNOWN_EVENTS = frozenset({TRIED, PAUSED, SUSPENDED})
 """The types of events that have a meaning here; events of other types are shown by their names."""

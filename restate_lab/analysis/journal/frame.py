@@ -19,8 +19,6 @@ from restate_lab.analysis.journal.errors import KNOWN_EVENTS, NO_ERRORS, UNKNOWN
 from restate_lab.analysis.journal.payloads import Payloads
 from restate_lab.analysis.journal.reader import Invocation, Suspension
 
-__all__ = ["CALLS", "JournalTree", "to_frame"]
-
 CALLS = {"Call", "OneWayCall"}
 """The entry types whose callee's journal is shown below them."""
 
@@ -233,7 +231,6 @@ def _iso(time: datetime | None) -> str | None:
 
 
 def _spread(values: Mapping[int, T], default: T, count: int) -> tuple[list[T], npt.NDArray[np.int64]]:
-    """Return a list of the default and the values, and for each of ``count`` positions the index into that list."""
     numbers = np.zeros(count, np.int64)
     numbers[list(values)] = range(1, len(values) + 1)
     return [default, *values.values()], numbers
@@ -258,6 +255,5 @@ def _payloads(invocation: Invocation) -> Iterator[tuple[Any, Any, dict[str, str]
 
 
 def _payload_pairs(invocation: Invocation, entries: pa.Table) -> Iterator[tuple[Payloads, Payloads]]:
-    """Yield the payloads of each entry and of its completion."""
     for index, completion in zip(*(entries[name].to_pylist() for name in ("index", "completion_index")), strict=True):
         yield invocation.payloads.get(index, _NOTHING), invocation.payloads.get(completion or -1, _NOTHING)

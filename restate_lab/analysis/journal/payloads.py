@@ -29,8 +29,6 @@ from restate_lab.payload_json import (
 )
 from restate_lab.redaction import mask_header_values
 
-__all__ = ["Payloads", "decode", "is_json", "payload_line", "payload_texts", "payloads_of"]
-
 _PARTS = ("argument", "payload", "headers")
 _LONGEST = 20_000  # characters of one value
 _LINE = 200  # characters of a value on one line

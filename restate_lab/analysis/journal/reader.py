@@ -26,8 +26,6 @@ from restate_lab.payload_json import Decoding
 from restate_lab.reads import Reads
 from restate_lab.status import STATUS_SQL
 
-__all__ = ["Invocation", "JournalReader", "Ranges", "Suspension", "final_failure"]
-
 _INVOCATIONS = f"""
 SELECT id, created_at, target, status = 'completed' AS ended, {STATUS_SQL} AS status, journal_size, retry_count,
   completed_at, journal_retention, completion_failure, pinned_deployment_id, suspended_waiting_for_signals AS signals,

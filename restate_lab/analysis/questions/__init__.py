@@ -35,8 +35,6 @@ from restate_lab.reads import OPEN_INVOCATIONS, Reads
 from restate_lab.server import has_vqueues
 from restate_lab.source import Source, check_supported
 
-__all__ = ["QuestionFunction", "get_question", "questions", "run_question"]
-
 QuestionFunction: TypeAlias = Callable[[Reads, Mapping[str, Any]], pd.DataFrame]
 """Returns all rows of a question that is not a statement, from the values of its parameters."""
 NO_FUNCTIONS: Mapping[str, QuestionFunction] = MappingProxyType({})

@@ -27,8 +27,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-__all__ = ["COSTS", "KINDS", "Parameter", "Question", "Variant", "names", "read_question"]
-
 COSTS = ("point", "scan", "heavy")
 KINDS = ("text", "number", "percent", "flag", "time", "time ahead", "duration", "ids")
 

@@ -16,8 +16,6 @@ from restate_lab.analysis.times import to_datetime
 from restate_lab.durations import to_timedelta
 from restate_lab.errors import ArgumentError
 
-__all__ = ["check_names", "json_values", "parameters_of", "parse_texts", "values_for"]
-
 RAW_STATUSES = ("inboxed", "scheduled", "invoked", "suspended", "paused", "completed")
 """The statuses of ``sys_invocation_status``."""
 _MANY = 1000  # longer lists are not stored in attrs, because pandas copies attrs with every frame

@@ -17,8 +17,6 @@ from restate_lab.reads import begin
 from restate_lab.redaction import Secret
 from restate_lab.source import Source
 
-__all__ = ["replay"]
-
 _MOST_WORKERS = 64
 
 

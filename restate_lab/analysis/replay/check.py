@@ -30,16 +30,6 @@ from restate_lab.reads import Reads
 from restate_lab.redaction import Secret
 from restate_lab.source import Source
 
-__all__ = [
-    "CONTACT",
-    "ReplayCheck",
-    "choose_sample",
-    "confirm_address",
-    "deployment_address",
-    "encryption_warning",
-    "names_of",
-]
-
 CONTACT = (
     "A replay sends recorded journals to {address}. No step runs there, but code outside of steps does: logs, metrics, "
     "unwrapped HTTP calls."

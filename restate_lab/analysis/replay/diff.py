@@ -12,8 +12,6 @@ from restate_lab.analysis.replay.recording import FITS, RecordedCommand
 from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT
 from restate_lab.frames import rows_to_table
 
-__all__ = ["AFTER", "NOT_KNOWN", "diff_frame"]
-
 AFTER, NOT_KNOWN = "after the recorded commands", "not known"
 _TYPES: dict[str, pa.DataType] = {
     "journal_index": pa.int64(),

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 
-__all__ = ["other_id", "random_seed"]
-
 _MASK = (1 << 64) - 1
 _KEY_BYTES = 8  # of the partition key; the other 16 bytes are the invocation's own
 

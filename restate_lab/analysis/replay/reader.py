@@ -26,8 +26,6 @@ from restate_lab.server import has_feature
 from restate_lab.source import Source
 from restate_lab.status import ENDED, STATUS_SQL
 
-__all__ = ["RecordingReader", "Shape", "target_ids", "uri_of_deployment"]
-
 Row = Mapping[str, Any]
 Shape = tuple[Any, ...]
 """The handler of an invocation and the sequence of its entries: (type, name)."""

@@ -14,17 +14,6 @@ from restate_lab.client.endpoint.messages import MESSAGE_TYPES, PROTOCOLS, Messa
 from restate_lab.payload_json import read
 from restate_lab.redaction import MASK
 
-__all__ = [
-    "CANNOT_SAY",
-    "FITS",
-    "NOT_CHECKABLE",
-    "Obstacle",
-    "RecordedCommand",
-    "Recording",
-    "describe_command",
-    "recording_of",
-]
-
 FITS, NOT_CHECKABLE, CANNOT_SAY = "fits", "not checkable", "cannot say"
 _UNPINNED = 6  # the protocol version for a journal with only its input, which is not pinned to a deployment
 _COMMAND = "Command: "

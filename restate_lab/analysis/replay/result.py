@@ -17,14 +17,12 @@ from restate_lab._public import public
 from restate_lab._text import escape_invisible, format_timestamp, plural
 from restate_lab.analysis.patterns import normalize
 from restate_lab.analysis.replay.diff import diff_frame
-from restate_lab.analysis.replay.recording import CANNOT_SAY, NOT_CHECKABLE, RecordedCommand, Recording
-from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, FITS, OTHER_RESULT, VERDICTS, ReplayOutcome
+from restate_lab.analysis.replay.recording import CANNOT_SAY, FITS, NOT_CHECKABLE, RecordedCommand, Recording
+from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT, VERDICTS, ReplayOutcome
 from restate_lab.client.arguments import check_id
 from restate_lab.errors import ArgumentError
 from restate_lab.frames import records, rows_to_table
 from restate_lab.status import STATUSES
-
-__all__ = ["SAMPLED_OUT", "Replay", "group_frame", "not_checked_frame", "paths_of", "row_frame"]
 
 SAMPLED_OUT = "sampled out"
 _ROWS: dict[str, pa.DataType] = {

@@ -17,8 +17,6 @@ from restate_lab.client.endpoint import Endpoint
 from restate_lab.client.endpoint.discovery import EndpointManifest
 from restate_lab.errors import StepRan
 
-__all__ = ["ReplayRunner", "running"]
-
 T = TypeVar("T")
 _POLL = 0.05  # seconds between two looks at the limits of the requests
 

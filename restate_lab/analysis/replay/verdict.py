@@ -18,19 +18,6 @@ from restate_lab.analysis.replay.recording import CANNOT_SAY, FITS, NOT_CHECKABL
 from restate_lab.client.endpoint import Answer
 from restate_lab.client.endpoint.messages import ErrorMessage, Message, Start
 
-__all__ = [
-    "CANNOT_SAY",
-    "DIVERGES",
-    "FAILS",
-    "FITS",
-    "NOT_CHECKABLE",
-    "OTHER_RESULT",
-    "VERDICTS",
-    "Ask",
-    "ReplayOutcome",
-    "judge",
-]
-
 DIVERGES, FAILS, OTHER_RESULT = "diverges", "fails", "other result"
 VERDICTS = (DIVERGES, FAILS, CANNOT_SAY, NOT_CHECKABLE, OTHER_RESULT, FITS)
 """All verdicts, the worst first."""

@@ -17,8 +17,6 @@ import pyarrow.compute
 from restate_lab.analysis.ids import FIRST_AWAKEABLE
 from restate_lab.analysis.waits.model import edge_table
 
-__all__ = ["AwaitedNumbers", "awaited_numbers", "edges_of_suspended", "match_commands", "texts"]
-
 # The type stubs do not allow plain values as arguments, or chunked columns as results.
 pc: Any = pyarrow.compute
 CANCEL = 1  # the signal that every invocation waits for

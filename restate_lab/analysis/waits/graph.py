@@ -21,8 +21,6 @@ import pyarrow.compute as pc
 
 from restate_lab.analysis.waits.model import Edge, Nodes, single_edges
 
-__all__ = ["Cycle", "RootBlocker", "WaitGraph", "count_waiters", "cycles", "root_blockers"]
-
 STEPS = 5_000_000  # of all walks that count waiters; they take a few seconds
 
 

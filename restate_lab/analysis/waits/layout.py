@@ -15,8 +15,6 @@ from typing import Any
 # The package has no type information.
 import networkx as nx
 
-__all__ = ["Box", "CycleBox", "Layout", "arrange", "group_equal"]
-
 _FEWEST = 3  # roots and cycles that are always shown, worst first
 _COLUMNS = 5
 _AROUND = 12  # members of a cycle that are shown

@@ -15,22 +15,6 @@ import pyarrow.compute as pc
 
 from restate_lab.analysis.ids import awakeable_id
 
-__all__ = [
-    "Edge",
-    "InvocationNode",
-    "Nodes",
-    "describe_error",
-    "describe_unreadable_holders",
-    "edge_frame",
-    "edge_table",
-    "edges_by_waiter",
-    "edges_of_calls",
-    "edges_of_keys",
-    "needs_all",
-    "single_edges",
-    "table_of_edges",
-]
-
 _CANCEL = {"Single": {"SignalIndex": 1}}
 _TEXT, _TIME = pa.large_string(), pa.timestamp("ms", "UTC")
 _TYPES: Mapping[str, Any] = {

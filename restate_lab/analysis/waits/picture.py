@@ -16,8 +16,6 @@ from restate_lab.analysis.patterns import message_kinds
 from restate_lab.analysis.waits.layout import Box, CycleBox, Layout, arrange, group_equal
 from restate_lab.status import STATUSES
 
-__all__ = ["WaitPicture", "draw_picture", "grouped_graph", "layout_of"]
-
 _COLUMN, _ROW = 246.0, 56.0  # pixels
 _WIDE, _HIGH = 206.0, 42.0  # of a box
 _TEXT_WIDTH = 290.0  # for the waits of root blockers
@@ -164,7 +162,6 @@ def _folded_arrows(boxes: Mapping[str, Box]) -> Iterator[dict[str, Any]]:
 
 
 def _cycle_arrows(graph: nx.DiGraph, layout: Layout, boxes: Mapping[str, Box]) -> Iterator[dict[str, Any]]:
-    """Yield the arrows around each cycle."""
     for cycle in layout.cycles:
         keys = [*cycle.members, cycle.members[0]]
         for waiter, blocker in pairwise(keys):

@@ -39,8 +39,6 @@ from restate_lab.client.sql.bind import chunks
 from restate_lab.frames import records
 from restate_lab.reads import Reads, Row
 
-__all__ = ["KnownInvocations", "WaitSnapshot", "read_edges_of", "read_errors", "read_open_calls", "read_waits"]
-
 CHUNK = 1_000  # ids in a statement: the planning time of a server grows faster than the list
 ROWS = 500_000  # commands that one statement reads
 AROUND = 3  # if keys are blocked, about this many times the limit of suspended invocations are read

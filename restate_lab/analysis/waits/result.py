@@ -17,8 +17,6 @@ from restate_lab.analysis.waits.graph import WaitGraph
 from restate_lab.analysis.waits.picture import draw_picture
 from restate_lab.status import STATUSES
 
-__all__ = ["Waits"]
-
 _MOST_DRAWN = 3_000  # waiting invocations in the picture; its layout then takes some tenths of a second
 _MOST = 8  # rows of each list; the frames have all of them
 _RED, _AMBER, _GREEN = STATUSES["failed"].colour, STATUSES["pending"].colour, STATUSES["succeeded"].colour

@@ -11,8 +11,6 @@ from restate_lab._text import format_timestamp
 from restate_lab.analysis.waits.graph import Cycle, WaitGraph
 from restate_lab.analysis.waits.model import Edge, InvocationNode
 
-__all__ = ["Deadlock", "describe_blocker", "describe_deadlock"]
-
 _NOT_WOKEN = "its own step{what} (Run), which does not wake it: resume it"
 _EDGE_TEXTS = {
     "awakeable": "the awakeable {what}, which is not resolved",

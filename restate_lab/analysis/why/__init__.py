@@ -22,8 +22,6 @@ from restate_lab.errors import ArgumentError
 from restate_lab.reads import begin
 from restate_lab.source import Source
 
-__all__ = ["why"]
-
 Facts: TypeAlias = tuple[tuple[str, str], ...]
 _HEAD = "What you can do (a plan sends nothing before its .execute(reason=…)):"
 _OVER = "the timeout of {limit} is over; set a longer one with timeout="

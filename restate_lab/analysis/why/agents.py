@@ -16,8 +16,6 @@ from restate_lab.analysis.journal.reader import Invocation
 from restate_lab.errors import NotOnThisServer
 from restate_lab.reads import Reads
 
-__all__ = ["describe_agent_wait"]
-
 _MOST_ENTRIES = 2_000
 _WIDTH = 60  # characters of a name
 

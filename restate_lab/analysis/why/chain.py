@@ -16,8 +16,6 @@ from restate_lab.analysis.waits.text import Deadlock, describe_deadlock
 from restate_lab.analysis.why.details import InvocationDetails
 from restate_lab.analysis.why.reader import Blockers, Row, has_ended
 
-__all__ = ["Chain", "find_chain", "link_frame"]
-
 # An invocation that needs help comes before one that continues by itself; the worst end is the root blocker.
 _RANKS = {"paused": 0, "backing-off": 1, "suspended": 2, "pending": 3, "ready": 3, "running": 4, "scheduled": 5}
 _ASLEEP, _GONE = 5, 6

@@ -19,8 +19,6 @@ from restate_lab.analysis.why.agents import describe_agent_wait
 from restate_lab.analysis.why.reader import HOLDING, Explorer, Row, has_ended, key_of
 from restate_lab.frames import records
 
-__all__ = ["InvocationDetails", "details_of", "summary_of"]
-
 MAX_ENTRIES = 20_000  # longer journals are not read
 MAX_RESTARTS = 20  # earlier invocations to read
 _IN_ATTEMPTS = frozenset({"backing-off", "ready", "running", "yielded"})

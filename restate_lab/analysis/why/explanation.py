@@ -16,8 +16,6 @@ from restate_lab.analysis.suggestions import SuggestedCall
 from restate_lab.analysis.why.options import Option, option_frame
 from restate_lab.status import STATUSES
 
-__all__ = ["Explanation", "ExplanationParts", "card_of", "text_of"]
-
 _GREY = STATUSES["suspended"].colour
 
 

@@ -12,8 +12,6 @@ from restate_lab.analysis.why.chain import Chain
 from restate_lab.analysis.why.details import InvocationDetails
 from restate_lab.analysis.why.rules import RULES, Calls, plan_calls
 
-__all__ = ["Option", "list_options", "option_frame"]
-
 
 @dataclass(frozen=True, slots=True)
 class Option:

@@ -19,8 +19,6 @@ from restate_lab.errors import NotFound, NotOnThisServer, QueryRefused, ResultTo
 from restate_lab.reads import Reads
 from restate_lab.status import STATUSES
 
-__all__ = ["HOLDING", "Blockers", "Explorer", "Row", "Waiters", "has_ended", "key_of"]
-
 MAX_HOPS = 50
 MAX_INVOCATIONS = 500  # invocations in one direction
 HOLDING = frozenset({"running", "ready", "backing-off", "suspended", "paused", "yielded"})

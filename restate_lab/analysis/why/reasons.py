@@ -16,19 +16,6 @@ from restate_lab.analysis.patterns import without_refusal
 from restate_lab.analysis.waits.model import Edge
 from restate_lab.analysis.why.details import InvocationDetails
 
-__all__ = [
-    "describe_entry",
-    "describe_error",
-    "describe_reason",
-    "describe_stale_timer",
-    "describe_waits",
-    "first_line",
-    "format_elapsed",
-    "format_time",
-    "format_until",
-    "step_of",
-]
-
 _LONGEST = 300  # characters of a failure
 _FEW = 3  # items of a list in a sentence
 _READY_FOR = pd.Timedelta(minutes=1)  # the threshold ``ready_for`` of the doctor

@@ -18,8 +18,6 @@ from restate_lab.analysis.why.details import InvocationDetails
 from restate_lab.analysis.why.reasons import format_time
 from restate_lab.status import STATUSES
 
-__all__ = ["RULES", "Calls", "OptionRule", "plan_calls"]
-
 Calls: TypeAlias = tuple[SuggestedCall, ...]
 _OPEN_STATUSES = frozenset(word for word, status in STATUSES.items() if not status.ended)
 _COMPLETED_STATUSES = frozenset(word for word, status in STATUSES.items() if status.ended)

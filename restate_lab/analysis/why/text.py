@@ -26,8 +26,6 @@ from restate_lab.analysis.why.reasons import (
     step_of,
 )
 
-__all__ = ["describe_completed", "describe_open", "describe_waiters", "list_facts"]
-
 _FEW = 3  # items of a list in a sentence
 _LONGEST_PATH = 6  # links in a sentence; the chain has all of them
 _ENDS = {"cancelled": "was cancelled", "killed": "was killed"}

@@ -10,8 +10,6 @@ from restate_lab.client.admin.kafka import Kafka
 from restate_lab.client.admin.services import Services
 from restate_lab.client.admin.state import States
 
-__all__ = ["AdminClient"]
-
 
 @public
 class AdminClient(Cluster, Deployments, Services, States, Invocations, Kafka, Limits, Vqueues):

@@ -27,8 +27,6 @@ from restate_lab.client.responses import SUCCESS
 from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer, ServerFailed
 from restate_lab.server import has_vqueues
 
-__all__ = ["Cluster", "Limits", "Vqueues"]
-
 _SEEN_WITHIN = 0.5  # seconds; 3 ms are usual
 _PAUSED = "SELECT queue_is_paused AS is_paused FROM sys_vqueue_meta WHERE id = :id"
 

@@ -19,8 +19,6 @@ from restate_lab.client.responses import SUCCESS
 from restate_lab.errors import ArgumentError, NotOnThisServer, OutcomeUnknown, ServerFailed
 from restate_lab.redaction import Secret
 
-__all__ = ["Deployments"]
-
 _URI = "http://host:9080"
 _ARN = "arn:aws:lambda:eu-central-1:123456789012:function:name:1"
 _BULK_DELETE = "/deployments/bulk-delete"

@@ -4,20 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = [
-    "DELETED",
-    "JOURNAL_PURGED",
-    "NOT_READ",
-    "RESUMED",
-    "EffectCheck",
-    "cancel_accepted",
-    "cancel_finished",
-    "kill_effect",
-    "pause_accepted",
-    "pause_finished",
-    "purge_effect",
-]
-
 NOT_READ = ""
 RESUMED = "it is retried now; if it was already running, nothing changed"
 JOURNAL_PURGED = "its journal was removed, its row remains"

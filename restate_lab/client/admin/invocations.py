@@ -13,8 +13,6 @@ from restate_lab.client.arguments import check_count, check_deployment_choice, c
 from restate_lab.client.models import ChangeResult, RestartedInvocation
 from restate_lab.errors import ArgumentError
 
-__all__ = ["Invocations"]
-
 _SEEN_WITHIN = 0.5  # seconds; most effects are visible within 50 ms
 _STATUS = "SELECT status FROM sys_invocation WHERE id = :id"
 _MODES = ("Cancel", "Kill", "Purge")

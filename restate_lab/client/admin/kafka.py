@@ -9,8 +9,6 @@ from restate_lab.client.arguments import check_flag, check_id, check_name, check
 from restate_lab.client.models import KafkaCluster, ModelList, Subscription
 from restate_lab.redaction import Secret
 
-__all__ = ["Kafka"]
-
 _SOURCE = "kafka://cluster/topic"
 _SINK = "service://Service/handler"
 

@@ -20,16 +20,6 @@ from restate_lab.errors import NotOnThisServer, OutcomeUnknown, RequestRefused, 
 from restate_lab.server import is_older
 from restate_lab.source import Source
 
-__all__ = [
-    "IdsRequest",
-    "Operations",
-    "drop_none",
-    "invalid_response_message",
-    "parse_json",
-    "poll_until",
-    "verification_errors",
-]
-
 _NEEDS_1_7 = frozenset({
     "list_kafka_clusters", "create_kafka_cluster", "get_kafka_cluster", "update_kafka_cluster", "delete_kafka_cluster",
     "upsert_rules", "bulk_delete_rules", "pause_vqueue", "resume_vqueue",

@@ -13,8 +13,6 @@ from restate_lab.client.models import Handler, ModelList, Service
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotFound, RestateLabError
 
-__all__ = ["Services"]
-
 
 class Services(Operations):
     """Operations on services and handlers. Names are case-sensitive."""

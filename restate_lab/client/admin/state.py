@@ -13,8 +13,6 @@ from restate_lab.client.sql.parts import complete
 from restate_lab.client.state_version import state_version
 from restate_lab.errors import ArgumentError, Conflict, OutcomeUnknown
 
-__all__ = ["States"]
-
 _SEEN_WITHIN = 2.0  # seconds; 50 ms are usual
 _STATE = "SELECT key, value FROM state WHERE service_name = :service AND service_key = :key"
 _HOLDER = """
@@ -127,7 +125,6 @@ class States(Operations):
 
 
 def _byte_numbers(state: object) -> dict[str, list[int]]:
-    """Return a state for the request: each value as the list of its bytes."""
     if not isinstance(state, Mapping):
         raise ArgumentError(f"new_state must be a mapping of keys to bytes; got {format_value(state)}.")
     for key, value in state.items():

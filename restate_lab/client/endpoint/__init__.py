@@ -41,8 +41,6 @@ from restate_lab.client.endpoint.messages import (
 from restate_lab.errors import ServerFailed, StepRan, TimedOut, Unreachable
 from restate_lab.redaction import Secret, is_secret_header, mask_secrets
 
-__all__ = ["Answer", "Endpoint"]
-
 _RENEW_AFTER = 900  # requests; Hypercorn closes a connection after 1,000
 _MOST_BYTES = 8 << 20  # of a response
 _SHORTEST_SECRET = 6  # characters; a shorter value occurs in many texts

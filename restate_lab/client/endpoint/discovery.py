@@ -14,8 +14,6 @@ from restate_lab.client.arguments import format_value
 from restate_lab.errors import ArgumentError
 from restate_lab.redaction import mask_user_info
 
-__all__ = ["MANIFEST_TYPES", "EndpointManifest", "endpoint_address", "is_unencrypted", "parse_manifest"]
-
 MANIFEST_TYPES = ", ".join(f"application/vnd.restate.endpointmanifest.v{version}+json" for version in (4, 3, 2))
 """The forms of a manifest that are accepted, the newest first."""
 

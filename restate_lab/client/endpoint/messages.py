@@ -12,28 +12,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
 
-__all__ = [
-    "ERROR",
-    "MESSAGE_TYPES",
-    "PROPOSE_RUN_COMPLETION",
-    "PROTOCOLS",
-    "RUN_COMMAND",
-    "SUSPENSION",
-    "ErrorMessage",
-    "FrameReader",
-    "Message",
-    "Start",
-    "bytes_field",
-    "bytes_of",
-    "command_name",
-    "error_of",
-    "number_field",
-    "number_of",
-    "request_body",
-    "run_value",
-    "text_of",
-]
-
 PROTOCOLS = range(5, 8)
 """The versions of the service protocol with these messages."""
 SUSPENSION, ERROR, PROPOSE_RUN_COMPLETION, RUN_COMMAND = 0x0001, 0x0002, 0x0005, 0x0411

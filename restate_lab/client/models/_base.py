@@ -23,8 +23,6 @@ from restate_lab.redaction import MASK, is_secret_header
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Duration", "Model", "ModelList", "SafeMap", "Timestamp", "label", "render_models", "text_of"]
-
 M = TypeVar("M", bound="Model")
 
 _LONGEST_WORD = 70

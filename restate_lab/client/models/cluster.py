@@ -6,8 +6,6 @@ from typing import ClassVar
 
 from restate_lab.client.models._base import Model, SafeMap, Timestamp
 
-__all__ = ["ClusterHealth", "KafkaCluster", "MetadataClusterHealth", "SchemaInfo", "Subscription", "VersionInformation"]
-
 
 class VersionInformation(Model):
     """A server's version, its Admin API versions, the ingress that it reports, and its feature flags (since 1.7)."""

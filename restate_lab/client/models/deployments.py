@@ -10,8 +10,6 @@ from restate_lab.client.models._base import Model, SafeMap, Timestamp
 from restate_lab.client.models.cluster import SchemaInfo
 from restate_lab.client.models.services import Services
 
-__all__ = ["DeletedDeployments", "Deployment", "GoogleIdTokenAuth", "HttpAuth", "RegisteredDeployment"]
-
 _DRY_RUN = "dry run: nothing was stored"
 
 

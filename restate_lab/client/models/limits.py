@@ -12,8 +12,6 @@ from restate_lab.client.arguments import check_count, check_flag, check_name, fo
 from restate_lab.client.models._base import Model, Timestamp
 from restate_lab.errors import ArgumentError
 
-__all__ = ["DeleteRule", "DeletedRules", "LimitRule", "UpsertRule", "UserLimits"]
-
 
 class UserLimits(Model):
     """The limits of a rule; ``concurrency`` None means no limit."""

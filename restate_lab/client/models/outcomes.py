@@ -6,8 +6,6 @@ from typing import ClassVar
 
 from restate_lab.client.models._base import Model
 
-__all__ = ["ChangeResult", "RestartedInvocation", "StateChange"]
-
 
 class ChangeResult(Model):
     """The result of a change whose response has no body.

@@ -9,8 +9,6 @@ from pydantic import AfterValidator
 from restate_lab.client.models._base import Duration, Model, SafeMap
 from restate_lab.client.models.cluster import SchemaInfo
 
-__all__ = ["Handler", "Handlers", "RetryPolicy", "Service", "Services"]
-
 
 class RetryPolicy(Model):
     """How a failed attempt is retried.

@@ -18,8 +18,6 @@ from restate_lab.client.sql.literals import is_list, literal, literals
 from restate_lab.client.sql.tokenizer import Token, place, tokens
 from restate_lab.errors import ParameterError, StatementError
 
-__all__ = ["BODY_LIMIT", "bind", "chunks", "parameter_names"]
-
 BODY_LIMIT = 2 * 1024 * 1024  # bytes of the JSON body; the server refuses a larger one with 413
 
 _QUERIES = {"SELECT", "WITH", "VALUES"}

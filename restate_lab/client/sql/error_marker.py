@@ -13,8 +13,6 @@ from restate_lab.client.sql.literals import is_list, literal, literals
 from restate_lab.client.sql.tokenizer import Token, place, tokens
 from restate_lab.errors import ParameterError, QueryRefused, RestateLabError, StatementError, UnknownName
 
-__all__ = ["mark_errors"]
-
 _PLACE = re.compile(r"\bline:? (\d+), column:? (\d+)", re.IGNORECASE)
 _SENT_PLACE = re.compile(r" at Line: \d+, Column: \d+")
 _UNKNOWN = re.compile(r"there is no (?:table|column|function) (\S+) on this server")
@@ -42,7 +40,6 @@ def mark_errors(statement: str, values: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _error_position(error: RestateLabError, statement: str, values: Mapping[str, Any]) -> int | None:
-    """Return the position in the statement as the user wrote it, or None."""
     if isinstance(error, UnknownName):
         found = _UNKNOWN.search(str(error))
         return _name_position(found[1], statement) if found else None
@@ -107,7 +104,6 @@ def _statement_position(statement: str, sent: str, values: Mapping[str, Any], at
 
 
 def _literal_length(sent: str, start: int, parameter: Token, value: Any) -> int:
-    """Return the length of the literal of a value in the sent text."""
     if not is_list(value):
         return len(literal(value, name=parameter.text))
     joined = ",".join(literals(value, name=parameter.text))

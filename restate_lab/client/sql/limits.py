@@ -23,8 +23,6 @@ from dataclasses import dataclass
 from restate_lab.client.sql.tokenizer import Token, place
 from restate_lab.errors import StatementError
 
-__all__ = ["ShapeCheck"]
-
 MAX_OPERATORS = 200
 MAX_NESTING = 16
 MAX_TABLES = 50

@@ -15,8 +15,6 @@ from typing import Any
 from restate_lab._text import one_line
 from restate_lab.errors import ParameterError
 
-__all__ = ["is_list", "literal", "literals"]
-
 _SHOWN = 60  # characters shown of a value in a message
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable
 
 from restate_lab.errors import QueryRefused, UnknownName
 
-__all__ = ["add_suggestions", "explain_id"]
-
 _TABLE = re.compile(r"table '(?:[^'.]+\.)*([^'.]+)' not found", re.IGNORECASE)
 _FUNCTION = re.compile(r"Invalid function '([^']+)'", re.IGNORECASE)
 _COLUMN = re.compile(

@@ -12,8 +12,6 @@ from typing import NamedTuple
 
 from restate_lab.errors import StatementError
 
-__all__ = ["Token", "place", "tokens"]
-
 MAX_TOKENS = 100_000  # limits the time of all checks; a list of plain literals is one token
 
 

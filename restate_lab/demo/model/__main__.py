@@ -13,8 +13,6 @@ from restate_lab.demo.model.replies import ModelRequest, Reply, ScriptedCall
 from restate_lab.demo.model.server import model_application
 from restate_lab.demo.services_host import serve_inherited
 
-__all__ = ["reply_about_weather", "reply_in_demo"]
-
 THINKING = 0.1  # seconds
 CITY = re.compile(r"(?<!^)\b[A-Z]\w+(?: [A-Z]\w+)*")
 

@@ -12,8 +12,6 @@ from restate_lab.demo.faults import demo_folder
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["LEDGER", "Ledger", "LedgerEntry", "ledger", "read_ledger"]
-
 LEDGER = "ledger.jsonl"
 
 

@@ -8,19 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-__all__ = [
-    "ENCRYPTED_REASONING",
-    "ModelRequest",
-    "Reply",
-    "ReplyUsage",
-    "Script",
-    "ScriptedCall",
-    "chat_response",
-    "gemini_response",
-    "responses_response",
-    "usage_of",
-]
-
 CHARACTERS_PER_TOKEN = 4
 CACHE_BLOCK = 16  # tokens; only whole blocks of the input are cached
 ENCRYPTED_REASONING = "canary-encrypted-reasoning"

@@ -27,8 +27,6 @@ from restate_lab.demo.model.replies import (
     usage_of,
 )
 
-__all__ = ["CANARIES", "INVOCATION_HEADER", "model_application"]
-
 INVOCATION_HEADER = "x-restate-invocation-id"
 """The request header in which services name the invocation that calls the model; Restate does not record it."""
 CANARIES: Mapping[str, str] = MappingProxyType(

@@ -14,8 +14,6 @@ from restate.ext.openai import DurableRunner, durable_function_tool, restate_con
 from restate_lab.demo.faults import is_fixed
 from restate_lab.demo.model.server import INVOCATION_HEADER
 
-__all__ = ["WeatherDown", "agent", "current_weather"]
-
 SKIES = ("sunny", "cloudy", "light rain", "windy", "clear")
 
 # Many attempts with short waits: the invocation keeps retrying for hours, and a fix takes effect within seconds.

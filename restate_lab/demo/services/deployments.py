@@ -9,8 +9,6 @@ from restate_lab.demo.services.parcels import DAILY, RELEASE_1, RELEASE_2
 from restate_lab.demo.services.shop import checkout, checkout_corrected, checkout_next, inventory
 from restate_lab.demo.services_host import Deployments, application, serve_inherited
 
-__all__ = ["DEPLOYMENTS", "UNAVAILABLE"]
-
 DEPLOYMENTS: Deployments = {
     ("", "1"): (agent, checkout, inventory),
     ("orders", "1"): (accounts, invoices, orders, payments, shipping, warehouses),

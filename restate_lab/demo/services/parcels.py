@@ -10,8 +10,6 @@ from typing import TypedDict
 
 from restate import Context, SendHandle, Service, TerminalError, Workflow, WorkflowContext
 
-__all__ = ["DAILY", "RELEASE_1", "RELEASE_2"]
-
 BATCHES = 18  # in a day; the first half of them is the morning
 ORDERS = 4  # in a batch
 INTERVAL = 0.27  # seconds between two batches, so that a day takes about five

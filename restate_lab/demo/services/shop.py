@@ -17,8 +17,6 @@ from restate import (
     WorkflowSharedContext,
 )
 
-__all__ = ["checkout", "checkout_corrected", "checkout_next", "inventory", "reserve"]
-
 LARGE = 10  # pieces; a larger order needs a pallet
 
 inventory = VirtualObject("Inventory", description="The stock of one product")

@@ -19,8 +19,6 @@ from restate_lab.demo.model.server import INVOCATION_HEADER
 from restate_lab.demo.services.agent import PATIENT, current_weather, get_weather
 from restate_lab.demo.services_host import serve_inherited
 
-__all__ = ["approvals", "bookings", "concierge", "scout", "travellers"]
-
 MOST_TURNS = 6
 SOON = timedelta(seconds=1)  # an agent that waits for a person is suspended soon, and then uses no resources
 

@@ -9,8 +9,6 @@ from restate_lab.demo.stories.first_look import FIRST_LOOK
 from restate_lab.demo.stories.incident import INCIDENT
 from restate_lab.demo.stories.week import WEEK, WEEK_SETTINGS
 
-__all__ = ["SETTINGS", "STORIES"]
-
 STORIES = MappingProxyType({"incident": INCIDENT, "first-look": FIRST_LOOK, "agents": AGENTS, "week": WEEK})
 SETTINGS = MappingProxyType({"week": WEEK_SETTINGS})
 """Story → settings of its server, if it needs any."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from restate_lab.demo.stories.steps import Act, Child, Send, StoryStep
 
-__all__ = ["AGENTS"]
-
 FIRST = {"parallel": "succeeded"}  # the first run of a framework loads its parts, and the others would wait for that
 FIRST_OF_OPENAI = {"nested": "succeeded"}
 

@@ -6,8 +6,6 @@ from typing import Any
 
 from restate_lab.demo.stories.steps import Send, StoryStep
 
-__all__ = ["FIRST_LOOK"]
-
 
 def _ask_weather(city: str, reaches: str = "succeeded", **options: Any) -> Send:
     return Send(f"agent_{city.lower()}", "agent/run", f"What is the weather in {city}?", reaches, **options)

@@ -11,8 +11,6 @@ from typing import Any
 
 from restate_lab.demo.stories.steps import Act, Child, Deploy, Remove, Send, StoryStep, repeat
 
-__all__ = ["FAULTS", "INCIDENT", "NOTES", "VICTIMS"]
-
 Part = tuple[StoryStep, ...]
 
 FAULTS = MappingProxyType(

@@ -12,8 +12,6 @@ from restate_lab.demo.api import Api
 from restate_lab.demo.stories.steps import StoryStep
 from restate_lab.errors import TimedOut
 
-__all__ = ["play", "read_roles"]
-
 ROLES = "roles.json"
 SETTLED_WITHIN = 60.0  # seconds; usually it takes three
 

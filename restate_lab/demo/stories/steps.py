@@ -18,8 +18,6 @@ from restate_lab.demo.api import Api
 from restate_lab.demo.services_host import RELEASE_HEADER
 from restate_lab.errors import TimedOut
 
-__all__ = ["Act", "Child", "Deploy", "Remove", "Send", "StoryStep", "ids", "repeat", "wait_for_statuses"]
-
 WITHIN = 30.0  # seconds; usually it takes two
 _NUMBERED = re.compile(r"(.+)_(\d+)")
 

@@ -14,8 +14,6 @@ from types import MappingProxyType
 from restate_lab.demo.api import Api
 from restate_lab.demo.stories.steps import Act, Deploy, Send, StoryStep, wait_for_statuses
 
-__all__ = ["WEEK", "WEEK_SETTINGS", "Day", "Visit"]
-
 DAY = 5.0  # seconds
 SETTLED = 4.0  # seconds after the last order; it takes two
 WEEK_SETTINGS = MappingProxyType({"RESTATE_WORKER__CLEANUP_INTERVAL": "1s"})

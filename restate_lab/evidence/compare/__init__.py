@@ -20,8 +20,6 @@ from restate_lab.evidence.compare import invocations, objects
 from restate_lab.evidence.compare.sides import ComparedSource, Limitation, Sides, sides_of
 from restate_lab.source import Source
 
-__all__ = ["Comparison", "compare"]
-
 PARTS = ("invocations", "state", "deployments", "backlog")
 _FEW = 3
 _NAME_LENGTH = 48  # characters of a name on a line

@@ -16,8 +16,6 @@ from restate_lab._text import plural
 from restate_lab.evidence.compare.sides import ComparedSource, Limitation, Sides, merge
 from restate_lab.status import STATUS_SQL
 
-__all__ = ["COLUMNS", "NEEDS", "compare_invocations"]
-
 _S, _R, _Q = "sys_invocation_status", "sys_invocation_state", "sys_vqueue_entry_status"
 NEEDS = (f"{_S}.id", f"{_S}.status", f"{_S}.completion_result")
 COLUMNS = (

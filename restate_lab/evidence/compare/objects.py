@@ -15,18 +15,6 @@ from restate_lab.analysis.questions import run_question
 from restate_lab.evidence.compare.sides import ComparedSource, Limitation, Sides, merge
 from restate_lab.redaction import mask_user_info
 
-__all__ = [
-    "BACKLOG_COLUMNS",
-    "BACKLOG_NEEDS",
-    "DEPLOYMENT_COLUMNS",
-    "DEPLOYMENT_NEEDS",
-    "STATE_COLUMNS",
-    "STATE_NEEDS",
-    "compare_backlog",
-    "compare_deployments",
-    "compare_state",
-]
-
 STATE_NEEDS = ("state.service_name", "state.service_key", "state.key", "state.value_length")
 MOST_BYTES = 256 << 20
 """The maximum number of bytes of values per side that are compared by sha256."""
@@ -206,7 +194,6 @@ def compare_backlog(sides: Sides) -> tuple[pd.DataFrame | None, list[Limitation]
 
 
 def _masked_key_column(side: ComparedSource) -> str:
-    """Return a masked column of keys, because all of its keys would look equal; "" if no column is masked."""
     names = ("sys_inbox.service_name", "sys_inbox.service_key", "sys_vqueue_meta.lock_name")
     return next((name for name in names if name in side.reasons and name not in side.columns), "")
 

@@ -18,8 +18,6 @@ from restate_lab.reads import Reads, begin
 from restate_lab.server import has_vqueues
 from restate_lab.source import Source
 
-__all__ = ["ComparedSource", "Limitation", "Sides", "merge", "sides_of"]
-
 _NOWHERE = "this server has no such column"
 
 

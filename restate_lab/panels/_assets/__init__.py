@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-__all__ = ["read_assets"]
-
 
 def read_assets(*names: str) -> str:
     """Return these files of the folder ``panels`` as one text; later files can use the functions of earlier ones."""

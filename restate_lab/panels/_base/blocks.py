@@ -13,8 +13,6 @@ from restate_lab._cells import FULL
 from restate_lab._text import escape_invisible, truncate
 from restate_lab.panels._assets import read_assets
 
-__all__ = ["Block", "Blocks", "Tone"]
-
 _TEXT = "font:12px/1.5 var(--jp-ui-font-family,system-ui,sans-serif);margin:4px 0"
 _PRE = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:260px;overflow:auto;margin:2px 0"
 

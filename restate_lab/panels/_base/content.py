@@ -12,8 +12,6 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from restate_lab._text import escape_invisible
 
-__all__ = ["SILENCE", "ContentWidget", "ViewMessage", "Views"]
-
 SILENCE = 35.0  # seconds; a visible view sends a message every 10 s, and a busy kernel receives it later
 _MOST_VIEWS = 100
 

@@ -22,8 +22,6 @@ from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.content import ViewMessage, Views
 from restate_lab.panels._base.problem import ReadFailure
 
-__all__ = ["Head"]
-
 _View = Annotated[str, Field(min_length=1, max_length=40)]
 
 

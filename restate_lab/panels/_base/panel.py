@@ -34,8 +34,6 @@ from restate_lab.progress import redirect_messages
 from restate_lab.reads import Stopped
 from restate_lab.source import Source, check_supported
 
-__all__ = ["LivePanel", "why_read_only"]
-
 _LINE = "font:12px/1.6 var(--jp-ui-font-family,system-ui,sans-serif);margin:4px 0"
 _DRAWING = 0.3  # seconds
 

@@ -10,8 +10,6 @@ from restate_lab._text import format_age, format_duration, format_time
 from restate_lab.errors import AccessDenied, RateLimited, RestateLabError, TimedOut
 from restate_lab.panels._base.source import LIMIT
 
-__all__ = ["Kind", "ReadFailure", "kind_of"]
-
 Kind = Literal["away", "slow", "denied", "limited", "failed"]
 
 _LEADS: dict[Kind, str] = {

@@ -17,8 +17,6 @@ from restate_lab.errors import (
     Unreachable,
 )
 
-__all__ = ["LOST", "Pace", "Refresher"]
-
 SHARE = 10  # reading takes at most about a tenth of the time
 _FIRST_RETRY, _LONGEST = 2.0, 30.0  # seconds
 _LONGEST_LIMITED = 300.0

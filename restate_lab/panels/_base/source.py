@@ -19,8 +19,6 @@ from restate_lab.panels._base.refresher import LOST
 from restate_lab.reads import UntilStopped
 from restate_lab.source import Source, SourceWrapper, timeout_seconds
 
-__all__ = ["PanelSource", "params_of", "query_of"]
-
 LIMIT = 30.0  # seconds for one read of a panel, unless the connection allows less
 _REACH_WITHIN = 5.0  # seconds for the cheap request that checks whether the server responds
 

@@ -18,8 +18,6 @@ from pydantic import Field, ValidationError
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.content import ViewMessage
 
-__all__ = ["Submit"]
-
 
 class _Press(ViewMessage):
     type: Literal["press"]

@@ -14,8 +14,6 @@ from restate_lab.panels._base.blocks import Block, Blocks
 if TYPE_CHECKING:
     from restate_lab.panels._base.panel import LivePanel
 
-__all__ = ["UnavailableView", "View"]
-
 
 class View(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     """The base of the views; a panel shows one at a time.

@@ -8,8 +8,6 @@ from collections.abc import Callable
 
 from restate_lab.errors import RestateLabError
 
-__all__ = ["BackgroundAction", "Busy"]
-
 _END_WITHIN = 15.0  # seconds; a running action ends between two requests and records its results
 
 

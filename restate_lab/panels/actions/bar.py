@@ -32,8 +32,6 @@ from restate_lab.panels.grid import Grid
 from restate_lab.reads import Reads
 from restate_lab.source import Source
 
-__all__ = ["ActionBar"]
-
 _COLUMNS = ("outcome", "target", "when sent", "error", "new_id", "other_new_ids", "id")
 _SAFE = (ACTIONS.RESUME, ACTIONS.RESTART_AS_NEW, ACTIONS.PAUSE, ACTIONS.MOVE_TO)
 _ENDING = (ACTIONS.CANCEL, ACTIONS.KILL, ACTIONS.PURGE_JOURNAL, ACTIONS.PURGE)

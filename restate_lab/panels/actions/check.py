@@ -10,12 +10,11 @@ import ipywidgets as widgets
 from restate_lab._text import plural
 from restate_lab.actions.plan.gate import CHECKED_ACTIONS, CheckOffer
 from restate_lab.actions.plan.model import Plan
+from restate_lab.analysis.replay.recording import FITS
 from restate_lab.analysis.replay.result import Replay
-from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, FITS, OTHER_RESULT
+from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT
 from restate_lab.panels._base.blocks import Block, Blocks, Tone
 from restate_lab.panels._base.submit import Submit
-
-__all__ = ["CheckForm"]
 
 _OPTION = "Check by replay first"
 _FINDING = "Reading the address of the deployment …"

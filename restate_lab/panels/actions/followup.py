@@ -18,8 +18,6 @@ from restate_lab.frames import records
 from restate_lab.source import Source
 from restate_lab.status import STATUSES
 
-__all__ = ["FOLLOWED", "FollowUp", "done_text", "follow"]
-
 FOLLOWED = 1_000  # targets; more would cost the server too much
 _FOR = 10.0  # seconds
 _EVERY = 1.0

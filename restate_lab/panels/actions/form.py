@@ -18,8 +18,6 @@ from restate_lab.panels.actions.check import CheckForm
 from restate_lab.progress import Progress
 from restate_lab.reads import UntilStopped
 
-__all__ = ["PlanForm", "name_of"]
-
 _STAYS = "keep"  # keep the deployment that an invocation is pinned to
 _WHOLE = "none: start from the beginning"
 _SENDING = "Stop sending; requests already sent stay in effect"

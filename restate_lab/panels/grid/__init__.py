@@ -23,8 +23,6 @@ from restate_lab.panels.grid.model import GridModel
 from restate_lab.panels.grid.static import static_table
 from restate_lab.panels.grid.table import Arrangement
 
-__all__ = ["Grid"]
-
 
 class Grid(anywidget.AnyWidget):
     """Show a frame with an id in every row, one line per row; it can handle a million rows.

@@ -14,8 +14,6 @@ from restate_lab._text import escape_invisible
 from restate_lab.errors import ArgumentError
 from restate_lab.panels.grid.table import GridTable
 
-__all__ = ["ColumnLayout", "ColumnStyles", "Form", "short_id"]
-
 Form: TypeAlias = Kind | Literal["age", "countdown", "id"]
 
 _SAMPLE = 50  # rows that determine the initial width of a column
@@ -122,7 +120,6 @@ class ColumnLayout:
         ]
 
     def _widths(self, table: GridTable, name: str, shown: Sequence[str]) -> dict[str, Any]:
-        """Return the width and the minimum width of a column, and whether it takes the remaining width."""
         if name in self._set:
             return {"width": self._set[name], "least": self._set[name], "flex": False}
         width = self.styles.widths.get(name) or self._start(table, name)

@@ -21,8 +21,6 @@ from restate_lab.panels.grid.model import GridModel
 from restate_lab.panels.grid.table import Arrangement
 from restate_lab.status import STATUSES
 
-__all__ = ["GridController", "GridOptions", "cut_off"]
-
 Send: TypeAlias = Callable[[dict[str, Any]], object]
 Callbacks: TypeAlias = list[Callable[[Any], object]]
 

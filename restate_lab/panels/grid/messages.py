@@ -13,31 +13,6 @@ from pydantic import Field, TypeAdapter, ValidationError
 from restate_lab.errors import ArgumentError
 from restate_lab.panels._base.content import ViewMessage
 
-__all__ = [
-    "Clear",
-    "Close",
-    "CloseRow",
-    "Detail",
-    "EmptyAction",
-    "Expand",
-    "Extend",
-    "FilterBy",
-    "Heartbeat",
-    "Hold",
-    "Message",
-    "OpenRow",
-    "Page",
-    "Restore",
-    "SearchServer",
-    "Select",
-    "SelectAll",
-    "ShowColumn",
-    "SortAgain",
-    "SortBy",
-    "Width",
-    "parse",
-]
-
 MOST_ROWS = 200  # in one page
 
 _View = Annotated[str, Field(min_length=1, max_length=40)]

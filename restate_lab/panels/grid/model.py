@@ -16,8 +16,6 @@ from restate_lab.errors import ArgumentError
 from restate_lab.panels.grid.columns import ColumnLayout, ColumnStyles, Form
 from restate_lab.panels.grid.table import Arrangement, GridTable, Lines, Positions, Selection, gather
 
-__all__ = ["GridModel"]
-
 _Line: TypeAlias = tuple[str, Any, Any]  # "row", its id and its run; or "group" and its value
 
 _VIEWS = 4  # earlier views that a delayed message can refer to
@@ -331,7 +329,6 @@ class GridModel:
         return gathered, Lines(len(order), codes, values.get_indexer(pd.Index(list(self._expanded))).tolist())
 
     def _reorder(self, order: Positions, by_sorting: Positions | None = None) -> None:
-        """Show the rows in an order; ``by_sorting`` is the sort order if it differs."""
         lines = self.lines
         self.order, self.lines = self._gather(order)
         self._sorted_order = self.order if by_sorting is None else self._gather(by_sorting)[0]

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from restate_lab._html.table import ROWS, TableColumn, render_table
 from restate_lab.panels.grid.model import GridModel
 
-__all__ = ["static_table"]
-
 
 def static_table(model: GridModel, notes: Sequence[str]) -> str:
     """Return the first 100 rows in their current order as HTML, below lines of text; selected rows have a ✓."""

@@ -17,8 +17,6 @@ from restate_lab._cells import Kind, full_text, kind_of
 from restate_lab.errors import ArgumentError
 from restate_lab.status import STATUSES
 
-__all__ = ["Arrangement", "Flags", "GridTable", "Lines", "Positions", "Selection", "gather"]
-
 Positions: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 _Column: TypeAlias = "pa.ChunkedArray[Any]"

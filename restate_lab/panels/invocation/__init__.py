@@ -19,8 +19,6 @@ from restate_lab.panels.invocation.detail import InvocationDetail
 from restate_lab.panels.invocation.reader import InvocationContent, Related
 from restate_lab.reads import Reads
 
-__all__ = ["InvocationView"]
-
 
 class InvocationView(View):
     """Show one invocation; links to related invocations open them in its place.

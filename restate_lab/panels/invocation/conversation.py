@@ -26,8 +26,6 @@ from restate_lab.panels.invocation.reader import AgentContent, InvocationContent
 from restate_lab.reads import Reads, Stopped
 from restate_lab.source import Source, decoding_of
 
-__all__ = ["ConversationSection", "run_of"]
-
 _TEMPLATE = "panels/invocation/head.html.j2"
 _WITHIN = "15s"
 _LONGEST = 400  # characters of an error

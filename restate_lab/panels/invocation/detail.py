@@ -28,8 +28,6 @@ from restate_lab.panels.invocation.view import Folds, JournalView
 from restate_lab.source import Source
 from restate_lab.status import STATUSES, Status
 
-__all__ = ["InvocationDetail"]
-
 _ROWS = 500  # journal rows shown first, and added with each click
 _LONGEST = 60_000  # characters of a failure
 _LINE = 400  # characters of its first line
@@ -245,7 +243,6 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
             self._ask()
 
     def _request_conversation(self, *, on: bool) -> None:
-        """Request the conversation of the shown invocation, or end the request."""
         row = self.content.row if self.content else None
         self.conversation.request(run_of(row) if on and row else None)
         self._was_conversation_requested = on

@@ -22,8 +22,6 @@ from restate_lab.frames import records
 from restate_lab.reads import Reads
 from restate_lab.source import Source
 
-__all__ = ["AgentContent", "Errors", "InvocationContent", "Related", "is_same_run", "read_invocation"]
-
 _MOST_EVENTS = 50
 _WITHIN = 8.0  # seconds for the explanation
 

@@ -24,8 +24,6 @@ from restate_lab.panels._base.content import ViewMessage
 from restate_lab.panels.invocation.reader import Related
 from restate_lab.status import OUTCOMES
 
-__all__ = ["Folds", "JournalView"]
-
 _MOST_LINKS = 12
 _VALUE = 4_000  # characters of an error or a value in a row
 _OUTCOMES = {name: {"label": each.label, "colour": each.colour, "sign": each.sign} for name, each in OUTCOMES.items()}

@@ -33,8 +33,6 @@ from restate_lab.panels.invocations.agents import AGENT_COLUMNS, REASON, AgentCo
 from restate_lab.panels.invocations.strip import WINDOWS, FilterStrip
 from restate_lab.status import ENDED
 
-__all__ = ["InvocationsView"]
-
 _COLUMNS = ("status", "target", "retry_count", "step", "failure", "age", "next_retry_at", "id")
 _ENDED_COLUMNS = ("status", "target", "failure", "created_at", "completed_at", "id")
 _HEADS = {

@@ -23,8 +23,6 @@ from restate_lab.frames import records
 from restate_lab.reads import Reads, Stopped
 from restate_lab.source import Source
 
-__all__ = ["AGENT_COLUMNS", "REASON", "AgentColumns", "is_narrow"]
-
 AGENT_COLUMNS = ("turn", "tokens", "cost")
 REASON = "agent_note"
 """The column with the reasons for missing values."""

@@ -19,8 +19,6 @@ from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.content import ContentWidget, ViewMessage
 from restate_lab.status import STATUSES
 
-__all__ = ["WINDOWS", "FilterStrip"]
-
 WINDOWS = ("15m", "1h", "6h", "24h", "7d")
 _LABELS = {"attention": "Needs attention", "in-flight": "In flight", "ended": "Ended", ALL: "All"}
 _FIELDS: Mapping[str, tuple[str, str]] = {

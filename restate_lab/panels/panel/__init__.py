@@ -40,8 +40,6 @@ from restate_lab.source import Source
 if TYPE_CHECKING:
     from restate_lab.panels.actions.bar import ActionBar
 
-__all__ = ["Panel"]
-
 _DOCTOR_TIMEOUT = "5s"
 _DOCTOR_EVERY = 60.0  # seconds between two runs, and at least thirty times the duration of a run
 _DOCTOR_SHARE = 30
@@ -366,7 +364,6 @@ class Panel(LivePanel):
         return view
 
     def _show_view(self) -> None:
-        """Apply the state to its view, and show that view in the panel."""
         state, view = self._state, self.view
         if isinstance(view, InvocationsView):
             view.filters, view.group = state.filters, state.group

@@ -16,8 +16,6 @@ from restate_lab.frames import records
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.content import ContentWidget, ViewMessage
 
-__all__ = ["FindingsView", "planned_call"]
-
 _SHOWN = 50
 
 

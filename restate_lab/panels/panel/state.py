@@ -13,8 +13,6 @@ from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.invocations.filters import Filters
 from restate_lab.errors import ArgumentError
 
-__all__ = ["VIEWS", "WITHOUT_OPEN", "PanelState"]
-
 VIEWS: Mapping[str, str] = {
     "overview": "Overview",
     "invocations": "Invocations",

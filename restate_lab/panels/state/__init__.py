@@ -24,8 +24,6 @@ from restate_lab.panels.state.edit import Edit, readable_value, why_not_here
 from restate_lab.panels.state.editor import StateEditor
 from restate_lab.panels.state.search import Search, SearchBar
 
-__all__ = ["StateView"]
-
 ROW = "row"
 """The column with the ids of the list: the service, key and scope of a row as JSON."""
 _TIMEOUT = "4s"  # shorter than the wait of close() for a thread; the next reads show later results

@@ -14,8 +14,6 @@ from restate_lab.errors import ArgumentError
 from restate_lab.payload_json import EncryptedPayload, mask_secrets, read, write_for_display
 from restate_lab.redaction import MASK, is_secret_name
 
-__all__ = ["Edit", "begin_edit", "readable_value", "why_not_here"]
-
 _MOST = 65_536  # characters
 _IN_CODE = "In code: rl.set_state(lab, {service!r}, {key!r}, {{{name!r}: …}}, reason=…, state=…)."
 

@@ -14,8 +14,6 @@ from restate_lab.panels._base.blocks import Block, Blocks
 from restate_lab.panels._base.submit import Submit
 from restate_lab.panels.state.edit import Edit, begin_edit, readable_value
 
-__all__ = ["StateEditor"]
-
 Stage: TypeAlias = Literal["closed", "editing", "reviewing", "sending", "conflict", "unknown"]
 _LONGEST_CODE = 2_000
 _SHOWN: Mapping[str, set[Stage]] = {

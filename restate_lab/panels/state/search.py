@@ -9,8 +9,6 @@ import ipywidgets as widgets
 
 from restate_lab.panels._base.submit import Submit
 
-__all__ = ["Search", "SearchBar"]
-
 _ALL = ("all", "")  # a Dropdown treats None as no choice
 
 

@@ -34,8 +34,6 @@ from restate_lab.reports.source_tracker import START, VARIABLE, read_sources
 from restate_lab.reports.tables import TableBuilder
 from restate_lab.reports.timeline import process_changes_section
 
-__all__ = ["NotebookReport", "notebook_report"]
-
 EVIDENCE = "evidence"
 _KERNEL = (f"--IPKernelApp.exec_lines={START}", "--InlineBackend.figure_formats=retina")
 _ALLOWED = "allowed"
@@ -135,7 +133,6 @@ def _check_notebook(notebook: Path) -> Path:
 
 
 def _check_evidence(notebook: Path, path: str | os.PathLike[str]) -> str:
-    """Verify the evidence, check that the notebook accepts it, and return its absolute path."""
     from restate_lab.evidence.store import open_evidence  # noqa: PLC0415 - DataFusion is an extra
 
     cells = nbformat.read(notebook, as_version=4).cells

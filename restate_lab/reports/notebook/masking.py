@@ -10,8 +10,6 @@ from nbformat import NotebookNode
 
 from restate_lab.reports.masking import Masker
 
-__all__ = ["join_streams", "mask_notebook", "render_terminal_text"]
-
 # CSI … (such as colors), OSC … (titles, links), and escapes of two characters
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 

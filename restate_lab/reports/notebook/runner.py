@@ -29,8 +29,6 @@ from restate_lab.progress import NoProgress, Progress
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.notebook.masking import mask_notebook, render_terminal_text
 
-__all__ = ["CellFailure", "NotebookRun", "run_notebook"]
-
 READ_ONLY_VARIABLE = "RESTATE_LAB_READ_ONLY"
 _SLICE = 0.5  # seconds
 _CLEANS_UP_WITHIN = 8.0  # seconds; a kernel that does not respond is killed after five

@@ -14,8 +14,6 @@ import nh3
 from markupsafe import Markup
 from nbconvert.filters.markdown import markdown2html
 
-__all__ = ["render_markdown", "sanitize"]
-
 _TAGS = {
     *("a", "abbr", "b", "blockquote", "br", "caption", "code", "col", "colgroup", "dd", "del", "details", "div", "dl"),
     *("dt", "em", "figcaption", "figure", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "img", "kbd", "li", "mark"),

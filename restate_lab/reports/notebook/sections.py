@@ -17,8 +17,6 @@ from restate_lab.reports.notebook.masking import join_streams, render_terminal_t
 from restate_lab.reports.notebook.sanitizer import render_markdown, sanitize
 from restate_lab.reports.parts import Card, Code, Notice, Part, Picture, Section
 
-__all__ = ["sections_of", "title_of"]
-
 _HEADING = re.compile(r"\s*#{1,2}[ \t]+(?P<title>[^\n]+)(?:\n|\Z)")
 _MARKS = re.compile(r"[`*]|(?<!\w)_|_(?!\w)|\[([^\[\]]*)\]\([^)\[]*\)")
 _PREFERRED = ("text/html", "image/svg+xml", "image/png", "image/jpeg", "text/markdown", "text/latex", "text/plain")

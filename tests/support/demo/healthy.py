@@ -10,8 +10,6 @@ from typing import Any
 
 from restate_lab.demo.stories.steps import Act, Deploy, Send, StoryStep, repeat
 
-__all__ = ["HEALTHY"]
-
 
 def _place(role: str, number: int, card: str) -> Send:
     body = {"order": f"ord-{number}", "product": "mug", "card": card, "postal_code": f"2{number}"}

@@ -12,8 +12,6 @@ from types import MappingProxyType
 
 from restate_lab.demo.stories.steps import Act, Child, Deploy, Remove, Send, StoryStep, repeat
 
-__all__ = ["FAULTS", "HOSPITAL", "NOTES", "VICTIMS", "WARDS"]
-
 Part = tuple[StoryStep, ...]
 
 FAULTS = MappingProxyType(

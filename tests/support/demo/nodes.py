@@ -15,11 +15,10 @@ from typing import Self
 
 from restate_lab._text import format_duration
 from restate_lab.demo.api import Api
-from restate_lab.demo.process import Process, clean_environment
+from restate_lab.demo.process import Process
 from restate_lab.demo.server import free_ports, server_settings
+from restate_lab.environment import clean_environment
 from restate_lab.errors import RestateLabError, TimedOut
-
-__all__ = ["Node", "Nodes"]
 
 COUNT = 3
 PARTITIONS = 8

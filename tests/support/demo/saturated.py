@@ -6,8 +6,6 @@ from types import MappingProxyType
 
 from restate_lab.demo.stories.steps import Deploy, Send, StoryStep, repeat
 
-__all__ = ["TWO_AT_A_TIME", "saturated_story"]
-
 TWO_AT_A_TIME = MappingProxyType(
     {
         # The limit counts for each partition.

@@ -21,8 +21,6 @@ from support.agent_bench import SCRIPTS, AgentBench
 from support.clusters import KindServer
 from support.integrations.environments import NODE, node_environment, python_environment_of
 
-__all__ = ["INTEGRATIONS", "IntegrationServices", "Matrix", "running_matrix"]
-
 HERE = Path(__file__).parent
 IMPORTED = (HERE.parents[2], HERE.parent)  # restate_lab, which needs no packages to serve, and agent_tools
 

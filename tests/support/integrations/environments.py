@@ -23,8 +23,6 @@ from restate_lab.demo.install import _move
 from restate_lab.environment import npm_environment
 from support.isolation import original_environment
 
-__all__ = ["NODE", "NODE_PACKAGES", "PYTHON_PACKAGES", "node_environment", "python_environment_of"]
-
 _Done: TypeAlias = "subprocess.CompletedProcess[Any]"
 
 NODE = Path(ROOT_DIR) / "bin" / "node"

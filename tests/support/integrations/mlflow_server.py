@@ -18,8 +18,6 @@ from restate_lab.environment import clean_environment
 from support.bench import wait_for
 from support.integrations.environments import python_environment_of
 
-__all__ = ["MLflow", "running_mlflow"]
-
 TRACES = Path(__file__).with_name("mlflow_traces.py")
 EXPERIMENT = {"x-mlflow-experiment-id": "0"}
 

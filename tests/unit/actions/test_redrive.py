@@ -74,7 +74,6 @@ class Journal:
     def read(
         self, failure: dict[str, Any] = DOWN, *, has_output: bool = True, protocol: int | None = 6, **options: Any
     ) -> FailedJournal:
-        """Return the journal as it is read."""
         if has_output:
             self.plain("Output", result="Failure")
         rows = [

@@ -78,14 +78,12 @@ def share_changed(weeks: SimulatedWeeks, number: int, what: str = "") -> float:
 @pytest.mark.parametrize("kind", QUIET)
 @pytest.mark.long
 def test_at_most_8_percent_of_many_weeks_without_a_change_report_one(kind: str) -> None:
-    """In 1,000 archives of each kind without a change, at most 8 % report any change."""
     assert share_changed(QUIET[kind], MANY) <= MOST_FALSE
 
 
 @pytest.mark.parametrize("kind", CHANGED)
 @pytest.mark.long
 def test_at_least_90_percent_of_many_real_changes_are_found(kind: str) -> None:
-    """In 1,000 archives of each kind with a change, at least 90 % report it."""
     what, weeks = CHANGED[kind]
     assert share_changed(weeks, MANY, what) >= LEAST_FOUND
 

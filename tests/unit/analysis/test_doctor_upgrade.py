@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from restate_lab.analysis.doctor import doctor
-from restate_lab.analysis.doctor.checks import CHECKS, UPGRADE
+from restate_lab.analysis.doctor.checks import CHECKS
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
-from restate_lab.analysis.doctor.upgrade import migration
+from restate_lab.analysis.doctor.upgrade import UPGRADE, migration
 from restate_lab.cli._run_diagnose import exit_code
 from restate_lab.errors import ArgumentError
 from restate_lab.source import Coverage, SourceWrapper

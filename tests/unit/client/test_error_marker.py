@@ -15,7 +15,6 @@ def refused(reason: str) -> errors.QueryRefused:
 
 
 def mark(error: errors.RestateLabError, statement: str, values: dict[str, Any] | None = None) -> list[str]:
-    """Return the lines that mark the place of an error in a statement."""
     with pytest.raises(errors.RestateLabError), mark_errors(statement, values or {}):
         raise error
     return "\n".join(getattr(error, "__notes__", [])).splitlines()

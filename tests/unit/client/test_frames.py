@@ -64,7 +64,6 @@ def test_empty_and_all_null_results_keep_their_columns_and_types() -> None:
 
 
 def test_lists_bytes_and_json_values_are_python_objects() -> None:
-    """Lists, bytes and JSON unions can be read as Python values."""
     union = pa.UnionArray.from_sparse(
         pa.array([0, 1], pa.int8()), [pa.array(["a", None]), pa.array([None, 7], pa.int64())], ["s", "i"]
     )
@@ -126,7 +125,6 @@ Backend = Literal["numpy_nullable"] | None
 
 
 def nested(value: Any, kind: pa.DataType) -> dict[str, pa.Array]:
-    """Return a value, and a null, within each kind of nested type."""
     inner = pa.struct([("t", kind)])
     return {
         "struct": pa.array([{"t": value}, {"t": None}], inner),

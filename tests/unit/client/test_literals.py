@@ -104,7 +104,6 @@ def test_refused_values(value: object, reason: str) -> None:
 
 
 def test_a_long_value_is_cut_in_messages() -> None:
-    """A message shows the beginning of a long value."""
     with pytest.raises(ParameterError) as raised:
         literal("\ud800" + "x" * 10_000)
     assert len(str(raised.value)) < 200

@@ -312,7 +312,6 @@ class TestTokens:
             load("c", config=config)
 
     def test_pickle_refuses_a_token(self, load: Callable[..., Settings]) -> None:
-        """Settings with a token are not pickled, and none shows it."""
         settings = load(token=HIDDEN)
         assert HIDDEN not in repr(settings)
         with pytest.raises(TypeError):

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from restate_lab.demo import process
-from restate_lab.demo.process import Process, clean_environment
+from restate_lab.demo.process import Process
+from restate_lab.environment import clean_environment
 
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SLEEP
@@ -65,7 +66,8 @@ def test_killed_guard_takes_the_program_along(tmp_path: Path) -> None:
 def test_ends_with_its_parent(tmp_path: Path) -> None:
     """A program does not outlive a parent that is killed with SIGKILL."""
     parent_code = (
-        "import pathlib, sys, time; from restate_lab.demo.process import Process, clean_environment;"
+        "import pathlib, sys, time; from restate_lab.demo.process import Process;"
+        "from restate_lab.environment import clean_environment;"
         f"Process([sys.executable, '-c', {SLEEP!r}], env=clean_environment(), log=pathlib.Path(sys.argv[1]));"
         "time.sleep(60)"
     )

@@ -62,7 +62,6 @@ def test_may_change_things_when_told(tmp_path: Path) -> None:
 
 
 def test_parameters_go_after_the_tagged_cell(tmp_path: Path) -> None:
-    """Parameters replace the defaults of the cell tagged `parameters`."""
     notebook = write(tmp_path / "n.ipynb", "city, n = 'Denver', 1", "(city, n)", tag_first="parameters")
     run = run_notebook(notebook, tmp_path / "out.ipynb", parameters={"city": 'O\'Hare "x"', "n": [1, None]})
     assert run.text.endswith("""('O\\'Hare "x"', [1, None])""")

@@ -29,9 +29,6 @@ from restate_lab.analysis.doctor.checks.retries import (
 from restate_lab.analysis.doctor.checks.samples import sampled_backlog
 from restate_lab.analysis.doctor.checks.waits import awakeables, blocked_keys, deadlocks, promises, suspended_on_run
 from restate_lab.analysis.doctor.context import Check
-from restate_lab.analysis.doctor.upgrade import UPGRADE
-
-__all__ = ["CHECKS", "UPGRADE", "UPGRADE_GROUP"]
 
 _CHECKS = (
     Check("old_protocols", "deployments with an old service protocol or SDK", 0.3, old_protocols),

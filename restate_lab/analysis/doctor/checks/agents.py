@@ -23,8 +23,6 @@ from restate_lab.analysis.doctor.model import MAX_IDS, Finding, RetryingInvocati
 from restate_lab.analysis.journal.entries import OPEN
 from restate_lab.analysis.suggestions import SuggestedCall, why_call
 
-__all__ = ["agent_models", "agent_tokens", "agent_tools", "agent_waits"]
-
 _SHOWN = 20  # ids in a call that shows the rows
 _REFUSED = re.compile(r"ModelRefusalError|ContentFilterError")
 _UNKNOWN_TOOL = re.compile(r"ModelBehaviorError|Tool .{1,80} not found|[Uu]nknown tool")
@@ -125,7 +123,6 @@ class _ToolRuns:
 
 
 def _by_tool(runs: Sequence[AgentRun], count: Callable[[AgentRun], Counter[str]], least: int) -> dict[str, _ToolRuns]:
-    """Return tool → the runs in which ``count`` returns at least ``least`` for it."""
     counts: defaultdict[str, list[tuple[int, AgentRun]]] = defaultdict(list)
     for run in runs:
         for tool, number in count(run).items():

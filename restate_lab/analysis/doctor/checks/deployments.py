@@ -12,8 +12,6 @@ from restate_lab.analysis.doctor.model import MAX_IDS, DeploymentInfo, Finding, 
 from restate_lab.analysis.doctor.reader import PINNED_INVOCATIONS, timestamp_of
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 
-__all__ = ["old_deployments", "old_protocols"]
-
 _SDK = re.compile(r"(?P<name>.+)/(?P<version>\d+(?:\.\d+)*)[^/]*")
 
 

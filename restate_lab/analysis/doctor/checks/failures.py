@@ -16,8 +16,6 @@ from restate_lab.analysis.journal.errors import deprecated_deployment, is_stale_
 from restate_lab.analysis.patterns import common_message, message_kinds, summarize_messages
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, plan_call, why_call
 
-__all__ = ["expiring_evidence", "paused_invocations", "restarts", "reused_keys", "terminal_failures"]
-
 _MAX_KINDS = 5  # kinds of failures of one handler with a finding of their own
 
 
@@ -263,7 +261,6 @@ def _with(rows: Iterable[Row], column: str) -> list[Row]:
 
 
 def _earliest(rows: Iterable[Row], column: str) -> datetime | None:
-    """Return the earliest timestamp of a column; None if all are missing."""
     return timestamp_of(min((row[column] for row in _with(rows, column)), default=None))
 
 

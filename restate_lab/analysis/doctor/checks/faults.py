@@ -27,8 +27,6 @@ from restate_lab.analysis.journal.errors import deprecated_deployment, is_stale_
 from restate_lab.analysis.patterns import summarize_messages
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, plan_call, why_call
 
-__all__ = ["late_cleanup", "queued_changes", "refused_protocols", "scheduler_gaps", "stale_timers", "uncounted_rows"]
-
 _FEW = 3  # keys with their holders in a text
 _CONFIRM = 1.0  # seconds between two reads: an entry that is starting at the first one has started at the second one
 

@@ -13,8 +13,6 @@ from restate_lab.analysis.doctor.reader import Row, timestamp_of
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 from restate_lab.frames import records
 
-__all__ = ["large_states", "long_journals", "slow_handlers"]
-
 _MAX_JOURNALS = 100  # long journals to list
 _MAX_EXAMPLES = 20  # slow invocations whose journals are read
 _MIN_SHARE = 0.5  # of the duration in own steps; the rest is sleeps and waits for others

@@ -15,8 +15,6 @@ from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity, Subjec
 from restate_lab.analysis.doctor.reader import Row, timestamp_of
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
 
-__all__ = ["backlog", "blocked_queues", "late_starts", "long_attempts"]
-
 _KEY = "lock"  # the checks of waits report these
 _PAUSED = "queue paused"
 _NOT_STUCK = {_KEY, "backing-off", "scheduled"}

@@ -24,14 +24,6 @@ from restate_lab.analysis.doctor.reader import Row, timestamp_of
 from restate_lab.analysis.patterns import summarize_messages
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, move_call, replay_call, why_call
 
-__all__ = [
-    "failing_for",
-    "journal_mismatches",
-    "removed_deployments",
-    "retry_storm",
-    "unreachable_deployments",
-]
-
 _FAILING_STATUSES = {"backing-off", "running", "ready", "paused", "pending"}
 
 

@@ -14,8 +14,6 @@ from restate_lab.analysis.doctor.reader import Row, timestamp_of
 from restate_lab.analysis.suggestions import SuggestedCall
 from restate_lab.errors import NotOnThisServer
 
-__all__ = ["sampled_backlog"]
-
 _COURSE = """SELECT sampled_at, invocations, oldest_created_at FROM samples
 WHERE key IS NULL AND service = :service AND handler = :handler AND status = :status
 ORDER BY sampled_at DESC LIMIT 100"""

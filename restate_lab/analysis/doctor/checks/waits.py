@@ -20,8 +20,6 @@ from restate_lab.analysis.waits import blocker_frame, deadlock_frame
 from restate_lab.analysis.waits.model import Edge, edges_by_waiter
 from restate_lab.frames import records
 
-__all__ = ["awakeables", "blocked_keys", "deadlocks", "promises", "suspended_on_run"]
-
 _MAX_CANCELLED = 20  # deadlocks of one kind in a suggested call
 # Other checks report invocations with these statuses, and the ones that wait for them.
 _STATUSES_OF_OTHER_CHECKS = {"backing-off", "paused"}

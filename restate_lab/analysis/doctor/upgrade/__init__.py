@@ -15,8 +15,6 @@ from restate_lab.analysis.doctor.upgrade.work import finding, upgrade_protocols,
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 from restate_lab.server import is_older
 
-__all__ = ["UPGRADE"]
-
 
 def upgrade_version(context: CheckContext) -> list[Finding]:
     """Find a version that cannot be upgraded directly."""

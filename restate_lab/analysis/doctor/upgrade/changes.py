@@ -16,8 +16,6 @@ from restate_lab.analysis.doctor.upgrade.work import finding
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
 from restate_lab.server import is_older
 
-__all__ = ["replica_notes", "upgrade_state_changes"]
-
 _CONSISTENT = "1.7.13"  # from here on, all replicas apply a change of state (Restate issue 5416)
 _KEPT = "The migration keeps changes that are in a vqueue."  # observed on 1.7.12
 _UNSEEN = (

@@ -12,8 +12,6 @@ from restate_lab.analysis.doctor.upgrade.work import finding
 from restate_lab.analysis.suggestions import SuggestedCall
 from restate_lab.server import is_older
 
-__all__ = ["upgrade_migration"]
-
 _REPORTED, _IN = 140_000_000, timedelta(minutes=15)  # Restate pull request 5138
 _FASTER, _SLOWER = 0.5, 2.0
 _MANY = 10_000_000  # completed invocations from which the release note of 1.8.0 advises to migrate in two stages

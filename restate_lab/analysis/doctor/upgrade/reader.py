@@ -12,24 +12,6 @@ from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.reader import Row, timestamp_of
 from restate_lab.server import has_vqueues, is_older
 
-__all__ = [
-    "BEFORE",
-    "CHANGES",
-    "DEPLOYMENTS",
-    "ENDED",
-    "HELD",
-    "KINDS",
-    "OLD_PROTOCOL",
-    "PINNED",
-    "RUNNING",
-    "TARGET",
-    "MigrationProgress",
-    "has_legacy",
-    "read_progress",
-    "state_changes",
-    "uses_vqueues",
-]
-
 BEFORE, TARGET = "1.7", "1.8"
 """The version for which the checks prepare a cluster, and the only minor version that can be upgraded to it."""
 OLD_PROTOCOL = 3

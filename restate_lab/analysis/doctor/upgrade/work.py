@@ -13,8 +13,6 @@ from restate_lab.analysis.doctor.reader import Row, timestamp_of
 from restate_lab.analysis.doctor.upgrade.reader import DEPLOYMENTS, OLD_PROTOCOL, PINNED, TARGET
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, plan_call, why_call
 
-__all__ = ["finding", "upgrade_protocols", "upgrade_running"]
-
 _NOT_COUNTED = "Invocations without an attempt have no protocol yet and are not counted"
 _AGAIN = (
     "The restart of a node ends these attempts, and the steps are executed again, also if they are still executing."

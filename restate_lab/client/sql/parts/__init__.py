@@ -25,8 +25,6 @@ from restate_lab.client.schema import names_of
 from restate_lab.errors import NotOnThisServer
 from restate_lab.source import Source
 
-__all__ = ["complete", "complete_for"]
-
 _WITH = re.compile(r"^ *-- with: (.+)\n", re.MULTILINE)
 _MARK = re.compile(r" *-- (?:if: (?P<needs>.+)|(?P<otherwise>else)|end)\n?")
 _OWN_PARTS = re.compile(r"\s*WITH (?:RECURSIVE\s+)?")

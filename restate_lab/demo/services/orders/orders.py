@@ -10,8 +10,6 @@ from restate_lab.demo.services.orders.policies import PATIENT, SOON
 from restate_lab.demo.services.orders.shipping import Parcel, book
 from restate_lab.demo.services.shop import reserve
 
-__all__ = ["orders"]
-
 orders = Service("Orders", description="Takes orders", inactivity_timeout=SOON, invocation_retry_policy=PATIENT)
 
 

@@ -9,8 +9,6 @@ from restate import Context, ObjectContext, Service, TerminalError, VirtualObjec
 
 from restate_lab.demo.services.orders.policies import GIVES_UP, PATIENT, SOON
 
-__all__ = ["Charge", "PaymentGateway", "ProviderDown", "accounts", "audit", "charge", "debit", "invoices", "payments"]
-
 PAGES_PER_SECOND = 10
 
 

@@ -4,8 +4,6 @@ from datetime import timedelta
 
 from restate import InvocationRetryPolicy
 
-__all__ = ["EAGER", "GIVES_UP", "PATIENT", "SOON"]
-
 # An invocation that waits is suspended after this time and then uses no resources.
 SOON = timedelta(seconds=1)
 

@@ -12,8 +12,6 @@ from restate import Context, Service
 
 from restate_lab.demo.services.orders.policies import EAGER, SOON
 
-__all__ = ["courier", "loyalty", "promotions", "returns_1", "returns_2"]
-
 courier = Service("Courier", description="Delivers within the hour", invocation_retry_policy=EAGER)
 
 

@@ -8,8 +8,6 @@ from restate import Context, ObjectContext, Service, TerminalError, VirtualObjec
 
 from restate_lab.demo.services.orders.policies import EAGER, SOON
 
-__all__ = ["Parcel", "book", "shipping", "warehouses"]
-
 LOADING = timedelta(seconds=2)
 
 shipping = Service(

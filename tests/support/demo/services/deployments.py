@@ -12,8 +12,6 @@ from support.demo.services.hospital.discharge import discharge_1, discharge_2
 from support.demo.services.hospital.porters import porters
 from support.demo.services.hospital.wholesale import wholesale
 
-__all__ = ["DEPLOYMENTS", "UNAVAILABLE"]
-
 DEPLOYMENTS: Deployments = {
     **demo.DEPLOYMENTS,
     ("hospital", "1"): HOSPITAL,

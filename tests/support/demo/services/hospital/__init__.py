@@ -12,8 +12,6 @@ from support.demo.services.hospital.sequencer import sequencer
 from support.demo.services.hospital.theatre import surgery, theatres
 from support.demo.services.hospital.wards import wards
 
-__all__ = ["HOSPITAL"]
-
 HOSPITAL = (
     admission,
     appointments,

@@ -4,8 +4,6 @@ from restate import Context, Service
 
 from support.demo.services.hospital.policies import BRIEF, FOUR_TIMES
 
-__all__ = ["admission", "insurance", "registry"]
-
 admission = Service("Admission", description="The front desk", inactivity_timeout=BRIEF)
 insurance = Service("insurance.Coverage", description="Who pays", inactivity_timeout=BRIEF)
 registry = Service(
@@ -34,7 +32,6 @@ async def identify(ctx: Context, card: str) -> str:
 
 @insurance.handler()
 async def find_contract(ctx: Context, card: str) -> str:
-    """Return the contract of a card."""
     return await ctx.service_call(identify, card)
 
 

@@ -7,8 +7,6 @@ from restate import Context, Service, TerminalError
 
 from support.demo.services.hospital.policies import BRIEF, ON_CALL
 
-__all__ = ["Confirmations", "appointments"]
-
 appointments = Service(
     "Appointments",
     description="Books and reminds",

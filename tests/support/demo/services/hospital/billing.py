@@ -8,8 +8,6 @@ from restate import Context, Service, TerminalError
 
 from support.demo.services.hospital.policies import BRIEF, FOUR_TIMES
 
-__all__ = ["billing"]
-
 billing = Service("Billing", description="Who owes what", inactivity_timeout=BRIEF, invocation_retry_policy=FOUR_TIMES)
 
 CARDS = {"1": "abgelaufen", "2": "gesperrt"}

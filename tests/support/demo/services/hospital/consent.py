@@ -4,8 +4,6 @@ from restate import Workflow, WorkflowContext, WorkflowSharedContext
 
 from support.demo.services.hospital.policies import BRIEF
 
-__all__ = ["consent", "wait_until_signed"]
-
 SIGNATURE = "Unterschrift"
 
 consent = Workflow("Consent", description="The consent of one patient", inactivity_timeout=BRIEF)
@@ -21,7 +19,6 @@ async def explain(ctx: WorkflowContext, procedure: str) -> str:
 
 @consent.handler()
 async def sign(ctx: WorkflowSharedContext, name: str) -> None:
-    """Sign."""
     await ctx.promise(SIGNATURE, type_hint=str).resolve(name)
 
 

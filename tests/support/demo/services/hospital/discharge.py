@@ -4,8 +4,6 @@ from restate import Context, Service
 
 from support.demo.services.hospital.policies import BRIEF, ON_CALL
 
-__all__ = ["discharge_1", "discharge_2"]
-
 
 class BedsUnavailable(Exception):
     """The system of all beds does not respond."""

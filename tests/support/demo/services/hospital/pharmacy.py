@@ -5,8 +5,6 @@ from restate import ObjectContext, VirtualObject
 from support.demo.services.hospital.policies import BRIEF
 from support.demo.services.hospital.wholesale import order
 
-__all__ = ["dispense", "pharmacy"]
-
 pharmacy = VirtualObject("Pharmacy", description="A drug on its shelf", inactivity_timeout=BRIEF)
 
 

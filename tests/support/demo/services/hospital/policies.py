@@ -4,8 +4,6 @@ from datetime import timedelta
 
 from restate import InvocationRetryPolicy
 
-__all__ = ["BRIEF", "FOUR_TIMES", "ON_CALL", "OVERNIGHT"]
-
 # An invocation that only waits is suspended soon, and costs nothing while it waits.
 BRIEF = timedelta(milliseconds=800)
 

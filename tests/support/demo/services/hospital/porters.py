@@ -6,8 +6,6 @@ from restate import Context, Service
 
 from support.demo.services.hospital.policies import BRIEF, ON_CALL
 
-__all__ = ["porters"]
-
 porters = Service("Porters", description="From door to door", inactivity_timeout=BRIEF, invocation_retry_policy=ON_CALL)
 
 
@@ -23,7 +21,6 @@ async def fetch(ctx: Context, patient: str) -> str:
 
 @porters.handler()
 async def bring_back(ctx: Context, patient: str) -> str:
-    """Bring a patient back to bed."""
     return await ctx.run_typed("wezwij windę", _lift, patient=patient)
 
 

@@ -8,8 +8,6 @@ from restate import Context, Service
 
 from support.demo.services.hospital.policies import BRIEF, OVERNIGHT
 
-__all__ = ["Result", "publish", "results"]
-
 results = Service(
     "lab.Results",
     description="Hands findings to the information system",

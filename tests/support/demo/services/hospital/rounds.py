@@ -8,8 +8,6 @@ from support.demo.services.hospital.pharmacy import dispense
 from support.demo.services.hospital.policies import BRIEF
 from support.demo.services.hospital.results import Result, publish
 
-__all__ = ["rounds"]
-
 rounds = Service("Rounds", description="What doctors order", inactivity_timeout=BRIEF)
 
 

@@ -4,8 +4,6 @@ from restate import ObjectContext, VirtualObject
 
 from support.demo.services.hospital.policies import BRIEF
 
-__all__ = ["scanners"]
-
 scanners = VirtualObject("scanner_pool", description="One scanner", inactivity_timeout=BRIEF)
 
 

@@ -5,8 +5,6 @@ from datetime import timedelta
 
 from restate import Context, Service
 
-__all__ = ["sequencer"]
-
 BASES_PER_SECOND = 3_000
 
 # The server must not interrupt it only because it was silent for a while.

@@ -4,8 +4,6 @@ from restate import ObjectContext, VirtualObject, Workflow, WorkflowContext
 
 from support.demo.services.hospital.policies import BRIEF
 
-__all__ = ["surgery", "theatres"]
-
 theatres = VirtualObject("operating-theatre", description="One theatre", inactivity_timeout=BRIEF)
 surgery = Workflow("Surgery", description="One operation", inactivity_timeout=BRIEF)
 

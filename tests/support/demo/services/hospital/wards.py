@@ -8,8 +8,6 @@ from restate import ObjectContext, VirtualObject
 from support.demo.services.hospital.consent import wait_until_signed
 from support.demo.services.hospital.policies import BRIEF
 
-__all__ = ["wards"]
-
 PACKING = timedelta(seconds=3)
 
 wards = VirtualObject("Ward", description="The beds of one ward", inactivity_timeout=BRIEF)

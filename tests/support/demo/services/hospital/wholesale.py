@@ -4,12 +4,9 @@ from restate import Context, Service
 
 from support.demo.services.hospital.policies import ON_CALL
 
-__all__ = ["order", "wholesale"]
-
 wholesale = Service("wholesale.Orders", description="Orders drugs", invocation_retry_policy=ON_CALL)
 
 
 @wholesale.handler()
 async def order(ctx: Context, article: str) -> str:
-    """Order an article."""
     return f"{article} arrives tomorrow"
