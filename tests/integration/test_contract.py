@@ -78,7 +78,7 @@ def missing(document: Mapping[str, Any], client: type) -> list[str]:
 @OWN_DOCUMENT
 def test_every_operation_and_parameter_has_its_place(document: dict[str, Any], cluster: Cluster) -> None:
     """Each operation of the running server is a method with its name, each parameter and body property a parameter."""
-    assert document["info"]["version"] == cluster.version
+    assert document["info"]["version"] == cluster.kind.removesuffix("-plain")  # the document of the server itself
     assert len(list(operations(document))) >= 28
     assert missing(document, AdminClient) == []
 

@@ -32,7 +32,7 @@ from restate_lab.demo.stories import incident as incident_story
 from restate_lab.errors import ArgumentError, NotFound, ReadOnly, TimedOut, Truncated
 from restate_lab.source import SourceWrapper
 from support.bench import wait_for
-from support.clusters import NEWEST, OLDEST, PLAIN, Cluster, Clusters, server_binary
+from support.clusters import BEHIND, NEWEST, OLDEST, PLAIN, Cluster, Clusters, server_binary
 from support.demo import hospital
 from support.every_status import SERVICES as STATUS_SERVICES
 
@@ -396,6 +396,8 @@ def test_every_command_runs(clusters: Clusters, restate_cli: Path, story: str) -
         assert done.exit_code == (3 if line.startswith("restate-lab waits") else 0), (line, done.stderr)
     theirs = {line for line in lines.difference(ours) if "…" not in line and not line.startswith("curl ")}
     assert len(theirs) > 3
+    if BEHIND == "absent":  # the CLI of 1.7 pauses nothing on a server that reports no map of features
+        theirs = {line for line in theirs if "invocations pause" not in line}
     for line in theirs:
         done = in_a_shell(line, restate_cli)
         is_change = re.search(r"restate (invocations (cancel|pause|resume)|deployments remove) ", line)

@@ -34,15 +34,13 @@ from restate_lab.panels.actions.bar import ActionBar
 from restate_lab.status import STATUSES_SQL
 from support import imitation
 from support.bench import wait_for
-from support.clusters import PLAIN, server_binary
+from support.clusters import PLAIN, SKIP, VQUEUES, server_binary
 from support.every_status import SERVICES, InvocationStatuses, _is_ready as is_ready
 from support.fake_endpoint import MANIFEST, deployment, response
 from support.raw_server import raw_server
 
 pytestmark = pytest.mark.server
 
-VQUEUES = {"RESTATE_EXPERIMENTAL_ENABLE_VQUEUES": "true"}
-SKIP = {"RESTATE_EXPERIMENTAL_ENABLE_VQUEUES_MIGRATION_SKIP_COMPLETED": "true"}
 RETENTION = {"RESTATE_EXPERIMENTAL_ENABLE_PREFLIGHT_INVOCATION_TERMINATION_RETENTION": "true"}
 PHASES: Mapping[str, Mapping[str, str]] = {
     "legacy": {},

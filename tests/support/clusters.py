@@ -6,16 +6,18 @@ import contextlib
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from restate_lab.demo.embedded import Embedded
+from restate_lab.demo.api import Api
+from restate_lab.demo.embedded import Embedded, start_model, start_services
 from restate_lab.demo.install import install_server
 from restate_lab.demo.server import RestateServer
 from restate_lab.demo.stories import STORIES
+from restate_lab.demo.stories.player import play
 from restate_lab.demo.stories.steps import StoryStep, ids
 from support import imitation
 from support.demo.healthy import HEALTHY
@@ -34,6 +36,16 @@ KINDS = (OLDEST, PLAIN, NEWEST, IMITATION)
 """The kinds of server; ``support.kinds`` has which of them a test runs on."""
 BEHIND = os.environ.get("RESTATE_LAB_TESTS_BEHIND", "")
 """The form of the proxy before each server of ``NEWEST``, for a run that imitates 1.8 everywhere; "" means none."""
+PHASE = os.environ.get("RESTATE_LAB_TESTS_PHASE", "")
+"""The phase of the migration to vqueues in which each cluster of ``NEWEST`` with a story is; "" means none."""
+VQUEUES = {"RESTATE_EXPERIMENTAL_ENABLE_VQUEUES": "true"}
+SKIP = {"RESTATE_EXPERIMENTAL_ENABLE_VQUEUES_MIGRATION_SKIP_COMPLETED": "true"}
+PHASES: Mapping[str, Sequence[Mapping[str, str]]] = {
+    "open": ({}, VQUEUES | SKIP),
+    "migrated": ({}, VQUEUES),
+    "rolled-back": ({}, VQUEUES, {}),
+}
+"""The settings of the servers that read the same data, one after another; the story is played on the first."""
 OLD = "1.5.3"
 """A version older than any supported one; npm has no other."""
 
@@ -156,13 +168,16 @@ class Clusters:
 def _start(stack: contextlib.ExitStack, kind: str, story: str) -> Cluster:
     # Not pytest's tmp_path: a unix socket's path must be short.
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="restate-lab-")))
+    env = TWO_AT_A_TIME if story == "saturated" else {}
+    if PHASE and kind == NEWEST:
+        return _migrated(stack, folder, _steps_of(story, vqueues=False), env)
     demo = stack.enter_context(
         running_demo(
             kind,
             folder,
             unix_sockets=True,
             story=_steps_of(story, vqueues=has_vqueues(kind)),
-            env=TWO_AT_A_TIME if story == "saturated" else {},
+            env=env,
             program=(SERVICES,),
         )
     )
@@ -178,6 +193,58 @@ def _start(stack: contextlib.ExitStack, kind: str, story: str) -> Cluster:
         services=demo.services.pid,
         roles=demo.roles,
     )
+
+
+def _migrated(stack: contextlib.ExitStack, folder: Path, story: Sequence[StoryStep], env: Mapping[str, str]) -> Cluster:
+    """Play a story without vqueues, and start the server again for each phase; the services stay the same."""
+    model, model_url = start_model(folder)
+    stack.enter_context(model)
+    services, address = start_services(folder, SERVICES, model=model_url)
+    stack.enter_context(services)
+    *earlier, last = PHASES[PHASE]
+    for settings in earlier:
+        with _server(folder, env, settings) as server, _api(server, folder) as api:
+            if not api.deployments():
+                api.register(address)
+            roles = play(api, story, folder)
+    server = stack.enter_context(_server(folder, env, last))
+    if env == TWO_AT_A_TIME:
+        with _api(server, folder) as api:
+            roles = _by_slots(api, roles)
+    return Cluster(
+        kind=NEWEST,
+        version=server.version,
+        vqueues=True,
+        admin_url=server.admin_url,
+        own_url=server.admin_url,
+        ingress_url=server.ingress_url,
+        base_dir=server.base_dir,
+        folder=folder,
+        services=services.pid,
+        roles=roles,
+    )
+
+
+def _by_slots(api: Api, roles: Mapping[str, str]) -> dict[str, str]:
+    """Return the roles of the saturated story: a server that starts again chooses anew which invocations run."""
+    from support.bench import wait_for  # which imports this module
+
+    statement = "SELECT id FROM sys_invocation_state WHERE in_flight"
+    running = wait_for(lambda: set(api.lab.sql(statement)["id"]), lambda ids: len(ids) == 2)
+    invocations = [id_ for role, id_ in roles.items() if role.startswith(("busy", "waiting"))]
+    names = [role for role in roles if role.startswith(("busy", "waiting"))]
+    ordered = sorted(invocations, key=lambda id_: id_ not in running)
+    return {**roles, **dict(zip(names, ordered, strict=True))}
+
+
+def _server(folder: Path, env: Mapping[str, str], settings: Mapping[str, str]) -> RestateServer:
+    return RestateServer(
+        server_binary(PLAIN), base_dir=folder / "data", vqueues=False, unix_sockets=True, env={**env, **settings}
+    )
+
+
+def _api(server: RestateServer, folder: Path) -> Api:
+    return Api(server.admin_url, server.ingress_url, audit=folder / "audit")
 
 
 def _steps_of(story: str, *, vqueues: bool) -> tuple[StoryStep, ...]:

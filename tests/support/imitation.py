@@ -11,6 +11,8 @@ import contextlib
 import http.client
 import json
 import re
+import select
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -165,7 +167,27 @@ class _Handler(BaseHTTPRequestHandler):
             dropped = {"host", "content-length", "connection"}
             headers = {name: value for name, value in self.headers.items() if name.lower() not in dropped}
             connection.request(method or self.command, path, body or None, headers)
-            yield connection.getresponse()
+            with self._until_the_client_leaves(connection.sock):
+                yield connection.getresponse()
+
+    @contextlib.contextmanager
+    def _until_the_client_leaves(self, upstream: socket.socket) -> Iterator[None]:
+        """End the connection to the server when the client ends its own, so that the server stops a query."""
+        is_done = threading.Event()
+
+        def watch() -> None:
+            while not is_done.wait(0.1):
+                if select.select([self.connection], [], [], 0)[0] and not self.connection.recv(1, socket.MSG_PEEK):
+                    upstream.shutdown(socket.SHUT_RDWR)
+                    return
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_done.set()
+            thread.join()
 
     def _send_json(self, status: int, value: Any) -> None:
         self._send(status, json.dumps(value).encode())
