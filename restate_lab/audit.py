@@ -20,7 +20,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from restate_lab._public import check_keywords
 from restate_lab._text import join
 from restate_lab.errors import ArgumentError, AuditFailed, AuditIncomplete, Truncated
 
@@ -212,7 +211,6 @@ def process_info() -> dict[str, Any]:
     return {"user": user, "host": socket.gethostname(), "pid": os.getpid()}
 
 
-@check_keywords
 def audit_log(
     folder: str | os.PathLike[str] | None = None, /, *, change: str | None = None, reads: bool = False
 ) -> pd.DataFrame:
@@ -254,7 +252,7 @@ def audit_log(
         raise ArgumentError(f"change {change!r} is not in the audit log; the column change of audit_log() has the ids.")
     if records.unreadable:
         frame.attrs["truncated"] = _unreadable_text(records.unreadable)
-        warnings.warn(f"the audit log is incomplete: {frame.attrs['truncated']}", Truncated, stacklevel=3)
+        warnings.warn(f"the audit log is incomplete: {frame.attrs['truncated']}", Truncated, stacklevel=2)
     return frame
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from restate_lab._cells import GRID, MISSING, CellStyle, cell, kind_of
 from restate_lab._html import render
-from restate_lab._public import check_keywords
 from restate_lab._text import escape_invisible, format_age, format_timestamp
 from restate_lab.errors import ArgumentError
 from restate_lab.status import STATUSES
@@ -68,7 +67,6 @@ class ShownFrame:
         )
 
 
-@check_keywords
 def show(frame: pd.DataFrame, /, *, rows: int = ROWS) -> ShownFrame:
     """Show a frame as a readable table: short ids, colored statuses, times as ages, right-aligned numbers.
 

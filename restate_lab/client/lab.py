@@ -18,7 +18,6 @@ import httpx
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab._public import check_keywords
 from restate_lab.audit import AuditLog
 from restate_lab.client._server_info import COUNT_LIMIT, INFO_LIFETIME, ServerInfoCache, StatusCard
 from restate_lab.client._stream import send_query
@@ -295,7 +294,6 @@ class Lab(BaseSource):
         return list(check_columns(self.sql(_FUNCTIONS, progress=False), _FUNCTIONS, self)["name"])
 
 
-@check_keywords
 def connect(
     cluster: str | None = None,
     /,
@@ -361,7 +359,7 @@ def connect(
         lab.check()
         if is_older(lab.version) or is_newer(lab.version):
             message = _UNTRIED if is_older(lab.version) else _NEWER
-            warnings.warn(message.format(name=lab.name, version=lab.version), UntriedServer, stacklevel=3)
+            warnings.warn(message.format(name=lab.name, version=lab.version), UntriedServer, stacklevel=2)
     except BaseException:
         lab.close()
         raise

@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab._public import keyword_check
 from restate_lab._text import one_line
 from restate_lab.errors import RestateLabError, ServerFailed
 from restate_lab.source import Source
@@ -177,23 +176,18 @@ def names_of(source: Source) -> frozenset[str]:
 def translate_errors(function: Callable[P, R]) -> Callable[P, R]:
     """Make a public function, whose first argument is a source, report an unreadable response as ServerFailed.
 
-    The original error is its ``__cause__``; the message says that it may be a bug of restate_lab. An unknown keyword is
-    refused as in ``check_keywords``.
+    The original error is its ``__cause__``; the message says that it may be a bug of restate_lab.
     """
-    error_for = keyword_check(function)
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        keyword_error = error_for(kwargs)
-        if keyword_error is not None:
-            raise keyword_error
         try:
             return function(*args, **kwargs)
         except RestateLabError:
             raise
         except _UNREADABLE as error:
             if error.__traceback__ is None or error.__traceback__.tb_next is None:
-                raise  # the call itself is wrong: an argument is missing or superfluous
+                raise  # the call itself is wrong: an argument is missing or unknown
             source: Any = args[0] if args else None
             raise _unreadable_response_error(function.__name__, error, source) from error
 

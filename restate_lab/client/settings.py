@@ -389,7 +389,7 @@ def _warn_about_dotenv(settings: Settings, arguments: _Arguments, variables: Var
             f"and uses environment {settings.environment!r} at {settings.admin_url}. To use the values of the file, "
             "set its variables in the environment of the kernel, or pass the address and token as arguments.",
             SettingsWarning,
-            stacklevel=5,  # the caller of connect()
+            stacklevel=4,  # the caller of connect()
         )
 
 

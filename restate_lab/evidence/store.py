@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from pyarrow import fs
 
-from restate_lab._public import check_keywords, public
+from restate_lab._public import public
 from restate_lab.client.sql.parts import complete
 from restate_lab.errors import (
     ArgumentError,
@@ -174,7 +174,6 @@ class Evidence(EngineSource):
         return {row["word"]: row["n"] for row in rows}
 
 
-@check_keywords
 def open_evidence(
     path: str | os.PathLike[str],
     /,
@@ -205,6 +204,6 @@ def open_evidence(
             f"{folder.display_path} was opened without a check of the sha256 of its files: the files may have been "
             f"changed.",
             EvidenceWarning,
-            stacklevel=3,  # point to the caller of the decorated function
+            stacklevel=2,
         )
     return Evidence(folder, manifest, digest=digest, verified=verify, batch_rows=batch_rows, decoder=decoder)

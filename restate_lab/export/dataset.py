@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab._public import check_keywords
 from restate_lab._text import join
 from restate_lab.analysis.agents import conversation
 from restate_lab.analysis.agents.entries import ShapeFunction
@@ -21,7 +20,6 @@ from restate_lab.export.files import check_absent, resolve_target, save
 from restate_lab.source import Source, without_decoding
 
 
-@check_keywords
 def save_dataset(
     source: Source,
     ids: Any,

@@ -18,7 +18,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from restate_lab._public import check_keywords
 from restate_lab.errors import ArgumentError, Truncated
 from restate_lab.export.columns import (
     ArrowColumn,
@@ -38,7 +37,6 @@ _FORMULA = "^[=+\\-@\t\r\n＝＋－＠]"
 _ROWS = 10_000  # per batch
 
 
-@check_keywords
 def save(frame: pd.DataFrame | pa.Table, path: str | os.PathLike[str], /, *, overwrite: bool = False) -> Path:
     """Write a frame to a file and return its path; the file appears only when it is complete.
 
@@ -183,7 +181,7 @@ def _warn_if_truncated(frame: pd.DataFrame | pa.Table, target: Path) -> None:
         warnings.warn(
             f"{target.name} is incomplete, because the frame was truncated: {attrs['truncated']}",
             Truncated,
-            stacklevel=4,
+            stacklevel=3,
         )
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab._public import check_keywords
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.agents.turns import Turn, text_of_value, tools_by_response
 from restate_lab.analysis.journal.entries import FAILED
@@ -40,7 +39,6 @@ _TOKENS: Mapping[str, tuple[str, str]] = MappingProxyType(
 _HIDDEN = "the message is exported with payloads=True"
 
 
-@check_keywords
 def export_spans(
     runs: Conversation | Sequence[Conversation] | pd.DataFrame,
     endpoint: str,
@@ -86,7 +84,7 @@ def export_spans(
         warnings.warn(
             f"prompts and answers are sent to {address} without encryption; use https, or payloads=False.",
             UnencryptedWarning,
-            stacklevel=3,
+            stacklevel=2,
         )
     send_spans(spans, address, headers=secrets, seconds=seconds)
     return len(spans)

@@ -10,7 +10,6 @@ from typing import Any, Literal, get_args
 import pandas as pd
 from matplotlib.axes import Axes
 
-from restate_lab._public import check_keywords
 from restate_lab._text import format_duration, plural
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.agents.turns import Turn
@@ -45,7 +44,6 @@ _MOST_TURNS = 60
 _ROOM = 0.28  # share of the axis after the last bar, for its note
 
 
-@check_keywords
 def plot_spend(
     runs: pd.DataFrame, /, *, by: SpendGroup = "service", ax: Axes | None = None, tz: str | tzinfo = "UTC"
 ) -> Axes:
@@ -122,7 +120,6 @@ def _spend_bar(name: str, row: Mapping[Any, Any] | pd.Series[Any], *, is_rest: b
     return Bar(name, parts, " · ".join(notes), is_rest=is_rest)
 
 
-@check_keywords
 def plot_agent_run(run: Conversation, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw the run of an agent as a timeline, one bar per call of a model, tool, step and wait, from top to bottom.
 

@@ -11,7 +11,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from restate_lab._public import check_keywords
 from restate_lab._text import format_duration, format_timestamp, plural
 from restate_lab.analysis.patterns import merge_by_pattern
 from restate_lab.analysis.times import to_zone
@@ -46,7 +45,6 @@ _NEAR = 0.2  # distance of similar colors; black and white have 1.73
 _STYLES = {"its largest value": FillStyle(NEUTRAL.colour, "///"), "all others": NEUTRAL}
 
 
-@check_keywords
 def plot_status(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw the number of invocations by status, one bar per service, the longest bar first.
 
@@ -80,7 +78,6 @@ def plot_status(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzi
     return canvas.ax
 
 
-@check_keywords
 def plot_retries(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw the number of retrying invocations, one bar per step and error, the longest bar first.
 
@@ -118,7 +115,6 @@ def plot_retries(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     return canvas.ax
 
 
-@check_keywords
 def plot_backlog(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw the number of calls that wait for each key, the longest bar first, with the longest wait of each key.
 
@@ -152,7 +148,6 @@ def plot_backlog(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     return canvas.ax
 
 
-@check_keywords
 def plot_state_sizes(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw the size of the state of each key of a virtual object or workflow, the largest first.
 

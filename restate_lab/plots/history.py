@@ -14,7 +14,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from restate_lab._public import check_keywords
 from restate_lab._text import plural
 from restate_lab.analysis.before_after import BeforeAfter, before_and_after
 from restate_lab.analysis.times import to_zone
@@ -47,7 +46,6 @@ _TICKS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10
 _FEW_TICKS = frozenset({0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0})
 
 
-@check_keywords
 def plot_failure_calendar(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw a calendar with one cell per day: its color is the percentage of failed invocations, its text their number.
 
@@ -132,7 +130,6 @@ def _format_weeks(canvas: Canvas, days: pd.DatetimeIndex | pd.Index, count: int)
     ax.tick_params(length=0)
 
 
-@check_keywords
 def plot_percentiles(
     frame: pd.DataFrame,
     /,
@@ -218,7 +215,6 @@ def _mark_deployments(canvas: Canvas, deployments: pd.DataFrame) -> Iterator[Art
         yield Line2D([], [], label=f"{plural(int(inside.sum()), 'deployment')} registered", **options)
 
 
-@check_keywords
 def plot_before_after(result: BeforeAfter, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw the ratio of after to before with its 95 % interval, one row per comparison, those that changed first.
 

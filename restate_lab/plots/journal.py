@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.lines import Line2D
 
-from restate_lab._public import check_keywords
 from restate_lab._text import format_duration, format_timestamp, one_line, plural
 from restate_lab.analysis.journal.bars import HANDLER, JournalRow, journal_bars
 from restate_lab.analysis.journal.entries import OPEN
@@ -58,7 +57,6 @@ _NAMED = 45  # with more rows, about this many are named
 _LEAST_LETTERS, _MOST_LETTERS = 14, 90  # length of an error text
 
 
-@check_keywords
 def plot_journal(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw a journal as a timeline, one bar per entry from top to bottom, in the frame's order.
 

@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from restate_lab._public import check_keywords
 from restate_lab._text import format_duration
 from restate_lab.analysis.times import to_zone
 from restate_lab.errors import ArgumentError
@@ -58,7 +57,6 @@ _PARTS = (
 )
 
 
-@check_keywords
 def plot_latency(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw the p50, p90 and p99 of the durations of invocations, one row per handler, the slowest first.
 
@@ -94,7 +92,6 @@ def plot_latency(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     return canvas.ax
 
 
-@check_keywords
 def plot_latency_distribution(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw the cumulative distribution of durations, one line per handler, most invocations first.
 

@@ -12,7 +12,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from restate_lab._public import check_keywords
 from restate_lab._text import format_duration
 from restate_lab.analysis.times import to_zone
 from restate_lab.durations import parse_duration
@@ -28,7 +27,6 @@ _EDGED = 120  # with fewer bar edges than this, the bars have outlines
 _FALLBACK = timedelta(minutes=1)
 
 
-@check_keywords
 def plot_throughput(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw the number of invocations that ended per time span: succeeded ones upwards, all others downwards.
 

@@ -17,7 +17,6 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from restate_lab._public import check_keywords
 from restate_lab._text import shorten_id
 from restate_lab.analysis.times import to_zone
 from restate_lab.analysis.waits import Waits
@@ -36,7 +35,6 @@ _STYLES: dict[str, Any] = {"call": "-", "key": (0, (4, 2)), "attach": (0, (1, 1.
 _OTHER = "other"
 
 
-@check_keywords
 def plot_waits(waits: Waits, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw the wait-for graph: an arrow points from a waiting invocation to the one that blocks it, at its right.
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from datetime import tzinfo
 from pathlib import Path
 
-from restate_lab._public import check_keywords
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.arguments import check_seconds, time_limit
 from restate_lab.durations import DurationInput
@@ -27,7 +26,6 @@ from restate_lab.source import Source
 _LEAST = 60.0  # seconds that one chapter may take to read its data
 
 
-@check_keywords
 def incident_report(
     source: Source,
     path: str | os.PathLike[str],

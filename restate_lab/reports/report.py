@@ -16,7 +16,6 @@ from typing import Any, Literal
 from markupsafe import Markup
 
 from restate_lab._html import render
-from restate_lab._public import check_keywords
 from restate_lab._text import format_timestamp, truncate
 from restate_lab.analysis.times import TimeInput, to_datetime, to_zone
 from restate_lab.client.arguments import check_count, check_flag, check_name
@@ -65,7 +64,6 @@ class Report:
     _source: Source | None
     _masker: Masker
 
-    @check_keywords
     def __init__(
         self,
         title: str,

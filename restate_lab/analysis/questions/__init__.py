@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from restate_lab._html import render
-from restate_lab._public import check_keywords, did_you_mean, nearest_names
+from restate_lab._public import did_you_mean, nearest_names
 from restate_lab.analysis.patterns import CANDIDATES, hide_refusals, merge_by_pattern, merge_failures
 from restate_lab.analysis.questions.catalog import Question, Variant, names, read_question
 from restate_lab.analysis.questions.parameters import check_names, json_values, values_for
@@ -95,7 +95,6 @@ def run_question(
     return frame
 
 
-@check_keywords
 def questions(*, full: bool = False) -> pd.DataFrame:
     """Return one row per named question, sorted by name; a notebook shows them as a card.
 

@@ -20,7 +20,6 @@ import ipywidgets as widgets
 import pandas as pd
 import traitlets
 
-from restate_lab._public import check_methods
 from restate_lab._text import escape_invisible, format_duration, format_time, truncate
 from restate_lab.client.arguments import check_seconds
 from restate_lab.client.lab import is_lab
@@ -56,10 +55,6 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     _finalizer: Callable[[], object] | None = None
     _parts: tuple[Any, ...] = ()
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        check_methods(cls)
 
     def __init__(self, source: Source, /, *, refresh: DurationInput | None = 5.0) -> None:
         self.source = source

@@ -169,7 +169,7 @@ def test_errors_that_say_what_they_mean_pass() -> None:
         with pytest.raises(type(error)) as told:
             verb(SOURCE, error)
         assert told.value is error
-    with pytest.raises(ArgumentError, match=r"verb\(\) has no argument 'unknown'"):
+    with pytest.raises(TypeError, match=r"verb\(\) got an unexpected keyword argument 'unknown'"):
         verb(SOURCE, unknown=1)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="missing 1 required"):
         verb()  # type: ignore[call-arg]

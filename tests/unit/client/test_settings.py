@@ -14,7 +14,6 @@ import httpx
 import pytest
 
 import restate_lab as rl
-from restate_lab._public import check_keywords
 from restate_lab.audit import AuditLog
 from restate_lab.client.lab import Lab
 from restate_lab.client.settings import Settings, load_settings
@@ -396,7 +395,6 @@ class TestDotenv:
         """The warning points at the caller of connect(), which calls load_settings()."""
         (tmp_path / ".env").write_text("RESTATE_HOST=d")
 
-        @check_keywords
         def connect() -> Settings:
             return load_settings("local", env={}, cwd=tmp_path)
 
