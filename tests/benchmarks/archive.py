@@ -1,25 +1,21 @@
 """The cost of a visit of an archiver that finds nothing new: ``archive.py --rows 1000000 --executed 0.1``.
 
-In turn: ``count(*)`` of the invocations, and visits with and without samples, as CPU seconds of the server process and
-as seconds of the call. The first visit archives all ended invocations; its cost is given per invocation.
+In turn: ``count(*)`` of the invocations, and visits with and without samples, as CPU seconds of the server process. The
+first visit archives all ended invocations; its cost is given per invocation.
 """
 
 from __future__ import annotations
 
-import statistics
-import sys
 import tempfile
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
 from populate import arguments, populated
-from rounds import Figure, in_turn, ratio, show, table, versions
+from rounds import Figure, compare, in_turn, ratio, say, show, timed, versions
 
 import restate_lab as rl
-from restate_lab.history.archive import archive
 
 COUNT, PLAIN, SAMPLED = "count(*)", "visit without samples", "visit with samples"
 COUNTED = "SELECT count(*) AS n FROM sys_invocation_status"
@@ -28,55 +24,29 @@ AT_MOST = {PLAIN: 1.5, SAMPLED: 2.8}  # × count(*)
 
 def main() -> None:
     """Run the benchmark."""
-    parser = arguments(__doc__)
-    options = parser.parse_args()
+    options = arguments(__doc__).parse_args()
     with (
         populated(options) as population,
         rl.connect(population.admin_url, read_only=True) as lab,
         tempfile.TemporaryDirectory() as folder,
     ):
-        _say(f"{population}; {options.rounds} rounds; {versions(population.version)}")
-        where = Path(folder) / "archive"
+        say(f"{population}; {options.rounds} rounds; {versions(population.version)}")
         server = server_of(population.admin_url)
-        seconds: dict[str, list[float]] = {}
-
-        def visit(*, samples: bool) -> int:
-            frame = archive(lab, where, cluster_name="c", samples=samples, progress=False)
-            return int(frame["new_runs"].sum())
-
-        cpu, started = cpu_of(server), time.perf_counter()
-        new = visit(samples=True)
-        _say(
-            f"first visit: {new:,} invocations, each {(time.perf_counter() - started) / new * 1e6:,.0f} µs, of which "
-            f"{(cpu_of(server) - cpu) / new * 1e6:,.0f} µs are CPU of the server"
-        )
-        calls: dict[str, Callable[[], object]] = {
-            COUNT: lambda: lab.arrow(COUNTED, progress=False),
-            PLAIN: lambda: visit(samples=False),
-            SAMPLED: lambda: visit(samples=True),
+        cpu = partial(cpu_of, server)
+        visit = partial(rl.archive, lab, Path(folder) / "archive", cluster_name="c", progress=False)
+        before = cpu()
+        seconds = timed(visit)()
+        new = lab.sql("SELECT count(*) AS n FROM sys_invocation_status WHERE status = 'completed'")["n"][0]
+        each = f"each {seconds / new * 1e6:,.0f} µs, of which {(cpu() - before) / new * 1e6:,.0f} are CPU of the server"
+        say(f"first visit: {new:,} ended invocations, {each}")
+        methods = {
+            COUNT: timed(partial(lab.arrow, COUNTED, progress=False), cpu),
+            PLAIN: timed(partial(visit, samples=False), cpu),
+            SAMPLED: timed(partial(visit, samples=True), cpu),
         }
-
-        def measured(name: str) -> Callable[[], float]:
-            def measure() -> float:
-                cpu, started = cpu_of(server), time.perf_counter()
-                calls[name]()
-                seconds.setdefault(name, []).append(time.perf_counter() - started)
-                return cpu_of(server) - cpu
-
-            return measure
-
-        times = in_turn({name: measured(name) for name in calls}, options.rounds)
-        rows = [
-            (name, f"{statistics.median(each) * 1000:,.0f}", f"{ratio(each, times[COUNT]):.2f}",
-             f"{statistics.median(seconds[name][1:]) * 1000:,.0f}")
-            for name, each in times.items()
-        ]  # fmt: skip
-        _say(table(("what", "CPU ms of the server", "× count(*)", "ms"), rows))
-        figures = [
-            Figure(f"{name}, × count(*)", ratio(times[name], times[COUNT]), at_most=most)
-            for name, most in AT_MOST.items()
-        ]
-        _say(show(figures))
+        times = in_turn(methods, options.rounds)
+        say(f"CPU of the server:\n\n{compare('what', times, COUNT)}")
+        say(show([Figure(f"{name}, × count(*)", ratio(times[name], times[COUNT]), at) for name, at in AT_MOST.items()]))
 
 
 def server_of(admin_url: str) -> psutil.Process:
@@ -87,13 +57,9 @@ def server_of(admin_url: str) -> psutil.Process:
 
 
 def cpu_of(process: psutil.Process) -> float:
+    """Return the seconds of processor time of a process."""
     times = process.cpu_times()
     return float(times.user + times.system)
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

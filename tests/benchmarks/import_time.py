@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
-import time
 from functools import partial
 
-from rounds import Figure, in_turn, ratio, show, table, versions
+from rounds import Figure, compare, in_turn, ratio, say, show, timed, versions
 
 EMPTY, PACKAGES, LAB, CONNECT = "nothing", "pandas, pyarrow, httpx", "restate_lab", "restate_lab.connect"
 STATEMENTS = {
@@ -32,26 +30,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=11, help="rounds (11)")
     options = parser.parse_args()
-    times = in_turn({name: partial(_run, code) for name, code in STATEMENTS.items()}, options.rounds)
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    run = partial(subprocess.run, check=True, env=variables)
+    methods = {name: timed(partial(run, [sys.executable, "-c", code])) for name, code in STATEMENTS.items()}
+    times = in_turn(methods, options.rounds)
     empty = times.pop(EMPTY)
     net = {name: [a - b for a, b in zip(seconds, empty, strict=True)] for name, seconds in times.items()}
-    rows = [
-        (name, f"{statistics.median(seconds) * 1000:,.0f}", f"{ratio(seconds, net[PACKAGES]):.2f}")
-        for name, seconds in net.items()
-    ]
-    sys.stdout.write(f"{options.rounds} rounds; {versions('none')}\n\n")
-    sys.stdout.write(f"{table(('import', 'median ms', f'× {PACKAGES}'), rows)}\n\n")
-    figures = [
-        Figure(f"{name}, × the packages", ratio(net[name], net[PACKAGES]), at_most=1.1) for name in (LAB, CONNECT)
-    ]
-    sys.stdout.write(f"{show(figures)}\n")
-
-
-def _run(code: str) -> float:
-    variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    started = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True, env=variables)
-    return time.perf_counter() - started
+    say(f"{options.rounds} rounds; {versions('none')}\n\n{compare('import', net, PACKAGES)}")
+    limits = [Figure(f"{name}, × the packages", ratio(net[name], net[PACKAGES]), 1.1) for name in (LAB, CONNECT)]
+    say(show(limits))
 
 
 if __name__ == "__main__":

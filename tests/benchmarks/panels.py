@@ -10,9 +10,7 @@ many invocations the first row may take 1.3 times as long as with few, and twice
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -20,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from populate import arguments, populated
-from rounds import Figure, in_turn, ratio, show, table, versions
+from rounds import Figure, compare, in_turn, ratio, say, show, timed, versions
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import restate_lab as rl
@@ -33,6 +31,7 @@ FEW_ROWS, MANY_ROWS = "table of 1k rows", "table of all rows"
 SMALL = 1_000
 AT_MOST, AT_MOST_ROWS = 1.3, 3.0
 COUNT = "count(*) of many, on the server"
+COUNTING = "SELECT count(*) AS n FROM sys_invocation_status"
 PAGE = {"width": 1400, "height": 1000}
 SETUP = """
 import restate_lab as rl
@@ -78,28 +77,16 @@ def main() -> None:
         rl.connect(many.admin_url, read_only=True) as lab,
         opened(SETUP.format(urls=[few.admin_url, many.admin_url]), *CELLS.values()) as page,
     ):
-        cells = enumerate(CELLS, start=1)
-        few_of = {FEW: FEW, MANY: FEW, FEW_ROWS: FEW_ROWS, MANY_ROWS: FEW_ROWS}
-        work = {name: partial(_first_row, page, index) for index, name in cells}
-        times = in_turn({**work, COUNT: partial(_count, lab)}, options.rounds)
-        sys.stdout.write(f"{few}\n{many}\n{options.rounds} rounds; {versions(many.version)}\n\n")
-        rows = [
-            (name, f"{statistics.median(seconds) * 1000:,.0f}", f"{ratio(seconds, times[few_of.get(name, FEW)]):.2f}")
-            for name, seconds in times.items()
-        ]
-        sys.stdout.write(f"{table(('first row of', 'median ms', '× 1k'), rows)}\n\n")
+        work = {name: partial(_first_row, page, index) for index, name in enumerate(CELLS, start=1)}
+        times = in_turn({**work, COUNT: timed(partial(lab.sql, COUNTING, progress=False))}, options.rounds)
+        say(f"{few}\n{many}\n{options.rounds} rounds; {versions(many.version)}")
+        say(compare("first row of", times, FEW))
         without_count = [seconds - 2 * count for seconds, count in zip(times[MANY], times[COUNT], strict=True)]
         figures = [
             Figure(f"{MANY} without 2 × count(*), × 1k", ratio(without_count, times[FEW]), at_most=AT_MOST),
             Figure(f"{MANY_ROWS}, × 1k", ratio(times[MANY_ROWS], times[FEW_ROWS]), at_most=AT_MOST_ROWS),
         ]
-        sys.stdout.write(f"{show(figures)}\n")
-
-
-def _count(lab: rl.Lab) -> float:
-    started = time.perf_counter()
-    lab.sql("SELECT count(*) AS n FROM sys_invocation_status")
-    return time.perf_counter() - started
+        say(show(figures))
 
 
 def _first_row(page: LabPage, index: int) -> float:

@@ -42,7 +42,7 @@ TROUBLE = {
         "failed": 3_000,
         "queued": 100,
         "deployments": 50,
-        "states": 5_000,
+        "states": 50,  # a hundred values each
         "journal": 2_000,
     },
     "large": {
@@ -51,7 +51,7 @@ TROUBLE = {
         "failed": 20_000,
         "queued": 1_000,
         "deployments": 2_000,
-        "states": 100_000,
+        "states": 1_000,
         "journal": 100_000,
     },
 }
@@ -131,9 +131,8 @@ def _fill(
         with httpx.Client(base_url=ingress_url, timeout=600) as ingress:
             _append(ingress, "execute", range(numbers.start, first_scheduled))
             _append(ingress, "schedule", range(first_scheduled, numbers.stop))
-            for kind in ("suspended", "retrying", "failed", "queued", "agents"):
+            for kind in ("suspended", "retrying", "failed", "queued", "agents", "states"):
                 _append(ingress, kind, range(trouble.get(kind, 0)))
-            _append(ingress, "states", range(trouble.get("states", 0)))
             if entries := trouble.get("journal", 0):
                 ingress.post("/Journals/long/write/send", json=entries).raise_for_status()
         _settle(admin, before.get("invoked", 0) + trouble.get("retrying", 0))
@@ -141,14 +140,14 @@ def _fill(
     sys.stderr.write(f"{sum(_statuses(admin).values()):,} invocations after {seconds:.0f} s\n")
 
 
-def _append(ingress: httpx.Client, handler: str, numbers: range) -> None:
-    spans = [(start, min(start + BATCH, numbers.stop)) for start in range(numbers.start, numbers.stop, BATCH)]
+def _append(ingress: httpx.Client, kind: str, numbers: range) -> None:
+    batches = [(kind, start, min(start + BATCH, numbers.stop)) for start in range(numbers.start, numbers.stop, BATCH)]
 
-    def call(span: tuple[int, int]) -> None:
-        ingress.post(f"/Filler/{handler}", json=span).raise_for_status()
+    def call(batch: tuple[str, int, int]) -> None:
+        ingress.post("/Filler/append", json=batch).raise_for_status()
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(call, spans))
+        list(pool.map(call, batches))
 
 
 def _settle(admin: httpx.Client, retrying: int) -> None:

@@ -10,12 +10,12 @@ import argparse
 import statistics
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from rounds import table, versions
+from rounds import in_turn, say, table, timed, versions
 
 from support.clusters import NEWEST
 from support.replay_bench import ReplayBench, running_replay_bench
@@ -33,16 +33,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="rounds (5)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, running_replay_bench(NEWEST, Path(folder)) as bench:
-        ids = {kind: _start(bench, kind, options.journals) for kind in KINDS}
+        methods = {}
+        for kind in KINDS:
+            ids = _start(bench, kind, options.journals)
+            methods |= {f"{kind}, {count} workers": timed(partial(_check, bench, ids, count)) for count in WORKERS}
+        times = in_turn(methods, options.rounds)
         rows = []
-        for kind, targets in ids.items():
-            for workers in WORKERS:
-                rates = [_rate(bench, targets, workers) for _ in range(options.rounds)]
-                rows.append(
-                    [kind, f"{workers}", f"{statistics.median(rates):,.0f}", f"{min(rates):,.0f}", f"{max(rates):,.0f}"]
-                )
-        header = ("journals", "workers", "per minute", "lowest", "highest")
-        sys.stdout.write(f"{versions(bench.lab.version)}\n{table(header, rows)}\n")
+        for name, seconds in times.items():
+            rates = [60 * options.journals / each for each in seconds]
+            rows.append((name, f"{statistics.median(rates):,.0f}", f"{min(rates):,.0f}", f"{max(rates):,.0f}"))
+        say(f"{versions(bench.lab.version)}\n{table(('journals', 'per minute', 'lowest', 'highest'), rows)}")
 
 
 def _start(bench: ReplayBench, kind: str, count: int) -> list[str]:
@@ -54,11 +54,9 @@ def _start(bench: ReplayBench, kind: str, count: int) -> list[str]:
     return ids
 
 
-def _rate(bench: ReplayBench, ids: list[str], workers: int) -> float:
-    started = time.monotonic()
+def _check(bench: ReplayBench, ids: list[str], workers: int) -> None:
     result = bench.replay(ids, workers=workers)
     assert result.counts == {"fits": len(ids)}, result.counts
-    return 60 * len(ids) / (time.monotonic() - started)
 
 
 if __name__ == "__main__":

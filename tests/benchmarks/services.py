@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 
 import restate
 from agent_payloads import CITIES, RESPONSES
@@ -41,75 +42,31 @@ journals = VirtualObject("Journals", inactivity_timeout=dt.timedelta(seconds=5))
 
 
 @filler.handler()
-async def schedule(ctx: Context, span: tuple[int, int]) -> int:
-    """Append the delayed one-way calls number ``span[0]`` to ``span[1]``; return how many."""
-    for number in range(*span):
-        if number % SPLIT:
-            ctx.service_send(place, _order(number), send_delay=LATER)
-        else:
-            ctx.object_send(check_out, f"customer-{number % CUSTOMERS}", _order(number), send_delay=LATER)
-    return span[1] - span[0]
+async def append(ctx: Context, batch: tuple[str, int, int]) -> None:
+    """Append the one-way calls of this kind from one number up to another."""
+    kind, start, stop = batch
+    for number in range(start, stop):
+        KINDS[kind](ctx, number)
 
 
-@filler.handler()
-async def execute(ctx: Context, span: tuple[int, int]) -> int:
-    """Append the same calls without a delay: they run at once and leave journals."""
-    for number in range(*span):
-        if number % SPLIT:
-            ctx.service_send(place, _order(number))
-        else:
-            ctx.object_send(check_out, f"customer-{number % CUSTOMERS}", _order(number))
-    return span[1] - span[0]
+def _send_order(ctx: Context, number: int, delay: dt.timedelta | None = None) -> None:
+    order = {"number": number, "amount": 100 + number * 7919 % 90_000}
+    if number % SPLIT:
+        ctx.service_send(place, order, send_delay=delay)
+    else:
+        ctx.object_send(check_out, f"customer-{number % CUSTOMERS}", order, send_delay=delay)
 
 
-@filler.handler()
-async def suspended(ctx: Context, span: tuple[int, int]) -> int:
-    """Append so many calls that end suspended: of four, one sleeps, one waits for an awakeable, one calls a sleeper."""
-    for number in range(*span):
-        if number % 4 < 3:
-            ctx.service_send((rest, ask, follow)[number % 4], number)
-    return span[1] - span[0]
+def _send_suspended(ctx: Context, number: int) -> None:
+    """Of four, one sleeps, one waits for an awakeable, and one calls a sleeper."""
+    if number % 4 < 3:
+        ctx.service_send((rest, ask, follow)[number % 4], number)
 
 
-@filler.handler()
-async def retrying(ctx: Context, span: tuple[int, int]) -> int:
-    """Append calls that fail twice, and then wait for an hour."""
-    for number in range(*span):
-        ctx.service_send(charge, number)
-    return span[1] - span[0]
-
-
-@filler.handler()
-async def failed(ctx: Context, span: tuple[int, int]) -> int:
-    """Append calls that fail with a terminal error."""
-    for number in range(*span):
-        ctx.service_send(refuse, number)
-    return span[1] - span[0]
-
-
-@filler.handler()
-async def queued(ctx: Context, span: tuple[int, int]) -> int:
-    """Append calls that queue for a few keys, one of which has a very long name."""
-    for number in range(*span):
-        key = f"account-{number % ACCOUNTS}"
-        ctx.object_send(lock, key if number % ACCOUNTS else key.ljust(LONG_NAME, "x"), number)
-    return span[1] - span[0]
-
-
-@filler.handler()
-async def agents(ctx: Context, span: tuple[int, int]) -> int:
-    """Append so many runs of agents."""
-    for number in range(*span):
-        ctx.service_send(answer, number)
-    return span[1] - span[0]
-
-
-@filler.handler()
-async def states(ctx: Context, span: tuple[int, int]) -> int:
-    """Append calls that write this many values, a hundred for each object."""
-    for number in range(span[0], span[1], VALUES_OF_ONE):
-        ctx.object_send(keep, f"shelf-{number // VALUES_OF_ONE}", min(VALUES_OF_ONE, span[1] - number))
-    return span[1] - span[0]
+def _send_queued(ctx: Context, number: int) -> None:
+    """Queue for a few keys, one of which has a very long name."""
+    key = f"account-{number % ACCOUNTS}"
+    ctx.object_send(lock, key if number % ACCOUNTS else key.ljust(LONG_NAME, "x"), number)
 
 
 @trouble.handler()
@@ -212,10 +169,17 @@ async def check_out(ctx: ObjectContext, order: dict[str, int]) -> int:
 
 SERVICES = (filler, orders, baskets, trouble, accounts, assistants, shelves, journals)
 OLD_RELEASES = 2_000
-
-
-def _order(number: int) -> dict[str, int]:
-    return {"number": number, "amount": 100 + number * 7919 % 90_000}
+KINDS: dict[str, Callable[[Context, int], object]] = {
+    "schedule": lambda ctx, number: _send_order(ctx, number, LATER),
+    "execute": _send_order,
+    "suspended": _send_suspended,
+    "retrying": lambda ctx, number: ctx.service_send(charge, number),
+    "failed": lambda ctx, number: ctx.service_send(refuse, number),
+    "queued": _send_queued,
+    "agents": lambda ctx, number: ctx.service_send(answer, number),
+    "states": lambda ctx, number: ctx.object_send(keep, f"shelf-{number}", VALUES_OF_ONE),
+}
+"""The calls of the filler; "states" writes a hundred values for each number."""
 
 
 if __name__ == "__main__":
