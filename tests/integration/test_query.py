@@ -29,7 +29,7 @@ from restate_lab.client.lab import Lab
 from restate_lab.client.responses import SUCCESS
 from support.bench import wait_for
 from support.clusters import OLDEST, PLAIN, Cluster
-from support.mutable_source import MutableSource
+from support.sample_rows import SampleRows
 from support.wrappers import WRAPPERS, check_same_answers
 
 OTHER_FEATURES = pytest.mark.also_on(OLDEST, PLAIN, reason="each kind has other features, tables and columns")
@@ -138,7 +138,7 @@ def test_a_timedelta_comes_back_as_a_timedelta(lab: Lab, tmp_path: Path) -> None
     day = timedelta(days=1, microseconds=5)
     exact = pd.Timedelta(day) + pd.Timedelta(7, "ns")
     statement = "SELECT :d AS d, :e AS e, INTERVAL '1 month' AS m, make_array(:d) AS l, CAST(:d AS VARCHAR) AS t"
-    for frame in (lab.sql(statement, d=day, e=exact), MutableSource().sql(statement, params={"d": day, "e": exact})):
+    for frame in (lab.sql(statement, d=day, e=exact), SampleRows().sql(statement, params={"d": day, "e": exact})):
         assert str(frame["d"].dtype) == str(frame["e"].dtype) == "timedelta64[ns]"
         assert frame.loc[0, ["d", "e", "m"]].tolist() == [day, exact, pd.DateOffset(months=1, days=0, nanoseconds=0)]
         assert list(frame["l"][0]) == [day]

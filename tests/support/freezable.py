@@ -10,9 +10,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab.client.sql.bind import bind
-from restate_lab.evidence.engine import read, session
-from restate_lab.source import BaseSource
+from support.sample_rows import sample_id
+from support.table_source import TableSource, table_of
 
 START = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 TEXT = pa.large_string()
@@ -34,59 +33,49 @@ arrow_cast(CASE WHEN sis.in_flight THEN 'running' ELSE ss.status END, 'LargeUtf8
 FROM sys_invocation_state sis RIGHT JOIN sys_invocation_status ss ON ss.id = sis.id"""
 
 
-class Freezable(BaseSource):
-    """Tables with the rows given, all others empty; ``fails`` has, by table, the error raised after its rows.
+class Freezable(TableSource):
+    """Tables with the rows given, all others empty; ``breaks`` has, by table, the error raised after its rows.
 
-    Its clock advances by a second whenever it is read.
+    Its clock advances by a second whenever it is read. ``read`` has the names of the tables in their order.
     """
 
-    name, version = "made", "1.7.12"
+    name = "made"
     features: Mapping[str, bool] = {"vqueues": False}
 
-    def __init__(self, *, fails: Mapping[str, BaseException] | None = None, **rows: list[dict[str, Any]]) -> None:
+    def __init__(self, *, breaks: Mapping[str, BaseException] | None = None, **rows: list[dict[str, Any]]) -> None:
         self.read: list[str] = []
-        self._fails = dict(fails or {})
-        self._asked = 0
-        self._context = session(START)
-        for name, columns in TABLES.items():
-            schema = pa.schema(list(columns.items()))
-            table = pa.Table.from_pylist([dict.fromkeys(columns) | row for row in rows.get(name, [])], schema=schema)
-            empty = pa.RecordBatch.from_pylist([], schema=schema)
-            self._context.register_record_batches(name, [[empty, *table.to_batches()]])
+        self.clock_reads = 0
+        self._breaks = dict(breaks or {})
+        schemas = {name: pa.schema(columns) for name, columns in TABLES.items()}
+        super().__init__({name: table_of(each, rows.get(name, [])) for name, each in schemas.items()}, now=START)
         self._context.sql(VIEW)
 
     @property
     def now(self) -> datetime:
-        self._asked += 1
-        return START + timedelta(seconds=self._asked)
+        self.clock_reads += 1
+        return START + timedelta(seconds=self.clock_reads)
+
+    @now.setter
+    def now(self, _: datetime) -> None: ...
 
     def tables(self) -> pd.DataFrame:
-        rows = [(table, column, str(kind), True) for table, each in TABLES.items() for column, kind in each.items()]
-        rows += [("sys_invocation", column, "large_string", True) for column in ("id", "target_service_name")]
-        rows += [("sys_invocation", "last_failure", "large_string", True), ("sys_invocation", "status", "x", False)]
-        return pd.DataFrame(rows, columns=["table", "column", "type", "nullable"])
+        view = [(column, "large_string", True) for column in ("id", "target_service_name", "last_failure")]
+        rows = [("sys_invocation", *each) for each in (*view, ("status", "x", False))]
+        return pd.concat([super().tables(), pd.DataFrame(rows, columns=["table", "column", "type", "nullable"])])
 
     @contextmanager
-    def stream(
-        self, statement: str, /, *, params: Mapping[str, Any] | None = None, timeout: Any = None, **options: Any
-    ) -> Iterator[pa.RecordBatchReader]:
-        named = {name: value for name, value in options.items() if name not in {"max_bytes", "progress"}}
+    def stream(self, statement: str, /, **options: Any) -> Iterator[pa.RecordBatchReader]:
         name = statement.partition(' FROM "')[2].partition('"')[0]
         if name:
             self.read.append(name)
-        schema, batches = read(self._context, bind(statement, params, **named))
 
-        def rows() -> Iterator[pa.RecordBatch]:
-            yield from batches
-            if name in self._fails:
-                raise self._fails[name]
+        def rows(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+            yield from reader
+            if name in self._breaks:
+                raise self._breaks[name]
 
-        yield pa.RecordBatchReader.from_batches(schema, rows())
-
-
-def sample_id(number: int) -> str:
-    """Return a well-formed invocation id."""
-    return f"inv_1{number:033}"
+        with super().stream(statement, **options) as reader:
+            yield pa.RecordBatchReader.from_batches(reader.schema, rows(reader))
 
 
 def invocation(number: int, *, service: str = "Svc", **columns: Any) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""A source over rows of a test, answered by DataFusion, the server's engine: for data that no server will show."""
+"""The source with the rows of a test, which the test may change: for data that no server will show, and for panels.
+
+A test that needs other columns adds them to `_COLUMNS`. `support.history_rows` has weeks of rows.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from support.table_source import TableSource
+from support.table_source import TableSource, table_of
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 BEFORE = NOW - timedelta(hours=2)
@@ -26,6 +29,9 @@ _TYPES = {
     **dict.fromkeys(("completion_retention", "journal_retention"), _LENGTH),
     **dict.fromkeys(("suspended_waiting_for_completions", "suspended_waiting_for_signals"), _NUMBERS),
     "services": pa.list_(_TEXT),
+    "value": pa.large_binary(),
+    "public": _FLAG,
+    "revision": _NUMBER,
 }
 _COLUMNS = {
     "sys_invocation_status": """id partition_key vqueue_id pinned_service_protocol_version status
@@ -33,17 +39,17 @@ _COLUMNS = {
         target_service_ty invoked_by invoked_by_id invoked_by_target pinned_deployment_id created_at modified_at
         inboxed_at running_at completed_at scheduled_at scheduled_start_at completion_result completion_failure
         completion_retention journal_retention journal_size journal_commands_size restarted_from idempotency_key
-        suspended_waiting_for_completions suspended_waiting_for_signals""",
+        suspended_waiting_for_completions suspended_waiting_for_signals scope""",
     "sys_invocation_state": """id in_flight retry_count next_retry_at last_start_at last_failure
         last_failure_error_code last_failure_related_command_name last_attempt_deployment_id last_attempt_server""",
     "sys_journal": "id index entry_type name entry_lite_json entry_json appended_at",
     "sys_journal_events": "id event_type event_json appended_at after_journal_entry_index",
-    "sys_deployment": """id endpoint created_at min_service_protocol_version max_service_protocol_version services""",
-    "sys_service": "name deployment_id",
+    "sys_deployment": "id endpoint ty created_at min_service_protocol_version max_service_protocol_version services",
+    "sys_service": "name ty revision public deployment_id",
     "sys_inbox": "id service_name service_key",
     "sys_keyed_service_status": "service_name service_key invocation_id",
     "sys_promise": "service_name service_key key completed scope",
-    "state": "scope service_name service_key key value_length key_length",
+    "state": "scope service_name service_key key value value_utf8 value_length key_length",
 }
 _VQUEUES = {
     "sys_vqueues": """id entry_id entry_kind stage status has_lock run_at sequence_number created_at transitioned_at
@@ -57,37 +63,55 @@ _VQUEUES = {
     "sys_locks": "lock_name scope acquired_by",
 }
 """The tables of a server with vqueues, as far as our statements read them."""
+_RESULTS = {"succeeded": "success", "failed": "failure"}
 
 
 class SampleRows(TableSource):
-    """Tables with the rows given; others are empty, those in ``without`` do not exist.
+    """Tables with the rows given; others are empty, except for one service and its deployment.
 
-    The tables of vqueues exist only with ``vqueues``.
+    Tables ("state") and columns ("state.scope") in ``without`` do not exist. The tables of vqueues exist only with
+    ``vqueues``.
     """
 
-    name = "made rows"
-
-    def __init__(self, *, without: tuple[str, ...] = (), vqueues: bool = False, **tables: list[dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        *,
+        name: str = "made",
+        now: datetime = NOW,
+        without: tuple[str, ...] = (),
+        vqueues: bool = False,
+        **tables: list[dict[str, Any]],
+    ) -> None:
         tables.setdefault("sys_deployment", [{"id": "dp_1", "endpoint": "http://svc", "created_at": BEFORE}])
         tables.setdefault("sys_service", [{"name": "Svc", "deployment_id": "dp_1"}])
-        known = {
-            name: columns for name, columns in (_COLUMNS | (_VQUEUES if vqueues else {})).items() if name not in without
+        schemas = {
+            table: pa.schema([(each, _type(each)) for each in names.split() if f"{table}.{each}" not in without])
+            for table, names in (_COLUMNS | (_VQUEUES if vqueues else {})).items()
+            if table not in without
         }
-        super().__init__({name: _table(each, tables.get(name, [])) for name, each in known.items()}, now=NOW)
-        if vqueues:
-            self.features = {"vqueues": True}
+        super().__init__({table: table_of(schema, tables.get(table, [])) for table, schema in schemas.items()}, now=now)
+        self.name, self.features = name, {"vqueues": vqueues}
 
 
-def _table(names: str, rows: list[dict[str, Any]]) -> pa.Table:
-    columns = names.split()
-    schema = pa.schema([pa.field(column, _type(column)) for column in columns])
-    return pa.Table.from_pylist([dict.fromkeys(columns) | row for row in rows], schema=schema)
+class LiveRows(SampleRows):
+    """Rows that panels accept as a live connection; nothing is sent anywhere."""
+
+    transport = object()
+    address = "http://127.0.0.1:1"
+    live = True
+    read_only = False
 
 
-def invocation(id_: str, status: str = "suspended", *, handler: str = "run", **columns: Any) -> dict[str, Any]:
-    """Return a row of sys_invocation_status: two hours old, of the service Svc."""
-    named = {"target": f"Svc/{handler}", "target_service_name": "Svc", "target_handler_name": handler}
-    return {"id": id_, "status": status, "created_at": BEFORE, "modified_at": BEFORE, **named, **columns}
+def invocation(
+    id_: str | int, status: str = "suspended", *, service: str = "Svc", handler: str = "run", **columns: Any
+) -> dict[str, Any]:
+    """Return a row of sys_invocation_status, two hours old; "succeeded" and "failed" are completed ones."""
+    row = {"id": sample_id(id_) if isinstance(id_, int) else id_, "status": status, "target": f"{service}/{handler}"}
+    row |= {"target_service_name": service, "target_handler_name": handler}
+    row |= {"created_at": BEFORE, "modified_at": BEFORE}
+    if status in _RESULTS:
+        row |= {"status": "completed", "completion_result": _RESULTS[status]}
+    return row | columns
 
 
 def waiting_columns(*completions: int, signals: tuple[int, ...] = ()) -> dict[str, list[int]]:

@@ -24,8 +24,7 @@ from restate_lab.analysis.why.chain import link_frame
 from restate_lab.analysis.why.options import option_frame
 from restate_lab.client.schema import FAMILIES, selected_columns
 from restate_lab.evidence.manifest import Manifest
-from support.mutable_source import START, MutableSource, id_of
-from support.sample_rows import SampleRows
+from support.sample_rows import NOW, SampleRows, sample_id
 
 TYPES = (
     rl.AdminClient,
@@ -118,7 +117,7 @@ def frames() -> Iterator[tuple[str, Iterable[Any]]]:
     """Yield the columns and attrs of frames that users get, and the values of their ``change``."""
     made = SampleRows()
     before, after = (
-        MutableSource(sys_invocation_status=[{"id": id_of(number), "status": "scheduled", "created_at": START}])
+        SampleRows(sys_invocation_status=[{"id": sample_id(number), "status": "scheduled", "created_at": NOW}])
         for number in (1, 2)
     )
     changes = rl.compare(before, after)

@@ -11,9 +11,9 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.errors import ArgumentError, TimedOut
-from support.mutable_source import MutableSource, id_of, invocation
+from support.sample_rows import LiveRows, invocation, sample_id
 
-ONE, TWO = id_of(1), id_of(2)
+ONE, TWO = sample_id(1), sample_id(2)
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def changes(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
 
 def test_it_ends_when_all_have_ended(changes: list[Callable[[], object]]) -> None:
     """Rows come in the order of the targets, and a status that all have already ends the wait at once."""
-    source = MutableSource(sys_invocation_status=[invocation(1), invocation(2)])
+    source = LiveRows(sys_invocation_status=[invocation(1), invocation(2)])
     changes.append(lambda: source.put(sys_invocation_status=[invocation(1), invocation(2, "failed")]))
     changes.append(lambda: source.put(sys_invocation_status=[invocation(1, "succeeded"), invocation(2, "failed")]))
     rows = rl.wait_for(source, [TWO, ONE], progress=False)
@@ -43,7 +43,7 @@ def test_it_ends_when_all_have_ended(changes: list[Callable[[], object]]) -> Non
 
 def test_a_function_decides(changes: list[Callable[[], object]]) -> None:
     """The function receives the frame of each poll."""
-    source = MutableSource(sys_invocation_status=[invocation(1)])
+    source = LiveRows(sys_invocation_status=[invocation(1, journal_size=3)])
     sizes: list[int] = []
     changes.append(lambda: source.put(sys_invocation_status=[invocation(1, journal_size=9)]))
 
@@ -57,7 +57,7 @@ def test_a_function_decides(changes: list[Callable[[], object]]) -> None:
 
 def test_a_removed_invocation_has_ended(changes: list[Callable[[], object]]) -> None:
     """An invocation without a row counts as ended if it had one before; for another status it is missing."""
-    source = MutableSource(sys_invocation_status=[invocation(1), invocation(2, "succeeded")])
+    source = LiveRows(sys_invocation_status=[invocation(1), invocation(2, "succeeded")])
     changes.append(lambda: source.put(sys_invocation_status=[invocation(2, "succeeded")]))
     rows = rl.wait_for(source, [ONE, TWO], progress=False)
     assert rows["id"].tolist() == [TWO]
@@ -67,7 +67,7 @@ def test_a_removed_invocation_has_ended(changes: list[Callable[[], object]]) -> 
 
 def test_retrying_includes_a_running_attempt() -> None:
     """As in the panel: backing off, or running in an attempt after the first."""
-    source = MutableSource(
+    source = LiveRows(
         sys_invocation_status=[invocation(1, "invoked"), invocation(2, "invoked")],
         sys_invocation_state=[
             {"id": ONE, "in_flight": True, "retry_count": 2},
@@ -81,22 +81,22 @@ def test_retrying_includes_a_running_attempt() -> None:
 
 def test_the_message_names_what_is_missing() -> None:
     """The message has the number, the time, three ids with their statuses, and the next step."""
-    source = MutableSource(sys_invocation_status=[invocation(number) for number in range(6)])
+    source = LiveRows(sys_invocation_status=[invocation(number) for number in range(6)])
     with pytest.raises(TimedOut, match=r"6 invocations of 6 .* within 200ms: inv_\w+ is suspended, .* 3 more\. Allow"):
-        rl.wait_for(source, [id_of(number) for number in range(6)], timeout="200ms", progress=False)
+        rl.wait_for(source, [sample_id(number) for number in range(6)], timeout="200ms", progress=False)
     with pytest.raises(TimedOut, match=r"until= was not true within 200ms"):
         rl.wait_for(source, ONE, until=lambda _: False, timeout="200ms", progress=False)
 
 
 def test_arguments(tmp_path: Path) -> None:
     """A wrong argument is an error before anything is read, and frozen evidence cannot be waited for."""
-    source = MutableSource(sys_invocation_status=[invocation(1)])
+    source = LiveRows(sys_invocation_status=[invocation(1)])
     with pytest.raises(ArgumentError, match="'finished'"):
         rl.wait_for(source, ONE, until="finished")
     with pytest.raises(ArgumentError, match="timeout"):
         rl.wait_for(source, ONE, timeout="soon")
     with pytest.raises(ArgumentError, match="10,001 targets are too many"):
-        rl.wait_for(source, [id_of(number) for number in range(10_001)])
+        rl.wait_for(source, [sample_id(number) for number in range(10_001)])
     with pytest.raises(ArgumentError, match="id"):
         rl.wait_for(source, "Svc/do")
     assert source.asked == []

@@ -16,8 +16,8 @@ from restate_lab.analysis.ask import ask
 from restate_lab.analysis.questions import NO_INVOCATION, questions, run_question
 from restate_lab.analysis.questions.catalog import names
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
-from support.mutable_source import START, MutableSource, id_of, invocation
 from support.row_source import RowSource
+from support.sample_rows import SampleRows, invocation, sample_id
 from support.shaped import reshape
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
@@ -235,7 +235,7 @@ def test_now_can_be_moved() -> None:
 
 def test_a_new_run_of_a_caller_is_not_the_caller() -> None:
     """The callers are the runs that called: a run that began after the call has the caller's id, but did not call."""
-    rows = [invocation(1), invocation(2, invoked_by_id=id_of(1)), invocation(3, invoked_by_id=id_of(4))]
-    rows.append(invocation(4, created_at=START))
-    frame = ask(MutableSource(sys_invocation_status=rows), "callers", ids=[id_of(2), id_of(3)])
-    assert list(frame["id"]) == [id_of(2), id_of(1), id_of(3)]
+    rows = [invocation(1), invocation(2, invoked_by_id=sample_id(1)), invocation(3, invoked_by_id=sample_id(4))]
+    rows.append(invocation(4, created_at=NOW))
+    frame = ask(SampleRows(sys_invocation_status=rows), "callers", ids=[sample_id(2), sample_id(3)])
+    assert list(frame["id"]) == [sample_id(2), sample_id(1), sample_id(3)]

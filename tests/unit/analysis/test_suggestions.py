@@ -23,7 +23,7 @@ from restate_lab.analysis.suggestions import (
     unknown_names,
     why_call,
 )
-from support.mutable_source import MutableSource, invocation
+from support.sample_rows import SampleRows, invocation
 
 NAMES = (
     "plain",
@@ -169,9 +169,9 @@ def test_an_unknown_service_is_a_sentence() -> None:
     assert unknown_names(source, service="Paymets") == ()
 
 
-def payments() -> MutableSource:
+def payments() -> SampleRows:
     """Return a source with two registered services, and invocations of one of them and of a removed one."""
     old = invocation(2, "failed", target_service_name="Old", target_handler_name="run")
     charge = invocation(1, "succeeded", target_service_name="Payments", target_handler_name="charge")
     services = [{"name": name, "deployment_id": "dp_11"} for name in ("Payments", "Orders")]
-    return MutableSource(sys_invocation_status=[charge, old], sys_service=services, sys_deployment=[{"id": "dp_11"}])
+    return SampleRows(sys_invocation_status=[charge, old], sys_service=services, sys_deployment=[{"id": "dp_11"}])

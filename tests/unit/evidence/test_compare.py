@@ -16,14 +16,14 @@ from restate_lab.evidence.compare import Comparison, compare
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
 from restate_lab.source import Source
-from support.mutable_source import START, MutableSource, id_of, invocation
+from support.sample_rows import BEFORE, NOW, SampleRows, invocation, sample_id
 
-LATER = START + timedelta(minutes=37, seconds=5)
+LATER = NOW + timedelta(minutes=37, seconds=5)
 HOUR = timedelta(hours=1)
 
 
-def later(**tables: Any) -> MutableSource:
-    return MutableSource(name="made", now=LATER, **tables)
+def later(**tables: Any) -> SampleRows:
+    return SampleRows(name="made", now=LATER, **tables)
 
 
 def rows(frame: pd.DataFrame, *columns: str) -> list[tuple[Any, ...]]:
@@ -39,9 +39,9 @@ def state(key: str, value: bytes, **columns: Any) -> dict[str, Any]:
 
 def waiting(key: str, *numbers: int) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of calls that wait for a key."""
-    about = {"target_service_name": "Cart", "target_service_key": key, "inboxed_at": START - HOUR}
+    about = {"target_service_name": "Cart", "target_service_key": key, "inboxed_at": NOW - HOUR}
     return {
-        "sys_inbox": [{"id": id_of(number), "service_name": "Cart", "service_key": key} for number in numbers],
+        "sys_inbox": [{"id": sample_id(number), "service_name": "Cart", "service_key": key} for number in numbers],
         "sys_invocation_status": [invocation(number, "inboxed", **about) for number in numbers],
     }
 
@@ -56,8 +56,8 @@ def both(*made: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any
 
 def test_what_happened_to_invocations() -> None:
     """Created, removed, another status, retries, journal progress, another deployment: one row each, in this order."""
-    ended = {"completed_at": START - 2 * HOUR}
-    before = MutableSource(
+    ended = {"completed_at": NOW - 2 * HOUR}
+    before = SampleRows(
         sys_invocation_status=[
             invocation(2, "succeeded", **ended, completion_retention=2 * HOUR + timedelta(minutes=20)),
             invocation(3, "succeeded", **ended, completion_retention=24 * HOUR),
@@ -69,8 +69,8 @@ def test_what_happened_to_invocations() -> None:
             invocation(9, "invoked"),
         ],
         sys_invocation_state=[
-            {"id": id_of(5), "in_flight": True, "retry_count": 2},
-            {"id": id_of(9), "in_flight": False, "retry_count": 4},
+            {"id": sample_id(5), "in_flight": True, "retry_count": 2},
+            {"id": sample_id(9), "in_flight": False, "retry_count": 4},
         ],
     )
     after = later(
@@ -83,32 +83,32 @@ def test_what_happened_to_invocations() -> None:
             invocation(8),
             invocation(9, "paused"),
         ],
-        sys_invocation_state=[{"id": id_of(5), "in_flight": True, "retry_count": 5}],
+        sys_invocation_state=[{"id": sample_id(5), "in_flight": True, "retry_count": 5}],
     )
     frame = compare(before, after).invocations
     assert rows(frame, "id", "change", "status_before", "status_after", "past_retention") == [
-        (id_of(1), "created", None, "scheduled", None),
-        (id_of(2), "removed", "succeeded", None, True),
-        (id_of(3), "removed", "succeeded", None, False),
-        (id_of(4), "status", "suspended", "cancelled", None),
-        (id_of(9), "status", "backing-off", "paused", None),
-        (id_of(5), "retries", "running", "running", None),
-        (id_of(6), "journal", "suspended", "suspended", None),
-        (id_of(7), "deployment", "suspended", "suspended", None),
+        (sample_id(1), "created", None, "scheduled", None),
+        (sample_id(2), "removed", "succeeded", None, True),
+        (sample_id(3), "removed", "succeeded", None, False),
+        (sample_id(4), "status", "suspended", "cancelled", None),
+        (sample_id(9), "status", "backing-off", "paused", None),
+        (sample_id(5), "retries", "running", "running", None),
+        (sample_id(6), "journal", "suspended", "suspended", None),
+        (sample_id(7), "deployment", "suspended", "suspended", None),
     ]
     about = frame.set_index("id")
-    assert rows(about.loc[[id_of(5)]], "retry_count_before", "more_retries", "retries_at_least") == [(2, 3, False)]
-    assert rows(about.loc[[id_of(9)]], "more_retries", "retries_at_least") == [(None, True)], "the server forgot"
-    assert about.loc[id_of(6), "more_entries"] == 4
-    assert about.loc[id_of(7), "pinned_deployment_id_after"] == "dp_2"
+    assert rows(about.loc[[sample_id(5)]], "retry_count_before", "more_retries", "retries_at_least") == [(2, 3, False)]
+    assert rows(about.loc[[sample_id(9)]], "more_retries", "retries_at_least") == [(None, True)], "the server forgot"
+    assert about.loc[sample_id(6), "more_entries"] == 4
+    assert about.loc[sample_id(7), "pinned_deployment_id_after"] == "dp_2"
     assert frame.attrs["in_both"] == 6
 
 
 def test_retries_are_counted_as_far_as_they_show() -> None:
     """After progress the attempts are counted anew: the number is a lower bound, and is marked as one."""
-    before = MutableSource(
+    before = SampleRows(
         sys_invocation_status=[invocation(1, "invoked"), invocation(2, "invoked"), invocation(3, "inboxed")],
-        sys_invocation_state=[{"id": id_of(1), "retry_count": 7}, {"id": id_of(2), "retry_count": 3}],
+        sys_invocation_state=[{"id": sample_id(1), "retry_count": 7}, {"id": sample_id(2), "retry_count": 3}],
     )
     after = later(
         sys_invocation_status=[
@@ -117,34 +117,34 @@ def test_retries_are_counted_as_far_as_they_show() -> None:
             *(invocation(number, "invoked", journal_size=1) for number in (3, 4)),
         ],
         sys_invocation_state=[
-            {"id": id_of(number), "retry_count": count} for number, count in ((1, 4), (2, 3), (3, 6), (4, 2))
+            {"id": sample_id(number), "retry_count": count} for number, count in ((1, 4), (2, 3), (3, 6), (4, 2))
         ],
     )
     found = compare(before, after).invocations.set_index("id")
-    told = {number: (found.loc[id_of(number), "more_retries"], found.loc[id_of(number), "retries_at_least"])
+    told = {number: (found.loc[sample_id(number), "more_retries"], found.loc[sample_id(number), "retries_at_least"])
             for number in (1, 3, 4)}  # fmt: skip
     assert told[1] == (3, True)
     assert told[3][0] == 5
     assert told[4][0] == 1
-    assert id_of(2) not in found.index
+    assert sample_id(2) not in found.index
 
 
 @pytest.mark.parametrize("vqueues", [False, True])
 def test_long_back_offs_are_seen_on_both_kinds(vqueues: bool) -> None:
     """With vqueues only the vqueues have a long back-off; it is still reported, with its attempts."""
     row = invocation(1, "invoked")
-    entry = {"entry_id": id_of(1), "status": "backing-off", "stage": "inbox", "retry_attempts": 9}
+    entry = {"entry_id": sample_id(1), "status": "backing-off", "stage": "inbox", "retry_attempts": 9}
     tables: dict[str, Any] = {"sys_vqueue_entry_status": [entry]} if vqueues else {
-        "sys_invocation_state": [{"id": id_of(1), "in_flight": False, "retry_count": 9}]
+        "sys_invocation_state": [{"id": sample_id(1), "in_flight": False, "retry_count": 9}]
     }  # fmt: skip
-    before = MutableSource(vqueues=vqueues, sys_invocation_status=[row])
+    before = SampleRows(vqueues=vqueues, sys_invocation_status=[row])
     found = compare(before, later(vqueues=vqueues, sys_invocation_status=[row], **tables)).invocations
     assert rows(found, "status_before", "status_after", "retry_count_after") == [("ready", "backing-off", 9)]
 
 
 def test_state_is_compared_by_its_bytes() -> None:
     """Added, removed and changed values, also of equal length; the values themselves are not in the result."""
-    before = MutableSource(state=[state("same", b"1"), state("other", b"one"), state("gone", b"xy")])
+    before = SampleRows(state=[state("same", b"1"), state("other", b"one"), state("gone", b"xy")])
     after = later(state=[state("same", b"1"), state("other", b"two"), state("new", b"secret")])
     found = compare(before, after)
     assert rows(found.state, "key", "change", "bytes_before", "bytes_after") == [
@@ -159,9 +159,7 @@ def test_state_is_compared_by_its_bytes() -> None:
 
 def test_values_that_cannot_be_read_are_compared_by_length() -> None:
     """Evidence without payloads has only lengths: values of equal length are counted as not compared."""
-    before = MutableSource(
-        without=("state.value",), state=[state("same", b"1"), state("other", b"one"), state("x", b"1")]
-    )
+    before = SampleRows(without=("state.value",), state=[state("same", b"1"), state("other", b"one"), state("x", b"1")])
     after = later(state=[state("same", b"1"), state("other", b"two"), state("x", b"12")])
     found = compare(before, after)
     assert rows(found.state, "key", "bytes_after", "sha256_after") == [("x", 2, None)]
@@ -172,23 +170,23 @@ def test_values_that_cannot_be_read_are_compared_by_length() -> None:
 def test_scopes_that_one_side_does_not_know(tmp_path: Path) -> None:
     """An older server has no scopes, and masked ones look alike: scoped rows are counted, the rest is compared."""
     scoped = [state("x", b"1", scope=name) for name in (None, "eu", "us")]
-    before = MutableSource(without=("state.scope",), state=[state("x", b"2")])
+    before = SampleRows(without=("state.scope",), state=[state("x", b"2")])
     found = compare(before, later(state=scoped))
     assert rows(found.state, "key", "scope", "change") == [("x", None, "changed")]
     assert "2 values of after in a scope cannot be compared: before has no state.scope" in str(found)
-    path = frozen(MutableSource(state=scoped), tmp_path / "a", payloads=True, redact="state.scope")
+    path = frozen(SampleRows(state=scoped), tmp_path / "a", payloads=True, redact="state.scope")
     with open_evidence(path) as masked:
         found = compare(masked, later(state=[*scoped[:1], state("x", b"3", scope="eu")]))
     assert found.state.empty
     assert "2 values of before in a scope cannot be compared: before has no state.scope (masked" in str(found)
-    both_know = compare(MutableSource(state=scoped), later(state=[*scoped[:2], state("x", b"3", scope="us")]))
+    both_know = compare(SampleRows(state=scoped), later(state=[*scoped[:2], state("x", b"3", scope="us")]))
     assert rows(both_know.state, "scope", "change") == [("us", "changed")]
 
 
 def test_deployments_and_services() -> None:
     """Added and removed deployments, services that moved, changed addresses; passwords stay masked."""
     one = {"id": "dp_1", "endpoint": "http://me:hunter2@one/", "ty": "http"}
-    before = MutableSource(
+    before = SampleRows(
         sys_deployment=[one, {"id": "dp_2", "endpoint": "http://two/"}],
         sys_service=[{"name": "Cart", "deployment_id": "dp_1", "revision": 1}],
     )
@@ -210,7 +208,7 @@ def test_deployments_and_services() -> None:
 
 def test_the_backlog_of_keys() -> None:
     """Keys with more or fewer waiting calls, largest change first; a key that became free has 0."""
-    before = MutableSource(**both(waiting("hot", 1), waiting("cold", 2, 3)))
+    before = SampleRows(**both(waiting("hot", 1), waiting("cold", 2, 3)))
     after = later(**both(waiting("hot", 1, 4, 5, 6), waiting("new", 7)))
     backlog = compare(before, after).backlog
     assert rows(backlog, "target_service_key", "waiting_before", "waiting_after", "more") == [
@@ -218,38 +216,38 @@ def test_the_backlog_of_keys() -> None:
         ("cold", 2, 0, -2),
         ("new", 0, 1, 1),
     ]
-    assert backlog["oldest_wait_after"].max() == HOUR + (LATER - START)
+    assert backlog["oldest_wait_after"].max() == HOUR + (LATER - NOW)
 
 
 def test_what_the_limit_cuts_is_said() -> None:
     """Beyond the limit, ids completed on both sides are dropped first, then all but a sample; keys are unknown."""
     old = [invocation(number, "succeeded") for number in range(20, 30)]
-    before = MutableSource(sys_invocation_status=[*old, invocation(1), invocation(2)])
+    before = SampleRows(sys_invocation_status=[*old, invocation(1), invocation(2, journal_size=3)])
     after = later(sys_invocation_status=[*old, invocation(1, "succeeded"), invocation(2, journal_size=8)])
     with pytest.warns(Truncated, match="completed on both sides"):
         found = compare(before, after, limit=5)
-    assert rows(found.invocations, "id", "change") == [(id_of(1), "status"), (id_of(2), "journal")]
+    assert rows(found.invocations, "id", "change") == [(sample_id(1), "status"), (sample_id(2), "journal")]
     assert found.invocations.attrs["truncated"]["limit"] == 5
     many = [invocation(number) for number in range(1, 10)]
     with pytest.warns(Truncated, match="the 3 with the first ids"):
-        found = compare(MutableSource(sys_invocation_status=many), later(sys_invocation_status=many[1:]), limit=3)
-    assert rows(found.invocations, "id", "change") == [(id_of(1), "removed")]
+        found = compare(SampleRows(sys_invocation_status=many), later(sys_invocation_status=many[1:]), limit=3)
+    assert rows(found.invocations, "id", "change") == [(sample_id(1), "removed")]
     with pytest.warns(Truncated, match="before has more than 1 keys with waiting calls"):
-        found = compare(MutableSource(**both(waiting("a", 1, 2), waiting("b", 3))), later(**waiting("b", 3)), limit=1)
+        found = compare(SampleRows(**both(waiting("a", 1, 2), waiting("b", 3))), later(**waiting("b", 3)), limit=1)
     assert rows(found.backlog, "target_service_key", "waiting_before", "waiting_after") == [
         ("a", 2, 0),
         ("b", None, 1),
     ]
     values = [state(f"k{number}", b"1234") for number in range(5)]
     with pytest.warns(Truncated, match="Changes by service: Cart -2 values, -8 bytes"):
-        found = compare(MutableSource(state=values), later(state=values[2:]), limit=4)
+        found = compare(SampleRows(state=values), later(state=values[2:]), limit=4)
     assert found.state.empty
     assert "state: not compared: 5 values are more than limit=4" in found.summary
 
 
 def test_nothing_changed_is_only_said_of_what_was_compared() -> None:
     """A source without a table makes that frame empty, and its line and the repr give the reason."""
-    before, after = MutableSource(), later(without=("sys_inbox", "state", "sys_invocation_state", "sys_deployment"))
+    before, after = SampleRows(), later(without=("sys_inbox", "state", "sys_invocation_state", "sys_deployment"))
     found = compare(before, after)
     lines = found.summary.splitlines()
     assert lines[2] == "state: not compared: after has no state.service_name (this server has no such column)"
@@ -259,7 +257,7 @@ def test_nothing_changed_is_only_said_of_what_was_compared() -> None:
     assert lines[1] == "invocations: nothing changed (not everything was compared)"
     whole = found.not_compared[found.not_compared["whole"]]
     assert whole["part"].tolist() == ["state", "deployments", "backlog"]
-    assert list(found.state.columns) == list(compare(MutableSource(), later()).state.columns)
+    assert list(found.state.columns) == list(compare(SampleRows(), later()).state.columns)
 
 
 def test_five_lines_for_people() -> None:
@@ -270,7 +268,7 @@ def test_five_lines_for_people() -> None:
         {"sys_invocation_status": [invocation(number, target=hostile) for number in range(1, 9)]},
         {"state": [state(hostile, b"1", service_name=hostile)], "sys_service": [{"name": hostile}]},
     )
-    found = compare(MutableSource(name=f"prod {hostile}"), later(**tables))
+    found = compare(SampleRows(name=f"prod {hostile}"), later(**tables))
     assert len(found.summary.splitlines()) == 5
     assert str(found) == found.summary
     assert found.summary.splitlines()[1] == "invocations: 38 created (pending 30, suspended 8)"
@@ -289,7 +287,7 @@ def test_five_lines_for_people() -> None:
 def test_nothing_changed() -> None:
     """A source compared with itself has no row, and the summary states that."""
     tables = both(waiting("a", 1, 2), {"state": [state("x", b"1")], "sys_service": [{"name": "Cart"}]})
-    source = MutableSource(**tables)
+    source = SampleRows(**tables)
     found = compare(source, source)
     assert [len(getattr(found, part)) for part in ("invocations", "state", "deployments")] == [0, 0, 0]
     assert repr(found).endswith("0s later, 2026-11-25 03:00:00 UTC: nothing changed>")
@@ -299,9 +297,9 @@ def test_nothing_changed() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "options", "message"),
     [
-        (later(), MutableSource(), {}, "pass the earlier source first"),
-        (MutableSource(), later(), {"limit": 0}, "limit must be a whole number from 1"),
-        (MutableSource(), later(), {"limit": "all"}, "limit must be"),
+        (later(), SampleRows(), {}, "pass the earlier source first"),
+        (SampleRows(), later(), {"limit": 0}, "limit must be a whole number from 1"),
+        (SampleRows(), later(), {"limit": "all"}, "limit must be"),
     ],
 )
 def test_wrong_arguments(before: Source, after: Source, options: dict[str, Any], message: str) -> None:
@@ -312,57 +310,57 @@ def test_wrong_arguments(before: Source, after: Source, options: dict[str, Any],
 
 def test_two_clusters_are_noticed() -> None:
     """If no invocation is in both, the summary states that."""
-    found = compare(MutableSource(sys_invocation_status=[invocation(1)]), later(sys_invocation_status=[invocation(2)]))
+    found = compare(SampleRows(sys_invocation_status=[invocation(1)]), later(sys_invocation_status=[invocation(2)]))
     assert "no invocation is in both sources; they may be different clusters" in str(found)
 
 
-def frozen(source: MutableSource, path: Path, **options: Any) -> Path:
+def frozen(source: SampleRows, path: Path, **options: Any) -> Path:
     freeze(source, path, progress=False, **options)
     return path
 
 
 def test_a_part_says_nothing_of_the_rest(tmp_path: Path) -> None:
     """Invocations outside of a scoped freeze count neither as removed nor as created; its backlogs are unknown."""
-    before = MutableSource(sys_invocation_status=[invocation(1), invocation(2), invocation(3)])
+    before = SampleRows(sys_invocation_status=[invocation(1), invocation(2), invocation(3)])
     after = later(sys_invocation_status=[invocation(1, "succeeded"), invocation(2, "paused"), invocation(4)])
-    with open_evidence(frozen(before, tmp_path / "a", ids=[id_of(1), id_of(3)])) as part:
+    with open_evidence(frozen(before, tmp_path / "a", ids=[sample_id(1), sample_id(3)])) as part:
         found = compare(part, after)
-        assert rows(found.invocations, "id", "change") == [(id_of(3), "removed"), (id_of(1), "status")]
+        assert rows(found.invocations, "id", "change") == [(sample_id(3), "removed"), (sample_id(1), "status")]
         assert "so created invocations, and invocations outside of this part, are excluded" in str(found)
         assert "backlog: not compared: before contains only a part of the cluster (ids 2)" in found.summary
-    with open_evidence(frozen(after, tmp_path / "b", ids=[id_of(2), id_of(4)])) as part:
+    with open_evidence(frozen(after, tmp_path / "b", ids=[sample_id(2), sample_id(4)])) as part:
         found = compare(before, part)
-        assert rows(found.invocations, "id", "change") == [(id_of(4), "created"), (id_of(2), "status")]
+        assert rows(found.invocations, "id", "change") == [(sample_id(4), "created"), (sample_id(2), "status")]
 
 
 def test_two_parts_are_compared_where_both_are(tmp_path: Path) -> None:
     """Of two scoped freezes only invocations in both are compared: neither shows removals from the other."""
-    before = MutableSource(sys_invocation_status=[invocation(1), invocation(2)])
+    before = SampleRows(sys_invocation_status=[invocation(1), invocation(2)])
     after = later(sys_invocation_status=[invocation(2, "paused"), invocation(3)])
     one, other = frozen(before, tmp_path / "a", since="2h"), frozen(after, tmp_path / "b", since="3h")
     with open_evidence(one) as first, open_evidence(other) as second:
         found = compare(first, second)
-    assert rows(found.invocations, "id", "change") == [(id_of(2), "status")]
+    assert rows(found.invocations, "id", "change") == [(sample_id(2), "status")]
     assert "both sides contain only a part" in str(found)
     assert "1 invocation only in before's part excluded" in str(found)
 
 
 def test_another_run_of_an_id_is_not_the_one_before() -> None:
     """A removed run and the one created in its place are two rows with one id, whatever their statuses are."""
-    again = {"created_at": START + HOUR / 4}
-    before = MutableSource(sys_invocation_status=[invocation(1, "succeeded"), invocation(2), invocation(3)])
+    again = {"created_at": NOW + HOUR / 4}
+    before = SampleRows(sys_invocation_status=[invocation(1, "succeeded"), invocation(2), invocation(3)])
     after = later(
         sys_invocation_status=[invocation(1, "succeeded", **again), invocation(2, "paused", **again), invocation(3)],
-        sys_invocation_state=[{"id": id_of(2), "retry_count": 4}],
+        sys_invocation_state=[{"id": sample_id(2), "retry_count": 4}],
     )
     frame = compare(before, after).invocations
     assert rows(frame, "id", "change", "status_before", "status_after") == [
-        (id_of(1), "created", None, "succeeded"),
-        (id_of(2), "created", None, "paused"),
-        (id_of(1), "removed", "succeeded", None),
-        (id_of(2), "removed", "suspended", None),
+        (sample_id(1), "created", None, "succeeded"),
+        (sample_id(2), "created", None, "paused"),
+        (sample_id(1), "removed", "succeeded", None),
+        (sample_id(2), "removed", "suspended", None),
     ]
-    assert frame["created_at"].tolist() == [START + HOUR / 4] * 2 + [START - HOUR] * 2
+    assert frame["created_at"].tolist() == [NOW + HOUR / 4] * 2 + [BEFORE] * 2
     assert frame.attrs["in_both"] == 1
     assert "2 created" in repr(compare(before, after))
     assert " changed" not in repr(compare(before, after))
@@ -372,39 +370,39 @@ def test_another_run_of_an_id_is_not_the_one_before() -> None:
 @pytest.mark.filterwarnings("ignore::restate_lab.errors.Truncated")
 def test_a_source_with_several_runs_of_an_id(limit: int | None) -> None:
     """A source that keeps ended runs has an id more than once; each run is compared with itself."""
-    again, first = {"created_at": START + HOUR / 4}, {"created_at": START - 5 * HOUR}
+    again, first = {"created_at": NOW + HOUR / 4}, {"created_at": NOW - 5 * HOUR}
     ended = invocation(1, "succeeded", **first)
-    before = MutableSource(
+    before = SampleRows(
         sys_invocation_status=[ended, invocation(1, "invoked"), invocation(2)],
-        sys_invocation_state=[{"id": id_of(1), "in_flight": True, "retry_count": 3}],
+        sys_invocation_state=[{"id": sample_id(1), "in_flight": True, "retry_count": 3}],
     )
     after = later(
         sys_invocation_status=[ended, invocation(1, "failed"), invocation(1, "invoked", **again), invocation(2)],
-        sys_invocation_state=[{"id": id_of(1), "in_flight": True, "retry_count": 2}],
+        sys_invocation_state=[{"id": sample_id(1), "in_flight": True, "retry_count": 2}],
     )
     frame = compare(before, after, limit=limit).invocations
     assert rows(frame, "id", "change", "status_before", "status_after", "retry_count_before", "retry_count_after") == [
-        (id_of(1), "created", None, "running", None, 2),
-        (id_of(1), "status", "running", "failed", 3, None),
+        (sample_id(1), "created", None, "running", None, 2),
+        (sample_id(1), "status", "running", "failed", 3, None),
     ]
-    assert frame["created_at"].tolist() == [START + HOUR / 4, START - HOUR]
+    assert frame["created_at"].tolist() == [NOW + HOUR / 4, BEFORE]
 
 
 def test_a_call_that_waits_is_counted_once() -> None:
     """A waiting call that has ended in an earlier run of its id counts as one waiting call."""
     tables = waiting("hot", 1)
-    tables["sys_invocation_status"].append(invocation(1, "succeeded", created_at=START - 5 * HOUR))
-    found = compare(MutableSource(**tables), later(**both(waiting("hot", 1), waiting("hot", 2))))
+    tables["sys_invocation_status"].append(invocation(1, "succeeded", created_at=NOW - 5 * HOUR))
+    found = compare(SampleRows(**tables), later(**both(waiting("hot", 1), waiting("hot", 2))))
     assert rows(found.backlog, "target_service_key", "waiting_before", "waiting_after") == [("hot", 1, 2)]
 
 
 def test_a_part_with_a_run_that_came_again(tmp_path: Path) -> None:
     """Within a part, the old run was removed and the new one created; the same holds for two parts with the id."""
-    again = {"created_at": START + HOUR / 4}
-    before = MutableSource(sys_invocation_status=[invocation(1, "succeeded"), invocation(2)])
+    again = {"created_at": NOW + HOUR / 4}
+    before = SampleRows(sys_invocation_status=[invocation(1, "succeeded"), invocation(2)])
     after = later(sys_invocation_status=[invocation(1, "succeeded", **again), invocation(2), invocation(3)])
-    changes = [(id_of(1), "created"), (id_of(1), "removed")]
-    one, other = frozen(before, tmp_path / "a", ids=[id_of(1)]), frozen(after, tmp_path / "b", ids=[id_of(1)])
+    changes = [(sample_id(1), "created"), (sample_id(1), "removed")]
+    one, other = frozen(before, tmp_path / "a", ids=[sample_id(1)]), frozen(after, tmp_path / "b", ids=[sample_id(1)])
     with open_evidence(one) as first, open_evidence(other) as second:
         for found in (compare(first, after), compare(before, second), compare(first, second)):
             assert rows(found.invocations, "id", "change") == changes
@@ -412,17 +410,17 @@ def test_a_part_with_a_run_that_came_again(tmp_path: Path) -> None:
 
 def test_without_created_at_an_id_is_one_run() -> None:
     """If one side lacks created_at, runs of one id are not distinguished, and a note states that."""
-    two = [invocation(1, "succeeded"), invocation(1, "failed", created_at=START), invocation(2)]
+    two = [invocation(1, "succeeded"), invocation(1, "failed", created_at=NOW), invocation(2)]
     after = later(sys_invocation_status=[invocation(1, "failed"), invocation(2, "paused")])
-    found = compare(MutableSource(sys_invocation_status=two, without=("sys_invocation_status.created_at",)), after)
-    assert (id_of(2), "status") in rows(found.invocations, "id", "change")
+    found = compare(SampleRows(sys_invocation_status=two, without=("sys_invocation_status.created_at",)), after)
+    assert (sample_id(2), "status") in rows(found.invocations, "id", "change")
     assert "runs with the same id are not distinguished: before has no sys_invocation_status.created_at" in str(found)
 
 
 def test_what_was_masked_is_not_compared(tmp_path: Path) -> None:
     """A masked column counts as missing: all masked values look alike."""
     tables = both({"state": [state("x", b"1")]}, waiting("a", 1))
-    before, after = MutableSource(**tables), later(**both({"state": [state("x", b"2")]}, waiting("b", 1)))
+    before, after = SampleRows(**tables), later(**both({"state": [state("x", b"2")]}, waiting("b", 1)))
     path = frozen(before, tmp_path / "a", payloads=True, redact=["state.value", "sys_inbox.service_key"])
     with open_evidence(path) as evidence:
         found: Comparison = compare(evidence, after)
@@ -435,6 +433,6 @@ def test_unsure_evidence_is_compared_like_any(tmp_path: Path) -> None:
     """Evidence that was opened without its hashes is compared; the warning came when it was opened."""
     with (
         pytest.warns(EvidenceWarning),
-        open_evidence(frozen(MutableSource(), tmp_path / "a"), verify=False) as evidence,
+        open_evidence(frozen(SampleRows(), tmp_path / "a"), verify=False) as evidence,
     ):
         assert "nothing changed" in repr(compare(evidence, later()))

@@ -103,7 +103,7 @@ def test_only_some_tables(tmp_path: Path) -> None:
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_nothing_is_left_of_a_freeze_that_ends_early(tmp_path: Path, failure: BaseException, elsewhere: bool) -> None:
     """Whatever stops it, on a local disk and on a store that cannot move folders, no file remains."""
-    source = Freezable(fails={"sys_journal": failure}, sys_invocation_status=[invocation(1)])
+    source = Freezable(breaks={"sys_journal": failure}, sys_invocation_status=[invocation(1)])
     target: Any = "made" if elsewhere else tmp_path / "made"
     store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()) if elsewhere else None
     with pytest.raises(type(failure)) as caught:
@@ -168,10 +168,7 @@ class CalledAgain(Freezable):
     def stream(self, statement: str, /, **options: Any) -> Iterator[pa.RecordBatchReader]:
         if f'FROM "{self._table}"' in statement and self._table:
             self._table = ""
-            for name, rows in self._rows("new", START + timedelta(seconds=self._asked, milliseconds=500)).items():
-                self._context.deregister_table(name)
-                made = pa.Table.from_pylist([dict.fromkeys(TABLES[name]) | row for row in rows], schema=schema_of(name))
-                self._context.register_record_batches(name, [made.to_batches()])
+            self.put(**self._rows("new", START + timedelta(seconds=self.clock_reads, milliseconds=500)))
         with super().stream(statement, **options) as reader:
             yield reader
 
@@ -184,10 +181,6 @@ class CalledAgain(Freezable):
             "sys_journal": [{"id": sample_id(n), "index": 0, "entry_type": run} for n in (1, 2)],
             "state": [{"service_name": "Svc", "service_key": key, "key": run} for key in ("k", "other")],
         }
-
-
-def schema_of(table: str) -> pa.Schema:
-    return pa.schema(list(TABLES[table].items()))
 
 
 @pytest.mark.parametrize("options", [{}, {"ids": [sample_id(1), sample_id(2)]}], ids=["whole", "by ids"])

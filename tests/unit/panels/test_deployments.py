@@ -14,7 +14,7 @@ from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.questions import run_question
 from restate_lab.panels.deployments import DeploymentsView
 from restate_lab.panels.panel import Panel
-from support.sample_tables import NOW, LiveTables, SampleTables, invocation
+from support.sample_rows import NOW, LiveRows, SampleRows, invocation
 
 ATTACK = "http://svc/<img src=x onerror=alert(1)>\u202e"
 DEPLOYMENTS = [
@@ -68,9 +68,9 @@ def click(panel: Panel, deployment: str) -> None:
     assert panel.wait(timeout=10)
 
 
-def live(**options: Any) -> LiveTables:
+def live(**options: Any) -> LiveRows:
     """Return a source with an Admin API, which has the revisions."""
-    source: Any = LiveTables(**TABLES)
+    source: Any = LiveRows(**TABLES)
     models = [
         SimpleNamespace(
             id=row["id"],
@@ -151,7 +151,7 @@ def test_a_click_offers_what_is_safe(
 
 def test_evidence_offers_no_change_and_says_why(make: Callable[..., Panel]) -> None:
     """On evidence and on a read-only connection nothing can be moved, and the view gives the reason."""
-    panel = make(SampleTables(**TABLES), open="dp_idle")
+    panel = make(SampleRows(**TABLES), open="dp_idle")
     view = view_of(panel)
     assert "is read-only" in view._summary.text
     assert "delete_deployment" not in view.text
@@ -173,7 +173,7 @@ def test_one_that_is_gone_after_a_refresh_is_said_to_be(make: Callable[..., Pane
     """An open deployment that is removed, and an unknown one, offer nothing."""
     source = live()
     panel = make(source, open="dp_idle")
-    source.put("sys_deployment", TABLES["sys_deployment"][1:])
+    source.put(sys_deployment=TABLES["sys_deployment"][1:])
     panel.refresh()
     assert "This deployment does not exist" in view_of(panel).text
     assert "delete_deployment" not in view_of(panel).text
@@ -182,7 +182,7 @@ def test_one_that_is_gone_after_a_refresh_is_said_to_be(make: Callable[..., Pane
 def test_a_deployment_has_a_type(make: Callable[..., Panel]) -> None:
     """The table shows which deployments are functions of AWS Lambda; of a removed one the type is not known."""
     arn = {**TABLES["sys_deployment"][0], "endpoint": "arn:aws:lambda:eu-central-1:1:function:name:1"}
-    panel = make(SampleTables(**{**TABLES, "sys_deployment": [arn, *TABLES["sys_deployment"][1:]]}))
+    panel = make(SampleRows(**{**TABLES, "sys_deployment": [arn, *TABLES["sys_deployment"][1:]]}))
     assert panel.wait(timeout=10)
     types = view_of(panel)._grid.frame.set_index("id")["type"].dropna()
     assert types.to_dict() == {"dp_idle": "lambda", "dp_old": "http", "dp_new": "http"}

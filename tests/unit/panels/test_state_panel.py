@@ -15,7 +15,7 @@ from restate_lab.errors import ArgumentError, OutcomeUnknown, StateConflict, Unr
 from restate_lab.panels import state as module
 from restate_lab.panels.panel import Panel
 from restate_lab.panels.state import StateView
-from support.sample_tables import LiveTables, SampleTables
+from support.sample_rows import LiveRows, SampleRows
 
 ATTACK = "<img src=x onerror=alert(1)></script>\u202e"
 SERVICES = [
@@ -85,8 +85,8 @@ def make(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Panel]]:
     assert capsys.readouterr() == ("", "")
 
 
-def live() -> LiveTables:
-    return LiveTables(state=STATE, sys_service=SERVICES)
+def live() -> LiveRows:
+    return LiveRows(state=STATE, sys_service=SERVICES)
 
 
 def view_of(panel: Panel) -> StateView:
@@ -135,7 +135,7 @@ def test_objects_are_found_by_service_and_a_part_of_the_key(make: Callable[..., 
     assert panel.wait(timeout=10)
     assert panel.frame["service_key"].tolist() == ["o1"]
     assert panel.code == "rl.Panel(lab, view='state', service='Order')"
-    source.put("state", [*STATE, row("Order", "o2", "note", b"new")])
+    source.put(state=[*STATE, row("Order", "o2", "note", b"new")])
     view_of(panel)._listing_took = 0.0
     panel.refresh()
     assert panel.frame["service_key"].tolist() == ["o1", "o2"], "each read of a cheap list reads it again"
@@ -148,7 +148,7 @@ def test_objects_are_found_by_service_and_a_part_of_the_key(make: Callable[..., 
 def test_the_list_shows_values_cut_and_masked() -> None:
     """The list has the start of each state; if there are too many keys to read, it reports that there are more."""
     long = row("Cart", "long", "text", b'{"a": "' + b"x" * 10_000 + b'"}')
-    found = find_objects(SampleTables(state=[*STATE, long, {**long, "key": "bytes", "value_utf8": None}]))
+    found = find_objects(SampleRows(state=[*STATE, long, {**long, "key": "bytes", "value_utf8": None}]))
     previews = found.frame.set_index("service_key")["preview"]
     assert previews["o1"] == "{note: 'plain text'}"
     assert "api_token: •••" in previews["a_b"].iloc[1]
@@ -158,7 +158,7 @@ def test_the_list_shows_values_cut_and_masked() -> None:
     cut = find_objects(live(), most_entries=2, most_objects=2)
     assert (len(cut.frame), cut.is_cut) == (2, True)
     assert live().sql(cut.sql, params=cut.params).shape == (3, 3)
-    old = SampleTables(state=STATE[:1], without=("state.scope",))
+    old = SampleRows(state=STATE[:1], without=("state.scope",))
     assert find_objects(old).frame["scope"].isna().all()
 
 
@@ -296,7 +296,7 @@ def test_a_lost_race_shows_all_three_values(make: Callable[..., Panel], server: 
     assert before is not None
     theirs = replace(before, _raw={**before.raw, "items": b'{"mug": 2}'})
     server.outcome = StateConflict("lost", before=before, mine={}, theirs=theirs, sent=True, reason="")
-    source.put("state", [*STATE[1:], row("Cart", "a_b", "items", b'{"mug": 2}')])
+    source.put(state=[*STATE[1:], row("Cart", "a_b", "items", b'{"mug": 2}')])
     send(panel)
     assert view_of(panel)._editor.stage == "conflict"
     blocks = {block["title"]: block["text"] for block in view_of(panel)._editor.compare.blocks}
@@ -325,7 +325,7 @@ def test_a_change_that_waits_is_watched(make: Callable[..., Panel], server: Serv
         server.outcome = OutcomeUnknown("accepted (202), inv_1 holds the object")
         send(panel)
         assert "inv_1 holds the object" in view_of(panel)._editor.compare.text
-        source.put("state", [*STATE[1:], row("Cart", "a_b", "items", value)])
+        source.put(state=[*STATE[1:], row("Cart", "a_b", "items", value)])
         panel.refresh()
         assert words in view_of(panel)._editor.compare.text
 
@@ -351,7 +351,7 @@ def test_somebody_elses_change_shows_while_one_edits(make: Callable[..., Panel],
     panel = make(source, "Cart", "a_b")
     click_key(panel, "items")
     view_of(panel)._editor.text.value = "{}"
-    source.put("state", [*STATE[1:], row("Cart", "a_b", "items", b'{"mug": 2}')])
+    source.put(state=[*STATE[1:], row("Cart", "a_b", "items", b'{"mug": 2}')])
     panel.refresh()
     assert "Since then, this key changed" in view_of(panel)._editor.head.text
     assert view_of(panel)._editor.text.value == "{}"
@@ -365,7 +365,7 @@ def test_somebody_elses_change_shows_while_one_edits(make: Callable[..., Panel],
 @pytest.mark.parametrize("is_live", [False, True], ids=["evidence", "read-only"])
 def test_what_can_only_be_read_has_no_editor(make: Callable[..., Panel], is_live: bool) -> None:
     """On evidence and on a read-only connection a value is shown whole, without an editor, and with the reason."""
-    source: Any = live() if is_live else SampleTables(state=STATE, sys_service=SERVICES)
+    source: Any = live() if is_live else SampleRows(state=STATE, sys_service=SERVICES)
     source.read_only = True
     panel = make(source, "Cart", "a_b")
     click_key(panel, "items")
