@@ -11,11 +11,10 @@ from playwright.sync_api import expect
 
 import restate_lab as rl
 from restate_lab.actions.state import set_state, state
-from restate_lab.demo.embedded import start_services
 from support import state_services
 from support.accessibility import faint_texts, overflowing_parts, unnamed_roles
-from support.bench import wait_for
-from support.clusters import NEWEST, Cluster, KindServer
+from support.bench import running_bench, wait_for
+from support.clusters import NEWEST, Cluster
 from support.grids import GridOnPage
 from support.jupyter import LabPage, write_notebook
 
@@ -62,17 +61,10 @@ def test_overview_and_deployments(page: LabPage, newest: Cluster, notebooks: Pat
 @pytest.fixture
 def drawers(server: Path, tmp_path: Path) -> Iterator[rl.Lab]:
     """Give a separate server, whose object has state that is hostile, long, and not JSON."""
-    with contextlib.ExitStack() as stack:
-        running = stack.enter_context(KindServer(NEWEST))
-        services, uri = start_services(tmp_path, state_services.__file__)
-        stack.enter_context(services)
-        lab = stack.enter_context(
-            rl.connect(running.admin_url, ingress_url=running.ingress_url, audit=tmp_path / "audit")
-        )
-        lab.admin.create_deployment(uri=uri)
+    with running_bench(NEWEST, tmp_path, state_services.__file__, ready=None, env={}) as bench:
         values = {"items": {"mug": 1}, ATTACK: ATTACK, "long": "x" * 100_000, "api_token": "hush", WORD: WORD}
-        wait_for(lambda: _put(lab, values))
-        yield lab
+        wait_for(lambda: _put(bench.lab, values))
+        yield bench.lab
 
 
 def _put(lab: rl.Lab, values: dict[str, object]) -> bool:

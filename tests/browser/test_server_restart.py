@@ -13,13 +13,13 @@ from playwright.sync_api import expect
 import restate_lab as rl
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
-from support.bench import wait_for
-from support.bulk import SERVICES, Bulk
+from support.bench import wait_until_served
+from support.bulk import READY, SERVICES, Bulk
 from support.clusters import NEWEST, Cluster
 from support.demo.nodes import Node
 from support.jupyter import LabPage, write_notebook
 from support.panels import PanelOnPage, panel_cell
-from support.restartable import is_served, restartable, wait_until_ready
+from support.restartable import restartable, wait_until_ready
 from support.tcp_switch import TcpSwitch
 
 COUNT = 20
@@ -33,8 +33,8 @@ def node(server: Path, tmp_path: Path) -> Iterator[tuple[Node, Lab]]:
         stack.enter_context(services)
         running = stack.enter_context(restartable(NEWEST, tmp_path / "data"))
         lab = stack.enter_context(rl.connect(running.admin_url, ingress_url=running.ingress_url, audit=tmp_path))
-        bulk = Bulk("1.7.12", lab, tmp_path, str(lab.admin.create_deployment(uri=uri).id))
-        wait_for(lambda: is_served(lab))
+        bulk = Bulk("1.7.12", lab, tmp_path, uri, str(lab.admin.create_deployment(uri=uri).id))
+        wait_until_served(lab, *READY)
         bulk.fill("wait", COUNT)
         yield running, lab
 

@@ -31,13 +31,12 @@ from restate_lab._text import escape_invisible
 from restate_lab.audit import AuditLog
 from restate_lab.cli import app
 from restate_lab.client.lab import Lab
-from restate_lab.demo.embedded import start_services
 from restate_lab.mcp.server import NOTICE, build_server
 from restate_lab.mcp.sources import Sources
 from restate_lab.panels.grid import Grid
 from support import hostile_services
-from support.bench import wait_for
-from support.clusters import NEWEST, KindServer
+from support.bench import running_bench, wait_for
+from support.clusters import NEWEST
 from support.every_status import InvocationStatuses
 from support.hostile_services import CUT
 from support.jupyter import chromium, find_chromium
@@ -94,14 +93,8 @@ class Vandalised:
 @pytest.fixture(scope="module")
 def vandalised(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vandalised]:
     folder = tmp_path_factory.mktemp("hostile")
-    with contextlib.ExitStack() as stack:
-        services, uri = start_services(folder, str(hostile_services.__file__))
-        stack.enter_context(services)
-        running = stack.enter_context(KindServer(NEWEST))
-        lab = stack.enter_context(
-            rl.connect(running.admin_url, ingress_url=running.ingress_url, audit=folder / "audit")
-        )
-        lab.admin.create_deployment(uri=uri)
+    with running_bench(NEWEST, folder, hostile_services.__file__, ready=None, env={}) as bench:
+        lab = bench.lab
         send = lab.ingress.send
         wait_for(lambda: _registered(lab))
         made: list[dict[str, str]] = [{}, {}, {}]
@@ -114,7 +107,7 @@ def vandalised(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         agent = send("Victim", "recall", "x", key="agent").invocation_id
         wait_for(lambda: _settled(lab, made), within=60)
         frozen = Path(rl.freeze(lab, folder / "frozen", payloads=True, progress=False))
-        yield Vandalised(lab, *made, agent, frozen, uri)
+        yield Vandalised(lab, *made, agent, frozen, bench.uri)
 
 
 def _registered(lab: Lab) -> bool:

@@ -16,12 +16,11 @@ from restate_lab import errors
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
 from restate_lab.history.store import locate_store
-from support.bench import wait_for
-from support.bulk import SERVICES, Bulk
+from support.bench import wait_for, wait_until_served
+from support.bulk import READY, SERVICES, Bulk
 from support.demo.nodes import Nodes
 from support.fault_panels import closing, mark_visible, panel_threads
 from support.fault_verbs import RESTARTS
-from support.restartable import is_served
 from support.tcp_relay import Fault, tcp_relay
 
 pytestmark = pytest.mark.server
@@ -61,8 +60,8 @@ def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[G
     with services, Nodes(server, folder / "nodes") as running:
         first = running.nodes[0]
         with rl.connect(first.admin_url, ingress_url=first.ingress_url, audit=folder / "audit") as lab:
-            bulk = Bulk("1.7.12", lab, folder / "audit", str(lab.admin.create_deployment(uri=uri).id))
-            wait_for(lambda: is_served(lab))
+            bulk = Bulk("1.7.12", lab, folder, uri, str(lab.admin.create_deployment(uri=uri).id))
+            wait_until_served(lab, *READY)
             yield Ground(running, lab, bulk.fill("later", 3000), bulk.fill("answer", 60))
 
 

@@ -13,10 +13,9 @@ import pytest
 import restate_lab as rl
 from restate_lab.analysis.ask import ask
 from restate_lab.analysis.doctor import doctor
-from restate_lab.demo.embedded import start_services
 from restate_lab.errors import RestateLabError
-from support.bench import wait_for
-from support.clusters import KINDS, PLAIN, KindServer
+from support.bench import running_bench, wait_for
+from support.clusters import KINDS, PLAIN
 
 pytestmark = [
     pytest.mark.server,
@@ -32,13 +31,8 @@ SELDOM = 24
 @pytest.fixture(scope="module", params=KINDS[1:])
 def sent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[rl.Lab, Any]]:
     """Start a server on which the steps fail, and give its connection and the ids by handler."""
-    with contextlib.ExitStack() as stack:
-        folder = tmp_path_factory.mktemp("steps")
-        server = stack.enter_context(KindServer(request.param))
-        services, uri = start_services(folder, str(SERVICES))
-        stack.enter_context(services)
-        lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))
-        lab.admin.create_deployment(uri=uri)
+    with running_bench(request.param, tmp_path_factory.mktemp("steps"), SERVICES, ready=None, env={}) as bench:
+        lab = bench.lab
         bodies = {
             **dict.fromkeys(("weather", "forecast", "pauses"), CITIES),
             "step": DIFFERENT,

@@ -20,13 +20,12 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.client.lab import Lab
-from restate_lab.demo.embedded import start_services
 from restate_lab.errors import EvidenceBroken, EvidenceWarning, RestateLabError
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
 from restate_lab.redaction import MASK
-from support.bench import wait_for
-from support.clusters import NEWEST, OLDEST, Cluster, KindServer
+from support.bench import running_bench, wait_for
+from support.clusters import NEWEST, OLDEST, Cluster
 
 SERVICES = str(Path(__file__).parents[1] / "support" / "secret_services.py")
 HEADER, TOKEN, CARD, FAILURE, KEY = "canary-header", "canary-token", "canary-card", "canary-failure", "canary-key"
@@ -47,13 +46,8 @@ class Vault:
 @pytest.fixture(scope="module", params=[OLDEST, NEWEST])
 def vault(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, isolated: Path) -> Iterator[Vault]:
     kind, folder = request.param, tmp_path_factory.mktemp("vault")
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(KindServer(kind))
-        services, uri = start_services(folder, SERVICES)
-        stack.enter_context(services)
-        lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))
-        lab.admin.create_deployment(uri=uri)
-        yield Vault(kind, lab, _fill(lab))
+    with running_bench(kind, folder, SERVICES, ready=None, env={}) as bench:
+        yield Vault(kind, bench.lab, _fill(bench.lab))
 
 
 def _fill(lab: Lab) -> str:

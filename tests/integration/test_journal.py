@@ -15,7 +15,7 @@ from restate_lab.errors import NotFound, Truncated
 from restate_lab.redaction import MASK
 from support.bench import wait_for
 from support.clusters import KINDS, OLDEST, PLAIN, Cluster
-from support.journal_bench import SECRET, Stage, published_output, running_stage
+from support.journal_bench import SECRET, JournalBench, published_output, running_journal_bench
 
 pytestmark = pytest.mark.server
 OTHER_COLUMNS = pytest.mark.also_on(OLDEST, reason="1.6 has fewer columns, and other contents in some")
@@ -23,13 +23,15 @@ OTHER_COUNTS = pytest.mark.also_on(PLAIN, reason="without vqueues attempts are c
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def stage(request: pytest.FixtureRequest, server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with running_stage(request.param, tmp_path_factory.mktemp("journal")) as running:
+def bench(
+    request: pytest.FixtureRequest, server: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[JournalBench]:
+    with running_journal_bench(request.param, tmp_path_factory.mktemp("journal")) as running:
         yield running
 
 
-def of(stage: Stage, role: str, **options: object) -> pd.DataFrame:
-    return journal(stage.lab, stage.roles[role], **options)
+def of(bench: JournalBench, role: str, **options: object) -> pd.DataFrame:
+    return journal(bench.lab, bench.roles[role], **options)
 
 
 def shown(frame: pd.DataFrame, *columns: str) -> list[tuple[object, ...]]:
@@ -62,9 +64,9 @@ EVERY = [
 
 
 @OTHER_COLUMNS
-def test_every_type_of_entry_is_one_row_paired_with_its_notifications(stage: Stage) -> None:
+def test_every_type_of_entry_is_one_row_paired_with_its_notifications(bench: JournalBench) -> None:
     """A command and its notifications are one row, in the order of the index, with type, name, status and result."""
-    frame = of(stage, "every")
+    frame = of(bench, "every")
     assert shown(frame, "entry_type", "name", "status", "result") == EVERY
     assert frame["index"].is_monotonic_increasing
     assert list(frame["command_index"]) == list(range(len(EVERY)))
@@ -75,12 +77,12 @@ def test_every_type_of_entry_is_one_row_paired_with_its_notifications(stage: Sta
 
 
 @OTHER_COLUMNS
-def test_an_entry_names_what_it_touches(stage: Stage) -> None:
+def test_an_entry_names_what_it_touches(bench: JournalBench) -> None:
     """Callees exist under their target; state keys, wake-up times, awakeables and failures are in their columns."""
-    frame = of(stage, "every")
+    frame = of(bench, "every")
     by_type = frame.groupby("entry_type")
     called = pd.concat([by_type.get_group("Call"), by_type.get_group("OneWayCall")])
-    targets = stage.lab.sql("SELECT id, target FROM sys_invocation WHERE id IN :ids", ids=called["callee"])
+    targets = bench.lab.sql("SELECT id, target FROM sys_invocation WHERE id IN :ids", ids=called["callee"])
     assert dict(zip(targets["id"], targets["target"], strict=True)) == dict(
         zip(called["callee"], called["callee_target"], strict=True)
     )
@@ -89,27 +91,27 @@ def test_an_entry_names_what_it_touches(stage: Stage) -> None:
     delayed, at_once = by_type.get_group("OneWayCall").itertuples()
     assert delayed.wakes_at - delayed.started > timedelta(minutes=59)
     assert pd.isna(at_once.wakes_at)
-    assert by_type.get_group("AttachInvocation")["callee"].iloc[0] == stage.roles["finished"]
-    assert list(by_type.get_group("SendSignal")["callee"]) == [stage.roles["listen"], stage.roles["nap"]]
+    assert by_type.get_group("AttachInvocation")["callee"].iloc[0] == bench.roles["finished"]
+    assert list(by_type.get_group("SendSignal")["callee"]) == [bench.roles["listen"], bench.roles["nap"]]
     completed = by_type.get_group("CompleteAwakeable").iloc[0]
-    assert (completed["awakeable_id"], completed["callee"]) == (published_output(stage, "wait"), stage.roles["wait"])
+    assert (completed["awakeable_id"], completed["callee"]) == (published_output(bench, "wait"), bench.roles["wait"])
 
 
 @OTHER_COLUMNS
-def test_sizes_add_up_to_what_the_server_stores(stage: Stage) -> None:
+def test_sizes_add_up_to_what_the_server_stores(bench: JournalBench) -> None:
     """The size of an entry is that of its command and notifications; nothing is counted twice or missed."""
-    sizes = of(stage, "every")["size"]
-    if stage.is_old:
+    sizes = of(bench, "every")["size"]
+    if bench.is_old:
         assert sizes.isna().all()
         return
-    rows = stage.lab.sql("SELECT raw_length FROM sys_journal WHERE id = :id", id=stage.roles["every"])
+    rows = bench.lab.sql("SELECT raw_length FROM sys_journal WHERE id = :id", id=bench.roles["every"])
     assert sizes.sum() == rows["raw_length"].sum()
 
 
-def test_times_are_those_of_the_journal(stage: Stage) -> None:
+def test_times_are_those_of_the_journal(bench: JournalBench) -> None:
     """A command starts when it is appended and is completed when its notification arrives."""
-    frame = of(stage, "every")
-    rows = stage.lab.sql("SELECT index, appended_at FROM sys_journal WHERE id = :id", id=stage.roles["every"])
+    frame = of(bench, "every")
+    rows = bench.lab.sql("SELECT index, appended_at FROM sys_journal WHERE id = :id", id=bench.roles["every"])
     written = dict(zip(rows["index"], rows["appended_at"], strict=True))
     for row in frame.itertuples():
         at = row.index if pd.isna(row.completion_index) else row.completion_index
@@ -117,63 +119,63 @@ def test_times_are_those_of_the_journal(stage: Stage) -> None:
 
 
 @OTHER_COLUMNS
-def test_lazy_state_promises_and_signals_are_paired(stage: Stage) -> None:
+def test_lazy_state_promises_and_signals_are_paired(bench: JournalBench) -> None:
     """Fetched state, promises on both sides, and received signals are rows like all others."""
-    assert shown(of(stage, "lazily"), "entry_type", "state_key", "result", "status")[1:4] == [
+    assert shown(of(bench, "lazily"), "entry_type", "state_key", "result", "status")[1:4] == [
         ("SetState", "other", None, "done"),
         ("GetLazyState", "kept", "success", "done"),
         ("GetLazyStateKeys", None, "success", "done"),
     ]
-    assert shown(of(stage, "workflow"), "entry_type", "promise", "result")[1:3] == [
+    assert shown(of(bench, "workflow"), "entry_type", "promise", "result")[1:3] == [
         ("PeekPromise", "granted", "void"),
         ("GetPromise", "granted", "success"),
     ]
-    assert shown(of(stage, "grant"), "entry_type", "promise", "result")[1] == ("CompletePromise", "granted", "void")
-    signal = of(stage, "wait").query("entry_type == 'Signal'").iloc[0]
-    assert signal["awakeable_id"] == published_output(stage, "wait")
+    assert shown(of(bench, "grant"), "entry_type", "promise", "result")[1] == ("CompletePromise", "granted", "void")
+    signal = of(bench, "wait").query("entry_type == 'Signal'").iloc[0]
+    assert signal["awakeable_id"] == published_output(bench, "wait")
     assert pd.isna(signal["started"])
-    assert shown(of(stage, "listen"), "entry_type", "name", "status")[1] == ("Signal", "bell", "done")
+    assert shown(of(bench, "listen"), "entry_type", "name", "status")[1] == ("Signal", "bell", "done")
 
 
 @OTHER_COLUMNS
-def test_what_is_open_is_marked(stage: Stage) -> None:
+def test_what_is_open_is_marked(bench: JournalBench) -> None:
     """The open entry is the wait of a suspended invocation, with the time, the callee or the name."""
-    nap = of(stage, "napping").query("open").iloc[0]
+    nap = of(bench, "napping").query("open").iloc[0]
     assert (nap["entry_type"], nap["name"], nap["status"]) == ("Sleep", "siesta", "open")
     assert timedelta(minutes=30) < nap["wakes_at"] - datetime.now(UTC) < timedelta(hours=1)
     assert pd.isna(nap["completed"])
-    assert shown(of(stage, "asked").query("open"), "entry_type", "promise") == [("GetPromise", "granted")]
-    call = of(stage, "down").query("open").iloc[0]
+    assert shown(of(bench, "asked").query("open"), "entry_type", "promise") == [("GetPromise", "granted")]
+    call = of(bench, "down").query("open").iloc[0]
     assert (call["entry_type"], call["callee_target"]) == ("Call", "Helper/down")
-    assert of(stage, "always").query("open")["name"].tolist() == ["get weather"]
+    assert of(bench, "always").query("open")["name"].tolist() == ["get weather"]
 
 
 @OTHER_COLUMNS
-def test_an_awaited_awakeable_is_open_under_the_id_that_resolves_it(stage: Stage) -> None:
+def test_an_awaited_awakeable_is_open_under_the_id_that_resolves_it(bench: JournalBench) -> None:
     """The id made of invocation and signal equals the SDK's, and the ingress accepts it."""
-    frame = of(stage, "wait_for_two")
-    _first, second = published_output(stage, "wait_for_two")
+    frame = of(bench, "wait_for_two")
+    _first, second = published_output(bench, "wait_for_two")
     assert frame.query("open")["awakeable_id"].tolist() == [second]
-    found = of(stage, "waiting").query("open").iloc[0]
+    found = of(bench, "waiting").query("open").iloc[0]
     assert (found["entry_type"], pd.isna(found["index"])) == ("Signal", True)
-    stage.lab.ingress.resolve_awakeable(found["awakeable_id"], "by its id")
-    stage.until("waiting", "completed")
-    assert stage.lab.ingress.output(stage.roles["waiting"]) == "got by its id"
-    assert not of(stage, "waiting")["open"].any()
+    bench.lab.ingress.resolve_awakeable(found["awakeable_id"], "by its id")
+    bench.until("waiting", "completed")
+    assert bench.lab.ingress.output(bench.roles["waiting"]) == "got by its id"
+    assert not of(bench, "waiting")["open"].any()
 
 
 @OTHER_COLUMNS
-def test_a_named_signal_is_open_where_the_server_tells_of_it(stage: Stage) -> None:
+def test_a_named_signal_is_open_where_the_server_tells_of_it(bench: JournalBench) -> None:
     """Since 1.7 the name of an awaited signal is known before it arrives; on 1.6 it is unknown, and not invented."""
-    stage.send("listening", "Helper/listen")
-    stage.until("listening", "suspended")
-    expected = [] if stage.is_old else [("Signal", "bell")]
-    assert shown(of(stage, "listening").query("open"), "entry_type", "name") == expected
+    bench.send("listening", "Helper/listen")
+    bench.until("listening", "suspended")
+    expected = [] if bench.is_old else [("Signal", "bell")]
+    assert shown(of(bench, "listening").query("open"), "entry_type", "name") == expected
 
 
-def test_what_an_invocation_left_undone_is_abandoned(stage: Stage) -> None:
+def test_what_an_invocation_left_undone_is_abandoned(bench: JournalBench) -> None:
     """A command without a completion is not open if its invocation has ended: it will never be completed."""
-    frame = of(stage, "nap")
+    frame = of(bench, "nap")
     assert shown(frame, "entry_type", "name", "status", "open") == [
         ("Input", None, "done", False),
         ("Sleep", "siesta", "abandoned", False),
@@ -184,9 +186,9 @@ def test_what_an_invocation_left_undone_is_abandoned(stage: Stage) -> None:
     assert frame.attrs["status"] == "cancelled"
 
 
-def test_the_reason_of_a_failed_step_is_read_without_payloads(stage: Stage) -> None:
+def test_the_reason_of_a_failed_step_is_read_without_payloads(bench: JournalBench) -> None:
     """Step and output have the reason of the failure, although only the structure is read."""
-    frame = of(stage, "fails")
+    frame = of(bench, "fails")
     assert "payload" not in frame
     assert shown(frame.tail(2), "entry_type", "failure", "failure_code") == [
         ("Run", "spilled", 422),
@@ -195,9 +197,9 @@ def test_the_reason_of_a_failed_step_is_read_without_payloads(stage: Stage) -> N
 
 
 @OTHER_COLUMNS
-def test_payloads_are_values_and_secret_headers_are_masked(stage: Stage) -> None:
+def test_payloads_are_values_and_secret_headers_are_masked(bench: JournalBench) -> None:
     """With payloads, JSON is parsed, other bytes stay bytes, calls have their argument, and secrets are masked."""
-    frame = of(stage, "every", payloads=True).set_index("entry_type", append=True)
+    frame = of(bench, "every", payloads=True).set_index("entry_type", append=True)
     values = {(row, type_): payload for (row, type_), payload in frame["payload"].items() if payload is not None}
     assert values[1, "SetState"] == values[2, "GetEagerState"] == {"n": 1}
     assert values[4, "GetEagerStateKeys"] == ["kept"]
@@ -205,32 +207,32 @@ def test_payloads_are_values_and_secret_headers_are_masked(stage: Stage) -> None
     assert values[10, "Call"] == "answer to call"
     assert frame["argument"].iloc[10:14].tolist() == ["call", "no tea", "later", "now"]
     assert (values[14, "CompleteAwakeable"], values[15, "SendSignal"]) == ("awake", "ding")
-    raw = of(stage, "raw", payloads=True)
+    raw = of(bench, "raw", payloads=True)
     assert raw["payload"].tolist() == ["hey", b"\x00\xffhey"]
-    headers = of(stage, "finished", payloads=True)["headers"].iloc[0]
+    headers = of(bench, "finished", payloads=True)["headers"].iloc[0]
     assert (headers["authorization"], headers["x-tenant"]) == (MASK, "acme")
     assert SECRET not in str(headers)
 
 
 @OTHER_COUNTS
-def test_retries_come_from_the_servers_counter_or_are_a_least_number(stage: Stage) -> None:
+def test_retries_come_from_the_servers_counter_or_are_a_least_number(bench: JournalBench) -> None:
     """A current retry has the server's count; for past ones, equal errors count once."""
-    seen = int(wait_for(lambda: of(stage, "always").query("open")["retries"].iloc[0], lambda n: n > 2))
-    row = of(stage, "always").query("open").iloc[0]
-    assert row["retries"] >= seen > stage.errors("always")
+    seen = int(wait_for(lambda: of(bench, "always").query("open")["retries"].iloc[0], lambda n: n > 2))
+    row = of(bench, "always").query("open").iloc[0]
+    assert row["retries"] >= seen > bench.errors("always")
     assert not row["retries_at_least"]
     assert (row["last_error"], row["last_error_code"]) == ("ValueError('weather service is down')", "RT0007")
     for role, name in (("third_time", "get weather"), ("own_policy", "limited"), ("pauses", "get weather")):
-        frame = of(stage, role)
+        frame = of(bench, role)
         assert shown(frame[frame["name"] == name], "retries", "retries_at_least") == [(1, True)]
         assert (frame.loc[frame["name"] != name, "retries"] == 0).all()
 
 
 @OTHER_COUNTS
-def test_the_counter_of_an_invocation_is_not_given_to_one_of_two_steps(stage: Stage) -> None:
+def test_the_counter_of_an_invocation_is_not_given_to_one_of_two_steps(bench: JournalBench) -> None:
     """The counter continues from a step that failed and succeeded to the next: each then has only a minimum."""
-    wait_for(lambda: of(stage, "two_steps")["last_error"].notna().sum() == 2)
-    frame = of(stage, "two_steps")
+    wait_for(lambda: of(bench, "two_steps")["last_error"].notna().sum() == 2)
+    frame = of(bench, "two_steps")
     assert shown(frame.tail(2), "name", "status", "retries", "retries_at_least") == [
         ("first", "done", 1, True),
         ("second", "open", 1, True),
@@ -239,66 +241,68 @@ def test_the_counter_of_an_invocation_is_not_given_to_one_of_two_steps(stage: St
 
 
 @OTHER_COUNTS
-def test_an_error_outside_of_a_step_stands_at_the_entry_before(stage: Stage) -> None:
+def test_an_error_outside_of_a_step_stands_at_the_entry_before(bench: JournalBench) -> None:
     """An error that names no command belongs after the last entry that was appended."""
-    frame = of(stage, "between_steps")
+    frame = of(bench, "between_steps")
     assert frame["last_error"].notna().tolist() == [False, True]
     assert frame["retries"].iloc[1] >= 1
 
 
 @OTHER_COUNTS
-def test_a_long_back_off_has_its_count_on_both_kinds(stage: Stage) -> None:
+def test_a_long_back_off_has_its_count_on_both_kinds(bench: JournalBench) -> None:
     """With vqueues a long back-off is ready and without a count in sys_invocation; the journal still has both."""
     frame = wait_for(
-        lambda: of(stage, "slowly"),
+        lambda: of(bench, "slowly"),
         lambda seen: seen.attrs["status"] == "backing-off" and seen["retries"].iloc[-1] >= 2,
     )
     assert not frame["retries_at_least"].iloc[-1]
-    if stage.has_vqueues:
-        assert stage.errors("slowly") >= 2  # every error of a long back-off is kept there
+    if bench.has_vqueues:
+        assert bench.errors("slowly") >= 2  # every error of a long back-off is kept there
 
 
-def test_callees_come_in_below_their_calls_down_to_the_depth(stage: Stage) -> None:
+def test_callees_come_in_below_their_calls_down_to_the_depth(bench: JournalBench) -> None:
     """Depth 2 includes callees, more depth theirs; each journal is right below the call that made it."""
-    assert of(stage, "down")["depth"].tolist() == [1, 1]
-    assert of(stage, "down", depth=2)["depth"].tolist() == [1, 1, 2, 2]
-    whole = of(stage, "down", depth=9)
+    assert of(bench, "down")["depth"].tolist() == [1, 1]
+    assert of(bench, "down", depth=2)["depth"].tolist() == [1, 1, 2, 2]
+    whole = of(bench, "down", depth=9)
     assert whole["depth"].tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
     assert whole["children"].tolist()[1::2] == [2, 2, 2, pd.NA]
     assert (whole["callee"].dropna().to_numpy() == whole["invocation_id"].iloc[2::2].to_numpy()).all()
     assert (whole["caller"].dropna().iloc[::2].to_numpy() == whole["invocation_id"].iloc[:6:2].to_numpy()).all()
 
 
-def test_callees_that_are_left_out_are_said(stage: Stage) -> None:
+def test_callees_that_are_left_out_are_said(bench: JournalBench) -> None:
     """A limit per level that cuts warns, and reports the number of missing callees of each level."""
     with pytest.warns(Truncated, match="3 callees at depth 2"):
-        frame = of(stage, "fan", depth=2, limit=2)
+        frame = of(bench, "fan", depth=2, limit=2)
     assert frame.attrs["truncated"]["excluded"] == {"depth 2": 3}
     assert (frame["depth"] == 2).sum() == 4
-    assert "truncated" not in of(stage, "fan", depth=2).attrs
+    assert "truncated" not in of(bench, "fan", depth=2).attrs
 
 
 @OTHER_COLUMNS
-def test_a_missing_journal_says_why(stage: Stage) -> None:
+def test_a_missing_journal_says_why(bench: JournalBench) -> None:
     """Never there, not retained, purged: each has its own text, and an empty frame keeps its columns and types."""
     with pytest.raises(NotFound, match="has no invocation"):
-        journal(stage.lab, stage.roles["every"][:-5] + "aaaaa")
-    full, empty = of(stage, "every"), of(stage, "forgets")
+        journal(bench.lab, bench.roles["every"][:-5] + "aaaaa")
+    full, empty = of(bench, "every"), of(bench, "forgets")
     assert "not retained" in empty.attrs["note"]
     assert empty.dtypes.equals(full.dtypes)
-    stage.send("purged", "Helper/answer", "x")
-    stage.until("purged", "completed")
-    stage.lab.admin.purge_journal(stage.roles["purged"])
-    wait_for(lambda: of(stage, "purged").empty)
-    assert "purged" in of(stage, "purged").attrs["note"]
+    bench.send("purged", "Helper/answer", "x")
+    bench.until("purged", "completed")
+    bench.lab.admin.purge_journal(bench.roles["purged"])
+    wait_for(lambda: of(bench, "purged").empty)
+    assert "purged" in of(bench, "purged").attrs["note"]
 
 
 @pytest.mark.parametrize(
     ("how", "now"), [("name", ("Run", "new step")), ("type", ("Call", None)), ("end", ("Output", None))]
 )
-def test_a_mismatch_is_explained_by_its_journal_and_its_error(stage: Stage, how: str, now: tuple[str, str]) -> None:
+def test_a_mismatch_is_explained_by_its_journal_and_its_error(
+    bench: JournalBench, how: str, now: tuple[str, str]
+) -> None:
     """RT0016: the journal's entry, the code's command instead, the replayed entries, and the entries never reached."""
-    frame = journal_diff(stage.lab, stage.roles[f"changes_{how}"])
+    frame = journal_diff(bench.lab, bench.roles[f"changes_{how}"])
     assert shown(frame.head(4), "entry_type", "name", "status_b", "difference", "divergence") == [
         ("Input", None, "replayed", None, False),
         ("Run", "common", "replayed", None, False),
@@ -309,9 +313,9 @@ def test_a_mismatch_is_explained_by_its_journal_and_its_error(stage: Stage, how:
     assert all(each in frame.attrs["summary"] for each in ("RT0016", "'old step'", now[0], "Retries/changes", "dp_1"))
 
 
-def test_a_good_and_a_bad_run_part_at_the_open_step(stage: Stage) -> None:
+def test_a_good_and_a_bad_run_part_at_the_open_step(bench: JournalBench) -> None:
     """Entries are aligned by type and name, and the first that differs in more than time is marked."""
-    frame = journal_diff(stage.lab, stage.roles["own_policy"], stage.roles["fails"])
+    frame = journal_diff(bench.lab, bench.roles["own_policy"], bench.roles["fails"])
     assert shown(frame, "entry_type", "name", "difference", "divergence") == [
         ("Input", None, None, False),
         ("Run", "limited", "only in a", True),
@@ -319,27 +323,27 @@ def test_a_good_and_a_bad_run_part_at_the_open_step(stage: Stage) -> None:
         (
             "Output",
             None,
-            f"failed in a with {of(stage, 'own_policy')['failure'].iloc[-1]!r}, in b with 'spilled'",
+            f"failed in a with {of(bench, 'own_policy')['failure'].iloc[-1]!r}, in b with 'spilled'",
             False,
         ),
     ]
     assert "They differ after 1 entry: a has Run 'limited', b has Run 'bad step'." in frame.attrs["summary"]
-    good = journal_diff(stage.lab, stage.roles["workflow"], stage.roles["asked"])
+    good = journal_diff(bench.lab, bench.roles["workflow"], bench.roles["asked"])
     at = good.attrs["divergence"]
     assert shown(good.iloc[[at]], "entry_type", "name", "difference") == [
         ("GetPromise", "granted", "done in a, open in b")
     ]
 
 
-def test_a_restart_begins_with_the_entries_it_copied(stage: Stage) -> None:
+def test_a_restart_begins_with_the_entries_it_copied(bench: JournalBench) -> None:
     """The entries that a restart copied equal the old journal, times included; the later ones differ."""
-    new = stage.lab.admin.restart_as_new_invocation(stage.roles["third_time"], from_index=2)
-    stage.roles["restarted"] = new.new_invocation_id
-    stage.until("restarted", "completed")
-    before, after = of(stage, "third_time"), of(stage, "restarted")
+    new = bench.lab.admin.restart_as_new_invocation(bench.roles["third_time"], from_index=2)
+    bench.roles["restarted"] = new.new_invocation_id
+    bench.until("restarted", "completed")
+    before, after = of(bench, "third_time"), of(bench, "restarted")
     assert before["started"].iloc[:2].tolist() == after["started"].iloc[:2].tolist()
     assert before["started"].iloc[2] < after["started"].iloc[2]
-    frame = journal_diff(stage.lab, stage.roles["third_time"], stage.roles["restarted"], payloads=True)
+    frame = journal_diff(bench.lab, bench.roles["third_time"], bench.roles["restarted"], payloads=True)
     assert frame.attrs["divergence"] is None
     assert "All 4 entries are equal." in frame.attrs["summary"]
 

@@ -33,9 +33,9 @@ from restate_lab.demo.server import FLAGS_OF_1_8, RestateServer
 from restate_lab.panels.actions.bar import ActionBar
 from restate_lab.status import STATUSES_SQL
 from support import imitation
-from support.bench import wait_for
+from support.bench import wait_for, wait_until_served
 from support.clusters import PLAIN, SKIP, VQUEUES, server_binary
-from support.every_status import SERVICES, InvocationStatuses, _is_ready as is_ready
+from support.every_status import READY, SERVICES, InvocationStatuses
 from support.fake_endpoint import MANIFEST, deployment, response
 from support.raw_server import raw_server
 
@@ -150,7 +150,7 @@ STATUSES = {
 
 def begin(lab: rl.Lab, uri: str) -> dict[str, str]:
     lab.admin.create_deployment(uri=uri)
-    wait_for(lambda: is_ready(lab))
+    wait_until_served(lab, *READY)
     return send_all(lab)
 
 

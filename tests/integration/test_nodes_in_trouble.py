@@ -18,10 +18,9 @@ from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
 from restate_lab.errors import RestateLabError
 from support import wait_services
-from support.bench import wait_for
-from support.bulk import SERVICES
+from support.bench import wait_for, wait_until_served
+from support.bulk import READY, SERVICES
 from support.demo.nodes import Node, Nodes
-from support.restartable import is_served
 
 pytestmark = [pytest.mark.server, pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -56,7 +55,7 @@ def nodes(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     with bulk, waits, Nodes(server, folder / "nodes") as running, _connect(running.nodes[0]) as lab:
         for uri in (bulk_uri, waits_uri):
             lab.admin.create_deployment(uri=uri)
-        wait_for(lambda: is_served(lab))
+        wait_until_served(lab, *READY)
         _populate(lab)
         yield running
 

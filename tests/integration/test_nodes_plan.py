@@ -15,10 +15,9 @@ from restate_lab.actions.plan import plan
 from restate_lab.audit import audit_log
 from restate_lab.demo.embedded import start_services
 from restate_lab.progress import NoProgress
-from support.bench import wait_for
-from support.bulk import SERVICES, Bulk
+from support.bench import wait_until_served
+from support.bulk import READY, SERVICES, Bulk
 from support.demo.nodes import Nodes
-from support.restartable import is_served
 
 pytestmark = [pytest.mark.server, pytest.mark.long]  # test_nodes.py kills one during reads
 
@@ -33,11 +32,10 @@ def nodes(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
     services, uri = start_services(folder, SERVICES)
     with services, Nodes(server, folder / "nodes") as running:
         first = running.nodes[0]
-        audit = folder / "audit"
-        with rl.connect(first.admin_url, ingress_url=first.ingress_url, audit=audit) as lab:
+        with rl.connect(first.admin_url, ingress_url=first.ingress_url, audit=folder / "audit") as lab:
             deployment = str(lab.admin.create_deployment(uri=uri).id)
-            wait_for(lambda: is_served(lab))
-            yield running, Bulk("1.7.12", lab, audit, deployment)
+            wait_until_served(lab, *READY)
+            yield running, Bulk("1.7.12", lab, folder, uri, deployment)
 
 
 def test_plans_account_for_every_id_although_a_node_is_killed(

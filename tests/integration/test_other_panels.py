@@ -12,7 +12,6 @@ import pytest
 import restate_lab as rl
 from restate_lab.actions.state import set_state, state
 from restate_lab.analysis.ids import FIRST_AWAKEABLE, awakeable_id
-from restate_lab.demo.embedded import start_services
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
 from restate_lab.panels.deployments import DeploymentsView
@@ -22,8 +21,8 @@ from restate_lab.panels.panel import Panel
 from restate_lab.panels.state import StateView
 from restate_lab.source import Source
 from support import state_services
-from support.bench import wait_for
-from support.clusters import KINDS, PLAIN, Cluster, KindServer
+from support.bench import running_bench, wait_for
+from support.clusters import KINDS, PLAIN, Cluster
 
 pytestmark = pytest.mark.server
 
@@ -156,14 +155,9 @@ def _state(panel: Panel) -> None:
 def drawers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rl.Lab]:
     """Give a server of its own, with an object whose handlers write and hold."""
     folder = tmp_path_factory.mktemp("panels")
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(KindServer(request.param))
-        services, uri = start_services(folder, state_services.__file__)
-        stack.enter_context(services)
-        lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))
-        lab.admin.create_deployment(uri=uri)
-        wait_for(lambda: _put(lab, "warm", n=0))
-        yield lab
+    with running_bench(request.param, folder, state_services.__file__, ready=None, env={}) as bench:
+        wait_for(lambda: _put(bench.lab, "warm", n=0))
+        yield bench.lab
 
 
 def _put(lab: rl.Lab, key: str, **values: object) -> bool:

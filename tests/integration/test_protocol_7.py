@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
 from collections.abc import Iterator
@@ -15,36 +14,30 @@ import pytest
 import restate_lab as rl
 from restate_lab.analysis.journal.bars import journal_bars
 from restate_lab.analysis.replay.reader import RecordingReader
-from restate_lab.demo.embedded import start_services
 from restate_lab.mcp.sources import open_sources
 from restate_lab.panels._base.source import PanelSource
 from restate_lab.reads import Reads
 from support.awaiting_services import RESPONSE, SEALED, decode, encode
-from support.bench import wait_for
-from support.clusters import NEWEST, KindServer
+from support.bench import Bench, running_bench, wait_for
+from support.clusters import NEWEST
 
 SERVICES = Path(__file__).parents[1] / "support" / "awaiting_services.py"
 pytestmark = pytest.mark.server
 
 
 @dataclass(frozen=True)
-class Bench:
-    """A server with protocol 7, a connection to it, its folder, and handler → the id of an invocation that waits."""
+class WaitingBench(Bench):
+    """A server with protocol 7, and handler → the id of an invocation that waits."""
 
-    lab: rl.Lab
-    folder: Path
     ids: dict[str, str] = field(default_factory=dict)
 
     def start(self, service: str, handler: str, key: str | None = None, body: Any = None) -> str:
         self.ids[handler] = self.lab.ingress.send(service, handler, body, key=key).invocation_id
         return self.ids[handler]
 
-    def status(self, id_: str) -> str:
-        return str(self.lab.arrow("SELECT status FROM sys_invocation WHERE id = :id", id=id_)["status"][0])
-
 
 @pytest.fixture(scope="module")
-def counted(bench: Bench) -> str:
+def counted(bench: WaitingBench) -> str:
     """Give the id of an invocation whose payloads and state are encoded."""
     sent = bench.lab.ingress.send("Vault", "count", encode(b'{"order": "A-1"}'), key="v")
     wait_for(lambda: bench.status(sent.invocation_id) == "completed")
@@ -52,23 +45,17 @@ def counted(bench: Bench) -> str:
 
 
 @pytest.fixture(scope="module")
-def decoding(bench: Bench) -> Iterator[rl.Lab]:
+def decoding(bench: WaitingBench) -> Iterator[rl.Lab]:
     """Give a connection that decodes payloads for showing."""
     with rl.connect(bench.lab.address, audit=bench.folder / "audit", decode=decode, encode=encode) as lab:
         yield lab
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WaitingBench]:
     """Give the server, once the invocations wait."""
     folder = tmp_path_factory.mktemp("protocol-7")
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(KindServer(NEWEST))
-        services, uri = start_services(folder, str(SERVICES))
-        stack.enter_context(services)
-        lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))
-        lab.admin.create_deployment(uri=uri)
-        bench = Bench(lab, folder)
+    with running_bench(NEWEST, folder, SERVICES, ready=None, env={}, bench=WaitingBench) as bench:
         for handler in ("rest", "both", "any_of_four"):
             bench.start("Waiter", handler)
         bench.start("Approval", "run", key="a")
@@ -76,7 +63,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield bench
 
 
-def test_the_journal_shows_since_when_and_for_what_an_invocation_waits(bench: Bench) -> None:
+def test_the_journal_shows_since_when_and_for_what_an_invocation_waits(bench: WaitingBench) -> None:
     """The tree has the combination, and each result by its entry; the time is that of the suspension."""
     frame = rl.journal(bench.lab, bench.ids["any_of_four"])
     (suspension,) = frame.attrs["suspensions"]
@@ -96,7 +83,7 @@ def test_the_journal_shows_since_when_and_for_what_an_invocation_waits(bench: Be
     assert "the signal “go”" in frame._repr_html_()
 
 
-def test_every_reader_of_waits_sees_the_results_of_a_combination(bench: Bench) -> None:
+def test_every_reader_of_waits_sees_the_results_of_a_combination(bench: WaitingBench) -> None:
     """The server's lists of awaited results have nothing of a combination; waits, why and questions still have all."""
     lists = bench.lab.sql("SELECT suspended_waiting_for_completions AS c FROM sys_invocation WHERE id = :id",
                           id=bench.ids["both"])  # fmt: skip
@@ -115,7 +102,7 @@ def test_every_reader_of_waits_sees_the_results_of_a_combination(bench: Bench) -
     assert asked["open_promises"] == {bench.ids["run"]}
 
 
-def test_a_killed_invocation_shows_what_it_waited_for(bench: Bench) -> None:
+def test_a_killed_invocation_shows_what_it_waited_for(bench: WaitingBench) -> None:
     """The event of the last suspension stays; it names what the invocation waited for when it was ended."""
     id_ = bench.start("Waiter", "both")
     wait_for(lambda: bench.status(id_) == "suspended")
@@ -125,7 +112,7 @@ def test_a_killed_invocation_shows_what_it_waited_for(bench: Bench) -> None:
     assert journal_bars(frame).lines[0].startswith("was ended while it waited for all of: the sleep “nap” until 2")
 
 
-def test_payloads_are_decoded_for_showing(bench: Bench, decoding: rl.Lab, counted: str) -> None:
+def test_payloads_are_decoded_for_showing(bench: WaitingBench, decoding: rl.Lab, counted: str) -> None:
     """Journals, states and agents show what the function returns; what it cannot decode has the reason."""
     plain = rl.journal(bench.lab, counted, payloads=True).set_index("name")["payload"]
     shown = rl.journal(decoding, counted, payloads=True)
@@ -152,7 +139,7 @@ def test_payloads_are_decoded_for_showing(bench: Bench, decoding: rl.Lab, counte
 
 
 def test_what_is_sent_or_written_keeps_the_recorded_bytes(
-    bench: Bench, decoding: rl.Lab, counted: str, tmp_path: Path
+    bench: WaitingBench, decoding: rl.Lab, counted: str, tmp_path: Path
 ) -> None:
     """Evidence and replayed messages are the same with and without the function."""
     recordings = []
@@ -174,7 +161,9 @@ def test_what_is_sent_or_written_keeps_the_recorded_bytes(
 
 
 @pytest.mark.long
-def test_an_archive_keeps_the_recorded_bytes(bench: Bench, decoding: rl.Lab, counted: str, tmp_path: Path) -> None:
+def test_an_archive_keeps_the_recorded_bytes(
+    bench: WaitingBench, decoding: rl.Lab, counted: str, tmp_path: Path
+) -> None:
     """An archive is the same with and without the function; no response of a model is found in encoded payloads."""
     assert counted
     statement = "SELECT id, index, entry_json FROM sys_journal ORDER BY id, index"
@@ -189,7 +178,7 @@ def test_an_archive_keeps_the_recorded_bytes(bench: Bench, decoding: rl.Lab, cou
     assert archived[1][1] == 0, "the archive reads the recorded bytes, which have no response of a model"
 
 
-def test_an_encoded_state_is_written_encoded_or_not_at_all(bench: Bench, decoding: rl.Lab, counted: str) -> None:
+def test_an_encoded_state_is_written_encoded_or_not_at_all(bench: WaitingBench, decoding: rl.Lab, counted: str) -> None:
     """Without encode= a value is refused and nothing is sent; with it, the written bytes are those of the function."""
     assert counted
     reason = "test"
@@ -207,7 +196,7 @@ def test_an_encoded_state_is_written_encoded_or_not_at_all(bench: Bench, decodin
             rl.set_state(wrong, "Vault", "v", {"mugs": 1}, reason=reason)
 
 
-def test_assistants_and_alerts_never_decode(bench: Bench) -> None:
+def test_assistants_and_alerts_never_decode(bench: WaitingBench) -> None:
     """They connect by themselves, without a function, whatever the settings are."""
     with open_sources(bench.lab.address, (), allow_changes=False) as sources:
         assert sources.lab is not None

@@ -18,11 +18,11 @@ from restate_lab.actions.redrive import redrive
 from restate_lab.audit import audit_log
 from restate_lab.demo.embedded import start_services
 from restate_lab.progress import NoProgress
-from support.bench import wait_for
+from support.bench import wait_for, wait_until_served
 from support.clusters import KINDS, server_binary
 from support.demo.nodes import Nodes
 from support.proxy import Proxy, connect_through, is_batch, not_leader_response
-from support.redrive_bench import SERVICES, RedriveBench, is_ready, running_redrive_bench, runs_of
+from support.redrive_bench import READY, SERVICES, RedriveBench, running_redrive_bench, runs_of
 from support.tcp_relay import Cut, Fault, tcp_relay
 
 pytestmark = pytest.mark.server
@@ -308,9 +308,9 @@ def test_a_node_that_is_killed_repeats_no_completed_step(
     with services, Nodes(server, tmp_path / "nodes") as running:
         first, audit = running.nodes[0], tmp_path / "audit"
         with rl.connect(first.admin_url, ingress_url=first.ingress_url, audit=audit) as lab:
-            lab.admin.create_deployment(uri=uri)
-            wait_for(lambda: is_ready(lab))
-            bench = RedriveBench("1.7.12", lab, tmp_path, audit)
+            deployment = lab.admin.create_deployment(uri=uri)
+            wait_until_served(lab, *READY)
+            bench = RedriveBench("1.7.12", lab, tmp_path, uri, str(deployment.id))
             ids, orders = bench.fail_orders("nodes-", 300, seed=9)
             fault = Fault(b"/restart-as-new", number=60, end="go on", passes=0, meanwhile=running.nodes[1].kill)
             with bench.repaired(), tcp_relay(first.admin_url, fault=fault) as relay:

@@ -6,8 +6,6 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 from types import SimpleNamespace
 from typing import Any
@@ -19,10 +17,9 @@ from restate_lab import errors
 from restate_lab.actions.state import set_state, state
 from restate_lab.analysis.ids import FIRST_AWAKEABLE, awakeable_id
 from restate_lab.client.state_version import state_version
-from restate_lab.demo.embedded import start_services
 from support import state_services
-from support.bench import wait_for
-from support.clusters import KINDS, OLDEST, PLAIN, Cluster, KindServer, server_binary
+from support.bench import Bench, running_bench, wait_for
+from support.clusters import KINDS, OLDEST, PLAIN, Cluster, server_binary
 from support.table_source import TableSource
 
 pytestmark = pytest.mark.server
@@ -33,13 +30,8 @@ ODD = "a/\"b'é✓ %_"
 BINARY = bytes(range(256))
 
 
-@dataclass(frozen=True)
-class Drawers:
-    """A server of one kind with the services of `state_services`, and a connection with its audit folder."""
-
-    kind: str
-    lab: rl.Lab
-    audit: Path
+class Drawers(Bench):
+    """A server with the services of `state_services`."""
 
     def put(self, key: str, **values: Any) -> None:
         self.lab.ingress.call("Drawer", "put", values, key=key)
@@ -66,10 +58,6 @@ class Drawers:
         wait_for(lambda: self.status(id_) == "suspended")
         yield id_
         self.lab.ingress.resolve_awakeable(str(awakeable_id(id_, FIRST_AWAKEABLE)), "go on")
-
-    def status(self, id_: str) -> str | None:
-        rows = self.lab.arrow("SELECT status FROM sys_invocation WHERE id = :id", id=id_).to_pylist()
-        return rows[0]["status"] if rows else None
 
     def queue(self, key: str, handler: str = "put", **values: Any) -> None:
         """Let a handler that writes wait for the key."""
@@ -105,23 +93,9 @@ def drawers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     except errors.RestateLabError as error:
         pytest.skip(f"no restate-server {request.param}: {str(error).splitlines()[0]}")
     folder = tmp_path_factory.mktemp("state")
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(KindServer(request.param))
-        services, uri = start_services(folder, state_services.__file__)
-        stack.enter_context(services)
-        audit = folder / "audit"
-        lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=audit))
-        lab.admin.create_deployment(uri=uri)
-        wait_for(lambda: _is_ready(lab))
-        yield Drawers(request.param, lab, audit)
-
-
-def _is_ready(lab: rl.Lab) -> bool:
-    try:
-        lab.ingress.call("Plain", "nothing")
-    except errors.RestateLabError:
-        return False
-    return True
+    ready = ("Plain", "nothing", None)
+    with running_bench(request.param, folder, state_services.__file__, ready=ready, env={}, bench=Drawers) as running:
+        yield running
 
 
 def test_a_state_is_a_mapping_of_what_its_bytes_say(drawers: Drawers) -> None:

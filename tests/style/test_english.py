@@ -12,8 +12,6 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 READ = {".py", ".md", ".ipynb", ".j2", ".js", ".sql", ".css", ".toml", ".yml", ".yaml", ".html"}
 
@@ -49,34 +47,6 @@ _ANY = re.compile(rf"\b(?:{'|'.join(BANNED)})\b")
 _TEXT_TOKENS = {tokenize.STRING, tokenize.COMMENT, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
 _BREAK = re.compile(r"\s*\n\s*(?:#|//|--|\*|>)?\s*")
 _CODE = re.compile(r"``[^`]*``|`[^`\n]*`|%\([a-z]+\)s|https?://\S+")
-
-# sentences of earlier versions that readers had to read twice
-EXAMPLES = (
-    "every change goes through one door that a read-only connection keeps shut",
-    "and all else refuses",
-    "hand over what you found",
-    "who attached to it shows only in waits",
-    "what is there twice is joined",
-    "who does not meet what it needs is left out",
-    "All of them together act on an invocation once",
-    "A finding is one cause; who only suffers from it stands with it",
-    "what the server lacks is NotOnThisServer",
-    "x is no live cluster but what was kept of one: it can be read, and nothing can be changed",
-    "No answer from X since 03:12. What is shown is of 03:11.",
-    "a change is under way: wait until it is told what came of it",
-    "It was dropped, or comes no more",
-    "X is no part of the name: parameters are given as -p name=value",
-    "Parquet is nothing for a terminal",
-    "status 'x' is none: give some of",
-    "'x' is no duration: write it as '30s'",
-    "the server understood it and said no",
-    "evidence is less, or less sure, than was meant",
-    "503 without a word",
-    "Whoever asks goes on with what it was, and hears from the read that follows",
-    "Text and files of somebody who means ill",
-    'the words of each call under it; "" where it does not befall the call',
-    "Whoever only suffers from a cause stands beside it, in victims",
-)
 
 
 def banned_phrases(text: str) -> list[str]:
@@ -124,12 +94,6 @@ def files() -> list[Path]:
     return [path for path in paths if path.is_file() and path != Path(__file__).resolve()]
 
 
-@pytest.mark.parametrize("sentence", EXAMPLES)
-def test_example(sentence: str) -> None:
-    """Each sentence that this rule was made for is rejected."""
-    assert banned_phrases(sentence)
-
-
 def test_no_file_has_a_banned_phrase() -> None:
     """Sources, Markdown, notebooks and templates have none of the phrases."""
     found = [
@@ -139,3 +103,9 @@ def test_no_file_has_a_banned_phrase() -> None:
         for phrase in banned_phrases(text)
     ]
     assert not found, "\n".join(found)
+
+
+def test_a_banned_phrase_is_found() -> None:
+    """A phrase is found across lines, and code in backquotes is not read."""
+    assert len(banned_phrases("the invocation\n# that nobody called\n# is left\n# out")) == 2
+    assert banned_phrases("the column `who`") == []

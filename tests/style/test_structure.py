@@ -59,8 +59,6 @@ READS_SQL = {
 }
 """Modules and packages besides readers that contain SQL, with the reason."""
 SQL = re.compile(r"\bSELECT\b.*\bFROM\s+(?:sys_\w+|state)\b", re.DOTALL)
-PARTICIPLE = re.compile(r"_*(?:[a-z]+ed|cut|drawn|found|heard|held|kept|known|left|lost|seen|sent|shown|taken|written)")
-NOUNS = {"embed", "feed", "need", "seed", "speed"}
 
 
 @pytest.mark.parametrize("figure", THRESHOLDS)
@@ -120,20 +118,6 @@ def test_packages_of_verbs_have_one_interior(package: str) -> None:
     """``__init__`` is the verb, and one module turns SQL into rows."""
     assert (PACKAGE / package / "__init__.py").is_file()
     assert (PACKAGE / package / "reader.py").is_file()
-
-
-def test_functions_are_no_participles() -> None:
-    """A function is named with a verb or with the noun that it returns."""
-    participles = [
-        f"{module}.{name}"
-        for module, name, node in STRUCTURE.definitions
-        if isinstance(node, ast.FunctionDef) and _is_participle(name) and not node.decorator_list
-    ]
-    assert participles == []
-
-
-def _is_participle(name: str) -> bool:
-    return PARTICIPLE.fullmatch(name) is not None and name.strip("_") not in NOUNS
 
 
 def test_one_module_interprets_the_flags_of_servers() -> None:

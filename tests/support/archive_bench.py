@@ -23,7 +23,7 @@ from restate_lab import errors
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
 from restate_lab.environment import clean_environment
-from support.bench import wait_for
+from support.bench import wait_for, wait_until_served
 from support.demo.nodes import Node
 from support.restartable import restartable
 
@@ -253,14 +253,8 @@ def running_archive_bench(kind: str, folder: Path, where: str | None = None) -> 
         lab = stack.enter_context(rl.connect(node.admin_url, ingress_url=node.ingress_url, audit=folder / "audit"))
         lab.admin.create_deployment(uri=uri)
         lab.admin.modify_service("Order", workflow_completion_retention=KEPT)
-        wait_for(lambda: _is_ready(lab))
+        wait_until_served(lab, "Ledger", "book", 0)
         yield ArchiveBench(node, lab, folder, where or str(folder / "archive"))
-
-
-def _is_ready(lab: Lab) -> bool:
-    with contextlib.suppress(errors.RestateLabError):
-        return bool(lab.ingress.call("Ledger", "book", 0) == 0)
-    return False
 
 
 def tables_of(where: str) -> dict[str, pa.Table]:

@@ -1,4 +1,8 @@
-"""A server with small services for one test module: a test that breaks something affects no other module."""
+"""A server with services for one test module: a test that breaks something affects no other module.
+
+`running_bench` starts any services; `support.bulk`, `support.journal_bench` and `support.redrive_bench` know more about
+theirs. `support.restartable` gives a server that can be killed and started again.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import contextlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import restate_lab as rl
 from restate_lab.client.admin import AdminClient
@@ -15,23 +19,23 @@ from restate_lab.demo.embedded import start_services
 from support.clusters import KindServer, has_vqueues
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from restate_lab.client.lab import Lab
 
 SERVICES = Path(__file__).with_name("client_services.py")
-KAFKA_IN_SETTINGS = '[{name="settings",brokers=["PLAINTEXT://127.0.0.1:1"]}]'
+WITH_KAFKA = {"RESTATE_INGRESS__KAFKA_CLUSTERS": '[{name="settings",brokers=["PLAINTEXT://127.0.0.1:1"]}]'}
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A server of one kind, the services' address, and a connection with its audit folder."""
+    """A server of one kind, a connection with its audit folder, and the address and deployment of the services."""
 
     kind: str
+    lab: Lab
+    folder: Path
     uri: str
     deployment: str
-    lab: Lab
-    audit: Path
 
     @property
     def admin(self) -> AdminClient:
@@ -40,6 +44,14 @@ class Bench:
     @property
     def ingress(self) -> IngressClient:
         return self.lab.ingress
+
+    @property
+    def audit(self) -> Path:
+        return self.folder / "audit"
+
+    @property
+    def url(self) -> str:
+        return self.lab.settings.admin_url
 
     @property
     def has_vqueues(self) -> bool:
@@ -59,6 +71,9 @@ class Bench:
         return wait_for(lambda: self.status(invocation_id), lambda status: status in statuses)
 
 
+B = TypeVar("B", bound=Bench)
+
+
 def wait_for(look: Callable[[], Any], holds: Callable[[Any], bool] = bool, *, within: float = 60) -> Any:
     """Return the result of ``look`` once it is true; fail with the last result otherwise."""
     deadline = time.monotonic() + within
@@ -69,23 +84,38 @@ def wait_for(look: Callable[[], Any], holds: Callable[[Any], bool] = bool, *, wi
 
 
 @contextlib.contextmanager
-def running_bench(kind: str, folder: Path) -> Iterator[Bench]:
-    """Start a server of a kind and the services, and register them."""
-    settings = {"RESTATE_INGRESS__KAFKA_CLUSTERS": KAFKA_IN_SETTINGS}
+def running_bench(
+    kind: str,
+    folder: Path,
+    services: str | Path = SERVICES,
+    *,
+    ready: tuple[str, str, Any] | None = ("Echo", "say", "ready"),
+    env: Mapping[str, str] = WITH_KAFKA,
+    bench: Callable[..., B] = Bench,  # type: ignore[assignment] # B is Bench then
+) -> Iterator[B]:
+    """Start a server of a kind and the services of a file, and register them.
+
+    ``ready`` is a call (service, handler, body) that succeeds once the ingress knows the services, which is shortly
+    after the Admin API does.
+    """
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(KindServer(kind, env=settings))
-        services, uri = start_services(folder, str(SERVICES))
-        stack.enter_context(services)
-        audit = folder / "audit"
-        lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=audit))
+        server = stack.enter_context(KindServer(kind, env=dict(env)))
+        process, uri = start_services(folder, str(services))
+        stack.enter_context(process)
+        lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))
         deployment = lab.admin.create_deployment(uri=uri).id
-        wait_for(lambda: _is_ready(lab))
-        yield Bench(kind=kind, uri=uri, deployment=deployment, lab=lab, audit=audit)
+        if ready is not None:
+            wait_until_served(lab, *ready)
+        yield bench(kind, lab, folder, uri, str(deployment))
 
 
-def _is_ready(lab: Lab) -> bool:
-    """Return True once the ingress knows the services, which is shortly after the Admin API does."""
-    try:
-        return bool(lab.ingress.call("Echo", "say", "ready") == "ready")
-    except rl.errors.RestateLabError:
+def wait_until_served(lab: Lab, service: str, handler: str, body: Any) -> None:
+    """Wait until the ingress knows a service."""
+
+    def is_served() -> bool:
+        with contextlib.suppress(rl.errors.RestateLabError):
+            lab.ingress.call(service, handler, body)
+            return True
         return False
+
+    wait_for(is_served)

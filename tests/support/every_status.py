@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import restate_lab as rl
 from restate_lab.client.lab import Lab
 from restate_lab.client.sql.parts import complete
-from restate_lab.demo.embedded import start_services
 from restate_lab.errors import RestateLabError
 from restate_lab.status import STATUSES_SQL
-from support.bench import wait_for
-from support.clusters import KindServer, has_vqueues
+from support.bench import running_bench, wait_for
+from support.clusters import has_vqueues
 
+READY = ("Every", "greet", "you")
 SERVICES = Path(__file__).with_name("status_services.py")
 # The invocations that are sent at once, by their final status; the others need more than one step.
 HANDLERS = {"succeeded": "greet", "failed": "fail", "suspended": "waits", "paused": "pauses"}
@@ -60,14 +59,8 @@ def status_server(kind: str, folder: Path, *, slots: int | None = None) -> Itera
             "RESTATE_DEFAULT_NUM_PARTITIONS": "1",
             "RESTATE_WORKER__INVOKER__CONCURRENT_INVOCATIONS_LIMIT": str(slots),
         }
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(KindServer(kind, env=env))
-        services, uri = start_services(folder, str(SERVICES))
-        stack.enter_context(services)
-        lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))
-        lab.admin.create_deployment(uri=uri)
-        wait_for(lambda: _is_ready(lab))
-        yield lab
+    with running_bench(kind, folder, SERVICES, ready=READY, env=env) as bench:
+        yield bench.lab
 
 
 @contextlib.contextmanager
@@ -128,11 +121,3 @@ class _StatusMaker:
 
 def _differing(wanted: Mapping[str, str], seen: Mapping[str, str]) -> dict[str, str | None]:
     return {f"{id_}: {word}": seen.get(id_) for id_, word in wanted.items() if seen.get(id_) != word}
-
-
-def _is_ready(lab: Lab) -> bool:
-    """Return True once the ingress knows the services, which is shortly after the Admin API does."""
-    try:
-        return bool(lab.ingress.call("Every", "greet", "you") == "hello you")
-    except RestateLabError:
-        return False

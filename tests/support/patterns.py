@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import string
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import restate_lab
 PACKAGE = Path(restate_lab.__file__).parent
 METHODS = {"search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer"}
 ANCHORED = {"match", "fullmatch"}
-CANDIDATES = "a1 -_.<\n'\"\x00é"
+CANDIDATES = "a1 -_.<\n'\"\x00é" + string.printable
 
 
 @dataclass(frozen=True)
@@ -156,29 +157,10 @@ def _sample(kind: Any, value: Any) -> str:
 
 
 def _letter(kind: Any, value: Any) -> str:
+    """Return a letter that matches a part of a pattern."""
     if kind is code.LITERAL:
         return chr(value)
-    if kind is code.NOT_LITERAL:
-        return next(each for each in CANDIDATES if ord(each) != value)
-    return "a" if kind is code.ANY else _member(value)
-
-
-def _member(items: Any) -> str:
-    """Return a letter of a set."""
-    if items[0][0] is not code.NEGATE:
-        first, value = items[0]
-        if first is code.LITERAL:
-            return chr(value)
-        if first is code.RANGE:
-            return chr(value[0])
-        return {
-            code.CATEGORY_DIGIT: "1",
-            code.CATEGORY_SPACE: " ",
-            code.CATEGORY_WORD: "a",
-            code.CATEGORY_NOT_SPACE: "a",
-            code.CATEGORY_NOT_DIGIT: "a",
-        }.get(value, "-")
-    own = parser.parse("[^x]")
-    own.data[0] = (code.IN, items)
-    test = re.compile(re._compiler.compile(own))  # type: ignore[attr-defined]
-    return next((each for each in CANDIDATES + "xyz[]()" if test.fullmatch(each)), "~")
+    own = parser.parse("x")
+    own.data[0] = (kind, value)
+    part = re.compile(re._compiler.compile(own))  # type: ignore[attr-defined]
+    return next((each for each in CANDIDATES if part.fullmatch(each)), "~")

@@ -7,17 +7,14 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import restate_lab as rl
-from restate_lab.client.lab import Lab
-from restate_lab.demo.embedded import start_services
-from support.bench import wait_for
-from support.clusters import KindServer
+from support.bench import Bench, running_bench, wait_for
 
 SERVICES = str(Path(__file__).with_name("redrive_services.py"))
+READY = ("Orders", "ship", {"name": "first", "steps": 1, "fails": 1})
 AT_ONCE = 250  # orders that one invocation sends
 MOST_STEPS = 3
 _SENT = "SELECT id, status FROM sys_invocation WHERE invoked_by_id = :id"
@@ -25,18 +22,8 @@ _FAILED = "SELECT id, created_at FROM sys_invocation WHERE id IN :ids AND comple
 _STATUSES = "SELECT status, count(*) AS n FROM sys_invocation WHERE id IN :ids GROUP BY status"
 
 
-@dataclass(frozen=True)
-class RedriveBench:
-    """A server of one kind, a connection to it, the folder of its services, and its audit folder."""
-
-    kind: str
-    lab: Lab
-    folder: Path
-    audit: Path
-
-    @property
-    def url(self) -> str:
-        return self.lab.settings.admin_url
+class RedriveBench(Bench):
+    """A server with services that fail at a chosen step."""
 
     def runs(self, prefix: str) -> Counter[str]:
         """Return how many times each step ran of the orders whose names begin with this prefix."""
@@ -103,23 +90,8 @@ def runs_of(orders: list[dict[str, Any]], *, is_done: bool) -> Counter[str]:
     return runs
 
 
-@contextlib.contextmanager
-def running_redrive_bench(kind: str, folder: Path, env: Mapping[str, str] | None = None) -> Iterator[RedriveBench]:
+def running_redrive_bench(
+    kind: str, folder: Path, env: Mapping[str, str] | None = None
+) -> AbstractContextManager[RedriveBench]:
     """Start a server of a kind and the services, and register them."""
-    with contextlib.ExitStack() as stack:
-        services, uri = start_services(folder, SERVICES)
-        stack.enter_context(services)
-        server = stack.enter_context(KindServer(kind, env=dict(env or {})))
-        audit = folder / "audit"
-        lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=audit))
-        lab.admin.create_deployment(uri=uri)
-        wait_for(lambda: is_ready(lab))
-        yield RedriveBench(kind, lab, folder, audit)
-
-
-def is_ready(lab: Lab) -> bool:
-    """Return True once the ingress knows the services, which is shortly after the Admin API does."""
-    try:
-        return bool(lab.ingress.call("Orders", "ship", {"name": "first", "steps": 1, "fails": 1}))
-    except rl.errors.RestateLabError:
-        return False
+    return running_bench(kind, folder, SERVICES, ready=READY, env=env or {}, bench=RedriveBench)

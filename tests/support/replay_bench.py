@@ -15,7 +15,7 @@ import restate_lab as rl
 from restate_lab.actions.plan import move_to
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
-from support.bench import wait_for
+from support.bench import wait_for, wait_until_served
 from support.clusters import KindServer
 
 SERVICES = Path(__file__).with_name("replay_services.py")
@@ -192,13 +192,5 @@ def running_replay_bench(
             versions.append(Version(stack.enter_context(serve(folder / name)), folder / name))
         lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))
         lab.admin.create_deployment(uri=versions[0].uri)
-        wait_for(lambda: _is_ready(lab))
+        wait_until_served(lab, "Helper", "answer", "ready")
         yield ReplayBench(lab, *versions)
-
-
-def _is_ready(lab: Lab) -> bool:
-    """Return True once the ingress knows the services, which is shortly after the Admin API does."""
-    try:
-        return bool(lab.ingress.call("Helper", "answer", "ready") == "ready")
-    except rl.errors.RestateLabError:
-        return False

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import restate_lab as rl
-from restate_lab import errors
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.server import NO_SETTINGS, free_ports, server_settings, settings_for
 from restate_lab.environment import clean_environment
-from support.bench import wait_for
-from support.bulk import SERVICES, Bulk
+from support.bench import wait_for, wait_until_served
+from support.bulk import READY, SERVICES, Bulk
 from support.clusters import admin_address, has_vqueues, server_binary
 from support.demo.nodes import Node
 
@@ -55,16 +54,9 @@ def killable(kind: str, folder: Path, *more: str, ended: int, later: int) -> Ite
             process, uri = start_services(place, services)
             stack.enter_context(process)
             deployment = lab.admin.create_deployment(uri=uri)
-        bulk = Bulk(kind, lab, folder / "audit", str(deployment.id))
-        wait_for(lambda: is_served(lab))
+        bulk = Bulk(kind, lab, folder, uri, str(deployment.id))
+        wait_until_served(lab, *READY)
         yield Killable(node, lab, bulk.fill("answer", ended), bulk.fill("later", later))
-
-
-def is_served(lab: Lab) -> bool:
-    """Return True once the ingress knows the bulk services."""
-    with contextlib.suppress(errors.RestateLabError):
-        return bool(lab.ingress.call("Bulk", "answer", 1) == 1)
-    return False
 
 
 @contextlib.contextmanager

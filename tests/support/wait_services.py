@@ -14,7 +14,6 @@ import restate
 from restate import Context, InvocationRetryPolicy, ObjectContext, ObjectSharedContext, WorkflowContext
 
 import restate_lab as rl
-from restate_lab.demo.embedded import start_services
 from restate_lab.demo.services_host import serve_inherited
 
 MOMENT = timedelta(milliseconds=200)
@@ -175,15 +174,10 @@ def _raise() -> str:
 @contextlib.contextmanager
 def running_waits(kind: str, folder: Path) -> Iterator[rl.Lab]:
     """Start a server of a kind and these services, and give a connection to it."""
-    from support.clusters import KindServer
+    from support.bench import running_bench  # a process of the services does not need it
 
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(KindServer(kind))
-        services, uri = start_services(folder, __file__)
-        stack.enter_context(services)
-        lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))
-        lab.admin.create_deployment(uri=uri)
-        yield lab
+    with running_bench(kind, folder, __file__, ready=None, env={}) as bench:
+        yield bench.lab
 
 
 if __name__ == "__main__":
