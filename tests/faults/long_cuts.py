@@ -1,7 +1,6 @@
 """Every byte at which a real response can be cut, by closing and by resetting: ``python tests/faults/long_cuts.py``.
 
-The script also reads twenty thousand streams with flipped bits. Run by hand and nightly; the suite tests the
-boundaries.
+Run by hand and nightly; the suite tests the boundaries.
 """
 
 from __future__ import annotations
@@ -15,14 +14,12 @@ TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
 import restate_lab as rl  # noqa: E402
-from support import corrupted_streams  # noqa: E402
 from support.clusters import NEWEST, KindServer  # noqa: E402
 from support.faults import END_OF_ANSWER  # noqa: E402
 from support.tcp_relay import Fault, tcp_relay  # noqa: E402
 
 ANSWER = """SELECT value, concat('inv_', value) AS id, value % 7 = 0 AS b, [value] AS l
 FROM generate_series(1, 400) ORDER BY 1"""
-FLIPS = 20_000
 
 
 def main() -> None:
@@ -36,9 +33,6 @@ def main() -> None:
             for end in ("close", "reset"):
                 fault.end = end  # type: ignore[assignment]
                 say(f"{end}: {dict(cuts(lab, fault, answer, whole))}")
-    say(f"flipped bits, {FLIPS:,} streams:")
-    corrupted_streams.main(0, FLIPS)
-    say("")
 
 
 def cuts(lab: rl.Lab, fault: Fault, answer: bytes, whole: object) -> Counter[str]:

@@ -78,7 +78,7 @@ def one_of_each_way(cases: list[Case]) -> list[Case]:
 
 @pytest.mark.parametrize("name", [name for name in VERBS if not name.startswith("ask") or name in FEW])
 def test_a_response_of_another_shape_is_one_clear_error(newest_try: Try, name: str) -> None:
-    """A column dropped, renamed, of another type or null, and no rows: never a raw error, never a wrong result."""
+    """A column dropped, renamed, of another type or null: never a raw error, never a wrong result."""
     assert newest_try.problems(name, each=one_of_each_way) == []
 
 

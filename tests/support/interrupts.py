@@ -113,7 +113,7 @@ class Session:
             lab.close()
 
 
-# --- the verbs: each returns values that do not change between two calls
+# --- the verbs
 
 LATER = """SELECT id, target, status, created_at FROM sys_invocation_status
 WHERE target_service_name = 'Bulk' AND status = 'scheduled' ORDER BY id"""
@@ -121,173 +121,153 @@ ENDS = """SELECT target_service_name, target_handler_name, 12.5 AS ms FROM sys_i
 WHERE status = 'scheduled'"""
 
 
-def connect(s: Session) -> Any:
-    with rl.connect(s.ground.url, audit=s.ground.audit) as lab:
-        return lab.version
-
-
-def sql(s: Session) -> Any:
-    return _frame(s.lab.sql(LATER, progress=False))
-
-
-def arrow(s: Session) -> Any:
-    return str(s.lab.arrow(LATER, progress=False).to_pylist())
-
-
-def stream(s: Session) -> Any:
+def _stream(s: Session) -> Any:
     with s.lab.stream(LATER) as reader:
         return sum(batch.num_rows for batch in reader)
 
 
-def to_parquet(s: Session) -> Any:
+def _to_parquet(s: Session) -> Any:
     path = s.path("parquet")
     s.lab.to_parquet(LATER, path, progress=False)
     return path.read_bytes()[-4:] == b"PAR1"
 
 
-def tables(s: Session) -> Any:
-    return len(s.lab.tables()) > 0
+def _connect(s: Session) -> Any:
+    with rl.connect(s.ground.url, audit=s.ground.audit) as lab:
+        return lab.version
 
 
-def admin(s: Session) -> Any:
-    return _frame(s.lab.admin.list_services().frame()[["name"]])
-
-
-def ingress(s: Session) -> Any:
-    return s.lab.ingress.call("Bulk", "answer", 7)
-
-
-def ask(s: Session) -> Any:
-    return _frame(rl.ask(s.lab, "blocked_keys"))
-
-
-def journal(s: Session) -> Any:
-    return _frame(rl.journal(s.lab, s.ground.waiting[0])[["index", "entry_type", "name", "status"]])
-
-
-def journal_diff(s: Session) -> Any:
-    return _frame(rl.journal_diff(s.lab, *s.ground.waiting[:2])[["entry_type", "name", "difference"]])
-
-
-def waits(s: Session) -> Any:
+def _waits(s: Session) -> Any:
     found = rl.waits(s.lab)
     return len(found.edges), repr(found)[:20], bool(found._repr_html_())
 
 
-def why(s: Session) -> Any:
+def _why(s: Session) -> Any:
     found = rl.why(s.lab, s.ground.waiter)
     return found.status, bool(found._repr_html_())
 
 
-def doctor(s: Session) -> Any:
+def _doctor(s: Session) -> Any:
     found = rl.doctor(s.lab, timeout="60s")
     return sorted(found.findings), bool(str(found)), bool(found._repr_html_())
 
 
-def plan(s: Session) -> Any:
+def _plan(s: Session) -> Any:
     made = rl.plan(s.lab, "cancel", list(s.ground.waiting))
     return len(made.targets), bool(made._repr_html_())
 
 
-def execute(s: Session) -> Any:
+def _execute(s: Session) -> Any:
     made = rl.plan(s.lab, "restart_as_new", s.ended())
     return made.execute(reason=WHY)["outcome"].tolist()
 
 
-def move_to(s: Session) -> Any:
-    return _frame(rl.move_to(s.lab, list(s.ground.waiting), deployment="latest").frame[["id", "excluded"]])
+def _state(s: Session) -> Any:
+    state = rl.state(s.lab, "Drawer", "first")
+    return dict(state), len(state.frame())
 
 
-def state(s: Session) -> Any:
-    return dict(rl.state(s.lab, "Drawer", "first")), len(rl.state(s.lab, "Drawer", "first").frame())
-
-
-def set_state(s: Session) -> Any:
-    return dict(rl.set_state(s.lab, "Drawer", s.key(), {"n": 1}, reason=WHY, timeout="10s"))
-
-
-def freeze(s: Session) -> Any:
+def _freeze(s: Session) -> Any:
     with rl.open_evidence(rl.freeze(s.lab, s.path("evidence"), service="Depot", progress=False)) as evidence:
         return len(evidence.sql("SELECT id FROM sys_invocation"))
 
 
-def open_evidence(s: Session) -> Any:
+def _open_evidence(s: Session) -> Any:
     with rl.open_evidence(s.ground.evidence) as evidence:
         return _frame(evidence.sql("SELECT id, status, target FROM sys_invocation ORDER BY id"))
 
 
-def compare(s: Session) -> Any:
+def _compare(s: Session) -> Any:
     with rl.open_evidence(s.ground.evidence) as evidence:
         return bool(rl.compare(evidence, evidence)._repr_html_())
 
 
-def wait_for(s: Session) -> Any:
-    return rl.wait_for(s.lab, s.ground.waiting[0], until="in-flight", progress=False)["id"].tolist()
-
-
-def save(s: Session) -> Any:
+def _save(s: Session) -> Any:
     names = [rl.save(rl.ask(s.lab, "overview"), s.path(suffix)).suffix for suffix in ("csv", "xlsx", "parquet")]
     return sorted(names)
 
 
-def report(s: Session) -> Any:
-    made = rl.Report("INC-1", source=s.lab).add(rl.doctor(s.lab)).add(rl.ask(s.lab, "overview"))
-    return _is_page(made.write(s.path("html")))
+def _report(s: Session, parts: Sequence[Callable[[Session], Any]]) -> Any:
+    report = rl.Report("INC-1", source=s.lab)
+    for part in parts:
+        report.add(part(s))
+    return _is_page(report.write(s.path("html")))
 
 
-def report_with_plot(s: Session) -> Any:
-    made = rl.Report("INC-1", source=s.lab).add(rl.plot(rl.ask(s.lab, "overview"))).add("*text*")
-    return _is_page(made.write(s.path("html")))
+def _panel(s: Session) -> Any:
+    with contextlib.closing(rl.Panel(s.lab, refresh=None)) as panel:
+        return len(panel.frame) > 0
 
 
-def incident_report(s: Session) -> Any:
-    return _is_page(rl.incident_report(s.lab, s.path("html")))
+def _plot(s: Session, read: Callable[[Session], Any]) -> Any:
+    """Return the beginning of the title, after the figure was drawn and closed."""
+    from matplotlib import pyplot as plt
+
+    ax = rl.plot(read(s))
+    ax.figure.canvas.draw()
+    title = ax.get_title(loc="left")[:8]
+    plt.close("all")
+    return title
 
 
-def audit_log(s: Session) -> Any:
-    return "outcome" in rl.audit_log(s.ground.audit)
+def _ask(question: str) -> Callable[[Session], Any]:
+    return lambda s: rl.ask(s.lab, question)
 
 
-def panel(s: Session) -> Any:
-    made = rl.Panel(s.lab, refresh=None)
-    try:
-        return len(made.frame) > 0
-    finally:
-        made.close()
+def _read_journal(s: Session) -> Any:
+    return rl.journal(s.lab, s.ground.waiting[0])
 
 
-def plot_of_question(s: Session, question: str) -> Any:
-    return _describe_plot(rl.plot(rl.ask(s.lab, question)))
+def _diff_journals(s: Session) -> Any:
+    return rl.journal_diff(s.lab, *s.ground.waiting[:2])
 
 
-def plot_latency_distribution(s: Session) -> Any:
-    return _describe_plot(rl.plot(s.lab.sql(ENDS, progress=False)))
-
-
-def plot_journal(s: Session) -> Any:
-    return _describe_plot(rl.plot(rl.journal(s.lab, s.ground.waiting[0])))
-
-
-def plot_waits(s: Session) -> Any:
-    return _describe_plot(rl.plot(rl.waits(s.lab)))
-
-
-PLOTS = {
-    "plot_status": "overview",
-    "plot_throughput": "throughput",
-    "plot_latency": "latency",
-    "plot_retries": "retry_storm",
-    "plot_backlog": "backlog_by_key",
-    "plot_state_sizes": "state_sizes",
+PLOTTED: Mapping[str, Callable[[Session], Any]] = {
+    "status": _ask("overview"),
+    "throughput": _ask("throughput"),
+    "latency": _ask("latency"),
+    "latency_distribution": lambda s: s.lab.sql(ENDS, progress=False),
+    "retries": _ask("retry_storm"),
+    "backlog": _ask("backlog_by_key"),
+    "state_sizes": _ask("state_sizes"),
+    "journal": _read_journal,
+    "waits": lambda s: rl.waits(s.lab),
 }
 VERBS: Mapping[str, Callable[[Session], Any]] = {
-    verb.__name__: verb
-    for verb in (
-        connect, sql, arrow, stream, to_parquet, tables, admin, ingress, ask, journal, journal_diff, waits, why, doctor,
-        plan, execute, move_to, state, set_state, freeze, open_evidence, compare, wait_for, save, report,
-        report_with_plot, incident_report, audit_log, panel, plot_latency_distribution, plot_journal, plot_waits,
-    )
-} | {plot: partial(plot_of_question, question=question) for plot, question in PLOTS.items()}  # fmt: skip
+    "connect": _connect,
+    "sql": lambda s: _frame(s.lab.sql(LATER, progress=False)),
+    "arrow": lambda s: str(s.lab.arrow(LATER, progress=False).to_pylist()),
+    "stream": _stream,
+    "to_parquet": _to_parquet,
+    "tables": lambda s: len(s.lab.tables()) > 0,
+    "admin": lambda s: _frame(s.lab.admin.list_services().frame()[["name"]]),
+    "ingress": lambda s: s.lab.ingress.call("Bulk", "answer", 7),
+    "ask": lambda s: _frame(rl.ask(s.lab, "blocked_keys")),
+    "journal": lambda s: _frame(_read_journal(s)[["index", "entry_type", "name", "status"]]),
+    "journal_diff": lambda s: _frame(_diff_journals(s)[["entry_type", "name", "difference"]]),
+    "waits": _waits,
+    "why": _why,
+    "doctor": _doctor,
+    "plan": _plan,
+    "execute": _execute,
+    "move_to": lambda s: _frame(
+        rl.move_to(s.lab, list(s.ground.waiting), deployment="latest").frame[["id", "excluded"]]
+    ),
+    "state": _state,
+    "set_state": lambda s: dict(rl.set_state(s.lab, "Drawer", s.key(), {"n": 1}, reason=WHY, timeout="10s")),
+    "freeze": _freeze,
+    "open_evidence": _open_evidence,
+    "compare": _compare,
+    "wait_for": lambda s: rl.wait_for(s.lab, s.ground.waiting[0], until="in-flight", progress=False)["id"].tolist(),
+    "save": _save,
+    "report": partial(_report, parts=(lambda s: rl.doctor(s.lab), _ask("overview"))),
+    "report_with_plot": partial(_report, parts=(lambda s: rl.plot(rl.ask(s.lab, "overview")), lambda _: "*text*")),
+    "incident_report": lambda s: _is_page(rl.incident_report(s.lab, s.path("html"))),
+    "audit_log": lambda s: "outcome" in rl.audit_log(s.ground.audit),
+    "panel": _panel,
+    **{f"plot_{name}": partial(_plot, read=read) for name, read in PLOTTED.items()},
+}
+"""Each returns values that do not change between two calls."""
 
 
 def _frame(frame: Any) -> Any:
@@ -296,16 +276,6 @@ def _frame(frame: Any) -> Any:
 
 def _is_page(path: Path) -> bool:
     return path.read_text("utf-8").rstrip().endswith("</html>")
-
-
-def _describe_plot(ax: Any) -> Any:
-    """Return the beginning of the title, after the figure was drawn and closed."""
-    from matplotlib import pyplot as plt
-
-    ax.figure.canvas.draw()
-    title = ax.get_title(loc="left")[:8]
-    plt.close("all")
-    return title
 
 
 # --- one session

@@ -28,9 +28,8 @@ from restate_lab.client.settings import load_settings
 from restate_lab.panels.invocation.reader import read_invocation
 from restate_lab.reads import Reads
 
-Way = Literal["drop", "rename", "retype", "dictionary", "null", "no rows"]
-KINDS: tuple[Way, ...] = ("drop", "rename", "retype", "dictionary", "null", "no rows")
-_NEW_SHAPE = {"drop", "rename", "retype", "dictionary"}
+Way = Literal["drop", "rename", "retype", "null"]
+KINDS: tuple[Way, ...] = ("drop", "rename", "retype", "null")
 _SHAPE_ERROR = re.compile("unexpected shape|could not read a response")
 _TIME = re.compile(r"arrow_cast\('[^']*', 'Timestamp[^']*'\)")
 _COMMENT = re.compile(r"--[^\n]*")
@@ -39,32 +38,24 @@ _LITERAL = re.compile(r"'(?:[^']|'')*'|\b\d+\b")
 
 @dataclass(frozen=True)
 class Case:
-    """One column (None: all rows) of the responses to one statement, and its change."""
+    """One column of the responses to one statement, and its change."""
 
     statement: str
-    column: str | None
+    column: str
     way: Way
 
     def apply(self, table: pa.Table) -> pa.Table:
         """Return the table in another shape."""
-        if self.column is None:
-            return table.slice(0, 0)
         at = table.column_names.index(self.column)
         values = table.column(at)
         if self.way == "drop":
             return table.remove_column(at)
         if self.way == "rename":
             return table.rename_columns([f"{each}_2" if each == self.column else each for each in table.column_names])
-        changed = {"null": _insert_nulls, "retype": _change_type, "dictionary": _to_dictionary}[self.way](values)
+        changed = (
+            _change_type(values) if self.way == "retype" else pa.chunked_array([pa.nulls(len(values), values.type)])
+        )
         return table.set_column(at, pa.field(self.column, changed.type), changed)
-
-
-def _insert_nulls(values: Any) -> Any:
-    return pa.chunked_array([pa.nulls(len(values), values.type)])
-
-
-def _to_dictionary(values: Any) -> Any:
-    return values.dictionary_encode()
 
 
 def _change_type(values: Any) -> Any:
@@ -119,17 +110,13 @@ class ReshapingProxy(httpx.BaseTransport):
     def close(self) -> None:
         """Stay open: many labs use it in turn."""
 
-    def cases(self, kinds: tuple[Way, ...] = KINDS) -> Iterator[Case]:
+    def cases(self) -> Iterator[Case]:
         """Yield every case of the statements that were recorded since ``seen`` was cleared."""
         for statement, table in list(self.seen.items()):
-            if "no rows" in kinds:
-                yield Case(statement, None, "no rows")
             for name, values in zip(table.column_names, table.columns, strict=True):
-                is_text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
-                ways = {"drop", "rename"}
-                if values.null_count < len(values):  # nulls of another type mean the same
-                    ways |= {"null", "retype", *(["dictionary"] if is_text else [])}
-                yield from (Case(statement, name, way) for way in kinds if way in ways)
+                # nulls of another type mean the same
+                ways = KINDS if values.null_count < len(values) else KINDS[:2]
+                yield from (Case(statement, name, way) for way in ways)
 
 
 Verb = Callable[[Lab, dict[str, Any], Path], Any]
@@ -215,11 +202,11 @@ def problem(run: Callable[[], Any], case: Case, good: str) -> str | None:
     try:
         result = format_result(run())
     except rl.errors.RestateLabError as error:
-        is_named = case.way not in _NEW_SHAPE or _SHAPE_ERROR.search(str(error))
+        is_named = case.way == "null" or _SHAPE_ERROR.search(str(error))
         return None if is_named else f"{type(error).__name__} does not name the shape: {str(error)[:300]}"
     except Exception as error:  # noqa: BLE001 - any other error is the defect that is tested
         return f"{type(error).__name__}: {error}"
-    if case.way not in _NEW_SHAPE or result == good or _SHAPE_ERROR.search(result):
+    if case.way == "null" or result == good or _SHAPE_ERROR.search(result):
         return None
     return f"something else is shown as right: {result[:300]} instead of {good[:300]}"
 
