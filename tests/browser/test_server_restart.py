@@ -20,7 +20,7 @@ from support.demo.nodes import Node
 from support.jupyter import LabPage, write_notebook
 from support.panels import PanelOnPage, panel_cell
 from support.restartable import restartable, wait_until_ready
-from support.tcp_switch import TcpSwitch
+from support.tcp_relay import TcpSwitch
 
 COUNT = 20
 

@@ -16,7 +16,7 @@ from support import state_services, wait_services
 from support.bench import wait_for
 from support.bulk import running_bulk
 from support.clusters import NEWEST
-from support.fault_verbs import FaultWorld, find_depot_call, learn
+from support.fault_verbs import FaultBench, find_depot_call, learn
 
 KIND = os.environ.get("RESTATE_LAB_FAULTS_ON", NEWEST)
 """The kind of server: "1.7.12-plain" is tested every night."""
@@ -26,7 +26,7 @@ LATER = 300
 
 
 @pytest.fixture(scope="package")
-def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultWorld]:
+def bench(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultBench]:
     """Give a server with held keys, waiters, open steps, ended and delayed invocations, and state."""
     folder = tmp_path_factory.mktemp("faults")
     with contextlib.ExitStack() as stack:
@@ -49,7 +49,7 @@ def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[F
         wait_for(lambda: bulk.status(failing) == ("ready" if bulk.has_vqueues else "backing-off"))
         wait_for(lambda: bulk.status(waiter) == "pending")
         bulk.lab.ingress.call("Drawer", "put", {"n": 0}, key="first")
-        ground = FaultWorld(bulk, folder, holder, waiter, later, iter(ended), bulk.lab.now + timedelta(0))
-        ground.numbers = itertools.count()
-        learn(ground)
-        yield ground
+        bench = FaultBench(bulk, folder, holder, waiter, later, iter(ended), bulk.lab.now + timedelta(0))
+        bench.numbers = itertools.count()
+        learn(bench)
+        yield bench

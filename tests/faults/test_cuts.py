@@ -12,7 +12,7 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.client import _recovery
-from support.fault_verbs import SQL, Call, FaultWorld, describe_response, outcome
+from support.fault_verbs import SQL, Call, FaultBench, describe_response, outcome
 from support.faults import END_OF_ANSWER, PASSES, boundaries
 from support.tcp_relay import Fault, tcp_relay
 
@@ -45,51 +45,51 @@ def _nobody_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def cut_line(ground: FaultWorld) -> Iterator[tuple[Fault, str, bytes]]:
+def cut_line(bench: FaultBench) -> Iterator[tuple[Fault, str, bytes]]:
     """Give a fault that can be set, the address of its connection, and a whole response over this connection."""
     fault = Fault(where=b"/query", armed=False)
-    with tcp_relay(ground.lab.settings.admin_url, fault=fault) as line:
+    with tcp_relay(bench.lab.settings.admin_url, fault=fault) as line:
         with rl.connect(line.url, check=False) as lab:
             lab.arrow(SQL, progress=False)
         yield fault, line.url, bytes(line.answers[-1])
 
 
 @pytest.mark.parametrize("verb", OF_ONE_ANSWER)
-def test_an_answer_cut_at_every_boundary(ground: FaultWorld, tmp_path: Path, verb: str) -> None:
+def test_an_answer_cut_at_every_boundary(bench: FaultBench, tmp_path: Path, verb: str) -> None:
     """A cut before Arrow's end is an error, a cut after it loses nothing, and a response without a head is repeated."""
-    with cut_line(ground) as (fault, url, answer):
+    with cut_line(bench) as (fault, url, answer):
         body, end = answer.index(b"\r\n\r\n") + 4, len(answer) - len(END_OF_ANSWER) + 8
         fault.armed = True
         for number, place in enumerate(boundaries(answer)):
             fault.passes, fault.times = place, fault.seen + 1
             folder = tmp_path / str(number)
             folder.mkdir()
-            word = describe_response(Call(ground, url, PASSES, folder), verb)
+            word = describe_response(Call(bench, url, PASSES, folder), verb)
             assert word == ("QueryInterrupted" if body <= place < end else "right"), f"cut at {place} of {len(answer)}"
         assert fault.happened == number + 1 > 50
 
 
 @pytest.mark.parametrize("verb", ["arrow", pytest.param("to_parquet", marks=pytest.mark.long)])
-def test_a_line_reset_at_every_boundary(ground: FaultWorld, tmp_path: Path, verb: str) -> None:
+def test_a_line_reset_at_every_boundary(bench: FaultBench, tmp_path: Path, verb: str) -> None:
     """A reset may lose bytes that had arrived; the rest is read again, is an error, or is the whole result."""
-    with cut_line(ground) as (fault, url, answer):
+    with cut_line(bench) as (fault, url, answer):
         fault.armed, fault.end = True, "reset"
         for number, place in enumerate(boundaries(answer)):
             fault.passes, fault.times = place, fault.seen + 1
             folder = tmp_path / str(number)
             folder.mkdir()
-            assert describe_response(Call(ground, url, PASSES, folder), verb) in {"right", "QueryInterrupted"}, place
+            assert describe_response(Call(bench, url, PASSES, folder), verb) in {"right", "QueryInterrupted"}, place
 
 
 @pytest.mark.parametrize("verb", ALLOWED)
-def test_every_answer_of_a_verb_lacks_its_end_in_turn(ground: FaultWorld, verb: str) -> None:
+def test_every_answer_of_a_verb_lacks_its_end_in_turn(bench: FaultBench, verb: str) -> None:
     """Whichever response breaks off, the verb reports it."""
     count = Fault(where=b"/query", number=1 << 30)
-    assert outcome(ground, verb, count, PASSES) in {"right", "done"}
+    assert outcome(bench, verb, count, PASSES) in {"right", "done"}
 
     def lose(number: int) -> tuple[str, int]:
         fault = Fault(where=b"/query", number=number, loses=END_OF_ANSWER)
-        return outcome(ground, verb, fault, PASSES), fault.happened
+        return outcome(bench, verb, fault, PASSES), fault.happened
 
     with ThreadPoolExecutor(1 if verb in {"execute", "set_state"} else AT_ONCE) as pool:
         words = list(pool.map(lose, range(count.seen)))

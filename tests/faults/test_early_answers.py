@@ -12,28 +12,28 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
-from support.fault_verbs import FaultWorld
+from support.fault_verbs import FaultBench
 
 pytestmark = pytest.mark.server
 
 LARGE = "x" * 20_000_000  # more than the buffers on the way can hold
 
 
-def test_a_refusal_before_the_end_of_a_large_body(ground: FaultWorld) -> None:
+def test_a_refusal_before_the_end_of_a_large_body(bench: FaultBench) -> None:
     """An ingress without this service closes during the body; its response is the same as for a small body."""
-    before = len(rl.audit_log(ground.bulk.audit))
-    for invoke in (ground.lab.ingress.send, ground.lab.ingress.call):
+    before = len(rl.audit_log(bench.bulk.audit))
+    for invoke in (bench.lab.ingress.send, bench.lab.ingress.call):
         for body in ("x", LARGE):
             with pytest.raises(errors.NotFound, match="service 'Nope' not found"):
                 invoke("Nope", "do", body)
-    written = rl.audit_log(ground.bulk.audit).iloc[before:]
+    written = rl.audit_log(bench.bulk.audit).iloc[before:]
     assert written["outcome"].tolist() == ["refused"] * 4
 
 
-def test_a_read_with_a_large_body(ground: FaultWorld) -> None:
+def test_a_read_with_a_large_body(bench: FaultBench) -> None:
     """The Admin API accepts two megabytes and closes above that: this is its response, and it is not repeated."""
     with pytest.raises(errors.RequestRefused) as caught:
-        ground.lab.transport.read("POST", "/query", json={"query": LARGE})
+        bench.lab.transport.read("POST", "/query", json={"query": LARGE})
     assert caught.value.status == 413
 
 
@@ -69,12 +69,12 @@ def hangs_up(answer: bytes) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("case", EARLY)
-def test_what_counts_of_an_early_answer(ground: FaultWorld, tmp_path: Path, case: str) -> None:
+def test_what_counts_of_an_early_answer(bench: FaultBench, tmp_path: Path, case: str) -> None:
     """A whole refusal counts; success before the request was read, half a response and none are an unknown outcome."""
     answer, error, outcome = EARLY[case]
     with (
         hangs_up(answer) as address,
-        rl.connect(ground.lab.settings.admin_url, ingress_url=address, audit=tmp_path) as lab,
+        rl.connect(bench.lab.settings.admin_url, ingress_url=address, audit=tmp_path) as lab,
     ):
         with pytest.raises(error) as caught:
             lab.ingress.send("Bulk", "answer", LARGE)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import restate_lab as rl
-from support.fault_verbs import FaultWorld as Faulty
-from support.interrupts import InterruptField, InterruptWorld
+from support.fault_verbs import FaultBench
+from support.interrupts import InterruptBench, InterruptField
 
 pytestmark = pytest.mark.server
 
@@ -17,14 +17,14 @@ DAILY = ("sql", "set_state", "execute", "doctor", "plot_status")
 
 
 @pytest.fixture
-def place(ground: Faulty, tmp_path: Path) -> Iterator[InterruptField]:
+def place(bench: FaultBench, tmp_path: Path) -> Iterator[InterruptField]:
     tests = Path(__file__).parents[1]
-    waiting = ground.bulk.fill("wait", 2)
-    ended = [next(ground.ended) for _ in range(100)]
-    here = InterruptWorld(ground.lab.settings.admin_url, str(tmp_path), waiting, ground.holder, ground.waiter)
-    ground.lab.ingress.call("Drawer", "put", {"n": 0}, key="first")
+    waiting = bench.bulk.fill("wait", 2)
+    ended = [next(bench.ended) for _ in range(100)]
+    here = InterruptBench(bench.lab.settings.admin_url, str(tmp_path), waiting, bench.holder, bench.waiter)
+    bench.lab.ingress.call("Drawer", "put", {"n": 0}, key="first")
     yield InterruptField(here, ended, {"PYTHONPATH": f"{tests.parent}:{tests}", "MPLBACKEND": "agg"})
-    rl.plan(ground.lab, "kill", waiting).execute(reason="the ground is shared")
+    rl.plan(bench.lab, "kill", waiting).execute(reason="the bench is shared")
 
 
 def test_an_interrupted_session_stays_usable_and_its_audit_log_is_complete(place: InterruptField) -> None:
@@ -41,7 +41,7 @@ def test_an_interrupted_session_stays_usable_and_its_audit_log_is_complete(place
 @pytest.mark.timeout(1_800)
 def test_interrupts_of_every_call(place: InterruptField) -> None:
     """The same for all verbs."""
-    rl.freeze(rl.connect(place.ground.url), place.ground.evidence, service="Depot", progress=False)
+    rl.freeze(rl.connect(place.bench.url), place.bench.evidence, service="Depot", progress=False)
     report = place.interrupt(150)
     assert report.failures == []
     assert report.raised > 50

@@ -17,7 +17,7 @@ from restate_lab.client.admin import state as admin_state
 from restate_lab.guide import faults
 from restate_lab.guide.faults import EVIDENCE, FAULTS, GROUPS
 from support.fault_matrix import DAMAGES, MATRIX, cells
-from support.fault_verbs import CHANGING, SQL, VERBS, FaultWorld, open_frozen, outcome
+from support.fault_verbs import CHANGING, SQL, VERBS, FaultBench, open_frozen, outcome
 from support.faults import FAULT_CASES, body_of, reads_give_up_after
 from support.tcp_relay import tcp_relay
 
@@ -32,14 +32,14 @@ CELLS = [pytest.param(verb, fault, word, id=f"{verb}-{fault}") for verb, fault, 
 
 
 @pytest.fixture(scope="module")
-def outcomes(ground: FaultWorld, request: pytest.FixtureRequest) -> Iterator[tuple[Mapping[Cell, Future[str]], Run]]:
+def outcomes(bench: FaultBench, request: pytest.FixtureRequest) -> Iterator[tuple[Mapping[Cell, Future[str]], Run]]:
     """Run all collected cells, some at a time: most of them wait. Also give a function that runs one of them again."""
     chosen = [
         item.callspec.params  # type: ignore[attr-defined]
         for item in request.session.items
         if item.module is request.module and hasattr(item, "callspec") and "fault" in item.callspec.params
     ]
-    with tcp_relay(ground.lab.settings.admin_url) as line, rl.connect(line.url, check=False) as lab:
+    with tcp_relay(bench.lab.settings.admin_url) as line, rl.connect(line.url, check=False) as lab:
         lab.arrow(SQL, progress=False)
         arrow = body_of(bytes(line.answers[-1]))
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(AT_ONCE) as pool:
@@ -50,7 +50,7 @@ def outcomes(ground: FaultWorld, request: pytest.FixtureRequest) -> Iterator[tup
         patch.setattr(admin_state, "_SEEN_WITHIN", 1.0)
 
         def run(verb: str, fault: str) -> str:
-            return outcome(ground, verb, FAULT_CASES[fault].make(arrow), FAULT_CASES[fault].seconds)
+            return outcome(bench, verb, FAULT_CASES[fault].make(arrow), FAULT_CASES[fault].seconds)
 
         tried: dict[Cell, Future[str]] = {}
         for is_changing in (False, True):  # reads see the effect of changes
@@ -72,13 +72,13 @@ def test_every_verb_under_every_fault(
 
 
 @pytest.mark.parametrize("damage", EVIDENCE)
-def test_opening_damaged_evidence(ground: FaultWorld, tmp_path: Path, damage: str) -> None:
+def test_opening_damaged_evidence(bench: FaultBench, tmp_path: Path, damage: str) -> None:
     """Evidence opens as it was frozen, or not at all."""
     folder = tmp_path / "x.evidence"
-    shutil.copytree(ground.folder / "good-freeze" / "x.evidence", folder)
+    shutil.copytree(bench.folder / "good-freeze" / "x.evidence", folder)
     DAMAGES[damage](folder)
     try:
-        came = "right" if open_frozen(folder) == ground.good["freeze"] else "something else"
+        came = "right" if open_frozen(folder) == bench.good["freeze"] else "something else"
     except rl.errors.RestateLabError as error:
         came = type(error).__name__
     assert came == EVIDENCE[damage]

@@ -29,7 +29,7 @@ ALL = "SELECT id, target, status, created_at FROM sys_invocation_status WHERE id
 
 
 @dataclass
-class Ground:
+class NodesBench:
     """Three nodes with invocations in all partitions; the first one is read, and one of the others is killed."""
 
     nodes: Nodes
@@ -54,7 +54,7 @@ class Ground:
 
 
 @pytest.fixture(scope="module")
-def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def bench(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodesBench]:
     folder = tmp_path_factory.mktemp("faulty-nodes")
     services, uri = start_services(folder, SERVICES)
     with services, Nodes(server, folder / "nodes") as running:
@@ -62,7 +62,7 @@ def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[G
         with rl.connect(first.admin_url, ingress_url=first.ingress_url, audit=folder / "audit") as lab:
             bulk = Bulk("1.7.12", lab, folder, uri, str(lab.admin.create_deployment(uri=uri).id))
             wait_until_served(lab, *READY)
-            yield Ground(running, lab, bulk.fill("later", 3000), bulk.fill("answer", 60))
+            yield NodesBench(running, lab, bulk.fill("later", 3000), bulk.fill("answer", 60))
 
 
 def whole_or_interrupted(look: Callable[[], object], expected: object) -> str:
@@ -75,13 +75,13 @@ def whole_or_interrupted(look: Callable[[], object], expected: object) -> str:
 
 
 @pytest.mark.long  # integration/test_nodes.py has one death during reads
-def test_a_node_dies_during_queries(ground: Ground, tmp_path: Path) -> None:
+def test_a_node_dies_during_queries(bench: NodesBench, tmp_path: Path) -> None:
     """A read while a node dies is complete, or a clear error; afterwards it is complete again."""
-    expected = ground.lab.arrow(ALL, ids=ground.later).to_pylist()
-    with ground.losing(1, b"/query", number=1, passes=3000) as (lab, _):
+    expected = bench.lab.arrow(ALL, ids=bench.later).to_pylist()
+    with bench.losing(1, b"/query", number=1, passes=3000) as (lab, _):
 
         def read() -> str:
-            return whole_or_interrupted(lambda: lab.arrow(ALL, ids=ground.later, progress=False).to_pylist(), expected)
+            return whole_or_interrupted(lambda: lab.arrow(ALL, ids=bench.later, progress=False).to_pylist(), expected)
 
         assert read() == "whole"
         read()
@@ -89,10 +89,10 @@ def test_a_node_dies_during_queries(ground: Ground, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_node_dies_during_a_doctor(ground: Ground) -> None:
+def test_a_node_dies_during_a_doctor(bench: NodesBench) -> None:
     """The diagnosis equals the one from before, or is marked as incomplete."""
-    before = rl.doctor(ground.lab, timeout="60s")
-    with ground.losing(2, b"/query", number=4, passes=10) as (lab, _):
+    before = rl.doctor(bench.lab, timeout="60s")
+    with bench.losing(2, b"/query", number=4, passes=10) as (lab, _):
         after = rl.doctor(lab, timeout="60s")
     assert after.verdict in {before.verdict, "incomplete"}
     if after.verdict != "incomplete":
@@ -100,24 +100,24 @@ def test_a_node_dies_during_a_doctor(ground: Ground) -> None:
 
 
 @pytest.mark.long
-def test_a_node_dies_during_a_plan(ground: Ground) -> None:
+def test_a_node_dies_during_a_plan(bench: NodesBench) -> None:
     """The plan is complete or an error, and nothing was sent; a new one is complete (executed in test_nodes_plan)."""
-    ids = ground.ended[:40]
-    with ground.losing(1, b"/query", number=0, passes=10) as (lab, _):
+    ids = bench.ended[:40]
+    with bench.losing(1, b"/query", number=0, passes=10) as (lab, _):
 
         def make() -> str:
             return whole_or_interrupted(lambda: rl.plan(lab, "restart_as_new", list(ids)).targets, ids)
 
         make()
         wait_for(lambda: make() == "whole")
-    assert ground.lab.sql(RESTARTS, ids=ids).empty
+    assert bench.lab.sql(RESTARTS, ids=ids).empty
 
 
 @pytest.mark.long
-def test_a_node_dies_during_a_freeze(ground: Ground, tmp_path: Path) -> None:
+def test_a_node_dies_during_a_freeze(bench: NodesBench, tmp_path: Path) -> None:
     """Evidence is complete, or there is an error and no file; the next one is complete."""
-    expected = ground.lab.arrow(ALL, ids=ground.later).to_pylist()
-    with ground.losing(1, b"/query", number=8, passes=10) as (lab, _):
+    expected = bench.lab.arrow(ALL, ids=bench.later).to_pylist()
+    with bench.losing(1, b"/query", number=8, passes=10) as (lab, _):
 
         def freeze() -> Path | str | None:
             try:
@@ -128,18 +128,18 @@ def test_a_node_dies_during_a_freeze(ground: Ground, tmp_path: Path) -> None:
 
         path = wait_for(freeze, within=60)
     with rl.open_evidence(path) as evidence:
-        assert evidence.arrow(ALL, ids=ground.later).to_pylist() == expected
+        assert evidence.arrow(ALL, ids=bench.later).to_pylist() == expected
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("number", [2, 6, 8])  # the schema, the list of ended runs, or their journals
-def test_a_node_dies_during_a_visit_of_an_archiver(ground: Ground, tmp_path: Path, number: int) -> None:
+def test_a_node_dies_during_a_visit_of_an_archiver(bench: NodesBench, tmp_path: Path, number: int) -> None:
     """The visit is complete, or recorded as failed without incomplete runs; then one is complete, without a gap."""
     statement = "SELECT id FROM sys_invocation_status WHERE completed_at IS NOT NULL"
-    expected = sorted(ground.lab.sql(statement)["id"])
+    expected = sorted(bench.lab.sql(statement)["id"])
     where, failed = tmp_path / "archive", 0
     locate_store(where).create()
-    with ground.losing(1, b"/query", number=number, passes=300) as (lab, _):
+    with bench.losing(1, b"/query", number=number, passes=300) as (lab, _):
 
         def visit() -> bool:
             nonlocal failed
@@ -152,7 +152,7 @@ def test_a_node_dies_during_a_visit_of_an_archiver(ground: Ground, tmp_path: Pat
 
         wait_for(visit, within=90)
     with rl.open_history(where) as history:
-        wait_for(lambda: rl.archive(ground.lab, where, cluster_name="c", progress=False) is not None, within=60)
+        wait_for(lambda: rl.archive(bench.lab, where, cluster_name="c", progress=False) is not None, within=60)
         outcomes = history.sql("SELECT outcome FROM visits")["outcome"].tolist()
         sys.stdout.write(f"query {number}: {failed} visits failed\n")
         assert (outcomes.count("failed"), outcomes.count("complete")) == (failed, 1)
@@ -167,11 +167,11 @@ def test_a_node_dies_during_a_visit_of_an_archiver(ground: Ground, tmp_path: Pat
 
 
 @pytest.mark.long
-def test_a_node_dies_under_an_open_panel(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_dies_under_an_open_panel(bench: NodesBench, monkeypatch: pytest.MonkeyPatch) -> None:
     """At any time the panel shows all of its rows, or reports a problem; then it is right by itself."""
-    ids = sorted(ground.later[:200])
+    ids = sorted(bench.later[:200])
     monkeypatch.setattr(rl.Panel, "run_doctor", lambda _: None)  # so that only the list reads
-    with ground.losing(1, b"/query", number=3, passes=10) as (lab, fault):
+    with bench.losing(1, b"/query", number=3, passes=10) as (lab, fault):
         panel = rl.Panel(lab, id=ids, refresh=0.2)
         with closing(panel):
             seen: list[tuple[str, list[str]]] = []

@@ -38,7 +38,7 @@ RUN_DOCTOR = Panel.run_doctor
 
 
 @pytest.fixture(scope="module")
-def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killable]:
+def bench(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killable]:
     """Give a server that can be killed, with ended and delayed invocations and an object's state on it."""
     folder = tmp_path_factory.mktemp("away")
     with killable(NEWEST, folder, str(state_services.__file__), ended=40, later=12) as running:
@@ -54,7 +54,7 @@ def _has_state(lab: Lab) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def _sooner(ground: Killable, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _sooner(bench: Killable, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let reads and plans give up, and panels read again, after seconds, without the doctor; restart the server."""
     monkeypatch.setattr(Panel, "run_doctor", lambda _: None)
     reads_give_up_after(3.0, monkeypatch)
@@ -64,20 +64,20 @@ def _sooner(ground: Killable, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setattr(refresher, "_LONGEST", 1.0)
     yield
     with contextlib.suppress(errors.RestateLabError):
-        ground.server.is_ready()
+        bench.server.is_ready()
         return
-    ground.server.start()
-    ground.wait_until_whole()
+    bench.server.start()
+    bench.wait_until_whole()
 
 
-def make_panels(ground: Killable) -> tuple[Panel, ...]:
+def make_panels(bench: Killable) -> tuple[Panel, ...]:
     """Return a panel for each view, and one with an open invocation."""
     panels = (
-        Panel(ground.lab, view="overview", refresh=0.3),
-        Panel(ground.lab, refresh=0.3),
-        Panel(ground.lab, open=ground.later[0], refresh=0.3),
-        Panel(ground.lab, view="state", service="Drawer", key="first", refresh=0.3),
-        Panel(ground.lab, view="deployments", refresh=0.3),
+        Panel(bench.lab, view="overview", refresh=0.3),
+        Panel(bench.lab, refresh=0.3),
+        Panel(bench.lab, open=bench.later[0], refresh=0.3),
+        Panel(bench.lab, view="state", service="Drawer", key="first", refresh=0.3),
+        Panel(bench.lab, view="deployments", refresh=0.3),
     )
     assert [panel.error for panel in panels] == [""] * 5
     return panels
@@ -94,13 +94,13 @@ def ids(frame: pd.DataFrame) -> list[object]:
     return sorted(frame.iloc[:, 0].astype(str))
 
 
-def test_every_view_outlives_a_restart(ground: Killable) -> None:
+def test_every_view_outlives_a_restart(bench: Killable) -> None:
     """While the server is away each view reports it, and keeps its rows with their age; then all is right by itself."""
-    panels = make_panels(ground)
+    panels = make_panels(bench)
     with closing(*panels):
         before = [panel.frame for panel in panels]
         assert all(len(frame) for frame in before)
-        ground.server.kill()
+        bench.server.kill()
         for panel in panels:
             wait_for(lambda panel=panel: panel.error)
             assert "Showing " in panel.error
@@ -112,19 +112,19 @@ def test_every_view_outlives_a_restart(ground: Killable) -> None:
             assert "Cannot reach " in panel._repr_mimebundle_()["text/html"]
         assert len(panel_threads()) <= 2 * len(panels)  # one reads the rows, one the counts
         mark_visible(*panels)
-        ground.server.start()
+        bench.server.start()
         for panel, frame in zip(panels, before, strict=True):
             wait_for(lambda panel=panel: (mark_visible(panel), panel.error)[1], lambda error: error == "", within=60)
             assert ids(panel.frame) == ids(frame)
         assert len(panel_threads()) <= 2 * len(panels)  # one reads the rows, one the counts
 
 
-def test_panels_made_while_nobody_is_there(ground: Killable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_panels_made_while_nobody_is_there(bench: Killable, monkeypatch: pytest.MonkeyPatch) -> None:
     """A table that was never read does not look empty; one refresh corrects it, and then the doctor runs."""
     monkeypatch.setattr(Panel, "run_doctor", RUN_DOCTOR)
-    ground.server.kill()
-    panel = Panel(ground.lab, refresh=None)
-    deployments = Panel(ground.lab, view="deployments", refresh=None)
+    bench.server.kill()
+    panel = Panel(bench.lab, refresh=None)
+    deployments = Panel(bench.lab, view="deployments", refresh=None)
     with closing(panel, deployments):
         for each in (panel, deployments):
             assert "Unreachable" in each.error
@@ -133,21 +133,21 @@ def test_panels_made_while_nobody_is_there(ground: Killable, monkeypatch: pytest
             assert not re.search(r"\b(0|No) (invocations|deployments)", html)
             assert each.wait(doctor=True)
             assert each.diagnosis is None
-        ground.server.start()
-        ground.wait_until_whole()
+        bench.server.start()
+        bench.wait_until_whole()
         panel.refresh()
         assert panel.wait(doctor=True)
-        assert (panel.error, len(panel.frame)) == ("", len(ground.later))
+        assert (panel.error, len(panel.frame)) == ("", len(bench.later))
         assert panel.diagnosis is not None
         assert panel.diagnosis.verdict == "healthy"
 
 
-def test_closing_does_not_wait_for_the_server(ground: Killable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_does_not_wait_for_the_server(bench: Killable, monkeypatch: pytest.MonkeyPatch) -> None:
     """A panel that polls repeatedly ends at once when it is closed."""
     reads_give_up_after(25.0, monkeypatch)
-    panel = Panel(ground.lab, refresh=None)
+    panel = Panel(bench.lab, refresh=None)
     with closing(panel):
-        ground.server.kill()
+        bench.server.kill()
         panel.ask()
         wait_for(lambda: panel.error)
 
@@ -161,12 +161,12 @@ LOST = {
 
 
 @pytest.mark.parametrize("kind", LOST)
-def test_a_hiccup_is_over_when_the_server_answers(ground: Killable, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hiccup_is_over_when_the_server_answers(bench: Killable, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any failure between panel and server: the panel names it, retries within seconds, and recovers afterwards."""
     reads_give_up_after(0.0, monkeypatch)
     fault, message = LOST[kind]
     fault.times, fault.armed = math.inf, False
-    with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, timeout=1.0) as lab:
+    with tcp_relay(bench.server.admin_url, fault=fault) as line, rl.connect(line.url, timeout=1.0) as lab:
         panel = Panel(lab, refresh=0.3)
         with closing(panel):
             assert panel.error == ""
@@ -174,16 +174,16 @@ def test_a_hiccup_is_over_when_the_server_answers(ground: Killable, kind: str, m
             wait_for(lambda: (mark_visible(panel), panel.error)[1], lambda error: error.startswith(message))
             assert panel._refresher.pace.wait is not None
             assert panel._refresher.pace.wait < 3.0
-            assert len(panel.frame) == len(ground.later)
+            assert len(panel.frame) == len(bench.later)
             fault.armed = False
             wait_for(lambda: (mark_visible(panel), panel.error)[1], lambda error: error == "")
-            assert len(panel.frame) == len(ground.later)
+            assert len(panel.frame) == len(bench.later)
 
 
-def test_closing_does_not_wait_for_the_cheap_request(ground: Killable) -> None:
+def test_closing_does_not_wait_for_the_cheap_request(bench: Killable) -> None:
     """A panel that checks a silent server ends when it is closed, before the limit of that request."""
     fault = Fault(response=b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n", times=math.inf, armed=False)
-    with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url) as lab:
+    with tcp_relay(bench.server.admin_url, fault=fault) as line, rl.connect(line.url) as lab:
         panel = Panel(lab, refresh=None)
         with closing(panel):
             fault.armed = True
@@ -194,18 +194,18 @@ def test_closing_does_not_wait_for_the_cheap_request(ground: Killable) -> None:
             wait_for(lambda: fault.happened)
 
 
-def test_nothing_is_done_by_a_click_while_nobody_is_there(ground: Killable) -> None:
+def test_nothing_is_done_by_a_click_while_nobody_is_there(bench: Killable) -> None:
     """Neither a plan nor its execution reports "done", nothing was sent, and the kernel's own thread does not wait."""
-    panel = Panel(ground.lab, refresh=None)
-    overview = Panel(ground.lab, view="overview", refresh=None)
+    panel = Panel(bench.lab, refresh=None)
+    overview = Panel(bench.lab, view="overview", refresh=None)
     with closing(panel, overview):
-        panel.selected = ground.later[:3]
+        panel.selected = bench.later[:3]
         bar = actions_of(panel)
         bar.buttons[rl.ACTIONS.CANCEL].click()
         assert bar.wait()
         plan = panel.plan
         assert plan is not None
-        ground.server.kill()
+        bench.server.kill()
         bar.buttons[rl.ACTIONS.KILL].click()
         assert bar.wait()
         assert "Unreachable" in panel.error
@@ -225,17 +225,17 @@ def test_nothing_is_done_by_a_click_while_nobody_is_there(ground: Killable) -> N
         view = overview.view
         assert isinstance(view, InvocationsView)
         assert "not read yet" in repr(view.grid)  # it did not wait for the rows
-        ground.server.start()
-        ground.wait_until_whole()
+        bench.server.start()
+        bench.wait_until_whole()
         assert overview.wait()
         overview.refresh()
-        assert len(overview.frame) == len(ground.later)
-    assert set(ground.lab.sql(STATUS, ids=ground.later)["status"]) == {"scheduled"}
+        assert len(overview.frame) == len(bench.later)
+    assert set(bench.lab.sql(STATUS, ids=bench.later)["status"]) == {"scheduled"}
 
 
-def test_a_state_is_set_once_the_server_is_back(ground: Killable) -> None:
+def test_a_state_is_set_once_the_server_is_back(bench: Killable) -> None:
     """A change that could not be sent stays in the editor, with its reason, and can be sent again."""
-    panel = Panel(ground.lab, view="state", service="Drawer", key="first", refresh=None)
+    panel = Panel(bench.lab, view="state", service="Drawer", key="first", refresh=None)
     with closing(panel):
         view = panel.view
         assert isinstance(view, StateView)
@@ -244,27 +244,27 @@ def test_a_state_is_set_once_the_server_is_back(ground: Killable) -> None:
         editor.text.value = "42"
         editor.review()
         editor.reason.value = REASON
-        ground.server.kill()
+        bench.server.kill()
         editor.set_button.click()
         assert view._sender.wait(60)
         assert (editor.stage, editor.text.value) == ("reviewing", "42")
         assert "Unreachable" in panel.error
         assert "set" not in panel._head.event
-        ground.server.start()
-        ground.wait_until_whole()
-        assert dict(rl.state(ground.lab, "Drawer", "first")) == {"n": 0}
+        bench.server.start()
+        bench.wait_until_whole()
+        assert dict(rl.state(bench.lab, "Drawer", "first")) == {"n": 0}
         editor.set_button.click()
         assert view._sender.wait(60)
         assert (editor.stage, panel.error) == ("closed", "")
-        assert dict(rl.state(ground.lab, "Drawer", "first")) == {"n": 42}
+        assert dict(rl.state(bench.lab, "Drawer", "first")) == {"n": 42}
 
 
 @pytest.mark.parametrize("comes_back", [True, False])
-def test_killed_while_a_panel_executes(ground: Killable, tmp_path: Path, *, comes_back: bool) -> None:
+def test_killed_while_a_panel_executes(bench: Killable, tmp_path: Path, *, comes_back: bool) -> None:
     """Each row of the outcome is done or unknown, and every row that is done is on the server, once."""
-    chosen = list(ground.ended[:20] if comes_back else ground.ended[20:])
-    fault = Fault(where=CHANGES, passes=0, meanwhile=ground.restart if comes_back else ground.server.kill)
-    with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, audit=tmp_path) as lab:
+    chosen = list(bench.ended[:20] if comes_back else bench.ended[20:])
+    fault = Fault(where=CHANGES, passes=0, meanwhile=bench.restart if comes_back else bench.server.kill)
+    with tcp_relay(bench.server.admin_url, fault=fault) as line, rl.connect(line.url, audit=tmp_path) as lab:
         panel = Panel(lab, id=chosen, status="all", refresh=None)
         with closing(panel):
             panel.selected = chosen
@@ -277,9 +277,9 @@ def test_killed_while_a_panel_executes(ground: Killable, tmp_path: Path, *, come
             assert bar.wait()
             outcome = bar.outcome.grid.frame
             if not comes_back:
-                ground.server.start()
-            ground.wait_until_whole()
-            happened = ground.lab.sql(RESTARTS, ids=chosen)["restarted_from"].tolist()
+                bench.server.start()
+            bench.wait_until_whole()
+            happened = bench.lab.sql(RESTARTS, ids=chosen)["restarted_from"].tolist()
     assert fault.happened == 1
     assert sorted(outcome["id"]) == sorted(chosen)
     assert len(happened) == len(set(happened))

@@ -28,52 +28,52 @@ LONG = "SELECT value FROM generate_series(1, 20000000)"
 
 
 @pytest.fixture(scope="module")
-def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killable]:
+def bench(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killable]:
     """Give a server with ended and delayed invocations, which can be killed."""
     with killable(NEWEST, tmp_path_factory.mktemp("restart"), ended=60, later=100) as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
-def _is_ready_again(ground: Killable) -> Iterator[None]:
+def _is_ready_again(bench: Killable) -> Iterator[None]:
     yield
-    ground.wait_until_whole()
+    bench.wait_until_whole()
 
 
-def test_killed_while_it_answers(ground: Killable) -> None:
+def test_killed_while_it_answers(bench: Killable) -> None:
     """A partial response is not a result; as soon as the server is back the same connection gets the whole."""
-    fault = Fault(where=b"/query", passes=200_000, end="go on", meanwhile=ground.restart)
-    with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False) as lab:
+    fault = Fault(where=b"/query", passes=200_000, end="go on", meanwhile=bench.restart)
+    with tcp_relay(bench.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False) as lab:
         with pytest.raises(errors.QueryInterrupted) as caught:
             lab.sql(LONG, progress=False)
         assert 0 < caught.value.rows < 20_000_000
-        assert lab.sql(COUNT, ids=ground.later)["n"][0] == len(ground.later)
+        assert lab.sql(COUNT, ids=bench.later)["n"][0] == len(bench.later)
     assert fault.happened == 1
 
 
-def test_killed_and_back_while_a_read_waits(ground: Killable) -> None:
+def test_killed_and_back_while_a_read_waits(bench: Killable) -> None:
     """A read that finds the server down is repeated until the server is back."""
-    ground.restart()
-    assert ground.lab.sql(COUNT, ids=ground.later)["n"][0] == len(ground.later)
+    bench.restart()
+    assert bench.lab.sql(COUNT, ids=bench.later)["n"][0] == len(bench.later)
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_killed_during_a_plan(ground: Killable, number: int) -> None:
+def test_killed_during_a_plan(bench: Killable, number: int) -> None:
     """A plan is complete, or an error."""
-    fault = Fault(where=b"/query", number=number, passes=0, meanwhile=ground.restart)
-    with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False) as lab:
-        made = rl.plan(lab, "cancel", list(ground.later[:10]))
-    assert made.targets == ground.later[:10]
+    fault = Fault(where=b"/query", number=number, passes=0, meanwhile=bench.restart)
+    with tcp_relay(bench.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False) as lab:
+        made = rl.plan(lab, "cancel", list(bench.later[:10]))
+    assert made.targets == bench.later[:10]
     assert fault.happened == 1
 
 
-def test_killed_during_an_execution(ground: Killable, tmp_path: Path) -> None:
+def test_killed_during_an_execution(bench: Killable, tmp_path: Path) -> None:
     """Killed right after a request: nothing is done twice, and every row that is done is on the server."""
-    ids = list(ground.ended[:20])
-    fault = Fault(where=CHANGES, passes=0, meanwhile=ground.restart)
-    with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, audit=tmp_path) as lab:
+    ids = list(bench.ended[:20])
+    fault = Fault(where=CHANGES, passes=0, meanwhile=bench.restart)
+    with tcp_relay(bench.server.admin_url, fault=fault) as line, rl.connect(line.url, audit=tmp_path) as lab:
         outcome = rl.plan(lab, "restart_as_new", ids).execute(reason="a test", progress=NoProgress())
-        wait_until_ready(ground.server)
+        wait_until_ready(bench.server)
         happened = lab.sql(RESTARTS, ids=ids)["restarted_from"].tolist()
     assert fault.happened == 1
     assert outcome["id"].tolist() == ids
@@ -83,22 +83,22 @@ def test_killed_during_an_execution(ground: Killable, tmp_path: Path) -> None:
         assert row["outcome"] == "unknown" or row["id"] in happened, row
 
 
-def test_killed_during_a_freeze(ground: Killable, tmp_path: Path) -> None:
+def test_killed_during_a_freeze(bench: Killable, tmp_path: Path) -> None:
     """Complete evidence, or an error and no file."""
-    fault = Fault(where=b"/query", number=8, passes=600, meanwhile=ground.restart)
-    with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False) as lab:
+    fault = Fault(where=b"/query", number=8, passes=600, meanwhile=bench.restart)
+    with tcp_relay(bench.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False) as lab:
         with pytest.raises(errors.QueryInterrupted):
             rl.freeze(lab, tmp_path / "x.evidence", progress=False)
         assert list(tmp_path.iterdir()) == []
         with rl.open_evidence(rl.freeze(lab, tmp_path / "x.evidence", progress=False)) as evidence:
-            assert evidence.sql(COUNT, ids=ground.later)["n"][0] == len(ground.later)
+            assert evidence.sql(COUNT, ids=bench.later)["n"][0] == len(bench.later)
 
 
 @pytest.mark.parametrize("number", [0, 3])
-def test_killed_for_good_during_a_doctor(ground: Killable, number: int) -> None:
+def test_killed_for_good_during_a_doctor(bench: Killable, number: int) -> None:
     """A doctor that cannot read does not report healthy."""
-    fault = Fault(where=b"/query", number=number, passes=0, meanwhile=ground.server.kill)
-    with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False, timeout=5) as lab:
+    fault = Fault(where=b"/query", number=number, passes=0, meanwhile=bench.server.kill)
+    with tcp_relay(bench.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False, timeout=5) as lab:
         try:
             diagnosis = rl.doctor(lab, timeout="4s")
         except errors.Unreachable:
@@ -107,7 +107,7 @@ def test_killed_for_good_during_a_doctor(ground: Killable, number: int) -> None:
             assert diagnosis.verdict == "incomplete"
             assert diagnosis.not_checked["reason"].ne("").all()
         finally:
-            ground.server.start()
+            bench.server.start()
     assert fault.happened == 1
 
 

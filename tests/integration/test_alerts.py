@@ -35,7 +35,7 @@ from support.archive_bench import tables_of
 from support.bench import running_bench, wait_for
 from support.clusters import KINDS, NEWEST, Cluster, Clusters
 from support.restartable import restartable, wait_until_ready
-from support.tcp_switch import TcpSwitch
+from support.tcp_relay import TcpSwitch
 from support.watchers import Watchers, running_watchers
 
 pytestmark = pytest.mark.server

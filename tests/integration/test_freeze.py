@@ -35,7 +35,7 @@ FAILING = "SELECT id FROM sys_journal_events"
 
 
 @dataclass(frozen=True)
-class Vault:
+class SecretBench:
     """A server that has secrets in every place where a server can have them."""
 
     kind: str
@@ -44,10 +44,12 @@ class Vault:
 
 
 @pytest.fixture(scope="module", params=[OLDEST, NEWEST])
-def vault(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, isolated: Path) -> Iterator[Vault]:
+def bench(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, isolated: Path
+) -> Iterator[SecretBench]:
     kind, folder = request.param, tmp_path_factory.mktemp("vault")
     with running_bench(kind, folder, SERVICES, ready=None, env={}) as bench:
-        yield Vault(kind, bench.lab, _fill(bench.lab))
+        yield SecretBench(kind, bench.lab, _fill(bench.lab))
 
 
 def _fill(lab: Lab) -> str:
@@ -85,14 +87,14 @@ def words(folder: Path) -> str:
     return text + "\n".join(bytes(int(n) % 256 for n in each.split(",")).decode("latin-1") for each in arrays)
 
 
-def test_what_is_planted_can_be_found(vault: Vault, tmp_path: Path) -> None:
+def test_what_is_planted_can_be_found(bench: SecretBench, tmp_path: Path) -> None:
     """With payloads everything except the secret headers is there, so that the tests below would find it."""
-    freeze(vault.lab, tmp_path / "all", payloads=True)
+    freeze(bench.lab, tmp_path / "all", payloads=True)
     text = words(tmp_path / "all")
     assert all(canary in text for canary in (TOKEN, CARD, FAILURE, KEY, "acme"))
     assert HEADER not in text
     with open_evidence(tmp_path / "all") as evidence:
-        journal = rl.journal(evidence, vault.kept, depth=2, payloads=True)
+        journal = rl.journal(evidence, bench.kept, depth=2, payloads=True)
         assert journal["payload"].iloc[0] == SECRET
         headers = [headers for headers in journal["headers"] if headers]
         assert headers[0]["authorization"] == MASK
@@ -104,23 +106,23 @@ def test_what_is_planted_can_be_found(vault: Vault, tmp_path: Path) -> None:
         assert json.loads(promise) == SECRET
 
 
-def test_without_payloads_none_are_there(vault: Vault, tmp_path: Path) -> None:
+def test_without_payloads_none_are_there(bench: SecretBench, tmp_path: Path) -> None:
     """By default no byte has the input or the output of a handler; failures and keys are there."""
-    freeze(vault.lab, tmp_path / "plain")
+    freeze(bench.lab, tmp_path / "plain")
     text = words(tmp_path / "plain")
     assert not [canary for canary in (HEADER, TOKEN, CARD, "acme") if canary in text]
     assert all(canary in text for canary in (FAILURE, KEY))
 
 
-def test_what_is_redacted_is_nowhere(vault: Vault, tmp_path: Path) -> None:
+def test_what_is_redacted_is_nowhere(bench: SecretBench, tmp_path: Path) -> None:
     """Paths cover journals, state and promises; failures and keys are gone from every column; the rest stays."""
     redact = ["$.card.number", "$..token", "$.failure", "failures", "idempotency_key"]
-    freeze(vault.lab, tmp_path / "redacted", payloads=True, redact=redact)
+    freeze(bench.lab, tmp_path / "redacted", payloads=True, redact=redact)
     text = words(tmp_path / "redacted")
     assert not [canary for canary in (HEADER, TOKEN, CARD, FAILURE, KEY) if canary in text]
     with open_evidence(tmp_path / "redacted") as evidence:
         masked = {"card": {"number": MASK}, "token": MASK, "failure": MASK, "amount": 1.5}
-        assert rl.journal(evidence, vault.kept, payloads=True)["payload"].iloc[0] == masked
+        assert rl.journal(evidence, bench.kept, payloads=True)["payload"].iloc[0] == masked
         assert json.loads(evidence.sql("SELECT value_utf8 FROM state")["value_utf8"][0]) == masked
         failures = evidence.sql("SELECT completion_failure FROM sys_invocation WHERE completion_failure IS NOT NULL")
         assert set(failures["completion_failure"]) == {MASK}
@@ -143,17 +145,17 @@ PROVIDER = {"set-cookie": HUNTER, "openai-organization": HUNTER, "x-request-id":
 RESPONSE = json.dumps({"json": {"response": {"headers": PROVIDER}}, "score": float("nan")}).encode()
 
 
-def test_no_form_of_a_payload_keeps_a_secret(vault: Vault, tmp_path: Path) -> None:
+def test_no_form_of_a_payload_keeps_a_secret(bench: SecretBench, tmp_path: Path) -> None:
     """In journals, state and promises, with every odd form of JSON: only the value is masked, or the whole payload."""
     payloads = {f"p{at}": value for at, value in enumerate([*READABLE, *DAMAGED, RESPONSE])}
     for key, value in payloads.items():
-        vault.lab.ingress.send("Parcel", "pack", value, key=key)
+        bench.lab.ingress.send("Parcel", "pack", value, key=key)
     ended = "SELECT id FROM sys_invocation_status WHERE target_service_name = 'Parcel' AND status = 'completed'"
-    wait_for(lambda: vault.lab.arrow(ended).num_rows, lambda rows: rows == len(payloads))
-    freeze(vault.lab, tmp_path / "all", payloads=True, service="Parcel")
+    wait_for(lambda: bench.lab.arrow(ended).num_rows, lambda rows: rows == len(payloads))
+    freeze(bench.lab, tmp_path / "all", payloads=True, service="Parcel")
     assert HUNTER in words(tmp_path / "all")
     with pytest.warns(EvidenceWarning, match="could not be read as JSON. They were masked as a whole"):
-        freeze(vault.lab, tmp_path / "redacted", payloads=True, redact="$..password")
+        freeze(bench.lab, tmp_path / "redacted", payloads=True, redact="$..password")
     text = words(tmp_path / "redacted")
     assert HUNTER not in text
     assert "\0".join(HUNTER) not in text

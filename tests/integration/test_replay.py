@@ -46,7 +46,7 @@ KINDS = (
 
 
 @dataclass
-class Trial:
+class VerdictComparison:
     """Invocations of all cases, and for each the expected verdict, the verdict of a replay, and that of the server."""
 
     bench: ReplayBench
@@ -105,79 +105,83 @@ def verdicts(result: Any) -> dict[str, Verdict]:
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def trial(request: pytest.FixtureRequest, server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
+def comparison(
+    request: pytest.FixtureRequest, server: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[VerdictComparison]:
     kind, settings, services, count = request.param
     serve = partial(python_services, program=services)
     with running_replay_bench(kind, tmp_path_factory.mktemp("replay"), settings, serve) as bench:
-        trial = Trial(bench, has_restarts=services is not PROTOCOL_5_SERVICES)
-        trial.play(count)
-        yield trial
+        comparison = VerdictComparison(bench, has_restarts=services is not PROTOCOL_5_SERVICES)
+        comparison.play(count)
+        yield comparison
 
 
 @pytest.mark.parametrize("case", ["values", "structures", "random"])
-def test_the_verdict_is_what_the_server_does(trial: Trial, case: str) -> None:
+def test_the_verdict_is_what_the_server_does(comparison: VerdictComparison, case: str) -> None:
     """It holds for each kind of entry and change, and for random programs; the place is the same, too."""
     differences = {
-        trial.bench.describe(id_): (trial.replayed[id_], trial.real[id_])
-        for id_ in trial.real.keys() & set(trial.cases[case])
-        if trial.replayed[id_] != trial.real[id_]
+        comparison.bench.describe(id_): (comparison.replayed[id_], comparison.real[id_])
+        for id_ in comparison.real.keys() & set(comparison.cases[case])
+        if comparison.replayed[id_] != comparison.real[id_]
     }
     assert differences == {}
-    assert {"fits", "diverges"} <= {trial.replayed[id_][0] for id_ in trial.cases[case]}
+    assert {"fits", "diverges"} <= {comparison.replayed[id_][0] for id_ in comparison.cases[case]}
 
 
 @pytest.mark.parametrize("case", ["values", "structures", "ended"])
-def test_the_verdict_is_the_expected_one(trial: Trial, case: str) -> None:
+def test_the_verdict_is_the_expected_one(comparison: VerdictComparison, case: str) -> None:
     """A change of a value that SDKs do not compare fits; others diverge, fail, or end with another result."""
     wrong = {
-        trial.bench.describe(id_): (trial.replayed[id_], trial.expected[id_])
-        for id_ in trial.cases[case]
-        if trial.replayed[id_][0] != trial.expected[id_]
+        comparison.bench.describe(id_): (comparison.replayed[id_], comparison.expected[id_])
+        for id_ in comparison.cases[case]
+        if comparison.replayed[id_][0] != comparison.expected[id_]
     }
     assert wrong == {}
 
 
-def test_restarts(trial: Trial) -> None:
+def test_restarts(comparison: VerdictComparison) -> None:
     """Under another id, a replay predicts what a restart before the end does; a replay of the restarted one agrees.
 
     With unique seeds, a restart keeps its random values.
     """
-    if not trial.has_restarts:
+    if not comparison.has_restarts:
         with pytest.raises(errors.RequestRefused, match="old service protocol"):
-            trial.bench.restart(trial.cases["ended"], "latest")
+            comparison.bench.restart(comparison.cases["ended"], "latest")
         return
-    has_unique_seeds = bool(trial.bench.lab.features.get("unique_random_seeds"))
+    has_unique_seeds = bool(comparison.bench.lab.features.get("unique_random_seeds"))
     for (id_, (predicted, real, again)), (name, (*_, expected)) in zip(
-        trial.restarted.items(), ENDED.items(), strict=True
+        comparison.restarted.items(), ENDED.items(), strict=True
     ):
         is_unclear = again[0] == "cannot say" and has_unique_seeds  # a restarted one may have drawn from another seed
         assert real == again or is_unclear, name
         assert real[0] == ("fits" if name == "a random value" and has_unique_seeds else expected), name
-        is_before_end = predicted[1] not in {None, trial.bench.last_command(id_)}
+        is_before_end = predicted[1] not in {None, comparison.bench.last_command(id_)}
         assert real == predicted or (not is_before_end and real[0] == "fits"), name
-    assert {predicted[0] for predicted, _, _ in trial.restarted.values()} >= {"fits", "diverges", "other result"}
+    assert {predicted[0] for predicted, _, _ in comparison.restarted.values()} >= {"fits", "diverges", "other result"}
 
 
-def test_no_step_ran(trial: Trial) -> None:
+def test_no_step_ran(comparison: VerdictComparison) -> None:
     """No replay ran a step of the new version, while its code outside of steps ran for each journal."""
-    assert trial.steps == 0
-    assert trial.outside >= len(trial.expected)
+    assert comparison.steps == 0
+    assert comparison.outside >= len(comparison.expected)
 
 
-def test_a_diff_is_the_journal_up_to_the_parting(trial: Trial) -> None:
+def test_a_diff_is_the_journal_up_to_the_parting(comparison: VerdictComparison) -> None:
     """Its recorded commands are those of the journal; the first difference is where the server finds the mismatch."""
-    result = trial.result
+    result = comparison.result
     statement = "SELECT id, index FROM sys_journal WHERE id IN :ids AND entry_type LIKE 'Command%' ORDER BY id, index"
-    journals = trial.bench.lab.sql(statement, ids=trial.cases["structures"], progress=False).groupby("id")["index"]
-    for id_ in trial.cases["structures"]:
+    journals = comparison.bench.lab.sql(statement, ids=comparison.cases["structures"], progress=False).groupby("id")[
+        "index"
+    ]
+    for id_ in comparison.cases["structures"]:
         frame = result.diff(id_)
-        verdict, at = trial.replayed[id_]
+        verdict, at = comparison.replayed[id_]
         recorded = frame[frame["recorded"].notna()]
         moved_on = list(journals.get_group(id_))
-        assert list(recorded["journal_index"]) == moved_on[: len(recorded)], trial.bench.describe(id_)
+        assert list(recorded["journal_index"]) == moved_on[: len(recorded)], comparison.bench.describe(id_)
         if at is not None:
             assert frame.attrs["divergence"] == at
-            assert trial.real.get(id_, (verdict, at))[1] == at  # one that backs off was not moved
+            assert comparison.real.get(id_, (verdict, at))[1] == at  # one that backs off was not moved
             assert frame["difference"].notna().tolist() == [number >= at for number in range(len(frame))]
         elif verdict == "fits":
             assert list(recorded["now"]) == list(recorded["recorded"])

@@ -24,7 +24,7 @@ SLOW = 0.6  # seconds for each statement
 
 
 @dataclass(frozen=True)
-class Stage:
+class TimeoutBench:
     """A connection to the server, the ids of some invocations there, and a folder to write to."""
 
     lab: rl.Lab
@@ -40,7 +40,7 @@ def _second_poll() -> Callable[[Any], bool]:
     return lambda _: next(polls)
 
 
-Verb = Callable[[Stage, Any], Any]
+Verb = Callable[[TimeoutBench, Any], Any]
 VERBS: Mapping[str, Verb] = {
     "archive": lambda s, timeout: rl.archive(s.lab, s.folder / "archive", cluster_name="x", timeout=timeout),
     "agent_runs": lambda s, timeout: rl.agent_runs(s.lab, ids=s.ids, timeout=timeout),
@@ -65,54 +65,54 @@ VERBS: Mapping[str, Verb] = {
 
 
 @pytest.fixture
-def stage(newest: Cluster, tmp_path: Path) -> Iterator[Stage]:
+def bench(newest: Cluster, tmp_path: Path) -> Iterator[TimeoutBench]:
     with rl.connect(newest.admin_url, audit=tmp_path / "audit") as lab:
         ids = list(lab.sql("SELECT id FROM sys_invocation ORDER BY created_at LIMIT 2")["id"])
-        yield Stage(lab, ids, tmp_path, next(iter(lab.admin.list_deployments())).uri.rstrip("/"))
+        yield TimeoutBench(lab, ids, tmp_path, next(iter(lab.admin.list_deployments())).uri.rstrip("/"))
 
 
 @pytest.fixture
-def silent(stage: Stage) -> Iterator[Stage]:
+def silent(bench: TimeoutBench) -> Iterator[TimeoutBench]:
     """Give a connection on which no statement is answered."""
     fault = Fault(where=b"POST /query", times=float("inf"), passes=0, end="silence")
-    with tcp_relay(stage.lab.settings.admin_url, fault=fault) as line:
-        with rl.connect(line.url, audit=stage.folder / "audit") as lab:
-            yield Stage(lab, stage.ids, stage.folder, stage.services)
+    with tcp_relay(bench.lab.settings.admin_url, fault=fault) as line:
+        with rl.connect(line.url, audit=bench.folder / "audit") as lab:
+            yield TimeoutBench(lab, bench.ids, bench.folder, bench.services)
 
 
 @pytest.fixture
-def slow(stage: Stage) -> Iterator[Stage]:
+def slow(bench: TimeoutBench) -> Iterator[TimeoutBench]:
     """Give a connection on which each statement takes a while."""
 
     def delay(request: httpx.Request) -> None:
         time.sleep(SLOW if request.url.path == "/query" else 0)
 
-    with connect_through(Proxy(before=delay), stage.lab.settings.admin_url, stage.folder / "audit") as lab:
-        yield Stage(lab, stage.ids, stage.folder, stage.services)
+    with connect_through(Proxy(before=delay), bench.lab.settings.admin_url, bench.folder / "audit") as lab:
+        yield TimeoutBench(lab, bench.ids, bench.folder, bench.services)
 
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
-def test_a_silent_connection_ends_the_verb(stage: Stage, silent: Stage, verb: Verb) -> None:
+def test_a_silent_connection_ends_the_verb(bench: TimeoutBench, silent: TimeoutBench, verb: Verb) -> None:
     """Each verb raises TimedOut when its time is over, and with more time it returns."""
     with pytest.raises(TimedOut, match="timeout="):
         verb(silent, "300ms")
-    verb(stage, "60s")
+    verb(bench, "60s")
 
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
-def test_the_timeout_is_for_the_whole_call(slow: Stage, verb: Verb) -> None:
+def test_the_timeout_is_for_the_whole_call(slow: TimeoutBench, verb: Verb) -> None:
     """Each statement is answered within the timeout, but the sum of all of them is not."""
     with pytest.raises(TimedOut, match=r"did not finish within its timeout of 1s|no response within the time|timeout="):
         verb(slow, 1.0)
 
 
-def test_why_raises_where_it_cannot_read_the_invocation(silent: Stage) -> None:
+def test_why_raises_where_it_cannot_read_the_invocation(silent: TimeoutBench) -> None:
     """If the invocation itself cannot be read in time, why raises TimedOut: there is nothing to explain without it."""
     with pytest.raises(TimedOut, match="timeout="):
         rl.why(silent.lab, silent.ids[0], timeout="300ms")
 
 
-def test_the_doctor_and_the_report_are_incomplete(slow: Stage) -> None:
+def test_the_doctor_and_the_report_are_incomplete(slow: TimeoutBench) -> None:
     """Both return the data that they have, and name the reads that failed."""
     assert rl.doctor(slow.lab, timeout=1.5).verdict == "incomplete"
     page = rl.incident_report(slow.lab, slow.folder / "report.html", timeout="3s").read_text()
@@ -120,15 +120,15 @@ def test_the_doctor_and_the_report_are_incomplete(slow: Stage) -> None:
     assert "incident_report did not finish within its timeout of 3s" in page
 
 
-def test_nothing_is_sent_once_the_time_is_over(slow: Stage) -> None:
+def test_nothing_is_sent_once_the_time_is_over(slow: TimeoutBench) -> None:
     """set_state reads the state before it changes it: if the read is too late, nothing is changed."""
     with pytest.raises(TimedOut):
         rl.set_state(slow.lab, "Inventory", "mug", {"on_hand": 1}, reason="INC-1", timeout="1s")
     assert audit_log(slow.folder / "audit").empty
 
 
-def test_a_plan_that_was_made_is_executed_without_its_timeout(stage: Stage) -> None:
+def test_a_plan_that_was_made_is_executed_without_its_timeout(bench: TimeoutBench) -> None:
     """The timeout of a plan limits the reads that make it, and not its execution."""
-    plan = rl.plan(stage.lab, "cancel", stage.ids, timeout="2s")
+    plan = rl.plan(bench.lab, "cancel", bench.ids, timeout="2s")
     time.sleep(2.1)
     assert len(plan.execute(reason="INC-1")) == len(plan.targets)

@@ -61,7 +61,7 @@ class Planted:
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
+def planted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
     try:
         server_binary(request.param)
     except errors.RestateLabError as error:
@@ -128,97 +128,97 @@ def _unsettled(lab: rl.Lab, ids: Mapping[str, str]) -> list[str]:
         (["self"], [f"Depot/{HOSTILE}"]),
     ],
 )
-def test_a_circle_of_keys_is_a_deadlock(world: Planted, names: list[str], keys: list[str]) -> None:
+def test_a_circle_of_keys_is_a_deadlock(planted: Planted, names: list[str], keys: list[str]) -> None:
     """Two, three, and one alone: certain, with all members in order and the keys that they hold."""
-    row = world.deadlock(names[0])
+    row = planted.deadlock(names[0])
     assert row["certain"]
     assert row["length"] == len(names)
     assert sorted(row["keys"]) == sorted(keys)
-    members = world.names(row["members"])
+    members = planted.names(row["members"])
     assert members.count("·") == len(names)
     holders = [name for name in members if name != "·"]
     start = holders.index(names[0])
     assert [*holders[start:], *holders[:start]] == names
-    assert row["cancel"] in {world.ids[name] for name in names}
+    assert row["cancel"] in {planted.ids[name] for name in names}
     assert row["cancel"] in row["resolution_code"]
 
 
-def test_a_circle_may_lead_through_a_service(world: Planted) -> None:
+def test_a_circle_may_lead_through_a_service(planted: Planted) -> None:
     """An invocation that has a service call its own key is in a deadlock with it."""
-    row = world.deadlock("through")
+    row = planted.deadlock("through")
     assert row["certain"]
     assert row["targets"] == ["Depot/through/visit_through_office", "Office/fetch", "Depot/through/take"]
 
 
-def test_who_may_go_on_is_not_stuck_for_certain(world: Planted) -> None:
+def test_who_may_go_on_is_not_stuck_for_certain(planted: Planted) -> None:
     """A time-out or a running caller makes it uncertain, and all of several waits if the SDK does not report it."""
-    assert not world.deadlock("any")["certain"]
-    assert "Depot/any/visit_or_give_up also waits for a sleep until" in world.deadlock("any")["reason"]
-    assert bool(world.deadlock("both")["certain"]) is world.reports_combinations
-    assert not world.deadlock("e1")["certain"]
-    assert "Eager/e1/visit runs" in world.deadlock("e1")["reason"]
-    assert len(world.found.deadlocks) == 7
+    assert not planted.deadlock("any")["certain"]
+    assert "Depot/any/visit_or_give_up also waits for a sleep until" in planted.deadlock("any")["reason"]
+    assert bool(planted.deadlock("both")["certain"]) is planted.reports_combinations
+    assert not planted.deadlock("e1")["certain"]
+    assert "Eager/e1/visit runs" in planted.deadlock("e1")["reason"]
+    assert len(planted.found.deadlocks) == 7
 
 
-def test_the_holder_of_a_key_is_the_root(world: Planted) -> None:
+def test_the_holder_of_a_key_is_the_root(planted: Planted) -> None:
     """Its queue, their callers up to the top, and the followers wait for the holder; it waits for an awakeable."""
-    row = world.blocker("held")
+    row = planted.blocker("held")
     # directly: four in the queue, three calls in it, one follower; then look, fetch, delegate, fetch_all
     assert (row["status"], row["direct_waiting"], row["total_waiting"]) == ("suspended", 8, 12)
     assert row["waits_for"].startswith("the awakeable sign_1")
-    assert set(row["examples"]) <= set(world.found.edges["waiter"])
+    assert set(row["examples"]) <= set(planted.found.edges["waiter"])
 
 
-def test_a_root_that_fails_says_with_what(world: Planted) -> None:
+def test_a_root_that_fails_says_with_what(planted: Planted) -> None:
     """A holder that backs off is a root on either kind of server, with code, step and message of its last error."""
-    row = world.blocker("spoilt")
+    row = planted.blocker("spoilt")
     assert (row["status"], row["direct_waiting"], row["total_waiting"]) == ("backing-off", 2, 3)
     assert "[RT0007] in step “count crates”: ValueError('the crates are wet" in row["waits_for"]
-    assert list(world.found.blockers["id"]) == [world.ids["held"], world.ids["spoilt"]]
+    assert list(planted.found.blockers["id"]) == [planted.ids["held"], planted.ids["spoilt"]]
 
 
-def test_each_thing_awaited_is_an_edge(world: Planted) -> None:
+def test_each_thing_awaited_is_an_edge(planted: Planted) -> None:
     """Calls, keys, handles, awakeables, promises and sleeps have the awaited thing, and the begin of the wait."""
-    (follow,) = world.edges("follow")
-    assert (follow["kind"], follow["blocker"]) == ("attach", world.ids["held"])
-    (queued,) = world.edges("queue0")
-    assert (queued["kind"], queued["what"], queued["blocker"]) == ("key", "Depot/held", world.ids["held"])
-    (look,) = world.edges("look")
+    (follow,) = planted.edges("follow")
+    assert (follow["kind"], follow["blocker"]) == ("attach", planted.ids["held"])
+    (queued,) = planted.edges("queue0")
+    assert (queued["kind"], queued["what"], queued["blocker"]) == ("key", "Depot/held", planted.ids["held"])
+    (look,) = planted.edges("look")
     assert (look["kind"], look["blocker_target"]) == ("call", "Depot/held/take")
-    (consent,) = world.edges("consent")
+    (consent,) = planted.edges("consent")
     assert (consent["kind"], consent["what"]) == ("promise", "signed/by")
-    (rest,) = world.edges("rest")
+    (rest,) = planted.edges("rest")
     assert rest["kind"] == "sleep"
-    assert rest["wakes_at"] - pd.Timestamp(world.found.at) > pd.Timedelta(minutes=50)
-    assert {edge["kind"] for edge in world.edges("any")} == {"call", "sleep"}
-    assert all(edge["alternative"] for edge in world.edges("any"))
-    assert [edge["kind"] for edge in world.edges("e1")] == ["open call"]
-    assert world.found.edges["since"].notna().all()
+    assert rest["wakes_at"] - pd.Timestamp(planted.found.at) > pd.Timedelta(minutes=50)
+    assert {edge["kind"] for edge in planted.edges("any")} == {"call", "sleep"}
+    assert all(edge["alternative"] for edge in planted.edges("any"))
+    assert [edge["kind"] for edge in planted.edges("e1")] == ["open call"]
+    assert planted.found.edges["since"].notna().all()
 
 
-def test_what_nobody_resolves_is_listed(world: Planted) -> None:
+def test_what_nobody_resolves_is_listed(planted: Planted) -> None:
     """Awakeables have the id that resolves them, promises their key; sleeps are listed with the next wake-up first."""
-    found = world.found
-    assert set(found.open_awakeables["waiter"]) == {world.ids["held"], world.ids["ask"]}
-    assert list(found.open_promises["waiter"]) == [world.ids["consent"]]
-    assert set(found.sleeps["waiter"]) == {world.ids[name] for name in ("rest", "any", "both")}
+    found = planted.found
+    assert set(found.open_awakeables["waiter"]) == {planted.ids["held"], planted.ids["ask"]}
+    assert list(found.open_promises["waiter"]) == [planted.ids["consent"]]
+    assert set(found.sleeps["waiter"]) == {planted.ids[name] for name in ("rest", "any", "both")}
     assert found.sleeps["wakes_at"].is_monotonic_increasing
 
 
-def test_the_card_and_the_line_say_it(world: Planted) -> None:
+def test_the_card_and_the_line_say_it(planted: Planted) -> None:
     """The repr counts, the card names: the key with quotes is escaped, and nothing is excluded."""
-    counts = "5 deadlocks · 2 possible" if world.reports_combinations else "4 deadlocks · 3 possible"
-    assert f"{counts} deadlocks · 2 root blockers · 2 awakeables · 1 promise" in repr(world.found)
-    html = world.found._repr_html_()
+    counts = "5 deadlocks · 2 possible" if planted.reports_combinations else "4 deadlocks · 3 possible"
+    assert f"{counts} deadlocks · 2 root blockers · 2 awakeables · 1 promise" in repr(planted.found)
+    html = planted.found._repr_html_()
     assert "a/&#34;b&#39;é✓" in html
     assert html.index("Deadlock for") < html.index("Root blockers")
-    assert world.found.excluded == ()
+    assert planted.found.excluded == ()
 
 
 @pytest.mark.also_on(OLDEST, reason="1.6.1 compares with the wrong column where a filter's column is not selected")
-def test_a_scan_reads_the_commands_that_are_read_by_id(world: Planted) -> None:
+def test_a_scan_reads_the_commands_that_are_read_by_id(planted: Planted) -> None:
     """However the journals of suspended invocations are read, the commands are the same, and so are the edges."""
-    reads = Reads(world.lab)
+    reads = Reads(planted.lab)
     suspended = reads.table("waits/suspended", limit=1_000)["id"].to_pylist()
     scanned = reads.table("waits/commands_of_suspended", limit=1_000)
     by_id = reads.table("waits/commands", ids=suspended, limit=1_000)
@@ -227,32 +227,32 @@ def test_a_scan_reads_the_commands_that_are_read_by_id(world: Planted) -> None:
     assert scanned.sort_by(order).to_pylist() == by_id.sort_by(order).to_pylist()
     (counts,) = reads.table("waits/counts").to_pylist()
     assert counts["suspended"] == len(suspended)
-    assert counts["pending"] == len(world.found.edges[world.found.edges["kind"] == "key"])
+    assert counts["pending"] == len(planted.found.edges[planted.found.edges["kind"] == "key"])
     assert counts["entries"] >= len(by_id)
 
 
-def test_a_small_limit_still_counts_the_queues(world: Planted) -> None:
+def test_a_small_limit_still_counts_the_queues(planted: Planted) -> None:
     """With few rows read, the counts behind each key come from the server, and the result states that."""
     with pytest.warns(errors.Truncated, match="suspended for longest"):
-        found = waits(world.lab, limit=10)
-    (row,) = found.blockers[found.blockers["id"] == world.ids["held"]].to_dict("records")
-    keys = found.edges[(found.edges["kind"] == "key") & (found.edges["blocker"] == world.ids["held"])]
+        found = waits(planted.lab, limit=10)
+    (row,) = found.blockers[found.blockers["id"] == planted.ids["held"]].to_dict("records")
+    keys = found.edges[(found.edges["kind"] == "key") & (found.edges["blocker"] == planted.ids["held"])]
     assert len(keys) < 7 <= row["direct_waiting"]
     assert "not everything was read" in repr(found)
 
 
-def test_the_way_out_leads_out(world: Planted) -> None:
+def test_the_way_out_leads_out(planted: Planted) -> None:
     """Cancelling the named invocation ends each certain deadlock, and none of its members waits; the last test."""
-    certain = world.found.deadlocks[world.found.deadlocks["certain"]]
+    certain = planted.found.deadlocks[planted.found.deadlocks["certain"]]
     for id_ in certain["cancel"]:
-        world.lab.admin.cancel_invocation(id_)
+        planted.lab.admin.cancel_invocation(id_)
     stuck = {id_ for members in certain["members"] for id_ in members}
 
     def still_waiting() -> set[str]:
-        return stuck & set(waits(world.lab).edges["waiter"])
+        return stuck & set(waits(planted.lab).edges["waiter"])
 
     wait_for(still_waiting, lambda seen: not seen)
-    assert not waits(world.lab).deadlocks["certain"].any()
+    assert not waits(planted.lab).deadlocks["certain"].any()
 
 
 @pytest.mark.also_on(OLDEST, reason="1.6 has promises without a scope")

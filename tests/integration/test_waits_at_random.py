@@ -19,14 +19,14 @@ from support.wait_services import running_waits
 pytestmark = pytest.mark.server
 
 KEYS = 40
-SEED = 452  # of a world with four deadlocks, one possible one, and members that wait for several keys
+SEED = 452  # of a planted with four deadlocks, one possible one, and members that wait for several keys
 Orders = Mapping[str, list[str]]
 Node = str | tuple[str, int, str]
 
 
 @dataclass(frozen=True)
-class World:
-    """The planted world, the holder of each key, and the result of waits()."""
+class PlantedWaits:
+    """The planted waits, the holder of each key, and the result of waits()."""
 
     orders: Orders
     holders: Mapping[str, str]
@@ -65,8 +65,8 @@ class World:
 
 
 @pytest.fixture(scope="module", params=KINDS[1:])
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Give a world in which every holder has a key and then, on a sign, waits for keys of others."""
+def planted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlantedWaits]:
+    """Give a planted in which every holder has a key and then, on a sign, waits for keys of others."""
     with running_waits(request.param, tmp_path_factory.mktemp("random")) as lab:
         orders = _orders(random.Random(SEED))  # noqa: S311 - no secret
         sent = {key: lab.ingress.send("Depot", "obey", wanted, key=key) for key, wanted in orders.items()}
@@ -76,7 +76,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             lab.ingress.resolve_awakeable(sign, "go")
         calls = sum(map(len, orders.values()))
         wait_for(lambda: _settled(lab), lambda seen: seen == (calls, KEYS + _fetches(orders)), within=60)
-        yield World(orders, holders, waits(lab))
+        yield PlantedWaits(orders, holders, waits(lab))
 
 
 def _orders(chance: random.Random) -> Orders:
@@ -101,29 +101,29 @@ def _settled(lab: rl.Lab) -> tuple[int, int]:
     return int(seen["status"].eq("inboxed").sum()), int(suspended.sum())
 
 
-def test_every_deadlock_is_found_and_no_other(world: World) -> None:
+def test_every_deadlock_is_found_and_no_other(planted: PlantedWaits) -> None:
     """A deadlock is certain if none of its members can leave it, otherwise possible; each is named once."""
-    graph = world.graph
-    certain = _circles(graph.subgraph(world.stuck))
+    graph = planted.graph
+    certain = _circles(graph.subgraph(planted.stuck))
     possible = [each for each in _circles(graph) if not any(each & circle for circle in certain)]
     assert (len(certain), len(possible)) == (4, 1)
     for expected, is_certain in ((certain, True), (possible, False)):
-        rows = world.found.deadlocks[world.found.deadlocks["certain"] == is_certain]
-        named = [{id_ for id_ in members if id_ in set(world.holders.values())} for members in rows["members"]]
+        rows = planted.found.deadlocks[planted.found.deadlocks["certain"] == is_certain]
+        named = [{id_ for id_ in members if id_ in set(planted.holders.values())} for members in rows["members"]]
         assert len(named) == len(expected)
         for circle in expected:
             (members,) = [each for each in named if each <= circle]
             assert members
 
 
-def test_roots_and_their_waiters_are_counted(world: World) -> None:
+def test_roots_and_their_waiters_are_counted(planted: PlantedWaits) -> None:
     """Every invocation behind a root counts once, whichever paths lead there; the same holds behind a deadlock."""
-    graph = world.graph
+    graph = planted.graph
     roots = {node for node in graph if not graph.out_degree(node)}
     expected = {node: (graph.in_degree(node), len(nx.ancestors(graph, node))) for node in roots}
-    assert {row.id: (row.direct_waiting, row.total_waiting) for row in world.found.blockers.itertuples()} == expected
+    assert {row.id: (row.direct_waiting, row.total_waiting) for row in planted.found.blockers.itertuples()} == expected
     components = [set(each) for each in nx.strongly_connected_components(graph)]
-    for row in world.found.deadlocks.itertuples():
+    for row in planted.found.deadlocks.itertuples():
         (circle,) = [each for each in components if set(row.members) & each]
         behind = set().union(*(nx.ancestors(graph, node) for node in circle)) - circle
         assert row.waiting == len(behind)

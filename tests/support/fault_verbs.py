@@ -35,7 +35,7 @@ AT_ONCE = 3
 
 
 @dataclass
-class FaultWorld:
+class FaultBench:
     """A real server with data of every kind; ``lab`` is a good connection to it."""
 
     bulk: Bulk
@@ -64,7 +64,7 @@ def find_depot_call(lab: Lab, handler: str, key: str) -> str | None:
 class Call:
     """One call of a verb over a connection with a fault, within this many seconds, with its own folder."""
 
-    ground: FaultWorld
+    bench: FaultBench
     url: str
     seconds: float
     folder: Path
@@ -106,7 +106,7 @@ def ask(call: Call) -> Any:
 
 def journal(call: Call) -> Any:
     with call.lab() as lab:
-        return plain_rows(rl.journal(lab, call.ground.holder))
+        return plain_rows(rl.journal(lab, call.bench.holder))
 
 
 def waits(call: Call) -> Any:
@@ -117,21 +117,21 @@ def waits(call: Call) -> Any:
 
 def why(call: Call) -> Any:
     with call.lab() as lab:
-        found = rl.why(lab, call.ground.waiter)
+        found = rl.why(lab, call.bench.waiter)
     return None if found.excluded else (found.status, plain_rows(found.chain))
 
 
 def doctor(call: Call) -> Any:
     """Return the findings; None if they are marked as incomplete and contain only real findings."""
     with call.lab() as lab:
-        found = rl.doctor(lab, now=call.ground.at + timedelta(hours=3), timeout=call.seconds)
+        found = rl.doctor(lab, now=call.bench.at + timedelta(hours=3), timeout=call.seconds)
     findings = found.findings
     # The cells that act restart invocations, and one check correctly reports that.
     told = [each for each in findings.to_dict("records") if each["check"] != "restarts"]
     seen = {(each["check"], each["severity"], *sorted(each["ids"])) for each in told}
     if found.verdict == "incomplete":
         assert found.not_checked["applies"].any()
-        good = call.ground.good.get("doctor")
+        good = call.bench.good.get("doctor")
         assert good is None or {each[0] for each in seen} <= {each[0] for each in good[0]}
         return None
     return seen, found.verdict
@@ -139,7 +139,7 @@ def doctor(call: Call) -> Any:
 
 def plan(call: Call) -> Any:
     with call.lab() as lab:
-        made = rl.plan(lab, "cancel", list(call.ground.later[:5]))
+        made = rl.plan(lab, "cancel", list(call.bench.later[:5]))
         return plain_rows(made.frame), made.targets, plain_rows(made.impact), made.limitations
 
 
@@ -160,7 +160,7 @@ def open_frozen(path: Path) -> Any:
 
 def execute(call: Call) -> Any:
     """Restart ended invocations, where a second restart would stay visible; return the outcome, the same for all."""
-    ids = [next(call.ground.ended) for _ in range(AT_ONCE)]
+    ids = [next(call.bench.ended) for _ in range(AT_ONCE)]
     with call.lab() as lab, disarmed(call.fault):
         lab.transport.timeout = PASSES
         made = rl.plan(lab, "restart_as_new", ids)
@@ -168,7 +168,7 @@ def execute(call: Call) -> Any:
         arm(call.fault)
         outcome = made.execute(reason="a test", progress=NoProgress())
     time.sleep(0.1)  # a request that the server accepted is visible within milliseconds
-    happened = call.ground.lab.sql(RESTARTS, ids=ids, progress=False)["restarted_from"].tolist()
+    happened = call.bench.lab.sql(RESTARTS, ids=ids, progress=False)["restarted_from"].tolist()
     assert len(happened) == len(set(happened)), f"acted twice: {happened}"
     for row in outcome.to_dict("records"):
         if row["outcome"] in {"done", "accepted"}:
@@ -183,7 +183,7 @@ def execute(call: Call) -> Any:
 
 def set_state(call: Call) -> Any:
     """Set a key of an object's state; the reported result must match the state on the server."""
-    key = f"key-{next(call.ground.numbers)}"
+    key = f"key-{next(call.bench.numbers)}"
     happened: bool | None = None
     try:
         with call.lab() as lab:
@@ -197,7 +197,7 @@ def set_state(call: Call) -> Any:
         raise
     finally:
         time.sleep(0.1)
-        there = dict(rl.state(call.ground.lab, "Drawer", key))
+        there = dict(rl.state(call.bench.lab, "Drawer", key))
         assert there in ({}, {"n": 1})
         assert happened is None or happened is (there == {"n": 1}), f"said {happened}, and there is {there}"
     return "done"
@@ -212,12 +212,12 @@ VERBS: Mapping[str, Callable[[Call], Any]] = {
 CHANGING = ("execute", "set_state")
 
 
-def outcome(ground: FaultWorld, verb: str, fault: Fault | None, seconds: float) -> str:
+def outcome(bench: FaultBench, verb: str, fault: Fault | None, seconds: float) -> str:
     """Return the outcome of a verb over a faulty connection: "right", an outcome of a change, or an error."""
-    folder = ground.folder / f"{verb}-{next(ground.numbers)}"
+    folder = bench.folder / f"{verb}-{next(bench.numbers)}"
     folder.mkdir()
-    with tcp_relay(ground.lab.settings.admin_url, fault=fault) as line:
-        return describe_response(Call(ground, line.url, seconds, folder, fault), verb)
+    with tcp_relay(bench.lab.settings.admin_url, fault=fault) as line:
+        return describe_response(Call(bench, line.url, seconds, folder, fault), verb)
 
 
 def describe_response(call: Call, verb: str) -> str:
@@ -230,7 +230,7 @@ def describe_response(call: Call, verb: str) -> str:
         return str(got)
     if got is None:  # it reports itself that it could not read everything
         return "incomplete"
-    return "right" if got == call.ground.good[verb] else f"something else than on a good line: {got}"
+    return "right" if got == call.bench.good[verb] else f"something else than on a good line: {got}"
 
 
 def _is_clear(message: str) -> bool:
@@ -238,13 +238,13 @@ def _is_clear(message: str) -> bool:
     return len(message) > 20 and "\n" not in message.strip()
 
 
-def learn(ground: FaultWorld) -> None:
+def learn(bench: FaultBench) -> None:
     """Record the result of every reading verb over a good connection."""
     for verb in VERBS:
         if verb not in CHANGING:
-            folder = ground.folder / f"good-{verb}"
+            folder = bench.folder / f"good-{verb}"
             folder.mkdir()
-            ground.good[verb] = VERBS[verb](Call(ground, ground.lab.settings.admin_url, 60, folder))
+            bench.good[verb] = VERBS[verb](Call(bench, bench.lab.settings.admin_url, 60, folder))
 
 
 def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

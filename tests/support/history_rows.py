@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from restate_lab.source import Coverage, CoverageGap
-from support.table_source import TableSource
+from support.table_source import TableSource, table_of
 
 AT = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 """When the deployment in the middle was registered."""
@@ -57,12 +57,7 @@ class WeekTables(TableSource):
 
     def __init__(self, now: datetime, **tables: list[dict[str, Any]]) -> None:
         names = [name for name in _SCHEMAS if name not in ARCHIVE or name in tables]
-        super().__init__({name: _table(name, tables.get(name, [])) for name in names}, now=now)
-
-
-def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
-    schema = pa.schema(list(_SCHEMAS[name].items()))
-    return pa.Table.from_pylist([{column: row.get(column) for column in schema.names} for row in rows], schema)
+        super().__init__({name: table_of(pa.schema(_SCHEMAS[name]), tables.get(name, [])) for name in names}, now=now)
 
 
 @dataclass

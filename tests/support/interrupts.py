@@ -39,7 +39,7 @@ SETTLED = 5.0  # seconds within which threads and sockets of an interrupted call
 
 
 @dataclass(frozen=True)
-class InterruptWorld:
+class InterruptBench:
     """The world of a session: a real server, ids with known roles, evidence, and the folder of the audit log."""
 
     url: str
@@ -61,7 +61,7 @@ class InterruptWorld:
 class SessionOrder:
     """The work of one session: this many interrupts in these verbs; only this session restarts the ids in ``ended``."""
 
-    ground: InterruptWorld
+    bench: InterruptBench
     verbs: tuple[str, ...]
     interrupts: int
     seed: int
@@ -85,8 +85,8 @@ class Session:
     """A session of a user: the package, one connection, and names that no other call uses."""
 
     def __init__(self, order: SessionOrder) -> None:
-        self.ground = order.ground
-        self.folder = Path(order.ground.folder) / f"session-{uuid.uuid4().hex}"
+        self.bench = order.bench
+        self.folder = Path(order.bench.folder) / f"session-{uuid.uuid4().hex}"
         self.folder.mkdir()
         self._numbers = itertools.count()
         self._ended = iter(order.ended)
@@ -95,7 +95,7 @@ class Session:
     @property
     def lab(self) -> Any:
         if self._lab is None:
-            self._lab = rl.connect(self.ground.url, audit=self.ground.audit)
+            self._lab = rl.connect(self.bench.url, audit=self.bench.audit)
         return self._lab
 
     def path(self, suffix: str) -> Path:
@@ -133,7 +133,7 @@ def _to_parquet(s: Session) -> Any:
 
 
 def _connect(s: Session) -> Any:
-    with rl.connect(s.ground.url, audit=s.ground.audit) as lab:
+    with rl.connect(s.bench.url, audit=s.bench.audit) as lab:
         return lab.version
 
 
@@ -143,7 +143,7 @@ def _waits(s: Session) -> Any:
 
 
 def _why(s: Session) -> Any:
-    found = rl.why(s.lab, s.ground.waiter)
+    found = rl.why(s.lab, s.bench.waiter)
     return found.status, bool(found._repr_html_())
 
 
@@ -153,7 +153,7 @@ def _doctor(s: Session) -> Any:
 
 
 def _plan(s: Session) -> Any:
-    made = rl.plan(s.lab, "cancel", list(s.ground.waiting))
+    made = rl.plan(s.lab, "cancel", list(s.bench.waiting))
     return len(made.targets), bool(made._repr_html_())
 
 
@@ -173,12 +173,12 @@ def _freeze(s: Session) -> Any:
 
 
 def _open_evidence(s: Session) -> Any:
-    with rl.open_evidence(s.ground.evidence) as evidence:
+    with rl.open_evidence(s.bench.evidence) as evidence:
         return _frame(evidence.sql("SELECT id, status, target FROM sys_invocation ORDER BY id"))
 
 
 def _compare(s: Session) -> Any:
-    with rl.open_evidence(s.ground.evidence) as evidence:
+    with rl.open_evidence(s.bench.evidence) as evidence:
         return bool(rl.compare(evidence, evidence)._repr_html_())
 
 
@@ -215,11 +215,11 @@ def _ask(question: str) -> Callable[[Session], Any]:
 
 
 def _read_journal(s: Session) -> Any:
-    return rl.journal(s.lab, s.ground.waiting[0])
+    return rl.journal(s.lab, s.bench.waiting[0])
 
 
 def _diff_journals(s: Session) -> Any:
-    return rl.journal_diff(s.lab, *s.ground.waiting[:2])
+    return rl.journal_diff(s.lab, *s.bench.waiting[:2])
 
 
 PLOTTED: Mapping[str, Callable[[Session], Any]] = {
@@ -251,19 +251,19 @@ VERBS: Mapping[str, Callable[[Session], Any]] = {
     "plan": _plan,
     "execute": _execute,
     "move_to": lambda s: _frame(
-        rl.move_to(s.lab, list(s.ground.waiting), deployment="latest").frame[["id", "excluded"]]
+        rl.move_to(s.lab, list(s.bench.waiting), deployment="latest").frame[["id", "excluded"]]
     ),
     "state": _state,
     "set_state": lambda s: dict(rl.set_state(s.lab, "Drawer", s.key(), {"n": 1}, reason=WHY, timeout="10s")),
     "freeze": _freeze,
     "open_evidence": _open_evidence,
     "compare": _compare,
-    "wait_for": lambda s: rl.wait_for(s.lab, s.ground.waiting[0], until="in-flight", progress=False)["id"].tolist(),
+    "wait_for": lambda s: rl.wait_for(s.lab, s.bench.waiting[0], until="in-flight", progress=False)["id"].tolist(),
     "save": _save,
     "report": partial(_report, parts=(lambda s: rl.doctor(s.lab), _ask("overview"))),
     "report_with_plot": partial(_report, parts=(lambda s: rl.plot(rl.ask(s.lab, "overview")), lambda _: "*text*")),
     "incident_report": lambda s: _is_page(rl.incident_report(s.lab, s.path("html"))),
-    "audit_log": lambda s: "outcome" in rl.audit_log(s.ground.audit),
+    "audit_log": lambda s: "outcome" in rl.audit_log(s.bench.audit),
     "panel": _panel,
     **{f"plot_{name}": partial(_plot, read=read) for name, read in PLOTTED.items()},
 }
@@ -401,7 +401,7 @@ def _check_folder(session: Session, report: SessionReport) -> None:
 class InterruptField:
     """A server for sessions, and the ids that can still be restarted."""
 
-    ground: InterruptWorld
+    bench: InterruptBench
     ended: list[str]
     env: dict[str, str] = field(default_factory=dict)
 
@@ -414,7 +414,7 @@ class InterruptField:
         """Interrupt a session this many times, in its own process."""
         times = 3 * count // len(verbs) + 5  # the most that a session chooses one verb
         ids = self.take(2 * (2 + 2 * times)) if "execute" in verbs else ()
-        order = SessionOrder(self.ground, tuple(verbs), count, seed, ids)
+        order = SessionOrder(self.bench, tuple(verbs), count, seed, ids)
         done = subprocess.run(
             [sys.executable, "-m", "support.interrupts"],
             input=json.dumps(asdict(order)),
@@ -431,14 +431,14 @@ class InterruptField:
     def audit_failures(self) -> tuple[int, list[str]]:
         """Return how many changes the audit log has, and where it is incomplete or differs from the server."""
         time.sleep(1)  # a request that the server accepted is visible within milliseconds
-        log = rl.audit_log(self.ground.audit)
+        log = rl.audit_log(self.bench.audit)
         ours = log[log["reason"].eq(WHY)]
         failures = [f"no result: {row}" for row in log[log["outcome"].isna()].to_dict("records")]
         if "truncated" in log.attrs:
             failures.append(log.attrs["truncated"])
-        with rl.connect(self.ground.url, read_only=True) as lab:
+        with rl.connect(self.bench.url, read_only=True) as lab:
             for row in ours[ours["action"].eq("restart_as_new")].to_dict("records"):
-                each = rl.audit_log(self.ground.audit, change=row["change"])
+                each = rl.audit_log(self.bench.audit, change=row["change"])
                 there = lab.sql(RESTARTS, ids=row["targets"], progress=False)["restarted_from"].tolist()
                 failures += [
                     f"{outcome} and {there.count(id_)} restarts of {id_}: {row}"
@@ -464,9 +464,9 @@ def main() -> None:
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process ignores it
     content = json.loads(sys.stdin.read())
-    ground = {**content.pop("ground")}
-    ground["waiting"] = tuple(ground["waiting"])
-    order = SessionOrder(InterruptWorld(**ground), **content)
+    bench = {**content.pop("bench")}
+    bench["waiting"] = tuple(bench["waiting"])
+    order = SessionOrder(InterruptBench(**bench), **content)
     report = run(order)
     sys.stdout.write(json.dumps(asdict(report)))
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Self
 
 
 @dataclass
@@ -117,13 +117,14 @@ def tcp_relay(
     is_proxy: bool = False,
     cut: Cut | None = None,
     fault: Fault | None = None,
+    port: int = 0,
 ) -> Iterator[TcpRelay]:
     """Pass connections on to ``target`` ("http://127.0.0.1:port").
 
     With ``tls`` it speaks TLS to its callers. As a proxy it accepts absolute request targets, whatever their host.
     ``cut`` cuts the connection of one request; other connections continue. ``fault`` is for any other fault.
     """
-    listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+    listener = socket.create_server(("127.0.0.1", port), backlog=100)
     state = TcpRelay(listener.getsockname()[1])
     work = _RelayWorker(int(target.rsplit(":", 1)[1]), state, [listener], tls, cut, fault, is_proxy=is_proxy)
 
@@ -139,6 +140,35 @@ def tcp_relay(
         yield state
     finally:
         close_all(work.open_sockets)
+
+
+class TcpSwitch:
+    """A connection to a server at one address; ``down()`` ends all connections and refuses new ones."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._relay = contextlib.ExitStack()
+        self.port = 0
+        self.up()
+
+    @property
+    def address(self) -> str:
+        """Return the address for clients."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def up(self) -> None:
+        """Accept connections, at the same address as before."""
+        self.port = self._relay.enter_context(tcp_relay(self._target, port=self.port)).port
+
+    def down(self) -> None:
+        """Accept no connections any more, and end the open ones."""
+        self._relay.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.down()
 
 
 @dataclass
