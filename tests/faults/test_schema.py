@@ -2,18 +2,227 @@
 
 from __future__ import annotations
 
+import json
+import re
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import httpx
+import pandas as pd
+import pyarrow as pa
 import pytest
 
 import restate_lab as rl
+from restate_lab.actions.plan.reader import read_pinned_ids, read_served_services
+from restate_lab.actions.reader import read_invocations
+from restate_lab.actions.rules import ACTIONS
+from restate_lab.actions.state.reader import find_objects, stateful_services
+from restate_lab.analysis.invocations.filters import ALL, Filters
+from restate_lab.analysis.invocations.reader import read_rows
+from restate_lab.audit import AuditLog
+from restate_lab.client._http import QuickAckTransport
+from restate_lab.client._stream import ARROW
+from restate_lab.client.lab import Lab
 from restate_lab.client.schema import FAMILIES, selected_columns
+from restate_lab.client.settings import load_settings
+from restate_lab.panels.invocation.reader import read_invocation
+from restate_lab.reads import Reads
 from support.clusters import Cluster
-from support.reshaped import KINDS, VERBS, Case, ReshapingProxy, format_result, problem
+
+Way = Literal["drop", "rename", "retype", "null"]
+KINDS: tuple[Way, ...] = ("drop", "rename", "retype", "null")
+_SHAPE_ERROR = re.compile("unexpected shape|could not read a response")
+_TIME = re.compile(r"arrow_cast\('[^']*', 'Timestamp[^']*'\)")
+_COMMENT = re.compile(r"--[^\n]*")
+_LITERAL = re.compile(r"'(?:[^']|'')*'|\b\d+\b")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One column of the responses to one statement, and its change."""
+
+    statement: str
+    column: str
+    way: Way
+
+    def apply(self, table: pa.Table) -> pa.Table:
+        """Return the table in another shape."""
+        at = table.column_names.index(self.column)
+        values = table.column(at)
+        if self.way == "drop":
+            return table.remove_column(at)
+        if self.way == "rename":
+            return table.rename_columns([f"{each}_2" if each == self.column else each for each in table.column_names])
+        changed = (
+            _change_type(values) if self.way == "retype" else pa.chunked_array([pa.nulls(len(values), values.type)])
+        )
+        return table.set_column(at, pa.field(self.column, changed.type), changed)
+
+
+def _change_type(values: Any) -> Any:
+    """Return texts as numbers and everything else as text."""
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        return pa.chunked_array([pa.array([None if each is None else 7 for each in values.to_pylist()], pa.int64())])
+    texts = [None if each is None else str(each) for each in values.to_pylist()]
+    return pa.chunked_array([pa.array(texts, pa.large_string())])
+
+
+@dataclass
+class ReshapingProxy(httpx.BaseTransport):
+    """Passes requests on to a server and reshapes one response; with ``remembers`` each query is sent once.
+
+    ``seen`` has the statements, without their values, with their last response that had rows.
+    """
+
+    case: Case | None = None
+    remembers: bool = True
+    seen: dict[str, pa.Table] = field(default_factory=dict)
+    _known: dict[str, pa.Table] = field(default_factory=dict)
+    _wire: QuickAckTransport = field(default_factory=QuickAckTransport)
+
+    def lab(self, url: str, folder: Path) -> Lab:
+        return Lab(load_settings(url), audit=AuditLog(folder / "audit"), network=self)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path != "/query":
+            return self._wire.handle_request(request)
+        query = json.loads(request.read())["query"]
+        known = _TIME.sub("T", query)
+        if known not in self._known or not self.remembers:
+            response = self._wire.handle_request(request)
+            if response.status_code != 200:
+                return response
+            self._known[known] = pa.ipc.open_stream(b"".join(response.iter_raw())).read_all()
+            response.close()
+        return httpx.Response(200, headers={"content-type": ARROW}, stream=httpx.ByteStream(self._body(query, known)))
+
+    def _body(self, query: str, known: str) -> bytes:
+        table = self._known[known]
+        statement = " ".join(_LITERAL.sub("?", _TIME.sub("T", _COMMENT.sub("", query))).split())
+        if table.num_rows:
+            self.seen[statement] = table
+        if self.case is not None and self.case.statement == statement and table.num_rows:
+            table = self.case.apply(table)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        return sink.getvalue().to_pybytes()
+
+    def close(self) -> None:
+        """Stay open: many labs use it in turn."""
+
+    def cases(self) -> Iterator[Case]:
+        """Yield every case of the statements that were recorded since ``seen`` was cleared."""
+        for statement, table in list(self.seen.items()):
+            for name, values in zip(table.column_names, table.columns, strict=True):
+                # nulls of another type mean the same
+                ways = KINDS if values.null_count < len(values) else KINDS[:2]
+                yield from (Case(statement, name, way) for way in ways)
+
+
+Verb = Callable[[Lab, dict[str, Any], Path], Any]
+
+
+def _make_plans(lab: Lab, ids: dict[str, Any], _: Path) -> Any:
+    return [
+        (each.frame, each.impact, each.prefixes, sorted(each.restarted))
+        for action in ACTIONS
+        for each in [
+            rl.move_to(lab, ids["open"], deployment="latest")
+            if action is ACTIONS.MOVE_TO
+            else rl.plan(lab, action, ids["open"] + ids["ended"])
+        ]
+    ]
+
+
+def _open_frozen(lab: Lab, _: dict[str, Any], folder: Path) -> Any:
+    folder = folder / f"{len(list(folder.iterdir()))}.evidence"
+    with rl.open_evidence(rl.freeze(lab, folder, redact="$..password", payloads=True, progress=False)) as evidence:
+        return [(each.table, each.rows) for each in evidence.manifest.files], rl.doctor(evidence).findings
+
+
+def _compare(lab: Lab, _: dict[str, Any], __: Path) -> Any:
+    result = rl.compare(lab, lab)
+    return str(result), result.invocations, result.deployments, result.not_compared
+
+
+def _before_after(lab: Lab, _: dict[str, Any], __: Path) -> Any:
+    return rl.before_after(lab, "2h").comparisons
+
+
+def _ask_question(name: str) -> Verb:
+    return lambda lab, ids, _: rl.ask(lab, name, **{"callers": {"ids": ids["open"]}, **_NEEDS}.get(name, {}))
+
+
+_NEEDS: dict[str, dict[str, Any]] = {"ids_by_status": {"status": "completed"}}
+
+
+def _diagnose(lab: Lab, _: dict[str, Any], __: Path) -> Any:
+    result = rl.doctor(lab)
+    return str(result), result.findings
+
+
+def _waits(lab: Lab, _: dict[str, Any], __: Path) -> Any:
+    result = rl.waits(lab)
+    return str(result), result.edges
+
+
+def _read_deployments(lab: Lab, _: dict[str, Any], __: Path) -> Any:
+    served = read_served_services(Reads(lab), lab)
+    return served, [read_pinned_ids(Reads(lab), each, limit=5) for each in sorted(served)]
+
+
+VERBS: dict[str, Verb] = {
+    "doctor": _diagnose,
+    "why": lambda lab, ids, _: [str(rl.why(lab, each)) for each in ids["open"]],
+    "waits": _waits,
+    "journal": lambda lab, ids, _: [rl.journal(lab, each) for each in ids["open"]],
+    "journal_diff": lambda lab, ids, _: rl.journal_diff(lab, ids["ended"][0], ids["ended"][1]),
+    "state": lambda lab, ids, _: dict(rl.state(lab, *ids["object"])),
+    "plan": _make_plans,
+    "states": lambda lab, ids, _: read_invocations(Reads(lab), ids["open"]),
+    "freeze": _open_frozen,
+    "compare": _compare,
+    "before_after": _before_after,
+    "wait_for": lambda lab, ids, _: rl.wait_for(lab, ids["open"], until=lambda _: True, progress=False),
+    "clock": lambda lab, _, __: lab.now,
+    "tables": lambda lab, _, __: lab.tables(),
+    "card": lambda lab, _, __: re.sub(r"\d\d:\d\d:\d\d", "", lab._repr_html_()),
+    "panel: invocations": lambda lab, _, __: read_rows(lab, Filters(status=(ALL,), limit=5)).frame,
+    "panel: invocation": lambda lab, ids, _: [str(read_invocation(lab, each).facts) for each in ids["open"][:2]],
+    "panel: objects": lambda lab, _, __: (
+        [find_objects(lab, most_entries=most).frame for most in (1, 4_000)],
+        stateful_services(lab),
+    ),
+    "panel: deployments": _read_deployments,
+} | {f"ask: {name}": _ask_question(name) for name in rl.questions()["name"]}
+
+
+def problem(run: Callable[[], Any], case: Case, good: str) -> str | None:
+    """Return what a verb does wrong with another shape; None if it is right or one clear error."""
+    try:
+        result = format_result(run())
+    except rl.errors.RestateLabError as error:
+        is_named = case.way == "null" or _SHAPE_ERROR.search(str(error))
+        return None if is_named else f"{type(error).__name__} does not name the shape: {str(error)[:300]}"
+    except Exception as error:  # noqa: BLE001 - any other error is the defect that is tested
+        return f"{type(error).__name__}: {error}"
+    if case.way == "null" or result == good or _SHAPE_ERROR.search(result):
+        return None
+    return f"something else is shown as right: {result[:300]} instead of {good[:300]}"
+
+
+def format_result(value: Any) -> str:
+    """Return a result as text, its frames to the last cell."""
+    if isinstance(value, pd.DataFrame):
+        return str(value.to_csv())
+    if isinstance(value, list | tuple):
+        return "\n".join(map(format_result, value))
+    return re.sub(r"in \d+(\.\d+)? s\b", "", str(value))  # the duration
+
 
 pytestmark = [pytest.mark.server, pytest.mark.filterwarnings("ignore")]
 

@@ -2,16 +2,174 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import signal
+import string
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from re import _constants as code, _parser as parser  # type: ignore[attr-defined]
 from types import FrameType
 from typing import Any
 
 import pytest
 
-from support.patterns import Use, hard_texts, uses
+import restate_lab
+
+PACKAGE = Path(restate_lab.__file__).parent
+METHODS = {"search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer"}
+ANCHORED = {"match", "fullmatch"}
+CANDIDATES = "a1 -_.<\n'\"\x00é" + string.printable
+
+
+@dataclass(frozen=True)
+class Use:
+    """A pattern, and the method that the code applies to it; ``where`` is "module:line"."""
+
+    module: str
+    line: int
+    pattern: re.Pattern[str]
+    method: str
+
+    @property
+    def where(self) -> str:
+        return f"{self.module}:{self.line}"
+
+    def apply(self, text: str) -> None:
+        if self.method in ANCHORED:
+            getattr(self.pattern, self.method)(text)
+        else:
+            for _ in self.pattern.finditer(text):
+                pass
+
+
+def uses() -> tuple[list[Use], list[str]]:
+    """Return the patterns of the package, and the places of those that are unknown until the code runs."""
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
+    shared = _methods_by_name(trees.values())
+    found: list[Use] = []
+    unknown: list[str] = []
+    for path, tree in trees.items():
+        module = ".".join(["restate_lab", *path.relative_to(PACKAGE).with_suffix("").parts])
+        # another module has another pattern under the private name
+        methods = shared | {name: how for name, how in _methods_by_name([tree]).items() if name.startswith("_")}
+        for call, around in _calls_of_re(tree):
+            try:
+                pattern = _pattern(call, module)
+            except Exception as error:  # noqa: BLE001 - whatever evaluation raises, the place is reported
+                unknown.append(f"{module}: {ast.unparse(call)} ({type(error).__name__})")
+                continue
+            found += [Use(module, call.lineno, pattern, how) for how in sorted(_methods_used(call, around, methods))]
+    return found, unknown
+
+
+def _calls_of_re(tree: ast.AST) -> Iterator[tuple[ast.Call, ast.AST]]:
+    for around in ast.walk(tree):
+        for node in ast.iter_child_nodes(around):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and isinstance(node.func.value, ast.Name)
+                and node.func.value.id == "re"
+                and node.func.attr in METHODS | {"compile"}
+            ):
+                yield node, around
+
+
+def _pattern(call: ast.Call, module: str) -> re.Pattern[str]:
+    names = vars(importlib.import_module(module))
+    given = [ast.unparse(each) for each in call.args]
+    at = {"sub": 4, "subn": 4, "split": 3}.get(call.func.attr, 2)  # type: ignore[attr-defined]
+    flags = [ast.unparse(word.value) for word in call.keywords if word.arg == "flags"]
+    if call.func.attr == "compile":  # type: ignore[attr-defined]
+        flags += given[1:2]
+    else:
+        flags += given[at : at + 1]
+    values = [eval(each, dict(names)) for each in [given[0], *flags]]  # noqa: S307 - it is our own code
+    return re.compile(*values)
+
+
+def _methods_used(call: ast.Call, around: ast.AST, methods: dict[str, set[str]]) -> set[str]:
+    if call.func.attr != "compile":  # type: ignore[attr-defined]
+        return {call.func.attr}  # type: ignore[attr-defined]
+    if isinstance(around, ast.Attribute):
+        return {around.attr}
+    names = [each.id for each in getattr(around, "targets", []) if isinstance(each, ast.Name)]
+    return {how for name in names for how in methods.get(name, ())} or {"search"}
+
+
+def _methods_by_name(trees: Iterable[ast.AST]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and node.attr in METHODS and isinstance(node.value, ast.Name):
+                found.setdefault(node.value.id, set()).add(node.attr)
+    return found
+
+
+def hard_texts(pattern: re.Pattern[str], size: int) -> Iterator[str]:
+    """Yield texts of about a size that repeatedly begin a match of the pattern, or almost end it."""
+    tree = parser.parse(pattern.pattern, pattern.flags)
+    pumps: dict[tuple[str, str], None] = {}
+    for lead, pump in _pumps(tree, ""):
+        pumps[lead, pump] = None
+        pumps["", lead + pump] = None
+    for each in (" ", "\n", "a", "1", " \n"):
+        pumps["", each] = None
+    for lead, pump in pumps:
+        if pump:
+            body = lead + pump * (size // len(pump))
+            yield body
+            yield body + "\x00"
+
+
+def _pumps(nodes: Any, lead: str) -> Iterator[tuple[str, str]]:
+    """Yield pairs of a prefix that leads to a part of a pattern, and a text that matches that part."""
+    for kind, value in nodes:
+        for inner in _inner(kind, value):
+            yield from _pumps(inner, lead)
+        text = _sample(kind, value)
+        yield lead, text
+        lead += text
+
+
+def _inner(kind: Any, value: Any) -> list[Any]:
+    if kind in {code.MAX_REPEAT, code.MIN_REPEAT, code.POSSESSIVE_REPEAT}:
+        return [value[2]]
+    if kind is code.SUBPATTERN:
+        return [value[3]]
+    if kind is code.BRANCH:
+        return list(value[1])
+    if kind in {code.ASSERT, code.ASSERT_NOT}:
+        return [value[1]]
+    return [value] if kind is code.ATOMIC_GROUP else []
+
+
+def _sample(kind: Any, value: Any) -> str:
+    """Return a text that matches a part of a pattern."""
+    if kind in {code.LITERAL, code.NOT_LITERAL, code.ANY, code.IN}:
+        return _letter(kind, value)
+    if kind in {code.MAX_REPEAT, code.MIN_REPEAT, code.POSSESSIVE_REPEAT}:
+        return "".join(_sample(*each) for each in value[2]) * max(value[0], 1)
+    if kind is code.BRANCH:
+        return "".join(_sample(*each) for each in value[1][0])
+    if kind in {code.SUBPATTERN, code.ATOMIC_GROUP}:
+        return "".join(_sample(*each) for each in _inner(kind, value)[0])
+    return ""
+
+
+def _letter(kind: Any, value: Any) -> str:
+    """Return a letter that matches a part of a pattern."""
+    if kind is code.LITERAL:
+        return chr(value)
+    own = parser.parse("x")
+    own.data[0] = (kind, value)
+    part = re.compile(re._compiler.compile(own))  # type: ignore[attr-defined]
+    return next((each for each in CANDIDATES if part.fullmatch(each)), "~")
+
 
 SIZE = 6_000  # characters
 STEP = 4  # between the two sizes
