@@ -1,6 +1,7 @@
-"""Query frozen tables with DataFusion, which is also the query engine of the server.
+"""Query tables that do not change with DataFusion, which is also the query engine of the server.
 
-``now()`` and similar functions return the timestamp of the freeze, so that statements compute ages as of then.
+``EngineSource`` is the base of evidence and histories. ``now()`` and similar functions return the timestamp of the
+freeze, so that statements compute ages as of then.
 """
 
 from __future__ import annotations
@@ -8,27 +9,46 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import math
 import os
 import re
 import threading
 import time
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import pyarrow as pa
 from pyarrow import dataset
 
 from restate_lab._public import import_extra
+from restate_lab.client.arguments import check_seconds, check_size
+from restate_lab.client.parquet import arrow_bytes
 from restate_lab.client.sql.bind import bind
+from restate_lab.client.sql.error_marker import mark_errors
+from restate_lab.client.sql.suggestions import add_suggestions
 from restate_lab.client.sql.tokenizer import place, tokens
-from restate_lab.errors import EvidenceBroken, QueryRefused, StatementError, TimedOut
+from restate_lab.durations import DurationInput
+from restate_lab.errors import (
+    EvidenceBroken,
+    NotOnThisServer,
+    QueryRefused,
+    RestateLabError,
+    ResultTooLarge,
+    StatementError,
+    TimedOut,
+)
 from restate_lab.evidence.folder import EvidenceFolder
 from restate_lab.evidence.json_functions import FUNCTIONS
 from restate_lab.evidence.manifest import Manifest
 from restate_lab.evidence.tables import quote_name
 from restate_lab.evidence.verification import MAX_BATCH_ROWS
+from restate_lab.frames import number_duplicate_columns
+from restate_lab.payload_json import PayloadFunction
+from restate_lab.progress import Progress
+from restate_lab.source import BaseSource
 
 if TYPE_CHECKING:
     from datafusion import DataFrame, SessionContext
@@ -40,6 +60,9 @@ _SLICE = 0.2  # seconds of a wait; Windows raises an interrupt only between two 
 _JSON_OPERATORS = {"->", "->>"}
 _ONE_KEY = "json_get_str(json_get_json(entry_lite_json, 'Command'), 'name')"
 _JSON_GET = re.compile(r"Invalid function 'json_")
+DEFAULT_MAX_BYTES = 2 << 30
+_MISSING_TABLE = re.compile(r"table '(?:[^'.]+\.)*([^'.]+)' not found")
+_MISSING_COLUMN = re.compile(r"No field named (?:\S+\.)?\"?(\w+)\"?\.")
 _VIEW = re.compile(r"CREATE VIEW \S+ AS (SELECT .*)", re.DOTALL)
 _SETTINGS = {
     "datafusion.catalog.information_schema": "true",
@@ -230,7 +253,6 @@ def _datafusion() -> Any:
 
 
 def _clock(now: datetime) -> dict[str, pa.Array[Any]]:
-    """Return the clock functions with their values, in the same types as on a server."""
     utc = now.astimezone(UTC)
     moment = pa.array([utc.replace(tzinfo=None)], pa.timestamp("ns"))
     day = pa.array([utc.date()], pa.date32())
@@ -257,3 +279,102 @@ def _query_refused(error: Exception) -> QueryRefused:
     if "to satisfy a call to 'json_" in reason or _JSON_GET.search(reason):
         message = f"{reason}\nIn evidence and histories, JSON functions take one key per call, for example {_ONE_KEY}."
     return QueryRefused(f"the query engine refused the query: {message}", status=400, reason=reason)
+
+
+class EngineSource(BaseSource):
+    """A source that answers statements with a DataFusion session; ``close()`` ends it, as does a ``with`` block.
+
+    ``coverage.missing`` explains the tables and columns that it does not have.
+    """
+
+    def __init__(self, context: SessionContext, decoder: PayloadFunction | None = None) -> None:
+        self._context: SessionContext | None = context
+        self._decoder = decoder
+
+    @property
+    def decoder(self) -> PayloadFunction | None:
+        """Return the function that decodes payloads for showing; None without one."""
+        return self._decoder
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Return the name of the cluster."""
+
+    @property
+    @abstractmethod
+    def version(self) -> str:
+        """Return the version of the server."""
+
+    @contextlib.contextmanager
+    def stream(
+        self,
+        statement: str,
+        /,
+        *,
+        params: Mapping[str, Any] | None = None,
+        timeout: DurationInput | None = None,
+        max_bytes: float | None = math.inf,
+        progress: bool | Progress | None = False,  # noqa: ARG002 - one signature for all sources
+        **named: Any,
+    ) -> Iterator[pa.RecordBatchReader]:
+        """Yield a ``RecordBatchReader`` that keeps some thousand rows in memory, for a result of any size.
+
+        A statement ends at its ``timeout`` and at an interrupt, also while the engine computes. The engine itself stops
+        only between some batches: a join of large tables can use the processor for longer, in threads of its own.
+        ``progress`` has no effect; it is an argument of all sources. Types are those of
+        DataFusion.
+        """
+        if self._context is None:
+            raise StatementError(f"{self!r} is closed; open it again.")
+        most = DEFAULT_MAX_BYTES if max_bytes is None else check_size("max_bytes", max_bytes)
+        with mark_errors(statement, {**(params or {}), **named}):
+            query = bind(statement, params, **named)
+            self._check_files()
+            deadline = None if timeout is None else time.monotonic() + check_seconds("timeout", timeout)
+            try:
+                schema, batches = read(self._context, query, deadline=deadline)
+                with contextlib.closing(batches):
+                    names = number_duplicate_columns(schema)
+                    yield pa.RecordBatchReader.from_batches(names, _with_limit(batches, names, most))
+            except QueryRefused as error:
+                raise self._explain(error) from error.__cause__
+
+    def close(self) -> None:
+        """Close the files."""
+        self._context = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _check_files(self) -> None:
+        """Check, before a statement, that the files are still as they were; by default nothing is checked."""
+
+    def _explain(self, error: QueryRefused) -> RestateLabError:
+        """Return an error with the reason if something is missing here, else one that suggests similar names."""
+        missing = self.coverage.missing
+        for pattern, is_table in ((_MISSING_TABLE, True), (_MISSING_COLUMN, False)):
+            name = pattern.search(error.reason)
+            for each, reason in missing.items() if name else ():
+                table, _, column = each.partition(".")
+                if name and name[1] == (table if is_table else column) and is_table is not bool(column):
+                    return NotOnThisServer(f"{each} is excluded from {self.name}: {reason}.")
+        tables = list(dict.fromkeys(self.tables()["table"]))
+        return add_suggestions(error, lambda: tables, lambda: [each.name for each in FUNCTIONS], version=self.version)
+
+
+def _with_limit(batches: Iterator[pa.RecordBatch], names: pa.Schema, max_bytes: float) -> Iterator[pa.RecordBatch]:
+    size = rows = 0
+    for batch in batches:
+        size, rows = size + max(arrow_bytes(batch), batch.num_rows), rows + batch.num_rows
+        if size > max_bytes:
+            raise ResultTooLarge(
+                f"the result exceeded {max_bytes / 1e6:,.0f} MB after {rows:,} rows and was stopped. Select fewer "
+                f"columns or rows, read it in batches with stream(), or pass a higher max_bytes=….",
+                rows=rows,
+                size=size,
+            )
+        yield batch.rename_columns(names.names)

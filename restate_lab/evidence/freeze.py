@@ -1,33 +1,51 @@
 """Freeze a cluster: its tables as Parquet files and a manifest, in a folder that is complete or does not exist.
 
-The arguments select invocations and tables. ``plan`` decides which rows and columns of each table are written.
-``writer`` writes them to the new folder, and the manifest last.
+The arguments select invocations and tables. ``plan`` decides which rows and columns of each table are written, masked,
+some thousand rows at a time. Tables are read one after another, and the manifest is written last.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pyarrow import fs
 
 from restate_lab.analysis.times import TimeInput
-from restate_lab.client.schema import translate_errors
+from restate_lab.client.parquet import arrow_bytes, convert_table, row_groups, writable_schema
+from restate_lab.client.schema import check_types, translate_errors
 from restate_lab.durations import DurationInput
-from restate_lab.errors import EvidenceWarning
-from restate_lab.evidence.folder import check_free, locate_folder, new_folder
-from restate_lab.evidence.manifest import Manifest
-from restate_lab.evidence.new_runs import STATUS_TABLE
-from restate_lab.evidence.plan import plan_freeze
+from restate_lab.errors import EvidenceWarning, RestateLabError
+from restate_lab.evidence.folder import EvidenceFolder, check_free, locate_folder, new_folder
+from restate_lab.evidence.manifest import (
+    FORMAT,
+    NAME,
+    ONE_AFTER_ANOTHER,
+    FrozenServer,
+    Manifest,
+    Redaction,
+    StoredColumn,
+    TableFile,
+    type_name,
+)
+from restate_lab.evidence.masking import MaskCounts, mask_batch
+from restate_lab.evidence.new_runs import STATUS_TABLE, without_new_runs
+from restate_lab.evidence.plan import FreezePlan, TablePlan, plan_freeze
 from restate_lab.evidence.redaction import parse_patterns
 from restate_lab.evidence.selection import parse_filter, select_invocations
 from restate_lab.evidence.tables import read_schema
-from restate_lab.evidence.writer import write_evidence
 from restate_lab.progress import Progress, RowsLine, progress_of
-from restate_lab.reads import begin
+from restate_lab.reads import Reads, begin
 from restate_lab.source import Source
 
 
@@ -105,7 +123,7 @@ def freeze(
     plan = plan_freeze(schema, base_tables, selection=selection, patterns=patterns, payloads=payloads)
     with new_folder(target) as folder:
         line = progress_of(progress, lambda: RowsLine("freezing"))
-        manifest = write_evidence(plan, source, folder, reads=reads, started=started, progress=line)
+        manifest = _write_evidence(plan, reads, folder, started=started, progress=line)
     for message in _warning_messages(manifest):
         warnings.warn(message, EvidenceWarning, stacklevel=3)
     return target.display_path
@@ -113,11 +131,6 @@ def freeze(
 
 def _warning_messages(manifest: Manifest) -> Iterator[str]:
     """Yield the warnings that a user must read before sharing the evidence."""
-    yield from _masking_messages(manifest)
-    yield from _run_messages(manifest)
-
-
-def _masking_messages(manifest: Manifest) -> Iterator[str]:
     if unread := manifest.redaction.unread:
         columns = ", ".join(f"{count:,} of {column}" for column, count in unread.items())
         yield (
@@ -127,9 +140,6 @@ def _masking_messages(manifest: Manifest) -> Iterator[str]:
     paths = [text for text in manifest.redaction.patterns if "$" in text and (manifest.payloads or text[0] != "$")]
     if unused := [text for text in paths if not manifest.redaction.masked[text]]:
         yield f"redact: {', '.join(unused)} matched no frozen value. Check the evidence before you share it."
-
-
-def _run_messages(manifest: Manifest) -> Iterator[str]:
     ids = manifest.new_runs
     if ids is None and any(file.table == STATUS_TABLE for file in manifest.files):
         yield (
@@ -142,3 +152,110 @@ def _run_messages(manifest: Manifest) -> Iterator[str]:
             f"{', '.join(ids[:3])}. Only their rows in {STATUS_TABLE} were kept. Freeze them again to get all rows of "
             f"the new run."
         )
+
+
+def _write_evidence(
+    plan: FreezePlan, reads: Reads, folder: EvidenceFolder, *, started: datetime, progress: Progress
+) -> Manifest:
+    """Write the tables of a plan, and the manifest last; ``started`` is the server's clock at the start."""
+    writer, selection = _TableWriter(reads, folder, progress), plan.selection
+    written, now = writer.write(plan.tables)
+    ended = reads.read_clock()
+    server = FrozenServer(reads.name, reads.version, dict(reads.features))
+    files, new_runs = without_new_runs(reads, folder, written, selection, since=started)
+    scope = (
+        None
+        if selection is None
+        else {
+            "asked": dict(selection.arguments),
+            "named": selection.matches,
+            "with_callers_and_callees": len(selection.ids),
+            "notes": list(selection.notes),
+        }
+    )
+    hits, unread = writer.counts.hits, writer.counts.unread
+    manifest = Manifest(
+        format=FORMAT,
+        server=server,
+        restate_lab=version("restate-lab"),
+        started_at=started,
+        now=now or started,
+        ended_at=ended,
+        consistency=ONE_AFTER_ANOTHER,
+        payloads=plan.payloads,
+        scope=scope,
+        redaction=Redaction(plan.patterns, {text: hits[text] for text in plan.patterns}, unread=dict(unread)),
+        files=files,
+        views=plan.views,
+        excluded=plan.excluded,
+        new_runs=new_runs,
+    )
+    folder.write(NAME, manifest.to_json())
+    return manifest
+
+
+@dataclass(slots=True)
+class _TableWriter:
+    """Writes one table after another, and counts rows, bytes and masked values."""
+
+    reads: Reads
+    folder: EvidenceFolder
+    progress: Progress
+    counts: MaskCounts = field(default_factory=MaskCounts)
+    rows: int = 0
+    size: int = 0
+
+    def write(self, tables: Iterable[TablePlan]) -> tuple[list[TableFile], datetime | None]:
+        """Write the tables; return their files, and the server's clock directly after the invocations were read."""
+        files: list[TableFile] = []
+        now: datetime | None = None
+        try:
+            for table in tables:
+                files.append(self._write_table(table))
+                if table.name == STATUS_TABLE:
+                    now = self.reads.read_clock()
+        finally:
+            self.progress.close()
+        return files, now
+
+    def _write_table(self, table: TablePlan) -> TableFile:
+        name = f"{table.name}.parquet"
+        read_at = self.reads.read_clock()
+        rows_before = self.rows
+        try:
+            with closing(self._batches(table)) as batches:
+                first = next(batches)  # wait for the source before the file is created
+                schema = writable_schema(first.schema)
+                columns = tuple(
+                    StoredColumn(stored.name, column.type or str(stored.type), column.nullable, type_name(stored.type))
+                    for stored, column in zip(schema, table.columns, strict=True)
+                )
+                with (
+                    self.folder.create_file(name) as file,
+                    pq.ParquetWriter(cast("IO[bytes]", file), schema, compression="zstd") as out,
+                ):
+                    for group in row_groups(chain([first], batches), first.schema):
+                        out.write_table(convert_table(group, schema))
+        except RestateLabError as error:
+            error.add_note(f"while reading {table.name} for the freeze; no file was kept")
+            raise
+        rows = self.rows - rows_before
+        return TableFile(table.name, name, table.sql, read_at, rows, file.size, file.sha256, columns)
+
+    def _batches(self, table: TablePlan) -> Generator[pa.RecordBatch]:
+        """Yield an empty batch with the schema, and then the kept rows, masked."""
+        schema: pa.Schema | None = None
+        for params in table.params:
+            with self.reads.stream(table.sql, params=params) as reader:
+                if schema is None:
+                    types = {column.name: column.type for column in table.columns}
+                    schema = check_types(reader.schema, types, table.sql, self.reads)
+                    yield self._mask(table, pa.RecordBatch.from_pylist([], schema=schema))
+                for batch in reader:
+                    yield self._mask(table, batch if table.keep is None else table.keep.apply(batch))
+
+    def _mask(self, table: TablePlan, batch: pa.RecordBatch) -> pa.RecordBatch:
+        self.rows += batch.num_rows
+        self.size += arrow_bytes(batch)
+        self.progress.update(self.rows, self.size)
+        return mask_batch(batch, table.masks, self.counts)

@@ -18,7 +18,7 @@ from restate_lab.server import complete_features
 FORMAT = 2
 NAME = "manifest.json"
 MOST_BYTES = 64 << 20
-_FIRST, _LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)  # pandas has nanoseconds for them
 
 ONE_AFTER_ANOTHER = (
     "The tables were read one after another, in the order of this list. If data changed during the freeze, one table "
@@ -64,8 +64,8 @@ class TableFile:
 
 
 @dataclass(frozen=True, slots=True)
-class ViewColumn:
-    """One column of a view."""
+class SourceColumn:
+    """One column of a table or view; ``type`` is the server's name of its type, None if it is not reported."""
 
     name: str
     type: str | None
@@ -78,7 +78,7 @@ class StoredView:
 
     name: str
     definition: str
-    columns: tuple[ViewColumn, ...]
+    columns: tuple[SourceColumn, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,21 +152,15 @@ class Manifest:
                 f"{where}: {NAME} is not a manifest of restate_lab, or is incomplete ({reason})."
             ) from error
         for name in ("started_at", "now", "ended_at"):
-            if not _is_plausible(getattr(manifest, name)):
-                raise EvidenceBroken(
-                    f"{where}: {NAME} has {name} {getattr(manifest, name)}, which is not a plausible time."
-                )
+            time = getattr(manifest, name)
+            if time.tzinfo is None or not _FIRST < time < _LAST:
+                raise EvidenceBroken(f"{where}: {NAME} has {name} {time}, which is not a plausible time.")
         return manifest
 
     @property
     def digest(self) -> str:
         """Return the sha256 of the manifest, which identifies all of the evidence."""
         return hashlib.sha256(self.to_json()).hexdigest()
-
-
-def _is_plausible(timestamp: datetime) -> bool:
-    """Return whether a timestamp has a zone and is in a plausible range, which pandas can represent in nanoseconds."""
-    return timestamp.tzinfo is not None and _FIRST < timestamp < _LAST
 
 
 def type_name(kind: pa.DataType) -> str:

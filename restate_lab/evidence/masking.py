@@ -54,11 +54,6 @@ _DEPLOYMENTS = ("sys_deployment", "endpoint")
 _BYTES = tuple(map(str, range(256)))
 
 
-def has_headers(payloads: Any) -> Any:
-    """Return which payloads, as text or bytes, can contain headers."""
-    return _matches(payloads, _HEADERS_TEXT)
-
-
 def may_need_masking(entries: Any, patterns: Sequence[Pattern]) -> Any:
     """Return which entries can contain a secret header, or a value that a pattern selects."""
     headers = pc.or_(_may_have_secret_headers(entries), _matches(entries, _HEADERS_BYTES))
@@ -137,7 +132,7 @@ class ColumnMask:
         if self.method == "entry":
             entries = _EntryMasker(self.patterns, partial(counts.add, self.column))
             return _replace(values, entries.mask, where=may_need_masking(values, self.patterns))
-        where = pc.is_valid(values) if self.patterns else has_headers(values)
+        where = pc.is_valid(values) if self.patterns else _matches(values, _HEADERS_TEXT)
         return _replace(values, self._mask_json(counts), where=where)
 
     def _mask_json(self, counts: MaskCounts) -> Callable[[str | bytes], str | bytes]:
@@ -233,7 +228,6 @@ def _rules(patterns: Sequence[Pattern]) -> list[MaskRule]:
 
 
 def _payload(array: str) -> bytes | None:
-    """Return the bytes of an array of byte values; None if it has other numbers."""
     try:
         return bytes(json.loads(array))
     except (TypeError, ValueError):

@@ -52,19 +52,20 @@ def without_new_runs(
     selection: InvocationSelection | None,
     *,
     since: datetime,
-    reads: Source,
 ) -> tuple[tuple[TableFile, ...], tuple[str, ...] | None]:
     """Remove the rows of ids that got a new run after ``since``, from all files except the statuses.
 
-    ``reads`` is the source with the remaining time as its limit. Return the resulting files and these ids; None instead
-    of the ids if they are unknown.
+    Return the resulting files and these ids; None instead of the ids if they are unknown.
     """
-    new = _find_new_runs(reads, folder, files, selection, since=since)
+    new = _find_new_runs(source, folder, files, selection, since=since)
     if new is None:
         return tuple(files), None
     if new.ids:
         files = [file if file.table == STATUS_TABLE else _without_rows(folder, file, new) for file in files]
-    return tuple(files), tuple(sorted(new.ids | _incomplete_ids(source, selection)))
+    incomplete = source.coverage.incomplete  # of a source that is itself frozen evidence
+    if selection is not None:
+        incomplete &= frozenset(selection.ids)
+    return tuple(files), tuple(sorted(new.ids | incomplete))
 
 
 def _find_new_runs(
@@ -82,23 +83,23 @@ def _find_new_runs(
     the old run was read. The result is unknown if the scan takes too long, or if the statuses were frozen without
     ``id`` or ``created_at``.
     """
-    places = {file.table: place for place, file in enumerate(files)}
-    if STATUS_TABLE not in places or not {"id", "created_at"} <= _run_columns(files[places[STATUS_TABLE]]):
+    place = next((place for place, file in enumerate(files) if file.table == STATUS_TABLE), None)
+    kinds = {} if place is None else {column.name: column.arrow for column in files[place].columns}
+    if place is None or "id" not in kinds or not kinds.get("created_at", "").startswith("timestamp"):  # or masked
         return None
-    there = {column.name for column in files[places[STATUS_TABLE]].columns}
-    statement = _RUNS_SINCE.format(columns=", ".join(name for name in _COLUMNS if name in there))
+    statement = _RUNS_SINCE.format(columns=", ".join(name for name in _COLUMNS if name in kinds))
     try:
         runs = _runs_since(source, statement, selection, since - _CLOCKS)
     except TimedOut:
         return None
     if not runs:
         return _NewRuns()
-    frozen = _frozen_created_at(folder, files[places[STATUS_TABLE]], runs)
+    frozen = _frozen_created_at(folder, files[place], runs)
     changed = {id_ for id_, created_at in frozen.items() if created_at != runs[id_]["created_at"]}
     young = {id_: created_at for id_, created_at in frozen.items() if id_ not in changed}
     if selection is not None:  # the selection followed the callers and callees of an earlier run
         changed |= {id_ for id_, created_at in young.items() if id_ in selection.ids and created_at > files[0].read_at}
-    for file, after in pairwise(files[: places[STATUS_TABLE] + 1]):
+    for file, after in pairwise(files[: place + 1]):
         if file.table in _ID_COLUMNS:
             old = [id_ for id_, created_at in young.items() if created_at > after.read_at]
             changed.update(_ids_in(folder, file, old))
@@ -108,21 +109,9 @@ def _find_new_runs(
     return _NewRuns(frozenset(changed), keys)
 
 
-def _incomplete_ids(source: Source, selection: InvocationSelection | None) -> set[str]:
-    """Return the ids whose rows are incomplete in a source that is itself frozen evidence."""
-    known = source.coverage.incomplete
-    return set(known if selection is None else known.intersection(selection.ids))
-
-
-def _run_columns(file: TableFile) -> set[str]:
-    """Return the columns of a file that can identify a run; masked ones are omitted."""
-    return {column.name for column in file.columns if column.name == "id" or column.arrow.startswith("timestamp")}
-
-
 def _runs_since(
     source: Source, statement: str, selection: InvocationSelection | None, since: datetime
 ) -> dict[str, Mapping[str, Any]]:
-    """Return id → the run, for runs that began after ``since``."""
     parts: Iterator[tuple[str, dict[str, Any]]] = iter([(statement, {})])
     if selection is not None:
         parts = ((f"{statement} AND id IN :ids", {"ids": ids}) for ids in statement_chunks(selection.ids))
@@ -144,7 +133,6 @@ def _frozen_created_at(folder: EvidenceFolder, file: TableFile, runs: Mapping[st
 
 
 def _ids_in(folder: EvidenceFolder, file: TableFile, ids: Sequence[str]) -> set[str]:
-    """Return the ids that have a row in a file."""
     column = _ID_COLUMNS[file.table]
     if not ids or column not in {each.name for each in file.columns}:
         return set()
@@ -156,21 +144,19 @@ def _ids_in(folder: EvidenceFolder, file: TableFile, ids: Sequence[str]) -> set[
 
 
 def _without_rows(folder: EvidenceFolder, file: TableFile, new: _NewRuns) -> TableFile:
-    with _open_file(folder, file) as parquet:
-        dropped = sum(pc.sum(_of_either_run(batch, file, new)).as_py() or 0 for batch in parquet.iter_batches(_BLOCK))
-    if not dropped:
-        return file
-    part = f"{file.file}.part"
+    part, rows = f"{file.file}.part", 0
     with (
         _open_file(folder, file) as parquet,
         folder.create_file(part) as out,
         pq.ParquetWriter(cast("IO[bytes]", out), parquet.schema_arrow, compression="zstd") as writer,
     ):
         for batch in parquet.iter_batches(_BLOCK):
-            writer.write_batch(batch.filter(pc.invert(_of_either_run(batch, file, new))))
+            kept = batch.filter(pc.invert(_of_either_run(batch, file, new)))
+            writer.write_batch(kept)
+            rows += kept.num_rows
     folder.filesystem.delete_file(folder.path_of(file.file))
     folder.filesystem.move(folder.path_of(part), folder.path_of(file.file))
-    return replace(file, rows=file.rows - dropped, size=out.size, sha256=out.sha256)
+    return replace(file, rows=rows, size=out.size, sha256=out.sha256)
 
 
 def _of_either_run(batch: pa.RecordBatch, file: TableFile, new: _NewRuns) -> pa.Array[Any]:

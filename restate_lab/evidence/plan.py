@@ -14,11 +14,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from restate_lab.evidence.manifest import Exclusion, StoredView, ViewColumn
+from restate_lab.evidence.manifest import Exclusion, SourceColumn, StoredView
 from restate_lab.evidence.masking import ColumnMask, column_masks
 from restate_lab.evidence.redaction import PAYLOADS, Pattern
 from restate_lab.evidence.selection import InvocationSelection, statement_chunks
-from restate_lab.evidence.tables import SourceColumn, SourceSchema, SourceTable, quote_name
+from restate_lab.evidence.tables import SourceSchema, SourceTable, quote_name
 
 _BY_ID = {
     **dict.fromkeys(("sys_invocation_status", "sys_journal", "sys_journal_events"), "id"),
@@ -31,7 +31,6 @@ _BY_KEY = ("state", "sys_promise", "sys_inbox", "sys_keyed_service_status")
 _BY_QUEUE = {"sys_vqueue_meta": "id", "sys_scheduler": "id"}
 _BY_LOCK = {"sys_locks": "lock_name"}
 _WHOLE = ("sys_deployment", "sys_service", "sys_rules", "sys_user_limits")
-_NO_ROWS = "1 = 0"
 
 _NOT_NAMED = "tables= does not name it"
 _RAW = "the raw entry contains payloads and secret headers in plain text, so it is never frozen"
@@ -61,6 +60,9 @@ class _TableRows:
     where: str = ""
     params: tuple[Mapping[str, Any], ...] = ({},)
     keep: RowFilter | None = None
+
+
+_NO_ROWS = _TableRows("1 = 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,6 @@ def plan_freeze(
 
 
 def _exclusion_reason(table: str, column: SourceColumn, *, payloads: bool) -> str | None:
-    """Return why a column is excluded; None if it is frozen."""
     if (table, column.name) == ("sys_journal", "raw"):
         return _RAW
     if payloads:
@@ -149,7 +150,6 @@ def _table_plan(
     selection: InvocationSelection | None,
     patterns: Sequence[Pattern],
 ) -> TablePlan | None:
-    """Return the plan of one table; None if it is unknown which of its rows belong to the selection."""
     rows = _rows_of(table.name, selection)
     if rows is None:
         return None
@@ -170,31 +170,19 @@ def _rows_of(table: str, selection: InvocationSelection | None) -> _TableRows | 
     if table in _BY_KEY:
         services = sorted({service for service, _ in selection.keys})
         keys = statement_chunks(sorted({key for _, key in selection.keys}))
+        params = tuple({"services": services, "keys": chunk} for chunk in keys)
         # The condition also matches the service of one pair with the key of another, so the rows are filtered again.
         keep = RowFilter(("service_name", "service_key"), selection.keys)
-        params = [{"services": services, "keys": chunk} for chunk in keys]
-        return _rows_where("service_name IN :services AND service_key IN :keys", params, keep)
+        return _TableRows("service_name IN :services AND service_key IN :keys", params, keep) if params else _NO_ROWS
     for column_of, values in ((_BY_ID, selection.ids), (_BY_QUEUE, selection.queues), (_BY_LOCK, selection.locks)):
         if table in column_of:
-            params = [{"values": chunk} for chunk in statement_chunks(values)]
-            return _rows_where(f"{quote_name(column_of[table])} IN :values", params)
+            params = tuple({"values": chunk} for chunk in statement_chunks(values))
+            return _TableRows(f"{quote_name(column_of[table])} IN :values", params) if params else _NO_ROWS
     return None
-
-
-def _rows_where(condition: str, params: list[dict[str, Any]], keep: RowFilter | None = None) -> _TableRows:
-    return _TableRows(condition, tuple(params), keep) if params else _TableRows(_NO_ROWS)
 
 
 def _plan_views(schema: SourceSchema, tables: set[str]) -> tuple[tuple[StoredView, ...], list[Exclusion]]:
     """Return the views that can be created from these tables, and the other views as exclusions."""
     whole = [view for view in schema.views.values() if tables.issuperset(view.base_tables)]
-    missing = [name for name, view in schema.views.items() if not tables.issuperset(view.base_tables)]
-    views = tuple(
-        StoredView(
-            view.name,
-            view.definition,
-            tuple(ViewColumn(column.name, column.type, column.nullable) for column in view.columns),
-        )
-        for view in whole
-    )
-    return views, [Exclusion(name, None, _NO_VIEW) for name in missing]
+    missing = [Exclusion(view.name, None, _NO_VIEW) for view in schema.views.values() if view not in whole]
+    return tuple(StoredView(view.name, view.definition, view.columns) for view in whole), missing

@@ -207,7 +207,6 @@ def _matches(reads: Reads, wanted: InvocationFilter) -> tuple[set[str], list[str
 
 
 def _missing_notes(wanted: InvocationFilter, matches: set[str], other_runs: list[str]) -> Iterator[str]:
-    """Yield notes about requested ids that have another run or do not exist."""
     if wanted.ids is None:
         return
     if other_runs:
@@ -237,7 +236,6 @@ def _rows(reads: Reads, statement: str, ids: Iterable[str]) -> Iterator[Row]:
 
 
 def _created_by_id(ids: Any) -> dict[str, frozenset[datetime]]:
-    """Return id → creation times of the requested runs, from the column created_at of a frame of ids."""
     if not isinstance(ids, pd.DataFrame) or "created_at" not in ids.columns:
         return {}
     return creation_times_by_id(ids["id"], ids["created_at"], name="ids")

@@ -1,4 +1,4 @@
-"""Evidence: a frozen cluster as a Source, and ``open_evidence()``, which checks and opens it."""
+"""Evidence: a frozen cluster as a Source with a card, and ``open_evidence()``, which checks and opens it."""
 
 from __future__ import annotations
 
@@ -14,39 +14,30 @@ from typing import Any
 import pandas as pd
 from pyarrow import fs
 
+from restate_lab._html import render
 from restate_lab._public import public
+from restate_lab._text import escape_invisible, format_duration, format_timestamp, join
 from restate_lab.client.sql.parts import complete
 from restate_lab.errors import (
     ArgumentError,
     EvidenceWarning,
     RestateLabError,
 )
-from restate_lab.evidence.card import evidence_card, evidence_name, server_label
-from restate_lab.evidence.engine import frozen_session
-from restate_lab.evidence.engine_source import EngineSource
+from restate_lab.evidence.engine import EngineSource, frozen_session
 from restate_lab.evidence.folder import EvidenceFolder, locate_folder
-from restate_lab.evidence.manifest import Manifest, StoredColumn, ViewColumn
+from restate_lab.evidence.manifest import Manifest, SourceColumn, StoredColumn
 from restate_lab.evidence.redaction import Pattern, parse_patterns
 from restate_lab.evidence.verification import check_files, check_sizes, read_manifest
 from restate_lab.payload_json import PayloadFunction
+from restate_lab.server import has_vqueues
 from restate_lab.source import Coverage
-from restate_lab.status import COUNTS_SQL
+from restate_lab.status import COUNTS_SQL, STATUSES
 
+_ACCENT = "#3c7d8c"
+_FEW = 6
+_LONGEST = 200  # characters of a name
 _VIEW = "sys_invocation"
 _VIEW_TABLES = ("sys_invocation_status", "sys_invocation_state")
-
-
-def coverage_of(manifest: Manifest, tables: pd.DataFrame) -> Coverage:
-    """Return the coverage of evidence, from its manifest and its ``tables()``."""
-    return Coverage(
-        part="" if manifest.scope is None else _describe_scope(manifest.scope),
-        payloads=manifest.payloads,
-        missing={
-            f"{each.table}.{each.column}" if each.column else each.table: each.reason for each in manifest.excluded
-        },
-        masked=frozenset(_masked_columns(manifest, zip(tables["table"], tables["column"], strict=True))),
-        incomplete=frozenset(manifest.new_runs or ()),
-    )
 
 
 def _masked_columns(manifest: Manifest, names: Iterable[tuple[str, str]]) -> Iterator[str]:
@@ -61,8 +52,8 @@ def _masked_columns(manifest: Manifest, names: Iterable[tuple[str, str]]) -> Ite
         except ArgumentError:
             continue  # the pattern is for a column that was not frozen
     for table, own in columns.items():
+        tables = (table, _VIEW) if table in _VIEW_TABLES else (table,)
         for column in own:
-            tables = (table, _VIEW) if table in _VIEW_TABLES else (table,)
             if any(each.covers(name, column) for each in patterns for name in tables):
                 yield f"{table}.{column}"
 
@@ -97,7 +88,6 @@ class Evidence(EngineSource):
         self.manifest = manifest
         self.digest = digest
         self.verified = verified
-        self._status_counts: dict[str, int] | None = None
 
     @property
     def path(self) -> Path | str:
@@ -117,7 +107,15 @@ class Evidence(EngineSource):
     @functools.cached_property
     def coverage(self) -> Coverage:
         """Return which part of the cluster was frozen."""
-        return coverage_of(self.manifest, self.tables())
+        manifest, tables = self.manifest, self.tables()
+        excluded = {f"{each.table}.{each.column}" if each.column else each.table: each for each in manifest.excluded}
+        return Coverage(
+            part="" if manifest.scope is None else _describe_scope(manifest.scope),
+            payloads=manifest.payloads,
+            missing={name: each.reason for name, each in excluded.items()},
+            masked=frozenset(_masked_columns(manifest, zip(tables["table"], tables["column"], strict=True))),
+            incomplete=frozenset(manifest.new_runs or ()),
+        )
 
     @property
     def version(self) -> str:
@@ -139,7 +137,7 @@ class Evidence(EngineSource):
 
         Columns: ``table, column, type`` (Arrow's name) and ``nullable``.
         """
-        columns: dict[str, tuple[StoredColumn | ViewColumn, ...]] = {
+        columns: dict[str, tuple[StoredColumn | SourceColumn, ...]] = {
             each.table: each.columns for each in self.manifest.files
         }
         columns |= {each.name: each.columns for each in self.manifest.views}
@@ -159,14 +157,12 @@ class Evidence(EngineSource):
         return f"<Evidence {self.name}, {server_label(self.manifest)}, at {self.path}{unsure}>"
 
     def _repr_html_(self) -> str:
-        if self._status_counts is None:
-            self._status_counts = self._count_by_status()
         return evidence_card(
             self.manifest, str(self.path), self.digest, verified=self.verified, counts=self._status_counts
         )
 
-    def _count_by_status(self) -> dict[str, int]:
-        """Count the invocations by status for the card; the result is reused, because the files do not change."""
+    @functools.cached_property
+    def _status_counts(self) -> dict[str, int]:
         try:
             rows = self.arrow(complete(COUNTS_SQL, self)).to_pylist()
         except RestateLabError:
@@ -207,3 +203,73 @@ def open_evidence(
             stacklevel=2,
         )
     return Evidence(folder, manifest, digest=digest, verified=verify, batch_rows=batch_rows, decoder=decoder)
+
+
+def evidence_name(manifest: Manifest) -> str:
+    """Return the cluster's name with the timestamp, so that frozen evidence is not taken for the live cluster."""
+    return f"{_one_line(manifest.server.name)} @ {format_timestamp(manifest.now)}"
+
+
+def server_label(manifest: Manifest) -> str:
+    """Return the version of the server, and whether it has vqueues."""
+    return f"restate {_one_line(manifest.server.version)}{', vqueues' if has_vqueues(manifest.server) else ''}"
+
+
+def _one_line(text: str) -> str:
+    """Return a name on one line with all characters visible, because an attacker can have written the manifest."""
+    return escape_invisible(" ".join(text[:_LONGEST].split()))
+
+
+def evidence_card(manifest: Manifest, path: str, digest: str, *, verified: bool, counts: Mapping[str, int]) -> str:
+    """Return the card as HTML: cluster and time, invocations by status (``counts``), contents and exclusions."""
+    badge = ("verified", f"The files match the manifest, sha256 {digest}.", STATUSES["succeeded"].colour)
+    if not verified:
+        unsure = f"The files were not compared with the manifest, sha256 {digest}."
+        badge = ("NOT VERIFIED", unsure, STATUSES["paused"].colour)
+    ordered = [status for status in STATUSES if status in counts]
+    parts = [(status, counts[status], STATUSES[status].colour) for status in ordered]
+    parts += [(status, n, STATUSES["ready"].colour) for status, n in counts.items() if status not in STATUSES]
+    return render(
+        "_html/card.html.j2",
+        title=evidence_name(manifest),
+        place=f"{path}, {server_label(manifest)}",
+        place_tip="",
+        badges=[badge],
+        facts=list(_facts(manifest)),
+        lines=[],
+        accent=_ACCENT,
+        parts=parts,
+    )
+
+
+def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    took = format_duration(manifest.ended_at - manifest.started_at)
+    yield "frozen", f"{format_timestamp(manifest.started_at)}, within {took}, by restate_lab {manifest.restate_lab}"
+    yield "ages count from", format_timestamp(manifest.now)
+    full = sorted((each for each in manifest.files if each.rows), key=lambda each: -each.rows)
+    yield "tables", f"{len(manifest.files)}: {join((f'{each.table} {each.rows:,}' for each in full), _FEW)}"
+    if manifest.scope is not None:
+        yield "part of the cluster", _scope_on_card(manifest)
+    if manifest.excluded:
+        names: dict[str, list[str]] = {}
+        for each in manifest.excluded:
+            names.setdefault(each.reason, []).append(f"{each.table}.{each.column}" if each.column else each.table)
+        yield "excluded", "; ".join(f"{join(some, _FEW)} ({reason})" for reason, some in names.items())
+    if manifest.redaction.patterns:
+        yield "masked", ", ".join(f"{text} ({n:,})" for text, n in manifest.redaction.masked.items())
+    if manifest.redaction.unread:
+        yield "masked as a whole", f"not readable as JSON: {_describe_counts(manifest.redaction.unread)}"
+    if manifest.redaction.not_json:
+        yield "not masked", f"not JSON: {_describe_counts(manifest.redaction.not_json)}"
+
+
+def _describe_counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({n:,})" for name, n in counts.items())
+
+
+def _scope_on_card(manifest: Manifest) -> str:
+    scope = manifest.scope or {}
+    asked = ", ".join(f"{name} {value}" for name, value in dict(scope.get("asked", {})).items())
+    notes = "".join(f"; {note}" for note in scope.get("notes", ()))
+    counts = f"{scope.get('named')} invocations, {scope.get('with_callers_and_callees')} with callers and callees"
+    return f"{asked}: {counts}{notes}"

@@ -17,6 +17,7 @@ import pandas as pd
 
 from restate_lab.client.schema import tables_of
 from restate_lab.errors import ArgumentError, QueryRefused
+from restate_lab.evidence.manifest import SourceColumn
 from restate_lab.reads import Reads
 
 _FIRST = (
@@ -26,15 +27,6 @@ _FIRST = (
 """The first tables in the order of reading, up to the invocations; all other tables are read after them."""
 _LAST = ("sys_service", "sys_deployment")
 _VIEWS = "SELECT table_name, definition FROM information_schema.views WHERE definition IS NOT NULL"
-
-
-@dataclass(frozen=True, slots=True)
-class SourceColumn:
-    """One column; ``type`` is the server's name of its type, None if the source does not report it."""
-
-    name: str
-    type: str | None = None
-    nullable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +92,8 @@ def read_schema(reads: Reads) -> SourceSchema:
     """
     columns: dict[str, list[SourceColumn]] = {}
     for row in tables_of(reads).to_dict("records"):
-        column = SourceColumn(row["column"], _text_or_none(row.get("type")), bool(row.get("nullable", True)))
+        kind = None if pd.isna(row.get("type")) else str(row["type"])
+        column = SourceColumn(row["column"], kind, bool(row.get("nullable", True)))
         columns.setdefault(row["table"], []).append(column)
     try:
         rows = reads.query(_VIEWS, progress=None).to_pylist()
@@ -129,7 +122,6 @@ def read_schema(reads: Reads) -> SourceSchema:
 
 
 def _rank(table: str) -> tuple[int, int, str]:
-    """Return the sort key for the order of freezing."""
     for rank, names in ((0, _FIRST), (2, _LAST)):
         if table in names:
             return rank, names.index(table), table
@@ -144,7 +136,3 @@ def quote_name(name: str) -> str:
 def _tables_in(definition: str, tables: Sequence[str]) -> tuple[str, ...]:
     words = set(re.findall(r"\w+", definition))
     return tuple(name for name in tables if name in words)
-
-
-def _text_or_none(value: object) -> str | None:
-    return None if value is None or pd.isna(value) else str(value)  # type: ignore[call-overload]

@@ -30,21 +30,10 @@ _ENCODINGS = frozenset({"PLAIN", "RLE", "BIT_PACKED", "RLE_DICTIONARY", "PLAIN_D
 _TABLE_NAME = re.compile(r"[A-Za-z_]\w*")
 
 
-def text_paths(file: pq.ParquetFile) -> list[str]:
-    """Return the paths of text and bytes columns, also within lists."""
-    columns = (file.schema.column(at) for at in range(len(file.schema)))
-    return [each.path for each in columns if each.physical_type == "BYTE_ARRAY"]
-
-
-def encodings_of(file: pq.ParquetFile) -> set[str]:
-    """Return the encodings of all columns."""
-    return {each for chunks in _chunks(file) for chunk in chunks for each in chunk.encodings}
-
-
-def safe_batch_rows(file: pq.ParquetFile) -> int:
+def _safe_batch_rows(file: pq.ParquetFile) -> int:
     """Return how many rows can safely be decoded at a time; at most 8,192.
 
-    ``file`` must be opened with ``read_dictionary=`` set to its text paths.
+    ``file`` must be opened with ``read_dictionary=`` set to the paths of its columns with text or bytes.
 
     Raises:
         pa.ArrowInvalid: a value is larger than 1 GB.
@@ -150,14 +139,14 @@ def check_sizes(folder: EvidenceFolder, manifest: Manifest) -> None:
 
 
 def _check_content(folder: EvidenceFolder, file: TableFile) -> int:
-    """Check the content of a file, and return how many of its rows can be decoded at a time."""
     try:
         with folder.filesystem.open_input_file(folder.path_of(file.file)) as stream:
             parquet = pq.ParquetFile(stream)
             _check_form(folder, file, parquet)
-            texts = text_paths(parquet)
+            columns = [parquet.schema.column(at) for at in range(len(parquet.schema))]
+            texts = [each.path for each in columns if each.physical_type == "BYTE_ARRAY"]  # also within lists
         with folder.filesystem.open_input_file(folder.path_of(file.file)) as stream:
-            return safe_batch_rows(pq.ParquetFile(stream, read_dictionary=texts))
+            return _safe_batch_rows(pq.ParquetFile(stream, read_dictionary=texts))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _not_as_frozen(folder, file, f"it is not a readable Parquet file: {error}") from error
 
@@ -172,7 +161,8 @@ def _check_form(folder: EvidenceFolder, file: TableFile, parquet: pq.ParquetFile
         raise _not_as_frozen(folder, file, f"it has {len(schema):,} columns, but at most {_MAX_COLUMNS:,} are allowed")
     if odd := [f"{field.name} is {field.type}" for field in schema if not _is_of_a_table(field.type)]:
         raise _not_as_frozen(folder, file, f"it has a column of a type that is not allowed: {odd[0]:.200}")
-    if odd := sorted(encodings_of(parquet) - _ENCODINGS):
+    encodings = {each for chunks in _chunks(parquet) for chunk in chunks for each in chunk.encodings}
+    if odd := sorted(encodings - _ENCODINGS):
         raise _not_as_frozen(folder, file, f"it has the encoding {odd[0]}, which freeze() does not write")
 
 

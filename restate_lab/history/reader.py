@@ -21,9 +21,10 @@ from restate_lab.analysis.agents.reader import AgentReader
 from restate_lab.client.schema import check_types
 from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import ArgumentError
+from restate_lab.evidence.manifest import SourceColumn
 from restate_lab.evidence.masking import ColumnMask, MaskCounts, column_masks, mask_batch
 from restate_lab.evidence.redaction import parse_patterns
-from restate_lab.evidence.tables import SourceColumn, SourceSchema, quote_name
+from restate_lab.evidence.tables import SourceSchema, quote_name
 from restate_lab.history.tables import TABLES, describe_changes, describe_conflicts, to_archive
 from restate_lab.progress import Progress
 from restate_lab.reads import Reads

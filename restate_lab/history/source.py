@@ -18,7 +18,7 @@ from restate_lab._public import did_you_mean, nearest_names, public
 from restate_lab._text import format_duration, format_timestamp, join, plural
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.errors import ArchiveBroken, ArgumentError
-from restate_lab.evidence.engine_source import EngineSource
+from restate_lab.evidence.engine import EngineSource
 from restate_lab.history.gaps import gaps
 from restate_lab.history.session import HistoryPeriod, HistoryView, ServerSchema, history_session
 from restate_lab.history.store import ArchiveStore, compact, delete_before, locate_store, vacuum

@@ -42,49 +42,6 @@ _NOT_COMPARED = ("part", "reason", "whole", "cut")
 Part = tuple[pd.DataFrame | None, list[Limitation]]
 
 
-def describe_sources(comparison: Comparison) -> str:
-    """Return the names of the sources and the time between them."""
-    later = format_age(comparison.before_at, comparison.after_at)
-    names = [one_line(name, _NAME_LENGTH) for name in (comparison.before, comparison.after)]
-    return f"{names[0]} → {names[1]}, {later} later, {format_timestamp(comparison.after_at)}"
-
-
-def verdict_of(comparison: Comparison) -> str:
-    """Return the number of changes on one line."""
-    rows = comparison.invocations["change"].value_counts()
-    changed = int(rows.sum()) - int(rows.get("created", 0)) - int(rows.get("removed", 0))
-    parts = [
-        f"{rows['created']:,} created" if "created" in rows else "",
-        f"{rows['removed']:,} removed" if "removed" in rows else "",
-        f"{changed:,} changed" if changed else "",
-        plural(len(comparison.state), "value of state", "values of state") if len(comparison.state) else "",
-        plural(comparison.deployments["name"].nunique(), "deployment or service", "deployments and services")
-        if len(comparison.deployments)
-        else "",
-        plural(
-            int((comparison.backlog["more"] != 0).sum()), "key with a changed backlog", "keys with a changed backlog"
-        )
-        if _has_more(comparison.backlog)
-        else "",
-    ]
-    text = ", ".join(part for part in parts if part) or "nothing changed"
-    return text + (" (not everything was compared)" if len(comparison.not_compared) else "")
-
-
-def summary_lines(comparison: Comparison) -> list[str]:
-    """Return the five lines of the summary: the sources, and one line per frame."""
-    return [describe_sources(comparison), *(f"{part}: {describe_part(comparison, part)}" for part in PARTS)]
-
-
-def describe_part(comparison: Comparison, part: str) -> str:
-    """Return the changes of one frame on one line."""
-    notes = comparison.not_compared[comparison.not_compared["part"] == part]
-    if notes["whole"].any():
-        return f"not compared: {one_line(str(notes['reason'].iloc[0]), _REASON_LENGTH)}"
-    text = _SUMMARIES[part](getattr(comparison, part))
-    return f"{text} (not everything was compared)" if len(notes) else text
-
-
 def _describe_invocations(frame: pd.DataFrame) -> str:
     return "; ".join(_invocation_changes(frame)) or "nothing changed"
 
@@ -124,25 +81,23 @@ def _describe_deployments(frame: pd.DataFrame) -> str:
     if frame.empty:
         return "nothing changed"
     groups = list(frame.groupby(["kind", "name"], sort=False))
-    texts = (_describe_changed(str(kind), str(name), rows) for (kind, name), rows in groups[: _FEW + 1])
+    texts = []
+    for (kind, name), rows in groups[: _FEW + 1]:
+        fields = (
+            f"{row.what} {one_line(str(row.before), _NAME_LENGTH)} → {one_line(str(row.after), _NAME_LENGTH)}"
+            for row in rows.itertuples()
+        )
+        change = rows["change"].iloc[0]
+        how = f": {', '.join(fields)}" if change == "changed" else f" {change}"
+        texts.append(f"{kind} {one_line(str(name), _NAME_LENGTH)}{how}")
     return join(texts, _FEW, total=len(groups), separator="; ")
-
-
-def _describe_changed(kind: str, name: str, rows: pd.DataFrame) -> str:
-    if rows["change"].iloc[0] != "changed":
-        return f"{kind} {one_line(name, _NAME_LENGTH)} {rows['change'].iloc[0]}"
-    how = ", ".join(
-        f"{row.what} {one_line(str(row.before), _NAME_LENGTH)} → {one_line(str(row.after), _NAME_LENGTH)}"
-        for row in rows.itertuples()
-    )
-    return f"{kind} {one_line(name, _NAME_LENGTH)}: {how}"
 
 
 def _describe_backlog(frame: pd.DataFrame) -> str:
     before, after = (frame[name].sum() for name in ("waiting_before", "waiting_after"))
-    if not _has_more(frame):
-        return f"nothing changed ({plural(int(after), 'call')} waiting)" if after else "no call waits for a key"
     changed = frame[frame["more"].fillna(0) != 0]
+    if changed.empty:
+        return f"nothing changed ({plural(int(after), 'call')} waiting)" if after else "no call waits for a key"
     texts = (
         f"{one_line(f'{row.target_service_name}/{row.target_service_key}', _NAME_LENGTH)} {row.waiting_before:,} → "
         f"{row.waiting_after:,}"
@@ -159,35 +114,18 @@ _SUMMARIES = {
 }
 
 
-def _has_more(backlog: pd.DataFrame) -> bool:
-    return bool((backlog["more"].fillna(0) != 0).any())
-
-
 def _most_frequent(values: pd.Series) -> str:
     counts = values.fillna("?").value_counts()
     texts = (f"{one_line(str(value), _NAME_LENGTH)} {n:,}" for value, n in counts[: _FEW + 1].items())
     return join(texts, _FEW, total=len(counts))
 
 
-def comparison_card(comparison: Comparison) -> str:
-    """Return the card as HTML; text from the clusters is escaped."""
-    return render(
-        "evidence/compare/card.html.j2",
-        title=verdict_of(comparison),
-        place=describe_sources(comparison),
-        lines=[f"Not compared, {row['part']}: {row['reason']}" for row in comparison.not_compared.to_dict("records")],
-        accent=_ACCENT,
-        parts=[_card_part(comparison, part) for part in PARTS],
-    )
-
-
-def _card_part(comparison: Comparison, part: str) -> dict[str, Any]:
-    frame: pd.DataFrame = getattr(comparison, part)
+def _card_part(part: str, frame: pd.DataFrame, summary: str) -> dict[str, Any]:
     rows = frame.head(_CARD_ROWS)
     columns = [name for name in _CARD_COLUMNS[part] if rows[name].notna().any()] if len(rows) else []
     return {
         "name": part,
-        "summary": describe_part(comparison, part),
+        "summary": summary,
         "heads": [name.replace("_", " ") for name in columns],
         "rows": [[_cell_text(row[name]) for name in columns] for row in rows.to_dict("records")],
         "more": len(frame) - _CARD_ROWS,
@@ -217,17 +155,31 @@ class Comparison:
     @property
     def summary(self) -> str:
         """Return the changes on five lines: sources, invocations, state, deployments, backlog."""
-        return "\n".join(summary_lines(self))
+        return "\n".join([self.where, *(f"{part}: {self._describe(part)}" for part in PARTS)])
 
     @property
     def verdict(self) -> str:
         """Return the number of changes on one line."""
-        return verdict_of(self)
+        rows = self.invocations["change"].value_counts()
+        changed = int(rows.sum()) - int(rows.get("created", 0)) - int(rows.get("removed", 0))
+        keys = int((self.backlog["more"].fillna(0) != 0).sum())
+        nouns = (
+            (len(self.state), "value of state", "values of state"),
+            (self.deployments["name"].nunique(), "deployment or service", "deployments and services"),
+            (keys, "key with a changed backlog", "keys with a changed backlog"),
+        )
+        parts = [f"{rows[change]:,} {change}" for change in ("created", "removed") if change in rows]
+        parts += [f"{changed:,} changed"] if changed else []
+        parts += [plural(*noun) for noun in nouns if noun[0]]
+        text = ", ".join(parts) or "nothing changed"
+        return text + (" (not everything was compared)" if len(self.not_compared) else "")
 
     @property
     def where(self) -> str:
         """Return the names of the sources and the time between them."""
-        return describe_sources(self)
+        later = format_age(self.before_at, self.after_at)
+        names = [one_line(name, _NAME_LENGTH) for name in (self.before, self.after)]
+        return f"{names[0]} → {names[1]}, {later} later, {format_timestamp(self.after_at)}"
 
     def __repr__(self) -> str:
         return f"<Comparison of {self.where}: {self.verdict}>"
@@ -237,7 +189,22 @@ class Comparison:
         return "\n".join([self.summary, *(["NOT COMPARED", *left] if left else [])])
 
     def _repr_html_(self) -> str:
-        return comparison_card(self)
+        return render(
+            "evidence/compare/card.html.j2",
+            title=self.verdict,
+            place=self.where,
+            lines=[f"Not compared, {row['part']}: {row['reason']}" for row in self.not_compared.to_dict("records")],
+            accent=_ACCENT,
+            parts=[_card_part(part, getattr(self, part), self._describe(part)) for part in PARTS],
+        )
+
+    def _describe(self, part: str) -> str:
+        """Return the changes of one frame on one line."""
+        notes = self.not_compared[self.not_compared["part"] == part]
+        if notes["whole"].any():
+            return f"not compared: {one_line(str(notes['reason'].iloc[0]), _REASON_LENGTH)}"
+        text = _SUMMARIES[part](getattr(self, part))
+        return f"{text} (not everything was compared)" if len(notes) else text
 
 
 @translate_errors
@@ -284,7 +251,8 @@ def compare(
             f"first, rl.compare(before, after)."
         )
     parts = {name: _compare_part(sides, *how) for name, how in _PARTS.items()}
-    if _share_no_invocation(parts["invocations"][0]):
+    counts = parts["invocations"][0].attrs
+    if counts.get("in_before") and counts.get("in_after") and not counts["in_both"]:
         parts["invocations"][1].append(_NO_SHARED_INVOCATION)
     comparison = _comparison(sides, parts)
     cut = comparison.not_compared[comparison.not_compared["cut"]]
@@ -296,17 +264,9 @@ def compare(
 
 
 _PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[[Sides], Any]]] = {
-    "invocations": (
-        invocations.NEEDS,
-        invocations.COLUMNS,
-        invocations.compare_invocations,
-    ),
+    "invocations": (invocations.NEEDS, invocations.COLUMNS, invocations.compare_invocations),
     "state": (objects.STATE_NEEDS, objects.STATE_COLUMNS, objects.compare_state),
-    "deployments": (
-        objects.DEPLOYMENT_NEEDS,
-        objects.DEPLOYMENT_COLUMNS,
-        objects.compare_deployments,
-    ),
+    "deployments": (objects.DEPLOYMENT_NEEDS, objects.DEPLOYMENT_COLUMNS, objects.compare_deployments),
     "backlog": (objects.BACKLOG_NEEDS, objects.BACKLOG_COLUMNS, objects.compare_backlog),
 }
 """Each frame with the columns that it needs on both sides, its own columns, and the function that builds it."""
@@ -325,11 +285,6 @@ def _compare_part(
         except NotOnThisServer as error:
             notes = [Limitation(str(error))]
     return pd.DataFrame(columns=list(columns), dtype=object) if frame is None else frame, notes, frame is None
-
-
-def _share_no_invocation(invocations: pd.DataFrame) -> bool:
-    counts = invocations.attrs
-    return bool(counts.get("in_before") and counts.get("in_after")) and not counts["in_both"]
 
 
 def _comparison(sides: Sides, parts: dict[str, tuple[pd.DataFrame, list[Limitation], bool]]) -> Comparison:

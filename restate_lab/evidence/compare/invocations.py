@@ -14,6 +14,7 @@ import pandas as pd
 
 from restate_lab._text import plural
 from restate_lab.evidence.compare.sides import ComparedSource, Limitation, Sides, merge
+from restate_lab.server import has_vqueues
 from restate_lab.status import STATUS_SQL
 
 _S, _R, _Q = "sys_invocation_status", "sys_invocation_state", "sys_vqueue_entry_status"
@@ -69,14 +70,17 @@ def _read(sides: Sides) -> tuple[pd.DataFrame, pd.DataFrame, list[Limitation]]:
         return _read_parts(sides)
     counts = [side.rows(_COUNT).iloc[0] for side in sides]
     if not any(sides.exceeds_limit(int(count["n"])) for count in counts):
-        frames = [_read_all(sides, side) for side in sides]
-        return frames[0], frames[1], []
+        return _read_all(sides, sides.before), _read_all(sides, sides.after), []
     notes = [_without_completed(sides, [int(count["n"]) for count in counts])]
     most, busier = max(zip((int(count["open"]) for count in counts), sides, strict=True), key=lambda pair: pair[0])
     last = None
     if sides.exceeds_limit(most):
         last = busier.rows(_FIRST, limit=sides.limit)["id"].max()
-        notes.append(_only_first(most, sides.limit))
+        text = (
+            f"of {most:,} invocations that are not completed, only the {sides.limit:,} with the first ids are compared "
+            f"(an even sample of keys); pass a higher limit="
+        )
+        notes.append(Limitation(text, cut=True))
     where, values = (_OPEN, {}) if last is None else (_SLICE, {"last": last})
     frames = [_runs(side.rows(_statement(sides, side, where), **values)) for side in sides]
     before = _with_runs_of(sides, sides.before, frames[0], frames[1])
@@ -127,7 +131,8 @@ def _runs(rows: pd.DataFrame) -> pd.DataFrame:
 def _with_runs_of(sides: Sides, side: ComparedSource, frame: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with the rows of the runs in ``others``; if a run does not exist, the newest run of its id."""
     missing = others[~others["run"].isin(frame["run"])]
-    where = _IDS_OF_HISTORY if side.is_history else _IDS
+    # in a history, the id of an earlier run also has the time of its creation
+    where = _IDS_OF_HISTORY if "visits.started_at" in side.columns else _IDS
     parts = list(side.rows_of(_statement(sides, side, where), missing["own_id"].unique()))
     if not parts:
         return frame
@@ -169,16 +174,7 @@ def _without_completed(sides: Sides, totals: Sequence[int]) -> Limitation:
     return Limitation(f"{text}; {passed:,} excluded ones were created and completed between the two times", cut=True)
 
 
-def _only_first(count: int, limit: int | None) -> Limitation:
-    return Limitation(
-        f"of {count:,} invocations that are not completed, only the {limit:,} with the first ids are compared (an even "
-        f"sample of keys); pass a higher limit=",
-        cut=True,
-    )
-
-
 def _limitations(sides: Sides) -> list[Limitation]:
-    """Return the limitations that missing columns cause."""
     needed = (
         ((_FAILURE,), "failed, cancelled and killed are not distinguished"),
         (_RETRYING, "retries are not compared; running, backing-off and ready are not distinguished"),
@@ -190,7 +186,7 @@ def _limitations(sides: Sides) -> list[Limitation]:
     return notes + [
         Limitation(f"long back-offs of {side.role} are shown as ready, because it has no {_Q}")
         for side in sides
-        if side.has_vqueues and not side.columns.issuperset(_QUEUED)
+        if has_vqueues(side.source) and not side.columns.issuperset(_QUEUED)
     ]
 
 
@@ -225,10 +221,10 @@ def _differences(before: pd.DataFrame, after: pd.DataFrame, later: ComparedSourc
 
 def _more_entries(both: pd.DataFrame, is_created: pd.Series) -> pd.Series:
     """Return the number of new entries of each journal; an invocation that has not started has no entries."""
-    begun = {side: ~both[f"status_{side}"].isin(_NOT_BEGUN) for side in ("before", "after")}
-    sizes = {
-        side: both[f"journal_size_{side}"].mask(both[f"journal_size_{side}"].isna() & ~begun[side], 0) for side in begun
-    }
+    sizes = {}
+    for side in ("before", "after"):
+        size = both[f"journal_size_{side}"]
+        sizes[side] = size.mask(size.isna() & both[f"status_{side}"].isin(_NOT_BEGUN), 0)
     return sizes["after"] - sizes["before"].mask(is_created, 0)
 
 

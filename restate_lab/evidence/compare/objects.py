@@ -44,6 +44,7 @@ BACKLOG_COLUMNS = (
     *("target_service_name", "target_service_key", "scope", "waiting_before", "waiting_after", "more"),
     *("oldest_wait_before", "oldest_wait_after"),
 )
+_KEY_COLUMNS = ("sys_inbox.service_name", "sys_inbox.service_key", "sys_vqueue_meta.lock_name")
 _QUEUE_KEY = ["target_service_name", "target_service_key", "scope"]
 
 
@@ -72,7 +73,10 @@ def compare_state(sides: Sides) -> tuple[pd.DataFrame | None, list[Limitation]]:
             )
     both = merge(before, after, _VALUE_KEY)
     both["change"] = both["found"].astype(str).map(_CHANGES)
-    changed = both[~_same(both)].sort_values(_VALUE_KEY)[list(STATE_COLUMNS)].reset_index(drop=True)
+    # Without sha256 on both sides, only lengths are compared.
+    same = (both["found"] == "both") & (both["bytes_before"] == both["bytes_after"]).fillna(value=False)
+    same &= (both["sha256_before"] == both["sha256_after"]).fillna(value=True)
+    changed = both[~same].sort_values(_VALUE_KEY)[list(STATE_COLUMNS)].reset_index(drop=True)
     if lacking and (alike := len(both) - len(changed)):
         notes.append(Limitation(f"{plural(alike, 'value')} of equal length, whose content may differ: {lacking}"))
     return changed, notes
@@ -94,7 +98,6 @@ def _rows(sides: Sides, side: ComparedSource, *, by_value: bool) -> pd.DataFrame
 
 
 def _scope_limitations(sides: Sides) -> Iterator[Limitation]:
-    """Yield the number of values in a scope, if one side does not support scopes."""
     for side in sides:
         if not sides.has(_SCOPE) and _knows_scopes(side):
             count = int(side.rows(_IN_SCOPES)["n"].iloc[0])
@@ -111,12 +114,6 @@ def _knows_scopes(side: ComparedSource) -> bool:
 
 def _restrict_to(frame: pd.DataFrame, objects: pd.DataFrame) -> pd.DataFrame:
     return frame.merge(objects[_OBJECT].drop_duplicates(), on=_OBJECT)
-
-
-def _same(both: pd.DataFrame) -> pd.Series:
-    """Return which values are the same on both sides; without sha256 on both sides, only lengths are compared."""
-    same = (both["found"] == "both") & (both["bytes_before"] == both["bytes_after"]).fillna(value=False)
-    return same & (both["sha256_before"] == both["sha256_after"]).fillna(value=True)
 
 
 def _totals_by_service(sides: Sides, count: int) -> str:
@@ -155,8 +152,7 @@ def _changed_fields(
         for field in fields if change == "changed" else fields[:1]:
             was, is_ = (old or {}).get(field), (new or {}).get(field)
             if change != "changed" or was != is_:
-                row = {"kind": kind, "name": name, "change": change, "what": field, "before": was, "after": is_}
-                yield row
+                yield {"kind": kind, "name": name, "change": change, "what": field, "before": was, "after": is_}
 
 
 def _text(value: Any) -> str:
@@ -176,8 +172,9 @@ def compare_backlog(sides: Sides) -> tuple[pd.DataFrame | None, list[Limitation]
                     f"{side.role} contains only a part of the cluster ({side.part}), so it has not all waiting calls"
                 )
             ]
-        if lacking := _masked_key_column(side):
-            return None, [Limitation(f"{side.role} has no {lacking} (masked when it was frozen)")]
+        masked = [name for name in _KEY_COLUMNS if name in side.reasons and name not in side.columns]
+        if masked:
+            return None, [Limitation(f"{side.role} has no {masked[0]} (masked when it was frozen)")]
     frames, notes = [], []
     for side in sides:
         frame = run_question(side.source, "backlog_by_key", limit=sides.limit, now=side.now)
@@ -191,11 +188,6 @@ def compare_backlog(sides: Sides) -> tuple[pd.DataFrame | None, list[Limitation]
             )
         frames.append((frame, "truncated" in frame.attrs))
     return _differences(*frames), notes
-
-
-def _masked_key_column(side: ComparedSource) -> str:
-    names = ("sys_inbox.service_name", "sys_inbox.service_key", "sys_vqueue_meta.lock_name")
-    return next((name for name in names if name in side.reasons and name not in side.columns), "")
 
 
 def _differences(old: tuple[pd.DataFrame, bool], new: tuple[pd.DataFrame, bool]) -> pd.DataFrame:

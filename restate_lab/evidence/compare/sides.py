@@ -15,7 +15,6 @@ from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.durations import DurationInput
 from restate_lab.evidence.selection import statement_chunks
 from restate_lab.reads import Reads, begin
-from restate_lab.server import has_vqueues
 from restate_lab.source import Source
 
 _NOWHERE = "this server has no such column"
@@ -43,16 +42,6 @@ class ComparedSource:
     columns: frozenset[str]
     reasons: Mapping[str, str]
     part: str
-
-    @property
-    def has_vqueues(self) -> bool:
-        """Return whether the server has vqueues."""
-        return has_vqueues(self.source)
-
-    @property
-    def is_history(self) -> bool:
-        """Return whether it is a history, in which the id of an earlier run also has the time of its creation."""
-        return "visits.started_at" in self.columns
 
     @property
     def where(self) -> str:
