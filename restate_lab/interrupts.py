@@ -35,7 +35,6 @@ class _InterruptHandler:
         self.release()
 
     def release(self) -> None:
-        """Raise an interrupt that is held back, if that is allowed now."""
         if self.is_held and self.is_open:
             # Closed first: a second interrupt must not be raised before the block can close it.
             self.is_held = self.is_open = False

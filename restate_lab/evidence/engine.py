@@ -15,7 +15,7 @@ import re
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -80,17 +80,13 @@ def session(now: datetime, *, batch_rows: int = MAX_BATCH_ROWS) -> SessionContex
     """
     datafusion = _datafusion()
     _start_threads()
-    config = (
-        datafusion.SessionConfig(_SETTINGS)
-        .with_batch_size(batch_rows)
-        .with_default_catalog_and_schema("restate", "public")
-    )
-    context: SessionContext = datafusion.SessionContext(config)
+    config = datafusion.SessionConfig(_SETTINGS).with_default_catalog_and_schema("restate", "public")
+    context: SessionContext = datafusion.SessionContext(config.with_batch_size(batch_rows))
     for each in FUNCTIONS:
         context.register_udf(datafusion.udf(each, [pa.string(), pa.string()], each.result, "immutable", name=each.name))
     for name, value in _clock(now).items():
         # Immutable and without arguments: it is computed once, while a statement is planned.
-        context.register_udf(datafusion.udf(_constant(value), [], value.type, "immutable", name=name))
+        context.register_udf(datafusion.udf(lambda value=value: value, [], value.type, "immutable", name=name))
     return context
 
 
@@ -159,7 +155,12 @@ def read(
 
 
 def _plan_query(context: SessionContext, statement: str) -> DataFrame:
-    _check_operators(statement)
+    for token in tokens(statement):
+        if token.kind == "operator" and token.text in _JSON_OPERATORS:
+            raise StatementError(
+                f"{token.text} at {place(statement, token.start)} is not supported by evidence and histories. Use "
+                f"functions with one key per call, which servers also support: {_ONE_KEY}."
+            )
     no = False
     options = _datafusion().SQLOptions().with_allow_ddl(no).with_allow_dml(no).with_allow_statements(no)
     try:
@@ -258,19 +259,6 @@ def _clock(now: datetime) -> dict[str, pa.Array[Any]]:
     day = pa.array([utc.date()], pa.date32())
     time = pa.array([utc.time()], pa.time64("ns"))
     return {"now": moment, "current_timestamp": moment, "current_date": day, "today": day, "current_time": time}
-
-
-def _constant(value: pa.Array[Any]) -> Callable[[], pa.Array[Any]]:
-    return lambda: value
-
-
-def _check_operators(statement: str) -> None:
-    for token in tokens(statement):
-        if token.kind == "operator" and token.text in _JSON_OPERATORS:
-            raise StatementError(
-                f"{token.text} at {place(statement, token.start)} is not supported by evidence and histories. Use "
-                f"functions with one key per call, which servers also support: {_ONE_KEY}."
-            )
 
 
 def _query_refused(error: Exception) -> QueryRefused:

@@ -130,7 +130,6 @@ def freeze(
 
 
 def _warning_messages(manifest: Manifest) -> Iterator[str]:
-    """Yield the warnings that a user must read before sharing the evidence."""
     if unread := manifest.redaction.unread:
         columns = ", ".join(f"{count:,} of {column}" for column, count in unread.items())
         yield (
@@ -196,8 +195,6 @@ def _write_evidence(
 
 @dataclass(slots=True)
 class _TableWriter:
-    """Writes one table after another, and counts rows, bytes and masked values."""
-
     reads: Reads
     folder: EvidenceFolder
     progress: Progress

@@ -235,7 +235,6 @@ def _payload(array: str) -> bytes | None:
 
 
 def _replace(values: Any, replace: Callable[[Any], Any], *, where: Any) -> Any:
-    """Return the texts (or bytes); those for which ``where`` is true are replaced."""
     some = pc.filter(values, where).to_pylist()
     if not some:
         return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import warnings
@@ -47,10 +48,8 @@ def _masked_columns(manifest: Manifest, names: Iterable[tuple[str, str]]) -> Ite
         columns.setdefault(table, []).append(column)
     patterns: list[Pattern] = []
     for text in manifest.redaction.patterns:
-        try:
+        with contextlib.suppress(ArgumentError):  # the pattern can be for a column that was not frozen
             patterns += parse_patterns(text, columns)
-        except ArgumentError:
-            continue  # the pattern is for a column that was not frozen
     for table, own in columns.items():
         tables = (table, _VIEW) if table in _VIEW_TABLES else (table,)
         for column in own:

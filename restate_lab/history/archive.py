@@ -30,7 +30,7 @@ from restate_lab.errors import (
 )
 from restate_lab.frames import to_frame
 from restate_lab.history.cluster import name_of_cluster
-from restate_lab.history.records import Record, VisitOptions, failed_record, table_of_records, write_record
+from restate_lab.history.commits import Record, VisitOptions, failed_record, table_of_records, write_record
 from restate_lab.history.store import ArchiveStore, locate_store
 from restate_lab.history.visit import WrongClock, visit
 from restate_lab.progress import Progress, RowsLine, notify, progress_of
@@ -143,7 +143,6 @@ class _VisitLoop:
     unwritten: list[Record] = field(default_factory=list)
 
     def once(self) -> pd.DataFrame:
-        """Make one visit and return its records."""
         try:
             self._visit()
         finally:
@@ -199,7 +198,6 @@ class _VisitLoop:
             )
 
     def _write_failed(self) -> None:
-        """Write the records of failed visits, as far as the store accepts them."""
         with suppress(RestateLabError):
             while self.unwritten and self.store.exists():
                 write_record(self.store, self.unwritten[0])

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
     from pyarrow.dataset import Dataset
 
-_ARCHIVES = "archives"
-
 
 def cached_dataset(table: DeltaTable) -> Dataset:
     """Return a dataset of the table's files; a file that a statement needs is downloaded into the user's cache.
 
     A statement about some days opens no file of other days. Cached files that the table no longer has are removed.
     """
-    folder = platformdirs.user_cache_path("restate_lab") / _ARCHIVES / _name_of(table.table_uri)
+    name = hashlib.sha256(table.table_uri.encode()).hexdigest()[:16]
+    folder = platformdirs.user_cache_path("restate_lab") / "archives" / name
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    sizes = {action["path"]: action["size_bytes"] for action in _files_of(table)}
+    files = pa.table(table.get_add_actions(flatten=True)).select(["path", "size_bytes"]).to_pylist()
+    sizes = {file["path"]: file["size_bytes"] for file in files}
     for path in folder.rglob("*.parquet"):
         if path.relative_to(folder).as_posix() not in sizes:
             path.unlink(missing_ok=True)
@@ -63,11 +63,3 @@ class _CachedFiles(DeltaStorageHandler):
         finally:
             with contextlib.suppress(FileNotFoundError):
                 unfinished.unlink()
-
-
-def _files_of(table: DeltaTable) -> list[dict[str, Any]]:
-    return pa.table(table.get_add_actions(flatten=True)).select(["path", "size_bytes"]).to_pylist()
-
-
-def _name_of(uri: str) -> str:
-    return hashlib.sha256(uri.encode()).hexdigest()[:16]

@@ -1,16 +1,29 @@
-"""The tables of one cluster in an archive, at the versions that a visit reads and writes, and its commits."""
+"""The tables of one cluster in an archive, at the versions that a visit reads and writes, its commits and its records.
+
+Only workflows and calls with an idempotency key get an id again. Since 1.7, the server generates a key for each call at
+its ingress without one: a ULID, whose time is that of the creation. No later call has such a key by itself. A user can
+repeat a call with a ULID as its key. The earlier run then was created after the time of the ULID, so if that is also
+the time of the later creation, it ended just before. So most runs need no search in the whole archive, but only in the
+last days, whose ids a visit reads anyway.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, date, datetime, timedelta
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from restate_lab.audit import process_info
+from restate_lab.client.lab import Lab
+from restate_lab.durations import DurationInput
 from restate_lab.errors import ArchiveBroken
 from restate_lab.history.store import ArchiveStore, LostRace, sql_text
-from restate_lab.history.tables import TABLES
+from restate_lab.history.tables import SCHEMA_VERSION, TABLES
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -19,6 +32,13 @@ DETAILS = ("journal", "events", "agent_steps")
 """The tables with rows of a run, which are committed after ``invocations`` with the same number."""
 _MOST_RACES = 100
 _RUN = ["id", "created_at"]
+_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_VALUES = {character: value for value, character in enumerate(_DIGITS)}
+_LENGTH, _TIME_LENGTH = 26, 10
+_NEAR = timedelta(minutes=1)
+"""The server creates a run within some milliseconds after it has generated the key, when it is not overloaded."""
+_OF_RUNS = ["id", "target_service_ty", "idempotency_key", "created_at"]
+Record: TypeAlias = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -116,3 +136,98 @@ class ClusterTables:
         done = self.store.change("visits", lambda table: table.update(updates=values, predicate=where))
         self.reopen("visits")
         return int(done["num_updated_rows"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisitOptions:
+    """The options of a visit; ``cluster`` is the name of the cluster in the archive."""
+
+    cluster: str
+    payloads: bool
+    redact: tuple[str, ...]
+    samples: bool
+    timeout: DurationInput | None
+    same_cluster: bool = False
+
+
+def common_record(lab: Lab, options: VisitOptions, started: datetime) -> Record:
+    """Return the values of a record that each visit has."""
+    info = process_info()
+    return {
+        "cluster_name": options.cluster,
+        "day": started.date(),
+        "visit": None,
+        "schema_version": SCHEMA_VERSION,
+        "started_at": started,
+        "address": lab.address,
+        "archived_by": f"{info['user']}@{info['host']} {info['pid']}",
+        "restate_lab_version": version("restate-lab"),
+        "new_runs": 0,
+        "payloads": options.payloads,
+        "redact": list(options.redact),
+    }
+
+
+def failed_record(lab: Lab, options: VisitOptions, error: Exception, started: datetime) -> Record:
+    """Return the record of a failed visit; its times are those of this machine's clock."""
+    return {
+        **common_record(lab, options, started),
+        "ended_at": datetime.now(UTC),
+        "outcome": "failed",
+        "error": f"{type(error).__name__}: {error}"[:2_000],
+    }
+
+
+def write_record(store: ArchiveStore, record: Record) -> None:
+    """Write the record of a visit that wrote nothing else."""
+    store.append(store.open("visits"), table_of_records([record]), cluster=record["cluster_name"])
+
+
+def table_of_records(records: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return records as rows of ``visits``; missing values are null."""
+    own = TABLES["visits"].own
+    return pa.table({name: pa.array([each.get(name) for each in records], kind) for name, kind in own.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedIds:
+    """The archived ids of runs that ended on the day ``since`` or later."""
+
+    since: date
+    ids: pa.Array[Any]
+
+
+def with_repeated(runs: pa.Table, tables: ClusterTables, known: ArchivedIds | None) -> pa.Table:
+    """Return runs, which are not in the archive, with ``repeated``: the archive has an earlier run with this id."""
+    repeated = set() if known is None else set(_common(known.ids, runs["id"].combine_chunks()))
+    searched = [row["id"] for row in runs.select(_OF_RUNS).to_pylist() if _may_be_old(row, known)]
+    if searched and tables.version("invocations"):
+        before = "" if known is None else f"AND day < '{known.since}'"
+        for batch in tables.batches("invocations", ["id"], before):  # the ids of all days would fill the memory
+            repeated.update(_common(batch["id"], pa.array(searched, pa.string())))
+    return runs.append_column("repeated", pa.array([id_ in repeated for id_ in runs["id"].to_pylist()], pa.bool_()))
+
+
+def _may_be_old(row: dict[str, Any], known: ArchivedIds | None) -> bool:
+    """Return whether an earlier run of this id can have ended before the days of the known ids."""
+    key = row["idempotency_key"]
+    if row["target_service_ty"] != "workflow" and key is None:
+        return False
+    is_generated = key is not None and is_generated_key(key, row["created_at"])
+    return not (known and is_generated and (row["created_at"] - _NEAR).date() >= known.since)
+
+
+def is_generated_key(key: str, created_at: datetime) -> bool:
+    """Return whether a key is a ULID of the time at which the invocation was created."""
+    if len(key) != _LENGTH or not set(key) <= _VALUES.keys():
+        return False
+    milliseconds = 0
+    for character in key[:_TIME_LENGTH]:
+        milliseconds = milliseconds * len(_DIGITS) + _VALUES[character]
+    distance = timedelta(milliseconds=milliseconds) - (created_at - datetime(1970, 1, 1, tzinfo=UTC))
+    return abs(distance) <= _NEAR
+
+
+def _common(ids: Any, of: Any) -> list[str]:
+    found: list[str] = ids.filter(pc.is_in(ids, of)).to_pylist()
+    return found

@@ -56,9 +56,10 @@ def gaps(visits: pd.DataFrame, since: datetime, until: datetime) -> pd.DataFrame
     timedelta), ``missing_from, missing_until`` (UTC, within ``since`` and ``until``) and ``reason``.
     """
     complete = visits[(visits["outcome"] == "complete") & visits["started_at"].notna()].sort_values("started_at")
+    failures = visits[(visits["outcome"] == "failed") & visits["started_at"].notna()].sort_values("started_at")
     rows: list[tuple[Any, ...]] = [
         (handler.service, handler.handler, retention, max(start, since), min(end, until), reason)
-        for handler, retention, start, end, reason in _all_gaps(complete, _failures(visits), since, until)
+        for handler, retention, start, end, reason in _all_gaps(complete, failures, since, until)
         if max(start, since) < min(end, until)
     ]
     types = {"retention": "timedelta64[ns]", **dict.fromkeys(("missing_from", "missing_until"), "datetime64[ns, UTC]")}
@@ -97,7 +98,7 @@ def _periods(complete: pd.DataFrame, since: datetime, until: datetime) -> Iterat
 
 
 def _with_window(times: pd.Series[Any], since: datetime, until: datetime) -> np.ndarray[Any, Any]:
-    """Return times in nanoseconds between the ends of the window, which are moved outside of them."""
+    """Return the times in nanoseconds, with both ends of the window, which lie outside of all times."""
     whole = [pd.Timestamp(since).tz_convert("UTC"), *times, pd.Timestamp(until).tz_convert("UTC")]
     whole[0], whole[-1] = min(whole[0], whole[1]), max(whole[-1], whole[-2])
     return pd.DatetimeIndex(whole).as_unit("ns").asi8
@@ -128,22 +129,12 @@ def _reason(start: datetime, end: datetime, retention: timedelta, failures: pd.D
     return f"{text}; {plural(len(failed), 'visit')} failed, the last one with {failed['error'].iloc[-1]}"
 
 
-def _failures(visits: pd.DataFrame) -> pd.DataFrame:
-    failed = visits[(visits["outcome"] == "failed") & visits["started_at"].notna()]
-    return failed[["started_at", "error"]].sort_values("started_at")
-
-
-def _parse(text: str) -> dict[_Handler, timedelta]:
-    return {
-        _Handler(row["service"], row["handler"]): timedelta(milliseconds=row["completion_retention_ms"])
-        for row in json.loads(text)
-    }
-
-
 def _shortest(texts: Iterable[str]) -> dict[_Handler, timedelta]:
     shortest: dict[_Handler, timedelta] = {}
     for text in dict.fromkeys(texts):
-        for handler, retention in _parse(text).items():
+        for row in json.loads(text):
+            handler = _Handler(row["service"], row["handler"])
+            retention = timedelta(milliseconds=row["completion_retention_ms"])
             shortest[handler] = min(retention, shortest.get(handler, retention))
     return shortest
 

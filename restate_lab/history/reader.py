@@ -130,10 +130,12 @@ class ServerReader:
 
     def _details(self, runs: pa.Table, ids: list[str]) -> RunRows:
         journal, events = (self._read(name, "id IN :ids", ids=ids) for name in ("journal", "events"))
-        steps = self._agent_steps(_with_steps(journal))
+        types: Any = journal["entry_type"]  # a journal without the result of a step has no response of a model
+        steps = self._agent_steps(_texts(pc.unique(journal.filter(pc.equal(types, pa.scalar(_STEP)))["id"])))
         invocations = _same_runs(self._read("invocations", "id IN :ids", ids=ids), runs)
+        invocations = invocations.append_column("day", pc.cast(invocations["completed_at"], pa.date32()))
         tables = {
-            "invocations": _with_day(invocations),
+            "invocations": invocations,
             "journal": _with_run(_with_entry_columns(journal), invocations),
             "events": _with_run(_with_event_columns(events), invocations),
             "agent_steps": _with_run(_with_appended_at(steps, journal), invocations, ("service", "handler")),
@@ -141,7 +143,6 @@ class ServerReader:
         return RunRows(tables, gone=len(ids) - len(invocations))
 
     def _read(self, table: str, where: str, **params: Any) -> pa.Table:
-        """Return rows of the server, with the types of the archive."""
         name, columns = TABLES[table].copies, self.columns[table]
         statement = f"SELECT {', '.join(quote_name(each.name) for each in columns)} FROM {quote_name(name)}"  # noqa: S608 - names from the server itself
         if where:
@@ -198,8 +199,12 @@ def server_reader(
     if covered:
         raise ArgumentError(f"redact= matches {', '.join(covered)}, which identify the runs of an archive.")
     columns, notes = {}, set[str]()
-    for name in [name for name, table in TABLES.items() if table.copies]:
-        wanted = _columns_of(name, schema, payloads=payloads)
+    for name, table in TABLES.items():
+        if not table.copies:
+            continue
+        wanted = [each for each in schema.tables[table.copies].columns if each.name not in table.left_out]
+        if not payloads:  # unknown binary columns can have payloads
+            wanted = [each for each in wanted if each.name not in table.payloads and "Binary" not in (each.type or "")]
         conflicts = describe_conflicts(name, [(each.name, each.type or "") for each in wanted])
         columns[name] = [each for each in wanted if each.name not in conflicts]
         notes.update(conflicts.values())
@@ -217,33 +222,12 @@ def server_reader(
     return ServerReader(source, AgentReader(source), columns, masks, at_once, progress, notes)
 
 
-def masked_columns(reader: ServerReader) -> frozenset[str]:
-    """Return the masked columns of the server's tables ("sys_invocation_status.completion_failure")."""
-    return frozenset(mask.column for masks in reader.masks.values() for mask in masks.values() if mask.patterns)
-
-
-def _columns_of(table: str, schema: SourceSchema, *, payloads: bool) -> list[SourceColumn]:
-    """Return the columns of the server's table that are archived; unknown binary columns can have payloads."""
-    kind = TABLES[table]
-    return [
-        column
-        for column in schema.tables[kind.copies].columns
-        if column.name not in kind.left_out
-        and (payloads or (column.name not in kind.payloads and "Binary" not in (column.type or "")))
-    ]
-
-
 def _same_runs(invocations: pa.Table, runs: pa.Table) -> pa.Table:
-    """Return the rows whose run is that of the list."""
     place = pc.index_in(invocations["id"], runs["id"].combine_chunks())
     expected = runs["created_at"].take(place)
     is_same = pc.and_(pc.equal(invocations["created_at"], expected), pc.is_valid(invocations["completed_at"]))
     is_kept: Any = pc.fill_null(is_same, pa.scalar(value=False))
     return invocations.filter(is_kept)
-
-
-def _with_day(invocations: pa.Table) -> pa.Table:
-    return invocations.append_column("day", pc.cast(invocations["completed_at"], pa.date32()))
 
 
 def _with_run(rows: pa.Table, invocations: pa.Table, more: Sequence[str] = ()) -> pa.Table:
@@ -252,17 +236,10 @@ def _with_run(rows: pa.Table, invocations: pa.Table, more: Sequence[str] = ()) -
     is_known: Any = pc.is_valid(place)
     rows = rows.filter(is_known)
     place = pc.drop_null(place)
-    rows = rows.append_column("created_at", invocations["created_at"].take(place))
-    rows = rows.append_column("day", pc.cast(invocations["completed_at"], pa.date32()).take(place))
-    for name in more:
-        rows = rows.append_column(name, invocations[f"target_{name}_name"].take(place))
+    columns = {"created_at": "created_at", "day": "day", **{name: f"target_{name}_name" for name in more}}
+    for name, column in columns.items():
+        rows = rows.append_column(name, invocations[column].take(place))
     return rows
-
-
-def _with_steps(journal: pa.Table) -> list[str]:
-    """Return the ids of journals with the result of a step; others have no response of a model."""
-    types: Any = journal["entry_type"]
-    return _texts(pc.unique(journal.filter(pc.equal(types, pa.scalar(_STEP)))["id"]))
 
 
 def _texts(column: Any) -> list[str]:
@@ -271,17 +248,9 @@ def _texts(column: Any) -> list[str]:
 
 
 def _with_appended_at(steps: pa.Table, journal: pa.Table) -> pa.Table:
-    times = (
-        {
-            (id_, index): appended_at
-            for id_, index, appended_at in zip(
-                *(journal[name].to_pylist() for name in ("id", "index", "appended_at")), strict=True
-            )
-        }
-        if len(steps)
-        else {}
-    )
-    values = [times.get(key) for key in zip(steps["id"].to_pylist(), steps["index"].to_pylist(), strict=True)]
+    entries = journal.select(["id", "index", "appended_at"]).to_pylist() if len(steps) else []
+    times = {(row["id"], row["index"]): row["appended_at"] for row in entries}
+    values = [times.get((row["id"], row["index"])) for row in steps.select(["id", "index"]).to_pylist()]
     return steps.append_column("appended_at", pa.array(values, TABLES["agent_steps"].own["appended_at"]))
 
 

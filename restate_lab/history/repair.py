@@ -19,10 +19,15 @@ import pyarrow.compute as pc
 
 from restate_lab._text import plural
 from restate_lab.client.lab import Lab
-from restate_lab.history.commits import DETAILS, ClusterTables
+from restate_lab.history.commits import (
+    DETAILS,
+    ClusterTables,
+    VisitOptions,
+    common_record,
+    table_of_records,
+    with_repeated,
+)
 from restate_lab.history.reader import RunRows, ServerReader
-from restate_lab.history.records import VisitOptions, common_record, table_of_records
-from restate_lab.history.repeats import with_repeated
 from restate_lab.history.store import sql_time
 from restate_lab.history.tables import TABLES
 from restate_lab.interrupts import Shield
@@ -65,7 +70,9 @@ class Repair:
     def _restore_runs(self, number: int, highest: int) -> None:
         """Read the runs again that only other tables have, and commit them with the highest number."""
         numbers = {name: self.tables.version(name) for name in ("invocations", *_NUMBERED)}
-        orphans = self._orphans(number)
+        found = [self.tables.read(name, _OF_ORPHANS, f"AND visit > {number}") for name in DETAILS]
+        orphans = pa.concat_tables(found, promote_options="permissive").group_by(_OF_ORPHANS).aggregate([])
+        orphans = orphans.sort_by([("created_at", "descending")])  # the server can only have the newest run of an id
         rows = self.reader.details(orphans).tables if len(orphans) else {}
         runs = rows.get("invocations", pa.table({"id": pa.array([], pa.string())}))
         if len(runs):
@@ -83,26 +90,18 @@ class Repair:
             f"{plural(doubtful, 'visit')} count as invalid"
         )
 
-    def _orphans(self, number: int) -> pa.Table:
-        """Return the runs that have rows of visits after ``number``, the newest run of an id first."""
-        found = [self.tables.read(name, _OF_ORPHANS, f"AND visit > {number}") for name in DETAILS]
-        runs = pa.concat_tables(found, promote_options="permissive").group_by(_OF_ORPHANS).aggregate([])
-        return runs.sort_by([("created_at", "descending")])
-
     def _discredit(self, number: int, restored: Mapping[int, int]) -> int:
         """Let visits that relied on runs which are not in the archive count as invalid; return their number."""
         records = self.tables.rows("visits", _OF_VISITS, f"AND visit > {number}")
         lost = [row["started_at"] for row in records if restored.get(row["visit"], 0) < (row["new_runs"] or 0)]
         if not lost:
             return 0
-        since = min(lost) if None not in lost else self._end_of(number)
+        since = min(lost) if None not in lost else None
+        if since is None:  # the end of the last complete visit that wrote runs which are in the archive
+            known = self.tables.rows("visits", ["ended_at"], f"AND outcome = 'complete' AND visit <= {number}")
+            since = max((row["ended_at"] for row in known), default=_NEVER)
         reason = "the archive is a copy or a backup that does not have all invocations which this visit read or knew"
         return self.tables.discredit(f"ended_at > {sql_time(since)}", reason)
-
-    def _end_of(self, number: int) -> datetime:
-        """Return the end of the last complete visit that wrote runs which are in the archive."""
-        where = f"AND outcome = 'complete' AND visit <= {number}"
-        return max((row["ended_at"] for row in self.tables.rows("visits", ["ended_at"], where)), default=_NEVER)
 
     def _complete(self, number: int) -> None:
         """Write the rows that a killed archiver did not write, for all tables behind ``invocations``."""
@@ -110,8 +109,7 @@ class Repair:
         if not behind:
             return
         runs = self.tables.read("invocations", _OF_RUNS, f"AND visit > {min(behind.values())}")
-        # The server can only have the newest run of an id, which is found first.
-        runs = runs.sort_by([("created_at", "descending")])
+        runs = runs.sort_by([("created_at", "descending")])  # the server can only have the newest run of an id
         rows = self.reader.details(runs) if behind.keys() & set(DETAILS) else RunRows()
         with Shield():
             for name, last in behind.items():
@@ -122,7 +120,6 @@ class Repair:
                 self.tables.append(name, self.tables.with_own_columns(name, repaired, {}), last, number)
 
     def _lost_records(self, runs: pa.Table, rows: RunRows, numbers: Iterable[int]) -> pa.Table:
-        """Return the records of visits whose times are unknown."""
         found = set(rows.tables["journal"]["id"].to_pylist()) if rows.tables else set()
         new, missing = Counter[int](), Counter[int]()
         for row in runs.to_pylist():

@@ -80,16 +80,6 @@ class HistoryPeriod:
 
 
 @dataclass(frozen=True, slots=True)
-class HistoryView:
-    """What a history shows of an archive: one cluster, in a period, at a time; ``is_local`` if it is on this disk."""
-
-    cluster_name: str
-    period: HistoryPeriod
-    now: datetime
-    is_local: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class ServerSchema:
     """The columns (name, type) of the server's tables, and the definitions of its views."""
 
@@ -104,13 +94,24 @@ class ServerSchema:
         return cls(tables, dict(value["views"]))
 
 
-def history_session(tables: Mapping[str, DeltaTable], schema: ServerSchema, history: HistoryView) -> SessionContext:
-    """Return a session in which a cluster's archived tables answer statements about the server's tables."""
-    context = session(history.now)
+def history_session(
+    tables: Mapping[str, DeltaTable],
+    schema: ServerSchema,
+    cluster_name: str,
+    period: HistoryPeriod,
+    now: datetime,
+    *,
+    is_local: bool,
+) -> SessionContext:
+    """Return a session in which a cluster's archived tables answer statements about the server's tables.
+
+    ``is_local``: the archive is on a disk of this machine.
+    """
+    context = session(now)
     context.sql("CREATE SCHEMA archive")
     for name, table in tables.items():
-        _register(context, name, table, is_local=history.is_local)
-    builder = _Views(context, tables, schema, f"cluster_name = {literal(history.cluster_name)}", history.period)
+        _register(context, name, table, is_local=is_local)
+    builder = _Views(context, tables, schema, f"cluster_name = {literal(cluster_name)}", period)
     builder.add_earlier_runs()
     builder.add_runs()
     for name in _OF_RUNS:
@@ -125,8 +126,6 @@ def history_session(tables: Mapping[str, DeltaTable], schema: ServerSchema, hist
 
 @dataclass(slots=True)
 class _Views:
-    """Creates the views of one cluster and one period."""
-
     context: SessionContext
     tables: Mapping[str, DeltaTable]
     schema: ServerSchema
@@ -137,11 +136,12 @@ class _Views:
     def add_earlier_runs(self) -> None:
         """Register ``archive.earlier_runs``: the runs whose id has a newer run in the period, with their unique ids."""
         repeated = f"SELECT id FROM archive.invocations WHERE {self.cluster} AND repeated"  # noqa: S608
-        runs = self._rows(
+        _, batches = read(
+            self.context,
             f"SELECT id, created_at FROM archive.invocations WHERE {self.cluster} AND {self.period.days()} "  # noqa: S608
-            f"AND {self.period.contains('completed_at')} AND id IN ({repeated}) ORDER BY id, created_at DESC"
+            f"AND {self.period.contains('completed_at')} AND id IN ({repeated}) ORDER BY id, created_at DESC",
         )
-        earlier = list(_earlier_runs(runs))
+        earlier = list(_earlier_runs(row for batch in batches for row in batch.to_pylist()))
         self.has_earlier_runs = bool(earlier)
         rows = pa.RecordBatch.from_pylist(earlier, schema=pa.schema(_EARLIER_RUNS))
         self.context.register_record_batches("archive.earlier_runs", [[rows]])
@@ -157,7 +157,6 @@ class _Views:
             create_view(self.context, name, definition, columns)
 
     def add_rows_of_runs(self, name: str) -> None:
-        """Create a view of the rows that belong to runs in the period."""
         self._create(TABLES[name].copies or name, self._in_period(name, self._select(name)))
 
     def add_journal_entries(self) -> None:
@@ -168,7 +167,6 @@ class _Views:
         self._create("journal_entries", self._in_period("journal", select))
 
     def _in_period(self, name: str, select: str) -> str:
-        """Return a statement for the rows that belong to runs in the period."""
         ends = self.period.days_at_the_ends()
         statement = f"{select} WHERE {self.cluster} AND {self.period.whole_days()}"
         if ends:
@@ -181,9 +179,18 @@ class _Views:
         return statement
 
     def add_latest(self, name: str) -> None:
-        """Create a view of the last known row of each deployment or service at the end of the period."""
+        """Create a view of the last known row of each deployment or service at the end of the period.
+
+        A visit sees a deployment, and its services, after it was created.
+        """
         key = "id" if name == "deployments" else "name"
-        was_seen, was_there = self._known_at_the_end(name)
+        was_seen, was_there = "true", "false"
+        if self.period.until is not None:
+            end, column = literal(self.period.until), "id" if name == "deployments" else "deployment_id"
+            created = f"SELECT id FROM archive.deployments WHERE {self.cluster} AND created_at <= {end}"  # noqa: S608
+            was_seen = f"first_seen_at <= {end}"
+            if "created_at" in self._columns_in("deployments") and column in self._columns_in(name):
+                was_there = f"{column} IN ({created})"
         latest = (
             f"SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY "  # noqa: S608
             f"CASE WHEN {was_seen} THEN first_seen_at END DESC NULLS LAST, first_seen_at) AS newest "
@@ -191,19 +198,6 @@ class _Views:
         )
         columns = select_server_columns(self.schema.tables[TABLES[name].copies], self._columns_in(name))
         self._create(TABLES[name].copies, f"SELECT {columns} FROM ({latest}) WHERE newest = 1")  # noqa: S608
-
-    def _known_at_the_end(self, name: str) -> tuple[str, str]:
-        """Return conditions for rows that a visit had seen by the end of the period, and for rows that were there then.
-
-        A visit sees a deployment, and its services, after it was created.
-        """
-        if self.period.until is None:
-            return "true", "false"
-        end = literal(self.period.until)
-        created = f"SELECT id FROM archive.deployments WHERE {self.cluster} AND created_at <= {end}"  # noqa: S608
-        column = "id" if name == "deployments" else "deployment_id"
-        is_stored = "created_at" in self._columns_in("deployments") and column in self._columns_in(name)
-        return f"first_seen_at <= {end}", f"{column} IN ({created})" if is_stored else "false"
 
     def add_own(self, name: str) -> None:
         """Create a view of a table that servers do not have; columns that an earlier version did not write are null."""
@@ -224,7 +218,6 @@ class _Views:
         return {"id": "coalesce(run_id, id)"} if self.has_earlier_runs else {}
 
     def _from(self, name: str) -> str:
-        """Return a table of the archive with the ids of earlier runs."""
         joined = " LEFT JOIN archive.earlier_runs ON earlier_id = id AND earlier_created_at = created_at"
         return f" FROM archive.{name}{joined if self.has_earlier_runs else ''}"
 
@@ -236,15 +229,10 @@ class _Views:
         return tuple(each for each in self.schema.tables[table.copies] if each[0] not in table.left_out | payloads)
 
     def _columns_in(self, name: str) -> dict[str, str]:
-        """Return the stored columns with the names of their types."""
         return {each.name: getattr(each.type, "type", "") for each in self.tables[name].schema().fields}
 
     def _create(self, name: str, statement: str) -> None:
         self.context.sql(f"CREATE VIEW {quote_name(name)} AS {statement}")
-
-    def _rows(self, statement: str) -> Iterable[dict[str, Any]]:
-        _, batches = read(self.context, statement)
-        return [row for batch in batches for row in batch.to_pylist()]
 
 
 def _earlier_runs(runs: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -252,8 +240,9 @@ def _earlier_runs(runs: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]
     newest: set[str] = set()
     for run in runs:
         if run["id"] in newest:
-            unique = f"{run['id']}@{_exact(run['created_at'])}"
-            yield {"earlier_id": run["id"], "earlier_created_at": run["created_at"], "run_id": unique}
+            created = run["created_at"].astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            run_id = f"{run['id']}@{created}"
+            yield {"earlier_id": run["id"], "earlier_created_at": run["created_at"], "run_id": run_id}
         newest.add(run["id"])
 
 
@@ -275,17 +264,13 @@ def _register(context: SessionContext, name: str, table: DeltaTable, *, is_local
     if is_local:
         context.register_table(registered, table)
     else:
-        context.register_dataset(registered, _cached_dataset(table))
+        cache = importlib.import_module("restate_lab.history.cache")  # it needs deltalake
+        context.register_dataset(registered, cache.cached_dataset(table))
     if missing:
         nulls = ", ".join(
             f"arrow_cast(NULL, '{_TYPE_NAMES[kind]}') AS {quote_name(each)}" for each, kind in missing.items()
         )
         context.sql(f"CREATE VIEW archive.{name} AS SELECT *, {nulls} FROM {registered}")  # noqa: S608
-
-
-def _cached_dataset(table: DeltaTable) -> Any:
-    module = importlib.import_module("restate_lab.history.cache")
-    return module.cached_dataset(table)
 
 
 def _select_own(name: str, replaced: Mapping[str, str] = MappingProxyType({})) -> str:
@@ -301,11 +286,6 @@ def _select_own(name: str, replaced: Mapping[str, str] = MappingProxyType({})) -
 
 
 def _limits(column: str, low: str, high: str, since: str | None, until: str | None) -> str:
-    """Return the condition that a column is between two literals; None has no limit."""
     parts = [f"{column} {low} {since}"] if since else []
     parts += [f"{column} {high} {until}"] if until else []
     return " AND ".join(parts) or "true"
-
-
-def _exact(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

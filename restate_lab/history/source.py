@@ -20,7 +20,7 @@ from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.errors import ArchiveBroken, ArgumentError
 from restate_lab.evidence.engine import EngineSource
 from restate_lab.history.gaps import gaps
-from restate_lab.history.session import HistoryPeriod, HistoryView, ServerSchema, history_session
+from restate_lab.history.session import HistoryPeriod, ServerSchema, history_session
 from restate_lab.history.store import ArchiveStore, compact, delete_before, locate_store, vacuum
 from restate_lab.history.tables import TABLES
 from restate_lab.payload_json import PayloadFunction
@@ -70,8 +70,8 @@ class History(EngineSource):
         self.cluster_name = cluster_name
         self._last = visits[visits["outcome"] == "complete"].iloc[-1]
         schema = ServerSchema.from_json(_latest(visits, "server_schema"))
-        view = HistoryView(cluster_name, period, self.now, is_local=store.is_local)
-        super().__init__(history_session(tables, schema, view), decoder)
+        context = history_session(tables, schema, cluster_name, period, self.now, is_local=store.is_local)
+        super().__init__(context, decoder)
         self._has_payload_columns = "entry_json" in {each.name for each in tables["journal"].schema().fields}
         self._first = self._read_first_end()
         self._runs_open_then = self._count_open_then()
@@ -136,7 +136,6 @@ class History(EngineSource):
         )
 
     def _deletion_gaps(self, since: datetime, until: datetime) -> tuple[CoverageGap, ...]:
-        """Return the gaps between two times whose invocations were deleted from the archive."""
         if since >= until:
             return ()
         texts = self._visits["retention"].dropna().unique()
@@ -169,15 +168,8 @@ class History(EngineSource):
                 f"time is {format_timestamp(until)}: this history has invocations that ended from "
                 f"{format_timestamp(self._first)} to {format_timestamp(self.now)}."
             )
-        period = HistoryPeriod(self._period.since, until)
-        return History(
-            self._store,
-            self._tables,
-            self._visits,
-            cluster_name=self.cluster_name,
-            period=period,
-            decoder=self.decoder,
-        )
+        period, name = HistoryPeriod(self._period.since, until), self.cluster_name
+        return History(self._store, self._tables, self._visits, cluster_name=name, period=period, decoder=self.decoder)
 
     def compact(self) -> pd.DataFrame:
         """Merge the small files of the days that are over, of all clusters, so that they are read faster.
@@ -233,7 +225,6 @@ class History(EngineSource):
         )
 
     def _facts(self) -> Iterator[tuple[str, str]]:
-        """Yield the facts of the card as (label, value)."""
         coverage = self.coverage
         yield "period", f"{format_timestamp(coverage.since)} to {format_timestamp(coverage.until)}"
         failed = int((self._visits["outcome"] == "failed").sum())
@@ -287,7 +278,6 @@ class History(EngineSource):
         return visit if end is None else min(visit, end)
 
     def _count_open_then(self) -> int:
-        """Return how many archived invocations were created before the end of the period, and ended after it."""
         if self._period.until is None:
             return 0
         return int(
@@ -346,11 +336,9 @@ def open_history(
 def _read_visits(store: ArchiveStore, table: DeltaTable) -> pd.DataFrame:
     """Return the records of all clusters; a column of a newer restate_lab is null in an older archive."""
     own = TABLES["visits"].own
-    present = [name for name in own if name in {each.name for each in table.schema().fields}]
-    batches = store.read(table, present, "true")
-    rows = pa.Table.from_batches(batches, pa.schema([(name, own[name]) for name in present]))
-    whole = [pa.schema(list(own.items())).empty_table(), rows]
-    return pa.concat_tables(whole, promote_options="default").to_pandas()
+    empty = pa.schema(list(own.items())).empty_table()
+    rows = [pa.Table.from_batches([batch]) for batch in store.read(table, list(own), "true")]
+    return pa.concat_tables([empty, *rows], promote_options="default").to_pandas()
 
 
 def _without_unread(visits: pd.DataFrame, number: int | None) -> pd.DataFrame:

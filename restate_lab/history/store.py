@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
-from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +66,8 @@ _NOT_CONDITIONAL = (
     "conditional writes (If-None-Match), and unset AWS_S3_ALLOW_UNSAFE_RENAME."
 )
 _TRIES = 10
+_OPTIONS = {"max_retries": "3", "retry_timeout": "30s"}
+"""Settings of a store: few retries, so that an error is reported within a minute."""
 
 
 class LostRace(RestateLabError):
@@ -182,7 +183,8 @@ class ArchiveStore:
 
     def read(self, table: DeltaTable, columns: list[str], where: str) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a table that match a condition, without string views."""
-        present = [name for name in columns if name in _column_names(table)]
+        stored = {each.name for each in table.schema().fields}
+        present = [name for name in columns if name in stored]
         with self._translated():
             for batch in pa.RecordBatchReader.from_stream(table.scan(columns=present, predicate=where)):
                 kinds = [each.with_type(_plain(each.type)) for each in batch.schema]
@@ -215,25 +217,23 @@ class ArchiveStore:
         deltalake = _deltalake()
         with self._translated():
             try:
-                return deltalake.DeltaTable(self._path(table), storage_options=_options())  # type: ignore[no-any-return]
+                return deltalake.DeltaTable(self._path(table), storage_options=_OPTIONS)  # type: ignore[no-any-return]
             except deltalake.exceptions.TableNotFoundError as error:
                 if any(file.endswith((".parquet", ".json")) for file in self._files(table)):
                     raise ArchiveBroken(f"{self}: the table {table} has files, but no readable log.") from error
                 return None
 
-    def _create_table(self, path: str, name: str) -> DeltaTable:
-        deltalake = _deltalake()
+    def _create_table(self, path: str, name: str) -> None:
         schema = pa.schema(list(TABLES[name].own.items()))
-        created: DeltaTable = deltalake.DeltaTable.create(
+        _deltalake().DeltaTable.create(
             path,
             schema,
             mode="ignore",
             partition_by=[column for column in PARTITIONS if column in schema.names],
             name=name,
             description=f"restate_lab archive, schema {SCHEMA_VERSION}",
-            storage_options=_options(),
+            storage_options=_OPTIONS,
         )
-        return created
 
     def _files(self, folder: str = "") -> list[str]:
         if self.is_local:
@@ -243,11 +243,10 @@ class ArchiveStore:
         return [each.path for each in found if each.type == fs.FileType.File]
 
     def _filesystem(self) -> fs.FileSystem:
-        handler = importlib.import_module("deltalake.fs").DeltaStorageHandler(self.where, _options())
+        handler = importlib.import_module("deltalake.fs").DeltaStorageHandler(self.where, _OPTIONS)
         return fs.PyFileSystem(handler)
 
     def _check_free(self) -> None:
-        """Refuse a folder with content that is not a table of an archive that is being created."""
         if self.is_local and Path(self.where).exists() and not Path(self.where).is_dir():
             raise ArchiveBroken(f"{self} is a file; name a folder for the archive.")
         begun = [name for name in TABLES if name != _LAST and (table := self._try_open(name)) and table.version() == 0]
@@ -280,7 +279,7 @@ class ArchiveStore:
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 for number in range(1, _ROUNDS + 1):
                     tables = [
-                        deltalake.DeltaTable(self._path(probe), storage_options=_options()) for _ in range(_AT_ONCE)
+                        deltalake.DeltaTable(self._path(probe), storage_options=_OPTIONS) for _ in range(_AT_ONCE)
                     ]
                     if sum(pool.map(commit, tables, [number] * _AT_ONCE)) > 1:
                         raise ArchiveBroken(_NOT_CONDITIONAL.format(store=self))
@@ -289,7 +288,6 @@ class ArchiveStore:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Raise errors of Delta and of the store as errors of restate_lab."""
         exceptions = _deltalake().exceptions
         try:
             yield
@@ -374,7 +372,7 @@ def compact(store: ArchiveStore) -> pd.DataFrame:
     rows = []
     for name in TABLES:
         past = [("day", "<", today)] if "day" in TABLES[name].own else None
-        done = store.change(name, partial(_compact_days, past=past))
+        done = store.change(name, lambda table, past=past: table.optimize.compact(partition_filters=past))  # type: ignore[misc]
         rows.append({"table": name, "files_before": done["numFilesRemoved"], "files_after": done["numFilesAdded"]})
     return pd.DataFrame(rows)
 
@@ -415,12 +413,8 @@ def delete_before(store: ArchiveStore, day: date) -> pd.DataFrame:
 def _last_complete_day(store: ArchiveStore, now: datetime) -> date | None:
     """Return the day of the last complete visit of any cluster; a visit in the future had a wrong clock."""
     batches = store.read(store.open("visits"), ["started_at"], "outcome = 'complete'")
-    starts: list[datetime] = [start for batch in batches for start in _values(batch["started_at"]) if start <= now]
+    starts = [row["started_at"] for batch in batches for row in batch.to_pylist() if row["started_at"] <= now]
     return max(starts).date() if starts else None
-
-
-def _compact_days(table: DeltaTable, past: list[tuple[str, str, str]] | None) -> dict[str, Any]:
-    return table.optimize.compact(partition_filters=past)
 
 
 def sql_text(text: str) -> str:
@@ -431,20 +425,6 @@ def sql_text(text: str) -> str:
 def sql_time(time: datetime) -> str:
     """Return a time as a literal of SQL, with the type of an archive."""
     return f"arrow_cast('{time.astimezone(UTC).isoformat()}', 'Timestamp(Microsecond, Some(\"UTC\"))')"
-
-
-def _options() -> dict[str, str]:
-    """Return settings of the store: few retries, so that an error is reported within a minute."""
-    return {"max_retries": "3", "retry_timeout": "30s"}
-
-
-def _values(column: pa.Array[Any]) -> list[Any]:
-    values: list[Any] = column.to_pylist()
-    return values
-
-
-def _column_names(table: DeltaTable) -> set[str]:
-    return {each.name for each in table.schema().fields}
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

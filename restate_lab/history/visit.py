@@ -29,11 +29,18 @@ from restate_lab.history.cluster import (
     retention_json,
     schema_json,
 )
-from restate_lab.history.commits import DETAILS, ClusterTables
+from restate_lab.history.commits import (
+    DETAILS,
+    ArchivedIds,
+    ClusterTables,
+    Record,
+    VisitOptions,
+    common_record,
+    table_of_records,
+    with_repeated,
+)
 from restate_lab.history.reader import RunRows, ServerReader, server_reader
-from restate_lab.history.records import Record, VisitOptions, common_record, table_of_records
 from restate_lab.history.repair import Repair
-from restate_lab.history.repeats import ArchivedIds, with_repeated
 from restate_lab.history.store import ArchiveStore, LostRace, sql_time
 from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress
@@ -111,7 +118,10 @@ class _Visit:
 
     def run(self) -> list[Record]:
         """Repair what a killed archiver left, then commit the new runs in one or more parts."""
-        self._discredit_future()
+        if self._in_future:
+            reason = f"the clock of the cluster was wrong: at a later visit it showed {format_timestamp(self.started)}"
+            count = self.tables.discredit(f"ended_at > {sql_time(self.started + _CLOCKS)}", reason)
+            self.tables.notes.add(f"{plural(count, 'earlier visit')} had a time in the future, and cover nothing")
         self.number = Repair(self.lab, self.options, self.reader, self.tables, self.started).run()
         # Read first: an invocation that ends meanwhile is then among the open ones, or among the ended ones.
         samples, open_runs = self.reader.samples() if self.options.samples else (None, None)
@@ -123,7 +133,6 @@ class _Visit:
             is_last = not len(new)
             record = self._record("complete" if is_last else "part")
             record |= {"ended_at": self.reader.source.read_clock(), "ids_read": ended, "gone_runs": part.gone}
-            record |= {"missing_journals": 0}
             if open_runs is not None:
                 record["open_retention"] = open_retention_json(open_runs, self.facts["retention"])
             with Shield():  # an interrupt is raised between two parts
@@ -177,12 +186,6 @@ class _Visit:
                 f"as the same cluster because of its address"
             )
 
-    def _discredit_future(self) -> None:
-        if self._in_future:
-            reason = f"the clock of the cluster was wrong: at a later visit it showed {format_timestamp(self.started)}"
-            count = self.tables.discredit(f"ended_at > {sql_time(self.started + _CLOCKS)}", reason)
-            self.tables.notes.add(f"{plural(count, 'earlier visit')} had a time in the future, and cover nothing")
-
     def _new_runs(self) -> tuple[int, pa.Table]:
         """Return the number of ended runs, and those that the archive does not have, in the order of their end."""
         ended = self.reader.ended_runs()
@@ -228,7 +231,6 @@ class _Visit:
         return record
 
     def _write_changed(self, number: int | None) -> None:
-        """Write the deployments and services that are new or changed, unless another archiver does it now."""
         for name, rows in self.changed.items():
             if len(rows):
                 values = {"visit": number, "first_seen_at": self.started}
@@ -237,17 +239,15 @@ class _Visit:
 
     def _write_record(self, record: Record, number: int | None) -> None:
         last = None if number is None else number - 1
-        if self.tables.append_once("visits", table_of_records([record]), last, number) or self._is_written(record):
+        if self.tables.append_once("visits", table_of_records([record]), last, number):
             return
+        names = ["started_at", "archived_by", "outcome"]
+        rows = self.tables.rows("visits", names, f"AND visit = {record['visit']}")
+        if table_of_records([record]).select(names).to_pylist()[0] in rows:
+            return  # it has been written, although the store did not confirm it
         # another archiver has recorded these runs; this visit still covers its time
         record |= {"visit": None, "new_runs": 0}
         self.tables.append_once("visits", table_of_records([record]))
-
-    def _is_written(self, record: Record) -> bool:
-        """Return whether this record has been written, although the store did not confirm it."""
-        names = ["started_at", "archived_by", "outcome"]
-        rows = self.tables.rows("visits", names, f"AND visit = {record['visit']}")
-        return table_of_records([record]).select(names).to_pylist()[0] in rows
 
     def _counts(self, part: RunRows) -> Record:
         runs = part.tables["invocations"]
@@ -262,7 +262,7 @@ class _Visit:
         }
 
     def _record(self, outcome: str) -> Record:
-        record = {**common_record(self.lab, self.options, self.started), "outcome": outcome}
+        record = {**common_record(self.lab, self.options, self.started), "outcome": outcome, "missing_journals": 0}
         for name, value in self.facts.items():
             today = [row for row in self._earlier if row["day"] == self.started.date() and row[name] is not None]
             latest = max(today, key=lambda row: row["started_at"], default={name: None})

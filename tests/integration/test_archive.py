@@ -27,7 +27,7 @@ import restate_lab as rl
 from restate_lab import errors
 from restate_lab.cli import app
 from restate_lab.client.lab import Lab
-from restate_lab.history.records import table_of_records
+from restate_lab.history.commits import table_of_records
 from restate_lab.history.store import ArchiveStore, LostRace, locate_store
 from restate_lab.history.tables import TABLES, to_archive
 from restate_lab.history.visit import WrongClock
@@ -56,8 +56,7 @@ def test_killed_archivers_lose_and_double_nothing(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", KINDS)
-def test_many_killed_archivers(kind: str, tmp_path: Path) -> None:
-    """The same for minutes, on each kind of server: thousands of runs, with repairs and lost races."""
+def test_killed_archivers_lose_and_double_nothing_for_minutes(kind: str, tmp_path: Path) -> None:
     with running_archive_bench(kind, tmp_path) as bench:
         bench.run(40, restart_at=20)
         counts = check_archive(bench)
@@ -70,8 +69,7 @@ def test_many_killed_archivers(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_an_upgrade_of_the_server_between_visits(tmp_path: Path) -> None:
-    """From 1.6.1 to 1.7.12 on the same data: nothing owed is missing, and a gap explains each run that is lost."""
+def test_an_upgrade_of_the_server_between_visits_loses_only_runs_in_a_gap(tmp_path: Path) -> None:
     with running_archive_bench(OLDEST, tmp_path) as bench:
         bench.next_binary = server_binary(PLAIN)
         bench.run(12, restart_at=4, away=18)  # longer than the runs are kept
@@ -188,8 +186,7 @@ def test_an_archive_has_the_rows_of_the_server(lab: Lab, tmp_path: Path) -> None
     assert sum(row["invocations"] for row in samples if row["visit"] == 1 and row["key"] is None) == counted
 
 
-def test_payloads_and_masking(lab: Lab, tmp_path: Path) -> None:
-    """Without payloads no entry is stored; with them, redacted values are not; keys of a run cannot be masked."""
+def test_payloads_are_archived_on_request_and_masked(lab: Lab, tmp_path: Path) -> None:
     archive(lab, tmp_path)
     assert "entry_json" not in tables_of(str(tmp_path / "archive"))["journal"].schema.names
     with pytest.warns(errors.EvidenceWarning, match="families of errors"):
@@ -206,8 +203,7 @@ def test_payloads_and_masking(lab: Lab, tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_bad_input_is_refused_and_nothing_is_written(lab: Lab, tmp_path: Path) -> None:
-    """An address without a name, a malformed name, and a source that is not live."""
+def test_a_missing_or_malformed_name_and_a_source_that_is_not_live_are_refused(lab: Lab, tmp_path: Path) -> None:
     with pytest.raises(errors.ArgumentError, match="pass cluster_name="):
         archive(lab, tmp_path, cluster_name=None)
     with pytest.raises(errors.ArgumentError, match="not valid"):
@@ -225,7 +221,6 @@ def change(where: Path, table: str, **values: str) -> None:
 
 
 def test_a_cluster_is_known_by_its_address_or_a_deployment(lab: Lab, tmp_path: Path) -> None:
-    """Only a cluster with another address and other deployments is refused; the services do not matter."""
     where = tmp_path / "archive"
     archive(lab, tmp_path)
     change(where, "visits", address="http://staging:9070")
@@ -271,8 +266,9 @@ def test_a_visit_in_the_future_stops_nothing(lab: Lab, tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize(("status", "error"), [(429, errors.RateLimited), (500, errors.ServerFailed)])
-def test_a_failed_visit_is_recorded(lab: Lab, tmp_path: Path, status: int, error: type[Exception]) -> None:
-    """A server that refuses one of the reads ends the visit with a record; the next visit is complete."""
+def test_a_failed_visit_is_recorded_and_the_next_visit_is_complete(
+    lab: Lab, tmp_path: Path, status: int, error: type[Exception]
+) -> None:
     errors_of_reads = (error, errors.TimedOut)  # 429 is repeated within the timeout
     archive(lab, tmp_path, samples=False)
 
@@ -373,7 +369,6 @@ def check_copy(lab: Lab, origin: Path, behind: dict[str, int]) -> dict[str, Any]
 
 
 def test_a_copy_made_during_a_visit_goes_on(lab: Lab, in_parts: Path) -> None:
-    """Whichever tables were copied before or after a commit: the next visit loses and doubles nothing, and says so."""
     for behind in ({"invocations": 2, "journal": 1}, {"invocations": 1, "events": 1, "visits": 1}):
         record = check_copy(lab, in_parts, behind)
         assert "the tables had different numbers (invocations" in record["note"], behind
@@ -382,7 +377,6 @@ def test_a_copy_made_during_a_visit_goes_on(lab: Lab, in_parts: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_copy_that_lost_runs_has_a_gap(tmp_path: Path) -> None:
-    """If the cluster has removed the runs that a copy lacks, the visits that knew them cover nothing."""
     with running_archive_bench(NEWEST, tmp_path) as bench:
         bench.lab.ingress.call("Ledger", "spread", ["book", 0, 10])
         wait_for(lambda: len(bench.lab.sql(BOOKED)) == 10)
@@ -411,7 +405,6 @@ WHERE target_handler_name = 'book' AND completed_at IS NOT NULL AND idempotency_
 
 
 def test_a_commit_whose_confirmation_is_lost_counts(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the store does not confirm the commit of the record, the visit has one record, with its new runs."""
     append = ArchiveStore.append
 
     def unconfirmed(store: ArchiveStore, table: Any, rows: pa.Table, **options: Any) -> None:
@@ -429,7 +422,6 @@ def test_a_commit_whose_confirmation_is_lost_counts(lab: Lab, tmp_path: Path, mo
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_every_copy_made_during_a_visit_goes_on(lab: Lab, in_parts: Path) -> None:
-    """The same for each set of tables, one and two commits before, also for the unnumbered tables."""
     for size in range(1, len(NUMBERED) + 1):
         for tables in itertools.combinations(NUMBERED, size):
             for commits in (1, 2):
@@ -439,8 +431,7 @@ def test_every_copy_made_during_a_visit_goes_on(lab: Lab, in_parts: Path) -> Non
         check_copy(lab, in_parts, {table: 1})
 
 
-def test_a_response_that_is_cut_off_ends_a_visit(lab: Lab, tmp_path: Path) -> None:
-    """Whichever response of a visit is cut off: no incomplete run is archived, and the next visit is complete."""
+def test_no_incomplete_run_is_archived_from_a_response_that_is_cut_off(lab: Lab, tmp_path: Path) -> None:
     where, interrupted = tmp_path / "archive", 0
     locate_store(where).create()
     with tcp_relay(lab.settings.admin_url) as line, rl.connect(line.url, audit=tmp_path / "audit") as relayed:
@@ -465,8 +456,7 @@ def test_a_response_that_is_cut_off_ends_a_visit(lab: Lab, tmp_path: Path) -> No
     whole(lab, where)
 
 
-def test_sigterm_ends_between_commits(lab: Lab, tmp_path: Path) -> None:
-    """The command makes visits until SIGTERM, and then its exit code is 0."""
+def test_the_command_ends_at_sigterm_with_exit_code_0(lab: Lab, tmp_path: Path) -> None:
     where = tmp_path / "archive"
     program = [sys.executable, "-c", "from restate_lab.cli import main; main()", "archive", str(where)]
     options = ["--every", "100ms", "--cluster-name", "c", "-e", lab.settings.admin_url]
@@ -533,8 +523,9 @@ def outcomes_of(where: Path) -> list[str]:
     return [row["outcome"] for row in sorted(rows, key=lambda row: row["ended_at"])]
 
 
-def test_the_exit_codes_of_one_visit(lab: Lab, tmp_path: Path) -> None:
-    """0 for a complete visit, 1 for an unreachable cluster, which is recorded, and 2 for invalid usage."""
+def test_the_exit_code_is_0_for_a_complete_visit_1_if_unreachable_and_2_for_wrong_usage(
+    lab: Lab, tmp_path: Path
+) -> None:
     where = str(tmp_path / "archive")
 
     def code(address: str, *options: str) -> int:

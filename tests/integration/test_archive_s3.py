@@ -35,8 +35,7 @@ def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield address
 
 
-def test_killed_archivers_on_s3(s3: str, tmp_path: Path) -> None:
-    """The ledger of the local test holds on S3, without a table of locks."""
+def test_killed_archivers_on_s3_lose_and_double_nothing(s3: str, tmp_path: Path) -> None:
     with running_archive_bench(NEWEST, tmp_path, WHERE) as bench:
         bench.env = s3_settings(s3)
         bench.run(16, restart_at=8)
@@ -46,8 +45,7 @@ def test_killed_archivers_on_s3(s3: str, tmp_path: Path) -> None:
     assert counts["killed"] > 3
 
 
-def test_a_store_that_is_away_for_a_while(s3: str, newest: Cluster, tmp_path: Path) -> None:
-    """With --every, a store that stops or is busy ends visits, each is reported, and then visits complete."""
+def test_visits_complete_after_a_store_was_away_or_busy(s3: str, newest: Cluster, tmp_path: Path) -> None:
     (port,) = free_ports(1)
     program = [sys.executable, "-c", "from restate_lab.cli import main; main()", "archive", WHERE]
     options = ["--every", "200ms", "--cluster-name", "c", "-e", newest.admin_url]

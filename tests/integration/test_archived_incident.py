@@ -50,8 +50,7 @@ def _without_age(explanation: str) -> str:
     return re.sub(r" \d[^.]*? ago ", " ", explanation.partition(" It is archived")[0].partition(" Its record")[0])
 
 
-def test_ended_invocations_are_the_same(lab: rl.Lab, history: rl.History) -> None:
-    """Each cell of each ended invocation, of its entries and of its events is the same, and nothing else is there."""
+def test_each_cell_of_ended_invocations_entries_and_events_is_the_same(lab: rl.Lab, history: rl.History) -> None:
     ids = sorted(history.sql("SELECT id FROM sys_invocation")["id"])
     assert ids == sorted(lab.sql("SELECT id FROM sys_invocation WHERE status = 'completed'")["id"])
     for table in ("sys_invocation_status", "sys_invocation", "sys_journal", "sys_journal_events"):
@@ -63,8 +62,7 @@ def test_ended_invocations_are_the_same(lab: rl.Lab, history: rl.History) -> Non
         pd.testing.assert_frame_equal(history.sql(statement, ids=ids), lab.sql(statement, ids=ids))
 
 
-def test_answers_agree(lab: rl.Lab, history: rl.History) -> None:
-    """Named questions, journals with payloads, why and failures are the same as on the live cluster."""
+def test_questions_journals_why_and_failures_are_the_same_as_on_the_cluster(lab: rl.Lab, history: rl.History) -> None:
     ended = set(history.sql("SELECT id FROM sys_invocation")["id"])
     for name in ABOUT_ENDED:
         live, archived = (rl.ask(each, name, limit=None, now=history.now) for each in (lab, history))
@@ -86,7 +84,6 @@ def test_answers_agree(lab: rl.Lab, history: rl.History) -> None:
 
 
 def test_steps_are_paired_without_json(history: rl.History) -> None:
-    """The ids that a visit took out of the entries pair the same steps as the JSON of the entries."""
     plain, archived = (
         next(each.sql for each in get_question("slow_steps").variants if each.tag == tag) for tag in ("", "archive")
     )
@@ -104,8 +101,9 @@ def test_steps_are_paired_without_json(history: rl.History) -> None:
     pd.testing.assert_frame_equal(*map(rows_of, frames), check_flags=False)
 
 
-def test_everything_accepts_a_history(history: rl.History, tmp_path: Path) -> None:
-    """Reports, an incident report, evidence, comparisons and a panel read a history, and name its period."""
+def test_reports_evidence_comparisons_and_a_panel_read_a_history_and_name_its_period(
+    history: rl.History, tmp_path: Path
+) -> None:
     path = rl.Report("INC-42", source=history).add(rl.doctor(history)).write(tmp_path / "report.html")
     assert history.name in Path(path).read_text("utf-8")
     incident = Path(rl.incident_report(history, tmp_path / "incident.html")).read_text("utf-8")
@@ -123,7 +121,6 @@ def test_everything_accepts_a_history(history: rl.History, tmp_path: Path) -> No
 
 
 def test_a_replay_reads_an_archive_with_payloads(lab: rl.Lab, history: rl.History) -> None:
-    """New code is checked against journals that the cluster need not have any more, with the same verdicts."""
     runs = history.sql(
         "SELECT i.id, d.endpoint FROM sys_invocation i JOIN sys_deployment d ON d.id = i.pinned_deployment_id "
         "WHERE i.target_service_name = 'Orders' AND i.journal_size > 2 ORDER BY i.id LIMIT 5"
@@ -134,8 +131,7 @@ def test_a_replay_reads_an_archive_with_payloads(lab: rl.Lab, history: rl.Histor
     pd.testing.assert_frame_equal(*[each[["id", "verdict"]] for each in verdicts])
 
 
-def test_open_invocations_are_refused(history: rl.History) -> None:
-    """No question about open invocations gets an empty answer."""
+def test_each_question_about_open_invocations_is_refused(history: rl.History) -> None:
     refused: dict[str, Any] = {}
     for name in rl.questions(full=True).query("needs.str.contains('open invocations')")["name"]:
         with pytest.raises(NotOnThisServer) as error:

@@ -103,8 +103,7 @@ def changes(frame: pd.DataFrame, ids: dict[str, str]) -> dict[str, tuple[object,
 
 @pytest.mark.also_on(PLAIN, reason="without vqueues failures and waits are in other tables")
 @pytest.mark.parametrize("live", [False, True], ids=["two frozen", "frozen and live"])
-def test_what_was_done_is_found(story: Story, live: bool) -> None:
-    """A cancel, a resume, a purge, new calls, retries, a changed state of equal length, a deployment: all reported."""
+def test_each_change_of_the_cluster_is_reported(story: Story, live: bool) -> None:
     with open_evidence(story.before) as before, open_evidence(story.after) as frozen:
         found = compare(before, story.bench.lab if live else frozen)
     told = changes(found.invocations, story.ids)
@@ -134,8 +133,7 @@ def test_what_was_done_is_found(story: Story, live: bool) -> None:
     assert "1 → 4 calls waiting; Counter/hot 1 → 4" in found.summary
 
 
-def test_two_frozen_and_frozen_and_live_say_the_same(story: Story) -> None:
-    """A comparison with evidence and one with the live cluster differ only in invocations that are being retried."""
+def test_comparisons_with_evidence_and_with_the_cluster_differ_only_in_retried_invocations(story: Story) -> None:
     with open_evidence(story.before) as before, open_evidence(story.after) as frozen:
         one, other = compare(before, frozen), compare(before, story.bench.lab)
     moving = {story.ids[role] for role in ("storm", "resumed")}
@@ -147,8 +145,7 @@ def test_two_frozen_and_frozen_and_live_say_the_same(story: Story) -> None:
     pd.testing.assert_frame_equal(one.backlog.drop(columns=waits), other.backlog.drop(columns=waits))
 
 
-def test_a_part_against_the_cluster(story: Story, tmp_path: Path) -> None:
-    """A scoped freeze reports only its own invocations; invocations created elsewhere are not reported as new."""
+def test_a_scoped_freeze_is_compared_only_in_its_own_invocations(story: Story, tmp_path: Path) -> None:
     with open_evidence(story.before) as whole:
         freeze(whole, tmp_path / "part", ids=[story.ids["cancelled"]])
     with open_evidence(tmp_path / "part") as part:
@@ -158,8 +155,7 @@ def test_a_part_against_the_cluster(story: Story, tmp_path: Path) -> None:
     assert "backlog: not compared: before contains only a part" in found.summary
 
 
-def test_the_incident_against_itself(incident: Cluster, tmp_path: Path) -> None:
-    """A cluster compared with a fresh freeze of itself differs only in the invocations that are being retried."""
+def test_a_cluster_and_its_fresh_freeze_differ_only_in_retried_invocations(incident: Cluster, tmp_path: Path) -> None:
     with rl.connect(incident.admin_url, read_only=True) as lab:
         freeze(lab, tmp_path / "incident", payloads=True)
         with open_evidence(tmp_path / "incident") as evidence:

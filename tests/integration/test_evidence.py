@@ -131,8 +131,7 @@ def is_answered(lab: Lab, ask: Callable[[Any], pd.DataFrame]) -> bool:
 
 
 @OTHER_TABLES
-def test_every_question_is_answered_as_it_was(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
-    """The frozen result of each named question equals the live one: columns, types, every cell, and the same ages."""
+def test_frozen_results_of_every_question_equal_the_live_results(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
     asked = {name: question(name, incident) for name in names()}
     there = {name: ask for name, ask in asked.items() if is_answered(lab, ask)}
     # Before 1.7 this question counts the bytes of sys_journal.raw, which is never frozen.
@@ -148,8 +147,7 @@ def test_every_question_is_answered_as_it_was(lab: Lab, incident: Cluster, tmp_p
                 asked[name](evidence)
 
 
-def test_journals_and_waits_are_as_they_were(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
-    """Journals with payloads and callees, and the graph of waits, are the same frozen and live."""
+def test_frozen_journals_and_waits_equal_those_of_the_cluster(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
     roles = ("big_journal", "declined_1", "mismatch_1", "hot_key_opener", "storm_caller_1", "restarted_3", "paused_1")
     roles += ("forgotten_promise", "forgotten_awakeable", "killed_1", "deadlock_pair_1", "cancelled")
     ids = {role: incident.roles[role] for role in roles if role in incident.roles}
@@ -163,8 +161,9 @@ def test_journals_and_waits_are_as_they_were(lab: Lab, incident: Cluster, tmp_pa
     assert until_equal(lab, incident, tmp_path, asked, payloads=True) == {}
 
 
-def test_what_is_wrong_and_why_is_as_it_was(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
-    """The doctor finds the same, and a check that cannot run does not count as health; why gives the same text."""
+def test_frozen_findings_and_explanations_equal_those_of_the_cluster(
+    lab: Lab, incident: Cluster, tmp_path: Path
+) -> None:
     ids = [incident.roles[role] for role in ("hot_key_holder", "deadlock_pair_1", "declined_1", "restock_tomorrow")]
     found: dict[str, Callable[[Any], pd.DataFrame]] = {
         "doctor": lambda source: doctor(source).findings.drop(columns=["title", "details", "ids", "suggested_code"]),
@@ -215,7 +214,6 @@ def _by_table(source: Source, statements: dict[str, str]) -> dict[str, Counter[s
 
 
 def test_duckdb_and_pandas_read_the_files(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
-    """The files are plain Parquet: joins, times, lists and numbers in DuckDB equal those that restate_lab reads."""
     path = tmp_path / "evidence"
     freeze(lab, path)
     statement = """
@@ -232,8 +230,9 @@ def test_duckdb_and_pandas_read_the_files(lab: Lab, incident: Cluster, tmp_path:
 
 
 @OTHER_TABLES
-def test_a_part_of_the_incident(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
-    """A scoped freeze has the named invocations, their callers and their waits; tables of keys have only their keys."""
+def test_a_scoped_freeze_has_the_named_invocations_with_callers_and_waits(
+    lab: Lab, incident: Cluster, tmp_path: Path
+) -> None:
     queued = incident.ids("deadlock_ring_blocked")[0]
     freeze(lab, tmp_path / "part", ids=queued)
     with open_evidence(tmp_path / "part") as evidence:
@@ -251,8 +250,7 @@ def test_a_part_of_the_incident(lab: Lab, incident: Cluster, tmp_path: Path) -> 
 
 
 @pytest.mark.also_on(OLDEST, reason="1.6 gives them twice")
-def test_retrying_ones_are_there_once(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
-    """1.6.1 returns a retrying invocation twice if it is selected by many ids; evidence has it once."""
+def test_a_retrying_invocation_of_1_6_1_is_frozen_once(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
     freeze(lab, tmp_path / "part", service="Payments")
     with open_evidence(tmp_path / "part") as evidence:
         ids = evidence.sql("SELECT id FROM sys_invocation")["id"]
@@ -263,8 +261,9 @@ def test_retrying_ones_are_there_once(lab: Lab, incident: Cluster, tmp_path: Pat
 
 
 @OTHER_TABLES
-def test_evidence_says_what_it_is(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
-    """Its line and its card name the cluster, the time and the server; an existing path is refused."""
+def test_the_repr_and_the_card_name_the_cluster_the_time_and_the_server(
+    lab: Lab, incident: Cluster, tmp_path: Path
+) -> None:
     freeze(lab, tmp_path / "evidence")
     with pytest.raises(ArgumentError, match="never overwrites"):
         freeze(lab, tmp_path / "evidence")

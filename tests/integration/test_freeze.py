@@ -106,16 +106,14 @@ def test_what_is_planted_can_be_found(bench: SecretBench, tmp_path: Path) -> Non
         assert json.loads(promise) == SECRET
 
 
-def test_without_payloads_none_are_there(bench: SecretBench, tmp_path: Path) -> None:
-    """By default no byte has the input or the output of a handler; failures and keys are there."""
+def test_evidence_has_no_input_or_output_of_a_handler_by_default(bench: SecretBench, tmp_path: Path) -> None:
     freeze(bench.lab, tmp_path / "plain")
     text = words(tmp_path / "plain")
     assert not [canary for canary in (HEADER, TOKEN, CARD, "acme") if canary in text]
     assert all(canary in text for canary in (FAILURE, KEY))
 
 
-def test_what_is_redacted_is_nowhere(bench: SecretBench, tmp_path: Path) -> None:
-    """Paths cover journals, state and promises; failures and keys are gone from every column; the rest stays."""
+def test_redacted_values_are_in_no_file(bench: SecretBench, tmp_path: Path) -> None:
     redact = ["$.card.number", "$..token", "$.failure", "failures", "idempotency_key"]
     freeze(bench.lab, tmp_path / "redacted", payloads=True, redact=redact)
     text = words(tmp_path / "redacted")
@@ -146,7 +144,6 @@ RESPONSE = json.dumps({"json": {"response": {"headers": PROVIDER}}, "score": flo
 
 
 def test_no_form_of_a_payload_keeps_a_secret(bench: SecretBench, tmp_path: Path) -> None:
-    """In journals, state and promises, with every odd form of JSON: only the value is masked, or the whole payload."""
     payloads = {f"p{at}": value for at, value in enumerate([*READABLE, *DAMAGED, RESPONSE])}
     for key, value in payloads.items():
         bench.lab.ingress.send("Parcel", "pack", value, key=key)
@@ -199,8 +196,7 @@ def freezing(cluster: Cluster, folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.server
 @pytest.mark.parametrize("delay", [0.05, 0.21, 0.43])
-def test_a_killed_freeze_leaves_nothing_that_opens(newest: Cluster, tmp_path: Path, delay: float) -> None:
-    """A freeze that is killed at any time leaves only complete paths, and an unfinished one has no manifest."""
+def test_unfinished_evidence_of_a_killed_freeze_does_not_open(newest: Cluster, tmp_path: Path, delay: float) -> None:
     with freezing(newest, tmp_path) as process:
         time.sleep(delay)
         process.kill()
@@ -215,8 +211,7 @@ def test_a_killed_freeze_leaves_nothing_that_opens(newest: Cluster, tmp_path: Pa
 
 
 @pytest.mark.server
-def test_an_interrupted_freeze_leaves_nothing(newest: Cluster, tmp_path: Path) -> None:
-    """The stop button, or Ctrl-C: unfinished files are gone, and finished ones are complete."""
+def test_an_interrupted_freeze_leaves_only_complete_evidence(newest: Cluster, tmp_path: Path) -> None:
     with freezing(newest, tmp_path) as process:
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)

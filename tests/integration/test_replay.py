@@ -117,8 +117,7 @@ def comparison(
 
 
 @pytest.mark.parametrize("case", ["values", "structures", "random"])
-def test_the_verdict_is_what_the_server_does(comparison: VerdictComparison, case: str) -> None:
-    """It holds for each kind of entry and change, and for random programs; the place is the same, too."""
+def test_the_verdict_and_its_place_are_those_of_the_server(comparison: VerdictComparison, case: str) -> None:
     differences = {
         comparison.bench.describe(id_): (comparison.replayed[id_], comparison.real[id_])
         for id_ in comparison.real.keys() & set(comparison.cases[case])
@@ -130,7 +129,6 @@ def test_the_verdict_is_what_the_server_does(comparison: VerdictComparison, case
 
 @pytest.mark.parametrize("case", ["values", "structures", "ended"])
 def test_the_verdict_is_the_expected_one(comparison: VerdictComparison, case: str) -> None:
-    """A change of a value that SDKs do not compare fits; others diverge, fail, or end with another result."""
     wrong = {
         comparison.bench.describe(id_): (comparison.replayed[id_], comparison.expected[id_])
         for id_ in comparison.cases[case]
@@ -160,8 +158,7 @@ def test_restarts(comparison: VerdictComparison) -> None:
     assert {predicted[0] for predicted, _, _ in comparison.restarted.values()} >= {"fits", "diverges", "other result"}
 
 
-def test_no_step_ran(comparison: VerdictComparison) -> None:
-    """No replay ran a step of the new version, while its code outside of steps ran for each journal."""
+def test_a_replay_runs_code_outside_of_steps_and_no_step(comparison: VerdictComparison) -> None:
     assert comparison.steps == 0
     assert comparison.outside >= len(comparison.expected)
 
@@ -188,8 +185,7 @@ def test_a_diff_is_the_journal_up_to_the_parting(comparison: VerdictComparison) 
 
 
 @pytest.mark.long
-def test_typescript(server: Path, tmp_path: Path) -> None:
-    """With the TypeScript SDK, too, the verdict is what the server reports after a move, and no step runs."""
+def test_the_verdict_on_typescript_code_is_what_the_server_reports(server: Path, tmp_path: Path) -> None:
     known = set(re.findall(r"^  (\w+):", PROGRAM.read_text("utf-8"), re.MULTILINE))
     with running_replay_bench(NEWEST, tmp_path, serve=typescript_services) as bench:
         ids = [

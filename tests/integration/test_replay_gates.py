@@ -118,7 +118,6 @@ def gates(request: pytest.FixtureRequest, server: Path, tmp_path_factory: pytest
 
 
 def test_nothing_is_sent_without_a_confirmation(gates: Gates) -> None:
-    """Neither a missing nor another confirmation reaches the deployment; an id is resolved to its address."""
     outside, new = len(gates.bench.new.outside), gates.bench.new.uri
     ids = list(gates.moves.values())
     for check in (new, gates.deployment):
@@ -135,8 +134,7 @@ def test_nothing_is_sent_without_a_confirmation(gates: Gates) -> None:
     assert len(gates.bench.new.outside) == outside
 
 
-def test_an_unencrypted_address_warns_at_the_call(gates: Gates, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The warning that journals are sent without encryption belongs to the line of the caller."""
+def test_an_unencrypted_address_warns_at_the_line_of_the_caller(gates: Gates, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("restate_lab.analysis.replay.check.is_unencrypted", lambda _: True)
     move, restart, failed = gates.moves["nothing"], gates.restarts["nothing"], gates.redrives["repaired"]
     for call in (
@@ -150,7 +148,6 @@ def test_an_unencrypted_address_warns_at_the_call(gates: Gates, monkeypatch: pyt
 
 
 def test_a_restart_excludes_what_would_not_continue(gates: Gates) -> None:
-    """The kept entries are replayed under another id: the verdict is that of the server after a restart."""
     steps = len(gates.bench.new.steps)
     # With unique seeds, a restart draws the same random values.
     same = {"a random value"} if gates.lab.features.get("unique_random_seeds") else set()
@@ -168,8 +165,7 @@ def test_a_restart_excludes_what_would_not_continue(gates: Gates) -> None:
     assert gates.restart(options) == dict.fromkeys(RESTARTS, "fits") | stopped
 
 
-def test_a_restart_warns_before_anything_is_sent(gates: Gates) -> None:
-    """Without a check, a restart that keeps entries warns; with it, one whose ids change does."""
+def test_a_restart_that_keeps_entries_warns_without_a_check_and_about_changed_ids_with_it(gates: Gates) -> None:
     changed, same = gates.restarts["an awakeable"], gates.restarts["nothing"]
     unchecked = rl.plan(gates.lab, "restart_as_new", [changed, same], from_index=1)
     assert [text for text in unchecked.warnings if "No replay check" in text]
@@ -227,8 +223,7 @@ def test_the_panel_checks_at_the_confirmed_address(gates: Gates, panel: rl.Panel
     )
 
 
-def test_the_panel_refuses_an_address_that_has_changed(gates: Gates, panel: rl.Panel) -> None:
-    """If the deployment has another address than the one that was shown and confirmed, nothing is sent."""
+def test_nothing_is_sent_if_the_address_changed_after_its_confirmation(gates: Gates, panel: rl.Panel) -> None:
     outside = len(gates.bench.new.outside)
     form = ticked(panel, ACTIONS.RESTART_AS_NEW, [gates.restarts["nothing"]])
     form.check.offer = replace(form.check.offer, address=gates.bench.old.uri.rstrip("/"))
@@ -264,8 +259,9 @@ def test_problems_of_a_check_are_shown_in_the_panel(
         assert not [each for each in server.requests if each.startswith(b"POST")]
 
 
-def test_a_check_that_hangs_can_be_stopped(gates: Gates, panel: rl.Panel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The Stop button ends the check of a deployment that does not respond, at once and with its threads."""
+def test_the_stop_button_ends_a_check_that_hangs(
+    gates: Gates, panel: rl.Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hangs = threading.Event()
     with raw_server(respond=deployment(FITS, discover=lambda _: hangs.wait(30))) as server:
         monkeypatch.setattr("restate_lab.analysis.replay.check.uri_of_deployment", lambda *_: server.address)
@@ -307,7 +303,6 @@ def test_a_move_excludes_those_that_would_end_with_rt0016(gates: Gates) -> None:
 
 
 def test_a_redrive_excludes_what_would_not_continue(gates: Gates) -> None:
-    """The entries before the failed command are replayed; all targets end, and those that are excluded would not."""
     ids = list(gates.redrives.values())
     unchecked = rl.redrive(gates.lab, ids, deployment=gates.deployment)
     assert "No replay check was made" in unchecked.warnings[0]

@@ -54,7 +54,6 @@ def started(bench: ReplayBench, *programs: tuple[list[list[object]], list[list[o
 
 
 def test_the_stop_command_prevents_steps(bench: ReplayBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step that is next does not run; without the stop command it runs, and the check ends with StepRan."""
     ids = started(bench, ([["run_failing", "next"]], [["run", "next"], ["return", 1]]))
     ran = len(bench.new.steps)
     assert bench.replay(ids).rows["continues_with"].tolist() == ["Run 'next'"]
@@ -66,7 +65,6 @@ def test_the_stop_command_prevents_steps(bench: ReplayBench, monkeypatch: pytest
 
 
 def test_nothing_changes_and_a_read_only_connection_may_replay(bench: ReplayBench, tmp_path: Path) -> None:
-    """No deployment is registered, no invocation changes, and nothing is written to the audit log."""
     ids = started(bench, (RUN, [["run", "b"], OPEN]))
     state = "SELECT id, status, modified_at, journal_size, retry_count, pinned_deployment_id FROM sys_invocation"
     before = bench.lab.sql(state).sort_values("id", ignore_index=True)
@@ -83,8 +81,7 @@ def test_nothing_changes_and_a_read_only_connection_may_replay(bench: ReplayBenc
     assert list(tmp_path.rglob("*.jsonl")) == []
 
 
-def test_the_address_is_confirmed(bench: ReplayBench) -> None:
-    """Without confirm=, or with another address, nothing is sent; for an id, the message has its address."""
+def test_nothing_is_sent_without_the_confirmation_of_the_address(bench: ReplayBench) -> None:
     ids = started(bench, (RUN, RUN))
     ran = len(bench.new.outside), len(bench.old.outside)
     (deployment,) = [each.id for each in bench.lab.admin.list_deployments()]
@@ -103,7 +100,6 @@ def test_the_address_is_confirmed(bench: ReplayBench) -> None:
 
 
 def test_headers_of_a_registered_deployment_are_sent(bench: ReplayBench) -> None:
-    """For a deployment's id, its registered headers are sent too, because they can select a version of the code."""
     (id_,) = started(bench, (RUN, RUN))
     (deployment,) = [each.id for each in bench.lab.admin.list_deployments()]
     bench.lab.admin.update_deployment(deployment, additional_headers={"x-release": "17"})
@@ -114,8 +110,9 @@ def test_headers_of_a_registered_deployment_are_sent(bench: ReplayBench) -> None
     assert bench.old.outside[-2:] == ["17", "18"]
 
 
-def test_http_1_gives_the_same_verdicts(bench: ReplayBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A deployment that does not speak HTTP/2 is checked over HTTP/1.1."""
+def test_a_deployment_without_http_2_is_checked_over_http_1(
+    bench: ReplayBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     changed = [RUN, [["run", "b"], OPEN], [["run", "a"], ["raise", "x"]], [["await_awakeable"], *RUN]]
     ids = started(bench, *((RUN, each) for each in changed))
     expected = bench.replay(ids).rows["verdict"].tolist()
@@ -125,8 +122,9 @@ def test_http_1_gives_the_same_verdicts(bench: ReplayBench, monkeypatch: pytest.
     assert bench.replay(ids).rows["verdict"].tolist() == expected
 
 
-def test_evidence(bench: ReplayBench, tmp_path: Path) -> None:
-    """With payloads, frozen journals have the live verdicts; without, they are not checkable."""
+def test_frozen_journals_have_the_live_verdicts_with_payloads_and_are_not_checkable_without(
+    bench: ReplayBench, tmp_path: Path
+) -> None:
     ids = started(bench, (RUN, RUN), (RUN, [["run", "b"], OPEN]), (RUN, [["run", "a"], ["set", "k", 2], OPEN]))
     live = bench.replay(ids).rows
 
@@ -146,7 +144,6 @@ def test_evidence(bench: ReplayBench, tmp_path: Path) -> None:
 
 
 def test_entries_are_encoded_as_the_server_stores_them(bench: ReplayBench) -> None:
-    """From ``entry_json`` come the bytes of ``raw``, for every type of entry that Python code can make."""
     bench.settle([bench.start([each.before, OPEN], [], service=each.service) for each in VALUES.values()])
     bench.settle([bench.start([["return", None]], [])])
     rows = bench.lab.arrow(ENTRIES).to_pylist()
@@ -170,7 +167,6 @@ def test_what_is_not_checked(bench: ReplayBench) -> None:
 
 
 def test_a_sample_covers_each_path(bench: ReplayBench) -> None:
-    """Of several paths each is checked, and the others are reported as sampled out; filters select targets."""
     other = [["run", "rare"], OPEN]
     started(bench, *[(RUN, RUN)] * 6, (other, other))
     result = bench.replay({"service": "Programs", "status": "suspended"}, sample=4)
@@ -197,8 +193,9 @@ def test_a_hanging_and_a_crashing_deployment(bench: ReplayBench, fragile: Versio
     assert re.search("the response ended early|the connection ended without a response", crash["reason"])
 
 
-def test_an_interrupt_leaves_nothing_running(bench: ReplayBench, fragile: Version) -> None:
-    """Ctrl-C during a blocked request ends at once, with the threads and the connections."""
+def test_an_interrupt_of_a_blocked_request_ends_its_threads_and_connections(
+    bench: ReplayBench, fragile: Version
+) -> None:
 
     class Interrupting:
         def update(self, rows: int, size: int) -> None:
@@ -219,8 +216,7 @@ def test_an_interrupt_leaves_nothing_running(bench: ReplayBench, fragile: Versio
     assert not [each.name for each in threading.enumerate() if "replay" in each.name]
 
 
-def test_the_whole_call_has_a_limit(bench: ReplayBench, fragile: Version) -> None:
-    """When the timeout is over, the result has the verdicts so far, and reports the others."""
+def test_the_result_at_the_timeout_has_the_verdicts_so_far(bench: ReplayBench, fragile: Version) -> None:
     ids = started(bench, (RUN, RUN), (RUN, RUN))
     keys = bench.lab.sql("SELECT target_service_key AS key FROM sys_invocation WHERE id IN :ids", ids=ids)["key"]
     for key in keys:
@@ -251,8 +247,7 @@ def test_a_journal_that_changes_while_it_is_read_is_not_checked(
 
 
 @pytest.mark.long
-def test_the_oldest_server(server: Path, tmp_path: Path) -> None:
-    """Restate 1.6.1 does not show raw entries; its journals are encoded from JSON and have the same verdicts."""
+def test_journals_of_1_6_1_are_encoded_from_json_with_the_same_verdicts(server: Path, tmp_path: Path) -> None:
     with running_replay_bench(OLDEST, tmp_path) as bench:
         ids = started(bench, (RUN, RUN), (RUN, [["run", "b"], OPEN]), (RUN, [["run", "a"], ["raise", "x"]]))
         assert bench.replay(ids).rows["verdict"].tolist() == ["fits", "diverges", "fails"]

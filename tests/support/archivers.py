@@ -20,7 +20,6 @@ CLUSTER = "tested"
 
 
 def main(url: str, where: str) -> None:
-    """Fork visits until stdin is closed."""
     lock = threading.Lock()  # a thread that prints during a fork would leave its lock to the child
     for _ in sys.stdin:
         reader, writer = os.pipe()
@@ -34,7 +33,6 @@ def main(url: str, where: str) -> None:
 
 
 def visit(url: str, where: str, writer: int) -> None:
-    """Make one visit and end this process."""
     code = 1
     try:
         with rl.connect(url, read_only=True, check=False) as lab:
@@ -47,7 +45,6 @@ def visit(url: str, where: str, writer: int) -> None:
 
 
 def wait(pid: int, reader: int, lock: threading.Lock) -> None:
-    """Report the end of a visit."""
     with os.fdopen(reader) as messages:
         text = messages.read()
     _, status = os.waitpid(pid, 0)

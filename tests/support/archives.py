@@ -106,7 +106,6 @@ class SampleArchive:
 
     @contextmanager
     def newer_format(self) -> Iterator[None]:
-        """Let a newer version of restate_lab have written the archive."""
         log = next((self.path / "visits" / "_delta_log").glob("*0.json"))
         text = log.read_text("utf-8")
         log.write_text(text.replace(f"schema {SCHEMA_VERSION}", f"schema {SCHEMA_VERSION + 1}"), "utf-8")
@@ -139,7 +138,6 @@ class SampleArchive:
         }
 
     def _append(self, table: str, rows: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]]) -> None:
-        """Write rows of a server's table next to the archive's own columns."""
         archived = TABLES[table]
         columns = [each for each in _TABLES[archived.copies] if each[0] not in archived.left_out | archived.payloads]
         copied = to_archive(
@@ -166,7 +164,6 @@ class SampleArchive:
 
 
 def _entries_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the journal of a run: its input and its output."""
     common = {"id": row["id"], "version": 2, "completed": True, "raw_length": 20}
     return [
         common

@@ -41,7 +41,6 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_only_a_kernel_gets_the_token() -> None:
-    """No program gets a secret; a kernel gets the token that its notebook connects with."""
     for env in (clean_environment(), python_environment(), npm_environment(), pip_environment()):
         assert "canary" not in json.dumps(env)
         assert "PATH" in env
@@ -53,7 +52,6 @@ def test_only_a_kernel_gets_the_token() -> None:
 
 
 def test_every_process_is_started_with_an_environment_of_its_own() -> None:
-    """No call that starts a program omits ``env``, which would inherit everything."""
     found = [
         (path.name, any(word.arg == "env" for word in node.keywords))
         for path in sorted(PACKAGE.rglob("*.py"))
@@ -76,7 +74,6 @@ def _starts_a_process(call: ast.Call) -> bool:
 
 
 def test_chromium_gets_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The program that prints the PDF gets none of them."""
     program = tmp_path / "chromium"
     pdf = "for a in $*; do case $a in --print-to-pdf=*) printf '%%PDF-1.4 %%%%EOF' > ${a#*=};; esac; done"
     program.write_text(f"#!/bin/sh\nenv > {tmp_path}/seen\n{pdf}\n")
@@ -88,8 +85,7 @@ def test_chromium_gets_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "canary" not in seen
 
 
-def test_the_kernel_of_a_report_gets_what_was_named(tmp_path: Path) -> None:
-    """The notebook gets its connection's token and the variables in ``pass_env``, and no other secret."""
+def test_the_kernel_of_a_report_gets_its_token_and_pass_env_and_no_other_secret(tmp_path: Path) -> None:
     code = f"import json, os; open({str(tmp_path / 'seen')!r}, 'w').write(json.dumps(dict(os.environ)))"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
     nbformat.write(notebook, tmp_path / "n.ipynb")

@@ -56,7 +56,6 @@ def test_a_shield_holds_an_interrupt_until_its_block_has_ended() -> None:
 
 
 def test_a_shield_lets_interrupts_through_where_a_call_waits() -> None:
-    """In ``let_through`` an interrupt is raised at once; an earlier one is raised at its beginning."""
     steps = []
 
     def act() -> None:
@@ -96,8 +95,7 @@ def test_shields_may_be_nested() -> None:
     assert steps == ["inner", "outer"]
 
 
-def test_a_shield_does_nothing_where_no_interrupt_arrives() -> None:
-    """In other threads, and if SIGINT is ignored, it keeps the handler unchanged."""
+def test_a_shield_keeps_the_handler_in_other_threads_and_if_sigint_is_ignored() -> None:
 
     def handler_in_a_shield() -> Any:
         with Shield() as shield:
@@ -114,7 +112,6 @@ def test_a_shield_does_nothing_where_no_interrupt_arrives() -> None:
 
 
 def test_a_handler_that_the_block_sets_stays() -> None:
-    """A library that sets its own handler while it loads keeps it."""
     before = signal.getsignal(signal.SIGINT)
     try:
         with Shield():
@@ -267,8 +264,7 @@ def interrupt_soon() -> None:
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
 
 
-def test_the_stop_button_ends_a_change_that_waits(waiting_lab: Lab, tmp_path: Path) -> None:
-    """It ends long before its time limit, and the audit log has an unknown outcome."""
+def test_the_stop_button_ends_a_change_that_waits_with_an_unknown_outcome(waiting_lab: Lab, tmp_path: Path) -> None:
     started = time.monotonic()
     interrupt_soon()
     with pytest.raises(KeyboardInterrupt):
@@ -278,7 +274,6 @@ def test_the_stop_button_ends_a_change_that_waits(waiting_lab: Lab, tmp_path: Pa
 
 
 def test_the_stop_button_ends_the_requests_of_other_threads(waiting_lab: Lab, tmp_path: Path) -> None:
-    """Only the main thread gets the interrupt; requests that it waits for end soon after, and count as lost."""
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         with waiting_lab.transport.record("kill", ["inv_1"], reason=None, request="x") as record:

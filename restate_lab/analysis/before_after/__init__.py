@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,8 +16,14 @@ import pandas as pd
 from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import format_duration, format_timestamp, join, one_line, plural
-from restate_lab.analysis.before_after.reader import UNITS, BlockSeries, Period, find_period, read_series
-from restate_lab.analysis.before_after.statistics import adjust, compare_quantiles, compare_rates, least_ratio
+from restate_lab.analysis.before_after.reader import UNITS, BlockSeries, find_period, read_series
+from restate_lab.analysis.before_after.statistics import (
+    adjust,
+    compare_quantiles,
+    compare_rates,
+    least_ratio,
+    limited_exp,
+)
 from restate_lab.analysis.suggestions import refuse_unknown_names
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.schema import translate_errors
@@ -229,8 +235,16 @@ def before_after(
     series, notes = read_series(reads, period, service=service, block=size)
     if not series:
         refuse_unknown_names(source, service=service)
+    comparisons = compare_series(series)
+    comparisons.attrs = {
+        "source": source.name,
+        "version": source.version,
+        "now": period.now.isoformat(),
+        "at": period.at.isoformat(),
+        "deployment": period.deployment,
+    }
     return BeforeAfter(
-        comparisons=_with_attrs(compare_series(series), source, period),
+        comparisons=comparisons,
         at=period.at,
         start=period.start,
         end=period.end,
@@ -240,12 +254,6 @@ def before_after(
         version=source.version,
         queries=tuple(reads.queries),
     )
-
-
-def _with_attrs(frame: pd.DataFrame, source: Source, period: Period) -> pd.DataFrame:
-    attrs: dict[Hashable, Any] = {"source": source.name, "version": source.version, "now": period.now.isoformat()}
-    frame.attrs = {**attrs, "at": period.at.isoformat(), "deployment": period.deployment}
-    return frame
 
 
 def compare_series(series: Sequence[BlockSeries]) -> pd.DataFrame:
@@ -278,11 +286,14 @@ def _compare(series: BlockSeries) -> dict[str, Any] | None:
     blocks = [int(np.sum(~np.isnan(series.values[side]))) for side in sides]
     if series.is_rate and not np.nansum(series.values):
         return None
+    block = UNITS.get(series.block) or format_duration(series.block)
+    if series.hours is not None:
+        block = f"{series.hours}h{_OF_A_DAY}"
     row: dict[str, Any] = {
         **{name: getattr(series, name) for name in ("service", "handler", "what", "name")},
         "unit": "%" if series.is_rate else "ms",
         **dict(zip(("n_before", "n_after", "blocks_before", "blocks_after"), (*counts, *blocks), strict=True)),
-        "block": _block_name(series),
+        "block": block,
         "reason": _shortage(series, counts, blocks),
     }
     if row["reason"]:
@@ -292,13 +303,9 @@ def _compare(series: BlockSeries) -> dict[str, Any] | None:
         scaled = [100 * each for each in (effect.before, effect.after, effect.change, effect.low, effect.high)]
     else:
         effect = compare_quantiles(*(series.values[side] for side in sides))
-        scaled = [_exp(each) for each in (effect.before, effect.after, effect.change, effect.low, effect.high)]
+        scaled = [limited_exp(each) for each in (effect.before, effect.after, effect.change, effect.low, effect.high)]
     numbers = dict(zip(("before", "after", "change", "low", "high"), scaled, strict=True))
     return {**row, **numbers, "p": effect.p, "ratio": effect.ratio, "least": effect.least}
-
-
-def _exp(value: float) -> float:
-    return float(np.exp(min(value, 700.0)))
 
 
 def _shortage(series: BlockSeries, counts: Sequence[int], blocks: Sequence[int]) -> str:
@@ -315,13 +322,6 @@ def _shortage(series: BlockSeries, counts: Sequence[int], blocks: Sequence[int])
     if series.is_rate and np.nansum(series.values) < _LEAST_EVENTS:
         return f"{plural(int(np.nansum(series.values)), 'event')}; {_LEAST_EVENTS} needed"
     return ""
-
-
-def _block_name(series: BlockSeries) -> str:
-    """Return "day", "6h", or "5h of a day" if only some hours of each day are compared."""
-    if series.hours is not None:
-        return f"{series.hours}h{_OF_A_DAY}"
-    return UNITS.get(series.block) or format_duration(series.block)
 
 
 def _block_text(name: str) -> str:

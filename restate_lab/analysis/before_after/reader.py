@@ -274,13 +274,14 @@ class BlockReader:
 
     def _of_handler(self, key: tuple[str, str], row: Mapping[Any, Any], frames: Frames) -> list[BlockSeries]:
         units = self._complete_units(key, frames["runs"], row["from"])
-        is_compared = self._compared_units(units)
+        is_compared = np.ones(1, dtype=bool)
+        if self._grid.hours is not None:
+            is_compared = units[self._grid.split * self._grid.units :]
         complete = self._in_blocks(units, is_compared)
         with_journal = self._in_blocks(units & self._since(row["journal_from"]), is_compared)
         frames = {name: self._rows_in_blocks(frame, is_compared) for name, frame in frames.items()}
         series = [*self._of_runs(key, frames, complete)]
-        everything = self._sums(frames["runs"])
-        series.append(self._rate(key, "retries", "", frames["retried"], with_journal, everything))
+        series.append(self._rate(key, "retries", "", frames["retried"], with_journal, self._sums(frames["runs"])))
         for name, steps in frames["steps"].groupby("name", dropna=False):
             series.append(self._latency(key, "step", str(name), steps, with_journal, 0.5))
         hours = None if is_compared.all() else int(is_compared.sum())
@@ -333,11 +334,6 @@ class BlockReader:
 
     def _since(self, since: datetime) -> Mask:
         return self._numbers >= -((self._grid.start - since) // self._grid.unit)
-
-    def _compared_units(self, complete: Mask) -> Mask:
-        if self._grid.hours is None:
-            return np.ones(1, dtype=bool)
-        return complete[self._grid.split * self._grid.units :]
 
     def _in_blocks(self, complete: Mask, is_compared: Mask) -> Mask:
         return np.asarray(complete.reshape(-1, self._grid.units)[:, is_compared].all(axis=1) & is_compared.any())

@@ -101,8 +101,8 @@ def compare_quantiles(before: Blocks, after: Blocks) -> Difference:
         low=change - margin,
         high=change + margin,
         p=_t_tails(change / error, freedom),
-        ratio=_exp(abs(change)),
-        least=_exp(_LEAST_SPREADS * spread),
+        ratio=limited_exp(abs(change)),
+        least=limited_exp(_LEAST_SPREADS * spread),
     )
 
 
@@ -143,17 +143,16 @@ def _pearson(events: Blocks, counts: Blocks, rate: float) -> float:
 
 
 def _wilson(rate: float, total: float, z: float) -> tuple[float, float]:
-    """Return Wilson's interval of a share."""
     center, margin = rate + z**2 / (2 * total), z * math.sqrt(rate * (1 - rate) / total + (z / (2 * total)) ** 2)
     return (center - margin) / (1 + z**2 / total), (center + margin) / (1 + z**2 / total)
 
 
-def _exp(value: float) -> float:
+def limited_exp(value: float) -> float:
+    """Return the exponential of a number, or of the largest number whose exponential is a float."""
     return math.exp(min(value, _MOST_CHANGE))
 
 
 def _ratio(first: float, second: float) -> float:
-    """Return the larger number divided by the smaller one."""
     low, high = sorted((first, second))
     return high / low if low else math.inf if high else 1.0
 
@@ -191,7 +190,6 @@ def _t_quantile(freedom: float) -> float:
 
 
 def _incomplete_beta(x: float, a: float, b: float) -> float:
-    """Return the regularized incomplete beta function."""
     if x <= 0 or x >= 1:
         return float(x >= 1)
     factor = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x))

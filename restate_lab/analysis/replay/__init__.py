@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from restate_lab.analysis.replay.check import ReplayCheck, confirm_address, names_of
+from restate_lab.analysis.replay.check import ReplayCheck, confirm_address
 from restate_lab.analysis.replay.result import Replay
 from restate_lab.client.arguments import check_count, check_seconds, check_strings
 from restate_lab.client.endpoint import Endpoint
@@ -61,7 +61,7 @@ def replay(
 
     - ``rows``: one row per checked invocation. ``id, target, status``; ``verdict``: "fits", "diverges", "fails" (the
       code raises an error or does not have the handler), "other result" (the same path and another result),
-      "not checkable" or "cannot say"; ``journal_index, command_index`` (the entry where the paths part; commands are
+      "not checkable" or "cannot say"; ``journal_index, command_index`` (the first entry that differs; commands are
       counted from 0, the input), ``recorded`` and ``now`` (the command there), ``continues_with`` (what the code does
       after the recorded commands), ``reason`` (one sentence), ``group``. Payloads are not shown.
     - ``groups``: one row per group of equal verdicts other than "fits", with ``invocations`` and ``example_id``.
@@ -85,9 +85,12 @@ def replay(
         raise ArgumentError(f"workers is {workers}; choose from 1 to {_MOST_WORKERS}.")
     most = None if sample is None else check_count("sample", sample, least=1)
     secrets = {name: Secret(value) for name, value in check_strings("headers", headers or {}, as_headers=True).items()}
-    allowed = names_of(allow)
+    names: list[Any] = [allow] if isinstance(allow, str) else list(allow)
+    for name in names:
+        if not isinstance(name, str) or not name:
+            raise ArgumentError(f"allow has {name!r}; pass names of SDKs such as 'restate-sdk-java'.")
     reads = begin(source, "replay", seconds)
-    check = ReplayCheck(source, reads, as_restart=bool(as_restart), allowed=allowed)
+    check = ReplayCheck(source, reads, as_restart=bool(as_restart), allowed=frozenset(names))
     address, registered = check.resolve(deployment)
     confirm_address(address, confirm)
     endpoint = Endpoint(address, {**registered, **secrets}, limit)

@@ -1,35 +1,39 @@
-"""One replay check: resolve the deployment, select journals, send them, and collect the verdicts."""
+"""One replay check: resolve the deployment, select journals, send them with several workers, and collect verdicts."""
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, zip_longest
+from queue import SimpleQueue
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from restate_lab.analysis.replay.reader import RecordingReader, target_ids, uri_of_deployment
 from restate_lab.analysis.replay.recording import NOT_CHECKABLE, Obstacle, Recording
 from restate_lab.analysis.replay.result import (
     SAMPLED_OUT,
     Replay,
-    group_frame,
     not_checked_frame,
-    paths_of,
-    row_frame,
+    outcome_frames,
 )
-from restate_lab.analysis.replay.runner import ReplayRunner, running
-from restate_lab.analysis.replay.verdict import FAILS, ReplayOutcome
+from restate_lab.analysis.replay.verdict import FAILS, ReplayOutcome, judge
 from restate_lab.client.endpoint import Endpoint
 from restate_lab.client.endpoint.discovery import EndpointManifest, endpoint_address, is_unencrypted
 from restate_lab.client.lab import is_lab
-from restate_lab.errors import ArgumentError, TimedOut, UnencryptedWarning
+from restate_lab.errors import ArgumentError, StepRan, TimedOut, UnencryptedWarning
 from restate_lab.progress import InvocationsLine, Progress, progress_of, warn
 from restate_lab.reads import Reads
 from restate_lab.redaction import Secret
 from restate_lab.source import Source
 
+T = TypeVar("T")
+_POLL = 0.05  # seconds between two checks of the limits of the requests
 CONTACT = (
     "A replay sends recorded journals to {address}. No step runs there, but code outside of steps does: logs, metrics, "
     "unwrapped HTTP calls."
@@ -49,19 +53,6 @@ _CONFIRM = f"{CONTACT} {{problem}}Nothing was sent. To confirm, pass confirm={{a
 _UNENCRYPTED = "{address} is not encrypted and not on this machine: others can read the payloads of the journals."
 _MOVED = "it changed while it was read"
 _GONE = "it does not exist"
-
-
-def names_of(allow: Iterable[Any]) -> frozenset[str]:
-    """Return the names of SDKs in ``allow``, which can also be one text.
-
-    Raises:
-        ArgumentError: a name is not text.
-    """
-    names = [allow] if isinstance(allow, str) else list(allow)
-    wrong = [each for each in names if not isinstance(each, str) or not each]
-    if wrong:
-        raise ArgumentError(f"allow has {wrong[0]!r}; pass names of SDKs such as 'restate-sdk-java'.")
-    return frozenset(names)
 
 
 def confirm_address(address: str, confirm: object, *, stacklevel: int = 4) -> None:
@@ -159,7 +150,6 @@ class ReplayCheck:
         return self._result(endpoint.address)
 
     def _select(self, targets: Any, most: int | None) -> None:
-        """Read the rows of the targets, and choose a sample of them."""
         ids = target_ids(self.reads, targets)
         rows = self._reader.rows(ids)
         self.missed += [({"id": id_}, _GONE) for id_ in ids if id_ not in rows]
@@ -170,7 +160,6 @@ class ReplayCheck:
         self.rows = rows
 
     def _run(self, endpoint: Endpoint, workers: int, progress: Progress) -> None:
-        """Send the journals and collect the outcomes, until all are checked or the time is over."""
         if not self.rows:
             return
         with running(endpoint, workers=workers, ends=self.reads.ends) as runner:
@@ -191,9 +180,12 @@ class ReplayCheck:
         self.limitations[:0] = [_CODE_RAN.format(address=endpoint.address), _CHANCE]
 
     def _result(self, address: str) -> Replay:
+        rows, groups = outcome_frames(self.outcomes)
+        shared: dict[Any, Any] = {}  # many invocations take the same path
+        paths = {each.id: shared.setdefault(each.commands, each.commands) for each, _ in self.outcomes}
         return Replay(
-            rows=row_frame(self.outcomes),
-            groups=group_frame(self.outcomes),
+            rows=rows,
+            groups=groups,
             not_checked=not_checked_frame(self.missed),
             address=address,
             sdk=self.sdk,
@@ -201,7 +193,7 @@ class ReplayCheck:
             version=self.source.version,
             at=self.source.now,
             limitations=(*self.limitations, *([_RESTART] if self.as_restart else [])),
-            _paths=paths_of(recording for recording, _ in self.outcomes),
+            _paths=paths,
             queries=tuple(self.reads.queries),
         )
 
@@ -255,3 +247,78 @@ def _with_obstacle(recording: Recording, manifest: EndpointManifest, refusal: Ob
 
 def _span(versions: range) -> str:
     return f"{versions.start} to {versions.stop - 1}" if len(versions) > 1 else f"{versions.start}"
+
+
+@dataclass(slots=True)
+class ReplayRunner:
+    """Workers with a connection each; ``ends`` (of time.monotonic) is the end of the whole run.
+
+    ``refusal`` is set by a response after which no other journal may be sent.
+    """
+
+    endpoints: list[Endpoint]
+    pool: ThreadPoolExecutor
+    ends: float
+    idle: SimpleQueue[Endpoint] = field(default_factory=SimpleQueue)
+    refusal: Obstacle | None = None
+
+    def discover(self, on_wait: Callable[[], object]) -> EndpointManifest:
+        """Return the manifest of the deployment; the other workers use the same version of HTTP."""
+        first = self.endpoints[0]
+        (manifest,) = self._run([first.discover], lambda _: on_wait())
+        if manifest is None:
+            return first.discover()  # raises: the run is over
+        for each in self.endpoints[1:]:
+            each.is_http2 = first.is_http2
+        return manifest
+
+    def judge(self, recordings: Sequence[Recording], on_progress: Callable[[int], None]) -> list[ReplayOutcome | None]:
+        """Return the outcome of each recording, in their order; None for those that the end of the run cut off."""
+        return self._run([partial(self._judge_one, each) for each in recordings], on_progress)
+
+    def _judge_one(self, recording: Recording) -> ReplayOutcome:
+        recording = replace(recording, obstacle=recording.obstacle or self.refusal)
+        row, endpoint = recording.row, self.idle.get()
+        try:
+            outcome = judge(
+                recording, lambda start, messages: endpoint.replay(row["service"], row["handler"], start, messages)
+            )
+        except StepRan:
+            for each in self.endpoints:  # here, because this worker would send the next journal before _run raises
+                each.stop()
+            raise
+        finally:
+            self.idle.put(endpoint)
+        if outcome.ends_check:
+            self.refusal = Obstacle(outcome.verdict, f"not sent, because the check was ended: {outcome.reason}")
+        return outcome
+
+    def _run(self, calls: Sequence[Callable[[], T]], on_progress: Callable[[int], object]) -> list[T | None]:
+        futures = [self.pool.submit(call) for call in calls]
+        pending: set[Future[T]] = set(futures)
+        while pending and time.monotonic() < self.ends:
+            done, pending = wait(pending, _POLL, FIRST_COMPLETED)
+            for each in done:
+                each.result()  # raises the first error
+            for endpoint in self.endpoints:
+                endpoint.expire()
+            on_progress(len(futures) - len(pending))
+        return [None if each in pending else each.result() for each in futures]
+
+
+@contextlib.contextmanager
+def running(first: Endpoint, *, workers: int, ends: float) -> Iterator[ReplayRunner]:
+    """Yield a runner; at the end of the block, also by an error or an interrupt, its requests and threads end."""
+    endpoints = [first, *(first.sibling() for _ in range(workers - 1))]
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="restate-lab-replay")
+    try:
+        runner = ReplayRunner(endpoints, pool, ends)
+        for each in endpoints:
+            runner.idle.put(each)
+        yield runner
+    finally:
+        for each in endpoints:
+            each.stop()
+        pool.shutdown(wait=True, cancel_futures=True)
+        for each in endpoints:
+            each.close()

@@ -92,17 +92,14 @@ class RecordingReader:
         """Return id → its row; of several runs with one id, the newest."""
         choices = {name: name if self.source.has(f"sys_invocation.{name}") else "NULL" for name in _OPTIONAL}
         statement = _INVOCATIONS.format(**choices)
-        rows: dict[str, Row] = {}
-        for part in chunks(ids, _SHAPES_AT_ONCE):
-            rows |= {row["id"]: row for row in self._read(statement, part)}
+        rows = {row["id"]: row for row in self.source.query_of(statement, ids, chunk=_SHAPES_AT_ONCE)}
         return {id_: rows[id_] for id_ in ids if id_ in rows}
 
     def shapes(self, rows: Mapping[str, Row]) -> dict[str, Shape]:
         """Return id → the shape of its journal; invocations with equal shapes mostly share a verdict."""
         entries: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
-        for part in chunks(list(rows), _SHAPES_AT_ONCE):
-            for row in self._read(_SHAPES, part):
-                entries[row["id"]].append((row["entry_type"], row["name"] or ""))
+        for row in self.source.query_of(_SHAPES, list(rows), chunk=_SHAPES_AT_ONCE):
+            entries[row["id"]].append((row["entry_type"], row["name"] or ""))
         return {
             id_: (row["service"], row["handler"], row["protocol_version"], *entries[id_]) for id_, row in rows.items()
         }
@@ -114,12 +111,11 @@ class RecordingReader:
 
         ``last_entries`` has the index of the last entry to keep, for ids of which only a prefix is replayed.
         """
+        has_unique_seeds = has_feature(self.source, "unique_random_seeds")
         for part in chunks(list(rows), _BATCH):
             entries = self._entries(part)
             after = self.rows(part)
             moved = [id_ for id_ in part if self._has_moved(rows[id_], after.get(id_), len(entries[id_]))]
-            kept = [id_ for id_ in part if id_ not in set(moved)]
-            has_unique_seeds = has_feature(self.source, "unique_random_seeds")
             recordings = [
                 recording_of(
                     after[id_],
@@ -128,7 +124,8 @@ class RecordingReader:
                     has_unique_seeds=has_unique_seeds,
                     last_entry=last_entries.get(id_),
                 )
-                for id_ in kept
+                for id_ in part
+                if id_ not in moved
             ]
             yield recordings, moved
 
@@ -136,7 +133,7 @@ class RecordingReader:
         content = content_column(self.source, self.source.has)
         statement = _ENTRIES.format(content=f", {content}" if content else "")
         entries: defaultdict[str, list[Row]] = defaultdict(list)
-        for row in self._read(statement, ids):
+        for row in self.source.query_of(statement, ids):
             entries[row["id"]].append(row)
         return entries
 
@@ -147,9 +144,6 @@ class RecordingReader:
             return True
         has_ended = [row["status"] in ENDED for row in (before, after)]
         return has_ended[0] != has_ended[1] or (entries > 0 and after["journal_size"] not in {None, entries})
-
-    def _read(self, statement: str, ids: Sequence[str]) -> list[Row]:
-        return list(self.source.query(statement, {"ids": list(ids)}).to_pylist())
 
 
 _OPTIONAL = ("scope", "limit_key")

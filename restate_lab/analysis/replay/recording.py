@@ -1,20 +1,27 @@
-"""A recorded journal as it is sent to a deployment: its messages, its commands, and the identity of its invocation."""
+"""A recorded journal as it is sent to a deployment: its messages, its commands, and the identity of its invocation.
+
+Code sends the ids of its awakeables, which contain the invocation's id, and random values, which are drawn from the
+seed. No table has the seed; it is computed like on the server. Observed on 1.7.12, with both kinds of seeds.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from restate_lab._text import escape_invisible, one_line
 from restate_lab.analysis.ids import decode_invocation_id, encode_invocation_id
 from restate_lab.analysis.journal.encoding import body_of, encode_entry
-from restate_lab.analysis.replay.identity import other_id, random_seed
 from restate_lab.client.endpoint.messages import MESSAGE_TYPES, PROTOCOLS, Message, Start, number_of, text_of
 from restate_lab.payload_json import read
 from restate_lab.redaction import MASK
 
 FITS, NOT_CHECKABLE, CANNOT_SAY = "fits", "not checkable", "cannot say"
+_BITS_64 = (1 << 64) - 1
+_KEY_BYTES = 8  # of the partition key in an id; the other 16 bytes are the invocation's own
 _UNPINNED = 6  # the protocol version for a journal with only its input, which is not pinned to a deployment
 _COMMAND = "Command: "
 _OUTPUT = "Output"
@@ -23,6 +30,7 @@ _KEYED = frozenset(
 )
 _CALLS = frozenset({"Call", "OneWayCall"})
 _NEVER_STARTED = frozenset({"scheduled", "pending"})
+_NO_ENTRIES = "the source has no entries of its journal: it was purged, was not kept, or was not frozen"
 _FROZEN = "the source does not have its payloads; frozen evidence has them if it was frozen with payloads=True"
 
 
@@ -124,23 +132,19 @@ def _kept_entries(
 
     Source: observed on 1.7.12; the server drops the later commands and their completions.
     """
+    pairs = list(zip(entries, messages, strict=True))
     waiting = {
-        number
-        for entry, (_, body) in zip(entries, messages, strict=True)
+        number_of(body, field)
+        for entry, (_, body) in pairs
         if entry["index"] <= last and _is(entry)
-        for number in (number_of(body, 10), number_of(body, 11))
-        if number is not None
-    }
-    kept = [
-        (entry, message)
-        for entry, message in zip(entries, messages, strict=True)
-        if entry["index"] <= last or (_is_completion(entry) and number_of(message[1], 1) in waiting)
-    ]
+        for field in (10, 11)
+    } - {None}
+    kept = []
+    for entry, message in pairs:
+        is_completion = not _is(entry) and entry["entry_type"] != "Notification: Signal"
+        if entry["index"] <= last or (is_completion and number_of(message[1], 1) in waiting):
+            kept.append((entry, message))
     return [entry for entry, _ in kept], tuple(message for _, message in kept)
-
-
-def _is_completion(entry: Mapping[str, Any]) -> bool:
-    return not _is(entry) and entry["entry_type"] != "Notification: Signal"
 
 
 def _find_obstacle(row: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> Obstacle | None:
@@ -148,8 +152,7 @@ def _find_obstacle(row: Mapping[str, Any], entries: Sequence[Mapping[str, Any]])
     if row["status"] in _NEVER_STARTED:
         return Obstacle(FITS, "it has not started, so it has no recorded path")
     if not entries:
-        reason = "the source has no entries of its journal: it was purged, was not kept, or was not frozen"
-        return Obstacle(NOT_CHECKABLE, reason)
+        return Obstacle(NOT_CHECKABLE, _NO_ENTRIES)
     if version is None and len(entries) > 1:
         return Obstacle(CANNOT_SAY, "it has no protocol version")
     if version is not None and version not in PROTOCOLS:
@@ -186,21 +189,18 @@ def _is_masked(entry: Mapping[str, Any]) -> bool:
 
 def _command(entry: Mapping[str, Any], message: Message) -> RecordedCommand:
     kind = str(entry["entry_type"]).removeprefix(_COMMAND)
-    name = entry["name"] or _own_name(kind, message[1])
-    return RecordedCommand(int(entry["index"]), kind, str(name), number_of(message[1], 11))
+    name, body = entry["name"] or "", message[1]
+    if not name and kind in _CALLS:
+        name = f"{text_of(body, 1)}/{text_of(body, 2)}"
+    elif not name and kind in _KEYED:
+        name = text_of(body, 1)
+    return RecordedCommand(int(entry["index"]), kind, str(name), number_of(body, 11))
 
 
-def _own_name(kind: str, body: bytes) -> str:
-    """Return the state key, promise or called handler in a command; "" if it has none."""
-    if kind in _CALLS:
-        return f"{text_of(body, 1)}/{text_of(body, 2)}"
-    return text_of(body, 1) if kind in _KEYED else ""
-
-
+# With unique seeds, a restart from a prefix keeps the seed of the first invocation.
 def _start(row: Mapping[str, Any], *, as_restart: bool, has_unique_seeds: bool) -> Start:
     own = decode_invocation_id(row["id"]) or b""
     sent = other_id(own) if as_restart else own
-    # with unique seeds, a restart from a prefix keeps the seed of the first invocation
     seed = random_seed(own if has_unique_seeds else sent, row["created_at"], is_unique=has_unique_seeds)
     return Start(
         id=sent,
@@ -212,3 +212,53 @@ def _start(row: Mapping[str, Any], *, as_restart: bool, has_unique_seeds: bool) 
         limit_key=row["limit_key"],
         idempotency_key=None if as_restart else row["idempotency_key"],
     )
+
+
+def random_seed(id_: bytes, created_at: datetime, *, is_unique: bool) -> int:
+    """Return the seed of an invocation: from its id, or with ``unique_random_seeds`` also from its creation time."""
+    if not is_unique:
+        return _siphash_1_3(len(id_).to_bytes(8, "little") + id_)
+    milliseconds = round(created_at.timestamp() * 1000)
+    high, low = int.from_bytes(id_[_KEY_BYTES:-8], "big"), int.from_bytes(id_[-8:], "big")
+    mixed = high ^ _rotate(low, 21) ^ _rotate(milliseconds & _BITS_64, 43)
+    mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 & _BITS_64
+    mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB & _BITS_64
+    return mixed ^ mixed >> 31
+
+
+def other_id(id_: bytes) -> bytes:
+    """Return the bytes of another id with the same partition key, as a restarted invocation has it."""
+    return id_[:_KEY_BYTES] + hashlib.sha256(id_).digest()[: len(id_) - _KEY_BYTES]
+
+
+def _siphash_1_3(data: bytes) -> int:
+    """Return SipHash-1-3 with both keys 0, the default hash of Rust's standard library."""
+    state = [0x736F6D6570736575, 0x646F72616E646F6D, 0x6C7967656E657261, 0x7465646279746573]
+    tail = len(data) % 8
+    blocks = [int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data) - tail, 8)]
+    blocks.append((len(data) & 0xFF) << 56 | int.from_bytes(data[len(data) - tail :], "little"))
+    for block in blocks:
+        state[3] ^= block
+        _sip_round(state)
+        state[0] ^= block
+    state[2] ^= 0xFF
+    for _ in range(3):
+        _sip_round(state)
+    return state[0] ^ state[1] ^ state[2] ^ state[3]
+
+
+def _sip_round(v: list[int]) -> None:
+    v[0] = v[0] + v[1] & _BITS_64
+    v[1] = _rotate(v[1], 13) ^ v[0]
+    v[0] = _rotate(v[0], 32)
+    v[2] = v[2] + v[3] & _BITS_64
+    v[3] = _rotate(v[3], 16) ^ v[2]
+    v[0] = v[0] + v[3] & _BITS_64
+    v[3] = _rotate(v[3], 21) ^ v[0]
+    v[2] = v[2] + v[1] & _BITS_64
+    v[1] = _rotate(v[1], 17) ^ v[2]
+    v[2] = _rotate(v[2], 32)
+
+
+def _rotate(value: int, by: int) -> int:
+    return (value << by | value >> 64 - by) & _BITS_64

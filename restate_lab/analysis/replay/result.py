@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -16,7 +15,6 @@ from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import escape_invisible, format_timestamp, plural
 from restate_lab.analysis.patterns import normalize
-from restate_lab.analysis.replay.diff import diff_frame
 from restate_lab.analysis.replay.recording import CANNOT_SAY, FITS, NOT_CHECKABLE, RecordedCommand, Recording
 from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT, VERDICTS, ReplayOutcome
 from restate_lab.client.arguments import check_id
@@ -50,6 +48,15 @@ _GROUPS: dict[str, pa.DataType] = {
     "example_id": pa.string(),
 }
 _NOT_CHECKED: dict[str, pa.DataType] = dict.fromkeys(("id", "target", "status", "reason"), pa.string())
+AFTER, NOT_KNOWN = "after the recorded commands", "not known"
+_DIFF: dict[str, pa.DataType] = {
+    "journal_index": pa.int64(),
+    "command_index": pa.int64(),
+    "recorded": pa.string(),
+    "now": pa.string(),
+    "difference": pa.string(),
+    "divergence": pa.bool_(),
+}
 _NULLABLE: dict[pa.DataType, Any] = {pa.int64(): pd.Int64Dtype()}
 _COLOURS = MappingProxyType(
     {
@@ -61,6 +68,9 @@ _COLOURS = MappingProxyType(
         FITS: STATUSES["succeeded"].colour,
     }
 )
+_DIVERGING = frozenset({DIVERGES, FAILS, OTHER_RESULT})
+_ENDS_THERE = "The check stops the code there, so what it would do next is not known."
+_PLACE_UNKNOWN = "The response does not show at which command, so how far the code follows the journal is not known."
 _MOST = 8  # groups in the text and on the card; the frame has all of them
 _BEFORE = 3  # commands before the divergence that the card shows
 
@@ -119,7 +129,7 @@ class Replay:
         )
 
     def diff(self, invocation_id: str, /) -> pd.DataFrame:
-        """Compare the recorded commands of one checked invocation with what the new code does, up to the parting.
+        """Compare the recorded commands of one checked invocation with those of the new code, until they differ.
 
             checked = rl.replay(lab, {"service": "Checkout"}, new, confirm=new)
             checked.diff(checked.groups["example_id"][0])
@@ -129,8 +139,9 @@ class Replay:
 
         Columns: ``journal_index, command_index`` (counted from 0, the input; None in the row outside), ``recorded`` and
         ``now`` (the command there; ``now`` has None if it is not known), ``difference`` (None where the code issues
-        the recorded command, the reason at the parting, "not known" after it, because the check stops the code there,
-        or "after the recorded commands"), ``divergence`` (True in the row where they part). Payloads are not shown.
+        the recorded command, the reason in the row where both differ, "not known" after that row, because the check
+        stops the code there, or "after the recorded commands"), ``divergence`` (True in the row where both differ).
+        Payloads are not shown.
 
         ``frame.attrs`` has ``id``, ``verdict``, ``summary`` (the verdict, its reason, and the limits of it), and
         ``divergence`` (the position of that row, or None). ``journal_diff()`` explains a mismatch that has happened.
@@ -144,7 +155,7 @@ class Replay:
             missed = self.not_checked.loc[self.not_checked["id"] == id_, "reason"]
             why = f"was not checked: {missed.iloc[0]}" if len(missed) else "is not in this replay"
             raise ArgumentError(f"{id_} {why}; choose an id in rows.")
-        return diff_frame(records(found)[0], self._paths.get(id_, ()))
+        return _diff_frame(records(found)[0], self._paths.get(id_, ()))
 
     def __str__(self) -> str:
         return escape_invisible("\n".join(_lines(self)))
@@ -156,56 +167,43 @@ class Replay:
         printer.text(str(self))
 
     def _repr_html_(self) -> str:
-        return _card(self)
+        hidden = len(self.groups) - _MOST
+        more = [f"… and {hidden:,} more groups"] if hidden > 0 else []
+        return render(
+            "analysis/replay/card.html.j2",
+            title=self.summary,
+            place="",
+            lines=[*more, *_missed_lines(self), self.where, *self.limitations],
+            accent=_COLOURS[self.verdict],
+            parts=[(verdict, count, _COLOURS[verdict]) for verdict, count in self.counts.items()],
+            groups=[_group_block(row, self._paths.get(row["example_id"], ())) for row in records(self.groups)[:_MOST]],
+        )
 
 
-def row_frame(outcomes: Sequence[tuple[Recording, ReplayOutcome]]) -> pd.DataFrame:
-    """Return one row per outcome; ``group`` is the number of its row in ``groups``, null for those that fit."""
-    numbers: dict[Any, int] = {}
-    rows = []
+def outcome_frames(outcomes: Sequence[tuple[Recording, ReplayOutcome]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return one row per outcome, and one row per group of equal verdicts other than "fits"."""
+    rows: list[dict[str, Any]] = []
+    groups: dict[Any, dict[str, Any]] = {}
     for recording, outcome in outcomes:
         at = outcome.command_index
         command = recording.commands[at] if at is not None else None
         row = {
-            "id": recording.id,
-            "target": recording.row["target"],
-            "status": recording.row["status"],
-            "verdict": outcome.verdict,
+            **{name: recording.row[name] for name in ("id", "target", "status")},
+            **{name: getattr(outcome, name) for name in ("verdict", "now", "continues_with", "reason")},
             "journal_index": command.index if command else None,
             "command_index": at,
             "recorded": str(command) if command else None,
-            "now": outcome.now,
-            "continues_with": outcome.continues_with,
-            "reason": outcome.reason,
-        }
-        key = _group_key(recording, outcome)
-        rows.append({**row, "group": None if outcome.verdict == FITS else numbers.setdefault(key, len(numbers))})
-    return _frame(rows, _ROWS)
-
-
-def group_frame(outcomes: Sequence[tuple[Recording, ReplayOutcome]]) -> pd.DataFrame:
-    """Return one row per group of equal divergences, in the order of their numbers."""
-    groups: defaultdict[Any, list[tuple[Recording, ReplayOutcome]]] = defaultdict(list)
-    for recording, outcome in outcomes:
-        if outcome.verdict != FITS:
-            groups[_group_key(recording, outcome)].append((recording, outcome))
-    rows = []
-    for number, members in enumerate(groups.values()):
-        recording, outcome = members[0]
-        at = outcome.command_index
-        row = {
-            "group": number,
-            "verdict": outcome.verdict,
-            "handler": _handler(recording),
-            "command_index": at,
-            "recorded": str(recording.commands[at]) if at is not None else None,
-            "now": outcome.now,
-            "reason": outcome.reason,
-            "invocations": len(members),
-            "example_id": recording.id,
+            "group": None,
         }
         rows.append(row)
-    return _frame(rows, _GROUPS)
+        if outcome.verdict != FITS:
+            handler = f"{recording.row['service']}/{recording.row['handler']}"
+            key = (outcome.verdict, handler, at, row["recorded"] or normalize(outcome.reason), outcome.now)
+            first = {**row, "group": len(groups), "handler": handler, "invocations": 0, "example_id": recording.id}
+            group = groups.setdefault(key, first)
+            group["invocations"] += 1
+            row["group"] = group["group"]
+    return _frame(rows, _ROWS), _frame([*groups.values()], _GROUPS)
 
 
 def not_checked_frame(rows: Sequence[tuple[Mapping[str, Any], str]]) -> pd.DataFrame:
@@ -217,28 +215,11 @@ def not_checked_frame(rows: Sequence[tuple[Mapping[str, Any], str]]) -> pd.DataF
 
 
 def _form(verdict: str, count: int) -> str:
-    """Return a verdict as a verb, in the form for a number of invocations."""
     return verdict.removesuffix("s") if count != 1 and verdict in {DIVERGES, FAILS, FITS} else verdict
-
-
-def paths_of(recordings: Iterable[Recording]) -> dict[str, tuple[RecordedCommand, ...]]:
-    """Return the recorded commands by id; equal ones share one tuple, because many invocations take the same path."""
-    shared: dict[tuple[RecordedCommand, ...], tuple[RecordedCommand, ...]] = {}
-    return {each.id: shared.setdefault(each.commands, each.commands) for each in recordings}
 
 
 def _frame(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> pd.DataFrame:
     return rows_to_table(rows, types).to_pandas(types_mapper=_NULLABLE.get)
-
-
-def _handler(recording: Recording) -> str:
-    return f"{recording.row['service']}/{recording.row['handler']}"
-
-
-def _group_key(recording: Recording, outcome: ReplayOutcome) -> Any:
-    at = outcome.command_index
-    recorded = str(recording.commands[at]) if at is not None else normalize(outcome.reason)
-    return outcome.verdict, _handler(recording), at, recorded, outcome.now
 
 
 def _lines(replay: Replay) -> list[str]:
@@ -257,28 +238,8 @@ def _missed_lines(replay: Replay) -> list[str]:
     return [f"Not checked: {plural(int(count), 'invocation')}, {reason}." for reason, count in reasons.items()]
 
 
-def _card(replay: Replay) -> str:
-    """Return the card as HTML; all text from the cluster and from the deployment is escaped."""
-    more = len(replay.groups) - _MOST
-    return render(
-        "analysis/replay/card.html.j2",
-        title=replay.summary,
-        place="",
-        lines=[
-            *([f"… and {more:,} more groups"] if more > 0 else []),
-            *_missed_lines(replay),
-            replay.where,
-            *replay.limitations,
-        ],
-        accent=_COLOURS[replay.verdict],
-        parts=[(verdict, count, _COLOURS[verdict]) for verdict, count in replay.counts.items()],
-        groups=[_group_block(row, replay) for row in records(replay.groups)[:_MOST]],
-    )
-
-
-def _group_block(row: Mapping[Any, Any], replay: Replay) -> dict[str, Any]:
-    at, commands = row["command_index"], replay._paths.get(row["example_id"], ())  # noqa: SLF001 - ours
-    steps = []
+def _group_block(row: Mapping[Any, Any], commands: Sequence[RecordedCommand]) -> dict[str, Any]:
+    at, steps = row["command_index"], []
     if at is not None:
         path = [(f"{number}", str(commands[number])) for number in range(max(0, at - _BEFORE), at + 1)]
         steps = [(number, recorded, recorded) for number, recorded in path]
@@ -290,3 +251,48 @@ def _group_block(row: Mapping[Any, Any], replay: Replay) -> dict[str, Any]:
         "reason": row["reason"],
         "steps": steps,
     }
+
+
+def _diff_frame(outcome: Mapping[str, Any], commands: Sequence[RecordedCommand]) -> pd.DataFrame:
+    """Return the diff of one row of ``Replay.rows``, with its recorded commands."""
+    at = outcome["command_index"]
+    rows = list(_diff_rows(outcome, commands))
+    table = rows_to_table(rows, _DIFF)
+    frame: pd.DataFrame = table.to_pandas(types_mapper=_NULLABLE.get)
+    frame.attrs |= {
+        "id": outcome["id"],
+        "verdict": outcome["verdict"],
+        "summary": _summarize(outcome, is_last=at is not None and at == len(commands) - 1),
+        "divergence": next((number for number, each in enumerate(rows) if each["divergence"]), None),
+    }
+    return frame
+
+
+def _diff_rows(outcome: Mapping[str, Any], commands: Sequence[RecordedCommand]) -> Iterator[dict[str, Any]]:
+    at, verdict = outcome["command_index"], outcome["verdict"]
+    followed = len(commands) if verdict == FITS else at or 0
+    for number, command in enumerate(commands):
+        cells = {"journal_index": command.index, "command_index": number, "recorded": str(command)}
+        if number < followed:
+            yield _diff_row(**cells, now=str(command))
+        elif number == at:
+            yield _diff_row(**cells, now=outcome["now"], difference=outcome["reason"], divergence=True)
+        else:
+            yield _diff_row(**cells, difference=NOT_KNOWN)
+    if verdict == FITS and outcome["continues_with"] is not None:
+        yield _diff_row(now=outcome["continues_with"], difference=AFTER)
+    elif verdict != FITS and at is None:
+        yield _diff_row(now=outcome["now"], difference=outcome["reason"], divergence=verdict in _DIVERGING)
+
+
+def _diff_row(**cells: Any) -> dict[str, Any]:
+    return {**dict.fromkeys(_DIFF), "divergence": False, **cells}
+
+
+def _summarize(outcome: Mapping[str, Any], *, is_last: bool) -> str:
+    parts = [f"{outcome['target']} ({outcome['id']}), {outcome['verdict']}: {outcome['reason']}."]
+    if outcome["command_index"] is not None:
+        parts += [] if is_last else [_ENDS_THERE]
+    elif outcome["verdict"] == DIVERGES:
+        parts.append(_PLACE_UNKNOWN)
+    return " ".join(parts)

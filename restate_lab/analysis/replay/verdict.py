@@ -154,15 +154,13 @@ def _judge_mismatch(recording: Recording, error: ErrorMessage) -> ReplayOutcome:
 
 
 def _judge_values(recording: Recording, at: int, now: str, fields: Sequence[str]) -> ReplayOutcome:
-    """Return the verdict on the same command with other values; the values themselves are not shown."""
-    reason = f"command {at}, {recording.commands[at]}, has another {join(fields)}"
+    reason = f"command {at}, {recording.commands[at]}, has another {join(fields)}"  # the values are not shown
     if not recording.seed_is_known:
         return ReplayOutcome(CANNOT_SAY, f"{reason}. {_CHANCE}", at, now)
-    return ReplayOutcome(DIVERGES, f"{reason}", at, f"{now} with another {join(fields)}")
+    return ReplayOutcome(DIVERGES, reason, at, f"{now} with another {join(fields)}")
 
 
 def _describe_awaited(recording: Recording, error: ErrorMessage | None) -> str:
-    """Return what the code waits for, from the list in the error: "Call Payments/charge, Run 'ship'"."""
     texts = [match["what"] for match in _AWAITED.finditer(error.message if error else "")]
     named = [_describe_notification(recording, text) for text in texts if text != "Cancellation"]
     return join(named) or "a result"

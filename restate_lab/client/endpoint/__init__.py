@@ -196,7 +196,9 @@ class Endpoint:
         except (httpx.HTTPError, httpx.StreamError) as error:
             problem = self._describe(error, status)
             self.close()
-            if not status and _is_malformed(error):
+            cause = error.__cause__ and error.__cause__.__context__
+            # The head of a response over HTTP/1.1 is malformed; a closed connection has no such cause.
+            if not status and type(cause).__module__.startswith("h11"):
                 return Answer(unreadable=f"is not valid HTTP ({one_line(self._mask(str(error)))})")
         if status == 200 and not problem and not frames.is_complete:
             problem = "the response ended in the middle of a message"
@@ -237,13 +239,16 @@ class Endpoint:
         if self._client is None:
             self._client, self._sent = self._new_client(), 0
         self._sent += 1
+        # No header of the user replaces one of the request.
+        fields = httpx.Headers({name: value.reveal() for name, value in self.headers.items()})
+        fields.update({**headers, "accept-encoding": "identity"})
         self._ends = time.monotonic() + self.timeout
         try:
             self._check_limits(0)  # stop() can have been called before
             with self._client.stream(
                 method,
                 self.address + path,
-                headers=self._headers_with(headers),
+                headers=fields,
                 content=body,
                 extensions={"trace": self._note_socket},
             ) as response:
@@ -251,12 +256,6 @@ class Endpoint:
                 yield response
         finally:
             self._was_over, self._ends = self._is_over(), None
-
-    def _headers_with(self, own: Mapping[str, str]) -> httpx.Headers:
-        """Return the user's headers and those of a request, which no header of the user replaces."""
-        headers = httpx.Headers({name: value.reveal() for name, value in self.headers.items()})
-        headers.update({**own, "accept-encoding": "identity"})
-        return headers
 
     def _new_client(self) -> httpx.Client:
         is_tls = httpx.URL(self.address).scheme == "https"
@@ -314,9 +313,3 @@ def _unrequested_encoding(response: httpx.Response) -> str:
     """Return the content-encoding of a response, shortened; "" for identity, the only one that is requested."""
     encoding = response.headers.get("content-encoding", "").strip().lower()
     return "" if encoding == "identity" else one_line(encoding, 40)
-
-
-def _is_malformed(error: Exception) -> bool:
-    """Return whether a response over HTTP/1.1 arrived and its head is malformed, also by a transfer-encoding."""
-    cause = error.__cause__ and error.__cause__.__context__
-    return type(cause).__module__.startswith("h11")  # a closed connection has no such cause

@@ -117,7 +117,6 @@ def _restrict_to(frame: pd.DataFrame, objects: pd.DataFrame) -> pd.DataFrame:
 
 
 def _totals_by_service(sides: Sides, count: int) -> str:
-    """Return the changes of state per service, for sources with too many values to compare."""
     before, after = (side.rows(_SERVICES).set_index("service_name") for side in sides)
     more = after.sub(before, fill_value=0).fillna(0).astype("int64")
     more = more[(more["n"] != 0) | (more["bytes"] != 0)].sort_values("bytes", key=abs, ascending=False)

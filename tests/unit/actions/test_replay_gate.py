@@ -51,8 +51,7 @@ def check(*answers: Any, is_restart: bool = False, from_index: int | None = None
     ],
     ids=["fits", "diverges", "fails", "cannot say", "not checkable"],
 )
-def test_only_what_diverges_or_fails_is_excluded(answer: bytes, reason: str | None, warning: str | None) -> None:
-    """The reason is that of the replay; a target without a result stays, and a warning has its number."""
+def test_targets_that_diverge_or_fail_are_excluded(answer: bytes, reason: str | None, warning: str | None) -> None:
     rows, checked, sent = check(answer)
     assert rows["excluded"].tolist() == [reason, "it has ended"]
     assert rows["effect"].tolist() == [None if reason else "it goes on", None]
@@ -66,8 +65,7 @@ def test_only_what_diverges_or_fails_is_excluded(answer: bytes, reason: str | No
     assert "Code outside of steps ran" in "".join(checked.limitations)
 
 
-def test_a_target_that_is_gone_has_a_warning() -> None:
-    """An invocation that the replay does not find is not checked, and that is not a success."""
+def test_a_target_that_the_replay_does_not_find_has_a_warning() -> None:
     rows, checked, _ = check(FITS, rows=targets(id=[OTHER_ID, INVOCATION]))
     assert "1 not checked" in check_warnings(checked, rows.iloc[:1], keeps_entries=False)[0]
 
@@ -77,8 +75,7 @@ def test_a_target_that_is_gone_has_a_warning() -> None:
     [(FITS, True), (DIVERGES, False), (FAILS, False)],
     ids=["fits", "diverges", "fails"],
 )
-def test_a_restart_has_another_id(own_id: bytes, is_renamed: bool) -> None:
-    """If the same entries fit under the old id, the reason and a warning say that the id is the cause."""
+def test_a_restart_names_its_new_id_as_the_cause_if_the_old_id_fits(own_id: bytes, is_renamed: bool) -> None:
     rows, checked, sent = check(DIVERGES, own_id, is_restart=True, from_index=1)
     assert [INVOCATION.encode() in each for each in sent] == [False, True]
     assert ("fits under the old id" in rows["excluded"][0]) == is_renamed
@@ -91,7 +88,6 @@ def test_a_restart_has_another_id(own_id: bytes, is_renamed: bool) -> None:
     [({}, None, False), ({}, 0, False), ({}, 1, True), ({"from_index": [0, 1]}, None, False)],
 )
 def test_only_the_kept_entries_are_replayed(columns: Any, from_index: int | None, has_step: bool) -> None:
-    """A restart keeps the input, up to ``from_index``, or up to the index of its row."""
     answer = FITS if has_step else FITS_ALONE
     _, checked, sent = check(answer, is_restart=True, from_index=from_index, rows=targets(**columns))
     assert checked.replay.verdict == "fits"
@@ -134,7 +130,6 @@ def kept(last: int) -> Recording:
     ],
 )
 def test_later_completions_of_kept_commands_are_kept(last: int, commands: list[str], completions: int) -> None:
-    """A restart keeps the entries up to an index, and the results of these commands; later signals are dropped."""
     recording = kept(last)
     assert [each.type for each in recording.commands] == commands
     assert len(recording.messages) == len(commands) + completions
@@ -142,14 +137,12 @@ def test_later_completions_of_kept_commands_are_kept(last: int, commands: list[s
 
 
 @pytest.mark.parametrize("action", [each for each in ACTIONS if each not in {ACTIONS.MOVE_TO, ACTIONS.RESTART_AS_NEW}])
-def test_other_actions_have_no_check(action: ACTIONS) -> None:
-    """An action that does not continue on other code refuses the option, before anything is contacted."""
+def test_an_action_that_does_not_continue_on_other_code_refuses_a_check(action: ACTIONS) -> None:
     with pytest.raises(errors.ArgumentError, match=f"{action} has no option check"):
         open_gate(OneInvocation(), Reads(OneInvocation()), action, "http://127.0.0.1:1", None)  # type: ignore[arg-type]
 
 
-def test_a_confirmation_needs_a_check() -> None:
-    """Without a check nothing happens, and a confirmation alone is a mistake."""
+def test_a_confirmation_without_a_check_is_refused() -> None:
     source: Any = OneInvocation()
     assert open_gate(source, Reads(source), ACTIONS.CANCEL, None, None) is None
     with pytest.raises(errors.ArgumentError, match="there is no check"):
@@ -157,8 +150,7 @@ def test_a_confirmation_needs_a_check() -> None:
 
 
 @pytest.mark.parametrize("confirm", [None, "http://127.0.0.1:2"])
-def test_the_address_is_confirmed_first(confirm: str | None) -> None:
-    """Another confirmation, or none, is refused; the address itself opens the gate."""
+def test_a_check_needs_the_confirmation_of_its_address(confirm: str | None) -> None:
     source: Any = OneInvocation()
     address = "http://127.0.0.1:1"
     with pytest.raises(errors.ArgumentError, match=rf"Nothing was sent\. To confirm, pass confirm='{address}'"):
@@ -168,8 +160,7 @@ def test_the_address_is_confirmed_first(confirm: str | None) -> None:
     assert gate.address == address
 
 
-def test_an_unfinished_check_makes_no_plan() -> None:
-    """If the time of the plan is over before all targets are checked, it is an error, and not a partial plan."""
+def test_a_check_that_does_not_finish_in_time_makes_no_plan() -> None:
 
     def wait(_: Any) -> bool:
         time.sleep(1)
@@ -183,8 +174,7 @@ def test_an_unfinished_check_makes_no_plan() -> None:
             gate(targets(), None)
 
 
-def test_a_restart_that_keeps_entries_warns_without_a_check() -> None:
-    """A plan without a check has a warning if it keeps more than the input."""
+def test_a_restart_that_keeps_more_than_the_input_warns_without_a_check() -> None:
     (text,) = check_warnings(None, targets(), keeps_entries=True)
     assert text.startswith("No replay check was made")
     assert check_warnings(None, targets(), keeps_entries=False) == ()

@@ -87,8 +87,7 @@ def test_intervals_contain_the_truth() -> None:
         assert 182 <= hits <= 198
 
 
-def test_student_t() -> None:
-    """The p-value and the interval are those of Student's t: 12 degrees of freedom, both sides 5 %."""
+def test_p_values_and_intervals_are_those_of_students_t() -> None:
     side = np.array([-1.0, 0.5, 0.0, 1.0, -0.5, 0.25, -0.25]) * 100
     effect = compare_quantiles(side + 1_000, side + 1_000)
     error = side.std(ddof=1) * np.sqrt(2 / 7)
@@ -100,8 +99,7 @@ def test_student_t() -> None:
     assert one_day.high == pytest.approx(2.446912 * side.std(ddof=1) * np.sqrt(1 + 1 / 7), rel=1e-3)
 
 
-def test_rates_with_few_events_are_not_certain() -> None:
-    """Equal blocks with few events have at least the variance of independent invocations."""
+def test_rates_with_few_events_have_the_variance_of_independent_invocations() -> None:
     counts = np.full(7, 100.0)
     none, one = np.zeros(7), np.array([0, 1.0, 0, 1, 0, 1, 0])
     assert compare_rates((none, counts), (one, counts)).p > 0.05
@@ -111,14 +109,12 @@ def test_rates_with_few_events_are_not_certain() -> None:
     assert effect.change == pytest.approx(0.1)
 
 
-def test_benjamini_hochberg() -> None:
-    """The adjusted p-values are those of the procedure's definition."""
+def test_adjusted_p_values_are_those_of_benjamini_and_hochberg() -> None:
     np.testing.assert_allclose(adjust([0.01, 0.04, 0.03, 0.005]), [0.02, 0.04, 0.04, 0.02])
     assert len(adjust([])) == 0
 
 
-def test_open_invocations_decide_nothing_that_is_not_known() -> None:
-    """A quantile is known only if it does not depend on how long the open ones take."""
+def test_a_quantile_is_unknown_if_it_depends_on_open_invocations() -> None:
     ended = (np.log(np.array([10.0, 20, 30])), np.ones(3))
     old, new = (np.log(np.array([1e6])), np.ones(1)), (np.log(np.array([5.0])), np.ones(1))
     assert quantile_of_block(ended, old, 0.4) == pytest.approx(np.log(20))
@@ -149,15 +145,13 @@ def test_a_slow_step_and_a_frequent_failure_are_found_in_the_tables() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_nothing_is_found_in_tables_without_a_change(seed: int) -> None:
-    """Weeks with drift and no change have no change through SQL either."""
+def test_weeks_with_drift_and_without_a_change_have_no_change(seed: int) -> None:
     result = rl.before_after(Weeks(seed, per_day=60).source(), DEPLOYMENT)
     assert result.verdict == "no change found"
     assert result.tests > 3
 
 
-def test_medians_are_those_of_pandas() -> None:
-    """The values of the blocks are the medians that pandas computes from the rows, up to the 1 % of a bin."""
+def test_the_values_of_blocks_are_the_medians_of_pandas() -> None:
     weeks = Weeks(5, per_day=51)
     row = rl.before_after(weeks.source(), DEPLOYMENT).comparisons.query("name == 'p50'").iloc[0]
     rows = pd.DataFrame(weeks.tables["sys_invocation_status"])
@@ -172,8 +166,7 @@ def test_medians_are_those_of_pandas() -> None:
         assert rate["before"] == pytest.approx(100 * failed[day < 0].mean())
 
 
-def test_too_few_is_said() -> None:
-    """With few invocations or few days nothing is tested, and the text says why."""
+def test_few_invocations_or_days_are_not_tested_and_the_text_has_the_reason() -> None:
     few = rl.before_after(Weeks(3, per_day=5, slower=3).source(), DEPLOYMENT)
     assert (few.verdict, few.tests) == ("too few to compare", 0)
     assert "too few: Shop/checkout p50 (35 before, 35 after; 50 needed)" in str(few)
@@ -187,7 +180,6 @@ def test_too_few_is_said() -> None:
 
 
 def test_hours_are_compared_with_the_same_hours_of_earlier_days() -> None:
-    """After half a day, a block is the same half of each day, and the text says so."""
     now = AT + timedelta(hours=12, minutes=5)
     result = rl.before_after(Weeks(4, days=6, per_day=240, slower=3, drift=0).source(now=now), DEPLOYMENT)
     assert set(result.comparisons["block"]) == {"12h of a day"}
@@ -211,7 +203,6 @@ def test_without_the_same_hours_of_earlier_days_nothing_is_compared() -> None:
 
 
 def test_an_hour_in_a_gap_is_compared_on_no_day() -> None:
-    """A gap after the change excludes its hours from each day; a gap before it excludes a day."""
     weeks = Weeks(2, days=7, per_day=240)
     source = weeks.source(now=AT + timedelta(hours=6, minutes=5), visits=[{"started_at": AT - timedelta(days=20)}])
     source.gaps = tuple(
@@ -230,15 +221,13 @@ def test_an_hour_in_a_gap_is_compared_on_no_day() -> None:
 
 
 def test_a_handler_that_always_fails_has_not_changed() -> None:
-    """A share of 100 % on both sides has no variance, and has not changed."""
     counts = np.full(7, 100.0)
     effect = compare_rates((counts, counts), (counts, counts))
     assert (effect.p, effect.change, effect.ratio) == (1.0, 0.0, 1.0)
     assert effect.low < 0 < effect.high
 
 
-def test_a_small_change_is_not_reported() -> None:
-    """A certain change below the least ratio has its numbers, and the reason names the least ratio."""
+def test_a_certain_change_below_the_least_ratio_is_not_reported() -> None:
     days = np.random.default_rng(1).normal(5, 0.02, 14)
     days[7:] += np.log(1.2)
     fail = np.where(np.arange(14) < 7, 0.0, 500.0) + 5_000
@@ -257,7 +246,6 @@ def test_a_small_change_is_not_reported() -> None:
 
 
 def test_a_share_changes_if_its_rest_does() -> None:
-    """From 60 % to 80 % the share of failures grows by a third, and that of the others is halved."""
     counts = np.full(7, 1_000.0)
     assert compare_rates((counts * 0.6, counts), (counts * 0.8, counts)).ratio == pytest.approx(2)
     assert compare_rates((counts * 0.01, counts), (counts * 0.05, counts)).ratio == pytest.approx(5)
@@ -277,15 +265,13 @@ def test_intervals_of_shares_contain_the_truth() -> None:
         assert hits >= 182
 
 
-def test_only_what_is_still_kept_is_compared() -> None:
-    """A server removes ended invocations after their retention: cohorts that started before that are not complete."""
+def test_only_invocations_within_their_retention_are_compared() -> None:
     weeks = Weeks(6, per_day=60, retention=timedelta(days=10))
     row = rl.before_after(weeks.source(), DEPLOYMENT).comparisons.query("name == 'p50'").iloc[0]
     assert (row["blocks_before"], row["blocks_after"]) == (2, 7)
 
 
 def test_an_archive_excludes_blocks_that_may_miss_long_invocations() -> None:
-    """An archive has only ended invocations; its last blocks may miss those that still run."""
     weeks = Weeks(7, per_day=60)
     source = weeks.source(now=AT + timedelta(days=7, milliseconds=50), visits=[{"started_at": AT - timedelta(days=20)}])
     result = rl.before_after(source, DEPLOYMENT)
@@ -295,8 +281,7 @@ def test_an_archive_excludes_blocks_that_may_miss_long_invocations() -> None:
     assert "invocations that have not ended are not in an archive" in str(result)
 
 
-def test_blocks_in_which_an_archive_may_have_lost_invocations_are_excluded() -> None:
-    """A gap excludes the days of this handler whose invocations can have ended in it, and the text counts them."""
+def test_blocks_in_which_an_archive_may_have_lost_invocations_are_excluded_and_counted() -> None:
     day, visits = timedelta(days=1), [{"started_at": AT - timedelta(days=20)}]
     weeks = Weeks(7, per_day=60)
     source = weeks.source(visits=visits)
@@ -337,8 +322,7 @@ def test_lost_invocations_change_no_number() -> None:
     pd.testing.assert_frame_equal(after, before, check_flags=False)
 
 
-def test_what_cannot_be_compared_is_refused() -> None:
-    """Unknown deployments, times in the future, and an empty window are errors; so is an unknown service."""
+def test_unknown_deployments_and_services_future_times_and_an_empty_window_are_refused() -> None:
     source = Weeks(8, days=2, per_day=20).source()
     with pytest.raises(ArgumentError, match="deployment 'dp_nope' is not in sys_deployment of weeks"):
         rl.before_after(source, "dp_nope")
@@ -348,8 +332,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
         rl.before_after(source, DEPLOYMENT, window=0)
 
 
-def test_the_time_after_ends_at_the_next_deployment() -> None:
-    """A later deployment of the same services ends the time after, and a note says so."""
+def test_the_time_after_ends_at_the_next_deployment_of_the_same_services() -> None:
     source = Weeks(9, per_day=20).source()
     result = rl.before_after(source, OLD_DEPLOYMENT, window="61d")
     assert result.end == AT

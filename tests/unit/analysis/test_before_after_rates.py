@@ -284,8 +284,7 @@ def test_at_least_90_percent_of_many_real_changes_are_found(kind: str) -> None:
     assert share_changed(weeks, MANY, what) >= LEAST_FOUND
 
 
-def test_few_weeks_without_a_change_report_one() -> None:
-    """A daily curve and autocorrelated days are not reported as a change, also if several handlers are compared."""
+def test_daily_curves_and_autocorrelated_days_are_rarely_reported_as_a_change() -> None:
     kinds = ("5 hours after, phase 0 of a daily curve", "5 hours after, phase 0.5 of a daily curve")
     assert sum(share_changed(QUIET[kind], 50) for kind in kinds) == 0
     kinds = ("days with autocorrelation 0.6, 7 after", "days with autocorrelation 0.85, 7 after")
@@ -296,8 +295,7 @@ def test_few_weeks_without_a_change_report_one() -> None:
 @pytest.mark.parametrize(
     "kind", ["p50 × 1.5, 5 days after", "p50 × 2, 5 hours after", "failures 1 to 5 %, 5 days after"]
 )
-def test_most_real_changes_are_found(kind: str) -> None:
-    """A change of the median, also some hours after it, and more failures are found."""
+def test_most_changes_of_medians_and_failures_are_found(kind: str) -> None:
     what, weeks = CHANGED[kind]
     assert share_changed(weeks, 40, what) >= LEAST_FOUND
 
@@ -310,8 +308,7 @@ def test_most_real_changes_are_found(kind: str) -> None:
         SimulatedWeeks(per_day=60, after=25 * HOUR, gap=(-72, -60), failures=0, has_steps=False),
     ],
 )
-def test_simulated_weeks_are_those_of_the_tables(weeks: SimulatedWeeks) -> None:
-    """The same invocations, written to tables and read with SQL, have the same comparisons."""
+def test_simulated_weeks_have_the_comparisons_of_the_same_rows_in_tables(weeks: SimulatedWeeks) -> None:
     read = rl.before_after(weeks.source(1), DEPLOYMENT).comparisons
     assert read["p"].notna().any()
     pd.testing.assert_frame_equal(compare_series(weeks.series(1)), read, check_flags=False)

@@ -17,8 +17,7 @@ from restate_lab._text import escape_invisible
 from restate_lab.analysis.ids import decode_invocation_id, encode_invocation_id
 from restate_lab.analysis.journal.encoding import encode_entry
 from restate_lab.analysis.replay.check import choose_sample
-from restate_lab.analysis.replay.identity import other_id, random_seed
-from restate_lab.analysis.replay.recording import recording_of
+from restate_lab.analysis.replay.recording import other_id, random_seed, recording_of
 from restate_lab.analysis.replay.verdict import ReplayOutcome, judge
 from restate_lab.client.endpoint import Answer
 from restate_lab.client.endpoint.messages import ErrorMessage, Message
@@ -71,7 +70,6 @@ def error(code: int, message: str = "", index: int | None = None, name: str = ""
 
 @pytest.mark.parametrize("kind", ["Call", "OneWayCall"])
 def test_a_recorded_call_is_described_with_its_handler(kind: str) -> None:
-    """The handler is in the message; the journal has no column with it."""
     calling = (entry("Command: Input"), entry(f"Command: {kind}", "", b"\x0a\x08Payments\x12\x06charge"))
     outcome, _ = verdict(error(570, "mismatch", 1, "b", "Run"), entries=calling)
     assert f"the journal has {kind} Payments/charge as command 1" in outcome.reason
@@ -119,8 +117,7 @@ def test_the_verdict_on_each_response(answer: Answer, expected: tuple[str, int |
         (error(570, "mismatch", 3, "b", "Run"), "cannot say"),
     ],
 )
-def test_the_verdict_on_an_ended_journal(answer: Answer, expected: str) -> None:
-    """With a recorded result, the code must end with it, and cannot go on after it."""
+def test_code_with_a_recorded_result_must_end_with_this_result(answer: Answer, expected: str) -> None:
     assert verdict(answer, entries=ENDED)[0].verdict == expected
 
 
@@ -160,22 +157,19 @@ HIDDEN = "\x1b[2J\u202egnp\U000e0049"
         [Answer(0, problem=HIDDEN)],
     ],
 )
-def test_a_verdict_has_visible_text_of_the_endpoint(answers: list[Answer]) -> None:
-    """No text of an outcome has a control or invisible character of the endpoint."""
+def test_no_verdict_has_an_invisible_character_of_the_endpoint(answers: list[Answer]) -> None:
     outcome, _ = verdict(*answers)
     texts = [each for each in astuple(outcome) if isinstance(each, str)]
     assert "‹U+001B›[2J‹U+202E›gnp‹U+E0049›" in "".join(texts)
     assert all(text == escape_invisible(text, lines=False) for text in texts)
 
 
-def test_an_await_after_the_input_fits() -> None:
-    """With only its input there is nothing to omit, so one request is enough."""
+def test_an_await_with_only_the_input_needs_one_request() -> None:
     outcome, sent = verdict(error(570, AWAIT + " - run [b]\n"), entries=OPEN[:1])
     assert (outcome.verdict, outcome.continues_with, sent) == ("fits", "Run 'b'", [1])
 
 
-def test_another_value_under_an_unknown_seed() -> None:
-    """A restarted invocation may have drawn random values from another seed, so a value alone says nothing."""
+def test_another_value_under_an_unknown_seed_says_nothing() -> None:
     values = error(570, VALUES.format("parameter", "'a'", "'b'"), 1, "a", "Run")
     assert verdict(values, restarted_from=INVOCATION)[0].verdict == "cannot say"
     assert verdict(error(570, "mismatch", 1, "b", "Run"), restarted_from=INVOCATION)[0].verdict == "diverges"
@@ -193,10 +187,9 @@ def test_another_value_under_an_unknown_seed() -> None:
         ({"protocol_version": None}, OPEN, "cannot say", "no protocol version"),
     ],
 )
-def test_what_is_not_sent(
+def test_a_journal_that_cannot_be_replayed_has_a_verdict_without_a_request(
     row: dict[str, Any], entries: Sequence[Mapping[str, Any]], expected: str, reason: str
 ) -> None:
-    """A journal that cannot be replayed has a verdict without a request."""
     outcome, sent = verdict(entries=entries, **row)
     assert (outcome.verdict, sent) == (expected, [])
     assert reason in outcome.reason
@@ -223,8 +216,7 @@ def test_masked_values_cannot_say() -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, [], {}, {"Command": {}}, {"Command": {"New": {}}}, {"Notification": {}}])
-def test_unknown_entries_are_not_encoded(wrong: Any) -> None:
-    """An entry of an unknown form raises ValueError."""
+def test_an_entry_of_an_unknown_form_is_not_encoded(wrong: Any) -> None:
     with pytest.raises(ValueError, match="unknown form"):
         encode_entry(wrong)
 
@@ -241,8 +233,7 @@ def test_seeds_are_those_of_the_server() -> None:
     assert random_seed(b"", created, is_unique=False) != random_seed(b"\0", created, is_unique=False)
 
 
-def test_a_sample_takes_turns() -> None:
-    """Each group has a member before a group has a second one; all ids are kept if they are few."""
+def test_a_sample_has_a_member_of_each_group_before_a_second_one() -> None:
     groups = {f"a{number}": "a" for number in range(5)} | {"b": "b", "c": "c"}
     assert choose_sample(groups, 3) == ["a0", "b", "c"]
     assert choose_sample(groups, 4) == ["a0", "a1", "b", "c"]
@@ -273,8 +264,7 @@ def replay(respond: Any, source: Any = None, **options: Any) -> tuple[rl.Replay,
         (None, ("unknown",), True),
     ],
 )
-def test_unknown_sdks_are_refused(sdk: str | None, allow: Any, is_sent: bool) -> None:
-    """No journal is sent to an SDK that was never tried, unless allow= names it; the result reports this."""
+def test_no_journal_is_sent_to_an_untried_sdk_unless_allow_names_it(sdk: str | None, allow: Any, is_sent: bool) -> None:
     result, sent = replay(deployment(FITS, discover=discovery(sdk)), allow=allow)
     assert bool(sent) == is_sent
     assert result.verdict == ("fits" if is_sent else "not checkable")
@@ -289,16 +279,18 @@ def test_unknown_sdks_are_refused(sdk: str | None, allow: Any, is_sent: bool) ->
         ({"minProtocolVersion": 7}, "not checkable", "protocol version 6, and the deployment supports 7"),
     ],
 )
-def test_a_deployment_that_cannot_run_the_journal(change: dict[str, Any], expected: str, reason: str) -> None:
-    """A handler or protocol version that the manifest does not have is reported, and nothing is sent."""
+def test_a_missing_handler_or_protocol_version_is_reported_and_nothing_is_sent(
+    change: dict[str, Any], expected: str, reason: str
+) -> None:
     result, sent = replay(deployment(FITS, discover=discovery(manifest={**MANIFEST, **change})))
     assert (result.verdict, sent) == (expected, [])
     assert reason in result.rows["reason"][0]
 
 
 @pytest.mark.parametrize(("pinned", "is_sent"), [(None, True), (6, False)])
-def test_an_invocation_without_a_protocol_version(pinned: int | None, is_sent: bool) -> None:
-    """An invocation that is not pinned to a version yet gets the newest one of the deployment."""
+def test_an_invocation_without_a_protocol_version_gets_the_newest_of_the_deployment(
+    pinned: int | None, is_sent: bool
+) -> None:
     only_5 = discovery(manifest={**MANIFEST, "minProtocolVersion": 5, "maxProtocolVersion": 5})
     result, sent = replay(deployment(FITS, discover=only_5), OneInvocation(protocol_version=pinned, journal_size=1))
     assert bool(sent) == is_sent
@@ -306,20 +298,17 @@ def test_an_invocation_without_a_protocol_version(pinned: int | None, is_sent: b
     assert (result.verdict == "not checkable") == (not is_sent)
 
 
-def test_a_signed_deployment_is_not_checkable() -> None:
-    """A deployment that accepts only signed requests is reported, and nothing is sent."""
+def test_nothing_is_sent_to_a_deployment_that_accepts_only_signed_requests() -> None:
     result, sent = replay(deployment(FITS, discover=response(status="401 Unauthorized")))
     assert (result.verdict, sent) == ("not checkable", [])
 
 
-def test_a_step_ends_the_run() -> None:
-    """StepRan ends the whole call, and no other journal is sent."""
+def test_a_step_that_ran_ends_the_whole_call() -> None:
     with pytest.raises(errors.StepRan):
         replay(deployment(response(b"\0\x05\0\0\0\0\0\x02\x08\x01")))
 
 
-def test_http_without_tls_beyond_loopback_warns() -> None:
-    """The warning comes before anything is sent; nothing is sent without the confirmation."""
+def test_http_beyond_loopback_warns_before_anything_is_sent() -> None:
     address = "http://10.1.2.3:9080"
     with pytest.raises(errors.ArgumentError, match=rf"Nothing was sent\. To confirm, pass confirm='{address}'"):
         rl.replay(OneInvocation(), [INVOCATION], address)
@@ -327,8 +316,7 @@ def test_http_without_tls_beyond_loopback_warns() -> None:
         rl.replay(OneInvocation(), [INVOCATION], address, confirm=address)
 
 
-def test_the_warning_names_the_line_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The warning about a missing encryption belongs to the call of replay()."""
+def test_the_warning_about_encryption_names_the_line_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("restate_lab.analysis.replay.check.is_unencrypted", lambda _: True)
     with pytest.warns(errors.UnencryptedWarning) as caught:
         replay(deployment(FITS))
@@ -343,8 +331,7 @@ def test_the_warning_names_the_line_of_the_caller(monkeypatch: pytest.MonkeyPatc
     ],
     ids=str,
 )
-def test_arguments_are_checked(options: dict[str, Any]) -> None:
-    """A wrong argument is reported with its name, and nothing is sent."""
+def test_a_wrong_argument_is_reported_with_its_name_and_nothing_is_sent(options: dict[str, Any]) -> None:
     with raw_server(respond=deployment(FITS)) as server:
         targets = options.pop("targets", INVOCATION)
         with pytest.raises(errors.ArgumentError):
@@ -352,8 +339,7 @@ def test_arguments_are_checked(options: dict[str, Any]) -> None:
         assert server.requests == []
 
 
-def test_the_result() -> None:
-    """It has frames, a text, a repr on one line and a card with both paths; it can be pickled."""
+def test_a_result_has_frames_texts_and_a_card_and_can_be_pickled() -> None:
     diverging = response(error_frame(570, "mismatch", 1, "<b>", 0x411))
     result, _ = replay(deployment(diverging), headers={"x-key": "swordfish"})
     (row,) = result.rows.to_dict("records")
@@ -401,10 +387,9 @@ def cells(frame: Any) -> list[tuple[Any, ...]]:
         ], None),
     ],
 )  # fmt: skip
-def test_a_diff_shows_the_path_up_to_the_parting(
+def test_a_diff_shows_equal_commands_and_then_the_first_difference_with_its_reason(
     answer: str, rows: list[tuple[Any, ...]], divergence: int | None
 ) -> None:
-    """Equal commands, then the first difference with the reason; nothing is claimed about later commands."""
     frames = {
         "mismatch": error_frame(570, "mismatch", 1, "b", 0x411),
         "early": error_frame(570, "mismatch", 0, "", 0x401),
@@ -421,8 +406,7 @@ def test_a_diff_shows_the_path_up_to_the_parting(
     assert cells(pickle.loads(pickle.dumps(result)).diff(INVOCATION)) == cells(frame)  # noqa: S301 - our own
 
 
-def test_a_diff_of_what_was_not_checked() -> None:
-    """Without a journal there is only the reason; an invocation that was not checked is an ArgumentError."""
+def test_a_diff_without_a_journal_has_only_the_reason() -> None:
     result, _ = replay(deployment(FITS), OneInvocation(protocol_version=4))
     assert cells(result.diff(INVOCATION)) == [(None, None, None, None, result.rows["reason"][0], False)]
     with pytest.raises(errors.ArgumentError, match="is not in this replay"):
@@ -431,8 +415,7 @@ def test_a_diff_of_what_was_not_checked() -> None:
         result.diff("dp_1")
 
 
-def test_nothing_to_check_is_no_success() -> None:
-    """Without a checked invocation the verdict is "cannot say", also if the ids do not exist."""
+def test_the_verdict_without_a_checked_invocation_is_cannot_say() -> None:
 
     class Empty(OneInvocation):
         def rows(self, statement: str, params: Mapping[str, Any], *, timeout: Any = None) -> Any:

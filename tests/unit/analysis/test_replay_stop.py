@@ -100,8 +100,7 @@ def test_a_step_or_a_command_ends_the_check_in_every_form() -> None:
 
 
 @pytest.mark.long
-def test_each_command_in_every_form() -> None:
-    """The complete matrix of the test above."""
+def test_each_command_in_every_form_of_the_complete_matrix() -> None:
     for status, form, act in product(STATUSES, FORMS, ACTS):
         check_ends(status, form, act)
 
@@ -120,8 +119,7 @@ def test_an_encoding_that_was_not_requested_ends_the_check() -> None:
         assert "No response showed that a step ran" in str(result)
 
 
-def test_a_malformed_response_ends_the_check() -> None:
-    """A transfer-encoding that cannot be read, or a head that is not HTTP, can hide a step."""
+def test_a_response_that_is_not_valid_http_ends_the_check() -> None:
     body = frame(PROPOSE_RUN_COMPLETION, b"\x08\x01")
     for head in (
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
@@ -147,8 +145,7 @@ def test_a_malformed_response_ends_the_check() -> None:
     ],
     ids=["a mismatch", "identity", "a page", "JSON", "UTF-16", "one byte", "nothing", "other messages"],
 )
-def test_other_responses_do_not_end_the_check(answer: bytes) -> None:
-    """An error page, an empty body and messages that are not commands are verdicts on one journal."""
+def test_error_pages_and_other_messages_do_not_end_the_check(answer: bytes) -> None:
     with checking(answer) as (check, sent):
         assert len(check().rows) == 8
         assert len(sent) >= 8

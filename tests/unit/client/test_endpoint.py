@@ -60,8 +60,7 @@ def test_a_request_ends_with_the_stop_command() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])
-def test_frames_arrive_in_any_parts(size: int) -> None:
-    """Messages are the same for each way to split the body; an incomplete one is noticed."""
+def test_messages_are_the_same_for_each_way_to_split_the_body(size: int) -> None:
     body = frame(2, b"x" * 20) + frame(1, b"") + frame(0x414, b"y")
     reader = FrameReader()
     parts = [body[at : at + size] for at in range(0, len(body), size)]
@@ -107,14 +106,12 @@ def test_an_address_is_checked() -> None:
 
 
 def test_a_step_that_runs_ends_the_check() -> None:
-    """A proposed completion, or a command that begins a step, raises StepRan with the handler and the step's name."""
     for body, name in ((frame(5, b"\x08\x01"), ""), (frame(0x411, bytes_field(12, "charge")), "'charge' ")):
         with pytest.raises(errors.StepRan, match=rf"a step {name}of Orders/place \(inv_1\) ran at http"):
             answer_to(response(error_frame(500) + body))
 
 
 def test_a_step_in_an_incomplete_response_ends_the_check() -> None:
-    """The response of a step that takes long is cut by the time limit, and is noticed all the same."""
 
     def hang(connection: socket.socket) -> bool:
         connection.sendall(response(frame(5, b"\x08\x01"), length=1000))
@@ -134,8 +131,7 @@ def test_a_step_in_an_incomplete_response_ends_the_check() -> None:
     ],
     ids=["cut message", "cut body", "cut header"],
 )
-def test_an_incomplete_response(body: bytes, problem: str) -> None:
-    """A response that ends early is a problem, also if a message arrived."""
+def test_a_response_that_ends_early_is_a_problem(body: bytes, problem: str) -> None:
 
     def cut(connection: socket.socket) -> bool:
         connection.sendall(body)
@@ -147,7 +143,6 @@ def test_an_incomplete_response(body: bytes, problem: str) -> None:
 
 
 def test_a_broken_connection_is_tried_once_more() -> None:
-    """The second request gets a new connection; if it breaks too, the problem is reported."""
     good = response(error_frame(571, "end"))
     with serving(deployment(lambda _: False, good)) as (endpoint, server):
         assert endpoint.replay("Orders", "place", START, [INPUT]).error is not None
@@ -156,8 +151,7 @@ def test_a_broken_connection_is_tried_once_more() -> None:
     assert answer.problem.startswith("the connection ended without a response")
 
 
-def test_a_connection_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection is closed before a server would close it during a request."""
+def test_a_connection_is_closed_before_a_server_would_close_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint_module, "_RENEW_AFTER", 3)
     with serving(deployment(response(error_frame(571)))) as (endpoint, server):
         for _ in range(7):
@@ -165,8 +159,7 @@ def test_a_connection_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [len(each) for each in server.connections] == [3, 3, 1]
 
 
-def test_slow_responses_end_at_the_limit() -> None:
-    """A response that never ends, in one part or byte by byte, ends at the limit."""
+def test_a_response_that_never_ends_stops_at_the_limit() -> None:
 
     def trickle(connection: socket.socket) -> bool:
         connection.sendall(response(length=1000))
@@ -185,7 +178,6 @@ def test_slow_responses_end_at_the_limit() -> None:
 
 
 def test_slow_headers_end_at_the_limit() -> None:
-    """Headers that arrive byte by byte end too, because another thread calls expire() regularly."""
 
     def trickle(connection: socket.socket) -> bool:
         with contextlib.suppress(OSError):
@@ -210,8 +202,7 @@ def test_slow_headers_end_at_the_limit() -> None:
         assert time.monotonic() - began < 1
 
 
-def test_another_thread_ends_a_request() -> None:
-    """stop() ends the current request at once, and later ones without a connection."""
+def test_stop_ends_the_current_and_later_requests() -> None:
     with serving(deployment(lambda _: time.sleep(1) or False), timeout=60) as (endpoint, server):
         threading.Timer(0.2, endpoint.stop).start()
         began = time.monotonic()
@@ -221,8 +212,7 @@ def test_another_thread_ends_a_request() -> None:
         assert len(server.requests) == 1
 
 
-def test_only_the_given_address_is_contacted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a redirect nor a proxy of the environment sends a journal elsewhere."""
+def test_neither_a_redirect_nor_a_proxy_of_the_environment_is_contacted(monkeypatch: pytest.MonkeyPatch) -> None:
     with raw_server(respond=deployment(response())) as other:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, other.address)
@@ -235,8 +225,7 @@ def test_only_the_given_address_is_contacted(monkeypatch: pytest.MonkeyPatch) ->
         assert other.requests == []
 
 
-def test_headers_are_sent_and_never_shown() -> None:
-    """The values of headers reach the deployment, and are masked where it repeats them."""
+def test_headers_are_sent_and_masked_where_the_deployment_repeats_them() -> None:
     echo = response(error_frame(500, "bad token swordfish-1", 1, "step swordfish-1", 0x411))
     with serving(deployment(echo), authorization="Bearer swordfish-1", x_team="swordfish-1") as (endpoint, server):
         answer = endpoint.replay("Orders", "place", START, [INPUT])
@@ -245,7 +234,6 @@ def test_headers_are_sent_and_never_shown() -> None:
 
 
 def test_discovery_falls_back_to_http_1() -> None:
-    """A server that does not speak HTTP/2 is asked again over HTTP/1.1, and later requests use that."""
     with serving(deployment(response(error_frame(571)))) as (endpoint, server):
         endpoint.is_http2 = True
         manifest = endpoint.discover()
@@ -268,14 +256,12 @@ def test_discovery_falls_back_to_http_1() -> None:
     ],
     ids=["html", "another object", "404", "no number", "closes", "hangs"],
 )
-def test_an_address_without_an_endpoint(answer: object, error: type[Exception]) -> None:
-    """Discovery raises an error for an address at which no Restate endpoint responds."""
+def test_discovery_fails_where_no_endpoint_responds(answer: object, error: type[Exception]) -> None:
     with serving(deployment(b"", discover=answer), timeout=0.3) as (endpoint, _), pytest.raises(error):
         endpoint.discover()
 
 
 def test_a_closed_port_is_unreachable() -> None:
-    """An address without a server is reported at once."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with contextlib.closing(Endpoint(f"http://127.0.0.1:{port}", {}, 5.0)) as endpoint:
@@ -284,13 +270,11 @@ def test_a_closed_port_is_unreachable() -> None:
         assert endpoint.replay("Orders", "place", START, [INPUT]).problem.startswith("no connection")
 
 
-def test_a_signed_deployment_is_reported() -> None:
-    """A deployment that wants signed requests refuses discovery; the address is right."""
+def test_a_deployment_that_wants_signed_requests_refuses_discovery() -> None:
     with serving(deployment(b"", discover=response(status="401 Unauthorized"))) as (endpoint, _):
         assert endpoint.discover().status == 401
 
 
-def test_a_huge_response_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A response above the limit is not read to its end."""
+def test_a_response_above_the_limit_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint_module, "_MOST_BYTES", 1000)
     assert "more than" in answer_to(response(frame(2, b"x" * 5000))).problem

@@ -130,8 +130,7 @@ def test_retries_are_counted_as_far_as_they_show() -> None:
 
 
 @pytest.mark.parametrize("vqueues", [False, True])
-def test_long_back_offs_are_seen_on_both_kinds(vqueues: bool) -> None:
-    """With vqueues only the vqueues have a long back-off; it is still reported, with its attempts."""
+def test_long_back_offs_have_their_attempts_with_and_without_vqueues(vqueues: bool) -> None:
     row = invocation(1, "invoked")
     entry = {"entry_id": sample_id(1), "status": "backing-off", "stage": "inbox", "retry_attempts": 9}
     tables: dict[str, Any] = {"sys_vqueue_entry_status": [entry]} if vqueues else {
@@ -157,8 +156,7 @@ def test_state_is_compared_by_its_bytes() -> None:
     assert len(found.not_compared) == 0
 
 
-def test_values_that_cannot_be_read_are_compared_by_length() -> None:
-    """Evidence without payloads has only lengths: values of equal length are counted as not compared."""
+def test_values_without_payloads_are_compared_by_length_and_counted_as_not_compared() -> None:
     before = SampleRows(without=("state.value",), state=[state("same", b"1"), state("other", b"one"), state("x", b"1")])
     after = later(state=[state("same", b"1"), state("other", b"two"), state("x", b"12")])
     found = compare(before, after)
@@ -206,8 +204,7 @@ def test_deployments_and_services() -> None:
     assert "hunter2" not in str(found) + found._repr_html_()
 
 
-def test_the_backlog_of_keys() -> None:
-    """Keys with more or fewer waiting calls, largest change first; a key that became free has 0."""
+def test_the_backlog_has_changed_keys_with_the_largest_change_first() -> None:
     before = SampleRows(**both(waiting("hot", 1), waiting("cold", 2, 3)))
     after = later(**both(waiting("hot", 1, 4, 5, 6), waiting("new", 7)))
     backlog = compare(before, after).backlog
@@ -284,8 +281,7 @@ def test_five_lines_for_people() -> None:
         assert json.loads(json.dumps(frame.attrs)) == frame.attrs
 
 
-def test_nothing_changed() -> None:
-    """A source compared with itself has no row, and the summary states that."""
+def test_a_source_compared_with_itself_has_no_change() -> None:
     tables = both(waiting("a", 1, 2), {"state": [state("x", b"1")], "sys_service": [{"name": "Cart"}]})
     source = SampleRows(**tables)
     found = compare(source, source)
@@ -302,14 +298,14 @@ def test_nothing_changed() -> None:
         (SampleRows(), later(), {"limit": "all"}, "limit must be"),
     ],
 )
-def test_wrong_arguments(before: Source, after: Source, options: dict[str, Any], message: str) -> None:
-    """The earlier source comes first: in the other order created invocations would look removed."""
+def test_a_later_source_first_or_a_wrong_limit_is_refused(
+    before: Source, after: Source, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ArgumentError, match=message):
         compare(before, after, **options)
 
 
-def test_two_clusters_are_noticed() -> None:
-    """If no invocation is in both, the summary states that."""
+def test_a_summary_states_that_no_invocation_is_in_both_sources() -> None:
     found = compare(SampleRows(sys_invocation_status=[invocation(1)]), later(sys_invocation_status=[invocation(2)]))
     assert "no invocation is in both sources; they may be different clusters" in str(found)
 
@@ -319,8 +315,7 @@ def frozen(source: SampleRows, path: Path, **options: Any) -> Path:
     return path
 
 
-def test_a_part_says_nothing_of_the_rest(tmp_path: Path) -> None:
-    """Invocations outside of a scoped freeze count neither as removed nor as created; its backlogs are unknown."""
+def test_invocations_outside_of_a_scoped_freeze_are_neither_created_nor_removed(tmp_path: Path) -> None:
     before = SampleRows(sys_invocation_status=[invocation(1), invocation(2), invocation(3)])
     after = later(sys_invocation_status=[invocation(1, "succeeded"), invocation(2, "paused"), invocation(4)])
     with open_evidence(frozen(before, tmp_path / "a", ids=[sample_id(1), sample_id(3)])) as part:
@@ -333,8 +328,7 @@ def test_a_part_says_nothing_of_the_rest(tmp_path: Path) -> None:
         assert rows(found.invocations, "id", "change") == [(sample_id(4), "created"), (sample_id(2), "status")]
 
 
-def test_two_parts_are_compared_where_both_are(tmp_path: Path) -> None:
-    """Of two scoped freezes only invocations in both are compared: neither shows removals from the other."""
+def test_of_two_scoped_freezes_only_invocations_in_both_are_compared(tmp_path: Path) -> None:
     before = SampleRows(sys_invocation_status=[invocation(1), invocation(2)])
     after = later(sys_invocation_status=[invocation(2, "paused"), invocation(3)])
     one, other = frozen(before, tmp_path / "a", since="2h"), frozen(after, tmp_path / "b", since="3h")
@@ -345,8 +339,7 @@ def test_two_parts_are_compared_where_both_are(tmp_path: Path) -> None:
     assert "1 invocation only in before's part excluded" in str(found)
 
 
-def test_another_run_of_an_id_is_not_the_one_before() -> None:
-    """A removed run and the one created in its place are two rows with one id, whatever their statuses are."""
+def test_a_removed_run_and_the_new_run_of_its_id_are_two_rows() -> None:
     again = {"created_at": NOW + HOUR / 4}
     before = SampleRows(sys_invocation_status=[invocation(1, "succeeded"), invocation(2), invocation(3)])
     after = later(
@@ -368,8 +361,7 @@ def test_another_run_of_an_id_is_not_the_one_before() -> None:
 
 @pytest.mark.parametrize("limit", [None, 3], ids=["all", "cut"])
 @pytest.mark.filterwarnings("ignore::restate_lab.errors.Truncated")
-def test_a_source_with_several_runs_of_an_id(limit: int | None) -> None:
-    """A source that keeps ended runs has an id more than once; each run is compared with itself."""
+def test_each_run_of_an_id_is_compared_with_itself(limit: int | None) -> None:
     again, first = {"created_at": NOW + HOUR / 4}, {"created_at": NOW - 5 * HOUR}
     ended = invocation(1, "succeeded", **first)
     before = SampleRows(
@@ -388,8 +380,7 @@ def test_a_source_with_several_runs_of_an_id(limit: int | None) -> None:
     assert frame["created_at"].tolist() == [NOW + HOUR / 4, BEFORE]
 
 
-def test_a_call_that_waits_is_counted_once() -> None:
-    """A waiting call that has ended in an earlier run of its id counts as one waiting call."""
+def test_a_waiting_call_with_an_earlier_ended_run_counts_once() -> None:
     tables = waiting("hot", 1)
     tables["sys_invocation_status"].append(invocation(1, "succeeded", created_at=NOW - 5 * HOUR))
     found = compare(SampleRows(**tables), later(**both(waiting("hot", 1), waiting("hot", 2))))
@@ -408,8 +399,7 @@ def test_a_part_with_a_run_that_came_again(tmp_path: Path) -> None:
             assert rows(found.invocations, "id", "change") == changes
 
 
-def test_without_created_at_an_id_is_one_run() -> None:
-    """If one side lacks created_at, runs of one id are not distinguished, and a note states that."""
+def test_runs_of_an_id_are_not_distinguished_without_created_at() -> None:
     two = [invocation(1, "succeeded"), invocation(1, "failed", created_at=NOW), invocation(2)]
     after = later(sys_invocation_status=[invocation(1, "failed"), invocation(2, "paused")])
     found = compare(SampleRows(sys_invocation_status=two, without=("sys_invocation_status.created_at",)), after)
@@ -417,8 +407,7 @@ def test_without_created_at_an_id_is_one_run() -> None:
     assert "runs with the same id are not distinguished: before has no sys_invocation_status.created_at" in str(found)
 
 
-def test_what_was_masked_is_not_compared(tmp_path: Path) -> None:
-    """A masked column counts as missing: all masked values look alike."""
+def test_a_masked_column_counts_as_missing(tmp_path: Path) -> None:
     tables = both({"state": [state("x", b"1")]}, waiting("a", 1))
     before, after = SampleRows(**tables), later(**both({"state": [state("x", b"2")]}, waiting("b", 1)))
     path = frozen(before, tmp_path / "a", payloads=True, redact=["state.value", "sys_inbox.service_key"])
@@ -429,8 +418,7 @@ def test_what_was_masked_is_not_compared(tmp_path: Path) -> None:
     assert "backlog: not compared: before has no sys_inbox.service_key" in found.summary
 
 
-def test_unsure_evidence_is_compared_like_any(tmp_path: Path) -> None:
-    """Evidence that was opened without its hashes is compared; the warning came when it was opened."""
+def test_unverified_evidence_can_be_compared(tmp_path: Path) -> None:
     with (
         pytest.warns(EvidenceWarning),
         open_evidence(frozen(SampleRows(), tmp_path / "a"), verify=False) as evidence,

@@ -58,8 +58,7 @@ def test_the_manifest_says_what_was_frozen(tmp_path: Path) -> None:
     assert json.loads(manifest.to_json()) == json.loads((path / "manifest.json").read_text())
 
 
-def test_the_order_in_which_tables_are_read(tmp_path: Path) -> None:
-    """Tables that name invocations come first, then their state, their status, and the rows that belong to them."""
+def test_tables_with_ids_of_invocations_are_read_before_their_state_status_and_other_rows(tmp_path: Path) -> None:
     source = Freezable()
     manifest = frozen(tmp_path / "a", source)
     assert source.read == [
@@ -101,8 +100,7 @@ def test_only_some_tables(tmp_path: Path) -> None:
     ids=lambda failure: type(failure).__name__,
 )
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_nothing_is_left_of_a_freeze_that_ends_early(tmp_path: Path, failure: BaseException, elsewhere: bool) -> None:
-    """Whatever stops it, on a local disk and on a store that cannot move folders, no file remains."""
+def test_an_interrupted_freeze_leaves_no_file(tmp_path: Path, failure: BaseException, elsewhere: bool) -> None:
     source = Freezable(breaks={"sys_journal": failure}, sys_invocation_status=[invocation(1)])
     target: Any = "made" if elsewhere else tmp_path / "made"
     store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()) if elsewhere else None
@@ -113,8 +111,7 @@ def test_nothing_is_left_of_a_freeze_that_ends_early(tmp_path: Path, failure: Ba
         assert "sys_journal" in caught.value.__notes__[0]
 
 
-def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
-    """A folder, a file and a link to nowhere stay, and so does a path that appears during the freeze."""
+def test_an_existing_path_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
@@ -138,8 +135,7 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
     assert [each.name for each in (tmp_path / "late").iterdir()] == ["mine"]
 
 
-def test_other_places_have_the_manifest_last(tmp_path: Path) -> None:
-    """If a folder cannot be moved, it is not evidence until the manifest is there; then it opens from there."""
+def test_the_manifest_is_written_last_on_a_store_that_cannot_move_folders(tmp_path: Path) -> None:
     store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
     seen: list[bool] = []
 
@@ -225,8 +221,7 @@ def test_new_invocations_are_no_new_runs(tmp_path: Path) -> None:
         assert frozen(tmp_path / "b", Fails(sys_invocation_status=[invocation(1)])).new_runs is None
 
 
-def test_a_frame_of_ids_means_its_runs(tmp_path: Path) -> None:
-    """Rows with created_at select those runs: an id that has a new run by now is excluded, with a warning."""
+def test_a_frame_with_created_at_selects_these_runs(tmp_path: Path) -> None:
     source = Freezable(sys_invocation_status=[invocation(1), invocation(2, created_at=START)])
     times = [START - timedelta(hours=1)] * 2
     rows = pd.DataFrame({"id": [sample_id(1), sample_id(2)], "created_at": times})
@@ -289,8 +284,9 @@ def test_a_part_follows_callers_callees_and_holders(tmp_path: Path) -> None:
     assert (manifest.scope["named"], manifest.scope["with_callers_and_callees"]) == (1, 6)
 
 
-def test_a_table_of_a_newer_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table that is not known yet is frozen whole; a scoped freeze excludes it, with the reason."""
+def test_an_unknown_table_is_frozen_whole_or_excluded_from_a_scoped_freeze(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(TABLES, "sys_tomorrow", {"id": TEXT})
     rows: dict[str, Any] = {**FAMILY, "sys_tomorrow": [{"id": sample_id(7)}]}
     frozen(tmp_path / "all", Freezable(**rows))
@@ -301,8 +297,7 @@ def test_a_table_of_a_newer_server(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "does not know which of its rows" in excluded.reason
 
 
-def test_what_a_part_is_named_by(tmp_path: Path) -> None:
-    """Services, handlers, ids in every form, and a time range; all given conditions must hold."""
+def test_services_handlers_ids_and_times_select_what_matches_all_of_them(tmp_path: Path) -> None:
     hour, ended = timedelta(hours=1), {"status": "completed"}
     rows = [
         invocation(1, created_at=START - 9 * hour, completed_at=START - 8 * hour, **ended),
@@ -331,8 +326,9 @@ def test_what_a_part_is_named_by(tmp_path: Path) -> None:
     assert not (tmp_path / "wrong").exists()
 
 
-def test_what_a_part_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ids that are gone, and too many callers or callees, give a warning and are in the manifest."""
+def test_missing_ids_and_too_many_callers_are_warnings_and_in_the_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.warns(EvidenceWarning, match="1 of 2 ids do not exist"):
         manifest = frozen(tmp_path / "a", Freezable(**FAMILY), ids=[sample_id(5), sample_id(99)])
     assert "1 of 2 ids" in str(manifest.scope)
@@ -344,8 +340,7 @@ def test_what_a_part_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         freeze(Freezable(**FAMILY), tmp_path / "c", since="2h")
 
 
-def test_a_path_that_hits_nothing_is_warned_of(tmp_path: Path) -> None:
-    """A typing error in a path is noticed before the evidence is shared; counts are in the manifest."""
+def test_a_path_that_matched_no_value_is_a_warning(tmp_path: Path) -> None:
     state = [{"service_name": "Svc", "key": "x", "value": b'{"card":1}', "value_utf8": '{"card":1}'}]
     source = Freezable(state=state)
     with pytest.warns(EvidenceWarning, match=r"\$\.crad matched no frozen value"):
@@ -375,8 +370,7 @@ def test_values_that_could_not_be_read_are_warned_of(tmp_path: Path) -> None:
         )
 
 
-def test_evidence_of_earlier_versions_opens(tmp_path: Path) -> None:
-    """A manifest without the count of unreadable values opens, and such values count as unmasked."""
+def test_evidence_without_the_count_of_unreadable_values_opens(tmp_path: Path) -> None:
     manifest = frozen(tmp_path / "a", Freezable())
     plain = json.loads(manifest.to_json())
     plain["redaction"] = {"patterns": ["$.card"], "masked": {"$.card": 0}, "not_json": {"state.value": 3}}
@@ -384,8 +378,7 @@ def test_evidence_of_earlier_versions_opens(tmp_path: Path) -> None:
     assert (dict(old.redaction.not_json), dict(old.redaction.unread)) == ({"state.value": 3}, {})
 
 
-def test_evidence_can_be_frozen_again(tmp_path: Path) -> None:
-    """Evidence is a source like any other: freeze a part of it, or all of it with more masked, for other readers."""
+def test_evidence_can_be_frozen_in_part_or_with_more_masks(tmp_path: Path) -> None:
     freeze(Freezable(**FAMILY), tmp_path / "all")
     with open_evidence(tmp_path / "all") as evidence:
         manifest = frozen(tmp_path / "part", evidence, ids=sample_id(2), redact="sys_deployment.endpoint")

@@ -43,8 +43,7 @@ def rewrite(folder: Path, name: str, content: bytes, **more: int) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_a_parquet_bomb_is_defused(tmp_path: Path) -> None:
-    """A small file of gigabytes opens at once, can be counted, and is stopped at ``max_bytes`` like any result."""
+def test_a_small_file_of_gigabytes_stops_at_max_bytes(tmp_path: Path) -> None:
     folder = freeze_sample(tmp_path)
     schema = pq.read_schema(folder / "state.parquet")
     same = pa.table(
@@ -119,8 +118,9 @@ BOMBS: dict[str, tuple[Callable[[], pa.Table], str]] = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_what_no_server_has_is_not_opened(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Columns and values that are tiny in a file, but fill the memory, are refused by their form."""
+def test_columns_that_would_fill_the_memory_are_refused(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(verification, "_MAX_VALUE_BYTES", 8 << 20)
     made, words = BOMBS[name]
     folder = freeze_sample(tmp_path)

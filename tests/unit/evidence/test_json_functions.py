@@ -76,8 +76,7 @@ def answers(statement: str, **tables: pa.Table) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", sorted({name for name, *_ in ASKED}))
-def test_as_a_server_answers(name: str) -> None:
-    """One value or a million: each text has its result in its own row, also if a neighbour has none."""
+def test_json_functions_return_what_a_server_returns(name: str) -> None:
     asked = [each for each in ASKED if each[0] == name]
     for key in {key for _, _, key, _ in asked}:
         some = [(text, answer) for _, text, at, answer in asked if at == key]
@@ -87,8 +86,7 @@ def test_as_a_server_answers(name: str) -> None:
         assert found == [*(answer for _, answer in some), missing]
 
 
-def test_elements_and_keys_that_are_columns() -> None:
-    """An index counts from 0; a key may come from a column."""
+def test_an_index_counts_from_0_and_a_key_can_be_a_column() -> None:
     assert answers("SELECT json_get_int('[4,5,6]', 1)") == [5]
     assert answers("SELECT json_get_json('[[1], [2, 3]]', 1)") == ["[2, 3]"]
     assert answers("SELECT json_get_str('[\"p\"]', 1)") == [None]
@@ -105,19 +103,16 @@ def test_elements_and_keys_that_are_columns() -> None:
         ("SELECT json_get('{}', 'a')", QueryRefused),
     ],
 )
-def test_other_forms_are_told_the_one_that_works(statement: str, error: type[Exception]) -> None:
-    """Arrows, several keys and json_get are refused, with the form that both live and frozen clusters accept."""
+def test_unsupported_forms_are_refused_with_the_supported_form(statement: str, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"json_get_str\(json_get_json\(entry_lite_json, 'Command'\), 'name'\)"):
         answers(statement)
 
 
-def test_an_arrow_in_a_string_is_none() -> None:
-    """Only operators count, not arrows within strings."""
+def test_an_arrow_within_a_string_is_not_an_operator() -> None:
     assert answers("SELECT 'a -> b' -- and ->> here") == ["a -> b"]
 
 
-def test_batches_have_the_types_they_say() -> None:
-    """If the planner expects text of one size and another comes, the schema has the real type."""
+def test_the_schema_has_the_actual_types_of_the_batches() -> None:
     statement = "SELECT w, count(*) FROM (SELECT CASE WHEN x THEN 'ready' ELSE y END AS w FROM t) GROUP BY 1"
     rows = pa.table({"x": [True, False], "y": pa.array(["a", "b"], pa.large_string())})
     context = session(START)
@@ -128,8 +123,7 @@ def test_batches_have_the_types_they_say() -> None:
     assert sorted(table["w"].to_pylist()) == ["b", "ready"]
 
 
-def test_now_is_the_moment_of_freezing() -> None:
-    """A user's own now() counts ages at the time of the freeze; so do its other names."""
+def test_now_and_its_other_names_are_the_time_of_the_freeze() -> None:
     moment = START.replace(tzinfo=None)
     assert [value.to_pydatetime() for value in answers("SELECT now() FROM (VALUES (1), (2))")] == [moment] * 2
     assert answers("SELECT current_date") == answers("SELECT today()") == [moment.date()]

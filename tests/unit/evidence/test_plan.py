@@ -56,8 +56,7 @@ def test_which_rows_are_read_and_kept() -> None:
     assert all(("WHERE" in each.sql, each.params, each.keep) == (False, ({},), None) for each in plan().tables)
 
 
-def test_a_filter_keeps_pairs_and_not_combinations() -> None:
-    """The service of one pair with the key of another pair is not kept."""
+def test_a_filter_does_not_keep_the_service_of_one_pair_with_the_key_of_another() -> None:
     names = ["service_name", "service_key"]
     batch = pa.RecordBatch.from_pydict(dict(zip(names, [["A", "A", "B"], ["1", "2", "2"]], strict=True)))
     kept = RowFilter(("service_name", "service_key"), frozenset({("A", "1"), ("B", "2")})).apply(batch)
@@ -81,8 +80,7 @@ def test_how_columns_are_masked() -> None:
     assert planned.patterns == ("state.value", "sys_invocation.last_failure", "$..card")
 
 
-def test_what_is_excluded_and_why() -> None:
-    """Tables, columns and views that are not frozen have a reason, and no statement reads them."""
+def test_each_exclusion_has_a_reason_and_no_statement_reads_it() -> None:
     planned = plan(tables=["state", "sys_invocation_status"])
     excluded = {(each.table, each.column): each.reason for each in planned.excluded}
     assert excluded["sys_journal", None] == "tables= does not name it"
@@ -94,8 +92,7 @@ def test_what_is_excluded_and_why() -> None:
     assert [view.name for view in plan().views] == ["sys_invocation"]
 
 
-def test_what_is_written_is_the_plan(tmp_path: Path) -> None:
-    """The manifest and the files have the plan's tables, statements, columns, views and exclusions, in its order."""
+def test_the_manifest_and_the_files_match_the_plan(tmp_path: Path) -> None:
     source = Freezable(sys_invocation_status=[invocation(1)])
     freeze(source, tmp_path / "a", payloads=True, redact="state.value")
     manifest = Manifest.from_json((tmp_path / "a" / "manifest.json").read_bytes(), where="")

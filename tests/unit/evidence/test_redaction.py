@@ -60,28 +60,24 @@ def entry(payload: bytes, **more: Any) -> str:
         ("$.1", {"1": "x"}, {"1": MASK}),
     ],
 )
-def test_paths(path: str, value: Any, after: Any) -> None:
-    """Each form of a path masks exactly its targets."""
+def test_each_form_of_a_path_masks_exactly_its_targets(path: str, value: Any, after: Any) -> None:
     rule = PathRule(parse_path(path), path, strict=True)
     assert json.loads(mask_text(json.dumps(value), [rule]).value) == after
 
 
 @pytest.mark.parametrize("text", ["$", "$.", "$x", "$.a[", "$.a[x]", "a.b", "$.a b", "$['x]"])
-def test_no_paths(text: str) -> None:
-    """A text that is not a path is an error, because it would hide nothing."""
+def test_a_text_that_is_not_a_path_is_an_error(text: str) -> None:
     with pytest.raises(ArgumentError, match="not a JSON path"):
         parse_path(text)
 
 
 @pytest.mark.parametrize("text", ["completion_falure", "stat.value", "sys_journal.entry-json", "state.value:.a", ""])
 def test_a_pattern_that_covers_nothing_is_an_error(text: str) -> None:
-    """A typing error in a pattern must not reveal the data."""
     with pytest.raises(ArgumentError, match="redact="):
         parse_patterns([text], COLUMNS)
 
 
-def test_whole_columns() -> None:
-    """Text and bytes become the mask, null stays null, other types become null."""
+def test_text_and_bytes_become_the_mask_and_other_types_become_null() -> None:
     assert mask(["last_failure"], "sys_invocation_state", "last_failure", "boom", None) == [MASK, None]
     assert mask(["sys_invocation.last_failure"], "sys_invocation_state", "last_failure", "boom") == [MASK]
     assert mask(["state.value"], "state", "value", b"x", kind=pa.large_binary()) == [MASK.encode()]
@@ -110,8 +106,7 @@ def test_parts_of_payloads() -> None:
     assert mask(["$..name"], "sys_journal", "entry_lite_json", '{"name":"step"}') == ['{"name":"step"}']
 
 
-def test_payloads_anywhere_in_an_entry() -> None:
-    """A path reaches each payload, also in lists of entries with several."""
+def test_a_path_masks_in_each_payload_of_an_entry() -> None:
     values = [{"key": "a", "value": list(b'{"card":"4111"}')}, {"key": "b", "value": list(b"plain")}]
     text = json.dumps({"Command": {"GetEagerState": {"values": [[each] for each in values]}}})
     after = json.loads(mask(["$.card"], "sys_journal", "entry_json", text)[0])
@@ -120,8 +115,7 @@ def test_payloads_anywhere_in_an_entry() -> None:
     assert second == values[1]
 
 
-def test_failures_everywhere() -> None:
-    """The short name covers failure texts in columns, in events and in entries."""
+def test_failures_masks_failure_texts_in_columns_events_and_entries() -> None:
     event = '{"ty":"TransientError","error_message":"card 4111","error_stacktrace":"at 4111","error_code":500}'
     failed = '{"Command":{"Output":{"result":{"Failure":{"code":402,"message":"card 4111"}},"name":""}}}'
     paused = '{"ty":"Paused","last_failure":{"error_message":"card 4111"}}'
@@ -193,8 +187,7 @@ def test_secret_headers_are_always_masked() -> None:
     ],
     ids=lambda value: None if value is None else str(value[:40]),
 )
-def test_odd_json_is_masked_and_nothing_else_of_it(value: bytes, after: bytes | None) -> None:
-    """Non-standard JSON of SDKs is read, and every byte around a masked value stays."""
+def test_non_standard_json_is_masked_and_all_other_bytes_stay(value: bytes, after: bytes | None) -> None:
     expected = (after or value.replace(b'"4111"', b'"***"')).replace(b"***", MASK.encode())
     assert mask(["$..password"], "state", "value", value, kind=pa.large_binary()) == [expected]
     journal = json.loads(mask(["$..password"], "sys_journal", "entry_json", entry(value))[0])
@@ -220,8 +213,7 @@ def test_odd_json_is_masked_and_nothing_else_of_it(value: bytes, after: bytes | 
     ],
     ids=lambda value: str(value[:40]),
 )
-def test_what_cannot_be_read_and_could_hold_it_is_masked_whole(value: bytes) -> None:
-    """Damaged JSON, other formats with the name in them, and binary data: masked, and counted, wherever they are."""
+def test_unreadable_values_with_the_name_are_masked_whole_and_counted(value: bytes) -> None:
     counts = MaskCounts()
     for table, column, array in (
         ("state", "value", pa.array([value], pa.large_binary())),
@@ -239,16 +231,14 @@ def test_what_cannot_be_read_and_could_hold_it_is_masked_whole(value: bytes) -> 
     "value",
     [b"plain text", b"", b"[INFO] 4111", b'"please reset my password"', b'{"a": "no password: 4111"}', "é".encode()],
 )
-def test_text_that_cannot_hold_it_is_left(value: bytes) -> None:
-    """A text without the name, and a string of JSON that only mentions it, does not match the path."""
+def test_a_text_that_cannot_have_the_path_stays(value: bytes) -> None:
     counts = MaskCounts()
     batch = pa.RecordBatch.from_arrays([pa.array([value], pa.large_binary())], names=["value"])
     assert mask_with(["$..password"], "state", batch, counts).column(0).to_pylist() == [value]
     assert not counts.unread
 
 
-def test_failures_leave_payloads_that_are_not_json() -> None:
-    """The short name for failure texts does not cover binary payloads."""
+def test_failures_does_not_mask_binary_payloads() -> None:
     binary = entry(b"\x00\xff\x01")
     assert mask(["failures"], "sys_journal", "entry_json", binary) == [binary]
 
@@ -265,8 +255,7 @@ HEADERS: tuple[Any, ...] = (
 
 @pytest.mark.parametrize("name", ["headers", "responseHeaders", "response_headers", "HEADERS"])
 @pytest.mark.parametrize("headers", HEADERS, ids=lambda value: str(value)[:30])
-def test_headers_that_a_payload_repeats_are_masked(name: str, headers: Any) -> None:
-    """Secret response headers of a provider are masked without any pattern, in journals, state and promises."""
+def test_secret_headers_that_a_payload_repeats_are_masked(name: str, headers: Any) -> None:
     payload = json.dumps(
         {"json": {"response": {name: headers}, "headers_seen": 4111, "nested": json.dumps({name: headers})}}
     )
@@ -278,8 +267,7 @@ def test_headers_that_a_payload_repeats_are_masked(name: str, headers: Any) -> N
     assert bytes(journal["Command"]["Input"]["payload"]).decode() == text
 
 
-def test_all_of_the_user_info_is_masked() -> None:
-    """A password may contain an @: everything before the last one is hidden."""
+def test_everything_before_the_last_at_sign_of_an_address_is_masked() -> None:
     urls = ["http://u:p@ss@host", "https://u:p%40@ss@@host:8080/x@y?z=@", "http://host/a@b"]
     assert mask([], "sys_deployment", "endpoint", *urls) == [
         f"http://{MASK}@host",
@@ -289,8 +277,7 @@ def test_all_of_the_user_info_is_masked() -> None:
     assert mask_user_info(urls[0]) == f"http://{MASK}@host"
 
 
-def test_it_counts_what_it_masks() -> None:
-    """The counts show a path without a hit, and the number of unreadable values."""
+def test_masked_and_unreadable_values_are_counted() -> None:
     counts = MaskCounts()
     values = pa.array(['{"card":1}', "plain", None, '{"card":'], pa.large_string())
     batch = pa.RecordBatch.from_arrays([values, pa.array(["k", "l", "m", "n"])], names=["value_utf8", "key"])

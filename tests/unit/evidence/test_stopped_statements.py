@@ -42,8 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_join_without_a_batch_ends_at_its_timeout_and_at_an_interrupt(folder: Path) -> None:
-    """A join of billions of rows stops at its timeout and at Ctrl-C, and does not keep the process alive."""
+def test_a_join_of_billions_of_rows_ends_at_its_timeout_and_at_an_interrupt(folder: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", PROGRAM, str(folder)], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -57,8 +56,7 @@ def test_a_join_without_a_batch_ends_at_its_timeout_and_at_an_interrupt(folder: 
             process.kill()
 
 
-def test_a_stream_that_is_closed_early_leaves_no_thread(folder: Path) -> None:
-    """The thread of a statement ends with its rows, when the stream is closed, and after an error."""
+def test_the_thread_of_a_statement_ends_with_its_rows_and_when_it_is_closed(folder: Path) -> None:
     with rl.open_evidence(folder) as evidence:
         with evidence.stream("SELECT a.id FROM sys_invocation_status a CROSS JOIN sys_invocation_status b") as reader:
             assert len(reader.read_next_batch())

@@ -151,8 +151,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_what_was_changed_is_not_opened(folder: Path, how: str) -> None:
-    """A changed, missing or inconsistent file, and a name that leads elsewhere, are errors that name it."""
+def test_changed_evidence_is_not_opened_and_the_error_names_the_file(folder: Path, how: str) -> None:
     change, message = BROKEN[how]
     open_evidence(folder).close()
     change(folder)
@@ -161,8 +160,7 @@ def test_what_was_changed_is_not_opened(folder: Path, how: str) -> None:
     assert str(folder) in str(caught.value)
 
 
-def test_what_is_taken_away_while_it_is_open_is_no_empty_table(folder: Path) -> None:
-    """A file that is gone or cut, and a folder that was moved: an error, and not "nothing is wrong"."""
+def test_a_file_that_is_removed_or_cut_while_evidence_is_open_is_an_error(folder: Path) -> None:
     with open_evidence(folder) as evidence:
         file = folder / "state.parquet"
         content = file.read_bytes()
@@ -206,8 +204,7 @@ def test_a_name_that_means_ill_is_text_on_one_line(folder: Path) -> None:
         assert len(card) < 10_000
 
 
-def test_there_is_no_such_folder(tmp_path: Path) -> None:
-    """A path that does not exist, or is a file, is an error of the caller."""
+def test_a_path_without_a_folder_is_an_argument_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for name in ("nothing", "file"):
         with pytest.raises(ArgumentError, match="does not exist"):
@@ -289,8 +286,7 @@ def test_what_it_refuses(evidence: Evidence, folder: Path) -> None:
     assert evidence.sql("SELECT 1 AS x")["x"].tolist() == [1]
 
 
-def test_a_table_that_was_left_out(tmp_path: Path) -> None:
-    """It is not among the tables, and a query about it reports that it was excluded."""
+def test_a_query_about_an_excluded_table_reports_the_exclusion(tmp_path: Path) -> None:
     freeze(Freezable(), tmp_path / "part", tables=["state"])
     with open_evidence(tmp_path / "part") as evidence:
         assert set(evidence.tables()["table"]) == {"state"}

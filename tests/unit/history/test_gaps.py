@@ -53,7 +53,6 @@ def intervals(frame: pd.DataFrame, handler: str = "a") -> list[tuple[float, floa
 
 
 def test_runs_that_were_removed_during_a_visit_may_be_missing() -> None:
-    """If runs were gone when their details were read, the runs that expired until the end of that visit may be, too."""
     rows = visits((0, kept(a=4)), (4.5, None))
     assert intervals(gaps(rows, at(0), at(6))) == [(0, 0.5)]
     rows.loc[1, "gone_runs"] = 3
@@ -71,21 +70,18 @@ def test_runs_that_ended_after_a_visit_and_expired_before_the_next_may_be_missin
     assert frame["reason"].tolist() == [f"{reason}, and completed invocations are kept for 1h"]
 
 
-def test_before_the_first_and_after_the_last_visit() -> None:
-    """What ended before the first visit, or after the last one, may be missing as far as the retention has passed."""
+def test_runs_before_the_first_and_after_the_last_visit_may_be_missing() -> None:
     assert intervals(gaps(visits((5, kept(a=1))), at(0), at(10))) == [(0, 4), (5 - LATE, 9)]
     assert intervals(gaps(visits((5, kept(a=1))), at(4.5), at(5.5))) == []
 
 
-def test_a_failed_visit_is_no_visit_and_is_named() -> None:
-    """Failed visits do not close a gap, and its reason has their number and the last error."""
+def test_failed_visits_do_not_close_a_gap_and_are_named_in_its_reason() -> None:
     frame = gaps(visits((0, kept(a=1)), (1, None, "TimedOut: x"), (2, None, "RateLimited: y"), (3, None)), at(0), at(3))
     assert intervals(frame) == [(0, 2)]
     assert frame["reason"][0].endswith("; 2 visits failed, the last one with RateLimited: y")
 
 
 def test_the_shorter_retention_of_two_visits_counts() -> None:
-    """A handler whose retention changed between two visits may have had either; a new handler has its own."""
     frame = gaps(visits((0, kept(a=1)), (2, kept(a=8, b=1)), (6, None)), at(0), at(6))
     assert intervals(frame) == [(0, 1)]
     assert intervals(frame, "b") == [(0, 1), (2 - LATE, 5)]
@@ -103,15 +99,13 @@ def test_the_retention_of_open_runs_counts() -> None:
     assert intervals(gaps(rows, at(0), at(10)), "gone") == [(2, 6)]
 
 
-def test_runs_that_are_not_kept_are_always_missing() -> None:
-    """A handler without retention has the whole window."""
+def test_a_handler_without_retention_has_a_gap_of_the_whole_window() -> None:
     frame = gaps(visits((0, kept(a=0)), (1, None)), at(0), at(2))
     assert intervals(frame) == [(0, 2)]
     assert "does not keep" in frame["reason"][0]
 
 
-def test_no_visit_is_no_knowledge() -> None:
-    """Before the first complete visit, no handler is known, so no gap is reported."""
+def test_no_gap_is_reported_before_the_first_complete_visit() -> None:
     assert gaps(visits((0, None, "Unreachable: z")), at(0), at(1)).empty
 
 
@@ -121,8 +115,9 @@ def test_no_visit_is_no_knowledge() -> None:
     st.integers(1, 60),
     st.integers(0, 500),
 )
-def test_gaps_agree_with_the_definition(minutes: list[int], retention: int, ended: int) -> None:
-    """A run may be missing exactly if no visit began between its end and the end of its retention."""
+def test_a_run_may_be_missing_exactly_if_no_visit_began_while_it_was_kept(
+    minutes: list[int], retention: int, ended: int
+) -> None:
     frame = gaps(visits(*((each / 60, kept(a=retention / 60)) for each in minutes)), at(0), at(600 / 60))
     seen = any(ended <= each <= ended + retention for each in minutes) or ended + retention >= 600
     missing: Any = any(start * 60 < ended - 1e-6 and ended < end * 60 - 1e-6 for start, end in intervals(frame))

@@ -21,7 +21,7 @@ from restate_lab.analysis.doctor.model import Finding, Severity
 from restate_lab.analysis.suggestions import ask_call
 from restate_lab.cli import app
 from restate_lab.errors import ArchiveBroken, ArgumentError, NotFound, NotOnThisServer, UnknownName
-from restate_lab.history.records import table_of_records
+from restate_lab.history.commits import table_of_records
 from restate_lab.history.store import ArchiveStore, locate_store
 from restate_lab.history.tables import describe_changes, describe_conflicts, to_archive
 from support.archives import DAY, SERVER_SCHEMA, SampleArchive, run
@@ -41,7 +41,6 @@ def archive(tmp_path: Path) -> SampleArchive:
 
 
 def test_tables_have_the_names_and_types_of_the_server(archive: SampleArchive) -> None:
-    """Each archived table has the server's columns and types, except those that an archive never has."""
     with rl.open_history(archive.path) as history:
         there = {(row.table, row.column): row.type for row in history.tables().itertuples()}
     expected = {
@@ -58,8 +57,7 @@ def test_tables_have_the_names_and_types_of_the_server(archive: SampleArchive) -
     }
 
 
-def test_rows_are_those_of_the_server(archive: SampleArchive) -> None:
-    """Times, durations and numbers above 2^63 come back as the server returned them."""
+def test_times_durations_and_large_numbers_are_those_of_the_server(archive: SampleArchive) -> None:
     with rl.open_history(archive.path) as history:
         row = history.sql("SELECT * FROM sys_invocation_status ORDER BY completed_at").iloc[0]
         assert row["completed_at"] == DAY + 6 * HOUR
@@ -69,8 +67,7 @@ def test_rows_are_those_of_the_server(archive: SampleArchive) -> None:
         assert history.now == DAY + 72 * HOUR + timedelta(seconds=1)
 
 
-def test_a_period_is_exact_also_for_journals(archive: SampleArchive) -> None:
-    """Runs that ended outside of the period are in no table, also on the days at both ends."""
+def test_runs_that_ended_outside_of_the_period_are_in_no_table(archive: SampleArchive) -> None:
     with rl.open_history(archive.path, since=DAY + 12 * HOUR, until=DAY + 60 * HOUR) as history:
         ids = sorted(history.sql("SELECT id FROM sys_invocation")["id"])
         assert ids == [run(number, DAY)["id"] for number in range(1, 5)]
@@ -78,8 +75,7 @@ def test_a_period_is_exact_also_for_journals(archive: SampleArchive) -> None:
         assert history.now == DAY + 60 * HOUR
 
 
-def test_an_earlier_run_has_an_id_of_its_own(archive: SampleArchive) -> None:
-    """Ids are unique, joins by id are exact, and why and journal take both ids."""
+def test_an_earlier_run_has_its_own_id_which_why_and_journal_accept(archive: SampleArchive) -> None:
     again = DAY + 80 * HOUR
     archive.visit(again + HOUR, [run(0, again, took=timedelta(seconds=9))], repeated=[run(0, again)["id"]])
     newest, earlier = run(0, again)["id"], f"{run(0, again)['id']}@2026-11-20T05:59:59.000Z"
@@ -135,8 +131,9 @@ def test_the_history_at_a_time(archive: SampleArchive) -> None:
                 history.at(outside)
 
 
-def test_the_history_at_a_time_opens_no_table(archive: SampleArchive, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A visit that was added meanwhile is not in it, because it reads the tables that are open."""
+def test_a_history_at_a_time_reads_the_tables_that_are_open(
+    archive: SampleArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with rl.open_history(archive.path) as history:
         archive.visit(DAY + 70 * HOUR, [run(8, DAY + 30 * HOUR)])
         monkeypatch.setattr(ArchiveStore, "open", lambda *_: pytest.fail("a table was opened again"))
@@ -144,8 +141,9 @@ def test_the_history_at_a_time_opens_no_table(archive: SampleArchive, monkeypatc
             assert len(then.sql("SELECT id FROM sys_invocation")) == 5
 
 
-def test_what_cannot_be_known_is_no_empty_answer(archive: SampleArchive) -> None:
-    """Questions about open invocations, queues, state and payloads say so, and the doctor lists such checks."""
+def test_questions_about_open_invocations_and_payloads_are_refused_and_listed_by_the_doctor(
+    archive: SampleArchive,
+) -> None:
     with rl.open_history(archive.path) as history:
         for name in ("paused", "overview", "retry_storm", "waiting_on", "deployment_pins"):
             with pytest.raises(NotOnThisServer, match=f"the question {name} is about open invocations"):
@@ -193,7 +191,6 @@ def test_an_answer_names_the_period_and_its_coverage(archive: SampleArchive) -> 
 
 
 def test_a_history_without_gaps_can_be_healthy(tmp_path: Path) -> None:
-    """If no run can be missing, a check without findings is healthy."""
     archive = SampleArchive(tmp_path / "history")
     kept = {"service": "Orders", "handler": "place", "completion_retention_ms": 7_200_000, "journal_retention_ms": 0}
     archive.visit(DAY, retention=[kept])
@@ -330,8 +327,7 @@ def test_a_check_can_need_a_period_and_the_handlers(tmp_path: Path, monkeypatch:
     assert "only the Admin API of a live cluster and an archive have them" in gap.reason
 
 
-def test_the_cluster_must_be_clear(archive: SampleArchive) -> None:
-    """An archive of several clusters needs a name, and an unknown name suggests the nearest."""
+def test_an_archive_of_several_clusters_needs_a_name_and_suggests_the_nearest(archive: SampleArchive) -> None:
     other = SampleArchive(archive.path, "staging")
     other.visit(DAY, [run(0, DAY)])
     with pytest.raises(ArgumentError, match="has the clusters 'prod', 'staging'"):
@@ -342,8 +338,7 @@ def test_the_cluster_must_be_clear(archive: SampleArchive) -> None:
         assert len(history.sql("SELECT id FROM sys_invocation")) == 1
 
 
-def test_what_is_no_archive_is_refused(tmp_path: Path, archive: SampleArchive) -> None:
-    """A missing folder, an empty one, one with other files, and a newer format each have their error."""
+def test_missing_empty_and_other_folders_and_newer_archives_are_refused(tmp_path: Path, archive: SampleArchive) -> None:
     for path in (tmp_path / "nowhere", tmp_path / "empty"):
         with pytest.raises(ArgumentError, match="has no archive"):
             rl.open_history(path)
@@ -359,8 +354,7 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, archive: SampleArchive) -
         rl.open_history(failed.path)
 
 
-def test_times_and_confirmations_are_checked(archive: SampleArchive) -> None:
-    """A period must have a length, and deleting needs the address of the archive."""
+def test_a_period_needs_a_length_and_deleting_needs_the_address(archive: SampleArchive) -> None:
     with pytest.raises(ArgumentError, match="must be before until"):
         rl.open_history(archive.path, since="1h", until="2h")
     with rl.open_history(archive.path, since="1ms") as history:
@@ -412,8 +406,7 @@ def test_an_archive_without_ended_runs_opens(tmp_path: Path) -> None:
             panel.close()
 
 
-def test_a_copy_made_during_a_visit_claims_no_more_than_it_has(archive: SampleArchive) -> None:
-    """Visits whose runs are not in the table of invocations, and later visits, do not count."""
+def test_visits_whose_runs_are_not_in_a_copy_do_not_count(archive: SampleArchive) -> None:
     store = locate_store(archive.path)
     number = store.open("invocations").transaction_version("prod") or 0
     empty = pa.table({"cluster_name": pa.array([], pa.string())})
@@ -458,8 +451,7 @@ def test_columns_that_delta_cannot_hold(tmp_path: Path) -> None:
     assert pd.isna(row["span"])
 
 
-def test_names_that_delta_cannot_tell_apart_are_left_out() -> None:
-    """A column whose name is that of another one, apart from its case, is not stored; the first one is."""
+def test_a_column_that_differs_only_in_its_case_is_not_stored() -> None:
     columns = [
         ("id", ""),
         ("ID", ""),
@@ -474,8 +466,7 @@ def test_names_that_delta_cannot_tell_apart_are_left_out() -> None:
     ]
 
 
-def test_the_command_line_deletes_days(archive: SampleArchive) -> None:
-    """``history delete-before`` removes the days before a day if the address is repeated, and only then."""
+def test_the_command_line_deletes_days_only_if_the_address_is_repeated(archive: SampleArchive) -> None:
     command = ["history", "delete-before", str(archive.path), "2026-11-21", "--confirm"]
     assert CliRunner().invoke(app, [*command, "prod"]).exit_code == 2
     with rl.open_history(archive.path) as history:
@@ -485,8 +476,7 @@ def test_the_command_line_deletes_days(archive: SampleArchive) -> None:
         assert history.sql("SELECT count(*) AS n FROM sys_invocation_status")["n"].tolist() == [4]
 
 
-def test_questions_of_ended_invocations_are_answered(archive: SampleArchive) -> None:
-    """Each question either answers or says why it cannot; none fails otherwise."""
+def test_each_question_answers_or_states_why_it_cannot(archive: SampleArchive) -> None:
     required = {"callers": {"ids": [run(0, DAY)["id"]]}, "ids_by_status": {"status": "completed"}}
     answered: dict[str, pd.DataFrame] = {}
     with rl.open_history(archive.path) as history:

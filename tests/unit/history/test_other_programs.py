@@ -94,8 +94,9 @@ def _with_polars(path: Path, question: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("program", [_with_duckdb, _with_polars])
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_answers_are_the_same(path: Path, name: str, program: Callable[[Path, str], list[dict[str, Any]]]) -> None:
-    """Every cell is the same as in the history itself."""
+def test_duckdb_and_polars_return_every_cell_of_the_history(
+    path: Path, name: str, program: Callable[[Path, str], list[dict[str, Any]]]
+) -> None:
     question = QUESTIONS[name].format(id=IDS[123])
     expected = _plain(_with_datafusion(path, question))
     assert expected

@@ -11,8 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from restate_lab.history.commits import ClusterTables
-from restate_lab.history.repeats import ArchivedIds, is_generated_key, with_repeated
+from restate_lab.history.commits import ArchivedIds, ClusterTables, is_generated_key, with_repeated
 from restate_lab.history.store import locate_store
 from support.archives import DAY
 
@@ -81,8 +80,7 @@ def runs_of(*rows: tuple[str, str, str | None, datetime]) -> pa.Table:
 KNOWN = ArchivedIds((DAY - timedelta(days=1)).date(), pa.array(["known", "other"]))
 
 
-def test_generated_keys_are_not_searched_in_the_whole_archive(tables: Counted) -> None:
-    """Runs with generated keys, and without a key, are compared with the ids of the last days only."""
+def test_runs_with_generated_keys_are_searched_in_the_last_days_only(tables: Counted) -> None:
     rows = runs_of(
         ("new", "service", ulid(NOON), NOON), ("known", "service", ulid(NOON), NOON), ("plain", "service", None, NOON)
     )
@@ -91,7 +89,6 @@ def test_generated_keys_are_not_searched_in_the_whole_archive(tables: Counted) -
 
 
 def test_other_keys_and_workflows_are_searched_in_all_days(tables: Counted) -> None:
-    """A workflow, a key of a user, and a call that was created before the known days may have an old run."""
     rows = runs_of(
         ("old", "workflow", None, NOON),
         ("known", "workflow", None, NOON),

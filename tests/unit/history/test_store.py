@@ -12,8 +12,7 @@ import pytest
 from deltalake import DeltaTable
 
 from restate_lab import errors
-from restate_lab.history.commits import ClusterTables
-from restate_lab.history.records import table_of_records
+from restate_lab.history.commits import ClusterTables, table_of_records
 from restate_lab.history.store import ArchiveStore, Deletion, LostRace, compact, delete_before, locate_store, vacuum
 from restate_lab.history.tables import SCHEMA_VERSION, TABLES
 
@@ -43,7 +42,6 @@ def ids(store: ArchiveStore) -> list[str]:
 
 
 def test_two_archivers_cannot_commit_the_same_number(store: ArchiveStore) -> None:
-    """The second commit of a number is refused, by a handle of the same version and by one opened later."""
     first, second = store.open("invocations"), store.open("invocations")
     store.append(first, runs("a"), cluster="c", after=0, number=1)
     with pytest.raises(LostRace):
@@ -55,8 +53,7 @@ def test_two_archivers_cannot_commit_the_same_number(store: ArchiveStore) -> Non
     assert ids(store) == ["a", "b", "other"]
 
 
-def test_the_schema_can_grow(store: ArchiveStore) -> None:
-    """Rows of a newer server add a column, and rows of an older one are accepted after that."""
+def test_rows_of_a_newer_and_then_of_an_older_server_are_accepted(store: ArchiveStore) -> None:
     for number, more in enumerate(({}, {"new": "x"}, {}), start=1):
         rows = runs(f"run {number}", **more)
         store.append(store.open("invocations"), rows, cluster="c", after=number - 1, number=number)
@@ -64,7 +61,6 @@ def test_the_schema_can_grow(store: ArchiveStore) -> None:
 
 
 def test_a_killed_creation_is_continued(tmp_path: Path) -> None:
-    """The table that is created last shows that all exist; until then, the folder counts as free."""
     store = locate_store(tmp_path / "archive")
     store.create()
     shutil.rmtree(tmp_path / "archive" / "visits")
@@ -76,8 +72,7 @@ def test_a_killed_creation_is_continued(tmp_path: Path) -> None:
     assert set(store.open_all()) == set(TABLES)
 
 
-def test_other_folders_are_refused(tmp_path: Path) -> None:
-    """A file, a folder with other content, and a Delta table of another program are not archives."""
+def test_a_file_and_a_folder_with_other_content_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x", "utf-8")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "notes.txt").write_text("x", "utf-8")
@@ -90,16 +85,14 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
             locate_store(where)
 
 
-def test_a_newer_schema_is_refused(store: ArchiveStore) -> None:
-    """An archive that a newer version wrote is neither read nor written."""
+def test_an_archive_of_a_newer_version_is_refused(store: ArchiveStore) -> None:
     store.open("visits").alter.set_table_description(f"restate_lab archive, schema {SCHEMA_VERSION + 1}")
     with pytest.raises(errors.ArchiveBroken, match="update restate_lab"):
         store.exists()
 
 
 @pytest.mark.parametrize("table", ["visits", "invocations"])
-def test_a_half_written_table_is_reported(store: ArchiveStore, table: str) -> None:
-    """A table without its log, with a truncated log, or without a data file is damaged, not empty."""
+def test_a_table_without_a_readable_log_is_damaged_and_not_empty(store: ArchiveStore, table: str) -> None:
     handle = store.open("invocations")
     store.append(handle, runs("a"), cluster="c", after=0, number=1)
     log = max(Path(store.where, table, "_delta_log").glob("*.json"))
@@ -114,8 +107,7 @@ def test_a_half_written_table_is_reported(store: ArchiveStore, table: str) -> No
         store.exists() and store.open(table)
 
 
-def test_a_missing_data_file_is_reported(store: ArchiveStore) -> None:
-    """Rows that the log names and the folder does not have are an error, never fewer rows."""
+def test_a_missing_data_file_is_an_error(store: ArchiveStore) -> None:
     store.append(store.open("invocations"), runs("a"), cluster="c", after=0, number=1)
     next(Path(store.where, "invocations").rglob("*.parquet")).unlink()
     with pytest.raises(errors.ArchiveBroken, match=r"\.parquet|not found|No such file"):
@@ -146,8 +138,7 @@ def test_compact_vacuum_and_delete(store: ArchiveStore) -> None:
     assert store.open("invocations").transaction_version("c") == 5
 
 
-def test_a_day_that_leaves_nothing_is_refused(store: ArchiveStore) -> None:
-    """A day after the last complete visit is refused, also if a visit had a clock that was ahead."""
+def test_a_day_after_the_last_complete_visit_is_refused(store: ArchiveStore) -> None:
     for last in (None, datetime.now(UTC) - timedelta(days=9), datetime.now(UTC) + timedelta(days=400)):
         if last:
             record(store, last)
@@ -189,8 +180,7 @@ def test_addresses_that_would_open_another_folder_are_refused(tmp_path: Path) ->
         assert set(store.open_all()) == set(TABLES)
 
 
-def test_each_error_of_delta_is_an_error_in_words(store: ArchiveStore, tmp_path: Path) -> None:
-    """A plain Exception and a panic of the Rust code are ArchiveBroken, with one line without a stack."""
+def test_an_exception_and_a_panic_of_delta_are_archive_broken_on_one_line(store: ArchiveStore, tmp_path: Path) -> None:
     rows = runs("a").append_column("half", pa.array([1.0], pa.float16()))
     with pytest.raises(errors.ArchiveBroken, match="Float16") as plain:
         store.append(store.open("invocations"), rows, cluster="c")
@@ -199,8 +189,7 @@ def test_each_error_of_delta_is_an_error_in_words(store: ArchiveStore, tmp_path:
     assert not any("\n" in str(each.value) or "<unknown>" in str(each.value) for each in (plain, panic))
 
 
-def test_a_lost_race_adds_what_the_other_archiver_did_not_find(store: ArchiveStore) -> None:
-    """Another archiver that repaired this commit may have found fewer runs: their rows are added, and no row twice."""
+def test_a_lost_race_adds_the_runs_that_the_other_archiver_did_not_find_once(store: ArchiveStore) -> None:
     tables = ClusterTables(store, "c", store.open_all())
     journal = runs("a", "a", "b").append_column("index", pa.array([0, 1, 0]))
     rows = journal.select([name for name in journal.schema.names if name != "repeated"])
@@ -212,8 +201,7 @@ def test_a_lost_race_adds_what_the_other_archiver_did_not_find(store: ArchiveSto
     assert tables.version("journal") == 1
 
 
-def test_a_column_that_differs_only_in_its_case_is_noted(store: ArchiveStore) -> None:
-    """A newer server may spell a stored column in another way: it is not stored, and the visit goes on."""
+def test_a_column_that_differs_only_in_its_case_is_noted_and_not_stored(store: ArchiveStore) -> None:
     tables = ClusterTables(store, "c", store.open_all())
     tables.append("invocations", runs("a", state="x"), 0, 1)
     tables.append("invocations", runs("b", State="y"), 1, 2)
