@@ -240,7 +240,6 @@ class _TableWriter:
         return TableFile(table.name, name, table.sql, read_at, rows, file.size, file.sha256, columns)
 
     def _batches(self, table: TablePlan) -> Generator[pa.RecordBatch]:
-        """Yield an empty batch with the schema, and then the kept rows, masked."""
         schema: pa.Schema | None = None
         for params in table.params:
             with self.reads.stream(table.sql, params=params) as reader:

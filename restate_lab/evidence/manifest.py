@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -156,11 +155,6 @@ class Manifest:
             if time.tzinfo is None or not _FIRST < time < _LAST:
                 raise EvidenceBroken(f"{where}: {NAME} has {name} {time}, which is not a plausible time.")
         return manifest
-
-    @property
-    def digest(self) -> str:
-        """Return the sha256 of the manifest, which identifies all of the evidence."""
-        return hashlib.sha256(self.to_json()).hexdigest()
 
 
 def type_name(kind: pa.DataType) -> str:

@@ -56,7 +56,11 @@ _BYTES = tuple(map(str, range(256)))
 
 def may_need_masking(entries: Any, patterns: Sequence[Pattern]) -> Any:
     """Return which entries can contain a secret header, or a value that a pattern selects."""
-    headers = pc.or_(_may_have_secret_headers(entries), _matches(entries, _HEADERS_BYTES))
+    have_headers = _matches(entries, _HAS_HEADERS)
+    some = pc.filter(entries, have_headers)
+    odd = _matches(pc.replace_substring_regex(some, _PLAIN_FORM, ""), _HAS_HEADERS)
+    secret = pc.replace_with_mask(have_headers, have_headers, pc.or_(_matches(some, _SECRET_NAMES), odd))
+    headers = pc.or_(secret, _matches(entries, _HEADERS_BYTES))
     if not patterns:
         return headers
     spellings = [_spellings(each) for each in patterns]
@@ -75,13 +79,6 @@ def _spellings(pattern: Pattern) -> str:
     if pattern.is_strict:  # also in payloads that are not JSON
         return f"{re.escape(name)}|{in_bytes}|{_NOT_PLAIN_TEXT}"
     return f'"{name}\\\\*"|{_QUOTES},{in_bytes},{_QUOTES}'
-
-
-def _may_have_secret_headers(entries: Any) -> Any:
-    have_headers = _matches(entries, _HAS_HEADERS)
-    some = pc.filter(entries, have_headers)
-    odd = _matches(pc.replace_substring_regex(some, _PLAIN_FORM, ""), _HAS_HEADERS)
-    return pc.replace_with_mask(have_headers, have_headers, pc.or_(_matches(some, _SECRET_NAMES), odd))
 
 
 def _matches(entries: Any, regex: str) -> Any:

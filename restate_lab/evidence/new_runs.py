@@ -160,7 +160,6 @@ def _without_rows(folder: EvidenceFolder, file: TableFile, new: _NewRuns) -> Tab
 
 
 def _of_either_run(batch: pa.RecordBatch, file: TableFile, new: _NewRuns) -> pa.Array[Any]:
-    """Return one flag per row: whether the row can belong to either run."""
     names = set(batch.schema.names)
     if file.table in _OF_A_WORKFLOW and {"service_name", "service_key"} <= names:
         pairs = zip(batch["service_name"].to_pylist(), batch["service_key"].to_pylist(), strict=True)

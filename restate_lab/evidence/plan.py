@@ -123,11 +123,13 @@ def plan_freeze(
             unknown.append(Exclusion(table.name, None, _UNKNOWN_ROWS))
         else:
             plans.append(plan)
-    views, missing_views = _plan_views(schema, {plan.name for plan in plans})
+    names = {plan.name for plan in plans}
+    views = [view for view in schema.views.values() if names.issuperset(view.base_tables)]
+    missing = [Exclusion(view.name, None, _NO_VIEW) for view in schema.views.values() if view not in views]
     return FreezePlan(
         tables=tuple(plans),
-        views=views,
-        excluded=(*excluded, *unknown, *missing_views),
+        views=tuple(StoredView(view.name, view.definition, view.columns) for view in views),
+        excluded=(*excluded, *unknown, *missing),
         selection=selection,
         patterns=tuple(dict.fromkeys(pattern.text for pattern in patterns)),
         payloads=payloads,
@@ -174,15 +176,9 @@ def _rows_of(table: str, selection: InvocationSelection | None) -> _TableRows | 
         # The condition also matches the service of one pair with the key of another, so the rows are filtered again.
         keep = RowFilter(("service_name", "service_key"), selection.keys)
         return _TableRows("service_name IN :services AND service_key IN :keys", params, keep) if params else _NO_ROWS
-    for column_of, values in ((_BY_ID, selection.ids), (_BY_QUEUE, selection.queues), (_BY_LOCK, selection.locks)):
+    locks = sorted(f"{service}/{key}" for service, key in selection.keys)
+    for column_of, values in ((_BY_ID, selection.ids), (_BY_QUEUE, selection.queues), (_BY_LOCK, locks)):
         if table in column_of:
             params = tuple({"values": chunk} for chunk in statement_chunks(values))
             return _TableRows(f"{quote_name(column_of[table])} IN :values", params) if params else _NO_ROWS
     return None
-
-
-def _plan_views(schema: SourceSchema, tables: set[str]) -> tuple[tuple[StoredView, ...], list[Exclusion]]:
-    """Return the views that can be created from these tables, and the other views as exclusions."""
-    whole = [view for view in schema.views.values() if tables.issuperset(view.base_tables)]
-    missing = [Exclusion(view.name, None, _NO_VIEW) for view in schema.views.values() if view not in whole]
-    return tuple(StoredView(view.name, view.definition, view.columns) for view in whole), missing

@@ -92,11 +92,6 @@ class InvocationSelection:
     queues: tuple[str, ...]
     notes: tuple[str, ...]
 
-    @property
-    def locks(self) -> list[str]:
-        """Return the names of the locks of the keys."""
-        return sorted(f"{service}/{key}" for service, key in self.keys)
-
 
 def parse_filter(
     *,

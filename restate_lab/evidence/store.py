@@ -247,8 +247,11 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "ages count from", format_timestamp(manifest.now)
     full = sorted((each for each in manifest.files if each.rows), key=lambda each: -each.rows)
     yield "tables", f"{len(manifest.files)}: {join((f'{each.table} {each.rows:,}' for each in full), _FEW)}"
-    if manifest.scope is not None:
-        yield "part of the cluster", _scope_on_card(manifest)
+    if (scope := manifest.scope) is not None:
+        asked = ", ".join(f"{name} {value}" for name, value in dict(scope.get("asked", {})).items())
+        notes = "".join(f"; {note}" for note in scope.get("notes", ()))
+        counts = f"{scope.get('named')} invocations, {scope.get('with_callers_and_callees')} with callers and callees"
+        yield "part of the cluster", f"{asked}: {counts}{notes}"
     if manifest.excluded:
         names: dict[str, list[str]] = {}
         for each in manifest.excluded:
@@ -264,11 +267,3 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
 
 def _describe_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} ({n:,})" for name, n in counts.items())
-
-
-def _scope_on_card(manifest: Manifest) -> str:
-    scope = manifest.scope or {}
-    asked = ", ".join(f"{name} {value}" for name, value in dict(scope.get("asked", {})).items())
-    notes = "".join(f"; {note}" for note in scope.get("notes", ()))
-    counts = f"{scope.get('named')} invocations, {scope.get('with_callers_and_callees')} with callers and callees"
-    return f"{asked}: {counts}{notes}"

@@ -107,9 +107,8 @@ def open_retention_json(open_runs: Iterable[Mapping[str, Any]], retention: str |
 
     Retention is fixed when an invocation is created, so that open ones keep the one before a change.
     """
-    kept = {
-        (each["service"], each["handler"]): each["completion_retention_ms"] for each in json.loads(retention or "[]")
-    }
+    handlers = json.loads(retention or "[]")
+    kept = {(each["service"], each["handler"]): each["completion_retention_ms"] for each in handlers}
     shortest: dict[tuple[str, str], int] = {}
     for row in open_runs:
         key, milliseconds = (row["service"], row["handler"]), row["shortest_retention_ms"]

@@ -231,7 +231,6 @@ def _same_runs(invocations: pa.Table, runs: pa.Table) -> pa.Table:
 
 
 def _with_run(rows: pa.Table, invocations: pa.Table, more: Sequence[str] = ()) -> pa.Table:
-    """Return the rows that belong to one of the invocations, with its ``created_at`` and day."""
     place = pc.index_in(rows["id"], invocations["id"].combine_chunks())
     is_known: Any = pc.is_valid(place)
     rows = rows.filter(is_known)

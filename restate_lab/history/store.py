@@ -353,7 +353,6 @@ def locate_store(where: str | os.PathLike[str]) -> ArchiveStore:
 
 
 def _usable(address: str) -> str:
-    """Return the address of an archive if Delta uses it as it is."""
     found = _ELSEWHERE.search(address)
     if found:
         raise ArgumentError(

@@ -197,7 +197,6 @@ _STORED = (
 
 
 def _is_stored(kind: pa.DataType) -> bool:
-    """Return whether Delta has this type."""
     if pa.types.is_struct(kind):
         return all(_is_stored(each.type) for each in kind.fields)
     return any(test(kind) for test in _STORED)

@@ -117,7 +117,6 @@ class _Visit:
     _archived: ArchivedIds | None = None
 
     def run(self) -> list[Record]:
-        """Repair what a killed archiver left, then commit the new runs in one or more parts."""
         if self._in_future:
             reason = f"the clock of the cluster was wrong: at a later visit it showed {format_timestamp(self.started)}"
             count = self.tables.discredit(f"ended_at > {sql_time(self.started + _CLOCKS)}", reason)
@@ -225,17 +224,15 @@ class _Visit:
             of_visit = {"day": self.started.date(), "visit": number, "sampled_at": self.started}
             self.tables.append_once("samples", self.tables.with_own_columns("samples", samples, of_visit))
         if record["outcome"] == "complete":
-            self._write_changed(number)
+            values = {"visit": number, "first_seen_at": self.started}
+            # Deployments and services are not written if another archiver writes them now.
+            for name, changed in self.changed.items():
+                if len(changed):
+                    last = self.tables.version(name)
+                    self.tables.append_once(name, self.tables.with_own_columns(name, changed, values), last, last + 1)
         record["note"] = "; ".join(sorted(self.tables.notes)) or None
         self._write_record(record, number)
         return record
-
-    def _write_changed(self, number: int | None) -> None:
-        for name, rows in self.changed.items():
-            if len(rows):
-                values = {"visit": number, "first_seen_at": self.started}
-                last = self.tables.version(name)
-                self.tables.append_once(name, self.tables.with_own_columns(name, rows, values), last, last + 1)
 
     def _write_record(self, record: Record, number: int | None) -> None:
         last = None if number is None else number - 1

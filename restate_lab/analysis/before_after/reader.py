@@ -288,7 +288,6 @@ class BlockReader:
         return [replace(each, hours=hours) for each in series]
 
     def _of_runs(self, key: tuple[str, str], frames: Frames, complete: Mask) -> Iterator[BlockSeries]:
-        """Yield the latency of a handler, and its failures."""
         outcome = frames["runs"]["outcome"]
         runs = frames["runs"].assign(is_open=outcome == "open")
         self.notes.open += int(runs.loc[runs["is_open"], "n"].sum())
@@ -339,7 +338,6 @@ class BlockReader:
         return np.asarray(complete.reshape(-1, self._grid.units)[:, is_compared].all(axis=1) & is_compared.any())
 
     def _rows_in_blocks(self, rows: pd.DataFrame, is_compared: Mask) -> pd.DataFrame:
-        """Return the rows of the compared units, with the number of their block."""
         units = self._grid.units
         rows = rows[is_compared[rows["block"].to_numpy() % units]]
         return rows.assign(block=rows["block"] // units)

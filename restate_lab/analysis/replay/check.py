@@ -210,7 +210,6 @@ class ReplayCheck:
         return f"the timeout of {self.reads.limit} was over"
 
     def _refusal(self, manifest: EndpointManifest) -> Obstacle | None:
-        """Return the reason why nothing is sent to this deployment; None if it can be checked."""
         if manifest.status != 200:
             reason = f"the deployment accepts only requests that the server has signed ({manifest.status})"
             return Obstacle(NOT_CHECKABLE, reason)

@@ -254,7 +254,6 @@ def _group_block(row: Mapping[Any, Any], commands: Sequence[RecordedCommand]) ->
 
 
 def _diff_frame(outcome: Mapping[str, Any], commands: Sequence[RecordedCommand]) -> pd.DataFrame:
-    """Return the diff of one row of ``Replay.rows``, with its recorded commands."""
     at = outcome["command_index"]
     rows = list(_diff_rows(outcome, commands))
     table = rows_to_table(rows, _DIFF)

@@ -116,7 +116,9 @@ def _judge_await(recording: Recording, answer: Answer, send: _Send) -> ReplayOut
 
     Without the last recorded command, code that had come to it meets the stop command there.
     """
-    awaited = _describe_awaited(recording, answer.error)
+    texts = [match["what"] for match in _AWAITED.finditer(answer.error.message if answer.error else "")]
+    named = [_describe_notification(recording, text) for text in texts if text != "Cancellation"]
+    awaited = join(named) or "a result"
     if len(recording.commands) == 1:
         return ReplayOutcome(FITS, f"it has only its input and waits for {awaited}", continues_with=awaited)
     second = send(recording.without_last_command())
@@ -160,12 +162,6 @@ def _judge_values(recording: Recording, at: int, now: str, fields: Sequence[str]
     return ReplayOutcome(DIVERGES, reason, at, f"{now} with another {join(fields)}")
 
 
-def _describe_awaited(recording: Recording, error: ErrorMessage | None) -> str:
-    texts = [match["what"] for match in _AWAITED.finditer(error.message if error else "")]
-    named = [_describe_notification(recording, text) for text in texts if text != "Cancellation"]
-    return join(named) or "a result"
-
-
 def _describe_notification(recording: Recording, text: str) -> str:
     if run := re.fullmatch(r"run \[(.*)\]", text):
         return describe_command("Run", run[1])
@@ -177,5 +173,4 @@ def _describe_notification(recording: Recording, text: str) -> str:
 
 
 def _quote(text: str, width: int = 120) -> str:
-    """Return a text of the endpoint as one line of visible characters."""
     return escape_invisible(one_line(text, width))

@@ -199,7 +199,6 @@ class Comparison:
         )
 
     def _describe(self, part: str) -> str:
-        """Return the changes of one frame on one line."""
         notes = self.not_compared[self.not_compared["part"] == part]
         if notes["whole"].any():
             return f"not compared: {one_line(str(notes['reason'].iloc[0]), _REASON_LENGTH)}"

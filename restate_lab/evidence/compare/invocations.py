@@ -88,7 +88,6 @@ def _read(sides: Sides) -> tuple[pd.DataFrame, pd.DataFrame, list[Limitation]]:
 
 
 def _read_parts(sides: Sides) -> tuple[pd.DataFrame, pd.DataFrame, list[Limitation]]:
-    """Read the invocations of a part of a cluster, and the same invocations from the other side."""
     first, other = (sides.before, sides.after) if sides.before.part else (sides.after, sides.before)
     mine = _read_all(sides, first)
     theirs = _with_runs_of(sides, other, mine.iloc[:0], mine)
