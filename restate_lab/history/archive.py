@@ -30,7 +30,7 @@ from restate_lab.errors import (
 )
 from restate_lab.frames import to_frame
 from restate_lab.history.cluster import name_of_cluster
-from restate_lab.history.commits import Record, VisitOptions, failed_record, table_of_records, write_record
+from restate_lab.history.commits import Record, VisitOptions, failed_record, table_of_records
 from restate_lab.history.store import ArchiveStore, locate_store
 from restate_lab.history.visit import WrongClock, visit
 from restate_lab.progress import Progress, RowsLine, notify, progress_of
@@ -200,7 +200,8 @@ class _VisitLoop:
     def _write_failed(self) -> None:
         with suppress(RestateLabError):
             while self.unwritten and self.store.exists():
-                write_record(self.store, self.unwritten[0])
+                record, visits = table_of_records(self.unwritten[:1]), self.store.open("visits")
+                self.store.append(visits, record, cluster=self.options.cluster)
                 if self.records:
                     self.records.append(self.unwritten[0])
                 del self.unwritten[0]

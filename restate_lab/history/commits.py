@@ -178,11 +178,6 @@ def failed_record(lab: Lab, options: VisitOptions, error: Exception, started: da
     }
 
 
-def write_record(store: ArchiveStore, record: Record) -> None:
-    """Write the record of a visit that wrote nothing else."""
-    store.append(store.open("visits"), table_of_records([record]), cluster=record["cluster_name"])
-
-
 def table_of_records(records: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Return records as rows of ``visits``; missing values are null."""
     own = TABLES["visits"].own

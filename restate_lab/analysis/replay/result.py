@@ -158,7 +158,15 @@ class Replay:
         return _diff_frame(records(found)[0], self._paths.get(id_, ()))
 
     def __str__(self) -> str:
-        return escape_invisible("\n".join(_lines(self)))
+        groups = records(self.groups)
+        lines = [f"{self.summary}.", f"Checked at {self.where}."]
+        for row in groups[:_MOST]:
+            affected = plural(row["invocations"], "invocation")
+            lines.append(f"- {row['verdict']}: {affected} of {row['handler']}, for example")
+            lines.append(f"  {row['example_id']}: {row['reason']}.")
+        if len(groups) > _MOST:
+            lines.append(f"… and {len(groups) - _MOST:,} more groups")
+        return escape_invisible("\n".join([*lines, *_missed_lines(self), *self.limitations]))
 
     def __repr__(self) -> str:
         return escape_invisible(f"<Replay at {self.address}: {self.summary}; print() shows it>")
@@ -220,17 +228,6 @@ def _form(verdict: str, count: int) -> str:
 
 def _frame(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> pd.DataFrame:
     return rows_to_table(rows, types).to_pandas(types_mapper=_NULLABLE.get)
-
-
-def _lines(replay: Replay) -> list[str]:
-    groups = records(replay.groups)
-    lines = [f"{replay.summary}.", f"Checked at {replay.where}."]
-    for row in groups[:_MOST]:
-        lines.append(f"- {row['verdict']}: {plural(row['invocations'], 'invocation')} of {row['handler']}, for example")
-        lines.append(f"  {row['example_id']}: {row['reason']}.")
-    if len(groups) > _MOST:
-        lines.append(f"… and {len(groups) - _MOST:,} more groups")
-    return [*lines, *_missed_lines(replay), *replay.limitations]
 
 
 def _missed_lines(replay: Replay) -> list[str]:
