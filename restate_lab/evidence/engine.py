@@ -138,7 +138,8 @@ def read(
 ) -> tuple[pa.Schema, Generator[pa.RecordBatch]]:
     """Return the columns of a bound statement, and a generator that computes its rows; close it to stop the statement.
 
-    It waits for the engine until ``deadline`` (of ``time.monotonic``), and interrupts are raised during this wait.
+    The generator waits for the engine until ``deadline`` (of ``time.monotonic``), and interrupts are raised during this
+    wait.
 
     Raises:
         StatementError: the statement uses ``->`` or ``->>``.

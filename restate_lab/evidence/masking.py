@@ -4,8 +4,8 @@
 change. A value that cannot be read as JSON and could contain a selected value is masked as a whole and counted.
 
 Only entries that could contain a value to mask are parsed. An entry is skipped for a path if it does not contain the
-path's longest name, neither as text nor as the byte values of a payload. It is skipped for headers if no header has a
-secret name. If this is uncertain, the entry is parsed.
+path's longest name, neither as text nor as the byte values of a payload. An entry is skipped for headers if no header
+has a secret name. If this is uncertain, the entry is parsed.
 """
 
 from __future__ import annotations

@@ -79,8 +79,8 @@ def _find_new_runs(
     """Return the ids whose new run began after rows of their old run were read; None if this is unknown.
 
     The source is read again for the runs that began after ``since``; the files show whether there was an earlier run.
-    This does not detect a run that began and disappeared between two reads, and a run that began while the table with
-    the old run was read. The result is unknown if the scan takes too long, or if the statuses were frozen without
+    The check does not detect a run that began and disappeared between two reads, and a run that began while the table
+    with the old run was read. The result is unknown if the scan takes too long, or if the statuses were frozen without
     ``id`` or ``created_at``.
     """
     place = next((place for place, file in enumerate(files) if file.table == STATUS_TABLE), None)

@@ -25,7 +25,7 @@ _BY_ID = {
     **dict.fromkeys(("sys_vqueues", "sys_vqueue_entry_status"), "entry_id"),
     "sys_idempotency": "invocation_id",
 }
-# 1.6.1 returns rows of this table twice for `id IN`. It has only current attempts, so it is read fully and filtered.
+# 1.6.1 returns rows of this table twice for `id IN`. The table has only current attempts: it is read and then filtered.
 _ATTEMPTS = "sys_invocation_state"
 _BY_KEY = ("state", "sys_promise", "sys_inbox", "sys_keyed_service_status")
 _BY_QUEUE = {"sys_vqueue_meta": "id", "sys_scheduler": "id"}

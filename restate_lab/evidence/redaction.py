@@ -9,7 +9,7 @@
 ======================================  =============================================================================
 
 Masked texts and bytes become ``•••``; other types become null. ``value`` and ``value_utf8`` are bytes and text of the
-same value, and a pattern for one of them also masks the other.
+same value, and a pattern for one column also masks the other column.
 
 A path masks the values at that path and changes no other byte. It also applies to JSON within a JSON string, such as
 the arguments of an LLM's tool calls: ``$.arguments.city``.

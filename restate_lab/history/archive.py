@@ -64,8 +64,8 @@ def archive(
     The archive is a folder of Delta tables, local or on an S3-compatible store (credentials from the environment). It
     is created by the first visit. A visit adds the ended invocations that the archive does not have, with their
     journals and events, the responses of models in them without text, the deployments, the services, and the numbers of
-    invocations by status (``samples``). It can be interrupted or killed at any time, and several archivers can run at
-    once: nothing is written twice, and the next visit completes what is missing.
+    invocations by status (``samples``). A visit can be interrupted or killed at any time, and archivers can run at the
+    same time: nothing is written twice, and the next visit completes what is missing.
 
     A cluster keeps a completed invocation for its retention, one day by default. An invocation that is removed before a
     visit is lost, so visit more often than the shortest retention. An invocation is (``cluster_name, id, created_at``):

@@ -75,7 +75,7 @@ class ClusterTables:
         return found.select(columns)
 
     def batches(self, table: str, columns: list[str], where: str = "") -> Iterator[pa.RecordBatch]:
-        """Yield rows of this cluster, with those of the columns that the table has."""
+        """Yield rows of this cluster; a column that the table does not have is omitted."""
         return self.store.read(self.tables[table], columns, f"cluster_name = {sql_text(self.cluster)} {where}")
 
     def append(self, table: str, rows: pa.Table, after: int | None = None, number: int | None = None) -> None:

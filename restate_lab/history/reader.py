@@ -269,7 +269,7 @@ def _with_event_columns(events: pa.Table) -> pa.Table:
 
 
 def _event_values(text: str | None) -> tuple[str | None, ...]:
-    """Return the values of ``_OF_EVENTS``; those of a text that is not JSON are null."""
+    """Return the values of ``_OF_EVENTS``; all but the hash are null for a text that is not JSON."""
     try:
         event = json.loads(text or "")
     except ValueError:

@@ -77,7 +77,7 @@ class BlockSeries:
 def find_period(reads: Reads, deployment_or_time: TimeInput, *, window: timedelta, service: str | None) -> Period:
     """Return the period around a deployment or a time.
 
-    It ends where the next deployment of the same services was registered.
+    The period ends where the next deployment of the same services was registered.
 
     Raises:
         ArgumentError: the deployment is unknown, or the time is later than the source's.

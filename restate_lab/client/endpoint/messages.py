@@ -191,8 +191,8 @@ def bytes_of(body: bytes, number: int) -> bytes | None:
 def run_value(body: bytes) -> bytes | None:
     """Return the value in the notification of a step; None if the step failed or the message is malformed.
 
-    The usual message has only a completion id and the value. It is not parsed further, because an analysis reads tens
-    of thousands of them.
+    The usual message has only a completion id and the value. Such a message is not parsed further, because
+    an analysis reads tens of thousands of them.
     """
     try:
         _, at = _read_varint(body, 1)
