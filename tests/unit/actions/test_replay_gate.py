@@ -108,6 +108,7 @@ def kept(last: int) -> Recording:
         ("Notification: Signal", number_field(1, 1)),
         ("Notification: Run", number_field(1, 1)),
         ("Command: Output", b""),
+        ("Notification: Run", b""),  # without the id of a command
     ]
     entries = [
         {"index": index, "entry_type": kind, "name": None, "invoked_target": None, "raw": raw}

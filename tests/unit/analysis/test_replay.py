@@ -18,6 +18,7 @@ from restate_lab.analysis.ids import decode_invocation_id, encode_invocation_id
 from restate_lab.analysis.journal.encoding import encode_entry
 from restate_lab.analysis.replay.check import choose_sample
 from restate_lab.analysis.replay.recording import other_id, random_seed, recording_of
+from restate_lab.analysis.replay.result import outcome_frames
 from restate_lab.analysis.replay.verdict import ReplayOutcome, judge
 from restate_lab.client.endpoint import Answer
 from restate_lab.client.endpoint.messages import ErrorMessage, Message
@@ -357,6 +358,16 @@ def test_a_result_has_frames_texts_and_a_card_and_can_be_pickled() -> None:
     assert "<b>'" not in card
     assert str(pickle.loads(pickle.dumps(result))) == str(result)  # noqa: S301 - our own
     assert "swordfish" not in str(result) + card + repr(vars(result))
+
+
+def test_equal_divergences_are_one_group() -> None:
+    entries = [{"index": index, **each} for index, each in enumerate(OPEN)]
+    recording = recording_of(OneInvocation().row, entries, as_restart=False, has_unique_seeds=False)
+    other = ReplayOutcome("diverges", "another step", 1, "Run 'b'")
+    outcomes = [other, ReplayOutcome("fits", "the same"), other, ReplayOutcome("fails", "an error")]
+    rows, groups = outcome_frames([(recording, each) for each in outcomes])
+    assert rows["group"].fillna(-1).tolist() == [0, -1, 0, 1]
+    assert groups["invocations"].tolist() == [2, 1]
 
 
 def cells(frame: Any) -> list[tuple[Any, ...]]:
