@@ -70,6 +70,10 @@ class PathStep:
     key: str | int | None
     deep: bool = False
 
+    def matches(self, key: str | int) -> bool:
+        """Return whether the step matches this field or element."""
+        return self.key is None or (self.key == key and isinstance(self.key, type(key)))
+
 
 class PathRule(MaskRule):
     """Masks the values at a path; ``label`` and ``strict`` are those of ``MaskRule``."""
@@ -88,7 +92,7 @@ class PathRule(MaskRule):
         if node.kind == "numbers" and isinstance(step.key, str):
             return
         for key, below in node.pairs(text):
-            matches = step.key is None or (step.key == key and isinstance(step.key, type(key)))
+            matches = step.matches(key)
             if matches:
                 yield below, self._rest
             if step.deep and below.kind != "scalar" and not (matches and self._rest is None):
