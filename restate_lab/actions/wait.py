@@ -11,10 +11,10 @@ import pandas as pd
 
 from restate_lab._text import plural
 from restate_lab.actions.reader import with_retries
+from restate_lab.analysis.ids import parse_ids
 from restate_lab.analysis.invocations.filters import ALL, MOST, RETRYING, Filters, statuses_of
 from restate_lab.analysis.invocations.groups import status_rank
 from restate_lab.analysis.invocations.reader import read_rows
-from restate_lab.analysis.targets import parse_ids
 from restate_lab.client.arguments import check_seconds
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput

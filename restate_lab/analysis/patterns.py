@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -78,6 +79,15 @@ _ENOUGH_MESSAGES = dict.fromkeys(ENOUGH, _MOST_KINDS + 1)
 _Token = tuple[str, str]
 _Shape = tuple[_Token, ...]
 _Row = dict[Any, Any]
+_T = TypeVar("_T")
+
+
+def group_by(members: Iterable[_T], key: Callable[[_T], Hashable]) -> list[list[_T]]:
+    """Return the members grouped by a key; the groups are in the order of their first members."""
+    groups: dict[Hashable, list[_T]] = defaultdict(list)
+    for member in members:
+        groups[key(member)].append(member)
+    return list(groups.values())
 
 
 def normalize(message: str) -> str:
@@ -86,7 +96,8 @@ def normalize(message: str) -> str:
     At most 200 characters. Separate numbers of three digits and digits within a name are kept, because most of them
     are codes (HTTP 503, AC04). ``message_kinds`` decides by the values in several messages.
     """
-    return _CANDIDATE.sub(_mask_word, _first_line(message))[:_LONGEST_MESSAGE].strip()
+    masked = _CANDIDATE.sub(lambda part: _VARYING.sub(_mask, part[0]), _first_line(message))
+    return masked[:_LONGEST_MESSAGE].strip()
 
 
 def message_kinds(messages: Iterable[str]) -> dict[str, str]:
@@ -103,7 +114,10 @@ def message_kinds(messages: Iterable[str]) -> dict[str, str]:
     for skeleton, numbers in parts.values():
         for known, (number, _) in zip(values.setdefault(skeleton, [set() for _ in numbers]), numbers, strict=True):
             known.add(number)
-    is_data = {skeleton: list(map(_are_data, each)) for skeleton, each in values.items()}
+    is_data = {
+        skeleton: [len(each) > _MOST_KINDS and not _STATUSES.issuperset(each) for each in places]
+        for skeleton, places in values.items()
+    }
     kinds = {message: _fill(skeleton, numbers, is_data[skeleton]) for message, (skeleton, numbers) in parts.items()}
     patterns = _patterns_of_kinds(set(kinds.values()))
     return {message: patterns[kind] for message, kind in kinds.items()}
@@ -119,11 +133,10 @@ def common_message(messages: Sequence[str], kind: str) -> str:
 def summarize_messages(messages: Iterable[str]) -> str:
     """Return the kinds of messages on one line, most frequent first, with the number of each."""
     counts = Counter(messages)
-    by_kind: dict[str, list[str]] = defaultdict(list)
-    for message, kind in message_kinds(counts).items():
-        by_kind[kind].append(message)
+    kind_of = message_kinds(counts)
     kinds = [
-        (sum(counts[each] for each in alike), one_line(common_message(alike, kind))) for kind, alike in by_kind.items()
+        (sum(counts[each] for each in alike), one_line(common_message(alike, kind_of[alike[0]])))
+        for alike in group_by(kind_of, kind_of.__getitem__)
     ]
     kinds.sort(key=lambda pair: (-pair[0], pair[1]))
     if len(kinds) == 1:
@@ -195,8 +208,10 @@ def merge_by_pattern(frame: pd.DataFrame) -> pd.DataFrame:
     Other rows, the columns and their types do not change. The row with the most invocations comes first.
     """
     hidden = hide_refusals(frame)
-    rows = records(frame) if hidden is frame else _merge_equal(records(hidden), (*_CAUSE, "step", "message"))
-    merged = [row for alike in _group(rows, _CAUSE) for row in _merge_patterns(alike)]
+    rows = records(hidden)
+    if hidden is not frame:
+        rows = [_sum_rows(alike) for alike in group_by(rows, itemgetter(*_CAUSE, "step", "message"))]
+    merged = [row for alike in group_by(rows, itemgetter(*_CAUSE)) for row in _merge_patterns(alike)]
     merged.sort(
         key=lambda row: (-row["n"], -row["attempts"], *(str(row[name]) for name in (*_CAUSE, "step", "message")))
     )
@@ -206,11 +221,11 @@ def merge_by_pattern(frame: pd.DataFrame) -> pd.DataFrame:
 def merge_failures(frame: pd.DataFrame) -> pd.DataFrame:
     """Merge the rows of ``terminal_failures`` whose messages have one kind, per handler, status and code.
 
-    In a merged row, ``message`` is the kind, and the examples are those of the last failure.
+    In a merged row, ``message`` is the kind, and the examples are from the last failure.
     """
-    rows = _merge_equal(records(hide_refusals(frame)), (*_FAILURE, "message"))
-    merged = [row for alike in _group(rows, _FAILURE) for row in _merge_messages(alike, latest=True)]
     names = (*_FAILURE, "message")
+    rows = [_sum_rows(alike) for alike in group_by(records(hide_refusals(frame)), itemgetter(*names))]
+    merged = [row for alike in group_by(rows, itemgetter(*_FAILURE)) for row in _merge_messages(alike, latest=True)]
     merged.sort(key=lambda row: tuple(str(row[name]) for name in names))
     merged.sort(key=lambda row: (row["n"], row["last_at"]), reverse=True)
     return _frame_like(frame, merged)
@@ -224,18 +239,6 @@ def _frame_like(frame: pd.DataFrame, rows: Sequence[_Row]) -> pd.DataFrame:
     merged = pd.DataFrame(columns)
     merged.attrs = dict(frame.attrs)
     return merged
-
-
-def _group(rows: Iterable[_Row], names: Sequence[str]) -> list[list[_Row]]:
-    groups: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
-    for row in rows:
-        groups[tuple(row[name] for name in names)].append(row)
-    return list(groups.values())
-
-
-def _merge_equal(rows: Iterable[_Row], names: Sequence[str]) -> list[_Row]:
-    """Return the rows; those with the same values of these columns are merged."""
-    return [_sum_rows(alike) for alike in _group(rows, names)]
 
 
 def _first_line(message: str) -> str:
@@ -260,10 +263,6 @@ def _mark(match: re.Match[str]) -> str:
     return "“…”" if match["quoted"] else f"{_HOLE}{match[0]}{_HOLE}"
 
 
-def _are_data(values: Collection[str]) -> bool:
-    return len(values) > _MOST_KINDS and not _STATUSES.issuperset(values)
-
-
 def _fill(skeleton: str, numbers: Iterable[tuple[str, bool]], is_data: Iterable[bool]) -> str:
     """Return the kind of a message: its text with codes, and with "#" for other numbers."""
     texts = iter(
@@ -286,10 +285,6 @@ def _patterns_of_kinds(kinds: Collection[str]) -> dict[str, str]:
         for kind, shape in shapes.items():
             patterns[kind] = found.get(shape) or (_join(shape) if numbers[shape] > 1 else kind)
     return patterns
-
-
-def _mask_word(word: re.Match[str]) -> str:
-    return _VARYING.sub(_mask, word[0])
 
 
 def _mask(match: re.Match[str]) -> str:
@@ -333,7 +328,7 @@ def _group_by_shared_tokens(
     Orleans" are two of many cities, not a separate pattern.
     """
     longer = [shape for shape in shapes if len(shape) > start]
-    values = _group_by_token(longer, start)
+    values = {each[0][start]: each for each in group_by(longer, itemgetter(start))}
     if longer and _is_enough(len(values), longer[0][:start], enough):
         yield from _split_by_shared_end(longer, start, 0, enough)
         return
@@ -348,23 +343,17 @@ def _split_by_shared_end(
     """Split off the names that also share the tokens after the data, if those have few values: "fetch … forecast"."""
     one = shapes[0]
     shared = one[:start] + one[len(one) - end :]
-    values, apart = _group_by_token(shapes, -1 - end), set[_Token]()
+    values = {each[0][-1 - end]: each for each in group_by(shapes, itemgetter(-1 - end))}
+    apart = set[_Token]()
     if not _is_enough(len(values), shared, enough):
         for token, members in values.items():
             inner = [shape for shape in members if len(shape) > start + end + 1]
-            if _is_enough(len(_group_by_token(inner, start)), (*shared, token), enough):
+            if _is_enough(len({shape[start] for shape in inner}), (*shared, token), enough):
                 apart.add(token)
                 yield from _split_by_shared_end(inner, start, end + 1, enough)
     rest = [shape for shape in shapes if shape[-1 - end] not in apart or len(shape) == start + end + 1]
     if len(rest) > 1:
         yield rest, start, end
-
-
-def _group_by_token(shapes: Iterable[_Shape], at: int) -> dict[_Token, list[_Shape]]:
-    values: dict[_Token, list[_Shape]] = defaultdict(list)
-    for shape in shapes:
-        values[shape[at]].append(shape)
-    return values
 
 
 def _is_enough(values: int, shared: _Shape, enough: Mapping[int, int]) -> bool:
@@ -390,15 +379,11 @@ def _merge_patterns(rows: Sequence[_Row]) -> list[_Row]:
     """Return the rows of one handler and error code; rows with the same pattern are merged."""
     patterns = step_patterns({row["step"] for row in rows if row["step"]})
     names = Counter(patterns.values())
-    kinds: dict[tuple[str, bool], list[_Row]] = defaultdict(list)
-    for row in rows:
-        pattern = patterns[row["step"]] if row["step"] else ""
-        kinds[pattern, names[pattern] > 1].append(row)
-    return [
-        row
-        for (pattern, is_shared), alike in kinds.items()
-        for row in (_merge_steps(alike, pattern) if is_shared else _merge_messages(alike))
-    ]
+    merged: list[_Row] = []
+    for alike in group_by(rows, lambda row: patterns.get(row["step"])):
+        pattern = patterns.get(alike[0]["step"], "")
+        merged += _merge_steps(alike, pattern) if names[pattern] > 1 else _merge_messages(alike)
+    return merged
 
 
 def _merge_steps(rows: Sequence[_Row], pattern: str) -> list[_Row]:
@@ -407,31 +392,24 @@ def _merge_steps(rows: Sequence[_Row], pattern: str) -> list[_Row]:
     kinds = message_kinds(row["message"] for row in elided)
     return [
         {**_sum_rows(alike), "step": pattern, "message": kinds[alike[0]["message"]] or None}
-        for alike in _group_by_kind(elided, kinds)
+        for alike in group_by(elided, lambda row: kinds[row["message"]])
     ]
 
 
 def _merge_messages(rows: Sequence[_Row], *, latest: bool = False) -> list[_Row]:
     """Return one row per kind of message; a row that is alone does not change.
 
-    The examples are those of the first row, or those of the latest one.
+    The examples are from the first row or, with ``latest``, from the latest row.
     """
     kinds = message_kinds(row["message"] for row in rows if row["message"])
     merged = []
-    for alike in _group_by_kind(rows, kinds):
+    for alike in group_by(rows, lambda row: kinds.get(row["message"])):
         first = max(alike, key=lambda row: row["last_at"]) if latest else alike[0]
         message = first["message"] if len(alike) == 1 else kinds.get(first["message"])
         merged.append(
             {**_sum_rows(alike), **{name: first[name] for name in _EXAMPLES if name in first}, "message": message}
         )
     return merged
-
-
-def _group_by_kind(rows: Iterable[_Row], kinds: Mapping[str, str]) -> list[list[_Row]]:
-    groups: dict[str | None, list[_Row]] = defaultdict(list)
-    for row in rows:
-        groups[kinds.get(row["message"])].append(row)
-    return list(groups.values())
 
 
 def _sum_rows(rows: Sequence[_Row]) -> _Row:

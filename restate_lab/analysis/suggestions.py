@@ -193,7 +193,7 @@ def unknown_names(
 def refuse_unknown_names(source: Source, *, service: str | None = None, handler: str | None = None) -> None:
     """Raise ArgumentError if a filter has a service or handler that does not exist; the message lists similar names.
 
-    This is an error and not a warning, because an empty result for a misspelled service looks as if it had no problems.
+    A misspelled name is an error and not a warning, because an empty result for it looks as if there were no problems.
     """
     unknown = unknown_names(source, service=service, handler=handler)
     if unknown:
@@ -215,7 +215,8 @@ def _unknown_targets(source: Source, services: list[str], handlers: list[str]) -
     """Return the unknown services, or else the unknown handlers; invocations are scanned only if a name is missing."""
     known = _registered_handlers(source)
     if not (known.keys() >= set(services) and _handlers_of(known, services) >= set(handlers)):
-        for service, handler in _invoked_handlers(source):
+        rows = Reads(source).frame("handlers")
+        for service, handler in zip(rows["target_service_name"], rows["target_handler_name"], strict=True):
             known.setdefault(service, set()).add(handler)
     unknown = list(_suggestions("service", services, known, source))
     return unknown or list(_suggestions("handler", handlers, _handlers_of(known, services), source))
@@ -234,8 +235,3 @@ def _registered_handlers(source: Source) -> dict[str, set[str]]:
         return {name: set() for name in Reads(source).frame("services")["name"]}
     except NotOnThisServer:  # evidence without this table
         return {}
-
-
-def _invoked_handlers(source: Source) -> Iterator[tuple[str, str]]:
-    rows = Reads(source).frame("handlers")
-    return zip(rows["target_service_name"], rows["target_handler_name"], strict=True)

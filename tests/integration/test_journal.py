@@ -98,8 +98,7 @@ def test_an_entry_names_what_it_touches(bench: JournalBench) -> None:
 
 
 @OTHER_COLUMNS
-def test_sizes_add_up_to_what_the_server_stores(bench: JournalBench) -> None:
-    """The size of an entry is that of its command and notifications; nothing is counted twice or missed."""
+def test_the_size_of_an_entry_is_that_of_its_command_and_notifications(bench: JournalBench) -> None:
     sizes = of(bench, "every")["size"]
     if bench.is_old:
         assert sizes.isna().all()
@@ -108,8 +107,7 @@ def test_sizes_add_up_to_what_the_server_stores(bench: JournalBench) -> None:
     assert sizes.sum() == rows["raw_length"].sum()
 
 
-def test_times_are_those_of_the_journal(bench: JournalBench) -> None:
-    """A command starts when it is appended and is completed when its notification arrives."""
+def test_a_command_starts_when_appended_and_completes_with_its_notification(bench: JournalBench) -> None:
     frame = of(bench, "every")
     rows = bench.lab.sql("SELECT index, appended_at FROM sys_journal WHERE id = :id", id=bench.roles["every"])
     written = dict(zip(rows["index"], rows["appended_at"], strict=True))
@@ -173,8 +171,7 @@ def test_a_named_signal_is_open_where_the_server_tells_of_it(bench: JournalBench
     assert shown(of(bench, "listening").query("open"), "entry_type", "name") == expected
 
 
-def test_what_an_invocation_left_undone_is_abandoned(bench: JournalBench) -> None:
-    """A command without a completion is not open if its invocation has ended: it will never be completed."""
+def test_an_open_command_of_an_ended_invocation_is_abandoned(bench: JournalBench) -> None:
     frame = of(bench, "nap")
     assert shown(frame, "entry_type", "name", "status", "open") == [
         ("Input", None, "done", False),
@@ -186,8 +183,7 @@ def test_what_an_invocation_left_undone_is_abandoned(bench: JournalBench) -> Non
     assert frame.attrs["status"] == "cancelled"
 
 
-def test_the_reason_of_a_failed_step_is_read_without_payloads(bench: JournalBench) -> None:
-    """Step and output have the reason of the failure, although only the structure is read."""
+def test_a_failed_step_and_output_have_their_reason_without_payloads(bench: JournalBench) -> None:
     frame = of(bench, "fails")
     assert "payload" not in frame
     assert shown(frame.tail(2), "entry_type", "failure", "failure_code") == [
@@ -271,8 +267,7 @@ def test_callees_come_in_below_their_calls_down_to_the_depth(bench: JournalBench
     assert (whole["caller"].dropna().iloc[::2].to_numpy() == whole["invocation_id"].iloc[:6:2].to_numpy()).all()
 
 
-def test_callees_that_are_left_out_are_said(bench: JournalBench) -> None:
-    """A limit per level that cuts warns, and reports the number of missing callees of each level."""
+def test_a_limit_per_level_warns_with_the_number_of_missing_callees(bench: JournalBench) -> None:
     with pytest.warns(Truncated, match="3 callees at depth 2"):
         frame = of(bench, "fan", depth=2, limit=2)
     assert frame.attrs["truncated"]["excluded"] == {"depth 2": 3}
@@ -281,8 +276,7 @@ def test_callees_that_are_left_out_are_said(bench: JournalBench) -> None:
 
 
 @OTHER_COLUMNS
-def test_a_missing_journal_says_why(bench: JournalBench) -> None:
-    """Never there, not retained, purged: each has its own text, and an empty frame keeps its columns and types."""
+def test_an_empty_journal_has_its_reason_and_its_columns(bench: JournalBench) -> None:
     with pytest.raises(NotFound, match="has no invocation"):
         journal(bench.lab, bench.roles["every"][:-5] + "aaaaa")
     full, empty = of(bench, "every"), of(bench, "forgets")

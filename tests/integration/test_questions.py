@@ -64,8 +64,7 @@ def settled(question: Callable[[], pd.DataFrame], is_settled: Callable[[pd.DataF
 
 
 @pytest.mark.parametrize("name", sorted(set(names()) - {"blocked_heads", "coverage"}))  # only a history has coverage
-def test_every_question_runs(lab: Lab, incident: Cluster, name: str) -> None:
-    """Every question is answered, by the variant for its kind, which its attrs name."""
+def test_every_question_is_answered_by_the_variant_for_its_server(lab: Lab, incident: Cluster, name: str) -> None:
     params = {key: incident.ids(value) if key == "ids" else value for key, value in REQUIRED.get(name, {}).items()}
     frame = ask(lab, name, limit=None, **params)
     tag = frame.attrs["variant"].removesuffix(".sql").partition("@")[2]
@@ -79,8 +78,7 @@ def test_every_question_runs(lab: Lab, incident: Cluster, name: str) -> None:
             ask(lab, name, service="Nope")
 
 
-def test_overview(lab: Lab, incident: Cluster) -> None:
-    """Each handler's open work by status, long back-offs included, completed ones not."""
+def test_overview_counts_open_work_by_handler_and_status(lab: Lab, incident: Cluster) -> None:
 
     def has_no_attempt_under_way(frame: pd.DataFrame) -> bool:
         return (
@@ -223,8 +221,7 @@ def test_retry_storm(lab: Lab, incident: Cluster) -> None:
     assert frame["example_id"][0] in ids(incident, "storm_503")
 
 
-def test_retry_storm_ids(lab: Lab, incident: Cluster) -> None:
-    """Exactly the retrying invocations, whatever the length of their back-off; filters narrow them."""
+def test_retry_storm_ids_has_exactly_the_retrying_invocations(lab: Lab, incident: Cluster) -> None:
     everyone = ids(incident, *RETRYING)
     frame = settled(lambda: ask(lab, "retry_storm_ids"), lambda frame: len(frame) == len(everyone))
     assert set(frame["id"]) == everyone
@@ -237,8 +234,7 @@ def test_retry_storm_ids(lab: Lab, incident: Cluster) -> None:
     assert set(removed["deployment_id"]) == {incident.roles["loyalty_deployment"]}
 
 
-def test_the_doctor_reads_the_same_attempts(lab: Lab, incident: Cluster) -> None:
-    """The doctor and the question read the same data about retrying invocations."""
+def test_the_doctor_and_retry_storm_ids_read_the_same_attempts(lab: Lab, incident: Cluster) -> None:
     columns = ["id", "error_code", "step", "message", "deployment_id"]
 
     def compare() -> pd.DataFrame:
@@ -253,8 +249,7 @@ def test_the_doctor_reads_the_same_attempts(lab: Lab, incident: Cluster) -> None
     assert settled(compare, lambda frame: frame.empty).to_dict("records") == []
 
 
-def test_failing_deployments(lab: Lab, incident: Cluster) -> None:
-    """Each failing deployment has its code; the removed one is reported as unknown."""
+def test_failing_deployments_have_their_code_and_a_removed_one_is_unknown(lab: Lab, incident: Cluster) -> None:
     frame = settled(lambda: ask(lab, "failing_deployments"), lambda frame: frame["n"].sum() == 24)
     found = {(deployment, code): n for deployment, code, n in rows(frame, "deployment_id", "error_code", "n")}
     who = incident.roles
@@ -300,8 +295,7 @@ def test_waiting_on(lab: Lab, incident: Cluster) -> None:
     assert set(given["id"]) == ids(incident, "deadlock_pair")
 
 
-def test_suspended_on_run_finds_nobody_here(lab: Lab) -> None:
-    """No invocation in the incident is suspended on its own Run; no other wait is mistaken for one."""
+def test_no_other_wait_is_mistaken_for_a_suspension_on_its_own_run(lab: Lab) -> None:
     assert len(ask(lab, "suspended_on_run")) == 0
 
 
@@ -392,8 +386,7 @@ def test_deployments(lab: Lab, incident: Cluster) -> None:
     assert frame["is_known"].sum() == len(lab.sql("SELECT id FROM sys_deployment"))
 
 
-def test_sdks(lab: Lab, incident: Cluster) -> None:
-    """Every registered deployment with its protocols; the SDK if an attempt is running there."""
+def test_every_registered_deployment_has_its_protocols_and_an_sdk_while_it_runs(lab: Lab, incident: Cluster) -> None:
     frame = ask(lab, "sdks")
     assert set(frame["deployment_id"]) == set(lab.sql("SELECT id FROM sys_deployment")["id"])
     seen = frame.set_index("deployment_id").loc[incident.roles["orders_deployment"]]
@@ -478,8 +471,7 @@ def test_lineage(lab: Lab, incident: Cluster) -> None:
     assert (repeated["first_created_at"] <= repeated["last_created_at"]).all()
 
 
-def test_paused(lab: Lab, incident: Cluster) -> None:
-    """The paused ones with code, step and message of the failure that paused them."""
+def test_paused_has_code_step_and_message_of_the_failure(lab: Lab, incident: Cluster) -> None:
     frame = ask(lab, "paused")
     assert set(frame["id"]) == ids(incident, "paused", "paused_by_hand")
     gave_up = frame[frame["id"].isin(incident.ids("paused"))]
@@ -501,15 +493,13 @@ def test_expiring(lab: Lab, incident: Cluster) -> None:
 
 
 @pytest.mark.parametrize("name", ABOUT_FAULTS)
-def test_nothing_is_found_where_nothing_is_wrong(healthy: Cluster, tmp_path: Path, name: str) -> None:
-    """On a healthy cluster the questions about faults have no rows."""
+def test_on_a_healthy_cluster_questions_about_faults_have_no_rows(healthy: Cluster, tmp_path: Path, name: str) -> None:
     with rl.connect(healthy.admin_url, audit=tmp_path / "audit") as lab:
         frame = ask(lab, name)
     assert len(frame) == 0, frame.to_string()
 
 
-def test_cuts_are_said(lab: Lab) -> None:
-    """A limit that cuts rows warns and is in attrs; one that just fits does not warn."""
+def test_a_limit_that_cuts_rows_warns_and_one_that_just_fits_does_not(lab: Lab) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         whole = ask(lab, "terminal_failures", limit=4)
@@ -520,8 +510,7 @@ def test_cuts_are_said(lab: Lab) -> None:
     pd.testing.assert_frame_equal(cut, whole.iloc[:3], check_flags=False)
 
 
-def test_the_statement_in_attrs_can_be_sent_by_hand(lab: Lab) -> None:
-    """The attrs hold the statement with its parameters unbound, which ``lab.sql`` accepts with new values."""
+def test_sql_accepts_the_statement_in_attrs_with_new_values(lab: Lab) -> None:
     answer = ask(lab, "terminal_failures")
     by_hand = lab.sql(answer.attrs["sql"], service=None, since=lab.now - pd.Timedelta(days=1), limit=10)
     assert rows(by_hand, "message", "n") == rows(answer, "message", "n")

@@ -143,8 +143,7 @@ def test_a_circle_of_keys_is_a_deadlock(planted: Planted, names: list[str], keys
     assert row["cancel"] in row["resolution_code"]
 
 
-def test_a_circle_may_lead_through_a_service(planted: Planted) -> None:
-    """An invocation that has a service call its own key is in a deadlock with it."""
+def test_a_service_that_calls_the_key_of_its_caller_is_in_a_deadlock(planted: Planted) -> None:
     row = planted.deadlock("through")
     assert row["certain"]
     assert row["targets"] == ["Depot/through/visit_through_office", "Office/fetch", "Depot/through/take"]
@@ -169,8 +168,7 @@ def test_the_holder_of_a_key_is_the_root(planted: Planted) -> None:
     assert set(row["examples"]) <= set(planted.found.edges["waiter"])
 
 
-def test_a_root_that_fails_says_with_what(planted: Planted) -> None:
-    """A holder that backs off is a root on either kind of server, with code, step and message of its last error."""
+def test_a_holder_that_backs_off_is_a_root_with_its_last_error(planted: Planted) -> None:
     row = planted.blocker("spoilt")
     assert (row["status"], row["direct_waiting"], row["total_waiting"]) == ("backing-off", 2, 3)
     assert "[RT0007] in step “count crates”: ValueError('the crates are wet" in row["waits_for"]
@@ -196,8 +194,7 @@ def test_each_thing_awaited_is_an_edge(planted: Planted) -> None:
     assert planted.found.edges["since"].notna().all()
 
 
-def test_what_nobody_resolves_is_listed(planted: Planted) -> None:
-    """Awakeables have the id that resolves them, promises their key; sleeps are listed with the next wake-up first."""
+def test_awakeables_promises_and_sleeps_are_listed_with_their_ids_and_times(planted: Planted) -> None:
     found = planted.found
     assert set(found.open_awakeables["waiter"]) == {planted.ids["held"], planted.ids["ask"]}
     assert list(found.open_promises["waiter"]) == [planted.ids["consent"]]

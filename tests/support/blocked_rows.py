@@ -56,11 +56,7 @@ def command_rows(waits: Iterable[WaitRow]) -> list[dict[str, Any]]:
 def wait_graph(links: Iterable[tuple[str, str]], targets: Mapping[str, str] | None = None) -> WaitGraph:
     """Return the graph of suspended invocations that wait for the results of calls, by id; ``targets`` by id."""
     targets = targets or {}
-    nothing: dict[str, Any] = dict.fromkeys(("what", "wakes_at", "since", "created_at", "caller"))
-    edges = [
-        Edge(waiter, targets.get(waiter, ""), "call", blocker, signal=0, alternative=False, **nothing)
-        for waiter, blocker in links
-    ]
+    edges = [Edge(waiter, "call", blocker, None, targets.get(waiter, "")) for waiter, blocker in links]
     table = table_of_edges(edges)
     blockers = {edge.blocker or "" for edge in edges} - {edge.waiter for edge in edges}
     nodes = {id_: InvocationNode(id_, targets.get(id_), "suspended") for id_ in sorted(blockers)}

@@ -23,9 +23,8 @@ from restate_lab.actions.plan.preview import repeat_frame
 from restate_lab.actions.plan.steps import step_frame
 from restate_lab.actions.plan.text import PlanSummary, approval_text, plan_card, plan_text, warnings_for
 from restate_lab.actions.rules import ACTIONS
-from restate_lab.analysis.ids import is_other_run
+from restate_lab.analysis.ids import is_other_run, parse_created, parse_ids
 from restate_lab.analysis.replay.result import Replay
-from restate_lab.analysis.targets import parse_created, parse_ids
 from restate_lab.client.arguments import check_count
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, AuditFailed, Interrupted, PlanExpired, ReadOnly

@@ -18,7 +18,7 @@ import pyarrow as pa
 from restate_lab.actions.plan.reader import read_journals
 from restate_lab.actions.reader import InvocationSnapshot, read_destinations, read_invocations
 from restate_lab.actions.rules import ACTIONS, RETENTION, ActionRule
-from restate_lab.analysis.ids import describe_new_run, is_other_run
+from restate_lab.analysis.ids import describe_new_run, is_invocation_id, is_other_run
 from restate_lab.analysis.journal.entries import (
     ABANDONED,
     ENTRY_TYPES,
@@ -29,7 +29,6 @@ from restate_lab.analysis.journal.entries import (
     pair_entries,
 )
 from restate_lab.analysis.patterns import step_patterns, summarize_messages
-from restate_lab.analysis.targets import is_invocation_id
 from restate_lab.reads import Reads
 from restate_lab.server import has_feature
 

@@ -14,8 +14,8 @@ from restate_lab.actions.reader import read_destinations
 from restate_lab.actions.redrive.model import FailedJournal, RestartPoint, choose_restart_point
 from restate_lab.actions.redrive.reader import read_journals_of_failed, read_repeated_tokens
 from restate_lab.actions.rules import ACTIONS
+from restate_lab.analysis.ids import parse_ids
 from restate_lab.analysis.patterns import step_patterns
-from restate_lab.analysis.targets import parse_ids
 from restate_lab.client.arguments import check_count, format_value
 from restate_lab.client.lab import Lab
 from restate_lab.client.schema import translate_errors

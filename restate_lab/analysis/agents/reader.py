@@ -23,12 +23,11 @@ from restate_lab._text import plural
 from restate_lab.analysis.agents.entries import Content, ShapeFunction, content_of, decoded_content, recognize
 from restate_lab.analysis.agents.model import ModelStep
 from restate_lab.analysis.agents.shapes import SIGNATURES
-from restate_lab.analysis.ids import check_invocation_id
+from restate_lab.analysis.ids import check_invocation_id, parse_ids
 from restate_lab.analysis.journal.awaited import awaited_signals
 from restate_lab.analysis.journal.encoding import content_column
 from restate_lab.analysis.journal.entries import PairedEntries, pair_entries
 from restate_lab.analysis.journal.payloads import decode
-from restate_lab.analysis.targets import parse_ids
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.arguments import check_count, check_name
 from restate_lab.client.endpoint.messages import run_value

@@ -66,7 +66,7 @@ def doctor(
       which handlers are blocked, for example "3 Orders/place"), ``blocked`` (their ids), ``suggested_code,
       evidence_code`` (Python code for ``lab``: the next step, and the rows behind the finding).
     - ``.not_checked``: ``check, description, reason, applies``; ``applies`` is False if the check does not apply to
-      this kind of server. In a history with gaps, ``coverage`` is one of them, with the handlers whose ended
+      this kind of server. In a history with gaps, the row ``coverage`` has the handlers whose ended
       invocations may be missing, or are never kept.
     - ``.checked``: ``check, description, findings, queries, seconds, rows``. Data that several checks share counts for
       the check that read it first.
@@ -134,7 +134,9 @@ def _run_check(check: Check, context: CheckContext) -> _CheckOutcome:
             return _CheckOutcome(gap=_gap(check, "this source has no payloads of journals", applies=False))
         findings = [replace(finding, check=check.name) for finding in check.run(context)]
     except RestateLabError as error:
-        return _CheckOutcome(gap=_gap(check, _gap_reason(error, context.source)))
+        is_over = isinstance(error, TimedOut) and not context.source.seconds_left
+        reason = context.source.over if is_over else " ".join(str(error).split()) or type(error).__name__
+        return _CheckOutcome(gap=_gap(check, reason))
     sent = context.source.statements[before:]
     run = CheckRun(
         check.name,
@@ -166,12 +168,6 @@ def _reason_not_to_apply(check: Check, context: CheckContext) -> str:
 
 def _gap(check: Check, reason: str, *, applies: bool = True) -> CheckGap:
     return CheckGap(check.name, check.description, reason, applies)
-
-
-def _gap_reason(error: RestateLabError, reads: Reads) -> str:
-    if isinstance(error, TimedOut) and not reads.seconds_left:
-        return reads.over
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _choose_checks(checks: str | Iterable[str] | None) -> list[Check]:

@@ -56,7 +56,7 @@ def read_agent_runs(context: CheckContext) -> AgentRuns:
 
 
 def without_models(context: CheckContext, retrying: Sequence[RetryingInvocation]) -> list[RetryingInvocation]:
-    """Return those of these invocations whose journal has no call of a model; only a few of each handler are read."""
+    """Return the invocations whose journal has no call of a model; only a few journals of each handler are read."""
     reader = AgentReader(context.source)
     counts: Counter[str] = Counter()
     chosen = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -64,10 +65,6 @@ class Census:
         """Return how many invocations have one of these statuses of the server."""
         return sum(row["n"] for row in self.rows if row["status"] in statuses)
 
-    def count_completed(self, *endings: str) -> int:
-        """Return how many completed invocations have one of these endings; "ended" means cancelled or killed."""
-        return sum(row["n"] for row in self.rows if row["ending"] in endings)
-
     def pinned_rows(self) -> Iterator[Row]:
         """Return the rows of open invocations that are pinned to a deployment."""
         return (row for row in self.rows if row["deployment_id"] is not None)
@@ -122,7 +119,9 @@ class Census:
         slow = {}
         for handler, outcomes in sorted(medians.items(), key=lambda pair: -(pair[1].median_ms or 0.0))[:_SLOWEST]:
             others = [each.median_ms or 0.0 for other, each in medians.items() if other != handler]
-            if others and _is_slow(limits, outcomes, usual := statistics.median(others)):
+            usual = statistics.median(others) if others else math.inf
+            least = max(limits.slow_ms, limits.slower_than_others * usual)
+            if outcomes.succeeded >= limits.slow_samples and (outcomes.median_ms or 0.0) >= least:
                 slow[handler] = usual
         return slow
 
@@ -186,7 +185,7 @@ class Samples:
         return rows[(rows["target_service_name"] == service) & (rows["target_handler_name"] == name)].iloc[::-1]
 
     def details_of(self, ids: Sequence[str]) -> pd.DataFrame:
-        """Return id, handler, status, deployment and last progress of those of these invocations that were read."""
+        """Return id, handler, status, deployment and last progress of these invocations, as far as they were read."""
         rows = self.table.filter(pc.is_in(self.table["id"].cast(pa.large_string()), pa.array(ids, pa.large_string())))
         return rows.select(DETAILS).to_pandas()
 
@@ -211,16 +210,10 @@ def sample_request(census: Census, slow: Sequence[Handler], *, failed: bool, sus
     counts = {status: census.count_open(status) for status in most}
     statuses = tuple(status for status, count in counts.items() if 0 < count <= most[status])
     few = [each for each in slow if 0 < census.count_slow(each) <= MAX_ROWS]
-    failures = census.count_completed("failed")
+    failures = sum(row["n"] for row in census.rows if row["ending"] == "failed")
     with_failures = failed and 0 < failures <= MAX_FAILED
     rows = sum(counts[status] for status in statuses) + failures * with_failures + sum(map(census.count_slow, few))
     return SampleRequest(statuses, with_failures, tuple(map("/".join, few)), rows + _SURPLUS)
-
-
-def _is_slow(limits: Thresholds, outcomes: HandlerOutcomes, usual: float) -> bool:
-    took = outcomes.median_ms or 0.0
-    is_long = took >= limits.slow.total_seconds() * 1000
-    return outcomes.succeeded >= limits.slow_samples and is_long and took >= limits.slower_than_others * usual
 
 
 def _outcomes_of(by_ending: Mapping[str, Row]) -> HandlerOutcomes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
 from collections import Counter, defaultdict
@@ -166,16 +167,13 @@ class CheckContext(DoctorReader):
         return self.frame("slow_invocations", service=service, handler=name, ms=self.thresholds.slow_ms, limit=MAX_IDS)
 
     def details_of(self, ids: Iterable[str]) -> Mapping[str, Row]:
-        """Return the rows of ``invocations.sql`` by id, for those of these invocations that exist."""
+        """Return the rows of ``invocations.sql`` by id; an invocation that no longer exists has no row."""
         wanted = sorted(set(ids))
-        try:
+        known: dict[str, Row] = {}
+        with contextlib.suppress(RestateLabError):  # which the checks that need the census report
             known = {row["id"]: row for row in records(self.samples.details_of(wanted))}
-        except RestateLabError:
-            # The checks that need the census report this error.
-            known = {}
-        return known | {
-            row["id"]: row for row in self.rows_by_id("invocations", [id_ for id_ in wanted if id_ not in known])
-        }
+        rest = [id_ for id_ in wanted if id_ not in known]
+        return known | {row["id"]: row for row in self.rows_by_id("invocations", rest)}
 
     @functools.cached_property
     def outcomes(self) -> Mapping[Handler, HandlerOutcomes]:
@@ -210,7 +208,8 @@ class CheckContext(DoctorReader):
         rows = self.rows("attempts", limit=MAX_ROWS)
         if rows:
             # The waits are needed in any case, and reading them here reads the samples, too.
-            _ = self._waits
+            with contextlib.suppress(RestateLabError):
+                _ = self.waits
         details = self.details_of(row["id"] for row in rows)
         known = ((row, details.get(row["id"])) for row in rows)
         return tuple(retrying_invocation(row, each) for row, each in known if each and each["status"] == "invoked")
@@ -232,32 +231,23 @@ class CheckContext(DoctorReader):
             self.excluded.append(f"the audit log is incomplete: {frame.attrs['truncated']}")
         return records(frame[frame["address"] == self.source.address])
 
-    @property
+    @functools.cached_property
     def waits(self) -> WaitAnalysis | None:
         """Return which invocations wait for which; None if no invocation is suspended or pending.
 
         Raises:
-            RestateLabError: the first read failed; it is not repeated.
+            RestateLabError: a read failed; it is not repeated, because the reads remember failures.
         """
-        if isinstance(self._waits, RestateLabError):
-            raise self._waits
-        return self._waits
-
-    @functools.cached_property
-    def _waits(self) -> WaitAnalysis | RestateLabError | None:
-        try:
-            census = self.census
-            known = KnownInvocations(
-                census.count_open("suspended"),
-                census.count_open("inboxed"),
-                census.total("journal_entries"),
-                read_suspended=lambda: self.samples.suspended,
-            )
-            if not known.suspended and not known.pending:
-                return None
-            return analyze_waits(self.source, limit=self.thresholds.waits, known=known)
-        except RestateLabError as error:
-            return error
+        census = self.census
+        known = KnownInvocations(
+            census.count_open("suspended"),
+            census.count_open("inboxed"),
+            census.total("journal_entries"),
+            read_suspended=lambda: self.samples.suspended,
+        )
+        if not known.suspended and not known.pending:
+            return None
+        return analyze_waits(self.source, limit=self.thresholds.waits, known=known)
 
     def edges(self, kind: str) -> pd.DataFrame:
         """Return the edges of a kind, oldest first; ``excluded`` gets messages about data that was not read."""
@@ -290,11 +280,9 @@ class CheckContext(DoctorReader):
 
         ``at_least`` is the smallest possible number of them.
         """
-        try:
+        waits = None
+        with contextlib.suppress(RestateLabError):  # which the checks of waits report
             waits = self.waits
-        except RestateLabError:
-            # The checks of waits report this error; the finding is useful even without the blocked invocations.
-            return NONE_BLOCKED
         if waits is None:
             return NONE_BLOCKED
         start = set(ids)
@@ -306,11 +294,10 @@ class CheckContext(DoctorReader):
 
     def most_blocking(self, ids: Sequence[str]) -> str:
         """Return the invocation for which most others wait, as an example; of several, the first one."""
-        try:
-            waits = self.waits
-        except RestateLabError:
-            return ids[0]
-        return ids[0] if waits is None else max(ids, key=lambda id_: len(waits.graph.predecessors.get(id_, ())))
+        waiters: Mapping[str, Sequence[str]] = {}
+        with contextlib.suppress(RestateLabError):
+            waiters = self.waits.graph.predecessors if self.waits is not None else {}
+        return max(ids, key=lambda id_: len(waiters.get(id_, ())))
 
     def _label_of(self, ids: Sequence[str], count: int) -> str:
         """Return "3 Orders/place", or "17: 12 Account/debit, 4 Orders/place and 1 more"."""

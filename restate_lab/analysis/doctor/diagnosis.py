@@ -24,6 +24,7 @@ _MAX_NOTES = 25
 _MAX_SHOWN_IDS = 12
 _MAX_HANDLERS = 10
 _NOTICEABLE = 0.01  # seconds
+_SHOWN_AS_READ = ("severity", "title", "details", "blocks", "suggested_code", "evidence_code")
 _MARKS = {"critical": "✖", "warning": "▲", "note": "●"}
 _COLOURS = {
     "critical": STATUSES["failed"].colour,
@@ -74,7 +75,7 @@ class Diagnosis:
         return f"<Diagnosis of {self.where}: {title_of(self)}>"
 
     def __str__(self) -> str:
-        return escape_invisible(text_of(self))
+        return escape_invisible("\n".join(_lines(self)))
 
     def _repr_pretty_(self, printer: Any, _: bool) -> None:
         printer.text(str(self))
@@ -139,7 +140,9 @@ def build_diagnosis(
 ) -> Diagnosis:
     """Build the diagnosis and its verdict from the findings, which stay in this order."""
     worst = next((each.value for each in Severity if each in {finding.severity for finding in findings}), None)
-    verdict = _verdict(worst, not_checked)
+    verdict = worst if worst in {Severity.CRITICAL, Severity.WARNING} else "healthy"
+    if any(each.applies for each in not_checked):
+        verdict = "incomplete"
     frames = {
         "findings": _finding_frame(findings),
         "not_checked": _frame(not_checked, CheckGap),
@@ -162,12 +165,6 @@ def build_diagnosis(
         evidence_calls=tuple(each.evidence for each in findings),
         subjects=tuple(each.identity for each in findings),
     )
-
-
-def _verdict(worst: str | None, not_checked: Sequence[CheckGap]) -> str:
-    if any(each.applies for each in not_checked):
-        return "incomplete"
-    return worst if worst in {Severity.CRITICAL, Severity.WARNING} else "healthy"
 
 
 def _finding_frame(findings: Sequence[Finding]) -> pd.DataFrame:
@@ -233,22 +230,17 @@ def unread_checks(diagnosis: Diagnosis) -> list[str]:
 
 
 def _gaps(diagnosis: Diagnosis) -> pd.DataFrame:
-    """Return the gaps of the checks that apply to this server."""
     return diagnosis.not_checked[diagnosis.not_checked["applies"].astype(bool)]
-
-
-def text_of(diagnosis: Diagnosis) -> str:
-    """Return everything as text, worst first."""
-    return "\n".join(_lines(diagnosis))
 
 
 def _lines(diagnosis: Diagnosis) -> Iterator[str]:
     yield f"{title_of(diagnosis)}\n{diagnosis.where}; {footer_of(diagnosis)}"
     for row in diagnosis.findings.to_dict("records"):
-        since = _duration(row, diagnosis)
-        yield f"\n{row['severity'].upper()} {row['check']}{f', {since}' if since else ''}"
+        age = format_age(row["since"], diagnosis.at)
+        yield f"\n{row['severity'].upper()} {row['check']}{f', for {age}' if age else ''}"
         yield from (f"  {each}" for each in lines_of(row))
-        yield f"  next: {_indent(row['suggested_code'])}\n  rows: {_indent(row['evidence_code'])}"
+        for label, code in (("next", row["suggested_code"]), ("rows", row["evidence_code"])):
+            yield f"  {label}: {code}".replace("\n", "\n        ")
     if reasons := gap_reasons(diagnosis):
         yield "\nNOT CHECKED"
         yield from (f"  {each}" for each in reasons)
@@ -263,16 +255,6 @@ def lines_of(finding: Mapping[Any, Any]) -> list[str]:
     return [each for each in (finding["title"], blocks, finding["details"]) if each]
 
 
-def _indent(code: str) -> str:
-    return code.replace("\n", "\n        ")
-
-
-def _duration(row: dict[Any, Any], diagnosis: Diagnosis) -> str:
-    """Return the age of a finding: "for 2h 13m"; "" if unknown."""
-    age = format_age(row["since"], diagnosis.at)
-    return f"for {age}" if age else ""
-
-
 def card_of(diagnosis: Diagnosis) -> str:
     """Return the card as HTML; all text from the cluster is escaped."""
     rows = diagnosis.findings.to_dict("records")
@@ -283,21 +265,21 @@ def card_of(diagnosis: Diagnosis) -> str:
         title=title_of(diagnosis),
         place=diagnosis.where,
         lines=[footer_of(diagnosis)],
-        accent=_accent(diagnosis),
+        # A critical finding stays red even if the verdict is "incomplete".
+        accent=_COLOURS["critical" if diagnosis.worst == "critical" else diagnosis.verdict],
         causes=[_finding_context(row, diagnosis.at) for row in causes[:_MAX_CAUSES]],
         more_causes=len(causes) - _MAX_CAUSES,
         not_checked=gap_reasons(diagnosis),
         incomplete=_COLOURS["incomplete"],
         notes=[_finding_context(row, diagnosis.at) for row in notes[:_MAX_NOTES]],
         note_count=len(notes),
-        checks=[(row["description"], _seconds(row["seconds"])) for row in diagnosis.checked.to_dict("records")],
+        checks=[
+            # Without a time, another check had already read its data.
+            (row["description"], format_duration(row["seconds"]) if row["seconds"] >= _NOTICEABLE else "")
+            for row in diagnosis.checked.to_dict("records")
+        ],
         is_healthy=diagnosis.verdict == "healthy",
     )
-
-
-def _accent(diagnosis: Diagnosis) -> str:
-    """Return the color of the card: a critical finding stays red even if the verdict is "incomplete"."""
-    return _COLOURS["critical" if diagnosis.worst == "critical" else diagnosis.verdict]
 
 
 def findings_card(findings: pd.DataFrame) -> str:
@@ -313,23 +295,13 @@ def findings_card(findings: pd.DataFrame) -> str:
 
 
 def _finding_context(row: dict[Any, Any], now: datetime) -> dict[str, Any]:
-    return {
-        "severity": row["severity"],
+    since, count = format_timestamp(row["since"]), len(row["ids"])
+    return {name: row[name] for name in _SHOWN_AS_READ} | {
         "colour": _COLOURS[row["severity"]],
         "mark": _MARKS[row["severity"]],
-        "title": row["title"],
-        "details": row["details"],
-        "blocks": row["blocks"],
         "age": format_age(row["since"], now),
-        "since": format_timestamp(row["since"]) and f"since {format_timestamp(row['since'])}",
-        "suggested_code": row["suggested_code"],
-        "evidence_code": row["evidence_code"],
-        "more": f"{plural(row['count'], 'ID')} and the query" if len(row["ids"]) else "the query",
+        "since": since and f"since {since}",
+        "more": f"{plural(row['count'], 'ID')} and the query" if count else "the query",
         "ids": row["ids"][:_MAX_SHOWN_IDS],
-        "more_ids": len(row["ids"]) and row["count"] - _MAX_SHOWN_IDS,
+        "more_ids": count and row["count"] - _MAX_SHOWN_IDS,
     }
-
-
-def _seconds(seconds: float) -> str:
-    """Return how long a check took; "" if another check had already read its data."""
-    return format_duration(seconds) if seconds >= _NOTICEABLE else ""

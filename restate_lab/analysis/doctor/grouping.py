@@ -8,20 +8,12 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from restate_lab._text import join, one_line, plural
-from restate_lab.analysis.patterns import elide_data, step_patterns
+from restate_lab.analysis.patterns import elide_data, group_by, step_patterns
 
 MAX_PATTERNS = 3  # of one handler and code; more patterns have one common cause outside of the steps
 _SHOWN = 5  # steps in a text
 _WIDTH = 40
 _T = TypeVar("_T")
-
-
-def group_by(members: Iterable[_T], key: Callable[[_T], Hashable]) -> list[list[_T]]:
-    """Return the members grouped by a key; the groups are in the order of their first members."""
-    groups: dict[Hashable, list[_T]] = defaultdict(list)
-    for member in members:
-        groups[key(member)].append(member)
-    return list(groups.values())
 
 
 @dataclass(frozen=True, slots=True)

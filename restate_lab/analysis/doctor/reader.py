@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib.resources import files
 from typing import Any
@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from restate_lab._cells import is_missing
+from restate_lab._text import join
 from restate_lab.analysis.journal.encoding import content_column
 from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.questions.catalog import parse_variant
@@ -42,6 +43,7 @@ JOIN sys_vqueue_meta m ON m.id = v.id LEFT JOIN sys_scheduler c ON c.id = v.id
 WHERE v.stage = 'inbox' AND v.run_at < now() AND NOT m.queue_is_paused
 AND coalesce(c.status, 'none') NOT IN ('blocked', 'scheduled') ORDER BY v.run_at LIMIT 100"""
 """The statement behind a finding: the entries of vqueues that are due and not blocked."""
+_HAVE_HANDLERS = "Only the Admin API of a live cluster and an archive have them."
 _IDS_PER_STATEMENT = 5_000
 Row = dict[Any, Any]
 
@@ -110,10 +112,7 @@ class DoctorReader:
         if services is not None:
             return {service.name: {each.name for each in service.handlers or ()} for service in services}
         if not self.source.has("visits.retention"):
-            raise NotOnThisServer(
-                f"{self.source.name} does not have the handlers of its services: only the Admin API of a live cluster "
-                f"and an archive have them."
-            )
+            raise NotOnThisServer(f"{self.source.name} does not have the handlers of its services. {_HAVE_HANDLERS}")
         handlers: dict[str, set[str]] = defaultdict(set)
         for row in self.rows("archived_handlers"):
             for each in json.loads(row["retention"]):
@@ -137,6 +136,21 @@ class DoctorReader:
 def timestamp_of(value: Any) -> datetime | None:
     """Return a timestamp as a plain datetime, to the microsecond; None if it is missing."""
     return None if is_missing(value) else pd.Timestamp(value).to_pydatetime(warn=False)
+
+
+def earliest(rows: Iterable[Mapping[Any, Any]], column: str) -> datetime | None:
+    """Return the earliest time in a column of rows; None if all are missing."""
+    return min((at for row in rows if (at := timestamp_of(row[column]))), default=None)
+
+
+def handlers_of(rows: Iterable[Row]) -> str:
+    """Return the handlers of rows as text: "Cart/add, Cart/pay and 2 more"."""
+    return join(f"{row['target_service_name']}/{row['target_handler_name']}" for row in rows)
+
+
+def services_of(rows: Iterable[Row]) -> tuple[str, ...]:
+    """Return the services of rows, sorted."""
+    return tuple(sorted({str(row["target_service_name"]) for row in rows if row["target_service_name"]}))
 
 
 @functools.cache

@@ -50,7 +50,7 @@ class Thresholds:
     slow: timedelta = timedelta(seconds=2)
     slower_than_others: float = 3.0
     slow_samples: int = 5
-    # This is longer than any timeout between services.
+    # An hour is longer than any timeout between services.
     attempt: timedelta = timedelta(hours=1)
     # Every attempt reads the whole journal and receives the whole state of its key.
     journal_entries: int = 250

@@ -5,7 +5,7 @@ Values enter a statement only as ``:name``. ``reader.py`` has the statement arou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
@@ -35,17 +35,23 @@ _RAW = {
     **dict.fromkeys(("ready", "backing-off", "running", RETRYING), "invoked"),
     **dict.fromkeys(ENDED, "completed"),
 }
-_TEXTS = {
+_TEXTS = ("handler", "key", "deployment", "error_code", "text")
+_INNER = {
+    "service": "s.target_service_name IN :service",
     "handler": "s.target_handler_name = :handler",
     "key": "s.target_service_key = :key",
     "deployment": "coalesce(r.last_attempt_deployment_id, s.pinned_deployment_id) = :deployment",
+    "id": "s.id IN :id",
 }
+_OUTER = {"retries": "retry_count >= :retries", "error_code": "error_code = :error_code"}
 _TIMES = {
     "since": "s.created_at >= :since",
     "until": "s.created_at < :until",
     "ended_since": "s.completed_at >= :ended_since",
     "ended_until": "s.completed_at < :ended_until",
 }
+TIMES = frozenset(_TIMES)
+"""The filters that are times, from which an age counts."""
 _ANY_TIME = datetime.fromisoformat("2026-01-01T00:00:00Z")
 
 
@@ -97,7 +103,7 @@ class Filters:
         object.__setattr__(self, "status", _check_status(self.status))
         object.__setattr__(self, "service", _check_services(self.service))
         object.__setattr__(self, "id", tuple(check_invocation_id(each) for each in _as_list(self.id)))
-        for name in (*_TEXTS, "error_code", "text"):
+        for name in _TEXTS:
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise ArgumentError(f"{name} is {value!r}: it must be a text.")
@@ -124,11 +130,6 @@ class Filters:
         return {name: value for name, value in self.changed.items() if name not in {"sort", "limit"}}
 
     @property
-    def needs_now(self) -> bool:
-        """Return whether the statement depends on the source's clock."""
-        return self.age is not None or bool(self._times())
-
-    @property
     def needs_events(self) -> bool:
         """Return whether failures must be read from the journals' events, which requires a scan of all events."""
         return self.error_code is not None or bool(self.text)
@@ -138,10 +139,6 @@ class Filters:
         defaults: dict[str, Any] = {field.name: field.default for field in fields(self) if field.name in names}
         return replace(self, **defaults)
 
-    def with_all(self) -> Filters:
-        """Return the same filters for every status."""
-        return replace(self, status=(ALL,))
-
     def conditions(self, now: datetime) -> Conditions:
         """Return the SQL conditions; ages are relative to ``now``.
 
@@ -149,19 +146,16 @@ class Filters:
         """
         params: dict[str, Any] = {}
         inner = [self._raw_status(params)]
-        if self.service:
-            inner.append("s.target_service_name IN :service")
-            params["service"] = list(self.service)
-        for name, condition in _TEXTS.items():
-            if getattr(self, name) is not None:
-                inner.append(condition)
-                params[name] = getattr(self, name)
-        if self.id:
-            inner.append("s.id IN :id")
-            params["id"] = list(self.id)
-        inner += self._time_conditions(params, now)
-        outer = self._outer(params)
-        return Conditions(tuple(inner), tuple(outer), params)
+        inner += [*self._equal(_INNER, params), *self._time_conditions(params, now)]
+        return Conditions(tuple(inner), tuple(self._outer(params)), params)
+
+    def _equal(self, conditions: Mapping[str, str], params: dict[str, Any]) -> Iterator[str]:
+        """Yield the conditions of the filters that are set."""
+        for name, condition in conditions.items():
+            value = getattr(self, name)
+            if value not in (None, ()):
+                params[name] = list(value) if isinstance(value, tuple) else value
+                yield condition
 
     def _times(self) -> dict[str, TimeInput]:
         return {name: value for name in _TIMES if (value := getattr(self, name)) is not None}
@@ -189,12 +183,7 @@ class Filters:
         conditions = []
         if self.status not in {(), ("in-flight",), (ALL,)}:
             conditions.append(_status_condition(statuses_of(self.status), params))
-        if self.retries is not None:
-            conditions.append("retry_count >= :retries")
-            params["retries"] = self.retries
-        if self.error_code is not None:
-            conditions.append("error_code = :error_code")
-            params["error_code"] = self.error_code
+        conditions += self._equal(_OUTER, params)
         if self.text:
             # Not LIKE: it would treat % and _ in the text as wildcards.
             is_plain = self.text == self.text.lower()

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._text import format_duration
-from restate_lab.analysis.invocations.filters import Conditions, Filters
+from restate_lab.analysis.invocations.filters import ALL, TIMES, Conditions, Filters
 from restate_lab.analysis.patterns import hide_refusals
 from restate_lab.client.schema import check_rows, translate_errors
 from restate_lab.client.sql.parts import complete_for
@@ -241,8 +241,9 @@ def _statement_for(reads: Reads, filters: Filters) -> InvocationQuery:
 
 
 def _now(reads: Reads, filters: Filters) -> datetime:
-    """Return the time from which the filters count; the clock of the source is read only if one of them needs it."""
-    return reads.now if filters.needs_now else datetime.now(UTC)
+    """Return the time from which the filters count; the clock of the source is read only if a filter needs it."""
+    needs_clock = filters.age is not None or not TIMES.isdisjoint(filters.changed)
+    return reads.now if needs_clock else datetime.now(UTC)
 
 
 @translate_errors
@@ -274,13 +275,10 @@ def count_by_status(source: Source, filters: Filters) -> pd.DataFrame:
         the count ``n``.
     """
     reads = Reads(source)
-    conditions = _for_counting(filters).conditions(_now(reads, filters))
+    every = filters.without("service", "error_code", "retries", "text", "id", "limit", "sort")
+    conditions = replace(every, status=(ALL,)).conditions(_now(reads, filters))
     parts, body = _body(conditions, events=False)
     return reads.query_frame(f"{parts}{_FACETS}{body})\nGROUP BY 1, 2, 3\nORDER BY 1, 2, 3", conditions.params)
-
-
-def _for_counting(filters: Filters) -> Filters:
-    return filters.without("service", "error_code", "retries", "text", "id", "limit", "sort").with_all()
 
 
 @translate_errors
@@ -289,19 +287,15 @@ def read_histogram(source: Source, filters: Filters, *, window: timedelta) -> Hi
     span = max(timedelta(seconds=1), timedelta(seconds=round(window.total_seconds() / _BINS)))
     reads = Reads(source)
     end = reads.now
-    start = _floor(end - window, span)
+    # The start of a span, as the server's date_bin computes it.
+    spans = (end - window).timestamp() // span.total_seconds()
+    start = datetime.fromtimestamp(int(spans) * span.total_seconds(), UTC)
     params = {name: value for name, value in filters.conditions(end).params.items() if name in _HISTOGRAM_FILTERS}
     conditions = "".join(f" AND {_HISTOGRAM_FILTERS[name]}" for name in params)
     statement = _HISTOGRAM.format(conditions=conditions, status=STATUS_SQL)
     params |= {"bin": span, "start": start}
     counts = reads.query_frame(statement, params)
     return Histogram(counts, start, end, span)
-
-
-def _floor(moment: datetime, span: timedelta) -> datetime:
-    """Return the start of the span that contains a time, computed like the server's date_bin."""
-    seconds = int(moment.timestamp() // span.total_seconds()) * span.total_seconds()
-    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _newest_runs(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:

@@ -8,12 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from restate_lab.analysis.ids import check_invocation_id, describe_missing
 from restate_lab.analysis.journal.card import journal_html
-from restate_lab.analysis.journal.frame import CALLS, JournalTree, to_frame
+from restate_lab.analysis.journal.frame import JournalTree, calls_of, to_frame
 from restate_lab.analysis.journal.reader import Invocation, JournalReader
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
@@ -125,11 +123,9 @@ def read_journal(
     check_invocation_id(invocation_id, name=name)
     reads = begin(source, "journal", timeout)
     reader = JournalReader(reads, payloads=payloads, decoding=decoding_of(source) if payloads else None)
-    if expand is None:
-        tree = _read_tree(reader, invocation_id, depth=depth, limit=limit)
-    else:
+    if expand is not None:
         depth, limit = len(expand) + 1, max(len(expand), 1)
-        tree = _read_tree(reader, invocation_id, depth=depth, limit=limit, only=expand)
+    tree = _read_tree(reader, invocation_id, depth=depth, limit=limit, only=expand)
     frame = to_frame(tree, payloads=payloads)
     root = tree.invocations[invocation_id]
     frame.attrs |= {
@@ -146,7 +142,12 @@ def read_journal(
     if not root.entries.num_rows:
         frame.attrs["note"] = _reason_for_no_entries(root, reads.now, is_archived=not source.coverage.open_invocations)
     if tree.excluded:
-        frame.attrs["truncated"] = {"excluded": tree.excluded, "message": _truncation_message(tree)}
+        parts = ", ".join(f"{count:,} callees at {level}" for level, count in tree.excluded.items())
+        message = (
+            f"The journal of {tree.root} excludes {parts}. Pass a higher limit= (at most {_MOST_ENTRIES:,} entries are "
+            f"read per level), or read the journal of a single callee."
+        )
+        frame.attrs["truncated"] = {"excluded": tree.excluded, "message": message}
     return frame, root
 
 
@@ -161,7 +162,7 @@ def _read_tree(
     for level in range(1, depth + 1):
         read = reader.journals(rows)
         tree.invocations.update(read)
-        callees = dict.fromkeys(callee for invocation in read.values() for callee in _callees(invocation))
+        callees = dict.fromkeys(callee for invocation in read.values() for _, callee in calls_of(invocation))
         wanted = [id_ for id_ in callees if id_ not in tree.invocations and (only is None or id_ in only)]
         if level == depth or not wanted:
             break
@@ -170,12 +171,6 @@ def _read_tree(
         if excluded:
             tree.excluded[f"depth {level + 1}"] = excluded
     return tree
-
-
-def _callees(invocation: Invocation) -> list[str]:
-    entries = invocation.entries
-    calls = entries.filter(pc.is_in(entries["entry_type"], pa.array(sorted(CALLS))))
-    return [callee for callee in calls["callee"].to_pylist() if callee]
 
 
 def _take_within_bounds(rows: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Mapping[str, Any]], int]:
@@ -190,7 +185,6 @@ def _take_within_bounds(rows: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str
 
 
 def _reason_for_no_entries(invocation: Invocation, now: datetime, *, is_archived: bool) -> str:
-    """Return the reason why there are no entries."""
     row = invocation.row
     if not row["ended"]:
         return f"it is {invocation.status} and has not started yet"
@@ -202,11 +196,3 @@ def _reason_for_no_entries(invocation: Invocation, now: datetime, *, is_archived
     if kept and completed and completed + kept < now:
         return f"its journal was retained for {kept} after completion, and this time has passed"
     return "its journal was purged"
-
-
-def _truncation_message(tree: JournalTree) -> str:
-    parts = ", ".join(f"{count:,} callees at {level}" for level, count in tree.excluded.items())
-    return (
-        f"The journal of {tree.root} excludes {parts}. Pass a higher limit= (at most {_MOST_ENTRIES:,} entries are "
-        f"read per level), or read the journal of a single callee."
-    )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -189,7 +188,7 @@ def _describe(command: _Command) -> str:
     """Return a command as text: "the call to Payments/charge", "the sleep “pause” until …"."""
     content, name = command.content, f" “{one_line(command.name, _LONGEST)}”" if command.name else ""
     if content.entry_type == "Sleep":
-        return f"the sleep{name}{_until(content.wakes_at)}"
+        return f"the sleep{name}{f' until {format_timestamp(content.wakes_at)}' if content.wakes_at else ''}"
     if content.entry_type == "Call":
         return f"the call{name} to {content.callee_target or content.callee or 'another handler'}"
     if content.entry_type == "Run":
@@ -199,7 +198,3 @@ def _describe(command: _Command) -> str:
     if content.state_key:
         return f"the state “{one_line(content.state_key, _LONGEST)}”"
     return f"the result of {content.callee}" if content.callee else f"{content.entry_type}{name}"
-
-
-def _until(wakes_at: datetime | None) -> str:
-    return f" until {format_timestamp(wakes_at)}" if wakes_at else ""

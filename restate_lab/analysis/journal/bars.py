@@ -144,7 +144,6 @@ def journal_bars(frame: pd.DataFrame, most: int | None = None) -> JournalBars:
 
 
 def _lines(attrs: Mapping[Any, Any], now: datetime) -> Iterator[str]:
-    """Yield what the invocation waits for, and its events of unknown types."""
     for each in _suspensions(attrs):
         since = format_timestamp(_time(each["since"]), now=now)
         is_open = attrs.get("status") == "suspended"
@@ -184,7 +183,6 @@ class _Attempts:
 
     @classmethod
     def from_attrs(cls, facts: Mapping[str, Any]) -> _Attempts:
-        errors = {index: tuple(map(datetime.fromisoformat, times)) for index, times in facts["errors"]}
         return cls(
             status=facts["status"],
             failed=facts["failed_attempts"],
@@ -192,21 +190,14 @@ class _Attempts:
             command_index=facts["command_index"],
             last_start_at=_time(facts["last_start_at"]),
             next_retry_at=_time(facts["next_retry_at"]),
-            errors=errors,
+            errors={index: tuple(map(datetime.fromisoformat, times)) for index, times in facts["errors"]},
         )
 
     @property
     def is_failing(self) -> bool:
         """Whether the last attempt failed and the invocation has made no progress since."""
-        return self.status in _FAILING and bool(self.failed or self.last_failure or self._is_paused_by_error)
-
-    @property
-    def _is_paused_by_error(self) -> bool:
-        return self.status == "paused" and bool(self.errors)
-
-    @property
-    def is_backing_off(self) -> bool:
-        return self.is_failing and self.status != "paused"
+        has_errors = bool(self.failed or self.last_failure or (self.status == "paused" and self.errors))
+        return self.status in _FAILING and has_errors
 
 
 @dataclass(frozen=True)
@@ -227,7 +218,6 @@ class _RowBuilder:
         return _choose(count, urgent.tolist(), is_open.tolist(), most + 1)
 
     def rows(self, positions: Sequence[int]) -> Iterator[JournalRow]:
-        """Yield the rows of the entries at these positions."""
         parents = self._parents
         calls = set(parents.values())
         for at, entry in zip(positions, records(self.frame.take(positions)), strict=True):
@@ -249,13 +239,11 @@ class _RowBuilder:
             yield from (each[at] for each in (rows, handlers) if at in each)
 
     def _positions(self, id_: str, *, status: str | None = None) -> list[int]:
-        """Return the positions of the entries of an invocation, with this status or any."""
         chosen = self.frame["invocation_id"].eq(id_)
         chosen = chosen if status is None else chosen & self.frame["status"].eq(status)
         return [int(at) for at in np.flatnonzero(chosen)]
 
     def _key(self, at: int, id_: str, index: object) -> str:
-        """Return the key of the row of an entry; entries without an index are numbered."""
         return f"{id_}/signal {self._numbers[at]}" if is_missing(index) else f"{id_}/{index}"
 
     @cached_property
@@ -305,15 +293,12 @@ def _outcome(entry: Mapping[str, Any], attempts: _Attempts | None) -> OutcomeNam
         return "done" if status == DONE else "failed"
     if status != OPEN:
         return "pending"
-    return "retrying" if attempts and _is_failing_at(entry, attempts) else "waiting"
-
-
-def _is_failing_at(entry: Mapping[str, Any], attempts: _Attempts) -> bool:
-    if not attempts.is_failing:
-        return False
+    if attempts is None or not attempts.is_failing:
+        return "waiting"
+    is_failing_here = bool(entry.get("retries"))
     if attempts.command_index is not None:
-        return bool(entry.get("command_index") == attempts.command_index)
-    return bool(entry.get("retries"))
+        is_failing_here = entry.get("command_index") == attempts.command_index
+    return "retrying" if is_failing_here else "waiting"
 
 
 def _value(entry: Mapping[str, Any], outcome: str, attempts: _Attempts | None, now: datetime) -> str:
@@ -369,7 +354,7 @@ def _handler_row(rows: Sequence[JournalRow], attempts: _Attempts) -> JournalRow:
         attempts=(*errors, *([attempts.last_start_at] if attempts.last_start_at else ())),
         failed_attempts=attempts.failed or max(row.failed_attempts or 0 for row in rows) or None,
         at_least=attempts.failed is None,
-        next_attempt=attempts.next_retry_at if attempts.is_backing_off else None,
+        next_attempt=attempts.next_retry_at if attempts.is_failing and attempts.status != "paused" else None,
     )
 
 

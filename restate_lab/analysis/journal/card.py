@@ -4,7 +4,7 @@
 interval between two starts or ends a width that grows with the logarithm of its duration, so that every entry is
 readable. ``panels/invocation/journal.js`` computes the same positions with the browser's clock.
 
-``journal_html`` returns the card of a frame for notebooks and reports. It has inline styles only and no script.
+``journal_html`` returns the card of a frame for notebooks and reports. The card has inline styles only and no script.
 """
 
 from __future__ import annotations
@@ -85,16 +85,14 @@ class TimeScale:
         passed, span = max(0.0, time - self.first), self.last - self.first
         if span <= 0:
             return 0.0
-        share = {"linear": self._linear, "log": self._log, "fit": self._fit}[self.kind](passed, span)
+        share = passed / span
+        if self.kind == "log":
+            share = log1p(passed / _LOG_UNIT) / log1p(span / _LOG_UNIT)
+        elif self.kind == "fit":
+            share = self._fit(passed)
         return self.past * min(1.0, share)
 
-    def _linear(self, passed: float, span: float) -> float:
-        return passed / span
-
-    def _log(self, passed: float, span: float) -> float:
-        return log1p(passed / _LOG_UNIT) / log1p(span / _LOG_UNIT)
-
-    def _fit(self, passed: float, _: float) -> float:
+    def _fit(self, passed: float) -> float:
         time, total = self.first + passed, self.knots[-1][1]
         at = max(0, min(bisect_right(self.knots, (time, float("inf"))) - 1, len(self.knots) - 2))
         (start, before), (end, after) = self.knots[at], self.knots[at + 1]
@@ -188,12 +186,13 @@ def rows_html(bars: JournalBars, *, scale: ScaleName = "linear", zone: tzinfo = 
 
 
 def _table(bars: JournalBars, kind: ScaleName, zone: tzinfo) -> dict[str, Any]:
-    """Return the values of the template for the rows."""
     scale = time_scale(bars, kind)
     ticks = scale.ticks(zone)
-    widths = [100 * (after - tick.position) for tick, after in zip(ticks, _next_positions(ticks), strict=True)]
+    ends = [*(tick.position for tick in ticks[1:]), 1.0]
     return {
-        "ticks": [{"label": tick.label, "width": width} for tick, width in zip(ticks, widths, strict=True)],
+        "ticks": [
+            {"label": tick.label, "width": 100 * (end - tick.position)} for tick, end in zip(ticks, ends, strict=True)
+        ],
         "tree": _tree(bars, scale, zone),
         "legend": [each for name, each in OUTCOMES.items() if any(row.outcome == name for row in bars.rows)],
         "has_attempts": any(row.attempts for row in bars.rows),
@@ -203,10 +202,6 @@ def _table(bars: JournalBars, kind: ScaleName, zone: tzinfo) -> dict[str, Any]:
         "note": bars.note or ("" if bars.rows else "it has no entries"),
         "outcomes": OUTCOMES,
     }
-
-
-def _next_positions(ticks: Sequence[Tick]) -> list[float]:
-    return [*(tick.position for tick in ticks[1:]), 1.0]
 
 
 def _tree(bars: JournalBars, scale: TimeScale, zone: tzinfo) -> list[dict[str, Any]]:

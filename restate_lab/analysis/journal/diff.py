@@ -56,6 +56,10 @@ _TYPES: dict[str, pa.DataType] = {
 }
 _NULLABLE: dict[pa.DataType, Any] = {pa.int64(): pd.Int64Dtype()}
 _PAYLOAD_COLUMNS = ("payload_a", "payload_b")
+_REPAIR = (
+    "Retries do not help. Restore the code that wrote the journal, resume the invocation on a deployment with that "
+    "code, or kill it and restart it as new."
+)
 _REPLAYED, _NOT_REACHED, _NOW = "replayed", "not reached", "now"
 
 _Record: TypeAlias = Mapping[str, Any]
@@ -65,8 +69,8 @@ _Record: TypeAlias = Mapping[str, Any]
 class Mismatch:
     """The command at which code and journal differ.
 
-    ``command_index`` counts commands only; None if the event does not have it. ``entry_type`` and ``name`` are those
-    of the code's new command, ``recorded`` is the entry type in the journal.
+    ``command_index`` counts commands only; None if the event does not have it. ``entry_type`` and ``name`` describe
+    the code's new command, ``recorded`` is the entry type in the journal.
     """
 
     command_index: int | None
@@ -151,20 +155,18 @@ def explain_mismatch(invocation: Invocation, mismatch: Mismatch) -> str:
     before, now = _describe_entry(recorded, name), _describe_entry(mismatch.entry_type, mismatch.name)
     place = f" at entry {entry.index} (command {mismatch.command_index})" if entry else ""
     differs = f" ({'; '.join(mismatch.differs)})" if mismatch.differs else ""
-    deployment = invocation.row["pinned_deployment_id"]
+    deployment = invocation.row["pinned_deployment_id"] or "its deployment"
     return (
         f"{invocation.row['target']} ({invocation.id}) has a journal mismatch (RT0016): its journal has "
         f"{before}{place}, but the code now issues {now}{differs}. Either the code of "
-        f"{deployment or 'its deployment'} changed while the invocation was in flight, or the code is not "
-        f"deterministic. Retries do not help. Restore the code that wrote the journal, resume the invocation on a "
-        f"deployment with that code, or kill it and restart it as new."
+        f"{deployment} changed while the invocation was in flight, or the code is not deterministic. {_REPAIR}"
     )
 
 
 def _describe_diff(frame: pd.DataFrame) -> str:
-    """Return a summary of a frame of ``journal_diff`` that compares two invocations."""
     a, b = frame.attrs["a"], frame.attrs["b"]
-    sentences = [f"{_describe_invocation('a', a)}; {_describe_invocation('b', b)}."]
+    texts = [f"{name} is {each['id']} ({each['target']}, {each['status']})" for name, each in (("a", a), ("b", b))]
+    sentences = [f"{'; '.join(texts)}."]
     sentences += [f"{name} has no journal: {each['note']}." for name, each in (("a", a), ("b", b)) if "note" in each]
     diverging = frame.index[frame["divergence"]]
     if not len(diverging):
@@ -284,20 +286,14 @@ def _diff_rows_with_code(journal: Sequence[_Record], mismatch: Mismatch) -> Iter
             yield row | {"status_b": _NOT_REACHED, "difference": _NOT_REACHED}
         else:
             yield row | {"status_b": None, "difference": "only in the journal"}
-            yield _attempted_row(row, mismatch)
-
-
-def _attempted_row(row: Mapping[str, Any], mismatch: Mismatch) -> dict[str, Any]:
-    nothing = dict.fromkeys(row)
-    what = {"entry_type": mismatch.entry_type or "?", "name": mismatch.name}
-    return nothing | what | {"status_b": _NOW, "difference": "only in the code"}
+            what = {"entry_type": mismatch.entry_type or "?", "name": mismatch.name}
+            yield dict.fromkeys(row) | what | {"status_b": _NOW, "difference": "only in the code"}
 
 
 def _parse_mismatch(event: JournalEvent) -> Mismatch:
     message = event.message or ""
-    index = _INDEX.search(message)
+    recorded, attempted, index = (each.search(message) for each in (_RECORDED, _ATTEMPTED, _INDEX))
     command_index = int(index["index"]) if index else None
-    recorded, attempted = _RECORDED.search(message), _ATTEMPTED.search(message)
     differences = list(_DIFFERS.finditer(message))
     names = [match["now"] for match in differences if match["field"].strip() == "name"]
     return Mismatch(
@@ -313,10 +309,6 @@ def _parse_mismatch(event: JournalEvent) -> Mismatch:
 def _entry_type(text: str) -> str:
     known = _ENTRY_TYPES.get(text.lower())
     return known or "".join(word[:1].upper() + word[1:] for word in re.split(r"[ _-]+", text))
-
-
-def _describe_invocation(name: str, attrs: dict[str, Any]) -> str:
-    return f"{name} is {attrs['id']} ({attrs['target']}, {attrs['status']})"
 
 
 def _describe_entry(entry_type: str | None, name: str | None) -> str:

@@ -128,6 +128,11 @@ class EntryContent(NamedTuple):
     awakeable_id: str | None = None
     state_key: str | None = None
 
+    @property
+    def says_nothing(self) -> bool:
+        """Return whether this is a command without the JSON that other commands of its type have."""
+        return self.is_empty and self.kind == "Command" and self.entry_type not in _TYPES_WITHOUT_BODY
+
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
@@ -144,11 +149,9 @@ class _Rows:
     codes: _Numbers
 
     def flags(self, values: Iterable[bool]) -> _Flags:
-        """Return the flag of each row, from one flag per content."""
         return np.fromiter(values, bool, len(self.contents))[self.codes]
 
     def column(self, name: str, positions: _Numbers) -> pa.Array[Any]:
-        """Return a column of entries for the rows at these positions, from their contents."""
         values = pa.array([getattr(content, name) for content in self.contents], _ENTRY_TYPES[name])
         return values.take(self.codes[positions])
 
@@ -246,8 +249,11 @@ def parse_content(entry_type: str | None, text: str | None) -> EntryContent:
         return EntryContent(
             *common, (), _int_or_none(id_.get("CompletionId")), signal, _int_or_none(id_.get("SignalIndex"))
         )
-    completions = _completion_ids(body)
-    command = EntryContent(*common, completions, _result_completion_id(body, completions))
+    ids = {field: _int_or_none(value) for field, value in body.items() if field.endswith("completion_id")}
+    completions = [id_ for id_ in ids.values() if id_ is not None]
+    # The final completion of a call is its result, not its acceptance.
+    final = [ids[field] for field in ("result_completion_id", "completion_id") if ids.get(field) is not None]
+    command = EntryContent(*common, completions, next(iter([*final, *completions]), None))
     return command if _DESCRIBING_FIELDS.isdisjoint(body) else _describe_command(command, body)
 
 
@@ -329,7 +335,7 @@ def _statuses(
     contents, completed = rows.contents, rows.take("completed", kept)
     is_notification = rows.flags(each.kind == "Notification" for each in contents)[kept]
     is_output = rows.flags(each.entry_type == "Output" for each in contents)[kept]
-    is_unknown = rows.flags(_says_nothing(each) for each in contents)[kept] & ~_is_true(completed)
+    is_unknown = rows.flags(each.says_nothing for each in contents)[kept] & ~_is_true(completed)
     is_open = rows.flags(each.completion is not None for each in contents)[kept] | _is_true(pc.invert(completed))
     has_ended = np.array([id_ in ended for id_ in rows.ids], bool)[rows.journals[kept]]
     outcome = rows.flags(each.has_failed for each in contents)[ends].astype(np.int64)
@@ -339,10 +345,6 @@ def _statuses(
         default=np.where(is_output, outcome, 0),  # the result of SendSignal and CompleteAwakeable is the sent one
     )
     return pa.array(_STATUSES).take(numbers)
-
-
-def _says_nothing(content: EntryContent) -> bool:
-    return content.is_empty and content.kind == "Command" and content.entry_type not in _TYPES_WITHOUT_BODY
 
 
 def _is_true(column: Any) -> _Flags:
@@ -373,22 +375,6 @@ def _total_sizes(rows: _Rows, owners: _Numbers, replies: _Numbers) -> pa.Array[A
     np.logical_or.at(is_known, owners, known[replies])
     total_sizes: pa.Array[Any] = pa.array(totals, mask=~is_known)
     return total_sizes
-
-
-def _completion_ids(body: Mapping[str, Any]) -> list[int]:
-    return [
-        id_
-        for field, value in body.items()
-        if field.endswith("completion_id") and (id_ := _int_or_none(value)) is not None
-    ]
-
-
-def _result_completion_id(body: Mapping[str, Any], completions: Sequence[int]) -> int | None:
-    """Return the id of the completion that ends a command: for a call its result, not its acceptance."""
-    for field in ("result_completion_id", "completion_id"):
-        if (id_ := _int_or_none(body.get(field))) is not None:
-            return id_
-    return completions[0] if completions else None
 
 
 def _callee(body: Mapping[str, Any]) -> str | None:

@@ -151,15 +151,13 @@ def _summarize(events: Sequence[JournalEvent], counter: int | None) -> AttemptEr
 
 
 def _group_by_position(entries: pa.Table, events: Sequence[JournalEvent]) -> dict[int, list[JournalEvent]]:
-    if not events:
-        return {}
     commands = np.flatnonzero(entries["command_index"].is_valid())
+    if not events or not len(commands):
+        return {}
     indexes = [index or 0 for index in entries["index"].take(commands).to_pylist()]
     groups: defaultdict[int, list[JournalEvent]] = defaultdict(list)
     # events without a time come first; no such event has been observed
     for event in sorted(events, key=lambda event: (event.at is not None, event.at)):
-        if not len(commands):
-            break
         number = event.command_index
         if number is None or not 0 <= number < len(commands):
             # an error between two entries is assigned to the earlier entry

@@ -78,7 +78,8 @@ def to_frame(tree: JournalTree, *, payloads: bool) -> pd.DataFrame:
     parts = list(_arrange(tree))
     journals = {part.journal.invocation.id: part.journal for part in parts}
     tables = {id_: _table(journal) for id_, journal in journals.items()}
-    table = pa.concat_tables([part.slice_of(tables[part.journal.invocation.id]) for part in parts])
+    slices = [tables[part.journal.invocation.id].slice(part.start, part.end - part.start) for part in parts]
+    table = pa.concat_tables(slices)
     frame = table.to_pandas(types_mapper=_NULLABLE.get).astype({"depth": "int64"})
     if payloads:
         payload_rows = {id_: list(_payloads(journal.invocation)) for id_, journal in journals.items()}
@@ -110,7 +111,6 @@ class _Journal:
 
     @cached_property
     def errors(self) -> Mapping[int, AttemptErrors]:
-        """Return position → the errors of the attempts there."""
         invocation = self.invocation
         if invocation.events is None:
             return {}
@@ -125,15 +125,12 @@ class _Part:
     start: int
     end: int
 
-    def slice_of(self, table: pa.Table) -> pa.Table:
-        return table.slice(self.start, self.end - self.start)
-
 
 def _arrange(tree: JournalTree) -> Iterator[_Part]:
     """Yield the parts of the journals, a callee's journal directly below its call; each invocation appears once."""
     root = tree.invocations[tree.root]
     seen = {tree.root}
-    stack = [_Journal(root, 1, None, _calls(root) if tree.depth > 1 else iter(()))]
+    stack = [_Journal(root, 1, None, calls_of(root) if tree.depth > 1 else iter(()))]
     while stack:
         journal = stack[-1]
         call = next(journal.calls, None)
@@ -148,11 +145,11 @@ def _arrange(tree: JournalTree) -> Iterator[_Part]:
             seen.add(id_)
             yield _Part(journal, journal.start, position + 1)
             journal.start, depth = position + 1, journal.depth + 1
-            calls = _calls(callee) if tree.depth > depth else iter(())
+            calls = calls_of(callee) if tree.depth > depth else iter(())
             stack.append(_Journal(callee, depth, journal.invocation.id, calls))
 
 
-def _calls(invocation: Invocation) -> Iterator[tuple[int, str]]:
+def calls_of(invocation: Invocation) -> Iterator[tuple[int, str]]:
     """Return the position and the callee of each call."""
     entries = invocation.entries
     is_call = pc.and_(pc.is_in(entries["entry_type"], pa.array(sorted(CALLS))), entries["callee"].is_valid())

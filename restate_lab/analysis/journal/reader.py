@@ -108,7 +108,7 @@ class JournalReader:
 
     def rows(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """Return id → its row of ``sys_invocation``, for existing invocations, in the order of ``ids``."""
-        by_id = {row["id"]: row for row in self._rows(_INVOCATIONS, ids)}  # the newest run of each id
+        by_id = {row["id"]: row for row in self.reads.query_of(_INVOCATIONS, ids)}  # the newest run of each id
         return {id_: by_id[id_] for id_ in ids if id_ in by_id}
 
     def journals(self, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Invocation]:
@@ -119,10 +119,11 @@ class JournalReader:
     def read(self, ids: Sequence[str], *, columns: str = "", ranges: Ranges = ()) -> pa.Table:
         """Return the rows of journals, with more columns of ``sys_journal``.
 
-        With ``ranges`` only the rows in one of these ranges are read. Entries whose result is outside look open. The
+        With ``ranges`` only the rows in these ranges are read. Entries whose result is outside look open. The
         server scans the whole journal for each statement.
         """
-        statement = _ENTRIES.format(columns=columns, condition=_condition_of(ranges))
+        parts = " OR ".join(f"index BETWEEN {first} AND {last}" for first, last in ranges)
+        statement = _ENTRIES.format(columns=columns, condition=f" AND ({parts})" if parts else "")
         return self.reads.query(statement, {"ids": list(ids)})
 
     def invocations(
@@ -139,10 +140,10 @@ class JournalReader:
         entries = pair_entries(table, ended={id_ for id_ in ids if rows[id_]["ended"]}).by_id()
         has_events = self.reads.has("sys_journal_events.event_json")
         events: defaultdict[str, list[JournalEvent]] = defaultdict(list)
-        for event in self._rows(_EVENTS, ids) if has_events else ():
+        for event in self.reads.query_of(_EVENTS, ids) if has_events else ():
             events[event["id"]].append(parse_event(event))
         may_back_off = [id_ for id_ in ids if rows[id_]["status"] in _MAY_BACK_OFF]
-        queues = {row["id"]: row for row in self._rows(_QUEUE_ATTEMPTS, may_back_off)}
+        queues = {row["id"]: row for row in self.reads.query_of(_QUEUE_ATTEMPTS, may_back_off)}
         return {
             id_: self._invocation(
                 rows[id_],
@@ -196,9 +197,6 @@ class JournalReader:
         rows = self.reads.query(_PAYLOADS_OF_SOME, {"id": row["id"], "indexes": indexes}).to_pylist()
         return outputs | {each["index"]: payloads_of(each["entry_json"]) for each in rows}
 
-    def _rows(self, statement: str, ids: Sequence[str]) -> list[dict[str, Any]]:
-        return self.reads.query(statement, {"ids": list(ids)}).to_pylist() if ids else []
-
 
 def _payloads_by_id(table: pa.Table, decoding: Decoding | None) -> dict[str, dict[int, Payloads]]:
     payloads: defaultdict[str, dict[int, Payloads]] = defaultdict(dict)
@@ -222,12 +220,6 @@ def _suspension(row: Mapping[str, Any], journals: pa.Table, events: Sequence[Jou
     future = row["future"] if is_suspended else None
     waits_for = awaited_tree(future or (begins.awaiting_on if begins else None), journal, str(row["id"]))
     return Suspension(waits_for, begins.at if begins else None) if waits_for else None
-
-
-def _condition_of(ranges: Ranges) -> str:
-    """Return a condition for the entries in one of these ranges; "" for all."""
-    parts = " OR ".join(f"index BETWEEN {first} AND {last}" for first, last in ranges)
-    return f" AND ({parts})" if parts else ""
 
 
 def final_failure(completion_failure: str | None) -> Payloads:

@@ -168,8 +168,10 @@ def _read_rows(
     """Return the rows up to the limit and their truncation; the limit applies to the aggregated rows."""
     aggregate = AGGREGATIONS.get(name)
     if aggregate is None:
-        frame = source.query_frame(variant.sql, _with_one_more_row(values))
-        return _truncate(hide_refusals(frame), values.get("limit"), name)
+        limit = values.get("limit")
+        one_more = {"limit": ALL_ROWS if limit is None else limit + 1}  # shows whether the rows are truncated
+        frame = source.query_frame(variant.sql, {**values, **one_more})
+        return _truncate(hide_refusals(frame), limit, name)
     frame = source.query_frame(variant.sql, {**values, "limit": CANDIDATES + 1})
     frame, unread = _truncate(frame, CANDIDATES, name)
     frame, truncated = _truncate(aggregate(frame), values["limit"], name)
@@ -189,13 +191,6 @@ def _call(
         truncated = {"limit": values["limit"], "message": " ".join(filter(None, (message, truncated.get("message"))))}
     frame.attrs = {**whole.attrs, "queries": reads.queries}
     return frame, truncated
-
-
-def _with_one_more_row(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Request one row more than the limit, to find out whether the rows are truncated."""
-    if "limit" not in values:
-        return dict(values)
-    return {**values, "limit": ALL_ROWS if values["limit"] is None else values["limit"] + 1}
 
 
 def _truncate(frame: pd.DataFrame, limit: int | None, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:

@@ -20,6 +20,7 @@ RAW_STATUSES = ("inboxed", "scheduled", "invoked", "suspended", "paused", "compl
 """The statuses of ``sys_invocation_status``."""
 _MANY = 1000  # longer lists are not stored in attrs, because pandas copies attrs with every frame
 _FEW = 10
+_DEFAULTS: Mapping[str, Callable[[str], Any]] = {"number": int, "percent": float, "flag": "yes".__eq__}
 _FLAGS = {"yes": True, "true": True, "no": False, "false": False}
 
 
@@ -84,13 +85,8 @@ def parse_texts(name: str, texts: Mapping[str, str]) -> dict[str, Any]:
 def _default_value(parameter: Parameter) -> Any:
     if parameter.default == "none":
         return None
-    if parameter.kind == "number":
-        return int(parameter.default)
-    if parameter.kind == "percent":
-        return float(parameter.default)
-    if parameter.kind == "flag":
-        return parameter.default == "yes"
-    return parameter.default
+    parse = _DEFAULTS.get(parameter.kind)
+    return parse(parameter.default) if parse else parameter.default
 
 
 def _to_text(value: Any, name: str, now: datetime) -> str:  # noqa: ARG001 - one signature for all kinds
@@ -119,18 +115,6 @@ def _to_flag(value: Any, name: str, now: datetime) -> bool:  # noqa: ARG001
     return value
 
 
-def _to_duration(value: Any, name: str, now: datetime) -> timedelta:  # noqa: ARG001
-    return to_timedelta(value, name=name)
-
-
-def _to_time(value: Any, name: str, now: datetime) -> datetime:
-    return to_datetime(value, now=now, name=name)
-
-
-def _to_time_ahead(value: Any, name: str, now: datetime) -> datetime:
-    return to_datetime(value, now=now, ahead=True, name=name)
-
-
 def _to_ids(value: Any, name: str, now: datetime) -> list[str]:  # noqa: ARG001
     if isinstance(value, pd.DataFrame):
         if "id" not in value.columns:
@@ -150,9 +134,9 @@ _CONVERTERS: dict[str, Callable[[Any, str, datetime], Any]] = {
     "number": _to_number,
     "percent": _to_percent,
     "flag": _to_flag,
-    "duration": _to_duration,
-    "time": _to_time,
-    "time ahead": _to_time_ahead,
+    "duration": lambda value, name, _: to_timedelta(value, name=name),
+    "time": lambda value, name, now: to_datetime(value, now=now, name=name),
+    "time ahead": lambda value, name, now: to_datetime(value, now=now, ahead=True, name=name),
     "ids": _to_ids,
 }
 

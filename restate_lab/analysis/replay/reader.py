@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from restate_lab._public import did_you_mean, nearest_names
+from restate_lab.analysis.ids import parse_ids
 from restate_lab.analysis.invocations.filters import Filters
 from restate_lab.analysis.invocations.reader import read_rows
 from restate_lab.analysis.journal.encoding import content_column
 from restate_lab.analysis.replay.recording import Recording, recording_of
-from restate_lab.analysis.targets import parse_ids
 from restate_lab.client.arguments import check_id
 from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import ArgumentError, NotFound

@@ -103,20 +103,14 @@ def awaited_numbers(suspended: pa.Table) -> AwaitedNumbers:
 def match_commands(commands: pa.Table, numbers: AwaitedNumbers) -> pa.Table:
     """Return the awaited rows of ``commands.sql`` with the columns ``key, entry_index, kind, name, body``."""
     rows = _numbers_of(pc.index_in(commands["id"].cast(pa.large_string()), numbers.ids), -1)
-    bodies = commands["body"].cast(pa.large_string())
-    keys = _key(rows, _numbers_of(_extract(bodies, _NUMBER).cast(pa.int64()), -1))
+    keys = _key(rows, _numbers_of(_extract(commands["body"].cast(pa.large_string()), _NUMBER).cast(pa.int64()), -1))
     is_awaited = np.isin(keys, numbers.completion_keys)
     awaited = commands.filter(pa.array(is_awaited)).combine_chunks()
     types = awaited["entry_type"].cast(pa.large_string()).combine_chunks().dictionary_encode()
     kinds = pa.array([_KINDS.get(each.removeprefix(_COMMAND)) for each in texts(types.dictionary)], pa.large_string())
-    columns = {
-        "key": pa.array(keys[is_awaited]),
-        "entry_index": awaited["entry_index"].cast(pa.int64()),
-        "kind": kinds.take(types.indices),
-        "name": awaited["name"].cast(pa.large_string()),
-        "body": awaited["body"].cast(pa.large_string()),
-    }
-    return pa.table(columns, schema=_MATCHED)
+    columns = {"key": pa.array(keys[is_awaited]), "kind": kinds.take(types.indices)}
+    columns |= {name: awaited[name].cast(_COLUMNS[name]) for name in ("entry_index", "name", "body")}
+    return pa.table({name: columns[name] for name in _COLUMNS}, schema=_MATCHED)
 
 
 def edges_of_suspended(
@@ -143,10 +137,10 @@ def edges_of_suspended(
 def _edges_of_signals(signals: np.ndarray) -> pa.Table:
     """Return the columns of edges for signals; 0 is a signal that has only a name."""
     is_awakeable = signals >= FIRST_AWAKEABLE
-    what = [None if awakeable else _signal_text(n) for n, awakeable in zip(signals.tolist(), is_awakeable, strict=True)]
+    texts_of_signals = [f"signal {number}" if number else _NAMED_SIGNAL for number in signals.tolist()]
     columns: dict[str, Any] = {
         "kind": pa.array(["awakeable" if each else "signal" for each in is_awakeable.tolist()], pa.large_string()),
-        "what": pa.array(what, pa.large_string()),
+        "what": pa.array(texts_of_signals, pa.large_string(), mask=is_awakeable),
         "blocker": pa.nulls(len(signals), pa.large_string()),
         "wakes_at": pa.nulls(len(signals), pa.timestamp("ms", "UTC")),
         "signal": pa.array(np.where(is_awakeable, signals, 0), pa.int64()),
@@ -185,10 +179,6 @@ def _by_number(numbers: AwaitedNumbers, matched: Sequence[pa.Table]) -> pa.Table
 def _promise_key(body: str) -> str:
     (details,) = json.loads(body)["Command"].values()
     return str(details.get("key"))
-
-
-def _signal_text(signal: int) -> str:
-    return f"signal {signal}" if signal else _NAMED_SIGNAL
 
 
 def texts(column: pa.Array[Any] | pa.ChunkedArray[Any]) -> list[str]:

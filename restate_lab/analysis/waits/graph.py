@@ -85,24 +85,11 @@ class WaitGraph:
     def waiters_of(self, targets: Iterable[str]) -> set[str]:
         """Return the invocations that wait for these, directly or through others."""
         start = set(targets)
-        seen, queue = set(start), deque(start)
-        while queue:
-            for waiter in self.predecessors.get(queue.popleft(), ()):
-                if waiter not in seen:
-                    seen.add(waiter)
-                    queue.append(waiter)
-        return seen - start
+        return _reachable(start, self.predecessors) - start
 
     def ends_of(self, starts: Iterable[str]) -> set[str]:
         """Return the ends that these wait for, directly or through others."""
-        seen = set(starts)
-        queue = deque(seen)
-        while queue:
-            for blocker in self.successors.get(queue.popleft(), ()):
-                if blocker not in seen:
-                    seen.add(blocker)
-                    queue.append(blocker)
-        return {id_ for id_ in seen if id_ not in self.successors}
+        return _reachable(starts, self.successors) - self.successors.keys()
 
     def to_networkx(self) -> nx.DiGraph:
         """Return the graph for networkx; every waiting invocation is a node."""
@@ -115,6 +102,16 @@ class WaitGraph:
             more = {"kind": edge.kind, "what": edge.what, "since": edge.since, "alternative": edge.alternative}
             graph.add_edge(waiter, blocker, **more)
         return graph
+
+
+def _reachable(starts: Iterable[str], links: Mapping[str, Iterable[str]]) -> set[str]:
+    seen = set(starts)
+    queue = deque(seen)
+    while queue:
+        new = [id_ for id_ in links.get(queue.popleft(), ()) if id_ not in seen]
+        seen.update(new)
+        queue.extend(new)
+    return seen
 
 
 def cycles(graph: WaitGraph) -> list[Cycle]:

@@ -165,8 +165,11 @@ def arrange(graph: nx.DiGraph, cycles: Sequence[tuple[Sequence[str], bool]], *, 
         cycles_of_tree: list[CycleBox] = []
         top += _place_component(forest, visible, tree, top, placed, cycles_of_tree) + 0.35
         columns = max(box.x for box in placed) + 1 if tree in alone else most_columns
-        boxes += [_mirror_box(box, columns) for box in placed]
-        cycle_boxes += [_mirror_cycle(cycle, columns) for cycle in cycles_of_tree]
+        # Waiting invocations are on the left, so the columns are mirrored.
+        boxes += [replace(box, x=columns - 1 - box.x) for box in placed]
+        cycle_boxes += [
+            replace(cycle, left=columns - 1 - cycle.left, right=columns - 1 - cycle.right) for cycle in cycles_of_tree
+        ]
     rest = forest.trees[count:]
     return Layout(
         tuple(boxes),
@@ -233,12 +236,11 @@ def _build_component(
         certain = any(tuple(way) == (alone,) and is_certain for way, is_certain in cycles)
         return _Component(alone, (alone,), certain, graph.nodes[alone]["times"], is_cycle)
     known = [(tuple(way), certain) for way, certain in cycles if here.issuperset(way) and len(way) > 1]
-    way, certain = known[0] if known else (_find_cycle(graph, here), False)
+    if not known:
+        edges = nx.find_cycle(graph.subgraph(sorted(here)), min(here))
+        known = [(tuple(edge[0] for edge in edges), False)]
+    way, certain = known[0]
     return _Component(min(here), way, certain, len(here), is_cycle=True)
-
-
-def _find_cycle(graph: nx.DiGraph, members: set[str]) -> tuple[str, ...]:
-    return tuple(edge[0] for edge in nx.find_cycle(graph.subgraph(sorted(members)), min(members)))
 
 
 def _visible_waiters(forest: _Forest, trees: Sequence[str], each: int) -> dict[str, list[str]]:
@@ -292,11 +294,3 @@ def _place_cycle(component: _Component, column: int, middle: float, boxes: list[
     cycles.append(
         CycleBox(tuple(keys), component.certain, column + 1.44, column - 0.44, top - 0.35, top + half + 0.02, hidden)
     )
-
-
-def _mirror_box(box: Box, columns: float) -> Box:
-    return replace(box, x=columns - 1 - box.x)
-
-
-def _mirror_cycle(cycle: CycleBox, columns: float) -> CycleBox:
-    return replace(cycle, left=columns - 1 - cycle.left, right=columns - 1 - cycle.right)

@@ -18,7 +18,7 @@ from restate_lab.analysis.ids import awakeable_id
 _CANCEL = {"Single": {"SignalIndex": 1}}
 _TEXT, _TIME = pa.large_string(), pa.timestamp("ms", "UTC")
 _TYPES: Mapping[str, Any] = {
-    **dict.fromkeys(("waiter", "waiter_target", "kind", "blocker", "what"), _TEXT),
+    **dict.fromkeys(("waiter", "kind", "blocker", "what", "waiter_target"), _TEXT),
     "signal": pa.int64(),
     "wakes_at": _TIME,
     "alternative": pa.bool_(),
@@ -26,7 +26,7 @@ _TYPES: Mapping[str, Any] = {
     "caller": _TEXT,
 }
 _EDGES = pa.schema([pa.field(name, kind) for name, kind in _TYPES.items()])
-"""The columns of a table of edges, as in `Edge`; ``what`` is not yet set for sleeps and awakeables.
+"""The columns of a table of edges, in the order of `Edge`; ``what`` is not yet set for sleeps and awakeables.
 
 ``signal`` is the number of an awakeable, 0 for other kinds.
 """
@@ -44,16 +44,16 @@ class Edge:
     """
 
     waiter: str
-    waiter_target: str
     kind: str
     blocker: str | None
     what: str | None
-    signal: int
-    wakes_at: pd.Timestamp | None
-    alternative: bool
-    since: pd.Timestamp | None
-    created_at: pd.Timestamp | None
-    caller: str | None
+    waiter_target: str = ""
+    signal: int = 0
+    wakes_at: pd.Timestamp | None = None
+    alternative: bool = False
+    since: pd.Timestamp | None = None
+    created_at: pd.Timestamp | None = None
+    caller: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,35 +108,29 @@ class Nodes(Mapping[str, InvocationNode]):
 
 def edges_of_keys(rows: pa.Table) -> pa.Table:
     """Return the edges of calls that wait for a key, from rows of ``key_waiters.sql``."""
-    return _edges_of(rows, "key", blocker=rows["holder_id"], what=rows["key"], alternative=False)
+    return _edges_of(rows, "key", alternative=False, blocker=rows["holder_id"], what=rows["key"])
 
 
 def edges_of_calls(rows: pa.Table) -> pa.Table:
     """Return the edges from running invocations to their callees, from rows of ``open_calls.sql``."""
-    return _edges_of(rows, "open call", blocker=rows["callee_id"], what=pa.nulls(len(rows)), alternative=True)
+    return _edges_of(rows, "open call", alternative=True, blocker=rows["callee_id"])
 
 
-def _edges_of(rows: pa.Table, kind: str, *, blocker: Any, what: Any, alternative: bool) -> pa.Table:
+def _edges_of(rows: pa.Table, kind: str, *, alternative: bool, **columns: Any) -> pa.Table:
+    names = {"waiter": "id", "waiter_target": "target", "caller": "invoked_by_id"}
+    same: dict[str, Any] = {"kind": pa.scalar(kind), "alternative": pa.scalar(alternative), "signal": pa.scalar(0)}
     return edge_table(
-        {
-            "waiter": rows["id"],
-            "waiter_target": rows["target"],
-            "kind": pa.array([kind] * len(rows), _TEXT),
-            "blocker": blocker,
-            "what": what,
-            "signal": pa.array([0] * len(rows), pa.int64()),
-            "wakes_at": pa.nulls(len(rows)),
-            "alternative": pa.array([alternative] * len(rows), pa.bool_()),
-            "since": rows["since"],
-            "created_at": rows["created_at"],
-            "caller": rows["invoked_by_id"],
-        }
+        columns
+        | {name: rows[column] for name, column in names.items()}
+        | {name: rows[name] for name in ("since", "created_at")}
+        | {name: pa.repeat(value, len(rows)) for name, value in same.items()}
     )
 
 
 def edge_table(columns: Mapping[str, Any]) -> pa.Table:
-    """Return a table of edges with these columns."""
-    return pa.table({name: columns[name] for name in _EDGES.names}).cast(_EDGES).combine_chunks()
+    """Return a table of edges with these columns; other columns are null."""
+    count = len(columns["waiter"])
+    return pa.table({name: columns.get(name, pa.nulls(count)) for name in _EDGES.names}).cast(_EDGES).combine_chunks()
 
 
 def table_of_edges(edges: Sequence[Edge]) -> pa.Table:

@@ -74,7 +74,7 @@ def draw_picture(
         return None
     blockers = {row["id"]: row for row in root_blockers.to_dict("records")}
     boxes = {box.key: box for box in layout.boxes}
-    arrows = [*_arrows(graph, layout, boxes), *_folded_arrows(boxes), *_cycle_arrows(graph, layout, boxes)]
+    arrows = [*_arrows(graph, layout, boxes), *_cycle_arrows(graph, layout, boxes)]
     kinds = sorted({arrow["kind"] for arrow in arrows if arrow["kind"]})
     return WaitPicture(
         width=layout.columns * _COLUMN + (_TEXT_WIDTH if any(key in boxes for key in blockers) else 0.0),
@@ -146,19 +146,15 @@ def _draw_cycle(cycle: CycleBox) -> dict[str, Any]:
 
 
 def _arrows(graph: nx.DiGraph, layout: Layout, boxes: Mapping[str, Box]) -> Iterator[dict[str, Any]]:
-    """Yield the arrows between invocations that are not in the same cycle."""
+    """Yield the arrows between invocations that are not in the same cycle, and those of folded invocations."""
     in_cycle = {key: cycle for cycle in layout.cycles for key in cycle.members}
     for waiter, blocker, edge in graph.edges(data=True):
         if waiter not in boxes or blocker not in boxes or in_cycle.get(waiter, 0) is in_cycle.get(blocker, 1):
             continue
-        yield _curve(_right_of(boxes[waiter]), _left_of(boxes[blocker]), edge.get("kind"))
-
-
-def _folded_arrows(boxes: Mapping[str, Box]) -> Iterator[dict[str, Any]]:
+        yield _curve(boxes[waiter], boxes[blocker], edge.get("kind"))
     for box in boxes.values():
-        blocker = boxes.get(box.blocker or "")
-        if box.folded and blocker is not None:
-            yield _curve(_right_of(box), _left_of(blocker), "")
+        if box.folded and box.blocker and box.blocker in boxes:
+            yield _curve(box, boxes[box.blocker], "")
 
 
 def _cycle_arrows(graph: nx.DiGraph, layout: Layout, boxes: Mapping[str, Box]) -> Iterator[dict[str, Any]]:
@@ -189,17 +185,14 @@ def _around(waiter: Box, blocker: Box, count: int, kind: str) -> dict[str, Any]:
     return _arrow(path, (end, there), (right, 0), kind, is_red=True)
 
 
-def _curve(begin: tuple[float, float], end: tuple[float, float], kind: str | None) -> dict[str, Any]:
-    bend, tip = (end[0] - begin[0]) / 2, end[0] - _TIP
-    path = (
-        f"M {begin[0]:.0f} {begin[1]:.0f} C {begin[0] + bend:.0f} {begin[1]:.0f} {end[0] - bend:.0f} {end[1]:.0f} "
-        f"{tip:.0f} {end[1]:.0f}"
-    )
-    return _arrow(path, end, (1, 0), kind or "", is_red=False)
+def _curve(waiter: Box, blocker: Box, kind: str | None) -> dict[str, Any]:
+    (x, y), (end, there) = (_left_edge(waiter) + _WIDE, _middle(waiter)), (_left_edge(blocker), _middle(blocker))
+    bend = (end - x) / 2
+    curve = f"{x + bend:.0f} {y:.0f} {end - bend:.0f} {there:.0f} {end - _TIP:.0f} {there:.0f}"
+    return _arrow(f"M {x:.0f} {y:.0f} C {curve}", (end, there), (1, 0), kind or "", is_red=False)
 
 
 def _arrow(path: str, end: tuple[float, float], way: tuple[int, int], kind: str, *, is_red: bool) -> dict[str, Any]:
-    """Return an arrow with its tip at ``end`` that points in the direction ``way``."""
     (x, y), (right, down) = end, way
     back = (x - right * 2 * _TIP, y - down * 2 * _TIP)
     corners: Sequence[tuple[float, float]] = (
@@ -217,11 +210,3 @@ def _left_edge(box: Box) -> float:
 
 def _middle(box: Box) -> float:
     return box.y * _ROW + 4
-
-
-def _left_of(box: Box) -> tuple[float, float]:
-    return _left_edge(box), _middle(box)
-
-
-def _right_of(box: Box) -> tuple[float, float]:
-    return _left_edge(box) + _WIDE, _middle(box)

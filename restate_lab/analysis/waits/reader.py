@@ -7,7 +7,7 @@ only if that costs the server less.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,7 +81,10 @@ class KnownInvocations:
 
 def read_waits(reads: Reads, *, limit: int, known: KnownInvocations | None) -> WaitSnapshot:
     """Read up to ``limit`` suspended and up to ``limit`` pending invocations, and their waits."""
-    reader = _WaitsReader(reads, limit, known or _count(reads))
+    if known is None:
+        (counts,) = reads.rows("waits/counts")
+        known = KnownInvocations(counts["suspended"], counts["pending"], int(counts["entries"] or 0))
+    reader = _WaitsReader(reads, limit, known)
     suspended, pending, commands = reader.read_tables()
     queued = reader.edges_of_pending(pending)
     around = {id_ for name in ("caller", "blocker") for id_ in _known_ids(queued[name])}
@@ -93,7 +96,7 @@ def read_waits(reads: Reads, *, limit: int, known: KnownInvocations | None) -> W
 
 
 def read_errors(reads: Reads, ids: Sequence[str]) -> dict[str, str]:
-    """Return id → last error, as one line, for those of these invocations that have one."""
+    """Return id → last error, as one line; an invocation without an error is omitted."""
     return {row["id"]: describe_error(row) for row in reads.rows_of("waits/last_errors", ids, chunk=CHUNK)}
 
 
@@ -106,11 +109,6 @@ def read_edges_of(reads: Reads, ids: Sequence[str]) -> list[Edge]:
 def read_open_calls(reads: Reads, ids: Sequence[str]) -> list[Edge]:
     """Return the edges from the running ones of these invocations to callees without a response."""
     return single_edges(_read_calls(reads, ids))
-
-
-def _count(reads: Reads) -> KnownInvocations:
-    (counts,) = reads.rows("waits/counts")
-    return KnownInvocations(counts["suspended"], counts["pending"], int(counts["entries"] or 0))
 
 
 def _suspended_of(reads: Reads, ids: Sequence[str]) -> pa.Table:
@@ -127,15 +125,11 @@ def _edges_of(reads: Reads, suspended: pa.Table, commands: pa.Table | None) -> t
     numbers = awaited_numbers(suspended)
     matched, is_truncated = [match_commands(commands, numbers)] if commands is not None else [], False
     # Commands may be missing: a scan has a limit, and invocations may be suspended after it.
-    for table in _commands_of(reads, numbers.ids_without(matched)):
+    for chunk in chunks(numbers.ids_without(matched), CHUNK):
+        table = reads.table("waits/commands", ids=chunk, limit=ROWS + 1)
         is_truncated = is_truncated or len(table) > ROWS
         matched.append(match_commands(table, numbers))
     return edges_of_suspended(suspended, numbers, matched, _needing_one(reads, numbers)), is_truncated
-
-
-def _commands_of(reads: Reads, ids: Sequence[str]) -> Iterator[pa.Table]:
-    for chunk in chunks(ids, CHUNK):
-        yield reads.table("waits/commands", ids=chunk, limit=ROWS + 1)
 
 
 def _needing_one(reads: Reads, numbers: AwaitedNumbers) -> np.ndarray:
@@ -170,12 +164,9 @@ class _WaitsReader:
         self.unread: dict[str, int] = {}
         self.excluded: list[str] = []
 
-    def read_tables(self) -> tuple[pa.Table, pa.Table, pa.Table | None]:
+    def read_tables(self) -> list[Any]:
         """Return the suspended invocations, the calls that wait for a key, and all commands (``None`` if not read)."""
-        suspended, pending, commands = self._reads.together(
-            [self._read_suspended, self._read_pending, self._read_commands]
-        )
-        return suspended, pending, commands
+        return self._reads.together([self._read_suspended, self._read_pending, self._read_commands])
 
     def edges_of_suspended(self, rows: pa.Table, commands: pa.Table | None, around: set[str]) -> pa.Table:
         """Return the edges of the longest suspended ones; if these are not all, also of those ``around`` keys."""
@@ -208,9 +199,7 @@ class _WaitsReader:
 
     def _read_suspended(self, reads: Reads) -> pa.Table:
         known = self._known.read_suspended()
-        if known is not None:
-            return known
-        return reads.table("waits/suspended", limit=self._limit + 1)
+        return reads.table("waits/suspended", limit=self._limit + 1) if known is None else known
 
     def _read_pending(self, reads: Reads) -> pa.Table:
         if not self._known.pending:
@@ -218,9 +207,7 @@ class _WaitsReader:
         return reads.table("waits/key_waiters", limit=self._limit + 1)
 
     def _read_commands(self, reads: Reads) -> pa.Table | None:
-        if not self._known.is_scan_cheaper:
-            return None
-        return reads.table("waits/commands_of_suspended", limit=ROWS + 1)
+        return reads.table("waits/commands_of_suspended", limit=ROWS + 1) if self._known.is_scan_cheaper else None
 
     def _read_around(self, around: set[str], read: set[str]) -> list[pa.Table]:
         tables: list[pa.Table] = []

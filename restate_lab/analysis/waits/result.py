@@ -140,36 +140,26 @@ def _deadlock_block(row: dict[Any, Any], now: datetime, anchors: Mapping[str, st
 
 
 def _blocker_table(frame: pd.DataFrame, now: datetime, anchors: Mapping[str, str]) -> dict[str, Any]:
-    rows = [{"anchor": anchors[row["id"]], "cells": _blocker_cells(row, now)} for row in _first_rows(frame)]
-    return {
-        "title": "Root blockers",
-        "heads": ("waiting", "invocation", "status", "waits for", "for"),
-        "rows": rows,
-        "more": _more_text(frame, "blockers"),
-    }
-
-
-def _blocker_cells(row: dict[Any, Any], now: datetime) -> tuple[str, ...]:
-    return (
-        f"{row['total_waiting']:,}" if pd.notna(row["total_waiting"]) else f"{row['direct_waiting']:,} or more",
-        f"{row['target'] or 'unknown'}\n{row['id']}",
-        row["status"] or "gone",
-        row["waits_for"],
-        format_age(row["since"], now),
-    )
+    rows = []
+    for row in _first_rows(frame):
+        waiting = row["total_waiting"]
+        count = f"{row['direct_waiting']:,} or more" if pd.isna(waiting) else f"{waiting:,}"
+        target, status = f"{row['target'] or 'unknown'}\n{row['id']}", row["status"] or "gone"
+        cells = (count, target, status, row["waits_for"], format_age(row["since"], now))
+        rows.append({"anchor": anchors[row["id"]], "cells": cells})
+    heads = ("waiting", "invocation", "status", "waits for", "for")
+    return {"title": "Root blockers", "heads": heads, "rows": rows, "more": _more_text(frame, "blockers")}
 
 
 def _unresolved_table(name: str, frame: pd.DataFrame, now: datetime) -> dict[str, Any]:
+    cells = [
+        (row["what"], f"{row['waiter_target']}\n{row['waiter']}", format_age(row["since"], now))
+        for row in _first_rows(frame)
+    ]
     return {
         "title": f"{name} that are not resolved",
         "heads": (name.lower().removesuffix("s"), "waiting invocation", "for"),
-        "rows": [
-            {
-                "anchor": "",
-                "cells": (row["what"], f"{row['waiter_target']}\n{row['waiter']}", format_age(row["since"], now)),
-            }
-            for row in _first_rows(frame)
-        ],
+        "rows": [{"anchor": "", "cells": each} for each in cells],
         "more": _more_text(frame, name.lower()),
     }
 

@@ -12,6 +12,7 @@ from restate_lab.analysis.waits.graph import Cycle, WaitGraph
 from restate_lab.analysis.waits.model import Edge, InvocationNode
 
 _NOT_WOKEN = "its own step{what} (Run), which does not wake it: resume it"
+_LONG_AGO = pd.Timestamp(0, tz="UTC")
 _EDGE_TEXTS = {
     "awakeable": "the awakeable {what}, which is not resolved",
     "promise": "the promise “{what}”, which is not completed",
@@ -26,9 +27,8 @@ _EDGE_TEXTS = {
 
 @dataclass(frozen=True, slots=True)
 class Deadlock:
-    """A cycle with its description; ``holders`` hold the ``keys``, in order; ``why`` is the reason for ``cancel``."""
+    """A cycle with its description; its members hold the ``keys``, in order; ``why`` is the reason for ``cancel``."""
 
-    holders: tuple[str, ...]
     keys: tuple[str, ...]
     since: pd.Timestamp | None
     description: str
@@ -47,16 +47,14 @@ def describe_deadlock(
     steps = [(here, there, graph.edge(here, there)) for here, there in _successive_pairs(cycle.path)]
     held = {there: edge.what or "" for _, there, edge in steps if edge.kind == "key"}
     holders = tuple(id_ for id_ in cycle.path if id_ in held)
-    cancel = max(holders or cycle.path, key=lambda id_: (_creation_seconds(nodes[id_]), id_))
-    times = [edge.since for _, _, edge in steps if edge.since is not None]
+    cancel = max(holders or cycle.path, key=lambda id_: (nodes[id_].created_at or _LONG_AGO, id_))
     why = _reason_to_cancel(nodes[cancel], holders) if cycle.certain else _describe_alternatives(cycle, nodes, awaited)
     return Deadlock(
-        holders=holders,
         keys=tuple(held[id_] for id_ in holders),
-        since=max(times, default=None),
+        since=max((edge.since for _, _, edge in steps if edge.since is not None), default=None),
         description=_describe_holders(cycle.path, held, nodes) if holders else _describe_cycle(cycle.path, nodes),
         cancel=cancel,
-        why=_one_line(why),
+        why=" ".join(why.split()),  # a key with line breaks cannot end the comment
         resolution_code=f'rl.plan(lab, "cancel", ["{cancel}"]).execute(reason="break a deadlock")',
     )
 
@@ -104,7 +102,6 @@ def _describe_holders(path: Sequence[str], held: Mapping[str, str], nodes: Mappi
 def _describe_between(
     path: Sequence[str], holder: str, held: Mapping[str, str], nodes: Mapping[str, InvocationNode]
 ) -> str:
-    """Return the invocations between a holder and the call that queues for the next key."""
     at = path.index(holder) + 1
     around = [*path[at:], *path[:at]]
     between = around[: next(number for number, id_ in enumerate(around) if id_ in held)][:-1]
@@ -145,12 +142,7 @@ def _describe_alternatives(
         else f"{target} also waits for {_describe_edge(edge)}, which may be enough"
         for edge, target in loose[:3]
     ]
-    return f"first run waits() again: {'; '.join(reasons) or 'one of them may continue without the others'}"
-
-
-def _one_line(text: str) -> str:
-    """Return a text on one line, so a key with line breaks cannot end the comment."""
-    return " ".join(text.split())
+    return f"first run waits() again: {'; '.join(reasons) or 'a member may continue without the others'}"
 
 
 def _describe_edge(edge: Edge) -> str:
@@ -163,7 +155,3 @@ def _describe_edge(edge: Edge) -> str:
 
 def _format_at(time: pd.Timestamp | None) -> str:
     return f" at {format_timestamp(time)}" if time is not None else ""
-
-
-def _creation_seconds(node: InvocationNode) -> float:
-    return node.created_at.timestamp() if node.created_at is not None else 0.0

@@ -11,9 +11,9 @@ from restate_lab._text import format_duration
 from restate_lab.analysis.ids import check_invocation_id, describe_missing
 from restate_lab.analysis.why.chain import Chain, find_chain, link_frame
 from restate_lab.analysis.why.details import InvocationDetails, details_of, summary_of
-from restate_lab.analysis.why.explanation import Explanation, ExplanationParts, text_of
+from restate_lab.analysis.why.explanation import Explanation, text_of
 from restate_lab.analysis.why.options import Option, list_options
-from restate_lab.analysis.why.reader import Explorer, Row, Waiters, has_ended
+from restate_lab.analysis.why.reader import Blockers, Explorer, Row, Waiters, has_ended
 from restate_lab.analysis.why.text import describe_completed, describe_open, describe_waiters, list_facts
 from restate_lab.client.arguments import check_seconds
 from restate_lab.client.schema import translate_errors
@@ -23,7 +23,6 @@ from restate_lab.reads import begin
 from restate_lab.source import Source
 
 Facts: TypeAlias = tuple[tuple[str, str], ...]
-_HEAD = "What you can do (a plan sends nothing before its .execute(reason=…)):"
 _OVER = "the timeout of {limit} is over; set a longer one with timeout="
 
 
@@ -70,27 +69,40 @@ def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "10s"
     rows = explorer.rows([id_])
     _ = explorer.reads.now  # read the time before the timeout is over
     if id_ not in rows:
-        return _build(explorer, id_, None, describe_missing(source, id_), (), link_frame((), {}, None), ())
+        return _build(explorer, id_, describe_missing(source, id_))
     return _explain(explorer, rows[id_])
 
 
 def _explain(explorer: Explorer, row: Row) -> Explanation:
+    waiters = Waiters()
     if has_ended(row):
         details = details_of(explorer, row, ())
-        chain, facts = Chain((row["id"],)), list_facts(details, Waiters())
-        return _explanation(explorer, details, details, chain, {row["id"]: row}, describe_completed(details), facts)
-    blockers = explorer.find_blockers(row)
-    chain = find_chain(blockers, row["id"])
-    if chain.edges:
-        details = summary_of(explorer, row, blockers.edges)
-        root = details_of(explorer, blockers.rows[chain.root], blockers.edges) if chain.root in blockers.rows else None
+        root: InvocationDetails | None = details
+        chain, rows = Chain((row["id"],)), {row["id"]: row}
+        text, facts = describe_completed(details), list_facts(details, waiters)
     else:
-        details = root = details_of(explorer, row, blockers.edges)
-    waiters = explorer.find_waiters(row)
-    rows = {**blockers.rows, row["id"]: details.row}
-    text = f"{describe_open(details, root, chain, rows)} {describe_waiters(waiters, chain)}"
-    facts = list_facts(details, waiters, _root_text(chain, rows))
-    return _explanation(explorer, details, root, chain, rows, text, facts, waiters.direct)
+        blockers = explorer.find_blockers(row)
+        chain = find_chain(blockers, row["id"])
+        details, root = _read_details(explorer, row, blockers, chain)
+        waiters = explorer.find_waiters(row)
+        rows = {**blockers.rows, row["id"]: details.row}
+        text = f"{describe_open(details, root, chain, rows)} {describe_waiters(waiters, chain)}"
+        facts = list_facts(details, waiters, _root_text(chain, rows))
+    links = link_frame(chain.edges, rows, None if chain.deadlock else root)
+    options = list_options(details, root, chain) if explorer.reads.coverage.open_invocations else ()
+    return _build(explorer, row["id"], text, details, facts, links, options, waiters.direct)
+
+
+def _read_details(
+    explorer: Explorer, row: Row, blockers: Blockers, chain: Chain
+) -> tuple[InvocationDetails, InvocationDetails | None]:
+    """Return the details of an invocation and of the root of its chain; None if the root no longer exists."""
+    if not chain.edges:
+        details = details_of(explorer, row, blockers.edges)
+        return details, details
+    details = summary_of(explorer, row, blockers.edges)
+    root = blockers.rows.get(chain.root)
+    return details, None if root is None else details_of(explorer, root, blockers.edges)
 
 
 def _root_text(chain: Chain, rows: Mapping[str, Row]) -> str:
@@ -103,45 +115,31 @@ def _root_text(chain: Chain, rows: Mapping[str, Row]) -> str:
     return f"{root['target']} {chain.root}, {root['status']}" if root else f"{chain.root}, which no longer exists"
 
 
-def _explanation(
-    explorer: Explorer,
-    details: InvocationDetails,
-    root: InvocationDetails | None,
-    chain: Chain,
-    rows: Mapping[str, Row],
-    text: str,
-    facts: Facts,
-    waiters: Sequence[Row] = (),
-) -> Explanation:
-    links = link_frame(chain.edges, rows, None if chain.deadlock else root)
-    options = list_options(details, root, chain) if explorer.reads.coverage.open_invocations else ()
-    return _build(explorer, details.row["id"], details, text, facts, links, options, waiters)
-
-
 def _build(
     explorer: Explorer,
     id_: str,
-    details: InvocationDetails | None,
     summary: str,
-    facts: Facts,
-    chain: pd.DataFrame,
-    choices: Sequence[Option],
+    details: InvocationDetails | None = None,
+    facts: Facts = (),
+    chain: pd.DataFrame | None = None,
+    options: Sequence[Option] = (),
     waiters: Sequence[Row] = (),
 ) -> Explanation:
-    reads = explorer.reads
-    parts = ExplanationParts(
+    reads, excluded = explorer.reads, tuple(dict.fromkeys(explorer.excluded))
+    links = link_frame((), {}, None) if chain is None else chain
+    return Explanation(
+        text=text_of(id_, summary, links, options, excluded),
         id=id_,
         target=details.row["target"] if details else None,
         status=details.status if details else None,
         summary=summary,
         facts=facts,
-        chain=chain,
-        choices=tuple(choices),
-        excluded=tuple(dict.fromkeys(explorer.excluded)),
+        chain=links,
+        choices=tuple(options),
+        excluded=excluded,
         source=reads.name,
         version=reads.version,
         at=reads.now,
         queries=tuple(reads.queries),
         waiters=tuple((str(row["id"]), str(row["target"])) for row in waiters),
     )
-    return Explanation(text_of(parts, [option.code for option in choices], _HEAD), parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pyarrow.compute as pc
 
@@ -41,13 +41,8 @@ def describe_agent_wait(reads: Reads, invocation: Invocation) -> str:
     if found is None:
         return ""
     turns = match_tools(agents := agent_entries(entries, found.steps), reads.check)[1]
-    return _describe(agents, turns, _failing_command(invocation))
-
-
-def _failing_command(invocation: Invocation) -> int | None:
-    """Return the number of the command in which the last attempt failed; None outside of commands."""
     errors = [event for event in invocation.events or () if event.message]
-    return errors[-1].command_index if errors else None
+    return _describe(agents, turns, errors[-1].command_index if errors else None)
 
 
 def _describe(entries: Sequence[AgentEntry], turns: Sequence[ModelTurn], failing: int | None) -> str:
@@ -71,7 +66,10 @@ def _tool_of(turn: ModelTurn, call: MatchedCall, failing: int | None) -> str:
     others = list(dict.fromkeys(each.call.name for each in turn.calls if each.entries))
     if call.how == GUESSED and len(others) > 1:
         return f"one of its tools {join(map(_quote, others))}"
-    return f"its tool {_quote(call.call.name)}{_step_of(call, failing)}"
+    # The author of the handler chose the name of the open step.
+    names = {each.entry.command_index: each.entry.name for each in call.entries if each.entry.status == OPEN}
+    step = names.get(failing) if failing in names else next(iter(names.values()), None)
+    return f"its tool {_quote(call.call.name)}{f' (step {_quote(step)})' if step else ''}"
 
 
 def _quote(name: str) -> str:
@@ -88,12 +86,3 @@ def _executing(turn: ModelTurn, failing: int | None) -> MatchedCall | None:
     calls = [call for call in turn.calls if any(each.entry.status == OPEN for each in call.entries)]
     owners = [call for call in calls if any(each.entry.command_index == failing for each in call.entries)]
     return next(iter(owners if failing is not None and owners else calls), None)
-
-
-def _step_of(call: MatchedCall, failing: int | None) -> str:
-    """Return the name of the open step, which the author of the handler chose; "" if it has none."""
-    names: Mapping[int | None, str | None] = {
-        each.entry.command_index: each.entry.name for each in call.entries if each.entry.status == OPEN
-    }
-    name = names.get(failing) or next(iter(names.values()), None)
-    return f" (step {_quote(name)})" if name else ""

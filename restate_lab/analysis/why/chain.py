@@ -57,36 +57,27 @@ def find_chain(blockers: Blockers, start: str) -> Chain:
     graph = WaitGraph(table, Nodes(table, blockers.nodes()))
     if start not in graph.successors:
         return Chain((start,))
-    before = _predecessors(graph, start)
+    paths = _paths(graph, start)
     for cycle in cycles(graph):
-        if entries := [id_ for id_ in before if id_ in cycle.path]:
-            return _deadlock_chain(blockers, graph, cycle, _path_to(before, entries[0]))
-    ends = [id_ for id_ in before if id_ not in graph.successors]
-    ranked = sorted(ends, key=lambda id_: _rank(blockers, id_))
-    path = _path_to(before, ranked[0])
+        entry = next((path for id_, path in paths.items() if id_ in cycle.path), None)
+        if entry is not None:
+            return _deadlock_chain(blockers, graph, cycle, entry)
+    ends = [id_ for id_ in paths if id_ not in graph.successors]
+    path = paths[min(ends, key=lambda id_: _rank(blockers, id_))]
     return Chain(path, _path_edges(blockers.edges, path), other_ends=len(ends) - 1)
 
 
-def _predecessors(graph: WaitGraph, start: str) -> dict[str, str | None]:
-    """Return the reachable ids, nearest first, each with the id before it on its path."""
-    before: dict[str, str | None] = {start: None}
+def _paths(graph: WaitGraph, start: str) -> dict[str, tuple[str, ...]]:
+    """Return the reachable ids, nearest first, each with a shortest path to it."""
+    paths: dict[str, tuple[str, ...]] = {start: (start,)}
     queue = deque([start])
     while queue:
         here = queue.popleft()
         for there in sorted(graph.successors.get(here, ())):
-            if there not in before:
-                before[there] = here
+            if there not in paths:
+                paths[there] = (*paths[here], there)
                 queue.append(there)
-    return before
-
-
-def _path_to(before: Mapping[str, str | None], end: str) -> tuple[str, ...]:
-    path: list[str] = []
-    here: str | None = end
-    while here is not None:
-        path.append(here)
-        here = before[here]
-    return tuple(reversed(path))
+    return paths
 
 
 def _deadlock_chain(blockers: Blockers, graph: WaitGraph, cycle: Cycle, entry: tuple[str, ...]) -> Chain:
@@ -149,19 +140,11 @@ def _root_rows(root: InvocationDetails) -> Iterator[dict[str, Any]]:
         for edge in root.edges:
             yield {"waits_for": edge.kind, "what": edge.what, "since": edge.since, "blocker": edge.blocker}
         return
-    if root.status in {"running", "backing-off"} or root.is_failing:
-        entries = root.open_entries
-        for entry in entries:
-            name = next((entry[each] for each in _NAMES if isinstance(entry[each], str)), None)
-            yield {"waits_for": "step", "what": name or entry["entry_type"], "since": entry["started"]}
-        if entries:
-            return
-    yield {"waits_for": _WAITS.get(root.status) or _root_step(root), "what": None, "since": _root_since(root.row)}
-
-
-def _root_step(root: InvocationDetails) -> str | None:
-    return None if has_ended(root.row) else "step"
-
-
-def _root_since(row: Row) -> Any:
-    return row["completed_at"] or row["modified_at"]
+    entries = root.open_entries if root.status in {"running", "backing-off"} or root.is_failing else []
+    for entry in entries:
+        name = next((entry[each] for each in _NAMES if isinstance(entry[each], str)), None)
+        yield {"waits_for": "step", "what": name or entry["entry_type"], "since": entry["started"]}
+    if entries:
+        return
+    since = root.row["completed_at"] or root.row["modified_at"]
+    yield {"waits_for": _WAITS.get(root.status, None if has_ended(root.row) else "step"), "what": None, "since": since}

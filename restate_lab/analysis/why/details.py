@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -171,11 +170,11 @@ class InvocationDetails:
 def summary_of(explorer: Explorer, row: Row, edges: Sequence[Edge]) -> InvocationDetails:
     """Return the details of an invocation of which only the waits matter; its journal is read if it has several."""
     own = tuple(edge for edge in edges if edge.waiter == row["id"])
-    before, _ = explorer.try_read("its restarts", partial(_restarts, explorer, row)) or ((), ())
-    changes = explorer.try_read("the changes of its state", partial(_changes, explorer, row)) or NO_CHANGES
+    before, _ = explorer.try_read("its restarts", _restarts, explorer, row) or ((), ())
+    changes = explorer.try_read("the changes of its state", _changes, explorer, row) or NO_CHANGES
     invocation = None
     if row["status"] == "suspended" and len(own) > 1:
-        _, invocation = explorer.try_read("its journal", partial(_journal, explorer, row)) or (None, None)
+        _, invocation = explorer.try_read("its journal", _journal, explorer, row) or (None, None)
     now = explorer.reads.now
     return InvocationDetails(row=row, now=now, edges=own, invocation=invocation, restarted_from=before, changes=changes)
 
@@ -183,14 +182,14 @@ def summary_of(explorer: Explorer, row: Row, edges: Sequence[Edge]) -> Invocatio
 def details_of(explorer: Explorer, row: Row, edges: Sequence[Edge]) -> InvocationDetails:
     """Read the details of one invocation."""
     own = tuple(edge for edge in edges if edge.waiter == row["id"])
-    journal, invocation = explorer.try_read("its journal", partial(_journal, explorer, row)) or (None, None)
-    agent = explorer.try_read("the responses of its models", partial(_agent, explorer, row, invocation)) or ""
-    deployments, latest = explorer.try_read("its deployment", partial(_deployments, explorer, row)) or (None, None)
-    vqueue = explorer.try_read("its vqueue", partial(_vqueue, explorer, row))
-    before, after = explorer.try_read("its restarts", partial(_restarts, explorer, row)) or ((), ())
-    changes = explorer.try_read("the changes of its state", partial(_changes, explorer, row)) or NO_CHANGES
-    has_run = explorer.try_read("its first attempt", partial(_has_run_in_vqueue, explorer, row)) or False
-    timer = explorer.try_read("the timers of its journal", partial(_stale_timer, explorer, row))
+    journal, invocation = explorer.try_read("its journal", _journal, explorer, row) or (None, None)
+    agent = explorer.try_read("the responses of its models", _agent, explorer, row, invocation) or ""
+    deployments, latest = explorer.try_read("its deployment", _deployments, explorer, row) or (None, None)
+    vqueue = explorer.try_read("its vqueue", _vqueue, explorer, row)
+    before, after = explorer.try_read("its restarts", _restarts, explorer, row) or ((), ())
+    changes = explorer.try_read("the changes of its state", _changes, explorer, row) or NO_CHANGES
+    has_run = explorer.try_read("its first attempt", _has_run_in_vqueue, explorer, row) or False
+    timer = explorer.try_read("the timers of its journal", _stale_timer, explorer, row)
     if invocation is not None and invocation.status == "backing-off" and row["status"] == "ready":
         row = {**row, "status": "backing-off"}
     return InvocationDetails(

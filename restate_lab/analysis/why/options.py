@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from restate_lab.analysis.suggestions import python_code
+from restate_lab.analysis.waits.text import Deadlock
 from restate_lab.analysis.why.chain import Chain
 from restate_lab.analysis.why.details import InvocationDetails
 from restate_lab.analysis.why.rules import RULES, Calls, plan_calls
@@ -35,11 +36,11 @@ def list_options(details: InvocationDetails, root: InvocationDetails | None, cha
     ``root`` is ``None`` if it no longer exists.
     """
     if chain.deadlock:
-        return tuple(_deadlock_options(chain, details, root))
+        return _deadlock_options(chain.deadlock, (root or details).row["target"])
     if root is None or root.row["id"] == details.row["id"]:
         return tuple(_options_for(details))
-    own = [_for_this_invocation(option) for option in _options_for(details) if option.action in {"cancel", "kill"}]
-    return (*_options_for(root), *own)
+    own = [option for option in _options_for(details) if option.action in {"cancel", "kill"}]
+    return (*_options_for(root), *(replace(each, what=f"only this invocation: {each.what}") for each in own))
 
 
 def option_frame(options: Iterable[Option]) -> pd.DataFrame:
@@ -55,18 +56,10 @@ def _options_for(details: InvocationDetails) -> list[Option]:
     return [Option(rule.action, row["id"], row["target"], rule.what(details), rule.calls(details)) for rule in fitting]
 
 
-def _deadlock_options(chain: Chain, details: InvocationDetails, root: InvocationDetails | None) -> list[Option]:
-    deadlock = chain.deadlock
-    if deadlock is None:
-        return []
+def _deadlock_options(deadlock: Deadlock, target: str) -> tuple[Option, ...]:
     id_ = deadlock.cancel
-    target = root.row["target"] if root else details.row["target"]
     kill = "if the cancel has no effect: ends it at once without clean-up"
-    return [
+    return (
         Option("cancel", id_, target, f"breaks the deadlock: {deadlock.why}", plan_calls("cancel", id_)),
         Option("kill", id_, target, kill, plan_calls("kill", id_)),
-    ]
-
-
-def _for_this_invocation(option: Option) -> Option:
-    return replace(option, what=f"only this invocation: {option.what}")
+    )

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, TypeVar
-
-import pandas as pd
+from typing import Any, ParamSpec, TypeVar
 
 from restate_lab.analysis.waits.model import Edge, InvocationNode, describe_unreadable_holders
 from restate_lab.analysis.waits.reader import read_edges_of, read_open_calls
@@ -26,6 +23,7 @@ HOLDING = frozenset({"running", "ready", "backing-off", "suspended", "paused", "
 
 Row = Mapping[str, Any]
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +74,19 @@ class Explorer:
     def rows(self, ids: Iterable[str]) -> dict[str, Row]:
         """Return id → row for the invocations that exist; each is read only once."""
         wanted = dict.fromkeys(ids)
-        if unread := sorted(wanted.keys() - self._rows.keys()):
-            for row in self._with_back_offs(self.reads.rows("why/invocations", ids=unread)):
-                self._rows[row["id"]] = row
+        unread = sorted(wanted.keys() - self._rows.keys())
+        if unread:
+            rows = self.reads.rows("why/invocations", ids=unread)
+            # Only the vqueues have long back-offs; the server reports these invocations as ready.
+            ids_of_vqueues = {row["id"] for row in rows if row["vqueue_id"] and row["status"] in {"ready", "paused"}}
+            back_offs = {row["id"]: row for row in self.reads.rows_of("why/back_offs", sorted(ids_of_vqueues))}
+            self._rows |= {row["id"]: _with_back_off(row, back_offs.get(row["id"])) for row in rows}
         return {id_: self._rows[id_] for id_ in wanted if id_ in self._rows}
 
-    def _with_back_offs(self, rows: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
-        """Return the rows with the long back-offs, which only the vqueues have; the server reports them as ready."""
-        ids = sorted({row["id"] for row in rows if row["vqueue_id"] and row["status"] in {"ready", "paused"}})
-        back_offs = {row["id"]: row for row in (self.reads.rows("why/back_offs", ids=ids) if ids else ())}
-        return [_with_back_off(row, back_offs.get(row["id"])) for row in rows]
-
-    def try_read(self, what: str, read_question: Callable[[], T]) -> T | None:
+    def try_read(self, what: str, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """Return the result of a read; if the source fails, add a message to ``excluded`` and return None."""
         try:
-            return read_question()
+            return read(*args, **kwargs)
         except (TimedOut, NotFound, NotOnThisServer, QueryRefused, ResultTooLarge) as error:
             reason = "the timeout is over" if isinstance(error, TimedOut) else str(error).partition("\n")[0]
             self.excluded.append(f"{what} could not be read: {reason}")
@@ -102,19 +98,15 @@ class Explorer:
         edges: list[Edge] = []
         frontier = [start]
         for _ in range(MAX_HOPS):
-            new_edges = (
-                self.try_read("the waits of the next invocations", partial(self._outgoing_edges, frontier)) or []
-            )
+            new_edges = self.try_read("the waits of the next invocations", self._outgoing_edges, frontier) or []
             edges += new_edges
-            wanted = list(
-                dict.fromkeys(edge.blocker for edge in new_edges if edge.blocker and edge.blocker not in rows)
-            )
-            new = wanted[: max(MAX_INVOCATIONS - len(rows), 0)]
+            wanted = {edge.blocker for edge in new_edges if edge.blocker} - rows.keys()
+            new = sorted(wanted)[: max(MAX_INVOCATIONS - len(rows), 0)]
             if len(new) < len(wanted):
                 self.excluded.append(f"only {MAX_INVOCATIONS:,} of the invocations that it waits for were read")
-            read_question = self.try_read("the next invocations that it waits for", partial(self.rows, new)) or {}
-            rows |= read_question
-            frontier = list(read_question.values())
+            read = self.try_read("the next invocations that it waits for", self.rows, new) or {}
+            rows |= read
+            frontier = list(read.values())
             if not frontier:
                 return Blockers(tuple(edges), rows)
         self.excluded.append(f"only the first {MAX_HOPS:,} links of the chain were followed")
@@ -151,10 +143,8 @@ class Explorer:
         """Return the edges from these invocations to their waits; each invocation is read only once."""
         wanted = {row["id"]: row for row in rows}
         unread = [row for id_, row in wanted.items() if id_ not in self._edges]
-        for edge in self._read_edges(unread) if unread else ():
-            self._edges.setdefault(edge.waiter, []).append(edge)
-        for row in unread:
-            self._edges.setdefault(row["id"], [])
+        edges = self._read_edges(unread) if unread else []
+        self._edges |= {row["id"]: [edge for edge in edges if edge.waiter == row["id"]] for row in unread}
         return [edge for id_ in wanted for edge in self._edges[id_]]
 
     def _read_edges(self, rows: Iterable[Row]) -> list[Edge]:
@@ -162,33 +152,35 @@ class Explorer:
         for row in rows:
             by_status.get(row["status"], []).append(row)
         edges: list[Edge] = []
-        if suspended := [row["id"] for row in by_status["suspended"]]:
-            edges += read_edges_of(self.reads, suspended)
-        if running := [row["id"] for row in by_status["running"]]:
-            edges += read_open_calls(self.reads, running)
+        if by_status["suspended"]:
+            edges += read_edges_of(self.reads, [row["id"] for row in by_status["suspended"]])
+        edges += read_open_calls(self.reads, [row["id"] for row in by_status["running"]])
         return edges + self._edges_of_pending([row for row in by_status["pending"] if key_of(row)])
 
     def _edges_of_pending(self, rows: list[Row]) -> list[Edge]:
-        holders = self._holders(rows)
+        holders, edges = self._holders(rows), []
         for row in rows:
-            if _lock_of(row) not in holders and self.has_unreadable_key(row):
+            holder, since = holders.get(_lock_of(row)), row["inboxed_at"] or row["created_at"]
+            if holder is None and self.has_unreadable_key(row):
                 self.excluded.append(describe_unreadable_holders(f"the key {key_of(row)}"))
-        return [_pending_edge(row, holders.get(_lock_of(row))) for row in rows]
+            more = {"since": since, "created_at": row["created_at"], "caller": row["invoked_by_id"]}
+            edges.append(Edge(row["id"], "key", holder, key_of(row), row["target"], **more))
+        return edges
 
     def _direct_waiters(self, rows: list[Row]) -> _DirectWaiters:
         """Return the direct waiters of these invocations: callers, and the queues of the keys that they hold."""
         open_rows = {row["id"]: row for row in rows if row["status"] in {*HOLDING, "pending"}}
         ids = [row["invoked_by_id"] for row in open_rows.values() if row["invoked_by_id"]]
-        callers = self.try_read("the callers", partial(self.rows, ids)) or {}
-        caller_edges = self.try_read("the waits of the callers", partial(self._outgoing_edges, callers.values())) or []
+        callers = self.try_read("the callers", self.rows, ids) or {}
+        caller_edges = self.try_read("the waits of the callers", self._outgoing_edges, callers.values()) or []
         edges = [edge for edge in caller_edges if edge.blocker in open_rows]
         rows_by_id = {edge.waiter: callers[edge.waiter] for edge in edges}
         keyed = [row for row in open_rows.values() if row["status"] in HOLDING and key_of(row)]
-        queue, unread = self.try_read("the queues of their keys", partial(self._queues, keyed)) or ([], 0)
+        queue, unread = self.try_read("the queues of their keys", self._queues, keyed) or ([], 0)
         unreadable = [row for row in keyed if self.has_unreadable_key(row)]
         self.excluded += [describe_unreadable_holders(f"the key {key_of(row)}") for row in unreadable]
-        queuing = self.try_read("the queued calls", partial(self.rows, [edge.waiter for edge in queue])) or {}
-        return _DirectWaiters((*edges, *queue), rows_by_id | queuing, unread, is_complete=not unreadable)
+        queuing = self.try_read("the queued calls", self.rows, [edge.waiter for edge in queue]) or {}
+        return _DirectWaiters((*edges, *queue), rows_by_id | queuing, unread, bool(unread or unreadable))
 
     def has_unreadable_key(self, row: Row) -> bool:
         """Return whether the source cannot report which invocation holds the key of this one."""
@@ -211,26 +203,19 @@ class Explorer:
         calls = [(each, (each["key"], each["scope"])) for each in queues]
         calls = [(each, lock) for each, lock in calls if lock in held and each["id"] != held[lock]["id"]]
         lengths = {lock: int(each["waiting"]) for each, lock in calls}
-        edges = [_key_edge(each["id"], each["key"], held[lock]["id"]) for each, lock in calls]
+        edges = [Edge(each["id"], "key", held[lock]["id"], each["key"]) for each, lock in calls]
         return edges, max(sum(lengths.values()) - len(edges), 0)
 
 
 @dataclass(frozen=True, slots=True)
 class _DirectWaiters:
-    """The invocations that wait directly; ``unread`` counts more in the queues of keys.
-
-    ``is_complete`` is False if it is not known whether calls in the queue of a key wait for these.
-    """
+    """The invocations that wait directly; ``unread`` counts more in the queues of keys."""
 
     edges: tuple[Edge, ...]
     rows: Mapping[str, Row]
     unread: int
-    is_complete: bool = True
-
-    @property
-    def is_truncated(self) -> bool:
-        """Return whether there may be other waiters."""
-        return self.unread > 0 or not self.is_complete
+    is_truncated: bool
+    """Whether there may be other waiters."""
 
 
 def _with_back_off(row: dict[Any, Any], back_off: Row | None) -> dict[Any, Any]:
@@ -279,40 +264,3 @@ def _key_params(rows: list[Row]) -> dict[str, list[Any]]:
         "locks": sorted({key_of(row) or "" for row in rows}),
         "partitions": sorted({int(row["partition_key"]) for row in rows}),
     }
-
-
-def _pending_edge(row: Row, holder: str | None) -> Edge:
-    return _key_edge(
-        row["id"],
-        key_of(row) or "",
-        holder,
-        target=row["target"],
-        since=row["inboxed_at"] or row["created_at"],
-        created_at=row["created_at"],
-        caller=row["invoked_by_id"],
-    )
-
-
-def _key_edge(
-    id_: str,
-    key: str,
-    holder: str | None,
-    *,
-    target: str = "",
-    since: pd.Timestamp | None = None,
-    created_at: pd.Timestamp | None = None,
-    caller: str | None = None,
-) -> Edge:
-    return Edge(
-        waiter=id_,
-        waiter_target=target,
-        kind="key",
-        blocker=holder,
-        what=key,
-        signal=0,
-        wakes_at=None,
-        alternative=False,
-        since=since,
-        created_at=created_at,
-        caller=caller,
-    )

@@ -35,17 +35,12 @@ _WAITS = MappingProxyType(
 
 def describe_reason(details: InvocationDetails) -> str:
     """Return why an invocation does not continue, as one or more sentences."""
-    agent = f" It {details.agent}." if details.agent else ""
-    return f"{_reason_of(details)}{agent}"
+    reason = _failing_reason if details.is_failing else _REASONS.get(details.status, _unknown_reason)
+    return f"{reason(details)} It {details.agent}." if details.agent else reason(details)
 
 
-def _reason_of(details: InvocationDetails) -> str:
-    if details.is_failing:
-        return _failing_reason(details)
-    reason = _REASONS.get(details.status)
-    if reason is None:
-        return f"The reason is unknown: this version of restate_lab does not know the status {details.status}."
-    return reason(details)
+def _unknown_reason(details: InvocationDetails) -> str:
+    return f"The reason is unknown: this version of restate_lab does not know the status {details.status}."
 
 
 def _failing_reason(details: InvocationDetails) -> str:
@@ -62,9 +57,11 @@ def _failing_reason(details: InvocationDetails) -> str:
     elif details.has_stale_timer:
         sentences.append(describe_stale_timer(details))
     elif error and error.code in UNREACHABLE:
-        sentences.append(f"The attempts do not reach its code{_address(details)}.")
+        deployment = details.deployment
+        where = f": they go to the deployment {deployment}{_endpoint(details, deployment)}" if deployment else ""
+        sentences.append(f"The attempts do not reach its code{where}.")
     if error and not details.mismatch:
-        sentences.append(f"Last failure{_failed_step(error)}: {describe_error(error)}.")
+        sentences.append(f"Last failure{_in_step(error)}: {describe_error(error)}.")
     return " ".join(sentences)
 
 
@@ -85,7 +82,7 @@ def _next_attempt(details: InvocationDetails) -> str:
     return f"and the next attempt starts at {format_time(again)}"
 
 
-def _failed_step(error: JournalEvent) -> str:
+def _in_step(error: JournalEvent) -> str:
     return f" in the step {step_of(error)}" if step_of(error) else ""
 
 
@@ -104,12 +101,6 @@ def _replacement(details: InvocationDetails) -> str:
     return f"no attempt can reach its code; the latest deployment of {service} is {latest}"
 
 
-def _address(details: InvocationDetails) -> str:
-    if not details.deployment:
-        return ""
-    return f": they go to the deployment {details.deployment}{_endpoint(details, details.deployment)}"
-
-
 def _endpoint(details: InvocationDetails, deployment: str) -> str:
     endpoint = (details.deployments or {}).get(deployment)
     return f" at {endpoint}" if endpoint else ""
@@ -121,12 +112,10 @@ def _paused_reason(details: InvocationDetails) -> str:
     paused = f"It does not run until it is resumed. It was paused at {_time_and_age(at, details, ' ago')}"
     if pause and pause.message:
         timer = f" {describe_stale_timer(details)}" if details.has_stale_timer else ""
-        return (
-            f"{paused}, after it failed{_failed_step(pause)}: {describe_error(pause)}. {_pause_cause(details)}{timer}"
-        )
+        return f"{paused}, after it failed{_in_step(pause)}: {describe_error(pause)}. {_pause_cause(details)}{timer}"
     if pause is None and details.invocation and details.invocation.events is None:
         return f"{paused}; this source has no events that show the reason."
-    before = f" Before that, it failed{_failed_step(error)}: {describe_error(error)}." if error else ""
+    before = f" Before that, it failed{_in_step(error)}: {describe_error(error)}." if error else ""
     return f"{paused} by hand: the pause has no failure.{before}"
 
 
@@ -135,7 +124,7 @@ def _pause_cause(details: InvocationDetails) -> str:
     if not details.has_run_in_vqueue:
         return "Restate does not record whether it ran out of attempts or was paused by hand."
     if details.was_retried:
-        return "It ran out of attempts."
+        return "It ran out of attempts, or its handler asked for the pause."
     return "It was paused after one attempt: its retry policy allows only one, or its handler asked for the pause."
 
 
@@ -197,10 +186,6 @@ def _running_reason(details: InvocationDetails) -> str:
     return f"It is running. Open journal entries: {', '.join(entries)}."
 
 
-def _ready_reason(details: InvocationDetails) -> str:
-    return _uncounted_reason(details) or f"It waits for a free slot of the invoker{_vqueue_block(details)}."
-
-
 def _pending_reason(details: InvocationDetails) -> str:
     vqueue = details.vqueue or {}
     if vqueue.get("is_paused"):
@@ -251,7 +236,9 @@ _REASONS: Mapping[str, Callable[[InvocationDetails], str]] = MappingProxyType(
     {
         "suspended": _suspended_reason,
         "running": _running_reason,
-        "ready": _ready_reason,
+        "ready": lambda details: (
+            _uncounted_reason(details) or f"It waits for a free slot of the invoker{_vqueue_block(details)}."
+        ),
         "pending": _pending_reason,
         "scheduled": _scheduled_reason,
         "paused": _paused_reason,

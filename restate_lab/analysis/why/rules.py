@@ -39,9 +39,9 @@ class OptionRule:
 
     action: str
     statuses: frozenset[str]
-    applies: Callable[[InvocationDetails], bool]
     what: Callable[[InvocationDetails], str]
-    calls: Callable[[InvocationDetails], Calls]
+    calls: Callable[[InvocationDetails], Calls] = lambda _: ()
+    applies: Callable[[InvocationDetails], bool] = lambda _: True
 
 
 def plan_calls(action: str, id_: str) -> Calls:
@@ -51,14 +51,6 @@ def plan_calls(action: str, id_: str) -> Calls:
 
 def _plan_for(action: str) -> Callable[[InvocationDetails], Calls]:
     return lambda details: plan_calls(action, details.row["id"])
-
-
-def _always(_: InvocationDetails) -> bool:
-    return True
-
-
-def _no_calls(_: InvocationDetails) -> Calls:
-    return ()
 
 
 def _constant(text: str) -> Callable[[InvocationDetails], str]:
@@ -73,20 +65,10 @@ def _wait_target(details: InvocationDetails, kind: str) -> str:
     return next(edge.what or "" for edge in details.edges if edge.kind == kind)
 
 
-def _continues_by_itself(details: InvocationDetails) -> bool:
-    asleep = bool(details.edges) and {edge.kind for edge in details.edges} == {"sleep"}
-    return not details.is_removed and not details.is_failing and (details.status != "suspended" or asleep)
-
-
 def _is_cut_off(details: InvocationDetails) -> bool:
     """Return whether no attempt reaches its handler; without an attempt, a cancellation has no effect."""
     has_no_code = details.is_failing and details.error is not None and details.error.code in UNREACHABLE
     return has_no_code or details.is_removed or details.mismatch is not None
-
-
-def _can_move(details: InvocationDetails) -> bool:
-    needs = _is_cut_off(details) or details.status == "paused"
-    return bool(needs and details.pinned_deployment and details.latest and details.latest != details.pinned_deployment)
 
 
 def _lacks_code(details: InvocationDetails) -> bool:
@@ -133,29 +115,9 @@ def _move_calls(details: InvocationDetails) -> Calls:
     return (move_call([details.row["id"]]),)
 
 
-def _compare_calls(details: InvocationDetails) -> Calls:
-    id_ = details.row["id"]
-    return (
-        SuggestedCall("journal_diff", (id_,), comment="shows where journal and code differ"),
-        replay_call([id_]),
-    )
-
-
-def _resolve_calls(details: InvocationDetails) -> Calls:
-    arguments = (_wait_target(details, "awakeable"), Placeholder("value"))
-    return (SuggestedCall("lab.ingress.resolve_awakeable", arguments, {"reason": "…"}),)
-
-
-def _reject_calls(details: InvocationDetails) -> Calls:
-    return (SuggestedCall("lab.ingress.reject_awakeable", (_wait_target(details, "awakeable"), "…"), {"reason": "…"}),)
-
-
-def _list_handlers_calls(details: InvocationDetails) -> Calls:
-    return (SuggestedCall("lab.admin.list_service_handlers", (details.row["target_service_name"],)),)
-
-
-def _resume_vqueue_calls(details: InvocationDetails) -> Calls:
-    return (SuggestedCall("lab.admin.resume_vqueue", ((details.vqueue or {})["id"],), {"reason": "…"}),)
+def _ingress_calls(name: str, details: InvocationDetails, value: Placeholder | str) -> Calls:
+    arguments = (_wait_target(details, "awakeable"), value)
+    return (SuggestedCall(f"lab.ingress.{name}", arguments, {"reason": "…"}),)
 
 
 def _resume_text(details: InvocationDetails) -> str:
@@ -167,136 +129,133 @@ def _resume_text(details: InvocationDetails) -> str:
     return f"retries now instead of at {format_time(again)}" if again else "retries now"
 
 
-def _kill_and_restart_calls(details: InvocationDetails) -> Calls:
-    id_ = details.row["id"]
-    return (*plan_calls("kill", id_), *plan_calls("restart_as_new", id_))
-
-
 RULES: tuple[OptionRule, ...] = (
     OptionRule(
-        "wait", frozenset({"scheduled", "running", "ready", "suspended"}), _continues_by_itself, _wait_text, _no_calls
+        "wait",
+        frozenset({"scheduled", "running", "ready", "suspended"}),
+        _wait_text,
+        applies=lambda details: (
+            not details.is_removed
+            and not details.is_failing
+            and (details.status != "suspended" or {edge.kind for edge in details.edges} == {"sleep"})
+        ),
     ),
     OptionRule(
         "resolve_awakeable",
         frozenset({"suspended"}),
-        _waits_for("awakeable"),
         _constant("completes the awakeable with a value; the first result counts"),
-        _resolve_calls,
+        lambda details: _ingress_calls("resolve_awakeable", details, Placeholder("value")),
+        _waits_for("awakeable"),
     ),
     OptionRule(
         "reject_awakeable",
         frozenset({"suspended"}),
-        _waits_for("awakeable"),
         _constant("fails the awakeable with your message, which the handler can catch"),
-        _reject_calls,
+        lambda details: _ingress_calls("reject_awakeable", details, "…"),
+        _waits_for("awakeable"),
     ),
     OptionRule(
         "complete_promise",
         frozenset({"suspended"}),
-        _waits_for("promise"),
         lambda details: (
             f"call the handler that completes the promise “{_wait_target(details, 'promise')}”; it is one of these"
         ),
-        _list_handlers_calls,
+        lambda details: (SuggestedCall("lab.admin.list_service_handlers", (details.row["target_service_name"],)),),
+        _waits_for("promise"),
     ),
     OptionRule(
         "repair",
         _RETRYING_STATUSES,
-        _can_be_repaired,
         _constant("fix the cause; the retries continue by themselves"),
-        _no_calls,
+        applies=_can_be_repaired,
     ),
     OptionRule(
         "bring the code back",
         _RETRYING_STATUSES,
-        lambda details: details.mismatch is not None,
         lambda details: (
             f"deploy the code that wrote its journal at {details.deployment} again; its attempts then continue"
         ),
-        _compare_calls,
+        lambda details: (
+            SuggestedCall("journal_diff", (details.row["id"],), comment="shows where journal and code differ"),
+            replay_call([details.row["id"]]),
+        ),
+        lambda details: details.mismatch is not None,
     ),
-    OptionRule(
-        "bring the code back",
-        _OPEN_STATUSES,
-        _lacks_code,
-        _restore_code_text,
-        _restore_code_calls,
-    ),
+    OptionRule("bring the code back", _OPEN_STATUSES, _restore_code_text, _restore_code_calls, _lacks_code),
     OptionRule(
         "move_to",
         frozenset({"backing-off", "ready", "running", "paused", "suspended"}),
-        _can_move,
         lambda details: f"continues on {details.latest}, if its code matches the journal",
         _move_calls,
+        lambda details: (
+            (_is_cut_off(details) or details.status == "paused")
+            and details.pinned_deployment is not None
+            and details.latest not in {None, details.pinned_deployment}
+        ),
     ),
-    OptionRule("resume", frozenset({"suspended"}), _waits_for("run"), _resume_text, _plan_for("resume")),
-    OptionRule("resume", frozenset({"backing-off"}), _can_be_repaired, _resume_text, _plan_for("resume")),
+    OptionRule("resume", frozenset({"suspended"}), _resume_text, _plan_for("resume"), _waits_for("run")),
+    OptionRule("resume", frozenset({"backing-off"}), _resume_text, _plan_for("resume"), _can_be_repaired),
     OptionRule(
         "resume",
         frozenset({"paused"}),
-        lambda details: not details.is_removed and not details.has_stale_timer,
         _resume_text,
         _plan_for("resume"),
+        lambda details: not details.is_removed and not details.has_stale_timer,
     ),
     OptionRule(
         "pause",
         frozenset({"backing-off", "running"}),
-        _can_be_repaired,
         _constant("stops the attempts until it is resumed"),
         _plan_for("pause"),
+        _can_be_repaired,
     ),
     OptionRule(
         "resume_vqueue",
         frozenset({"pending", "ready"}),
-        lambda details: bool((details.vqueue or {}).get("is_paused")),
         _constant("resumes the vqueue and all its entries"),
-        _resume_vqueue_calls,
+        lambda details: (SuggestedCall("lab.admin.resume_vqueue", ((details.vqueue or {})["id"],), {"reason": "…"}),),
+        lambda details: bool((details.vqueue or {}).get("is_paused")),
     ),
-    OptionRule(
-        "cancel", frozenset({"scheduled", "pending"}), _always, _constant(_NOT_STARTED_TEXT), _plan_for("cancel")
-    ),
+    OptionRule("cancel", frozenset({"scheduled", "pending"}), _constant(_NOT_STARTED_TEXT), _plan_for("cancel")),
     OptionRule(
         "cancel",
         frozenset({"ready", "backing-off", "running", "suspended"}),
-        lambda details: not _is_cut_off(details),
         _constant(_CANCEL_TEXT),
         _plan_for("cancel"),
+        lambda details: not _is_cut_off(details),
     ),
     OptionRule(
         "kill",
         frozenset({"ready", "backing-off", "running", "suspended", "paused"}),
-        _always,
         _constant(_KILL_TEXT),
         _plan_for("kill"),
     ),
     OptionRule(
         "kill and restart",
         _RETRYING_STATUSES | {"paused"},
+        _constant("starts again with the same input under a new id; all steps run again"),
+        lambda details: (*plan_calls("kill", details.row["id"]), *plan_calls("restart_as_new", details.row["id"])),
         lambda details: (
             (details.is_failing or details.status == "paused")
             and _can_restart(details)
             and details.latest is not None
             and not _lacks_code(details)
         ),
-        _constant("starts again with the same input under a new id; all steps run again"),
-        _kill_and_restart_calls,
     ),
     OptionRule(
         "upgrade the SDK",
         frozenset({"failed"}),
-        lambda details: details.refused_deployment is not None,
         lambda details: f"upgrade the SDK of {details.row['target_service_name']} and register its deployment",
         lambda _: (SuggestedCall("lab.admin.create_deployment", (), {"uri": "http://…", "reason": "…"}),),
+        lambda details: details.refused_deployment is not None,
     ),
     OptionRule(
         "restart_as_new",
         _COMPLETED_STATUSES,
-        _can_restart,
         _constant("starts again with the same input under a new id; this invocation does not change"),
         _plan_for("restart_as_new"),
+        _can_restart,
     ),
-    OptionRule(
-        "purge", _COMPLETED_STATUSES, _always, _constant("removes it and its journal permanently"), _plan_for("purge")
-    ),
+    OptionRule("purge", _COMPLETED_STATUSES, _constant("removes it and its journal permanently"), _plan_for("purge")),
 )
 """The rules in the order of the options; servers 1.6.1 and 1.7.12 accept the actions in these statuses."""

@@ -36,11 +36,11 @@ def list_facts(details: InvocationDetails, waiters: Waiters, root: str = "") -> 
 
     Labels are unique. An unknown value has no row.
     """
-    row, error = details.row, _failure_of(details)
+    row, error, is_failed = details.row, _failure_of(details), details.status == "failed"
     facts = [
         ("now", " · ".join(_state_of(details))),
         ("failing step" if details.is_failing else "failed step", step_of(error) if error else ""),
-        ("error", describe_error(error) if error else _completion_failure(details)),
+        ("error", describe_error(error) if error else first_line(row["completion_failure"] if is_failed else "")),
         ("waits for", details.combination or ("" if error or root else describe_waits(details))),
         ("agent", details.agent),
         ("root blocker", root),
@@ -87,10 +87,6 @@ def _since(details: InvocationDetails) -> Any:
     if details.edges and details.edges[0].since is not None:
         return details.edges[0].since
     return row["inboxed_at"] or row["modified_at"] or row["created_at"]
-
-
-def _completion_failure(details: InvocationDetails) -> str:
-    return first_line(details.row["completion_failure"]) if details.status == "failed" else ""
 
 
 def _blocked_of(waiters: Waiters) -> str:
@@ -222,7 +218,7 @@ def _describe_link(edge: Edge, rows: Mapping[str, Row], known: set[str]) -> str:
 
 def _other_ends(chain: Chain) -> str:
     is_alternative = any(edge.alternative for edge in chain.edges)
-    enough = " The end of one of them may be enough to continue." if is_alternative else ""
+    enough = " The end of a single root blocker may be enough to continue." if is_alternative else ""
     others = plural(chain.other_ends, "other root blocker")
     there = verb_form(chain.other_ends, "There is", "There are")
     return f"{there} {others}; this one is the worst.{enough} `waits` lists all of them."

@@ -45,7 +45,8 @@ def _error_position(error: RestateLabError, statement: str, values: Mapping[str,
         return _name_position(found[1], statement) if found else None
     if isinstance(error, ParameterError):
         parameter = _NAMED_PARAMETER.search(str(error))
-        return _parameter_position(parameter[1], statement) if parameter else None
+        starts = (each.start for each in tokens(statement) if parameter and each[:2] == ("param", parameter[1]))
+        return next(starts, None)
     if isinstance(error, StatementError):
         return _offset(statement, _PLACE.search(str(error)))
     if not isinstance(error, QueryRefused):
@@ -55,10 +56,6 @@ def _error_position(error: RestateLabError, statement: str, values: Mapping[str,
     sent = bind(statement, values)
     at = _offset(sent, _PLACE.search(error.reason))
     return None if at is None else _statement_position(statement, sent, values, at)
-
-
-def _parameter_position(name: str, statement: str) -> int | None:
-    return next((each.start for each in tokens(statement) if each.kind == "param" and each.text == name), None)
 
 
 def _offset(text: str, found: re.Match[str] | None) -> int | None:
@@ -74,10 +71,7 @@ def _offset(text: str, found: re.Match[str] | None) -> int | None:
 def _name_position(name: str, statement: str) -> int | None:
     """Return the first position of a name, outside of strings and comments."""
     wanted = [part.strip('"').lower() for part in name.split(".")]
-    for at, spelled in _names_in(statement):
-        if spelled == wanted[-1]:
-            return at
-    return None
+    return next((at for at, spelled in _names_in(statement) if spelled == wanted[-1]), None)
 
 
 def _names_in(statement: str) -> Iterable[tuple[int, str]]:

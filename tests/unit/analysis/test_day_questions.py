@@ -54,8 +54,9 @@ def failure(number: int, at: datetime, text: str, *, service: str = "Pay", resul
     }
 
 
-def test_throughput_by_day(source: WeekTables, runs: pd.DataFrame) -> None:
-    """Each day has its number of ends, by result, and the percentage of failures."""
+def test_throughput_by_day_counts_ends_by_result_and_the_share_of_failures(
+    source: WeekTables, runs: pd.DataFrame
+) -> None:
     frame = rl.ask(source, "throughput_by_day", since=SINCE).set_index("day")
     days = runs.groupby("day")["completion_result"]
     pd.testing.assert_series_equal(frame["completed"], days.size(), **CLOSE)
@@ -65,16 +66,14 @@ def test_throughput_by_day(source: WeekTables, runs: pd.DataFrame) -> None:
     assert (frame["succeeded"] + frame["failed"] == frame["completed"]).all()
 
 
-def test_the_first_day_is_whole(source: WeekTables, runs: pd.DataFrame) -> None:
-    """A time within a day includes the whole day, so that the first row can be compared with the others."""
+def test_a_time_within_a_day_includes_the_whole_day(source: WeekTables, runs: pd.DataFrame) -> None:
     day = runs["day"].unique()[2]
     frame = rl.ask(source, "throughput_by_day", since=day + pd.Timedelta("18h"))
     assert frame["day"].iloc[0] == day
     assert frame["completed"].iloc[0] == (runs["day"] == day).sum()
 
 
-def test_latency_by_day(source: WeekTables, runs: pd.DataFrame) -> None:
-    """Percentiles are exact."""
+def test_percentiles_of_latency_by_day_are_exact(source: WeekTables, runs: pd.DataFrame) -> None:
     frame = rl.ask(source, "latency_by_day", since=SINCE).set_index("day")
     days = runs.groupby("day")["ms"]
     for column, share in {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99, "max_ms": 1.0}.items():
@@ -82,8 +81,9 @@ def test_latency_by_day(source: WeekTables, runs: pd.DataFrame) -> None:
     assert list(frame["n"]) == list(days.size())
 
 
-def test_slow_steps(weeks: Weeks, source: WeekTables) -> None:
-    """Each step and deployment has its exact percentiles; the step that became slower is first."""
+def test_slow_steps_has_exact_percentiles_by_deployment_and_the_slower_step_first(
+    weeks: Weeks, source: WeekTables
+) -> None:
     frame = rl.ask(source, "slow_steps", since=SINCE)
     assert frame[["step", "deployment_id"]].to_numpy().tolist() == [
         ["charge card", DEPLOYMENT],
@@ -180,8 +180,7 @@ def test_slo() -> None:
     assert pd.isna(nothing_allowed["burn_rate"].iloc[0])
 
 
-def test_an_objective_is_a_percentage() -> None:
-    """A decimal is accepted, as text too; other values are refused with the range."""
+def test_slo_accepts_a_percentage_as_number_or_text_and_refuses_other_values() -> None:
     listed = questions().set_index("name")
     assert listed.loc["slo", "parameters"] == "objective=99.9, window=30d, service=none, limit=1000"
     assert parse_texts("slo", {"objective": "99.95"}) == {"objective": 99.95}

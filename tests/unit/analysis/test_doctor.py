@@ -64,13 +64,11 @@ def made(*findings: Finding, not_checked: tuple[CheckGap, ...] = ()) -> Diagnosi
         ("", ""),
     ],
 )
-def test_messages_of_one_kind_become_equal(message: str, kind: str) -> None:
-    """Ids, numbers and quoted text are removed, codes and other text stay."""
+def test_ids_numbers_and_quoted_text_are_removed_from_messages_and_codes_stay(message: str, kind: str) -> None:
     assert normalize(message) == kind
 
 
-def test_one_word_more_is_another_kind() -> None:
-    """Messages that differ in one term stay apart, and are counted."""
+def test_messages_that_differ_in_one_term_are_counted_separately() -> None:
     assert (
         summarize_messages(["no bed 4 free", "no bed 5 free", "no cot 4 free"])
         == "2 × no bed # free; 1 × no cot 4 free"
@@ -83,8 +81,7 @@ def test_what_all_of_them_say_is_shown_as_it_is() -> None:
     assert summarize_messages(["KeyError('K99')", "KeyError('K17')"]) == "KeyError(“…”)"
 
 
-def test_long_lists_of_ids_are_those_of_the_finding() -> None:
-    """A few ids are in the suggested code; more are taken from the finding's row."""
+def test_more_than_a_few_ids_are_taken_from_the_row_of_the_finding() -> None:
     many = tuple(f"inv_{n}" for n in range(4))
     told = made(finding(title="few"), finding(title="many", ids=many, suggested=(plan_call("resume", many),)))
     (row,) = told.findings[told.findings["title"] == "many"].to_dict("records")
@@ -93,8 +90,7 @@ def test_long_lists_of_ids_are_those_of_the_finding() -> None:
     assert "diagnosis is this result" in str(told)
 
 
-def test_rank_is_severity_then_who_suffers_then_age() -> None:
-    """The worst is first."""
+def test_findings_are_ranked_by_severity_then_affected_then_age() -> None:
     old, new = NOW - timedelta(hours=1), NOW
     order = (
         finding(Severity.CRITICAL, title="many", count=2, blocked=Blocked(("a",), 7)),
@@ -107,8 +103,7 @@ def test_rank_is_severity_then_who_suffers_then_age() -> None:
     assert rank_findings(reversed(order)) == order
 
 
-def test_a_long_title_is_cut() -> None:
-    """A key that is a sentence does not make the title long."""
+def test_a_title_with_a_very_long_key_is_cut() -> None:
     assert finding(title=" ".join(["word"] * 25)).title == " ".join(["word"] * 25)
     assert finding(title=" ".join(["word"] * 26)).title == " ".join(["word"] * 25) + "…"
 
@@ -133,8 +128,7 @@ def test_verdict() -> None:
         assert told.findings.attrs["verdict"] == verdict
 
 
-def test_headline_says_both() -> None:
-    """An incomplete diagnosis has its worst finding beside the verdict, in repr, text and card."""
+def test_an_incomplete_diagnosis_shows_its_worst_finding_and_its_verdict() -> None:
     gone = CheckGap("paused", "paused ones", "took too long", applies=True)
     told = made(finding(Severity.CRITICAL), finding(Severity.CRITICAL), not_checked=(gone,))
     for text in (repr(told), str(told), told._repr_html_()):
@@ -158,32 +152,27 @@ def test_card_and_text_hold_everything_and_escape_it() -> None:
     assert "NOT CHECKED" in text
 
 
-def test_repr_is_one_line() -> None:
-    """A repr names the cluster and the findings."""
+def test_the_repr_of_a_diagnosis_is_one_line_with_cluster_and_findings() -> None:
     assert repr(made(finding())) == ("<Diagnosis of prod, restate 1.7.12, 2026-11-25 03:00:00 UTC: 1 warning>")
 
 
-def test_a_terminal_shows_the_findings() -> None:
-    """IPython, and a notebook that is executed in a terminal, print the same as print()."""
+def test_ipython_in_a_terminal_prints_the_same_as_print() -> None:
     assert pretty(made(finding())) == str(made(finding()))
 
 
-def test_frames_keep_their_columns_without_rows() -> None:
-    """Filtering an empty diagnosis raises no KeyError."""
+def test_an_empty_diagnosis_can_be_filtered_by_its_columns() -> None:
     frame = made().findings
     assert list(frame.columns)[:5] == ["severity", "check", "title", "details", "since"]
     assert str(frame["since"].dtype) == "datetime64[ms, UTC]"
 
 
-def test_every_check_says_what_it_looks_at() -> None:
-    """Names are unique, costs order them, and each has a sentence."""
+def test_checks_have_unique_names_a_description_and_are_ordered_by_cost() -> None:
     costs = [check.cost for check in CHECKS.values()]
     assert costs == sorted(costs)
     assert all(check.description and check.description[0].islower() for check in CHECKS.values())
 
 
-def test_every_statement_of_a_check_says_what_it_needs() -> None:
-    """The files of the checks have the same heads as the named questions."""
+def test_statements_of_checks_have_the_same_head_as_questions() -> None:
     folder = files("restate_lab.analysis").joinpath("doctor", "sql")
     variants = [parse_variant(each.name, each.read_text("utf-8")) for each in folder.iterdir()]
     assert len(variants) > 10
@@ -193,8 +182,7 @@ def test_every_statement_of_a_check_says_what_it_needs() -> None:
         assert all(f":{each.name}" in variant.sql for each in variant.parameters), variant.file
 
 
-def test_every_threshold_can_be_given() -> None:
-    """Each threshold takes a value of its type."""
+def test_each_threshold_accepts_a_value_of_its_type() -> None:
     for each in fields(Thresholds):
         usual = getattr(Thresholds(), each.name)
         value = "5m" if isinstance(usual, timedelta) else type(usual)(7)

@@ -159,8 +159,7 @@ def test_without_any_scheduler_the_configuration_is_the_cause() -> None:
     assert diagnosis.subjects[0].name == "no scheduler"
 
 
-def test_what_starts_between_two_reads_is_not_found() -> None:
-    """One reading of a busy queue is not enough: the entry must be there a second later, and not have moved."""
+def test_an_entry_that_moves_between_two_reads_is_not_found() -> None:
 
     class Busy(Queues):
         def rows(self, statement: str, params: Mapping[str, Any], **options: Any) -> Any:

@@ -102,8 +102,7 @@ def test_an_empty_source_is_healthy_and_says_what_was_checked() -> None:
     assert not diagnosis.not_checked["applies"].any()
 
 
-def test_a_missing_table_is_no_health() -> None:
-    """A check without its table does not run, and the verdict is incomplete."""
+def test_a_check_without_its_table_makes_the_diagnosis_incomplete() -> None:
     diagnosis = diagnose(SampleRows(without=("sys_deployment",)))
     assert diagnosis.verdict == "incomplete"
     missing = diagnosis.not_checked.set_index("check")["reason"]
@@ -126,8 +125,7 @@ class Failing(SampleRows):
 
 
 @pytest.mark.parametrize("error", [TimedOut("took too long"), QueryRefused("no memory", status=500)])
-def test_a_failing_read_is_no_health_and_is_not_repeated(error: Exception) -> None:
-    """Every check that needs the census is listed as not checked, with its reason; it was sent once."""
+def test_a_failed_census_is_sent_once_and_its_checks_are_not_checked(error: Exception) -> None:
     source = Failing("longest_journal", error)
     diagnosis = diagnose(source)
     assert diagnosis.verdict == "incomplete"
@@ -138,14 +136,12 @@ def test_a_failing_read_is_no_health_and_is_not_repeated(error: Exception) -> No
     assert {"retry_storm", "large_states"} <= set(diagnosis.checked["check"])
 
 
-def test_a_mistake_in_a_check_surfaces() -> None:
-    """Only deliberate errors of restate_lab become a reason."""
+def test_an_unexpected_error_in_a_check_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
         diagnose(Failing("longest_journal", ZeroDivisionError()))
 
 
-def test_a_timeout_that_is_over_is_no_health() -> None:
-    """Nothing more is sent, and every check reports that."""
+def test_after_the_timeout_nothing_is_sent_and_every_check_is_not_checked() -> None:
     source = SampleRows()
     diagnosis = diagnose(source, timeout="0s")
     assert diagnosis.verdict == "incomplete"
@@ -154,8 +150,7 @@ def test_a_timeout_that_is_over_is_no_health() -> None:
     assert source.asked == []
 
 
-def test_not_all_of_it_is_no_health() -> None:
-    """If a limit excluded rows, the reason states that, and the verdict is incomplete."""
+def test_rows_excluded_by_a_limit_make_the_diagnosis_incomplete() -> None:
     source = SampleRows(
         sys_invocation_status=[invocation(sample_id(number), **waiting_columns(1)) for number in range(3)],
         sys_journal=[
@@ -169,8 +164,7 @@ def test_not_all_of_it_is_no_health() -> None:
     assert "incomplete: " in diagnosis.not_checked.set_index("check")["reason"]["deadlocks"]
 
 
-def test_the_same_statement_is_sent_once() -> None:
-    """Checks share their reads."""
+def test_checks_share_their_reads() -> None:
     source = SampleRows(sys_invocation_status=[invocation(A, **waiting_columns(signals=(17,)))])
     diagnose(source)
     assert len(source.asked) == len(set(source.asked))
@@ -215,8 +209,7 @@ def test_without_agents_only_a_few_journals_are_searched() -> None:
     assert [each for each in others if "longest_journal" not in each and "FROM sys_invocation_state" not in each] == []
 
 
-def test_many_of_a_kind_are_read_on_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If there are too many for one scan, or suddenly more than counted, single reads find the same."""
+def test_too_many_invocations_of_a_kind_for_one_scan_are_read_separately(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = causes(diagnose(SampleRows(**many_kinds())))
     assert expected["suspended_on_run"] == {sample_id(number) for number in range(50, 53)}
     for name, value in (("MAX_ROWS", 2), ("MAX_PAUSED", 2), ("_SURPLUS", -4)):
@@ -250,8 +243,7 @@ def test_paused_ones_are_told_apart_by_what_they_say() -> None:
     assert list(map(len, paused(*(f"no {word}" for word in words)))) == [6]
 
 
-def test_what_was_ended_by_hand_leaves_no_evidence_to_keep() -> None:
-    """Only failures count among the invocations that expire soon, not cancelled ones."""
+def test_only_failures_count_among_evidence_that_expires_soon() -> None:
     soon = {"completion_retention": timedelta(minutes=20), "journal_retention": timedelta(minutes=20)}
     rows = [
         {**ended(A, 1, failure="[402] declined"), **soon},
@@ -263,8 +255,7 @@ def test_what_was_ended_by_hand_leaves_no_evidence_to_keep() -> None:
     assert "from 03:15:01 UTC on" in row["title"]
 
 
-def test_first_attempts_are_no_storm() -> None:
-    """A few attempts within seconds, or two of them, are a note; the same after a while is a finding."""
+def test_few_attempts_are_a_note_and_after_a_while_a_finding() -> None:
     young = {"modified_at": NOW - timedelta(seconds=2)}
     state = [retrying(A, 4, "RT0007", "down")]
     blip = diagnose(SampleRows(sys_invocation_status=[invocation(A, "invoked", **young)], sys_invocation_state=state))
@@ -276,8 +267,7 @@ def test_first_attempts_are_no_storm() -> None:
     assert [row["severity"] for row in found(alone, "retry_storm")] == ["warning"]
 
 
-def test_messages_that_differ_in_ids_are_one_storm() -> None:
-    """Sixty messages with their own numbers are one finding that shows one message, with all sixty ids."""
+def test_sixty_messages_with_their_own_numbers_are_one_finding() -> None:
     ids = [sample_id(number) for number in range(60)]
     source = SampleRows(
         sys_invocation_status=[invocation(id_, "invoked") for id_ in ids],
@@ -514,8 +504,7 @@ def test_each_handler_s_awakeables_have_their_own_limit() -> None:
     assert {(row["where"], row["severity"]): set(row["ids"]) for row in rows} == expected
 
 
-def test_paused_by_hand_is_somebody_s_decision() -> None:
-    """Without a failure in its event it is a warning, with one it is critical."""
+def test_a_pause_without_a_failure_is_a_warning_and_with_one_critical() -> None:
     failure = {"restate_doc_error_code": "RT0007", "error_message": "down", "related_command_name": "pay"}
     events = [
         {"id": id_, "event_type": "Paused", "event_json": json.dumps(event), "appended_at": BEFORE}
@@ -556,8 +545,7 @@ def test_killed_and_cancelled_ones_did_not_fail() -> None:
     assert (row["severity"], "3 invocations" in row["title"]) == ("note", True)
 
 
-def test_a_sleeping_handler_is_not_slow() -> None:
-    """Time outside of a handler's own steps (sleeps, waits for others) does not make it slow."""
+def test_time_outside_of_its_own_steps_does_not_make_a_handler_slow() -> None:
     status = [
         *(ended(sample_id(number), 8, handler="sleeps") for number in range(5)),
         *(ended(sample_id(number), 8, handler="renders") for number in range(10, 15)),
@@ -583,8 +571,7 @@ def ran(number: int, seconds: float) -> list[dict[str, Any]]:
     ]
 
 
-def test_old_protocols_and_older_sdks_are_notes() -> None:
-    """A deployment is behind by its protocol, or by an SDK that is older than another one's."""
+def test_an_old_protocol_or_an_older_sdk_than_elsewhere_is_a_note() -> None:
     deployments = [
         {"id": "dp_1", "endpoint": "http://old", "max_service_protocol_version": 3},
         {"id": "dp_2", "endpoint": "http://older-sdk", "max_service_protocol_version": 6},
@@ -617,8 +604,7 @@ def test_what_looks_ahead_does_not_call_tomorrow_late() -> None:
     assert (row["severity"], row["ids"]) == ("warning", [A])
 
 
-def test_wrong_names_say_the_nearest() -> None:
-    """A wrong check or threshold sends nothing and names the nearest."""
+def test_a_wrong_check_or_threshold_sends_nothing_and_names_the_nearest() -> None:
     source = SampleRows()
     with pytest.raises(ArgumentError, match="deadlocks"):
         diagnose(source, checks=["deadlock"])
@@ -629,8 +615,7 @@ def test_wrong_names_say_the_nearest() -> None:
     assert source.asked == []
 
 
-def test_checks_can_be_chosen() -> None:
-    """Only the chosen checks run, and the text has the number of the others."""
+def test_only_the_chosen_checks_run_and_the_text_counts_the_others() -> None:
     diagnosis = diagnose(SampleRows(), checks="deadlocks")
     assert list(diagnosis.checked["check"]) == ["deadlocks"]
     assert f"{len(CHECKS) - 1} others not selected" in str(diagnosis)

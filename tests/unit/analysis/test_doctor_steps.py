@@ -55,8 +55,7 @@ def storms(made: SampleRows, check: str = "retry_storm") -> list[dict[Any, Any]]
     return findings[findings["check"] == check].to_dict("records")
 
 
-def test_a_thousand_cities_are_one_storm() -> None:
-    """Steps that differ in data are one finding with all ids, the steps and one message."""
+def test_steps_that_differ_in_data_are_one_finding_with_all_ids() -> None:
     (storm,) = storms(failing(*(f"get weather City{chr(97 + n % 26)}{n}" for n in range(1_000))))
     assert (storm["severity"], storm["count"], len(set(storm["ids"]))) == ("critical", 1_000, 1_000)
     assert storm["title"] == "1,000 invocations of Svc/run retry the steps “get weather …”, up to 9 attempts"
@@ -66,8 +65,7 @@ def test_a_thousand_cities_are_one_storm() -> None:
     assert "step=" not in storm["evidence_code"]
 
 
-def test_handlers_codes_and_different_steps_stay_apart() -> None:
-    """Two handlers, two codes and three different steps of one handler are separate findings."""
+def test_two_handlers_two_codes_and_three_steps_are_separate_findings() -> None:
     cities = ("Denver", "Paris", "Oslo")
     rows = [one(f"get weather {city}", n, handler="a") for n, city in enumerate(cities)]
     rows += [one(f"get weather {city}", 10 + n, handler="b") for n, city in enumerate(cities)]
@@ -78,8 +76,7 @@ def test_handlers_codes_and_different_steps_stay_apart() -> None:
     assert {row["where"] for row in found} == {"Svc/a", "Svc/b", "Svc/c"}
 
 
-def test_more_than_three_different_steps_are_the_handlers() -> None:
-    """One code in four unrelated steps is one finding; the most frequent step comes first."""
+def test_one_code_in_four_unrelated_steps_is_one_finding_of_the_handler() -> None:
     (row,) = storms(failing("charge card", "send email", "book flight", "pay", "pay", None))
     assert len(row["ids"]) == 6
     assert "retry 5 different steps" in row["title"]
@@ -87,8 +84,7 @@ def test_more_than_three_different_steps_are_the_handlers() -> None:
     assert len(storms(failing("charge card", "send email", "book flight", "book flight"))) == 3
 
 
-def test_paused_ones_are_grouped_by_pattern() -> None:
-    """Pauses in the steps of one pattern are one finding; another message is a separate finding."""
+def test_pauses_in_steps_of_one_pattern_are_one_finding_per_message() -> None:
     cities = ("Denver", "Paris", "Oslo", "Rome", "Bern", "Kyiv")
     rows = [(sample_id(n), f"get weather {city}", f"no station in {city}") for n, city in enumerate(cities)]
     rows.append((sample_id(9), "get weather Lima", "quota used up"))
@@ -111,8 +107,7 @@ def paused_event(step: str, message: str) -> str:
     return json.dumps({"last_failure": failure})
 
 
-def test_a_slow_step_is_the_sum_of_its_names() -> None:
-    """Time spent in the steps of one pattern is added up."""
+def test_time_in_steps_of_one_pattern_is_added_up() -> None:
     ids, begun = [sample_id(n) for n in range(10)], NOW - timedelta(minutes=5)
     ended = {"running_at": begun, "completion_result": "success"}
     status = [
@@ -164,8 +159,7 @@ def test_a_first_short_back_off_is_no_finding() -> None:
     assert [row["severity"] for row in storms(old)] == ["note"]
 
 
-def test_the_threshold_of_the_wait_can_be_given() -> None:
-    """An operator with long retry intervals can raise it."""
+def test_an_operator_can_raise_the_limit_of_the_wait_for_the_next_attempt() -> None:
     made = failing(*["first"] * 9, retry_count=1, next_retry_at=NOW + HALF_A_DAY)
     assert list(doctor(made, thresholds={"next_attempt": "1day"}).findings["severity"]) == ["note"]
 
@@ -206,8 +200,7 @@ def test_retry_storm_hides_the_text_of_refusals() -> None:
     assert str(frame["n"].dtype) == "int64"
 
 
-def test_rows_that_differ_in_fixed_steps_are_left_as_they_are() -> None:
-    """Without data in the names the same frame is returned."""
+def test_without_data_in_step_names_the_same_frame_is_returned() -> None:
     frame = pd.DataFrame(
         {
             **dict.fromkeys(("target_service_name", "target_handler_name", "error_code"), "a"),

@@ -108,14 +108,14 @@ def test_a_cluster_without_anything_to_do_is_healthy() -> None:
         ("1.9.2", [("upgrade_version", "note", 0)], "healthy"),
     ],
 )
-def test_a_minor_version_cannot_be_skipped(version: str, expected: list[tuple[str, str, int]], verdict: str) -> None:
-    """Before 1.7 another version comes first, and from 1.8 on no preparation is needed."""
+def test_an_upgrade_goes_one_minor_version_at_a_time(
+    version: str, expected: list[tuple[str, str, int]], verdict: str
+) -> None:
     diagnosis = upgrade(Versioned(SampleRows(), version))
     assert (found(diagnosis), diagnosis.verdict) == (expected, verdict)
 
 
-def test_on_1_8_only_the_migration_can_be_unfinished() -> None:
-    """1.8 has no findings about the upgrade to it, besides invocations that are not migrated."""
+def test_on_1_8_the_only_findings_are_invocations_that_are_not_migrated() -> None:
     rows = [invocation(A, pinned_service_protocol_version=3), ended(B, vqueue_id="vq_1")]
     diagnosis = upgrade(Versioned(SampleRows(sys_invocation_status=rows), "1.8.1", vqueues=True))
     assert [tuple(row) for row in diagnosis.findings[["check", "severity", "title"]].to_numpy()] == [
@@ -160,8 +160,7 @@ def test_a_long_migration_has_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     ("count", "text"),
     [(1, "less than 1s"), (100_000, "1s to 1.29s"), (10_000_000, "32.1s to 2m 8s"), (140_000_000, "7m 30s to 30m")],
 )
-def test_the_expected_time_is_a_range(count: int, text: str) -> None:
-    """The range is half to twice the time of the report, and never below a second."""
+def test_the_expected_time_is_half_to_twice_the_report_and_at_least_a_second(count: int, text: str) -> None:
     assert migration._time_range(count) == text
 
 

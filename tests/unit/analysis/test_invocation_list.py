@@ -38,8 +38,7 @@ EVERY: dict[str, Any] = {
 }
 
 
-def test_values_enter_by_name_alone() -> None:
-    """With every filter at once, no value is in the statement, and it binds unchanged."""
+def test_no_value_of_a_filter_is_in_the_statement() -> None:
     made = statement_of(Filters(**EVERY), now=NOW)
     assert "DROP" not in made.sql
     assert bind(made.sql, made.params).count("'''; DROP TABLE x; -- :limit %_'") == 6
@@ -58,8 +57,7 @@ def test_the_raw_status_stands_first() -> None:
         assert statement_of(Filters(status=word), now=NOW).params["status"] == [word]
 
 
-def test_events_are_read_only_where_a_failure_is_asked_for() -> None:
-    """The journal's events, which require a scan, are joined only for a text or an error code."""
+def test_events_are_joined_only_for_a_text_or_an_error_code() -> None:
     assert "sys_journal_events" not in statement_of(Filters(retries=3), now=NOW).sql
     assert "sys_journal_events" in statement_of(Filters(text="x"), now=NOW).sql
 
@@ -80,14 +78,12 @@ def test_events_are_read_only_where_a_failure_is_asked_for() -> None:
         ({"status": "backing_off"}, "did you mean 'backing-off'"),
     ],
 )
-def test_what_does_not_fit_is_said(wrong: dict[str, Any], said: str) -> None:
-    """A wrong filter is an ArgumentError that names it, before anything is sent."""
+def test_a_wrong_filter_is_an_error_that_names_it_before_a_read(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ArgumentError, match=said):
         Filters(**wrong)
 
 
-def test_changed_gives_the_same_filters() -> None:
-    """``changed`` has the differences to the defaults, as keyword arguments that give the same filters."""
+def test_changed_has_the_keyword_arguments_for_equal_filters() -> None:
     filters = Filters(**EVERY)
     assert Filters(**filters.changed) == filters
     assert Filters().changed == {}
@@ -95,8 +91,7 @@ def test_changed_gives_the_same_filters() -> None:
     assert Filters(status="in-flight") == Filters()
 
 
-def test_retrying_is_backing_off_or_a_later_attempt() -> None:
-    """A row that alternates between back-off and attempts stays in the list."""
+def test_retrying_keeps_rows_that_alternate_between_back_off_and_attempts() -> None:
     statement = statement_of(Filters(status="retrying"), now=NOW)
     assert "(status IN :status OR (status = 'running' AND retry_count > 1))" in statement.sql
     assert statement.params["status"] == ["backing-off"]

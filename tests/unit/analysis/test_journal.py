@@ -85,8 +85,7 @@ def event(**more: Any) -> dict[str, Any]:
     return plain | {"code": "RT0007", "command_index": None, "command_type": None, "command_name": None} | more
 
 
-def test_calls_in_a_circle_end() -> None:
-    """Each invocation appears once, however deep the reading, also if it calls itself or its caller."""
+def test_each_invocation_is_read_once_if_calls_form_a_cycle() -> None:
     source = Made({1: [call(0, 2), call(1, 1)], 2: [call(0, 1), call(1, 3)], 3: [call(0, 2)]})
     frame = journal(source, id_of(1), depth=50)
     assert frame["invocation_id"].tolist() == [id_of(number) for number in (1, 2, 2, 3, 1)]
@@ -94,8 +93,7 @@ def test_calls_in_a_circle_end() -> None:
     assert sum("FROM sys_journal WHERE" in each for each in source.asked) == 3
 
 
-def test_a_level_of_large_journals_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Callees whose journals are too long in total are excluded, and a warning reports this."""
+def test_callees_with_too_many_entries_are_excluded_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("restate_lab.analysis.journal._MOST_ENTRIES", 4)
     source = Made(
         {1: [call(0, 2), call(1, 3), call(2, 4)]} | {n: [command(i, "Run") for i in range(3)] for n in (2, 3, 4)}
@@ -106,8 +104,7 @@ def test_a_level_of_large_journals_is_bounded(monkeypatch: pytest.MonkeyPatch) -
     assert frame.attrs["truncated"]["excluded"] == {"depth 2": 2}
 
 
-def test_callees_without_a_row_are_no_error() -> None:
-    """A callee that was purged has no rows below its call."""
+def test_a_purged_callee_has_no_rows_below_its_call() -> None:
     frame = journal(Made({1: [call(0, 7)]}), id_of(1), depth=3)
     assert frame["children"].tolist() == [0]
 
@@ -146,8 +143,7 @@ def test_attrs_hold_json_and_the_frame_can_be_stored(tmp_path: Any) -> None:
     assert "note" in journal(source, id_of(2)).attrs
 
 
-def test_columns_and_types_do_not_depend_on_the_rows() -> None:
-    """An empty journal has the columns and types of a full one."""
+def test_an_empty_journal_has_the_columns_and_types_of_a_full_one() -> None:
     source = Made({1: [command(0, "Sleep", wake_up_time=1, completion_id=1)], 2: []})
     full, empty = journal(source, id_of(1)), journal(source, id_of(2))
     assert list(full) == list(journal_frame._TYPES)
@@ -178,8 +174,7 @@ def test_wrong_arguments_send_nothing() -> None:
         ({"ended": True, "journal_retention": timedelta(days=7), "completed_at": NOON - timedelta(days=1)}, "purged"),
     ],
 )
-def test_an_empty_journal_says_why(head: dict[str, Any], said: str) -> None:
-    """Not begun, not retained, retention over, purged: attrs has the text."""
+def test_attrs_have_the_reason_why_a_journal_is_empty(head: dict[str, Any], said: str) -> None:
     assert said in journal(Made({1: []}, **head), id_of(1)).attrs["note"]
 
 
@@ -187,8 +182,7 @@ NAMES = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=30)
 
 
 @given(NAMES, NAMES)
-def test_an_alignment_loses_nothing(a: list[str], b: list[str]) -> None:
-    """Every entry of both journals is in one row, in its order; rows of both have one name."""
+def test_an_aligned_diff_has_every_entry_of_both_journals_in_order(a: list[str], b: list[str]) -> None:
     rows = list(_diff_rows(records(a), records(b)))
     assert [row["index_a"] for row in rows if row["index_a"] is not None] == list(range(len(a)))
     assert [row["index_b"] for row in rows if row["index_b"] is not None] == list(range(len(b)))
@@ -230,16 +224,14 @@ def input_(payload: str) -> dict[str, Any]:
     return command(0, "Input") | {"entry_json": carried}
 
 
-def test_the_largest_difference_in_time_is_named() -> None:
-    """The summary names the entry and both durations, if the difference is noticeable."""
+def test_the_summary_names_the_largest_noticeable_difference_in_time() -> None:
     quick = {"Notification": {"ty": {"Completion": "Run"}, "id": {"CompletionId": 1}, "result": "Success"}}
     rows = {n: [command(0, "Run", "x", completion_id=1), row(n, "Notification: Run", quick)] for n in (1, 9)}
     summary = journal_diff(Made(rows), id_of(1), id_of(9)).attrs["summary"]
     assert "The largest difference in duration is at Run 'x': 1s in a, 9s in b." in summary
 
 
-def test_without_a_mismatch_a_second_invocation_is_needed() -> None:
-    """A single journal can only be compared with its own error."""
+def test_journal_diff_of_one_invocation_needs_a_mismatch() -> None:
     with pytest.raises(ArgumentError, match="pass a second invocation"):
         journal_diff(Made({1: [command(0, "Input")]}), id_of(1))
 
@@ -265,8 +257,7 @@ def test_a_mismatch_is_read_from_fields_first_and_words_second() -> None:
 
 
 @given(st.text() | st.lists(st.sampled_from([*"'\n(): !=", "recorded", "attempts to perform", "index"])).map("".join))
-def test_no_message_breaks_the_explanation(message: str) -> None:
-    """A mismatch with another text is still explained, in less detail."""
+def test_a_mismatch_with_an_unknown_text_is_still_explained(message: str) -> None:
     source = Made({1: [command(0, "Input")]}, events=[event(message=message or "?", code="RT0016")])
     assert "RT0016" in journal_diff(source, id_of(1)).attrs["summary"]
 
@@ -304,15 +295,13 @@ LEAVES = st.none() | st.integers() | st.text()
 
 
 @given(st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(FUTURE_KEYS, inner)))
-def test_no_form_of_a_future_raises(future: Any) -> None:
-    """Any JSON gives a tree or none, and its text is one line."""
+def test_any_json_of_a_future_gives_one_line_or_no_tree(future: Any) -> None:
     rows = pa.Table.from_pylist([command(1, "Run", "charge", completion_id=2) | {"id": id_of(1)}])
     tree = awaited_tree(json.dumps(future), rows, id_of(1))
     assert tree is None or (str(tree) and json.dumps(tree.json()))
 
 
-def test_a_future_nested_too_deeply_ends() -> None:
-    """A tree of 5,000 levels is cut, and the text says so."""
+def test_a_future_with_5000_levels_is_cut_with_a_note() -> None:
     deep = '{"AllCompleted":[{"Single":{"SignalName":"a"}},' * 5000 + '{"Single":{"SignalName":"b"}}' + "]}" * 5000
     tree = awaited_tree(deep, pa.table({"entry_lite_json": pa.array([], pa.string())}), id_of(1))
     assert tree is None or "nested too deeply" in str(tree)

@@ -71,8 +71,7 @@ def test_outcomes_of_entries_that_have_ended() -> None:
 
 
 @pytest.mark.parametrize("kind", SCALES)
-def test_every_scale_keeps_the_order_of_time(kind: str) -> None:
-    """Positions grow from 0 to now, and future times are right of now."""
+def test_positions_grow_up_to_now_and_future_times_are_right_of_it(kind: str) -> None:
     bars = journal_bars(failing_journal())
     scale = time_scale(bars, kind)  # type: ignore[arg-type]
     places = [scale.position(START + timedelta(milliseconds=ms)) for ms in (0, 1, 900, 1_000, 1_900, 2_000, 100_000)]
@@ -84,8 +83,7 @@ def test_every_scale_keeps_the_order_of_time(kind: str) -> None:
     assert all(after.position - tick.position > 0.1 for tick, after in pairwise(ticks))
 
 
-def test_scales_give_short_entries_room() -> None:
-    """Of 100 s, the first second has 1 % of a linear axis, and a third or more of the others."""
+def test_log_and_fit_give_the_first_second_more_room_than_linear() -> None:
     bars = journal_bars(failing_journal())
     linear, log, fit = (time_scale(bars, kind).position(START + timedelta(seconds=1)) for kind in SCALES)
     assert linear == pytest.approx(0.0092)
@@ -95,8 +93,7 @@ def test_scales_give_short_entries_room() -> None:
 
 
 @pytest.mark.parametrize("kind", SCALES)
-def test_a_journal_without_a_length_has_a_scale(kind: str) -> None:
-    """One entry, no entry, no times: positions stay between 0 and 1."""
+def test_positions_are_between_0_and_1_without_entries_or_times(kind: str) -> None:
     for frame in (journal([]), journal(["a"]).assign(completed=START, status="done", open=False)):
         frame.attrs |= {"read_at": START.isoformat(), "status": "succeeded"}
         scale = time_scale(journal_bars(frame), kind)  # type: ignore[arg-type]
@@ -153,8 +150,7 @@ def test_the_card_draws_the_failing_entry() -> None:
     assert "border:2px solid #e8710a;border-radius:50%" in html
 
 
-def test_rows_of_a_callee_are_folded_below_the_call() -> None:
-    """They are open if one of them did not succeed."""
+def test_rows_of_a_callee_are_folded_unless_one_did_not_succeed() -> None:
     frame = journal(
         list("abc"), depth=[1, 2, 2], invocation_id=[ID, "inv_b", "inv_b"], entry_type=["Call", "Run", "Run"]
     )
@@ -167,15 +163,13 @@ def test_rows_of_a_callee_are_folded_below_the_call() -> None:
 
 
 @pytest.mark.parametrize("ground", ["#ffffff", "#111111"])
-def test_outcomes_are_visible_on_light_and_dark(ground: str) -> None:
-    """Each color has the contrast that WCAG requires for graphics."""
+def test_colors_of_outcomes_have_the_contrast_of_wcag(ground: str) -> None:
     assert {name: contrast(each.colour, ground) >= 3 for name, each in OUTCOMES.items()} == dict.fromkeys(
         OUTCOMES, True
     )
 
 
-def test_an_empty_journal_says_why() -> None:
-    """The card has the same reason as the frame."""
+def test_the_card_of_an_empty_journal_has_the_reason() -> None:
     frame = journal([])
     frame.attrs["note"] = "its journal was purged"
     assert "There is no journal: its journal was purged." in journal_html(frame)

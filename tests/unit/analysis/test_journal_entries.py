@@ -68,8 +68,7 @@ def told(entries: list[Entry], *fields: str) -> list[tuple[object, ...]]:
     return [tuple(getattr(entry, field) for field in fields) for entry in entries]
 
 
-def test_commands_find_their_notifications_in_any_order() -> None:
-    """Parallel steps are each paired by the id of their completion, not by their place."""
+def test_parallel_steps_are_paired_by_completion_id_in_any_order() -> None:
     rows = [command(0, "Input"), command(1, "Run", completion_id=1), command(2, "Run", completion_id=2)]
     rows += [completion(3, "Run", 2, "Failure"), completion(4, "Run", 1)]
     entries = paired(reversed(rows), ended=False)
@@ -77,8 +76,7 @@ def test_commands_find_their_notifications_in_any_order() -> None:
     assert entries[1].completed == NOON + timedelta(seconds=4)
 
 
-def test_a_call_is_open_until_its_result_is_there() -> None:
-    """The callee's id does not complete a call; it does complete a send."""
+def test_the_id_of_the_callee_completes_a_send_but_not_a_call() -> None:
     call = {"invocation_id": ID, "invocation_id_completion_id": 1, "result_completion_id": 2}
     send = {"invocation_id": ID, "invocation_id_completion_id": 3, "invoke_time": 0}
     rows = [command(0, "Call", **call), completion(1, "CallInvocationId", 1, "InvocationId")]
@@ -142,8 +140,7 @@ def test_what_is_sent_as_a_failure_has_not_failed() -> None:
     assert entries[1].callee == ID
 
 
-def test_types_of_newer_servers_come_through() -> None:
-    """An unknown command is paired by its completion id and keeps its name; an unknown notification is a row."""
+def test_an_unknown_command_keeps_its_name_and_its_completion() -> None:
     rows = [command(0, "Teleport", completion_id=7, key="mars"), completion(1, "Teleport", 7)]
     rows += [row(2, "Notification: Dream", {"id": {"DreamId": 1}, "result": "Vague"}), row(3, "Comet: Halley", {})]
     entries = paired(rows, ended=False)
@@ -183,8 +180,7 @@ def test_a_request_for_all_keys_is_not_one_for_a_nameless_key() -> None:
 
 
 @given(st.lists(st.tuples(TYPES, JSON | st.text(), st.booleans()), max_size=8), st.booleans())
-def test_no_json_breaks_the_decoder(written: list[tuple[str, Any, bool]], ended: bool) -> None:
-    """Whatever is in entry_lite_json, there is a row for each command, and never an error."""
+def test_any_json_in_a_row_gives_an_entry_for_each_command(written: list[tuple[str, Any, bool]], ended: bool) -> None:
     rows = []
     for index, (entry_type, value, is_wrapped) in enumerate(written):
         kind, _, type_ = entry_type.partition(": ")
@@ -236,8 +232,7 @@ def test_ids_survive_the_way_there_and_back(text: str) -> None:
 
 
 @given(st.text())
-def test_no_text_breaks_the_reading_of_ids(text: str) -> None:
-    """A text that is not an id is refused with an ArgumentError, or has no awakeable."""
+def test_a_text_that_is_not_an_id_is_refused_or_has_no_awakeable(text: str) -> None:
     assert invocation_of_awakeable("sign_1" + text) is None or len(text) == 38
     with pytest.raises(ArgumentError):
         check_invocation_id(text)
@@ -278,8 +273,7 @@ def test_the_servers_counter_counts_where_it_can_only_mean_one_entry() -> None:
     ]
 
 
-def test_the_last_error_is_the_latest() -> None:
-    """Events are read by their time, whatever their order."""
+def test_the_last_error_is_chosen_by_time_in_any_order_of_events() -> None:
     late = JournalEvent("TransientError", NOON + timedelta(seconds=1), after_index=0, message="late", code="RT0007")
     (trouble,) = attempt_errors(table_of(commands_of("Input")), [late, error(0, "early")], None).values()
     assert (trouble.message, trouble.code) == ("late", "RT0007")

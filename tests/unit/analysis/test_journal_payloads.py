@@ -20,8 +20,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_json_comes_back_as_it_was_sent(value: Any) -> None:
-    """A payload that is JSON equals the handler's value."""
+def test_a_json_payload_equals_the_value_of_the_handler(value: Any) -> None:
     assert decode(json.dumps(value).encode()) == value
 
 
@@ -36,8 +35,7 @@ def test_json_comes_back_as_it_was_sent(value: Any) -> None:
         (b"[" * 100_000, "[" * 100_000),
     ],
 )
-def test_what_is_no_json_is_text_or_bytes(value: bytes, expected: object) -> None:
-    """Text stays text, bytes stay bytes, and JSON that Python's parser refuses is text."""
+def test_a_payload_that_is_not_json_stays_text_or_bytes(value: bytes, expected: object) -> None:
     assert decode(value) == expected
 
 
@@ -67,14 +65,12 @@ def test_headers_in_a_payload_are_masked() -> None:
 
 
 @given(st.binary())
-def test_no_payload_breaks_the_decoder(value: bytes) -> None:
-    """Every payload becomes some value."""
+def test_any_bytes_become_a_value(value: bytes) -> None:
     decode(value)
 
 
 @given(st.text() | JSON.map(json.dumps) | st.none())
-def test_no_entry_breaks_the_decoder(entry: str | None) -> None:
-    """Whatever is in entry_json, the parts that are understood come out, and there is never an error."""
+def test_any_entry_json_gives_the_parts_that_are_understood(entry: str | None) -> None:
     assert isinstance(payloads_of(entry), Payloads)
 
 
@@ -96,15 +92,13 @@ def test_each_shape_of_entry_gives_its_value() -> None:
     assert payloads_of(json.dumps(keys)).payload == ["a", "b"]
 
 
-def test_a_failure_has_its_code_and_message_and_no_payload() -> None:
-    """An entry with a terminal failure has the reason."""
+def test_a_terminal_failure_has_a_code_a_message_and_no_payload() -> None:
     failed = {"Notification": {"Completion": {"Run": {"result": {"Failure": {"code": 422, "message": "spilled"}}}}}}
     assert payloads_of(json.dumps(failed)) == Payloads(failure="spilled", failure_code=422)
 
 
 @pytest.mark.parametrize("name", ["Authorization", "cookie", "X-Api-Key", "x-signature", "my-token"])
-def test_secret_headers_are_masked(name: str) -> None:
-    """The value of a header that carries a secret is not in the result, the others are."""
+def test_only_the_values_of_secret_headers_are_masked(name: str) -> None:
     headers = [{"name": name, "value": "swordfish"}, {"name": "x-tenant", "value": "acme"}, "odd"]
     found = payloads_of(json.dumps({"Command": {"Input": {"headers": headers, "payload": []}}}))
     assert found.headers == {name: MASK, "x-tenant": "acme"}

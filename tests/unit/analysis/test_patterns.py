@@ -54,8 +54,7 @@ def groups(names: list[str]) -> set[frozenset[str]]:
         ("погода в городе {}", "погода в городе …"),
     ],
 )
-def test_data_at_any_place_is_one_pattern(template: str, pattern: str) -> None:
-    """Parts with many values become "…", whatever the language and the separators."""
+def test_parts_with_many_values_become_one_mark_in_any_language(template: str, pattern: str) -> None:
     assert set(step_patterns(template.format(city) for city in CITIES).values()) == {pattern}
 
 
@@ -77,8 +76,7 @@ def test_data_at_any_place_is_one_pattern(template: str, pattern: str) -> None:
         ("", ""),
     ],
 )
-def test_what_always_varies_is_masked_in_a_single_name(name: str, pattern: str) -> None:
-    """Numbers, ids, dates, addresses and quoted text vary; digits that belong to a name do not."""
+def test_numbers_ids_dates_addresses_and_quoted_text_are_masked(name: str, pattern: str) -> None:
     assert step_patterns([name]) == {name: pattern}
 
 
@@ -93,8 +91,7 @@ def test_what_always_varies_is_masked_in_a_single_name(name: str, pattern: str) 
         ("get weather", "get user", "book flight", "pay"),
     ],
 )
-def test_different_steps_stay_apart(names: tuple[str, ...]) -> None:
-    """Names with different fixed parts are different steps, and are their own patterns."""
+def test_names_with_different_fixed_parts_are_their_own_patterns(names: tuple[str, ...]) -> None:
     assert step_patterns(names) == {name: name for name in names}
 
 
@@ -109,8 +106,7 @@ def test_patterns_of_one_handler_do_not_swallow_each_other() -> None:
 
 
 @given(st.lists(NAMES, max_size=30), st.randoms(use_true_random=False))
-def test_order_and_frequency_do_not_matter(names: list[str], chance: random.Random) -> None:
-    """Every name is in exactly one group; a permutation or another invocation of a name changes no group."""
+def test_patterns_do_not_depend_on_order_or_frequency(names: list[str], chance: random.Random) -> None:
     once = groups(names)
     assert sorted(name for group in once for name in group) == sorted(set(names))
     mixed = [*names, *names[:7]]
@@ -144,8 +140,7 @@ def test_words_that_are_skipped_contain_no_data() -> None:
         assert normalize(message) == whole[:200].strip()
 
 
-def test_equal_messages_are_counted() -> None:
-    """Messages are counted by kind, and a kind with a single message shows it unchanged."""
+def test_messages_are_counted_by_kind_and_a_single_message_is_unchanged() -> None:
     messages = ["no bed 4 free"] * 3 + ["no cot 1 free", "no cot 2 free"]
     assert summarize_messages(messages) == "3 × no bed 4 free; 2 × no cot # free"
 
@@ -190,10 +185,9 @@ SLOTS = st.sampled_from([
 
 
 @given(data=SLOTS, codes=st.sets(st.sampled_from(CODES), min_size=1), before=st.booleans(), chance=st.randoms())
-def test_families_are_found_in_any_mixture(
+def test_kinds_do_not_depend_on_order_frequency_or_other_families(
     data: list[str], codes: set[str], before: bool, chance: random.Random
 ) -> None:
-    """One kind per code and template, independent of order, frequency and the other families."""
     templates = ["office {0} answered {1} today", "{1} was the answer of {0}"] if before else ["case {0}: HTTP {1}"]
     families = {
         (template, code): [template.format(each, code) for each in data] for template in templates for code in codes

@@ -39,8 +39,7 @@ def test_every_question_of_the_runbook_has_a_file() -> None:
     assert set(names()) == {*ASKED, "ids_by_status", *QUESTION_FUNCTIONS}
 
 
-def test_a_file_is_read() -> None:
-    """The head has question, row, cost, needs and parameters; the statement follows."""
+def test_a_head_has_question_row_cost_needs_and_parameters() -> None:
     variant = parse_variant("thing@1.6.sql", FILE)
     assert (variant.text, variant.row, variant.cost, variant.reads) == ("What is it?", "one thing", "scan", "all of it")
     assert (variant.tag, variant.needs) == ("1.6", ("feature vqueues", "state.scope"))
@@ -59,8 +58,7 @@ def test_a_file_is_read() -> None:
         (" = 24h", ""),
     ],
 )
-def test_a_file_that_says_too_little_is_refused(good: str, bad: str) -> None:
-    """The error for a head with a missing or unknown part names the file."""
+def test_an_incomplete_head_is_refused_with_the_name_of_its_file(good: str, bad: str) -> None:
     with pytest.raises(ValueError, match=r"thing\.sql"):
         parse_variant("thing.sql", FILE.replace(good, bad))
 
@@ -79,16 +77,14 @@ def test_a_question_without_a_statement_has_a_function() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(names()) - set(QUESTION_FUNCTIONS)))
-def test_variants_of_a_question_answer_the_same(name: str) -> None:
-    """Question, row, parameters and the names of the columns do not depend on the server."""
+def test_all_variants_of_a_question_have_equal_texts_parameters_and_columns(name: str) -> None:
     variants = question(name).variants
     assert len({(variant.text, variant.row, variant.parameters) for variant in variants}) == 1
     assert len({tuple(columns(variant)) for variant in variants}) == 1
 
 
 @each_variant
-def test_columns_are_listed_and_rows_are_bounded(variant: Variant) -> None:
-    """No ``SELECT *`` from a table, an order if there is a limit, and a limit everywhere."""
+def test_statements_list_columns_and_have_a_limit_and_an_order(variant: Variant) -> None:
     assert not re.search(r"\*\s+FROM (sys_|state)", variant.sql)
     assert "ORDER BY" in variant.sql
     assert "LIMIT :limit" in variant.sql
@@ -96,15 +92,13 @@ def test_columns_are_listed_and_rows_are_bounded(variant: Variant) -> None:
 
 
 @each_variant
-def test_parameters_are_those_of_the_statement(variant: Variant) -> None:
-    """Each parameter is used, and each ``:name`` is a parameter, or now."""
+def test_a_statement_uses_each_of_its_parameters_and_no_others(variant: Variant) -> None:
     used = set(re.findall(r"(?<![\w:]):(\w+)", re.sub(r"'[^']*'", "", variant.sql)))
     assert used - {"now"} == {parameter.name for parameter in variant.parameters}
 
 
 @each_variant
-def test_needs_name_every_table_that_is_read(variant: Variant) -> None:
-    """A question needs the tables that its statement and its parts read from every source."""
+def test_needs_list_every_table_that_every_source_must_have(variant: Variant) -> None:
     optional: set[str] = set()
 
     def note(name: str) -> bool:
@@ -127,8 +121,7 @@ def test_json_is_read_one_key_at_a_time(variant: Variant) -> None:
 
 
 @each_variant
-def test_payloads_are_not_read_into_answers(variant: Variant) -> None:
-    """No result has values, payloads or raw bytes."""
+def test_no_question_returns_values_payloads_or_raw_bytes(variant: Variant) -> None:
     assert not {"value", "value_utf8", "raw", "entry_json"} & set(columns(variant))
 
 

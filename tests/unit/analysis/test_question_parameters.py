@@ -25,15 +25,15 @@ from restate_lab.errors import ArgumentError
         ("no_such_question", {"limit": "2"}, {"limit": "2"}),
     ],
 )
-def test_texts_become_what_the_question_takes(name: str, texts: dict[str, str], expected: dict[str, Any]) -> None:
-    """A parameter's type decides: a service named 42 stays text; ask refuses unknown parameters."""
+def test_the_type_of_a_parameter_decides_how_its_text_is_parsed(
+    name: str, texts: dict[str, str], expected: dict[str, Any]
+) -> None:
     assert parse_texts(name, texts) == expected
 
 
 @pytest.mark.parametrize(
     ("name", "texts"), [("wakes_next", {"limit": "-1"}), ("expiring", {"failures_only": "perhaps"})]
 )
-def test_what_does_not_fit_is_told(name: str, texts: dict[str, str]) -> None:
-    """A text that is not a number, or neither yes nor no, is named."""
+def test_a_text_that_is_not_a_number_or_not_yes_or_no_is_named(name: str, texts: dict[str, str]) -> None:
     with pytest.raises(ArgumentError, match=next(iter(texts.values()))):
         parse_texts(name, texts)

@@ -96,10 +96,9 @@ def test_what_attrs_say_can_be_asked_again() -> None:
         ("state_sizes", {}, (*OLD, "state"), "state_sizes@1.6.sql"),
     ],
 )
-def test_the_variant_that_the_source_can_answer_is_taken(
+def test_features_and_columns_decide_the_variant_and_not_the_version(
     name: str, features: dict[str, bool], has: tuple[str, ...], variant: str
 ) -> None:
-    """Features and columns decide, not the version's number."""
     assert ask(source(features=features, has=has), name).attrs["variant"] == variant
 
 
@@ -124,8 +123,7 @@ def test_no_variant_is_an_error_that_says_what_is_missing() -> None:
         ("zzz", r"questions\(\)"),
     ],
 )
-def test_a_wrong_name_is_answered_with_the_nearest(asked: str, nearest: str) -> None:
-    """Misspelled, in capitals or half a name: the message suggests the likely name."""
+def test_a_misspelled_or_partial_question_name_suggests_the_likely_one(asked: str, nearest: str) -> None:
     with pytest.raises(ArgumentError, match=nearest):
         ask(source(), asked)
 
@@ -154,8 +152,7 @@ def test_wrong_parameters_are_refused_before_anything_is_sent(params: dict[str, 
     assert quiet.asked == []
 
 
-def test_ids_are_taken_in_every_form() -> None:
-    """One id, a list, a Series and a frame have the same effect; none, other types and empty ones are refused."""
+def test_one_id_a_list_a_series_and_a_frame_are_accepted_as_ids() -> None:
     ids = ["inv_1a", "inv_1b"]
     for given in (ids, tuple(ids), pd.Series(ids), pd.Index(ids), pd.DataFrame({"id": ids})):
         asked = source()
@@ -210,23 +207,20 @@ def test_ids_come_from_a_first_question_where_none_are_given() -> None:
     assert [each["ids"] for each in alone.asked] == [["inv_1x"]]
 
 
-def test_nobody_to_ask_about_is_an_empty_answer() -> None:
-    """If the first question finds no ids, the second still gives its columns, for an id that does not exist."""
+def test_without_ids_from_its_first_question_a_question_has_no_rows() -> None:
     nobody = source(0)
     assert len(ask(nobody, "paused")) == 0
     assert nobody.asked[1]["ids"] == [NO_INVOCATION]
 
 
-def test_a_heavy_question_says_so_first(capsys: pytest.CaptureFixture[str]) -> None:
-    """One line on stderr names the question and the data it reads; other questions print nothing."""
+def test_a_heavy_question_prints_one_line_with_its_name_and_data(capsys: pytest.CaptureFixture[str]) -> None:
     ask(source(), "state_sizes")
     assert capsys.readouterr().err == "state_sizes is a heavy question: it reads every value of every state.\n"
     ask(source(), "overview")
     assert capsys.readouterr().err == ""
 
 
-def test_now_can_be_moved() -> None:
-    """now= moves the time that ages and spans count from, and is in attrs."""
+def test_now_moves_the_time_that_ages_count_from_and_is_in_attrs() -> None:
     asked = source()
     frame = ask(asked, "terminal_failures", now="2026-11-24T12:00:00+01:00", since="1h")
     assert asked.asked[0]["since"] == datetime(2026, 11, 24, 10, 0, tzinfo=UTC)

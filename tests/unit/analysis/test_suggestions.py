@@ -83,8 +83,7 @@ CALLS = (
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.verb)
-def test_python_reads_back_as_the_call(call: SuggestedCall) -> None:
-    """Verb, arguments, options and result are those of the data."""
+def test_python_code_parses_to_the_verb_arguments_options_and_result_of_the_call(call: SuggestedCall) -> None:
     assert read(python_code([call])) == call
 
 
@@ -99,8 +98,7 @@ def test_hostile_names_stay_texts(name: str) -> None:
     assert len(line.splitlines()) == 1
 
 
-def test_a_name_stands_for_more_than_three_ids() -> None:
-    """A few ids are in the code; more ids are replaced with the caller's name for exactly this list."""
+def test_more_than_three_ids_are_replaced_with_the_name_for_them() -> None:
     three, four = ("a", "b", "c"), ("a", "b", "c", "d")
     names = {three: "NEVER", four: "diagnosis.findings.ids[3]"}
     assert python_code([plan_call("resume", three)], names) == 'rl.plan(lab, "resume", ["a", "b", "c"])'
@@ -108,8 +106,7 @@ def test_a_name_stands_for_more_than_three_ids() -> None:
     assert read(python_code([plan_call("resume", (*four, "e"))], names)).ids == (*four, "e")
 
 
-def test_comments_stand_behind_their_call() -> None:
-    """Several calls are several lines; a shortened list of ids has a comment about that instead."""
+def test_each_call_is_a_line_with_its_comment() -> None:
     first = SuggestedCall("lab.admin.create_deployment", (), {"uri": "http://…"}, comment="that serves A; then")
     assert python_code([first, move_call(["i"])]).splitlines() == [
         'lab.admin.create_deployment(uri="http://…")  # that serves A; then',
@@ -128,8 +125,7 @@ def test_a_plan_before_another_call_has_to_be_executed() -> None:
     assert again == 'rl.plan(lab, "restart_as_new", ["i"])'
 
 
-def test_functions_are_public() -> None:
-    """A verb without a dot is a name of restate_lab, so that the code runs."""
+def test_a_verb_without_a_dot_is_a_public_name() -> None:
     assert {call.verb for call in CALLS if "." not in call.verb and call.verb != "x"} <= set(rl.__all__)
 
 

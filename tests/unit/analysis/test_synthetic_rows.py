@@ -90,8 +90,7 @@ def waiting(*completions: int, signals: tuple[int, ...] = (1,)) -> dict[str, lis
     return {"suspended_waiting_for_completions": list(completions), "suspended_waiting_for_signals": list(signals)}
 
 
-def test_suspended_on_its_own_run() -> None:
-    """Only an invocation suspended on the completion of a Run is found, and no other wait."""
+def test_only_a_wait_for_the_completion_of_a_run_is_found() -> None:
     source: Any = Rows(
         [
             invocation("inv_stuck", **waiting(2)),
@@ -153,8 +152,7 @@ def test_whoever_is_suspended_has_a_row() -> None:
     assert frame.loc["inv_guest", "callee_id"] == "inv_host"
 
 
-def test_a_planned_delay_is_no_latency() -> None:
-    """Waits of a delayed call count from its planned start, waits of others from their creation."""
+def test_latency_of_a_delayed_call_counts_from_its_planned_start() -> None:
     made, planned, done = (NOW - timedelta(minutes=minutes) for minutes in (60, 10, 9))
     at = {"created_at": made, "running_at": planned, "completed_at": done}
     delayed = {"target_handler_name": "delayed", "scheduled_at": made, "scheduled_start_at": planned}

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from restate_lab.actions.reader import IDS_PER_QUERY
-from restate_lab.analysis.targets import is_invocation_id, parse_created, parse_ids
+from restate_lab.analysis.ids import is_invocation_id, parse_created, parse_ids
 from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import ArgumentError
 
@@ -36,20 +36,17 @@ A, B = "inv_1" + "0" * 32 + "1", "inv_1" + "0" * 32 + "2"
     ],
     ids=lambda each: type(each).__name__,
 )
-def test_ids_come_in_many_forms(targets: Any) -> None:
-    """Lists, series, arrays, frames and tables give the same ids, in order."""
+def test_lists_series_arrays_frames_and_tables_give_the_same_ids_in_order(targets: Any) -> None:
     assert parse_ids(targets) == ([A, B], 0)
 
 
-def test_one_id_and_none() -> None:
-    """A single id is one target; an empty list or frame has no target."""
+def test_a_single_id_is_one_target_and_an_empty_list_or_frame_none() -> None:
     assert parse_ids(A) == ([A], 0)
     assert parse_ids([]) == ([], 0)
     assert parse_ids(pd.DataFrame({"id": []})) == ([], 0)
 
 
-def test_duplicates_are_joined_and_counted() -> None:
-    """A duplicate is one target, at the place of its first occurrence."""
+def test_a_duplicate_is_one_target_at_its_first_place() -> None:
     assert parse_ids([B, A, B, A, B]) == ([B, A], 3)
 
 
@@ -99,8 +96,7 @@ EARLY, LATE = (datetime(2026, 11, 26, hour, 0, 0, 518_000, tzinfo=UTC) for hour 
     ],
     ids=["UTC", "text", "another zone", "no zone and finer"],
 )
-def test_created_at_tells_the_runs(times: Any) -> None:
-    """A frame's created_at selects the runs, in whatever form a frame or table has it."""
+def test_a_column_created_at_selects_the_runs_in_any_form_of_a_frame(times: Any) -> None:
     frame = pd.DataFrame({"id": [A, B], "created_at": times})
     for rows in (frame, pa.Table.from_pandas(frame), pl.from_pandas(frame)):
         assert parse_created(rows) == {A: frozenset({EARLY}), B: frozenset({LATE})}
@@ -116,8 +112,7 @@ def test_ids_without_times_mean_the_runs_that_exist() -> None:
             parse_created(pd.DataFrame({"id": [A, B], "created_at": wrong}))
 
 
-def test_many_ids_are_read_in_parts() -> None:
-    """Every id is in one part, in order."""
+def test_chunks_have_every_id_once_and_in_order() -> None:
     ids = [str(number) for number in range(2 * IDS_PER_QUERY + 1)]
     parts = list(chunks(ids, IDS_PER_QUERY))
     assert [len(part) for part in parts] == [IDS_PER_QUERY, IDS_PER_QUERY, 1]

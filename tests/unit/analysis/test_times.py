@@ -36,28 +36,24 @@ NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
         (np.int64(2), 2),
     ],
 )
-def test_durations(given: DurationInput, seconds: float) -> None:
-    """Durations are seconds, or as people, ISO 8601 and Python write them."""
+def test_durations_are_seconds_or_texts_of_people_iso_8601_and_python(given: DurationInput, seconds: float) -> None:
     assert to_timedelta(given).total_seconds() == seconds
 
 
 @pytest.mark.parametrize("huge", [math.inf, 1e300, "9000000000000 days"])
-def test_what_is_longer_than_a_timedelta_is_its_maximum(huge: DurationInput) -> None:
-    """Infinity and too large durations become the longest timedelta."""
+def test_infinite_and_too_large_durations_become_the_longest_timedelta(huge: DurationInput) -> None:
     assert to_timedelta(huge) == timedelta.max
 
 
 @pytest.mark.parametrize(
     "odd", ["", "h", "30", "1M", "2 fortnights", "-5m", "5m ago", "P", "PT", "1e400s", -1, True, math.nan, pd.NaT, None]
 )
-def test_what_is_no_duration_is_refused(odd: object) -> None:
-    """A text without unit, a capital M, a negative or unknown duration is an error with valid examples."""
+def test_an_invalid_duration_is_an_error_with_valid_examples(odd: object) -> None:
     with pytest.raises(ArgumentError, match=r"timeout is .*(30s|2h|negative)"):
         to_timedelta(odd, name="timeout")  # type: ignore[arg-type]
 
 
-def test_ages_count_back_or_ahead_from_now() -> None:
-    """A duration is a time before now, or after it if the parameter looks ahead."""
+def test_a_duration_is_a_time_before_now_or_after_it_if_ahead() -> None:
     assert to_datetime("2h", now=NOW) == NOW - timedelta(hours=2)
     assert to_datetime(timedelta(hours=2), now=NOW, ahead=True) == NOW + timedelta(hours=2)
 
@@ -72,22 +68,19 @@ def test_ages_count_back_or_ahead_from_now() -> None:
         pd.Timestamp("2026-11-25T02:00:00Z"),
     ],
 )
-def test_moments_keep_their_meaning_in_every_zone(given: str | datetime) -> None:
-    """A timestamp with a zone is that time, in UTC, whichever direction the parameter looks in."""
+def test_a_timestamp_with_a_zone_is_converted_to_utc(given: str | datetime) -> None:
     for ahead in (False, True):
         found = to_datetime(given, now=NOW, ahead=ahead)
         assert (found, found.utcoffset()) == (datetime(2026, 11, 25, 2, 0, tzinfo=UTC), timedelta(0))
 
 
 @pytest.mark.parametrize("naive", ["2026-11-25", "2026-11-25T02:00:00", datetime(2026, 11, 25), pd.Timestamp("2026")])  # noqa: DTZ001
-def test_a_moment_without_zone_is_refused(naive: str | datetime) -> None:
-    """An ambiguous time is not guessed."""
+def test_a_timestamp_without_a_zone_is_refused(naive: str | datetime) -> None:
     with pytest.raises(ArgumentError, match=r"since is .* without a zone"):
         to_datetime(naive, now=NOW, name="since")
 
 
 @pytest.mark.parametrize("odd", ["2026-13-01T00:00:00Z", "yesterday", pd.NaT, "9000000 days", 30, "-5m"])
-def test_what_is_no_time_is_refused(odd: object) -> None:
-    """A month 13, a text, a missing value and a time before the year 1 are errors that name the parameter."""
+def test_an_invalid_time_is_an_error_that_names_the_parameter(odd: object) -> None:
     with pytest.raises(ArgumentError, match="since is"):
         to_datetime(odd, now=NOW, name="since")  # type: ignore[arg-type]

@@ -102,8 +102,7 @@ def test_of_several_runs_of_one_id_the_last_counts() -> None:
     assert summary(edges_of(suspended((A, [1], [])), commands(first), commands(last))) == [(A, "call", C, "a step")]
 
 
-def test_nothing_read_is_nothing_awaited() -> None:
-    """Tables without rows, columns of nulls, and views of texts give edges with all their columns."""
+def test_empty_tables_and_columns_of_nulls_give_edges_with_all_columns() -> None:
     assert edges_of(suspended()) == edges_of(suspended(), commands()) == []
     nothing = suspended((A, None, None), (B, [], [1]), (C, [3], [2]))
     assert summary(edges_of(nothing, commands())) == [
@@ -214,8 +213,7 @@ def test_a_scan_that_has_not_all_is_completed_by_id(monkeypatch: pytest.MonkeyPa
     assert snapshot.excluded == ()
 
 
-def test_a_scan_is_made_where_journals_of_suspended_ones_are_most() -> None:
-    """Few suspended invocations beside long journals of others are read by id."""
+def test_few_suspended_invocations_beside_long_journals_are_read_by_id() -> None:
     assert SCAN.is_scan_cheaper
     assert not LOOK_UP.is_scan_cheaper
     assert not KnownInvocations(1_000, 0, journal_entries=1_000).is_scan_cheaper

@@ -149,8 +149,7 @@ def the_deadlock(found: Waits) -> dict[Any, Any]:
     return found.deadlocks.to_dict("records")[0]
 
 
-def test_nobody_waits() -> None:
-    """An idle cluster gives empty frames with their columns, an empty graph, and the text that there are no waits."""
+def test_without_waits_frames_and_graph_are_empty_and_the_text_states_it() -> None:
     found = waits(World())
     assert repr(found) == "<Waits of prod, restate 1.7.12, 2026-11-25 03:00:00 UTC: no invocation waits>"
     assert found.edges.empty
@@ -191,14 +190,12 @@ def test_those_behind_a_deadlock_are_counted_with_it() -> None:
     assert found.blockers.empty
 
 
-def test_two_rings_are_two_deadlocks() -> None:
-    """Circles without a common member are separate deadlocks."""
+def test_cycles_without_a_common_member_are_separate_deadlocks() -> None:
     found = waits(World().ring("a", "b").ring("c", "d", "e"))
     assert sorted(found.deadlocks["length"]) == [2, 3]
 
 
-def test_following_each_other_is_a_deadlock_without_keys() -> None:
-    """Two that attach to each other wait forever, and so does one that attaches to itself."""
+def test_invocations_that_attach_to_each_other_are_in_a_deadlock() -> None:
     world = World().suspend("a", "AttachInvocation", "b").suspend("b", "AttachInvocation", "a")
     world.suspend("c", "GetInvocationOutput", "c")
     found = waits(world).deadlocks
@@ -251,8 +248,7 @@ def test_who_needs_all_waits_for_the_one_that_is_stuck() -> None:
     assert the_deadlock(waits(world))["certain"]
 
 
-def test_alternatives_that_are_all_stuck_help_nobody() -> None:
-    """One of two would be enough, but both are in a deadlock: it is certain."""
+def test_a_deadlock_is_certain_if_all_alternatives_are_stuck() -> None:
     world = World().ring("a", "b").ring("c", "d").suspend("a", "Call", "a>c").queue("a>c", "Svc/c", "c", caller="a")
     found = waits(world).deadlocks
     assert list(found["certain"]) == [True, True]
@@ -280,8 +276,7 @@ def test_a_way_out_elsewhere_frees_the_circle() -> None:
         ({}, False),
     ],
 )
-def test_only_all_completed_needs_all(future: Any, needs: bool) -> None:
-    """Every other combination, and an unknown one, may end with one part; cancellation does not count."""
+def test_only_the_combination_all_completed_needs_all_parts_besides_cancellation(future: Any, needs: bool) -> None:
     assert needs_all(json.dumps(future)) is needs
 
 
@@ -299,8 +294,7 @@ def test_a_running_caller_may_not_wait_yet() -> None:
     assert repr(found).endswith(": 1 possible deadlock>")
 
 
-def test_open_calls_are_asked_of_callers_that_are_not_suspended() -> None:
-    """Journals are read only for callers of an invocation that waits."""
+def test_journals_are_read_only_for_running_callers_of_waiting_invocations() -> None:
     world = World().suspend("a", "Call", "q").queue("q", "Svc/k", "h", caller="a").be("h", "running")
     waits(world)
     assert "open_calls" not in world.asked
@@ -309,8 +303,7 @@ def test_open_calls_are_asked_of_callers_that_are_not_suspended() -> None:
     assert "open_calls" in world.asked
 
 
-def test_what_is_over_blocks_nobody() -> None:
-    """An edge to a completed invocation is shown, and makes no blocker: the waiter will wake up soon."""
+def test_an_edge_to_a_completed_invocation_makes_no_blocker() -> None:
     found = waits(World().suspend("a", "Call", "done").be("done", "completed"))
     assert list(found.edges["blocker"]) == ids("done")
     assert found.blockers.empty
@@ -347,10 +340,9 @@ def test_what_is_over_blocks_nobody() -> None:
         (None, {}, None, "nothing: the invocation no longer exists"),
     ],
 )
-def test_a_root_says_what_it_waits_for(
+def test_the_text_of_a_root_has_its_status_and_last_error(
     status: str | None, more: dict[str, Any], error: dict[str, Any] | None, said: str
 ) -> None:
-    """Each status has its text, with the last error if there was one."""
     world = World().queue("q", "Svc/h", "h")
     if status:
         world.be("h", status, **more)
@@ -459,8 +451,7 @@ def test_what_is_left_out_is_said() -> None:
     assert (row["direct_waiting"], row["total_waiting"]) == (5, 6)
 
 
-def test_sleepers_hide_no_deadlock() -> None:
-    """However many sleepers exceed the limit, holders of keys, calls into a queue, and their callers are still read."""
+def test_holders_and_callers_are_read_if_sleepers_exceed_the_limit() -> None:
     world = World()
     for number in range(9):
         world.suspend(f"s{number}", "Sleep", wakes_at=pd.Timestamp(NOW))
@@ -473,16 +464,14 @@ def test_sleepers_hide_no_deadlock() -> None:
     assert len(found.sleeps) == 2
 
 
-def test_exactly_the_limit_is_not_cut() -> None:
-    """Nothing is excluded if the number of waiting invocations equals the limit."""
+def test_nothing_is_excluded_if_the_waiting_invocations_equal_the_limit() -> None:
     world = World().suspend("a", "Call", "q").queue("q", "Svc/h", "h").be("h", "running")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert waits(world, limit=1).excluded == ()
 
 
-def test_ids_go_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No statement gets more ids than its limit, and no id is lost between two."""
+def test_no_statement_gets_more_ids_than_its_limit_and_no_id_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("restate_lab.analysis.waits.reader.CHUNK", 2)
     world = World()
     for number in range(5):
@@ -491,8 +480,7 @@ def test_ids_go_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert world.asked.count("commands") == world.asked.count("states") == 3
 
 
-def test_counting_is_bounded() -> None:
-    """Above the bound on steps a root has only its direct count; the others are exact."""
+def test_above_the_limit_of_steps_a_root_has_only_its_direct_count() -> None:
     graph = wait_graph([*((f"w{number}", "big") for number in range(9)), ("w0", "small")])
     big, small = root_blockers(graph, graph.ends(), {}, steps=9)
     assert (big.id, big.direct_waiting, big.total_waiting) == ("big", 9, 9)
@@ -511,8 +499,7 @@ def test_what_was_not_counted_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.long  # large sizes of what the other tests count
-def test_large_graphs_give_exact_counts() -> None:
-    """20,000 edges in chains, fans and rings are counted exactly, and depth is not a limit."""
+def test_20000_edges_are_counted_exactly_at_any_depth() -> None:
     world = World()
     world.be("end", "running").suspend("c0", "Call", "end")
     for number in range(1, 10_000):
@@ -548,15 +535,13 @@ def test_the_graph_is_a_copy_and_attrs_are_json() -> None:
     assert str(found.edges["since"].dtype) == "datetime64[ms, UTC]"
 
 
-def test_a_limit_is_a_positive_number() -> None:
-    """Nothing is sent for a limit below one."""
+def test_a_limit_below_one_sends_nothing() -> None:
     world = World()
     with pytest.raises(ArgumentError, match="limit is 0"):
         waits(world, limit=0)
     assert world.asked == []
 
 
-def test_an_empty_reading_is_whole() -> None:
-    """A reading has nothing excluded unless it lists it."""
+def test_a_snapshot_excludes_nothing_unless_it_lists_it() -> None:
     edges = table_of_edges([])
     assert WaitSnapshot(edges, Nodes(edges, {})).excluded == ()

@@ -201,12 +201,11 @@ def test_of_several_ends_the_worst_is_the_root() -> None:
     found = explained(world, "top")
     assert list(found.chain["id"]) == [inv("top"), inv("stopped")]
     assert (
-        "There are 2 other root blockers; this one is the worst. The end of one of them may be enough" in found.summary
+        "There are 2 other root blockers; this one is the worst. The end of a single root blocker may" in found.summary
     )
 
 
-def test_a_long_chain_is_followed_to_its_end() -> None:
-    """Every link has a row; the sentence names the first and the last."""
+def test_every_link_of_a_long_chain_has_a_row_and_the_sentence_is_shortened() -> None:
     world = World()
     for number in range(20):
         world.suspend(f"c{number}", "Call", f"c{number + 1}")
@@ -217,8 +216,7 @@ def test_a_long_chain_is_followed_to_its_end() -> None:
     assert inv("c20") in found.summary
 
 
-def test_a_chain_beyond_the_bounds_is_cut_and_said() -> None:
-    """The number of links in a chain is bounded."""
+def test_a_chain_with_too_many_links_is_cut_with_a_message() -> None:
     world = World()
     for number in range(why_reader.MAX_HOPS + 5):
         world.suspend(f"c{number}", "Call", f"c{number + 1}")
@@ -238,8 +236,7 @@ def test_waiting_for_itself_through_others_is_a_deadlock() -> None:
     assert "1 other invocation waits for those in the deadlock" not in inside.summary
 
 
-def test_who_waits_for_somebody_who_is_gone_is_told_so() -> None:
-    """A callee without a row ends the chain, and no action is offered for it."""
+def test_a_chain_ends_at_a_callee_that_no_longer_exists() -> None:
     found = explained(World().suspend("alone", "Call", "gone"), "alone")
     assert f"{inv('gone')}, which no longer exists" in found.summary
     assert found.chain["blocker"].iloc[-1] == inv("gone")
@@ -254,8 +251,7 @@ def test_a_long_queue_is_counted_beyond_what_is_read() -> None:
     assert "At least 900 invocations wait for it: 900 calls in the queue of its key Svc/holder." in found.summary
 
 
-def test_a_call_that_nobody_awaits_has_no_waiter() -> None:
-    """An invocation whose caller waits for something else has no waiter."""
+def test_a_caller_that_waits_for_something_else_is_not_a_waiter() -> None:
     world = World().be("sent", "running", invoked_by_id=inv("sender"), invoked_by_target="Svc/sender/go")
     world.suspend("sender", "Sleep", wakes_at=HOUR_AGO + DAY)
     assert "No invocation waits for it." in explained(world, "sent").summary
@@ -283,8 +279,7 @@ def test_a_program_error_is_not_swallowed() -> None:
     assert isinstance(told.value.__cause__, KeyError)
 
 
-def test_all_together_has_the_time_given() -> None:
-    """Every statement gets the rest of the time; a time that is not positive is refused."""
+def test_each_statement_gets_the_rest_of_the_timeout_which_must_be_positive() -> None:
     world = World().suspend("a", "Sleep")
     explained(world, "a", timeout=5)
     assert all(timeout is not None and 0 < timeout <= 5 for timeout in world.timeouts)
@@ -313,8 +308,7 @@ def test_what_came_from_the_cluster_is_text() -> None:
     assert 'list_service_handlers("a\\"b")' in explained(world, "a")
 
 
-def test_an_explanation_is_a_value() -> None:
-    """It compares as its text, and survives pickle with its frames."""
+def test_an_explanation_equals_its_text_and_can_be_pickled_with_its_frames() -> None:
     found = explained(World().be("a", "paused"), "a")
     again = pickle.loads(pickle.dumps(found))  # noqa: S301 - our own
     assert again == found == str(found)
@@ -324,8 +318,7 @@ def test_an_explanation_is_a_value() -> None:
         found.chain = None
 
 
-def test_the_rules_know_every_status() -> None:
-    """Every status has an action, and all statuses in the rules exist."""
+def test_the_rules_have_every_status_and_no_other() -> None:
     assert set().union(*(rule.statuses for rule in RULES)) <= set(STATUSES)
     ways_out = {status for rule in RULES if rule.action in {"cancel", "kill", "purge"} for status in rule.statuses}
     assert ways_out == set(STATUSES) - {"yielded"}
@@ -339,8 +332,7 @@ def test_the_rules_agree_with_the_table_of_actions() -> None:
         assert rule.statuses <= set(action.rule.statuses), rule
 
 
-def test_codes_have_their_meaning() -> None:
-    """A known code comes with its meaning, an unknown one unchanged, a missing one as nothing."""
+def test_a_known_code_has_a_meaning_and_an_unknown_one_is_unchanged() -> None:
     assert describe_code("RT0011") == "RT0011: its deployment was removed"
     assert (describe_code("RT9999"), describe_code(None)) == ("RT9999", "")
 

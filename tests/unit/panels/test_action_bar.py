@@ -16,7 +16,7 @@ from restate_lab.actions.execution.outcomes import COLUMNS
 from restate_lab.actions.plan.gate import CheckedTargets, CheckOffer
 from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.rules import ACTIONS
-from restate_lab.analysis.targets import parse_created, parse_ids
+from restate_lab.analysis.ids import parse_created, parse_ids
 from restate_lab.errors import ArgumentError, PlanExpired
 from restate_lab.panels import panel as panel_module
 from restate_lab.panels.actions import bar as action_bar, followup

@@ -18,11 +18,12 @@ from restate_lab.analysis.agents.entries import AgentEntry
 from restate_lab.analysis.agents.run import AgentRun
 from restate_lab.analysis.doctor.agent_runs import read_agent_runs, without_models
 from restate_lab.analysis.doctor.context import CheckContext
-from restate_lab.analysis.doctor.grouping import group_by
 from restate_lab.analysis.doctor.model import MAX_IDS, Finding, RetryingInvocation, Severity
 from restate_lab.analysis.journal.entries import OPEN
+from restate_lab.analysis.patterns import group_by
 from restate_lab.analysis.suggestions import SuggestedCall, why_call
 
+_MALFORMED = "The arguments are not a JSON object, and such a call runs no tool"
 _SHOWN = 20  # ids in a call that shows the rows
 _REFUSED = re.compile(r"ModelRefusalError|ContentFilterError")
 _UNKNOWN_TOOL = re.compile(r"ModelBehaviorError|Tool .{1,80} not found|[Uu]nknown tool")
@@ -48,8 +49,7 @@ def agent_tools(context: CheckContext) -> list[Finding]:
             findings.append(_finding(context, handler, found.runs, title))
         for tool, found in _by_tool(runs, AgentRun.malformed_calls, 1).items():
             title = f"{_callers(found)} the tool {tool} with malformed arguments"
-            details = "The arguments are not a JSON object, and such a call runs no tool"
-            findings.append(_finding(context, handler, found.runs, title, details, severity=Severity.NOTE))
+            findings.append(_finding(context, handler, found.runs, title, _MALFORMED, severity=Severity.NOTE))
     return findings
 
 

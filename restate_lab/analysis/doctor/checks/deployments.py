@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from restate_lab._text import join, plural, verb_form
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.model import MAX_IDS, DeploymentInfo, Finding, Severity, Subject
-from restate_lab.analysis.doctor.reader import PINNED_INVOCATIONS, timestamp_of
+from restate_lab.analysis.doctor.reader import PINNED_INVOCATIONS
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 
 _SDK = re.compile(r"(?P<name>.+)/(?P<version>\d+(?:\.\d+)*)[^/]*")
@@ -55,7 +56,7 @@ def _unused_finding(deployments: list[DeploymentInfo]) -> Finding:
         subject=Subject("unused"),
         count=count,
         ids=tuple(each.id for each in deployments)[:MAX_IDS],
-        since=min((each.created_at for each in deployments if each.created_at), default=None),
+        since=_first(deployments),
         evidence=ask_call("deployment_pins"),
         # Servers up to 1.7 remove a deployment only with force.
         suggested=(
@@ -79,24 +80,23 @@ def _pinned_finding(deployments: list[DeploymentInfo], pinned: Mapping[str, int]
         subject=Subject("in use"),
         count=count,
         ids=tuple(each.id for each in deployments)[:MAX_IDS],
-        since=min((each.created_at for each in deployments if each.created_at), default=None),
+        since=_first(deployments),
         evidence=ask_call("deployment_pins"),
         suggested=(SuggestedCall("lab.sql", (PINNED_INVOCATIONS,), {"deployment": deployments[0].id}),),
     )
 
 
 def _outdated_finding(context: CheckContext, old: Mapping[str, str]) -> Finding:
-    count = len(old)
     known = [each for id_ in old if (each := context.deployments.get(id_))]
     return Finding(
         severity=Severity.NOTE,
-        title=f"{plural(count, 'deployment')} ({_addresses(known)}) {verb_form(count, 'has', 'have')} an old "
+        title=f"{plural(len(old), 'deployment')} ({_addresses(known)}) {verb_form(len(old), 'has', 'have')} an old "
         f"service protocol or SDK: {join(old.values())}",
         where=_addresses(known),
         subject=Subject(""),
-        count=count,
+        count=len(old),
         ids=tuple(old)[:MAX_IDS],
-        since=min((at for each in known if (at := timestamp_of(each.created_at))), default=None),
+        since=_first(known),
         evidence=ask_call("sdks"),
         suggested=(SuggestedCall("lab.admin.list_deployments", result="frame()"),),
     )
@@ -112,6 +112,10 @@ def _newest_versions(sdks: Iterable[str | None]) -> dict[str, tuple[int, ...]]:
 
 def _parse_version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split("."))
+
+
+def _first(deployments: list[DeploymentInfo]) -> datetime | None:
+    return min((each.created_at for each in deployments if each.created_at), default=None)
 
 
 def _addresses(deployments: list[DeploymentInfo]) -> str:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from restate_lab._text import format_timestamp, join, one_line, plural, sentences, verb_form
 from restate_lab.analysis.doctor.census import MAX_ROWS, HandlerOutcomes
 from restate_lab.analysis.doctor.context import CheckContext
-from restate_lab.analysis.doctor.grouping import StepGroup, group_by, group_by_step
+from restate_lab.analysis.doctor.grouping import StepGroup, group_by_step
 from restate_lab.analysis.doctor.model import MAX_IDS, Blocked, Finding, Severity, Subject
-from restate_lab.analysis.doctor.reader import Row, timestamp_of
+from restate_lab.analysis.doctor.reader import Row, earliest, handlers_of, services_of, timestamp_of
 from restate_lab.analysis.journal.errors import deprecated_deployment, is_stale_timer
-from restate_lab.analysis.patterns import common_message, message_kinds, summarize_messages
+from restate_lab.analysis.patterns import common_message, group_by, message_kinds, summarize_messages
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, plan_call, why_call
 
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
 _MAX_KINDS = 5  # kinds of failures of one handler with a finding of their own
 
 
@@ -47,13 +48,16 @@ def terminal_failures(context: CheckContext) -> list[Finding]:
 
 def paused_invocations(context: CheckContext) -> list[Finding]:
     """Find paused invocations by handler, code and step; ``removed_deployments`` finds those on removed deployments."""
-    count = context.census.count_open("paused")
-    if not count:
+    if not context.census.count_open("paused"):
         return []
     # The check ``stale_timers`` reports those that no retry can repair.
-    rows = [row for row in context.paused_invocations() if _is_deployed(context, row)]
-    rows = [row for row in rows if not is_stale_timer(row["message"])]
-    grouped = group_by_step(rows, _cause_of, lambda row: row["step"])
+    deployed = {None, *context.deployments}
+    rows = [row for row in context.paused_invocations() if row["deployment_id"] in deployed]
+    grouped = group_by_step(
+        [row for row in rows if not is_stale_timer(row["message"])],
+        lambda row: (*_handler_of(row), row["error_code"], row["message"] is None),
+        lambda row: row["step"],
+    )
     return [_paused_finding(context, part) for group in grouped for part in _group_by_message(group)]
 
 
@@ -67,8 +71,7 @@ def expiring_evidence(context: CheckContext) -> list[Finding]:
     rows = [row for row in context.ask_first("expiring", until=within, limit=MAX_ROWS) if row["status"] == "failed"]
     counts = context.census.totals_by_handler("expiring", ending="failed")
     handlers = join(f"{service}/{handler}" for (service, handler), _ in counts)
-    times = [timestamp_of(row["expires_first"]) for row in context.census.rows if row["ending"] == "failed"]
-    first = min((at for at in times if at), default=None)
+    first = earliest([row for row in context.census.rows if row["ending"] == "failed"], "expires_first")
     return [
         Finding(
             severity=Severity.NOTE,
@@ -94,18 +97,17 @@ def restarts(context: CheckContext) -> list[Finding]:
     lines = {id_: _restart_chain(id_, before) for id_ in before if id_ not in restarted}
     longest = max(lines.values(), key=len)
     ids = list(dict.fromkeys(id_ for line in sorted(lines.values(), key=len, reverse=True) for id_ in line))
-    handlers = join(f"{row['target_service_name']}/{row['target_handler_name']}" for row in rows)
-    count = len(rows)
+    handlers, count = handlers_of(rows), len(rows)
     return [
         Finding(
             severity=Severity.NOTE,
             title=f"{plural(count, 'invocation')} of {handlers} {verb_form(count, 'was', 'were')} restarted as new",
             details=sentences(f"The longest chain has {len(longest) - 1:,} restarts" if len(longest) > 2 else ""),
             where=handlers,
-            subject=Subject("", _services(rows)),
+            subject=Subject("", services_of(rows)),
             count=count,
             ids=tuple(ids[:MAX_IDS]),
-            since=_earliest(rows, "created_at"),
+            since=earliest(rows, "created_at"),
             evidence=ask_call("restarts"),
             suggested=(why_call(longest[0]),),
         )
@@ -117,7 +119,7 @@ def reused_keys(context: CheckContext) -> list[Finding]:
     rows = context.rows("reused_keys", limit=MAX_IDS) if context.census.total("keyed") > 1 else []
     if not rows:
         return []
-    handlers, count = join(map("/".join, map(_handler_of, rows))), len(rows)
+    handlers, count = handlers_of(rows), len(rows)
     many = "at least " if count == MAX_IDS else ""
     keys = join(one_line(row["idempotency_key"], 40) for row in rows)
     return [
@@ -129,10 +131,10 @@ def reused_keys(context: CheckContext) -> list[Finding]:
                 f"{verb_form(count, 'The key', 'The keys')}: {keys}", "Each object has its own invocation"
             ),
             where=handlers,
-            subject=Subject("", _services(rows)),
+            subject=Subject("", services_of(rows)),
             count=count,
             ids=tuple(dict.fromkeys(row[side] for row in rows for side in ("one_id", "other_id")))[:MAX_IDS],
-            since=_earliest(rows, "first_created_at"),
+            since=earliest(rows, "first_created_at"),
             evidence=ask_call("repeated_idempotency_keys"),
             suggested=(why_call(rows[0]["one_id"]),),
         )
@@ -152,7 +154,6 @@ def _separate_callers(rows: Sequence[Row]) -> tuple[list[Row], Mapping[str, str]
 
 
 def _failed_callers(ids: Iterable[str], callers: Mapping[str, str]) -> Blocked:
-    """Return the direct and indirect callers that failed because one of these invocations failed."""
     failed: dict[str, None] = {}
     for id_ in ids:
         caller = callers.get(id_)
@@ -169,7 +170,7 @@ def _failures_finding(rows: Sequence[Row], ended: HandlerOutcomes, callers: Mapp
         f"{plural(blocked.count, 'caller')} failed because of {verb_form(len(rows), 'it', 'them')}" if blocked else ""
     )
     count, message = len(rows), one_line(_common_message(rows), 160)
-    last = max(_with(rows, "completed_at") or rows[:1], key=lambda row: row["completed_at"])
+    last = max(rows, key=lambda row: timestamp_of(row["completed_at"]) or _LONG_AGO)
     return Finding(
         severity=Severity.WARNING,
         title=f"{plural(count, 'invocation')} of {service}/{handler} failed permanently; "
@@ -179,7 +180,7 @@ def _failures_finding(rows: Sequence[Row], ended: HandlerOutcomes, callers: Mapp
         count=count,
         ids=tuple(row["id"] for row in rows)[:MAX_IDS],
         blocked=blocked,
-        since=_earliest(rows, "completed_at"),
+        since=earliest(rows, "completed_at"),
         evidence=ask_call("terminal_failures", service=service),
         suggested=(why_call(last["id"]),),
     )
@@ -215,10 +216,10 @@ def _rare_failures_finding(rows: Sequence[Row]) -> Finding:
         title=f"{plural(count, 'invocation')} of {handlers} failed permanently; the number or the rate is low",
         details=sentences(messages),
         where=handlers,
-        subject=Subject("", _services(rows)),
+        subject=Subject("", services_of(rows)),
         count=count,
         ids=tuple(row["id"] for row in rows)[:MAX_IDS],
-        since=_earliest(rows, "completed_at"),
+        since=earliest(rows, "completed_at"),
         evidence=ask_call("terminal_failures"),
         suggested=(ask_call("terminal_failures"),),
     )
@@ -256,18 +257,6 @@ def _with_code(failure: str, message: str) -> str:
     return f"{code} {message}" if code else message
 
 
-def _with(rows: Iterable[Row], column: str) -> list[Row]:
-    return [row for row in rows if row[column] is not None]
-
-
-def _earliest(rows: Iterable[Row], column: str) -> datetime | None:
-    return timestamp_of(min((row[column] for row in _with(rows, column)), default=None))
-
-
-def _services(rows: Iterable[Row]) -> tuple[str, ...]:
-    return tuple(sorted({_handler_of(row)[0] for row in rows}))
-
-
 def _handler_of(row: Row) -> tuple[str, str]:
     return row["target_service_name"], row["target_handler_name"]
 
@@ -281,29 +270,16 @@ def _restart_chain(id_: str, before: Mapping[str, str]) -> list[str]:
     return list(line)
 
 
+def _messages_of(group: StepGroup[Row]) -> list[str]:
+    return group.messages(lambda row: row["message"] or "")
+
+
 def _group_by_message(group: StepGroup[Row]) -> list[StepGroup[Row]]:
     """Split a group by kind of message, because each may need another action; too many kinds stay one group."""
-    messages = group.messages(_pause_message)
+    messages = _messages_of(group)
     kind_of = message_kinds(messages)
     kinds = group_by(range(len(messages)), lambda at: kind_of[messages[at]])
     return [group.subset(each) for each in kinds] if len(kinds) <= _MAX_KINDS else [group]
-
-
-def _pause_message(row: Row) -> str:
-    return row["message"] or ""
-
-
-def _cause_of(row: Row) -> tuple[object, ...]:
-    return (
-        row["target_service_name"],
-        row["target_handler_name"],
-        row["error_code"],
-        row["message"] is None,
-    )
-
-
-def _is_deployed(context: CheckContext, row: Row) -> bool:
-    return row["deployment_id"] is None or row["deployment_id"] in context.deployments
 
 
 def _paused_finding(context: CheckContext, group: StepGroup[Row]) -> Finding:
@@ -315,7 +291,7 @@ def _paused_finding(context: CheckContext, group: StepGroup[Row]) -> Finding:
     place = f" in {step}" if step else ""
     # Without vqueues the event is the same if the retry policy paused the invocation or a person did between attempts.
     why = f"after failing{place}" if message else "by hand"
-    error = f"[{code or 'no code'}] {summarize_messages(group.messages(_pause_message))}" if message else ""
+    error = f"[{code or 'no code'}] {summarize_messages(_messages_of(group))}" if message else ""
     evidence = ask_call("paused", service=first["target_service_name"])
     return Finding(
         severity=Severity.CRITICAL if message or blocked else Severity.WARNING,
@@ -327,7 +303,7 @@ def _paused_finding(context: CheckContext, group: StepGroup[Row]) -> Finding:
         count=count,
         ids=tuple(ids[:MAX_IDS]),
         blocked=blocked,
-        since=_earliest(rows, "paused_at"),
+        since=earliest(rows, "paused_at"),
         evidence=evidence,
         suggested=(plan_call("resume", ids[:MAX_IDS], total=count, comment="first fix the cause" if message else ""),),
     )

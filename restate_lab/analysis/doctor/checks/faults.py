@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Sequence
+from datetime import timedelta
 
 from restate_lab._text import (
     format_age,
@@ -20,11 +19,18 @@ from restate_lab._text import (
 from restate_lab.analysis.doctor.census import MAX_ROWS
 from restate_lab.analysis.doctor.checks.retries import failing_for
 from restate_lab.analysis.doctor.context import CheckContext
-from restate_lab.analysis.doctor.grouping import group_by
 from restate_lab.analysis.doctor.model import MAX_IDS, FailureReason, Finding, Severity, Subject
-from restate_lab.analysis.doctor.reader import OUTLIVED, QUEUED_CHANGES, UNSCHEDULED, Row, timestamp_of
+from restate_lab.analysis.doctor.reader import (
+    OUTLIVED,
+    QUEUED_CHANGES,
+    UNSCHEDULED,
+    Row,
+    earliest,
+    handlers_of,
+    services_of,
+)
 from restate_lab.analysis.journal.errors import deprecated_deployment, is_stale_timer
-from restate_lab.analysis.patterns import summarize_messages
+from restate_lab.analysis.patterns import group_by, summarize_messages
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, plan_call, why_call
 
 _FEW = 3  # keys with their holders in a text
@@ -48,7 +54,7 @@ def stale_timers(context: CheckContext) -> list[Finding]:
     ]
     paused = context.paused_invocations() if context.census.count_open("paused") else []
     rows += [
-        {**row, "handler": _handler_of(row), "since": row["paused_at"], "is_paused": True}
+        {**row, "handler": handlers_of([row]), "since": row["paused_at"], "is_paused": True}
         for row in paused
         if is_stale_timer(row["message"])
     ]
@@ -61,8 +67,8 @@ def scheduler_gaps(context: CheckContext) -> list[Finding]:
     if not rows:
         return []
     has_no_scheduler = not int(context.rows("schedulers")[0]["n"])
-    handlers, count = join(_handler_of(row) for row in rows), len(rows)
-    ids, since = tuple(row["id"] for row in rows)[:MAX_IDS], _earliest(rows, "since")
+    handlers, count = handlers_of(rows), len(rows)
+    ids, since = tuple(row["id"] for row in rows)[:MAX_IDS], earliest(rows, "since")
     blocked = context.blocked_by(ids)
     problem = (
         "no partition has a scheduler"
@@ -81,7 +87,7 @@ def scheduler_gaps(context: CheckContext) -> list[Finding]:
             title=f"{plural(count, 'invocation')} of {handlers} {verb_form(count, 'is', 'are')} ready, and {problem}",
             details=sentences(f"The oldest is ready for {format_age(since, context.clock)}", advice),
             where=handlers,
-            subject=Subject("no scheduler" if has_no_scheduler else "", _services(rows)),
+            subject=Subject("no scheduler" if has_no_scheduler else "", services_of(rows)),
             count=count,
             ids=ids,
             blocked=blocked,
@@ -122,7 +128,7 @@ def late_cleanup(context: CheckContext) -> list[Finding]:
     before = context.clock - context.thresholds.cleanup
     ids = tuple(row["id"] for row in context.rows("outlived", before=before, limit=MAX_IDS))
     handlers = join(f"{service}/{handler}" for (service, handler), _ in by_handler)
-    first, by = _earliest([row for row in census.rows if row["outlived"]], "kept_first"), context.thresholds.cleanup
+    first, by = earliest([row for row in census.rows if row["outlived"]], "kept_first"), context.thresholds.cleanup
     return [
         Finding(
             severity=Severity.WARNING,
@@ -160,7 +166,7 @@ def queued_changes(context: CheckContext) -> list[Finding]:
 
 def _refused_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     service, deployment = rows[0]["target_service_name"], deprecated_deployment(rows[0]["failure"])
-    count, handlers = len(rows), join(_handler_of(row) for row in rows)
+    count, handlers = len(rows), handlers_of(rows)
     latest = context.latest_deployment(service)
     is_current = latest is not None and latest.id == deployment
     restartable = tuple(row["id"] for row in rows if row["target_service_ty"] != "workflow")
@@ -182,7 +188,7 @@ def _refused_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
         subject=Subject(f"{service} on {deployment}" if deployment else service, (service,)),
         count=count,
         ids=tuple(row["id"] for row in rows)[:MAX_IDS],
-        since=_earliest(rows, "completed_at"),
+        since=earliest(rows, "completed_at"),
         evidence=ask_call("terminal_failures", service=service, since="365d"),
         suggested=(register, restart) if restartable else (register,),
     )
@@ -207,7 +213,7 @@ def _stale_timer_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
         count=count,
         ids=ids[:MAX_IDS],
         blocked=blocked,
-        since=_earliest(rows, "since"),
+        since=earliest(rows, "since"),
         evidence=ask_call("paused", service=service)
         if rows[0]["is_paused"]
         else ask_call("retry_storm_ids", service=service, handler=name),
@@ -217,7 +223,7 @@ def _stale_timer_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
 
 def _changes_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     count, service = sum(int(row["n"]) for row in rows), rows[0]["service_name"]
-    since, keys = _earliest(rows, "first_created_at"), join(row["key"] for row in rows)
+    since, keys = earliest(rows, "first_created_at"), join(row["key"] for row in rows)
     holders = [row["holder_id"] for row in rows if row["holder_id"]]
     known = context.details_of(holders)
     texts = [
@@ -244,15 +250,3 @@ def _changes_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
         evidence=evidence,
         suggested=(why_call(holders[0]),) if holders else (evidence,),
     )
-
-
-def _handler_of(row: Row) -> str:
-    return f"{row['target_service_name']}/{row['target_handler_name']}"
-
-
-def _services(rows: Sequence[Row]) -> tuple[str, ...]:
-    return tuple(sorted({row["target_service_name"] for row in rows}))
-
-
-def _earliest(rows: Iterable[Mapping[Any, Any]], column: str) -> datetime | None:
-    return min((at for row in rows if (at := timestamp_of(row[column]))), default=None)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from restate_lab._text import format_duration, join, plural, sentences, verb_form
 from restate_lab.analysis.doctor.census import HandlerOutcomes
 from restate_lab.analysis.doctor.context import CheckContext
-from restate_lab.analysis.doctor.grouping import StepGroup, group_by_step
+from restate_lab.analysis.doctor.grouping import group_by_step
 from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity, Subject
-from restate_lab.analysis.doctor.reader import Row, timestamp_of
+from restate_lab.analysis.doctor.reader import timestamp_of
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 from restate_lab.frames import records
 
@@ -92,8 +90,9 @@ def _own_step_findings(
     took = sum((row["completed_at"] - row["running_at"]).total_seconds() * 1000 for row in examples)
     if not steps or sum(int(row["ms"]) for row in steps) < _MIN_SHARE * took:
         return []
-    slowest, ms = _slowest_steps(steps)
-    share = min(1.0, ms / took)
+    grouped = group_by_step(steps, lambda _: None, lambda row: row["name"], most=None)
+    times = [sum(int(row["ms"]) for row in group.members) for group in grouped]
+    slowest, share = grouped[times.index(max(times))], min(1.0, max(times) / took)
     count, ids = len(frame), tuple(frame["id"])[:MAX_IDS]
     return [
         Finding(
@@ -113,9 +112,3 @@ def _own_step_findings(
             suggested=(SuggestedCall("journal", (ids[0],)),),
         )
     ]
-
-
-def _slowest_steps(steps: Sequence[Row]) -> tuple[StepGroup[Row], int]:
-    """Return the slowest steps with the same pattern, and their total time in milliseconds."""
-    grouped = group_by_step(steps, lambda _: None, lambda row: row["name"], most=None)
-    return max(((group, sum(int(row["ms"]) for row in group.members)) for group in grouped), key=lambda pair: pair[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -10,9 +10,9 @@ from restate_lab._text import format_age, format_duration, join, plural, sentenc
 from restate_lab.analysis.doctor.census import MAX_ROWS
 from restate_lab.analysis.doctor.checks.faults import uncounted_rows
 from restate_lab.analysis.doctor.context import CheckContext
-from restate_lab.analysis.doctor.grouping import group_by
 from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity, Subject
-from restate_lab.analysis.doctor.reader import Row, timestamp_of
+from restate_lab.analysis.doctor.reader import Row, earliest, handlers_of, services_of, timestamp_of
+from restate_lab.analysis.patterns import group_by
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
 
 _KEY = "lock"  # the checks of waits report these
@@ -39,15 +39,15 @@ def backlog(context: CheckContext) -> list[Finding]:
     rows = [row for row in context.rows("ready", limit=MAX_ROWS) if row["id"] not in others]
     if not rows:
         return []
-    since = min((at for row in rows if (at := timestamp_of(row["modified_at"]))), default=None)
-    count, handlers = len(rows) if len(rows) < MAX_ROWS else max(idle, MAX_ROWS), _handler_names(rows)
+    since = earliest(rows, "modified_at")
+    count, handlers = len(rows) if len(rows) < MAX_ROWS else max(idle, MAX_ROWS), handlers_of(rows)
     return [
         Finding(
             severity=_severity_by_age(context, since),
             title=f"{plural(count, 'invocation')} of {handlers} {verb_form(count, 'is', 'are')} ready and "
             f"{verb_form(count, 'waits', 'wait')} for a slot of the invoker{_oldest_age(context, since)}",
             where=handlers,
-            subject=Subject("", _services(rows)),
+            subject=Subject("", services_of(rows)),
             count=count,
             ids=tuple(row["id"] for row in rows)[:MAX_IDS],
             since=since,
@@ -72,7 +72,7 @@ def late_starts(context: CheckContext) -> list[Finding]:
     if not count:
         return []
     handlers = join(f"{service}/{handler}" for (service, handler), _ in context.census.totals_by_handler("overdue"))
-    first = min((at for row in context.census.rows if (at := timestamp_of(row["starts_first"]))), default=None)
+    first = earliest(context.census.rows, "starts_first")
     evidence = ask_call("wakes_next", until="0s")
     return [
         Finding(
@@ -98,14 +98,14 @@ def long_attempts(context: CheckContext) -> list[Finding]:
     if not rows:
         return []
     known = list(context.rows_by_id("invocations", [row["id"] for row in rows]))
-    since, count, handlers = timestamp_of(rows[0]["last_start_at"]), len(rows), _handler_names(known)
+    since, count, handlers = timestamp_of(rows[0]["last_start_at"]), len(rows), handlers_of(known)
     return [
         Finding(
             severity=Severity.NOTE,
             title=f"{plural(count, 'attempt')} of {handlers} {verb_form(count, 'has', 'have')} been running for "
             f"longer than {format_duration(context.thresholds.attempt)}{_oldest_age(context, since)}",
             where=handlers,
-            subject=Subject("", _services(known)),
+            subject=Subject("", services_of(known)),
             count=count,
             ids=tuple(row["id"] for row in rows),
             since=since,
@@ -121,8 +121,8 @@ def _queue_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     total = sum(int(row["num_inbox"] or 1) for row in rows)
     # The counters include entries that back off or are scheduled.
     count = len(ids) if 0 < len(ids) < MAX_ROWS else total
-    since = min((at for row in rows if (at := timestamp_of(row["waiting_since"]))), default=None)
-    handlers = _handler_names([row for row in rows if row["target_service_name"] is not None]) or "unknown handlers"
+    since = earliest(rows, "waiting_since")
+    handlers = handlers_of([row for row in rows if row["target_service_name"] is not None]) or "unknown handlers"
     is_paused = what == _PAUSED
     reason = "wait in paused queues" if is_paused else f"wait for {_RESOURCES.get(what, what)}"
     verb = reason if count != 1 else reason.replace("wait", "waits", 1)
@@ -133,7 +133,7 @@ def _queue_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
         title=f"{plural(count, 'invocation')} of {handlers} {verb}{_oldest_age(context, since)}",
         details=sentences(f"They are in {plural(len(rows), 'queue')}" if len(rows) > 1 else ""),
         where=handlers,
-        subject=Subject(what, _services(rows)),
+        subject=Subject(what, services_of(rows)),
         count=count,
         ids=tuple(ids[:MAX_IDS]),
         since=since,
@@ -151,11 +151,3 @@ def _severity_by_age(context: CheckContext, since: datetime | None) -> Severity:
 
 def _oldest_age(context: CheckContext, since: datetime | None) -> str:
     return f", the oldest for {format_age(since, context.now)}" if since else ""
-
-
-def _handler_names(rows: Sequence[Row]) -> str:
-    return join(f"{row['target_service_name']}/{row['target_handler_name']}" for row in rows)
-
-
-def _services(rows: Iterable[Row]) -> tuple[str, ...]:
-    return tuple(sorted({str(name) for row in rows if (name := row["target_service_name"])}))

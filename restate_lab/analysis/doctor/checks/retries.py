@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from restate_lab._text import format_duration, format_timestamp, join, one_line, plural, sentences, verb_form
 from restate_lab.analysis.doctor.census import MAX_ROWS
 from restate_lab.analysis.doctor.context import CheckContext
-from restate_lab.analysis.doctor.grouping import StepGroup, group_by, group_by_step
+from restate_lab.analysis.doctor.grouping import StepGroup, group_by_step
 from restate_lab.analysis.doctor.model import (
     MAX_IDS,
     Blocked,
@@ -20,10 +20,11 @@ from restate_lab.analysis.doctor.model import (
     Subject,
     failure_reason,
 )
-from restate_lab.analysis.doctor.reader import Row, timestamp_of
-from restate_lab.analysis.patterns import summarize_messages
+from restate_lab.analysis.doctor.reader import Row, earliest, handlers_of, timestamp_of
+from restate_lab.analysis.patterns import group_by, summarize_messages
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, move_call, replay_call, why_call
 
+_LOST = "Single attempts are lost: look for an overload, for restarts of its processes, and for limits of a proxy"
 _FAILING_STATUSES = {"backing-off", "running", "ready", "paused", "pending"}
 
 
@@ -74,16 +75,13 @@ def removed_deployments(context: CheckContext) -> list[Finding]:
 
 def failing_for(context: CheckContext, reason: FailureReason) -> list[RetryingInvocation]:
     """Return the invocations whose attempts fail for a reason."""
-
-    def is_deployed(each: RetryingInvocation) -> bool:
-        return each.deployment is None or each.deployment in context.deployments
-
     if len(context.retrying_invocations) >= MAX_ROWS:
         context.excluded.append(f"only the {MAX_ROWS:,} invocations with most attempts were examined")
+    deployed = {None, *context.deployments}
     return [
         each
         for each in context.retrying_invocations
-        if failure_reason(each.code, is_deployed=is_deployed(each), message=each.message) is reason
+        if failure_reason(each.code, is_deployed=each.deployment in deployed, message=each.message) is reason
     ]
 
 
@@ -137,7 +135,7 @@ class _Responses:
     last_at: datetime | None = None
 
     def add(self, count: int, at: datetime | None) -> None:
-        """Add invocations; ``at`` is a time at which or after which the deployment responded to one of them."""
+        """Add invocations; ``at`` is a time at which or after which the deployment responded to an invocation."""
         self.count += count
         self.last_at = max(filter(None, (self.last_at, at)), default=None)
 
@@ -166,19 +164,17 @@ def _responses(context: CheckContext, groups: Sequence[Sequence[RetryingInvocati
 
 
 def _unsteady_finding(context: CheckContext, members: Sequence[RetryingInvocation], responses: _Responses) -> Finding:
-    """Return the finding about a deployment that responds, but not to these invocations; retries can succeed."""
     whole = _unreachable_finding(context, members)
     count, handlers = len(members), join(each.target for each in members)
     messages = summarize_messages(each.message for each in members)
     last = format_timestamp(responses.last_at, now=context.now) if responses.last_at else "then"
     others = f"It responded to {plural(responses.count, 'other invocation')}, last at {last}, so it is running"
-    advice = "Single attempts are lost: look for an overload, for restarts of its processes, and for limits of a proxy"
     return replace(
         whole,
         severity=Severity.WARNING if whole.severity is Severity.CRITICAL else whole.severity,
         title=f"{whole.where} responds, but not to {count:,} of {count + responses.count:,} invocations ({handlers}), "
         f"{_attempts_text(members)}",
-        details=sentences(f"[{members[0].code}] {messages}", others, advice, _wait_text(context, members)),
+        details=sentences(f"[{members[0].code}] {messages}", others, _LOST, _wait_text(context, members)),
         suggested=(why_call(context.most_blocking(whole.ids)),),
     )
 
@@ -237,7 +233,7 @@ def _removed_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     ids, deployment = [row["id"] for row in rows], rows[0]["pinned_deployment_id"]
     blocked, count = context.blocked_by(ids), len(rows)
     fails = rows[0]["status"] in _FAILING_STATUSES
-    handlers = join(f"{row['target_service_name']}/{row['target_handler_name']}" for row in rows)
+    handlers = handlers_of(rows)
     sleeping = verb_form(count, "is sleeping and will fail when it wakes", "are sleeping and will fail when they wake")
     does = verb_form(count, "fails", "fail") if fails else sleeping
     services = {row["target_service_name"] for row in rows}
@@ -257,7 +253,7 @@ def _removed_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
         count=count,
         ids=tuple(ids[:MAX_IDS]),
         blocked=blocked,
-        since=min((at for row in rows if (at := timestamp_of(row["modified_at"]))), default=None),
+        since=earliest(rows, "modified_at"),
         evidence=evidence,
         suggested=tuple(suggested),
     )

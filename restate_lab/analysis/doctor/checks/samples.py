@@ -8,9 +8,9 @@ from itertools import takewhile
 
 from restate_lab._text import format_age, format_timestamp, join, one_line, plural, sentences, verb_form
 from restate_lab.analysis.doctor.context import CheckContext
-from restate_lab.analysis.doctor.grouping import group_by
 from restate_lab.analysis.doctor.model import Finding, Severity
 from restate_lab.analysis.doctor.reader import Row, timestamp_of
+from restate_lab.analysis.patterns import group_by
 from restate_lab.analysis.suggestions import SuggestedCall
 from restate_lab.errors import NotOnThisServer
 
@@ -51,7 +51,11 @@ def _is_reported(context: CheckContext, row: Row) -> bool:
 
 
 def _finding(course: Sequence[Row], times: Sequence[datetime], keys: Sequence[Row]) -> Finding:
-    newest, same = course[0], _samples_with_same_oldest(course, times)
+    newest, oldest = course[0], course[0]["oldest_created_at"]
+    # The newest samples in a row with the same oldest invocation; a sample without a row ends them.
+    pairs = zip(course, times, strict=False)
+    alike = takewhile(lambda pair: (pair[0]["sampled_at"], pair[0]["oldest_created_at"]) == (pair[1], oldest), pairs)
+    same = [row for row, _ in alike]
     count, handler = int(newest["invocations"]), f"{newest['service']}/{newest['handler']}"
     text, severity = _STATES[newest["status"]]
     age = format_age(timestamp_of(newest["oldest_created_at"]), newest["sampled_at"])
@@ -69,19 +73,6 @@ def _finding(course: Sequence[Row], times: Sequence[datetime], keys: Sequence[Ro
         ),
         suggested=(SuggestedCall("doctor", comment="on the live cluster: an archive has only their numbers"),),
     )
-
-
-def _samples_with_same_oldest(course: Sequence[Row], times: Sequence[datetime]) -> list[Row]:
-    """Return the newest samples in a row with the same oldest invocation; a sample without a row ends them."""
-    oldest = course[0]["oldest_created_at"]
-    pairs = zip(course, times, strict=False)
-    return [
-        row
-        for row, _ in takewhile(
-            lambda pair: pair[0]["sampled_at"] == pair[1] and pair[0]["oldest_created_at"] == oldest,
-            pairs,
-        )
-    ]
 
 
 def _course_text(same: Sequence[Row]) -> str:

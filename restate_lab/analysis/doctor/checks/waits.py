@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,9 +12,9 @@ import pandas as pd
 from restate_lab._text import format_age, join, one_line, plural, sentences, verb_form
 from restate_lab.analysis.doctor.census import Handler, handler_of_target
 from restate_lab.analysis.doctor.context import CheckContext
-from restate_lab.analysis.doctor.grouping import group_by
 from restate_lab.analysis.doctor.model import MAX_IDS, Blocked, Finding, Severity, Subject
-from restate_lab.analysis.doctor.reader import Row, timestamp_of
+from restate_lab.analysis.doctor.reader import Row, earliest, timestamp_of
+from restate_lab.analysis.patterns import group_by
 from restate_lab.analysis.suggestions import Placeholder, SuggestedCall, ask_call, plan_call, why_call
 from restate_lab.analysis.waits import blocker_frame, deadlock_frame
 from restate_lab.analysis.waits.model import Edge, edges_by_waiter
@@ -32,7 +32,7 @@ def deadlocks(context: CheckContext) -> list[Finding]:
     context.excluded += context.waits.snapshot.excluded
     grouped = group_by(
         records(deadlock_frame(context.waits)),
-        lambda row: (row["certain"], row["length"] == 1, tuple(sorted(set(_services(row["targets"]))))),
+        lambda row: (row["certain"], row["length"] == 1, _services(row["targets"])),
     )
     return [_deadlock_finding(context, members) for members in grouped]
 
@@ -73,7 +73,6 @@ class _EdgeGroup:
 
     @property
     def ids(self) -> list[str]:
-        """Return the ids of the waiting invocations."""
         return list(dict.fromkeys(self.edges["waiter"].tolist()))
 
     @property
@@ -83,7 +82,6 @@ class _EdgeGroup:
 
 
 def _groups(edges: pd.DataFrame, flag: str) -> list[_EdgeGroup]:
-    """Group edges by handler and by the value of the column ``flag``."""
     handlers = {target: handler_of_target(target) for target in edges["waiter_target"].unique()}
     groups: dict[tuple[Handler, bool], list[int]] = defaultdict(list)
     for at, (target, value) in enumerate(zip(edges["waiter_target"].tolist(), edges[flag].tolist(), strict=True)):
@@ -103,11 +101,6 @@ class _QueueBlocker:
     awaited: Sequence[Edge]
     queue: pd.DataFrame
     unread: int
-
-    @property
-    def length(self) -> int:
-        """Return how many calls are in the queue."""
-        return len(self.queue) + self.unread
 
     @property
     def since(self) -> datetime | None:
@@ -160,20 +153,21 @@ def _queue_blockers(context: CheckContext) -> list[_QueueBlocker]:
 
 
 def _deadlock_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
-    first, is_certain = rows[0], rows[0]["certain"]
+    first, is_certain, services = rows[0], rows[0]["certain"], _services(rows[0]["targets"])
     ids = [id_ for row in rows for id_ in row["members"]]
     waiting = sum(int(row["waiting"] or 0) for row in rows)
     blocked = context.blocked_by(ids, at_least=waiting)
-    since = min((at for row in rows if (at := timestamp_of(row["since"]))), default=None)
+    since = earliest(rows, "since")
     is_young = context.age(since) < context.thresholds.waiting
     kind = "deadlock" if is_certain else "possible deadlock"
+    keys = join(key for row in rows for key in (row["keys"] or row["targets"]))
     others = f" (and {plural(len(rows) - 1, 'more like it', 'more like it')})" if len(rows) > 1 else ""
     return Finding(
         severity=Severity.CRITICAL if is_certain else Severity.NOTE if is_young else Severity.WARNING,
-        title=f"{plural(len(rows), kind)} at {join(key for row in rows for key in (row['keys'] or row['targets']))}",
+        title=f"{plural(len(rows), kind)} at {keys}",
         details=sentences(f"{one_line(first['description'], 240)}{others}"),
-        where=join(key for row in rows for key in (row["keys"] or row["targets"])),
-        subject=_deadlock_subject(first),
+        where=keys,
+        subject=Subject(f"{', '.join(services)}{' itself' if first['length'] == 1 else ''}", services),
         count=len(ids),
         ids=tuple(ids[:MAX_IDS]),
         blocked=blocked,
@@ -181,17 +175,6 @@ def _deadlock_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
         evidence=SuggestedCall("waits", result="deadlocks"),
         suggested=(plan_call("cancel", [row["cancel"] for row in rows[:_MAX_CANCELLED]], total=len(rows)),),
     )
-
-
-def _deadlock_subject(row: Row) -> Subject:
-    services = tuple(sorted(set(_services(row["targets"]))))
-    return Subject(f"{', '.join(services)}{' itself' if row['length'] == 1 else ''}", services)
-
-
-def _blocker_subject(blocker: _QueueBlocker) -> Subject:
-    """Return the root blocker by its target: the same while its queue and its id change."""
-    target = str(blocker.row["target"] or blocker.row["id"])
-    return Subject(target, tuple(sorted(set(_services([target, *blocker.queue["what"]])))))
 
 
 def _ids_of_other_checks(context: CheckContext) -> set[str]:
@@ -203,7 +186,7 @@ def _ids_of_other_checks(context: CheckContext) -> set[str]:
 
 def _key_severity(context: CheckContext, blocker: _QueueBlocker) -> Severity:
     limits = context.thresholds
-    queue, waited = blocker.length, context.age(blocker.since)
+    queue, waited = len(blocker.queue) + blocker.unread, context.age(blocker.since)
     # A running holder will release the key; a suspended one, or one that waits for a slot, may not.
     moves = blocker.row["status"] == "running"
     is_long, is_old = queue >= limits.long_queue, waited >= limits.waiting_long
@@ -215,7 +198,8 @@ def _key_severity(context: CheckContext, blocker: _QueueBlocker) -> Severity:
 
 
 def _blocked_key_finding(context: CheckContext, blocker: _QueueBlocker) -> Finding:
-    row, queue = blocker.row, blocker.length
+    row, queue = blocker.row, len(blocker.queue) + blocker.unread
+    target = str(row["target"] or row["id"])
     keys = join(blocker.queue["what"])
     held_by_root = (blocker.queue["blocker"] == row["id"]).any()
     behind = f"held by {row['target']}" if held_by_root else f"whose holder waits for {row['target']}"
@@ -226,7 +210,7 @@ def _blocked_key_finding(context: CheckContext, blocker: _QueueBlocker) -> Findi
         title=f"{plural(queue, 'call')} {verb_form(queue, 'queues', 'queue')} for {keys}, {behind} ({row['status']})",
         details=sentences(f"{row['target']} waits for {one_line(row['waits_for'], 160)}"),
         where=keys,
-        subject=_blocker_subject(blocker),
+        subject=Subject(target, _services([target, *blocker.queue["what"]])),  # the same while its queue changes
         count=len(ids),
         ids=tuple(ids[:MAX_IDS]),
         blocked=blocker.blocked,
@@ -279,7 +263,11 @@ def _awakeable_limit(context: CheckContext, handler: Handler) -> timedelta:
 def _awakeable_finding(context: CheckContext, group: _EdgeGroup) -> Finding:
     ids, since, is_forgotten = group.ids, group.since, group.flag
     service, handler = group.handler
-    count, blocked, example = len(ids), context.blocked_by(ids), context.most_blocking(ids)
+    count, blocked = len(ids), context.blocked_by(ids)
+    suggested = why_call(context.most_blocking(ids))
+    if is_forgotten and context.waits is not None:
+        edges = edges_by_waiter(context.waits.snapshot.edges, ids[:1])[ids[0]]
+        suggested = _resolve_call(next(edge.what or "" for edge in edges if edge.kind == "awakeable"))
     return Finding(
         severity=Severity.WARNING if is_forgotten else Severity.NOTE,
         title=f"{plural(count, 'invocation')} of {service}/{handler} {verb_form(count, 'waits', 'wait')} for an "
@@ -291,13 +279,13 @@ def _awakeable_finding(context: CheckContext, group: _EdgeGroup) -> Finding:
         blocked=blocked,
         since=since,
         evidence=ask_call("open_awakeables", service=service),
-        suggested=(_resolve_call(_awakeable_of(context, ids[0])) if is_forgotten else why_call(example),),
+        suggested=(suggested,),
     )
 
 
 def _promise_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     ids, service = list(dict.fromkeys(row["waiter"] for row in rows)), handler_of_target(rows[0]["waiter_target"])[0]
-    count, since, blocked = len(ids), _oldest(rows), context.blocked_by(ids)
+    count, since, blocked = len(ids), earliest(rows, "since"), context.blocked_by(ids)
     flows = list(dict.fromkeys(_promise_of(row)[0] for row in rows))
     return Finding(
         severity=Severity.NOTE,
@@ -316,12 +304,6 @@ def _promise_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     )
 
 
-def _awakeable_of(context: CheckContext, id_: str) -> str:
-    """Return the id of the first awakeable that an invocation waits for."""
-    edges = edges_by_waiter(context.waits.snapshot.edges, [id_])[id_] if context.waits is not None else []
-    return next(edge.what or "" for edge in edges if edge.kind == "awakeable")
-
-
 def _resolve_call(awakeable: str) -> SuggestedCall:
     arguments = (awakeable, Placeholder("answer"))
     return SuggestedCall("lab.ingress.resolve_awakeable", arguments, comment="with the value that it waits for")
@@ -334,9 +316,5 @@ def _wait_duration(context: CheckContext, since: datetime | None, count: int) ->
     return f" for {ago}" if count == 1 else f", the oldest for {ago}"
 
 
-def _oldest(rows: Sequence[Row]) -> datetime | None:
-    return min((at for row in rows if (at := timestamp_of(row["since"]))), default=None)
-
-
-def _services(targets: Sequence[str | None]) -> list[str]:
-    return [(target or "unknown").partition("/")[0] for target in targets]
+def _services(targets: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(sorted({(target or "unknown").partition("/")[0] for target in targets}))

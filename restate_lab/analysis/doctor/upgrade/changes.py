@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 
 from restate_lab._text import join, plural, sentences, verb_form
 from restate_lab.analysis.doctor.census import MAX_ROWS
@@ -100,17 +99,9 @@ def _sent_title(sent: Counter[str]) -> str:
 
 def _changes_since(context: CheckContext, held: Sequence[Row]) -> Counter[str]:
     """Return the keys whose state was changed from this computer since their holder has them: these changes wait."""
-    since = {_key_of(row): timestamp_of(row["running_at"]) for row in held}
-    return Counter(
-        target
-        for record in state_changes(context)
-        for target in record["targets"]
-        if _is_later(timestamp_of(record["time"]), since.get(target))
-    )
-
-
-def _is_later(time: datetime | None, than: datetime | None) -> bool:
-    return time is not None and than is not None and time >= than
+    since = {_key_of(row): at for row in held if (at := timestamp_of(row["running_at"]))}
+    changes = [(timestamp_of(record["time"]), each) for record in state_changes(context) for each in record["targets"]]
+    return Counter(target for time, target in changes if time is not None and target in since and time >= since[target])
 
 
 def _key_of(row: Row) -> str:
