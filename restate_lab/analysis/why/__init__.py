@@ -134,7 +134,7 @@ def _build(
         status=details.status if details else None,
         summary=summary,
         facts=facts,
-        chain=links,
+        _chain=links,
         choices=tuple(options),
         excluded=excluded,
         source=reads.name,

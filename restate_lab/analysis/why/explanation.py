@@ -34,8 +34,7 @@ class Explanation(str):  # noqa: SLOT000 - its fields are attributes
     """Only the paragraph."""
     facts: tuple[tuple[str, str], ...]
     """The facts of the paragraph as (label, value): state, failing step, error, caller, what it blocks."""
-    chain: pd.DataFrame
-    """The links from it to its root blocker, and the waits of the root blocker."""
+    _chain: pd.DataFrame
     choices: tuple[Option, ...]
     excluded: tuple[str, ...]
     """Messages about data that could not be read."""
@@ -51,6 +50,11 @@ class Explanation(str):  # noqa: SLOT000 - its fields are attributes
     def __new__(cls, text: str, **_: Any) -> Self:
         """Return the text; the other arguments are for the fields."""
         return super().__new__(cls, escape_invisible(text))
+
+    @property
+    def chain(self) -> pd.DataFrame:
+        """Return a copy of the links from it to its root blocker, and the waits of the root blocker."""
+        return self._chain.copy()
 
     @property
     def options(self) -> pd.DataFrame:
@@ -82,7 +86,7 @@ def card_of(explanation: Explanation) -> str:
     """Return the card as HTML; all text from the cluster is escaped."""
     status, id_ = explanation.status, explanation.id
     colour = STATUSES[status].colour if status in STATUSES else _GREY
-    chain = explanation.chain if len(explanation.chain) > 1 else explanation.chain.head(0)
+    chain = explanation.chain
     abouts = [("" if each.id == id_ else f"{each.target}: ", each) for each in explanation.choices]
     return render(
         "analysis/why/card.html.j2",
@@ -93,7 +97,7 @@ def card_of(explanation: Explanation) -> str:
         badges=[(status, "status", colour)] if status else [],
         facts=explanation.facts,
         summary=explanation.summary,
-        chain=[_chain_row(row, explanation) for row in chain.to_dict("records")],
+        chain=[_chain_row(row, explanation) for row in chain.to_dict("records")] if len(chain) > 1 else [],
         options=[
             {"action": each.action, "description": f"{about}{each.what}", "code": each.code} for about, each in abouts
         ],
