@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from restate_lab._text import escape_invisible, plural
+from restate_lab.actions.change import Change
 from restate_lab.actions.plan import make_plan
 from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.plan.text import shorten_cell
@@ -124,16 +125,8 @@ class ChangeTools:
         lab = self._sources.lab
         reads = Reads(lab)
         targets = self._targets(ids, question, parameters)
-        plan = make_plan(
-            lab,
-            action,
-            targets,
-            deployment=deployment,
-            include_callees=include_callees,
-            timeout=TIMEOUT,
-            reads=reads,
-            verb="plan",
-        )
+        change = Change(action, deployment, include_callees=include_callees, timeout=TIMEOUT)
+        plan = make_plan(lab, change, targets, reads=reads)
         plan_id = self._keep(plan)
         return self._show(plan_id, plan, rows=_BUDGET.rows, skip=0, queries=reads.queries)
 

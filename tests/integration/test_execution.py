@@ -16,8 +16,8 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
+from restate_lab.actions.change import Change, ExecutionRequest
 from restate_lab.actions.execution import execute
-from restate_lab.actions.execution.request import ExecutionRequest
 from restate_lab.actions.plan import plan
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.audit import audit_log
@@ -51,8 +51,8 @@ def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("restate_lab.actions.execution.runner.SEEN_WITHIN", 1.0)
 
 
-def order(action: ACTIONS, ids: tuple[str, ...], **options: object) -> ExecutionRequest:
-    return ExecutionRequest(action, ids, "a test", **options)  # type: ignore[arg-type]
+def order(action: ACTIONS, ids: tuple[str, ...], from_index: int | None = None) -> ExecutionRequest:
+    return ExecutionRequest(Change(action, from_index=from_index), ids, "a test")
 
 
 def counts(frame: pd.DataFrame) -> dict[str, int]:
@@ -325,12 +325,12 @@ import os, sys
 from pathlib import Path
 from support.proxy import Proxy, connect_through, is_batch
 from restate_lab.actions.execution import execute
-from restate_lab.actions.execution.request import ExecutionRequest
+from restate_lab.actions.change import Change, ExecutionRequest
 from restate_lab.actions.plan import plan
 from restate_lab.actions.rules import ACTIONS
 url, audit, *ids = sys.argv[1:]
 proxy = Proxy(after=lambda request: os._exit(9) if is_batch(request) else None)
-execute(connect_through(proxy, url, Path(audit)), ExecutionRequest(ACTIONS.KILL, tuple(ids), "a test"))
+execute(connect_through(proxy, url, Path(audit)), ExecutionRequest(Change(ACTIONS.KILL), tuple(ids), "a test"))
 """
 
 

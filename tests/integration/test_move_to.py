@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from restate_lab import errors
+from restate_lab.actions.change import Change, ExecutionRequest
 from restate_lab.actions.execution import execute
-from restate_lab.actions.execution.request import ExecutionRequest
 from restate_lab.actions.plan import move_to
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.audit import audit_log
@@ -60,7 +60,7 @@ def test_a_move_from_a_bad_and_from_a_removed_deployment(bulk: Bulk, good_uri: s
     for id_ in storms:
         wait_for(lambda id_=id_: bulk.status(id_) == "backing-off")
     wait_for(lambda: bound(bulk, [*storms, *waiting, running]) == {bulk.deployment})
-    execute(bulk.lab, ExecutionRequest(ACTIONS.PAUSE, (storms[0],), "a test"))
+    execute(bulk.lab, ExecutionRequest(Change(ACTIONS.PAUSE), (storms[0],), "a test"))
     good = str(bulk.lab.admin.create_deployment(uri=good_uri).id)
 
     first = [*storms[:4], *waiting[:2], running, *later]
@@ -108,7 +108,7 @@ def test_a_move_goes_on_after_a_stop_and_a_lost_answer(bulk: Bulk, good_uri: str
     assert set(plan.outcome["outcome"]) == {"unknown"}
     assert plan.outcome["error"].str.contains(f"it is paused on {bulk.deployment}").all()
 
-    stopped = execute(bulk.lab, ExecutionRequest(ACTIONS.MOVE_TO, storms, "a test", good), stop=lambda: True)
+    stopped = execute(bulk.lab, ExecutionRequest(Change(ACTIONS.MOVE_TO, good), storms, "a test"), stop=lambda: True)
     assert set(stopped["outcome"]) == {"not sent"}
     assert bound(bulk, list(storms)) == {bulk.deployment}
 

@@ -11,13 +11,15 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
+from restate_lab.actions.change import Change
 from restate_lab.actions.execution.outcomes import COLUMNS
 from restate_lab.actions.plan import make_plan, plan
 from restate_lab.actions.plan.impact import find_callees
-from restate_lab.actions.plan.model import LIFETIME, Plan
+from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.plan.preview import read_prefixes
+from restate_lab.actions.plan.text import LIFETIME
 from restate_lab.actions.reader import read_invocations
-from restate_lab.actions.rules import GONE
+from restate_lab.actions.rules import ACTIONS, GONE
 from restate_lab.audit import audit_log
 from restate_lab.client.lab import Lab
 from restate_lab.client.sql.parts import complete
@@ -381,8 +383,8 @@ def test_a_deployment_has_to_exist(lab: Lab) -> None:
     with pytest.raises(errors.ArgumentError, match="unknown deployment"):
         plan(lab, "resume", [paused], deployment="dp_1" + "0" * 22)
     with pytest.raises(errors.ArgumentError, match="deployment="):
-        make_plan(lab, "move_to", [paused])
-    assert "is already on" in make_plan(lab, "move_to", [paused], deployment=deployment).excluded["why"][0]
+        make_plan(lab, Change(ACTIONS.MOVE_TO), [paused])
+    assert "is already on" in make_plan(lab, Change(ACTIONS.MOVE_TO, deployment), [paused]).excluded["why"][0]
     assert plan(lab, "resume", [paused], deployment=deployment).targets == (paused,)
 
 

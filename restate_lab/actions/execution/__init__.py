@@ -9,14 +9,13 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
+from restate_lab.actions.change import ExecutionRequest
 from restate_lab.actions.execution.move import MoveRunner
 from restate_lab.actions.execution.outcomes import outcome_frame
-from restate_lab.actions.execution.request import ExecutionRequest
 from restate_lab.actions.execution.runner import Runner, SingleCallRunner
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.audit import summarize
 from restate_lab.client.lab import Lab
-from restate_lab.client.transport import Record
 from restate_lab.errors import Interrupted
 from restate_lab.interrupts import Shield
 from restate_lab.progress import InvocationsLine, Progress, notify, progress_of
@@ -47,7 +46,9 @@ def execute(
     started, asked_at = time.monotonic(), datetime.now(UTC)
     action, description = request.action.value, str(request)
     line = progress_of(progress, lambda: InvocationsLine(action))
-    with contextlib.closing(line), _record_of(lab, request) as record:
+    indexes = [index for id_ in request.ids if (index := request.change.index_of(id_)) is not None] or None
+    intent = lab.transport.record(action, request.ids, reason=request.reason, request=description, from_indexes=indexes)
+    with contextlib.closing(line), intent as record:
         runner = (MoveRunner if request.action is ACTIONS.MOVE_TO else SingleCallRunner)(lab, request, record)
         try:
             interrupt = _run(runner, line, stop, record.shield)
@@ -59,7 +60,7 @@ def execute(
     table.attrs = {
         "action": action,
         "reason": request.reason,
-        "deployment": request.deployment,
+        "deployment": request.change.deployment,
         "asked_at": asked_at.isoformat(),
         "seconds": round(time.monotonic() - started, 3),
         "source": lab.name,
@@ -74,17 +75,6 @@ def execute(
     if interrupt is not None:
         raise Interrupted(f"{description} was interrupted; outcome has the results so far.", table) from interrupt
     return table
-
-
-def _record_of(lab: Lab, request: ExecutionRequest) -> contextlib.AbstractContextManager[Record]:
-    """Write the intent of a request; the result is written when the block ends."""
-    return lab.transport.record(
-        request.action.value,
-        request.ids,
-        reason=request.reason,
-        request=str(request),
-        from_indexes=request.index_of_each,
-    )
 
 
 def _run(runner: Runner, line: Progress, stop: Callable[[], bool] | None, shield: Shield) -> KeyboardInterrupt | None:

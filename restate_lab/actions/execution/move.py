@@ -10,12 +10,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from restate_lab.actions.change import Change, ExecutionRequest
 from restate_lab.actions.execution.outcomes import Outcome
-from restate_lab.actions.execution.request import ExecutionRequest
 from restate_lab.actions.execution.runner import SEEN_WITHIN, Runner
-from restate_lab.actions.execution.sender import MAX_BATCH, ActionCall
+from restate_lab.actions.execution.sender import MAX_BATCH
 from restate_lab.actions.reader import Destinations, InvocationSnapshot, read_destinations
-from restate_lab.actions.rules import GONE
+from restate_lab.actions.rules import ACTIONS, GONE
 from restate_lab.client.lab import Lab
 from restate_lab.client.sql.bind import chunks
 from restate_lab.client.transport import Record
@@ -24,7 +24,7 @@ from restate_lab.progress import Progress
 PAUSED_WITHIN = 90.0  # seconds; the abort timeout, often a minute, ends a long step
 _POLL_INTERVAL = 0.3  # seconds between two polls of invocations that are not paused yet
 _SHORT_PAUSE = 0.05
-_PAUSE = ActionCall("pause")
+_PAUSE = Change(ACTIONS.PAUSE)
 _READY_TO_GO = ("paused", "suspended")
 _ON_THE_WAY = ("ready", "running", "backing-off")
 
@@ -34,15 +34,15 @@ class MoveRunner(Runner):
 
     def __init__(self, lab: Lab, request: ExecutionRequest, record: Record) -> None:
         super().__init__(lab, request, record)
-        self._resume = ActionCall("resume", request.deployment)
-        self._destinations = Destinations(str(request.deployment), {})
+        self._resume = Change(ACTIONS.RESUME, request.change.deployment)
+        self._destinations = Destinations(str(request.change.deployment), {})
         self._waiting: dict[str, None] = {}  # to be paused, in order
         self._paused: set[str] = set()  # a pause was sent for these
         self._resumed: set[str] = set()
 
     def _act(self, progress: Progress) -> None:
         total, begun = len(self._request.ids), 0
-        self._destinations = read_destinations(self._reads, str(self._request.deployment))
+        self._destinations = read_destinations(self._reads, str(self._request.change.deployment))
         for chunk in chunks(self._request.ids, MAX_BATCH):
             if self._should_stop():
                 return

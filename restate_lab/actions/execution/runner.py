@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from restate_lab._text import format_duration
+from restate_lab.actions.change import Change, ExecutionRequest
 from restate_lab.actions.execution.outcomes import Outcome, determine_outcome, has_happened
-from restate_lab.actions.execution.request import ExecutionRequest
-from restate_lab.actions.execution.sender import MAX_BATCH, ActionCall, BatchSender, CallResult
+from restate_lab.actions.execution.sender import MAX_BATCH, BatchSender, CallResult
 from restate_lab.actions.reader import (
     NO_INVOCATION,
     SCAN_TIMEOUT,
@@ -171,12 +171,12 @@ class Runner(ABC):
         """Return the effect of the action in a status; cached, because many ids have the same status."""
         if (status, in_vqueue) not in self._effects:
             self._effects[status, in_vqueue] = self._request.action.rule.effect(
-                status, has_vqueues=in_vqueue, deployment=self._request.deployment
+                status, has_vqueues=in_vqueue, deployment=self._request.change.deployment
             )
         return self._effects[status, in_vqueue]
 
-    def _send(self, call: ActionCall, ids: Sequence[str], select: Callable[[Sequence[str]], list[str]]) -> None:
-        """Send a call for each id that ``select`` returns, and repeat calls that the server could not accept.
+    def _send(self, change: Change, ids: Sequence[str], select: Callable[[Sequence[str]], list[str]]) -> None:
+        """Send a change of each id that ``select`` returns, and repeat calls that the server could not accept.
 
         ``select`` is called, and reads, just before each round. A call that a gateway reports as not forwarded is also
         repeated, if reading shows no effect.
@@ -187,7 +187,7 @@ class Runner(ABC):
         while pending and not self._should_stop():
             pending = select(self._drop_settled(pending))
             try:
-                self._sender.send(call, pending)
+                self._sender.send(change, pending)
             finally:
                 self._keep_lost(pending)
             self._count_lost(pending)
@@ -263,8 +263,6 @@ class SingleCallRunner(Runner):
 
     def __init__(self, lab: Lab, request: ExecutionRequest, record: Record) -> None:
         super().__init__(lab, request, record)
-        verb = str(request.action.rule.batch)
-        self._call = ActionCall(verb, request.deployment, request.from_index, request.from_indexes)
         self._restarted_since: dict[str, datetime] = {}
 
     def _act(self, progress: Progress) -> None:
@@ -281,7 +279,7 @@ class SingleCallRunner(Runner):
                     ahead = reader.submit(self._prefetch, parts[number + 1])
                 if self._should_stop():
                     return
-                self._send(self._call, part, self._read_allowed)
+                self._send(self._request.change, part, self._read_allowed)
                 done += len(part)
                 progress.update(done, len(self._request.ids))
 

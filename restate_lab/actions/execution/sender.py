@@ -13,12 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import httpx
 
-from restate_lab.actions.rules import ACTIONS
+from restate_lab.actions.change import Change
 from restate_lab.client.responses import SUCCESS, routing_outcome
 from restate_lab.client.transport import Record
 from restate_lab.errors import (
@@ -37,36 +37,6 @@ CALL_TIMEOUT = 60.0  # seconds for one request
 _BATCH = "/internal/invocations_batch_operations/"
 # The responses of a server without the endpoint, or of a gateway; and 422: one id of the list is malformed.
 _SINGLE_CALL_STATUSES = {404, 405, 422, 501}
-_OPERATIONS = {action.rule.batch: str(action.rule.operation) for action in ACTIONS if action.rule.batch}
-
-
-@dataclass(frozen=True, slots=True)
-class ActionCall:
-    """The call to send for each invocation: ``verb`` is the last part of the path, such as "restart-as-new".
-
-    ``from_index`` is for all invocations. ``from_indexes`` has instead the index of each invocation; if it is not
-    empty, it must have all of them.
-    """
-
-    verb: str
-    deployment: str | None = None
-    from_index: int | None = None
-    from_indexes: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def is_single(self) -> bool:
-        """Return whether it needs a request for each invocation: the batch endpoint restarts only from the input."""
-        return self.from_index is not None or bool(self.from_indexes)
-
-    @property
-    def common_params(self) -> dict[str, Any]:
-        """Return the parameters that are the same for all invocations, and that the batch endpoint accepts."""
-        return {} if self.deployment is None else {"deployment": self.deployment}
-
-    def params_of(self, id_: str) -> dict[str, Any]:
-        """Return the query parameters of the single call for an invocation."""
-        index = self.from_indexes[id_] if self.from_indexes else self.from_index
-        return self.common_params if index is None else {**self.common_params, "from": index}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +77,8 @@ class BatchSender:
         self._closed = closed
         self._stop = stop
 
-    def send(self, call: ActionCall, ids: Sequence[str]) -> None:
-        """Send a call for each of at most ``MAX_BATCH`` ids, and put the results into ``results``.
+    def send(self, change: Change, ids: Sequence[str]) -> None:
+        """Send the call for each of at most ``MAX_BATCH`` ids, and put the results into ``results``.
 
         A call that was not sent has no result. This happens after a stop, or if the server could not
         accept earlier calls.
@@ -117,38 +87,38 @@ class BatchSender:
             self.results.pop(id_, None)
         if not ids:
             return
-        if call.is_single or call.verb in self._closed or not self._send_batch(call, ids):
-            self._send_singly(call, ids)
+        if change.has_index or change.action.rule.batch in self._closed or not self._send_batch(change, ids):
+            self._send_singly(change, ids)
 
-    def _send_batch(self, call: ActionCall, ids: Sequence[str]) -> bool:
+    def _send_batch(self, change: Change, ids: Sequence[str]) -> bool:
         """Return whether the endpoint exists and has accepted the list."""
-        body = {"invocation_ids": list(ids), **call.common_params}
+        verb, body = str(change.action.rule.batch), {"invocation_ids": list(ids), **change.common_params}
         # The result is unknown until the response arrives, or if waiting for it is interrupted.
         self.results.update(dict.fromkeys(ids, _INTERRUPTED))
         started = time.monotonic()
         try:
             response = self._record.send(
-                "POST", _BATCH + call.verb, success=SUCCESS["batch"], json=body, timeout=CALL_TIMEOUT
+                "POST", _BATCH + verb, success=SUCCESS["batch"], json=body, timeout=CALL_TIMEOUT
             )
         except RestateLabError as error:
             if not _is_for_single_calls(error):
                 self.results.update(dict.fromkeys(ids, _result_from_error(error)))
                 return True
             if getattr(error, "status", None) != 422:
-                self._closed.add(call.verb)
+                self._closed.add(verb)
             for id_ in ids:
                 del self.results[id_]
             return False
         self.results.update(_batch_results(response, ids, (time.monotonic() - started) * 1000))
         return True
 
-    def _send_singly(self, call: ActionCall, ids: Sequence[str]) -> None:
+    def _send_singly(self, change: Change, ids: Sequence[str]) -> None:
         ended = threading.Event()
 
         def send(id_: str) -> None:
             if not ended.is_set() and not self._stop():
                 self.results[id_] = _INTERRUPTED
-                self.results[id_] = self._send_one(call, id_)
+                self.results[id_] = self._send_one(change, id_)
                 if self.results[id_].may_be_resent:
                     ended.set()  # the other calls would get the same response; they are sent in the next round
 
@@ -159,12 +129,12 @@ class BatchSender:
             finally:
                 ended.set()
 
-    def _send_one(self, call: ActionCall, id_: str) -> CallResult:
+    def _send_one(self, change: Change, id_: str) -> CallResult:
         started = time.monotonic()
         try:
-            path = f"/invocations/{id_}/{call.verb}"
-            success = SUCCESS[_OPERATIONS[call.verb]]
-            params = call.params_of(id_)
+            rule, index = change.action.rule, change.index_of(id_)
+            path, success = f"/invocations/{id_}/{rule.batch}", SUCCESS[str(rule.operation)]
+            params = change.common_params if index is None else {**change.common_params, "from": index}
             response = self._record.send("PATCH", path, success=success, params=params, timeout=CALL_TIMEOUT)
         except RestateLabError as error:
             return replace(_result_from_error(error), milliseconds=(time.monotonic() - started) * 1000)

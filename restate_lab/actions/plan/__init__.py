@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 import pandas as pd
 
-from restate_lab._public import did_you_mean, nearest_names
+from restate_lab._public import did_you_mean
 from restate_lab._text import format_duration
-from restate_lab.actions.plan.gate import CheckedTargets, ReplayGate, open_gate
+from restate_lab.actions.change import Change, action_of
+from restate_lab.actions.plan.gate import open_gate
 from restate_lab.actions.plan.impact import find_callees, find_impact
-from restate_lab.actions.plan.model import Plan, SharedExecution
+from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.plan.preview import prefix_frame, preview_targets, read_prefixes
 from restate_lab.actions.plan.reader import has_deployment
 from restate_lab.actions.plan.steps import find_open_steps
+from restate_lab.actions.plan.text import SharedExecution
 from restate_lab.actions.reader import SCAN_TIMEOUT, read_any_restarts
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN, RETENTION
 from restate_lab.analysis.ids import parse_created, parse_ids
 from restate_lab.analysis.suggestions import unknown_names
+from restate_lab.analysis.targets import parse_created, parse_ids
 from restate_lab.client.arguments import check_count, check_deployment_choice
 from restate_lab.client.lab import Lab, require_lab
 from restate_lab.client.schema import translate_errors
@@ -34,7 +38,6 @@ __all__ = ["Plan", "Refinement", "make_plan", "move_to", "plan"]
 
 _PREFIXES = 20  # journals for which the entries to keep are listed
 _MOST_CALLEES = 100_000
-_WITH_CALLEES = {ACTIONS.CANCEL, ACTIONS.KILL, ACTIONS.PAUSE, ACTIONS.RESUME}
 _RESTARTS = 10_000  # targets that are checked for earlier restarts
 
 
@@ -124,121 +127,75 @@ def plan(
     """
     if action == ACTIONS.MOVE_TO:
         raise ArgumentError("move_to is a separate function: use restate_lab.move_to(lab, targets, deployment=…).")
-    return make_plan(
-        lab,
-        action,
-        targets,
-        deployment=deployment,
-        from_index=from_index,
-        include_callees=include_callees,
-        check=check,
-        confirm=confirm,
-        timeout=timeout,
-    )
+    change = Change(action_of(action), deployment, from_index, include_callees, check, confirm, timeout)
+    return make_plan(lab, change, targets)
 
 
 def make_plan(
     lab: Lab,
-    action: str,
+    change: Change,
     targets: Any,
     *,
-    deployment: str | None = None,
-    from_index: int | None = None,
-    include_callees: bool = False,
-    check: str | None = None,
-    confirm: str | None = None,
-    timeout: DurationInput | None = None,
     verb: str = "plan",
     refine: Refinement | None = None,
     reads: Source | None = None,
     progress: Progress | None = None,
 ) -> Plan:
-    """Plan any action, including ``move_to``; ``plan()`` describes the arguments.
+    """Plan any change, including ``move_to``.
 
     ``verb`` is the name of the public function. ``refine`` excludes more targets, and gives each its own index.
     ``reads`` is a wrapper of ``lab`` that reads instead of it, and ``progress`` is updated by the check.
     """
-    chosen = _check_action(lab, action, deployment, from_index, include_callees=include_callees)
-    limited = Reads(reads or lab, timeout, verb=verb)
-    _check_server(limited, chosen, deployment)
-    gate = open_gate(lab, limited, chosen, check, confirm, progress)
+    require_lab(lab, "a plan")
+    change.check_options()
+    limited = Reads(reads or lab, change.timeout, verb=verb)
+    _check_server(limited, change)
+    gate = open_gate(lab, limited, change, progress)
     made_at, shared = datetime.now(UTC), SharedExecution()
-    rows = _read_targets(limited, chosen, targets, made_at, deployment, from_index, include_callees=include_callees)
-    rows, restarts, checked = _exclude_more(limited, chosen, rows, from_index, refine, gate)
+    rows = _read_targets(limited, change, targets)
+    rows.attrs |= {"source": limited.name, "version": limited.version, "made_at": made_at.isoformat()}
+    restarts = _read_restarts(limited, change.action, rows)
+    rows = rows if refine is None else refine(limited, rows, restarts.found)
+    rows, checked = (rows, None) if gate is None else gate(rows)
     kept = rows[rows["excluded"].isna()]
-    effects, limitations = _read_effects(limited, chosen, kept)
+    impact, steps = find_impact(limited, change.action, kept), find_open_steps(limited, change.action, kept)
+    limitations = (*impact.limitations, *steps.limitations, *restarts.limitations)
+    vqueues = "with" if has_vqueues(limited) else "without"
     return Plan(
-        action=chosen,
+        change=replace(change, from_indexes=_indexes(kept)),
         frame=rows,
-        prefixes=_read_prefixes(limited, chosen, kept),
+        impact=impact.frame,
+        prefixes=_read_prefixes(limited, change.action, kept),
         restarted=frozenset(restarts.found),
-        limitations=(*limitations, *restarts.limitations, *(checked.limitations if checked else ())),
-        deployment=deployment,
-        from_index=from_index,
+        limitations=(*limitations, *(checked.limitations if checked else ())),
         made_at=made_at,
-        **_origin_of(lab, limited),
-        **_facts_of(kept),
-        **effects,
+        environment=lab.name,
+        address=lab.settings.admin_url,
+        server=f"restate {limited.version}, {vqueues} vqueues",
+        open_steps=steps.frame,
+        _lab=lab,
+        _ids=tuple(kept["id"]),
+        _created=_creation_times(kept),
+        _has_retention=has_feature(limited, RETENTION),
         _unrestarted=restarts.read.difference(restarts.found),
         _checked=checked,
         _shared=shared,
     )
 
 
-def _read_targets(
-    reads: Reads,
-    action: ACTIONS,
-    targets: Any,
-    made_at: datetime,
-    deployment: str | None,
-    from_index: int | None,
-    *,
-    include_callees: bool,
-) -> pd.DataFrame:
-    """Return one row per target, and per callee if these are targets too, with the ``attrs`` of the plan's frame."""
+def _read_targets(reads: Reads, change: Change, targets: Any) -> pd.DataFrame:
+    """Return one row per target, and per callee if these are targets too; ``attrs`` has the action and duplicates."""
     (ids, duplicates), runs = parse_ids(targets), parse_created(targets)
-    rows = preview_targets(reads, action, ids, deployment=deployment, from_index=from_index, created=runs)
-    rows = _add_callees(reads, action, rows, deployment) if include_callees else rows
-    rows.attrs = _attrs(reads, action, made_at, duplicates)
+    rows = preview_targets(reads, change, ids, created=runs)
+    rows = _add_callees(reads, change, rows) if change.include_callees else rows
+    rows.attrs = {"action": change.action.value, "duplicates": duplicates}
     return rows
-
-
-def _exclude_more(
-    reads: Reads,
-    action: ACTIONS,
-    rows: pd.DataFrame,
-    from_index: int | None,
-    refine: Refinement | None,
-    gate: ReplayGate | None,
-) -> tuple[pd.DataFrame, _Restarts, CheckedTargets | None]:
-    restarts = _read_restarts(reads, action, rows)
-    rows = rows if refine is None else refine(reads, rows, restarts.found)
-    rows, checked = (rows, None) if gate is None else gate(rows, from_index)
-    return rows, restarts, checked
-
-
-def _read_effects(reads: Reads, action: ACTIONS, kept: pd.DataFrame) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return the effects of a plan that the statuses of its targets do not show, and the limitations of this."""
-    impact, steps = find_impact(reads, action, kept), find_open_steps(reads, action, kept)
-    effects = {"impact": impact.frame, "open_steps": steps.frame, "_has_retention": has_feature(reads, RETENTION)}
-    return effects, (*impact.limitations, *steps.limitations)
 
 
 def _read_prefixes(reads: Reads, action: ACTIONS, rows: pd.DataFrame) -> pd.DataFrame:
     """Return the entries that a restart of the first targets can keep."""
     ids = list(rows["id"][:_PREFIXES]) if action is ACTIONS.RESTART_AS_NEW else []
     return prefix_frame(read_prefixes(reads, ids))
-
-
-def _origin_of(lab: Lab, reads: Reads) -> dict[str, Any]:
-    """Return the connection, its environment with the address, and its server."""
-    server = f"restate {reads.version}, {'with' if has_vqueues(reads) else 'without'} vqueues"
-    return {"environment": lab.name, "address": lab.settings.admin_url, "server": server, "_lab": lab}
-
-
-def _facts_of(rows: pd.DataFrame) -> dict[str, Any]:
-    """Return the ids of the targets, and for each its creation time and its own index, if it has one."""
-    return {"_ids": tuple(rows["id"]), "_created": _creation_times(rows), "_from_indexes": _indexes(rows)}
 
 
 def _creation_times(rows: pd.DataFrame) -> dict[str, datetime]:
@@ -250,43 +207,9 @@ def _indexes(rows: pd.DataFrame) -> dict[str, int]:
     return dict(zip(rows["id"], map(int, rows["from_index"]), strict=True)) if "from_index" in rows else {}
 
 
-def _attrs(reads: Reads, action: ACTIONS, made_at: datetime, duplicates: int) -> dict[Hashable, Any]:
-    return {
-        "action": action.value,
-        "source": reads.name,
-        "version": reads.version,
-        "made_at": made_at.isoformat(),
-        "duplicates": duplicates,
-    }
-
-
-def _check_action(
-    lab: Lab, action: str, deployment: str | None, from_index: int | None, *, include_callees: bool
-) -> ACTIONS:
-    """Return the action, or raise if it is unknown or does not have these options."""
-    require_lab(lab, "a plan")
-    if action not in set(ACTIONS):
-        hint = did_you_mean(nearest_names(str(action), ACTIONS)) or f"Choose from {', '.join(ACTIONS)}."
-        raise ArgumentError(f"unknown action {action!r}. {hint}")
-    chosen = ACTIONS(action)
-    for name, value in (("deployment", deployment), ("from_index", from_index)):
-        if value is not None and name not in chosen.rule.options:
-            takers = [each.value for each in ACTIONS if name in each.rule.options]
-            raise ArgumentError(f"{chosen} has no option {name}; it is only for {', '.join(takers)}.")
-    if include_callees and chosen not in _WITH_CALLEES:
-        takers = sorted(_WITH_CALLEES)
-        raise ArgumentError(f"{chosen} has no option include_callees; it is only for {', '.join(takers)}.")
-    if from_index is not None:
-        check_count("from_index", from_index)
-    if chosen is ACTIONS.MOVE_TO and deployment in {None, "keep"}:
-        raise ArgumentError("move_to needs deployment=: 'latest', or the id of a deployment.")
-    if deployment is not None:
-        check_deployment_choice("deployment", deployment)
-    return chosen
-
-
-def _check_server(reads: Reads, action: ACTIONS, deployment: str | None) -> None:
+def _check_server(reads: Reads, change: Change) -> None:
     """Raise if the deployment does not exist, or if the server is too old for the action."""
+    action, deployment = change.action, change.deployment
     if deployment not in {None, "latest", "keep"} and not has_deployment(reads, str(deployment)):
         known = unknown_names(reads, deployment=deployment)
         hint = did_you_mean(known[0].nearest) if known else ""
@@ -297,7 +220,7 @@ def _check_server(reads: Reads, action: ACTIONS, deployment: str | None) -> None
         raise NotOnThisServer(f"{action} needs restate {since} or newer; {reads.name} has {reads.version}.")
 
 
-def _add_callees(reads: Reads, action: ACTIONS, rows: pd.DataFrame, deployment: str | None) -> pd.DataFrame:
+def _add_callees(reads: Reads, change: Change, rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows, and a row for each invocation that a target called and that has not ended."""
     kept = rows[rows["excluded"].isna() & ~rows["status"].isin(NOT_BEGUN)]
     callees = find_callees(reads, list(kept["id"]), set(rows["id"]), follow_sent=False, most=_MOST_CALLEES)
@@ -308,7 +231,7 @@ def _add_callees(reads: Reads, action: ACTIONS, rows: pd.DataFrame, deployment: 
     if not callees.caused_by:
         return rows
     caused_by = callees.caused_by
-    more = preview_targets(reads, action, list(caused_by), deployment=deployment, from_index=None, callee_of=caused_by)
+    more = preview_targets(reads, change, list(caused_by), callee_of=caused_by)
     return pd.concat([rows, more], ignore_index=True)
 
 
@@ -374,13 +297,5 @@ def move_to(
         TimedOut: not everything was read and checked within ``timeout``.
         RestateLabError: reading or the check failed.
     """
-    return make_plan(
-        lab,
-        ACTIONS.MOVE_TO,
-        targets,
-        deployment=deployment,
-        check=check,
-        confirm=confirm,
-        timeout=timeout,
-        verb="move_to",
-    )
+    change = Change(ACTIONS.MOVE_TO, deployment, check=check, confirm=confirm, timeout=timeout)
+    return make_plan(lab, change, targets, verb="move_to")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from restate_lab._text import join, plural, verb_form
+from restate_lab.actions.change import Change
 from restate_lab.actions.reader import read_destinations, read_invocations
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.replay.check import (
@@ -81,24 +82,24 @@ class ReplayGate:
 
     lab: Lab
     reads: Reads
-    is_restart: bool
+    change: Change
     address: str
     headers: Mapping[str, Secret] = field(repr=False)
     progress: Progress | None = None
 
-    def __call__(self, rows: pd.DataFrame, from_index: int | None) -> tuple[pd.DataFrame, CheckedTargets]:
+    def __call__(self, rows: pd.DataFrame) -> tuple[pd.DataFrame, CheckedTargets]:
         """Return the rows with more reasons in ``excluded``, and the replay; all targets are replayed.
 
         Raises:
             StepRan, Unreachable, ServerFailed: as in ``replay()``.
             TimedOut: not all targets were replayed in time.
         """
-        kept = rows[rows["excluded"].isna()]
-        last = _last_entries(kept, from_index) if self.is_restart else {}
-        replay = self._replay(list(kept["id"]), last, as_restart=self.is_restart)
+        kept, is_restart = rows[rows["excluded"].isna()], self.change.action is ACTIONS.RESTART_AS_NEW
+        last = _last_entries(kept, self.change.from_index) if is_restart else {}
+        replay = self._replay(list(kept["id"]), last, as_restart=is_restart)
         stopped = replay.rows[replay.rows["verdict"].isin(_STOPPING)]
         reasons = {str(row["id"]): f"replay {row['verdict']}: {row['reason']}" for row in records(stopped)}
-        renamed = self._find_renamed(list(reasons), last) if self.is_restart else frozenset()
+        renamed = self._find_renamed(list(reasons), last) if is_restart else frozenset()
         reasons |= {id_: f"{reasons[id_]}. {_ID}" for id_ in renamed}
         return _exclude(rows, reasons), CheckedTargets(replay, renamed)
 
@@ -146,15 +147,8 @@ def _next_deployments(reads: Reads, rows: pd.DataFrame, deployment: str | None) 
     return sorted({by_service[name].id for name in rows["service"].unique() if name in by_service})
 
 
-def open_gate(
-    lab: Lab,
-    reads: Reads,
-    action: ACTIONS,
-    check: str | None,
-    confirm: str | None,
-    progress: Progress | None = None,
-) -> ReplayGate | None:
-    """Return the gate at the address of ``check``, an address or a deployment's id; None without a check.
+def open_gate(lab: Lab, reads: Reads, change: Change, progress: Progress | None = None) -> ReplayGate | None:
+    """Return the gate at the address of the change's ``check``, an address or a deployment's id; None without a check.
 
     ``progress`` is updated by the check; with None it shows a line.
 
@@ -162,17 +156,18 @@ def open_gate(
         ArgumentError: the action has no check, or ``confirm`` is not the address.
         NotFound: the deployment is not registered.
     """
-    if check is None:
-        if confirm is not None:
-            raise ArgumentError(f"confirm is {confirm!r}, but there is no check: pass check= with the deployment.")
+    if change.check is None:
+        if change.confirm is not None:
+            raise ArgumentError(
+                f"confirm is {change.confirm!r}, but there is no check: pass check= with the deployment."
+            )
         return None
-    if action not in CHECKED_ACTIONS:
+    if change.action not in CHECKED_ACTIONS:
         takers = ", ".join(CHECKED_ACTIONS)
-        raise ArgumentError(f"{action} has no option check; it is only for {takers}.")
-    is_restart = action is ACTIONS.RESTART_AS_NEW
-    address, headers = _new_check(lab, reads, as_restart=is_restart).resolve(check)
-    confirm_address(address, confirm, stacklevel=_CALLER)
-    return ReplayGate(lab, reads, is_restart, address, headers, progress)
+        raise ArgumentError(f"{change.action} has no option check; it is only for {takers}.")
+    address, headers = _new_check(lab, reads, as_restart=change.action is ACTIONS.RESTART_AS_NEW).resolve(change.check)
+    confirm_address(address, change.confirm, stacklevel=_CALLER)
+    return ReplayGate(lab, reads, change, address, headers, progress)
 
 
 def check_warnings(checked: CheckedTargets | None, rows: pd.DataFrame, *, keeps_entries: bool) -> tuple[str, ...]:

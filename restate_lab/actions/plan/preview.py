@@ -15,9 +15,10 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from restate_lab.actions.change import Change
 from restate_lab.actions.plan.reader import read_journals
 from restate_lab.actions.reader import InvocationSnapshot, read_destinations, read_invocations
-from restate_lab.actions.rules import ACTIONS, RETENTION, ActionRule
+from restate_lab.actions.rules import ACTIONS, RETENTION
 from restate_lab.analysis.ids import describe_new_run, is_invocation_id, is_other_run
 from restate_lab.analysis.journal.entries import (
     ABANDONED,
@@ -79,11 +80,9 @@ class JournalPrefix:
 
 def preview_targets(
     reads: Reads,
-    action: ACTIONS,
+    change: Change,
     ids: Sequence[str],
     *,
-    deployment: str | None,
-    from_index: int | None,
     callee_of: Mapping[str, str] | None = None,
     created: Mapping[str, frozenset[datetime]] | None = None,
 ) -> pd.DataFrame:
@@ -96,12 +95,12 @@ def preview_targets(
     states = read_invocations(reads, [id_ for id_ in ids if is_id[id_]]).reindex(pd.Index(list(ids), name="id"))
     others = _other_runs(states, created or {})
     states.loc[others.index, ["status", "created_at", "modified_at"]] = None  # the selected run is gone
-    effects = _effects(action.rule, states, deployment, has_retention=has_feature(reads, RETENTION))
+    effects = _effects(change, states, has_retention=has_feature(reads, RETENTION))
     descriptions = effects.map(lambda effect: effect.description, na_action="ignore").astype("object")
     acts = pd.Series([effect is not None and effect.acts for effect in effects], index=states.index, dtype=bool)
     reasons = descriptions.mask(acts)
     allowed = states[reasons.isna()]
-    reasons = reasons.where(reasons.notna(), _other_reasons(reads, action, allowed, deployment, from_index))
+    reasons = reasons.where(reasons.notna(), _other_reasons(reads, change, allowed))
     reasons[states["status"].isna()] = _GONE
     reasons[others.index] = others["why"]
     reasons[[id_ for id_ in ids if not is_id[id_]]] = _MALFORMED
@@ -211,24 +210,25 @@ def _other_runs(states: pd.DataFrame, created: Mapping[str, frozenset[datetime]]
     return pd.DataFrame({"created_at": times, "why": pd.Series(reasons, index=times.index, dtype="object")})
 
 
-def _effects(rule: ActionRule, states: pd.DataFrame, deployment: str | None, *, has_retention: bool) -> pd.Series[Any]:
+def _effects(change: Change, states: pd.DataFrame, *, has_retention: bool) -> pd.Series[Any]:
     """Return the effect on each invocation, None for one that does not exist."""
     kinds = list(zip(states["status"], states["in_vqueue"].eq(1), strict=True))  # null for an id without an invocation
     effects = {
-        kind: rule.effect(kind[0], has_vqueues=kind[1], deployment=deployment, has_retention=has_retention)
+        kind: change.action.rule.effect(
+            kind[0], has_vqueues=kind[1], deployment=change.deployment, has_retention=has_retention
+        )
         for kind in dict.fromkeys(kinds)
         if isinstance(kind[0], str)
     }
     return pd.Series([effects.get(kind) for kind in kinds], index=states.index, dtype="object")
 
 
-def _other_reasons(
-    reads: Reads, action: ACTIONS, states: pd.DataFrame, deployment: str | None, from_index: int | None
-) -> pd.Series[Any]:
+def _other_reasons(reads: Reads, change: Change, states: pd.DataFrame) -> pd.Series[Any]:
     """Return the reason of each invocation that is excluded for another reason than its status."""
+    action, from_index = change.action, change.from_index
     reasons = pd.Series(None, index=states.index, dtype="object")
     if action is ACTIONS.MOVE_TO:
-        destinations = read_destinations(reads, str(deployment))
+        destinations = read_destinations(reads, str(change.deployment))
         exist = states[states["status"].notna()]
         against = [destinations.reason_against(_snapshot_of(row)) for row in exist.to_dict("records")]
         reasons[exist.index] = pd.Series(against, index=exist.index, dtype="object")

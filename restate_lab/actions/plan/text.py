@@ -1,11 +1,13 @@
-"""The text and the card of a plan, made from a ``PlanSummary``."""
+"""The text and the card of a plan, and the part of it that a person reviews."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -13,11 +15,16 @@ import pandas as pd
 from restate_lab._cells import is_missing
 from restate_lab._html import render
 from restate_lab._text import escape_invisible, format_duration, format_time, plural
-from restate_lab.actions.plan.preview import describe_command
-from restate_lab.actions.plan.steps import count_steps, describe_repeats
+from restate_lab.actions.change import Change
+from restate_lab.actions.plan.gate import CheckedTargets, check_warnings
+from restate_lab.actions.plan.preview import describe_command, repeat_frame
+from restate_lab.actions.plan.steps import count_steps, describe_repeats, step_frame
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN
+from restate_lab.analysis.replay.result import Replay
+from restate_lab.client.lab import Lab
 from restate_lab.status import STATUSES
 
+LIFETIME = timedelta(minutes=15)
 _MAX_ROWS, _MAX_CARD_ROWS = 10, 8  # of each list in the text and in the card; the frames have all
 _MAX_CELL = 160  # characters of a cell, such as the key of a target: a caller decides how long a key is
 _MAX_STEPS, _MAX_STEP = 5, 60  # names of steps in a warning, and characters of each
@@ -45,79 +52,192 @@ _KEPT = (
 _RED, _ORANGE, _GREY = STATUSES["failed"].colour, STATUSES["backing-off"].colour, STATUSES["ready"].colour
 
 
-@dataclass(frozen=True, slots=True)
-class PlanSummary:
-    """The content of a plan's text and card.
+@dataclass(slots=True)
+class SharedExecution:
+    """The shared data of related plans: when they were made, and which invocations one of them acted on."""
 
-    ``options`` are the chosen options of the action, and ``number`` is the number of targets. ``frame`` has one row per
-    invocation, ``rows`` only the rows of targets, ``counts`` their number by service and status. ``repeats`` is what
-    would run again, and ``warnings`` are those of the replay check. ``open_steps`` are the steps that are executed
-    again. ``restarted`` is the number of targets that were already restarted. ``has_retention`` is whether the server
-    keeps the rows of invocations that end before they start.
-    """
+    acted: set[str] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    started: float = field(default_factory=time.monotonic)
 
-    action: ACTIONS
-    options: Mapping[str, Any]
+    def age(self, made_at: datetime) -> timedelta:
+        """Return the time since they were made, the longer one of two clocks: one may stop while a laptop sleeps."""
+        return max(timedelta(seconds=time.monotonic() - self.started), datetime.now(UTC) - made_at)
+
+
+@dataclass(slots=True)
+class Execution:
+    """The targets and the outcome of one plan's execution; None before it."""
+
+    targets: tuple[str, ...] | None = None
+    outcome: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class PlanReview:
+    """What a person reviews of a plan, and its text; ``plan()`` describes the attributes."""
+
+    change: Change
+    frame: pd.DataFrame
+    impact: pd.DataFrame
+    prefixes: pd.DataFrame
+    restarted: frozenset[str]
+    limitations: tuple[str, ...]
+    made_at: datetime
     environment: str
     address: str
     server: str
-    number: int
-    frame: pd.DataFrame
-    rows: pd.DataFrame
-    counts: pd.DataFrame
-    impact: pd.DataFrame
-    prefixes: pd.DataFrame
-    repeats: pd.DataFrame
-    open_steps: pd.DataFrame
-    warnings: tuple[str, ...]
-    restarted: int
-    limitations: tuple[str, ...]
-    has_retention: bool
-    is_executed: bool
-    expires_at: datetime
+    _ids: tuple[str, ...]
+    _lab: Lab
+    open_steps: pd.DataFrame = field(default_factory=lambda: step_frame([]))
+    _has_retention: bool = False
+    _unrestarted: frozenset[str] = frozenset()
+    _created: Mapping[str, datetime] = field(default_factory=dict)
+    _checked: CheckedTargets | None = None
+    _shared: SharedExecution = field(default_factory=SharedExecution)
+    _execution: Execution = field(default_factory=Execution)
+
+    @property
+    def action(self) -> ACTIONS:
+        """Return the action."""
+        return self.change.action
+
+    @property
+    def deployment(self) -> str | None:
+        """Return the deployment to continue on; None if none was chosen."""
+        return self.change.deployment
+
+    @property
+    def from_index(self) -> int | None:
+        """Return the index of the last journal entry to keep; None if it was not chosen or differs per target."""
+        return self.change.from_index
+
+    @property
+    def where(self) -> str:
+        """Return the environment's name and address, and the server's version."""
+        return f"{self.environment} at {self.address} ({self.server})"
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Return the ids that would be acted on, in order: not excluded, and not acted on through a related plan.
+
+        After execution: the ids that the plan acted on.
+        """
+        if self._execution.targets is not None:
+            return self._execution.targets
+        return tuple(id_ for id_ in self._ids if id_ not in self._shared.acted)
+
+    @property
+    def is_executed(self) -> bool:
+        """Return whether it was executed; a plan can be executed only once."""
+        return self._execution.targets is not None
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """Return the rows of ``frame`` for ``targets``."""
+        return select_rows(self.frame, "id", set(self.targets))
+
+    @property
+    def counts(self) -> pd.DataFrame:
+        """Return how many invocations would be acted on: one row per service and status, highest number first.
+
+        Columns: ``service, status, n``.
+        """
+        return _count(self.rows)
+
+    @property
+    def repeats(self) -> pd.DataFrame:
+        """Return what would run again in a redrive: one row per service and failed command; empty for other plans.
+
+        Columns: ``service, failed_type, failed_name`` (the pattern of similar names; None without a failed command),
+        ``n`` invocations, ``failure`` (their messages), ``kept_steps``, ``repeated_steps``, ``repeated_for`` (how long
+        these took) and ``repeated_tokens`` (the journaled tokens of their calls of models), in total.
+        """
+        return repeat_frame(self.rows)
+
+    @property
+    def excluded(self) -> pd.DataFrame:
+        """Return the excluded invocations with the reason: one row each (``id, target, status, why``)."""
+        rows = self.frame.loc[self.frame["excluded"].notna(), ["id", "target", "status", "excluded"]]
+        return rows.rename(columns={"excluded": "why"}).reset_index(drop=True)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return the warnings to read before executing."""
+        action, counts = self.action, self.counts
+        warnings = [_LOSSES[action]] if action in _LOSSES and len(counts) else []
+        warnings += self._check_warnings() if self.targets else ()
+        warnings += _step_warnings(self)
+        kinds = self.impact["kind"].value_counts()
+        one_way, calls = int(kinds.get("one-way call", 0)), int(kinds.get("call", 0))
+        if action is ACTIONS.KILL and one_way + calls:
+            warnings.append(
+                f"{one_way + calls:,} callees are also killed, {one_way:,} of them one-way calls: see plan.impact."
+            )
+        if action is ACTIONS.CANCEL and calls:
+            warnings.append(f"{calls:,} callees are also cancelled: see plan.impact.")
+        vanish = int(counts.loc[counts["status"].isin(NOT_BEGUN), "n"].sum())
+        if vanish and action in {ACTIONS.CANCEL, ACTIONS.KILL}:
+            warnings.append(f"{vanish:,} have not started: {_KEPT if self._has_retention else _REMOVED}.")
+        restarted = len(self.restarted.intersection(self.targets))
+        if restarted:
+            warnings.append(f"{restarted:,} were already restarted: their work would be done again.")
+        return tuple(warnings)
+
+    @property
+    def approval_text(self) -> str:
+        """Return the text that a person approves if another program executes the plan: without the next step in code.
+
+        Warnings, limitations and the titles of lists are always whole; long cells and lists are shortened with a mark.
+        """
+        return "\n".join(_lines(replace(self, prefixes=self.prefixes.iloc[:0]), rest=_APPROVED_REST))
+
+    @property
+    def replay(self) -> Replay | None:
+        """Return the replay of the targets that ``check=`` made; None without a check."""
+        return None if self._checked is None else self._checked.replay
+
+    @property
+    def expires_at(self) -> datetime:
+        """Return the time until which it can be executed, UTC."""
+        return self.made_at + LIFETIME
+
+    def _check_warnings(self) -> tuple[str, ...]:
+        """Return the warnings about the replay check of the targets."""
+        indexes = self.change.only(self.targets).from_indexes.values() or [self.from_index or 0]
+        return check_warnings(self._checked, self.rows, keeps_entries=max(indexes) > 0)
+
+    def __str__(self) -> str:
+        return "\n".join([*_lines(self), _next_step(self)])
+
+    def _repr_html_(self) -> str:
+        return render(
+            "actions/plan/card.html.j2",
+            title=f"{self.environment} · {self.address}",
+            place=self.server,
+            lines=[*_notes(self), _next_step(self)],
+            accent=_accent(self),
+            heading=_title(self),
+            warnings=self.warnings,
+            warning=_RED,
+            parts=_parts(self),
+            tables=_tables(self),
+        )
 
 
-def plan_text(plan: PlanSummary) -> str:
-    """Return the plan as text; its first line has the cluster.
-
-    Long cells and long lists are shortened with a mark. Warnings, limitations and the titles of lists are always whole.
-    """
-    return "\n".join([*_lines(plan), _next_step(plan)])
-
-
-def approval_text(plan: PlanSummary) -> str:
-    """Return the text that a person approves: the plan without the next step in code, and without other options."""
-    return "\n".join(_lines(replace(plan, prefixes=plan.prefixes.iloc[:0]), rest=_APPROVED_REST))
-
-
-def plan_card(plan: PlanSummary) -> str:
-    """Return the card as HTML; values from the cluster are escaped."""
-    return render(
-        "actions/plan/card.html.j2",
-        title=f"{plan.environment} · {plan.address}",
-        place=plan.server,
-        lines=[*_notes(plan), _next_step(plan)],
-        accent=_accent(plan),
-        heading=_title(plan),
-        warnings=warnings_for(plan),
-        warning=_RED,
-        parts=_parts(plan),
-        tables=_tables(plan),
-    )
-
-
-def _tables(plan: PlanSummary) -> list[dict[str, Any]]:
-    rows, restarts = plan.rows, _restart_rows(plan.rows)
+def _tables(plan: PlanReview) -> list[dict[str, Any]]:
+    rows, counts, repeats = plan.rows, plan.counts, plan.repeats
+    restarts = _restart_rows(rows)
     effects, excluded = _group_rows(rows, "effect"), _group_rows(plan.frame, "excluded")
     return [
         _table("What will happen", [(f"{n:,}", status, text) for n, status, text in effects], len(effects)),
         _table("Excluded", [(f"{n:,}", status, text) for n, status, text in excluded], len(excluded)),
-        _table("Runs again", [_repeat_cells(row) for row in _first(plan.repeats)], len(plan.repeats)),
+        _table("Runs again", [_repeat_cells(row) for row in _first(repeats)], len(repeats)),
         _table("Restart from", [_restart_cells(row) for row in _first(restarts)], len(restarts)),
         _table(
             "By service",
-            [(f"{row['n']:,}", row["status"], row["service"]) for row in _first(plan.counts)],
-            len(plan.counts),
+            [(f"{row['n']:,}", row["status"], row["service"]) for row in _first(counts)],
+            len(counts),
         ),
         _table(
             "Invocations",
@@ -137,41 +257,20 @@ def _tables(plan: PlanSummary) -> list[dict[str, Any]]:
     ]
 
 
-def warnings_for(plan: PlanSummary) -> tuple[str, ...]:
-    """Return the warnings to read before a plan is executed."""
-    action, counts = plan.action, plan.counts
-    warnings = [_LOSSES[action]] if action in _LOSSES and len(counts) else []
-    warnings += plan.warnings if plan.number else ()
-    warnings += _step_warnings(plan)
-    kinds = plan.impact["kind"].value_counts()
-    one_way, calls = int(kinds.get("one-way call", 0)), int(kinds.get("call", 0))
-    if action is ACTIONS.KILL and one_way + calls:
-        warnings.append(
-            f"{one_way + calls:,} callees are also killed, {one_way:,} of them one-way calls: see plan.impact."
-        )
-    if action is ACTIONS.CANCEL and calls:
-        warnings.append(f"{calls:,} callees are also cancelled: see plan.impact.")
-    vanish = int(counts.loc[counts["status"].isin(NOT_BEGUN), "n"].sum())
-    if vanish and action in {ACTIONS.CANCEL, ACTIONS.KILL}:
-        warnings.append(f"{vanish:,} have not started: {_KEPT if plan.has_retention else _REMOVED}.")
-    if plan.restarted:
-        warnings.append(f"{plan.restarted:,} were already restarted: their work would be done again.")
-    return tuple(warnings)
-
-
-def _step_warnings(plan: PlanSummary) -> list[str]:
+def _step_warnings(plan: PlanReview) -> list[str]:
     """Return a warning with the names of the steps that are executed again, if there are some."""
-    steps = count_steps(plan.open_steps)
+    open_steps = select_rows(plan.open_steps, "id", set(plan.targets))
+    steps = count_steps(open_steps)
     names = [f"{shorten_cell(name, _MAX_STEP)} ({number:,})" for name, number in steps[:_MAX_STEPS]]
     more = f" and {len(steps) - _MAX_STEPS:,} more" if len(steps) > _MAX_STEPS else ""
-    text = describe_repeats(plan.action, plan.open_steps)
+    text = describe_repeats(plan.action, open_steps)
     return [f"{text}: {', '.join(names)}{more}."] if steps else []
 
 
-def _title(plan: PlanSummary) -> str:
+def _title(plan: PlanReview) -> str:
     """Return the action and the number of its targets."""
-    number, excluded = plan.number, int(plan.frame["excluded"].notna().sum())
-    options = "".join(f", {name}={value}" for name, value in plan.options.items())
+    number, excluded = len(plan.targets), int(plan.frame["excluded"].notna().sum())
+    options = "".join(f", {name}={value}" for name, value in plan.change.only(plan.targets).options.items())
     acted = len(plan.frame) - excluded - number
     rest = [f"{excluded:,} excluded"] if excluded else []
     rest += [f"{acted:,} acted on through a related plan"] if acted else []
@@ -180,19 +279,20 @@ def _title(plan: PlanSummary) -> str:
     )
 
 
-def _notes(plan: PlanSummary) -> list[str]:
+def _notes(plan: PlanReview) -> list[str]:
     """Return the number of merged duplicates, and the limitations of the plan."""
     duplicates = plan.frame.attrs.get("duplicates", 0)
     notes = [f"{duplicates:,} duplicate ids were merged"] if duplicates else []
     return [*notes, *plan.limitations]
 
 
-def _next_step(plan: PlanSummary) -> str:
+def _next_step(plan: PlanReview) -> str:
     if plan.is_executed:
         return "The plan was executed; plan.outcome has the result."
-    if not plan.number:
+    number = len(plan.targets)
+    if not number:
         return "There is nothing to do."
-    expect = f", expect={plan.number}" if plan.number > plan.action.rule.expect_above else ""
+    expect = f", expect={number}" if number > plan.action.rule.expect_above else ""
     return f'Nothing was sent. To execute before {format_time(plan.expires_at)}: plan.execute(reason="…"{expect})'
 
 
@@ -204,11 +304,11 @@ def _group_rows(rows: pd.DataFrame, column: str) -> list[tuple[int, str, str]]:
     return [(n, status, shorten_cell(text, _MAX_REASON)) for (status, text), n in counts.most_common()]
 
 
-def _lines(plan: PlanSummary, *, rest: str = "") -> Iterator[str]:
+def _lines(plan: PlanReview, *, rest: str = "") -> Iterator[str]:
     """Yield the lines of the plan; ``rest`` tells where the rows of a shortened list are."""
     yield f"{plan.environment} at {plan.address} ({plan.server})"
     yield _title(plan)
-    yield from (f"! {warning}" for warning in warnings_for(plan))
+    yield from (f"! {warning}" for warning in plan.warnings)
     rows = plan.rows
     for title, groups in (
         ("What will happen", _group_rows(rows, "effect")),
@@ -290,13 +390,13 @@ def _describe_tokens(row: dict[Any, Any]) -> str:
     return f", and spends about {plural(tokens, 'journaled token')} again" if tokens else ""
 
 
-def _accent(plan: PlanSummary) -> str:
-    if not plan.number:
+def _accent(plan: PlanReview) -> str:
+    if not plan.targets:
         return _GREY
     return _RED if plan.action.rule.destructive or plan.action is ACTIONS.CANCEL else _ORANGE
 
 
-def _parts(plan: PlanSummary) -> list[tuple[str, int, str]]:
+def _parts(plan: PlanReview) -> list[tuple[str, int, str]]:
     counts = plan.counts.groupby("status")["n"].sum()
     return [(word, int(counts[word]), status.colour) for word, status in STATUSES.items() if word in counts.index]
 
@@ -319,3 +419,15 @@ def _first(frame: pd.DataFrame, most: int = _MAX_CARD_ROWS) -> list[dict[Any, An
 
 def _invocation_cell(row: dict[Any, Any]) -> str:
     return f"{row['target']}\n{row['id'] or ''}".rstrip()
+
+
+def select_rows(frame: pd.DataFrame, column: str, ids: set[str]) -> pd.DataFrame:
+    """Return the rows with one of these ids in the column."""
+    # isin() is slow for texts.
+    wanted = pd.Series([each in ids for each in frame[column]], index=frame.index, dtype=bool)
+    return frame[wanted].reset_index(drop=True)
+
+
+def _count(rows: pd.DataFrame) -> pd.DataFrame:
+    counts = rows.groupby(["service", "status"], sort=False).size().rename("n").reset_index()
+    return counts.sort_values(["n", "service", "status"], ascending=[False, True, True], ignore_index=True)

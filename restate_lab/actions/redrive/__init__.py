@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab.actions.change import Change
 from restate_lab.actions.plan import Plan, make_plan
 from restate_lab.actions.plan.preview import RESTART_COLUMNS, describe_command
 from restate_lab.actions.reader import read_destinations
@@ -86,17 +87,8 @@ def redrive(
         RestateLabError: reading or the check failed.
     """
     refine = _RestartPoints(deployment, _check_overrides(overrides, failed))
-    return make_plan(
-        lab,
-        ACTIONS.RESTART_AS_NEW,
-        failed,
-        deployment=deployment,
-        check=check,
-        confirm=confirm,
-        timeout=timeout,
-        verb="redrive",
-        refine=refine,
-    )
+    change = Change(ACTIONS.RESTART_AS_NEW, deployment, check=check, confirm=confirm, timeout=timeout)
+    return make_plan(lab, change, failed, verb="redrive", refine=refine)
 
 
 def _check_overrides(overrides: Mapping[str, int] | None, failed: Any) -> dict[str, int]:

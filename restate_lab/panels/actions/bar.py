@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ipywidgets as widgets
@@ -14,6 +15,7 @@ import pandas as pd
 
 from restate_lab._cells import is_missing
 from restate_lab._text import plural
+from restate_lab.actions.change import Change
 from restate_lab.actions.plan import make_plan
 from restate_lab.actions.plan.gate import CHECKED_ACTIONS, CheckOffer, offer_check
 from restate_lab.actions.plan.model import Plan
@@ -123,7 +125,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._failures: dict[str, str] = {}
         self._background, self._follower = BackgroundAction(), BackgroundAction()
         self.plan: Plan | None = None
-        self._label, self._waiting = widgets.Label(), widgets.Label()
+        self.label, self._waiting = widgets.Label(), widgets.Label()
         self._why_not = why_read_only(source)
         self.is_absent = self._why_not is not None and not is_lab(source)
         actions = () if self.is_absent else (*_SAFE, *_ENDING) if self._why_not is None else CHECKED_ACTIONS
@@ -133,12 +135,12 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             find_check=guard(self._find_check), check=guard(self._run_check), why_not=self._why_not,
         )  # fmt: skip
         self._outcome = OutcomeView(back=guard(self._back), open_targets=open_targets)
-        row = widgets.Box([self._label, *self.buttons.values()])
+        row = widgets.Box([self.label, *self.buttons.values()])
         row.add_class("rl-fields")
         row.add_class("rl-action-row")
         super().__init__([row, self._waiting, self._form, self._outcome])
         self.add_class("rl-actions")
-        self._label.value = self._why_not or ""
+        self.label.value = self._why_not or ""
         self._show(None)
         self._tell("")
         self.offer([])
@@ -157,7 +159,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         if isinstance(targets, pd.DataFrame) and "failure" in targets:
             failing = targets[targets["failure"].notna()]
             self._failures = dict(zip(failing["id"], failing["failure"], strict=True))
-        self._label.value = " · ".join(filter(None, (self._label_of(len(targets)), self._why_not)))
+        self.label.value = " · ".join(filter(None, (self._label_of(len(targets)), self._why_not)))
         counts = _count_kinds(kinds)
         for action, button in self.buttons.items():
             number = _number_of(action, counts)
@@ -168,7 +170,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def make_plan(self, action: ACTIONS | str, targets: Sequence[str] | pd.DataFrame | None = None) -> None:
         """Create the plan of an action in the background and show it; ``targets`` default to those offered."""
-        self._plan(ACTIONS(action), self._targets if targets is None else targets)
+        self._plan(_first_change(ACTIONS(action)), self._targets if targets is None else targets)
 
     def reset(self) -> None:
         """Close the open plan or outcome, because other invocations are shown next."""
@@ -204,26 +206,18 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def _button(self, action: ACTIONS) -> Any:
         button = widgets.Button(description=name_of(action), disabled=True)
         button.add_class("rl-ends" if action in _ENDING else "rl-safe")
-        button.on_click(self._guard(lambda _: self._plan(action, self._targets)))
+        button.on_click(self._guard(lambda _: self.make_plan(action)))
         return button
 
-    def _plan(
-        self,
-        action: ACTIONS,
-        targets: Sequence[str] | pd.DataFrame,
-        offer: CheckOffer | None = None,
-        **options: Any,
-    ) -> None:
+    def _plan(self, change: Change, targets: Sequence[str] | pd.DataFrame, offer: CheckOffer | None = None) -> None:
         """Create a plan in the background; ``offer`` is the check that the user confirmed for it."""
-        if action is ACTIONS.MOVE_TO:
-            options.setdefault("deployment", "latest")
-        waiting, done, failed = _progress_texts(action, len(targets), offer)
+        waiting, done, failed = _progress_texts(change.action, len(targets), offer)
         self._follower.stop.set()
 
         def work() -> None:
             try:
-                checked = {} if offer is None else self._check_options(offer)
-                made = make_plan(self._source, action, targets, **options, **checked)  # type: ignore[arg-type] # make_plan checks
+                checked = {} if offer is None else self._check_options()
+                made = make_plan(self._source, change, targets, **checked)  # type: ignore[arg-type] # make_plan checks
                 self.plan = made
                 self._show(self._form)
                 self._form.show(made)
@@ -243,12 +237,10 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             self._tell("")
             raise
 
-    def _check_options(self, offer: CheckOffer) -> dict[str, Any]:
+    def _check_options(self) -> dict[str, Any]:
         """Return the options of a confirmed check, which ends when the user stops it or the panel is closed."""
         stop = self._background.stop
         return {
-            "check": offer.deployment,
-            "confirm": offer.address,
             "progress": self._form.begin_check(stop),
             "reads": PanelSource(self._source, stop),
         }
@@ -272,7 +264,8 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         """Make the same plan again, with the check that the user confirmed."""
         plan, offer = self.plan, self._form.check.offer
         if plan is not None and offer is not None:
-            self._plan(plan.action, plan.frame, offer, **self._form.options)
+            change = replace(self._form.change, check=offer.deployment, confirm=offer.address)
+            self._plan(change, plan.frame, offer)
 
     def _tell(self, text: str) -> None:
         self._waiting.value = text
@@ -280,7 +273,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def _plan_again(self) -> None:
         if self.plan is not None:
-            self._plan(self.plan.action, self.plan.frame, **self._form.options)
+            self._plan(self._form.change, self.plan.frame)
 
     def _confirm(self) -> None:
         plan = self.plan
@@ -332,6 +325,11 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             each.layout.display = "" if each is part else "none"
 
 
+def _first_change(action: ACTIONS) -> Change:
+    """Return the change that a button plans; the form then has its options."""
+    return Change(action, "latest" if action is ACTIONS.MOVE_TO else None)
+
+
 def _progress_texts(action: ACTIONS, number: int, offer: CheckOffer | None) -> tuple[str, str, str]:
     """Return the texts while a plan is made, when it is shown, and when it failed."""
     name, targets = name_of(action).lower(), plural(number, "invocation")
@@ -357,7 +355,7 @@ def _count_kinds(kinds: pd.DataFrame | None) -> Counter[tuple[str, bool]]:
 
 def _number_of(action: ACTIONS, counts: Counter[tuple[str, bool]]) -> int:
     """Return the number of offered invocations that an action applies to."""
-    where = "latest" if action is ACTIONS.MOVE_TO else None
+    where = _first_change(action).deployment
     return sum(
         number
         for (status, in_vqueue), number in counts.items()

@@ -9,9 +9,11 @@ from typing import Any
 import ipywidgets as widgets
 
 from restate_lab._text import join, plural
+from restate_lab.actions.change import Change
 from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.plan.text import shorten_cell
 from restate_lab.actions.rules import ACTIONS
+from restate_lab.errors import ArgumentError
 from restate_lab.panels._base.blocks import Block, Blocks, Tone
 from restate_lab.panels._base.submit import Submit
 from restate_lab.panels.actions.check import CheckForm
@@ -54,9 +56,9 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._quiet = False
         auto = {"description_width": "auto"}
         self._sentence = Blocks()
-        self._card = widgets.HTML()
+        self.card = widgets.HTML()
         self._paths = widgets.HTML()
-        self._details = widgets.Accordion([self._card], titles=("Everything in this plan",), selected_index=None)
+        self.details = widgets.Accordion([self.card], titles=("Everything in this plan",), selected_index=None)
         self.deployment = widgets.Combobox(
             description="deployment", options=("latest", _STAYS), continuous_update=False, style=auto,
             placeholder="same as before, latest, or dp_…",
@@ -73,8 +75,8 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.stop = widgets.Button(description="Stop")
         self._options = _row(options)
         self._asked = _row([self.why, self.number, self.confirm, self.back])
-        self._doing = _row([self.bar, self.stop])
-        super().__init__([self._sentence, self._options, self.check, self._asked, self._doing, self._details])
+        self.doing = _row([self.bar, self.stop])
+        super().__init__([self._sentence, self._options, self.check, self._asked, self.doing, self.details])
         self.add_class("rl-plan")
         self._observe(back, stop)
 
@@ -119,16 +121,21 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def _outdated(self) -> str:
         """Return a text if the plan was made with other options than those in the fields, as after an error."""
         plan = self._plan
-        made = {"deployment": plan.deployment, "from_index": plan.from_index} if plan else {}
-        is_same = self.options == {name: value for name, value in made.items() if value is not None}
+        is_same = plan is None or self.change.options == Change(plan.action, plan.deployment, plan.from_index).options
         return "" if is_same else "The plan was not made with these options. Correct them first."
 
     @property
-    def options(self) -> dict[str, Any]:
-        """Return the chosen options that the action of the plan accepts."""
+    def change(self) -> Change:
+        """Return the action of the plan with the chosen options that it accepts, and without a check.
+
+        Raises:
+            ArgumentError: no plan is shown.
+        """
+        if self._plan is None:
+            raise ArgumentError("no plan is shown; press the button of an action first.")
+        action = self._plan.action
         chosen = {"deployment": str(self.deployment.value).strip() or None, "from_index": self.from_index.value}
-        takes = self._plan.action.rule.options if self._plan else frozenset()
-        return {name: value for name, value in chosen.items() if value is not None and name in takes}
+        return Change(action, **{name: value for name, value in chosen.items() if name in action.rule.options})
 
     def show(self, plan: Plan) -> None:
         """Show a plan and ask for the reason."""
@@ -153,7 +160,7 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.confirm.description = f"{name_of(plan.action)} {plural(number, 'invocation')}"
         self.confirm.button_style = "danger" if plan.action.rule.destructive else "primary"
         can_send = bool(number) and self._why_not is None
-        for part, shown in ((self._asked, True), (self._doing, False), (self.why, can_send), (self.confirm, can_send)):
+        for part, shown in ((self._asked, True), (self.doing, False), (self.why, can_send), (self.confirm, can_send)):
             part.layout.display = "" if shown else "none"
         self._check()
         (self.why if can_send else self.back).focus()
@@ -177,21 +184,21 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._show_doing(is_doing=False)
 
     def _show_doing(self, *, is_doing: bool) -> None:
-        self._asked.layout.display, self._doing.layout.display = ("none", "") if is_doing else ("", "none")
+        self._asked.layout.display, self.doing.layout.display = ("none", "") if is_doing else ("", "none")
         for field in (self.deployment, self.from_index, self.check.tick):
             field.disabled = is_doing
 
     def _show_details(self, plan: Plan) -> None:
         """Show the plan's card and, after a check, both paths; the card is open if the check excluded targets."""
-        self._card.value = plan._repr_html_()
+        self.card.value = plan._repr_html_()
         replay = plan.replay
         self._paths.value = "" if replay is None else replay._repr_html_()
-        parts, titles = [self._card], ["Everything in this plan"]
+        parts, titles = [self.card], ["Everything in this plan"]
         if replay is not None and len(replay.groups):
             parts, titles = [*parts, self._paths], [*titles, "Recorded and new path"]
-        self._details.selected_index = None
-        self._details.children, self._details.titles = parts, tuple(titles)
-        self._details.selected_index = 0 if len(parts) > 1 else None
+        self.details.selected_index = None
+        self.details.children, self.details.titles = parts, tuple(titles)
+        self.details.selected_index = 0 if len(parts) > 1 else None
 
     def _show_options(self, plan: Plan, *, renewed: bool) -> None:
         takes = plan.action.rule.options

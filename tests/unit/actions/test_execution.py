@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
+from restate_lab.actions.change import Change, ExecutionRequest
 from restate_lab.actions.execution import execute, runner
 from restate_lab.actions.execution.outcomes import OUTCOMES, determine_outcome, outcome_frame
-from restate_lab.actions.execution.request import ExecutionRequest
 from restate_lab.actions.execution.sender import CallResult
 from restate_lab.actions.reader import NO_INVOCATION, Destination, Destinations, InvocationSnapshot
 from restate_lab.actions.rules import ACTIONS
@@ -29,7 +29,7 @@ TAKEN, LOST = CallResult("taken"), CallResult("lost", "the response was lost (cu
 def test_a_request_has_each_id_once() -> None:
     """A duplicate id would restart an invocation twice."""
     with pytest.raises(ArgumentError, match="more than once"):
-        ExecutionRequest(ACTIONS.RESTART_AS_NEW, (A, A), "a test")
+        ExecutionRequest(Change(ACTIONS.RESTART_AS_NEW), (A, A), "a test")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeLab:
 def test_a_server_that_stays_busy_is_given_up(lab: FakeLab, capsys: pytest.CaptureFixture[str]) -> None:
     """After repeated 429 responses the rest is not sent, and the frame has the reason."""
     lab.answer = lambda request: httpx.Response(429)
-    table = execute(lab, ExecutionRequest(ACTIONS.KILL, IDS[:1500], "a test"))  # type: ignore[arg-type]
+    table = execute(lab, ExecutionRequest(Change(ACTIONS.KILL), IDS[:1500], "a test"))  # type: ignore[arg-type]
     assert table["outcome"].tolist() == ["refused"] * 1000 + ["not sent"] * 500
     assert "could not accept it" in table["error"][1499]
     assert "ended early" in capsys.readouterr().err
@@ -135,7 +135,7 @@ def test_a_server_that_stays_busy_is_given_up(lab: FakeLab, capsys: pytest.Captu
 def test_answers_that_are_lost_again_and_again_end_it(lab: FakeLab) -> None:
     """After three lost responses in a row nothing more is sent: the outcome is unknown."""
     lab.answer = lambda request: httpx.ReadError("cut")
-    table = execute(lab, ExecutionRequest(ACTIONS.KILL, IDS, "a test"))  # type: ignore[arg-type]
+    table = execute(lab, ExecutionRequest(Change(ACTIONS.KILL), IDS, "a test"))  # type: ignore[arg-type]
     assert table["outcome"].tolist() == ["unknown"] * 3000 + ["not sent"] * 2000
     assert [len(ids) for ids in lab.sent] == [1000] * 3
 
@@ -154,7 +154,7 @@ def test_a_read_that_fails_ends_it_in_order(
             raise Unreachable("nobody answers") from None
 
     monkeypatch.setattr(runner, "read_snapshots", read_snapshots)
-    table = execute(lab, ExecutionRequest(ACTIONS.KILL, IDS[:2000], "a test"))  # type: ignore[arg-type]
+    table = execute(lab, ExecutionRequest(Change(ACTIONS.KILL), IDS[:2000], "a test"))  # type: ignore[arg-type]
     assert table["outcome"].tolist() == ["accepted"] * 1000 + ["not sent"] * 1000
     assert set(table["error"]) == {"accepted, but it could not be read afterwards", "nobody answers"}
     assert "could not be read" in capsys.readouterr().err
@@ -170,7 +170,7 @@ def test_a_defect_leaves_a_result_for_every_id(lab: FakeLab, tmp_path: Path) -> 
 
     lab.answer = break_down
     with pytest.raises(ZeroDivisionError):
-        execute(lab, ExecutionRequest(ACTIONS.KILL, IDS[:3000], "a test"))  # type: ignore[arg-type]
+        execute(lab, ExecutionRequest(Change(ACTIONS.KILL), IDS[:3000], "a test"))  # type: ignore[arg-type]
     (row,) = audit_log(tmp_path).to_dict("records")
     assert row["outcome"] == "mixed"
     assert row["counts"] == "1,000 accepted, 1,000 unknown, 1,000 not sent"

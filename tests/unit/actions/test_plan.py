@@ -16,12 +16,13 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from restate_lab._text import escape_invisible
+from restate_lab.actions.change import Change, ExecutionRequest
 from restate_lab.actions.execution.outcomes import Outcome, outcome_frame
-from restate_lab.actions.execution.request import ExecutionRequest
 from restate_lab.actions.plan import model, plan
 from restate_lab.actions.plan.impact import COLUMNS as IMPACT_COLUMNS
-from restate_lab.actions.plan.model import LIFETIME, Plan, SharedExecution
+from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.plan.steps import find_open_steps, step_frame
+from restate_lab.actions.plan.text import LIFETIME, SharedExecution
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.errors import (
     ArgumentError,
@@ -55,14 +56,12 @@ def made(
     rows["excluded"] = [None] * number + ["it has ended"]
     rows["callee_of"] = None
     return Plan(
-        action=action,
+        change=Change(action),
         frame=rows,
         impact=pd.DataFrame([("key", None, target, None, ids[0], "becomes free")], columns=list(IMPACT_COLUMNS)),
         prefixes=pd.DataFrame({"id": [], "from_index": [], "entry": [], "result": []}),
         restarted=frozenset(),
         limitations=(),
-        deployment=None,
-        from_index=None,
         made_at=datetime.now(UTC),
         environment="prod",
         address="http://admin:9070",
@@ -338,7 +337,7 @@ def test_names_of_repeated_steps_are_few_and_one_line_each() -> None:
     assert plan_.only([an_id(0)]).warnings == (
         "1 invocation is in a step that is executed again after the pause: charge card (1).",
     )
-    assert "on the other deployment" in replace(plan_, action=ACTIONS.MOVE_TO).warnings[0]
+    assert "on the other deployment" in replace(plan_, change=Change(ACTIONS.MOVE_TO)).warnings[0]
 
 
 class _Journals(RowSource):
@@ -382,11 +381,11 @@ def test_a_digest_is_of_exactly_one_change() -> None:
     """The digest differs if a target, its run, its index, the action, an option or the address differs."""
     plan_ = replace(made(3), _created={an_id(at): datetime(2026, 11, 28, tzinfo=UTC) for at in range(3)})
     others = [
-        replace(plan_, action=ACTIONS.KILL),
+        replace(plan_, change=Change(ACTIONS.KILL)),
         replace(plan_, address="http://admin:9071"),
-        replace(plan_, deployment="dp_1"),
-        replace(plan_, from_index=2),
-        replace(plan_, _from_indexes=dict.fromkeys(plan_.targets, 1)),
+        replace(plan_, change=Change(plan_.action, "dp_1")),
+        replace(plan_, change=Change(plan_.action, from_index=2)),
+        replace(plan_, change=Change(plan_.action, from_indexes=dict.fromkeys(plan_.targets, 1))),
         replace(plan_, _ids=plan_._ids[:2]),
         replace(plan_, _ids=(*plan_._ids[:2], an_id(7))),
         replace(plan_, _created=plan_._created | {an_id(1): datetime(2026, 11, 29, tzinfo=UTC)}),

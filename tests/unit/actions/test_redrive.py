@@ -13,8 +13,7 @@ import pyarrow as pa
 import pytest
 
 from restate_lab.actions import redrive as verb
-from restate_lab.actions.execution.request import ExecutionRequest
-from restate_lab.actions.execution.sender import ActionCall
+from restate_lab.actions.change import Change, ExecutionRequest
 from restate_lab.actions.plan.preview import repeat_frame
 from restate_lab.actions.reader import Destination, Destinations
 from restate_lab.actions.redrive import redrive
@@ -292,18 +291,16 @@ def test_wrong_overrides_are_refused(overrides: Any, why: str) -> None:
 
 def test_each_request_has_its_own_index() -> None:
     """A missing one is an error, and not a restart from the beginning; the description has their range."""
-    request = ExecutionRequest(ACTIONS.RESTART_AS_NEW, (INV, CALLEE), "a test", from_indexes={INV: 4, CALLEE: 0})
-    assert request.index_of_each == [4, 0]
+    change = Change(ACTIONS.RESTART_AS_NEW, from_indexes={INV: 4, CALLEE: 0})
+    request = ExecutionRequest(change, (INV, CALLEE), "a test")
     assert str(request) == "restart_as_new of 2 invocations, from_index 0 to 4"
-    assert replace(request, from_indexes={}, from_index=3).index_of_each == [3, 3]
-    assert replace(request, from_indexes={}).index_of_each is None
+    assert change.has_index
+    assert [change.index_of(id_) for id_ in request.ids] == [4, 0]
+    assert change.only([INV]).options == {"from_index": "4"}
     with pytest.raises(KeyError):
-        _ = replace(request, from_indexes={INV: 4}).index_of_each
-    call = ActionCall("restart-as-new", "latest", from_indexes=request.from_indexes)
-    assert call.is_single
-    assert call.params_of(CALLEE) == {"deployment": "latest", "from": 0}
-    with pytest.raises(KeyError):
-        call.params_of("inv_1" + "c" * 33)
+        change.index_of("inv_1" + "c" * 33)
+    same = Change(ACTIONS.RESTART_AS_NEW, from_index=3)
+    assert (same.has_index, same.index_of(INV), Change(ACTIONS.KILL).index_of(INV)) == (True, 3, None)
 
 
 def test_the_groups_are_by_failed_command() -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from restate_lab import errors
+from restate_lab.actions.change import Change
 from restate_lab.actions.plan.gate import ReplayGate, check_warnings, open_gate
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.replay.recording import Recording, recording_of
@@ -35,8 +36,9 @@ def targets(**columns: Any) -> pd.DataFrame:
 def check(*answers: Any, is_restart: bool = False, from_index: int | None = None, rows: Any = None) -> Any:
     """Return the rows after the gate, the replay, and the requests with journals."""
     with raw_server(respond=deployment(*answers)) as server:
-        gate = ReplayGate(OneInvocation(), Reads(OneInvocation()), is_restart, server.address, {})  # type: ignore[arg-type]
-        rows, checked = gate(targets() if rows is None else rows, from_index)
+        change = Change(ACTIONS.RESTART_AS_NEW if is_restart else ACTIONS.MOVE_TO, from_index=from_index)
+        gate = ReplayGate(OneInvocation(), Reads(OneInvocation()), change, server.address, {})  # type: ignore[arg-type]
+        rows, checked = gate(targets() if rows is None else rows)
         return rows, checked, [each for each in server.requests if each.startswith(b"POST")]
 
 
@@ -140,14 +142,14 @@ def test_later_completions_of_kept_commands_are_kept(last: int, commands: list[s
 @pytest.mark.parametrize("action", [each for each in ACTIONS if each not in {ACTIONS.MOVE_TO, ACTIONS.RESTART_AS_NEW}])
 def test_an_action_that_does_not_continue_on_other_code_refuses_a_check(action: ACTIONS) -> None:
     with pytest.raises(errors.ArgumentError, match=f"{action} has no option check"):
-        open_gate(OneInvocation(), Reads(OneInvocation()), action, "http://127.0.0.1:1", None)  # type: ignore[arg-type]
+        open_gate(OneInvocation(), Reads(OneInvocation()), Change(action, check="http://127.0.0.1:1"))  # type: ignore[arg-type]
 
 
 def test_a_confirmation_without_a_check_is_refused() -> None:
     source: Any = OneInvocation()
-    assert open_gate(source, Reads(source), ACTIONS.CANCEL, None, None) is None
+    assert open_gate(source, Reads(source), Change(ACTIONS.CANCEL)) is None
     with pytest.raises(errors.ArgumentError, match="there is no check"):
-        open_gate(source, Reads(source), ACTIONS.MOVE_TO, None, "http://127.0.0.1:1")
+        open_gate(source, Reads(source), Change(ACTIONS.MOVE_TO, confirm="http://127.0.0.1:1"))
 
 
 @pytest.mark.parametrize("confirm", [None, "http://127.0.0.1:2"])
@@ -155,8 +157,8 @@ def test_a_check_needs_the_confirmation_of_its_address(confirm: str | None) -> N
     source: Any = OneInvocation()
     address = "http://127.0.0.1:1"
     with pytest.raises(errors.ArgumentError, match=rf"Nothing was sent\. To confirm, pass confirm='{address}'"):
-        open_gate(source, Reads(source), ACTIONS.MOVE_TO, address, confirm)
-    gate = open_gate(source, Reads(source), ACTIONS.MOVE_TO, address, address)
+        open_gate(source, Reads(source), Change(ACTIONS.MOVE_TO, check=address, confirm=confirm))
+    gate = open_gate(source, Reads(source), Change(ACTIONS.MOVE_TO, check=address, confirm=address))
     assert gate is not None
     assert gate.address == address
 
@@ -170,9 +172,9 @@ def test_a_check_that_does_not_finish_in_time_makes_no_plan() -> None:
     with raw_server(respond=deployment(wait)) as server:
         source: Any = OneInvocation()
         reads = Reads(source, 0.3, verb="move_to")
-        gate = ReplayGate(source, reads, is_restart=False, address=server.address, headers={})
+        gate = ReplayGate(source, reads, Change(ACTIONS.MOVE_TO), server.address, {})
         with pytest.raises(errors.TimedOut, match="move_to did not finish"):
-            gate(targets(), None)
+            gate(targets())
 
 
 def test_a_restart_that_keeps_more_than_the_input_warns_without_a_check() -> None:

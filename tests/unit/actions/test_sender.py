@@ -10,7 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from restate_lab.actions.execution.sender import ActionCall, BatchSender
+from restate_lab.actions.change import Change
+from restate_lab.actions.execution.sender import BatchSender
+from restate_lab.actions.rules import ACTIONS
 from restate_lab.audit import AuditLog
 from restate_lab.client.settings import load_settings
 from restate_lab.client.transport import Transport
@@ -73,7 +75,7 @@ def test_a_batch_says_for_each_id_what_came_of_it(sender: Callable[..., BatchSen
         (D, "rpc for partition 6 at node N2:1 failed: internal error: connection closed"),
     ]
     one = sender(lambda request: listed([A], failed))
-    one.send(ActionCall("kill"), [*IDS, "inv_1unnamed"])
+    one.send(Change(ACTIONS.KILL), [*IDS, "inv_1unnamed"])
     assert kinds(one) == {A: "taken", B: "refused", C: "not taken", D: "lost", "inv_1unnamed": "lost"}
     assert one.results[B].error == "Invocation not found"
     assert sent == ["/internal/invocations_batch_operations/kill"]
@@ -88,7 +90,7 @@ def test_a_restart_brings_the_new_ids_and_options_go_along(sender: Callable[...,
         return listed([{"old_invocation_id": A, "new_invocation_id": "inv_new"}])
 
     one = sender(answer)
-    one.send(ActionCall("restart-as-new", deployment="keep"), [A])
+    one.send(Change(ACTIONS.RESTART_AS_NEW, deployment="keep"), [A])
     assert one.results[A].new_id == "inv_new"
     assert bodies == [{"invocation_ids": [A], "deployment": "keep"}]
 
@@ -122,7 +124,7 @@ def test_an_answer_for_all_is_one_for_each(
         return answer
 
     one = sender(handle)
-    one.send(ActionCall("kill"), IDS)
+    one.send(Change(ACTIONS.KILL), IDS)
     assert kinds(one) == dict.fromkeys(IDS, kind)
     assert len(sent) == 1
     assert (one.results[A].wait == 7) == (isinstance(answer, httpx.Response) and answer.status_code == 429)
@@ -133,7 +135,7 @@ def test_a_closed_endpoint_is_asked_once(sender: Callable[..., BatchSender], sen
     """A response of a gateway or an older server about the endpoint leads to single calls, and is remembered."""
     one = sender(lambda request: httpx.Response(status if "internal" in request.url.path else 200))
     for _ in range(2):
-        one.send(ActionCall("kill"), IDS)
+        one.send(Change(ACTIONS.KILL), IDS)
         assert kinds(one) == dict.fromkeys(IDS, "taken")
     assert sum("internal" in path for path in sent) == 1
     assert len(sent) == 9
@@ -148,16 +150,16 @@ def test_one_malformed_id_does_not_keep_the_others(sender: Callable[..., BatchSe
         return httpx.Response(400 if B in request.url.path else 202)
 
     one = sender(answer)
-    one.send(ActionCall("kill"), IDS)
+    one.send(Change(ACTIONS.KILL), IDS)
     assert kinds(one) == {A: "taken", B: "refused", C: "taken", D: "taken"}
-    one.send(ActionCall("kill"), [A])
+    one.send(Change(ACTIONS.KILL), [A])
     assert sum("internal" in path for path in sent) == 2
 
 
 def test_single_calls_end_with_the_first_that_is_not_taken(sender: Callable[..., BatchSender], sent: list[str]) -> None:
     """A busy server does not get hundreds of requests; ids that were not sent have no result."""
     one = sender(lambda request: httpx.Response(429), closed={"kill"})
-    one.send(ActionCall("kill"), [f"inv_1{number:033d}" for number in range(200)])
+    one.send(Change(ACTIONS.KILL), [f"inv_1{number:033d}" for number in range(200)])
     assert set(kinds(one).values()) == {"not taken"}
     assert len(sent) == len(one.results) < 20
 
@@ -165,7 +167,7 @@ def test_single_calls_end_with_the_first_that_is_not_taken(sender: Callable[...,
 def test_single_calls_stop_when_asked_to(sender: Callable[..., BatchSender], sent: list[str]) -> None:
     """Nothing is sent after a stop."""
     one = sender(lambda request: httpx.Response(200), closed={"kill"}, stop=lambda: len(sent) >= 1)
-    one.send(ActionCall("kill"), [f"inv_1{number:033d}" for number in range(200)])
+    one.send(Change(ACTIONS.KILL), [f"inv_1{number:033d}" for number in range(200)])
     assert len(sent) == len(one.results) < 20
 
 
@@ -178,14 +180,14 @@ def test_an_interrupt_leaves_what_was_on_its_way_as_lost(sender: Callable[..., B
 
     one = sender(interrupt, closed=closed)
     with pytest.raises(KeyboardInterrupt):
-        one.send(ActionCall("kill"), IDS)
+        one.send(Change(ACTIONS.KILL), IDS)
     assert set(kinds(one).values()) == {"lost"}
 
 
 def test_a_restart_without_a_new_id_is_lost(sender: Callable[..., BatchSender]) -> None:
     """A single restart whose response names no invocation does not count as done."""
     one = sender(lambda request: httpx.Response(200, json={}))
-    one.send(ActionCall("restart-as-new", from_index=2), [A])
+    one.send(Change(ACTIONS.RESTART_AS_NEW, from_index=2), [A])
     assert kinds(one) == {A: "lost"}
 
 
@@ -198,7 +200,7 @@ def test_from_goes_into_the_query(sender: Callable[..., BatchSender]) -> None:
         return httpx.Response(200, json={"new_invocation_id": "inv_new"})
 
     one = sender(answer)
-    one.send(ActionCall("restart-as-new", deployment="latest", from_index=2), [A])
+    one.send(Change(ACTIONS.RESTART_AS_NEW, deployment="latest", from_index=2), [A])
     assert urls == [f"http://127.0.0.1:9070/invocations/{A}/restart-as-new?deployment=latest&from=2"]
     assert one.results[A].new_id == "inv_new"
 
@@ -206,7 +208,7 @@ def test_from_goes_into_the_query(sender: Callable[..., BatchSender]) -> None:
 def test_an_error_of_another_kind_is_not_taken_for_success(sender: Callable[..., BatchSender]) -> None:
     """An expired token refuses every id, with a message."""
     one = sender(lambda request: httpx.Response(401))
-    one.send(ActionCall("kill"), IDS)
+    one.send(Change(ACTIONS.KILL), IDS)
     assert set(kinds(one).values()) == {"refused"}
     assert "token" in str(one.results[A].error)
 
@@ -215,7 +217,7 @@ def test_equal_results_of_a_batch_are_one_object(sender: Callable[..., BatchSend
     """The memory for a batch does not grow with its ids: accepted ids share one result, with its time."""
     answer = {"succeeded": [A, B, C], "failed": [{"invocation_id": D, "error": "409 no"}]}
     sending = sender(lambda _: httpx.Response(200, json=answer))
-    sending.send(ActionCall("kill"), IDS)
+    sending.send(Change(ACTIONS.KILL), IDS)
     assert len({id(sending.results[id_]) for id_ in (A, B, C)}) == 1
     times = {result.milliseconds for result in sending.results.values()}
     assert len(times) == 1

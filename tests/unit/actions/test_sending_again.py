@@ -13,8 +13,8 @@ import httpx
 import pandas as pd
 import pytest
 
+from restate_lab.actions.change import Change, ExecutionRequest
 from restate_lab.actions.execution import execute, runner
-from restate_lab.actions.execution.request import ExecutionRequest
 from restate_lab.actions.reader import NO_INVOCATION, InvocationSnapshot
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.audit import AuditLog, audit_log
@@ -93,7 +93,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], F
 
 def run(server: FakeServer, action: ACTIONS, *answers: Callable[[list[str]], httpx.Response]) -> pd.DataFrame:
     server.answers += answers
-    frame = execute(server, ExecutionRequest(action, (A, B), "a test"))  # type: ignore[arg-type]
+    frame = execute(server, ExecutionRequest(Change(action), (A, B), "a test"))  # type: ignore[arg-type]
     written = audit_log(server.transport.audit.folder, change=frame.attrs["change"])
     for column in ("id", "outcome", "error", "new_id", "other_new_ids"):
         assert written[column].tolist() == frame[column].tolist()

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import restate_lab as rl
+from restate_lab.actions.change import Change
 from restate_lab.actions.execution.outcomes import COLUMNS
 from restate_lab.actions.plan.gate import CheckedTargets, CheckOffer
 from restate_lab.actions.plan.model import Plan
@@ -47,19 +48,18 @@ class Plans:
             raise self.offered
         return self.offered
 
-    def check(self, progress: Any, reads: Any, check: str, confirm: str) -> CheckedTargets:
-        self.checks.append((check, confirm))
+    def check(self, change: Change, progress: Any, reads: Any) -> CheckedTargets:
+        self.checks.append((str(change.check), str(change.confirm)))
         assert reads.live
         while not self.go_on.wait(0.01):
             progress.update(1, 2)
         assert self.replay is not None
         return CheckedTargets(self.replay)
 
-    def make(self, source: Any, action: ACTIONS, targets: Any, **options: Any) -> Plan:
+    def make(self, source: Any, change: Change, targets: Any, **options: Any) -> Plan:
         if self.refuses:
             raise self.refuses
-        made = [options.pop(name) for name in ("progress", "reads", "check", "confirm") if name in options]
-        checked = self.check(*made) if made else None
+        checked = self.check(change, **options) if change.check else None
         ids, _ = parse_ids(targets)
         created = parse_created(targets)
         frame = pd.DataFrame({"id": ids, "created_at": [max(created[id_]) for id_ in ids]})
@@ -67,14 +67,12 @@ class Plans:
         frame = frame.assign(**dict.fromkeys(columns, None))
         frame["target"], frame["service"], frame["status"], frame["effect"] = "<b>t</b>", "s", "backing-off", "tried"
         plan = Plan(
-            action=action,
+            change=change,
             frame=frame,
             impact=pd.DataFrame(columns=["kind", "id", "target", "status", "caused_by", "what"]),
             prefixes=pd.DataFrame(columns=["id", "from_index", "entry", "result"]),
             restarted=frozenset(),
             limitations=(),
-            deployment=options.get("deployment"),
-            from_index=options.get("from_index"),
             made_at=datetime.now(UTC),
             environment="made",
             address="http://127.0.0.1:1",
