@@ -131,20 +131,20 @@ class DeploymentsView(View):
         self._show_pinned, self._plan = show, plan
         self._content = _DeploymentsData()
         self._can_change = why_read_only(self.source) is None
-        self._summary, self._detail = Blocks(), Blocks()
-        self._grid = Grid(
+        self.totals, self.detail = Blocks(), Blocks()
+        self.grid = Grid(
             noun="deployments", height=340, tz=tz, is_read=False,
             heads=_HEADS, ages=["oldest", "created"], ids=["id"], flex="services", widths={"verdict": 180},
             empty="No deployments.",
         )  # fmt: skip
         self.show_button = widgets.Button()
         self.plan_button = widgets.Button(button_style="primary")
-        self._grid.on_open(self.guard(opened))
+        self.grid.on_open(self.guard(opened))
         self.show_button.on_click(self.guard(lambda _: self._show_pinned(deployment=self.opened)))
-        self.plan_button.on_click(self.guard(lambda _: self._plan_move()))
-        self._buttons = widgets.Box([self.show_button, self.plan_button], layout={"display": "none"})
-        self._buttons.add_class("rl-fields")
-        self.children = (self._summary, self._grid, self._detail, self._buttons)
+        self.plan_button.on_click(self.guard(lambda _: self._plan(ACTIONS.MOVE_TO, list(self._pinned))))
+        self.buttons = widgets.Box([self.show_button, self.plan_button], layout={"display": "none"})
+        self.buttons.add_class("rl-fields")
+        self.children = (self.totals, self.grid, self.detail, self.buttons)
 
     @property
     def opened(self) -> str | None:
@@ -175,21 +175,21 @@ class DeploymentsView(View):
     @property
     def selected(self) -> list[str]:
         """Return the ids of the selected deployments."""
-        return self._grid.selected
+        return self.grid.selected
 
     @selected.setter
     def selected(self, ids: Iterable[str]) -> None:
-        self._grid.selected = ids
+        self.grid.selected = ids
 
     @property
     def table(self) -> pd.DataFrame:
         """Return the rows as the table shows them, worst first."""
-        return self._grid.frame
+        return self.grid.frame
 
     @property
     def text(self) -> str:
         """Return the facts about the open deployment; "" if none is open."""
-        return self._detail.text
+        return self.detail.text
 
     def read(self) -> _DeploymentsData:
         """Read the deployments, and the ids pinned to the open one if they can be moved."""
@@ -207,24 +207,24 @@ class DeploymentsView(View):
     def show(self, content: _DeploymentsData) -> None:
         """Show the table and the open deployment."""
         why_not = why_read_only(self.source)
-        self._summary.show(Block("", summary(content.pins)), *([Block("", why_not, "warning")] if why_not else []))
+        self.totals.show(Block("", summary(content.pins)), *([Block("", why_not, "warning")] if why_not else []))
         table = deployment_table(content.pins, content.served, content.removed)
         is_first = self._content.pins.empty
         self._content = content
-        self._grid.refresh(table, note=cut_off(content.pins))
+        self.grid.refresh(table, note=cut_off(content.pins))
         if is_first:
-            self._grid.columns = _COLUMNS
+            self.grid.columns = _COLUMNS
         self._show_opened()
 
     def static(self) -> Iterable[str]:
         """Yield the summary, the table and the facts about the open deployment."""
-        yield self._summary.static_html()
-        yield self._grid.static_html()
-        yield self._detail.static_html()
+        yield self.totals.static_html()
+        yield self.grid.static_html()
+        yield self.detail.static_html()
 
     def close_parts(self) -> None:
         """Close the widgets."""
-        for part in (self._summary, self._grid, self._detail, self.show_button, self.plan_button, self._buttons):
+        for part in (self.totals, self.grid, self.detail, self.show_button, self.plan_button, self.buttons):
             part.close()
 
     def _read_removed(self) -> Mapping[str, Sequence[str]]:
@@ -241,17 +241,17 @@ class DeploymentsView(View):
         row = _row_of(content.pins, opened)
         self._show_buttons(row)
         if opened is None or content.pins.empty:
-            self._detail.show()
+            self.detail.show()
         elif row is None:
             text = "This deployment does not exist: it is not registered, and no invocation is pinned to it."
-            self._detail.show(Block(opened, text, "warning"))
+            self.detail.show(Block(opened, text, "warning"))
         else:
             served, removed = content.served.get(opened), content.removed.get(opened)
-            self._detail.show(*deployment_blocks(row, served, removed, is_live=self.source.live))
+            self.detail.show(*deployment_blocks(row, served, removed, is_live=self.source.live))
 
     def _show_buttons(self, row: Mapping[Any, Any] | None) -> None:
         pinned = 0 if row is None else int(row["pinned"])
-        self._buttons.layout.display = "" if pinned else "none"
+        self.buttons.layout.display = "" if pinned else "none"
         self.show_button.description = f"Show {pinned:,} pinned"
         is_movable = row is not None and self._can_change and _can_be_moved(row)
         ids = self._pinned
@@ -263,9 +263,6 @@ class DeploymentsView(View):
     @property
     def _pinned(self) -> Sequence[str]:
         return self._content.pinned if self._content.opened == self._opened else ()
-
-    def _plan_move(self) -> None:
-        self._plan(ACTIONS.MOVE_TO, list(self._pinned))
 
 
 def _row_of(pins: pd.DataFrame, deployment: str | None) -> Mapping[Any, Any] | None:

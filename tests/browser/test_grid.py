@@ -178,7 +178,7 @@ def _selects_only_what_was_seen(page: LabPage, grid: GridOnPage) -> None:
     """Choose a range among rows that are about to go: the rows between them in the new order are not selected."""
     grid.search.press_sequentially("weather")
     expect(grid.cell(1, "id")).to_have_text("inv_0001007")
-    talk = "grid._controller"
+    talk = "grid.controller"
     slow = f"lambda said: {talk}.held.append(said) if said['type'] == 'page' else {talk}.told(said)"
     page.value(f"[setattr({talk}, 'held', []), setattr({talk}, 'told', {talk}.send), setattr({talk}, 'send', {slow})]")
     grid.search.fill("")
@@ -237,7 +237,7 @@ def _selects_with_the_keyboard(page: LabPage, grid: GridOnPage) -> None:
     keys.press("Escape")
     grid.expect_text("chosen", "")
     grid.expect_text("cleared", re.compile(r"\d+ deselected Undo"))
-    before = page.value("len(grid._controller.model._cleared)")
+    before = page.value("len(grid.controller.model._cleared)")
     keys.press("Control+z")
     grid.expect_text("chosen", f"{before} selected")
     keys.press("Escape")

@@ -94,9 +94,9 @@ def _keeps_the_selection(page: LabPage, panel: PanelOnPage) -> None:
     panel.grid.expect_text("chosen", "2 selected")
     page.wait_for_value("len(panel.selected)", 2)  # the page counts a click before the kernel has it
     chosen = page.value("panel.selected")
-    before = page.value("panel._head.read_at")
+    before = page.value("panel.head.read_at")
     panel.button("Refresh").first.click()
-    page.wait_for_value(f"panel._head.read_at != {before!r}", expected=True)
+    page.wait_for_value(f"panel.head.read_at != {before!r}", expected=True)
     assert page.value("panel.selected") == chosen
     panel.expect_text("2 selected")
     panel.grid.root.get_by_role("button", name="Clear").click()

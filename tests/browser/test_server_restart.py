@@ -94,13 +94,13 @@ def _counts_down(panel: PanelOnPage) -> None:
 
 def _tries_by_the_keyboard(page: LabPage, panel: PanelOnPage) -> None:
     """Expect Tab to reach "Try now", which tries, and keeps the focus while the server is away."""
-    failures = page.value("panel._refresher.pace.failures")
+    failures = page.value("panel.refresher.pace.failures")
     button = panel.root.get_by_role("button", name="Try now").first
     panel.root.locator(".rl-views button").last.focus()
     page.page.keyboard.press("Tab")
     expect(button).to_be_focused()
     page.page.keyboard.press("Enter")
-    page.wait_for_value(f"panel._refresher.pace.failures > {failures}", expected=True)
+    page.wait_for_value(f"panel.refresher.pace.failures > {failures}", expected=True)
     expect(button).to_be_focused()
 
 

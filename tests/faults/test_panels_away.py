@@ -107,7 +107,7 @@ def test_every_view_outlives_a_restart(bench: Killable) -> None:
         for panel, frame in zip(panels, before, strict=True):
             wait_for(lambda panel=panel: panel.error, lambda error: error.startswith("Cannot reach "))
             assert re.match(r"Cannot reach \S+ for \d+s\. Showing \S+\. Next try in \ds\.\n", panel.error)
-            assert panel._head.cost.startswith("read at ")
+            assert panel.head.cost.startswith("read at ")
             assert ids(panel.frame) == ids(frame)
             assert "Cannot reach " in panel._repr_mimebundle_()["text/html"]
         assert len(panel_threads()) <= 2 * len(panels)  # one reads the rows, one the counts
@@ -172,8 +172,8 @@ def test_a_hiccup_is_over_when_the_server_answers(bench: Killable, kind: str, mo
             assert panel.error == ""
             fault.armed = True
             wait_for(lambda: (mark_visible(panel), panel.error)[1], lambda error: error.startswith(message))
-            assert panel._refresher.pace.wait is not None
-            assert panel._refresher.pace.wait < 3.0
+            assert panel.refresher.pace.wait is not None
+            assert panel.refresher.pace.wait < 3.0
             assert len(panel.frame) == len(bench.later)
             fault.armed = False
             wait_for(lambda: (mark_visible(panel), panel.error)[1], lambda error: error == "")
@@ -209,18 +209,18 @@ def test_nothing_is_done_by_a_click_while_nobody_is_there(bench: Killable) -> No
         bar.buttons[rl.ACTIONS.KILL].click()
         assert bar.wait()
         assert "Unreachable" in panel.error
-        assert panel._head.event == "The plan to kill was not created; nothing has been sent."
+        assert panel.head.event == "The plan to kill was not created; nothing has been sent."
         assert panel.plan is plan
         bar.form.why.value = REASON
         bar.form.confirm.click()
         assert bar.wait()
-        assert panel._head.event.startswith("cancel ended early (")
-        assert panel._head.event.endswith(": 3 not sent.")
+        assert panel.head.event.startswith("cancel ended early (")
+        assert panel.head.event.endswith(": 3 not sent.")
         assert bar.outcome.grid.frame["outcome"].tolist() == ["not sent"] * 3
         RUN_DOCTOR(overview)
         assert overview.wait(doctor=True)
         assert overview.diagnosis is None
-        assert "Check that the server runs" in overview._findings.content["reason"]
+        assert "Check that the server runs" in overview.findings.content["reason"]
         overview.show_invocations(service="Bulk")
         view = overview.view
         assert isinstance(view, InvocationsView)
@@ -239,22 +239,22 @@ def test_a_state_is_set_once_the_server_is_back(bench: Killable) -> None:
     with closing(panel):
         view = panel.view
         assert isinstance(view, StateView)
-        editor = view._editor
+        editor = view.editor
         view.edit("n")
-        editor.text.value = "42"
-        editor.review()
-        editor.reason.value = REASON
+        panel.fill("New value", "42")
+        panel.click("Review")
+        panel.fill("Reason", REASON)
         bench.server.kill()
-        editor.set_button.click()
-        assert view._sender.wait(60)
+        panel.click(editor.set_button.description)
+        assert panel.wait(action=True)
         assert (editor.stage, editor.text.value) == ("reviewing", "42")
         assert "Unreachable" in panel.error
-        assert "set" not in panel._head.event
+        assert "set" not in panel.head.event
         bench.server.start()
         bench.wait_until_whole()
         assert dict(rl.state(bench.lab, "Drawer", "first")) == {"n": 0}
-        editor.set_button.click()
-        assert view._sender.wait(60)
+        panel.click(editor.set_button.description)
+        assert panel.wait(action=True)
         assert (editor.stage, panel.error) == ("closed", "")
         assert dict(rl.state(bench.lab, "Drawer", "first")) == {"n": 42}
 

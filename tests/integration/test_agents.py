@@ -507,7 +507,7 @@ def offers_conversation(panel: Any) -> bool:
 
 
 def click_conversation(panel: Any) -> None:
-    panel.view.detail.folds._receive(None, {"type": "toggle", "key": "conversation"}, None)
+    panel.click("Conversation")
     assert panel.wait()
 
 

@@ -74,7 +74,7 @@ def test_every_label_names_the_cluster(
             pass
         assert list(rl.audit_log()["environment"]) == [label]
         with contextlib.closing(rl.Panel(lab, refresh=None)) as panel:
-            assert panel._head.heading == label
+            assert panel.head.heading == label
     with shell(capsys) as ip:
         ip.run("%load_ext restate_lab")
         shown = ip.run(f"lab = %restate connect {name}\nprint(lab)\nlab.close()").shown

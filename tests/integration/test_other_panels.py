@@ -148,7 +148,7 @@ def _state(panel: Panel) -> None:
     assert panel.error == ""
     assert view.state is not None
     assert len(view.state["history"]) > 100
-    assert "read-only" in view._why.text
+    assert "read-only" in view.why_not.text
 
 
 @pytest.fixture(scope="module", params=KINDS[1:])
@@ -173,30 +173,33 @@ def _open(lab: rl.Lab, key: str) -> tuple[Panel, StateView]:
     return panel, panel.view
 
 
-def _review(view: StateView, name: str, text: str) -> None:
-    view._open_key(name)
-    view._editor.text.value = text
-    view._editor.review()
-    view._editor.reason.value = "INC-7"
+def _review(panel: Panel, name: str, text: str) -> None:
+    panel.click("open", row=name)
+    panel.fill("New value", text)
+    panel.click("Review")
+    panel.fill("Reason", "INC-7")
+
+
+def _send(panel: Panel) -> None:
+    panel.click(f"Set it on {panel.source.name}")
+    assert panel.wait(timeout=30, action=True)
 
 
 def test_a_key_is_set_and_a_race_is_lost_in_view(drawers: rl.Lab) -> None:
     """A value that the panel sets is in the cluster, other keys stay; a change in between stays, and is shown."""
     _put(drawers, "k", items={"mug": 1}, total=5)
     panel, view = _open(drawers, "k")
-    _review(view, "items", '{"mug": 2}')
-    view._editor.set()
-    assert view._sender.wait(30)
-    assert (panel.error, view._editor.stage) == ("", "closed")
+    _review(panel, "items", '{"mug": 2}')
+    _send(panel)
+    assert (panel.error, view.editor.stage) == ("", "closed")
     assert dict(state(drawers, "Drawer", "k")) == {"items": {"mug": 2}, "total": 5}
 
     panel.refresh()
-    _review(view, "items", '{"mug": 3}')
+    _review(panel, "items", '{"mug": 3}')
     set_state(drawers, "Drawer", "k", {"items": {"mug": 9}}, reason="somebody else")
-    view._editor.set()
-    assert view._sender.wait(30)
-    assert view._editor.stage == "conflict"
-    assert '"mug": 9' in view._editor.compare.text
+    _send(panel)
+    assert view.editor.stage == "conflict"
+    assert '"mug": 9' in view.editor.compare.text
     assert dict(state(drawers, "Drawer", "k"))["items"] == {"mug": 9}
     panel.close()
 
@@ -209,13 +212,12 @@ def test_a_held_object_takes_the_change_later(drawers: rl.Lab, monkeypatch: pyte
     held = "SELECT id FROM sys_invocation WHERE id = :id AND status = 'suspended'"
     wait_for(lambda: drawers.arrow(held, id=holder).num_rows == 1)
     panel, view = _open(drawers, "held")
-    _review(view, "n", "2")
-    view._editor.set()
-    assert view._sender.wait(30)
-    assert view._editor.stage == "unknown"
-    assert f"{holder} holds the object" in view._editor.compare.text
+    _review(panel, "n", "2")
+    _send(panel)
+    assert view.editor.stage == "unknown"
+    assert f"{holder} holds the object" in view.editor.compare.text
     drawers.ingress.resolve_awakeable(str(awakeable_id(holder, FIRST_AWAKEABLE)), "go on")
     wait_for(lambda: dict(state(drawers, "Drawer", "held")) == {"n": 2})
     panel.refresh()
-    assert "The change is applied" in view._editor.compare.text
+    assert "The change is applied" in view.editor.compare.text
     panel.close()

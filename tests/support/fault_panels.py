@@ -12,7 +12,7 @@ from restate_lab.panels.panel import Panel
 def mark_visible(*panels: Panel) -> None:
     """Send the message that a visible view sends every ten seconds."""
     for panel in panels:
-        panel._head._handle_custom_msg({"type": "alive", "view": "reader", "in_sight": True}, [])
+        panel.head.receive({"type": "alive", "view": "reader", "in_sight": True})
 
 
 @contextlib.contextmanager

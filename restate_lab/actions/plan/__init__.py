@@ -23,8 +23,6 @@ from restate_lab.actions.reader import SCAN_TIMEOUT, read_any_restarts
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN, RETENTION
 from restate_lab.analysis.ids import parse_created, parse_ids
 from restate_lab.analysis.suggestions import unknown_names
-from restate_lab.analysis.targets import parse_created, parse_ids
-from restate_lab.client.arguments import check_count, check_deployment_choice
 from restate_lab.client.lab import Lab, require_lab
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
@@ -152,14 +150,13 @@ def make_plan(
     _check_server(limited, change)
     gate = open_gate(lab, limited, change, progress)
     made_at, shared = datetime.now(UTC), SharedExecution()
-    rows = _read_targets(limited, change, targets)
-    rows.attrs |= {"source": limited.name, "version": limited.version, "made_at": made_at.isoformat()}
+    rows = _read_targets(limited, change, targets, made_at)
     restarts = _read_restarts(limited, change.action, rows)
     rows = rows if refine is None else refine(limited, rows, restarts.found)
     rows, checked = (rows, None) if gate is None else gate(rows)
+    replayed = checked.limitations if checked else ()
     kept = rows[rows["excluded"].isna()]
     impact, steps = find_impact(limited, change.action, kept), find_open_steps(limited, change.action, kept)
-    limitations = (*impact.limitations, *steps.limitations, *restarts.limitations)
     vqueues = "with" if has_vqueues(limited) else "without"
     return Plan(
         change=replace(change, from_indexes=_indexes(kept)),
@@ -167,7 +164,7 @@ def make_plan(
         impact=impact.frame,
         prefixes=_read_prefixes(limited, change.action, kept),
         restarted=frozenset(restarts.found),
-        limitations=(*limitations, *(checked.limitations if checked else ())),
+        limitations=(*impact.limitations, *steps.limitations, *restarts.limitations, *replayed),
         made_at=made_at,
         environment=lab.name,
         address=lab.settings.admin_url,
@@ -183,12 +180,18 @@ def make_plan(
     )
 
 
-def _read_targets(reads: Reads, change: Change, targets: Any) -> pd.DataFrame:
-    """Return one row per target, and per callee if these are targets too; ``attrs`` has the action and duplicates."""
+def _read_targets(reads: Reads, change: Change, targets: Any, made_at: datetime) -> pd.DataFrame:
+    """Return one row per target, and per callee if these are targets too; with the ``attrs`` of the plan's frame."""
     (ids, duplicates), runs = parse_ids(targets), parse_created(targets)
     rows = preview_targets(reads, change, ids, created=runs)
     rows = _add_callees(reads, change, rows) if change.include_callees else rows
-    rows.attrs = {"action": change.action.value, "duplicates": duplicates}
+    rows.attrs = {
+        "action": change.action.value,
+        "source": reads.name,
+        "version": reads.version,
+        "made_at": made_at.isoformat(),
+        "duplicates": duplicates,
+    }
     return rows
 
 

@@ -18,7 +18,6 @@ from restate_lab.actions.execution.outcomes import outcome_frame
 from restate_lab.actions.plan.text import LIFETIME, Execution, PlanReview, select_rows
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.ids import is_other_run, parse_created, parse_ids
-from restate_lab.analysis.targets import parse_created, parse_ids
 from restate_lab.client.arguments import check_count
 from restate_lab.errors import ArgumentError, AuditFailed, Interrupted, PlanExpired, ReadOnly
 from restate_lab.interrupts import Shield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -22,17 +23,42 @@ class ViewMessage(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class ContentWidget(anywidget.AnyWidget):
-    """Show ``content``, which is plain data; texts are shown as text. ``receive`` gets the messages of the views."""
+class MessageWidget(anywidget.AnyWidget):
+    """A widget whose views can only send messages: ``messages`` validates them, and ``handle`` gets the valid ones."""
 
-    content = traitlets.Dict().tag(sync=True)
+    error = traitlets.Unicode("").tag(sync=True)
     messages: TypeAdapter[Any]
 
-    def __init__(self, receive: Callable[[Any], object]) -> None:
-        self._deliver = receive
-        self.error = ""
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        self.on_msg(lambda _, content, __: self.receive(content))
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Ignore the data, and report that in ``error``."""
+        self.error = f"A view tried to set {', '.join(map(str, sync_data))[:200]}. Nothing was set. Reload the page."
+
+    def receive(self, content: object, /) -> None:
+        """Handle a message of a view; an invalid one is reported in ``error`` and does nothing."""
+        try:
+            message = self.messages.validate_python(content)
+        except ValidationError as error:
+            self.error = f"the view sent an invalid message ({error.error_count()} invalid fields). Reload the page."
+            return
+        self.handle(message)
+
+    @abstractmethod
+    def handle(self, message: Any, /) -> None:
+        """Do what a valid message requests."""
+
+
+class ContentWidget(MessageWidget):
+    """Show ``content``, which is plain data; texts are shown as text. ``deliver`` gets the messages of the views."""
+
+    content = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, deliver: Callable[[Any], object]) -> None:
+        self._deliver = deliver
         super().__init__()
-        self.on_msg(self._receive)
 
     def show(self, content: dict[str, Any]) -> None:
         """Show the content with invisible characters made visible; safe from any thread."""
@@ -40,19 +66,11 @@ class ContentWidget(anywidget.AnyWidget):
         if shown != self.content:
             self.content = shown
 
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Ignore the data: a view can only send messages."""
-        self.error = f"A view tried to set {', '.join(map(str, sync_data))[:200]}. Nothing was set."
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
 
-    def _receive(self, _: object, content: object, __: object) -> None:
-        try:
-            message = self.messages.validate_python(content)
-        except ValidationError as error:
-            self.error = f"the view sent an invalid message ({error.error_count()} invalid fields)."
-            return
+    def handle(self, message: Any, /) -> None:
+        """Deliver the message."""
         self.error = ""
         self._deliver(message)
 

@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
-import anywidget
 import traitlets
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from restate_lab._cells import FULL
 from restate_lab._text import escape_invisible
 from restate_lab.panels._assets import read_assets
-from restate_lab.panels._base.content import ViewMessage, Views
+from restate_lab.panels._base.content import MessageWidget, ViewMessage, Views
 from restate_lab.panels._base.problem import ReadFailure
 
 _View = Annotated[str, Field(min_length=1, max_length=40)]
@@ -57,10 +56,9 @@ class _Report(_HeadMessage):
 
 
 _Said: TypeAlias = _Heartbeat | _Close | _Refresh | _Live | _Go | _Report
-_ADAPTER: TypeAdapter[_Said] = TypeAdapter(Annotated[_Said, Field(discriminator="type")])
 
 
-class Head(anywidget.AnyWidget):
+class Head(MessageWidget):
     """The toolbar and the messages below it; texts are shown as text and can be set from any thread.
 
     ``access`` is "writable" or "read-only". ``views`` are the available views and ``crumbs`` the path to the current
@@ -74,6 +72,7 @@ class Head(anywidget.AnyWidget):
 
     _esm = read_assets("_assets/elements.js", "_base/head.js")
     _css = read_assets("_assets/colours.css", "_base/panel.css")
+    messages = TypeAdapter(Annotated[_Said, Field(discriminator="type")])
 
     heading = traitlets.Unicode("").tag(sync=True)
     place = traitlets.Unicode("").tag(sync=True)
@@ -84,7 +83,6 @@ class Head(anywidget.AnyWidget):
     read_at = traitlets.Float(0.0).tag(sync=True)
     problem = traitlets.Dict().tag(sync=True)
     banner = traitlets.Unicode("").tag(sync=True)
-    error = traitlets.Unicode("").tag(sync=True)
     event = traitlets.Unicode("").tag(sync=True)
     cost = traitlets.Unicode("").tag(sync=True)
     sql = traitlets.Unicode("").tag(sync=True)
@@ -107,7 +105,6 @@ class Head(anywidget.AnyWidget):
             access=access,
             live=live,
         )
-        self.on_msg(self._receive)
 
     @property
     def is_shown(self) -> bool:
@@ -140,21 +137,21 @@ class Head(anywidget.AnyWidget):
             name: escape_invisible(value[:FULL]) if isinstance(value, str) else value for name, value in fields.items()
         }
 
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Ignore the data: a view can only send messages."""
-        self.error = f"A view tried to set {', '.join(map(str, sync_data))[:200]}. Nothing was set. Reload the page."
+    def controls(self, row: Any, /) -> dict[str, dict[str, Any]]:
+        """Return the message of a click on each control: the views, the way back, and the tools."""
+        messages = {link["label"]: {"type": "go", "to": link["name"]} for link in (*self.views, *self.crumbs)}
+        messages["Refresh"] = {"type": "refresh"}
+        if self.live is not None:
+            messages["live"] = {"type": "live", "on": not self.live}
+        if self.report == "ready":
+            messages["Report"] = {"type": "report"}
+        return {name: {"view": "click", **message} for name, message in messages.items()} if row is None else {}
 
     def __repr__(self) -> str:
         return f"<Head of {self.heading} on {self.place}>"
 
-    def _receive(self, _: object, content: object, __: object) -> None:
-        try:
-            message = _ADAPTER.validate_python(content)
-        except ValidationError as error:
-            self.error = (
-                f"the panel view sent an invalid message ({error.error_count()} invalid fields). Reload the page."
-            )
-            return
+    def handle(self, message: _Said, /) -> None:
+        """Call the handler of the panel, or note which view the user can see."""
         if isinstance(message, _Refresh):
             self.on_refresh()
         elif isinstance(message, _Live):

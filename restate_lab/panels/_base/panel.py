@@ -25,6 +25,7 @@ from restate_lab.client.arguments import check_seconds
 from restate_lab.client.lab import is_lab
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError
+from restate_lab.panels._base import controls
 from restate_lab.panels._base.head import Head
 from restate_lab.panels._base.problem import ReadFailure, kind_of
 from restate_lab.panels._base.refresher import LOST, Pace, Refresher
@@ -70,17 +71,15 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._every = _seconds(refresh)
         frozen = not source.live
         live = None if frozen else self._every is not None
-        self._head = Head(source.name, _place(source), access=_access(source), live=live)  # the version needs a request
+        self.head = Head(source.name, _place(source), access=_access(source), live=live)  # the version needs a request
         pace = Pace(None if frozen else self._every)
-        self._refresher = Refresher(
-            self._round, pace=pace, is_wanted=lambda: self._head.is_shown, is_back=self._is_back
-        )
-        self._head.on_refresh = self.guard(self.ask)
-        self._head.on_live = self.guard(self._set_live)
-        self._head.on_shown = self.guard(lambda shown: self._refresher.wake() if shown else None, by_reader=False)
-        super().__init__(children=[self._head])
+        self.refresher = Refresher(self._round, pace=pace, is_wanted=lambda: self.head.is_shown, is_back=self._is_back)
+        self.head.on_refresh = self.guard(self.ask)
+        self.head.on_live = self.guard(self._set_live)
+        self.head.on_shown = self.guard(lambda shown: self.refresher.wake() if shown else None, by_reader=False)
+        super().__init__(children=[self.head])
         self.add_class("rl-panel")
-        self._finalizer = weakref.finalize(self, _end, self.closed, self._refresher)
+        self._finalizer = weakref.finalize(self, _end, self.closed, self.refresher)
 
     # The parts of a subclass
 
@@ -116,7 +115,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     @property
     def error(self) -> str:
         """Return the error that the panel shows, or "" if there is no error."""
-        return "\n".join(filter(None, (self._problem_text(), self._head.banner, self._head.error)))
+        return "\n".join(filter(None, (self._problem_text(), self.head.banner, self.head.error)))
 
     @property
     def body(self) -> tuple[widgets.Widget, ...]:
@@ -125,7 +124,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     @body.setter
     def body(self, parts: Iterable[widgets.Widget]) -> None:
-        self.children = (self._head, *parts)
+        self.children = (self.head, *parts)
 
     # Reading
 
@@ -136,11 +135,45 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def ask(self, *_: object) -> None:
         """Read soon, in the thread of the panel; the result of a read in progress is discarded."""
         self._generation += 1
-        self._refresher.ask()
+        self.refresher.ask()
 
     def wait(self, *, timeout: DurationInput = "60s") -> bool:
         """Wait at most ``timeout`` until the requested reads are shown; return whether they are."""
-        return self._refresher.wait(check_seconds("timeout", timeout))
+        return self.refresher.wait(check_seconds("timeout", timeout))
+
+    def click(self, control: str, /, *, row: Any = None) -> None:
+        """Click a visible control by its name, as a user does; errors appear in ``error``.
+
+            panel.click("select", row=id)
+            panel.click("Resume")                          # makes the plan; nothing is sent
+            panel.wait(action=True)
+            panel.fill("reason", "INC-42: the API is back")
+            panel.click("Resume 1 invocation")             # sends it
+
+        A click does what it does in the page, and no more: an action needs its plan, the reason, and the number if
+        there are many. The name is the text on a button, a check box or the title of a section; a number or "…" at its
+        end can be omitted. Other names:
+
+        - "Refresh", "live", "Report", the views and the way back ("‹ Invocations")
+        - the presets of the list, "status paused", "service Payments", "window 1h", "Clear all", "Group"
+        - with ``row``, the id of a row or of an invocation in the journal: "open", "select", "expand"
+        - without ``row``: "select all" and "clear selection", if one table is visible
+        - with ``row``, the number of a finding: "Show", "Why", "Plan resume"
+
+        Raises:
+            ArgumentError: not exactly one visible control has this name; the message has the names.
+        """
+        controls.click(self, control, row)
+
+    def fill(self, field: str, value: Any, /) -> None:
+        """Enter a value into a visible field by its label, such as "reason"; a list takes the text of a choice.
+
+        The filters of the list are "filter error contains", "filter handler" and so on.
+
+        Raises:
+            ArgumentError: not exactly one visible field has this label, or the list does not have the choice.
+        """
+        controls.fill(self, field, value)
 
     def close(self) -> None:
         """End the threads of the panel and close its widgets and the parts registered with ``ends_with``."""
@@ -179,7 +212,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def say(self, text: str, /) -> None:
         """Show one line of text about an event; safe from any thread."""
-        self._head.show("event", text)
+        self.head.show("event", text)
 
     def fail(self, error: Exception, /) -> None:
         """Show the error as text; safe from any thread."""
@@ -188,16 +221,16 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def _tell_error(self, of: str, error: Exception | None) -> None:
         self._wrong[of] = "" if error is None else _message_of(error)
-        self._head.show("error", "\n".join(dict.fromkeys(filter(None, self._wrong.values()))))
+        self.head.show("error", "\n".join(dict.fromkeys(filter(None, self._wrong.values()))))
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} on {self._head.place or self.source.name}>"
+        return f"<{type(self).__name__} on {self.head.place or self.source.name}>"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """Return the widget, and its current content as static HTML for pages without widgets."""
         data = dict(super()._repr_mimebundle_(**kwargs) or {})
-        head = f"<b>{escape(self._head.heading)}</b> {escape(self._head.access)} {escape(self._head.place)}"
-        texts = (self._head.cost, escape_invisible(self._problem_text()), self._head.banner, self._head.error)
+        head = f"<b>{escape(self.head.heading)}</b> {escape(self.head.access)} {escape(self.head.place)}"
+        texts = (self.head.cost, escape_invisible(self._problem_text()), self.head.banner, self.head.error)
         lines = [escape(text) for text in texts if text]
         top = "".join(f'<div style="{_LINE}">{line}</div>' for line in (head, *lines))
         return {**data, "text/html": f"<div>{top}{''.join(self._static())}</div>"}
@@ -208,7 +241,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         with self._reading:
             if self.closed.is_set():
                 return
-            self._head.busy = True
+            self.head.busy = True
             started = time.monotonic()
             try:
                 with redirect_messages(self._say_while_reading):
@@ -216,9 +249,9 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             except Exception as error:  # noqa: BLE001 - a panel's thread: it is shown in the panel
                 self._note_failure(error, time.monotonic() - started)
             finally:
-                self._refresher.done()
-                self._head.show_cost(self._read_at, self._cost())
-                self._head.busy = False
+                self.refresher.done()
+                self.head.show_cost(self._read_at, self._cost())
+                self.head.busy = False
 
     def _try_to_read(self, started: float) -> None:
         """Read; if the server was lost, first check with a cheap request that it responds."""
@@ -237,9 +270,9 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         generation = self._generation
         check_supported(self.source, "a panel")
         found = self._read()
-        self._head.place = _place(self.source, self.source.version)
+        self.head.place = _place(self.source, self.source.version)
         self._took = time.monotonic() - started
-        self._refresher.pace.record_success(self._took)
+        self.refresher.pace.record_success(self._took)
         self._read_at = datetime.now(UTC)
         self._set_problem(None)
         if generation == self._generation:
@@ -249,12 +282,12 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def show_code(self) -> None:
         """Show the statement and the code of the current content."""
-        self._head.show("sql", _with_values(self.sql, self.params))
-        self._head.code = self.code
+        self.head.show("sql", _with_values(self.sql, self.params))
+        self.head.code = self.code
 
     def _note_failure(self, error: Exception, took: float) -> None:
         """Show an error that does not resolve by itself."""
-        self._refresher.pace.record_failure(error, took)
+        self.refresher.pace.record_failure(error, took)
         if not isinstance(error, Stopped):
             self._set_problem(None)
             self._tell_error("read", error)
@@ -262,7 +295,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def _note_problem(self, error: RestateLabError, unreached: RestateLabError | None, took: float) -> None:
         """Show that the panel cannot read at present, and the time of the next attempt."""
         kind = kind_of(error, unreached)
-        pace = self._refresher.pace
+        pace = self.refresher.pace
         pace.record_failure(unreached if isinstance(unreached, LOST) else error, took, is_slow=kind == "slow")
         now, before = datetime.now(UTC), self._problem
         self._failed_at = time.monotonic()
@@ -280,8 +313,8 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def _set_problem(self, problem: ReadFailure | None) -> None:
         self._problem = problem
-        self._head.show_problem(problem)
-        self._head.banner = ""
+        self.head.show_problem(problem)
+        self.head.banner = ""
 
     def _problem_text(self) -> str:
         problem = self._problem
@@ -294,7 +327,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def _say_while_reading(self, text: str) -> None:
         """Show the message of a read while it waits, until the read ends."""
         if self._problem is None:
-            self._head.show("banner", f"{text}.{self._age()}")
+            self.head.show("banner", f"{text}.{self._age()}")
 
     def _age(self) -> str:
         return f" Showing {format_time(self._read_at, show_zone=False)}." if self._read_at else ""
@@ -302,7 +335,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def _cost(self) -> str:
         if self._read_at is None:
             return ""
-        pace = self._refresher.pace
+        pace = self.refresher.pace
         text = f"read at {format_time(self._read_at)} in {format_duration(self._took)}"
         if pace.wait is None or pace.failures:
             return text
@@ -310,8 +343,8 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         return f"{text}, every {format_duration(pace.wait)} while visible: {share:.1f} % of the time is spent reading"
 
     def _set_live(self, on: bool) -> None:
-        self._refresher.set_every((self._every or 5.0) if on else None)
-        self._head.show_cost(self._read_at, self._cost())
+        self.refresher.set_every((self._every or 5.0) if on else None)
+        self.head.show_cost(self._read_at, self._cost())
 
 
 def why_read_only(source: Source) -> str | None:

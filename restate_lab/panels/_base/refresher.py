@@ -80,13 +80,11 @@ class Refresher:
         pace: Pace,
         is_wanted: Callable[[], bool],
         is_back: Callable[[], bool] = lambda: False,
-        name: str = "restate-lab panel",
     ) -> None:
         self.pace = pace
         self._work = work
         self._is_wanted = is_wanted
         self._is_back = is_back
-        self._name = name
         self._changed = threading.Condition()
         self._asked = 0
         self._answered = 0
@@ -146,7 +144,7 @@ class Refresher:
             return
         self._changed.notify_all()
         if self._thread is None:
-            self._thread = self._last = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread = self._last = threading.Thread(target=self._run, name="restate-lab panel", daemon=True)
             self._thread.start()
 
     def _run(self) -> None:

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
-import anywidget
 import ipywidgets as widgets
 import traitlets
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter
 
 from restate_lab.panels._assets import read_assets
-from restate_lab.panels._base.content import ViewMessage
+from restate_lab.panels._base.content import MessageWidget, ViewMessage
 
 
 class _Press(ViewMessage):
@@ -25,7 +24,7 @@ class _Press(ViewMessage):
     values: Annotated[tuple[str | int | bool | None, ...], Field(strict=False)]
 
 
-class Submit(anywidget.AnyWidget):
+class Submit(MessageWidget):
     """A button; ``act`` is called without arguments after its ``fields`` have the values that the user saw.
 
     A field is a Text, a Textarea, a Combobox, a Dropdown or a Checkbox. With ``disabled`` the button looks disabled but
@@ -34,12 +33,12 @@ class Submit(anywidget.AnyWidget):
     """
 
     _esm = read_assets("_base/submit.js")
+    messages = TypeAdapter(_Press)
 
     description = traitlets.Unicode("").tag(sync=True)
     tooltip = traitlets.Unicode("").tag(sync=True)
     button_style = traitlets.Unicode("").tag(sync=True)
     disabled = traitlets.Bool(default_value=False).tag(sync=True)
-    error = traitlets.Unicode("").tag(sync=True)
     shown = traitlets.Int(0).tag(sync=True)
     fields = traitlets.List(traitlets.Dict()).tag(sync=True)
 
@@ -61,38 +60,35 @@ class Submit(anywidget.AnyWidget):
             tooltip=tooltip,
             fields=[{"model": field.model_id, "name": _name(field)} for field in self._widgets],
         )
-        self.on_msg(self._receive)
 
     def click(self) -> None:
-        """Press the button."""
-        self.changed = ()
-        self._act()
+        """Press the button with the current values of its fields."""
+        self.receive(self.controls(None)[self.description])
+
+    def controls(self, row: Any, /) -> dict[str, dict[str, Any]]:
+        """Return the message of a press with the current values of the fields."""
+        values = [getattr(field, _name(field)) for field in self._widgets]
+        return {self.description: {"type": "press", "seen": self.shown, "values": values}} if row is None else {}
 
     def renew(self) -> None:
         """Give the button a new meaning; a press is valid only if the user has seen it."""
         self.error = ""
         self.shown += 1
 
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Ignore the data: a view can only send messages."""
-        self.error = f"A view tried to set {', '.join(map(str, sync_data))[:200]}. Nothing was set. Reload the page."
-
     def __repr__(self) -> str:
         return f"<Submit: {self.description}>"
 
-    def _receive(self, _: object, content: object, __: object) -> None:
+    def handle(self, press: _Press, /) -> None:
+        """Set the fields to the values that the user saw, and act; an outdated press does nothing."""
+        if press.seen != self.shown:
+            self.error = "The content changed before your click arrived, so nothing was done. Check it and click again."
+            return
         try:
-            press = _Press.model_validate(content)
             new = [(field, _name(field), value) for field, value in zip(self._widgets, press.values, strict=True)]
-            if press.seen != self.shown:
-                self.error = (
-                    "The content changed before your click arrived, so nothing was done. Check it and click again."
-                )
-                return
             self.changed = tuple(field for field, name, value in new if getattr(field, name) != value)
             for field, name, value in new:
                 setattr(field, name, value)
-        except (ValidationError, traitlets.TraitError, ValueError):
+        except (traitlets.TraitError, ValueError):
             self.error = "The button sent invalid data, so nothing was done. Reload the page."
             return
         self.error = ""

@@ -63,6 +63,10 @@ class View(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def selected(self, ids: Iterable[Any]) -> None:
         """Select rows by their ids, if the view has a selection."""
 
+    def wait_for_action(self, timeout: float, /) -> bool:  # noqa: ARG002 - this view has no action
+        """Wait at most ``timeout`` seconds for a plan, check or change in progress; return whether it has ended."""
+        return True
+
     def static(self) -> Iterable[str]:
         """Yield escaped HTML of the content, for pages without widgets."""
         return ()

@@ -131,8 +131,9 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         actions = () if self.is_absent else (*_SAFE, *_ENDING) if self._why_not is None else CHECKED_ACTIONS
         self.buttons = {action: self._button(action) for action in actions}
         self._form = PlanForm(
-            confirm=guard(self._confirm), back=guard(self._back), again=guard(self._plan_again), stop=self._stop,
-            find_check=guard(self._find_check), check=guard(self._run_check), why_not=self._why_not,
+            confirm=guard(self._confirm), back=guard(self._back), again=guard(self._plan_again),
+            stop=self._background.stop.set, find_check=guard(self._find_check), check=guard(self._run_check),
+            why_not=self._why_not,
         )  # fmt: skip
         self._outcome = OutcomeView(back=guard(self._back), open_targets=open_targets)
         row = widgets.Box([self.label, *self.buttons.values()])
@@ -241,7 +242,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         """Return the options of a confirmed check, which ends when the user stops it or the panel is closed."""
         stop = self._background.stop
         return {
-            "progress": self._form.begin_check(stop),
+            "progress": self._form.begin(stop),
             "reads": PanelSource(self._source, stop),
         }
 
@@ -306,9 +307,6 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
         if self._follower.wait(2.0):
             self._follower.run(self._guard(work))
-
-    def _stop(self) -> None:
-        self._background.stop.set()
 
     def _back(self) -> None:
         self._show(None)

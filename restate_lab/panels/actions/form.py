@@ -144,7 +144,8 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.confirm.renew()
         if not renewed:
             self.why.value = ""  # a reason applies to one plan only
-        self._sentence.show(Block(_sentence(plan), _effects(plan), _tone_of(plan)))
+        tone: Tone = "bad" if plan.action.rule.destructive else "warning" if plan.warnings else "plain"
+        self._sentence.show(Block(_sentence(plan), _effects(plan), tone))
         self._show_details(plan)
         self.check.show(plan, wanted=self.check.tick.value if renewed else self._why_not is not None)
         self._quiet = True
@@ -165,19 +166,16 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._check()
         (self.why if can_send else self.back).focus()
 
-    def begin(self) -> Progress:
-        """Show the progress bar and the Stop button; return the progress that moves the bar."""
-        return self._begin(_Moves(self.bar), _SENDING)
+    def begin(self, stop_check: Event | None = None) -> Progress:
+        """Show the progress bar and the Stop button; return the progress that moves the bar.
 
-    def begin_check(self, stop: Event) -> Progress:
-        """Show the same for a check; its progress raises Stopped when ``stop`` is set."""
-        return self._begin(UntilStopped(stop, _Moves(self.bar)), _CHECKING)
-
-    def _begin(self, moves: Progress, tooltip: str) -> Progress:
+        The progress of a check raises Stopped when ``stop_check`` is set.
+        """
+        tooltip = _SENDING if stop_check is None else _CHECKING
         self.bar.max, self.bar.value = max(1, len(self._plan.targets) if self._plan else 1), 0
         self.bar.description, self.stop.tooltip = f"0 of {self.bar.max:,}", tooltip
         self._show_doing(is_doing=True)
-        return moves
+        return _Moves(self.bar) if stop_check is None else UntilStopped(stop_check, _Moves(self.bar))
 
     def end(self) -> None:
         """Hide the progress bar and the Stop button."""
@@ -252,10 +250,6 @@ def _sentence(plan: Plan) -> str:
     where = f"{', '.join(map(shorten_cell, targets[:2]))}{more} · " if targets else ""
     cluster = plan.environment if plan.environment in plan.address else f"{plan.environment} ({plan.address})"
     return f"{name_of(plan.action)} {number:,} of {total:,} · {where}on {cluster}"
-
-
-def _tone_of(plan: Plan) -> Tone:
-    return "bad" if plan.action.rule.destructive else "warning" if plan.warnings else "plain"
 
 
 def _handler_of(target: str) -> str:

@@ -100,16 +100,16 @@ class Grid(anywidget.AnyWidget):
             model.choose(columns)
         options = GridOptions(noun, height, tz, compact, bar, placeholder, empty=empty, is_read=is_read)
         options = replace(options, note=cut_off(first), one=one or noun.removesuffix("s"))
-        self._controller = GridController(model, options, self.send)
+        self.controller = GridController(model, options, self.send)
         super().__init__()
-        self.on_msg(self._receive)
+        self.on_msg(lambda _, content, __: self.receive(content))
 
     # Content
 
     @property
     def frame(self) -> pd.DataFrame:
         """The current frame; setting it is the same as ``refresh``."""
-        return self._controller.model.table.frame.copy(deep=False)
+        return self.controller.model.table.frame.copy(deep=False)
 
     @frame.setter
     def frame(self, frame: pd.DataFrame) -> None:
@@ -142,9 +142,9 @@ class Grid(anywidget.AnyWidget):
         """
 
         def act() -> None:
-            keeps_order = not sort and self._controller.views.any_holding()
-            self._controller.model.replace(frame, keeps_order=keeps_order)
-            self._controller.set_options(
+            keeps_order = not sort and self.controller.views.any_holding()
+            self.controller.model.replace(frame, keeps_order=keeps_order)
+            self.controller.set_options(
                 total=total,
                 note=cut_off(frame) if note is None else note,
                 is_read=True,
@@ -152,63 +152,63 @@ class Grid(anywidget.AnyWidget):
                 frozen_at=None if ticks else now or datetime.now(UTC),
             )
 
-        self._controller.change(act)
+        self.controller.change(act)
 
     @property
     def visible(self) -> pd.DataFrame:
         """The rows that match the filter, in the order shown, with all columns."""
-        with self._controller.lock:
-            return self._controller.model.table.frame.iloc[self._controller.model.order]
+        with self.controller.lock:
+            return self.controller.model.table.frame.iloc[self.controller.model.order]
 
     @property
     def requested(self) -> pd.DataFrame:
         """The rows that a view last requested: those in view and a few more; without a view, the first 50."""
-        with self._controller.lock:
-            model = self._controller.model
-            return model.table.frame.iloc[model.rows_at(*self._controller.page)]
+        with self.controller.lock:
+            model = self.controller.model
+            return model.table.frame.iloc[model.rows_at(*self.controller.page)]
 
     @property
     def selected(self) -> list[Any]:
         """The selected ids in the order of the frame, including rows hidden by the filter; set it to select rows."""
-        with self._controller.lock:
-            return self._controller.model.selection.ids()
+        with self.controller.lock:
+            return self.controller.model.selection.ids()
 
     @selected.setter
     def selected(self, ids: Iterable[Any]) -> None:
         wanted = list(ids)
-        self._controller.change(lambda: self._controller.model.select(wanted))
+        self.controller.change(lambda: self.controller.model.select(wanted))
 
     @property
     def selected_rows(self) -> pd.DataFrame:
         """The selected rows with all columns, in the order of the frame."""
-        with self._controller.lock:
-            return self._controller.model.table.frame.iloc[self._controller.model.selection.positions()]
+        with self.controller.lock:
+            return self.controller.model.table.frame.iloc[self.controller.model.selection.positions()]
 
     @property
     def total(self) -> int | None:
         """The number of rows on the server, or None if it is unknown."""
-        return self._controller.options.total
+        return self.controller.options.total
 
     @property
     def note(self) -> str:
         """The line above the table."""
-        return self._controller.options.note
+        return self.controller.options.note
 
     @property
     def error(self) -> str:
         """The last error of a callback or of a view message; "" after the next action of the user."""
-        return self._controller.error
+        return self.controller.error
 
     # Presentation
 
     @property
     def columns(self) -> list[str]:
         """The visible columns, from left to right; set it to choose them."""
-        return self._controller.model.shown
+        return self.controller.model.shown
 
     @columns.setter
     def columns(self, names: Sequence[str]) -> None:
-        self._controller.change(lambda: self._controller.model.choose(names))
+        self.controller.change(lambda: self.controller.model.choose(names))
 
     def sort(self, column: str | None, *, descending: bool = False) -> None:
         """Sort by a column, nulls last; None restores the order of the frame. Statuses sort by life cycle."""
@@ -224,23 +224,23 @@ class Grid(anywidget.AnyWidget):
     @property
     def grouped(self) -> bool:
         """Whether the rows of a group share one line; False shows each row, and True needs the argument ``group``."""
-        return self._controller.model.is_grouped
+        return self.controller.model.is_grouped
 
     @grouped.setter
     def grouped(self, on: bool) -> None:
         def act() -> None:
-            self._controller.model.is_grouped = on
+            self.controller.model.is_grouped = on
 
-        self._controller.change(act)
+        self.controller.change(act)
 
     @property
     def stale(self) -> bool:
         """Whether the rows are grayed out because newer ones could not be read; the owner sets it."""
-        return self._controller.options.is_stale
+        return self.controller.options.is_stale
 
     @stale.setter
     def stale(self, on: bool) -> None:
-        self._controller.change(lambda: self._controller.set_options(is_stale=on))
+        self.controller.change(lambda: self.controller.set_options(is_stale=on))
 
     def set_empty(self, text: str, *, action: str = "", on_action: Callable[[], object] | None = None) -> None:
         """Set the text of a table without rows, and a button below it that calls ``on_action``.
@@ -250,10 +250,10 @@ class Grid(anywidget.AnyWidget):
 
         def act() -> None:
             shown = action if on_action is not None else ""
-            self._controller.on_empty_action[:] = [] if on_action is None else [lambda _: on_action()]
-            self._controller.set_options(empty=text, empty_action=shown)
+            self.controller.on_empty_action[:] = [] if on_action is None else [lambda _: on_action()]
+            self.controller.set_options(empty=text, empty_action=shown)
 
-        self._controller.change(act)
+        self.controller.change(act)
 
     # Visibility and actions of the user
 
@@ -264,62 +264,69 @@ class Grid(anywidget.AnyWidget):
         Check it before each refresh, because only this check notices a closed tab. While a cell runs, no message
         arrives.
         """
-        return self._controller.in_sight()
+        return self.controller.in_sight()
 
     def on_select(self, callback: Callable[[Grid], object]) -> Callable[[], None]:
         """Call ``callback`` with the grid after the selection changes; return a function that removes the callback."""
-        return _add(self._controller.on_select, lambda _: callback(self))
+        return _add(self.controller.on_select, lambda _: callback(self))
 
     def on_open(self, callback: Callable[[Any], object]) -> Callable[[], None]:
         """Call ``callback`` with the id of a row when it is opened; return a function that removes the callback."""
-        return _add(self._controller.on_open, callback)
+        return _add(self.controller.on_open, callback)
 
     def on_close(self, callback: Callable[[Any], object]) -> Callable[[], None]:
         """Call ``callback`` with the id of the open row when Escape is pressed; return a function that removes it.
 
         Without a callback, Escape closes nothing. The row is no longer marked as open.
         """
-        remove = _add(self._controller.on_close, callback)
-        self._controller.broadcast()
+        remove = _add(self.controller.on_close, callback)
+        self.controller.broadcast()
         return remove
 
     @property
     def opened(self) -> Any:
         """The id of the row that is marked as open, or None; set it when a detail view opens or closes."""
-        with self._controller.lock:
-            number = self._controller.opened
-            return None if number is None else self._controller.model.id_at(number)
+        with self.controller.lock:
+            number = self.controller.opened
+            return None if number is None else self.controller.model.id_at(number)
 
     @opened.setter
     def opened(self, row: Any) -> None:
-        self._controller.change(lambda: self._controller.mark_opened(row))
+        self.controller.change(lambda: self.controller.mark_opened(row))
 
     def on_search(self, callback: Callable[[str], object]) -> Callable[[], None]:
         """Call ``callback`` with the filter text when Enter is pressed there; return a function that removes it.
 
         The filter then shows that Enter also searches the server.
         """
-        remove = _add(self._controller.on_search, callback)
-        self._controller.broadcast()
+        remove = _add(self.controller.on_search, callback)
+        self.controller.broadcast()
         return remove
 
     def on_page(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call ``callback`` when a view has requested other rows (see ``requested``); return its remover."""
-        return _add(self._controller.on_page, lambda _: callback())
+        return _add(self.controller.on_page, lambda _: callback())
 
     def on_shown(self, callback: Callable[[bool], object]) -> Callable[[], None]:
         """Call ``callback`` with True when a view becomes visible and with False when none is; return its remover."""
-        return _add(self._controller.on_shown, callback)
+        return _add(self.controller.on_shown, callback)
+
+    def controls(self, row: Any, /) -> dict[str, dict[str, Any]]:
+        """Return the message of a click: "open", "select" and "expand" with ``row``, the id of a row.
+
+        Without a row: "select all", "clear selection", and the button of an empty table.
+        """
+        return {name: {"view": "click", **message} for name, message in self.controller.controls(row).items()}
 
     def static_html(self) -> str:
         """Return the first 100 rows as an escaped HTML table, for pages without a kernel or widgets."""
-        with self._controller.lock:
-            return static_table(self._controller.model, self._lines())
+        with self.controller.lock:
+            return static_table(self.controller.model, self._lines())
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Ignore the data: a view can only send messages."""
         names = ", ".join(sorted(map(str, sync_data)))
-        self._controller.fail(f"A view tried to set {names[:200]}. Nothing was set. Reload the page.")
+        self.controller.fail(f"A view tried to set {names[:200]}. Nothing was set. Reload the page.")
 
     def __repr__(self) -> str:
         return f"<Grid: {'; '.join(self._lines())}>"
@@ -330,16 +337,15 @@ class Grid(anywidget.AnyWidget):
         return {**data, "text/html": self.static_html()}, metadata
 
     def _lines(self) -> list[str]:
-        return [
-            line for line in (self._controller.count(), self._controller.chosen(), self._controller.above()) if line
-        ]
+        return [line for line in (self.controller.count(), self.controller.chosen(), self.controller.above()) if line]
 
     def _arrange(self, changed: Callable[[Arrangement], Arrangement]) -> None:
-        model = self._controller.model
-        self._controller.change(lambda: model.arrange(changed(model.arrangement)))
+        model = self.controller.model
+        self.controller.change(lambda: model.arrange(changed(model.arrangement)))
 
-    def _receive(self, _: object, content: object, __: object) -> None:
-        self._controller.receive(content)
+    def receive(self, content: object, /) -> None:
+        """Handle a message of a view; an invalid one is reported and does nothing."""
+        self.controller.receive(content)
 
 
 def _add(callbacks: list[Callable[[Any], object]], callback: Callable[[Any], object]) -> Callable[[], None]:

@@ -232,6 +232,23 @@ class GridController:
         more = f"{every:,} of {total:,} {self.options.noun} on the server are loaded." if (total or 0) > every else ""
         return " ".join(filter(None, (more, escape_invisible(self.options.note, lines=False))))
 
+    def controls(self, row: Any) -> dict[str, dict[str, Any]]:
+        """Return the message of a click on each control of the row with this id, or with None outside of rows."""
+        with self.lock:
+            model = self.model
+            if row is None:
+                messages: dict[str, dict[str, Any]] = {"clear selection": {"type": "clear"}}
+                messages["select all"] = {"type": "select_all", "on": True, "members": model.members}
+                if self.options.empty_action and not len(model.order):
+                    messages[self.options.empty_action] = {"type": "empty_action"}
+                return messages
+            position = int(model.table.positions([row])[0])
+            if position not in model.order:
+                return {}
+            number = model.number(position)
+            messages = {name: {"type": name, "row": number, "on": True} for name in ("select", "expand")}
+            return {**messages, "open": {"type": "open_row", "row": number}}
+
     def _after(self, message: messages.Message) -> None:
         if isinstance(message, messages.Heartbeat | messages.Close):
             self.in_sight()

@@ -147,6 +147,10 @@ class InvocationView(View):
             self.host.let_draw()
             self.ask()
 
+    def wait_for_action(self, timeout: float, /) -> bool:
+        """Wait for the plan, the check or the execution in progress."""
+        return self.actions.wait(timeout=timeout)
+
     def static(self) -> Iterator[str]:
         """Yield the invocation as HTML."""
         yield from self.detail.static_html()

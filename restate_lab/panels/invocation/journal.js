@@ -56,7 +56,7 @@ class JournalPage {
     this.abort = new AbortController();
     this.build(el);
     this.model.on("change:content", (this.show = this.show.bind(this)));
-    this.model.on("change:links change:problem", (this.showLinks = this.showLinks.bind(this)));
+    this.model.on("change:links change:error", (this.showLinks = this.showLinks.bind(this)));
     this.timer = setInterval(() => !document.hidden && this.content.live && this.place(), BEAT);
     this.show();
     this.showLinks();
@@ -66,7 +66,7 @@ class JournalPage {
     clearInterval(this.timer);
     this.abort.abort();
     this.model.off("change:content", this.show);
-    this.model.off("change:links change:problem", this.showLinks);
+    this.model.off("change:links change:error", this.showLinks);
   }
 
   get content() {
@@ -280,7 +280,7 @@ class JournalPage {
       }),
     ));
     this.links.replaceChildren(...parts);
-    if (this.model.get("problem")) this.spoken.textContent = this.model.get("problem");
+    if (this.model.get("error")) this.spoken.textContent = this.model.get("error");
   }
 
   // ---- Actions of the user

@@ -11,16 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Annotated, Any, Literal, TypeAlias
 
-import anywidget
 import traitlets
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from restate_lab._cells import FULL
 from restate_lab._text import escape_invisible
 from restate_lab.analysis.journal.bars import JournalBars, JournalRow
 from restate_lab.analysis.journal.card import FUTURE, SCALES, describe_times, time_scale
 from restate_lab.panels._assets import read_assets
-from restate_lab.panels._base.content import ViewMessage
+from restate_lab.panels._base.content import MessageWidget, ViewMessage
 from restate_lab.panels.invocation.reader import Related
 from restate_lab.status import OUTCOMES
 
@@ -49,11 +48,9 @@ class _Toggle(ViewMessage):
 
 
 _JournalMessage: TypeAlias = _Open | _Expand | _More
-_JOURNAL: TypeAdapter[_JournalMessage] = TypeAdapter(Annotated[_JournalMessage, Field(discriminator="type")])
-_FOLDS: TypeAdapter[_Toggle] = TypeAdapter(_Toggle)
 
 
-class JournalView(anywidget.AnyWidget):
+class JournalView(MessageWidget):
     """Show the rows of a journal with live bars, and links to related invocations.
 
     ``on_open`` and ``on_expand`` are called with the id of an invocation and ``on_more`` without arguments, in the main
@@ -62,10 +59,10 @@ class JournalView(anywidget.AnyWidget):
 
     _esm = read_assets("_assets/elements.js", "invocation/journal.js")
     _css = read_assets("_assets/colours.css", "invocation/journal.css")
+    messages = TypeAdapter(Annotated[_JournalMessage, Field(discriminator="type")])
 
     content = traitlets.Dict().tag(sync=True)
     links = traitlets.List(traitlets.Dict()).tag(sync=True)
-    problem = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self) -> None:
         self.on_open: Callable[[str], object] = _nothing
@@ -73,7 +70,6 @@ class JournalView(anywidget.AnyWidget):
         self.on_more: Callable[[], object] = _nothing
         self.shown: JournalBars | None = None
         super().__init__()
-        self.on_msg(self._receive)
 
     def show(self, id_: str, bars: JournalBars, related: Sequence[Related], *, zone: tzinfo, is_live: bool) -> None:
         """Show these rows and links to related invocations that are not in the rows; safe from any thread."""
@@ -85,18 +81,17 @@ class JournalView(anywidget.AnyWidget):
             {"how": each.how, "id": each.id, "target": _visible_text(each.target, 200)} for each in links[:_MOST_LINKS]
         ]
 
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Ignore the data: a view can only send messages."""
-
     def __repr__(self) -> str:
         return f"<JournalView of {len(self.content.get('rows', ())):,} rows>"
 
-    def _receive(self, _: object, content: object, __: object) -> None:
-        try:
-            message = _JOURNAL.validate_python(content)
-        except ValidationError:
-            self.problem = "The page sent an unknown message. Reload the page."
-            return
+    def controls(self, row: Any, /) -> dict[str, dict[str, Any]]:
+        """Return the message of a click: "More rows", or "open" and "expand" with ``row``, the id of an invocation."""
+        if row is None:
+            return {"More rows": {"type": "more"}} if self.content.get("hidden") else {}
+        return {kind: {"type": kind, "id": row} for kind in ("open", "expand")} if row in self._ids() else {}
+
+    def handle(self, message: _JournalMessage, /) -> None:
+        """Call the handler of the owner; an id that the view did not receive does nothing."""
         if isinstance(message, _More):
             self.on_more()
         elif message.id in self._ids():
@@ -107,7 +102,7 @@ class JournalView(anywidget.AnyWidget):
         return {row.callee for row in rows} | {link["id"] for link in self.links}
 
 
-class Folds(anywidget.AnyWidget):
+class Folds(MessageWidget):
     """Buttons that show and hide sections; ``on_toggle`` is called with the key and whether the section is open.
 
     A section that is not ``offered`` has no button, and is closed.
@@ -115,6 +110,7 @@ class Folds(anywidget.AnyWidget):
 
     _esm = read_assets("_assets/elements.js", "invocation/folds.js")
     _css = read_assets("_assets/colours.css", "invocation/journal.css")
+    messages = TypeAdapter(_Toggle)
 
     sections = traitlets.List(traitlets.Dict()).tag(sync=True)
 
@@ -123,7 +119,6 @@ class Folds(anywidget.AnyWidget):
         self._changing = threading.Lock()  # titles come from the reading thread, clicks from the kernel's thread
         sections = [{"key": key, "title": title, "open": False, "offered": True} for key, title in titles.items()]
         super().__init__(sections=sections)
-        self.on_msg(self._receive)
 
     @property
     def opened(self) -> set[str]:
@@ -146,17 +141,16 @@ class Folds(anywidget.AnyWidget):
             self.sections = [{**each, "open": each["open"] ^ (each["key"] == key)} for each in self.sections]
         self.on_toggle(key, key in self.opened)
 
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Ignore the data: a view can only send messages."""
-
     def __repr__(self) -> str:
         return f"<Folds: {', '.join(sorted(self.opened)) or 'all closed'}>"
 
-    def _receive(self, _: object, content: object, __: object) -> None:
-        try:
-            message = _FOLDS.validate_python(content)
-        except ValidationError:
-            return
+    def controls(self, row: Any, /) -> dict[str, dict[str, Any]]:
+        """Return the message of a click on the title of each section."""
+        offered = [each for each in self.sections if each["offered"] and row is None]
+        return {each["title"]: {"type": "toggle", "key": each["key"]} for each in offered}
+
+    def handle(self, message: _Toggle, /) -> None:
+        """Open or close a section; one that is not offered stays closed."""
         if message.key in {section["key"] for section in self.sections if section["offered"]}:
             self.toggle(message.key)
 

@@ -305,6 +305,10 @@ class InvocationsView(View):
         """Read the counts again with the next read."""
         self._counted_for = None
 
+    def wait_for_action(self, timeout: float, /) -> bool:
+        """Wait for the plan, the check or the execution in progress."""
+        return self.actions.wait(timeout=timeout)
+
     def static(self) -> Iterator[str]:
         """Yield the table."""
         yield self.grid.static_html()

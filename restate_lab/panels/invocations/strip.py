@@ -109,6 +109,7 @@ class FilterStrip(ContentWidget):
         set_window: Callable[[str], object],
     ) -> None:
         self.filters = filters
+        self.labels = {f"filter {label}": name for name, (label, _) in _FIELDS.items()}
         self._presets = tuple(_LABELS) if has_open else ("ended",)
         self._change, self._regroup, self._set_window = change, regroup, set_window
         super().__init__(guard(self._act))
@@ -144,6 +145,28 @@ class FilterStrip(ContentWidget):
         )
 
     # Messages
+
+    def enter(self, name: str, value: str, /) -> None:
+        """Enter a value into one of the further filters."""
+        self.receive({"type": "field", "name": name, "value": value})
+
+    def controls(self, row: Any, /) -> dict[str, dict[str, Any]]:
+        """Return the message of a click on each preset, status and service, and on "Clear all" and "Group"."""
+        if row is not None:
+            return {}
+        content = self.content
+        named = [(each["label"], "status", each["name"]) for each in content["presets"]]
+        named += [(f"status {each['name']}", "status", each["name"]) for each in content["chips"]]
+        named += [(f"service {each['name']}", "service", each["name"]) for each in content["services"]]
+        messages: dict[str, dict[str, Any]] = {
+            label: {"type": kind, "name": name, "add": False} for label, kind, name in named
+        }
+        messages |= {f"window {name}": {"type": "window", "name": name} for name in content["windows"]}
+        return {
+            **messages,
+            "Clear all": {"type": "clear", "names": []},
+            "Group": {"type": "group", "on": not content["group"]},
+        }
 
     def _act(self, message: _Message) -> None:
         if isinstance(message, _Group):

@@ -20,6 +20,7 @@ from restate_lab.analysis.doctor import Diagnosis, doctor
 from restate_lab.analysis.doctor.diagnosis import card_of
 from restate_lab.analysis.invocations.filters import MOST, Filters
 from restate_lab.analysis.times import TimeInput
+from restate_lab.client.arguments import check_seconds
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
 from restate_lab.frames import records
@@ -130,11 +131,11 @@ class Panel(LivePanel):
         self._doctor, self._counter, self._reporter = BackgroundAction(), BackgroundAction(), BackgroundAction()
         LivePanel.__init__(self, source, refresh=refresh)  # it checks the source
         self._state = _state_for(source, state)
-        self._findings = FindingsView(guard=self.guard, act=self._act_on_finding, run=self.run_doctor)
-        self._head.on_go = self.guard(self._go)
-        self._head.on_report = self.guard(self.write_report)
-        self._head.report = "ready"
-        for part in (self._doctor, self._counter, self._reporter, self._findings):
+        self.findings = FindingsView(guard=self.guard, act=self._act_on_finding, run=self.run_doctor)
+        self.head.on_go = self.guard(self._go)
+        self.head.on_report = self.guard(self.write_report)
+        self.head.report = "ready"
+        for part in (self._doctor, self._counter, self._reporter, self.findings):
             self.ends_with(part)
         self.state = self._state.keywords
         self.observe(self._set_state, "state")
@@ -206,8 +207,13 @@ class Panel(LivePanel):
         except Busy:
             return  # it is running, and its findings will be shown
 
-    def wait(self, *, timeout: DurationInput = "60s", doctor: bool = False) -> bool:
-        """Wait for the requested reads and, with ``doctor``, for the doctor; return whether all are done."""
+    def wait(self, *, timeout: DurationInput = "60s", doctor: bool = False, action: bool = False) -> bool:
+        """Wait for the requested reads and, with ``doctor``, for the doctor; return whether all are done.
+
+        With ``action``, wait first for a plan, check or change that the user started.
+        """
+        if action and not self.view.wait_for_action(check_seconds("timeout", timeout)):
+            return False
         ended = super().wait(timeout=timeout) and self._wait_for_all() and self._counter.wait(60.0)
         return self._doctor.wait(60.0) and ended if doctor else ended
 
@@ -217,22 +223,22 @@ class Panel(LivePanel):
         self.wait()
 
     def _diagnose(self) -> None:
-        self._findings.begin()
+        self.findings.begin()
         self.let_draw()
         try:
             diagnosis = doctor(self.reads, timeout=_DOCTOR_TIMEOUT)
         except RestateLabError as error:
-            self._findings.fail(str(error))
+            self.findings.fail(str(error))
             return
         finally:
             self._diagnosed_at = time.monotonic()
         self.diagnosis = diagnosis
-        self._findings.show_diagnosis(diagnosis, can_plan=why_read_only(self.source) is None)
+        self.findings.show_diagnosis(diagnosis, can_plan=why_read_only(self.source) is None)
 
     def _run_doctor_when_due(self) -> None:
         took = self.diagnosis.seconds if self.diagnosis else 0.0
         due = self._diagnosed_at + max(_DOCTOR_EVERY, _DOCTOR_SHARE * took)
-        if not self._diagnosed_at or (self.source.live and self._head.live and time.monotonic() > due):
+        if not self._diagnosed_at or (self.source.live and self.head.live and time.monotonic() > due):
             self.run_doctor()
 
     def _act_on_finding(self, act: str, at: int) -> None:
@@ -269,7 +275,7 @@ class Panel(LivePanel):
 
     def write_report(self) -> None:
         """Write an incident report of the current cluster to the working folder, in the background."""
-        self._head.report = "busy"
+        self.head.report = "busy"
         self.say("Writing the incident report …")
         self._reporter.run(self.guard(self._write_report, by_reader=False))
 
@@ -280,7 +286,7 @@ class Panel(LivePanel):
             path = incident_report(self.source, f"incident-{datetime.now(UTC):%Y%m%d-%H%M%S}.html")
             self.say(f"Incident report: {path}")
         finally:
-            self._head.report = "ready"
+            self.head.report = "ready"
 
     # Changes of the state
 
@@ -352,7 +358,11 @@ class Panel(LivePanel):
             return StateView(self, tz=self._tz, changed=self._note_object)
         if name == "deployments":
             return DeploymentsView(
-                self, tz=self._tz, opened=self._note_open, show=self.show_invocations, plan=self._plan_ids
+                self,
+                tz=self._tz,
+                opened=lambda id_: self._apply(self._state.with_(open=id_)),
+                show=self.show_invocations,
+                plan=lambda action, ids: self._show_selected(ids).plan(action, ids),
             )
         if name == _DETAIL:
             return InvocationView(self, tz=self._tz, opened=self.open_invocation)
@@ -377,8 +387,8 @@ class Panel(LivePanel):
             view.opened = state.open
         elif isinstance(view, InvocationView) and state.open is not None:
             view.show_invocation(state.open, created_at=self._created_at(state.open))
-        self._findings.fold(on=state.view not in {"overview", "invocations"})
-        self.body = (self._findings, view) if self._shown_name != _DETAIL else (view,)
+        self.findings.fold(on=state.view not in {"overview", "invocations"})
+        self.body = (self.findings, view) if self._shown_name != _DETAIL else (view,)
         self._show_way()
         self.show_code()
 
@@ -386,27 +396,18 @@ class Panel(LivePanel):
         names = [(name, label, name == self._state.view) for name, label in VIEWS.items()]
         crumbs = []
         if self._state.open is not None:
-            crumbs = [(self._state.view, f"‹ {VIEWS[self._state.view]}", False), (_DETAIL, self._open_label(), True)]
-        self._head.show_way(names, crumbs)
-
-    def _open_label(self) -> str:
-        label = self.view.title if self._shown_name == _DETAIL else None
-        return label or str(self._state.open)
+            label = self.view.title if self._shown_name == _DETAIL else ""
+            back = (self._state.view, f"‹ {VIEWS[self._state.view]}", False)
+            crumbs = [back, (_DETAIL, label or self._state.open, True)]
+        self.head.show_way(names, crumbs)
 
     def _created_at(self, invocation_id: str) -> Any:
         view = self._views.get("invocations")
         return view.created_at(invocation_id) if isinstance(view, InvocationsView) else None
 
-    def _note_open(self, opened: str | None) -> None:
-        """Record the item that was opened in a view."""
-        self._apply(self._state.with_(open=opened))
-
     def _note_object(self, service: str | None, key: str | None, scope: str | None) -> None:
         filters = Filters(service=(service,) if service else (), key=key)
         self._apply(self._state.with_(filters=filters, scope=scope))
-
-    def _plan_ids(self, action: ACTIONS, ids: Sequence[str]) -> None:
-        self._show_selected(ids).plan(action, ids)
 
     # Reading
 

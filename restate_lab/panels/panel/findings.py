@@ -87,6 +87,15 @@ class FindingsView(ContentWidget):
             }
         )
 
+    def controls(self, row: Any, /) -> dict[str, dict[str, Any]]:
+        """Return the message of a click: "Run doctor" or "Run again", or on the buttons of the finding ``row``."""
+        if row is None:
+            return {"Run doctor" if self.content["state"] == "none" else "Run again": {"type": "run"}}
+        rows = self.content.get("rows", ())
+        buttons = rows[row]["buttons"] if row in range(len(rows)) else ()
+        message = {"type": "act", "finding": row, "revision": self._revision}
+        return {button["label"]: {**message, "act": button["act"]} for button in buttons}
+
     def _act(self, message: _Message) -> None:
         if isinstance(message, _Run):
             self._run()

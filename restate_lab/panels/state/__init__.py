@@ -61,18 +61,14 @@ class _StateData:
     listing: _ObjectList | None = None
 
 
-def object_rows(frame: pd.DataFrame) -> list[str]:
-    """Return the id of each object in the list; it stays the same in every read."""
-    return [
-        json.dumps({"service": service, "key": key, "scope": None if pd.isna(scope) else scope})
-        for service, key, scope in frame[["service_name", "service_key", "scope"]].itertuples(index=False)
-    ]
-
-
 def object_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the objects for the list, with their ids as the first column."""
     table = frame.copy()
-    table.insert(0, ROW, pd.Series(object_rows(frame), dtype="str"))
+    ids = [
+        json.dumps({"service": service, "key": key, "scope": None if pd.isna(scope) else scope})
+        for service, key, scope in frame[["service_name", "service_key", "scope"]].itertuples(index=False)
+    ]
+    table.insert(0, ROW, pd.Series(ids, dtype="str"))
     return table
 
 
@@ -126,11 +122,11 @@ class StateView(View):
         self._why_not = why_read_only(self.source)
         self._sender = BackgroundAction()
         self._make_parts(tz)
-        self._list.on_open(self.guard(lambda row: self._open_row(**json.loads(row))))
-        self._values.on_open(self.guard(self._open_key))
-        tables = widgets.HBox([self._list, self._right], layout={"flex_flow": "row wrap", "grid_gap": "8px 14px"})
-        why_not = [self._why] if self._why_not else []
-        self.children = (self._bar, *why_not, tables)
+        self.object_grid.on_open(self.guard(lambda row: self._open_row(**json.loads(row))))
+        self.value_grid.on_open(self.guard(self._open_key))
+        tables = widgets.HBox([self.object_grid, self._right], layout={"flex_flow": "row wrap", "grid_gap": "8px 14px"})
+        why_not = [self.why_not] if self._why_not else []
+        self.children = (self.bar, *why_not, tables)
 
     @property
     def sql(self) -> str:
@@ -177,11 +173,11 @@ class StateView(View):
             raise ArgumentError("no object is open; click one in the list first.")
         if self._why_not:
             raise ArgumentError(self._why_not)
-        self._editor.begin(self._state, name)
+        self.editor.begin(self._state, name)
 
     def _make_parts(self, tz: str) -> None:
-        self._bar = SearchBar(guard=self.guard, on_search=self._search_by_hand, on_open=self._open_exact_key)
-        self._list = Grid(
+        self.bar = SearchBar(guard=self.guard, on_search=self._search_by_hand, on_open=self._open_exact_key)
+        self.object_grid = Grid(
             object_table(self._objects.frame),
             key=ROW,
             noun="objects with state",
@@ -195,7 +191,7 @@ class StateView(View):
             empty="No object with state.",
             compact=True,
         )
-        self._values = Grid(
+        self.value_grid = Grid(
             value_table(None),
             key="key",
             noun="keys",
@@ -206,14 +202,17 @@ class StateView(View):
             empty="No keys.",
             compact=True,
         )
-        self._of = Blocks(heading(None))
-        self._why = Blocks(Block("", self._why_not or "", "warning"))
-        self._whole = Blocks()
-        self._editor = StateEditor(
-            where=self.source.name, guard=self.guard, send=self._send_edit, closed=self._show_whole
+        self.owner = Blocks(heading(None))
+        self.why_not = Blocks(Block("", self._why_not or "", "warning"))
+        self.whole = Blocks()
+        self.editor = StateEditor(
+            where=self.source.name,
+            guard=self.guard,
+            send=lambda edit, reason: self._sender.run(self.guard(lambda: self._set(edit, reason), by_reader=False)),
+            closed=self._show_whole,
         )
-        self._right = widgets.VBox([self._of, self._values, self._whole, self._editor.box])
-        _flex(self._list, "1 1 420px")
+        self._right = widgets.VBox([self.owner, self.value_grid, self.whole, self.editor.box])
+        _flex(self.object_grid, "1 1 420px")
         _flex(self._right, "1 1 420px")
 
     # Actions of the user
@@ -231,9 +230,9 @@ class StateView(View):
     def _check_free_to_search(self) -> None:
         """Raise ArgumentError if an edit would be lost; then also restore the last search in the fields."""
         try:
-            self._editor.check_free()
+            self.editor.check_free()
         except ArgumentError:
-            self._bar.search = self._search
+            self.bar.search = self._search
             raise
 
     def _open_exact_key(self, search: Search) -> None:
@@ -242,19 +241,19 @@ class StateView(View):
         self._open_row(search.service, search.key, None)
 
     def _open_row(self, service: str, key: str, scope: str | None) -> None:
-        self._editor.check_free()
+        self.editor.check_free()
         self._changed(service, key, scope)
 
     def _open_key(self, name: str) -> None:
         """Show one full value, and open the editor if the value can be edited."""
-        self._editor.check_free()
-        self._editor.cancel()
+        self.editor.check_free()
+        self.editor.cancel()
         self._whole_key = name
         self._show_whole()
         state = self._state
         if state is not None and name in state and not self._why_not and not why_not_here(state, name):
-            self._editor.begin(state, name)
-            self._whole.show()
+            self.editor.begin(state, name)
+            self.whole.show()
 
     # Content
 
@@ -265,18 +264,15 @@ class StateView(View):
     def _search_for(self, service: str | None, text: str | None) -> None:
         """Search this service; a text entered by the user stays if the service is the same."""
         if service != self._search.service or text is not None:
-            self._bar.search = self._search = Search(service, text or "")
+            self.bar.search = self._search = Search(service, text or "")
 
     def _open(self, wanted: OpenObject | None) -> None:
-        self._editor.check_free()
-        self._editor.cancel()
+        self.editor.check_free()
+        self.editor.cancel()
         self._opened, self._state, self._whole_key = wanted, None, None
-        self._whole.show()
+        self.whole.show()
 
     # A change
-
-    def _send_edit(self, edit: Edit, reason: str) -> None:
-        self._sender.run(self.guard(lambda: self._set(edit, reason), by_reader=False))
 
     def _set(self, edit: Edit, reason: str) -> None:
         before = edit.before
@@ -293,14 +289,14 @@ class StateView(View):
                 timeout=_TIMEOUT,
             )
         except StateConflict as error:
-            self._editor.conflict(error)
+            self.editor.conflict(error)
         except OutcomeUnknown as error:
-            self._editor.unknown(error)
+            self.editor.unknown(error)
         except BaseException:
-            self._editor.return_to_review()
+            self.editor.return_to_review()
             raise
         else:
-            self._editor.cancel()
+            self.editor.cancel()
             done = "deleted" if edit.text is None else "set"
             self.say(f"{edit.name!r} of {before.where} was {done}; read back at {format_time(now.read_at)}.")
         self.ask()
@@ -349,12 +345,12 @@ class StateView(View):
     def _show_list(self, listing: _ObjectList) -> None:
         is_new = self._listing is None or self._listing.search != listing.search
         self._listing = listing
-        self._bar.offer(listing.services)
+        self.bar.offer(listing.services)
         table = object_table(listing.objects.frame)
-        self._list.refresh(table, note=listing.note, sort=is_new)
+        self.object_grid.refresh(table, note=listing.note, sort=is_new)
         columns = [name for name in _HEADS if name != "scope" or table["scope"].notna().any()]
-        if columns != self._list.columns:
-            self._list.columns = columns
+        if columns != self.object_grid.columns:
+            self.object_grid.columns = columns
 
     def _show_object(self, state: State | None, problem: Exception | None) -> None:
         if problem is not None:
@@ -362,39 +358,52 @@ class StateView(View):
         elif self._problem is not None:
             self.guard(lambda: None)()  # removes the error
         self._state, self._problem = state, problem
-        self._of.show(heading(state))
-        self._values.refresh(value_table(state))
+        self.owner.show(heading(state))
+        self.value_grid.refresh(value_table(state))
         if state is not None:
-            self._editor.watch(state)
+            self.editor.watch(state)
             if self._whole_key is None and len(state) == 1:
                 self._whole_key = next(iter(state))
         self._show_whole()
 
     def _show_whole(self) -> None:
         state, name = self._state, self._whole_key
-        if state is None or name is None or self._editor.stage != "closed":
-            self._whole.show()  # the editor also shows the value
+        if state is None or name is None or self.editor.stage != "closed":
+            self.whole.show()  # the editor also shows the value
             return
         why = why_not_here(state, name) if name in state and not self._why_not else ""
         in_code = f"rl.set_state(lab, {state.service!r}, {state.key!r}, {{{name!r}: …}}, reason=…, state=…)"
-        self._whole.show(
+        self.whole.show(
             Block(f"{name or '(empty)'} of {state.where}", readable_value(state.shown, name), is_value=True),
             *([Block("This value cannot be edited here", f"{why}. In code: {in_code}", "warning")] if why else []),
         )
 
+    def wait_for_action(self, timeout: float, /) -> bool:
+        """Wait for the change in progress."""
+        return self._sender.wait(timeout)
+
     def static(self) -> Iterable[str]:
         """Yield the list and the state of the open object."""
         if self._why_not:
-            yield self._why.static_html()
-        yield self._list.static_html()
+            yield self.why_not.static_html()
+        yield self.object_grid.static_html()
         if self._state is not None:
-            yield self._of.static_html()
-            yield self._values.static_html()
-            yield self._whole.static_html()
+            yield self.owner.static_html()
+            yield self.value_grid.static_html()
+            yield self.whole.static_html()
 
     def close_parts(self) -> None:
         """Close the widgets and stop a change in progress."""
-        for part in (self._sender, self._editor, self._bar, self._list, self._values, self._of, self._why, self._whole):
+        for part in (
+            self._sender,
+            self.editor,
+            self.bar,
+            self.object_grid,
+            self.value_grid,
+            self.owner,
+            self.why_not,
+            self.whole,
+        ):
             part.close()
 
 

@@ -227,8 +227,8 @@ def test_a_panel_opens_on_the_ended_invocations(archive: SampleArchive) -> None:
             assert panel.view.grid.columns == ["status", "target", "failure", "created_at", "completed_at", "id"]
             panel.wait()
             assert [each["name"] for each in panel.view.strip.content["presets"]] == ["ended"]
-            panel.view.strip._handle_custom_msg({"type": "status", "name": "failed", "add": False}, [])
-            panel.view.strip._handle_custom_msg({"type": "clear", "names": ["status"]}, [])
+            panel.click("status failed")
+            panel.view.strip.receive({"type": "clear", "names": ["status"]})
             assert panel.state == {"status": "ended"}
             for view in ("overview", "state", "deployments"):
                 panel.state = {"view": view}

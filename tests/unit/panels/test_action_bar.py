@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -12,17 +12,20 @@ import pandas as pd
 import pytest
 
 import restate_lab as rl
-from restate_lab.actions.change import Change
-from restate_lab.actions.execution.outcomes import COLUMNS
+from restate_lab.actions.change import Change, ExecutionRequest
+from restate_lab.actions.execution.outcomes import Outcome, OutcomeName, outcome_frame
+from restate_lab.actions.plan import model
 from restate_lab.actions.plan.gate import CheckedTargets, CheckOffer
 from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.ids import parse_created, parse_ids
 from restate_lab.errors import ArgumentError, PlanExpired
 from restate_lab.panels import panel as panel_module
+from restate_lab.panels._base.worker import BackgroundAction
 from restate_lab.panels.actions import bar as action_bar, followup
-from restate_lab.panels.actions.form import PlanForm
+from restate_lab.panels.actions.form import PlanForm, name_of
 from restate_lab.panels.panel import Panel
+from support.bench import wait_for
 from support.fake_endpoint import INVOCATION, OneInvocation, deployment, error_frame, response
 from support.raw_server import raw_server
 from support.sample_source import LiveSource, invocations
@@ -35,7 +38,7 @@ class Plans:
     """Makes plans that send nothing, and records their calls."""
 
     made: list[Plan] = field(default_factory=list)
-    executed: list[dict[str, Any]] = field(default_factory=list)
+    executed: list[str] = field(default_factory=list)
     checks: list[tuple[str, str]] = field(default_factory=list)
     offered: CheckOffer | Exception = field(default_factory=lambda: CheckOffer("dp_1new", "http://127.0.0.1:2"))
     replay: rl.Replay | None = None
@@ -84,18 +87,14 @@ class Plans:
         self.made.append(plan)
         return plan
 
-    def execute(self, plan: Plan, **given: Any) -> pd.DataFrame:
-        self.executed.append(given)
+    def execute(self, lab: Any, request: ExecutionRequest, *, progress: Any, stop: Any) -> pd.DataFrame:
+        self.executed.append(request.reason)
         if self.fails:
             raise self.fails
-        given["progress"].update(1, len(plan.targets))
+        progress.update(1, len(request.ids))
         self.go_on.wait(10)
-        word = "not sent" if given["stop"]() else "done"
-        plan._execution.targets = plan.targets
-        rows = [(id_, word, None, None, "running", 1.0, None) for id_ in plan.targets]
-        columns = list(COLUMNS)
-        plan._execution.outcome = pd.DataFrame(rows, columns=columns)
-        return plan._execution.outcome
+        word: OutcomeName = "not sent" if stop() else "done"
+        return outcome_frame([Outcome(id_, word, status="running", milliseconds=1.0) for id_ in request.ids])
 
 
 @pytest.fixture
@@ -106,23 +105,19 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> Plans:
     monkeypatch.setattr(followup, "_FOR", 0.05)
     monkeypatch.setattr(action_bar, "make_plan", plans.make)
     monkeypatch.setattr(action_bar, "offer_check", plans.offer)
-    monkeypatch.setattr(Plan, "execute", lambda plan, **given: plans.execute(plan, **given))  # noqa: PLW0108 - binds
+    monkeypatch.setattr(model, "execute", plans.execute)
     return plans
 
 
 @pytest.fixture
-def panel(plans: Plans, capsys: pytest.CaptureFixture[str]) -> Iterator[Panel]:
-    panel = Panel(LiveSource(ROWS), status="all", refresh=None)
-    yield panel
-    panel.close()
-    assert [each.name for each in threading.enumerate() if each.name.startswith("restate-lab")] == []
-    assert capsys.readouterr() == ("", "")
+def panel(plans: Plans, make: Callable[..., Panel]) -> Panel:
+    return make(LiveSource(ROWS), status="all", refresh=None)
 
 
 def press(panel: Panel, action: str, rows: int) -> PlanForm:
     panel.selected = list(ROWS["id"][:rows])
-    panel.view.actions.buttons[ACTIONS(action)].click()
-    assert panel.view.actions.wait(timeout=10)
+    panel.click(name_of(ACTIONS(action)))
+    assert panel.wait(timeout=10, action=True)
     return panel.view.actions.form
 
 
@@ -142,38 +137,36 @@ def test_buttons_come_from_the_table(panel: Panel) -> None:
 
 
 @pytest.mark.parametrize("flag", [False, True])
-def test_each_row_decides_which_actions_it_has(plans: Plans, flag: bool) -> None:
+def test_each_row_decides_which_actions_it_has(plans: Plans, make: Callable[..., Panel], flag: bool) -> None:
     """A suspended invocation can be paused only in a vqueue, whatever the flag of the server is."""
     rows = invocations(*({"id": n, "status": "suspended", "in_vqueue": n < 2} for n in range(3)))
     source = LiveSource(rows)
     source.features = {"vqueues": flag}
-    panel = Panel(source, status="all", refresh=None)
+    panel = make(source, status="all", refresh=None)
     for selected, number in ((rows["id"], "Pause 2"), (rows["id"][:1], "Pause 1"), (rows["id"][2:], "Pause 0")):
         panel.selected = list(selected)
         assert panel.view.actions.buttons[ACTIONS.PAUSE].description == number
     assert panel.view.actions.buttons[ACTIONS.PAUSE].disabled
-    panel.close()
 
 
-def test_nothing_acts_on_one_click(panel: Panel, plans: Plans) -> None:
+def test_an_action_needs_a_plan_a_reason_and_a_confirmation(panel: Panel, plans: Plans) -> None:
     """A button makes a plan; without a reason, confirming it does nothing; with one, it is done once and read back."""
     form = press(panel, "resume", 2)
     assert panel.plan is plans.made[0]
     assert form.sentence == "Resume 2 of 2 · <b>t</b> · on made (http://127.0.0.1:1)"
-    assert "<b>t</b>" not in form._card.value
+    assert "<b>t</b>" not in form.card.value
     assert form.confirm.disabled
     form.confirm.click()
-    form.why.value = "   "
+    panel.fill("reason", "   ")
     assert form.confirm.disabled
     assert plans.executed == []
-    form.why.value = "INC-42: back"
+    panel.fill("reason", "INC-42: back")
     assert not form.confirm.disabled
     plans.go_on.set()
     asked = len(panel.source.asked)  # type: ignore[attr-defined]
     form.confirm.click()
-    assert panel.view.actions.wait(timeout=10)
-    assert panel.wait(timeout=10)
-    assert plans.executed[0]["reason"] == "INC-42: back"
+    assert panel.wait(timeout=10, action=True)
+    assert plans.executed == ["INC-42: back"]
     assert panel.view.actions.outcome.summary.startswith("Resumed 2.")
     assert list(panel.view.actions.outcome.grid.frame["outcome"]) == ["done", "done"]
     assert len(panel.source.asked) > asked  # type: ignore[attr-defined]
@@ -181,33 +174,32 @@ def test_nothing_acts_on_one_click(panel: Panel, plans: Plans) -> None:
     assert len(plans.executed) == 1
 
 
-def test_the_outcome_says_what_came_of_it(panel: Panel, plans: Plans) -> None:
+def test_the_outcome_has_the_later_statuses(panel: Panel, plans: Plans) -> None:
     """Some seconds after an action the panel reports the new statuses, and whether the error is the same."""
     panel.source.frame = ROWS.assign(failure="HTTP 503 for order 17", step="charge")  # type: ignore[attr-defined]
     panel.refresh()
     form = press(panel, "resume", 2)
-    form.why.value = "INC-42"
+    panel.fill("reason", "INC-42")
     panel.source.frame = ROWS.head(2).assign(failure="HTTP 503 for order 18")  # type: ignore[attr-defined]
     plans.go_on.set()
     form.confirm.click()
-    assert panel.view.actions.wait(timeout=10)
-    assert panel.view.actions._follower.wait(10)
-    assert panel.view.actions.outcome.summary.startswith("Resumed 2. After ")
+    assert panel.wait(timeout=10, action=True)
+    wait_for(lambda: panel.view.actions.outcome.summary.startswith("Resumed 2. After "))
     assert panel.view.actions.outcome.summary.endswith("s: 0 succeeded, 2 failing again (same error).")
     assert list(panel.view.actions.outcome.grid.frame["now"]) == ["backing-off", "backing-off"]
 
 
 def test_a_plan_is_of_the_runs_that_were_selected(panel: Panel, plans: Plans) -> None:
     """A plan names the runs; a selected row with another run after a refresh is deselected, with a note."""
-    form = press(panel, "resume", 3)
+    press(panel, "resume", 3)
     assert list(plans.made[0].frame["created_at"]) == list(ROWS["created_at"][:3])
-    form.why.value = "INC-42"
+    panel.fill("reason", "INC-42")
     later = ROWS.assign(created_at=ROWS["created_at"].where(ROWS.index != 1, pd.Timestamp("2026-11-25T03Z")))
     panel.source.frame = later  # type: ignore[attr-defined]
     panel.refresh()
     assert panel.selected == [ROWS["id"][0], ROWS["id"][2]]
     assert "1 deselected: a new run with the same id" in panel.view.grid.static_html()
-    assert panel.view.actions._label.value == "2 selected"
+    assert panel.view.actions.label.value == "2 selected"
     panel.refresh()
     assert "1 deselected" in panel.view.grid.static_html(), "until the reader selects"
     again = press(panel, "resume", 3)
@@ -216,80 +208,75 @@ def test_a_plan_is_of_the_runs_that_were_selected(panel: Panel, plans: Plans) ->
     assert again.why.value == "", "a reason is for one plan, and this one is of another run"
     panel.source.frame = ROWS  # type: ignore[attr-defined]
     panel.refresh()
-    again.deployment.value = "latest"
-    assert panel.view.actions.wait(timeout=10)
+    panel.fill("deployment", "latest")
+    assert panel.wait(timeout=10, action=True)
     assert plans.made[-1].frame["created_at"][1] == later["created_at"][1], "other options, and still the same runs"
 
 
-def test_older_runs_of_an_id_are_left_out_and_counted(plans: Plans) -> None:
+def test_older_runs_of_an_id_are_counted_and_not_shown(plans: Plans, make: Callable[..., Panel]) -> None:
     """In a source that keeps ended runs, the newest run of each id is shown, and the panel counts the others."""
     older = ROWS.head(2).assign(created_at=pd.Timestamp("2026-11-20T00Z"))
-    panel = Panel(LiveSource(pd.concat([ROWS, older], ignore_index=True)), status="all", refresh=None)
+    panel = make(LiveSource(pd.concat([ROWS, older], ignore_index=True)), status="all", refresh=None)
     assert panel.error == ""
     assert list(panel.frame["id"]) == list(ROWS["id"])
     assert panel.view.grid.note == "2 older runs with the same id as a newer one are not shown."
-    panel.close()
 
 
-def test_many_want_the_exact_number(panel: Panel, plans: Plans) -> None:
+def test_many_targets_need_their_exact_number(panel: Panel, plans: Plans) -> None:
     """Above the action's bound the number must be typed; another number is refused."""
     form = press(panel, "kill", 12)
-    form.why.value = "INC-42"
+    panel.fill("reason", "INC-42")
     for wrong in ("", "11", "a dozen"):
-        form.number.value = wrong
+        panel.fill("number", wrong)
         assert form.confirm.disabled
-    form.number.value = "12"
+    panel.fill("number", "12")
     assert not form.confirm.disabled
     assert form.confirm.button_style == "danger"
     plans.go_on.set()
     form.confirm.click()
-    assert panel.view.actions.wait(timeout=10)
-    assert plans.executed[0]["expect"] == 12
+    assert panel.wait(timeout=10, action=True)
+    assert plans.executed == ["INC-42"]
     assert press(panel, "resume", 2).number.layout.display == "none"
 
 
 def test_the_stop_button_stops(panel: Panel, plans: Plans) -> None:
     """During an action there are a bar and a stop button, and a second action is refused."""
     form = press(panel, "resume", 3)
-    form.why.value = "INC-42"
+    panel.fill("reason", "INC-42")
     form.confirm.click()
-    for _ in range(1000):
-        if form.bar.description == "1 of 3":
-            break
-        threading.Event().wait(0.02)
+    wait_for(lambda: form.bar.description == "1 of 3")
     assert (form.bar.value, form.bar.max) == (1, 3)
-    assert form._doing.layout.display == ""
-    panel.view.actions.buttons[ACTIONS.KILL].click()
+    assert form.doing.layout.display == ""
+    panel.click("Kill")
     assert panel.error.startswith("Busy: ")
-    form.stop.click()
+    panel.click("Stop")
     plans.go_on.set()
-    assert panel.view.actions.wait(timeout=10)
+    assert panel.wait(timeout=10, action=True)
     assert panel.view.actions.outcome.summary == "Resumed 0; 3 not sent."
-    assert form._doing.layout.display == "none"
+    assert form.doing.layout.display == "none"
 
 
-def test_what_goes_wrong_is_shown(panel: Panel, plans: Plans) -> None:
+def test_a_failed_execution_is_shown_until_the_next_action(panel: Panel, plans: Plans) -> None:
     """An expired plan is reported until the user does something else; a refresh does not remove the message."""
     form = press(panel, "resume", 1)
     plans.fails = PlanExpired("make it again")
-    form.why.value = "INC-42"
+    panel.fill("reason", "INC-42")
     form.confirm.click()
-    assert panel.view.actions.wait(timeout=10)
-    assert panel.wait(timeout=10)
+    assert panel.wait(timeout=10, action=True)
     panel.refresh()
     assert panel.error == "PlanExpired: make it again"
-    assert form._doing.layout.display == "none"
-    form.back.click()
+    assert form.doing.layout.display == "none"
+    panel.click("Back")
     assert panel.error == ""
 
 
 def test_back_leaves_the_plan(panel: Panel, plans: Plans) -> None:
     """Back sends nothing and hides the plan; the options make a new one."""
     form = press(panel, "resume", 1)
-    form.deployment.value = "latest"
-    assert panel.view.actions.wait(timeout=10)
+    panel.fill("deployment", "latest")
+    assert panel.wait(timeout=10, action=True)
     assert [plan.deployment for plan in plans.made] == [None, "latest"]
-    form.back.click()
+    panel.click("Back")
     assert form.layout.display == "none"
     assert plans.executed == []
 
@@ -297,31 +284,33 @@ def test_back_leaves_the_plan(panel: Panel, plans: Plans) -> None:
 def test_a_reason_is_for_one_plan(panel: Panel, plans: Plans) -> None:
     """Other options keep the reason; another action, other invocations and a second round ask again."""
     form = press(panel, "resume", 2)
-    form.why.value = "INC-42"
-    form.deployment.value = "latest"
-    assert panel.view.actions.wait(timeout=10)
+    panel.fill("reason", "INC-42")
+    panel.fill("deployment", "latest")
+    assert panel.wait(timeout=10, action=True)
     assert form.why.value == "INC-42"
     assert press(panel, "pause", 2).why.value == ""
-    form.why.value = "INC-43"
+    panel.fill("reason", "INC-43")
     assert press(panel, "pause", 1).why.value == ""
-    form.why.value = "INC-44"
+    panel.fill("reason", "INC-44")
     plans.go_on.set()
     form.confirm.click()
-    assert panel.view.actions.wait(timeout=10)
+    assert panel.wait(timeout=10, action=True)
     assert press(panel, "pause", 1).why.value == ""
     assert form.confirm.disabled
 
 
-def test_a_confirmation_overtakes_nothing(panel: Panel, plans: Plans, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_confirmation_has_the_visible_reason_and_options(
+    panel: Panel, plans: Plans, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The reason is the one in the field at confirmation; an option that is not reviewed makes a plan instead."""
     form = press(panel, "resume", 2)
-    form.why.value = "I"
+    panel.fill("reason", "I")
     plans.go_on.set()
-    monkeypatch.setattr(panel.view.actions._background, "run", lambda work: work())  # a plan that is ready at once
+    monkeypatch.setattr(BackgroundAction, "run", lambda _, work: work())  # a plan that is ready at once
     _confirm(form, "INC-42", seen=form.confirm.shown, deployment="latest")
     assert (len(plans.made), plans.executed) == (2, [])
     _confirm(form, "INC-42: back", seen=form.confirm.shown, deployment="latest")
-    assert [each["reason"] for each in plans.executed] == ["INC-42: back"]
+    assert plans.executed == ["INC-42: back"]
     assert (len(plans.made), plans.made[-1].deployment) == (2, "latest")
 
 
@@ -331,14 +320,12 @@ def test_a_confirmation_is_for_the_plan_that_was_seen(panel: Panel, plans: Plans
     form = press(panel, "kill", 1)
     plans.go_on.set()
     _confirm(form, "INC-42: back", seen=seen)
-    assert panel.view.actions.wait(timeout=10)
+    assert panel.wait(timeout=10, action=True)
     assert (plans.executed, form.why.value) == ([], "")
     assert "nothing was done" in form.confirm.error
     _confirm(form, "INC-42: kill it", seen=form.confirm.shown)
-    assert panel.view.actions.wait(timeout=10)
-    assert [(each["reason"], panel.plan and panel.plan.action) for each in plans.executed] == [
-        ("INC-42: kill it", ACTIONS.KILL)
-    ]
+    assert panel.wait(timeout=10, action=True)
+    assert (plans.executed, panel.plan and panel.plan.action) == (["INC-42: kill it"], ACTIONS.KILL)
 
 
 @pytest.fixture(scope="module")
@@ -351,8 +338,8 @@ def replay() -> rl.Replay:
 def ticked(panel: Panel, action: str = "move_to") -> PlanForm:
     """Make a plan and tick its check."""
     form = press(panel, action, 2)
-    form.check.tick.value = True
-    assert panel.view.actions.wait(timeout=10)
+    panel.click("Check by replay first")
+    assert panel.wait(timeout=10, action=True)
     return form
 
 
@@ -360,7 +347,7 @@ def test_a_check_needs_the_confirmed_address(panel: Panel, plans: Plans, replay:
     """The tick only shows the address; the press of the button checks this address, once, and not the next plan."""
     plans.replay = replay
     form = ticked(panel)
-    form.why.value = "INC-42"
+    panel.fill("reason", "INC-42")
     assert "http://127.0.0.1:2" in form.check.text
     assert "code outside of steps does" in form.check.text
     assert form.check.run.description == "Run the check at http://127.0.0.1:2"
@@ -371,20 +358,20 @@ def test_a_check_needs_the_confirmed_address(panel: Panel, plans: Plans, replay:
     assert (plans.checks, plans.executed) == ([], [])
     plans.go_on.set()
     form.check.run.click()
-    assert panel.view.actions.wait(timeout=10)
+    assert panel.wait(timeout=10, action=True)
     assert plans.checks == [("dp_1new", "http://127.0.0.1:2")]
     assert form.check.text.endswith(
         "1 diverges. No response showed that a step ran, and nothing on the cluster changed."
     )
     assert form.check.run.layout.display == "none"
-    assert "&lt;b&gt;" in form._details.children[1].value
-    assert form._details.selected_index == 0
+    assert "&lt;b&gt;" in form.details.children[1].value
+    assert form.details.selected_index == 0
     assert (form.why.value, form.confirm.disabled) == ("INC-42", False)
-    form.deployment.value = "keep"
-    assert panel.view.actions.wait(timeout=10)
+    panel.fill("deployment", "keep")
+    assert panel.wait(timeout=10, action=True)
     assert form.confirm.disabled
     assert form.check.run.layout.display == ""
-    form.check.tick.value = False
+    panel.click("Check by replay first")
     assert form.check.layout.display == "none"
     assert not form.confirm.disabled
     assert len(plans.checks) == 1
@@ -396,25 +383,25 @@ def test_clearing_the_tick_makes_a_plan_without_a_check(panel: Panel, plans: Pla
     plans.go_on.set()
     form = ticked(panel)
     form.check.run.click()
-    assert panel.view.actions.wait(timeout=10)
-    form.check.tick.value = False
-    assert panel.view.actions.wait(timeout=10)
+    assert panel.wait(timeout=10, action=True)
+    panel.click("Check by replay first")
+    assert panel.wait(timeout=10, action=True)
     assert [plan.replay is None for plan in plans.made] == [True, False, True]
     assert panel.plan is plans.made[-1]
-    assert len(form._details.children) == 1
+    assert len(form.details.children) == 1
     assert not press(panel, "move_to", 1).check.tick.value
 
 
 def test_a_check_is_for_the_address_that_was_seen(panel: Panel, plans: Plans, monkeypatch: pytest.MonkeyPatch) -> None:
     """A press for an earlier address, or with an option that is not reviewed, checks nothing."""
     form = ticked(panel)
-    monkeypatch.setattr(panel.view.actions._background, "run", lambda work: work())  # a plan that is ready at once
+    monkeypatch.setattr(BackgroundAction, "run", lambda _, work: work())  # a plan that is ready at once
     plans.go_on.set()
     seen = form.check.run.shown
-    values: dict[str, Any] = {"type": "press", "seen": seen, "values": ["dp_1other", form.from_index.index]}
-    form.check.run._receive(None, values, None)
+    values = {"type": "press", "seen": seen, "values": ["dp_1other", form.from_index.index]}
+    form.check.run.receive(values)
     assert plans.made[-1].deployment == "dp_1other"
-    form.check.run._receive(None, values, None)
+    form.check.run.receive(values)
     assert "nothing was done" in form.check.run.error
     assert plans.checks == []
 
@@ -423,12 +410,12 @@ def test_a_confirmation_counts_the_tick_that_was_seen(panel: Panel, plans: Plans
     """If the tick arrives with the click that confirms the plan, the plan is not executed."""
     form = press(panel, "move_to", 1)
     values = ["latest", form.from_index.index, True, "INC-42", ""]
-    form.confirm._receive(None, {"type": "press", "seen": form.confirm.shown, "values": values}, None)
-    assert panel.view.actions.wait(timeout=10)
+    form.confirm.receive({"type": "press", "seen": form.confirm.shown, "values": values})
+    assert panel.wait(timeout=10, action=True)
     assert (form.check.is_pending, plans.executed) == (True, [])
 
 
-def test_a_cleared_tick_executes_nothing_unseen(
+def test_a_cleared_tick_does_not_execute_the_new_plan(
     panel: Panel, plans: Plans, replay: rl.Replay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the tick of a checked plan is cleared with the click, the new plan, without exclusions, is only shown."""
@@ -436,10 +423,10 @@ def test_a_cleared_tick_executes_nothing_unseen(
     plans.go_on.set()
     form = ticked(panel)
     form.check.run.click()
-    assert panel.view.actions.wait(timeout=10)
-    monkeypatch.setattr(panel.view.actions._background, "run", lambda work: work())
+    assert panel.wait(timeout=10, action=True)
+    monkeypatch.setattr(BackgroundAction, "run", lambda _, work: work())
     values = ["latest", form.from_index.index, False, "INC-42", ""]
-    form.confirm._receive(None, {"type": "press", "seen": form.confirm.shown, "values": values}, None)
+    form.confirm.receive({"type": "press", "seen": form.confirm.shown, "values": values})
     assert (len(plans.made), plans.made[-1].replay, plans.executed) == (3, None, [])
 
 
@@ -448,38 +435,35 @@ def test_a_check_can_be_stopped(panel: Panel, plans: Plans, end: str) -> None:
     """The Stop button and the end of the panel end a check; the plan without it stays, and needs a check."""
     form = ticked(panel)
     form.check.run.click()
-    for _ in range(1000):
-        if form.bar.description == "1 of 2":
-            break
-        threading.Event().wait(0.02)
-    assert form._doing.layout.display == ""
+    wait_for(lambda: form.bar.description == "1 of 2")
+    assert form.doing.layout.display == ""
     assert form.check.tick.disabled
-    (form.stop.click if end == "stop" else panel.close)()
-    assert panel.view.actions.wait(timeout=10)
+    panel.click("Stop") if end == "stop" else panel.close()
+    assert panel.wait(timeout=10, action=True)
     assert (len(plans.checks), len(plans.made)) == (1, 1)
     if end == "stop":
-        assert "was not completed; nothing on the cluster has changed" in str(panel._head.event)
-        assert (panel.error, form._doing.layout.display) == ("", "none")
+        assert "was not completed; nothing on the cluster has changed" in str(panel.head.event)
+        assert (panel.error, form.doing.layout.display) == ("", "none")
         assert form.check.is_pending
         assert form.check.run.layout.display == ""
         assert not form.check.tick.disabled
 
 
-def test_other_options_than_those_of_the_plan(panel: Panel, plans: Plans) -> None:
+def test_a_plan_with_other_options_cannot_be_executed(panel: Panel, plans: Plans) -> None:
     """If no plan could be made with the options in the fields, the one made before them cannot be executed."""
     form = press(panel, "move_to", 1)
-    form.why.value = "INC-42"
+    panel.fill("reason", "INC-42")
     plans.refuses = ArgumentError("unknown deployment")
-    form.deployment.value = "dp_1unknown"
-    assert panel.view.actions.wait(timeout=10)
+    panel.fill("deployment", "dp_1unknown")
+    assert panel.wait(timeout=10, action=True)
     assert panel.error == "unknown deployment"
     assert form.confirm.disabled
     form.confirm.click()
     assert panel.error == "The plan was not made with these options. Correct them first. Nothing was sent."
     assert plans.executed == []
     plans.refuses = None
-    form.deployment.value = "latest"
-    assert panel.view.actions.wait(timeout=10)
+    panel.fill("deployment", "latest")
+    assert panel.wait(timeout=10, action=True)
     assert not form.confirm.disabled
 
 
@@ -502,29 +486,30 @@ def test_only_some_actions_have_a_check(panel: Panel) -> None:
     assert press(panel, "resume", 2).check.tick.layout.display == "none"
 
 
-def test_a_read_only_connection_checks_and_does_not_act(plans: Plans, replay: rl.Replay) -> None:
+def test_a_read_only_connection_checks_and_does_not_act(
+    plans: Plans, replay: rl.Replay, make: Callable[..., Panel]
+) -> None:
     """It offers only plans that can be checked; the reason is shown, and the plan cannot be executed."""
-    panel = Panel(LiveSource(ROWS, read_only=True), status="all", refresh=None)
+    panel = make(LiveSource(ROWS, read_only=True), status="all", refresh=None)
     plans.replay = replay
     plans.go_on.set()
-    form = press(panel, "move_to", 2)
+    panel.selected = list(ROWS["id"][:2])
     assert offered(panel) == {"move_to"}
-    button = panel.view.actions.buttons[ACTIONS.MOVE_TO]
-    assert button.description == "Check move to 2"
-    assert "read-only" in panel.view.actions._label.value
+    panel.click("Check move to 2")
+    assert panel.wait(timeout=10, action=True)
+    form = panel.view.actions.form
+    assert "read-only" in panel.view.actions.label.value
     assert form.check.is_pending
     form.check.run.click()
-    assert panel.view.actions.wait(timeout=10)
+    assert panel.wait(timeout=10, action=True)
     assert len(plans.checks) == 1
-    form.why.value = "INC-42"
     assert form.confirm.disabled
     assert form.confirm.layout.display == "none"
     form.confirm.click()
     assert "read-only" in panel.error
     assert plans.executed == []
-    panel.close()
 
 
 def _confirm(form: PlanForm, reason: str, *, seen: int, deployment: str = "") -> None:
     values = [deployment, form.from_index.index, form.check.tick.value, reason, ""]
-    form.confirm._receive(None, {"type": "press", "seen": seen, "values": values}, None)
+    form.confirm.receive({"type": "press", "seen": seen, "values": values})

@@ -252,11 +252,11 @@ def cells(panel: Panel, start: int) -> Mapping[str, Any]:
     """Return the cells of a line after a view has requested it with the next ones."""
     sent: list[Any] = []
     grid = panel.view.grid
-    grid._controller.send = sent.append
+    grid.controller.send = sent.append
     message = {"type": "page", "view": "v1", "seq": 1, "start": start, "count": 10}
-    grid._receive(None, message, None)
+    grid.receive(message)
     assert panel.wait()
-    grid._receive(None, message, None)
+    grid.receive(message)
     row = next(each for each in reversed(sent) if each["type"] == "page")["rows"][0][2]
     return dict(zip(grid.columns, row, strict=True))
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +12,9 @@ import pytest
 
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.questions import run_question
+from restate_lab.errors import ArgumentError
 from restate_lab.panels.deployments import DeploymentsView
+from restate_lab.panels.invocations import InvocationsView
 from restate_lab.panels.panel import Panel
 from support.sample_rows import NOW, LiveRows, SampleRows, invocation
 
@@ -40,19 +42,9 @@ TABLES: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.fixture
-def make(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Panel]]:
-    """Give a function that makes panels with the deployments; at the end neither threads nor output remain."""
-    made: list[Panel] = []
-
-    def make(source: Any, **options: Any) -> Panel:
-        made.append(Panel(source, view="deployments", **options))
-        return made[-1]
-
-    yield make
-    for panel in made:
-        panel.close()
-    assert [each.name for each in threading.enumerate() if each.name.startswith("restate-lab")] == []
-    assert capsys.readouterr() == ("", "")
+def make_view(make: Callable[..., Panel]) -> Callable[..., Panel]:
+    """Give a function that makes panels with the deployments."""
+    return partial(make, view="deployments")
 
 
 def view_of(panel: Panel) -> DeploymentsView:
@@ -61,10 +53,7 @@ def view_of(panel: Panel) -> DeploymentsView:
 
 
 def click(panel: Panel, deployment: str) -> None:
-    """Click a row, as the grid's view does."""
-    grid = view_of(panel)._grid
-    number = grid._controller.model.number(list(grid.frame["id"]).index(deployment))
-    grid._handle_custom_msg({"type": "open_row", "view": "v", "row": number}, [])
+    panel.click("open", row=deployment)
     assert panel.wait(timeout=10)
 
 
@@ -87,10 +76,10 @@ def live(**options: Any) -> LiveRows:
     return source
 
 
-def test_the_worst_is_first(make: Callable[..., Panel]) -> None:
+def test_the_worst_is_first(make_view: Callable[..., Panel]) -> None:
     """A deployment that was removed too early is first, with the names of its services; one that can go is last."""
     source = live()
-    panel = make(source)
+    panel = make_view(source)
     assert panel.error == ""
     assert panel.frame.equals(run_question(source, "deployment_pins"))
     assert source.sql(panel.sql, params=panel.params).equals(panel.frame)
@@ -109,7 +98,7 @@ def test_the_worst_is_first(make: Callable[..., Panel]) -> None:
         "dp_idle": "Svc r1",
     }
     assert table["suspended"].to_dict() == {"dp_gone": 0, "dp_old": 1, "dp_new": 0, "dp_idle": 0}
-    assert view_of(panel)._summary.text.strip() == (
+    assert view_of(panel).totals.text.strip() == (
         "3 registered deployments · 1 can be removed · 1 removed, but still needed by 1 invocation"
     )
 
@@ -128,61 +117,66 @@ def test_the_worst_is_first(make: Callable[..., Panel]) -> None:
     ],
 )
 def test_a_click_offers_what_is_safe(
-    make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch, deployment: str, facts: list[str], is_movable: bool
+    make_view: Callable[..., Panel],
+    monkeypatch: pytest.MonkeyPatch,
+    deployment: str,
+    facts: list[str],
+    is_movable: bool,
 ) -> None:
     """Code removes one that is not needed, after another check; a button plans a move away from an old one."""
-    panel = make(live())
+    panel = make_view(live())
     view = view_of(panel)
     click(panel, deployment)
     assert panel.code == f"rl.Panel(lab, view='deployments', open={deployment!r})"
     assert [each for each in facts if each not in view.text] == []
-    code = [block["text"] for block in view._detail.blocks if block["code"]]
+    code = [block["text"] for block in view.detail.blocks if block["code"]]
     assert bool(code) == (deployment == "dp_idle")
     for each in code:
         ast.parse(each)
     planned: list[Any] = []
-    monkeypatch.setattr(view, "_plan", lambda action, ids: planned.append((action, ids)))
-    assert (view._buttons.layout.display == "") == is_movable
-    view.plan_button.click()
-    pinned = {"dp_old": 1, "dp_gone": 2}.get(deployment)
-    assert planned == [(ACTIONS.MOVE_TO, [invocation(pinned, "")["id"]] if pinned else [])]
-    assert view.plan_button.disabled != is_movable
+    monkeypatch.setattr(InvocationsView, "plan", lambda _, action, ids: planned.append((action, list(ids))))
+    if is_movable:
+        panel.click(view.plan_button.description)
+        assert planned == [(ACTIONS.MOVE_TO, [invocation({"dp_old": 1, "dp_gone": 2}[deployment], "")["id"]])]
+        return
+    with pytest.raises(ArgumentError, match="no visible control"):
+        panel.click(view.plan_button.description)
 
 
-def test_evidence_offers_no_change_and_says_why(make: Callable[..., Panel]) -> None:
+def test_evidence_offers_no_change_and_says_why(make_view: Callable[..., Panel]) -> None:
     """On evidence and on a read-only connection nothing can be moved, and the view gives the reason."""
-    panel = make(SampleRows(**TABLES), open="dp_idle")
+    panel = make_view(SampleRows(**TABLES), open="dp_idle")
     view = view_of(panel)
-    assert "is read-only" in view._summary.text
+    assert "is read-only" in view.totals.text
     assert "delete_deployment" not in view.text
     assert dict(view.table.set_index("id")["services"])["dp_new"] == "Cart r3, Svc r3"
     click(panel, "dp_old")
-    assert (view._buttons.layout.display, view.plan_button.layout.display) == ("", "none")
-    assert "connection is read-only" in view_of(make(live(read_only=True)))._summary.text
+    assert (view.buttons.layout.display, view.plan_button.layout.display) == ("", "none")
+    assert "connection is read-only" in view_of(make_view(live(read_only=True))).totals.text
 
 
-def test_no_password_and_no_markup_is_shown(make: Callable[..., Panel]) -> None:
+def test_no_password_and_no_markup_is_shown(make_view: Callable[..., Panel]) -> None:
     """A password in an address is masked, and hostile text stays text."""
-    panel = make(live(), open="dp_old")
+    panel = make_view(live(), open="dp_old")
     page = panel._repr_mimebundle_()["text/html"] + view_of(panel).text
     assert "http://•••@old" in page
     assert [each for each in ("hush", "<img", "\u202e") if each in page] == []
 
 
-def test_one_that_is_gone_after_a_refresh_is_said_to_be(make: Callable[..., Panel]) -> None:
+def test_one_that_is_gone_after_a_refresh_is_said_to_be(make_view: Callable[..., Panel]) -> None:
     """An open deployment that is removed, and an unknown one, offer nothing."""
     source = live()
-    panel = make(source, open="dp_idle")
+    panel = make_view(source, open="dp_idle")
     source.put(sys_deployment=TABLES["sys_deployment"][1:])
     panel.refresh()
     assert "This deployment does not exist" in view_of(panel).text
     assert "delete_deployment" not in view_of(panel).text
 
 
-def test_a_deployment_has_a_type(make: Callable[..., Panel]) -> None:
+def test_a_deployment_has_a_type(make_view: Callable[..., Panel]) -> None:
     """The table shows which deployments are functions of AWS Lambda; of a removed one the type is not known."""
     arn = {**TABLES["sys_deployment"][0], "endpoint": "arn:aws:lambda:eu-central-1:1:function:name:1"}
-    panel = make(SampleRows(**{**TABLES, "sys_deployment": [arn, *TABLES["sys_deployment"][1:]]}))
+    panel = make_view(SampleRows(**{**TABLES, "sys_deployment": [arn, *TABLES["sys_deployment"][1:]]}))
     assert panel.wait(timeout=10)
-    types = view_of(panel)._grid.frame.set_index("id")["type"].dropna()
+    types = view_of(panel).grid.frame.set_index("id")["type"].dropna()
     assert types.to_dict() == {"dp_idle": "lambda", "dp_old": "http", "dp_new": "http"}

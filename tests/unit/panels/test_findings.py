@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -36,22 +35,6 @@ INBOX = [{"id": row["id"], "service_name": "Cart", "service_key": "a/b"} for row
 LISTED = invocations(*({"id": n, "status": "backing-off", "failure": "HTTP 503"} for n in range(4)))
 
 
-@pytest.fixture
-def make(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Panel]]:
-    """Give a function that makes panels; at the end they are closed, and no thread or output remains."""
-    panels: list[Panel] = []
-
-    def make(source: Any, **options: Any) -> Panel:
-        panels.append(Panel(source, **options))
-        return panels[-1]
-
-    yield make
-    for panel in panels:
-        panel.close()
-    assert [each.name for each in threading.enumerate() if each.name.startswith("restate-lab")] == []
-    assert capsys.readouterr() == ("", "")
-
-
 def source(**more: Any) -> SampleRows:
     tables = {"sys_invocation_status": ROWS, "sys_invocation_state": STATES, "sys_inbox": INBOX}
     return SampleRows(**(tables | more))
@@ -76,12 +59,6 @@ def diagnosis(*gaps: CheckGap) -> Diagnosis:
     )
 
 
-def press(panel: Panel, act: str, finding: int = 0) -> None:
-    """Press a button of a finding, as the view does."""
-    message = {"type": "act", "finding": finding, "act": act, "revision": panel._findings.content["revision"]}
-    panel._findings._handle_custom_msg(message, [])
-
-
 @pytest.fixture
 def diagnosed(make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> Panel:
     monkeypatch.setattr(panel_module, "doctor", lambda *_, **__: diagnosis())
@@ -95,14 +72,14 @@ def test_the_doctor_runs_by_itself(make: Callable[..., Panel]) -> None:
     panel = make(SampleRows(without=("sys_invocation_status.journal_size",)), view="overview")
     assert panel.wait(doctor=True)
     assert panel.diagnosis is not None
-    assert panel._findings.content["verdict"] == "incomplete"
-    assert panel._findings.content["gaps"]
+    assert panel.findings.content["verdict"] == "incomplete"
+    assert panel.findings.content["gaps"]  # such a source has few tables
     assert panel.error == ""
 
 
 def test_each_finding_has_its_buttons(diagnosed: Panel) -> None:
     """Show has the number; a plan is offered if a next step is one; hostile text is text."""
-    rows = diagnosed._findings.content["rows"]
+    rows = diagnosed.findings.content["rows"]
     assert [[button["label"] for button in row["buttons"]] for row in rows] == [
         ["Show 4", "Why", "Plan resume…"],
         ["Show 1", "Why"],
@@ -114,7 +91,7 @@ def test_each_finding_has_its_buttons(diagnosed: Panel) -> None:
 
 def test_show_filters_and_selects(diagnosed: Panel) -> None:
     """Show filters the list to the invocations of the finding, all of them selected; the state has the filter."""
-    press(diagnosed, "show")
+    diagnosed.click("Show", row=0)
     assert diagnosed.selected == list(LISTED["id"])
     assert diagnosed.state == {"status": "all", "id": list(LISTED["id"])}
     assert not diagnosed.view.actions.buttons[panel_module.ACTIONS.RESUME].disabled
@@ -125,7 +102,7 @@ def test_why_opens_an_example(diagnosed: Panel, monkeypatch: pytest.MonkeyPatch)
     """Why opens an invocation of the finding; back returns to the finding."""
     opened: list[str] = []
     monkeypatch.setattr(diagnosed, "open_invocation", opened.append)
-    press(diagnosed, "why")
+    diagnosed.click("Why", row=0)
     assert opened == [LISTED["id"][0]]
 
 
@@ -133,7 +110,7 @@ def test_plan_makes_the_plan_of_the_next_step(diagnosed: Panel, monkeypatch: pyt
     """Plan selects the invocations and plans the action; nothing is sent."""
     planned: list[Any] = []
     monkeypatch.setattr(type(diagnosed.view), "plan", lambda _, action, ids: planned.append((action, tuple(ids))))
-    press(diagnosed, "plan")
+    diagnosed.click("Plan resume", row=0)
     assert planned == [(panel_module.ACTIONS.RESUME, tuple(LISTED["id"]))]
     assert diagnosed.selected == list(LISTED["id"])
 
@@ -141,7 +118,7 @@ def test_plan_makes_the_plan_of_the_next_step(diagnosed: Panel, monkeypatch: pyt
 def test_a_button_of_old_findings_does_nothing(diagnosed: Panel) -> None:
     """Between the click and its arrival the doctor ran again: the number of the finding now belongs to another one."""
     message = {"type": "act", "finding": 0, "act": "show", "revision": 0}
-    diagnosed._findings._handle_custom_msg(message, [])
+    diagnosed.findings.receive(message)
     assert diagnosed.state == {}
 
 
@@ -150,11 +127,13 @@ def test_nothing_can_be_planned_on_evidence(make: Callable[..., Panel], monkeypa
     monkeypatch.setattr(panel_module, "doctor", lambda *_, **__: diagnosis())
     panel = make(SampleSource(LISTED))
     assert panel.wait(doctor=True)
-    labels = [button["label"] for button in panel._findings.content["rows"][0]["buttons"]]
+    labels = [button["label"] for button in panel.findings.content["rows"][0]["buttons"]]
     assert labels == ["Show 4", "Why"]
 
 
-def test_a_doctor_that_fails_is_no_healthy_cluster(make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_doctor_is_shown_and_can_run_again(
+    make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An error of the doctor is shown in place of the findings, and it can be run again."""
 
     def fail(*_: object, **__: object) -> Diagnosis:
@@ -163,11 +142,11 @@ def test_a_doctor_that_fails_is_no_healthy_cluster(make: Callable[..., Panel], m
     monkeypatch.setattr(panel_module, "doctor", fail)
     panel = make(SampleSource(LISTED))
     assert panel.wait(doctor=True)
-    assert (panel._findings.content["state"], panel._findings.content["reason"]) == ("failed", "no clock")
+    assert (panel.findings.content["state"], panel.findings.content["reason"]) == ("failed", "no clock")
     monkeypatch.setattr(panel_module, "doctor", lambda *_, **__: diagnosis(CheckGap("a", "b", "timeout", applies=True)))
-    panel._findings._handle_custom_msg({"type": "run"}, [])
+    panel.click("Run again")
     assert panel.wait(doctor=True)
-    assert panel._findings.content["verdict"] == "incomplete"
+    assert panel.findings.content["verdict"] == "incomplete"
 
 
 def overview(panel: Panel) -> OverviewView:
@@ -199,10 +178,7 @@ def test_a_row_of_the_overview_opens_its_invocations(make: Callable[..., Panel])
     states = []
     for grid, line in (("handler_grid", 1), ("handler_grid", 2), ("key_grid", 0)):
         panel.state = {"view": "overview"}
-        table = getattr(overview(panel), grid)
-        table._handle_custom_msg({"type": "alive", "view": "v", "in_sight": True, "state": True}, [])
-        number = table._controller.model.number(int(table._controller.model.order[line]))
-        table._handle_custom_msg({"type": "open_row", "view": "v", "row": number}, [])
+        panel.click("open", row=getattr(overview(panel), grid).visible["row"].iloc[line])
         states.append(panel.state)
     assert states == [
         {"status": "pending", "service": "Cart", "handler": "run"},

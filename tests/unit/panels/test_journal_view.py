@@ -28,12 +28,12 @@ def test_a_page_opens_what_it_was_shown() -> None:
     """Ids of rows and links are accepted; others, and unknown messages, do nothing."""
     shown, asked = view()
     for kind, id_ in (("open", "inv_b"), ("open", "inv_c"), ("expand", "inv_b"), ("open", "inv_other")):
-        shown._receive(None, {"type": kind, "id": id_}, None)
-    shown._receive(None, {"type": "more"}, None)
+        shown.receive({"type": kind, "id": id_})
+    shown.receive({"type": "more"})
     for wrong in ({"type": "kill", "id": "inv_b"}, {"type": "open", "id": 3}, {"type": "open", "id": "inv_b", "x": 1}):
-        shown._receive(None, wrong, None)
+        shown.receive(wrong)
     assert asked == [("open", "inv_b"), ("open", "inv_c"), ("expand", "inv_b"), "more"]
-    assert "Reload the page" in shown.problem
+    assert "Reload the page" in shown.error
     before = shown.content
     shown.set_state({"content": {}})
     assert shown.content is before
@@ -54,6 +54,6 @@ def test_folds_open_and_close() -> None:
     toggled: list[tuple[str, bool]] = []
     folds = Folds({"why": "Why", "facts": "All facts"}, lambda key, is_open: toggled.append((key, is_open)))
     for key in ("facts", "other", "facts"):
-        folds._receive(None, {"type": "toggle", "key": key}, None)
+        folds.receive({"type": "toggle", "key": key})
     assert toggled == [("facts", True), ("facts", False)]
     assert folds.opened == set()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -13,12 +14,13 @@ import pytest
 
 from restate_lab.analysis.invocations import reader
 from restate_lab.errors import ArgumentError, QueryRefused, Unreachable
-from restate_lab.panels import invocations as module, panel as panel_module
+from restate_lab.panels import invocations as module
 from restate_lab.panels._base import refresher
 from restate_lab.panels._base.head import Head
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.panel import Panel
 from restate_lab.progress import notify
+from support.bench import wait_for
 from support.sample_source import LiveSource, SampleSource, invocations
 
 ATTACK = "<img src=x onerror=alert(1)></script>\x1b[31m\u202etxt"
@@ -29,42 +31,29 @@ ROWS = invocations(
 )
 
 
-@pytest.fixture
-def make(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Panel]]:
-    """Give a function that makes panels; at the end they are closed, and no thread or output remains."""
-    made: list[Panel] = []
-    monkeypatch.setattr(panel_module.Panel, "run_doctor", lambda _: None)  # test_findings.py has the doctor
-
-    def make(source: Any, **options: Any) -> Panel:
-        made.append(Panel(source, **options))
-        made[-1].wait()
-        return made[-1]
-
-    yield make
-    for panel in made:
-        panel.close()
-    assert [each.name for each in threading.enumerate() if each.name.startswith("restate-lab")] == []
-    assert capsys.readouterr() == ("", "")
+@pytest.fixture(autouse=True)
+def no_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not run the doctor, which ``test_findings.py`` has."""
+    monkeypatch.setattr(Panel, "run_doctor", lambda _: None)
 
 
-def said(panel: Panel, kind: str, **fields: Any) -> None:
-    """Send a message as the panel's view does."""
-    panel._head._handle_custom_msg({"type": kind, "view": "v1", **fields}, [])
+def show(panel: Panel, *, in_sight: bool) -> None:
+    """Report whether the user can see the panel, as its view does."""
+    panel.head.receive({"type": "alive", "view": "v1", "in_sight": in_sight})
 
 
-def field(panel: Panel, name: str, value: str) -> None:
-    """Write into a field of the filters."""
-    panel.view.strip._handle_custom_msg({"type": "field", "name": name, "value": value}, [])
+class Clock:
+    """The clock of refreshers, which the test moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = time.monotonic()
+        monkeypatch.setattr(refresher, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+    def move(self, seconds: float) -> None:
+        self.now += seconds
 
 
-def until(condition: Callable[[], object]) -> None:
-    ends = time.monotonic() + 10
-    while not condition() and time.monotonic() < ends:
-        time.sleep(0.01)
-    assert condition()
-
-
-def test_it_shows_what_was_read_and_gives_it_back(make: Callable[..., Panel]) -> None:
+def test_the_panel_gives_its_rows_statement_and_code(make: Callable[..., Panel]) -> None:
     """The frame, the statement and the code equal those on the screen."""
     source = SampleSource(ROWS)
     panel = make(source, status="all", service="agent")
@@ -72,11 +61,11 @@ def test_it_shows_what_was_read_and_gives_it_back(make: Callable[..., Panel]) ->
     assert list(panel.frame["failure"]) == [panel.frame["failure"].iloc[0], ATTACK, "[409] killed"]
     assert list(source.sql(panel.sql, params=panel.params)["id"]) == list(ROWS["id"])
     assert panel.code == "rl.Panel(lab, status='all', service='agent')"
-    assert panel._head.code == panel.code
+    assert panel.head.code == panel.code
     assert panel.error == ""
 
 
-def test_the_selection_stays_when_other_rows_come(make: Callable[..., Panel]) -> None:
+def test_the_selection_stays_after_a_refresh(make: Callable[..., Panel]) -> None:
     """After a refresh the same ids are selected, wherever they are then; ids that are gone are not selected."""
     source = SampleSource(ROWS)
     panel = make(source, status="all")
@@ -87,15 +76,14 @@ def test_the_selection_stays_when_other_rows_come(make: Callable[..., Panel]) ->
     assert len(panel.frame) == 3
 
 
-def test_ten_thousand_of_n(make: Callable[..., Panel]) -> None:
+def test_the_table_shows_the_total_if_rows_were_cut(make: Callable[..., Panel]) -> None:
     """If the limit cut rows, they are counted, and the table shows the total."""
     panel = make(SampleSource(ROWS), status="all", limit=2)
     assert len(panel.frame) == 2
     assert "2 of 3 invocations on the server are loaded." in repr(panel.view.grid)
 
 
-@pytest.mark.usefixtures("make")
-def test_the_first_page_comes_before_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_page_comes_before_the_rest(make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> None:
     """The first of many rows are shown while the others are being read; the frame has all of them."""
     monkeypatch.setattr(reader, "FIRST", 2)
     source, shown, goes_on = SampleSource(ROWS), [], threading.Event()
@@ -108,15 +96,14 @@ def test_the_first_page_comes_before_the_rest(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Grid, "refresh", note)
     reads = module.read_rows
     monkeypatch.setattr(module, "read_rows", lambda *given: goes_on.wait(10) and reads(*given))
-    panel = Panel(source, status="all", sort="newest")
+    panel = make(source, status="all", sort="newest")
     assert shown == [(2, "Loading the other rows.")]
     goes_on.set()
     assert len(panel.frame) == 3
     assert [rows for rows, _ in shown] == [2, 3]
-    panel.close()
 
 
-def test_counts_that_fail_are_paced_as_others(make: Callable[..., Panel]) -> None:
+def test_a_failed_count_is_not_repeated_with_each_read(make: Callable[..., Panel]) -> None:
     """A failed count costs the server a scan, so it is not repeated with each read of the rows."""
     source = SampleSource(ROWS)
 
@@ -146,30 +133,32 @@ def test_filters_that_change_during_a_count_are_counted(make: Callable[..., Pane
     panel.state = {"key": "a"}
     assert counting.wait(10)
     panel.state = {"key": "b"}
-    assert panel._refresher.wait(10)
+    assert panel.refresher.wait(10)
     goes_on.set()
     assert panel.wait(timeout=10)
     counted = [params.get("key") for statement, params in source.asked if "is_retried" in statement]
     assert counted[-1] == "b"
 
 
-def test_a_lost_server_is_a_banner_and_comes_back(make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_server_has_a_banner_until_it_responds(
+    make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without a response the panel shows since when, keeps its rows, and polls until there is one."""
     monkeypatch.setattr(refresher, "_FIRST_RETRY", 0.05)
     source = LiveSource(ROWS)
     panel = make(source, refresh=None)
-    said(panel, "alive", in_sight=True)
+    show(panel, in_sight=True)
     source.fails = Unreachable("connection refused")
-    said(panel, "refresh")
+    panel.click("Refresh")
     assert panel.wait(timeout=10)
     assert "Cannot reach made for " in panel.error
     assert "connection refused" in panel.error
     assert len(panel.frame) == 3
     source.fails = None
-    until(lambda: panel.error == "")
+    wait_for(lambda: panel.error == "")
 
 
-def test_errors_stand_in_the_panel_in_words(make: Callable[..., Panel]) -> None:
+def test_the_panel_shows_errors_until_the_next_action(make: Callable[..., Panel]) -> None:
     """Any error of a read or a handler is shown, and disappears after the next good read."""
     source = SampleSource(ROWS)
     panel = make(source)
@@ -182,26 +171,26 @@ def test_errors_stand_in_the_panel_in_words(make: Callable[..., Panel]) -> None:
     source.fails = None
     panel.refresh()
     assert panel.error == ""
-    field(panel, "retries", "many")
+    panel.fill("filter attempts ≥", "many")
     assert panel.error == "attempts ≥ is 'many', but must be a whole number."
     panel.guard(lambda: {}["gone"])()
     panel.refresh()
     assert panel.error == "KeyError: 'gone'"
-    field(panel, "retries", "4")
+    panel.fill("filter attempts ≥", "4")
     assert panel.wait(timeout=10)
     assert panel.error == ""
     assert panel.state == {"retries": 4}
-    panel.view.grid._handle_custom_msg({"type": "open_row", "view": "v", "row": 99}, [])
+    panel.view.grid.receive({"type": "open_row", "view": "v", "row": 99})
     assert panel.view.grid.error
 
 
-def test_what_is_said_below_is_shown_and_not_printed(
+def test_a_notice_of_a_read_is_shown_and_not_printed(
     make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A notice of a reading is in the panel until the reading has ended."""
     panel = make(SampleSource(ROWS))
     banners: list[str] = []
-    panel._head.observe(lambda change: banners.append(change["new"]), "banner")
+    panel.head.observe(lambda change: banners.append(change["new"]), "banner")
     reads = module.read_rows
     monkeypatch.setattr(module, "read_rows", lambda *given: notify("it takes long") or reads(*given))
     panel.ask()
@@ -210,29 +199,37 @@ def test_what_is_said_below_is_shown_and_not_printed(
     assert banners[1:] == [""]
 
 
-def test_it_reads_only_in_sight_one_at_a_time(make: Callable[..., Panel]) -> None:
-    """A live panel reads while a view of it is in sight, never twice at once, and not when it is hidden."""
+def test_a_live_panel_reads_only_while_it_is_visible(
+    make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A live panel reads while the user sees it, at its pace, never twice at once, and not while it is hidden."""
+    clock = Clock(monkeypatch)
     source = LiveSource(ROWS)
-    panel = make(source, refresh=0.01)
+    panel = make(source, refresh=60)
     before = len(source.asked)
-    time.sleep(0.1)
+    clock.move(61)
+    panel.refresher.wake()
+    wait_for(lambda: not panel.refresher.is_running)
     assert len(source.asked) == before
-    source.on_ask = lambda: time.sleep(0.002)
-    said(panel, "alive", in_sight=True)
-    until(lambda: len(source.asked) > before + 3)
+    show(panel, in_sight=True)
+    wait_for(lambda: len(source.asked) > before)
     panel.refresh()
-    said(panel, "alive", in_sight=False)
-    until(lambda: not panel._refresher.is_running)
-    seen = len(source.asked)
-    time.sleep(0.15)
-    assert len(source.asked) == seen
+    read = len(source.asked)
+    clock.move(59)
+    panel.refresher.wake()
+    assert len(source.asked) == read
+    clock.move(2)
+    panel.refresher.wake()
+    wait_for(lambda: len(source.asked) > read)
     assert source.most_at_once == 1
-    assert "while visible" in panel._head.cost
-    said(panel, "live", on=False)
-    assert "while visible" not in panel._head.cost
+    assert "while visible" in panel.head.cost
+    panel.click("live")
+    assert "while visible" not in panel.head.cost
+    show(panel, in_sight=False)
+    wait_for(lambda: not panel.refresher.is_running)
 
 
-def test_what_was_asked_before_is_not_shown_after(make: Callable[..., Panel]) -> None:
+def test_rows_of_earlier_filters_are_not_shown(make: Callable[..., Panel]) -> None:
     """If a filter changes during a read, that read's rows are not shown, but those of the next are."""
     source = SampleSource(ROWS)
     panel = make(source)
@@ -260,7 +257,7 @@ def test_evidence_has_no_buttons(make: Callable[..., Panel]) -> None:
     assert "read-only" in row.children[0].value
 
 
-def test_the_static_page_is_text(make: Callable[..., Panel]) -> None:
+def test_the_static_page_has_escaped_text(make: Callable[..., Panel]) -> None:
     """Without a widget front end the panel is a table of its rows, and hostile text in it stays text."""
     source = SampleSource(ROWS)
     source.name = ATTACK
@@ -277,10 +274,10 @@ def test_the_static_page_is_text(make: Callable[..., Panel]) -> None:
     assert "\n" not in repr(panel)
 
 
-def test_the_head_obeys_only_what_it_knows() -> None:
+def test_the_head_ignores_invalid_messages() -> None:
     """An unknown message or state from a view changes nothing, and the head reports it."""
     head = Head("a", "b", access="writable", live=True)
-    head._handle_custom_msg({"type": "live", "view": "v", "on": "yes"}, [])
+    head.receive({"type": "live", "view": "v", "on": "yes"})
     assert head.live is True
     assert "invalid message" in head.error
     head.set_state({"heading": "<b>other</b>"})
@@ -289,7 +286,7 @@ def test_the_head_obeys_only_what_it_knows() -> None:
 
 
 @pytest.mark.parametrize("refresh", [0, -1, "soon", object()])
-def test_a_refresh_that_is_none_is_refused(refresh: Any) -> None:
+def test_an_invalid_refresh_is_refused(refresh: Any) -> None:
     """A wrong ``refresh`` is an ArgumentError."""
     with pytest.raises(ArgumentError, match="refresh is"):
         Panel(SampleSource(ROWS), refresh=refresh)
@@ -325,15 +322,10 @@ def test_the_selection_is_a_trait(make: Callable[..., Panel]) -> None:
     assert seen[-1] == list(ROWS["id"][:2])
 
 
-def test_the_strip_counts_and_filters(make: Callable[..., Panel]) -> None:
+def test_filters_have_counts_and_a_click_filters(make: Callable[..., Panel]) -> None:
     """Each preset, status and service has its count; a click filters by it, and Ctrl adds or removes it."""
     panel = make(SampleSource(ROWS), status="all")
     strip = panel.view.strip
-
-    def click(kind: str, name: str, *, add: bool = False) -> None:
-        strip._handle_custom_msg({"type": kind, "name": name, "add": add}, [])
-        assert panel.wait(timeout=10)
-
     counts = {preset["name"]: preset["count"] for preset in strip.content["presets"]}
     assert counts == {"attention": 2, "in-flight": 2, "ended": 1, "all": 3}
     assert {chip["name"]: chip["count"] for chip in strip.content["chips"] if chip["count"]} == {
@@ -342,17 +334,48 @@ def test_the_strip_counts_and_filters(make: Callable[..., Panel]) -> None:
         "killed": 1,
     }
     assert strip.content["services"] == [{"name": "agent", "count": 3, "pressed": False}]
-    click("status", "paused")
+    panel.click("status paused")
     assert panel.state == {"status": "paused"}
-    click("status", "retrying", add=True)
+    strip.receive({"type": "status", "name": "retrying", "add": True})
     assert panel.state == {"status": ["paused", "retrying"]}
-    click("status", "paused", add=True)
-    click("status", "retrying")
+    strip.receive({"type": "status", "name": "paused", "add": True})
+    panel.click("status retrying")
     assert panel.state == {}
-    click("service", "agent")
-    click("status", "ended")
+    assert panel.wait(timeout=10)
+    panel.click("service agent")
+    panel.click("Ended")
     assert panel.code == "rl.Panel(lab, status='ended', service='agent')"
-    strip._handle_custom_msg({"type": "time", "kind": "created", "start": 1_800_000_000.0, "end": None}, [])
+    strip.receive({"type": "time", "kind": "created", "start": 1_800_000_000.0, "end": None})
     assert panel.view.filters.since == datetime(2027, 1, 15, 8, tzinfo=UTC)
-    strip._handle_custom_msg({"type": "clear", "names": []}, [])
+    panel.click("Clear all")
     assert panel.state == {}
+
+
+def test_a_click_needs_one_visible_control(make: Callable[..., Panel]) -> None:
+    """The error lists the names of the visible controls; a hidden one cannot be clicked, and a click sends nothing."""
+    panel = make(LiveSource(ROWS), refresh=None)
+    for act, name, error in (
+        (
+            panel.click,
+            "Resume",
+            r"is named 'Resume'; choose from Overview, Invocations, .*select all\.",
+        ),
+        (panel.click, "Confirm", "no visible control"),
+        (
+            lambda name: panel.fill(name, "INC-42"),
+            "reason",
+            "no visible field is named 'reason'; choose from filter error",
+        ),
+        (lambda name: panel.click("open", row=name), "inv_1other", "named 'open'; choose from none"),
+    ):
+        with pytest.raises(ArgumentError, match=error):
+            act(name)
+    panel.click("select", row=ROWS["id"][0])
+    assert panel.selected == [ROWS["id"][0]]
+    panel.click("select all")
+    assert panel.selected == list(ROWS["id"])
+    panel.click("clear selection")
+    panel.click("Overview")
+    assert panel.state == {"view": "overview"}
+    with pytest.raises(ArgumentError, match="2 visible controls are named 'select all'"):
+        panel.click("select all")

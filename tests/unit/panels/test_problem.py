@@ -130,7 +130,7 @@ def panel(connect: Callable[..., Lab]) -> Iterator[OnePanel]:
 
 
 def look(panel: LivePanel, *, in_sight: bool = True) -> None:
-    panel._head._handle_custom_msg({"type": "alive", "view": "v1", "in_sight": in_sight}, [])
+    panel.head.receive({"type": "alive", "view": "v1", "in_sight": in_sight})
 
 
 @pytest.mark.parametrize(
@@ -157,13 +157,13 @@ def test_each_failure_has_its_sentence(
     panel.refresh()
     assert panel.error.startswith(said)
     assert re.search(r"\. Showing \d\d:\d\d:\d\d\. Next try in \d+s\.$", panel.error.partition("\n")[0])
-    assert panel._head.problem["kind"] == kind
-    assert panel._head.banner == ""
+    assert panel.head.problem["kind"] == kind
+    assert panel.head.banner == ""
     assert panel.number == 1
     assert said in panel._repr_mimebundle_()["text/html"]
     server.query, server.version = _rows, _about
     panel.refresh()
-    assert (panel.error, panel._head.problem) == ("", {})
+    assert (panel.error, panel.head.problem) == ("", {})
 
 
 def test_a_slow_query_says_what_to_do(panel: OnePanel, server: Server) -> None:
@@ -234,8 +234,8 @@ def test_a_connection_that_was_closed_is_not_asked_again(panel: OnePanel, server
     panel.source.close()
     panel.refresh()
     assert "was closed" in panel.error
-    assert panel._refresher.pace.wait is None
-    assert panel._head.problem == {}
+    assert panel.refresher.pace.wait is None
+    assert panel.head.problem == {}
 
 
 def test_nothing_read_yet(connect: Callable[..., Lab], server: Server) -> None:
@@ -246,7 +246,7 @@ def test_nothing_read_yet(connect: Callable[..., Lab], server: Server) -> None:
     panel = OnePanel(lab, refresh=None)
     panel.refresh()
     assert re.match(r"Cannot reach demo for \d+s\. There is no data yet\. Next try in ", panel.error)
-    assert panel._head.problem["stale"] is False
+    assert panel.head.problem["stale"] is False
     panel.close()
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -70,19 +69,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
 
 
 @pytest.fixture
-def make(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Panel]]:
-    """Give a function that makes panels with the state view; at the end neither threads nor output remain."""
-    made: list[Panel] = []
+def make_view(make: Callable[..., Panel]) -> Callable[..., Panel]:
+    """Give a function that makes panels with the state view."""
 
-    def make(source: Any, service: str | None = None, key: str | None = None, **options: Any) -> Panel:
-        made.append(Panel(source, view="state", service=service, key=key, **options))
-        return made[-1]
+    def make_view(source: Any, service: str | None = None, key: str | None = None) -> Panel:
+        return make(source, view="state", service=service, key=key)
 
-    yield make
-    for panel in made:
-        panel.close()
-    assert [each.name for each in threading.enumerate() if each.name.startswith("restate-lab")] == []
-    assert capsys.readouterr() == ("", "")
+    return make_view
 
 
 def live() -> LiveRows:
@@ -94,52 +87,38 @@ def view_of(panel: Panel) -> StateView:
     return panel.view
 
 
-def click(table: Any, column: str, value: str) -> None:
-    """Click a row, as the grid's view does."""
-    number = table._controller.model.number(list(table.frame[column]).index(value))
-    table._handle_custom_msg({"type": "open_row", "view": "v", "row": number}, [])
+def review(panel: Panel, text: str) -> None:
+    panel.fill("New value", text)
+    panel.click("Review")
 
 
-def click_key(panel: Panel, name: str) -> None:
-    click(view_of(panel)._values, "key", name)
+def send(panel: Panel, reason: str = "INC-7") -> None:
+    panel.fill("Reason", reason)
+    panel.click(view_of(panel).editor.set_button.description)
+    assert panel.wait(timeout=10, action=True)
 
 
-def review(panel: Panel, text: str, reason: str = "INC-7") -> None:
-    editor = view_of(panel)._editor
-    editor.text.value = text
-    editor.edit_buttons.children[0].click()
-    editor.reason.value = reason
-
-
-def send(panel: Panel) -> None:
-    view_of(panel)._editor.set_button.click()
-    assert view_of(panel)._sender.wait(10)
-    assert panel.wait(timeout=10)
-
-
-def test_objects_are_found_by_service_and_a_part_of_the_key(make: Callable[..., Panel]) -> None:
+def test_search_finds_objects_by_service_and_a_part_of_the_key(make_view: Callable[..., Panel]) -> None:
     """The list has each object once, with its scope; wildcards in a key are plain characters."""
     source = live()
-    panel = make(source)
-    bar = view_of(panel)._bar
+    panel = make_view(source)
     assert panel.error == ""
     assert panel.frame["service_key"].tolist() == ["a_b", "a_b", "axb", "o1"]
-    assert [name for name, _ in bar.service.options] == ["all", "Cart", "Order"]
-    bar.key.value = "a_"
+    assert [name for name, _ in view_of(panel).bar.service.options] == ["all", "Cart", "Order"]
+    panel.fill("key", "a_")
     assert panel.wait(timeout=10)
     assert panel.frame["scope"].fillna("-").tolist() == ["blue", "-"]
     assert source.sql(panel.sql, params=panel.params).shape == (4, 5)
-    bar.service.value = "Order"
-    assert panel.wait(timeout=10)
-    bar.key.value = "o"
+    panel.fill("service", "Order")
+    panel.fill("key", "o")
     assert panel.wait(timeout=10)
     assert panel.frame["service_key"].tolist() == ["o1"]
     assert panel.code == "rl.Panel(lab, view='state', service='Order')"
     source.put(state=[*STATE, row("Order", "o2", "note", b"new")])
-    view_of(panel)._listing_took = 0.0
-    panel.refresh()
-    assert panel.frame["service_key"].tolist() == ["o1", "o2"], "each read of a cheap list reads it again"
-    bar.service.value = ""
+    panel.click("Search")
+    assert panel.wait(timeout=10)
+    assert panel.frame["service_key"].tolist() == ["o1", "o2"]
+    panel.fill("service", "all")
     assert panel.wait(timeout=10)
     assert len(panel.frame) == 2, "the text stays"
     assert panel.code == "rl.Panel(lab, view='state')"
@@ -162,135 +141,131 @@ def test_the_list_shows_values_cut_and_masked() -> None:
     assert find_objects(old).frame["scope"].isna().all()
 
 
-def test_one_click_opens_an_object_and_its_secrets_are_not_shown(make: Callable[..., Panel]) -> None:
+def test_a_click_opens_an_object_and_hides_its_secrets(make_view: Callable[..., Panel]) -> None:
     """A row, an exact key and the panel's state open an object; values are decoded, and secrets are masked."""
-    panel = make(live())
+    panel = make_view(live())
     view = view_of(panel)
-    click(view._list, "row", '{"service": "Cart", "key": "a_b", "scope": null}')
+    panel.click("open", row='{"service": "Cart", "key": "a_b", "scope": null}')
     assert panel.wait(timeout=10)
     assert panel.code == "rl.Panel(lab, view='state', service='Cart', key='a_b')"
     assert len(panel.frame) == 4, "the list stays as it was"
     assert view.state is not None
     assert view.state["items"] == {"mug": 1}
-    click_key(panel, "api_token")
-    assert view._editor.stage == "closed"
-    assert "never shown" in view._whole.text
+    panel.click("open", row="api_token")
+    assert view.editor.stage == "closed"
+    assert "never shown" in view.whole.text
     page = panel._repr_mimebundle_()["text/html"]
     assert [each for each in ("hush", "<img", "</script>", "\u202e") if each in page] == []
     panel.state = {**panel.state, "scope": "blue"}
     assert panel.wait(timeout=10)
     assert dict(view.state) == {"items": "scoped"}
-    assert "scoped" in view._whole.text, "the only value is shown in full"
-    view._bar.service.value = "Cart"
+    assert "scoped" in view.whole.text, "the only value is shown in full"
+    panel.fill("service", "Cart")
     assert panel.wait(timeout=10)
     assert view.state is None
-    view._bar.key.value = "nobody"
-    view._bar.open_button.click()
+    panel.fill("key", "nobody")
+    panel.click("Open exact key")
     assert panel.wait(timeout=10)
     assert (view.state.key, len(view.state)) == ("nobody", 0)
-    assert "It has no state." in view._of.text
+    assert "It has no state." in view.owner.text
 
 
-def test_what_cannot_be_opened_is_said(make: Callable[..., Panel]) -> None:
+def test_the_panel_reports_an_object_that_cannot_be_opened(make_view: Callable[..., Panel]) -> None:
     """A plain service and an unknown service have no state: the panel reports that until it shows another object."""
-    panel = make(live(), "Plain", "x")
+    panel = make_view(live(), "Plain", "x")
     assert "plain service" in panel.error
     for service, error in (("Cast", "Similar: Cart"), ("Cart", "")):
         panel.state = {"view": "state", "service": service, "key": "axb"}
         assert panel.wait(timeout=10)
         assert error in panel.error
         assert bool(error) == bool(panel.error)
-    view_of(panel)._bar.service.value = ""
-    view_of(panel)._bar.open_button.click()
+    panel.fill("service", "all")
+    panel.click("Open exact key")
     assert "enter the complete key" in panel.error
 
 
-def test_an_unfinished_edit_keeps_its_object_open(make: Callable[..., Panel]) -> None:
+def test_an_unfinished_edit_keeps_its_object_open(make_view: Callable[..., Panel]) -> None:
     """A click, another search or the panel's state keeps an unfinished edit; the panel's state names the object."""
-    panel = make(live(), "Cart", "a_b")
+    panel = make_view(live(), "Cart", "a_b")
     view = view_of(panel)
-    click_key(panel, "items")
-    view._editor.text.value = "{}"
+    panel.click("open", row="items")
+    panel.fill("New value", "{}")
     code = "rl.Panel(lab, view='state', service='Cart', key='a_b')"
-    click(view._list, "row", '{"service": "Cart", "key": "axb", "scope": null}')
+    panel.click("open", row='{"service": "Cart", "key": "axb", "scope": null}')
     assert "not finished" in panel.error
-    view._bar.service.value = "Order"
-    assert (view._bar.service.value, panel.code) == ("Cart", code)
+    panel.fill("service", "Order")
+    assert (view.bar.service.value, panel.code) == ("Cart", code)
     panel.state = {"view": "state", "service": "Order", "key": "o1"}
     assert panel.wait(timeout=10)
     assert "not finished" in panel.error
     assert panel.code == code
-    assert view._editor.text.value == "{}"
+    assert view.editor.text.value == "{}"
     panel.state = {"view": "overview"}
     panel.state = {"view": "state", "service": "Cart", "key": "a_b"}
-    assert view._editor.text.value == "{}"
+    assert view.editor.text.value == "{}"
 
 
 @pytest.mark.parametrize(
     ("version", "vqueues"), [("1.7.12", True), ("1.7.12", False), ("1.8.1", True), ("1.6.1", False)]
 )
 def test_a_change_that_can_be_lost_is_marked_in_its_form(
-    make: Callable[..., Panel], server: Server, version: str, vqueues: bool
+    make_view: Callable[..., Panel], server: Server, version: str, vqueues: bool
 ) -> None:
     """The editor has the fault of 1.7 with vqueues and what to do, while editing and reviewing; others have none."""
     source = live()
     source.version, source.features = version, {"vqueues": vqueues}
-    panel = make(source, "Cart", "a_b")
-    click_key(panel, "items")
-    texts = [view_of(panel)._editor.head.text]
+    panel = make_view(source, "Cart", "a_b")
+    panel.click("open", row="items")
+    texts = [view_of(panel).editor.head.text]
     review(panel, "{}")
-    texts.append(view_of(panel)._editor.head.text)
+    texts.append(view_of(panel).editor.head.text)
     for text in texts:
         assert ("The change can be lost" in text) is (vqueues and version == "1.7.12")
         assert ("Upgrade to 1.7.13 or newer, and then write the state again." in text) is ("can be lost" in text)
 
 
-def test_nothing_is_sent_before_review_and_reason(make: Callable[..., Panel], server: Server) -> None:
+def test_nothing_is_sent_before_review_and_reason(make_view: Callable[..., Panel], server: Server) -> None:
     """A change needs a text, a review of both values, a reason, and then one click; it names the original state."""
-    panel = make(live(), "Cart", "a_b")
-    click_key(panel, "items")
-    assert view_of(panel)._editor.text.value == '{\n  "mug": 1\n}'
-    view_of(panel)._editor.set_button.click()
+    panel = make_view(live(), "Cart", "a_b")
+    panel.click("open", row="items")
+    editor = view_of(panel).editor
+    assert editor.text.value == '{\n  "mug": 1\n}'
+    editor.set_button.click()
     assert "Review" in panel.error
-    review(panel, '{"mug": 1 }')
-    assert "has not changed" in panel.error
-    review(panel, "{")
-    assert "invalid JSON" in panel.error
-    review(panel, '{"mug": 3}', reason=" ")
+    for text, error in (('{"mug": 1 }', "has not changed"), ("{", "invalid JSON"), ('{"mug": 3}', "")):
+        review(panel, text)
+        assert error in panel.error
     assert panel.error == ""
-    assert '"mug": 1' in view_of(panel)._editor.compare.text
-    assert '"mug": 3' in view_of(panel)._editor.compare.text
-    assert view_of(panel)._editor.set_button.description == "Set it on made"
-    view_of(panel)._editor.set_button.click()
+    assert '"mug": 1' in editor.compare.text
+    assert '"mug": 3' in editor.compare.text
+    send(panel, reason=" ")
     assert "the reason is empty" in panel.error
     assert server.told == []
-    view_of(panel)._editor.reason.value = "INC-7"
     before = view_of(panel).state
     send(panel)
     assert [(each["values"], each["reason"], each["state"]) for each in server.told] == [
         ({"items": {"mug": 3}}, "INC-7", before)
     ]
-    assert view_of(panel)._editor.stage == "closed"
-    assert "was set; read back" in panel._head.event
+    assert editor.stage == "closed"
+    assert "was set; read back" in panel.head.event
 
 
-def test_a_key_is_deleted_only_after_a_look(make: Callable[..., Panel], server: Server) -> None:
+def test_a_key_is_deleted_after_a_review_of_its_value(make_view: Callable[..., Panel], server: Server) -> None:
     """Deleting takes the same steps, and the button names its effect."""
-    panel = make(live(), "Cart", "a_b")
-    click_key(panel, "items")
-    view_of(panel)._editor.edit_buttons.children[1].click()
-    assert view_of(panel)._editor.set_button.description == "Delete it on made"
-    assert "(deleted)" in view_of(panel)._editor.compare.text
-    view_of(panel)._editor.reason.value = "INC-7"
+    panel = make_view(live(), "Cart", "a_b")
+    panel.click("open", row="items")
+    panel.click("Delete this key")
+    assert view_of(panel).editor.set_button.description == "Delete it on made"
+    assert "(deleted)" in view_of(panel).editor.compare.text
     send(panel)
     assert [(each["values"], each["delete"]) for each in server.told] == [(None, ["items"])]
 
 
-def test_a_lost_race_shows_all_three_values(make: Callable[..., Panel], server: Server) -> None:
+def test_a_conflict_shows_all_three_values(make_view: Callable[..., Panel], server: Server) -> None:
     """A conflict shows the value read, the new value and the current one, and continues only on request."""
     source = live()
-    panel = make(source, "Cart", "a_b")
-    click_key(panel, "items")
+    panel = make_view(source, "Cart", "a_b")
+    panel.click("open", row="items")
     review(panel, '{"mug": 3}')
     before = view_of(panel).state
     assert before is not None
@@ -298,79 +273,78 @@ def test_a_lost_race_shows_all_three_values(make: Callable[..., Panel], server: 
     server.outcome = StateConflict("lost", before=before, mine={}, theirs=theirs, sent=True, reason="")
     source.put(state=[*STATE[1:], row("Cart", "a_b", "items", b'{"mug": 2}')])
     send(panel)
-    assert view_of(panel)._editor.stage == "conflict"
-    blocks = {block["title"]: block["text"] for block in view_of(panel)._editor.compare.blocks}
+    assert view_of(panel).editor.stage == "conflict"
+    blocks = {block["title"]: block["text"] for block in view_of(panel).editor.compare.blocks}
     assert [blocks[title] for title in ("value you read", "your value", "current value")] == [
         f'{{\n  "mug": {n}\n}}' for n in (1, 3, 2)
     ]
     assert "Changed: items" in blocks["The state has changed since you read it"]
-    click_key(panel, ATTACK)
+    panel.click("open", row=ATTACK)
     assert "not finished" in panel.error
-    view_of(panel)._editor.conflict_buttons.children[0].click()
-    assert (view_of(panel)._editor.stage, view_of(panel)._editor.text.value) == ("editing", '{"mug": 3}')
+    panel.click("Continue with the current state")
+    assert (view_of(panel).editor.stage, view_of(panel).editor.text.value) == ("editing", '{"mug": 3}')
     server.outcome = None
     review(panel, '{"mug": 4}')
     send(panel)
     assert server.told[-1]["state"] == theirs
-    assert view_of(panel)._editor.stage == "closed"
+    assert view_of(panel).editor.stage == "closed"
 
 
-def test_a_change_that_waits_is_watched(make: Callable[..., Panel], server: Server) -> None:
+def test_the_panel_watches_a_change_that_is_not_applied_yet(make_view: Callable[..., Panel], server: Server) -> None:
     """A change that is accepted but not visible yet is reported, and again when it is applied or dropped."""
     for value, words in ((b'{"mug": 3}', "The change is applied"), (b'{"mug": 9}', "The change was dropped")):
         source = live()
-        panel = make(source, "Cart", "a_b")
-        click_key(panel, "items")
+        panel = make_view(source, "Cart", "a_b")
+        panel.click("open", row="items")
         review(panel, '{"mug": 3}')
         server.outcome = OutcomeUnknown("accepted (202), inv_1 holds the object")
         send(panel)
-        assert "inv_1 holds the object" in view_of(panel)._editor.compare.text
+        assert "inv_1 holds the object" in view_of(panel).editor.compare.text
         source.put(state=[*STATE[1:], row("Cart", "a_b", "items", value)])
         panel.refresh()
-        assert words in view_of(panel)._editor.compare.text
+        assert words in view_of(panel).editor.compare.text
 
 
-def test_a_failure_keeps_the_edit(make: Callable[..., Panel], server: Server) -> None:
+def test_a_failed_change_keeps_the_edit(make_view: Callable[..., Panel], server: Server) -> None:
     """If nothing could be sent the panel gives the reason, and the edit stays for another try."""
-    panel = make(live(), "Cart", "a_b")
-    click_key(panel, "items")
+    panel = make_view(live(), "Cart", "a_b")
+    panel.click("open", row="items")
     review(panel, '{"mug": 3}')
     server.outcome = Unreachable("connection refused")
-    view_of(panel)._editor.set_button.click()
-    assert view_of(panel)._sender.wait(10)
+    send(panel)
     assert panel.error == "Unreachable: connection refused"
-    assert (view_of(panel)._editor.stage, view_of(panel)._editor.text.value) == ("reviewing", '{"mug": 3}')
+    assert (view_of(panel).editor.stage, view_of(panel).editor.text.value) == ("reviewing", '{"mug": 3}')
     server.outcome = None
     send(panel)
     assert len(server.told) == 2
 
 
-def test_somebody_elses_change_shows_while_one_edits(make: Callable[..., Panel], server: Server) -> None:
+def test_the_editor_reports_a_change_by_another_user(make_view: Callable[..., Panel], server: Server) -> None:
     """A refresh that finds another state reports it in the editor, and keeps the text."""
     source = live()
-    panel = make(source, "Cart", "a_b")
-    click_key(panel, "items")
-    view_of(panel)._editor.text.value = "{}"
+    panel = make_view(source, "Cart", "a_b")
+    panel.click("open", row="items")
+    panel.fill("New value", "{}")
     source.put(state=[*STATE[1:], row("Cart", "a_b", "items", b'{"mug": 2}')])
     panel.refresh()
-    assert "Since then, this key changed" in view_of(panel)._editor.head.text
-    assert view_of(panel)._editor.text.value == "{}"
-    click_key(panel, ATTACK)
+    assert "Since then, this key changed" in view_of(panel).editor.head.text
+    assert view_of(panel).editor.text.value == "{}"
+    panel.click("open", row=ATTACK)
     assert "not finished" in panel.error
-    view_of(panel)._editor.edit_buttons.children[2].click()
-    click_key(panel, "items")
-    assert view_of(panel)._editor.text.value == '{\n  "mug": 2\n}'
+    panel.click("Close")
+    panel.click("open", row="items")
+    assert view_of(panel).editor.text.value == '{\n  "mug": 2\n}'
 
 
 @pytest.mark.parametrize("is_live", [False, True], ids=["evidence", "read-only"])
-def test_what_can_only_be_read_has_no_editor(make: Callable[..., Panel], is_live: bool) -> None:
+def test_a_read_only_source_has_no_editor(make_view: Callable[..., Panel], is_live: bool) -> None:
     """On evidence and on a read-only connection a value is shown whole, without an editor, and with the reason."""
     source: Any = live() if is_live else SampleRows(state=STATE, sys_service=SERVICES)
     source.read_only = True
-    panel = make(source, "Cart", "a_b")
-    click_key(panel, "items")
-    assert '"mug": 1' in view_of(panel)._whole.text
-    assert view_of(panel)._editor.stage == "closed"
+    panel = make_view(source, "Cart", "a_b")
+    panel.click("open", row="items")
+    assert '"mug": 1' in view_of(panel).whole.text
+    assert view_of(panel).editor.stage == "closed"
     page = panel._repr_mimebundle_()["text/html"]
     assert "read-only" in page
     with pytest.raises(ArgumentError, match="read-only"):

@@ -1,0 +1,28 @@
+"""The fixture of tests that use a panel without a browser."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from restate_lab.panels.panel import Panel
+from support.bench import wait_for
+
+
+@pytest.fixture
+def make(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Panel]]:
+    """Give a function that makes panels; at the end they are closed, and neither threads nor output remain."""
+    panels: list[Panel] = []
+
+    def make(source: Any, **options: Any) -> Panel:
+        panels.append(Panel(source, **options))
+        return panels[-1]
+
+    yield make
+    for panel in panels:
+        panel.close()
+    wait_for(lambda: not any(each.name.startswith("restate-lab") for each in threading.enumerate()))
+    assert capsys.readouterr() == ("", "")
