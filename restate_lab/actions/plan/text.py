@@ -164,10 +164,15 @@ class PlanReview:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return the warnings to read before executing."""
-        action, counts = self.action, self.counts
+        rows = self.rows
+        return self._warnings(rows, _count(rows))
+
+    def _warnings(self, rows: pd.DataFrame, counts: pd.DataFrame) -> tuple[str, ...]:
+        """Return the warnings about the targets, from their rows and numbers."""
+        action = self.action
         warnings = [_LOSSES[action]] if action in _LOSSES and len(counts) else []
-        warnings += self._check_warnings() if self.targets else ()
-        warnings += _step_warnings(self)
+        warnings += self._check_warnings(rows) if len(rows) else ()
+        warnings += _step_warnings(self, rows)
         kinds = self.impact["kind"].value_counts()
         one_way, calls = int(kinds.get("one-way call", 0)), int(kinds.get("call", 0))
         if action is ACTIONS.KILL and one_way + calls:
@@ -179,7 +184,7 @@ class PlanReview:
         vanish = int(counts.loc[counts["status"].isin(NOT_BEGUN), "n"].sum())
         if vanish and action in {ACTIONS.CANCEL, ACTIONS.KILL}:
             warnings.append(f"{vanish:,} have not started: {_KEPT if self._has_retention else _REMOVED}.")
-        restarted = len(self.restarted.intersection(self.targets))
+        restarted = len(self.restarted.intersection(rows["id"])) if self.restarted else 0
         if restarted:
             warnings.append(f"{restarted:,} were already restarted: their work would be done again.")
         return tuple(warnings)
@@ -190,7 +195,7 @@ class PlanReview:
 
         Warnings, limitations and the titles of lists are always whole; long cells and lists are shortened with a mark.
         """
-        return "\n".join(_lines(replace(self, prefixes=self.prefixes.iloc[:0]), rest=_APPROVED_REST))
+        return "\n".join(_lines(replace(self, prefixes=self.prefixes.iloc[:0]), self.rows, rest=_APPROVED_REST))
 
     @property
     def replay(self) -> Replay | None:
@@ -202,32 +207,34 @@ class PlanReview:
         """Return the time until which it can be executed, UTC."""
         return self.made_at + LIFETIME
 
-    def _check_warnings(self) -> tuple[str, ...]:
-        """Return the warnings about the replay check of the targets."""
-        indexes = self.change.only(self.targets).from_indexes.values() or [self.from_index or 0]
-        return check_warnings(self._checked, self.rows, keeps_entries=max(indexes) > 0)
+    def _check_warnings(self, rows: pd.DataFrame) -> tuple[str, ...]:
+        """Return the warnings about the replay check of these rows."""
+        indexes = self.change.only(rows["id"]).from_indexes.values() or [self.from_index or 0]
+        return check_warnings(self._checked, rows, keeps_entries=max(indexes) > 0)
 
     def __str__(self) -> str:
-        return "\n".join([*_lines(self), _next_step(self)])
+        rows = self.rows
+        return "\n".join([*_lines(self, rows), _next_step(self, len(rows))])
 
     def _repr_html_(self) -> str:
+        rows = self.rows
+        counts, number = _count(rows), len(rows)
         return render(
             "actions/plan/card.html.j2",
             title=f"{self.environment} · {self.address}",
             place=self.server,
-            lines=[*_notes(self), _next_step(self)],
-            accent=_accent(self),
-            heading=_title(self),
-            warnings=self.warnings,
+            lines=[*_notes(self), _next_step(self, number)],
+            accent=_accent(self, number),
+            heading=_title(self, rows),
+            warnings=self._warnings(rows, counts),
             warning=_RED,
-            parts=_parts(self),
-            tables=_tables(self),
+            parts=_parts(counts),
+            tables=_tables(self, rows, counts),
         )
 
 
-def _tables(plan: PlanReview) -> list[dict[str, Any]]:
-    rows, counts, repeats = plan.rows, plan.counts, plan.repeats
-    restarts = _restart_rows(rows)
+def _tables(plan: PlanReview, rows: pd.DataFrame, counts: pd.DataFrame) -> list[dict[str, Any]]:
+    repeats, restarts = repeat_frame(rows), _restart_rows(rows)
     effects, excluded = _group_rows(rows, "effect"), _group_rows(plan.frame, "excluded")
     return [
         _table("What will happen", [(f"{n:,}", status, text) for n, status, text in effects], len(effects)),
@@ -257,9 +264,11 @@ def _tables(plan: PlanReview) -> list[dict[str, Any]]:
     ]
 
 
-def _step_warnings(plan: PlanReview) -> list[str]:
+def _step_warnings(plan: PlanReview, rows: pd.DataFrame) -> list[str]:
     """Return a warning with the names of the steps that are executed again, if there are some."""
-    open_steps = select_rows(plan.open_steps, "id", set(plan.targets))
+    if plan.open_steps.empty:
+        return []
+    open_steps = select_rows(plan.open_steps, "id", set(rows["id"]))
     steps = count_steps(open_steps)
     names = [f"{shorten_cell(name, _MAX_STEP)} ({number:,})" for name, number in steps[:_MAX_STEPS]]
     more = f" and {len(steps) - _MAX_STEPS:,} more" if len(steps) > _MAX_STEPS else ""
@@ -267,10 +276,10 @@ def _step_warnings(plan: PlanReview) -> list[str]:
     return [f"{text}: {', '.join(names)}{more}."] if steps else []
 
 
-def _title(plan: PlanReview) -> str:
+def _title(plan: PlanReview, rows: pd.DataFrame) -> str:
     """Return the action and the number of its targets."""
-    number, excluded = len(plan.targets), int(plan.frame["excluded"].notna().sum())
-    options = "".join(f", {name}={value}" for name, value in plan.change.only(plan.targets).options.items())
+    number, excluded = len(rows), int(plan.frame["excluded"].notna().sum())
+    options = "".join(f", {name}={value}" for name, value in plan.change.only(rows["id"]).options.items())
     acted = len(plan.frame) - excluded - number
     rest = [f"{excluded:,} excluded"] if excluded else []
     rest += [f"{acted:,} acted on through a related plan"] if acted else []
@@ -286,10 +295,9 @@ def _notes(plan: PlanReview) -> list[str]:
     return [*notes, *plan.limitations]
 
 
-def _next_step(plan: PlanReview) -> str:
+def _next_step(plan: PlanReview, number: int) -> str:
     if plan.is_executed:
         return "The plan was executed; plan.outcome has the result."
-    number = len(plan.targets)
     if not number:
         return "There is nothing to do."
     expect = f", expect={number}" if number > plan.action.rule.expect_above else ""
@@ -304,12 +312,12 @@ def _group_rows(rows: pd.DataFrame, column: str) -> list[tuple[int, str, str]]:
     return [(n, status, shorten_cell(text, _MAX_REASON)) for (status, text), n in counts.most_common()]
 
 
-def _lines(plan: PlanReview, *, rest: str = "") -> Iterator[str]:
+def _lines(plan: PlanReview, rows: pd.DataFrame, *, rest: str = "") -> Iterator[str]:
     """Yield the lines of the plan; ``rest`` tells where the rows of a shortened list are."""
     yield f"{plan.environment} at {plan.address} ({plan.server})"
-    yield _title(plan)
-    yield from (f"! {warning}" for warning in plan.warnings)
-    rows = plan.rows
+    yield _title(plan, rows)
+    counts = _count(rows)
+    yield from (f"! {warning}" for warning in plan._warnings(rows, counts))  # noqa: SLF001 - of this module
     for title, groups in (
         ("What will happen", _group_rows(rows, "effect")),
         ("Excluded", _group_rows(plan.frame, "excluded")),
@@ -317,13 +325,13 @@ def _lines(plan: PlanReview, *, rest: str = "") -> Iterator[str]:
         lines = [f"{n:>9,}  {status:<11}  {text}" for n, status, text in groups[:_MAX_ROWS]]
         yield from _section(title, lines, len(groups), rest)
     for title, frame, cells_of in (
-        ("Runs again", plan.repeats, _repeat_cells),
+        ("Runs again", repeat_frame(rows), _repeat_cells),
         ("Restart from", _restart_rows(rows), _restart_cells),
     ):
         lines = ["  " + "  ".join(cells_of(row)).replace("\n", " · ") for row in _first(frame, _MAX_ROWS)]
         yield from _section(title, lines, len(frame), rest)
     for title, frame, layout in (
-        ("By service", plan.counts, "{n:>9,}  {status:<11}  {service}"),
+        ("By service", counts, "{n:>9,}  {status:<11}  {service}"),
         ("Invocations", rows, "  {id}  {status:<11}  {age:>9}  {target}"),
         ("Also affected", plan.impact, "  {kind:<12}  {target}  {what}"),
         ("Can be kept in a restart", plan.prefixes, "  {id}  from_index={from_index}  {entry}"),
@@ -390,15 +398,15 @@ def _describe_tokens(row: dict[Any, Any]) -> str:
     return f", and spends about {plural(tokens, 'journaled token')} again" if tokens else ""
 
 
-def _accent(plan: PlanReview) -> str:
-    if not plan.targets:
+def _accent(plan: PlanReview, number: int) -> str:
+    if not number:
         return _GREY
     return _RED if plan.action.rule.destructive or plan.action is ACTIONS.CANCEL else _ORANGE
 
 
-def _parts(plan: PlanReview) -> list[tuple[str, int, str]]:
-    counts = plan.counts.groupby("status")["n"].sum()
-    return [(word, int(counts[word]), status.colour) for word, status in STATUSES.items() if word in counts.index]
+def _parts(counts: pd.DataFrame) -> list[tuple[str, int, str]]:
+    numbers = counts.groupby("status")["n"].sum()
+    return [(word, int(numbers[word]), status.colour) for word, status in STATUSES.items() if word in numbers.index]
 
 
 def _table(title: str, rows: Sequence[Sequence[str]], total: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Event
 from typing import Any
 
@@ -144,8 +144,9 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.confirm.renew()
         if not renewed:
             self.why.value = ""  # a reason applies to one plan only
-        tone: Tone = "bad" if plan.action.rule.destructive else "warning" if plan.warnings else "plain"
-        self._sentence.show(Block(_sentence(plan), _effects(plan), tone))
+        warnings = plan.warnings
+        tone: Tone = "bad" if plan.action.rule.destructive else "warning" if warnings else "plain"
+        self._sentence.show(Block(_sentence(plan), _effects(plan, warnings), tone))
         self._show_details(plan)
         self.check.show(plan, wanted=self.check.tick.value if renewed else self._why_not is not None)
         self._quiet = True
@@ -258,7 +259,7 @@ def _handler_of(target: str) -> str:
     return f"{parts[0]}/{parts[-1]}" if len(parts) > 1 else target
 
 
-def _effects(plan: Plan) -> str:
+def _effects(plan: Plan, warnings: Sequence[str]) -> str:
     """Return the effects on the targets, the numbers of excluded and of also affected invocations, and all warnings.
 
     Warnings and limitations are visible without the card of the plan.
@@ -272,7 +273,7 @@ def _effects(plan: Plan) -> str:
         _also_affected(plan),
     ]
     limitations = (f"- {text}" for text in plan.limitations)
-    return "\n".join(filter(None, [" ".join(filter(None, parts)), *plan.warnings, *limitations]))
+    return "\n".join(filter(None, [" ".join(filter(None, parts)), *warnings, *limitations]))
 
 
 def _also_affected(plan: Plan) -> str:

@@ -208,7 +208,7 @@ class StateView(View):
         self.editor = StateEditor(
             where=self.source.name,
             guard=self.guard,
-            send=lambda edit, reason: self._sender.run(self.guard(lambda: self._set(edit, reason), by_reader=False)),
+            send=self._send_edit,
             closed=self._show_whole,
         )
         self._right = widgets.VBox([self.owner, self.value_grid, self.whole, self.editor.box])
@@ -273,6 +273,9 @@ class StateView(View):
         self.whole.show()
 
     # A change
+
+    def _send_edit(self, edit: Edit, reason: str) -> None:
+        self._sender.run(self.guard(lambda: self._set(edit, reason), by_reader=False))
 
     def _set(self, edit: Edit, reason: str) -> None:
         before = edit.before
