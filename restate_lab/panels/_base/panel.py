@@ -150,8 +150,8 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             panel.fill("reason", "INC-42: the API is back")
             panel.click("Resume 1 invocation")             # sends it
 
-        A click does what it does in the page, and no more: an action needs its plan, the reason, and the number if
-        there are many. The name is the text on a button, a check box or the title of a section; a number or "…" at its
+        A click has the same rules as in the page: an action needs its plan, the reason, and the number if there are
+        many. The name is the text on a button, a check box or the title of a section; a number or "…" at its
         end can be omitted. Other names:
 
         - "Refresh", "live", "Report", the views and the way back ("‹ Invocations")

@@ -352,7 +352,7 @@ def test_filters_have_counts_and_a_click_filters(make: Callable[..., Panel]) -> 
 
 
 def test_a_click_needs_one_visible_control(make: Callable[..., Panel]) -> None:
-    """The error lists the names of the visible controls; a hidden one cannot be clicked, and a click sends nothing."""
+    """The error lists the names of the visible controls; a hidden control is not among them."""
     panel = make(LiveSource(ROWS), refresh=None)
     for act, name, error in (
         (
