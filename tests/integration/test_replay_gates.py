@@ -194,8 +194,8 @@ def ticked(panel: rl.Panel, action: ACTIONS, ids: list[str], **options: Any) -> 
     for name, value in options.items():
         getattr(bar.form, name).value = value
         assert bar.wait()
-    panel.click("Check by replay first")
-    assert panel.wait(action=True)
+    bar.form.check.tick.value = True
+    assert bar.wait()
     return bar.form
 
 
