@@ -212,11 +212,12 @@ def _two_units(seconds: int) -> str:
 def _one_number(seconds: float) -> str:
     # A value that is rounded to 1 of a unit is written in that unit, never as "1000ms".
     unit, size = next((each for each in _SMALL if seconds >= each[1] * 0.9995), _SMALL[-1])
-    number = _three_digits(seconds / size)
+    number = three_digits(seconds / size)
     return "0s" if number == "0" else f"{number}{unit}"
 
 
-def _three_digits(value: float) -> str:
-    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
-    text = f"{value:.{digits}f}"
+def three_digits(value: float) -> str:
+    """Return a number with three digits, or with more if its integer part is longer: "1.82", "250", "1,024"."""
+    digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+    text = f"{value:,.{digits}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

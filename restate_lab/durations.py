@@ -35,6 +35,11 @@ _SPELLINGS = {
     "ns": "ns nsec nsecs nano nanos nanosecond nanoseconds",
 }
 _UNITS = {spelling: _MICROSECONDS[unit] for unit, line in _SPELLINGS.items() for spelling in line.split()}
+ROUND_STEPS = (
+    *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800),
+    *(3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600, 2592000, 7776000, 31536000),
+)
+"""Round durations in seconds, for the ticks of an axis and the bars of a histogram."""
 _PART = re.compile(r"(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-zµμ]+)(?:\s*,\s*|\s+|(?=\d)|$)")
 _ISO = re.compile(
     r"P(?:(?P<w>\d+)W)?(?:(?P<d>\d+)D)?(?:T(?=\d)(?:(?P<h>\d+)H)?(?:(?P<m>\d+)M)?(?:(?P<s>\d+(?:\.\d+)?)S)?)?",
@@ -79,6 +84,11 @@ def to_timedelta(value: DurationInput, *, name: str = "duration") -> timedelta:
     if duration < timedelta(0):
         raise ArgumentError(f"{name} is {value!r}; a duration must not be negative.")
     return duration
+
+
+def round_step(span: float, most: int) -> float:
+    """Return the shortest round duration that is at most ``most`` times in a span; both are in seconds."""
+    return next((step for step in ROUND_STEPS if span / step <= most), ROUND_STEPS[-1])
 
 
 def seconds_of(text: str, *, name: str) -> float:

@@ -25,7 +25,6 @@ from restate_lab.errors import ArgumentError
 from restate_lab.plots.agents import plot_agent_run, plot_spend
 from restate_lab.plots.counts import plot_backlog, plot_retries, plot_state_sizes, plot_status
 from restate_lab.plots.history import plot_before_after, plot_failure_calendar, plot_percentiles
-from restate_lab.plots.journal import plot_journal
 from restate_lab.plots.latency import plot_latency, plot_latency_distribution
 from restate_lab.plots.rates import plot_throughput
 from restate_lab.plots.waits import plot_waits
@@ -36,7 +35,6 @@ __all__ = [
     "plot_backlog",
     "plot_before_after",
     "plot_failure_calendar",
-    "plot_journal",
     "plot_latency",
     "plot_latency_distribution",
     "plot_percentiles",
@@ -53,7 +51,6 @@ PlotKind: TypeAlias = Literal[
     "backlog",
     "before_after",
     "failure_calendar",
-    "journal",
     "latency",
     "latency_distribution",
     "percentiles",
@@ -85,9 +82,7 @@ OF_QUESTIONS: Mapping[str, PlotKind] = MappingProxyType(
     }
 )
 """Named question → the kind of plot of its frame."""
-_OF_COLUMNS: Mapping[str, PlotKind] = MappingProxyType(
-    {"entry_type": "journal", "spent_tokens": "spend", "ms": "latency_distribution"}
-)
+_OF_COLUMNS: Mapping[str, PlotKind] = MappingProxyType({"spent_tokens": "spend", "ms": "latency_distribution"})
 
 
 def plot(result: Any, /, *, kind: PlotKind | None = None, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
@@ -96,15 +91,16 @@ def plot(result: Any, /, *, kind: PlotKind | None = None, ax: Axes | None = None
     ``result`` is one of these, and ``kind`` None chooses its plot:
 
     - the result of ``waits`` ("waits"), ``conversation`` ("agent_run") or ``before_after`` ("before_after")
-    - the frame of ``journal`` ("journal") or ``agent_runs`` ("spend")
+    - the frame of ``agent_runs`` ("spend")
     - the frame of ``ask`` for "overview" ("status"), "throughput", "latency", "latency_parts" ("latency"),
       "retry_storm" ("retries"), "backlog_by_key" ("backlog"), "state_sizes", "throughput_by_day"
       ("failure_calendar") or "latency_by_day" ("percentiles")
     - a frame with one row per invocation and its duration in ``ms`` ("latency_distribution")
 
-    For a frame from your own statement, pass ``kind``; the function of that kind in ``restate_lab.plots``, such as
-    ``plot_status``, documents the columns that it reads and its other options. ``ax`` are the Axes to draw on; None
-    creates a figure. ``tz`` is the time zone of times in the plot.
+    A journal has no plot, because its card has the bars of the entries: show the frame of ``journal`` in a notebook, or
+    add it to a ``Report``. For a frame from your own statement, pass ``kind``; the function of that kind in
+    ``restate_lab.plots``, such as ``plot_status``, documents the columns that it reads and its other options. ``ax``
+    are the Axes to draw on; None creates a figure. ``tz`` is the time zone of times in the plot.
 
     Raises:
         ArgumentError: ``result`` has no plot, or ``kind`` is unknown, or a required column is missing, or ``ax`` is not
@@ -126,6 +122,11 @@ def _kind_of(result: object) -> PlotKind:
         kinds = [] if question else [kind for column, kind in _OF_COLUMNS.items() if column in result.columns]
         if kinds:
             return kinds[0]
+        if "entry_type" in result.columns:
+            raise ArgumentError(
+                "plot() does not draw a journal, because its card has the bars: show the frame in a notebook, or add "
+                "it to a Report."
+            )
         origin = f"The frame of {question!r}" if question else "This frame"
         raise ArgumentError(
             f"{origin} has no plot of its own; pass kind=, one of {', '.join(KINDS)}. The function of a kind in "
@@ -136,5 +137,5 @@ def _kind_of(result: object) -> PlotKind:
             return kind
     raise ArgumentError(
         f"plot() cannot draw {type(result).__name__!r}; pass the result of waits, conversation or before_after, or the "
-        "frame of journal, agent_runs or ask."
+        "frame of agent_runs or ask."
     )

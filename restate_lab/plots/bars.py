@@ -45,7 +45,9 @@ def draw_bars(
     ax = canvas.ax
     names = name_rows(canvas, [bar.name for bar in bars])
     up, height = (0.16, 0.4) if any(bar.below for bar in bars) else (0.0, 0.68)
-    wide = _axis_end(canvas, bars, _axes_width(canvas, names))
+    # An estimate of the width of the Axes next to the names, in points, because the layout does not exist yet.
+    room = max(60.0, canvas.width * 72 - names - 30)
+    wide = _axis_end(canvas, bars, room)
     lefts = [0.0] * len(bars)
     for name, plain in styles.items():
         rows = [row for row, bar in enumerate(bars) if bar.parts.get(name)]
@@ -55,7 +57,7 @@ def draw_bars(
         for row, value, patch in zip(rows, values, drawn, strict=True):
             of = REST if bars[row].is_rest else plain
             patch.set(**canvas.patch_options(of))
-            if inside and value / wide * _axes_width(canvas, names) > _value_width(canvas, inside(value)):
+            if inside and value / wide * room > len(inside(value)) * canvas.font_size * _LETTER + 4:
                 _write_value(canvas, lefts[row] + value / 2, row - up, inside(value), of.colour)
             lefts[row] += value
     for row, bar in enumerate(bars):
@@ -89,16 +91,6 @@ def _write_note(canvas: Canvas, text: str, x: float, y: float, aside: float) -> 
         # _axis_end already reserves the room; if the layout reserved it again, the bars would shrink.
         options = canvas.text_options | {"va": "center", "in_layout": False}
         canvas.ax.annotate(text, (x, y), (aside, 0), "data", "offset points", **options)
-
-
-def _axes_width(canvas: Canvas, names: float) -> float:
-    """Estimate the width of the Axes next to names of this width, in points, before the layout exists."""
-    return max(60.0, canvas.width * 72 - names - 30)
-
-
-def _value_width(canvas: Canvas, text: str) -> float:
-    """Return the width of a number inside a bar, in points."""
-    return len(text) * canvas.font_size * _LETTER + 4
 
 
 def _write_value(canvas: Canvas, x: float, y: float, text: str, background: str) -> None:

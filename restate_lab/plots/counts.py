@@ -134,7 +134,11 @@ def plot_backlog(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
         canvas.set_title("Calls that wait for a key", rows.attrs, where)
         return canvas.show_empty("No calls wait for a key.")
     bars = [
-        Bar(_key_name(canvas, row), {"pending": row["waiting"]}, _wait_note(row["waiting"], row["oldest_wait"]))
+        Bar(
+            _key_name(canvas, row["target_service_name"], row["target_service_key"], row["scope"]),
+            {"pending": row["waiting"]},
+            _wait_note(row["waiting"], row["oldest_wait"]),
+        )
         for row in rows[:MOST].to_dict("records")
     ]
     rest = rows[MOST:]
@@ -184,13 +188,9 @@ def _distinct_styles(statuses: Iterable[str]) -> dict[str, FillStyle]:
     styles: dict[str, FillStyle] = {}
     for status in statuses:
         style = status_style(status)
-        repeats = any(_are_near(style.colour, each.colour) for each in styles.values())
+        repeats = any(math.dist(to_rgb(style.colour), to_rgb(each.colour)) < _NEAR for each in styles.values())
         styles[status] = style if repeats else FillStyle(style.colour)
     return styles
-
-
-def _are_near(colour: str, other: str) -> bool:
-    return math.dist(to_rgb(colour), to_rgb(other)) < _NEAR
 
 
 def _count_by_status(frame: pd.DataFrame, face: Typeface) -> tuple[pd.DataFrame, str]:
@@ -246,9 +246,9 @@ def _retry_note(invocations: float, attempts: float, worst: float) -> str:
     return f"{invocations:,.0f}: {attempts:,.0f} attempts, at most {worst:,.0f}"
 
 
-def _key_name(canvas: Canvas, row: dict[Any, Any]) -> str:
-    name = f"{canvas.text(row['target_service_name'], 24)}/{canvas.text(row['target_service_key'], 28)}"
-    return f"{name} in {canvas.text(row['scope'], 16)}" if pd.notna(row["scope"]) else name
+def _key_name(canvas: Canvas, service: str, key: str, scope: Any) -> str:
+    name = f"{canvas.text(service, 24)}/{canvas.text(key, 28)}"
+    return f"{name} in {canvas.text(scope, 16)}" if pd.notna(scope) else name
 
 
 def _wait_note(waiting: float, oldest: float) -> str:
@@ -256,9 +256,7 @@ def _wait_note(waiting: float, oldest: float) -> str:
 
 
 def _size_bar(canvas: Canvas, row: dict[Any, Any]) -> Bar:
-    name = f"{canvas.text(row['service_name'], 24)}/{canvas.text(row['service_key'], 28)}"
-    if pd.notna(row["scope"]):
-        name += f" in {canvas.text(row['scope'], 16)}"
+    name = _key_name(canvas, row["service_name"], row["service_key"], row["scope"])
     largest = min(row["largest_value_bytes"], row["bytes"])
     name_of_largest = canvas.text(row["largest_value_name"], 24)
     note = f"{format_size(row['bytes'])}, {plural(row['entries'], 'value')}, largest {name_of_largest}"

@@ -107,12 +107,9 @@ def _draw_days(canvas: Canvas, days: pd.DataFrame, colours: list[str]) -> int:
         if row["failed"] and count <= MOST and not canvas.is_narrow:
             box = {"facecolor": colour, "edgecolor": "none", "pad": 0.5}
             options = {**canvas.text_options, "color": ink_on(colour), "ha": "center", "va": "center", "bbox": box}
-            canvas.ax.text(week, weekday, _short_count(row["failed"]), **options)
+            text = f"{row['failed']:,.0f}" if row["failed"] < 10_000 else f"{row['failed'] / 1_000:,.0f}k"
+            canvas.ax.text(week, weekday, text, **options)
     return count
-
-
-def _short_count(value: float) -> str:
-    return f"{value:,.0f}" if value < 10_000 else f"{value / 1_000:,.0f}k"
 
 
 def _format_weeks(canvas: Canvas, days: pd.DatetimeIndex | pd.Index, count: int) -> None:
@@ -172,18 +169,13 @@ def plot_percentiles(
     canvas.ax.set_ylim(values.min() * 0.5 if values.min() >= 1 else 0, max(values.max(), 1) * 2)
     canvas.ax.grid(axis="y", color=mix_colours(canvas.background, canvas.ink, 0.13), linewidth=0.7)
     canvas.ax.set_ylabel("took at most")
-    days = pd.concat(groups)["day"]
-    canvas.ax.set_xlim(*_day_limits(days))
+    days = to_axis_days(pd.concat(groups)["day"])
+    canvas.ax.set_xlim(float(days.min()) - 0.25, float(days.max()) + 1.25)
     if marks is not None:
         handles += list(_mark_deployments(canvas, marks))
     format_time_axis(canvas.ax.xaxis, where, few=canvas.is_narrow)
     canvas.add_legend(handles, below=14, columns=2)
     return canvas.ax
-
-
-def _day_limits(days: pd.Series) -> tuple[float, float]:
-    at = to_axis_days(days)
-    return float(at.min()) - 0.25, float(at.max()) + 1.25
 
 
 def _draw_days_of(canvas: Canvas, rows: pd.DataFrame, number: int) -> Artist:

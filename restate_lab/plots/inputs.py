@@ -26,7 +26,7 @@ class RequiredColumns:
             ArgumentError: the argument is not a frame, or columns are missing or not unique.
         """
         if not isinstance(frame, pd.DataFrame):
-            raise ArgumentError(f"{self.plot} needs the frame from {self.call}, not {_describe_type(frame)}.")
+            raise ArgumentError(f"{self.plot} needs the frame from {self.call}, not {type(frame).__name__!r}.")
         lacking = [name for name in self.columns if name not in frame.columns]
         if lacking:
             origin = f" (the result of {frame.attrs['question']!r})" if frame.attrs.get("question") else ""
@@ -52,8 +52,3 @@ def numbers(frame: pd.DataFrame, column: str) -> np.ndarray[Any, np.dtype[np.flo
         return pd.to_numeric(frame[column]).to_numpy(dtype="float64", na_value=np.nan)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"column {column!r} must contain only numbers: {error}.") from error
-
-
-def _describe_type(value: object) -> str:
-    name = type(value).__name__
-    return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"

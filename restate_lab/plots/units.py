@@ -12,19 +12,15 @@ from matplotlib.axis import Axis
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from restate_lab._text import format_duration
+from restate_lab._text import format_duration, three_digits
+from restate_lab.durations import ROUND_STEPS
 
-_SECOND, _MINUTE, _HOUR, _DAY = 1_000.0, 60_000.0, 3_600_000.0, 86_400_000.0
+_DAY = 86_400_000.0  # milliseconds
 SHORTEST_AXIS = 20 / _DAY
 """Length of a time axis in days; matplotlib has no ticks for a shorter one."""
 NARROWEST_BAR = 0.004
 """Width of a bar as a share of the time axis; a narrower one is not visible."""
-_STEPS = (
-    *(0, 1, 10, 100, _SECOND, 10 * _SECOND, _MINUTE, 10 * _MINUTE, _HOUR, 10 * _HOUR),
-    *(_DAY * days for days in (1, 10, 100, 1_000, 10_000)),
-)
 _TICKS, _FEW = 9, 4
-_BETWEEN = (2, 5, 20, 50, 200, 500, 2 * _SECOND, 5 * _SECOND, 30 * _SECOND, 2 * _MINUTE, 5 * _MINUTE, 30 * _MINUTE)
 
 
 def parse_timestamp(text: Any) -> datetime | None:
@@ -48,9 +44,9 @@ def format_size(count: float) -> str:
     """Return a number of bytes in a fitting binary unit, with at most three digits, such as "1.5 MiB"."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(count) < 1023.5:
-            return f"{_three_digits(count)} {unit}"
+            return f"{three_digits(count)} {unit}"
         count /= 1024
-    return f"{_three_digits(count)} TiB"
+    return f"{three_digits(count)} TiB"
 
 
 def format_time_axis(axis: Axis, tz: tzinfo, *, few: bool = False) -> None:
@@ -67,8 +63,9 @@ def format_time_axis(axis: Axis, tz: tzinfo, *, few: bool = False) -> None:
 def format_duration_axis(axis: Axis, highest: float, *, few: bool = False) -> None:
     """Format a logarithmic axis of milliseconds; ``highest`` is its largest value, ``few`` means fewer ticks."""
     shown: list[float] = []
-    for steps in (sorted([*_STEPS, *_BETWEEN]), list(_STEPS), [0.0, *_STEPS[1::3]]):
-        shown = [step for step in steps if step <= highest * 1.3]
+    for every in (1, 3, 6, 9):
+        steps = [1_000 * step for step in ROUND_STEPS[::every]]
+        shown = [0.0, *(step for step in steps if step <= highest * 1.3)]
         if len(shown) <= (_FEW if few else _TICKS):
             break
     axis.set_major_locator(FixedLocator(shown))
@@ -88,10 +85,3 @@ def format_number_axis(axis: Axis) -> None:
     """Format an axis of counts, with ticks at whole numbers and without a minus sign."""
     axis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):,.0f}"))
-
-
-def _three_digits(value: float) -> str:
-    """Return a number with three digits, or with more if its integer part is longer."""
-    digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
-    text = f"{value:,.{digits}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,15 +14,12 @@ import pandas as pd
 
 from restate_lab._text import escape_invisible, format_age, join, one_line, plural
 from restate_lab.analysis.doctor.diagnosis import Diagnosis, gap_reasons
+from restate_lab.durations import round_step
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.parts import AxisLabel, BigNumber, Lane, LaneBar, Mark, Timeline
 from restate_lab.reports.timeline import TimelineEvent
 from restate_lab.status import STATUSES
 
-_STEPS = tuple(
-    timedelta(seconds=each)
-    for each in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
-)
 _DAY = timedelta(days=1)
 _BINS = 60
 _TICKS = 6
@@ -162,7 +158,7 @@ class TimeWindow:
     @property
     def bin(self) -> timedelta:
         """Return the time that one bar covers: a round value that gives about 60 bars."""
-        return _round_up((self.end - self.start) / _BINS)
+        return self._step(_BINS)
 
     def place(self, at: datetime) -> float:
         """Return the position of a time, in percent of the width."""
@@ -171,7 +167,7 @@ class TimeWindow:
 
     def ticks(self, zone: tzinfo) -> tuple[AxisLabel, ...]:
         """Return about six round times in the zone; both ends stay free, because they have labels of their own."""
-        step = _round_up((self.end - self.start) / _TICKS)
+        step = self._step(_TICKS)
         layout = "%d %b" if step >= _DAY else "%H:%M" if step >= timedelta(minutes=1) else "%H:%M:%S"
         local = self.start.astimezone(zone)
         midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -179,6 +175,10 @@ class TimeWindow:
         times = (first + step * n for n in range(2 * _TICKS + 2))
         placed = ((self.place(each), each) for each in times if each < self.end)
         return tuple(AxisLabel(at, f"{each:{layout}}") for at, each in placed if 15 < at < 85)
+
+    def _step(self, most: int) -> timedelta:
+        """Return a round time, a second or more, that is at most ``most`` times in the window."""
+        return timedelta(seconds=max(round_step((self.end - self.start).total_seconds(), most), 1))
 
 
 def time_window(
@@ -360,11 +360,6 @@ def _mask_lane(lane: Lane, masker: Masker) -> Lane:
 
 def _clean(text: str, masker: Masker) -> str:
     return masker.text(escape_invisible(text))
-
-
-def _round_up(length: timedelta) -> timedelta:
-    """Round a length of time up to the next value in ``_STEPS``, or to whole days."""
-    return next((each for each in _STEPS if each >= length), _DAY * math.ceil(length / _DAY))
 
 
 def _clock_seconds(value: datetime, window: TimeWindow, zone: tzinfo) -> str:

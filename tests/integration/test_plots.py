@@ -12,7 +12,6 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
-from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 from matplotlib.patches import FancyBboxPatch
 
@@ -105,31 +104,6 @@ def test_the_distribution_comes_from_the_docstring(lab: Lab) -> None:
     assert slowest.max() == latency["max_ms"].max()
     ax = draw(rl.plot(frame))
     assert max(line.get_xdata()[-1] for line in ax.lines) == slowest.max()
-
-
-def test_journals_of_the_incident(incident: Cluster, lab: Lab) -> None:
-    """Callees, retries, open and killed ones are drawn as in the frames; the long journal in few artists."""
-    frame = rl.journal(lab, incident.ids("storm_caller")[0], depth=2)
-    ax = draw(rl.plot(frame))
-    assert len(ax.get_yticklabels()) == len(frame)
-    (ticks,) = [line for line in ax.lines if line.get_marker() == "|"]
-    assert set(ticks.get_ydata().astype(int).tolist()) == {row for row, tries in enumerate(frame["retries"]) if tries}
-    drawn = {str(each.get_label()): len(each.get_paths()) for each in ax.collections}
-    assert drawn["done"] == frame["status"].eq("done").sum()
-    assert drawn["failing"] == 1, "the callee's step; the call waits"
-    assert ax.get_title(loc="left") == frame.attrs["target"]
-    assert frame.attrs["id"] in all_text(ax)
-    assert ax.get_xlabel() == "time (UTC)"
-
-    waiting = draw(rl.plot(rl.journal(lab, incident.ids("forgotten_awakeable")[0])))
-    assert "open, start not known" in texts(waiting)
-    long = rl.journal(lab, incident.ids("big_journal")[0])
-    ax = draw(rl.plot(long))
-    (done,) = [each for each in ax.collections if isinstance(each, PolyCollection)]
-    assert len(done.get_paths()) == len(long) > 100
-    assert len(ax.get_yticklabels()) <= 60
-    for role in ("killed", "paused", "restarted_3", "mismatch"):
-        draw(rl.plot(rl.journal(lab, incident.ids(role)[0])))
 
 
 def test_waits_of_the_incident(incident: Cluster, lab: Lab) -> None:

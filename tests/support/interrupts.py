@@ -230,7 +230,6 @@ PLOTTED: Mapping[str, Callable[[Session], Any]] = {
     "retries": _ask("retry_storm"),
     "backlog": _ask("backlog_by_key"),
     "state_sizes": _ask("state_sizes"),
-    "journal": _read_journal,
     "waits": lambda s: rl.waits(s.lab),
 }
 VERBS: Mapping[str, Callable[[Session], Any]] = {

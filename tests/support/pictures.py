@@ -259,7 +259,6 @@ PLOTS: dict[str, tuple[Callable[..., Axes], Callable[[Sequence[str]], Any]]] = {
     "retries": (plots.plot_retries, retries),
     "backlog": (plots.plot_backlog, backlog),
     "state sizes": (plots.plot_state_sizes, state_sizes),
-    "journal": (plots.plot_journal, journal),
     "waits": (plots.plot_waits, queue),
     "agent run": (plots.plot_agent_run, agent_run),
     "spend": (plots.plot_spend, spend),

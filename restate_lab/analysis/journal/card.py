@@ -22,6 +22,7 @@ import pandas as pd
 from restate_lab._html import render
 from restate_lab._text import format_duration, format_timestamp, one_line, plural, truncate
 from restate_lab.analysis.journal.bars import JournalBars, JournalRow, journal_bars
+from restate_lab.durations import round_step
 from restate_lab.errors import ArgumentError
 from restate_lab.status import OUTCOMES, STATUSES
 
@@ -31,10 +32,6 @@ FUTURE = 0.08
 """The part of the axis right of now, for known future events."""
 
 _LOG_UNIT, _FIT_UNIT = 0.01, 0.001  # seconds
-_STEPS = (
-    *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800),
-    *(3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600, 2592000, 7776000, 31536000),
-)
 _DECADES = (0.01, 0.1, 1, 10, 60, 600, 3600, 21600, 86400, 604800, 2592000, 31536000)
 _MOST_STEPS = 5
 _LEAST_GAP, _LEAST_GAP_AT_ENDS = 0.13, 0.2  # of the axis, between two ticks; labels at the ends are longer
@@ -114,7 +111,7 @@ class TimeScale:
         if self.kind != "linear":
             yield from ((self.first + each, f"+{format_duration(each)}") for each in _DECADES if each < span)
             return
-        step = next((each for each in _STEPS if span / each <= _MOST_STEPS), _STEPS[-1])
+        step = round_step(span, _MOST_STEPS)
         is_clock = span >= _CLOCK_FROM
         # times of day are rounded to the step; other ticks are counted from the start
         number, start = (int(self.first // step) + 1, 0.0) if is_clock else (1, self.first)

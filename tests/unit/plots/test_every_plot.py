@@ -22,7 +22,7 @@ from restate_lab.analysis.questions.catalog import names as question_names
 from restate_lab.errors import ArgumentError
 from restate_lab.plots.style import status_style
 from restate_lab.status import STATUSES
-from support.pictures import ATTRS, HOSTILE, PLOTS, all_text, contrast, draw, is_visible, texts
+from support.pictures import ATTRS, HOSTILE, PLOTS, all_text, contrast, draw, is_visible, journal, texts
 
 NAMES = ("Cart", "Orders", "agent")
 CALLS = {
@@ -34,7 +34,6 @@ CALLS = {
     "retries": 'rl.ask(lab, "retry_storm")',
     "backlog": 'rl.ask(lab, "backlog_by_key")',
     "state sizes": 'rl.ask(lab, "state_sizes")',
-    "journal": "rl.journal(lab, invocation_id)",
     "waits": "rl.waits(lab)",
     "agent run": "rl.conversation(lab, id)",
     "spend": "rl.agent_runs(lab)",
@@ -85,6 +84,8 @@ def test_a_result_without_a_plot() -> None:
         rl.plot(paused)
     with pytest.raises(ArgumentError, match="This frame has no plot of its own"):
         rl.plot(pd.DataFrame({"n": [1]}))
+    with pytest.raises(ArgumentError, match=r"does not draw a journal, because its card has the bars: show the frame"):
+        rl.plot(journal(["a"]))
     with pytest.raises(ArgumentError, match=r"unknown kind 'back_log'. Did you mean 'backlog'"):
         rl.plot(paused, kind="back_log")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="plot_status needs the columns"):
