@@ -58,7 +58,6 @@ class _ProgressLine:
         self._bar: _ProgressBar | None = None
 
     def update(self, rows: int, size: int) -> None:
-        """Show the progress."""
         now = time.monotonic()
         if now < self._next:
             return
@@ -69,7 +68,6 @@ class _ProgressLine:
         self._bar.refresh()
 
     def close(self) -> None:
-        """Remove the line."""
         if self._bar is not None:
             self._bar.close()
 

@@ -29,7 +29,7 @@ def _environment() -> Environment:
         loader=PackageLoader("restate_lab", ""),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_finalize,
+        finalize=lambda value: escape_invisible(value) if type(value) is str else value,  # ``Markup`` does not change
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -37,8 +37,3 @@ def _environment() -> Environment:
     environment.filters["split_ids"] = split_ids
     environment.filters["visible"] = escape_invisible
     return environment
-
-
-def _finalize(value: Any) -> Any:
-    """Return a value with invisible characters as codes; ``Markup`` does not change."""
-    return escape_invisible(value) if type(value) is str else value

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from restate_lab._cells import GRID, MISSING, CellStyle, cell, kind_of
 from restate_lab._html import render
-from restate_lab._text import escape_invisible, format_age, format_timestamp
+from restate_lab._text import escape_invisible, format_age, format_timestamp, plural
 from restate_lab.errors import ArgumentError
 from restate_lab.status import STATUSES
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 ROWS = 100
 ColumnKind: TypeAlias = Literal["text", "number", "time", "duration", "status", "id", "long"]
-_RIGHT: frozenset[ColumnKind] = frozenset({"number", "duration"})
 _LONG = 45  # characters; a longer text may not fit into its column
 
 
@@ -29,6 +27,11 @@ class TableColumn:
 
     name: str
     kind: ColumnKind
+
+    @property
+    def is_number(self) -> bool:
+        """Return whether the values are numbers or durations, which are aligned at the right."""
+        return self.kind in {"number", "duration"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +58,14 @@ class ShownFrame:
         return repr(self.frame)
 
     def _repr_html_(self) -> str:
-        frame = _with_index(self.frame)
-        kinds = [kind_of(str(name), frame.iloc[:, at]) for at, name in enumerate(frame.columns)]
-        first = frame.head(self.rows)
-        more = [f"The first {self.rows:,} of {len(frame):,} rows."] if len(frame) > self.rows else []
+        frame = index_to_columns(self.frame)
+        if frame.columns.nlevels > 1:
+            frame = frame.set_axis([" ".join(map(str, each)) for each in frame.columns], axis=1)
+        more = f"The first {self.rows:,} of {len(frame):,} rows." if len(frame) > self.rows else ""
         return render_table(
-            [TableColumn(str(name), kind) for name, kind in zip(frame.columns, kinds, strict=True)],
-            zip(*(list(first.iloc[:, at]) for at in range(first.shape[1])), strict=True),
-            lines=more or [f"{len(frame):,} {'row' if len(frame) == 1 else 'rows'}."],
+            [TableColumn(str(name), kind_of(str(name), frame.iloc[:, at])) for at, name in enumerate(frame.columns)],
+            frame.head(self.rows).itertuples(index=False, name=None),
+            lines=[more or f"{plural(len(frame), 'row')}."],
             now=_read_at(self.frame),
         )
 
@@ -98,21 +101,21 @@ def render_table(
     With ``now``, timestamps are shown as ages; otherwise they are in ``zone``. ``marks`` has a text for each row, shown
     in a first column without a heading.
     """
-    marked = list(marks)
     note = [f"Ages count from {format_timestamp(now)}."] if now and any(each.kind == "time" for each in columns) else []
     return render(
         "_html/table.html.j2",
         lines=[*lines, *note],
-        heads=[_heading(each, zone, is_age=now is not None) for each in columns],
+        columns=[
+            replace(
+                each,
+                name=escape_invisible(each.name, lines=False)
+                + (f" ({zone})" if each.kind == "time" and now is None else ""),
+            )
+            for each in columns
+        ],
         rows=[[_cell(value, each.kind, zone, now) for value, each in zip(row, columns, strict=True)] for row in rows],
-        sides=["right" if each.kind in _RIGHT else "left" for each in columns],
-        marks=marked,
+        marks=list(marks),
     )
-
-
-def _heading(column: TableColumn, zone: tzinfo, *, is_age: bool) -> str:
-    name = escape_invisible(column.name, lines=False)
-    return f"{name} ({zone})" if column.kind == "time" and not is_age else name
 
 
 def table_cell(value: Any, kind: ColumnKind, zone: tzinfo, style: CellStyle = GRID) -> TableCell:
@@ -128,12 +131,9 @@ def _cell(value: Any, kind: ColumnKind, zone: tzinfo, now: datetime | None) -> T
     """Return a value for a notebook: an age if there is a time to count from, and the tooltip of a long text."""
     shown = table_cell(value, kind, zone)
     if kind == "time" and now is not None and not shown.is_missing and getattr(value, "tzinfo", None) is not None:
-        return TableCell(_relative(value, now), format_timestamp(value, exact=True))
+        age = f"in {format_age(now, value)}" if value > now else f"{format_age(value, now)} ago"
+        return TableCell(age, format_timestamp(value, exact=True))
     return shown if shown.more or len(shown.text) <= _LONG else replace(shown, more=shown.text)
-
-
-def _relative(value: datetime, now: datetime) -> str:
-    return f"in {format_age(now, value)}" if value > now else f"{format_age(value, now)} ago"
 
 
 def _read_at(frame: pd.DataFrame) -> datetime | None:
@@ -146,16 +146,21 @@ def _read_at(frame: pd.DataFrame) -> datetime | None:
     return moment if moment is not None and moment.tzinfo is not None else None
 
 
-def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with its index as first columns, unless the index only numbers the rows."""
-    names = [name for name in frame.index.names if name is not None]
-    is_plain = not names and all(isinstance(each, int) for each in islice(frame.index, 1))
-    frame = frame if is_plain else frame.set_axis(frame.index.rename(_index_names(frame)), axis=0).reset_index()
-    if frame.columns.nlevels == 1:
-        return frame
-    return frame.set_axis([" ".join(map(str, each)) for each in frame.columns], axis=1)
+def index_to_columns(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with its index as the first columns; integers without a name only number the rows.
 
+    Raises:
+        ArgumentError: a column has the name of the index.
+    """
+    import pandas as pd  # noqa: PLC0415 - notebooks load the package without pandas
 
-def _index_names(frame: pd.DataFrame) -> Any:
-    names = [f"index {at}" if name is None else name for at, name in enumerate(frame.index.names)]
-    return names if len(names) > 1 else "index" if frame.index.name is None else frame.index.name
+    index = frame.index
+    is_numbered = index.empty or pd.api.types.is_integer_dtype(index.dtype)
+    if is_numbered and all(name is None for name in index.names):
+        return frame.reset_index(drop=True)
+    try:
+        return frame.reset_index()
+    except ValueError as error:
+        raise ArgumentError(
+            f"the index cannot become a column: {error}. Rename it, or remove it with reset_index(drop=True)."
+        ) from error

@@ -47,20 +47,16 @@ class Receiver(Protocol):
     @property
     def id(self) -> str:
         """Return its identity in the state file: the service and a hash of the address, "slack:0123456789ab"."""
-        ...
 
     @property
     def label(self) -> str:
         """Return its name for people."""
-        ...
 
     def send(self, message: Message) -> str:
         """Send a message and return "" if it was accepted, otherwise the reason."""
-        ...
 
     def refresh(self, alerts: Sequence[OpenAlert], now: datetime) -> str:
         """Repeat the open alerts, if the receiver forgets them otherwise; return "" or the reason of a failure."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,40 +65,43 @@ class MetricsState:
     def collect(self) -> Iterator[Any]:
         """Yield the metrics; ``prometheus_client`` calls this at each scrape."""
         with self.lock:
-            families = [*self._load(), *self._visits(), *self._deliveries()]
+            families = [
+                *self._load(),
+                *self._visits(),
+                _metric("alerts_open", "Open alerts.", ("cluster", "severity"), self.alerts.items()),
+                _metric("messages_waiting", "Messages that wait.", ("receiver",), _single(self.messages)),
+                _metric(
+                    "deliveries_failed", "Failed deliveries.", ("receiver",), _single(self.refused), kind="Counter"
+                ),
+                _metric("visits_failed", "Visits that failed.", ("cluster",), _single(self.failed), kind="Counter"),
+            ]
         yield from families
-
-    def _deliveries(self) -> Iterator[Any]:
-        yield _gauge("alerts_open", "Open alerts.", ("cluster", "severity"), self.alerts.items())
-        yield _gauge("messages_waiting", "Messages that wait.", ("receiver",), _single(self.messages))
-        yield _counter("deliveries_failed", "Failed deliveries.", ("receiver",), _single(self.refused))
-        yield _counter("visits_failed", "Visits that failed.", ("cluster",), _single(self.failed))
 
     def _load(self) -> Iterator[Any]:
         loads = {name: visit.load for name, visit in self.visits.items() if visit.load is not None}
         handler = ("cluster", "service", "handler", "status")
         statuses = [(name, load.statuses) for name, load in loads.items()]
-        yield _gauge("invocations", "Open invocations.", handler, _sums(statuses, _HANDLER, "n"))
+        yield _metric("invocations", "Open invocations.", handler, _sums(statuses, _HANDLER, "n"))
         ages = _oldest(statuses, _HANDLER[:2])
-        yield _gauge("oldest_invocation_seconds", "Age of the oldest open invocation.", handler[:3], ages)
+        yield _metric("oldest_invocation_seconds", "Age of the oldest open invocation.", handler[:3], ages)
         keys = [(name, load.backlog) for name, load in loads.items()]
         text = f"Waiting calls of the {MOST_KEYS} keys with the longest queues."
         waiting = _sums(keys, _KEY, "waiting", most=MOST_KEYS, rest=False)
-        yield _gauge("key_backlog", text, ("cluster", "service", "key"), waiting)
+        yield _metric("key_backlog", text, ("cluster", "service", "key"), waiting)
         retries = [(name, load.retries) for name, load in loads.items()]
         codes = _sums(retries, _RETRY, "n")
-        yield _gauge("invocations_retrying", "Invocations that are retried.", ("cluster", "service", "code"), codes)
+        yield _metric("invocations_retrying", "Invocations that are retried.", ("cluster", "service", "code"), codes)
 
     def _visits(self) -> Iterator[Any]:
         visits = self.visits.items()
         found = [((name, *key), count) for name, visit in visits for key, count in visit.findings.items()]
-        yield _gauge("findings", "Findings of the doctor.", ("cluster", "check", "severity"), found)
+        yield _metric("findings", "Findings of the doctor.", ("cluster", "check", "severity"), found)
         seconds = [((name,), visit.seconds) for name, visit in visits]
-        yield _gauge("visit_seconds", "Duration of the last visit.", ("cluster",), seconds)
+        yield _metric("visit_seconds", "Duration of the last visit.", ("cluster",), seconds)
         statements = [((name,), visit.statements) for name, visit in visits]
-        yield _gauge("visit_statements", "Statements of the last visit.", ("cluster",), statements)
+        yield _metric("visit_statements", "Statements of the last visit.", ("cluster",), statements)
         text = "Time of the last visit that read the cluster."
-        yield _gauge("last_visit_timestamp_seconds", text, ("cluster",), _single(self.succeeded))
+        yield _metric("last_visit_timestamp_seconds", text, ("cluster",), _single(self.succeeded))
 
 
 def serve_metrics(state: MetricsState, address: str) -> WSGIServer:
@@ -169,17 +172,9 @@ def _single(values: Mapping[str, float]) -> list[tuple[Labels, float]]:
     return [((name,), value) for name, value in values.items()]
 
 
-def _gauge(name: str, text: str, labels: Labels, values: Iterable[tuple[Labels, float]]) -> Any:
-    core = import_library("prometheus_client.core")
-    return _add(core.GaugeMetricFamily(f"restate_lab_{name}", text, labels=labels), values)
-
-
-def _counter(name: str, text: str, labels: Labels, values: Iterable[tuple[Labels, float]]) -> Any:
-    core = import_library("prometheus_client.core")
-    return _add(core.CounterMetricFamily(f"restate_lab_{name}", text, labels=labels), values)
-
-
-def _add(family: Any, values: Iterable[tuple[Labels, float]]) -> Any:
-    for labels, value in values:
-        family.add_metric(labels, value)
-    return family
+def _metric(name: str, text: str, labels: Labels, values: Iterable[tuple[Labels, float]], kind: str = "Gauge") -> Any:
+    family = getattr(import_library("prometheus_client.core"), f"{kind}MetricFamily")
+    metric = family(f"restate_lab_{name}", text, labels=labels)
+    for series, value in values:
+        metric.add_metric(series, value)
+    return metric

@@ -112,7 +112,7 @@ class ClusterReader:
             unread=frozenset(unread | ({"archive"} if self.archives else set())),
             seconds=time.monotonic() - started,
             statements=sum(each["times"] for each in source.queries),
-            findings=_count_findings(diagnosis),
+            findings=Counter(zip(diagnosis.findings["check"], diagnosis.findings["severity"], strict=True)),
             load=load,
         )
 
@@ -177,7 +177,9 @@ class ClusterReader:
     def _question_alert(self, rule: Rule, rows: Sequence[Mapping[Any, Any]], lab: Lab) -> Alert:
         question = read_question(rule.question)
         about = question.variants[0].text if question else ""
-        ids = _ids_of(rows)
+        column = next((name for name in _IDS if rows and name in rows[0]), None)
+        values = [str(row[column]) for row in rows[:3]] if column else []
+        ids = tuple(each for each in values if each.startswith(_INVOCATION))
         call = ask_call(rule.question, **rule.params)
         return Alert(
             cluster=self.name,
@@ -232,17 +234,6 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, RestateLabError | OSError) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _count_findings(diagnosis: Diagnosis) -> dict[tuple[str, str], int]:
-    return Counter(zip(diagnosis.findings["check"], diagnosis.findings["severity"], strict=True))
-
-
-def _ids_of(rows: Sequence[Mapping[Any, Any]]) -> tuple[str, ...]:
-    """Return the first ids of invocations in the rows of a question."""
-    column = next((name for name in _IDS if rows and name in rows[0]), None)
-    ids = (row[column] for row in rows[:3]) if column else ()
-    return tuple(str(each) for each in ids if each and str(each).startswith(_INVOCATION))
 
 
 def _link(lab: Lab, ids: Sequence[str]) -> str:

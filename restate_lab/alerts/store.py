@@ -218,8 +218,8 @@ class AlertStore:
 
         While an alert is open, its severity and its number of causes do not decrease.
         """
-        row = self._row(alert)
-        before = _Before.of(row, visit.at) if row else _Before(visit.at)
+        rows = self._read("SELECT * FROM alerts WHERE fingerprint = ?", (alert.fingerprint,))
+        before = _Before.of(rows[0], visit.at) if rows else _Before(visit.at)
         worst = replace(alert, severity=before.severity) if before.rank < alert.rank else alert
         event, opened_at = None, before.opened_at
         if opened_at is None and visit.at - before.first_at >= visit.holds.get(alert.fingerprint, _NO_TIME):
@@ -254,10 +254,6 @@ class AlertStore:
         self._send(Event.RESOLVED, alert, _past(row["opened_at"], at), at)
         return alert
 
-    def _row(self, alert: Alert) -> sqlite3.Row | None:
-        rows: list[sqlite3.Row] = self._read("SELECT * FROM alerts WHERE fingerprint = ?", (alert.fingerprint,))
-        return rows[0] if rows else None
-
     def _write(self, alert: Alert, first_at: datetime, opened_at: datetime | None, causes: int) -> None:
         values = (
             *(alert.fingerprint, alert.cluster, alert.rule, first_at.isoformat()),
@@ -275,7 +271,6 @@ class AlertStore:
         previous: str = "",
         receivers: Sequence[str] | None = None,
     ) -> None:
-        """Write a message about an alert to each receiver."""
         known = [row[0] for row in self._read("SELECT receiver FROM receivers")] if receivers is None else receivers
         statement = """INSERT INTO messages (receiver, fingerprint, event, alert, opened_at, at, previous, next_at)
             VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""

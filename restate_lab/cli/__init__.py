@@ -7,16 +7,7 @@ from typing import Annotated
 import typer
 
 from restate_lab import __version__
-from restate_lab.cli.archive import add_archive_command
-from restate_lab.cli.demo import add_demo_command
-from restate_lab.cli.diagnose import add_diagnose_commands
-from restate_lab.cli.freeze import add_freeze_command
-from restate_lab.cli.history import add_history_commands
-from restate_lab.cli.mcp import add_mcp_commands
-from restate_lab.cli.query import add_query_commands
-from restate_lab.cli.replay import add_replay_command
-from restate_lab.cli.report import add_report_commands
-from restate_lab.cli.watch import add_watch_command
+from restate_lab.cli import archive, demo, diagnose, freeze, history, mcp, query, replay, report, watch
 
 app = typer.Typer(
     help="See, explain and repair what a Restate cluster is doing.",
@@ -26,19 +17,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for add in (
-    add_demo_command,
-    add_query_commands,
-    add_diagnose_commands,
-    add_replay_command,
-    add_freeze_command,
-    add_archive_command,
-    add_history_commands,
-    add_watch_command,
-    add_report_commands,
-    add_mcp_commands,
-):
-    add(app)
+for module in (demo, query, diagnose, replay, freeze, archive):
+    app.add_typer(module.app)
+app.add_typer(history.app, name="history")
+for module in (watch, report):
+    app.add_typer(module.app)
+app.add_typer(mcp.app, name="mcp")
 
 
 def _print_version(wanted: bool) -> None:

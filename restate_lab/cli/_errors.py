@@ -26,7 +26,7 @@ def exit_on_error() -> Iterator[None]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = _show_warning
+        warnings.showwarning = lambda message, category, *_, **__: warn(f"{category.__name__}: {message}")
         try:
             yield
             sys.stdout.flush()  # so that a broken pipe is raised here
@@ -57,10 +57,6 @@ def _interrupt(_number: int, frame: FrameType | None) -> None:
 def warn(text: str) -> None:
     """Print a text on stderr, in one line."""
     _print_message(_one_line(Warning(text)), style="bold yellow")
-
-
-def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    warn(f"{category.__name__}: {message}")
 
 
 def _one_line(error: BaseException) -> str:

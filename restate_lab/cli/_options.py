@@ -1,4 +1,4 @@
-"""Options shared by several commands, their completion, and the output format that they choose.
+"""Options shared by several commands, their completion, and the source and the output format that they choose.
 
 A command imports its verb in its body: that takes a second, too long for ``--help`` and completion.
 """
@@ -9,16 +9,20 @@ import functools
 import inspect
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from restate_lab.cli._errors import exit_on_error
 from restate_lab.durations import seconds_of
 from restate_lab.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from restate_lab.source import Source
 
 STDOUT = Path("-")
 ENDINGS = {"csv": (".csv", ".csv.gz"), "parquet": (".parquet",)}
@@ -47,6 +51,32 @@ class OutputFormat:
     def is_table(self) -> bool:
         """Return whether the output is for a person."""
         return self.kind == "table"
+
+
+@contextmanager
+def open_source(cluster: str | None, evidence: Path | None) -> Iterator[Source]:
+    """Yield the source that the options name and close it afterwards; a cluster is opened read-only.
+
+    The path of evidence can be the path of an archive; ``cluster`` then is the name of a cluster in it.
+    """
+    from restate_lab.client.lab import connect
+
+    if evidence is None:
+        with connect(cluster, read_only=True) as lab:
+            yield lab
+        return
+    from restate_lab.evidence.store import open_evidence
+    from restate_lab.history.source import open_history
+    from restate_lab.history.store import is_archive
+
+    if is_archive(evidence):
+        with open_history(evidence, cluster_name=cluster) as history:
+            yield history
+        return
+    if cluster is not None:
+        raise ArgumentError("--cluster and --evidence cannot be combined; choose one.")
+    with open_evidence(evidence) as frozen:
+        yield frozen
 
 
 def output_format(*, as_json: bool, csv: Path | None, parquet: Path | None, overwrite: bool) -> OutputFormat:
@@ -221,6 +251,12 @@ _OUTPUT_OPTIONS: dict[str, tuple[Any, Any]] = {
 Timeout = Annotated[
     float | None,
     timeout_option("The time limit of the command: 30s, 5m, or seconds. Default: 120 s for each query."),
+]
+Redact = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN", help='Mask a column, or a path into JSON values: "failures", "$..password"; repeatable.'
+    ),
 ]
 Parameters = Annotated[
     list[str] | None,

@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
@@ -55,7 +55,6 @@ class _TextColumn:
     may_shrink: bool
 
     def rename(self, name: str) -> None:
-        """Set the heading."""
         self.name = name
         self.width = max([cell_len(name), *map(cell_len, self.cells)])
 
@@ -120,15 +119,13 @@ def _blocks(columns: Sequence[_TextColumn], width: int, rows: int) -> Iterator[s
         yield f"── {at + 1:,} ".ljust(min(width, margin + 20), "─")
         for column in columns:
             name = column.name + " " * (margin - cell_len(column.name))
-            first, *others = _wrap(column.cells[at], room, console)
+            text = column.cells[at]
+            lines = (
+                [text] if cell_len(text) <= room else [each.plain.rstrip() for each in Text(text).wrap(console, room)]
+            )
+            first, *others = lines
             yield f"{name}{first}".rstrip()
             yield from (f"{' ' * margin}{line}" for line in others)
-
-
-def _wrap(text: str, width: int, console: Console) -> list[str]:
-    if cell_len(text) <= width:
-        return [text]
-    return [line.plain.rstrip() for line in Text(text).wrap(console, width)]
 
 
 def _truncate(text: str, width: int) -> str:
@@ -143,20 +140,30 @@ def write_frame(frame: pd.DataFrame, form: OutputFormat, *, about: str = "", has
     if form.is_table:
         _print_table(frame, about, has_names=has_names)
     elif form.kind == "json":
-        _print_json_rows(json_rows(to_table(frame, for_json=True)))
+        out, separator = sys.stdout.buffer, b"[\n"
+        for row in json_rows(to_table(frame, for_json=True)):
+            out.write(separator + _escape_json(row).encode())
+            separator = b",\n"
+        out.write(b"[]\n" if separator == b"[\n" else b"\n]\n")
     elif form.file is not None:
         save(frame, form.file, overwrite=form.overwrite)
     else:
-        _write_to_stdout(frame, ENDINGS[form.kind][0])
+        with tempfile.TemporaryDirectory() as folder:
+            path = save(frame, Path(folder) / f"rows{ENDINGS[form.kind][0]}")
+            with path.open("rb") as rows:
+                shutil.copyfileobj(rows, sys.stdout.buffer)
 
 
-def _print_json_rows(rows: Iterable[str]) -> None:
-    """Print JSON objects as one array, one object per line."""
-    out, separator = sys.stdout.buffer, b"[\n"
-    for row in rows:
-        out.write(separator + _escape_json(row).encode())
-        separator = b",\n"
-    out.write(b"[]\n" if separator == b"[\n" else b"\n]\n")
+def write_result(
+    form: OutputFormat, rows: pd.DataFrame, *, show: Callable[[TextPage], None], to_json: Callable[[], Any]
+) -> None:
+    """Show a result to a person, print it as JSON, or write its rows as CSV or Parquet."""
+    if form.is_table:
+        show(TextPage())
+    elif form.kind == "json":
+        print_json(to_json())
+    else:
+        write_frame(rows, form)
 
 
 def print_json(value: Any) -> None:
@@ -180,10 +187,3 @@ def _print_table(frame: pd.DataFrame, about: str, *, has_names: bool) -> None:
     if page.width is not None:
         rows = plural(len(frame), "row") if len(frame) else "No rows"
         TextPage(sys.stderr).paragraph((f"{rows} · {about}" if about else rows, "dim"))
-
-
-def _write_to_stdout(frame: pd.DataFrame, ending: str) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = save(frame, Path(folder) / f"rows{ending}")
-        with path.open("rb") as rows:
-            shutil.copyfileobj(rows, sys.stdout.buffer)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from restate_lab.cli._errors import exit_on_error, interrupt_on_sigterm
-from restate_lab.cli._options import Cluster, check_positive, examples, parse_seconds, timeout_option
+from restate_lab.cli._options import Cluster, Redact, check_positive, examples, parse_seconds, timeout_option
 
 Where = Annotated[
     str,
@@ -27,12 +27,6 @@ ClusterName = Annotated[
     typer.Option(metavar="NAME", help="The name of the cluster in the archive. Default: the name of the environment."),
 ]
 Payloads = Annotated[bool, typer.Option("--payloads", help="Also archive the inputs and outputs of handlers.")]
-Redact = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="PATTERN", help='Mask a column, or a path into JSON values: "failures", "$..password"; repeatable.'
-    ),
-]
 NoSamples = Annotated[
     bool, typer.Option("--no-samples", help="Do not count the invocations by status; halves the load on the cluster.")
 ]
@@ -45,6 +39,15 @@ SameCluster = Annotated[
 ArchiveTimeout = Annotated[float, timeout_option("The time limit for the cluster's responses in one visit: 30m, 2h.")]
 
 
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command(
+    epilog=examples(
+        "restate-lab archive /srv/history -e prod",
+        "restate-lab archive s3://bucket/history -e prod --every 5m",
+    )
+)
 def archive(
     where: Where,
     *,
@@ -85,13 +88,3 @@ def archive(
         typer.echo(f"{where}: {times} added {new:,} invocations{f'; {gone:,} were removed meanwhile' if gone else ''}.")
         for note in visits["note"].dropna().unique():
             typer.echo(f"note: {note}.")
-
-
-def add_archive_command(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(
-        epilog=examples(
-            "restate-lab archive /srv/history -e prod",
-            "restate-lab archive s3://bucket/history -e prod --every 5m",
-        )
-    )(archive)

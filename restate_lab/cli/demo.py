@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -48,17 +47,9 @@ ServerPath = Annotated[
 ]
 
 
-class StoryName(StrEnum):
-    """The stories of the demo; they are listed here because importing them takes a second, too long for --help."""
-
-    INCIDENT = "incident"
-    FIRST_LOOK = "first-look"
-    AGENTS = "agents"
-    WEEK = "week"
-
-
+# The stories are listed here because importing them takes a second, too long for --help.
 Story = Annotated[
-    StoryName,
+    Literal["incident", "first-look", "agents", "week"],
     typer.Option(
         help="The state of the cluster. incident: an order system with 17 faults, opens the notebook “What is "
         "wrong here?”; first-look: a few invocations in every status, opens “Ask in SQL”; agents: AI agents in Python "
@@ -68,6 +59,10 @@ Story = Annotated[
 ]
 
 
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command(epilog=examples("restate-lab demo", "restate-lab demo --story agents"))
 def demo(
     *,
     no_browser: NoBrowser = False,
@@ -75,7 +70,7 @@ def demo(
     keep: Keep = None,
     vqueues: Vqueues = True,
     server: ServerPath = None,
-    story: Story = StoryName.INCIDENT,
+    story: Story = "incident",
 ) -> None:
     """Start a Restate cluster with an incident on this machine and open it in JupyterLab.
 
@@ -84,10 +79,5 @@ def demo(
     from restate_lab.demo.run import run_demo
 
     with exit_on_error():
-        code = run_demo(server=server, keep=keep, vqueues=vqueues, browser=not no_browser, once=once, story=story.value)
+        code = run_demo(server=server, keep=keep, vqueues=vqueues, browser=not no_browser, once=once, story=story)
     raise typer.Exit(code)
-
-
-def add_demo_command(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog=examples("restate-lab demo", "restate-lab demo --story agents"))(demo)

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from restate_lab.cli._errors import ERROR, exit_on_error, warn
 from restate_lab.cli._options import (
     Cluster,
-    Csv,
     EvidencePath,
     Json,
     OutputFormat,
-    Overwrite,
-    Parquet,
     Timeout,
     doctor_check_names,
     examples,
-    output_format,
+    open_source,
     timeout_option,
     with_output,
 )
@@ -28,6 +24,8 @@ from restate_lab.errors import Truncated
 
 if TYPE_CHECKING:
     import pandas as pd
+
+app = typer.Typer(rich_markup_mode=None)
 
 Checks = Annotated[
     list[str] | None,
@@ -63,16 +61,11 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing if the
 Invocation = Annotated[str, typer.Argument(metavar="ID", help="The ID of an invocation (inv_…).")]
 
 
-class FrameName(StrEnum):
-    """The frames of ``waits``."""
-
-    DEADLOCKS = "deadlocks"
-    BLOCKERS = "blockers"
-    EDGES = "edges"
-
-
 Top = Annotated[int, typer.Option("--top", metavar="N", min=1, help="Show the first N of each list.")]
-Part = Annotated[FrameName, typer.Option("--part", help="Which frame --csv and --parquet write.")]
+Part = Annotated[
+    Literal["deadlocks", "blockers", "edges"],
+    typer.Option("--part", help="Which frame --csv and --parquet write."),
+]
 Depth = Annotated[
     int,
     typer.Option(
@@ -84,16 +77,8 @@ Depth = Annotated[
 ]
 
 
-class ScaleChoice(StrEnum):
-    """The scales of the time axis."""
-
-    LINEAR = "linear"
-    LOG = "log"
-    FIT = "fit"
-
-
 Scale = Annotated[
-    ScaleChoice,
+    Literal["linear", "log", "fit"],
     typer.Option(
         "--scale",
         help="linear: proportional to time; log: more room for the first seconds; fit: some room for each entry.",
@@ -115,6 +100,7 @@ AgentsSince = Annotated[
 ]
 
 
+_ID = "inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9"
 _EXIT_CODES = """\b
 Exit codes, for cron and CI:
   0  all checks ran and found nothing critical; there can be warnings,
@@ -137,6 +123,16 @@ Exit codes:
 """
 
 
+@app.command(
+    epilog=_EXIT_CODES
+    + examples(
+        "restate-lab doctor -e prod",
+        "restate-lab doctor -e prod --quiet || page-oncall",
+        "restate-lab doctor --check deadlocks --json",
+        "restate-lab doctor -e prod --check upgrade",
+    )
+)
+@with_output
 def doctor(
     *,
     check: Checks = None,
@@ -146,31 +142,32 @@ def doctor(
     quiet: Quiet = False,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
-    as_json: Json = False,
-    csv: Csv = None,
-    parquet: Parquet = None,
-    overwrite: Overwrite = False,
-) -> None:
+    form: OutputFormat,
+) -> int:
     """Check for all known problems and print the findings, worst first.
 
     --csv and --parquet write only the findings; --json also lists the checks.
     """
-    with exit_on_error():
-        from restate_lab.cli._run_diagnose import run_doctor
+    from restate_lab.analysis.doctor import doctor as diagnose
+    from restate_lab.cli._output import write_result
+    from restate_lab.cli._result_pages import doctor_exit_code, print_diagnosis
+    from restate_lab.cli.shell_code import SourceOptions
+    from restate_lab.export.results import diagnosis_json
 
-        code = run_doctor(
-            check or None,
-            partitions=partitions,
-            timeout=timeout,
-            strict=strict,
-            quiet=quiet,
-            cluster=cluster,
-            evidence=evidence,
-            form=output_format(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite),
+    with open_source(cluster, evidence) as source:
+        diagnosis = diagnose(source, timeout=timeout, checks=check or None, partitions=partitions)
+    code = doctor_exit_code(diagnosis, strict=strict)
+    if code or not quiet:
+        write_result(
+            form,
+            diagnosis.findings,
+            show=lambda page: print_diagnosis(diagnosis, SourceOptions(cluster, evidence), page),
+            to_json=lambda: diagnosis_json(diagnosis),
         )
-    raise typer.Exit(code)
+    return code
 
 
+@app.command(epilog=examples(f"restate-lab why {_ID}"))
 def why(
     invocation: Invocation,
     *,
@@ -187,8 +184,7 @@ def why(
         from restate_lab.analysis.why import why as explain
         from restate_lab.cli._output import print_json
         from restate_lab.cli._page import TextPage
-        from restate_lab.cli._run_diagnose import print_explanation
-        from restate_lab.cli._sources import open_source
+        from restate_lab.cli._result_pages import print_explanation
         from restate_lab.cli.shell_code import SourceOptions
         from restate_lab.export.results import explanation_json
 
@@ -203,11 +199,12 @@ def why(
     raise typer.Exit(ERROR if explanation.status is None else 0)
 
 
+@app.command(epilog=_WAITS_EXIT_CODES + examples("restate-lab waits -e prod", "restate-lab waits --json"))
 @with_output
 def waits(
     *,
     top: Top = 10,
-    part: Part = FrameName.BLOCKERS,
+    part: Part = "blockers",
     timeout: Timeout = None,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
@@ -218,34 +215,39 @@ def waits(
     --json contains all frames; --csv and --parquet write one --part.
     """
     from restate_lab.analysis.waits import find_waits
-    from restate_lab.cli._output import print_json, write_frame
-    from restate_lab.cli._page import TextPage
-    from restate_lab.cli._sources import open_source
-    from restate_lab.cli._waits_page import WaitsPage, exit_code
+    from restate_lab.cli._output import write_result
+    from restate_lab.cli._result_pages import WaitsPage, waits_exit_code
     from restate_lab.cli.shell_code import SourceOptions
     from restate_lab.export.results import waits_json
     from restate_lab.reads import Reads
 
     with open_source(cluster, evidence) as source:
         graph = find_waits(Reads(source, timeout, verb="waits"))
-    if form.is_table:
-        WaitsPage(graph, SourceOptions(cluster, evidence), TextPage(), top).print()
-    elif form.kind == "json":
-        print_json(waits_json(graph))
-    else:
+    if form.kind in {"csv", "parquet"}:
         for each in graph.excluded:
             warn(each)
-        write_frame(getattr(graph, part), form)
-    return exit_code(graph)
+    write_result(
+        form,
+        getattr(graph, part),
+        show=lambda page: WaitsPage(graph, SourceOptions(cluster, evidence), page, top).print(),
+        to_json=lambda: waits_json(graph),
+    )
+    return waits_exit_code(graph)
 
 
+@app.command(
+    epilog=examples(
+        f"restate-lab journal {_ID}",
+        f"restate-lab journal {_ID} --depth 2",
+    )
+)
 @with_output
 def journal(
     invocation: Invocation,
     *,
     depth: Depth = 1,
     payloads: Payloads = False,
-    scale: Scale = ScaleChoice.LINEAR,
+    scale: Scale = "linear",
     top: MostEntries = 200,
     timeout: Timeout = None,
     cluster: Cluster = None,
@@ -257,27 +259,30 @@ def journal(
     The exit code is 1 if the invocation does not exist.
     """
     from restate_lab.analysis.journal import journal as read_journal
-    from restate_lab.cli._journal_page import JournalPage
-    from restate_lab.cli._output import print_json, write_frame
-    from restate_lab.cli._page import TextPage
-    from restate_lab.cli._sources import open_source
+    from restate_lab.cli._output import write_result
+    from restate_lab.cli._result_pages import JournalPage
     from restate_lab.cli.shell_code import SourceOptions
     from restate_lab.export.results import journal_json
 
     with open_source(cluster, evidence) as source, warnings.catch_warnings():
         warnings.simplefilter("ignore", Truncated)  # the page prints it
         frame = read_journal(source, invocation, depth=depth, payloads=payloads, timeout=timeout)
-    if form.is_table:
-        JournalPage(frame, TextPage(), scale.value, top).print(SourceOptions(cluster, evidence))
-        return
-    if "truncated" in frame.attrs:
+    if "truncated" in frame.attrs and not form.is_table:
         warn(frame.attrs["truncated"]["message"])
-    if form.kind == "json":
-        print_json(journal_json(frame))
-    else:
-        write_frame(frame, form)
+    write_result(
+        form,
+        frame,
+        show=lambda page: JournalPage(frame, page, scale, top).print(SourceOptions(cluster, evidence)),
+        to_json=lambda: journal_json(frame),
+    )
 
 
+@app.command(
+    epilog=examples(
+        "restate-lab agents -e prod --since 7d --csv runs.csv",
+        f"restate-lab agents {_ID}",
+    )
+)
 @with_output
 def agents(
     invocation: AgentRun = None,
@@ -294,27 +299,20 @@ def agents(
     The list has no payloads. A conversation has prompts, responses, tool arguments and results.
     """
     from restate_lab.analysis.agents import agent_runs, conversation
-    from restate_lab.cli._output import print_json, write_frame
-    from restate_lab.cli._page import TextPage
-    from restate_lab.cli._sources import open_source
+    from restate_lab.cli._output import write_frame, write_result
     from restate_lab.export.results import conversation_json
 
     with open_source(cluster, evidence) as source:
         if invocation is None:
             runs = agent_runs(source, service=service, since=since, timeout=timeout)
         else:
-            result = conversation(source, invocation, timeout=timeout)
-    if invocation is None:
-        if runs.attrs["cost_note"]:
-            warn(runs.attrs["cost_note"])
-        rows = _short(runs) if form.is_table else runs
-        write_frame(rows, form, about=f"since {since}, {runs.attrs['source']}")
-    elif form.is_table:
-        TextPage().lines(str(result))
-    elif form.kind == "json":
-        print_json(conversation_json(result))
-    else:
-        write_frame(result.frame(), form)
+            run = conversation(source, invocation, timeout=timeout)
+    if invocation is not None:
+        write_result(form, run.frame(), show=lambda page: page.lines(str(run)), to_json=lambda: conversation_json(run))
+        return
+    if runs.attrs["cost_note"]:
+        warn(runs.attrs["cost_note"])
+    write_frame(_short(runs) if form.is_table else runs, form, about=f"since {since}, {runs.attrs['source']}")
 
 
 def _short(runs: pd.DataFrame) -> pd.DataFrame:
@@ -324,30 +322,3 @@ def _short(runs: pd.DataFrame) -> pd.DataFrame:
     short.insert(1, "handler", runs["service"] + "/" + runs["handler"])
     short.insert(6, "tokens", runs[["input_tokens", "output_tokens"]].sum(axis="columns", min_count=1))
     return short
-
-
-def add_diagnose_commands(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command(
-        epilog=_EXIT_CODES
-        + examples(
-            "restate-lab doctor -e prod",
-            "restate-lab doctor -e prod --quiet || page-oncall",
-            "restate-lab doctor --check deadlocks --json",
-            "restate-lab doctor -e prod --check upgrade",
-        )
-    )(doctor)
-    app.command(epilog=examples("restate-lab why inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9"))(why)
-    app.command(epilog=_WAITS_EXIT_CODES + examples("restate-lab waits -e prod", "restate-lab waits --json"))(waits)
-    app.command(
-        epilog=examples(
-            "restate-lab journal inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9",
-            "restate-lab journal inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9 --depth 2",
-        )
-    )(journal)
-    app.command(
-        epilog=examples(
-            "restate-lab agents -e prod --since 7d --csv runs.csv",
-            "restate-lab agents inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9",
-        )
-    )(agents)

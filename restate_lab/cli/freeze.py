@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from restate_lab.cli._errors import exit_on_error
-from restate_lab.cli._options import Cluster, examples, timeout_option
+from restate_lab.cli._options import Cluster, Redact, examples, open_source, timeout_option
 
 Target = Annotated[str, typer.Argument(metavar="PATH", help="The folder to create; it must not exist.")]
 Services = Annotated[list[str] | None, typer.Option("--service", metavar="NAME", help="Only this service; repeatable.")]
@@ -24,18 +24,21 @@ Tables = Annotated[list[str] | None, typer.Option("--table", metavar="NAME", hel
 Payloads = Annotated[
     bool, typer.Option("--payloads", help="Also freeze the inputs and outputs of handlers and the values of state.")
 ]
-Redact = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="PATTERN", help='Mask a column, or a path into JSON values: "failures", "$..password"; repeatable.'
-    ),
-]
 FreezeTimeout = Annotated[
     float,
     timeout_option("The time limit of the command: 30m, 2h, or seconds."),
 ]
 
 
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command(
+    epilog=examples(
+        "restate-lab freeze inc-42.evidence -e prod --since 2h",
+        "restate-lab doctor --evidence inc-42.evidence",
+    )
+)
 def freeze(
     path: Target,
     *,
@@ -55,7 +58,6 @@ def freeze(
     Other commands read it with --evidence PATH. The evidence includes callers and callees of the selected invocations.
     """
     with exit_on_error():
-        from restate_lab.cli._sources import open_source
         from restate_lab.evidence.freeze import freeze as write
 
         with open_source(cluster, None) as source:
@@ -73,13 +75,3 @@ def freeze(
                 timeout=timeout,
             )
         typer.echo(folder)
-
-
-def add_freeze_command(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(
-        epilog=examples(
-            "restate-lab freeze inc-42.evidence -e prod --since 2h",
-            "restate-lab doctor --evidence inc-42.evidence",
-        )
-    )(freeze)

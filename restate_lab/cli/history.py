@@ -20,10 +20,10 @@ Day = Annotated[str, typer.Argument(metavar="DAY", help="Days before this one ar
 ClusterName = Annotated[str | None, typer.Option(metavar="NAME", help="The cluster, if the archive has several.")]
 Confirm = Annotated[str, typer.Option(metavar="WHERE", help="Repeat the address of the archive.")]
 
-history = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show an archive, and maintain its files.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show an archive, and maintain its files.")
 
 
-@history.command(epilog=examples("restate-lab history coverage /srv/history"))
+@app.command(epilog=examples("restate-lab history coverage /srv/history"))
 def coverage(where: Where, *, cluster_name: ClusterName = None) -> None:
     """Show in which times ended invocations may be missing from the archive, per handler."""
     from restate_lab.analysis.ask import ask
@@ -31,19 +31,19 @@ def coverage(where: Where, *, cluster_name: ClusterName = None) -> None:
     _print(where, cluster_name, lambda archived: ask(archived, "coverage", limit=None))
 
 
-@history.command(epilog=examples("restate-lab history compact s3://bucket/history"))
+@app.command(epilog=examples("restate-lab history compact s3://bucket/history"))
 def compact(where: Where, *, cluster_name: ClusterName = None) -> None:
     """Merge the small files of the days that are over, so that they are read faster; archiving may continue."""
     _print(where, cluster_name, lambda archived: archived.compact())
 
 
-@history.command(epilog=examples("restate-lab history vacuum s3://bucket/history"))
+@app.command(epilog=examples("restate-lab history vacuum s3://bucket/history"))
 def vacuum(where: Where, *, cluster_name: ClusterName = None) -> None:
     """Remove files that the archive no longer uses, older than a week."""
     _print(where, cluster_name, lambda archived: archived.vacuum())
 
 
-@history.command(epilog=examples("restate-lab history delete-before /srv/history 2026-05-01 --confirm /srv/history"))
+@app.command(epilog=examples("restate-lab history delete-before /srv/history 2026-05-01 --confirm /srv/history"))
 def delete_before(where: Where, day: Day, *, confirm: Confirm, cluster_name: ClusterName = None) -> None:
     """Remove all days of all clusters before DAY from the archive; this cannot be undone.
 
@@ -59,8 +59,3 @@ def _print(where: str, cluster_name: str | None, read: Callable[[History], pd.Da
 
         with open_history(where, cluster_name=cluster_name) as archived:
             write_frame(read(archived), OutputFormat("table"), about=archived.name)
-
-
-def add_history_commands(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.add_typer(history, name="history")

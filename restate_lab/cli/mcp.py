@@ -34,10 +34,10 @@ _STARTED_BY_HAND = (
     "guide has the configuration of clients."
 )
 
-mcp = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None)
 
 
-@mcp.callback(
+@app.callback(
     invoke_without_command=True,
     epilog=examples("restate-lab mcp -e prod", "restate-lab mcp -e prod --evidence /srv/history --allow-changes"),
 )
@@ -62,7 +62,7 @@ def run(
         serve(cluster, evidence or [], allow_changes=allow_changes)
 
 
-@mcp.command(epilog=examples("restate-lab mcp approve plan-1a2b3c4d"))
+@app.command(epilog=examples("restate-lab mcp approve plan-1a2b3c4d"))
 def approve(plan: RequestId) -> None:
     """Approve a plan of an assistant, after you have read it. Works in a terminal only.
 
@@ -94,8 +94,3 @@ def _ask(plan: str) -> int:
     store.approve(request)
     page.paragraph(("Approved. The assistant can now execute it once.", "bold"))
     return 0
-
-
-def add_mcp_commands(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.add_typer(mcp, name="mcp")

@@ -17,6 +17,7 @@ from restate_lab.cli._options import (
     Parameters,
     Timeout,
     examples,
+    open_source,
     parameter_names,
     parse_parameters,
     parse_value,
@@ -60,6 +61,16 @@ QuestionParameters = Annotated[
 ]
 
 
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command(
+    epilog=examples(
+        "restate-lab sql \"SELECT id, target FROM sys_invocation WHERE status = 'paused'\"",
+        'restate-lab sql "SELECT id FROM sys_invocation WHERE target_service_name = :s" -p s=agent --json',
+        "restate-lab sql - --parquet all.parquet < query.sql",
+    )
+)
 @with_output
 def sql(
     statement: Statement,
@@ -76,7 +87,6 @@ def sql(
     that JSON type; every other value is text. For example, -p 'key="42"' is the text 42.
     """
     from restate_lab.cli._output import write_frame
-    from restate_lab.cli._sources import open_source
     from restate_lab.client.parquet import write_parquet
 
     values = {name: parse_value(text) for name, text in parse_parameters(param or []).items()}
@@ -92,6 +102,10 @@ def sql(
         write_frame(frame, form, about=_source_line(source, time.monotonic() - started), has_names=True)
 
 
+@app.command(
+    epilog=examples("restate-lab ask wakes_next -p until=2h", "restate-lab ask retry_storm -e prod --csv storm.csv"),
+    context_settings={"allow_extra_args": True},  # ask reports them itself, with a hint
+)
 @with_output
 def ask(
     context: typer.Context,
@@ -112,7 +126,6 @@ def ask(
     from restate_lab.analysis.ask import run_any_question
     from restate_lab.analysis.questions.parameters import parse_texts
     from restate_lab.cli._output import write_frame
-    from restate_lab.cli._sources import open_source
 
     values = parse_texts(question, parse_parameters(param or []))
     with open_source(cluster, evidence) as source:
@@ -126,6 +139,7 @@ def ask(
     write_frame(frame, form, about=about)
 
 
+@app.command(epilog=examples("restate-lab questions", "restate-lab questions retry_storm"))
 @with_output
 def questions(question: OneQuestion = "", *, form: OutputFormat) -> None:
     """List the named questions, or show one of them with its parameters, cost and SQL."""
@@ -176,21 +190,3 @@ def _print_question(question: NamedQuestion, page: TextPage) -> None:
             (f"-- {variant.file}: {variant.cost}, reads {variant.reads}; needs {', '.join(variant.needs)}", "dim")
         )
         page.verbatim(variant.sql.splitlines())
-
-
-def add_query_commands(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command(
-        epilog=examples(
-            "restate-lab sql \"SELECT id, target FROM sys_invocation WHERE status = 'paused'\"",
-            'restate-lab sql "SELECT id FROM sys_invocation WHERE target_service_name = :s" -p s=agent --json',
-            "restate-lab sql - --parquet all.parquet < query.sql",
-        )
-    )(sql)
-    app.command(
-        epilog=examples(
-            "restate-lab ask wakes_next -p until=2h", "restate-lab ask retry_storm -e prod --csv storm.csv"
-        ),
-        context_settings={"allow_extra_args": True},  # ask reports them itself, with a hint
-    )(ask)
-    app.command(epilog=examples("restate-lab questions", "restate-lab questions retry_storm"))(questions)

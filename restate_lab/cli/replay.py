@@ -5,26 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from restate_lab._text import plural
 from restate_lab.cli._options import (
     Cluster,
     EvidencePath,
     OutputFormat,
     examples,
+    open_source,
     timeout_option,
     with_output,
 )
 from restate_lab.errors import ArgumentError
 
-if TYPE_CHECKING:
-    from restate_lab.analysis.replay.result import Replay
-    from restate_lab.cli._page import TextPage
-
-BREAKS, UNKNOWN = 3, 4
 _QUESTION = "Code outside of steps will run at {address}: logs, metrics, unwrapped requests. Continue?"
 _UNCONFIRMED = "code outside of steps would run at {address}. Add --yes-run-code-outside-steps. Nothing was sent."
 
@@ -80,6 +75,17 @@ Exit codes, for CI before a deployment:
 """
 
 
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command(
+    epilog=_EXIT_CODES
+    + examples(
+        "restate-lab replay http://127.0.0.1:9081 --service Orders",
+        "restate-lab replay http://new:9080 -e prod --yes-run-code-outside-steps --json",
+        "restate-lab replay http://new:9080 --evidence incident.evidence",
+    )
+)
 @with_output
 def replay(
     deployment: Deployment,
@@ -105,9 +111,8 @@ def replay(
     """
     from restate_lab.analysis.replay import replay as check
     from restate_lab.analysis.replay.check import deployment_address
-    from restate_lab.cli._output import print_json, write_frame
-    from restate_lab.cli._page import TextPage
-    from restate_lab.cli._sources import open_source
+    from restate_lab.cli._output import write_result
+    from restate_lab.cli._result_pages import print_replay, replay_exit_code
     from restate_lab.export.results import replay_json
 
     filters = {"id": id_, "service": service, "handler": handler, "deployment": pinned}
@@ -119,60 +124,8 @@ def replay(
             _ask(address)
         options: dict[str, Any] = {"allow": allow or [], "headers": headers, "timeout": timeout}
         result = check(source, targets, deployment, sample=sample, confirm=address, **options)
-    if form.is_table:
-        _print_replay(result, TextPage())
-    elif form.kind == "json":
-        print_json(replay_json(result))
-    else:
-        write_frame(result.rows, form)
-    return _exit_code(result)
-
-
-def _exit_code(result: Replay) -> int:
-    """Return 3 if an invocation diverges or fails, 4 if the check cannot say for every invocation, otherwise 0."""
-    from restate_lab.analysis.replay.recording import FITS
-    from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT
-
-    if result.verdict in {DIVERGES, FAILS}:
-        return BREAKS
-    return 0 if result.verdict in {FITS, OTHER_RESULT} else UNKNOWN
-
-
-def _print_replay(result: Replay, page: TextPage) -> None:
-    """Print the totals, then each group of equal verdicts with the recorded path and the new one."""
-    from restate_lab.analysis.replay.recording import CANNOT_SAY, FITS, NOT_CHECKABLE
-    from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT
-    from restate_lab.frames import records
-
-    styles = {
-        DIVERGES: "red",
-        FAILS: "red",
-        CANNOT_SAY: "yellow",
-        NOT_CHECKABLE: "yellow",
-        OTHER_RESULT: "dim",
-        FITS: "green",
-    }
-    totals = result.summary, f"bold {styles[result.verdict]}"
-    page.paragraph(totals)
-    page.paragraph((result.where, "dim"))
-    for row in records(result.groups):
-        page.blank()
-        about = f" {plural(row['invocations'], 'invocation')} of {row['handler']}, for example {row['example_id']}"
-        page.paragraph((row["verdict"].upper(), styles[row["verdict"]]), (about, "bold"))
-        page.paragraph(f"{row['reason']}.", first="  ")
-        if row["command_index"] is not None:
-            page.paragraph(str(row["recorded"]), first=f"  recorded {row['command_index']}: ")
-            page.paragraph(str(row["now"]), first=f"  now      {row['command_index']}: ")
-    reasons = result.not_checked["reason"].value_counts()
-    if len(reasons):
-        page.blank()
-        page.paragraph(("NOT CHECKED", "yellow"))
-        for reason, count in reasons.items():
-            page.paragraph(f"{plural(int(count), 'invocation')}: {reason}", first="  ")
-    page.blank()
-    for each in result.limitations:
-        page.paragraph((each, "dim"))
-    page.paragraph(totals)
+    write_result(form, result.rows, show=lambda page: print_replay(result, page), to_json=lambda: replay_json(result))
+    return replay_exit_code(result)
 
 
 def _ask(address: str) -> None:
@@ -193,15 +146,3 @@ def _read_headers(headers: Iterable[str]) -> dict[str, str]:
             raise ArgumentError(f"--header {name} names an environment variable that is not set; set it first.")
         read[name] = os.environ[variable]
     return read
-
-
-def add_replay_command(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(
-        epilog=_EXIT_CODES
-        + examples(
-            "restate-lab replay http://127.0.0.1:9081 --service Orders",
-            "restate-lab replay http://new:9080 -e prod --yes-run-code-outside-steps --json",
-            "restate-lab replay http://new:9080 --evidence incident.evidence",
-        )
-    )(replay)

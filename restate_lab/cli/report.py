@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,29 +14,13 @@ from restate_lab.cli._options import (
     Overwrite,
     Timeout,
     examples,
+    open_source,
     parse_parameters,
     parse_value,
     timeout_option,
     with_output,
 )
 from restate_lab.errors import ArgumentError
-
-
-class PaperName(StrEnum):
-    """The paper sizes of a PDF."""
-
-    A4 = "A4"
-    LETTER = "Letter"
-
-
-class PartName(StrEnum):
-    """The frames of a comparison."""
-
-    INVOCATIONS = "invocations"
-    STATE = "state"
-    DEPLOYMENTS = "deployments"
-    BACKLOG = "backlog"
-
 
 Notebook = Annotated[Path, typer.Argument(metavar="NOTEBOOK", help="The notebook to execute (.ipynb).")]
 Output = Annotated[
@@ -86,15 +69,27 @@ PassEnv = Annotated[
         "notebook gets RESTATE_* and no other secrets of this process.",
     ),
 ]
-Paper = Annotated[PaperName, typer.Option("--paper", help="The paper size of a PDF.")]
+Paper = Annotated[Literal["A4", "Letter"], typer.Option("--paper", help="The paper size of a PDF.")]
 Before = Annotated[Path, typer.Argument(metavar="BEFORE", help="The earlier frozen evidence.")]
 After = Annotated[
     Path | None,
     typer.Argument(metavar="AFTER", help="The later frozen evidence. Default: the cluster in its current state."),
 ]
-Part = Annotated[PartName, typer.Option("--part", help="Which frame --csv and --parquet write.")]
+Part = Annotated[
+    Literal["invocations", "state", "deployments", "backlog"],
+    typer.Option("--part", help="Which frame --csv and --parquet write."),
+]
 
 
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command(
+    epilog=examples(
+        "restate-lab report incident.ipynb -o inc-42.html -p service=agent",
+        "restate-lab report incident.ipynb -o inc-42.pdf --evidence inc-42.evidence",
+    )
+)
 def report(
     notebook: Notebook,
     *,
@@ -103,7 +98,7 @@ def report(
     evidence: NotebookEvidence = None,
     allow_changes: AllowChanges = False,
     timeout: CellTimeout = 600.0,
-    paper: Paper = PaperName.A4,
+    paper: Paper = "A4",
     pass_env: PassEnv = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -123,7 +118,7 @@ def report(
             allow_changes=allow_changes,
             timeout=timeout,
             overwrite=overwrite,
-            paper=paper.value,
+            paper=paper,
             pass_env=pass_env or [],
         )
         typer.echo(written.path)
@@ -133,12 +128,18 @@ def report(
     raise typer.Exit(0 if failure is None else ERROR)
 
 
+@app.command(
+    epilog=examples(
+        "restate-lab compare before.evidence after.evidence",
+        "restate-lab compare inc-42.evidence -e prod --csv changed.csv",
+    )
+)
 @with_output
 def compare(
     before: Before,
     after: After = None,
     *,
-    part: Part = PartName.INVOCATIONS,
+    part: Part = "invocations",
     cluster: Cluster = None,
     timeout: Timeout = None,
     form: OutputFormat,
@@ -147,9 +148,7 @@ def compare(
 
     --json contains all frames; --csv and --parquet write one --part.
     """
-    from restate_lab.cli._output import print_json, write_frame
-    from restate_lab.cli._page import TextPage
-    from restate_lab.cli._sources import open_source
+    from restate_lab.cli._output import write_result
     from restate_lab.evidence.compare import compare as compare_sources
     from restate_lab.export.results import comparison_json
 
@@ -157,25 +156,9 @@ def compare(
         raise ArgumentError("AFTER and --cluster cannot be combined; compare with one of them.")
     with open_source(None, before) as first, open_source(cluster, after) as second:
         comparison = compare_sources(first, second, timeout=timeout)
-    if form.is_table:
-        TextPage().lines(str(comparison))
-    elif form.kind == "json":
-        print_json(comparison_json(comparison))
-    else:
-        write_frame(getattr(comparison, part), form)
-
-
-def add_report_commands(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command(
-        epilog=examples(
-            "restate-lab compare before.evidence after.evidence",
-            "restate-lab compare inc-42.evidence -e prod --csv changed.csv",
-        )
-    )(compare)
-    app.command(
-        epilog=examples(
-            "restate-lab report incident.ipynb -o inc-42.html -p service=agent",
-            "restate-lab report incident.ipynb -o inc-42.pdf --evidence inc-42.evidence",
-        )
-    )(report)
+    write_result(
+        form,
+        getattr(comparison, part),
+        show=lambda page: page.lines(str(comparison)),
+        to_json=lambda: comparison_json(comparison),
+    )

@@ -28,6 +28,7 @@ _READS = frozenset(
         *("rl.audit_log", "wait_for", "waits", "why"),
     }
 )
+_AUDIT_LOG = shlex.join(["python", "-c", "import restate_lab as rl; print(rl.audit_log().to_string())"])
 _ON_THE_CLUSTER = "# run on the cluster of the evidence"
 
 
@@ -90,8 +91,9 @@ def commands(calls: Iterable[SuggestedCall], source: SourceOptions) -> list[str]
 
 def _ask(call: SuggestedCall, source: SourceOptions) -> str | None:
     name = str(call.arguments[0])
+    flags = {True: "yes", False: "no"}
     texts = {
-        key: ",".join(value) if isinstance(value, tuple) else _format_value(value)
+        key: ",".join(value) if isinstance(value, tuple) else flags[value] if isinstance(value, bool) else str(value)
         for key, value in call.options.items()
     }
     if not _reads_back(name, texts, call.options):
@@ -111,33 +113,14 @@ def _statuses(call: SuggestedCall, source: SourceOptions) -> str | None:
     return "\n".join(source.restate_command("invocations", "describe", id_) for id_ in names[:_MOST])
 
 
-def _version(_: SuggestedCall, source: SourceOptions) -> str | None:
-    return source.restate_command("whoami")
+def _lab_command(name: str, *, is_live: bool = False) -> Command:
+    """Return the command of ``restate-lab`` with the arguments of a call; ``is_live``: it does not read evidence."""
 
+    def command(call: SuggestedCall, source: SourceOptions) -> str | None:
+        options = [] if is_live and source.evidence is not None else source.options
+        return shlex.join(["restate-lab", name, *map(str, call.arguments), *options])
 
-def _audit_log(_: SuggestedCall, __: SourceOptions) -> str | None:
-    return shlex.join(["python", "-c", "import restate_lab as rl; print(rl.audit_log().to_string())"])
-
-
-def _why(call: SuggestedCall, source: SourceOptions) -> str | None:
-    return shlex.join(["restate-lab", "why", str(call.arguments[0]), *source.options])
-
-
-def _freeze(call: SuggestedCall, source: SourceOptions) -> str | None:
-    return shlex.join(["restate-lab", "freeze", str(call.arguments[0]), *_cluster_options(source)])
-
-
-def _doctor(_: SuggestedCall, source: SourceOptions) -> str | None:
-    return shlex.join(["restate-lab", "doctor", *_cluster_options(source)])
-
-
-def _journal(call: SuggestedCall, source: SourceOptions) -> str | None:
-    return shlex.join(["restate-lab", "journal", str(call.arguments[0]), *source.options])
-
-
-def _agents(call: SuggestedCall, source: SourceOptions) -> str | None:
-    """Return the command of a conversation, or of the list of runs, which has no option for ids."""
-    return shlex.join(["restate-lab", "agents", *map(str, call.arguments), *source.options])
+    return command
 
 
 def _replay(call: SuggestedCall, source: SourceOptions) -> str | None:
@@ -147,10 +130,6 @@ def _replay(call: SuggestedCall, source: SourceOptions) -> str | None:
         return None
     ids = [word for id_ in call.ids[:_MOST] for word in ("--id", id_)]
     return shlex.join(["restate-lab", "replay", address, *ids, *source.options])
-
-
-def _waits(call: SuggestedCall, source: SourceOptions) -> str | None:  # noqa: ARG001 - it has no arguments
-    return shlex.join(["restate-lab", "waits", *source.options])
 
 
 def _plan(call: SuggestedCall, source: SourceOptions) -> str | None:
@@ -221,15 +200,15 @@ def _restate_command(*arguments: str, flags: Mapping[str, str] = MappingProxyTyp
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
-        "agent_runs": _agents,
+        "agent_runs": _lab_command("agents"),  # it has no option for ids
         "ask": _ask,
-        "conversation": _agents,
-        "doctor": _doctor,
-        "freeze": _freeze,
-        "journal": _journal,
-        "journal_diff": _journal,  # its failing row shows the mismatch
-        "lab.admin.version": _version,
-        "rl.audit_log": _audit_log,
+        "conversation": _lab_command("agents"),
+        "doctor": _lab_command("doctor", is_live=True),
+        "freeze": _lab_command("freeze", is_live=True),
+        "journal": _lab_command("journal"),
+        "journal_diff": _lab_command("journal"),  # its failing row shows the mismatch
+        "lab.admin.version": lambda _, source: source.restate_command("whoami"),
+        "rl.audit_log": lambda _, __: _AUDIT_LOG,
         "wait_for": _statuses,
         "lab.admin.create_deployment": _restate_command("deployments", "register"),
         "lab.admin.delete_deployment": _restate_command("deployments", "remove", flags={"force": "--force"}),
@@ -246,15 +225,11 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "move_to": _move,
         "plan": _plan,
         "replay": _replay,
-        "waits": _waits,
-        "why": _why,
+        "waits": _lab_command("waits"),
+        "why": _lab_command("why"),
     }
 )
 """Verb → function that returns the command, or None if the call has no command."""
-
-
-def _cluster_options(source: SourceOptions) -> list[str]:
-    return [] if source.evidence is not None else source.options
 
 
 def _note(call: SuggestedCall) -> str:
@@ -268,10 +243,6 @@ def _note(call: SuggestedCall) -> str:
 
 def _parameter_options(texts: Mapping[str, str]) -> list[str]:
     return [word for name, text in texts.items() for word in ("-p", f"{name}={text}")]
-
-
-def _format_value(value: Any) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _json_or_text(value: Any) -> str:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from restate_lab.alerts.metrics import MetricsState
     from restate_lab.alerts.reader import ClusterReader
     from restate_lab.alerts.rules import Rules
-    from restate_lab.alerts.store import AlertStore
     from restate_lab.alerts.watcher import Watcher
     from restate_lab.analysis.suggestions import SuggestedCall
 
@@ -106,6 +105,17 @@ Exit codes:
 """
 
 
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command(
+    epilog=_EXIT_CODES
+    + examples(
+        "restate-lab watch -e prod -e staging --to slack://…",
+        "restate-lab watch -e prod --rules rules.toml --alertmanager http://127.0.0.1:9093",
+        "restate-lab watch -e prod --once --every 5m --to mailto://…",
+    )
+)
 def watch(
     *,
     cluster: Watched = None,
@@ -128,8 +138,11 @@ def watch(
     with _without_shutdown(), exit_on_error():
         interrupt_on_sigterm()
         with _stopped_by_interrupt(is_error=once), ExitStack() as stack:
+            import platformdirs
+
             from restate_lab.alerts.delivery import create_receivers
             from restate_lab.alerts.rules import Rules, load_rules
+            from restate_lab.alerts.store import AlertStore
             from restate_lab.alerts.watcher import Archiver, Watcher
 
             keep = timedelta(seconds=_MISSED * every + timeout)  # of an alert that no visit repeats
@@ -142,7 +155,9 @@ def watch(
                 "archives": bool(archive),
             }
             readers = _create_readers(cluster or [None], chosen, **options)
-            store, numbers = _open_store(state, stack), _serve(metrics, stack)
+            store = AlertStore(state or platformdirs.user_state_path("restate_lab") / "watch.sqlite")
+            stack.callback(store.close)
+            numbers = _serve(metrics, stack)
             archiver = Archiver(archive) if archive else None
             watcher = Watcher(readers, store, receivers, _print_alert, warn, metrics=numbers, archiver=archiver)
             watcher.start()
@@ -162,16 +177,6 @@ def _create_readers(clusters: Sequence[str | None], rules: Rules, **options: Any
         ClusterReader(name=name, option=each, rules=rules, commands=_commands, **options)
         for name, each in zip(names, clusters, strict=True)
     ]
-
-
-def _open_store(file: Path | None, stack: ExitStack) -> AlertStore:
-    import platformdirs
-
-    from restate_lab.alerts.store import AlertStore
-
-    store = AlertStore(file or platformdirs.user_state_path("restate_lab") / "watch.sqlite")
-    stack.callback(store.close)
-    return store
 
 
 def _serve(address: str | None, stack: ExitStack) -> MetricsState:
@@ -218,7 +223,6 @@ def _commands(calls: Sequence[SuggestedCall], cluster: str | None) -> list[str] 
 
 
 def _print_alert(event: Event, alert: Alert) -> None:
-    """Print one change of an alert."""
     from restate_lab.cli._page import SEVERITY_STYLES, TextPage
 
     page = TextPage()
@@ -264,15 +268,3 @@ def _without_shutdown() -> Iterator[None]:
             sys.stderr.flush()
             os._exit(end.exit_code)
         raise
-
-
-def add_watch_command(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(
-        epilog=_EXIT_CODES
-        + examples(
-            "restate-lab watch -e prod -e staging --to slack://…",
-            "restate-lab watch -e prod --rules rules.toml --alertmanager http://127.0.0.1:9093",
-            "restate-lab watch -e prod --once --every 5m --to mailto://…",
-        )
-    )(watch)

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from restate_lab import intervals
 from restate_lab._cells import is_missing
+from restate_lab._html.table import index_to_columns
 from restate_lab._text import join
 from restate_lab.errors import ArgumentError, HalfCharacter
 from restate_lab.frames import repeated_field
@@ -56,7 +57,7 @@ def to_table(frame: pd.DataFrame | pa.Table, *, for_json: bool = False) -> pa.Ta
     Raises:
         ArgumentError: two columns have the same name, or there are no columns.
     """
-    whole = frame if isinstance(frame, pa.Table) else _move_index_to_columns(frame)
+    whole = frame if isinstance(frame, pa.Table) else index_to_columns(frame)
     names = _column_names(whole)
     metadata: Any = None
     if isinstance(whole, pa.Table):
@@ -160,20 +161,6 @@ class _OutputColumn:
     column: ArrowColumn
     is_json: bool = False
     is_replaced: bool = False
-
-
-def _move_index_to_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with its index as the first columns, if the index has a name or is not of integers."""
-    index = frame.index
-    is_numbered = index.empty or pd.api.types.is_integer_dtype(index.dtype)
-    if is_numbered and all(name is None for name in index.names):
-        return frame.reset_index(drop=True)
-    try:
-        return frame.reset_index()
-    except ValueError as error:
-        raise ArgumentError(
-            f"the index cannot become a column: {error}. Rename it, or remove it with reset_index(drop=True)."
-        ) from error
 
 
 def _column_names(frame: pd.DataFrame | pa.Table) -> list[str]:

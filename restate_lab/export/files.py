@@ -73,14 +73,25 @@ def save(frame: pd.DataFrame | pa.Table, path: str | os.PathLike[str], /, *, ove
     write = _writer_for(target)
     check_absent(target, overwrite=overwrite)
     table = to_table(frame, for_json=write is write_json_lines)
+    with write_atomically(target, overwrite=overwrite) as unfinished:
+        write(table, unfinished)
+    truncated = frame.attrs.get("truncated") if isinstance(frame, pd.DataFrame) else None
+    if truncated and write is not write_parquet:
+        warnings.warn(
+            f"{target.name} is incomplete, because the frame was truncated: {truncated}", Truncated, stacklevel=3
+        )
+    return target
+
+
+@contextlib.contextmanager
+def write_atomically(target: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield a temporary path; if the block succeeds, the file is renamed to ``target``, else it is removed."""
     unfinished = target.with_name(f".{uuid.uuid4().hex[:12]}.unfinished")
     try:
-        write(table, unfinished)
+        yield unfinished
         publish(unfinished, target, overwrite=overwrite)
     finally:
         unfinished.unlink(missing_ok=True)
-    _warn_if_truncated(frame, target)
-    return target
 
 
 def publish(unfinished: Path, target: Path, *, overwrite: bool) -> None:
@@ -143,7 +154,7 @@ def resolve_target(path: str | os.PathLike[str]) -> Path:
         raise ArgumentError(f"path must be text or a Path; got {path!r}.")
     if "://" in text:
         raise ArgumentError(
-            f"{text} is not a local file: to write to an object store, use lab.to_parquet(statement, {text!r})."
+            f"{text} is not a local file: pass a local path. To write rows to an object store, use lab.to_parquet."
         )
     target = Path(text).expanduser()
     if not target.parent.is_dir():
@@ -173,16 +184,6 @@ def _writer_for(target: Path) -> Callable[[pa.Table, Path], None]:
 
 def _exists_error(target: Path) -> ArgumentError:
     return ArgumentError(f"{target} already exists and was not changed: pass another name, or overwrite=True.")
-
-
-def _warn_if_truncated(frame: pd.DataFrame | pa.Table, target: Path) -> None:
-    attrs = frame.attrs if isinstance(frame, pd.DataFrame) else {}
-    if attrs.get("truncated") and _WRITERS[".parquet"] is not _writer_for(target):
-        warnings.warn(
-            f"{target.name} is incomplete, because the frame was truncated: {attrs['truncated']}",
-            Truncated,
-            stacklevel=3,
-        )
 
 
 def _advice(value: object) -> str:

@@ -170,7 +170,6 @@ def _run_span(row: Mapping[str, Any], read_at: datetime | None) -> SpanRecord:
 
 
 def _agent(id_: str, target: str | None, session: str | None, status: str | None) -> dict[str, Any]:
-    """Return the attributes of a run of an agent."""
     return {
         **_kind("AGENT"),
         "session.id": session,
@@ -189,8 +188,6 @@ def _failure(status: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _ConversationSpans:
-    """Makes the spans of one conversation."""
-
     conversation: Conversation
     has_payloads: bool
     tools: Mapping[tuple[str, int | None], list[Turn]]
@@ -255,15 +252,15 @@ class _ConversationSpans:
         }
 
     def _response(self, turn: Turn) -> dict[str, Any]:
-        """Return the attributes with the payload of a response."""
-        calls = self.tools.get((turn.id, turn.turn), [])
-        message = {"role": "assistant", "content": turn.text, "tool_calls": [_call(each) for each in calls]}
+        turns = self.tools.get((turn.id, turn.turn), [])
+        calls = [{"id": each.call_id, "name": each.tool, "arguments": text_of_value(each.arguments)} for each in turns]
+        message = {"role": "assistant", "content": turn.text, "tool_calls": calls}
         return {
             "output.value": turn.text or turn.refusal,
             "gen_ai.output.messages": text_of_value([message]),
             "llm.output_messages.0.message.role": "assistant",
             "llm.output_messages.0.message.content": turn.text,
-            **dict(_flat_calls(calls)),
+            **dict(_flat_calls(turns)),
         }
 
     def _tool(self, turn: Turn) -> dict[str, Any]:
@@ -284,7 +281,6 @@ def _texts(turns: Sequence[Turn]) -> dict[str, Any]:
 
 
 def _execution(turn: Turn) -> dict[str, Any]:
-    """Return the attributes with the payloads of a tool."""
     arguments, result = text_of_value(turn.arguments), text_of_value(turn.result)
     return {
         "input.value": arguments,
@@ -304,10 +300,6 @@ def _place(turn: Turn) -> dict[str, Any]:
         "restate.failed_attempts": turn.attempts,
         "restate.matched": turn.how,
     }
-
-
-def _call(turn: Turn) -> dict[str, Any]:
-    return {"id": turn.call_id, "name": turn.tool, "arguments": text_of_value(turn.arguments)}
 
 
 def _flat_calls(turns: Iterable[Turn]) -> Iterator[tuple[str, Any]]:

@@ -66,8 +66,6 @@ class _SheetColumn:
 
 
 class _Sheet:
-    """One sheet: a header that stays visible, and rows."""
-
     def __init__(self, book: Any) -> None:
         self._book = book
         self._sheet = book.add_worksheet("restate")
@@ -83,7 +81,7 @@ class _Sheet:
             self._sheet.set_column(at, at, _width(column))
             self._sheet.write_string(0, at, column.header, self._bold)
         writers = [self._writer(column) for column in columns]
-        rows = zip(*(_values(column) for column in columns), strict=True)
+        rows = zip(*(column.values.to_pylist() for column in columns), strict=True)
         for number, row in enumerate(rows, 1):
             for at, (write, value) in enumerate(zip(writers, row, strict=True)):
                 if value is not None:
@@ -172,11 +170,6 @@ def _check_texts(column: _SheetColumn) -> None:
             else f"the name of the column {column.header[:40]!r}"
         )
         raise ArgumentError(f"{where} {why}: save as .parquet or .csv, or remove the column.")
-
-
-def _values(column: _SheetColumn) -> list[Any]:
-    values: list[Any] = column.values.to_pylist()
-    return values
 
 
 def _width(column: _SheetColumn) -> int:

@@ -19,7 +19,6 @@ _COLUMNS = "| Status | Without vqueues | With vqueues |\n|---|---|---|\n"
 
 
 def _page() -> str:
-    """Return the table as Markdown, one section per action."""
     table = effects()
     return _HEAD + "\n".join(
         _action_section(action, table[table["action"] == action.value].to_dict("records")) for action in ACTIONS

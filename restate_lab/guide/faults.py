@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from restate_lab import errors
@@ -279,45 +279,31 @@ _OPEN = """## Damaged evidence
 
 
 def _page() -> str:
-    """Return the page as Markdown: the faults by group, and the next step for each result."""
     parts = [_section(group) for group in GROUPS]
     opened = "".join(f"| {damage} | {_format_outcome(outcome)} |\n" for damage, outcome in EVIDENCE.items())
-    gateways = "".join(f"{_gateway_row(each)}\n" for each in GATEWAYS)
+    gateways = ""
+    for each in GATEWAYS:
+        outcomes = [_format_outcome(outcome) or "does not occur" for outcome in (each.unsent, each.acted, each.other)]
+        gateways += f"| {each.description} | {' | '.join(outcomes)} |\n"
     return f"{_HEAD}{_next_steps()}\n" + "".join(parts) + f"{_GATEWAYS}{gateways}\n" + _RESTARTS + _OPEN + opened
 
 
 def _section(group: str) -> str:
     title, _, more = _TITLES[group].partition("\n")
-    lines = "".join(_fault_row(each) for each in FAULTS if each.group == group)
+    lines = ""
+    for fault in (each for each in FAULTS if each.group == group):
+        outcomes = filter(None, (fault.connect, fault.reads, fault.execute, fault.set_state))
+        lines += f"| {fault.description} | {' | '.join(map(_format_outcome, outcomes))} |\n"
     return f"## {title}\n{more}\n\n{_CHANGES if group == 'changes' else _TABLE}{lines}\n"
-
-
-def _fault_row(fault: Fault) -> str:
-    outcomes = filter(None, (fault.connect, fault.reads, fault.execute, fault.set_state))
-    return f"| {fault.description} | {' | '.join(map(_format_outcome, outcomes))} |\n"
-
-
-def _gateway_row(gateway: Gateway) -> str:
-    outcomes = (
-        _format_outcome(outcome) or "does not occur" for outcome in (gateway.unsent, gateway.acted, gateway.other)
-    )
-    return f"| {gateway.description} | {' | '.join(outcomes)} |"
 
 
 def _next_steps() -> str:
     rows = [f"| *{outcome}* | {advice} |\n" for outcome, advice in _ADVICE.items()]
-    rows += [f"| `{name}` | {_first_line(name)} |\n" for name in sorted(set(_outcomes()) & set(errors.__all__))]
+    outcomes = {outcome for each in FAULTS for outcome in (each.connect, each.reads, each.set_state)}
+    for name in sorted(outcomes.union(EVIDENCE.values()) & set(errors.__all__)):
+        first_line = str(getattr(errors, name).__doc__).partition("\n")[0].rstrip(".")
+        rows.append(f"| `{name}` | {first_line} |\n")
     return _NEXT + "".join(rows)
-
-
-def _outcomes() -> Iterable[str]:
-    for each in FAULTS:
-        yield from (each.connect, each.reads, each.set_state)
-    yield from EVIDENCE.values()
-
-
-def _first_line(name: str) -> str:
-    return str(getattr(errors, name).__doc__).partition("\n")[0].rstrip(".")
 
 
 def _format_outcome(outcome: str) -> str:

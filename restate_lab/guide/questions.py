@@ -19,7 +19,6 @@ rows. If a limit cuts rows, `ask` warns (`Truncated`).
 
 
 def _page() -> str:
-    """Return the catalogue as Markdown."""
     return _HEAD + "\n".join(_question_section(question) for name in names() if (question := read_question(name)))
 
 

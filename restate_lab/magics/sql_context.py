@@ -52,7 +52,7 @@ def context_at(statement: str, at: int) -> SqlContext | None:
         return None
     last = before[-1] if before else Token("", "", 0, 0)
     if last.text == "." and last.end == len(head):
-        owner = _identifier(head, before[-2]) if len(before) > 1 else ""
+        owner = head[before[-2].start : before[-2].end].strip('"').lower() if len(before) > 1 else ""
         return SqlContext("column", typed, owner)
     if last.text == ":" and last.end == len(head):
         return SqlContext("parameter", typed)
@@ -98,7 +98,3 @@ def _enclosing_clauses(before: Sequence[Token]) -> Iterator[str]:
             depth = max(0, depth - 1)
         elif token.kind == "word" and depth == 0 and token.text in _CLAUSES:
             yield token.text
-
-
-def _identifier(text: str, token: Token) -> str:
-    return text[token.start : token.end].strip('"').lower()

@@ -50,7 +50,11 @@ def fit(data: Mapping[str, Any], budget: Budget, *, skip: int = 0) -> FittingDat
     A frame is a list of rows, and so is a list of objects; everything else is a fact. A note has ``part``, ``shown``
     and ``total`` of a list, and ``next``, which tells how to get the rest.
     """
-    lists = {name: value for name, value in data.items() if _is_rows(value)}
+    lists = {
+        name: value
+        for name, value in data.items()
+        if isinstance(value, pd.DataFrame) or (isinstance(value, list) and all(isinstance(row, dict) for row in value))
+    }
     facts = {name: value for name, value in data.items() if name not in lists}
     chosen = {name: _slice(rows, skip, min(budget.rows, MOST_ROWS)) for name, rows in lists.items()}
     for level in _LEVELS:
@@ -70,12 +74,6 @@ def json_text(value: Any) -> str:
     """Return JSON on one line, with escape codes for invisible characters; the value stays the same."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     return escape_invisible(text, escape=lambda character: json.dumps(character)[1:-1])
-
-
-def _is_rows(value: Any) -> bool:
-    if isinstance(value, pd.DataFrame):
-        return True
-    return isinstance(value, list) and all(isinstance(row, dict) for row in value)
 
 
 def _slice(rows: Any, skip: int, most: int) -> list[Any]:

@@ -83,18 +83,15 @@ def answer(
     """Return the output of a tool, cut to its budget."""
     shown = fit(data, budget, skip=skip)
     statements = fit({"queries": [dict(each) for each in queries]}, _STATEMENTS)
+    notes = [{name: value for name, value in note.items() if name != "next"} for note in statements.truncated]
     return {
         "source": escape_invisible(source, lines=False),
         "at": at.isoformat() if isinstance(at, datetime) else at,
         "data": shown.data,
-        "truncated": [*shown.truncated, *_without_next(statements.truncated)],
+        "truncated": [*shown.truncated, *notes],
         "queries": statements.data["queries"],
         "rows": shown.rows,
     }
-
-
-def _without_next(notes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{name: value for name, value in note.items() if name != "next"} for note in notes]
 
 
 class ReadTools:
@@ -176,9 +173,8 @@ class ReadTools:
         """Ask a named question, such as overview, retry_storm, latency, error_families or ids_by_status."""
         recorder = Reads(self._sources.get(source))
         frame = run_named_question(recorder, question, parameters)
-        attrs: Mapping[Any, Any] = frame.attrs
-        facts = {name: attrs[name] for name in ("question", "params", "truncated", "notes") if name in attrs}
-        data = {**facts, "rows": frame}
+        names = ("question", "params", "truncated", "notes")
+        data = {**{name: frame.attrs[name] for name in names if name in frame.attrs}, "rows": frame}
         return answer(
             recorder.name,
             data,
@@ -222,8 +218,7 @@ class ReadTools:
         shown: Conversation = result if payloads else result.without_payloads()
         data = conversation_json(shown)
         del data["messages"]  # the turns have the same texts
-        budget = Budget(rows, _LARGE.bytes)
-        return answer(result.source, data, budget, at=result.at, queries=result.queries, skip=skip)
+        return answer(result.source, data, Budget(rows, _LARGE.bytes), at=result.at, queries=result.queries, skip=skip)
 
     def state(
         self,
@@ -239,7 +234,8 @@ class ReadTools:
         recorder = Reads(self._sources.get(source))
         found: State = read_state(recorder, service, key, scope=scope, timeout=TIMEOUT)
         columns = ["key", "value", "encoding", "size"] if values else ["key", "encoding", "size"]
-        data = {"service": service, "key": key, "scope": scope, "state": _state_rows(found, columns)}
+        keys = found.frame()[columns].to_dict("records")
+        data = {"service": service, "key": key, "scope": scope, "state": keys}
         budget = Budget(rows, _LARGE.bytes if values else _MEDIUM.bytes)
         return answer(recorder.name, data, budget, at=found.read_at, queries=recorder.queries, skip=skip)
 
@@ -268,8 +264,7 @@ class ReadTools:
             "notes": list(result.notes),
             "comparisons": rows_of(result.comparisons),
         }
-        budget = Budget(rows, _MEDIUM.bytes)
-        return answer(reads.name, data, budget, at=result.at, queries=result.queries, skip=skip)
+        return answer(reads.name, data, Budget(rows, _MEDIUM.bytes), at=result.at, queries=result.queries, skip=skip)
 
     def compare(
         self,
@@ -309,7 +304,3 @@ def run_named_question(source: Source, question: str, parameters: Mapping[str, A
 def within_timeout(source: Source) -> Reads:
     """Return the source with the time limit of a tool."""
     return Reads(source, TIMEOUT, verb="mcp")
-
-
-def _state_rows(found: State, columns: Sequence[str]) -> list[dict[str, Any]]:
-    return [{name: row[name] for name in columns} for row in found.frame().to_dict("records")]

@@ -80,14 +80,10 @@ def run_server(cluster: str | None, evidence: Sequence[Path], *, allow_changes: 
         except* BrokenPipeError:
             pass  # the client is gone
         finally:
-            _end_within(_GRACE)
-
-
-def _end_within(seconds: float) -> None:
-    """End the process after so many seconds, also if threads are still at work: Python cannot stop a thread."""
-    timer = threading.Timer(seconds, os._exit, [0])
-    timer.daemon = True
-    timer.start()
+            # Python cannot stop a thread that is still at work.
+            timer = threading.Timer(_GRACE, os._exit, [0])
+            timer.daemon = True
+            timer.start()
 
 
 def build_server(sources: Sources, *, allow_changes: bool, audit: AuditLog | None = None) -> LabServer:

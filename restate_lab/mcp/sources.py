@@ -11,7 +11,7 @@ from typing import Any
 
 import platformdirs
 
-from restate_lab.client.lab import Lab, connect, is_lab
+from restate_lab.client.lab import Lab, connect
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
@@ -44,11 +44,6 @@ class Sources:
             raise ArgumentError("this server has no cluster, only evidence or archives; start it with -e NAME to plan.")
         return self._lab
 
-    @property
-    def default(self) -> Source:
-        """Return the source of calls that do not name one."""
-        return next(iter(self._by_name.values()))
-
     def items(self) -> list[tuple[str, Source]]:
         """Return the names and the sources."""
         with self._lock:
@@ -61,7 +56,7 @@ class Sources:
             ArgumentError: no source has this name.
         """
         if name is None:
-            return self.default
+            return next(iter(self._by_name.values()))
         known = dict(self.items())
         if name not in known:
             raise ArgumentError(f"unknown source {name[:100]!r}; choose from {', '.join(known)}.")
@@ -120,15 +115,11 @@ def open_sources(cluster: str | None, evidence: Sequence[Path], *, allow_changes
         lab = None
         if cluster is not None or not evidence:
             lab = stack.enter_context(connect(cluster, read_only=not allow_changes, check=False))
-        _check_changes(lab, allow_changes=allow_changes)
+        if allow_changes and lab is None:
+            raise ArgumentError("--allow-changes needs a cluster, and evidence cannot be changed: add -e NAME.")
+        if allow_changes and lab is not None and lab.read_only:
+            raise ArgumentError("--allow-changes, but RESTATE_LAB_READ_ONLY is set: unset it, or omit --allow-changes.")
         sources = Sources(lab, stack, cluster=cluster)
         for path in evidence:
             sources.open(path)
         yield sources
-
-
-def _check_changes(lab: Lab | None, *, allow_changes: bool) -> None:
-    if allow_changes and (lab is None or not is_lab(lab)):
-        raise ArgumentError("--allow-changes needs a cluster, and evidence cannot be changed: add -e NAME.")
-    if allow_changes and lab is not None and lab.read_only:
-        raise ArgumentError("--allow-changes, but RESTATE_LAB_READ_ONLY is set: unset it, or omit --allow-changes.")

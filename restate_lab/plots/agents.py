@@ -16,7 +16,7 @@ from restate_lab.analysis.agents.turns import Turn
 from restate_lab.analysis.journal.entries import FAILED
 from restate_lab.analysis.times import to_zone
 from restate_lab.errors import ArgumentError
-from restate_lab.plots.bars import MOST, Bar, draw_bars, height_for, name_rows
+from restate_lab.plots.bars import MOST, Bar, bars_of, draw_bars, height_for, name_rows
 from restate_lab.plots.inputs import RequiredColumns, numbers
 from restate_lab.plots.style import NEUTRAL, PALETTE, Canvas, FillStyle, canvas_on, mix_colours, status_style
 from restate_lab.plots.units import NARROWEST_BAR, SHORTEST_AXIS, format_number_axis, format_time_axis, to_axis_days
@@ -74,10 +74,11 @@ def plot_spend(
     if groups.empty:
         canvas.set_title("Tokens of agents", rows.attrs, where, notes)
         return canvas.show_empty("No runs with known tokens in this frame.")
-    bars = [_spend_bar(canvas.text(row["group"], 48), row) for row in groups[:MOST].to_dict("records")]
-    rest = groups[MOST:]
-    if len(rest):
-        bars.append(_spend_bar(f"others ({len(rest):,})", rest.sum(numeric_only=True), is_rest=True))
+    bars = bars_of(
+        groups,
+        lambda row: _spend_bar(canvas.text(row["group"], 48), row),
+        lambda rest: _spend_bar("", rest.sum(numeric_only=True)),
+    )
     left = draw_bars(canvas, bars, _SPEND)
     canvas.set_title(f"Tokens of agents by {by}", rows.attrs, where, notes, left=left)
     format_number_axis(canvas.ax.xaxis)
@@ -109,7 +110,7 @@ def _sum_groups(rows: pd.DataFrame, *, is_ordered: bool) -> pd.DataFrame:
     return groups.sort_values(by, ascending=[True] if is_ordered else [False, True], kind="stable")
 
 
-def _spend_bar(name: str, row: Mapping[Any, Any] | pd.Series[Any], *, is_rest: bool = False) -> Bar:
+def _spend_bar(name: str, row: Mapping[Any, Any] | pd.Series[Any]) -> Bar:
     notes = [plural(int(row["runs"]), "run")]
     if row["priced"]:
         unpriced = int(row["runs"] - row["priced"])
@@ -117,7 +118,7 @@ def _spend_bar(name: str, row: Mapping[Any, Any] | pd.Series[Any], *, is_rest: b
     if row["saved_tokens"]:
         notes.append(f"{row['saved_tokens']:,.0f} tokens saved")
     parts = {"used": row["spent_tokens"] - row["wasted_tokens"], "wasted": row["wasted_tokens"]}
-    return Bar(name, parts, " · ".join(notes), is_rest=is_rest)
+    return Bar(name, parts, " · ".join(notes))
 
 
 def plot_agent_run(run: Conversation, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
@@ -157,7 +158,6 @@ def plot_agent_run(run: Conversation, /, *, ax: Axes | None = None, tz: str | tz
 
 
 def _draw_turns(canvas: Canvas, run: Conversation, turns: Sequence[Turn]) -> None:
-    """Draw a bar for each turn, with its note."""
     start = to_axis_days(pd.Series([turn.started for turn in turns]))
     end = to_axis_days(pd.Series([_end(turn, run) for turn in turns]))
     first, last = float(start.min()), max(float(end.max()), float(start.min()) + SHORTEST_AXIS)
@@ -181,7 +181,6 @@ def _end(turn: Turn, run: Conversation) -> Any:
 
 
 def _kind(turn: Turn) -> str:
-    """Return the key in _STYLES."""
     if turn.status == FAILED:
         return "failed"
     if turn.is_open and turn.attempts:

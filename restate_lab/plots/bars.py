@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+import pandas as pd
 from matplotlib.patheffects import withStroke
 
 from restate_lab.plots.style import REST, Canvas, FillStyle, ink_on, mix_colours
@@ -24,6 +26,13 @@ class Bar:
     """Text on a separate line below the bar."""
     is_rest: bool = False
     """Whether the row combines all remaining rows."""
+
+
+def bars_of(rows: pd.DataFrame, bar: Callable[[dict[Any, Any]], Bar], rest: Callable[[pd.DataFrame], Bar]) -> list[Bar]:
+    """Return a bar for each of the first 30 rows, and one that ``rest`` makes of the others, as "others (7)"."""
+    bars = [bar(row) for row in rows[:MOST].to_dict("records")]
+    others = rows[MOST:]
+    return [*bars, replace(rest(others), name=f"others ({len(others):,})", is_rest=True)] if len(others) else bars
 
 
 def height_for(rows: int, *, lines: int = 1) -> float:

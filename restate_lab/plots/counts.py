@@ -14,7 +14,7 @@ from matplotlib.colors import to_rgb
 from restate_lab._text import format_duration, format_timestamp, plural
 from restate_lab.analysis.patterns import merge_by_pattern
 from restate_lab.analysis.times import to_zone
-from restate_lab.plots.bars import MOST, Bar, draw_bars, height_for
+from restate_lab.plots.bars import MOST, Bar, bars_of, draw_bars, height_for
 from restate_lab.plots.inputs import RequiredColumns, numbers
 from restate_lab.plots.style import NEUTRAL, Canvas, FillStyle, Typeface, canvas_on, status_style, typeface
 from restate_lab.plots.units import format_number_axis, format_size, format_size_axis, parse_timestamp
@@ -103,11 +103,15 @@ def plot_retries(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
         canvas.set_title("Retries by step", rows.attrs, where)
         return canvas.show_empty("No invocations are retrying.")
     now = parse_timestamp(rows.attrs.get("now"))
-    bars = [_retry_bar(canvas, row, where, now) for row in rows[:MOST].to_dict("records")]
-    rest = rows[MOST:]
-    if len(rest):
-        note = _retry_note(rest["n"].sum(), rest["attempts"].sum(), rest["worst"].max())
-        bars.append(Bar(f"others ({len(rest):,})", {"backing-off": rest["n"].sum()}, note, is_rest=True))
+    bars = bars_of(
+        rows,
+        lambda row: _retry_bar(canvas, row, where, now),
+        lambda rest: Bar(
+            "",
+            {"backing-off": rest["n"].sum()},
+            _retry_note(rest["n"].sum(), rest["attempts"].sum(), rest["worst"].max()),
+        ),
+    )
     left = draw_bars(canvas, bars, {"backing-off": status_style("backing-off")})
     canvas.set_title("Retries by step", rows.attrs, where, [f"times in {where}"], left=left)
     format_number_axis(canvas.ax.xaxis)
@@ -133,18 +137,15 @@ def plot_backlog(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     if rows.empty:
         canvas.set_title("Calls that wait for a key", rows.attrs, where)
         return canvas.show_empty("No calls wait for a key.")
-    bars = [
-        Bar(
+    bars = bars_of(
+        rows,
+        lambda row: _wait_bar(
             _key_name(canvas, row["target_service_name"], row["target_service_key"], row["scope"]),
-            {"pending": row["waiting"]},
-            _wait_note(row["waiting"], row["oldest_wait"]),
-        )
-        for row in rows[:MOST].to_dict("records")
-    ]
-    rest = rows[MOST:]
-    if len(rest):
-        sum_, oldest = float(rest["waiting"].sum()), rest["oldest_wait"].max()
-        bars.append(Bar(f"others ({len(rest):,})", {"pending": sum_}, _wait_note(sum_, oldest), is_rest=True))
+            row["waiting"],
+            row["oldest_wait"],
+        ),
+        lambda rest: _wait_bar("", float(rest["waiting"].sum()), rest["oldest_wait"].max()),
+    )
     left = draw_bars(canvas, bars, {"pending": status_style("pending")})
     canvas.set_title("Calls that wait for a key", rows.attrs, where, left=left)
     format_number_axis(canvas.ax.xaxis)
@@ -170,11 +171,11 @@ def plot_state_sizes(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str 
     if rows.empty:
         canvas.set_title("State by key", rows.attrs, where)
         return canvas.show_empty("No keys have state.")
-    bars = [_size_bar(canvas, row) for row in rows[:MOST].to_dict("records")]
-    rest = rows[MOST:]
-    if len(rest):
-        total = float(rest["bytes"].sum())
-        bars.append(Bar(f"others ({len(rest):,})", {"all others": total}, format_size(total), is_rest=True))
+    bars = bars_of(
+        rows,
+        lambda row: _size_bar(canvas, row),
+        lambda rest: Bar("", {"all others": float(rest["bytes"].sum())}, format_size(rest["bytes"].sum())),
+    )
     left = draw_bars(canvas, bars, _STYLES)
     canvas.set_title("State by key", rows.attrs, where, left=left)
     format_size_axis(canvas.ax.xaxis, max(sum(bar.parts.values()) for bar in bars), few=canvas.is_narrow)
@@ -251,8 +252,9 @@ def _key_name(canvas: Canvas, service: str, key: str, scope: Any) -> str:
     return f"{name} in {canvas.text(scope, 16)}" if pd.notna(scope) else name
 
 
-def _wait_note(waiting: float, oldest: float) -> str:
-    return f"{waiting:,.0f}" + (f"; oldest wait {format_duration(oldest / 1_000)}" if math.isfinite(oldest) else "")
+def _wait_bar(name: str, waiting: float, oldest: float) -> Bar:
+    age = f"; oldest wait {format_duration(oldest / 1_000)}" if math.isfinite(oldest) else ""
+    return Bar(name, {"pending": waiting}, f"{waiting:,.0f}{age}")
 
 
 def _size_bar(canvas: Canvas, row: dict[Any, Any]) -> Bar:

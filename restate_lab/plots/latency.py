@@ -167,7 +167,6 @@ def _marker_options(canvas: Canvas, part: _MeasuredDuration, marker: tuple[str, 
 
 
 def _proxies(canvas: Canvas, parts: Sequence[_MeasuredDuration]) -> list[Artist]:
-    """Return legend entries for the markers and the durations."""
     marks: list[Artist] = [
         Line2D([], [], label=name, **_marker_options(canvas, parts[-1], marker)) for name, marker in _MARKERS.items()
     ]

@@ -79,7 +79,6 @@ def _span_length(frame: pd.DataFrame, starts: pd.Index) -> timedelta | None:
 
 
 def _question_parameter(attrs: Mapping[Any, Any], parameter: str) -> Any:
-    """Return a parameter of the question, or None if the frame's attrs do not contain it."""
     params = attrs.get("params")
     return params.get(parameter) if isinstance(params, Mapping) else None
 
@@ -112,7 +111,9 @@ def _draw_spans(canvas: Canvas, spans: pd.DataFrame, long: timedelta | None) -> 
     ax = canvas.ax
     starts = to_axis_days(spans.index.to_series())
     days = (long or _FALLBACK) / timedelta(days=1)
-    edges, at = _edges(starts, days)
+    # The edges of the spans and of the gaps between them, rounded to 0.1 ms, to merge equal edges.
+    edges = np.unique(np.round(np.concatenate([starts, starts + days]), 9))
+    at = np.searchsorted(edges, np.round(starts, 9))
     below = np.zeros(len(edges) - 1)
     thin = {"linewidth": 0.6 if len(edges) < _EDGED else 0.0}
     for end in ENDED:
@@ -130,9 +131,3 @@ def _draw_spans(canvas: Canvas, spans: pd.DataFrame, long: timedelta | None) -> 
     format_number_axis(ax.yaxis)
     ax.set_xlim(edges[0] - days / 2, edges[-1] + days / 2)
     ax.margins(y=0.08)
-
-
-def _edges(starts: Any, days: float) -> tuple[Any, Any]:
-    """Return the edges of the spans and of the gaps between them, and the indexes of the spans."""
-    edges = np.unique(np.round(np.concatenate([starts, starts + days]), 9))  # rounded to 0.1 ms, to merge equal edges
-    return edges, np.searchsorted(edges, np.round(starts, 9))

@@ -64,11 +64,14 @@ class Typeface:
         text = str(value)
         if not text.strip(" "):
             return f'"{text[:width]}"'
-        return self._isolate_direction(self._truncate(text, width))
+        shown = self._truncate(text, width)
+        is_reversed = any(unicodedata.bidirectional(each) in _FROM_RIGHT for each in shown)
+        return f"{_MARK}{shown}{_MARK}" if is_reversed and self._has_glyph(_MARK) else shown
 
     def width(self, text: str, size: float) -> float:
         """Return the width of a line, in points."""
-        return float(text_to_path.get_text_width_height_descent(text, self._properties(size), ismath=False)[0])
+        font = FontProperties(family=list(self.families), size=size)
+        return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0])
 
     def _truncate(self, text: str, width: int) -> str:
         whole = len(text) <= width
@@ -79,15 +82,6 @@ class Typeface:
         tail = [self._escape(each) for each in text[-width:]]
         front, back = _take_within(head, (width - 1) // 2), _take_within(tail[::-1], width // 2)[::-1]
         return "".join([*front, "…", *back])
-
-    def _isolate_direction(self, text: str) -> str:
-        """Put direction marks around right-to-left text, or it would reorder the text around it."""
-        if self._has_glyph(_MARK) and any(unicodedata.bidirectional(each) in _FROM_RIGHT for each in text):
-            return f"{_MARK}{text}{_MARK}"
-        return text
-
-    def _properties(self, size: float) -> FontProperties:
-        return FontProperties(family=list(self.families), size=size)
 
     def _escape(self, character: str) -> str:
         if character.isascii() and character.isprintable():

@@ -93,8 +93,6 @@ def _exclusion_notes(canvas: Canvas, waits: Waits, layout: Layout) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Drawing:
-    """Draws the boxes, arrows and cycles of one graph."""
-
     canvas: Canvas
     boxes: Mapping[str, Box]
     graph: nx.DiGraph
@@ -147,7 +145,6 @@ class _Drawing:
             self._draw_cycle_arrow(self.boxes[waiter], self.boxes[blocker], of=len(cycle.members))
 
     def _draw_cycle_arrow(self, waiter: Box, blocker: Box, *, of: int) -> None:
-        """Draw an arrow from one member of a cycle to the next."""
         bend = "arc3"
         if waiter is blocker:
             begin, end = ((waiter.x + _WIDE / 2, waiter.y + aside) for aside in (-0.2, 0.2))
@@ -227,7 +224,8 @@ class _Drawing:
     def _id_and_status(self, id_: str, status: str) -> str:
         """Return an ID and a status; if there is no room, only the end of the ID, or no ID."""
         shown_status = self.canvas.typeface.text(status, 20)
-        for text in (f"{_shorten_id(id_)}  {shown_status}", f"…{id_[-6:]}  {shown_status}"):
+        short = id_ if len(id_) <= 20 else f"{id_[:9]}…{id_[-6:]}"
+        for text in (f"{short}  {shown_status}", f"…{id_[-6:]}  {shown_status}"):
             if self.canvas.typeface.width(text, self.font_size) <= self.text_width:
                 return text
         return self._fit(status)
@@ -290,8 +288,3 @@ def _axes_inches(canvas: Canvas) -> float:
 def _text_columns(canvas: Canvas) -> float:
     """Return the number of columns for text next to root blockers."""
     return 0.0 if canvas.is_narrow else _TEXT_COLUMNS
-
-
-def _shorten_id(id_: str) -> str:
-    """Return a shortened ID: its beginning and its end, so that it can still be found."""
-    return id_ if len(id_) <= 20 else f"{id_[:9]}…{id_[-6:]}"

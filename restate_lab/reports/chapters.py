@@ -29,6 +29,7 @@ from restate_lab.reports.first_page import (
     draw_timeline,
     first_error,
     first_numbers,
+    handler_names,
     lead_of,
     status_counts,
     time_window,
@@ -80,7 +81,7 @@ def timeline_chapter(context: ReportContext) -> Section:
         "Deployments, new errors, failures, pauses, restarts, the start of each critical finding, and the actions "
         "taken with restate_lab. One row can combine several routine events. Earlier events may have expired."
     )
-    return context.section("Timeline", *parts, *_gap_notices(context), of=frames, caption=caption)
+    return context.section("Timeline", *parts, of=frames, caption=caption)
 
 
 def timeline_events(context: ReportContext) -> tuple[list[TimelineEvent], list[pd.DataFrame]]:
@@ -136,7 +137,7 @@ def worst_chapter(context: ReportContext) -> Section:
     """Return an explanation and the journal for one invocation of each of the three worst findings."""
     chosen = list(_worst_invocations(context.diagnosis.findings))
     if not chosen:
-        return Section("The worst findings in detail", (Prose(("No critical finding is about an invocation.",)),))
+        return Section("The worst findings in detail", (Prose("No critical finding is about an invocation."),))
     parts: list[Part] = []
     results: list[Any] = []
     for what, id_ in chosen:
@@ -153,15 +154,12 @@ def statuses_chapter(context: ReportContext) -> Section:
     """Return the number of invocations in each status."""
     frame = context.ask("overview")
     oldest = context.try_to_ask("oldest_unmoved")
-    table = None
-    if oldest is not None:
-        columns = ("id", "target", "status", "idle_for", "created_at")
-        title = "Longest without progress"
-        table = context.builder.table(oldest, title=title, columns=columns, rows=15, file="oldest_unmoved")
+    columns = ("id", "target", "status", "idle_for", "created_at")
+    table = context.table(oldest, title="Longest without progress", columns=columns, rows=15, file="oldest_unmoved")
     picture = render_figure(
         plot_status, frame, context.builder.zone, "Invocations by service and status, without completed ones"
     )
-    return context.section("Invocations", picture, table, *_gap_notices(context), of=(frame, oldest))
+    return context.section("Invocations", picture, table, of=(frame, oldest))
 
 
 def waits_chapter(context: ReportContext) -> Section:
@@ -191,12 +189,10 @@ def retries_chapter(context: ReportContext) -> Section:
     frame = context.ask("retry_storm")
     picture = render_figure(plot_retries, frame, context.builder.zone, "Retrying invocations, by step and error")
     columns = ("handler", "step", "error_code", "message", "n", "attempts", "worst", "next_retry_at", "example_id")
-    table = (
-        context.builder.table(_add_handler_column(frame), columns=columns, rows=25, file="retries")
-        if len(frame)
-        else None
+    rows = _add_handler_column(frame) if len(frame) else None
+    return context.section(
+        "Retries", picture, context.table(rows, columns=columns, rows=25, file="retries"), of=(frame,)
     )
-    return context.section("Retries", picture, table, of=(frame,))
 
 
 def failures_chapter(context: ReportContext) -> Section:
@@ -207,11 +203,9 @@ def failures_chapter(context: ReportContext) -> Section:
         _add_handler_column(frame), title="Failed, cancelled or killed", columns=columns, rows=30, file="failures"
     )
     paused = context.try_to_ask("paused")
-    table = None
-    if paused is not None:
-        paused_columns = ("target", "paused_at", "step", "error_code", "message", "id")
-        table = context.builder.table(paused, title="Paused", columns=paused_columns, rows=30, file="paused")
-    return context.section("Failures and pauses", ended, table, *_gap_notices(context), of=(frame, paused))
+    paused_columns = ("target", "paused_at", "step", "error_code", "message", "id")
+    table = context.table(paused, title="Paused", columns=paused_columns, rows=30, file="paused")
+    return context.section("Failures and pauses", ended, table, of=(frame, paused))
 
 
 def latency_chapter(context: ReportContext) -> Section:
@@ -223,9 +217,7 @@ def latency_chapter(context: ReportContext) -> Section:
     if rate is not None:
         rates = render_figure(plot_throughput, rate, context.builder.zone, "Ended invocations, by outcome")
     caption = "Only completed invocations that are still retained. Expired invocations are not counted."
-    return context.section(
-        "Latency and throughput", picture, rates, *_gap_notices(context), of=(frame, rate), caption=caption
-    )
+    return context.section("Latency and throughput", picture, rates, of=(frame, rate), caption=caption)
 
 
 def deployments_chapter(context: ReportContext) -> Section:
@@ -243,13 +235,9 @@ def deployments_chapter(context: ReportContext) -> Section:
     )
     pins = context.builder.table(frame, columns=columns, rows=30, file="deployments")
     failing = context.try_to_ask("failing_deployments")
-    table = None
-    if failing is not None:
-        failing_columns = ("endpoint", "error_code", "n", "attempts", "services", "example_message", "deployment_id")
-        table = context.builder.table(
-            failing, title="Failing", columns=failing_columns, rows=20, file="failing_deployments"
-        )
-    return context.section("Deployments", pins, table, *_gap_notices(context), of=(frame, failing))
+    failing_columns = ("endpoint", "error_code", "n", "attempts", "services", "example_message", "deployment_id")
+    table = context.table(failing, title="Failing", columns=failing_columns, rows=20, file="failing_deployments")
+    return context.section("Deployments", pins, table, of=(frame, failing))
 
 
 def method_chapter(context: ReportContext) -> Section:
@@ -260,31 +248,22 @@ def method_chapter(context: ReportContext) -> Section:
         columns=("description", "findings", "queries", "seconds"),
         rows=100,
     )
-    missing = context.diagnosis.not_checked
-    not_checked = (
-        context.builder.table(missing, title="Not checked", columns=("description", "reason"), rows=100)
-        if len(missing)
-        else None
-    )
+    missing = context.diagnosis.not_checked if len(context.diagnosis.not_checked) else None
+    not_checked = context.table(missing, title="Not checked", columns=("description", "reason"), rows=100)
     expiring = context.try_to_ask("expiring", until="24h")
-    soon = None
-    if expiring is not None and len(expiring):
-        columns = ("target", "status", "completed_at", "expires_at", "id")
-        title = "Failures with records that expire within a day"
-        soon = context.builder.table(expiring, title=title, columns=columns, rows=20, file="expiring")
+    soon = context.table(
+        expiring if expiring is not None and len(expiring) else None,
+        title="Failures with records that expire within a day",
+        columns=("target", "status", "completed_at", "expires_at", "id"),
+        rows=20,
+        file="expiring",
+    )
     explanation = (
         "The tables of the cluster are read one after another, not at the same time. On a busy cluster, numbers in two "
         "chapters can differ. Counts include only retained invocations. IDs are complete: you can copy them."
     )
-    section = context.section(
-        "Appendix: how the data was read",
-        Prose((explanation,)),
-        checked,
-        not_checked,
-        soon,
-        *_gap_notices(context),
-        of=(expiring,),
-    )
+    title = "Appendix: how the data was read"
+    section = context.section(title, Prose(explanation), checked, not_checked, soon, of=(expiring,))
     return replace(section, is_appendix=True)
 
 
@@ -328,18 +307,8 @@ def _explanation_parts(context: ReportContext, id_: str, results: list[Any]) -> 
     yield Card(Markup(builder.masker.text(explanation._repr_html_())))  # noqa: S704 - already escaped
     frame, _ = read_journal(context.limit_reads("journal"), id_)
     results.append(frame)
-    if frame.empty:
-        yield Prose((f"There is no journal: {frame.attrs.get('note', 'it has no entries')}.",))
-        return
     yield from journal_parts(frame, builder, file=f"journal_{id_}")
 
 
 def _add_handler_column(frame: pd.DataFrame) -> pd.DataFrame:
-    handlers = frame["target_service_name"].astype(str) + "/" + frame["target_handler_name"].astype(str)
-    extended = frame.assign(handler=handlers)
-    extended.attrs = dict(frame.attrs)
-    return extended
-
-
-def _gap_notices(context: ReportContext) -> list[Notice]:
-    return [Notice(f"This could not be read: {each}") for each in context.excluded]
+    return frame.assign(handler=handler_names(frame))

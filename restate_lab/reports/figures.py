@@ -14,7 +14,6 @@ import matplotlib.backends.backend_svg  # import both now: an interrupt could br
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import Collection
 from matplotlib.figure import Figure
 from matplotlib.transforms import BboxBase
 
@@ -98,11 +97,8 @@ def _marks(figure: Figure) -> Iterator[None]:
         yield from (None for _ in (*ax.patches, *ax.lines, *ax.images, *ax.texts))
         yield from (None for each in ax.patches if each.get_hatch() for _ in range(_HATCH))
         for each in ax.collections:
-            yield from (None for _ in range(_mark_count(each) * (_HATCH if each.get_hatch() else 1)))
-
-
-def _mark_count(collection: Collection) -> int:
-    return max(len(collection.get_paths()), len(collection.get_offsets()))  # type: ignore[arg-type]
+            marks = max(len(each.get_paths()), len(each.get_offsets()))  # type: ignore[arg-type]
+            yield from (None for _ in range(marks * (_HATCH if each.get_hatch() else 1)))
 
 
 def _data_uri(kind: str, content: bytes) -> str:

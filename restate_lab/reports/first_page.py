@@ -16,7 +16,7 @@ from restate_lab._text import escape_invisible, format_age, join, one_line, plur
 from restate_lab.analysis.doctor.diagnosis import Diagnosis, gap_reasons
 from restate_lab.durations import round_step
 from restate_lab.reports.masking import Masker
-from restate_lab.reports.parts import AxisLabel, BigNumber, Lane, LaneBar, Mark, Timeline
+from restate_lab.reports.parts import AxisLabel, Fact, Lane, LaneBar, Mark, Timeline
 from restate_lab.reports.timeline import TimelineEvent
 from restate_lab.status import STATUSES
 
@@ -97,9 +97,13 @@ def first_error(diagnosis: Diagnosis, retries: pd.DataFrame | None) -> str:
     row = _first_row(diagnosis)
     if row is None or retries is None or retries.empty:
         return ""
-    handlers = retries["target_service_name"].astype(str) + "/" + retries["target_handler_name"].astype(str)
-    own = retries[handlers == row["where"]].sort_values("n", ascending=False)
+    own = retries[handler_names(retries) == row["where"]].sort_values("n", ascending=False)
     return str(own["example_message"].iloc[0]) if len(own) else ""
+
+
+def handler_names(frame: pd.DataFrame) -> pd.Series[str]:
+    """Return the handler of each row as "service/handler"."""
+    return frame["target_service_name"].astype(str) + "/" + frame["target_handler_name"].astype(str)
 
 
 def count_findings(severities: Iterable[str]) -> str:
@@ -115,7 +119,7 @@ def count_findings(severities: Iterable[str]) -> str:
 
 def first_numbers(
     diagnosis: Diagnosis, failures: pd.DataFrame | None, zone: tzinfo, since: datetime
-) -> tuple[BigNumber, ...]:
+) -> tuple[Fact, ...]:
     """Return the four numbers: affected, since, blocked, and failed since ``since``.
 
     ``failures`` None means that the failures could not be read.
@@ -126,14 +130,14 @@ def first_numbers(
     severity = rows[0]["severity"] if rows else "critical"
     failed = "–" if failures is None else f"{failures.loc[failures['status'] == 'failed', 'n'].sum():,.0f}"
     return (
-        BigNumber(affected, "affected", f"by {plural(len(rows), f'{severity} finding')}"),
-        BigNumber(
-            _clock(began, diagnosis.at, zone) or "–",
+        Fact("affected", affected, f"by {plural(len(rows), f'{severity} finding')}"),
+        Fact(
             "since",
+            _clock(began, diagnosis.at, zone) or "–",
             f"{format_age(began, diagnosis.at)} before this report" if began is not None else "start time not known",
         ),
-        BigNumber(blocked, "blocked", "wait for an affected invocation"),
-        BigNumber(failed, "failed", f"terminal failures since {_clock(since, diagnosis.at, zone)}"),
+        Fact("blocked", blocked, "wait for an affected invocation"),
+        Fact("failed", failed, f"terminal failures since {_clock(since, diagnosis.at, zone)}"),
     )
 
 
@@ -209,7 +213,8 @@ def draw_timeline(
     if ended is not None and len(ended):
         colours = {name: STATUSES[name].colour for name in ("succeeded", "failed", "cancelled", "killed")}
         lanes.append(_histogram("ended", window, ended, colours))
-    lanes += [lane for name, kinds in _LANES.items() if (lane := _mark_lane(name, kinds, window, events, zone)).is_used]
+    marked = [_mark_lane(name, kinds, window, events, zone) for name, kinds in _LANES.items()]
+    lanes += [lane for lane in marked if lane.marks or lane.earlier]
     masked = tuple(_mask_lane(each, masker) for each in lanes)
     names = join((f"{each.name} {each.note}".strip() for each in masked), 12)
     start, end = (_clock_seconds(each, window, zone) for each in (window.start, window.end))
@@ -253,11 +258,6 @@ def _short_error(error: str) -> str:
     return one_line(inner[1] if inner else first, _LONGEST_ERROR)
 
 
-def _handlers(row: Mapping[Any, Any]) -> str:
-    """Return ``where`` of a finding without the deployment."""
-    return one_line(str(row["where"]), _LONGEST).partition(" on ")[0]
-
-
 def _blocked_text(row: Mapping[Any, Any], targets: Mapping[str, str]) -> str:
     """Return the invocations that a finding blocks, such as "12 Account/debit, 2 Orders/place"; "" if none."""
     total = int(row["affected"]) - int(row["count"])
@@ -299,7 +299,8 @@ def _finding_lanes(window: TimeWindow, diagnosis: Diagnosis) -> Iterator[Lane]:
         left = window.place(row["since"])
         title = str(row["title"])
         bar = LaneBar(left, 100 - left, 0, 100, title, STATUSES["failed"].colour, one_line(title, _LONGEST))
-        yield Lane(_handlers(row), f"{row['affected']:,}", (bar,))
+        handlers = one_line(str(row["where"]), _LONGEST).partition(" on ")[0]  # without the deployment
+        yield Lane(handlers, f"{row['affected']:,}", (bar,))
 
 
 def _histogram(name: str, window: TimeWindow, frame: pd.DataFrame, colours: Mapping[str, str]) -> Lane:

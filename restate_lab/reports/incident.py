@@ -79,7 +79,7 @@ def incident_report(
     context = ReportContext(source, report, reads=reads, seconds=max(_LEAST, seconds / 10))
     # One progress line covers all chapters, so slow questions do not show their own.
     line = progress_of(progress, lambda: StepsLine("report: chapter", tuple(CHAPTERS)))
-    with contextlib.closing(line), redirect_messages(_ignore):
+    with contextlib.closing(line), redirect_messages(lambda _: None):
         for number, (chapter, make) in enumerate(CHAPTERS.items(), 1):
             line.update(number, len(CHAPTERS))
             report = report.add(_build_chapter(chapter, make, context.with_report(report)))
@@ -93,10 +93,6 @@ def _add_first_page(report: Report, context: ReportContext, title: str | None) -
         return with_values(report, title=heading(context.builder.masker.text(name)), first_page=first_page(context))
     except RestateLabError:  # the first chapter shows why there is no diagnosis
         return report
-
-
-def _ignore(_: str) -> None:
-    return
 
 
 def _build_chapter(chapter: str, make: Callable[[ReportContext], Section], context: ReportContext) -> Section:

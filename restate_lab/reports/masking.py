@@ -5,6 +5,7 @@ Pictures are not checked. To hide more, freeze with ``redact=`` and write the re
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -65,19 +66,13 @@ class Masker:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, bytes):
-            return self._bytes(value)
+            with contextlib.suppress(UnicodeDecodeError):  # bytes that are not text stay as they are
+                return self.text(value.decode()).encode()
         if isinstance(value, Mapping):
             return {key: self.value(each, str(key)) for key, each in value.items()}
         if isinstance(value, list | tuple):
             return [self.value(each, name) for each in value]
         return value
-
-    def _bytes(self, value: bytes) -> bytes:
-        """Mask secrets in bytes that are UTF-8; other bytes are returned unchanged."""
-        try:
-            return self.text(value.decode()).encode()
-        except UnicodeDecodeError:
-            return value
 
     def __repr__(self) -> str:
         return f"<Masker of {len(self.__known)} known secrets>"

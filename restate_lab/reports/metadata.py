@@ -73,9 +73,8 @@ def statement_of(attrs: Mapping[Any, Any], masker: Masker, *, printed: bool = Tr
         return None
     params = {str(name): masker.value(value, str(name)) for name, value in dict(attrs.get("params") or {}).items()}
     texts = tuple((name, escape_invisible(truncate(str(value), _LONGEST))) for name, value in params.items())
-    return Statement(
-        _question_call(attrs), escape_invisible(masker.text(sql.strip())), texts, _query_notes(attrs), printed=printed
-    )
+    call = f'rl.ask(source, "{attrs["question"]}")' if attrs.get("question") else ""
+    return Statement(call, escape_invisible(masker.text(sql.strip())), texts, _query_notes(attrs), printed=printed)
 
 
 def statements_of(contents: Iterable[Any], masker: Masker) -> tuple[Statement, ...]:
@@ -97,10 +96,6 @@ def _panel_query(content: Any) -> dict[str, Any]:
     if not isinstance(sql, str):
         return {}
     return {"sql": sql, "params": {name: str(value) for name, value in dict(getattr(content, "params", {})).items()}}
-
-
-def _question_call(attrs: Mapping[Any, Any]) -> str:
-    return f'rl.ask(source, "{attrs["question"]}")' if attrs.get("question") else ""
 
 
 def _query_notes(attrs: Mapping[Any, Any]) -> str:

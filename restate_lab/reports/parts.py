@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
 from markupsafe import Markup
 
@@ -26,7 +26,6 @@ class Table:
     ``download`` is the file with all rows. ``folded`` is the label that unfolds the table; "" shows the table at once.
     """
 
-    part: ClassVar[str] = "table"
     columns: tuple[TableColumn, ...]
     rows: tuple[tuple[TableCell, ...], ...]
     title: str = ""
@@ -39,7 +38,6 @@ class Table:
 class Picture:
     """A picture as a data URI; ``alt`` describes it. ``width`` is in CSS pixels; None means its own width."""
 
-    part: ClassVar[str] = "picture"
     uri: str
     alt: str
     width: int | None
@@ -47,17 +45,15 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Prose:
-    """Paragraphs of plain text."""
+    """A paragraph of plain text."""
 
-    part: ClassVar[str] = "prose"
-    paragraphs: tuple[str, ...]
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Heading:
     """A heading inside a section."""
 
-    part: ClassVar[str] = "heading"
     text: str
 
 
@@ -65,7 +61,6 @@ class Heading:
 class Notice:
     """A highlighted line about missing data or a failure."""
 
-    part: ClassVar[str] = "notice"
     text: str
 
 
@@ -73,7 +68,6 @@ class Notice:
 class Card:
     """HTML that restate_lab has escaped or sanitized; ``is_text`` marks running text."""
 
-    part: ClassVar[str] = "card"
     html: Markup
     is_text: bool = False
 
@@ -82,7 +76,6 @@ class Card:
 class Code:
     """Preformatted text; ``folded`` is the label that unfolds it, "" shows it at once."""
 
-    part: ClassVar[str] = "code"
     text: str
     folded: str = ""
     is_error: bool = False
@@ -96,7 +89,6 @@ class FindingPart:
     colour: str
     title: str
     details: str
-    where: str
     since: str
     affected: str
     suggested_code: str
@@ -112,7 +104,6 @@ class Findings:
     ``more``.
     """
 
-    part: ClassVar[str] = "findings"
     findings: tuple[FindingPart, ...]
     not_checked: tuple[str, ...]
     checked: str
@@ -140,10 +131,11 @@ Part: TypeAlias = Table | Picture | Heading | Prose | Notice | Card | Code | Fin
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One line of the summary or the footer."""
+    """One line of the summary or the footer, or a number of the first page, with a note below it."""
 
     name: str
     text: str
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +174,6 @@ class Lane:
     marks: tuple[Mark, ...] = ()
     earlier: int = 0
 
-    @property
-    def is_used(self) -> bool:
-        """Return whether the lane has content."""
-        return bool(self.bars or self.marks or self.earlier)
-
 
 @dataclass(frozen=True, slots=True)
 class AxisLabel:
@@ -208,19 +195,10 @@ class Timeline:
 
 
 @dataclass(frozen=True, slots=True)
-class BigNumber:
-    """One of the four numbers of the first page."""
-
-    value: str
-    name: str
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class FirstPage:
     """The content below the verdict; ``statuses`` has (name, count, color) of the invocations in flight."""
 
-    numbers: tuple[BigNumber, ...]
+    numbers: tuple[Fact, ...]
     timeline: Timeline | None
     statuses: tuple[tuple[str, int, str], ...]
     statuses_title: str
@@ -238,8 +216,3 @@ class Section:
     accent: str = ""
     is_notebook: bool = False
     is_appendix: bool = False
-
-    @property
-    def embedded(self) -> int:
-        """Return the size of its downloads in bytes."""
-        return sum(each.download.size for each in self.parts if isinstance(each, Table) and each.download)

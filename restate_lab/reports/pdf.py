@@ -66,7 +66,8 @@ def write_pdf(html: str, path: Path) -> None:
         sandbox = ["--no-sandbox"] if sys.platform == "linux" and os.geteuid() == 0 else []
         options = [f"--user-data-dir={folder / 'profile'}", f"--print-to-pdf={pdf}"]
         output = _run([program, *_FLAGS, *sandbox, *options, page.as_uri()], folder / "output.txt")
-        if not _is_whole(pdf):
+        content = pdf.read_bytes() if pdf.is_file() else b""
+        if not content.startswith(b"%PDF-") or b"%%EOF" not in content[-64:]:
             raise RestateLabError(f"{program} wrote no PDF; its output: {output.strip()[-600:] or 'none'}")
         shutil.copyfile(pdf, path)
 
@@ -91,10 +92,3 @@ def _run(command: list[str], log: Path) -> str:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     return log.read_text("utf-8", "replace")
-
-
-def _is_whole(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    content = path.read_bytes()
-    return content.startswith(b"%PDF-") and b"%%EOF" in content[-64:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from restate_lab.client.schema import check_columns
 from restate_lab.errors import RestateLabError
 from restate_lab.reads import Reads
 from restate_lab.reports.metadata import statements_of
-from restate_lab.reports.parts import Section
+from restate_lab.reports.parts import Notice, Section, Table
 from restate_lab.reports.report import Report
 from restate_lab.reports.tables import TableBuilder
 from restate_lab.source import Source
@@ -88,15 +88,19 @@ class ReportContext:
 
     def try_to_ask(self, name: str, **params: Any) -> pd.DataFrame | None:
         """Return the result of a named question; on failure, add the reason to ``excluded`` and return None."""
-        try:
-            return self.ask(name, **params)
-        except RestateLabError as error:
-            self.excluded.append(f"{name}: {self.builder.masker.text(' '.join(str(error).split()))}")
-            return None
+        return self._try_to_read(name, lambda: self.ask(name, **params))
+
+    def table(self, frame: pd.DataFrame | None, **options: Any) -> Table | None:
+        """Return a frame as a table, with the options of ``TableBuilder.table``; None stays None."""
+        return None if frame is None else self.builder.table(frame, **options)
 
     def section(self, title: str, *parts: Any, of: Sequence[Any] = (), caption: str = "") -> Section:
-        """Return a section with these parts (None is skipped) and the statements of the values in ``of``."""
-        kept = tuple(each for each in parts if each is not None)
+        """Return a section with these parts (None is skipped), the parts that could not be read, and its statements.
+
+        The statements are those of the values in ``of``.
+        """
+        notices = (Notice(f"This could not be read: {each}") for each in self.excluded)
+        kept = (*(each for each in parts if each is not None), *notices)
         statements = statements_of((each for each in of if each is not None), self.builder.masker)
         return Section(title, kept, caption, statements)
 
@@ -105,21 +109,24 @@ class ReportContext:
 
         On failure, add the reason to ``excluded`` and return None.
         """
-        try:
-            return check_columns(self.limit_reads("deployments").sql(_DEPLOYMENTS), _DEPLOYMENTS, self.source)
-        except RestateLabError as error:
-            self.excluded.append(f"deployments: {self.builder.masker.text(str(error))}")
-            return None
+        return self._try_to_read(
+            "deployments",
+            lambda: check_columns(self.limit_reads("deployments").sql(_DEPLOYMENTS), _DEPLOYMENTS, self.source),
+        )
 
     def try_to_count_created(self, start: datetime, length: timedelta) -> pd.DataFrame | None:
         """Return the number of invocations created since ``start``: ``span_start, n``, one row per ``length``.
 
         On failure, add the reason to ``excluded`` and return None.
         """
+        reads = self.limit_reads("created")
+        return self._try_to_read("created invocations", lambda: reads.sql(_CREATED, start=start, bin=length))
+
+    def _try_to_read(self, name: str, read: Callable[[], pd.DataFrame]) -> pd.DataFrame | None:
         try:
-            return self.limit_reads("created").sql(_CREATED, start=start, bin=length)
+            return read()
         except RestateLabError as error:
-            self.excluded.append(f"created invocations: {self.builder.masker.text(str(error))}")
+            self.excluded.append(f"{name}: {self.builder.masker.text(' '.join(str(error).split()))}")
             return None
 
     def blocked_targets(self) -> dict[str, str]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from importlib.metadata import version
@@ -20,10 +18,10 @@ from restate_lab._text import format_timestamp, truncate
 from restate_lab.analysis.times import TimeInput, to_datetime, to_zone
 from restate_lab.client.arguments import check_count, check_flag, check_name
 from restate_lab.errors import ArgumentError
-from restate_lab.export.files import publish
+from restate_lab.export.files import check_absent, resolve_target, write_atomically
 from restate_lab.reports.masking import Masker, masker_for
 from restate_lab.reports.metadata import SourceMetadata, source_metadata
-from restate_lab.reports.parts import Fact, FirstPage, Section
+from restate_lab.reports.parts import Fact, FirstPage, Section, Table
 from restate_lab.reports.pdf import write_pdf
 from restate_lab.reports.sections import paragraphs, section_of
 from restate_lab.reports.tables import MOST_BYTES, ROWS, TableBuilder, heading
@@ -98,7 +96,9 @@ class Report:
     @property
     def maker(self) -> TableBuilder:
         """Return the table builder of this report: its zone, its masker, and the bytes left for downloads."""
-        return TableBuilder(self.zone, self._masker, MOST_BYTES - sum(each.embedded for each in self.sections))
+        tables = [part for section in self.sections for part in section.parts if isinstance(part, Table)]
+        embedded = sum(table.download.size for table in tables if table.download)
+        return TableBuilder(self.zone, self._masker, MOST_BYTES - embedded)
 
     def add(
         self,
@@ -134,7 +134,7 @@ class Report:
             rows=rows,
             payloads=check_flag("payloads", payloads),
         )
-        return self._with_sections((*self.sections, section))
+        return with_values(self, sections=(*self.sections, section))
 
     def write(self, path: str | os.PathLike[str], /, *, overwrite: bool = False, paper: Paper = "A4") -> Path:
         """Write the report to ``path`` (``.html`` or ``.pdf``) and return the path.
@@ -150,25 +150,16 @@ class Report:
         if paper not in {"A4", "Letter"}:
             raise ArgumentError(f"unknown paper {paper!r}; choose 'A4' or 'Letter'.")
         target = resolve_output(path, overwrite=overwrite)
-        is_pdf = target.suffix.lower() == ".pdf"
         chapters = [each for each in self.sections if not each.is_appendix]
         appendix = [each for each in self.sections if each.is_appendix]
-        html = render_page(
-            front_matter_of(self), (*chapters, *self._change_sections(), *appendix), paper=paper if is_pdf else None
-        )
-        with write_atomically(target, overwrite=overwrite) as unfinished:
-            if is_pdf:
-                write_pdf(html, unfinished)
-            else:
-                unfinished.write_text(html, encoding="utf-8", errors="backslashreplace")
+        front = FrontMatter(self.title, tuple(_facts(self)), tuple(_footer(self)), self.summary, self.first_page)
+        sections = (*chapters, *self._change_sections(), *appendix)
+        write_page(front, sections, target, overwrite=overwrite, paper=paper)
         return target
 
     def __repr__(self) -> str:
         of = f" of {self.about.name}" if self.about else ""
         return f"<Report {self.title!r}{of}, {len(self.sections)} sections; .write('x.html') writes the file>"
-
-    def _with_sections(self, sections: tuple[Section, ...]) -> Report:
-        return with_values(self, sections=sections)
 
     def _change_sections(self) -> tuple[Section, ...]:
         if self._source is None or self.about is None:
@@ -195,6 +186,17 @@ class FrontMatter:
     first_page: FirstPage | None = None
 
 
+def write_page(front: FrontMatter, sections: Sequence[Section], target: Path, *, overwrite: bool, paper: Paper) -> None:
+    """Write a report as HTML or as PDF, depending on the suffix of the target; ``paper`` is the page size of a PDF."""
+    is_pdf = target.suffix.lower() == ".pdf"
+    html = render_page(front, sections, paper=paper if is_pdf else None)
+    with write_atomically(target, overwrite=overwrite) as unfinished:
+        if is_pdf:
+            write_pdf(html, unfinished)
+        else:
+            unfinished.write_text(html, encoding="utf-8", errors="backslashreplace")
+
+
 def render_page(front: FrontMatter, sections: Sequence[Section], *, paper: Literal["A4", "Letter"] | None) -> str:
     """Return the report as one HTML document; ``paper`` is the page size of a PDF, None for an HTML report."""
     lead = [line for section in sections for line in section.lead]
@@ -219,35 +221,11 @@ def resolve_output(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
     Raises:
         ArgumentError: the path is not an HTML or PDF file, its folder does not exist, or the file already exists.
     """
-    text = os.fspath(path)
-    if "://" in text:
-        raise ArgumentError(f"cannot write to {path!r}; use a local path and copy the file from there.")
-    target = Path(text).expanduser()
+    target = resolve_target(path)
     if target.suffix.lower() not in FORMATS:
         raise ArgumentError(f"unknown format of {target.name!r}; use a name that ends with {' or '.join(FORMATS)}.")
-    if not target.parent.is_dir():
-        raise ArgumentError(f"folder {target.parent} does not exist; create it, or use another path.")
-    if target.is_dir():
-        raise ArgumentError(f"{target} is a folder; use the path of a file.")
-    if target.exists() and not overwrite:
-        raise ArgumentError(f"{target} already exists and was not changed; use another name, or set overwrite=True.")
+    check_absent(target, overwrite=overwrite)
     return target
-
-
-@contextmanager
-def write_atomically(target: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Yield a temporary path; if the block succeeds, the file is renamed to ``target``, else it is removed."""
-    unfinished = target.with_name(f".{uuid.uuid4().hex[:12]}.unfinished")
-    try:
-        yield unfinished
-        publish(unfinished, target, overwrite=overwrite)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def front_matter_of(report: Report) -> FrontMatter:
-    """Return the title, the facts, the summary and the first page of a report."""
-    return FrontMatter(report.title, tuple(_facts(report)), tuple(_footer(report)), report.summary, report.first_page)
 
 
 def _facts(report: Report) -> list[Fact]:

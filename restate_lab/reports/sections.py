@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import tzinfo
 from typing import Any
@@ -79,8 +78,10 @@ def section_of(
     """
     if isinstance(content, Section):
         return content
-    if isinstance(content, pd.Series | pa.Table):
-        return section_of(_to_frame(content), builder, title=title, caption=caption, sql=sql, rows=rows)
+    if isinstance(content, pa.Table):
+        content = to_frame(content, None)
+    elif isinstance(content, pd.Series):
+        content = content.to_frame(name=content.name if content.name is not None else "value")
     if isinstance(content, Conversation) and not payloads:
         content = content.without_payloads()
     lead: tuple[str, ...] = ()
@@ -89,7 +90,9 @@ def section_of(
     parts: tuple[Part, ...]
     if isinstance(content, Diagnosis):
         default_title, parts = "What is wrong", (findings_of(content, builder.zone, builder.masker),)
-        lead, accent = lead_of(content, builder.masker, builder.zone), accent_of(content)
+        lead = lead_of(content, builder.masker, builder.zone)
+        # red if any finding is critical, even in an incomplete diagnosis
+        accent = COLOURS["critical" if content.worst == "critical" else content.verdict]
     elif isinstance(content, pd.DataFrame):
         default_title, parts = _frame_parts(content, builder, rows)
     elif isinstance(content, Comparison):
@@ -103,7 +106,7 @@ def section_of(
 
 def comparison_parts(comparison: Comparison, builder: TableBuilder, *, rows: int) -> tuple[Part, ...]:
     """Return the summary, the parts that could not be compared, and the frames that have rows."""
-    parts: list[Part] = [Prose((builder.masker.text(escape_invisible(comparison.summary)),))]
+    parts: list[Part] = [Prose(builder.masker.text(escape_invisible(comparison.summary)))]
     parts += [
         Notice(builder.masker.text(escape_invisible(f"Not compared, {row['part']}: {row['reason']}")))
         for row in comparison.not_compared.to_dict("records")
@@ -120,19 +123,15 @@ def comparison_parts(comparison: Comparison, builder: TableBuilder, *, rows: int
 def findings_of(diagnosis: Diagnosis, zone: tzinfo, masker: Masker) -> Findings:
     """Return all findings as text, worst first, with the checks that did not run."""
     rows = diagnosis.findings.to_dict("records")
+    folded = [row["severity"] for row in rows[_SHOWN:]]
     return Findings(
         tuple(_finding_part(row, diagnosis, zone, masker) for row in rows),
         tuple(masker.text(escape_invisible(each)) for each in gap_reasons(diagnosis)),
         footer_of(diagnosis),
         "No problem found." if len(diagnosis.checked) else "No check could run.",
         _SHOWN,
-        _more_findings(diagnosis),
+        f"{len(folded):,} more: {count_findings(folded)}" if folded else "",
     )
-
-
-def accent_of(diagnosis: Diagnosis) -> str:
-    """Return the color of the verdict: red if any finding is critical, even in an incomplete diagnosis."""
-    return COLOURS["critical" if diagnosis.worst == "critical" else diagnosis.verdict]
 
 
 def paragraphs(text: str) -> tuple[str, ...]:
@@ -140,36 +139,27 @@ def paragraphs(text: str) -> tuple[str, ...]:
     return tuple(each.strip("\n") for each in text.replace("\r\n", "\n").split("\n\n") if each.strip())
 
 
-def _more_findings(diagnosis: Diagnosis) -> str:
-    """Return the label of the folded findings, such as "17 more: 3 critical, 6 warnings, 8 notes"; "" for none."""
-    severities = diagnosis.findings["severity"].tolist()[_SHOWN:]
-    return f"{len(severities):,} more: {count_findings(severities)}" if severities else ""
-
-
 def _frame_parts(frame: pd.DataFrame, builder: TableBuilder, rows: int) -> tuple[str, tuple[Part, ...]]:
     if "entry_type" in frame.columns and "read_at" in frame.attrs:
-        return _journal_section(frame, builder, rows)
+        title = f"Journal of {frame.attrs.get('target', '')} {frame.attrs.get('id', '')}"
+        return title, journal_parts(frame, builder, file="journal", rows=rows)
     question = read_question(str(frame.attrs.get("question", "")))
-    default_title = question.variants[0].text if question else _frame_title(frame.attrs)
+    default_title = f"Result of {frame.attrs['action']}" if {"action", "counts"} <= frame.attrs.keys() else "Table"
+    if question:
+        default_title = question.variants[0].text
     return default_title, (builder.table(frame, rows=rows, file=str(frame.attrs.get("question", "table"))),)
 
 
 def journal_parts(frame: pd.DataFrame, builder: TableBuilder, *, file: str, rows: int = ROWS) -> tuple[Part, ...]:
-    """Return a journal: a card with a time bar for each entry, then the entries in a folded table."""
+    """Return a journal: a card with a time bar for each entry, then the entries in a folded table.
+
+    A journal without entries is a sentence with the reason.
+    """
+    if frame.empty:
+        return (Prose(f"There is no journal: {frame.attrs.get('note', 'it has no entries')}."),)
     card = Markup(builder.masker.text(journal_html(frame, zone=builder.zone)))  # noqa: S704 - already escaped
     table = builder.table(frame, columns=_JOURNAL, rows=rows, file=file, drop_empty=True)
     return Card(card), replace(table, folded="The entries as a table")
-
-
-def _journal_section(frame: pd.DataFrame, builder: TableBuilder, rows: int) -> tuple[str, tuple[Part, ...]]:
-    title = f"Journal of {frame.attrs.get('target', '')} {frame.attrs.get('id', '')}"
-    if frame.empty:
-        return title, (Prose((f"There is no journal: {frame.attrs.get('note', 'it has no entries')}.",)),)
-    return title, journal_parts(frame, builder, file="journal", rows=rows)
-
-
-def _frame_title(attrs: Mapping[Any, Any]) -> str:
-    return f"Result of {attrs['action']}" if "action" in attrs and "counts" in attrs else "Table"
 
 
 def _other_parts(content: Any, builder: TableBuilder) -> tuple[str, tuple[Part, ...]]:
@@ -179,7 +169,7 @@ def _other_parts(content: Any, builder: TableBuilder) -> tuple[str, tuple[Part, 
     if isinstance(content, Explanation):
         return f"Why {content.target or content.id} is {content.status or 'not found'}", (_card(content, builder),)
     if isinstance(content, str):
-        return "Notes", (Prose(tuple(builder.masker.text(each) for each in paragraphs(content))),)
+        return "Notes", tuple(Prose(builder.masker.text(each)) for each in paragraphs(content))
     if isinstance(content, Waits):
         return "Wait-for graph", (
             render_figure(plot_waits, content, builder.zone, content.verdict),
@@ -196,14 +186,15 @@ def _other_parts(content: Any, builder: TableBuilder) -> tuple[str, tuple[Part, 
 def _card_parts(content: Any, builder: TableBuilder) -> tuple[str, tuple[Part, ...]]:
     """Return the title and the parts of a restate_lab object that has a card or a static page."""
     is_conversation = isinstance(content, Conversation)
-    default_title = f"Conversation of {content.target} {content.id}" if is_conversation else _type_title(type(content))
+    kind = type(content).__name__
+    default_title = f"Conversation of {content.target} {content.id}" if is_conversation else kind.removesuffix("Panel")
     if not hasattr(content, "_repr_html_") and not hasattr(content, "_repr_mimebundle_"):
-        raise ArgumentError(f"a report cannot show {type(content).__name__}; add {_TAKES}.")
+        raise ArgumentError(f"a report cannot show {kind}; add {_TAKES}.")
     parts: tuple[Part, ...] = (_card(content, builder),)
     outcome = getattr(content, "outcome", None)
     if isinstance(outcome, pd.DataFrame):
         parts += (builder.table(outcome, title="Result", file="outcome"),)
-    return default_title, parts
+    return default_title or kind, parts
 
 
 def _card(content: Any, builder: TableBuilder) -> Card:
@@ -216,12 +207,6 @@ def _card(content: Any, builder: TableBuilder) -> Card:
     return Card(Markup(builder.masker.text(html)))  # noqa: S704 - already escaped
 
 
-def _type_title(kind: type) -> str:
-    """Return the name of a type without the suffix "Panel"."""
-    name = kind.__name__
-    return name.removesuffix("Panel") or name
-
-
 def _figure_title(shown: Axes | Figure) -> str:
     axes = [shown] if isinstance(shown, Axes) else shown.get_axes()
     titles = [each.get_title(loc=place) for each in axes for place in ("left", "center", "right")]
@@ -229,33 +214,20 @@ def _figure_title(shown: Axes | Figure) -> str:
     return next((each for each in (suptitle, *titles) if each), "Picture")
 
 
-def _to_frame(content: Any) -> pd.DataFrame:
-    if isinstance(content, pa.Table):
-        return to_frame(content, None)
-    frame: pd.DataFrame = content.to_frame(name=content.name if content.name is not None else "value")
-    return frame
-
-
 def _finding_part(row: dict[Any, Any], diagnosis: Diagnosis, zone: tzinfo, masker: Masker) -> FindingPart:
-    ids = [escape_invisible(str(each)) for each in row["ids"]]
+    ids, since = [escape_invisible(str(each)) for each in row["ids"]], row["since"]
+    age = format_age(since, diagnosis.at)
     return FindingPart(
         severity=row["severity"],
         colour=COLOURS[row["severity"]],
         title=masker.text(escape_invisible(row["title"])),
         details=masker.text(escape_invisible(row["details"])),
-        where=escape_invisible(str(row["where"] or "")),
-        since=_format_since(row["since"], diagnosis, zone),
+        since=f"since {format_timestamp(since, zone=zone)}, for {age}" if age else "",
         affected=f"{row['affected']:,} affected" if row["affected"] > row["count"] else "",
         suggested_code=masker.text(escape_invisible(row["suggested_code"])),
         ids=tuple(ids[:_IDS]),
         more_ids=max(int(row["count"]) - _IDS, 0),
     )
-
-
-def _format_since(since: pd.Timestamp | None, diagnosis: Diagnosis, zone: tzinfo) -> str:
-    if since is None or pd.isna(since):
-        return ""
-    return f"since {format_timestamp(since, zone=zone)}, for {format_age(since, diagnosis.at)}"
 
 
 def _statements(content: Any, sql: str, builder: TableBuilder) -> tuple[Statement, ...]:

@@ -45,7 +45,6 @@ def read_sources(path: Path) -> tuple[int, list[dict[str, Any]]]:
 
 
 def _sources(values: list[Any]) -> Iterator[dict[str, Any]]:
-    """Yield the facts of connections and evidence."""
     base = getattr(sys.modules.get("restate_lab.source"), "BaseSource", None)
     for value in values:
         if base is None or not isinstance(value, base):

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._cells import REPORT, kind_of
-from restate_lab._html.table import ColumnKind, TableColumn, table_cell
+from restate_lab._html.table import ColumnKind, TableColumn, index_to_columns, table_cell
 from restate_lab._text import escape_invisible
 from restate_lab.errors import ArgumentError
 from restate_lab.export.columns import to_table
@@ -55,7 +55,7 @@ class TableBuilder:
         download without suffix; None means no download. There is a download only if some rows or columns are not shown.
         ``drop_empty`` hides columns without any value.
         """
-        whole = _move_index_to_columns(frame).copy(deep=False)
+        whole = index_to_columns(frame).copy(deep=False)
         whole.attrs = {}  # pandas would copy the attrs for each column
         shown = whole if columns is None else whole[[name for name in columns if name in whole.columns]]
         if drop_empty:
@@ -64,11 +64,17 @@ class TableBuilder:
         heads = tuple(table_column(str(name), first.iloc[:, at], self.zone) for at, name in enumerate(first.columns))
         cells = tuple(
             tuple(table_cell(value, head.kind, self.zone, REPORT) for value, head in zip(values, heads, strict=True))
-            for values in zip(*(list(first.iloc[:, at]) for at in range(first.shape[1])), strict=True)
+            for values in first.itertuples(index=False, name=None)
         )
         is_cut = len(whole) > len(first) or shown.shape[1] < whole.shape[1]
         download, note = self._download(whole, file) if is_cut and file and len(whole) else (None, "")
-        notes = [*_truncation_notes(frame), _row_count_note(len(first), len(whole)), note]
+        truncated = frame.attrs.get("truncated")
+        message = truncated.get("message", truncated) if isinstance(truncated, dict) else truncated
+        notes = [
+            f"Incomplete: {message}" if message else "",
+            f"The first {len(first):,} of {len(whole):,} rows." if len(first) < len(whole) else "",
+            note,
+        ]
         return Table(heads, cells, title=title, note=" ".join(each for each in notes if each), download=download)
 
     def _mask(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -76,7 +82,11 @@ class TableBuilder:
         columns = {}
         for at, name in enumerate(frame.columns):
             values = frame.iloc[:, at]
-            columns[at] = _mask_series(values, str(name), self.masker) if _may_hold_text(values) else values
+            if _may_hold_text(values):
+                label = str(name) if is_secret_name(str(name)) else ""
+                masked = [self.masker.value(each, label) for each in values]
+                values = pd.Series(masked, index=values.index, dtype=object)
+            columns[at] = values
         return pd.DataFrame(columns, index=frame.index).set_axis(frame.columns, axis=1)
 
     def _download(self, frame: pd.DataFrame, file: str) -> tuple[Download | None, str]:
@@ -93,29 +103,24 @@ class TableBuilder:
                 f"{MOST_BYTES / 1e6:g} MB; {advice}"
             )
         uri = f"data:text/csv;charset=utf-8;base64,{base64.b64encode(content).decode()}"
-        return Download(f"{_file_name(file)}.csv", len(content), uri), ""
+        stem = re.sub(r"[^\w.-]+", "-", file).strip("-.")[:60] or "frame"
+        return Download(f"{stem}.csv", len(content), uri), ""
 
 
 def table_column(name: str, values: pd.Series[Any], zone: tzinfo) -> TableColumn:
     """Return the heading and the kind of a column, from its type, its name and its values."""
     label = heading(name.replace("_", " "), _LONGEST_NAME)
-    kind = _column_kind(name, values)
+    kind = kind_of(name, values)
     if kind == "time" and getattr(values.dtype, "tz", None) is not None:
         label = f"{label} ({zone})"
-    return TableColumn(label, kind)
+    is_text = kind == "text" and not pd.api.types.is_bool_dtype(values.dtype)
+    return TableColumn(label, _text_kind(values) if is_text else kind)
 
 
 def heading(text: str, longest: int = 200) -> str:
     """Return a text for a heading, shortened to ``longest`` characters."""
     shown = escape_invisible(text[: longest + 1])
     return shown if len(shown) <= longest else f"{shown[:longest]}…"
-
-
-def _column_kind(name: str, values: pd.Series[Any]) -> ColumnKind:
-    kind = kind_of(name, values)
-    if kind == "duration":
-        return "number"
-    return _text_kind(values) if kind == "text" and not pd.api.types.is_bool_dtype(values.dtype) else kind
 
 
 def _text_kind(values: pd.Series[Any]) -> ColumnKind:
@@ -134,13 +139,6 @@ def _csv_bytes(frame: pd.DataFrame) -> bytes:
         return path.read_bytes()
 
 
-def _move_index_to_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with its index as the first columns; an unnamed integer index is dropped."""
-    if all(name is None for name in frame.index.names) and pd.api.types.is_integer_dtype(frame.index.dtype):
-        return frame.reset_index(drop=True)
-    return frame.reset_index() if len(frame.index) else frame
-
-
 def _may_hold_text(values: pd.Series[Any]) -> bool:
     kinds = pd.api.types
     return not (
@@ -148,24 +146,3 @@ def _may_hold_text(values: pd.Series[Any]) -> bool:
         or kinds.is_datetime64_any_dtype(values.dtype)
         or kinds.is_timedelta64_dtype(values.dtype)
     )
-
-
-def _mask_series(values: pd.Series[Any], name: str, masker: Masker) -> pd.Series[Any]:
-    label = name if is_secret_name(name) else ""
-    return pd.Series([masker.value(each, label) for each in values], index=values.index, dtype=object)
-
-
-def _row_count_note(shown: int, whole: int) -> str:
-    return f"The first {shown:,} of {whole:,} rows." if shown < whole else ""
-
-
-def _truncation_notes(frame: pd.DataFrame) -> list[str]:
-    truncated = frame.attrs.get("truncated")
-    if not truncated:
-        return []
-    message = truncated.get("message", truncated) if isinstance(truncated, dict) else truncated
-    return [f"Incomplete: {message}"]
-
-
-def _file_name(text: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", text).strip("-.")[:60] or "frame"

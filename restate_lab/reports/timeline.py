@@ -138,10 +138,10 @@ def source_changes_section(
 ) -> Section:
     """Return the section with the actions taken; it also reports if there were none, and the limits of the log."""
     if about.is_evidence:
-        return Section(TITLE, (Prose((_FROZEN,)),))
+        return Section(TITLE, (Prose(_FROZEN),))
     addresses = addresses_of(source)
     if not addresses:
-        return Section(TITLE, (Prose((_NO_ADDRESS,)),))
+        return Section(TITLE, (Prose(_NO_ADDRESS),))
     changes, unreadable = read_changes(source, since=since, folder=folder)
     span = f"since {format_timestamp(since, zone=builder.zone)}"
     return _changes_section(
@@ -167,7 +167,7 @@ def process_changes_section(pid: int, builder: TableBuilder, *, since: datetime,
 
 def read_changes(source: Source, *, since: datetime, folder: Path | None) -> tuple[pd.DataFrame, str]:
     """Return the audit log's rows about a source, oldest first, and a text about unreadable parts ("" if none)."""
-    log, unreadable = _read_log(folder or _audit_folder(source))
+    log, unreadable = _read_log(folder or (source.transport.audit.folder if is_lab(source) else None))
     return _describe_changes(log[log["address"].isin(addresses_of(source)) & (log["time"] >= since)]), unreadable
 
 
@@ -202,7 +202,7 @@ def _changes_section(
         [Notice(f"The audit log is incomplete: {builder.masker.text(unreadable)}.")] if unreadable else []
     )
     if changes.empty:
-        return Section(TITLE, (Prose((without, _ELSEWHERE)), *parts))
+        return Section(TITLE, (Prose(without), Prose(_ELSEWHERE), *parts))
     table = builder.table(changes, columns=_COLUMNS, file="actions", rows=200, drop_empty=True)
     return Section(TITLE, (*parts, table), caption=f"{caption} {_ELSEWHERE}")
 
@@ -218,15 +218,9 @@ def _read_log(folder: Path | None) -> tuple[pd.DataFrame, str]:
 def _describe_changes(log: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with their targets and their outcome as text."""
     changes = log.reset_index(drop=True)
-    changes["what"] = [_format_targets(each) for each in changes["targets"]]
+    changes["what"] = [
+        targets[0] if len(targets) == 1 else f"{len(targets):,}: {join(targets)}" for targets in changes["targets"]
+    ]
     changes["outcome"] = changes["outcome"].fillna("not known: the process ended before the result")
     changes["outcome"] = changes["counts"].where(changes["counts"].notna(), changes["outcome"])
     return changes
-
-
-def _audit_folder(source: Source) -> Path | None:
-    return source.transport.audit.folder if is_lab(source) else None
-
-
-def _format_targets(targets: list[str]) -> str:
-    return targets[0] if len(targets) == 1 else f"{len(targets):,}: {join(targets)}"

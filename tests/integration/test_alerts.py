@@ -157,16 +157,16 @@ def _place(alert: Alert) -> tuple[str, str]:
     return alert.rule, re.sub(r"dp_\w+", "dp_", re.sub(r":\d+", ":_", alert.subject))
 
 
-def test_a_healthy_cluster_has_no_alert(healthy: Cluster, receiver: Receiver, tmp_path: Path) -> None:
-    """Visits of a cluster on which nothing is wrong send nothing."""
+def test_visits_of_a_healthy_cluster_send_nothing(healthy: Cluster, receiver: Receiver, tmp_path: Path) -> None:
     assert visit(tmp_path, receiver, healthy.admin_url, times=10) == []
     assert receiver.received.events == receiver.received.alerts == []
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_a_healthy_cluster_has_no_alert_in_a_day(healthy: Cluster, receiver: Receiver, tmp_path: Path) -> None:
-    """The visits of a day, one in three minutes, send nothing."""
+def test_the_visits_of_a_day_to_a_healthy_cluster_send_nothing(
+    healthy: Cluster, receiver: Receiver, tmp_path: Path
+) -> None:
     assert visit(tmp_path, receiver, healthy.admin_url, times=24 * 20) == []
     assert receiver.received.events == receiver.received.alerts == []
 
@@ -367,8 +367,7 @@ def test_a_receiver_that_never_ends_its_response_stops_nothing(
 
 
 @pytest.mark.long
-def test_a_problem_that_a_plan_repairs(receiver: Receiver, tmp_path: Path) -> None:
-    """An invocation that a person paused is an alert, and resuming it through a plan resolves it."""
+def test_resuming_a_paused_invocation_through_a_plan_resolves_its_alert(receiver: Receiver, tmp_path: Path) -> None:
     with running_bench(NEWEST, tmp_path) as bench:
         address = bench.lab.settings.admin_url
         id_ = str(bench.ingress.send("Echo", "storm").invocation_id)

@@ -22,10 +22,8 @@ from typer.testing import CliRunner
 
 import restate_lab as rl
 from restate_lab.cli import app
-from restate_lab.cli._journal_page import JournalPage
 from restate_lab.cli._page import TextPage
-from restate_lab.cli._run_diagnose import print_diagnosis, print_explanation
-from restate_lab.cli._waits_page import WaitsPage
+from restate_lab.cli._result_pages import JournalPage, WaitsPage, print_diagnosis, print_explanation
 from restate_lab.cli.shell_code import SourceOptions
 from support import imitation
 from support.clusters import NEWEST, OLDEST, Cluster, Clusters
@@ -156,8 +154,7 @@ def test_the_doctor_before_an_upgrade(cluster: Cluster, tmp_path: Path) -> None:
     ]
 
 
-def test_why(incident: Cluster) -> None:
-    """One invocation is explained as text and as JSON; an unknown one is code 1."""
+def test_why_explains_an_invocation_and_an_unknown_one_is_code_1(incident: Cluster) -> None:
     id_ = incident.ids("hot_key_holder")[0]
     told = call(incident, "why", id_)
     assert told.exit_code == 0
@@ -234,8 +231,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_what_was_frozen_answers_the_same(newest: Cluster, tmp_path: Path) -> None:
-    """Every reading command takes --evidence, and then works without a cluster."""
+def test_every_reading_command_takes_evidence_and_needs_no_cluster(newest: Cluster, tmp_path: Path) -> None:
     path = str(tmp_path / "frozen")
     assert call(newest, "freeze", path, "--service", "agent").stdout.strip() == path
     runner = CliRunner()

@@ -24,8 +24,7 @@ SELECT s.id, s.partition_key, s.target, s.status, s.created_at, s.completed_at -
 FROM sys_invocation_status s ORDER BY s.created_at, s.id"""
 
 
-def test_invocations_come_back_from_every_format(cluster: Cluster, tmp_path: Path) -> None:
-    """Ids, 64-bit numbers and times equal those that the server sent."""
+def test_every_format_returns_the_ids_numbers_and_times_of_the_server(cluster: Cluster, tmp_path: Path) -> None:
     with rl.connect(cluster.admin_url, read_only=True) as lab:
         frame = lab.sql(ALL)
     assert len(frame) > 5
@@ -40,8 +39,7 @@ def test_invocations_come_back_from_every_format(cluster: Cluster, tmp_path: Pat
     assert save(frame, tmp_path / "a.xlsx").read_bytes()[:2] == b"PK"
 
 
-def test_what_analyses_give_can_be_saved(newest: Cluster, tmp_path: Path) -> None:
-    """Every frame of the toolkit can be saved in every format; a result with several frames lists them in the error."""
+def test_every_frame_of_the_toolkit_is_saved_in_every_format(newest: Cluster, tmp_path: Path) -> None:
     with rl.connect(newest.admin_url, read_only=True) as lab:
         waits = rl.waits(lab)
         one = lab.sql("SELECT id FROM sys_invocation WHERE status = 'completed' LIMIT 1")["id"][0]

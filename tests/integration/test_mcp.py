@@ -143,8 +143,7 @@ def test_an_archive_answers_as_a_source(assistant: Assistant, archive: Path, inc
     check_equal(changed, {"verdict": own.verdict, "comparisons": rows_of(own.comparisons)})
 
 
-def test_payloads_are_returned_only_on_request(assistant: Assistant, incident: Cluster) -> None:
-    """Prompts, inputs and values of state are not in a result unless the argument asks for them."""
+def test_payloads_are_returned_only_if_an_argument_asks_for_them(assistant: Assistant, incident: Cluster) -> None:
     agent = incident.roles["agent_denver"]
     for tool, arguments, flag, payload in (
         ("conversation", {"invocation_id": agent}, "payloads", "What is the weather in Denver?"),
@@ -203,8 +202,7 @@ def test_results_are_cut_and_the_rest_can_be_read(assistant: Assistant) -> None:
     assert rows == everything
 
 
-def test_errors_are_messages(assistant: Assistant) -> None:
-    """Invalid arguments and unknown names are errors that say what is allowed, and the session goes on."""
+def test_invalid_arguments_are_errors_and_the_session_goes_on(assistant: Assistant) -> None:
     assert "choose from" in assistant.error("why", invocation_id="inv_1" + "0" * 33, source="prod")
     assert "overview" in assistant.error("ask", question="overviw")
     assert "is not an invocation id" in assistant.error("why", invocation_id="'; DROP TABLE state; --")
@@ -234,8 +232,7 @@ def strings_of(value: Any) -> Iterator[str]:
             yield from strings_of(each)
 
 
-def test_repeating_everything_does_not_approve(relay: TcpRelay, incident: Cluster, audit: Path) -> None:
-    """An assistant that passes everything it received to the tools, as plan, reason and address, executes nothing."""
+def test_an_assistant_that_repeats_everything_executes_nothing(relay: TcpRelay, incident: Cluster, audit: Path) -> None:
     with mcp_session("-e", relay.url, "--allow-changes") as assistant:
         plan = assistant.call("plan", action="kill", ids=[incident.ids("storm_503")[0]])["data"]["plan"]
         for _ in range(2):
@@ -409,8 +406,7 @@ def test_no_line_ends_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert rl.audit_log(tmp_path, reads=True)["client"].iloc[-1] == "raw‹U+001B›[2J 1"
 
 
-def test_one_approval_is_one_replay(incident: Cluster, audit: Path) -> None:
-    """Of 40 equal calls at once, one gets the approval of a person; the others send nothing."""
+def test_of_40_equal_calls_one_gets_the_approval_and_the_others_send_nothing(incident: Cluster, audit: Path) -> None:
     arguments = {"deployment": incident.roles["returns_deployment"], "ids": incident.ids("mismatch")[:1]}
     with mcp_session("-e", incident.admin_url, "--allow-changes") as assistant:
         for _ in range(2):

@@ -52,8 +52,9 @@ def lab(incident: Cluster, tmp_path: Path) -> Iterator[rl.Lab]:
         yield connected
 
 
-def test_the_ready_report_tells_the_incident(lab: rl.Lab, incident: Cluster, tmp_path: Path) -> None:
-    """Every chapter is there and could be read, with the causes, their ids, pictures, and their SQL."""
+def test_an_incident_report_has_every_chapter_with_causes_ids_pictures_and_sql(
+    lab: rl.Lab, incident: Cluster, tmp_path: Path
+) -> None:
     path = rl.incident_report(lab, tmp_path / "inc.html", summary="The provider is down.")
     page = Page(path.read_text("utf-8"))
     numbered = re.findall(r"(\d+)</span> ([^<]+)</h2>", page.html)
@@ -89,8 +90,9 @@ def test_the_ready_report_tells_the_incident(lab: rl.Lab, incident: Cluster, tmp
 ASKED = {"frame", "doctor", "why", "waits", "journal", "panel", "overview"}
 
 
-def test_each_thing_can_be_added(lab: rl.Lab, incident: Cluster, tmp_path: Path) -> None:
-    """Results of the toolkit are shown as they are; an executed plan is shown with its outcome."""
+def test_each_result_can_be_added_and_an_executed_plan_has_its_outcome(
+    lab: rl.Lab, incident: Cluster, tmp_path: Path
+) -> None:
     storm, overview = rl.ask(lab, "retry_storm_ids"), rl.ask(lab, "overview")
     plan = rl.plan(lab, "resume", storm.head(5))
     holder = incident.ids("hot_key_holder")[0]
@@ -216,8 +218,7 @@ def test_what_was_redacted_in_the_freeze_is_in_no_report(lab: rl.Lab, tmp_path: 
 
 
 @pytest.mark.parametrize("incident", [NEWEST], indirect=True)
-def test_a_table_that_is_not_there_leaves_a_gap_that_is_seen(lab: rl.Lab, tmp_path: Path) -> None:
-    """Evidence without journals still gives a report; each missing part is named in its place."""
+def test_a_missing_table_is_named_as_a_gap_in_its_chapter(lab: rl.Lab, tmp_path: Path) -> None:
     tables = ["sys_invocation_status", "sys_invocation_state", "sys_deployment", "sys_service"]
     with rl.open_evidence(rl.freeze(lab, tmp_path / "part", tables=tables)) as part:
         page = Page(rl.incident_report(part, tmp_path / "part.html").read_text("utf-8"))
@@ -390,8 +391,7 @@ def test_a_notebook_on_evidence(newest: Cluster, tmp_path: Path) -> None:
 
 @pytest.mark.long  # runs one more notebook
 @pytest.mark.server
-def test_what_a_report_writes_stays_in_its_folder(newest: Cluster, tmp_path: Path, monkeypatch: Any) -> None:
-    """A report leaves no temporary file or process behind, in HTML or of a notebook."""
+def test_a_report_leaves_no_temporary_file_or_process_behind(newest: Cluster, tmp_path: Path, monkeypatch: Any) -> None:
     own = tmp_path / "tmp"
     own.mkdir()
     monkeypatch.setenv("TMPDIR", str(own))

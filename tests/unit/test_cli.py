@@ -23,8 +23,7 @@ from restate_lab.cli._errors import exit_on_error
 from restate_lab.cli._options import OutputFormat, output_format, parse_seconds, parse_value, with_output
 from restate_lab.cli._output import HEADS, table_lines
 from restate_lab.cli._page import Part, TextPage
-from restate_lab.cli._run_diagnose import exit_code
-from restate_lab.cli._waits_page import exit_code as waits_exit_code
+from restate_lab.cli._result_pages import doctor_exit_code, waits_exit_code
 from restate_lab.errors import ArgumentError, RestateLabError, Truncated
 
 
@@ -32,8 +31,7 @@ def call(*arguments: str) -> Any:
     return CliRunner().invoke(app, list(arguments))
 
 
-def test_version() -> None:
-    """`--version` prints the version and nothing else."""
+def test_version_prints_the_version_and_nothing_else() -> None:
     assert call("--version").output == f"restate-lab {restate_lab.__version__}\n"
 
 
@@ -44,8 +42,9 @@ def test_help_names_every_option_of_the_demo() -> None:
 
 
 @pytest.mark.parametrize("code", [0, 1])
-def test_demo_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int) -> None:
-    """Each option reaches the demo, and its exit code the shell."""
+def test_each_option_reaches_the_demo_and_its_exit_code_the_shell(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int
+) -> None:
     seen: dict[str, Any] = {}
 
     def run_demo(**options: Any) -> int:
@@ -66,8 +65,7 @@ def test_demo_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     }
 
 
-def test_errors_are_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error of ours is printed without a traceback, with exit code 1."""
+def test_an_error_is_printed_without_a_traceback_with_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def run_demo(**_: Any) -> int:
         raise RestateLabError("npm could not install it")
@@ -85,8 +83,9 @@ def test_errors_are_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
         (OSError(28, "No space left on device"), "No space left on device"),
     ],
 )
-def test_what_the_machine_refuses_is_one_line(error: OSError, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file that may not be written, or a full disk, gives an error without a traceback."""
+def test_a_file_that_cannot_be_written_is_an_error_without_a_traceback(
+    error: OSError, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(typer.Exit) as ended, exit_on_error():
         raise error
     assert ended.value.exit_code == 1
@@ -109,13 +108,14 @@ def _ends_with_3(*, form: OutputFormat) -> int:
 
 COMMANDS = (
     *("demo", "sql", "ask", "questions", "doctor", "why", "waits", "journal", "agents"),
-    *("replay", "freeze", "archive", "watch", "compare", "report"),
+    *("replay", "freeze", "archive", "watch", "report", "compare", "mcp"),
 )
 
 
 def test_there_are_these_commands() -> None:
     """Every command is listed, and `--help` of each has an example that names it."""
-    assert tuple(command.callback.__name__ for command in app.registered_commands) == COMMANDS  # type: ignore[union-attr]
+    group = typer.main.get_command(app)
+    assert tuple(name for name in group.commands if name != "history") == COMMANDS  # type: ignore[attr-defined]
     for command in COMMANDS:
         assert f"  restate-lab {command}" in call(command, "--help").output.partition("Examples:")[2]
 
@@ -133,8 +133,7 @@ def test_completion_knows_what_there_is() -> None:
         assert word in CliRunner().invoke(app, [], env=env, prog_name="restate-lab").output.split(), line
 
 
-def test_help_is_quick() -> None:
-    """`--help` loads nothing that takes a second."""
+def test_help_loads_no_slow_module() -> None:
     script = (
         "import sys, restate_lab.cli; print([m for m in ('pandas', 'pyarrow', 'httpx', 'IPython') if m in sys.modules])"
     )
@@ -165,13 +164,11 @@ def test_a_table_fits_the_terminal() -> None:
 
 
 def test_numbers_are_right_aligned_and_texts_left() -> None:
-    """A reader compares numbers by their ends."""
     frame = pd.DataFrame({"n": [5, 1234], "t": ["a", "bc"], "empty": [None, "x"]})
     assert list(table_lines(frame, 80)) == ["   n  t   empty", "────  ──  ─────", "   5  a", "1234  bc  x"]
 
 
-def test_what_does_not_fit_is_shown_in_blocks() -> None:
-    """Too many columns for the width become one line a column; longer texts are wrapped."""
+def test_columns_that_do_not_fit_are_shown_as_blocks_with_wrapped_texts() -> None:
     lines = list(table_lines(FRAME, 60))
     assert lines[0].startswith("── 1 ──")
     assert lines[1] == "id     inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9"
@@ -195,23 +192,20 @@ def test_wide_and_combined_characters_do_not_move_the_next_column(text: str, sho
     assert list(table_lines(pd.DataFrame({"text": [text], "n": [7]}), 15))[2] == f"{shown}  7"
 
 
-def test_for_a_program_nothing_is_cut() -> None:
-    """Without a terminal each row is one line with all of each text, and times are exact."""
+def test_a_pipe_gets_whole_texts_and_exact_times_on_one_line_per_row() -> None:
     lines = list(table_lines(FRAME, None))
     assert ("a failure " * 20).strip() in lines[2]
     assert "2026-11-25T04:34:50.123000Z" in lines[2]
     assert len(lines) == 4
 
 
-def test_heads_of_a_question_are_readable() -> None:
-    """At a terminal a column has a readable head; a statement's own names stay."""
+def test_a_question_has_readable_headings_and_a_statement_its_own_names() -> None:
     frame = pd.DataFrame({"target_service_name": ["A"], "oldest_created_at": [1]})
     assert next(iter(table_lines(frame, 80, HEADS))) == "service  oldest created at"
     assert next(iter(table_lines(frame, 80))) == "target_service_name  oldest_created_at"
 
 
-def test_an_empty_table_has_its_header() -> None:
-    """A table without rows prints its header."""
+def test_a_table_without_rows_prints_its_header() -> None:
     assert list(table_lines(FRAME.iloc[:0][["n", "text"]], 80)) == ["n  text", "─  ────"]
 
 
@@ -238,10 +232,9 @@ def printed(stream: io.StringIO, *parts: Part, first: str = "") -> str:
     ],
     ids=str,
 )
-def test_where_there_are_colours(
+def test_colours_follow_no_color_force_color_and_term_and_a_pipe_has_none(
     env: dict[str, str], at_a_terminal: bool, in_a_pipe: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Colours follow NO_COLOR, FORCE_COLOR and TERM; a pipe has none."""
     for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "COLORTERM"):
         monkeypatch.delenv(name, raising=False)
     for name, value in ({"TERM": "xterm-256color"} | env).items():
@@ -302,10 +295,9 @@ def test_a_long_command_can_be_copied(width: int, monkeypatch: pytest.MonkeyPatc
         ({"csv": Path("there.csv")}, "--overwrite"),
     ],
 )
-def test_a_form_that_cannot_be_is_told_before_anything_is_read(
+def test_two_formats_and_a_file_that_cannot_be_written_are_usage_errors(
     options: dict[str, Any], told_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two forms, a wrong ending, a missing folder and an existing file are usage errors."""
     monkeypatch.chdir(tmp_path)
     Path("there.csv").touch()
     with pytest.raises(ArgumentError, match=told_):
@@ -323,20 +315,22 @@ def test_a_form_that_cannot_be_is_told_before_anything_is_read(
         (["critical"], [True], 3, 3),
     ],
 )
-def test_the_doctors_exit_codes(severities: list[str], missing: list[bool], plain: int, strict: int) -> None:
-    """3 is critical, 4 is incomplete, and 0 is neither; with --strict warnings are 3."""
+def test_the_doctor_ends_with_3_for_critical_and_4_for_incomplete(
+    severities: list[str], missing: list[bool], plain: int, strict: int
+) -> None:
     diagnosis: Any = SimpleNamespace(
         findings=pd.DataFrame({"severity": pd.Series(severities, dtype=object)}),
         not_checked=pd.DataFrame({"applies": pd.Series(missing, dtype=bool)}),
     )
-    assert (exit_code(diagnosis, strict=False), exit_code(diagnosis, strict=True)) == (plain, strict)
+    assert (doctor_exit_code(diagnosis, strict=False), doctor_exit_code(diagnosis, strict=True)) == (plain, strict)
 
 
 @pytest.mark.parametrize(
     ("certain", "excluded", "code"), [([], (), 0), ([False], (), 0), ([], ("x",), 4), ([False, True], ("x",), 3)]
 )
-def test_the_exit_codes_of_waits(certain: list[bool], excluded: tuple[str, ...], code: int) -> None:
-    """3 is a deadlock, 4 is incomplete, and 0 is neither."""
+def test_waits_ends_with_3_for_a_deadlock_and_4_for_incomplete(
+    certain: list[bool], excluded: tuple[str, ...], code: int
+) -> None:
     waits: Any = SimpleNamespace(deadlocks=pd.DataFrame({"certain": pd.Series(certain, dtype=bool)}), excluded=excluded)
     assert waits_exit_code(waits) == code
 
@@ -351,15 +345,13 @@ def test_parameters_of_sql_are_json_or_text(text: str, value: Any) -> None:
     assert parse_value(text) == value
 
 
-def test_a_warning_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    """A warning of ours has neither a file nor a line of Python."""
+def test_a_warning_is_one_line_on_stderr_without_a_file_and_a_line_number(capsys: pytest.CaptureFixture[str]) -> None:
     with exit_on_error():
         warnings.warn("cut\n\x1b[31m", Truncated, stacklevel=1)
     assert capsys.readouterr().err == "restate-lab: Truncated: cut ‹U+001B›[31m\n"
 
 
-def test_a_mistake_in_typing_is_code_2() -> None:
-    """An unknown option, command, question or parameter ends with 2, before any request."""
+def test_an_unknown_option_command_question_or_parameter_is_code_2() -> None:
     for arguments in (
         ["sql"],
         ["nope"],
@@ -397,8 +389,7 @@ def test_a_timeout_is_a_duration_everywhere() -> None:
     assert "greater than 0" in call("sql", "SELECT 1", "--timeout", "0").output
 
 
-def test_questions_need_no_cluster() -> None:
-    """The list, and all of one question, are there without a server."""
+def test_the_list_and_one_question_need_no_server() -> None:
     assert "wakes_next" in call("questions").output
     shown = call("questions", "wakes_next").output
     assert "-p until=1h  (time ahead) only times before this time" in shown

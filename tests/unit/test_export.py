@@ -97,8 +97,7 @@ def excel_day(moment: datetime) -> float:
 
 @a_folder_is_shared
 @given(TABLES)
-def test_json_lines_come_back(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    """Every value of a row is there, exactly, and nulls are nulls."""
+def test_json_lines_return_every_value_and_null_exactly(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     path = save(pa.Table.from_pylist(rows, SCHEMA), tmp_path / "rows.jsonl", overwrite=True)
     back = [json.loads(line) for line in path.read_bytes().decode().split("\n")[:-1]]
     assert len(back) == len(rows)
@@ -133,8 +132,7 @@ def test_csv_comes_back(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
 
 @a_folder_is_shared
 @given(TABLES)
-def test_parquet_comes_back(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    """The same types and values."""
+def test_parquet_returns_the_same_types_and_values(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     table = pa.Table.from_pylist(rows, SCHEMA)
     assert pq.read_table(save(table, tmp_path / "rows.parquet", overwrite=True)).equals(table)
 
@@ -185,8 +183,7 @@ def mixed() -> pd.DataFrame:
     return frame
 
 
-def test_every_sort_of_column_in_json_lines(mixed: pd.DataFrame, tmp_path: Path) -> None:
-    """Nested values stay nested, also if a column's values have nothing in common."""
+def test_nested_and_mixed_values_stay_as_they_are_in_json_lines(mixed: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.warns(errors.Truncated, match="at 3 rows"):
         path = save(mixed, tmp_path / "a.jsonl")
     first, second, third = map(json.loads, path.read_text("utf-8").splitlines())
@@ -199,8 +196,7 @@ def test_every_sort_of_column_in_json_lines(mixed: pd.DataFrame, tmp_path: Path)
     assert (third["payload"], third["value"], third["waits"]) == ({"b": ["Infinity", "é"]}, "/w==", [])
 
 
-def test_every_sort_of_column_in_csv(mixed: pd.DataFrame, tmp_path: Path) -> None:
-    """Nested values are JSON; numbers are not quoted, so that they stay numbers."""
+def test_nested_values_are_json_and_numbers_are_not_quoted_in_csv(mixed: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.warns(errors.Truncated):
         lines = list(csv.DictReader(text_of(save(mixed, tmp_path / "a.csv"))))
     assert (lines[0]["payload"], lines[0]["waits"], lines[0]["value"]) == ('{"a": 1}', "[1, 17]", "1")
@@ -221,8 +217,7 @@ def test_every_sort_of_column_in_parquet(mixed: pd.DataFrame, tmp_path: Path) ->
     assert json.loads(back["payload"][0]) == {"a": 1}
 
 
-def test_every_sort_of_column_in_xlsx(mixed: pd.DataFrame, tmp_path: Path) -> None:
-    """Ids and large integers are text, UTC is in the header, durations are seconds."""
+def test_ids_and_large_integers_are_texts_and_durations_seconds_in_xlsx(mixed: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.warns(errors.Truncated):
         first, second, _ = sheet(save(mixed, tmp_path / "a.xlsx"))
     assert first["at (UTC)"] == pytest.approx(excel_day(NOON), abs=1e-9)
@@ -231,8 +226,7 @@ def test_every_sort_of_column_in_xlsx(mixed: pd.DataFrame, tmp_path: Path) -> No
     assert set(second) == {"id", "n", "value", "period"}
 
 
-def test_numbers_that_excel_does_not_have_are_text(tmp_path: Path) -> None:
-    """Excel's range ends before 1e308, and 16 digits would round the largest floats to infinity."""
+def test_numbers_outside_the_range_of_excel_are_texts(tmp_path: Path) -> None:
     numbers = [sys.float_info.max, 5e-324, float("inf"), 9e307, 0.0, -1.5]
     read = [row["x"] for row in sheet(save(pa.table({"x": numbers}), tmp_path / "a.xlsx"))]
     assert [float(each) for each in read] == numbers
@@ -252,8 +246,7 @@ def test_nothing_is_a_formula(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_a_row_of_nothing_is_a_row(suffix: str, tmp_path: Path) -> None:
-    """A single column with nulls keeps its rows; a frame without rows keeps its columns."""
+def test_rows_of_nulls_stay_and_a_frame_without_rows_keeps_its_columns(suffix: str, tmp_path: Path) -> None:
     path = save(pd.DataFrame({"a": ["x", None, None]}), tmp_path / f"a{suffix}")
     readers: dict[str, Any] = {
         ".csv": pd.read_csv, ".csv.gz": pd.read_csv, ".parquet": pd.read_parquet, ".xlsx": sheet,
@@ -265,8 +258,7 @@ def test_a_row_of_nothing_is_a_row(suffix: str, tmp_path: Path) -> None:
         assert list(readers[suffix](empty).columns) == ["a", "b"]
 
 
-def test_an_index_that_says_something_is_written(tmp_path: Path) -> None:
-    """A named or a text index is written, row numbers are not."""
+def test_a_named_or_a_text_index_is_written_and_row_numbers_are_not(tmp_path: Path) -> None:
     frame = pd.DataFrame({"service": ["a", "a", "b"], "n": [1, 2, 3]})
 
     def columns(each: pd.DataFrame) -> list[str]:
@@ -336,16 +328,14 @@ def test_half_of_a_character_is_escaped_in_json_and_replaced_elsewhere(
         st.none() | st.text(st.characters()) | st.dictionaries(st.text(st.characters()), st.text(st.characters()))
     )
 )
-def test_any_text_is_exact_in_json_lines(values: list[Any], tmp_path: Path) -> None:
-    """Any Python text, also with halves of characters, is read back from JSON lines as it was."""
+def test_any_text_also_with_half_characters_is_exact_in_json_lines(values: list[Any], tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": pd.Series(values, dtype=object)})
     path = save(frame, tmp_path / "any.jsonl", overwrite=True)
     lines = path.read_bytes().split(b"\n")[:-1]
     assert [json.loads(line)["a"] for line in lines] == json.loads(json.dumps(values))
 
 
-def test_a_file_that_comes_up_meanwhile_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file that was written first stays."""
+def test_a_file_that_another_process_writes_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "a.csv"
     monkeypatch.setattr(
         "restate_lab.export.files.to_table", lambda _, **__: target.write_text("theirs") and pa.table({"a": [1]})
@@ -375,29 +365,29 @@ def test_a_file_that_comes_up_meanwhile_is_not_overwritten(tmp_path: Path, monke
         (pd.DataFrame({"a": ["_x0041_x0042_"]}), "a.xlsx", "as markup"),
     ],
 )
-def test_what_cannot_be_saved_is_refused(frame: Any, name: str, words: str, tmp_path: Path) -> None:
-    """The message has an alternative, and nothing is written."""
+def test_an_object_that_is_not_a_frame_is_refused_with_an_alternative(
+    frame: Any, name: str, words: str, tmp_path: Path
+) -> None:
     with pytest.raises(errors.ArgumentError, match=words):
         save(frame, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_address_is_no_file() -> None:
-    """An object store needs to_parquet."""
+def test_an_address_of_an_object_store_is_refused() -> None:
     with pytest.raises(errors.ArgumentError, match="to_parquet"):
         save(pd.DataFrame({"a": [1]}), "s3://bucket/a.csv")
 
 
-def test_attrs_that_are_no_json_are_refused(tmp_path: Path) -> None:
-    """They are not dropped silently."""
+def test_attrs_that_are_not_json_are_refused(tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": [1]})
     frame.attrs["at"] = NOON
     with pytest.raises(errors.ArgumentError, match="attrs must contain only JSON"):
         save(frame, tmp_path / "a.parquet")
 
 
-def test_too_many_rows_for_a_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are refused, with an alternative; the largest frame that fits is written."""
+def test_too_many_rows_for_a_sheet_are_refused_and_the_largest_frame_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(xlsx, "MOST_ROWS", 3)
     frame = pd.DataFrame({"a": range(4)})
     with pytest.raises(errors.ArgumentError, match=r"4 rows.*at most 3: save it as \.parquet or \.csv"):
@@ -405,8 +395,7 @@ def test_too_many_rows_for_a_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(sheet(save(frame.head(3), tmp_path / "a.xlsx"))) == 3
 
 
-def test_a_large_text_goes_everywhere_else(tmp_path: Path) -> None:
-    """A payload of 1 MB with control characters and right-to-left text survives."""
+def test_a_text_of_1_mb_with_control_characters_survives_in_all_other_formats(tmp_path: Path) -> None:
     text = "\u202e\x00\x1b\ufeff<script>\r\n" + "x" * 1_000_000
     frame = pd.DataFrame({"a": [text]})
     assert pd.read_parquet(save(frame, tmp_path / "a.parquet"))["a"][0] == text
@@ -418,8 +407,9 @@ def test_a_large_text_goes_everywhere_else(tmp_path: Path) -> None:
     )
 
 
-def test_without_xlsxwriter_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The extra is named, and the other formats."""
+def test_without_xlsxwriter_the_error_names_the_extra_and_other_formats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "xlsxwriter", None)
     with pytest.raises(errors.ArgumentError, match=r"restate-lab\[xlsx\].*\.csv"):
         save(pd.DataFrame({"a": [1]}), tmp_path / "a.xlsx")
@@ -459,8 +449,7 @@ def test_intervals_are_durations_or_iso_texts(tmp_path: Path, suffix: str, is_fr
     assert parts == [SECONDS, "P1M0DT0S"]
 
 
-def test_times_within_nested_values_are_written_exactly(tmp_path: Path) -> None:
-    """Nanoseconds within structs, lists and numpy arrays keep every digit in JSON."""
+def test_times_within_nested_values_keep_every_digit(tmp_path: Path) -> None:
     stamp = pd.Timestamp(1_795_661_848_748_094_834, tz="UTC")
     array = np.array([stamp.to_datetime64()])
     frame = pd.DataFrame({"s": [{"t": stamp}], "a": [array], "d": [np.array([np.timedelta64(5, "ns")])]})
@@ -469,7 +458,6 @@ def test_times_within_nested_values_are_written_exactly(tmp_path: Path) -> None:
 
 
 def test_a_struct_with_two_fields_of_one_name_is_refused(tmp_path: Path) -> None:
-    """A file could hold only one of them, so nothing is written."""
     struct = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
     for suffix in FORMATS:
         with pytest.raises(errors.ArgumentError, match=r"column 'c'.*two fields named 'a'"):

@@ -120,8 +120,7 @@ def pieces(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_code_in_the_texts_fits_its_functions(text: str) -> None:
-    """Each piece of code compiles, and its calls use existing functions, parameters and questions."""
+def test_code_in_the_guide_compiles_and_calls_existing_functions_and_parameters(text: str) -> None:
     for code in pieces(text):
         for node in ast.walk(ast.parse(code)):
             if isinstance(node, ast.Attribute) and (owner := BEHIND.get(ast.unparse(node.value))):

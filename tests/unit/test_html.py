@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 import restate_lab
 from restate_lab._html import render
-from restate_lab._html.table import TableCell, show
+from restate_lab._html.table import TableCell, TableColumn, show
 from restate_lab._text import shorten_id
 from restate_lab.analysis.waits.picture import WaitPicture
 from restate_lab.errors import ArgumentError
@@ -82,8 +82,7 @@ CARDS: dict[str, dict[str, Any]] = {
     "_html/card.html.j2": CARD | PARTS | BADGES,
     "_html/table.html.j2": {
         "lines": [HOSTILE],
-        "heads": [HOSTILE],
-        "sides": ["right"],
+        "columns": [TableColumn(HOSTILE, "number")],
         "rows": [[CELL]],
         "marks": [HOSTILE],
     },
@@ -178,8 +177,7 @@ def test_every_template_is_tried() -> None:
 
 
 @pytest.mark.parametrize("template", CARDS)
-def test_what_is_given_is_text(template: str) -> None:
-    """Markup, quotes and code of a template are shown unchanged, and invisible characters as codes."""
+def test_hostile_values_of_a_template_are_shown_unchanged_as_text(template: str) -> None:
     page = Page(render(template, **CARDS[template]))
     assert page.open == []
     assert {tag for tag, _ in page.tags} <= TAGS | DRAWN
@@ -192,8 +190,7 @@ def test_what_is_given_is_text(template: str) -> None:
     assert not [each for each in page.texts if "\u202e" in each or "1200" in each]
 
 
-def test_a_missing_value_is_an_error() -> None:
-    """A template does not silently omit a missing value."""
+def test_a_template_does_not_omit_a_missing_value() -> None:
     with pytest.raises(jinja2.UndefinedError, match="'title' is undefined"):
         render(
             "_html/card.html.j2", **{name: value for name, value in (CARD | PARTS | BADGES).items() if name != "title"}
@@ -208,8 +205,7 @@ def test_a_bar_without_counts_is_nothing() -> None:
     assert [each.partition(";")[0] for each in styles if "min-width" in each] == ["width:25.00%", "width:75.00%"]
 
 
-def test_only_markup_is_html() -> None:
-    """HTML that was made and escaped here passes unchanged."""
+def test_markup_passes_unchanged_and_text_is_escaped() -> None:
     made = render("_html/card.html.j2", **CARD | PARTS | BADGES | {"lines": [Markup("<i>a</i>"), "<i>b</i>"]})
     assert "<i>a</i>" in made
     assert "&lt;i&gt;b&lt;/i&gt;" in made
@@ -252,15 +248,13 @@ def test_any_frame_is_a_readable_table() -> None:
         show(frame, rows=0)
 
 
-def test_a_long_text_of_a_table_has_a_tooltip() -> None:
-    """A column may cut it, so the tooltip has the whole text; a short text has no tooltip."""
+def test_a_long_text_of_a_table_has_a_tooltip_and_a_short_text_has_none() -> None:
     html = show(pd.DataFrame({"message": ["x" * 60, "short"]}))._repr_html_()
     assert f'title="{"x" * 60}"' in html
     assert 'title="short"' not in html
 
 
-def test_jinja_loads_with_the_first_card() -> None:
-    """Importing restate_lab, a Lab, the verbs and their results loads no template engine."""
+def test_importing_the_verbs_loads_no_template_engine() -> None:
     code = (
         "import sys, restate_lab, restate_lab.client.lab, restate_lab.analysis.doctor, restate_lab.analysis.why, "
         "restate_lab.analysis.waits, restate_lab.actions.plan, restate_lab._html as html; "

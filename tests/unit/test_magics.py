@@ -117,8 +117,7 @@ def test_what_the_magic_takes(line: str, cell: str | None, expected: MagicReques
         ("--ask q a='1", None, "Close the quotation mark"),
     ],
 )
-def test_what_the_magic_does_not_take(line: str, cell: str | None, told: str) -> None:
-    """A mistake in the line is reported, with the correct form."""
+def test_a_mistake_in_the_line_is_reported_with_the_correct_form(line: str, cell: str | None, told: str) -> None:
     with pytest.raises(errors.ArgumentError, match=told):
         parse(line, cell)
 
@@ -158,15 +157,13 @@ def test_an_error_is_one_line_with_a_mark(ip: Shell, source: Known) -> None:
     assert caught.value == "StatementError"
 
 
-def test_a_bug_keeps_its_traceback(ip: Shell) -> None:
-    """An error that is not ours is shown as IPython shows errors."""
+def test_an_internal_error_is_shown_with_its_traceback(ip: Shell) -> None:
     cell = ip.run("%restate SELECT 'boom'")
     assert isinstance(cell.error, ZeroDivisionError)
     assert "Traceback" in cell.shown
 
 
-def test_a_mistake_in_the_shell_is_told(ip: Shell) -> None:
-    """A missing variable, or one of another type, is named."""
+def test_a_missing_variable_or_one_of_another_type_is_named(ip: Shell) -> None:
     assert "no variable nothing" in ip.run("%restate use nothing").shown
     ip.run("df = 1")
     assert ip.run("%restate use df").shown == "ArgumentError: df is of type int; use takes a Lab or Evidence.\n"
@@ -218,8 +215,7 @@ def test_what_is_completed(ip: Shell, text: str, expected: list[str]) -> None:
     assert [each for each in ip.complete(text) if each.endswith(kinds)] == expected
 
 
-def test_elsewhere_nothing_is_completed(ip: Shell) -> None:
-    """Outside of magics and ask() completion is IPython's own."""
+def test_outside_of_magics_and_ask_nothing_is_completed(ip: Shell) -> None:
     for text in (
         "sta|",
         "x = 'SELECT id FROM sys_in|'",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import sys
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -60,24 +61,41 @@ def test_a_notebook_has_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 
 @pytest.mark.usefixtures("later")
-def test_a_read_has_no_end_to_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The number of rows is not known in advance: the bar only shows that they arrive."""
+def test_the_bar_of_a_read_has_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = in_a_shell(monkeypatch, kernel=object())
     RowsLine("query").update(12_345, 3_100_000)
     assert shown.html[-1] == "<progress></progress> query: 12,345 rows, 3.1 MB, 00:02"
 
 
 @pytest.mark.usefixtures("later")
-def test_the_shell_of_a_terminal_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
-    """IPython in a terminal has no kernel: it shows a line there."""
+@pytest.mark.parametrize(
+    ("line", "values", "text"),
+    [
+        (RowsLine, (1_234_567, 10_000_000), "query: 1,234,567 rows, 10.0 MB"),
+        (InvocationsLine, (1_000, 5_000), "query: 1,000 of 5,000"),
+    ],
+)
+def test_a_terminal_shows_a_line_after_a_second(
+    line: Any, values: tuple[int, int], text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    late, early = line("query"), line("query")
+    early.update(*values)
+    assert capsys.readouterr().err == ""
+    late.update(*values)
+    late.close()
+    assert text in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("later")
+def test_ipython_in_a_terminal_shows_a_line_and_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = in_a_shell(monkeypatch, kernel=None)
     RowsLine("query").update(1, 1)
     assert shown.html == []
 
 
 @pytest.mark.usefixtures("later")
-def test_where_nobody_looks_there_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """A pipe or a log gets no line of progress."""
+def test_a_pipe_or_a_log_gets_no_line_of_progress(capsys: pytest.CaptureFixture[str]) -> None:
     line = RowsLine("query")
     line.update(1, 1)
     line.close()
@@ -95,8 +113,7 @@ def test_progress_means_the_same_in_every_call() -> None:
     assert progress_of(own, lambda: InvocationsLine("kill")) is own
 
 
-def test_a_step_has_its_name_from_the_first_one_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line of steps appears without waiting a second: each step may take long."""
+def test_a_line_of_steps_appears_without_waiting_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = in_a_shell(monkeypatch, kernel=object())
     line = StepsLine("report: chapter", ("Timeline", HOSTILE))
     line.update(1, 2)

@@ -86,14 +86,12 @@ def one(call: SuggestedCall, target: SourceOptions = HERE) -> list[str]:
     ],
     ids=lambda each: each.verb if isinstance(each, SuggestedCall) else "",
 )
-def test_a_call_has_its_command(call: SuggestedCall, words: list[str]) -> None:
-    """A reading call is our command, a changing one is a command of the restate CLI."""
+def test_a_read_is_our_command_and_a_change_one_of_the_restate_cli(call: SuggestedCall, words: list[str]) -> None:
     assert one(call) == words
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_hostile_names_stay_texts(name: str) -> None:
-    """Quoting is exact: the shell passes the cluster's text unchanged."""
+def test_the_shell_passes_hostile_names_unchanged(name: str) -> None:
     words = one(ask_call("retry_storm_ids", service=name, step=name))
     assert parse_parameters(words[4::2]) == {"service": name, "step": name}
     words = one(SuggestedCall("lab.sql", ("SELECT :x",), {"x": name}))
@@ -102,14 +100,12 @@ def test_hostile_names_stay_texts(name: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["42", "true", "null", '"quoted"', "[1]", "NaN"])
-def test_a_text_that_reads_as_json_stays_a_text(text: str) -> None:
-    """-p of sql takes JSON, so a text that looks like JSON is quoted."""
+def test_a_text_that_looks_like_json_is_quoted_for_sql(text: str) -> None:
     words = one(SuggestedCall("lab.sql", ("SELECT :x",), {"x": text}))
     assert parse_value(parse_parameters(words[4::2])["x"]) == text
 
 
-def test_values_of_a_question_are_read_back() -> None:
-    """Numbers, flags and ids have the form that -p of ask reads."""
+def test_numbers_flags_and_ids_are_read_back_by_ask() -> None:
     assert one(ask_call("retry_storm", limit=5))[-1] == "limit=5"
     assert one(ask_call("paused", ids=("inv_1", "inv_2")))[-1] == "ids=inv_1,inv_2"
 
@@ -128,16 +124,14 @@ def test_values_of_a_question_are_read_back() -> None:
     ],
     ids=lambda call: f"{call.verb} {call.options}",
 )
-def test_what_has_no_command_is_python(call: SuggestedCall) -> None:
-    """If no program can make the call, or a terminal would change its text, the Python is shown and marked."""
+def test_a_call_without_a_command_is_shown_as_marked_python(call: SuggestedCall) -> None:
     assert commands([call], HERE) is None
     assert commands([why_call("inv_1"), call], HERE) is None
     assert code_for([call], "rl.x(lab)", HERE) == "in Python: rl.x(lab)"
     assert code_for([call], "a\nb", HERE) == "in Python:\na\nb"
 
 
-def test_every_verb_has_a_command() -> None:
-    """None of the suggestions of the doctor and why needs Python in a shell."""
+def test_no_suggestion_of_the_doctor_and_why_needs_python_in_a_shell() -> None:
     package = Path(restate_lab.__file__).parent / "analysis"
     texts = [path.read_text("utf-8") for path in package.rglob("*.py")]
     verbs = {verb for text in texts for verb in re.findall(r'SuggestedCall\(\s*"([\w.]+)"', text)}
@@ -157,8 +151,7 @@ def test_a_move_pauses_and_resumes() -> None:
 
 
 @pytest.mark.parametrize("value", ["sign_1", "sign_1$(id)", "`id`", "'; id; '"])
-def test_requests_quote_what_comes_from_a_cluster(value: str) -> None:
-    """A call without a CLI command is a request with curl; a hostile id stays a text."""
+def test_a_request_with_curl_quotes_a_hostile_id(value: str) -> None:
     resolve = one(SuggestedCall("lab.ingress.resolve_awakeable", (value, Placeholder("answer")), {"reason": "…"}))
     assert resolve[-1] == f"${{RESTATE_INGRESS_URL:?}}/restate/awakeables/{value}/resolve"
     assert resolve[-3:-1] == ["-d", "${ANSWER:?the answer as JSON}"]  # without an answer nothing is sent
@@ -190,8 +183,7 @@ def test_a_replay_asks_and_takes_some_ids() -> None:
     assert (context.params["deployment"], context.params["id_"]) == ("http://…", IDS[:20])
 
 
-def test_comments_have_their_own_line() -> None:
-    """Not every shell accepts a comment after a command."""
+def test_a_comment_has_its_own_line_before_its_command() -> None:
     call = plan_call("resume", ["inv_1"], comment="once its\ncause is gone")
     assert commands([call], HERE) == ["# once its cause is gone", "restate invocations resume inv_1"]
 

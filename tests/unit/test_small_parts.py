@@ -1,4 +1,4 @@
-"""Status names, masking, the progress line, and the public names."""
+"""Status names, masking, versions, and what imports load."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import os
 import pickle
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from restate_lab import errors
-from restate_lab.progress import InvocationsLine, RowsLine
 from restate_lab.redaction import MASK, Secret, is_secret_name, mask_header_values
 from restate_lab.server import OLDEST, complete_features, is_newer, is_older, may_lose_state_changes
 from restate_lab.status import STATUSES, status_of
@@ -38,13 +36,13 @@ NOT_FOR_CONNECT = (
         (("hibernating",), "hibernating"),
     ],
 )
-def test_the_ends_are_told_apart(columns: tuple[str, ...], expected: str) -> None:
-    """Succeeded, failed, cancelled and killed come from result and failure text; a new status stays as it is."""
+def test_the_end_of_an_invocation_comes_from_its_result_and_failure_text(
+    columns: tuple[str, ...], expected: str
+) -> None:
     assert status_of(*columns) == expected
 
 
 def test_every_status_has_a_colour_and_only_ends_have_ended() -> None:
-    """The table is complete: twelve statuses, and the one of newer servers."""
     assert len(STATUSES) == 12
     assert [status.name for status in STATUSES.values() if status.ended] == [
         "succeeded",
@@ -54,8 +52,7 @@ def test_every_status_has_a_colour_and_only_ends_have_ended() -> None:
     ]
 
 
-def test_a_secret_is_never_shown() -> None:
-    """No repr, str, format, comparison or pickle reveals a secret."""
+def test_no_repr_str_format_comparison_or_pickle_reveals_a_secret() -> None:
     secret = Secret("canary")
     assert "canary" not in f"{secret} {secret!r} {secret:>20} {[secret]} {vars(type(secret))}"
     assert secret != "canary"
@@ -65,35 +62,9 @@ def test_a_secret_is_never_shown() -> None:
 
 
 @pytest.mark.parametrize("name", ["Authorization", "x-api-key", "Cookie", "X-Auth-Token", "client_secret", "apikey"])
-def test_headers_with_secrets_are_masked(name: str) -> None:
-    """Headers named like credentials are masked, others are not."""
+def test_headers_named_like_credentials_are_masked_and_others_are_not(name: str) -> None:
     assert is_secret_name(name)
     assert mask_header_values({name: "canary", "x-team": "lab"}) == {name: MASK, "x-team": "lab"}
-
-
-def test_the_progress_line_waits_a_second(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is shown in the first second; then rows and MB."""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    line = RowsLine("query")
-    line.update(5, 10)
-    assert capsys.readouterr().err == ""
-    later = time.monotonic() + 2
-    monkeypatch.setattr(time, "monotonic", lambda: later)
-    line.update(1_234_567, 10_000_000)
-    line.close()
-    assert "1,234,567 rows" in (shown := capsys.readouterr().err)
-    assert "10.0 MB" in shown
-
-
-def test_a_plan_tells_how_many_of_how_many(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The line of a plan has the number of finished targets, and the total."""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    line = InvocationsLine("cancel")
-    later = time.monotonic() + 2
-    monkeypatch.setattr(time, "monotonic", lambda: later)
-    line.update(1_000, 5_000)
-    line.close()
-    assert "cancel: 1,000 of 5,000" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -116,8 +87,7 @@ def test_which_servers_are_too_old(version: str, expected: bool) -> None:
     assert is_older(version) is expected
 
 
-def test_every_error_stands_in_the_tree() -> None:
-    """Each public error is in ``__all__`` and in the tree of the module's docstring."""
+def test_each_public_error_is_in_all_and_in_the_tree_of_the_docstring() -> None:
     classes = {
         name
         for name, value in vars(errors).items()
@@ -182,8 +152,7 @@ def test_features_that_a_version_always_has_are_added(
         ("my own", False),
     ],
 )  # fmt: skip
-def test_which_versions_may_lose_changes_of_state(version: str, expected: bool) -> None:
-    """Restate issue 5416 is in all patch releases of 1.7 before 1.7.13."""
+def test_issue_5416_is_in_all_releases_of_1_7_before_1_7_13(version: str, expected: bool) -> None:
     assert may_lose_state_changes(version) is expected
 
 

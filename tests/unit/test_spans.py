@@ -101,8 +101,7 @@ def test_the_spans_of_a_conversation() -> None:
     assert [span.status.code for span in spans] == [0, 0, 0, 0, 2, 0, 0]
 
 
-def test_payloads_are_sent_on_request_only() -> None:
-    """Without payloads=True, no prompt, answer, argument, result or error leaves this process."""
+def test_without_payloads_no_prompt_answer_argument_result_or_error_is_sent() -> None:
     spans, received = export(conversation())
     assert [text for text in SECRETS if text in received] == []
     spans, received = export(conversation(), payloads=True)
@@ -112,8 +111,7 @@ def test_payloads_are_sent_on_request_only() -> None:
     assert json.loads(attributes(spans[2])["gen_ai.tool.call.arguments"]) == {"x": "the argument"}
 
 
-def test_ids_are_repeatable_and_differ() -> None:
-    """A second export has the same ids; no two spans share one."""
+def test_a_second_export_has_the_same_ids_and_no_two_spans_share_one() -> None:
     first, second = (export(conversation())[0] for _ in range(2))
     assert [(span.trace_id, span.span_id) for span in first] == [(span.trace_id, span.span_id) for span in second]
     assert len({span.span_id for span in first}) == len(first)
@@ -121,8 +119,7 @@ def test_ids_are_repeatable_and_differ() -> None:
     assert other[0].trace_id != first[0].trace_id
 
 
-def test_runs_are_spans_with_their_tokens() -> None:
-    """Each row of agent_runs is one span; a failed run has the status of an error."""
+def test_each_run_is_one_span_with_its_tokens_and_a_failed_run_is_an_error() -> None:
     row: dict[str, Any] = dict.fromkeys(summarize(RunJournals({}, [], {}, None, {}), price_table(None), START).columns)
     row |= {"id": CALLER, "service": "Agent", "handler": "run", "key": "k", "status": "failed"}
     row |= {"created_at": START, "completed_at": START + timedelta(seconds=9), "input_tokens": 7, "output_tokens": 2}
@@ -133,8 +130,7 @@ def test_runs_are_spans_with_their_tokens() -> None:
     assert "llm.token_count.prompt_details.cache_read" not in values
 
 
-def test_a_refusal_raises() -> None:
-    """A refused export is an error with the reason, and the headers are in no message."""
+def test_a_refused_export_is_an_error_with_the_reason_and_without_headers() -> None:
     with raw_server(REFUSED) as server, pytest.raises(errors.ServerFailed, match="0 of 7 spans have arrived") as caught:
         rl.export_spans(conversation(), server.address, headers={"authorization": "Bearer canary"}, timeout="2s")
     assert b"authorization: bearer canary" in server.requests[0].lower()
@@ -176,8 +172,7 @@ LOCATION = "location: http://127.0.0.1:1/login?canary\r\n"
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_response_that_does_not_accept_all_spans_raises(response: bytes, problem: str) -> None:
-    """Only a 2xx response without rejected spans is a success; the error has no secret header."""
+def test_a_response_other_than_2xx_or_with_rejected_spans_is_an_error(response: bytes, problem: str) -> None:
     with raw_server(respond_with(response)) as server, pytest.raises(errors.ServerFailed) as caught:
         rl.export_spans(conversation(), server.address, headers={"authorization": "Bearer canary"}, timeout="2s")
     assert problem in caught.value.reason
@@ -236,8 +231,7 @@ def test_the_environment_adds_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
         assert b"accept-encoding: identity" in head
 
 
-def test_nobody_listens() -> None:
-    """A closed port is an error at once."""
+def test_a_closed_port_is_an_error_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(errors.ServerFailed, match="did not accept the spans"):
@@ -245,30 +239,28 @@ def test_nobody_listens() -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:4318", "http://user:pass@127.0.0.1/v1/traces", "http://a?b=c", 4318])
-def test_wrong_endpoints(endpoint: Any) -> None:
-    """An endpoint is the whole address, without a password."""
+def test_an_endpoint_is_a_whole_address_without_a_password(endpoint: Any) -> None:
     with pytest.raises(errors.ArgumentError, match="the whole address of an OTLP endpoint") as caught:
         rl.export_spans(conversation(), endpoint)
     assert "pass@" not in str(caught.value)
 
 
 @pytest.mark.parametrize("runs", [None, [1], "inv_1", pd.DataFrame({"id": ["a"]})])
-def test_wrong_runs(runs: Any) -> None:
-    """Only conversations and the frame of agent_runs can be exported."""
+def test_only_conversations_and_the_frame_of_agent_runs_are_exported(runs: Any) -> None:
     with pytest.raises(errors.ArgumentError, match="takes a Conversation"):
         rl.export_spans(runs, "http://127.0.0.1:4318/v1/traces")
 
 
-def test_payloads_without_encryption_warn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Payloads over http to another machine cause a warning; without payloads there is no warning."""
+def test_payloads_over_http_to_another_machine_cause_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("restate_lab.export.spans.send_spans", lambda *_, **__: None)
     with pytest.warns(errors.UnencryptedWarning, match="without encryption"):
         rl.export_spans(conversation(), "http://collector.example/v1/traces", payloads=True)
     assert rl.export_spans(conversation(), "http://collector.example/v1/traces") == 7
 
 
-def test_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each line is a run with its messages; an existing file is kept."""
+def test_each_line_of_a_dataset_is_a_run_and_an_existing_file_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(dataset, "conversation", lambda *_, **__: conversation())
     path = rl.save_dataset(None, [CALLER], tmp_path / "runs.jsonl")  # type: ignore[arg-type]
     (line,) = path.read_text("utf-8").splitlines()

@@ -53,14 +53,12 @@ def test_a_duration_has_two_units_or_three_digits(seconds: float | None, shown: 
         (None, ""),
     ],
 )
-def test_an_exact_duration_is_spelled_as_the_server_does(duration: timedelta | float | None, shown: str) -> None:
-    """All units, down to microseconds."""
+def test_an_exact_duration_has_all_units_down_to_microseconds(duration: timedelta | float | None, shown: str) -> None:
     assert text.format_duration(duration, exact=True) == shown
 
 
 @given(st.timedeltas(timedelta(0), timedelta(days=100_000)))
-def test_an_exact_duration_is_read_again_as_it_was(duration: timedelta) -> None:
-    """Nothing is lost between the text and the duration."""
+def test_an_exact_duration_is_read_back_without_loss(duration: timedelta) -> None:
     assert parse_duration(text.format_duration(duration, exact=True)) == duration
 
 
@@ -78,16 +76,14 @@ def test_an_age_has_whole_seconds(since: timedelta, shown: str) -> None:
     assert text.format_age(pd.Timestamp(NOW - since), NOW) == shown
 
 
-def test_what_has_no_time_has_no_age() -> None:
-    """None and NaT become the text that the caller chooses."""
+def test_none_and_nat_become_the_text_that_the_caller_chooses() -> None:
     assert text.format_age(None, NOW) == ""
     assert text.format_age(pd.NaT, NOW, missing="–") == "–"  # type: ignore[arg-type] # NaT is a datetime when it runs
     assert text.format_timestamp(None, missing="an unknown time") == "an unknown time"
     assert text.format_timestamp(pd.NaT) == text.format_time(pd.NaT) == ""  # type: ignore[arg-type]
 
 
-def test_a_timestamp_has_its_date_and_its_zone() -> None:
-    """The zone is the caller's, UTC by default; a time without a zone gets none."""
+def test_a_timestamp_has_its_date_and_its_zone_and_a_naive_one_has_none() -> None:
     assert text.format_timestamp(NOW) == "2026-11-25 03:00:00 UTC"
     assert text.format_timestamp(pd.Timestamp(NOW), zone=PARIS) == "2026-11-25 04:00:00 Europe/Paris"
     assert text.format_timestamp(NOW.astimezone(timezone(timedelta(hours=5)))) == "2026-11-25 03:00:00 UTC"
@@ -99,8 +95,7 @@ def test_a_timestamp_has_its_date_and_its_zone() -> None:
     assert text.format_time(NOW, zone=PARIS, show_zone=False) == "04:00:00"
 
 
-def test_the_date_of_the_present_day_is_omitted() -> None:
-    """The day depends on the zone in which the timestamp is written."""
+def test_the_date_of_the_present_day_in_the_zone_is_omitted() -> None:
     evening = NOW + timedelta(hours=20, minutes=30)
     assert text.format_timestamp(evening, now=NOW) == "23:30:00 UTC"
     assert text.format_timestamp(evening, now=NOW, zone=PARIS) == "2026-11-26 00:30:00 Europe/Paris"
@@ -117,7 +112,6 @@ def test_the_date_of_the_present_day_is_omitted() -> None:
     ],
 )
 def test_a_noun_agrees_with_its_number(number: float, words: tuple[str, ...], shown: str) -> None:
-    """Thousands are separated; an irregular plural is given."""
     assert text.plural(number, *words) == shown
 
 
@@ -125,8 +119,7 @@ def test_a_noun_agrees_with_its_number(number: float, words: tuple[str, ...], sh
     ("count", "shown"),
     [(0, ""), (1, "a"), (3, "a, b, c"), (4, "a, b, c, d"), (5, "a, b, c and 2 more")],
 )
-def test_a_list_ends_with_the_number_of_the_others(count: int, shown: str) -> None:
-    """It never says "and 1 more", and counts each item once."""
+def test_a_list_ends_with_the_number_of_the_others_and_not_with_1_more(count: int, shown: str) -> None:
     assert text.join(iter("abcde"[:count])) == shown
     assert text.join([*"abcde"[:count], *"abc"[:count]]) == shown
     assert text.join("abcde"[:count][:4], total=count) == shown
@@ -137,13 +130,11 @@ def test_a_list_ends_with_the_number_of_the_others(count: int, shown: str) -> No
     ("long", "width", "shown"),
     [("abc", 3, "abc"), ("abcd", 3, "ab…"), ("ab cd", 4, "ab…"), ("a\n b", 9, "a\n b"), ("", 1, "")],
 )
-def test_a_long_text_is_cut_within_its_width(long: str, width: int, shown: str) -> None:
-    """The ellipsis counts, and there is no space before it."""
+def test_a_long_text_is_cut_to_its_width_including_the_ellipsis(long: str, width: int, shown: str) -> None:
     assert text.truncate(long, width) == shown
 
 
-def test_a_text_on_one_line_has_single_spaces() -> None:
-    """Line ends, tabs and runs of spaces become one space each."""
+def test_line_ends_tabs_and_runs_of_spaces_become_one_space() -> None:
     assert text.one_line(" a\n\tb  c ") == "a b c"
     assert text.one_line("a\n" * 99, 5) == "a a…"
 
@@ -169,14 +160,12 @@ def test_what_cannot_be_seen_is_written_as_its_code(hostile: str, shown: str) ->
     assert text.escape_invisible(hostile) == shown
 
 
-def test_a_text_can_be_made_one_line() -> None:
-    """A line end has a sign, and a tab is a space."""
+def test_a_line_end_becomes_a_sign_and_a_tab_a_space() -> None:
     assert text.escape_invisible("one\r\ntwo\tthree\u2028four\x1b", lines=False) == "one↵two three↵four‹U+001B›"
 
 
 @given(st.text(st.characters()), st.booleans())
-def test_no_invisible_character_remains(hostile: str, lines: bool) -> None:
-    """Visible characters stay unchanged, in their order; all others are replaced."""
+def test_invisible_characters_become_codes_and_visible_ones_stay(hostile: str, lines: bool) -> None:
     shown = text.escape_invisible(hostile, lines=lines)
     assert not [each for each in shown if each not in KEPT + JOINERS and unicodedata.category(each)[0] == "C"]
     assert not re.search(f"[{JOINERS}]", shown) or re.search(f"[{JOINERS}]", hostile)

@@ -21,14 +21,14 @@ from restate_lab.client.settings import load_settings
 from restate_lab.durations import DurationInput
 from restate_lab.environment import kernel_environment
 from restate_lab.errors import ArgumentError, SettingsError
+from restate_lab.export.files import check_absent
 from restate_lab.progress import InvocationsLine, Progress, progress_of
 from restate_lab.redaction import is_secret_name
 from restate_lab.reports.masking import Masker, masker_for
 from restate_lab.reports.notebook.runner import CellFailure, NotebookRun, run_notebook
 from restate_lab.reports.notebook.sections import sections_of, title_of
 from restate_lab.reports.parts import Code, Fact, Notice, Section
-from restate_lab.reports.pdf import write_pdf
-from restate_lab.reports.report import FrontMatter, Paper, render_page, resolve_output, write_atomically
+from restate_lab.reports.report import FrontMatter, Paper, resolve_output, write_page
 from restate_lab.reports.sections import COLOURS
 from restate_lab.reports.source_tracker import START, VARIABLE, read_sources
 from restate_lab.reports.tables import TableBuilder
@@ -97,8 +97,7 @@ def notebook_report(
     source, limit = _check_notebook(Path(notebook)), None if timeout is None else check_seconds("timeout", timeout)
     target = resolve_output(path, overwrite=overwrite)
     executed = target.with_name(f"{target.stem}.executed.ipynb")
-    if executed.exists() and not overwrite:
-        raise ArgumentError(f"{executed} already exists; use another name, or set overwrite=True.")
+    check_absent(executed, overwrite=overwrite)
     values = {**(parameters or {}), **({EVIDENCE: _check_evidence(source, evidence)} if evidence is not None else {})}
     masker = _notebook_masker(values)
     line = progress_of(progress, lambda: InvocationsLine("report: cell"))
@@ -112,11 +111,7 @@ def notebook_report(
         *_change_sections(record, masker),
     )
     front = _front_matter(record, masker.text(title_of(content)) or source.stem, masker)
-    with write_atomically(target, overwrite=overwrite) as unfinished:
-        if target.suffix.lower() == ".pdf":
-            write_pdf(render_page(front, sections, paper=paper), unfinished)
-        else:
-            unfinished.write_text(render_page(front, sections, paper=None), encoding="utf-8", errors="backslashreplace")
+    write_page(front, sections, target, overwrite=overwrite, paper=paper)
     return NotebookReport(target, executed, record.run.failure)
 
 
@@ -217,10 +212,11 @@ def _front_matter(record: _RunRecord, title: str, masker: Masker) -> FrontMatter
     facts = (Fact("Notebook", record.run.notebook.name), Fact("Cluster", names), executed, Fact("Changes", changes))
     about = [fact for each in record.sources for fact in _source_facts(each)]
     evidence = [] if any(each["evidence"] for each in record.sources) else [Fact("Evidence, sha256", "none")]
+    parameters = [f"{name} = {masker.value(value, name)!r}" for name, value in record.parameters.items()]
     footer = [
         *about,
         *evidence,
-        *([Fact("Parameters", _format_parameters(record.parameters, masker))] if record.parameters else []),
+        *([Fact("Parameters", ", ".join(parameters))] if parameters else []),
         executed,
         Fact("Written by", f"restate_lab {version('restate-lab')}"),
         Fact("Changes", changes),
@@ -239,10 +235,6 @@ def _source_facts(facts: Mapping[str, Any]) -> Iterator[Fact]:
         yield Fact("Server", f"restate {facts['version']}")
     if facts["evidence"]:
         yield Fact("Evidence, sha256", facts["evidence"])
-
-
-def _format_parameters(values: Mapping[str, Any], masker: Masker) -> str:
-    return ", ".join(f"{name} = {masker.value(value, name)!r}" for name, value in values.items())
 
 
 def _mask_fact(fact: Fact, masker: Masker) -> Fact:

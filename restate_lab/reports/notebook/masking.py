@@ -28,7 +28,8 @@ def mask_notebook(content: NotebookNode, masker: Masker) -> None:
 def render_terminal_text(text: str) -> str:
     """Return the text as a terminal shows it: without escapes, and with only the last state of an overwritten line."""
     plain = _ESCAPES.sub("", text).replace("\r\n", "\n")
-    return "\n".join(_last_state(line) for line in plain.split("\n"))
+    states = [[state for state in line.split("\r") if state] for line in plain.split("\n")]
+    return "\n".join(each[-1] if each else "" for each in states)
 
 
 def join_streams(outputs: Sequence[Any]) -> list[Any]:
@@ -41,10 +42,6 @@ def join_streams(outputs: Sequence[Any]) -> list[Any]:
         else:
             merged.append(output)
     return merged
-
-
-def _last_state(line: str) -> str:
-    return next((each for each in reversed(line.split("\r")) if each), "")
 
 
 def _mask_output(output: Any, masker: Masker) -> Any:

@@ -8,7 +8,6 @@ import contextlib
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from traitlets import default
 
 from restate_lab._text import format_duration
 from restate_lab.environment import kernel_environment
+from restate_lab.export.files import write_atomically
 from restate_lab.progress import NoProgress, Progress
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.notebook.masking import mask_notebook, render_terminal_text
@@ -115,25 +115,21 @@ def run_notebook(
     )
     started = time.monotonic()
     try:
-        variables = _kernel_variables(kernel_environment() if env is None else env, read_only=read_only)
+        # With the backend of a script, the notebook would show no pictures.
+        variables = {
+            **(kernel_environment() if env is None else env),
+            **({READ_ONLY_VARIABLE: "1"} if read_only else {}),
+        }
+        variables.pop("MPLBACKEND", None)
         failure = _execute(client, variables, progress or NoProgress())
     finally:
         if masker is not None:
             mask_notebook(content, masker)
-        _save(content, executed)
+        executed.parent.mkdir(parents=True, exist_ok=True)
+        with write_atomically(executed, overwrite=True) as unfinished:
+            nbformat.write(content, unfinished)
     seconds = time.monotonic() - started
     return NotebookRun(notebook, executed, read_only, seconds, "\n\n".join(_visible_texts(content)), failure)
-
-
-def _save(content: NotebookNode, path: Path) -> None:
-    """Write the notebook; an existing file is replaced only after the new one is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{uuid.uuid4().hex[:12]}.unfinished")
-    try:
-        nbformat.write(content, unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 class _CurrentPythonManager(AsyncKernelManager):
@@ -148,12 +144,6 @@ class _CurrentPythonSpecs(KernelSpecManager):
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         return KernelSpec(argv=command, display_name=kernel_name, language="python")
-
-
-def _kernel_variables(env: Mapping[str, str], *, read_only: bool) -> dict[str, str]:
-    # With the backend of a script, the notebook would show no pictures.
-    kernel = {name: value for name, value in env.items() if name != "MPLBACKEND"}
-    return kernel | ({READ_ONLY_VARIABLE: "1"} if read_only else {})
 
 
 def _inject(content: NotebookNode, parameters: Mapping[str, Any]) -> None:

@@ -85,7 +85,6 @@ def _filter_attribute(tag: str, name: str, value: str) -> str | None:
 
 
 def _declarations(style: str) -> Iterator[str]:
-    """Yield the allowed declarations of an inline style."""
     for each in _COMMENT.sub(" ", style).split(";"):
         name, _, value = (part.strip() for part in each.partition(":"))
         calls = {call.lower() for call in _CALL.findall(value)}

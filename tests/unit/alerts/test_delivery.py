@@ -41,8 +41,7 @@ def alertmanager(answer: Callable[[httpx.Request], httpx.Response]) -> Alertmana
     return AlertmanagerReceiver("x", "alertmanager 1", "http://am:9093", KEEP, httpx.MockTransport(answer))
 
 
-def test_a_message_has_the_facts_and_the_next_step() -> None:
-    """The title has the state, the cluster and the problem; the body has one fact per line."""
+def test_a_message_has_a_title_and_one_fact_per_line() -> None:
     with alert_receiver() as receiver:
         (service,) = create_receivers([receiver.to], [], keep=KEEP)
         assert service.send(message(Event.OPENED)) == ""
@@ -114,8 +113,7 @@ def test_alertmanager_gets_labels_that_never_change() -> None:
     assert ahead["startsAt"] <= ahead["endsAt"], "Alertmanager refuses all alerts of the request otherwise"
 
 
-def test_alertmanager_that_fails_is_a_reason() -> None:
-    """A refusal has its status, and a lost connection its kind."""
+def test_a_refusal_of_alertmanager_has_its_status_and_a_lost_connection_its_kind() -> None:
     assert (
         alertmanager(lambda _: httpx.Response(400)).send(message(Event.OPENED)) == "it refused the alerts with HTTP 400"
     )
@@ -139,7 +137,6 @@ def test_a_redirect_is_a_failure(scheme: str, status: int) -> None:
 
 
 def test_an_optional_receiver_that_fails_is_a_failure() -> None:
-    """Apprise reports success for it."""
     with alert_receiver() as receiver:
         receiver.received.status = 503
         (service,) = create_receivers([f"{receiver.to}?optional=yes"], [], keep=KEEP)
@@ -156,8 +153,7 @@ def test_a_wrong_address_is_refused_without_its_token(address: str, capfd: pytes
     assert capfd.readouterr() == ("", "")
 
 
-def test_other_wrong_receivers() -> None:
-    """An address of Alertmanager needs a scheme and a host, and each receiver is named once."""
+def test_an_address_without_scheme_or_host_and_a_repeated_receiver_are_refused() -> None:
     for address in ("localhost:9093", "ftp://x", "http://"):
         with pytest.raises(ArgumentError, match=r"use for example http://127\.0\.0\.1:9093"):
             create_receivers([], [address], keep=KEEP)
@@ -175,8 +171,7 @@ def test_the_identity_of_a_receiver_has_its_service_and_no_token() -> None:
     assert all(re.fullmatch(r"\w+:[0-9a-f]{12}", each.id) for each in receivers)
 
 
-def test_pagerduty_merges_by_fingerprint() -> None:
-    """The key by which PagerDuty merges events is the fingerprint."""
+def test_the_key_of_pagerduty_is_the_fingerprint() -> None:
     (receiver,) = create_receivers([f"pagerduty://{'a' * 20}@{'b' * 32}?action=map"], [], keep=KEEP)
     assert isinstance(receiver, AppriseReceiver)
     receiver._set_fingerprint(message(Event.OPENED))

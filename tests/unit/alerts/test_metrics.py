@@ -53,8 +53,7 @@ def families(state: MetricsState) -> dict[str, dict[tuple[str, ...], float]]:
     }
 
 
-def test_the_text_parses_and_has_the_visit() -> None:
-    """Each metric has the value of the last visit."""
+def test_each_metric_has_the_value_of_the_last_visit() -> None:
     state = MetricsState()
     retries = [{"target_service_name": "S", "error_code": code, "n": 2} for code in ("RT0007", "RT0007", None)]
     state.add_visit(visit(statuses(2), backlog("a"), retries, findings={("paused", "critical"): 3}))
@@ -96,8 +95,7 @@ def test_labels_stay_bounded_with_10_000_keys() -> None:
 
 
 @pytest.mark.parametrize("key", ['a"b\\c\nd', "\x1b[2J\x07", "é" * 5000, "\u202eabc", ""])
-def test_hostile_keys_are_one_short_label(key: str) -> None:
-    """A key cannot break the text of the metrics, and control characters are visible."""
+def test_a_hostile_key_is_one_short_visible_label(key: str) -> None:
     state = MetricsState()
     state.add_visit(visit(backlog=backlog(key)))
     ((_, label, _),) = families(state)["restate_lab_key_backlog"]

@@ -49,8 +49,7 @@ def rules_of(folder: Path, text: str) -> Rules:
     return load_rules(path)
 
 
-def test_the_first_matching_rule_is_used(tmp_path: Path) -> None:
-    """A finding follows the first rule for its check and service, and a rule with a question has its parameters."""
+def test_a_finding_follows_the_first_rule_for_its_check_and_service(tmp_path: Path) -> None:
     rules = rules_of(tmp_path, GOOD)
     storm = rules.rule_for("retry_storm", Subject("Payments/charge", ("Payments",)))
     assert (storm.hold, storm.allows("critical"), storm.allows("warning")) == (timedelta(minutes=5), True, False)
@@ -62,14 +61,12 @@ def test_the_first_matching_rule_is_used(tmp_path: Path) -> None:
     assert (question.min_rows, question.severity) == (3, "critical")
 
 
-def test_a_former_name_of_a_check_is_the_check(tmp_path: Path) -> None:
-    """Rules of an earlier version go on: the name of a check in them is replaced by its present name."""
+def test_a_rule_with_a_former_name_of_a_check_has_its_present_name(tmp_path: Path) -> None:
     former, now = (rules_of(tmp_path, GOOD.replace("retry_storm", name)) for name in ("retry_storms", "retry_storm"))
     assert former == now
 
 
-def test_without_rules_critical_findings_and_warnings_are_alerts() -> None:
-    """The default reports no notes."""
+def test_without_rules_critical_findings_and_warnings_are_alerts_and_notes_are_not() -> None:
     rule = Rules().rule_for("paused", Subject("A/b", ("A",)))
     assert [rule.allows(each) for each in ("critical", "warning", "note")] == [True, True, False]
     assert Rules().rule_for("incomplete", Subject("")).hold == timedelta(minutes=5), "not after one slow visit"
@@ -122,8 +119,9 @@ def test_an_absurd_file_is_an_error_of_the_argument(tmp_path: Path, text: str) -
 
 
 @pytest.mark.parametrize(("text", "line", "said"), [(text, *expected) for text, expected in WRONG.items()])
-def test_a_wrong_file_has_the_line_and_what_is_allowed(tmp_path: Path, text: str, line: int, said: str) -> None:
-    """An error names the file, the line, the value, and the allowed values."""
+def test_the_error_of_a_wrong_file_has_the_line_and_the_allowed_values(
+    tmp_path: Path, text: str, line: int, said: str
+) -> None:
     with pytest.raises(ArgumentError) as raised:
         rules_of(tmp_path, text)
     assert said in str(raised.value)
@@ -147,8 +145,7 @@ def test_the_page_of_the_guide(tmp_path: Path) -> None:
     assert names <= {name.removesuffix("_total") for name in re.findall(r"`(restate_lab_\w+)`", page)}
 
 
-def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    """A missing file, and one that is not text, are named."""
+def test_a_missing_file_and_a_file_that_is_not_text_are_named(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="cannot be read: No such file"):
         load_rules(tmp_path / "none.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")

@@ -91,16 +91,14 @@ def test_a_question_with_the_name_of_a_check_is_another_problem() -> None:
         assert alert(subject, rule="retry_storm").fingerprint == hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
-def test_equal_problems_are_one_alert() -> None:
-    """Findings with one fingerprint become the worst of them, which names the others."""
+def test_findings_with_one_fingerprint_are_one_alert_that_names_all() -> None:
     one, two = alert(severity="warning", title="one", ids=("inv_1",)), alert(title="two", ids=("inv_2",), cause="x")
     (merged,) = merge_alerts([one, two])
     assert (merged.title, merged.severity, merged.cause) == ("two", "critical", "x. Also: one.")
     assert (merged.ids, merged.causes) == (("inv_2", "inv_1"), 2)
 
 
-def test_text_of_a_cluster_stays_text() -> None:
-    """Control characters and credentials are not part of an alert, and a title is short."""
+def test_an_alert_has_no_control_characters_and_no_credentials() -> None:
     hostile = alert("A/\x1b[2J", title=" ".join(["word"] * 40), cause="see http://user:pw@host \x1b]0;x\x07\nsecond")
     clean = hostile.clean()
     assert len(clean.title.split()) == 25
@@ -111,7 +109,6 @@ def test_text_of_a_cluster_stays_text() -> None:
 
 
 def test_an_alert_is_opened_once_and_resolved_once(store: AlertStore) -> None:
-    """Later visits with the same problem report nothing."""
     assert [event for event, _ in store.record(visit(alert()))] == [Event.OPENED]
     assert store.record(visit(alert(title="2 invocations of A/run are paused", ids=("inv_2",)))) == []
     assert [event for event, _ in store.record(visit())] == [Event.RESOLVED]
@@ -119,8 +116,7 @@ def test_an_alert_is_opened_once_and_resolved_once(store: AlertStore) -> None:
     assert drain(store) == [("A/run", "opened"), ("A/run", "resolved")]
 
 
-def test_worse_is_reported_once(store: AlertStore) -> None:
-    """A higher severity or one more cause is a message; a lower severity, and the same one again, are not."""
+def test_a_higher_severity_or_one_more_cause_is_reported_once(store: AlertStore) -> None:
     store.record(visit(alert(severity="warning")))
     assert store.record(visit(alert(severity="critical")))[0][0] is Event.WORSE
     assert store.record(visit(alert(severity="warning"))) == []
@@ -156,8 +152,7 @@ def test_a_problem_at_the_limit_does_not_flap(store: AlertStore) -> None:
     assert store.record(visit(alert(), hold=MINUTE, at=START + 2 * MINUTE)) == []
 
 
-def test_a_problem_must_persist_for_its_time(store: AlertStore) -> None:
-    """With for = 5m, a shorter problem is never reported, and its time begins again."""
+def test_a_problem_that_is_shorter_than_its_time_is_never_reported(store: AlertStore) -> None:
     hold = 5 * MINUTE
     assert store.record(visit(alert(), hold=hold)) == []
     assert store.record(visit(at=START + 4 * MINUTE)) == []
@@ -210,8 +205,7 @@ def test_a_changed_address_gets_the_waiting_messages(store: AlertStore) -> None:
     assert store.count_messages() == {}
 
 
-def test_receivers_change(store: AlertStore) -> None:
-    """A new receiver gets the open alerts; the messages of a receiver that is not used any more are removed."""
+def test_a_new_receiver_gets_the_open_alerts_and_messages_of_a_removed_one_go(store: AlertStore) -> None:
     store.record(visit(alert()))
     assert store.set_receivers(["one", "two"], START) == 0
     assert store.count_messages() == {"one": 1, "two": 1}
@@ -219,8 +213,7 @@ def test_receivers_change(store: AlertStore) -> None:
     assert store.count_messages() == {"two": 1}
 
 
-def test_a_file_that_is_not_a_state_is_refused(tmp_path: Path) -> None:
-    """Another file is not changed, and the message has the option to use."""
+def test_a_file_that_is_not_a_state_is_refused_and_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("not a database, but longer than the header of one" * 20)
     with pytest.raises(ArgumentError, match=r"is not a state file of restate-lab watch .* --state"):
@@ -326,8 +319,7 @@ def test_a_damaged_row_is_removed_and_counted(tmp_path: Path, table: str, column
             assert not store.damaged
 
 
-def test_a_column_that_is_not_text_is_read(tmp_path: Path) -> None:
-    """Bytes that are not UTF-8 are a damaged row, too."""
+def test_a_row_with_bytes_that_are_not_utf_8_counts_as_damaged(tmp_path: Path) -> None:
     path = tmp_path / "x"
     with closing(AlertStore(path)) as store:
         store.record(visit(alert()))
@@ -361,8 +353,7 @@ def test_a_database_of_another_program_is_refused_and_not_changed(tmp_path: Path
 
 
 @pytest.mark.parametrize("mark", ["", "PRAGMA application_id = 0"])
-def test_a_newer_state_is_refused(tmp_path: Path, mark: str) -> None:
-    """The message has its version and the next step, and the file is not changed."""
+def test_a_newer_state_is_refused_with_its_version_and_not_changed(tmp_path: Path, mark: str) -> None:
     path = tmp_path / "watch.sqlite"
     AlertStore(path).close()
     with closing(sqlite3.connect(path)) as connection:

@@ -35,10 +35,9 @@ def port() -> Iterator[int]:
 
 
 @pytest.mark.parametrize(("options", "code", "said"), [(options, *expected) for options, expected in WRONG.items()])
-def test_wrong_options_are_one_message(
+def test_the_error_of_a_wrong_option_has_the_allowed_values_and_no_token(
     options: tuple[str, ...], code: int, said: str, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message has the value and what is allowed, never a token."""
     monkeypatch.chdir(tmp_path)
     Path("rules.toml").write_text('[[rule]]\ncheck = "x"\n' + "# a comment\n" * 50)
     values = [each.format(port=port) for each in options]

@@ -14,7 +14,7 @@ from restate_lab.analysis.doctor import doctor
 from restate_lab.analysis.doctor.checks import CHECKS
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.doctor.upgrade import UPGRADE, migration
-from restate_lab.cli._run_diagnose import exit_code
+from restate_lab.cli._result_pages import doctor_exit_code
 from restate_lab.errors import ArgumentError
 from restate_lab.source import Coverage, SourceWrapper
 from support.sample_rows import NOW, SampleRows, invocation, sample_id
@@ -87,7 +87,7 @@ def test_old_protocols_are_to_do() -> None:
     ]
     assert "1 open invocation of Svc/run uses service protocol 3 or older and fails" in rows[0]["title"]
     assert "1 open invocation without an attempt would start there" in rows[1]["details"]
-    assert (diagnosis.verdict, exit_code(diagnosis, strict=False)) == ("critical", 3)
+    assert (diagnosis.verdict, doctor_exit_code(diagnosis, strict=False)) == ("critical", 3)
 
 
 def test_a_cluster_without_anything_to_do_is_healthy() -> None:
@@ -95,7 +95,7 @@ def test_a_cluster_without_anything_to_do_is_healthy() -> None:
     assert found(upgrade(SampleRows())) == []
     diagnosis = upgrade(SampleRows(sys_invocation_status=[invocation(A, pinned_service_protocol_version=4)]))
     assert found(diagnosis) == [("upgrade_migration", "note", 1)]
-    assert (diagnosis.verdict, exit_code(diagnosis, strict=True)) == ("healthy", 0)
+    assert (diagnosis.verdict, doctor_exit_code(diagnosis, strict=True)) == ("healthy", 0)
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,7 @@ def approve_in_a_terminal(store: ApprovalStore, request_id: str) -> None:
     store.approve(store.load(request_id))
 
 
-def test_an_approval_is_valid_once(store: ApprovalStore) -> None:
-    """A request without an approval is not approved; with one it is, once, and no file remains."""
+def test_an_approval_is_valid_once_and_leaves_no_file(store: ApprovalStore) -> None:
     made = request()
     store.save(made)
     assert not store.take(made)
@@ -74,8 +73,7 @@ def test_an_approval_of_another_text_is_not_accepted(store: ApprovalStore, field
     assert not store.take(made)
 
 
-def test_an_approval_needs_the_nonce(store: ApprovalStore) -> None:
-    """A digest with a guessed nonce, an empty file and any other text are not accepted."""
+def test_an_approval_without_the_nonce_is_not_accepted(store: ApprovalStore) -> None:
     made = request()
     for text in (replace(made, nonce="").digest, "", "approved", made.id, "3"):
         store.save(made)
@@ -86,14 +84,12 @@ def test_an_approval_needs_the_nonce(store: ApprovalStore) -> None:
 
 
 @pytest.mark.parametrize("call", [ApprovalStore.take, ApprovalStore.approve])
-def test_an_expired_request_is_refused(store: ApprovalStore, call: Callable[..., object]) -> None:
-    """After its time, a request can be neither approved nor used."""
+def test_an_expired_request_can_be_neither_approved_nor_used(store: ApprovalStore, call: Callable[..., object]) -> None:
     with pytest.raises(PlanExpired, match="expired at"):
         call(store, request(expires_at=datetime.now(UTC) - timedelta(seconds=1)))
 
 
-def test_files_are_private_and_others_are_refused(store: ApprovalStore) -> None:
-    """The files have mode 0600; a file that others can read or write is refused."""
+def test_files_have_mode_0600_and_a_file_that_others_can_read_is_refused(store: ApprovalStore) -> None:
     made = request()
     store.save(made)
     (file,) = store._folder.glob("*.pending")
@@ -105,15 +101,13 @@ def test_files_are_private_and_others_are_refused(store: ApprovalStore) -> None:
 
 
 @pytest.mark.parametrize("name", ["../x", "plan-1", "plan-0123456z", "", "x" * 10_000, "plan-01234567/../a"])
-def test_a_request_id_is_no_path(store: ApprovalStore, name: str) -> None:
-    """Only ids of this form name a file."""
+def test_only_ids_of_the_known_form_name_a_file(store: ApprovalStore, name: str) -> None:
     with pytest.raises(ArgumentError, match="invalid plan"):
         store.load(name)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "null", '{"id": 1}', "\x00" * 100, "[" * 5_000])
-def test_a_damaged_request_is_one_message(store: ApprovalStore, content: str) -> None:
-    """A file with any other content is an error that says what to do."""
+def test_a_damaged_request_is_an_error_with_the_next_step(store: ApprovalStore, content: str) -> None:
     made = request()
     store.save(made)
     store._path(made.id, ".pending").write_text(content)
@@ -121,8 +115,7 @@ def test_a_damaged_request_is_one_message(store: ApprovalStore, content: str) ->
         store.load(made.id)
 
 
-def test_a_request_of_another_file_is_refused(store: ApprovalStore) -> None:
-    """The file of one plan cannot have the request of another one."""
+def test_a_file_with_the_request_of_another_plan_is_refused(store: ApprovalStore) -> None:
     made, other = request(), request()
     store.save(made)
     store._path(made.id, ".pending").rename(store._path(other.id, ".pending"))
@@ -131,7 +124,6 @@ def test_a_request_of_another_file_is_refused(store: ApprovalStore) -> None:
 
 
 def test_a_request_that_is_stored_again_keeps_its_approval(store: ApprovalStore) -> None:
-    """An approval that a person gives while a call stores the request is not lost."""
     made = request()
     store.save(made)
     assert not store.take(made)
@@ -197,8 +189,7 @@ def test_one_of_many_processes_gets_an_approval(store: ApprovalStore) -> None:
     assert sorted(id_ for taker in takers for id_ in taker.communicate(timeout=60)[0].split()) == sorted(ids)
 
 
-def test_nothing_shows_the_nonce() -> None:
-    """The repr of a request does not contain its nonce, and codes differ."""
+def test_the_repr_of_a_request_has_no_nonce_and_codes_differ() -> None:
     made = request()
     assert made.nonce not in repr(made)
     assert len({approval_code() for _ in range(50)}) > 40

@@ -24,15 +24,13 @@ def rows(count: int, text: str = "x") -> list[dict[str, Any]]:
     return [{"id": number, "text": text} for number in range(count)]
 
 
-def test_a_small_result_is_unchanged() -> None:
-    """A result within its budget is returned exactly, and nothing is reported."""
+def test_a_result_within_its_budget_is_unchanged() -> None:
     data = {"verdict": "healthy", "at": None, "n": 3, "share": 0.5, "findings": rows(3), "notes": ["one"]}
     result = fit(data, Budget(10, 10_000))
     assert (result.data, result.truncated, result.rows) == (data, [], 3)
 
 
-def test_skip_continues_where_a_result_ended() -> None:
-    """The reported skip returns the following rows, until all rows were returned once."""
+def test_skip_returns_the_following_rows_until_all_were_returned() -> None:
     seen, skip = [], 0
     while True:
         result = fit({"rows": rows(23)}, Budget(5, 10_000), skip=skip)
@@ -46,7 +44,6 @@ def test_skip_continues_where_a_result_ended() -> None:
 
 
 def test_no_call_gets_more_rows_than_the_maximum() -> None:
-    """The maximum of rows holds for every budget."""
     assert fit({"rows": rows(2 * MOST_ROWS)}, Budget(10**6, 10**7)).rows == MOST_ROWS
 
 
@@ -59,16 +56,14 @@ def test_long_texts_are_shortened_before_rows_are_omitted() -> None:
     assert result.truncated[0]["shortened"] == 5
 
 
-def test_values_that_json_cannot_hold_are_text() -> None:
-    """Half of a surrogate pair, infinity and a time become JSON that every client can read."""
+def test_values_that_json_cannot_hold_are_texts() -> None:
     data = {"rows": [{"text": "a\ud83d", "number": float("inf"), "at": datetime(2026, 11, 28, tzinfo=UTC)}]}
     (row,) = fit(data, Budget(5, 1_000)).data["rows"]
     assert row == {"text": "a‹U+D83D›", "number": None, "at": "2026-11-28T00:00:00+00:00"}
 
 
 @pytest.mark.parametrize("text", ["\x1b[2J", "\u202egnp.exe", "a\u200bb", "</script>", '"}], "data": {}'])
-def test_hostile_text_stays_quoted(text: str) -> None:
-    """JSON has no invisible character, and reading it returns exactly the same value."""
+def test_json_has_no_invisible_character_and_the_same_value(text: str) -> None:
     written = json_text({"text": text})
     assert written.isprintable()
     assert json.loads(written) == {"text": text}

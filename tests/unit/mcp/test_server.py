@@ -76,8 +76,7 @@ def test_tools_that_change_exist_only_if_they_are_allowed(server: LabServer, tmp
         assert "Unknown tool" in text_of(call(reading, "execute_plan", {"plan": "plan-01234567", "reason": "INC-1"}))
 
 
-def test_the_environment_can_forbid_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """--allow-changes does not override RESTATE_LAB_READ_ONLY, and needs a cluster."""
+def test_allow_changes_does_not_override_the_variable_and_needs_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESTATE_LAB_READ_ONLY", "1")
     with pytest.raises(ArgumentError, match="RESTATE_LAB_READ_ONLY"):
         serve("http://127.0.0.1:9070", allow_changes=True)
@@ -90,8 +89,7 @@ def test_a_session_freezes_a_few_times_only(server: LabServer) -> None:
     assert "which is the maximum" in errors[5]
 
 
-def test_a_missing_sdk_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the extra, the error has the command that installs it."""
+def test_without_the_sdk_the_error_has_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def fail(_: str) -> None:
         raise ImportError("no module named mcp")
@@ -109,8 +107,9 @@ def test_an_error_of_the_library_is_its_message(server: LabServer) -> None:
     assert "Traceback" not in text_of(result)
 
 
-def test_a_bug_is_a_short_error(server: LabServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any other error shows neither its message nor a path, because these can have data."""
+def test_an_internal_error_shows_neither_its_message_nor_a_path(
+    server: LabServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
 
     def fail(*_: object, **__: object) -> None:
         raise KeyError("/home/me/secret")
@@ -121,8 +120,9 @@ def test_a_bug_is_a_short_error(server: LabServer, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("name", ["why", "ask", "plan", "execute_plan", "no such tool"])
-def test_oversized_arguments_are_refused_first(server: LabServer, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Arguments above the limit are not even parsed."""
+def test_oversized_arguments_are_refused_before_they_are_parsed(
+    server: LabServer, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("mcp.server.mcpserver.MCPServer.call_tool", None)
     nested: Any = []
     for _ in range(100_000):
@@ -147,8 +147,7 @@ def test_each_call_is_recorded(server: LabServer, tmp_path: Path) -> None:
     assert rl.audit_log(tmp_path / "audit").empty
 
 
-def test_a_call_that_cannot_be_recorded_returns_nothing(server: LabServer, tmp_path: Path) -> None:
-    """If the record cannot be written, the result is an error."""
+def test_a_call_that_cannot_be_recorded_is_an_error(server: LabServer, tmp_path: Path) -> None:
     (tmp_path / "audit").write_text("not a folder")
     result = call(server, "questions", {})
     assert result.is_error
@@ -190,8 +189,7 @@ def test_any_arguments_get_an_answer(server: LabServer, data: st.DataObject) -> 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_very_many_arguments_get_an_answer(server: LabServer) -> None:
-    """The same for 100,000 calls in one session."""
+def test_each_of_100_000_calls_with_random_arguments_gets_an_answer(server: LabServer) -> None:
     names = sorted(tool_names(server))
 
     @settings(max_examples=100_000, database=None, suppress_health_check=list(HealthCheck))

@@ -31,8 +31,7 @@ def test_wasted_tokens_are_a_part_of_the_bar() -> None:
     }
 
 
-def test_days_are_in_order_and_in_the_zone() -> None:
-    """A run before midnight in UTC belongs to the next day further east."""
+def test_runs_are_counted_on_the_day_of_the_zone() -> None:
     runs = spend(["a", "b", "c"]).assign(created_at=[NOW, NOW - pd.Timedelta("30h"), NOW - pd.Timedelta("4h")])
     names = [label.get_text() for label in plot_spend(runs, by="day").get_yticklabels()]
     assert names == ["2026-11-23", "2026-11-24", "2026-11-25"]
@@ -40,8 +39,7 @@ def test_days_are_in_order_and_in_the_zone() -> None:
     assert names == ["2026-11-24", "2026-11-25"]
 
 
-def test_unknown_tokens_and_prices_are_reported() -> None:
-    """Runs without tokens are not drawn but counted, and a cost has the number of runs without a price."""
+def test_runs_without_tokens_are_counted_and_so_are_runs_without_a_price() -> None:
     runs = spend(["a", "a", "b"]).assign(
         spent_tokens=pd.array([10, 20, None], dtype="Int64"), models=None, cost=[0.5, None, None]
     )
@@ -68,16 +66,14 @@ def test_turns_are_bars_from_their_start_to_their_end() -> None:
     assert "person  1" not in {each.get_text() for each in cancelled.get_legend().get_texts()}
 
 
-def test_a_tool_that_sends_its_question_first_waits_for_a_person() -> None:
-    """A tool with an awakeable is a wait for a person, also if it has other entries."""
+def test_a_tool_with_an_awakeable_and_other_entries_waits_for_a_person() -> None:
     run = agent_run(["x/run", "first"])
     asks = replace(run.turns[0], role="tool", tool="ask_manager", entry_type="OneWayCall, Signal", attempts=0)
     ax = plot_agent_run(replace(run, turns=(asks,)))
     assert [each.get_text() for each in ax.get_legend().get_texts()] == ["person  1"]
 
 
-def test_no_payload_is_drawn() -> None:
-    """Texts, arguments, results and errors are in no picture."""
+def test_texts_arguments_results_and_errors_are_in_no_picture() -> None:
     secrets = {"text": "canary", "arguments": {"a": "canary"}, "result": "canary", "error": "canary"}
     run = agent_run(["x/run", "first"])
     assert "canary" not in " ".join(texts(plot_agent_run(replace(run, turns=(replace(run.turns[0], **secrets),)))))

@@ -51,8 +51,7 @@ def test_status_counts_and_colours() -> None:
     assert f"failed  {frame[frame['status'] == 'failed']['n'].sum():,}" in texts(ax)
 
 
-def test_one_service_is_drawn_by_handler() -> None:
-    """For a single service the bars are its handlers."""
+def test_the_bars_of_a_single_service_are_its_handlers() -> None:
     frame = overview(["a", "b", "c"]).assign(target_handler_name=list("aabbcc"), target_service_name="Cart")
     ax = plots.plot_status(frame)
     assert sorted(rows(ax)) == ["a", "b", "c"]
@@ -68,8 +67,7 @@ def test_one_service_is_drawn_by_handler() -> None:
         (plots.plot_state_sizes, state_sizes, "bytes"),
     ],
 )
-def test_many_are_the_first_and_others(plot: object, made: object, column: str) -> None:
-    """Of 40 the 30 largest have a bar, ten are summed up under "others (10)", and nothing is lost."""
+def test_of_40_services_the_30_largest_have_a_bar_and_ten_are_others(plot: object, made: object, column: str) -> None:
     frame = made(MANY)  # type: ignore[operator]
     ax = draw(plot(frame))  # type: ignore[operator]
     assert len(rows(ax)) == 31
@@ -77,8 +75,7 @@ def test_many_are_the_first_and_others(plot: object, made: object, column: str) 
     assert sum(sum(lengths) for lengths in bars(ax).values()) == frame[column].sum()
 
 
-def test_backlog_retries_and_sizes() -> None:
-    """Bars are the frame's numbers, largest first, with their details as text."""
+def test_the_bars_of_backlog_retries_and_sizes_are_the_numbers_of_the_frame() -> None:
     names = ["a", "b", "c"]
     waiting = plots.plot_backlog(backlog(names))
     assert bars(waiting) == {"pending": [3, 2, 1]}
@@ -95,8 +92,7 @@ def test_backlog_retries_and_sizes() -> None:
     assert "3 KiB, 3 values, largest c" in texts(state)
 
 
-def test_notes_do_not_press_the_bars_together() -> None:
-    """After the longest bar there is room for its note inside the Axes, also on small ones."""
+def test_the_note_of_the_longest_bar_has_room_inside_the_axes() -> None:
     ax = Figure(figsize=(8, 4), layout="constrained").add_subplot(1, 2, 1)
     draw(plots.plot_retries(retries(HOSTILE), ax=ax))
     longest = max(patch.get_width() for bar in ax.containers for patch in bar)
@@ -104,8 +100,7 @@ def test_notes_do_not_press_the_bars_together() -> None:
     assert ax.get_xlim()[1] > longest * 1.2
 
 
-def test_throughput_up_and_down() -> None:
-    """Successes are drawn up and failures down, each span summed over services; a gap is empty."""
+def test_successes_are_drawn_up_and_failures_down_summed_over_services() -> None:
     frame = throughput(["a", "b"]).drop(index=[5]).reset_index(drop=True)
     frame = pd.concat([frame, frame.assign(target_service_name="c")])
     frame.attrs = throughput(["a"]).attrs
@@ -125,8 +120,7 @@ def test_throughput_up_and_down() -> None:
     assert not [label for label in texts(ax) if label.startswith(("-", "−"))]
 
 
-def test_many_spans_are_taken_together() -> None:
-    """A day by the second is drawn in at most 720 spans, with a note, and loses nothing."""
+def test_a_day_by_the_second_is_drawn_in_at_most_720_spans_with_a_note() -> None:
     frame = throughput(["a"], count=86_400, bin_seconds=1)
     ax = draw(plots.plot_throughput(frame))
     up = next(patch for patch in ax.patches if patch.get_label() == "succeeded").get_data()
@@ -136,8 +130,7 @@ def test_many_spans_are_taken_together() -> None:
     assert "spans of 1s combined" in all_text(ax)
 
 
-def test_latency_points() -> None:
-    """The markers are at the frame's percentiles, slowest handler first, which are also written."""
+def test_markers_are_at_the_percentiles_of_the_frame_slowest_handler_first() -> None:
     frame = latency(["a", "b"])
     ax = draw(plots.plot_latency(frame))
     points = {line.get_label(): line.get_xdata().tolist() for line in ax.lines if str(line.get_label())[0] == "p"}
@@ -147,8 +140,7 @@ def test_latency_points() -> None:
     assert {"1ms", "1s"} <= set(texts(ax))
 
 
-def test_latency_parts_are_two_lines() -> None:
-    """Every handler of latency_parts has the queued and the running part, which also differ in their filling."""
+def test_each_handler_of_latency_parts_has_a_queued_and_a_running_line() -> None:
     ax = draw(plots.plot_latency(latency_parts(["a", "b"])))
     lines = {str(line.get_label()): line for line in ax.lines}
     assert lines["queued_p99"].get_xdata().tolist() == [6000, 3000]
@@ -157,24 +149,21 @@ def test_latency_parts_are_two_lines() -> None:
     assert lines["running_p90"].get_markerfacecolor() == lines["running_p90"].get_color()
 
 
-def test_fast_handlers_that_are_left_out_are_said() -> None:
-    """Of 40 handlers the 30 slowest are drawn, and the picture has a note."""
+def test_only_the_30_slowest_handlers_are_drawn_with_a_note() -> None:
     ax = plots.plot_latency(latency(MANY))
     assert len(rows(ax)) == 30
     assert rows(ax)[0] == "Service39/do  (n = 40)"
     assert "10 faster handlers are not shown" in all_text(ax)
 
 
-def test_no_time_at_all_is_on_the_axis() -> None:
-    """A duration of 0 ms has its place, although a logarithm has none for it."""
+def test_a_duration_of_zero_has_a_place_on_the_logarithmic_axis() -> None:
     frame = latency(["a"]).assign(p50_ms=0.0, p90_ms=0.0, p99_ms=0.0)
     ax = draw(plots.plot_latency(frame))
     assert ax.transData.transform((0, 0))[0] == pytest.approx(ax.get_window_extent().x0)
     assert "0s · 0s · 0s" in texts(ax)
 
 
-def test_distribution_lines() -> None:
-    """A line rises by each invocation's share to 1; beyond six handlers the others are one line."""
+def test_a_line_rises_to_1_and_handlers_after_the_sixth_share_one_line() -> None:
     names = [f"S{number}" for number in range(8)]
     ax = draw(plots.plot_latency_distribution(durations(names)))
     lines = {str(line.get_label()).split("  ")[0]: line for line in ax.lines}
@@ -187,24 +176,21 @@ def test_distribution_lines() -> None:
     assert len({str(line.get_linestyle()) + str(line.get_color()) for line in ax.lines}) == 7
 
 
-def test_distribution_of_a_million_is_drawn_with_few_points() -> None:
-    """A line has at most 2,001 points, and ends at the slowest."""
+def test_the_line_of_a_million_durations_has_at_most_2001_points() -> None:
     frame = durations(["a"]).loc[[0] * 100_000].reset_index(drop=True).assign(ms=np.arange(100_000.0))
     (line,) = plots.plot_latency_distribution(frame).lines
     assert len(line.get_xdata()) <= 2_001
     assert (line.get_xdata()[-1], line.get_ydata()[-1]) == (99_999, 1)
 
 
-def test_distribution_says_what_is_missing() -> None:
-    """Rows without a duration are excluded and counted; a negative one is refused."""
+def test_rows_without_a_duration_are_counted_and_a_negative_one_is_refused() -> None:
     frame = durations(["a", "b"])
     assert "2 rows have no duration" in all_text(plots.plot_latency_distribution(frame.replace({"ms": {0.0: None}})))
     with pytest.raises(ArgumentError, match="cannot be negative"):
         plots.plot_latency_distribution(frame.assign(ms=-1.0))
 
 
-def test_missing_numbers_are_no_numbers() -> None:
-    """Nulls in nullable and in Arrow columns are excluded, and exact types change nothing."""
+def test_nulls_in_nullable_and_in_arrow_columns_are_not_drawn() -> None:
     frame = latency(["a", "b"]).assign(p99_ms=pd.array([None, 5000], dtype="Float64"))
     assert "20ms · 400ms · 5s" in texts(draw(plots.plot_latency(frame)))
     assert "10ms · 200ms · –" in texts(plots.plot_latency(frame))
@@ -220,6 +206,5 @@ def test_missing_numbers_are_no_numbers() -> None:
         *((3 * 2**30, "3 GiB"), (2**60, "1,048,576 TiB")),
     ],
 )
-def test_sizes_in_words(count: int, words: str) -> None:
-    """Binary units, three digits."""
+def test_sizes_have_binary_units_and_three_digits(count: int, words: str) -> None:
     assert format_size(count) == words

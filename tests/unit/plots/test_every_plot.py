@@ -95,8 +95,7 @@ def test_a_result_without_a_plot() -> None:
 
 
 @every
-def test_without_axes_pyplot_makes_a_figure(name: str) -> None:
-    """Without ``ax`` one opaque figure is made in pyplot, so that a notebook shows it."""
+def test_without_axes_pyplot_makes_one_opaque_figure(name: str) -> None:
     plot, made = PLOTS[name]
     ax = draw(plot(made(NAMES)))
     assert [plt.figure(number) for number in plt.get_fignums()] == [ax.figure]
@@ -104,8 +103,7 @@ def test_without_axes_pyplot_makes_a_figure(name: str) -> None:
 
 
 @every
-def test_given_axes_are_drawn_on(name: str) -> None:
-    """With ``ax`` these Axes are returned, and pyplot has made nothing."""
+def test_a_plot_on_axes_returns_them_and_pyplot_makes_nothing(name: str) -> None:
     plot, made = PLOTS[name]
     ax = Figure(figsize=(4, 3), layout="constrained").add_subplot(1, 2, 2)
     assert draw(plot(made(NAMES), ax=ax)) is ax
@@ -132,8 +130,7 @@ assert "matplotlib.pyplot" not in sys.modules
 
 
 @every
-def test_what_is_given_stays_as_it_was(name: str) -> None:
-    """A plot changes neither the frame nor its attrs."""
+def test_a_plot_changes_neither_the_frame_nor_its_attrs(name: str) -> None:
     plot, made = PLOTS[name]
     frame = made(NAMES)
     if isinstance(frame, pd.DataFrame):
@@ -144,8 +141,7 @@ def test_what_is_given_stays_as_it_was(name: str) -> None:
 
 
 @every
-def test_rows_in_any_order_with_any_index(name: str) -> None:
-    """A frame that was filtered or sorted, and so has another index, is drawn like any other."""
+def test_a_filtered_or_sorted_frame_is_drawn_like_any_other(name: str) -> None:
     plot, made = PLOTS[name]
     frame = made(NAMES)
     if isinstance(frame, pd.DataFrame):
@@ -155,32 +151,28 @@ def test_rows_in_any_order_with_any_index(name: str) -> None:
 
 @every
 @pytest.mark.parametrize("given", [pd.DataFrame({"a": [1]}), "lab", None], ids=["another frame", "text", "nothing"])
-def test_something_else_is_refused(name: str, given: Any) -> None:
-    """An argument that a plot cannot read is an ArgumentError that names the call for its frame."""
+def test_an_unreadable_argument_is_an_error_with_the_call_for_the_frame(name: str, given: Any) -> None:
     plot, _ = PLOTS[name]
     told = 'rl.ask(lab, "latency")' if name == "latency parts" else CALLS[name]
     with pytest.raises(ArgumentError, match=re.escape(told)):
         plot(given)
 
 
-def test_the_answer_to_another_question_is_named() -> None:
-    """The error for the wrong result names its question, and the columns that it lacks."""
+def test_the_error_for_a_wrong_frame_names_its_question_and_the_missing_columns() -> None:
     frame = pd.DataFrame({"target_service_name": ["Cart"]})
     frame.attrs["question"] = "paused"
     with pytest.raises(ArgumentError, match=r"\(the result of 'paused'\): target_handler_name, status, n\. Use"):
         plots.plot_status(frame)
 
 
-def test_numbers_must_be_numbers() -> None:
-    """Text in place of numbers is an ArgumentError with the column's name."""
+def test_text_in_place_of_numbers_is_an_error_with_the_name_of_the_column() -> None:
     frame = PLOTS["status"][1](NAMES).assign(n="many")
     with pytest.raises(ArgumentError, match="'n' must contain only numbers"):
         plots.plot_status(frame)
 
 
 @every
-def test_axes_and_zones_are_checked(name: str) -> None:
-    """An invalid Axes or zone is an ArgumentError, and no figure remains."""
+def test_invalid_axes_or_an_invalid_zone_is_an_error_without_a_figure(name: str) -> None:
     plot, made = PLOTS[name]
     for wrong in ({"ax": plt}, {"ax": [1, 2]}, {"tz": "Europe/Nowhere"}, {"tz": 7}, {"tz": ""}):
         with pytest.raises(ArgumentError):
@@ -189,8 +181,7 @@ def test_axes_and_zones_are_checked(name: str) -> None:
 
 
 @every
-def test_nothing_is_said_in_words(name: str) -> None:
-    """An empty frame gives Axes with a text about that, not an empty box."""
+def test_an_empty_frame_is_drawn_as_a_text(name: str) -> None:
     plot, made = PLOTS[name]
     given = made(NAMES)
     ax = draw(plot(given.iloc[:0] if isinstance(given, pd.DataFrame) else made(NAMES[:1])))
@@ -199,8 +190,7 @@ def test_nothing_is_said_in_words(name: str) -> None:
 
 
 @every
-def test_the_title_says_of_which_cluster_and_when(name: str) -> None:
-    """Source, version and time are below the title, the time in the requested zone."""
+def test_source_version_and_time_are_below_the_title(name: str) -> None:
     plot, made = PLOTS[name]
     zone = timezone(timedelta(hours=2), "UTC+02:00")
     words = all_text(plot(made(NAMES), tz=zone))
@@ -211,8 +201,7 @@ def test_the_title_says_of_which_cluster_and_when(name: str) -> None:
 
 
 @every
-def test_it_says_what_was_cut(name: str) -> None:
-    """A frame that is only a part has a note in its picture."""
+def test_an_incomplete_frame_has_a_note_in_its_picture(name: str) -> None:
     plot, made = PLOTS[name]
     given = made(NAMES)
     if isinstance(given, pd.DataFrame):
@@ -266,8 +255,7 @@ def test_statuses_tell_apart_without_colour() -> None:
 
 
 @pytest.mark.parametrize("name", plots.__all__)
-def test_docstrings_name_what_is_read(name: str) -> None:
-    """A docstring names the call that gives its frame and every column that is read."""
+def test_a_docstring_names_the_call_and_every_column_that_the_plot_reads(name: str) -> None:
     plot = getattr(plots, name)
     module = sys.modules[plot.__module__]
     reads = vars(module).get("_READS")
@@ -279,16 +267,14 @@ def test_docstrings_name_what_is_read(name: str) -> None:
         assert call.replace("invocation_id", "id") in (inspect.getdoc(plot) or "")
 
 
-def test_a_subfigure_is_a_ground_too() -> None:
-    """Axes of a subfigure use the text colour for the figure behind it."""
+def test_axes_of_a_subfigure_take_the_colour_of_the_figure_behind_it() -> None:
     figure = Figure(facecolor="black")
     ax: Axes = figure.subfigures(1, 2)[0].subplots()
     plots.plot_backlog(PLOTS["backlog"][1](NAMES), ax=ax)
     assert contrast(ax.get_yticklabels()[0].get_color(), "black") > 10
 
 
-def test_attrs_may_be_lost() -> None:
-    """A frame with lost or foreign attrs is drawn without their text."""
+def test_a_frame_with_lost_or_foreign_attrs_is_drawn_without_their_text() -> None:
     for plot, made in PLOTS.values():
         given = made(NAMES)
         if isinstance(given, pd.DataFrame):
@@ -298,8 +284,7 @@ def test_attrs_may_be_lost() -> None:
             plt.close("all")
 
 
-def test_all_on_one_page() -> None:
-    """Side by side on one figure every plot keeps enough room."""
+def test_every_plot_has_room_beside_the_others_on_one_figure() -> None:
     figure = Figure(figsize=(15, 17), layout="constrained")
     names = ("Cart", "a_service_with_a_long_name/and/a/longer/key", "agent")
     for (plot, made), ax in zip(PLOTS.values(), figure.subplots(5, 3).flat, strict=False):

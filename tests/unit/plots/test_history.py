@@ -25,8 +25,7 @@ def cells(ax: Axes) -> dict[tuple[int, int], str]:
     return {(round(each.get_x() + 0.46), round(each.get_y() + 0.46)): to_hex(each.get_facecolor()) for each in found}
 
 
-def test_a_calendar_has_a_cell_per_day() -> None:
-    """Each day with an ended invocation has a cell; its color depends on the percentage of failures of all services."""
+def test_each_day_has_a_cell_with_the_color_of_its_percentage_of_failures() -> None:
     frame = days(NAMES)
     ax = draw(plots.plot_failure_calendar(frame))
     monday = frame["day"].min() - pd.Timedelta(days=frame["day"].min().weekday())
@@ -44,8 +43,7 @@ def test_a_calendar_has_a_cell_per_day() -> None:
     assert {"2", "800", "Mon", "Sun"} <= set(texts(ax))
 
 
-def test_a_long_calendar_shows_its_end() -> None:
-    """After 60 weeks only the last ones are drawn, and the title reports it."""
+def test_a_calendar_shows_the_last_60_weeks_and_reports_it() -> None:
     frame = days(NAMES[:1])
     old = frame.assign(day=frame["day"] - pd.Timedelta(weeks=70))
     long = pd.concat([old, frame])
@@ -55,8 +53,7 @@ def test_a_long_calendar_shows_its_end() -> None:
     assert "only the last 60 weeks" in all_text(ax)
 
 
-def test_percentiles_are_those_of_the_frame() -> None:
-    """A line has the values of its handler, with a gap for a day without a row."""
+def test_a_line_has_the_percentiles_of_its_handler_and_a_gap_for_a_missing_day() -> None:
     frame = latency_days(NAMES)
     for name in ("p50", "p90", "p99"):
         lines = draw(plots.plot_percentiles(frame, percentile=name)).lines
@@ -70,8 +67,7 @@ def test_percentiles_are_those_of_the_frame() -> None:
         plots.plot_percentiles(frame, percentile="p42")  # type: ignore[arg-type]
 
 
-def test_deployments_are_marked() -> None:
-    """A deployment within the time has a line with its id; others have none."""
+def test_a_deployment_within_the_time_has_a_line_with_its_id() -> None:
     at = [NOW - pd.Timedelta(days=each) for each in (400, 3)]
     deployments = pd.DataFrame({"id": ["dp_of_last_year", "dp_new"], "created_at": at})
     ax = draw(plots.plot_percentiles(latency_days(NAMES), deployments=deployments))
@@ -82,8 +78,7 @@ def test_deployments_are_marked() -> None:
         plots.plot_percentiles(latency_days(NAMES), deployments=pd.DataFrame({"id": ["dp_1"]}))
 
 
-def test_changes_are_points_with_intervals() -> None:
-    """Each comparison has its ratio and its interval; the changed ones are first."""
+def test_each_comparison_has_its_ratio_and_interval_and_changes_are_first() -> None:
     result = before_after(("Cart", "Orders", "agent"))
     rows = result.comparisons[result.comparisons["p"].notna()]
     ax = draw(plots.plot_before_after(result))
@@ -100,8 +95,7 @@ def test_changes_are_points_with_intervals() -> None:
     assert result.verdict in all_text(ax)
 
 
-def test_a_new_error_is_at_the_edge() -> None:
-    """A failure that did not exist before has no ratio, and is drawn at the right edge."""
+def test_a_failure_that_is_new_is_drawn_at_the_right_edge() -> None:
     result = before_after(("Cart", "Orders"))
     is_failure = result.comparisons["what"] == "failures"
     result.comparisons.loc[is_failure, ["before", "low", "change", "high"]] = [0.0, 4.0, 8.0, 12.0]

@@ -12,8 +12,7 @@ FACE = typeface()
 
 
 @given(st.text(max_size=200), st.integers(8, 60))
-def test_labels_fit_and_can_be_seen(text: str, width: int) -> None:
-    """A label has at most the requested width, and nothing invisible or without a glyph."""
+def test_a_label_fits_its_width_and_has_nothing_invisible(text: str, width: int) -> None:
     shown = FACE.text(text, width)
     plain = shown.replace("\u200e", "")
     assert len(plain) <= width + 2  # the quotes around blanks
@@ -43,6 +42,5 @@ def test_labels(text: object, shown: str) -> None:
     assert FACE.text(text, 20) == shown
 
 
-def test_an_escape_is_never_cut() -> None:
-    """A text is cut between characters, not inside an escape."""
+def test_a_text_is_not_cut_inside_an_escape() -> None:
     assert FACE.text("\x00" * 50, 38) == "‹U+0000›‹U+0000›…‹U+0000›‹U+0000›"

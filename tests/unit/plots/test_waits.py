@@ -38,8 +38,7 @@ def accounted(layout: Layout) -> int:
 
 @settings(max_examples=60)
 @given(edges | forests, st.integers(3, 40))
-def test_everybody_is_accounted_for(pairs: list[tuple[int, int]], most: int) -> None:
-    """Shown, folded, in a circle, in an omitted tree, or alone: each exactly once."""
+def test_each_invocation_is_shown_or_folded_or_counted_exactly_once(pairs: list[tuple[int, int]], most: int) -> None:
     layout = arrange(graph_of(pairs), [], most=most)
     assert accounted(layout) == 28
     keys = [place.key for place in layout.boxes]
@@ -48,8 +47,7 @@ def test_everybody_is_accounted_for(pairs: list[tuple[int, int]], most: int) -> 
 
 @settings(max_examples=60)
 @given(edges | forests)
-def test_nothing_lies_on_something_else(pairs: list[tuple[int, int]]) -> None:
-    """Two boxes of a column are at least a row apart, and all are inside the picture."""
+def test_boxes_do_not_overlap_and_are_inside_the_picture(pairs: list[tuple[int, int]]) -> None:
     layout = arrange(graph_of(pairs), [])
     for one in layout.boxes:
         assert 0 <= one.x <= layout.columns - 1
@@ -60,8 +58,7 @@ def test_nothing_lies_on_something_else(pairs: list[tuple[int, int]]) -> None:
 
 @settings(max_examples=60)
 @given(edges | forests)
-def test_arrows_lead_to_the_right(pairs: list[tuple[int, int]]) -> None:
-    """A waiter is left of its blocker, except within a circle."""
+def test_a_waiter_is_left_of_its_blocker_except_within_a_cycle(pairs: list[tuple[int, int]]) -> None:
     graph = graph_of(pairs)
     layout = arrange(graph, [])
     at = {place.key: place.x for place in layout.boxes}
@@ -73,8 +70,7 @@ def test_arrows_lead_to_the_right(pairs: list[tuple[int, int]]) -> None:
 
 @settings(max_examples=20)
 @given(st.permutations(list(nx.gnp_random_graph(16, 0.12, seed=5, directed=True).edges)))
-def test_the_same_graph_looks_the_same(pairs: list[tuple[int, int]]) -> None:
-    """The order in which edges were read does not matter."""
+def test_the_order_of_the_edges_does_not_change_the_picture(pairs: list[tuple[int, int]]) -> None:
     first = sorted(nx.gnp_random_graph(16, 0.12, seed=5, directed=True).edges)
     assert arrange(graph_of(pairs), []) == arrange(graph_of(first), [])
 
@@ -131,23 +127,20 @@ def test_deadlocks_are_circles() -> None:
     assert [id_ for id_ in ("a", "b", "c", "w", "p", "q", "self") if f"\n{id_}  suspended" not in words] == []
 
 
-def test_a_large_circle_says_how_many_are_not_shown() -> None:
-    """Of a circle of 40 eleven are shown, and the rest is a number within it."""
+def test_a_large_cycle_shows_eleven_members_and_the_number_of_the_others() -> None:
     ring = [f"r{number:02}" for number in range(40)]
     ax = draw(plot_waits(waits(list(zip(ring, ring[1:] + ring[:1], strict=True)), deadlocks=[(ring, True)])))
     assert "… 29 more in the cycle …" in texts(ax)
 
 
-def test_roots_that_are_not_drawn_are_said() -> None:
-    """Of 60 root blockers twelve are drawn, and the others counted with those behind them."""
+def test_twelve_of_60_root_blockers_are_drawn_and_the_others_are_counted() -> None:
     targets = [f"Cart/{number}/do" for number in range(120)]
     ax = plot_waits(waits([(f"w{number}", f"r{number}") for number in range(60)], targets))
     assert "48 more root blockers with 96 invocations are not drawn" in all_text(ax)
 
 
 @pytest.mark.parametrize("size", [(3, 2), (30, 20)])
-def test_text_fits_its_box(size: tuple[int, int]) -> None:
-    """On Axes of any size a name ends within its box."""
+def test_a_name_ends_within_its_box_on_axes_of_any_size(size: tuple[int, int]) -> None:
     ax = Figure(figsize=size).subplots()
     draw(plot_waits(waits([("a", "b"), ("c", "b")], ["A" + "very" * 30 + "LongName", "WW" * 90]), ax=ax))
     boxes = [patch.get_window_extent() for patch in ax.patches if isinstance(patch, Rectangle)]

@@ -57,23 +57,20 @@ def test_values_are_told_as_people_do(value: Any, text: str) -> None:
     assert shown(value, UTC).text == text
 
 
-def test_times_are_in_the_zone_that_was_asked_for() -> None:
-    """A column names its zone, and its cells are in it."""
+def test_a_column_of_times_names_its_zone_and_its_cells_are_in_it() -> None:
     berlin = ZoneInfo("Europe/Berlin")
     times = pd.Series([MOMENT])
     assert table_column("created_at", times, berlin).name == "created at (Europe/Berlin)"
     assert shown(MOMENT, berlin).text == "2026-11-25 05:22:10"
 
 
-def test_a_long_text_is_cut_and_the_rest_stands_behind_it() -> None:
-    """300 characters are shown; a tooltip has the full text."""
+def test_a_cell_shows_300_characters_and_its_tooltip_the_whole_text() -> None:
     long = shown("x" * 400, UTC)
     assert (len(long.text), long.more) == (301, "x" * 400)
     assert shown("x" * 300, UTC).more == ""
 
 
-def test_only_a_status_has_a_colour() -> None:
-    """The text "failed" in a message is plain text."""
+def test_only_a_status_has_a_colour_and_the_same_word_in_a_text_has_none() -> None:
     assert shown("failed", kind="status").colour
     assert not shown("failed", UTC).colour
     assert not shown("whatever", kind="status").colour
@@ -91,6 +88,5 @@ def test_only_a_status_has_a_colour() -> None:
         ("empty", [None], "text"),
     ],
 )
-def test_columns_are_judged_by_what_stands_in_them(name: str, values: list[Any], kind: str) -> None:
-    """Ids, numbers, statuses and long texts each have their own style."""
+def test_ids_numbers_statuses_and_long_texts_have_their_own_style(name: str, values: list[Any], kind: str) -> None:
     assert table_column(name, pd.Series(values), UTC).kind == kind

@@ -52,8 +52,7 @@ def diagnosis(*findings: Finding, gap: str = "") -> Diagnosis:
     )
 
 
-def test_the_verdict_is_one_sentence() -> None:
-    """It has the title of the first finding, the time, the error, and the blocked invocations."""
+def test_the_verdict_has_the_first_finding_its_time_its_error_and_the_blocked_invocations() -> None:
     targets = {"inv_4": "Orders/place", "inv_5": "Orders/place", "inv_6": "Account/acme/debit"}
     retries = pd.DataFrame(
         {"target_service_name": ["Payments"] * 2, "target_handler_name": "charge", "n": [1, 2],
@@ -71,8 +70,7 @@ def test_the_verdict_is_one_sentence() -> None:
     assert verdict_of(diagnosis(other), UTC) == "Something new."
 
 
-def test_an_incomplete_diagnosis_is_never_healthy() -> None:
-    """It is called incomplete first, with or without findings, and the missing checks are named."""
+def test_an_incomplete_diagnosis_is_called_so_first_and_names_the_missing_checks() -> None:
     assert verdict_of(diagnosis(), UTC) == "No problem found by 22 checks."
     assert diagnosis_title(diagnosis()) == "No problem found: prod"
     incomplete = diagnosis(gap="the timeout of 60s was used up")
@@ -90,11 +88,11 @@ def test_the_four_numbers() -> None:
     second = storm(check="paused", count=2, ids=("inv_3", "inv_4"), since=NOW - timedelta(days=2), blocked=Blocked())
     failures = pd.DataFrame({"status": ["failed", "killed", "failed"], "n": [7, 3, 4]})
     numbers = first_numbers(diagnosis(storm(), second), failures, UTC, NOW - timedelta(days=1))
-    assert [each.value for each in numbers] == ["6", "23 Nov 03:27", "3", "11"]
+    assert [each.text for each in numbers] == ["6", "23 Nov 03:27", "3", "11"]
     assert numbers[0].note == "by 2 critical findings"
     many = storm(count=5_000, blocked=Blocked(CALLERS, 200))
     numbers = first_numbers(diagnosis(many), None, UTC, NOW)
-    assert [each.value for each in numbers] == ["up to 5,200", "02:51", "up to 200", "–"]
+    assert [each.text for each in numbers] == ["up to 5,200", "02:51", "up to 200", "–"]
 
 
 def events(*minutes: float, event: str = "new error") -> list[TimelineEvent]:
@@ -119,8 +117,7 @@ def test_a_short_incident_is_not_a_sliver_of_a_day() -> None:
 
 
 @pytest.mark.parametrize("span", [timedelta(0), timedelta(milliseconds=5), timedelta(days=400)])
-def test_any_span_has_an_axis(span: timedelta) -> None:
-    """An incident without a duration and one of a year are drawn, with marks within the picture."""
+def test_incidents_without_a_duration_and_of_a_year_have_marks_within_the_picture(span: timedelta) -> None:
     first = [TimelineEvent(NOW - span, "paused", "a")]
     window = time_window(first, None, since=NOW - span, now=NOW)
     drawing = draw_timeline(window, diagnosis(), first, None, None, zone=UTC, masker=masker_for(None))
@@ -128,8 +125,7 @@ def test_any_span_has_an_axis(span: timedelta) -> None:
     assert len(drawing.ticks) <= 8
 
 
-def test_routine_events_are_one_row_and_findings_are_not() -> None:
-    """Events of one kind in close succession are a group; findings and actions stay single."""
+def test_close_routine_events_are_one_row_and_findings_and_actions_stay_single() -> None:
     every = timeline_frame([*events(9, 8.99, 8.98, 2), *events(9, 8.99, event="finding begins")])
     groups = grouped_frame(every, gap=pd.Timedelta("2s"))
     assert sorted(zip(groups["event"], groups["n"], strict=True)) == [

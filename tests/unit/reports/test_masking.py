@@ -45,8 +45,7 @@ def test_what_looks_like_a_secret_is_masked(text: str) -> None:
 
 
 @pytest.mark.parametrize("token", [JWT, CLOUD])
-def test_tokens_are_known_by_their_form(token: str) -> None:
-    """A JSON web token and a key of Restate Cloud are masked wherever they are."""
+def test_a_json_web_token_and_a_key_of_restate_cloud_are_masked_everywhere(token: str) -> None:
     assert token not in Masker().text(f"failed with {token}: 401")
 
 
@@ -62,8 +61,7 @@ def test_tokens_are_known_by_their_form(token: str) -> None:
         "{'headers': {'x-request-id': 'req_1'}, 'tokens': 5",
     ],
 )
-def test_other_text_stays(text: str) -> None:
-    """A report that masks harmless text would be useless."""
+def test_harmless_text_is_not_masked(text: str) -> None:
     assert Masker().text(text) == text
 
 
@@ -86,12 +84,10 @@ def test_known_secrets_are_masked_wherever_they_stand() -> None:
         (("a", None, 2.5), ["a", None, 2.5]),
     ],
 )
-def test_values_are_masked_with_their_parts(value: Any, masked: Any) -> None:
-    """Mappings, lists and bytes are searched; other values stay unchanged."""
+def test_mappings_lists_and_bytes_are_masked_and_other_values_stay(value: Any, masked: Any) -> None:
     assert Masker().value(value) == masked
 
 
-def test_a_column_of_secrets_is_masked_whole() -> None:
-    """A value under a secret name is masked, whatever it looks like."""
+def test_a_value_with_a_secret_name_is_masked_whatever_it_looks_like() -> None:
     assert Masker().value("anything", "x-api-key") == MASK
     assert Masker().value(None, "x-api-key") is None

@@ -104,8 +104,7 @@ def test_a_finished_bar_leaves_nothing(tmp_path: Path) -> None:
     assert "needs scripts" not in text
 
 
-def test_a_cell_that_fails_stands_first(tmp_path: Path) -> None:
-    """The report begins with the failed cell and lists the missing parts; the executed notebook is still saved."""
+def test_a_report_begins_with_the_failed_cell_and_lists_the_missing_parts(tmp_path: Path) -> None:
     notebook = write(
         tmp_path / "n.ipynb",
         "# T",
@@ -126,8 +125,7 @@ def test_a_cell_that_fails_stands_first(tmp_path: Path) -> None:
     assert "ZeroDivisionError" in done.executed.read_text()
 
 
-def test_nothing_is_run_where_nothing_can_be_written(tmp_path: Path) -> None:
-    """A mistake in the arguments is reported before the notebook runs."""
+def test_a_wrong_argument_is_reported_before_the_notebook_runs(tmp_path: Path) -> None:
     ran = f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()"
     notebook = write(tmp_path / "n.ipynb", code(ran))
     (tmp_path / "there.html").touch()
@@ -161,8 +159,7 @@ def shown(**data: Any) -> Any:
     return nbformat.v4.new_output("display_data", {name.replace("__", "/"): value for name, value in data.items()})
 
 
-def test_each_kind_of_output() -> None:
-    """HTML is cleaned, a picture is a picture, and output that cannot be shown is reported."""
+def test_html_is_cleaned_pictures_stay_and_other_outputs_are_reported() -> None:
     dot = "iVBORw0KGgoAAAANSUhEUgAAAAoAAAAUCAIAAAA="
     widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "m"}}
     (static,) = parts(

@@ -39,9 +39,16 @@ def test_without_chromium_it_says_what_to_install(tmp_path: Path, monkeypatch: p
     assert Report("r").write(tmp_path / "r.html").exists()
 
 
+HALF = """for each in "$@"; do case "$each" in --print-to-pdf=*) printf '%%PDF-1.4 half' > "${each#*=}";; esac; done"""
+
+
 @pytest.mark.parametrize(
     ("script", "said"),
-    [("echo cannot open display >&2; exit 1", "wrote no PDF; its output: cannot open display"), ("exit 0", "none")],
+    [
+        ("echo cannot open display >&2; exit 1", "wrote no PDF; its output: cannot open display"),
+        ("exit 0", "none"),
+        (HALF, "wrote no PDF"),
+    ],
 )
 def test_a_chromium_that_fails_is_an_error(
     script: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -57,19 +64,9 @@ def test_a_chromium_that_fails_is_an_error(
     assert (folder / "r.pdf").read_text() == "before"
 
 
-HALF = """for each in "$@"; do case "$each" in --print-to-pdf=*) printf '%%PDF-1.4 half' > "${each#*=}";; esac; done"""
-
-
-def test_half_a_pdf_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A PDF without its end is not published."""
-    monkeypatch.setenv("CHROMIUM", program(tmp_path / "chromium", HALF))
-    with pytest.raises(RestateLabError, match="wrote no PDF"):
-        Report("r").write(tmp_path / "r.pdf")
-    assert not (tmp_path / "r.pdf").exists()
-
-
-def test_a_chromium_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After its time limit it is ended with all its child processes."""
+def test_a_chromium_that_hangs_is_ended_with_its_child_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CHROMIUM", program(tmp_path / "chromium", f"sleep 61.25 & echo $! > {tmp_path}/child; wait"))
     monkeypatch.setattr(pdf, "_SECONDS", 5.0)
     with pytest.raises(TimedOut, match="did not print the page within 5s"):

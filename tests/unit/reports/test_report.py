@@ -47,8 +47,7 @@ def written(report: Report, folder: Path, **options: Any) -> Page:
     return Page(report.write(folder / "report.html", overwrite=True, **options).read_text("utf-8"))
 
 
-def test_a_report_is_immutable() -> None:
-    """Each `add` returns a new report; the earlier one is unchanged."""
+def test_add_returns_a_new_report_and_the_earlier_one_is_unchanged() -> None:
     empty = Report("INC-42")
     one = empty.add("text")
     assert (len(empty.sections), len(one.sections), len(one.add("more").sections)) == (0, 1, 2)
@@ -57,8 +56,7 @@ def test_a_report_is_immutable() -> None:
     assert repr(one) == "<Report 'INC-42', 1 sections; .write('x.html') writes the file>"
 
 
-def test_contents_summary_and_sections_in_their_order(tmp_path: Path) -> None:
-    """The summary is first, then the contents, then the sections, each with its number and caption."""
+def test_summary_contents_and_numbered_sections_are_in_this_order(tmp_path: Path) -> None:
     report = Report("INC-42", summary="One.\n\nTwo.").add("a", title="First", caption="of all").add("b", title="Second")
     page = written(report, tmp_path)
     order = [page.text.index(each) for each in ("INC-42", "One.", "Two.", "Contents", "1 First", "of all", "2 Second")]
@@ -84,8 +82,7 @@ def figure() -> Figure:
     ],
     ids=["frame", "series", "table", "figure", "axes"],
 )
-def test_things_that_need_no_cluster(thing: Any, parts: list[type]) -> None:
-    """Frames and pictures of any origin are shown."""
+def test_frames_and_pictures_of_any_origin_are_shown(thing: Any, parts: list[type]) -> None:
     (section,) = Report("r").add(thing).sections
     assert [type(each) for each in section.parts] == parts
 
@@ -95,8 +92,7 @@ def test_things_that_need_no_cluster(thing: Any, parts: list[type]) -> None:
     [1, None, b"bytes", [1], {"a": 1}, object(), Report("r"), rl, print],
     ids=lambda thing: type(thing).__name__,
 )
-def test_other_things_are_refused(thing: Any) -> None:
-    """An object that a report cannot show is an error that lists the accepted types."""
+def test_an_object_that_a_report_cannot_show_is_an_error_with_the_accepted_types(thing: Any) -> None:
     with pytest.raises(ArgumentError, match=r"a report cannot show \w+; add a frame"):
         Report("r").add(thing)
 
@@ -114,8 +110,9 @@ def test_other_things_are_refused(thing: Any) -> None:
         lambda: Report("r").write("x.html", paper="A3"),  # type: ignore[arg-type]
     ],
 )
-def test_mistakes_are_told_before_anything_is_written(make: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    """A wrong argument is an ArgumentError, and no file is created."""
+def test_a_wrong_argument_is_an_argument_error_and_no_file_is_created(
+    make: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ArgumentError):
         make()
@@ -164,8 +161,9 @@ def test_nothing_is_loaded_and_the_page_says_so(tmp_path: Path) -> None:
     assert "http" not in policy
 
 
-def test_secrets_are_masked_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection's token and the environment's secrets are nowhere, not in an embedded file either."""
+def test_the_token_and_secrets_of_the_environment_are_in_no_part_of_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MY_API_TOKEN", "from-the-environment")
     secrets = ("s3cret-of-made", "from-the-environment")
     said = f"uses {' and '.join(secrets)}, cookie: abc=def"
@@ -197,8 +195,7 @@ def test_facts_of_the_source(tmp_path: Path) -> None:
     assert "frozen evidence is read-only" in page.text
 
 
-def test_times_are_in_the_zone_that_was_asked_for(tmp_path: Path) -> None:
-    """With tz= every time of the page is in it, and its name is beside them."""
+def test_every_time_of_the_page_is_in_the_zone_which_is_named(tmp_path: Path) -> None:
     frame = pd.DataFrame({"created_at": [pd.Timestamp("2026-11-25T04:22:10Z")]})
     page = written(Report("r", source=report_source(), tz="Asia/Tokyo").add(frame), tmp_path)
     for text in (
@@ -252,8 +249,7 @@ def test_the_actions_taken_come_from_the_audit_log(tmp_path: Path) -> None:
     assert "Actions taken" not in written(Report("r"), tmp_path).text
 
 
-def test_a_card_of_ours_is_shown_as_it_is(tmp_path: Path) -> None:
-    """An explanation, a plan or a panel has its own escaped HTML, without its secrets."""
+def test_the_card_of_a_result_is_its_own_escaped_html_without_its_secrets(tmp_path: Path) -> None:
 
     class Panel:
         sql, params = "SELECT 3", {"n": 3}
@@ -273,8 +269,7 @@ def test_a_card_of_ours_is_shown_as_it_is(tmp_path: Path) -> None:
         Report("r").add(Panel())
 
 
-def test_pictures_are_lines_or_dots(tmp_path: Path) -> None:
-    """Few marks are drawn as vectors, many or hatched ones as pixels, two for each of the screen's."""
+def test_pictures_with_few_marks_are_vectors_and_others_are_pixels(tmp_path: Path) -> None:
     few, many, hatched = figure(), figure(), figure()
     many.get_axes()[0].scatter(range(500), range(500))
     hatched.get_axes()[0].bar(range(6), range(6), hatch="//")
@@ -329,8 +324,7 @@ def size_of(shown: Picture) -> tuple[float, float]:
     return (float(box[1]), float(box[2]))
 
 
-def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
-    """Without overwrite=True nothing is replaced, also if the file was created in the meantime."""
+def test_without_overwrite_an_existing_or_new_file_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "r.html"
     path.write_text("mine")
     with pytest.raises(ArgumentError, match="already exists"):
@@ -344,8 +338,9 @@ def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [OSError("the disk is full"), KeyboardInterrupt()], ids=["disk", "interrupt"])
-def test_a_write_that_fails_leaves_nothing(error: BaseException, tmp_path: Path, monkeypatch: Any) -> None:
-    """An existing file stays, and no incomplete file remains, whatever ended the writing."""
+def test_a_failed_write_keeps_the_existing_file_and_leaves_no_incomplete_file(
+    error: BaseException, tmp_path: Path, monkeypatch: Any
+) -> None:
     path = tmp_path / "r.html"
     path.write_text("before")
 

@@ -49,8 +49,7 @@ def test_runs_with_this_python_and_read_only(tmp_path: Path, monkeypatch: pytest
     assert nbformat.read(run.executed, as_version=4).metadata["restate_lab"] == {"read_only": True}
 
 
-def test_may_change_things_when_told(tmp_path: Path) -> None:
-    """Only `read_only=False` allows changes, and the result states that, too."""
+def test_only_read_only_false_allows_changes_and_the_result_reports_it(tmp_path: Path) -> None:
     run = run_notebook(
         write(tmp_path / "n.ipynb", "import os; print('RESTATE_LAB_READ_ONLY' in os.environ)"),
         tmp_path / "out.ipynb",
@@ -69,15 +68,13 @@ def test_parameters_go_after_the_tagged_cell(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("a b", 1), ("x", object()), ("x", float("nan"))])
-def test_parameters_are_literals(tmp_path: Path, name: str, value: object) -> None:
-    """A parameter that cannot be written as Python is refused before anything runs."""
+def test_a_parameter_that_is_not_a_literal_is_refused_before_the_run(tmp_path: Path, name: str, value: object) -> None:
     with pytest.raises(ValueError, match="parameter"):
         run_notebook(write(tmp_path / "n.ipynb", "1"), tmp_path / "out.ipynb", parameters={name: value})
     assert not (tmp_path / "out.ipynb").exists()
 
 
-def test_failing_cell_is_named_and_the_copy_saved(tmp_path: Path) -> None:
-    """A failure stops the notebook, names cell and error, and the earlier output is saved."""
+def test_a_failure_names_cell_and_error_and_the_copy_has_the_earlier_output(tmp_path: Path) -> None:
     run = run_notebook(write(tmp_path / "n.ipynb", "print('before')", "1 / 0", "print('after')"), tmp_path / "o.ipynb")
     assert run.failure is not None
     assert not run.ok
@@ -102,8 +99,7 @@ def test_dead_and_endless_cells_are_failures(tmp_path: Path, source: str, error:
     assert not kernels()
 
 
-def test_interruption_shuts_the_kernel_down(tmp_path: Path) -> None:
-    """Ctrl-C ends the run with KeyboardInterrupt, saves the copy, and leaves no kernel."""
+def test_ctrl_c_saves_the_copy_and_leaves_no_kernel(tmp_path: Path) -> None:
     notebook = write(
         tmp_path / "n.ipynb",
         "import pathlib, time; print('before')",

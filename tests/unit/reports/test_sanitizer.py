@@ -62,14 +62,12 @@ def _is_harmless(tag: str, name: str, value: str) -> bool:
     return name in ATTRIBUTES and (name != "rel" or value == "noopener noreferrer")
 
 
-def test_nothing_acts_and_nothing_loads() -> None:
-    """Cleaned hostile HTML has only allowed elements, attributes and addresses, and no comments."""
+def test_cleaned_html_has_only_allowed_elements_attributes_and_addresses() -> None:
     dangers = {html: found for html in HOSTILE_HTML if (found := Dangers(sanitize(html)).found)}
     assert dangers == {}
 
 
-def test_what_is_not_text_is_not_on_the_page() -> None:
-    """The content of scripts, styles, frames and templates is removed with them."""
+def test_the_content_of_scripts_styles_frames_and_templates_is_removed() -> None:
     for tag in ("script", "style", "template", "noscript", "iframe", "object", "svg"):
         assert sanitize(f"a<{tag}>secret</{tag}>b") == "ab"
         assert sanitize(f"a<{tag}>secret") == "a"
@@ -157,15 +155,13 @@ _PIECES = st.one_of(
 
 @settings(max_examples=300)
 @given(st.lists(_PIECES, max_size=12).map("".join))
-def test_no_markup_gets_through(html: str) -> None:
-    """Any markup, also broken markup, has nothing forbidden after cleaning, and after it is parsed again."""
+def test_any_markup_has_nothing_forbidden_after_cleaning_and_parsing_again(html: str) -> None:
     clean = sanitize(html)
     assert Dangers(clean).found == []
     assert Dangers(sanitize(clean)).found == []
 
 
-def test_what_is_to_be_read_stays() -> None:
-    """Tables, plain styles, embedded pictures, and links that a reader can follow."""
+def test_tables_plain_styles_embedded_pictures_and_links_stay() -> None:
     html = (
         f'<div style="color: red; border-left: 4px solid"><b>x</b><img alt="a" src="{DOT}">'
         '<table class="dataframe"><tr><td>1</td></tr></table><a href="https://docs.example/">d</a>'
@@ -193,13 +189,11 @@ def test_tables_of_pandas_keep_their_looks() -> None:
     assert cell in sanitize(f"<table><tr>{cell}</tr></table>")
 
 
-def test_a_picture_that_is_elsewhere_is_said() -> None:
-    """A picture that would have been loaded leaves a note in its place."""
+def test_a_picture_that_would_be_loaded_is_replaced_by_a_note() -> None:
     assert "picture not included in this file" in sanitize("<img src='https://e.example/x.png'>")
 
 
-def test_markdown() -> None:
-    """Markdown is rendered, raw HTML in it is cleaned, and attached pictures are in it."""
+def test_markdown_is_rendered_with_its_html_cleaned_and_its_pictures_attached() -> None:
     clean = str(
         render_markdown("**b** <i onclick=x>i</i> ![p](attachment:a.png)", {"a.png": {"image/png": "iVBO\nRw=="}})
     )

@@ -23,8 +23,7 @@ def taken(table: Table) -> bytes:
     return base64.b64decode(table.download.uri.partition(",")[2])
 
 
-def test_a_long_frame_is_cut_and_all_of_it_can_be_taken_along() -> None:
-    """The first rows are shown with the total; the file in the page has every row, exactly."""
+def test_a_table_shows_the_first_rows_and_its_download_has_every_row() -> None:
     frame = pd.DataFrame({"id": [f"inv_1{n:033}" for n in range(1234)], "n": [2**53 + n for n in range(1234)]})
     table = MAKER.table(frame, rows=50, file="stuck ones")
     assert len(table.rows) == 50
@@ -36,15 +35,13 @@ def test_a_long_frame_is_cut_and_all_of_it_can_be_taken_along() -> None:
     pd.testing.assert_frame_equal(again, frame, check_dtype=False)
 
 
-def test_what_is_shown_whole_needs_no_file() -> None:
-    """A short frame is its own table; an empty one is marked as empty."""
+def test_a_frame_that_is_shown_completely_has_no_download() -> None:
     table = MAKER.table(pd.DataFrame({"a": [1, 2]}), file="short")
     assert (len(table.rows), table.note, table.download) == (2, "", None)
     assert MAKER.table(pd.DataFrame({"a": []}), file="empty").rows == ()
 
 
-def test_columns_that_are_left_out_are_in_the_file() -> None:
-    """A table shows the important columns; the file has all of them."""
+def test_the_download_has_the_columns_that_the_table_omits() -> None:
     table = MAKER.table(pd.DataFrame({"a": [1], "b": [2], "c": [None]}), columns=["b", "c", "z"], file="some")
     assert [each.name for each in table.columns] == ["b", "c"]
     assert taken(table).decode().splitlines()[0] == '"a","b","c"'
@@ -52,16 +49,14 @@ def test_columns_that_are_left_out_are_in_the_file() -> None:
     assert [each.name for each in dropped.columns] == ["a"]
 
 
-def test_an_index_that_says_something_is_shown() -> None:
-    """A named or a text index is a column; a row counter is not."""
+def test_a_named_or_a_text_index_is_a_column_and_a_row_counter_is_not() -> None:
     frame = pd.DataFrame({"n": [1, 2]}, index=pd.Index(["a", "b"], name="service"))
     assert [each.name for each in MAKER.table(frame).columns] == ["service", "n"]
     assert [each.name for each in MAKER.table(pd.DataFrame({"n": [1]}, index=[7])).columns] == ["n"]
 
 
 @pytest.mark.long  # writes tables of many megabytes
-def test_five_megabytes_are_the_most_for_all_downloads() -> None:
-    """A file that is too large is not embedded, and the table explains how to write it."""
+def test_a_download_that_is_too_large_is_explained_and_not_embedded() -> None:
     frame = pd.DataFrame({"text": ["x" * 1000] * 4000})
     whole = MAKER.table(frame, rows=5, file="big")
     assert whole.download is not None
@@ -76,8 +71,7 @@ def test_five_megabytes_are_the_most_for_all_downloads() -> None:
     assert "too large to embed" in huge.note
 
 
-def test_secrets_are_neither_shown_nor_taken_along() -> None:
-    """Known values, secret columns and likely secrets are masked on the page and in the file."""
+def test_secrets_are_masked_in_the_table_and_in_its_download() -> None:
     frame = pd.DataFrame(
         {
             "x-api-key": ["abc", None],
@@ -94,26 +88,22 @@ def test_secrets_are_neither_shown_nor_taken_along() -> None:
     assert "json" in shown
 
 
-def test_no_formula_in_the_file() -> None:
-    """A spreadsheet that opens the file computes no text from a cluster."""
+def test_a_spreadsheet_that_opens_the_download_computes_no_text() -> None:
     frame = pd.DataFrame({"key": ['=HYPERLINK("http://e.example")', "+1", "plain"]})
     assert b"'=HYPERLINK" in taken(MAKER.table(frame, rows=1, file="keys"))
 
 
-def test_what_a_question_cut_is_said() -> None:
-    """A frame that a limit cut has a note in every report that includes it."""
+def test_a_frame_that_a_limit_cut_has_a_note_in_the_report() -> None:
     frame = pd.DataFrame({"n": [1]})
     frame.attrs["truncated"] = {"message": "more than 1 rows", "limit": 1}
     assert MAKER.table(frame).note == "Incomplete: more than 1 rows"
 
 
-def test_columns_of_one_name_stay_apart() -> None:
-    """SQL may give a name twice; both columns are shown unchanged."""
+def test_two_columns_of_one_name_are_shown_unchanged() -> None:
     frame = pd.DataFrame([[1, "a"], [2, "b"]], columns=["n", "n"])
     assert [[each.text for each in row] for row in MAKER.table(frame).rows] == [["1", "a"], ["2", "b"]]
 
 
-def test_the_downloads_of_a_report_share_one_limit() -> None:
-    """The bytes that a section embeds are not left for the next section."""
+def test_the_downloads_of_all_sections_share_one_limit_of_bytes() -> None:
     report = Report("INC-42").add(pd.DataFrame({"a": range(9)}), rows=1)
     assert 0 < report.sections[0].embedded == MOST_BYTES - report.maker.bytes_left

@@ -19,6 +19,5 @@ from restate_lab.reports.notebook.masking import render_terminal_text
         ("", ""),
     ],
 )
-def test_a_reader_sees_what_stood_there_at_the_end(text: str, shown: str) -> None:
-    """Colours, titles and links are removed, and an overwritten line has its last state."""
+def test_escapes_are_removed_and_an_overwritten_line_has_its_last_state(text: str, shown: str) -> None:
     assert render_terminal_text(text) == shown

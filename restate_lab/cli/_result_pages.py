@@ -1,0 +1,403 @@
+"""The results of ``doctor``, ``why``, ``waits``, ``journal`` and ``replay`` as pages of text, and their exit codes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import pandas as pd
+from rich.cells import cell_len, set_cell_size
+
+from restate_lab._text import escape_invisible, format_age, format_duration, format_timestamp, plural
+from restate_lab.analysis.doctor import Diagnosis
+from restate_lab.analysis.doctor.diagnosis import footer_of, gap_reasons, lines_of, title_of
+from restate_lab.analysis.journal.bars import JournalBars, JournalRow, journal_bars
+from restate_lab.analysis.journal.card import ScaleName, TimeScale, time_scale
+from restate_lab.analysis.replay.recording import CANNOT_SAY, FITS, NOT_CHECKABLE
+from restate_lab.analysis.replay.result import Replay
+from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT
+from restate_lab.analysis.suggestions import SuggestedCall, plan_call, python_code, why_call
+from restate_lab.analysis.waits import Waits
+from restate_lab.analysis.why.explanation import Explanation
+from restate_lab.cli._page import GRAY_BLUE, ORANGE, SEVERITY_STYLES, STATUS_STYLES, TextPage
+from restate_lab.cli.shell_code import SourceOptions, code_for
+from restate_lab.frames import records
+from restate_lab.status import OUTCOMES
+
+CRITICAL, DEADLOCK, BREAKS = 3, 3, 3  # exit codes
+INCOMPLETE, UNKNOWN = 4, 4
+PIPE_WIDTH = 100  # columns per line without a terminal
+LONGEST_BAR = 80
+OUTCOME_STYLES: Mapping[str, str] = MappingProxyType(
+    {"done": "green", "pending": "dim", "waiting": GRAY_BLUE, "retrying": ORANGE, "failed": "red"}
+)
+FILLS: Mapping[str, str] = MappingProxyType(
+    {"done": "█", "pending": "·", "waiting": "░", "retrying": "▓", "failed": "█"}
+)
+"""OutcomeStyle → the character that fills its bar, so that bars are distinct without colors."""
+INSTANT, ATTEMPT, NEXT = "▏", "╳", "○"
+
+
+def doctor_exit_code(diagnosis: Diagnosis, *, strict: bool) -> int:
+    """Return 3 for a critical finding, 4 if some checks could not run, and otherwise 0."""
+    bad = {"critical", "warning"} if strict else {"critical"}
+    if set(diagnosis.findings["severity"]) & bad:
+        return CRITICAL
+    return INCOMPLETE if diagnosis.not_checked["applies"].any() else 0
+
+
+def replay_exit_code(result: Replay) -> int:
+    """Return 3 if an invocation diverges or fails, 4 if the check cannot say for every invocation, otherwise 0."""
+    if result.verdict in {DIVERGES, FAILS}:
+        return BREAKS
+    return 0 if result.verdict in {FITS, OTHER_RESULT} else UNKNOWN
+
+
+def waits_exit_code(waits: Waits) -> int:
+    """Return 3 for a deadlock that cannot end by itself, 4 if not everything was read, and otherwise 0."""
+    if waits.deadlocks["certain"].any():
+        return DEADLOCK
+    return INCOMPLETE if waits.excluded else 0
+
+
+def print_diagnosis(diagnosis: Diagnosis, target: SourceOptions, page: TextPage) -> None:
+    """Print a diagnosis, worst finding first, with the totals before and after the findings."""
+    totals = title_of(diagnosis), f"bold {SEVERITY_STYLES[diagnosis.worst or diagnosis.verdict]}"
+    page.paragraph(totals)
+    page.paragraph((f"{diagnosis.where}; {footer_of(diagnosis, ['-'])}", "dim"))
+    for at, row in enumerate(diagnosis.findings.to_dict("records")):
+        _print_finding(row, at, diagnosis, target, page)
+    if reasons := gap_reasons(diagnosis):
+        page.blank()
+        page.paragraph(("NOT CHECKED", SEVERITY_STYLES["incomplete"]))
+        for reason in reasons:
+            page.paragraph(reason, first="  ")
+    if diagnosis.verdict == "healthy":
+        page.blank()
+        page.paragraph(("CHECKED", SEVERITY_STYLES["healthy"]))
+        for row in diagnosis.checked.to_dict("records"):
+            page.paragraph(row["description"], first="  ")
+    page.blank()
+    page.paragraph(totals)
+
+
+def _print_finding(
+    row: Mapping[Any, Any], at: int, diagnosis: Diagnosis, target: SourceOptions, page: TextPage
+) -> None:
+    severity, age = row["severity"], format_age(row["since"], diagnosis.at)
+    page.blank()
+    page.paragraph(
+        (severity.upper(), SEVERITY_STYLES[severity]), (f" {row['check']}{f', for {age}' if age else ''}", "bold")
+    )
+    for line in lines_of(row):
+        page.paragraph(line, first="  ")
+    suggested, evidence = diagnosis.suggested_calls[at], diagnosis.evidence_calls[at]
+    page.commands(code_for(suggested, row["suggested_code"], target), first="  next: ")
+    page.commands(code_for([evidence], row["evidence_code"], target), first="  rows: ")
+
+
+def print_explanation(explanation: Explanation, target: SourceOptions, page: TextPage) -> None:
+    """Print an explanation: its facts, the chain to the root blocker, and the possible actions."""
+    status = str(explanation.status)
+    page.paragraph((str(explanation.target), "bold"), " is ", (status, f"bold {STATUS_STYLES.get(status, '')}"))
+    page.paragraph((f"{explanation.id}; {explanation.where}", "dim"))
+    page.blank()
+    width = max((len(label) for label, _ in explanation.facts), default=0)
+    for label, value in explanation.facts:
+        page.paragraph(value, first=f"{label:<{width}}  ")
+    chain = explanation.chain
+    if len(chain) > 1:
+        page.blank()
+        page.paragraph(("From this invocation to the root blocker:", "bold"))
+        for row in chain.to_dict("records"):
+            status, waits = str(row["status"]), " ".join(str(each) for each in (row["waits_for"], row["what"]) if each)
+            page.paragraph(
+                f"{row['id']} {row['target']} is ",
+                (status, STATUS_STYLES.get(status, "")),
+                f": {waits}" if waits else "",
+                first=f"{row['step']:>3}. ",
+            )
+    if explanation.suggested_calls:
+        page.blank()
+        page.paragraph(("Possible actions (the restate CLI asks before each change):", "bold"))
+        for row, calls in zip(explanation.options.to_dict("records"), explanation.suggested_calls, strict=True):
+            about = "" if row["id"] == explanation.id else f" {row['target']}"
+            page.paragraph((f"{row['action']}{about}", "bold"), f": {row['what']}", first="  ")
+            if calls:
+                page.commands(code_for(calls, row["code"], target), first="    ")
+    for each in explanation.excluded:
+        page.paragraph((f"Incomplete: {each}.", "yellow"))
+
+
+def print_replay(result: Replay, page: TextPage) -> None:
+    """Print the totals, then each group of equal verdicts with the recorded path and the new one."""
+    styles = {
+        DIVERGES: "red",
+        FAILS: "red",
+        CANNOT_SAY: "yellow",
+        NOT_CHECKABLE: "yellow",
+        OTHER_RESULT: "dim",
+        FITS: "green",
+    }
+    totals = result.summary, f"bold {styles[result.verdict]}"
+    page.paragraph(totals)
+    page.paragraph((result.where, "dim"))
+    for row in records(result.groups):
+        page.blank()
+        about = f" {plural(row['invocations'], 'invocation')} of {row['handler']}, for example {row['example_id']}"
+        page.paragraph((row["verdict"].upper(), styles[row["verdict"]]), (about, "bold"))
+        page.paragraph(f"{row['reason']}.", first="  ")
+        if row["command_index"] is not None:
+            page.paragraph(str(row["recorded"]), first=f"  recorded {row['command_index']}: ")
+            page.paragraph(str(row["now"]), first=f"  now      {row['command_index']}: ")
+    reasons = result.not_checked["reason"].value_counts()
+    if len(reasons):
+        page.blank()
+        page.paragraph(("NOT CHECKED", "yellow"))
+        for reason, count in reasons.items():
+            page.paragraph(f"{plural(int(count), 'invocation')}: {reason}", first="  ")
+    page.blank()
+    for each in result.limitations:
+        page.paragraph((each, "dim"))
+    page.paragraph(totals)
+
+
+class WaitsPage:
+    """Print the wait-for graph: the first ``top`` rows of each list, each row with its next command."""
+
+    def __init__(self, waits: Waits, target: SourceOptions, page: TextPage, top: int) -> None:
+        self._waits = waits
+        self._target = target
+        self._page = page
+        self._top = top
+
+    def print(self) -> None:
+        """Print the totals, the lists, and the totals again."""
+        waits, page = self._waits, self._page
+        page.paragraph((waits.verdict, self._style))
+        page.paragraph((waits.where, "dim"))
+        for each in waits.excluded:
+            page.paragraph((f"Incomplete: {each}", "yellow"))
+        self._print_list("DEADLOCKS", waits.deadlocks, self._print_deadlock)
+        self._print_list("ROOT BLOCKERS", waits.blockers, self._print_blocker)
+        self._print_list("AWAKEABLES NOT RESOLVED", waits.open_awakeables, self._print_unresolved)
+        self._print_list("PROMISES NOT COMPLETED", waits.open_promises, self._print_unresolved)
+        self._print_sleeps()
+        page.blank()
+        page.paragraph((waits.verdict, self._style))
+
+    @property
+    def _style(self) -> str:
+        if self._waits.deadlocks["certain"].any():
+            return "bold red"
+        return "bold yellow" if len(self._waits.blockers) + len(self._waits.deadlocks) else "bold green"
+
+    def _print_list(self, title: str, frame: pd.DataFrame, print_row: Callable[[Mapping[Any, Any]], None]) -> None:
+        if frame.empty:
+            return
+        self._page.blank()
+        self._page.paragraph((f"{title} {len(frame):,}", "bold"))
+        for row in frame.head(self._top).to_dict("records"):
+            print_row(row)
+        if len(frame) > self._top:
+            self._page.paragraph((f"{len(frame) - self._top:,} more; --top {len(frame)} shows all", "dim"), first="  ")
+
+    def _print_deadlock(self, row: Mapping[Any, Any]) -> None:
+        kind, style = ("deadlock", "bold red") if row["certain"] else ("possible deadlock", "bold yellow")
+        waiting = row["waiting"]
+        blocks = "blocks others" if pd.isna(waiting) else f"blocks {waiting:,} more" if waiting else ""
+        about = ", ".join(each for each in (self._duration(row), blocks) if each)
+        self._page.paragraph((kind, style), f"{f' {about}' if about else ''}: {row['description']}", first="- ")
+        self._print_next(plan_call("cancel", [row["cancel"]]))
+
+    def _print_blocker(self, row: Mapping[Any, Any]) -> None:
+        total, status = row["total_waiting"], row["status"] or "gone"
+        blocks = f"blocks {total:,}" if pd.notna(total) else f"blocks {row['direct_waiting']:,} or more"
+        self._page.paragraph(
+            (blocks, "bold"),
+            f": {row['target'] or 'unknown'} {row['id']} is ",
+            (status, STATUS_STYLES.get(status, "")),
+            f" and waits for {row['waits_for']}",
+            first="- ",
+        )
+        self._print_next(why_call(row["id"]))
+
+    def _print_unresolved(self, row: Mapping[Any, Any]) -> None:
+        about = self._duration(row)
+        self._page.paragraph(
+            (str(row["what"]), "bold"),
+            f": {row['waiter_target']} {row['waiter']} waits for it{f' {about}' if about else ''}",
+            first="- ",
+        )
+        self._print_next(why_call(row["waiter"]))
+
+    def _print_sleeps(self) -> None:
+        sleeps = self._waits.sleeps
+        if sleeps.empty:
+            return
+        first = sleeps["wakes_at"].min()
+        self._page.blank()
+        self._page.paragraph((f"SLEEPS {len(sleeps):,}", "bold"))
+        next_text = f"; the next one wakes at {format_timestamp(first)}" if pd.notna(first) else ""
+        self._page.paragraph(f"{plural(len(sleeps), 'invocation')} sleeping{next_text}", first="  ")
+
+    def _print_next(self, call: SuggestedCall) -> None:
+        self._page.commands(code_for([call], python_code([call]), self._target), first="  next: ")
+
+    def _duration(self, row: Mapping[Any, Any]) -> str:
+        age = format_age(row["since"], self._waits.at)
+        return f"for {age}" if age else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """The widths of the parts of a line, in columns."""
+
+    index: int
+    label: int
+    state: int
+    duration: int
+    bar: int
+
+    @classmethod
+    def for_rows(cls, bars: JournalBars, width: int) -> Widths:
+        """Return the widths for these rows: labels get at most a third, and the bars get the rest."""
+        labels = max((cell_len(_label(row)) for row in bars.rows), default=0)
+        duration = max((len(row.duration(bars.now)) for row in bars.rows), default=0)
+        index = max((len(_index(row)) for row in bars.rows), default=0)
+        state = max(len(each.label) for each in OUTCOMES.values()) + 2
+        label = min(labels, max(width // 3, 16))
+        rest = width - index - label - state - duration - 8
+        return cls(index, label, state, duration, max(8, min(rest, LONGEST_BAR)))
+
+    @property
+    def before_bar(self) -> int:
+        """Return the columns left of the bar, including gaps."""
+        return self.index + self.label + self.state + self.duration + 8
+
+
+class JournalPage:
+    """Print a journal: one line with a bar per entry, and below it the error or the reason for waiting."""
+
+    def __init__(self, frame: pd.DataFrame, page: TextPage, scale: ScaleName, top: int) -> None:
+        self._attrs = frame.attrs
+        self._all = journal_bars(frame)
+        self._bars = self._all.limit(top)
+        self._page = page
+        self._scale: TimeScale = time_scale(self._bars, scale)
+        self._widths = Widths.for_rows(self._bars, page.width or PIPE_WIDTH)
+
+    def print(self, target: SourceOptions) -> None:
+        """Print the heading, the rows, the totals and the next command."""
+        self._print_heading()
+        if self._bars.rows:
+            self._page.blank()
+            self._page.paragraph((self._axis(), "dim"), first=" " * self._widths.before_bar)
+        for row in self._bars.rows:
+            self._print_row(row)
+        if self._bars.hidden:
+            hidden = plural(self._bars.hidden, "entry", "entries")
+            self._page.paragraph((f"{hidden} not shown; --top {len(self._all.rows)} shows all", "yellow"))
+        self._page.blank()
+        self._page.paragraph((self._totals(), "bold"))
+        if not self._bars.is_ended:
+            call = why_call(self._attrs["id"])
+            self._page.commands(code_for([call], python_code([call]), target), first="next: ")
+
+    def _print_heading(self) -> None:
+        attrs, status = self._attrs, str(self._attrs["status"])
+        attempts = attrs["failed_attempts"]
+        self._page.paragraph(
+            (str(attrs["target"]), "bold"),
+            " · ",
+            (status, f"bold {STATUS_STYLES.get(status, '')}"),
+            f" · {plural(attempts, 'failed attempt')}" if attempts else "",
+        )
+        self._page.paragraph(str(attrs["id"]))
+        where = f"{attrs['source']}, restate {attrs['version']}, {format_timestamp(self._all.now)}"
+        self._page.paragraph((where, "dim"))
+        for line in self._all.lines:
+            self._page.paragraph(escape_invisible(line, lines=False))
+        if "truncated" in attrs:
+            self._page.paragraph((attrs["truncated"]["message"], "yellow"))
+
+    def _totals(self) -> str:
+        if not self._all.rows:
+            return f"no entries: {self._all.note}" if self._all.note else "no entries"
+        counts: Counter[str] = Counter(row.outcome for row in self._all.rows)
+        outcomes = [f"{counts[name]:,} {each.label}" for name, each in OUTCOMES.items() if counts[name]]
+        return f"{plural(len(self._all.rows), 'entry', 'entries')}: {', '.join(reversed(outcomes))}"
+
+    def _axis(self) -> str:
+        line = ""
+        for tick in self._scale.ticks():
+            start = min(round(tick.position * self._widths.bar), self._widths.bar - len(tick.label))
+            if start >= len(line) + bool(line):
+                line = f"{line:<{start}}{tick.label}"
+        return line
+
+    def _print_row(self, row: JournalRow) -> None:
+        widths, outcome, style = self._widths, OUTCOMES[row.outcome], OUTCOME_STYLES[row.outcome]
+        self._page.paragraph(
+            (f"{_index(row):>{widths.index}}", "dim"),
+            f"  {_fit(_label(row), widths.label)}  ",
+            (f"{outcome.sign} {outcome.label}".ljust(widths.state), style),
+            f"  {row.duration(self._bars.now):>{widths.duration}}  ",
+            *self._bar(row),
+        )
+        if detail := self._detail(row):
+            is_error = row.outcome in {"failed", "retrying"}
+            indent = " " * (widths.index + 2 + 2 * row.depth)
+            self._page.paragraph((detail, style if is_error else "dim"), first=indent)
+
+    def _bar(self, row: JournalRow) -> list[tuple[str, str]]:
+        """Return the bar as text, with its attempts and the next attempt."""
+        width = self._widths.bar
+        cells, style = [" "] * width, OUTCOME_STYLES[row.outcome]
+        is_open = row.end is None and row.outcome in {"waiting", "retrying"}
+        last = self._scale.past if is_open else self._scale.position(row.end) if row.end else None
+        first = self._scale.position(row.start) if row.start else last
+        if first is None or last is None:
+            first = last = first if first is not None else last
+        if first is None or last is None:
+            return []
+        left, right = self._cell(first), self._cell(last)
+        cells[left : right + 1] = FILLS[row.outcome] * (right - left + 1)
+        if (last - first) * width < 0.5:
+            cells[left] = INSTANT
+        for time in row.attempts:
+            cells[self._cell(self._scale.position(time))] = ATTEMPT
+        if row.next_attempt is not None:
+            cells[width - 1] = NEXT
+        return [("".join(cells).rstrip(), style)]
+
+    def _cell(self, position: float) -> int:
+        return max(0, min(int(position * self._widths.bar), self._widths.bar - 1))
+
+    def _detail(self, row: JournalRow) -> str:
+        """Return the text below a row: its full label if cut, attempts, error or reason for waiting, and callee."""
+        parts = [row.attempts_text]
+        if row.next_attempt is not None:
+            parts.append(f"next in {format_duration(max(0.0, (row.next_attempt - self._bars.now).total_seconds()))}")
+        whole = row.label if cell_len(_label(row)) > self._widths.label else ""
+        parts = [whole, ", ".join(filter(None, parts)), " ".join(row.value.split())]
+        if row.callee and row.outcome != "done":
+            parts.append(row.callee)
+        return ": ".join(filter(None, parts))
+
+
+def _index(row: JournalRow) -> str:
+    return "" if row.index is None else str(row.index)
+
+
+def _label(row: JournalRow) -> str:
+    name = f"{row.entry_type} {row.label}".strip()
+    return escape_invisible(f"{'  ' * (row.depth - 1)}{name}", lines=False)
+
+
+def _fit(text: str, width: int) -> str:
+    """Return a text cut or padded to a width."""
+    return set_cell_size(text, width) if cell_len(text) <= width else f"{set_cell_size(text, width - 1)}…"
