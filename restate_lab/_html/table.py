@@ -105,17 +105,15 @@ def render_table(
     return render(
         "_html/table.html.j2",
         lines=[*lines, *note],
-        columns=[
-            replace(
-                each,
-                name=escape_invisible(each.name, lines=False)
-                + (f" ({zone})" if each.kind == "time" and now is None else ""),
-            )
-            for each in columns
-        ],
+        columns=[replace(each, name=_heading(each, zone, is_age=now is not None)) for each in columns],
         rows=[[_cell(value, each.kind, zone, now) for value, each in zip(row, columns, strict=True)] for row in rows],
         marks=list(marks),
     )
+
+
+def _heading(column: TableColumn, zone: tzinfo, *, is_age: bool) -> str:
+    name = escape_invisible(column.name, lines=False)
+    return f"{name} ({zone})" if column.kind == "time" and not is_age else name
 
 
 def table_cell(value: Any, kind: ColumnKind, zone: tzinfo, style: CellStyle = GRID) -> TableCell:

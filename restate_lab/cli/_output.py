@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
@@ -119,13 +119,15 @@ def _blocks(columns: Sequence[_TextColumn], width: int, rows: int) -> Iterator[s
         yield f"── {at + 1:,} ".ljust(min(width, margin + 20), "─")
         for column in columns:
             name = column.name + " " * (margin - cell_len(column.name))
-            text = column.cells[at]
-            lines = (
-                [text] if cell_len(text) <= room else [each.plain.rstrip() for each in Text(text).wrap(console, room)]
-            )
-            first, *others = lines
+            first, *others = _wrap(column.cells[at], room, console)
             yield f"{name}{first}".rstrip()
             yield from (f"{' ' * margin}{line}" for line in others)
+
+
+def _wrap(text: str, width: int, console: Console) -> list[str]:
+    if cell_len(text) <= width:
+        return [text]
+    return [line.plain.rstrip() for line in Text(text).wrap(console, width)]
 
 
 def _truncate(text: str, width: int) -> str:
@@ -140,11 +142,7 @@ def write_frame(frame: pd.DataFrame, form: OutputFormat, *, about: str = "", has
     if form.is_table:
         _print_table(frame, about, has_names=has_names)
     elif form.kind == "json":
-        out, separator = sys.stdout.buffer, b"[\n"
-        for row in json_rows(to_table(frame, for_json=True)):
-            out.write(separator + _escape_json(row).encode())
-            separator = b",\n"
-        out.write(b"[]\n" if separator == b"[\n" else b"\n]\n")
+        _print_json_rows(json_rows(to_table(frame, for_json=True)))
     elif form.file is not None:
         save(frame, form.file, overwrite=form.overwrite)
     else:
@@ -164,6 +162,15 @@ def write_result(
         print_json(to_json())
     else:
         write_frame(rows, form)
+
+
+def _print_json_rows(rows: Iterable[str]) -> None:
+    """Print JSON objects as one array, one object per line."""
+    out, separator = sys.stdout.buffer, b"[\n"
+    for row in rows:
+        out.write(separator + _escape_json(row).encode())
+        separator = b",\n"
+    out.write(b"[]\n" if separator == b"[\n" else b"\n]\n")
 
 
 def print_json(value: Any) -> None:

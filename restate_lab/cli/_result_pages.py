@@ -108,11 +108,10 @@ def print_explanation(explanation: Explanation, target: SourceOptions, page: Tex
     width = max((len(label) for label, _ in explanation.facts), default=0)
     for label, value in explanation.facts:
         page.paragraph(value, first=f"{label:<{width}}  ")
-    chain = explanation.chain
-    if len(chain) > 1:
+    if len(explanation.chain) > 1:
         page.blank()
         page.paragraph(("From this invocation to the root blocker:", "bold"))
-        for row in chain.to_dict("records"):
+        for row in explanation.chain.to_dict("records"):
             status, waits = str(row["status"]), " ".join(str(each) for each in (row["waits_for"], row["what"]) if each)
             page.paragraph(
                 f"{row['id']} {row['target']} is ",

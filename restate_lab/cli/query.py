@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from restate_lab._text import format_duration, plural
-from restate_lab.cli._errors import exit_on_error, warn
+from restate_lab.cli._errors import warn
 from restate_lab.cli._options import (
     Cluster,
     EvidencePath,
@@ -90,9 +90,8 @@ def sql(
     from restate_lab.client.parquet import write_parquet
 
     values = {name: parse_value(text) for name, text in parse_parameters(param or []).items()}
-    if statement == STDIN:
-        statement = sys.stdin.read()
-    with exit_on_error(), open_source(cluster, evidence) as source:
+    statement = sys.stdin.read() if statement == STDIN else statement
+    with open_source(cluster, evidence) as source:
         started = time.monotonic()
         if form.kind == "parquet" and form.file is not None:
             with source.stream(statement, params=values, timeout=timeout) as reader:

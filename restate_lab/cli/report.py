@@ -156,9 +156,5 @@ def compare(
         raise ArgumentError("AFTER and --cluster cannot be combined; compare with one of them.")
     with open_source(None, before) as first, open_source(cluster, after) as second:
         comparison = compare_sources(first, second, timeout=timeout)
-    write_result(
-        form,
-        getattr(comparison, part),
-        show=lambda page: page.lines(str(comparison)),
-        to_json=lambda: comparison_json(comparison),
-    )
+    rows, text = getattr(comparison, part), str(comparison)
+    write_result(form, rows, show=lambda page: page.lines(text), to_json=lambda: comparison_json(comparison))

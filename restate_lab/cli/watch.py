@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from restate_lab.alerts.metrics import MetricsState
     from restate_lab.alerts.reader import ClusterReader
     from restate_lab.alerts.rules import Rules
+    from restate_lab.alerts.store import AlertStore
     from restate_lab.alerts.watcher import Watcher
     from restate_lab.analysis.suggestions import SuggestedCall
 
@@ -138,11 +139,8 @@ def watch(
     with _without_shutdown(), exit_on_error():
         interrupt_on_sigterm()
         with _stopped_by_interrupt(is_error=once), ExitStack() as stack:
-            import platformdirs
-
             from restate_lab.alerts.delivery import create_receivers
             from restate_lab.alerts.rules import Rules, load_rules
-            from restate_lab.alerts.store import AlertStore
             from restate_lab.alerts.watcher import Archiver, Watcher
 
             keep = timedelta(seconds=_MISSED * every + timeout)  # of an alert that no visit repeats
@@ -155,9 +153,7 @@ def watch(
                 "archives": bool(archive),
             }
             readers = _create_readers(cluster or [None], chosen, **options)
-            store = AlertStore(state or platformdirs.user_state_path("restate_lab") / "watch.sqlite")
-            stack.callback(store.close)
-            numbers = _serve(metrics, stack)
+            store, numbers = _open_store(state, stack), _serve(metrics, stack)
             archiver = Archiver(archive) if archive else None
             watcher = Watcher(readers, store, receivers, _print_alert, warn, metrics=numbers, archiver=archiver)
             watcher.start()
@@ -177,6 +173,16 @@ def _create_readers(clusters: Sequence[str | None], rules: Rules, **options: Any
         ClusterReader(name=name, option=each, rules=rules, commands=_commands, **options)
         for name, each in zip(names, clusters, strict=True)
     ]
+
+
+def _open_store(file: Path | None, stack: ExitStack) -> AlertStore:
+    import platformdirs
+
+    from restate_lab.alerts.store import AlertStore
+
+    store = AlertStore(file or platformdirs.user_state_path("restate_lab") / "watch.sqlite")
+    stack.callback(store.close)
+    return store
 
 
 def _serve(address: str | None, stack: ExitStack) -> MetricsState:

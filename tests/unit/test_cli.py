@@ -372,7 +372,7 @@ def test_a_timeout_is_a_duration_everywhere() -> None:
         for parameter in command.params
         if "--timeout" in parameter.opts
     }
-    assert set(COMMANDS) - {"demo", "questions"} == options.keys()
+    assert set(COMMANDS) - {"demo", "questions", "mcp"} == options.keys()
     assert {option.metavar for option in options.values()} == {"DURATION"}
     assert [parse_seconds(text) for text in ("90", "1.5", "90s", "2m", "500ms")] == [90, 1.5, 90, 120, 0.5]
     for arguments in (

@@ -106,4 +106,5 @@ def test_two_columns_of_one_name_are_shown_unchanged() -> None:
 
 def test_the_downloads_of_all_sections_share_one_limit_of_bytes() -> None:
     report = Report("INC-42").add(pd.DataFrame({"a": range(9)}), rows=1)
-    assert 0 < report.sections[0].embedded == MOST_BYTES - report.maker.bytes_left
+    (table,) = report.sections[0].parts
+    assert 0 < len(taken(table)) == MOST_BYTES - report.maker.bytes_left
