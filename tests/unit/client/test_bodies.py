@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import os
 import subprocess
@@ -19,7 +18,7 @@ import zstandard
 
 from restate_lab import errors
 from restate_lab.audit import AuditLog, audit_log
-from restate_lab.client._stream import ARROW, InvalidStream, MessageChecker, send_query
+from restate_lab.client._stream import ARROW, InvalidStream, send_query, split_messages
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
 from restate_lab.progress import NoProgress
@@ -27,6 +26,7 @@ from restate_lab.source import read_table
 from support import bombs
 
 TABLE = pa.table({"id": [f"inv_{n}" for n in range(5000)]})
+END = b"\xff\xff\xff\xff\0\0\0\0"
 CALLS = {"query": bombs.query, "read": bombs.read, "change": bombs.change}
 
 
@@ -136,28 +136,25 @@ def test_an_encoding_that_was_not_requested_is_refused(tmp_path: Path, encoding:
         rows_of(tmp_path, gzip.compress(bombs.stream_of(TABLE)), encoding)
 
 
-def test_frames_are_followed_wherever_the_stream_is_cut() -> None:
-    """Pieces of any size give the same result as the whole."""
+@pytest.mark.parametrize("size", [1, 3, 7, 8, 64, 1 << 20])
+def test_a_stream_is_split_into_messages_wherever_it_is_cut(size: int) -> None:
+    """Blocks of any size give the whole messages, and a compressed message is refused."""
     good = bombs.stream_of(TABLE)
-    bad = bombs.stream_of(TABLE, compression="lz4")
-    for size in (1, 3, 7, 8, 64, len(good)):
-        for body, is_good in ((good, True), (bad, False)):
-            frames, pieces = MessageChecker(), io.BytesIO(body)
-            try:
-                while piece := pieces.read(size):
-                    frames.check(piece)
-            except InvalidStream as error:
-                assert not is_good
-                assert "compressed" in str(error)  # noqa: PT017
-            else:
-                assert is_good
-                assert frames.has_ended
+    messages = list(split_messages(blocks(good, size)))
+    assert b"".join(each for _, each in messages) == good[: -len(END)]
+    with pytest.raises(InvalidStream, match="compressed"):
+        list(split_messages(blocks(bombs.stream_of(TABLE, compression="lz4"), size)))
 
 
-def test_a_stream_has_ended_only_after_its_end_marker() -> None:
-    """A stream that lacks the last byte has not ended, and bytes after the marker are not read as a message."""
+@pytest.mark.parametrize("size", [1, 1 << 20])
+def test_a_stream_without_its_exact_end_is_refused(size: int) -> None:
+    """A stream that lacks its last byte is incomplete, and bytes after the end marker are invalid."""
     body = bombs.stream_of(TABLE)
-    for piece, has_ended in ((body[:-1], False), (body, True), (body + b"more than eight bytes", True)):
-        frames = MessageChecker()
-        frames.check(piece)
-        assert frames.has_ended is has_ended
+    with pytest.raises(EOFError, match="incomplete"):
+        list(split_messages(blocks(body[:-1], size)))
+    with pytest.raises(InvalidStream, match="follows"):
+        list(split_messages(blocks(body + b"x", size)))
+
+
+def blocks(body: bytes, size: int) -> Iterator[bytes]:
+    yield from (body[at : at + size] for at in range(0, len(body), size))
