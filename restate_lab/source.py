@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
@@ -96,92 +96,36 @@ class Coverage:
     unknown: tuple[str, ...] = ()
 
 
-@runtime_checkable
-class Source(Protocol):
-    """The interface that analyses, plots, panels and reports read from: a live Lab, frozen Evidence, or your own class.
-
-    Derive your own class from ``BaseSource``, and define ``stream``, ``name``, ``version``, ``features`` and ``now``.
-    """
-
-    @property
-    def name(self) -> str:
-        """Return the name of the cluster, for titles and messages."""
-
-    @property
-    def address(self) -> str:
-        """Return its address, a URL or a path; "" if it has none."""
-
-    @property
-    def version(self) -> str:
-        """Return the Restate version, such as "1.7.12"."""
-
-    @property
-    def features(self) -> Mapping[str, bool]:
-        """Return the server's feature flags; empty if the version has none."""
-
-    @property
-    def now(self) -> datetime:
-        """Return the time from which ages count, UTC: the server's current time, or the time of freezing."""
-
-    @property
-    def live(self) -> bool:
-        """Return whether its rows can change between reads: True for a Lab, False for Evidence."""
-
-    @property
-    def coverage(self) -> Coverage:
-        """Return which data of the cluster it has."""
-
-    def tables(self) -> pd.DataFrame:
-        """Return one row per column of each table."""
-
-    def sql(
-        self,
-        statement: str,
-        /,
-        *,
-        params: Mapping[str, Any] | None = None,
-        timeout: DurationInput | None = None,
-        max_bytes: float | None = None,
-        dtype_backend: DtypeBackend | None = None,
-        progress: bool | Progress | None = None,
-        **named: Any,
-    ) -> pd.DataFrame:
-        """Return the rows of a statement."""
-
-    def arrow(
-        self,
-        statement: str,
-        /,
-        *,
-        params: Mapping[str, Any] | None = None,
-        timeout: DurationInput | None = None,
-        max_bytes: float | None = None,
-        progress: bool | Progress | None = None,
-        **named: Any,
-    ) -> pa.Table:
-        """Return the rows of a statement with the server's types."""
-
-    def stream(
-        self,
-        statement: str,
-        /,
-        *,
-        params: Mapping[str, Any] | None = None,
-        timeout: DurationInput | None = None,
-        max_bytes: float | None = math.inf,
-        progress: bool | Progress | None = False,
-        **named: Any,
-    ) -> AbstractContextManager[pa.RecordBatchReader]:
-        """Return a reader that holds one batch at a time."""
-
-
 @public
-class BaseSource(ABC):
-    """The base class of every source: a subclass defines ``stream``, which ``sql``, ``arrow`` and ``tables`` use.
+class Source(ABC):
+    """The object that analyses, plots, panels and reports read from: a live Lab, frozen Evidence, or your own class.
 
-    A subclass must also define ``name``, ``version``, ``features`` and ``now``; see ``Source``. By default it is not
-    live, has no address, and has all data of its cluster.
+    Your own class is a subclass. By default it is not live, has no address, and has all data of its cluster. It defines
+    ``stream``, which ``sql``, ``arrow`` and ``tables`` use, and these attributes or properties:
+
+    - ``name``: the name of the cluster, for titles and messages.
+    - ``version``: the Restate version, such as "1.7.12".
+    - ``features``: the server's feature flags, a mapping; empty if the version has none.
+    - ``now``: the time from which ages count, UTC: the server's current time, or the time of freezing.
     """
+
+    if TYPE_CHECKING:  # real properties would refuse an attribute of the same name
+
+        @property
+        def name(self) -> str:
+            """Return the name of the cluster."""
+
+        @property
+        def version(self) -> str:
+            """Return the Restate version."""
+
+        @property
+        def features(self) -> Mapping[str, bool]:
+            """Return the server's feature flags."""
+
+        @property
+        def now(self) -> datetime:
+            """Return the time from which ages count."""
 
     @property
     def address(self) -> str:
@@ -190,7 +134,7 @@ class BaseSource(ABC):
 
     @property
     def live(self) -> bool:
-        """Return whether its rows can change between reads."""
+        """Return whether its rows can change between reads: True for a Lab, False for Evidence."""
         return False
 
     @property
@@ -279,7 +223,7 @@ class BaseSource(ABC):
         return self.sql(TABLES, progress=False)
 
 
-class SourceWrapper(BaseSource):
+class SourceWrapper(Source):
     """A wrapper that reads another source differently: a subclass defines ``stream``, and the rest is from the source.
 
     ``sql`` and ``arrow`` always use ``stream`` of the wrapper; ``tables`` is the method of the source.
@@ -413,5 +357,5 @@ def _check_members(source: object) -> None:
     if missing:
         raise ArgumentError(
             f"{type(source).__name__} is not a Source: it has no {', '.join(missing)}. Pass a Lab or Evidence, or "
-            f"derive the class from restate_lab.BaseSource and define stream, name, version, features and now."
+            f"derive the class from restate_lab.Source and define stream, name, version, features and now."
         )

@@ -30,11 +30,12 @@ from restate_lab.client.sql.parts import complete
 from restate_lab.client.transport import Transport
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, QueryRefused, UntriedServer
+from restate_lab.frames import to_frame
 from restate_lab.payload_json import PayloadFunction
 from restate_lab.progress import Progress, RowsLine, progress_of
 from restate_lab.redaction import Secret, as_secret
 from restate_lab.server import NEWEST, OLDEST, has_vqueues, is_newer, is_older
-from restate_lab.source import TABLES, BaseSource, Source, SourceWrapper
+from restate_lab.source import TABLES, Source, SourceWrapper, record_query
 from restate_lab.status import COUNTS_SQL
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ _NOW = "SELECT now() AS now"
 _FUNCTIONS = "SELECT DISTINCT routine_name AS name FROM information_schema.routines"
 
 
-class Lab(BaseSource):
+class Lab(Source):
     """A connection to one live cluster, made by ``connect()``: run SQL, get frames, and make changes.
 
     Every change takes one code path, which a read-only connection blocks. A Lab is safe to use from several threads.
@@ -155,7 +156,8 @@ class Lab(BaseSource):
         """
         read_at, tables = self._tables
         if tables is None or time.monotonic() - read_at > INFO_LIFETIME:
-            tables = check_columns(super().tables(), TABLES, self)
+            rows = check_columns(self.arrow(TABLES, progress=False), TABLES, self)
+            tables = record_query(to_frame(rows), TABLES, {})
             self._tables = time.monotonic(), tables
         return tables.copy()
 
@@ -291,7 +293,8 @@ class Lab(BaseSource):
         return list(dict.fromkeys(self.tables()["table"]))
 
     def _function_names(self) -> list[str]:
-        return list(check_columns(self.sql(_FUNCTIONS, progress=False), _FUNCTIONS, self)["name"])
+        rows = check_columns(self.arrow(_FUNCTIONS, progress=False), _FUNCTIONS, self)
+        return [str(name) for name in rows["name"].to_pylist()]
 
 
 def connect(

@@ -48,7 +48,7 @@ from restate_lab.evidence.verification import MAX_BATCH_ROWS
 from restate_lab.frames import number_duplicate_columns
 from restate_lab.payload_json import PayloadFunction
 from restate_lab.progress import Progress
-from restate_lab.source import BaseSource
+from restate_lab.source import Source
 
 if TYPE_CHECKING:
     from datafusion import DataFrame, SessionContext
@@ -270,7 +270,7 @@ def _query_refused(error: Exception) -> QueryRefused:
     return QueryRefused(f"the query engine refused the query: {message}", status=400, reason=reason)
 
 
-class EngineSource(BaseSource):
+class EngineSource(Source):
     """A source that answers statements with a DataFusion session; ``close()`` ends it, as does a ``with`` block.
 
     ``coverage.missing`` explains the tables and columns that it does not have.

@@ -52,7 +52,7 @@ def _read_attribute_docstrings(app: Sphinx) -> None:
     package.analyze()
     for name in restate_lab.__all__:
         if isinstance(getattr(restate_lab, name), type):
-            module = ModuleAnalyzer.for_module(restate_lab._HOME[name])  # noqa: SLF001 - the package's own
+            module = ModuleAnalyzer.for_module(restate_lab._MODULES[name])  # noqa: SLF001 - the package's own
             module.analyze()
             package.attr_docs |= {key: lines for key, lines in module.attr_docs.items() if key[0] == name}
             package.tagorder |= {key: at for key, at in module.tagorder.items() if key.startswith(f"{name}.")}

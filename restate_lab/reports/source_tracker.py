@@ -45,7 +45,7 @@ def read_sources(path: Path) -> tuple[int, list[dict[str, Any]]]:
 
 
 def _sources(values: list[Any]) -> Iterator[dict[str, Any]]:
-    base = getattr(sys.modules.get("restate_lab.source"), "BaseSource", None)
+    base = getattr(sys.modules.get("restate_lab.source"), "Source", None)
     for value in values:
         if base is None or not isinstance(value, base):
             continue

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab.source import BaseSource
+from restate_lab.source import Source
 
 
-class RowSource(BaseSource):
+class RowSource(Source):
     """A source whose subclass has ``rows``: a frame or a table for a statement with its parameters."""
 
     def rows(self, statement: str, params: Mapping[str, Any], *, timeout: Any = None) -> pd.DataFrame | pa.Table:

@@ -19,7 +19,7 @@ from restate_lab.client.arguments import seconds_left, time_limit
 from restate_lab.errors import ArgumentError, NotOnThisServer, QueryRefused, TimedOut
 from restate_lab.reads import Reads, Stopped, UntilStopped, begin
 from restate_lab.reads.session import _without_views
-from restate_lab.source import BaseSource, Source
+from restate_lab.source import Source
 from support.row_source import RowSource
 from support.sample_rows import NOW, SampleRows, invocation, sample_id
 
@@ -247,7 +247,7 @@ CALLER: ContextVar[str] = ContextVar("CALLER", default="nobody")
 PATIENCE = 20  # seconds
 
 
-class Endless(BaseSource):
+class Endless(Source):
     """A live source: ``SELECT endless`` runs until its progress ends it, ``SELECT refused`` is refused."""
 
     name, version, now, live = "prod", "1.7.12", NOW, True

@@ -24,7 +24,7 @@ from restate_lab.errors import ArgumentError, QueryInterrupted
 from restate_lab.panels._base.panel import why_read_only
 from restate_lab.panels._base.source import PanelSource
 from restate_lab.reads import Reads, Stopped
-from restate_lab.source import TABLES, BaseSource, Coverage, Source, SourceWrapper, missing_members
+from restate_lab.source import TABLES, Coverage, Source, SourceWrapper, missing_members
 from support.freezable import Freezable, invocation
 from support.row_source import RowSource
 from support.wrappers import WRAPPERS, check_same_answers
@@ -97,7 +97,6 @@ def test_a_wrapper_gives_what_its_source_gives(wrapper: str, tmp_path: Path) -> 
     with rl.open_evidence(tmp_path / "made") as evidence:
         check_same_answers(WRAPPERS[wrapper](evidence), evidence, statement, status="suspended")
     own: Any = Own()
-    assert isinstance(own, Source)
     check_same_answers(WRAPPERS[wrapper](own), own, STATEMENT, id="a")
 
 
@@ -121,8 +120,8 @@ def test_the_defaults_of_the_ways_of_reading(read: str, max_bytes: Any, progress
     """A whole result has the source's own limits and a line of progress; a stream has neither."""
     seen: list[tuple[Any, ...]] = []
 
-    class Noting(Own, BaseSource):
-        sql, arrow = BaseSource.sql, BaseSource.arrow
+    class Noting(Own, Source):
+        sql, arrow = Source.sql, Source.arrow
 
         @contextmanager
         def stream(
@@ -235,7 +234,7 @@ def test_an_object_that_is_not_a_source_is_named_with_what_it_lacks() -> None:
 
     old: Any = Old()
     for take in (rl.waits, rl.Panel, rl.doctor, SourceWrapper):
-        with pytest.raises(ArgumentError, match=r"^Old is not a Source: it has no address, live, coverage.*BaseSource"):
+        with pytest.raises(ArgumentError, match=r"^Old is not a Source: it has no address, live, coverage.*Source"):
             take(old)
 
 

@@ -26,7 +26,7 @@ from restate_lab.analysis.journal.errors import AttemptErrors
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.errors import QueryRefused
 from restate_lab.reads import Reads
-from restate_lab.source import BaseSource
+from restate_lab.source import Source
 
 START = datetime(2026, 11, 28, 3, tzinfo=UTC)
 NO_PRICES = PriceTable({}, None)
@@ -394,7 +394,7 @@ def test_the_garbage_collector_is_paused_while_runs_are_read(is_enabled: bool) -
     """It has its earlier state again after an error too."""
     states = []
 
-    class Refusing(BaseSource):
+    class Refusing(Source):
         name, version, now, features = "prod", "1.7.12", START, {}
 
         def stream(self, statement: str, /, **_: Any) -> Any:
