@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -25,7 +22,7 @@ from restate_lab.source import Source
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Result = TypeVar("Result", pd.DataFrame, pa.Table, pa.Schema)
+Result = TypeVar("Result", pa.Table, pa.Schema)
 
 _FAMILY_NAMES = {
     "text": """id target target_service_name target_handler_name target_service_key target_service_ty service_name
@@ -115,13 +112,12 @@ def check_columns(answer: Result, statement: str, source: Source | None) -> Resu
     Raises:
         ServerFailed: a column is missing, has another kind of values, or has an unexpected null.
     """
-    checked = answer
-    if isinstance(checked, pd.DataFrame):
-        checked = checked.copy(deep=False)
-        checked.attrs = {}  # pandas would copy them, with the statement and its values, for each column
-    faults = [fault for column in selected_columns(statement) for fault in _faults(column, checked)]
-    if faults:
-        raise _shape_error(f"the response to `{_shorten(statement)}`", "; ".join(faults), source)
+    columns = [each for each in selected_columns(statement) if each.name is not None]
+    faults = [
+        _fault(answer, str(name), FAMILIES.get(str(name), ()), is_never_null=is_never_null)
+        for name, is_never_null in columns
+    ]
+    _refuse(faults, statement, source)
     return answer
 
 
@@ -133,12 +129,11 @@ def check_types(schema: pa.Schema, types: Mapping[str, str | None], statement: s
     Raises:
         ServerFailed: a column is missing, or has another kind of values.
     """
-    faults: list[str] = []
+    faults = []
     for name, declared in types.items():
         families = tuple(family for family, begins in _DECLARED if (declared or "").startswith(begins))
-        faults += _type_faults(schema, name, families)
-    if faults:
-        raise _shape_error(f"the response to `{_shorten(statement)}`", "; ".join(faults), source)
+        faults.append(_fault(schema, name, families))
+    _refuse(faults, statement, source)
     return schema
 
 
@@ -149,8 +144,7 @@ def check_rows(answer: pa.Table | pd.DataFrame, statement: str, source: Source, 
         ServerFailed: it has more or fewer rows.
     """
     if len(answer) != rows:
-        fault = f"it has {len(answer):,} rows instead of {rows}"
-        raise _shape_error(f"the response to `{_shorten(statement)}`", fault, source)
+        _refuse([f"it has {len(answer):,} rows instead of {rows}"], statement, source)
 
 
 def tables_of(source: Source) -> pd.DataFrame:
@@ -160,10 +154,9 @@ def tables_of(source: Source) -> pd.DataFrame:
         ServerFailed: a column is missing, or has values that are not text.
     """
     tables = source.tables()
-    columns = (SelectedColumn("table", is_never_null=True), SelectedColumn("column", is_never_null=True))
-    faults = [fault for column in columns for fault in _faults(column, tables)]
-    if faults:
-        raise _shape_error("the list of tables and columns", "; ".join(faults), source)
+    for name in ("table", "column"):
+        if name not in tables or not tables[name].map(lambda value: isinstance(value, str)).all():
+            raise _shape_error("the list of tables and columns", f"column {name!r} is missing or not text", source)
     return tables
 
 
@@ -220,25 +213,26 @@ def _parse_item(item: str) -> SelectedColumn:
     return SelectedColumn(name, is_never_null=_NEVER_NULL.fullmatch(text) is not None)
 
 
-def _faults(column: SelectedColumn, answer: pd.DataFrame | pa.Table | pa.Schema) -> Iterator[str]:
-    """Yield the problems of one column of a response."""
-    if column.name is None:
-        return
-    yield from _type_faults(answer, column.name, FAMILIES.get(column.name, ()))
-    if column.is_never_null and _has_nulls(answer, column.name):
-        yield f"column {column.name!r} has nulls"
+def _fault(answer: pa.Table | pa.Schema, name: str, families: tuple[str, ...], *, is_never_null: bool = False) -> str:
+    """Return the problem of one column of a response, "" without one; a column of nulls fits every type."""
+    schema = answer.schema if isinstance(answer, pa.Table) else answer
+    if name not in schema.names:
+        return f"column {name!r} is missing"
+    kind, is_null = schema.field(name).type, False
+    if isinstance(answer, pa.Table):
+        nulls = answer.column(name).null_count
+        if is_never_null and nulls:
+            return f"column {name!r} has nulls"
+        is_null = nulls == len(answer)
+    if not families or is_null or pa.types.is_null(kind) or any(_ARROW[family](kind) for family in families):
+        return ""
+    actual = next((_FAMILY_LABELS[family] for family, fits in _ARROW.items() if fits(kind)), str(kind))
+    return f"column {name!r} has {actual} instead of {' or '.join(_FAMILY_LABELS[family] for family in families)}"
 
 
-def _type_faults(answer: pd.DataFrame | pa.Table | pa.Schema, name: str, families: tuple[str, ...]) -> Iterator[str]:
-    if name not in (list(answer) if isinstance(answer, pd.DataFrame) else _schema(answer).names):
-        yield f"column {name!r} is missing"
-        return
-    if not families:
-        return
-    kind = _family(answer, name)
-    if kind not in families and _has_values(answer, name):
-        wanted = " or ".join(_FAMILY_LABELS[family] for family in families)
-        yield f"column {name!r} has {_FAMILY_LABELS.get(kind, kind)} instead of {wanted}"
+def _refuse(faults: Iterable[str], statement: str, source: Source | None) -> None:
+    if found := "; ".join(filter(None, faults)):
+        raise _shape_error(f"the response to `{_shorten(statement)}`", found, source)
 
 
 _FAMILY_LABELS = {
@@ -252,55 +246,15 @@ _FAMILY_LABELS = {
 }
 
 
-def _schema(answer: pa.Table | pa.Schema) -> pa.Schema:
-    return answer.schema if isinstance(answer, pa.Table) else answer
-
-
-def _has_nulls(answer: Any, name: str) -> bool:
-    if isinstance(answer, pd.DataFrame):
-        return name in answer and bool(answer[name].isna().any())
-    return isinstance(answer, pa.Table) and name in answer.column_names and answer.column(name).null_count > 0
-
-
-def _has_values(answer: Any, name: str) -> bool:
-    """Return whether a column has values that are not null; a column of nulls fits every type.
-
-    For a schema without rows, only the type of the column decides.
-    """
-    if isinstance(answer, pd.DataFrame):
-        return bool(answer[name].notna().any())
-    if isinstance(answer, pa.Table):
-        return answer.column(name).null_count < answer.num_rows
-    return not pa.types.is_null(answer.field(name).type)
-
-
-def _family(answer: pd.DataFrame | pa.Table | pa.Schema, name: str) -> str:
-    if isinstance(answer, pd.DataFrame):
-        return _frame_family(answer[name])
-    kind = _schema(answer).field(name).type
-    return next((family for family, fits in _ARROW if fits(kind)), str(kind))
-
-
-def _frame_family(column: pd.Series[Any]) -> str:
-    """Return the family of a frame's column; for Python objects, the family of the first value that is not null."""
-    for family, fits in _PANDAS:
-        if fits(column.dtype):
-            return family
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return "categories"
-    first = next(iter(column[column.notna()]), None)
-    return next((family for family, types in _PYTHON if isinstance(first, types)), type(first).__name__)
-
-
-_ARROW: tuple[tuple[str, Callable[[Any], bool]], ...] = (
-    ("text", lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)),
-    ("number", lambda kind: pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)),
-    ("flag", pa.types.is_boolean),
-    ("time", pa.types.is_timestamp),
-    ("duration", lambda kind: pa.types.is_duration(kind) or pa.types.is_interval(kind)),
-    ("list", lambda kind: pa.types.is_list(kind) or pa.types.is_large_list(kind)),
-    ("bytes", lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)),
-)
+_ARROW: Mapping[str, Callable[[Any], bool]] = {
+    "text": lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind),
+    "number": lambda kind: pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind),
+    "flag": pa.types.is_boolean,
+    "time": pa.types.is_timestamp,
+    "duration": lambda kind: pa.types.is_duration(kind) or pa.types.is_interval(kind),
+    "list": lambda kind: pa.types.is_list(kind) or pa.types.is_large_list(kind),
+    "bytes": lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind),
+}
 _DECLARED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("text", ("Utf8", "LargeUtf8")),
     ("number", ("Int8", "Int16", "Int32", "Int64", "UInt", "Float", "Decimal")),
@@ -309,22 +263,6 @@ _DECLARED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("duration", ("Duration", "Interval")),
     ("list", ("List", "LargeList")),
     ("bytes", ("Binary", "LargeBinary")),
-)
-_PYTHON: tuple[tuple[str, Any], ...] = (
-    ("text", str),
-    ("flag", bool),
-    ("number", (int, float, Decimal)),
-    ("time", datetime),
-    ("duration", timedelta),
-    ("list", (list, tuple, np.ndarray)),
-    ("bytes", bytes),
-)
-_PANDAS: tuple[tuple[str, Callable[[Any], bool]], ...] = (
-    ("flag", pd.api.types.is_bool_dtype),
-    ("number", pd.api.types.is_numeric_dtype),
-    ("time", pd.api.types.is_datetime64_any_dtype),
-    ("duration", pd.api.types.is_timedelta64_dtype),
-    ("text", lambda dtype: isinstance(dtype, pd.StringDtype)),
 )
 
 

@@ -27,10 +27,18 @@ from restate_lab.client.sql.bind import chunks
 from restate_lab.client.sql.parts import complete_for
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import RestateLabError, TimedOut
-from restate_lab.frames import records
+from restate_lab.frames import records, to_frame
 from restate_lab.progress import Progress
 from restate_lab.server import has_feature
-from restate_lab.source import Source, SourceWrapper, check_supported, query_json, read_table, timeout_seconds
+from restate_lab.source import (
+    Source,
+    SourceWrapper,
+    check_supported,
+    query_json,
+    read_table,
+    record_query,
+    timeout_seconds,
+)
 
 OPEN_INVOCATIONS = "open invocations"
 """A need of statements that only a history does not meet."""
@@ -200,10 +208,11 @@ class Reads(SourceWrapper):
     def query_frame(
         self, statement: str, params: Mapping[str, Any] | None = None, /, *, timeout: DurationInput | None = None
     ) -> pd.DataFrame:
-        """Return the same rows as ``query`` in a frame."""
+        """Return the same rows as ``query`` in a frame, and show progress."""
         text = complete_for(statement, self.has)
-        rows = self.sql(text, params=used_params(text, params or {}), timeout=timeout)
-        return check_columns(rows, text, self)
+        used = used_params(text, params or {})
+        rows = self.arrow(text, params=used, timeout=timeout)
+        return record_query(to_frame(check_columns(rows, text, self)), text, used)
 
     def rows(self, name: str, /, **params: Any) -> list[Row]:
         """Return the rows of a SQL file as dicts, with None for each missing value."""

@@ -13,7 +13,6 @@ from restate_lab.analysis.doctor import doctor
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.waits import Waits, find_waits
-from restate_lab.client.schema import check_columns
 from restate_lab.errors import RestateLabError
 from restate_lab.reads import Reads
 from restate_lab.reports.metadata import statements_of
@@ -109,10 +108,7 @@ class ReportContext:
 
         On failure, add the reason to ``excluded`` and return None.
         """
-        return self._try_to_read(
-            "deployments",
-            lambda: check_columns(self.limit_reads("deployments").sql(_DEPLOYMENTS), _DEPLOYMENTS, self.source),
-        )
+        return self._try_to_read("deployments", lambda: self.limit_reads("deployments").query_frame(_DEPLOYMENTS))
 
     def try_to_count_created(self, start: datetime, length: timedelta) -> pd.DataFrame | None:
         """Return the number of invocations created since ``start``: ``span_start, n``, one row per ``length``.

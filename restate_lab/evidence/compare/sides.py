@@ -11,9 +11,10 @@ import pandas as pd
 
 from restate_lab._text import format_timestamp
 from restate_lab.client.arguments import check_count
-from restate_lab.client.schema import check_columns, tables_of
+from restate_lab.client.schema import tables_of
 from restate_lab.durations import DurationInput
 from restate_lab.evidence.selection import statement_chunks
+from restate_lab.frames import to_frame
 from restate_lab.reads import Reads, begin
 from restate_lab.source import Source
 
@@ -37,7 +38,7 @@ class ComparedSource:
     """
 
     role: str
-    source: Source
+    source: Reads
     now: datetime
     columns: frozenset[str]
     reasons: Mapping[str, str]
@@ -50,8 +51,7 @@ class ComparedSource:
 
     def rows(self, statement: str, **values: Any) -> pd.DataFrame:
         """Return the rows of a statement."""
-        rows = self.source.sql(statement, params=values, progress=False)
-        return check_columns(rows, statement, self.source)
+        return to_frame(self.source.query(statement, values))
 
     def rows_of(self, statement: str, ids: Iterable[str]) -> Iterator[pd.DataFrame]:
         """Yield the rows of a statement with ``:ids``, in several reads if there are many ids."""
