@@ -31,7 +31,7 @@ from restate_lab.progress import Progress
 
 LARGEST_MESSAGE = 2 << 30  # bytes
 _CONTINUES = 0xFFFFFFFF
-_END, _SCHEMA, _DICTIONARY, _BATCH = range(4)  # kinds of messages; Arrow's number 0 is no message
+_END, _SCHEMA, _DICTIONARY, _BATCH = range(4)  # kinds of messages; 0 is the end marker
 _KIND, _HEADER, _BODY_LENGTH = 1, 2, 3  # numbers of the fields of a Message in Arrow's schema
 _DATA = 1  # of a DictionaryBatch: its RecordBatch
 _COMPRESSION = 3  # of a RecordBatch

@@ -108,8 +108,13 @@ class IngressTransport(Transport):
                 advice = "A virtual object or workflow needs key=; a service must not have it."
                 message = f"{request_line}: 400 {error_response.reason}. {advice}"
                 return RequestRefused(message, status=400, reason=error_response.reason)
-            if request_line.endswith(_STATUS) and _is_unknown_path(response, error_response.reason):
-                return _status_missing(request_line)
+            # 1.6 has this message for a path that it does not know, and no header of later versions.
+            is_unknown = (error_response.status, error_response.reason) == (404, "not found")
+            if is_unknown and request_line.endswith(_STATUS) and "x-restate-error-source" not in response.headers:
+                return NotOnThisServer(
+                    f"{request_line}: this ingress has no status endpoint, which needs Restate 1.7. Use output(), "
+                    f"which raises NotReady until the invocation ends, or lab.sql() with sys_invocation."
+                )
             return super()._response_error(response, request_line)
         id_ = mask_request_secrets(response.headers.get("x-restate-id", ""), response)
         if error_response.status == 409 and error_response.reason == _SECOND_RUN:
@@ -412,18 +417,6 @@ def _stage(response: httpx.Response, address: str) -> InvocationStage:
             f"proxy: check the ingress address {address}.",
             status=response.status_code,
         ) from error
-
-
-def _is_unknown_path(response: httpx.Response, reason: str) -> bool:
-    """Return whether an ingress does not know a path: 1.6 sends this message and not the header of later versions."""
-    return response.status_code == 404 and "x-restate-error-source" not in response.headers and reason == "not found"
-
-
-def _status_missing(request_line: str) -> NotOnThisServer:
-    return NotOnThisServer(
-        f"{request_line}: this ingress has no status endpoint, which needs Restate 1.7. Use output(), which raises "
-        f"NotReady until the invocation ends, or lab.sql() with sys_invocation."
-    )
 
 
 def _sent_invocation(response: httpx.Response) -> SentInvocation:

@@ -187,12 +187,11 @@ class Lab(Source):
                 with send_query(self.transport, query, timeout=timeout, max_bytes=most, progress=line) as answer:
                     yield answer.reader()
             except QueryRefused as error:
-                raise self._with_suggestions(error, query) from error.__cause__
+                from restate_lab.client.sql import suggestions  # noqa: PLC0415 - after an error
 
-    def _with_suggestions(self, error: QueryRefused, query: str) -> QueryRefused:
-        from restate_lab.client.sql.suggestions import add_suggestions, explain_id  # noqa: PLC0415 - after an error
-
-        return add_suggestions(explain_id(error, query), self._table_names, self._function_names, version=self.version)
+                raise suggestions.add_suggestions(
+                    suggestions.explain_id(error, query), self._table_names, self._function_names, version=self.version
+                ) from error.__cause__
 
     def to_parquet(
         self,

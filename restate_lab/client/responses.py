@@ -165,7 +165,10 @@ def error_from_response(
     if status in {401, 403}:
         return AccessDenied(f"{where}: {error.summary}. {_token_advice(settings)}")
     if status == 429:
-        return _rate_limit_error(error, where, retry_after(response))
+        wait = retry_after(response)
+        advice = f"The server asks to wait {format_duration(wait)}" if wait else "Wait, or send requests less often"
+        text = f"{where}: {error.summary}. {advice}; the limits are settings of the server."
+        return RateLimited(text, retry_after=wait)
     if 300 <= status < 400:
         target = mask_request_secrets(response.headers.get("location", "nowhere"), response)
         return ServerFailed(
@@ -186,11 +189,6 @@ _GATEWAY_ADVICE = {
     504: "A gateway timed out. Request less data, or use the server's own address: a scan that finds no rows sends "
     "no data until it ends, and load balancers close idle connections.",
 }
-
-
-def _rate_limit_error(error: ErrorResponse, where: str, wait: float | None) -> RateLimited:
-    advice = f"The server asks to wait {format_duration(wait)}" if wait else "Wait, or send requests less often"
-    return RateLimited(f"{where}: {error.summary}. {advice}; the limits are settings of the server.", retry_after=wait)
 
 
 def _request_error(error: ErrorResponse, where: str, *, is_query: bool) -> RestateLabError:

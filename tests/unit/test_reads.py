@@ -17,8 +17,7 @@ import pytest
 import restate_lab as rl
 from restate_lab.client.arguments import seconds_left, time_limit
 from restate_lab.errors import ArgumentError, NotOnThisServer, QueryRefused, TimedOut
-from restate_lab.reads import Reads, Stopped, UntilStopped, begin
-from restate_lab.reads.session import _without_views
+from restate_lab.reads import Reads, Stopped, UntilStopped, _without_views, begin
 from restate_lab.source import Source
 from support.row_source import RowSource
 from support.sample_rows import NOW, SampleRows, invocation, sample_id

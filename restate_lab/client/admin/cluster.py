@@ -80,7 +80,7 @@ class Vqueues(Operations):
             NotFound: there is no such queue.
             NotOnThisServer: before 1.7, or vqueues are not enabled.
         """
-        return self._set_paused("pause_vqueue", vqueue_id, "pause", reason, is_paused=True)
+        return self._set_paused(vqueue_id, reason, is_paused=True)
 
     def resume_vqueue(self, vqueue_id: str, /, *, reason: str | None = None) -> ChangeResult:
         """Resume a queue: its invocations can start again.
@@ -89,25 +89,22 @@ class Vqueues(Operations):
             NotFound: there is no such queue.
             NotOnThisServer: before 1.7, or vqueues are not enabled.
         """
-        return self._set_paused("resume_vqueue", vqueue_id, "resume", reason, is_paused=False)
+        return self._set_paused(vqueue_id, reason, is_paused=False)
 
-    def _set_paused(
-        self, operation: str, vqueue_id: str, verb: str, reason: str | None, *, is_paused: bool
-    ) -> ChangeResult:
-        id_ = check_id("vqueue_id", vqueue_id, "vqueue")
+    def _set_paused(self, vqueue_id: str, reason: str | None, *, is_paused: bool) -> ChangeResult:
+        id_, verb = check_id("vqueue_id", vqueue_id, "vqueue"), "pause" if is_paused else "resume"
+        operation = f"{verb}_vqueue"
         if self._catalog.has(operation) and not has_vqueues(self._catalog):
             raise NotOnThisServer(
                 f"{operation} was not sent: vqueues are disabled on this server, Restate {self._catalog.version}."
             )
-        path = f"/vqueues/{id_}/{verb}"
-        answer = self._change(operation, "POST", path, targets=[id_], reason=reason)
-
-        def read_is_paused() -> bool | None:
-            rows = self._rows(_PAUSED, id=id_)
-            return rows[0]["is_paused"] if rows else None
-
+        answer = self._change(operation, "POST", f"/vqueues/{id_}/{verb}", targets=[id_], reason=reason)
         with verification_errors(f"{operation} of {id_}"):
-            paused = poll_until(read_is_paused, lambda each: each is None or each is is_paused, within=_SEEN_WITHIN)
+            paused = poll_until(
+                lambda: self._value(_PAUSED, id=id_),
+                lambda value: value is None or value is is_paused,
+                within=_SEEN_WITHIN,
+            )
         if paused is None:
             raise NotFound(f"{operation}: there is no queue {id_}, although the server returned 202.", status=202)
         state = "paused" if paused else "not paused"

@@ -108,7 +108,7 @@ class Invocations(Operations):
             NotFound: there is no invocation with this id.
         """
         answer = self._change_lifecycle("purge_invocation", invocation_id, "purge", reason)
-        return self._verify_effect(answer, verify, _is_removed, effects.purge_effect)
+        return self._verify_effect(answer, verify, lambda state: state is None, effects.purge_effect)
 
     def purge_journal(self, invocation_id: str, /, *, reason: str | None = None) -> ChangeResult:
         """Remove the journal of a completed invocation; its row remains, but it can no longer be restarted from it.
@@ -183,15 +183,7 @@ class Invocations(Operations):
         if not verify:
             return answer.model_copy(update={"note": check(effects.NOT_READ)[1]})
 
-        def read_status() -> str | None:
-            rows = self._rows(_STATUS, id=answer.target)
-            return rows[0]["status"] if rows else None
-
         with verification_errors(f"{answer.verb} of {answer.target}"):
-            state = poll_until(read_status, is_settled, within=_SEEN_WITHIN)
+            state = poll_until(lambda: self._value(_STATUS, id=answer.target), is_settled, within=_SEEN_WITHIN)
         took_effect, note = check(state)
         return answer.model_copy(update={"took_effect": took_effect, "state": state, "note": note})
-
-
-def _is_removed(state: str | None) -> bool:
-    return state is None

@@ -57,6 +57,10 @@ class Operations:
         ).to_pylist()
         return rows
 
+    def _value(self, sql: str, **parameters: Any) -> Any:
+        """Return the only column of the first row; None without a row."""
+        return next((value for row in self._rows(sql, **parameters) for value in row.values()), None)
+
     def _model(self, model: type[M], operation: str, answer: Any, **known: Any) -> M:
         """Return a model of a response, or of parsed JSON; ``known`` adds fields that its body does not have."""
         body = parse_json(operation, answer) if isinstance(answer, httpx.Response) else answer

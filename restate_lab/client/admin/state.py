@@ -81,7 +81,8 @@ class States(Operations):
         where = (known["service"], known["object_key"], known["scope"])
 
         def read_state() -> tuple[bool, str | None]:
-            holder = self._holder(*where)  # first: if it ends between the two reads, the change is applied
+            # first: if it ends between the two reads, the change is applied
+            holder = self._value(complete(_HOLDER, self._source), object="/".join(where[:2]), scope=where[2])
             return self._state(*where) == wanted, holder
 
         with verification_errors(f"modify_service_state on {where[0]}/{where[1]}"):
@@ -118,10 +119,6 @@ class States(Operations):
         which = " AND scope = :scope" if scope is not None else " AND scope IS NULL" if has_scope else ""
         rows = self._rows(_STATE + which, service=service, key=key, **drop_none(scope=scope))
         return {row["key"]: row["value"] for row in rows}
-
-    def _holder(self, service: str, key: str, scope: str | None) -> str | None:
-        rows = self._rows(complete(_HOLDER, self._source), object=f"{service}/{key}", scope=scope)
-        return rows[0]["id"] if rows else None
 
 
 def _byte_numbers(state: object) -> dict[str, list[int]]:
