@@ -46,12 +46,8 @@ class BodyLimitTransport(httpx.BaseTransport):
                 raise
             raise type(error)(masked) from None  # the cause also has the secret text
         headers = [(name, value) for name, value in response.headers.raw if name.lower() != b"content-encoding"]
-        return httpx.Response(
-            response.status_code,
-            headers=headers,
-            stream=_DecodedBody(request, response),
-            extensions=response.extensions,
-        )
+        body = _DecodedBody(request, response)
+        return httpx.Response(response.status_code, headers=headers, stream=body, extensions=response.extensions)
 
     def close(self) -> None:
         """Close the other transport."""

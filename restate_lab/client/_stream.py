@@ -107,6 +107,8 @@ class ArrowResponse:
         with self._translate_errors():
             try:
                 for kind, message in self._messages:
+                    if kind == _SCHEMA:
+                        raise InvalidStream("it has a second schema")
                     if kind == _BATCH:
                         group.append(message)
                     if kind != _BATCH or len(group) >= _MERGE:
@@ -145,9 +147,7 @@ class ArrowResponse:
                 f"the query was stopped after {format_duration(limits.limit)}, with {limits.rows:,} rows read. "
                 f"Allow more time with timeout=…, filter by id, or select fewer columns."
             ) from error
-        except httpx.TransportError as error:
-            raise self._interruption(str(error)) from error
-        except EOFError as error:
+        except (EOFError, httpx.TransportError) as error:
             raise self._interruption(str(error)) from error
         except (InvalidStream, httpx.DecodingError, pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise ServerFailed(f"the response is not a valid Arrow stream: {error}", status=200) from error
@@ -282,7 +282,9 @@ def _read_header(header: bytes) -> tuple[int, int]:
         message = _OFFSET(header, 0)[0]
         kind_at, header_at, length_at = _fields(header, message, _KIND, _HEADER, _BODY_LENGTH)
         kind = header[kind_at] if kind_at else 0
-        if kind in {_DICTIONARY, _BATCH}:
+        if not _END < kind <= _BATCH:
+            raise InvalidStream(f"a message has the unknown kind {kind}")
+        if kind != _SCHEMA:
             batch = _table(header, header_at)
             if kind == _DICTIONARY:
                 batch = _table(header, *_fields(header, batch, _DATA))

@@ -156,5 +156,21 @@ def test_a_stream_without_its_exact_end_is_refused(size: int) -> None:
         list(split_messages(blocks(body + b"x", size)))
 
 
+@pytest.mark.parametrize("kind", [0, 1, 4])
+def test_a_message_of_another_kind_is_refused(tmp_path: Path, kind: int) -> None:
+    """A batch that became no message, a second schema or a tensor is never left out without an error."""
+    body = bombs.stream_of(TABLE)
+    start = len(bombs.stream_of(TABLE.slice(0, 0))) - len(END)  # of the batch, after the schema
+    places = [at for at in range(start + len(END), start + 64) if body[at] == 3]
+    outcomes = []
+    for at in places:
+        try:
+            outcomes.append(rows_of(tmp_path, body[:at] + bytes([kind]) + body[at + 1 :], "identity").equals(TABLE))
+        except errors.RestateLabError as error:
+            outcomes.append(type(error).__name__)
+    assert "ServerFailed" in outcomes
+    assert set(outcomes) <= {"ServerFailed", "QueryInterrupted", True}
+
+
 def blocks(body: bytes, size: int) -> Iterator[bytes]:
     yield from (body[at : at + size] for at in range(0, len(body), size))
