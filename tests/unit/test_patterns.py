@@ -260,6 +260,6 @@ def test_every_pattern_is_linear() -> None:
         pytest.param(r"[0-9]+\.?[0-9]*x", "fullmatch", marks=pytest.mark.long),
     ],
 )
-def test_the_texts_are_hard_enough(pattern: Any, method: str) -> None:
+def test_known_slow_patterns_are_found(pattern: Any, method: str) -> None:
     """Known superlinear patterns are found."""
     assert hard_for(Use("a test", 1, re.compile(pattern, re.MULTILINE), method))

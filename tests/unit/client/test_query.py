@@ -72,7 +72,7 @@ def test_a_stream_cut_anywhere_is_an_error(tmp_path: Path) -> None:
     assert seen == {0, 2, 4, 6}
 
 
-def test_a_value_that_looks_like_the_end_is_none(tmp_path: Path) -> None:
+def test_a_value_with_the_bytes_of_the_end_marker_is_not_the_end(tmp_path: Path) -> None:
     """A stream cut after a value with the bytes of the end marker is an error, too."""
     table = pa.table({"n": pa.array([0x00000000FFFFFFFF] * 8, pa.uint64())})
     body = stream_of(table)[:-8]

@@ -72,7 +72,7 @@ def test_the_kind_of_every_column_of_our_statements_is_known() -> None:
     assert {(file, name) for file, name in columns if name not in FAMILIES} == set()
 
 
-def test_the_shape_that_was_asked_for_passes() -> None:
+def test_a_response_with_the_selected_columns_passes() -> None:
     """More columns, no rows, and nulls in nullable columns pass as well."""
     nulls = GOOD.set_column(2, "name", pa.nulls(1))
     for answer in (GOOD, GOOD.slice(0, 0), GOOD.append_column("more", [[1]]), nulls):
@@ -101,7 +101,7 @@ def test_a_column_of_another_type_is_named(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["id", "n", "status"])
-def test_a_null_where_there_never_is_one_is_named(name: str) -> None:
+def test_a_null_in_a_column_without_nulls_is_named(name: str) -> None:
     """A missing id, count or status would be shown as another invocation, zero or nothing."""
     at = GOOD.column_names.index(name)
     answer = GOOD.set_column(at, name, pa.nulls(1, GOOD.schema.field(name).type))
@@ -145,7 +145,7 @@ def verb(source: Any, error: Exception | None = None) -> str:
 @pytest.mark.parametrize(
     "error", [KeyError("id"), TypeError("x"), IndexError("x"), AttributeError("x"), pa.ArrowInvalid("x")]
 )
-def test_what_slips_through_is_translated_and_not_hidden(error: Exception) -> None:
+def test_a_raw_error_is_translated_and_kept_as_the_cause(error: Exception) -> None:
     """The error states that it may be a bug of restate_lab, names the server, and has the original as its cause."""
     with pytest.raises(
         ServerFailed, match=r"verb\(\) could not read.*bug of restate_lab.*prod runs restate 1\.9"
@@ -154,7 +154,7 @@ def test_what_slips_through_is_translated_and_not_hidden(error: Exception) -> No
     assert told.value.__cause__ is error
 
 
-def test_errors_that_say_what_they_mean_pass() -> None:
+def test_own_errors_and_wrong_calls_are_not_translated() -> None:
     """Our own errors, other defects, interrupts, and wrong calls stay unchanged."""
     for error in (ArgumentError("x"), ZeroDivisionError("x"), OSError("x"), RuntimeError("x")):
         with pytest.raises(type(error)) as told:

@@ -110,7 +110,7 @@ def json_error(status: int, message: str, code: str | None = None) -> httpx.Resp
         (httpx.Response(400, headers={"content-type": "application/json"}, text="{bro"), errors.RequestRefused, "{bro"),
     ],
 )
-def test_each_answer_becomes_its_error(
+def test_each_response_becomes_its_error(
     make: Callable[..., Transport], answer: httpx.Response, kind: type[Exception], words: str
 ) -> None:
     """Every shape of a refusal becomes one class, whose message has the place and the reason."""
@@ -147,7 +147,7 @@ def test_a_missing_token_is_named(make: Callable[..., Transport]) -> None:
         json_error(500, "Datafusion error: Internal error: No such scanner. It could have expired due to"),
     ],
 )
-def test_a_read_outlives_what_passes_by_itself(
+def test_a_read_is_repeated_after_a_temporary_failure(
     make: Callable[..., Transport], no_waiting: list[float], trouble: httpx.Response | Exception
 ) -> None:
     """A read is repeated after limits, gateways, broken connections and a lost node."""
@@ -166,7 +166,7 @@ def test_a_read_outlives_what_passes_by_itself(
         json_error(500, "Datafusion error: External error: node N1:2 was shut down or removed"),
     ],
 )
-def test_a_server_that_was_just_away_is_asked_once_more(
+def test_a_query_is_repeated_once_after_the_server_was_away(
     make: Callable[..., Transport], monkeypatch: pytest.MonkeyPatch, away: httpx.Response | Exception
 ) -> None:
     """A server that has just started answers queries with fewer rows for a short time: that result is discarded."""
@@ -196,7 +196,7 @@ def closes_at(path: str, *, times: float = math.inf, away: float = 0) -> tuple[H
     return handle, asked
 
 
-def test_a_request_that_breaks_its_connection_is_not_repeated_for_long(
+def test_a_request_that_breaks_its_connection_twice_is_an_error(
     make: Callable[..., Transport], no_waiting: list[float]
 ) -> None:
     """A server that closes the connection twice, but answers others, is not away: later queries do not wait."""
@@ -222,9 +222,7 @@ def test_a_server_that_is_away_is_not_taken_for_one_that_breaks(
         assert 2 < no_waiting[-1] <= 3
 
 
-def test_breaks_while_a_node_dies_are_not_the_statements_fault(
-    make: Callable[..., Transport], no_waiting: list[float]
-) -> None:
+def test_a_statement_is_repeated_while_a_node_dies(make: Callable[..., Transport], no_waiting: list[float]) -> None:
     """If other requests have just shown that the server was away, a statement that breaks twice is repeated."""
     handle, asked = closes_at("/query", times=3)
     transport = make(handle, handles_health=True)
@@ -246,7 +244,7 @@ def test_breaks_while_a_node_dies_are_not_the_statements_fault(
         httpx.ReadTimeout("late"),
     ],
 )
-def test_what_does_not_pass_is_said_at_once(
+def test_a_read_is_not_repeated_if_waiting_cannot_help(
     make: Callable[..., Transport], no_waiting: list[float], trouble: httpx.Response | Exception
 ) -> None:
     """A read is not repeated if waiting cannot help."""
