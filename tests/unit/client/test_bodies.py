@@ -158,7 +158,7 @@ def test_a_stream_without_its_exact_end_is_refused(size: int) -> None:
 
 @pytest.mark.parametrize("kind", [0, 1, 4])
 def test_a_message_of_another_kind_is_refused(tmp_path: Path, kind: int) -> None:
-    """A batch that became no message, a second schema or a tensor is never left out without an error."""
+    """A batch that became no message, a second schema or a tensor is never skipped without an error."""
     body = bombs.stream_of(TABLE)
     start = len(bombs.stream_of(TABLE.slice(0, 0))) - len(END)  # of the batch, after the schema
     places = [at for at in range(start + len(END), start + 64) if body[at] == 3]
