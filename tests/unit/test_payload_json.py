@@ -152,7 +152,7 @@ def written(roots: Sequence[Value], steps: Sequence[PathStep], choice: random.Ra
 
 @settings(max_examples=120)
 @given(st.lists(VALUES, min_size=1, max_size=3), st.sampled_from(PATHS), SEEDS)
-def test_only_what_a_path_means_changes(roots: list[Value], path: str, seed: int) -> None:
+def test_masking_changes_only_the_values_of_the_path(roots: list[Value], path: str, seed: int) -> None:
     """Whatever the JSON and its spelling: masks are at the places of the path, all other bytes are the same."""
     before, after = written(roots, parse_path(path), random.Random(seed))  # noqa: S311 - repeatable
     masked, counts = mask_bytes(before.encode(), [PathRule(parse_path(path), path, strict=True)])
@@ -199,7 +199,7 @@ def test_a_secret_does_not_survive_a_cut(value: Value, seed: int, levels: int) -
 
 
 @given(st.binary() | st.text().map(lambda text: text.encode("utf-8", "surrogatepass")), st.sampled_from(PATHS))
-def test_no_payload_breaks_it(value: bytes, path: str) -> None:
+def test_every_payload_can_be_masked(value: bytes, path: str) -> None:
     """Whatever the bytes are, there is a result, and all bytes outside of masks are the same."""
     masked, counts = mask_bytes(value, [HEADERS, PathRule(parse_path(path), path, strict=True)])
     assert counts.unread or counts.hits or masked == value

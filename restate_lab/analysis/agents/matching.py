@@ -165,7 +165,7 @@ def _align_all(window: _ToolWindow, pairs: Pairs, lessons: Mapping[str, set[str]
     calls, commands = pairs.calls, pairs.commands
     owners: list[int | None] = [None] * len(commands)
     all_points = pairs.points(lessons) if calls and commands else np.empty((0, 1), np.int64)
-    # a command that speaks against each call is one of the handler
+    # a command with evidence against each call belongs to the handler itself
     kept = np.flatnonzero(all_points.max(axis=1) >= 0)
     if not len(kept):
         return _Assignment(owners, [False] * len(calls))
@@ -235,7 +235,7 @@ def _align(points: Points, is_open: Sequence[bool], check: Check = no_check) -> 
     for at in range(1, len(points)):
         check()
         earlier = _best_before(best, ways, places)
-        # a command that speaks for no call continues the tool before it
+        # a command without evidence for a call belongs to the same tool as the command before it
         stayed, moved = best + (points[at] == 0), earlier.points + fills[at]
         most = np.maximum(stayed, moved)
         before[at] = np.where(stayed == most, places, earlier.calls)

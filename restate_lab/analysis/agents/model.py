@@ -110,7 +110,7 @@ def count(value: Any) -> int | None:
 
 
 def total(*values: Any) -> int | None:
-    """Return the sum of numbers; None unless each of them is known."""
+    """Return the sum of numbers; None if a number is unknown."""
     numbers = [count(value) for value in values]
     return None if None in numbers else sum(number for number in numbers if number is not None)
 

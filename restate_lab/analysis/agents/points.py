@@ -1,4 +1,4 @@
-"""How much the name and the values of a command speak for a tool call of a model.
+"""The evidence that a command executes a tool call: points for its name and its values.
 
 A response can have hundreds of calls. Names, values and results are indexed and not compared for each pair, so the work
 grows with the size of the payloads, and each payload is parsed once.
@@ -51,7 +51,7 @@ class Pairs:
         return self._proven
 
     def points(self, lessons: Mapping[str, set[str]]) -> Points:
-        """Return how much the name and the values of each command (a row) speak for each call (a column)."""
+        """Return the points of each command (a row) for each call (a column), for names and values."""
         points = self._points_of_names(lessons)
         points += _VALUE * self._shared_values()
         for number, positions in self.proven().items():
@@ -127,7 +127,7 @@ class CommandName(NamedTuple):
 
 
 def name_points(name: CommandName, tool: str, lessons: Mapping[str, set[str]]) -> int:
-    """Return how much a name speaks for a tool, and what the commands of single calls of the tool show."""
+    """Return the points of a name for a tool, with those that the commands of single calls of the tool add."""
     points = _NAME * _names_match(name, tool)
     known = lessons.get(tool)
     if known is not None:

@@ -63,7 +63,7 @@ class AgentRun:
 
     @property
     def tokens(self) -> int | None:
-        """Return the journaled tokens, input and output; None if those of a response are unknown."""
+        """Return the journaled tokens, input and output; None if a response has unknown tokens."""
         return total(*(tokens for step in self.steps for tokens in (step.input_tokens, step.output_tokens)))
 
     @property

@@ -252,7 +252,7 @@ class _Runs:
         return is_older
 
     def cost(self, prices: PriceTable) -> list[float | None]:
-        """Return the cost of the steps that each run paid for; None if one of them has no price."""
+        """Return the cost of the steps that each run paid for; None if a step has no price."""
         costs: list[float | None] = [0.0 if number else None for number in self.total(1).tolist()]
         columns = (self.steps.owners.tolist(), self.steps.models, self.times.tolist(), self.is_own.tolist())
         for owner, step, time, is_own in zip(*columns, strict=True):

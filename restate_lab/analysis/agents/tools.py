@@ -146,7 +146,7 @@ def _calls_of(run: AgentRun, *, has_events: bool) -> Iterator[tuple[str, _ToolCa
 
 
 def _milliseconds_of(call: MatchedCall) -> float | None:
-    """Return the time from the start of the first entry to the end of the last one; None if one of them is unknown."""
+    """Return the time from the start of the first entry to the end of the last one; None if a time is unknown."""
     starts = [each.entry.started or each.entry.completed for each in call.entries]
     ends = [each.entry.completed for each in call.entries]
     if not ends or None in starts or None in ends:

@@ -127,14 +127,14 @@ def _reused_ids(ctx: Context, day: int) -> list[SendHandle]:
 
 
 def _order(day: int, batch: int, position: int) -> Order:
-    """Return an order; those of a morning are larger, because half days differ from each other, as days do."""
+    """Return an order; orders of a morning have two more pieces, so that the two halves of a day differ."""
     number = ((day - 1) * BATCHES + batch) * ORDERS + position + 1
     is_morning = batch < BATCHES // 2
     return Order(number=number, day=day, pieces=1 + int(4 * _spread(number, 0.618034)) + 2 * is_morning)
 
 
 def _spread(number: int, step: float) -> float:
-    """Return a fraction from 0 to 1; those of successive numbers are spread evenly."""
+    """Return a fraction from 0 to 1; successive numbers give fractions that are spread evenly."""
     return number * step % 1
 
 

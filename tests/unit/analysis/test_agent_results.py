@@ -378,7 +378,7 @@ def test_rows_do_not_depend_on_other_runs() -> None:
     ]
 
 
-def test_what_is_unknown_is_not_zero() -> None:
+def test_unknown_numbers_are_none_and_not_zero() -> None:
     """A run without entries, and responses without tokens, have no numbers and a note."""
     purged = run()
     assert purged["note"] == "its journal was purged or not retained"

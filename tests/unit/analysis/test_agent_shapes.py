@@ -153,7 +153,7 @@ def test_arguments_that_are_not_json_stay_text() -> None:
 
 
 @pytest.mark.parametrize("value", [-1, 1.5, True, "12", None, 1 << 60, float("nan"), [], {}])
-def test_what_is_not_a_count_is_unknown(value: Any) -> None:
+def test_a_value_that_is_not_a_count_is_unknown(value: Any) -> None:
     """Only a whole number of 0 or more counts."""
     step = recognize({**PAYLOADS["OpenAI Agents"], "usage": {"input_tokens": value, "output_tokens": 3}})
     assert step is not None

@@ -229,7 +229,7 @@ def test_deployments_are_told_apart_by_path_and_release() -> None:
         ("wholesale", "wholesale.Orders/order", (504, b"upstream request timeout")),
     ],
 )
-def test_some_are_known_and_gone(path: str, call: str, answer: tuple[int, bytes]) -> None:
+def test_unavailable_deployments_have_their_error(path: str, call: str, answer: tuple[int, bytes]) -> None:
     """Discovery answers for them, and calls reach the proxy in front, which reads them to the end."""
     assert ask(f"/{path}/discover")[0] == 200
     assert ask(f"/{path}/invoke/{call}") == answer

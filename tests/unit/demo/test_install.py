@@ -170,7 +170,7 @@ def test_abandoned_installation_is_removed(cache: Path, monkeypatch: pytest.Monk
     assert young.exists()
 
 
-def test_two_at_once_agree(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_installations_at_the_same_time_share_the_result(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two installations at the same time end with one complete server, and both return it."""
     both = threading.Barrier(2, timeout=10)
     calls: list[tuple[str, ...]] = []

@@ -60,7 +60,7 @@ def test_play_does_not_repeat(tmp_path: Path) -> None:
     assert not api.sent
 
 
-def test_play_names_who_is_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_play_names_the_invocation_that_is_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A role that does not reach its status is named with its actual status, and nothing is written."""
     monkeypatch.setattr(player, "SETTLED_WITHIN", 0.0)
     api = FakeApi({"inv_agent/run": "backing-off", "inv_Inventory/a/restock": "scheduled"})
