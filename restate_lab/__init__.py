@@ -13,7 +13,7 @@
 
 - read: ``connect, Lab, Source, doctor, questions, ask, why, waits, journal, journal_diff, state``; ``show`` any frame
 - weeks and months: ``archive, open_history, before_after``, and the questions per day
-- agents: ``agent_runs, agent_tools, conversation, export_spans, save_dataset``
+- agents: ``agent_runs, conversation, export_spans, save_dataset``
 - check new code: ``replay``
 - interactive: ``Panel``
 - plot a result: ``plot``; the functions with more options are in ``restate_lab.plots``

@@ -12,7 +12,6 @@ from restate_lab.actions.wait import wait_for as wait_for
 from restate_lab.analysis.agents import agent_runs as agent_runs, conversation as conversation
 from restate_lab.analysis.agents.model import ModelStep as ModelStep, ToolCall as ToolCall
 from restate_lab.analysis.agents.result import Conversation as Conversation
-from restate_lab.analysis.agents.tools import agent_tools as agent_tools
 from restate_lab.analysis.ask import ask as ask
 from restate_lab.analysis.before_after import BeforeAfter as BeforeAfter, before_after as before_after
 from restate_lab.analysis.doctor import doctor as doctor

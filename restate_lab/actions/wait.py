@@ -39,7 +39,7 @@ def wait_for(
     /,
     *,
     until: WaitUntil = "ended",
-    timeout: DurationInput = "60s",
+    timeout: DurationInput = "2m",
     progress: bool | Progress | None = None,
 ) -> pd.DataFrame:
     """Poll invocations until all of them have reached a status, and return their rows.

@@ -35,7 +35,7 @@ _TIME = pa.timestamp("ms", "UTC")
 
 
 @translate_errors
-def ask(source: Source, name: str, /, *, timeout: DurationInput | None = None, **params: Any) -> pd.DataFrame:
+def ask(source: Source, name: str, /, *, timeout: DurationInput | None = "2m", **params: Any) -> pd.DataFrame:
     """Ask a source a named question and return its rows.
 
         rl.ask(lab, "retry_storm", service="Payments")
@@ -44,13 +44,12 @@ def ask(source: Source, name: str, /, *, timeout: DurationInput | None = None, *
     ``questions(full=True)`` lists the questions, their rows and their parameters. A time is an age ("2h", a timedelta),
     an aware datetime, or an ISO string with its zone. Ids are one id, a list, a Series, or a frame with a column
     ``id``. ``limit=None`` reads all rows. ``now=`` sets the time that ages are relative to. ``timeout`` is for the
-    whole call; with None, each statement has the connection's own limit. A heavy question prints a note on stderr
-    before it runs.
+    whole call. A heavy question prints a note on stderr before it runs.
 
     ``frame.attrs`` records the request: ``question, variant`` (the file), ``sql`` (with its parameters unbound),
     ``params, source, version, asked_at, now, seconds``, and ``truncated`` if the limit removed rows. In this case there
     is also a warning (Truncated). The questions about agents need payloads and send several statements: ``sql`` is "",
-    ``queries`` has the statements, and ``notes`` tells which payloads and journals were not read.
+    ``queries`` has the statements, and ``not_read`` tells which payloads and journals were not read.
 
     Raises:
         ArgumentError: the question or a parameter is unknown, a value is invalid, or the result is empty and its
@@ -129,7 +128,8 @@ def _cost_of(row: Mapping[str, Any], prices: PriceTable) -> float | None:
 
 def _tools(source: Reads, values: Mapping[str, Any]) -> pd.DataFrame:
     reader = AgentReader(source, decoding_of(source))
-    return tools_frame(reader, _select(reader, values))
+    selection = select_runs(reader, service=values["service"], since=values["since"], ids=values["ids"])
+    return tools_frame(reader, selection)
 
 
 def _loops(source: Reads, values: Mapping[str, Any]) -> pd.DataFrame:
@@ -215,5 +215,5 @@ def _frame(
     rows: list[dict[str, Any]], columns: Mapping[str, pa.DataType], selection: RunSelection, notes: list[str]
 ) -> pd.DataFrame:
     frame = to_frame(rows_to_table(rows, columns))
-    frame.attrs = {"notes": notes, **selection.attrs}
+    frame.attrs = {"not_read": notes, **selection.attrs}
     return frame

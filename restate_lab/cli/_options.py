@@ -248,10 +248,11 @@ _OUTPUT_OPTIONS: dict[str, tuple[Any, Any]] = {
     "parquet": (Parquet, None),
     "overwrite": (Overwrite, False),
 }
-Timeout = Annotated[
-    float | None,
-    timeout_option("The time limit of the command: 30s, 5m, or seconds. Default: 120 s for each query."),
-]
+SCAN_LIMIT = 120.0
+"""Seconds for a command that can read a whole table."""
+POINT_LIMIT = 30.0
+"""Seconds for a command that reads one invocation."""
+Timeout = Annotated[float, timeout_option("The time limit of the command: 30s, 5m, or seconds.")]
 Redact = Annotated[
     list[str] | None,
     typer.Option(

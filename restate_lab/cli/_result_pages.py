@@ -13,7 +13,7 @@ from rich.cells import cell_len, set_cell_size
 
 from restate_lab._text import escape_invisible, format_age, format_duration, format_timestamp, plural
 from restate_lab.analysis.doctor import Diagnosis
-from restate_lab.analysis.doctor.diagnosis import footer_of, gap_reasons, lines_of, title_of
+from restate_lab.analysis.doctor.diagnosis import footer_of, gap_reasons, lines_of
 from restate_lab.analysis.journal.bars import JournalBars, JournalRow, journal_bars
 from restate_lab.analysis.journal.card import ScaleName, TimeScale, time_scale
 from restate_lab.analysis.replay.recording import CANNOT_SAY, FITS, NOT_CHECKABLE
@@ -46,7 +46,7 @@ def doctor_exit_code(diagnosis: Diagnosis, *, strict: bool) -> int:
     bad = {"critical", "warning"} if strict else {"critical"}
     if set(diagnosis.findings["severity"]) & bad:
         return CRITICAL
-    return INCOMPLETE if diagnosis.not_checked["applies"].any() else 0
+    return INCOMPLETE if diagnosis.not_read["applies"].any() else 0
 
 
 def replay_exit_code(result: Replay) -> int:
@@ -60,12 +60,12 @@ def waits_exit_code(waits: Waits) -> int:
     """Return 3 for a deadlock that cannot end by itself, 4 if not everything was read, and otherwise 0."""
     if waits.deadlocks["certain"].any():
         return DEADLOCK
-    return INCOMPLETE if waits.excluded else 0
+    return INCOMPLETE if waits.reasons else 0
 
 
 def print_diagnosis(diagnosis: Diagnosis, target: SourceOptions, page: TextPage) -> None:
     """Print a diagnosis, worst finding first, with the totals before and after the findings."""
-    totals = title_of(diagnosis), f"bold {SEVERITY_STYLES[diagnosis.worst or diagnosis.verdict]}"
+    totals = diagnosis.summary, f"bold {SEVERITY_STYLES[diagnosis.worst or diagnosis.verdict]}"
     page.paragraph(totals)
     page.paragraph((f"{diagnosis.where}; {footer_of(diagnosis, ['-'])}", "dim"))
     for at, row in enumerate(diagnosis.findings.to_dict("records")):
@@ -87,7 +87,7 @@ def print_diagnosis(diagnosis: Diagnosis, target: SourceOptions, page: TextPage)
 def _print_finding(
     row: Mapping[Any, Any], at: int, diagnosis: Diagnosis, target: SourceOptions, page: TextPage
 ) -> None:
-    severity, age = row["severity"], format_age(row["since"], diagnosis.at)
+    severity, age = row["severity"], format_age(row["since"], diagnosis.read_at)
     page.blank()
     page.paragraph(
         (severity.upper(), SEVERITY_STYLES[severity]), (f" {row['check']}{f', for {age}' if age else ''}", "bold")
@@ -124,10 +124,10 @@ def print_explanation(explanation: Explanation, target: SourceOptions, page: Tex
         page.paragraph(("Possible actions (the restate CLI asks before each change):", "bold"))
         for row, calls in zip(explanation.options.to_dict("records"), explanation.suggested_calls, strict=True):
             about = "" if row["id"] == explanation.id else f" {row['target']}"
-            page.paragraph((f"{row['action']}{about}", "bold"), f": {row['what']}", first="  ")
+            page.paragraph((f"{row['action']}{about}", "bold"), f": {row['effect']}", first="  ")
             if calls:
                 page.commands(code_for(calls, row["code"], target), first="    ")
-    for each in explanation.excluded:
+    for each in explanation.reasons:
         page.paragraph((f"Incomplete: {each}.", "yellow"))
 
 
@@ -152,14 +152,14 @@ def print_replay(result: Replay, page: TextPage) -> None:
         if row["command_index"] is not None:
             page.paragraph(str(row["recorded"]), first=f"  recorded {row['command_index']}: ")
             page.paragraph(str(row["now"]), first=f"  now      {row['command_index']}: ")
-    reasons = result.not_checked["reason"].value_counts()
+    reasons = result.not_read["reason"].value_counts()
     if len(reasons):
         page.blank()
         page.paragraph(("NOT CHECKED", "yellow"))
         for reason, count in reasons.items():
             page.paragraph(f"{plural(int(count), 'invocation')}: {reason}", first="  ")
     page.blank()
-    for each in result.limitations:
+    for each in result.warnings:
         page.paragraph((each, "dim"))
     page.paragraph(totals)
 
@@ -176,9 +176,9 @@ class WaitsPage:
     def print(self) -> None:
         """Print the totals, the lists, and the totals again."""
         waits, page = self._waits, self._page
-        page.paragraph((waits.verdict, self._style))
+        page.paragraph((waits.summary, self._style))
         page.paragraph((waits.where, "dim"))
-        for each in waits.excluded:
+        for each in waits.reasons:
             page.paragraph((f"Incomplete: {each}", "yellow"))
         self._print_list("DEADLOCKS", waits.deadlocks, self._print_deadlock)
         self._print_list("ROOT BLOCKERS", waits.blockers, self._print_blocker)
@@ -186,7 +186,7 @@ class WaitsPage:
         self._print_list("PROMISES NOT COMPLETED", waits.open_promises, self._print_unresolved)
         self._print_sleeps()
         page.blank()
-        page.paragraph((waits.verdict, self._style))
+        page.paragraph((waits.summary, self._style))
 
     @property
     def _style(self) -> str:
@@ -247,7 +247,7 @@ class WaitsPage:
         self._page.commands(code_for([call], python_code([call]), self._target), first="  next: ")
 
     def _duration(self, row: Mapping[Any, Any]) -> str:
-        age = format_age(row["since"], self._waits.at)
+        age = format_age(row["since"], self._waits.read_at)
         return f"for {age}" if age else ""
 
 

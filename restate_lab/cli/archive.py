@@ -36,7 +36,9 @@ SameCluster = Annotated[
         "--same-cluster", help="The cluster has a new address, and all of its deployments are new; for one visit."
     ),
 ]
-ArchiveTimeout = Annotated[float, timeout_option("The time limit for the cluster's responses in one visit: 30m, 2h.")]
+ArchiveTimeout = Annotated[
+    float | None, timeout_option("The time limit for the cluster's responses in one visit: 30m, 2h. Default: none.")
+]
 
 
 app = typer.Typer(rich_markup_mode=None)
@@ -57,7 +59,7 @@ def archive(
     redact: Redact = None,
     no_samples: NoSamples = False,
     same_cluster: SameCluster = False,
-    timeout: ArchiveTimeout = 1800.0,
+    timeout: ArchiveTimeout = None,
     cluster: Cluster = None,
 ) -> None:
     """Add the ended invocations of a cluster to an archive, which keeps them after the cluster has removed them.

@@ -9,6 +9,8 @@ import typer
 
 from restate_lab.cli._errors import ERROR, exit_on_error, warn
 from restate_lab.cli._options import (
+    POINT_LIMIT,
+    SCAN_LIMIT,
     Cluster,
     EvidencePath,
     Json,
@@ -137,7 +139,7 @@ def doctor(
     *,
     check: Checks = None,
     partitions: Partitions = None,
-    timeout: ChecksTimeout = 60.0,
+    timeout: ChecksTimeout = SCAN_LIMIT,
     strict: Strict = False,
     quiet: Quiet = False,
     cluster: Cluster = None,
@@ -171,7 +173,7 @@ def doctor(
 def why(
     invocation: Invocation,
     *,
-    timeout: WhyTimeout = 10.0,
+    timeout: WhyTimeout = POINT_LIMIT,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
     as_json: Json = False,
@@ -205,7 +207,7 @@ def waits(
     *,
     top: Top = 10,
     part: Part = "blockers",
-    timeout: Timeout = None,
+    timeout: Timeout = SCAN_LIMIT,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
     form: OutputFormat,
@@ -219,12 +221,11 @@ def waits(
     from restate_lab.cli._result_pages import WaitsPage, waits_exit_code
     from restate_lab.cli.shell_code import SourceOptions
     from restate_lab.export.results import waits_json
-    from restate_lab.reads import Reads
 
     with open_source(cluster, evidence) as source:
-        graph = find_waits(Reads(source, timeout, verb="waits"))
+        graph = find_waits(source, timeout=timeout)
     if form.kind in {"csv", "parquet"}:
-        for each in graph.excluded:
+        for each in graph.reasons:
             warn(each)
     write_result(
         form,
@@ -249,7 +250,7 @@ def journal(
     payloads: Payloads = False,
     scale: Scale = "linear",
     top: MostEntries = 200,
-    timeout: Timeout = None,
+    timeout: Timeout = POINT_LIMIT,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
     form: OutputFormat,
@@ -289,7 +290,7 @@ def agents(
     *,
     service: AgentService = None,
     since: AgentsSince = "24h",
-    timeout: Timeout = None,
+    timeout: Timeout = SCAN_LIMIT,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
     form: OutputFormat,
@@ -308,7 +309,7 @@ def agents(
         else:
             run = conversation(source, invocation, timeout=timeout)
     if invocation is not None:
-        write_result(form, run.frame(), show=lambda page: page.lines(str(run)), to_json=lambda: conversation_json(run))
+        write_result(form, run.frame, show=lambda page: page.lines(str(run)), to_json=lambda: conversation_json(run))
         return
     if runs.attrs["cost_note"]:
         warn(runs.attrs["cost_note"])

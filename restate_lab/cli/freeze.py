@@ -25,8 +25,8 @@ Payloads = Annotated[
     bool, typer.Option("--payloads", help="Also freeze the inputs and outputs of handlers and the values of state.")
 ]
 FreezeTimeout = Annotated[
-    float,
-    timeout_option("The time limit of the command: 30m, 2h, or seconds."),
+    float | None,
+    timeout_option("The time limit of the command: 30m, 2h, or seconds. Default: none; Ctrl-C stops it."),
 ]
 
 
@@ -50,7 +50,7 @@ def freeze(
     table: Tables = None,
     payloads: Payloads = False,
     redact: Redact = None,
-    timeout: FreezeTimeout = 3600.0,
+    timeout: FreezeTimeout = None,
     cluster: Cluster = None,
 ) -> None:
     """Save the data of a cluster in a new folder of Parquet files and print its path.

@@ -11,6 +11,7 @@ import typer
 from restate_lab._text import format_duration, plural
 from restate_lab.cli._errors import warn
 from restate_lab.cli._options import (
+    SCAN_LIMIT,
     Cluster,
     EvidencePath,
     OutputFormat,
@@ -78,7 +79,7 @@ def sql(
     param: Parameters = None,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
-    timeout: Timeout = None,
+    timeout: Timeout = SCAN_LIMIT,
     form: OutputFormat,
 ) -> None:
     """Run a SQL statement and print the rows.
@@ -113,7 +114,7 @@ def ask(
     param: QuestionParameters = None,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
-    timeout: Timeout = None,
+    timeout: Timeout = SCAN_LIMIT,
     form: OutputFormat,
 ) -> None:
     """Run a named question and print the rows.

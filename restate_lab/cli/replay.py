@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from restate_lab.cli._options import (
+    SCAN_LIMIT,
     Cluster,
     EvidencePath,
     OutputFormat,
@@ -98,7 +99,7 @@ def replay(
     sample: Sample = 200,
     allow: Allow = None,
     header: Header = None,
-    timeout: ReplayTimeout = 120.0,
+    timeout: ReplayTimeout = SCAN_LIMIT,
     yes: Yes = False,
     cluster: Cluster = None,
     evidence: EvidencePath = None,

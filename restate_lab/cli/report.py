@@ -9,6 +9,7 @@ import typer
 
 from restate_lab.cli._errors import ERROR, exit_on_error, warn
 from restate_lab.cli._options import (
+    SCAN_LIMIT,
     Cluster,
     OutputFormat,
     Overwrite,
@@ -141,7 +142,7 @@ def compare(
     *,
     part: Part = "invocations",
     cluster: Cluster = None,
-    timeout: Timeout = None,
+    timeout: Timeout = SCAN_LIMIT,
     form: OutputFormat,
 ) -> None:
     """Show the changes between frozen evidence and later evidence, or the current state of the cluster.

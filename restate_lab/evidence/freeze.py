@@ -45,7 +45,7 @@ from restate_lab.evidence.redaction import parse_patterns
 from restate_lab.evidence.selection import parse_filter, select_invocations
 from restate_lab.evidence.tables import read_schema
 from restate_lab.progress import Progress, RowsLine, progress_of
-from restate_lab.reads import Reads, begin
+from restate_lab.reads import COPY_STATEMENT, Reads, begin
 from restate_lab.source import Source
 
 
@@ -63,7 +63,7 @@ def freeze(
     tables: str | Iterable[str] | None = None,
     payloads: bool = False,
     redact: str | Iterable[str] | None = None,
-    timeout: DurationInput = "1h",
+    timeout: DurationInput | None = None,
     filesystem: fs.FileSystem | None = None,
     progress: bool | Progress | None = None,
 ) -> Path | str:
@@ -95,7 +95,8 @@ def freeze(
     of the old run. For these ids, only the row in ``sys_invocation_status`` is kept, and the manifest lists them in
     ``new_runs``.
 
-    ``timeout`` is for the whole call. ``progress``: None or True shows a line once the call takes longer than a second,
+    ``timeout`` is for the whole call; with None, only a statement that takes more than an hour is ended, and you can
+    stop the call at any time. ``progress``: None or True shows a line once the call takes longer than a second,
     False shows nothing, and a ``Progress`` is updated instead. Memory use does not depend on the size of the tables.
 
     Warns:
@@ -111,7 +112,7 @@ def freeze(
     """
     target = locate_folder(path, filesystem)
     check_free(target)
-    reads = begin(source, "freeze", timeout)
+    reads = begin(source, "freeze", timeout, each=COPY_STATEMENT)
     started = reads.now
     wanted = parse_filter(ids=ids, service=service, handler=handler, since=since, until=until, now=started)
     schema = read_schema(reads)

@@ -33,7 +33,7 @@ def save_dataset(
     """Write the conversations of agents to a JSON lines file, as evaluation data, and return its path.
 
     Each line is one run: ``id``, ``target``, ``status``, ``models``, ``messages`` (as in chat completions: system,
-    user, assistant with ``tool_calls``, tool), the journaled tokens, and ``notes`` about parts that were not read.
+    user, assistant with ``tool_calls``, tool), the journaled tokens, and ``not_read`` about parts that were not read.
     ``ids`` is an id, a list, or a frame such as that of ``rl.agent_runs``. The file has prompts, answers, tool
     arguments and results as they are in the journal; redacted values of evidence stay redacted. ``path`` ends with
     ``.jsonl``, and the file appears when it is complete. ``shapes`` and ``timeout`` (for each run) are those of
@@ -62,5 +62,5 @@ def _row(run: Conversation) -> Mapping[str, Any]:
         "models": join(models) or None,
         "messages": run.messages(),
         **run.tokens,
-        "notes": list(run.notes),
+        "not_read": run.reasons,
     }

@@ -37,10 +37,10 @@ def diagnosis_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "worst": diagnosis.worst,
         "source": diagnosis.source,
         "version": diagnosis.version,
-        "at": diagnosis.at.isoformat(),
+        "read_at": diagnosis.read_at.isoformat(),
         "seconds": round(diagnosis.seconds, 3),
         "findings": diagnosis.findings,
-        "not_checked": diagnosis.not_checked,
+        "not_read": diagnosis.not_read,
         "checked": diagnosis.checked,
     }
 
@@ -54,19 +54,19 @@ def explanation_json(explanation: Explanation) -> dict[str, Any]:
         "summary": explanation.summary,
         "chain": explanation.chain,
         "options": explanation.options,
-        "excluded": list(explanation.excluded),
-        "at": explanation.at.isoformat(),
+        "not_read": explanation.not_read,
+        "read_at": explanation.read_at.isoformat(),
     }
 
 
 def waits_json(waits: Waits) -> dict[str, Any]:
     """Return all frames of the waits."""
     return {
-        "verdict": waits.verdict,
+        "summary": waits.summary,
         "source": waits.source,
         "version": waits.version,
-        "at": waits.at.isoformat(),
-        "excluded": list(waits.excluded),
+        "read_at": waits.read_at.isoformat(),
+        "not_read": waits.not_read,
         "deadlocks": waits.deadlocks,
         "blockers": waits.blockers,
         "edges": waits.edges,
@@ -86,10 +86,10 @@ def conversation_json(result: Conversation) -> dict[str, Any]:
         "status": result.status,
         "source": result.source,
         "version": result.version,
-        "at": result.at.isoformat(),
+        "read_at": result.read_at.isoformat(),
         "messages": result.messages(),
-        "turns": result.frame(),
-        "notes": list(result.notes),
+        "turns": result.frame,
+        "not_read": result.not_read,
     }
 
 
@@ -102,20 +102,20 @@ def replay_json(result: Replay) -> dict[str, Any]:
         "sdk": result.sdk,
         "source": result.source,
         "version": result.version,
-        "at": result.at.isoformat(),
+        "read_at": result.read_at.isoformat(),
         "rows": result.rows,
         "groups": result.groups,
-        "not_checked": result.not_checked,
-        "limitations": list(result.limitations),
+        "not_read": result.not_read,
+        "warnings": list(result.warnings),
     }
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
     """Return everything that differs between two sources, and the parts that were not compared."""
     return {
-        "verdict": comparison.verdict,
-        "before": {"source": comparison.before, "at": comparison.before_at.isoformat()},
-        "after": {"source": comparison.after, "at": comparison.after_at.isoformat()},
+        "summary": comparison.summary,
+        "before": {"source": comparison.before, "read_at": comparison.before_at.isoformat()},
+        "after": {"source": comparison.after, "read_at": comparison.read_at.isoformat()},
         **{part: getattr(comparison, part) for part in PARTS},
-        "not_compared": comparison.not_compared,
+        "not_read": comparison.not_read,
     }

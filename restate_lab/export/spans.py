@@ -46,7 +46,7 @@ def export_spans(
     *,
     payloads: bool = False,
     headers: Mapping[str, str] | None = None,
-    timeout: DurationInput = "20s",
+    timeout: DurationInput = "30s",
 ) -> int:
     """Send conversations, or the runs of ``rl.agent_runs``, as spans to an OTLP endpoint, and return their number.
 
@@ -204,7 +204,7 @@ class _ConversationSpans:
     def _agent(self, id_: str, turns: Sequence[Turn], caller: Turn | None) -> Iterator[SpanRecord]:
         run = self.conversation
         name, status = (run.target, run.status) if id_ == run.id else (caller.name if caller else None, None)
-        times = [time for each in turns for time in _ends(each)] or [run.at]
+        times = [time for each in turns for time in _ends(each)] or [run.read_at]
         attributes = _agent(id_, name, run.session, status) | (_texts(turns) if self.has_payloads else {})
         yield SpanRecord(
             name=f"invoke_agent {name}" if name else "invoke_agent",
@@ -212,7 +212,7 @@ class _ConversationSpans:
             span_id=_agent_span_id(id_),
             parent_id=_turn_span_id(caller) if caller else None,
             start=_nanoseconds(min(times)),
-            end=_nanoseconds(run.at if any(each.is_open for each in turns) else max(times)),
+            end=_nanoseconds(run.read_at if any(each.is_open for each in turns) else max(times)),
             attributes=_drop_none(attributes),
             error=_failure(status),
         )
@@ -225,7 +225,7 @@ class _ConversationSpans:
     def _turn(self, turn: Turn, before: datetime) -> SpanRecord:
         """Return the span of a turn; a tool that the journal has no entry of begins and ends after the turn before."""
         start, kind = turn.started or before, _KINDS[turn.role]
-        end = self.conversation.at if turn.is_open else start + (turn.duration or timedelta())
+        end = self.conversation.read_at if turn.is_open else start + (turn.duration or timedelta())
         own = self._model(turn) if kind == "LLM" else self._tool(turn) if kind == "TOOL" else {}
         has_failed = turn.status == FAILED or (turn.is_open and turn.error is not None)
         return SpanRecord(

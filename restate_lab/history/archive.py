@@ -53,7 +53,7 @@ def archive(
     redact: str | Iterable[str] | None = None,
     samples: bool = True,
     same_cluster: bool = False,
-    timeout: DurationInput | None = "30m",
+    timeout: DurationInput | None = None,
     progress: bool | Progress | None = None,
 ) -> pd.DataFrame:
     """Copy the ended invocations of a cluster into an archive, which keeps them after the cluster has removed them.
@@ -82,7 +82,8 @@ def archive(
     - ``samples=False`` reads only the ended invocations, which costs the server about half.
     - ``same_cluster=True``: the cluster of this name has a new address, and all of its deployments are new. Otherwise
       such a cluster is refused, because it is probably another one. It is needed for one visit only.
-    - ``timeout``: the time limit for the server's responses in one visit.
+    - ``timeout``: the time limit for the server's responses in one visit; with None, only a statement that takes more
+      than an hour is ended.
 
     ``progress``: None or True shows a line once the call takes longer than a second, False shows nothing, and a
     ``Progress`` is updated instead.

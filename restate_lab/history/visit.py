@@ -44,7 +44,7 @@ from restate_lab.history.repair import Repair
 from restate_lab.history.store import ArchiveStore, LostRace, sql_time
 from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress
-from restate_lab.reads import begin
+from restate_lab.reads import COPY_STATEMENT, begin
 
 _PART_RUNS = 20_000
 _PART_BYTES = 256 << 20
@@ -80,7 +80,7 @@ def visit(lab: Lab, store: ArchiveStore, options: VisitOptions, progress: Progre
 def _start_visit(lab: Lab, store: ArchiveStore, options: VisitOptions, progress: Progress) -> _Visit:
     """Check everything, create the archive if it does not exist, and return the visit; no run has been read yet."""
     is_there = store.exists()
-    reads = begin(lab, "archive", options.timeout)
+    reads = begin(lab, "archive", options.timeout, each=COPY_STATEMENT)
     started = reads.now
     schema = read_schema(reads)
     reader = server_reader(reads, schema, options.redact, payloads=options.payloads, progress=progress)

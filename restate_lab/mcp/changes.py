@@ -147,7 +147,7 @@ class ChangeTools:
         request = ApprovalRequest(
             plan_id,
             f"{plan.approval_text}\nReason: {escape_invisible(reason, lines=False)}",
-            f"{plan.action} {plural(count, 'invocation')} on {plan.environment}. To approve, type:",
+            f"{plan.action} {plural(count, 'invocation')} on {plan.source}. To approve, type:",
             str(count),
             plan.digest,
             plan.expires_at,
@@ -187,7 +187,7 @@ class ChangeTools:
             "change": outcome.attrs.get("change"),
             "outcomes": outcome,
         }
-        return answer(plan.environment, data, _BUDGET, at=datetime.now(UTC))
+        return answer(plan.source, data, _BUDGET, at=datetime.now(UTC))
 
     def replay(self, deployment: str, targets: ReplayTargets, approval: Approval) -> ToolOutput:
         """Replay recorded journals on a deployment if a person approved its address."""
@@ -203,7 +203,7 @@ class ChangeTools:
             confirm=request.expected,
             progress=False,
         )
-        return answer(result.source, replay_json(result), _BUDGET, at=result.at, queries=result.queries)
+        return answer(result.source, replay_json(result), _BUDGET, at=result.read_at, queries=result.queries)
 
     def _approve(self, request: ApprovalRequest, approval: Approval) -> str | None:
         """Return how a person approved a request, or None if the approval is still missing."""
@@ -306,9 +306,9 @@ class ChangeTools:
             "next": self._next,
             "expires_at": plan.expires_at.isoformat(),
             "warnings": list(plan.warnings),
-            "limitations": list(plan.limitations),
+            "not_read": plan.not_read,
             "counts": plan.counts,
             "invocations": plan.frame,
             "impact": plan.impact,
         }
-        return answer(plan.environment, data, Budget(rows, _BUDGET.bytes), at=plan.made_at, queries=queries, skip=skip)
+        return answer(plan.source, data, Budget(rows, _BUDGET.bytes), at=plan.read_at, queries=queries, skip=skip)

@@ -134,7 +134,7 @@ class ReadTools:
         """Find all known problems of a cluster, worst first. Start here.
 
         Each finding is one cause, with the number of affected invocations and up to ten of their ids, the invocations
-        that it blocks, and the next step as Python code for the person. A check in not_checked could not run, so its
+        that it blocks, and the next step as Python code for the person. A check in not_read could not run, so its
         problem is unknown, not absent.
         """
         result = diagnose(self._sources.get(source), timeout=TIMEOUT, checks=checks)
@@ -144,19 +144,23 @@ class ReadTools:
         ]
         checked = [{"check": row["check"], "findings": row["findings"]} for row in rows_of(data.pop("checked"))]
         data = {**data, "findings": findings, "checks": checked}
-        return answer(result.source, data, Budget(rows, _MEDIUM.bytes), at=result.at, queries=result.queries, skip=skip)
+        return answer(
+            result.source, data, Budget(rows, _MEDIUM.bytes), at=result.read_at, queries=result.queries, skip=skip
+        )
 
     def why(self, invocation_id: InvocationId, source: SourceName = None) -> ToolOutput:
         """Explain one invocation: its status and error, what it waits for down to the root blocker, and the options."""
         reads = self._sources.get(source)
         result = explain(reads, invocation_id, timeout=TIMEOUT)
-        return answer(reads.name, explanation_json(result), _MEDIUM, at=result.at, queries=result.queries)
+        return answer(reads.name, explanation_json(result), _MEDIUM, at=result.read_at, queries=result.queries)
 
     def waits(self, source: SourceName = None, rows: Rows = _SMALL.rows, skip: Skip = 0) -> ToolOutput:
         """Find deadlocks, the root blockers, and which invocation waits for which."""
         result = find_waits(within_timeout(self._sources.get(source)))
         data = waits_json(result)
-        return answer(result.source, data, Budget(rows, _MEDIUM.bytes), at=result.at, queries=result.queries, skip=skip)
+        return answer(
+            result.source, data, Budget(rows, _MEDIUM.bytes), at=result.read_at, queries=result.queries, skip=skip
+        )
 
     def questions(self) -> ToolOutput:
         """List the named questions of the tool ask, with their parameters and defaults."""
@@ -173,7 +177,7 @@ class ReadTools:
         """Ask a named question, such as overview, retry_storm, latency, error_families or ids_by_status."""
         recorder = Reads(self._sources.get(source))
         frame = run_named_question(recorder, question, parameters)
-        names = ("question", "params", "truncated", "notes")
+        names = ("question", "params", "truncated", "not_read")
         data = {**{name: frame.attrs[name] for name in names if name in frame.attrs}, "rows": frame}
         return answer(
             recorder.name,
@@ -218,7 +222,9 @@ class ReadTools:
         shown: Conversation = result if payloads else result.without_payloads()
         data = conversation_json(shown)
         del data["messages"]  # the turns have the same texts
-        return answer(result.source, data, Budget(rows, _LARGE.bytes), at=result.at, queries=result.queries, skip=skip)
+        return answer(
+            result.source, data, Budget(rows, _LARGE.bytes), at=result.read_at, queries=result.queries, skip=skip
+        )
 
     def state(
         self,
@@ -231,13 +237,13 @@ class ReadTools:
         skip: Skip = 0,
     ) -> ToolOutput:
         """Return the state of one virtual object or workflow: its keys and their sizes, and on request the values."""
-        recorder = Reads(self._sources.get(source))
-        found: State = read_state(recorder, service, key, scope=scope, timeout=TIMEOUT)
+        reads = self._sources.get(source)
+        found: State = read_state(reads, service, key, scope=scope, timeout=TIMEOUT)
         columns = ["key", "value", "encoding", "size"] if values else ["key", "encoding", "size"]
-        keys = found.frame()[columns].to_dict("records")
+        keys = found.frame[columns].to_dict("records")
         data = {"service": service, "key": key, "scope": scope, "state": keys}
         budget = Budget(rows, _LARGE.bytes if values else _MEDIUM.bytes)
-        return answer(recorder.name, data, budget, at=found.read_at, queries=recorder.queries, skip=skip)
+        return answer(reads.name, data, budget, at=found.read_at, queries=found.queries, skip=skip)
 
     def before_after(
         self,
@@ -259,12 +265,14 @@ class ReadTools:
         reads = self._sources.get(source)
         result = compare_blocks(reads, deployment_or_time, service=service, window=window, timeout=TIMEOUT)
         data = {
-            "verdict": result.verdict,
             "summary": result.summary,
-            "notes": list(result.notes),
+            "text": str(result),
+            "not_read": result.not_read,
             "comparisons": rows_of(result.comparisons),
         }
-        return answer(reads.name, data, Budget(rows, _MEDIUM.bytes), at=result.at, queries=result.queries, skip=skip)
+        return answer(
+            reads.name, data, Budget(rows, _MEDIUM.bytes), at=result.read_at, queries=result.queries, skip=skip
+        )
 
     def compare(
         self,
@@ -274,12 +282,12 @@ class ReadTools:
         skip: Skip = 0,
     ) -> ToolOutput:
         """Compare two sources of one cluster, the earlier one first: two frozen ones, or a frozen and the live one."""
-        sides = [Reads(self._sources.get(name)) for name in (before, after)]
+        sides = [self._sources.get(name) for name in (before, after)]
         result = compare_sources(*sides, timeout=TIMEOUT)
-        queries = [statement for side in sides for statement in side.queries]
-        where = " → ".join(side.name for side in sides)
         budget = Budget(rows, _MEDIUM.bytes)
-        return answer(where, comparison_json(result), budget, at=result.after_at, queries=queries, skip=skip)
+        return answer(
+            result.source, comparison_json(result), budget, at=result.read_at, queries=result.queries, skip=skip
+        )
 
     def freeze(self) -> ToolOutput:
         """Freeze the cluster as evidence, without payloads, and open it as a source for compare.

@@ -141,7 +141,7 @@ def plot_agent_run(run: Conversation, /, *, ax: Axes | None = None, tz: str | tz
     turns = [turn for turn in run.turns if turn.role in {"assistant", "tool", "step"} and turn.started is not None]
     shown = turns[:_MOST_TURNS]
     canvas = canvas_on(ax, width=10, height=height_for(len(shown)))
-    attrs = {"source": run.source, "version": run.version, "now": run.at.isoformat()}
+    attrs = {"source": run.source, "version": run.version, "now": run.read_at.isoformat()}
     details = [canvas.text(run.id, 48), run.status, run.summary]
     notes = [f"only the first {_MOST_TURNS} of {len(turns):,} turns"] if len(turns) > _MOST_TURNS else []
     if not shown:
@@ -177,7 +177,7 @@ def _draw_turns(canvas: Canvas, run: Conversation, turns: Sequence[Turn]) -> Non
 
 
 def _end(turn: Turn, run: Conversation) -> Any:
-    return run.at if turn.is_open else turn.started and turn.started + (turn.duration or timedelta())
+    return run.read_at if turn.is_open else turn.started and turn.started + (turn.duration or timedelta())
 
 
 def _kind(turn: Turn) -> str:
@@ -198,7 +198,7 @@ def _turn_name(canvas: Canvas, turn: Turn) -> str:
 
 def _turn_notes(turn: Turn, run: Conversation) -> Iterable[str]:
     """Yield the duration, or the duration so far, the tokens, and the number of failed attempts."""
-    duration = run.at - turn.started if turn.is_open and turn.started else turn.duration
+    duration = run.read_at - turn.started if turn.is_open and turn.started else turn.duration
     if duration is not None:
         yield f"{format_duration(duration)}{' so far' if turn.is_open else ''}"
     known = [each for each in (turn.input_tokens, turn.output_tokens) if each is not None]

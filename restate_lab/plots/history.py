@@ -240,7 +240,7 @@ def plot_before_after(result: BeforeAfter, /, *, ax: Axes | None = None, tz: str
         _draw_ratio(canvas, place, row)
     left = name_rows(canvas, [_comparison_name(canvas, row) for row in shown.to_dict("records")])
     _format_ratios(canvas)
-    canvas.set_title(title, rows.attrs, where, [result.verdict, *notes], of=of, left=left)
+    canvas.set_title(title, rows.attrs, where, [result.summary, *notes], of=of, left=left)
     canvas.add_legend(
         [Line2D([], [], label=name, **_point_options(canvas, name)) for name in ("changed", "no clear change")],
         below=16,
@@ -273,7 +273,7 @@ def _draw_ratio(canvas: Canvas, place: int, row: Mapping[Any, Any]) -> None:
 def _comparison_name(canvas: Canvas, row: Mapping[Any, Any]) -> str:
     text = canvas.text
     name = text(row["name"], 28) if row["name"] else ""
-    what = {"latency": name, "step": f"step “{name}”"}.get(row["what"], f"{row['what']} {name}".rstrip())
+    what = {"latency": name, "step": f"step “{name}”"}.get(row["measure"], f"{row['measure']} {name}".rstrip())
     return f"{text(row['service'], 20)}/{text(row['handler'], 20)} {what}"
 
 

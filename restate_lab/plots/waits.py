@@ -55,8 +55,8 @@ def plot_waits(waits: Waits, /, *, ax: Axes | None = None, tz: str | tzinfo = "U
     canvas = canvas_on(
         ax, width=0.5 + _COLUMN * (max(layout.columns, 3) + _TEXT_COLUMNS), height=1.3 + _ROW * max(layout.rows, 1)
     )
-    attrs = {"source": waits.source, "version": waits.version, "now": waits.at.isoformat()}
-    canvas.set_title("Wait-for graph", attrs, where, _exclusion_notes(canvas, waits, layout), of=[waits.verdict])
+    attrs = {"source": waits.source, "version": waits.version, "now": waits.read_at.isoformat()}
+    canvas.set_title("Wait-for graph", attrs, where, _exclusion_notes(canvas, waits, layout), of=[waits.summary])
     if not layout.boxes:
         return canvas.show_empty("No invocation waits for another invocation.")
     drawing = _Drawing.create(canvas, layout, graph, waits)
@@ -80,7 +80,7 @@ def _max_boxes(ax: Axes | None) -> int:
 
 
 def _exclusion_notes(canvas: Canvas, waits: Waits, layout: Layout) -> list[str]:
-    notes = [canvas.text(reason, 110) for reason in waits.excluded]
+    notes = [canvas.text(reason, 110) for reason in waits.reasons]
     if layout.isolated:
         notes.append(f"{layout.isolated:,} more wait for something else")
     if layout.excluded_trees:

@@ -42,6 +42,7 @@ from restate_lab.source import (
 
 OPEN_INVOCATIONS = "open invocations"
 """A need of statements that only a history does not meet."""
+COPY_STATEMENT = 3_600.0  # seconds for one statement of a copy that has no time limit: a silent server must not hold it
 CHUNK = 1_000  # ids in a statement: the planning time of a server grows faster than the list
 Row = dict[Any, Any]
 T = TypeVar("T", pa.Table, pd.DataFrame)
@@ -68,7 +69,8 @@ class Reads(SourceWrapper):
     - The clock is read once, or fixed at ``now``. The names of tables and columns are read once.
     - ``queries`` has the statements that were sent.
     - After the timeout nothing is sent: each read raises TimedOut with the text ``over``. ``spent`` are seconds of the
-      timeout that have passed before. With None, each statement has the limit of the connection.
+      timeout that have passed before. With None, each statement has the limit ``each`` in
+      seconds, or the limit of the connection.
     - With ``remembers``, a repeated statement is answered from memory. Failures are remembered too, except a timeout of
       a statement that had a shorter limit of its own.
     - When ``stop`` is set, a read ends within a second and raises Stopped. Reads with ``stop`` show no progress.
@@ -88,6 +90,7 @@ class Reads(SourceWrapper):
         now: datetime | None = None,
         remembers: bool = False,
         stop: Event | None = None,
+        each: float | None = None,
     ) -> None:
         super().__init__(source)
         self.ends, self.limit, self.over = math.inf, "", ""
@@ -100,6 +103,7 @@ class Reads(SourceWrapper):
         self._now = now
         self._remembers = remembers
         self._stop = stop
+        self._each = each
         self._lock = Lock()
         self._queries: dict[str, Row] = {}
         self._results: dict[str, Any] = {}
@@ -291,7 +295,9 @@ class Reads(SourceWrapper):
         left = self.seconds_left
         if not left:
             raise TimedOut(f"{self.over}.")
-        return timeout if left == math.inf else left if timeout is None else min(left, timeout)
+        if left == math.inf:
+            return self._each if timeout is None else timeout
+        return left if timeout is None else min(left, timeout)
 
     def _record(self, statement: str, values: Mapping[str, Any]) -> None:
         kept = {name: value for name, value in values.items() if name not in _NOT_RECORDED}

@@ -114,7 +114,7 @@ def first_page(context: ReportContext) -> FirstPage:
     since, diagnosis = context.report.since, context.diagnosis
     events, _ = timeline_events(context)
     began = diagnosis.by_severity("critical")["since"].min()
-    window = time_window(events, None if pd.isna(began) else began, since=since, now=diagnosis.at)
+    window = time_window(events, None if pd.isna(began) else began, since=since, now=diagnosis.read_at)
     drawing = draw_timeline(
         window,
         diagnosis,
@@ -165,7 +165,7 @@ def statuses_chapter(context: ReportContext) -> Section:
 def waits_chapter(context: ReportContext) -> Section:
     """Return the wait-for graph."""
     waits, builder = context.waits, context.builder
-    picture = render_figure(plot_waits, waits, builder.zone, f"Wait-for graph: {waits.verdict}")
+    picture = render_figure(plot_waits, waits, builder.zone, f"Wait-for graph: {waits.summary}")
     deadlocks = builder.table(
         waits.deadlocks.rename(columns={"waiting": "others_behind"}),
         title="Deadlocks",
@@ -179,8 +179,8 @@ def waits_chapter(context: ReportContext) -> Section:
         rows=20,
         file="root_blockers",
     )
-    gaps = [Notice(f"This could not be read: {each}.") for each in waits.excluded]
-    title, caption = "Wait-for graph", f"{waits.verdict}."
+    gaps = [Notice(f"This could not be read: {each}.") for each in waits.reasons]
+    title, caption = "Wait-for graph", f"{waits.summary}."
     return context.section(title, picture, deadlocks, blockers, *gaps, of=(waits,), caption=caption)
 
 
@@ -248,7 +248,7 @@ def method_chapter(context: ReportContext) -> Section:
         columns=("description", "findings", "queries", "seconds"),
         rows=100,
     )
-    missing = context.diagnosis.not_checked if len(context.diagnosis.not_checked) else None
+    missing = context.diagnosis.not_read if len(context.diagnosis.not_read) else None
     not_checked = context.table(missing, title="Not checked", columns=("description", "reason"), rows=100)
     expiring = context.try_to_ask("expiring", until="24h")
     soon = context.table(

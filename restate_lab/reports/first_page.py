@@ -133,11 +133,13 @@ def first_numbers(
         Fact("affected", affected, f"by {plural(len(rows), f'{severity} finding')}"),
         Fact(
             "since",
-            _clock(began, diagnosis.at, zone) or "–",
-            f"{format_age(began, diagnosis.at)} before this report" if began is not None else "start time not known",
+            _clock(began, diagnosis.read_at, zone) or "–",
+            f"{format_age(began, diagnosis.read_at)} before this report"
+            if began is not None
+            else "start time not known",
         ),
         Fact("blocked", blocked, "wait for an affected invocation"),
-        Fact("failed", failed, f"terminal failures since {_clock(since, diagnosis.at, zone)}"),
+        Fact("failed", failed, f"terminal failures since {_clock(since, diagnosis.read_at, zone)}"),
     )
 
 
@@ -239,7 +241,7 @@ def _first_sentence(diagnosis: Diagnosis, zone: tzinfo, targets: Mapping[str, st
     row = _first_row(diagnosis)
     if row is None:
         return ""
-    began = _clock(row["since"], diagnosis.at, zone)
+    began = _clock(row["since"], diagnosis.read_at, zone)
     sentence = one_line(str(row["title"]), _LONGEST_TITLE)
     sentence += f", since {began} {zone}" if began else ""
     sentence += f" ({_short_error(error)})" if error else ""

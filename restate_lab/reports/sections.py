@@ -35,7 +35,7 @@ from restate_lab.status import STATUSES
 _COLUMNS = {
     "invocations": ("target", "change", "status_before", "status_after", "more_retries", "more_entries", "id"),
     "state": ("service_name", "service_key", "key", "change", "bytes_before", "bytes_after"),
-    "deployments": ("kind", "name", "change", "what", "before", "after"),
+    "deployments": ("kind", "name", "change", "field", "before", "after"),
     "backlog": (
         *("target_service_name", "target_service_key", "waiting_before", "waiting_after", "more"),
         "oldest_wait_after",
@@ -106,10 +106,10 @@ def section_of(
 
 def comparison_parts(comparison: Comparison, builder: TableBuilder, *, rows: int) -> tuple[Part, ...]:
     """Return the summary, the parts that could not be compared, and the frames that have rows."""
-    parts: list[Part] = [Prose(builder.masker.text(escape_invisible(comparison.summary)))]
+    parts: list[Part] = [Prose(builder.masker.text(escape_invisible(comparison.details)))]
     parts += [
         Notice(builder.masker.text(escape_invisible(f"Not compared, {row['part']}: {row['reason']}")))
-        for row in comparison.not_compared.to_dict("records")
+        for row in comparison.not_read.to_dict("records")
     ]
     for name, columns in _COLUMNS.items():
         frame = getattr(comparison, name)
@@ -172,7 +172,7 @@ def _other_parts(content: Any, builder: TableBuilder) -> tuple[str, tuple[Part, 
         return "Notes", tuple(Prose(builder.masker.text(each)) for each in paragraphs(content))
     if isinstance(content, Waits):
         return "Wait-for graph", (
-            render_figure(plot_waits, content, builder.zone, content.verdict),
+            render_figure(plot_waits, content, builder.zone, content.summary),
             _card(content, builder),
         )
     if isinstance(content, Replay):
@@ -216,7 +216,7 @@ def _figure_title(shown: Axes | Figure) -> str:
 
 def _finding_part(row: dict[Any, Any], diagnosis: Diagnosis, zone: tzinfo, masker: Masker) -> FindingPart:
     ids, since = [escape_invisible(str(each)) for each in row["ids"]], row["since"]
-    age = format_age(since, diagnosis.at)
+    age = format_age(since, diagnosis.read_at)
     return FindingPart(
         severity=row["severity"],
         colour=COLOURS[row["severity"]],

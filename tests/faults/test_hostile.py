@@ -173,7 +173,7 @@ def objects(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
     yield from (rl.journal(source, vandalised.retrying[name]) for name in OPENED)
     yield from (rl.conversation(source, vandalised.retrying[name]) for name in OPENED)
     yield rl.agent_runs(source, ids=list(vandalised.retrying.values()))
-    yield rl.agent_tools(source, ids=list(vandalised.retrying.values()))
+    yield rl.ask(source, "agent_tools", ids=list(vandalised.retrying.values()))
     replayed = [*vandalised.holders.values(), *vandalised.retrying.values()]
     yield rl.replay(source, replayed, vandalised.services, confirm=vandalised.services)
     yield rl.plan(source, "kill", list(vandalised.holders.values()))
@@ -402,11 +402,11 @@ def test_frames_with_half_of_an_emoji_are_saved(vandalised: Vandalised, tmp_path
     """Every frame that can have such a text is saved in every format."""
     lab, agent = vandalised.lab, vandalised.agent
     frames = {
-        "conversation": rl.conversation(lab, agent).frame(),
+        "conversation": rl.conversation(lab, agent).frame,
         "journal": rl.journal(lab, agent, payloads=True),
         "runs": rl.agent_runs(lab, ids=[agent]),
-        "tools": rl.agent_tools(lab, ids=[agent]),
-        "state": rl.state(lab, "Victim", HOSTILE["at"]).frame(),
+        "tools": rl.ask(lab, "agent_tools", ids=[agent]),
+        "state": rl.state(lab, "Victim", HOSTILE["at"]).frame,
     }
     for name, frame in frames.items():
         for ending in (".csv", ".csv.gz", ".jsonl", ".parquet", ".xlsx"):

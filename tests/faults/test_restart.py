@@ -105,7 +105,7 @@ def test_killed_for_good_during_a_doctor(bench: Killable, number: int) -> None:
             assert number == 0
         else:
             assert diagnosis.verdict == "incomplete"
-            assert diagnosis.not_checked["reason"].ne("").all()
+            assert diagnosis.not_read["reason"].ne("").all()
         finally:
             bench.server.start()
     assert fault.happened == 1

@@ -93,7 +93,7 @@ def test_deployments_are_listed_oldest_first(bench: Bench, other: str) -> None:
     assert one.created_at is not None
     assert abs(one.created_at - datetime.now(UTC)) < timedelta(minutes=5)
     assert [handler.name for handler in (one.services or ())[0].handlers or ()] == ["add", "hold", "remember", "value"]
-    frame = listed.frame()
+    frame = listed.frame
     assert list(frame["id"]) == [bench.deployment, other]
     assert str(frame["created_at"].dtype) == "datetime64[us, UTC]"
     with pytest.raises(errors.NotFound, match=NO_DEPLOYMENT):
@@ -194,7 +194,7 @@ def test_a_secret_header_is_not_shown(bench: Bench, other_uri: str) -> None:
         assert one.additional_headers["x-plain"] == "shown"
         assert one.additional_headers.reveal()["authorization"] == f"Bearer {CANARY}"
         shown = [made, one, listed, updated, one.additional_headers, one.model_dump(), one.model_dump_json()]
-        shown += [listed._repr_html_(), one._repr_html_(), listed.frame().to_csv(), listed.frame().to_string()]
+        shown += [listed._repr_html_(), one._repr_html_(), listed.frame.to_csv(), listed.frame.to_string()]
         with pytest.raises(errors.ServerFailed) as unreachable:
             admin.update_deployment(made.id, uri="http://127.0.0.1:1", additional_headers=headers)
         with pytest.raises(errors.ArgumentError) as malformed:
@@ -228,7 +228,7 @@ def test_services_and_handlers_have_a_fixed_order_and_real_types(bench: Bench) -
     assert storm.retry_policy is not None
     assert storm.retry_policy.initial_interval == timedelta(milliseconds=200)
     assert admin.get_service_openapi("Echo")["openapi"].startswith("3.")
-    frame = admin.list_services().frame()
+    frame = admin.list_services().frame
     assert frame.loc[0, "abort_timeout"] == pd.Timedelta(minutes=10)
     assert frame.loc[2, "handlers"] == ["approve", "run"]
 
@@ -506,7 +506,7 @@ def test_subscriptions(bench: Bench) -> None:
     assert say.options["auto.offset.reset"] == "earliest"
     assert admin.get_subscription(say.id) == say
     assert [each.id for each in admin.list_subscriptions()] == [raw.id, say.id]
-    assert list(admin.list_subscriptions(sink="service://Echo/say").frame()["id"]) == [say.id]
+    assert list(admin.list_subscriptions(sink="service://Echo/say").frame["id"]) == [say.id]
     assert [each.id for each in admin.list_subscriptions(source=source)] == [raw.id, say.id]
     assert admin.list_subscriptions(source="kafka://settings/other") == []
     with pytest.raises(errors.RequestRefused):
@@ -566,7 +566,7 @@ def test_limit_rules(bench: Bench) -> None:
     assert (rules[1].description, rules[0].disabled) == ("why", True)
     assert rules[0].last_modified is not None
     assert abs(rules[0].last_modified - datetime.now(UTC)) < timedelta(minutes=5)
-    assert list(rules.frame()["limits.concurrency"]) == [1, 3]
+    assert list(rules.frame["limits.concurrency"]) == [1, 3]
     with pytest.raises(errors.Conflict, match="precondition"):
         admin.upsert_rules([UpsertRule("c"), UpsertRule("a", precondition=99)])
     patterns = bench.lab.sql("SELECT pattern FROM sys_rules ORDER BY 1")["pattern"]
@@ -659,7 +659,7 @@ def test_a_read_only_connection_reads_only(bench: Bench) -> None:
 def test_a_step_that_an_upgrade_interrupts_is_found(bench: Bench) -> None:
     """A step that is executing is a warning with its name; an invocation that waits is not reported."""
     if bench.lab.version == imitation.VERSION:
-        assert rl.doctor(bench.lab, checks="upgrade_running").not_checked["applies"].tolist() == [False]
+        assert rl.doctor(bench.lab, checks="upgrade_running").not_read["applies"].tolist() == [False]
         return
     busy = bench.ingress.send("Echo", "busy", 30.0).invocation_id
     waiting = bench.ingress.send("Echo", "wait").invocation_id

@@ -153,7 +153,7 @@ def test_findings_have_no_payload(cast: Cast, diagnosis: rl.Diagnosis) -> None:
 def test_limits_are_stated(cast: Cast) -> None:
     """If not all runs are read, the diagnosis is incomplete and reports it."""
     diagnosis = cast.diagnose({"agent_runs": 2})
-    reasons = diagnosis.not_checked.set_index("check")["reason"]
+    reasons = diagnosis.not_read.set_index("part")["reason"]
     assert diagnosis.verdict == "incomplete"
     assert "only the 2 newest runs of agents in flight were read" in reasons["agent_tools"]
     assert "only the 2 newest runs of agents that ended recently were read" in reasons["agent_tools"]
@@ -164,8 +164,8 @@ def test_evidence_without_payloads_is_not_incomplete(cast: Cast, tmp_path: Path)
     rl.freeze(cast.lab, tmp_path / "bare.evidence", progress=False)
     with rl.open_evidence(tmp_path / "bare.evidence") as bare:
         diagnosis = rl.doctor(bare, checks=CHECKS)
-    assert set(diagnosis.not_checked["check"]) == set(CHECKS)
-    assert not diagnosis.not_checked["applies"].any()
+    assert set(diagnosis.not_read["part"]) == set(CHECKS)
+    assert not diagnosis.not_read["applies"].any()
 
 
 def test_why_names_the_tool_and_the_model(cast: Cast, diagnosis: rl.Diagnosis) -> None:
@@ -182,7 +182,7 @@ def test_why_names_the_tool_and_the_model(cast: Cast, diagnosis: rl.Diagnosis) -
     explanations = {key: rl.why(cast.lab, cast.ids[key]) for key in expected}
     agents = {key: dict(each.facts)["agent"] for key, each in explanations.items()}
     assert agents == expected
-    assert f"It {dict(explanations[PYDANTIC, 'stuck'].facts)['agent']}." in explanations[PYDANTIC, "stuck"]
+    assert f"It {dict(explanations[PYDANTIC, 'stuck'].facts)['agent']}." in explanations[PYDANTIC, "stuck"].summary
     assert "agent" not in dict(rl.why(cast.lab, cast.ids[RESPONSES, "one"]).facts)
     for key, error in (
         ((RESPONSES, "refuse"), "ModelRefusalError(…)"),

@@ -258,7 +258,7 @@ def test_payloads_and_secrets_are_nowhere_by_default(trial: Trial, tmp_path: Pat
     }
     assert [(name, word) for name, text in shown.items() for word in PRIVATE if word in text] == []
     read = "".join(
-        f"{each} {each._repr_html_()} {each.frame().to_csv()} {json.dumps(each.messages())}" for each in conversations
+        f"{each} {each._repr_html_()} {each.frame.to_csv()} {json.dumps(each.messages())}" for each in conversations
     )
     assert "canary-argument" in read
     assert [secret for secret in SECRETS if secret in read] == []

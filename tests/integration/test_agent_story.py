@@ -147,7 +147,7 @@ def test_the_typescript_agent_has_its_whole_prompt(story: Story) -> None:
     conversation = story.conversation("typescript")
     assert [turn.role for turn in conversation.turns] == ["system", "user", "assistant", "tool", "assistant"]
     assert conversation.turns[0].text == "You answer questions about the weather. Call the tool for each city."
-    assert "canary" not in json.dumps(conversation.messages()) + str(conversation) + str(conversation.frame().to_dict())
+    assert "canary" not in json.dumps(conversation.messages()) + str(conversation) + str(conversation.frame.to_dict())
 
 
 def test_the_environment_of_the_agents_has_only_their_packages(story: Story) -> None:

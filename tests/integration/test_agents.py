@@ -161,7 +161,7 @@ def test_the_journaled_steps_equal_the_ledger(trial: Trial) -> None:
 
 
 def test_rows_of_runs_and_tools_equal_the_conversations(trial: Trial) -> None:
-    """The columns of agent_runs and agent_tools are the sums of the turns, although they are read in another way."""
+    """agent_runs and the question agent_tools return the sums of the turns, which they read in another way."""
     ids = [*trial.ids.values(), trial.killed, trial.refused]
     runs = rl.agent_runs(trial.lab, ids=ids).set_index("id")
     turns = [turn for id_ in ids for turn in trial.conversation(id_).turns if turn.depth == 1]
@@ -173,7 +173,7 @@ def test_rows_of_runs_and_tools_equal_the_conversations(trial: Trial) -> None:
         assert runs.loc[id_, "spent_tokens"] == sum(turn.input_tokens + turn.output_tokens for turn in models)
         cost = sum(turn.cost or 0 for turn in models)
         assert math.isnan(runs.loc[id_, "cost"]) or runs.loc[id_, "cost"] == pytest.approx(cost)
-    tools = rl.agent_tools(trial.lab, ids=ids)
+    tools = rl.ask(trial.lab, "agent_tools", ids=ids)
     calls = [turn for turn in turns if turn.role == "tool"]
     assert tools.groupby("tool")["calls"].sum().to_dict() == Counter(turn.tool for turn in calls)
     assert tools["failures"].sum() == sum(turn.status == "failed" for turn in calls)
@@ -222,7 +222,7 @@ def test_a_restart_does_not_pay_again(trial: Trial) -> None:
     assert runs.loc[trial.restarted, "model_calls"] == 3
     calls = [turn for turn in trial.conversation(trial.restarted).turns if turn.role == "tool"]
     own = [turn for turn in calls if turn.started >= runs.loc[trial.restarted, "created_at"]]
-    assert rl.agent_tools(trial.lab, ids=[trial.restarted])["calls"].sum() == len(own) < len(calls)
+    assert rl.ask(trial.lab, "agent_tools", ids=[trial.restarted])["calls"].sum() == len(own) < len(calls)
 
 
 def test_the_open_step_is_marked(trial: Trial) -> None:
@@ -284,7 +284,7 @@ def test_secrets_of_providers_and_payloads_are_not_shown(trial: Trial) -> None:
         for each in conversations
         for text in (
             str(each),
-            each.frame().to_csv(),
+            each.frame.to_csv(),
             each._repr_html_(),
             json.dumps(each.messages()),
             repr(each.turns),
@@ -379,7 +379,7 @@ def test_what_has_no_payloads_is_reported(trial: Trial, tmp_path: Path) -> None:
     trial.lab.admin.purge_journal(id_, reason="a test")
     wait_for(lambda: not rl.conversation(trial.lab, id_).turns)
     conversation = rl.conversation(trial.lab, id_)
-    assert any("was purged" in note for note in conversation.notes)
+    assert any("was purged" in note for note in conversation.reasons)
     assert "no step of this invocation has the shape of a model response" in str(conversation)
     runs = rl.agent_runs(trial.lab, ids=[id_])
     assert runs["note"].tolist() == ["its journal was purged or not retained"]

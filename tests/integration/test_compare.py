@@ -123,14 +123,14 @@ def test_each_change_of_the_cluster_is_reported(story: Story, live: bool) -> Non
     backlog = found.backlog.set_index("target_service_key").loc["hot"]
     assert (backlog["waiting_before"], backlog["waiting_after"]) == (1, 4)
     assert len(found.backlog) == 1
-    services = found.deployments[found.deployments["what"] == "deployment_id"].set_index("name")
+    services = found.deployments[found.deployments["field"] == "deployment_id"].set_index("name")
     assert set(services["after"]) == {story.deployment}
     assert set(services.index) >= {"Echo", "Counter", "Signup"}
     assert found.deployments.set_index("name").loc[story.deployment, "change"] == "added"
-    assert found.not_compared.empty
-    assert len(found.summary.splitlines()) == 5
-    assert "suspended → cancelled 1" in found.summary
-    assert "1 → 4 calls waiting; Counter/hot 1 → 4" in found.summary
+    assert found.not_read.empty
+    assert len(found.details.splitlines()) == 5
+    assert "suspended → cancelled 1" in found.details
+    assert "1 → 4 calls waiting; Counter/hot 1 → 4" in found.details
 
 
 def test_comparisons_with_evidence_and_with_the_cluster_differ_only_in_retried_invocations(story: Story) -> None:
@@ -152,7 +152,7 @@ def test_a_scoped_freeze_is_compared_only_in_its_own_invocations(story: Story, t
         found = compare(part, story.bench.lab)
     assert changes(found.invocations, story.ids) == {"cancelled": ("status", "suspended", "cancelled")}
     assert found.backlog.empty
-    assert "backlog: not compared: before contains only a part" in found.summary
+    assert "backlog: not compared: before contains only a part" in found.details
 
 
 def test_a_cluster_and_its_fresh_freeze_differ_only_in_retried_invocations(incident: Cluster, tmp_path: Path) -> None:

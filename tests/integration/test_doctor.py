@@ -159,7 +159,7 @@ class Planted:
             frame = notes if role in self.story.needs_time else causes
             assert players(played, role) <= named(frame[frame["check"] == check]), role
         assert now.verdict == now.worst == "critical"
-        assert not now.not_checked["applies"].any(), now.not_checked.to_dict("records")
+        assert not now.not_read["applies"].any(), now.not_read.to_dict("records")
 
     def test_titles_are_short(self, now: Diagnosis, ahead: Diagnosis) -> None:
         """No title had to be cut to its maximum, and none has the error message."""
@@ -323,8 +323,8 @@ class TestIncident(Planted):
         if played.kind == OLDEST:
             assert players(played, "storm_503") <= named(storms)
         else:
-            assert "retry_storm" in set(diagnosis.not_checked["check"])
-        assert "deadlocks" in set(diagnosis.not_checked["check"])
+            assert "retry_storm" in set(diagnosis.not_read["part"])
+        assert "deadlocks" in set(diagnosis.not_read["part"])
         assert (diagnosis.verdict, diagnosis.worst) == ("incomplete", "critical")
 
 
@@ -487,7 +487,7 @@ def test_one_deaf_table_is_no_health(healthy: Cluster, table: str) -> None:
     with rl.connect(healthy.admin_url, read_only=True) as lab:
         diagnosis = doctor(Deaf(lab, table))
     assert diagnosis.verdict == "incomplete"
-    missing = diagnosis.not_checked[diagnosis.not_checked["applies"]]
+    missing = diagnosis.not_read[diagnosis.not_read["applies"]]
     assert 0 < len(missing) < len(diagnosis.checked) + len(missing)
     assert set(missing["reason"]) == {f"no answer about {table}"}
 
@@ -497,5 +497,5 @@ def test_a_short_timeout_is_kept_and_said(healthy: Cluster) -> None:
     with rl.connect(healthy.admin_url, read_only=True) as lab:
         diagnosis = doctor(lab, timeout="1ms")
     assert diagnosis.verdict == "incomplete"
-    missing = diagnosis.not_checked[diagnosis.not_checked["applies"]]
+    missing = diagnosis.not_read[diagnosis.not_read["applies"]]
     assert (missing["reason"] == "the timeout of 1ms is over").any()

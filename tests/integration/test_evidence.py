@@ -167,15 +167,15 @@ def test_frozen_findings_and_explanations_equal_those_of_the_cluster(
     ids = [incident.roles[role] for role in ("hot_key_holder", "deadlock_pair_1", "declined_1", "restock_tomorrow")]
     found: dict[str, Callable[[Any], pd.DataFrame]] = {
         "doctor": lambda source: doctor(source).findings.drop(columns=["title", "details", "ids", "suggested_code"]),
-        "not checked": lambda source: doctor(source).not_checked.query("check != 'scheduler_gaps'"),  # it reads twice
+        "not checked": lambda source: doctor(source).not_read.query("part != 'scheduler_gaps'"),  # it reads twice
         "why": lambda source: pd.DataFrame({"why": [str(why(source, id_)) for id_ in ids]}),
     }
     assert until_equal(lab, incident, tmp_path, found, payloads=True) == {}
     freeze(lab, tmp_path / "half", tables=["sys_invocation", "sys_deployment"])
     with open_evidence(tmp_path / "half") as evidence:
         diagnosis = doctor(evidence)
-    assert "deadlock" in " ".join(diagnosis.not_checked["check"])
-    assert diagnosis.not_checked["reason"].str.contains("sys_").any()
+    assert "deadlock" in " ".join(diagnosis.not_read["part"])
+    assert diagnosis.not_read["reason"].str.contains("sys_").any()
 
 
 @OTHER_COLUMNS

@@ -51,7 +51,7 @@ def test_every_frame_of_the_toolkit_is_saved_in_every_format(newest: Cluster, tm
             "overview": rl.ask(lab, "overview"),
             "questions": rl.questions(),
             "log": rl.audit_log(newest.folder / "audit"),
-            "deployments": lab.admin.list_deployments().frame(),
+            "deployments": lab.admin.list_deployments().frame,
             "arrow": lab.arrow("SELECT *, arrow_cast(id, 'Utf8View') AS view FROM sys_invocation"),
         }
     for name, frame in frames.items():

@@ -37,8 +37,8 @@ def test_a_hundred_thousand_entries_open_like_a_thousand(lab: rl.Lab) -> None:
     assert second.tokens["input_tokens"] == STEPS * TOKENS[0]
     assert tools_of(second) == tools_of(first)
     assert len(tools_of(second)) == STEPS - 1
-    assert any("100," in note and "only those near its calls of models were read" in note for note in second.notes)
-    assert first.notes == ()
+    assert any("100," in note and "only those near its calls of models were read" in note for note in second.reasons)
+    assert first.not_read.empty
     assert [sum("FROM sys_journal WHERE" in each["sql"] for each in read.queries) for read in (first, second)] == [1, 2]
     _is_read_in_one_scan(lab, long, second)
     runs = rl.agent_runs(lab, ids=[short, long])
@@ -66,7 +66,7 @@ def test_a_large_payload_is_not_read_and_reported(lab: rl.Lab) -> None:
 def _reports_one_unread(lab: rl.Lab, id_: str, conversation: rl.Conversation) -> None:
     reason = "not read, because they have more than 16 MiB or are nested too deeply: 1 payload"
     (note,) = rl.agent_runs(lab, ids=[id_])["note"]
-    assert [reason in text for text in (*conversation.notes, note)] == [True, True]
+    assert [reason in text for text in (*conversation.reasons, note)] == [True, True]
 
 
 def test_a_response_in_utf_16_is_read_and_one_that_is_too_deep_is_reported(lab: rl.Lab) -> None:

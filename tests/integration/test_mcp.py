@@ -109,7 +109,7 @@ def test_each_tool_returns_the_librarys_answer(assistant: Assistant, evidence: r
     id_, agent = incident.ids("hot_key_queue")[0], incident.roles["agent_denver"]
     found = assistant.call("doctor", **many)
     expected = diagnosis_json(rl.doctor(evidence))
-    check_equal(found, {name: expected[name] for name in ("verdict", "worst", "not_checked")})
+    check_equal(found, {name: expected[name] for name in ("verdict", "worst", "not_read")})
     titles = expected["findings"]["title"].tolist()
     assert [row["title"] for row in found["data"]["findings"]] == titles[: len(found["data"]["findings"])]
     check_equal(assistant.call("why", invocation_id=id_, **options), explanation_json(rl.why(evidence, id_)))
@@ -121,7 +121,7 @@ def test_each_tool_returns_the_librarys_answer(assistant: Assistant, evidence: r
     own = conversation_json(rl.conversation(evidence, agent))
     del own["messages"]
     check_equal(assistant.call("conversation", invocation_id=agent, payloads=True, **many), own)
-    state = rl.state(evidence, "Inventory", "mug").frame()
+    state = rl.state(evidence, "Inventory", "mug").frame
     check_equal(
         assistant.call("state", service="Inventory", key="mug", values=True, **many),
         {"state": state[["key", "value", "encoding", "size"]].to_dict("records")},
@@ -140,7 +140,7 @@ def test_an_archive_answers_as_a_source(assistant: Assistant, archive: Path, inc
         check_equal(assistant.call("ask", question="coverage", source="months"), {"rows": rl.ask(history, "coverage")})
         own = rl.before_after(history, deployment)
     changed = assistant.call("before_after", deployment_or_time=deployment, source="months", rows=ALL_ROWS)
-    check_equal(changed, {"verdict": own.verdict, "comparisons": rows_of(own.comparisons)})
+    check_equal(changed, {"summary": own.summary, "comparisons": rows_of(own.comparisons)})
 
 
 def test_payloads_are_returned_only_if_an_argument_asks_for_them(assistant: Assistant, incident: Cluster) -> None:

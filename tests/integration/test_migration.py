@@ -292,13 +292,13 @@ def test_a_holder_that_cannot_be_read_is_not_known(migration: Migration) -> None
     seen = migration.unmigrated
     assert [(row["waiting"], row["holder_status"]) for row in rows(seen.blocked)] == [(2, "not known")]
     assert seen.blocked["holder_id"].isna().all()
-    assert "not known" in seen.waits.excluded[0]
+    assert "not known" in seen.waits.reasons[0]
     assert set(seen.waits.edges.loc[seen.waits.edges["kind"] == "key", "blocker"]) == {None}
     assert "The holder of the key is not known" in seen.why["first"].summary
     assert "Whether invocations wait for it is not known." in seen.why["holder"].summary
-    assert all("not known" in each.excluded[0] for each in seen.why.values())
+    assert all("not known" in each.reasons[0] for each in seen.why.values())
     assert seen.findings.verdict == "incomplete"
-    gaps = seen.findings.not_checked.set_index("check")["reason"]
+    gaps = seen.findings.not_read.set_index("part")["reason"]
     assert "not known" in gaps["blocked_keys"]
     assert "not known" in gaps["deadlocks"]
 

@@ -83,7 +83,7 @@ def test_a_move_from_a_bad_and_from_a_removed_deployment(bulk: Bulk, good_uri: s
     assert bound(bulk, rest) == {good}
     again = move_to(bulk.lab, [*first, *rest], deployment="latest")
     assert again.targets == ()
-    assert f"it is already on {good}" in set(again.excluded["why"])
+    assert f"it is already on {good}" in set(again.excluded["reason"])
     (row,) = audit_log(bulk.audit).query("action == 'move_to' and reason == 'it is gone'").to_dict("records")
     assert (row["targets"], row["outcome"]) == (rest, "done")
 

@@ -135,18 +135,18 @@ def _count(lab: Lab) -> dict[str, int]:
 
 def _diagnose(diagnosis: rl.Diagnosis) -> Any:
     """Return the findings, except the retries: a new leader counts the attempts anew."""
-    _check_complete(diagnosis.not_checked.query("applies")["reason"])
+    _check_complete(diagnosis.not_read.query("applies")["reason"])
     findings = diagnosis.findings.query("check != 'retry_storm'")
     return sorted(zip(findings["check"], findings["where"], findings["count"], strict=True))
 
 
 def _describe_waits(waits: rl.Waits) -> Any:
-    _check_complete(waits.excluded)
+    _check_complete(waits.reasons)
     return waits.edges["kind"].value_counts().to_dict(), waits.blockers["total_waiting"].tolist()
 
 
 def _describe_chain(explanation: rl.Explanation) -> Any:
-    _check_complete(explanation.excluded)
+    _check_complete(explanation.reasons)
     return explanation.chain[["id", "target", "status"]].to_dict("records")
 
 

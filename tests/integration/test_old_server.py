@@ -45,7 +45,6 @@ REFUSED: dict[str, Call] = {
     "move_to": lambda lab, _: rl.move_to(lab, [SOMEBODY], deployment="latest"),
     "redrive": lambda lab, _: rl.redrive(lab, [SOMEBODY]),
     "agent_runs": lambda lab, _: rl.agent_runs(lab),
-    "agent_tools": lambda lab, _: rl.agent_tools(lab),
     "conversation": lambda lab, _: rl.conversation(lab, SOMEBODY),
     "replay": lambda lab, _: rl.replay(lab, [SOMEBODY], NOWHERE, confirm=NOWHERE),
 }
@@ -113,7 +112,7 @@ def test_the_doctor_has_checked_nothing(old: rl.Lab, tmp_path: Path) -> None:
     diagnosis = rl.doctor(old)
     assert diagnosis.verdict == "incomplete"
     assert len(diagnosis.checked) == len(diagnosis.findings) == 0
-    applying = diagnosis.not_checked[diagnosis.not_checked["applies"]]
+    applying = diagnosis.not_read[diagnosis.not_read["applies"]]
     assert len(applying) > 10
     assert applying["reason"].str.contains(f"has {OLD}").all()
     report = rl.incident_report(old, tmp_path / "a.html").read_text("utf-8")

@@ -118,7 +118,7 @@ def test_why_some_are_left_out(lab: Lab) -> None:
     flow = send(lab, "Flow/run", "succeeded", key=f"w-{ended}")
     waiting = send(lab, "Every/waits", "suspended")
     made = plan(lab, "restart_as_new", [ended, "inv_short", waiting, ended, NOBODY, flow, purged, None])
-    why = dict(zip(made.excluded["id"], made.excluded["why"], strict=True))
+    why = dict(zip(made.excluded["id"], made.excluded["reason"], strict=True))
     assert made.targets == (ended,)
     assert why[waiting] == "it has not ended: cancel or kill it first"
     assert why[NOBODY].startswith("gone")
@@ -162,7 +162,7 @@ def test_a_cancel_takes_along_calls_alone(lab: Lab) -> None:
     called = set(made.impact["id"])
     assert len(called) == 3
     assert below["below"] in called
-    assert any("one-way calls are not cancelled" in said for said in made.limitations)
+    assert any("one-way calls are not cancelled" in said for said in made.reasons)
     made.execute(reason=WHY)
     wait_for(lambda: {words(lab)[id_] for id_ in called}, lambda seen: seen == {"cancelled"})
     sent = {id_: words(lab)[id_] for id_ in below.values() if id_ not in called}
@@ -193,7 +193,7 @@ def test_keys_become_free(lab: Lab) -> None:
     made = plan(lab, "kill", [holder, waiters[2]])
     rows = made.impact.groupby("kind")["id"].apply(list).to_dict()
     (freed,) = made.impact[made.impact["kind"] == "key"].to_dict("records")
-    assert (freed["target"], freed["caused_by"], freed["what"]) == (
+    assert (freed["target"], freed["caused_by"], freed["effect"]) == (
         f"Held/{key}",
         holder,
         "becomes free; 2 wait for it",
@@ -214,7 +214,7 @@ def test_a_pause_names_the_steps_that_are_executed_again(lab: Lab) -> None:
     in_vqueue = bool(lab.features.get("vqueues"))
     assert made.warnings == ((text,) if in_vqueue else ())
     assert list(made.open_steps["step"]) == (["work"] if in_vqueue else [])
-    assert made.limitations == ()
+    assert made.not_read.empty
     if in_vqueue:
         for shown in (str(made), made._repr_html_(), made.approval_text, shown_in_form(made)):
             assert text in shown
@@ -252,12 +252,12 @@ def test_queued_changes_of_state_are_part_of_the_impact(lab: Lab) -> None:
             assert plan(lab, action, [holder]).targets == ()
             continue
         made = plan(lab, action, [holder])
-        (key,) = made.impact[made.impact["kind"] == "key"]["what"]
+        (key,) = made.impact[made.impact["kind"] == "key"]["effect"]
         assert key.startswith(effect)
         assert key.endswith(waiting)
         changes = made.impact[made.impact["kind"] == "state change"]
         assert changes[["id", "target", "caused_by"]].values.tolist() == [[None, "Held/changed", holder]] * in_vqueue
-        assert any("not shown: changes of state" in each for each in made.limitations) is not in_vqueue
+        assert any("not shown: changes of state" in each for each in made.reasons) is not in_vqueue
         assert ("1 queued change of state" in shown_in_form(made)) is in_vqueue
     plan(lab, "kill", [holder]).execute(reason=WHY)
     wait_for(lambda: words(lab).get(waiter), lambda word: word == "succeeded")
@@ -278,7 +278,7 @@ def test_the_prefixes_are_those_that_the_server_takes(lab: Lab) -> None:
         listed = plan(lab, "restart_as_new", [id_]).prefixes["from_index"]
         assert set(listed) <= set(taken)
         assert plan(lab, "restart_as_new", [id_], from_index=taken[-1]).targets == (id_,)
-        (why,) = plan(lab, "restart_as_new", [id_], from_index=taken[-1] + 1).excluded["why"]
+        (why,) = plan(lab, "restart_as_new", [id_], from_index=taken[-1] + 1).excluded["reason"]
         assert "has no completion" in why or "has no entry" in why
 
 
@@ -384,7 +384,7 @@ def test_a_deployment_has_to_exist(lab: Lab) -> None:
         plan(lab, "resume", [paused], deployment="dp_1" + "0" * 22)
     with pytest.raises(errors.ArgumentError, match="deployment="):
         make_plan(lab, Change(ACTIONS.MOVE_TO), [paused])
-    assert "is already on" in make_plan(lab, Change(ACTIONS.MOVE_TO, deployment), [paused]).excluded["why"][0]
+    assert "is already on" in make_plan(lab, Change(ACTIONS.MOVE_TO, deployment), [paused]).excluded["reason"][0]
     assert plan(lab, "resume", [paused], deployment=deployment).targets == (paused,)
 
 
@@ -397,4 +397,4 @@ def _restarts(lab: Lab, id_: str, index: int) -> bool:
 
 
 def _aged(made: Plan) -> Plan:
-    return dataclasses.replace(made, made_at=made.made_at - LIFETIME)
+    return dataclasses.replace(made, read_at=made.read_at - LIFETIME)

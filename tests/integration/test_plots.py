@@ -118,4 +118,4 @@ def test_waits_of_the_incident(incident: Cluster, lab: Lab) -> None:
     holder = found.blockers.set_index("id").loc[incident.ids("hot_key_holder")[0]]
     assert f"{holder['target']}\n" in words
     assert f"{holder['total_waiting']} wait" in words
-    assert found.verdict in words
+    assert found.summary in words

@@ -129,10 +129,10 @@ def test_payloads_are_decoded_for_showing(bench: WaitingBench, decoding: rl.Lab,
     state = rl.state(decoding, "Vault", "v")
     assert state["mugs"] == {"count": 7, "order": {"order": "A-1"}}
     assert "A-1" in state._repr_html_()
-    assert state.frame()["value"].iloc[0] == state["mugs"]
+    assert state.frame["value"].iloc[0] == state["mugs"]
 
     assert "Seven mugs." in str(rl.conversation(decoding, counted))
-    assert any("encrypted 1 payload" in note for note in rl.conversation(bench.lab, counted).notes)
+    assert any("encrypted 1 payload" in note for note in rl.conversation(bench.lab, counted).reasons)
     runs = [rl.agent_runs(lab, since="1h") for lab in (bench.lab, decoding)]
     assert [len(frame) for frame in runs] == [0, 1]
     assert runs[1]["input_tokens"].tolist() == [11]

@@ -143,7 +143,7 @@ def test_each_kind_of_failure_has_its_index_or_its_reason(bench: RedriveBench) -
     # another plan of the same invocations restarts none of them, nor the callee that was called again
     later = redrive(lab, [*ids.values(), callee])
     assert later.targets == ()
-    assert later.excluded["why"].str.contains("already restarted, as inv_1").sum() == len(frame)
+    assert later.excluded["reason"].str.contains("already restarted, as inv_1").sum() == len(frame)
 
 
 KEEPS = {
@@ -173,8 +173,8 @@ def test_a_row_can_be_overridden(bench: RedriveBench) -> None:
     assert made.targets == tuple(ids[:2])
     assert made.frame["from_index"].tolist()[:2] == [2, 2]
     assert made.frame["repeated_steps"].tolist()[:2] == [2, 1]
-    assert made.excluded["why"].tolist() == ["its journal has no entry 99: the last one is 5"]
-    (output,) = redrive(bench.lab, ids[2], overrides={ids[2]: 5}).excluded["why"]
+    assert made.excluded["reason"].tolist() == ["its journal has no entry 99: the last one is 5"]
+    (output,) = redrive(bench.lab, ids[2], overrides={ids[2]: 5}).excluded["reason"]
     assert output.startswith("entry 5 is the output")
     with bench.repaired():
         frame = made.execute(reason=WHY)

@@ -90,7 +90,7 @@ class Gates:
 
     def excluded(self, made: rl.Plan, ids: Mapping[str, str]) -> dict[str, str]:
         """Return the reasons by the names of the invocations."""
-        reasons = dict(zip(made.excluded["id"], made.excluded["why"], strict=True))
+        reasons = dict(zip(made.excluded["id"], made.excluded["reason"], strict=True))
         return {name: reasons[id_] for name, id_ in ids.items() if id_ in reasons}
 
     def restart(self, options: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -174,7 +174,7 @@ def test_a_restart_that_keeps_entries_warns_without_a_check_and_about_changed_id
     assert checked.targets == (same,)
     (text,) = [text for text in checked.warnings if "id that a restart changes" in text]
     assert text.startswith("1 invocation is excluded")
-    assert checked.excluded["why"][0].startswith("replay diverges: command 1, OneWayCall Helper/answer, has another")
+    assert checked.excluded["reason"][0].startswith("replay diverges: command 1, OneWayCall Helper/answer, has another")
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +215,7 @@ def test_the_panel_checks_at_the_confirmed_address(gates: Gates, panel: rl.Panel
     assert panel.error == ""
     assert len(gates.bench.new.outside) > outside
     made = rl.plan(gates.lab, "restart_as_new", ids, from_index=kept, **gates.checked)
-    assert list(panel.plan.excluded["why"]) == list(made.excluded["why"])
+    assert list(panel.plan.excluded["reason"]) == list(made.excluded["reason"])
     assert "fits under the old id" in form.card.value
     assert "1 diverges" in form.check.text
     assert ticked(panel, ACTIONS.RESTART_AS_NEW, ids, deployment="keep").check.offer.address == (

@@ -162,7 +162,7 @@ def test_what_is_not_checked(bench: ReplayBench) -> None:
     unknown = f"{killed[:-3]}abc"
     result = bench.replay([killed, ended, fitting, unknown])
     assert result.rows["verdict"].tolist() == ["fits", "not checkable", "diverges"]
-    assert result.not_checked["id"].tolist() == [unknown]
+    assert result.not_read["part"].tolist() == [unknown]
     assert (result.verdict, len(result.groups)) == ("diverges", 2)
 
 
@@ -172,8 +172,8 @@ def test_a_sample_covers_each_path(bench: ReplayBench) -> None:
     result = bench.replay({"service": "Programs", "status": "suspended"}, sample=4)
     paths = bench.replay({"service": "Programs", "status": "suspended"}).rows
     assert len(result.rows) == 4
-    assert len(result.rows) + len(result.not_checked) == len(paths)
-    assert set(result.not_checked["reason"]) == {"sampled out"}
+    assert len(result.rows) + len(result.not_read) == len(paths)
+    assert set(result.not_read["reason"]) == {"sampled out"}
     with pytest.raises(errors.ArgumentError, match="Did you mean 'service'"):
         bench.replay({"servce": "Programs"})
 
@@ -223,7 +223,7 @@ def test_the_result_at_the_timeout_has_the_verdicts_so_far(bench: ReplayBench, f
         fragile.set(key, [["spin", 4], *RUN])
     result = rl.replay(bench.lab, ids, fragile.uri, confirm=fragile.uri, timeout="2s", progress=False)
     assert result.rows.empty
-    assert result.not_checked["reason"].tolist() == ["the timeout of 2s was over"] * 2
+    assert result.not_read["reason"].tolist() == ["the timeout of 2s was over"] * 2
     assert result.verdict == "cannot say"
 
 
@@ -242,7 +242,7 @@ def test_a_journal_that_changes_while_it_is_read_is_not_checked(
     monkeypatch.setattr(RecordingReader, "_entries", read_while_it_changes)
     result = bench.replay(ids)
     assert result.rows["id"].tolist() == ids[1:]
-    assert result.not_checked[["id", "reason"]].to_numpy().tolist() == [[ids[0], "it changed while it was read"]]
+    assert result.not_read[["part", "reason"]].to_numpy().tolist() == [[ids[0], "it changed while it was read"]]
     assert result.verdict == "cannot say"
 
 

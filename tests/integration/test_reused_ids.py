@@ -141,7 +141,7 @@ def test_a_frame_means_its_runs(lab: Lab) -> None:
     for old in (rows, lab.arrow(SELECT, id=id_).to_pandas().assign(created_at=rows["created_at"]), first.frame):
         stale = plan(lab, "purge", old)
         assert stale.targets == ()
-        assert stale.excluded["why"][0].startswith(NEW_RUN)
+        assert stale.excluded["reason"][0].startswith(NEW_RUN)
         assert stale.frame["created_at"][0] == rows["created_at"][0], "planned again, it is still that run"
         assert plan(lab, "purge", stale.frame).targets == ()
     both = pd.concat([rows, lab.sql(SELECT, id=id_)])

@@ -180,7 +180,7 @@ def test_what_is_shown(guarded: Guarded, what: str) -> None:
     check_object(value)
     for each in value if isinstance(value, list | tuple) else []:
         check_object(each)
-    for name in ("findings", "not_checked", "edges", "blockers", "chain", "options", "frame", "impact"):
+    for name in ("findings", "not_read", "edges", "blockers", "chain", "options", "frame", "impact"):
         if hasattr(value, name):
             check_object(getattr(value, name))
 

@@ -106,8 +106,8 @@ def test_a_state_is_a_mapping_of_what_its_bytes_say(drawers: Drawers) -> None:
     assert dict(read) == {"cart": {"mug": 2}, "gone": None, "raw": BINARY, "text": "not json", "total": 5}
     assert (read.service, read.key, read.scope, read.source) == ("Drawer", ODD, None, drawers.lab.name)
     assert read.raw["gone"] == b""
-    assert read.version == state_version(read.raw)
-    assert list(read.frame()["encoding"]) == ["json", "empty", "bytes", "text", "json"]
+    assert read.state_version == state_version(read.raw)
+    assert list(read.frame["encoding"]) == ["json", "empty", "bytes", "text", "json"]
 
 
 def test_where_no_state_can_be(drawers: Drawers) -> None:

@@ -44,7 +44,7 @@ Verb = Callable[[TimeoutBench, Any], Any]
 VERBS: Mapping[str, Verb] = {
     "archive": lambda s, timeout: rl.archive(s.lab, s.folder / "archive", cluster_name="x", timeout=timeout),
     "agent_runs": lambda s, timeout: rl.agent_runs(s.lab, ids=s.ids, timeout=timeout),
-    "agent_tools": lambda s, timeout: rl.agent_tools(s.lab, ids=s.ids, timeout=timeout),
+    "agent_tools": lambda s, timeout: rl.ask(s.lab, "agent_tools", ids=s.ids, timeout=timeout),
     "ask": lambda s, timeout: rl.ask(s.lab, "overview", timeout=timeout),
     "before_after": lambda s, timeout: rl.before_after(s.lab, "1m", timeout=timeout),
     "compare": lambda s, timeout: rl.compare(s.lab, s.lab, timeout=timeout),

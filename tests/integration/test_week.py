@@ -82,7 +82,7 @@ def test_both_planted_changes_are_found_and_no_other(story: Story) -> None:
     """
     release = story.running.roles["release_2"]
     result = rl.before_after(story.history, release, window="25s", block="2.5s")
-    causes = result.changed[result.changed["what"] != "latency"].set_index(["what", "name"])
+    causes = result.changed[result.changed["measure"] != "latency"].set_index(["measure", "name"])
     assert set(causes.index) == PLANTED, str(result)
     step, failure = (causes.loc[each] for each in sorted(PLANTED, reverse=True))
     assert (step["service"], failure["service"]) == ("Parcels", "Cards")

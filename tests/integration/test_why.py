@@ -104,7 +104,7 @@ def test_each_fault_and_victim_has_its_cause(told: dict[str, Explanation], incid
     assert what in {None, last["what"]}
     for words in (*named, found.id, incident.roles[root]):
         assert words in found.summary, found.summary
-    assert found.excluded == ()
+    assert found.not_read.empty
 
 
 @OTHER_TABLES
@@ -263,7 +263,7 @@ def test_what_is_not_wrong_is_told_as_such(healthy: Cluster, tmp_path: Path) -> 
 def test_who_is_not_there_is_said_to_be_so(lab: Lab) -> None:
     """An unknown id is explained; a malformed one is refused before anything is sent."""
     found = why(lab, NOBODY)
-    assert f"has no invocation {NOBODY}" in found
+    assert f"has no invocation {NOBODY}" in found.summary
     assert (found.target, found.status, len(found.chain), len(found.options)) == (None, None, 0, 0)
     assert "not found" in repr(found)
     assert "Invocation not found" in found._repr_html_()
@@ -289,11 +289,11 @@ def test_only_points_are_read(lab: Lab, incident: Cluster) -> None:
 
 
 def test_it_looks_like_a_card(told: dict[str, Explanation]) -> None:
-    """The text is a str with the options below it, the repr a line, and the card shows text from the cluster."""
+    """The text has the options below the summary, the repr is a line, and the card shows text from the cluster."""
     found = told["hot_key_caller_1"]
-    assert isinstance(found, str)
-    assert found.startswith(found.summary)
-    assert "rl.plan(lab" in found
+    assert isinstance(found, Explanation)
+    assert str(found).startswith(found.summary)
+    assert "rl.plan(lab" in str(found)
     assert re.fullmatch(rf"<Explanation of {found.id}: Orders/bill is suspended; print\(\) shows it>", repr(found))
     html = found._repr_html_()
     assert html.count(found.id) >= 3

@@ -112,13 +112,13 @@ def journal(call: Call) -> Any:
 def waits(call: Call) -> Any:
     with call.lab() as lab:
         found = rl.waits(lab)
-    return None if found.excluded else (plain_rows(found.edges), plain_rows(found.blockers))
+    return None if found.reasons else (plain_rows(found.edges), plain_rows(found.blockers))
 
 
 def why(call: Call) -> Any:
     with call.lab() as lab:
         found = rl.why(lab, call.bench.waiter)
-    return None if found.excluded else (found.status, plain_rows(found.chain))
+    return None if found.reasons else (found.status, plain_rows(found.chain))
 
 
 def doctor(call: Call) -> Any:
@@ -130,7 +130,7 @@ def doctor(call: Call) -> Any:
     told = [each for each in findings.to_dict("records") if each["check"] != "restarts"]
     seen = {(each["check"], each["severity"], *sorted(each["ids"])) for each in told}
     if found.verdict == "incomplete":
-        assert found.not_checked["applies"].any()
+        assert found.not_read["applies"].any()
         good = call.bench.good.get("doctor")
         assert good is None or {each[0] for each in seen} <= {each[0] for each in good[0]}
         return None
@@ -140,7 +140,7 @@ def doctor(call: Call) -> Any:
 def plan(call: Call) -> Any:
     with call.lab() as lab:
         made = rl.plan(lab, "cancel", list(call.bench.later[:5]))
-        return plain_rows(made.frame), made.targets, plain_rows(made.impact), made.limitations
+        return plain_rows(made.frame), made.targets, plain_rows(made.impact), made.reasons
 
 
 def freeze(call: Call) -> Any:

@@ -29,6 +29,7 @@ HOSTILE = (
     *("pay$ment$", "<script>alert(1)</script>", "line\nbreak\t", "\u202eevil\u200f", "日本語", "👩‍👧", "שלום/עולם"),
     *("x" * 1_000_000, "back\\slash$", "", "nul\x00\x1b[31m", r"\frac{1}{0}$^$"),
 )
+READ: dict[str, Any] = {"source": "prod $1$", "version": "1.7.12", "read_at": NOW.to_pydatetime()}
 ATTRS: dict[Any, Any] = {"source": "prod $1$", "version": "1.7.12", "now": NOW.isoformat()}
 
 
@@ -189,7 +190,7 @@ def before_after(names: Sequence[str]) -> BeforeAfter:
     comparisons = compare_series(series)
     comparisons.attrs = dict(ATTRS)
     at = NOW.to_pydatetime()
-    return BeforeAfter(comparisons, at - 7 * DAY, start, at, "dp_1" + "a" * 20, (), "prod $1$", "1.7.12")
+    return BeforeAfter(comparisons, at - 7 * DAY, start, at, "dp_1" + "a" * 20, **READ)
 
 
 def waits(
@@ -212,7 +213,7 @@ def waits(
         {"members": [m for m, _ in deadlocks], "certain": pd.Series([c for _, c in deadlocks], dtype=bool)}
     )
     columns = {name: pd.Series([], dtype=object) for name in ("kind", "since", "waiter", "wakes_at")}
-    return Waits(pd.DataFrame(columns), blockers, found, "prod $1$", "1.7.12", NOW.to_pydatetime(), (), links)
+    return Waits(pd.DataFrame(columns), blockers, found, links, **READ)
 
 
 def queue(names: Sequence[str]) -> Waits:
@@ -239,7 +240,7 @@ def spend(names: Sequence[str]) -> pd.DataFrame:
 
 def agent_run(names: Sequence[str]) -> Conversation:
     """Return a conversation of the first name, whose tools have the other names; the last one is open."""
-    start, read_at, second = NOW - pd.Timedelta("1h"), NOW.to_pydatetime(), timedelta(seconds=1)
+    start, second = NOW - pd.Timedelta("1h"), timedelta(seconds=1)
     done: dict[str, Any] = {"status": "done", "duration": second}
     turns = [
         Turn("inv_a", 1, "tool", "by order", tool=name, started=(start + at * second).to_pydatetime(), **done)
@@ -247,7 +248,7 @@ def agent_run(names: Sequence[str]) -> Conversation:
     ]
     last = [replace(each, status="open", duration=None, attempts=3) for each in turns[-1:]]
     target = names[0] if names else "agent/run"
-    return Conversation("inv_a", target, "running", "prod $1$", "1.7.12", read_at, (*turns[:-1], *last))
+    return Conversation("inv_a", target, "running", (*turns[:-1], *last), **READ)
 
 
 PLOTS: dict[str, tuple[Callable[..., Axes], Callable[[Sequence[str]], Any]]] = {

@@ -320,7 +320,7 @@ def test_the_doctor_ends_with_3_for_critical_and_4_for_incomplete(
 ) -> None:
     diagnosis: Any = SimpleNamespace(
         findings=pd.DataFrame({"severity": pd.Series(severities, dtype=object)}),
-        not_checked=pd.DataFrame({"applies": pd.Series(missing, dtype=bool)}),
+        not_read=pd.DataFrame({"applies": pd.Series(missing, dtype=bool)}),
     )
     assert (doctor_exit_code(diagnosis, strict=False), doctor_exit_code(diagnosis, strict=True)) == (plain, strict)
 
@@ -331,7 +331,7 @@ def test_the_doctor_ends_with_3_for_critical_and_4_for_incomplete(
 def test_waits_ends_with_3_for_a_deadlock_and_4_for_incomplete(
     certain: list[bool], excluded: tuple[str, ...], code: int
 ) -> None:
-    waits: Any = SimpleNamespace(deadlocks=pd.DataFrame({"certain": pd.Series(certain, dtype=bool)}), excluded=excluded)
+    waits: Any = SimpleNamespace(deadlocks=pd.DataFrame({"certain": pd.Series(certain, dtype=bool)}), reasons=excluded)
     assert waits_exit_code(waits) == code
 
 

@@ -33,6 +33,7 @@ DURATION_TYPES = {"DurationInput", "DurationInput | None"}
 _READINGS = "the reading methods of a source: the docstring of sql says it for arrow, stream and to_parquet"
 _STREAM = "a stream shows no line unless it is asked to: the caller works on the rows meanwhile"
 _KINDS = ("Source", "Evidence", "History", "Lab")
+COPIES = {"archive", "freeze"}
 EXCEPTIONS: Mapping[tuple[str, str], str] = {
     ("Panel", "names"): "wait= is a flag: whether the panel is filled before the call returns",
     ("audit_log", "has a timeout"): "it reads files of this computer, and no request is sent",
@@ -45,6 +46,8 @@ EXCEPTIONS: Mapping[tuple[str, str], str] = {
         "connect",
         "says how it ends",
     ): "timeout= is that of later calls; its own request is /version, ten seconds at most",
+    ("connect", "costs"): "timeout= is that of later calls; None means two minutes",
+    ("incident_report", "costs"): "it makes several scans, and writes the report also when the time is over",
     ("Lab", "says how it ends"): "timeout= is that of later calls",
     ("Panel.wait", "says how it ends"): "it returns whether the panel has read, and reads nothing",
     **{
@@ -154,6 +157,15 @@ def has_a_timeout(name: str, thing: Callable[..., Any]) -> Iterator[str]:
         yield "it reads and has no timeout"
 
 
+def costs(name: str, thing: Callable[..., Any]) -> Iterator[str]:
+    """Yield the verbs whose default timeout is not the one of a point read, a scan or a copy."""
+    given = {each.name: each.default for each in parameters(thing)}
+    if inspect.isfunction(thing) and "." not in name and "timeout" in given:
+        usual = (None,) if name in COPIES else ("30s", "2m")
+        if given["timeout"] not in usual:
+            yield f"the default timeout is {given['timeout']!r}, and should be {' or '.join(map(str, usual))}"
+
+
 def says_how_it_ends(_: str, thing: Callable[..., Any]) -> Iterator[str]:
     """Report a callable with a timeout whose docstring does not state the effect of the timeout."""
     has_timeout = "timeout" in {each.name for each in parameters(thing)}
@@ -172,7 +184,7 @@ def progress(_: str, thing: Callable[..., Any]) -> Iterator[str]:
             yield "its docstring lacks the sentence about progress"
 
 
-RULES = (positional, names, durations, has_a_timeout, says_how_it_ends, progress)
+RULES = (positional, names, durations, has_a_timeout, costs, says_how_it_ends, progress)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)

@@ -54,7 +54,7 @@ def conversation(**fields: Any) -> Conversation:
         turn("assistant", 1, id_=CALLEE, second=3, turn=1, text="the answer", **model),
         turn("tool", 5, second=5, turn=2, tool="get_weather", status="open", attempts=3, error="the error"),
     )
-    known = {"source": "local", "version": "1.7.12", "at": START + timedelta(seconds=60), "turns": turns}
+    known = {"source": "local", "version": "1.7.12", "read_at": START + timedelta(seconds=60), "turns": turns}
     return Conversation(**{"id": CALLER, "target": "Agent/run", "status": "backing-off", **known, **fields})
 
 

@@ -29,6 +29,7 @@ from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, TimedOut
 from restate_lab.progress import Progress
 from restate_lab.reads import Reads
+from restate_lab.result import unread
 from restate_lab.server import has_feature, has_vqueues, is_older
 from restate_lab.source import Source
 
@@ -61,7 +62,7 @@ def plan(
     include_callees: bool = False,
     check: str | None = None,
     confirm: str | None = None,
-    timeout: DurationInput | None = None,
+    timeout: DurationInput | None = "2m",
 ) -> Plan:
     """Plan an action on invocations: read each of them now, describe what would happen to it, and send nothing.
 
@@ -89,8 +90,7 @@ def plan(
     ``deployment`` ("latest", "keep" or an id; resume and restart_as_new) is the deployment to continue on.
     ``from_index`` (restart_as_new) is the index in sys_journal of the last entry to keep. ``include_callees`` (cancel,
     kill, pause, resume) also makes the invocations that they called a target, if these have not ended. ``timeout``
-    limits all reads of this call and its check, but not ``execute``; None means that only the connection's limit for
-    each statement applies.
+    limits all reads of this call and its check, but not ``execute``.
 
     ``check`` (restart_as_new) is the address of new code, or the id of a registered deployment: the kept entries of all
     targets, none is sampled out, are replayed there under another id, as in ``replay()``. Those that diverge or fail
@@ -98,22 +98,7 @@ def plan(
     of steps runs there.** ``confirm`` must repeat the address that is contacted. Without a check, a restart that keeps
     entries has a warning.
 
-    The plan has:
-
-    - ``frame``: one row per target, in order: ``id, target, service, status, created_at, age, idle_for``; ``effect``
-      (what will happen) or ``excluded`` (the reason), one of them None; ``callee_of`` (the target that called it)
-    - ``targets, counts, excluded``: the targets, their number by service and status, and the excluded invocations
-    - ``impact``: for kill and cancel, the other invocations and keys that are affected: ``kind`` ("call", "one-way
-      call", "key", "waiter", "state change"), ``id, target, status, caused_by`` (the target that affects it), ``what``;
-      ``limitations`` lists the effects that this does not show. A kill also kills all direct and indirect callees that
-      have not ended, including one-way calls; a cancel only cancels callees of calls. A "state change" is a queued
-      change of the state of a key, and has no id. For pause, the keys that stay held while something waits for them
-    - ``open_steps``: the steps (Run) without a result that are executed again after a pause of a running invocation in
-      a vqueue, or on another deployment: ``id, step, entry_index, since`` (UTC); a warning has their names
-    - ``prefixes``: for restart_as_new, for up to 20 targets, the entries that ``from_index`` can select; ``restarted``:
-      the targets that were already restarted before (a warning shows them)
-    - ``replay``: the result of ``check=``, a ``Replay``; None without it
-    - ``execute(reason=…)``, ``only(ids)``, ``first(n)``, ``outcome``
+    ``help(rl.Plan)`` describes the frames of the plan.
 
     Raises:
         ArgumentError: the action is unknown or does not have the option, the targets are ambiguous, or ``confirm`` is
@@ -149,12 +134,11 @@ def make_plan(
     limited = Reads(reads or lab, change.timeout, verb=verb)
     _check_server(limited, change)
     gate = open_gate(lab, limited, change, progress)
-    made_at, shared = datetime.now(UTC), SharedExecution()
-    rows = _read_targets(limited, change, targets, made_at)
+    read_at, shared = datetime.now(UTC), SharedExecution()
+    rows = _read_targets(limited, change, targets, read_at)
     restarts = _read_restarts(limited, change.action, rows)
     rows = rows if refine is None else refine(limited, rows, restarts.found)
     rows, checked = (rows, None) if gate is None else gate(rows)
-    replayed = checked.limitations if checked else ()
     kept = rows[rows["excluded"].isna()]
     impact, steps = find_impact(limited, change.action, kept), find_open_steps(limited, change.action, kept)
     vqueues = "with" if has_vqueues(limited) else "without"
@@ -164,9 +148,16 @@ def make_plan(
         impact=impact.frame,
         prefixes=_read_prefixes(limited, change.action, kept),
         restarted=frozenset(restarts.found),
-        limitations=(*impact.limitations, *steps.limitations, *restarts.limitations, *replayed),
-        made_at=made_at,
-        environment=lab.name,
+        read_at=read_at,
+        not_read=unread(
+            impact=impact.limitations,
+            open_steps=steps.limitations,
+            restarted=restarts.limitations,
+            replay=checked.limitations if checked else (),
+        ),
+        queries=tuple(limited.queries),
+        source=lab.name,
+        version=limited.version,
         address=lab.settings.admin_url,
         server=f"restate {limited.version}, {vqueues} vqueues",
         open_steps=steps.frame,
@@ -180,7 +171,7 @@ def make_plan(
     )
 
 
-def _read_targets(reads: Reads, change: Change, targets: Any, made_at: datetime) -> pd.DataFrame:
+def _read_targets(reads: Reads, change: Change, targets: Any, read_at: datetime) -> pd.DataFrame:
     """Return one row per target, and per callee if these are targets too; with the ``attrs`` of the plan's frame."""
     (ids, duplicates), runs = parse_ids(targets), parse_created(targets)
     rows = preview_targets(reads, change, ids, created=runs)
@@ -189,7 +180,7 @@ def _read_targets(reads: Reads, change: Change, targets: Any, made_at: datetime)
         "action": change.action.value,
         "source": reads.name,
         "version": reads.version,
-        "made_at": made_at.isoformat(),
+        "read_at": read_at.isoformat(),
         "duplicates": duplicates,
     }
     return rows
@@ -270,14 +261,13 @@ def move_to(
     deployment: str,
     check: str | None = None,
     confirm: str | None = None,
-    timeout: DurationInput | None = None,
+    timeout: DurationInput | None = "2m",
 ) -> Plan:
     """Plan to move invocations to another deployment; review the plan, then ``execute`` it.
 
     ``targets`` has the same form as in ``plan()``, for example ``ask(lab, "pinned_to_missing")``. ``deployment`` is
     "latest", the newest deployment of each invocation's service, or a deployment id. The current deployment can be
-    down, wrong or removed. ``timeout`` limits all reads of this call and its check, but not ``execute``; None means
-    that only the connection's limit for each statement applies.
+    down, wrong or removed. ``timeout`` limits all reads of this call and its check, but not ``execute``.
 
     ``check`` is the address of the code that they are moved to, or the id of its deployment: the journals of all
     targets, none is sampled out, are replayed there, as in ``replay()``. Those that diverge (RT0016) or fail are

@@ -73,7 +73,7 @@ class CheckedTargets:
     @property
     def limitations(self) -> tuple[str, ...]:
         """Return where the targets were checked, and what the check does not show."""
-        return (f"replay check at {self.replay.where}", *self.replay.limitations)
+        return (f"replay check at {self.replay.where}", *self.replay.warnings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from restate_lab.reads import Reads
 from restate_lab.server import has_feature, has_vqueues
 from restate_lab.status import ENDED
 
-COLUMNS = ("kind", "id", "target", "status", "caused_by", "what")
+COLUMNS = ("kind", "id", "target", "status", "caused_by", "effect")
 JOURNALS = 2_000  # targets whose journals are read
 CALLEES = 10_000  # invocations found through them
 WAITERS = 1_000
@@ -83,7 +83,7 @@ def _find_ended(reads: Reads, action: ACTIONS, begun: Sequence[str], own: set[st
             "target": state["target"],
             "status": state["status"],
             "caused_by": callees.caused_by[id_],
-            "what": _describe_callee(action, str(state["status"]), has_retention=has_retention),
+            "effect": _describe_callee(action, str(state["status"]), has_retention=has_retention),
         }
         for id_, state in zip(map(str, states.index), states.to_dict("records"), strict=True)
     ]
@@ -145,7 +145,7 @@ def _find_keys(reads: Reads, holders: dict[str, str], callees: set[str]) -> tupl
             "target": states[row["id"]]["target"],
             "status": states[row["id"]]["status"],
             "caused_by": holders[row["holder"]],
-            "what": f"gets {row['key']} when its turn comes",
+            "effect": f"gets {row['key']} when its turn comes",
         }
         for row in shown
     ]
@@ -209,20 +209,20 @@ def _read_queues(reads: Reads, ids: Sequence[str], *, without: set[str]) -> _Que
     return _Queues(keys, waiters, changes[:CHANGES], limitations)
 
 
-def _key_row(row: Mapping[str, Any], holders: Mapping[str, str], what: str) -> dict[str, Any]:
+def _key_row(row: Mapping[str, Any], holders: Mapping[str, str], effect: str) -> dict[str, Any]:
     return {
         "kind": "key",
         "id": None,
         "target": row["key"],
         "status": None,
         "caused_by": holders[row["holder"]],
-        "what": what,
+        "effect": effect,
     }
 
 
-def _change_rows(queues: _Queues, holders: Mapping[str, str], what: str) -> list[dict[str, Any]]:
+def _change_rows(queues: _Queues, holders: Mapping[str, str], effect: str) -> list[dict[str, Any]]:
     """Return a row for each queued change of state; it has no id, because it is not an invocation."""
-    return [{**_key_row(row, holders, what), "kind": "state change", "status": "queued"} for row in queues.changes]
+    return [{**_key_row(row, holders, effect), "kind": "state change", "status": "queued"} for row in queues.changes]
 
 
 def _describe_callee(action: ACTIONS, status: str, *, has_retention: bool) -> str:

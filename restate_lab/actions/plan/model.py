@@ -31,6 +31,29 @@ class Plan(PlanReview):
 
     ``only()`` and ``first()`` return smaller, related plans. Across related plans, each invocation is acted on at most
     once: the other plans then exclude it. A new plan is not related to earlier ones.
+
+    - ``frame``: one row per target, in order: ``id, target, service, status, created_at, age, idle_for``; ``effect``
+      (what will happen) or ``excluded`` (the reason), one of them None; ``callee_of`` (the target that called it)
+    - ``targets, counts, excluded``: the targets, their number by service and status, and the excluded invocations
+    - ``impact``: for kill and cancel, the other invocations and keys that are affected: ``kind`` ("call", "one-way
+      call", "key", "waiter", "state change"), ``id, target, status, effect``, ``caused_by`` (the target);
+      ``not_read`` has the effects that this does not show. A kill also kills all direct and indirect callees that have
+      not ended, including one-way calls; a cancel only cancels callees of calls. A "state change" is a queued change
+      of the state of a key, and has no id. For pause, the keys that stay held while something waits for them
+    - ``open_steps``: the steps (Run) without a result that are executed again after a pause of a running invocation in
+      a vqueue, or on another deployment: ``id, step, entry_index, since`` (UTC); a warning has their names
+    - ``prefixes``: for restart_as_new, for up to 20 targets, the entries that ``from_index`` can select; ``restarted``:
+      the targets that were already restarted before (a warning shows them)
+    - ``replay``: the result of ``check=``, a ``Replay``; None without it
+    - ``execute(reason=…)``, ``only(ids)``, ``first(n)``, ``outcome``
+
+    The plan of ``redrive()`` has these columns in ``frame``: ``from_index`` (the index of the last entry to keep),
+    ``failed_type`` and ``failed_name`` (of the failed command; None without one), ``failure`` (of the invocation),
+    ``kept_steps`` and
+    ``repeated_steps`` (numbers of commands), ``repeated_for`` (how long the repeated ones took) and ``repeated_tokens``
+    (the journaled tokens of the responses of models among them, which are spent again; missing if a number is unknown;
+    those of called invocations are not included). ``repeats`` has them per failed command. The audit log has each
+    ``from_index``.
     """
 
     @property
@@ -106,7 +129,7 @@ class Plan(PlanReview):
             Interrupted: you interrupted it; ``outcome`` has the changes made before that.
         """
         if self._lab.read_only:
-            raise ReadOnly(f"{self.action} was not sent: this connection to {self.environment} is read-only.")
+            raise ReadOnly(f"{self.action} was not sent: this connection to {self.source} is read-only.")
         _check_reason(reason)
         self._check_frame()
         with Shield() as shield:  # after a change, there is always an outcome
@@ -125,9 +148,11 @@ class Plan(PlanReview):
                 raise Interrupted(f"{self.action} was interrupted at its end; outcome is complete.", outcome)
             return outcome
 
-    def __repr__(self) -> str:
+    @property
+    def summary(self) -> str:
+        """Return the action, the number of targets, and whether it was executed."""
         done = "executed" if self.is_executed else "nothing sent yet"
-        return f"<Plan {self.action} {len(self.targets):,} of {len(self.frame):,} on {self.where}, {done}>"
+        return f"{self.action} {len(self.targets):,} of {len(self.frame):,}, {done}"
 
     def _restrict(self, ids: Sequence[str]) -> Plan:
         wanted = set(ids)
@@ -160,9 +185,9 @@ class Plan(PlanReview):
         with self._shared.lock:
             if self.is_executed:
                 raise PlanExpired("this plan was already executed: plan.outcome has the result. Make a new plan.")
-            if self._shared.age(self.made_at) > LIFETIME:
+            if self._shared.age(self.read_at) > LIFETIME:
                 raise PlanExpired(
-                    f"this plan was made at {format_time(self.made_at)}, more than 15 minutes ago: make a new plan and "
+                    f"this plan was made at {format_time(self.read_at)}, more than 15 minutes ago: make a new plan and "
                     f"review it."
                 )
             targets = self.targets

@@ -22,6 +22,7 @@ from restate_lab.actions.plan.steps import count_steps, describe_repeats, step_f
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN
 from restate_lab.analysis.replay.result import Replay
 from restate_lab.client.lab import Lab
+from restate_lab.result import Result
 from restate_lab.status import STATUSES
 
 LIFETIME = timedelta(minutes=15)
@@ -60,9 +61,9 @@ class SharedExecution:
     lock: threading.Lock = field(default_factory=threading.Lock)
     started: float = field(default_factory=time.monotonic)
 
-    def age(self, made_at: datetime) -> timedelta:
+    def age(self, read_at: datetime) -> timedelta:
         """Return the time since they were made, the longer one of two clocks: one may stop while a laptop sleeps."""
-        return max(timedelta(seconds=time.monotonic() - self.started), datetime.now(UTC) - made_at)
+        return max(timedelta(seconds=time.monotonic() - self.started), datetime.now(UTC) - read_at)
 
 
 @dataclass(slots=True)
@@ -73,18 +74,15 @@ class Execution:
     outcome: pd.DataFrame | None = None
 
 
-@dataclass(frozen=True, repr=False, eq=False)
-class PlanReview:
-    """What a person reviews of a plan, and its text; ``plan()`` describes the attributes."""
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class PlanReview(Result):
+    """What a person reviews of a plan, and its text; `Plan` describes the attributes."""
 
     change: Change
     frame: pd.DataFrame
     impact: pd.DataFrame
     prefixes: pd.DataFrame
     restarted: frozenset[str]
-    limitations: tuple[str, ...]
-    made_at: datetime
-    environment: str
     address: str
     server: str
     _ids: tuple[str, ...]
@@ -115,7 +113,7 @@ class PlanReview:
     @property
     def where(self) -> str:
         """Return the environment's name and address, and the server's version."""
-        return f"{self.environment} at {self.address} ({self.server})"
+        return f"{self.source} at {self.address} ({self.server})"
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -157,9 +155,9 @@ class PlanReview:
 
     @property
     def excluded(self) -> pd.DataFrame:
-        """Return the excluded invocations with the reason: one row each (``id, target, status, why``)."""
+        """Return the excluded invocations with the reason: one row each (``id, target, status, reason``)."""
         rows = self.frame.loc[self.frame["excluded"].notna(), ["id", "target", "status", "excluded"]]
-        return rows.rename(columns={"excluded": "why"}).reset_index(drop=True)
+        return rows.rename(columns={"excluded": "reason"}).reset_index(drop=True)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -205,23 +203,29 @@ class PlanReview:
     @property
     def expires_at(self) -> datetime:
         """Return the time until which it can be executed, UTC."""
-        return self.made_at + LIFETIME
+        return self.read_at + LIFETIME
 
     def _check_warnings(self, rows: pd.DataFrame) -> tuple[str, ...]:
         """Return the warnings about the replay check of these rows."""
         indexes = self.change.only(rows["id"]).from_indexes.values() or [self.from_index or 0]
         return check_warnings(self._checked, rows, keeps_entries=max(indexes) > 0)
 
-    def __str__(self) -> str:
+    @property
+    def summary(self) -> str:
+        """Return the action, the number of targets, and whether it was executed."""
+        done = "executed" if self.is_executed else "nothing sent yet"
+        return f"{self.action} {len(self.targets):,} of {len(self.frame):,}, {done}"
+
+    def _text(self) -> str:
         rows = self.rows
         return "\n".join([*_lines(self, rows), _next_step(self, len(rows))])
 
-    def _repr_html_(self) -> str:
+    def _card(self) -> str:
         rows = self.rows
         counts, number = _count(rows), len(rows)
         return render(
             "actions/plan/card.html.j2",
-            title=f"{self.environment} · {self.address}",
+            title=f"{self.source} · {self.address}",
             place=self.server,
             lines=[*_notes(self), _next_step(self, number)],
             accent=_accent(self, number),
@@ -253,7 +257,7 @@ def _tables(plan: PlanReview, rows: pd.DataFrame, counts: pd.DataFrame) -> list[
         ),
         _table(
             "Also affected",
-            [(row["kind"], _invocation_cell(row), row["what"]) for row in _first(plan.impact)],
+            [(row["kind"], _invocation_cell(row), row["effect"]) for row in _first(plan.impact)],
             len(plan.impact),
         ),
         _table(
@@ -292,7 +296,7 @@ def _notes(plan: PlanReview) -> list[str]:
     """Return the number of merged duplicates, and the limitations of the plan."""
     duplicates = plan.frame.attrs.get("duplicates", 0)
     notes = [f"{duplicates:,} duplicate ids were merged"] if duplicates else []
-    return [*notes, *plan.limitations]
+    return [*notes, *plan.reasons]
 
 
 def _next_step(plan: PlanReview, number: int) -> str:
@@ -314,7 +318,7 @@ def _group_rows(rows: pd.DataFrame, column: str) -> list[tuple[int, str, str]]:
 
 def _lines(plan: PlanReview, rows: pd.DataFrame, *, rest: str = "") -> Iterator[str]:
     """Yield the lines of the plan; ``rest`` tells where the rows of a shortened list are."""
-    yield f"{plan.environment} at {plan.address} ({plan.server})"
+    yield plan.where
     yield _title(plan, rows)
     counts = _count(rows)
     yield from (f"! {warning}" for warning in plan._warnings(rows, counts))  # noqa: SLF001 - of this module
@@ -333,7 +337,7 @@ def _lines(plan: PlanReview, rows: pd.DataFrame, *, rest: str = "") -> Iterator[
     for title, frame, layout in (
         ("By service", counts, "{n:>9,}  {status:<11}  {service}"),
         ("Invocations", rows, "  {id}  {status:<11}  {age:>9}  {target}"),
-        ("Also affected", plan.impact, "  {kind:<12}  {target}  {what}"),
+        ("Also affected", plan.impact, "  {kind:<12}  {target}  {effect}"),
         ("Can be kept in a restart", plan.prefixes, "  {id}  from_index={from_index}  {entry}"),
     ):
         lines = [_format_row(layout, row) for row in _first(frame, _MAX_ROWS)]

@@ -35,7 +35,7 @@ def redrive(
     overrides: Mapping[str, int] | None = None,
     check: str | None = None,
     confirm: str | None = None,
-    timeout: DurationInput | None = None,
+    timeout: DurationInput | None = "2m",
 ) -> Plan:
     """Plan to restart failed invocations from their last good step; review the plan, then ``execute`` it.
 
@@ -52,8 +52,7 @@ def redrive(
     ``failed`` has the same form as the targets of ``plan()``. Pass callers and their callees in one call: a callee is
     excluded if its caller calls it again. ``deployment`` is "latest", "keep" or an id. ``overrides`` maps an id to the
     index in sys_journal of the last entry to keep, and replaces the choice for this invocation. ``timeout`` limits all
-    reads of this call and its check, but not ``execute``; None means that only the connection's limit for each
-    statement applies.
+    reads of this call and its check, but not ``execute``.
 
     ``check`` and ``confirm`` replay the kept entries of all targets on the deployment that is to continue them, an
     address or an id, and exclude those that diverge or fail, as in ``plan()``; ``plan.replay`` has the result.
@@ -70,12 +69,7 @@ def redrive(
     An invocation without a failed command keeps everything: it failed in the code after its last step. An invocation
     that failed in its last attempt, without a result of the step, keeps the entries before this step.
 
-    ``plan.frame`` has the additional columns ``from_index`` (the index of the last entry to keep), ``failed_type`` and
-    ``failed_name`` (of the failed command; None without one), ``failure`` (of the invocation), ``kept_steps`` and
-    ``repeated_steps`` (numbers of commands), ``repeated_for`` (how long the repeated ones took) and ``repeated_tokens``
-    (the journaled tokens of the responses of models among them, which are spent again; missing if a number is unknown;
-    those of called invocations are not included). ``plan.repeats`` has them per failed command. The audit log has each
-    ``from_index``. Everything else is as in ``plan()``.
+    ``help(rl.Plan)`` describes the frames of the plan; everything else is as in ``plan()``.
 
     Source: observed on 1.6.1 and 1.7.12. A restart that keeps entries needs protocol 6, according to the server's code.
 

@@ -30,7 +30,7 @@ def state(
     /,
     *,
     scope: str | None = None,
-    timeout: DurationInput | None = None,
+    timeout: DurationInput | None = "30s",
 ) -> State:
     """Return the state of one virtual object or workflow as a mapping, from a live cluster or frozen evidence.
 
@@ -115,7 +115,7 @@ def set_state(
             notify(warning)
         return change_state(lab, change, reason=reason, ends=ends).decode_with(decoding)
     now = before if state is None else reader.read()
-    if now.version != before.version:
+    if now.state_version != before.state_version:
         raise conflict_error(change, now, sent=False)
     return now.decode_with(decoding)
 
@@ -126,11 +126,11 @@ def _build_change(
     missing = [name for name in delete if name not in before.raw]
     if missing:
         has = ", ".join(map(repr, list(before)[:10])) or "none"
-        raise ArgumentError(f"delete has {missing[0]!r}, which {before.where} does not have; its keys: {has}.")
+        raise ArgumentError(f"delete has {missing[0]!r}, which {before.object} does not have; its keys: {has}.")
     encoded = [name for name in before if before.is_encoded(name)]
     if values and encoded and lab.encoder is None:
         raise ArgumentError(
-            f"{before.where} has values that an SDK encoded ({encoded[0]!r}), and its handlers could not read a plain "
+            f"{before.object} has values that an SDK encoded ({encoded[0]!r}), and its handlers could not read a plain "
             f"value. Nothing was sent; pass the function that encodes values: connect(decode=…, encode=…)."
         )
     shown = before.shown
@@ -181,7 +181,7 @@ def _check_same(state: State, lab: Lab, service: str, key: str, scope: str | Non
         raise ArgumentError(f"state must be a State from rl.state(); got a {type(state).__name__}.")
     if (state.service, state.key, state.scope) != (service, key, scope):
         raise ArgumentError(
-            f"state belongs to {state.where}, not to {service}/{key}{_scope_suffix(scope)}: read the right state."
+            f"state belongs to {state.object}, not to {service}/{key}{_scope_suffix(scope)}: read the right state."
         )
     if state.source != lab.name:
         raise ArgumentError(f"state was read from {state.source}, but this is {lab.name}: read the state here.")

@@ -64,12 +64,12 @@ def change_state(lab: Lab, change: StateUpdate, *, reason: str, ends: float) -> 
             before.service,
             before.key,
             new_state=new_raw,
-            version=before.version,
+            version=before.state_version,
             scope=before.scope,
             reason=reason,
         )
         if sent.applied:
-            with verification_errors(f"the change of {before.where}"):
+            with verification_errors(f"the change of {before.object}"):
                 return replace(before, _raw=dict(sorted(new_raw.items())), read_at=reads.read_clock())
     except Conflict as error:
         if "nothing was sent" in error.reason:
@@ -77,7 +77,7 @@ def change_state(lab: Lab, change: StateUpdate, *, reason: str, ends: float) -> 
     try:
         return _ChangeWaiter(reads, reader, change, time.monotonic()).wait(ends)
     except KeyboardInterrupt as stop:
-        stop.add_note(f"The change of {before.where} was accepted; it will be applied when its turn comes.")
+        stop.add_note(f"The change of {before.object} was accepted; it will be applied when its turn comes.")
         raise
 
 
@@ -93,7 +93,7 @@ def conflict_error(change: StateUpdate, now: State, *, sent: bool) -> StateConfl
         else "Your change was not sent"
     )
     return StateConflict(
-        f"the state of {before.where} on {before.source} changed after it was read at "
+        f"the state of {before.object} on {before.source} changed after it was read at "
         f"{format_time(before.read_at)}: {difference}. {outcome}. Review the new state; to change it, pass "
         f"state=error.theirs.",
         before=before,
@@ -121,7 +121,7 @@ def _check_size(before: State, new_raw: Mapping[str, bytes]) -> None:
     size = len(before.key) + sum(len(json.dumps(key)) + _json_length(value) for key, value in new_raw.items())
     if size > _MAX_BYTES:
         raise ArgumentError(
-            f"the state of {before.where} would have {sum(map(len, new_raw.values())):,} bytes, a request of {size:,} "
+            f"the state of {before.object} would have {sum(map(len, new_raw.values())):,} bytes, a request of {size:,} "
             f"bytes. The Admin API accepts at most {_MAX_BYTES:,}, and always replaces the complete state. Nothing was "
             f"sent; change the state in a handler."
         )
@@ -146,20 +146,20 @@ class _ChangeWaiter:
     def wait(self, ends: float) -> State:
         pause, is_reported = 0.02, False
         while True:
-            with verification_errors(f"the change of {self.change.before.where}"):
+            with verification_errors(f"the change of {self.change.before.object}"):
                 self._read_queue()  # first: if an invocation ends between the two reads, the change is applied
                 now = self.reader.read()
             if now.raw == self.change.new_raw:
                 return now
             waited = time.monotonic() - self.since
-            if waited >= _SETTLING_TIME and not self.ahead and now.version != self.change.before.version:
+            if waited >= _SETTLING_TIME and not self.ahead and now.state_version != self.change.before.state_version:
                 return self._decide(now)
             left = ends - time.monotonic()
             if left <= 0:
                 raise self._outcome_unknown(now, waited)
             if waited >= _QUIET_WAIT and not is_reported:
                 is_reported = True
-                notify(f"waiting for {self.holder or 'the server'} to release {now.where} …")
+                notify(f"waiting for {self.holder or 'the server'} to release {now.object} …")
             time.sleep(min(pause, left))
             pause = min(pause * 1.5, 0.2)
 
@@ -179,7 +179,7 @@ class _ChangeWaiter:
 
     def _outcome_unknown(self, now: State, waited: float) -> OutcomeUnknown:
         before = self.change.before
-        if now.version == before.version:
+        if now.state_version == before.state_version:
             current = "the state has not changed"
         elif self.change.is_applied_in(now.raw):
             current = "the keys have your values, but other keys have changed"
@@ -187,8 +187,9 @@ class _ChangeWaiter:
             current = "the state has changed in another way"
         behind = f"{self.holder} holds the object" if self.holder else "no invocation holds the object now"
         return OutcomeUnknown(
-            f"the change of {before.where} on {before.source} was accepted (202), but is not visible after "
+            f"the change of {before.object} on {before.source} was accepted (202), but is not visible after "
             f"{format_duration(waited)}: {behind}, and {current}. It cannot be undone: when its turn comes, it is "
-            f"applied if the state still has the version {before.version}, and otherwise silently dropped. Read the "
+            f"applied if the state still has the version {before.state_version}, and otherwise silently dropped. Read "
+            f"the "
             f"state with rl.state() before you repeat the change; allow more time with timeout=."
         )

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from restate_lab._html import render
 from restate_lab._public import public
-from restate_lab._text import format_timestamp
 from restate_lab.actions.state.codec import encoding_of, format_value, mask_value
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.client.state_version import state_version
 from restate_lab.payload_json import Decoding, is_encrypted
+from restate_lab.result import Result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,21 +28,19 @@ _MAX_REPR_LENGTH = 60
 
 @public
 @dataclass(frozen=True, repr=False, eq=False)
-class State(Mapping[str, Any]):
+class State(Result, Mapping[str, Any]):
     """The state of one virtual object or workflow at one time, by key, sorted by key; ``state()`` reads it.
 
     A value is parsed as JSON if possible, otherwise it is text or bytes; None if its bytes are empty. Values that an
     SDK encoded are decoded by ``connect(decode=…)``; ``raw`` has the stored bytes. Each access returns a new value, so
-    changing it changes neither this State nor the cluster. ``scope`` has the value None for an object without a scope;
-    ``read_at`` (UTC) is the time of the source, ``source`` its name. ``warnings`` are texts to read before the state is
+    changing it changes neither this State nor the cluster. ``scope`` has the value None for an object without a scope.
+    ``warnings`` are texts to read before the state is
     changed, such as a fault of this version of the server; normally empty.
     """
 
     service: str
     key: str
     scope: str | None
-    read_at: datetime
-    source: str
     _raw: Mapping[str, bytes]
     warnings: tuple[str, ...] = ()
     _decoded: Mapping[str, bytes] = field(default_factory=dict)
@@ -71,15 +68,16 @@ class State(Mapping[str, Any]):
         return key in self._decoded or is_encrypted(self._raw.get(key, b""))
 
     @property
-    def version(self) -> str:
+    def state_version(self) -> str:
         """Return the version of the complete state, which the server compares before it applies a change."""
         return state_version(self._raw)
 
     @property
-    def where(self) -> str:
+    def object(self) -> str:
         """Return the object: service, key, and scope if there is one."""
         return f"{self.service}/{self.key}{f' of scope {self.scope}' if self.scope else ''}"
 
+    @property
     def frame(self) -> pd.DataFrame:
         """Return one row per key for display: values with a secret name are ••• here, but not in the State itself.
 
@@ -106,14 +104,14 @@ class State(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._raw)
 
-    def __repr__(self) -> str:
+    @property
+    def summary(self) -> str:
+        """Return the keys, or their number if there are many."""
         keys = ", ".join(map(repr, self._raw))
-        keys = keys if len(keys) <= _MAX_REPR_LENGTH else f"{len(self)} keys"
-        return f"<State {self.where!r}: {keys or 'no keys'}; read {format_timestamp(self.read_at)}>"
+        return f"{self.object!r}: {(keys if len(keys) <= _MAX_REPR_LENGTH else f'{len(self)} keys') or 'no keys'}"
 
-    def _repr_html_(self) -> str:
-        where = f"{self.source}, read {format_timestamp(self.read_at)}"
-        return state_card(self.where, where, self._raw, self.shown, self.warnings)
+    def _card(self) -> str:
+        return state_card(self.object, self.where, self._raw, self.shown, self.warnings)
 
 
 def state_card(
@@ -121,7 +119,7 @@ def state_card(
 ) -> str:
     """Return the card as HTML; values from the cluster are escaped. ``shown`` has the bytes that are shown."""
     total = f"{len(raw):,} key{'s' if len(raw) > 1 else ''}, {sum(map(len, raw.values())):,} bytes"
-    more = [f"… and {len(raw) - _MAX_ROWS:,} more keys; frame() has all of them"] if len(raw) > _MAX_ROWS else []
+    more = [f"… and {len(raw) - _MAX_ROWS:,} more keys; frame has all of them"] if len(raw) > _MAX_ROWS else []
     return render(
         "actions/state/card.html.j2",
         title=title,

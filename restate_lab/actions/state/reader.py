@@ -82,7 +82,15 @@ class StateReader:
         raw = self.read_raw()
         if not raw:
             _check_service(self._reads, self._object["service"])
-        return State(**self._object, read_at=now, source=self._reads.name, _raw=raw, warnings=self._warnings)
+        return State(
+            **self._object,
+            source=self._reads.name,
+            version=self._reads.version,
+            read_at=now,
+            queries=tuple(self._reads.queries),
+            _raw=raw,
+            warnings=self._warnings,
+        )
 
     @cached_property
     def _warnings(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +19,6 @@ from restate_lab.analysis.agents.reader import (
     Row,
     RunSelection,
     Scope,
-    finish_frame,
     select_runs,
 )
 from restate_lab.analysis.agents.result import Conversation
@@ -29,6 +29,7 @@ from restate_lab.analysis.times import TimeInput
 from restate_lab.client.arguments import check_count
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
+from restate_lab.errors import Truncated
 from restate_lab.reads import begin
 from restate_lab.source import Source, decoding_of
 
@@ -44,7 +45,7 @@ def agent_runs(
     shapes: Sequence[ShapeFunction] = (),
     prices: Mapping[str, Price] | None = None,
     limit: int = MOST_RUNS,
-    timeout: DurationInput | None = "60s",
+    timeout: DurationInput | None = "2m",
 ) -> pd.DataFrame:
     """Return the runs of agents, from their journals: one row per invocation with a response of a model, newest first.
 
@@ -96,7 +97,11 @@ def agent_runs(
     reader = AgentReader(reads, decoding_of(source))
     selection = select_runs(reader, service=service, since=since, ids=ids, limit=limit)
     frame = runs_frame(reader, selection, functions, table)
-    finish_frame(frame, reads, "agent_runs()")
+    frame.attrs |= {"source": reads.name, "version": reads.version, "read_at": reads.now.isoformat()}
+    frame.attrs["queries"] = reads.queries
+    if "truncated" in frame.attrs:
+        message = f"agent_runs() is incomplete: {frame.attrs['truncated']['message']}."
+        warnings.warn(message, Truncated, stacklevel=3)  # the caller of the decorated function
     return frame
 
 
@@ -162,7 +167,7 @@ def conversation(
     """Return the journal of an agent's invocation as a conversation: messages, responses, tool calls and results.
 
         rl.conversation(lab, id)            # a card like a chat; print() shows text
-        rl.conversation(lab, id).frame()    # one row per turn
+        rl.conversation(lab, id).frame      # one row per turn
 
     It shows prompts, responses, and arguments and results of tools: these are payloads. Headers of providers, encrypted
     reasoning and signatures are never read, and secret headers in results are masked.
@@ -171,26 +176,10 @@ def conversation(
     invocations of the same object, at most the 100 newest, oldest first. ``shapes`` and ``prices`` are those of
     ``agent_runs``. ``timeout`` is for the whole call.
 
-    ``frame()`` has one row per turn, in the order of the journal, None where a turn has no such value:
-
-    - ``id, depth`` (1 is the requested invocation), ``turn`` (counts the calls of models), ``role``: "system", "user"
-      (the input of the handler), "assistant" (a call of a model), "tool", "step" (another step, call or wait of the
-      handler), "result" (of the handler, if it differs from the last text)
-    - ``how``: how the turn is known. "journal": its entry is in the journal. For a tool call, how the entry that
-      executed it was found, because no entry has the id of a call: "by id" (a later payload repeats the result with the
-      id), "by order" (one entry, and order, name or values allow no other), "guessed" (several are possible, or the
-      tool has several entries), "unknown" (no entry; plain functions have none). A call of a model without a response
-      is "guessed" from its name.
-    - ``text, reasoning, refusal``; ``tool, call_id, arguments, result`` of a tool call. A result is the value of the
-      entry, or with "by id" the text that the model got. Arguments that are not JSON are text.
-    - ``framework, model, response_id, finish``, ``input_tokens, cached_tokens, output_tokens, reasoning_tokens``,
-      ``cost`` (US dollars), as in ``agent_runs``
-    - ``entry_type, name`` of the entries, ``status`` ("done", "failed", "open", or "abandoned" if the invocation ended
-      first), ``started`` (UTC), ``duration``, ``attempts`` (failed ones; with ``attempts_at_least`` there may
-      have been more), ``error`` (the last one), ``callee``, ``journal_index``
+    ``help(rl.Conversation)`` describes the columns of ``frame``.
 
     ``messages()`` returns it in the format of chat completions, ``open_turn`` is the turn that it executes, waits for
-    or fails at, and ``tokens`` has the journaled tokens. ``notes`` explains what is missing: an invocation without a
+    or fails at, and ``tokens`` has the journaled tokens. ``not_read`` explains what is missing: an invocation without a
     response of a model is not an error, and its other steps are shown. Payloads above 16 MiB, and those that are nested
     too deeply, are not read. Of a journal with more than 20,000 entries, only those near calls of models are read; a
     note has what is missing. Only Vercel AI writes its prompts to the journal.

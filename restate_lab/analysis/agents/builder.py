@@ -22,6 +22,7 @@ from restate_lab.analysis.journal.reader import Invocation, JournalReader, Range
 from restate_lab.errors import ArgumentError, NotFound
 from restate_lab.payload_json import is_encrypted
 from restate_lab.reads import Reads
+from restate_lab.result import unread
 
 _MOST_ENTRIES = 20_000
 _BEFORE, _AFTER = 20, 60  # entries that are read around a response of a model in a longer journal
@@ -73,9 +74,9 @@ class ConversationBuilder:
             status=str(row["status"]),
             source=self.reads.name,
             version=self.reads.version,
-            at=now,
+            read_at=now,
             turns=tuple(turns),
-            notes=tuple(dict.fromkeys([*self.notes, *([self.prices.note] if self.prices.note else [])])),
+            not_read=unread(turns=self.notes, cost=[self.prices.note] if self.prices.note else []),
             session=None if row["key"] is None else f"{row['service']}/{row['key']}",
             queries=tuple(self.reads.queries),
         )

@@ -8,14 +8,12 @@ response and is nested too deeply to be parsed counts as one that was not read.
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -33,7 +31,7 @@ from restate_lab.client.arguments import check_count, check_name
 from restate_lab.client.endpoint.messages import run_value
 from restate_lab.client.schema import check_columns
 from restate_lab.client.sql.bind import chunks
-from restate_lab.errors import NotOnThisServer, Truncated
+from restate_lab.errors import NotOnThisServer
 from restate_lab.frames import to_rows
 from restate_lab.payload_json import Decoding, read
 from restate_lab.reads import Reads
@@ -394,22 +392,12 @@ def select_runs(
     chosen = None if ids is None else [check_invocation_id(each, name="ids") for each in parse_ids(ids)[0]]
     if service is not None:
         check_name("service", service)
-    start = to_datetime(since, now=reader.source.now, name="since")
+    scope = scope_of(to_datetime(since, now=reader.source.now, name="since"), service)
     reader.check_payloads()
     if chosen is not None:
         return RunSelection(reader.chosen(chosen))
-    scope = scope_of(start, service)
     rows = reader.recent(scope, most + 1)
     if len(rows) <= most:
         return RunSelection(rows, reader.scope_for(rows, scope))
     message = f"only the {most:,} newest invocations were read; pass a shorter since=, a service=, or a higher limit="
     return RunSelection(dict(list(rows.items())[:most]), scope, message)
-
-
-def finish_frame(frame: pd.DataFrame, reads: Reads, verb: str) -> None:
-    """Record the request in ``attrs``, and warn if invocations were not read; call it from the public function."""
-    frame.attrs |= {"source": reads.name, "version": reads.version, "read_at": reads.now.isoformat()}
-    frame.attrs["queries"] = reads.queries
-    if "truncated" in frame.attrs:
-        message = f"{verb} is incomplete: {frame.attrs['truncated']['message']}."
-        warnings.warn(message, Truncated, stacklevel=4)  # the caller of the decorated public function

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import datetime
 from itertools import chain
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -15,12 +14,13 @@ import pyarrow as pa
 
 from restate_lab._html import render
 from restate_lab._public import public
-from restate_lab._text import escape_invisible, format_duration, format_timestamp, one_line, plural, truncate
+from restate_lab._text import escape_invisible, format_duration, one_line, plural, truncate
 from restate_lab.analysis.agents.model import TOKENS, sum_known
 from restate_lab.analysis.agents.turns import JOURNAL, Turn, text_of_value, tools_by_response
 from restate_lab.analysis.journal.entries import DONE, FAILED
 from restate_lab.frames import to_frame
 from restate_lab.payload_json import write_for_display
+from restate_lab.result import Result, unread
 from restate_lab.status import ENDED, OUTCOMES, STATUSES
 
 T = TypeVar("T")
@@ -47,21 +47,34 @@ _GREY = STATUSES["suspended"].colour
 
 @public
 @dataclass(frozen=True, repr=False, eq=False)
-class Conversation:
-    """The turns of an agent's invocation; ``conversation()`` returns it, and its docstring describes it."""
+class Conversation(Result):
+    """The turns of an agent's invocation; ``conversation()`` returns it.
+
+    ``frame`` has one row per turn, in the order of the journal, None where a turn has no such value:
+
+    - ``id, depth`` (1 is the requested invocation), ``turn`` (counts the calls of models), ``role``: "system", "user"
+      (the input of the handler), "assistant" (a call of a model), "tool", "step" (another step, call or wait of the
+      handler), "result" (of the handler, if it differs from the last text)
+    - ``how``: how the turn is known. "journal": its entry is in the journal. For a tool call, how the entry that
+      executed it was found, because no entry has the id of a call: "by id" (a later payload repeats the result with the
+      id), "by order" (one entry, and order, name or values allow no other), "guessed" (several are possible, or the
+      tool has several entries), "unknown" (no entry; plain functions have none). A call of a model without a response
+      is "guessed" from its name.
+    - ``text, reasoning, refusal``; ``tool, call_id, arguments, result`` of a tool call. A result is the value of the
+      entry, or with "by id" the text that the model got. Arguments that are not JSON are text.
+    - ``framework, model, response_id, finish``, ``input_tokens, cached_tokens, output_tokens, reasoning_tokens``,
+      ``cost`` (US dollars), as in ``agent_runs``
+    - ``entry_type, name`` of the entries, ``status`` ("done", "failed", "open", or "abandoned" if the invocation ended
+      first), ``started`` (UTC), ``duration``, ``attempts`` (failed ones; with ``attempts_at_least`` there may
+      have been more), ``error`` (the last one), ``callee``, ``journal_index``
+    """
 
     id: str
     target: str
     status: str
-    source: str
-    version: str
-    at: datetime
     turns: tuple[Turn, ...]
-    notes: tuple[str, ...] = ()
     session: str | None = None
     """The object that the invocation belongs to, as "service/key"; None if its target has no key."""
-    queries: tuple[Mapping[str, Any], ...] = ()
-    """Each statement that was sent: ``sql``, ``params`` as JSON values, ``times``."""
 
     @property
     def open_turn(self) -> Turn | None:
@@ -95,8 +108,10 @@ class Conversation:
         """Return the conversation without prompts, responses, arguments, results and errors, for other readers."""
         hidden: dict[str, Any] = dict.fromkeys(("text", "reasoning", "refusal", "arguments", "result", "error"))
         turns = tuple(replace(turn, **hidden) for turn in self.turns)
-        return replace(self, turns=turns, notes=(*self.notes, "prompts, responses, arguments and results are hidden"))
+        gaps = [self.not_read, unread(payloads=["prompts, responses, arguments and results are hidden"])]
+        return replace(self, turns=turns, not_read=pd.concat(gaps, ignore_index=True))
 
+    @property
     def frame(self) -> pd.DataFrame:
         """Return one row per turn, in the order of the conversation."""
         names = [each.name for each in fields(Turn)]
@@ -109,7 +124,7 @@ class Conversation:
         for name in _OBJECTS:
             values = pd.Series([getattr(turn, name) for turn in self.turns], dtype=object)
             frame.insert(names.index(name), name, values)
-        frame.attrs = {"id": self.id, "source": self.source, "version": self.version, "notes": list(self.notes)}
+        frame.attrs = {"id": self.id, "source": self.source, "version": self.version, "not_read": self.reasons}
         return frame
 
     def messages(self) -> list[dict[str, Any]]:
@@ -119,16 +134,13 @@ class Conversation:
         """
         return list(_messages([turn for turn in self.turns if turn.depth == 1]))
 
-    def __str__(self) -> str:
-        return escape_invisible("\n".join(_lines(self)))
-
     def __repr__(self) -> str:
         return escape_invisible(f"<Conversation of {self.target}: {self.summary}; print() shows it>")
 
-    def _repr_pretty_(self, printer: Any, _: bool) -> None:
-        printer.text(str(self))
+    def _text(self) -> str:
+        return "\n".join(_lines(self))
 
-    def _repr_html_(self) -> str:
+    def _card(self) -> str:
         return _card(self)
 
 
@@ -170,7 +182,7 @@ def _lines(conversation: Conversation) -> Iterator[str]:
     if gap:
         yield gap
     yield from chain.from_iterable(map(_text, last))
-    yield from (f"Note: {note}." for note in conversation.notes)
+    yield from (f"Note: {note}." for note in conversation.reasons)
 
 
 def _text(turn: Turn) -> Iterator[str]:
@@ -227,21 +239,17 @@ def _attempts(turn: Turn) -> str:
     return f"{at_least}{plural(turn.attempts, 'failed attempt')}" if turn.attempts else ""
 
 
-def _where(conversation: Conversation) -> str:
-    return f"{conversation.source}, restate {conversation.version}, {format_timestamp(conversation.at)}"
-
-
 def _card(conversation: Conversation) -> str:
     """Return the card as HTML; all text from the journal is escaped."""
     status = conversation.status
-    notes = [f"{note}." for note in conversation.notes]
+    notes = [f"{note}." for note in conversation.reasons]
     return render(
         "analysis/agents/card.html.j2",
         title=f"{conversation.target} · {status}",
         place=conversation.id,
         lines=[
             *notes,
-            f"{conversation.summary}; {_where(conversation)}",
+            f"{conversation.summary}; {conversation.where}",
         ],
         accent=STATUSES[status].colour if status in STATUSES else _GREY,
         turns=list(_blocks(conversation)),

@@ -13,24 +13,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab.analysis.agents.entries import ShapeFunction, check_shapes
 from restate_lab.analysis.agents.matching import BY_ID, BY_ORDER, GUESSED, MatchedCall
-from restate_lab.analysis.agents.reader import (
-    MOST_RUNS,
-    AgentReader,
-    RunSelection,
-    describe_unread,
-    finish_frame,
-    select_runs,
-)
+from restate_lab.analysis.agents.reader import AgentReader, RunSelection, describe_unread
 from restate_lab.analysis.agents.run import AgentRun, read_runs
 from restate_lab.analysis.journal.entries import FAILED, OPEN
-from restate_lab.analysis.times import TimeInput
-from restate_lab.client.schema import translate_errors
-from restate_lab.durations import DurationInput
 from restate_lab.frames import rows_to_table, to_frame
-from restate_lab.reads import begin
-from restate_lab.source import Source, decoding_of
 
 MOST_ENTRIES = 20_000  # of one journal
 _COLUMNS: Mapping[str, pa.DataType] = MappingProxyType(
@@ -43,74 +30,23 @@ _COLUMNS: Mapping[str, pa.DataType] = MappingProxyType(
 )
 
 
-@translate_errors
-def agent_tools(
-    source: Source,
-    /,
-    *,
-    service: str | None = None,
-    since: TimeInput = "24h",
-    ids: Any = None,
-    shapes: Sequence[ShapeFunction] = (),
-    limit: int = MOST_RUNS,
-    timeout: DurationInput | None = "60s",
-) -> pd.DataFrame:
-    """Return the tools that models called, from their journals: one row per service and tool, the most called first.
-
-        rl.agent_tools(lab, service="agent")
-
-    ``service, since, ids, shapes, limit`` and ``timeout`` are those of ``agent_runs``. A call that a restart copied
-    counts only in the run that made it. No argument and no result of a tool is read.
-
-    Columns; None is unknown, never 0:
-
-    - ``service, tool``: the service of the agent, and the name with which the model called the tool
-    - ``calls``; of these ``failures`` (an entry of the tool failed) and ``open`` (an entry has no result yet)
-    - ``retries``: recorded failed attempts at entries of the tool; there may have been more, because the server records
-      consecutive equal errors once; None if the source has no events
-    - ``median_ms, p95_ms``: from the start of a tool's first entry to the end of its last one in milliseconds, with
-      back-off; of the ended calls whose entries are known
-    - ``unsure``: calls whose entries are guessed, because no entry has the id of a call and several calls are possible.
-      They count in ``failures``, ``open`` and ``retries``, which may belong to another tool of the same response.
-    - ``without_entry``: calls that no entry belongs to. A plain function has none, so its failures and its time are
-      unknown; a call of an unknown tool has none either.
-
-    ``frame.attrs`` has ``runs`` (the number of runs that were read), ``notes`` (the parts that were not read),
-    ``queries``, and ``truncated`` as in ``agent_runs``.
-
-    Raises:
-        ArgumentError: an argument is invalid, or a function in ``shapes`` failed.
-        NotOnThisServer: the source is too old, or is evidence without payloads.
-        TimedOut: not everything was read within ``timeout``.
-        RestateLabError: any error of ``source.arrow``.
-    """
-    functions = check_shapes(shapes)
-    reads = begin(source, "agent_tools", timeout)
-    reader = AgentReader(reads, decoding_of(source))
-    frame = tools_frame(reader, select_runs(reader, service=service, since=since, ids=ids, limit=limit), functions)
-    finish_frame(frame, reads, "agent_tools()")
-    return frame
-
-
-def tools_frame(reader: AgentReader, selection: RunSelection, shapes: Sequence[ShapeFunction] = ()) -> pd.DataFrame:
-    """Return the frame of ``agent_tools`` for a selection of invocations."""
-    runs, notes = read_selected_runs(reader, selection, shapes)
+def tools_frame(reader: AgentReader, selection: RunSelection) -> pd.DataFrame:
+    """Return one row per service and tool that models called; a call copied by a restart counts in its first run."""
+    runs, notes = read_selected_runs(reader, selection)
     tools: defaultdict[tuple[str, str], list[_ToolCall]] = defaultdict(list)
     for run in runs:
         for name, call in _calls_of(run, has_events=reader.has_events):
             tools[str(run.row["service"]), name].append(call)
     rows = sorted((_row_of(*key, calls) for key, calls in tools.items()), key=lambda row: (-row["calls"], row["tool"]))
     frame = to_frame(rows_to_table(rows, _COLUMNS))
-    frame.attrs = {"runs": len(runs), "notes": notes, **selection.attrs}
+    frame.attrs = {"runs": len(runs), "not_read": notes, **selection.attrs}
     return frame
 
 
-def read_selected_runs(
-    reader: AgentReader, selection: RunSelection, shapes: Sequence[ShapeFunction] = ()
-) -> tuple[list[AgentRun], list[str]]:
+def read_selected_runs(reader: AgentReader, selection: RunSelection) -> tuple[list[AgentRun], list[str]]:
     """Return the runs of a selection, and notes about journals and payloads that are too large."""
     rows = {id_: row for id_, row in selection.rows.items() if (row["journal_size"] or 0) <= MOST_ENTRIES}
-    runs = read_runs(reader, rows, shapes, selection.scope)
+    runs = read_runs(reader, rows, (), selection.scope)
     large, excluded = len(selection.rows) - len(rows), sum(run.excluded for run in runs)
     notes = [f"not read, because they have more than {MOST_ENTRIES:,} entries: {large:,} journals"] if large else []
     return runs, notes + describe_unread(excluded)

@@ -23,7 +23,7 @@ _STEPS = frozenset({"Run", "Call", "OneWayCall", "Sleep", "Signal", "GetPromise"
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn; the columns of ``Conversation.frame()`` are its fields. None is unknown, or does not apply."""
+    """One turn; the columns of ``Conversation.frame`` are its fields. None is unknown, or does not apply."""
 
     id: str
     depth: int

@@ -30,6 +30,7 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError
 from restate_lab.reads import begin
+from restate_lab.result import Result, unread
 from restate_lab.source import Source
 from restate_lab.status import STATUSES
 
@@ -44,30 +45,39 @@ _MOST_LINES = 5  # changes in the text
 _MOST_ROWS = 12  # changes on the card
 _NAME = 60  # characters
 _COLUMNS = {
-    **dict.fromkeys(("service", "handler", "what", "name", "unit"), "str"),
+    **dict.fromkeys(("service", "handler", "measure", "name", "unit"), "str"),
     **dict.fromkeys(("before", "after", "change", "low", "high"), "float64"),
     **dict.fromkeys(("n_before", "n_after", "blocks_before", "blocks_after"), "int64"),
     **dict.fromkeys(("p", "adjusted_p", "least"), "float64"),
     **dict.fromkeys(("block", "verdict", "reason"), "str"),
 }
-_HEADS = ("handler", "what", "before", "after", "change", "95 % interval")
+_HEADS = ("handler", "measure", "before", "after", "change", "95 % interval")
 
 
 @public
 @dataclass(frozen=True, repr=False, eq=False)
-class BeforeAfter:
-    """What changed in a cluster; ``before_after()`` returns it and documents the frame."""
+class BeforeAfter(Result):
+    """What changed in a cluster; ``before_after()`` returns it.
+
+    ``comparisons`` has one row per comparison, those that changed first:
+
+    - ``service, handler``; ``measure`` ("latency" of the handler, "step": latency of a Run, "failures": share of
+      invocations that failed, "retries": share that had a failed attempt); ``name`` (p50 or p95; the step; the code and
+      message of the failure, "" for all failures). Cancelled and killed invocations are not failures.
+    - ``unit`` ("ms" or "%"); ``before, after`` (typical value of a block); ``change``: the ratio of durations, or the
+      difference of shares in percentage points, with its 95 % interval ``low, high``
+    - ``n_before, n_after`` (invocations or steps), ``blocks_before, blocks_after``, ``block`` ("day", "6h", or "5h of a
+      day": the same hours of each day)
+    - ``p, adjusted_p``; ``least``: the least ratio that is a change; ``verdict``: "changed", "no clear change" (with
+      ``reason`` if only the change is too small) or "too few" (with ``reason``; its numbers are null). Fewer than 50
+      invocations on a side are too few, or 200 for p95, 5 failures on both sides, or 6 blocks.
+    """
 
     comparisons: pd.DataFrame
-    at: datetime
+    changed_at: datetime
     start: datetime
     end: datetime
     deployment: str | None
-    notes: tuple[str, ...]
-    source: str
-    version: str
-    queries: tuple[Mapping[str, Any], ...] = ()
-    """Each statement that was sent: ``sql``, ``params`` as JSON values, ``times``."""
 
     @property
     def changed(self) -> pd.DataFrame:
@@ -80,7 +90,7 @@ class BeforeAfter:
         return int(self.comparisons["p"].notna().sum())
 
     @property
-    def verdict(self) -> str:
+    def summary(self) -> str:
         """Return the number of changes on one line."""
         if len(self.changed):
             handlers = self.changed[["service", "handler"]].drop_duplicates()
@@ -91,30 +101,22 @@ class BeforeAfter:
     def where(self) -> str:
         """Return the source and the time, or the deployment with its time."""
         name = f"{self.deployment}, " if self.deployment else ""
-        return f"{one_line(self.source, _NAME)}, {name}{format_timestamp(self.at)}"
+        return f"{one_line(self.source, _NAME)}, {name}{format_timestamp(self.changed_at)}"
 
-    @property
-    def summary(self) -> str:
-        """Return at most ten lines: how it was compared, the changes, the number of other results, and the notes."""
-        lines = [f"{self.where}: {self.verdict}", self._method()]
+    def _text(self) -> str:
+        lines = [f"{self.where}: {self.summary}", self._method()]
         rows = self.changed.to_dict("records")
         lines += [f"  {_label(row)}: {before_and_after(row)}, {_change(row)}" for row in rows[:_MOST_LINES]]
         if len(rows) > _MOST_LINES:
             lines.append(f"  … and {len(rows) - _MOST_LINES:,} more, in .changed")
         return "\n".join([*lines, *self._other_results()])
 
-    def __repr__(self) -> str:
-        return f"<BeforeAfter of {self.where}: {self.verdict}>"
-
-    def __str__(self) -> str:
-        return self.summary
-
-    def _repr_html_(self) -> str:
+    def _card(self) -> str:
         rows = self.changed.to_dict("records")
         more = [f"… and {len(rows) - _MOST_ROWS:,} more, in .changed"] if len(rows) > _MOST_ROWS else []
         return render(
             "analysis/before_after/card.html.j2",
-            title=self.verdict,
+            title=self.summary,
             place=self.where,
             lines=[*more, self._method(), *self._other_results()],
             accent=STATUSES["pending" if rows else "scheduled"].colour,
@@ -143,7 +145,7 @@ class BeforeAfter:
         return f"{self._sides()}, by start, in blocks of {' or '.join(map(_block_text, blocks))}"
 
     def _sides(self) -> str:
-        before, after = (format_duration(span) for span in (self.at - self.start, self.end - self.at))
+        before, after = (format_duration(span) for span in (self.changed_at - self.start, self.end - self.changed_at))
         return f"up to {before} before and {after} after"
 
     def _other_results(self) -> Iterator[str]:
@@ -157,8 +159,8 @@ class BeforeAfter:
             texts.append(f"too few: {names}")
         if texts:
             yield " · ".join(texts)
-        if self.notes:
-            yield f"not in these numbers: {'; '.join(self.notes)}"
+        if self.reasons:
+            yield f"not in these numbers: {'; '.join(self.reasons)}"
 
 
 @translate_errors
@@ -201,22 +203,9 @@ def before_after(
     invocation counts as longer than its age; if a block's number depends on how long, the block is excluded. An archive
     has no open invocations, so its blocks that are too recent for the long ones are excluded. Blocks are also excluded
     if their invocations can have ended in a time that the archive does not cover (``rl.ask(history, "coverage")``).
-    ``notes`` has the number of excluded blocks.
+    ``not_read`` has the number of excluded blocks.
 
-    ``comparisons`` has one row per comparison, those that changed first:
-
-    - ``service, handler``; ``what`` ("latency" of the handler, "step": latency of a Run, "failures": share of
-      invocations that failed, "retries": share that had a failed attempt); ``name`` (p50 or p95; the step; the code and
-      message of the failure, "" for all failures). Cancelled and killed invocations are not failures.
-    - ``unit`` ("ms" or "%"); ``before, after`` (typical value of a block); ``change``: the ratio of durations, or the
-      difference of shares in percentage points, with its 95 % interval ``low, high``
-    - ``n_before, n_after`` (invocations or steps), ``blocks_before, blocks_after``, ``block`` ("day", "6h", or "5h of a
-      day": the same hours of each day)
-    - ``p, adjusted_p``; ``least``: the least ratio that is a change; ``verdict``: "changed", "no clear change" (with
-      ``reason`` if only the change is too small) or "too few" (with ``reason``; its numbers are null). Fewer than 50
-      invocations on a side are too few, or 200 for p95, 5 failures on both sides, or 6 blocks.
-
-    ``print()`` shows it on at most ten lines.
+    ``help(rl.BeforeAfter)`` describes the columns. ``print()`` shows it on at most ten lines.
 
     Raises:
         ArgumentError: the deployment or the service is unknown, or the time is not before the source's.
@@ -240,18 +229,19 @@ def before_after(
         "source": source.name,
         "version": source.version,
         "now": period.now.isoformat(),
-        "at": period.at.isoformat(),
+        "changed_at": period.at.isoformat(),
         "deployment": period.deployment,
     }
     return BeforeAfter(
         comparisons=comparisons,
-        at=period.at,
+        changed_at=period.at,
         start=period.start,
         end=period.end,
         deployment=period.deployment,
-        notes=tuple(notes),
         source=source.name,
         version=source.version,
+        read_at=period.now,
+        not_read=unread(comparisons=notes),
         queries=tuple(reads.queries),
     )
 
@@ -290,7 +280,7 @@ def _compare(series: BlockSeries) -> dict[str, Any] | None:
     if series.hours is not None:
         block = f"{series.hours}h{_OF_A_DAY}"
     row: dict[str, Any] = {
-        **{name: getattr(series, name) for name in ("service", "handler", "what", "name")},
+        **{name: getattr(series, name) for name in ("service", "handler", "measure", "name")},
         "unit": "%" if series.is_rate else "ms",
         **dict(zip(("n_before", "n_after", "blocks_before", "blocks_after"), (*counts, *blocks), strict=True)),
         "block": block,
@@ -316,7 +306,7 @@ def _shortage(series: BlockSeries, counts: Sequence[int], blocks: Sequence[int])
         part = "" if series.hours is None else f"the same {series.hours}h of "
         unit = plural(blocks[0], UNITS.get(series.block, "block"))
         return f"{part}{unit} with enough invocations before, {blocks[1]:,} after; {_LEAST_BLOCKS} needed in all"
-    least = _LEAST_RUNS if series.is_rate else _LEAST.get(series.name if series.what == "latency" else "p50", 0)
+    least = _LEAST_RUNS if series.is_rate else _LEAST.get(series.name if series.measure == "latency" else "p50", 0)
     if min(counts) < least:
         return f"{counts[0]:,} before, {counts[1]:,} after; {least} needed"
     if series.is_rate and np.nansum(series.values) < _LEAST_EVENTS:
@@ -333,20 +323,20 @@ def _block_text(name: str) -> str:
 
 
 def _label(row: Mapping[Any, Any]) -> str:
-    return f"{_handler(row)} {_what(row)}"
+    return f"{_handler(row)} {_measure(row)}"
 
 
 def _handler(row: Mapping[Any, Any]) -> str:
     return one_line(f"{row['service']}/{row['handler']}", _NAME)
 
 
-def _what(row: Mapping[Any, Any]) -> str:
+def _measure(row: Mapping[Any, Any]) -> str:
     name = one_line(str(row["name"]), _NAME)
-    if row["what"] == "latency":
+    if row["measure"] == "latency":
         return name
-    if row["what"] == "step":
+    if row["measure"] == "step":
         return f"step “{name}”"
-    return f"{row['what']} {name}".rstrip()
+    return f"{row['measure']} {name}".rstrip()
 
 
 def before_and_after(row: Mapping[Any, Any]) -> str:
@@ -372,7 +362,7 @@ def _cells(row: Mapping[Any, Any]) -> list[str]:
     change, _, interval = _change(row).partition(" (")
     return [
         _handler(row),
-        _what(row),
+        _measure(row),
         *(_value(row, side) for side in ("before", "after")),
         change,
         interval.rstrip(")"),

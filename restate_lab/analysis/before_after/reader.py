@@ -51,7 +51,7 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class BlockSeries:
-    """One number per block of one handler. ``what``: "latency", "step", "failures" or "retries".
+    """One number per block of one handler. ``measure``: "latency", "step", "failures" or "retries".
 
     A latency has logarithms of milliseconds in ``values``. A rate has events in ``values``. ``counts`` has the
     invocations (or steps) per block. ``split`` is the number of blocks before the change. ``hours`` is the number of
@@ -60,7 +60,7 @@ class BlockSeries:
 
     service: str
     handler: str
-    what: str
+    measure: str
     name: str
     values: Blocks
     counts: Blocks
@@ -71,7 +71,7 @@ class BlockSeries:
     @property
     def is_rate(self) -> bool:
         """Return whether it is a share of invocations."""
-        return self.what in {"failures", "retries"}
+        return self.measure in {"failures", "retries"}
 
 
 def find_period(reads: Reads, deployment_or_time: TimeInput, *, window: timedelta, service: str | None) -> Period:
@@ -346,7 +346,7 @@ class BlockReader:
         return np.bincount(rows["block"].to_numpy(), rows["n"].to_numpy(), self._grid.count).astype(float)
 
     def _latency(
-        self, key: tuple[str, str], what: str, name: str, rows: pd.DataFrame, complete: Mask, share: float
+        self, key: tuple[str, str], measure: str, name: str, rows: pd.DataFrame, complete: Mask, share: float
     ) -> BlockSeries:
         values, counts = np.full(len(complete), np.nan), np.where(complete, self._sums(rows), np.nan)
         for number, group in rows.groupby("block"):
@@ -357,16 +357,18 @@ class BlockReader:
                 values[block] = quantile_of_block(ended, still_open, share)
                 if np.isnan(values[block]):
                     self.notes.undecided.add((*key, block))
-        return self._series(key, what, name, values, np.where(np.isnan(values), np.nan, counts))
+        return self._series(key, measure, name, values, np.where(np.isnan(values), np.nan, counts))
 
     def _rate(
-        self, key: tuple[str, str], what: str, name: str, rows: pd.DataFrame, complete: Mask, counts: Blocks
+        self, key: tuple[str, str], measure: str, name: str, rows: pd.DataFrame, complete: Mask, counts: Blocks
     ) -> BlockSeries:
         known = complete & (counts > 0)
-        return self._series(key, what, name, np.where(known, self._sums(rows), np.nan), np.where(known, counts, np.nan))
+        return self._series(
+            key, measure, name, np.where(known, self._sums(rows), np.nan), np.where(known, counts, np.nan)
+        )
 
-    def _series(self, key: tuple[str, str], what: str, name: str, values: Blocks, counts: Blocks) -> BlockSeries:
-        return BlockSeries(*key, what, name, values, counts, self._grid.split, self._grid.block)
+    def _series(self, key: tuple[str, str], measure: str, name: str, values: Blocks, counts: Blocks) -> BlockSeries:
+        return BlockSeries(*key, measure, name, values, counts, self._grid.split, self._grid.block)
 
 
 def _milliseconds(value: datetime) -> int:

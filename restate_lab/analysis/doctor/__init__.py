@@ -38,7 +38,7 @@ def doctor(
     source: Source,
     /,
     *,
-    timeout: DurationInput = "60s",
+    timeout: DurationInput = "2m",
     checks: str | Iterable[str] | None = None,
     now: str | datetime | timedelta | None = None,
     thresholds: Mapping[str, Any] | None = None,
@@ -50,7 +50,7 @@ def doctor(
     affected now and does not recover by itself), "warning" (a person must decide) or "note" (useful to know, but not a
     problem).
 
-    ``timeout`` is for all checks together. The cheapest check runs first. When the timeout is over, ``.not_checked``
+    ``timeout`` is for all checks together. The cheapest check runs first. When the timeout is over, ``.not_read``
     lists the checks that did not run, and the result is marked incomplete. ``checks`` names the checks to run; None
     runs all. ``now`` is the time from which ages are counted. The default is the clock of the source; a later time
     looks ahead (``now=lab.now + timedelta(hours=2)`` shows the findings in two hours if nothing changes).
@@ -59,28 +59,11 @@ def doctor(
     of partitions of the cluster, is for this group: it then also reports the largest one. ``thresholds`` sets what is
     normal on this cluster, for example ``{"awakeable": "10m", "failure_rate": 0.3}``; ``Thresholds`` lists all of them.
 
-    - ``.findings``: ``severity, check, title`` (the affected invocations and the problem, in one short line),
-      ``details`` (more about the cause, such as the error message; may be ""), ``since`` (UTC; None if unknown),
-      ``count, affected`` (the stuck invocations, and these plus the invocations that they block), ``where, ids``
-      (at most 1,000 per row; deployment ids for findings about deployments), ``blocks`` (how many invocations of
-      which handlers are blocked, for example "3 Orders/place"), ``blocked`` (their ids), ``suggested_code,
-      evidence_code`` (Python code for ``lab``: the next step, and the rows behind the finding).
-    - ``.not_checked``: ``check, description, reason, applies``; ``applies`` is False if the check does not apply to
-      this kind of server. In a history with gaps, the row ``coverage`` has the handlers whose ended
-      invocations may be missing, or are never kept.
-    - ``.checked``: ``check, description, findings, queries, seconds, rows``. Data that several checks share counts for
-      the check that read it first.
-    - ``.verdict``: "incomplete" if a check that applies did not run or did not read everything; otherwise "critical" or
-      "warning", as the worst finding; otherwise "healthy".
-    - ``.worst``: the worst severity found, "critical", "warning" or "note"; None without findings.
-    - ``.suggested_calls, .evidence_calls``: the same next steps and evidence as data, one for each row of ``findings``.
-    - ``.subjects``: what each row of ``findings`` is about, with ``name, services``; two diagnoses can be compared by
-      the check and this name, because it does not contain counts, ids of invocations or times.
-    - ``.queries``: the statements that were sent, each as a dict of ``sql, params, times``.
+    ``help(rl.Diagnosis)`` describes the frames of the result.
 
     Raises:
         ArgumentError: a check or threshold is unknown, or a value is invalid.
-        RestateLabError: the time of the source could not be read. Errors of single checks are in ``.not_checked``.
+        RestateLabError: the time of the source could not be read. Errors of single checks are in ``.not_read``.
     """
     limits, chosen = thresholds_of(thresholds), _choose_checks(checks)
     if partitions is not None and check_count("partitions", partitions, least=1) and chosen[0].name not in UPGRADE:
@@ -102,7 +85,7 @@ def doctor(
         seconds=time.monotonic() - started,
         findings=rank_findings(finding for outcome in outcomes for finding in outcome.findings),
         checked=[outcome.run for outcome in outcomes if outcome.run is not None],
-        not_checked=[*(outcome.gap for outcome in outcomes if outcome.gap is not None), *missing_runs(source.coverage)],
+        gaps=[*(outcome.gap for outcome in outcomes if outcome.gap is not None), *missing_runs(source.coverage)],
         skipped=len(CHECKS) - sum(check.name in CHECKS for check in chosen),
         queries=reads.queries,
     )
@@ -167,7 +150,7 @@ def _reason_not_to_apply(check: Check, context: CheckContext) -> str:
 
 
 def _gap(check: Check, reason: str, *, applies: bool = True) -> CheckGap:
-    return CheckGap(check.name, check.description, reason, applies)
+    return CheckGap(check.name, reason, check.description, applies)
 
 
 def _choose_checks(checks: str | Iterable[str] | None) -> list[Check]:

@@ -12,10 +12,11 @@ import pandas as pd
 
 from restate_lab._html import render
 from restate_lab._public import public
-from restate_lab._text import escape_invisible, format_age, format_duration, format_timestamp, join, plural
+from restate_lab._text import format_age, format_duration, format_timestamp, join, plural
 from restate_lab.analysis.doctor.model import Finding, Severity, Subject
 from restate_lab.analysis.suggestions import SuggestedCall, python_code
 from restate_lab.frames import with_card
+from restate_lab.result import Result
 from restate_lab.source import Coverage
 from restate_lab.status import STATUSES
 
@@ -37,24 +38,38 @@ _COLOURS = {
 
 @public
 @dataclass(frozen=True, repr=False, eq=False)
-class Diagnosis:
-    """The problems of a source at one time; ``doctor()`` returns it, and its docstring describes the frames."""
+class Diagnosis(Result):
+    """The problems of a source at one time; ``doctor()`` returns it.
+
+    - ``.findings``: ``severity, check, title`` (the affected invocations and the problem, in one short line),
+      ``details`` (more about the cause, such as the error message; may be ""), ``since`` (UTC; None if unknown),
+      ``count, affected`` (the stuck invocations, and these plus the invocations that they block), ``where, ids``
+      (at most 1,000 per row; deployment ids for findings about deployments), ``blocks`` (how many invocations of
+      which handlers are blocked, for example "3 Orders/place"), ``blocked`` (their ids), ``suggested_code,
+      evidence_code`` (Python code for ``lab``: the next step, and the rows behind the finding).
+    - ``.not_read``: ``part`` (the check), ``reason, description, applies``; ``applies`` is False if the check does not
+      apply to this kind of server. In a history with gaps, ``coverage`` is one of them, with the handlers whose ended
+      invocations may be missing, or are never kept.
+    - ``.checked``: ``check, description, findings, queries, seconds, rows``. Data that several checks share counts for
+      the check that read it first.
+    - ``.verdict``: "incomplete" if a check that applies did not run or did not read everything; otherwise "critical" or
+      "warning", as the worst finding; otherwise "healthy".
+    - ``.worst``: the worst severity found, "critical", "warning" or "note"; None without findings.
+    - ``.suggested_calls, .evidence_calls``: the same next steps and evidence as data, one for each row of ``findings``.
+    - ``.subjects``: what each row of ``findings`` is about, with ``name, services``; two diagnoses can be compared by
+      the check and this name, because it does not contain counts, ids of invocations or times.
+    - ``.queries``: the statements that were sent, each as a dict of ``sql, params, times``.
+    """
 
     findings: pd.DataFrame
-    not_checked: pd.DataFrame
     checked: pd.DataFrame
     verdict: str
     """"incomplete" if a check did not run or did not read everything; else "critical", "warning" or "healthy"."""
     worst: str | None
     """The worst severity of the findings; None without findings."""
-    source: str
-    version: str
-    at: datetime
     seconds: float
     skipped: int
     """The number of checks that were not selected."""
-    queries: tuple[Mapping[str, Any], ...] = ()
-    """Each statement that was sent: ``sql``, ``params`` as JSON values, ``times``."""
     suggested_calls: tuple[tuple[SuggestedCall, ...], ...] = ()
     """The next step of each finding as data, in the order of ``findings``; ``suggested_code`` is the same as code."""
     evidence_calls: tuple[SuggestedCall, ...] = ()
@@ -63,24 +78,26 @@ class Diagnosis:
     """What each finding is about: ``name`` (the same while counts, ids and times change) and ``services``."""
 
     @property
-    def where(self) -> str:
-        """Return the source, its version, and the time of the diagnosis."""
-        return f"{self.source}, restate {self.version}, {format_timestamp(self.at)}"
+    def summary(self) -> str:
+        """Return the counts, worst first: "12 critical · 8 notes", after a verdict "incomplete" or "healthy"."""
+        counts = self.findings["severity"].value_counts()
+        parts = [
+            self.verdict if self.verdict in {"healthy", "incomplete"} else "",
+            f"{counts['critical']:,} critical" if "critical" in counts else "",
+            plural(int(counts["warning"]), "warning") if "warning" in counts else "",
+            plural(int(counts["note"]), "note") if "note" in counts else "",
+            f"{len(_gaps(self)):,} not checked" if len(_gaps(self)) else "",
+        ]
+        return " · ".join(part for part in parts if part)
 
     def by_severity(self, severity: str, /) -> pd.DataFrame:
         """Return the findings of one severity ("critical", "warning", "note")."""
         return self.findings[self.findings["severity"] == severity].reset_index(drop=True)
 
-    def __repr__(self) -> str:
-        return f"<Diagnosis of {self.where}: {title_of(self)}>"
+    def _text(self) -> str:
+        return "\n".join(_lines(self))
 
-    def __str__(self) -> str:
-        return escape_invisible("\n".join(_lines(self)))
-
-    def _repr_pretty_(self, printer: Any, _: bool) -> None:
-        printer.text(str(self))
-
-    def _repr_html_(self) -> str:
+    def _card(self) -> str:
         return card_of(self)
 
 
@@ -100,9 +117,9 @@ class CheckRun:
 class CheckGap:
     """One check that did not run or did not read everything; ``applies`` is whether the server needs this check."""
 
-    check: str
-    description: str
+    part: str
     reason: str
+    description: str
     applies: bool
 
 
@@ -123,7 +140,7 @@ def missing_runs(coverage: Coverage) -> list[CheckGap]:
         reasons.append(f"ended invocations may be missing of {names}; ask(history, 'coverage') has the times")
     if never:
         reasons.append(f"the cluster does not keep ended invocations of {join(never, _MAX_HANDLERS)}")
-    return [CheckGap("coverage", "the times in which no invocation is missing", each, applies=True) for each in reasons]
+    return [CheckGap("coverage", each, "the times in which no invocation is missing", applies=True) for each in reasons]
 
 
 def build_diagnosis(
@@ -134,18 +151,18 @@ def build_diagnosis(
     seconds: float,
     findings: Sequence[Finding],
     checked: Sequence[CheckRun],
-    not_checked: Sequence[CheckGap],
+    gaps: Sequence[CheckGap],
     skipped: int,
     queries: Iterable[Mapping[str, Any]] = (),
 ) -> Diagnosis:
     """Build the diagnosis and its verdict from the findings, which stay in this order."""
     worst = next((each.value for each in Severity if each in {finding.severity for finding in findings}), None)
     verdict = worst if worst in {Severity.CRITICAL, Severity.WARNING} else "healthy"
-    if any(each.applies for each in not_checked):
+    if any(each.applies for each in gaps):
         verdict = "incomplete"
     frames = {
         "findings": _finding_frame(findings),
-        "not_checked": _frame(not_checked, CheckGap),
+        "not_read": _frame(gaps, CheckGap),
         "checked": _frame(checked, CheckRun),
     }
     attrs: dict[Hashable, Any] = {"source": source, "version": version, "now": at.isoformat()}
@@ -157,7 +174,7 @@ def build_diagnosis(
         worst=worst,
         source=source,
         version=version,
-        at=at,
+        read_at=at,
         seconds=seconds,
         skipped=skipped,
         queries=tuple(queries),
@@ -195,19 +212,6 @@ def _frame(rows: Sequence[Any], kind: type[Any]) -> pd.DataFrame:
     return pd.DataFrame([asdict(row) for row in rows], columns=list(kind.__dataclass_fields__))
 
 
-def title_of(diagnosis: Diagnosis) -> str:
-    """Return the counts, worst first: "12 critical · 8 notes", after the verdict if it is "incomplete" or "healthy"."""
-    counts = diagnosis.findings["severity"].value_counts()
-    parts = [
-        diagnosis.verdict if diagnosis.verdict in {"healthy", "incomplete"} else "",
-        f"{counts['critical']:,} critical" if "critical" in counts else "",
-        plural(int(counts["warning"]), "warning") if "warning" in counts else "",
-        plural(int(counts["note"]), "note") if "note" in counts else "",
-        f"{len(_gaps(diagnosis)):,} not checked" if len(_gaps(diagnosis)) else "",
-    ]
-    return " · ".join(part for part in parts if part)
-
-
 def footer_of(diagnosis: Diagnosis, suggested: Iterable[str] | None = None) -> str:
     """Return the number of checks and their duration; ``suggested`` is the displayed code, None for Python."""
     skipped = f", {plural(diagnosis.skipped, 'other')} not selected" if diagnosis.skipped else ""
@@ -220,23 +224,23 @@ def gap_reasons(diagnosis: Diagnosis) -> list[str]:
     """Return each reason why checks did not run, with their names: "deadlocks, paused: the timeout of 60s is over"."""
     names: dict[str, list[str]] = defaultdict(list)
     for row in _gaps(diagnosis).to_dict("records"):
-        names[row["reason"]].append(row["check"])
+        names[row["reason"]].append(row["part"])
     return [f"{', '.join(each)}: {reason}" for reason, each in names.items()]
 
 
 def unread_checks(diagnosis: Diagnosis) -> list[str]:
     """Return the checks that apply to this server, and did not run or did not read everything."""
-    return list(_gaps(diagnosis)["check"])
+    return list(_gaps(diagnosis)["part"])
 
 
 def _gaps(diagnosis: Diagnosis) -> pd.DataFrame:
-    return diagnosis.not_checked[diagnosis.not_checked["applies"].astype(bool)]
+    return diagnosis.not_read[diagnosis.not_read["applies"].astype(bool)]
 
 
 def _lines(diagnosis: Diagnosis) -> Iterator[str]:
-    yield f"{title_of(diagnosis)}\n{diagnosis.where}; {footer_of(diagnosis)}"
+    yield f"{diagnosis.summary}\n{diagnosis.where}; {footer_of(diagnosis)}"
     for row in diagnosis.findings.to_dict("records"):
-        age = format_age(row["since"], diagnosis.at)
+        age = format_age(row["since"], diagnosis.read_at)
         yield f"\n{row['severity'].upper()} {row['check']}{f', for {age}' if age else ''}"
         yield from (f"  {each}" for each in lines_of(row))
         for label, code in (("next", row["suggested_code"]), ("rows", row["evidence_code"])):
@@ -262,16 +266,16 @@ def card_of(diagnosis: Diagnosis) -> str:
     notes = [row for row in rows if row["severity"] == "note"]
     return render(
         "analysis/doctor/card.html.j2",
-        title=title_of(diagnosis),
+        title=diagnosis.summary,
         place=diagnosis.where,
         lines=[footer_of(diagnosis)],
         # A critical finding stays red even if the verdict is "incomplete".
         accent=_COLOURS["critical" if diagnosis.worst == "critical" else diagnosis.verdict],
-        causes=[_finding_context(row, diagnosis.at) for row in causes[:_MAX_CAUSES]],
+        causes=[_finding_context(row, diagnosis.read_at) for row in causes[:_MAX_CAUSES]],
         more_causes=len(causes) - _MAX_CAUSES,
         not_checked=gap_reasons(diagnosis),
         incomplete=_COLOURS["incomplete"],
-        notes=[_finding_context(row, diagnosis.at) for row in notes[:_MAX_NOTES]],
+        notes=[_finding_context(row, diagnosis.read_at) for row in notes[:_MAX_NOTES]],
         note_count=len(notes),
         checks=[
             # Without a time, another check had already read its data.

@@ -32,14 +32,14 @@ def journal(
     depth: int = 1,
     payloads: bool = False,
     limit: int = 500,
-    timeout: DurationInput | None = None,
+    timeout: DurationInput | None = "30s",
 ) -> pd.DataFrame:
     """Return the journal of one invocation: one row per entry, ordered by index.
 
     A row is a command with the notifications that complete it, or a signal. ``depth=2`` also reads the journals of its
     callees and inserts them below their calls, ``depth=3`` also those of their callees; at most ``limit`` invocations
     per level. ``payloads=True`` also reads the entries' payloads, which is slow for large payloads. ``timeout`` is for
-    the whole call; with None, each statement has the connection's own limit.
+    the whole call.
 
     A notebook shows the journal as a card with a time bar in each row; ``head()`` and filters return plain tables.
 

@@ -89,14 +89,14 @@ def journal_diff(
     /,
     *,
     payloads: bool = False,
-    timeout: DurationInput | None = None,
+    timeout: DurationInput | None = "30s",
 ) -> pd.DataFrame:
     """Compare the journals of two invocations, or one journal with the current behavior of its code (RT0016).
 
     Entries are aligned by type and name; calls by service and handler, regardless of the key. With ``b``, a row is an
     entry of one journal or of both. Without ``b``, invocation ``a`` must have a journal mismatch: the rows are its
     recorded entries and the command that its code issued instead in the last attempt. ``payloads=True`` also compares
-    payloads. ``timeout`` is for the whole call; with None, each statement has the connection's own limit.
+    payloads. ``timeout`` is for the whole call.
     ``Replay.diff()`` explains a mismatch that new code would have, before it is deployed.
 
     Columns: ``index_a, index_b`` (None if that journal does not have the entry), ``entry_type, name`` (the callee's

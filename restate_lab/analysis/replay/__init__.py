@@ -29,7 +29,7 @@ def replay(
     *,
     as_restart: bool = False,
     sample: int | None = 200,
-    timeout: DurationInput = "120s",
+    timeout: DurationInput = "2m",
     journal_timeout: DurationInput = "10s",
     workers: int = 4,
     headers: Mapping[str, str | Secret] | None = None,
@@ -52,24 +52,12 @@ def replay(
     registered deployment. ``as_restart`` replays under another id, as after a restart from a prefix: code that sends
     the ids of awakeables, or random values, diverges then. ``sample``: the maximum number of journals, spread over
     those with different paths; None checks all. ``timeout`` is for the whole call; when it is over, the result is
-    incomplete, and the others are in ``not_checked``. ``journal_timeout`` is the limit of one request. ``headers`` are
+    incomplete, and the others are in ``not_read``. ``journal_timeout`` is the limit of one request. ``headers`` are
     sent only to the deployment and never shown. ``allow``: SDKs (as in ``x-restate-server``, "restate-sdk-java") to
     check although it was never tried that they run no step; "unknown" is one without a name. ``progress``: None or True
     shows a line once the call takes longer than a second, False shows nothing, and a ``Progress`` is updated instead.
 
-    The result has
-
-    - ``rows``: one row per checked invocation. ``id, target, status``; ``verdict``: "fits", "diverges", "fails" (the
-      code raises an error or does not have the handler), "other result" (the same path and another result),
-      "not checkable" or "cannot say"; ``journal_index, command_index`` (the first entry that differs; commands are
-      counted from 0, the input), ``recorded`` and ``now`` (the command there), ``continues_with`` (what the code does
-      after the recorded commands), ``reason`` (one sentence), ``group``. Payloads are not shown.
-    - ``groups``: one row per group of equal verdicts other than "fits", with ``invocations`` and ``example_id``.
-    - ``not_checked``: ``id, target, status, reason``: sampled out, changed during the check, or out of time.
-    - ``counts``, ``verdict`` (the worst one), ``summary``, ``limitations``, ``queries``.
-
-    Live journals are read from ``sys_journal.raw``. Evidence must have been frozen with payloads. Tried with restate
-    1.7.12, the protocol versions 5 to 7, and the SDKs for Python (0.10 to 1.3) and TypeScript (1.7 to 1.17).
+    ``help(rl.Replay)`` describes the frames of the result.
 
     Raises:
         ArgumentError: an argument is invalid, or ``confirm`` is not the address.
@@ -80,7 +68,7 @@ def replay(
     """
     seconds, limit = check_seconds("timeout", timeout), check_seconds("journal_timeout", journal_timeout)
     if not seconds or not limit:
-        raise ArgumentError("timeout and journal_timeout must be more than 0; use for example '120s' and '10s'.")
+        raise ArgumentError("timeout and journal_timeout must be more than 0; use for example '2m' and '10s'.")
     if check_count("workers", workers, least=1) > _MOST_WORKERS:
         raise ArgumentError(f"workers is {workers}; choose from 1 to {_MOST_WORKERS}.")
     most = None if sample is None else check_count("sample", sample, least=1)

@@ -19,7 +19,7 @@ from restate_lab.analysis.replay.recording import NOT_CHECKABLE, Obstacle, Recor
 from restate_lab.analysis.replay.result import (
     SAMPLED_OUT,
     Replay,
-    not_checked_frame,
+    not_read_frame,
     outcome_frames,
 )
 from restate_lab.analysis.replay.verdict import FAILS, ReplayOutcome, judge
@@ -112,7 +112,7 @@ class ReplayCheck:
     last_entries: Mapping[str, int] = field(default_factory=dict)
     outcomes: list[tuple[Recording, ReplayOutcome]] = field(default_factory=list)
     missed: list[tuple[Mapping[str, Any], str]] = field(default_factory=list)
-    limitations: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sdk: str = ""
     _reader: RecordingReader = field(init=False)
@@ -126,7 +126,7 @@ class ReplayCheck:
         if not isinstance(deployment, str) or not deployment.startswith("dp_"):
             return address, {}
         if not is_lab(self.source):
-            self.limitations.append(_NO_HEADERS)
+            self.warnings.append(_NO_HEADERS)
             return address, {}
         headers = self.source.admin.get_deployment(deployment).additional_headers
         return address, {name: Secret(value) for name, value in (headers.reveal() if headers else {}).items()}
@@ -177,7 +177,7 @@ class ReplayCheck:
                 if not self.outcomes:
                     raise
             self.missed += [(row, self._over()) for id_, row in self.rows.items() if id_ not in seen]
-        self.limitations[:0] = [_CODE_RAN.format(address=endpoint.address), _CHANCE]
+        self.warnings[:0] = [_CODE_RAN.format(address=endpoint.address), _CHANCE]
 
     def _result(self, address: str) -> Replay:
         rows, groups = outcome_frames(self.outcomes)
@@ -186,13 +186,13 @@ class ReplayCheck:
         return Replay(
             rows=rows,
             groups=groups,
-            not_checked=not_checked_frame(self.missed),
             address=address,
             sdk=self.sdk,
             source=self.source.name,
             version=self.source.version,
-            at=self.source.now,
-            limitations=(*self.limitations, *([_RESTART] if self.as_restart else [])),
+            read_at=self.source.now,
+            not_read=not_read_frame(self.missed),
+            warnings=(*self.warnings, *([_RESTART] if self.as_restart else [])),
             _paths=paths,
             queries=tuple(self.reads.queries),
         )
@@ -215,7 +215,7 @@ class ReplayCheck:
             return Obstacle(NOT_CHECKABLE, reason)
         name, _, version = (manifest.sdk or _UNKNOWN).partition("/")
         if {name, manifest.sdk} & self.allowed:
-            self.limitations.append(f"It was never tried whether {name} runs no step in a check.")
+            self.warnings.append(f"It was never tried whether {name} runs no step in a check.")
             return None
         tried = _TRIED.get(name)
         number = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
@@ -224,7 +224,7 @@ class ReplayCheck:
             return Obstacle(NOT_CHECKABLE, f"{reason}; allow={name!r} checks it anyway")
         if number > tried[1]:
             newest = ".".join(map(str, tried[1]))
-            self.limitations.append(f"{manifest.sdk} is newer than {newest}, the newest version that was tried.")
+            self.warnings.append(f"{manifest.sdk} is newer than {newest}, the newest version that was tried.")
         return None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -13,13 +12,14 @@ import pyarrow as pa
 
 from restate_lab._html import render
 from restate_lab._public import public
-from restate_lab._text import escape_invisible, format_timestamp, plural
+from restate_lab._text import plural
 from restate_lab.analysis.patterns import normalize
 from restate_lab.analysis.replay.recording import CANNOT_SAY, FITS, NOT_CHECKABLE, RecordedCommand, Recording
 from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT, VERDICTS, ReplayOutcome
 from restate_lab.client.arguments import check_id
 from restate_lab.errors import ArgumentError
 from restate_lab.frames import records, rows_to_table
+from restate_lab.result import Result
 from restate_lab.status import STATUSES
 
 SAMPLED_OUT = "sampled out"
@@ -47,7 +47,7 @@ _GROUPS: dict[str, pa.DataType] = {
     "invocations": pa.int64(),
     "example_id": pa.string(),
 }
-_NOT_CHECKED: dict[str, pa.DataType] = dict.fromkeys(("id", "target", "status", "reason"), pa.string())
+_NOT_READ: dict[str, pa.DataType] = dict.fromkeys(("part", "reason", "target", "status"), pa.string())
 AFTER, NOT_KNOWN = "after the recorded commands", "not known"
 _DIFF: dict[str, pa.DataType] = {
     "journal_index": pa.int64(),
@@ -77,24 +77,31 @@ _BEFORE = 3  # commands before the divergence that the card shows
 
 @public
 @dataclass(frozen=True, repr=False, eq=False)
-class Replay:
-    """The verdicts of a replay check; ``replay()`` returns it, and its docstring describes the frames.
+class Replay(Result):
+    """The verdicts of a replay check; ``replay()`` returns it.
 
     ``diff(id)`` explains the verdict on one invocation command by command.
+
+    - ``rows``: one row per checked invocation. ``id, target, status``; ``verdict``: "fits", "diverges", "fails" (the
+      code raises an error or does not have the handler), "other result" (the same path and another result),
+      "not checkable" or "cannot say"; ``journal_index, command_index`` (the entry where the paths part; commands are
+      counted from 0, the input), ``recorded`` and ``now`` (the command there), ``continues_with`` (what the code does
+      after the recorded commands), ``reason`` (one sentence), ``group``. Payloads are not shown.
+    - ``groups``: one row per group of equal verdicts other than "fits", with ``invocations`` and ``example_id``.
+    - ``not_read``: ``part`` (the id), ``reason, target, status``: sampled out, changed during the check, or late.
+    - ``counts``, ``verdict`` (the worst one), ``summary``, ``warnings`` (what the check does not show), ``queries``.
+
+    Live journals are read from ``sys_journal.raw``. Evidence must have been frozen with payloads. Tried with restate
+    1.7.12, the protocol versions 5 to 7, and the SDKs for Python (0.10 to 1.3) and TypeScript (1.7 to 1.17).
     """
 
     rows: pd.DataFrame
     groups: pd.DataFrame
-    not_checked: pd.DataFrame
     address: str
     sdk: str
-    source: str
-    version: str
-    at: datetime
-    limitations: tuple[str, ...]
+    warnings: tuple[str, ...]
+    """What the check does not show."""
     _paths: Mapping[str, tuple[RecordedCommand, ...]]
-    queries: tuple[Mapping[str, Any], ...] = ()
-    """Each statement that was sent: ``sql``, ``params`` as JSON values, ``times``."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -108,7 +115,7 @@ class Replay:
 
         An invocation that was sampled out is represented by the others with the same path.
         """
-        missed = self.not_checked["reason"].ne(SAMPLED_OUT).any()
+        missed = self.not_read["reason"].ne(SAMPLED_OUT).any()
         found = {*self.counts, *((CANNOT_SAY,) if missed or self.rows.empty else ())}
         return next(verdict for verdict in VERDICTS if verdict in found)
 
@@ -116,7 +123,7 @@ class Replay:
     def summary(self) -> str:
         """Return a summary on one line, such as "2 diverge, 10 fit; 3 not checked"."""
         counts = ", ".join(f"{count:,} {_form(verdict, count)}" for verdict, count in self.counts.items())
-        missed = f"; {len(self.not_checked):,} not checked" if len(self.not_checked) else ""
+        missed = f"; {len(self.not_read):,} not checked" if len(self.not_read) else ""
         verdict = "" if self.verdict in self.counts else f"{self.verdict}: "
         return f"{verdict}{counts or 'nothing was checked'}{missed}"
 
@@ -124,9 +131,7 @@ class Replay:
     def where(self) -> str:
         """Return the deployment and its SDK, and the source of the journals with the time."""
         sdk = f" ({self.sdk})" if self.sdk else ""
-        return (
-            f"{self.address}{sdk} with journals of {self.source}, restate {self.version}, {format_timestamp(self.at)}"
-        )
+        return f"{self.address}{sdk} with journals of {super().where}"
 
     def diff(self, invocation_id: str, /) -> pd.DataFrame:
         """Compare the recorded commands of one checked invocation with those of the new code, until they differ.
@@ -152,12 +157,12 @@ class Replay:
         id_ = check_id("invocation_id", invocation_id, "invocation")
         found = self.rows[self.rows["id"] == id_]
         if found.empty:
-            missed = self.not_checked.loc[self.not_checked["id"] == id_, "reason"]
+            missed = self.not_read.loc[self.not_read["part"] == id_, "reason"]
             why = f"was not checked: {missed.iloc[0]}" if len(missed) else "is not in this replay"
             raise ArgumentError(f"{id_} {why}; choose an id in rows.")
         return _diff_frame(records(found)[0], self._paths.get(id_, ()))
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         groups = records(self.groups)
         lines = [f"{self.summary}.", f"Checked at {self.where}."]
         for row in groups[:_MOST]:
@@ -166,22 +171,16 @@ class Replay:
             lines.append(f"  {row['example_id']}: {row['reason']}.")
         if len(groups) > _MOST:
             lines.append(f"… and {len(groups) - _MOST:,} more groups")
-        return escape_invisible("\n".join([*lines, *_missed_lines(self), *self.limitations]))
+        return "\n".join([*lines, *_missed_lines(self), *self.warnings])
 
-    def __repr__(self) -> str:
-        return escape_invisible(f"<Replay at {self.address}: {self.summary}; print() shows it>")
-
-    def _repr_pretty_(self, printer: Any, _: bool) -> None:
-        printer.text(str(self))
-
-    def _repr_html_(self) -> str:
+    def _card(self) -> str:
         hidden = len(self.groups) - _MOST
         more = [f"… and {hidden:,} more groups"] if hidden > 0 else []
         return render(
             "analysis/replay/card.html.j2",
             title=self.summary,
             place="",
-            lines=[*more, *_missed_lines(self), self.where, *self.limitations],
+            lines=[*more, *_missed_lines(self), self.where, *self.warnings],
             accent=_COLOURS[self.verdict],
             parts=[(verdict, count, _COLOURS[verdict]) for verdict, count in self.counts.items()],
             groups=[_group_block(row, self._paths.get(row["example_id"], ())) for row in records(self.groups)[:_MOST]],
@@ -214,11 +213,14 @@ def outcome_frames(outcomes: Sequence[tuple[Recording, ReplayOutcome]]) -> tuple
     return _frame(rows, _ROWS), _frame([*groups.values()], _GROUPS)
 
 
-def not_checked_frame(rows: Sequence[tuple[Mapping[str, Any], str]]) -> pd.DataFrame:
+def not_read_frame(rows: Sequence[tuple[Mapping[str, Any], str]]) -> pd.DataFrame:
     """Return one row per invocation that was not checked, from its row and the reason."""
     return _frame(
-        [{"reason": reason, **{name: row.get(name) for name in ("id", "target", "status")}} for row, reason in rows],
-        _NOT_CHECKED,
+        [
+            {"part": row["id"], "reason": reason, "target": row.get("target"), "status": row.get("status")}
+            for row, reason in rows
+        ],
+        _NOT_READ,
     )
 
 
@@ -231,7 +233,7 @@ def _frame(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) 
 
 
 def _missed_lines(replay: Replay) -> list[str]:
-    reasons = replay.not_checked["reason"].value_counts()
+    reasons = replay.not_read["reason"].value_counts()
     return [f"Not checked: {plural(int(count), 'invocation')}, {reason}." for reason, count in reasons.items()]
 
 

@@ -31,6 +31,7 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, Truncated
 from restate_lab.reads import Reads, begin
+from restate_lab.result import unread
 from restate_lab.source import Source
 
 __all__ = [
@@ -51,36 +52,16 @@ _DEADLOCK_TYPES = {"certain": "bool", "length": "int64", "waiting": "Int64"}
 
 
 @translate_errors
-def waits(source: Source, /, *, limit: int = 150_000, timeout: DurationInput | None = None) -> Waits:
+def waits(source: Source, /, *, limit: int = 150_000, timeout: DurationInput | None = "2m") -> Waits:
     """Find which invocations wait for which, the root blockers, and the deadlocks.
 
     ``limit`` is the maximum number of suspended invocations that are read, and of pending ones; the longest waits come
     first. Pending invocations with a caller come before other pending ones. Callers and holders of keys are always
     read, so sleeping invocations hide no deadlock. The server counts the calls in queues that exceed the limit. If
-    data was not read, ``excluded`` and the repr report it, and a Truncated warning is issued. The tables are read one
-    after the other, so on a busy cluster an edge may end while another one is read. ``timeout`` is for the whole call;
-    None applies only the timeout of the connection to each statement.
+    data was not read, ``not_read`` and the repr report it, and a Truncated warning is issued. The tables are read one
+    after the other, so on a busy cluster an edge may end while another one is read. ``timeout`` is for the whole call.
 
-    - ``edges``: one row per wait. ``waiter, waiter_target``; ``kind`` (call, attach, key, awakeable, promise, sleep,
-      run, signal, state, unknown, or "open call": the call of a running invocation, which may not wait for it yet and
-      is suspended after the inactivity timeout, by default a minute); ``blocker, blocker_target`` (an invocation, or
-      None); ``what`` (service/key, promise, id of the awakeable, wake-up time, step); ``wakes_at`` (UTC, for sleeps);
-      ``alternative`` (the waiter may continue without it); ``since`` (UTC).
-    - ``blockers``: one row per root blocker, an invocation that waits for no other one while others wait for it; most
-      waiters first. ``id, target, status, waits_for`` (text, with its last error), ``direct_waiting`` (how many wait
-      for it or for the key that it holds), ``total_waiting`` (direct and indirect waiters; a minimum if data was not
-      read, None if counting takes too long), ``since`` (UTC, its last progress), ``examples`` (ids). Members of a
-      deadlock, and invocations blocked only by a deadlock, are in ``deadlocks`` instead.
-    - ``deadlocks``: one row per cycle, certain ones first. ``certain, length`` (number of keys, or of invocations if
-      there is no key), ``members`` (ids in order; each waits for the next), ``targets, keys``, ``waiting`` (how many
-      others it blocks; None as for ``total_waiting``), ``since`` (UTC), ``description``, ``cancel`` (the id whose
-      cancellation breaks it), ``reason`` (why this id, and how to prevent the deadlock), ``resolution_code`` (Python
-      code to break it; it is not executed here).
-
-    A deadlock is certain if none of its members can continue. An invocation that waits for several things may need only
-    one of them. SDKs before protocol 7 do not report this. A cycle through such an invocation is certain only if all
-    things that it waits for are stuck, or if its SDK reports that it needs all. Awakeables, promises and sleeps may
-    always end.
+    ``help(rl.Waits)`` describes the frames of the result.
 
     Raises:
         ArgumentError: ``limit`` is not a positive number, or ``timeout`` is not a duration.
@@ -88,13 +69,13 @@ def waits(source: Source, /, *, limit: int = 150_000, timeout: DurationInput | N
         TimedOut: not everything was read within ``timeout``.
     """
     found = find_waits(source, limit=limit, timeout=timeout)
-    if found.excluded:
-        warnings.warn("; ".join(found.excluded), Truncated, stacklevel=3)  # the caller of the decorated function
+    if found.reasons:
+        warnings.warn("; ".join(found.reasons), Truncated, stacklevel=3)  # the caller of the decorated function
     return found
 
 
 def find_waits(source: Source, *, limit: int = 150_000, timeout: DurationInput | None = None) -> Waits:
-    """Return the result of ``waits`` without its warning; ``excluded`` lists the unread data.
+    """Return the result of ``waits`` without its warning.
 
     Raises:
         As ``waits``.
@@ -148,13 +129,13 @@ def _describe(reads: Reads, analysis: WaitAnalysis) -> Waits:
         excluded.append(f"for {uncounted:,} root blockers or deadlocks, not all waiting invocations were counted")
     for frame in frames.values():
         attrs = {"source": reads.name, "version": reads.version, "now": analysis.at.isoformat()}
-        frame.attrs = attrs | {"excluded": excluded}
+        frame.attrs = attrs | {"not_read": excluded}
     return Waits(
         **frames,
         source=reads.name,
         version=reads.version,
-        at=analysis.at,
-        excluded=tuple(excluded),
+        read_at=analysis.at,
+        not_read=unread(waits=excluded),
         _graph=analysis.graph,
         queries=tuple(reads.queries),
     )

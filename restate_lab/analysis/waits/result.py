@@ -15,6 +15,7 @@ from restate_lab._public import public
 from restate_lab._text import format_age, format_timestamp, plural
 from restate_lab.analysis.waits.graph import WaitGraph
 from restate_lab.analysis.waits.picture import draw_picture
+from restate_lab.result import Result
 from restate_lab.status import STATUSES
 
 _MOST_DRAWN = 3_000  # waiting invocations in the picture; its layout then takes some tenths of a second
@@ -24,19 +25,35 @@ _RED, _AMBER, _GREEN = STATUSES["failed"].colour, STATUSES["pending"].colour, ST
 
 @public
 @dataclass(frozen=True, repr=False, eq=False)
-class Waits:
-    """The wait-for graph of a source at one time; ``waits()`` returns it, and its docstring describes the frames."""
+class Waits(Result):
+    """The wait-for graph of a source at one time; ``waits()`` returns it.
+
+    - ``edges``: one row per wait. ``waiter, waiter_target``; ``kind`` (call, attach, key, awakeable, promise, sleep,
+      run, signal, state, unknown, or "open call": the call of a running invocation, which may not wait for it yet and
+      is suspended after the inactivity timeout, by default a minute); ``blocker, blocker_target`` (an invocation, or
+      None); ``what`` (service/key, promise, id of the awakeable, wake-up time, step); ``wakes_at`` (UTC, for sleeps);
+      ``alternative`` (the waiter may continue without it); ``since`` (UTC).
+    - ``blockers``: one row per root blocker, an invocation that waits for no other one while others wait for it; most
+      waiters first. ``id, target, status, waits_for`` (text, with its last error), ``direct_waiting`` (how many wait
+      for it or for the key that it holds), ``total_waiting`` (direct and indirect waiters; a minimum if data was not
+      read, None if counting takes too long), ``since`` (UTC, its last progress), ``examples`` (ids). Members of a
+      deadlock, and invocations blocked only by a deadlock, are in ``deadlocks`` instead.
+    - ``deadlocks``: one row per cycle, certain ones first. ``certain, length`` (number of keys, or of invocations if
+      there is no key), ``members`` (ids in order; each waits for the next), ``targets, keys``, ``waiting`` (how many
+      others it blocks; None as for ``total_waiting``), ``since`` (UTC), ``description``, ``cancel`` (the id whose
+      cancellation breaks it), ``reason`` (why this id, and how to prevent the deadlock), ``resolution_code`` (Python
+      code to break it; it is not executed here).
+
+    A deadlock is certain if none of its members can continue. An invocation that waits for several things may need only
+    one of them. SDKs before protocol 7 do not report this. A cycle through such an invocation is certain only if all
+    things that it waits for are stuck, or if its SDK reports that it needs all. Awakeables, promises and sleeps may
+    always end.
+    """
 
     edges: pd.DataFrame
     blockers: pd.DataFrame
     deadlocks: pd.DataFrame
-    source: str
-    version: str
-    at: datetime
-    excluded: tuple[str, ...]
     _graph: WaitGraph
-    queries: tuple[Mapping[str, Any], ...] = ()
-    """Each statement that was sent: ``sql``, ``params`` as JSON values, ``times``."""
 
     @property
     def open_awakeables(self) -> pd.DataFrame:
@@ -54,8 +71,8 @@ class Waits:
         return self._edges_of("sleep", "wakes_at")
 
     @property
-    def verdict(self) -> str:
-        """Return a summary on one line."""
+    def summary(self) -> str:
+        """Return the numbers of deadlocks, root blockers and other waits on one line."""
         certain = int(self.deadlocks["certain"].sum())
         parts = [
             plural(certain, "deadlock") if certain else "",
@@ -66,12 +83,7 @@ class Waits:
             plural(len(self.sleeps), "sleep") if len(self.sleeps) else "",
         ]
         summary = " · ".join(part for part in parts if part) or "no invocation waits"
-        return summary + (" (not everything was read)" if self.excluded else "")
-
-    @property
-    def where(self) -> str:
-        """Return the source, its version, and when it was read."""
-        return f"{self.source}, restate {self.version}, {format_timestamp(self.at)}"
+        return summary + (" (not everything was read)" if len(self.not_read) else "")
 
     def graph(self) -> nx.DiGraph:
         """Return the graph for networkx; an edge points from the id of the waiter to the id of its blocker.
@@ -84,10 +96,7 @@ class Waits:
         """Return blocker id → ids of the invocations that wait for it directly."""
         return {id_: list(waiters) for id_, waiters in self._graph.predecessors.items()}
 
-    def __repr__(self) -> str:
-        return f"<Waits of {self.where}: {self.verdict}>"
-
-    def _repr_html_(self) -> str:
+    def _card(self) -> str:
         return _card(self, waiting=len(self._graph.successors))
 
     def _edges_of(self, kind: str, order: str = "since") -> pd.DataFrame:
@@ -103,16 +112,16 @@ def _card(waits: Waits, *, waiting: int) -> str:
     note = f"{waiting:,} invocations wait, too many for a picture here; rl.plot(waits) draws the worst ones."
     return render(
         "analysis/waits/card.html.j2",
-        title=waits.verdict,
+        title=waits.summary,
         place=waits.where,
-        lines=[*([] if is_drawn else [note]), *_sleep_lines(waits), *waits.excluded],
+        lines=[*([] if is_drawn else [note]), *_sleep_lines(waits), *waits.reasons],
         accent=_RED if deadlocks["certain"].any() else _AMBER if len(blockers) or len(deadlocks) else _GREEN,
         picture=draw_picture(waits.graph(), blockers, deadlocks, anchors=anchors) if is_drawn else None,
-        deadlocks=[_deadlock_block(row, waits.at, anchors) for row in _first_rows(deadlocks)],
+        deadlocks=[_deadlock_block(row, waits.read_at, anchors) for row in _first_rows(deadlocks)],
         more_deadlocks=_more_text(deadlocks, "deadlocks"),
         tables=[
-            _blocker_table(blockers, waits.at, anchors),
-            *(_unresolved_table(name, frame, waits.at) for name, frame in unresolved),
+            _blocker_table(blockers, waits.read_at, anchors),
+            *(_unresolved_table(name, frame, waits.read_at) for name, frame in unresolved),
         ],
     )
 
@@ -121,7 +130,7 @@ def _anchors(waits: Waits) -> dict[str, str]:
     """Return the element id on the card for each root blocker and each member of a deadlock."""
     groups = [row["members"] for row in _first_rows(waits.deadlocks)]
     groups += [[row["id"]] for row in _first_rows(waits.blockers)]
-    return {id_: f"rl-waits-{waits.at.timestamp():.6f}-{ids[0]}" for ids in groups for id_ in ids}
+    return {id_: f"rl-waits-{waits.read_at.timestamp():.6f}-{ids[0]}" for ids in groups for id_ in ids}
 
 
 def _deadlock_block(row: dict[Any, Any], now: datetime, anchors: Mapping[str, str]) -> dict[str, str]:

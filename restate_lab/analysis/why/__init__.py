@@ -11,7 +11,7 @@ from restate_lab._text import format_duration
 from restate_lab.analysis.ids import check_invocation_id, describe_missing
 from restate_lab.analysis.why.chain import Chain, find_chain, link_frame
 from restate_lab.analysis.why.details import InvocationDetails, details_of, summary_of
-from restate_lab.analysis.why.explanation import Explanation, text_of
+from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.analysis.why.options import Option, list_options
 from restate_lab.analysis.why.reader import Blockers, Explorer, Row, Waiters, has_ended
 from restate_lab.analysis.why.text import describe_completed, describe_open, describe_waiters, list_facts
@@ -20,6 +20,7 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
 from restate_lab.reads import begin
+from restate_lab.result import unread
 from restate_lab.source import Source
 
 Facts: TypeAlias = tuple[tuple[str, str], ...]
@@ -27,28 +28,13 @@ _OVER = "the timeout of {limit} is over; set a longer one with timeout="
 
 
 @translate_errors
-def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "10s") -> Explanation:
+def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "30s") -> Explanation:
     """Explain one invocation: its state, why it does not continue, its waiters, and the possible actions.
 
-    The result is a str: the paragraph ``summary``, then the chain and the options. It has
+    ``print()`` shows the paragraph ``summary``, then the chain and the options. ``help(rl.Explanation)`` describes
+    its frames.
 
-    - ``facts``: the paragraph as (label, value) pairs: "now" (the state, its start, failed attempts, the next attempt),
-      "failing step", "error", "waits for", "agent" (the tool that an agent executes, and the model that called it; its
-      arguments are not shown), "root blocker", "called by", "blocks", "changes of state" (that wait for its key),
-      "created" and more.
-    - ``chain``: one row per link from this invocation to the root blocker; the last rows show what the root blocker
-      waits for. ``step`` (1, 2, …; the same for all waits of the root blocker), ``id, target, status, waits_for`` (as
-      ``kind`` in ``waits``: call, attach, key, awakeable, promise, sleep, …; for a root blocker also "step" for a step
-      that runs or is retried, "resume", "start", "slot", "turn"; None if it has ended), ``what`` (key, promise, id of
-      the awakeable, name of the step), ``blocker`` (the id of the next link; None at the end), ``since`` (UTC). In a
-      deadlock the last ``blocker`` is an earlier link.
-    - ``options``: one row per possible action, the most helpful first: ``action, id, target, what`` (the effect),
-      ``code`` (Python code; a plan sends nothing before its ``execute(reason=…)``; "" if no call is needed). Options
-      for the root blocker come first, then options for this invocation alone. ``suggested_calls`` has the calls as
-      data.
-    - ``excluded``: messages about data that could not be read; ``queries``: the statements that were sent.
-
-    Everything is read by ids and keys, hop by hop, within ``timeout``. When the timeout is over, ``excluded`` names the
+    Everything is read by ids and keys, hop by hop, within ``timeout``. When the timeout is over, ``not_read`` names the
     unread data, and the result is incomplete. If an invocation waits for several things, the chain follows the worst: a
     deadlock, then an invocation that needs help, then one that continues by itself. Waiting invocations are its callers
     (also indirect ones) and the queues of the keys that these hold. Invocations attached to it appear only in
@@ -63,7 +49,7 @@ def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "10s"
     id_ = check_invocation_id(invocation_id)
     seconds = check_seconds("timeout", timeout)
     if not seconds:
-        raise ArgumentError(f"timeout is {timeout!r}; use a duration of more than 0, for example '10s'.")
+        raise ArgumentError(f"timeout is {timeout!r}; use a duration of more than 0, for example '30s'.")
     over = _OVER.format(limit=format_duration(seconds))
     explorer = Explorer(begin(source, "why", timeout, over=over, remembers=True))
     rows = explorer.rows([id_])
@@ -125,21 +111,19 @@ def _build(
     options: Sequence[Option] = (),
     waiters: Sequence[Row] = (),
 ) -> Explanation:
-    reads, excluded = explorer.reads, tuple(dict.fromkeys(explorer.excluded))
-    links = link_frame((), {}, None) if chain is None else chain
+    reads = explorer.reads
     return Explanation(
-        text=text_of(id_, summary, links, options, excluded),
         id=id_,
         target=details.row["target"] if details else None,
         status=details.status if details else None,
-        summary=summary,
+        _paragraph=summary,
         facts=facts,
-        _chain=links,
-        choices=tuple(options),
-        excluded=excluded,
+        chain=link_frame((), {}, None) if chain is None else chain,
+        _choices=tuple(options),
+        not_read=unread(explanation=explorer.excluded),
         source=reads.name,
         version=reads.version,
-        at=reads.now,
+        read_at=reads.now,
         queries=tuple(reads.queries),
         waiters=tuple((str(row["id"]), str(row["target"])) for row in waiters),
     )

@@ -21,7 +21,7 @@ class Option:
     action: str
     id: str
     target: str
-    what: str
+    effect: str
     calls: Calls
 
     @property
@@ -40,12 +40,12 @@ def list_options(details: InvocationDetails, root: InvocationDetails | None, cha
     if root is None or root.row["id"] == details.row["id"]:
         return tuple(_options_for(details))
     own = [option for option in _options_for(details) if option.action in {"cancel", "kill"}]
-    return (*_options_for(root), *(replace(each, what=f"only this invocation: {each.what}") for each in own))
+    return (*_options_for(root), *(replace(each, effect=f"only this invocation: {each.effect}") for each in own))
 
 
 def option_frame(options: Iterable[Option]) -> pd.DataFrame:
     """Return the options as a frame, one row for each."""
-    names = ["action", "id", "target", "what", "code"]
+    names = ["action", "id", "target", "effect", "code"]
     rows = [[getattr(option, name) for name in names] for option in options]
     return pd.DataFrame(rows, columns=names, dtype=object)
 

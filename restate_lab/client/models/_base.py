@@ -164,6 +164,7 @@ class ModelList(list[M], Generic[M]):
         super().__init__(sorted(models, key=by))
         self.model = model
 
+    @property
     def frame(self) -> pd.DataFrame:
         """Return one row per model in this order, one column per field; ``a.b`` is field b of the model in field a.
 

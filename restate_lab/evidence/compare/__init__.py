@@ -18,6 +18,7 @@ from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from restate_lab.evidence.compare import invocations, objects
 from restate_lab.evidence.compare.sides import ComparedSource, Limitation, Sides, sides_of
+from restate_lab.result import Result
 from restate_lab.source import Source
 
 PARTS = ("invocations", "state", "deployments", "backlog")
@@ -30,7 +31,7 @@ _CELL_WIDTH = 60
 _CARD_COLUMNS = {
     "invocations": ("id", "target", "change", "status_before", "status_after", "more_retries", "more_entries"),
     "state": ("service_name", "service_key", "key", "change", "bytes_before", "bytes_after"),
-    "deployments": ("kind", "name", "change", "what", "before", "after"),
+    "deployments": ("kind", "name", "change", "field", "before", "after"),
     "backlog": ("target_service_name", "target_service_key", "waiting_before", "waiting_after", "oldest_wait_after"),
 }
 LIMIT = 200_000
@@ -38,7 +39,7 @@ _CLOCKS = timedelta(seconds=1)  # the maximum difference between the clocks of a
 _NO_SHARED_INVOCATION = Limitation(
     "no invocation is in both sources; they may be different clusters, or all earlier invocations were removed"
 )
-_NOT_COMPARED = ("part", "reason", "whole", "cut")
+_NOT_READ = ("part", "reason", "whole", "cut")
 Part = tuple[pd.DataFrame | None, list[Limitation]]
 
 
@@ -139,78 +140,8 @@ def _cell_text(value: Any) -> str:
 
 @public
 @dataclass(frozen=True, repr=False, eq=False)
-class Comparison:
-    """The changes between two sources; ``compare()`` returns it and documents the frames."""
-
-    invocations: pd.DataFrame
-    state: pd.DataFrame
-    deployments: pd.DataFrame
-    backlog: pd.DataFrame
-    not_compared: pd.DataFrame
-    before: str
-    after: str
-    before_at: datetime
-    after_at: datetime
-
-    @property
-    def summary(self) -> str:
-        """Return the changes on five lines: sources, invocations, state, deployments, backlog."""
-        return "\n".join([self.where, *(f"{part}: {self._describe(part)}" for part in PARTS)])
-
-    @property
-    def verdict(self) -> str:
-        """Return the number of changes on one line."""
-        rows = self.invocations["change"].value_counts()
-        changed = int(rows.sum()) - int(rows.get("created", 0)) - int(rows.get("removed", 0))
-        keys = int((self.backlog["more"].fillna(0) != 0).sum())
-        nouns = (
-            (len(self.state), "value of state", "values of state"),
-            (self.deployments["name"].nunique(), "deployment or service", "deployments and services"),
-            (keys, "key with a changed backlog", "keys with a changed backlog"),
-        )
-        parts = [f"{rows[change]:,} {change}" for change in ("created", "removed") if change in rows]
-        parts += [f"{changed:,} changed"] if changed else []
-        parts += [plural(*noun) for noun in nouns if noun[0]]
-        text = ", ".join(parts) or "nothing changed"
-        return text + (" (not everything was compared)" if len(self.not_compared) else "")
-
-    @property
-    def where(self) -> str:
-        """Return the names of the sources and the time between them."""
-        later = format_age(self.before_at, self.after_at)
-        names = [one_line(name, _NAME_LENGTH) for name in (self.before, self.after)]
-        return f"{names[0]} → {names[1]}, {later} later, {format_timestamp(self.after_at)}"
-
-    def __repr__(self) -> str:
-        return f"<Comparison of {self.where}: {self.verdict}>"
-
-    def __str__(self) -> str:
-        left = [f"  {row['part']}: {row['reason']}" for row in self.not_compared.to_dict("records")]
-        return "\n".join([self.summary, *(["NOT COMPARED", *left] if left else [])])
-
-    def _repr_html_(self) -> str:
-        return render(
-            "evidence/compare/card.html.j2",
-            title=self.verdict,
-            place=self.where,
-            lines=[f"Not compared, {row['part']}: {row['reason']}" for row in self.not_compared.to_dict("records")],
-            accent=_ACCENT,
-            parts=[_card_part(part, getattr(self, part), self._describe(part)) for part in PARTS],
-        )
-
-    def _describe(self, part: str) -> str:
-        notes = self.not_compared[self.not_compared["part"] == part]
-        if notes["whole"].any():
-            return f"not compared: {one_line(str(notes['reason'].iloc[0]), _REASON_LENGTH)}"
-        text = _SUMMARIES[part](getattr(self, part))
-        return f"{text} (not everything was compared)" if len(notes) else text
-
-
-@translate_errors
-def compare(
-    before: Source, after: Source, /, *, limit: int | None = LIMIT, timeout: DurationInput | None = None
-) -> Comparison:
-    """Compare two sources of one cluster, the earlier one first: two frozen ones, or a frozen and a live one.
+class Comparison(Result):
+    """The changes between two sources; ``compare()`` returns it.
 
     - ``invocations``: one row per run that differs. A workflow or a call with an idempotency key gets the same id
       again after a purge or expiry. In this case there are two rows with one id, one for the removed run and one for
@@ -226,16 +157,83 @@ def compare(
       key``; ``change`` (added, removed, changed); ``bytes_before, bytes_after, sha256_before, sha256_after``. The
       values themselves are not read. Evidence without payloads has only lengths.
     - ``deployments``: one row per changed field of a deployment or service. ``kind`` (deployment, service),
-      ``name, change`` (added, removed, changed), ``what`` (the column), ``before, after``.
+      ``name, change`` (added, removed, changed), ``field`` (the column), ``before, after``.
     - ``backlog``: one row per key with waiting calls on either side, the largest change first. ``target_service_name,
       target_service_key, scope, waiting_before, waiting_after, more, oldest_wait_before, oldest_wait_after``.
-    - ``not_compared``: one row per limitation of the comparison. ``part`` (the frame), ``reason``, ``whole`` (true if
+    - ``not_read``: one row per limitation of the comparison. ``part`` (the frame), ``reason``, ``whole`` (true if
       nothing of this frame was compared, so that it is empty), ``cut`` (caused by ``limit``).
+    """
 
-    ``summary`` has five lines, and ``print()`` adds the limitations. ``limit`` is the maximum number of rows that are
-    read from one table of each source; None reads all. If it is exceeded, invocations that are completed on both sides
-    are excluded first, with a warning (Truncated). ``timeout`` is for the whole call; with None, each statement has the
-    connection's own limit.
+    invocations: pd.DataFrame
+    state: pd.DataFrame
+    deployments: pd.DataFrame
+    backlog: pd.DataFrame
+    before: str
+    after: str
+    before_at: datetime
+
+    @property
+    def summary(self) -> str:
+        """Return the number of changes on one line."""
+        rows = self.invocations["change"].value_counts()
+        changed = int(rows.sum()) - int(rows.get("created", 0)) - int(rows.get("removed", 0))
+        keys = int((self.backlog["more"].fillna(0) != 0).sum())
+        nouns = (
+            (len(self.state), "value of state", "values of state"),
+            (self.deployments["name"].nunique(), "deployment or service", "deployments and services"),
+            (keys, "key with a changed backlog", "keys with a changed backlog"),
+        )
+        parts = [f"{rows[change]:,} {change}" for change in ("created", "removed") if change in rows]
+        parts += [f"{changed:,} changed"] if changed else []
+        parts += [plural(*noun) for noun in nouns if noun[0]]
+        text = ", ".join(parts) or "nothing changed"
+        return text + (" (not everything was compared)" if len(self.not_read) else "")
+
+    @property
+    def details(self) -> str:
+        """Return the changes on five lines: sources, invocations, state, deployments, backlog."""
+        return "\n".join([self.where, *(f"{part}: {self._describe(part)}" for part in PARTS)])
+
+    @property
+    def where(self) -> str:
+        """Return the names of the sources and the time between them."""
+        later = format_age(self.before_at, self.read_at)
+        names = [one_line(name, _NAME_LENGTH) for name in (self.before, self.after)]
+        return f"{names[0]} → {names[1]}, {later} later, {format_timestamp(self.read_at)}"
+
+    def _text(self) -> str:
+        left = [f"  {row['part']}: {row['reason']}" for row in self.not_read.to_dict("records")]
+        return "\n".join([self.details, *(["NOT COMPARED", *left] if left else [])])
+
+    def _card(self) -> str:
+        return render(
+            "evidence/compare/card.html.j2",
+            title=self.summary,
+            place=self.where,
+            lines=[f"Not compared, {row['part']}: {row['reason']}" for row in self.not_read.to_dict("records")],
+            accent=_ACCENT,
+            parts=[_card_part(part, getattr(self, part), self._describe(part)) for part in PARTS],
+        )
+
+    def _describe(self, part: str) -> str:
+        notes = self.not_read[self.not_read["part"] == part]
+        if notes["whole"].any():
+            return f"not compared: {one_line(str(notes['reason'].iloc[0]), _REASON_LENGTH)}"
+        text = _SUMMARIES[part](getattr(self, part))
+        return f"{text} (not everything was compared)" if len(notes) else text
+
+
+@translate_errors
+def compare(
+    before: Source, after: Source, /, *, limit: int | None = LIMIT, timeout: DurationInput | None = "2m"
+) -> Comparison:
+    """Compare two sources of one cluster, the earlier one first: two frozen ones, or a frozen and a live one.
+
+    ``help(rl.Comparison)`` describes the frames of the result. ``print()`` shows five lines and ``not_read``.
+
+    ``limit`` is the maximum number of rows that are read from one table of each source; None reads all. If it is
+    exceeded, invocations that are completed on both sides are excluded first, with a warning (Truncated). ``timeout``
+    is for the whole call.
 
     Raises:
         ArgumentError: ``before`` is later than ``after``, or ``limit`` is not a number of rows.
@@ -254,7 +252,7 @@ def compare(
     if counts.get("in_before") and counts.get("in_after") and not counts["in_both"]:
         parts["invocations"][1].append(_NO_SHARED_INVOCATION)
     comparison = _comparison(sides, parts)
-    cut = comparison.not_compared[comparison.not_compared["cut"]]
+    cut = comparison.not_read[comparison.not_read["cut"]]
     if len(cut):
         warnings.warn(
             "; ".join(f"{row.part}: {row.reason}" for row in cut.itertuples()), Truncated, stacklevel=3
@@ -290,15 +288,18 @@ def _comparison(sides: Sides, parts: dict[str, tuple[pd.DataFrame, list[Limitati
     for frame, notes, _ in parts.values():
         frame.attrs = {**frame.attrs, **_attrs(sides, notes)}
     rows = [(name, note.text, is_whole, note.cut) for name, (_, notes, is_whole) in parts.items() for note in notes]
-    not_compared = pd.DataFrame(rows, columns=list(_NOT_COMPARED)).astype({"whole": bool, "cut": bool})
-    not_compared.attrs = _attrs(sides, [])
+    not_read = pd.DataFrame(rows, columns=list(_NOT_READ)).astype({"whole": bool, "cut": bool})
+    not_read.attrs = _attrs(sides, [])
     return Comparison(
         **{name: frame for name, (frame, _, _) in parts.items()},
-        not_compared=not_compared,
+        not_read=not_read,
         before=sides.before.source.name,
         after=sides.after.source.name,
         before_at=sides.before.now,
-        after_at=sides.after.now,
+        source=f"{sides.before.source.name} → {sides.after.source.name}",
+        version=sides.after.source.version,
+        read_at=sides.after.now,
+        queries=(*sides.before.source.queries, *sides.after.source.queries),
     )
 
 
@@ -309,7 +310,7 @@ def _attrs(sides: Sides, notes: Iterable[Limitation]) -> dict[Hashable, Any]:
         "now": sides.after.now.isoformat(),
         "before": _origin(sides.before),
         "after": _origin(sides.after),
-        "not_compared": [note.text for note in notes],
+        "not_read": [note.text for note in notes],
     }
     if cut := [note.text for note in notes if note.cut]:
         attrs["truncated"] = {"limit": sides.limit, "message": "; ".join(cut)}

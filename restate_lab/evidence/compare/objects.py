@@ -31,7 +31,7 @@ FROM state GROUP BY service_name"""
 _IN_SCOPES = "SELECT count(*) AS n FROM state WHERE scope IS NOT NULL"
 _VALUE, _SCOPE = "state.value", "state.scope"
 DEPLOYMENT_NEEDS = ("sys_deployment.id", "sys_service.name", "sys_service.deployment_id")
-DEPLOYMENT_COLUMNS = ("kind", "name", "change", "what", "before", "after")
+DEPLOYMENT_COLUMNS = ("kind", "name", "change", "field", "before", "after")
 _KINDS = {
     "deployment": (
         *("sys_deployment", "id"),
@@ -151,7 +151,7 @@ def _changed_fields(
         for field in fields if change == "changed" else fields[:1]:
             was, is_ = (old or {}).get(field), (new or {}).get(field)
             if change != "changed" or was != is_:
-                yield {"kind": kind, "name": name, "change": change, "what": field, "before": was, "after": is_}
+                yield {"kind": kind, "name": name, "change": change, "field": field, "before": was, "after": is_}
 
 
 def _text(value: Any) -> str:

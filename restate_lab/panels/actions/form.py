@@ -249,7 +249,7 @@ def _sentence(plan: Plan) -> str:
     targets = list(dict.fromkeys(plan.rows["target"].astype(str).map(_handler_of)))
     more = f" and {len(targets) - 2:,} others" if len(targets) > 2 else ""
     where = f"{', '.join(map(shorten_cell, targets[:2]))}{more} · " if targets else ""
-    cluster = plan.environment if plan.environment in plan.address else f"{plan.environment} ({plan.address})"
+    cluster = plan.source if plan.source in plan.address else f"{plan.source} ({plan.address})"
     return f"{name_of(plan.action)} {number:,} of {total:,} · {where}on {cluster}"
 
 
@@ -272,7 +272,7 @@ def _effects(plan: Plan, warnings: Sequence[str]) -> str:
         f"{excluded:,} excluded; see below." if excluded else "",
         _also_affected(plan),
     ]
-    limitations = (f"- {text}" for text in plan.limitations)
+    limitations = (f"- {text}" for text in plan.reasons)
     return "\n".join(filter(None, [" ".join(filter(None, parts)), *warnings, *limitations]))
 
 

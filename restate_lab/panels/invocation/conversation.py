@@ -114,7 +114,9 @@ class ConversationSection(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
     def _draw(self, content: AgentContent) -> None:
         found, problem = content.conversation, content.problem
         if found is not None and not found.turns:
-            problem = f"There is no conversation to show: {found.notes[-1] if found.notes else 'the journal is empty'}."
+            problem = (
+                f"There is no conversation to show: {found.reasons[-1] if found.reasons else 'the journal is empty'}."
+            )
         self.shown = found
         if problem:
             self._html.value = render(_TEMPLATE, part="note", styles={}, text=problem)

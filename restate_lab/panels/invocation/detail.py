@@ -338,7 +338,7 @@ def _main_facts(content: InvocationContent, bars: JournalBars, zone: ZoneInfo) -
     blocked = [each for each in content.related if each.how == "blocks"]
     parts = [
         *_progress_facts(own, bars),
-        _Fact("created", _describe(facts["created_at"], content.why.at, zone)),
+        _Fact("created", _describe(facts["created_at"], content.why.read_at, zone)),
         _Fact("called by", _text(facts["invoked_by_target"]) or _text(facts["invoked_by"]) or MISSING),
         _Fact("blocks", _describe_blocked(blocked)),
         _Fact("deployment", _text(facts["pinned_deployment_id"]) or _text(facts.get("deployment_id")) or MISSING),
@@ -377,7 +377,7 @@ def _all_facts(content: InvocationContent, zone: ZoneInfo) -> list[_Fact]:
     facts = {**content.facts, **content.row}
     known = {label: facts.get(name) for name, label in _FACTS.items()}
     return [
-        _Fact(label, _describe(value, content.why.at, zone), cell(value, zone).more or "")
+        _Fact(label, _describe(value, content.why.read_at, zone), cell(value, zone).more or "")
         for label, value in known.items()
         if not is_missing(value) and value != ""
     ]

@@ -17,7 +17,6 @@ from restate_lab._public import public
 from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.doctor import Diagnosis, doctor
-from restate_lab.analysis.doctor.diagnosis import card_of
 from restate_lab.analysis.invocations.filters import MOST, Filters
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.arguments import check_seconds
@@ -458,7 +457,7 @@ class Panel(LivePanel):
 
     def _static(self) -> Iterator[str]:
         if self.diagnosis is not None and self._shown_name != _DETAIL:
-            yield card_of(self.diagnosis)
+            yield self.diagnosis._repr_html_()
         yield from self.view.static()
 
     def close(self) -> None:

@@ -78,7 +78,7 @@ class FindingsView(ContentWidget):
                 "revision": self._revision,
                 "verdict": diagnosis.verdict,
                 "counts": [[name, int((diagnosis.findings["severity"] == name).sum())] for name in _SEVERITIES],
-                "at": diagnosis.at.timestamp(),
+                "at": diagnosis.read_at.timestamp(),
                 "took": format_duration(diagnosis.seconds),
                 "checks": plural(len(diagnosis.checked), "check"),
                 "gaps": gaps,
@@ -135,7 +135,7 @@ def _row(row: Mapping[Any, Any], diagnosis: Diagnosis, at: int, *, can_plan: boo
         "severity": row["severity"],
         "title": row["title"],
         "details": row["details"],
-        "age": _age(row["since"], diagnosis.at),
+        "age": _age(row["since"], diagnosis.read_at),
         "blocks": f"blocks {row['blocks']}" if row["blocks"] else "",
         "buttons": [{"act": act, "label": label} for act, label in buttons],
     }

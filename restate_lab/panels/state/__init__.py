@@ -77,7 +77,7 @@ def value_table(state: State | None) -> pd.DataFrame:
     if state is None:
         empty = {"key": "str", "value": "str", "encoding": "str", "size": "int64"}
         return pd.DataFrame({name: pd.Series([], dtype=kind) for name, kind in empty.items()})
-    return state.frame()
+    return state.frame
 
 
 def heading(state: State | None) -> Block:
@@ -85,7 +85,7 @@ def heading(state: State | None) -> Block:
     if state is None:
         return Block("No object is open", "Click an object in the list to see its state.")
     empty = "" if state else "It has no state. "
-    return Block(state.where, f"{empty}Read at {format_time(state.read_at)}.")
+    return Block(state.object, f"{empty}Read at {format_time(state.read_at)}.")
 
 
 class StateView(View):
@@ -301,7 +301,7 @@ class StateView(View):
         else:
             self.editor.cancel()
             done = "deleted" if edit.text is None else "set"
-            self.say(f"{edit.name!r} of {before.where} was {done}; read back at {format_time(now.read_at)}.")
+            self.say(f"{edit.name!r} of {before.object} was {done}; read back at {format_time(now.read_at)}.")
         self.ask()
 
     # Reading
@@ -377,7 +377,7 @@ class StateView(View):
         why = why_not_here(state, name) if name in state and not self._why_not else ""
         in_code = f"rl.set_state(lab, {state.service!r}, {state.key!r}, {{{name!r}: …}}, reason=…, state=…)"
         self.whole.show(
-            Block(f"{name or '(empty)'} of {state.where}", readable_value(state.shown, name), is_value=True),
+            Block(f"{name or '(empty)'} of {state.object}", readable_value(state.shown, name), is_value=True),
             *([Block("This value cannot be edited here", f"{why}. In code: {in_code}", "warning")] if why else []),
         )
 

@@ -106,7 +106,7 @@ def begin_edit(state: State, name: str) -> Edit:
         ArgumentError: the value cannot be edited as text; the message gives the reason and the code to use instead.
     """
     if name not in state:
-        raise ArgumentError(f"{state.where} no longer has a key {name!r}.")
+        raise ArgumentError(f"{state.object} no longer has a key {name!r}.")
     why = why_not_here(state, name)
     if why:
         raise ArgumentError(f"{name!r} cannot be edited here: {why}. {_in_code(state, name)}")

@@ -146,7 +146,7 @@ class StateEditor:
     def watch(self, state: State) -> None:
         """Compare with the current state: report whether it changed since the edit began, or contains the change."""
         edit = self.edit
-        if edit is None or state.version == edit.before.version:
+        if edit is None or state.state_version == edit.before.state_version:
             return
         if self.stage == "unknown":
             self.compare.show(_came_of(edit, state))
@@ -188,7 +188,7 @@ class StateEditor:
     def _heads(self, edit: Edit, now: State | None = None) -> list[Block]:
         kind = "empty; the new value is JSON" if edit.encoding == "empty" else edit.encoding
         said = f"{kind}, as read at {format_time(edit.before.read_at)}"
-        heads = [Block(f"Edit {edit.name or '(empty)'} of {edit.before.where}", said)]
+        heads = [Block(f"Edit {edit.name or '(empty)'} of {edit.before.object}", said)]
         heads += [Block("The change can be lost", text, "warning") for text in edit.before.warnings]
         if now is not None:
             same = now.raw.get(edit.name) == edit.before.raw.get(edit.name)

@@ -35,6 +35,7 @@ from restate_lab.errors import (
     Unreachable,
 )
 from restate_lab.reads import Reads
+from restate_lab.result import unread
 from support.row_source import RowSource
 
 WHY = "INC-42"
@@ -61,9 +62,9 @@ def made(
         impact=pd.DataFrame([("key", None, target, None, ids[0], "becomes free")], columns=list(IMPACT_COLUMNS)),
         prefixes=pd.DataFrame({"id": [], "from_index": [], "entry": [], "result": []}),
         restarted=frozenset(),
-        limitations=(),
-        made_at=datetime.now(UTC),
-        environment="prod",
+        read_at=datetime.now(UTC),
+        source="prod",
+        version="1.7.12",
         address="http://admin:9070",
         server="restate 1.7.12, without vqueues",
         _ids=tuple(ids[:number]),
@@ -133,7 +134,7 @@ def test_a_plan_expires_by_either_clock(sent: list[ExecutionRequest], clock: str
     plan_ = made()
     old = LIFETIME + timedelta(seconds=1)
     if clock == "wall":
-        plan_ = replace(plan_, made_at=plan_.made_at - old)
+        plan_ = replace(plan_, read_at=plan_.read_at - old)
     else:
         plan_ = replace(plan_, _shared=SharedExecution(started=time.monotonic() - old.total_seconds()))
     with pytest.raises(PlanExpired, match="15 minutes"):
@@ -257,7 +258,7 @@ def test_where_it_acts_comes_first() -> None:
     assert card.index("prod · http://admin:9070") < card.index("kill 3 of 4")
     assert "\n" not in repr(plan_)
     assert repr(plan_) == (
-        "<Plan kill 3 of 4 on prod at http://admin:9070 (restate 1.7.12, without vqueues), nothing sent yet>"
+        "<Plan of prod at http://admin:9070 (restate 1.7.12, without vqueues): kill 3 of 4, nothing sent yet>"
     )
     assert "<b>\x1b" not in card
     assert "&lt;b&gt;" in card
@@ -274,7 +275,7 @@ def with_targets(targets: list[str], affected: list[str], limitations: tuple[str
     frame = base.frame.assign(target=[*targets, "Cart/a/add"])
     callees = [("call", an_id(5_000 + at), text, "running", an_id(0), text) for at, text in enumerate(affected)]
     impact = pd.DataFrame(callees, columns=list(IMPACT_COLUMNS))
-    return replace(base, frame=frame, impact=impact, limitations=limitations)
+    return replace(base, frame=frame, impact=impact, not_read=unread(impact=limitations))
 
 
 def check_text_for_approval(plan_: Plan) -> None:
@@ -287,7 +288,7 @@ def check_text_for_approval(plan_: Plan) -> None:
     assert lines[1].startswith(f"kill {number:,} of {number + 1:,} invocations")
     for warning in plan_.warnings:
         assert f"! {warning}" in lines
-    for limitation in plan_.limitations:
+    for limitation in plan_.reasons:
         assert f"- {limitation}" in lines
     assert [line.split()[0] for line in lines if line.startswith("  inv_1")] == list(plan_.targets[:10])
     for title, total in (("Invocations:", number), ("Also affected:", affected)):

@@ -26,7 +26,7 @@ JSON = st.recursive(
 
 
 def made(**raw: bytes) -> State:
-    return State(service="Drawer", key="k/1", scope=None, read_at=NOW, source="prod", _raw=raw)
+    return State(service="Drawer", key="k/1", scope=None, read_at=NOW, source="prod", version="1.7.12", _raw=raw)
 
 
 @given(JSON)
@@ -101,8 +101,8 @@ def test_a_state_is_frozen_and_small_in_a_repr() -> None:
     assert state["cart"] == {"mug": 1}
     with pytest.raises(TypeError):
         state.raw["cart"] = b""  # type: ignore[index]
-    assert repr(state) == "<State 'Drawer/k/1': 'cart', 'token'; read 2026-11-25 03:00:00 UTC>"
-    assert repr(made()) == "<State 'Drawer/k/1': no keys; read 2026-11-25 03:00:00 UTC>"
+    assert repr(state) == "<State of prod, restate 1.7.12, 2026-11-25 03:00:00 UTC: 'Drawer/k/1': 'cart', 'token'>"
+    assert repr(made()) == "<State of prod, restate 1.7.12, 2026-11-25 03:00:00 UTC: 'Drawer/k/1': no keys>"
     assert "\n" not in repr(made(**{"a\nb": b"1"}))
     assert copy.deepcopy(state) == state == {"cart": {"mug": 1}, "token": "hush"}
 
@@ -116,12 +116,12 @@ def test_what_is_shown_is_text_cut_and_masked() -> None:
     )
     html = state._repr_html_()
     assert "hush" not in html
-    assert "hush" not in state.frame().to_string()
+    assert "hush" not in state.frame.to_string()
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
     assert "ann" in html
     assert len(html) < 5_000
-    assert state.frame().set_index("key")["value"]["deep"] == [{"password": MASK, "user": "ann"}]
+    assert state.frame.set_index("key")["value"]["deep"] == [{"password": MASK, "user": "ann"}]
     assert "and 5 more keys" in made(**{f"k{n}": b"1" for n in range(25)})._repr_html_()
 
 
@@ -146,7 +146,7 @@ def test_no_form_of_json_shows_a_secret(raw: bytes) -> None:
     """Cards, frames and messages mask a secret field, whatever is beside it."""
     state = made(k=raw)
     assert "hush" not in state._repr_html_()
-    assert "hush" not in str(state.frame().to_dict("records"))
+    assert "hush" not in str(state.frame.to_dict("records"))
     assert b"hush".hex() not in format_value("k", raw, 10_000)
     assert "hush" not in format_value("k", raw, 10_000)
 
@@ -164,7 +164,7 @@ def test_json_that_is_nested_without_end_breaks_nothing(depth: int) -> None:
     """A value too deep to walk is shown, cut or described."""
     state = made(a=b"[" * depth + b"]" * depth)
     assert len(state._repr_html_()) < 3_000
-    assert len(state.frame()) == 1
+    assert len(state.frame) == 1
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ JOURNAL = (
 
 def conversation(*entries: AgentEntry, status: str = "succeeded") -> rl.Conversation:
     turns = tuple(turns_of(ID, with_models(entries, ()), NO_PRICES))
-    return rl.Conversation(ID, "agent/run", status, "lab", "1.7.12", START, turns)
+    return rl.Conversation(ID, "agent/run", status, turns, source="lab", version="1.7.12", read_at=START)
 
 
 def test_the_turns_of_a_run() -> None:
@@ -134,7 +134,7 @@ def test_the_turns_of_a_run() -> None:
         "reasoning_tokens": None,
     }
     assert known.open_turn is None
-    frame = known.frame()
+    frame = known.frame
     assert list(frame["journal_index"].dropna()) == [0, 1, 3, 5]
     assert pickle.loads(pickle.dumps(known)).turns == known.turns  # noqa: S301 - ours
 
@@ -205,7 +205,7 @@ def test_the_open_step_of_a_long_run_is_shown() -> None:
         assert "Run step 200" not in text
         assert text.count("… 201 turns not shown …") == 1
         assert text.index("201 turns") < text.index("step 400") < text.index("at least 3 failed attempts")
-    assert known.frame()["attempts_at_least"].tolist() == [False] * 400 + [True]
+    assert known.frame["attempts_at_least"].tolist() == [False] * 400 + [True]
 
 
 def test_hostile_text_in_every_place() -> None:

@@ -46,7 +46,7 @@ def archive(
 
 def changed(series: list[BlockSeries]) -> set[tuple[str, str, str]]:
     rows = [row for row in compare_rows(series) if row["verdict"] == "changed"]
-    return {(row["handler"], row["what"], row["name"]) for row in rows}
+    return {(row["handler"], row["measure"], row["name"]) for row in rows}
 
 
 def test_no_change_is_reported_where_there_is_none() -> None:
@@ -147,7 +147,7 @@ def test_a_slow_step_and_a_frequent_failure_are_found_in_the_tables() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_weeks_with_drift_and_without_a_change_have_no_change(seed: int) -> None:
     result = rl.before_after(Weeks(seed, per_day=60).source(), DEPLOYMENT)
-    assert result.verdict == "no change found"
+    assert result.summary == "no change found"
     assert result.tests > 3
 
 
@@ -161,14 +161,14 @@ def test_the_values_of_blocks_are_the_medians_of_pandas() -> None:
     assert row["before"] == pytest.approx(np.exp(medians[medians.index < 0].mean()), rel=0.01)
     assert row["after"] == pytest.approx(np.exp(medians[medians.index >= 0].mean()), rel=0.01)
     failed = rows["completion_result"] == "failure"
-    rate = rl.before_after(weeks.source(), DEPLOYMENT).comparisons.query("what == 'failures'").iloc[0]
+    rate = rl.before_after(weeks.source(), DEPLOYMENT).comparisons.query("measure == 'failures'").iloc[0]
     if not np.isnan(rate["before"]):
         assert rate["before"] == pytest.approx(100 * failed[day < 0].mean())
 
 
 def test_few_invocations_or_days_are_not_tested_and_the_text_has_the_reason() -> None:
     few = rl.before_after(Weeks(3, per_day=5, slower=3).source(), DEPLOYMENT)
-    assert (few.verdict, few.tests) == ("too few to compare", 0)
+    assert (few.summary, few.tests) == ("too few to compare", 0)
     assert "too few: Shop/checkout p50 (35 before, 35 after; 50 needed)" in str(few)
     assert set(few.comparisons["verdict"]) == {"too few"}
     now = AT + timedelta(hours=2, minutes=30)
@@ -192,7 +192,7 @@ def test_without_the_same_hours_of_earlier_days_nothing_is_compared() -> None:
     """With few earlier days the reason has their number; with none, or before the first hour, a note does."""
     source = Weeks(4, days=2, per_day=240, slower=3).source(now=AT + timedelta(hours=12, minutes=5))
     few = rl.before_after(source, DEPLOYMENT)
-    assert few.verdict == "too few to compare"
+    assert few.summary == "too few to compare"
     assert "the same 12h of 2 days with enough invocations before, 1 after; 6 needed in all" in str(few)
     note = "1 handler without a whole hour after the change and the same hour of an earlier day"
     assert note in str(rl.before_after(source, DEPLOYMENT, window="20h"))
@@ -294,7 +294,7 @@ def test_blocks_in_which_an_archive_may_have_lost_invocations_are_excluded_and_c
         for handler, since, until in [("checkout", *gaps[0]), ("checkout", *gaps[1]), ("other", -7 * day, 7 * day)]
     )
     result = rl.before_after(source, DEPLOYMENT)
-    for row in result.comparisons.query("what in ('latency', 'step', 'retries')").itertuples():
+    for row in result.comparisons.query("measure in ('latency', 'step', 'retries')").itertuples():
         assert (row.blocks_before, row.blocks_after) == (5, 5), row.name
     text = "4 of 14 days of Shop/checkout, because the archive may lack invocations of that time"
     assert text in str(result)
@@ -336,4 +336,4 @@ def test_the_time_after_ends_at_the_next_deployment_of_the_same_services() -> No
     source = Weeks(9, per_day=20).source()
     result = rl.before_after(source, OLD_DEPLOYMENT, window="61d")
     assert result.end == AT
-    assert DEPLOYMENT in result.notes[0]
+    assert DEPLOYMENT in result.reasons[0]

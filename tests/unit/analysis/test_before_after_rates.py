@@ -267,7 +267,7 @@ def share_changed(weeks: SimulatedWeeks, number: int, what: str = "") -> float:
     hits = 0
     for seed in range(number):
         rows = [row for row in compare_rows(weeks.series(seed)) if row["verdict"] == "changed"]
-        hits += any(what in {"", row["what"], row["name"]} for row in rows)
+        hits += any(what in {"", row["measure"], row["name"]} for row in rows)
     return hits / number
 
 

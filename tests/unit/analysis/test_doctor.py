@@ -35,7 +35,7 @@ def finding(severity: Severity = Severity.WARNING, **values: object) -> Finding:
     return replace(usual, **values)  # type: ignore[arg-type]
 
 
-def made(*findings: Finding, not_checked: tuple[CheckGap, ...] = ()) -> Diagnosis:
+def made(*findings: Finding, gaps: tuple[CheckGap, ...] = ()) -> Diagnosis:
     return build_diagnosis(
         source="prod",
         version="1.7.12",
@@ -43,7 +43,7 @@ def made(*findings: Finding, not_checked: tuple[CheckGap, ...] = ()) -> Diagnosi
         seconds=0.5,
         findings=findings,
         checked=[CheckRun("paused", "paused invocations", 0, 1, 0.1, 0)],
-        not_checked=not_checked,
+        gaps=gaps,
         skipped=0,
     )
 
@@ -110,10 +110,10 @@ def test_a_title_with_a_very_long_key_is_cut() -> None:
 
 def test_verdict() -> None:
     """A gap in the checks decides, unless it does not apply; otherwise the worst finding, which is always shown too."""
-    gone = CheckGap("paused", "paused ones", "took too long", applies=True)
+    gone = CheckGap("paused", "took too long", "paused ones", applies=True)
     alien = replace(gone, applies=False)
     worst, bad, known = finding(Severity.CRITICAL), finding(), finding(Severity.NOTE)
-    for findings, not_checked, verdict, severity in (
+    for findings, gaps, verdict, severity in (
         ((worst, bad), (), "critical", "critical"),
         ((worst, bad), (gone,), "incomplete", "critical"),
         ((worst,), (alien,), "critical", "critical"),
@@ -123,23 +123,23 @@ def test_verdict() -> None:
         ((known,), (alien,), "healthy", "note"),
         ((), (), "healthy", None),
     ):
-        told = made(*findings, not_checked=not_checked)
+        told = made(*findings, gaps=gaps)
         assert (told.verdict, told.worst) == (verdict, severity)
         assert told.findings.attrs["verdict"] == verdict
 
 
 def test_an_incomplete_diagnosis_shows_its_worst_finding_and_its_verdict() -> None:
-    gone = CheckGap("paused", "paused ones", "took too long", applies=True)
-    told = made(finding(Severity.CRITICAL), finding(Severity.CRITICAL), not_checked=(gone,))
+    gone = CheckGap("paused", "took too long", "paused ones", applies=True)
+    told = made(finding(Severity.CRITICAL), finding(Severity.CRITICAL), gaps=(gone,))
     for text in (repr(told), str(told), told._repr_html_()):
         assert "incomplete · 2 critical · 1 not checked" in text
 
 
 def test_card_and_text_hold_everything_and_escape_it() -> None:
     """Text from the cluster is escaped; the code to paste is there; checks that did not run are listed, too."""
-    gone = CheckGap("deadlocks", "circles", HOSTILE, applies=True)
+    gone = CheckGap("deadlocks", HOSTILE, "circles", applies=True)
     worst = finding(Severity.CRITICAL, title=HOSTILE, details=HOSTILE, suggested=(why_call(HOSTILE),))
-    told = made(worst, not_checked=(gone,))
+    told = made(worst, gaps=(gone,))
     card = told._repr_html_()
     assert "<script" not in card
     assert card.count("&lt;script&gt;alert(1)") == 4

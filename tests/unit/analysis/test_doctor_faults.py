@@ -177,7 +177,7 @@ def test_a_source_of_one_time_does_not_compare_times() -> None:
         live = False
 
     diagnosis = doctor(Frozen(LOST, {}), checks=["scheduler_gaps", "paused"])
-    gap = diagnosis.not_checked.set_index("check").loc["scheduler_gaps"]
+    gap = diagnosis.not_read.set_index("part").loc["scheduler_gaps"]
     assert "one time" in gap["reason"]
     assert not gap["applies"]
     assert diagnosis.verdict == "healthy"

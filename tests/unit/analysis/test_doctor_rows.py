@@ -98,14 +98,14 @@ def test_an_empty_source_is_healthy_and_says_what_was_checked() -> None:
     assert diagnosis.verdict == "healthy"
     assert "deadlocks" in set(diagnosis.checked["check"])
     assert "invocations that wait for each other in a cycle" in str(diagnosis)
-    assert list(diagnosis.not_checked["check"]) == ["sampled_backlog", *FOR_VQUEUES]
-    assert not diagnosis.not_checked["applies"].any()
+    assert list(diagnosis.not_read["part"]) == ["sampled_backlog", *FOR_VQUEUES]
+    assert not diagnosis.not_read["applies"].any()
 
 
 def test_a_check_without_its_table_makes_the_diagnosis_incomplete() -> None:
     diagnosis = diagnose(SampleRows(without=("sys_deployment",)))
     assert diagnosis.verdict == "incomplete"
-    missing = diagnosis.not_checked.set_index("check")["reason"]
+    missing = diagnosis.not_read.set_index("part")["reason"]
     assert "sys_deployment" in missing["old_protocols"]
     assert "late_starts" in set(diagnosis.checked["check"])
 
@@ -129,7 +129,7 @@ def test_a_failed_census_is_sent_once_and_its_checks_are_not_checked(error: Exce
     source = Failing("longest_journal", error)
     diagnosis = diagnose(source)
     assert diagnosis.verdict == "incomplete"
-    reasons = diagnosis.not_checked.set_index("check")["reason"]
+    reasons = diagnosis.not_read.set_index("part")["reason"]
     assert {"removed_deployments", "deadlocks", "terminal_failures"} <= set(reasons.index)
     assert reasons["deadlocks"] == str(error)
     assert sum("longest_journal" in each for each in source.asked) == 1
@@ -145,7 +145,7 @@ def test_after_the_timeout_nothing_is_sent_and_every_check_is_not_checked() -> N
     source = SampleRows()
     diagnosis = diagnose(source, timeout="0s")
     assert diagnosis.verdict == "incomplete"
-    reasons = diagnosis.not_checked[diagnosis.not_checked["applies"]]["reason"]
+    reasons = diagnosis.not_read[diagnosis.not_read["applies"]]["reason"]
     assert set(reasons) == {"the timeout of 0s is over"}
     assert source.asked == []
 
@@ -161,7 +161,7 @@ def test_rows_excluded_by_a_limit_make_the_diagnosis_incomplete() -> None:
     assert diagnose(source).verdict == "healthy"
     diagnosis = diagnose(source, thresholds={"waits": 2})
     assert diagnosis.verdict == "incomplete"
-    assert "incomplete: " in diagnosis.not_checked.set_index("check")["reason"]["deadlocks"]
+    assert "incomplete: " in diagnosis.not_read.set_index("part")["reason"]["deadlocks"]
 
 
 def test_checks_share_their_reads() -> None:

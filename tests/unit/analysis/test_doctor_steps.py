@@ -232,8 +232,5 @@ def test_more_than_are_read_are_counted(monkeypatch: pytest.MonkeyPatch) -> None
     diagnosis = doctor(made)
     (storm,) = diagnosis.findings.to_dict("records")
     assert (storm["count"], len(storm["ids"])) == (200, 20)
-    assert (
-        "only the 20 invocations with most attempts"
-        in diagnosis.not_checked.set_index("check")["reason"]["retry_storm"]
-    )
+    assert "only the 20 invocations with most attempts" in diagnosis.not_read.set_index("part")["reason"]["retry_storm"]
     assert sum("AS example_step" in each for each in made.asked) == 1

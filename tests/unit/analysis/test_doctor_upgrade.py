@@ -122,7 +122,7 @@ def test_on_1_8_the_only_findings_are_invocations_that_are_not_migrated() -> Non
         ("upgrade_migration", "warning", "1 open invocation is not migrated to vqueues yet; 1 invocation is"),
         ("upgrade_version", "note", "this cluster already has restate 1.8.1"),
     ]
-    assert set(diagnosis.not_checked["applies"]) == {False}
+    assert set(diagnosis.not_read["applies"]) == {False}
 
 
 @pytest.mark.parametrize(
@@ -183,14 +183,14 @@ def test_a_part_of_a_cluster_is_not_ready() -> None:
     """Evidence with one service cannot show that the cluster is ready: the result is incomplete, with the reason."""
     diagnosis = upgrade(Versioned(SampleRows(), "1.7.12", part="service agent"))
     assert diagnosis.verdict == "incomplete"
-    assert "has only service agent" in diagnosis.not_checked["reason"][0]
+    assert "has only service agent" in diagnosis.not_read["reason"][0]
 
 
 def test_a_source_without_open_invocations_is_refused() -> None:
     """A history cannot show whether a cluster is ready; each check states that, and none of them ran."""
     diagnosis = upgrade(Versioned(SampleRows(), "1.7.12", open_invocations=False))
-    assert list(diagnosis.not_checked["check"]) == list(UPGRADE)
-    assert all("has only invocations that have ended" in reason for reason in diagnosis.not_checked["reason"])
+    assert list(diagnosis.not_read["part"]) == list(UPGRADE)
+    assert all("has only invocations that have ended" in reason for reason in diagnosis.not_read["reason"])
     assert diagnosis.verdict == "incomplete"
 
 

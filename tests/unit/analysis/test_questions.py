@@ -84,8 +84,8 @@ def test_the_answer_says_what_was_asked() -> None:
 def test_what_attrs_say_can_be_asked_again() -> None:
     """The values in attrs are accepted again unchanged, and have the same effect."""
     first, second = source(), source()
-    frame = ask(first, "error_onset", since="2h", bin=timedelta(seconds=90))
-    ask(second, "error_onset", **frame.attrs["params"])
+    frame = ask(first, "error_onset", since="2h", bin=timedelta(seconds=90), timeout=None)
+    ask(second, "error_onset", timeout=None, **frame.attrs["params"])
     assert first.asked == second.asked
 
 

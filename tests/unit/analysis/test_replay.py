@@ -434,6 +434,6 @@ def test_the_verdict_without_a_checked_invocation_is_cannot_say() -> None:
             return rows if "information_schema" in statement else rows.slice(0, 0)
 
     result, sent = replay(deployment(FITS), Empty())
-    assert (result.verdict, sent, len(result.not_checked)) == ("cannot say", [], 1)
+    assert (result.verdict, sent, len(result.not_read)) == ("cannot say", [], 1)
     with pytest.raises(errors.ArgumentError, match="was not checked: it does not exist"):
         result.diff(INVOCATION)

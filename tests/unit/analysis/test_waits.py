@@ -441,12 +441,12 @@ def test_what_is_left_out_is_said() -> None:
     with pytest.warns(Truncated) as caught:
         found = waits(world, limit=1)
     assert len(caught) == 1
-    assert len(found.excluded) == 2
-    assert "only the 1 invocations" in found.excluded[1]
-    assert "4 more are counted" in found.excluded[0]
+    assert len(found.not_read) == 2
+    assert "only the 1 invocations" in found.reasons[1]
+    assert "4 more are counted" in found.reasons[0]
     assert "not everything was read" in repr(found)
-    assert found.excluded[1] in found._repr_html_()
-    assert found.blockers.attrs["excluded"] == list(found.excluded)
+    assert found.reasons[1] in found._repr_html_()
+    assert found.blockers.attrs["not_read"] == found.reasons
     (row,) = found.blockers.to_dict("records")
     assert (row["direct_waiting"], row["total_waiting"]) == (5, 6)
 
@@ -468,7 +468,7 @@ def test_nothing_is_excluded_if_the_waiting_invocations_equal_the_limit() -> Non
     world = World().suspend("a", "Call", "q").queue("q", "Svc/h", "h").be("h", "running")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert waits(world, limit=1).excluded == ()
+        assert waits(world, limit=1).not_read.empty
 
 
 def test_no_statement_gets_more_ids_than_its_limit_and_no_id_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:

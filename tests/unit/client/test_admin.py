@@ -418,7 +418,7 @@ def test_every_deployment_has_a_type(serve: Callable[..., Server]) -> None:
     """Before 1.8 the type follows from the address; the type of the server is kept, also a new one."""
     rows = [{"id": "a", "uri": "http://h"}, {"id": "b", "arn": ARN}, {"id": "c", "uri": "http://h", "type": "other"}]
     listed = serve({"GET /deployments": {"deployments": rows}}).admin.list_deployments()
-    assert list(listed.frame()["type"]) == ["http", "lambda", "other"]
+    assert list(listed.frame["type"]) == ["http", "lambda", "other"]
 
 
 def test_verify_false_reads_nothing(serve: Callable[..., Server]) -> None:

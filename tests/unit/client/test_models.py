@@ -158,17 +158,17 @@ def test_a_list_is_a_frame() -> None:
     models = ModelList(
         Deployment, [Deployment.model_validate(each) for each in (HTTP, LAMBDA)], by=lambda each: each.id
     )
-    frame = models.frame()
+    frame = models.frame
     assert list(frame["id"]) == [HTTP["id"], LAMBDA["id"]]
     assert str(frame["created_at"].dtype) == "datetime64[us, UTC]"
     assert frame.loc[0, "services"] == ["a", "b"]
     assert pd.isna(frame.loc[1, "uri"])
     services = ModelList(Service, [Service(name="x", abort_timeout=timedelta(minutes=10))], by=lambda each: each.name)
-    assert services.frame()["abort_timeout"].dtype.kind == "m"
-    assert str(services.frame()["revision"].dtype) == "Int64"
-    empty = ModelList(Service, [], by=lambda each: each.name).frame()
-    assert list(empty.columns) == list(services.frame().columns)
-    assert "retry_policy.max_attempts" in ModelList(Handler, [], by=lambda each: each.name).frame().columns
+    assert services.frame["abort_timeout"].dtype.kind == "m"
+    assert str(services.frame["revision"].dtype) == "Int64"
+    empty = ModelList(Service, [], by=lambda each: each.name).frame
+    assert list(empty.columns) == list(services.frame.columns)
+    assert "retry_policy.max_attempts" in ModelList(Handler, [], by=lambda each: each.name).frame.columns
 
 
 def test_secrets_are_shown_nowhere() -> None:
@@ -182,7 +182,7 @@ def test_secrets_are_shown_nowhere() -> None:
     for model in models:
         listed = ModelList(type(model), [model], by=lambda each: each.id if hasattr(each, "id") else each.name)
         shown = [repr(model), str(model), f"{model}", model._repr_html_(), listed._repr_html_(), repr(listed)]
-        shown += [model.model_dump_json(), repr(model.model_dump()), repr(vars(model)), listed.frame().to_csv()]
+        shown += [model.model_dump_json(), repr(model.model_dump()), repr(vars(model)), listed.frame.to_csv()]
         shown += [repr(pickle.loads(pickle.dumps(model)))]  # noqa: S301
         assert CANARY not in "".join(shown)
     assert pickle.dumps(deployment).find(CANARY.encode()) == -1

@@ -153,7 +153,7 @@ def test_state_is_compared_by_its_bytes() -> None:
     ]
     assert "secret" not in str(found.state.to_dict())
     assert found.state["sha256_after"].dropna().str.fullmatch("[0-9a-f]{64}").all()
-    assert len(found.not_compared) == 0
+    assert len(found.not_read) == 0
 
 
 def test_values_without_payloads_are_compared_by_length_and_counted_as_not_compared() -> None:
@@ -193,14 +193,14 @@ def test_deployments_and_services() -> None:
         sys_service=[{"name": "Cart", "deployment_id": "dp_3", "revision": 2}],
     )
     found = compare(before, after)
-    assert rows(found.deployments, "kind", "name", "change", "what", "before", "after") == [
+    assert rows(found.deployments, "kind", "name", "change", "field", "before", "after") == [
         ("deployment", "dp_1", "changed", "endpoint", "http://•••@one/", "http://•••@moved/"),
         ("deployment", "dp_2", "removed", "endpoint", "http://two/", None),
         ("deployment", "dp_3", "added", "endpoint", None, "http://three/"),
         ("service", "Cart", "changed", "deployment_id", "dp_1", "dp_3"),
         ("service", "Cart", "changed", "revision", "1", "2"),
     ]
-    assert "service Cart" not in found.summary.splitlines()[1]
+    assert "service Cart" not in found.details.splitlines()[1]
     assert "hunter2" not in str(found) + found._repr_html_()
 
 
@@ -239,20 +239,20 @@ def test_what_the_limit_cuts_is_said() -> None:
     with pytest.warns(Truncated, match="Changes by service: Cart -2 values, -8 bytes"):
         found = compare(SampleRows(state=values), later(state=values[2:]), limit=4)
     assert found.state.empty
-    assert "state: not compared: 5 values are more than limit=4" in found.summary
+    assert "state: not compared: 5 values are more than limit=4" in found.details
 
 
 def test_nothing_changed_is_only_said_of_what_was_compared() -> None:
     """A source without a table makes that frame empty, and its line and the repr give the reason."""
     before, after = SampleRows(), later(without=("sys_inbox", "state", "sys_invocation_state", "sys_deployment"))
     found = compare(before, after)
-    lines = found.summary.splitlines()
+    lines = found.details.splitlines()
     assert lines[2] == "state: not compared: after has no state.service_name (this server has no such column)"
     assert lines[3].startswith("deployments: not compared: after has no sys_deployment.id")
     assert lines[4].startswith("backlog: not compared: ")
-    assert "sys_inbox" in found.not_compared["reason"].iloc[-1]
+    assert "sys_inbox" in found.not_read["reason"].iloc[-1]
     assert lines[1] == "invocations: nothing changed (not everything was compared)"
-    whole = found.not_compared[found.not_compared["whole"]]
+    whole = found.not_read[found.not_read["whole"]]
     assert whole["part"].tolist() == ["state", "deployments", "backlog"]
     assert list(found.state.columns) == list(compare(SampleRows(), later()).state.columns)
 
@@ -266,18 +266,18 @@ def test_five_lines_for_people() -> None:
         {"state": [state(hostile, b"1", service_name=hostile)], "sys_service": [{"name": hostile}]},
     )
     found = compare(SampleRows(name=f"prod {hostile}"), later(**tables))
-    assert len(found.summary.splitlines()) == 5
-    assert str(found) == found.summary
-    assert found.summary.splitlines()[1] == "invocations: 38 created (pending 30, suspended 8)"
-    assert "0 → 30 calls waiting; Cart/hot key 0 → 30" in found.summary
-    assert "37m 5s later, 2026-11-25 03:37:05 UTC" in found.summary
+    assert len(found.details.splitlines()) == 5
+    assert str(found) == found.details
+    assert found.details.splitlines()[1] == "invocations: 38 created (pending 30, suspended 8)"
+    assert "0 → 30 calls waiting; Cart/hot key 0 → 30" in found.details
+    assert "37m 5s later, 2026-11-25 03:37:05 UTC" in found.details
     assert "\n" not in repr(found)
     assert repr(found).startswith("<Comparison of prod ")
     html = found._repr_html_()
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
     assert "… and 26 more, in .invocations" in html
-    for frame in (found.invocations, found.state, found.deployments, found.backlog, found.not_compared):
+    for frame in (found.invocations, found.state, found.deployments, found.backlog, found.not_read):
         assert json.loads(json.dumps(frame.attrs)) == frame.attrs
 
 
@@ -287,7 +287,7 @@ def test_a_source_compared_with_itself_has_no_change() -> None:
     found = compare(source, source)
     assert [len(getattr(found, part)) for part in ("invocations", "state", "deployments")] == [0, 0, 0]
     assert repr(found).endswith("0s later, 2026-11-25 03:00:00 UTC: nothing changed>")
-    assert "backlog: nothing changed (2 calls waiting)" in found.summary
+    assert "backlog: nothing changed (2 calls waiting)" in found.details
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_invocations_outside_of_a_scoped_freeze_are_neither_created_nor_removed(
         found = compare(part, after)
         assert rows(found.invocations, "id", "change") == [(sample_id(3), "removed"), (sample_id(1), "status")]
         assert "so created invocations, and invocations outside of this part, are excluded" in str(found)
-        assert "backlog: not compared: before contains only a part of the cluster (ids 2)" in found.summary
+        assert "backlog: not compared: before contains only a part of the cluster (ids 2)" in found.details
     with open_evidence(frozen(after, tmp_path / "b", ids=[sample_id(2), sample_id(4)])) as part:
         found = compare(before, part)
         assert rows(found.invocations, "id", "change") == [(sample_id(4), "created"), (sample_id(2), "status")]
@@ -415,7 +415,7 @@ def test_a_masked_column_counts_as_missing(tmp_path: Path) -> None:
         found: Comparison = compare(evidence, after)
     assert re.search(r"before has no state\.value \(masked when it was frozen\)", str(found))
     assert found.backlog.empty
-    assert "backlog: not compared: before has no sys_inbox.service_key" in found.summary
+    assert "backlog: not compared: before has no sys_inbox.service_key" in found.details
 
 
 def test_unverified_evidence_can_be_compared(tmp_path: Path) -> None:

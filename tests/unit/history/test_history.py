@@ -87,8 +87,8 @@ def test_an_earlier_run_has_its_own_id_which_why_and_journal_accept(archive: Sam
         assert len(joined) == 2 * len(ids)
         assert rl.journal(history, newest)["completed"].max() == again
         assert rl.journal(history, earlier)["completed"].max() == DAY + 6 * HOUR
-        assert "9s after it was created" in rl.why(history, newest)
-        assert "1s after it was created" in rl.why(history, earlier)
+        assert "9s after it was created" in rl.why(history, newest).summary
+        assert "1s after it was created" in rl.why(history, earlier).summary
     with rl.open_history(archive.path, until=DAY + 75 * HOUR) as history:
         assert newest in set(history.sql("SELECT id FROM sys_invocation")["id"])
 
@@ -154,12 +154,12 @@ def test_questions_about_open_invocations_and_payloads_are_refused_and_listed_by
         with pytest.raises(NotOnThisServer, match="only invocations that have ended"):
             rl.waits(history)
         diagnosis = rl.doctor(history)
-        assert {"paused", "deadlocks", "retry_storm"} <= set(diagnosis.not_checked["check"])
+        assert {"paused", "deadlocks", "retry_storm"} <= set(diagnosis.not_read["part"])
         assert {"terminal_failures", "restarts", "slow_handlers"} <= set(diagnosis.checked["check"])
         assert diagnosis.verdict == "incomplete"
         with pytest.raises(NotFound, match="no visit found it before the cluster removed it"):
             rl.journal(history, run(77, DAY)["id"])
-        assert "no visit found it" in rl.why(history, run(77, DAY)["id"])
+        assert "no visit found it" in rl.why(history, run(77, DAY)["id"]).summary
 
 
 def test_an_answer_names_the_period_and_its_coverage(archive: SampleArchive) -> None:
@@ -249,7 +249,7 @@ def counts(at: datetime, status: str, number: int, oldest: datetime, **more: Any
 def test_the_doctor_reads_the_samples(archive: SampleArchive) -> None:
     """Paused invocations, old queues and very old attempts of the newest sample are findings with their course."""
     with rl.open_history(archive.path) as history:
-        reasons = rl.doctor(history).not_checked.set_index("check")["reason"]
+        reasons = rl.doctor(history).not_read.set_index("part")["reason"]
         assert "has no samples" in reasons["sampled_backlog"]
     old = DAY + 60 * HOUR
     last = DAY + 82 * HOUR
@@ -270,7 +270,7 @@ def test_the_doctor_reads_the_samples(archive: SampleArchive) -> None:
         archive.visit(at, samples=rows)
     with rl.open_history(archive.path) as history:
         diagnosis = rl.doctor(history, checks="sampled_backlog")
-        assert "sampled_backlog" not in set(diagnosis.not_checked["check"])
+        assert "sampled_backlog" not in set(diagnosis.not_read["part"])
         findings = {row["where"] + " " + row["severity"]: row for row in diagnosis.findings.to_dict("records")}
         with history.at(DAY + 80 * HOUR + timedelta(minutes=1)) as then:
             titles = " ".join(rl.doctor(then, checks="sampled_backlog").findings["title"])
@@ -317,13 +317,13 @@ def test_a_check_can_need_a_period_and_the_handlers(tmp_path: Path, monkeypatch:
         diagnosis = rl.doctor(history, checks="unused_handlers")
         assert list(diagnosis.findings["where"]) == ["Orders/cancel", "Orders/refund"]
         with history.at(DAY + 6 * 24 * HOUR) as young:
-            (gap,) = rl.doctor(young, checks="unused_handlers").not_checked.query("check != 'coverage'").itertuples()
+            (gap,) = rl.doctor(young, checks="unused_handlers").not_read.query("part != 'coverage'").itertuples()
     assert "ended in the last 7d, from an archive" in gap.reason
     assert not gap.applies
-    (gap,) = rl.doctor(SampleRows(), checks="unused_handlers").not_checked.itertuples()
+    (gap,) = rl.doctor(SampleRows(), checks="unused_handlers").not_read.itertuples()
     assert not gap.applies
     monkeypatch.setitem(CHECKS, "unused_handlers", replace(check, needs_period=None))
-    (gap,) = rl.doctor(SampleRows(), checks="unused_handlers").not_checked.itertuples()
+    (gap,) = rl.doctor(SampleRows(), checks="unused_handlers").not_read.itertuples()
     assert "only the Admin API of a live cluster and an archive have them" in gap.reason
 
 

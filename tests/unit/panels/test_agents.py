@@ -20,6 +20,7 @@ from restate_lab.panels.invocation.reader import AgentContent, InvocationContent
 from restate_lab.panels.invocations import agents as columns
 from restate_lab.panels.invocations.agents import AgentColumns
 from restate_lab.panels.panel import Panel
+from restate_lab.result import unread
 from support.sample_source import SampleSource, invocations
 
 ATTACK = "<img src=x onerror=alert(1)>"
@@ -64,7 +65,13 @@ class Page:
         if isinstance(self.result, Exception):
             raise self.result
         turns = [] if self.result is None else [Turn(id_, 1, self.result[0], "journal", text=self.result[1])]
-        return rl.Conversation(id_, "agent/run", "running", "lab", "1.7.12", START, tuple(turns), self.notes)
+        facts: dict[str, Any] = {
+            "source": "lab",
+            "version": "1.7.12",
+            "read_at": START,
+            "not_read": unread(turns=self.notes),
+        }
+        return rl.Conversation(id_, "agent/run", "running", tuple(turns), **facts)
 
 
 @pytest.fixture

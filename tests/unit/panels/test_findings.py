@@ -55,7 +55,7 @@ def diagnosis(*gaps: CheckGap) -> Diagnosis:
         ),
     ]  # fmt: skip
     return build_diagnosis(
-        source="made", version="1.7.12", at=NOW, seconds=0.2, findings=findings, checked=(), not_checked=gaps, skipped=0
+        source="made", version="1.7.12", at=NOW, seconds=0.2, findings=findings, checked=(), gaps=gaps, skipped=0
     )
 
 
@@ -143,7 +143,7 @@ def test_a_failed_doctor_is_shown_and_can_run_again(
     panel = make(SampleSource(LISTED))
     assert panel.wait(doctor=True)
     assert (panel.findings.content["state"], panel.findings.content["reason"]) == ("failed", "no clock")
-    monkeypatch.setattr(panel_module, "doctor", lambda *_, **__: diagnosis(CheckGap("a", "b", "timeout", applies=True)))
+    monkeypatch.setattr(panel_module, "doctor", lambda *_, **__: diagnosis(CheckGap("a", "timeout", "b", applies=True)))
     panel.click("Run again")
     assert panel.wait(doctor=True)
     assert panel.findings.content["verdict"] == "incomplete"

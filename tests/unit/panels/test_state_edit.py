@@ -25,7 +25,15 @@ JSON = st.recursive(
 
 
 def made(raw: bytes, name: str = "k") -> State:
-    return State(service="Cart", key="a/b", scope=None, read_at=NOW, source="prod", _raw={name: raw, "other": b"1"})
+    return State(
+        service="Cart",
+        key="a/b",
+        scope=None,
+        read_at=NOW,
+        source="prod",
+        version="1.7.12",
+        _raw={name: raw, "other": b"1"},
+    )
 
 
 def typed(raw: bytes, text: str) -> Edit:

@@ -92,12 +92,12 @@ def test_each_comparison_has_its_ratio_and_interval_and_changes_are_first() -> N
         assert point.get_xdata()[0] == pytest.approx(np.clip(ratios[1], 0.05, 20))
         assert list(interval.get_xdata()) == pytest.approx([np.clip(each, 0.05, 20) for each in (ratios[0], ratios[2])])
         assert (point.get_marker() == "D") is (row["verdict"] == "changed")
-    assert result.verdict in all_text(ax)
+    assert result.summary in all_text(ax)
 
 
 def test_a_failure_that_is_new_is_drawn_at_the_right_edge() -> None:
     result = before_after(("Cart", "Orders"))
-    is_failure = result.comparisons["what"] == "failures"
+    is_failure = result.comparisons["measure"] == "failures"
     result.comparisons.loc[is_failure, ["before", "low", "change", "high"]] = [0.0, 4.0, 8.0, 12.0]
     ax = draw(plots.plot_before_after(result))
     place = next(iter(result.comparisons.index[is_failure]))

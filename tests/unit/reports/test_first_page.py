@@ -47,7 +47,7 @@ def diagnosis(*findings: Finding, gap: str = "") -> Diagnosis:
         seconds=1.0,
         findings=findings,
         checked=[CheckRun("retry_storm", "retries", len(findings), 1, 0.1, 1)] * 22,
-        not_checked=[CheckGap("deadlocks", "deadlocks", gap, applies=True)] if gap else [],
+        gaps=[CheckGap("deadlocks", gap, "deadlocks", applies=True)] if gap else [],
         skipped=0,
     )
 
