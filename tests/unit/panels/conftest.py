@@ -14,11 +14,12 @@ from support.bench import wait_for
 
 @pytest.fixture
 def make(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Panel]]:
-    """Give a function that makes panels; at the end they are closed, and neither threads nor output remain."""
+    """Give a function that makes panels and waits for their first reads; at the end, no thread and no output remain."""
     panels: list[Panel] = []
 
     def make(source: Any, **options: Any) -> Panel:
         panels.append(Panel(source, **options))
+        panels[-1].wait()
         return panels[-1]
 
     yield make

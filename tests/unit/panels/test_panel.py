@@ -83,7 +83,8 @@ def test_the_table_shows_the_total_if_rows_were_cut(make: Callable[..., Panel]) 
     assert "2 of 3 invocations on the server are loaded." in repr(panel.view.grid)
 
 
-def test_the_first_page_comes_before_the_rest(make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("make")
+def test_the_first_page_comes_before_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first of many rows are shown while the others are being read; the frame has all of them."""
     monkeypatch.setattr(reader, "FIRST", 2)
     source, shown, goes_on = SampleSource(ROWS), [], threading.Event()
@@ -96,11 +97,12 @@ def test_the_first_page_comes_before_the_rest(make: Callable[..., Panel], monkey
     monkeypatch.setattr(Grid, "refresh", note)
     reads = module.read_rows
     monkeypatch.setattr(module, "read_rows", lambda *given: goes_on.wait(10) and reads(*given))
-    panel = make(source, status="all", sort="newest")
+    panel = Panel(source, status="all", sort="newest")
     assert shown == [(2, "Loading the other rows.")]
     goes_on.set()
     assert len(panel.frame) == 3
     assert [rows for rows, _ in shown] == [2, 3]
+    panel.close()
 
 
 def test_a_failed_count_is_not_repeated_with_each_read(make: Callable[..., Panel]) -> None:
