@@ -12,12 +12,12 @@ import pandas as pd
 from restate_lab._public import did_you_mean
 from restate_lab._text import format_duration
 from restate_lab.actions.change import Change, action_of
-from restate_lab.actions.plan.gate import open_gate
-from restate_lab.actions.plan.impact import find_callees, find_impact
+from restate_lab.actions.plan.gate import CheckedTargets, open_gate
+from restate_lab.actions.plan.impact import Impact, find_callees, find_impact
 from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.plan.preview import prefix_frame, preview_targets, read_prefixes
 from restate_lab.actions.plan.reader import has_deployment
-from restate_lab.actions.plan.steps import find_open_steps
+from restate_lab.actions.plan.steps import OpenSteps, find_open_steps
 from restate_lab.actions.plan.text import SharedExecution
 from restate_lab.actions.reader import SCAN_TIMEOUT, read_any_restarts
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN, RETENTION
@@ -130,9 +130,8 @@ def make_plan(
     ``reads`` is a wrapper of ``lab`` that reads instead of it, and ``progress`` is updated by the check.
     """
     require_lab(lab, "a plan")
-    change.check_options()
     limited = Reads(reads or lab, change.timeout, verb=verb)
-    _check_server(limited, change)
+    _check_change(limited, change)
     gate = open_gate(lab, limited, change, progress)
     read_at, shared = datetime.now(UTC), SharedExecution()
     rows = _read_targets(limited, change, targets, read_at)
@@ -141,7 +140,6 @@ def make_plan(
     rows, checked = (rows, None) if gate is None else gate(rows)
     kept = rows[rows["excluded"].isna()]
     impact, steps = find_impact(limited, change.action, kept), find_open_steps(limited, change.action, kept)
-    vqueues = "with" if has_vqueues(limited) else "without"
     return Plan(
         change=replace(change, from_indexes=_indexes(kept)),
         frame=rows,
@@ -149,17 +147,12 @@ def make_plan(
         prefixes=_read_prefixes(limited, change.action, kept),
         restarted=frozenset(restarts.found),
         read_at=read_at,
-        not_read=unread(
-            impact=impact.limitations,
-            open_steps=steps.limitations,
-            restarted=restarts.limitations,
-            replay=checked.limitations if checked else (),
-        ),
+        not_read=_not_read(impact=impact, open_steps=steps, restarted=restarts, replay=checked),
         queries=tuple(limited.queries),
         source=lab.name,
         version=limited.version,
         address=lab.settings.admin_url,
-        server=f"restate {limited.version}, {vqueues} vqueues",
+        server=_server_of(limited),
         open_steps=steps.frame,
         _lab=lab,
         _ids=tuple(kept["id"]),
@@ -186,6 +179,14 @@ def _read_targets(reads: Reads, change: Change, targets: Any, read_at: datetime)
     return rows
 
 
+def _server_of(reads: Reads) -> str:
+    return f"restate {reads.version}, {'with' if has_vqueues(reads) else 'without'} vqueues"
+
+
+def _not_read(**parts: Impact | OpenSteps | _Restarts | CheckedTargets | None) -> pd.DataFrame:
+    return unread(**{name: part.limitations for name, part in parts.items() if part is not None})
+
+
 def _read_prefixes(reads: Reads, action: ACTIONS, rows: pd.DataFrame) -> pd.DataFrame:
     """Return the entries that a restart of the first targets can keep."""
     ids = list(rows["id"][:_PREFIXES]) if action is ACTIONS.RESTART_AS_NEW else []
@@ -201,8 +202,9 @@ def _indexes(rows: pd.DataFrame) -> dict[str, int]:
     return dict(zip(rows["id"], map(int, rows["from_index"]), strict=True)) if "from_index" in rows else {}
 
 
-def _check_server(reads: Reads, change: Change) -> None:
-    """Raise if the deployment does not exist, or if the server is too old for the action."""
+def _check_change(reads: Reads, change: Change) -> None:
+    """Raise if an option is invalid, the deployment does not exist, or the server is too old for the action."""
+    change.check_options()
     action, deployment = change.action, change.deployment
     if deployment not in {None, "latest", "keep"} and not has_deployment(reads, str(deployment)):
         known = unknown_names(reads, deployment=deployment)

@@ -202,9 +202,8 @@ class StateView(View):
             empty="No keys.",
             compact=True,
         )
-        self.owner = Blocks(heading(None))
+        self.owner, self.whole = Blocks(heading(None)), Blocks()
         self.why_not = Blocks(Block("", self._why_not or "", "warning"))
-        self.whole = Blocks()
         self.editor = StateEditor(
             where=self.source.name,
             guard=self.guard,
