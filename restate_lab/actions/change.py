@@ -11,6 +11,7 @@ from typing import Any
 from restate_lab._public import did_you_mean, nearest_names
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.client.arguments import check_count, check_deployment_choice
+from restate_lab.client.lab import Lab, require_lab
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
 
@@ -62,8 +63,9 @@ class Change:
         """Return the change of only these invocations."""
         return replace(self, from_indexes={id_: self.from_indexes[id_] for id_ in ids}) if self.from_indexes else self
 
-    def check_options(self) -> None:
-        """Raise ArgumentError if the action does not have one of the options, or if its value is invalid."""
+    def check_options(self, lab: Lab) -> None:
+        """Raise ArgumentError without a live cluster, or if the action does not have an option or its value."""
+        require_lab(lab, "a plan")
         for name, value in (("deployment", self.deployment), ("from_index", self.from_index)):
             if value is not None and name not in self.action.rule.options:
                 takers = [each.value for each in ACTIONS if name in each.rule.options]

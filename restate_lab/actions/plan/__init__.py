@@ -23,6 +23,7 @@ from restate_lab.actions.reader import SCAN_TIMEOUT, read_any_restarts
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN, RETENTION
 from restate_lab.analysis.ids import parse_created, parse_ids
 from restate_lab.analysis.suggestions import unknown_names
+from restate_lab.analysis.targets import parse_created, parse_ids
 from restate_lab.client.lab import Lab, require_lab
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
@@ -129,9 +130,9 @@ def make_plan(
     ``verb`` is the name of the public function. ``refine`` excludes more targets, and gives each its own index.
     ``reads`` is a wrapper of ``lab`` that reads instead of it, and ``progress`` is updated by the check.
     """
-    require_lab(lab, "a plan")
+    change.check_options(lab)
     limited = Reads(reads or lab, change.timeout, verb=verb)
-    _check_change(limited, change)
+    _check_server(limited, change)
     gate = open_gate(lab, limited, change, progress)
     read_at, shared = datetime.now(UTC), SharedExecution()
     rows = _read_targets(limited, change, targets, read_at)
@@ -202,9 +203,8 @@ def _indexes(rows: pd.DataFrame) -> dict[str, int]:
     return dict(zip(rows["id"], map(int, rows["from_index"]), strict=True)) if "from_index" in rows else {}
 
 
-def _check_change(reads: Reads, change: Change) -> None:
-    """Raise if an option is invalid, the deployment does not exist, or the server is too old for the action."""
-    change.check_options()
+def _check_server(reads: Reads, change: Change) -> None:
+    """Raise if the deployment does not exist, or if the server is too old for the action."""
     action, deployment = change.action, change.deployment
     if deployment not in {None, "latest", "keep"} and not has_deployment(reads, str(deployment)):
         known = unknown_names(reads, deployment=deployment)
