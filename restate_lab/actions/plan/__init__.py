@@ -23,8 +23,7 @@ from restate_lab.actions.reader import SCAN_TIMEOUT, read_any_restarts
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN, RETENTION
 from restate_lab.analysis.ids import parse_created, parse_ids
 from restate_lab.analysis.suggestions import unknown_names
-from restate_lab.analysis.targets import parse_created, parse_ids
-from restate_lab.client.lab import Lab, require_lab
+from restate_lab.client.lab import Lab
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, TimedOut
