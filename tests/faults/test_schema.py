@@ -146,7 +146,7 @@ def _open_frozen(lab: Lab, _: dict[str, Any], folder: Path) -> Any:
 
 def _compare(lab: Lab, _: dict[str, Any], __: Path) -> Any:
     result = rl.compare(lab, lab)
-    return str(result), result.invocations, result.deployments, result.not_compared
+    return str(result), result.invocations, result.deployments, result.not_read
 
 
 def _before_after(lab: Lab, _: dict[str, Any], __: Path) -> Any:

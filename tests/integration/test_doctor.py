@@ -150,7 +150,7 @@ class Planted:
     @classmethod
     def ahead(cls, now: Diagnosis, lab: rl.Lab) -> Diagnosis:
         """Diagnose the cluster as it would be if nothing moved."""
-        return doctor(lab, now=now.at + LOOK_AHEAD)
+        return doctor(lab, now=now.read_at + LOOK_AHEAD)
 
     def test_every_fault_is_named_at_once(self, played: Cluster, now: Diagnosis) -> None:
         """Each fault is critical or a warning of its check, with all its ids; faults that need time are notes."""

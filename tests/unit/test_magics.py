@@ -17,7 +17,7 @@ from restate_lab.client.sql.bind import bind
 from restate_lab.magics import completion as completion_module
 from restate_lab.magics.parser import MagicRequest, parse
 from restate_lab.magics.sql_context import tables_in
-from restate_lab.source import Coverage, Source
+from restate_lab.source import Coverage
 from support.shell import Shell, shell
 
 COLUMNS = {"sys_invocation": ("id", "target", "status"), "sys_inbox": ("service_key", "id"), "state": ("key", "value")}
@@ -65,7 +65,6 @@ def source() -> Known:
 @pytest.fixture
 def ip(capsys: pytest.CaptureFixture[str], source: Known) -> Iterator[Shell]:
     """Give a shell with the extension, which reads from ``source``."""
-    assert isinstance(source, Source)
     with shell(capsys) as running:
         running.ip.user_ns["known"] = source
         running.run("%load_ext restate_lab")

@@ -200,7 +200,7 @@ def test_every_public_callable_follows_the_rule(rule: Callable[..., Iterator[str
 
 def test_the_rules_see_the_result_types() -> None:
     """The results of verbs follow the rules, too; and a verb is recognized by its first parameter."""
-    methods_of_results = {"Plan.execute", "Diagnosis.by_severity", "State.frame", "Waits.graph", "Evidence.sql"}
+    methods_of_results = {"Plan.execute", "Diagnosis.by_severity", "Waits.graph", "Evidence.sql"}
     methods_of_a_lab = {"Lab.sql", "AdminClient.modify_service", "IngressClient.call"}
     assert methods_of_results | methods_of_a_lab | {"Report.add", "Panel.open_invocation"} <= PUBLIC.keys()
     timed = {name for name, thing in VERBS.items() if "timeout" in {each.name for each in parameters(thing)}}

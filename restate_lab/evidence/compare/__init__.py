@@ -85,7 +85,7 @@ def _describe_deployments(frame: pd.DataFrame) -> str:
     texts = []
     for (kind, name), rows in groups[: _FEW + 1]:
         fields = (
-            f"{row.what} {one_line(str(row.before), _NAME_LENGTH)} → {one_line(str(row.after), _NAME_LENGTH)}"
+            f"{row.field} {one_line(str(row.before), _NAME_LENGTH)} → {one_line(str(row.after), _NAME_LENGTH)}"
             for row in rows.itertuples()
         )
         change = rows["change"].iloc[0]

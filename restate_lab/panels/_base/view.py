@@ -63,8 +63,8 @@ class View(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def selected(self, ids: Iterable[Any]) -> None:
         """Select rows by their ids, if the view has a selection."""
 
-    def wait_for_action(self, timeout: float, /) -> bool:  # noqa: ARG002 - this view has no action
-        """Wait at most ``timeout`` seconds for a plan, check or change in progress; return whether it has ended."""
+    def wait_for_action(self, within: float, /) -> bool:  # noqa: ARG002 - this view has no action
+        """Wait at most ``within`` seconds for a plan, check or change in progress; return whether it has ended."""
         return True
 
     def static(self) -> Iterable[str]:

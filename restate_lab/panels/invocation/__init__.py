@@ -147,9 +147,9 @@ class InvocationView(View):
             self.host.let_draw()
             self.ask()
 
-    def wait_for_action(self, timeout: float, /) -> bool:
+    def wait_for_action(self, within: float, /) -> bool:
         """Wait for the plan, the check or the execution in progress."""
-        return self.actions.wait(timeout=timeout)
+        return self.actions.wait(timeout=within)
 
     def static(self) -> Iterator[str]:
         """Yield the invocation as HTML."""

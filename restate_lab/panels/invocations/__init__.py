@@ -305,9 +305,9 @@ class InvocationsView(View):
         """Read the counts again with the next read."""
         self._counted_for = None
 
-    def wait_for_action(self, timeout: float, /) -> bool:
+    def wait_for_action(self, within: float, /) -> bool:
         """Wait for the plan, the check or the execution in progress."""
-        return self.actions.wait(timeout=timeout)
+        return self.actions.wait(timeout=within)
 
     def static(self) -> Iterator[str]:
         """Yield the table."""

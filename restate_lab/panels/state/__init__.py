@@ -380,9 +380,9 @@ class StateView(View):
             *([Block("This value cannot be edited here", f"{why}. In code: {in_code}", "warning")] if why else []),
         )
 
-    def wait_for_action(self, timeout: float, /) -> bool:
+    def wait_for_action(self, within: float, /) -> bool:
         """Wait for the change in progress."""
-        return self._sender.wait(timeout)
+        return self._sender.wait(within)
 
     def static(self) -> Iterable[str]:
         """Yield the list and the state of the open object."""

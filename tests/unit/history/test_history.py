@@ -324,7 +324,7 @@ def test_a_check_can_need_a_period_and_the_handlers(tmp_path: Path, monkeypatch:
     assert not gap.applies
     monkeypatch.setitem(CHECKS, "unused_handlers", replace(check, needs_period=None))
     (gap,) = rl.doctor(SampleRows(), checks="unused_handlers").not_read.itertuples()
-    assert "only the Admin API of a live cluster and an archive have them" in gap.reason
+    assert "Only the Admin API of a live cluster and an archive have them" in gap.reason
 
 
 def test_an_archive_of_several_clusters_needs_a_name_and_suggests_the_nearest(archive: SampleArchive) -> None:

@@ -58,7 +58,7 @@ def test_turns_are_bars_from_their_start_to_their_end() -> None:
     ax = plot_agent_run(replace(run, turns=(plain, *run.turns, asks)))
     day = timedelta(days=1)
     widths = [width for _, _, width in bars(ax)]
-    assert widths[1] == pytest.approx((run.at - run.turns[1].started) / day)  # type: ignore[operator]
+    assert widths[1] == pytest.approx((run.read_at - run.turns[1].started) / day)  # type: ignore[operator]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["first", "second", "↳ approval"]
     assert "59m 59s so far · 3 failed attempts" in texts(ax)
     assert [each.get_text() for each in ax.get_legend().get_texts()] == ["tool  1", "person  1", "failing  1"]
