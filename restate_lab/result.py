@@ -54,11 +54,14 @@ class Result:
     def _card(self) -> str:
         raise NotImplementedError
 
+    def _brief(self) -> str:
+        return f"{self.where}: {self.summary}"
+
     def __str__(self) -> str:
         return escape_invisible(self._text())
 
     def __repr__(self) -> str:
-        return escape_invisible(f"<{type(self).__name__} of {self.where}: {self.summary}>")
+        return escape_invisible(f"<{type(self).__name__} of {self._brief()}>")
 
     def _repr_pretty_(self, printer: Any, _: bool) -> None:
         printer.text(str(self))

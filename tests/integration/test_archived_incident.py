@@ -75,7 +75,7 @@ def test_questions_journals_why_and_failures_are_the_same_as_on_the_cluster(lab:
     for id_ in sorted(ended)[:20]:
         live, archived = (rl.journal(each, id_, payloads=True) for each in (lab, history))
         pd.testing.assert_frame_equal(archived, live)
-        first, second = (_without_age(rl.why(each, id_)) for each in (lab, history))
+        first, second = (_without_age(str(rl.why(each, id_))) for each in (lab, history))
         assert first == second
     findings = [rl.doctor(each, checks=["terminal_failures", "long_journals"]).findings for each in (lab, history)]
     pd.testing.assert_frame_equal(*[each[["check", "title", "count", "where"]] for each in findings])

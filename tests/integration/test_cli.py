@@ -258,7 +258,7 @@ def test_what_changed_between_two_moments(cluster: Cluster, tmp_path: Path) -> N
     frozen = runner.invoke(app, ["compare", before, after, "--json"])
     found = json.loads(frozen.stdout)
     assert [each["id"] for each in found["invocations"] if each["change"] == "created"] == [new]
-    assert found["after"]["at"] > found["before"]["at"]
+    assert found["after"]["read_at"] > found["before"]["read_at"]
     written = call(cluster, "compare", before, "--csv", str(tmp_path / "changed.csv"))
     assert written.exit_code == 0, written.stderr
     assert new in list(pd.read_csv(tmp_path / "changed.csv")["id"])

@@ -33,7 +33,6 @@ ERRORS = (
         "ArgumentError",
         "No service 'agnet' on {name}. Did you mean 'agent'?",
     ),
-    ("rl.Panel(lab, servce='agent')", "ArgumentError", "Did you mean 'service'?"),
     ("def look(name):\n    return lab.admin.get_service(name)\n\nlook('agnt')", "NotFound", "Did you mean 'agent'?"),
     ("lab.admin.kill_invocation('inv_1' + 33 * 'a')", "ReadOnly", "is read-only"),
     (f"rl.connect('{NOBODY}', token='s3cret')", "Unreachable", "this is its admin address"),
@@ -42,7 +41,7 @@ ERRORS = (
         "Unreachable",
         "its ingress address",
     ),
-    ("import asyncio\nasync def check():\n    rl.doctor(lab, timout=1)\nawait check()", "ArgumentError", "'timeout'"),
+    ("import asyncio\nasync def check():\n    rl.ask(lab, 'strom')\nawait check()", "ArgumentError", "'strom'"),
 )
 """Cells, the name of the error that each ends with, and a part of its message."""
 MOST_LINES = 8

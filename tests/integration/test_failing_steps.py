@@ -101,7 +101,7 @@ def test_next_step_and_why_work(sent: tuple[rl.Lab, Any], findings: Any) -> None
             frame = eval(row["evidence_code"], {"rl": rl, "lab": sent[0]})  # noqa: S307 - the line is what is tested
             assert set(row["ids"]) <= set(frame["id"])
             if row["check"] == "retry_storm":
-                assert "RT0007" in eval(row["suggested_code"], {"rl": rl, "lab": sent[0]})  # noqa: S307
+                assert "RT0007" in str(eval(row["suggested_code"], {"rl": rl, "lab": sent[0]}))  # noqa: S307
 
 
 @pytest.mark.usefixtures("findings")

@@ -151,7 +151,7 @@ def test_the_incident_is_told_with_all_its_causes_and_nobody_else_is_blamed(kind
     suffering = {id_ for role in VICTIMS for id_ in ids(demo.roles, role)}
     assert named <= suffering.union(*planted.values())
 
-    for picture in ("overview", "storm", "journal-storm", "waits", "backlog", "latency", "throughput"):
+    for picture in ("overview", "storm", "waits", "backlog", "latency", "throughput"):
         assert "image/png" in output[picture][-1].data, picture
     for card, words in {"doctor": "critical", "why-storm": "charge card", "why-key": "Account/acme-retail"}.items():
         assert words in output[card][-1].data["text/html"]

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from restate_lab._html import render
 from restate_lab._public import public
-from restate_lab._text import escape_invisible, format_duration, one_line, plural, truncate
+from restate_lab._text import format_duration, one_line, plural, truncate
 from restate_lab.analysis.agents.model import TOKENS, sum_known
 from restate_lab.analysis.agents.turns import JOURNAL, Turn, text_of_value, tools_by_response
 from restate_lab.analysis.journal.entries import DONE, FAILED
@@ -134,8 +134,8 @@ class Conversation(Result):
         """
         return list(_messages([turn for turn in self.turns if turn.depth == 1]))
 
-    def __repr__(self) -> str:
-        return escape_invisible(f"<Conversation of {self.target}: {self.summary}; print() shows it>")
+    def _brief(self) -> str:
+        return f"{self.target}: {self.summary}; print() shows it"
 
     def _text(self) -> str:
         return "\n".join(_lines(self))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from restate_lab._html import render
 from restate_lab._public import public
-from restate_lab._text import escape_invisible, format_age
+from restate_lab._text import format_age
 from restate_lab.analysis.suggestions import SuggestedCall
 from restate_lab.analysis.why.options import Option, option_frame
 from restate_lab.result import Result
@@ -81,9 +81,9 @@ class Explanation(Result):
             lines += [f"      {line}" for line in option.code.splitlines()]
         return "\n".join([*lines, *([""] if self.reasons else []), *_gap_lines(self)])
 
-    def __repr__(self) -> str:
-        state = escape_invisible(f"{self.target} is {self.status}") if self.target else "not found"
-        return f"<Explanation of {self.id}: {state}; print() shows it>"
+    def _brief(self) -> str:
+        state = f"{self.target} is {self.status}" if self.target else "not found"
+        return f"{self.id}: {state}; print() shows it"
 
     def _card(self) -> str:
         return _card(self)
