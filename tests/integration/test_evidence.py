@@ -23,7 +23,7 @@ from restate_lab.errors import ArgumentError, EvidenceWarning, NotOnThisServer
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import Evidence, open_evidence
 from restate_lab.source import Source
-from support.clusters import OLDEST, PLAIN, Cluster
+from support.clusters import OLDEST, PHASE, PLAIN, Cluster
 
 OTHER_COLUMNS = pytest.mark.also_on(OLDEST, PLAIN, reason="each kind has other tables and columns")
 OTHER_TABLES = pytest.mark.also_on(PLAIN, reason="without vqueues other tables say what fails and who holds a key")
@@ -269,7 +269,7 @@ def test_the_repr_and_the_card_name_the_cluster_the_time_and_the_server(
         freeze(lab, tmp_path / "evidence")
     evidence: Evidence = open_evidence(tmp_path / "evidence")
     assert lab.name in repr(evidence)
-    assert ("vqueues" in repr(evidence)) == incident.vqueues
+    assert ("vqueues" in repr(evidence)) == (incident.vqueues and PHASE != "rolled-back")
     html = evidence._repr_html_()
     for word in ("succeeded", "suspended", "paused", "backing-off", "sys_journal", incident.version):
         assert word in html

@@ -18,7 +18,7 @@ from restate_lab.analysis.questions.catalog import names
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from restate_lab.reads import Reads, used_params
-from support.clusters import OLDEST, PLAIN, Cluster
+from support.clusters import NEEDS_FLAG, OLDEST, PLAIN, Cluster
 
 pytestmark = pytest.mark.also_on(OLDEST, PLAIN, reason="each kind has SQL of its own")
 
@@ -165,6 +165,7 @@ def test_backlog_by_key(lab: Lab, incident: Cluster) -> None:
     assert list(ask(lab, "backlog_by_key", service="Account")["waiting"]) == [12]
 
 
+@NEEDS_FLAG
 def test_blocked_heads(lab: Lab, incident: Cluster) -> None:
     """Heads that wait for a key name its holder, heads that back off are marked; without vqueues it is refused."""
     if not incident.vqueues:
@@ -181,6 +182,7 @@ def test_blocked_heads(lab: Lab, incident: Cluster) -> None:
     assert not ids(incident, "restock_tomorrow") & set(frame["id"])
 
 
+@NEEDS_FLAG
 def test_a_paused_queue_is_a_blocked_head(lab: Lab, incident: Cluster) -> None:
     """A queue that was paused has no scheduler any more, and is still found, with its first in line."""
     if not incident.vqueues:
