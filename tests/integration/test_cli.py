@@ -26,7 +26,7 @@ from restate_lab.cli._page import TextPage
 from restate_lab.cli._result_pages import JournalPage, WaitsPage, print_diagnosis, print_explanation
 from restate_lab.cli.shell_code import SourceOptions
 from support import imitation
-from support.clusters import NEWEST, OLDEST, Cluster, Clusters
+from support.clusters import NEWEST, OLDEST, PHASE, Cluster, Clusters
 
 ROWS = (
     "SELECT id, target, created_at, journal_size, completion_failure FROM sys_invocation WHERE target_service_name = :s"
@@ -136,7 +136,9 @@ def test_the_doctor_before_an_upgrade(cluster: Cluster, tmp_path: Path) -> None:
         if lab.version == imitation.VERSION:
             assert "no preparation is needed" in call(cluster, *asked).stdout
             return
-        total = lab.sql("SELECT count(*) AS n FROM sys_invocation_status")["n"][0]
+        is_half = PHASE == "open" and cluster.kind == NEWEST  # in other phases none is left, and the finding has all
+        left = " WHERE vqueue_id IS NULL" if is_half else ""
+        total = lab.sql(f"SELECT count(*) AS n FROM sys_invocation_status{left}")["n"][0]
         rl.freeze(lab, tmp_path / "before.evidence")
     answer = call(cluster, *asked, "--partitions", "4", "--json")
     found = json.loads(answer.stdout)

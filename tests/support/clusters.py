@@ -206,19 +206,16 @@ def _migrated(stack: contextlib.ExitStack, folder: Path, story: Sequence[StorySt
     services, address = start_services(folder, SERVICES, model=model_url)
     stack.enter_context(services)
     *earlier, last = PHASES[PHASE]
-    from support.bench import wait_for  # which imports this module
-
     for settings in earlier:
         with _server(folder, env, settings) as server, _api(server, folder) as api:
             if not api.deployments():
                 api.register(address)
             roles = play(api, story, folder)
-            if settings:
-                wait_for(lambda api=api: not api.lab.sql(LEGACY)["n"][0])
+            _wait_until_migrated(api, settings)
     server = stack.enter_context(_server(folder, env, last))
-    if env == TWO_AT_A_TIME:
-        with _api(server, folder) as api:
-            roles = _by_slots(api, roles)
+    with _api(server, folder) as api:
+        _wait_until_migrated(api, last)
+        roles = _by_slots(api, roles) if env == TWO_AT_A_TIME else roles
     return Cluster(
         kind=NEWEST,
         version=server.version,
@@ -231,6 +228,13 @@ def _migrated(stack: contextlib.ExitStack, folder: Path, story: Sequence[StorySt
         services=services.pid,
         roles=roles,
     )
+
+
+def _wait_until_migrated(api: Api, settings: Mapping[str, str]) -> None:
+    from support.bench import wait_for  # which imports this module
+
+    if settings:
+        wait_for(lambda: not api.lab.sql(LEGACY)["n"][0])
 
 
 def _by_slots(api: Api, roles: Mapping[str, str]) -> dict[str, str]:
