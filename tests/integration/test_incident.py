@@ -261,11 +261,4 @@ def test_incident_is_kept(server: Path, tmp_path: Path) -> None:
         assert demo.roles == roles == read_roles(tmp_path)
         assert set(demo.api.deployments()) == set(deployments)
         wanted = {roles[step.role]: step.fails_with for step in INCIDENT if step.fails_with}
-        with rl.connect(demo.server.admin_url) as lab:
-            for _ in range(200):
-                state = lab.sql("SELECT id, last_failure_error_code AS code FROM sys_invocation_state")
-                codes = dict(zip(state["id"], state["code"], strict=True))
-                if all(codes.get(id_) == code for id_, code in wanted.items()):
-                    return
-                time.sleep(0.1)
-        raise AssertionError({id_: (code, codes.get(id_)) for id_, code in wanted.items() if codes.get(id_) != code})
+        wait_for(lambda: demo.api.failure_codes(wanted), lambda codes: codes == wanted, within=20)
