@@ -85,7 +85,7 @@ def action_of(name: str) -> ACTIONS:
     """Return the action with this name.
 
     Raises:
-        ArgumentError: there is no such action.
+        ArgumentError: the action is unknown.
     """
     if name not in set(ACTIONS):
         hint = did_you_mean(nearest_names(str(name), ACTIONS)) or f"Choose from {', '.join(ACTIONS)}."

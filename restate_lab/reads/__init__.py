@@ -69,8 +69,8 @@ class Reads(SourceWrapper):
     - The clock is read once, or fixed at ``now``. The names of tables and columns are read once.
     - ``queries`` has the statements that were sent.
     - After the timeout nothing is sent: each read raises TimedOut with the text ``over``. ``spent`` are seconds of the
-      timeout that have passed before. With None, each statement has the limit ``each`` in
-      seconds, or the limit of the connection.
+      timeout that have passed before. With None, each statement has the limit ``each`` in seconds, or the limit of the
+      connection.
     - With ``remembers``, a repeated statement is answered from memory. Failures are remembered too, except a timeout of
       a statement that had a shorter limit of its own.
     - When ``stop`` is set, a read ends within a second and raises Stopped. Reads with ``stop`` show no progress.

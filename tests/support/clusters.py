@@ -49,7 +49,7 @@ PHASES: Mapping[str, Sequence[Mapping[str, str]]] = {
 }
 """The settings of the servers that read the same data, one after another; the story is played on the first."""
 NEEDS_FLAG = pytest.mark.skipif(PHASE == "rolled-back", reason="the server itself reports no vqueues")
-LEGACY = "SELECT count(*) AS n FROM sys_invocation_status WHERE vqueue_id IS NULL AND status <> 'completed'"
+_NOT_MIGRATED = "SELECT count(*) AS n FROM sys_invocation_status WHERE vqueue_id IS NULL AND status <> 'completed'"
 OLD = "1.5.3"
 """A version older than any supported one; npm has no other."""
 
@@ -234,7 +234,7 @@ def _wait_until_migrated(api: Api, settings: Mapping[str, str]) -> None:
     from support.bench import wait_for  # which imports this module
 
     if settings:
-        wait_for(lambda: not api.lab.sql(LEGACY)["n"][0])
+        wait_for(lambda: not api.lab.sql(_NOT_MIGRATED)["n"][0])
 
 
 def _by_slots(api: Api, roles: Mapping[str, str]) -> dict[str, str]:
@@ -243,9 +243,8 @@ def _by_slots(api: Api, roles: Mapping[str, str]) -> dict[str, str]:
 
     statement = "SELECT id FROM sys_invocation_state WHERE in_flight"
     running = wait_for(lambda: set(api.lab.sql(statement)["id"]), lambda ids: len(ids) == 2)
-    invocations = [id_ for role, id_ in roles.items() if role.startswith(("busy", "waiting"))]
     names = [role for role in roles if role.startswith(("busy", "waiting"))]
-    ordered = sorted(invocations, key=lambda id_: id_ not in running)
+    ordered = sorted((roles[name] for name in names), key=lambda id_: id_ not in running)
     return {**roles, **dict(zip(names, ordered, strict=True))}
 
 

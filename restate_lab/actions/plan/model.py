@@ -49,11 +49,10 @@ class Plan(PlanReview):
 
     The plan of ``redrive()`` has these columns in ``frame``: ``from_index`` (the index of the last entry to keep),
     ``failed_type`` and ``failed_name`` (of the failed command; None without one), ``failure`` (of the invocation),
-    ``kept_steps`` and
-    ``repeated_steps`` (numbers of commands), ``repeated_for`` (how long the repeated ones took) and ``repeated_tokens``
-    (the journaled tokens of the responses of models among them, which are spent again; missing if a number is unknown;
-    those of called invocations are not included). ``repeats`` has them per failed command. The audit log has each
-    ``from_index``.
+    ``kept_steps`` and ``repeated_steps`` (numbers of commands), ``repeated_for`` (the duration of the repeated
+    commands) and ``repeated_tokens`` (the journaled tokens of the responses of models among them, which are spent
+    again; missing if a number is unknown; tokens of called invocations are not included). ``repeats`` has these columns
+    per failed command. The audit log has each ``from_index``.
     """
 
     @property
