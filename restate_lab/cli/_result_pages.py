@@ -112,7 +112,10 @@ def print_explanation(explanation: Explanation, target: SourceOptions, page: Tex
         page.blank()
         page.paragraph(("From this invocation to the root blocker:", "bold"))
         for row in explanation.chain.to_dict("records"):
-            status, waits = str(row["status"]), " ".join(str(each) for each in (row["waits_for"], row["what"]) if each)
+            status, waits = (
+                str(row["status"]),
+                " ".join(str(each) for each in (row["waits_for"], row["detail"]) if each),
+            )
             page.paragraph(
                 f"{row['id']} {row['target']} is ",
                 (status, STATUS_STYLES.get(status, "")),
@@ -227,7 +230,7 @@ class WaitsPage:
     def _print_unresolved(self, row: Mapping[Any, Any]) -> None:
         about = self._duration(row)
         self._page.paragraph(
-            (str(row["what"]), "bold"),
+            (str(row["detail"]), "bold"),
             f": {row['waiter_target']} {row['waiter']} waits for it{f' {about}' if about else ''}",
             first="- ",
         )

@@ -224,7 +224,7 @@ def answers_of(lab: rl.Lab, ids: Mapping[str, str]) -> dict[str, Any]:
         "backlog": [(row["target_service_key"], row["waiting"], names[row["oldest_id"]]) for row in rows(backlog)],
         "overview": sorted(zip(overview["target_handler_name"], overview["status"], overview["n"], strict=True)),
         "storm": [(names[row["id"]], row["status"], row["message"]) for row in rows(storm)],
-        "wakes": sorted((names[row["id"]], row["what"]) for row in rows(rl.ask(lab, "wakes_next", until="2h"))),
+        "wakes": sorted((names[row["id"]], row["event"]) for row in rows(rl.ask(lab, "wakes_next", until="2h"))),
         "edges": sorted((names[row["waiter"]], names.get(row["blocker"], "")) for row in rows(waiting.edges)),
         "why": {name: (each.status, TIMES.sub("…", each.summary)) for name, each in why.items()},
         "plans": {action: sorted(names[id_] for id_ in plan.targets) for action, plan in plans.items()},

@@ -442,17 +442,17 @@ def test_wakes_next(lab: Lab, incident: Cluster) -> None:
     """Within the hour only retries; within two years sleeps and delayed starts, too, with their timestamps."""
     everyone = ids(incident, *RETRYING)
     soon = ask(lab, "wakes_next")
-    assert set(soon["what"]) == {"retry"}
+    assert set(soon["event"]) == {"retry"}
     assert set(soon["id"]) <= everyone
     assert soon["wakes_at"].is_monotonic_increasing
     later = ask(lab, "wakes_next", until="700d")
-    assert set(later.loc[later["what"] == "sleep", "id"]) == ids(incident, *SLEEPING)
-    starts = later[later["what"] == "start"]
+    assert set(later.loc[later["event"] == "sleep", "id"]) == ids(incident, *SLEEPING)
+    starts = later[later["event"] == "start"]
     assert incident.roles["restock_tomorrow"] in set(starts["id"])
     assert len(starts) == 7
     retried: set[str] = set()
     for _ in range(50):
-        retried |= set(ask(lab, "wakes_next").query("what == 'retry'")["id"])
+        retried |= set(ask(lab, "wakes_next").query("event == 'retry'")["id"])
         if retried == everyone:
             break
     assert retried == everyone

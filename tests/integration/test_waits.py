@@ -180,11 +180,11 @@ def test_each_thing_awaited_is_an_edge(planted: Planted) -> None:
     (follow,) = planted.edges("follow")
     assert (follow["kind"], follow["blocker"]) == ("attach", planted.ids["held"])
     (queued,) = planted.edges("queue0")
-    assert (queued["kind"], queued["what"], queued["blocker"]) == ("key", "Depot/held", planted.ids["held"])
+    assert (queued["kind"], queued["detail"], queued["blocker"]) == ("key", "Depot/held", planted.ids["held"])
     (look,) = planted.edges("look")
     assert (look["kind"], look["blocker_target"]) == ("call", "Depot/held/take")
     (consent,) = planted.edges("consent")
-    assert (consent["kind"], consent["what"]) == ("promise", "signed/by")
+    assert (consent["kind"], consent["detail"]) == ("promise", "signed/by")
     (rest,) = planted.edges("rest")
     assert rest["kind"] == "sleep"
     assert rest["wakes_at"] - pd.Timestamp(planted.found.read_at) > pd.Timedelta(minutes=50)

@@ -72,7 +72,7 @@ def planted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         sent = {key: lab.ingress.send("Depot", "obey", wanted, key=key) for key, wanted in orders.items()}
         holders = {key: each.invocation_id for key, each in sent.items()}
         wait_for(lambda: len(waits(lab).open_awakeables), lambda seen: seen == KEYS, within=60)
-        for sign in waits(lab).open_awakeables["what"]:
+        for sign in waits(lab).open_awakeables["detail"]:
             lab.ingress.resolve_awakeable(sign, "go")
         calls = sum(map(len, orders.values()))
         wait_for(lambda: _settled(lab), lambda seen: seen == (calls, KEYS + _fetches(orders)), within=60)

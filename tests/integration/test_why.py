@@ -101,7 +101,7 @@ def test_each_fault_and_victim_has_its_cause(told: dict[str, Explanation], incid
     last = found.chain.iloc[-1]
     assert found.chain["id"].iloc[0] == found.id == incident.roles[role]
     assert (last["id"], last["waits_for"], last["blocker"]) == (incident.roles[root], waits_for, None)
-    assert what in {None, last["what"]}
+    assert what in {None, last["detail"]}
     for words in (*named, found.id, incident.roles[root]):
         assert words in found.summary, found.summary
     assert found.not_read.empty
@@ -116,7 +116,7 @@ def test_the_chain_goes_link_by_link(told: dict[str, Explanation], incident: Clu
     assert list(chain["waits_for"]) == ["call", "key", "awakeable"]
     assert list(chain["status"]) == ["suspended", "pending", "suspended"]
     assert list(chain["step"]) == [1, 2, 3]
-    assert chain["what"].iloc[1] == "Account/acme-retail"
+    assert chain["detail"].iloc[1] == "Account/acme-retail"
     assert str(chain["since"].dtype) == "datetime64[ms, UTC]"
     assert chain["since"].notna().all()
 
@@ -125,7 +125,7 @@ def test_the_awakeable_is_the_one_to_resolve(told: dict[str, Explanation], incid
     """Its id is in the summary, in the chain and in the suggested code, and belongs to the root blocker."""
     found = told["hot_key_queue_1"]
     options = found.options.set_index("action")
-    awakeable = found.chain["what"].iloc[-1]
+    awakeable = found.chain["detail"].iloc[-1]
     assert awakeable in found.summary
     assert f'lab.ingress.resolve_awakeable("{awakeable}"' in options.loc["resolve_awakeable", "code"]
     assert options.loc["resolve_awakeable", "id"] == incident.roles["hot_key_holder"]
@@ -248,7 +248,7 @@ def test_what_is_not_wrong_is_told_as_such(healthy: Cluster, tmp_path: Path) -> 
             why(lab, healthy.roles[role])
             for role in ("cooling_off_1", "restock_tomorrow", "order_1", "unpaid", "changed_mind")
         )
-        wakes = asleep.chain["what"].iloc[0].removeprefix("until ")
+        wakes = asleep.chain["detail"].iloc[0].removeprefix("until ")
     assert f"its sleep “cooling-off period”, which ends at {wakes} (in 13d" in asleep.summary
     assert "It then wakes by itself; nothing is wrong with it." in asleep.summary
     assert "(in 23h" in later.summary

@@ -256,7 +256,7 @@ class CheckContext(DoctorReader):
         if kind not in self._edges:
             edges = self.waits.snapshot.edges if self.waits is not None else table_of_edges([])
             rows = edges.filter(pc.equal(edges["kind"], pa.scalar(kind, pa.large_string()))).to_pandas()
-            for name in ("waiter_target", "what"):
+            for name in ("waiter_target", "detail"):
                 rows[name] = rows[name].astype("object").where(rows[name].notna(), None)
             self._edges[kind] = rows.sort_values(["since", "waiter"], kind="stable")
         return self._edges[kind]

@@ -81,7 +81,7 @@ def journal(
     (Truncated). ``suspensions`` has a row for each invocation that is suspended, or was when it ended: ``id, since``
     (UTC; with service protocol 7, else None), ``waits_for`` (text), ``is_combination`` (the SDK reports how it combines
     several results) and ``tree`` (``kind`` with ``parts`` for a combination: AllCompleted, FirstCompleted, …, or
-    Unknown if the SDK does not report it; else the entry type with ``what`` and ``index``). ``events`` has the latest
+    Unknown if the SDK does not report it; else the entry type with ``detail`` and ``index``). ``events`` has the latest
     100 events of each invocation whose types restate_lab does not know: ``id, event, at, after_index``.
 
     An awaited awakeable is visible only while the invocation is suspended; a named signal also needs version 1.7 or

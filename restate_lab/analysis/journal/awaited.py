@@ -56,13 +56,13 @@ class Awaited:
     """
 
     kind: str
-    what: str = ""
+    detail: str = ""
     index: int | None = None
     parts: tuple[Awaited, ...] = ()
 
     def __str__(self) -> str:
         if not self.parts:
-            return self.what
+            return self.detail
         shown = [f"({part})" if part.parts else str(part) for part in self.parts[:_FEW]]
         more = [f"{len(self.parts) - _FEW:,} more"] if len(self.parts) > _FEW else []
         return f"{COMBINATIONS.get(self.kind, f'{self.kind} of')}: {', '.join([*shown, *more])}"
@@ -73,10 +73,10 @@ class Awaited:
         return bool(self.parts) and (self.kind != "Unknown" or any(part.is_combination for part in self.parts))
 
     def json(self) -> dict[str, Any]:
-        """Return the tree as JSON values: leaves with ``what`` and ``index``, combinations with ``parts``."""
+        """Return the tree as JSON values: leaves with ``detail`` and ``index``, combinations with ``parts``."""
         if self.parts:
             return {"kind": self.kind, "parts": [part.json() for part in self.parts]}
-        return {"kind": self.kind, "what": self.what, "index": self.index}
+        return {"kind": self.kind, "detail": self.detail, "index": self.index}
 
 
 def awaited_tree(future: object, journal: pa.Table, invocation_id: str) -> Awaited | None:
@@ -158,8 +158,8 @@ class _TreeBuilder:
         command = self.commands.get(number) if key == _COMPLETION else None
         if command is None:
             return Awaited(_NOT_IN_JOURNAL, f"{key} {number}, which is not in the journal")
-        what = f"the id of {_describe(command)}" if command.content.completion != number else _describe(command)
-        return Awaited(command.content.entry_type, what, command.index)
+        detail = f"the id of {_describe(command)}" if command.content.completion != number else _describe(command)
+        return Awaited(command.content.entry_type, detail, command.index)
 
     def _signal(self, number: int) -> Awaited | None:
         if number == CANCEL:

@@ -8,7 +8,7 @@
 -- :ids = ids_by_status(status=suspended) (ids) only sleeps of these invocations; default: the 10,000 suspended longest
 -- :limit = 10000 (number) maximum number of rows
 --
--- what is sleep, start or retry. Times in the past are included: these wake-ups are late.
+-- event is sleep, start or retry. Times in the past are included: these wake-ups are late.
 -- Servers return scheduled_start_at only if scheduled_at is also selected.
 WITH commands AS (
   SELECT id, name, json_get_int(json_get_json(json_get_json(entry_lite_json, 'Command'), 'Sleep'),
@@ -22,23 +22,23 @@ waiting AS (
   FROM awaited
   WHERE id IN :ids AND status = 'suspended'),
 wakes AS (
-  SELECT w.id, 'sleep' AS what, arrow_cast(c.wakes_at, 'Timestamp(Millisecond, Some("+00:00"))') AS wakes_at, c.name
+  SELECT w.id, 'sleep' AS event, arrow_cast(c.wakes_at, 'Timestamp(Millisecond, Some("+00:00"))') AS wakes_at, c.name
   FROM waiting w
   JOIN commands c ON c.id = w.id AND c.completion_id = w.completion_id
   UNION ALL
-  SELECT id, 'start' AS what, scheduled_start_at AS wakes_at, CAST(NULL AS VARCHAR) AS name
+  SELECT id, 'start' AS event, scheduled_start_at AS wakes_at, CAST(NULL AS VARCHAR) AS name
   FROM sys_invocation_status
   WHERE status = 'scheduled' AND scheduled_at IS NOT NULL AND scheduled_start_at <= :until
   UNION ALL
-  SELECT id, 'retry' AS what, next_retry_at AS wakes_at, CAST(NULL AS VARCHAR) AS name
+  SELECT id, 'retry' AS event, next_retry_at AS wakes_at, CAST(NULL AS VARCHAR) AS name
   FROM sys_invocation_state
   WHERE next_retry_at IS NOT NULL
   UNION ALL
-  SELECT id, 'retry' AS what, next_at AS wakes_at, CAST(NULL AS VARCHAR) AS name
+  SELECT id, 'retry' AS event, next_at AS wakes_at, CAST(NULL AS VARCHAR) AS name
   FROM backing_off)
 SELECT
   k.wakes_at,
-  k.what,
+  k.event,
   s.id,
   s.target,
   s.target_service_name,
@@ -48,6 +48,6 @@ SELECT
   k.wakes_at - :now AS wakes_in
 FROM wakes k
 JOIN sys_invocation_status s ON s.id = k.id
-WHERE k.wakes_at <= :until AND s.status <> 'completed' AND (k.what <> 'retry' OR s.status = 'invoked') AND (:service IS NULL OR s.target_service_name = :service)
+WHERE k.wakes_at <= :until AND s.status <> 'completed' AND (k.event <> 'retry' OR s.status = 'invoked') AND (:service IS NULL OR s.target_service_name = :service)
 ORDER BY k.wakes_at, s.id
 LIMIT :limit

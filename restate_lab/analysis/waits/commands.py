@@ -140,7 +140,7 @@ def _edges_of_signals(signals: np.ndarray) -> pa.Table:
     texts_of_signals = [f"signal {number}" if number else _NAMED_SIGNAL for number in signals.tolist()]
     columns: dict[str, Any] = {
         "kind": pa.array(["awakeable" if each else "signal" for each in is_awakeable.tolist()], pa.large_string()),
-        "what": pa.array(texts_of_signals, pa.large_string(), mask=is_awakeable),
+        "detail": pa.array(texts_of_signals, pa.large_string(), mask=is_awakeable),
         "blocker": pa.nulls(len(signals), pa.large_string()),
         "wakes_at": pa.nulls(len(signals), pa.timestamp("ms", "UTC")),
         "signal": pa.array(np.where(is_awakeable, signals, 0), pa.int64()),
@@ -159,14 +159,14 @@ def _by_number(numbers: AwaitedNumbers, matched: Sequence[pa.Table]) -> pa.Table
     found: Any = pa.array(order[at] if len(keys) else at, mask=~is_known)
     rows = commands.take(found).combine_chunks()
     kind, body = pc.fill_null(rows["kind"], "unknown"), rows["body"]
-    what = pc.if_else(pc.equal(rows["name"], ""), None, rows["name"])
+    details = pc.if_else(pc.equal(rows["name"], ""), None, rows["name"])
     is_promise = pc.equal(kind, "promise")
     keys_of_promises = pa.array([_promise_key(each) for each in texts(body.filter(is_promise))], pa.large_string())
     return pa.table(
         {
             "entry_index": pc.fill_null(rows["entry_index"], -1),
             "kind": kind,
-            "what": pc.replace_with_mask(what.combine_chunks(), is_promise.combine_chunks(), keys_of_promises),
+            "detail": pc.replace_with_mask(details.combine_chunks(), is_promise.combine_chunks(), keys_of_promises),
             "blocker": _extract(pc.if_else(pc.is_in(kind, _WITH_CALLEE), body, None), _CALLEE),
             "wakes_at": _extract(pc.if_else(pc.equal(kind, "sleep"), body, None), _WAKES_AT)
             .cast(pa.int64())

@@ -99,7 +99,7 @@ class WaitGraph:
         links = [(waiter, there, at) for waiter, blockers in self.successors.items() for there, at in blockers.items()]
         edges = single_edges(self.edges.take(pa.array([at for _, _, at in links], pa.int64())))
         for (waiter, blocker, _), edge in zip(links, edges, strict=True):
-            more = {"kind": edge.kind, "what": edge.what, "since": edge.since, "alternative": edge.alternative}
+            more = {"kind": edge.kind, "detail": edge.detail, "since": edge.since, "alternative": edge.alternative}
             graph.add_edge(waiter, blocker, **more)
         return graph
 

@@ -18,7 +18,7 @@ from restate_lab.analysis.ids import awakeable_id
 _CANCEL = {"Single": {"SignalIndex": 1}}
 _TEXT, _TIME = pa.large_string(), pa.timestamp("ms", "UTC")
 _TYPES: Mapping[str, Any] = {
-    **dict.fromkeys(("waiter", "kind", "blocker", "what", "waiter_target"), _TEXT),
+    **dict.fromkeys(("waiter", "kind", "blocker", "detail", "waiter_target"), _TEXT),
     "signal": pa.int64(),
     "wakes_at": _TIME,
     "alternative": pa.bool_(),
@@ -26,11 +26,11 @@ _TYPES: Mapping[str, Any] = {
     "caller": _TEXT,
 }
 _EDGES = pa.schema([pa.field(name, kind) for name, kind in _TYPES.items()])
-"""The columns of a table of edges, in the order of `Edge`; ``what`` is not yet set for sleeps and awakeables.
+"""The columns of a table of edges, in the order of `Edge`; ``detail`` is not yet set for sleeps and awakeables.
 
 ``signal`` is the number of an awakeable, 0 for other kinds.
 """
-_FRAME = ("waiter", "waiter_target", "kind", "blocker", "blocker_target", "what", "wakes_at", "alternative", "since")
+_FRAME = ("waiter", "waiter_target", "kind", "blocker", "blocker_target", "detail", "wakes_at", "alternative", "since")
 _STATUSES = {"key": "pending", "open call": "running"}
 """The status of a waiter by the kind of its edge; waiters with other kinds are suspended."""
 
@@ -46,7 +46,7 @@ class Edge:
     waiter: str
     kind: str
     blocker: str | None
-    what: str | None
+    detail: str | None
     waiter_target: str = ""
     signal: int = 0
     wakes_at: pd.Timestamp | None = None
@@ -108,7 +108,7 @@ class Nodes(Mapping[str, InvocationNode]):
 
 def edges_of_keys(rows: pa.Table) -> pa.Table:
     """Return the edges of calls that wait for a key, from rows of ``key_waiters.sql``."""
-    return _edges_of(rows, "key", alternative=False, blocker=rows["holder_id"], what=rows["key"])
+    return _edges_of(rows, "key", alternative=False, blocker=rows["holder_id"], detail=rows["key"])
 
 
 def edges_of_calls(rows: pa.Table) -> pa.Table:
@@ -140,7 +140,7 @@ def table_of_edges(edges: Sequence[Edge]) -> pa.Table:
 
 def single_edges(edges: pa.Table) -> list[Edge]:
     """Return the edges of a table as single edges with descriptions."""
-    columns = {name: _values(edges, name) for name in _EDGES.names} | {"what": _describe(edges)}
+    columns = {name: _values(edges, name) for name in _EDGES.names} | {"detail": _describe(edges)}
     return [Edge(*values) for values in zip(*columns.values(), strict=True)]
 
 
@@ -159,7 +159,7 @@ def edge_frame(edges: pa.Table, nodes: Nodes) -> pd.DataFrame:
     columns = {
         **{name: pd.Series(values, dtype="object") for name, values in texts.items()},
         "blocker_target": pd.Series([targets.get(id_) for id_ in texts["blocker"]], dtype="object"),
-        "what": pd.Series(_describe(edges), dtype="object"),
+        "detail": pd.Series(_describe(edges), dtype="object"),
         "wakes_at": edges["wakes_at"].to_pandas(),
         "alternative": edges["alternative"].to_pandas().astype(bool),
         "since": edges["since"].to_pandas(),
@@ -169,15 +169,15 @@ def edge_frame(edges: pa.Table, nodes: Nodes) -> pd.DataFrame:
 
 def _describe(edges: pa.Table) -> list[str | None]:
     """Return the text of each wait: "until …" for sleeps, the id of awakeables, the text in the table for others."""
-    what: list[str | None] = edges["what"].to_pylist()
+    details: list[str | None] = edges["detail"].to_pylist()
     sleeps = np.flatnonzero(pc.is_valid(edges["wakes_at"]))
     for at, text in zip(sleeps.tolist(), _wake_up_texts(edges["wakes_at"].drop_null()), strict=True):
-        what[at] = text
+        details[at] = text
     awakeables = np.flatnonzero(edges["signal"])
     rows = edges.select(["waiter", "signal"]).take(awakeables).to_pylist()
     for at, row in zip(awakeables.tolist(), rows, strict=True):
-        what[at] = awakeable_id(row["waiter"], row["signal"]) or f"signal {row['signal']}"
-    return what
+        details[at] = awakeable_id(row["waiter"], row["signal"]) or f"signal {row['signal']}"
+    return details
 
 
 def _wake_up_texts(times: Any) -> list[str]:

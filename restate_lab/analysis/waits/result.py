@@ -31,7 +31,7 @@ class Waits(Result):
     - ``edges``: one row per wait. ``waiter, waiter_target``; ``kind`` (call, attach, key, awakeable, promise, sleep,
       run, signal, state, unknown, or "open call": the call of a running invocation, which may not wait for it yet and
       is suspended after the inactivity timeout, by default a minute); ``blocker, blocker_target`` (an invocation, or
-      None); ``what`` (service/key, promise, id of the awakeable, wake-up time, step); ``wakes_at`` (UTC, for sleeps);
+      None); ``detail`` (service/key, promise, id of the awakeable, wake-up time, step); ``wakes_at`` (UTC, for sleeps);
       ``alternative`` (the waiter may continue without it); ``since`` (UTC).
     - ``blockers``: one row per root blocker, an invocation that waits for no other one while others wait for it; most
       waiters first. ``id, target, status, waits_for`` (text, with its last error), ``direct_waiting`` (how many wait
@@ -88,7 +88,7 @@ class Waits(Result):
     def graph(self) -> nx.DiGraph:
         """Return the graph for networkx; an edge points from the id of the waiter to the id of its blocker.
 
-        Nodes have ``target, status``; edges ``kind, what, since, alternative`` as in ``edges``.
+        Nodes have ``target, status``; edges ``kind, detail, since, alternative`` as in ``edges``.
         """
         return self._graph.to_networkx()
 
@@ -162,7 +162,7 @@ def _blocker_table(frame: pd.DataFrame, now: datetime, anchors: Mapping[str, str
 
 def _unresolved_table(name: str, frame: pd.DataFrame, now: datetime) -> dict[str, Any]:
     cells = [
-        (row["what"], f"{row['waiter_target']}\n{row['waiter']}", format_age(row["since"], now))
+        (row["detail"], f"{row['waiter_target']}\n{row['waiter']}", format_age(row["since"], now))
         for row in _first_rows(frame)
     ]
     return {

@@ -11,13 +11,13 @@ from restate_lab._text import format_timestamp
 from restate_lab.analysis.waits.graph import Cycle, WaitGraph
 from restate_lab.analysis.waits.model import Edge, InvocationNode
 
-_NOT_WOKEN = "its own step{what} (Run), which does not wake it: resume it"
+_NOT_WOKEN = "its own step{detail} (Run), which does not wake it: resume it"
 _LONG_AGO = pd.Timestamp(0, tz="UTC")
 _EDGE_TEXTS = {
-    "awakeable": "the awakeable {what}, which is not resolved",
-    "promise": "the promise “{what}”, which is not completed",
-    "sleep": "a sleep {what}",
-    "signal": "{what}",
+    "awakeable": "the awakeable {detail}, which is not resolved",
+    "promise": "the promise “{detail}”, which is not completed",
+    "sleep": "a sleep {detail}",
+    "signal": "{detail}",
     "state": "its state",
     "attach": "the result of another invocation",
     "call": "another call",
@@ -45,7 +45,7 @@ def describe_deadlock(
     ``awaited`` has the edges of all members, by waiter.
     """
     steps = [(here, there, graph.edge(here, there)) for here, there in _successive_pairs(cycle.path)]
-    held = {there: edge.what or "" for _, there, edge in steps if edge.kind == "key"}
+    held = {there: edge.detail or "" for _, there, edge in steps if edge.kind == "key"}
     holders = tuple(id_ for id_ in cycle.path if id_ in held)
     cancel = max(holders or cycle.path, key=lambda id_: (nodes[id_].created_at or _LONG_AGO, id_))
     why = _reason_to_cancel(nodes[cancel], holders) if cycle.certain else _describe_alternatives(cycle, nodes, awaited)
@@ -147,10 +147,10 @@ def _describe_alternatives(
 
 def _describe_edge(edge: Edge) -> str:
     if edge.kind == "run":
-        return _NOT_WOKEN.format(what=f" “{edge.what}”" if edge.what else "")
+        return _NOT_WOKEN.format(detail=f" “{edge.detail}”" if edge.detail else "")
     if edge.kind == "key":
-        return f"the key {edge.what}, which no invocation holds: it is next in the queue"
-    return _EDGE_TEXTS[edge.kind].format(what=edge.what or "of unknown length")
+        return f"the key {edge.detail}, which no invocation holds: it is next in the queue"
+    return _EDGE_TEXTS[edge.kind].format(detail=edge.detail or "of unknown length")
 
 
 def _format_at(time: pd.Timestamp | None) -> str:

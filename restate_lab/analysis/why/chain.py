@@ -19,7 +19,7 @@ from restate_lab.analysis.why.reader import Blockers, Row, has_ended
 # An invocation that needs help comes before one that continues by itself; the worst end is the root blocker.
 _RANKS = {"paused": 0, "backing-off": 1, "suspended": 2, "pending": 3, "ready": 3, "running": 4, "scheduled": 5}
 _ASLEEP, _GONE = 5, 6
-_COLUMNS = ("step", "id", "target", "status", "waits_for", "what", "blocker", "since")
+_COLUMNS = ("step", "id", "target", "status", "waits_for", "detail", "blocker", "since")
 _NAMES = ("name", "promise", "callee_target")
 _WAITS = {"paused": "resume", "scheduled": "start", "ready": "slot", "pending": "turn"}
 
@@ -125,8 +125,8 @@ def link_frame(edges: Sequence[Edge], rows: Mapping[str, Row], root: InvocationD
 
 def _edge_row(step: int, edge: Edge, rows: Mapping[str, Row]) -> dict[str, Any]:
     blocker = rows.get(edge.blocker or "")
-    what = edge.what or (blocker["target"] if blocker else None)
-    more = {"waits_for": edge.kind, "what": what, "blocker": edge.blocker, "since": edge.since}
+    detail = edge.detail or (blocker["target"] if blocker else None)
+    more = {"waits_for": edge.kind, "detail": detail, "blocker": edge.blocker, "since": edge.since}
     return _invocation_row(step, rows[edge.waiter]) | more
 
 
@@ -138,13 +138,17 @@ def _root_rows(root: InvocationDetails) -> Iterator[dict[str, Any]]:
     """Yield the columns for each wait of a root blocker, at least one."""
     if root.status == "suspended" and root.edges:
         for edge in root.edges:
-            yield {"waits_for": edge.kind, "what": edge.what, "since": edge.since, "blocker": edge.blocker}
+            yield {"waits_for": edge.kind, "detail": edge.detail, "since": edge.since, "blocker": edge.blocker}
         return
     entries = root.open_entries if root.status in {"running", "backing-off"} or root.is_failing else []
     for entry in entries:
         name = next((entry[each] for each in _NAMES if isinstance(entry[each], str)), None)
-        yield {"waits_for": "step", "what": name or entry["entry_type"], "since": entry["started"]}
+        yield {"waits_for": "step", "detail": name or entry["entry_type"], "since": entry["started"]}
     if entries:
         return
     since = root.row["completed_at"] or root.row["modified_at"]
-    yield {"waits_for": _WAITS.get(root.status, None if has_ended(root.row) else "step"), "what": None, "since": since}
+    yield {
+        "waits_for": _WAITS.get(root.status, None if has_ended(root.row) else "step"),
+        "detail": None,
+        "since": since,
+    }

@@ -32,7 +32,7 @@ class Explanation(Result):
     - ``chain``: one row per link from this invocation to the root blocker; the last rows show what the root blocker
       waits for. ``step`` (1, 2, …; the same for all waits of the root blocker), ``id, target, status, waits_for`` (as
       ``kind`` in ``waits``: call, attach, key, awakeable, promise, sleep, …; for a root blocker also "step" for a step
-      that runs or is retried, "resume", "start", "slot", "turn"; None if it has ended), ``what`` (key, promise, id of
+      that runs or is retried, "resume", "start", "slot", "turn"; None if it has ended), ``detail`` (key, promise, id of
       the awakeable, name of the step), ``blocker`` (the id of the next link; None at the end), ``since`` (UTC). In a
       deadlock the last ``blocker`` is an earlier link.
     - ``options``: one row per possible action, the most helpful first: ``action, id, target, effect``,
@@ -94,7 +94,7 @@ def _gap_lines(explanation: Explanation) -> list[str]:
 
 
 def _chain_line(row: Mapping[Any, Any]) -> str:
-    waits = " ".join(each for each in (row["waits_for"], row["what"]) if each)
+    waits = " ".join(each for each in (row["waits_for"], row["detail"]) if each)
     return f"{row['step']:>3}. {row['id']} {row['target']} is {row['status']}{f': {waits}' if waits else ''}"
 
 
@@ -126,6 +126,6 @@ def _chain_row(row: dict[Any, Any], explanation: Explanation) -> dict[str, str]:
         "id": row["id"],
         "status": row["status"],
         "colour": STATUSES[row["status"]].colour if row["status"] in STATUSES else _GREY,
-        "waits": f"{row['waits_for'] or ''} {row['what'] or ''}".strip(),
+        "waits": f"{row['waits_for'] or ''} {row['detail'] or ''}".strip(),
         "since": format_age(row["since"], explanation.read_at) if pd.notna(row["since"]) else "",
     }

@@ -132,7 +132,7 @@ class Explorer:
         return Waiters(
             callers=tuple(row for id_, row in waiters.items() if id_ not in {edge.waiter for edge in queue}),
             direct=tuple(waiters.values()),
-            key=queue[0].what if queue else None,
+            key=queue[0].detail if queue else None,
             waiting=len(queue) + direct.unread,
             ids=frozenset(seen - {start["id"]}),
             unread=unread,

@@ -21,11 +21,11 @@ _FEW = 3  # items of a list in a sentence
 _READY_FOR = pd.Timedelta(minutes=1)  # the threshold ``ready_for`` of the doctor
 _WAITS = MappingProxyType(
     {
-        "awakeable": "the awakeable {what}, which is not resolved",
-        "promise": "the promise “{what}”, which is not completed",
-        "signal": "{what}, which has not arrived",
+        "awakeable": "the awakeable {detail}, which is not resolved",
+        "promise": "the promise “{detail}”, which is not completed",
+        "signal": "{detail}, which has not arrived",
         "state": "a value of its state",
-        "run": "its own step “{what}” (Run), which does not wake it",
+        "run": "its own step “{detail}” (Run), which does not wake it",
         "attach": "the result of an invocation that has ended or no longer exists",
         "call": "the response to a call that has ended or no longer exists",
         "unknown": "something that is no longer in its journal",
@@ -165,7 +165,7 @@ def describe_waits(details: InvocationDetails) -> str:
 
 def _describe_wait(edge: Edge, details: InvocationDetails) -> str:
     if edge.kind != "sleep":
-        return _WAITS.get(edge.kind, "something").format(what=edge.what or "")
+        return _WAITS.get(edge.kind, "something").format(detail=edge.detail or "")
     names = [row["name"] for row in details.open_entries if row["wakes_at"] == edge.wakes_at and row["name"]]
     name = f" “{names[0]}”" if names and isinstance(names[0], str) else ""
     if edge.wakes_at is None:
@@ -192,7 +192,7 @@ def _pending_reason(details: InvocationDetails) -> str:
         return f"It waits in the vqueue {vqueue['id']}, which is paused."
     since = details.row["inboxed_at"] or details.row["created_at"]
     if details.has_unknown_holder:
-        key = next((edge.what for edge in details.edges if edge.kind == "key"), "")
+        key = next((edge.detail for edge in details.edges if edge.kind == "key"), "")
         return (
             f"It has queued since {_time_and_age(since, details)} for the key {key}. The holder of the key is not "
             "known, because the partition is not migrated to vqueues yet; it is an open invocation of this key."

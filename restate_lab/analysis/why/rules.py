@@ -62,7 +62,7 @@ def _waits_for(kind: str) -> Callable[[InvocationDetails], bool]:
 
 
 def _wait_target(details: InvocationDetails, kind: str) -> str:
-    return next(edge.what or "" for edge in details.edges if edge.kind == kind)
+    return next(edge.detail or "" for edge in details.edges if edge.kind == kind)
 
 
 def _is_cut_off(details: InvocationDetails) -> bool:

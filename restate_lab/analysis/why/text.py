@@ -210,7 +210,7 @@ def _describe_link(edge: Edge, rows: Mapping[str, Row], known: set[str]) -> str:
         target = f"{blocker['target']} ({edge.blocker}), which is {blocker['status']}"
     since = f" since {format_time(edge.since)}" if edge.since is not None else ""
     if edge.kind == "key":
-        return f"has queued{since} for the key {edge.what}, held by {target}"
+        return f"has queued{since} for the key {edge.detail}, held by {target}"
     if edge.kind == "open call":
         return f"is running and has had no response{since} from {target}"
     return f"has waited{since} for {'the result of' if edge.kind == 'attach' else 'its call to'} {target}"

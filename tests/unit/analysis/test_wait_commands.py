@@ -48,7 +48,7 @@ def edges_of(rows: pa.Table, *matched: pa.Table) -> list[Edge]:
 
 
 def summary(edges: Sequence[Edge]) -> list[tuple[str, str, str | None, str | None]]:
-    return [(edge.waiter, edge.kind, edge.blocker, edge.what) for edge in edges]
+    return [(edge.waiter, edge.kind, edge.blocker, edge.detail) for edge in edges]
 
 
 def test_a_number_in_a_text_is_no_completion() -> None:
@@ -198,7 +198,7 @@ def test_a_scan_and_a_reading_by_id_give_the_same_edges() -> None:
         assert [(edge.waiter, edge.blocker) for edge in of_commands] == [(each[0], each[2]) for each in expected], seed
         for edge, (_, kind, _, what) in zip(of_commands, expected, strict=True):
             assert KINDS.get(edge.kind, kind) == kind
-            assert edge.kind == "sleep" or edge.what == what
+            assert edge.kind == "sleep" or edge.detail == what
     assert sum("IN (SELECT id" in each for each in asked) == 1
 
 

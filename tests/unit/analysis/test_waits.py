@@ -413,7 +413,7 @@ def test_keys_are_any_text(key: str) -> None:
     )
     found = waits(world)
     assert the_deadlock(found)["keys"] == [f"Svc/{key}"]
-    assert list(found.open_promises["what"]) == [key]
+    assert list(found.open_promises["detail"]) == [key]
     assert "\n" not in the_deadlock(found)["resolution_code"]
     assert "\n" not in repr(found)
     tags = _Tags()

@@ -81,7 +81,7 @@ def late_starts(context: CheckContext) -> list[Finding]:
             where=handlers,
             subject=Subject("", tuple(sorted({each for (each, _), _ in context.census.totals_by_handler("overdue")}))),
             count=count,
-            ids=tuple(row["id"] for row in context.ask("wakes_next", until="0s") if row["what"] == "start")[:MAX_IDS],
+            ids=tuple(row["id"] for row in context.ask("wakes_next", until="0s") if row["event"] == "start")[:MAX_IDS],
             since=first,
             evidence=evidence,
             suggested=(replace(evidence, comment="its partition may have no leader; check the server logs"),),

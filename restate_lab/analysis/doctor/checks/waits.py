@@ -59,7 +59,7 @@ def awakeables(context: CheckContext) -> list[Finding]:
 def promises(context: CheckContext) -> list[Finding]:
     """Count the promises that workflows wait for."""
     rows = records(_edges_without_queue(context, "promise"))
-    grouped = group_by(rows, lambda row: (handler_of_target(row["waiter_target"])[0], row["what"]))
+    grouped = group_by(rows, lambda row: (handler_of_target(row["waiter_target"])[0], row["detail"]))
     return [_promise_finding(context, members) for members in grouped]
 
 
@@ -126,7 +126,7 @@ def _same_promise(context: CheckContext, id_: str) -> list[str]:
 
 def _promise_of(row: Row) -> tuple[str, str]:
     """Return the service and key of the workflow, and the promise; the name of a handler has no slash."""
-    return (row["waiter_target"] or "").rpartition("/")[0], row["what"]
+    return (row["waiter_target"] or "").rpartition("/")[0], row["detail"]
 
 
 def _queue_blockers(context: CheckContext) -> list[_QueueBlocker]:
@@ -200,17 +200,17 @@ def _key_severity(context: CheckContext, blocker: _QueueBlocker) -> Severity:
 def _blocked_key_finding(context: CheckContext, blocker: _QueueBlocker) -> Finding:
     row, queue = blocker.row, len(blocker.queue) + blocker.unread
     target = str(row["target"] or row["id"])
-    keys = join(blocker.queue["what"])
+    keys = join(blocker.queue["detail"])
     held_by_root = (blocker.queue["blocker"] == row["id"]).any()
     behind = f"held by {row['target']}" if held_by_root else f"whose holder waits for {row['target']}"
-    awakeable = next((edge.what for edge in blocker.awaited if edge.kind == "awakeable" and edge.what), None)
+    awakeable = next((edge.detail for edge in blocker.awaited if edge.kind == "awakeable" and edge.detail), None)
     ids = _same_promise(context, row["id"])
     return Finding(
         severity=_key_severity(context, blocker),
         title=f"{plural(queue, 'call')} {verb_form(queue, 'queues', 'queue')} for {keys}, {behind} ({row['status']})",
         details=sentences(f"{row['target']} waits for {one_line(row['waits_for'], 160)}"),
         where=keys,
-        subject=Subject(target, _services([target, *blocker.queue["what"]])),  # the same while its queue changes
+        subject=Subject(target, _services([target, *blocker.queue["detail"]])),  # the same while its queue changes
         count=len(ids),
         ids=tuple(ids[:MAX_IDS]),
         blocked=blocker.blocked,
@@ -224,7 +224,7 @@ def _suspended_on_run_finding(context: CheckContext, group: _EdgeGroup) -> Findi
     ids = group.ids
     count, blocked = len(ids), context.blocked_by(ids)
     service, handler = group.handler
-    steps = join(f"“{one_line(what or '', 40)}”" for what in group.edges["what"])
+    steps = join(f"“{one_line(detail or '', 40)}”" for detail in group.edges["detail"])
     rest = f"Another wait may still wake {verb_form(count, 'it', 'them')}" if group.flag else ""
     return Finding(
         severity=Severity.WARNING if group.flag else Severity.CRITICAL,
@@ -267,7 +267,7 @@ def _awakeable_finding(context: CheckContext, group: _EdgeGroup) -> Finding:
     suggested = why_call(context.most_blocking(ids))
     if is_forgotten and context.waits is not None:
         edges = edges_by_waiter(context.waits.snapshot.edges, ids[:1])[ids[0]]
-        suggested = _resolve_call(next(edge.what or "" for edge in edges if edge.kind == "awakeable"))
+        suggested = _resolve_call(next(edge.detail or "" for edge in edges if edge.kind == "awakeable"))
     return Finding(
         severity=Severity.WARNING if is_forgotten else Severity.NOTE,
         title=f"{plural(count, 'invocation')} of {service}/{handler} {verb_form(count, 'waits', 'wait')} for an "
@@ -290,11 +290,11 @@ def _promise_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     return Finding(
         severity=Severity.NOTE,
         title=f"{plural(len(flows), 'workflow')} of {service} {verb_form(len(flows), 'waits', 'wait')} for "
-        f"{verb_form(len(flows), 'its', 'their')} promise “{one_line(rows[0]['what'] or '', 40)}”"
+        f"{verb_form(len(flows), 'its', 'their')} promise “{one_line(rows[0]['detail'] or '', 40)}”"
         f"{_wait_duration(context, since, count)}",
         details=sentences(join(flows)),
         where=join(flows),
-        subject=Subject(f"{service}/{rows[0]['what']}", (service,)),
+        subject=Subject(f"{service}/{rows[0]['detail']}", (service,)),
         count=count,
         ids=tuple(ids[:MAX_IDS]),
         blocked=blocked,
