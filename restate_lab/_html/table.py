@@ -136,7 +136,7 @@ def _cell(value: Any, kind: ColumnKind, zone: tzinfo, now: datetime | None) -> T
 
 def _read_at(frame: pd.DataFrame) -> datetime | None:
     """Return when a frame was read, from its ``attrs``, or None."""
-    text = frame.attrs.get("now") or frame.attrs.get("read_at")
+    text = frame.attrs.get("read_at")
     try:
         moment = datetime.fromisoformat(text) if isinstance(text, str) else None
     except ValueError:

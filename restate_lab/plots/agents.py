@@ -141,7 +141,7 @@ def plot_agent_run(run: Conversation, /, *, ax: Axes | None = None, tz: str | tz
     turns = [turn for turn in run.turns if turn.role in {"assistant", "tool", "step"} and turn.started is not None]
     shown = turns[:_MOST_TURNS]
     canvas = canvas_on(ax, width=10, height=height_for(len(shown)))
-    attrs = {"source": run.source, "version": run.version, "now": run.read_at.isoformat()}
+    attrs = {"source": run.source, "version": run.version, "read_at": run.read_at.isoformat()}
     details = [canvas.text(run.id, 48), run.status, run.summary]
     notes = [f"only the first {_MOST_TURNS} of {len(turns):,} turns"] if len(turns) > _MOST_TURNS else []
     if not shown:

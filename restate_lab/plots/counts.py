@@ -102,7 +102,7 @@ def plot_retries(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     if rows.empty:
         canvas.set_title("Retries by step", rows.attrs, where)
         return canvas.show_empty("No invocations are retrying.")
-    now = parse_timestamp(rows.attrs.get("now"))
+    now = parse_timestamp(rows.attrs.get("read_at"))
     bars = bars_of(
         rows,
         lambda row: _retry_bar(canvas, row, where, now),

@@ -97,7 +97,7 @@ def _combine_spans(spans: pd.DataFrame, long: timedelta | None) -> tuple[pd.Data
 
 def _partial_span_notes(attrs: Mapping[Any, Any], starts: pd.Index, long: timedelta | None) -> list[str]:
     """Return a note about incomplete spans, because a reader could mistake them for a drop."""
-    now, since = parse_timestamp(attrs.get("now")), parse_timestamp(_question_parameter(attrs, "since"))
+    now, since = parse_timestamp(attrs.get("read_at")), parse_timestamp(_question_parameter(attrs, "since"))
     if not len(starts) or long is None:
         return []
     partial = ["first"] if since and starts[0] < pd.Timestamp(since) else []

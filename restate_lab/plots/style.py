@@ -358,7 +358,7 @@ def _remove_decoration(canvas: Canvas) -> None:
 def _source_notes(face: Typeface, attrs: Mapping[Any, Any], tz: tzinfo) -> list[str]:
     notes = [face.text(attrs["source"], 48)] if attrs.get("source") else []
     notes += [f"restate {face.text(attrs['version'], 20)}"] if attrs.get("version") else []
-    when = parse_timestamp(attrs.get("now") or attrs.get("read_at"))
+    when = parse_timestamp(attrs.get("read_at"))
     return [*notes, format_timestamp(when, zone=tz)] if when else notes
 
 

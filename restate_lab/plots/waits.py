@@ -55,7 +55,7 @@ def plot_waits(waits: Waits, /, *, ax: Axes | None = None, tz: str | tzinfo = "U
     canvas = canvas_on(
         ax, width=0.5 + _COLUMN * (max(layout.columns, 3) + _TEXT_COLUMNS), height=1.3 + _ROW * max(layout.rows, 1)
     )
-    attrs = {"source": waits.source, "version": waits.version, "now": waits.read_at.isoformat()}
+    attrs = {"source": waits.source, "version": waits.version, "read_at": waits.read_at.isoformat()}
     canvas.set_title("Wait-for graph", attrs, where, _exclusion_notes(canvas, waits, layout), of=[waits.summary])
     if not layout.boxes:
         return canvas.show_empty("No invocation waits for another invocation.")

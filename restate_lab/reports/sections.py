@@ -140,7 +140,7 @@ def paragraphs(text: str) -> tuple[str, ...]:
 
 
 def _frame_parts(frame: pd.DataFrame, builder: TableBuilder, rows: int) -> tuple[str, tuple[Part, ...]]:
-    if "entry_type" in frame.columns and "read_at" in frame.attrs:
+    if "entry_type" in frame.columns and "depth" in frame.attrs:
         title = f"Journal of {frame.attrs.get('target', '')} {frame.attrs.get('id', '')}"
         return title, journal_parts(frame, builder, file="journal", rows=rows)
     question = read_question(str(frame.attrs.get("question", "")))

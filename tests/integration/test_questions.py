@@ -114,7 +114,7 @@ def test_overview_counts_open_work_by_handler_and_status(lab: Lab, incident: Clu
     }
     oldest = frame.set_index(["target_handler_name", "status"])
     assert oldest.loc[("audit", "suspended"), "oldest_id"] == incident.roles["hot_key_holder"]
-    age = pd.Timestamp(frame.attrs["now"]) - frame["oldest_created_at"]
+    age = pd.Timestamp(frame.attrs["read_at"]) - frame["oldest_created_at"]
     assert ((frame["oldest_age"] - age).abs() < pd.Timedelta(milliseconds=2)).all()
 
 

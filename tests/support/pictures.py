@@ -30,7 +30,7 @@ HOSTILE = (
     *("x" * 1_000_000, "back\\slash$", "", "nul\x00\x1b[31m", r"\frac{1}{0}$^$"),
 )
 READ: dict[str, Any] = {"source": "prod $1$", "version": "1.7.12", "read_at": NOW.to_pydatetime()}
-ATTRS: dict[Any, Any] = {"source": "prod $1$", "version": "1.7.12", "now": NOW.isoformat()}
+ATTRS: dict[Any, Any] = {"source": "prod $1$", "version": "1.7.12", "read_at": NOW.isoformat()}
 
 
 def frame(columns: dict[str, Any], **attrs: Any) -> pd.DataFrame:

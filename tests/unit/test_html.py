@@ -232,7 +232,7 @@ def test_any_frame_is_a_readable_table() -> None:
             "n": range(120),
         }
     ).set_index("id")
-    frame.attrs["now"] = read_at.isoformat()
+    frame.attrs["read_at"] = read_at.isoformat()
     html = show(frame)._repr_html_()
     assert html.count("<tr>") == 101
     assert "The first 100 of 120 rows." in html

@@ -228,7 +228,7 @@ def before_after(
     comparisons.attrs = {
         "source": source.name,
         "version": source.version,
-        "now": period.now.isoformat(),
+        "read_at": period.now.isoformat(),
         "changed_at": period.at.isoformat(),
         "deployment": period.deployment,
     }

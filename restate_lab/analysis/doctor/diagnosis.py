@@ -165,7 +165,7 @@ def build_diagnosis(
         "not_read": _frame(gaps, CheckGap),
         "checked": _frame(checked, CheckRun),
     }
-    attrs: dict[Hashable, Any] = {"source": source, "version": version, "now": at.isoformat()}
+    attrs: dict[Hashable, Any] = {"source": source, "version": version, "read_at": at.isoformat()}
     for frame in frames.values():
         frame.attrs = {**attrs, "verdict": verdict, "worst": worst}
     return Diagnosis(
@@ -289,7 +289,7 @@ def card_of(diagnosis: Diagnosis) -> str:
 def findings_card(findings: pd.DataFrame) -> str:
     """Return the card of a frame of findings as HTML."""
     rows = findings.head(_MAX_CAUSES).to_dict("records")
-    now = datetime.fromisoformat(findings.attrs["now"])
+    now = datetime.fromisoformat(findings.attrs["read_at"])
     return render(
         "analysis/doctor/findings_card.html.j2",
         findings=[_finding_context(row, now) for row in rows],

@@ -87,7 +87,7 @@ def run_question(
         "source": source.name,
         "version": source.version,
         "asked_at": asked_at.isoformat(),
-        "now": now.isoformat(),
+        "read_at": now.isoformat(),
         "seconds": round(seconds, 3),
     }
     if first or truncated:

@@ -128,7 +128,7 @@ def _describe(reads: Reads, analysis: WaitAnalysis) -> Waits:
     if uncounted := int(frames["blockers"]["total_waiting"].isna().sum() + frames["deadlocks"]["waiting"].isna().sum()):
         excluded.append(f"for {uncounted:,} root blockers or deadlocks, not all waiting invocations were counted")
     for frame in frames.values():
-        attrs = {"source": reads.name, "version": reads.version, "now": analysis.at.isoformat()}
+        attrs = {"source": reads.name, "version": reads.version, "read_at": analysis.at.isoformat()}
         frame.attrs = attrs | {"not_read": excluded}
     return Waits(
         **frames,

@@ -307,7 +307,7 @@ def _attrs(sides: Sides, notes: Iterable[Limitation]) -> dict[Hashable, Any]:
     attrs: dict[Hashable, Any] = {
         "source": f"{sides.before.source.name} → {sides.after.source.name}",
         "version": sides.after.source.version,
-        "now": sides.after.now.isoformat(),
+        "read_at": sides.after.now.isoformat(),
         "before": _origin(sides.before),
         "after": _origin(sides.after),
         "not_read": [note.text for note in notes],

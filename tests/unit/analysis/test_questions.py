@@ -75,7 +75,7 @@ def test_the_answer_says_what_was_asked() -> None:
     assert (attrs["question"], attrs["variant"]) == ("oldest_unmoved", "oldest_unmoved.sql")
     assert attrs["sql"].startswith("WITH entries AS (\n")  # with its parts, as it was sent
     assert attrs["params"] == {"now": NOW.isoformat(), "service": "agent", "older_than": "300s", "limit": 100}
-    assert (attrs["source"], attrs["version"], attrs["now"]) == ("told", "1.7.12", NOW.isoformat())
+    assert (attrs["source"], attrs["version"], attrs["read_at"]) == ("told", "1.7.12", NOW.isoformat())
     assert datetime.fromisoformat(attrs["asked_at"]).utcoffset() == timedelta(0)
     assert attrs["seconds"] >= 0
     assert "truncated" not in attrs
@@ -224,7 +224,7 @@ def test_now_moves_the_time_that_ages_count_from_and_is_in_attrs() -> None:
     asked = source()
     frame = ask(asked, "terminal_failures", now="2026-11-24T12:00:00+01:00", since="1h")
     assert asked.asked[0]["since"] == datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
-    assert frame.attrs["now"] == "2026-11-24T11:00:00+00:00"
+    assert frame.attrs["read_at"] == "2026-11-24T11:00:00+00:00"
 
 
 def test_a_new_run_of_a_caller_is_not_the_caller() -> None:

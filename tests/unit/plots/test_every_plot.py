@@ -278,7 +278,7 @@ def test_a_frame_with_lost_or_foreign_attrs_is_drawn_without_their_text() -> Non
     for plot, made in PLOTS.values():
         given = made(NAMES)
         if isinstance(given, pd.DataFrame):
-            for attrs in ({}, {"now": "yesterday", "params": None, "truncated": True, "read_at": 5, "source": None}):
+            for attrs in ({}, {"params": None, "truncated": True, "read_at": "yesterday", "source": None}):
                 given.attrs = attrs
                 assert ATTRS["source"] not in all_text(plot(given))
             plt.close("all")
