@@ -217,7 +217,7 @@ class Plan(PlanReview):
 
 def _check_reason(reason: object) -> None:
     if not isinstance(reason, str) or not reason.strip():
-        raise ArgumentError('reason is empty: pass a reason, for example reason="INC-42: the weather API is back".')
+        raise ArgumentError('reason is empty: pass a reason, for example reason="INC-42: the dependency is back".')
 
 
 def _check_expect(action: ACTIONS, number: int, expect: int | None) -> None:

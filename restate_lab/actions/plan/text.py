@@ -175,10 +175,11 @@ class PlanReview(Result):
         one_way, calls = int(kinds.get("one-way call", 0)), int(kinds.get("call", 0))
         if action is ACTIONS.KILL and one_way + calls:
             warnings.append(
-                f"{one_way + calls:,} callees are also killed, {one_way:,} of them one-way calls: see plan.impact."
+                f"{plural(one_way + calls, 'callee is', 'callees are')} also killed, {one_way:,} of them one-way calls: "
+                "see plan.impact."
             )
         if action is ACTIONS.CANCEL and calls:
-            warnings.append(f"{calls:,} callees are also cancelled: see plan.impact.")
+            warnings.append(f"{plural(calls, 'callee is', 'callees are')} also cancelled: see plan.impact.")
         vanish = int(counts.loc[counts["status"].isin(NOT_BEGUN), "n"].sum())
         if vanish and action in {ACTIONS.CANCEL, ACTIONS.KILL}:
             warnings.append(f"{vanish:,} have not started: {_KEPT if self._has_retention else _REMOVED}.")

@@ -64,7 +64,7 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             placeholder="same as before, latest, or dp_…",
         )  # fmt: skip
         self.from_index = widgets.Dropdown(description="keep journal entries", options=[(_WHOLE, None)], style=auto)
-        self.why = widgets.Text(description="reason", placeholder="INC-42: the weather API is back", style=auto)
+        self.why = widgets.Text(description="reason", placeholder="INC-42: the dependency is back", style=auto)
         self.number = widgets.Text(description="number", style=auto)
         options = [self.deployment, self.from_index]
         self.check = CheckForm(find=find_check, check=check, drop=again, fields=options)

@@ -319,6 +319,12 @@ def test_any_plan_is_approved_as_a_whole(targets: list[str], affected: list[str]
     check_text_for_approval(with_targets(targets, affected, ("only the first 3 callees were followed",)))
 
 
+def test_a_warning_about_one_callee_has_the_singular() -> None:
+    warnings = {number: with_targets(["A/b"], ["C/d"] * number, ()).warnings for number in (1, 2)}
+    assert any("1 callee is also killed" in each for each in warnings[1])
+    assert any("2 callees are also killed" in each for each in warnings[2])
+
+
 def test_names_of_repeated_steps_are_few_and_one_line_each() -> None:
     """A warning names the most frequent steps, similar ones as one; hostile and long names are shortened."""
     names = ["charge card"] * 3 + [f"weather {city}" for city in ("Denver", "Paris", "Rome", "Oslo", "Bern", "Kyiv")]
