@@ -94,8 +94,6 @@ class _HeaderFieldsRule(MaskRule):
 
 
 class _SecretsRule(MaskRule):
-    """Masks every field with a secret name."""
-
     label = "secrets"
 
     def descend(self, node: Node, text: str) -> Iterator[tuple[Node, MaskRule | None]]:
@@ -178,7 +176,6 @@ def _may_hold_fields(node: Node) -> bool:
 
 
 def _short_text(node: Node, text: str) -> str:
-    """Return a short string, such as the type of a part; "" for other values."""
     if node.kind != "string" or node.end - node.start > _LONGEST_KIND:
         return ""
     try:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -110,8 +108,7 @@ def runs_frame(
 ) -> pd.DataFrame:
     """Return the frame of ``agent_runs`` for a selection of invocations."""
     rows, now = selection.rows, reader.source.now
-    with _paused_collection():
-        frame = summarize(_read_runs(reader, rows, shapes, selection.scope), prices, now)
+    frame = summarize(_read_runs(reader, rows, shapes, selection.scope), prices, now)
     frame.attrs = {
         "invocations": len(rows),
         "without_journal": sum(not row["journal_size"] and row["ended"] for row in rows.values()),
@@ -120,21 +117,6 @@ def runs_frame(
         **selection.attrs,
     }
     return frame
-
-
-@contextmanager
-def _paused_collection() -> Iterator[None]:
-    """Pause Python's search for unused cycles of objects, which takes about a tenth of the time of thousands of runs.
-
-    Each search visits all objects of the process, and the objects of the runs have no cycles.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _read_runs(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -30,6 +30,10 @@ _MOST_CALLEES = 50
 _MOST_IN_SESSION = 100
 _CALLS = frozenset({"Call", "OneWayCall", "AttachInvocation"})
 _NOTHING = "no step of this invocation has the shape of a model response"
+_OWN_SHAPE = (
+    "if {target} is an agent, its responses have a shape of your own: pass shapes=[function], which returns a "
+    "ModelStep for such a payload. rl.journal shows the entries"
+)
 
 
 class SearchedJournal(NamedTuple):
@@ -63,11 +67,14 @@ class ConversationBuilder:
             ArgumentError: ``session`` without a key.
         """
         now = self.reads.now  # first: matching the tools can take the rest of the time
-        row = self._root(id_)
+        rows = self.reader.chosen([id_])
+        if not rows:
+            raise NotFound(describe_missing(self.reads, id_), status=404)
+        row = rows[id_]
         ids = self._session(row) if session else [id_]
         turns = [turn for each in ids for turn in self._turns(each, level=1, depth=depth)]
         if not self.models:
-            self.notes.insert(0, _reason_for_nothing(row, self.notes))
+            self.notes.insert(0, _NOTHING if self.notes else f"{_NOTHING}; {_OWN_SHAPE.format(target=row['target'])}")
         return Conversation(
             id=id_,
             target=str(row["target"]),
@@ -81,14 +88,7 @@ class ConversationBuilder:
             queries=tuple(self.reads.queries),
         )
 
-    def _root(self, id_: str) -> Row:
-        rows = self.reader.chosen([id_])
-        if not rows:
-            raise NotFound(describe_missing(self.reader.source, id_), status=404)
-        return rows[id_]
-
     def _session(self, row: Row) -> list[str]:
-        """Return the ids of the invocations of the same object, oldest first."""
         if row["key"] is None:
             raise ArgumentError(
                 f"session=True needs an invocation of a virtual object or a workflow; {row['target']} has no key. Call "
@@ -134,18 +134,27 @@ class ConversationBuilder:
         invocation = _without_unknowns(invocation, ranges[-1][0]) if ranges else invocation
         contents = contents_of(table, self.reader.decoding)
         entries = with_models(_agent_entries(invocation, contents), self.shapes, self.reads.check)
-        excluded = sum(each.is_excluded for each in contents.values())
-        self.notes += describe_unread(excluded + sum(map(_is_too_deep, entries)), id_)
-        self.notes += _describe_encrypted(contents.values(), id_)
+        missing = sum(each.is_excluded for each in contents.values())
+        missing += sum(
+            is_too_deep(each.content.value, each.unmasked_value)
+            for each in entries
+            if each.entry.entry_type == "Run" and each.model is None and each.content.value
+        )
+        self.notes += describe_unread(missing, id_)
+        encrypted = sum(
+            is_encrypted(value or b"") for each in contents.values() for value in (each.value, each.argument)
+        )
+        if encrypted:
+            payloads = plural(encrypted, "payload")
+            self.notes.append(f"the SDK encrypted {payloads} of {id_}; connect(decode=…) decodes payloads for showing")
         return entries
 
     def _ranges(self, id_: str, size: int) -> Ranges | None:
         """Return the parts of a very long journal near its calls of models; None, with a note, if they are too long."""
-        indexes: Iterable[int]
         if self.searched is not None and (self.searched.id, self.searched.size) == (id_, size):
             indexes = self.searched.indexes
         else:
-            indexes = self.reader.model_steps([id_], self.shapes, has_text=False).get(id_, ModelSteps({})).steps
+            indexes = list(self.reader.model_steps([id_], self.shapes, has_text=False).get(id_, ModelSteps({})).steps)
         around = [(max(0, at - _BEFORE), at + _AFTER) for at in sorted(indexes)]
         ranges: list[tuple[int, int]] = []
         for first, last in [(0, _BEFORE), *around, (max(0, size - _AFTER), size)]:
@@ -192,19 +201,6 @@ def _agent_entries(invocation: Invocation, contents: Mapping[int, Content]) -> l
     ]
 
 
-def _is_too_deep(each: AgentEntry) -> bool:
-    is_step = each.entry.entry_type == "Run" and each.model is None
-    return is_step and bool(each.content.value) and is_too_deep(each.content.value or b"", each.unmasked_value)
-
-
-def _describe_encrypted(contents: Iterable[Content], id_: str) -> list[str]:
-    """Return a note about payloads that are encrypted, unless there are none."""
-    number = sum(is_encrypted(value or b"") for each in contents for value in (each.value, each.argument))
-    if not number:
-        return []
-    return [f"the SDK encrypted {plural(number, 'payload')} of {id_}; connect(decode=…) decodes payloads for showing"]
-
-
 def _content(entry: Any, contents: Mapping[int, Content]) -> Content:
     """Return the result of an entry with its argument; a command without a result has its own value."""
     own = contents.get(entry.index, Content()) if entry.index is not None else Content()
@@ -212,12 +208,3 @@ def _content(entry: Any, contents: Mapping[int, Content]) -> Content:
         return own
     result = contents.get(entry.completion_index, Content())
     return result._replace(argument=own.argument)
-
-
-def _reason_for_nothing(row: Row, notes: Sequence[str]) -> str:
-    if notes:
-        return _NOTHING
-    return (
-        f"{_NOTHING}; if {row['target']} is an agent, its responses have a shape of your own: pass "
-        f"shapes=[function], which returns a ModelStep for such a payload. rl.journal shows the entries"
-    )

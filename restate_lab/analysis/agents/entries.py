@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
-from restate_lab.analysis.agents.model import TOKENS, ModelStep, clean, count
+from restate_lab.analysis.agents.model import TOKENS, ModelStep, count
 from restate_lab.analysis.agents.shapes import read_known_shape, with_text
 from restate_lab.analysis.journal.encoding import body_of
-from restate_lab.analysis.journal.entries import FAILED, Entry
+from restate_lab.analysis.journal.entries import FAILED, Entry, text_or_none
 from restate_lab.analysis.journal.errors import NO_ERRORS, AttemptErrors
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.client.endpoint.messages import bytes_of, number_of, text_of
@@ -180,18 +180,18 @@ def with_models(
     read = []
     for each in entries:
         check()
-        read.append(_with_model(each, shapes))
+        is_step = each.entry.entry_type == "Run" and each.content.value
+        model = recognize(each.unmasked_value, shapes) if is_step else None
+        read.append(each if model is None else replace(each, model=model))
     return _with_model_calls(read)
 
 
 def agent_entries(entries: Iterable[Entry], steps: Mapping[int, ModelStep]) -> list[AgentEntry]:
     """Return the entries with these responses of models, by the index of their results, and without other payloads."""
-    failed = Content(failure="")
+    contents = {FAILED: Content(failure="")}
     return _with_model_calls(
         [
-            AgentEntry(
-                each, failed if each.status == FAILED else Content(), model=steps.get(each.completion_index or 0)
-            )
+            AgentEntry(each, contents.get(each.status or "", Content()), model=steps.get(each.completion_index or 0))
             for each in entries
         ]
     )
@@ -199,33 +199,17 @@ def agent_entries(entries: Iterable[Entry], steps: Mapping[int, ModelStep]) -> l
 
 def _with_model_calls(read: Sequence[AgentEntry]) -> list[AgentEntry]:
     names = {each.entry.name for each in read if each.model is not None and each.entry.name}
-    return [
-        replace(each, is_model_call=True) if each.model is not None or _is_open_model_call(each, names) else each
-        for each in read
-    ]
-
-
-def _with_model(each: AgentEntry, shapes: Sequence[ShapeFunction]) -> AgentEntry:
-    if each.entry.entry_type != "Run" or not each.content.value:
-        return each
-    model = recognize(each.unmasked_value, shapes)
-    return each if model is None else replace(each, model=model)
-
-
-def _is_open_model_call(each: AgentEntry, names: set[str]) -> bool:
-    entry = each.entry
-    has_result = entry.completion_index is not None and each.content.failure is None
-    return not has_result and is_named_like_model(entry.entry_type, entry.name, names)
+    entries = []
+    for each in read:
+        has_result = each.entry.completion_index is not None and each.content.failure is None
+        is_open = not has_result and is_named_like_model(each.entry.entry_type, each.entry.name, names)
+        entries.append(replace(each, is_model_call=True) if each.model is not None or is_open else each)
+    return entries
 
 
 def is_named_like_model(entry_type: str, name: str | None, names: Collection[str]) -> bool:
     """Return whether a step has one of the names of the steps with a response, or a name that an integration uses."""
-    return entry_type == "Run" and (name in names or _is_agent_name(name))
-
-
-def _is_agent_name(name: str | None) -> bool:
-    """Return whether an integration uses this name for a call of a model; a hint for a step that has no result yet."""
-    return clean(name or "").casefold().startswith(_AGENT_NAMES)
+    return entry_type == "Run" and (name in names or (text_or_none(name) or "").casefold().startswith(_AGENT_NAMES))
 
 
 def is_own_step(name: str | None) -> bool:

@@ -112,12 +112,8 @@ def _all_results(entries: Iterable[AgentEntry], check: Check) -> Iterator[ToolRe
         check()
         if each.model is not None:
             yield from each.model.results
-        elif each.content.value and _may_have_results(each.content.value):
+        elif any(key in (each.content.value or b"") for key in (b"call_id", b"toolCallId", b"function_response")):
             yield from results_in(each.value)
-
-
-def _may_have_results(value: bytes) -> bool:
-    return any(key in value for key in (b"call_id", b"toolCallId", b"function_response"))
 
 
 def _turn(
@@ -170,7 +166,10 @@ def _align_all(window: _ToolWindow, pairs: Pairs, lessons: Mapping[str, set[str]
     if not len(kept):
         return _Assignment(owners, [False] * len(calls))
     points, chosen = all_points[kept], [commands[at] for at in kept.tolist()]
-    first = _started_together(chosen) if len(calls) > 1 and _is_parallel(window, chosen) else len(chosen)
+    first = len(chosen)
+    if len(calls) > 1 and _is_parallel(window, chosen):
+        first_end = min((each.end for each in chosen), default=0)
+        first = max(1, sum(each.at < first_end for each in chosen))  # a tool's first command is before the first result
     is_open = [each.entry.status == OPEN for each in chosen[:first]]
     aligned, is_unique = _align(points[:first], is_open, pairs.check)
     numbers = np.concatenate([aligned, points[first:].argmax(axis=1)])
@@ -196,7 +195,6 @@ def _match_exactly(window: _ToolWindow, pairs: Pairs) -> _Assignment:
 
 
 def _match_of(pairs: Pairs, number: int, positions: Sequence[int], *, is_sure: bool) -> MatchedCall:
-    """Return a call with its commands, and how they are known."""
     call, repeated = pairs.calls[number], pairs.results[number]
     entries = tuple(pairs.commands[at] for at in positions)
     if repeated is not None and (not entries or not pairs.proven()[number].isdisjoint(positions)):
@@ -211,12 +209,6 @@ def _is_parallel(window: _ToolWindow, commands: Sequence[AgentEntry]) -> bool:
     framework = window.model.model.framework if window.model.model else ""
     is_wrapped = any((each.entry.name or "").startswith("Calling ") for each in commands)
     return framework in _PARALLEL and not is_wrapped
-
-
-def _started_together(commands: Sequence[AgentEntry]) -> int:
-    """Return the number of commands before the first result; a tool's first command is among them."""
-    end = min((each.end for each in commands), default=0)
-    return max(1, sum(each.at < end for each in commands))
 
 
 def _align(points: Points, is_open: Sequence[bool], check: Check = no_check) -> tuple[Points, bool]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from restate_lab._public import public
+from restate_lab.analysis.journal.entries import text_or_none
 from restate_lab.payload_json import read
 
 TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
@@ -70,38 +71,19 @@ def record(value: Any, key: str | None = None) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def array(value: Any) -> list[Any]:
-    """Return the value if it is a list, else an empty list."""
-    return value if isinstance(value, list) else []
-
-
 def objects(value: Any) -> list[Mapping[str, Any]]:
     """Return the objects in a list; an empty list for other values."""
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
-def clean(text: str) -> str:
-    """Return a text in a form that can be encoded: halves of surrogate pairs are replaced."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
-def text_or_none(value: Any) -> str | None:
-    """Return a text that is not empty; else None."""
-    return clean(value) if isinstance(value, str) and value else None
-
-
 def first_text(*values: Any) -> str | None:
     """Return the first value that is a text and not empty."""
-    for value in values:
-        if (text := text_or_none(value)) is not None:
-            return text
-    return None
+    return next(filter(None, map(text_or_none, values)), None)
 
 
 def join_texts(values: Iterable[Any]) -> str | None:
     """Return the texts among the values as one, each on its own line; None without texts."""
-    texts = [clean(value) for value in values if isinstance(value, str) and value]
-    return "\n".join(texts) if texts else None
+    return "\n".join(filter(None, map(text_or_none, values))) or None
 
 
 def count(value: Any) -> int | None:
@@ -128,8 +110,8 @@ def parse_arguments(value: Any) -> Any:
     try:
         parsed = read(value)
     except (ValueError, RecursionError):
-        return clean(value)
-    return parsed if isinstance(parsed, dict | list) else clean(value)
+        parsed = None
+    return parsed if isinstance(parsed, dict | list) else text_or_none(value) or ""
 
 
 def walk(value: Any, *, most: int = 200_000) -> Iterator[Mapping[str, Any]]:

@@ -145,7 +145,6 @@ def _parts_of(name: str) -> frozenset[str]:
 
 
 def _values_of(call: ToolCall) -> list[str]:
-    """Return the different values in the arguments of a call that are searched for."""
     texts = (text for text in scalars(call.arguments) if 0 < len(text) < _LONGEST and not text.isspace())
     return list(dict.fromkeys(_casefold(texts)))
 
@@ -156,8 +155,6 @@ def _casefold(texts: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Texts:
-    """The texts of commands, with the positions of the commands by the terms in their texts."""
-
     texts: Sequence[Sequence[str]]
     commands: Mapping[str, set[int]]
 
@@ -170,7 +167,6 @@ class _Texts:
         return cls(texts, commands)
 
     def holding(self, value: str) -> Collection[int]:
-        """Return the commands with the value in a text, and not as a part of a longer name or number there."""
         terms = _WORD.findall(value)
         if terms == [value]:
             return self.commands.get(value, ())
@@ -180,7 +176,6 @@ class _Texts:
 
 
 def _texts_of(commands: Iterable[AgentEntry], check: Check) -> tuple[_Texts, _Texts]:
-    """Return the texts of names and arguments, and those of results."""
     front, results = [], []
     for each in commands:
         check()
@@ -191,17 +186,7 @@ def _texts_of(commands: Iterable[AgentEntry], check: Check) -> tuple[_Texts, _Te
 
 def has_value(text: str, value: str) -> bool:
     """Return whether a value is in a text, and not as a part of a longer name or number there."""
-    at = text.find(value)
-    while at >= 0:
-        end = at + len(value)
-        if not (_is_letter(text[at - 1 : at]) or _is_letter(text[end : end + 1])):
-            return True
-        at = text.find(value, at + 1)
-    return False
-
-
-def _is_letter(character: str) -> bool:
-    return character.isalnum() or character == "_"
+    return re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) is not None
 
 
 def scalars(value: Any, *, most: int = 1_000) -> list[str]:

@@ -76,7 +76,6 @@ class PriceTable:
         return self._calculate(name, at, step.input_tokens or 0, step.cached_tokens or 0, step.output_tokens or 0)
 
     def _find(self, name: str, at: datetime | None) -> Any:
-        """Return the model with exactly this name; None if the package does not have it."""
         try:
             model = self._calculation(name, at).model
         except (LookupError, ValueError):

@@ -22,7 +22,7 @@ from restate_lab.analysis.agents.entries import Content, ShapeFunction, content_
 from restate_lab.analysis.agents.model import ModelStep
 from restate_lab.analysis.agents.shapes import SIGNATURES
 from restate_lab.analysis.ids import check_invocation_id, parse_ids
-from restate_lab.analysis.journal.awaited import awaited_signals
+from restate_lab.analysis.journal.awaited import AWAITED_SQL, awaited_signals
 from restate_lab.analysis.journal.encoding import content_column
 from restate_lab.analysis.journal.entries import PairedEntries, pair_entries
 from restate_lab.analysis.journal.payloads import decode
@@ -44,12 +44,7 @@ Row = Mapping[str, Any]
 _INVOCATIONS = f"""
 SELECT id, target, target_service_name AS service, target_handler_name AS handler, target_service_key AS key,
   {STATUS_SQL} AS status, status = 'completed' AS ended, created_at, completed_at, completion_failure, journal_size,
-  retry_count, restarted_from, invoked_by_id, suspended_waiting_for_signals AS signals,
-  -- if: sys_invocation.suspended_waiting_future_json
-  suspended_waiting_future_json AS future
-  -- else
-  NULL AS future
-  -- end
+  retry_count, restarted_from, invoked_by_id, {AWAITED_SQL}
 FROM sys_invocation
 WHERE {{where}}
 ORDER BY created_at DESC, id LIMIT {{limit}}"""  # noqa: S608 - constants
@@ -120,10 +115,6 @@ class AgentReader:
                 f"the evidence with payloads=True, or read the live cluster."
             )
 
-    def recent(self, scope: Scope, limit: int) -> dict[str, Row]:
-        """Return id → the row of its invocation, newest first, for those in a scope."""
-        return self._rows(scope.where, limit, scope.params)
-
     def scope_for(self, rows: Mapping[str, Row], scope: Scope) -> Scope:
         """Return the scope with which the journals of ``rows`` are read: all journals, if most belong to them.
 
@@ -137,25 +128,22 @@ class AgentReader:
         """Return id → the row of its invocation, in the order of ``ids``."""
         rows: dict[str, Row] = {}
         for part in chunks(ids, _AT_ONCE):
-            rows |= self._rows("id IN :ids", _AT_ONCE, {"ids": part})
+            rows |= self.recent(Scope("id IN :ids", {"ids": part}), _AT_ONCE)
         return {id_: rows[id_] for id_ in ids if id_ in rows}
 
     def session(self, row: Row, limit: int) -> dict[str, Row]:
         """Return id → the rows of the newest invocations of the same object, oldest first."""
-        where = "target_service_name = :service AND target_service_key = :key"
         params = {"service": row["service"], "key": row["key"]}
-        rows = self._rows(where, limit, params)
+        rows = self.recent(Scope("target_service_name = :service AND target_service_key = :key", params), limit)
         return dict(sorted(rows.items(), key=lambda each: (each[1]["created_at"], each[0])))
 
-    def _rows(self, where: str, limit: int, params: Mapping[str, Any]) -> dict[str, Row]:
-        statement = _INVOCATIONS.format(where=where, limit=limit)
-        read = self._read(statement, params)
+    def recent(self, scope: Scope, limit: int) -> dict[str, Row]:
+        """Return id → the row of its invocation, newest first, for those in a scope."""
+        read = self._read(_INVOCATIONS.format(where=scope.where, limit=limit), scope.params)
         rows: dict[str, Row] = {row["id"]: {**row, "signals": awaited_signals(row)} for row in read}
         ready = [id_ for id_, row in rows.items() if row["status"] == "ready"]
-        if ready:
-            for part in chunks(ready, _AT_ONCE):
-                for each in self._read(LONG_BACK_OFFS_SQL, {"ids": part}):
-                    rows[each["id"]] = {**rows[each["id"]], "status": "backing-off"}
+        for each in self.source.query_of(LONG_BACK_OFFS_SQL, ready):
+            rows[each["id"]] = {**rows[each["id"]], "status": "backing-off"}
         return rows
 
     def agents(self, ids: Sequence[str], *, first: int = 0) -> dict[str, list[int]]:
@@ -187,8 +175,10 @@ class AgentReader:
         shapes and the messages of their requests are not read, and arguments of tool calls are not parsed.
         """
         column = self._content or "raw"
+        size_column, content_column_ = self._content_columns
         reads_all = bool(shapes) or self.decoding is not None
-        statement = self._statement(_MODELS, filter_="" if reads_all else _FILTERS[column])
+        filter_ = "" if reads_all else _FILTERS[column]
+        statement = _MODELS.format(size=size_column, content=content_column_, filter=filter_, where="{where}")
         steps: defaultdict[str, dict[int, ModelStep]] = defaultdict(dict)
         excluded: defaultdict[str, int] = defaultdict(int)
         for id_, index, size, content in self._stream(statement, ids, scope, ("id", "index", "size", column)):
@@ -240,13 +230,12 @@ class AgentReader:
 
     def copies(self, ids: Sequence[str]) -> dict[str, frozenset[int]]:
         """Return id → the indexes of the results of steps that restarts of it copied."""
-        restarts = {row["id"]: row for part in chunks(ids, _AT_ONCE) for row in self._read(_RESTARTS, {"ids": part})}
+        restarts = {row["id"]: row for row in self.source.query_of(_RESTARTS, ids)}
         copies: defaultdict[str, set[int]] = defaultdict(set)
-        for part in chunks(list(restarts), _AT_ONCE):
-            for row in self._read(_COPIES, {"ids": part}):
-                restart = restarts[row["id"]]
-                if row["appended_at"] < restart["created_at"]:
-                    copies[restart["restarted_from"]].add(row["index"])
+        for row in self.source.query_of(_COPIES, list(restarts)):
+            restart = restarts[row["id"]]
+            if row["appended_at"] < restart["created_at"]:
+                copies[restart["restarted_from"]].add(row["index"])
         return {id_: frozenset(indexes) for id_, indexes in copies.items()}
 
     @property
@@ -263,14 +252,8 @@ class AgentReader:
     def _content(self) -> str | None:
         return content_column(self.source, self.source.has)
 
-    def _statement(self, statement: str, filter_: str = "") -> str:
-        """Return a statement with the column of payloads, which is null for a payload that is too large."""
-        size, content = self._content_columns
-        return statement.format(size=size, content=content, filter=filter_, where="{where}")
-
     @property
     def _content_columns(self) -> tuple[str, str]:
-        """Return the size of a payload, and the payload, which is null if it is too large."""
         content = self._content or "raw"
         # a number in a list of bytes takes about four characters
         length = "raw_length" if content == "raw" else "character_length(entry_json) / 4"
@@ -302,7 +285,6 @@ def contents_of(table: pa.Table, decoding: Decoding | None = None) -> dict[int, 
 
 
 def _may_have_model(raw: bytes) -> bool:
-    """Return whether an entry has one of the names."""
     return any(name in raw for name in _ENCODED)
 
 
@@ -315,10 +297,8 @@ def is_too_deep(value: bytes, decoded: Any) -> bool:
         return False
     try:
         read(value)
-    except RecursionError:
-        return True
-    except ValueError:
-        pass
+    except (RecursionError, ValueError) as error:
+        return isinstance(error, RecursionError)
     return False
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from restate_lab.analysis.agents.model import ToolResult, join_texts, objects, record, text_or_none, walk
+from restate_lab.analysis.agents.model import ToolResult, join_texts, objects, record, walk
+from restate_lab.analysis.journal.entries import text_or_none
 
 _Object = Mapping[str, Any]
 _PROMPTS = frozenset({"system", "developer", "user"})
@@ -17,7 +18,9 @@ _PROMPTS = frozenset({"system", "developer", "user"})
 def request_of(body: _Object) -> tuple[tuple[tuple[str, str], ...], tuple[ToolResult, ...]]:
     """Return the messages for the model, as (role, text), and the results of tools in a request to OpenAI's APIs."""
     messages = [*objects(body.get("input")), *objects(body.get("messages"))]
-    prompt = [(str(each["role"]), text) for each in messages if _is_prompt(each) and (text := _content(each))]
+    prompt = [
+        (str(each["role"]), text) for each in messages if str(each.get("role")) in _PROMPTS and (text := _content(each))
+    ]
     instructions = text_or_none(body.get("instructions"))
     return (
         tuple([("system", instructions), *prompt] if instructions else prompt),
@@ -27,15 +30,7 @@ def request_of(body: _Object) -> tuple[tuple[tuple[str, str], ...], tuple[ToolRe
 
 def results_in(payload: Any) -> Iterator[ToolResult]:
     """Yield the results of tools anywhere in a payload, each with the id of its call."""
-    for each in walk(payload):
-        result = _result(each)
-        if result is not None:
-            yield result
-
-
-def _is_prompt(message: _Object) -> bool:
-    role = message.get("role")
-    return isinstance(role, str) and role in _PROMPTS
+    yield from filter(None, map(_result, walk(payload)))
 
 
 def _content(message: _Object) -> str | None:

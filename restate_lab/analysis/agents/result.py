@@ -141,11 +141,17 @@ class Conversation(Result):
         return "\n".join(_lines(self))
 
     def _card(self) -> str:
-        return _card(self)
+        return render(
+            "analysis/agents/card.html.j2",
+            title=f"{self.target} · {self.status}",
+            place=self.id,
+            lines=[*(f"{note}." for note in self.reasons), f"{self.summary}; {self.where}"],
+            accent=STATUSES[self.status].colour if self.status in STATUSES else _GREY,
+            turns=list(_blocks(self)),
+        )
 
 
 def _messages(turns: Sequence[Turn]) -> Iterator[dict[str, Any]]:
-    """Yield the messages; the calls of a response are the tool turns with the same number."""
     tools = tools_by_response(turns)
     for turn in turns:
         if turn.role in {"system", "user"}:
@@ -155,9 +161,9 @@ def _messages(turns: Sequence[Turn]) -> Iterator[dict[str, Any]]:
 
 
 def _response(turn: Turn, tools: Sequence[Turn]) -> Iterator[dict[str, Any]]:
-    """Yield a response with its tool calls, and the results of these."""
     ids = [each.call_id or f"call_{turn.journal_index}_{number}" for number, each in enumerate(tools)]
-    calls = [_call(id_, each) for id_, each in zip(ids, tools, strict=True)]
+    functions = [{"name": each.tool, "arguments": _arguments(each)} for each in tools]
+    calls = [{"id": id_, "type": "function", "function": each} for id_, each in zip(ids, functions, strict=True)]
     message = {"role": "assistant", "content": turn.text}
     message |= {"refusal": turn.refusal} if turn.refusal else {}
     yield message | ({"tool_calls": calls} if calls else {})
@@ -165,10 +171,6 @@ def _response(turn: Turn, tools: Sequence[Turn]) -> Iterator[dict[str, Any]]:
         content = text_of_value(each.result) if each.result is not None else each.error
         if content is not None and not each.is_open:
             yield {"role": "tool", "tool_call_id": id_, "content": content}
-
-
-def _call(id_: str, turn: Turn) -> dict[str, Any]:
-    return {"id": id_, "type": "function", "function": {"name": turn.tool, "arguments": _arguments(turn)}}
 
 
 def _arguments(turn: Turn) -> str:
@@ -220,8 +222,8 @@ def _label(turn: Turn) -> str:
 
 
 def _facts(turn: Turn) -> list[str]:
-    """Return the facts beside the label of a turn: its state, model, tokens, duration and attempts."""
     tokens = f"{turn.input_tokens or 0:,} in, {turn.output_tokens or 0:,} out" if turn.output_tokens is not None else ""
+    at_least = "at least " if turn.attempts_at_least else ""
     unsure = turn.how if turn.role == "tool" else "no result" if turn.how != JOURNAL else ""
     return [
         turn.status if turn.status and turn.status != DONE else "",
@@ -229,35 +231,12 @@ def _facts(turn: Turn) -> list[str]:
         tokens,
         f"${turn.cost:.4f}" if turn.cost is not None else "",
         format_duration(turn.duration) if turn.duration else "",
-        _attempts(turn),
+        f"{at_least}{plural(turn.attempts, 'failed attempt')}" if turn.attempts else "",
         unsure,
     ]
 
 
-def _attempts(turn: Turn) -> str:
-    at_least = "at least " if turn.attempts_at_least else ""
-    return f"{at_least}{plural(turn.attempts, 'failed attempt')}" if turn.attempts else ""
-
-
-def _card(conversation: Conversation) -> str:
-    """Return the card as HTML; all text from the journal is escaped."""
-    status = conversation.status
-    notes = [f"{note}." for note in conversation.reasons]
-    return render(
-        "analysis/agents/card.html.j2",
-        title=f"{conversation.target} · {status}",
-        place=conversation.id,
-        lines=[
-            *notes,
-            f"{conversation.summary}; {conversation.where}",
-        ],
-        accent=STATUSES[status].colour if status in STATUSES else _GREY,
-        turns=list(_blocks(conversation)),
-    )
-
-
 def _blocks(conversation: Conversation) -> Iterator[dict[str, Any]]:
-    """Yield the values of the shown turns for the template."""
     current = conversation.open_turn
     first, gap, last = _first_and_last(tuple(zip(_keys(conversation.turns), conversation.turns, strict=True)))
     for position, (key, turn) in enumerate(chain(first, last)):
@@ -274,7 +253,6 @@ def _keys(turns: Sequence[Turn]) -> Iterator[str]:
 
 
 def _outcome(turn: Turn, *, is_current: bool) -> str | None:
-    """Return the name of the outcome with which a turn is marked; None for one that is done."""
     if turn.status == FAILED:
         return "failed"
     if turn.is_open or is_current:
@@ -283,7 +261,6 @@ def _outcome(turn: Turn, *, is_current: bool) -> str | None:
 
 
 def _block(turn: Turn, current: Turn | None) -> dict[str, Any]:
-    """Return the values of one turn for the template."""
     outcome = _outcome(turn, is_current=turn is current)
     is_tool = turn.role == "tool"
     value = turn.result if is_tool or turn.role == "step" else None

@@ -17,18 +17,16 @@ from typing import Any, TypeAlias
 from restate_lab.analysis.agents.model import (
     ModelStep,
     ToolCall,
-    array,
-    clean,
     count,
     first_text,
     join_texts,
     objects,
     parse_arguments,
     record,
-    text_or_none,
     total,
 )
 from restate_lab.analysis.agents.requests import request_of
+from restate_lab.analysis.journal.entries import text_or_none
 
 _Object: TypeAlias = Mapping[str, Any]
 _Tokens: TypeAlias = Mapping[str, Any]
@@ -112,7 +110,6 @@ def _openai_agents(value: _Object) -> ModelStep | None:
 
 
 def _items_text(value: _Object) -> dict[str, Any]:
-    """Return the text of a response with the items of OpenAI's Responses API."""
     items = objects(value["output"])
     parts = [part for item in items if item.get("type") == "message" for part in objects(item.get("content"))]
     thoughts = [part for item in items if item.get("type") == "reasoning" for part in objects(item.get("summary"))]
@@ -133,7 +130,6 @@ def _refusal_of_items(items: Sequence[_Object]) -> str | None:
 
 
 def _pydantic(value: _Object) -> ModelStep | None:
-    """Read a step of Pydantic AI."""
     if value.get("kind") != "response" or not isinstance(value.get("parts"), list):
         return None
     usage = record(value, "usage")
@@ -158,8 +154,7 @@ def _pydantic_text(value: _Object) -> dict[str, Any]:
 
 
 def _langchain(value: _Object) -> ModelStep | None:
-    """Read a step of LangChain."""
-    message = record(next(iter(array(value.get("result"))), None))
+    message = record(next(iter(objects(value.get("result"))), None))
     if message.get("type") != "ai" or "content" not in message:
         return None
     data, usage = record(message, "response_metadata"), record(message, "usage_metadata")
@@ -180,7 +175,7 @@ def _langchain(value: _Object) -> ModelStep | None:
 
 
 def _langchain_text(value: _Object) -> dict[str, Any]:
-    message = value["result"][0]
+    message = objects(value["result"])[0]
     blocks = objects(message["content"])
     summaries = [part for each in blocks if each.get("type") == "reasoning" for part in objects(each.get("summary"))]
     return {
@@ -324,8 +319,7 @@ def _calls(
 
 
 def _call_of(part: _Object, id_: str, name: str, arguments: str) -> ToolCall:
-    value = part.get(name)
-    return ToolCall(text_or_none(part.get(id_)), clean(value) if isinstance(value, str) else "", part.get(arguments))
+    return ToolCall(text_or_none(part.get(id_)), text_or_none(part.get(name)) or "", part.get(arguments))
 
 
 _SHAPES: tuple[tuple[str, Callable[[_Object], ModelStep | None]], ...] = (

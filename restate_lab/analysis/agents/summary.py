@@ -114,7 +114,6 @@ class _Entries:
     span: int
 
     def numbers(self, name: str) -> _Numbers:
-        """Return a column of numbers, or of times."""
         return _whole(self.table[name])
 
     def is_one_of(self, name: str, values: Sequence[str]) -> _Flags:
@@ -199,7 +198,6 @@ class _Runs:
         return totals
 
     def names(self, names: Sequence[str | None]) -> list[str | None]:
-        """Return the different names of the steps of each run as one text."""
         groups: list[dict[str, None]] = [{} for _ in self.rows]
         for owner, name in zip(self.steps.owners.tolist(), names, strict=True):
             if name:
@@ -208,14 +206,12 @@ class _Runs:
         return [texts[tuple(group)] for group in groups]
 
     def tokens(self) -> dict[str, pa.Array[Any]]:
-        """Return the sums of the known numbers of tokens, by kind."""
         return {
             name: pa.array(self.total(each.numbers), mask=self.total(each.is_known) == 0)
             for name, each in self.steps.tokens.items()
         }
 
     def retries(self) -> list[int | None]:
-        """Return the numbers of failed attempts."""
         if self.journals.errors is None:
             return [None] * len(self.rows)
         # the current attempt has not failed
@@ -237,7 +233,6 @@ class _Runs:
         return {name: pa.array(self.total(tokens * each), mask=is_unknown) for name, each in chosen.items()}
 
     def _is_copied(self) -> _Flags:
-        """Return whether a restart copied each response."""
         copies, ids = self.journals.copies, self.journals.rows
         copied = [(number, index) for number, id_ in enumerate(ids) for index in copies.get(id_, ())]
         keys = self.entries.key_of(*np.array(copied, np.int64).reshape(-1, 2).T)
@@ -263,7 +258,6 @@ class _Runs:
         return costs
 
     def possibly_paid_calls(self) -> list[int | None]:
-        """Return the numbers of failed attempts at a call of a model that the provider may have been paid for."""
         if self.journals.errors is None:
             return [None] * len(self.rows)
         paid = [
@@ -274,7 +268,6 @@ class _Runs:
         return list(map(int, self.total(1, np.array(paid, np.int64))))
 
     def notes(self) -> Iterator[str | None]:
-        """Yield what is missing in each row, and why; None if nothing is."""
         is_known = self.steps.tokens["input_tokens"].is_known & self.steps.tokens["output_tokens"].is_known
         unknown, steps = self.total(~is_known).tolist(), self.total(1).tolist()
         entries = self.total(1, self.entries.owners).tolist()
@@ -385,7 +378,6 @@ class _Runs:
 
 
 def _waits(row: Row) -> bool:
-    """Return whether a run is suspended until an awakeable is completed."""
     return row["status"] == "suspended" and any(each >= FIRST_AWAKEABLE for each in row["signals"] or ())
 
 
@@ -467,5 +459,4 @@ def _whole(column: Any) -> _Numbers:
 
 
 def _micros(time: datetime) -> int:
-    """Return microseconds since 1970."""
     return (time - _EPOCH) // _MICROSECOND

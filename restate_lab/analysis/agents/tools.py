@@ -62,7 +62,6 @@ class _ToolCall:
 
 
 def _calls_of(run: AgentRun, *, has_events: bool) -> Iterator[tuple[str, _ToolCall]]:
-    """Yield the name and the facts of each tool call that this run made itself."""
     errors = Counter(each["command_index"] for each in run.errors)
     for turn in run.turns:
         for call in turn.calls:

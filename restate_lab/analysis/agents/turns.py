@@ -10,9 +10,9 @@ from typing import Any
 
 from restate_lab.analysis.agents.entries import AgentEntry
 from restate_lab.analysis.agents.matching import UNKNOWN, MatchedCall, ModelTurn, match_tools
-from restate_lab.analysis.agents.model import TOKENS, ModelStep, clean, unwrap
+from restate_lab.analysis.agents.model import TOKENS, unwrap
 from restate_lab.analysis.agents.prices import PriceTable
-from restate_lab.analysis.journal.entries import DONE, FAILED, OPEN
+from restate_lab.analysis.journal.entries import DONE, FAILED, OPEN, text_or_none
 from restate_lab.payload_json import EncryptedPayload, write_for_display
 from restate_lab.reads import no_check
 
@@ -86,8 +86,6 @@ def turns_of(
 
 @dataclass(frozen=True, slots=True)
 class _TurnMaker:
-    """Makes the turns of one invocation."""
-
     id: str
     depth: int
     prices: PriceTable
@@ -121,7 +119,7 @@ class _TurnMaker:
             response_id=step.response_id,
             finish=step.finish,
             cost=self.prices.cost(step, turn.entry.entry.completed),
-            **_tokens_of(step),
+            **{name: getattr(step, name) for name in TOKENS},
         )
 
     def tool(self, matched: MatchedCall, number: int) -> Turn:
@@ -149,7 +147,6 @@ class _TurnMaker:
         )
 
     def steps(self, others: Iterable[AgentEntry], number: int) -> list[Turn]:
-        """Return the turns of the handler's own steps and waits."""
         return [self._step(each, number) for each in others if each.entry.entry_type in _STEPS]
 
     def output(self, each: AgentEntry, last: str | None) -> Iterator[Turn]:
@@ -194,10 +191,6 @@ def _deciding(entries: Sequence[AgentEntry]) -> AgentEntry | None:
     return (is_open or failed or list(entries))[-1]
 
 
-def _tokens_of(step: ModelStep) -> Mapping[str, Any]:
-    return {name: getattr(step, name) for name in TOKENS}
-
-
 def tools_by_response(turns: Iterable[Turn]) -> Mapping[tuple[str, int | None], list[Turn]]:
     """Return (invocation id, number of the turn) → the tool calls in this response."""
     tools: defaultdict[tuple[str, int | None], list[Turn]] = defaultdict(list)
@@ -210,7 +203,7 @@ def tools_by_response(turns: Iterable[Turn]) -> Mapping[tuple[str, int | None], 
 def text_of_value(value: Any) -> str | None:
     """Return a value as text that can be encoded: text unchanged, else JSON; None for None."""
     if value is None or isinstance(value, str):
-        return None if value is None else clean(value)
+        return text_or_none(value) or value
     if isinstance(value, bytes):
         return str(value) if isinstance(value, EncryptedPayload) else f"{len(value):,} bytes"
     return write_for_display(value)

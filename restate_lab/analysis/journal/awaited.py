@@ -39,6 +39,13 @@ COMBINATIONS = MappingProxyType(
     }
 )
 """The names of combinations in the server's JSON, and their texts; another combination is shown by its name."""
+AWAITED_SQL = """suspended_waiting_for_signals AS signals,
+  -- if: sys_invocation.suspended_waiting_future_json
+  suspended_waiting_future_json AS future
+  -- else
+  NULL AS future
+  -- end"""
+"""The columns of ``sys_invocation`` with what an invocation waits for, to be completed and to be the last ones."""
 _SINGLE, _COMPLETION, _SIGNAL, _NAMED = "Single", "CompletionId", "SignalIndex", "SignalName"
 _DEEPEST = 20  # levels of combinations
 _FEW = 5  # parts of a combination in a text
@@ -185,7 +192,6 @@ def _commands(journal: pa.Table, numbers: set[int]) -> dict[int, _Command]:
 
 
 def _describe(command: _Command) -> str:
-    """Return a command as text: "the call to Payments/charge", "the sleep “pause” until …"."""
     content, name = command.content, f" “{one_line(command.name, _LONGEST)}”" if command.name else ""
     if content.entry_type == "Sleep":
         return f"the sleep{name}{f' until {format_timestamp(content.wakes_at)}' if content.wakes_at else ''}"

@@ -171,8 +171,6 @@ def _choose(count: int, urgent: Sequence[int], is_open: Sequence[bool], most: in
 
 @dataclass(frozen=True, slots=True)
 class _Attempts:
-    """The state of one invocation's attempts, from ``attrs`` of the frame."""
-
     status: str
     failed: int | None
     last_failure: str | None
@@ -202,8 +200,6 @@ class _Attempts:
 
 @dataclass(frozen=True)
 class _RowBuilder:
-    """Builds the rows of the entries at chosen positions of a frame."""
-
     frame: pd.DataFrame
     attempts: Mapping[str, _Attempts]
     now: datetime
@@ -229,7 +225,6 @@ class _RowBuilder:
             yield replace(row, can_expand=True) if can_expand else row
 
     def with_failing_handlers(self, rows: Mapping[int, JournalRow]) -> Iterator[JournalRow]:
-        """Yield the rows; an invocation that fails outside of its open entries gets one more row for its handler."""
         handlers: dict[int, JournalRow] = {}
         for id_, attempts in self.attempts.items():
             own = self._positions(id_) if attempts.is_failing else []
@@ -248,12 +243,10 @@ class _RowBuilder:
 
     @cached_property
     def _numbers(self) -> Sequence[int]:
-        """Return for each entry the number of entries without an index up to it."""
         return [int(number) for number in self.frame["index"].isna().cumsum()]
 
     @cached_property
     def _parents(self) -> Mapping[str, str]:
-        """Return for each called invocation the key of the row before its first row."""
         ids, indexes = self.frame["invocation_id"], self.frame["index"]
         is_first = ~ids.duplicated() & self.frame["depth"].gt(1)
         firsts = [int(at) for at in np.flatnonzero(is_first) if at]
@@ -266,6 +259,10 @@ def _row(
     outcome = _outcome(entry, attempts)
     failing = attempts if outcome == "retrying" else None
     retries, failed = entry.get("retries") or 0, (failing.failed or 0) if failing else 0
+    times = attempts.errors.get(entry["index"], ()) if attempts and entry["index"] is not None else ()
+    last = failing.last_start_at if failing else None
+    if last is not None and all(time < last for time in times):
+        times = (*times, last)  # the last attempt fails here, too
     return JournalRow(
         key=key,
         invocation_id=entry["invocation_id"],
@@ -278,7 +275,7 @@ def _row(
         value=_value(entry, outcome, attempts, now),
         start=_time(entry["started"]),
         end=_time(entry["completed"]) if outcome != "waiting" else None,
-        attempts=_attempt_times(entry["index"], attempts, failing),
+        attempts=times,
         failed_attempts=max(retries, failed) or None,
         at_least=retries > failed and bool(entry.get("retries_at_least")),
         next_attempt=failing.next_retry_at if failing else None,
@@ -302,7 +299,6 @@ def _outcome(entry: Mapping[str, Any], attempts: _Attempts | None) -> OutcomeNam
 
 
 def _value(entry: Mapping[str, Any], outcome: str, attempts: _Attempts | None, now: datetime) -> str:
-    """Return the error, the awaited event or the result, on one line."""
     if outcome == "failed":
         return entry.get("failure") or "failed; its error was not read"
     if outcome == "retrying":
@@ -327,15 +323,7 @@ _WAITS = {
 }
 
 
-def _attempt_times(index: int | None, attempts: _Attempts | None, failing: _Attempts | None) -> tuple[datetime, ...]:
-    """Return the times of the errors at an entry, and the start of the last attempt if it fails there."""
-    times = attempts.errors.get(index, ()) if attempts and index is not None else ()
-    last = failing.last_start_at if failing else None
-    return times if last is None or any(time >= last for time in times) else (*times, last)
-
-
 def _handler_row(rows: Sequence[JournalRow], attempts: _Attempts) -> JournalRow:
-    """Return a row for handler code that fails after a completed entry, or while it is replayed."""
     last = rows[-1]
     progress = max((time for row in rows if (time := row.end or row.start) is not None), default=None)
     errors = sorted(time for row in rows for time in row.attempts if progress is None or time >= progress)

@@ -138,7 +138,6 @@ def time_scale(bars: JournalBars, kind: ScaleName = "linear") -> TimeScale:
 
 
 def _knots(times: Sequence[float]) -> tuple[tuple[float, float], ...]:
-    """Return each time with the total width of the intervals before it."""
     width, knots = 0.0, [(times[0], 0.0)]
     for before, time in pairwise(times):
         if time > before:

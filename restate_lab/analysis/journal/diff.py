@@ -78,7 +78,6 @@ class Mismatch:
     entry_type: str | None
     name: str | None
     differs: tuple[str, ...]
-    message: str
 
 
 @translate_errors
@@ -198,7 +197,6 @@ def _diverges(row: _Record) -> bool:
 
 
 def _diff_rows(a: Sequence[_Record], b: Sequence[_Record]) -> Iterator[dict[str, Any]]:
-    """Yield the aligned rows; where the journals differ, the rows of a come first."""
     for of_a, of_b in _align([_alignment_key(each) for each in a], [_alignment_key(each) for each in b]):
         if len(of_a) == len(of_b) and of_a and _alignment_key(a[of_a[0]]) == _alignment_key(b[of_b[0]]):
             yield from (_diff_row(a[at_a], b[at_b]) for at_a, at_b in zip(of_a, of_b, strict=True))
@@ -302,7 +300,6 @@ def _parse_mismatch(event: JournalEvent) -> Mismatch:
         entry_type=event.command_type or (_entry_type(attempted["what"]) if attempted else None),
         name=event.command_name or (names[0] if names else None),
         differs=tuple(f"{each['field'].strip()}: {each['was']} != {each['now']}" for each in differences),
-        message=message,
     )
 
 

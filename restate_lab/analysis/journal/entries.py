@@ -258,7 +258,6 @@ def parse_content(entry_type: str | None, text: str | None) -> EntryContent:
 
 
 def _describe_command(command: EntryContent, body: Mapping[str, Any]) -> EntryContent:
-    """Return the content of a command with its target, name, keys and times."""
     type_, key, awakeable = command.entry_type, text_or_none(body.get("key")), text_or_none(body.get("id"))
     # 1.6 records a request for all keys as a request for the key ""; only its notification has the right name
     is_for_all_keys = type_ == "GetLazyState" and body.get("key") == ""

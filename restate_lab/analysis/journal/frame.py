@@ -159,7 +159,6 @@ def calls_of(invocation: Invocation) -> Iterator[tuple[int, str]]:
 
 
 def _table(journal: _Journal) -> pa.Table:
-    """Return the rows of one journal, without payloads."""
     invocation, entries = journal.invocation, journal.invocation.entries
     count, events = entries.num_rows, invocation.events
     error, number_of_error = _spread(journal.errors, UNKNOWN if events is None else NO_ERRORS, count)
@@ -203,7 +202,6 @@ def _attempts(journal: _Journal) -> dict[str, Any]:
 
 
 def _suspension(id_: str, suspension: Suspension) -> dict[str, Any]:
-    """Return what an invocation waits for, as JSON values."""
     return {
         "id": id_,
         "since": _iso(suspension.since),
@@ -234,7 +232,6 @@ def _spread(values: Mapping[int, T], default: T, count: int) -> tuple[list[T], n
 
 
 def _failures(invocation: Invocation) -> dict[int, Payloads]:
-    """Return the failure at the position of each entry that failed."""
     entries = invocation.entries
     has_failed: Any = pc.fill_null(pc.equal(entries["status"], pa.scalar(FAILED)), pa.scalar(value=False))
     positions = np.flatnonzero(has_failed)
@@ -246,7 +243,6 @@ def _failures(invocation: Invocation) -> dict[int, Payloads]:
 
 
 def _payloads(invocation: Invocation) -> Iterator[tuple[Any, Any, dict[str, str] | None]]:
-    """Yield the values of the payload columns for each entry."""
     for own, answer in _payload_pairs(invocation, invocation.entries):
         yield own.payload if answer.payload is None else answer.payload, own.argument, own.headers
 

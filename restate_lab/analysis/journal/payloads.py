@@ -106,7 +106,8 @@ def payloads_of(entry_json: object, decoding: Decoding | None = None) -> Payload
     ``decoding`` decodes those that the SDK encoded.
     """
     body = _body(parse_object(entry_json))
-    failure = next(_failures(body), {})
+    outcomes = [each for each in (body.get("result"), body.get("value")) if isinstance(each, dict)]
+    failure = next((each["Failure"] for each in outcomes if isinstance(each.get("Failure"), dict)), {})
     request = body.get("request")
     request = request if isinstance(request, dict) else {}
     headers = body.get("headers", request.get("headers"))
@@ -146,12 +147,6 @@ def _decode_array(array: object, decoding: Decoding | None) -> Any:
     except (TypeError, ValueError):
         return None
     return decode(mask_headers(decoding(value) if decoding else value))
-
-
-def _failures(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for outcome in (body.get("result"), body.get("value")):
-        if isinstance(outcome, dict) and isinstance(outcome.get("Failure"), dict):
-            yield outcome["Failure"]
 
 
 def _headers(headers: Iterable[Any]) -> Iterator[tuple[str, str]]:

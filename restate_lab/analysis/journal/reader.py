@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from restate_lab.analysis.journal.awaited import Awaited, awaited_tree, open_signals
+from restate_lab.analysis.journal.awaited import AWAITED_SQL, Awaited, awaited_tree, open_signals
 from restate_lab.analysis.journal.entries import ENTRY_TYPES, FAILED, entries_of, pair_entries, table_of
 from restate_lab.analysis.journal.errors import SUSPENDED, JournalEvent, parse_event
 from restate_lab.analysis.journal.payloads import Payloads, payloads_of
@@ -28,13 +28,8 @@ from restate_lab.status import STATUS_SQL
 
 _INVOCATIONS = f"""
 SELECT id, created_at, target, status = 'completed' AS ended, {STATUS_SQL} AS status, journal_size, retry_count,
-  completed_at, journal_retention, completion_failure, pinned_deployment_id, suspended_waiting_for_signals AS signals,
-  next_retry_at, last_start_at, last_failure, last_failure_related_command_index AS command_index,
-  -- if: sys_invocation.suspended_waiting_future_json
-  suspended_waiting_future_json AS future
-  -- else
-  NULL AS future
-  -- end
+  completed_at, journal_retention, completion_failure, pinned_deployment_id, next_retry_at, last_start_at,
+  last_failure, last_failure_related_command_index AS command_index, {AWAITED_SQL}
 FROM sys_invocation WHERE id IN :ids ORDER BY created_at"""  # noqa: S608 - constants
 _MAY_BACK_OFF = {"ready", "paused"}  # the statuses that the server reports of a long back-off in a vqueue
 _QUEUE_ATTEMPTS = """

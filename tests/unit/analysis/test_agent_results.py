@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import pickle
 from collections.abc import Mapping
@@ -14,19 +13,15 @@ import pandas as pd
 import pytest
 
 import restate_lab as rl
-from restate_lab.analysis.agents import runs_frame
 from restate_lab.analysis.agents.entries import AgentEntry, Content, content_of, with_models
 from restate_lab.analysis.agents.model import ModelStep, ToolCall
 from restate_lab.analysis.agents.prices import PriceTable, price_table
-from restate_lab.analysis.agents.reader import AgentReader, ModelSteps, RunSelection, is_too_deep
+from restate_lab.analysis.agents.reader import ModelSteps, is_too_deep
 from restate_lab.analysis.agents.summary import RunJournals, summarize
 from restate_lab.analysis.agents.turns import turns_of
 from restate_lab.analysis.journal.entries import Entry, PairedEntries, table_of
 from restate_lab.analysis.journal.errors import AttemptErrors
 from restate_lab.analysis.journal.payloads import decode
-from restate_lab.errors import QueryRefused
-from restate_lab.reads import Reads
-from restate_lab.source import Source
 
 START = datetime(2026, 11, 28, 3, tzinfo=UTC)
 NO_PRICES = PriceTable({}, None)
@@ -387,28 +382,6 @@ def test_unknown_numbers_are_none_and_not_zero() -> None:
     assert (plain["input_tokens"], plain["spent_tokens"], plain["model_calls"]) == (None, None, 1)
     assert plain["note"].startswith("not read, because they have more than 16 MiB or are nested too deeply: 1 ")
     assert plain["note"].endswith("the tokens of 1 of 1 model calls are unknown")
-
-
-@pytest.mark.parametrize("is_enabled", [True, False])
-def test_the_garbage_collector_is_paused_while_runs_are_read(is_enabled: bool) -> None:
-    """It has its earlier state again after an error too."""
-    states = []
-
-    class Refusing(Source):
-        name, version, now, features = "prod", "1.7.12", START, {}
-
-        def stream(self, statement: str, /, **_: Any) -> Any:
-            states.append(gc.isenabled())
-            raise QueryRefused("no memory", status=500)
-
-    before = gc.isenabled()
-    (gc.enable if is_enabled else gc.disable)()
-    try:
-        with pytest.raises(QueryRefused):
-            runs_frame(AgentReader(Reads(Refusing())), RunSelection({ID: {}}), (), NO_PRICES)
-        assert (states, gc.isenabled()) == ([False], is_enabled)
-    finally:
-        (gc.enable if before else gc.disable)()
 
 
 @pytest.mark.parametrize("content", [b"\xff\xff", b"\x0a", b"", b"\x2a\x02\x0a\x05"])
