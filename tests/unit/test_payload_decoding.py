@@ -57,14 +57,12 @@ def start(function: Callable[[bytes], Any]) -> Decoding:
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_failure_is_shown_without_the_payload(name: str) -> None:
-    """The reason has the type of the error, and its message if that has no part of the payload and no secret."""
+def test_the_reason_of_a_failure_has_no_part_of_the_payload_and_no_secret(name: str) -> None:
     function, reason = FAILURES[name]
     assert start(function)(PAYLOAD).decode() == f"not decoded: {reason}"
 
 
 def test_a_late_function_is_called_once_for_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After one late payload the others are not decoded, and a later result waits for the end of that call."""
     monkeypatch.setattr(decoding_module, "_LIMIT", 0.05)
     release, calls = threading.Event(), list[bytes]()
 
@@ -87,8 +85,7 @@ def test_a_late_function_is_called_once_for_a_result(monkeypatch: pytest.MonkeyP
     assert Decoding(late)(b"again") == b"again"
 
 
-def test_all_payloads_of_a_result_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls that are each in time end at the limit of the whole result."""
+def test_calls_that_are_each_in_time_end_at_the_limit_of_the_whole_result(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding_module, "_TOTAL_LIMIT", 1e-9)
     decoding = start(lambda value: value)
     assert decoding(b"one") == b"one"
@@ -96,7 +93,6 @@ def test_all_payloads_of_a_result_have_a_limit(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_an_empty_payload_is_not_decoded() -> None:
-    """The function is not called for a payload without bytes."""
     assert start(fail(ValueError()))(b"") == b""
 
 
@@ -111,8 +107,7 @@ def test_the_functions_are_checked_and_not_shown() -> None:
         assert "code" not in repr(lab)
 
 
-def test_an_encrypted_payload_is_recognized_by_its_form() -> None:
-    """The first bytes alone are not enough; its text has the size, and its bytes stay as they are."""
+def test_an_encrypted_payload_is_recognized_by_more_than_its_first_bytes() -> None:
     assert is_encrypted(SEALED)
     assert not is_encrypted(SEALED[:-1])
     assert not is_encrypted(b"RTv1 is a text")

@@ -153,7 +153,6 @@ def written(roots: Sequence[Value], steps: Sequence[PathStep], choice: random.Ra
 @settings(max_examples=120)
 @given(st.lists(VALUES, min_size=1, max_size=3), st.sampled_from(PATHS), SEEDS)
 def test_masking_changes_only_the_values_of_the_path(roots: list[Value], path: str, seed: int) -> None:
-    """Whatever the JSON and its spelling: masks are at the places of the path, all other bytes are the same."""
     before, after = written(roots, parse_path(path), random.Random(seed))  # noqa: S311 - repeatable
     masked, counts = mask_bytes(before.encode(), [PathRule(parse_path(path), path, strict=True)])
     assert masked.decode() == after
@@ -184,8 +183,7 @@ def shown(text: str) -> Iterator[str]:
 
 @settings(max_examples=50)
 @given(VALUES, SEEDS, st.integers(0, 3))
-def test_a_secret_does_not_survive_a_cut(value: Value, seed: int, levels: int) -> None:
-    """A text cut off anywhere after a secret field, at any level of strings in strings, does not show the field."""
+def test_a_text_that_is_cut_after_a_secret_field_does_not_show_the_field(value: Value, seed: int, levels: int) -> None:
     choice = random.Random(seed)  # noqa: S311 - repeatable
     secret = Value(parts=[("b", value), ("password", Value(string=SECRET))])
     for _ in range(levels):
@@ -199,8 +197,7 @@ def test_a_secret_does_not_survive_a_cut(value: Value, seed: int, levels: int) -
 
 
 @given(st.binary() | st.text().map(lambda text: text.encode("utf-8", "surrogatepass")), st.sampled_from(PATHS))
-def test_every_payload_can_be_masked(value: bytes, path: str) -> None:
-    """Whatever the bytes are, there is a result, and all bytes outside of masks are the same."""
+def test_any_bytes_can_be_masked_and_all_bytes_outside_of_masks_stay(value: bytes, path: str) -> None:
     masked, counts = mask_bytes(value, [HEADERS, PathRule(parse_path(path), path, strict=True)])
     assert counts.unread or counts.hits or masked == value
 
@@ -209,8 +206,7 @@ DAMAGED = ('{"a" 1}', '{"a":1', "{'a':1}", '{"a":1,}', "[1 2", '["a" "b"]', '"a'
 
 
 @pytest.mark.parametrize("text", DAMAGED)
-def test_damaged_json_is_unreadable(text: str) -> None:
-    """Text that no JSON parser reads, or that parsers read differently, is not guessed at."""
+def test_text_that_parsers_read_differently_or_not_at_all_is_unreadable(text: str) -> None:
     with pytest.raises(Unreadable):
         scan(text)
 
@@ -234,8 +230,7 @@ SLOW: tuple[Callable[[int], str], ...] = (
 
 
 @pytest.mark.parametrize("make", SLOW)
-def test_no_text_takes_more_than_its_length(make: Callable[[int], str]) -> None:
-    """A long text of any shape takes linear time: quadratic time would be hours."""
+def test_a_long_text_of_any_shape_takes_linear_time(make: Callable[[int], str]) -> None:
     rules = [PathRule(parse_path("$..password"), "", strict=True), HEADERS, SECRETS]
     mask(make(200_000), rules)
 
@@ -250,8 +245,7 @@ def test_what_is_read_is_written_back(text: str) -> None:
     assert read(text.encode()) is not None
 
 
-def test_what_cannot_be_encoded_stays_escaped() -> None:
-    """A lone surrogate is written as its escape; other characters unchanged; values outside JSON as text."""
+def test_a_lone_surrogate_is_written_as_its_escape() -> None:
     assert write({"a": "\ud83d", "b": "é"}) == '{"a": "\\ud83d", "b": "\\u00e9"}'
     assert write({"b": "é"}, indent=1) == '{\n "b": "é"\n}'
     odd: Any = {"a": Decimal("1.5"), "b": b"x"}

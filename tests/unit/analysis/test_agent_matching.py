@@ -128,14 +128,12 @@ CASES: dict[str, tuple[list[AgentEntry], list[tuple[list[Any], str]]]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_matches(name: str) -> None:
-    """Order, names and values decide; without evidence, or with several entries, a match is a guess."""
+def test_order_names_and_values_decide_and_a_match_without_evidence_is_a_guess(name: str) -> None:
     entries, expected = CASES[name]
     assert matches(entries) == expected
 
 
-def test_a_later_payload_proves_a_match() -> None:
-    """A session repeats results with the ids of their calls; text, JSON and Python's repr of a value are equal."""
+def test_a_session_that_repeats_a_result_with_the_id_of_its_call_proves_the_match() -> None:
     items = [
         {"type": "function_call_output", "call_id": "call_0", "output": repr(of("Rome"))},
         {"type": "function_call_output", "call_id": "call_1", "output": "5"},
@@ -147,8 +145,7 @@ def test_a_later_payload_proves_a_match() -> None:
     assert [call.repeated.value if call.repeated else None for call in turns[0].calls][1] == "5"
 
 
-def test_another_repeated_text_proves_nothing() -> None:
-    """The model can get another text than the journal has, for example for an error; then the order decides."""
+def test_a_repeated_text_that_differs_from_the_journal_leaves_the_match_to_the_order() -> None:
     items = [{"type": "function_call_output", "call_id": "call_0", "output": "An error occurred"}]
     assert matches(journal(model(ROME), weather("Rome"), model(), ("save", items))) == [([of("Rome")], BY_ORDER)]
     twice = [*items, {**items[0], "output": "Another"}]
@@ -156,8 +153,7 @@ def test_another_repeated_text_proves_nothing() -> None:
     assert matches(entries) == [([], UNKNOWN)]
 
 
-def test_single_calls_teach_what_a_tool_does() -> None:
-    """A tool that issued no command when it was called alone gets none in a step with other calls."""
+def test_a_tool_without_commands_when_called_alone_gets_none_in_a_step_with_other_calls() -> None:
     tools = [("plain", {}), ("durable", {})]
     entries = journal(model(tools[0]), model(tools[1]), ("do it", 1), model(*tools), ("do it", 2), model())
     assert matches(entries, 2) == [([], UNKNOWN), ([2], BY_ORDER)]
@@ -167,8 +163,9 @@ CITIES = st.lists(st.sampled_from(["Rome", "Oslo", "Bern", "Lima", "Paris"]), mi
 
 
 @given(cities=CITIES, plain=st.lists(st.booleans(), min_size=5, max_size=5), together=st.booleans())
-def test_sure_matches_are_right(cities: list[str], plain: list[bool], together: bool) -> None:
-    """Whatever calls a step has, equal ones too, a match that is called sure has the value of its own city."""
+def test_a_match_that_is_called_sure_has_the_value_of_its_call(
+    cities: list[str], plain: list[bool], together: bool
+) -> None:
     calls, commands = [], []
     for city, is_plain in zip(cities, plain, strict=False):
         calls.append(("lookup" if is_plain else "weather", {"city": city}))
@@ -189,8 +186,9 @@ SMALL = st.lists(
 
 
 @given(rows=SMALL, calls=st.integers(1, 4), is_open=st.lists(st.booleans(), min_size=5, max_size=5))
-def test_an_alignment_has_the_most_points_of_all(rows: list[list[int]], calls: int, is_open: list[bool]) -> None:
-    """The running maxima return the alignment of the definition, which tries every earlier call and keeps each path."""
+def test_running_maxima_give_the_alignment_that_trying_every_earlier_call_gives(
+    rows: list[list[int]], calls: int, is_open: list[bool]
+) -> None:
     points = np.array([row[:calls] for row in rows])
     owners, is_unique = _align(points, is_open[: len(rows)])
     assert (owners.tolist(), is_unique) == align_by_definition(points.tolist(), calls, is_open)
@@ -232,10 +230,9 @@ LESSONS = st.dictionaries(
 
 
 @given(st.lists(TOOLS, min_size=1, max_size=4), st.lists(COMMANDS, min_size=1, max_size=4), REPEATED, LESSONS)
-def test_indexes_give_the_points_of_each_pair(
+def test_points_from_indexes_are_those_of_comparing_each_command_with_each_call(
     tools: list[Any], commands: list[Any], repeated: list[Any], lessons: dict[str, set[str]]
 ) -> None:
-    """Points come from indexes of terms and values, and are those of comparing each command with each call."""
     calls, entries = model(*tools).tool_calls, journal(*commands)
     results = [None if value is None else ToolResult("id", value) for value in repeated[: len(calls)]]
     expected = [
@@ -280,14 +277,12 @@ def many_calls(number: int) -> list[AgentEntry]:
     return journal(model(*tools), *map(weather, cities), model(), ("save", items[: number // 2]))
 
 
-def test_the_work_grows_with_the_number_of_calls() -> None:
-    """Twice the calls and commands of a response need at most about twice the instructions, and not eight times."""
+def test_twice_the_calls_and_commands_need_about_twice_the_instructions() -> None:
     once, twice = (operations(partial(match_tools, many_calls(number))) for number in (20, 40))
     assert twice < 2.5 * once
 
 
-def test_each_payload_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A result is parsed for its shape, for each pair of command and call, and for its turn: once in all."""
+def test_a_result_is_parsed_once_for_its_shape_its_pairs_and_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[bytes] = []
     decode = entries_module.decode
     monkeypatch.setattr(entries_module, "decode", lambda value: parsed.append(value) or decode(value))
@@ -298,7 +293,6 @@ def test_each_payload_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_above_the_limit_of_pairs_only_exact_matches_are_sure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of very many calls, those with a name and a value of their own are matched, and the rest is guessed."""
     monkeypatch.setattr(matching, "_MOST_PAIRS", 3)
     tools = [("get_weather", ROME[1]), ("get_weather", OSLO[1]), ("other", {}), ("third", {})]
     commands = [weather("Rome"), ("step", 1), weather("Oslo"), ("step", 2), ("step", 3)]
@@ -310,8 +304,7 @@ def test_above_the_limit_of_pairs_only_exact_matches_are_sure(monkeypatch: pytes
     ]
 
 
-def test_a_deadline_ends_the_matching() -> None:
-    """The check is called while the entries are read and matched, and its error ends the work."""
+def test_a_deadline_ends_the_matching_while_entries_are_read() -> None:
     calls = 0
 
     def check() -> None:

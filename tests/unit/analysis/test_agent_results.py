@@ -33,8 +33,7 @@ def step(model: str | None = None, **fields: Any) -> ModelStep:
 
 
 @pytest.mark.parametrize("name", ["gpt-4o", "gpt-4o-2024-08-06", "claude-sonnet-4-5-20250929"])
-def test_a_price_by_the_exact_name(name: str) -> None:
-    """A name with its version has the price of the model, and cached tokens cost less."""
+def test_a_name_with_its_version_has_the_price_of_the_model_and_cached_tokens_cost_less(name: str) -> None:
     table = price_table(None)
     full, cached = table.cost(step(name), START), table.cost(step(name, cached_tokens=1_000), START)
     assert full is not None
@@ -44,15 +43,13 @@ def test_a_price_by_the_exact_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [None, "my-own-model", "claude-sonnet-4-5-foo", "gpt-4o-mine", "gemini-2.5-flash-x"])
-def test_no_price_of_a_similar_name(name: str | None) -> None:
-    """An unknown model has no cost, and the table names it."""
+def test_an_unknown_model_has_no_cost_and_the_note_names_it(name: str | None) -> None:
     table = price_table(None)
     assert table.cost(step(name), START) is None
     assert (name or "a model without a name in the journal") in table.note
 
 
-def test_own_prices() -> None:
-    """They come first, the requested model is tried after the one that responded, and "*" is for all others."""
+def test_own_prices_come_first_by_the_responding_then_the_requested_model_then_any() -> None:
     table = price_table({"mine": (10, 1, 20), "*": (0, 0, 2)})
     assert table.cost(step("mine", cached_tokens=400), START) == pytest.approx((600 * 10 + 400 + 500 * 20) / 1e6)
     assert table.cost(step("other", model_asked="mine"), START) == pytest.approx(0.02)
@@ -60,8 +57,7 @@ def test_own_prices() -> None:
     assert table.cost(step("mine", input_tokens=None), START) is None
 
 
-def test_without_the_package() -> None:
-    """Without genai-prices and without own prices no cost is known, and the note tells what to install."""
+def test_without_the_package_and_own_prices_no_cost_is_known_and_the_note_tells_what_to_install() -> None:
     table = PriceTable({}, None)
     assert table.cost(step("gpt-4o"), START) is None
     assert "restate-lab[agents]" in table.note
@@ -70,8 +66,7 @@ def test_without_the_package() -> None:
 @pytest.mark.parametrize(
     "prices", [["gpt-4o"], {"gpt-4o": 3}, {"gpt-4o": (1, 2)}, {"gpt-4o": (1, -2, 3)}, {3: (1, 2, 3)}]
 )
-def test_wrong_prices(prices: Any) -> None:
-    """Prices are three numbers by the name of a model."""
+def test_prices_must_be_three_numbers_by_the_name_of_a_model(prices: Any) -> None:
     with pytest.raises(rl.errors.ArgumentError, match="prices must map"):
         price_table(prices)
 
@@ -116,8 +111,7 @@ def conversation(*entries: AgentEntry, status: str = "succeeded") -> rl.Conversa
     return rl.Conversation(ID, "agent/run", status, turns, source="lab", version="1.7.12", read_at=START)
 
 
-def test_the_turns_of_a_run() -> None:
-    """The output repeats the last text, so it is not a turn; headers in results are masked."""
+def test_an_output_that_repeats_the_last_text_is_no_turn_and_headers_in_results_are_masked() -> None:
     known = conversation(*JOURNAL)
     assert [turn.role for turn in known.turns] == ["user", "assistant", "tool", "tool", "assistant"]
     assert known.turns[2].result == {"city": "Rome", "headers": {"set-cookie": "•••", "x": "1"}}
@@ -134,8 +128,7 @@ def test_the_turns_of_a_run() -> None:
     assert pickle.loads(pickle.dumps(known)).turns == known.turns  # noqa: S301 - ours
 
 
-def test_messages() -> None:
-    """A tool without a result in the journal has no message; the calls keep their ids."""
+def test_a_tool_without_a_result_has_no_message_and_the_calls_keep_their_ids() -> None:
     user, calls, result, answer = conversation(*JOURNAL).messages()
     assert user == {"role": "user", "content": "How warm is it?"}
     assert [call["id"] for call in calls["tool_calls"]] == ["call_1", "call_2"]
@@ -143,8 +136,7 @@ def test_messages() -> None:
     assert answer == {"role": "assistant", "content": "Warm."}
 
 
-def test_a_call_without_a_response_is_guessed_from_its_name() -> None:
-    """An open step with the name of a model's step is a call of a model; another open step is a step."""
+def test_an_open_step_is_a_call_of_a_model_only_if_it_has_the_name_of_one() -> None:
     known = conversation(*JOURNAL[:3], entry("Run", 5, name="call LLM"), status="running")
     assert [turn.role for turn in known.turns][-1] == "assistant"
     assert known.turns[-1].how == "guessed"
@@ -153,8 +145,7 @@ def test_a_call_without_a_response_is_guessed_from_its_name() -> None:
     assert [turn.role for turn in other.turns] == ["user", "step"]
 
 
-def test_code_that_fails_after_a_response_is_the_open_turn() -> None:
-    """A refusal fails the handler after the response was journaled; the turn has the error and is marked."""
+def test_a_response_after_which_the_handler_fails_is_the_open_turn_with_the_error() -> None:
     failing = AttemptErrors(3, message="ModelRefusalError", code="RT0007")
     known = conversation(JOURNAL[0], entry("Run", 1, message("No."), errors=failing), status="backing-off")
     assert known.open_turn is not None
@@ -163,8 +154,7 @@ def test_code_that_fails_after_a_response_is_the_open_turn() -> None:
     assert conversation(JOURNAL[0], entry("Run", 1, message("No."), errors=failing), status="failed").open_turn is None
 
 
-def test_records_of_an_integration_are_no_turns() -> None:
-    """The whole session that ADK stores, or a list of tools, is not shown, unless this step fails."""
+def test_records_of_an_integration_are_turns_only_if_their_step_fails() -> None:
     records = [
         entry("Run", at, {"events": ["canary"]}, name=name) for at, name in ((1, "get mcp tools"), (5, "store session"))
     ]
@@ -175,8 +165,7 @@ def test_records_of_an_integration_are_no_turns() -> None:
     assert failing.open_turn.name == "store session"
 
 
-def test_encrypted_reasoning_is_masked_in_every_result() -> None:
-    """Only the provider can read it; a signature of something else is shown."""
+def test_encrypted_reasoning_is_masked_in_every_result_and_other_signatures_are_shown() -> None:
     items = [
         {"type": "reasoning", "encrypted_content": "canary"},
         {"part_kind": "thinking", "content": "I think", "signature": "canary"},
@@ -244,8 +233,7 @@ def run_of_journal(**fields: Any) -> dict[str, Any]:
     return run(*(each.entry for each in entries), models=ModelSteps(steps), **fields)
 
 
-def test_the_row_of_a_run() -> None:
-    """Seconds are those of the entries, and each token counts once."""
+def test_the_row_of_a_run_has_the_seconds_of_its_entries_and_each_token_once() -> None:
     row = run_of_journal()
     assert (row["model_calls"], row["tool_calls"], row["retries"]) == (2, 2, 0)
     assert (row["spent_tokens"], row["wasted_tokens"], row["saved_tokens"]) == (30, 0, 0)
@@ -255,8 +243,7 @@ def test_the_row_of_a_run() -> None:
     assert (list(row), len(empty)) == (list(empty.columns), 0)
 
 
-def test_tokens_of_failed_and_restarted_runs() -> None:
-    """A killed run wastes what no restart copied; a restart saves what is older than itself."""
+def test_a_killed_run_wastes_what_no_restart_copied_and_a_restart_saves_what_is_older() -> None:
     assert run_of_journal(row={"status": "killed"})["wasted_tokens"] == 30
     assert run_of_journal(row={"status": "killed"}, copies=frozenset({2}))["wasted_tokens"] == 15
     later = run_of_journal(row={"created_at": START + timedelta(seconds=4)})
@@ -264,8 +251,7 @@ def test_tokens_of_failed_and_restarted_runs() -> None:
     assert (later["model_s"], later["tools_s"]) == (1.0, 0.0)
 
 
-def test_errors_of_a_run() -> None:
-    """A refused request was not paid, another failed attempt may have been; the time from the first error counts."""
+def test_a_refused_request_was_not_paid_and_the_time_from_the_first_error_counts() -> None:
     errors = [
         {"appended_at": START + timedelta(seconds=5.5), "command_index": 5, "message": text}
         for text in ("RateLimitError('Error code: 429')", "ValueError('cannot parse')")
@@ -277,8 +263,7 @@ def test_errors_of_a_run() -> None:
     assert (without["retries"], without["possibly_paid_calls"]) == (None, None)
 
 
-def test_a_failed_call_of_a_model_may_have_been_paid() -> None:
-    """A step that failed, or is open, is a call of a model if its name is an integration's or that of a response."""
+def test_a_failed_or_open_step_with_the_name_of_a_model_call_may_have_been_paid() -> None:
     failed = replace(entry("Run", 8, "", name="call LLM").entry, status="failed")
     own, other = (replace(failed, name=name, status="open", completion_index=None) for name in ("mine", "other"))
     errors = [{"appended_at": START, "command_index": 8, "message": "Invalid JSON response"}]
@@ -305,8 +290,7 @@ def test_an_error_without_a_command_belongs_to_the_only_open_step() -> None:
     assert run(done, step, errors=[{**too_large, "code": "RT0007"}])["possibly_paid_calls"] == 0
 
 
-def test_runs_are_computed_apart() -> None:
-    """Entries, tokens, errors and names of one run do not change the row of another, also if their tables differ."""
+def test_the_row_of_a_run_does_not_depend_on_the_entries_tokens_and_errors_of_another() -> None:
     entries = [each.entry for each in with_models(JOURNAL, ())]
     steps = {each.end: each.model for each in with_models(JOURNAL, ()) if each.model is not None}
     open_step = replace(entry("Run", 8, "", name="mine").entry, status="open", completion_index=None, completed=None)
@@ -335,8 +319,7 @@ def test_runs_are_computed_apart() -> None:
     )
 
 
-def test_rows_do_not_depend_on_other_runs() -> None:
-    """Runs with tools before a model, awaited people, errors and no entries have the same rows together and alone."""
+def test_runs_with_tools_waits_and_errors_have_the_same_rows_together_and_alone() -> None:
     first, model, tool, second, output = (each.entry for each in with_models(JOURNAL, ()))
     signal = replace(
         tool, entry_type="Signal", index=0, completion_index=None, command_index=None, awakeable_id="sign_1"
@@ -373,8 +356,7 @@ def test_rows_do_not_depend_on_other_runs() -> None:
     ]
 
 
-def test_unknown_numbers_are_none_and_not_zero() -> None:
-    """A run without entries, and responses without tokens, have no numbers and a note."""
+def test_a_run_without_entries_or_tokens_has_unknown_numbers_and_a_note() -> None:
     purged = run()
     assert purged["note"] == "its journal was purged or not retained"
     assert [purged[name] for name in ("input_tokens", "model_s", "cost")] == [None] * 3
@@ -385,8 +367,7 @@ def test_unknown_numbers_are_none_and_not_zero() -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xff\xff", b"\x0a", b"", b"\x2a\x02\x0a\x05"])
-def test_unreadable_entries_have_no_payload(content: bytes) -> None:
-    """Bytes that are not an entry have no value, and nothing raises."""
+def test_bytes_that_are_no_entry_have_no_payload_and_raise_nothing(content: bytes) -> None:
     row = {"entry_type": "Notification: Run", "size": 3, "raw": content}
     assert content_of(row, most=10) == Content()
     assert content_of({**row, "raw": None, "entry_json": '{"Notification": 3}'}, most=10) == Content()
@@ -395,8 +376,9 @@ def test_unreadable_entries_have_no_payload(content: bytes) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32-le", "utf-32-be"])
 @pytest.mark.parametrize(("depth", "is_unread"), [(1, False), (50, False), (50_000, True)])
-def test_a_response_that_cannot_be_parsed_is_reported(encoding: str, depth: int, is_unread: bool) -> None:
-    """A payload that may be a response and is nested too deeply counts as not read, in each encoding of JSON."""
+def test_a_possible_response_that_is_nested_too_deeply_counts_as_not_read(
+    encoding: str, depth: int, is_unread: bool
+) -> None:
     for name, expected in (("usage", is_unread), ("other", False)):
         payload = (f'{{"{name}": ' + "[" * depth + "]" * depth + "}").encode(encoding)
         assert is_too_deep(payload, decode(payload)) == expected

@@ -23,8 +23,7 @@ from support.table_source import TableSource
 
 @pytest.mark.parametrize("name", PAYLOADS)
 @pytest.mark.parametrize("depth", [0, 1, 2])
-def test_each_shape_is_read_whole(name: str, depth: int) -> None:
-    """Text, reasoning, calls, model and tokens have one meaning for all shapes, also within other objects."""
+def test_text_reasoning_calls_model_and_tokens_have_one_meaning_for_all_shapes(name: str, depth: int) -> None:
     payload, outer = PAYLOADS[name], 1 if name.startswith("Vercel") else 0
     for _ in range(max(0, depth - outer)):
         payload = {"answer": payload, "cost": 3, "at": "now"}
@@ -42,7 +41,6 @@ def test_each_shape_is_read_whole(name: str, depth: int) -> None:
 
 @pytest.mark.parametrize("name", PAYLOADS)
 def test_a_reading_without_text_has_everything_else(name: str) -> None:
-    """Tokens, model, names of tools and finish do not depend on the text, and the text of integrations is not read."""
     whole, numbers = recognize(PAYLOADS[name]), recognize(PAYLOADS[name], has_text=False)
     assert whole is not None
     assert numbers is not None
@@ -75,8 +73,7 @@ class LiveJournals(FrozenJournals):
 
 
 @pytest.mark.parametrize("source", [FrozenJournals, LiveJournals])
-def test_a_server_finds_each_shape(source: Callable[..., rl.Source]) -> None:
-    """The signatures find each shape without a payload, in both columns and in any spacing; others are not found."""
+def test_the_signatures_find_each_shape_in_both_columns_and_any_spacing(source: Callable[..., rl.Source]) -> None:
     agents = {f"inv_{name}": json.dumps(each).encode() for name, each in PAYLOADS.items()}
     agents |= {
         f"inv_{name}2": json.dumps({"at": 1, "answer": each}, separators=(",", ":")).encode()
@@ -89,8 +86,7 @@ def test_a_server_finds_each_shape(source: Callable[..., rl.Source]) -> None:
     assert reader.agents(list(journals), first=len(agents)) == {}
 
 
-def test_a_request_in_the_payload() -> None:
-    """Vercel AI writes the whole request: the prompt, and the results of tools with the ids of their calls."""
+def test_a_request_of_vercel_ai_has_the_prompt_and_results_with_the_ids_of_their_calls() -> None:
     step = recognize(PAYLOADS["Vercel AI 7"])
     assert step is not None
     assert step.prompt == (("system", "Be brief."), ("user", "Hello"))
@@ -114,8 +110,7 @@ REFUSALS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_refusals(name: str) -> None:
-    """A refusal is read from its own field, and no number is made up for missing tokens."""
+def test_a_refusal_is_read_from_its_own_field_and_missing_tokens_are_unknown(name: str) -> None:
     step = recognize(REFUSALS[name])
     assert step is not None
     assert (step.framework, step.refusal) == (name, "No.")
@@ -138,13 +133,11 @@ def test_refusals(name: str) -> None:
         {"a": {"b": {"c": MESSAGE}}},
     ],
 )
-def test_other_payloads_are_plain_steps(payload: Any) -> None:
-    """A model with usage alone proves nothing, and several responses in one payload are not one response."""
+def test_a_model_with_usage_alone_or_several_responses_are_no_response(payload: Any) -> None:
     assert recognize(payload) is None
 
 
 def test_arguments_that_are_not_json_stay_text() -> None:
-    """Broken arguments are kept as the model wrote them."""
     message = copy.deepcopy(MESSAGE)
     message["tool_calls"][0]["function"]["arguments"] = '{"city": '  # type: ignore[index]
     step = recognize(message)
@@ -153,8 +146,7 @@ def test_arguments_that_are_not_json_stay_text() -> None:
 
 
 @pytest.mark.parametrize("value", [-1, 1.5, True, "12", None, 1 << 60, float("nan"), [], {}])
-def test_a_value_that_is_not_a_count_is_unknown(value: Any) -> None:
-    """Only a whole number of 0 or more counts."""
+def test_only_a_whole_number_of_0_or_more_is_a_count(value: Any) -> None:
     step = recognize({**PAYLOADS["OpenAI Agents"], "usage": {"input_tokens": value, "output_tokens": 3}})
     assert step is not None
     assert (step.input_tokens, step.output_tokens) == (None, 3)
@@ -168,8 +160,7 @@ def test_reasoning_tokens_of_adk_are_added_if_they_are_known(thoughts: dict[str,
     assert (step.output_tokens, step.reasoning_tokens) == (output, None)
 
 
-def test_a_part_cannot_be_more_than_the_whole() -> None:
-    """Providers that count cached tokens beside the input give no number that is too small."""
+def test_tokens_whose_part_is_more_than_the_whole_are_unknown() -> None:
     usage = {"input_tokens": 10, "input_tokens_details": {"cached_tokens": 90}, "output_tokens": 3}
     step = recognize({**PAYLOADS["OpenAI Agents"], "usage": usage})
     assert step is not None
@@ -180,8 +171,7 @@ def own_shape(payload: Any) -> rl.ModelStep | None:
     return rl.ModelStep("mine", text=payload["said"], input_tokens=5) if "said" in payload else None
 
 
-def test_a_shape_of_the_user_comes_first() -> None:
-    """It gets the whole payload, and other payloads are still recognized."""
+def test_a_shape_of_the_user_gets_the_whole_payload_first() -> None:
     step = recognize({"said": "Hi", **MESSAGE}, [own_shape])
     assert step is not None
     assert (step.framework, step.input_tokens) == ("mine", 5)
@@ -197,8 +187,7 @@ def test_a_shape_of_the_user_comes_first() -> None:
         (lambda payload: rl.ModelStep("mine", output_tokens=1.5), "output_tokens=1.5"),  # type: ignore[arg-type]
     ],
 )
-def test_a_wrong_function_is_reported(shape: Any, message: str) -> None:
-    """An error of the user's function is an ArgumentError that names it, without the payload."""
+def test_an_error_of_a_function_in_shapes_names_it_without_the_payload(shape: Any, message: str) -> None:
     with pytest.raises(rl.errors.ArgumentError, match=message) as error:
         recognize(MESSAGE, [shape])
     assert "Hi" not in str(error.value)

@@ -109,16 +109,14 @@ def test_a_purged_callee_has_no_rows_below_its_call() -> None:
     assert frame["children"].tolist() == [0]
 
 
-def test_what_a_source_lacks_is_not_known() -> None:
-    """Without events retries are unknown and not 0; without a length sizes are; neither is read."""
+def test_without_events_retries_are_unknown_and_without_a_length_sizes_are() -> None:
     source = Made({1: [command(0, "Input"), command(1, "Run", completion_id=1)]}, columns=["sys_journal.id"])
     frame = journal(source, id_of(1))
     assert frame["retries"].isna().all()
     assert not any(missing in each for each in source.asked for missing in ("raw_length", "events", "future_json"))
 
 
-def test_payloads_are_not_read_unless_asked_for() -> None:
-    """Structure comes from entry_lite_json alone; failures of a very large journal are not read."""
+def test_payloads_are_read_only_on_request_and_for_failures_of_journals_that_are_not_large() -> None:
     reply = {"Notification": {"ty": {"Completion": "Run"}, "id": {"CompletionId": 1}, "result": "Failure"}}
     failed = [command(0, "Run", completion_id=1), row(1, "Notification: Run", reply)]
     for rows, reads in (([command(0, "Input")], 0), (failed, 1), ([failed[0] | {"size": 1 << 30}, failed[1]], 0)):
@@ -134,8 +132,7 @@ def test_payloads_are_not_read_unless_asked_for() -> None:
     assert sum("entry_json" in each for each in source.asked) == 1
 
 
-def test_attrs_hold_json_and_the_frame_can_be_stored(tmp_path: Any) -> None:
-    """A frame can be saved as Parquet with its attrs; so can those of an empty journal and of a comparison."""
+def test_a_frame_with_its_attrs_can_be_saved_as_parquet(tmp_path: Any) -> None:
     source = Made({1: [command(0, "Input"), command(1, "Run", "a", completion_id=1)], 2: []})
     for frame in (journal(source, id_of(1)), journal(source, id_of(2)), journal_diff(source, id_of(1), id_of(2))):
         json.dumps(frame.attrs)
@@ -151,7 +148,6 @@ def test_an_empty_journal_has_the_columns_and_types_of_a_full_one() -> None:
 
 
 def test_wrong_arguments_send_nothing() -> None:
-    """A malformed id, depth or limit is refused before anything is sent; an unknown id is not found."""
     source = Made({})
     for wrong in ("inv_1short", "dp_1" + "0" * 33, id_of(1).upper(), "inv_1" + "z" * 33, None):
         with pytest.raises(ArgumentError):
@@ -198,8 +194,7 @@ def records(names: list[str]) -> list[dict[str, Any]]:
     return [plain | {"name": name, "index": index} for index, name in enumerate(names)]
 
 
-def test_calls_are_aligned_by_handler_whatever_the_key() -> None:
-    """Two orders of different products are aligned; their data is compared only with payloads."""
+def test_calls_are_aligned_by_handler_and_compared_only_with_payloads() -> None:
     a, b = records([""]), records([""])
     a[0] |= {"callee_target": "Stock/mug/reserve"}
     b[0] |= {"callee_target": "Stock/a/b/reserve"}
@@ -212,7 +207,6 @@ def test_calls_are_aligned_by_handler_whatever_the_key() -> None:
 
 
 def test_different_inputs_are_no_divergence() -> None:
-    """A good and a bad run usually have their own inputs; the divergence is later."""
     rows = {1: [input_("1"), command(1, "Run", "x")], 2: [input_("2"), command(1, "Sleep")]}
     frame = journal_diff(Made(rows), id_of(1), id_of(2), payloads=True)
     assert frame["difference"].tolist() == ["different payloads", "only in a", "only in b"]
@@ -243,8 +237,7 @@ def mismatch(message: str, **more: Any) -> Any:
     return found
 
 
-def test_a_mismatch_is_read_from_fields_first_and_words_second() -> None:
-    """If an event has no fields, the text of its message gives the index, the recorded entry and the new one."""
+def test_a_mismatch_is_read_from_the_fields_of_its_event_or_else_from_its_message() -> None:
     words = (
         "recorded the following: 'run' (index '2')\n - The execution attempts to perform the following: 'one way call'"
     )
@@ -282,8 +275,7 @@ FUTURES = {
 
 
 @pytest.mark.parametrize("future", FUTURES)
-def test_what_a_suspended_invocation_waits_for_is_a_tree(future: str) -> None:
-    """Results are named by their entries, unknown combinations by their names; the signal that cancels is excluded."""
+def test_awaited_results_are_named_by_their_entries_in_a_tree_of_combinations(future: str) -> None:
     source = Made({1: [command(0, "Input"), command(1, "Run", "charge", completion_id=2)]}, future=future)
     (suspension,) = journal(source, id_of(1)).attrs["suspensions"]
     assert suspension["waits_for"] == FUTURES[future]
@@ -307,8 +299,7 @@ def test_a_future_with_5000_levels_is_cut_with_a_note() -> None:
     assert tree is None or "nested too deeply" in str(tree)
 
 
-def test_events_of_unknown_types_are_shown_by_name() -> None:
-    """They keep their names and times and count as no attempt, whatever their JSON is."""
+def test_events_of_unknown_types_keep_their_names_and_times_and_count_as_no_attempt() -> None:
     events = [event(), event(event_type="Killed", code=None), event(event_type=None, message=None, appended_at=None)]
     source = Made({1: [command(0, "Input"), command(1, "Run", "a", completion_id=1)]}, events=events)
     frame = journal(source, id_of(1))

@@ -40,8 +40,7 @@ def outcomes(bars: JournalBars) -> list[str]:
 
 
 @pytest.mark.parametrize("status", ["backing-off", "running", "paused"])
-def test_an_open_entry_whose_attempts_fail_is_failing(status: str) -> None:
-    """It has the error, its attempts and the next one; while the invocation waits, the same entry waits."""
+def test_an_open_entry_fails_while_attempts_fail_and_waits_while_the_invocation_waits(status: str) -> None:
     (*_, row) = journal_bars(failing_journal(status)).rows
     assert (row.outcome, row.error, row.attempts_text) == ("retrying", "boom <b>", "7 failed attempts")
     assert row.attempts == (START + timedelta(seconds=3),)
@@ -51,8 +50,7 @@ def test_an_open_entry_whose_attempts_fail_is_failing(status: str) -> None:
     assert outcomes(journal_bars(waiting)) == ["done", "done", "waiting"]
 
 
-def test_code_that_fails_between_entries_has_a_row() -> None:
-    """If every entry is done, or the server names another command, the failure is a separate row."""
+def test_a_failure_has_a_row_of_its_own_if_no_open_entry_causes_it() -> None:
     done = failing_journal().assign(status="done", open=False)
     (*_, row) = journal_bars(done).rows
     assert (row.entry_type, row.label, row.outcome) == ("Handler", "code after entry 2", "retrying")
@@ -62,7 +60,6 @@ def test_code_that_fails_between_entries_has_a_row() -> None:
 
 
 def test_outcomes_of_entries_that_have_ended() -> None:
-    """A failed entry has its error; an abandoned one has no result; a call without its callee's journal can expand."""
     frame = journal(list("abcd"), status=["failed", "abandoned", None, "done"], open=False, entry_type="Call")
     bars = journal_bars(frame.assign(failure=["no", None, None, None], callee=[None, None, None, "inv_b"]))
     assert outcomes(bars) == ["failed", "pending", "pending", "done"]
@@ -101,8 +98,7 @@ def test_positions_are_between_0_and_1_without_entries_or_times(kind: str) -> No
         assert scale.ticks()
 
 
-def test_a_long_journal_is_cut_to_what_matters() -> None:
-    """The first entries, those that did not succeed, and the latest stay, in order; the rest is counted."""
+def test_a_long_journal_keeps_the_first_the_latest_and_the_entries_that_did_not_succeed() -> None:
     frame = journal([f"step {number}" for number in range(10_000)])
     frame.loc[5_000, "status"] = "failed"
     bars = journal_bars(frame, 100)
@@ -139,8 +135,7 @@ def test_the_rows_of_a_limit_are_those_of_the_whole_journal(seed: int) -> None:
         assert journal_bars(frame, most) == whole.limit(most)
 
 
-def test_the_card_draws_the_failing_entry() -> None:
-    """Its bar is orange and reaches to now; its error is text; the next attempt is a mark right of it."""
+def test_the_bar_of_a_failing_entry_reaches_to_now_with_its_error_and_the_next_attempt() -> None:
     html = journal_html(failing_journal())
     (bar,) = [each for each in html.split("<div") if "width:" in each and f"{OUTCOMES['retrying'].colour}," in each]
     assert "margin-left:min(1.840%" in bar

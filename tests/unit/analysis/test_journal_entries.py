@@ -86,7 +86,6 @@ def test_the_id_of_the_callee_completes_a_send_but_not_a_call() -> None:
 
 
 def test_journals_that_are_read_together_stay_apart() -> None:
-    """Completions, numbers of commands, and the end of an invocation count only within its own journal."""
     other = "inv_11kyK9VJZLMt2xVIaCc5l5NRH7F85bEmL7"
     run, reply = command(1, "Run", completion_id=1), completion(2, "Run", 1)
     rows = [{"id": other} | run, {"id": ID} | command(0, "Input"), {"id": ID} | run, {"id": ID} | reply]
@@ -131,8 +130,7 @@ def _id_of(row: dict[str, Any]) -> int:
     return id_
 
 
-def test_what_is_sent_as_a_failure_has_not_failed() -> None:
-    """An entry that rejects an awakeable or sends a failing signal is done; an output that fails has failed."""
+def test_an_entry_that_sends_a_failure_is_done_and_an_output_that_fails_has_failed() -> None:
     rows = [command(0, "SendSignal", signal_id={"Name": "bell"}, target_invocation_id=ID, result="Failure")]
     rows += [command(1, "CompleteAwakeable", id=AWAKEABLE, result="Failure"), command(2, "Output", result="Failure")]
     entries = paired(rows, ended=True)
@@ -151,8 +149,7 @@ def test_an_unknown_command_keeps_its_name_and_its_completion() -> None:
     ]
 
 
-def test_what_cannot_be_read_has_no_status() -> None:
-    """A step whose JSON is missing or broken has no status; entries of the first version have columns instead."""
+def test_a_step_whose_json_is_missing_or_broken_has_no_status() -> None:
     rows = [row(0, "Command: Run", None), row(1, "Command: Run", "{"), row(2, "Notification: Run", None)]
     rows += [row(3, "Input", None, appended_at=None), row(4, "Sleep", None, completed=False)]
     assert told(paired(rows, ended=False), "entry_type", "status", "started") == [
@@ -164,8 +161,7 @@ def test_what_cannot_be_read_has_no_status() -> None:
     ]
 
 
-def test_values_that_arrow_cannot_hold_are_left_out() -> None:
-    """Half a surrogate pair is replaced; a number or a time out of range is missing."""
+def test_a_number_out_of_range_is_missing_and_half_a_surrogate_pair_is_replaced() -> None:
     rows = [command(0, "Sleep", wake_up_time=2**62, completion_id=2**70), command(1, "SetState", key="\ud800")]
     assert told(paired(rows, ended=False), "wakes_at", "state_key", "status") == [
         (None, None, "done"),
@@ -196,8 +192,7 @@ def test_any_json_in_a_row_gives_an_entry_for_each_command(written: list[tuple[s
 
 
 @given(JSON, st.lists(st.integers() | st.none() | st.text()))
-def test_no_future_breaks_the_waits(future: Any, signals: list[Any]) -> None:
-    """Whatever a suspended invocation waits for, the parts that are understood are open, and it never raises."""
+def test_any_json_of_a_future_gives_open_entries_and_no_error(future: Any, signals: list[Any]) -> None:
     assert all(entry.status == "open" for entry in open_signals(ID, signals, json.dumps(future), []))
 
 
@@ -210,8 +205,7 @@ def test_waits_are_awakeables_that_have_not_come_and_names() -> None:
     ]
 
 
-def test_an_awakeables_id_is_made_of_invocation_and_signal() -> None:
-    """The id that an SDK created on a real server follows from the invocation's id, and leads back to it."""
+def test_the_id_of_an_awakeable_follows_from_its_invocation_and_leads_back() -> None:
     assert awakeable_id(ID, 17) == AWAKEABLE
     assert invocation_of_awakeable(AWAKEABLE) == ID
     assert awakeable_id(ID, 1) is None
@@ -221,8 +215,7 @@ def test_an_awakeables_id_is_made_of_invocation_and_signal() -> None:
 @given(
     st.text(st.sampled_from("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"), min_size=33, max_size=33)
 )
-def test_ids_survive_the_way_there_and_back(text: str) -> None:
-    """Every invocation id has one awakeable id per signal, which leads back to it; no other text is accepted as one."""
+def test_each_invocation_and_signal_has_one_awakeable_id_and_no_other_text_is_one(text: str) -> None:
     made = awakeable_id(f"inv_1{text}", 17)
     if made is None:
         with pytest.raises(ArgumentError):
@@ -246,15 +239,13 @@ def error(after: int, message: str = "boom", **more: Any) -> JournalEvent:
     return JournalEvent("TransientError", NOON, after_index=after, message=message, **more)
 
 
-def test_errors_stand_at_their_command_or_at_the_entry_before() -> None:
-    """An event belongs to the command that it names, or to the last one before if that command does not exist."""
+def test_an_error_belongs_to_the_command_it_names_or_to_the_last_one_before() -> None:
     entries = commands_of("Input", "Run", "Run")
     found = attempt_errors(table_of(entries), [error(4, command_index=1), error(3), error(4, command_index=9)], None)
     assert {position: trouble.retries for position, trouble in found.items()} == {1: 2, 2: 1}
 
 
-def test_the_servers_counter_counts_where_it_can_only_mean_one_entry() -> None:
-    """With one failing entry the counter is exact; with two, or after a pause, the events are a minimum."""
+def test_the_counter_of_the_server_is_exact_only_with_one_failing_entry_and_no_pause() -> None:
     entries = commands_of("Input", "Run", "Run")
     one, two = [error(2, command_index=1)], [error(2, command_index=1), error(4, command_index=2)]
     paused = [*one, JournalEvent("Paused", NOON, after_index=2, message="boom", command_index=1)]

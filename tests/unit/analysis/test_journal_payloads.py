@@ -48,8 +48,7 @@ def test_what_python_takes_for_json_is_a_value() -> None:
     assert decode(b'{"a": ' + b"9" * 5000 + b', "b": -12}') == {"a": Decimal("9" * 5000), "b": -12}
 
 
-def test_headers_in_a_payload_are_masked() -> None:
-    """The headers of a provider's response are masked in a journal's values; everything else is unchanged."""
+def test_headers_of_a_response_in_a_payload_are_masked_and_the_rest_is_unchanged() -> None:
     headers = {"set-cookie": "swordfish", "openai-organization": "swordfish", "x-request-id": "req_1"}
     payload = json.dumps({"json": {"response": {"headers": headers, "id": "resp_1"}, "score": float("nan")}})
     shapes = [
@@ -74,8 +73,7 @@ def test_any_entry_json_gives_the_parts_that_are_understood(entry: str | None) -
     assert isinstance(payloads_of(entry), Payloads)
 
 
-def test_each_shape_of_entry_gives_its_value() -> None:
-    """Results, written values, states, keys, and the arguments of calls are found in their places."""
+def test_results_values_states_keys_and_arguments_are_found_in_each_type_of_entry() -> None:
     array = list(b'{"n": 1}')
     shapes = [
         {"Command": {"Input": {"headers": [], "payload": array, "name": ""}}},
