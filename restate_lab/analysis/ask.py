@@ -84,7 +84,7 @@ def _spend(source: Reads, values: Mapping[str, Any]) -> pd.DataFrame:
     Without payloads, the archive of a history has the tokens of each response; what a replay saved is unknown there.
     """
     reader = AgentReader(source, decoding_of(source))
-    if reader.has_archived_steps:
+    if source.has("agent_steps.id"):
         runs = _archived_runs(source, values)
     else:
         runs = runs_frame(reader, _select(reader, values), (), price_table(None))

@@ -14,9 +14,7 @@ from restate_lab.analysis.agents.prices import Price, PriceTable, price_table
 from restate_lab.analysis.agents.reader import (
     MOST_RUNS,
     AgentReader,
-    Row,
     RunSelection,
-    Scope,
     select_runs,
 )
 from restate_lab.analysis.agents.result import Conversation
@@ -107,8 +105,18 @@ def runs_frame(
     reader: AgentReader, selection: RunSelection, shapes: Sequence[ShapeFunction], prices: PriceTable
 ) -> pd.DataFrame:
     """Return the frame of ``agent_runs`` for a selection of invocations."""
-    rows, now = selection.rows, reader.source.now
-    frame = summarize(_read_runs(reader, rows, shapes, selection.scope), prices, now)
+    rows, scope, now = selection.rows, selection.scope, reader.source.now
+    models = reader.model_steps(list(rows), shapes, scope, has_text=False)
+    # runs without a scope were chosen, so all of them have a row
+    wanted = {id_: row for id_, row in rows.items() if scope is None or id_ in models}
+    journals = RunJournals(
+        wanted,
+        list(reader.tables(wanted, scope)),
+        models,
+        reader.errors(list(wanted), scope) if reader.has_events else None,
+        reader.copies([id_ for id_, row in wanted.items() if row["status"] in WASTEFUL]),
+    )
+    frame = summarize(journals, prices, now)
     frame.attrs = {
         "invocations": len(rows),
         "without_journal": sum(not row["journal_size"] and row["ended"] for row in rows.values()),
@@ -117,21 +125,6 @@ def runs_frame(
         **selection.attrs,
     }
     return frame
-
-
-def _read_runs(
-    reader: AgentReader, rows: Mapping[str, Row], shapes: Sequence[ShapeFunction], scope: Scope | None
-) -> RunJournals:
-    """Return the runs with a response of a model; without a scope they were chosen, so all of them."""
-    models = reader.model_steps(list(rows), shapes, scope, has_text=False)
-    wanted = {id_: row for id_, row in rows.items() if scope is None or id_ in models}
-    return RunJournals(
-        wanted,
-        list(reader.tables(wanted, scope)),
-        models,
-        reader.errors(list(wanted), scope) if reader.has_events else None,
-        reader.copies([id_ for id_, row in wanted.items() if row["status"] in WASTEFUL]),
-    )
 
 
 @translate_errors

@@ -55,8 +55,7 @@ class ConversationBuilder:
     prices: PriceTable
     searched: SearchedJournal | None = None
     notes: list[str] = field(default_factory=list)
-    models: int = 0
-    """The number of calls of models, also of those without a response."""
+    models: int = 0  # calls of models, also those without a response
     _known: set[str] = field(default_factory=set)
 
     def conversation(self, id_: str, *, depth: int = 1, session: bool = False) -> Conversation:

@@ -14,7 +14,7 @@ from restate_lab.analysis.journal.encoding import body_of
 from restate_lab.analysis.journal.entries import FAILED, Entry, text_or_none
 from restate_lab.analysis.journal.errors import NO_ERRORS, AttemptErrors
 from restate_lab.analysis.journal.payloads import decode
-from restate_lab.client.endpoint.messages import bytes_of, number_of, text_of
+from restate_lab.client.endpoint.messages import bytes_of, text_of
 from restate_lab.errors import ArgumentError
 from restate_lab.payload_json import Decoding, mask_model_secrets
 from restate_lab.reads import no_check
@@ -37,7 +37,6 @@ class Content(NamedTuple):
     value: bytes | None = None
     argument: bytes | None = None
     failure: str | None = None
-    failure_code: int | None = None
     is_excluded: bool = False
 
 
@@ -99,7 +98,7 @@ def content_of(row: Mapping[str, Any], *, most: int) -> Content:
     if message is not None:
         return Content(value=bytes_of(message, 1))
     reason = bytes_of(body, failure) if failure else None
-    return Content() if reason is None else Content(failure=text_of(reason, 2), failure_code=number_of(reason, 1))
+    return Content() if reason is None else Content(failure=text_of(reason, 2))
 
 
 def decoded_content(content: Content, decoding: Decoding | None) -> Content:

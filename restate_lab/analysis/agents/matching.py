@@ -5,7 +5,7 @@ order, with points for names, for values, for what single calls show about a too
 command. A later payload that repeats a result with the id of its call proves the match.
 
 The time of an alignment grows with commands × calls, since a model can ask for hundreds of calls in one response. Above
-``_MOST_PAIRS`` nothing is aligned: a name and a value that only one call has decide, and the rest is guessed.
+``_MOST_PAIRS`` nothing is aligned: the commands are guessed in order.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _turn(
     results = [repeated.get(call.id or "") for call in window.calls]
     pairs = Pairs(commands, window.calls, results, check)
     is_small = len(commands) * len(window.calls) <= _MOST_PAIRS
-    match = _align_all(window, pairs, lessons) if is_small else _match_exactly(window, pairs)
+    match = _align_all(window, pairs, lessons) if is_small else _guess_in_order(pairs)
     owned: defaultdict[int, list[int]] = defaultdict(list)
     for at, owner in enumerate(match.owners):
         if owner is not None:
@@ -183,15 +183,9 @@ def _align_all(window: _ToolWindow, pairs: Pairs, lessons: Mapping[str, set[str]
     )
 
 
-def _match_exactly(window: _ToolWindow, pairs: Pairs) -> _Assignment:
-    """Assign the commands that have the name and a value of only one call; the others are guessed, in order."""
-    owners = pairs.exact_owners()
-    exact = set(owners)
-    others = (number for number in range(len(pairs.calls)) if number not in exact)
-    last: int | None = None
-    for at, owner in enumerate(owners):
-        last = owners[at] = owner if owner is not None else next(others, last)
-    return _Assignment(owners, [number in exact and not window.is_shared for number in range(len(pairs.calls))])
+def _guess_in_order(pairs: Pairs) -> _Assignment:
+    last = len(pairs.calls) - 1
+    return _Assignment([min(at, last) for at in range(len(pairs.commands))], [False] * len(pairs.calls))
 
 
 def _match_of(pairs: Pairs, number: int, positions: Sequence[int], *, is_sure: bool) -> MatchedCall:

@@ -12,8 +12,8 @@ from restate_lab._public import public
 from restate_lab.analysis.journal.entries import text_or_none
 from restate_lab.payload_json import read
 
+# the fields of a ModelStep with numbers of tokens
 TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
-"""The fields of a ``ModelStep`` with numbers of tokens."""
 _MOST = 1 << 53
 
 
@@ -42,7 +42,8 @@ class ModelStep(NamedTuple):
     """One response of a model; your own function for ``shapes=`` returns it, or None for other payloads.
 
     ``model`` is the model that the response names, ``model_asked`` the one in the request. ``input_tokens`` includes
-    the cached ones, ``output_tokens`` includes the reasoning ones. None is unknown.
+    the cached ones, ``output_tokens`` includes the reasoning ones. None is unknown. If the payload has the request,
+    ``prompt`` has its messages as (role, text), and ``results`` the results of earlier tool calls in it.
     """
 
     framework: str
@@ -59,9 +60,7 @@ class ModelStep(NamedTuple):
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
     prompt: tuple[tuple[str, str], ...] = ()
-    """The messages of the request as (role, text), if the payload has the request."""
     results: tuple[ToolResult, ...] = ()
-    """The results of earlier tool calls in the request."""
 
 
 def record(value: Any, key: str | None = None) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,7 @@ from restate_lab.payload_json import write_for_display
 
 Check: TypeAlias = Callable[[], None]
 Points: TypeAlias = npt.NDArray[np.int64]
-T = TypeVar("T")
-NEVER = -60
-"""The points of a command for a tool that issues no such commands."""
+NEVER = -60  # points of a command for a tool that issues no such commands
 _SAME, _NAME, _VALUE, _LEARNED = 80, 24, 12, 16
 _WITHOUT_COMMANDS = ("transfer_to_", "final_result")  # handoffs, and the output tools of Pydantic AI
 _NAME_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -58,20 +56,6 @@ class Pairs:
             points[list(positions), number] += _SAME
         points[:, [call.name.startswith(_WITHOUT_COMMANDS) for call in self.calls]] = NEVER
         return points
-
-    def exact_owners(self) -> list[int | None]:
-        """Return for each command the only call that has its name and one of its values; None without such a call."""
-        keys: defaultdict[tuple[frozenset[str], str], set[int]] = defaultdict(set)
-        for number, call in enumerate(self.calls):
-            for value in _values_of(call):
-                keys[_parts_of(call.name), value].add(number)
-        owners: list[int | None] = []
-        for each in self.commands:
-            self.check()
-            name, values = _parts_of(each.entry.name or ""), _casefold(scalars([each.argument, each.value]))
-            found = {number for value in values for number in _only(keys.get((name, value), ()))}
-            owners.append(next(iter(_only(found)), None))
-        return owners
 
     def _points_of_names(self, lessons: Mapping[str, set[str]]) -> Points:
         """Return the points for names and for what single calls taught; equal names are compared once."""
@@ -128,16 +112,13 @@ class CommandName(NamedTuple):
 
 def name_points(name: CommandName, tool: str, lessons: Mapping[str, set[str]]) -> int:
     """Return the points of a name for a tool, with those that the commands of single calls of the tool add."""
-    points = _NAME * _names_match(name, tool)
+    parts = _parts_of(tool)
+    is_named = any(parts <= _parts_of(text) or (_parts_of(text) or {""}) <= parts for text in name.texts)
+    points = _NAME * (bool(parts) and is_named)
     known = lessons.get(tool)
     if known is not None:
         points += _LEARNED * (name.template in known) if known else NEVER
     return points
-
-
-def _names_match(name: CommandName, tool: str) -> bool:
-    parts = _parts_of(tool)
-    return bool(parts) and any(parts <= _parts_of(text) or (_parts_of(text) or {""}) <= parts for text in name.texts)
 
 
 def _parts_of(name: str) -> frozenset[str]:
@@ -254,7 +235,3 @@ def is_equal(one: Any, other: Any) -> bool:
         return bool(one == other)
     except RecursionError:
         return False
-
-
-def _only(values: Collection[T]) -> list[T]:
-    return list(values) if len(values) == 1 else []

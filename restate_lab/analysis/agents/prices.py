@@ -12,8 +12,7 @@ from typing import Any
 from restate_lab.analysis.agents.model import ModelStep
 from restate_lab.errors import ArgumentError
 
-Price = tuple[float, float, float]
-"""US dollars per million tokens: input, cached input, output."""
+Price = tuple[float, float, float]  # US dollars per million tokens: input, cached input, output
 ANY_MODEL = "*"
 _MILLION = 1_000_000
 _VERSION = re.compile(r"-(?:\d{8}|\d{4}-\d\d-\d\d|\d{3}|latest)")

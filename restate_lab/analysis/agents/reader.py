@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -63,7 +62,7 @@ _RESTARTS = "SELECT id, restarted_from, created_at FROM sys_invocation WHERE res
 _COPIES = "SELECT id, index, appended_at FROM sys_journal WHERE id IN :ids AND entry_type = 'Notification: Run'"
 _AGENTS = """
 SELECT id, index FROM sys_journal
-WHERE id IN :ids AND entry_type = 'Notification: Run' AND index >= :first AND ({signatures})"""
+WHERE id IN :ids AND entry_type = 'Notification: Run' AND index >= {first} AND ({signatures})"""
 _COUNT = "SELECT count(*) AS n FROM sys_invocation_status"
 _AT_ONCE = 500  # invocations
 _NAMES = (b"usage", b"assistant")  # every known shape has one of them
@@ -155,10 +154,11 @@ class AgentReader:
         """
         found: defaultdict[str, list[int]] = defaultdict(list)
         if self._content is not None:
-            statement = _AGENTS.format(signatures=_signatures(self._content))
-            for part in chunks(ids, _AT_ONCE):
-                for row in self._read(statement, {"ids": part, "first": first}):
-                    found[row["id"]].append(row["index"])
+            # a payload has all strings of the signature of a shape
+            shapes = (" AND ".join(_contains(self._content, text) for text in each) for each in SIGNATURES)
+            statement = _AGENTS.format(first=first, signatures=" OR ".join(f"({each})" for each in shapes))
+            for row in self.source.query_of(statement, ids, chunk=_AT_ONCE):
+                found[row["id"]].append(row["index"])
         return dict(found)
 
     def model_steps(
@@ -239,11 +239,6 @@ class AgentReader:
         return {id_: frozenset(indexes) for id_, indexes in copies.items()}
 
     @property
-    def has_archived_steps(self) -> bool:
-        """Return whether the source is a history, whose archive has the responses of models without text."""
-        return self.source.has("agent_steps.id")
-
-    @property
     def has_events(self) -> bool:
         """Return whether the source has the errors of attempts."""
         return self.source.has("sys_journal_events.event_json")
@@ -311,13 +306,6 @@ def describe_unread(payloads: int, of: str = "") -> list[str]:
     return [f"{reason}: {number}; responses of models and their tokens may be missing"]
 
 
-def scope_of(since: datetime, service: str | None) -> Scope:
-    """Return the scope of the invocations that were created since a time, of one service or all."""
-    if service is None:
-        return Scope("created_at >= :since", {"since": since})
-    return Scope("created_at >= :since AND target_service_name = :service", {"since": since, "service": service})
-
-
 def _conditions(ids: Sequence[str], scope: Scope | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield conditions for all ids; a scan of the scope is faster than several lists of ids, and may select more."""
     if scope == _ALL:
@@ -326,11 +314,6 @@ def _conditions(ids: Sequence[str], scope: Scope | None) -> Iterator[tuple[str, 
         yield f"id IN (SELECT id FROM sys_invocation_status WHERE {scope.where})", scope.params  # noqa: S608 - constants
     else:
         yield from (("id IN :ids", {"ids": part}) for part in chunks(ids, _AT_ONCE))
-
-
-def _signatures(column: str) -> str:
-    """Return the condition that a payload has all strings of the signature of a shape."""
-    return " OR ".join("(" + " AND ".join(_contains(column, text) for text in each) + ")" for each in SIGNATURES)
 
 
 def _contains(column: str, text: str) -> str:
@@ -345,8 +328,7 @@ class RunSelection(NamedTuple):
 
     rows: Mapping[str, Row]
     scope: Scope | None = None
-    message: str = ""
-    """Which invocations were not read; "" if all were."""
+    message: str = ""  # which invocations were not read; "" if all were
 
     @property
     def attrs(self) -> dict[Hashable, Any]:
@@ -370,9 +352,10 @@ def select_runs(
     """
     most = check_count("limit", limit, least=1)
     chosen = None if ids is None else [check_invocation_id(each, name="ids") for each in parse_ids(ids)[0]]
+    scope = Scope("created_at >= :since", {"since": to_datetime(since, now=reader.source.now, name="since")})
     if service is not None:
         check_name("service", service)
-    scope = scope_of(to_datetime(since, now=reader.source.now, name="since"), service)
+        scope = Scope(f"{scope.where} AND target_service_name = :service", {**scope.params, "service": service})
     reader.check_payloads()
     if chosen is not None:
         return RunSelection(reader.chosen(chosen))

@@ -12,6 +12,12 @@ from restate_lab.analysis.agents.model import ToolResult, join_texts, objects, r
 from restate_lab.analysis.journal.entries import text_or_none
 
 _Object = Mapping[str, Any]
+_RESULTS = (
+    ("type", "function_call_output", "call_id", "output"),  # OpenAI's Responses API, and the session of OpenAI Agents
+    ("role", "tool", "tool_call_id", "content"),  # OpenAI's chat API
+    ("part_kind", "tool-return", "tool_call_id", "content"),  # the history of Pydantic AI
+)
+"""The field of a result and its value, the field with the id of the call, and the field with the content."""
 _PROMPTS = frozenset({"system", "developer", "user"})
 
 
@@ -39,12 +45,9 @@ def _content(message: _Object) -> str | None:
 
 
 def _result(value: _Object) -> ToolResult | None:
-    if value.get("type") == "function_call_output":  # OpenAI's Responses API, and the session of OpenAI Agents
-        return _pair(value.get("call_id"), value.get("output"))
-    if value.get("role") == "tool":  # OpenAI's chat API
-        return _pair(value.get("tool_call_id"), value.get("content"))
-    if value.get("part_kind") == "tool-return":  # the history of Pydantic AI
-        return _pair(value.get("tool_call_id"), value.get("content"))
+    for field, kind, id_, content in _RESULTS:
+        if value.get(field) == kind:
+            return _pair(value.get(id_), value.get(content))
     if value.get("type") == "tool-result":  # the messages of Vercel AI
         output = value.get("output")
         return _pair(value.get("toolCallId"), record(output).get("value", output))

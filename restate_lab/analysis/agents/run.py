@@ -11,13 +11,11 @@ from typing import Any
 from restate_lab.analysis.agents.entries import AgentEntry, ShapeFunction, agent_entries
 from restate_lab.analysis.agents.matching import MatchedCall, ModelTurn, match_tools
 from restate_lab.analysis.agents.model import ModelStep, total
-from restate_lab.analysis.agents.reader import AgentReader, Scope
+from restate_lab.analysis.agents.reader import AgentReader, Row, Scope
 from restate_lab.analysis.ids import FIRST_AWAKEABLE
 from restate_lab.analysis.journal.entries import FAILED, OPEN, entries_of
 from restate_lab.payload_json import write_for_display
 from restate_lab.status import STATUSES
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +26,7 @@ class AgentRun:
     entries: Sequence[AgentEntry]
     turns: Sequence[ModelTurn]
     errors: Sequence[Row]
-    excluded: int = 0
-    """The number of payloads that are too large and were not read."""
+    excluded: int = 0  # payloads that are too large and were not read
 
     @property
     def id(self) -> str:

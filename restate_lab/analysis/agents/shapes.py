@@ -82,7 +82,8 @@ def _vercel_text(value: _Object) -> dict[str, Any]:
     return {
         "text": _texts(parts, "type", "text"),
         "reasoning": _texts(parts, "type", "reasoning"),
-        "refusal": _refusal_of_items(objects(body.get("output"))) or _refusal_of_choices(body),
+        "refusal": _refusal_of_items(objects(body.get("output")))
+        or join_texts(record(each, "message").get("refusal") for each in objects(body.get("choices"))),
     }
 
 
@@ -240,10 +241,6 @@ def _chat_completion(value: _Object) -> ModelStep | None:
         response_id=text_or_none(value.get("id")),
         finish=text_or_none(choices[0].get("finish_reason")),
     )
-
-
-def _refusal_of_choices(body: _Object) -> str | None:
-    return join_texts(record(each, "message").get("refusal") for each in objects(body.get("choices")))
 
 
 def _response(value: _Object) -> ModelStep | None:

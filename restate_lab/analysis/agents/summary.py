@@ -41,8 +41,7 @@ _COLUMNS: Mapping[str, pa.DataType] = MappingProxyType(
         **dict.fromkeys(("restarted_from", "invoked_by_id", "note"), pa.string()),
     }
 )
-WASTEFUL = frozenset({"failed", "killed"})
-"""The statuses of runs whose tokens were in vain."""
+WASTEFUL = frozenset({"failed", "killed"})  # the statuses of runs whose tokens were in vain
 _ROW_COLUMNS = (
     *("id", "service", "handler", "key", "status", "created_at", "completed_at"),
     *("restarted_from", "invoked_by_id"),
@@ -154,13 +153,6 @@ class _Entries:
         return np.where(padded[positions] // self.span == owners, positions, _NONE)
 
 
-class _Tokens(NamedTuple):
-    """Numbers, 0 for those that are unknown, and whether each is known."""
-
-    numbers: _Numbers
-    is_known: _Flags
-
-
 @dataclass(frozen=True, slots=True)
 class _Steps:
     """The responses of models of all runs, in the order of their journals."""
@@ -169,27 +161,22 @@ class _Steps:
     owners: _Numbers
     indexes: _Numbers
     tool_calls: _Numbers
-    tokens: Mapping[str, _Tokens]
-    """The numbers of tokens by kind."""
+    tokens: Mapping[str, _Numbers]  # by kind
 
 
 @dataclass(frozen=True, slots=True)
 class _Runs:
-    """Computes the columns of all runs; ``is_call`` is whether each entry is a call of a model."""
-
     rows: Sequence[Row]
     created: _Numbers
     ends: _Numbers
     journals: RunJournals
     entries: _Entries
     steps: _Steps
-    times: _Numbers
-    """The time of each response."""
+    times: _Numbers  # of each response
+    # whether the run paid for each response: a restart as new copies steps of another run with their old times
     is_own: _Flags
-    """Whether the run paid for each response: a restart as new copies steps of another run with their old times."""
-    is_call: _Flags
-    errors: Sequence[tuple[int, Row]]
-    """The number of the run and the row of each error."""
+    is_call: _Flags  # whether each entry is a call of a model
+    errors: Sequence[tuple[int, Row]]  # the number of the run and the row of each error
 
     def total(self, values: Any, owners: _Numbers | None = None) -> _Numbers:
         """Return the sum of the values of each run; without ``owners`` they are those of the steps."""
@@ -207,7 +194,7 @@ class _Runs:
 
     def tokens(self) -> dict[str, pa.Array[Any]]:
         return {
-            name: pa.array(self.total(each.numbers), mask=self.total(each.is_known) == 0)
+            name: pa.array(self.total(np.maximum(each, 0)), mask=self.total(each != _NONE) == 0)
             for name, each in self.steps.tokens.items()
         }
 
@@ -220,7 +207,6 @@ class _Runs:
         return list(map(max, numbers, attempts))
 
     def spending(self) -> dict[str, pa.Array[Any]]:
-        """Return the tokens that each run paid for, those that were in vain, and those that replays saved."""
         into, out = self.steps.tokens["input_tokens"], self.steps.tokens["output_tokens"]
         is_wasteful = np.array([row["status"] in WASTEFUL for row in self.rows], bool)[self.steps.owners]
         chosen = {
@@ -228,8 +214,8 @@ class _Runs:
             "wasted_tokens": self.is_own & is_wasteful & ~self._is_copied(),
             "saved_tokens": ~self.is_own | self._is_older_than_error(),
         }
-        is_unknown = (self.total(1) > 0) & (self.total(into.is_known | out.is_known) == 0)
-        tokens = into.numbers + out.numbers
+        is_unknown = (self.total(1) > 0) & (self.total((into != _NONE) | (out != _NONE)) == 0)
+        tokens = np.maximum(into, 0) + np.maximum(out, 0)
         return {name: pa.array(self.total(tokens * each), mask=is_unknown) for name, each in chosen.items()}
 
     def _is_copied(self) -> _Flags:
@@ -268,8 +254,8 @@ class _Runs:
         return list(map(int, self.total(1, np.array(paid, np.int64))))
 
     def notes(self) -> Iterator[str | None]:
-        is_known = self.steps.tokens["input_tokens"].is_known & self.steps.tokens["output_tokens"].is_known
-        unknown, steps = self.total(~is_known).tolist(), self.total(1).tolist()
+        is_unknown = (self.steps.tokens["input_tokens"] == _NONE) | (self.steps.tokens["output_tokens"] == _NONE)
+        unknown, steps = self.total(is_unknown).tolist(), self.total(1).tolist()
         entries = self.total(1, self.entries.owners).tolist()
         for number, id_ in enumerate(self.journals.rows):
             excluded = self.journals.models[id_].excluded if id_ in self.journals.models else 0
@@ -344,7 +330,9 @@ class _Runs:
         is_awakeable = np.asarray(entries.table["awakeable_id"].is_valid()) & (entries.numbers("completed") != _NONE)
         signals = np.flatnonzero(is_awakeable & entries.is_one_of("entry_type", ["Signal"]))
         awakeables = self._spans(signals)
-        waiting = np.array([number for number, row in enumerate(self.rows) if _waits(row)], np.int64)
+        signals_of = {at: row["signals"] or () for at, row in enumerate(self.rows) if row["status"] == "suspended"}
+        waits = [at for at, each in signals_of.items() if any(signal >= FIRST_AWAKEABLE for signal in each)]
+        waiting = np.array(waits, np.int64)
         if not len(awakeables.owners) and not len(waiting):
             return [promises]
         keys, times = self._row_times()
@@ -375,10 +363,6 @@ class _Runs:
         names = entries.table["name"].take(chosen)
         own = [name for name in names.unique().to_pylist() if is_own_step(name)]
         return self._spans(chosen[~np.asarray(pc.is_in(names, pa.array(own, pa.string())))])
-
-
-def _waits(row: Row) -> bool:
-    return row["status"] == "suspended" and any(each >= FIRST_AWAKEABLE for each in row["signals"] or ())
 
 
 def _runs_of(journals: RunJournals, now: datetime) -> _Runs:
@@ -416,10 +400,7 @@ def _steps_of(models: Mapping[str, ModelSteps], numbers: Mapping[str, int]) -> _
         np.array(owners, np.int64),
         np.array(indexes, np.int64),
         np.array([len(step.tool_calls) for step in read], np.int64),
-        {
-            name: _Tokens(np.asarray(pc.fill_null(column, pa.scalar(0))), np.asarray(column.is_valid()))
-            for name, column in zip(TOKENS, columns, strict=True)
-        },
+        {name: _whole(column) for name, column in zip(TOKENS, columns, strict=True)},
     )
 
 

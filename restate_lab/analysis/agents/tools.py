@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -33,12 +32,17 @@ _COLUMNS: Mapping[str, pa.DataType] = MappingProxyType(
 def tools_frame(reader: AgentReader, selection: RunSelection) -> pd.DataFrame:
     """Return one row per service and tool that models called; a call copied by a restart counts in its first run."""
     runs, notes = read_selected_runs(reader, selection)
-    tools: defaultdict[tuple[str, str], list[_ToolCall]] = defaultdict(list)
+    tools: defaultdict[tuple[str, str], list[MatchedCall]] = defaultdict(list)
+    retries: Counter[tuple[str, str]] = Counter()
     for run in runs:
-        for name, call in _calls_of(run, has_events=reader.has_events):
-            tools[str(run.row["service"]), name].append(call)
-    rows = sorted((_row_of(*key, calls) for key, calls in tools.items()), key=lambda row: (-row["calls"], row["tool"]))
-    frame = to_frame(rows_to_table(rows, _COLUMNS))
+        errors = Counter(each["command_index"] for each in run.errors)
+        for call in _own_calls(run):
+            tool = str(run.row["service"]), call.call.name
+            tools[tool].append(call)
+            retries[tool] += sum(errors[each.entry.command_index] for each in call.entries)
+    known_retries = retries if reader.has_events else {}
+    rows = [_row_of(*tool, calls, known_retries.get(tool)) for tool, calls in tools.items()]
+    frame = to_frame(rows_to_table(sorted(rows, key=lambda row: (-row["calls"], row["tool"])), _COLUMNS))
     frame.attrs = {"runs": len(runs), "not_read": notes, **selection.attrs}
     return frame
 
@@ -52,32 +56,13 @@ def read_selected_runs(reader: AgentReader, selection: RunSelection) -> tuple[li
     return runs, notes + describe_unread(excluded)
 
 
-@dataclass(frozen=True, slots=True)
-class _ToolCall:
-    how: str
-    has_failed: bool
-    is_open: bool
-    retries: int | None
-    milliseconds: float | None
-
-
-def _calls_of(run: AgentRun, *, has_events: bool) -> Iterator[tuple[str, _ToolCall]]:
-    errors = Counter(each["command_index"] for each in run.errors)
+def _own_calls(run: AgentRun) -> Iterator[MatchedCall]:
+    """Yield the tool calls, without those that a restart copied from an earlier run."""
     for turn in run.turns:
         for call in turn.calls:
             times = [each.entry.completed or each.entry.started for each in call.entries or (turn.entry,)]
-            if all(time is not None and time < run.row["created_at"] for time in times):
-                continue  # a restart copied it
-            yield (
-                call.call.name,
-                _ToolCall(
-                    call.how if call.entries else "",
-                    any(each.entry.status == FAILED for each in call.entries),
-                    any(each.entry.status == OPEN for each in call.entries),
-                    sum(errors[each.entry.command_index] for each in call.entries) if has_events else None,
-                    _milliseconds_of(call) if call.how in {BY_ID, BY_ORDER} else None,
-                ),
-            )
+            if any(time is None or time >= run.row["created_at"] for time in times):
+                yield call
 
 
 def _milliseconds_of(call: MatchedCall) -> float | None:
@@ -90,21 +75,19 @@ def _milliseconds_of(call: MatchedCall) -> float | None:
     return max((last - first).total_seconds() * 1000, 0.0)
 
 
-def _row_of(service: str, tool: str, calls: Sequence[_ToolCall]) -> dict[str, Any]:
-    known = [each.milliseconds for each in calls if each.milliseconds is not None]
+def _row_of(service: str, tool: str, calls: Sequence[MatchedCall], retries: int | None) -> dict[str, Any]:
+    times = [_milliseconds_of(call) for call in calls if call.how in {BY_ID, BY_ORDER}]
+    known = [time for time in times if time is not None]
+    statuses = [{each.entry.status for each in call.entries} for call in calls]
     return {
         "service": service,
         "tool": tool,
         "calls": len(calls),
-        "failures": _count(each.has_failed for each in calls),
-        "open": _count(each.is_open for each in calls),
-        "retries": None if calls[0].retries is None else sum(each.retries or 0 for each in calls),
+        "failures": sum(FAILED in each for each in statuses),
+        "open": sum(OPEN in each for each in statuses),
+        "retries": retries,
         "median_ms": statistics.median(known) if known else None,
         "p95_ms": float(np.percentile(known, 95)) if known else None,
-        "unsure": _count(each.how == GUESSED for each in calls),
-        "without_entry": _count(not each.how for each in calls),
+        "unsure": sum(call.how == GUESSED and bool(call.entries) for call in calls),
+        "without_entry": sum(not call.entries for call in calls),
     }
-
-
-def _count(flags: Iterable[bool]) -> int:
-    return sum(flags)

@@ -16,8 +16,7 @@ from restate_lab.analysis.journal.entries import DONE, FAILED, OPEN, text_or_non
 from restate_lab.payload_json import EncryptedPayload, write_for_display
 from restate_lab.reads import no_check
 
-JOURNAL = "journal"
-"""How a turn is known whose entry is itself in the journal."""
+JOURNAL = "journal"  # how a turn is known whose entry is itself in the journal
 _STEPS = frozenset({"Run", "Call", "OneWayCall", "Sleep", "Signal", "GetPromise", "AttachInvocation"})
 
 

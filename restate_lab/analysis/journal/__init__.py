@@ -174,7 +174,6 @@ def _read_tree(
 
 
 def _take_within_bounds(rows: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Mapping[str, Any]], int]:
-    """Return the first invocations whose journals together are within the limit, and the number of excluded ones."""
     kept: dict[str, Mapping[str, Any]] = {}
     entries = 0
     for id_, row in rows.items():

@@ -8,7 +8,7 @@ An SDK with an older protocol does not report how it combines results: the serve
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -127,8 +127,6 @@ def open_signals(
 
 @dataclass(frozen=True, slots=True)
 class _Command:
-    """A command that has an awaited result; ``name`` is the name of the step or sleep."""
-
     index: int
     name: str
     content: EntryContent
@@ -139,7 +137,7 @@ class _TreeBuilder:
     """Builds the tree of one invocation; ``commands`` has its commands by the ids of their completions."""
 
     invocation_id: str
-    commands: Mapping[int, _Command] = field(default_factory=dict)
+    commands: Mapping[int, _Command]
 
     def build(self, value: Any, depth: int = 0) -> Awaited | None:
         """Return the tree of a future; None for the signal that cancels, and for another form."""

@@ -22,18 +22,16 @@ from restate_lab.analysis.journal.entries import DONE, FAILED, OPEN
 from restate_lab.analysis.journal.frame import CALLS
 from restate_lab.analysis.journal.payloads import payload_line
 from restate_lab.frames import records
-from restate_lab.status import STATUSES, Status
+from restate_lab.status import ENDED
 
 OutcomeName: TypeAlias = Literal["done", "pending", "waiting", "retrying", "failed"]
 """A key of ``status.OUTCOMES``."""
 
-HANDLER = "Handler"
-"""The entry type of a row for handler code that fails between two entries."""
+HANDLER = "Handler"  # the entry type of a row for handler code that fails between two entries
 
 _NAMES = ("name", "callee_target", "promise", "state_key", "awakeable_id")
 _FAILING = frozenset({"backing-off", "paused", "ready", "running"})
 _PREFIX = r"^\[\d[^\]]*\] "  # the server's prefix of a failure that is retried: "[500 Internal] "
-_UNKNOWN = Status("", "")
 _FIRST = 20  # rows at the top that a shortened journal keeps
 
 
@@ -64,8 +62,7 @@ class JournalRow:
     next_attempt: datetime | None = None
     wakes_at: datetime | None = None
     callee: str | None = None
-    can_expand: bool = False
-    """Whether the entry called an invocation whose journal was not read."""
+    can_expand: bool = False  # whether the entry called an invocation whose journal was not read
 
     @property
     def error(self) -> str:
@@ -98,10 +95,8 @@ class JournalBars:
     is_ended: bool
     hidden: int = 0
     note: str = ""
-    lines: tuple[str, ...] = ()
-    """What the invocation waits for as a whole, and events of unknown types."""
-    waits_for: str = ""
-    """What a suspended invocation waits for, if its SDK reports how several results are combined."""
+    lines: tuple[str, ...] = ()  # what the invocation waits for as a whole, and events of unknown types
+    waits_for: str = ""  # what a suspended one waits for, if its SDK reports how several results are combined
 
     def limit(self, most: int) -> JournalBars:
         """Return at most ``most`` rows: the first ones, the first open one, others without success, the latest ones."""
@@ -134,7 +129,7 @@ def journal_bars(frame: pd.DataFrame, most: int | None = None) -> JournalBars:
     bars = JournalBars(
         rows=tuple(rows),
         now=max([now, *latest]),
-        is_ended=STATUSES.get(str(attrs.get("status")), _UNKNOWN).ended,
+        is_ended=attrs.get("status") in ENDED,
         hidden=len(frame) - len(chosen),
         note=str(attrs.get("note", "")),
         lines=tuple(_lines(attrs, now)),

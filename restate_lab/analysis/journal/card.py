@@ -28,8 +28,7 @@ from restate_lab.status import OUTCOMES, STATUSES
 
 ScaleName: TypeAlias = Literal["linear", "log", "fit"]
 SCALES: tuple[ScaleName, ...] = get_args(ScaleName)
-FUTURE = 0.08
-"""The part of the axis right of now, for known future events."""
+FUTURE = 0.08  # the part of the axis right of now, for known future events
 
 _LOG_UNIT, _FIT_UNIT = 0.01, 0.001  # seconds
 _DECADES = (0.01, 0.1, 1, 10, 60, 600, 3600, 21600, 86400, 604800, 2592000, 31536000)
@@ -47,8 +46,7 @@ class Tick:
 
     position: float
     label: str
-    time: float
-    """Seconds since 1970."""
+    time: float  # seconds since 1970
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +146,8 @@ def _knots(times: Sequence[float]) -> tuple[tuple[float, float], ...]:
 
 def _clock(time: float, zone: tzinfo, now: float, since: float | None = None) -> str:
     """Return the time of day, with the date if it is not the day of ``now``; full minutes have no seconds."""
-    moment = datetime.fromtimestamp(time, UTC)
-    text = format_timestamp(moment, zone=zone, now=datetime.fromtimestamp(now, UTC), show_zone=False)
+    at, now_at = (datetime.fromtimestamp(each, UTC) for each in (time, now))
+    text = format_timestamp(at, zone=zone, now=now_at, show_zone=False)
     return text if since is None else text.removesuffix(":00")
 
 

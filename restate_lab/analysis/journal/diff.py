@@ -130,12 +130,7 @@ def journal_diff(
             explain_mismatch(each, mismatch) for each, mismatch in mismatches if mismatch and not each.row["ended"]
         ]
         summary = " ".join([_describe_diff(frame), *explanations])
-    diverging = frame.index[frame["divergence"]]
-    frame.attrs |= {
-        "queries": reads.queries,
-        "summary": summary,
-        "divergence": int(diverging[0]) if len(diverging) else None,
-    }
+    frame.attrs |= {"queries": reads.queries, "summary": summary}
     return frame
 
 
@@ -167,11 +162,10 @@ def _describe_diff(frame: pd.DataFrame) -> str:
     texts = [f"{name} is {each['id']} ({each['target']}, {each['status']})" for name, each in (("a", a), ("b", b))]
     sentences = [f"{'; '.join(texts)}."]
     sentences += [f"{name} has no journal: {each['note']}." for name, each in (("a", a), ("b", b)) if "note" in each]
-    diverging = frame.index[frame["divergence"]]
-    if not len(diverging):
+    at = frame.attrs["divergence"]
+    if at is None:
         sentences.append(f"All {len(frame):,} entries are equal." if len(frame) else "")
     else:
-        at = int(diverging[0])
         sentences.append(f"They differ after {plural(at, 'entry', 'entries')}: {_describe_divergence(frame, at)}.")
     sentences.append(_describe_timing(frame))
     return " ".join(filter(None, sentences))
@@ -182,18 +176,20 @@ def _journal_attrs(frame: pd.DataFrame) -> dict[Any, Any]:
 
 
 def _to_frame(rows: Sequence[_Record], *, payloads: bool) -> pd.DataFrame:
-    first = next((number for number, row in enumerate(rows) if _diverges(row)), None)
+    # different inputs of the two invocations are no divergence
+    differing = [
+        number
+        for number, row in enumerate(rows)
+        if row["difference"] is not None and not (row["entry_type"] == "Input" and row["index_a"] == row["index_b"])
+    ]
+    first = min(differing, default=None)
     marked = [{**row, "divergence": number == first} for number, row in enumerate(rows)]
     table = rows_to_table(marked, _TYPES)
     frame = table.to_pandas(types_mapper=_NULLABLE.get)
+    frame.attrs["divergence"] = first
     for name in _PAYLOAD_COLUMNS if payloads else ():
         frame[name] = pd.Series([row[name] for row in rows], dtype=object)
     return frame
-
-
-def _diverges(row: _Record) -> bool:
-    """Return whether a row differs; different inputs of the two invocations do not count."""
-    return row["difference"] is not None and not (row["entry_type"] == "Input" and row["index_a"] == row["index_b"])
 
 
 def _diff_rows(a: Sequence[_Record], b: Sequence[_Record]) -> Iterator[dict[str, Any]]:

@@ -57,8 +57,7 @@ class JournalEvent:
     command_index: int | None = None
     command_type: str | None = None
     command_name: str | None = None
-    awaiting_on: str | None = None
-    """What the invocation waits for since a suspension, as JSON text."""
+    awaiting_on: str | None = None  # what the invocation waits for since a suspension, as JSON text
 
     @property
     def is_error(self) -> bool:
@@ -116,9 +115,7 @@ def parse_event(row: Mapping[str, Any]) -> JournalEvent:
 
 def describe_code(code: str | None) -> str:
     """Return the code with its meaning ("RT0010: the deployment cannot be reached"); "" without a code."""
-    if not code:
-        return ""
-    return f"{code}: {_MEANINGS[code]}" if code in _MEANINGS else code
+    return f"{code}: {_MEANINGS[code]}" if code in _MEANINGS else code or ""
 
 
 def deprecated_deployment(failure: str | None) -> str | None:

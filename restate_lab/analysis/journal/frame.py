@@ -17,10 +17,9 @@ import pyarrow.compute as pc
 from restate_lab.analysis.journal.entries import ENTRY_TYPES, FAILED, OPEN
 from restate_lab.analysis.journal.errors import KNOWN_EVENTS, NO_ERRORS, UNKNOWN, AttemptErrors, attempt_errors
 from restate_lab.analysis.journal.payloads import Payloads
-from restate_lab.analysis.journal.reader import Invocation, Suspension
+from restate_lab.analysis.journal.reader import Invocation
 
-CALLS = {"Call", "OneWayCall"}
-"""The entry types whose callee's journal is shown below them."""
+CALLS = {"Call", "OneWayCall"}  # the entry types whose callee's journal is shown below them
 
 _TIME, _LENGTH = pa.timestamp("ms", "UTC"), pa.duration("ms")
 _TYPES: dict[str, pa.DataType] = {
@@ -88,7 +87,17 @@ def to_frame(tree: JournalTree, *, payloads: bool) -> pd.DataFrame:
             frame[name] = pd.Series([row[at] for row in rows], dtype=object)
     frame.attrs["invocations"] = {id_: facts for id_, journal in journals.items() if (facts := _attempts(journal))}
     invocations = [journal.invocation for journal in journals.values()]
-    suspensions = [_suspension(each.id, each.suspension) for each in invocations if each.suspension]
+    suspensions = [
+        {
+            "id": each.id,
+            "since": _iso(suspension.since),
+            "waits_for": str(suspension.waits_for),
+            "is_combination": suspension.waits_for.is_combination,
+            "tree": suspension.waits_for.json(),
+        }
+        for each in invocations
+        if (suspension := each.suspension)
+    ]
     events = [event for each in invocations for event in _other_events(each)]
     frame.attrs |= {name: each for name, each in (("suspensions", suspensions), ("events", events)) if each}
     return frame
@@ -198,16 +207,6 @@ def _attempts(journal: _Journal) -> dict[str, Any]:
         "last_start_at": _iso(row["last_start_at"]),
         "next_retry_at": _iso(invocation.next_retry_at),
         "errors": [list(pair) for pair in zip(indexes, times, strict=True)],
-    }
-
-
-def _suspension(id_: str, suspension: Suspension) -> dict[str, Any]:
-    return {
-        "id": id_,
-        "since": _iso(suspension.since),
-        "waits_for": str(suspension.waits_for),
-        "is_combination": suspension.waits_for.is_combination,
-        "tree": suspension.waits_for.json(),
     }
 
 

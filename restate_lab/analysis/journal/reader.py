@@ -79,10 +79,8 @@ class Invocation:
     row: Mapping[str, Any]
     entries: pa.Table
     payloads: Mapping[int, Payloads]
-    events: Sequence[JournalEvent] | None
-    """None if the source has no events."""
-    attempts: int | None
-    """The number of failed attempts since the invocation last made progress; None if the server does not report it."""
+    events: Sequence[JournalEvent] | None  # None if the source has no events
+    attempts: int | None  # failed ones since the invocation last made progress; None if the server does not report it
     next_retry_at: datetime | None = None
     suspension: Suspension | None = None
 
@@ -139,45 +137,25 @@ class JournalReader:
             events[event["id"]].append(parse_event(event))
         may_back_off = [id_ for id_ in ids if rows[id_]["status"] in _MAY_BACK_OFF]
         queues = {row["id"]: row for row in self.reads.query_of(_QUEUE_ATTEMPTS, may_back_off)}
-        return {
-            id_: self._invocation(
-                rows[id_],
-                entries.get(id_, ENTRY_TYPES.empty_table()),
-                payloads.get(id_, {}) if payloads is not None else None,
-                events[id_] if has_events else None,
-                queues.get(id_, {}),
-                table,
+        invocations = {}
+        for id_, row in rows.items():
+            own, queue = entries.get(id_, ENTRY_TYPES.empty_table()), queues.get(id_, {})
+            failures = self._read_failures(row, own) if payloads is None else payloads.get(id_, {})
+            if row["status"] == "suspended":
+                awakeables = set(own["awakeable_id"].to_pylist())
+                waits = open_signals(id_, row["signals"] or (), row["future"], awakeables)
+                own = pa.concat_tables([own, table_of(waits)])
+            invocations[id_] = Invocation(
+                id=id_,
+                row=row,
+                entries=own,
+                payloads=failures,
+                events=events[id_] if has_events else None,
+                attempts=_failed_attempts(row, queue.get("attempts")),
+                next_retry_at=row["next_retry_at"] or queue.get("next_retry_at"),
+                suspension=_suspension(row, table, events[id_]),
             )
-            for id_ in ids
-        }
-
-    def _invocation(
-        self,
-        row: Mapping[str, Any],
-        entries: pa.Table,
-        payloads: Mapping[int, Payloads] | None,
-        events: Sequence[JournalEvent] | None,
-        queue: Mapping[str, Any],
-        journals: pa.Table,
-    ) -> Invocation:
-        id_ = str(row["id"])
-        if payloads is None:
-            payloads = self._read_failures(row, entries)
-        if row["status"] == "suspended":
-            awakeables = set(entries["awakeable_id"].to_pylist())
-            entries = pa.concat_tables(
-                [entries, table_of(open_signals(id_, row["signals"] or (), row["future"], awakeables))]
-            )
-        return Invocation(
-            id=id_,
-            row=row,
-            entries=entries,
-            payloads=payloads,
-            events=events,
-            attempts=_failed_attempts(row, queue.get("attempts")),
-            next_retry_at=row["next_retry_at"] or queue.get("next_retry_at"),
-            suspension=_suspension(row, journals, events or ()),
-        )
+        return invocations
 
     def _read_failures(self, row: Mapping[str, Any], entries: pa.Table) -> dict[int, Payloads]:
         failures = entries_of(entries.filter(pc.equal(entries["status"], pa.scalar(FAILED))))
