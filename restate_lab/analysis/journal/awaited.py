@@ -159,18 +159,14 @@ class _TreeBuilder:
         if not isinstance(number, int):
             return Awaited(_NOT_IN_JOURNAL, one_line(f"{key} {number}", _LONGEST))
         if key == _SIGNAL:
-            return self._signal(number)
+            id_ = awakeable_id(self.invocation_id, number) if number >= FIRST_AWAKEABLE else None
+            signal = Awaited("Signal", f"the awakeable {id_}" if id_ else f"signal {number}")
+            return None if number == CANCEL else signal
         command = self.commands.get(number) if key == _COMPLETION else None
         if command is None:
             return Awaited(_NOT_IN_JOURNAL, f"{key} {number}, which is not in the journal")
         detail = f"the id of {_describe(command)}" if command.content.completion != number else _describe(command)
         return Awaited(command.content.entry_type, detail, command.index)
-
-    def _signal(self, number: int) -> Awaited | None:
-        if number == CANCEL:
-            return None
-        id_ = awakeable_id(self.invocation_id, number) if number >= FIRST_AWAKEABLE else None
-        return Awaited("Signal", f"the awakeable {id_}" if id_ else f"signal {number}")
 
 
 def _commands(journal: pa.Table, numbers: set[int]) -> dict[int, _Command]:

@@ -176,7 +176,7 @@ def _journal_attrs(frame: pd.DataFrame) -> dict[Any, Any]:
 
 
 def _to_frame(rows: Sequence[_Record], *, payloads: bool) -> pd.DataFrame:
-    # different inputs of the two invocations are no divergence
+    # the two invocations usually have different inputs, which does not count
     differing = [
         number
         for number, row in enumerate(rows)

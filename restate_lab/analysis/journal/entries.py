@@ -45,39 +45,37 @@ _TYPES_WITHOUT_BODY = {"Input", "ClearAllState", "GetEagerStateKeys"}
 _DESCRIBING_FIELDS = frozenset(
     ["key", "id", "signal_id", "target", "invocation_target", "invocation_id", "target_invocation_id"]
 ) | {"wake_up_time", "invoke_time"}
-ROW_TYPES = pa.schema(
-    {
-        "id": pa.large_string(),
-        "index": pa.int64(),
-        "entry_type": pa.large_string(),
-        "name": pa.large_string(),
-        "appended_at": _TIME,
-        "completed": pa.bool_(),
-        "entry_lite_json": pa.large_string(),
-        "size": pa.int64(),
-    }
-)
+_ROW_TYPES: dict[str, pa.DataType] = {
+    "id": pa.large_string(),
+    "index": pa.int64(),
+    "entry_type": pa.large_string(),
+    "name": pa.large_string(),
+    "appended_at": _TIME,
+    "completed": pa.bool_(),
+    "entry_lite_json": pa.large_string(),
+    "size": pa.int64(),
+}
+ROW_TYPES = pa.schema(_ROW_TYPES)
 """The columns of ``sys_journal`` that are read; ``size`` is the length of the raw entry."""
-ENTRY_TYPES = pa.schema(
-    {
-        "entry_type": pa.string(),
-        "index": pa.int64(),
-        "completion_index": pa.int64(),
-        "command_index": pa.int64(),
-        "name": pa.string(),
-        "status": pa.string(),
-        "started": _TIME,
-        "completed": _TIME,
-        "result": pa.string(),
-        "callee": pa.string(),
-        "callee_target": pa.string(),
-        "wakes_at": _TIME,
-        "promise": pa.string(),
-        "awakeable_id": pa.string(),
-        "state_key": pa.string(),
-        "size": pa.int64(),
-    }
-)
+_ENTRY_TYPES: dict[str, pa.DataType] = {
+    "entry_type": pa.string(),
+    "index": pa.int64(),
+    "completion_index": pa.int64(),
+    "command_index": pa.int64(),
+    "name": pa.string(),
+    "status": pa.string(),
+    "started": _TIME,
+    "completed": _TIME,
+    "result": pa.string(),
+    "callee": pa.string(),
+    "callee_target": pa.string(),
+    "wakes_at": _TIME,
+    "promise": pa.string(),
+    "awakeable_id": pa.string(),
+    "state_key": pa.string(),
+    "size": pa.int64(),
+}
+ENTRY_TYPES = pa.schema(_ENTRY_TYPES)
 """The columns of a table of entries: the fields of ``Entry``."""
 
 _Numbers = npt.NDArray[np.int64]
@@ -154,7 +152,7 @@ class _Rows:
         return np.fromiter(values, bool, len(self.contents))[self.codes]
 
     def column(self, name: str, positions: _Numbers) -> pa.Array[Any]:
-        values = pa.array([getattr(content, name) for content in self.contents], ENTRY_TYPES.field(name).type)
+        values = pa.array([getattr(content, name) for content in self.contents], _ENTRY_TYPES[name])
         return values.take(self.codes[positions])
 
     def take(self, name: str, positions: _Numbers, missing: _Flags | None = None) -> pa.ChunkedArray[Any]:

@@ -115,7 +115,7 @@ def parse_event(row: Mapping[str, Any]) -> JournalEvent:
 
 def describe_code(code: str | None) -> str:
     """Return the code with its meaning ("RT0010: the deployment cannot be reached"); "" without a code."""
-    return f"{code}: {_MEANINGS[code]}" if code in _MEANINGS else code or ""
+    return f"{code}: {_MEANINGS[code]}" if code and code in _MEANINGS else code or ""
 
 
 def deprecated_deployment(failure: str | None) -> str | None:

@@ -107,7 +107,9 @@ def payloads_of(entry_json: object, decoding: Decoding | None = None) -> Payload
     """
     body = _body(parse_object(entry_json))
     outcomes = [each for each in (body.get("result"), body.get("value")) if isinstance(each, dict)]
-    failure = next((each["Failure"] for each in outcomes if isinstance(each.get("Failure"), dict)), {})
+    failure: Mapping[str, Any] = next(
+        (each["Failure"] for each in outcomes if isinstance(each.get("Failure"), dict)), {}
+    )
     request = body.get("request")
     request = request if isinstance(request, dict) else {}
     headers = body.get("headers", request.get("headers"))
