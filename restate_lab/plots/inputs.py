@@ -23,7 +23,7 @@ class RequiredColumns:
         """Return the rows with a new index.
 
         Raises:
-            ArgumentError: the argument is not a frame, or columns are missing or not unique.
+            ArgumentError: the argument is not a frame, or columns are missing.
         """
         if not isinstance(frame, pd.DataFrame):
             raise ArgumentError(f"{self.plot} needs the frame from {self.call}, not {type(frame).__name__!r}.")
@@ -34,9 +34,6 @@ class RequiredColumns:
                 f"{self.plot} needs the columns {', '.join(self.columns)}; not in this frame{origin}: "
                 f"{', '.join(lacking)}. Use the frame from {self.call}."
             )
-        double = [name for name in self.columns if list(frame.columns).count(name) > 1]
-        if double:
-            raise ArgumentError(f"{self.plot} needs unique column names; this frame has {double[0]!r} more than once.")
         kept = frame.reset_index(drop=True)
         kept.attrs = dict(frame.attrs)
         return kept

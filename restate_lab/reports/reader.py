@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -28,6 +28,7 @@ WHERE created_at >= :start
 GROUP BY 1
 ORDER BY 1
 """
+T = TypeVar("T")
 _DEPLOYMENTS = "SELECT id, endpoint, created_at FROM sys_deployment"
 
 
@@ -60,18 +61,12 @@ class ReportContext:
     @property
     def diagnosis(self) -> Diagnosis:
         """Return the doctor's diagnosis."""
-        if "doctor" not in self._results:
-            self._results["doctor"] = doctor(self.reads, timeout=self.seconds)
-        diagnosis: Diagnosis = self._results["doctor"]
-        return diagnosis
+        return self._read_once("doctor", lambda: doctor(self.reads, timeout=self.seconds))
 
     @property
     def waits(self) -> Waits:
         """Return the wait-for graph."""
-        if "waits" not in self._results:
-            self._results["waits"] = find_waits(self.limit_reads("waits"))
-        waits: Waits = self._results["waits"]
-        return waits
+        return self._read_once("waits", lambda: find_waits(self.limit_reads("waits")))
 
     def ask(self, name: str, **params: Any) -> pd.DataFrame:
         """Return the result of a named question; each question is sent once.
@@ -80,10 +75,13 @@ class ReportContext:
             RestateLabError: the source does not support the question, or the read took too long.
         """
         key = f"{name} {sorted(params.items(), key=str)}"
+        return self._read_once(key, lambda: run_question(self.reads, name, timeout=self.seconds, **params))
+
+    def _read_once(self, key: str, read: Callable[[], T]) -> T:
         if key not in self._results:
-            self._results[key] = run_question(self.reads, name, timeout=self.seconds, **params)
-        frame: pd.DataFrame = self._results[key]
-        return frame
+            self._results[key] = read()
+        result: T = self._results[key]
+        return result
 
     def try_to_ask(self, name: str, **params: Any) -> pd.DataFrame | None:
         """Return the result of a named question; on failure, add the reason to ``excluded`` and return None."""

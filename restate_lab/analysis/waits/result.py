@@ -97,33 +97,28 @@ class Waits(Result):
         return {id_: list(waiters) for id_, waiters in self._graph.predecessors.items()}
 
     def _card(self) -> str:
-        return _card(self, waiting=len(self._graph.successors))
+        deadlocks, blockers, waiting = self.deadlocks, self.blockers, len(self._graph.successors)
+        unresolved = (("Awakeables", self.open_awakeables), ("Promises", self.open_promises))
+        anchors = _anchors(self)
+        is_drawn = waiting <= _MOST_DRAWN
+        note = f"{waiting:,} invocations wait, too many for a picture here; rl.plot(waits) draws the worst ones."
+        return render(
+            "analysis/waits/card.html.j2",
+            title=self.summary,
+            place=self.where,
+            lines=[*([] if is_drawn else [note]), *_sleep_lines(self), *self.reasons],
+            accent=_RED if deadlocks["certain"].any() else _AMBER if len(blockers) or len(deadlocks) else _GREEN,
+            picture=draw_picture(self.graph(), blockers, deadlocks, anchors=anchors) if is_drawn else None,
+            deadlocks=[_deadlock_block(row, self.read_at, anchors) for row in _first_rows(deadlocks)],
+            more_deadlocks=_more_text(deadlocks, "deadlocks"),
+            tables=[
+                _blocker_table(blockers, self.read_at, anchors),
+                *(_unresolved_table(name, frame, self.read_at) for name, frame in unresolved),
+            ],
+        )
 
     def _edges_of(self, kind: str, order: str = "since") -> pd.DataFrame:
         return self.edges[self.edges["kind"] == kind].sort_values([order, "waiter"]).reset_index(drop=True)
-
-
-def _card(waits: Waits, *, waiting: int) -> str:
-    """Return the card as HTML; all text from the cluster is escaped."""
-    deadlocks, blockers = waits.deadlocks, waits.blockers
-    unresolved = (("Awakeables", waits.open_awakeables), ("Promises", waits.open_promises))
-    anchors = _anchors(waits)
-    is_drawn = waiting <= _MOST_DRAWN
-    note = f"{waiting:,} invocations wait, too many for a picture here; rl.plot(waits) draws the worst ones."
-    return render(
-        "analysis/waits/card.html.j2",
-        title=waits.summary,
-        place=waits.where,
-        lines=[*([] if is_drawn else [note]), *_sleep_lines(waits), *waits.reasons],
-        accent=_RED if deadlocks["certain"].any() else _AMBER if len(blockers) or len(deadlocks) else _GREEN,
-        picture=draw_picture(waits.graph(), blockers, deadlocks, anchors=anchors) if is_drawn else None,
-        deadlocks=[_deadlock_block(row, waits.read_at, anchors) for row in _first_rows(deadlocks)],
-        more_deadlocks=_more_text(deadlocks, "deadlocks"),
-        tables=[
-            _blocker_table(blockers, waits.read_at, anchors),
-            *(_unresolved_table(name, frame, waits.read_at) for name, frame in unresolved),
-        ],
-    )
 
 
 def _anchors(waits: Waits) -> dict[str, str]:

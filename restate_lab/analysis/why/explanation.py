@@ -86,7 +86,24 @@ class Explanation(Result):
         return f"{self.id}: {state}; print() shows it"
 
     def _card(self) -> str:
-        return _card(self)
+        status, chain = self.status, self.chain
+        colour = STATUSES[status].colour if status in STATUSES else _GREY
+        abouts = [("" if each.id == self.id else f"{each.target}: ", each) for each in self._choices]
+        return render(
+            "analysis/why/card.html.j2",
+            title=self.target or "Invocation not found",
+            place=self.id,
+            lines=[*_gap_lines(self), self.where],
+            accent=colour,
+            badges=[(status, "status", colour)] if status else [],
+            facts=self.facts,
+            summary=self.summary,
+            chain=[_chain_row(row, self) for row in chain.to_dict("records")] if len(chain) > 1 else [],
+            options=[
+                {"action": each.action, "description": f"{about}{each.effect}", "code": each.code}
+                for about, each in abouts
+            ],
+        )
 
 
 def _gap_lines(explanation: Explanation) -> list[str]:
@@ -96,27 +113,6 @@ def _gap_lines(explanation: Explanation) -> list[str]:
 def _chain_line(row: Mapping[Any, Any]) -> str:
     waits = " ".join(each for each in (row["waits_for"], row["detail"]) if each)
     return f"{row['step']:>3}. {row['id']} {row['target']} is {row['status']}{f': {waits}' if waits else ''}"
-
-
-def _card(explanation: Explanation) -> str:
-    """Return the card as HTML; all text from the cluster is escaped."""
-    status, id_, chain = explanation.status, explanation.id, explanation.chain
-    colour = STATUSES[status].colour if status in STATUSES else _GREY
-    abouts = [("" if each.id == id_ else f"{each.target}: ", each) for each in explanation._choices]  # noqa: SLF001
-    return render(
-        "analysis/why/card.html.j2",
-        title=explanation.target or "Invocation not found",
-        place=id_,
-        lines=[*_gap_lines(explanation), explanation.where],
-        accent=colour,
-        badges=[(status, "status", colour)] if status else [],
-        facts=explanation.facts,
-        summary=explanation.summary,
-        chain=[_chain_row(row, explanation) for row in chain.to_dict("records")] if len(chain) > 1 else [],
-        options=[
-            {"action": each.action, "description": f"{about}{each.effect}", "code": each.code} for about, each in abouts
-        ],
-    )
 
 
 def _chain_row(row: dict[Any, Any], explanation: Explanation) -> dict[str, str]:
