@@ -5,44 +5,42 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import tzinfo
-from itertools import pairwise
-from textwrap import wrap
 from typing import Any
 
-import networkx as nx
-import pandas as pd
 from matplotlib import rcParams
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon, Rectangle
+from matplotlib.path import Path
 
 from restate_lab._text import shorten_id
 from restate_lab.analysis.times import to_zone
 from restate_lab.analysis.waits import Waits
-from restate_lab.analysis.waits.layout import Box, CycleBox, Layout
-from restate_lab.analysis.waits.picture import grouped_graph, layout_of
+from restate_lab.analysis.waits.picture import WaitPicture, draw_picture
 from restate_lab.errors import ArgumentError
 from restate_lab.plots.style import Canvas, canvas_on, mix_colours, status_style
 
-_WIDE, _HIGH = 0.8, 0.74  # size of a box, in columns and rows
+_PIXELS = 96  # of the picture, in an inch
+_LARGE, _LEAST = 9.0, 3.5  # points
 _MOST = 36  # boxes
 _LEAST_ROW = 0.3  # inches
-_TEXT_COLUMNS = 0.75  # columns, for the text about a root blocker
-_COLUMN, _ROW = 2.6, 0.56  # inches
 _FEWEST = 6  # minimum number of letters of a target
-_STYLES: dict[str, Any] = {"call": "-", "key": (0, (4, 2)), "attach": (0, (1, 1.5))}
-_OTHER = "other"
+_LINE_CODES: Mapping[int, list[Any]] = {
+    2: [Path.MOVETO, Path.LINETO],
+    4: [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4],
+}
 
 
 def plot_waits(waits: Waits, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw the wait-for graph: an arrow points from a waiting invocation to the one that blocks it, at its right.
 
-    ``waits`` is the result of ``rl.waits(lab)``. The root blockers are at the right, with the reason why they wait and
-    the number of invocations that wait for them. Deadlocks are cycles in red. A box has the target, the ID and the
-    status of an invocation. If there are too many boxes, some are folded into one with their number, such as "+8
-    waiting", which includes all invocations that wait behind them. Invocations that wait for something else (an
-    awakeable, a promise, a sleep) are counted but not drawn. ``tz`` is the time zone of the time in the title.
+    ``waits`` is the result of ``rl.waits(lab)``. The root blockers are at the right, with the number of invocations
+    that wait for them, and on wide Axes with the reason why they wait. Deadlocks are cycles in red. A box has the
+    target, the ID and the status of an invocation. If there are too many boxes, some are folded into one with their
+    number, such as "+8 waiting", which includes all invocations that wait behind them. Invocations that wait for
+    something else (an awakeable, a promise, a sleep) are counted but not drawn. ``tz`` is the time zone of the time in
+    the title.
 
     Raises:
         ArgumentError: ``waits`` is not Waits, ``ax`` is not Axes, or ``tz`` is not a time zone.
@@ -50,25 +48,24 @@ def plot_waits(waits: Waits, /, *, ax: Axes | None = None, tz: str | tzinfo = "U
     if not isinstance(waits, Waits):
         raise ArgumentError(f"plot_waits needs the result of rl.waits(lab), not {type(waits).__name__!r}.")
     where = to_zone(tz)
-    graph = grouped_graph(waits.graph(), waits.blockers)
-    layout = layout_of(graph, waits.deadlocks, most=_max_boxes(ax))
-    canvas = canvas_on(
-        ax, width=0.5 + _COLUMN * (max(layout.columns, 3) + _TEXT_COLUMNS), height=1.3 + _ROW * max(layout.rows, 1)
-    )
+    picture = draw_picture(waits.graph(), waits.blockers, waits.deadlocks, anchors={}, most=_max_boxes(ax))
+    width, height = (picture.width + picture.text_width, picture.height) if picture else (800, 150)
+    canvas = canvas_on(ax, width=width / _PIXELS, height=height / _PIXELS + 1.1)
     attrs = {"source": waits.source, "version": waits.version, "read_at": waits.read_at.isoformat()}
-    canvas.set_title("Wait-for graph", attrs, where, _exclusion_notes(canvas, waits, layout), of=[waits.summary])
-    if not layout.boxes:
+    notes = [*(canvas.text(reason, 110) for reason in waits.reasons), *(picture.notes if picture else ())]
+    canvas.set_title("Wait-for graph", attrs, where, notes, of=[waits.summary])
+    if picture is None:
         return canvas.show_empty("No invocation waits for another invocation.")
-    drawing = _Drawing.create(canvas, layout, graph, waits)
-    for cycle in layout.cycles:
+    drawing = _Drawing.create(canvas, picture)
+    for cycle in picture.cycles:
         drawing.draw_cycle(cycle)
-    for waiter, blocker, edge in graph.edges(data=True):
-        drawing.draw_arrow(waiter, blocker, edge)
-    for box in layout.boxes:
+    for arrow in picture.arrows:
+        drawing.draw_arrow(arrow)
+    for box in picture.boxes:
         drawing.draw_box(box)
-    canvas.ax.set(xlim=(-0.6, layout.columns - 0.4 + _text_columns(canvas)), ylim=(layout.rows + 0.1, -0.15))
+    canvas.ax.set(xlim=(0, drawing.width), ylim=(picture.height, 0))
     canvas.ax.set_axis_off()
-    canvas.add_legend(drawing.legend_proxies(), columns=8)
+    canvas.add_legend(drawing.legend_proxies(picture), columns=8)
     return canvas.ax
 
 
@@ -79,212 +76,102 @@ def _max_boxes(ax: Axes | None) -> int:
     return min(_MOST, max(6, int(ax.get_position().height * ax.figure.bbox.height / ax.figure.dpi / _LEAST_ROW)))
 
 
-def _exclusion_notes(canvas: Canvas, waits: Waits, layout: Layout) -> list[str]:
-    notes = [canvas.text(reason, 110) for reason in waits.reasons]
-    if layout.isolated:
-        notes.append(f"{layout.isolated:,} more wait for something else")
-    if layout.excluded_trees:
-        notes.append(
-            f"{layout.excluded_trees:,} more root blockers with {layout.excluded_invocations:,} invocations "
-            "are not drawn"
-        )
-    return notes
-
-
 @dataclass(frozen=True, slots=True)
 class _Drawing:
     canvas: Canvas
-    boxes: Mapping[str, Box]
-    graph: nx.DiGraph
-    blockers: Mapping[str, Mapping[Any, Any]]
-    in_cycle: Mapping[str, CycleBox]
-    font_size: float
-    text_width: float
-    """Maximum width of a line in a box, in points."""
+    width: float
+    """The width in pixels of the picture; on narrow Axes, the waits of root blockers are not in it."""
+    scale: float
+    """The size of the Axes, relative to the picture."""
 
     @classmethod
-    def create(cls, canvas: Canvas, layout: Layout, graph: nx.DiGraph, waits: Waits) -> _Drawing:
-        figure, box = canvas.ax.figure, canvas.ax.get_position()
-        wide = _axes_inches(canvas) / (layout.columns + _text_columns(canvas))
-        high = box.height * figure.bbox.height / figure.dpi / max(layout.rows, 1)
-        # Three lines must fit into a box, and an ID with its status into a line.
-        font_size = min(7.5, max(3.5, min(high * _HIGH * 72 / 3.9, wide * _WIDE * 72 / (30 * 0.6))))
-        return cls(
-            canvas,
-            {box.key: box for box in layout.boxes},
-            graph,
-            {row["id"]: row for row in waits.blockers.to_dict("records")},
-            {id_: cycle for cycle in layout.cycles for id_ in cycle.members},
-            font_size,
-            wide * (_WIDE - 0.14) * 72,
-        )
+    def create(cls, canvas: Canvas, picture: WaitPicture) -> _Drawing:
+        figure, place = canvas.ax.figure, canvas.ax.get_position()
+        width = picture.width + (0.0 if canvas.is_narrow else picture.text_width)
+        inches = canvas.width * (0.7 if canvas.is_narrow else 0.95)  # beside other Axes, their labels need some of it
+        if figure.figure.get_layout_engine() is None:
+            inches = float(place.width * figure.bbox.width / figure.dpi)
+        high = place.height * figure.bbox.height / figure.dpi
+        return cls(canvas, width, min(1.0, _PIXELS * inches / width, 1.2 * _PIXELS * high / picture.height))
 
-    def draw_cycle(self, cycle: CycleBox) -> None:
-        """Draw the background of a cycle, with its label and its arrows."""
+    def draw_cycle(self, cycle: Mapping[str, Any]) -> None:
+        """Draw the background of a cycle, with its label."""
         canvas, red = self.canvas, status_style("failed").colour
         canvas.ax.add_patch(
             FancyBboxPatch(
-                (cycle.left, cycle.top),
-                cycle.right - cycle.left,
-                cycle.bottom - cycle.top,
-                boxstyle="round,pad=0,rounding_size=0.08",
+                (cycle["x"], cycle["y"]),
+                cycle["width"],
+                cycle["height"],
+                boxstyle="round,pad=0,rounding_size=6",
                 facecolor=canvas.tint(red, 0.1),
                 edgecolor=red,
                 linewidth=1.4,
-                linestyle="-" if cycle.certain else "--",
+                linestyle="-" if cycle["certain"] else "--",
                 zorder=0,
             )
         )
-        label = "DEADLOCK" if cycle.certain else "POSSIBLE DEADLOCK"
-        label += f", {cycle.hidden:,} more in it" if cycle.hidden else ""
         # Use the fonts of the style sheet: fonts for other scripts often have no bold face, and matplotlib logs that.
-        bold = self._text_options(weight="bold", fontfamily=rcParams["font.family"])
-        canvas.ax.text(cycle.left + 0.06, cycle.top + 0.2, label, va="center", **bold)
-        keys = [*cycle.members, cycle.members[0]]
-        for waiter, blocker in pairwise(keys):
-            self._draw_cycle_arrow(self.boxes[waiter], self.boxes[blocker], of=len(cycle.members))
+        bold = {"weight": "bold", "fontfamily": rcParams["font.family"]}
+        self._write(cycle["x"] + 10, cycle["y"] + 12, cycle["label"], **bold)
 
-    def _draw_cycle_arrow(self, waiter: Box, blocker: Box, *, of: int) -> None:
-        bend = "arc3"
-        if waiter is blocker:
-            begin, end = ((waiter.x + _WIDE / 2, waiter.y + aside) for aside in (-0.2, 0.2))
-            bend = "arc3,rad=-1.5"
-        elif waiter.x == blocker.x:
-            down = 1 if blocker.y > waiter.y else -1
-            begin, end = (waiter.x, waiter.y + down * _HIGH / 2), (blocker.x, blocker.y - down * _HIGH / 2)
-        else:
-            right = 1 if blocker.x > waiter.x else -1
-            # in a cycle of two, the two arrows are next to each other
-            aside = 0.15 * right if of == 2 else 0.0
-            begin = (waiter.x + right * _WIDE / 2, waiter.y + aside)
-            end = (blocker.x - right * _WIDE / 2, blocker.y + aside)
-        edge = self.graph.get_edge_data(waiter.key, blocker.key, {"kind": _OTHER})
-        self._add_arrow(begin, end, edge, status_style("failed").colour, 1.8, bend)
+    def draw_arrow(self, arrow: Mapping[str, Any]) -> None:
+        """Draw the line of a wait and its tip."""
+        colour = status_style("failed").colour if arrow["red"] else self._line_colour
+        line = Path(arrow["points"], _LINE_CODES[len(arrow["points"])])
+        options = {"edgecolor": colour, "linewidth": 1.8 if arrow["red"] else 1.0, "zorder": 1}
+        self.canvas.ax.add_patch(PathPatch(line, fill=False, linestyle=_line_style(arrow["dashes"]), **options))
+        self.canvas.ax.add_patch(Polygon(arrow["tip"], facecolor=colour, edgecolor="none", zorder=1))
 
-    def draw_arrow(self, waiter: str, blocker: str, edge: Mapping[str, Any]) -> None:
-        """Draw the arrow of one wait, unless an end is not shown or both are in the same cycle."""
-        begin, end = self.boxes.get(waiter), self.boxes.get(blocker)
-        if begin is None or end is None or self.in_cycle.get(waiter, 0) is self.in_cycle.get(blocker, 1):
+    def draw_box(self, box: Mapping[str, Any]) -> None:
+        """Draw an invocation with its waits if it is a root blocker, or the number of folded invocations."""
+        ax, canvas = self.canvas.ax, self.canvas
+        corner, width, height = (box["x"], box["y"]), box["width"], box["height"]
+        middle = box["y"] + height / 2
+        if box["folded"]:
+            options = {"facecolor": canvas.background, "edgecolor": self._line_colour, "linestyle": ":"}
+            ax.add_patch(Rectangle(corner, width, height, zorder=2, **options))
+            self._write(box["x"] + width / 2, middle, box["folded"], ha="center")
             return
-        self._add_arrow((begin.x + _WIDE / 2, begin.y), (end.x - _WIDE / 2, end.y), edge, self._line_colour, 1.0)
+        of = status_style(box["status"])
+        background, edge = canvas.tint(of.colour, 0.18), canvas.edge_colour(of.colour)
+        ax.add_patch(Rectangle(corner, width, height, facecolor=background, edgecolor=edge, linewidth=0.8, zorder=2))
+        ax.add_patch(Rectangle(corner, 10, height, zorder=3, **canvas.patch_options(of)))
+        times = f"{box['times']:,} × " if box["times"] > 1 else ""
+        lines = (f"{times}{box['target']}", f"{shorten_id(box['id'])}  {box['status']}")
+        self._write(box["x"] + 17, middle, "\n".join(self._fit(line, width - 34) for line in lines))
+        if box["lines"] and not canvas.is_narrow:
+            self._write(box["text_x"], middle, "\n".join(canvas.typeface.text(line, 60) for line in box["lines"]))
 
     @property
     def _line_colour(self) -> str:
         return mix_colours(self.canvas.background, self.canvas.ink, 0.6)
 
-    def _add_arrow(
-        self, begin: Any, end: Any, edge: Mapping[str, Any], colour: str, width: float, bend: str = "arc3"
-    ) -> None:
-        style = _STYLES.get(edge["kind"], (0, (1, 1)))
-        self.canvas.ax.add_patch(
-            FancyArrowPatch(
-                begin,
-                end,
-                arrowstyle="-|>",
-                connectionstyle=bend,
-                mutation_scale=8,
-                shrinkA=0,
-                shrinkB=0,
-                color=colour,
-                linewidth=width,
-                linestyle=style,
-                zorder=1,
-                capstyle="butt",
-            )
-        )
+    @property
+    def _font_size(self) -> float:
+        return max(_LEAST, _LARGE * self.scale)
 
-    def draw_box(self, box: Box) -> None:
-        """Draw an invocation, or the number of folded invocations."""
-        if box.folded:
-            self._draw_folded(box)
-            return
-        node, row = self.graph.nodes[box.key], self.blockers.get(box.key)
-        status = node.get("status") or "gone"
-        of = status_style(status)
-        left, top = box.x - _WIDE / 2, box.y - _HIGH / 2
-        ax, face = self.canvas.ax, self.canvas.typeface
-        background, edge = self.canvas.tint(of.colour, 0.18), self.canvas.edge_colour(of.colour)
-        ax.add_patch(
-            Rectangle((left, top), _WIDE, _HIGH, facecolor=background, edgecolor=edge, linewidth=0.8, zorder=2)
-        )
-        ax.add_patch(Rectangle((left, top), 0.045, _HIGH, zorder=3, **self.canvas.patch_options(of)))
-        times = f"{box.times:,} × " if box.times > 1 else ""
-        lines = [self._fit(f"{times}{node.get('target') or 'unknown'}"), self._id_and_status(box.key, status)]
-        if row is not None:
-            total, direct = row["total_waiting"], row["direct_waiting"]
-            lines += [f"at least {direct:,} wait" if pd.isna(total) else f"{total:,} wait"]
-            reason = (
-                "\n".join(wrap(face.text(f"waits for {shorten_id(row['waits_for'])}", 110), 36))
-                if _text_columns(self.canvas)
-                else ""
-            )
-            ax.text(left + _WIDE + 0.06, box.y, reason, va="center", zorder=4, linespacing=1.15, **self._text_options())
-        ax.text(left + 0.07, box.y, "\n".join(lines), va="center", zorder=4, linespacing=1.15, **self._text_options())
-
-    def _id_and_status(self, id_: str, status: str) -> str:
-        """Return an ID and a status; if there is no room, only the end of the ID, or no ID."""
-        shown_status = self.canvas.typeface.text(status, 20)
-        short = id_ if len(id_) <= 20 else f"{id_[:9]}…{id_[-6:]}"
-        for text in (f"{short}  {shown_status}", f"…{id_[-6:]}  {shown_status}"):
-            if self.canvas.typeface.width(text, self.font_size) <= self.text_width:
-                return text
-        return self._fit(status)
-
-    def _fit(self, value: object) -> str:
-        """Return a value as text, shortened to fit into a box."""
-        face, letters = self.canvas.typeface, int(self.text_width / (self.font_size * 0.4)) + 1
+    def _fit(self, value: str, width: float) -> str:
+        """Return a value as text, shortened to ``width`` pixels of the picture."""
+        face, letters = self.canvas.typeface, 60
         text = face.text(value, letters)
-        while face.width(text, self.font_size) > self.text_width and letters > _FEWEST:
+        while face.width(text, self._font_size) > width * self.scale * 72 / _PIXELS and letters > _FEWEST:
             letters -= 1
             text = face.text(value, letters)
         return text
 
-    def _draw_folded(self, box: Box) -> None:
-        around = box.blocker is None
-        label = f"… {box.folded:,} more in the cycle …" if around else f"+{box.folded:,} waiting"
-        left, wide = box.x - _WIDE / 2, _WIDE
-        line = self._line_colour
-        self.canvas.ax.add_patch(
-            Rectangle(
-                (left, box.y - 0.24),
-                wide,
-                0.48,
-                facecolor=self.canvas.background,
-                edgecolor=line,
-                linestyle=":",
-                zorder=2,
-            )
-        )
-        self.canvas.ax.text(box.x, box.y, label, ha="center", va="center", zorder=4, **self._text_options())
-        if box.blocker is not None and box.blocker in self.boxes:
-            end = self.boxes[box.blocker]
-            self._add_arrow((left + wide, box.y), (end.x - _WIDE / 2, end.y), {"kind": "attach"}, line, 1.0)
+    def _write(self, x: float, y: float, text: str, **more: Any) -> None:
+        options = {"fontsize": self._font_size, "in_layout": False, "va": "center", "linespacing": 1.2, "zorder": 4}
+        self.canvas.ax.text(x, y, text, **self.canvas.text_options | options | more)
 
-    def _text_options(self, **more: Any) -> dict[str, Any]:
-        return {**self.canvas.text_options, "fontsize": self.font_size, "in_layout": False, **more}
-
-    def legend_proxies(self) -> list[Artist]:
+    def legend_proxies(self, picture: WaitPicture) -> list[Artist]:
         """Return legend entries for the lines and the statuses in the graph."""
-        ids = [key for key, box in self.boxes.items() if not box.folded]
-        pairs = [(a, b) for a, b in self.graph.edges if a in self.boxes and b in self.boxes]
-        kinds = sorted({self.graph.edges[pair]["kind"] for pair in pairs})
         lines: list[Artist] = [
-            Line2D([], [], color=self._line_colour, linestyle=_STYLES.get(kind, (0, (1, 1))), label=f"waits: {kind}")
-            for kind in kinds
+            Line2D([], [], color=self._line_colour, linestyle=_line_style(dashes), label=f"waits: {kind}")
+            for kind, dashes in picture.kinds
         ]
-        statuses = sorted({self.graph.nodes[id_].get("status") or "gone" for id_ in ids})
+        statuses = sorted({box["status"] for box in picture.boxes if not box["folded"]})
         return lines + [self.canvas.proxy(status_style(status), status) for status in statuses]
 
 
-def _axes_inches(canvas: Canvas) -> float:
-    """Return the width of the Axes in inches, estimated if there is no layout yet."""
-    figure = canvas.ax.figure.figure
-    if figure.get_layout_engine() is None:
-        return float(canvas.ax.get_position().width * figure.bbox.width / figure.dpi)
-    # next to other Axes, their labels need some of the width
-    return canvas.width * (0.7 if canvas.is_narrow else 0.95)
-
-
-def _text_columns(canvas: Canvas) -> float:
-    """Return the number of columns for text next to root blockers."""
-    return 0.0 if canvas.is_narrow else _TEXT_COLUMNS
+def _line_style(dashes: str) -> Any:
+    return (0, tuple(0.7 * float(each) for each in dashes.split())) if dashes else "-"

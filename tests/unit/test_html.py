@@ -36,6 +36,7 @@ FINDING: dict[str, Any] = dict.fromkeys(
 BOX: dict[str, Any] = {"x": 1, "y": 2, "width": 3, "height": 4, "times": 1_200, "folded": "", "colour": "red"}
 PICTURE = WaitPicture(
     width=9,
+    text_width=9,
     height=9,
     boxes=(
         BOX
@@ -43,7 +44,7 @@ PICTURE = WaitPicture(
         | {"lines": [HOSTILE], "text_x": 5, "anchor": "a"},
         BOX | {"folded": HOSTILE, "lines": []},
     ),
-    arrows=({"path": "M 0 0", "tip": "0,0", "kind": HOSTILE, "dashes": "1 2", "red": True},),
+    arrows=({"points": ((0, 0), (9, 9)), "tip": ((0, 0),), "kind": HOSTILE, "dashes": "1 2", "red": True},),
     cycles=({"x": 1, "y": 2, "width": 3, "height": 4, "certain": False, "label": HOSTILE},),
     notes=(HOSTILE,),
     kinds=((HOSTILE, "1 2"),),

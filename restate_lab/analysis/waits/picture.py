@@ -1,4 +1,4 @@
-"""The picture of a wait-for graph for its card: boxes, arrows and deadlocks, in pixels."""
+"""The picture of a wait-for graph, for its card and its plot: boxes, arrows and deadlocks, in pixels."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ class WaitPicture:
     """The data for the template; coordinates are pixels, and texts are not escaped yet."""
 
     width: float
+    text_width: float
+    """The width for the waits of root blockers, at the right of the boxes."""
     height: float
     boxes: tuple[dict[str, Any], ...]
     arrows: tuple[dict[str, Any], ...]
@@ -55,21 +57,21 @@ def grouped_graph(graph: nx.DiGraph, blockers: pd.DataFrame) -> nx.DiGraph:
     return group_equal(graph, labels)
 
 
-def layout_of(graph: nx.DiGraph, deadlocks: pd.DataFrame, *, most: int) -> Layout:
-    """Return the layout of a grouped graph with about ``most`` boxes; ``deadlocks`` are those of ``Waits``."""
-    rows = deadlocks[["members", "certain"]].to_dict("records")
-    return arrange(graph, [(row["members"], bool(row["certain"])) for row in rows], most=most)
-
-
 def draw_picture(
-    waits: nx.DiGraph, root_blockers: pd.DataFrame, deadlocks: pd.DataFrame, *, anchors: Mapping[str, str]
+    waits: nx.DiGraph,
+    root_blockers: pd.DataFrame,
+    deadlocks: pd.DataFrame,
+    *,
+    anchors: Mapping[str, str],
+    most: int = _MOST,
 ) -> WaitPicture | None:
     """Return the picture of a wait-for graph; None if no invocation waits for another one.
 
-    ``anchors`` maps ids to the element id of their details on the page.
+    ``anchors`` maps ids to the element id of their details on the page. It has about ``most`` boxes.
     """
     graph = grouped_graph(waits, root_blockers)
-    layout = layout_of(graph, deadlocks, most=_MOST)
+    rows = deadlocks[["members", "certain"]].to_dict("records")
+    layout = arrange(graph, [(row["members"], bool(row["certain"])) for row in rows], most=most)
     if not layout.boxes:
         return None
     blockers = {row["id"]: row for row in root_blockers.to_dict("records")}
@@ -77,7 +79,8 @@ def draw_picture(
     arrows = [*_arrows(graph, layout, boxes), *_cycle_arrows(graph, layout, boxes)]
     kinds = sorted({arrow["kind"] for arrow in arrows if arrow["kind"]})
     return WaitPicture(
-        width=layout.columns * _COLUMN + (_TEXT_WIDTH if any(key in boxes for key in blockers) else 0.0),
+        width=layout.columns * _COLUMN,
+        text_width=_TEXT_WIDTH if any(key in boxes for key in blockers) else 0.0,
         height=layout.rows * _ROW + 8,
         boxes=tuple(
             _draw_box(box, graph, blockers.get(box.key)) | {"anchor": anchors.get(box.key, "")} for box in layout.boxes
@@ -170,38 +173,38 @@ def _around(waiter: Box, blocker: Box, count: int, kind: str) -> dict[str, Any]:
     middle = _left_edge(waiter) + _WIDE / 2
     if waiter is blocker:
         x, y = _left_edge(waiter) + _WIDE, _middle(waiter)
-        path = f"M {x:.0f} {y - 10:.0f} c 26 0 26 20 {_TIP:.0f} 20"
-        return _arrow(path, (x, y + 10), (-1, 0), kind, is_red=True)
+        loop = ((x, y - 10), (x + 26, y - 10), (x + 26, y + 10))
+        return _arrow(loop, (x, y + 10), (-1, 0), kind, is_red=True)
     if waiter.x == blocker.x:
         down = 1 if blocker.y > waiter.y else -1
         begin, end = _middle(waiter) + down * _HIGH / 2, _middle(blocker) - down * _HIGH / 2
-        path = f"M {middle:.0f} {begin:.0f} V {end - down * _TIP:.0f}"
-        return _arrow(path, (middle, end), (0, down), kind, is_red=True)
+        return _arrow(((middle, begin),), (middle, end), (0, down), kind, is_red=True)
     right = 1 if blocker.x > waiter.x else -1
     aside = 9.0 * right if count == 2 else 0.0  # with two members, the two arrows are side by side
     begin, end = (_left_edge(box) + (_WIDE if side > 0 else 0) for box, side in ((waiter, right), (blocker, -right)))
-    y, there = _middle(waiter) + aside, _middle(blocker) + aside
-    path = f"M {begin:.0f} {y:.0f} L {end - right * _TIP:.0f} {there:.0f}"
-    return _arrow(path, (end, there), (right, 0), kind, is_red=True)
+    start = (begin, _middle(waiter) + aside)
+    return _arrow((start,), (end, _middle(blocker) + aside), (right, 0), kind, is_red=True)
 
 
 def _curve(waiter: Box, blocker: Box, kind: str | None) -> dict[str, Any]:
     (x, y), (end, there) = (_left_edge(waiter) + _WIDE, _middle(waiter)), (_left_edge(blocker), _middle(blocker))
     bend = (end - x) / 2
-    curve = f"{x + bend:.0f} {y:.0f} {end - bend:.0f} {there:.0f} {end - _TIP:.0f} {there:.0f}"
-    return _arrow(f"M {x:.0f} {y:.0f} C {curve}", (end, there), (1, 0), kind or "", is_red=False)
+    return _arrow(((x, y), (x + bend, y), (end - bend, there)), (end, there), (1, 0), kind or "", is_red=False)
 
 
-def _arrow(path: str, end: tuple[float, float], way: tuple[int, int], kind: str, *, is_red: bool) -> dict[str, Any]:
+def _arrow(
+    line: Sequence[tuple[float, float]], end: tuple[float, float], way: tuple[int, int], kind: str, *, is_red: bool
+) -> dict[str, Any]:
+    """Return an arrow along a line of two points, or a curve of four; the last point is in the middle of its tip."""
     (x, y), (right, down) = end, way
     back = (x - right * 2 * _TIP, y - down * 2 * _TIP)
-    corners: Sequence[tuple[float, float]] = (
+    tip = (
         (x, y),
         (back[0] + down * _TIP, back[1] + right * _TIP),
         (back[0] - down * _TIP, back[1] - right * _TIP),
     )
-    tip = " ".join(f"{a:.1f},{b:.1f}" for a, b in corners)
-    return {"path": path, "tip": tip, "kind": kind, "dashes": _DASHES.get(kind, "1 2"), "red": is_red}
+    points = (*line, (x - right * _TIP, y - down * _TIP))
+    return {"points": points, "tip": tip, "kind": kind, "dashes": _DASHES.get(kind, "1 2"), "red": is_red}
 
 
 def _left_edge(box: Box) -> float:
