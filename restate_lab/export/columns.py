@@ -213,7 +213,6 @@ def _to_array(series: pd.Series[Any]) -> Any:
 
 
 def _is_of_one_kind(values: list[Any]) -> bool:
-    """Return whether Arrow has one plain type for these objects: texts, bytes, numbers, or lists of these."""
     present = [each for each in values if not is_missing(each)]
     if present and all(isinstance(each, list | tuple | np.ndarray) for each in present):
         return _is_of_one_kind([item for each in present for item in each])

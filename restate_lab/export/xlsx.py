@@ -58,8 +58,6 @@ def write_xlsx(table: pa.Table, path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _SheetColumn:
-    """One column of the sheet: its header, its values, and whether these are times."""
-
     header: str
     values: ArrowColumn
     are_times: bool = False
@@ -137,7 +135,6 @@ def _sheet_column(name: str, column: ArrowColumn) -> _SheetColumn:
 
 
 def _fits_excel(times: ArrowColumn) -> bool:
-    """Return whether Excel can store all times exactly."""
     naive = times.cast(pa.timestamp(times.type.unit))
     try:
         exact = naive.cast(pa.timestamp("ms"))

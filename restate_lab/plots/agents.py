@@ -197,7 +197,6 @@ def _turn_name(canvas: Canvas, turn: Turn) -> str:
 
 
 def _turn_notes(turn: Turn, run: Conversation) -> Iterable[str]:
-    """Yield the duration, or the duration so far, the tokens, and the number of failed attempts."""
     duration = run.read_at - turn.started if turn.is_open and turn.started else turn.duration
     if duration is not None:
         yield f"{format_duration(duration)}{' so far' if turn.is_open else ''}"

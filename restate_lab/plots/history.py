@@ -36,7 +36,6 @@ PercentileName = Literal["p50", "p90", "p99"]
 _WEEK = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _LEVELS = (0.0, 0.1, 1.0, 5.0)
 """Percent of failed invocations up to which a day has one color; above the last, it has the strongest."""
-_DARK = "#000000"
 _MOST_WEEKS = 60
 _MOST_LINES = 6
 _MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -80,13 +79,12 @@ def plot_failure_calendar(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz:
 
 
 def _level_colours(canvas: Canvas) -> list[str]:
-    """Return the color of a day without a failure, and of each level."""
     red = status_style("failed").colour
     without = mix_colours(canvas.background, status_style("succeeded").colour, 0.3)
     return [
         without,
         *(mix_colours(canvas.background, red, share) for share in (0.2, 0.4, 0.6)),
-        mix_colours(red, _DARK, 0.2),
+        mix_colours(red, "black", 0.2),
     ]
 
 
@@ -256,7 +254,6 @@ def _point_options(canvas: Canvas, verdict: str) -> dict[str, Any]:
 
 
 def _draw_ratio(canvas: Canvas, place: int, row: Mapping[Any, Any]) -> None:
-    """Draw the point and the interval of a comparison, cut at the edges of the axis."""
     if row["unit"] == "%":
         before = row["before"] or np.nan
         ratios = [(row["before"] + row[name]) / before for name in ("low", "change", "high")]

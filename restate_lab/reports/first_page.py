@@ -295,7 +295,6 @@ def _clock(value: datetime | None, now: datetime, zone: tzinfo) -> str:
 
 
 def _finding_lanes(window: TimeWindow, diagnosis: Diagnosis) -> Iterator[Lane]:
-    """Yield a lane for each of the worst findings that has a start time: a bar from then until now."""
     rows = [row for row in _worst_rows(diagnosis) if pd.notna(row["since"]) and row["since"] <= window.end]
     for row in rows[:_FINDINGS]:
         left = window.place(row["since"])

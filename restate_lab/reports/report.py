@@ -261,7 +261,6 @@ def _footer(report: Report) -> list[Fact]:
 
 
 def _stylesheet(title: str, paper: str | None) -> Markup:
-    """Return the style sheet, with the page size, and the title in the footer of each page."""
     css = files("restate_lab.reports").joinpath("templates", "report.css").read_text("utf-8")
     size = f"@page {{ size: {paper}; }}\n" if paper else ""
     foot = f'@page {{ @bottom-left {{ content: "{_css_string(title)}"; }} }}\n'

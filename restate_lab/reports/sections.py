@@ -184,7 +184,6 @@ def _other_parts(content: Any, builder: TableBuilder) -> tuple[str, tuple[Part, 
 
 
 def _card_parts(content: Any, builder: TableBuilder) -> tuple[str, tuple[Part, ...]]:
-    """Return the title and the parts of a restate_lab object that has a card or a static page."""
     is_conversation = isinstance(content, Conversation)
     kind = type(content).__name__
     default_title = f"Conversation of {content.target} {content.id}" if is_conversation else kind.removesuffix("Panel")

@@ -216,7 +216,6 @@ def _read_log(folder: Path | None) -> tuple[pd.DataFrame, str]:
 
 
 def _describe_changes(log: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows with their targets and their outcome as text."""
     changes = log.reset_index(drop=True)
     changes["what"] = [
         targets[0] if len(targets) == 1 else f"{len(targets):,}: {join(targets)}" for targets in changes["targets"]

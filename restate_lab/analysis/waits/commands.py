@@ -135,7 +135,6 @@ def edges_of_suspended(
 
 
 def _edges_of_signals(signals: np.ndarray) -> pa.Table:
-    """Return the columns of edges for signals; 0 is a signal that has only a name."""
     is_awakeable = signals >= FIRST_AWAKEABLE
     texts_of_signals = [f"signal {number}" if number else _NAMED_SIGNAL for number in signals.tolist()]
     columns: dict[str, Any] = {
@@ -202,7 +201,6 @@ def _numbers_of(column: Any, value: int) -> np.ndarray:
 
 
 def _flatten(column: pa.ChunkedArray[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the row numbers and the values of a column of lists."""
     lists = column.combine_chunks()
     if pa.types.is_null(lists.type) or not len(lists):
         return np.zeros(0, "int64"), np.zeros(0, "int64")

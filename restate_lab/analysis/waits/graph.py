@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from restate_lab.analysis.waits.model import Edge, Nodes, single_edges
 
 STEPS = 5_000_000  # of all walks that count waiters; they take a few seconds
+_EXAMPLES = 3  # waiters of a root blocker
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +146,14 @@ def count_waiters(
 
 
 def root_blockers(
-    graph: WaitGraph, ends: Iterable[str], unread: Mapping[str, int], *, steps: int = STEPS, examples: int = 3
+    graph: WaitGraph, ends: Iterable[str], unread: Mapping[str, int], *, steps: int = STEPS
 ) -> list[RootBlocker]:
     """Return these ends of the graph as root blockers, most waiters first."""
     blockers = []
     direct = {id_: len(graph.predecessors.get(id_, ())) + unread.get(id_, 0) for id_ in ends}
     for id_ in sorted((id_ for id_ in direct if direct[id_]), key=lambda id_: (-direct[id_], id_)):
         total_waiting, steps = count_waiters(graph, [id_], unread, steps)
-        waiters = tuple(sorted(graph.predecessors.get(id_, ()))[:examples])
+        waiters = tuple(sorted(graph.predecessors.get(id_, ()))[:_EXAMPLES])
         blockers.append(RootBlocker(id_, direct[id_], total_waiting, waiters))
     return sorted(blockers, key=lambda root: (-(root.total_waiting or 0), -root.direct_waiting, root.id))
 

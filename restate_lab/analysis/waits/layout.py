@@ -64,8 +64,6 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class _Component:
-    """A cycle or one invocation."""
-
     key: str
     members: tuple[str, ...]
     certain: bool

@@ -128,7 +128,6 @@ def _shorten_target(target: str, letters: int) -> str:
 
 
 def _blocker_lines(blocker: Mapping[Any, Any], box: Box) -> list[str]:
-    """Return at most three lines: how many wait for a root blocker, and its own wait."""
     total, each = blocker["total_waiting"], " each" if box.times > 1 else ""
     count = f"{blocker['direct_waiting']:,} or more wait" if pd.isna(total) else f"{total:,} waiting"
     lines = wrap(f"waits for {shorten_id(one_line(blocker['waits_for'], 400))}", _LETTERS)
@@ -169,7 +168,6 @@ def _cycle_arrows(graph: nx.DiGraph, layout: Layout, boxes: Mapping[str, Box]) -
 
 
 def _around(waiter: Box, blocker: Box, count: int, kind: str) -> dict[str, Any]:
-    """Return the arrow from one member of a cycle to the next."""
     middle = _left_edge(waiter) + _WIDE / 2
     if waiter is blocker:
         x, y = _left_edge(waiter) + _WIDE, _middle(waiter)

@@ -155,8 +155,6 @@ def _known_ids(column: pa.ChunkedArray[Any]) -> set[str]:
 
 
 class _WaitsReader:
-    """Read the waits of one source; ``excluded`` collects messages about unread data."""
-
     def __init__(self, reads: Reads, limit: int, known: KnownInvocations) -> None:
         self._reads = reads
         self._limit = limit
@@ -241,7 +239,6 @@ class _WaitsReader:
 
 
 def _blocker_node(row: Row) -> InvocationNode:
-    """Return the node of an invocation that blocks others but has no edges of its own."""
     attempts, retry, start = row["attempts"], row["next_retry_at"], row["scheduled_start_at"]
     return InvocationNode(
         id=row["id"],

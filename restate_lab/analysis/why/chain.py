@@ -81,7 +81,6 @@ def _paths(graph: WaitGraph, start: str) -> dict[str, tuple[str, ...]]:
 
 
 def _deadlock_chain(blockers: Blockers, graph: WaitGraph, cycle: Cycle, entry: tuple[str, ...]) -> Chain:
-    """Return the chain that enters a cycle on the path ``entry`` and goes around it."""
     edges_by_waiter = defaultdict(list)
     for edge in blockers.edges:
         edges_by_waiter[edge.waiter].append(edge)
@@ -104,7 +103,6 @@ def _path_edges(edges: Sequence[Edge], path: Sequence[str]) -> tuple[Edge, ...]:
 
 
 def _rank(blockers: Blockers, id_: str) -> int:
-    """Return how urgently an invocation at the end of a path needs help; 0 is the most urgent."""
     if id_ not in blockers.rows:
         return _GONE
     status = blockers.rows[id_]["status"]

@@ -140,7 +140,6 @@ class Explorer:
         )
 
     def _outgoing_edges(self, rows: Iterable[Row]) -> list[Edge]:
-        """Return the edges from these invocations to their waits; each invocation is read only once."""
         wanted = {row["id"]: row for row in rows}
         unread = [row for id_, row in wanted.items() if id_ not in self._edges]
         edges = self._read_edges(unread) if unread else []

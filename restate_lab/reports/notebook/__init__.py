@@ -51,8 +51,6 @@ class NotebookReport:
 
 @dataclass(frozen=True, slots=True)
 class _RunRecord:
-    """An execution of the notebook with its sources, its parameters and the process ID of its kernel."""
-
     run: NotebookRun
     started_at: datetime
     pid: int

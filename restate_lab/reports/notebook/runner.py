@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import nbformat
@@ -49,7 +50,7 @@ class CellFailure:
 
     def __str__(self) -> str:
         """Return the number, the source and the error of the cell."""
-        return f"cell {self.number} failed:\n\n{_indent(self.source)}\n\n{self.details.strip() or self.error}"
+        return f"cell {self.number} failed:\n\n{indent(self.source, '    ')}\n\n{self.details.strip() or self.error}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +231,6 @@ def _cell_number(content: NotebookNode, started_cells: Sequence[int]) -> int:
 
 
 def _visible_texts(content: NotebookNode) -> Iterator[str]:
-    """Yield the visible text of the notebook: headings and cell outputs, with a placeholder for each picture."""
     for cell in content.cells:
         if cell.cell_type == "markdown":
             yield from (line for line in cell.source.splitlines() if line.startswith("#"))
@@ -246,7 +246,3 @@ def _output_text(output: NotebookNode) -> str:
     if "image/png" in output.data:
         return "[a picture]"
     return str(output.data.get("text/plain", "")).rstrip()
-
-
-def _indent(source: str) -> str:
-    return "\n".join(f"    {line}" for line in source.splitlines())
