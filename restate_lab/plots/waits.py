@@ -128,7 +128,7 @@ class _Drawing:
         corner, width, height = (box["x"], box["y"]), box["width"], box["height"]
         middle = box["y"] + height / 2
         if box["folded"]:
-            options = {"facecolor": canvas.background, "edgecolor": self._line_colour, "linestyle": ":"}
+            options: dict[str, Any] = {"facecolor": canvas.background, "edgecolor": self._line_colour, "linestyle": ":"}
             ax.add_patch(Rectangle(corner, width, height, zorder=2, **options))
             self._write(box["x"] + width / 2, middle, box["folded"], ha="center")
             return

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import pandas as pd
 
 from restate_lab.analysis.waits.graph import WaitGraph
 from restate_lab.analysis.waits.model import Edge, InvocationNode, Nodes, table_of_edges
 
 WaitRow = Mapping[str, Any]
+NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
+HOUR_AGO = pd.Timestamp(NOW - timedelta(hours=1))
 _OF_SIGNALS = {"Awakeable", "Signal"}
+
+
+def inv(name: str) -> str:
+    """Return the well-formed id of an invocation with this name."""
+    return f"inv_1{int.from_bytes(name.encode(), 'big') % 10**20:033d}"
 
 
 def suspended_rows(waits: Iterable[WaitRow]) -> list[dict[str, Any]]:

@@ -65,7 +65,6 @@ a_folder_is_shared = settings(suppress_health_check=[HealthCheck.function_scoped
 
 
 def text_of(path: Path) -> io.StringIO:
-    """Return a text file unchanged, with its line ends."""
     return io.StringIO(path.read_bytes().decode(), newline="")
 
 
@@ -111,8 +110,9 @@ def test_json_lines_return_every_value_and_null_exactly(tmp_path: Path, rows: li
 
 @a_folder_is_shared
 @given(TABLES)
-def test_csv_comes_back(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    """A strict reader gets every value back; texts lose only the ' before a likely formula."""
+def test_csv_returns_every_value_with_an_apostrophe_before_a_formula(
+    tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
     path = save(pa.Table.from_pylist(rows, SCHEMA), tmp_path / "rows.csv", overwrite=True)
     types = {field.name: pa.string() if field.name == "at" else field.type for field in SCHEMA}
     convert = pyarrow.csv.ConvertOptions(
@@ -139,8 +139,9 @@ def test_parquet_returns_the_same_types_and_values(tmp_path: Path, rows: list[di
 
 @a_folder_is_shared
 @given(TABLES)
-def test_xlsx_comes_back_or_is_refused(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    """Texts and large integers are exact, times are to the millisecond or texts; the file is always valid."""
+def test_xlsx_returns_exact_texts_and_integers_and_times_to_the_millisecond(
+    tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
     try:
         path = save(pa.Table.from_pylist(rows, SCHEMA), tmp_path / "rows.xlsx", overwrite=True)
     except errors.ArgumentError:
@@ -160,7 +161,6 @@ def test_xlsx_comes_back_or_is_refused(tmp_path: Path, rows: list[dict[str, Any]
 
 @pytest.fixture
 def mixed() -> pd.DataFrame:
-    """Give a frame with every kind of column that analyses make."""
     frame = pd.DataFrame(
         {
             "id": ["inv_1", "inv_2", None],
@@ -206,8 +206,7 @@ def test_nested_values_are_json_and_numbers_are_not_quoted_in_csv(mixed: pd.Data
     assert gzip.decompress(packed.read_bytes()).startswith(b'"id","partition_key","n"')
 
 
-def test_every_sort_of_column_in_parquet(mixed: pd.DataFrame, tmp_path: Path) -> None:
-    """The attrs and integers that pandas reads are exact; types that Parquet supports are kept."""
+def test_parquet_returns_the_dtypes_and_attrs_of_pandas(mixed: pd.DataFrame, tmp_path: Path) -> None:
     back = pd.read_parquet(save(mixed, tmp_path / "a.parquet"))
     assert back.attrs == mixed.attrs
     for name in ("id", "partition_key", "n", "at", "took", "ok"):
@@ -233,8 +232,7 @@ def test_numbers_outside_the_range_of_excel_are_texts(tmp_path: Path) -> None:
     assert [type(each) for each in read] == [str, str, str, float, float, float]
 
 
-def test_nothing_is_a_formula(tmp_path: Path) -> None:
-    """A text or a name that a spreadsheet would compute is text there; a negative number stays a number."""
+def test_a_text_that_a_spreadsheet_would_compute_stays_a_text(tmp_path: Path) -> None:
     frame = pd.DataFrame({"=evil": FORMULAS, "n": [-number for number in range(len(FORMULAS))]})
     rows = list(csv.reader(text_of(save(frame, tmp_path / "a.csv"))))
     assert rows[0] == ["'=evil", "n"]
@@ -273,8 +271,9 @@ def test_a_named_or_a_text_index_is_written_and_row_numbers_are_not(tmp_path: Pa
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_a_file_is_whole_or_not_there(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An existing file is kept unless overwrite is set, and a failure leaves nothing, not even an unfinished file."""
+def test_a_file_is_complete_or_absent_and_an_existing_one_is_kept(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target, frame = tmp_path / f"a{suffix.upper()}", pd.DataFrame({"a": [1]})
     target.write_text("mine")
     with pytest.raises(errors.ArgumentError, match="overwrite=True"):
@@ -308,7 +307,6 @@ HALVES = {
 def test_half_of_a_character_is_escaped_in_json_and_replaced_elsewhere(
     kind: str, suffix: str, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
-    """A text that was cut within an emoji is exact in JSON; other texts have U+FFFD, with a warning at this line."""
     warnings.simplefilter("always")
     frame = pd.DataFrame({"a": pd.Series(HALVES[kind], dtype=object)})
     path = save(frame, tmp_path / f"half{suffix}")
@@ -428,8 +426,9 @@ SECONDS = 86_400.000005
 
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("is_frame", [True, False])
-def test_intervals_are_durations_or_iso_texts(tmp_path: Path, suffix: str, is_frame: bool) -> None:
-    """An interval without months is written as a duration; one with months as an ISO 8601 duration, in each format."""
+def test_an_interval_without_months_is_a_duration_and_another_an_iso_text(
+    tmp_path: Path, suffix: str, is_frame: bool
+) -> None:
     path = save(to_frame(INTERVALS) if is_frame else INTERVALS, tmp_path / f"rows{suffix}")
     if suffix == ".parquet":
         first = pq.read_table(path).to_pylist()[0]

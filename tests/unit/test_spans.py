@@ -59,7 +59,6 @@ def conversation(**fields: Any) -> Conversation:
 
 
 def export(runs: Any, response: Talk = ACCEPTED, **options: Any) -> tuple[list[Any], str]:
-    """Export to a server, and return the spans and all bytes that it received as text."""
     with raw_server(response) as server:
         assert rl.export_spans(runs, f"{server.address}/v1/traces", **options) > 0
         (request,) = server.requests
@@ -80,8 +79,7 @@ def seconds(span: Any) -> tuple[int, int]:
     return span.start_time_unix_nano // 10**9 - start, span.end_time_unix_nano // 10**9 - start
 
 
-def test_the_spans_of_a_conversation() -> None:
-    """Agents contain models, tools and called agents, with the times and tokens of the journal."""
+def test_the_span_of_an_agent_has_those_of_its_models_tools_and_called_agents() -> None:
     spans, _ = export(conversation(session="Agent/k"))
     kinds = [attributes(span)["openinference.span.kind"] for span in spans]
     assert kinds == ["AGENT", "LLM", "TOOL", "TOOL", "TOOL", "AGENT", "LLM"]
@@ -190,8 +188,7 @@ def test_a_response_other_than_2xx_or_with_rejected_spans_is_an_error(response: 
         answer(b"ok", "202 Accepted", "text/plain"),
     ],
 )
-def test_a_success_in_each_form(response: bytes) -> None:
-    """An empty body, OTLP in both encodings, and a short text are accepted; a busy endpoint is asked again."""
+def test_each_form_of_success_is_accepted_after_a_busy_response(response: bytes) -> None:
     with raw_server(respond_with(answer(status="503 Busy", more="retry-after: 0.01\r\n"), response)) as server:
         assert rl.export_spans(conversation(), server.address) == 7
     assert len(server.requests) == 2

@@ -51,8 +51,7 @@ def summary(edges: Sequence[Edge]) -> list[tuple[str, str, str | None, str | Non
     return [(edge.waiter, edge.kind, edge.blocker, edge.detail) for edge in edges]
 
 
-def test_a_number_in_a_text_is_no_completion() -> None:
-    """Names, keys and other texts may look like a command's number: JSON escapes it there."""
+def test_a_number_in_a_name_or_key_is_not_a_completion() -> None:
     fake = '"completion_id":7,"result_completion_id":7,"InvocationId":"inv_1","wake_up_time":7'
     rows = commands(
         {**command(A, 1, "Run", completion_id=6), "name": fake},
@@ -78,8 +77,7 @@ def test_the_number_of_a_called_id_is_not_that_of_a_result() -> None:
     assert summary(edges_of(suspended((A, [1], [])), commands(row))) == [(A, "unknown", None, None)]
 
 
-def test_a_command_counts_for_its_own_invocation() -> None:
-    """Numbers repeat from journal to journal; a command without a number, and one of another id, match none."""
+def test_a_completion_is_matched_only_with_commands_of_its_invocation() -> None:
     rows = commands(
         command(A, 1, "Call", invocation_id=C, result_completion_id=1),
         command(B, 1, "Sleep", completion_id=1),
@@ -94,8 +92,7 @@ def test_a_command_counts_for_its_own_invocation() -> None:
     ]
 
 
-def test_of_several_runs_of_one_id_the_last_counts() -> None:
-    """A frozen source may have the journals of several runs: the last of them is suspended."""
+def test_of_several_journals_of_one_id_the_last_counts() -> None:
     first = command(A, 1, "Call", invocation_id=B, result_completion_id=1)
     last = command(A, 1, "Call", invocation_id=C, result_completion_id=1)
     assert summary(edges_of(suspended((A, [1], [])), commands(first, last))) == [(A, "call", C, "a step")]
@@ -122,7 +119,6 @@ def edges_with(source: SampleRows, known: KnownInvocations) -> WaitSnapshot:
 
 
 def random_world(seed: int) -> SampleRows:
-    """Return invocations of which most are suspended, with journals of which some commands are lost."""
     chance = random.Random(seed)  # noqa: S311 - no secrets
     ids = [sample_id(number) for number in range(1, chance.randrange(2, 12))]
     status, journal = [], []
@@ -154,7 +150,6 @@ def _random_command(chance: random.Random, id_: str, at: int, number: int, ids: 
 
 
 def plain_edges(source: SampleRows) -> list[tuple[str, str, str | None, str | None]]:
-    """Return the edges of suspended invocations, found command by command."""
     rows = source.arrow("SELECT * FROM sys_invocation_status WHERE status = 'suspended' ORDER BY modified_at, id")
     journal = {}
     for row in source.arrow("SELECT * FROM sys_journal").to_pylist():
@@ -185,7 +180,6 @@ KINDS = {
 
 
 def test_a_scan_and_a_reading_by_id_give_the_same_edges() -> None:
-    """However the journals are read, the edges equal those that each command gives on its own."""
     asked: set[str] = set()
     for seed in range(15):
         source = random_world(seed)

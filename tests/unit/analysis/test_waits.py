@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from importlib.resources import files
 from typing import Any
@@ -21,12 +21,10 @@ from restate_lab.analysis.waits.model import Nodes, needs_all, table_of_edges
 from restate_lab.analysis.waits.reader import WaitSnapshot
 from restate_lab.client.sql.parts import complete_for
 from restate_lab.errors import ArgumentError, Truncated
-from support.blocked_rows import command_rows, suspended_rows, wait_graph
+from support.blocked_rows import HOUR_AGO, NOW, command_rows, inv, suspended_rows, wait_graph
 from support.row_source import RowSource
 from support.shaped import reshape
 
-NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
-HOUR_AGO = pd.Timestamp(NOW - timedelta(hours=1))
 QUESTIONS = ("blocked_keys",)
 QUESTION_COLUMNS = {
     "suspended": "id status target modified_at created_at invoked_by_id completions signals",
@@ -41,11 +39,6 @@ QUESTION_COLUMNS = {
     "states": "id target status created_at modified_at scheduled_start_at attempts next_retry_at",
     "last_errors": "id code message step",
 }
-
-
-def inv(name: str) -> str:
-    """Return the well-formed id of an invocation with this name."""
-    return f"inv_1{int.from_bytes(name.encode(), 'big') % 10**20:033d}"
 
 
 @dataclass
@@ -161,8 +154,7 @@ def test_without_waits_frames_and_graph_are_empty_and_the_text_states_it() -> No
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 5])
-def test_a_ring_of_keys_is_one_deadlock(length: int) -> None:
-    """However long, it is named once, in order, and its suggestion is to cancel the member that began last."""
+def test_a_cycle_of_keys_is_one_deadlock_whose_newest_member_is_to_be_canceled(length: int) -> None:
     names = [f"n{number}" for number in range(length)]
     found = waits(World().ring(*names))
     row = the_deadlock(found)
@@ -182,8 +174,7 @@ def test_a_ring_of_keys_is_one_deadlock(length: int) -> None:
     assert all(graph.has_edge(here, there) for here, there in zip(in_order, [*in_order[1:], in_order[0]], strict=True))
 
 
-def test_those_behind_a_deadlock_are_counted_with_it() -> None:
-    """Invocations that wait for a member, also indirectly, count for the deadlock and are not root blockers."""
+def test_waiters_of_a_deadlock_count_for_it_and_are_no_root_blockers() -> None:
     world = World().ring("a", "b").queue("q1", "Svc/a", "a").queue("q2", "Svc/b", "b", caller="outer")
     found = waits(world.suspend("outer", "Call", "q2"))
     assert the_deadlock(found)["waiting"] == 3
@@ -205,8 +196,7 @@ def test_invocations_that_attach_to_each_other_are_in_a_deadlock() -> None:
     assert "waits for itself" in found["description"][1]
 
 
-def test_a_diamond_counts_each_waiter_once() -> None:
-    """An invocation that waits for a root on two paths is one waiter; the root has two directly and three in total."""
+def test_a_waiter_with_two_paths_to_a_root_counts_once() -> None:
     world = World().suspend("top", "Call", "left").suspend("top", "Call", "right")
     world.suspend("left", "Call", "root").suspend("right", "Call", "root").be("root", "running")
     (row,) = waits(world).blockers.to_dict("records")
@@ -214,8 +204,7 @@ def test_a_diamond_counts_each_waiter_once() -> None:
     assert row["examples"] == sorted(ids("left", "right"))
 
 
-def test_who_waits_for_two_roots_counts_for_each() -> None:
-    """Roots are ranked by the total number of their waiters; one waiter may count for several."""
+def test_a_waiter_for_two_roots_counts_for_both() -> None:
     world = World().suspend("both", "Call", "busy").suspend("both", "Call", "idle")
     world.suspend("one", "Call", "busy").be("busy", "running").be("idle", "running")
     blockers = waits(world).blockers
@@ -223,16 +212,14 @@ def test_who_waits_for_two_roots_counts_for_each() -> None:
     assert list(blockers["total_waiting"]) == [2, 1]
 
 
-def test_one_of_several_may_be_enough() -> None:
-    """A member that also waits for a sleep may go on: the deadlock is not certain, and the reason names the sleep."""
+def test_a_deadlock_is_not_certain_if_a_member_also_waits_for_a_sleep() -> None:
     world = World().ring("a", "b").suspend("a", "Sleep", wakes_at=pd.Timestamp(NOW))
     row = the_deadlock(waits(world))
     assert not row["certain"]
     assert "Svc/a/go also waits for a sleep until 2026-11-25 03:00:00 UTC, which may be enough" in row["reason"]
 
 
-def test_who_needs_all_is_stuck_with_one() -> None:
-    """If the SDK reports that all are needed, a sleep beside the circle does not make it uncertain."""
+def test_a_deadlock_is_certain_if_the_sdk_reports_that_its_member_needs_all() -> None:
     world = World().ring("a", "b").suspend("a", "Sleep", wakes_at=pd.Timestamp(NOW))
     both = {"AllCompleted": [{"Single": {"CompletionId": 1}}, {"Single": {"CompletionId": 2}}]}
     future = {"FirstCompleted": [both, {"Single": {"SignalIndex": 1}}]}
@@ -240,8 +227,7 @@ def test_who_needs_all_is_stuck_with_one() -> None:
     assert the_deadlock(waits(world))["certain"]
 
 
-def test_who_needs_all_waits_for_the_one_that_is_stuck() -> None:
-    """If all are needed, another call that runs does not free the cycle."""
+def test_another_running_call_does_not_free_a_member_that_needs_all() -> None:
     world = World().ring("a", "b").suspend("a", "Call", "other").be("other", "running")
     both = {"AllCompleted": [{"Single": {"CompletionId": 1}}, {"Single": {"CompletionId": 2}}]}
     world.made["combinations"] = [{"id": inv("a"), "future_json": json.dumps(both)}]
@@ -254,8 +240,7 @@ def test_a_deadlock_is_certain_if_all_alternatives_are_stuck() -> None:
     assert list(found["certain"]) == [True, True]
 
 
-def test_a_way_out_elsewhere_frees_the_circle() -> None:
-    """One of two calls is enough, and its callee runs: the circle may end, and its members may go on."""
+def test_a_deadlock_is_not_certain_if_another_call_of_a_member_runs() -> None:
     world = World().ring("a", "b").suspend("a", "Call", "other").be("other", "running")
     found = waits(world)
     assert not the_deadlock(found)["certain"]
@@ -280,8 +265,7 @@ def test_only_the_combination_all_completed_needs_all_parts_besides_cancellation
     assert needs_all(json.dumps(future)) is needs
 
 
-def test_a_running_caller_may_not_wait_yet() -> None:
-    """A circle through open calls of running invocations is not certain, and the reason states that they run."""
+def test_a_cycle_of_calls_of_running_invocations_is_not_certain() -> None:
     world = World().queue("b-take", "Svc/b", "b", caller="a").queue("a-take", "Svc/a", "a", caller="b")
     world.made["open_calls"] = [
         {"id": inv(here), "target": f"Svc/{here}/go", "callee_id": inv(f"{there}-take"), "since": HOUR_AGO}
@@ -364,8 +348,7 @@ def test_the_text_of_a_root_has_its_status_and_last_error(
         ("Unknown", {}, "something that is no longer in its journal"),
     ],
 )
-def test_a_suspended_root_says_what_nobody_gives(kind: str, more: dict[str, Any], said: str) -> None:
-    """A wait for something other than an invocation is named: awakeable, promise, wake-up time, step, signal."""
+def test_the_wait_of_a_suspended_root_blocker_is_named(kind: str, more: dict[str, Any], said: str) -> None:
     found = waits(World().suspend("h", kind, **more).queue("q", "Svc/h", "h"))
     assert found.blockers["waits_for"][0].startswith(said)
     assert found.edges["blocker"].isna()[0]
@@ -421,8 +404,7 @@ def test_keys_are_any_text(key: str) -> None:
     assert tags.seen <= {"div", "b", "table", "tr", "th", "td"} | PICTURE
 
 
-def test_the_card_has_the_worst_first() -> None:
-    """Deadlocks come before roots, roots before open awakeables and promises, and long lists count the hidden rows."""
+def test_the_card_lists_deadlocks_before_root_blockers_before_awakeables() -> None:
     world = World().ring("a", "b").suspend("p", "GetPromise", promise="x").queue("q", "Svc/h", "h").be("h", "running")
     for number in range(20):
         world.suspend(f"w{number}", "Awakeable", signal=17)
@@ -432,8 +414,7 @@ def test_the_card_has_the_worst_first() -> None:
     assert "… and 12 more awakeables" in html
 
 
-def test_what_is_left_out_is_said() -> None:
-    """A cut of either kind warns once, and is in excluded, repr, card and attrs; queues are counted in full."""
+def test_unread_waits_are_in_one_warning_and_in_not_read_repr_card_and_attrs() -> None:
     world = World().suspend("a", "Call", "q0").suspend("b", "Awakeable", signal=17).be("h", "running")
     for number in range(5):
         world.queue(f"q{number}", "Svc/h", "h", caller="a" if not number else None)
@@ -487,8 +468,9 @@ def test_above_the_limit_of_steps_a_root_has_only_its_direct_count() -> None:
     assert (small.id, small.direct_waiting, small.total_waiting) == ("small", 1, None)
 
 
-def test_what_was_not_counted_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the bound is reached, the counts are missing, the number of such rows is reported, and the card is whole."""
+def test_above_the_limit_of_steps_counts_are_missing_and_the_warning_has_their_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("restate_lab.analysis.waits.STEPS", 0)
     world = World().queue("q", "Svc/h", "h").be("h", "running").ring("a", "b")
     with pytest.warns(Truncated, match="for 2 root blockers or deadlocks, not all"):
@@ -516,8 +498,7 @@ def test_20000_edges_are_counted_exactly_at_any_depth() -> None:
     assert (row["direct_waiting"], row["total_waiting"]) == (4_001, 14_000)
 
 
-def test_a_deadlock_in_a_thicket_has_a_short_way_around() -> None:
-    """In a component of many circles the path is the shortest one through a holder, not the whole."""
+def test_the_path_of_a_deadlock_of_many_cycles_is_a_shortest_one() -> None:
     graph = wait_graph((f"n{here}", f"n{there}") for here in range(6) for there in range(6) if here != there)
     (cycle,) = cycles(graph)
     assert len(cycle.members) == 6
@@ -525,7 +506,6 @@ def test_a_deadlock_in_a_thicket_has_a_short_way_around() -> None:
 
 
 def test_the_graph_is_a_copy_and_attrs_are_json() -> None:
-    """Changing a returned graph or frame changes nothing else, and frames can be written unchanged."""
     found = waits(World().ring("a", "b"))
     found.graph().clear()
     assert len(found.graph()) == 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from importlib.resources import files
 from typing import Any
 
@@ -21,12 +21,10 @@ from restate_lab.client.sql.parts import complete_for
 from restate_lab.errors import ArgumentError, NotOnThisServer, ServerFailed, TimedOut
 from restate_lab.reads import Reads
 from restate_lab.status import STATUSES
-from support.blocked_rows import command_rows, suspended_rows
+from support.blocked_rows import HOUR_AGO, NOW, command_rows, inv, suspended_rows
 from support.row_source import RowSource
 from support.shaped import reshape
 
-NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
-HOUR_AGO = pd.Timestamp(NOW - timedelta(hours=1))
 DAY = pd.Timedelta(days=1)
 FOLDERS = ("why", "waits")
 TABLES = {"sys_inbox", "sys_keyed_service_status", "sys_vqueue_meta", "sys_scheduler"}
@@ -58,11 +56,6 @@ VQUEUE = dict.fromkeys(COLUMNS["vqueue"].split()) | {"id": "vq_1x", "is_paused":
 COUNTS = ("queued_changes", "stale_timers")
 NONE = {"n": 0, "since": None}
 ROW = dict.fromkeys(COLUMNS["invocations"].split())
-
-
-def inv(name: str) -> str:
-    """Return the well-formed id of an invocation with this name."""
-    return f"inv_1{int.from_bytes(name.encode(), 'big') % 10**20:033d}"
 
 
 @dataclass
@@ -167,7 +160,6 @@ def test_suspended_on_its_own_step_wakes_by_a_resume() -> None:
 
 
 def test_a_long_back_off_is_read_from_its_vqueue() -> None:
-    """Only a ready or a paused invocation can have one, so the vqueues are not read for other invocations."""
     world = World(features={"vqueues": True}).be("slow", "ready", vqueue_id="vq_1x")
     world.made["back_offs"] = [{"id": inv("slow"), "next_retry_at": NOW + timedelta(hours=1), "failed_attempts": 7}]
     found = explained(world, "slow")
@@ -176,8 +168,7 @@ def test_a_long_back_off_is_read_from_its_vqueue() -> None:
     assert explained(other.fail("back_offs", TimedOut("no")), "calls").status == "suspended"
 
 
-def test_a_paused_vqueue_is_the_cause() -> None:
-    """A wait in a vqueue that was paused by hand is not a wait for a key, and resuming the queue is offered."""
+def test_a_paused_vqueue_is_the_cause_and_its_resume_is_offered() -> None:
     world = World(features={"vqueues": True}).be("p", "pending", vqueue_id="vq_1x", inboxed_at=HOUR_AGO)
     world.made["vqueue"] = [VQUEUE | {"is_paused": True, "lock_name": "Svc/p"}]
     found = explained(world, "p")
@@ -186,15 +177,13 @@ def test_a_paused_vqueue_is_the_cause() -> None:
     assert found.chain["waits_for"].iloc[-1] == "turn"
 
 
-def test_a_queue_head_that_is_blocked_says_on_what() -> None:
-    """With vqueues the scheduler's reason is shown beside the wait for a free slot."""
+def test_the_summary_says_what_blocks_the_head_of_the_vqueue() -> None:
     world = World(features={"vqueues": True}).be("r", "ready", vqueue_id="vq_1x")
     world.made["vqueue"] = [VQUEUE | {"status": "blocked", "blocked_on": "limit-key-concurrency"}]
     assert "blocked on limit-key-concurrency" in explained(world, "r").summary
 
 
-def test_of_several_ends_the_worst_is_the_root() -> None:
-    """A stuck blocker comes before a running one, and that before a sleeping one; the text counts the others."""
+def test_of_several_root_blockers_the_chain_follows_the_worst() -> None:
     world = World().suspend("top", "Call", "works").suspend("top", "Call", "sleeps").suspend("top", "Call", "stopped")
     world.be("works", "running").be("stopped", "paused")
     world.suspend("sleeps", "Sleep", wakes_at=HOUR_AGO + 2 * DAY)
@@ -225,8 +214,7 @@ def test_a_chain_with_too_many_links_is_cut_with_a_message() -> None:
     assert "Incomplete: only" in str(found)
 
 
-def test_waiting_for_itself_through_others_is_a_deadlock() -> None:
-    """A circle ends the chain, wherever you enter it; an invocation outside it is behind it."""
+def test_an_invocation_that_waits_for_itself_through_others_is_in_a_deadlock() -> None:
     world = World().suspend("out", "Call", "a").suspend("a", "Call", "b").suspend("b", "AttachInvocation", "a")
     found = explained(world, "out")
     assert "It is blocked by a deadlock: " in found.summary
@@ -243,8 +231,7 @@ def test_a_chain_ends_at_a_callee_that_no_longer_exists() -> None:
     assert set(found.options["id"]) == {inv("alone")}
 
 
-def test_a_long_queue_is_counted_beyond_what_is_read() -> None:
-    """If not every call was read, the server's count is used, and the total is "at least" this many."""
+def test_the_queue_has_the_count_of_the_server_if_not_all_calls_were_read() -> None:
     world = World().suspend("holder", "Sleep").hold("holder", "holder")
     world.queue("first", "holder", "holder", waiting=900)
     found = explained(world, "holder")
@@ -257,8 +244,7 @@ def test_a_caller_that_waits_for_something_else_is_not_a_waiter() -> None:
     assert "No invocation waits for it." in explained(world, "sent").summary
 
 
-def test_what_cannot_be_looked_up_is_left_out_and_said() -> None:
-    """A time limit or a missing table loses only its part; without the invocation itself there is no result."""
+def test_a_failed_read_loses_only_its_part_and_is_in_not_read() -> None:
     world = World().suspend("a", "Awakeable", signal=17).hold("a", "a")
     world.fail("queues", TimedOut("too slow")).fail("deployments", NotOnThisServer("no sys_deployment"))
     found = explained(world, "a")
@@ -272,8 +258,7 @@ def test_what_cannot_be_looked_up_is_left_out_and_said() -> None:
         explained(World().be("b", "running").fail("invocations", TimedOut("too slow")), "b")
 
 
-def test_a_program_error_is_not_swallowed() -> None:
-    """Only data that a source refuses is excluded; another error is reported as ServerFailed, with its cause."""
+def test_an_error_that_no_source_raises_is_reported_as_server_failed() -> None:
     with pytest.raises(ServerFailed, match="or this is a bug of restate_lab") as told:
         explained(World().suspend("a", "Sleep").fail("deployments", KeyError("x")), "a")
     assert isinstance(told.value.__cause__, KeyError)
@@ -289,8 +274,7 @@ def test_each_statement_gets_the_rest_of_the_timeout_which_must_be_positive() ->
             explained(World(), "a", timeout=wrong)
 
 
-def test_a_workflow_is_never_restarted() -> None:
-    """Restarting is offered for ended invocations with a journal, and not for workflows or without a journal."""
+def test_a_restart_is_not_offered_for_workflows_and_without_a_journal() -> None:
     ended = {"completed_at": HOUR_AGO, "completion_retention": DAY, "target_service_ty": "service"}
     plain = explained(World().be("a", "failed", **ended), "a")
     assert list(plain.options["action"]) == ["restart_as_new", "purge"]
@@ -298,8 +282,7 @@ def test_a_workflow_is_never_restarted() -> None:
         assert list(explained(World().be("a", "failed", **(ended | more)), "a").options["action"]) == ["purge"]
 
 
-def test_what_came_from_the_cluster_is_text() -> None:
-    """Markup in a target, a failure and a promise is escaped; a quote in a service's name stays within its text."""
+def test_markup_and_quotes_of_the_cluster_are_text() -> None:
     nasty = "<script>alert('x')</script>"
     world = World().suspend("a", "GetPromise", promise=nasty, target_service_name='a"b', target=nasty)
     html = explained(world, "a")._repr_html_()
@@ -325,7 +308,6 @@ def test_the_rules_have_every_status_and_no_other() -> None:
 
 
 def test_the_rules_agree_with_the_table_of_actions() -> None:
-    """An action offered in a status has an effect there by the table that the live test compares with servers."""
     rules = [(rule, ACTIONS(rule.action)) for rule in RULES if rule.action in set(ACTIONS)]
     assert {action for _, action in rules} == set(ACTIONS) - {ACTIONS.PURGE_JOURNAL}
     for rule, action in rules:
@@ -337,8 +319,7 @@ def test_a_known_code_has_a_meaning_and_an_unknown_one_is_unchanged() -> None:
     assert (describe_code("RT9999"), describe_code(None)) == ("RT9999", "")
 
 
-def test_a_statement_takes_of_the_parameters_what_it_names() -> None:
-    """Keys are found in the tables that the source has; a parameter that the statement then lacks is not sent."""
+def test_a_parameter_that_a_statement_does_not_name_is_not_sent() -> None:
     seen: list[set[str]] = []
 
     @dataclass
@@ -361,7 +342,6 @@ def test_a_statement_takes_of_the_parameters_what_it_names() -> None:
 
 
 def test_an_entry_that_the_scheduler_does_not_count_is_the_cause() -> None:
-    """A wait for a turn is explained by the scheduler only if it has been long, and nothing else explains it."""
     quiet = VQUEUE | {"status": "empty", "since": HOUR_AGO, "last_start_at": HOUR_AGO}
     busy = {"last_start_at": pd.Timestamp(NOW)}
     for queue, is_cause in ((quiet, True), (quiet | {"status": "blocked"}, False), (quiet | busy, False)):
@@ -371,7 +351,6 @@ def test_an_entry_that_the_scheduler_does_not_count_is_the_cause() -> None:
 
 
 def test_a_refused_protocol_names_the_deployment_and_the_upgrade() -> None:
-    """RT0020: the SDK must be upgraded first, and a restart comes after that."""
     failure = "[500] service Svc is exposed by the deprecated deployment dp_1, please upgrade the SDK"
     found = explained(World().be("f", "failed", completion_failure=failure, completed_at=HOUR_AGO), "f")
     assert "The deployment dp_1 speaks service protocol 3 or older" in found.summary

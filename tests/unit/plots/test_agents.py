@@ -16,13 +16,11 @@ from support.pictures import NOW, agent_run, spend, texts
 
 
 def bars(ax: object) -> list[tuple[float, float, float]]:
-    """Return (row, start, width) of each bar."""
     patches = [each for each in ax.patches if isinstance(each, Rectangle)]  # type: ignore[attr-defined]
     return [(round(each.get_y() + each.get_height() / 2), each.get_x(), each.get_width()) for each in patches]
 
 
-def test_wasted_tokens_are_a_part_of_the_bar() -> None:
-    """A bar is as long as the spent tokens, and its note has the runs, the cost, and the saved tokens."""
+def test_a_bar_has_its_wasted_tokens_and_a_note_with_runs_cost_and_saved_tokens() -> None:
     ax = plot_spend(spend(["a", "b"]))
     assert sum(width for row, _, width in bars(ax) if row == 0) == 2000
     assert [width for row, _, width in bars(ax) if row == 1] == [900, 100]
@@ -50,8 +48,7 @@ def test_runs_without_tokens_are_counted_and_so_are_runs_without_a_price() -> No
         plot_spend(runs, by="week")  # type: ignore[arg-type]
 
 
-def test_turns_are_bars_from_their_start_to_their_end() -> None:
-    """An open turn ends when the journal was read; a tool without a time has no bar."""
+def test_a_turn_is_a_bar_that_ends_when_the_journal_was_read_if_it_is_open() -> None:
     run = agent_run(["x/run", "first", "second"])
     plain = Turn("inv_a", 1, "tool", "unknown", tool="plain")
     asks = Turn("inv_b", 2, "step", "journal", entry_type="Signal", name="approval", started=run.turns[0].started)

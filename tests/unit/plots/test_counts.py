@@ -35,8 +35,7 @@ def rows(ax: object) -> list[str]:
     return [label.get_text() for label in ax.get_yticklabels()]  # type: ignore[attr-defined]
 
 
-def test_status_counts_and_colours() -> None:
-    """A bar per service, its parts the frame's numbers in the order and the colours of STATUSES, all labelled."""
+def test_each_service_has_a_bar_of_its_statuses_in_their_order_and_colors() -> None:
     frame = overview(["Cart", "Orders"], [*reversed(STATUSES), "of tomorrow"])
     ax = draw(plots.plot_status(frame))
     totals = frame.groupby("target_service_name")["n"].sum().sort_values(ascending=False)

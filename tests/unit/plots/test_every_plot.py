@@ -20,6 +20,7 @@ import restate_lab as rl
 from restate_lab import plots
 from restate_lab.analysis.questions.catalog import names as question_names
 from restate_lab.errors import ArgumentError
+from restate_lab.plots.inputs import RequiredColumns
 from restate_lab.plots.style import status_style
 from restate_lab.status import STATUSES
 from support.pictures import ATTRS, HOSTILE, PLOTS, all_text, contrast, draw, is_visible, journal, texts
@@ -45,8 +46,7 @@ QUESTION = re.compile(r'rl\.ask\(lab, "(\w+)"\)')
 every = pytest.mark.parametrize("name", PLOTS)
 
 
-def test_public_names() -> None:
-    """The package's names exist, sorted; each kind of ``plot`` is one of them, and has a sample here."""
+def test_each_kind_of_plot_is_a_public_function_with_a_sample() -> None:
     assert plots.__all__ == sorted(plots.__all__)
     functions = {name for name in vars(plots) if name.startswith("plot_")}
     assert {*plots.__all__} == {"plot", *functions} == {"plot", *(f"plot_{kind}" for kind in plots.KINDS)}
@@ -54,8 +54,7 @@ def test_public_names() -> None:
 
 
 @every
-def test_plot_draws_a_result_as_what_it_is(name: str) -> None:
-    """The plot of a result is that of its type, its question or its columns; with ``kind``, any frame is drawn."""
+def test_a_result_is_drawn_by_its_type_or_question_and_any_frame_by_kind(name: str) -> None:
     function, made = PLOTS[name]
     result = made(NAMES)
     kind = function.__name__.removeprefix("plot_")
@@ -69,13 +68,11 @@ def test_plot_draws_a_result_as_what_it_is(name: str) -> None:
 
 
 def test_every_question_with_a_plot_exists() -> None:
-    """The questions of ``plot`` are named questions, and the ones that the functions name in their errors."""
     assert set(plots.OF_QUESTIONS) == {match[1] for call in CALLS.values() if (match := QUESTION.fullmatch(call))}
     assert set(plots.OF_QUESTIONS) <= set(question_names())
 
 
-def test_a_result_without_a_plot() -> None:
-    """The error for another result, a frame of another question and a misspelled kind names what can be drawn."""
+def test_the_error_for_a_result_without_a_plot_names_what_can_be_drawn() -> None:
     with pytest.raises(ArgumentError, match=r"plot\(\) cannot draw 'list'; pass the result of waits"):
         rl.plot([1])
     paused = pd.DataFrame({"ms": [1.0]})
@@ -110,8 +107,7 @@ def test_a_plot_on_axes_returns_them_and_pyplot_makes_nothing(name: str) -> None
     assert plt.get_fignums() == []
 
 
-def test_given_axes_never_wake_pyplot() -> None:
-    """If every plot gets ``ax``, pyplot is not even imported; and restate_lab alone imports no matplotlib."""
+def test_pyplot_is_not_imported_if_every_plot_gets_axes() -> None:
     program = """
 import sys
 sys.path[:0] = sys.argv[1:]
@@ -210,8 +206,7 @@ def test_an_incomplete_frame_has_a_note_in_its_picture(name: str) -> None:
 
 
 @every
-def test_hostile_text_is_text(name: str) -> None:
-    """Dollars start no mathematics; a picture has nothing invisible, without a glyph, or endless."""
+def test_hostile_text_is_visible_short_and_no_mathematics(name: str) -> None:
     plot, made = PLOTS[name]
     words = ""
     for names in (HOSTILE[:6], HOSTILE[6:]):  # six are all shown
@@ -228,8 +223,7 @@ def test_hostile_text_is_text(name: str) -> None:
 
 @every
 @pytest.mark.parametrize("ground", ["default", "dark_background", "transparent", "Solarize_Light2"])
-def test_text_is_read_on_every_ground(name: str, ground: str) -> None:
-    """Text has a contrast of 4.5 to its background in light and dark style sheets and on transparent figures."""
+def test_text_has_a_contrast_of_4_5_on_every_background(name: str, ground: str) -> None:
     plot, made = PLOTS[name]
     style: Any = {"figure.facecolor": "none", "axes.facecolor": "none"} if ground == "transparent" else ground
     with plt.style.context(style):
@@ -242,8 +236,7 @@ def test_text_is_read_on_every_ground(name: str, ground: str) -> None:
             assert contrast(text.get_color(), behind) >= 4.5, text.get_text()
 
 
-def test_statuses_tell_apart_without_colour() -> None:
-    """Every status has a style; two with the same hatch differ clearly in grey. A newer server's status has its own."""
+def test_two_statuses_with_one_hatch_differ_in_gray() -> None:
     looks = {word: status_style(word) for word in STATUSES} | {"of tomorrow": status_style("of tomorrow")}
     assert {word: each.colour for word, each in looks.items() if word in STATUSES} == {
         word: status.colour for word, status in STATUSES.items()
@@ -257,14 +250,11 @@ def test_statuses_tell_apart_without_colour() -> None:
 @pytest.mark.parametrize("name", plots.__all__)
 def test_a_docstring_names_the_call_and_every_column_that_the_plot_reads(name: str) -> None:
     plot = getattr(plots, name)
-    module = sys.modules[plot.__module__]
-    reads = vars(module).get("_READS")
-    words = set(re.findall(r"\w+", inspect.getdoc(plot) or ""))
-    if reads:
-        assert not set(reads.columns) - words
-    told = [call for key, call in CALLS.items() if PLOTS[key][0] is plot and call != "docstring"]
-    for call in told:
-        assert call.replace("invocation_id", "id") in (inspect.getdoc(plot) or "")
+    doc = inspect.getdoc(plot) or ""
+    needs = [each for each in vars(sys.modules[plot.__module__]).values() if isinstance(each, RequiredColumns)]
+    columns = {column for each in needs if each.plot == name for column in each.columns}
+    assert columns <= set(re.findall(r"\w+", doc))
+    assert all(call in doc for key, call in CALLS.items() if PLOTS[key][0] is plot and call != "docstring")
 
 
 def test_axes_of_a_subfigure_take_the_colour_of_the_figure_behind_it() -> None:

@@ -20,7 +20,6 @@ NAMES = ("Cart", "Orders")
 
 
 def cells(ax: Axes) -> dict[tuple[int, int], str]:
-    """Return (week, weekday) → color of the cells of a calendar."""
     found = [patch for patch in ax.patches if isinstance(patch, Rectangle)]
     return {(round(each.get_x() + 0.46), round(each.get_y() + 0.46)): to_hex(each.get_facecolor()) for each in found}
 

@@ -37,8 +37,7 @@ def test_a_label_fits_its_width_and_has_nothing_invisible(text: str, width: int)
         ("café Ωμέγα Привет", "café Ωμέγα Привет"),
     ],
 )
-def test_labels(text: object, shown: str) -> None:
-    """Cut in the middle; escapes for invisible characters; a dash for nothing, quotes around blanks."""
+def test_a_label_is_shortened_in_the_middle_and_its_invisible_characters_are_escaped(text: object, shown: str) -> None:
     assert FACE.text(text, 20) == shown
 
 

@@ -76,8 +76,7 @@ def test_the_order_of_the_edges_does_not_change_the_picture(pairs: list[tuple[in
     assert arrange(graph_of(pairs), []) == arrange(graph_of(first), [])
 
 
-def test_a_queue_is_folded() -> None:
-    """Of 300 waiting invocations some are shown, those with most behind them first, and the rest is a number."""
+def test_of_300_waiting_invocations_some_are_shown_and_the_others_are_a_number() -> None:
     pairs = [(f"w{number:03}", "root") for number in range(200)] + [(f"z{number:03}", "w150") for number in range(99)]
     targets = [f"Cart/{number}/do" for number in range(300)]
     ax = draw(plot_waits(waits(pairs, targets)))
@@ -92,8 +91,7 @@ def test_a_queue_is_folded() -> None:
     assert sum(place.folded or 1 for place in layout.boxes) == 300
 
 
-def test_equal_parts_are_one_box() -> None:
-    """Three equal calls are one box "× 3"; a call with another target, blocker or waiter has its own box."""
+def test_equal_invocations_with_equal_waiters_are_one_box_with_their_number() -> None:
     pairs = [(f"w{number}", f"r{number}") for number in range(3)] + [("x", "r3"), ("y", "r3"), ("z", "r3"), ("v", "z")]
     names = {"x": "Orders/place", "y": "Orders/place", "z": "Orders/place", "v": "Orders/bill"}
     ids = sorted({id_ for pair in pairs for id_ in pair})
@@ -113,12 +111,10 @@ def test_equal_parts_are_one_box() -> None:
 
 
 def tips_of(ax: Axes) -> list[Polygon]:
-    """Return the tips of the arrows."""
     return [each for each in ax.patches if type(each) is Polygon]
 
 
-def test_deadlocks_are_circles() -> None:
-    """A deadlock is a box in the colour of failure with its members and the arrows around; a possible one dashed."""
+def test_a_deadlock_is_a_red_box_with_red_arrows_and_dashed_if_it_is_only_possible() -> None:
     pairs = [("a", "b"), ("b", "c"), ("c", "a"), ("w", "a"), ("p", "q"), ("q", "p"), ("self", "self")]
     ax = draw(plot_waits(waits(pairs, deadlocks=[(["a", "b", "c"], True), (["p", "q"], False), (["self"], True)])))
     rings = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]

@@ -52,8 +52,7 @@ def shown(value: Any, zone: tzinfo = UTC, kind: Any = "text") -> TableCell:
         (b"\xff\x00", "\\xff‹U+0000›"),
     ],
 )
-def test_values_are_told_as_people_do(value: Any, text: str) -> None:
-    """Durations in two units, numbers with thousands separators, lists cut and counted, missing values as a dash."""
+def test_a_cell_has_its_value_as_a_person_writes_it(value: Any, text: str) -> None:
     assert shown(value, UTC).text == text
 
 

@@ -83,8 +83,7 @@ def test_an_incomplete_diagnosis_is_called_so_first_and_names_the_missing_checks
     assert diagnosis_title(diagnosis(storm(where=""))) == "Incident on prod"
 
 
-def test_the_four_numbers() -> None:
-    """An invocation of two findings counts once; if not all ids are known, the number is an upper limit."""
+def test_the_four_numbers_count_an_invocation_once_and_are_limits_without_all_ids() -> None:
     second = storm(check="paused", count=2, ids=("inv_3", "inv_4"), since=NOW - timedelta(days=2), blocked=Blocked())
     failures = pd.DataFrame({"status": ["failed", "killed", "failed"], "n": [7, 3, 4]})
     numbers = first_numbers(diagnosis(storm(), second), failures, UTC, NOW - timedelta(days=1))
@@ -99,8 +98,7 @@ def events(*minutes: float, event: str = "new error") -> list[TimelineEvent]:
     return [TimelineEvent(NOW - timedelta(minutes=each), event, f"event {each}") for each in minutes]
 
 
-def test_a_short_incident_is_not_a_sliver_of_a_day() -> None:
-    """The picture begins at most three lengths of the incident before it; earlier events are counted at its edge."""
+def test_the_timeline_begins_at_most_three_lengths_of_the_incident_before_it() -> None:
     all_events = [*events(1_400, 900, 36, 35.9, 5), *events(700, event="deployment registered")]
     window = time_window(all_events, BEGAN, since=NOW - timedelta(days=1), now=NOW)
     assert timedelta(minutes=144) < NOW - window.start < timedelta(minutes=150)

@@ -35,8 +35,7 @@ CLOUD = "key_10ACQj9ugk5ELb5lI2.xQ9vZkqQ2XLtc5fQ"
         '{\\"access_token\\": \\"SECRET12\\"}',
     ],
 )
-def test_what_looks_like_a_secret_is_masked(text: str) -> None:
-    """Headers, JSON, code and URLs lose the value and keep the name, escaped for HTML or not."""
+def test_secrets_in_headers_json_code_and_urls_are_masked_and_their_names_stay(text: str) -> None:
     masked = Masker().text(text)
     assert "SECRET12" not in masked
     assert MASK in masked
@@ -66,7 +65,6 @@ def test_harmless_text_is_not_masked(text: str) -> None:
 
 
 def test_known_secrets_are_masked_wherever_they_stand() -> None:
-    """The connection's token, variables named like a secret, and the caller's secrets; short ones would hit text."""
     source = SimpleNamespace(settings=SimpleNamespace(token=Secret("the-connection-token")))
     env = {"MY_API_TOKEN": "from-the-environment", "CITY": "Denver-Colorado", "DB_PASSWORD": "abc"}
     masker = masker_for(source, env=env, more=["handed-in"])

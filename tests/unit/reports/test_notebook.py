@@ -43,8 +43,9 @@ def code(source: str, *tags: str, outputs: Any = ()) -> Any:
     return made
 
 
-def test_a_notebook_becomes_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Headings are chapters, code is folded, nothing loads, and both files are without secrets."""
+def test_the_report_of_a_notebook_has_chapters_and_folded_code_and_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MY_API_TOKEN", SECRET)
     notebook = write(
         tmp_path / "n.ipynb",
@@ -91,8 +92,7 @@ bar.update(1, 5)
 """
 
 
-def test_a_finished_bar_leaves_nothing(tmp_path: Path) -> None:
-    """A bar is text in the notebook file: the last progress of an interrupted call, and nothing of a finished one."""
+def test_a_notebook_keeps_the_last_progress_of_an_interrupted_call_only(tmp_path: Path) -> None:
     notebook = write(tmp_path / "n.ipynb", code(PROGRESS), code("bar.update(3, 5)"), code(PROGRESS + "bar.close()"))
     done = notebook_report(notebook, tmp_path / "out.html")
     cells = nbformat.read(done.executed, as_version=4).cells
@@ -185,8 +185,7 @@ def test_html_is_cleaned_pictures_stay_and_other_outputs_are_reported() -> None:
     assert printed.text == MASK
 
 
-def test_titles() -> None:
-    """The first heading is the title; a notebook without one has no title, and its cells are in one section."""
+def test_the_first_heading_is_the_title_of_a_notebook() -> None:
     assert title_of(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("text\n# no heading")])) == ""
     made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("## A [link](http://x) and `code` ##\ntext")])
     assert title_of(made) == "A link and code"

@@ -26,8 +26,9 @@ def has_ended(pid: str) -> bool:
         return True
 
 
-def test_without_chromium_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without Chromium nothing is written, and the error explains how to get it and what to do without it."""
+def test_without_chromium_nothing_is_written_and_the_error_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("CHROMIUM", raising=False)
     monkeypatch.setattr(pdf, "_NAMES", ("no-such-chromium",))
     with pytest.raises(MissingProgram, match=r"apt-get install chromium.*CHROMIUM.*\.html"):
@@ -50,10 +51,9 @@ HALF = """for each in "$@"; do case "$each" in --print-to-pdf=*) printf '%%PDF-1
         (HALF, "wrote no PDF"),
     ],
 )
-def test_a_chromium_that_fails_is_an_error(
+def test_half_a_pdf_is_an_error_with_the_output_of_chromium_and_an_existing_file_stays(
     script: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No PDF, or half of one, is an error with Chromium's output; an existing file stays."""
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "r.pdf").write_text("before")

@@ -132,7 +132,6 @@ def hostile_report() -> Report:
 
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
-    """In titles, captions, cells, columns, statements and names of files and clusters: nothing runs, all is visible."""
     page = written(hostile_report(), tmp_path)
     assert not list(page.active_parts())
     assert not list(page.loaded_addresses())
@@ -150,8 +149,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     assert "49" not in re.sub(r"data:[^\"]*", "", page.styles)
 
 
-def test_nothing_is_loaded_and_the_page_says_so(tmp_path: Path) -> None:
-    """The page has only data addresses, and a policy in its head that a browser applies to all of its content."""
+def test_nothing_is_loaded_and_a_policy_in_the_page_forbids_it(tmp_path: Path) -> None:
     report = Report("r", source=report_source()).add(figure()).add(pd.DataFrame({"a": range(99)}))
     page = written(report, tmp_path)
     assert not list(page.loaded_addresses())
@@ -178,8 +176,7 @@ def test_the_token_and_secrets_of_the_environment_are_in_no_part_of_a_report(
     assert MASK in page.text
 
 
-def test_facts_of_the_source(tmp_path: Path) -> None:
-    """Head and foot have cluster, address, version, time, toolkit, evidence and whether changes were allowed."""
+def test_a_report_names_its_cluster_server_time_toolkit_evidence_and_changes(tmp_path: Path) -> None:
     page = written(Report("r", source=report_source(features={"vqueues": True}, read_only=True)), tmp_path)
     for fact in (
         "Cluster made", "As of 2026-11-25 04:00:00 UTC", "restate 1.7.12, vqueues", "Address http://127.0.0.1:1",
@@ -209,7 +206,6 @@ def test_every_time_of_the_page_is_in_the_zone_which_is_named(tmp_path: Path) ->
 
 
 def test_the_sql_is_folded_on_the_screen_and_printed_at_the_end(tmp_path: Path) -> None:
-    """The statement of `ask` is included automatically; for a frame of `sql` the caller passes it."""
     asked = pd.DataFrame({"n": [1]})
     asked.attrs |= {
         "question": "overview",
@@ -229,7 +225,6 @@ def test_the_sql_is_folded_on_the_screen_and_printed_at_the_end(tmp_path: Path) 
 
 
 def test_the_actions_taken_come_from_the_audit_log(tmp_path: Path) -> None:
-    """Each change at this cluster's addresses in the period is listed with its reason; an empty list is stated."""
     log = AuditLog(tmp_path / "audit")
     facts = {"environment": "made", "request": "PATCH", "reason": "INC-42 <b>"}
     for address in ("http://127.0.0.1:1", "http://127.0.0.1:2", "http://another:1"):
@@ -279,8 +274,6 @@ def test_pictures_with_few_marks_are_vectors_and_others_are_pixels(tmp_path: Pat
 
 
 class CountedPatch(Rectangle):
-    """An area that counts how often it is drawn."""
-
     drawn = 0
 
     def draw(self, renderer: Any) -> None:
@@ -289,8 +282,7 @@ class CountedPatch(Rectangle):
 
 
 @pytest.mark.parametrize(("hatch", "kind"), [("", "svg+xml"), ("///", "png")], ids=["lines", "dots"])
-def test_a_picture_is_drawn_once(hatch: str, kind: str) -> None:
-    """A picture of ours is drawn once, and is as complete as one that is drawn twice to find its size."""
+def test_a_picture_is_drawn_once_and_has_the_size_of_one_that_is_drawn_twice(hatch: str, kind: str) -> None:
     areas = [CountedPatch((number, 0), 1, 1, hatch=hatch) for number in range(5)]
 
     def plot(title: str, *, tz: Any) -> Axes:
@@ -369,8 +361,7 @@ Report("r").add("text").write(sys.argv[1])
 """
 
 
-def test_kill_leaves_no_broken_report(tmp_path: Path) -> None:
-    """Kill -9 in the middle of writing: there is no report, and the remaining file does not look like one."""
+def test_kill_9_while_writing_leaves_no_file_that_looks_like_a_report(tmp_path: Path) -> None:
     path = tmp_path / "r.html"
     with subprocess.Popen([sys.executable, "-c", SLOW, str(path)], stdout=subprocess.PIPE) as running:
         assert running.stdout is not None

@@ -32,8 +32,9 @@ def outputs(executed: Path) -> list[Any]:
     return [output for cell in nbformat.read(executed, as_version=4).cells for output in cell.get("outputs", [])]
 
 
-def test_runs_with_this_python_and_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel is the running interpreter whatever is installed, and refuses changes; the result states that."""
+def test_a_notebook_runs_with_this_interpreter_and_refuses_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken = tmp_path / "kernels" / "python3" / "kernel.json"
     broken.parent.mkdir(parents=True)
     broken.write_text('{"argv": ["/bin/false"], "display_name": "broken", "language": "python"}')
@@ -89,8 +90,9 @@ def test_a_failure_names_cell_and_error_and_the_copy_has_the_earlier_output(tmp_
     ("source", "error", "timeout"),
     [("import os; os._exit(3)", "Kernel died", 60), ("import time; time.sleep(60)", "timed out", 5)],
 )
-def test_dead_and_endless_cells_are_failures(tmp_path: Path, source: str, error: str, timeout: float) -> None:
-    """A kernel that dies and a cell that takes too long stop the notebook like an error, and no kernel is left."""
+def test_dead_and_endless_cells_stop_the_notebook_and_leave_no_kernel(
+    tmp_path: Path, source: str, error: str, timeout: float
+) -> None:
     run = run_notebook(write(tmp_path / "n.ipynb", "print('before')", source), tmp_path / "o.ipynb", timeout=timeout)
     assert run.failure is not None
     assert error in run.failure.error

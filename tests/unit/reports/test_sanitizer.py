@@ -26,8 +26,6 @@ LOADS = re.compile(r"(?i)url|image|src|expression|element|paint|attr\(|binding|b
 
 
 class Dangers(HTMLParser):
-    """Collects parts that clean HTML must not contain."""
-
     def __init__(self, clean: str) -> None:
         super().__init__()
         self.found: list[str] = []
@@ -73,8 +71,7 @@ def test_the_content_of_scripts_styles_frames_and_templates_is_removed() -> None
         assert sanitize(f"a<{tag}>secret") == "a"
 
 
-def test_each_declaration_is_checked_by_itself() -> None:
-    """A hostile declaration is removed, the others of the same style stay, and an empty style is removed."""
+def test_a_hostile_declaration_is_removed_and_the_others_of_its_style_stay() -> None:
     for style in HOSTILE_STYLES:
         if "'" not in style and "\\" not in style and "/*" not in style and "{" not in style:
             quoted = style.replace('"', "&quot;")
@@ -179,8 +176,7 @@ def test_tables_plain_styles_embedded_pictures_and_links_stay() -> None:
         assert each in clean
 
 
-def test_tables_of_pandas_keep_their_looks() -> None:
-    """A plain frame stays unchanged, and so do the nested functions, quoted fonts and colors of a Styler."""
+def test_a_plain_frame_and_the_cells_of_a_styler_are_unchanged() -> None:
     plain = pd.DataFrame({"id": ["<b>", "y&z"], "n": [1, 2]}).to_html(border=0)
     assert sanitize(plain) == plain.replace(' border="0"', "").replace("right;", "right")
     style = "background: linear-gradient(90deg, rgba(1, 2, 3, .5) 10%, #d65f5f 20.5%)"
