@@ -47,7 +47,6 @@ class _CachedFiles(DeltaStorageHandler):
     folder: Path
 
     def open_input_file(self, path: str) -> Any:
-        """Return the local copy of a file, which is downloaded if it does not exist."""
         local = self.folder / path
         if not local.exists():
             self._download(path, local)

@@ -50,11 +50,6 @@ def _no_name(reason: str) -> str:
     return f"pass cluster_name=, the name of the cluster in the archive: {reason}. Use the same name at each visit."
 
 
-def is_same_cluster(archived: Iterable[Mapping[str, Any]], current: pa.Table) -> bool:
-    """Return whether a cluster has one of the archived deployments; the server gives each deployment a random id."""
-    return not {row["id"] for row in archived}.isdisjoint(current["id"].to_pylist())
-
-
 def other_cluster(name: str, lab: Lab, addresses: Iterable[str], where: str) -> ArgumentError:
     """Return the error that an archive has another cluster under this name."""
     known = join(sorted(addresses), _FEW) or "an unknown address"

@@ -107,7 +107,6 @@ def _with_window(times: pd.Series[Any], since: datetime, until: datetime) -> np.
 def _intervals(
     period: _Period, retention: timedelta, failures: pd.DataFrame
 ) -> Iterator[tuple[datetime, datetime, str]]:
-    """Yield the intervals between visits in which runs with this retention may be missing."""
     if not retention:
         yield _time(period.started[0]), _time(period.started[-1]), _NOT_KEPT
         return

@@ -112,10 +112,6 @@ class ServerReader:
         open_ones = counts.select(["service", "handler", _SHORTEST]).to_pylist()
         return pa.concat_tables([parts[0].drop_columns([_SHORTEST]), parts[1]], promote_options="permissive"), open_ones
 
-    def whole(self, table: str) -> pa.Table:
-        """Return all rows of the server's table that ``table`` of the archive copies."""
-        return self._read(table, "")
-
     def details(self, runs: pa.Table) -> RunRows:
         """Return the rows of runs, which are rows of ``ended_runs``."""
         started = time.monotonic()
@@ -129,10 +125,10 @@ class ServerReader:
         return rows
 
     def _details(self, runs: pa.Table, ids: list[str]) -> RunRows:
-        journal, events = (self._read(name, "id IN :ids", ids=ids) for name in ("journal", "events"))
+        journal, events = (self.read(name, "id IN :ids", ids=ids) for name in ("journal", "events"))
         types: Any = journal["entry_type"]  # a journal without the result of a step has no response of a model
         steps = self._agent_steps(_texts(pc.unique(journal.filter(pc.equal(types, pa.scalar(_STEP)))["id"])))
-        invocations = _same_runs(self._read("invocations", "id IN :ids", ids=ids), runs)
+        invocations = _same_runs(self.read("invocations", "id IN :ids", ids=ids), runs)
         invocations = invocations.append_column("day", pc.cast(invocations["completed_at"], pa.date32()))
         tables = {
             "invocations": invocations,
@@ -142,20 +138,20 @@ class ServerReader:
         }
         return RunRows(tables, gone=len(ids) - len(invocations))
 
-    def _read(self, table: str, where: str, **params: Any) -> pa.Table:
+    def read(self, table: str, where: str = "", **params: Any) -> pa.Table:
+        """Return rows of the server's table that ``table`` of the archive copies."""
         name, columns = TABLES[table].copies, self.columns[table]
         statement = f"SELECT {', '.join(quote_name(each.name) for each in columns)} FROM {quote_name(name)}"  # noqa: S608 - names from the server itself
         if where:
             statement += f" WHERE {where}"
         with self.source.stream(statement, params=params) as reader:
             schema = check_types(reader.schema, {each.name: each.type for each in columns}, statement, self.source)
-            counts = MaskCounts()
-            rows = pa.Table.from_batches([mask_batch(batch, self.masks[table], counts) for batch in reader], schema)
+            masked = [mask_batch(batch, self.masks[table], MaskCounts()) for batch in reader]
+            rows = pa.Table.from_batches(masked, schema)
         self.notes.update(describe_changes(name, schema))
         return to_archive(rows)
 
     def _agent_steps(self, ids: list[str]) -> pa.Table:
-        """Return the responses of models in these journals, without text; ``appended_at`` is added later."""
         own = TABLES["agent_steps"].own
         agents = sorted(self.agents.agents(ids))
         found = self.agents.model_steps(agents, (), has_text=False) if agents else {}

@@ -115,7 +115,7 @@ def history_session(
     builder.add_earlier_runs()
     builder.add_runs()
     for name in _OF_RUNS:
-        builder.add_rows_of_runs(name)
+        builder.create(TABLES[name].copies or name, builder.in_period(name, builder.select(name)))
     builder.add_journal_entries()
     for name in _CHANGES:
         builder.add_latest(name)
@@ -147,26 +147,22 @@ class _Views:
         self.context.register_record_batches("archive.earlier_runs", [[rows]])
 
     def add_runs(self) -> None:
-        """Create the table of ended invocations, the empty one of open ones, and the server's own view of both."""
         where = f"{self.cluster} AND {self.period.days()} AND {self.period.contains('completed_at')}"
-        self._create("sys_invocation_status", f"{self._select('invocations')} WHERE {where}")
+        self.create("sys_invocation_status", f"{self.select('invocations')} WHERE {where}")
         nothing = select_server_columns(self.schema.tables["sys_invocation_state"], {})
-        self._create("sys_invocation_state", f"SELECT {nothing} WHERE false")
+        self.create("sys_invocation_state", f"SELECT {nothing} WHERE false")
         for name, definition in self.schema.views.items():
             columns = [column for column, _ in self.schema.tables[name]]
             create_view(self.context, name, definition, columns)
-
-    def add_rows_of_runs(self, name: str) -> None:
-        self._create(TABLES[name].copies or name, self._in_period(name, self._select(name)))
 
     def add_journal_entries(self) -> None:
         """Create ``journal_entries``: the journal with the archive's own columns, which replace functions of JSON."""
         columns = [column for column in self.schema.tables["sys_journal"] if column[0] in _OF_ENTRIES]
         selected = select_server_columns(columns, self._columns_in("journal"), replaced=self._unique_id())
         select = f"SELECT {selected}, completion_id, arrow_cast(result, 'Utf8') AS result{self._from('journal')}"
-        self._create("journal_entries", self._in_period("journal", select))
+        self.create("journal_entries", self.in_period("journal", select))
 
-    def _in_period(self, name: str, select: str) -> str:
+    def in_period(self, name: str, select: str) -> str:
         ends = self.period.days_at_the_ends()
         statement = f"{select} WHERE {self.cluster} AND {self.period.whole_days()}"
         if ends:
@@ -197,16 +193,15 @@ class _Views:
             f"FROM archive.{name} WHERE {self.cluster} AND ({was_seen} OR {was_there})"
         )
         columns = select_server_columns(self.schema.tables[TABLES[name].copies], self._columns_in(name))
-        self._create(TABLES[name].copies, f"SELECT {columns} FROM ({latest}) WHERE newest = 1")  # noqa: S608
+        self.create(TABLES[name].copies, f"SELECT {columns} FROM ({latest}) WHERE newest = 1")  # noqa: S608
 
     def add_own(self, name: str) -> None:
         """Create a view of a table that servers do not have; columns that an earlier version did not write are null."""
         where = f"{self.cluster} AND {self.period.days()} AND {self.period.contains(_OWN[name])}"
         absent = dict.fromkeys(TABLES[name].own.keys() - self._columns_in(name), "NULL")
-        self._create(name, f"SELECT {_select_own(name, absent)} FROM archive.{name} WHERE {where}")  # noqa: S608
+        self.create(name, f"SELECT {_select_own(name, absent)} FROM archive.{name} WHERE {where}")  # noqa: S608
 
-    def _select(self, name: str) -> str:
-        """Return the beginning of a statement with the server's columns of a table, and with unique ids."""
+    def select(self, name: str) -> str:
         unique = self._unique_id()
         if TABLES[name].copies:
             selected = select_server_columns(self._columns(name), self._columns_in(name), replaced=unique)
@@ -222,7 +217,6 @@ class _Views:
         return f" FROM archive.{name}{joined if self.has_earlier_runs else ''}"
 
     def _columns(self, name: str) -> Columns:
-        """Return the server's columns that this archive has rows of."""
         table = TABLES[name]
         stored = self._columns_in(name)
         payloads = {each for each in table.payloads if each not in stored}
@@ -231,7 +225,7 @@ class _Views:
     def _columns_in(self, name: str) -> dict[str, str]:
         return {each.name: getattr(each.type, "type", "") for each in self.tables[name].schema().fields}
 
-    def _create(self, name: str, statement: str) -> None:
+    def create(self, name: str, statement: str) -> None:
         self.context.sql(f"CREATE VIEW {quote_name(name)} AS {statement}")
 
 
@@ -274,7 +268,6 @@ def _register(context: SessionContext, name: str, table: DeltaTable, *, is_local
 
 
 def _select_own(name: str, replaced: Mapping[str, str] = MappingProxyType({})) -> str:
-    """Return the select list of a table that servers do not have, without string views."""
     own = {each: kind for each, kind in TABLES[name].own.items() if each != "cluster_name"}
     values = {each: replaced.get(each, quote_name(each)) for each in own}
     return ", ".join(

@@ -154,7 +154,8 @@ def describe_changes(table: str, schema: pa.Schema) -> Iterator[str]:
 
 def describe_conflicts(table: str, columns: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return column of the server → why it is not stored: another column has the same name, apart from its case."""
-    own = TABLES[table].own.keys() - _SHARED.get(table, set())
+    # ``created_at`` of a run is also a column of the server, with the same values
+    own = TABLES[table].own.keys() - ({"created_at"} if table == "invocations" else set())
     taken, conflicts = {each.lower() for each in own}, {}
     for name, kind in columns:
         stored = _stored_name(name, kind).lower()
@@ -162,10 +163,6 @@ def describe_conflicts(table: str, columns: Iterable[tuple[str, str]]) -> dict[s
             conflicts[name] = f"{TABLES[table].copies}.{name} has the name of another column, and is not stored"
         taken.add(stored)
     return conflicts
-
-
-_SHARED = {"invocations": {"created_at"}}
-"""The archive's own columns that are also a column of the server, with the same values."""
 
 
 def _archive_type(name: str, kind: pa.DataType) -> pa.DataType | None:
