@@ -14,7 +14,6 @@ import os
 import re
 import threading
 import time
-from abc import abstractmethod
 from collections.abc import Coroutine, Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,7 +58,6 @@ _THREADS, _FEWEST_THREADS = "TOKIO_WORKER_THREADS", 4  # the setting is read whe
 _SLICE = 0.2  # seconds of a wait; Windows raises an interrupt only between two waits
 _JSON_OPERATORS = {"->", "->>"}
 _ONE_KEY = "json_get_str(json_get_json(entry_lite_json, 'Command'), 'name')"
-_JSON_GET = re.compile(r"Invalid function 'json_")
 DEFAULT_MAX_BYTES = 2 << 30
 _MISSING_TABLE = re.compile(r"table '(?:[^'.]+\.)*([^'.]+)' not found")
 _MISSING_COLUMN = re.compile(r"No field named (?:\S+\.)?\"?(\w+)\"?\.")
@@ -264,10 +262,10 @@ def _clock(now: datetime) -> dict[str, pa.Array[Any]]:
 
 def _query_refused(error: Exception) -> QueryRefused:
     reason = str(error).removeprefix("DataFusion error: ").partition("\n\nThis was likely caused by a bug")[0]
-    message = reason
-    if "to satisfy a call to 'json_" in reason or _JSON_GET.search(reason):
-        message = f"{reason}\nIn evidence and histories, JSON functions take one key per call, for example {_ONE_KEY}."
-    return QueryRefused(f"the query engine refused the query: {message}", status=400, reason=reason)
+    advice = ""
+    if "to satisfy a call to 'json_" in reason or "Invalid function 'json_" in reason:
+        advice = f"\nIn evidence and histories, JSON functions take one key per call, for example {_ONE_KEY}."
+    return QueryRefused(f"the query engine refused the query: {reason}{advice}", status=400, reason=reason)
 
 
 class EngineSource(Source):
@@ -276,24 +274,11 @@ class EngineSource(Source):
     ``coverage.missing`` explains the tables and columns that it does not have.
     """
 
+    decoder: PayloadFunction | None = None
+
     def __init__(self, context: SessionContext, decoder: PayloadFunction | None = None) -> None:
         self._context: SessionContext | None = context
-        self._decoder = decoder
-
-    @property
-    def decoder(self) -> PayloadFunction | None:
-        """Return the function that decodes payloads for showing; None without one."""
-        return self._decoder
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """Return the name of the cluster."""
-
-    @property
-    @abstractmethod
-    def version(self) -> str:
-        """Return the version of the server."""
+        self.decoder = decoder
 
     @contextlib.contextmanager
     def stream(
@@ -343,7 +328,6 @@ class EngineSource(Source):
         """Check, before a statement, that the files are still as they were; by default nothing is checked."""
 
     def _explain(self, error: QueryRefused) -> RestateLabError:
-        """Return an error with the reason if something is missing here, else one that suggests similar names."""
         missing = self.coverage.missing
         for pattern, is_table in ((_MISSING_TABLE, True), (_MISSING_COLUMN, False)):
             name = pattern.search(error.reason)

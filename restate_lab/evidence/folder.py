@@ -13,7 +13,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -76,13 +76,13 @@ class EvidenceFolder:
             stream.write(content)
 
     @contextmanager
-    def create_file(self, name: str) -> Iterator[HashingFile]:
+    def create_file(self, name: str) -> Iterator[_HashingFile]:
         """Yield a new writable file that counts and hashes its bytes."""
         with self.filesystem.open_output_stream(self.path_of(name)) as stream:
-            yield HashingFile(stream)
+            yield _HashingFile(stream)
 
 
-class HashingFile(io.RawIOBase):
+class _HashingFile(io.RawIOBase):
     """A file that is written sequentially, with its size and sha256."""
 
     def __init__(self, stream: pa.NativeFile) -> None:
@@ -92,19 +92,15 @@ class HashingFile(io.RawIOBase):
 
     @property
     def sha256(self) -> str:
-        """Return the sha256 of the bytes written so far."""
         return self._digest.hexdigest()
 
     def writable(self) -> bool:
-        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Return the number of bytes written so far."""
         return self.size
 
     def write(self, block: bytes | memoryview) -> int:  # type: ignore[override]
-        """Write a block."""
         self._stream.write(block)
         self._digest.update(block)
         self.size += len(block)
@@ -125,12 +121,8 @@ def new_folder(target: EvidenceFolder) -> Iterator[EvidenceFolder]:
         ArgumentError: the path already exists, or its parent folder does not exist.
     """
     check_free(target)
-    if target.is_local:
-        folder = EvidenceFolder(
-            target.filesystem, f"{target.path}.{uuid.uuid4().hex[:8]}.unfinished", target.display_path
-        )
-    else:
-        folder = target
+    unfinished = f"{target.path}.{uuid.uuid4().hex[:8]}.unfinished"
+    folder = replace(target, path=unfinished) if target.is_local else target
     try:
         folder.filesystem.create_dir(folder.path, recursive=not target.is_local)
         yield folder

@@ -42,7 +42,7 @@ from restate_lab.evidence.masking import MaskCounts, mask_batch
 from restate_lab.evidence.new_runs import STATUS_TABLE, without_new_runs
 from restate_lab.evidence.plan import FreezePlan, TablePlan, plan_freeze
 from restate_lab.evidence.redaction import parse_patterns
-from restate_lab.evidence.selection import parse_filter, select_invocations
+from restate_lab.evidence.selection import InvocationSelection, parse_filter, select_invocations
 from restate_lab.evidence.tables import read_schema
 from restate_lab.progress import Progress, RowsLine, progress_of
 from restate_lab.reads import COPY_STATEMENT, Reads, begin
@@ -124,7 +124,8 @@ def freeze(
     plan = plan_freeze(schema, base_tables, selection=selection, patterns=patterns, payloads=payloads)
     with new_folder(target) as folder:
         line = progress_of(progress, lambda: RowsLine("freezing"))
-        manifest = _write_evidence(plan, reads, folder, started=started, progress=line)
+        writer = _TableWriter(reads, folder, line)
+        manifest = _write_evidence(plan, writer, selection, started=started, payloads=payloads)
     for message in _warning_messages(manifest):
         warnings.warn(message, EvidenceWarning, stacklevel=3)
     return target.display_path
@@ -155,10 +156,10 @@ def _warning_messages(manifest: Manifest) -> Iterator[str]:
 
 
 def _write_evidence(
-    plan: FreezePlan, reads: Reads, folder: EvidenceFolder, *, started: datetime, progress: Progress
+    plan: FreezePlan, writer: _TableWriter, selection: InvocationSelection | None, *, started: datetime, payloads: bool
 ) -> Manifest:
     """Write the tables of a plan, and the manifest last; ``started`` is the server's clock at the start."""
-    writer, selection = _TableWriter(reads, folder, progress), plan.selection
+    reads, folder = writer.reads, writer.folder
     written, now = writer.write(plan.tables)
     ended = reads.read_clock()
     server = FrozenServer(reads.name, reads.version, dict(reads.features))
@@ -182,7 +183,7 @@ def _write_evidence(
         now=now or started,
         ended_at=ended,
         consistency=ONE_AFTER_ANOTHER,
-        payloads=plan.payloads,
+        payloads=payloads,
         scope=scope,
         redaction=Redaction(plan.patterns, {text: hits[text] for text in plan.patterns}, unread=dict(unread)),
         files=files,
@@ -242,14 +243,14 @@ class _TableWriter:
 
     def _batches(self, table: TablePlan) -> Generator[pa.RecordBatch]:
         schema: pa.Schema | None = None
-        for params in table.params:
+        for params in table.rows.params:
             with self.reads.stream(table.sql, params=params) as reader:
                 if schema is None:
                     types = {column.name: column.type for column in table.columns}
                     schema = check_types(reader.schema, types, table.sql, self.reads)
                     yield self._mask(table, pa.RecordBatch.from_pylist([], schema=schema))
                 for batch in reader:
-                    yield self._mask(table, batch if table.keep is None else table.keep.apply(batch))
+                    yield self._mask(table, batch if table.rows.keep is None else table.rows.keep.apply(batch))
 
     def _mask(self, table: TablePlan, batch: pa.RecordBatch) -> pa.RecordBatch:
         self.rows += batch.num_rows

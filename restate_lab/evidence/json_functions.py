@@ -34,7 +34,7 @@ _BOOLEANS = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True)
-class JsonFunction:
+class _JsonFunction:
     """One function of a text and a key: its name, the type of its result, and the conversion of a value's text."""
 
     name: str
@@ -44,7 +44,6 @@ class JsonFunction:
     """The result if the key does not exist."""
 
     def __call__(self, texts: Any, keys: Any) -> Any:
-        """Return the results for a batch of texts and keys."""
         distinct = pc.unique(keys)
         if len(distinct) != 1 or distinct.null_count:
             pairs = zip(texts.to_pylist(), keys.to_pylist(), strict=True)
@@ -78,7 +77,6 @@ def _put(values: Any, where: Any, new: Any) -> Any:
 
 
 def _value_at(text: str, key: str) -> str | None:
-    """Return the text of the value at a key of an object, or at an index of an array; None if it does not exist."""
     at = _after_blank(text, 0)
     try:
         if text.startswith("{", at):
@@ -187,16 +185,16 @@ def _keys(raw: str) -> list[str] | None:
     return list(value) if isinstance(value, dict) else None
 
 
-FUNCTIONS: tuple[JsonFunction, ...] = (
-    JsonFunction("json_get_str", pa.string(), _str),
-    JsonFunction("json_get_json", pa.string(), str),
-    JsonFunction("json_get_int", pa.int64(), _int),
-    JsonFunction("json_get_float", pa.float64(), _float),
-    JsonFunction("json_get_bool", pa.bool_(), _bool),
-    JsonFunction("json_get_array", pa.list_(pa.string()), _array),
-    JsonFunction("json_as_text", pa.string(), _as_text),
-    JsonFunction("json_length", pa.uint64(), _length),
-    JsonFunction("json_contains", pa.bool_(), lambda _: True, missing=False),
-    JsonFunction("json_object_keys", pa.list_(pa.string()), _keys),
+FUNCTIONS: tuple[_JsonFunction, ...] = (
+    _JsonFunction("json_get_str", pa.string(), _str),
+    _JsonFunction("json_get_json", pa.string(), str),
+    _JsonFunction("json_get_int", pa.int64(), _int),
+    _JsonFunction("json_get_float", pa.float64(), _float),
+    _JsonFunction("json_get_bool", pa.bool_(), _bool),
+    _JsonFunction("json_get_array", pa.list_(pa.string()), _array),
+    _JsonFunction("json_as_text", pa.string(), _as_text),
+    _JsonFunction("json_length", pa.uint64(), _length),
+    _JsonFunction("json_contains", pa.bool_(), lambda _: True, missing=False),
+    _JsonFunction("json_object_keys", pa.list_(pa.string()), _keys),
 )
 """The functions; each has two arguments, a JSON text and a key."""

@@ -98,8 +98,7 @@ class MaskCounts:
 
     def add(self, column: str, hits: Counter[str], unread: int) -> None:
         """Add the counts of one value."""
-        if hits:
-            self.hits.update(hits)
+        self.hits.update(hits)
         if unread:
             self.unread[column] += unread
 
@@ -138,9 +137,9 @@ class ColumnMask:
         def replace(value: str | bytes) -> str | bytes:
             if isinstance(value, str):
                 masked = mask(value, rules)
-                counts.add(self.column, masked.hits, masked.unread)
-                return masked.value
-            changed, masked = mask_bytes(value, rules)
+                changed: str | bytes = masked.value
+            else:
+                changed, masked = mask_bytes(value, rules)
             counts.add(self.column, masked.hits, masked.unread)
             return changed
 

@@ -123,7 +123,6 @@ def _runs_since(
 
 
 def _frozen_created_at(folder: EvidenceFolder, file: TableFile, runs: Mapping[str, Any]) -> dict[str, datetime]:
-    """Return id → the creation time of its frozen run, for ids that have a row."""
     frozen: dict[str, datetime] = {}
     with _open_file(folder, file) as parquet:
         for batch in parquet.iter_batches(_BLOCK, columns=["id", "created_at"]):

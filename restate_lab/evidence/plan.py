@@ -54,15 +54,19 @@ class RowFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class _TableRows:
-    """The rows of one table: a condition, the parameters of each request, and a filter for the responses."""
+class TableRows:
+    """The rows of one table that are written, by default all of them.
+
+    The statement with the condition ``where`` is sent once for each of ``params``, one after another. ``keep`` is the
+    filter for the rows of the responses.
+    """
 
     where: str = ""
     params: tuple[Mapping[str, Any], ...] = ({},)
     keep: RowFilter | None = None
 
 
-_NO_ROWS = _TableRows("1 = 0")
+_NO_ROWS = TableRows("1 = 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +75,13 @@ class TablePlan:
 
     - ``columns``: the frozen columns, in the order of the statement ``sql``.
     - ``masks``: how values are masked, by column; a column without a mask is not changed.
-    - ``params``: the statement is sent once for each of these parameters, one after another.
-    - ``keep``: the filter for the rows of the responses, None to keep all rows.
     """
 
     name: str
     columns: tuple[SourceColumn, ...]
     masks: Mapping[str, ColumnMask]
     sql: str
-    params: tuple[Mapping[str, Any], ...]
-    keep: RowFilter | None
+    rows: TableRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +91,13 @@ class FreezePlan:
     - ``tables``: the tables, in the order in which they are read.
     - ``views``: the views that can be created from these tables.
     - ``excluded``: tables, columns and views that are not frozen, with the reasons.
-    - ``selection``: the selected invocations, None for the whole cluster.
     - ``patterns``: the texts of ``redact=``, each once.
     """
 
     tables: tuple[TablePlan, ...]
     views: tuple[StoredView, ...]
     excluded: tuple[Exclusion, ...]
-    selection: InvocationSelection | None
     patterns: tuple[str, ...]
-    payloads: bool
 
 
 def plan_freeze(
@@ -110,7 +108,10 @@ def plan_freeze(
     patterns: Sequence[Pattern],
     payloads: bool,
 ) -> FreezePlan:
-    """Return the plan to freeze ``tables``, which are tables of the schema in the order of reading."""
+    """Return the plan to freeze ``tables``, which are tables of the schema in the order of reading.
+
+    ``selection`` are the selected invocations, None for the whole cluster.
+    """
     excluded = [Exclusion(name, None, _NOT_NAMED) for name, table in schema.tables.items() if table not in tables]
     unknown: list[Exclusion] = []
     plans: list[TablePlan] = []
@@ -130,9 +131,7 @@ def plan_freeze(
         tables=tuple(plans),
         views=tuple(StoredView(view.name, view.definition, view.columns) for view in views),
         excluded=(*excluded, *unknown, *missing),
-        selection=selection,
         patterns=tuple(dict.fromkeys(pattern.text for pattern in patterns)),
-        payloads=payloads,
     )
 
 
@@ -160,25 +159,25 @@ def _table_plan(
     if rows.where:
         sql += f" WHERE {rows.where}"
     masks = column_masks(table.name, names, patterns, views=table.views)
-    return TablePlan(table.name, tuple(columns), masks, sql, rows.params, rows.keep)
+    return TablePlan(table.name, tuple(columns), masks, sql, rows)
 
 
-def _rows_of(table: str, selection: InvocationSelection | None) -> _TableRows | None:
+def _rows_of(table: str, selection: InvocationSelection | None) -> TableRows | None:
     """Return which rows of a table are frozen; None if it is unknown which of them belong to the selection."""
     if selection is None or table in _WHOLE:
-        return _TableRows()
+        return TableRows()
     if table == _ATTEMPTS:
-        return _TableRows(keep=RowFilter(("id",), frozenset((id_,) for id_ in selection.ids)))
+        return TableRows(keep=RowFilter(("id",), frozenset((id_,) for id_ in selection.ids)))
     if table in _BY_KEY:
         services = sorted({service for service, _ in selection.keys})
         keys = statement_chunks(sorted({key for _, key in selection.keys}))
         params = tuple({"services": services, "keys": chunk} for chunk in keys)
         # The condition also matches the service of one pair with the key of another, so the rows are filtered again.
         keep = RowFilter(("service_name", "service_key"), selection.keys)
-        return _TableRows("service_name IN :services AND service_key IN :keys", params, keep) if params else _NO_ROWS
+        return TableRows("service_name IN :services AND service_key IN :keys", params, keep) if params else _NO_ROWS
     locks = sorted(f"{service}/{key}" for service, key in selection.keys)
     for column_of, values in ((_BY_ID, selection.ids), (_BY_QUEUE, selection.queues), (_BY_LOCK, locks)):
         if table in column_of:
             params = tuple({"values": chunk} for chunk in statement_chunks(values))
-            return _TableRows(f"{quote_name(column_of[table])} IN :values", params) if params else _NO_ROWS
+            return TableRows(f"{quote_name(column_of[table])} IN :values", params) if params else _NO_ROWS
     return None

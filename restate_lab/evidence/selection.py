@@ -56,7 +56,7 @@ _KEYS = "SELECT DISTINCT target_service_name, target_service_key{queue} FROM sys
 
 
 @dataclass(frozen=True, slots=True)
-class InvocationFilter:
+class _InvocationFilter:
     """The parsed arguments of a freeze that select invocations; all None for the whole cluster.
 
     ``created`` has id → creation times of the requested runs, for ids from a frame with ``created_at``.
@@ -71,7 +71,6 @@ class InvocationFilter:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments that are not None, by name."""
         values = {name: getattr(self, name) for name in _FILTERS}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -101,19 +100,20 @@ def parse_filter(
     since: TimeInput | None = None,
     until: TimeInput | None = None,
     now: datetime,
-) -> InvocationFilter:
+) -> _InvocationFilter:
     """Parse the arguments of a freeze to a filter.
 
     Raises:
         ArgumentError: an argument is malformed or empty.
     """
-    parsed = InvocationFilter(
+    has_times = isinstance(ids, pd.DataFrame) and {"id", "created_at"} <= set(ids.columns)
+    parsed = _InvocationFilter(
         None if ids is None else _parse_ids(ids),
         _parse_names(service, "service"),
         _parse_names(handler, "handler"),
         None if since is None else to_datetime(since, now=now, name="since"),
         None if until is None else to_datetime(until, now=now, name="until"),
-        _created_by_id(ids),
+        creation_times_by_id(ids["id"], ids["created_at"], name="ids") if has_times else {},
     )
     if parsed.since is not None and parsed.until is not None and parsed.since > parsed.until:
         raise ArgumentError(f"since ({parsed.since.isoformat()}) is later than until ({parsed.until.isoformat()}).")
@@ -121,7 +121,7 @@ def parse_filter(
 
 
 def select_invocations(
-    reads: Reads, wanted: InvocationFilter, columns: Mapping[str, Sequence[str]]
+    reads: Reads, wanted: _InvocationFilter, columns: Mapping[str, Sequence[str]]
 ) -> InvocationSelection | None:
     """Find the invocations that match a filter, with their callers and callees; None for the whole cluster.
 
@@ -171,18 +171,13 @@ def statement_chunks(values: Iterable[str]) -> Iterator[list[str]]:
         yield chunk
 
 
-def _matches(reads: Reads, wanted: InvocationFilter) -> tuple[set[str], list[str]]:
-    """Return the matching ids, and the ids that have only another run than the requested one."""
+def _matches(reads: Reads, wanted: _InvocationFilter) -> tuple[set[str], list[str]]:
     matches: set[str] = set()
     seen: set[str] = set()
     filters = " AND ".join(_FILTERS[name] for name in wanted.arguments)
     statement = _MATCHES.format(run=", created_at" if wanted.created else "", filters=filters)
     for ids in statement_chunks(wanted.ids) if wanted.ids is not None else [None]:
-        values = {
-            **wanted.arguments,
-            **({"ids": ids} if ids is not None else {}),
-            "limit": MAX_INVOCATIONS + 1,
-        }
+        values = wanted.arguments | ({"ids": ids} if ids is not None else {}) | {"limit": MAX_INVOCATIONS + 1}
         rows = reads.query(statement, values, progress=None).to_pylist()
         seen.update(row["id"] for row in rows)
         matches.update(row["id"] for row in rows if not is_other_run(row.get("created_at"), wanted.created, row["id"]))
@@ -201,7 +196,7 @@ def _matches(reads: Reads, wanted: InvocationFilter) -> tuple[set[str], list[str
     return matches, sorted(seen - matches)
 
 
-def _missing_notes(wanted: InvocationFilter, matches: set[str], other_runs: list[str]) -> Iterator[str]:
+def _missing_notes(wanted: _InvocationFilter, matches: set[str], other_runs: list[str]) -> Iterator[str]:
     if wanted.ids is None:
         return
     if other_runs:
@@ -230,12 +225,6 @@ def _rows(reads: Reads, statement: str, ids: Iterable[str]) -> Iterator[Row]:
         yield from reads.query(statement, {"ids": chunk}, progress=None).to_pylist()
 
 
-def _created_by_id(ids: Any) -> dict[str, frozenset[datetime]]:
-    if not isinstance(ids, pd.DataFrame) or "created_at" not in ids.columns:
-        return {}
-    return creation_times_by_id(ids["id"], ids["created_at"], name="ids")
-
-
 def _parse_ids(ids: Any) -> tuple[str, ...]:
     if isinstance(ids, pd.DataFrame):
         if "id" not in ids.columns:
@@ -256,12 +245,12 @@ def _parse_names(value: str | Iterable[str] | None, argument: str) -> tuple[str,
     return names
 
 
-def _as_json(wanted: InvocationFilter) -> dict[str, Any]:
+def _as_json(wanted: _InvocationFilter) -> dict[str, Any]:
     """Return the arguments as JSON; ids become their number, because the evidence contains the ids."""
     converters: dict[str, Callable[[Any], Any]] = {"ids": len, "service": list, "handler": list}
     return {name: converters.get(name, datetime.isoformat)(value) for name, value in wanted.arguments.items()}
 
 
-def _describe(wanted: InvocationFilter) -> str:
+def _describe(wanted: _InvocationFilter) -> str:
     arguments = _as_json(wanted).items()
     return ", ".join(f"{name} {value if name != 'ids' else f'one of {value}'}" for name, value in arguments)

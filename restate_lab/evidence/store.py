@@ -70,6 +70,11 @@ class Evidence(EngineSource):
     It answers the same queries as a live source. Ages are relative to ``now``, the time of the freeze, and ``now()`` in
     a statement also returns this time. JSON functions take one key per call; ``->`` is not supported. It is safe to use
     from several threads. ``close()`` closes the files; evidence is also a context manager.
+
+    - ``path``: the path that was passed to ``open_evidence``.
+    - ``name``: the cluster's name with the time of the freeze, such as "prod @ 2026-11-25 04:22:00 UTC".
+    - ``version, features``: those of the frozen server, with the flags that its version always has.
+    - ``now``: the server's clock directly after the invocations were read, UTC.
     """
 
     def __init__(
@@ -84,19 +89,14 @@ class Evidence(EngineSource):
     ) -> None:
         super().__init__(frozen_session(folder, manifest, batch_rows=batch_rows), decoder)
         self._folder = folder
+        self.path = folder.display_path
         self.manifest = manifest
         self.digest = digest
         self.verified = verified
-
-    @property
-    def path(self) -> Path | str:
-        """Return the path that was passed to ``open_evidence``."""
-        return self._folder.display_path
-
-    @property
-    def name(self) -> str:
-        """Return the cluster's name with the time of the freeze, such as "prod @ 2026-11-25 04:22 UTC"."""
-        return evidence_name(self.manifest)
+        self.name = f"{_one_line(manifest.server.name)} @ {format_timestamp(manifest.now)}"
+        self.version = manifest.server.version
+        self.features = MappingProxyType(dict(manifest.server.features))
+        self.now = manifest.now.astimezone(UTC)
 
     @property
     def address(self) -> str:
@@ -115,21 +115,6 @@ class Evidence(EngineSource):
             masked=frozenset(_masked_columns(manifest, zip(tables["table"], tables["column"], strict=True))),
             incomplete=frozenset(manifest.new_runs or ()),
         )
-
-    @property
-    def version(self) -> str:
-        """Return the version of the frozen server."""
-        return self.manifest.server.version
-
-    @property
-    def features(self) -> Mapping[str, bool]:
-        """Return the feature flags of the frozen server, with those that its version always has; empty before 1.7."""
-        return MappingProxyType(dict(self.manifest.server.features))
-
-    @property
-    def now(self) -> datetime:
-        """Return the time of the freeze in UTC: the server's clock directly after the invocations were read."""
-        return self.manifest.now.astimezone(UTC)
 
     def tables(self) -> pd.DataFrame:
         """Return one row per column of each frozen table, as the live cluster described it.
@@ -153,11 +138,26 @@ class Evidence(EngineSource):
 
     def __repr__(self) -> str:
         unsure = "" if self.verified else ", not verified"
-        return f"<Evidence {self.name}, {server_label(self.manifest)}, at {self.path}{unsure}>"
+        return f"<Evidence {self.name}, {_server_label(self.manifest)}, at {self.path}{unsure}>"
 
     def _repr_html_(self) -> str:
-        return evidence_card(
-            self.manifest, str(self.path), self.digest, verified=self.verified, counts=self._status_counts
+        counts = self._status_counts
+        badge = ("verified", f"The files match the manifest, sha256 {self.digest}.", STATUSES["succeeded"].colour)
+        if not self.verified:
+            unsure = f"The files were not compared with the manifest, sha256 {self.digest}."
+            badge = ("NOT VERIFIED", unsure, STATUSES["paused"].colour)
+        parts = [(status, counts[status], each.colour) for status, each in STATUSES.items() if status in counts]
+        parts += [(status, n, STATUSES["ready"].colour) for status, n in counts.items() if status not in STATUSES]
+        return render(
+            "_html/card.html.j2",
+            title=self.name,
+            place=f"{self.path}, {_server_label(self.manifest)}",
+            place_tip="",
+            badges=[badge],
+            facts=list(_facts(self.manifest)),
+            lines=[],
+            accent=_ACCENT,
+            parts=parts,
         )
 
     @functools.cached_property
@@ -204,41 +204,13 @@ def open_evidence(
     return Evidence(folder, manifest, digest=digest, verified=verify, batch_rows=batch_rows, decoder=decoder)
 
 
-def evidence_name(manifest: Manifest) -> str:
-    """Return the cluster's name with the timestamp, so that frozen evidence is not taken for the live cluster."""
-    return f"{_one_line(manifest.server.name)} @ {format_timestamp(manifest.now)}"
-
-
-def server_label(manifest: Manifest) -> str:
-    """Return the version of the server, and whether it has vqueues."""
+def _server_label(manifest: Manifest) -> str:
     return f"restate {_one_line(manifest.server.version)}{', vqueues' if has_vqueues(manifest.server) else ''}"
 
 
 def _one_line(text: str) -> str:
     """Return a name on one line with all characters visible, because an attacker can have written the manifest."""
     return escape_invisible(" ".join(text[:_LONGEST].split()))
-
-
-def evidence_card(manifest: Manifest, path: str, digest: str, *, verified: bool, counts: Mapping[str, int]) -> str:
-    """Return the card as HTML: cluster and time, invocations by status (``counts``), contents and exclusions."""
-    badge = ("verified", f"The files match the manifest, sha256 {digest}.", STATUSES["succeeded"].colour)
-    if not verified:
-        unsure = f"The files were not compared with the manifest, sha256 {digest}."
-        badge = ("NOT VERIFIED", unsure, STATUSES["paused"].colour)
-    ordered = [status for status in STATUSES if status in counts]
-    parts = [(status, counts[status], STATUSES[status].colour) for status in ordered]
-    parts += [(status, n, STATUSES["ready"].colour) for status, n in counts.items() if status not in STATUSES]
-    return render(
-        "_html/card.html.j2",
-        title=evidence_name(manifest),
-        place=f"{path}, {server_label(manifest)}",
-        place_tip="",
-        badges=[badge],
-        facts=list(_facts(manifest)),
-        lines=[],
-        accent=_ACCENT,
-        parts=parts,
-    )
 
 
 def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:

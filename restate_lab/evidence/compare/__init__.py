@@ -272,7 +272,6 @@ _PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[[Sides], Any]
 def _compare_part(
     sides: Sides, needs: tuple[str, ...], columns: tuple[str, ...], compare_frames: Callable[[Sides], Part]
 ) -> tuple[pd.DataFrame, list[Limitation], bool]:
-    """Return a frame, its limitations, and whether nothing of it was compared."""
     frame: pd.DataFrame | None = None
     if missing := sides.missing(*needs):
         notes = [Limitation(missing)]

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.manifest import Manifest
-from restate_lab.evidence.plan import FreezePlan, RowFilter, TablePlan, plan_freeze
+from restate_lab.evidence.plan import FreezePlan, RowFilter, TablePlan, TableRows, plan_freeze
 from restate_lab.evidence.redaction import parse_patterns
 from restate_lab.evidence.selection import InvocationSelection
 from restate_lab.evidence.tables import read_schema
@@ -44,16 +44,16 @@ def test_which_rows_are_read_and_kept() -> None:
     ids = {"values": [sample_id(1), sample_id(2)]}
     planned = plan(selection=SELECTION)
     status = table(planned, "sys_invocation_status")
-    assert (status.sql.partition("WHERE")[2], status.params, status.keep) == (' "id" IN :values', (ids,), None)
+    assert status.rows == TableRows('"id" IN :values', (ids,))
     attempts = table(planned, "sys_invocation_state")
     assert "WHERE" not in attempts.sql
-    assert attempts.keep == RowFilter(("id",), frozenset({(sample_id(1),), (sample_id(2),)}))
+    assert attempts.rows.keep == RowFilter(("id",), frozenset({(sample_id(1),), (sample_id(2),)}))
     state = table(planned, "state")
-    assert state.params == ({"services": ["Svc"], "keys": ["k"]},)
-    assert state.keep == RowFilter(("service_name", "service_key"), KEYS)
+    assert state.rows.params == ({"services": ["Svc"], "keys": ["k"]},)
+    assert state.rows.keep == RowFilter(("service_name", "service_key"), KEYS)
     deployments = table(planned, "sys_deployment")
-    assert ("WHERE" in deployments.sql, deployments.params, deployments.keep) == (False, ({},), None)
-    assert all(("WHERE" in each.sql, each.params, each.keep) == (False, ({},), None) for each in plan().tables)
+    assert ("WHERE" in deployments.sql, deployments.rows) == (False, TableRows())
+    assert all(("WHERE" in each.sql, each.rows) == (False, TableRows()) for each in plan().tables)
 
 
 def test_a_filter_does_not_keep_the_service_of_one_pair_with_the_key_of_another() -> None:
