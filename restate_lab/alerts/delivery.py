@@ -15,11 +15,12 @@ import re
 import threading
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -41,22 +42,24 @@ _REDIRECTS = range(300, 400)
 _KINDS = MappingProxyType({Severity.CRITICAL: "failure", Severity.WARNING: "warning", Severity.NOTE: "info"})
 
 
-class Receiver(Protocol):
-    """A receiver of messages."""
+@dataclass(frozen=True, slots=True)
+class Receiver(ABC):
+    """A receiver of messages.
 
-    @property
-    def id(self) -> str:
-        """Return its identity in the state file: the service and a hash of the address, "slack:0123456789ab"."""
+    ``id`` is its identity in the state file, the service and a hash of the address ("slack:0123456789ab"). ``label`` is
+    its name for people.
+    """
 
-    @property
-    def label(self) -> str:
-        """Return its name for people."""
+    id: str
+    label: str
 
+    @abstractmethod
     def send(self, message: Message) -> str:
         """Send a message and return "" if it was accepted, otherwise the reason."""
 
-    def refresh(self, alerts: Sequence[OpenAlert], now: datetime) -> str:
+    def refresh(self, alerts: Sequence[OpenAlert], now: datetime) -> str:  # noqa: ARG002 - for those that forget
         """Repeat the open alerts, if the receiver forgets them otherwise; return "" or the reason of a failure."""
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +78,17 @@ class Courier:
 
     ``limit`` is the time limit of a delivery in seconds. The timeouts of the libraries are for one read, so a receiver
     that sends one byte at a time would keep them for ever.
+
+    ``refreshes`` is whether the open alerts must be repeated to the receiver, ``is_busy`` whether the result of a
+    delivery is not known yet, and ``was_late`` whether a delivery has exceeded the time limit.
     """
 
     receiver: Receiver
     report: Callable[[DeliveryResult], None]
     limit: float = DELIVERY_SECONDS
     refreshes: bool = False
-    """Whether the open alerts must be repeated to the receiver."""
     is_busy: bool = False
-    """Whether the result of a delivery is not known yet."""
     was_late: bool = False
-    """Whether a delivery has exceeded the time limit."""
     _message: Message | None = None
     _number: int = 0
     _thread: threading.Thread | None = None
@@ -142,11 +145,9 @@ class Courier:
 
 
 @dataclass(frozen=True, slots=True)
-class AppriseReceiver:
+class AppriseReceiver(Receiver):
     """A receiver of apprise, such as ``slack://…`` or ``json://host/path``."""
 
-    id: str
-    label: str
     service: Any
 
     def send(self, message: Message) -> str:
@@ -166,10 +167,6 @@ class AppriseReceiver:
             return ""
         status = _STATUS.search("\n".join(entry.message for entry in result.logs()))
         return f"it refused the message with HTTP {status[1]}" if status else "it did not accept the message"
-
-    def refresh(self, alerts: Sequence[OpenAlert], now: datetime) -> str:  # noqa: ARG002 - it forgets nothing
-        """Do nothing: a message is kept by its receiver."""
-        return ""
 
     def _set_fingerprint(self, message: Message) -> None:
         """Let PagerDuty merge messages, and give JSON, form and XML messages the fields that a program needs."""
@@ -194,14 +191,12 @@ class _RequestLog(logging.Handler):
         self._logger = logging.getLogger("urllib3.connectionpool")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the address of a request that was answered by a redirect."""
         fields = record.args if isinstance(record.args, tuple) else ()
         if record.thread == self._thread and len(fields) == self._FIELDS and fields[6] in _REDIRECTS:
             scheme, host, port, _, path, *_ = fields
             self._redirected.append(f"{scheme}://{host}:{port}{path}")
 
     def redirect_reason(self) -> str:
-        """Return the reason of the failure if a request was redirected, otherwise ""."""
         if not self._redirected:
             return ""
         address = self._redirected[-1]
@@ -222,11 +217,9 @@ class _RequestLog(logging.Handler):
 
 
 @dataclass(frozen=True, slots=True)
-class AlertmanagerReceiver:
+class AlertmanagerReceiver(Receiver):
     """An Alertmanager, by its address. ``keep`` is how long it keeps an alert that no later visit repeats."""
 
-    id: str
-    label: str
     address: str
     keep: timedelta
     network: httpx.BaseTransport | None = None

@@ -92,10 +92,12 @@ class ClusterReader:
         started = time.monotonic()
         try:
             with connect(self.option, read_only=True, check=False) as lab, time_limit(self.timeout):
-                source = Reads(lab)
-                return self._read(lab, source, started)
+                return self._read(lab, Reads(lab), started)
         except BaseException as error:  # noqa: BLE001 - also a defect, or a panic of a library, must not end the alerts
-            return self._failure(error, started)
+            reason = reason_of(error)
+            title = f"{self.name} cannot be read ({type(error).__name__}); its problems are unknown"
+            seconds = time.monotonic() - started
+            return self.own_visit("unreachable", Severity.CRITICAL, title, reason, seconds=seconds)
 
     def _read(self, lab: Lab, source: Reads, started: float) -> ClusterVisit:
         diagnosis = doctor(source, timeout=self.timeout)
@@ -115,11 +117,6 @@ class ClusterReader:
             findings=Counter(zip(diagnosis.findings["check"], diagnosis.findings["severity"], strict=True)),
             load=load,
         )
-
-    def _failure(self, error: BaseException, started: float) -> ClusterVisit:
-        reason = reason_of(error)
-        title = f"{self.name} cannot be read ({type(error).__name__}); its problems are unknown"
-        return self.own_visit("unreachable", Severity.CRITICAL, title, reason, seconds=time.monotonic() - started)
 
     def own_visit(
         self, check: str, severity: Severity, title: str, reason: str, *, seconds: float = 0.0

@@ -137,9 +137,8 @@ class _RuleReader:
                 hint = did_you_mean(nearest_names(key, _KEYS[kind]))
                 allowed = f"a rule with {kind} has {join(_KEYS[kind], 9)}"
                 raise self._error(at, key, f"unknown key {key!r}; {hint} {allowed}".replace("  ", " "))
-        return self._check_rule(at, table) if kind == "check" else self._question_rule(at, table)
-
-    def _check_rule(self, at: int, table: Mapping[str, Any]) -> Rule:
+        if kind == "question":
+            return self._question_rule(at, table)
         return Rule(
             check=self._name(at, table, "check", (ANY, *CHECKS, *OWN_CHECKS)),
             service=self._text(at, table, "service"),

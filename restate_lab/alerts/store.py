@@ -88,7 +88,6 @@ class _Before:
 
     @property
     def rank(self) -> int:
-        """Return the position of the severity, 0 for the worst."""
         return rank_of(self.severity)
 
 
@@ -232,7 +231,6 @@ class AlertStore:
         return event
 
     def _resolve(self, visit: ClusterVisit) -> Iterator[Alert]:
-        """Remove the alerts that are over, and yield those that had been reported."""
         present = {alert.fingerprint for alert in visit.alerts}
         rows = self._read("SELECT fingerprint, rule, alert, opened_at FROM alerts WHERE cluster = ?", (visit.cluster,))
         for row in rows:
@@ -329,7 +327,6 @@ class AlertStore:
             connection.execute(f"PRAGMA user_version = {_VERSION}")
 
     def _remove_damage(self, connection: sqlite3.Connection, table: str) -> int:
-        """Remove the rows of a table that cannot be read, and return their number."""
         count = 0
         rows, check = _CHECKS[table]
         for row in connection.execute(rows).fetchall():
@@ -352,7 +349,6 @@ class AlertStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Run a block as one transaction: all of its changes are written, or none."""
         with self._errors():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -365,7 +361,6 @@ class AlertStore:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Raise errors of SQLite as errors of the system or of the argument."""
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -420,7 +415,6 @@ def _successors(known: Sequence[str], receivers: Sequence[str]) -> dict[str, str
 
 
 def _check_alert(row: sqlite3.Row) -> None:
-    """Raise ValueError if a row of ``alerts`` cannot be used."""
     alert = Alert.from_json(row["alert"])
     parse_time(row["first_at"])
     if row["opened_at"] is not None:
@@ -432,7 +426,6 @@ def _check_alert(row: sqlite3.Row) -> None:
 
 
 def _check_message(row: sqlite3.Row) -> None:
-    """Raise ValueError if a row of ``messages`` cannot be used."""
     alert = Alert.from_json(row["alert"])
     Event(row["event"])
     for column in ("opened_at", "at", "next_at"):

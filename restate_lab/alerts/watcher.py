@@ -51,7 +51,7 @@ class Archiver:
         except BaseException as error:  # noqa: BLE001 - also a panic of delta-rs, a BaseException
             reason = reason_of(error)
         title = "ended invocations are not archived; they are lost when their retention ends"
-        return reader.own_visit("archive", Severity.CRITICAL, title, reason)
+        return reader.own_visit(_ARCHIVE, Severity.CRITICAL, title, reason)
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class Watcher:
     archiver: Archiver | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     limit: float = DELIVERY_SECONDS
-    _results: queue.SimpleQueue[_Visited | DeliveryResult] = field(default_factory=queue.SimpleQueue)
+    _results: queue.SimpleQueue[ClusterVisit | DeliveryResult] = field(default_factory=queue.SimpleQueue)
     _couriers: list[Courier] = field(default_factory=list)
     _busy: set[tuple[str, str]] = field(default_factory=set)
     _failed: set[int] = field(default_factory=set)
@@ -141,12 +141,11 @@ class Watcher:
                 if isinstance(result, DeliveryResult):
                     self._conclude(result)
                 else:
-                    self._busy.discard((result.cluster, result.kind))
+                    self._busy.discard((result.cluster, _kind_of(result)))
             if self._shield.take():
                 return
 
     def _begin_all(self) -> None:
-        """Start a visit of each kind of each cluster that has none of this kind."""
         kinds = [_WATCH] if self.archiver is None else [_WATCH, _ARCHIVE]
         for reader, kind in itertools.product(self.readers, kinds):
             if (reader.name, kind) not in self._busy:
@@ -154,24 +153,22 @@ class Watcher:
                 threading.Thread(target=self._run, args=(reader, kind), name=THREAD_NAME, daemon=True).start()
 
     def _run(self, reader: ClusterReader, kind: str) -> None:
-        """Make one visit in this thread, and hand over its result."""
         archiver = self.archiver
-        visit = archiver.visit(reader) if kind == _ARCHIVE and archiver is not None else reader.visit()
-        self._results.put(_Visited(reader.name, kind, visit))
+        self._results.put(archiver.visit(reader) if kind == _ARCHIVE and archiver is not None else reader.visit())
 
-    def _handle(self, result: _Visited | DeliveryResult) -> None:
+    def _handle(self, result: ClusterVisit | DeliveryResult) -> None:
         if isinstance(result, DeliveryResult):
             self._conclude(result)
             return
-        self._busy.discard((result.cluster, result.kind))
-        visit = result.visit
-        if visit.error:
+        kind = _kind_of(result)
+        self._busy.discard((result.cluster, kind))
+        if result.error:
             self._problems += 1
-            self.warn(f"{result.cluster}: {result.kind} failed: {visit.error}")
-        for event, alert in self.store.record(visit):
+            self.warn(f"{result.cluster}: {kind} failed: {result.error}")
+        for event, alert in self.store.record(result):
             self.report(event, alert)
-        if result.kind == _WATCH:
-            self.metrics.add_visit(visit)
+        if kind == _WATCH:
+            self.metrics.add_visit(result)
             for courier in self._couriers:
                 courier.refreshes = True
         self._measure()
@@ -218,10 +215,5 @@ class Watcher:
         self.metrics.set_alerts(self.store.count_alerts(), messages)
 
 
-@dataclass(frozen=True, slots=True)
-class _Visited:
-    """The result of a visit: ``kind`` is "watch" or "archive"."""
-
-    cluster: str
-    kind: str
-    visit: ClusterVisit
+def _kind_of(visit: ClusterVisit) -> str:
+    return _ARCHIVE if visit.only == _ARCHIVE else _WATCH
