@@ -123,8 +123,7 @@ def freeze(
         warnings.warn(note, EvidenceWarning, stacklevel=3)  # point to the caller of the decorated function
     plan = plan_freeze(schema, base_tables, selection=selection, patterns=patterns, payloads=payloads)
     with new_folder(target) as folder:
-        line = progress_of(progress, lambda: RowsLine("freezing"))
-        writer = _TableWriter(reads, folder, line)
+        writer = _TableWriter(reads, folder, progress_of(progress, lambda: RowsLine("freezing")))
         manifest = _write_evidence(plan, writer, selection, started=started, payloads=payloads)
     for message in _warning_messages(manifest):
         warnings.warn(message, EvidenceWarning, stacklevel=3)

@@ -8,7 +8,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -76,6 +75,11 @@ class Evidence(EngineSource):
     - ``version, features``: those of the frozen server, with the flags that its version always has.
     - ``now``: the server's clock directly after the invocations were read, UTC.
     """
+
+    name: str
+    version: str
+    features: Mapping[str, bool]
+    now: datetime
 
     def __init__(
         self,

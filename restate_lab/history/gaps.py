@@ -67,10 +67,9 @@ def gaps(visits: pd.DataFrame, since: datetime, until: datetime) -> pd.DataFrame
     return frame.sort_values(["service", "handler", "missing_from"], ignore_index=True)
 
 
-_Gap = tuple[_Handler, timedelta, datetime, datetime, str]
-
-
-def _all_gaps(complete: pd.DataFrame, failures: pd.DataFrame, since: datetime, until: datetime) -> Iterator[_Gap]:
+def _all_gaps(
+    complete: pd.DataFrame, failures: pd.DataFrame, since: datetime, until: datetime
+) -> Iterator[tuple[_Handler, timedelta, datetime, datetime, str]]:
     for period in _periods(complete, since, until):
         by_retention: dict[timedelta, list[_Handler]] = {}
         for handler, retention in period.retentions.items():

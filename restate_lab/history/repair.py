@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,12 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restate_lab._text import plural
-from restate_lab.client.lab import Lab
 from restate_lab.history.commits import (
     DETAILS,
     ClusterTables,
-    VisitOptions,
-    common_record,
+    Record,
     table_of_records,
     with_repeated,
 )
@@ -39,105 +36,97 @@ _OF_VISITS = ["visit", "started_at", "outcome", "new_runs"]
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(slots=True)
-class Repair:
-    """Repairs the tables of one cluster."""
+def repair(tables: ClusterTables, reader: ServerReader, common: Record) -> int:
+    """Bring all tables of a cluster to the same number, and return it; ``common`` are values of each record.
 
-    lab: Lab
-    options: VisitOptions
-    reader: ServerReader
-    tables: ClusterTables
-    started: datetime
+    Raises:
+        LostRace: another archiver committed first.
+    """
+    highest = max(tables.version(name) for name in _NUMBERED)
+    if highest > tables.version("invocations"):
+        tables.reopen("invocations")  # another archiver may have committed while the tables were opened
+    number = tables.version("invocations")
+    if highest > number:
+        _restore_runs(tables, reader, number, highest)
+    number = max(number, highest)
+    _complete(tables, reader, number, common)
+    return number
 
-    def run(self) -> int:
-        """Bring all tables to the same number, and return it.
 
-        Raises:
-            LostRace: another archiver committed first.
-        """
-        if self._highest() > self.tables.version("invocations"):
-            self.tables.reopen("invocations")  # another archiver may have committed while the tables were opened
-        number, highest = self.tables.version("invocations"), self._highest()
-        if highest > number:
-            self._restore_runs(number, highest)
-        number = max(number, highest)
-        self._complete(number)
-        return number
+def _restore_runs(tables: ClusterTables, reader: ServerReader, number: int, highest: int) -> None:
+    """Read the runs again that only other tables have, and commit them with the highest number."""
+    numbers = {name: tables.version(name) for name in ("invocations", *_NUMBERED)}
+    found = [tables.read(name, _OF_ORPHANS, f"AND visit > {number}") for name in DETAILS]
+    orphans = pa.concat_tables(found, promote_options="permissive").group_by(_OF_ORPHANS).aggregate([])
+    orphans = orphans.sort_by([("created_at", "descending")])  # the server can only have the newest run of an id
+    rows = reader.details(orphans).tables if len(orphans) else {}
+    runs = rows.get("invocations", pa.table({"id": pa.array([], pa.string())}))
+    if len(runs):
+        place = pc.index_in(runs["id"], orphans["id"].combine_chunks())
+        runs = with_repeated(runs.append_column("visit", orphans["visit"].take(place)), tables, None)
+    restored: list[Any] = runs["visit"].to_pylist() if len(runs) else []
+    with Shield():
+        doubtful = _discredit(tables, number, Counter(restored))
+        tables.append("invocations", tables.with_own_columns("invocations", runs, {}), number, highest)
+    ahead = ", ".join(f"{name} {each}" for name, each in numbers.items())
+    tables.notes.add(
+        f"the tables had different numbers ({ahead}), as in a copy that was made during a visit; the archive goes on "
+        f"from {highest}, {plural(len(restored), 'invocation')} without a row in invocations had to be read again, and "
+        f"{plural(doubtful, 'visit')} count as invalid"
+    )
 
-    def _highest(self) -> int:
-        return max(self.tables.version(name) for name in _NUMBERED)
 
-    def _restore_runs(self, number: int, highest: int) -> None:
-        """Read the runs again that only other tables have, and commit them with the highest number."""
-        numbers = {name: self.tables.version(name) for name in ("invocations", *_NUMBERED)}
-        found = [self.tables.read(name, _OF_ORPHANS, f"AND visit > {number}") for name in DETAILS]
-        orphans = pa.concat_tables(found, promote_options="permissive").group_by(_OF_ORPHANS).aggregate([])
-        orphans = orphans.sort_by([("created_at", "descending")])  # the server can only have the newest run of an id
-        rows = self.reader.details(orphans).tables if len(orphans) else {}
-        runs = rows.get("invocations", pa.table({"id": pa.array([], pa.string())}))
-        if len(runs):
-            place = pc.index_in(runs["id"], orphans["id"].combine_chunks())
-            runs = with_repeated(runs.append_column("visit", orphans["visit"].take(place)), self.tables, None)
-        restored: list[Any] = runs["visit"].to_pylist() if len(runs) else []
-        with Shield():
-            doubtful = self._discredit(number, Counter(restored))
-            self.tables.append("invocations", self.tables.with_own_columns("invocations", runs, {}), number, highest)
-        ahead = ", ".join(f"{name} {each}" for name, each in numbers.items())
-        self.tables.notes.add(
-            f"the tables had different numbers ({ahead}), as in a copy that was made during a visit; the archive goes "
-            f"on from {highest}, "
-            f"{plural(len(restored), 'invocation')} without a row in invocations had to be read again, and "
-            f"{plural(doubtful, 'visit')} count as invalid"
-        )
+def _discredit(tables: ClusterTables, number: int, restored: Mapping[int, int]) -> int:
+    """Let visits that relied on runs which are not in the archive count as invalid; return their number."""
+    records = tables.rows("visits", _OF_VISITS, f"AND visit > {number}")
+    lost = [row["started_at"] for row in records if restored.get(row["visit"], 0) < (row["new_runs"] or 0)]
+    if not lost:
+        return 0
+    if None in lost:  # then since the end of the last complete visit that wrote runs which are in the archive
+        known = tables.rows("visits", ["ended_at"], f"AND outcome = 'complete' AND visit <= {number}")
+        since = max((row["ended_at"] for row in known), default=_NEVER)
+    else:
+        since = min(lost)
+    reason = "the archive is a copy or a backup that does not have all invocations which this visit read or knew"
+    return tables.discredit(f"ended_at > {sql_time(since)}", reason)
 
-    def _discredit(self, number: int, restored: Mapping[int, int]) -> int:
-        """Let visits that relied on runs which are not in the archive count as invalid; return their number."""
-        records = self.tables.rows("visits", _OF_VISITS, f"AND visit > {number}")
-        lost = [row["started_at"] for row in records if restored.get(row["visit"], 0) < (row["new_runs"] or 0)]
-        if not lost:
-            return 0
-        since = min(lost) if None not in lost else None
-        if since is None:  # the end of the last complete visit that wrote runs which are in the archive
-            known = self.tables.rows("visits", ["ended_at"], f"AND outcome = 'complete' AND visit <= {number}")
-            since = max((row["ended_at"] for row in known), default=_NEVER)
-        reason = "the archive is a copy or a backup that does not have all invocations which this visit read or knew"
-        return self.tables.discredit(f"ended_at > {sql_time(since)}", reason)
 
-    def _complete(self, number: int) -> None:
-        """Write the rows that a killed archiver did not write, for all tables behind ``invocations``."""
-        behind = {name: last for name in _NUMBERED if (last := self.tables.version(name)) < number}
-        if not behind:
-            return
-        runs = self.tables.read("invocations", _OF_RUNS, f"AND visit > {min(behind.values())}")
-        runs = runs.sort_by([("created_at", "descending")])  # the server can only have the newest run of an id
-        rows = self.reader.details(runs) if behind.keys() & set(DETAILS) else RunRows()
-        with Shield():
-            for name, last in behind.items():
-                if name == "visits":
-                    repaired = self._lost_records(runs, rows, range(last + 1, number + 1))
-                else:
-                    repaired = _rows_after(last, runs, rows, name)
-                self.tables.append(name, self.tables.with_own_columns(name, repaired, {}), last, number)
+def _complete(tables: ClusterTables, reader: ServerReader, number: int, common: Record) -> None:
+    """Write the rows that a killed archiver did not write, for all tables behind ``invocations``."""
+    behind = {name: last for name in _NUMBERED if (last := tables.version(name)) < number}
+    if not behind:
+        return
+    runs = tables.read("invocations", _OF_RUNS, f"AND visit > {min(behind.values())}")
+    runs = runs.sort_by([("created_at", "descending")])  # the server can only have the newest run of an id
+    rows = reader.details(runs) if behind.keys() & set(DETAILS) else RunRows()
+    with Shield():
+        for name, last in behind.items():
+            if name == "visits":
+                repaired = _lost_records(runs, rows, range(last + 1, number + 1), common)
+            else:
+                repaired = _rows_after(last, runs, rows, name)
+            tables.append(name, tables.with_own_columns(name, repaired, {}), last, number)
 
-    def _lost_records(self, runs: pa.Table, rows: RunRows, numbers: Iterable[int]) -> pa.Table:
-        found = set(rows.tables["journal"]["id"].to_pylist()) if rows.tables else set()
-        new, missing = Counter[int](), Counter[int]()
-        for row in runs.to_pylist():
-            new[row["visit"]] += 1
-            missing[row["visit"]] += bool(rows.tables and row["journal_size"] and row["id"] not in found)
-        records: list[dict[str, Any]] = [
-            {
-                **common_record(self.lab, self.options, self.started),
-                "started_at": None,
-                "visit": number,
-                "outcome": "repaired",
-                "new_runs": new[number],
-                "missing_journals": missing[number],
-                "error": "the archiver ended before it wrote this record",
-            }
-            for number in numbers
-        ]
-        return table_of_records(records).drop_columns(["cluster_name"])
+
+def _lost_records(runs: pa.Table, rows: RunRows, numbers: Iterable[int], common: Record) -> pa.Table:
+    found = set(rows.tables["journal"]["id"].to_pylist()) if rows.tables else set()
+    new, missing = Counter[int](), Counter[int]()
+    for row in runs.to_pylist():
+        new[row["visit"]] += 1
+        missing[row["visit"]] += bool(rows.tables and row["journal_size"] and row["id"] not in found)
+    records = [
+        {
+            **common,
+            "started_at": None,
+            "visit": number,
+            "outcome": "repaired",
+            "new_runs": new[number],
+            "missing_journals": missing[number],
+            "error": "the archiver ended before it wrote this record",
+        }
+        for number in numbers
+    ]
+    return table_of_records(records).drop_columns(["cluster_name"])
 
 
 def _rows_after(last: int, runs: pa.Table, rows: RunRows, table: str) -> pa.Table:

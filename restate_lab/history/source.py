@@ -50,10 +50,6 @@ class History(EngineSource):
     The archive's own tables are ``visits``, ``samples``, ``agent_steps`` and ``journal_entries``: the journal with
     ``completion_id``, which a step and its result have in common. The tables of its files are ``archive.invocations``
     and so on. It does not change: open it again to see later visits. It is a context manager, and ``close()`` ends it.
-
-    - ``version, features``: those of the server at the last visit; ``vqueues`` is False, because ended invocations are
-      in no queue.
-    - ``now``: the end of the last visit, or the end of the period if that is earlier, UTC.
     """
 
     def __init__(
@@ -73,11 +69,6 @@ class History(EngineSource):
         self._deletion = store.deletion(tables["invocations"])
         self.cluster_name = cluster_name
         self._last = visits[visits["outcome"] == "complete"].iloc[-1]
-        last: datetime = self._last["ended_at"].to_pydatetime()
-        self.now = last if period.until is None else min(last, period.until)
-        self.version = str(self._last["server_version"])
-        reported = json.loads(_latest(visits, "features") or "{}")
-        self.features = MappingProxyType(complete_features(self.version, reported) | {"vqueues": False})
         schema = ServerSchema.from_json(_latest(visits, "server_schema"))
         context = history_session(tables, schema, cluster_name, period, self.now, is_local=store.is_local)
         super().__init__(context, decoder)
@@ -96,6 +87,24 @@ class History(EngineSource):
     def address(self) -> str:
         """Return the archive's path or URI."""
         return self._store.where
+
+    @property
+    def version(self) -> str:
+        """Return the version of the server at the last visit."""
+        return str(self._last["server_version"])
+
+    @property
+    def features(self) -> Mapping[str, bool]:
+        """Return the server's feature flags; ``vqueues`` is False, because ended invocations are in no queue."""
+        return MappingProxyType(
+            {**complete_features(self.version, json.loads(_latest(self._visits, "features") or "{}")), "vqueues": False}
+        )
+
+    @property
+    def now(self) -> datetime:
+        """Return the end of the last visit, or the end of the period if that is earlier, UTC."""
+        last: datetime = self._last["ended_at"].to_pydatetime()
+        return last if self._period.until is None else min(last, self._period.until)
 
     @functools.cached_property
     def coverage(self) -> Coverage:
@@ -222,7 +231,12 @@ class History(EngineSource):
         yield "visits", f"{len(self._visits):,}" + (f", of which {failed:,} failed" if failed else "")
         yield "covered", _percent(self._share_covered)
         if coverage.gaps:
-            yield "may be missing", join([_describe(each) for each in coverage.gaps], _FEW)
+            texts = (
+                f"{each.service}/{each.handler} from {format_timestamp(each.since)} for "
+                f"{format_duration(each.until - each.since)} ({each.reason})"
+                for each in coverage.gaps
+            )
+            yield "may be missing", join(texts, _FEW)
         if self._deletion.before:
             yield "deleted", self._describe_deletion()
         if coverage.unknown:
@@ -250,10 +264,11 @@ class History(EngineSource):
         at = visits["started_at"][visits["started_at"].between(since, until)]
         if at.empty:
             return ()
-        return (
+        text = (
             f"{plural(len(at), 'visit')}, the last at {format_timestamp(at.iloc[-1])}, did not read the retention of "
-            f"open invocations; after the retention of a handler was raised, runs may be missing without a gap",
+            f"open invocations; after the retention of a handler was raised, runs may be missing without a gap"
         )
+        return (text,)
 
     def _missing(self) -> dict[str, str]:
         reasons = dict.fromkeys(_LIVE_TABLES, _ONLY_ENDED) | {"sys_journal.raw": "an archive never has it"}
@@ -360,13 +375,6 @@ def _latest(visits: pd.DataFrame, column: str) -> str:
     """Return the last value of a column that visits store only when it changes; "" if no visit stored one."""
     values = visits[column].dropna()
     return str(values.iloc[-1]) if len(values) else ""
-
-
-def _describe(gap: CoverageGap) -> str:
-    return (
-        f"{gap.service}/{gap.handler} from {format_timestamp(gap.since)} for "
-        f"{format_duration(gap.until - gap.since)} ({gap.reason})"
-    )
 
 
 def _percent(share: float | None) -> str:

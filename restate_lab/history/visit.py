@@ -39,7 +39,7 @@ from restate_lab.history.commits import (
     with_repeated,
 )
 from restate_lab.history.reader import RunRows, ServerReader, server_reader
-from restate_lab.history.repair import Repair
+from restate_lab.history.repair import repair
 from restate_lab.history.store import ArchiveStore, LostRace, sql_time
 from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress
@@ -120,7 +120,7 @@ class _Visit:
             reason = f"the clock of the cluster was wrong: at a later visit it showed {format_timestamp(self.started)}"
             count = self.tables.discredit(f"ended_at > {sql_time(self.started + _CLOCKS)}", reason)
             self.tables.notes.add(f"{plural(count, 'earlier visit')} had a time in the future, and cover nothing")
-        self.number = Repair(self.lab, self.options, self.reader, self.tables, self.started).run()
+        self.number = repair(self.tables, self.reader, common_record(self.lab, self.options, self.started))
         # Read first: an invocation that ends meanwhile is then among the open ones, or among the ended ones.
         samples, open_runs = self.reader.samples() if self.options.samples else (None, None)
         ended, new = self._new_runs()
