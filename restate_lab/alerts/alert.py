@@ -16,10 +16,8 @@ from restate_lab.redaction import mask_user_info
 FORMER_CHECKS = {"retry_storms": "retry_storm"}
 """The former names of checks, which state files and rules can have → their names."""
 _IN_FINGERPRINTS = {check: former for former, check in FORMER_CHECKS.items()}
-_MOST_IDS = 3
 _LONGEST_TITLE = 240
 _LONGEST_CAUSE = 500
-_LENGTH = 16  # hexadecimal digits of a fingerprint
 _RANKS = {severity.value: rank for rank, severity in enumerate(Severity)}
 
 
@@ -82,7 +80,7 @@ class Alert:
         is_check = bool(self.subject) and not self.subject.startswith("{")
         rule = _IN_FINGERPRINTS.get(self.rule, self.rule) if is_check else self.rule
         identity = json.dumps([self.cluster, rule, self.subject])
-        return hashlib.sha256(identity.encode()).hexdigest()[:_LENGTH]
+        return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
     @property
     def rank(self) -> int:
@@ -98,7 +96,7 @@ class Alert:
             title=escape_invisible(one_line(title, _LONGEST_TITLE), lines=False),
             cause=escape_invisible(one_line(mask_user_info(self.cause), _LONGEST_CAUSE), lines=False),
             blocks=escape_invisible(one_line(self.blocks, _LONGEST_TITLE), lines=False),
-            ids=self.ids[:_MOST_IDS],
+            ids=self.ids[:3],
         )
 
     def to_json(self) -> str:

@@ -36,7 +36,6 @@ from restate_lab.errors import ArgumentError
 DELIVERY_SECONDS = 30.0
 """The time limit of one delivery, from the connection to the end of the response."""
 _SECONDS = 10.0  # without a response
-_HASH = 12
 _STATUS = re.compile(r"error=(\d{3})\b")
 _REDIRECTS = range(300, 400)
 _KINDS = MappingProxyType({Severity.CRITICAL: "failure", Severity.WARNING: "warning", Severity.NOTE: "info"})
@@ -342,7 +341,7 @@ def _alertmanager(address: str, at: int, keep: timedelta) -> AlertmanagerReceive
 
 
 def _id_of(kind: str, address: str) -> str:
-    return f"{kind}:{hashlib.sha256(address.encode()).hexdigest()[:_HASH]}"
+    return f"{kind}:{hashlib.sha256(address.encode()).hexdigest()[:12]}"
 
 
 def import_library(name: str) -> Any:

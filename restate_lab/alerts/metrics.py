@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 
 _MOST_SERIES = 500  # per cluster and metric
 _WIDTH = 100
-_OTHER = "other"
 _HANDLER = ("target_service_name", "target_handler_name", "status")
-_RETRY = ("target_service_name", "error_code")
-_KEY = ("target_service_name", "target_service_key")
 Labels = tuple[str, ...]
 
 
@@ -86,10 +83,10 @@ class MetricsState:
         yield _metric("oldest_invocation_seconds", "Age of the oldest open invocation.", handler[:3], ages)
         keys = [(name, load.backlog) for name, load in loads.items()]
         text = f"Waiting calls of the {MOST_KEYS} keys with the longest queues."
-        waiting = _sums(keys, _KEY, "waiting", most=MOST_KEYS, rest=False)
+        waiting = _sums(keys, ("target_service_name", "target_service_key"), "waiting", most=MOST_KEYS, rest=False)
         yield _metric("key_backlog", text, ("cluster", "service", "key"), waiting)
         retries = [(name, load.retries) for name, load in loads.items()]
-        codes = _sums(retries, _RETRY, "n")
+        codes = _sums(retries, ("target_service_name", "error_code"), "n")
         yield _metric("invocations_retrying", "Invocations that are retried.", ("cluster", "service", "code"), codes)
 
     def _visits(self) -> Iterator[Any]:
@@ -147,7 +144,7 @@ def _sums(
         yield from (((cluster, *labels), count) for labels, count in shown)
         others = sums.total() - sum(count for _, count in shown)
         if rest and others:
-            yield (cluster, *[_OTHER] * len(columns)), others
+            yield (cluster, *["other"] * len(columns)), others
 
 
 def _oldest(

@@ -57,7 +57,6 @@ WHERE receiver = :receiver AND (next_at <= :now OR next_at > :latest OR :all) AN
 AND number NOT IN (SELECT value FROM json_each(:skip))
 ORDER BY attempts, number LIMIT 1
 """
-_NO_TIME = timedelta(0)
 _FIRST_WAIT, _LONGEST_WAIT = timedelta(seconds=5), timedelta(minutes=10)
 _GREATEST = 2**53  # of the numbers of messages and attempts; SQLite cannot go on after 2**63
 _NOT_WATCHED = "the cluster is not watched any more, so it is unknown whether the problem continues"
@@ -221,7 +220,7 @@ class AlertStore:
         before = _Before.of(rows[0], visit.at) if rows else _Before(visit.at)
         worst = replace(alert, severity=before.severity) if before.rank < alert.rank else alert
         event, opened_at = None, before.opened_at
-        if opened_at is None and visit.at - before.first_at >= visit.holds.get(alert.fingerprint, _NO_TIME):
+        if opened_at is None and visit.at - before.first_at >= visit.holds.get(alert.fingerprint, timedelta(0)):
             event, opened_at = Event.OPENED, visit.at
         elif opened_at is not None and (alert.rank < before.rank or alert.causes > before.causes):
             event = Event.WORSE

@@ -56,7 +56,6 @@ T = TypeVar("T")
 
 _THREADS, _FEWEST_THREADS = "TOKIO_WORKER_THREADS", 4  # the setting is read when the engine starts
 _SLICE = 0.2  # seconds of a wait; Windows raises an interrupt only between two waits
-_JSON_OPERATORS = {"->", "->>"}
 _ONE_KEY = "json_get_str(json_get_json(entry_lite_json, 'Command'), 'name')"
 DEFAULT_MAX_BYTES = 2 << 30
 _MISSING_TABLE = re.compile(r"table '(?:[^'.]+\.)*([^'.]+)' not found")
@@ -155,7 +154,7 @@ def read(
 
 def _plan_query(context: SessionContext, statement: str) -> DataFrame:
     for token in tokens(statement):
-        if token.kind == "operator" and token.text in _JSON_OPERATORS:
+        if token.kind == "operator" and token.text in {"->", "->>"}:
             raise StatementError(
                 f"{token.text} at {place(statement, token.start)} is not supported by evidence and histories. Use "
                 f"functions with one key per call, which servers also support: {_ONE_KEY}."

@@ -36,8 +36,6 @@ from restate_lab.status import COUNTS_SQL, STATUSES
 _ACCENT = "#3c7d8c"
 _FEW = 6
 _LONGEST = 200  # characters of a name
-_VIEW = "sys_invocation"
-_VIEW_TABLES = ("sys_invocation_status", "sys_invocation_state")
 
 
 def _masked_columns(manifest: Manifest, names: Iterable[tuple[str, str]]) -> Iterator[str]:
@@ -50,7 +48,7 @@ def _masked_columns(manifest: Manifest, names: Iterable[tuple[str, str]]) -> Ite
         with contextlib.suppress(ArgumentError):  # the pattern can be for a column that was not frozen
             patterns += parse_patterns(text, columns)
     for table, own in columns.items():
-        tables = (table, _VIEW) if table in _VIEW_TABLES else (table,)
+        tables = (table, "sys_invocation") if table in ("sys_invocation_status", "sys_invocation_state") else (table,)
         for column in own:
             if any(each.covers(name, column) for each in patterns for name in tables):
                 yield f"{table}.{column}"

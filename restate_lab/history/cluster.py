@@ -21,9 +21,7 @@ from restate_lab.history.tables import TABLES
 VIEWS = ("sys_invocation", "sys_invocation_state")
 """The view over two tables that questions read, and the second of these tables, which is empty in an archive."""
 _NAME = re.compile(r"\w[\w. -]{0,99}", re.ASCII)
-_NO_NAMES = frozenset({"local", "default"})
 _DAY = timedelta(days=1)
-_NONE = timedelta(0)
 _FEW = 3
 
 
@@ -41,7 +39,7 @@ def name_of_cluster(lab: Lab, cluster_name: str | None) -> str:
             f"cluster_name {cluster_name!r} is not valid; use at most 100 ASCII letters, digits, '_', '-', '.' and "
             f"spaces, beginning with a letter or a digit."
         )
-    if cluster_name is None and name in _NO_NAMES:
+    if cluster_name is None and name in {"local", "default"}:
         raise ArgumentError(_no_name(f"the environment {name!r} can be any cluster"))
     return name
 
@@ -118,7 +116,7 @@ def open_retention_json(open_runs: Iterable[Mapping[str, Any]], retention: str |
 
 
 def _retention(service: Service, handler: Handler) -> dict[str, Any]:
-    journal = _first(handler.journal_retention, service.journal_retention, _NONE)
+    journal = _first(handler.journal_retention, service.journal_retention, timedelta(0))
     if handler.ty == "Workflow":
         completion = _first(service.workflow_completion_retention, _DAY)
     else:

@@ -32,7 +32,6 @@ from restate_lab.interrupts import Shield
 _NUMBERED = (*DETAILS, "visits")
 _OF_RUNS = ["id", "created_at", "completed_at", "visit", "journal_size"]
 _OF_ORPHANS = ["id", "created_at", "visit"]
-_OF_VISITS = ["visit", "started_at", "outcome", "new_runs"]
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -78,7 +77,7 @@ def _restore_runs(tables: ClusterTables, reader: ServerReader, number: int, high
 
 def _discredit(tables: ClusterTables, number: int, restored: Mapping[int, int]) -> int:
     """Let visits that relied on runs which are not in the archive count as invalid; return their number."""
-    records = tables.rows("visits", _OF_VISITS, f"AND visit > {number}")
+    records = tables.rows("visits", ["visit", "started_at", "outcome", "new_runs"], f"AND visit > {number}")
     lost = [row["started_at"] for row in records if restored.get(row["visit"], 0) < (row["new_runs"] or 0)]
     if not lost:
         return 0

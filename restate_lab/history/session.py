@@ -38,8 +38,6 @@ _TYPE_NAMES: dict[pa.DataType, str] = {
     pa.timestamp("us", "UTC"): 'Timestamp(Microsecond, Some("UTC"))',
 }
 Columns = tuple[tuple[str, str], ...]
-_OF_RUNS = ("journal", "events", "agent_steps")
-_CHANGES = ("deployments", "services")
 _OWN = {"samples": "sampled_at", "visits": "started_at"}
 _OF_ENTRIES = ("id", "index", "entry_type", "name", "appended_at")
 _EARLIER_RUNS: dict[str, pa.DataType] = {
@@ -114,10 +112,10 @@ def history_session(
     builder = _Views(context, tables, schema, f"cluster_name = {literal(cluster_name)}", period)
     builder.add_earlier_runs()
     builder.add_runs()
-    for name in _OF_RUNS:
+    for name in ("journal", "events", "agent_steps"):
         builder.create(TABLES[name].copies or name, builder.in_period(name, builder.select(name)))
     builder.add_journal_entries()
-    for name in _CHANGES:
+    for name in ("deployments", "services"):
         builder.add_latest(name)
     for name in _OWN:
         builder.add_own(name)

@@ -27,7 +27,6 @@ PARTITIONS = ("cluster_name", "day")
 _TEXT: pa.DataType = pa.string()
 _TEXTS: pa.DataType = pa.list_(_TEXT)
 _NUMBER: pa.DataType = pa.int64()
-_FLOAT: pa.DataType = pa.float64()
 _TIME: pa.DataType = pa.timestamp("us", "UTC")
 _YES_NO: pa.DataType = pa.bool_()
 _RUN: dict[str, pa.DataType] = {"cluster_name": _TEXT, "day": pa.date32(), "visit": _NUMBER, "created_at": _TIME}
@@ -118,7 +117,7 @@ TABLES: dict[str, ArchiveTable] = {
             **dict.fromkeys(("ids_read", "new_runs", "late_runs", "gone_runs", "missing_journals"), _NUMBER),
             "payloads": _YES_NO,
             "redact": _TEXTS,
-            **dict.fromkeys(("ids_seconds", "samples_seconds", "details_seconds"), _FLOAT),
+            **dict.fromkeys(("ids_seconds", "samples_seconds", "details_seconds"), pa.float64()),
             "note": _TEXT,
         }
     ),

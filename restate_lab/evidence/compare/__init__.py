@@ -24,7 +24,6 @@ from restate_lab.source import Source
 PARTS = ("invocations", "state", "deployments", "backlog")
 _FEW = 3
 _NAME_LENGTH = 48  # characters of a name on a line
-_REASON_LENGTH = 160  # characters of a reason on a line
 _ACCENT = "#3c7d8c"
 _CARD_ROWS = 12  # rows of each frame that the card shows
 _CELL_WIDTH = 60
@@ -39,7 +38,6 @@ _CLOCKS = timedelta(seconds=1)  # the maximum difference between the clocks of a
 _NO_SHARED_INVOCATION = Limitation(
     "no invocation is in both sources; they may be different clusters, or all earlier invocations were removed"
 )
-_NOT_READ = ("part", "reason", "whole", "cut")
 Part = tuple[pd.DataFrame | None, list[Limitation]]
 
 
@@ -218,7 +216,7 @@ class Comparison(Result):
     def _describe(self, part: str) -> str:
         notes = self.not_read[self.not_read["part"] == part]
         if notes["whole"].any():
-            return f"not compared: {one_line(str(notes['reason'].iloc[0]), _REASON_LENGTH)}"
+            return f"not compared: {one_line(str(notes['reason'].iloc[0]), 160)}"
         text = _SUMMARIES[part](getattr(self, part))
         return f"{text} (not everything was compared)" if len(notes) else text
 
@@ -287,7 +285,7 @@ def _comparison(sides: Sides, parts: dict[str, tuple[pd.DataFrame, list[Limitati
     for frame, notes, _ in parts.values():
         frame.attrs = {**frame.attrs, **_attrs(sides, notes)}
     rows = [(name, note.text, is_whole, note.cut) for name, (_, notes, is_whole) in parts.items() for note in notes]
-    not_read = pd.DataFrame(rows, columns=list(_NOT_READ)).astype({"whole": bool, "cut": bool})
+    not_read = pd.DataFrame(rows, columns=["part", "reason", "whole", "cut"]).astype({"whole": bool, "cut": bool})
     not_read.attrs = _attrs(sides, [])
     return Comparison(
         **{name: frame for name, (frame, _, _) in parts.items()},

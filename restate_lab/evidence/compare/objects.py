@@ -28,7 +28,6 @@ _VALUE_KEY = [*_OBJECT, "key"]
 _TOTALS = "SELECT count(*) AS n, CAST(coalesce(sum(value_length), 0) AS BIGINT) AS bytes FROM state"
 _SERVICES = """SELECT service_name, count(*) AS n, CAST(coalesce(sum(value_length), 0) AS BIGINT) AS bytes
 FROM state GROUP BY service_name"""
-_IN_SCOPES = "SELECT count(*) AS n FROM state WHERE scope IS NOT NULL"
 _VALUE, _SCOPE = "state.value", "state.scope"
 DEPLOYMENT_NEEDS = ("sys_deployment.id", "sys_service.name", "sys_service.deployment_id")
 DEPLOYMENT_COLUMNS = ("kind", "name", "change", "field", "before", "after")
@@ -100,7 +99,7 @@ def _rows(sides: Sides, side: ComparedSource, *, by_value: bool) -> pd.DataFrame
 def _scope_limitations(sides: Sides) -> Iterator[Limitation]:
     for side in sides:
         if not sides.has(_SCOPE) and _knows_scopes(side):
-            count = int(side.rows(_IN_SCOPES)["n"].iloc[0])
+            count = int(side.rows("SELECT count(*) AS n FROM state WHERE scope IS NOT NULL")["n"].iloc[0])
             if count:
                 yield Limitation(
                     f"{plural(count, 'value')} of {side.role} in a scope cannot be compared: {sides.missing(_SCOPE)}"
