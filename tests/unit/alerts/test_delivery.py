@@ -64,7 +64,6 @@ def test_a_message_has_a_title_and_one_fact_per_line() -> None:
 
 
 def test_a_refusal_has_the_status_and_no_address(capfd: pytest.CaptureFixture[str]) -> None:
-    """A receiver that refuses, and one that is not there, are reasons without their address, which has the token."""
     with alert_receiver() as receiver:
         receiver.received.status = 503
         (service,) = create_receivers([f"{receiver.to}?token=geheim"], [], keep=KEEP)
@@ -75,8 +74,7 @@ def test_a_refusal_has_the_status_and_no_address(capfd: pytest.CaptureFixture[st
     assert capfd.readouterr() == ("", "")
 
 
-def test_alertmanager_gets_labels_that_never_change() -> None:
-    """Counts and texts are annotations; an alert ends at its resolution, and otherwise after the time to keep it."""
+def test_counts_and_texts_for_alertmanager_are_annotations_and_labels_never_change() -> None:
     posted: list[Any] = []
 
     def accept(request: httpx.Request) -> httpx.Response:
@@ -126,8 +124,7 @@ def test_a_refusal_of_alertmanager_has_its_status_and_a_lost_connection_its_kind
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("scheme", ["json", "xml", "form", "alertmanager"])
-def test_a_redirect_is_a_failure(scheme: str, status: int) -> None:
-    """A redirect would turn the message into a GET of a login page; the reason has the host to which it leads."""
+def test_a_redirect_is_a_failure_whose_reason_has_the_host_to_which_it_leads(scheme: str, status: int) -> None:
     with alert_receiver() as receiver:
         receiver.received.status, receiver.received.location = status, "https://sso.example:8443/login?token=geheim"
         to = [] if scheme == "alertmanager" else [f"{scheme}://127.0.0.1:{receiver.port}/x?redirect=yes"]
@@ -144,8 +141,9 @@ def test_an_optional_receiver_that_fails_is_a_failure() -> None:
 
 
 @pytest.mark.parametrize("address", ["slack://", "nonsense://secret-token", "secret-token", "mailto://"])
-def test_a_wrong_address_is_refused_without_its_token(address: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """The message has the position and the scheme of the address, and examples."""
+def test_a_wrong_address_is_refused_with_its_position_and_without_its_token(
+    address: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(ArgumentError, match="receiver number 2 of --to") as raised:
         create_receivers(["json://127.0.0.1:9/x", address], [], keep=KEEP)
     assert "secret-token" not in str(raised.value)
@@ -162,7 +160,6 @@ def test_an_address_without_scheme_or_host_and_a_repeated_receiver_are_refused()
 
 
 def test_the_identity_of_a_receiver_has_its_service_and_no_token() -> None:
-    """It does not change from http to https, so that a corrected address gets the waiting messages."""
     to = ["json://geheim@h/a", "jsons://geheim@h/a", f"slack://T1JJ3T3L2/A1BRTD4JD/{'t' * 24}"]
     receivers = create_receivers(to, ["http://am:9093", "https://am:9093"], keep=KEEP)
     kinds = [each.id.partition(":")[0] for each in receivers]

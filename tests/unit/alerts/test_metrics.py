@@ -43,7 +43,6 @@ def backlog(*keys: str) -> Rows:
 
 
 def families(state: MetricsState) -> dict[str, dict[tuple[str, ...], float]]:
-    """Return the samples of each metric, as Prometheus parses them: label values → value."""
     registry = CollectorRegistry()
     registry.register(state)
     text = generate_latest(registry).decode()
@@ -79,7 +78,6 @@ def test_each_metric_has_the_value_of_the_last_visit() -> None:
 
 
 def test_labels_stay_bounded_with_10_000_keys() -> None:
-    """Only the longest queues have a series, the rest of the handlers are one sum, and a later visit replaces both."""
     state = MetricsState()
     state.add_visit(visit(statuses(10_000), backlog(*(f"key-{number}" for number in range(10_000)))))
     seen = families(state)
@@ -104,8 +102,7 @@ def test_a_hostile_key_is_one_short_visible_label(key: str) -> None:
     assert "\n" not in label
 
 
-def test_the_server_answers_and_its_address_is_checked() -> None:
-    """The metrics are served until shutdown; a port in use and a malformed address are errors with the address."""
+def test_a_port_in_use_and_a_malformed_address_are_errors_with_the_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=f"cannot be served at 127.0.0.1:{port}"):

@@ -112,8 +112,7 @@ ABSURD = {
 
 
 @pytest.mark.parametrize("text", ABSURD, ids=lambda text: text[-40:])
-def test_an_absurd_file_is_an_error_of_the_argument(tmp_path: Path, text: str) -> None:
-    """Nesting, numbers and times that no reader accepts are one message, and no error of Python."""
+def test_a_file_with_absurd_nesting_numbers_or_times_is_one_error_of_the_argument(tmp_path: Path, text: str) -> None:
     with pytest.raises(ArgumentError, match=re.escape(ABSURD[text])):
         rules_of(tmp_path, text)
 
@@ -129,8 +128,7 @@ def test_the_error_of_a_wrong_file_has_the_line_and_the_allowed_values(
     assert f"line {line}" in str(raised.value)
 
 
-def test_the_page_of_the_guide(tmp_path: Path) -> None:
-    """Its rules are valid, its commands parse, and it names each key and each metric."""
+def test_rules_and_commands_of_the_guide_are_valid_and_it_names_each_key_and_metric(tmp_path: Path) -> None:
     page = (Path(restate_lab.__file__).parent / "guide" / "watch.md").read_text("utf-8")
     (rules,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     assert len(rules_of(tmp_path, rules).rules) == 4

@@ -46,7 +46,6 @@ def store(tmp_path: Path) -> Iterator[AlertStore]:
 
 
 def drain(store: AlertStore, receiver: str = "one") -> list[tuple[str, str]]:
-    """Deliver all messages, and return them as (subject, event)."""
     messages = []
     while message := store.next_message(receiver, START, waits=False):
         messages.append((message.alert.subject, message.event.value))
@@ -54,15 +53,13 @@ def drain(store: AlertStore, receiver: str = "one") -> list[tuple[str, str]]:
     return messages
 
 
-def test_the_fingerprint_is_the_problem() -> None:
-    """Counts, ids, times and severity do not change it; the cluster, the rule and the subject do."""
+def test_a_fingerprint_depends_on_cluster_rule_and_subject_alone() -> None:
     same = alert(title="9 invocations", ids=("inv_1",), since=START, severity="warning", causes=3)
     assert same.fingerprint == alert().fingerprint == "23f542bd8e1fc8d9"
     assert len({alert("B/run").fingerprint, alert(rule="deadlocks").fingerprint, alert().fingerprint}) == 3
 
 
 def test_an_open_alert_of_a_renamed_check_goes_on(store: AlertStore) -> None:
-    """A state file of version 1 has the former name of a check: its alert is the same one, and is resolved once."""
     storm = alert(rule="retry_storm")
     former = hashlib.sha256(json.dumps(["prod", "retry_storms", "A/run"]).encode()).hexdigest()[:16]
     assert storm.fingerprint == former
@@ -85,7 +82,6 @@ def test_an_open_alert_of_a_renamed_check_goes_on(store: AlertStore) -> None:
 
 
 def test_a_question_with_the_name_of_a_check_is_another_problem() -> None:
-    """Alerts of questions, whose subject is their parameters, keep their fingerprints, too."""
     for subject in ("", '{"limit": 3}'):
         identity = json.dumps(["prod", "retry_storm", subject])
         assert alert(subject, rule="retry_storm").fingerprint == hashlib.sha256(identity.encode()).hexdigest()[:16]
@@ -127,8 +123,7 @@ def test_a_higher_severity_or_one_more_cause_is_reported_once(store: AlertStore)
     assert store.record(visit(alert(causes=2))) == []
 
 
-def test_what_was_not_read_is_not_resolved(store: AlertStore) -> None:
-    """A check that could not run, an unreachable cluster and a visit of the archive resolve no other alert."""
+def test_a_check_that_could_not_run_and_an_unreachable_cluster_resolve_no_other_alert(store: AlertStore) -> None:
     store.record(visit(alert(), alert("B/run", rule="deadlocks")))
     assert store.record(visit(unread=frozenset({"paused", "deadlocks"}))) == []
     down = alert("", rule="unreachable")
@@ -139,8 +134,7 @@ def test_what_was_not_read_is_not_resolved(store: AlertStore) -> None:
     assert {each.rule for _, each in changes} == {"paused", "unreachable"}
 
 
-def test_a_problem_at_the_limit_does_not_flap(store: AlertStore) -> None:
-    """A finding below the severity of an alert opens none and resolves none; it does not count for the time of for."""
+def test_a_finding_below_the_severity_of_an_alert_opens_none_and_resolves_none(store: AlertStore) -> None:
     weaker = frozenset({alert().fingerprint})
     assert store.record(visit(weaker=weaker)) == []
     store.record(visit(alert()))
@@ -161,8 +155,7 @@ def test_a_problem_that_is_shorter_than_its_time_is_never_reported(store: AlertS
     assert [event for event, _ in store.record(visit(alert(), hold=hold, at=START + 11 * MINUTE))] == [Event.OPENED]
 
 
-def test_a_restart_keeps_alerts_and_messages(store: AlertStore) -> None:
-    """A second process finds the messages of the first; while the first one runs, it is refused."""
+def test_a_second_process_gets_the_messages_of_the_first_and_is_refused_while_it_runs(store: AlertStore) -> None:
     store.record(visit(alert()))
     with pytest.raises(RestateLabError, match="another restate-lab watch uses the state file"):
         AlertStore(store.path)
@@ -173,8 +166,7 @@ def test_a_restart_keeps_alerts_and_messages(store: AlertStore) -> None:
     again.close()
 
 
-def test_a_failed_message_waits_and_delays_no_other(store: AlertStore) -> None:
-    """A refused message is tried again later, in the order of its own alert only, and never removed."""
+def test_a_refused_message_is_tried_later_in_the_order_of_its_own_alert_only(store: AlertStore) -> None:
     store.record(visit(alert("A/run")))
     first = store.next_message("one", START)
     assert first is not None
@@ -192,8 +184,7 @@ def test_a_failed_message_waits_and_delays_no_other(store: AlertStore) -> None:
     assert drain(store) == [("A/run", "opened"), ("A/run", "resolved")]
 
 
-def test_a_changed_address_gets_the_waiting_messages(store: AlertStore) -> None:
-    """Also the end of an alert that began under the former address; a receiver of another scheme gets none of them."""
+def test_a_changed_address_gets_the_waiting_messages_and_another_scheme_gets_none(store: AlertStore) -> None:
     store.set_receivers(["slack:old", "slack:same", "json:x"], START)
     store.record(visit(alert("A/run"), alert("B/run"), alert("C/run")))
     drain(store, "slack:old")
@@ -224,7 +215,6 @@ def test_a_file_that_is_not_a_state_is_refused_and_not_changed(tmp_path: Path) -
 
 
 def test_a_clock_that_was_ahead_delays_nothing(store: AlertStore) -> None:
-    """A wait, a time of "for" and a beginning in the future are those of a wrong clock: what they concern goes on."""
     ahead, hold = START + timedelta(days=30), 5 * MINUTE
     store.record(visit(alert("A/run"), at=ahead))
     first = store.next_message("one", ahead)
@@ -241,7 +231,6 @@ def test_a_clock_that_was_ahead_delays_nothing(store: AlertStore) -> None:
 
 
 def test_alerts_of_other_clusters_are_resolved_with_the_cause(store: AlertStore) -> None:
-    """No visit can end them; an alert that had not been reported yet is only removed."""
     store.record(visit(alert("A/run")))
     store.record(visit(alert("A/run"), alert("B/run"), hold=MINUTE))
     assert store.resolve_unwatched({"prod"}, START) == []
@@ -296,8 +285,9 @@ DAMAGE: dict[tuple[str, str], Sequence[object]] = {
 
 
 @pytest.mark.parametrize(("table", "column"), DAMAGE)
-def test_a_damaged_row_is_removed_and_counted(tmp_path: Path, table: str, column: str) -> None:
-    """Whatever a column contains, the file opens, the other rows are there, and later visits are written."""
+def test_a_row_with_any_damage_is_removed_and_counted_and_the_others_go_on(
+    tmp_path: Path, table: str, column: str
+) -> None:
     whole, path = tmp_path / "whole", tmp_path / "damaged"
     store = AlertStore(whole)
     store.set_receivers(["one"], START)
@@ -341,7 +331,6 @@ FOREIGN = {
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_a_database_of_another_program_is_refused_and_not_changed(tmp_path: Path, name: str) -> None:
-    """The message has the option to use, and no byte and no file is written."""
     path = tmp_path / "other.sqlite"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(FOREIGN[name])
@@ -386,8 +375,7 @@ PRAGMA user_version = 1;
 """A file as the first version wrote it: receivers were hashes of their addresses."""
 
 
-def test_a_state_of_version_1_goes_on(tmp_path: Path) -> None:
-    """Its alert is not opened again, its message is delivered once, and its receiver is not a new one."""
+def test_a_state_of_version_1_opens_no_alert_again_and_delivers_its_message_once(tmp_path: Path) -> None:
     path = tmp_path / "watch.sqlite"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(VERSION_1)
@@ -429,7 +417,6 @@ FULL: dict[str, Callable[[AlertStore], AbstractContextManager[None]]] = {
 
 @pytest.mark.parametrize("message", FULL)
 def test_a_full_disk_loses_nothing_that_was_written(store: AlertStore, message: str) -> None:
-    """A visit that cannot be written is an error with the file, and the state before it remains."""
     store.record(visit(alert()))
     many = [alert(f"S{number}/run", cause="x" * 400) for number in range(300)]
     with pytest.raises(OSError, match=re.escape(message)) as raised, FULL[message](store):
@@ -446,7 +433,6 @@ STEPS = st.lists(st.tuples(SUBJECTS, st.sampled_from(["whole", "partial", "down"
 @settings(max_examples=60)
 @given(STEPS)
 def test_each_receiver_gets_each_change_once_in_order(steps: Sequence[tuple[set[str], str, int]]) -> None:
-    """Whatever visits see, and however deliveries fail, each alert alternates between opened and resolved."""
     with tempfile.TemporaryDirectory() as folder:
         store = AlertStore(Path(folder) / "watch.sqlite")
         store._connection.execute("PRAGMA synchronous = OFF")  # the disk is not what this test is about

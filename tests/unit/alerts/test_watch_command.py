@@ -29,7 +29,6 @@ WRONG = {
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """Give a port that is in use."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
@@ -50,8 +49,7 @@ def test_the_error_of_a_wrong_option_has_the_allowed_values_and_no_token(
     assert "Traceback" not in result.output
 
 
-def test_an_unreachable_cluster_is_an_alert_and_exit_code_4(tmp_path: Path) -> None:
-    """The alert is printed with its cause and the next step, and a later visit does not repeat it."""
+def test_an_unreachable_cluster_is_exit_code_4_and_printed_once_with_the_next_step(tmp_path: Path) -> None:
     arguments = ["watch", "--once", "-e", HERE, "--timeout", "500ms", "--state", str(tmp_path / "state" / "x")]
     first, second = (CliRunner().invoke(app, arguments) for _ in range(2))
     assert (first.exit_code, second.exit_code) == (4, 4)

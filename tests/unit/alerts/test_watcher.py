@@ -51,7 +51,6 @@ def watcher(store: AlertStore, to: Sequence[str] = (), alertmanager: Sequence[st
 
 
 def record(store: AlertStore, *subjects: str, cluster: str = "prod") -> dict[str, str]:
-    """Open an alert for each subject, and return their fingerprints."""
     alerts = [Alert(cluster=cluster, rule="paused", subject=each, severity="critical", title=each) for each in subjects]
     store.record(ClusterVisit(cluster=cluster, at=datetime.now(UTC), alerts=alerts))
     return {each.subject: each.fingerprint for each in alerts}
@@ -62,7 +61,6 @@ def record(store: AlertStore, *subjects: str, cluster: str = "prod") -> dict[str
 def test_a_receiver_that_sends_one_byte_at_a_time_delays_no_other(
     store: AlertStore, receiver: Receiver, part: str, kind: str
 ) -> None:
-    """Its delivery fails at the time limit and is tried again, its thread ends, and the others get their messages."""
     with alert_receiver() as other:
         slow = {kind: [receiver.to if kind == "to" else receiver.alertmanager]}
         slow["to"] = [*slow.get("to", ()), other.to]
@@ -84,7 +82,6 @@ def test_a_receiver_that_sends_one_byte_at_a_time_delays_no_other(
 
 
 def test_a_delivery_that_takes_too_long_is_a_reason_and_a_metric(store: AlertStore, receiver: Receiver) -> None:
-    """Waiting messages and failures are metrics by receiver; a receiver without failures has the value 0."""
     receiver.received.drips = "body"
     with alert_receiver() as other:
         warnings: list[str] = []
@@ -104,11 +101,9 @@ ERRORS = [Exception("External error: Schema error"), PanicException("index"), Ty
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_any_error_of_a_visit_is_an_alert(
+def test_a_defect_or_a_panic_in_a_visit_is_one_alert_and_later_visits_go_on(
     store: AlertStore, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    """A defect or a panic in the archive or in the doctor is one alert each, and later visits go on."""
-
     def fail(*_: object, **__: object) -> None:
         raise error
 
@@ -126,8 +121,9 @@ def test_any_error_of_a_visit_is_an_alert(
     assert len(receiver.received.messages) == 2
 
 
-def test_each_message_is_tried_although_one_is_refused(store: AlertStore, receiver: Receiver) -> None:
-    """A single visit delivers all other messages; the end of a refused alert does not overtake its beginning."""
+def test_a_refused_message_delays_no_other_and_the_end_of_its_alert_comes_after_it(
+    store: AlertStore, receiver: Receiver
+) -> None:
     receivers = create_receivers([receiver.to], [], keep=KEEP)
     store.set_receivers([each.id for each in receivers], datetime.now(UTC))
     fingerprints = record(store, "poison", "a", "b")
@@ -144,8 +140,9 @@ def test_each_message_is_tried_although_one_is_refused(store: AlertStore, receiv
     assert events == ["opened", "resolved"]
 
 
-def test_alerts_of_a_cluster_that_is_not_watched_any_more_end(store: AlertStore, receiver: Receiver) -> None:
-    """They are resolved with the cause at the start, their messages are delivered, and Alertmanager ends them."""
+def test_alerts_of_a_cluster_that_is_not_watched_any_more_are_resolved_with_the_cause(
+    store: AlertStore, receiver: Receiver
+) -> None:
     receivers = create_receivers([receiver.to], [receiver.alertmanager], keep=KEEP)
     store.set_receivers([each.id for each in receivers], datetime.now(UTC))
     (gone,) = record(store, "x", cluster="former").values()
@@ -159,8 +156,7 @@ def test_alerts_of_a_cluster_that_is_not_watched_any_more_end(store: AlertStore,
     assert {each.alert.cluster for each in store.open_alerts()} == {"prod"}
 
 
-def test_an_interrupt_waits_for_the_deliveries_that_have_begun(store: AlertStore, receiver: Receiver) -> None:
-    """A message that arrives while the loop ends is not sent again, also if visits follow without a pause."""
+def test_a_message_that_arrives_while_the_loop_ends_is_not_sent_again(store: AlertStore, receiver: Receiver) -> None:
     receiver.received.delay = 0.3
     watch = watcher(store, [receiver.to])
     watch.limit = 30

@@ -38,7 +38,6 @@ def state(key: str, value: bytes, **columns: Any) -> dict[str, Any]:
 
 
 def waiting(key: str, *numbers: int) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of calls that wait for a key."""
     about = {"target_service_name": "Cart", "target_service_key": key, "inboxed_at": NOW - HOUR}
     return {
         "sys_inbox": [{"id": sample_id(number), "service_name": "Cart", "service_key": key} for number in numbers],
@@ -54,8 +53,7 @@ def both(*made: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any
     return tables
 
 
-def test_what_happened_to_invocations() -> None:
-    """Created, removed, another status, retries, journal progress, another deployment: one row each, in this order."""
+def test_each_kind_of_change_of_an_invocation_is_one_row_in_this_order() -> None:
     ended = {"completed_at": NOW - 2 * HOUR}
     before = SampleRows(
         sys_invocation_status=[
@@ -104,8 +102,7 @@ def test_what_happened_to_invocations() -> None:
     assert frame.attrs["in_both"] == 6
 
 
-def test_retries_are_counted_as_far_as_they_show() -> None:
-    """After progress the attempts are counted anew: the number is a lower bound, and is marked as one."""
+def test_the_number_of_retries_after_progress_is_marked_as_a_lower_bound() -> None:
     before = SampleRows(
         sys_invocation_status=[invocation(1, "invoked"), invocation(2, "invoked"), invocation(3, "inboxed")],
         sys_invocation_state=[{"id": sample_id(1), "retry_count": 7}, {"id": sample_id(2), "retry_count": 3}],
@@ -141,8 +138,7 @@ def test_long_back_offs_have_their_attempts_with_and_without_vqueues(vqueues: bo
     assert rows(found, "status_before", "status_after", "retry_count_after") == [("ready", "backing-off", 9)]
 
 
-def test_state_is_compared_by_its_bytes() -> None:
-    """Added, removed and changed values, also of equal length; the values themselves are not in the result."""
+def test_values_of_equal_length_are_compared_and_are_not_in_the_result() -> None:
     before = SampleRows(state=[state("same", b"1"), state("other", b"one"), state("gone", b"xy")])
     after = later(state=[state("same", b"1"), state("other", b"two"), state("new", b"secret")])
     found = compare(before, after)
@@ -165,8 +161,7 @@ def test_values_without_payloads_are_compared_by_length_and_counted_as_not_compa
     assert "not everything was compared" in repr(found)
 
 
-def test_scopes_that_one_side_does_not_know(tmp_path: Path) -> None:
-    """An older server has no scopes, and masked ones look alike: scoped rows are counted, the rest is compared."""
+def test_values_in_scopes_that_a_side_does_not_know_are_counted_and_the_rest_is_compared(tmp_path: Path) -> None:
     scoped = [state("x", b"1", scope=name) for name in (None, "eu", "us")]
     before = SampleRows(without=("state.scope",), state=[state("x", b"2")])
     found = compare(before, later(state=scoped))
@@ -181,8 +176,7 @@ def test_scopes_that_one_side_does_not_know(tmp_path: Path) -> None:
     assert rows(both_know.state, "scope", "change") == [("us", "changed")]
 
 
-def test_deployments_and_services() -> None:
-    """Added and removed deployments, services that moved, changed addresses; passwords stay masked."""
+def test_each_changed_field_of_deployments_and_services_is_a_row_without_passwords() -> None:
     one = {"id": "dp_1", "endpoint": "http://me:hunter2@one/", "ty": "http"}
     before = SampleRows(
         sys_deployment=[one, {"id": "dp_2", "endpoint": "http://two/"}],
@@ -216,8 +210,7 @@ def test_the_backlog_has_changed_keys_with_the_largest_change_first() -> None:
     assert backlog["oldest_wait_after"].max() == HOUR + (LATER - NOW)
 
 
-def test_what_the_limit_cuts_is_said() -> None:
-    """Beyond the limit, ids completed on both sides are dropped first, then all but a sample; keys are unknown."""
+def test_beyond_the_limit_invocations_completed_on_both_sides_are_excluded_first() -> None:
     old = [invocation(number, "succeeded") for number in range(20, 30)]
     before = SampleRows(sys_invocation_status=[*old, invocation(1), invocation(2, journal_size=3)])
     after = later(sys_invocation_status=[*old, invocation(1, "succeeded"), invocation(2, journal_size=8)])
@@ -242,8 +235,7 @@ def test_what_the_limit_cuts_is_said() -> None:
     assert "state: not compared: 5 values are more than limit=4" in found.details
 
 
-def test_nothing_changed_is_only_said_of_what_was_compared() -> None:
-    """A source without a table makes that frame empty, and its line and the repr give the reason."""
+def test_a_frame_without_its_table_is_empty_and_its_line_has_the_reason() -> None:
     before, after = SampleRows(), later(without=("sys_inbox", "state", "sys_invocation_state", "sys_deployment"))
     found = compare(before, after)
     lines = found.details.splitlines()
@@ -257,8 +249,7 @@ def test_nothing_changed_is_only_said_of_what_was_compared() -> None:
     assert list(found.state.columns) == list(compare(SampleRows(), later()).state.columns)
 
 
-def test_five_lines_for_people() -> None:
-    """The summary is five lines, the repr one, the card escapes text from the cluster, and attrs are JSON."""
+def test_the_text_is_five_lines_and_the_card_escapes_text_of_the_cluster() -> None:
     hostile = "<script>alert('x')</script>\nnext"
     tables = both(
         waiting("hot\nkey", *range(10, 40)),
@@ -387,8 +378,7 @@ def test_a_waiting_call_with_an_earlier_ended_run_counts_once() -> None:
     assert rows(found.backlog, "target_service_key", "waiting_before", "waiting_after") == [("hot", 1, 2)]
 
 
-def test_a_part_with_a_run_that_came_again(tmp_path: Path) -> None:
-    """Within a part, the old run was removed and the new one created; the same holds for two parts with the id."""
+def test_within_a_part_the_old_run_of_an_id_was_removed_and_the_new_run_created(tmp_path: Path) -> None:
     again = {"created_at": NOW + HOUR / 4}
     before = SampleRows(sys_invocation_status=[invocation(1, "succeeded"), invocation(2)])
     after = later(sys_invocation_status=[invocation(1, "succeeded", **again), invocation(2), invocation(3)])

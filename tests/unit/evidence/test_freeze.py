@@ -36,8 +36,7 @@ def numbers(*of: int) -> set[str]:
     return {sample_id(number) for number in of}
 
 
-def test_the_manifest_says_what_was_frozen(tmp_path: Path) -> None:
-    """One file per table with its rows, schema, SQL and sha256; views by their statement; the server's clock."""
+def test_the_manifest_has_rows_schema_sql_and_sha256_of_each_file_and_the_views(tmp_path: Path) -> None:
     source = Freezable(sys_invocation_status=[invocation(1), invocation(2)])
     path = tmp_path / "made.evidence"
     assert freeze(source, path) == path
@@ -70,8 +69,7 @@ def test_tables_with_ids_of_invocations_are_read_before_their_state_status_and_o
     assert read_at["sys_invocation_status"] < manifest.now < read_at["state"]
 
 
-def test_payloads_only_on_request_and_raw_never(tmp_path: Path) -> None:
-    """Without payloads their columns are not even read; raw is never read; the manifest has the reason."""
+def test_payloads_are_read_only_on_request_and_raw_entries_never(tmp_path: Path) -> None:
     for payloads, missing in ((False, {"entry_json", "value", "value_utf8", "raw"}), (True, {"raw"})):
         source = Freezable()
         manifest = frozen(tmp_path / str(payloads), source, payloads=payloads)
@@ -82,8 +80,7 @@ def test_payloads_only_on_request_and_raw_never(tmp_path: Path) -> None:
         assert not any(f'"{column}"' in each.sql for column in missing for each in manifest.files)
 
 
-def test_only_some_tables(tmp_path: Path) -> None:
-    """A view selects its tables; one that cannot be rebuilt is excluded; typing errors are errors."""
+def test_a_view_selects_its_tables_and_is_excluded_if_one_of_them_is_missing(tmp_path: Path) -> None:
     manifest = frozen(tmp_path / "view", Freezable(), tables="sys_invocation")
     assert {each.table for each in manifest.files} == {"sys_invocation_state", "sys_invocation_status"}
     manifest = frozen(tmp_path / "half", Freezable(), tables=["sys_invocation_status", "state"])
@@ -109,6 +106,21 @@ def test_an_interrupted_freeze_leaves_no_file(tmp_path: Path, failure: BaseExcep
     assert list(tmp_path.iterdir()) == []
     if isinstance(failure, QueryInterrupted):
         assert "sys_journal" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize(("timeout", "most"), [(None, 3600.0), ("5m", 300.0)])
+def test_a_statement_of_a_copy_has_the_limit_of_the_call_or_else_of_an_hour(
+    tmp_path: Path, timeout: str | None, most: float
+) -> None:
+    limits: list[Any] = []
+
+    class Watched(Freezable):
+        def stream(self, statement: str, /, **options: Any) -> Any:
+            limits.append(options["timeout"])
+            return super().stream(statement, **options)
+
+    freeze(Watched(), tmp_path / "a", timeout=timeout)
+    assert most - 60 < min(limits) <= max(limits) <= most
 
 
 def test_an_existing_path_is_never_overwritten(tmp_path: Path) -> None:
@@ -181,8 +193,9 @@ class CalledAgain(Freezable):
 
 @pytest.mark.parametrize("options", [{}, {"ids": [sample_id(1), sample_id(2)]}], ids=["whole", "by ids"])
 @pytest.mark.parametrize("table", ["sys_invocation_state", "sys_invocation_status", "state", "sys_journal"])
-def test_rows_of_two_runs_are_not_mixed(tmp_path: Path, table: str, options: dict[str, Any]) -> None:
-    """An id that is reused in the meantime keeps only the row of its status, with a warning and in the manifest."""
+def test_an_id_that_is_reused_during_a_freeze_keeps_only_its_status_with_a_warning(
+    tmp_path: Path, table: str, options: dict[str, Any]
+) -> None:
     with pytest.warns(EvidenceWarning, match=f"1 invocations were purged and called again.*{sample_id(1)}"):
         freeze(CalledAgain(table), tmp_path / "a", progress=False, **options)
     with open_evidence(tmp_path / "a") as evidence:
@@ -202,8 +215,7 @@ def test_rows_of_two_runs_are_not_mixed(tmp_path: Path, table: str, options: dic
             assert frozen(tmp_path / "b", evidence).new_runs == (sample_id(1),)  # type: ignore[arg-type] # any Source
 
 
-def test_new_invocations_are_no_new_runs(tmp_path: Path) -> None:
-    """An invocation that begins during the freeze is not a new run of its id; after a failed read, this is unknown."""
+def test_an_invocation_that_begins_during_a_freeze_is_not_a_new_run_of_its_id(tmp_path: Path) -> None:
     young = {"created_at": START + timedelta(hours=1)}
     source = Freezable(
         sys_invocation_status=[invocation(1, **young), invocation(2)],
@@ -269,8 +281,7 @@ FAMILY = {
 }
 
 
-def test_a_part_follows_callers_callees_and_holders(tmp_path: Path) -> None:
-    """Up to the root, down to callees and to the holder of the awaited key; a caller's other calls are not included."""
+def test_a_part_has_callers_callees_and_holders_of_keys_but_no_siblings(tmp_path: Path) -> None:
     manifest = frozen(tmp_path / "a", Freezable(**FAMILY), ids=sample_id(2))
     assert ids(tmp_path / "a") == numbers(1, 2, 3, 5, 6, 8)
     assert ids(tmp_path / "a", "sys_journal") == numbers(1, 2, 6)
@@ -348,8 +359,7 @@ def test_a_path_that_matched_no_value_is_a_warning(tmp_path: Path) -> None:
     assert manifest.redaction.masked == {"$.card": 2, "$.crad": 0}
 
 
-def test_values_that_could_not_be_read_are_warned_of(tmp_path: Path) -> None:
-    """Values masked whole are counted by column in the manifest and on the card, also beside values masked by path."""
+def test_values_that_were_masked_as_a_whole_are_counted_by_column_and_warned_about(tmp_path: Path) -> None:
     lone = rb'{"card":1,"text":"cut \ud83d"}'
     state = [
         {"service_name": "Svc", "key": "x", "value": lone, "value_utf8": lone.decode()},

@@ -68,7 +68,6 @@ def test_a_small_file_of_gigabytes_stops_at_max_bytes(tmp_path: Path) -> None:
 
 
 def bomb(folder: Path, table: pa.Table) -> Path:
-    """Replace a table, and adapt the manifest."""
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd", store_schema=False)
     inside = pq.ParquetFile(io.BytesIO(sink.getvalue())).schema_arrow

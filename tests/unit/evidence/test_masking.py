@@ -41,7 +41,6 @@ def value(choice: random.Random, depth: int = 0) -> Any:
 
 
 def spelled(choice: random.Random, what: Any) -> str:
-    """Write JSON in one of its possible spellings."""
     separators = choice.choice([(",", ":"), (", ", ": "), (" ,\n", " :\t"), (",", ":")])
     text = json.dumps(what, ensure_ascii=choice.random() < 0.3, separators=separators)
     return text.replace("card", "\\u0063ard") if choice.random() < 0.5 else text

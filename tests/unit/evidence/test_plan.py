@@ -39,8 +39,7 @@ def table(of: FreezePlan, name: str) -> TablePlan:
     return planned
 
 
-def test_which_rows_are_read_and_kept() -> None:
-    """A selection reads a table by ids or by keys; if the server cannot, its rows are filtered; some are complete."""
+def test_rows_of_a_selection_are_read_by_ids_or_keys_or_filtered_after_the_read() -> None:
     ids = {"values": [sample_id(1), sample_id(2)]}
     planned = plan(selection=SELECTION)
     status = table(planned, "sys_invocation_status")
@@ -63,9 +62,7 @@ def test_a_filter_does_not_keep_the_service_of_one_pair_with_the_key_of_another(
     assert [tuple(row.values()) for row in kept.to_pylist()] == [("A", "1"), ("B", "2")]
 
 
-def test_how_columns_are_masked() -> None:
-    """Each column has the method for its masked parts; a pattern about a view applies to its tables and no others."""
-
+def test_each_column_has_its_method_and_a_pattern_of_a_view_applies_to_its_tables() -> None:
     def methods(planned: FreezePlan) -> dict[str, str]:
         return {mask.column: mask.method for each in planned.tables for mask in each.masks.values()}
 

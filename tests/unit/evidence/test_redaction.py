@@ -86,8 +86,7 @@ def test_text_and_bytes_become_the_mask_and_other_types_become_null() -> None:
     assert mask(["retry_*"], "sys_invocation_state", "retry_count", 3, kind=pa.uint64()) == [None]
 
 
-def test_parts_of_payloads() -> None:
-    """A path masks in state, as bytes and as text, and in the byte arrays of journals; all other bytes stay."""
+def test_a_path_masks_in_state_and_in_the_byte_arrays_of_journals_and_keeps_all_other_bytes() -> None:
     card = '{ "card": {"number": "4111"}, "amount": 1.50 }'
     kept = '{ "amount": 1.50 }'
     hidden = f'{{ "card": {{"number": "{MASK}"}}, "amount": 1.50 }}'
@@ -131,8 +130,7 @@ def test_failures_masks_failure_texts_in_columns_events_and_entries() -> None:
     assert '"code":402' in mask(["failures"], "sys_journal", "entry_json", failed)[0]
 
 
-def test_secret_headers_are_always_masked() -> None:
-    """In every form of headers; others stay, and unreadable ones are masked whole."""
+def test_secret_headers_of_every_form_are_masked_and_unreadable_ones_as_a_whole() -> None:
     headers = [{"name": "Authorization", "value": "Bearer 4111"}, {"name": "x-tenant", "value": "acme"}]
     after = json.loads(mask([], "sys_journal", "entry_json", entry(b"{}", headers=headers))[0])
     assert after["Command"]["Input"]["headers"] == [headers[0] | {"value": MASK}, headers[1]]

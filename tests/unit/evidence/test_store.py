@@ -48,8 +48,6 @@ def evidence(folder: Path) -> Iterator[Evidence]:
 
 
 def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
-    """Return a function that rewrites the manifest with a change."""
-
     def edit(folder: Path) -> None:
         manifest = json.loads((folder / "manifest.json").read_text())
         change(manifest)
@@ -175,8 +173,7 @@ def test_a_file_that_is_removed_or_cut_while_evidence_is_open_is_an_error(folder
             evidence.sql("SELECT count(*) AS n FROM state")
 
 
-def test_unverified_evidence_says_so(folder: Path) -> None:
-    """Without verification it warns, and its line and card state that; cheap checks are still made."""
+def test_unverified_evidence_is_marked_in_its_line_and_card_and_sizes_are_still_checked(folder: Path) -> None:
     content = (folder / "manifest.json").read_text()
     (folder / "manifest.json").write_text(content.replace('"sha256": "', '"sha256": "0'))
     with pytest.raises(EvidenceBroken, match="sha256"):
@@ -191,8 +188,7 @@ def test_unverified_evidence_says_so(folder: Path) -> None:
         open_evidence(folder, verify=False)
 
 
-def test_a_name_that_means_ill_is_text_on_one_line(folder: Path) -> None:
-    """The manifest's text about the cluster reaches a terminal as text, and cannot fill it."""
+def test_a_hostile_name_in_the_manifest_is_short_text_on_one_line(folder: Path) -> None:
     evil = "\x1b]52;c;AAAA\x07\u202e\n</script><img src=x onerror=alert(1)>" + "x" * 10**6
     edited(lambda manifest: manifest["server"].update(name=evil, version=evil))(folder)
     with open_evidence(folder) as evidence:
@@ -211,8 +207,7 @@ def test_a_path_without_a_folder_is_an_argument_error(tmp_path: Path) -> None:
             open_evidence(tmp_path / name)
 
 
-def test_it_is_a_source(evidence: Evidence) -> None:
-    """It reports about itself as the live source did at that time; the cluster's name includes the timestamp."""
+def test_evidence_describes_itself_as_the_live_source_did_and_its_name_has_the_time(evidence: Evidence) -> None:
     assert isinstance(evidence, Source)
     assert (evidence.version, dict(evidence.features)) == ("1.7.12", {"vqueues": False})
     assert evidence.now == evidence.manifest.now > START
@@ -223,8 +218,9 @@ def test_it_is_a_source(evidence: Evidence) -> None:
     pd.testing.assert_frame_equal(evidence.tables(), expected)
 
 
-def test_it_says_what_it_has_of_its_cluster(evidence: Evidence, tmp_path: Path) -> None:
-    """Its scope, whether payloads are there, the missing parts with reasons, the masks, and the runs cut off."""
+def test_the_coverage_has_scope_payloads_masks_and_missing_parts_with_reasons(
+    evidence: Evidence, tmp_path: Path
+) -> None:
     assert not evidence.live
     assert evidence.address == str(evidence.path)
     assert (evidence.coverage.part, evidence.coverage.payloads, evidence.coverage.masked) == ("", False, frozenset())
@@ -240,8 +236,7 @@ def test_it_says_what_it_has_of_its_cluster(evidence: Evidence, tmp_path: Path) 
         assert part.coverage.incomplete == frozenset()
 
 
-def test_questions_in_sql(evidence: Evidence) -> None:
-    """Parameters, types and limits are those of a live connection."""
+def test_parameters_types_and_limits_are_those_of_a_live_connection(evidence: Evidence) -> None:
     frame = evidence.sql(
         "SELECT id, created_at, :now - created_at AS age FROM sys_invocation_status WHERE id IN :ids",
         now=START,
@@ -263,8 +258,9 @@ def test_questions_in_sql(evidence: Evidence) -> None:
         evidence.sql("SELECT * FROM generate_series(1, 100000)", timeout=0)
 
 
-def test_what_it_refuses(evidence: Evidence, folder: Path) -> None:
-    """No statement writes or reads other files, and an excluded column is distinct from one that never existed."""
+def test_no_statement_writes_or_reads_other_files_and_an_excluded_column_has_its_reason(
+    evidence: Evidence, folder: Path
+) -> None:
     before = sorted(each.name for each in folder.parent.iterdir())
     for statement in ("DROP TABLE state", "CREATE TABLE x AS SELECT 1", "SELECT 1; SELECT 2", "SET a = 1"):
         with pytest.raises(StatementError):
@@ -295,9 +291,7 @@ def test_a_query_about_an_excluded_table_reports_the_exclusion(tmp_path: Path) -
                 evidence.sql(f"SELECT * FROM {name}")
 
 
-def test_its_line_and_card(tmp_path: Path) -> None:
-    """One line; the card has the timestamp, the counts and the missing parts; names are text, never HTML."""
-
+def test_the_repr_is_one_line_and_names_on_the_card_are_text_not_html(tmp_path: Path) -> None:
     class Evil(Freezable):
         name = "<b>prod</b>"
 
@@ -320,8 +314,7 @@ def test_its_line_and_card(tmp_path: Path) -> None:
         evidence.sql("SELECT 1")
 
 
-def test_freezing_needs_no_engine_and_opening_says_what_it_needs(folder: Path) -> None:
-    """Without DataFusion freezing works; opening names the extra; pandas and pyarrow read the files directly."""
+def test_freezing_needs_no_engine_and_opening_names_the_extra(folder: Path) -> None:
     program = f"""
 import sys
 sys.modules["datafusion"] = None

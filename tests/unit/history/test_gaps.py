@@ -22,7 +22,6 @@ def at(hours: float) -> datetime:
 
 
 def kept(**hours: float) -> str:
-    """Return the retentions of handlers of one service, in hours."""
     return json.dumps(
         [
             {"service": "S", "handler": name, "completion_retention_ms": value * 3_600_000, "journal_retention_ms": 0}
@@ -60,7 +59,6 @@ def test_runs_that_were_removed_during_a_visit_may_be_missing() -> None:
 
 
 def test_runs_that_ended_after_a_visit_and_expired_before_the_next_may_be_missing() -> None:
-    """Between visits at a and b, what ended from shortly before a to b − R may be missing; a short pause loses none."""
     frame = gaps(visits((0, kept(a=1, b=5)), (0.5, None), (3, None), (3.9, None)), at(0), at(4))
     assert tuple(frame.columns) == COLUMNS
     assert intervals(frame) == [(0.5 - LATE, 2.0)]
@@ -87,8 +85,7 @@ def test_the_shorter_retention_of_two_visits_counts() -> None:
     assert intervals(frame, "b") == [(0, 1), (2 - LATE, 5)]
 
 
-def test_the_retention_of_open_runs_counts() -> None:
-    """After a raise, a run that was open at the visit before keeps the retention that it was created with."""
+def test_a_run_that_was_open_at_a_raise_keeps_the_retention_of_its_creation() -> None:
     rows = visits((0, kept(a=1, b=8)), (2, kept(a=8, b=8)), (6, None), (10, None))
     assert intervals(gaps(rows, at(0), at(10))) == [(0, 1)], "unknown"
     rows["open_retention"] = ["[]", kept(a=0.5), kept(a=1), "[]"]

@@ -93,11 +93,9 @@ def test_an_earlier_run_has_its_own_id_which_why_and_journal_accept(archive: Sam
         assert newest in set(history.sql("SELECT id FROM sys_invocation")["id"])
 
 
-def test_runs_of_one_id_are_compared_with_themselves(archive: SampleArchive, tmp_path: Path) -> None:
-    """An archive only grows: whatever ids its runs have on each side, no run is removed, and only new ones are created.
-
-    Evidence of a part asks for the runs by their ids.
-    """
+def test_no_run_of_a_growing_archive_is_removed_whatever_ids_its_runs_have(
+    archive: SampleArchive, tmp_path: Path
+) -> None:
     ids = [run(number, DAY)["id"] for number in (0, 1)]
     with rl.open_history(archive.path) as before:
         rl.freeze(before, tmp_path / "whole.evidence", progress=False)
@@ -116,8 +114,7 @@ def test_runs_of_one_id_are_compared_with_themselves(archive: SampleArchive, tmp
                 assert found.attrs["in_both"] == shared
 
 
-def test_the_history_at_a_time(archive: SampleArchive) -> None:
-    """It has the runs that had ended, counts those that were open, and ages count from that time."""
+def test_a_history_at_a_time_has_the_runs_that_had_ended_and_counts_the_open_ones(archive: SampleArchive) -> None:
     archive.visit(DAY + 90 * HOUR, [run(9, DAY + 80 * HOUR, took=60 * HOUR)])
     with rl.open_history(archive.path) as history, history.at("2026-11-21T12:00:00Z") as then:
         assert then.now == DAY + 36 * HOUR
@@ -162,8 +159,7 @@ def test_questions_about_open_invocations_and_payloads_are_refused_and_listed_by
         assert "no visit found it" in rl.why(history, run(77, DAY)["id"]).summary
 
 
-def test_an_answer_names_the_period_and_its_coverage(archive: SampleArchive) -> None:
-    """Gaps follow from visits and retention; the name, which is on each card and answer, has the share without gaps."""
+def test_gaps_follow_from_visits_and_the_name_has_the_share_without_gaps(archive: SampleArchive) -> None:
     short = [
         {"service": "Orders", "handler": "place", "completion_retention_ms": 3_600_000, "journal_retention_ms": 0},
         {"service": "Orders", "handler": "list", "completion_retention_ms": 0, "journal_retention_ms": 0},
@@ -199,8 +195,7 @@ def test_a_history_without_gaps_can_be_healthy(tmp_path: Path) -> None:
         assert rl.doctor(history, checks="long_journals").verdict == "healthy"
 
 
-def test_deployments_until_a_time(archive: SampleArchive) -> None:
-    """A history until a time has the deployments that were created before it, also if a later visit saw them first."""
+def test_a_history_until_a_time_has_the_deployments_that_were_created_before_it(archive: SampleArchive) -> None:
     archive.deploy("dp_2", "Orders", created=DAY + 30 * HOUR, seen=DAY + 36 * HOUR)
     archive.deploy("dp_3", "Bills", created=DAY + 30 * HOUR, seen=DAY + 40 * HOUR)
     archive.deploy("dp_3", "Bills", created=DAY + 30 * HOUR, seen=DAY + 60 * HOUR)
@@ -218,8 +213,7 @@ def test_deployments_until_a_time(archive: SampleArchive) -> None:
             assert dict(zip(rows["name"], rows["deployment_id"], strict=True)) == services, hour
 
 
-def test_a_panel_opens_on_the_ended_invocations(archive: SampleArchive) -> None:
-    """The list has what ended, also after its filters are cleared; other views are one line, without an error."""
+def test_a_panel_lists_what_ended_and_its_other_views_are_one_line(archive: SampleArchive) -> None:
     with rl.open_history(archive.path) as history:
         panel = rl.Panel(history)
         try:
@@ -241,13 +235,11 @@ def test_a_panel_opens_on_the_ended_invocations(archive: SampleArchive) -> None:
 
 
 def counts(at: datetime, status: str, number: int, oldest: datetime, **more: Any) -> dict[str, Any]:
-    """Return a row of a sample."""
     row = {"service": "Orders", "handler": "place", "status": status, "invocations": number}
     return row | {"sampled_at": at, "oldest_created_at": oldest} | more
 
 
-def test_the_doctor_reads_the_samples(archive: SampleArchive) -> None:
-    """Paused invocations, old queues and very old attempts of the newest sample are findings with their course."""
+def test_paused_invocations_and_old_queues_of_the_newest_sample_are_findings(archive: SampleArchive) -> None:
     with rl.open_history(archive.path) as history:
         reasons = rl.doctor(history).not_read.set_index("part")["reason"]
         assert "has no samples" in reasons["sampled_backlog"]
@@ -292,7 +284,6 @@ WEEK = timedelta(days=7)
 
 
 def unused_handlers(context: CheckContext) -> list[Finding]:
-    """Find the registered handlers of which no invocation ended in the last week."""
     statement = """SELECT DISTINCT target_service_name AS service, target_handler_name AS handler
         FROM sys_invocation_status WHERE completed_at >= :since"""
     used = set(context.source.sql(statement, since=context.now - WEEK).itertuples(index=False, name=None))
@@ -303,8 +294,9 @@ def unused_handlers(context: CheckContext) -> list[Finding]:
     return [Finding(severity=Severity.NOTE, title=title, where=each, count=0, ids=(), **calls) for each in unused]
 
 
-def test_a_check_can_need_a_period_and_the_handlers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A check of a period runs on an archive of this time only, and knows handlers that were never called."""
+def test_a_check_of_a_period_needs_an_archive_of_this_time_and_knows_uncalled_handlers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     check = Check("unused_handlers", "handlers without an invocation", 1.6, unused_handlers, needs_period=WEEK)
     monkeypatch.setitem(CHECKS, "unused_handlers", check)
     archive = SampleArchive(tmp_path / "history")
@@ -366,8 +358,7 @@ def test_a_period_needs_a_length_and_deleting_needs_the_address(archive: SampleA
         history.delete_before("2026-11-22", confirm="yes")
 
 
-def test_deleted_days_are_a_gap_and_on_the_card(archive: SampleArchive) -> None:
-    """The limit is shown, and a period that begins before it has a gap per handler; a smaller day takes it back."""
+def test_deleted_days_are_a_gap_of_each_handler_and_on_the_card(archive: SampleArchive) -> None:
     rows = [{"service": "Orders", "handler": "place", "completion_retention_ms": 10**9, "journal_retention_ms": 0}]
     archive.visit(DAY + 84 * HOUR, retention=rows)
     limit = DAY + 24 * HOUR
@@ -417,8 +408,7 @@ def test_visits_whose_runs_are_not_in_a_copy_do_not_count(archive: SampleArchive
         assert history.now == DAY + 72 * HOUR + timedelta(seconds=1)
 
 
-def test_columns_that_delta_cannot_hold(tmp_path: Path) -> None:
-    """A type that Delta does not have is stored as text, or not at all, and a note says so; the history opens."""
+def test_a_type_that_delta_does_not_have_is_stored_as_text_or_omitted_with_a_note(tmp_path: Path) -> None:
     values = {
         "half": pa.array([1.5], pa.float16()),
         "large": pa.array([Decimal(3)], pa.decimal256(50, 2)),

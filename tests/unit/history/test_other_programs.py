@@ -105,8 +105,7 @@ def test_duckdb_and_polars_return_every_cell_of_the_history(
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_answers_of_spark_are_the_same(path: Path, tmp_path: Path) -> None:
-    """On two worker processes, with the files that the Delta log lists, every cell is that of the history."""
+def test_spark_on_two_worker_processes_returns_every_cell_of_the_history(path: Path, tmp_path: Path) -> None:
     if shutil.which("java") is None:
         pytest.fail("Spark needs Java; install for example Debian's default-jre-headless.", pytrace=False)
     tables = {name: (str(path / name), DeltaTable(path / name).file_uris()) for name in ("invocations", "journal")}

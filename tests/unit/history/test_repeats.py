@@ -20,7 +20,6 @@ NOON = DAY + timedelta(hours=12)
 
 
 def ulid(at: datetime, tail: str = "DW38JKSX0DN3XT2Z") -> str:
-    """Return the key that a server generates at a time."""
     number, text = round(at.timestamp() * 1000), ""
     for _ in range(10):
         number, digit = divmod(number, 32)
@@ -42,26 +41,21 @@ def ulid(at: datetime, tail: str = "DW38JKSX0DN3XT2Z") -> str:
         ("I" * 26, False),
     ],
 )
-def test_a_generated_key_has_the_time_of_the_creation(key: str, *, is_generated: bool) -> None:
-    """A ULID of another time, or another text, can be the key of a user, which is used again later."""
+def test_only_a_ulid_of_the_time_of_creation_is_a_generated_key(key: str, *, is_generated: bool) -> None:
     assert is_generated_key(key, NOON) is is_generated
 
 
 @dataclass(slots=True)
 class Counted(ClusterTables):
-    """Tables that record the conditions of their reads."""
-
     reads: list[str] = field(default_factory=list)
 
     def batches(self, table: str, columns: list[str], where: str = "") -> Iterator[pa.RecordBatch]:
-        """Record the condition."""
         self.reads.append(where)
         return ClusterTables.batches(self, table, columns, where)
 
 
 @pytest.fixture
 def tables(tmp_path: Path) -> Counted:
-    """Give an archive with a run of long ago."""
     store = locate_store(tmp_path / "archive")
     store.create()
     tables = Counted(store, "c", store.open_all())

@@ -115,13 +115,11 @@ def test_a_missing_data_file_is_an_error(store: ArchiveStore) -> None:
 
 
 def record(store: ArchiveStore, started: datetime) -> None:
-    """Write the record of a complete visit."""
     row = {"cluster_name": "c", "day": started.date(), "started_at": started, "outcome": "complete"}
     store.append(store.open("visits"), table_of_records([row]), cluster="c")
 
 
-def test_compact_vacuum_and_delete(store: ArchiveStore) -> None:
-    """Past days become few files, deleted days leave and are not archived again, and old files are removed."""
+def test_past_days_become_few_files_and_deleted_days_are_not_archived_again(store: ArchiveStore) -> None:
     old, past = TODAY - timedelta(days=40), TODAY - timedelta(days=1)
     record(store, datetime.now(UTC))
     for number, day in enumerate((old, past, past, past, TODAY), start=1):
@@ -148,8 +146,7 @@ def test_a_day_after_the_last_complete_visit_is_refused(store: ArchiveStore) -> 
     delete_before(store, TODAY - timedelta(days=9))
 
 
-def test_the_limit_of_deleted_days_can_be_taken_back(store: ArchiveStore) -> None:
-    """A smaller day is the new limit; the deleted days remain known, but not beyond now for a day in the future."""
+def test_a_smaller_day_is_the_new_limit_and_the_deleted_days_remain_known(store: ArchiveStore) -> None:
     record(store, datetime.now(UTC))
     delete_before(store, TODAY)
     delete_before(store, TODAY - timedelta(days=60))
