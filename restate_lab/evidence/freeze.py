@@ -69,35 +69,23 @@ def freeze(
 ) -> Path | str:
     """Freeze the tables of a source into a new folder of Parquet files, and return its path.
 
-    The folder has one file per table (zstd) and ``manifest.json`` with the time, the cluster, the SQL, schema, rows and
-    sha256 of each file, and all exclusions with their reasons. ``open_evidence`` opens it as a Source. DuckDB, Spark
-    and pandas can read the files directly (durations are in milliseconds). Tables are read one after another, so they
-    do not show one single time.
+    ``open_evidence`` opens the folder as a Source; ``help(rl.Evidence)`` describes its files. If the freeze fails or is
+    stopped, no folder that looks complete remains. Memory use does not depend on the size of the tables.
 
-    ``path`` is local, a URI that ``pyarrow.fs`` supports ("s3://bucket/inc-42.evidence"), or a path on ``filesystem``.
-    It must not exist. If the freeze fails or is stopped, no folder that looks complete remains.
-
-    - ``service, handler, ids, since, until`` select the invocations that match all of these. ``ids`` is a list, a
-      Series or a frame with a column ``id``; if the frame also has a column ``created_at``, only runs with these
-      creation times match. ``since`` and ``until`` select invocations that existed between both times: created before
-      ``until``, and not completed before ``since``. The selection also includes the callers of the matches, their
-      callees, the holders of keys that they wait for, and the rows of their keys in tables of keys.
+    - ``path``: local, a URI that ``pyarrow.fs`` supports ("s3://bucket/inc-42.evidence"), or a path on ``filesystem``.
+      It must not exist.
+    - ``service, handler, ids, since, until`` select the invocations that match all of these, with their callers,
+      callees, the holders of keys that they wait for, and the rows of their keys. ``ids`` is a list, a Series or a
+      frame with a column ``id``; with a column ``created_at``, only runs with these creation times match. ``since`` and
+      ``until`` select what was created before ``until``, and not completed before ``since``.
     - ``tables``: freeze only these. ``sys_invocation`` is a view, and its name selects the tables that it reads.
-    - ``payloads=True`` adds the arguments, results and values of handlers: ``entry_json`` and the values of state and
-      promises. Secret headers are masked, also if a payload repeats them, for example in a response. Failure texts,
-      keys and names are always frozen.
-    - ``redact``: columns, and paths in JSON values, to mask: ``"failures"``, ``"idempotency_key"``, ``"state.value"``,
-      ``"$.card.number"``, ``"$..password"``, ``"event_json:$..error_message"`` (only in this column). A path masks the
-      values at that path, also in JSON within strings, and changes no other byte. A payload that is not JSON is masked
-      as a whole if it is binary, or a text that contains the names of the path; any other text is not changed.
-
-    If an invocation is purged and called again during the freeze, its id has a new run, and some tables would have rows
-    of the old run. For these ids, only the row in ``sys_invocation_status`` is kept, and the manifest lists them in
-    ``new_runs``.
-
-    ``timeout`` is for the whole call; with None, only a statement that takes more than an hour is ended, and you can
-    stop the call at any time. ``progress``: None or True shows a line once the call takes longer than a second,
-    False shows nothing, and a ``Progress`` is updated instead. Memory use does not depend on the size of the tables.
+    - ``payloads=True`` adds arguments, results, and the values of state and promises. Secret headers are masked, also
+      where a payload repeats them. Failure texts, keys and names are always frozen.
+    - ``redact``: columns, and paths in JSON values, to mask: ``"failures"``, ``"state.value"``, ``"$.card.number"``,
+      ``"$..password"``, ``"event_json:$..error_message"`` (in one column). No other byte changes, but a payload that
+      is not JSON and may contain the path is masked as a whole.
+    - ``timeout`` is for the whole call; with None, only a statement that takes more than an hour is ended.
+    - ``progress``: None or True shows a line after a second, False nothing, and a ``Progress`` is updated instead.
 
     Warns:
         EvidenceWarning: not all callers or callees were followed, an id does not exist or has a new run, a path of

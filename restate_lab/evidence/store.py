@@ -68,6 +68,12 @@ class Evidence(EngineSource):
     a statement also returns this time. JSON functions take one key per call; ``->`` is not supported. It is safe to use
     from several threads. ``close()`` closes the files; evidence is also a context manager.
 
+    The folder has one Parquet file per table (zstd), which DuckDB, Spark and pandas can read directly (durations are in
+    milliseconds), and ``manifest.json`` with the time, the cluster, the SQL, schema, rows and sha256 of each file, and
+    all exclusions with their reasons. Tables were read one after another, so they do not show one single time. If an
+    invocation was purged and called again meanwhile, only its row in ``sys_invocation_status`` is kept, and
+    ``manifest.new_runs`` lists its id.
+
     - ``path``: the path that was passed to ``open_evidence``.
     - ``name``: the cluster's name with the time of the freeze, such as "prod @ 2026-11-25 04:22:00 UTC".
     - ``version, features``: those of the frozen server, with the flags that its version always has.

@@ -61,38 +61,23 @@ def archive(
         rl.archive(lab, "history")                             # one visit, for cron
         rl.archive(lab, "s3://bucket/history", every="5m")     # visits until you stop them
 
-    The archive is a folder of Delta tables, local or on an S3-compatible store (credentials from the environment). It
-    is created by the first visit. A visit adds the ended invocations that the archive does not have, with their
-    journals and events, the responses of models in them without text, the deployments, the services, and the numbers of
-    invocations by status (``samples``). A visit can be interrupted or killed at any time, and archivers can run at the
-    same time: nothing is written twice, and the next visit completes what is missing.
-
-    A cluster keeps a completed invocation for its retention, one day by default. An invocation that is removed before a
-    visit is lost, so visit more often than the shortest retention. An invocation is (``cluster_name, id, created_at``):
-    a workflow or an idempotency key can run again with the same id.
+    Visit more often than the shortest retention of the cluster, one day by default: an invocation that is removed
+    before a visit is lost. Visits can be interrupted or killed, and archivers can run at the same time.
+    ``help(rl.History)`` describes the archive. Returns one row per record of a visit, the last 1,000 with ``every``,
+    with the columns of its table ``visits``.
 
     - ``cluster_name``: the name of the cluster in the archive, the same at each visit. None takes the name of the CLI's
       environment; an address or "local" does not identify a cluster, so the name is required there.
-    - ``every``: the time between the starts of two visits ("5m"). The stop button (Ctrl-C) ends the visits, and the
-      frame is returned. If the cluster or the store does not respond at a later visit, the error is shown and
-      recorded, and the next visit is tried. None makes one visit.
+    - ``every``: the time between the starts of two visits ("5m"), until the stop button (Ctrl-C). An error of a later
+      visit is shown and recorded, and the next visit is tried. None makes one visit.
     - ``payloads=True`` adds the arguments and results of handlers. Secret headers are masked.
-    - ``redact``: columns and paths to mask before anything is written, as in ``freeze``; ``"agent_steps.tool_names"``
-      is a column of the archive's own. Rows that are already in the archive do not change.
+    - ``redact``: columns and paths to mask, as in ``freeze``; ``"agent_steps.tool_names"`` is the archive's own.
     - ``samples=False`` reads only the ended invocations, which costs the server about half.
-    - ``same_cluster=True``: the cluster of this name has a new address, and all of its deployments are new. Otherwise
-      such a cluster is refused, because it is probably another one. It is needed for one visit only.
+    - ``same_cluster=True``, for one visit: the cluster of this name has a new address and only new deployments.
+      Otherwise such a cluster is refused, because it is probably another one.
     - ``timeout``: the time limit for the server's responses in one visit; with None, only a statement that takes more
       than an hour is ended.
-
-    ``progress``: None or True shows a line once the call takes longer than a second, False shows nothing, and a
-    ``Progress`` is updated instead.
-
-    Returns one row per record of a visit (one, or several if very many invocations were new), the last 1,000 with
-    ``every``. The columns are those of the archive's table ``visits``, such as ``outcome, started_at, ended_at`` (UTC,
-    the server's clock), ``ids_read`` (ended invocations on the server), ``new_runs``, ``gone_runs`` (removed during
-    the visit), ``missing_journals``, and ``note``: unusual events, such as a repaired copy, or a column that cannot
-    be stored.
+    - ``progress``: None or True shows a line after a second, False nothing, and a ``Progress`` is updated instead.
 
     Warns:
         EvidenceWarning: ``redact`` masks failures, so families of errors cannot be recognized.
@@ -100,9 +85,8 @@ def archive(
     Raises:
         ArgumentError: the source is not live, an argument is malformed, or the archive has another cluster under this
             name.
-        ArchiveBroken: the folder is not an archive, a table is damaged, a newer restate_lab wrote it, or the store
-            cannot refuse a second equal write; or the server's clock is before the last visit, and this machine's clock
-            does not agree with it. Nothing was written.
+        ArchiveBroken: it is not an archive, a table is damaged, a newer restate_lab wrote it, the store cannot refuse a
+            second equal write, or the clocks of the server and this machine are wrong. Nothing was written.
         NotFound: the bucket does not exist.
         AccessDenied, Unreachable: the store or the server refused the credentials, or did not respond; or the disk is
             full.

@@ -50,6 +50,17 @@ class History(EngineSource):
     The archive's own tables are ``visits``, ``samples``, ``agent_steps`` and ``journal_entries``: the journal with
     ``completion_id``, which a step and its result have in common. The tables of its files are ``archive.invocations``
     and so on. It does not change: open it again to see later visits. It is a context manager, and ``close()`` ends it.
+
+    The archive is a folder of Delta tables, local or on an S3-compatible store (credentials from the environment). A
+    visit of ``archive`` adds the ended invocations that the archive does not have, with their journals and events, the
+    responses of models in them without text, the deployments, the services, and the numbers of invocations by status
+    (``samples``). Nothing is written twice, and the next visit completes what is missing. An invocation is
+    (``cluster_name, id, created_at``): a workflow or an idempotency key can run again with the same id.
+
+    A visit is one row of ``visits``, or several if very many invocations were new: ``outcome, started_at, ended_at``
+    (UTC, the server's clock), ``ids_read`` (ended invocations on the server), ``new_runs``, ``gone_runs`` (removed
+    during the visit), ``missing_journals``, and ``note``: unusual events, such as a repaired copy, or a column that
+    cannot be stored.
     """
 
     def __init__(
