@@ -72,7 +72,7 @@ class OpenAlert:
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """An alert as earlier visits saw it; ``severity`` is "" and ``rank`` the lowest at the first one."""
+    """An alert as earlier visits saw it; ``severity`` is "" at the first one."""
 
     first_at: datetime
     opened_at: datetime | None = None
@@ -84,10 +84,6 @@ class _Before:
         """Return the values of a row of ``alerts``; a time after ``now`` is from a clock that was ahead."""
         opened_at = _past(row["opened_at"], now) if row["opened_at"] else None
         return cls(_past(row["first_at"], now), opened_at, row["severity"], row["causes"])
-
-    @property
-    def rank(self) -> int:
-        return rank_of(self.severity)
 
 
 class AlertStore:
@@ -218,11 +214,12 @@ class AlertStore:
         """
         rows = self._read("SELECT * FROM alerts WHERE fingerprint = ?", (alert.fingerprint,))
         before = _Before.of(rows[0], visit.at) if rows else _Before(visit.at)
-        worst = replace(alert, severity=before.severity) if before.rank < alert.rank else alert
+        rank = rank_of(before.severity)
+        worst = replace(alert, severity=before.severity) if rank < alert.rank else alert
         event, opened_at = None, before.opened_at
         if opened_at is None and visit.at - before.first_at >= visit.holds.get(alert.fingerprint, timedelta(0)):
             event, opened_at = Event.OPENED, visit.at
-        elif opened_at is not None and (alert.rank < before.rank or alert.causes > before.causes):
+        elif opened_at is not None and (alert.rank < rank or alert.causes > before.causes):
             event = Event.WORSE
         self._write(worst, before.first_at, opened_at, max(alert.causes, before.causes))
         if event is not None and opened_at is not None:

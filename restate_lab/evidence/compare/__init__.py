@@ -17,7 +17,7 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from restate_lab.evidence.compare import invocations, objects
-from restate_lab.evidence.compare.sides import ComparedSource, Limitation, Sides, sides_of
+from restate_lab.evidence.compare.sides import Limitation, Sides, sides_of
 from restate_lab.result import Result
 from restate_lab.source import Source
 
@@ -305,14 +305,8 @@ def _attrs(sides: Sides, notes: Iterable[Limitation]) -> dict[Hashable, Any]:
         "source": f"{sides.before.source.name} → {sides.after.source.name}",
         "version": sides.after.source.version,
         "read_at": sides.after.now.isoformat(),
-        "before": _origin(sides.before),
-        "after": _origin(sides.after),
         "not_read": [note.text for note in notes],
     }
     if cut := [note.text for note in notes if note.cut]:
         attrs["truncated"] = {"limit": sides.limit, "message": "; ".join(cut)}
     return attrs
-
-
-def _origin(side: ComparedSource) -> dict[str, str]:
-    return {"source": side.source.name, "version": side.source.version, "at": side.now.isoformat()}
