@@ -35,13 +35,15 @@ _BOOLEANS = {"true": True, "false": False}
 
 @dataclass(frozen=True, slots=True)
 class _JsonFunction:
-    """One function of a text and a key: its name, the type of its result, and the conversion of a value's text."""
+    """One function of a text and a key: its name, the type of its result, and the conversion of a value's text.
+
+    ``missing`` is the result if the key does not exist.
+    """
 
     name: str
     result: pa.DataType
     make: Callable[[str], Any]
     missing: Any = None
-    """The result if the key does not exist."""
 
     def __call__(self, texts: Any, keys: Any) -> Any:
         distinct = pc.unique(keys)
