@@ -70,7 +70,7 @@ def test_the_filters_of_the_panel_and_one_invocation(incident: Cluster, sources:
         with contextlib.closing(Panel(source, refresh=None)) as panel:
             assert panel.error == ""
             assert isinstance(panel.view, InvocationsView)
-            assert panel.view.grid.total == len(panel.frame) > len(both)
+            assert panel.view.grid.controller.options.total == len(panel.frame) > len(both)
             for filters, ids in parts:
                 panel.show_invocations(**filters)
                 assert panel.wait()

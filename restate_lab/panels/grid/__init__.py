@@ -6,10 +6,8 @@ selecting do not conflict. ``grid.js`` is the view, and ``messages.py`` defines 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import anywidget
@@ -21,7 +19,6 @@ from restate_lab.panels.grid.columns import ColumnStyles
 from restate_lab.panels.grid.controller import GridController, GridOptions, cut_off
 from restate_lab.panels.grid.model import GridModel
 from restate_lab.panels.grid.static import static_table
-from restate_lab.panels.grid.table import Arrangement
 
 
 class Grid(anywidget.AnyWidget):
@@ -34,22 +31,22 @@ class Grid(anywidget.AnyWidget):
     distinguishes the runs of a reused id: a selected row is deselected when a refresh has another run of its id.
 
     ``heads`` maps columns to header texts. ``ages`` and ``countdowns`` are timestamp columns that are shown as "36m"
-    and "in 4s" with the exact UTC time in the tooltip; the browser keeps them current. ``ids`` are columns that are
-    shown shortened ("inv_…k8Ep") with a copy button. ``widths`` are in pixels; ``flex`` is the column that takes the
-    remaining width. ``reasons`` maps columns to the column with the reason for a missing value, which is its tooltip.
+    and "in 4s" with the exact UTC time in the tooltip; the browser keeps them current, unless ``frozen_at`` is the time
+    of recorded data. ``ids`` are columns that are shown shortened ("inv_…k8Ep") with a copy button. ``widths`` are in
+    pixels; ``flex`` is the column that takes the remaining width. ``reasons`` maps columns to the column with the
+    reason for a missing value, which is its tooltip.
 
     ``group`` is a column whose equal values form a group. Of three rows or more, only the first is shown, with a line
     "14 more like it" that expands and selects the others. ``group_label`` is a column with a text for that line, such
     as "same step, same error". Rows without a value are not grouped.
 
-    ``empty`` is the text of a table without rows, by default "No invocations."; ``placeholder`` is the text in the
-    empty filter. ``bar=False`` hides the bar with the filter and the list of columns, for an owner that has its own
-    bar. ``compact=True`` is for a short table within a panel: it has no bar and no check boxes.
+    ``empty`` is the text of a table without rows, by default "No invocations.". ``compact=True`` is for a short table
+    within a panel: it has no bar with the filter and the list of columns, and no check boxes.
 
     You can use a grid from any thread. It shows the frame unchanged, so mask secrets first.
 
     Raises:
-        ArgumentError: the key column is missing or has nulls or repeated ids, or a column name is not usable.
+        ArgumentError: the key column has nulls or repeated ids.
     """
 
     _esm = read_assets(
@@ -89,17 +86,18 @@ class Grid(anywidget.AnyWidget):
         group: str | None = None,
         group_label: str | None = None,
         empty: str = "",
-        placeholder: str = "Filter",
         compact: bool = False,
-        bar: bool = True,
+        frozen_at: datetime | None = None,
     ) -> None:
         first = pd.DataFrame({key: pd.Series([], dtype="str")}) if frame is None else frame
         styles = ColumnStyles(heads or {}, ages, countdowns, ids, widths or {}, flex, reasons or {})
         model = GridModel(first, key, to_zone(tz), run=run, styles=styles, group=group, group_label=group_label)
         if columns is not None:
             model.choose(columns)
-        options = GridOptions(noun, height, tz, compact, bar, placeholder, empty=empty, is_read=is_read)
-        options = replace(options, note=cut_off(first), one=one or noun.removesuffix("s"))
+        options = GridOptions(
+            noun=noun, one=one or noun.removesuffix("s"), height=height, tz=tz, is_compact=compact, is_read=is_read,
+            empty=empty, note=cut_off(first), frozen_at=frozen_at,
+        )  # fmt: skip
         self.controller = GridController(model, options, self.send)
         super().__init__()
         self.on_msg(lambda _, content, __: self.receive(content))
@@ -108,12 +106,8 @@ class Grid(anywidget.AnyWidget):
 
     @property
     def frame(self) -> pd.DataFrame:
-        """The current frame; setting it is the same as ``refresh``."""
+        """The current frame."""
         return self.controller.model.table.frame.copy(deep=False)
-
-    @frame.setter
-    def frame(self, frame: pd.DataFrame) -> None:
-        self.refresh(frame)
 
     def refresh(
         self,
@@ -122,8 +116,6 @@ class Grid(anywidget.AnyWidget):
         total: int | None = None,
         note: str | None = None,
         sort: bool = False,
-        now: datetime | None = None,
-        ticks: bool = True,
     ) -> None:
         """Show another frame; order, filter, columns and selection stay.
 
@@ -134,9 +126,6 @@ class Grid(anywidget.AnyWidget):
         While the pointer or the focus is in a table, rows keep their places and new rows come last; the grid then
         offers to sort again. ``sort=True`` sorts at once: use it for the result of another query.
 
-        ``now`` is the reference time of ages, such as the time of the server; by default it is the clock of the kernel.
-        Ages keep growing from there; ``ticks=False`` freezes them at ``now``, for example for recorded data.
-
         Raises:
             ArgumentError: as for a new grid; the grid then keeps its previous content.
         """
@@ -144,21 +133,9 @@ class Grid(anywidget.AnyWidget):
         def act() -> None:
             keeps_order = not sort and self.controller.views.any_holding()
             self.controller.model.replace(frame, keeps_order=keeps_order)
-            self.controller.set_options(
-                total=total,
-                note=cut_off(frame) if note is None else note,
-                is_read=True,
-                ahead=0.0 if now is None else now.timestamp() - time.time(),
-                frozen_at=None if ticks else now or datetime.now(UTC),
-            )
+            self.controller.set_options(total=total, note=cut_off(frame) if note is None else note, is_read=True)
 
         self.controller.change(act)
-
-    @property
-    def visible(self) -> pd.DataFrame:
-        """The rows that match the filter, in the order shown, with all columns."""
-        with self.controller.lock:
-            return self.controller.model.table.frame.iloc[self.controller.model.order]
 
     @property
     def requested(self) -> pd.DataFrame:
@@ -184,21 +161,6 @@ class Grid(anywidget.AnyWidget):
         with self.controller.lock:
             return self.controller.model.table.frame.iloc[self.controller.model.selection.positions()]
 
-    @property
-    def total(self) -> int | None:
-        """The number of rows on the server, or None if it is unknown."""
-        return self.controller.options.total
-
-    @property
-    def note(self) -> str:
-        """The line above the table."""
-        return self.controller.options.note
-
-    @property
-    def error(self) -> str:
-        """The last error of a callback or of a view message; "" after the next action of the user."""
-        return self.controller.error
-
     # Presentation
 
     @property
@@ -209,17 +171,6 @@ class Grid(anywidget.AnyWidget):
     @columns.setter
     def columns(self, names: Sequence[str]) -> None:
         self.controller.change(lambda: self.controller.model.choose(names))
-
-    def sort(self, column: str | None, *, descending: bool = False) -> None:
-        """Sort by a column, nulls last; None restores the order of the frame. Statuses sort by life cycle."""
-        self._arrange(lambda now: replace(now, sort=column, descending=descending))
-
-    def filter(self, text: str, *, column: str | None = None) -> None:
-        """Show only rows that contain the text in a visible text column, or in ``column``; "" shows all rows.
-
-        The text can be anywhere in a value. If it has no capital letter, the case is ignored.
-        """
-        self._arrange(lambda now: replace(now, text=text, within=column))
 
     @property
     def grouped(self) -> bool:
@@ -232,15 +183,6 @@ class Grid(anywidget.AnyWidget):
             self.controller.model.is_grouped = on
 
         self.controller.change(act)
-
-    @property
-    def stale(self) -> bool:
-        """Whether the rows are grayed out because newer ones could not be read; the owner sets it."""
-        return self.controller.options.is_stale
-
-    @stale.setter
-    def stale(self, on: bool) -> None:
-        self.controller.change(lambda: self.controller.set_options(is_stale=on))
 
     def set_empty(self, text: str, *, action: str = "", on_action: Callable[[], object] | None = None) -> None:
         """Set the text of a table without rows, and a button below it that calls ``on_action``.
@@ -255,61 +197,23 @@ class Grid(anywidget.AnyWidget):
 
         self.controller.change(act)
 
-    # Visibility and actions of the user
+    # Actions of the user
 
-    @property
-    def is_shown(self) -> bool:
-        """Whether the user can see a view: it is on a visible page and sent a message in the last 35 s.
+    def on_select(self, callback: Callable[[Grid], object]) -> None:
+        """Call ``callback`` with the grid after the selection changes."""
+        self.controller.on_select.append(lambda _: callback(self))
 
-        Check it before each refresh, because only this check notices a closed tab. While a cell runs, no message
-        arrives.
-        """
-        return self.controller.in_sight()
+    def on_open(self, callback: Callable[[Any], object]) -> None:
+        """Call ``callback`` with the id of a row when it is opened."""
+        self.controller.on_open.append(callback)
 
-    def on_select(self, callback: Callable[[Grid], object]) -> Callable[[], None]:
-        """Call ``callback`` with the grid after the selection changes; return a function that removes the callback."""
-        return _add(self.controller.on_select, lambda _: callback(self))
+    def on_search(self, callback: Callable[[str], object]) -> None:
+        """Call ``callback`` with the filter text when Enter is pressed there, and show that it searches the server."""
+        self.controller.on_search.append(callback)
 
-    def on_open(self, callback: Callable[[Any], object]) -> Callable[[], None]:
-        """Call ``callback`` with the id of a row when it is opened; return a function that removes the callback."""
-        return _add(self.controller.on_open, callback)
-
-    def on_close(self, callback: Callable[[Any], object]) -> Callable[[], None]:
-        """Call ``callback`` with the id of the open row when Escape is pressed; return a function that removes it.
-
-        Without a callback, Escape closes nothing. The row is no longer marked as open.
-        """
-        remove = _add(self.controller.on_close, callback)
-        self.controller.broadcast()
-        return remove
-
-    @property
-    def opened(self) -> Any:
-        """The id of the row that is marked as open, or None; set it when a detail view opens or closes."""
-        with self.controller.lock:
-            number = self.controller.opened
-            return None if number is None else self.controller.model.id_at(number)
-
-    @opened.setter
-    def opened(self, row: Any) -> None:
-        self.controller.change(lambda: self.controller.mark_opened(row))
-
-    def on_search(self, callback: Callable[[str], object]) -> Callable[[], None]:
-        """Call ``callback`` with the filter text when Enter is pressed there; return a function that removes it.
-
-        The filter then shows that Enter also searches the server.
-        """
-        remove = _add(self.controller.on_search, callback)
-        self.controller.broadcast()
-        return remove
-
-    def on_page(self, callback: Callable[[], object]) -> Callable[[], None]:
-        """Call ``callback`` when a view has requested other rows (see ``requested``); return its remover."""
-        return _add(self.controller.on_page, lambda _: callback())
-
-    def on_shown(self, callback: Callable[[bool], object]) -> Callable[[], None]:
-        """Call ``callback`` with True when a view becomes visible and with False when none is; return its remover."""
-        return _add(self.controller.on_shown, callback)
+    def on_page(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` when a view has requested other rows (see ``requested``)."""
+        self.controller.on_page.append(lambda _: callback())
 
     def controls(self, row: Any, /) -> dict[str, dict[str, Any]]:
         """Return the message of a click: "open", "select" and "expand" with ``row``, the id of a row.
@@ -331,27 +235,9 @@ class Grid(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return f"<Grid: {'; '.join(self._lines())}>"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """Return the widget, and its current rows as a static table for pages without widgets."""
-        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        return {**data, "text/html": self.static_html()}, metadata
-
     def _lines(self) -> list[str]:
         return [line for line in (self.controller.count(), self.controller.chosen(), self.controller.above()) if line]
-
-    def _arrange(self, changed: Callable[[Arrangement], Arrangement]) -> None:
-        model = self.controller.model
-        self.controller.change(lambda: model.arrange(changed(model.arrangement)))
 
     def receive(self, content: object, /) -> None:
         """Handle a message of a view; an invalid one is reported and does nothing."""
         self.controller.receive(content)
-
-
-def _add(callbacks: list[Callable[[Any], object]], callback: Callable[[Any], object]) -> Callable[[], None]:
-    def remove() -> None:
-        if callback in callbacks:
-            callbacks.remove(callback)
-
-    callbacks.append(callback)
-    return remove

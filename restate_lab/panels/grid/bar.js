@@ -30,7 +30,6 @@ class Bar {
   }
 
   set(state) {
-    this.root.classList.toggle("rl-bare", !state.has_bar);
     setText(this.count, state.count);
     setText(this.chosen, state.chosen);
     this.clear.hidden = !state.chosen;

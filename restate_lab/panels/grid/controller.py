@@ -14,18 +14,15 @@ import pandas as pd
 
 from restate_lab._text import escape_invisible
 from restate_lab.analysis.ids import NEW_RUN
-from restate_lab.errors import ArgumentError
 from restate_lab.panels._base.content import Views
 from restate_lab.panels.grid import messages
 from restate_lab.panels.grid.model import GridModel
-from restate_lab.panels.grid.table import Arrangement
 from restate_lab.status import STATUSES
 
 Send: TypeAlias = Callable[[dict[str, Any]], object]
 Callbacks: TypeAlias = list[Callable[[Any], object]]
 
 _COLOURS = {status.name: status.colour for status in STATUSES.values()}
-_SELECTING = messages.Clear | messages.Extend | messages.Restore | messages.Select | messages.SelectAll
 # These messages keep the error line.
 _READING = messages.Heartbeat | messages.Close | messages.Detail | messages.Hold | messages.Page
 
@@ -35,32 +32,22 @@ class GridOptions:
     """The appearance of a grid; all texts from its owner are shown as text.
 
     ``noun`` names the rows in the plural and ``one`` in the singular. ``height`` is in pixels; None means 60 % of the
-    window. ``tz`` is the name of the time zone. ``placeholder`` is the text in the empty filter, and ``has_bar`` shows
-    the bar with the filter. ``total`` and ``note`` appear above the table. Before ``is_read``, the number of rows is
-    unknown. ``is_stale`` grays out the rows. ``empty`` and ``empty_action`` are the text and the button of a table
-    without rows. Ages relate to a clock that is ``ahead`` seconds ahead of the kernel clock, or to ``frozen_at``.
+    window. ``tz`` is the name of the time zone. ``total`` and ``note`` appear above the table. Before ``is_read``, the
+    number of rows is unknown. ``empty`` and ``empty_action`` are the text and the button of a table without rows. Ages
+    relate to the kernel clock, or to ``frozen_at``.
     """
 
     noun: str
+    one: str
     height: int | None
     tz: str
-    is_compact: bool = False
-    has_bar: bool = True
-    placeholder: str = "Filter"
+    is_compact: bool
+    is_read: bool
+    empty: str
+    note: str
+    frozen_at: datetime | None
     total: int | None = None
-    note: str = ""
-    one: str = ""
-    is_read: bool = True
-    is_stale: bool = False
-    empty: str = ""
     empty_action: str = ""
-    ahead: float = 0.0
-    frozen_at: datetime | None = None
-
-    def clock(self) -> float:
-        """Return the time to which ages and countdowns relate, in milliseconds since 1970."""
-        now = time.time() + self.ahead if self.frozen_at is None else self.frozen_at.timestamp()
-        return round(now * 1000)
 
 
 @dataclass
@@ -77,8 +64,6 @@ class GridController:
     error: str = ""
     on_select: Callbacks = field(default_factory=list)
     on_open: Callbacks = field(default_factory=list)
-    on_close: Callbacks = field(default_factory=list)
-    on_shown: Callbacks = field(default_factory=list)
     on_search: Callbacks = field(default_factory=list)
     on_empty_action: Callbacks = field(default_factory=list)
     on_page: Callbacks = field(default_factory=list)
@@ -86,17 +71,21 @@ class GridController:
     opened: int | None = None
     page: tuple[int, int] = (0, 50)
     _sent: dict[str, Any] = field(default_factory=dict)
-    _was_in_sight: bool = False
 
     def receive(self, content: object) -> None:
         """Handle a message of a view and show errors in the grid; never raises, because that error would be lost."""
         try:
             with self.lock:
                 message = messages.parse(content)
-                if not isinstance(message, _READING):
-                    self.error = ""
+                is_reading, before = isinstance(message, _READING), self.model.selection.revision
+                self.error = self.error if is_reading else ""
                 self._do(message)
+                has_selected = before != self.model.selection.revision
+                if not is_reading:
+                    self.broadcast(force=True)
             self._after(message)
+            if has_selected:
+                self.call(self.on_select, None)
         except Exception as error:  # noqa: BLE001 - a panel's handler: it is shown in the grid
             self.fail(str(error) or type(error).__name__)
 
@@ -112,7 +101,8 @@ class GridController:
             state = self.state()
             if len(self.views) and (force or state != self._sent):
                 self._sent = state
-                self.send(state | {"clock": self.options.clock()})
+                clock = time.time() if self.options.frozen_at is None else self.options.frozen_at.timestamp()
+                self.send(state | {"clock": round(clock * 1000)})
 
     def change(self, act: Callable[[], object]) -> None:
         """Change the model with ``act``, update the views, and call back if the selection has changed."""
@@ -128,25 +118,6 @@ class GridController:
         """Replace some options; ``broadcast`` then updates the views."""
         with self.lock:
             self.options = replace(self.options, **options)
-
-    def mark_opened(self, row: Any) -> None:
-        """Mark the row with this id as open; None marks no row."""
-        if row is None:
-            self.opened = None
-            return
-        position = int(self.model.table.positions([row])[0])
-        if position < 0:
-            raise ArgumentError(f"{str(row)[:80]!r} is not in the table; set opened to the id of a row or to None.")
-        self.opened = self.model.number(position)
-
-    def in_sight(self) -> bool:
-        """Return whether the user can see a view, and call back if that has changed."""
-        with self.lock:
-            now = self.views.any_in_sight()
-            changed, self._was_in_sight = now != self._was_in_sight, now
-        if changed:
-            self.call(self.on_shown, now)
-        return now
 
     def call(self, callbacks: Callbacks, value: Any) -> None:
         """Call all callbacks; their errors are shown in the grid."""
@@ -178,31 +149,22 @@ class GridController:
                 "checked": "none" if not chosen else "all" if chosen == rows else "some",
                 "cleared": model.cleared,
                 "opened": self.opened,
-                "can_close": self.opened is not None and bool(self.on_close),
                 "error": self.error,
                 "key": model.key,
                 "noun": self.options.noun,
                 "height": self.options.height,
                 "is_compact": self.options.is_compact,
-                "has_bar": self.options.has_bar and not self.options.is_compact,
-                "placeholder": escape_invisible(self.options.placeholder, lines=False),
                 "can_search": bool(self.on_search),
                 "rows": len(model.table),
                 "zone": self.options.tz,
                 "ticks": self.options.frozen_at is None,
                 "count": self.count(),
-                **self._empty(),
+                "is_read": self.options.is_read,
+                "empty": escape_invisible(self.options.empty),
+                "empty_action": escape_invisible(self.options.empty_action, lines=False),
                 "chosen": self.chosen(),
                 "note": self.above(),
             }
-
-    def _empty(self) -> dict[str, Any]:
-        return {
-            "is_read": self.options.is_read,
-            "is_stale": self.options.is_stale,
-            "empty": escape_invisible(self.options.empty),
-            "empty_action": escape_invisible(self.options.empty_action, lines=False),
-        }
 
     def count(self) -> str:
         """Return the number of rows, or the number of rows that match the filter."""
@@ -250,27 +212,14 @@ class GridController:
             return {**messages, "open": {"type": "open_row", "row": number}}
 
     def _after(self, message: messages.Message) -> None:
-        if isinstance(message, messages.Heartbeat | messages.Close):
-            self.in_sight()
-        elif isinstance(message, messages.Page):
+        if isinstance(message, messages.Page):
             self.call(self.on_page, None)
         elif isinstance(message, messages.OpenRow):
             self.call(self.on_open, self.model.id_of(message.row))
-        elif isinstance(message, messages.CloseRow):
-            self._close_row()
         elif isinstance(message, messages.SearchServer):
             self.call(self.on_search, message.text)
         elif isinstance(message, messages.EmptyAction):
             self.call(self.on_empty_action, None)
-        elif isinstance(message, _SELECTING):
-            self.call(self.on_select, None)
-
-    def _close_row(self) -> None:
-        with self.lock:
-            number, self.opened = self.opened, None
-            self.broadcast(force=True)
-        if number is not None:
-            self.call(self.on_close, self.model.id_at(number))
 
     @singledispatchmethod
     def _do(self, message: messages.Message) -> None:
@@ -291,9 +240,8 @@ class GridController:
         self.views.hold(message.view, on=message.on)
 
     @_do.register
-    def _(self, _: messages.SortAgain) -> None:
-        self.model.sort_again()
-        self.broadcast(force=True)
+    def _(self, message: messages.Command) -> None:
+        {"clear": self.model.clear, "restore": self.model.restore, "sort_again": self.model.sort_again}[message.type]()
 
     @_do.register
     def _(self, message: messages.Page) -> None:
@@ -320,64 +268,43 @@ class GridController:
     @_do.register
     def _(self, message: messages.Select) -> None:
         self.model.mark(message.row, on=message.on)
-        self.broadcast(force=True)
 
     @_do.register
     def _(self, message: messages.SelectAll) -> None:
         self.model.mark_all(message.members, on=message.on)
-        self.broadcast(force=True)
 
     @_do.register
     def _(self, message: messages.Extend) -> None:
         self.model.extend(message.start, message.end, message.members)
-        self.broadcast(force=True)
 
     @_do.register
-    def _(self, _: messages.Clear) -> None:
-        self.model.clear()
-        self.broadcast(force=True)
-
-    @_do.register
-    def _(self, _: messages.Restore) -> None:
-        self.model.restore()
-        self.broadcast(force=True)
-
-    @_do.register
-    def _(self, _: messages.CloseRow | messages.EmptyAction | messages.SearchServer) -> None:
+    def _(self, _: messages.EmptyAction | messages.SearchServer) -> None:
         return
 
     @_do.register
     def _(self, message: messages.OpenRow) -> None:
         self.model.position(message.row)
         self.opened = message.row
-        self.broadcast(force=True)
 
     @_do.register
     def _(self, message: messages.Expand) -> None:
         self.model.expand(message.row, on=message.on)
-        self.broadcast(force=True)
 
     @_do.register
     def _(self, message: messages.SortBy) -> None:
-        self._arrange(replace(self.model.arrangement, sort=message.column, descending=message.descending))
+        self.model.arrange(replace(self.model.arrangement, sort=message.column, descending=message.descending))
 
     @_do.register
     def _(self, message: messages.FilterBy) -> None:
-        self._arrange(replace(self.model.arrangement, text=message.text, within=message.within))
+        self.model.arrange(replace(self.model.arrangement, text=message.text, within=message.within))
 
     @_do.register
     def _(self, message: messages.ShowColumn) -> None:
         self.model.toggle(message.column, shown=message.shown)
-        self.broadcast(force=True)
 
     @_do.register
     def _(self, message: messages.Width) -> None:
         self.model.widen(message.column, message.pixels)
-        self.broadcast(force=True)
-
-    def _arrange(self, arrangement: Arrangement) -> None:
-        self.model.arrange(arrangement)
-        self.broadcast(force=True)
 
 
 def cut_off(frame: pd.DataFrame) -> str:

@@ -11,7 +11,7 @@ class Filter {
     this.typing = 0;
     this.sentAt = null;
     this.waiting = null; // an action to run after the filter is applied
-    this.search = make("input", "rl-search", { type: "search", maxlength: "1000", "aria-label": "Filter" });
+    this.search = make("input", "rl-search", { type: "search", maxlength: "1000", "aria-label": "Filter", placeholder: "Filter" });
     this.hint = make("span", "rl-searchhint", { hidden: "" });
     this.search.addEventListener("input", () => this.type(), { signal });
     this.search.addEventListener("keydown", (event) => this.press(event), { signal });
@@ -60,7 +60,6 @@ class Filter {
   /** Show the applied filter, unless the user is changing it. */
   set(state) {
     this.state = state;
-    this.search.placeholder = state.placeholder;
     const isAnswer = this.sentAt !== null && (state.error || state.filter === this.sent);
     if (isAnswer) {
       this.sentAt = null;

@@ -142,7 +142,6 @@ class GridView {
     this.state = state;
     this.heardAt = performance.now();
     this.root.classList.toggle("rl-compact", state.is_compact);
-    this.root.classList.toggle("rl-stale", state.is_stale);
     this.setColumns();
     this.filter.set(state);
     this.bar.set(state);
@@ -161,7 +160,7 @@ class GridView {
   describeTable(state) {
     this.table.setAttribute("role", state.is_grouped ? "treegrid" : "grid");
     this.table.setAttribute("aria-label", state.noun);
-    this.table.setAttribute("aria-busy", !state.is_read || state.is_stale);
+    this.table.setAttribute("aria-busy", !state.is_read);
     this.table.setAttribute("aria-multiselectable", !state.is_compact);
     this.table.setAttribute("aria-rowcount", state.lines + 1);
     this.table.setAttribute("aria-colcount", this.columns.shown.length + 1);
@@ -335,11 +334,9 @@ class GridView {
     if (this.bar.cleared.contains(document.activeElement)) this.placeFocus();
   }
 
-  /** Close one item per press of Escape: the expanded text, then the open row, then the selection. */
+  /** Close one item per press of Escape: the expanded text, then the selection. */
   escape() {
-    if (this.detail.collapse()) return;
-    if (this.state.can_close) this.send({ type: "close_row" });
-    else if (this.state.chosen) this.send({ type: "clear" });
+    if (!this.detail.collapse() && this.state.chosen) this.send({ type: "clear" });
   }
 
   bringColumn() {
@@ -412,7 +409,7 @@ class GridView {
   /** Handle keys that work everywhere in the grid, and keep them away from the notebook. */
   press(event) {
     const isCommand = !event.target.matches(TYPED) && !event.ctrlKey && !event.metaKey && !event.altKey;
-    if (isCommand && event.key === "/" && !this.state?.has_bar) return; // the owner has its own search
+    if (isCommand && event.key === "/" && this.state?.is_compact) return; // there is no filter
     if (isCommand && event.key === "/") this.filter.search.focus();
     if (isCommand && event.key === "?") this.keys.toggle();
     if (isCommand && ["/", "?"].includes(event.key)) event.preventDefault();

@@ -8,7 +8,7 @@ const KEYS = [
   ["Enter", "open the row; expand a group"],
   ["c", "copy the id of the row"],
   ["/", "filter"],
-  ["Esc", "close the open row; then deselect all"],
+  ["Esc", "deselect all"],
 ];
 const SELECTING = [
   ["Space", "select the row or the group"],
@@ -30,7 +30,7 @@ class Keys {
   }
 
   set(state) {
-    const keys = [...KEYS, ...(state.is_compact ? [] : SELECTING), ...HEADER].filter(([key]) => state.has_bar || key !== "/");
+    const keys = [...KEYS, ...(state.is_compact ? [] : SELECTING), ...HEADER].filter(([key]) => !state.is_compact || key !== "/");
     this.list.replaceChildren(...keys.flatMap(([key, text]) => [make("dt", "", {}, key), make("dd", "", {}, text)]));
   }
 

@@ -84,10 +84,10 @@ class SelectAll(_GridMessage):
     members: int
 
 
-class Clear(_GridMessage):
-    """Clear the selection."""
+class Command(_GridMessage):
+    """Clear the selection, restore it, or sort the rows even if the pointer or the focus is in the table."""
 
-    type: Literal["clear"]
+    type: Literal["clear", "restore", "sort_again"]
 
 
 class Hold(_GridMessage):
@@ -95,24 +95,6 @@ class Hold(_GridMessage):
 
     type: Literal["hold"]
     on: bool
-
-
-class SortAgain(_GridMessage):
-    """Sort the rows even if the pointer or the focus is in the table."""
-
-    type: Literal["sort_again"]
-
-
-class Restore(_GridMessage):
-    """Restore the selection from before it was cleared."""
-
-    type: Literal["restore"]
-
-
-class CloseRow(_GridMessage):
-    """Close the detail of the open row."""
-
-    type: Literal["close_row"]
 
 
 class OpenRow(_GridMessage):
@@ -177,9 +159,8 @@ class Width(_GridMessage):
 
 Message: TypeAlias = (
     Heartbeat
-    | Clear
     | Close
-    | CloseRow
+    | Command
     | Detail
     | EmptyAction
     | Expand
@@ -188,12 +169,10 @@ Message: TypeAlias = (
     | Hold
     | OpenRow
     | Page
-    | Restore
     | SearchServer
     | Select
     | SelectAll
     | ShowColumn
-    | SortAgain
     | SortBy
     | Width
 )

@@ -226,10 +226,6 @@ class GridModel:
         self.position(number)
         return self._numbered[number][1]
 
-    def id_at(self, number: int) -> Any:
-        """Return the id with this number, even if the frame no longer has it."""
-        return self._numbered[number][1]
-
     def place(self, number: int) -> int | None:
         """Return the current line of a row, or None if it is filtered out or gone."""
         try:

@@ -108,6 +108,7 @@ class InvocationsView(View):
             noun="invocations", tz=tz, is_read=False, run="created_at", heads=_HEADS, ages=("age",),
             countdowns=("next_retry_at",), ids=("id", "deployment_id", "invoked_by_id"), widths=_WIDTHS, flex="failure",
             group="group", group_label="group_label", reasons=dict.fromkeys(AGENT_COLUMNS, REASON),
+            frozen_at=None if self.source.live else self.source.now,
         )  # fmt: skip
         self.actions = ActionBar(
             self.source, guard=self.guard, say=self.say, acted=self._read_again, label=_selected_label,

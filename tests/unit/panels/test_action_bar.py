@@ -219,7 +219,7 @@ def test_older_runs_of_an_id_are_counted_and_not_shown(plans: Plans, make: Calla
     panel = make(LiveSource(pd.concat([ROWS, older], ignore_index=True)), status="all", refresh=None)
     assert panel.error == ""
     assert list(panel.frame["id"]) == list(ROWS["id"])
-    assert panel.view.grid.note == "2 older runs with the same id as a newer one are not shown."
+    assert panel.view.grid.controller.options.note == "2 older runs with the same id as a newer one are not shown."
 
 
 def test_many_targets_need_their_exact_number(panel: Panel, plans: Plans) -> None:

@@ -178,7 +178,7 @@ def test_a_row_of_the_overview_opens_its_invocations(make: Callable[..., Panel])
     states = []
     for grid, line in (("handler_grid", 1), ("handler_grid", 2), ("key_grid", 0)):
         panel.state = {"view": "overview"}
-        panel.click("open", row=getattr(overview(panel), grid).visible["row"].iloc[line])
+        panel.click("open", row=getattr(overview(panel), grid).frame["row"].iloc[line])
         states.append(panel.state)
     assert states == [
         {"status": "pending", "service": "Cart", "handler": "run"},

@@ -183,7 +183,7 @@ def test_the_panel_shows_errors_until_the_next_action(make: Callable[..., Panel]
     assert panel.error == ""
     assert panel.state == {"retries": 4}
     panel.view.grid.receive({"type": "open_row", "view": "v", "row": 99})
-    assert panel.view.grid.error
+    assert panel.view.grid.controller.error
 
 
 def test_a_notice_of_a_read_is_shown_and_not_printed(
