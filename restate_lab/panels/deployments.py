@@ -18,6 +18,7 @@ from restate_lab.errors import NotOnThisServer
 from restate_lab.panels._base.blocks import Block, Blocks, Tone
 from restate_lab.panels._base.panel import LivePanel, why_read_only
 from restate_lab.panels._base.source import params_of, query_of
+from restate_lab.panels._base.submit import fields_row
 from restate_lab.panels._base.view import View
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.grid.controller import cut_off
@@ -51,7 +52,9 @@ def deployment_table(
     """
     rows = sorted(pins.to_dict("records"), key=lambda row: (_rank(row), -row["pinned"]))
     ids = [row["deployment_id"] for row in rows]
-    of = [served.get(each, ServedServices(_removed_services(removed.get(each, ())), "")) for each in ids]
+    gone = {each: ", ".join(f"{name} (removed)" for name in removed.get(each, ())) for each in ids}
+    of = [served.get(each, ServedServices(gone[each], "")) for each in ids]
+    endpoints = [None if pd.isna(row["endpoint"]) else mask_user_info(str(row["endpoint"])) for row in rows]
     frame = pd.DataFrame(
         {
             "verdict": [_verdict(row) for row in rows],
@@ -60,8 +63,8 @@ def deployment_table(
             **{status: [row[name] for row in rows] for name, status in _PINNED.items()},
             "oldest": _times(rows, pins["oldest_created_at"]),
             "would_land": [row["would_land"] for row in rows],
-            "endpoint": [None if pd.isna(row["endpoint"]) else _address(row["endpoint"]) for row in rows],
-            "type": [None if pd.isna(row["endpoint"]) else _type_of(row["endpoint"]) for row in rows],
+            "endpoint": endpoints,
+            "type": [each and ("lambda" if each.startswith("arn:") else "http") for each in endpoints],
             "created": _times(rows, pins["created_at"]),
             "sdk": [each.sdk for each in of],
             "protocol": [each.protocol or None for each in of],
@@ -139,11 +142,10 @@ class DeploymentsView(View):
         )  # fmt: skip
         self.show_button = widgets.Button()
         self.plan_button = widgets.Button(button_style="primary")
-        self.grid.on_open(self.guard(opened))
-        self.show_button.on_click(self.guard(lambda _: self._show_pinned(deployment=self.opened)))
-        self.plan_button.on_click(self.guard(lambda _: self._plan(ACTIONS.MOVE_TO, list(self._pinned))))
-        self.buttons = widgets.Box([self.show_button, self.plan_button], layout={"display": "none"})
-        self.buttons.add_class("rl-fields")
+        self.grid.on_open(host.guard(opened))
+        self.show_button.on_click(host.guard(lambda _: self._show_pinned(deployment=self.opened)))
+        self.plan_button.on_click(host.guard(lambda _: self._plan(ACTIONS.MOVE_TO, list(self._pinned))))
+        self.buttons = fields_row(self.show_button, self.plan_button)
         self.children = (self.totals, self.grid, self.detail, self.buttons)
 
     @property
@@ -180,16 +182,6 @@ class DeploymentsView(View):
     @selected.setter
     def selected(self, ids: Iterable[str]) -> None:
         self.grid.selected = ids
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """Return the rows as the table shows them, worst first."""
-        return self.grid.frame
-
-    @property
-    def text(self) -> str:
-        """Return the facts about the open deployment; "" if none is open."""
-        return self.detail.text
 
     def read(self) -> _DeploymentsData:
         """Read the deployments, and the ids pinned to the open one if they can be moved."""
@@ -276,20 +268,6 @@ def _times(rows: Sequence[Mapping[Any, Any]], column: pd.Series[Any]) -> pd.Seri
     return pd.Series([row[column.name] for row in rows], dtype=column.dtype)
 
 
-def _removed_services(names: Sequence[str]) -> str:
-    return ", ".join(f"{name} (removed)" for name in names)
-
-
-def _address(endpoint: object) -> str:
-    """Return the address without a user name and password."""
-    return mask_user_info(str(endpoint))
-
-
-def _type_of(endpoint: str) -> str:
-    """Return "lambda" for the ARN of a function, otherwise "http"."""
-    return "lambda" if endpoint.startswith("arn:") else "http"
-
-
 def _latest_of(row: Mapping[Any, Any]) -> list[str]:
     latest = row["latest_of"]
     return [] if latest is None or isinstance(latest, float) else [str(name) for name in latest]
@@ -319,7 +297,7 @@ def _verdict(row: Mapping[Any, Any]) -> str:
 
 def _facts(row: Mapping[Any, Any], served: ServedServices | None, removed: Sequence[str] | None) -> Iterator[str]:
     if row["is_known"]:
-        yield _address(row["endpoint"])
+        yield mask_user_info(str(row["endpoint"]))
     else:
         removed_services = ", ".join(removed or ["unknown services"])
         yield f"This deployment was removed, so its address is unknown. It served {removed_services}."

@@ -117,7 +117,7 @@ class OverviewView(View):
         self.handler_grid = _grid(HANDLERS, tz, "Nothing is in flight.", flex="handler", share="3 1 540px")
         self.key_grid = _grid(BACKLOG, tz, "No call waits for a key.", flex="key", share="2 1 360px")
         for grid in (self.handler_grid, self.key_grid):
-            grid.on_open(self.guard(self._open))
+            grid.on_open(host.guard(self._open))
         self.children = (
             widgets.Box([self.handler_grid, self.key_grid], layout={"flex_flow": "row wrap", "grid_gap": "8px 14px"}),
         )

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 
+from restate_lab.demo.embedded import Embedded
 from restate_lab.demo.jupyter import JupyterLab
 from restate_lab.demo.run import copy_notebooks, notebook_environment
-from support.clusters import NEWEST, Cluster, Clusters
+from restate_lab.demo.stories import STORIES
+from support.clusters import NEWEST, Cluster, Clusters, running_demo
 from support.jupyter import LabPage, chromium, find_chromium
 
 expect.set_options(timeout=90_000)  # a busy machine is not a failure of the test
@@ -65,6 +67,13 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
     """Give the cache that the pages of a module share: JupyterLab's code is compiled once, not for every test."""
     with browser.new_context(viewport={"width": 1400, "height": 1000}) as context:
         yield context
+
+
+@pytest.fixture(scope="module")
+def own(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    """Give a server for one module, with the incident on it: the tests change it."""
+    with running_demo(NEWEST, tmp_path_factory.mktemp("own"), story=STORIES["incident"]) as running:
+        yield running
 
 
 @pytest.fixture

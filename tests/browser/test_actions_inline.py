@@ -12,19 +12,11 @@ from playwright.sync_api import expect
 import restate_lab as rl
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import Embedded
-from restate_lab.demo.stories import STORIES
-from support.clusters import NEWEST, running_demo
+from support.clusters import NEWEST
 from support.jupyter import LabPage, write_notebook
 from support.panels import PanelOnPage, panel_cell
 from support.replay_bench import running_replay_bench
 from support.replay_cases import OPEN, Operations
-
-
-@pytest.fixture(scope="module")
-def own(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    """Give a server for this module, with the incident on it: the tests change it."""
-    with running_demo(NEWEST, tmp_path_factory.mktemp("own"), story=STORIES["incident"]) as running:
-        yield running
 
 
 @pytest.fixture

@@ -14,11 +14,9 @@ from playwright.sync_api import Browser, expect
 
 import restate_lab as rl
 from restate_lab.demo.embedded import Embedded, start_services
-from restate_lab.demo.stories import STORIES
 from support import echo_services
 from support.accessibility import faint_texts, overflowing_parts, unnamed_roles
 from support.bench import wait_for
-from support.clusters import NEWEST, running_demo
 from support.jupyter import LabPage, write_notebook
 from support.panels import PanelOnPage, panel_cell
 
@@ -31,13 +29,6 @@ ATTACKS = (
 SHOWN = (*ATTACKS[:2], "a‹U+202E›txt.exe", "‹U+001B›[31mred‹U+001B›[0m")
 MEGABYTE = 1 << 20
 WORD = "w" * 10_000
-
-
-@pytest.fixture(scope="module")
-def own(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    """Give a server for this module, with the incident on it."""
-    with running_demo(NEWEST, tmp_path_factory.mktemp("own"), story=STORIES["incident"]) as running:
-        yield running
 
 
 def test_find_read_and_come_back(page: LabPage, own: Embedded, notebooks: Path, screenshots: Path) -> None:

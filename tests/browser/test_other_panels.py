@@ -45,7 +45,7 @@ def test_overview_and_deployments(page: LabPage, newest: Cluster, notebooks: Pat
     deployments.cell(0, "verdict").click()
     detail = page.page.locator(".rl-panel .rl-block")
     expect(detail.filter(has_text="latest revision of").first).to_be_visible()
-    assert page.value("panel.state['open'] == panel.view.opened == panel.view.table.id[0]")
+    assert page.value("panel.state['open'] == panel.view.opened == panel.view.grid.frame.id[0]")
     _pictures(page, screenshots, "deployments", deployments)
     page.page.get_by_role("button", name="Overview").click()
     handlers = GridOnPage(page.page, 0)

@@ -97,7 +97,7 @@ def _one(incident: Cluster, panel: Panel) -> None:
     panel.open_invocation(incident.ids("hot_key_caller")[0])
     assert panel.wait()
     assert panel.error == ""
-    assert any(each.id in incident.ids("hot_key_queue") for each in panel.view.related)
+    assert any(each.id in incident.ids("hot_key_queue") for each in panel.view.content.related)
 
 
 def _overview(incident: Cluster, panel: Panel) -> None:
@@ -121,7 +121,7 @@ def _deployments(incident: Cluster, panel: Panel, *, is_live: bool) -> None:
     view = panel.view
     assert isinstance(view, DeploymentsView)
     assert panel.error == ""
-    table = view.table.set_index("id")
+    table = view.grid.frame.set_index("id")
     roles = incident.roles
     assert table.index[0] == roles["loyalty_deployment"]
     assert table.loc[roles["loyalty_deployment"], ["verdict", "services"]].tolist() == [

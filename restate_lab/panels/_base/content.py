@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from restate_lab._text import escape_invisible
 
 SILENCE = 35.0  # seconds; a visible view sends a message every 10 s, and a busy kernel receives it later
-_MOST_VIEWS = 100
 
 
 class ViewMessage(BaseModel):
@@ -50,6 +49,9 @@ class MessageWidget(anywidget.AnyWidget):
     def handle(self, message: Any, /) -> None:
         """Do what a valid message requests."""
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
 
 class ContentWidget(MessageWidget):
     """Show ``content``, which is plain data; texts are shown as text. ``deliver`` gets the messages of the views."""
@@ -65,9 +67,6 @@ class ContentWidget(MessageWidget):
         shown = _visible(content)
         if shown != self.content:
             self.content = shown
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"
 
     def handle(self, message: Any, /) -> None:
         """Deliver the message."""
@@ -86,11 +85,8 @@ class Views:
 
     def hear(self, view: str, *, in_sight: bool) -> None:
         """Record that a view is open, and whether the user can see it now."""
-        self._heard.pop(view, None)
         self._heard[view] = self._clock()
         self._in_sight[view] = in_sight
-        for oldest in list(self._heard)[:-_MOST_VIEWS]:
-            self.forget(oldest)
 
     def forget(self, view: str) -> None:
         """Record that a view was closed."""

@@ -24,38 +24,30 @@ from restate_lab.panels._base.problem import ReadFailure
 _View = Annotated[str, Field(min_length=1, max_length=40)]
 
 
-class _HeadMessage(ViewMessage):
+class _Command(ViewMessage):
+    type: Literal["close", "refresh", "report"]
     view: _View
 
 
-class _Heartbeat(_HeadMessage):
+class _Heartbeat(ViewMessage):
     type: Literal["alive"]
+    view: _View
     in_sight: bool
 
 
-class _Close(_HeadMessage):
-    type: Literal["close"]
-
-
-class _Refresh(_HeadMessage):
-    type: Literal["refresh"]
-
-
-class _Live(_HeadMessage):
+class _Live(ViewMessage):
     type: Literal["live"]
+    view: _View
     on: bool
 
 
-class _Go(_HeadMessage):
+class _Go(ViewMessage):
     type: Literal["go"]
+    view: _View
     to: Annotated[str, Field(max_length=40)]
 
 
-class _Report(_HeadMessage):
-    type: Literal["report"]
-
-
-_Said: TypeAlias = _Heartbeat | _Close | _Refresh | _Live | _Go | _Report
+_Said: TypeAlias = _Command | _Heartbeat | _Live | _Go
 
 
 class Head(MessageWidget):
@@ -147,32 +139,24 @@ class Head(MessageWidget):
             messages["Report"] = {"type": "report"}
         return {name: {"view": "click", **message} for name, message in messages.items()} if row is None else {}
 
-    def __repr__(self) -> str:
-        return f"<Head of {self.heading} on {self.place}>"
-
     def handle(self, message: _Said, /) -> None:
         """Call the handler of the panel, or note which view the user can see."""
-        if isinstance(message, _Refresh):
-            self.on_refresh()
+        if isinstance(message, _Heartbeat):
+            with self._lock:
+                self._views.hear(message.view, in_sight=message.in_sight)
+            self.send({"type": "heard", "view": message.view, "now": time.time()})
+            _ = self.is_shown
         elif isinstance(message, _Live):
             self.live = message.on
             self.on_live(message.on)
         elif isinstance(message, _Go):
             self.on_go(message.to)
-        elif isinstance(message, _Report):
-            self.on_report()
-        else:
-            self._note(message)
-
-    def _note(self, message: _Heartbeat | _Close) -> None:
-        with self._lock:
-            if isinstance(message, _Heartbeat):
-                self._views.hear(message.view, in_sight=message.in_sight)
-            else:
+        elif message.type == "close":
+            with self._lock:
                 self._views.forget(message.view)
-        if isinstance(message, _Heartbeat):
-            self.send({"type": "heard", "view": message.view, "now": time.time()})
-        _ = self.is_shown
+            _ = self.is_shown
+        else:
+            {"refresh": self.on_refresh, "report": self.on_report}[message.type]()
 
 
 def _link(name: str, label: str, is_current: bool) -> dict[str, Any]:

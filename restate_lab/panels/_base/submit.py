@@ -75,9 +75,6 @@ class Submit(MessageWidget):
         self.error = ""
         self.shown += 1
 
-    def __repr__(self) -> str:
-        return f"<Submit: {self.description}>"
-
     def handle(self, press: _Press, /) -> None:
         """Set the fields to the values that the user saw, and act; an outdated press does nothing."""
         if press.seen != self.shown:
@@ -97,3 +94,10 @@ class Submit(MessageWidget):
 
 def _name(field: Any) -> str:
     return "index" if isinstance(field, widgets.Dropdown) else "value"
+
+
+def fields_row(*parts: Any) -> Any:
+    """Return controls side by side; they wrap on a narrow page."""
+    row = widgets.Box(parts)
+    row.add_class("rl-fields")
+    return row

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
@@ -74,24 +74,6 @@ class View(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def close_parts(self) -> None:
         """Close the widgets and threads that the view created."""
 
-    # Functions of the panel for its views
-
-    def guard(self, act: Callable[..., object], /, *, by_reader: bool = True) -> Callable[..., None]:
-        """Return a handler that calls ``act`` and shows its errors in the panel."""
-        return self.host.guard(act, by_reader=by_reader)
-
-    def say(self, text: str, /) -> None:
-        """Show one line of text about an event; safe from any thread."""
-        self.host.say(text)
-
-    def fail(self, error: Exception, /) -> None:
-        """Show an error in the panel; safe from any thread."""
-        self.host.fail(error)
-
-    def ask(self, *_: object) -> None:
-        """Read soon, in the thread of the panel."""
-        self.host.ask()
-
 
 class UnavailableView(View):
     """One line that says why this source has nothing for a view."""
@@ -101,11 +83,6 @@ class UnavailableView(View):
         self.title = title
         self._line = Blocks(Block("", reason))
         self.children = (self._line,)
-
-    @property
-    def text(self) -> str:
-        """Return the line."""
-        return self._line.text
 
     def read(self) -> None:
         """Read nothing."""

@@ -27,6 +27,7 @@ from restate_lab.errors import ArgumentError
 from restate_lab.panels._base.blocks import Block, Blocks
 from restate_lab.panels._base.panel import why_read_only
 from restate_lab.panels._base.source import PanelSource
+from restate_lab.panels._base.submit import fields_row
 from restate_lab.panels._base.worker import BackgroundAction, Busy
 from restate_lab.panels.actions.followup import FollowUp, done_text, follow
 from restate_lab.panels.actions.form import PlanForm, name_of
@@ -57,8 +58,7 @@ class OutcomeView(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.targets.layout.display = "" if open_targets else "none"
         self.done = widgets.Button(description="Done", tooltip="The outcome stays in panel.plan.outcome")
         self.done.on_click(lambda _: back())
-        self._top = widgets.Box([self._text, self.targets, self.done])
-        self._top.add_class("rl-fields")
+        self._top = fields_row(self._text, self.targets, self.done)
         super().__init__([self._top])
         self.add_class("rl-outcome")
 
@@ -101,7 +101,8 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     ``guard`` wraps every handler so that errors are shown, ``say`` shows a line of text, ``acted`` is called after an
     action. ``label`` returns the text before the buttons for a number of invocations, and ``open_targets`` shows
     invocations by their ids. Evidence has no buttons; a line states the reason. On a read-only connection, the buttons
-    make plans that can be checked by replay but not executed. ``plan`` is the last plan.
+    make plans that can be checked by replay but not executed. ``plan`` is the last plan, and
+    ``form`` and ``outcome`` are the views of a plan and of its outcome.
     """
 
     def __init__(
@@ -130,16 +131,15 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.is_absent = self._why_not is not None and not is_lab(source)
         actions = () if self.is_absent else (*_SAFE, *_ENDING) if self._why_not is None else CHECKED_ACTIONS
         self.buttons = {action: self._button(action) for action in actions}
-        self._form = PlanForm(
+        self.form = PlanForm(
             confirm=guard(self._confirm), back=guard(self._back), again=guard(self._plan_again),
             stop=self._background.stop.set, find_check=guard(self._find_check), check=guard(self._run_check),
             why_not=self._why_not,
         )  # fmt: skip
-        self._outcome = OutcomeView(back=guard(self._back), open_targets=open_targets)
-        row = widgets.Box([self.label, *self.buttons.values()])
-        row.add_class("rl-fields")
+        self.outcome = OutcomeView(back=guard(self._back), open_targets=open_targets)
+        row = fields_row(self.label, *self.buttons.values())
         row.add_class("rl-action-row")
-        super().__init__([row, self._waiting, self._form, self._outcome])
+        super().__init__([row, self._waiting, self.form, self.outcome])
         self.add_class("rl-actions")
         self.label.value = self._why_not or ""
         self._show(None)
@@ -192,17 +192,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     @property
     def is_open(self) -> bool:
         """Return whether a plan or an outcome is shown."""
-        return any(part.layout.display != "none" for part in (self._form, self._outcome))
-
-    @property
-    def form(self) -> PlanForm:
-        """Return the form of the plan with its fields and buttons."""
-        return self._form
-
-    @property
-    def outcome(self) -> OutcomeView:
-        """Return the view of the outcome."""
-        return self._outcome
+        return any(part.layout.display != "none" for part in (self.form, self.outcome))
 
     def _button(self, action: ACTIONS) -> Any:
         button = widgets.Button(description=name_of(action), disabled=True)
@@ -217,17 +207,20 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
         def work() -> None:
             try:
-                checked = {} if offer is None else self._check_options()
+                stop = self._background.stop  # the user stops the check, or the panel is closed
+                checked: dict[str, Any] = {}
+                if offer is not None:
+                    checked = {"progress": self.form.begin(stop), "reads": PanelSource(self._source, stop)}
                 made = make_plan(self._source, change, targets, **checked)  # type: ignore[arg-type] # make_plan checks
                 self.plan = made
-                self._show(self._form)
-                self._form.show(made)
+                self._show(self.form)
+                self.form.show(made)
                 self._say(done)
             except BaseException:
                 self._say(failed)
                 raise
             finally:
-                self._form.end()
+                self.form.end()
                 self._tell("")
             self._read_offer(made)
 
@@ -238,14 +231,6 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             self._tell("")
             raise
 
-    def _check_options(self) -> dict[str, Any]:
-        """Return the options of a confirmed check, which ends when the user stops it or the panel is closed."""
-        stop = self._background.stop
-        return {
-            "progress": self._form.begin(stop),
-            "reads": PanelSource(self._source, stop),
-        }
-
     def _find_check(self) -> None:
         """Read in the background the address that a check of the plan would contact."""
         plan = self.plan
@@ -253,19 +238,19 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             self._background.run(self._guard(lambda: self._read_offer(plan)))
 
     def _read_offer(self, plan: Plan) -> None:
-        if not self._form.check.is_pending:
+        if not self.form.check.is_pending:
             return
         offer = None
         try:
             offer = offer_check(Reads(self._reads), plan.rows, plan.deployment)
         finally:
-            self._form.check.show_offer(plan, offer)
+            self.form.check.show_offer(plan, offer)
 
     def _run_check(self) -> None:
         """Make the same plan again, with the check that the user confirmed."""
-        plan, offer = self.plan, self._form.check.offer
+        plan, offer = self.plan, self.form.check.offer
         if plan is not None and offer is not None:
-            change = replace(self._form.change, check=offer.deployment, confirm=offer.address)
+            change = replace(self.form.change, check=offer.deployment, confirm=offer.address)
             self._plan(change, plan.frame, offer)
 
     def _tell(self, text: str) -> None:
@@ -274,25 +259,25 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def _plan_again(self) -> None:
         if self.plan is not None:
-            self._plan(self._form.change, self.plan.frame)
+            self._plan(self.form.change, self.plan.frame)
 
     def _confirm(self) -> None:
         plan = self.plan
         if plan is None or plan.is_executed:
             return
-        if self._form.lacking:
-            raise ArgumentError(f"{self._form.lacking} Nothing was sent.")
-        reason, expect = self._form.reason, self._form.expect
+        if self.form.lacking:
+            raise ArgumentError(f"{self.form.lacking} Nothing was sent.")
+        reason, expect = self.form.reason, self.form.expect
 
         def work() -> None:
-            moves = self._form.begin()
+            moves = self.form.begin()
             try:
                 done = plan.execute(reason=reason, expect=expect, progress=moves, stop=self._background.stop.is_set)
-                self._show(self._outcome)
-                self._outcome.show(plan, done)
+                self._show(self.outcome)
+                self.outcome.show(plan, done)
                 self._follow(plan, done)
             finally:
-                self._form.end()
+                self.form.end()
                 self._acted()
 
         self._background.run(self._guard(work))
@@ -302,7 +287,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
         def work() -> None:
             stop = self._follower.stop.is_set
-            follow(self._reads, plan, outcome, failures, is_stopped=stop, report=self._outcome.report)
+            follow(self._reads, plan, outcome, failures, is_stopped=stop, report=self.outcome.report)
             self._acted()
 
         if self._follower.wait(2.0):
@@ -319,7 +304,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             first.focus()
 
     def _show(self, part: Any) -> None:
-        for each in (self._form, self._outcome):
+        for each in (self.form, self.outcome):
             each.layout.display = "" if each is part else "none"
 
 

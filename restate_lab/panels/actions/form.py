@@ -15,7 +15,7 @@ from restate_lab.actions.plan.text import shorten_cell
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.errors import ArgumentError
 from restate_lab.panels._base.blocks import Block, Blocks, Tone
-from restate_lab.panels._base.submit import Submit
+from restate_lab.panels._base.submit import Submit, fields_row
 from restate_lab.panels.actions.check import CheckForm
 from restate_lab.progress import Progress
 from restate_lab.reads import UntilStopped
@@ -73,9 +73,9 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.back = widgets.Button(description="Back", tooltip="Close the plan; nothing is sent")
         self.bar = widgets.IntProgress(description="", bar_style="info")
         self.stop = widgets.Button(description="Stop")
-        self._options = _row(options)
-        self._asked = _row([self.why, self.number, self.confirm, self.back])
-        self.doing = _row([self.bar, self.stop])
+        self._options = fields_row(*options)
+        self._asked = fields_row(self.why, self.number, self.confirm, self.back)
+        self.doing = fields_row(self.bar, self.stop)
         super().__init__([self._sentence, self._options, self.check, self._asked, self.doing, self.details])
         self.add_class("rl-plan")
         self._observe(back, stop)
@@ -88,11 +88,6 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.check.tick.observe(lambda _: self._check(), "value")
         self.back.on_click(lambda _: back())
         self.stop.on_click(lambda _: stop())
-
-    @property
-    def sentence(self) -> str:
-        """Return the effect of the plan as one sentence: "Resume 15 of 15 · Payments/charge · on demo (…)"."""
-        return "" if self._plan is None else _sentence(self._plan)
 
     @property
     def reason(self) -> str:
@@ -244,7 +239,7 @@ class _Moves:
 
 
 def _sentence(plan: Plan) -> str:
-    """Return action, numbers, targets and cluster on one line."""
+    """Return the effect of the plan as one sentence: "Resume 15 of 15 · Payments/charge · on demo (…)"."""
     number, total = len(plan.targets), len(plan.frame)
     targets = list(dict.fromkeys(plan.rows["target"].astype(str).map(_handler_of)))
     more = f" and {len(targets) - 2:,} others" if len(targets) > 2 else ""
@@ -299,9 +294,3 @@ def _runs(plan: Plan) -> set[tuple[str, str]]:
     """Return the runs in a plan as (id, created_at), or only the ids if it has no creation times."""
     created = plan.frame.get("created_at", plan.frame["id"])
     return set(zip(plan.frame["id"], created.astype(str), strict=True))
-
-
-def _row(parts: list[Any]) -> Any:
-    row = widgets.Box(parts)
-    row.add_class("rl-fields")
-    return row

@@ -184,18 +184,10 @@ class Grid(anywidget.AnyWidget):
 
         self.controller.change(act)
 
-    def set_empty(self, text: str, *, action: str = "", on_action: Callable[[], object] | None = None) -> None:
-        """Set the text of a table without rows, and a button below it that calls ``on_action``.
-
-        State which filter hides the rows and let the button clear it. "" restores the text "No invocations.".
-        """
-
-        def act() -> None:
-            shown = action if on_action is not None else ""
-            self.controller.on_empty_action[:] = [] if on_action is None else [lambda _: on_action()]
-            self.controller.set_options(empty=text, empty_action=shown)
-
-        self.controller.change(act)
+    def set_empty(self, text: str, action: str, on_action: Callable[[], object]) -> None:
+        """Set the text of a table without rows, and the label of a button below it that calls ``on_action``."""
+        self.controller.on_empty_action[:] = [lambda _: on_action()]
+        self.controller.change(lambda: self.controller.set_options(empty=text, empty_action=action))
 
     # Actions of the user
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-import ipywidgets as widgets
 import pandas as pd
 
 from restate_lab.analysis.agents.result import Conversation
@@ -16,7 +15,7 @@ from restate_lab.panels._base.panel import LivePanel
 from restate_lab.panels._base.view import View
 from restate_lab.panels.actions.bar import ActionBar
 from restate_lab.panels.invocation.detail import InvocationDetail
-from restate_lab.panels.invocation.reader import InvocationContent, Related
+from restate_lab.panels.invocation.reader import InvocationContent
 from restate_lab.reads import Reads
 
 
@@ -36,20 +35,18 @@ class InvocationView(View):
         self._created: datetime | None = None
         self._before: list[tuple[str, datetime | None]] = []
         self.actions = ActionBar(
-            self.source, guard=self.guard, say=self.say, acted=self.ask, label=lambda _: "", reads=self.reads
+            self.source, guard=host.guard, say=host.say, acted=host.ask, label=lambda _: "", reads=self.reads
         )
         self.detail = InvocationDetail(
             self.source,
-            guard=self.guard,
+            guard=host.guard,
             open_invocation=opened,
-            ask=self.ask,
+            ask=host.ask,
             actions=self.actions,
             tz=tz,
         )
-        top = widgets.Box([self.detail.title])
-        top.add_class("rl-top")
         self.add_class("rl-invocation")
-        self.children = (top, self.detail)
+        self.children = (self.detail.title, self.detail)
 
     def show_invocation(self, invocation_id: str, /, *, created_at: datetime | None = None) -> None:
         """Show another invocation with the next read; ``created_at`` selects the run, None the current one."""
@@ -99,16 +96,6 @@ class InvocationView(View):
         return self.detail.conversation.shown
 
     @property
-    def status(self) -> str | None:
-        """Return the status, or None before the first read."""
-        return str(self.content.row["status"]) if self.content else None
-
-    @property
-    def related(self) -> Sequence[Related]:
-        """Return the caller, and the invocations that this one calls, waits for and blocks."""
-        return self.content.related if self.content else ()
-
-    @property
     def selected(self) -> list[str]:
         """Return the id as a list, for the action buttons."""
         return [self.id] if self.id else []
@@ -145,7 +132,7 @@ class InvocationView(View):
         self.actions.offer(rows, kinds)
         if content.has_new_conversation_only:
             self.host.let_draw()
-            self.ask()
+            self.host.ask()
 
     def wait_for_action(self, within: float, /) -> bool:
         """Wait for the plan, the check or the execution in progress."""

@@ -23,7 +23,7 @@ from restate_lab.analysis.journal.payloads import payload_texts
 from restate_lab.errors import NotOnThisServer
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.invocation.conversation import ConversationSection, run_of
-from restate_lab.panels.invocation.reader import InvocationContent, Related, is_same_run, read_invocation
+from restate_lab.panels.invocation.reader import InvocationContent, Related, is_same_run, read_invocation, text_or_none
 from restate_lab.panels.invocation.view import Folds, JournalView
 from restate_lab.source import Source
 from restate_lab.status import STATUSES, Status
@@ -309,7 +309,7 @@ def _failure_html(content: InvocationContent, styles: Mapping[str, str]) -> str:
         "failure",
         styles,
         first=one_line(first, _LINE + 1),
-        code=describe_code(_text(content.row["error_code"])),
+        code=describe_code(text_or_none(content.row["error_code"])),
         rest=rest[:_LONGEST] + cut if rest.strip() else "",
         lines=rest.count("\n") + 1,
     )
@@ -327,7 +327,7 @@ def _payloads_html(content: InvocationContent) -> str:
 
 def _payload_head(entry: Mapping[Any, Any]) -> str:
     index = MISSING if is_missing(entry["index"]) else str(entry["index"])
-    names = (_text(entry[name]) for name in ("name", "callee_target", "state_key"))
+    names = (text_or_none(entry[name]) for name in ("name", "callee_target", "state_key"))
     return one_line(f"{index} {entry['entry_type']} {next(filter(None, names), '')}", 200)
 
 
@@ -339,9 +339,12 @@ def _main_facts(content: InvocationContent, bars: JournalBars, zone: ZoneInfo) -
     parts = [
         *_progress_facts(own, bars),
         _Fact("created", _describe(facts["created_at"], content.why.read_at, zone)),
-        _Fact("called by", _text(facts["invoked_by_target"]) or _text(facts["invoked_by"]) or MISSING),
+        _Fact("called by", text_or_none(facts["invoked_by_target"]) or text_or_none(facts["invoked_by"]) or MISSING),
         _Fact("blocks", _describe_blocked(blocked)),
-        _Fact("deployment", _text(facts["pinned_deployment_id"]) or _text(facts.get("deployment_id")) or MISSING),
+        _Fact(
+            "deployment",
+            text_or_none(facts["pinned_deployment_id"]) or text_or_none(facts.get("deployment_id")) or MISSING,
+        ),
     ]
     is_ended = STATUSES.get(str(facts["status"]), _UNKNOWN).ended
     return [each for each in parts if not (is_ended and each.name == "blocks")]
@@ -400,7 +403,3 @@ def _calls(journal: pd.DataFrame) -> pd.DataFrame:
     calls = journal.reset_index(drop=True).drop(columns=["payload", "argument", "headers"], errors="ignore")
     calls = calls.assign(entry=calls.index)
     return calls[(calls["depth"] == 1) & calls["entry_type"].isin(["Call", "OneWayCall"]) & calls["callee"].notna()]
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None

@@ -74,9 +74,9 @@ class InvocationContent:
         """Return the full text of the current or final failure, or None without a failure."""
         status = self.row["status"]
         if status in {"failed", "cancelled", "killed"}:
-            return _text(self.facts["completion_failure"])
+            return text_or_none(self.facts["completion_failure"])
         if status in {"backing-off", "paused", "running", "ready"}:
-            found = _text(self.facts["last_failure"])
+            found = text_or_none(self.facts["last_failure"])
             return found or (self.errors.whole if status in {"backing-off", "paused"} else None)
         return None
 
@@ -126,22 +126,22 @@ def _read_errors(reads: Reads, invocation_id: str) -> Errors:
     events = events.sort_values(["appended_at", "after_journal_entry_index"], ascending=False)
     rows, whole = [], None
     for event in records(events.head(_MOST_EVENTS)):
-        kind, error = _text(event["event_type"]) or "?", parse_object(event["event_json"])
+        kind, error = text_or_none(event["event_type"]) or "?", parse_object(event["event_json"])
         is_error = kind == TRIED
         failure = error if is_error else error.get("last_failure")
         failure = failure if isinstance(failure, dict) else {}
-        message = _text(failure.get("error_message"))
+        message = text_or_none(failure.get("error_message"))
         if message is None and is_error:
             continue
         name = "paused" if kind == PAUSED else f"event {kind}"
-        trace = _text(failure.get("error_stacktrace"))
+        trace = text_or_none(failure.get("error_stacktrace"))
         whole = whole or (f"{message}\n{trace}" if message and trace else message)
         rows.append(
             {
                 "at": event["appended_at"],
-                "code": _text(failure.get("restate_doc_error_code")),
+                "code": text_or_none(failure.get("restate_doc_error_code")),
                 "message": message if is_error else f"{name}{f' after: {message}' if message else ''}",
-                "step": _text(failure.get("related_command_name")),
+                "step": text_or_none(failure.get("related_command_name")),
                 "journal_entry": event["after_journal_entry_index"],
             }
         )
@@ -151,17 +151,18 @@ def _read_errors(reads: Reads, invocation_id: str) -> Errors:
 
 def _links(id_: str, facts: Mapping[Any, Any], explanation: Explanation, journal: pd.DataFrame) -> tuple[Related, ...]:
     related = [Related("blocks", blocked, target) for blocked, target in explanation.waiters]
-    if caller := _text(facts["invoked_by_id"]):
-        related.append(Related("called by", caller, _text(facts["invoked_by_target"]) or "an invocation"))
-    if before := _text(facts["restarted_from"]):
+    if caller := text_or_none(facts["invoked_by_id"]):
+        related.append(Related("called by", caller, text_or_none(facts["invoked_by_target"]) or "an invocation"))
+    if before := text_or_none(facts["restarted_from"]):
         related.append(Related("restarted from", before, before))
     related += [Related("waits for", link["id"], link["target"]) for link in records(explanation.chain)]
     own = journal[(journal["depth"] == 1) & journal["callee"].notna()]
     for entry in records(own):
         how = "calls" if entry["entry_type"] == "Call" else str(entry["entry_type"])
-        related.append(Related(how, entry["callee"], _text(entry["callee_target"]) or "an invocation"))
+        related.append(Related(how, entry["callee"], text_or_none(entry["callee_target"]) or "an invocation"))
     return tuple(dict.fromkeys(each for each in related if each.id != id_))
 
 
-def _text(value: object) -> str | None:
+def text_or_none(value: object) -> str | None:
+    """Return a text that is not empty, or None."""
     return value if isinstance(value, str) and value else None

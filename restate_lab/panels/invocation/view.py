@@ -28,13 +28,8 @@ _VALUE = 4_000  # characters of an error or a value in a row
 _OUTCOMES = {name: {"label": each.label, "colour": each.colour, "sign": each.sign} for name, each in OUTCOMES.items()}
 
 
-class _Open(ViewMessage):
-    type: Literal["open"]
-    id: str
-
-
-class _Expand(ViewMessage):
-    type: Literal["expand"]
+class _Click(ViewMessage):
+    type: Literal["open", "expand"]
     id: str
 
 
@@ -47,7 +42,7 @@ class _Toggle(ViewMessage):
     key: str
 
 
-_JournalMessage: TypeAlias = _Open | _Expand | _More
+_JournalMessage: TypeAlias = _Click | _More
 
 
 class JournalView(MessageWidget):
@@ -81,9 +76,6 @@ class JournalView(MessageWidget):
             {"how": each.how, "id": each.id, "target": _visible_text(each.target, 200)} for each in links[:_MOST_LINKS]
         ]
 
-    def __repr__(self) -> str:
-        return f"<JournalView of {len(self.content.get('rows', ())):,} rows>"
-
     def controls(self, row: Any, /) -> dict[str, dict[str, Any]]:
         """Return the message of a click: "More rows", or "open" and "expand" with ``row``, the id of an invocation."""
         if row is None:
@@ -95,7 +87,7 @@ class JournalView(MessageWidget):
         if isinstance(message, _More):
             self.on_more()
         elif message.id in self._ids():
-            (self.on_open if isinstance(message, _Open) else self.on_expand)(message.id)
+            {"open": self.on_open, "expand": self.on_expand}[message.type](message.id)
 
     def _ids(self) -> set[str | None]:
         rows = self.shown.rows if self.shown else ()
@@ -140,9 +132,6 @@ class Folds(MessageWidget):
         with self._changing:
             self.sections = [{**each, "open": each["open"] ^ (each["key"] == key)} for each in self.sections]
         self.on_toggle(key, key in self.opened)
-
-    def __repr__(self) -> str:
-        return f"<Folds: {', '.join(sorted(self.opened)) or 'all closed'}>"
 
     def controls(self, row: Any, /) -> dict[str, dict[str, Any]]:
         """Return the message of a click on the title of each section."""

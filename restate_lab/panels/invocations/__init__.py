@@ -101,7 +101,7 @@ class InvocationsView(View):
         self._counted_for: object = None
         self._agents, self._drawing = AgentColumns(self.reads), threading.RLock()
         self.strip = FilterStrip(
-            filters, has_open=has_open, guard=self.guard, change=self._filter, regroup=self._regroup,
+            filters, has_open=has_open, guard=host.guard, change=self._filter, regroup=self._regroup,
             set_window=self._set_window,
         )  # fmt: skip
         self.grid = Grid(
@@ -111,12 +111,12 @@ class InvocationsView(View):
             frozen_at=None if self.source.live else self.source.now,
         )  # fmt: skip
         self.actions = ActionBar(
-            self.source, guard=self.guard, say=self.say, acted=self._read_again, label=_selected_label,
+            self.source, guard=host.guard, say=host.say, acted=self._read_again, label="{:,} selected".format,
             reads=self.reads, open_targets=self.show_ids,
         )  # fmt: skip
-        self.grid.on_select(self.guard(lambda _: self._offer()))
-        self.grid.on_open(self.guard(open_invocation))
-        self.grid.on_page(self.guard(lambda: fill() if is_narrow(self._filters) else None, by_reader=False))
+        self.grid.on_select(host.guard(lambda _: self._offer()))
+        self.grid.on_open(host.guard(open_invocation))
+        self.grid.on_page(host.guard(lambda: fill() if is_narrow(self._filters) else None, by_reader=False))
         self.actions.add_class("rl-selection")
         self.children = (self.strip, self.grid, self.actions)
         self._draw()
@@ -133,7 +133,7 @@ class InvocationsView(View):
         if filters != self._filters:
             self._filters = filters
             self._draw()
-            self.ask()
+            self.host.ask()
 
     @property
     def is_first_page(self) -> bool:
@@ -228,7 +228,7 @@ class InvocationsView(View):
         self._show_empty(content.unknown)
         self._show_rows(content.rows)
         if content.rows.is_first_page:
-            self.ask()
+            self.host.ask()
 
     def _show_rows(self, content: Rows) -> None:
         is_other = self._shown_filters != content.filters
@@ -253,26 +253,20 @@ class InvocationsView(View):
 
     def _show_empty(self, unknown: Sequence[NameSuggestion]) -> None:
         """Explain an empty table and offer a solution: an existing name, or fewer filters."""
+        filters = self._filters
         best = next((each for each in unknown if each.best), None)
+        action, wanted = "Clear filters", Filters(sort=filters.sort)
         if best is not None:
-            action = self.guard(lambda: self._filter(_with_name(self._filters, best)))
-            self.grid.set_empty(best.message, action=f"Use {best.best}", on_action=action)
+            changed: dict[str, Any] = {best.argument: best.best}
+            text, action, wanted = best.message, f"Use {best.best}", Filters(**{**filters.changed, **changed})
         elif unknown:
-            self.grid.set_empty(
-                " ".join(each.message for each in unknown), action="Clear filters", on_action=self._clear
-            )
-        elif self._filters.narrowing:
-            names = ", ".join(name.replace("_", " ") for name in self._filters.narrowing)
+            text = " ".join(each.message for each in unknown)
+        elif filters.narrowing:
+            names = ", ".join(name.replace("_", " ") for name in filters.narrowing)
             text = f"No invocation matches the filters: {names}."
-            self.grid.set_empty(text, action="Clear filters", on_action=self._clear)
         else:
-            self.grid.set_empty("Nothing in flight.", action="Show all", on_action=self._show_all)
-
-    def _clear(self) -> None:
-        self.guard(lambda: self._filter(Filters(sort=self._filters.sort)))()
-
-    def _show_all(self) -> None:
-        self.guard(lambda: self._filter(replace(self._filters, status=(ALL,))))()
+            text, action, wanted = "Nothing in flight.", "Show all", replace(filters, status=(ALL,))
+        self.grid.set_empty(text, action, self.host.guard(lambda: self._filter(wanted)))
 
     def read_counts(self) -> bool:
         """Read and show the counts and the histograms if they are due; return whether they were due."""
@@ -282,7 +276,7 @@ class InvocationsView(View):
         pause = max(_COUNTS_EVERY, _SHARE * self._counting_took)
         if wanted == self._counted_for and started - self._counted_at < pause:
             return False
-        self._counted_for = wanted  # set before the read, because forget_counts() can be called during it
+        self._counted_for = wanted  # set before the read, because an action can reset it during the read
         try:
             self.counts = count_by_status(self.reads, filters)
             self._draw()
@@ -301,10 +295,6 @@ class InvocationsView(View):
         with self._drawing:
             self._show_frame()
         return True
-
-    def forget_counts(self) -> None:
-        """Read the counts again with the next read."""
-        self._counted_for = None
 
     def wait_for_action(self, within: float, /) -> bool:
         """Wait for the plan, the check or the execution in progress."""
@@ -331,7 +321,7 @@ class InvocationsView(View):
 
     def _set_window(self, name: str) -> None:
         self._window = name
-        self.ask()
+        self.host.ask()
 
     def _draw(self) -> None:
         self.strip.draw(
@@ -345,20 +335,10 @@ class InvocationsView(View):
             self.actions.layout.display = "" if len(rows) or self.actions.is_open else "none"
 
     def _read_again(self) -> None:
-        self.forget_counts()
-        self.ask()
+        self._counted_for = None  # the next read also reads the counts
+        self.host.ask()
 
 
 def _columns_for(filters: Filters, *, with_agents: bool) -> tuple[str, ...]:
     columns = _ENDED_COLUMNS if set(statuses_of(filters.status)) <= set(ENDED) else _COLUMNS
     return (*columns[:2], *AGENT_COLUMNS, *columns[2:]) if with_agents else columns
-
-
-def _with_name(filters: Filters, suggestion: NameSuggestion) -> Filters:
-    """Return the filters with the suggested name instead of the unknown one."""
-    changed: dict[str, Any] = {suggestion.argument: suggestion.best}
-    return Filters(**{**filters.changed, **changed})
-
-
-def _selected_label(number: int) -> str:
-    return f"{number:,} selected"

@@ -119,8 +119,9 @@ class AgentColumns:
 
     def _read_runs(self, rows: list[dict[str, Any]]) -> bool:
         states = {row["id"]: _state_of(row) for row in rows}
-        wanted = [id_ for id_, state in states.items() if self._state_read(id_) != state][:_MOST_ROWS]
-        sizes = {row["id"]: _size_of(row) for row in rows}
+        known = {id_: each.state for id_, each in self._cells.items()}
+        wanted = [id_ for id_, state in states.items() if known.get(id_) != state][:_MOST_ROWS]
+        sizes = {row["id"]: 0 if is_missing(row["journal_size"]) else int(row["journal_size"]) for row in rows}
         small = [id_ for id_ in wanted if sizes[id_] <= _MOST_ENTRIES]
         runs = agent_runs(self._reads, ids=small, timeout=_WITHIN) if small else pd.DataFrame()
         note = str(runs.attrs.get("cost_note", ""))
@@ -128,9 +129,6 @@ class AgentColumns:
         self._cells |= {id_: _Cells(states[id_], reason=_GONE) for id_ in small}
         self._cells |= {row["id"]: _cells_of(row, states[row["id"]], note) for row in records(runs)}
         return bool(wanted)
-
-    def _state_read(self, id_: str) -> str | None:
-        return self._cells[id_].state if id_ in self._cells else None
 
     def _value(self, id_: str, service: str | None, handler: str | None) -> _Cells:
         if (service, handler) not in self._handlers:
@@ -145,10 +143,6 @@ def is_narrow(filters: Filters) -> bool:
 
 def _handler_of(row: Row) -> _Handler:
     return row["target_service_name"], row["target_handler_name"]
-
-
-def _size_of(row: Row) -> int:
-    return 0 if is_missing(row["journal_size"]) else int(row["journal_size"])
 
 
 def _state_of(row: Row) -> str:

@@ -44,14 +44,8 @@ _SERVICES_SHOWN = 200
 _Text = Annotated[str, Field(max_length=100_000)]
 
 
-class _Status(ViewMessage):
-    type: Literal["status"]
-    name: _Text
-    add: bool
-
-
-class _Service(ViewMessage):
-    type: Literal["service"]
+class _Name(ViewMessage):
+    type: Literal["status", "service"]
     name: _Text
     add: bool
 
@@ -84,7 +78,7 @@ class _Group(ViewMessage):
     on: bool
 
 
-_Message: TypeAlias = _Status | _Service | _Time | _Window | _FieldValue | _Clear | _Group
+_Message: TypeAlias = _Name | _Time | _Window | _FieldValue | _Clear | _Group
 
 
 class FilterStrip(ContentWidget):
@@ -176,12 +170,10 @@ class FilterStrip(ContentWidget):
         else:
             self._change(self._filters_after(message))
 
-    def _filters_after(self, message: _Status | _Service | _Time | _FieldValue | _Clear) -> Filters:
+    def _filters_after(self, message: _Name | _Time | _FieldValue | _Clear) -> Filters:
         filters = self.filters
-        if isinstance(message, _Status):
-            return _with(filters, status=_toggle_status(filters.status, message.name, add=message.add))
-        if isinstance(message, _Service):
-            return _with(filters, service=_toggle(filters.service, message.name, add=message.add))
+        if isinstance(message, _Name):
+            return _with(filters, **{message.type: _toggle(getattr(filters, message.type), message)})
         if isinstance(message, _Time):
             return _with(filters, **_time_filters(message))
         if isinstance(message, _FieldValue):
@@ -195,20 +187,15 @@ def _with(filters: Filters, **values: Any) -> Filters:
     return Filters(**{name: getattr(defaults, name) if value is None else value for name, value in changed.items()})
 
 
-def _toggle(names: Sequence[str], name: str, *, add: bool) -> tuple[str, ...]:
+def _toggle(chosen: Sequence[str], message: _Name) -> tuple[str, ...]:
     """Return only this name, or none if it was the only one; with ``add``, add the name or remove it."""
-    if not name:
-        return ()
-    if not add:
-        return () if tuple(names) == (name,) else (name,)
+    name = message.name
+    if not name or (message.type == "status" and name in PRESETS):
+        return (name,) if name else ()
+    names = tuple(each for each in chosen if message.type == "service" or each not in PRESETS)
+    if not message.add:
+        return () if names == (name,) else (name,)
     return tuple(each for each in names if each != name) if name in names else (*names, name)
-
-
-def _toggle_status(names: Sequence[str], name: str, *, add: bool) -> tuple[str, ...]:
-    if name in PRESETS:
-        return (name,)
-    single = tuple(each for each in names if each not in PRESETS)
-    return _toggle(single, name, add=add)
 
 
 def _time_filters(message: _Time) -> dict[str, Any]:

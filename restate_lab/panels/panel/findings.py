@@ -130,7 +130,8 @@ def _row(row: Mapping[Any, Any], diagnosis: Diagnosis, at: int, *, can_plan: boo
         buttons.append(("show", f"Show {len(ids):,}"))
     call = planned_call(diagnosis, at) if can_plan else None
     if call is not None:
-        buttons.append(("plan", f"{_action_name(call)}…"))
+        name = "move to" if call.verb == "move_to" else str(call.arguments[0]).replace("_", " ")
+        buttons.append(("plan", f"Plan {name}…"))
     return {
         "severity": row["severity"],
         "title": row["title"],
@@ -139,11 +140,6 @@ def _row(row: Mapping[Any, Any], diagnosis: Diagnosis, at: int, *, can_plan: boo
         "blocks": f"blocks {row['blocks']}" if row["blocks"] else "",
         "buttons": [{"act": act, "label": label} for act, label in buttons],
     }
-
-
-def _action_name(call: SuggestedCall) -> str:
-    name = "move to" if call.verb == "move_to" else str(call.arguments[0]).replace("_", " ")
-    return f"Plan {name}"
 
 
 def _age(since: Any, now: datetime) -> str:

@@ -122,8 +122,8 @@ class StateView(View):
         self._why_not = why_read_only(self.source)
         self._sender = BackgroundAction()
         self._make_parts(tz)
-        self.object_grid.on_open(self.guard(lambda row: self._open_row(**json.loads(row))))
-        self.value_grid.on_open(self.guard(self._open_key))
+        self.object_grid.on_open(host.guard(lambda row: self._open_row(**json.loads(row))))
+        self.value_grid.on_open(host.guard(self._open_key))
         tables = widgets.HBox([self.object_grid, self._right], layout={"flex_flow": "row wrap", "grid_gap": "8px 14px"})
         why_not = [self.why_not] if self._why_not else []
         self.children = (self.bar, *why_not, tables)
@@ -155,11 +155,13 @@ class StateView(View):
         Without a service, ``key`` is a text that the keys in the list contain.
         """
         wanted = None if service is None or key is None else OpenObject(service, key, scope)
-        if wanted is None or self._listing is None:
-            self._search_for(service, key if wanted is None else None)
+        text = key if wanted is None else None
+        has_other_search = service != self._search.service or text is not None
+        if has_other_search and (wanted is None or self._listing is None):
+            self.bar.search = self._search = Search(service, text or "")
         if wanted == self._opened:
             return
-        self.guard(self._open)(wanted)
+        self.host.guard(self._open)(wanted)
         if self._opened != wanted and self._opened is not None:
             self._changed(self._opened.service, self._opened.key, self._opened.scope)
 
@@ -176,7 +178,7 @@ class StateView(View):
         self.editor.begin(self._state, name)
 
     def _make_parts(self, tz: str) -> None:
-        self.bar = SearchBar(guard=self.guard, on_search=self._search_by_hand, on_open=self._open_exact_key)
+        self.bar = SearchBar(guard=self.host.guard, on_search=self._search_by_hand, on_open=self._open_exact_key)
         self.object_grid = Grid(
             object_table(self._objects.frame),
             key=ROW,
@@ -206,8 +208,8 @@ class StateView(View):
         self.why_not = Blocks(Block("", self._why_not or "", "warning"))
         self.editor = StateEditor(
             where=self.source.name,
-            guard=self.guard,
-            send=self._send_edit,
+            guard=self.host.guard,
+            send=lambda *edit: self._sender.run(self.host.guard(lambda: self._set(*edit), by_reader=False)),
             closed=self._show_whole,
         )
         self._right = widgets.VBox([self.owner, self.value_grid, self.whole, self.editor.box])
@@ -219,20 +221,16 @@ class StateView(View):
     def _search_by_hand(self, search: Search) -> None:
         is_other_service = search.service != self._search.service
         if is_other_service:
-            self._check_free_to_search()
+            try:
+                self.editor.check_free()
+            except ArgumentError:
+                self.bar.search = self._search
+                raise
         self._search = search
         self._listing_took = 0.0  # the list is due, even if it is slow
         if is_other_service:
             self._changed(search.service, None, None)
-        self.ask()
-
-    def _check_free_to_search(self) -> None:
-        """Raise ArgumentError if an edit would be lost; then also restore the last search in the fields."""
-        try:
-            self.editor.check_free()
-        except ArgumentError:
-            self.bar.search = self._search
-            raise
+        self.host.ask()
 
     def _open_exact_key(self, search: Search) -> None:
         if search.service is None or not search.key:
@@ -260,11 +258,6 @@ class StateView(View):
     def _objects(self) -> StatefulObjects:
         return StatefulObjects() if self._listing is None else self._listing.objects
 
-    def _search_for(self, service: str | None, text: str | None) -> None:
-        """Search this service; a text entered by the user stays if the service is the same."""
-        if service != self._search.service or text is not None:
-            self.bar.search = self._search = Search(service, text or "")
-
     def _open(self, wanted: OpenObject | None) -> None:
         self.editor.check_free()
         self.editor.cancel()
@@ -272,9 +265,6 @@ class StateView(View):
         self.whole.show()
 
     # A change
-
-    def _send_edit(self, edit: Edit, reason: str) -> None:
-        self._sender.run(self.guard(lambda: self._set(edit, reason), by_reader=False))
 
     def _set(self, edit: Edit, reason: str) -> None:
         before = edit.before
@@ -295,13 +285,13 @@ class StateView(View):
         except OutcomeUnknown as error:
             self.editor.unknown(error)
         except BaseException:
-            self.editor.return_to_review()
+            self.editor.enter("reviewing")
             raise
         else:
             self.editor.cancel()
             done = "deleted" if edit.text is None else "set"
-            self.say(f"{edit.name!r} of {before.object} was {done}; read back at {format_time(now.read_at)}.")
-        self.ask()
+            self.host.say(f"{edit.name!r} of {before.object} was {done}; read back at {format_time(now.read_at)}.")
+        self.host.ask()
 
     # Reading
 
@@ -356,9 +346,9 @@ class StateView(View):
 
     def _show_object(self, state: State | None, problem: Exception | None) -> None:
         if problem is not None:
-            self.fail(problem)
+            self.host.fail(problem)
         elif self._problem is not None:
-            self.guard(lambda: None)()  # removes the error
+            self.host.guard(lambda: None)()  # removes the error
         self._state, self._problem = state, problem
         self.owner.show(heading(state))
         self.value_grid.refresh(value_table(state))

@@ -109,7 +109,8 @@ def begin_edit(state: State, name: str) -> Edit:
         raise ArgumentError(f"{state.object} no longer has a key {name!r}.")
     why = why_not_here(state, name)
     if why:
-        raise ArgumentError(f"{name!r} cannot be edited here: {why}. {_in_code(state, name)}")
+        code = _IN_CODE.format(service=state.service, key=state.key, name=name)
+        raise ArgumentError(f"{name!r} cannot be edited here: {why}. {code}")
     return Edit(state, name, _text(state.raw[name]))
 
 
@@ -141,10 +142,6 @@ def readable_value(state: Mapping[str, bytes], name: str) -> str:
         return write_for_display(shown, indent=2)
     is_binary = isinstance(shown, bytes) and not isinstance(shown, EncryptedPayload)
     return f"0x{shown.hex()}" if is_binary else str(shown)
-
-
-def _in_code(state: State, name: str) -> str:
-    return _IN_CODE.format(service=state.service, key=state.key, name=name)
 
 
 def _text(raw: bytes) -> str:

@@ -11,7 +11,7 @@ from restate_lab._text import format_time
 from restate_lab.actions.state import State
 from restate_lab.errors import ArgumentError, OutcomeUnknown, StateConflict
 from restate_lab.panels._base.blocks import Block, Blocks
-from restate_lab.panels._base.submit import Submit
+from restate_lab.panels._base.submit import Submit, fields_row
 from restate_lab.panels.state.edit import Edit, begin_edit, readable_value
 
 Stage: TypeAlias = Literal["closed", "editing", "reviewing", "sending", "conflict", "unknown"]
@@ -59,7 +59,7 @@ class StateEditor:
                 self.done_buttons,
             ]
         )
-        self._enter("closed")
+        self.enter("closed")
 
     def close(self) -> None:
         """Close its widgets."""
@@ -80,7 +80,7 @@ class StateEditor:
         self.text.value = self._text_before if text is None else text
         self.reason.value = ""
         self.compare.show()
-        self._enter("editing")
+        self.enter("editing")
 
     def review(self, *_: object) -> None:
         """Show the old value beside the new one, and ask for the reason."""
@@ -98,29 +98,25 @@ class StateEditor:
             raise ArgumentError("press Review first to compare both values.")
         if not self.reason.value.strip():
             raise ArgumentError("the reason is empty; enter a reason for the audit log. Nothing was sent.")
-        self._enter("sending")
+        self.enter("sending")
         self._send(self.edit, self.reason.value.strip())
 
     def cancel(self, *_: object) -> None:
         """Close the editor; this does not undo a change that was sent."""
         self.edit = None
-        self._enter("closed")
+        self.enter("closed")
         self._closed()
 
     def back(self, *_: object) -> None:
         """Return from the review to the text."""
         self.compare.show()
-        self._enter("editing")
-
-    def return_to_review(self) -> None:
-        """Show the review again after a change that failed."""
-        self._enter("reviewing")
+        self.enter("editing")
 
     def conflict(self, error: StateConflict) -> None:
         """Show the value that was read, the new value, and the current one."""
-        edit, before = self._present(), error.before
-        self._theirs = theirs = cast("State", error.theirs)
-        others = sorted(key for key in {*before, *theirs} if _differs(before, theirs, key))
+        edit, before, theirs = self._present(), cast("State", error.before), cast("State", error.theirs)
+        self._theirs = theirs
+        others = sorted(key for key in {*before, *theirs} if before.raw.get(key) != theirs.raw.get(key))
         mine = "was sent, but the server did not apply it" if error.sent else "was not sent"
         self.compare.show(
             Block(
@@ -130,7 +126,7 @@ class StateEditor:
             Block("your value", edit.new, "warning", is_value=True),
             Block("current value", readable_value(theirs.raw, edit.name), "good", is_value=True),
         )
-        self._enter("conflict")
+        self.enter("conflict")
 
     def take_theirs_as_base(self, *_: object) -> None:
         """Continue with the new text, based on the current state."""
@@ -141,7 +137,7 @@ class StateEditor:
     def unknown(self, error: OutcomeUnknown) -> None:
         """Show that the change was accepted but is not visible yet."""
         self.compare.show(Block("Accepted, but not applied yet", str(error), "warning"))
-        self._enter("unknown")
+        self.enter("unknown")
 
     def watch(self, state: State) -> None:
         """Compare with the current state: report whether it changed since the edit began, or contains the change."""
@@ -164,7 +160,7 @@ class StateEditor:
             Block("after", edit.new, "warning", is_value=True),
             *([Block("as code", code, is_code=True)] if len(code) < _LONGEST_CODE else []),
         )
-        self._enter("reviewing")
+        self.enter("reviewing")
 
     def _edit_of(self, text: str | None) -> Edit:
         edit = self._present()
@@ -197,7 +193,8 @@ class StateEditor:
             heads.append(Block("", text, "warning"))
         return heads
 
-    def _enter(self, stage: Stage) -> None:
+    def enter(self, stage: Stage) -> None:
+        """Show the parts of a stage."""
         self.stage = stage
         if stage == "closed":
             self.head.show()
@@ -223,17 +220,17 @@ class StateEditor:
         )
         self.set_button = Submit("Set it", self._guard(self.set), fields=[self.reason], button_style="danger")
         self.back_button = self._button("Back to the text", self.back)
-        self.edit_buttons = _row(
+        self.edit_buttons = fields_row(
             Submit("Review", self._guard(self.review), fields=[self.text], button_style="primary"),
             self._button("Delete this key …", self.review_deletion),
             self._button("Close", self.cancel),
         )
-        self.send_row = _row(self.reason, self.set_button, self.back_button)
-        self.conflict_buttons = _row(
+        self.send_row = fields_row(self.reason, self.set_button, self.back_button)
+        self.conflict_buttons = fields_row(
             self._button("Continue with the current state", self.take_theirs_as_base, style="primary"),
             self._button("Discard my change", self.cancel),
         )
-        self.done_buttons = _row(self._button("Close", self.cancel))
+        self.done_buttons = fields_row(self._button("Close", self.cancel))
 
     def _button(self, text: str, act: Callable[..., object], *, style: str = "") -> widgets.Button:
         button = widgets.Button(description=text, button_style=style)
@@ -251,13 +248,3 @@ def _came_of(edit: Edit, now: State) -> Block:
         f"that was made for an older state. Click the key to see its value.",
         "bad",
     )
-
-
-def _differs(before: Mapping[str, object], theirs: State, key: str) -> bool:
-    return cast("State", before).raw.get(key) != theirs.raw.get(key)
-
-
-def _row(*parts: widgets.Widget) -> widgets.Box:
-    row = widgets.Box(list(parts))
-    row.add_class("rl-fields")
-    return row

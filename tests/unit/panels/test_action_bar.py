@@ -125,8 +125,7 @@ def offered(panel: Panel) -> set[str]:
     return {action.value for action, button in panel.view.actions.buttons.items() if not button.disabled}
 
 
-def test_buttons_come_from_the_table(panel: Panel) -> None:
-    """The offered actions are those with an effect in the selected statuses, on this kind of server."""
+def test_the_offered_actions_have_an_effect_in_the_selected_statuses(panel: Panel) -> None:
     assert offered(panel) == set()
     panel.selected = list(ROWS["id"][:3])
     assert offered(panel) == {"cancel", "kill", "pause", "resume", "move_to"}
@@ -153,7 +152,7 @@ def test_an_action_needs_a_plan_a_reason_and_a_confirmation(panel: Panel, plans:
     """A button makes a plan; without a reason, confirming it does nothing; with one, it is done once and read back."""
     form = press(panel, "resume", 2)
     assert panel.plan is plans.made[0]
-    assert form.sentence == "Resume 2 of 2 · <b>t</b> · on made (http://127.0.0.1:1)"
+    assert form.children[0].blocks[0]["title"] == "Resume 2 of 2 · <b>t</b> · on made (http://127.0.0.1:1)"
     assert "<b>t</b>" not in form.card.value
     assert form.confirm.disabled
     form.confirm.click()
@@ -214,7 +213,6 @@ def test_a_plan_is_of_the_runs_that_were_selected(panel: Panel, plans: Plans) ->
 
 
 def test_older_runs_of_an_id_are_counted_and_not_shown(plans: Plans, make: Callable[..., Panel]) -> None:
-    """In a source that keeps ended runs, the newest run of each id is shown, and the panel counts the others."""
     older = ROWS.head(2).assign(created_at=pd.Timestamp("2026-11-20T00Z"))
     panel = make(LiveSource(pd.concat([ROWS, older], ignore_index=True)), status="all", refresh=None)
     assert panel.error == ""
@@ -223,7 +221,6 @@ def test_older_runs_of_an_id_are_counted_and_not_shown(plans: Plans, make: Calla
 
 
 def test_many_targets_need_their_exact_number(panel: Panel, plans: Plans) -> None:
-    """Above the action's bound the number must be typed; another number is refused."""
     form = press(panel, "kill", 12)
     panel.fill("reason", "INC-42")
     for wrong in ("", "11", "a dozen"):
@@ -257,7 +254,6 @@ def test_the_stop_button_stops(panel: Panel, plans: Plans) -> None:
 
 
 def test_a_failed_execution_is_shown_until_the_next_action(panel: Panel, plans: Plans) -> None:
-    """An expired plan is reported until the user does something else; a refresh does not remove the message."""
     form = press(panel, "resume", 1)
     plans.fails = PlanExpired("make it again")
     panel.fill("reason", "INC-42")
@@ -270,8 +266,7 @@ def test_a_failed_execution_is_shown_until_the_next_action(panel: Panel, plans: 
     assert panel.error == ""
 
 
-def test_back_leaves_the_plan(panel: Panel, plans: Plans) -> None:
-    """Back sends nothing and hides the plan; the options make a new one."""
+def test_back_hides_the_plan_and_sends_nothing(panel: Panel, plans: Plans) -> None:
     form = press(panel, "resume", 1)
     panel.fill("deployment", "latest")
     assert panel.wait(timeout=10, action=True)
@@ -478,8 +473,7 @@ def test_a_check_without_an_address(panel: Panel, plans: Plans) -> None:
     assert form.check.is_pending
 
 
-def test_only_some_actions_have_a_check(panel: Panel) -> None:
-    """The option is there for the actions that replay supports."""
+def test_a_check_is_offered_for_the_actions_that_replay_supports(panel: Panel) -> None:
     displayed = {action: press(panel, action, 2).check.tick.layout.display == "" for action in offered(panel)}
     assert {action for action, is_shown in displayed.items() if is_shown} <= {"move_to", "restart_as_new"}
     assert press(panel, "move_to", 2).check.tick.layout.display == ""

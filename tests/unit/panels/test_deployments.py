@@ -83,7 +83,7 @@ def test_the_worst_is_first(make_view: Callable[..., Panel]) -> None:
     assert panel.error == ""
     assert panel.frame.equals(run_question(source, "deployment_pins"))
     assert source.sql(panel.sql, params=panel.params).equals(panel.frame)
-    table = view_of(panel).table.set_index("id")
+    table = view_of(panel).grid.frame.set_index("id")
     assert table["verdict"].to_dict() == {
         "dp_gone": "✖ removed, still needed",
         "dp_old": "▲ old, needed by 1",
@@ -128,7 +128,7 @@ def test_a_click_offers_what_is_safe(
     view = view_of(panel)
     click(panel, deployment)
     assert panel.code == f"rl.Panel(lab, view='deployments', open={deployment!r})"
-    assert [each for each in facts if each not in view.text] == []
+    assert [each for each in facts if each not in view.detail.text] == []
     code = [block["text"] for block in view.detail.blocks if block["code"]]
     assert bool(code) == (deployment == "dp_idle")
     for each in code:
@@ -148,8 +148,8 @@ def test_evidence_offers_no_change_and_says_why(make_view: Callable[..., Panel])
     panel = make_view(SampleRows(**TABLES), open="dp_idle")
     view = view_of(panel)
     assert "is read-only" in view.totals.text
-    assert "delete_deployment" not in view.text
-    assert dict(view.table.set_index("id")["services"])["dp_new"] == "Cart r3, Svc r3"
+    assert "delete_deployment" not in view.detail.text
+    assert dict(view.grid.frame.set_index("id")["services"])["dp_new"] == "Cart r3, Svc r3"
     click(panel, "dp_old")
     assert (view.buttons.layout.display, view.plan_button.layout.display) == ("", "none")
     assert "connection is read-only" in view_of(make_view(live(read_only=True))).totals.text
@@ -158,7 +158,7 @@ def test_evidence_offers_no_change_and_says_why(make_view: Callable[..., Panel])
 def test_no_password_and_no_markup_is_shown(make_view: Callable[..., Panel]) -> None:
     """A password in an address is masked, and hostile text stays text."""
     panel = make_view(live(), open="dp_old")
-    page = panel._repr_mimebundle_()["text/html"] + view_of(panel).text
+    page = panel._repr_mimebundle_()["text/html"] + view_of(panel).detail.text
     assert "http://•••@old" in page
     assert [each for each in ("hush", "<img", "\u202e") if each in page] == []
 
@@ -169,8 +169,8 @@ def test_one_that_is_gone_after_a_refresh_is_said_to_be(make_view: Callable[...,
     panel = make_view(source, open="dp_idle")
     source.put(sys_deployment=TABLES["sys_deployment"][1:])
     panel.refresh()
-    assert "This deployment does not exist" in view_of(panel).text
-    assert "delete_deployment" not in view_of(panel).text
+    assert "This deployment does not exist" in view_of(panel).detail.text
+    assert "delete_deployment" not in view_of(panel).detail.text
 
 
 def test_a_deployment_has_a_type(make_view: Callable[..., Panel]) -> None:

@@ -98,8 +98,7 @@ def test_show_filters_and_selects(diagnosed: Panel) -> None:
     assert diagnosed.view.actions.buttons[panel_module.ACTIONS.RESUME].description == "Resume 4"
 
 
-def test_why_opens_an_example(diagnosed: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Why opens an invocation of the finding; back returns to the finding."""
+def test_why_opens_an_invocation_of_the_finding(diagnosed: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr(diagnosed, "open_invocation", opened.append)
     diagnosed.click("Why", row=0)
@@ -123,7 +122,6 @@ def test_a_button_of_old_findings_does_nothing(diagnosed: Panel) -> None:
 
 
 def test_nothing_can_be_planned_on_evidence(make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A source that can only be read offers only Show and Why."""
     monkeypatch.setattr(panel_module, "doctor", lambda *_, **__: diagnosis())
     panel = make(SampleSource(LISTED))
     assert panel.wait(doctor=True)
@@ -134,7 +132,6 @@ def test_nothing_can_be_planned_on_evidence(make: Callable[..., Panel], monkeypa
 def test_a_failed_doctor_is_shown_and_can_run_again(
     make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error of the doctor is shown in place of the findings, and it can be run again."""
 
     def fail(*_: object, **__: object) -> Diagnosis:
         raise QueryRefused("no clock", status=500)
@@ -173,7 +170,6 @@ def test_the_overview_shows_two_questions_worst_first(make: Callable[..., Panel]
 
 
 def test_a_row_of_the_overview_opens_its_invocations(make: Callable[..., Panel]) -> None:
-    """A row opens exactly its own: service, handler and status; a key opens the calls that wait for it."""
     panel = make(source(), view="overview")
     states = []
     for grid, line in (("handler_grid", 1), ("handler_grid", 2), ("key_grid", 0)):
@@ -188,7 +184,6 @@ def test_a_row_of_the_overview_opens_its_invocations(make: Callable[..., Panel])
 
 
 def test_a_source_without_an_inbox_has_an_overview(make: Callable[..., Panel]) -> None:
-    """A missing table is named in its place; the rest is there."""
     panel = make(source(without=("sys_inbox",)), view="overview")
     assert len(panel.frame) == 3
     assert "sys_inbox" in repr(overview(panel).key_grid)

@@ -54,7 +54,6 @@ class Clock:
 
 
 def test_the_panel_gives_its_rows_statement_and_code(make: Callable[..., Panel]) -> None:
-    """The frame, the statement and the code equal those on the screen."""
     source = SampleSource(ROWS)
     panel = make(source, status="all", service="agent")
     assert list(panel.frame["id"]) == list(ROWS["id"])
@@ -77,15 +76,13 @@ def test_the_selection_stays_after_a_refresh(make: Callable[..., Panel]) -> None
 
 
 def test_the_table_shows_the_total_if_rows_were_cut(make: Callable[..., Panel]) -> None:
-    """If the limit cut rows, they are counted, and the table shows the total."""
     panel = make(SampleSource(ROWS), status="all", limit=2)
     assert len(panel.frame) == 2
     assert "2 of 3 invocations on the server are loaded." in repr(panel.view.grid)
 
 
 @pytest.mark.usefixtures("make")
-def test_the_first_page_comes_before_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first of many rows are shown while the others are being read; the frame has all of them."""
+def test_the_first_rows_are_shown_while_the_others_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "FIRST", 2)
     source, shown, goes_on = SampleSource(ROWS), [], threading.Event()
     refresh = Grid.refresh
@@ -121,7 +118,6 @@ def test_a_failed_count_is_not_repeated_with_each_read(make: Callable[..., Panel
 
 
 def test_filters_that_change_during_a_count_are_counted(make: Callable[..., Panel]) -> None:
-    """The counts belong to the filters that are shown, also if no other read follows."""
     source = SampleSource(ROWS)
     panel = make(source, refresh=None)
     counting, goes_on = threading.Event(), threading.Event()
@@ -145,7 +141,6 @@ def test_filters_that_change_during_a_count_are_counted(make: Callable[..., Pane
 def test_a_lost_server_has_a_banner_until_it_responds(
     make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a response the panel shows since when, keeps its rows, and polls until there is one."""
     monkeypatch.setattr(refresher, "_FIRST_RETRY", 0.05)
     source = LiveSource(ROWS)
     panel = make(source, refresh=None)
@@ -161,7 +156,6 @@ def test_a_lost_server_has_a_banner_until_it_responds(
 
 
 def test_the_panel_shows_errors_until_the_next_action(make: Callable[..., Panel]) -> None:
-    """Any error of a read or a handler is shown, and disappears after the next good read."""
     source = SampleSource(ROWS)
     panel = make(source)
     source.fails = QueryRefused("the server does not take it", status=400)
@@ -189,7 +183,6 @@ def test_the_panel_shows_errors_until_the_next_action(make: Callable[..., Panel]
 def test_a_notice_of_a_read_is_shown_and_not_printed(
     make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A notice of a reading is in the panel until the reading has ended."""
     panel = make(SampleSource(ROWS))
     banners: list[str] = []
     panel.head.observe(lambda change: banners.append(change["new"]), "banner")
@@ -232,7 +225,6 @@ def test_a_live_panel_reads_only_while_it_is_visible(
 
 
 def test_rows_of_earlier_filters_are_not_shown(make: Callable[..., Panel]) -> None:
-    """If a filter changes during a read, that read's rows are not shown, but those of the next are."""
     source = SampleSource(ROWS)
     panel = make(source)
     go_on, began = threading.Event(), threading.Event()
@@ -250,8 +242,7 @@ def test_rows_of_earlier_filters_are_not_shown(make: Callable[..., Panel]) -> No
     assert panel.params["service"] == ["second"]
 
 
-def test_evidence_has_no_buttons(make: Callable[..., Panel]) -> None:
-    """On evidence there are no action buttons, and the panel gives the reason."""
+def test_evidence_has_a_reason_in_place_of_buttons(make: Callable[..., Panel]) -> None:
     panel = make(SampleSource(ROWS), status="all")
     panel.selected = list(ROWS["id"])
     row = panel.view.actions.children[0]
@@ -260,7 +251,6 @@ def test_evidence_has_no_buttons(make: Callable[..., Panel]) -> None:
 
 
 def test_the_static_page_has_escaped_text(make: Callable[..., Panel]) -> None:
-    """Without a widget front end the panel is a table of its rows, and hostile text in it stays text."""
     source = SampleSource(ROWS)
     source.name = ATTACK
     panel = make(source, status="all")
@@ -276,8 +266,7 @@ def test_the_static_page_has_escaped_text(make: Callable[..., Panel]) -> None:
     assert "\n" not in repr(panel)
 
 
-def test_the_head_ignores_invalid_messages() -> None:
-    """An unknown message or state from a view changes nothing, and the head reports it."""
+def test_the_head_reports_invalid_messages_and_changes_nothing() -> None:
     head = Head("a", "b", access="writable", live=True)
     head.receive({"type": "live", "view": "v", "on": "yes"})
     assert head.live is True
@@ -289,7 +278,6 @@ def test_the_head_ignores_invalid_messages() -> None:
 
 @pytest.mark.parametrize("refresh", [0, -1, "soon", object()])
 def test_an_invalid_refresh_is_refused(refresh: Any) -> None:
-    """A wrong ``refresh`` is an ArgumentError."""
     with pytest.raises(ArgumentError, match="refresh is"):
         Panel(SampleSource(ROWS), refresh=refresh)
 
@@ -313,8 +301,7 @@ def test_the_state_is_read_set_observed_and_copied(make: Callable[..., Panel]) -
         panel.state = {"servce": "agent"}
 
 
-def test_the_selection_is_a_trait(make: Callable[..., Panel]) -> None:
-    """``selected`` can be observed and set; a user's selection arrives there, too."""
+def test_the_selection_can_be_observed_and_set(make: Callable[..., Panel]) -> None:
     panel = make(SampleSource(ROWS), status="all")
     seen: list[list[str]] = []
     panel.observe(lambda change: seen.append(change["new"]), "selected")

@@ -166,18 +166,16 @@ def test_each_failure_has_its_sentence(
     assert (panel.error, panel.head.problem) == ("", {})
 
 
-def test_a_slow_query_says_what_to_do(panel: OnePanel, server: Server) -> None:
-    """The advice has the time limit, and the place where it can be raised."""
+def test_the_advice_for_a_slow_query_names_its_time_limit(panel: OnePanel, server: Server) -> None:
     server.query = silent
     panel.refresh()
     assert "demo responds to other requests. Use narrower filters, or run the statement once" in panel.error
 
 
 @pytest.mark.parametrize(("timeout", "allowed"), [(2.0, 2.0), (30.0, 30.0), (300.0, 30.0)])
-def test_the_connections_timeout_holds(
+def test_a_query_is_limited_by_the_connection_and_by_30_seconds(
     connect: Callable[..., Lab], server: Server, timeout: float, allowed: float
 ) -> None:
-    """A panel's query is limited by connect(timeout=…), and by 30 s."""
     panel = OnePanel(connect(timeout=timeout), refresh=None)
     panel.refresh()
     panel.reads.arrow("SELECT 1 AS n", timeout=9.0)
@@ -238,8 +236,7 @@ def test_a_connection_that_was_closed_is_not_asked_again(panel: OnePanel, server
     assert panel.head.problem == {}
 
 
-def test_nothing_read_yet(connect: Callable[..., Lab], server: Server) -> None:
-    """A panel that was never read does not look like an empty one."""
+def test_a_panel_that_was_never_read_does_not_look_empty(connect: Callable[..., Lab], server: Server) -> None:
     lab = connect()
     assert lab.version
     server.query = server.version = refused
@@ -283,8 +280,7 @@ def test_the_browser_writes_durations_in_the_same_way() -> None:
     assert shown.strip().split(",") == [format_duration(each) for each in lengths]
 
 
-def test_kinds() -> None:
-    """The error of the cheap request decides before the error of the read."""
+def test_the_error_of_the_cheap_request_decides_before_the_error_of_the_read() -> None:
     gone, slow = Unreachable("gone"), TimedOut("slow")
     assert kind_of(slow, gone) == "away"
     assert kind_of(slow, None) == "slow"

@@ -49,8 +49,7 @@ def test_429_is_obeyed() -> None:
     assert pace.wait == 300.0
 
 
-def test_what_does_not_pass_is_not_tried_again() -> None:
-    """A refused statement is not repeated automatically."""
+def test_a_refused_statement_is_not_repeated() -> None:
     pace = Pace(5.0)
     pace.record_failure(QueryRefused("no", status=400), 0.1)
     assert pace.wait is None
@@ -122,8 +121,7 @@ def test_it_reads_while_somebody_looks_and_not_after(reads: Reads) -> None:
     assert reads.worst == 1
 
 
-def test_many_questions_become_one_read(reads: Reads) -> None:
-    """All requests during a read become one more read, and ``wait`` returns after it."""
+def test_all_requests_during_a_read_become_one_more_read(reads: Reads) -> None:
     reads.refresher.set_every(None)
     reads.go_on.clear()
     reads.refresher.ask()

@@ -142,8 +142,7 @@ def test_json_in_another_encoding_is_not_edited_here() -> None:
     assert "another encoding" in why_not_here(made('{"a": 1}'.encode("utf-16")), "k")
 
 
-def test_the_code_does_what_the_panel_does() -> None:
-    """The offered lines are Python, and name the object, the key and the value."""
+def test_the_offered_code_names_the_object_the_key_and_the_value() -> None:
     assert typed(b"1", "2").code == (
         "read = rl.state(lab, 'Cart', 'a/b')\nrl.set_state(lab, 'Cart', 'a/b', {'k': 2}, state=read, reason=\"…\")"
     )
