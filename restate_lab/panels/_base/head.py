@@ -24,7 +24,7 @@ from restate_lab.panels._base.problem import ReadFailure
 _View = Annotated[str, Field(min_length=1, max_length=40)]
 
 
-class _Command(ViewMessage):
+class _HeadCommand(ViewMessage):
     type: Literal["close", "refresh", "report"]
     view: _View
 
@@ -47,7 +47,7 @@ class _Go(ViewMessage):
     to: Annotated[str, Field(max_length=40)]
 
 
-_Said: TypeAlias = _Command | _Heartbeat | _Live | _Go
+_Said: TypeAlias = _HeadCommand | _Heartbeat | _Live | _Go
 
 
 class Head(MessageWidget):
