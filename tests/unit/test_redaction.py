@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from restate_lab.client.models import SafeMap
+from restate_lab.client.models.base import SafeMap
 from restate_lab.evidence.masking import may_need_masking
 from restate_lab.payload_json import mask_headers, mask_model_secrets, mask_secrets, read
 from restate_lab.redaction import MASK, is_secret_header, is_secret_name, mask_header_values, secrets_in

@@ -19,10 +19,10 @@ from restate_lab.client.models import (
     DeletedRules,
     DeleteRule,
     LimitRule,
-    ModelList,
     UpsertRule,
     VersionInformation,
 )
+from restate_lab.client.models.base import ModelList
 from restate_lab.client.responses import SUCCESS
 from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer, ServerFailed
 from restate_lab.server import has_vqueues

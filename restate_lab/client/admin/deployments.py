@@ -7,14 +7,8 @@ from typing import Any
 
 from restate_lab.client.admin.operations import Operations, drop_none, verification_errors
 from restate_lab.client.arguments import check_flag, check_id, check_name, check_strings, check_uri, format_value
-from restate_lab.client.models import (
-    DeletedDeployments,
-    Deployment,
-    GoogleIdTokenAuth,
-    HttpAuth,
-    ModelList,
-    RegisteredDeployment,
-)
+from restate_lab.client.models import DeletedDeployments, Deployment, GoogleIdTokenAuth, HttpAuth, RegisteredDeployment
+from restate_lab.client.models.base import ModelList
 from restate_lab.client.responses import SUCCESS
 from restate_lab.errors import ArgumentError, NotOnThisServer, OutcomeUnknown, ServerFailed
 from restate_lab.redaction import Secret

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from restate_lab.client.admin.operations import Operations, drop_none
 from restate_lab.client.arguments import check_flag, check_id, check_name, check_strings, check_uri, path_segment
-from restate_lab.client.models import KafkaCluster, ModelList, Subscription
+from restate_lab.client.models import KafkaCluster, Subscription
+from restate_lab.client.models.base import ModelList
 from restate_lab.redaction import Secret
 
 _SOURCE = "kafka://cluster/topic"

@@ -12,7 +12,7 @@ import httpx
 from pydantic import ValidationError
 
 from restate_lab.client._server_info import INFO_LIFETIME, ServerInfoCache
-from restate_lab.client.models import Model
+from restate_lab.client.models.base import Model
 from restate_lab.client.responses import SUCCESS
 from restate_lab.client.schema import check_columns
 from restate_lab.client.transport import Transport

@@ -9,7 +9,8 @@ from typing import Any
 from restate_lab._public import did_you_mean, nearest_names
 from restate_lab.client.admin.operations import Operations, drop_none
 from restate_lab.client.arguments import check_duration, check_flag, check_name, path_segment
-from restate_lab.client.models import Handler, ModelList, Service
+from restate_lab.client.models import Handler, Service
+from restate_lab.client.models.base import ModelList
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotFound, RestateLabError
 

@@ -19,13 +19,12 @@ from restate_lab.client.models import (
     Handler,
     KafkaCluster,
     LimitRule,
-    ModelList,
     RegisteredDeployment,
-    SafeMap,
     Service,
     Subscription,
     VersionInformation,
 )
+from restate_lab.client.models.base import ModelList, SafeMap
 from restate_lab.client.state_version import state_version
 from restate_lab.durations import parse_duration, to_iso8601
 from restate_lab.redaction import MASK
