@@ -40,27 +40,20 @@ _READS = "reads"  # the folder of the records of reads
 _MOST_SHOWN = 20  # unreadable lines that the warning names
 
 
-class TargetResult(Protocol):
-    """The result for one target of a change with many targets."""
+class _TargetResult(Protocol):
+    """The result for one target of a change with many targets; ``other_new_ids`` are separated by commas."""
 
     @property
-    def outcome(self) -> str:
-        """Return the outcome, as in the result of a plan."""
-
+    def outcome(self) -> str: ...
     @property
-    def error(self) -> str | None:
-        """Return the reason, or None."""
-
+    def error(self) -> str | None: ...
     @property
-    def new_id(self) -> str | None:
-        """Return the id of the new invocation, or None."""
-
+    def new_id(self) -> str | None: ...
     @property
-    def other_new_ids(self) -> str | None:
-        """Return the other new ids, separated by commas; None if there are no others."""
+    def other_new_ids(self) -> str | None: ...
 
 
-def summarize(results: Sequence[TargetResult]) -> dict[str, Any]:
+def summarize(results: Sequence[_TargetResult]) -> dict[str, Any]:
     """Return the fields of a result record for many targets, in their order: short, and exact for each target.
 
     Targets are identified by their positions in the intent, as spans from first to last: ``{"done": [[0, 998]], …}``.

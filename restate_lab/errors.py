@@ -191,17 +191,19 @@ class RateLimited(RestateLabError):
         self.retry_after = retry_after
 
 
-class RequestRefused(RestateLabError):
-    """Change the request: the server rejected it.
-
-    ``status`` is the HTTP status, ``code`` the Restate code ("META0003") or None, ``reason`` the server's message.
-    """
-
+class _ResponseError(RestateLabError):
     def __init__(self, message: str, *, status: int, code: str | None = None, reason: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.reason = reason
+
+
+class RequestRefused(_ResponseError):
+    """Change the request: the server rejected it.
+
+    ``status`` is the HTTP status, ``code`` the Restate code ("META0003") or None, ``reason`` the server's message.
+    """
 
 
 class NotFound(RequestRefused):
@@ -251,18 +253,12 @@ class UnknownName(QueryRefused):
         self.suggestions = suggestions
 
 
-class ServerFailed(RestateLabError):
+class ServerFailed(_ResponseError):
     """Read the log of the server, or of the proxy or gateway in front of it.
 
     ``status`` is the HTTP status, or 0 if the server closed the connection without one. ``code`` is the Restate code or
     None, ``reason`` the message of the response.
     """
-
-    def __init__(self, message: str, *, status: int, code: str | None = None, reason: str = "") -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.reason = reason
 
 
 class QueryInterrupted(RestateLabError):
@@ -291,16 +287,11 @@ class NotOnThisServer(RestateLabError):
     """Use a server that supports this; the message names the required version or kind."""
 
 
-class InvocationFailed(RestateLabError):
+class InvocationFailed(_ResponseError):
     """Read the handler's message: the invocation ended with a failure.
 
     ``status`` is the code of the failure, ``reason`` its message.
     """
-
-    def __init__(self, message: str, *, status: int, reason: str = "") -> None:
-        super().__init__(message)
-        self.status = status
-        self.reason = reason
 
 
 class StepRan(RestateLabError):

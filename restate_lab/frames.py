@@ -35,9 +35,8 @@ _ALL_NULLABLE: dict[pa.DataType, Any] = {
     pa.float64(): pd.Float64Dtype(),
     pa.string(): pd.StringDtype(),
     pa.large_string(): pd.StringDtype(),
+    pa.string_view(): pd.StringDtype(),
 }
-if hasattr(pa, "string_view"):
-    _ALL_NULLABLE[pa.string_view()] = pd.StringDtype()
 _MAPPERS: dict[DtypeBackend | None, Any] = {
     None: None,
     "numpy_nullable": _ALL_NULLABLE.get,

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -31,8 +32,11 @@ FROM information_schema.columns WHERE table_schema = 'public'
 ORDER BY table_name, ordinal_position"""
 
 
-def record_query(frame: pd.DataFrame, statement: str, params: Mapping[str, Any]) -> pd.DataFrame:
-    """Put the statement and its parameters into the frame's ``attrs``, as JSON values, and return the frame."""
+def recorded_frame(
+    rows: pa.Table, statement: str, params: Mapping[str, Any], dtype_backend: DtypeBackend | None = None
+) -> pd.DataFrame:
+    """Return rows as a frame; its ``attrs`` have the statement and its parameters as JSON values."""
+    frame = to_frame(rows, dtype_backend)
     frame.attrs = query_json(statement, params)
     return frame
 
@@ -213,7 +217,7 @@ class Source(ABC):
             ResultTooLarge, TimedOut, Unreachable, AccessDenied, RateLimited
         """
         rows = self.arrow(statement, params=params, timeout=timeout, max_bytes=max_bytes, progress=progress, **named)
-        return record_query(to_frame(rows, dtype_backend), statement, {**(params or {}), **named})
+        return recorded_frame(rows, statement, {**(params or {}), **named}, dtype_backend)
 
     def tables(self) -> pd.DataFrame:
         """Return one row per column of each table, in the tables' own order.
@@ -237,41 +241,6 @@ class SourceWrapper(Source):
         self._source = source
 
     @property
-    def name(self) -> str:
-        """Return the source's name."""
-        return self._source.name
-
-    @property
-    def address(self) -> str:
-        """Return the source's address."""
-        return self._source.address
-
-    @property
-    def version(self) -> str:
-        """Return the source's version."""
-        return self._source.version
-
-    @property
-    def features(self) -> Mapping[str, bool]:
-        """Return the source's features."""
-        return self._source.features
-
-    @property
-    def now(self) -> datetime:
-        """Return the current time of the source."""
-        return self._source.now
-
-    @property
-    def live(self) -> bool:
-        """Return whether the source is live."""
-        return self._source.live
-
-    @property
-    def coverage(self) -> Coverage:
-        """Return which data of the cluster the source has."""
-        return self._source.coverage
-
-    @property
     def decoder(self) -> PayloadFunction | None:
         """Return the source's function that decodes payloads for showing."""
         return getattr(self._source, "decoder", None)
@@ -288,6 +257,10 @@ class SourceWrapper(Source):
     def stream(self, statement: str, /, **options: Any) -> AbstractContextManager[pa.RecordBatchReader]:
         """Return the source's reader; the options are those of ``Source.stream``."""
         return self._source.stream(statement, **options)
+
+
+for _member in ("name", "address", "version", "features", "now", "live", "coverage"):
+    setattr(SourceWrapper, _member, property(attrgetter(f"_source.{_member}")))
 
 
 def decoding_of(source: Source) -> Decoding | None:

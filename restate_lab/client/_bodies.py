@@ -37,7 +37,6 @@ class BodyLimitTransport(httpx.BaseTransport):
         self._network = network
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Return the response; the caller reads its body."""
         try:
             response = self._network.handle_request(request)
         except httpx.TransportError as error:
@@ -50,7 +49,6 @@ class BodyLimitTransport(httpx.BaseTransport):
         return httpx.Response(response.status_code, headers=headers, stream=body, extensions=response.extensions)
 
     def close(self) -> None:
-        """Close the other transport."""
         self._network.close()
 
 
@@ -70,15 +68,13 @@ class _DecodedBody(httpx.SyncByteStream):
         self._limit = request.extensions.get("body_limit", BODY_LIMIT) if self._is_success else ERROR_LIMIT
 
     def __iter__(self) -> Iterator[bytes]:
-        if self._is_success:
-            yield from self._limit_size()
-            return
         try:
             yield from self._limit_size()
-        except TooLarge:
-            return
         except httpx.DecodingError as error:
-            yield f"({error})".encode()
+            if self._is_success:
+                raise
+            if not isinstance(error, TooLarge):
+                yield f"({error})".encode()
 
     def close(self) -> None:
         self._stream.close()

@@ -32,7 +32,7 @@ from typing import Any, NamedTuple, cast
 import httpx
 
 from restate_lab._text import format_duration
-from restate_lab.client.address import is_loopback as is_loopback_host
+from restate_lab.client.address import is_loopback
 from restate_lab.client.settings import Settings
 from restate_lab.errors import SettingsError
 from restate_lab.redaction import Secret
@@ -70,20 +70,16 @@ def route_to(address: str, ca: str | Path | None) -> Route:
     return Route(address, QuickAckTransport(context=context))
 
 
-def headers_for(settings: Settings, *, is_loopback: bool) -> dict[str, str]:
+def headers_for(settings: Settings, base: str) -> dict[str, str]:
     """Return the headers of every request; on loopback, without compression, which would only take time."""
+    is_plain = is_loopback(httpx.URL(base).host) or importlib.util.find_spec("zstandard") is None
     headers = {
         "user-agent": f"restate-lab/{metadata.version('restate-lab')} python/{platform.python_version()}",
-        "accept-encoding": "identity" if is_loopback or importlib.util.find_spec("zstandard") is None else "zstd",
+        "accept-encoding": "identity" if is_plain else "zstd",
     }
     if settings.token is not None:
         headers["authorization"] = f"Bearer {settings.token.reveal()}"
     return headers
-
-
-def is_loopback(address: str) -> bool:
-    """Return whether an address is on this machine."""
-    return is_loopback_host(httpx.URL(address).host)
 
 
 class QuickAckTransport(httpx.BaseTransport):
@@ -101,7 +97,6 @@ class QuickAckTransport(httpx.BaseTransport):
         weakref.finalize(self, _close_all, self._idle)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; the caller reads the body of the response."""
         with _httpx_errors():
             connection = self._borrow(request.url)
             try:
@@ -146,8 +141,6 @@ class QuickAckTransport(httpx.BaseTransport):
 
 
 class _Connection:
-    """One http.client connection with a socket that is configured for long scans."""
-
     def __init__(self, origin: _Origin, context: ssl.SSLContext | None) -> None:
         self.origin = origin
         self.idle_since = 0.0
@@ -215,9 +208,9 @@ class _Connection:
 
     def is_stale(self) -> bool:
         """Return whether the server closed the idle connection, or it was idle for too long."""
-        if time.monotonic() - self.idle_since > IDLE_LIMIT:
-            return True
-        return _is_readable(self._http.sock)
+        readable = select.poll()
+        readable.register(self._http.sock, select.POLLIN)
+        return time.monotonic() - self.idle_since > IDLE_LIMIT or bool(readable.poll(0))
 
     def close(self) -> None:
         self._http.close()
@@ -240,7 +233,6 @@ class _OneWrite(http.client.HTTPConnection):
         self._pieces.append(data)
 
     def flush(self) -> None:
-        """Send the collected pieces."""
         request = b"".join(self._pieces)
         self._pieces.clear()
         super().send(request)
@@ -353,14 +345,6 @@ def _set_options(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
-def _is_readable(sock: socket.socket) -> bool:
-    if not hasattr(select, "poll"):  # on Windows
-        return bool(select.select([sock], [], [], 0)[0])
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))
-
-
 @contextlib.contextmanager
 def _connect_errors() -> Iterator[None]:
     try:
@@ -400,7 +384,7 @@ def _context(ca: str | Path | None) -> ssl.SSLContext:
 
 def _proxy_url(url: httpx.URL) -> Secret | None:
     """Return the environment's proxy for a URL, which can have a password; loopback needs no proxy."""
-    if is_loopback(str(url)) or urllib.request.proxy_bypass(url.host):
+    if is_loopback(url.host) or urllib.request.proxy_bypass(url.host):
         return None
     proxies = urllib.request.getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")

@@ -30,7 +30,7 @@ class RecoveryTracker:
         self._signs: dict[object, float] = {}
 
     def note(self) -> object:
-        """Record that the server is unavailable now, and return the sign of that, for ``withdraw``."""
+        """Record a sign that the server is unavailable now, and return it; ``withdraw`` can remove it again."""
         now, sign = time.monotonic(), object()
         with self._lock:
             self._signs = {each: until for each, until in self._signs.items() if until > now}
@@ -86,7 +86,6 @@ def may_repeat_read(error: httpx.TransportError) -> bool:
 
 
 def report_wait(seconds: float, request_line: str, reason: str, *, waited: float) -> None:
-    """Report to the user why a call waits, if that takes long."""
     if seconds > _QUIET_WAIT:
         notify(f"{request_line}: waiting {format_duration(seconds)} ({reason})")
     elif waited <= _QUIET_WAIT < waited + seconds:

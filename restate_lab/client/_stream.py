@@ -148,17 +148,14 @@ class ArrowResponse:
                 f"Allow more time with timeout=…, filter by id, or select fewer columns."
             ) from error
         except (EOFError, httpx.TransportError) as error:
-            raise self._interruption(str(error)) from error
+            raise QueryInterrupted(
+                f"the response to the query ended early, after {limits.rows:,} rows: {error}. The server failed or the "
+                f"connection broke, or a later row cannot be computed (a cast, a division); the server's log has the "
+                f"reason. Run the query again, or filter it.",
+                rows=limits.rows,
+            ) from error
         except (InvalidStream, httpx.DecodingError, pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise ServerFailed(f"the response is not a valid Arrow stream: {error}", status=200) from error
-
-    def _interruption(self, why: str) -> QueryInterrupted:
-        return QueryInterrupted(
-            f"the response to the query ended early, after {self._limits.rows:,} rows: {why}. The server failed or the "
-            f"connection broke, or a later row cannot be computed (a cast, a division); the server's log has the "
-            f"reason. Run the query again, or filter it.",
-            rows=self._limits.rows,
-        )
 
 
 class _QueryLimits:

@@ -138,13 +138,9 @@ def _parse(text: str, key: str, place: Place) -> tuple[str, str]:
     if "://" not in text:
         if _BARE[place].fullmatch(text) is None:
             return "", "does not begin with http://, https:// or unix:"
-        text = f"http://{_add_port(text, _PORTS[key])}"
+        host, _, port = text.rpartition(":") if re.search(r":\d*$", text) else (text, "", "")
+        text = f"http://{host or '127.0.0.1'}:{port or _PORTS[key]}"
     return parse_url(text)
-
-
-def _add_port(bare: str, port: int) -> str:
-    host, separator, given = bare.rpartition(":") if re.search(r":\d*$", bare) else (bare, "", "")
-    return f"{host or '127.0.0.1'}:{given if separator and given else port}"
 
 
 def parse_url(text: str) -> tuple[str, str]:

@@ -6,7 +6,6 @@ the allowed values.
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -115,20 +114,9 @@ def check_seconds(argument: str, value: DurationInput) -> float:
 
 def check_size(argument: str, value: object) -> float:
     """Return a number of bytes, one or more; infinity means no limit."""
-    number = _number(value)
-    if not number >= 1:
+    if isinstance(value, bool) or not isinstance(value, Real) or not float(value) >= 1:  # NaN is not, either
         raise ArgumentError(f"{argument} must be a number of bytes, such as 2 << 30; got {format_value(value)}.")
-    return number
-
-
-def _number(value: object) -> float:
-    """Return a real number as a float; NaN for any other value."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return math.nan
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
+    return float(value)
 
 
 def check_deployment_choice(argument: str, value: object) -> str:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import re
 import string
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -120,25 +119,15 @@ def is_file(path: Path) -> bool:
 def read_variables(env: Mapping[str, str] | None) -> Variables:
     """Return the CLI's variables and the home folder as Secrets; ``env`` None means the variables of this process."""
     source = os.environ if env is None else env
-    return {name: Secret(source[name]) for name in (*VARIABLES, "HOME", "LOCALAPPDATA") if name in source}
+    return {name: Secret(source[name]) for name in (*VARIABLES, "HOME") if name in source}
 
 
 def config_home(variables: Variables, cwd: Path) -> Path:
     """Return the folder of the CLI's files; the CLI ignores XDG_CONFIG_HOME."""
     if CONFIG_HOME in variables:
         return cwd / variables[CONFIG_HOME].reveal()
-    if sys.platform == "win32":
-        return _base_folder(variables, "LOCALAPPDATA", Path.home() / "AppData" / "Local") / "Restate"
-    return _base_folder(variables, "HOME", Path.home()) / ".config" / "restate"
-
-
-def _base_folder(variables: Variables, name: str, otherwise: Path) -> Path:
-    return Path(variables[name].reveal()) if name in variables else otherwise
-
-
-def environment_file(variables: Variables, cwd: Path) -> Path:
-    """Return the path of the file with the name of the chosen environment."""
-    return config_home(variables, cwd) / "environment"
+    home = Path(variables["HOME"].reveal()) if "HOME" in variables else Path.home()
+    return home / ".config" / "restate"
 
 
 def read_config(variables: Variables, cwd: Path) -> CliConfig:
@@ -202,7 +191,11 @@ def last_value(layers: Sequence[ConfigSection], key: str) -> ConfigValue | None:
 
 def find_dotenv(cwd: Path) -> Dotenv | None:
     """Return the nearest .env from ``cwd`` upwards; None if there is none, or it sets no variable of the CLI."""
-    for folder in _parent_folders(cwd):
+    try:
+        start = cwd.absolute()
+    except OSError:  # the working folder was deleted
+        return None
+    for folder in (start, *start.parents):
         path = folder / ".env"
         if is_file(path):
             return _read_dotenv(path)
@@ -216,11 +209,3 @@ def _read_dotenv(path: Path) -> Dotenv | None:
         return None
     names = tuple(dict.fromkeys(match[1] for match in _ASSIGNMENT.finditer(text)))
     return Dotenv(path, names) if names else None
-
-
-def _parent_folders(cwd: Path) -> Iterator[Path]:
-    try:
-        start = cwd.absolute()
-    except OSError:  # the working folder was deleted
-        return
-    yield from (start, *start.parents)

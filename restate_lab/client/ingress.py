@@ -440,7 +440,6 @@ def _invocation_path(
     key: str | None,
     idempotency_key: str | None,
 ) -> str:
-    """Return the path of an invocation, which is identified in one of three ways."""
     by_request = {"service": service, "handler": handler, "idempotency_key": idempotency_key}
     has_request = any(value is not None for value in by_request.values())
     match invocation_id is not None, workflow is not None, has_request:

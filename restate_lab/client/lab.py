@@ -30,12 +30,11 @@ from restate_lab.client.sql.parts import complete
 from restate_lab.client.transport import Transport
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, QueryRefused, UntriedServer
-from restate_lab.frames import to_frame
 from restate_lab.payload_json import PayloadFunction
 from restate_lab.progress import Progress, RowsLine, progress_of
 from restate_lab.redaction import Secret, as_secret
 from restate_lab.server import NEWEST, OLDEST, has_vqueues, is_newer, is_older
-from restate_lab.source import TABLES, Source, SourceWrapper, record_query
+from restate_lab.source import TABLES, Source, SourceWrapper, recorded_frame
 from restate_lab.status import COUNTS_SQL
 
 if TYPE_CHECKING:
@@ -157,7 +156,7 @@ class Lab(Source):
         read_at, tables = self._tables
         if tables is None or time.monotonic() - read_at > INFO_LIFETIME:
             rows = check_columns(self.arrow(TABLES, progress=False), TABLES, self)
-            tables = record_query(to_frame(rows), TABLES, {})
+            tables = recorded_frame(rows, TABLES, {})
             self._tables = time.monotonic(), tables
         return tables.copy()
 
@@ -345,9 +344,10 @@ def connect(
     asked = (as_secret(cluster), as_secret(ingress_url), as_secret(token))
     del cluster, ingress_url, token
     settings = load_settings(asked[0], ingress_url=asked[1], token=asked[2])
+    is_forced = os.environ.get("RESTATE_LAB_READ_ONLY", "").strip().lower() not in {"", "0", "false", "no"}
     lab = Lab(
         settings,
-        read_only=bool(read_only) or _forced_read_only(),
+        read_only=bool(read_only) or is_forced,
         timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
         max_bytes=max_bytes,
         audit=AuditLog(Path(audit)) if audit is not None else None,
@@ -394,7 +394,3 @@ def registered_services(source: Source) -> Sequence[Service] | None:
     """
     connection = source.innermost if isinstance(source, SourceWrapper) else source
     return connection.admin.list_services() if is_lab(connection) else None
-
-
-def _forced_read_only() -> bool:
-    return os.environ.get("RESTATE_LAB_READ_ONLY", "").strip().lower() not in {"", "0", "false", "no"}

@@ -42,20 +42,15 @@ def write_parquet(
             for table in row_groups(batches, schema):
                 out.write_table(convert_table(table, kept))
         location.move(unfinished, name)
-    except pa.ArrowException as error:
-        _remove(location, unfinished)
+    except BaseException as error:
+        if location.get_file_info(unfinished).type != fs.FileType.NotFound:
+            location.delete_file(unfinished)
+        if not isinstance(error, pa.ArrowException):
+            raise
         raise _unsupported_type_error(
             f"the rows cannot be written as Parquet: {error}. Cast the column in the statement."
         ) from error
-    except BaseException:
-        _remove(location, unfinished)
-        raise
     return target
-
-
-def _remove(location: fs.FileSystem, name: str) -> None:
-    if location.get_file_info(name).type != fs.FileType.NotFound:
-        location.delete_file(name)
 
 
 def convert_table(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -154,7 +149,7 @@ def _unsupported_type_error(message: str) -> QueryRefused:
 
 
 _PARQUET_TYPES: dict[pa.DataType, pa.DataType] = {
-    kind(): plain()
-    for kind, plain in ((getattr(pa, "string_view", None), pa.string), (getattr(pa, "binary_view", None), pa.binary))
-    if kind is not None
-} | {INTERVAL: pa.duration("ns")}
+    pa.string_view(): pa.string(),
+    pa.binary_view(): pa.binary(),
+    INTERVAL: pa.duration("ns"),
+}

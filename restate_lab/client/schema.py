@@ -45,14 +45,14 @@ _FAMILY_NAMES = {
         targets suspended pending p50_ms p90_ms p99_ms max_ms queued_p50_ms queued_p90_ms queued_p99_ms running_p50_ms
         running_p90_ms running_p99_ms blocked_on_lock_ms blocked_on_concurrency_rules_ms
         blocked_on_deployment_concurrency_ms blocked_on_invoker_concurrency_ms blocked_on_invoker_throttling_ms
-        blocked_on_invoker_memory_ms blocked_on_throttling_rules_ms completed succeeded failed cancelled killed
+        blocked_on_invoker_memory_ms blocked_on_throttling_rules_ms succeeded failed cancelled killed
         sequence_number partition_key min_service_protocol_version max_service_protocol_version
         pinned_service_protocol_version protocol oldest newest revision open invocations commands journal_bytes
         input_tokens output_tokens cached_tokens reasoning_tokens tool_calls failed_percent success_percent stopped
         budget budget_left_percent burn_rate
         burn_rate_1d burn_rate_1h total_ms days longest_pause invocations_7d invocations_before block bin
         completion_ms journal_ms partition""",
-    "flag": """is_known can_be_removed is_latest is_paused in_flight public completed ended sent holds nullable
+    "flag": """is_known can_be_removed is_latest is_paused in_flight public ended sent holds nullable
         came_back is_open is_wasteful in_vqueue is_pinned legacy""",
     "time": """now created_at modified_at completed_at inboxed_at running_at scheduled_at scheduled_start_at
         next_retry_at last_start_at appended_at deployed_at paused_at waiting_since since wakes_at expires_at
@@ -65,19 +65,12 @@ _FAMILY_NAMES = {
         invoker_memory_block_duration throttling_rules_block_duration""",
     "list": """services latest_of signals completions""",
     "bytes": "value",
+    "number or flag": "completed",
 }
 
 
-def _families_by_name() -> dict[str, tuple[str, ...]]:
-    families: dict[str, tuple[str, ...]] = {}
-    for family, names in _FAMILY_NAMES.items():
-        for name in names.split():
-            families[name] = (*families.get(name, ()), family)
-    return families
-
-
-FAMILIES: dict[str, tuple[str, ...]] = _families_by_name()
-"""The kinds of values of a column of our own statements, by its name; nearly all statements use a name the same way."""
+FAMILIES = {name: family for family, names in _FAMILY_NAMES.items() for name in names.split()}
+"""The kind of values of a column of our own statements, by its name; all statements use a name the same way."""
 
 _SKIPPED = re.compile(r"--[^\n]*|'(?:[^']|'')*'")
 _PIECE = re.compile(r'"(?:[^"]|"")*"|\w+|\s+|.', re.DOTALL)
@@ -94,16 +87,21 @@ _UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, OverflowError
 
 
 class SelectedColumn(NamedTuple):
-    """One column that a statement selects; ``name`` has None if the server chooses the name."""
+    """One column that a statement selects."""
 
-    name: str | None
+    name: str
     is_never_null: bool
 
 
 @functools.lru_cache(maxsize=512)
 def selected_columns(statement: str) -> tuple[SelectedColumn, ...]:
-    """Return the columns of a statement's outermost SELECT (the first one of a UNION), in order."""
-    return tuple(_parse_item(item) for item in _items(_SKIPPED.sub("''", statement)))
+    """Return the columns of a statement's outermost SELECT (the first one of a UNION) that it names, in order."""
+    columns = []
+    for item in map(str.strip, _items(_SKIPPED.sub("''", statement))):
+        if found := _NAME.search(item):
+            name = found["name"].strip('"').replace('""', '"')
+            columns.append(SelectedColumn(name, is_never_null=_NEVER_NULL.fullmatch(item) is not None))
+    return tuple(columns)
 
 
 def check_columns(answer: Result, statement: str, source: Source | None) -> Result:
@@ -112,10 +110,9 @@ def check_columns(answer: Result, statement: str, source: Source | None) -> Resu
     Raises:
         ServerFailed: a column is missing, has another kind of values, or has an unexpected null.
     """
-    columns = [each for each in selected_columns(statement) if each.name is not None]
     faults = [
-        _fault(answer, str(name), FAMILIES.get(str(name), ()), is_never_null=is_never_null)
-        for name, is_never_null in columns
+        _fault(answer, name, FAMILIES.get(name), is_never_null=is_never_null)
+        for name, is_never_null in selected_columns(statement)
     ]
     _refuse(faults, statement, source)
     return answer
@@ -131,8 +128,8 @@ def check_types(schema: pa.Schema, types: Mapping[str, str | None], statement: s
     """
     faults = []
     for name, declared in types.items():
-        families = tuple(family for family, begins in _DECLARED if (declared or "").startswith(begins))
-        faults.append(_fault(schema, name, families))
+        family = next((family for family, begins in _DECLARED.items() if (declared or "").startswith(begins)), None)
+        faults.append(_fault(schema, name, family))
     _refuse(faults, statement, source)
     return schema
 
@@ -181,8 +178,14 @@ def translate_errors(function: Callable[P, R]) -> Callable[P, R]:
         except _UNREADABLE as error:
             if error.__traceback__ is None or error.__traceback__.tb_next is None:
                 raise  # the call itself is wrong: an argument is missing or unknown
-            source: Any = args[0] if args else None
-            raise _unreadable_response_error(function.__name__, error, source) from error
+            message = f"{type(error).__name__}: {error}"
+            raise ServerFailed(
+                f"{function.__name__}() could not read a response: {message}. Either the response has an unexpected "
+                f"shape, or this is a bug of restate_lab; the original error is the __cause__ of this one. "
+                f"{_server_text(args[0] if args else None)} {_ADVICE}",
+                status=200,
+                reason=message,
+            ) from error
 
     return wrapper
 
@@ -206,14 +209,7 @@ def _items(statement: str) -> Iterator[str]:
     yield item
 
 
-def _parse_item(item: str) -> SelectedColumn:
-    text = item.strip()
-    found = _NAME.search(text)
-    name = found["name"].strip('"').replace('""', '"') if found else None
-    return SelectedColumn(name, is_never_null=_NEVER_NULL.fullmatch(text) is not None)
-
-
-def _fault(answer: pa.Table | pa.Schema, name: str, families: tuple[str, ...], *, is_never_null: bool = False) -> str:
+def _fault(answer: pa.Table | pa.Schema, name: str, family: str | None, *, is_never_null: bool = False) -> str:
     """Return the problem of one column of a response, "" without one; a column of nulls fits every type."""
     schema = answer.schema if isinstance(answer, pa.Table) else answer
     if name not in schema.names:
@@ -224,10 +220,10 @@ def _fault(answer: pa.Table | pa.Schema, name: str, families: tuple[str, ...], *
         if is_never_null and nulls:
             return f"column {name!r} has nulls"
         is_null = nulls == len(answer)
-    if not families or is_null or pa.types.is_null(kind) or any(_ARROW[family](kind) for family in families):
+    if family is None or is_null or pa.types.is_null(kind) or _ARROW[family](kind):
         return ""
-    actual = next((_FAMILY_LABELS[family] for family, fits in _ARROW.items() if fits(kind)), str(kind))
-    return f"column {name!r} has {actual} instead of {' or '.join(_FAMILY_LABELS[family] for family in families)}"
+    actual = next((_FAMILY_LABELS[each] for each, fits in _ARROW.items() if fits(kind)), str(kind))
+    return f"column {name!r} has {actual} instead of {_FAMILY_LABELS[family]}"
 
 
 def _refuse(faults: Iterable[str], statement: str, source: Source | None) -> None:
@@ -243,6 +239,7 @@ _FAMILY_LABELS = {
     "duration": "durations",
     "list": "lists",
     "bytes": "bytes",
+    "number or flag": "numbers or booleans",
 }
 
 
@@ -254,31 +251,22 @@ _ARROW: Mapping[str, Callable[[Any], bool]] = {
     "duration": lambda kind: pa.types.is_duration(kind) or pa.types.is_interval(kind),
     "list": lambda kind: pa.types.is_list(kind) or pa.types.is_large_list(kind),
     "bytes": lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind),
+    "number or flag": lambda kind: pa.types.is_integer(kind) or pa.types.is_boolean(kind),
 }
-_DECLARED: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("text", ("Utf8", "LargeUtf8")),
-    ("number", ("Int8", "Int16", "Int32", "Int64", "UInt", "Float", "Decimal")),
-    ("flag", ("Boolean",)),
-    ("time", ("Timestamp",)),
-    ("duration", ("Duration", "Interval")),
-    ("list", ("List", "LargeList")),
-    ("bytes", ("Binary", "LargeBinary")),
-)
+_DECLARED = {
+    "text": ("Utf8", "LargeUtf8"),
+    "number": ("Int8", "Int16", "Int32", "Int64", "UInt", "Float", "Decimal"),
+    "flag": ("Boolean",),
+    "time": ("Timestamp",),
+    "duration": ("Duration", "Interval"),
+    "list": ("List", "LargeList"),
+    "bytes": ("Binary", "LargeBinary"),
+}
 
 
 def _shape_error(what: str, faults: str, source: Any) -> ServerFailed:
     return ServerFailed(
         f"{what} has an unexpected shape: {faults}. {_server_text(source)} {_ADVICE}", status=200, reason=faults
-    )
-
-
-def _unreadable_response_error(function: str, error: Exception, source: Any) -> ServerFailed:
-    message = f"{type(error).__name__}: {error}"
-    return ServerFailed(
-        f"{function}() could not read a response: {message}. Either the response has an unexpected shape, or this is a "
-        f"bug of restate_lab; the original error is the __cause__ of this one. {_server_text(source)} {_ADVICE}",
-        status=200,
-        reason=message,
     )
 
 

@@ -27,7 +27,7 @@ import warnings
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from restate_lab._public import did_you_mean, nearest_names
@@ -119,7 +119,8 @@ def load_settings(
     _check_text(arguments)
     here = cwd or Path()
     if arguments.is_address:
-        settings = _settings_for_address(arguments, variables)
+        address = ConfigValue(arguments.cluster, "the cluster argument")
+        settings = _settings_for_address(address, "argument", arguments, variables)
     else:
         settings = _settings_for_environment(arguments, variables, here)
     _warn_about_dotenv(settings, arguments, variables, here)
@@ -134,10 +135,18 @@ def _check_text(arguments: _Arguments) -> None:
             raise SettingsError(f"the {argument} argument must be text, not {type(value.reveal()).__name__}")
 
 
-def _settings_for_address(arguments: _Arguments, variables: Variables) -> Settings:
-    admin_url = parse_address(ConfigValue(arguments.cluster, "the cluster argument"), ADMIN, "argument")
+def _settings_for_address(
+    address: ConfigValue, place: Literal["argument", "variable"], arguments: _Arguments, variables: Variables
+) -> Settings:
+    """Return the settings for an address, which belongs to no environment; a variable can also set its ingress."""
+    admin_url = parse_address(address, ADMIN, place)
+    environment = admin_url if admin_url.startswith("unix:") else urlsplit(admin_url).netloc
     token, source = _token(arguments, variables, [])
-    return Settings(_host_and_port(admin_url), admin_url, _ingress_argument(arguments), token, source, "the argument")
+    is_argument = place == "argument"
+    ingress_url = _ingress_url(arguments, [], {} if is_argument else variables)
+    return Settings(
+        environment, admin_url, ingress_url, token, source, "the argument" if is_argument else address.where
+    )
 
 
 def _settings_for_environment(arguments: _Arguments, variables: Variables, cwd: Path) -> Settings:
@@ -147,7 +156,7 @@ def _settings_for_environment(arguments: _Arguments, variables: Variables, cwd: 
     override = address_from_variable(ADMIN, variables)
     is_used = arguments.cluster is not None or (_exists(name, config) and is_own(override, ADMIN, layers))
     if override is not None and not is_used:
-        return _settings_for_override(arguments, variables, override)
+        return _settings_for_address(override, "variable", arguments, variables)
     admin_url = _own_admin_url(name, chosen_by, config)
     section = config.sections.get(cli.fold_case(name))
     environment = section.name if section else name or "default"  # without a name: only [default] and [global]
@@ -165,18 +174,6 @@ def _settings_for_environment(arguments: _Arguments, variables: Variables, cwd: 
     )
 
 
-def _settings_for_override(arguments: _Arguments, variables: Variables, override: ConfigValue) -> Settings:
-    """Return the settings for an address from a variable, which are like those for an address argument."""
-    admin_url = parse_address(override, ADMIN, "variable")
-    token, source = _token(arguments, variables, [])
-    ingress_url = _ingress_url(arguments, [], variables)
-    return Settings(_host_and_port(admin_url), admin_url, ingress_url, token, source, override.where)
-
-
-def _host_and_port(admin_url: str) -> str:
-    return admin_url if admin_url.startswith("unix:") else urlsplit(admin_url).netloc
-
-
 def _choose_environment(arguments: _Arguments, variables: Variables, cwd: Path) -> tuple[str, str]:
     """Return the name of the environment and the source that chose it."""
     name, chosen_by = _find_environment(arguments, variables, cwd)
@@ -192,7 +189,7 @@ def _find_environment(arguments: _Arguments, variables: Variables, cwd: Path) ->
         return arguments.cluster, "the argument"
     if cli.ENVIRONMENT in variables:
         return variables[cli.ENVIRONMENT], cli.ENVIRONMENT
-    path = cli.environment_file(variables, cwd)
+    path = cli.config_home(variables, cwd) / "environment"
     if not cli.is_file(path):
         return Secret(cli.LOCAL), "the default"
     try:
@@ -231,15 +228,13 @@ def _check_not_overridden(
                 f"the environment {environment!r} that you named. Unset it, or connect to the address."
             )
     own = _own_token(layers)
-    if arguments.token is None and own is not None and not _is_same(variables.get(cli.AUTH_TOKEN, own), own):
+    if arguments.token is not None or own is None:
+        return
+    if variables.get(cli.AUTH_TOKEN, own).reveal().strip() != own.reveal().strip():
         raise SettingsError(
             f"{cli.AUTH_TOKEN} is set and differs from the token of the environment {environment!r} that you named. "
             f"Unset it, or connect to the address."
         )
-
-
-def _is_same(one: Secret, other: Secret) -> bool:
-    return one.reveal().strip() == other.reveal().strip()
 
 
 def _own_token(layers: Sequence[ConfigSection]) -> Secret | None:
@@ -250,15 +245,9 @@ def _own_token(layers: Sequence[ConfigSection]) -> Secret | None:
     return _login(layers)[1] if _is_cloud(layers) else None
 
 
-def _ingress_argument(arguments: _Arguments) -> str | None:
-    if arguments.ingress_url is None:
-        return None
-    return parse_address(ConfigValue(arguments.ingress_url, "the ingress_url argument"), INGRESS, "argument")
-
-
 def _ingress_url(arguments: _Arguments, layers: Sequence[ConfigSection], variables: Variables) -> str | None:
     if arguments.ingress_url is not None:
-        return _ingress_argument(arguments)
+        return parse_address(ConfigValue(arguments.ingress_url, "the ingress_url argument"), INGRESS, "argument")
     override = address_from_variable(INGRESS, variables)
     if override is not None:
         return parse_address(override, INGRESS, "variable")

@@ -20,7 +20,7 @@ import httpx
 from restate_lab.audit import AuditLog
 from restate_lab.client import _recovery as recovery
 from restate_lab.client._bodies import BODY_LIMIT, BodyLimitTransport
-from restate_lab.client._http import CONNECT_LIMIT, QuickAckTransport, headers_for, is_loopback, route_to
+from restate_lab.client._http import CONNECT_LIMIT, QuickAckTransport, headers_for, route_to
 from restate_lab.client._recording import Record, interrupt_tick, record_change
 from restate_lab.client._recovery import RecoveryTracker, closed_without_response, indicates_absence
 from restate_lab.client.arguments import check_seconds, seconds_left
@@ -205,7 +205,7 @@ class Transport:
         client = httpx.Client(
             base_url=route.base,
             transport=self._network,
-            headers=headers_for(self.settings, is_loopback=is_loopback(route.base)),
+            headers=headers_for(self.settings, route.base),
             trust_env=False,
         )
         self._urls = {"/query": client.build_request("POST", "/query").url}  # parsed once; other paths vary

@@ -27,7 +27,7 @@ from restate_lab.client.sql.bind import chunks
 from restate_lab.client.sql.parts import complete_for
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import RestateLabError, TimedOut
-from restate_lab.frames import records, to_frame
+from restate_lab.frames import records
 from restate_lab.progress import Progress
 from restate_lab.server import has_feature
 from restate_lab.source import (
@@ -36,7 +36,7 @@ from restate_lab.source import (
     check_supported,
     query_json,
     read_table,
-    record_query,
+    recorded_frame,
     timeout_seconds,
 )
 
@@ -216,7 +216,7 @@ class Reads(SourceWrapper):
         text = complete_for(statement, self.has)
         used = used_params(text, params or {})
         rows = self.arrow(text, params=used, timeout=timeout)
-        return record_query(to_frame(check_columns(rows, text, self)), text, used)
+        return recorded_frame(check_columns(rows, text, self), text, used)
 
     def rows(self, name: str, /, **params: Any) -> list[Row]:
         """Return the rows of a SQL file as dicts, with None for each missing value."""

@@ -16,8 +16,6 @@ def reshape(answer: Any, statement: str) -> Any:
     A value that is never null on a server is 0, or "made".
     """
     for name, is_never_null in selected_columns(statement):
-        if name is None:
-            continue
         value = (0 if "number" in FAMILIES[name] else "made") if is_never_null else None
         if isinstance(answer, pd.DataFrame) and name not in answer.columns:
             answer[name] = pd.Series([value] * len(answer), index=answer.index, dtype=object)

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from restate_lab.redaction import Secret
-from restate_lab.source import record_query
+from restate_lab.source import query_json, recorded_frame
 
 
 @pytest.mark.parametrize(
@@ -33,23 +34,23 @@ from restate_lab.source import record_query
 )
 def test_what_is_kept_is_json(value: Any, kept: Any) -> None:
     """Parameters are in JSON form; of a list its length and its beginning."""
-    frame = record_query(pd.DataFrame(), " SELECT :x\n", {"x": value})
-    assert json.loads(json.dumps(frame.attrs)) == {"sql": "SELECT :x", "params": {"x": kept}}
+    recorded = query_json(" SELECT :x\n", {"x": value})
+    assert json.loads(json.dumps(recorded)) == {"sql": "SELECT :x", "params": {"x": kept}}
 
 
 def test_what_is_named_like_a_secret_is_masked() -> None:
     """A report shows parameters."""
-    frame = record_query(pd.DataFrame(), "SELECT :api_key, :service", {"api_key": "hunter2", "service": "Cart"})
-    assert frame.attrs["params"] == {"api_key": "•••", "service": "Cart"}
+    recorded = query_json("SELECT :api_key, :service", {"api_key": "hunter2", "service": "Cart"})
+    assert recorded["params"] == {"api_key": "•••", "service": "Cart"}
 
 
 def test_it_goes_into_files(tmp_path: Path) -> None:
     """A datetime in attrs would make to_parquet raise."""
-    frame = record_query(pd.DataFrame({"a": [1]}), "SELECT :x", {"x": datetime.now(UTC)})
+    frame = recorded_frame(pa.table({"a": [1]}), "SELECT :x", {"x": datetime.now(UTC)})
     frame.to_parquet(tmp_path / "rows.parquet")
     assert pd.read_parquet(tmp_path / "rows.parquet").attrs == frame.attrs
 
 
 def test_a_secret_stays_one() -> None:
     """A masked value stays masked."""
-    assert "canary" not in str(record_query(pd.DataFrame(), "SELECT :x", {"x": Secret("canary")}).attrs)
+    assert "canary" not in str(query_json("SELECT :x", {"x": Secret("canary")}))

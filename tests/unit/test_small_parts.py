@@ -92,6 +92,7 @@ def test_each_public_error_is_in_all_and_in_the_tree_of_the_docstring() -> None:
         name
         for name, value in vars(errors).items()
         if isinstance(value, type) and issubclass(value, BaseException) and value.__module__ == errors.__name__
+        if not name.startswith("_")
     }
     assert classes == set(errors.__all__) - {"tracebacks"}
     assert all(name in (errors.__doc__ or "") for name in classes)

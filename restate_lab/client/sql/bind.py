@@ -128,7 +128,6 @@ def _parse(statement: str) -> _ParsedStatement:
 
 
 def _split(statement: str) -> _ParsedStatement:
-    """Check a statement and find its parameters, in one pass."""
     reading, shape, scanner = _ReadOnlyCheck(statement), ShapeCheck(statement), _PlaceholderScanner()
     end: int | None = None
     for token in tokens(statement):
@@ -177,7 +176,6 @@ class _ReadOnlyCheck:
         self._previous = token
 
     def close(self) -> None:
-        """Refuse an empty statement."""
         if not self.has_begun:
             raise StatementError("the statement is empty; write a SELECT.")
 

@@ -108,7 +108,10 @@ class ShapeCheck:
             level.tight += token.text == "["
             self._open(token, _Level(is_cube=self._previous == "CUBE"))
         elif kind == "close":
-            self._close_bracket(token)
+            while len(self._levels) > 2 and self._levels[-1].is_case:
+                self._close(token)
+            if len(self._levels) > 1:
+                self._close(token)
         self._previous = token.text
 
     def _count_word(self, token: Token, level: _Level) -> None:
@@ -167,12 +170,6 @@ class ShapeCheck:
         self._levels.append(level)
         if len(self._levels) - 1 > MAX_NESTING:
             raise self._nesting_error(token)
-
-    def _close_bracket(self, token: Token) -> None:
-        while len(self._levels) > 2 and self._levels[-1].is_case:
-            self._close(token)
-        if len(self._levels) > 1:
-            self._close(token)
 
     def _close(self, token: Token) -> None:
         closed, level = self._levels.pop(), self._levels[-1]

@@ -123,10 +123,6 @@ def _string(value: str) -> str:
     return "'" + str.__str__(value).replace("'", "''") + "'"
 
 
-def _bool(value: bool) -> str:
-    return "TRUE" if value else "FALSE"
-
-
 def _int(value: int) -> str:
     if not _INT_MIN <= value <= _INT_MAX:
         raise _NoLiteral("outside of the server's exact range (-2^63 to 2^64-1); it would be rounded to a float.")
@@ -177,19 +173,15 @@ def _timedelta(value: timedelta) -> str:
     return f"(INTERVAL '{nanoseconds} nanoseconds')"
 
 
-def _bytes(value: bytes | bytearray | memoryview) -> str:
-    return f"X'{bytes(value).hex()}'"
-
-
 # bool before int, because it is a subclass of int
 _KINDS: tuple[tuple[Any, str, Callable[[Any], str]], ...] = (
     (str, "str", _string),
-    (bool, "bool", _bool),
+    (bool, "bool", lambda value: "TRUE" if value else "FALSE"),
     (int, "number", _int),
     (float, "number", _float),
     (datetime, "datetime", _datetime),
     (timedelta, "timedelta", _timedelta),
-    ((bytes, bytearray, memoryview), "bytes", _bytes),
+    ((bytes, bytearray, memoryview), "bytes", lambda value: f"X'{bytes(value).hex()}'"),
 )
 
 

@@ -90,7 +90,10 @@ def tokens(statement: str) -> Iterator[Token]:
             _check_glue(statement, start, at)
         left -= 1
         if left < 0:
-            raise _size_error(statement, start)
+            raise StatementError(
+                f"the statement has more than {MAX_TOKENS:,} tokens (at {place(statement, start)}); "
+                f"pass a long list as a parameter: IN :values."
+            )
         yield Token(kind, _token_text(kind, statement, start, at), start, at)
 
 
@@ -137,11 +140,4 @@ def _check_glue(statement: str, start: int, end: int) -> None:
 def _unclosed_error(statement: str, start: int, what: str) -> StatementError:
     return StatementError(
         f"the {what} that begins at {place(statement, start)} has no end: {statement[start : start + 40]!r}"
-    )
-
-
-def _size_error(statement: str, start: int) -> StatementError:
-    return StatementError(
-        f"the statement has more than {MAX_TOKENS:,} tokens (at {place(statement, start)}); "
-        f"pass a long list as a parameter: IN :values."
     )

@@ -160,7 +160,6 @@ def serve(tmp_path: Path) -> Callable[..., Server]:
 def test_a_wrong_argument_is_named_and_nothing_is_sent(
     serve: Callable[..., Server], call: Callable[[Any], Any], words: str, tmp_path: Path
 ) -> None:
-    """The error has the argument, its value and the allowed values, before any request and any record."""
     server = serve()
     with pytest.raises(errors.ArgumentError, match=words):
         call(server.admin)
@@ -168,15 +167,13 @@ def test_a_wrong_argument_is_named_and_nothing_is_sent(
     assert not list(tmp_path.rglob("*.jsonl"))
 
 
-def test_a_long_wrong_value_is_cut(serve: Callable[..., Server]) -> None:
-    """A long value pasted by mistake is shortened in the message."""
+def test_a_long_wrong_value_is_shortened_in_the_message(serve: Callable[..., Server]) -> None:
     with pytest.raises(errors.ArgumentError) as caught:
         serve().admin.kill_invocation("x" * 10_000)
     assert len(str(caught.value)) < 300
 
 
-def test_a_secret_is_not_quoted_by_the_check(serve: Callable[..., Server]) -> None:
-    """The error about a header's value names only the header."""
+def test_the_error_about_the_value_of_a_header_names_only_the_header(serve: Callable[..., Server]) -> None:
     for value in (f"{CANARY}\r\nx: y", f"{CANARY}ü", [CANARY]):
         with pytest.raises(errors.ArgumentError, match="authorization") as caught:
             serve().admin.create_deployment(uri="http://h", additional_headers={"authorization": value})
@@ -230,7 +227,6 @@ def test_a_google_identity_is_asked_for(serve: Callable[..., Server]) -> None:
 
 
 def test_names_are_one_segment_of_the_path(serve: Callable[..., Server]) -> None:
-    """Slashes, percent signs, spaces and dots of a name stay in its segment."""
     for name, sent in [("a/b", "a%2Fb"), ("50%", "50%25"), ("ü ?#", "%C3%BC%20%3F%23"), ("..", "%2E%2E")]:
         server = serve()
         with pytest.raises(errors.RestateLabError):
@@ -245,8 +241,9 @@ def test_durations_leave_in_one_spelling(serve: Callable[..., Server]) -> None:
     assert server.body == {"abort_timeout": "PT7200.005S", "inactivity_timeout": "PT0S"}
 
 
-def test_rules_are_sent_in_the_apis_shape(serve: Callable[..., Server]) -> None:
-    """Preconditions and expected versions have the API's form."""
+def test_preconditions_and_expected_versions_of_rules_are_sent_in_the_form_of_the_api(
+    serve: Callable[..., Server],
+) -> None:
     server = serve({"PUT /limits/rules": [], "POST /limits/rules/bulk-delete": []})
     server.admin.upsert_rules([UpsertRule("a", {"concurrency": 2}, precondition=3), UpsertRule("b", description="why")])
     assert server.body == [
@@ -302,8 +299,7 @@ def test_an_answer_that_is_none_of_the_apis(serve: Callable[..., Server], answer
     assert caught.value.__cause__ is None
 
 
-def test_other_failures_of_delete_pass(serve: Callable[..., Server]) -> None:
-    """Only the 501 of a removal without force is translated."""
+def test_only_the_501_of_a_removal_without_force_is_translated(serve: Callable[..., Server]) -> None:
     with pytest.raises(errors.ServerFailed):
         serve(
             {f"DELETE /deployments/{DP}": httpx.Response(500, json={"message": "broken", "restate_code": None})}
@@ -448,7 +444,7 @@ def test_verify_false_reads_nothing(serve: Callable[..., Server]) -> None:
         ("purge", 200, [{"status": "completed"}], None, "still has status completed"),
     ],
 )
-def test_an_outcome_says_what_was_seen(
+def test_status_and_row_decide_whether_a_change_took_effect(
     serve: Callable[..., Server],
     verb: str,
     status: int,
@@ -456,7 +452,6 @@ def test_an_outcome_says_what_was_seen(
     took_effect: bool | None,
     words: str,
 ) -> None:
-    """Status and row decide whether it took effect, and the note states that."""
     server = serve({f"PATCH /invocations/{INV}/{verb}": httpx.Response(status)}, rows)
     answer = getattr(server.admin, f"{verb}_invocation")(INV)
     assert answer.took_effect is took_effect
@@ -465,8 +460,7 @@ def test_an_outcome_says_what_was_seen(
     assert answer.state == (rows[0]["status"] if rows else None)
 
 
-def test_notes_judge_what_was_not_read() -> None:
-    """Without a read the result is neither True nor False."""
+def test_without_a_read_it_is_unknown_whether_a_change_took_effect() -> None:
     judges = [
         effects.cancel_finished,
         effects.cancel_accepted,
@@ -477,10 +471,9 @@ def test_notes_judge_what_was_not_read() -> None:
     assert [judge(effects.NOT_READ)[0] for judge in [*judges, effects.purge_effect]] == [None] * 6
 
 
-def test_a_state_that_is_not_seen_is_an_unknown_outcome(
+def test_a_state_that_is_accepted_and_not_visible_is_an_unknown_outcome(
     serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """202, no holder, and never the new state: OutcomeUnknown, not success."""
     monkeypatch.setattr("restate_lab.client.admin.state._SEEN_WITHIN", 0.05)
     server = serve({"GET /services/s": {"name": "s"}, "POST /services/s/state": httpx.Response(202)}, [])
     with pytest.raises(errors.OutcomeUnknown, match="s/k"):

@@ -99,8 +99,7 @@ def test_the_time_limit_holds_while_a_body_is_read(tmp_path: Path, call: str, st
             CALLS[call](transport)
 
 
-def test_zstd_is_unpacked_wherever_it_is_cut_into_frames(tmp_path: Path) -> None:
-    """The rows equal the packed ones, in one frame or in several."""
+def test_zstd_is_decompressed_wherever_it_is_cut_into_frames(tmp_path: Path) -> None:
     body = bombs.stream_of(TABLE)
     pack = zstandard.ZstdCompressor().compress
     for packed in (pack(body), b"".join(pack(body[at : at + 1000]) for at in range(0, len(body), 1000))):
@@ -110,8 +109,7 @@ def test_zstd_is_unpacked_wherever_it_is_cut_into_frames(tmp_path: Path) -> None
                 rows_of(tmp_path, packed[:cut], "zstd")
 
 
-def test_the_byte_limit_counts_what_was_unpacked(tmp_path: Path) -> None:
-    """A result that fits is returned, and one that does not is refused, however small its compressed form was."""
+def test_the_byte_limit_counts_decompressed_bytes(tmp_path: Path) -> None:
     body = bombs.stream_of(TABLE)
     packed = zstandard.ZstdCompressor().compress(body)
     assert len(packed) < len(body) // 2
@@ -147,8 +145,7 @@ def test_a_stream_is_split_into_messages_wherever_it_is_cut(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 1 << 20])
-def test_a_stream_without_its_exact_end_is_refused(size: int) -> None:
-    """A stream that lacks its last byte is incomplete, and bytes after the end marker are invalid."""
+def test_a_stream_without_its_last_byte_or_with_bytes_after_its_end_is_refused(size: int) -> None:
     body = bombs.stream_of(TABLE)
     with pytest.raises(EOFError, match="incomplete"):
         list(split_messages(blocks(body[:-1], size)))

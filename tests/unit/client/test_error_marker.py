@@ -58,8 +58,7 @@ def test_the_place_is_marked(
     assert mark(error, statement, values) == expected
 
 
-def test_of_a_long_line_the_part_around_the_mark_is_shown() -> None:
-    """A line of a thousand columns is cut on both sides of the place."""
+def test_a_long_line_is_cut_on_both_sides_of_the_mark() -> None:
     statement = f"SELECT {'a, ' * 400}b c {', d' * 400}"
     at = statement.index("b c") + 1
     line, caret = mark(refused(f"at Line: 1, Column: {at}"), statement)

@@ -18,7 +18,6 @@ BIG = 2**53 + 1
 
 
 def test_integers_with_nulls_stay_exact() -> None:
-    """A null beside 2**53 + 1 changes no digit."""
     for kind in (pa.int64(), pa.uint64()):
         frame = to_frame(pa.table({"n": pa.array([BIG, None], kind)}))
         assert int(frame["n"][0]) == BIG
@@ -26,16 +25,14 @@ def test_integers_with_nulls_stay_exact() -> None:
     assert int(to_frame(pa.table({"n": pa.array([2**64 - 1, None], pa.uint64())}))["n"][0]) == 2**64 - 1
 
 
-def test_types_are_plain_without_nulls_and_nullable_with() -> None:
-    """Integers and booleans become nullable only if there are nulls."""
+def test_integers_and_booleans_are_nullable_only_if_there_are_nulls() -> None:
     plain = to_frame(pa.table({"n": pa.array([1, 2], pa.uint32()), "b": [True, False]}))
     nullable = to_frame(pa.table({"n": pa.array([1, None], pa.uint32()), "b": [True, None]}))
     assert [str(kind) for kind in plain.dtypes] == ["uint32", "bool"]
     assert [str(kind) for kind in nullable.dtypes] == ["UInt32", "boolean"]
 
 
-def test_times_are_utc_and_durations_are_durations() -> None:
-    """Times with and without a zone become UTC; durations become timedeltas; both may be missing."""
+def test_times_with_and_without_a_zone_are_utc_and_durations_are_timedeltas() -> None:
     moment = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
     table = pa.table(
         {
@@ -53,7 +50,6 @@ def test_times_are_utc_and_durations_are_durations() -> None:
 
 
 def test_empty_and_all_null_results_keep_their_columns_and_types() -> None:
-    """A result without rows, or with only nulls, has every column with its type."""
     schema = pa.schema({"id": pa.large_string(), "n": pa.uint64(), "at": pa.timestamp("ms", "+00:00")})
     empty = to_frame(schema.empty_table())
     assert list(empty.columns) == ["id", "n", "at"]
@@ -90,8 +86,7 @@ def test_integers_within_lists_maps_and_structs_stay_exact() -> None:
         assert list(frame["s"][0]) == [{"n": 2**53 + 1}, {"n": None}]
 
 
-def test_pandas_own_backends_mean_what_pandas_means() -> None:
-    """``numpy_nullable`` and ``pyarrow`` give pandas' types of those names, and another name is an error."""
+def test_the_backends_of_pandas_give_the_types_of_pandas_and_another_is_an_error() -> None:
     table = pa.table({"n": [1, 2], "x": [0.5, None], "s": ["a", None], "b": [True, None]})
     assert [str(kind) for kind in to_frame(table, "numpy_nullable").dtypes] == ["Int64", "Float64", "string", "boolean"]
     assert all(isinstance(kind, pd.ArrowDtype) for kind in to_frame(table, "pyarrow").dtypes)
@@ -99,21 +94,18 @@ def test_pandas_own_backends_mean_what_pandas_means() -> None:
         to_frame(table, "polars")  # type: ignore[arg-type]
 
 
-def test_a_frame_can_be_written_to() -> None:
-    """A small result's values can be changed in place, as in any frame."""
+def test_the_values_of_a_frame_can_be_changed_in_place() -> None:
     frame = to_frame(pa.table({"n": [1, 2], "x": [0.5, 1.5], "b": [True, False], "m": pa.array([1, None])}))
     frame.loc[0, ["n", "x", "b", "m"]] = [5, 2.5, False, 7]
     assert frame.loc[0].tolist() == [5, 2.5, False, 7]
 
 
-def test_text_without_any_value_is_text() -> None:
-    """A text column with only nulls has the same type as one with values."""
+def test_a_text_column_with_only_nulls_has_the_type_of_one_with_values() -> None:
     texts = pa.table({"some": pa.array(["a", None], pa.large_string()), "none": pa.nulls(2, pa.large_string())})
     assert len(set(to_frame(texts).dtypes)) == 1
 
 
-def test_a_result_without_columns_keeps_its_rows() -> None:
-    """A table with no columns is a frame with no columns."""
+def test_a_table_without_columns_is_a_frame_without_columns() -> None:
     assert to_frame(pa.table({})).shape == (0, 0)
 
 
@@ -153,7 +145,6 @@ def expected(value: Any) -> dict[str, list[Any]]:
 @pytest.mark.parametrize("zone", [None, "UTC", "+00:00", "Europe/Berlin"])
 @pytest.mark.parametrize("unit", PER_UNIT)
 def test_times_within_nested_values_are_exact_and_utc(backend: Backend, zone: str | None, unit: str) -> None:
-    """A time in a struct, map or list is the same time to its last digit, in UTC, in every unit and zone."""
     count = MOMENT // PER_UNIT[unit]
     frame = to_frame(pa.table(nested(count, pa.timestamp(unit, zone))), backend)
     value = frame["struct"][0]["t"]
@@ -164,21 +155,18 @@ def test_times_within_nested_values_are_exact_and_utc(backend: Backend, zone: st
 
 
 @pytest.mark.parametrize("unit", PER_UNIT)
-def test_durations_within_nested_values_are_exact(unit: str) -> None:
-    """A duration in a struct, map or list is a timedelta of the same length, in every unit."""
+def test_durations_within_nested_values_are_exact_timedeltas(unit: str) -> None:
     frame = to_frame(pa.table(nested(5, pa.duration(unit))))
     assert {name: list(frame[name]) for name in frame} == expected(pd.Timedelta(5, unit=unit))
 
 
-def test_pyarrows_backend_keeps_nested_times_as_arrow_has_them() -> None:
-    """``pyarrow`` is pandas' own backend: types and values are Arrow's."""
+def test_the_pyarrow_backend_keeps_the_types_and_values_of_nested_times() -> None:
     table = pa.table(nested(MOMENT, pa.timestamp("ns", "UTC")))
     frame = to_frame(table, "pyarrow")
     assert pa.Table.from_pandas(frame).cast(table.schema).equals(table)
 
 
-def test_fields_of_one_name_in_a_struct_are_refused() -> None:
-    """A dict has one value per name, so a struct with two fields ``a`` is an error that names column and field."""
+def test_a_struct_with_two_fields_of_one_name_is_refused_by_column_and_field() -> None:
     struct = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
     lists = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), struct)
     for column in (struct, lists):
@@ -222,14 +210,12 @@ def test_one_interval_with_months_makes_offsets_of_its_column(backend: Backend) 
 
 @pytest.mark.parametrize("backend", [None, "numpy_nullable", "pyarrow"])
 def test_an_interval_column_without_values_is_one_of_timedeltas(backend: Backend) -> None:
-    """Without rows, or with only nulls, the type is the same as with values."""
     for values in ([], [None]):
         dtype = to_frame(pa.table({"d": pa.array(values, INTERVAL)}), backend)["d"].dtype
         assert str(dtype) in {"timedelta64[ns]", "duration[ns][pyarrow]"}
 
 
-def test_intervals_within_nested_values() -> None:
-    """In lists and structs each interval is a timedelta, or a DateOffset if it has months."""
+def test_intervals_within_nested_values_are_timedeltas_or_offsets_with_months() -> None:
     frame = to_frame(pa.table({"d": pa.array([[(0, 1, 5), (1, 0, 0), None]], pa.list_(INTERVAL))}))
     assert frame["d"][0] == [pd.Timedelta(DAY + 5, "ns"), pd.DateOffset(months=1, days=0, nanoseconds=0), None]
     with pytest.raises(QueryRefused, match="292 years"):
@@ -237,7 +223,6 @@ def test_intervals_within_nested_values() -> None:
 
 
 def test_dictionaries_of_times_are_times_in_utc() -> None:
-    """A dictionary-encoded column of times without a zone is a column of UTC times."""
     times = pa.array([MOMENT, None, MOMENT], pa.timestamp("ns")).dictionary_encode()
     made = to_frame(pa.table({"t": times}))["t"]
     assert str(made.dtype) == "datetime64[ns, UTC]"

@@ -84,10 +84,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @settings(max_examples=100)
 @given(tables=TABLES, cluster=NAMES | URLS | st.none(), env=VARIABLES)
-def test_any_configuration_is_read_or_refused(
+def test_any_configuration_is_read_or_refused_without_a_secret(
     home: Path, tables: dict[str, Any], cluster: str | None, env: dict[str, str]
 ) -> None:
-    """Whatever the tables contain, the result is a Settings or one SettingsError, and neither shows a secret."""
     config = "".join(f"{json.dumps(name, ensure_ascii=False)} = {toml(table)}\n" for name, table in tables.items())
     made = load(home, config.encode(), cluster, env)
     if made is not None:
@@ -102,7 +101,6 @@ def test_any_bytes_as_a_configuration(home: Path, config: bytes) -> None:
     load(home, config, None, {}, dotenv=config)
 
 
-def test_dates_are_no_addresses(home: Path) -> None:
-    """TOML has dates and times; none of them is accepted as an address."""
+def test_a_date_of_toml_is_not_accepted_as_an_address(home: Path) -> None:
     for value in (date(2026, 1, 1), time(1, 2), datetime(2026, 1, 1, 1, 2)):  # noqa: DTZ001 - TOML's own
         assert load(home, f"[local]\nadmin_base_url = {value.isoformat()}\n".encode(), None, {}) is None

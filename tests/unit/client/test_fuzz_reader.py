@@ -67,8 +67,7 @@ def test_any_bytes_are_an_error(body: bytes) -> None:
 
 
 @given(st.integers(0, 4000), st.integers(0, 400))
-def test_a_piece_that_is_missing_is_an_error(place: int, size: int) -> None:
-    """A stream with a missing piece is never a shorter table."""
+def test_a_stream_with_a_missing_piece_is_an_error_and_not_a_shorter_table(place: int, size: int) -> None:
     whole = columns()
     body = stream_of(whole)
     holed = body[:place] + body[place + size :]
@@ -108,8 +107,7 @@ def test_any_answer_is_an_error_of_ours(
 
 
 @given(JSON)
-def test_any_version_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, about: Any) -> None:
-    """JSON of any shape as /version is a version or ServerFailed."""
+def test_any_json_as_the_version_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, about: Any) -> None:
     answer = httpx.Response(200, content=json.dumps(about).encode(), headers={"content-type": "application/json"})
     with lab_of(tmp_path_factory.getbasetemp(), answer) as lab:
         try:
@@ -119,8 +117,7 @@ def test_any_version_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory
             return
 
 
-def test_nothing_follows_the_end() -> None:
-    """A response that continues after its end is damaged, and does not count as complete."""
+def test_a_response_that_continues_after_its_end_is_damaged() -> None:
     body = stream_of(columns())
     assert read(body).num_rows == columns().num_rows
     for more in (b"\0", body):

@@ -69,8 +69,7 @@ def test_any_statement_is_bound_or_refused(words: list[str], value: Any) -> None
         assert not {"param", "semicolon"} & {token.kind for token in tokens(sent)}
 
 
-def test_what_json_can_not_carry_is_refused_before_it_is_sent() -> None:
-    """Half of a surrogate pair is not a valid text for a request."""
+def test_half_of_a_surrogate_pair_is_refused_before_it_is_sent() -> None:
     for value in ("\ud800", ["\udfff"]):
         try:
             bind("SELECT x FROM t WHERE x IN :a" if isinstance(value, list) else "SELECT :a AS a", a=value)

@@ -26,8 +26,7 @@ def client_of(server: RawServer) -> httpx.Client:
     return httpx.Client(transport=QuickAckTransport(), base_url=server.address)
 
 
-def test_a_connection_is_used_again_after_its_answer_was_read() -> None:
-    """Two responses read to their ends need one connection."""
+def test_a_connection_is_used_again_after_its_response_was_read_to_the_end() -> None:
     with (
         raw_server(respond_with(chunked_response(b"one"), chunked_response(b"two"))) as server,
         client_of(server) as client,
@@ -37,7 +36,6 @@ def test_a_connection_is_used_again_after_its_answer_was_read() -> None:
 
 
 def test_a_request_is_sent_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server receives the head and the body of the request together."""
     sent: list[bytes] = []
     send = socket.socket.sendall
 
@@ -53,8 +51,7 @@ def test_a_request_is_sent_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None
     assert all(data.startswith(b"POST / ") and data.endswith(b"\r\n\r\nbody") for data in requests)
 
 
-def test_a_connection_left_half_way_is_closed() -> None:
-    """A response that is not read to its end closes its connection, so that the server stops the query."""
+def test_a_response_that_is_not_read_to_its_end_closes_its_connection() -> None:
     heard = threading.Event()
 
     def talk(connection: socket.socket, number: int) -> bool:
@@ -70,8 +67,7 @@ def test_a_connection_left_half_way_is_closed() -> None:
         assert heard.wait(30)
 
 
-def test_a_connection_the_server_hung_up_on_is_not_used() -> None:
-    """An idle connection that the server closed is noticed before a request is sent on it."""
+def test_an_idle_connection_that_the_server_closed_is_not_used() -> None:
     with raw_server(respond_with(chunked_response(b"a"), then_close=True)) as server, client_of(server) as client:
         for number in range(1, 4):
             assert client.get("/").text == "a"
@@ -110,8 +106,7 @@ def test_an_interim_answer_is_not_taken_for_the_answer(interim: str) -> None:
         assert client.get("/").text == "the second answer"
 
 
-def test_connection_close_is_read_to_its_end() -> None:
-    """A body that only the end of the connection delimits is read whole."""
+def test_a_body_that_the_end_of_the_connection_delimits_is_read_whole() -> None:
     answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n" + b"x" * 300_000
     with raw_server(respond_with(answer, then_close=True)) as server, client_of(server) as client:
         assert len(client.get("/").content) == 300_000
@@ -128,8 +123,7 @@ def test_connection_close_is_read_to_its_end() -> None:
         pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n\r\n", id="not HTTP"),
     ],
 )
-def test_an_incomplete_answer_is_a_protocol_error(answer: bytes) -> None:
-    """A response that ends early is an httpx.RemoteProtocolError, never a shorter body."""
+def test_a_response_that_ends_early_is_a_protocol_error_and_not_a_shorter_body(answer: bytes) -> None:
     with raw_server(respond_with(answer, then_close=True)) as server, pytest.raises(httpx.RemoteProtocolError):
         get(QuickAckTransport(), server)
 
@@ -169,8 +163,7 @@ def test_a_waiting_reader_is_ticked() -> None:
     assert len(ticks) >= 2
 
 
-def test_a_dropped_wire_closes_its_connections() -> None:
-    """A client without a call of close() leaves no open socket behind."""
+def test_a_client_that_is_deleted_without_close_leaves_no_open_socket() -> None:
     with raw_server(respond_with(chunked_response(b"a"))) as server:
         client = client_of(server)
         client.get("/")
@@ -181,8 +174,7 @@ def test_a_dropped_wire_closes_its_connections() -> None:
         assert connection._http.sock is None
 
 
-def test_refused_and_unknown_hosts_are_connect_errors() -> None:
-    """No connection is httpx.ConnectError, with the system's reason as its cause."""
+def test_refused_and_unknown_hosts_are_connect_errors_with_their_cause() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -191,8 +183,7 @@ def test_refused_and_unknown_hosts_are_connect_errors() -> None:
     assert isinstance(refused.value.__cause__, ConnectionRefusedError)
 
 
-def test_threads_share_one_wire() -> None:
-    """Responses requested by several threads at once reach the right thread."""
+def test_responses_requested_by_several_threads_reach_the_right_thread() -> None:
 
     def echo(connection: socket.socket, number: int) -> bool:
         time.sleep(0.01)

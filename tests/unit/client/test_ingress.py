@@ -98,7 +98,6 @@ def serve(tmp_path: Path) -> Callable[..., Ingress]:
 def test_a_wrong_argument_is_named_and_nothing_is_sent(
     serve: Callable[..., Ingress], call: Callable[[Any], Any], words: str
 ) -> None:
-    """The error has the argument and the allowed values, before any request and any record."""
     ingress = serve()
     with pytest.raises(errors.ArgumentError, match=words):
         call(ingress.client)
@@ -106,8 +105,9 @@ def test_a_wrong_argument_is_named_and_nothing_is_sent(
     assert ingress.outcomes == []
 
 
-def test_what_is_sent(serve: Callable[..., Ingress]) -> None:
-    """Path, body, content type, key and delay are in the places that the ingress expects, under the base path."""
+def test_path_body_content_type_key_and_delay_are_sent_where_the_ingress_expects_them(
+    serve: Callable[..., Ingress],
+) -> None:
     ingress = serve(httpx.Response(202, json={"invocationId": INV, "status": "Accepted"}))
     ingress.client.send(
         "S", "h", {"a": 1}, key="k/1", delay="90s", idempotency_key="i", headers={"X-Token": Secret("s")}
@@ -149,7 +149,7 @@ def test_no_body_is_no_body(serve: Callable[..., Ingress]) -> None:
         ),
     ],
 )
-def test_whose_answer_it_is(
+def test_a_failure_of_a_handler_of_the_ingress_and_of_a_gateway_are_distinct_errors(
     serve: Callable[..., Ingress],
     status: int,
     headers: dict[str, str],
@@ -157,7 +157,6 @@ def test_whose_answer_it_is(
     kind: type[Exception],
     outcome: str,
 ) -> None:
-    """A handler's failure, the ingress's refusal and a gateway's page are distinct errors, also in the audit log."""
     ingress = serve(httpx.Response(status, headers=headers, json=body))
     with pytest.raises(kind) as caught:
         ingress.client.call("S", "h")
@@ -198,8 +197,9 @@ def test_an_unknown_id_is_not_a_failure(serve: Callable[..., Ingress]) -> None:
         (httpx.Response(200, headers=OLD), True, b""),
     ],
 )
-def test_what_comes_back(serve: Callable[..., Ingress], answer: httpx.Response, raw: bool, expected: Any) -> None:
-    """JSON is decoded, other content is bytes, an empty body becomes None, and raw is always bytes."""
+def test_json_is_decoded_other_content_is_bytes_and_raw_is_always_bytes(
+    serve: Callable[..., Ingress], answer: httpx.Response, raw: bool, expected: Any
+) -> None:
     assert serve(answer).client.call("S", "h", raw=raw) == expected
 
 
@@ -229,8 +229,7 @@ def test_a_change_that_is_answered_by_something_else(
     assert ingress.outcomes == ["unknown"]
 
 
-def test_an_outcome_that_is_answered_by_something_else(serve: Callable[..., Ingress]) -> None:
-    """A login page is not the outcome of an invocation."""
+def test_a_login_page_is_not_the_outcome_of_an_invocation(serve: Callable[..., Ingress]) -> None:
     for answer in (LOGIN, httpx.Response(200, json={"ok": 1})):
         for read in (serve(answer).client.attach, serve(answer).client.output):
             with pytest.raises(errors.ServerFailed, match="not from a Restate ingress"):
@@ -248,16 +247,14 @@ def test_an_outcome_that_is_answered_by_something_else(serve: Callable[..., Ingr
         (httpx.Response(404, json={"message": "not found"}), errors.NotOnThisServer),
     ],
 )
-def test_a_stage_that_is_answered_by_something_else(
+def test_a_page_is_not_a_stage_and_an_unknown_invocation_is_not_a_missing_endpoint(
     serve: Callable[..., Ingress], answer: httpx.Response, kind: type[Exception]
 ) -> None:
-    """A page is not a stage, and an unknown invocation is not an ingress without the endpoint."""
     with pytest.raises(kind):
         serve(answer).client.status(INV)
 
 
-def test_json_that_is_none(serve: Callable[..., Ingress]) -> None:
-    """A response that only claims to be JSON is ServerFailed, and the message explains how to get its bytes."""
+def test_a_response_that_only_claims_to_be_json_is_refused_with_advice(serve: Callable[..., Ingress]) -> None:
     answer = httpx.Response(200, content=b"{", headers={**OLD, "content-type": "application/json"})
     with pytest.raises(errors.ServerFailed, match="raw=True"):
         serve(answer).client.call("S", "h")

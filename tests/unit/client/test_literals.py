@@ -65,8 +65,7 @@ class Level(enum.IntEnum):
         (pa.scalar("x"), "'x'"),
     ],
 )
-def test_forms(value: object, sql: str) -> None:
-    """Each kind of value has one form, and more than one token is always in parentheses."""
+def test_each_kind_of_value_has_one_form_with_parentheses_around_several_tokens(value: object, sql: str) -> None:
     assert literal(value) == sql
 
 
@@ -96,8 +95,9 @@ def test_forms(value: object, sql: str) -> None:
         (pd.Series(["a"]), "only after IN"),
     ],
 )
-def test_refused_values(value: object, reason: str) -> None:
-    """Values that SQL cannot represent exactly are refused, with the parameter's name and the reason."""
+def test_a_value_without_an_exact_literal_is_refused_with_its_parameter_and_the_reason(
+    value: object, reason: str
+) -> None:
     with pytest.raises(ParameterError, match=re.escape(reason)) as raised:
         literal(value, name="since")
     assert ":since" in str(raised.value)
@@ -129,8 +129,7 @@ def test_a_long_value_is_cut_in_messages() -> None:
         (pd.Series([pd.Timedelta("1s")]), ["(INTERVAL '1 seconds')"]),
     ],
 )
-def test_lists(values: Any, expected: list[str]) -> None:
-    """A list gives each literal once in its order, a set sorted."""
+def test_a_list_gives_each_literal_once_in_its_order_and_a_set_sorted(values: Any, expected: list[str]) -> None:
     assert literals(values) == expected
 
 
@@ -155,14 +154,12 @@ def test_lists(values: Any, expected: list[str]) -> None:
         (None, "pass [value]"),
     ],
 )
-def test_refused_lists(values: Any, reason: str) -> None:
-    """A list that would silently match nothing, or the wrong rows, is refused."""
+def test_a_list_that_would_match_nothing_or_the_wrong_rows_is_refused(values: Any, reason: str) -> None:
     with pytest.raises(ParameterError, match=re.escape(reason)):
         literals(values, name="ids")
 
 
-def test_literals_cost_no_pandas() -> None:
-    """Binding imports neither pandas nor numpy nor pyarrow."""
+def test_binding_imports_neither_pandas_nor_numpy_nor_pyarrow() -> None:
     code = (
         "import sys, restate_lab.client.sql.literals, restate_lab.client.sql.limits; "
         "print(sorted({'pandas', 'numpy', 'pyarrow'} & set(sys.modules)))"
@@ -170,7 +167,6 @@ def test_literals_cost_no_pandas() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def test_utc_is_utc() -> None:
-    """Two datetimes of the same time in different zones have one literal."""
+def test_one_time_in_two_zones_has_one_literal() -> None:
     moment = datetime(2026, 3, 29, 0, 59, 59, 999999, UTC)
     assert literal(moment) == literal(moment.astimezone(CET))

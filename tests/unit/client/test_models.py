@@ -74,21 +74,18 @@ LAMBDA: dict[str, Any] = {
         ("999999999999d", timedelta.max),
     ],
 )
-def test_durations_are_read(text: str, expected: timedelta) -> None:
-    """Human spellings and ISO 8601 become timedeltas."""
+def test_durations_are_read_in_the_spelling_of_people_and_in_iso_8601(text: str, expected: timedelta) -> None:
     assert abs(parse_duration(text) - expected) <= timedelta(microseconds=1)
 
 
 @pytest.mark.parametrize("text", ["", "soon", "5", "1month", "1y", "-1s", "1d1", "P", "PT", "P1M", "1s -2s", "1h1h x"])
-def test_what_is_no_duration(text: str) -> None:
-    """Everything else is refused, with examples of valid durations."""
+def test_another_text_than_a_duration_is_refused_with_examples(text: str) -> None:
     with pytest.raises(ValueError, match="30s"):
         parse_duration(text)
 
 
 @given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=100_000)))
-def test_durations_survive_both_spellings(duration: timedelta) -> None:
-    """Written for a request or for people, a duration reads back as itself."""
+def test_a_duration_that_was_written_for_a_request_or_for_people_is_read_back(duration: timedelta) -> None:
     assert parse_duration(to_iso8601(duration)) == duration
     assert parse_duration(format_duration(duration, exact=True)) == duration
 
@@ -115,8 +112,7 @@ def test_unknown_fields_are_kept_and_missing_ones_none() -> None:
     assert "colour" in service._repr_html_()
 
 
-def test_models_are_frozen() -> None:
-    """Neither a field nor a header can be changed later."""
+def test_neither_a_field_nor_a_header_of_a_model_can_be_changed() -> None:
     deployment = Deployment.model_validate(HTTP)
     with pytest.raises(pydantic.ValidationError):
         deployment.uri = "x"  # type: ignore[misc]
@@ -127,8 +123,7 @@ def test_models_are_frozen() -> None:
     assert deployment.additional_headers["x-plain"] == "shown"
 
 
-def test_one_line() -> None:
-    """A repr is one line, whatever the server put into a field."""
+def test_a_repr_is_one_line_whatever_the_server_put_into_a_field() -> None:
     assert repr(Deployment.model_validate(HTTP)) == (
         "<Deployment dp_14yqifhlPIRPw7VsqkRWQjn uri=http://127.0.0.1:9080/ services=a, b "
         "sdk_version=restate-sdk-python/1.3.0 created_at=2026-11-25T01:12:41.135000Z>"
@@ -142,8 +137,7 @@ def test_one_line() -> None:
     assert "dry run" in repr(RegisteredDeployment.model_validate({"id": "dp_1", "is_dry_run": True}))
 
 
-def test_a_table_is_escaped() -> None:
-    """Text from a server is text in the page, never HTML."""
+def test_text_from_a_server_is_escaped_in_a_table() -> None:
     service = Service.model_validate({"name": "<script>", "documentation": "<b>", "<i>": 1})
     for html in (service._repr_html_(), ModelList(Service, [service], by=lambda each: each.name)._repr_html_()):
         assert "&lt;script&gt;" in html
@@ -152,8 +146,7 @@ def test_a_table_is_escaped() -> None:
     assert "&lt;i&gt;" in service._repr_html_()
 
 
-def test_a_list_is_a_frame() -> None:
-    """One row per model, in the list's order, with types; also of no models at all."""
+def test_a_list_of_models_is_a_typed_frame_in_its_order_even_if_it_is_empty() -> None:
     models = ModelList(
         Deployment, [Deployment.model_validate(each) for each in (HTTP, LAMBDA)], by=lambda each: each.id
     )
@@ -170,8 +163,7 @@ def test_a_list_is_a_frame() -> None:
     assert "retry_policy.max_attempts" in ModelList(Handler, [], by=lambda each: each.name).frame.columns
 
 
-def test_secrets_are_shown_nowhere() -> None:
-    """A secret header or property is masked in every rendering, and only `reveal()` returns it."""
+def test_a_secret_is_masked_in_every_rendering_and_revealed_only_by_reveal() -> None:
     deployment = Deployment.model_validate(HTTP)
     cluster = KafkaCluster.model_validate(
         {"name": "k", "properties": {"sasl.jaas.config": CANARY, "sasl.password": CANARY, "ssl.key.pem": CANARY}}
@@ -190,8 +182,7 @@ def test_secrets_are_shown_nowhere() -> None:
     assert deployment.additional_headers.reveal()["authorization"] == f"Bearer {CANARY}"
 
 
-def test_a_secret_of_the_wrong_type_is_not_quoted() -> None:
-    """The error about a field that cannot be read does not quote its value."""
+def test_the_error_about_a_field_does_not_quote_its_value() -> None:
     with pytest.raises(pydantic.ValidationError) as caught:
         Deployment.model_validate({**HTTP, "additional_headers": [CANARY]})
     assert CANARY not in str(caught.value)
@@ -213,7 +204,6 @@ def test_the_version_of_a_state() -> None:
 
 
 def test_pydantic_loads_with_the_admin_api_only() -> None:
-    """Importing restate_lab, the Lab and the ingress does not load it."""
     code = (
         "import sys, restate_lab, restate_lab.client.lab, restate_lab.client.ingress; "
         "assert 'pydantic' not in sys.modules; import restate_lab.client.admin; assert 'pydantic' in sys.modules"

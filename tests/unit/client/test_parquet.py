@@ -16,8 +16,7 @@ from restate_lab.errors import QueryRefused
 TABLE = pa.table({"id": ["a", "b"], "n": [1, 2]})
 
 
-def test_the_rows_are_in_the_file(tmp_path: Path) -> None:
-    """The rows read back equal the rows written, and no unfinished file stays."""
+def test_the_written_rows_are_read_back_and_no_unfinished_file_stays(tmp_path: Path) -> None:
     path = write_parquet(TABLE.to_batches(), TABLE.schema, tmp_path / "x.parquet", None)
     assert path == tmp_path / "x.parquet"
     assert pq.read_table(path).equals(TABLE)
@@ -32,8 +31,7 @@ def test_bytes_are_counted_of_every_type(kind: pa.DataType) -> None:
     assert 3000 <= arrow_bytes(pa.record_batch({"value": pa.array(rows, kind)})) < 4000
 
 
-def test_a_uri_and_a_filesystem_are_places_too(tmp_path: Path) -> None:
-    """Any location of pyarrow.fs is accepted."""
+def test_a_uri_and_a_path_on_a_filesystem_are_accepted(tmp_path: Path) -> None:
     write_parquet(TABLE.to_batches(), TABLE.schema, (tmp_path / "uri.parquet").as_uri(), None)
     write_parquet(
         TABLE.to_batches(), TABLE.schema, "sub.parquet", fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
@@ -42,7 +40,6 @@ def test_a_uri_and_a_filesystem_are_places_too(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    """A stream that breaks off leaves the earlier file."""
 
     def broken() -> Iterator[pa.RecordBatch]:
         yield from TABLE.to_batches()
@@ -54,8 +51,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("x.parquet", "old")]
 
 
-def test_views_are_written_and_unions_refused_by_name(tmp_path: Path) -> None:
-    """string_view columns are kept as strings; a JSON union is an error that names the column."""
+def test_string_views_are_written_as_text_and_unions_are_refused_by_column(tmp_path: Path) -> None:
     views = TABLE.select(["id"]).cast(pa.schema({"id": pa.string_view()}))
     write_parquet(views.to_batches(), views.schema, tmp_path / "v.parquet", None)
     assert pq.read_table(tmp_path / "v.parquet")["id"].to_pylist() == ["a", "b"]
@@ -66,7 +62,6 @@ def test_views_are_written_and_unions_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_an_empty_result_is_a_file_with_columns(tmp_path: Path) -> None:
-    """No rows still make a file that has the columns."""
     write_parquet([], TABLE.schema, tmp_path / "e.parquet", None)
     assert pq.read_table(tmp_path / "e.parquet").schema.equals(TABLE.schema)
 

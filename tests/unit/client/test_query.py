@@ -53,8 +53,7 @@ def answered(body: bytes, tmp_path: Path, kind: str = ARROW, max_bytes: int | No
         return read_table(answer.reader())
 
 
-def test_a_whole_stream_is_the_table(tmp_path: Path) -> None:
-    """The result has the rows that the server sent."""
+def test_the_table_has_all_rows_that_the_server_sent(tmp_path: Path) -> None:
     assert answered(stream_of(TABLE), tmp_path).equals(TABLE)
 
 
@@ -101,20 +100,17 @@ def test_the_end_marker_decides_even_when_the_last_chunk_is_missing(tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", ["text/html", "application/json", "text/plain; charset=utf-8"])
-def test_an_answer_of_another_type_is_not_read(tmp_path: Path, kind: str) -> None:
-    """A page under status 200 is reported as such, not parsed."""
+def test_a_page_under_status_200_is_reported_and_not_parsed(tmp_path: Path, kind: str) -> None:
     with pytest.raises(ServerFailed, match=r"not Arrow"):
         answered(b"<html>", tmp_path, kind)
 
 
-def test_garbage_is_an_error(tmp_path: Path) -> None:
-    """Bytes other than an Arrow stream are an error with a clear message."""
+def test_bytes_that_are_no_arrow_stream_are_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ServerFailed, match="not a valid Arrow stream"):
         answered(b"\xff\xff\xff\xff\x10\x00\x00\x00" + b"garbage " * 100, tmp_path)
 
 
-def test_a_runaway_result_is_stopped(tmp_path: Path) -> None:
-    """Above ``max_bytes`` reading stops, with advice."""
+def test_reading_stops_with_advice_above_max_bytes(tmp_path: Path) -> None:
     large = pa.table({"x": pa.array(range(200_000))})
     with pytest.raises(ResultTooLarge, match="to_parquet") as caught:
         answered(stream_of(large, 1000), tmp_path, max_bytes=300_000)
@@ -136,8 +132,7 @@ def test_a_trickling_answer_is_stopped_by_its_deadline(tmp_path: Path) -> None:
             read_table(answer.reader())
 
 
-def test_a_refusal_has_the_servers_words_without_its_prefix(tmp_path: Path) -> None:
-    """A refused query is QueryRefused under 400 and 500 alike."""
+def test_a_refused_query_has_the_text_of_the_server_without_its_prefix(tmp_path: Path) -> None:
     for status in (400, 500):
         message = "Datafusion error: Error during planning: no"
         network = httpx.MockTransport(lambda _: httpx.Response(status, json={"message": message}))  # noqa: B023
@@ -146,15 +141,13 @@ def test_a_refusal_has_the_servers_words_without_its_prefix(tmp_path: Path) -> N
                 pass
 
 
-def test_names_that_come_twice_are_numbered(tmp_path: Path) -> None:
-    """Columns of one name are made distinct, with a warning that names them."""
+def test_columns_of_one_name_are_numbered_with_a_warning(tmp_path: Path) -> None:
     twice = pa.Table.from_arrays([pa.array([1]), pa.array([2]), pa.array([3])], names=["id", "id", "id_2"])
     with pytest.warns(match="duplicate columns id were numbered"):
         assert answered(stream_of(twice), tmp_path).column_names == ["id", "id_3", "id_2"]
 
 
-def test_small_batches_are_merged(tmp_path: Path) -> None:
-    """The server's small batches become far fewer pieces, in order."""
+def test_small_batches_are_merged_in_order(tmp_path: Path) -> None:
     many = pa.table({"x": pa.array(range(1000))})
     table = answered(stream_of(many, 1), tmp_path)
     assert table.equals(many)

@@ -175,7 +175,6 @@ def test_no_read_takes_a_page_for_success(make: Make, read: str, kind: str) -> N
         READS[read](AdminClient(make(page), source=RowSource()))
 
 
-def test_every_read_is_tried() -> None:
-    """The reading methods of AdminClient are those that are not in the table of successes."""
+def test_the_table_of_reads_has_every_read_of_the_admin_api() -> None:
     methods = {name for name, value in inspect.getmembers(AdminClient, callable) if not name.startswith("_")}
     assert set(READS) == (methods - set(SUCCESS)) | {"health"}

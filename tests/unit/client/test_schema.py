@@ -81,7 +81,6 @@ def test_a_response_with_the_selected_columns_passes() -> None:
 
 @pytest.mark.parametrize("name", GOOD.column_names)
 def test_a_column_that_is_missing_or_renamed_is_named(name: str) -> None:
-    """The error names the column, the server's version, and what to do."""
     renamed = GOOD.rename_columns([f"{each}_2" if each == name else each for each in GOOD.column_names])
     for answer in (GOOD.drop_columns([name]), renamed, GOOD.drop_columns([name]).schema):
         with pytest.raises(
@@ -109,15 +108,13 @@ def test_a_null_in_a_column_without_nulls_is_named(name: str) -> None:
         check_columns(answer, STATEMENT, SOURCE)
 
 
-def test_the_number_of_rows_can_be_checked() -> None:
-    """A statement that always gives one row has its own error if none arrives."""
+def test_another_number_of_rows_is_an_error_of_its_own() -> None:
     check_rows(GOOD, STATEMENT, SOURCE)
     with pytest.raises(ServerFailed, match="0 rows instead of 1"):
         check_rows(GOOD.slice(0, 0), STATEMENT, SOURCE)
 
 
 def test_a_table_has_the_types_that_the_server_names() -> None:
-    """Frozen tables are compared with the server's own list of columns."""
     statement, types = 'SELECT "id", "n" FROM "t"', {"id": "LargeUtf8", "n": "UInt64"}
     assert check_types(GOOD.schema, types, statement, SOURCE) == GOOD.schema
     for wrong in ({"id": "UInt64"}, {"n": 'Timestamp(Millisecond, Some("+00:00"))'}, {"gone": None}):
@@ -125,8 +122,7 @@ def test_a_table_has_the_types_that_the_server_names() -> None:
             check_types(GOOD.schema, wrong, statement, SOURCE)
 
 
-def test_the_list_of_tables_is_checked() -> None:
-    """A source's tables() has table and column, in every row."""
+def test_the_list_of_tables_has_table_and_column_in_every_row() -> None:
     good = pd.DataFrame({"table": ["t"], "column": ["c"]})
     assert tables_of(Source(good)) is good  # type: ignore[arg-type]
     for bad in (good[["table"]], good.assign(column=[None]), good.assign(table=[1])):

@@ -87,7 +87,6 @@ class TestArguments:
         assert (settings.admin_url, settings.ingress_url, settings.token) == ("http://other:9070", None, None)
 
     def test_the_token_of_the_process_goes_with_a_url(self, load: Callable[..., Settings]) -> None:
-        """RESTATE_AUTH_TOKEN belongs to the process, not to an environment."""
         settings = load("unix:/run/admin.sock", env={"RESTATE_AUTH_TOKEN": "t"})
         assert settings.token is not None
         assert settings.token.reveal() == "t"
@@ -124,17 +123,15 @@ class TestArguments:
             ("localhost:9070", {}, "An address begins with http://"),
         ],
     )
-    def test_says_what_is_wrong(
+    def test_an_argument_that_cannot_be_right_is_named_with_the_reason(
         self, load: Callable[..., Settings], cluster: str, options: dict[str, Any], said: str
     ) -> None:
-        """An argument that cannot be right is named, with the reason."""
         with pytest.raises(SettingsError, match=said):
             load(cluster, **options)
 
 
 class TestEnvironments:
     def test_the_default_is_the_local_server(self, load: Callable[..., Settings]) -> None:
-        """Without configuration the CLI's `local` is used."""
         settings = load()
         assert (settings.environment, settings.admin_url, settings.ingress_url, settings.chosen_by) == (
             "local",
@@ -143,8 +140,7 @@ class TestEnvironments:
             "the default",
         )
 
-    def test_a_name_is_spelled_as_configured(self, load: Callable[..., Settings]) -> None:
-        """In any spelling of upper and lower case, one environment has one name."""
+    def test_an_environment_has_its_configured_name_in_any_spelling(self, load: Callable[..., Settings]) -> None:
         assert load("PROD", config="[Prod]\nadmin_base_url = 'http://p'").environment == "Prod"
 
     @pytest.mark.parametrize(
@@ -264,8 +260,9 @@ class TestEnvironments:
         with pytest.raises(SettingsError, match=r"Unknown environment 'prod' \(chosen by RESTATE_ENV"):
             load(config=config, env={"RESTATE_ENVIRONMENT": "prod"})
 
-    def test_an_unknown_name_lists_the_known(self, load: Callable[..., Settings], tmp_path: Path) -> None:
-        """The message has the file, its environments, the nearest one and the next step."""
+    def test_an_unknown_name_has_the_file_its_environments_and_the_nearest_one(
+        self, load: Callable[..., Settings], tmp_path: Path
+    ) -> None:
         config = "[Staging]\nadmin_base_url='http://s'\n[prod]\nadmin_base_url='http://p'\n[global]\n[default]\n"
         with pytest.raises(SettingsError) as caught:
             load("stagin", config=config)
@@ -279,13 +276,15 @@ class TestEnvironments:
         with pytest.raises(SettingsError, match=r"chosen by RESTATE_ENVIRONMENT\): .*config\.toml does not exist"):
             load(env={"RESTATE_ENVIRONMENT": "prod"})
 
-    def test_an_environment_without_address(self, load: Callable[..., Settings]) -> None:
-        """A known name without an address has another message than an unknown name."""
+    def test_an_environment_without_an_address_has_another_message_than_an_unknown_one(
+        self, load: Callable[..., Settings]
+    ) -> None:
         with pytest.raises(SettingsError, match=r"'prod' has no address: add admin_base_url to \[prod\] in .*config"):
             load("prod", config="[prod]\n")
 
-    def test_a_choice_that_cannot_be_read(self, load: Callable[..., Settings], tmp_path: Path) -> None:
-        """A broken `environment` file is an error that names the file."""
+    def test_an_unreadable_choice_of_an_environment_is_an_error_that_names_the_file(
+        self, load: Callable[..., Settings], tmp_path: Path
+    ) -> None:
         load()
         (tmp_path / "home" / ".config" / "restate" / "environment").write_bytes(b"\xff\xfe")
         with pytest.raises(SettingsError, match=r"restate/environment with the name of the environment cannot be read"):
@@ -302,8 +301,7 @@ class TestTokens:
         file = tmp_path / "home" / ".config" / "restate" / "config.toml"
         assert settings.token_source == f"the login token of [global.cloud] in {file}"
 
-    def test_an_expired_login_says_when(self, load: Callable[..., Settings]) -> None:
-        """An expired login token is an error with the time and the command."""
+    def test_an_expired_login_is_an_error_with_the_time_and_the_command(self, load: Callable[..., Settings]) -> None:
         config = (
             f"[c]\nenvironment_type='cloud'\nadmin_base_url='http://c'\n[global.cloud]\naccess_token='{jwt(10**9)}'"
         )
@@ -391,8 +389,7 @@ class TestDotenv:
         """No warning for settings that the CLI does not read, or that a variable or an argument decides anyway."""
         load(dotenv=dotenv, **options)
 
-    def test_points_at_the_line_that_connected(self, tmp_path: Path) -> None:
-        """The warning points at the caller of connect(), which calls load_settings()."""
+    def test_the_warning_points_at_the_caller_of_connect(self, tmp_path: Path) -> None:
         (tmp_path / ".env").write_text("RESTATE_HOST=d")
 
         def connect() -> Settings:

@@ -27,22 +27,19 @@ def suggested(reason: str) -> QueryRefused:
     ],
 )
 def test_the_nearest_name_comes_first(reason: str, best: str) -> None:
-    """The error for an unknown table, function or column suggests the nearest real one."""
     error = suggested(reason)
     assert isinstance(error, UnknownName)
     assert error.suggestions[0] == best
     assert best in str(error)
 
 
-def test_nothing_near_points_to_the_list() -> None:
-    """If no name is near, the message states where the names are listed."""
+def test_without_a_similar_name_the_message_has_the_list_of_names() -> None:
     error = suggested("Error during planning: table 'restate.public.xyzzy' not found")
     assert isinstance(error, UnknownName)
     assert "lab.tables()" in str(error)
 
 
-def test_other_refusals_stay_as_they_are() -> None:
-    """An error that is not about a name stays unchanged."""
+def test_an_error_about_something_else_than_a_name_is_unchanged() -> None:
     assert type(suggested("Arrow error: Divide by zero error")) is QueryRefused
 
 

@@ -51,8 +51,7 @@ ID = "inv_1aBcDeFgHiJ0000000000000000000000000"
         "SELECT a AS insert, b AS set FROM (SELECT 1 AS a, 2 AS b)",
     ],
 )
-def test_left_alone(statement: str) -> None:
-    """Reading statements pass unchanged; strings, quoted names, comments, casts, arrows and slices contain no names."""
+def test_reading_statements_pass_unchanged(statement: str) -> None:
     assert bind(statement) == statement
     assert parameter_names(statement) == ()
 
@@ -93,8 +92,7 @@ def test_places(statement: str, sent: str) -> None:
         "SELECT f(:ids)",
     ],
 )
-def test_a_list_stands_only_after_in(statement: str) -> None:
-    """A list in place of one value is an error that shows the correct form."""
+def test_a_list_in_place_of_one_value_is_refused_with_the_correct_form(statement: str) -> None:
     with pytest.raises(ParameterError, match="IN :ids"):
         bind(statement, ids=["a", "b"])
 
@@ -128,8 +126,7 @@ def test_a_repeated_statement_is_checked_once(monkeypatch: pytest.MonkeyPatch) -
             bind("SELECT 1 AS repeated; SELECT 2")
 
 
-def test_names() -> None:
-    """Names come from a mapping or by keyword, each once, none missing, none left."""
+def test_each_name_has_exactly_one_value() -> None:
     assert bind("SELECT :statement, :params", {"statement": 1}, params=2) == "SELECT 1, 2"
     assert parameter_names("SELECT :b, :a, :b") == ("b", "a")
     with pytest.raises(ParameterError, match=r":b has no value\. Pass b="):
@@ -186,15 +183,13 @@ def test_names() -> None:
         ("SELECT '\ud800'", "surrogate"),
     ],
 )
-def test_refused_statements(statement: str, reason: str) -> None:
-    """Anything but one reading statement is refused with its own reason, before anything is sent."""
+def test_another_statement_than_one_that_reads_is_refused_with_its_reason(statement: str, reason: str) -> None:
     with pytest.raises(StatementError, match=reason):
         bind(statement)
 
 
 @pytest.mark.parametrize("end", [";", " ; ", ";;", "; -- done", ";/* ' */\n"])
-def test_one_closing_semicolon(end: str) -> None:
-    """A closing semicolon and comments after it are removed."""
+def test_a_closing_semicolon_and_comments_after_it_are_removed(end: str) -> None:
     assert bind("SELECT 1" + end).rstrip() == "SELECT 1"
 
 
@@ -300,7 +295,6 @@ def test_a_value_never_leaves_its_literal(first: str, second: str) -> None:
 
 @given(st.text(alphabet="'\"`$ax:;-/*\\eE \n(),1[]|<>=", max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    """No text makes the reader fail with anything other than a StatementError."""
     try:
         names = parameter_names("SELECT " + text)
     except StatementError:

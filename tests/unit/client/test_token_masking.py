@@ -156,14 +156,12 @@ def test_what_is_no_response_is_masked(tmp_path: Path, answer: str) -> None:
 
 
 @given(st.text(max_size=200), TOKENS)
-def test_other_text_is_left_alone(text: str, token: str) -> None:
-    """A text without the token is returned as it is, escapes and all."""
+def test_a_text_without_the_token_is_unchanged(text: str, token: str) -> None:
     for other in (text, json.dumps(text), urllib.parse.quote(text), html.escape(text)):
         if token not in all_forms(other):
             assert mask_secrets(other, [token]) == other
 
 
 def test_the_text_around_the_token_stays() -> None:
-    """The message is readable, and only the token is masked."""
     for form in ("ab+cd/ef=", r"ab\u002bcd\/ef=", "ab&#43;cd/ef&#61;", "ab%2Bcd%2Fef%3D"):
         assert mask_secrets(f"bad header {form} (431)", ["ab+cd/ef="]) == f"bad header {MASK} (431)"

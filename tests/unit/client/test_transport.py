@@ -119,8 +119,7 @@ def test_each_response_becomes_its_error(
     assert words in str(caught.value)
 
 
-def test_a_missing_token_is_named(make: Callable[..., Transport]) -> None:
-    """The message for a 401 without a token explains how to provide one."""
+def test_the_message_for_a_401_without_a_token_explains_how_to_provide_one(make: Callable[..., Transport]) -> None:
     with pytest.raises(errors.AccessDenied, match="No token is configured for prod"):
         make(httpx.Response(401), token=None, token_source="").read("GET", "/x")
 
@@ -150,7 +149,6 @@ def test_a_missing_token_is_named(make: Callable[..., Transport]) -> None:
 def test_a_read_is_repeated_after_a_temporary_failure(
     make: Callable[..., Transport], no_waiting: list[float], trouble: httpx.Response | Exception
 ) -> None:
-    """A read is repeated after limits, gateways, broken connections and a lost node."""
     transport = make(trouble, trouble, httpx.Response(200, text="fine"))
     assert transport.read("POST", "/query").text == "fine"
     assert len(no_waiting) == 2
@@ -247,14 +245,14 @@ def test_a_statement_is_repeated_while_a_node_dies(make: Callable[..., Transport
 def test_a_read_is_not_repeated_if_waiting_cannot_help(
     make: Callable[..., Transport], no_waiting: list[float], trouble: httpx.Response | Exception
 ) -> None:
-    """A read is not repeated if waiting cannot help."""
     with pytest.raises(errors.RestateLabError):
         make(trouble).read("POST", "/query")
     assert no_waiting == []
 
 
-def test_retries_end(make: Callable[..., Transport], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lasting failure is reported once the time for repeating has passed."""
+def test_a_lasting_failure_is_reported_once_the_time_for_repeating_has_passed(
+    make: Callable[..., Transport], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(errors.Unreachable, match="503"):
         make(httpx.Response(503)).read("GET", "/x", retry_for=0.3)
     lookup = json_error(500, "Datafusion error: External error: node lookup for partition 1 failed")
@@ -276,8 +274,9 @@ def test_a_long_wait_is_shown_and_a_longer_one_is_not_waited_for(
     assert no_waiting == [4.0]
 
 
-def test_a_change_is_written_down_before_and_after(make: Callable[..., Transport], tmp_path: Path) -> None:
-    """The intent is in the audit log before the request is sent, the result after its response."""
+def test_the_audit_log_has_the_intent_before_the_request_and_the_result_after_the_response(
+    make: Callable[..., Transport], tmp_path: Path
+) -> None:
 
     def handle(request: httpx.Request) -> httpx.Response:
         assert [record["kind"] for record in records(tmp_path)] == ["intent"]
@@ -332,8 +331,9 @@ def test_a_change_is_never_sent_twice(
     assert [record.get("outcome") for record in records(tmp_path)] == [None, outcome]
 
 
-def test_many_requests_are_one_record(make: Callable[..., Transport], tmp_path: Path) -> None:
-    """A block with several requests has one intent and one result: the caller's, or the one of the last request."""
+def test_a_block_with_several_requests_has_one_intent_and_one_result(
+    make: Callable[..., Transport], tmp_path: Path
+) -> None:
     transport = make(httpx.Response(200), json_error(409, "no"))
     with transport.record("kill", ["inv_1", "inv_2"], reason="INC-1", request="two") as record:
         record.send("PATCH", "/1", success=KILLED)
@@ -348,7 +348,6 @@ def test_many_requests_are_one_record(make: Callable[..., Transport], tmp_path: 
 
 
 def test_an_interrupted_change_is_written_down_as_unknown(make: Callable[..., Transport], tmp_path: Path) -> None:
-    """The stop button during a change leaves a record with an unknown outcome."""
 
     def stop(request: httpx.Request) -> httpx.Response:
         raise KeyboardInterrupt
@@ -358,8 +357,7 @@ def test_an_interrupted_change_is_written_down_as_unknown(make: Callable[..., Tr
     assert records(tmp_path)[-1]["outcome"] == "unknown"
 
 
-def test_read_only_refuses_before_anything_is_sent(make: Callable[..., Transport], tmp_path: Path) -> None:
-    """A read-only connection sends no change, and reads as usual."""
+def test_a_read_only_connection_sends_no_change_and_reads(make: Callable[..., Transport], tmp_path: Path) -> None:
     transport = make(httpx.Response(200), read_only=True)
     with pytest.raises(errors.ReadOnly, match="kill was not sent"):
         transport.change("PATCH", "/x", action="kill", targets=["inv_1"], success=KILLED)
@@ -368,14 +366,12 @@ def test_read_only_refuses_before_anything_is_sent(make: Callable[..., Transport
 
 
 def test_without_an_audit_record_nothing_is_sent(make: Callable[..., Transport], tmp_path: Path) -> None:
-    """If the intent cannot be written the change is not sent."""
     (tmp_path / "audit").write_text("a file where the folder should be")
     with pytest.raises(errors.AuditFailed):
         make(AssertionError("sent")).change("PATCH", "/x", action="kill", targets=["inv_1"], success=KILLED)
 
 
 def test_the_token_is_sent_and_never_shown(make: Callable[..., Transport]) -> None:
-    """The token is sent as a bearer header; no repr, error, traceback or pickle has it."""
 
     def handle(request: httpx.Request) -> httpx.Response:
         assert request.headers["authorization"] == f"Bearer {TOKEN}"
@@ -390,8 +386,7 @@ def test_the_token_is_sent_and_never_shown(make: Callable[..., Transport]) -> No
         pickle.dumps(transport.settings)
 
 
-def test_our_own_headers(make: Callable[..., Transport]) -> None:
-    """Requests have our user agent, and on loopback request no compression."""
+def test_requests_have_our_user_agent_and_no_compression_on_loopback(make: Callable[..., Transport]) -> None:
 
     def handle(request: httpx.Request) -> httpx.Response:
         assert request.headers["user-agent"].startswith("restate-lab/")
@@ -401,8 +396,7 @@ def test_our_own_headers(make: Callable[..., Transport]) -> None:
     make(handle).read("GET", "/x")
 
 
-def test_a_cookie_is_sent_back(make: Callable[..., Transport]) -> None:
-    """A cookie that names a load balancer's server is sent with the next request."""
+def test_the_cookie_of_a_load_balancer_is_sent_with_the_next_request(make: Callable[..., Transport]) -> None:
     asked: list[str | None] = []
 
     def handle(request: httpx.Request) -> httpx.Response:
@@ -482,8 +476,7 @@ def test_a_limit_that_is_none_is_refused_before_anything_is_sent(make: Callable[
     assert list(audit_log(transport.audit.folder)["outcome"]) == ["not sent"]
 
 
-def test_a_closed_connection_says_so(make: Callable[..., Transport]) -> None:
-    """The error states it, and the audit log has "not sent"."""
+def test_a_closed_connection_is_an_error_and_recorded_as_not_sent(make: Callable[..., Transport]) -> None:
     transport = make(httpx.Response(200))
     transport.close()
     with pytest.raises(errors.ArgumentError, match="was closed"):
