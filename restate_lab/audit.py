@@ -244,13 +244,10 @@ def audit_log(
     else:
         raise ArgumentError(f"change {change!r} is not in the audit log; the column change of audit_log() has the ids.")
     if records.unreadable:
-        frame.attrs["truncated"] = _unreadable_text(records.unreadable)
+        places = join(records.unreadable, _MOST_SHOWN)
+        frame.attrs["truncated"] = f"{len(records.unreadable):,} unreadable lines or files omitted: {places}"
         warnings.warn(f"the audit log is incomplete: {frame.attrs['truncated']}", Truncated, stacklevel=2)
     return frame
-
-
-def _unreadable_text(places: Sequence[str]) -> str:
-    return f"{len(places):,} unreadable lines or files omitted: {join(places, _MOST_SHOWN)}"
 
 
 class _Records:
@@ -263,7 +260,6 @@ class _Records:
         self._results: dict[str, dict[str, Any]] = {}
 
     def read(self, folder: Path) -> None:
-        """Read every file of the folder."""
         for file in sorted(folder.glob("*.jsonl")):
             name = _escape_surrogates(file.name)
             try:  # only files are read: reading a pipe would never end
@@ -327,26 +323,23 @@ def _text(value: Any) -> str:
     return value
 
 
-def _optional_text(value: Any) -> str | None:
-    return None if value is None else _text(value)
-
-
-def _optional_number(value: Any) -> int | None:
-    if value is not None and (type(value) is not int or not 0 <= value < 2**63):
+def _number(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
         raise TypeError("not a whole number from 0 to 2**63 - 1")
     return value
 
 
-def _optional_numbers(value: Any) -> list[int | None] | None:
-    if value is not None and not isinstance(value, list):
-        raise TypeError(f"not a list: {type(value).__name__}")
-    return None if value is None else [_optional_number(each) for each in value]
+def _optional(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else check(value)
 
 
-def _texts(value: Any) -> list[str]:
-    if not isinstance(value, list):
-        raise TypeError(f"not a list: {type(value).__name__}")
-    return [_text(each) for each in value]
+def _list_of(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def checked(values: Any) -> list[Any]:
+        if not isinstance(values, list):
+            raise TypeError(f"not a list: {type(values).__name__}")
+        return [check(each) for each in values]
+
+    return checked
 
 
 def _time(value: Any) -> datetime:
@@ -356,10 +349,8 @@ def _time(value: Any) -> datetime:
     return timestamp.astimezone(UTC)
 
 
-def _optional_spans(value: Any) -> dict[str, list[list[int]]] | None:
+def _pairs_by_text(value: Any) -> dict[str, list[list[int]]]:
     """Return the spans of many targets: for each text a list of pairs of positions."""
-    if value is None:
-        return None
     for pairs in value.values() if isinstance(value, dict) else (None,):
         if not isinstance(pairs, list):
             raise TypeError("not spans")
@@ -368,9 +359,7 @@ def _optional_spans(value: Any) -> dict[str, list[list[int]]] | None:
     return dict(value)
 
 
-def _optional_texts_by_place(value: Any) -> dict[str, str] | None:
-    if value is None:
-        return None
+def _texts_by_place(value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
         raise TypeError("not a mapping")
     return {place: _text(text) for place, text in value.items()}
@@ -378,19 +367,19 @@ def _optional_texts_by_place(value: Any) -> dict[str, str] | None:
 
 _FIELDS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "intent": {
-        "change": _text, "time": _time, "action": _text, "targets": _texts, "pid": _optional_number,
-        "from_indexes": _optional_numbers,
-        **dict.fromkeys(("reason", "environment", "address", "request", "user", "host"), _optional_text),
+        "change": _text, "time": _time, "action": _text, "targets": _list_of(_text),
+        "pid": _optional(_number), "from_indexes": _optional(_list_of(_optional(_number))),
+        **dict.fromkeys(("reason", "environment", "address", "request", "user", "host"), _optional(_text)),
     },
     "result": {
-        "change": _text, "time": _time, "outcome": _text, "error": _optional_text, "status": _optional_number,
-        "outcomes": _optional_spans, "errors": _optional_spans, "new_ids": _optional_texts_by_place,
-        "other_new_ids": _optional_texts_by_place,
+        "change": _text, "time": _time, "outcome": _text, "error": _optional(_text),
+        "status": _optional(_number), "outcomes": _optional(_pairs_by_text), "errors": _optional(_pairs_by_text),
+        "new_ids": _optional(_texts_by_place), "other_new_ids": _optional(_texts_by_place),
     },
     "read": {
         "time": _time, **dict.fromkeys(("tool", "arguments"), _text),
-        **dict.fromkeys(("rows", "bytes", "milliseconds", "pid"), _optional_number),
-        **dict.fromkeys(("source", "error", "client", "user", "host"), _optional_text),
+        **dict.fromkeys(("rows", "bytes", "milliseconds", "pid"), _optional(_number)),
+        **dict.fromkeys(("source", "error", "client", "user", "host"), _optional(_text)),
     },
 }  # fmt: skip
 """The fields of each kind of record, and the check of each."""

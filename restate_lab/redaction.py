@@ -82,7 +82,7 @@ def as_secret(value: str | Secret | None) -> Secret | None:
 def is_secret_name(name: str) -> bool:
     """Return whether the value of a field, parameter or variable with this name is never shown."""
     name = name.lower()
-    return _SECRET_NAME.search(name) is not None or _segments(name)[-1] in _LAST_WORDS
+    return _SECRET_NAME.search(name) is not None or _WORD_BREAKS.split(name)[-1] in _LAST_WORDS
 
 
 def is_secret_header(name: str) -> bool:
@@ -91,7 +91,7 @@ def is_secret_header(name: str) -> bool:
     Any name that ends with "-key" is secret, except "idempotency-key", by which operators find an invocation.
     """
     name = name.lower()
-    *before, last = _segments(name)
+    *before, last = _WORD_BREAKS.split(name)
     if _SECRET_HEADER.search(name) is not None or last in _LAST_WORDS_OF_HEADERS:
         return True
     return bool(before) and last in {"key", "keys"} and before[-1] != "idempotency"
@@ -105,10 +105,6 @@ def has_secret_name(text: str) -> bool:
 def has_secret_header(text: str) -> bool:
     """Return whether the name of a secret header can occur in a text."""
     return _SECRET_HEADER_WITHIN.search(text.lower()) is not None
-
-
-def _segments(name: str) -> list[str]:
-    return _WORD_BREAKS.split(name)
 
 
 def mask_user_info(address: str) -> str:

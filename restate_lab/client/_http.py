@@ -129,8 +129,12 @@ class QuickAckTransport(httpx.BaseTransport):
                 return connection
             connection.close()
         connection = _Connection(origin, self._context)
-        with _connect_errors():
+        try:
             connection.connect()
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout(f"no connection within {format_duration(CONNECT_LIMIT)}") from error
+        except (OSError, UnicodeError) as error:  # also TLS and DNS errors; UnicodeError: an invalid host name
+            raise httpx.ConnectError(str(error)) from error
         return connection
 
     def _pop_idle(self, origin: _Origin) -> _Connection | None:
@@ -343,16 +347,6 @@ def _set_options(sock: socket.socket) -> None:
     for option, value in (("TCP_KEEPIDLE", 20), ("TCP_KEEPALIVE", 20), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, option):  # macOS calls the first one TCP_KEEPALIVE
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-
-
-@contextlib.contextmanager
-def _connect_errors() -> Iterator[None]:
-    try:
-        yield
-    except TimeoutError as error:
-        raise httpx.ConnectTimeout(f"no connection within {format_duration(CONNECT_LIMIT)}") from error
-    except (OSError, UnicodeError) as error:  # OSError includes TLS and DNS errors; UnicodeError: an invalid host name
-        raise httpx.ConnectError(str(error)) from error
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from restate_lab.server import complete_features
 from restate_lab.status import STATUSES
 
 INFO_LIFETIME = 30.0  # seconds; then it is read again, because a server can be upgraded while a notebook is open
+_INFO_LIMIT = 10.0  # seconds
 COUNT_LIMIT = 2.0  # seconds; the time limit of counting for a card
 _ACCENT = "#8a8f98"
 _FRESH = 60.0  # seconds for which the same counts are shown again
@@ -42,7 +43,7 @@ class ServerInfoCache:
         self._transport = transport
         self.last: ServerInfo | None = None
 
-    def info(self, *, retry_for: float = RETRY_FOR, within: float = 10.0) -> ServerInfo:
+    def info(self, *, retry_for: float = RETRY_FOR) -> ServerInfo:
         """Return the information; it is read if it is unknown, or older than ``INFO_LIFETIME``.
 
         Raises:
@@ -52,7 +53,7 @@ class ServerInfoCache:
         if known is not None and time.monotonic() - known.read_at <= INFO_LIFETIME:
             return known
         try:
-            self.last = info = _read_info(self._transport, retry_for if known is None else 0, within)
+            self.last = info = _read_info(self._transport, retry_for if known is None else 0)
         except RestateLabError:
             if known is None:
                 raise
@@ -136,9 +137,9 @@ class StatusCard:
         self._note = f"{total:,} invocations, including retained completed ones; counted at {time_text}"
 
 
-def _read_info(transport: Transport, retry_for: float, within: float) -> ServerInfo:
+def _read_info(transport: Transport, retry_for: float) -> ServerInfo:
     try:
-        response = transport.read("GET", "/version", retry_for=retry_for, timeout=min(within, transport.timeout))
+        response = transport.read("GET", "/version", retry_for=retry_for, timeout=min(_INFO_LIMIT, transport.timeout))
         body = response.json()
         version = str(body["version"])
         return ServerInfo(version, complete_features(version, body.get("features")), body.get("ingress_endpoint"))

@@ -119,6 +119,16 @@ def check_size(argument: str, value: object) -> float:
     return float(value)
 
 
+def check_list(argument: str, values: object, noun: str, verb: str) -> list[Any]:
+    """Return a list of one or more values; ``noun`` and ``verb`` name them and the change in messages."""
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise ArgumentError(f"{argument} must be a list of {noun}; got {format_value(values)}.")
+    listed = list(values)
+    if not listed:
+        raise ArgumentError(f"{argument} is empty: there is nothing to {verb}.")
+    return listed
+
+
 def check_deployment_choice(argument: str, value: object) -> str:
     """Return the deployment to continue on: "latest", "keep", or the id of a deployment."""
     if value in {"latest", "keep"}:

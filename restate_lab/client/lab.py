@@ -318,22 +318,19 @@ def connect(
 
     ``cluster`` is an admin URL or the name of an environment of the restate CLI. Without it, the CLI's current
     environment is used, or the address in RESTATE_ADMIN_URL or RESTATE_HOST. If you name an environment, its own
-    address and token are used; SettingsError is raised if RESTATE_ADMIN_URL, RESTATE_HOST, RESTATE_INGRESS_URL or
-    RESTATE_AUTH_TOKEN has another value. Read ``token`` from the environment or ``getpass.getpass()``; do not write it
-    into a notebook.
+    address and token are used; SettingsError is raised if a variable of the CLI has another value. Do not write
+    ``token`` into a notebook; read it with ``getpass.getpass()``.
 
-    ``read_only=True`` refuses every change; ``RESTATE_LAB_READ_ONLY=1`` also does, and this argument cannot override
-    it. ``timeout`` is the time limit of a whole call ("120s"), ``max_bytes`` the size limit of a result. ``audit`` is
-    the folder of the audit log, ``ca`` a PEM file of the authority that signed the server's certificate.
+    ``read_only=True`` refuses every change, and so does ``RESTATE_LAB_READ_ONLY=1``. ``timeout`` is the limit of a
+    whole call ("120s"), ``max_bytes`` that of a result. ``audit`` is the folder of the audit log, ``ca`` a PEM file of
+    the authority that signed the server's certificate.
 
-    ``decode`` is a function from bytes to bytes for payloads that an SDK encodes or encrypts (its codec). It is only
-    for showing: payloads of journals, values of state, and conversations and runs of agents. Nothing that is replayed,
-    frozen, archived or sent to the cluster is decoded. If it raises, returns something else, or takes more than 2
-    seconds, that payload is shown as "not decoded: …"; after a late payload, or 60 seconds in all, so are the others of
-    that result. It runs in another thread. ``set_state`` refuses to write an encoded value, except with ``encode``, the
-    reverse function.
+    ``decode``, a function from bytes to bytes, decodes payloads that an SDK encodes or encrypts. It is only for
+    showing, and runs in another thread; nothing that is replayed, frozen, archived or sent is decoded. If it fails or
+    takes more than 2 seconds, the payload is shown as "not decoded: …"; after 60 seconds in all, so are the others of
+    a result. ``set_state`` writes an encoded value only with ``encode``, the reverse function.
 
-    ``check=False`` sends nothing. Otherwise one request is sent, so that a wrong address fails at once. It also warns
+    ``check=False`` sends nothing. Otherwise one request is sent, so that a wrong address fails at once. It warns
     (UntriedServer) if the server is older than 1.6.1 or newer than 1.8, the versions that restate_lab was tested with.
 
     Raises:

@@ -96,18 +96,15 @@ class _Collector:
 
     def _post(self, body: bytes, ends: float) -> httpx.Response:
         left = max(0.01, ends - time.monotonic())
+        headers = httpx.Headers({name: value.reveal() for name, value in self._headers.items()})
+        headers.update(_OWN_HEADERS)
         return self._client.post(
             self._endpoint,
             content=body,
-            headers=self._all_headers(),
+            headers=headers,
             timeout=httpx.Timeout(left, connect=min(left, CONNECT_LIMIT)),
             extensions={"deadline": ends, "body_limit": _MOST_BYTES},
         )
-
-    def _all_headers(self) -> httpx.Headers:
-        headers = httpx.Headers({name: value.reveal() for name, value in self._headers.items()})
-        headers.update(_OWN_HEADERS)
-        return headers
 
     def _describe(self, error: httpx.HTTPError) -> str:
         if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
@@ -153,7 +150,6 @@ class _Library:
         self._resource = Resource({"service.name": "restate_lab"})
 
     def encode(self, records: Sequence[SpanRecord]) -> bytes:
-        """Return the body of a request."""
         encoded: bytes = self._encode([self._span(each) for each in records]).SerializeToString()
         return encoded
 

@@ -235,19 +235,6 @@ def _connecting_advice(error: str, settings: Settings, *, is_ingress: bool) -> s
     return advice
 
 
-def repeated_close_error(
-    error: httpx.TransportError, *, request_line: str, settings: Settings, address: str
-) -> ServerFailed:
-    """Return the exception for a request at which the server closed the connection twice while it answered others."""
-    what = "this statement" if request_line.endswith("/query") else "this request"
-    return ServerFailed(
-        f"{request_line} on {settings.environment} ({address}): the server closed the connection twice while it worked "
-        f"on {what} ({error}), but it answers other requests. {what[0].upper()}{what[1:]} probably makes a worker of "
-        f"the server fail: do not send it again unchanged. The server's log has the reason.",
-        status=0,
-    )
-
-
 def error_from_transport(
     error: httpx.RequestError, *, request_line: str, settings: Settings, address: str
 ) -> RestateLabError:

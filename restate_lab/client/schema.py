@@ -134,14 +134,14 @@ def check_types(schema: pa.Schema, types: Mapping[str, str | None], statement: s
     return schema
 
 
-def check_rows(answer: pa.Table | pd.DataFrame, statement: str, source: Source, *, rows: int = 1) -> None:
-    """Check that a response has exactly the number of rows that its statement always returns.
+def check_rows(answer: pa.Table | pd.DataFrame, statement: str, source: Source) -> None:
+    """Check that a response has the one row that its statement always returns.
 
     Raises:
-        ServerFailed: it has more or fewer rows.
+        ServerFailed: it has no row, or more than one.
     """
-    if len(answer) != rows:
-        _refuse([f"it has {len(answer):,} rows instead of {rows}"], statement, source)
+    if len(answer) != 1:
+        _refuse([f"it has {len(answer):,} rows instead of 1"], statement, source)
 
 
 def tables_of(source: Source) -> pd.DataFrame:

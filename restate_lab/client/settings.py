@@ -24,10 +24,11 @@ import binascii
 import json
 import re
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 from restate_lab._public import did_you_mean, nearest_names
@@ -45,9 +46,6 @@ from restate_lab.client.address import (
 from restate_lab.client.cli_config import CliConfig, ConfigSection, ConfigValue, Variables
 from restate_lab.errors import SettingsError, SettingsWarning
 from restate_lab.redaction import Secret, as_secret
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 _LOGIN = "`restate cloud login`"
 _LATEST_TIME = 8_210_266_876_799  # seconds; for the CLI, a token that expires after the year 262142 is invalid
@@ -157,7 +155,10 @@ def _settings_for_environment(arguments: _Arguments, variables: Variables, cwd: 
     is_used = arguments.cluster is not None or (_exists(name, config) and is_own(override, ADMIN, layers))
     if override is not None and not is_used:
         return _settings_for_address(override, "variable", arguments, variables)
-    admin_url = _own_admin_url(name, chosen_by, config)
+    own = address_from_layers(ADMIN, layers) if _exists(name, config) else None
+    if own is None:
+        raise SettingsError(_no_address_message(name, chosen_by, config))
+    admin_url = parse_address(own, ADMIN, "file")
     section = config.sections.get(cli.fold_case(name))
     environment = section.name if section else name or "default"  # without a name: only [default] and [global]
     if arguments.cluster is not None:
@@ -201,17 +202,6 @@ def _find_environment(arguments: _Arguments, variables: Variables, cwd: Path) ->
 def _exists(name: str, config: CliConfig) -> bool:
     """Return whether an environment exists; without a name, [default] and [global] form one."""
     return not name or cli.fold_case(name) == cli.LOCAL or cli.fold_case(name) in config.sections
-
-
-def _own_admin_url(name: str, chosen_by: str, config: CliConfig) -> str:
-    """Return the address that the configuration has for an environment.
-
-    Raises SettingsError if there is no such environment, or it has no address.
-    """
-    own = address_from_layers(ADMIN, config.layers(name)) if _exists(name, config) else None
-    if own is None:
-        raise SettingsError(_no_address_message(name, chosen_by, config))
-    return parse_address(own, ADMIN, "file")
 
 
 def _check_not_overridden(

@@ -32,13 +32,12 @@ from restate_lab.client.responses import (
     is_lost,
     is_temporary,
     read_error_response,
-    repeated_close_error,
     retry_after,
     says_never_forwarded,
 )
 from restate_lab.client.settings import Settings
 from restate_lab.durations import DurationInput
-from restate_lab.errors import ArgumentError, OutcomeUnknown, ReadOnly, RestateLabError
+from restate_lab.errors import ArgumentError, OutcomeUnknown, ReadOnly, RestateLabError, ServerFailed
 from restate_lab.interrupts import Shield
 
 __all__ = ["Record", "Transport"]
@@ -352,8 +351,13 @@ class Transport:
         breaks.append(sign)
         if len(breaks) > 1 and not self._recovery.has_others(breaks):
             self._recovery.withdraw(breaks)
-            raise repeated_close_error(
-                error, request_line=request_line, settings=self.settings, address=self._where
+            what = "this statement" if request_line.endswith("/query") else "this request"
+            raise ServerFailed(
+                f"{request_line} on {self.settings.environment} ({self._where}): the server closed the connection "
+                f"twice while it worked on {what} ({error}), but it answers other requests. {what.capitalize()} "
+                f"probably makes a worker of the server fail: do not send it again unchanged. The server's log has "
+                f"the reason.",
+                status=0,
             ) from error
 
     def _answers_others(self, deadline: float) -> bool:

@@ -75,7 +75,6 @@ def _set_option(options: dict[str, str], name: str, value: str | None) -> None:
 
 
 def _parse_question(options: dict[str, str], text: str) -> MagicRequest:
-    """Parse the parameters of a question and the options between them."""
     words = _split(text)
     parameters: dict[str, str] = {}
     while words:

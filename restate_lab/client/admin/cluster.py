@@ -12,7 +12,7 @@ from restate_lab.client.admin.operations import (
     poll_until,
     verification_errors,
 )
-from restate_lab.client.arguments import check_id, format_value
+from restate_lab.client.arguments import check_id, check_list, format_value
 from restate_lab.client.models import (
     ChangeResult,
     ClusterHealth,
@@ -128,7 +128,7 @@ class Limits(Operations):
             RequestRefused: a pattern is invalid.
             NotOnThisServer: before 1.7.
         """
-        upserts = _check_rules(rules, UpsertRule, "rules")
+        upserts = _check_rules(rules, UpsertRule)
         answer = self._change(
             "upsert_rules",
             "PUT",
@@ -147,11 +147,8 @@ class Limits(Operations):
             Conflict: an ``expected_version`` does not hold; no rule was removed.
             NotOnThisServer: before 1.7.
         """
-        deletions = _check_rules(
-            [DeleteRule(rule) if isinstance(rule, str) else rule for rule in _rule_list(rules, "rules")],
-            DeleteRule,
-            "rules",
-        )
+        listed = check_list("rules", rules, "rules", "change")
+        deletions = _check_rules([DeleteRule(rule) if isinstance(rule, str) else rule for rule in listed], DeleteRule)
         answer = self._change(
             "bulk_delete_rules",
             "POST",
@@ -165,18 +162,9 @@ class Limits(Operations):
         return DeletedRules(removed=removed, absent=absent)
 
 
-def _rule_list(rules: Any, argument: str) -> list[Any]:
-    if isinstance(rules, str | bytes | dict) or not isinstance(rules, Iterable):
-        raise ArgumentError(f"{argument} must be a list of rules; got {format_value(rules)}.")
-    listed = list(rules)
-    if not listed:
-        raise ArgumentError(f"{argument} is empty: there is nothing to change.")
-    return listed
-
-
-def _check_rules(rules: Any, kind: type, argument: str) -> list[Any]:
-    listed = _rule_list(rules, argument)
+def _check_rules(rules: Any, kind: type) -> list[Any]:
+    listed = check_list("rules", rules, "rules", "change")
     for rule in listed:
         if not isinstance(rule, kind):
-            raise ArgumentError(f"{argument} must only have {kind.__name__}(…); got {format_value(rule)}.")
+            raise ArgumentError(f"rules must only have {kind.__name__}(…); got {format_value(rule)}.")
     return listed

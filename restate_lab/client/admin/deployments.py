@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from restate_lab.client.admin.operations import Operations, drop_none, verification_errors
-from restate_lab.client.arguments import check_flag, check_id, check_name, check_strings, check_uri, format_value
+from restate_lab.client.arguments import check_flag, check_id, check_list, check_name, check_strings, check_uri
 from restate_lab.client.models import DeletedDeployments, Deployment, GoogleIdTokenAuth, HttpAuth, RegisteredDeployment
 from restate_lab.client.models.base import ModelList
 from restate_lab.client.responses import SUCCESS
@@ -157,7 +157,8 @@ class Deployments(Operations):
             NotOnThisServer: the server does not have the operation, or describes another request; nothing was sent.
             OutcomeUnknown: the response was lost, and some of the deployments are still registered.
         """
-        ids = _check_ids(deployments)
+        listed = check_list("deployments", deployments, "ids", "remove")
+        ids = list(dict.fromkeys(check_id("deployments", each, "deployment") for each in listed))
         is_forced = check_flag("force", force)
         try:
             request = self._catalog.ids_request("bulk_delete_deployments", _BULK_DELETE).arguments(ids, force=is_forced)
@@ -184,15 +185,6 @@ class Deployments(Operations):
         with verification_errors("bulk_delete_deployments"):
             registered = {each.id for each in self.list_deployments()}
         return tuple(id_ for id_ in ids if id_ in registered)
-
-
-def _check_ids(deployments: Any) -> list[str]:
-    if isinstance(deployments, str | bytes | Mapping) or not isinstance(deployments, Iterable):
-        raise ArgumentError(f"deployments must be a list of ids; got {format_value(deployments)}.")
-    ids = list(dict.fromkeys(check_id("deployments", each, "deployment") for each in deployments))
-    if not ids:
-        raise ArgumentError("deployments is empty: there is nothing to remove.")
-    return ids
 
 
 def _address(uri: str | None, arn: str | None) -> dict[str, str] | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import TypeAlias
 
 NOT_READ = ""
 RESUMED = "it is retried now; if it was already running, nothing changed"
@@ -10,11 +11,12 @@ JOURNAL_PURGED = "its journal was removed, its row remains"
 DELETED = "202 does not confirm the change: the server also returns it for unknown ids and wrong states"
 
 
-class EffectCheck(Protocol):
-    """A function that returns whether a call took effect (None: still pending, or unknown), and a note."""
+EffectCheck: TypeAlias = Callable[[str | None], tuple[bool | None, str]]
+"""A function from an invocation's status to whether a call took effect, and a note.
 
-    def __call__(self, state: str | None) -> tuple[bool | None, str]:
-        """Return the effect for an invocation's status: None if it has no row, NOT_READ if it was not read."""
+The status has None if the invocation has no row, and NOT_READ if it was not read. The effect has None if it is pending
+or unknown.
+"""
 
 
 def cancel_finished(state: str | None) -> tuple[bool | None, str]:

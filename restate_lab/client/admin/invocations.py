@@ -179,7 +179,6 @@ class Invocations(Operations):
     def _verify_effect(
         self, answer: ChangeResult, verify: bool, is_settled: Callable[[str | None], bool], check: effects.EffectCheck
     ) -> ChangeResult:
-        """Return the result with the status of the invocation that is read afterwards."""
         if not verify:
             return answer.model_copy(update={"note": check(effects.NOT_READ)[1]})
 

@@ -181,11 +181,7 @@ def text_of(body: bytes, number: int) -> str:
 
 def bytes_of(body: bytes, number: int) -> bytes | None:
     """Return the bytes or the message in a field of a message; None if it has none."""
-    try:
-        values = [value for field, value in _fields(body) if field == number]
-    except ValueError:
-        return None
-    return next((value for value in values if isinstance(value, bytes)), None)
+    return next((value for value in _values_of(body, number) if isinstance(value, bytes)), None)
 
 
 def run_value(body: bytes) -> bytes | None:
@@ -209,11 +205,14 @@ def run_value(body: bytes) -> bytes | None:
 
 def number_of(body: bytes, number: int) -> int | None:
     """Return the whole number in a field of a message; None if it has none."""
+    return next((value for value in _values_of(body, number) if isinstance(value, int)), None)
+
+
+def _values_of(body: bytes, number: int) -> list[int | bytes]:
     try:
-        values = [value for field, value in _fields(body) if field == number]
+        return [value for field, value in _fields(body) if field == number]
     except ValueError:
-        return None
-    return next((value for value in values if isinstance(value, int)), None)
+        return []
 
 
 def _fields(body: bytes) -> Iterator[tuple[int, int | bytes]]:

@@ -109,7 +109,22 @@ class RetryPolicy(Model):
     on_max_attempts: str | None = None
 
 
-class Handler(Model):
+class _Configured(Model):
+    name: str
+    ty: str | None = None
+    documentation: str | None = None
+    metadata: SafeMap | None = None
+    public: bool | None = None
+    idempotency_retention: Duration | None = None
+    journal_retention: Duration | None = None
+    inactivity_timeout: Duration | None = None
+    abort_timeout: Duration | None = None
+    enable_lazy_state: bool | None = None
+    retry_policy: RetryPolicy | None = None
+    info: tuple[SchemaInfo, ...] | None = None
+
+
+class Handler(_Configured):
     """A handler. ``ty`` is "Exclusive", "Shared" or "Workflow"; None for a handler of a plain service.
 
     For a timeout or retention, None means the value of the service. The two schemas are JSON schemas.
@@ -117,29 +132,17 @@ class Handler(Model):
 
     line: ClassVar[tuple[str, ...]] = ("name", "ty", "public", "input_description", "output_description")
 
-    name: str
-    ty: str | None = None
-    documentation: str | None = None
-    metadata: SafeMap | None = None
-    public: bool | None = None
     input_description: str | None = None
     output_description: str | None = None
     input_json_schema: Any = None
     output_json_schema: Any = None
-    idempotency_retention: Duration | None = None
-    journal_retention: Duration | None = None
-    inactivity_timeout: Duration | None = None
-    abort_timeout: Duration | None = None
-    enable_lazy_state: bool | None = None
-    retry_policy: RetryPolicy | None = None
-    info: tuple[SchemaInfo, ...] | None = None
 
 
 # The server returns handlers and services in a different order at every call.
 Handlers = Annotated[tuple[Handler, ...], AfterValidator(lambda all_: tuple(sorted(all_, key=lambda each: each.name)))]
 
 
-class Service(Model):
+class Service(_Configured):
     """A service in its newest revision. ``ty`` is "Service", "VirtualObject" or "Workflow".
 
     In a list of deployments only ``name`` and ``revision`` have values; all other fields have None.
@@ -147,22 +150,10 @@ class Service(Model):
 
     line: ClassVar[tuple[str, ...]] = ("name", "ty", "revision", "deployment_id", "public", "handlers")
 
-    name: str
-    ty: str | None = None
     revision: int | None = None
     deployment_id: str | None = None
-    documentation: str | None = None
-    metadata: SafeMap | None = None
-    public: bool | None = None
     handlers: Handlers | None = None
-    idempotency_retention: Duration | None = None
     workflow_completion_retention: Duration | None = None
-    journal_retention: Duration | None = None
-    inactivity_timeout: Duration | None = None
-    abort_timeout: Duration | None = None
-    enable_lazy_state: bool | None = None
-    retry_policy: RetryPolicy | None = None
-    info: tuple[SchemaInfo, ...] | None = None
 
 
 Services = Annotated[tuple[Service, ...], AfterValidator(lambda all_: tuple(sorted(all_, key=lambda each: each.name)))]

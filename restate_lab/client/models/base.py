@@ -81,16 +81,12 @@ class SafeMap(Mapping[str, str]):
         )
 
 
-def _duration(value: Any) -> Any:
-    return parse_duration(value) if isinstance(value, str) else value
-
-
-def _to_text(value: timedelta) -> str:
-    """Return a duration as the server writes it."""
-    return format_duration(value, exact=True)
-
-
-Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(_to_text, when_used="json")]
+# In JSON, a duration is written as by the server.
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(lambda value: parse_duration(value) if isinstance(value, str) else value),
+    PlainSerializer(lambda value: format_duration(value, exact=True), when_used="json"),
+]
 Timestamp = Annotated[datetime, AfterValidator(lambda value: value.astimezone(UTC))]
 
 

@@ -78,10 +78,6 @@ class _Level:
         self.deepest, self.nested = self.depth(), self.nesting()
         self.terms = self.tight = self.tightest = self.inner = self.arrows = self.inner_nesting = 0
 
-    def start_term(self) -> None:
-        self.terms += 1
-        self.tight, self.tightest = 0, max(self.tight, self.tightest)
-
 
 class ShapeCheck:
     """Checks the tokens of a statement one by one, and raises StatementError at the token that exceeds a limit."""
@@ -119,7 +115,8 @@ class ShapeCheck:
         if word in self._queries:
             self._count_query(token)
         if word in _TERMS:
-            level.start_term()
+            level.terms += 1
+            level.tight, level.tightest = 0, max(level.tight, level.tightest)
             self._check(level, token)
         elif word in _OPERATORS:
             level.tight += 1

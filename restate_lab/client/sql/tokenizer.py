@@ -83,7 +83,11 @@ def tokens(statement: str) -> Iterator[Token]:
             at = _end_of_comment(statement, start)
             continue
         if kind == "dollar":
-            kind, at = "string", _end_of_dollars(statement, start, found.group())
+            tag = found.group()
+            closing = statement.find(tag, at)
+            if closing < 0:
+                raise _unclosed_error(statement, start, f"{tag} string")
+            kind, at = "string", closing + len(tag)
         elif kind == "unclosed":
             raise _unclosed_error(statement, start, "quoted name" if statement[start] == '"' else "string")
         elif kind == "operator":
@@ -119,13 +123,6 @@ def _end_of_comment(statement: str, start: int) -> int:
         if depth == 0:
             return edge.end()
     raise _unclosed_error(statement, start, "comment")
-
-
-def _end_of_dollars(statement: str, start: int, tag: str) -> int:
-    end = statement.find(tag, start + len(tag))
-    if end < 0:
-        raise _unclosed_error(statement, start, f"{tag} string")
-    return end + len(tag)
 
 
 def _check_glue(statement: str, start: int, end: int) -> None:
