@@ -55,18 +55,14 @@ class Gateway:
     other: str = "OutcomeUnknown"
 
 
-def _gateway_hint(name: str, description: str) -> Gateway:
-    """Return a gateway that reports that it did not forward the request: a plan reads, and then sends it again."""
-    return Gateway(name, description, unsent="done")
-
-
 _RESET = "`upstream connect error or disconnect/reset before headers."
 
 GATEWAYS = (
-    _gateway_hint("no healthy upstream", "Envoy, Istio: 503 `no healthy upstream`"),
-    _gateway_hint("connection failure", f"Envoy, Istio: 503 {_RESET} reset reason: connection failure`"),
-    _gateway_hint("connection timeout", f"Envoy, Istio: 503 {_RESET} reset reason: connection timeout`"),
-    _gateway_hint("overflow", f"Envoy, Istio: 503 {_RESET} reset reason: overflow`"),
+    # These report that they did not forward the request: a plan reads, and then sends it again.
+    Gateway("no healthy upstream", "Envoy, Istio: 503 `no healthy upstream`", "done"),
+    Gateway("connection failure", f"Envoy, Istio: 503 {_RESET} reset reason: connection failure`", "done"),
+    Gateway("connection timeout", f"Envoy, Istio: 503 {_RESET} reset reason: connection timeout`", "done"),
+    Gateway("overflow", f"Envoy, Istio: 503 {_RESET} reset reason: overflow`", "done"),
     Gateway("connection termination", f"Envoy, Istio: 503 {_RESET} reset reason: connection termination`"),
     Gateway("retried", f"Envoy, Istio: 503 {_RESET} retried and the latest reset reason: connection failure`"),
     Gateway("upstream request timeout", "Envoy, Istio: 504 `upstream request timeout`"),

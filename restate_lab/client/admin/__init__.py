@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from restate_lab._public import public
-from restate_lab.client.admin.cluster import Cluster, Limits, Vqueues
+from restate_lab.client.admin.cluster import Cluster
 from restate_lab.client.admin.deployments import Deployments
 from restate_lab.client.admin.invocations import Invocations
 from restate_lab.client.admin.kafka import Kafka
@@ -12,7 +12,7 @@ from restate_lab.client.admin.state import States
 
 
 @public
-class AdminClient(Cluster, Deployments, Services, States, Invocations, Kafka, Limits, Vqueues):
+class AdminClient(Cluster, Deployments, Services, States, Invocations, Kafka):
     """All operations of a cluster's Admin API, as ``lab.admin``; only ``query`` is elsewhere, as ``lab.sql``.
 
     Ids and names are the first arguments; pass the others by keyword, with the names of the API (``from`` is

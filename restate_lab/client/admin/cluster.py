@@ -32,7 +32,11 @@ _PAUSED = "SELECT queue_is_paused AS is_paused FROM sys_vqueue_meta WHERE id = :
 
 
 class Cluster(Operations):
-    """Operations on the server itself."""
+    """Operations on the server itself, its vqueues and its limit rules.
+
+    For an operation on a vqueue the server returns 202 for any id, so the outcome is read from sys_vqueue_meta. Limit
+    rules exist since 1.7; to read them, use ``lab.sql("SELECT * FROM sys_rules")``.
+    """
 
     def version(self) -> VersionInformation:
         """Return the server's version, its Admin API versions, its ingress and its feature flags.
@@ -68,10 +72,6 @@ class Cluster(Operations):
                 f"cluster_health is not supported by this server, Restate {self._catalog.version}: 1.8 removed it. Use "
                 f"`restatectl status` for the members, and lab.admin.health() for the health of this node."
             ) from error
-
-
-class Vqueues(Operations):
-    """Operations on vqueues. The server returns 202 for any id, so the outcome is read from sys_vqueue_meta."""
 
     def pause_vqueue(self, vqueue_id: str, /, *, reason: str | None = None) -> ChangeResult:
         """Pause a queue: its invocations no longer start, but running ones continue.
@@ -113,10 +113,6 @@ class Vqueues(Operations):
         return ChangeResult(
             verb=operation, target=id_, status=answer.status_code, note=note, took_effect=took_effect, state=state
         )
-
-
-class Limits(Operations):
-    """Operations on limit rules (since 1.7). To read the rules, use ``lab.sql("SELECT * FROM sys_rules")``."""
 
     def upsert_rules(self, rules: Iterable[UpsertRule], /, *, reason: str | None = None) -> ModelList[LimitRule]:
         """Create or replace rules, all or none, and return them sorted by pattern.

@@ -180,8 +180,9 @@ def test_the_error_about_the_value_of_a_header_names_only_the_header(serve: Call
         assert CANARY not in str(caught.value)
 
 
-def test_a_lambda_deployment_is_registered(serve: Callable[..., Server], tmp_path: Path) -> None:
-    """The ARN, the role to assume and the headers are sent as the API describes them (recorded shape)."""
+def test_arn_role_and_headers_of_a_lambda_deployment_are_sent_as_the_api_describes_them(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
     answer = httpx.Response(201, json={"id": DP, "services": [], "sdk_version": "restate-sdk-typescript/1.9.0"})
     server = serve({"POST /deployments": answer})
     made = server.admin.create_deployment(
@@ -199,8 +200,7 @@ def test_a_lambda_deployment_is_registered(serve: Callable[..., Server], tmp_pat
     assert CANARY not in "".join(file.read_text() for file in tmp_path.rglob("*.jsonl"))
 
 
-def test_a_lambda_deployment_is_moved(serve: Callable[..., Server]) -> None:
-    """A new ARN is sent, and the response is a deployment with an ARN in place of a URI (recorded shape)."""
+def test_a_deployment_is_moved_to_a_new_arn_as_the_api_describes_it(serve: Callable[..., Server]) -> None:
     answer = {
         "id": DP,
         "arn": ARN,
@@ -214,8 +214,7 @@ def test_a_lambda_deployment_is_moved(serve: Callable[..., Server]) -> None:
     assert (moved.arn, moved.uri, moved.compression) == (ARN, None, "Zstd")
 
 
-def test_a_google_identity_is_asked_for(serve: Callable[..., Server]) -> None:
-    """`auth` is sent, and read back, in the API's shape (recorded shape)."""
+def test_a_google_identity_is_sent_and_read_back_in_the_form_of_the_api(serve: Callable[..., Server]) -> None:
     shape = {"GoogleIdToken": {"audience": "https://run.app"}}
     deployment = {"id": DP, "uri": "https://run.app/", "auth": shape, "services": []}
     server = serve({"POST /deployments": {"id": DP, "services": []}, f"GET /deployments/{DP}": deployment})
@@ -234,8 +233,7 @@ def test_names_are_one_segment_of_the_path(serve: Callable[..., Server]) -> None
         assert server.requests[0].url.raw_path.decode() == f"/services/{sent}"
 
 
-def test_durations_leave_in_one_spelling(serve: Callable[..., Server]) -> None:
-    """A timedelta and a text of the same length are sent alike; zero is a value, None is not sent."""
+def test_equal_durations_are_sent_alike_and_none_is_not_sent(serve: Callable[..., Server]) -> None:
     server = serve({"PATCH /services/s": {"name": "s", "handlers": []}})
     server.admin.modify_service("s", abort_timeout=timedelta(hours=2, milliseconds=5), inactivity_timeout=0)
     assert server.body == {"abort_timeout": "PT7200.005S", "inactivity_timeout": "PT0S"}
@@ -291,8 +289,9 @@ def test_what_a_server_lacks_is_told_by_two_signs(
         httpx.Response(200, json={"services": [{"name": "s", "metadata": {"token": [CANARY]}}]}),
     ],
 )
-def test_an_answer_that_is_none_of_the_apis(serve: Callable[..., Server], answer: httpx.Response) -> None:
-    """A page, other JSON or a field of another type is ServerFailed, which names the operation and quotes nothing."""
+def test_a_response_that_the_api_does_not_send_is_refused_by_operation_without_its_content(
+    serve: Callable[..., Server], answer: httpx.Response
+) -> None:
     with pytest.raises(errors.ServerFailed, match="list_services") as caught:
         serve({"GET /services": answer}).admin.list_services()
     assert CANARY not in str(caught.value)
@@ -417,8 +416,7 @@ def test_every_deployment_has_a_type(serve: Callable[..., Server]) -> None:
     assert list(listed.frame["type"]) == ["http", "lambda", "other"]
 
 
-def test_verify_false_reads_nothing(serve: Callable[..., Server]) -> None:
-    """Without verification one request is sent, and the outcome claims only facts that were seen."""
+def test_without_verification_one_request_is_sent_and_only_seen_facts_are_claimed(serve: Callable[..., Server]) -> None:
     for verb in ("cancel", "kill", "pause", "purge"):
         server = serve({f"PATCH /invocations/{INV}/{verb}": httpx.Response(200)})
         answer = getattr(server.admin, f"{verb}_invocation")(INV, verify=False)
@@ -480,8 +478,7 @@ def test_a_state_that_is_accepted_and_not_visible_is_an_unknown_outcome(
         server.admin.modify_service_state("s", "k", new_state={"a": b"1"})
 
 
-def test_a_queue_that_is_not_there(serve: Callable[..., Server]) -> None:
-    """The 202 for an unknown queue becomes NotFound; without vqueues the change is not sent at all."""
+def test_an_unknown_queue_is_not_found_and_without_vqueues_nothing_is_sent(serve: Callable[..., Server]) -> None:
     answers = {f"POST /vqueues/{VQ}/pause": httpx.Response(202), "GET /openapi": document("pause_vqueue")}
     with pytest.raises(errors.NotFound, match="although the server returned 202"):
         serve(answers, []).admin.pause_vqueue(VQ)

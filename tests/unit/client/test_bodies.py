@@ -86,8 +86,7 @@ def test_small_and_endless_bodies_do_not_fill_the_memory() -> None:
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("status", [200, 400])
-def test_the_time_limit_holds_while_a_body_is_read(tmp_path: Path, call: str, status: int) -> None:
-    """It also holds on a network that does not apply the deadline itself, such as a proxy's."""
+def test_the_time_limit_holds_while_a_body_is_read_from_any_network(tmp_path: Path, call: str, status: int) -> None:
     headers = {"content-type": ARROW} if call == "query" and status == 200 else bombs.JSON
     transport = transport_to(tmp_path, bombs.answer(status, headers, Slow()), timeout=0.3)
     kind = errors.OutcomeUnknown if call == "change" else errors.TimedOut
@@ -136,7 +135,6 @@ def test_an_encoding_that_was_not_requested_is_refused(tmp_path: Path, encoding:
 
 @pytest.mark.parametrize("size", [1, 3, 7, 8, 64, 1 << 20])
 def test_a_stream_is_split_into_messages_wherever_it_is_cut(size: int) -> None:
-    """Blocks of any size give the whole messages, and a compressed message is refused."""
     good = bombs.stream_of(TABLE)
     messages = list(split_messages(blocks(good, size)))
     assert b"".join(each for _, each in messages) == good[: -len(END)]

@@ -70,8 +70,7 @@ def test_messages_are_the_same_for_each_way_to_split_the_body(size: int) -> None
     assert not reader.is_complete
 
 
-def test_an_error_message_is_read() -> None:
-    """Numbers of any size, unknown fields and all wire types are read; a body that is not protobuf gives None."""
+def test_an_error_message_with_any_fields_is_read_and_other_bytes_are_none() -> None:
     unknown = bytes([15 << 3 | 1]) + b"8 bytes!"[:8] + bytes([14 << 3 | 5]) + b"four"
     (message,) = FrameReader().feed(error_frame(570, "no", 0, "a", 0x411))
     error = error_of(message[1] + unknown)
@@ -82,8 +81,7 @@ def test_an_error_message_is_read() -> None:
     assert number_of(number_field(3, 2**40), 3) == 2**40
 
 
-def test_an_address_is_checked() -> None:
-    """Only http and https addresses without a password are accepted; beyond loopback, http is not encrypted."""
+def test_only_an_http_address_without_a_password_is_accepted() -> None:
     assert endpoint_address("deployment", " http://127.0.0.1:9080/v2/ ") == "http://127.0.0.1:9080/v2"
     for wrong in ("127.0.0.1:9080", "unix:/tmp/x", "http://…", "ftp://x", "http://", "http://x?y", None, 9080, ""):
         with pytest.raises(errors.ArgumentError, match="use an address such as"):

@@ -51,10 +51,9 @@ def mark(error: errors.RestateLabError, statement: str, values: dict[str, Any] |
         (refused("at Line: 1, Column: 9"), "SELECT \x1bx", {}, ["  SELECT �x", "          ^"]),
     ],
 )
-def test_the_place_is_marked(
+def test_a_place_in_the_sent_statement_is_marked_in_the_written_one(
     error: errors.RestateLabError, statement: str, values: dict[str, Any], expected: list[str]
 ) -> None:
-    """The server counts in the statement that it received; the mark is in the statement that the user wrote."""
     assert mark(error, statement, values) == expected
 
 

@@ -86,8 +86,7 @@ def test_a_connection_idle_for_long_is_not_used(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("interim", ["102 Processing", "103 Early Hints", "101 Switching Protocols"])
-def test_an_interim_answer_is_not_taken_for_the_answer(interim: str) -> None:
-    """The final response would be read as the response to the next request: the connection is not used again."""
+def test_a_connection_with_an_interim_response_is_not_used_again(interim: str) -> None:
     asked: list[int] = []
 
     def talk(connection: socket.socket, number: int) -> bool:
@@ -128,8 +127,7 @@ def test_a_response_that_ends_early_is_a_protocol_error_and_not_a_shorter_body(a
         get(QuickAckTransport(), server)
 
 
-def test_the_deadline_ends_a_silent_and_a_trickling_answer() -> None:
-    """The limit is for the whole call: slowly arriving bytes do not extend it."""
+def test_slowly_arriving_bytes_do_not_extend_the_time_limit_of_a_call() -> None:
 
     def trickle(connection: socket.socket, number: int) -> bool:
         connection.sendall(chunked_response(b"x", end=False))
@@ -143,8 +141,7 @@ def test_the_deadline_ends_a_silent_and_a_trickling_answer() -> None:
             get(QuickAckTransport(), server, deadline=time.monotonic() + 0.4)
 
 
-def test_a_waiting_reader_is_ticked() -> None:
-    """While nothing arrives the tick is called, so that the user sees the wait."""
+def test_the_tick_is_called_while_no_data_arrives() -> None:
     ticks: list[float] = []
     twice = threading.Event()
 

@@ -118,8 +118,7 @@ def test_path_body_content_type_key_and_delay_are_sent_where_the_ingress_expects
     assert (request.headers["idempotency-key"], request.headers["x-token"]) == ("i", "s")
 
 
-def test_no_body_is_no_body(serve: Callable[..., Ingress]) -> None:
-    """None sends neither bytes nor a content type, which a handler without a parameter would refuse."""
+def test_none_sends_neither_a_body_nor_a_content_type(serve: Callable[..., Ingress]) -> None:
     ingress = serve(httpx.Response(200, headers=OLD))
     assert ingress.client.call("S", "h") is None
     assert ingress.requests[0].content == b""
@@ -164,8 +163,7 @@ def test_a_failure_of_a_handler_of_the_ingress_and_of_a_gateway_are_distinct_err
     assert ingress.outcomes == [outcome]
 
 
-def test_a_read_of_an_outcome_is_not_repeated(serve: Callable[..., Ingress]) -> None:
-    """Attach and output send one request, whatever the status of the response: it may be the handler's own."""
+def test_attach_and_output_send_one_request_whatever_its_status(serve: Callable[..., Ingress]) -> None:
     for status, headers in [(503, NEW), (503, {}), (429, {})]:
         ingress = serve(httpx.Response(status, headers=headers, json={"code": status, "message": "no"}))
         with pytest.raises(errors.RestateLabError):
@@ -173,8 +171,7 @@ def test_a_read_of_an_outcome_is_not_repeated(serve: Callable[..., Ingress]) -> 
         assert len(ingress.requests) == 1
 
 
-def test_an_unknown_id_is_not_a_failure(serve: Callable[..., Ingress]) -> None:
-    """An attach reads /output if "not found" may come from the handler or from the server."""
+def test_an_attach_that_is_not_found_reads_the_output_to_tell_who_says_so(serve: Callable[..., Ingress]) -> None:
     words = {"code": 404, "message": "not found"}
     unknown = serve(httpx.Response(404, headers=NEW, json=words), httpx.Response(404, headers=INGRESS, json=words))
     with pytest.raises(errors.NotFound):
@@ -219,10 +216,9 @@ LOGIN = httpx.Response(200, html="<html><title>Sign in</title></html>")
         (lambda i: i.reject_awakeable(AWAKEABLE, "no"), LOGIN),
     ],
 )  # fmt: skip
-def test_a_change_that_is_answered_by_something_else(
+def test_a_change_with_a_response_that_the_ingress_never_sends_is_unknown(
     serve: Callable[..., Ingress], call: Callable[[Any], Any], answer: httpx.Response
 ) -> None:
-    """A response that the ingress never sends is not a success: the change is unknown, in the audit log too."""
     ingress = serve(answer)
     with pytest.raises(errors.OutcomeUnknown):
         call(ingress.client)

@@ -104,7 +104,6 @@ def test_real_types() -> None:
 
 
 def test_unknown_fields_are_kept_and_missing_ones_none() -> None:
-    """A field added by a newer server is in `extra`; a field missing on an older one becomes None."""
     service = Service.model_validate({"name": "a", "colour": "blue", "nested": {"x": [1]}})
     assert service.extra == {"colour": "blue", "nested": {"x": [1]}}
     assert (service.ty, service.journal_retention, service.handlers, service.retry_policy) == (None,) * 4
@@ -188,8 +187,7 @@ def test_the_error_about_a_field_does_not_quote_its_value() -> None:
     assert CANARY not in str(caught.value)
 
 
-def test_a_safe_map_is_a_mapping() -> None:
-    """It compares with a dict by its visible values, in the order of its names."""
+def test_a_safe_map_compares_by_its_visible_values_in_the_order_of_names() -> None:
     values = SafeMap({"b": "2", "a": "1"})
     assert values == {"a": "1", "b": "2"}
     assert list(values) == ["a", "b"]

@@ -24,8 +24,7 @@ def test_the_written_rows_are_read_back_and_no_unfinished_file_stays(tmp_path: P
 
 
 @pytest.mark.parametrize("kind", [pa.string_view(), pa.binary_view(), pa.large_string(), pa.list_(pa.string_view())])
-def test_bytes_are_counted_of_every_type(kind: pa.DataType) -> None:
-    """Views are included, for which an older pyarrow has no count."""
+def test_bytes_of_every_type_are_counted_also_of_views(kind: pa.DataType) -> None:
     texts = ["v" * 1000, None, "w" * 1000, "x" * 1000]
     rows = [[text] for text in texts] if pa.types.is_list(kind) else texts
     assert 3000 <= arrow_bytes(pa.record_batch({"value": pa.array(rows, kind)})) < 4000
@@ -70,8 +69,7 @@ INTERVAL = pa.month_day_nano_interval()
 STRUCT = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
 
 
-def test_intervals_without_months_are_written_as_durations(tmp_path: Path) -> None:
-    """Each interval is read back exact to the nanosecond; a null stays a null."""
+def test_intervals_without_months_are_written_as_exact_durations(tmp_path: Path) -> None:
     table = pa.table({"d": pa.array([(0, 1, 5), None, (0, -1, -5), (0, 0, 2**63 - 1)], INTERVAL).slice(0)})
     write_parquet(table.to_batches(max_chunksize=3), table.schema, tmp_path / "i.parquet", None)
     back = pq.read_table(tmp_path / "i.parquet")["d"]
@@ -93,7 +91,6 @@ def test_intervals_without_months_are_written_as_durations(tmp_path: Path) -> No
 def test_what_parquet_cannot_hold_is_one_error_that_names_the_column(
     tmp_path: Path, values: pa.Array, advice: str
 ) -> None:
-    """A type without an exact form in Parquet is refused with advice, and no file remains."""
     table = pa.table({"d": values})
     with pytest.raises(QueryRefused, match=advice):
         write_parquet(table.to_batches(), table.schema, tmp_path / "d.parquet", None)

@@ -57,8 +57,7 @@ def test_the_table_has_all_rows_that_the_server_sent(tmp_path: Path) -> None:
     assert answered(stream_of(TABLE), tmp_path).equals(TABLE)
 
 
-def test_a_stream_cut_anywhere_is_an_error(tmp_path: Path) -> None:
-    """At whatever byte a response ends early, it raises QueryInterrupted with the complete rows so far."""
+def test_a_stream_that_is_cut_at_any_byte_is_an_error_with_the_complete_rows_so_far(tmp_path: Path) -> None:
     body = stream_of(TABLE)
     seen = set()
     for cut in range(len(body)):
@@ -81,8 +80,7 @@ def test_a_value_with_the_bytes_of_the_end_marker_is_not_the_end(tmp_path: Path)
     assert caught.value.rows == 8
 
 
-def test_a_connection_cut_anywhere_is_an_error(tmp_path: Path) -> None:
-    """The same for a connection that breaks: the error has the rows so far."""
+def test_a_connection_that_breaks_anywhere_is_an_error_with_the_rows_so_far(tmp_path: Path) -> None:
     body = stream_of(TABLE)
     for cut in range(0, len(body), 37):
         talk = respond_with(chunked_response(body[:cut], end=False), then_close=True)

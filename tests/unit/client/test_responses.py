@@ -130,16 +130,14 @@ def test_success_is_what_the_operation_returns(
     assert "success " in records(tmp_path)[-1]["error"]
 
 
-def test_a_redirect_says_where_it_led(make: Make, tmp_path: Path) -> None:
-    """It is not followed, its target is named, and the message suggests a check."""
+def test_a_redirect_is_not_followed_and_its_target_is_named(make: Make, tmp_path: Path) -> None:
     login = httpx.Response(307, headers={"location": f"https://login.example/?token={TOKEN}"})
     with pytest.raises(errors.OutcomeUnknown, match=r"not followed.*login\.example.*current state") as caught:
         make(login).change("PATCH", "/x", action="k", targets=["i"], success=KILLED)
     assert TOKEN not in str(caught.value)
 
 
-def test_the_audit_log_names_what_a_restart_began(make: Make, tmp_path: Path) -> None:
-    """A single restart's record has the id of the new invocation."""
+def test_the_audit_log_has_the_new_id_of_a_single_restart(make: Make, tmp_path: Path) -> None:
     answer = httpx.Response(200, json={"new_invocation_id": "inv_2"})
     success = SUCCESS["restart_as_new_invocation"]
     make(answer).change("PATCH", "/x", action="restart", targets=["inv_1"], success=success)
@@ -168,8 +166,7 @@ READS: dict[str, Callable[[AdminClient], object]] = {
 
 @pytest.mark.parametrize("read", READS)
 @pytest.mark.parametrize("kind", ["text/html", "application/json"])
-def test_no_read_takes_a_page_for_success(make: Make, read: str, kind: str) -> None:
-    """A login page under 200 is ServerFailed for each read of AdminClient, whatever its content type."""
+def test_a_login_page_is_a_success_for_no_read(make: Make, read: str, kind: str) -> None:
     page = httpx.Response(200, content=PAGE.encode(), headers={"content-type": kind})
     with pytest.raises(errors.ServerFailed, match="It may be from a proxy"):
         READS[read](AdminClient(make(page), source=RowSource()))

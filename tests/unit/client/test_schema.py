@@ -58,8 +58,7 @@ def sql_files(folder: Traversable) -> list[Traversable]:
     return found + [file for each in folder.iterdir() if each.is_dir() for file in sql_files(each)]
 
 
-def test_the_select_list_is_read() -> None:
-    """Names are those of the outermost SELECT; ids, counts and a CASE with ELSE are never null."""
+def test_names_and_columns_without_nulls_are_read_from_the_outermost_select() -> None:
     assert [name for name, _ in selected_columns(STATEMENT)] == GOOD.column_names
     assert [name for name, is_never_null in selected_columns(STATEMENT) if is_never_null] == ["id", "n", "status"]
 
@@ -151,7 +150,6 @@ def test_a_raw_error_is_translated_and_kept_as_the_cause(error: Exception) -> No
 
 
 def test_own_errors_and_wrong_calls_are_not_translated() -> None:
-    """Our own errors, other defects, interrupts, and wrong calls stay unchanged."""
     for error in (ArgumentError("x"), ZeroDivisionError("x"), OSError("x"), RuntimeError("x")):
         with pytest.raises(type(error)) as told:
             verb(SOURCE, error)

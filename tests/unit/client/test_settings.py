@@ -78,7 +78,6 @@ class TestArguments:
         )
 
     def test_a_url_gets_nothing_of_the_configuration(self, load: Callable[..., Settings]) -> None:
-        """No token, address or error of any environment reaches a cluster given by URL."""
         settings = load(
             "http://other:9070",
             config="[global]\nbearer_token = 't'\ningress_base_url = 'http://x'\nenvironment_type = 'nonsense'\n",
@@ -234,8 +233,9 @@ class TestEnvironments:
         sent = settings.of_ingress.token
         assert (None if sent is None else sent.reveal()) == token
 
-    def test_requests_to_that_ingress_carry_no_token(self, load: Callable[..., Settings], tmp_path: Path) -> None:
-        """The Admin API of the environment gets its token, and the ingress of the variable does not."""
+    def test_requests_to_the_ingress_of_a_variable_have_no_token_of_an_environment(
+        self, load: Callable[..., Settings], tmp_path: Path
+    ) -> None:
         settings = load(config=PROD, env={"RESTATE_ENVIRONMENT": "prod", "RESTATE_INGRESS_URL": "http://v"})
         sent: list[tuple[str, str | None]] = []
 
@@ -271,8 +271,7 @@ class TestEnvironments:
         assert f"{tmp_path}/home/.config/restate/config.toml has Staging, local, prod. Did you mean 'Staging'?" in said
         assert "restate config edit" in said
 
-    def test_an_unknown_name_without_a_file(self, load: Callable[..., Settings]) -> None:
-        """The message names the origin of the name, and the place without a configuration."""
+    def test_without_a_file_an_unknown_name_has_its_origin_and_the_place(self, load: Callable[..., Settings]) -> None:
         with pytest.raises(SettingsError, match=r"chosen by RESTATE_ENVIRONMENT\): .*config\.toml does not exist"):
             load(env={"RESTATE_ENVIRONMENT": "prod"})
 
@@ -292,8 +291,9 @@ class TestEnvironments:
 
 
 class TestTokens:
-    def test_the_login_token_has_a_source(self, load: Callable[..., Settings], tmp_path: Path) -> None:
-        """A login token is used for a cloud environment, and the text names its source."""
+    def test_a_login_token_is_used_for_a_cloud_environment_and_has_a_source(
+        self, load: Callable[..., Settings], tmp_path: Path
+    ) -> None:
         config = (
             f"[c]\nenvironment_type='cloud'\nadmin_base_url='http://c'\n[global.cloud]\naccess_token='{jwt(9**11)}'"
         )
@@ -344,8 +344,9 @@ class TestTokens:
             ({"token": f"{HIDDEN} x"}, "without 'Bearer'"),
         ],
     )
-    def test_no_error_shows_a_secret(self, load: Callable[..., Settings], options: dict[str, Any], said: str) -> None:
-        """Whatever is broken around a token or password, no message, cause or local variable has it."""
+    def test_no_message_cause_or_local_variable_shows_a_secret(
+        self, load: Callable[..., Settings], options: dict[str, Any], said: str
+    ) -> None:
         with pytest.raises(SettingsError, match=said) as caught:
             load(**options)
         assert HIDDEN not in shown(caught.value)

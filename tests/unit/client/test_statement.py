@@ -74,8 +74,7 @@ def test_reading_statements_pass_unchanged(statement: str) -> None:
         ("SELECT :größe", "SELECT 7"),
     ],
 )
-def test_places(statement: str, sent: str) -> None:
-    """A name is replaced where a value is allowed, and its neighbours keep their meaning."""
+def test_a_name_is_replaced_only_where_a_value_is_allowed(statement: str, sent: str) -> None:
     given = {"a": "x", "n": -5, "ids": ["a", "b"], "größe": 7}
     assert bind(statement, {name: given[name] for name in parameter_names(statement)}) == sent
 
@@ -97,8 +96,7 @@ def test_a_list_in_place_of_one_value_is_refused_with_the_correct_form(statement
         bind(statement, ids=["a", "b"])
 
 
-def test_in_takes_no_single_value() -> None:
-    """`IN :x` with one value is an error, not broken SQL; so is a NULL inside IN."""
+def test_a_single_value_or_null_after_in_is_an_error() -> None:
     with pytest.raises(ParameterError, match=re.escape("pass [value]")):
         bind("SELECT id IN :id", id="a")
     with pytest.raises(ParameterError, match="missing"):
@@ -245,8 +243,7 @@ def test_refused_shapes(shape: Callable[[int], str], most: int, instead: str) ->
             bind(shape(size))
 
 
-def test_depth_adds_up_through_brackets() -> None:
-    """A chain inside a chain counts as one longer chain; parallel chains do not."""
+def test_a_chain_inside_a_chain_counts_as_one_longer_chain() -> None:
     chain = " OR a" * 120
     with pytest.raises(StatementError, match="operators"):
         bind(f"SELECT a{chain} OR (a{chain})")

@@ -110,10 +110,9 @@ def json_error(status: int, message: str, code: str | None = None) -> httpx.Resp
         (httpx.Response(400, headers={"content-type": "application/json"}, text="{bro"), errors.RequestRefused, "{bro"),
     ],
 )
-def test_each_response_becomes_its_error(
+def test_each_refusal_becomes_one_class_with_the_place_and_the_reason(
     make: Callable[..., Transport], answer: httpx.Response, kind: type[Exception], words: str
 ) -> None:
-    """Every shape of a refusal becomes one class, whose message has the place and the reason."""
     with pytest.raises(kind, match=r"GET /x on prod \(http://127.0.0.1:9070/base\)") as caught:
         make(answer).read("GET", "/x")
     assert words in str(caught.value)
@@ -317,14 +316,13 @@ def test_the_audit_log_has_the_intent_before_the_request_and_the_result_after_th
         (httpx.Response(429, html="<h1>Too many</h1>"), errors.RateLimited, "refused"),
     ],
 )
-def test_a_change_is_never_sent_twice(
+def test_a_change_is_sent_once_whatever_comes_back_and_its_outcome_recorded(
     make: Callable[..., Transport],
     tmp_path: Path,
     answer: httpx.Response | Exception,
     kind: type[Exception],
     outcome: str,
 ) -> None:
-    """Whatever comes back, a change is sent once, and the audit log has the known outcome."""
     transport = make(answer, AssertionError("sent twice"))
     with pytest.raises(kind):
         transport.change("PATCH", "/x", action="kill", targets=["inv_1"], success=KILLED)
@@ -409,8 +407,7 @@ def test_the_cookie_of_a_load_balancer_is_sent_with_the_next_request(make: Calla
     assert asked == [None, "server=two", "server=two"]
 
 
-def test_the_address_of_queries_is_that_of_any_path(make: Callable[..., Transport]) -> None:
-    """The path of the Admin API's own address is kept before "/query", as before other paths."""
+def test_the_base_path_of_the_address_is_kept_for_queries_too(make: Callable[..., Transport]) -> None:
     asked: list[str] = []
 
     def handle(request: httpx.Request) -> httpx.Response:
